@@ -1,0 +1,126 @@
+"""Handles, by which a record can be hit, and selectors, which are sets of them.
+
+A handle is a text, at most 256 bytes in NFC. It splits at its first `:`, a label at its first
+`=`, a foreign subject and a `jwt:` at their last `#`. `*` is the handle that every record has.
+"""
+
+import unicodedata
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import NewType
+
+from rescind.errors import SelectorError
+
+Handle = NewType("Handle", str)
+
+EVERYTHING = Handle("*")
+MAX_BYTES = 256
+MAX_HANDLES = 8
+
+# From the most selective to the least: the first one that a selector has is its anchor.
+_KINDS = (
+    "token",
+    "jwt",
+    "tree",
+    "session",
+    "subject",
+    "chain",
+    "label",
+    "client",
+    "tenant",
+    "issuer",
+    "kind",
+    "*",
+)
+_RANK = {kind: rank for rank, kind in enumerate(_KINDS)}
+# What was delegated dies with what delegated it, unless `exact` is asked for.
+_WITH_DESCENDANTS = {"token": "tree", "subject": "chain"}
+
+
+def parse(text: str) -> Handle:
+    """Read one handle. Raises SelectorError, which says what a good one looks like."""
+    handle = Handle(unicodedata.normalize("NFC", text))
+    if len(handle.encode(errors="surrogatepass")) > MAX_BYTES:
+        raise SelectorError(f"a handle has at most {MAX_BYTES} bytes: {handle[:40]!r}… is longer")
+    if not handle.isprintable():
+        raise SelectorError(f"a handle is printable text: {handle!r} is not")
+    if handle == EVERYTHING:
+        return handle
+    kind, colon, value = handle.partition(":")
+    if not colon or kind not in _RANK:
+        kinds = ", ".join(f"{known}:…" for known in _KINDS[:-1])
+        raise SelectorError(f"{handle!r} is no handle: expected one of {kinds} or *")
+    if not value:
+        raise SelectorError(f"{handle!r} names nothing: expected {kind}:<value>")
+    if kind == "label" and not value.partition("=")[1]:
+        raise SelectorError(f"{handle!r} is no label: expected label:<key>=<value>")
+    return handle
+
+
+def kind_of(handle: Handle) -> str:
+    """Give what stands before the first colon."""
+    return handle.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """One to eight handles, sorted; it matches a record that has all of them."""
+
+    handles: tuple[Handle, ...]
+
+    @property
+    def anchor(self) -> Handle:
+        """The most selective handle: by it an event is indexed, and a slot of the table bumped."""
+        return min(self.handles, key=lambda handle: (_RANK[kind_of(handle)], handle))
+
+    def matches(self, handles: Collection[Handle]) -> bool:
+        """Say whether a record with these handles is hit."""
+        return all(handle in handles for handle in self.handles)
+
+    def __str__(self) -> str:
+        return " AND ".join(self.handles)
+
+
+def select(texts: Iterable[str], *, exact: bool = False) -> Selector:
+    """Make a selector from what a person wrote.
+
+    Unless `exact`, `token:` takes its descendants along (`tree:`) and `subject:` everything that
+    was delegated from that subject (`chain:`). Raises SelectorError.
+    """
+    handles = {parse(text) for text in texts}
+    if not exact:
+        handles = {_with_descendants(handle) for handle in handles}
+    if not 1 <= len(handles) <= MAX_HANDLES:
+        raise SelectorError(f"a selector has 1 to {MAX_HANDLES} handles, this one {len(handles)}")
+    return Selector(tuple(sorted(handles)))
+
+
+def _with_descendants(handle: Handle) -> Handle:
+    kind, colon, value = handle.partition(":")
+    return Handle(_WITH_DESCENDANTS.get(kind, kind) + colon + value)
+
+
+def of_token(
+    *,
+    token_id: str,
+    kind: str,
+    subject: str,
+    tenant: str | None,
+    client: str | None,
+    session: str | None,
+    labels: Iterable[tuple[str, str]],
+    inherited: Iterable[Handle] = (),
+) -> tuple[Handle, ...]:
+    """List the handles of a new token, sorted; `inherited` are those its parent hands down."""
+    named = (("tenant", tenant), ("client", client), ("session", session))
+    texts = {
+        EVERYTHING,
+        f"token:{token_id}",
+        f"tree:{token_id}",
+        f"subject:{subject}",
+        f"chain:{subject}",
+        f"kind:{kind}",
+        *(f"{name}:{value}" for name, value in named if value is not None),
+        *(f"label:{key}={value}" for key, value in labels),
+    }
+    return tuple(sorted({parse(text) for text in texts} | set(inherited)))

@@ -1,0 +1,30 @@
+"""A sidecar's right to answer from memory, and for how long (design 7).
+
+The sidecar counts from before its heartbeat left, on CLOCK_BOOTTIME, and gives back a tenth of
+the term: its clock may run up to 10 % slow (NTP may slew by 8.3 %). The authority waits longer
+than any lease it may have granted, on CLOCK_MONOTONIC_RAW, after its COMMIT returned.
+"""
+
+from dataclasses import dataclass
+
+from rescind.core.ledger import Position
+
+_NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What one heartbeat reply gave: valid until `ends_ns`, once `position` is applied."""
+
+    position: Position
+    ends_ns: int
+
+
+def grant(position: Position, *, sent_ns: int, grant_term_ms: int) -> Lease:
+    """Make the lease of a heartbeat whose bytes left after `sent_ns` (CLOCK_BOOTTIME)."""
+    return Lease(position, sent_ns + grant_term_ms * _NS_PER_MS * 9 // 10)
+
+
+def wait_ns(wait_term_ms: int) -> int:
+    """Say how long after COMMIT no lease that is ignorant of it can still be valid (Theorem 1)."""
+    return wait_term_ms * _NS_PER_MS * 102 // 100 + 50 * _NS_PER_MS

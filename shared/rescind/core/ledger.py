@@ -1,0 +1,41 @@
+"""The ledger's hash chain: `head(n) = SHA-256(head(n-1) ‖ payload(n))`, `head(0) = SHA-256(epoch)`.
+
+The payload is the exact bytes stored and sent, seq and epoch included; the epoch in `head(0)` is
+8 bytes, big-endian.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+HEAD_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the ledger, and the hash of everything up to it."""
+
+    epoch: int
+    seq: int
+    head: bytes
+
+    def after(self, payload: bytes) -> "Position":
+        """Give the position that one more event leads to."""
+        return Position(self.epoch, self.seq + 1, extend(self.head, payload))
+
+
+def genesis(epoch: int) -> Position:
+    """Give the position at which a new ledger begins."""
+    return Position(epoch, 0, hashlib.sha256(epoch.to_bytes(8)).digest())
+
+
+def extend(head: bytes, payload: bytes) -> bytes:
+    """Give the head after one more event."""
+    return hashlib.sha256(head + payload).digest()
+
+
+def replay(start: Position, payloads: Iterable[bytes]) -> Position:
+    """Follow the chain over events that come one after the other."""
+    for payload in payloads:
+        start = start.after(payload)
+    return start

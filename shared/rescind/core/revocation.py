@@ -1,0 +1,74 @@
+"""Revocations as a person commands them, and events as the ledger numbers them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rescind.core.handles import EVERYTHING, Handle, Selector
+from rescind.core.tokens import Kind
+
+_ADMINS = Handle(f"kind:{Kind.ADMIN}")
+
+
+class Effect(StrEnum):
+    """What a revocation does to the tokens that its selector matches."""
+
+    REVOKE = "revoke"
+    SUSPEND = "suspend"
+    NARROW = "narrow"
+    LIFT = "lift"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """A command: which tokens, what happens to them, why, and who says so.
+
+    `effect` is a text, not an `Effect`: a verifier must obey effects that are newer than itself.
+    `issued_before_us` is the only cutoff that compares times (Unix microseconds, Postgres's clock).
+    """
+
+    revocation_id: str
+    selector: Selector
+    effect: str
+    reason: str
+    actor: str
+    issued_before_us: int | None = None
+    until_us: int | None = None
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A revocation at its place in the ledger. `at_us` is Postgres's clock, Unix microseconds."""
+
+    epoch: int
+    seq: int
+    at_us: int
+    revocation: Revocation
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What keeps a token from being live: one revocation that applies to it."""
+
+    revocation_id: str
+    effect: str
+    seq: int
+
+
+def hits(event: Event, *, handles: Collection[Handle], issued_seq: int, issued_at_us: int) -> bool:
+    """Say whether an event concerns a token. The positions decide, not the clocks (design 5).
+
+    A `revoke` spares tokens issued at or after its own seq: that is "log out everywhere", after
+    which one may log in again. `*` spares admin tokens unless they are named.
+    """
+    selector = event.revocation.selector
+    if not selector.matches(handles):
+        return False
+    if EVERYTHING in selector.handles and _ADMINS in handles and _ADMINS not in selector.handles:
+        return False
+    if event.revocation.effect == Effect.REVOKE and issued_seq >= event.seq:
+        return False
+    cutoff = event.revocation.issued_before_us
+    return cutoff is None or issued_at_us < cutoff

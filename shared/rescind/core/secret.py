@@ -1,0 +1,24 @@
+"""A value that must never be printed."""
+
+from typing import NoReturn
+
+
+class Secret:
+    """Hold a secret text so that no log, error or debugger line shows it by accident."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Hand out the text. Every call is a place to review."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")

@@ -1,0 +1,106 @@
+"""The token's format: `<prefix>_<kind>_<body>`, a shape that secret scanners can find.
+
+The body is 60 base62 characters: 54 for 40 bytes (32 random, then an 8-byte tag keyed with the
+edge key), then 6 for the CRC-32 of those 54. The CRC tells a typing error from a token; the tag
+lets a sidecar drop a flood of forgeries without asking anybody. Neither makes a token good: only
+the record behind its SHA-256 does.
+"""
+
+import hashlib
+import hmac
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rescind.core import base62
+from rescind.core.secret import Secret
+from rescind.errors import MalformedTokenError
+
+PREFIX = "rsc"
+RANDOM_BYTES = 32
+TAG_BYTES = 8
+_RADIX_WIDTH = 54
+_CRC_WIDTH = 6
+_PAYLOAD_BYTES = RANDOM_BYTES + TAG_BYTES
+
+
+class Kind(StrEnum):
+    """What holds a token."""
+
+    AGENT = "agent"
+    SERVICE = "service"
+    SESSION = "session"
+    PERSONAL = "personal"
+    ADMIN = "admin"
+
+
+CODES = {
+    Kind.AGENT: "agt",
+    Kind.SERVICE: "svc",
+    Kind.SESSION: "ses",
+    Kind.PERSONAL: "pat",
+    Kind.ADMIN: "adm",
+}
+_KINDS = {code: kind for kind, code in CODES.items()}
+_SHAPE = re.compile(r"([a-z][a-z0-9]{1,11})_(agt|svc|ses|pat|adm)_([0-9A-Za-z]{60})")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Token:
+    """A text that has the shape of a token; what its parts say is not yet believed."""
+
+    prefix: str
+    kind: Kind
+    random: bytes
+    tag: bytes
+
+
+def mint(*, kind: Kind, random: bytes, edge_key: bytes, prefix: str = PREFIX) -> Secret:
+    """Make a token from 32 random bytes."""
+    if len(random) != RANDOM_BYTES:
+        raise ValueError(f"a token needs {RANDOM_BYTES} random bytes")
+    payload = random + _tag(prefix, kind, random, edge_key)
+    digits = base62.encode(int.from_bytes(payload), _RADIX_WIDTH)
+    return Secret(f"{prefix}_{CODES[kind]}_{digits}{checksum(digits)}")
+
+
+def parse(text: str, *, prefix: str = PREFIX) -> Token:
+    """Read a token's parts. Raises MalformedTokenError, which never quotes the text."""
+    match = _SHAPE.fullmatch(text)
+    if match is None or match[1] != prefix:
+        raise MalformedTokenError(
+            f"not a token: expected {prefix}_<agt|svc|ses|pat|adm>_ and 60 letters or digits"
+        )
+    digits, crc = match[3][:_RADIX_WIDTH], match[3][_RADIX_WIDTH:]
+    if checksum(digits) != crc:
+        raise MalformedTokenError("not a token: its checksum does not fit, a character is wrong")
+    number = base62.decode(digits)
+    if number.bit_length() > 8 * _PAYLOAD_BYTES:
+        raise MalformedTokenError("not a token: its body is larger than 40 bytes")
+    payload = number.to_bytes(_PAYLOAD_BYTES)
+    return Token(prefix, _KINDS[match[2]], payload[:RANDOM_BYTES], payload[RANDOM_BYTES:])
+
+
+def genuine(token: Token, edge_keys: Iterable[bytes]) -> bool:
+    """Say whether one of the live edge keys made this token's tag."""
+    return any(
+        hmac.compare_digest(token.tag, _tag(token.prefix, token.kind, token.random, key))
+        for key in edge_keys
+    )
+
+
+def digest(text: str) -> bytes:
+    """Give the SHA-256 of the whole token: the only form in which one is stored or sent on."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def checksum(digits: str) -> str:
+    """Give the CRC-32 (zlib) of a token's digits in six base62 characters, as GitHub does it."""
+    return base62.encode(zlib.crc32(digits.encode()), _CRC_WIDTH)
+
+
+def _tag(prefix: str, kind: Kind, random: bytes, edge_key: bytes) -> bytes:
+    message = prefix.encode() + CODES[kind].encode() + random
+    return hmac.digest(edge_key, message, "sha256")[:TAG_BYTES]

@@ -1,0 +1,70 @@
+"""What a check answers, and the rules that need no clock."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rescind.core.record import Record
+from rescind.core.revocation import Effect
+
+
+class Reason(StrEnum):
+    """Why a token is denied, everywhere in the same words."""
+
+    MALFORMED = "malformed"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    REVOKED = "revoked"
+    SUSPENDED = "suspended"
+    WRONG_AUDIENCE = "wrong_audience"
+    INSUFFICIENT_SCOPE = "insufficient_scope"
+    NO_LEASE = "no_lease"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The token is good, for this audience and these scopes, at the moment of the check."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The token is not accepted, and this is why."""
+
+    reason: Reason
+
+
+Verdict = Allowed | Denied
+
+
+def standing(record: Record) -> Denied | None:
+    """Judge a record's holds. Several may apply; a final one is named before one that can end."""
+    if record.live:
+        return None
+    if any(hold.effect == Effect.REVOKE for hold in record.holds):
+        return Denied(Reason.REVOKED)
+    if any(hold.effect == Effect.SUSPEND for hold in record.holds):
+        return Denied(Reason.SUSPENDED)
+    # An effect that this version does not know is a hit: deny rather than guess (design 5).
+    return Denied(Reason.REVOKED)
+
+
+def timely(record: Record, *, earliest_us: int, latest_us: int) -> Denied | None:
+    """Judge a record's times when now lies in [earliest, latest], on the safe side at both ends."""
+    if latest_us >= record.expires_at_us:
+        return Denied(Reason.EXPIRED)
+    if earliest_us < record.not_before_us:
+        return Denied(Reason.NOT_YET_VALID)
+    return None
+
+
+def permitted(record: Record, *, require: Collection[str], audience: str) -> Denied | None:
+    """Judge what this one call asks for. Never cached: each check asks for something else."""
+    if record.audience and audience not in record.audience:
+        return Denied(Reason.WRONG_AUDIENCE)
+    if not record.scopes.issuperset(require):
+        return Denied(Reason.INSUFFICIENT_SCOPE)
+    return None

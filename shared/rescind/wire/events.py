@@ -1,0 +1,109 @@
+"""Events as the ledger stores and chains them, and batches of them as NATS carries them.
+
+An event's bytes are its payload in the hash chain: they are written once, by the sequencer, and
+never encoded again.
+"""
+
+from dataclasses import dataclass
+
+from rescind.core.handles import Handle, Selector
+from rescind.core.ledger import HEAD_BYTES
+from rescind.core.revocation import Event, Revocation
+from rescind.errors import MalformedMessageError
+from rescind.wire import sealed
+from rescind.wire.packing import Fields, Payload, pack
+
+_EVENT = 1
+_BATCH = 1
+
+MAX_EVENTS = 256
+"""How many events one batch, one lease reply or one answer to `since` holds at the most."""
+
+
+def encode(event: Event) -> bytes:
+    """Write an event: the payload of the ledger."""
+    revocation = event.revocation
+    return pack(
+        _EVENT,
+        event.epoch,
+        event.seq,
+        event.at_us,
+        revocation.revocation_id,
+        revocation.effect,
+        revocation.selector.handles,
+        revocation.issued_before_us,
+        revocation.until_us,
+        revocation.scopes,
+        revocation.reason,
+        revocation.actor,
+    )
+
+
+def decode(payload: Payload) -> Event:
+    """Read an event. Raises MalformedMessageError."""
+    fields = Fields(payload, message="event").expect(_EVENT)
+    epoch, seq, at_us = fields.uint(), fields.uint(), fields.uint()
+    revocation_id, effect = fields.text(), fields.text()
+    handles = tuple(Handle(text) for text in fields.texts())
+    if not handles:
+        raise MalformedMessageError("event", "a selector without a handle")
+    issued_before_us, until_us = fields.optional_uint(), fields.optional_uint()
+    scopes, reason, actor = fields.texts(), fields.text(), fields.text()
+    return Event(
+        epoch=epoch,
+        seq=seq,
+        at_us=at_us,
+        revocation=Revocation(
+            revocation_id=revocation_id,
+            selector=Selector(handles),
+            effect=effect,
+            reason=reason,
+            actor=actor,
+            issued_before_us=issued_before_us,
+            until_us=until_us,
+            scopes=scopes,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events that were committed together: `first_seq`, `first_seq` + 1, ….
+
+    `before` and `after` are the ledger's head before the first and after the last. `awaited` says
+    that somebody waits for the acknowledgements.
+    """
+
+    epoch: int
+    first_seq: int
+    before: bytes
+    after: bytes
+    awaited: bool
+    payloads: tuple[bytes, ...]
+
+
+def encode_batch(batch: Batch) -> bytes:
+    """Write a batch, in its envelope."""
+    content = pack(
+        _BATCH,
+        batch.epoch,
+        batch.first_seq,
+        batch.before,
+        batch.after,
+        batch.awaited,
+        batch.payloads,
+    )
+    return sealed.encode(sealed.Sealed(content))
+
+
+def decode_batch(payload: Payload) -> Batch:
+    """Read a batch out of its envelope. Raises MalformedMessageError."""
+    fields = Fields(sealed.decode(payload).content, message="event batch").expect(_BATCH)
+    return Batch(
+        epoch=fields.uint(),
+        first_seq=fields.uint(),
+        before=fields.octets(HEAD_BYTES),
+        after=fields.octets(HEAD_BYTES),
+        awaited=fields.flag(),
+        payloads=fields.chunks(),
+    )

@@ -1,0 +1,280 @@
+"""The unix socket between a workload and its sidecar: frames, requests and replies.
+
+A frame is a length (4 bytes, big-endian) and a message. The sidecar speaks first, with a Greeting;
+then requests may be pipelined, and each reply carries the number of its request. Replies come in
+any order.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from rescind.core.verdict import Reason
+from rescind.errors import MalformedMessageError
+from rescind.wire.heartbeat import INSTANCE_BYTES
+from rescind.wire.packing import Fields, Payload, pack
+
+PROTOCOL = 1
+MAX_FRAME_BYTES = 1 << 20
+BOOT_BYTES = 16
+
+_LENGTH = struct.Struct(">I")
+
+
+class _Tag(IntEnum):
+    GREETING = 1
+    CLOCK = 2
+    LOOK = 3
+    CHECK = 4
+    NOW = 5
+    ENTRY = 6
+    REFUSED = 7
+    VERDICT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """Who answers at this socket. `service` is the default audience of a check."""
+
+    service: str
+    instance: bytes
+    boot: bytes
+    posture: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Ask for the sidecar's CLOCK_BOOTTIME, before its table's deadlines are believed."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Answer with CLOCK_BOOTTIME in nanoseconds."""
+
+    request: int
+    boottime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Ask for the record behind a token, to check it against the table from now on."""
+
+    request: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Answer with a record and what makes it stay good: its slots as they are at `generation`.
+
+    The times are CLOCK_BOOTTIME in nanoseconds. `until_ns` is when to ask again: the token's end,
+    or earlier. `instance` names the table that the slots belong to.
+    """
+
+    request: int
+    instance: bytes
+    record: bytes
+    slots: tuple[int, ...]
+    stamps: tuple[int, ...]
+    generation: int
+    not_before_ns: int
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Answer that the token is denied, whatever a call may ask of it."""
+
+    request: int
+    instance: bytes
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Ask for a verdict, where the table cannot be mapped. `audience` None is the service's own."""
+
+    request: int
+    token: str
+    require: tuple[str, ...]
+    audience: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Answer a Check: a reason, or a record with the seq it is good at and the lease left."""
+
+    request: int
+    instance: bytes
+    reason: Reason | None
+    record: bytes | None
+    as_of: int
+    fresh_for_ms: int
+
+
+Request = Clock | Look | Check
+Response = Greeting | Now | Entry | Refused | Verdict
+
+
+def frame(message: bytes) -> bytes:
+    """Put the length before a message."""
+    return _LENGTH.pack(len(message)) + message
+
+
+class Frames:
+    """Cut a stream of bytes into messages, however they arrive."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, received: bytes) -> Iterator[bytes]:
+        """Give the messages that are whole now. Raises MalformedMessageError for a giant."""
+        buffer = self._buffer
+        buffer += received
+        start = 0
+        while len(buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(buffer, start)
+            if length > MAX_FRAME_BYTES:
+                raise MalformedMessageError("frame", f"longer than {MAX_FRAME_BYTES} bytes")
+            end = start + _LENGTH.size + length
+            if end > len(buffer):
+                break
+            yield bytes(buffer[start + _LENGTH.size : end])
+            start = end
+        del buffer[:start]
+
+
+def encode_request(request: Request) -> bytes:
+    """Write a request, framed."""
+    match request:
+        case Clock():
+            return frame(pack(_Tag.CLOCK, request.request))
+        case Look():
+            return frame(pack(_Tag.LOOK, request.request, request.token))
+        case Check():
+            return frame(
+                pack(_Tag.CHECK, request.request, request.token, request.require, request.audience)
+            )
+
+
+def decode_request(payload: Payload) -> Request:
+    """Read a request out of its frame. Raises MalformedMessageError."""
+    fields = Fields(payload, message="request")
+    number = fields.uint()
+    match fields.tag:
+        case _Tag.CLOCK:
+            return Clock(number)
+        case _Tag.LOOK:
+            return Look(number, fields.text())
+        case _Tag.CHECK:
+            return Check(number, fields.text(), fields.texts(), fields.optional_text())
+        case tag:
+            raise MalformedMessageError("request", f"the tag {tag} is not known")
+
+
+def encode_response(response: Response) -> bytes:
+    """Write a response, framed."""
+    match response:
+        case Greeting(service, instance, boot, posture):
+            return frame(pack(_Tag.GREETING, PROTOCOL, service, instance, boot, posture))
+        case Now(request, boottime_ns):
+            return frame(pack(_Tag.NOW, request, boottime_ns))
+        case Entry():
+            return frame(
+                pack(
+                    _Tag.ENTRY,
+                    response.request,
+                    response.instance,
+                    response.record,
+                    response.slots,
+                    response.stamps,
+                    response.generation,
+                    response.not_before_ns,
+                    response.until_ns,
+                )
+            )
+        case Refused(request, instance, reason):
+            return frame(pack(_Tag.REFUSED, request, instance, reason))
+        case Verdict():
+            return frame(
+                pack(
+                    _Tag.VERDICT,
+                    response.request,
+                    response.instance,
+                    response.reason,
+                    response.record,
+                    response.as_of,
+                    response.fresh_for_ms,
+                )
+            )
+
+
+def decode_response(payload: Payload) -> Response:
+    """Read a response out of its frame. Raises MalformedMessageError."""
+    fields = Fields(payload, message="response")
+    match fields.tag:
+        case _Tag.GREETING:
+            return _greeting(fields)
+        case _Tag.NOW:
+            return Now(fields.uint(), fields.uint())
+        case _Tag.ENTRY:
+            return _entry(fields)
+        case _Tag.REFUSED:
+            return Refused(fields.uint(), fields.octets(INSTANCE_BYTES), _reason(fields.text()))
+        case _Tag.VERDICT:
+            return _verdict(fields)
+        case tag:
+            raise MalformedMessageError("response", f"the tag {tag} is not known")
+
+
+def _greeting(fields: Fields) -> Greeting:
+    protocol = fields.uint()
+    if protocol != PROTOCOL:
+        raise MalformedMessageError(
+            "greeting", f"protocol {protocol}, this client speaks {PROTOCOL}: upgrade the older"
+        )
+    return Greeting(
+        fields.text(), fields.octets(INSTANCE_BYTES), fields.octets(BOOT_BYTES), fields.text()
+    )
+
+
+def _entry(fields: Fields) -> Entry:
+    entry = Entry(
+        request=fields.uint(),
+        instance=fields.octets(INSTANCE_BYTES),
+        record=fields.octets(),
+        slots=fields.uints(),
+        stamps=fields.uints(),
+        generation=fields.uint(),
+        not_before_ns=fields.uint(),
+        until_ns=fields.uint(),
+    )
+    if not entry.slots or len(entry.slots) != len(entry.stamps):
+        raise MalformedMessageError("entry", "slots and stamps do not fit each other")
+    return entry
+
+
+def _verdict(fields: Fields) -> Verdict:
+    number, instance, reason = (
+        fields.uint(),
+        fields.octets(INSTANCE_BYTES),
+        fields.optional_text(),
+    )
+    return Verdict(
+        request=number,
+        instance=instance,
+        reason=None if reason is None else _reason(reason),
+        record=fields.optional_octets(),
+        as_of=fields.uint(),
+        fresh_for_ms=fields.uint(),
+    )
+
+
+def _reason(text: str) -> Reason:
+    try:
+        return Reason(text)
+    except ValueError as error:
+        raise MalformedMessageError("response", f"the reason {text!r} is not known") from error
