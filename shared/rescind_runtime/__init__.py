@@ -1,0 +1,1 @@
+"""How our processes live: clocks, signals, settings, logs, and the servers of `rescind up`."""
