@@ -1,6 +1,6 @@
 """Pack and unpack positional messages, and trust nothing that comes in."""
 
-from typing import Any, Self, cast
+from typing import Any, Self, TypeGuard
 
 import msgpack
 
@@ -49,9 +49,9 @@ class Fields:
             )
         except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
             raise self._wrong("not msgpack, or over its limits") from error
-        if not isinstance(fields, list):
+        if not _is_list(fields):
             raise self._wrong("not an array")
-        return cast("list[Any]", fields)
+        return fields
 
     def _wrong(self, problem: str) -> MalformedMessageError:
         return MalformedMessageError(self._message, problem)
@@ -144,9 +144,10 @@ class Fields:
 
     def _each(self, kind: type) -> list[Any]:
         values = self._take()
-        if not isinstance(values, list):
-            raise self._wrong(f"field {self._next - 1} is no list")
-        items = cast("list[Any]", values)
-        if any(type(item) is not kind for item in items):
-            raise self._wrong(f"field {self._next - 1} holds more than {kind.__name__}")
-        return items
+        if not _is_list(values) or any(type(value) is not kind for value in values):
+            raise self._wrong(f"field {self._next - 1} is no list of {kind.__name__}")
+        return values
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
