@@ -1,0 +1,1 @@
+"""The sidecar: a verifier's memory beside a service, kept true by events and leases."""

@@ -1,0 +1,42 @@
+"""The leases of one instance: those proven, and those whose events are still to be applied.
+
+Any valid lease will do. An older valid one is never replaced by a newer one whose events are not
+applied yet: that would stop a verifier that is in order (design 7).
+"""
+
+from rescind.core.lease import Lease
+from rescind.core.ledger import Position
+
+_MOST_WAITING = 16
+
+
+class Leases:
+    """Keep how long the instance may answer, in CLOCK_BOOTTIME nanoseconds."""
+
+    def __init__(self) -> None:
+        self.ends_ns = 0
+        self._waiting: list[Lease] = []
+
+    def prove(self, lease: Lease) -> None:
+        """Take a lease whose position is applied, with the head that we have there."""
+        self.ends_ns = max(self.ends_ns, lease.ends_ns)
+
+    def wait(self, lease: Lease) -> None:
+        """Keep a lease until its position is applied; of too many, the earliest positions stay."""
+        self._waiting.append(lease)
+        self._waiting.sort(key=lambda waiting: waiting.position.seq)
+        del self._waiting[_MOST_WAITING:]
+
+    @property
+    def awaited_seq(self) -> int | None:
+        """The position that the last of the waiting leases needs, or None."""
+        return self._waiting[-1].position.seq if self._waiting else None
+
+    def reached(self, position: Position) -> bool:
+        """Prove the leases of this position. False if one of them has another head there."""
+        while self._waiting and self._waiting[0].position.seq <= position.seq:
+            lease = self._waiting.pop(0)
+            if lease.position != position:
+                return False
+            self.prove(lease)
+        return True

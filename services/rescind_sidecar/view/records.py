@@ -1,0 +1,49 @@
+"""The records that a sidecar holds: bounded, the least recently used go first."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from rescind.core.handles import Handle
+from rescind.core.record import Record
+
+CAPACITY = 200_000
+
+
+@dataclass(slots=True)
+class Held:
+    """A record as it came, and the position up to which no event is known to hit it."""
+
+    record: Record
+    payload: bytes
+    handles: frozenset[Handle]
+    slots: tuple[int, ...]
+    good_at: int
+
+
+class Records:
+    """Hold records by the SHA-256 of their token."""
+
+    def __init__(self, *, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._held: OrderedDict[bytes, Held] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, token_hash: bytes) -> Held | None:
+        """Find a record, and count that as use."""
+        held = self._held.get(token_hash)
+        if held is not None:
+            self._held.move_to_end(token_hash)
+        return held
+
+    def put(self, held: Held) -> None:
+        """Keep a record, and drop the least recently used one when full."""
+        self._held[held.record.token_hash] = held
+        self._held.move_to_end(held.record.token_hash)
+        if len(self._held) > self._capacity:
+            self._held.popitem(last=False)
+
+    def drop(self, token_hash: bytes) -> None:
+        """Forget a record."""
+        self._held.pop(token_hash, None)

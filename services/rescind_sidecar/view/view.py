@@ -1,0 +1,272 @@
+"""One instance's view of the ledger: how far it has applied it, and what is good at that position.
+
+The rules of this file:
+
+* `applied` moves only by applying every event in turn. Whatever else would move it ends the
+  instance: the answer is `Diverged`, and the caller begins a new one with nothing in it.
+* Applying an event appends to the ring, bumps the table, moves `applied`, and only then proves the
+  leases that waited for it. The deadlines move last.
+* A record is believed only if no event between its `as_of` and `applied` hits it.
+* Nothing is filled before the first lease. What is refused changes nothing.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rescind.core import lease, verdict
+from rescind.core.generations import Writer, slots_of
+from rescind.core.ledger import Position
+from rescind.core.revocation import Event
+from rescind.errors import MalformedMessageError
+from rescind.wire import events, heartbeat, records
+from rescind_sidecar.view.authority_time import AuthorityTime
+from rescind_sidecar.view.leases import Leases
+from rescind_sidecar.view.records import CAPACITY as RECORDS_CAPACITY
+from rescind_sidecar.view.records import Held, Records
+from rescind_sidecar.view.ring import CAPACITY as RING_CAPACITY
+from rescind_sidecar.view.ring import Ring
+
+_HOUR_NS = 3_600_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """Nothing is known to be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """Events after this position exist that have not come."""
+
+    since: heartbeat.Since
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The message is not what it claims to be, and changed nothing."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """The ledger is not the one that this instance followed: it must end."""
+
+    why: str
+
+
+Progress = Current | Behind | Refused | Diverged
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The record may have been hit after it was read: ask the authority itself, again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a record may be accepted, in CLOCK_BOOTTIME nanoseconds; after `until_ns`, ask again."""
+
+    not_before_ns: int
+    until_ns: int
+
+
+class View:
+    """Know what is good, at a position of the ledger that moves with the events."""
+
+    def __init__(
+        self,
+        table: Writer,
+        *,
+        ring_capacity: int = RING_CAPACITY,
+        records_capacity: int = RECORDS_CAPACITY,
+    ) -> None:
+        self.table = table
+        self.leases = Leases()
+        self.records = Records(capacity=records_capacity)
+        self.applied: Position | None = None
+        self._ring_capacity = ring_capacity
+        self._ring = Ring(Position(0, 0, b""), capacity=ring_capacity)
+        self._time: AuthorityTime | None = None
+
+    def leased(self, now_ns: int) -> bool:
+        """Say whether the instance may answer from memory now."""
+        return now_ns < self.leases.ends_ns
+
+    # The ledger -------------------------------------------------------------------------------
+
+    def renewed(
+        self,
+        reply: heartbeat.Reply,
+        *,
+        carried: Position | None,
+        sent_ns: int,
+        received_ns: int,
+    ) -> Progress:
+        """Take a reply to a heartbeat of this instance.
+
+        `carried` is what that heartbeat said of `applied`; the times are CLOCK_BOOTTIME from
+        before it left and after the reply arrived.
+        """
+        position = reply.position
+        if self.applied is None:
+            self._adopt(position)
+        problem = self._contradiction(position, carried)
+        if problem is not None:
+            return Diverged(problem)
+        progress = self._follow(reply.payloads)
+        if isinstance(progress, (Refused, Diverged)):
+            return progress
+        self._time = AuthorityTime(sent_ns, received_ns, reply.authority_us)
+        return self._lease(
+            lease.grant(position, sent_ns=sent_ns, grant_term_ms=reply.grant_term_ms)
+        )
+
+    def _adopt(self, position: Position) -> None:
+        self.applied = position
+        self._ring = Ring(position, capacity=self._ring_capacity)
+        self.table.start_at(position.seq)
+
+    def _contradiction(self, position: Position, carried: Position | None) -> str | None:
+        applied = self._where()
+        if position.epoch != applied.epoch:
+            return f"epoch {position.epoch} in place of {applied.epoch}"
+        # An older reply that a push overtook is normal; one older than its own heartbeat is not.
+        if carried is not None and position.seq < carried.seq:
+            return f"the ledger is at {position.seq}, after it was at {carried.seq}"
+        if position.seq - applied.seq > self._ring_capacity:
+            return f"{position.seq - applied.seq} events behind, too many to follow"
+        return None
+
+    def _lease(self, granted: lease.Lease) -> Progress:
+        applied = self._where()
+        if granted.position.seq > applied.seq:
+            self.leases.wait(granted)
+            return self._behind()
+        head = self._ring.head_at(granted.position.seq)
+        if head is None:
+            return Current()  # older than the ring: it proves nothing, and harms nothing
+        if head != granted.position.head:
+            return Diverged(f"another history at {granted.position.seq}")
+        self.leases.prove(granted)
+        self.table.extend(self.leases.ends_ns)
+        return self._progress()
+
+    def pushed(self, batch: events.Batch) -> Progress:
+        """Take a batch of events that NATS brought."""
+        if self.applied is None:
+            return Current()  # the first lease reply says where to begin
+        if batch.epoch != self.applied.epoch:
+            return Refused(f"epoch {batch.epoch} in place of {self.applied.epoch}")
+        if batch.first_seq > self.applied.seq + 1:
+            return self._behind()
+        if batch.first_seq == self.applied.seq + 1 and batch.before != self.applied.head:
+            return Refused("a batch of another history")
+        return self._follow(batch.payloads, after=batch.after)
+
+    def caught_up(self, missing: heartbeat.Events) -> Progress:
+        """Take the answer to a request for missing events."""
+        applied = self._where()
+        if missing.epoch != applied.epoch:
+            return Refused(f"epoch {missing.epoch} in place of {applied.epoch}")
+        return self._follow(missing.payloads)
+
+    def _follow(self, payloads: Iterable[bytes], *, after: bytes | None = None) -> Progress:
+        """Check every event before the first is applied: what is refused changes nothing."""
+        position = self._where()
+        steps: list[tuple[Event, Position]] = []
+        for payload in payloads:
+            try:
+                event = events.decode(payload)
+            except MalformedMessageError as error:
+                return Refused(str(error))
+            if event.epoch == position.epoch and event.seq <= position.seq:
+                continue  # applied already
+            if (event.epoch, event.seq) != (position.epoch, position.seq + 1):
+                return Refused(f"event {event.epoch}.{event.seq} after {position.seq}")
+            position = position.after(payload)
+            steps.append((event, position))
+        if steps and after is not None and after != position.head:
+            return Refused("a batch that does not lead to its own head")
+        for event, reached in steps:
+            if not self._apply(event, reached):
+                return Diverged(f"another history at {reached.seq}")
+        return self._progress()
+
+    def _apply(self, event: Event, position: Position) -> bool:
+        selector = event.revocation.selector
+        self._ring.append(selector, position)
+        self.table.bump(selector.anchor, applied=position.seq)
+        self.applied = position
+        ends_ns = self.leases.ends_ns
+        agrees = self.leases.reached(position)
+        if agrees and self.leases.ends_ns != ends_ns:
+            # The deadline after the slots: a check that reads the new lease sees this event too.
+            self.table.extend(self.leases.ends_ns)
+        return agrees
+
+    def _progress(self) -> Progress:
+        return Current() if self.leases.awaited_seq is None else self._behind()
+
+    def _behind(self) -> Behind:
+        applied = self._where()
+        return Behind(heartbeat.Since(applied.epoch, applied.seq))
+
+    def _where(self) -> Position:
+        assert self.applied is not None  # noqa: S101 a caller that asks before the first lease has a bug
+        return self.applied
+
+    # The records ------------------------------------------------------------------------------
+
+    def look(self, token_hash: bytes) -> Held | None:
+        """Find a record that no event up to now has hit."""
+        held = self.records.get(token_hash)
+        if held is None or self._good(held):
+            return held
+        self.records.drop(token_hash)
+        return None
+
+    def fill(self, token_hash: bytes, payload: bytes) -> Held | Stale | Refused:
+        """Take a record that somebody read, if it is this token's and still good here."""
+        if self.applied is None:
+            return Stale()
+        try:
+            record = records.decode(payload)
+        except MalformedMessageError as error:
+            return Refused(str(error))
+        if record.token_hash != token_hash:
+            return Refused("the record of another token")
+        if record.epoch != self.applied.epoch:
+            return Stale()
+        slots = slots_of(record.handles, self.table.slots)
+        held = Held(record, payload, frozenset(record.handles), slots, record.as_of)
+        if not self._good(held):
+            return Stale()
+        self.records.put(held)
+        return held
+
+    def _good(self, held: Held) -> bool:
+        if self._ring.hit_since(held.handles, held.good_at):
+            return False
+        held.good_at = max(held.good_at, self._where().seq)
+        return True
+
+    def judge(self, held: Held, now_ns: int) -> Window | verdict.Denied:
+        """Judge holds and times, and say how long the answer about the times stays true."""
+        denied = verdict.standing(held.record)
+        if denied is not None:
+            return denied
+        time = self._time
+        if time is None:
+            return verdict.Denied(verdict.Reason.NO_LEASE)
+        record = held.record
+        denied = verdict.timely(
+            record, earliest_us=time.earliest_us(now_ns), latest_us=time.latest_us(now_ns)
+        )
+        if denied is not None:
+            return denied
+        return Window(
+            not_before_ns=max(0, time.after_ns(record.not_before_us)),
+            # The two clocks drift apart: what was reckoned is reckoned anew within the hour.
+            until_ns=min(time.before_ns(record.expires_at_us), now_ns + _HOUR_NS),
+        )
