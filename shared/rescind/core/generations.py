@@ -62,14 +62,15 @@ class Writer:
     def __init__(
         self, words: memoryview[int], *, instance: bytes, boot: bytes, slots: int = DEFAULT_SLOTS
     ) -> None:
-        if slots & (slots - 1) or len(words) != HEADER_WORDS + slots:
+        if not _power_of_two(slots) or len(words) != HEADER_WORDS + slots:
             raise TableError("a table has 2^k slots, and the words for them")
+        instance_halves, boot_halves = _halves(instance), _halves(boot)
         self._words = words
         self.slots = slots
         words[_LAYOUT] = LAYOUT
         words[_SLOTS] = slots
-        words[_INSTANCE], words[_INSTANCE + 1] = _halves(instance)
-        words[_BOOT], words[_BOOT + 1] = _halves(boot)
+        words[_INSTANCE], words[_INSTANCE + 1] = instance_halves
+        words[_BOOT], words[_BOOT + 1] = boot_halves
         words[_MAGIC] = MAGIC  # last: a table without it is not there yet
 
     @property
@@ -130,7 +131,7 @@ def inspect(words: memoryview[int]) -> tuple[bytes, bytes, int]:
         raise TableError(
             f"the table has layout {words[_LAYOUT]}, this client reads {LAYOUT}: upgrade the older"
         )
-    if len(words) != HEADER_WORDS + words[_SLOTS]:
+    if not _power_of_two(words[_SLOTS]) or len(words) != HEADER_WORDS + words[_SLOTS]:
         raise TableError("the table's size does not fit its header")
     return (
         _whole(words[_INSTANCE], words[_INSTANCE + 1]),
@@ -142,6 +143,10 @@ def inspect(words: memoryview[int]) -> tuple[bytes, bytes, int]:
 def applied(words: memoryview[int]) -> int:
     """Read the seq of the last event that this table shows."""
     return words[_APPLIED]
+
+
+def _power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
 
 
 def _halves(identity: bytes) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 A handle is a text, at most 256 bytes in NFC. It splits at its first `:`, a label at its first
 `=`, a foreign subject and a `jwt:` at their last `#`. `*` is the handle that every record has.
+No handle holds a token: handles are stored, shown and logged.
 """
 
 import unicodedata
@@ -9,6 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NewType
 
+from rescind.core import tokens
 from rescind.errors import SelectorError
 
 Handle = NewType("Handle", str)
@@ -33,6 +35,9 @@ _KINDS = (
     "*",
 )
 _RANK = {kind: rank for rank, kind in enumerate(_KINDS)}
+# A newer authority may name handles that we do not know: they are wider than what we know to be
+# narrow, and narrower than a whole kind. Any handle of a selector is right as its anchor.
+_UNKNOWN_RANK = _RANK["kind"]
 # What was delegated dies with what delegated it, unless `exact` is asked for.
 _WITH_DESCENDANTS = {"token": "tree", "subject": "chain"}
 
@@ -40,6 +45,9 @@ _WITH_DESCENDANTS = {"token": "tree", "subject": "chain"}
 def parse(text: str) -> Handle:
     """Read one handle. Raises SelectorError, which says what a good one looks like."""
     handle = Handle(unicodedata.normalize("NFC", text))
+    if tokens.contained(handle):
+        # Never quoted: whoever pastes a token here must not find it in a log.
+        raise SelectorError("that is a token, no handle: name it by its id, or give it on stdin")
     if len(handle.encode(errors="surrogatepass")) > MAX_BYTES:
         raise SelectorError(f"a handle has at most {MAX_BYTES} bytes: {handle[:40]!r}… is longer")
     if not handle.isprintable():
@@ -52,8 +60,10 @@ def parse(text: str) -> Handle:
         raise SelectorError(f"{handle!r} is no handle: expected one of {kinds} or *")
     if not value:
         raise SelectorError(f"{handle!r} names nothing: expected {kind}:<value>")
-    if kind == "label" and not value.partition("=")[1]:
+    if kind == "label" and value.find("=") < 1:
         raise SelectorError(f"{handle!r} is no label: expected label:<key>=<value>")
+    if kind == "jwt" and not all(value.rpartition("#")):
+        raise SelectorError(f"{handle!r} is no foreign token: expected jwt:<iss>#<jti>")
     return handle
 
 
@@ -71,7 +81,7 @@ class Selector:
     @property
     def anchor(self) -> Handle:
         """The most selective handle: by it an event is indexed, and a slot of the table bumped."""
-        return min(self.handles, key=lambda handle: (_RANK[kind_of(handle)], handle))
+        return min(self.handles, key=_selectiveness)
 
     def matches(self, handles: Collection[Handle]) -> bool:
         """Say whether a record with these handles is hit."""
@@ -95,6 +105,10 @@ def select(texts: Iterable[str], *, exact: bool = False) -> Selector:
     return Selector(tuple(sorted(handles)))
 
 
+def _selectiveness(handle: Handle) -> tuple[int, Handle]:
+    return _RANK.get(kind_of(handle), _UNKNOWN_RANK), handle
+
+
 def _with_descendants(handle: Handle) -> Handle:
     kind, colon, value = handle.partition(":")
     return Handle(_WITH_DESCENDANTS.get(kind, kind) + colon + value)
@@ -111,7 +125,15 @@ def of_token(
     labels: Iterable[tuple[str, str]],
     inherited: Iterable[Handle] = (),
 ) -> tuple[Handle, ...]:
-    """List the handles of a new token, sorted; `inherited` are those its parent hands down."""
+    """List the handles of a new token, sorted; `inherited` are those its parent hands down.
+
+    Raises SelectorError for a fact that makes no handle.
+    """
+    labels = tuple(labels)
+    for key, _ in labels:
+        # The first `=` ends the key: with one inside, two different labels would be one handle.
+        if "=" in key:
+            raise SelectorError(f"a label's key has no `=`: {key[:40]!r} has")
     named = (("tenant", tenant), ("client", client), ("session", session))
     texts = {
         EVERYTHING,

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from rescind.core.ledger import Position
 
+MAX_TERM_MS = 86_400_000
+"""A day: a longer term is a mistake, and no revocation could ever wait for it."""
+
 _NS_PER_MS = 1_000_000
 
 

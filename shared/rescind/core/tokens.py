@@ -44,7 +44,9 @@ CODES = {
     Kind.ADMIN: "adm",
 }
 _KINDS = {code: kind for kind, code in CODES.items()}
-_SHAPE = re.compile(r"([a-z][a-z0-9]{1,11})_(agt|svc|ses|pat|adm)_([0-9A-Za-z]{60})")
+_PREFIX = re.compile(r"[a-z][a-z0-9]{1,11}")
+_SHAPE = re.compile(rf"({_PREFIX.pattern})_(agt|svc|ses|pat|adm)_([0-9A-Za-z]{{60}})")
+_FRAGMENT = re.compile(r"(agt|svc|ses|pat|adm)_[0-9A-Za-z]{24}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -61,6 +63,8 @@ def mint(*, kind: Kind, random: bytes, edge_key: bytes, prefix: str = PREFIX) ->
     """Make a token from 32 random bytes."""
     if len(random) != RANDOM_BYTES:
         raise ValueError(f"a token needs {RANDOM_BYTES} random bytes")
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError("a token's prefix is 2 to 12 small letters and digits, a letter first")
     payload = random + _tag(prefix, kind, random, edge_key)
     digits = base62.encode(int.from_bytes(payload), _RADIX_WIDTH)
     return Secret(f"{prefix}_{CODES[kind]}_{digits}{checksum(digits)}")
@@ -81,6 +85,11 @@ def parse(text: str, *, prefix: str = PREFIX) -> Token:
         raise MalformedTokenError("not a token: its body is larger than 40 bytes")
     payload = number.to_bytes(_PAYLOAD_BYTES)
     return Token(prefix, _KINDS[match[2]], payload[:RANDOM_BYTES], payload[RANDOM_BYTES:])
+
+
+def contained(text: str) -> bool:
+    """Say whether a text holds a token or much of one, and so must not be shown or kept."""
+    return _FRAGMENT.search(text) is not None
 
 
 def genuine(token: Token, edge_keys: Iterable[bytes]) -> bool:

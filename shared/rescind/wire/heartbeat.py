@@ -6,7 +6,9 @@ comes with the guarantee.
 
 from dataclasses import dataclass
 
+from rescind.core.lease import MAX_TERM_MS
 from rescind.core.ledger import HEAD_BYTES, Position
+from rescind.errors import MalformedMessageError
 from rescind.wire.packing import Fields, Payload, pack
 
 INSTANCE_BYTES = 16
@@ -146,7 +148,7 @@ def encode_reply(reply: Reply) -> bytes:
 def decode_reply(payload: Payload) -> Reply:
     """Read a lease reply. Raises MalformedMessageError."""
     fields = Fields(payload, message="lease reply").expect(_REPLY)
-    return Reply(
+    reply = Reply(
         instance=fields.octets(INSTANCE_BYTES),
         nonce=fields.octets(NONCE_BYTES),
         position=Position(fields.uint(), fields.uint(), fields.octets(HEAD_BYTES)),
@@ -154,6 +156,9 @@ def decode_reply(payload: Payload) -> Reply:
         authority_us=fields.uint(),
         payloads=fields.chunks(),
     )
+    if reply.grant_term_ms > MAX_TERM_MS:
+        raise MalformedMessageError("lease reply", f"a term of more than {MAX_TERM_MS} ms")
+    return reply
 
 
 def encode_ack(ack: Ack) -> bytes:

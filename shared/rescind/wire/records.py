@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rescind.core.handles import Handle
+from rescind.core.handles import EVERYTHING, Handle
 from rescind.core.record import Record
 from rescind.core.revocation import Hold
 from rescind.core.tokens import Kind
@@ -49,7 +49,7 @@ def encode(record: Record) -> bytes:
 def decode(payload: Payload) -> Record:
     """Read a record out of its envelope. Raises MalformedMessageError."""
     fields = Fields(sealed.decode(payload).content, message="record").expect(_RECORD)
-    return Record(
+    record = Record(
         token_hash=fields.octets(HASH_BYTES),
         epoch=fields.uint(),
         as_of=fields.uint(),
@@ -71,6 +71,10 @@ def decode(payload: Payload) -> Record:
         lineage=fields.texts(),
         chain=fields.texts(),
     )
+    if EVERYTHING not in record.handles:
+        # Without its handles nothing could ever hit it.
+        raise MalformedMessageError("record", "it lacks the handle that every record has")
+    return record
 
 
 def _hold(fields: Fields) -> Hold:
@@ -82,7 +86,7 @@ def _kind(text: str) -> Kind:
     try:
         return Kind(text)
     except ValueError as error:
-        raise MalformedMessageError("record", f"the kind {text!r} is not known") from error
+        raise MalformedMessageError("record", f"the kind {text[:40]!r} is not known") from error
 
 
 @dataclass(frozen=True, slots=True)

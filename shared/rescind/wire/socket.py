@@ -6,7 +6,6 @@ any order.
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -130,10 +129,11 @@ class Frames:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, received: bytes) -> Iterator[bytes]:
+    def feed(self, received: bytes) -> list[bytes]:
         """Give the messages that are whole now. Raises MalformedMessageError for a giant."""
         buffer = self._buffer
         buffer += received
+        messages: list[bytes] = []
         start = 0
         while len(buffer) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(buffer, start)
@@ -142,9 +142,10 @@ class Frames:
             end = start + _LENGTH.size + length
             if end > len(buffer):
                 break
-            yield bytes(buffer[start + _LENGTH.size : end])
+            messages.append(bytes(buffer[start + _LENGTH.size : end]))
             start = end
         del buffer[:start]
+        return messages
 
 
 def encode_request(request: Request) -> bytes:
@@ -263,7 +264,7 @@ def _verdict(fields: Fields) -> Verdict:
         fields.octets(INSTANCE_BYTES),
         fields.optional_text(),
     )
-    return Verdict(
+    verdict = Verdict(
         request=number,
         instance=instance,
         reason=None if reason is None else _reason(reason),
@@ -271,10 +272,13 @@ def _verdict(fields: Fields) -> Verdict:
         as_of=fields.uint(),
         fresh_for_ms=fields.uint(),
     )
+    if (verdict.reason is None) == (verdict.record is None):
+        raise MalformedMessageError("verdict", "neither a denial nor a record, or both")
+    return verdict
 
 
 def _reason(text: str) -> Reason:
     try:
         return Reason(text)
     except ValueError as error:
-        raise MalformedMessageError("response", f"the reason {text!r} is not known") from error
+        raise MalformedMessageError("response", f"the reason {text[:40]!r} is not known") from error
