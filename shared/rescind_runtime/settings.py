@@ -29,6 +29,14 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+def secret(environ: Mapping[str, str], variable: str) -> str | None:
+    """Return a secret from its variable, or else from the file that `<variable>_FILE` names."""
+    if direct := environ.get(variable):
+        return direct
+    path = environ.get(f"{variable}_FILE")
+    return _read_secret(variable, Path(path)) if path else None
+
+
 class RuntimeSettings(BaseSettings):
     """Hold what every process of ours is told.
 
@@ -87,9 +95,8 @@ class _Surroundings(EnvSettingsSource):
         found = dict(variables)
         for name, field in self.settings_cls.model_fields.items():
             variable = f"{PREFIX}{name.upper()}"
-            path = variables.get(f"{variable}_FILE")
-            if path and variable not in variables and _is_secret(field.annotation):
-                found[variable] = _read_secret(variable, Path(path))
+            if _is_secret(field.annotation) and (text := secret(variables, variable)):
+                found[variable] = text
         return found
 
 

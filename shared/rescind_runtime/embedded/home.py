@@ -47,9 +47,9 @@ class Home:
 async def locked(directory: Path, *, longest_socket: int) -> AsyncGenerator[Home]:
     """Hold the directory for the block; raise DataDirectoryError when another run has it.
 
-    The path is absolute. `longest_socket` is the length of the longest socket name that must fit (bytes). Sockets that
-    a killed process left are removed at both ends: nobody can listen on them while we hold the
-    lock.
+    The path is absolute. `longest_socket` is the length of the longest socket name that must fit
+    (bytes). Sockets that a killed process left are removed at both ends: nobody can listen on
+    them while we hold the lock.
     """
     descriptor = _open(directory)
     try:

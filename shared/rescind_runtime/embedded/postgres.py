@@ -22,8 +22,10 @@ from rescind_runtime.embedded import binaries, children, launch
 from rescind_runtime.embedded.children import Program, Server
 from rescind_runtime.embedded.home import Home
 
+_HANDED_OVER = "-postgres"  # follows the name of the sockets' folder when another user owns it
+
 VARIABLE = "RESCIND_POSTGRES_DSN"
-SOCKET = ".s.PGSQL.5432.lock"  # the longer of the two names that it makes
+LONGEST_SOCKET = len(f"{_HANDED_OVER}/.s.PGSQL.5432")
 
 _OLDEST = 15
 _NOBODY = 65534
@@ -113,6 +115,8 @@ def _settle(home: Home, found: Path) -> _Place:
             place = _hand_over(place)
         if _starts(place):
             return place
+        if identity[0].isdigit() and not place.cluster.exists():
+            _take_back(place)
     raise PostgresError(
         "Postgres cannot run as root, and here neither a user namespace is allowed nor can the "
         f"users `postgres` and `nobody` reach {parent} and {found}. Run `rescind up` as an "
@@ -146,13 +150,20 @@ def _user(name: str) -> pwd.struct_passwd | None:
 def _hand_over(place: _Place) -> _Place:
     """Give another user its folders inside DIR, and the right to pass through DIR to them."""
     uid, gid = map(int, place.identity.split(":"))
-    sockets = place.sockets.with_name(f"{place.sockets.name}-postgres")
+    sockets = place.sockets.with_name(f"{place.sockets.name}{_HANDED_OVER}")
     shutil.rmtree(sockets, ignore_errors=True)
     sockets.mkdir(mode=0o700)
     for folder in (place.cluster.parent, sockets):
         os.chown(folder, uid, gid)
     place.home.directory.chmod(0o711)
     return _Place(place.home, place.binaries, place.identity, place.cluster, sockets)
+
+
+def _take_back(place: _Place) -> None:
+    """Undo the handing over, so that a later run may choose freely."""
+    place.sockets.rmdir()
+    os.chown(place.cluster.parent, os.geteuid(), os.getegid())
+    place.home.directory.chmod(0o700)
 
 
 def _starts(place: _Place) -> bool:

@@ -1,0 +1,64 @@
+"""A connection to NATS that never gives up, with what nats-py needs to be told for that.
+
+Its defaults give up after 60 attempts, notice a dead server after minutes, and its `close` may
+raise when the server went first.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+# When the loop stalls so long that this overflows, nats-py drops messages without a word that
+# could be relied on. That is safe: each of ours carries its seq, and a gap is fetched.
+BOUNDS = {"pending_msgs_limit": 65_536, "pending_bytes_limit": 64 * 1024 * 1024}
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+@asynccontextmanager
+async def connection(
+    url: str, *, name: str, on_reconnected: Callable[[], None] = lambda: None
+) -> AsyncIterator[Client]:
+    """Connect, waiting for NATS as long as it takes, and close at the end, whatever its state."""
+    client = await nats.connect(
+        url,
+        name=name,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.2,
+        connect_timeout=2,
+        ping_interval=5,
+        max_outstanding_pings=2,
+        **_callbacks(on_reconnected),
+    )
+    _log.info("connected to NATS", action="nats.connected")
+    try:
+        yield client
+    finally:
+        # nats-py raises TypeError or ConnectionResetError from close() when the server went first.
+        with suppress(NatsError, OSError, TypeError, TimeoutError):
+            await client.close()
+
+
+async def forever() -> None:
+    """Wait until cancelled."""
+    await asyncio.Event().wait()
+
+
+def _callbacks(on_reconnected: Callable[[], None]) -> dict[str, Any]:
+    async def lost() -> None:  # noqa: RUF029 nats-py takes coroutines only
+        _log.warning("NATS went away; connecting again", action="nats.lost")
+
+    async def back() -> None:  # noqa: RUF029 nats-py takes coroutines only
+        _log.info("NATS is back", action="nats.back")
+        on_reconnected()
+
+    async def failed(error: Exception) -> None:  # noqa: RUF029 nats-py takes coroutines only
+        _log.debug("NATS", action="nats.error", error=f"{type(error).__name__}: {error}")
+
+    return {"disconnected_cb": lost, "reconnected_cb": back, "error_cb": failed}
