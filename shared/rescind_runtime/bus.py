@@ -5,18 +5,22 @@ raise when the server went first.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import nats
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 # When the loop stalls so long that this overflows, nats-py drops messages without a word that
 # could be relied on. That is safe: each of ours carries its seq, and a gap is fetched.
-BOUNDS = {"pending_msgs_limit": 65_536, "pending_bytes_limit": 64 * 1024 * 1024}
+_MOST_PENDING = 65_536
+_MOST_PENDING_BYTES = 64 * 1024 * 1024
+
+Handler = Callable[[Msg], Awaitable[None]]
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -24,9 +28,9 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 @asynccontextmanager
 async def connection(
     url: str, *, name: str, on_reconnected: Callable[[], None] = lambda: None
-) -> AsyncIterator[Client]:
+) -> AsyncGenerator[Client]:
     """Connect, waiting for NATS as long as it takes, and close at the end, whatever its state."""
-    client = await nats.connect(
+    client = await nats.connect(  # pyright: ignore[reportUnknownMemberType] its options are untyped
         url,
         name=name,
         max_reconnect_attempts=-1,
@@ -45,20 +49,31 @@ async def connection(
             await client.close()
 
 
+async def subscribe(client: Client, subject: str, handler: Handler, *, queue: str = "") -> None:
+    """Have a handler called for every message; with a queue, one of its members is called."""
+    await client.subscribe(  # pyright: ignore[reportUnknownMemberType] nats-py leaves a type open
+        subject,
+        queue=queue,
+        cb=handler,
+        pending_msgs_limit=_MOST_PENDING,
+        pending_bytes_limit=_MOST_PENDING_BYTES,
+    )
+
+
 async def forever() -> None:
     """Wait until cancelled."""
     await asyncio.Event().wait()
 
 
 def _callbacks(on_reconnected: Callable[[], None]) -> dict[str, Any]:
-    async def lost() -> None:  # noqa: RUF029 nats-py takes coroutines only
+    async def lost() -> None:
         _log.warning("NATS went away; connecting again", action="nats.lost")
 
-    async def back() -> None:  # noqa: RUF029 nats-py takes coroutines only
+    async def back() -> None:
         _log.info("NATS is back", action="nats.back")
         on_reconnected()
 
-    async def failed(error: Exception) -> None:  # noqa: RUF029 nats-py takes coroutines only
+    async def failed(error: Exception) -> None:
         _log.debug("NATS", action="nats.error", error=f"{type(error).__name__}: {error}")
 
     return {"disconnected_cb": lost, "reconnected_cb": back, "error_cb": failed}

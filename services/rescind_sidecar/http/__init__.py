@@ -1,0 +1,1 @@
+"""The data plane for proxies and for languages without a client."""

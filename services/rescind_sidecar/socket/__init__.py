@@ -1,0 +1,1 @@
+"""The unix socket of the workloads."""

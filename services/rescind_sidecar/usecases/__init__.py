@@ -1,0 +1,1 @@
+"""What a sidecar does. Each use case decides with the view, and acts through a port."""

@@ -1,0 +1,94 @@
+"""Follow the ledger: take what is pushed, notice what is missing, fetch it.
+
+Nothing that a client library says about order or loss is trusted: the seq in the events is.
+"""
+
+import asyncio
+
+import structlog
+
+from rescind.errors import MalformedMessageError, UnreachableError
+from rescind.wire import events, heartbeat
+from rescind_sidecar.ports import Link
+from rescind_sidecar.usecases.acknowledge import Acknowledge
+from rescind_sidecar.usecases.incarnations import Incarnations
+from rescind_sidecar.usecases.tally import Tally
+from rescind_sidecar.view.view import Behind, Current, Diverged, Progress, Refused
+
+_RETRY_S = 0.2
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class Follow:
+    """Bring the view forward, and keep asking while something is missing."""
+
+    def __init__(
+        self,
+        *,
+        incarnations: Incarnations,
+        link: Link,
+        acknowledge: Acknowledge,
+        tally: Tally,
+        beat_due: asyncio.Event,
+    ) -> None:
+        self._incarnations = incarnations
+        self._link = link
+        self._acknowledge = acknowledge
+        self._tally = tally
+        self._beat_due = beat_due
+        self._missing = asyncio.Event()
+
+    def pushed(self, payload: bytes) -> None:
+        """Take a batch of events as NATS brought it, whatever it is."""
+        try:
+            batch = events.decode_batch(payload)
+        except MalformedMessageError as error:
+            self.settle(Refused(str(error)))
+            return
+        self._tally.events_pushed += len(batch.payloads)
+        if batch.awaited:
+            last = batch.first_seq + len(batch.payloads) - 1
+            self._acknowledge.wanted(heartbeat.Wanted(batch.epoch, last))
+        self.settle(self._incarnations.current.view.pushed(batch))
+
+    def settle(self, progress: Progress) -> None:
+        """Do what follows from what the view said, wherever its news came from."""
+        match progress:
+            case Current():
+                pass
+            case Behind():
+                self._missing.set()
+            case Refused(why):
+                self._tally.messages_refused += 1
+                _log.warning("refused a message", action="message.refused", why=why)
+            case Diverged(why):
+                self._incarnations.begin_anew(why)
+                self._beat_due.set()  # a new instance has no lease until its first reply
+        self._acknowledge.progressed()
+
+    async def repair(self) -> None:
+        """Fetch missing events, for as long as the process lives."""
+        while True:
+            await self._missing.wait()
+            self._missing.clear()
+            try:
+                await self._fetch()
+            except UnreachableError as error:
+                _log.info("missing events not fetched", action="repair.failed", why=str(error))
+                await asyncio.sleep(_RETRY_S)
+                self._missing.set()
+
+    async def _fetch(self) -> None:
+        incarnation = self._incarnations.current
+        before = incarnation.view.applied
+        if before is None:
+            return
+        missing = await self._link.since(heartbeat.Since(before.epoch, before.seq))
+        if incarnation is not self._incarnations.current:
+            return  # asked by an instance that has ended
+        self._tally.events_repaired += len(missing.payloads)
+        progress = incarnation.view.caught_up(missing)
+        stuck = isinstance(progress, Behind) and incarnation.view.applied == before
+        # Whoever sent us behind had events that the authority has not: the next lease decides.
+        self.settle(Current() if stuck else progress)

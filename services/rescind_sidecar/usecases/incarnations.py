@@ -1,0 +1,48 @@
+"""The instance that this process is now: its id, its table and its view, replaced only together."""
+
+from dataclasses import dataclass, field
+from itertools import count
+
+import structlog
+
+from rescind_sidecar.ports import Dice, Tables
+from rescind_sidecar.usecases.tally import Tally
+from rescind_sidecar.view.view import View
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """One instance. Its counter numbers what it says, so that an old message changes nothing."""
+
+    instance: bytes
+    view: View
+    counter: count[int] = field(default_factory=lambda: count(1))
+
+
+class Incarnations:
+    """Hold the current instance, and begin a new one when the ledger is no longer its own."""
+
+    def __init__(self, tables: Tables, dice: Dice, tally: Tally) -> None:
+        self._tables = tables
+        self._dice = dice
+        self._tally = tally
+        self.current = self._begin()
+
+    def _begin(self) -> Incarnation:
+        instance = self._dice.identity()
+        return Incarnation(instance, View(self._tables.begin(instance)))
+
+    def begin_anew(self, why: str) -> None:
+        """End the instance: no lease, no records, no table of it is believed from here on."""
+        ended = self.current
+        self.current = self._begin()
+        self._tally.instances_ended += 1
+        _log.error(
+            "the ledger is not the one that was followed; began anew with nothing in memory",
+            action="diverged",
+            why=why,
+            ended=ended.instance.hex(),
+            instance=self.current.instance.hex(),
+        )

@@ -1,0 +1,111 @@
+"""Renew the lease: beat, note when, and give the reply to the view."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from rescind.errors import UnreachableError
+from rescind.wire import heartbeat
+from rescind_sidecar.ports import Clock, Dice, Link
+from rescind_sidecar.usecases.follow import Follow
+from rescind_sidecar.usecases.incarnations import Incarnation, Incarnations
+from rescind_sidecar.usecases.tally import Tally
+
+_RETRY_S = 0.25
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a sidecar tells of itself."""
+
+    service: str
+    host: str
+    version: str
+    posture: str
+
+
+class Renew:
+    """Hold a lease, for as long as the authority can be reached."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        incarnations: Incarnations,
+        follow: Follow,
+        link: Link,
+        clock: Clock,
+        dice: Dice,
+        tally: Tally,
+        due: asyncio.Event,
+        interval_s: float,
+    ) -> None:
+        self._identity = identity
+        self._incarnations = incarnations
+        self._follow = follow
+        self._link = link
+        self._clock = clock
+        self._dice = dice
+        self._tally = tally
+        self._due = due
+        self._interval_s = interval_s
+
+    async def run(self) -> None:
+        """Beat, for as long as the process lives: at the interval, and at once when it is due."""
+        while True:
+            self._due.clear()
+            answered = await self._beat()
+            pause_s = self._interval_s if answered else min(_RETRY_S, self._interval_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._due.wait(), pause_s * self._dice.jitter())
+
+    async def _beat(self) -> bool:
+        incarnation = self._incarnations.current
+        message = self._message(incarnation)
+        # The clock before the bytes leave: a lease counts from here, never from the reply.
+        sent_ns = self._clock.boottime_ns()
+        try:
+            reply = await self._link.beat(message)
+        except UnreachableError as error:
+            self._tally.heartbeats_lost += 1
+            _log.info("no lease granted", action="heartbeat.lost", why=str(error))
+            return False
+        received_ns = self._clock.boottime_ns()
+        ours = (reply.instance, reply.nonce) == (message.instance, message.nonce)
+        if not ours or incarnation is not self._incarnations.current:
+            return False
+        self._tally.heartbeats += 1
+        first = incarnation.view.applied is None
+        self._follow.settle(
+            incarnation.view.renewed(
+                reply, carried=message.applied, sent_ns=sent_ns, received_ns=received_ns
+            )
+        )
+        if first and incarnation.view.leased(received_ns):
+            _log.info("holds a lease", action="lease.first", seq=reply.position.seq)
+        return True
+
+    def _message(self, incarnation: Incarnation) -> heartbeat.Heartbeat:
+        return heartbeat.Heartbeat(
+            instance=incarnation.instance,
+            nonce=self._dice.identity(),
+            counter=next(incarnation.counter),
+            applied=incarnation.view.applied,
+            service=self._identity.service,
+            host=self._identity.host,
+            version=self._identity.version,
+            posture=self._identity.posture,
+        )
+
+    async def release(self) -> None:
+        """Say that this instance answers no check any more. Only after its deadlines are zero."""
+        incarnation = self._incarnations.current
+        message = heartbeat.Release(incarnation.instance, next(incarnation.counter))
+        try:
+            await self._link.release(message)
+        except UnreachableError as error:
+            _log.info("not released; the lease lapses", action="release.lost", why=str(error))

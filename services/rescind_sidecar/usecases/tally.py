@@ -1,0 +1,20 @@
+"""What the use cases count, for the metrics. Plain numbers: counting costs the check nothing."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Tally:
+    """Count since the process began."""
+
+    events_pushed: int = 0
+    events_repaired: int = 0
+    messages_refused: int = 0
+    instances_ended: int = 0
+    heartbeats: int = 0
+    heartbeats_lost: int = 0
+    acknowledgements: int = 0
+    looks_from_memory: int = 0
+    looks_at_authority: int = 0
+    looks_unanswered: int = 0
+    forgeries: int = 0
