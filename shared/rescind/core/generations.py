@@ -60,7 +60,7 @@ class Writer:
     """The sidecar's side of a table. There is one writer, in one thread."""
 
     def __init__(
-        self, words: memoryview[int], *, instance: bytes, boot: bytes, slots: int = DEFAULT_SLOTS
+        self, words: "memoryview[int]", *, instance: bytes, boot: bytes, slots: int = DEFAULT_SLOTS
     ) -> None:
         if not _power_of_two(slots) or len(words) != HEADER_WORDS + slots:
             raise TableError("a table has 2^k slots, and the words for them")
@@ -123,7 +123,7 @@ class Stamp:
         self.generation = generation
 
 
-def inspect(words: memoryview[int]) -> tuple[bytes, bytes, int]:
+def inspect(words: "memoryview[int]") -> tuple[bytes, bytes, int]:
     """Read a table's instance id, boot id and number of slots. Raises TableError."""
     if len(words) < HEADER_WORDS or words[_MAGIC] != MAGIC:
         raise TableError("the file is no generation table, or not yet one")
@@ -140,7 +140,7 @@ def inspect(words: memoryview[int]) -> tuple[bytes, bytes, int]:
     )
 
 
-def applied(words: memoryview[int]) -> int:
+def applied(words: "memoryview[int]") -> int:
     """Read the seq of the last event that this table shows."""
     return words[_APPLIED]
 
