@@ -74,7 +74,7 @@ class System:
         return f"{self.authority}/console"
 
     async def watch(self) -> None:
-        """Run until cancelled; raise ChildError as soon as a part ends that should not."""
+        """Run until cancelled; raise StackError as soon as a part ends that should not."""
         async with asyncio.TaskGroup() as group:
             for child in self.children:
                 group.create_task(_fail_when_gone(child))
@@ -192,7 +192,9 @@ async def _migrate(place: Home, environment: Mapping[str, str]) -> None:
 
 async def _fail_when_gone(child: Child) -> None:
     await child.gone()
-    raise child.failure()
+    raise StackError(
+        f"{child.failure()}\nThe rest was stopped with it; the data is kept. Start it again."
+    )
 
 
 def _common_settings(plan: Plan, place: Home, urls: Mapping[str, str]) -> dict[str, str]:
