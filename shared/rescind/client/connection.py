@@ -1,0 +1,210 @@
+"""Connections to the sidecar's socket: blocking ones for threads, a pipelined one for a loop."""
+
+import asyncio
+import socket
+import threading
+from pathlib import Path
+from typing import cast
+from weakref import WeakKeyDictionary
+
+from rescind.client import clock
+from rescind.errors import MalformedMessageError, UnreachableError
+from rescind.wire.socket import (
+    Frames,
+    Greeting,
+    Request,
+    Response,
+    decode_response,
+    encode_request,
+)
+
+_RECEIVE_BYTES = 65_536
+_MOST_IDLE = 8
+
+
+def unreachable(path: Path, problem: object) -> UnreachableError:
+    """Make the error that says which socket was tried, and what to do."""
+    return UnreachableError(
+        f"no sidecar answers at {path} ({problem}): start `rescind sidecar`, or correct the path"
+    )
+
+
+class BlockingConnection:
+    """Ask one thing at a time, with a deadline. For one thread at a time."""
+
+    def __init__(self, path: Path, *, timeout_s: float) -> None:
+        self._path = path
+        self._frames = Frames()
+        self._ready: list[bytes] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.settimeout(timeout_s)
+            self._socket.connect(str(path))
+            greeting = self._receive()
+        except OSError as error:
+            self.close()
+            raise unreachable(path, error) from error
+        except MalformedMessageError as error:
+            self.close()
+            raise unreachable(path, error) from error
+        if not isinstance(greeting, Greeting):
+            self.close()
+            raise unreachable(path, "it does not greet as a sidecar does")
+        self.greeting = greeting
+
+    def ask(self, request: Request, *, timeout_s: float) -> Response:
+        """Send a request, and wait for its response. Closes itself when anything goes wrong."""
+        ends = clock.monotonic_s() + timeout_s
+        try:
+            self._socket.settimeout(timeout_s)
+            self._socket.sendall(encode_request(request))
+            while True:
+                self._socket.settimeout(max(0.001, ends - clock.monotonic_s()))
+                response = self._receive()
+                if not isinstance(response, Greeting) and response.request == request.request:
+                    return response
+        except (OSError, MalformedMessageError) as error:
+            self.close()
+            raise unreachable(self._path, error) from error
+
+    def _receive(self) -> Response:
+        while not self._ready:
+            received = self._socket.recv(_RECEIVE_BYTES)
+            if not received:
+                raise ConnectionResetError("it hung up")
+            self._ready = self._frames.feed(received)
+        return decode_response(self._ready.pop(0))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+
+class Pool:
+    """Lend blocking connections to threads. At most eight stay open when nobody needs them."""
+
+    def __init__(self, path: Path, *, timeout_s: float) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._idle: list[BlockingConnection] = []
+
+    def ask(self, request: Request) -> Response:
+        """Ask over a connection that nobody else uses meanwhile. Raises UnreachableError."""
+        # list.pop and list.append are atomic, so this needs no lock, and survives a fork.
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = BlockingConnection(self._path, timeout_s=self._timeout_s)
+        response = connection.ask(request, timeout_s=self._timeout_s)
+        if len(self._idle) < _MOST_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return response
+
+    def adopt(self, connection: BlockingConnection) -> None:
+        """Take over a connection that somebody opened."""
+        self._idle.append(connection)
+
+    def close(self) -> None:
+        """Hang up what is idle."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+class _Pipeline(asyncio.Protocol):
+    """Many requests at once over one connection of one event loop."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._frames = Frames()
+        self._transport: asyncio.WriteTransport | None = None
+        self._waiting: dict[int, asyncio.Future[Response]] = {}
+
+    @property
+    def open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for message in self._frames.feed(data):
+                response = decode_response(message)
+                if not isinstance(response, Greeting):
+                    waiting = self._waiting.pop(response.request, None)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(response)
+        except MalformedMessageError as error:
+            self._fail(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(exc or ConnectionResetError("it hung up"))
+
+    def _fail(self, error: Exception) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(unreachable(self._path, error))
+
+    async def ask(self, request: Request) -> Response:
+        if self._transport is None or self._transport.is_closing():
+            raise unreachable(self._path, "it hung up")
+        future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._waiting[request.request] = future
+        self._transport.write(encode_request(request))
+        try:
+            return await future
+        finally:
+            self._waiting.pop(request.request, None)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Loops:
+    """Give each event loop its own pipelined connection."""
+
+    def __init__(self, path: Path, *, timeout_s: float) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._pipelines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pipeline] = (
+            WeakKeyDictionary()
+        )
+
+    async def ask(self, request: Request) -> Response:
+        """Ask over this loop's connection. Raises UnreachableError."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await (await self._pipeline()).ask(request)
+        except TimeoutError as error:
+            raise unreachable(self._path, f"no answer in {self._timeout_s:g} s") from error
+
+    async def _pipeline(self) -> _Pipeline:
+        loop = asyncio.get_running_loop()
+        known = self._pipelines.get(loop)
+        if known is not None and known.open:
+            return known
+        try:
+            _, pipeline = await loop.create_unix_connection(
+                lambda: _Pipeline(self._path), str(self._path)
+            )
+        except OSError as error:
+            raise unreachable(self._path, error) from error
+        with self._lock:
+            self._pipelines[loop] = pipeline
+        return pipeline
+
+    def close(self) -> None:
+        """Hang up this thread's loop; the others' connections go with their loops."""
+        with self._lock:
+            pipelines = list(self._pipelines.items())
+            self._pipelines.clear()
+        for loop, pipeline in pipelines:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(pipeline.close)

@@ -1,0 +1,255 @@
+"""One sidecar instance as this process knows it: its table, the entries checked against it.
+
+The verifier reads its session once for each check, and replaces it whole: a new instance of the
+sidecar means a new table, no entries, and new connections.
+"""
+
+import platform
+import threading
+import time
+from enum import Enum, auto
+from itertools import count
+from pathlib import Path
+
+from rescind.client import clock
+from rescind.client.connection import BlockingConnection, Loops, Pool, unreachable
+from rescind.client.mapped_table import MappedTable
+from rescind.core import tokens
+from rescind.core.generations import DEADLINE, GENERATION, Stamp
+from rescind.core.verdict import Allowed, Denied, Reason
+from rescind.errors import MalformedMessageError, TableError
+from rescind.wire import records
+from rescind.wire.socket import (
+    Check,
+    Clock,
+    Entry,
+    Greeting,
+    Look,
+    Now,
+    Refused,
+    Request,
+    Response,
+    Verdict,
+)
+
+# Pure Python cannot order two loads. x86-64 orders them by itself; elsewhere the socket is asked.
+_ORDERED_MACHINES = frozenset({"x86_64", "amd64"})
+_NEW_TABLE_S = 0.005
+
+_NO_LEASE = Denied(Reason.NO_LEASE)
+_UNAVAILABLE = Denied(Reason.UNAVAILABLE)
+
+
+class Elsewhere(Enum):
+    """The instance of this session is over: ask the one that is there now."""
+
+    ELSEWHERE = auto()
+
+
+ELSEWHERE = Elsewhere.ELSEWHERE
+
+
+class Remembered:
+    """A record, and what keeps it good. Replaced whole; only `stamp.generation` ever changes.
+
+    To change it in place would be unsound: two threads can then keep an old record alive for ever.
+    """
+
+    __slots__ = ("allowed", "deadline", "not_before_ns", "read", "stamp", "until_ns", "values")
+
+    def __init__(self, token: str, entry: Entry, *, words: int) -> None:
+        record = records.decode(entry.record)
+        if record.token_hash != tokens.digest(token):
+            raise MalformedMessageError("entry", "the record of another token")
+        if max(entry.slots) >= words:
+            raise MalformedMessageError("entry", "a slot beyond the table")
+        self.allowed = Allowed(record)
+        self.deadline = DEADLINE[record.kind]
+        self.not_before_ns = entry.not_before_ns
+        self.until_ns = entry.until_ns
+        self.stamp = Stamp(slots=entry.slots, values=entry.stamps, generation=entry.generation)
+        self.read = self.stamp.read
+        self.values = self.stamp.values
+
+
+class Session:
+    """What is known of one instance. Its `table` is None where it cannot be mapped or believed."""
+
+    def __init__(
+        self,
+        path: Path,
+        greeting: Greeting,
+        table: MappedTable | None,
+        *,
+        timeout_s: float,
+        most_entries: int,
+    ) -> None:
+        self.service = greeting.service
+        self.instance = greeting.instance
+        self.table = table
+        self._path = path
+        self._greeting = greeting
+        self._timeout_s = timeout_s
+        self._most_entries = most_entries
+        self._words: memoryview[int] = table.words if table else memoryview(b"").cast("Q")
+        self._entries: dict[str, Remembered] = {}
+        self._storing = threading.Lock()
+        self._numbers = count(1)
+        self._pool = Pool(path, timeout_s=timeout_s)
+        self._loops = Loops(path, timeout_s=timeout_s)
+
+    @classmethod
+    def open(cls, path: Path, *, timeout_s: float, most_entries: int) -> "Session":
+        """Meet the sidecar at a socket. Raises UnreachableError."""
+        clock.require_boottime()
+        ends = clock.monotonic_s() + timeout_s
+        while True:
+            connection = BlockingConnection(path, timeout_s=timeout_s)
+            greeting = connection.greeting
+            try:
+                table = _believed(path, connection, timeout_s=timeout_s)
+            except _OtherInstanceError as error:
+                connection.close()
+                if clock.monotonic_s() > ends:
+                    raise unreachable(path, "its table is another instance's") from error
+                time.sleep(_NEW_TABLE_S)  # between a new sidecar's rename and its bind
+                continue
+            session = cls(path, greeting, table, timeout_s=timeout_s, most_entries=most_entries)
+            session._pool.adopt(connection)
+            return session
+
+    def reopened(self) -> "Session":
+        """Meet whoever answers at the same socket now. Raises UnreachableError."""
+        return Session.open(self._path, timeout_s=self._timeout_s, most_entries=self._most_entries)
+
+    def forked(self) -> "Session":
+        """Make this session's twin for a forked child: the same table, connections of its own."""
+        return Session(
+            self._path,
+            self._greeting,
+            self.table,
+            timeout_s=self._timeout_s,
+            most_entries=self._most_entries,
+        )
+
+    def recall(self, token: str) -> Allowed | Denied | Elsewhere | None:
+        """Judge a token from memory: no I/O, no lock. None says that the sidecar must be asked.
+
+        The order is the proof (design 6.5): the lease first, then the generation, then the slots,
+        and the clock last. To read the lease after the slots accepts a revoked token: a sidecar
+        that was cut off comes back between the two, and its new lease covers the old slots.
+        """
+        entry = self._entries.get(token)
+        if entry is None:
+            return None
+        words = self._words
+        ends_ns = words[entry.deadline]
+        generation = words[GENERATION]
+        stamp = entry.stamp
+        if stamp.generation != generation:
+            if entry.read(words) != entry.values:
+                return None
+            # The one read above, never a second one: an event between the two would be lost.
+            stamp.generation = generation
+        now_ns = clock.boottime_ns()
+        if now_ns >= ends_ns:
+            # The sidecar may have been replaced, and its successor may hold a lease.
+            return ELSEWHERE if self._replaced() else _NO_LEASE
+        if entry.not_before_ns <= now_ns < entry.until_ns:
+            return entry.allowed
+        return None
+
+    def _store(self, token: str, remembered: Remembered) -> None:
+        """Remember a record; of too many, the one stored first goes."""
+        with self._storing:
+            entries = self._entries
+            if token not in entries and len(entries) >= self._most_entries:
+                del entries[next(iter(entries))]
+            entries[token] = remembered
+
+    def _forget(self, token: str) -> None:
+        """Drop what is remembered of a token."""
+        with self._storing:
+            self._entries.pop(token, None)
+
+    def _replaced(self) -> bool:
+        return self.table is not None and self.table.replaced()
+
+    def look(self, token: str) -> Look:
+        """Make the request for a token's record."""
+        return Look(next(self._numbers), token)
+
+    def remote_check(self, token: str, require: tuple[str, ...], audience: str) -> Check:
+        """Make the request for a verdict, where there is no table."""
+        return Check(next(self._numbers), token, require, audience)
+
+    def settle(self, token: str, response: Response) -> Allowed | Denied | Elsewhere | None:
+        """Do with a response what it asks for. None says to check again, with what it brought.
+
+        A response of another instance is dropped: its stamps are of another table.
+        """
+        if not isinstance(response, (Entry, Refused, Verdict)):
+            return _UNAVAILABLE
+        if response.instance != self.instance:
+            return ELSEWHERE
+        try:
+            match response:
+                case Entry():
+                    self._store(token, Remembered(token, response, words=len(self._words)))
+                    return None
+                case Refused(_, _, reason):
+                    self._forget(token)
+                    return Denied(reason)
+                case Verdict():
+                    return _verdict(token, response)
+        except MalformedMessageError:
+            return _UNAVAILABLE
+
+    def ask(self, request: Request) -> Response:
+        """Ask, blocking this thread. Raises UnreachableError."""
+        return self._pool.ask(request)
+
+    async def aask(self, request: Request) -> Response:
+        """Ask, without blocking the loop. Raises UnreachableError."""
+        return await self._loops.ask(request)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._pool.close()
+        self._loops.close()
+
+
+def _verdict(token: str, response: Verdict) -> Allowed | Denied:
+    if response.reason is not None:
+        return Denied(response.reason)
+    record = records.decode(response.record or b"")
+    return Allowed(record) if record.token_hash == tokens.digest(token) else _UNAVAILABLE
+
+
+class _OtherInstanceError(Exception):
+    """The table is not the one of the instance that greeted."""
+
+
+def _believed(
+    path: Path, connection: BlockingConnection, *, timeout_s: float
+) -> MappedTable | None:
+    """Map the table if its deadlines mean here what they mean to the sidecar (design 6.2).
+
+    Another kernel, a time namespace or a network volume would each make them mean something else.
+    """
+    if platform.machine().lower() not in _ORDERED_MACHINES:
+        return None
+    try:
+        table = MappedTable.open(path.with_suffix(".table"))
+    except TableError:
+        return None
+    greeting = connection.greeting
+    if table.instance != greeting.instance:
+        raise _OtherInstanceError
+    if not table.boot == greeting.boot == clock.boot_id():
+        return None
+    before_ns = clock.boottime_ns()
+    response = connection.ask(Clock(0), timeout_s=timeout_s)
+    after_ns = clock.boottime_ns()
+    same_clock = isinstance(response, Now) and before_ns <= response.boottime_ns <= after_ns
+    return table if same_clock else None
