@@ -55,7 +55,7 @@ def parse(text: str) -> Handle:
     if handle == EVERYTHING:
         return handle
     kind, colon, value = handle.partition(":")
-    if not colon or kind not in _RANK:
+    if not colon or kind == EVERYTHING or kind not in _RANK:
         kinds = ", ".join(f"{known}:…" for known in _KINDS[:-1])
         raise SelectorError(f"{handle!r} is no handle: expected one of {kinds} or *")
     if not value:

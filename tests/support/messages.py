@@ -1,0 +1,259 @@
+"""One sample of every message on the wire, with its codec. Tests pin, shorten and garble these."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rescind.core.handles import Handle, Selector
+from rescind.core.ledger import Position
+from rescind.core.record import Record
+from rescind.core.revocation import Event, Hold, Revocation
+from rescind.core.tokens import Kind
+from rescind.core.verdict import Reason
+from rescind.wire import events, heartbeat, records, sealed, socket
+from rescind.wire.packing import Payload
+
+# Minted from bytes(range(32)) with EDGE_KEY.
+TOKEN = "rsc_agt_001GsBaniMdfHPrKhhwjnlS86reYjdQ5ckAqLoTS4ckok0FA7OvgX31DQnGk"
+EDGE_KEY = bytes(range(100, 132))
+
+INSTANCE = bytes(range(16))
+NONCE = bytes(range(16, 32))
+BOOT = bytes(range(32, 48))
+HEAD = bytes(range(64, 96))
+NEXT_HEAD = bytes(range(96, 128))
+TOKEN_HASH = bytes(range(128, 160))
+POSITION = Position(epoch=3, seq=70_000, head=HEAD)
+
+EVENT = Event(
+    epoch=3,
+    seq=70_001,
+    at_us=1_767_225_600_000_000,
+    revocation=Revocation(
+        revocation_id="rev_01kdvdsdg0000g40r40m30e209",
+        selector=Selector((Handle("chain:agent:bot"), Handle("label:team=é"))),
+        effect="narrow",
+        reason="left the company",
+        actor="admin:ada",
+        issued_before_us=1_767_225_500_000_000,
+        until_us=None,
+        scopes=("tools:call", "files:read"),
+    ),
+)
+BARE_EVENT = Event(
+    epoch=1,
+    seq=1,
+    at_us=0,
+    revocation=Revocation(
+        revocation_id="rev_1",
+        selector=Selector((Handle("*"),)),
+        effect="revoke",
+        reason="",
+        actor="",
+    ),
+)
+RECORD = Record(
+    token_hash=TOKEN_HASH,
+    epoch=3,
+    as_of=70_000,
+    token_id="tok_01kdvdsdg0000g40r40m30e209",
+    kind=Kind.AGENT,
+    subject="agent:bot/search",
+    scopes=frozenset({"tools:call", "files:read"}),
+    audience=frozenset({"search", "billing"}),
+    issued_at_us=1_767_225_500_000_000,
+    issued_seq=69_999,
+    not_before_us=1_767_225_500_000_000,
+    expires_at_us=1_767_229_100_000_000,
+    handles=(
+        Handle("*"),
+        Handle("chain:agent:bot"),
+        Handle("kind:agent"),
+        Handle("token:tok_01kdvdsdg0000g40r40m30e209"),
+    ),
+    holds=(Hold("rev_1", "narrow", 12),),
+    tenant="acme",
+    client="cli",
+    session="s-1",
+    labels=(("team", "é"),),
+    lineage=("tok_01kdvdsdg0000000000000000a",),
+    chain=("agent:bot",),
+)
+BARE_RECORD = Record(
+    token_hash=TOKEN_HASH,
+    epoch=1,
+    as_of=0,
+    token_id="tok_1",
+    kind=Kind.SERVICE,
+    subject="service:a",
+    scopes=frozenset(),
+    audience=frozenset(),
+    issued_at_us=0,
+    issued_seq=0,
+    not_before_us=0,
+    expires_at_us=1,
+    handles=(Handle("*"),),
+)
+HEARTBEAT = heartbeat.Heartbeat(
+    instance=INSTANCE,
+    nonce=NONCE,
+    counter=7,
+    applied=POSITION,
+    service="checkout",
+    host="node-1",
+    version="0.1.0",
+    posture="strict",
+)
+FIRST_HEARTBEAT = heartbeat.Heartbeat(
+    instance=INSTANCE,
+    nonce=NONCE,
+    counter=0,
+    applied=None,
+    service="checkout",
+    host="node-1",
+    version="0.1.0",
+    posture="strict",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A message, and how it becomes bytes and comes back. Frames come without their length."""
+
+    name: str
+    message: object
+    encode: Callable[[Any], bytes]
+    decode: Callable[[Payload], object]
+
+
+def _request(message: socket.Request) -> bytes:
+    return unframed(socket.encode_request(message))
+
+
+def _response(message: socket.Response) -> bytes:
+    return unframed(socket.encode_response(message))
+
+
+def unframed(frame: bytes) -> bytes:
+    """Take the length off the one message in a frame."""
+    (message,) = socket.Frames().feed(frame)
+    return message
+
+
+SAMPLES = (
+    Sample("event", EVENT, events.encode, events.decode),
+    Sample("event, bare", BARE_EVENT, events.encode, events.decode),
+    Sample(
+        "batch",
+        events.Batch(
+            epoch=3,
+            first_seq=70_001,
+            before=HEAD,
+            after=NEXT_HEAD,
+            awaited=True,
+            payloads=(b"one", b"two"),
+        ),
+        events.encode_batch,
+        events.decode_batch,
+    ),
+    Sample("sealed", sealed.Sealed(b"content", b"key", b"signed"), sealed.encode, sealed.decode),
+    Sample("record", RECORD, records.encode, records.decode),
+    Sample("record, bare", BARE_RECORD, records.encode, records.decode),
+    Sample("resolve", records.Resolve(TOKEN_HASH), records.encode_resolve, records.decode_resolve),
+    Sample(
+        "resolved",
+        records.Resolved(epoch=3, as_of=70_000, record=b"record"),
+        records.encode_resolved,
+        records.decode_resolved,
+    ),
+    Sample(
+        "resolved, unknown",
+        records.Resolved(epoch=3, as_of=70_000, record=None),
+        records.encode_resolved,
+        records.decode_resolved,
+    ),
+    Sample("heartbeat", HEARTBEAT, heartbeat.encode, heartbeat.decode),
+    Sample("heartbeat, first", FIRST_HEARTBEAT, heartbeat.encode, heartbeat.decode),
+    Sample("release", heartbeat.Release(INSTANCE, counter=8), heartbeat.encode, heartbeat.decode),
+    Sample(
+        "reply",
+        heartbeat.Reply(
+            instance=INSTANCE,
+            nonce=NONCE,
+            position=POSITION,
+            grant_term_ms=10_000,
+            authority_us=1_767_225_600_000_000,
+            payloads=(b"one",),
+        ),
+        heartbeat.encode_reply,
+        heartbeat.decode_reply,
+    ),
+    Sample(
+        "ack",
+        heartbeat.Ack(INSTANCE, counter=9, applied=POSITION),
+        heartbeat.encode_ack,
+        heartbeat.decode_ack,
+    ),
+    Sample("wanted", heartbeat.Wanted(3, 70_001), heartbeat.encode_wanted, heartbeat.decode_wanted),
+    Sample("since", heartbeat.Since(3, 70_000), heartbeat.encode_since, heartbeat.decode_since),
+    Sample(
+        "events",
+        heartbeat.Events(3, (b"one", b"two")),
+        heartbeat.encode_events,
+        heartbeat.decode_events,
+    ),
+    Sample("clock", socket.Clock(1), _request, socket.decode_request),
+    Sample("look", socket.Look(2, "rsc_agt_x"), _request, socket.decode_request),
+    Sample(
+        "check",
+        socket.Check(3, "rsc_agt_x", ("tools:call",), "search"),
+        _request,
+        socket.decode_request,
+    ),
+    Sample(
+        "check, own audience",
+        socket.Check(4, "rsc_agt_x", (), None),
+        _request,
+        socket.decode_request,
+    ),
+    Sample(
+        "greeting",
+        socket.Greeting("checkout", INSTANCE, BOOT, "strict"),
+        _response,
+        socket.decode_response,
+    ),
+    Sample("now", socket.Now(1, 123_456_789_000), _response, socket.decode_response),
+    Sample(
+        "entry",
+        socket.Entry(
+            request=2,
+            instance=INSTANCE,
+            record=b"record",
+            slots=(512, 70_000),
+            stamps=(0, 3),
+            generation=5,
+            not_before_ns=0,
+            until_ns=1 << 40,
+        ),
+        _response,
+        socket.decode_response,
+    ),
+    Sample(
+        "refused",
+        socket.Refused(2, INSTANCE, Reason.REVOKED),
+        _response,
+        socket.decode_response,
+    ),
+    Sample(
+        "verdict, allowed",
+        socket.Verdict(3, INSTANCE, None, b"record", 70_000, 1_200),
+        _response,
+        socket.decode_response,
+    ),
+    Sample(
+        "verdict, denied",
+        socket.Verdict(3, INSTANCE, Reason.NO_LEASE, None, 0, 0),
+        _response,
+        socket.decode_response,
+    ),
+)

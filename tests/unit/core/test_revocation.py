@@ -1,0 +1,81 @@
+"""Which tokens an event concerns: positions decide, not clocks (design 5)."""
+
+import pytest
+
+from rescind.core import handles
+from rescind.core.revocation import Event, Revocation, hits
+
+AGENT = frozenset({"*", "kind:agent", "tenant:acme", "token:a"})
+ADMIN = frozenset({"*", "kind:admin", "tenant:acme", "token:b"})
+SEQ = 100
+
+
+def event(*texts: str, effect: str = "revoke", issued_before_us: int | None = None) -> Event:
+    return Event(
+        epoch=1,
+        seq=SEQ,
+        at_us=0,
+        revocation=Revocation(
+            revocation_id="rev_1",
+            selector=handles.select(texts, exact=True),
+            effect=effect,
+            reason="",
+            actor="",
+            issued_before_us=issued_before_us,
+        ),
+    )
+
+
+def hit(
+    revocation: Event,
+    token: frozenset[str] = AGENT,
+    *,
+    issued_seq: int = 0,
+    issued_at_us: int = 0,
+) -> bool:
+    return hits(revocation, handles=token, issued_seq=issued_seq, issued_at_us=issued_at_us)
+
+
+@pytest.mark.parametrize(
+    ("issued_seq", "is_hit"), [(0, True), (99, True), (100, False), (101, False)]
+)
+def test_a_revoke_hits_tokens_issued_below_its_own_position(issued_seq: int, is_hit: bool):
+    assert hit(event("tenant:acme"), issued_seq=issued_seq) is is_hit
+
+
+@pytest.mark.parametrize("effect", ["suspend", "narrow", "lift", "changed", "of the future"])
+def test_every_other_effect_hits_tokens_whenever_issued(effect: str):
+    assert hit(event("tenant:acme", effect=effect), issued_seq=SEQ + 1)
+
+
+@pytest.mark.parametrize("effect", ["revoke", "suspend", "of the future"])
+@pytest.mark.parametrize(("issued_at_us", "is_hit"), [(4, True), (5, False), (6, False)])
+def test_only_an_explicit_cutoff_compares_times(effect: str, issued_at_us: int, is_hit: bool):
+    cut = event("tenant:acme", effect=effect, issued_before_us=5)
+    assert hit(cut, issued_at_us=issued_at_us) is is_hit
+
+
+def test_a_cutoff_of_zero_is_a_cutoff():
+    assert not hit(event("tenant:acme", issued_before_us=0), issued_at_us=0)
+
+
+def test_both_cutoffs_must_be_passed():
+    assert not hit(event("tenant:acme", issued_before_us=5), issued_seq=SEQ, issued_at_us=4)
+
+
+def test_a_token_without_all_the_handles_is_not_concerned():
+    assert hit(event("tenant:acme", "kind:agent"))
+    assert not hit(event("tenant:acme", "kind:service"))
+
+
+def test_everything_spares_admins_unless_they_are_named():
+    assert hit(event("*"))
+    assert not hit(event("*"), ADMIN)
+    assert not hit(event("*", "tenant:acme"), ADMIN)
+    assert hit(event("*", "kind:admin"), ADMIN)
+    assert not hit(event("*", "kind:admin"), AGENT)
+
+
+def test_admins_are_hit_by_what_names_them_in_any_other_way():
+    assert hit(event("tenant:acme"), ADMIN)
+    assert hit(event("token:b"), ADMIN)

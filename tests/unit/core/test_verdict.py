@@ -1,0 +1,100 @@
+"""What a check answers, and which reason is named when several apply."""
+
+from dataclasses import replace
+
+import pytest
+from tests.support.messages import BARE_RECORD, RECORD
+
+from rescind.core import verdict
+from rescind.core.revocation import Hold
+from rescind.core.verdict import Denied, Reason
+
+
+def test_the_reasons_are_those_of_the_contract():
+    assert [str(reason) for reason in Reason] == [
+        "malformed",
+        "unknown",
+        "expired",
+        "not_yet_valid",
+        "revoked",
+        "suspended",
+        "wrong_audience",
+        "insufficient_scope",
+        "no_lease",
+        "unavailable",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("effects", "reason"),
+    [
+        ((), None),
+        (("narrow",), None),
+        (("narrow", "narrow"), None),
+        (("revoke",), Reason.REVOKED),
+        (("suspend",), Reason.SUSPENDED),
+        (("narrow", "suspend"), Reason.SUSPENDED),
+        (("suspend", "revoke"), Reason.REVOKED),
+        (("of the future",), Reason.REVOKED),
+        (("of the future", "suspend"), Reason.SUSPENDED),
+        (("of the future", "narrow"), Reason.REVOKED),
+        (("Narrow",), Reason.REVOKED),
+        (("",), Reason.REVOKED),
+        (("lift",), Reason.REVOKED),
+    ],
+)
+def test_a_final_hold_is_named_before_one_that_can_end(
+    effects: tuple[str, ...], reason: Reason | None
+):
+    held = replace(BARE_RECORD, holds=tuple(Hold("rev", effect, 1) for effect in effects))
+    assert held.live is (reason is None)
+    assert verdict.standing(held) == (reason and Denied(reason))
+
+
+@pytest.mark.parametrize(
+    ("earliest_us", "latest_us", "reason"),
+    [
+        (100, 199, None),
+        (150, 150, None),
+        (99, 99, Reason.NOT_YET_VALID),
+        (99, 150, Reason.NOT_YET_VALID),
+        (200, 200, Reason.EXPIRED),
+        (150, 200, Reason.EXPIRED),
+        (99, 200, Reason.EXPIRED),
+    ],
+)
+def test_uncertainty_about_the_time_denies(earliest_us: int, latest_us: int, reason: Reason | None):
+    record = replace(BARE_RECORD, not_before_us=100, expires_at_us=200)
+    judged = verdict.timely(record, earliest_us=earliest_us, latest_us=latest_us)
+    assert judged == (reason and Denied(reason))
+
+
+@pytest.mark.parametrize(
+    ("require", "audience", "reason"),
+    [
+        (set(), "search", None),
+        ({"tools:call"}, "search", None),
+        ({"tools:call", "files:read"}, "billing", None),
+        ({"tools:call"}, "elsewhere", Reason.WRONG_AUDIENCE),
+        ({"tools:delete"}, "elsewhere", Reason.WRONG_AUDIENCE),
+        (set(), "", Reason.WRONG_AUDIENCE),
+        (set(), "Search", Reason.WRONG_AUDIENCE),
+        ({"tools:delete"}, "search", Reason.INSUFFICIENT_SCOPE),
+        ({"tools:call", "tools:delete"}, "search", Reason.INSUFFICIENT_SCOPE),
+        ({"tools"}, "search", Reason.INSUFFICIENT_SCOPE),
+    ],
+)
+def test_audience_and_scopes_are_judged_on_every_call(
+    require: set[str], audience: str, reason: Reason | None
+):
+    judged = verdict.permitted(RECORD, require=require, audience=audience)
+    assert judged == (reason and Denied(reason))
+
+
+def test_a_token_without_audience_is_good_at_every_service():
+    assert verdict.permitted(BARE_RECORD, require=(), audience="any") is None
+
+
+def test_a_token_without_scopes_is_good_for_nothing_that_needs_one():
+    judged = verdict.permitted(BARE_RECORD, require={"x"}, audience="any")
+    assert judged == Denied(Reason.INSUFFICIENT_SCOPE)
