@@ -1,7 +1,6 @@
 """The authority over NATS: requests to whichever of them answers first, and what they push."""
 
 from collections.abc import Callable
-
 from typing import TypeVar
 
 from nats.aio.client import Client
