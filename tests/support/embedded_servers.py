@@ -1,0 +1,29 @@
+"""Be a parent of embedded servers: `python -m tests.support.embedded_servers DIR`, until killed."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from rescind_runtime import ready
+from rescind_runtime.embedded import home, nats, postgres, valkey
+
+
+async def main(directory: Path) -> None:
+    async with (
+        home.locked(directory, longest_socket=postgres.LONGEST_SOCKET) as place,
+        nats.running(place) as bus,
+        valkey.running(place) as cache,
+        postgres.running(place) as truth,
+    ):
+        ready.announce(
+            pid=os.getpid(),
+            sockets=str(place.sockets),
+            postgres=truth.url,
+            children=[server.child.pid for server in (bus, cache, truth)],
+        )
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -1,0 +1,111 @@
+"""See real processes start and end: ready by what they print, gone by what the kernel says."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+_POLL_S = 0.02
+_Seen = TypeVar("_Seen")
+
+
+def eventually(predicate: Callable[[], _Seen], *, deadline_s: float = 15.0) -> _Seen:
+    """Return the first truthy answer of `predicate`; fail with the last one after the deadline."""
+    end = time.monotonic() + deadline_s
+    while not (seen := predicate()):
+        if time.monotonic() > end:
+            raise AssertionError(f"still {seen!r} after {deadline_s} s: {predicate}")
+        time.sleep(_POLL_S)
+    return seen
+
+
+def gone(pid: int) -> bool:
+    """Tell whether a process has ended. A zombie has: that nobody reaped it is another matter."""
+    try:
+        facts = Path("/proc", str(pid), "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    return facts.rpartition(")")[2].split()[0] in "ZX"
+
+
+def users(directory: Path) -> dict[int, str]:
+    """Return the processes that hold a data directory: each part of a run keeps its lock open."""
+    lock = directory / "lock"
+    found: dict[int, str] = {}
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            if any(each.readlink() == lock for each in (process / "fd").iterdir()):
+                found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
+    return found
+
+
+def sockets(directory: Path) -> list[Path]:
+    """Return the socket files anywhere in a directory."""
+    return [path for path in directory.rglob("*") if stat.S_ISSOCK(path.lstat().st_mode)]
+
+
+def mode(path: Path) -> int:
+    """Return the permission bits of a file."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def owner(path: Path) -> int:
+    """Return the user who owns a file."""
+    return path.lstat().st_uid
+
+
+def clean_environment(**settings: str) -> dict[str, str]:
+    """Return this environment without any setting of rescind but those given."""
+    kept = {key: text for key, text in os.environ.items() if not key.startswith("RESCIND_")}
+    return kept | settings
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Be a command that printed one line of JSON, and still runs."""
+
+    process: subprocess.Popen[bytes]
+    ready: Mapping[str, object]
+
+    def end(self, number: signal.Signals, *, deadline_s: float = 30.0) -> int:
+        """Send a signal, and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(deadline_s)
+
+
+@contextlib.contextmanager
+def running(*command: str, environ: Mapping[str, str], deadline_s: float = 90.0) -> Iterator[Run]:
+    """Run `python` with these arguments until its line of JSON; kill it at the end of the block."""
+    with subprocess.Popen(
+        [sys.executable, *command],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            yield Run(process, json.loads(_line(process, deadline_s)))
+        finally:
+            process.kill()
+
+
+def _line(process: subprocess.Popen[bytes], deadline_s: float) -> bytes:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    readable, _, _ = select.select([process.stdout], [], [], deadline_s)
+    line = process.stdout.readline() if readable else b""
+    if not line:
+        process.kill()
+        raise AssertionError(f"it never got ready: {process.stderr.read().decode()}")
+    return line
