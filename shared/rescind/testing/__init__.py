@@ -1,0 +1,5 @@
+"""Fakes for users' own tests: no sidecar, no authority, the same rules and the same verdicts."""
+
+from rescind.testing.verifier import FakeVerifier
+
+__all__ = ["FakeVerifier"]

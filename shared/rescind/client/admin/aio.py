@@ -1,0 +1,147 @@
+"""The administrator's client for event loops; call by call the same as `blocking.py`."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+import httpx2
+
+from rescind.client.admin import calls, link, settings
+from rescind.client.admin.calls import Call, Command, Document, Grant, Issued
+from rescind.core.secret import Secret
+from rescind.errors import UnreachableError
+
+T = TypeVar("T")
+
+
+class AsyncAdmin:
+    """Command the authority at a URL, as the bearer of an admin token.
+
+    Every call raises ProblemError when it is refused and UnreachableError when nobody answers;
+    a command also raises OutcomeUnknownError, with the key under which to send it again.
+    """
+
+    def __init__(
+        self, url: str, token: Secret | None, *, timeout_s: float = link.TIMEOUT_S
+    ) -> None:
+        self._url = url
+        self._token = token
+        self._timeout_s = timeout_s
+        self._client: httpx2.AsyncClient | None = None
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Take RESCIND_URL, and RESCIND_ADMIN_TOKEN or RESCIND_ADMIN_TOKEN_FILE."""
+        return cls(settings.url(), settings.admin_token())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def issue(self, *, idempotency_key: str | None = None, **grant: Unpack[Grant]) -> Issued:
+        """Issue a token. Its secret is in this answer and nowhere else."""
+        return await self._send(calls.issue(grant, idempotency_key))
+
+    async def token(self, token_id: str) -> Document:
+        """Look at one token."""
+        return await self._send(calls.token(token_id))
+
+    async def tokens(self, **filters: str) -> AsyncGenerator[Document]:
+        """Go through the tokens that the filters leave, newest first, page by page."""
+        cursor: str | None = None
+        while True:
+            page = await self._send(calls.tokens(filters, cursor))
+            for entry in page.entries:
+                yield entry
+            if (cursor := page.cursor) is None:
+                return
+
+    async def revoke(
+        self, *selector: str, idempotency_key: str | None = None, **command: Unpack[Command]
+    ) -> Document:
+        """Revoke every token that has all of these handles; returns once the ledger has it."""
+        return await self._send(calls.revoke(selector, command, idempotency_key))
+
+    async def revoke_token(
+        self, token: Secret, *, idempotency_key: str | None = None, **command: Unpack[Command]
+    ) -> Document:
+        """Revoke the very token, for whoever holds it and knows no name of it."""
+        return await self._send(calls.revoke_token(token, command, idempotency_key))
+
+    async def revocation(self, revocation_id: str) -> Document:
+        """Look at one revocation."""
+        return await self._send(calls.revocation(revocation_id))
+
+    async def revocations(self) -> AsyncGenerator[Document]:
+        """Go through the revocations, newest first, page by page."""
+        cursor: str | None = None
+        while True:
+            page = await self._send(calls.revocations(cursor))
+            for entry in page.entries:
+                yield entry
+            if (cursor := page.cursor) is None:
+                return
+
+    async def fleet(self) -> Document:
+        """List the sidecars, and how fresh each is."""
+        return await self._send(calls.fleet())
+
+    async def health(self) -> Document:
+        """Ask whether the authority can do its work."""
+        return await self._send(calls.health())
+
+    async def events(self, *, after: int | None = None) -> AsyncGenerator[Document]:
+        """Follow the events, for ever: those after the seq `after`, or those from now on.
+
+        A stream that breaks is resumed behind the last event that came.
+        """
+        if after is None:
+            after = calls.newest_seq(await self._send(calls.revocations(None)))
+        failures = 0
+        while True:
+            try:
+                async with aclosing(self._stream(after)) as stream:
+                    async for seq, event in stream:
+                        after, failures = seq, 0
+                        yield event
+            except UnreachableError:
+                failures += 1
+                if failures > link.PATIENCE:
+                    raise
+            await asyncio.sleep(link.RETRY_S)
+
+    async def _stream(self, after: int) -> AsyncGenerator[tuple[int, Document]]:
+        with link.translated(self._url):
+            async with self._http().sse(**link.stream(after)) as source:
+                if not source.response.is_success:
+                    await source.response.aread()
+                    raise link.refusal(source.response)
+                async for sent in source:
+                    if sent.data:
+                        yield link.event(sent)
+
+    async def _send(self, call: Call[T]) -> T:
+        with link.translated(self._url, key=call.key):
+            response = await self._http().request(**link.arguments(call))
+        return link.answer(call, response)
+
+    def _http(self) -> httpx2.AsyncClient:
+        if self._client is None:
+            options = link.options(self._url, self._token, timeout_s=self._timeout_s)
+            self._client = httpx2.AsyncClient(**options)
+        return self._client

@@ -1,0 +1,145 @@
+"""The administrator's client for threads."""
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+import httpx2
+
+from rescind.client.admin import calls, link, settings
+from rescind.client.admin.calls import Call, Command, Document, Grant, Issued
+from rescind.core.secret import Secret
+from rescind.errors import UnreachableError
+
+T = TypeVar("T")
+
+
+class Admin:
+    """Command the authority at a URL, as the bearer of an admin token.
+
+    Every call raises ProblemError when it is refused and UnreachableError when nobody answers;
+    a command also raises OutcomeUnknownError, with the key under which to send it again.
+    """
+
+    def __init__(
+        self, url: str, token: Secret | None, *, timeout_s: float = link.TIMEOUT_S
+    ) -> None:
+        self._url = url
+        self._token = token
+        self._timeout_s = timeout_s
+        self._client: httpx2.Client | None = None
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Take RESCIND_URL, and RESCIND_ADMIN_TOKEN or RESCIND_ADMIN_TOKEN_FILE."""
+        return cls(settings.url(), settings.admin_token())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def issue(self, *, idempotency_key: str | None = None, **grant: Unpack[Grant]) -> Issued:
+        """Issue a token. Its secret is in this answer and nowhere else."""
+        return self._send(calls.issue(grant, idempotency_key))
+
+    def token(self, token_id: str) -> Document:
+        """Look at one token."""
+        return self._send(calls.token(token_id))
+
+    def tokens(self, **filters: str) -> Iterator[Document]:
+        """Go through the tokens that the filters leave, newest first, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self._send(calls.tokens(filters, cursor))
+            yield from page.entries
+            if (cursor := page.cursor) is None:
+                return
+
+    def revoke(
+        self, *selector: str, idempotency_key: str | None = None, **command: Unpack[Command]
+    ) -> Document:
+        """Revoke every token that has all of these handles; returns once the ledger has it."""
+        return self._send(calls.revoke(selector, command, idempotency_key))
+
+    def revoke_token(
+        self, token: Secret, *, idempotency_key: str | None = None, **command: Unpack[Command]
+    ) -> Document:
+        """Revoke the very token, for whoever holds it and knows no name of it."""
+        return self._send(calls.revoke_token(token, command, idempotency_key))
+
+    def revocation(self, revocation_id: str) -> Document:
+        """Look at one revocation."""
+        return self._send(calls.revocation(revocation_id))
+
+    def revocations(self) -> Iterator[Document]:
+        """Go through the revocations, newest first, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self._send(calls.revocations(cursor))
+            yield from page.entries
+            if (cursor := page.cursor) is None:
+                return
+
+    def fleet(self) -> Document:
+        """List the sidecars, and how fresh each is."""
+        return self._send(calls.fleet())
+
+    def health(self) -> Document:
+        """Ask whether the authority can do its work."""
+        return self._send(calls.health())
+
+    def events(self, *, after: int | None = None) -> Iterator[Document]:
+        """Follow the events, for ever: those after the seq `after`, or those from now on.
+
+        A stream that breaks is resumed behind the last event that came.
+        """
+        if after is None:
+            after = calls.newest_seq(self._send(calls.revocations(None)))
+        failures = 0
+        while True:
+            try:
+                for seq, event in self._stream(after):
+                    after, failures = seq, 0
+                    yield event
+            except UnreachableError:
+                failures += 1
+                if failures > link.PATIENCE:
+                    raise
+            time.sleep(link.RETRY_S)
+
+    def _stream(self, after: int) -> Iterator[tuple[int, Document]]:
+        with (
+            link.translated(self._url),
+            self._http().sse(**link.stream(after)) as source,
+        ):
+            if not source.response.is_success:
+                source.response.read()
+                raise link.refusal(source.response)
+            for sent in source:
+                if sent.data:
+                    yield link.event(sent)
+
+    def _send(self, call: Call[T]) -> T:
+        with link.translated(self._url, key=call.key):
+            response = self._http().request(**link.arguments(call))
+        return link.answer(call, response)
+
+    def _http(self) -> httpx2.Client:
+        if self._client is None:
+            options = link.options(self._url, self._token, timeout_s=self._timeout_s)
+            self._client = httpx2.Client(**options)
+        return self._client

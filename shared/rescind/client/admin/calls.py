@@ -1,0 +1,162 @@
+"""What each call sends, and how its answer is read. No I/O: both clients share this."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NotRequired, TypedDict, TypeVar, cast
+from urllib.parse import quote
+
+from rescind.core.secret import Secret
+from rescind.errors import MalformedMessageError
+
+Document = Mapping[str, Any]
+"""A JSON object of the API."""
+
+PAGE = 200
+"""How many entries a list asks for at once."""
+
+T = TypeVar("T")
+
+
+class Grant(TypedDict):
+    """What a new token may do. `ttl` is in seconds; `not_before` an RFC 3339 time."""
+
+    subject: str
+    kind: str
+    scopes: NotRequired[Sequence[str]]
+    audience: NotRequired[Sequence[str]]
+    ttl: NotRequired[float]
+    not_before: NotRequired[str]
+    labels: NotRequired[Mapping[str, str]]
+    tenant: NotRequired[str]
+    client: NotRequired[str]
+    session: NotRequired[str]
+    may_speak_for: NotRequired[Sequence[str]]
+
+
+class Command(TypedDict):
+    """How a revocation is to be done, besides whom it hits; the names are the API's."""
+
+    reason: NotRequired[str]
+    exact: NotRequired[bool]
+    effect: NotRequired[str]
+    issued_before: NotRequired[str]
+    wait: NotRequired[bool]
+    timeout: NotRequired[float]
+    dry_run: NotRequired[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new token. The secret is shown this once; `facts` is the rest of the answer."""
+
+    token: Secret
+    token_id: str
+    facts: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some entries of a list, and where the next ones begin: None at its end."""
+
+    entries: tuple[Document, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request, and how to read what comes back. A `key` marks a command."""
+
+    method: str
+    path: str
+    read: Callable[[Document], T]
+    query: Mapping[str, str | int] = field(default_factory=dict[str, "str | int"])
+    body: Document | None = None
+    key: str | None = None
+
+
+def new_key() -> str:
+    """Make an idempotency key: repeated under it, a command is carried out once."""
+    return secrets.token_urlsafe(18)
+
+
+def issue(grant: Grant, key: str | None) -> Call[Issued]:
+    """Issue a token."""
+    return Call("POST", "/v1/tokens", _issued, body=cast("Document", grant), key=key or new_key())
+
+
+def token(token_id: str) -> Call[Document]:
+    """Look at one token."""
+    return Call("GET", f"/v1/tokens/{quote(token_id, safe='')}", _itself)
+
+
+def tokens(filters: Mapping[str, str], cursor: str | None) -> Call[Page]:
+    """List tokens, newest first."""
+    return _list("/v1/tokens", "tokens", filters, cursor)
+
+
+def revoke(selector: Sequence[str], command: Command, key: str | None) -> Call[Document]:
+    """Revoke what has all of these handles."""
+    body = {"selector": list(selector), **command}
+    return Call("POST", "/v1/revocations", _itself, body=body, key=key or new_key())
+
+
+def revoke_token(secret: Secret, command: Command, key: str | None) -> Call[Document]:
+    """Revoke the token that somebody holds in hands."""
+    body = {"token": secret.reveal(), **command}
+    return Call("POST", "/v1/revocations", _itself, body=body, key=key or new_key())
+
+
+def revocation(revocation_id: str) -> Call[Document]:
+    """Look at one revocation."""
+    return Call("GET", f"/v1/revocations/{quote(revocation_id, safe='')}", _itself)
+
+
+def revocations(cursor: str | None) -> Call[Page]:
+    """List revocations, newest first."""
+    return _list("/v1/revocations", "revocations", {}, cursor)
+
+
+def newest_seq(revocations: Page) -> int:
+    """Give the seq of the newest revocation on a first page; 0 while there is none."""
+    match revocations.entries:
+        case ({"seq": int(seq)}, *_):
+            return seq
+        case _:
+            return 0
+
+
+def fleet() -> Call[Document]:
+    """List the sidecars, and how fresh each is."""
+    return Call("GET", "/v1/fleet", _itself)
+
+
+def health() -> Call[Document]:
+    """Ask whether the authority can do its work."""
+    return Call("GET", "/readyz", _itself)
+
+
+def _list(path: str, name: str, filters: Mapping[str, str], cursor: str | None) -> Call[Page]:
+    query: dict[str, str | int] = {**filters, "limit": PAGE}
+    if cursor is not None:
+        query["cursor"] = cursor
+
+    def read(document: Document) -> Page:
+        entries: object = document.get(name)
+        if not isinstance(entries, list):
+            raise MalformedMessageError("list", f"it has no {name!r}")
+        return Page(tuple(cast("list[Document]", entries)), document.get("next"))
+
+    return Call("GET", path, read, query=query)
+
+
+def _issued(document: Document) -> Issued:
+    match document:
+        case {"token": str(token), "token_id": str(token_id), **facts}:
+            return Issued(Secret(token), token_id, {"token_id": token_id, **facts})
+        case _:
+            raise MalformedMessageError("answer", "no token in it")
+
+
+def _itself(document: Document) -> Document:
+    return document

@@ -1,0 +1,83 @@
+"""What an administrator's call may run into, and problems as HTTP carries them (RFC 9457)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from rescind.errors import RescindError
+
+
+class MissingExtraError(RescindError, ImportError):
+    """Say what to install for a part of rescind that the bare SDK does not bring."""
+
+    def __init__(self, extra: str, what: str) -> None:
+        super().__init__(f"{what} needs more than the bare SDK: pip install 'rescind[{extra}]'")
+        self.extra = extra
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """What is wrong with one field of a request."""
+
+    field: str
+    detail: str
+
+
+class ProblemError(RescindError):
+    """Carry the authority's refusal: `type` tells programs what it is, `detail` tells people."""
+
+    def __init__(
+        self,
+        *,
+        type: str,  # noqa: A002 the name that RFC 9457 gives it
+        title: str,
+        status: int,
+        detail: str = "",
+        errors: tuple[FieldProblem, ...] = (),
+    ) -> None:
+        fields = "".join(f"\n  {error.field}: {error.detail}" for error in errors)
+        super().__init__((detail or title) + fields)
+        self.type = type
+        self.title = title
+        self.status = status
+        self.detail = detail
+        self.errors = errors
+
+
+class OutcomeUnknownError(RescindError):
+    """Say that a command was sent, and that nobody said whether it was carried out.
+
+    Sending it again under `idempotency_key` is safe: it will not happen twice.
+    """
+
+    def __init__(self, problem: str, *, idempotency_key: str) -> None:
+        super().__init__(
+            f"it is not known whether the command was carried out: {problem} "
+            f"Retry with the same key, it will not happen twice: {idempotency_key}"
+        )
+        self.idempotency_key = idempotency_key
+
+
+def read(document: object, *, status: int, reason: str) -> ProblemError:
+    """Make the error of a refused call; what is no problem document is known by its status."""
+    if not isinstance(document, dict):
+        return ProblemError(type="about:blank", title=reason or "refused", status=status)
+    members = cast("dict[str, object]", document)
+    return ProblemError(
+        type=_text(members, "type", "about:blank"),
+        title=_text(members, "title", reason or "refused"),
+        status=status,
+        detail=_text(members, "detail", ""),
+        errors=tuple(_errors(members.get("errors"))),
+    )
+
+
+def _text(members: Mapping[str, object], name: str, otherwise: str) -> str:
+    found = members.get(name)
+    return found if isinstance(found, str) else otherwise
+
+
+def _errors(found: object) -> list[FieldProblem]:
+    entries = cast("list[object]", found) if isinstance(found, list) else []
+    mappings = [cast("Mapping[str, object]", each) for each in entries if isinstance(each, dict)]
+    return [FieldProblem(_text(each, "field", ""), _text(each, "detail", "")) for each in mappings]

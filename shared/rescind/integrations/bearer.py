@@ -1,0 +1,89 @@
+"""Bearer tokens in HTTP, for every framework: where the token is, and how a denial is said.
+
+RFC 6750 says how a token is sent and refused; the body of a refusal is a problem (RFC 9457).
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from rescind.core.verdict import Reason
+
+RETRY_AFTER_S = 1
+"""A lease comes back with the next heartbeat, which is never far away."""
+
+_HEADER = re.compile(rb"bearer +([^ ]+) *", re.IGNORECASE)
+_NOT_JUDGED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
+
+_DETAIL = {
+    Reason.MALFORMED: "The text that was sent is not a token.",
+    Reason.UNKNOWN: "The authority does not know this token.",
+    Reason.EXPIRED: "The token has expired.",
+    Reason.NOT_YET_VALID: "The token is not valid yet.",
+    Reason.REVOKED: "The token was revoked.",
+    Reason.SUSPENDED: "The token is suspended.",
+    Reason.WRONG_AUDIENCE: "The token was issued for another service.",
+    Reason.INSUFFICIENT_SCOPE: "The token lacks a scope that this call requires.",
+    Reason.NO_LEASE: "This service cannot tell right now whether the token is still good.",
+    Reason.UNAVAILABLE: "This service cannot reach what would tell whether the token is good.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What to answer in place of the application. Header names are in lower case."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+def find(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Find the bearer token (RFC 6750 §2.1): None if there is none, a text that is no token if two.
+
+    Two `Authorization` headers are two opinions on who calls, and none of them is believed.
+    """
+    found = [value for name, value in headers if name.lower() == b"authorization"]
+    if len(found) > 1:
+        return ""
+    match = _HEADER.fullmatch(found[0]) if found else None
+    return match[1].decode("latin-1") if match else None
+
+
+def unauthenticated() -> Refusal:
+    """Refuse a call that brought no token: RFC 6750 §3.1 wants no error code then."""
+    return _refusal(401, Reason.MALFORMED, "No bearer token was sent.", 'Bearer realm="rescind"')
+
+
+def refuse(reason: Reason, *, require: Collection[str] = ()) -> Refusal:
+    """Refuse a call whose token was denied. `require` is what the call would have needed."""
+    detail = _DETAIL[reason]
+    if reason in _NOT_JUDGED:
+        return _refusal(503, reason, detail, None)
+    if reason is Reason.INSUFFICIENT_SCOPE:
+        scope = " ".join(sorted(require))
+        return _refusal(403, reason, detail, f'Bearer error="insufficient_scope", scope="{scope}"')
+    return _refusal(401, reason, detail, 'Bearer error="invalid_token"')
+
+
+def _refusal(status: int, reason: Reason, detail: str, challenge: str | None) -> Refusal:
+    problem = {
+        "type": f"urn:rescind:denied:{reason}",
+        "title": "The call was refused",
+        "status": status,
+        "detail": detail,
+        "reason": reason,
+    }
+    body = json.dumps(problem).encode()
+    return Refusal(
+        status,
+        (
+            ("content-type", "application/problem+json"),
+            ("content-length", str(len(body))),
+            ("cache-control", "no-store"),
+            ("x-rescind-reason", reason),
+            ("www-authenticate", challenge) if challenge else ("retry-after", str(RETRY_AFTER_S)),
+        ),
+        body,
+    )

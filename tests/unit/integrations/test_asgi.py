@@ -1,0 +1,204 @@
+"""The middleware lets through what a verifier allows, and says everything else as RFC 6750 does."""
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import pytest
+
+from rescind.client.verifier import Verifier
+from rescind.core.verdict import Reason
+from rescind.errors import UnreachableError
+from rescind.integrations.asgi import RescindMiddleware
+from rescind.testing import FakeVerifier
+
+Message = MutableMapping[str, Any]
+
+
+class Recorded:
+    """Drive one ASGI connection and keep what was sent and what the application saw."""
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+        self.seen: Message | None = None
+
+    async def app(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        self.seen = scope
+        if scope["type"] == "lifespan":
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive(self) -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    @property
+    def status(self) -> int:
+        return self.sent[0]["status"]
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.sent[0]["headers"])
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        return json.loads(self.sent[1]["body"])
+
+
+def http(*authorization: str, path: str = "/", **more: object) -> dict[str, Any]:
+    headers = [(b"authorization", each.encode()) for each in authorization]
+    return {"type": "http", "path": path, "headers": headers, **more}
+
+
+async def call(verifier: FakeVerifier | None, scope: Message, **options: Any) -> Recorded:
+    recorded = Recorded()
+    middleware = RescindMiddleware(recorded.app, verifier, **options)
+    await middleware(scope, recorded.receive, recorded.send)
+    return recorded
+
+
+@pytest.fixture
+def verifier() -> FakeVerifier:
+    return FakeVerifier(audience="search")
+
+
+async def test_a_good_token_reaches_the_application_with_its_record(verifier: FakeVerifier) -> None:
+    issued = verifier.issue(subject="agent:a", scopes=["read"])
+    state = {"pool": 1}
+    recorded = await call(verifier, http(f"Bearer {issued.token}", state=state), require={"read"})
+    assert recorded.status == 200
+    assert recorded.seen is not None
+    assert recorded.seen["state"]["rescind"].subject == "agent:a"
+    assert recorded.seen["state"]["pool"] == 1
+    assert "rescind" not in state, "the state of the server is shared by all requests"
+
+
+@pytest.mark.parametrize("authorization", [(), ("Basic dXNlcjpwYXNz",), ("Bearer",), ("Bearer  ",)])
+async def test_without_a_token_the_challenge_has_no_error(
+    verifier: FakeVerifier, authorization: tuple[str, ...]
+) -> None:
+    recorded = await call(verifier, http(*authorization))
+    assert recorded.status == 401
+    assert recorded.headers[b"www-authenticate"].startswith(b"Bearer ")
+    assert b"error" not in recorded.headers[b"www-authenticate"]
+    assert recorded.seen is None
+
+
+async def test_a_revoked_token_is_an_invalid_token(verifier: FakeVerifier) -> None:
+    issued = verifier.issue()
+    verifier.revoke(f"token:{issued.token_id}")
+    recorded = await call(verifier, http(f"bearer {issued.token}"))
+    assert recorded.status == 401
+    assert recorded.headers[b"www-authenticate"] == b'Bearer error="invalid_token"'
+    assert recorded.headers[b"x-rescind-reason"] == b"revoked"
+    assert recorded.headers[b"cache-control"] == b"no-store"
+    assert recorded.headers[b"content-type"] == b"application/problem+json"
+    assert recorded.problem["status"] == 401
+    assert recorded.problem["reason"] == "revoked"
+    assert issued.token not in json.dumps(recorded.problem)
+
+
+async def test_two_authorization_headers_are_refused_even_if_both_are_good(
+    verifier: FakeVerifier,
+) -> None:
+    one, two = verifier.issue(), verifier.issue()
+    recorded = await call(verifier, http(f"Bearer {one.token}", f"Bearer {two.token}"))
+    assert recorded.status == 401
+    assert recorded.headers[b"x-rescind-reason"] == b"malformed"
+
+
+async def test_a_missing_scope_is_403_and_names_the_scope(verifier: FakeVerifier) -> None:
+    issued = verifier.issue(scopes=["read"])
+    recorded = await call(verifier, http(f"Bearer {issued.token}"), require={"write", "read"})
+    assert recorded.status == 403
+    expected = b'Bearer error="insufficient_scope", scope="read write"'
+    assert recorded.headers[b"www-authenticate"] == expected
+
+
+async def test_a_token_for_another_service_is_refused(verifier: FakeVerifier) -> None:
+    issued = verifier.issue(audience=["mail"])
+    scope = http(f"Bearer {issued.token}")
+    assert (await call(verifier, scope)).headers[b"x-rescind-reason"] == b"wrong_audience"
+    assert (await call(verifier, scope, audience="mail")).status == 200
+
+
+async def test_without_a_lease_it_asks_to_retry(verifier: FakeVerifier) -> None:
+    issued = verifier.issue()
+    verifier.leased = False
+    recorded = await call(verifier, http(f"Bearer {issued.token}"))
+    assert recorded.status == 503
+    assert recorded.headers[b"retry-after"].isdigit()
+    assert recorded.headers[b"x-rescind-reason"] == b"no_lease"
+    assert b"www-authenticate" not in recorded.headers
+
+
+async def test_an_exempt_path_needs_no_token_and_its_neighbours_do(verifier: FakeVerifier) -> None:
+    assert (await call(verifier, http(path="/healthz"))).status == 200
+    for near in ("/healthz/", "/healthz/deep", "/x/healthz", "//healthz"):
+        assert (await call(verifier, http(path=near))).status == 401
+
+
+async def test_a_websocket_is_closed_before_it_is_accepted(verifier: FakeVerifier) -> None:
+    scope = {"type": "websocket", "path": "/ws", "headers": []}
+    recorded = await call(verifier, scope)
+    assert recorded.sent == [{"type": "websocket.close", "code": 1008, "reason": "malformed"}]
+
+
+async def test_a_websocket_gets_a_real_answer_where_the_server_can_send_one(
+    verifier: FakeVerifier,
+) -> None:
+    extensions = {"websocket.http.response": {}}
+    scope = {"type": "websocket", "path": "/ws", "headers": [], "extensions": extensions}
+    recorded = await call(verifier, scope)
+    assert recorded.sent[0]["type"] == "websocket.http.response.start"
+    assert recorded.status == 401
+
+
+async def test_a_connection_of_an_unknown_type_is_not_let_through(verifier: FakeVerifier) -> None:
+    recorded = await call(verifier, {"type": "webtransport", "path": "/", "headers": []})
+    assert recorded.seen is None
+
+
+async def test_it_attaches_at_the_first_call_retries_and_closes_at_shutdown(
+    verifier: FakeVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[FakeVerifier | UnreachableError] = [UnreachableError("nobody"), verifier]
+
+    def attach() -> FakeVerifier:
+        match attempts.pop(0):
+            case UnreachableError() as error:
+                raise error
+            case attached:
+                return attached
+
+    monkeypatch.setattr(Verifier, "attach", attach)
+    recorded = Recorded()
+    middleware = RescindMiddleware(recorded.app)
+    scope = http(f"Bearer {verifier.issue().token}")
+    await middleware(scope, recorded.receive, recorded.send)
+    assert recorded.status == 503
+    recorded.sent.clear()
+    await middleware(scope, recorded.receive, recorded.send)
+    assert recorded.status == 200
+    await middleware({"type": "lifespan"}, recorded.receive, recorded.send)
+    assert verifier.closed
+
+
+async def test_a_verifier_that_was_handed_in_stays_open(verifier: FakeVerifier) -> None:
+    await call(verifier, {"type": "lifespan"})
+    assert not verifier.closed
+
+
+def test_every_reason_has_an_answer() -> None:
+    from rescind.integrations import bearer  # noqa: PLC0415 - only this test looks below
+
+    for reason in Reason:
+        assert bearer.refuse(reason).status in {401, 403, 503}
