@@ -1,0 +1,118 @@
+"""Every message as bytes. An edit here breaks a fleet in mid-upgrade: append, never edit."""
+
+import msgpack
+import pytest
+from tests.support.messages import SAMPLES, Sample
+
+from rescind.wire import socket
+
+_INSTANCE = "c410000102030405060708090a0b0c0d0e0f"
+_NONCE = "c410101112131415161718191a1b1c1d1e1f"
+_BOOT = "c410202122232425262728292a2b2c2d2e2f"
+_HEAD = "c420404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f"
+_NEXT_HEAD = "c420606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f"
+_HASH = "c420808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f"
+_POSITION = f"03ce00011170{_HEAD}"
+_TOKEN_ID = "be746f6b5f30316b647664736467303030306734307234306d333065323039"
+
+PINNED = {
+    "event": (
+        "9c0103ce00011171cf0006474846204000"
+        "be7265765f30316b647664736467303030306734307234306d333065323039a66e6172726f77"
+        "92af636861696e3a6167656e743a626f74ad6c6162656c3a7465616d3dc3a9"
+        "cf00064748402a5f00c0"
+        "92aa746f6f6c733a63616c6caa66696c65733a72656164"
+        "b06c6566742074686520636f6d70616e79a961646d696e3a616461"
+    ),
+    "event, bare": "9c01010100a57265765f31a67265766f6b6591a12ac0c090a0a0",
+    "batch": (f"9401c400c400c458970103ce00011171{_HEAD}{_NEXT_HEAD}c392c4036f6e65c40374776f"),
+    "sealed": "9401c4036b6579c4067369676e6564c407636f6e74656e74",
+    "record": (
+        f"9401c400c400c50140dc001501{_HASH}03ce00011170{_TOKEN_ID}"
+        "a56167656e74b06167656e743a626f742f736561726368"
+        "92aa66696c65733a72656164aa746f6f6c733a63616c6c92a762696c6c696e67a6736561726368"
+        "cf00064748402a5f00ce0001116fcf00064748402a5f00cf0006474916be0300"
+        "94a12aaf636861696e3a6167656e743a626f74aa6b696e643a6167656e74"
+        "d924746f6b656e3a746f6b5f30316b647664736467303030306734307234306d333065323039"
+        "919401a57265765f31a66e6172726f770c"
+        "a461636d65a3636c69a3732d319192a47465616da2c3a9"
+        "91be746f6b5f30316b647664736467303030303030303030303030303030306191a96167656e743a626f74"
+    ),
+    "record, bare": (
+        f"9401c400c400c450dc001501{_HASH}0100a5746f6b5f31a773657276696365"
+        "a9736572766963653a6190900000000191a12a90c0c0c0909090"
+    ),
+    "resolve": f"9201{_HASH}",
+    "resolved": "940103ce00011170c4067265636f7264",
+    "resolved, unknown": "940103ce00011170c0",
+    "heartbeat": (
+        f"9c01{_INSTANCE}{_NONCE}07{_POSITION}"
+        "a8636865636b6f7574a66e6f64652d31a5302e312e30a6737472696374c400"
+    ),
+    "heartbeat, first": (
+        f"9c01{_INSTANCE}{_NONCE}000000c400"
+        "a8636865636b6f7574a66e6f64652d31a5302e312e30a6737472696374c400"
+    ),
+    "release": f"9402{_INSTANCE}08c400",
+    "reply": (f"9a01{_INSTANCE}{_NONCE}{_POSITION}cd2710cf000647484620400091c4036f6e65c400"),
+    "ack": f"9701{_INSTANCE}09{_POSITION}c400",
+    "wanted": "930103ce00011171",
+    "since": "930103ce00011170",
+    "events": "93010392c4036f6e65c40374776f",
+    "clock": "920201",
+    "look": "930302a97273635f6167745f78",
+    "check": "950403a97273635f6167745f7891aa746f6f6c733a63616c6ca6736561726368",
+    "check, own audience": "950404a97273635f6167745f7890c0",
+    "greeting": f"960101a8636865636b6f7574{_INSTANCE}{_BOOT}a6737472696374",
+    "now": "930501cf0000001cbe991a08",
+    "entry": (f"990602{_INSTANCE}c4067265636f726492cd0200ce000111709200030500cf0000010000000000"),
+    "refused": f"940702{_INSTANCE}a77265766f6b6564",
+    "verdict, allowed": f"970803{_INSTANCE}c0c4067265636f7264ce00011170cd04b0",
+    "verdict, denied": f"970803{_INSTANCE}a86e6f5f6c65617365c00000",
+}
+
+every_message = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+
+
+def test_every_sample_is_pinned():
+    assert PINNED.keys() == {sample.name for sample in SAMPLES}
+
+
+@every_message
+def test_the_bytes_of_a_message_never_change(sample: Sample):
+    assert sample.encode(sample.message).hex() == PINNED[sample.name]
+
+
+@every_message
+@pytest.mark.parametrize("container", [bytes, bytearray, memoryview])
+def test_a_message_comes_back_whole_from_any_buffer(sample: Sample, container: type):
+    payload = container(bytes.fromhex(PINNED[sample.name]))
+    assert sample.decode(payload) == sample.message
+
+
+@every_message
+def test_a_field_of_the_future_at_the_end_is_left_alone(sample: Sample):
+    fields = msgpack.unpackb(bytes.fromhex(PINNED[sample.name]))
+    for extra in (None, 1, "new", b"new", [1, ["nested"]], True, 1.5):
+        assert sample.decode(msgpack.packb([*fields, extra])) == sample.message
+
+
+@pytest.mark.parametrize("name", ["record", "batch"])
+def test_a_field_of_the_future_inside_the_envelope_is_left_alone(name: str):
+    (sample,) = (sample for sample in SAMPLES if sample.name == name)
+    *envelope, content = msgpack.unpackb(bytes.fromhex(PINNED[name]))
+    extended = msgpack.packb([*msgpack.unpackb(content), "new"])
+    assert sample.decode(msgpack.packb([*envelope, extended])) == sample.message
+
+
+def test_a_hold_may_grow_too():
+    (sample,) = (sample for sample in SAMPLES if sample.name == "record")
+    *envelope, content = msgpack.unpackb(bytes.fromhex(PINNED["record"]))
+    fields = msgpack.unpackb(content)
+    fields[14] = [[*hold, "new"] for hold in fields[14]]
+    assert sample.decode(msgpack.packb([*envelope, msgpack.packb(fields)])) == sample.message
+
+
+def test_a_frame_is_a_length_of_four_bytes_and_the_message():
+    assert socket.encode_request(socket.Clock(1)).hex() == "00000003920201"
+    assert socket.encode_response(socket.Now(1, 5)).hex() == "0000000493050105"
