@@ -52,6 +52,15 @@ class Follow:
             self._acknowledge.wanted(heartbeat.Wanted(batch.epoch, last))
         self.settle(self._incarnations.current.view.pushed(batch))
 
+    def wanted(self, payload: bytes) -> None:
+        """Take the wish to hear how far this sidecar has come."""
+        try:
+            self._acknowledge.wanted(heartbeat.decode_wanted(payload))
+        except MalformedMessageError as error:
+            self.settle(Refused(str(error)))
+            return
+        self._acknowledge.progressed()
+
     def settle(self, progress: Progress) -> None:
         """Do what follows from what the view said, wherever its news came from."""
         match progress:

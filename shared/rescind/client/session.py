@@ -7,6 +7,7 @@ sidecar means a new table, no entries, and new connections.
 import platform
 import threading
 import time
+from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import count
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from rescind.client import clock
 from rescind.client.connection import BlockingConnection, Loops, Pool, unreachable
 from rescind.client.mapped_table import MappedTable
-from rescind.core import tokens
+from rescind.core import generations, tokens
 from rescind.core.generations import DEADLINE, GENERATION, Stamp
 from rescind.core.verdict import Allowed, Denied, Reason
 from rescind.errors import MalformedMessageError, TableError
@@ -35,6 +36,7 @@ from rescind.wire.socket import (
 # Pure Python cannot order two loads. x86-64 orders them by itself; elsewhere the socket is asked.
 _ORDERED_MACHINES = frozenset({"x86_64", "amd64"})
 _NEW_TABLE_S = 0.005
+_NS_PER_MS = 1_000_000
 
 _NO_LEASE = Denied(Reason.NO_LEASE)
 _UNAVAILABLE = Denied(Reason.UNAVAILABLE)
@@ -47,6 +49,17 @@ class Elsewhere(Enum):
 
 
 ELSEWHERE = Elsewhere.ELSEWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """The ledger's position that a check covers at least, and the lease left: an age, no promise.
+
+    It is no permission to keep an answer for so long: the next event may come at once.
+    """
+
+    as_of: int
+    fresh_for_ms: int
 
 
 class Remembered:
@@ -171,6 +184,13 @@ class Session:
         """Drop what is remembered of a token."""
         with self._storing:
             self._entries.pop(token, None)
+
+    def freshness(self) -> Freshness:
+        """Read the table's position and lease; both are 0 where there is no table."""
+        if self.table is None:
+            return Freshness(0, 0)
+        left_ns = min(self._words[word] for word in DEADLINE.values()) - clock.boottime_ns()
+        return Freshness(generations.applied(self._words), max(0, left_ns) // _NS_PER_MS)
 
     def _replaced(self) -> bool:
         return self.table is not None and self.table.replaced()

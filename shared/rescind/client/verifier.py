@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 from weakref import WeakSet
 
 from rescind.client import settings
-from rescind.client.session import ELSEWHERE, Session
+from rescind.client.session import ELSEWHERE, Freshness, Session
 from rescind.core.verdict import Denied, Reason, Verdict
 from rescind.errors import UnreachableError
 from rescind.wire.socket import Request
@@ -66,6 +66,10 @@ class Verifier:
     def shares_memory(self) -> bool:
         """Whether checks run against the sidecar's table; otherwise each one asks its socket."""
         return self._session.table is not None
+
+    def freshness(self) -> Freshness:
+        """Say how fresh an answer is that a check gives from now on."""
+        return self._session.freshness()
 
     def check(
         self, token: str, *, require: Collection[str] = (), audience: str | None = None

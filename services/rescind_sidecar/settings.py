@@ -1,0 +1,50 @@
+"""What a sidecar is told, by `RESCIND_…` variables."""
+
+from pathlib import Path
+from socket import gethostname
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from rescind.errors import RescindError
+from rescind_runtime.settings import RuntimeSettings
+
+_RUN = Path("/run/rescind")
+_KEY_BYTES = 32
+
+
+class SidecarSettings(RuntimeSettings):
+    """Hold what one sidecar is told."""
+
+    service: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    socket: Path | None = None
+    http: str = "127.0.0.1:0"
+    nats_url: str = "nats://127.0.0.1:4222"
+    edge_key_file: Path | None = None
+    token_prefix: str = "rsc"  # noqa: S105 it is public
+    heartbeat_s: Annotated[float, Field(gt=0, le=60)] = 2.5
+    posture: Literal["strict"] = "strict"  # `grace` comes with the guarantee
+    stale_status: Literal[401, 503] = 503
+    host: str = Field(default_factory=gethostname)
+
+    @property
+    def socket_path(self) -> Path:
+        """Where workloads find this sidecar."""
+        return self.socket or _RUN / f"{self.service}.sock"
+
+
+def edge_keys(path: Path | None) -> tuple[bytes, ...]:
+    """Read the edge keys, newest first, one in hex on each line. Without a file there are none."""
+    if path is None:
+        return ()
+    try:
+        keys = tuple(bytes.fromhex(line) for line in path.read_text().split())
+    except OSError as error:
+        raise RescindError(
+            f"RESCIND_EDGE_KEY_FILE: {path} cannot be read ({error.strerror})"
+        ) from error
+    except ValueError as error:
+        raise RescindError(f"RESCIND_EDGE_KEY_FILE: {path} holds more than hex keys") from error
+    if not keys or any(len(key) != _KEY_BYTES for key in keys):
+        raise RescindError(f"RESCIND_EDGE_KEY_FILE: a key in {path} has not {_KEY_BYTES} bytes")
+    return keys

@@ -1,0 +1,222 @@
+"""The socket's server: frames in, answers out, many at once on one connection.
+
+What memory can answer is answered at once, in the order asked; what needs the authority comes when
+it comes. A connection with too much under way, or that does not read, is not read from meanwhile.
+"""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import cast
+
+from rescind.core.verdict import Denied, Reason, permitted
+from rescind.errors import MalformedMessageError
+from rescind.wire.socket import (
+    Check,
+    Clock,
+    Entry,
+    Frames,
+    Greeting,
+    Look,
+    Now,
+    Refused,
+    Request,
+    Response,
+    Verdict,
+    decode_request,
+    encode_response,
+)
+from rescind_sidecar.ports import Clock as LocalClock
+from rescind_sidecar.usecases.answer import Answer, Found
+from rescind_sidecar.usecases.tally import Tally
+
+_MODE = 0o660
+_BACKLOG = 1024
+_MOST_UNDER_WAY = 1024
+_NS_PER_MS = 1_000_000
+
+
+class Server:
+    """Serve the workloads of one service."""
+
+    def __init__(
+        self,
+        *,
+        answer: Answer,
+        clock: LocalClock,
+        tally: Tally,
+        tasks: asyncio.TaskGroup,
+        service: str,
+        posture: str,
+        boot: bytes,
+    ) -> None:
+        self.answer = answer
+        self.tally = tally
+        self.tasks = tasks
+        self._clock = clock
+        self._service = service
+        self._posture = posture
+        self._boot = boot
+        self._listener: asyncio.Server | None = None
+        self._path: Path | None = None
+        self.connections: set[Connection] = set()
+
+    async def listen(self, path: Path) -> None:
+        """Bind the socket. Whoever lay there before is gone: the caller holds the lock."""
+        bound = _bind(path)
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_unix_server(
+            lambda: Connection(self), sock=bound, backlog=_BACKLOG
+        )
+        self._path = path
+
+    def stop(self) -> None:
+        """Stop answering: hang up every connection, and take the socket away."""
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self.connections):
+            connection.hang_up()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def greeting(self) -> Greeting:
+        """Say who answers here."""
+        return Greeting(self._service, self.answer.instance, self._boot, self._posture)
+
+    def at_once(self, request: Request) -> Response | None:
+        """Answer what needs nobody else; None where the authority has to be asked."""
+        if isinstance(request, Clock):
+            return Now(request.request, self._clock.boottime_ns())
+        found = self.answer.recall(request.token)
+        return None if found is None else self.respond(request, found)
+
+    def respond(self, request: Look | Check, found: Found | Denied) -> Response:
+        """Put what was found into the form that was asked for."""
+        match request:
+            case Look():
+                return self._entry(request, found)
+            case Check():
+                return self._verdict(request, found)
+
+    def _entry(self, request: Look, found: Found | Denied) -> Entry | Refused:
+        if isinstance(found, Denied):
+            return Refused(request.request, self.answer.instance, found.reason)
+        table = found.incarnation.view.table
+        return Entry(
+            request=request.request,
+            instance=found.incarnation.instance,
+            record=found.held.payload,
+            slots=found.held.slots,
+            stamps=table.stamps(found.held.slots),
+            generation=table.generation,
+            not_before_ns=found.window.not_before_ns,
+            until_ns=found.window.until_ns,
+        )
+
+    def _verdict(self, request: Check, found: Found | Denied) -> Verdict:
+        denied = found if isinstance(found, Denied) else None
+        if isinstance(found, Found):
+            audience = request.audience or self._service
+            denied = permitted(found.held.record, require=request.require, audience=audience)
+        if denied is not None or isinstance(found, Denied):
+            reason = denied.reason if denied else Reason.UNAVAILABLE
+            return Verdict(request.request, self.answer.instance, reason, None, 0, 0)
+        view = found.incarnation.view
+        left_ns = view.leases.ends_ns - self._clock.boottime_ns()
+        return Verdict(
+            request=request.request,
+            instance=found.incarnation.instance,
+            reason=None,
+            record=found.held.payload,
+            as_of=found.held.good_at,
+            fresh_for_ms=max(0, left_ns // _NS_PER_MS),
+        )
+
+
+def _bind(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Nobody but our own user between bind and chmod.
+    previous = os.umask(0o177)
+    try:
+        bound.bind(str(path))
+    finally:
+        os.umask(previous)
+    path.chmod(_MODE)
+    return bound
+
+
+class Connection(asyncio.Protocol):
+    """One workload's connection."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._frames = Frames()
+        self._transport: asyncio.Transport | None = None
+        self._under_way = 0
+        self._clogged = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._server.connections.add(self)
+        self._transport.write(encode_response(self._server.greeting()))
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every whole request in what came."""
+        try:
+            for message in self._frames.feed(data):
+                self._take(decode_request(message))
+        except MalformedMessageError:
+            # Whoever speaks something else cannot be told so: the numbers of its requests are lost.
+            self._server.tally.messages_refused += 1
+            self.hang_up()
+
+    def _take(self, request: Request) -> None:
+        response = self._server.at_once(request)
+        if response is not None:
+            self._send(response)
+        elif not isinstance(request, Clock):
+            self._under_way += 1
+            self._server.tasks.create_task(self._look(request))
+            self._pace()
+
+    async def _look(self, request: Look | Check) -> None:
+        found = await self._server.answer.look(request.token)
+        self._under_way -= 1
+        self._send(self._server.respond(request, found))
+        self._pace()
+
+    def _send(self, response: Response) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encode_response(response))
+
+    def pause_writing(self) -> None:
+        """Read no more from somebody who does not read our answers."""
+        self._clogged = True
+        self._pace()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._clogged = False
+        self._pace()
+
+    def _pace(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._clogged or self._under_way >= _MOST_UNDER_WAY:
+            self._transport.pause_reading()
+        elif not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        del exc
+        self._server.connections.discard(self)
+        self._transport = None
+
+    def hang_up(self) -> None:
+        """End the connection."""
+        if self._transport is not None:
+            self._transport.abort()

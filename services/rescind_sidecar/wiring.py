@@ -1,0 +1,134 @@
+"""The sidecar put together: the one place that knows every part."""
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+
+from rescind.client.clock import boot_id
+from rescind.client.verifier import Verifier
+from rescind_runtime import ready, web
+from rescind_runtime.clock import SystemClock
+from rescind_runtime.supervise import Stop
+from rescind_sidecar.dice import SystemDice
+from rescind_sidecar.http import health
+from rescind_sidecar.http.app import application
+from rescind_sidecar.link.nats import NatsLink
+from rescind_sidecar.settings import SidecarSettings, edge_keys
+from rescind_sidecar.socket.server import Server
+from rescind_sidecar.table_file import TableFile
+from rescind_sidecar.usecases.acknowledge import Acknowledge
+from rescind_sidecar.usecases.answer import Answer
+from rescind_sidecar.usecases.follow import Follow
+from rescind_sidecar.usecases.incarnations import Incarnations
+from rescind_sidecar.usecases.renew import Identity, Renew
+from rescind_sidecar.usecases.tally import Tally
+
+
+class Sidecar:
+    """One sidecar process: made of settings, alive inside `run`."""
+
+    def __init__(self, settings: SidecarSettings) -> None:
+        self._settings = settings
+        self._clock = SystemClock()
+        self._tally = Tally()
+        self._boot = boot_id()
+        self._tables = TableFile(settings.socket_path, boot=self._boot)
+        self._edge_keys = edge_keys(settings.edge_key_file)
+
+    async def run(self, stop: Stop) -> None:
+        """Serve until asked to stop; then stop answering, end the leases, release, in that order.
+
+        The other order would let a receipt count this instance out while it still answers.
+        """
+        settings, dice = self._settings, SystemDice()
+        settings.socket_path.parent.mkdir(parents=True, exist_ok=True)
+        self._tables.lock()
+        link = NatsLink(settings.nats_url, name=f"rescind-sidecar-{settings.service}")
+        incarnations = Incarnations(self._tables, dice, self._tally)
+        beat_due = asyncio.Event()
+        acknowledge = Acknowledge(incarnations, link, self._tally)
+        follow = Follow(
+            incarnations=incarnations,
+            link=link,
+            acknowledge=acknowledge,
+            tally=self._tally,
+            beat_due=beat_due,
+        )
+        renew = Renew(
+            identity=Identity(
+                settings.service, settings.host, version("rescind"), settings.posture
+            ),
+            incarnations=incarnations,
+            follow=follow,
+            link=link,
+            clock=self._clock,
+            dice=dice,
+            tally=self._tally,
+            due=beat_due,
+            interval_s=settings.heartbeat_s,
+        )
+
+        async with asyncio.TaskGroup() as tasks:
+            jobs = [
+                tasks.create_task(
+                    link.run(
+                        on_events=follow.pushed, on_wanted=follow.wanted, on_connected=beat_due.set
+                    )
+                ),
+                tasks.create_task(follow.repair()),
+                tasks.create_task(acknowledge.run()),
+                tasks.create_task(renew.run()),
+            ]
+            async with AsyncExitStack() as serving:
+                await self._serve(incarnations, link, tasks, serving)
+                await stop.wait()
+            self._tables.retire()
+            await renew.release()
+            for job in jobs:
+                job.cancel()
+
+    async def _serve(
+        self,
+        incarnations: Incarnations,
+        link: NatsLink,
+        tasks: asyncio.TaskGroup,
+        serving: AsyncExitStack,
+    ) -> None:
+        settings = self._settings
+        server = Server(
+            answer=Answer(
+                incarnations,
+                link,
+                self._clock,
+                self._tally,
+                edge_keys=self._edge_keys,
+                prefix=settings.token_prefix,
+            ),
+            clock=self._clock,
+            tally=self._tally,
+            tasks=tasks,
+            service=settings.service,
+            posture=settings.posture,
+            boot=self._boot,
+        )
+        await server.listen(settings.socket_path)
+        serving.callback(server.stop)
+        verifier = await asyncio.to_thread(Verifier.attach, settings.socket_path)
+        serving.callback(verifier.close)
+        metrics = health.SidecarMetrics(
+            incarnations, self._tally, self._clock, lambda: link.connected
+        )
+        app = application(
+            verifier,
+            stale_status=settings.stale_status,
+            operations=health.routes(incarnations, self._clock, metrics),
+        )
+        url = await serving.enter_async_context(web.serving(app, settings.http))
+        ready.announce(
+            service=settings.service,
+            instance=incarnations.current.instance.hex(),
+            socket=str(settings.socket_path),
+            http=url,
+            pid=os.getpid(),
+        )
