@@ -6,8 +6,9 @@ The lock is a file of its own, `<socket>.lock`: a lock on the table would go wit
 import fcntl
 import mmap
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from rescind.core.generations import DEFAULT_SLOTS, Writer, inspect, size_bytes
 from rescind.errors import RescindError, TableError
@@ -23,24 +24,24 @@ class TableFile:
     """Own the table beside a socket."""
 
     def __init__(self, socket: Path, *, boot: bytes) -> None:
+        self._socket = socket
         self._path = socket.with_suffix(".table")
         self._lock_path = socket.with_suffix(".lock")
         self._boot = boot
-        self._lock: IO[bytes] | None = None
         self._writer: Writer | None = None
 
-    def lock(self) -> None:
-        """Take the socket for this process until it ends. Raises SidecarRunningError."""
-        lock = self._lock_path.open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            raise SidecarRunningError(
-                f"another sidecar serves {self._path.with_suffix('.sock')}: stop it, "
-                "or give this one a socket of its own with RESCIND_SOCKET"
-            ) from error
-        self._lock = lock
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Hold the socket for this process. Raises SidecarRunningError."""
+        with self._lock_path.open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise SidecarRunningError(
+                    f"another sidecar serves {self._socket}: stop it, "
+                    "or give this one a socket of its own with RESCIND_SOCKET"
+                ) from error
+            yield
 
     def begin(self, instance: bytes) -> Writer:
         """End the leases of the table that is there, and put a new, empty one in its place."""

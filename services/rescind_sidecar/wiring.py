@@ -41,9 +41,12 @@ class Sidecar:
 
         The other order would let a receipt count this instance out while it still answers.
         """
+        self._settings.socket_path.parent.mkdir(parents=True, exist_ok=True)
+        with self._tables.locked():
+            await self._live(stop)
+
+    async def _live(self, stop: Stop) -> None:
         settings, dice = self._settings, SystemDice()
-        settings.socket_path.parent.mkdir(parents=True, exist_ok=True)
-        self._tables.lock()
         link = NatsLink(settings.nats_url, name=f"rescind-sidecar-{settings.service}")
         incarnations = Incarnations(self._tables, dice, self._tally)
         beat_due = asyncio.Event()

@@ -1,5 +1,6 @@
 """The instance that this process is now: its id, its table and its view, replaced only together."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -18,7 +19,7 @@ class Incarnation:
 
     instance: bytes
     view: View
-    counter: count[int] = field(default_factory=lambda: count(1))
+    counter: Iterator[int] = field(default_factory=lambda: count(1))
 
 
 class Incarnations:

@@ -233,6 +233,10 @@ class Session:
         """Ask, without blocking the loop. Raises UnreachableError."""
         return await self._loops.ask(request)
 
+    def let_go(self) -> None:
+        """Close this child's copies of its parent's connections; the parent keeps its own."""
+        self._pool.close()
+
     def close(self) -> None:
         """Hang up."""
         self._pool.close()

@@ -161,8 +161,12 @@ class Verifier:
     def _after_fork_in_child(cls) -> None:
         """Give a forked child connections of its own, and locks that nobody holds."""
         for verifier in list(cls._living):
-            verifier._renewing = threading.Lock()  # noqa: SLF001 its own class
-            verifier._session = verifier._session.forked()  # noqa: SLF001 its own class
+            verifier._fork()  # noqa: SLF001 its own class
+
+    def _fork(self) -> None:
+        self._renewing = threading.Lock()
+        inherited, self._session = self._session, self._session.forked()
+        inherited.let_go()
 
 
 os.register_at_fork(after_in_child=Verifier._after_fork_in_child)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] nobody else's business
