@@ -10,12 +10,14 @@ from weakref import WeakSet
 
 from rescind.client import settings
 from rescind.client.session import ELSEWHERE, Freshness, Session
+from rescind.core import tokens
 from rescind.core.verdict import Denied, Reason, Verdict
 from rescind.errors import UnreachableError
 from rescind.wire.socket import Request
 
 _ATTEMPTS = 4
 _UNAVAILABLE = Denied(Reason.UNAVAILABLE)
+_MALFORMED = Denied(Reason.MALFORMED)
 _WRONG_AUDIENCE = Denied(Reason.WRONG_AUDIENCE)
 _INSUFFICIENT_SCOPE = Denied(Reason.INSUFFICIENT_SCOPE)
 
@@ -82,6 +84,8 @@ class Verifier:
             session = self._session
             verdict = session.recall(token)
             if verdict is None:
+                if not tokens.shaped(token):
+                    return _MALFORMED
                 try:
                     response = session.ask(self._request(session, token, require, audience))
                 except UnreachableError:
@@ -102,6 +106,8 @@ class Verifier:
             session = self._session
             verdict = session.recall(token)
             if verdict is None:
+                if not tokens.shaped(token):
+                    return _MALFORMED
                 try:
                     response = await session.aask(self._request(session, token, require, audience))
                 except UnreachableError:

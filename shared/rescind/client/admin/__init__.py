@@ -12,7 +12,7 @@ send. httpx2 comes with `pip install 'rescind[admin]'`; without it this import s
 from rescind.client.admin.aio import AsyncAdmin
 from rescind.client.admin.blocking import Admin
 from rescind.client.admin.calls import Command, Document, Grant, Issued
-from rescind.client.admin.problems import (
+from rescind.client.problems import (
     FieldProblem,
     MissingExtraError,
     OutcomeUnknownError,

@@ -1,7 +1,7 @@
 """The administrator's client for event loops; call by call the same as `blocking.py`."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
@@ -61,7 +61,7 @@ class AsyncAdmin:
         """Look at one token."""
         return await self._send(calls.token(token_id))
 
-    async def tokens(self, **filters: str) -> AsyncGenerator[Document]:
+    async def tokens(self, **filters: str | Sequence[str]) -> AsyncGenerator[Document]:
         """Go through the tokens that the filters leave, newest first, page by page."""
         cursor: str | None = None
         while True:

@@ -1,7 +1,7 @@
 """The administrator's client for threads."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -60,7 +60,7 @@ class Admin:
         """Look at one token."""
         return self._send(calls.token(token_id))
 
-    def tokens(self, **filters: str) -> Iterator[Document]:
+    def tokens(self, **filters: str | Sequence[str]) -> Iterator[Document]:
         """Go through the tokens that the filters leave, newest first, page by page."""
         cursor: str | None = None
         while True:

@@ -15,6 +15,9 @@ Document = Mapping[str, Any]
 PAGE = 200
 """How many entries a list asks for at once."""
 
+Filters = Mapping[str, str | Sequence[str]]
+"""What a list is narrowed to, by the names of the API's query parameters."""
+
 T = TypeVar("T")
 
 
@@ -48,9 +51,9 @@ class Command(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A new token. The secret is shown this once; `facts` is the rest of the answer."""
+    """A new token. The secret is shown once, and None in a repeat; `facts` is the rest."""
 
-    token: Secret
+    token: Secret | None
     token_id: str
     facts: Document
 
@@ -70,7 +73,7 @@ class Call(Generic[T]):
     method: str
     path: str
     read: Callable[[Document], T]
-    query: Mapping[str, str | int] = field(default_factory=dict[str, "str | int"])
+    query: Filters = field(default_factory=dict[str, "str | Sequence[str]"])
     body: Document | None = None
     key: str | None = None
 
@@ -90,7 +93,7 @@ def token(token_id: str) -> Call[Document]:
     return Call("GET", f"/v1/tokens/{quote(token_id, safe='')}", _itself)
 
 
-def tokens(filters: Mapping[str, str], cursor: str | None) -> Call[Page]:
+def tokens(filters: Filters, cursor: str | None) -> Call[Page]:
     """List tokens, newest first."""
     return _list("/v1/tokens", "tokens", filters, cursor)
 
@@ -136,8 +139,8 @@ def health() -> Call[Document]:
     return Call("GET", "/readyz", _itself)
 
 
-def _list(path: str, name: str, filters: Mapping[str, str], cursor: str | None) -> Call[Page]:
-    query: dict[str, str | int] = {**filters, "limit": PAGE}
+def _list(path: str, name: str, filters: Filters, cursor: str | None) -> Call[Page]:
+    query = {**filters, "limit": str(PAGE)}
     if cursor is not None:
         query["cursor"] = cursor
 
@@ -154,8 +157,10 @@ def _issued(document: Document) -> Issued:
     match document:
         case {"token": str(token), "token_id": str(token_id), **facts}:
             return Issued(Secret(token), token_id, {"token_id": token_id, **facts})
+        case {"token_id": str(token_id)}:
+            return Issued(None, token_id, document)
         case _:
-            raise MalformedMessageError("answer", "no token in it")
+            raise MalformedMessageError("answer", "it names no token")
 
 
 def _itself(document: Document) -> Document:

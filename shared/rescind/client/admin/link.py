@@ -5,9 +5,9 @@ import ipaddress
 from collections.abc import Generator
 from typing import Any, TypedDict, TypeVar, cast
 
-from rescind.client.admin import problems
+from rescind.client import problems
 from rescind.client.admin.calls import Call, Document
-from rescind.client.admin.problems import MissingExtraError, OutcomeUnknownError
+from rescind.client.problems import MissingExtraError, OutcomeUnknownError
 from rescind.core.secret import Secret
 from rescind.errors import MalformedMessageError, RescindError, UnreachableError
 

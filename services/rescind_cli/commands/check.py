@@ -1,0 +1,94 @@
+"""`rescind check`: what the sidecar of this machine says of a token."""
+
+from pathlib import Path
+
+import click
+
+from rescind.client.verifier import Verifier
+from rescind.core.record import Record
+from rescind.core.verdict import Allowed, Denied
+from rescind_cli import render, settings
+from rescind_cli.failures import Exit
+from rescind_cli.parameters import token_from_stdin
+from rescind_cli.target import data_option, json_option
+from rescind_runtime import clock
+
+
+@click.command()
+@click.option("--require", multiple=True, help="A scope that the token must have; again for more.")
+@click.option("--audience", help="The service it must be for. [default: the sidecar's]")
+@click.option(
+    "--socket",
+    type=click.Path(path_type=Path),
+    help="The sidecar's socket. [default: RESCIND_SOCKET]",
+)
+@data_option
+@json_option
+def check(
+    *,
+    require: tuple[str, ...],
+    audience: str | None,
+    socket: Path | None,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Ask the local sidecar about the token on stdin.
+
+    Exits 0 when it is accepted, 1 when it is denied, 5 when no sidecar answers.
+    """
+    token = token_from_stdin()
+    verifier = Verifier.attach(settings.sidecar(path=socket, data=data), audience=audience)
+    try:
+        freshness = verifier.freshness()
+        verdict = verifier.check(token, require=require)
+    finally:
+        verifier.close()
+    match verdict:
+        case Allowed(record):
+            if as_json:
+                render.as_json(
+                    {
+                        "active": True,
+                        "record": document(record),
+                        "as_of": max(freshness.as_of, record.as_of),
+                        "fresh_for_ms": freshness.fresh_for_ms,
+                    }
+                )
+            else:
+                _show(record)
+        case Denied(reason):
+            if as_json:
+                render.as_json({"active": False, "reason": reason})
+            else:
+                render.line("denied", reason)
+            raise click.exceptions.Exit(Exit.REFUSED)
+
+
+def document(record: Record) -> dict[str, object]:
+    """Write a record as the sidecar's `POST /v1/check` does. Times are Unix seconds."""
+    return {
+        "token_id": record.token_id,
+        "kind": record.kind,
+        "subject": record.subject,
+        "scopes": sorted(record.scopes),
+        "audience": sorted(record.audience),
+        "tenant": record.tenant,
+        "client": record.client,
+        "session": record.session,
+        "labels": dict(record.labels),
+        "lineage": list(record.lineage),
+        "chain": list(record.chain),
+        "issued_at": record.issued_at_us / 1_000_000,
+        "expires_at": record.expires_at,
+    }
+
+
+def _show(record: Record) -> None:
+    ends = render.ago(render.timestamp(record.expires_at_us), now_us=clock.wall_us())
+    render.line(
+        "accepted",
+        record.subject,
+        " ".join(sorted(record.scopes)) or "no scopes",
+        record.token_id,
+        f"ends {ends}",
+    )

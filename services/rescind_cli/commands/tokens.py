@@ -1,0 +1,92 @@
+"""`rescind tokens`: the table of tokens."""
+
+import itertools
+from collections.abc import Iterable
+from typing import cast
+
+import click
+
+from rescind_cli import render
+from rescind_cli.parameters import LABEL
+from rescind_cli.target import Target, with_target
+from rescind_runtime import clock
+
+_COLUMNS = ("id", "state", "subject", "kind", "scopes", "issued", "ends")
+_TIMES = frozenset({"issued_at", "expires_at", "not_before", "last_used_at"})
+
+
+@click.group()
+def tokens() -> None:
+    """List tokens, or look at one."""
+
+
+@tokens.command("ls")
+@click.option("--subject", help="Only those that speak for it.")
+@click.option("--kind", help="Only those of a kind.")
+@click.option("--tenant", help="Only those of a tenant.")
+@click.option("--label", "labels", type=LABEL, multiple=True, help="Only those with a label.")
+@click.option("--state", type=click.Choice(["active", "revoked", "expired"]), help="Only these.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@with_target
+def ls(
+    *,
+    target: Target,
+    subject: str | None,
+    kind: str | None,
+    tenant: str | None,
+    labels: tuple[tuple[str, str], ...],
+    state: str | None,
+    limit: int,
+) -> None:
+    """List tokens, newest first."""
+    filters = {"subject": subject, "kind": kind, "tenant": tenant, "state": state}
+    chosen: dict[str, str | list[str]] = {name: text for name, text in filters.items() if text}
+    if labels:
+        chosen["label"] = [f"{key}={text}" for key, text in labels]
+    with target.admin() as admin:
+        found = list(itertools.islice(admin.tokens(**chosen), limit))
+    if target.as_json:
+        render.as_json({"tokens": found})
+        return
+    now_us = clock.wall_us()
+    rows = [
+        (
+            str(each["token_id"]),
+            str(each["state"]),
+            str(each["subject"]),
+            str(each["kind"]),
+            _listed(each["scopes"]),
+            render.ago(each["issued_at"], now_us=now_us),
+            render.ago(each["expires_at"], now_us=now_us),
+        )
+        for each in found
+    ]
+    render.table(_COLUMNS, rows, empty="There are no such tokens.")
+
+
+@tokens.command("show")
+@click.argument("token_id")
+@with_target
+def show(*, target: Target, token_id: str) -> None:
+    """Look at one token."""
+    with target.admin() as admin:
+        found = admin.token(token_id)
+    if target.as_json:
+        render.as_json(found)
+        return
+    now_us = clock.wall_us()
+    render.facts((name, _written(name, value, now_us)) for name, value in found.items())
+
+
+def _written(name: str, text: object, now_us: int) -> str:
+    if isinstance(text, str) and name in _TIMES:
+        return f"{text}  ({render.ago(text, now_us=now_us)})"
+    if isinstance(text, list):
+        return _listed(cast("list[object]", text))
+    if isinstance(text, dict):
+        return _listed(f"{key}={each}" for key, each in cast("dict[str, object]", text).items())
+    return "" if text is None else str(text)
+
+
+def _listed(texts: Iterable[object]) -> str:
+    return " ".join(str(text) for text in texts)

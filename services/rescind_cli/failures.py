@@ -1,0 +1,67 @@
+"""How a command fails: one message in plain words, and the exit code of the contract."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Generator
+from enum import IntEnum
+
+import click
+
+from rescind.client.problems import OutcomeUnknownError, ProblemError
+from rescind.errors import RescindError, SelectorError, UnreachableError
+
+JSON = "rescind_cli.json"
+"""The key in click's root context under which `--json` is remembered."""
+
+
+class Exit(IntEnum):
+    """What the exit codes mean."""
+
+    DONE = 0
+    REFUSED = 1
+    USAGE = 2
+    UNKNOWN = 4
+    UNREACHABLE = 5
+
+
+@contextlib.contextmanager
+def told(context: click.Context) -> Generator[None]:
+    """Turn an error that we know into its message on stderr, and end with its exit code."""
+    try:
+        yield
+    except RescindError as error:
+        code = _code(error)
+        if context.find_root().meta.get(JSON):
+            sys.stderr.write(json.dumps({"error": _facts(error) | {"exit": code}}) + "\n")
+        else:
+            sys.stderr.write(f"rescind: {error}\n")
+        raise click.exceptions.Exit(code) from error
+
+
+def _code(error: RescindError) -> Exit:
+    match error:
+        case UnreachableError():
+            return Exit.UNREACHABLE
+        case OutcomeUnknownError():
+            return Exit.UNKNOWN
+        case SelectorError():
+            return Exit.USAGE
+        case _:
+            return Exit.REFUSED
+
+
+def _facts(error: RescindError) -> dict[str, object]:
+    match error:
+        case ProblemError():
+            return {
+                "message": str(error),
+                "type": error.type,
+                "title": error.title,
+                "status": error.status,
+                "errors": [{"field": each.field, "detail": each.detail} for each in error.errors],
+            }
+        case OutcomeUnknownError():
+            return {"message": str(error), "idempotency_key": error.idempotency_key}
+        case _:
+            return {"message": str(error)}

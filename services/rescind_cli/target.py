@@ -1,0 +1,59 @@
+"""The options that every command to the authority has, and what they lead to."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rescind_cli import failures, settings
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import Admin
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which authority a command talks to, and in which form it answers."""
+
+    url: str | None
+    data: Path | None
+    as_json: bool
+
+    def admin(self) -> "Admin":
+        """Make a client; it connects with its first call. Raises RescindError."""
+        from rescind.client.admin import Admin  # noqa: PLC0415 - see above
+
+        found = settings.authority(url=self.url, data=self.data)
+        return Admin(found.url, found.token)
+
+
+def remember_json(context: click.Context, _parameter: click.Parameter, chosen: bool) -> bool:
+    """Let errors be JSON too."""
+    context.find_root().meta[failures.JSON] = chosen
+    return chosen
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=remember_json, help="Answer in JSON."
+)
+data_option = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The data directory of `rescind up`. [default: RESCIND_DATA]",
+)
+
+
+def with_target(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --url, --data and --json, and hand them over as `target`."""
+
+    @click.option("--url", help="The authority. [default: RESCIND_URL]")
+    @data_option
+    @json_option
+    @functools.wraps(command)
+    def targeted(*, url: str | None, data: Path | None, as_json: bool, **arguments: object) -> None:
+        command(target=Target(url, data, as_json), **arguments)
+
+    return targeted
