@@ -166,6 +166,14 @@ class _Pipeline(asyncio.Protocol):
             self._transport.abort()
 
 
+class _Lane:
+    """One event loop's way to the sidecar: its pipeline, and a lock so that only one is opened."""
+
+    def __init__(self) -> None:
+        self.opening = asyncio.Lock()
+        self.pipeline: _Pipeline | None = None
+
+
 class Loops:
     """Give each event loop its own pipelined connection."""
 
@@ -173,9 +181,7 @@ class Loops:
         self._path = path
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._pipelines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pipeline] = (
-            WeakKeyDictionary()
-        )
+        self._lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Lane] = WeakKeyDictionary()
 
     async def ask(self, request: Request) -> Response:
         """Ask over this loop's connection. Raises UnreachableError."""
@@ -187,24 +193,23 @@ class Loops:
 
     async def _pipeline(self) -> _Pipeline:
         loop = asyncio.get_running_loop()
-        known = self._pipelines.get(loop)
-        if known is not None and known.open:
-            return known
-        try:
-            _, pipeline = await loop.create_unix_connection(
-                lambda: _Pipeline(self._path), str(self._path)
-            )
-        except OSError as error:
-            raise unreachable(self._path, error) from error
         with self._lock:
-            self._pipelines[loop] = pipeline
-        return pipeline
+            lane = self._lanes.setdefault(loop, _Lane())
+        async with lane.opening:
+            if lane.pipeline is None or not lane.pipeline.open:
+                try:
+                    _, lane.pipeline = await loop.create_unix_connection(
+                        lambda: _Pipeline(self._path), str(self._path)
+                    )
+                except OSError as error:
+                    raise unreachable(self._path, error) from error
+            return lane.pipeline
 
     def close(self) -> None:
-        """Hang up this thread's loop; the others' connections go with their loops."""
+        """Hang up in every loop that still runs; the others took their connections with them."""
         with self._lock:
-            pipelines = list(self._pipelines.items())
-            self._pipelines.clear()
-        for loop, pipeline in pipelines:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(pipeline.close)
+            lanes = list(self._lanes.items())
+            self._lanes.clear()
+        for loop, lane in lanes:
+            if lane.pipeline is not None and not loop.is_closed():
+                loop.call_soon_threadsafe(lane.pipeline.close)

@@ -92,6 +92,11 @@ def contained(text: str) -> bool:
     return _FRAGMENT.search(text) is not None
 
 
+def shaped(text: str) -> bool:
+    """Say whether a text could be anybody's token: what cannot is not worth a question."""
+    return _SHAPE.fullmatch(text) is not None
+
+
 def genuine(token: Token, edge_keys: Iterable[bytes]) -> bool:
     """Say whether one of the live edge keys made this token's tag."""
     return any(

@@ -1,0 +1,307 @@
+"""A sidecar in a thread of the test, on a real socket and table, following a ledger in memory."""
+
+import asyncio
+import dataclasses
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+
+from rescind.client.clock import boot_id
+from rescind.core import handles, ids, ledger, tokens
+from rescind.core.record import Record
+from rescind.core.revocation import Event, Hold, Revocation, hits
+from rescind.core.tokens import Kind
+from rescind.errors import UnreachableError
+from rescind.wire import events, heartbeat, records
+from rescind_runtime.clock import SystemClock
+from rescind_sidecar.dice import SystemDice
+from rescind_sidecar.socket.server import Server
+from rescind_sidecar.table_file import TableFile
+from rescind_sidecar.usecases.acknowledge import Acknowledge
+from rescind_sidecar.usecases.answer import Answer
+from rescind_sidecar.usecases.follow import Follow
+from rescind_sidecar.usecases.incarnations import Incarnations
+from rescind_sidecar.usecases.renew import Identity, Renew
+from rescind_sidecar.usecases.tally import Tally
+
+EDGE_KEY = bytes(range(32))
+HOUR_US = 3_600_000_000
+
+
+class LedgerInMemory:
+    """An authority that answers at once: the Link port over a ledger in memory."""
+
+    def __init__(self, *, term_ms: int = 10_000) -> None:
+        self.position = ledger.genesis(1)
+        self.term_ms = term_ms
+        self.reachable = True
+        self.acknowledged: list[heartbeat.Ack] = []
+        self.released: list[heartbeat.Release] = []
+        self.resolved = 0
+        self.resolving: asyncio.Event | None = None
+        self._payloads: list[bytes] = []
+        self._events: list[Event] = []
+        self._records: dict[bytes, Record] = {}
+
+    def _reach(self) -> None:
+        if not self.reachable:
+            raise UnreachableError("the test cut the link")
+
+    async def beat(self, message: heartbeat.Heartbeat) -> heartbeat.Reply:
+        self._reach()
+        missing = self._payloads[message.applied.seq :] if message.applied else []
+        return heartbeat.Reply(
+            instance=message.instance,
+            nonce=message.nonce,
+            position=self.position,
+            grant_term_ms=self.term_ms,
+            authority_us=now_us(),
+            payloads=tuple(missing[: events.MAX_EVENTS]),
+        )
+
+    async def since(self, message: heartbeat.Since) -> heartbeat.Events:
+        self._reach()
+        missing = self._payloads[message.seq :][: events.MAX_EVENTS]
+        return heartbeat.Events(self.position.epoch, tuple(missing))
+
+    async def resolve(self, message: records.Resolve) -> records.Resolved:
+        self._reach()
+        self.resolved += 1
+        as_of = self.position.seq
+        record = self._records.get(message.token_hash)
+        answer = None if record is None else records.encode(self._as_of_now(record))
+        if self.resolving is not None:
+            await self.resolving.wait()  # a slow fill: what was read stays as it was read
+        return records.Resolved(self.position.epoch, as_of, answer)
+
+    def _as_of_now(self, record: Record) -> Record:
+        holds = tuple(
+            Hold(event.revocation.revocation_id, event.revocation.effect, event.seq)
+            for event in self._events
+            if hits(
+                event,
+                handles=record.handles,
+                issued_seq=record.issued_seq,
+                issued_at_us=record.issued_at_us,
+            )
+        )
+        return dataclasses.replace(
+            record, epoch=self.position.epoch, as_of=self.position.seq, holds=holds
+        )
+
+    async def acknowledge(self, message: heartbeat.Ack) -> None:
+        self._reach()
+        self.acknowledged.append(message)
+
+    async def release(self, message: heartbeat.Release) -> None:
+        self._reach()
+        self.released.append(message)
+
+    def issue(
+        self,
+        subject: str = "agent:x",
+        *,
+        kind: Kind = Kind.AGENT,
+        scopes: tuple[str, ...] = ("tools:call",),
+        audience: tuple[str, ...] = (),
+        not_before_us: int = 0,
+        expires_at_us: int | None = None,
+    ) -> str:
+        token = tokens.mint(kind=kind, random=os.urandom(32), edge_key=EDGE_KEY).reveal()
+        token_id = ids.make("tok", now_ms=now_us() // 1000, entropy=os.urandom(10))
+        record = Record(
+            token_hash=tokens.digest(token),
+            epoch=self.position.epoch,
+            as_of=self.position.seq,
+            token_id=token_id,
+            kind=kind,
+            subject=subject,
+            scopes=frozenset(scopes),
+            audience=frozenset(audience),
+            issued_at_us=now_us(),
+            issued_seq=self.position.seq,
+            not_before_us=not_before_us,
+            expires_at_us=expires_at_us or now_us() + HOUR_US,
+            handles=handles.of_token(
+                token_id=token_id,
+                kind=kind,
+                subject=subject,
+                tenant=None,
+                client=None,
+                session=None,
+                labels=(),
+            ),
+        )
+        self._records[record.token_hash] = record
+        return token
+
+    def revoke(self, *selector: str, effect: str = "revoke", awaited: bool = False) -> bytes:
+        """Commit an event, and give the batch that NATS would bring."""
+        before = self.position
+        event = Event(
+            epoch=before.epoch,
+            seq=before.seq + 1,
+            at_us=now_us(),
+            revocation=Revocation(
+                revocation_id=ids.make("rev", now_ms=now_us() // 1000, entropy=os.urandom(10)),
+                selector=handles.select(selector),
+                effect=effect,
+                reason="a test",
+                actor="admin:test",
+            ),
+        )
+        payload = events.encode(event)
+        self.position = before.after(payload)
+        self._payloads.append(payload)
+        self._events.append(event)
+        return events.encode_batch(
+            events.Batch(
+                epoch=event.epoch,
+                first_seq=event.seq,
+                before=before.head,
+                after=self.position.head,
+                awaited=awaited,
+                payloads=(payload,),
+            )
+        )
+
+    def restore(self, seq: int, *, epoch: int) -> None:
+        """Be a ledger that was set back to an earlier position, as after a restored backup."""
+        self._payloads = self._payloads[:seq]
+        self._events = self._events[:seq]
+        position = ledger.replay(ledger.genesis(1), self._payloads)
+        self.position = ledger.Position(epoch, position.seq, position.head)
+
+
+class RunningSidecar:
+    """A sidecar's use cases and socket, in an event loop of a thread of their own."""
+
+    def __init__(self, path: Path, link: LedgerInMemory, *, interval_s: float) -> None:
+        self.path = path
+        self.link = link
+        self.tally = Tally()
+        self._interval_s = interval_s
+        self._tables = TableFile(path, boot=boot_id())
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
+
+    async def _main(self) -> None:
+        try:
+            with self._tables.locked():
+                await self._live()
+        except Exception as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
+
+    async def _live(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        clock, dice, due = SystemClock(), SystemDice(), asyncio.Event()
+        self.incarnations = Incarnations(self._tables, dice, self.tally)
+        acknowledge = Acknowledge(self.incarnations, self.link, self.tally)
+        self.follow = Follow(
+            incarnations=self.incarnations,
+            link=self.link,
+            acknowledge=acknowledge,
+            tally=self.tally,
+            beat_due=due,
+        )
+        renew = Renew(
+            identity=Identity("search", "host", "0", "strict"),
+            incarnations=self.incarnations,
+            follow=self.follow,
+            link=self.link,
+            clock=clock,
+            dice=dice,
+            tally=self.tally,
+            due=due,
+            interval_s=self._interval_s,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            jobs = [
+                tasks.create_task(job)
+                for job in (self.follow.repair(), acknowledge.run(), renew.run())
+            ]
+            answer = Answer(
+                self.incarnations, self.link, clock, self.tally, edge_keys=(EDGE_KEY,), prefix="rsc"
+            )
+            self.server = Server(
+                answer=answer,
+                clock=clock,
+                tally=self.tally,
+                tasks=tasks,
+                service="search",
+                posture="strict",
+                boot=boot_id(),
+            )
+            await self.server.listen(self.path)
+            self._ready.set_result(None)
+            await self._stop.wait()
+            self.server.stop()
+            self._tables.retire()
+            for job in jobs:
+                job.cancel()
+
+    def start(self) -> None:
+        self._thread.start()
+        self._ready.result(timeout=10)
+
+    def do(self, action: Callable[[], None]) -> None:
+        """Run something in the sidecar's loop, and wait until it is done."""
+        done: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                action()
+            except Exception as error:  # noqa: BLE001 the waiting thread raises it
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        self._loop.call_soon_threadsafe(run)
+        done.result(timeout=10)
+
+    def push(self, batch: bytes) -> None:
+        """Bring a batch, as NATS would; it is applied when this returns."""
+        self.do(lambda: self.follow.pushed(batch))
+
+    @property
+    def leased(self) -> bool:
+        return self.incarnations.current.view.leased(SystemClock().boottime_ns())
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(timeout=10)
+        assert not self._thread.is_alive()
+
+
+@contextmanager
+def running(
+    path: Path, link: LedgerInMemory, *, interval_s: float = 0.05
+) -> Iterator[RunningSidecar]:
+    """Run a sidecar that holds a lease."""
+    sidecar = RunningSidecar(path, link, interval_s=interval_s)
+    sidecar.start()
+    try:
+        if link.reachable:
+            wait_until(lambda: sidecar.leased)
+        yield sidecar
+    finally:
+        sidecar.stop()
+
+
+def wait_until(observed: Callable[[], object], *, deadline_s: float = 10) -> None:
+    """Wait for a state that can be observed. Fails at the deadline."""
+    ends = time.monotonic() + deadline_s
+    while not observed():
+        assert time.monotonic() < ends, "the state did not come"
+        time.sleep(0.002)
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
