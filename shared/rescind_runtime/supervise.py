@@ -59,7 +59,7 @@ def exit_code(main: Callable[[Stop], Awaitable[None]], *, name: str) -> int:
         clock.require_linux()
         logs.configure(RuntimeSettings.load().log)
         uvloop.run(_until_stopped(main))
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the end of the line: say it once, then exit
         return _report(error, name=name)
