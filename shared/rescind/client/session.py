@@ -62,13 +62,13 @@ class Freshness:
     fresh_for_ms: int
 
 
-class Remembered:
-    """A record, and what keeps it good. Replaced whole; only `stamp.generation` ever changes.
+class Remembered(Stamp):
+    """A record, and what keeps it good. Replaced whole; only `generation` ever changes.
 
     To change it in place would be unsound: two threads can then keep an old record alive for ever.
     """
 
-    __slots__ = ("allowed", "deadline", "not_before_ns", "read", "stamp", "until_ns", "values")
+    __slots__ = ("allowed", "deadline", "not_before_ns", "until_ns")
 
     def __init__(self, token: str, entry: Entry, *, words: int) -> None:
         record = records.decode(entry.record)
@@ -80,9 +80,7 @@ class Remembered:
         self.deadline = DEADLINE[record.kind]
         self.not_before_ns = entry.not_before_ns
         self.until_ns = entry.until_ns
-        self.stamp = Stamp(slots=entry.slots, values=entry.stamps, generation=entry.generation)
-        self.read = self.stamp.read
-        self.values = self.stamp.values
+        super().__init__(slots=entry.slots, values=entry.stamps, generation=entry.generation)
 
 
 class Session:
@@ -158,12 +156,11 @@ class Session:
         words = self._words
         ends_ns = words[entry.deadline]
         generation = words[GENERATION]
-        stamp = entry.stamp
-        if stamp.generation != generation:
+        if entry.generation != generation:
             if entry.read(words) != entry.values:
                 return None
             # The one read above, never a second one: an event between the two would be lost.
-            stamp.generation = generation
+            entry.generation = generation
         now_ns = clock.boottime_ns()
         if now_ns >= ends_ns:
             # The sidecar may have been replaced, and its successor may hold a lease.
