@@ -1,0 +1,50 @@
+"""`python -m rescind_authority [serve | migrate | recover-admin]`; it serves by default."""
+
+import argparse
+from collections.abc import Awaitable, Callable
+
+from rescind_authority import preparing
+from rescind_authority.settings import AuthoritySettings
+from rescind_authority.wiring import Authority
+from rescind_runtime import supervise
+from rescind_runtime.supervise import Stop
+
+
+async def _serve(stop: Stop) -> None:
+    await Authority(AuthoritySettings.load()).run(stop)
+
+
+async def _migrate(_stop: Stop) -> None:
+    settings = AuthoritySettings.load()
+    done = await preparing.prepare(settings)
+    preparing.report(
+        applied=done.applied,
+        edge_key_file=str(settings.edge_keys_path),
+        admin_token_file=str(settings.admin_token_path),
+        admin_token_id=done.admin_token_id,
+    )
+
+
+async def _recover_admin(_stop: Stop) -> None:
+    settings = AuthoritySettings.load()
+    token_id = await preparing.recover(settings)
+    preparing.report(admin_token_file=str(settings.admin_token_path), admin_token_id=token_id)
+
+
+_VERBS: dict[str, Callable[[Stop], Awaitable[None]]] = {
+    "serve": _serve,
+    "migrate": _migrate,
+    "recover-admin": _recover_admin,
+}
+
+
+def main() -> None:
+    """Do what the command line names."""
+    parser = argparse.ArgumentParser(prog="rescind_authority")
+    parser.add_argument("verb", nargs="?", choices=tuple(_VERBS), default="serve")
+    verb: str = parser.parse_args().verb
+    supervise.run(_VERBS[verb], name="authority" if verb == "serve" else verb)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What can go wrong in the authority. The HTTP adapter maps each class to a problem."""
+
+from dataclasses import dataclass
+
+from rescind.errors import RescindError
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """Say what is wrong with one field of a request, and what is expected there."""
+
+    field: str
+    detail: str
+
+
+class InvalidRequestError(RescindError):
+    """Say which fields of a request are wrong; nothing was changed."""
+
+    def __init__(self, *problems: FieldProblem) -> None:
+        super().__init__("; ".join(f"{problem.field}: {problem.detail}" for problem in problems))
+        self.problems = problems
+
+
+class NotInThisVersionError(RescindError):
+    """Say that a field of the API is not built yet, and what to do instead."""
+
+    def __init__(self, field: str, advice: str) -> None:
+        super().__init__(f"{field} is not in this version. {advice}")
+        self.field = field
+
+
+class KeyReusedError(RescindError):
+    """Say that an idempotency key already stands for another request of this actor."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this Idempotency-Key was used for a different request. "
+            "Repeat that request unchanged, or send this one under a new key."
+        )
+
+
+class UnauthenticatedError(RescindError):
+    """Say why no admin could be recognised, never quoting; `sent`: whether a credential came."""
+
+    def __init__(self, problem: str, *, sent: bool = True) -> None:
+        super().__init__(problem)
+        self.sent = sent
+
+
+class ForbiddenError(RescindError):
+    """Say which scope the admin's token lacks."""
+
+    def __init__(self, scope: str, action: str) -> None:
+        super().__init__(f"{action} needs the scope {scope}, which this admin token does not have.")
+        self.scope = scope
+
+
+class NotFoundError(RescindError):
+    """Say that no such thing is known."""
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(f"no {what} is called {name!r}. List them to see the names.")
+
+
+class OverloadedError(RescindError):
+    """Say that a queue is full; nothing was changed."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"too many {what} are waiting. Nothing was changed; try again shortly.")
+
+
+class StoreUnavailableError(RescindError):
+    """Say that Postgres cannot be used now; nothing was changed."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"Postgres cannot be used: {problem}. Nothing was changed; try again.")
+
+
+class StoreContendedError(StoreUnavailableError):
+    """Say that Postgres gave up on a deadlock or a lock; a retry is likely to pass."""
+
+
+class NotMigratedError(StoreUnavailableError):
+    """Say that the schema is missing or older than this program."""
+
+    def __init__(self) -> None:
+        super().__init__("its tables are missing or too old, run `rescind migrate`")
+
+
+class StoreRefusedError(RescindError):
+    """Say that Postgres refused a value that our own checks let through: a defect of ours."""
+
+
+class OutcomeUnknownError(RescindError):
+    """Say that the connection was lost while the commit was under way."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the connection to Postgres was lost during the commit, so it is not known whether it "
+            "happened. Retry with the same Idempotency-Key: it will not happen twice."
+        )
+
+
+class MigrationError(RescindError):
+    """Say why the schema cannot be brought up to date."""
+
+
+class KeyFileError(RescindError):
+    """Say what is wrong with a file that holds a secret. Never quotes the file."""

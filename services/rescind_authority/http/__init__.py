@@ -1,0 +1,1 @@
+"""The HTTP API, on FastAPI: `/openapi.json` describes it, errors are problems (RFC 9457)."""

@@ -1,0 +1,47 @@
+"""The application: routes, problems, middleware."""
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from rescind_authority.http import events, fleet, health, problems, revocations, tokens
+from rescind_authority.http.context import UseCases
+from rescind_authority.http.middleware import Bounded, Counted
+from rescind_authority.http.problems import Problem
+
+_DESCRIPTION = """
+Revoke a token once; every verifier denies it in milliseconds.
+
+Errors are problem documents (RFC 9457) whose `type` is stable. Commands take an `Idempotency-Key`:
+repeated under it, a command is carried out once.
+"""
+_REFUSALS = {
+    401: "No admin token was accepted.",
+    403: "The admin token lacks a scope.",
+    422: "Something in the request is wrong; `errors` names the fields.",
+    503: "It cannot be done now; nothing was changed, or the type is `outcome-unknown`.",
+}
+
+
+def application(use_cases: UseCases) -> FastAPI:
+    """Make the application around the use cases."""
+    app = FastAPI(
+        title="rescind authority",
+        version=version("rescind"),
+        description=_DESCRIPTION,
+        docs_url=None,  # they would load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.use_cases = use_cases
+    problems.install(app)
+    schema = Problem.model_json_schema()
+    refusals: dict[int | str, dict[str, object]] = {
+        status: {"description": text, "content": {problems.MEDIA_TYPE: {"schema": schema}}}
+        for status, text in _REFUSALS.items()
+    }
+    for router in (tokens.router, revocations.router, fleet.router, events.router):
+        app.include_router(router, responses=refusals)
+    app.include_router(health.router)
+    app.add_middleware(Bounded)
+    app.add_middleware(Counted, metrics=use_cases.metrics)
+    return app

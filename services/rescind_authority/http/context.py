@@ -1,0 +1,106 @@
+"""What every handler needs: the use cases, who calls, and the idempotency key."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Header, Request, Response, Security
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel
+
+from rescind.integrations import bearer
+from rescind_authority.errors import FieldProblem, InvalidRequestError
+from rescind_authority.metrics import Metrics
+from rescind_authority.ports import Claim, Key
+from rescind_authority.usecases.authorise import Actor, Authoriser, Scope
+from rescind_authority.usecases.issue import Issuer
+from rescind_authority.usecases.look import Looker
+from rescind_authority.usecases.revoke import Revoker
+
+_KEY_BYTES = 16
+_MAX_KEY = 200
+
+_scheme = HTTPBearer(
+    auto_error=False, scheme_name="admin token", description="A rescind token of kind admin."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the authority is: one line of text for each part that is not as it should be."""
+
+    ready: bool
+    postgres: str
+    nats: str
+
+
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """Everything that a handler may call."""
+
+    authoriser: Authoriser
+    issuer: Issuer
+    revoker: Revoker
+    looker: Looker
+    metrics: Metrics
+    health: Callable[[], Awaitable[Health]]
+
+
+def use_cases(request: Request) -> UseCases:
+    """Give the use cases that the application was made with."""
+    return cast("UseCases", request.app.state.use_cases)
+
+
+def requires(scope: Scope) -> Callable[..., Awaitable[Actor]]:
+    """Make a dependency that admits admins with this scope."""
+
+    async def admit(
+        request: Request,
+        authority: Annotated[UseCases, Depends(use_cases)],
+        _documented: Annotated[object, Security(_scheme)],
+    ) -> Actor:
+        actor = await authority.authoriser.recognise(bearer.find(request.scope["headers"]))
+        actor.require(scope, "this call")
+        return actor
+
+    return admit
+
+
+Authority = Annotated[UseCases, Depends(use_cases)]
+Reader = Annotated[Actor, Depends(requires(Scope.READ))]
+IssuerActor = Annotated[Actor, Depends(requires(Scope.ISSUE))]
+RevokerActor = Annotated[Actor, Depends(requires(Scope.REVOKE))]
+
+
+def idempotency_key(
+    response: Response,
+    key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            description="Repeat a command under its key: it is carried out once. "
+            "Made up for you, and returned, when you send none.",
+        ),
+    ] = None,
+) -> str:
+    """Take the caller's key, or make one; the answer names it either way."""
+    if key is not None and not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
+        raise InvalidRequestError(
+            FieldProblem("Idempotency-Key", f"expected 1 to {_MAX_KEY} printable ASCII characters")
+        )
+    chosen = key or secrets.token_hex(_KEY_BYTES)
+    response.headers["Idempotency-Key"] = chosen
+    return chosen
+
+
+IdempotencyKey = Annotated[str, Depends(idempotency_key)]
+
+
+def claim(operation: str, body: BaseModel, *, actor: Actor, key: str) -> Claim:
+    """Bind a key to one request. Only what the caller set counts, in whatever order."""
+    asked = json.dumps(body.model_dump(mode="json", exclude_unset=True), sort_keys=True)
+    body_hash = hashlib.sha256(f"{operation}\n{asked}".encode()).digest()
+    return Claim(Key(actor.subject, key), body_hash)

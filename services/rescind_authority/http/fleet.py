@@ -1,0 +1,73 @@
+"""`/v1/fleet`: who verifies, and how fresh each of them is."""
+
+from datetime import datetime
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from rescind_authority.http import times
+from rescind_authority.http.context import Authority, Reader
+from rescind_authority.usecases.look import Liveness, SeenInstance
+
+router = APIRouter(prefix="/v1/fleet", tags=["fleet"])
+
+
+class InstanceFacts(BaseModel):
+    """One sidecar process."""
+
+    instance: str = Field(description="Its id, in hex.")
+    service: str
+    host: str
+    version: str
+    posture: str
+    state: Liveness = Field(description="`silent`: no heartbeat for a whole lease term.")
+    epoch: int | None
+    applied_seq: int | None = Field(description="What it said it has applied.")
+    acked_seq: int = Field(description="That, where its hash chain agrees with the ledger's.")
+    lag: int = Field(description="Events that it has not acknowledged.")
+    first_seen: datetime
+    last_seen: datetime
+    released_at: datetime | None
+
+
+class FleetFacts(BaseModel):
+    """The ledger's end, and every sidecar that is known."""
+
+    epoch: int
+    seq: int
+    head: str = Field(description="Hash of the ledger up to seq, in hex.")
+    grant_term_ms: int
+    instances: list[InstanceFacts]
+
+
+@router.get("", summary="List the sidecars")
+async def fleet(_actor: Reader, authority: Authority) -> FleetFacts:
+    """List the sidecars, with what each has acknowledged."""
+    seen = await authority.looker.fleet()
+    position = seen.standing.position
+    return FleetFacts(
+        epoch=position.epoch,
+        seq=position.seq,
+        head=position.head.hex(),
+        grant_term_ms=seen.standing.grant_term_ms,
+        instances=[_facts(each) for each in seen.instances],
+    )
+
+
+def _facts(seen: SeenInstance) -> InstanceFacts:
+    instance = seen.instance
+    return InstanceFacts(
+        instance=instance.instance.hex(),
+        service=instance.service,
+        host=instance.host,
+        version=instance.version,
+        posture=instance.posture,
+        state=seen.liveness,
+        epoch=instance.epoch,
+        applied_seq=instance.applied_seq,
+        acked_seq=instance.acked_seq,
+        lag=seen.lag,
+        first_seen=times.from_us(instance.first_seen_us),
+        last_seen=times.from_us(instance.last_seen_us),
+        released_at=times.maybe_from_us(instance.released_at_us),
+    )

@@ -1,0 +1,207 @@
+"""Errors as `application/problem+json` (RFC 9457), with types that programs can rely on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from rescind.errors import RescindError
+from rescind_authority import errors
+
+MEDIA_TYPE = "application/problem+json"
+_REALM = 'Bearer realm="rescind"'
+_RETRY = {"Retry-After": "1"}
+
+
+class WrongField(BaseModel):
+    """One field that is wrong, and what is expected there."""
+
+    field: str = Field(examples=["subject"])
+    detail: str = Field(examples=["expected <type>:<name>, such as agent:billing-bot"])
+
+
+class Problem(BaseModel):
+    """Why a request was refused, and what to do."""
+
+    type: str = Field(examples=["urn:rescind:problem:invalid-request"])
+    title: str
+    status: int
+    detail: str
+    errors: list[WrongField] = []
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    slug: str
+    status: HTTPStatus
+    title: str
+    headers: Mapping[str, str] | None = None
+
+
+# The first class that fits, so the narrower ones come first.
+_KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
+    (
+        errors.InvalidRequestError,
+        _Kind("invalid-request", HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid"),
+    ),
+    (
+        errors.NotInThisVersionError,
+        _Kind(
+            "not-in-this-version", HTTPStatus.UNPROCESSABLE_ENTITY, "This version cannot do that"
+        ),
+    ),
+    (
+        errors.KeyReusedError,
+        _Kind(
+            "idempotency-key-reused",
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "The key stands for another request",
+        ),
+    ),
+    (
+        errors.UnauthenticatedError,
+        _Kind("unauthenticated", HTTPStatus.UNAUTHORIZED, "No admin token was accepted"),
+    ),
+    (errors.ForbiddenError, _Kind("forbidden", HTTPStatus.FORBIDDEN, "A scope is missing")),
+    (errors.NotFoundError, _Kind("not-found", HTTPStatus.NOT_FOUND, "There is no such thing")),
+    (
+        errors.OutcomeUnknownError,
+        _Kind(
+            "outcome-unknown",
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "It is not known whether it happened",
+            _RETRY,
+        ),
+    ),
+    (
+        errors.OverloadedError,
+        _Kind("overloaded", HTTPStatus.SERVICE_UNAVAILABLE, "Too much is waiting", _RETRY),
+    ),
+    (
+        errors.NotMigratedError,
+        _Kind("not-migrated", HTTPStatus.SERVICE_UNAVAILABLE, "The schema is missing", _RETRY),
+    ),
+    (
+        errors.StoreUnavailableError,
+        _Kind(
+            "store-unavailable", HTTPStatus.SERVICE_UNAVAILABLE, "Postgres is unavailable", _RETRY
+        ),
+    ),
+)
+_DEFECT = _Kind("internal", HTTPStatus.INTERNAL_SERVER_ERROR, "A defect in rescind")
+_DEFECT_DETAIL = (
+    "this is a defect in the authority; its log names it. Nothing secret is shown here."
+)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an application with a problem."""
+    app.add_exception_handler(RescindError, _expected)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _defect)
+
+
+def response(error: RescindError) -> Response:
+    """Make the problem of one of our errors."""
+    kind = next((kind for known, kind in _KINDS if isinstance(error, known)), _DEFECT)
+    headers = dict(kind.headers or {})
+    fields: Sequence[errors.FieldProblem] = ()
+    match error:
+        case errors.InvalidRequestError():
+            fields = error.problems
+        case errors.NotInThisVersionError():
+            fields = (errors.FieldProblem(error.field, "not in this version"),)
+        case errors.UnauthenticatedError():
+            # RFC 6750, section 3.1: no error code where no token was sent.
+            code = ', error="invalid_token"' if error.sent else ""
+            headers["WWW-Authenticate"] = _REALM + code
+        case errors.ForbiddenError():
+            headers["WWW-Authenticate"] = (
+                f'{_REALM}, error="insufficient_scope", scope="{error.scope}"'
+            )
+        case _:
+            pass
+    detail = _DEFECT_DETAIL if kind is _DEFECT else str(error)
+    return _answer(kind, detail=detail, fields=fields, headers=headers)
+
+
+def too_large(limit_bytes: int) -> Response:
+    """Make the problem of a body over the limit."""
+    kind = _Kind("body-too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
+    return _answer(kind, detail=f"send at most {limit_bytes} bytes.")
+
+
+async def _expected(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RescindError)  # noqa: S101 it was registered for this class
+    return response(error)
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 the same
+    return response(errors.InvalidRequestError(*(_field(each) for each in error.errors())))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 the same
+    status = HTTPStatus(error.status_code)
+    details = {
+        HTTPStatus.NOT_FOUND: f"there is nothing at {request.url.path}. See /openapi.json.",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not possible here. See /openapi.json.",
+    }
+    kind = _Kind(status.phrase.lower().replace(" ", "-"), status, status.phrase)
+    return _answer(
+        kind, detail=details.get(status, str(error.detail)), headers=dict(error.headers or {})
+    )
+
+
+async def _defect(_request: Request, _error: Exception) -> Response:
+    # Starlette raises it again after this answer, and uvicorn logs it.
+    return _answer(_DEFECT, detail=_DEFECT_DETAIL)
+
+
+def _field(error: Mapping[str, Any]) -> errors.FieldProblem:
+    """Name the field as the caller wrote it; never quote what was sent, it may be a token."""
+    place, *rest = error["loc"]
+    if error["type"] == "json_invalid":
+        return errors.FieldProblem("body", "expected JSON")
+    name = ".".join(str(part) for part in rest) or str(place)
+    if error["type"] == "extra_forbidden":
+        return errors.FieldProblem(name, "there is no such field; see /openapi.json")
+    return errors.FieldProblem(name, str(error["msg"]))
+
+
+def _answer(
+    kind: _Kind,
+    *,
+    detail: str,
+    fields: Sequence[errors.FieldProblem] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    problem = Problem(
+        type=f"urn:rescind:problem:{kind.slug}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        errors=[
+            WrongField(field=_sendable(each.field), detail=_sendable(each.detail))
+            for each in fields
+        ],
+    )
+    return JSONResponse(
+        problem.model_dump(exclude_defaults=True),
+        status_code=kind.status,
+        headers=dict(headers or {}),
+        media_type=MEDIA_TYPE,
+    )
+
+
+def _sendable(text: str) -> str:
+    """Escape lone surrogates, which JSON can carry in and UTF-8 cannot carry out."""
+    return text.encode(errors="backslashreplace").decode()

@@ -1,0 +1,180 @@
+"""`/v1/revocations`: revoke, list, look."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, status
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from rescind.core.revocation import Effect
+from rescind_authority.errors import FieldProblem, InvalidRequestError, NotInThisVersionError
+from rescind_authority.http import times
+from rescind_authority.http.context import (
+    Authority,
+    IdempotencyKey,
+    Reader,
+    RevokerActor,
+    claim,
+)
+from rescind_authority.ports import StoredRevocation
+from rescind_authority.usecases.revoke import Done, Wish
+
+router = APIRouter(prefix="/v1/revocations", tags=["revocations"])
+
+_LATER = {
+    "wait": "Leave it out, and watch GET /v1/fleet until every acked_seq has reached the seq.",
+    "timeout": "Leave it out: the answer comes as soon as the ledger has the revocation.",
+    "dry_run": "Leave it out, and look with GET /v1/tokens first.",
+    "until": "Leave it out: a revocation is final.",
+    "scopes": "Revoke the token, and issue one with fewer scopes.",
+}
+
+
+class RevokeRequest(BaseModel):
+    """Which tokens are to be revoked: those a selector matches, or one that somebody holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    selector: list[str] = Field(
+        default=[],
+        description="One to eight handles, all of which must match. `token:` takes what was "
+        "delegated from it along, and `subject:` its chain, unless `exact`.",
+        examples=[["subject:agent:billing-bot"]],
+    )
+    token: str | None = Field(
+        default=None, description="A token's secret, in place of a selector.", max_length=1024
+    )
+    exact: bool = False
+    effect: str = Field(default=Effect.REVOKE, description="Only `revoke` in this version.")
+    issued_before: AwareDatetime | None = Field(
+        default=None, description="Spare what was issued at or after: RFC 3339, or Unix seconds."
+    )
+    reason: str = ""
+    wait: Any = Field(default=False, description="Not in this version.")
+    timeout: Any = Field(default=None, description="Not in this version.")
+    dry_run: Any = Field(default=False, description="Not in this version.")
+    until: Any = Field(default=None, description="Not in this version.")
+    scopes: Any = Field(default=None, description="Not in this version.")
+
+
+class RevocationFacts(BaseModel):
+    """A revocation at its place in the ledger."""
+
+    id: str
+    epoch: int
+    seq: int
+    effect: str
+    state: Literal["committed"]
+    selector: list[str]
+    exact: bool
+    issued_before: datetime | None
+    reason: str
+    actor: str
+    committed_at: datetime
+
+
+class RevocationPage(BaseModel):
+    """Revocations, newest first; `next` is the cursor of the next page, null at the end."""
+
+    revocations: list[RevocationFacts]
+    next: str | None
+
+
+@router.post("", status_code=status.HTTP_201_CREATED, summary="Revoke")
+async def revoke(
+    asked: RevokeRequest, actor: RevokerActor, key: IdempotencyKey, authority: Authority
+) -> RevocationFacts:
+    """Revoke every token that matches, in one event; it is final.
+
+    The answer comes once the ledger has it; sidecars hear of it in milliseconds.
+    """
+    _refuse_what_comes_later(asked)
+    cutoff = asked.issued_before
+    wish = Wish(
+        selector=asked.selector,
+        token=asked.token,
+        exact=asked.exact,
+        issued_before_us=None if cutoff is None else _cutoff_us(cutoff),
+        reason=asked.reason,
+    )
+    done = await authority.revoker.revoke(
+        wish, actor=actor, claim=claim("POST /v1/revocations", asked, actor=actor, key=key)
+    )
+    return _done(done, exact=asked.exact)
+
+
+@router.get("", summary="List revocations")
+async def page(
+    _actor: Reader,
+    authority: Authority,
+    cursor: Annotated[
+        int | None, Query(description="`next` of the page before.", ge=1, lt=1 << 63)
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> RevocationPage:
+    """List revocations, newest first."""
+    # One more than asked for tells whether there is a next page.
+    found = await authority.looker.revocations(before_seq=cursor, limit=limit + 1)
+    shown = found[:limit]
+    return RevocationPage(
+        revocations=[_facts(each) for each in shown],
+        next=str(shown[-1].event.seq) if len(found) > limit else None,
+    )
+
+
+@router.get("/{revocation_id}", summary="Look at a revocation")
+async def look(revocation_id: str, _actor: Reader, authority: Authority) -> RevocationFacts:
+    """Look at one revocation."""
+    return _facts(await authority.looker.revocation(revocation_id))
+
+
+def _refuse_what_comes_later(asked: RevokeRequest) -> None:
+    for field, advice in _LATER.items():
+        if getattr(asked, field) not in (None, False):
+            raise NotInThisVersionError(field, advice)
+    if asked.effect == Effect.REVOKE:
+        return
+    if asked.effect in tuple(Effect) or asked.effect == "kill":
+        raise NotInThisVersionError("effect", "Only `revoke` is possible so far.")
+    raise InvalidRequestError(FieldProblem("effect", "expected `revoke`"))
+
+
+def _cutoff_us(moment: datetime) -> int:
+    unix_us = times.to_us(moment)
+    if unix_us < 0:
+        raise InvalidRequestError(FieldProblem("issued_before", "expected a time after 1970"))
+    return unix_us
+
+
+def _done(done: Done, *, exact: bool) -> RevocationFacts:
+    revocation, committed = done.revocation, done.committed
+    return RevocationFacts(
+        id=committed.revocation_id,
+        epoch=committed.epoch,
+        seq=committed.seq,
+        effect=revocation.effect,
+        state="committed",
+        selector=list(revocation.selector.handles),
+        exact=exact,
+        issued_before=times.maybe_from_us(revocation.issued_before_us),
+        reason=revocation.reason,
+        actor=revocation.actor,
+        committed_at=times.from_us(committed.at_us),
+    )
+
+
+def _facts(stored: StoredRevocation) -> RevocationFacts:
+    event, revocation = stored.event, stored.event.revocation
+    return RevocationFacts(
+        id=revocation.revocation_id,
+        epoch=event.epoch,
+        seq=event.seq,
+        effect=revocation.effect,
+        state="committed",
+        selector=list(revocation.selector.handles),
+        exact=stored.exact,
+        issued_before=times.maybe_from_us(revocation.issued_before_us),
+        reason=revocation.reason,
+        actor=revocation.actor,
+        committed_at=times.from_us(event.at_us),
+    )

@@ -1,0 +1,21 @@
+"""Times on the border: RFC 3339 outside, Unix microseconds inside."""
+
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_us(moment: datetime) -> int:
+    """Read an aware time."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_us(unix_us: int) -> datetime:
+    """Write a time, in UTC."""
+    return _EPOCH + unix_us * _MICROSECOND
+
+
+def maybe_from_us(unix_us: int | None) -> datetime | None:
+    """Write a time, if there is one."""
+    return None if unix_us is None else from_us(unix_us)

@@ -1,0 +1,253 @@
+"""`/v1/tokens`: issue, list, look."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response, status
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from rescind.core import handles
+from rescind.core.handles import Handle
+from rescind.core.tokens import Kind
+from rescind.errors import SelectorError
+from rescind_authority.errors import FieldProblem, InvalidRequestError, NotInThisVersionError
+from rescind_authority.http import times
+from rescind_authority.http.context import (
+    Authority,
+    IdempotencyKey,
+    IssuerActor,
+    Reader,
+    claim,
+)
+from rescind_authority.usecases.facts import DEFAULT_TTL_S
+from rescind_authority.usecases.issue import Minted, Wish
+from rescind_authority.usecases.look import SeenToken, State
+
+router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
+
+
+class IssueRequest(BaseModel):
+    """What the new token is to be."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str = Field(description="Whom it speaks for.", examples=["agent:billing-bot"])
+    kind: Kind = Field(description="What holds it.")
+    scopes: list[str] = Field(default=[], examples=[["tools:call"]])
+    audience: list[str] = Field(
+        default=[], description="The services that may accept it; none named means every one."
+    )
+    ttl: float = Field(default=DEFAULT_TTL_S, description="Lifetime in seconds.")
+    not_before: AwareDatetime | None = Field(
+        default=None, description="Not good before: RFC 3339, or Unix seconds."
+    )
+    labels: dict[str, str] = {}
+    tenant: str | None = None
+    client: str | None = None
+    session: str | None = None
+    may_speak_for: Any = Field(default=None, description="Not in this version.")
+    parent: Any = Field(default=None, description="Not in this version.")
+
+
+class TokenFacts(BaseModel):
+    """A token, without its secret."""
+
+    token_id: str
+    kind: Kind
+    subject: str
+    scopes: list[str]
+    audience: list[str]
+    tenant: str | None
+    client: str | None
+    session: str | None
+    labels: dict[str, str]
+    lineage: list[str] = Field(description="Token ids from the root of the delegation down.")
+    chain: list[str] = Field(description="Their subjects.")
+    handles: list[str] = Field(description="By what a revocation can hit it.")
+    issued_at: datetime
+    issued_seq: int = Field(description="The ledger's seq at which it was issued.")
+    not_before: datetime | None
+    expires_at: datetime
+    created_by: str
+    state: State
+
+
+class IssuedToken(TokenFacts):
+    """A new token. A repeat under the same Idempotency-Key has no secret any more."""
+
+    token: str | None = Field(description="The secret: shown this once.")
+
+
+class HoldFacts(BaseModel):
+    """A revocation that applies to a token."""
+
+    revocation_id: str
+    effect: str
+    seq: int
+
+
+class LookedAtToken(TokenFacts):
+    """A token, and what holds it."""
+
+    last_used_at: datetime | None
+    holds: list[HoldFacts]
+
+
+class TokenQuery(BaseModel):
+    """Which tokens to list: those that match every filter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str | None = Field(default=None, description="Exactly this subject.")
+    kind: Kind | None = None
+    tenant: str | None = None
+    label: list[str] = Field(default=[], description="`key=value`; several must all match.")
+    state: State | None = None
+    cursor: str | None = Field(
+        default=None, description="`next` of the page before.", pattern="^tok_[0-9a-z]{26}$"
+    )
+    limit: int = Field(default=50, ge=1, le=200)
+
+    def handle_texts(self) -> list[str]:
+        """Name the handles that a token must have to be listed."""
+        named = (("subject", self.subject), ("kind", self.kind), ("tenant", self.tenant))
+        texts = [f"{name}:{text}" for name, text in named if text is not None]
+        return texts + [f"label:{text}" for text in self.label]
+
+
+class TokenPage(BaseModel):
+    """Tokens, newest first; `next` is the cursor of the next page, null at the end."""
+
+    tokens: list[LookedAtToken]
+    next: str | None
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    summary="Issue a token",
+    responses={200: {"model": IssuedToken, "description": "A repeat: issued before, no secret."}},
+)
+async def issue(
+    asked: IssueRequest,
+    response: Response,
+    actor: IssuerActor,
+    key: IdempotencyKey,
+    authority: Authority,
+) -> IssuedToken:
+    """Issue a token. This is the only time its secret is shown; only its SHA-256 is kept."""
+    for field in ("may_speak_for", "parent"):
+        if getattr(asked, field) is not None:
+            raise NotInThisVersionError(field, "Issue each agent's token by itself for now.")
+    wish = Wish(
+        subject=asked.subject,
+        kind=asked.kind,
+        scopes=asked.scopes,
+        audience=asked.audience,
+        ttl_s=asked.ttl,
+        labels=asked.labels,
+        tenant=asked.tenant,
+        client=asked.client,
+        session=asked.session,
+        not_before_us=None if asked.not_before is None else times.to_us(asked.not_before),
+    )
+    outcome = await authority.issuer.issue(
+        wish, actor=actor, claim=claim("POST /v1/tokens", asked, actor=actor, key=key)
+    )
+    response.headers["Cache-Control"] = "no-store"
+    if isinstance(outcome, Minted):
+        return _minted(outcome)
+    response.status_code = status.HTTP_200_OK
+    return IssuedToken(**_facts(await authority.looker.token(outcome.token_id)), token=None)
+
+
+@router.get("", summary="List tokens")
+async def page(
+    wanted: Annotated[TokenQuery, Query()], _actor: Reader, authority: Authority
+) -> TokenPage:
+    """List the tokens that match every filter, newest first."""
+    # One more than asked for tells whether there is a next page.
+    seen = await authority.looker.tokens(
+        handles=[_handle(text) for text in wanted.handle_texts()],
+        state=wanted.state,
+        before=wanted.cursor,
+        limit=wanted.limit + 1,
+    )
+    shown = seen[: wanted.limit]
+    return TokenPage(
+        tokens=[_looked_at(each) for each in shown],
+        next=shown[-1].token.token_id if len(seen) > wanted.limit else None,
+    )
+
+
+@router.get("/{token_id}", summary="Look at a token")
+async def look(token_id: str, _actor: Reader, authority: Authority) -> LookedAtToken:
+    """Look at one token: its facts, its state, and which revocations hold it."""
+    return _looked_at(await authority.looker.token(token_id))
+
+
+def _handle(text: str) -> Handle:
+    try:
+        return handles.parse(text)
+    except SelectorError as error:
+        raise InvalidRequestError(FieldProblem(text.partition(":")[0], str(error))) from None
+
+
+def _minted(minted: Minted) -> IssuedToken:
+    token = minted.token
+    return IssuedToken(
+        token=minted.secret.reveal(),
+        token_id=token.token_id,
+        kind=token.kind,
+        subject=token.subject,
+        scopes=list(token.scopes),
+        audience=list(token.audience),
+        tenant=token.tenant,
+        client=token.client,
+        session=token.session,
+        labels=dict(token.labels),
+        lineage=[],
+        chain=[],
+        handles=list(token.handles),
+        issued_at=times.from_us(minted.issued.issued_at_us),
+        issued_seq=minted.issued.issued_seq,
+        not_before=times.maybe_from_us(token.not_before_us),
+        expires_at=times.from_us(minted.issued.expires_at_us),
+        created_by=token.created_by,
+        state=State.ACTIVE,
+    )
+
+
+def _looked_at(seen: SeenToken) -> LookedAtToken:
+    return LookedAtToken(
+        **_facts(seen),
+        last_used_at=times.maybe_from_us(seen.token.last_used_at_us),
+        holds=[
+            HoldFacts(revocation_id=hold.revocation_id, effect=hold.effect, seq=hold.seq)
+            for hold in seen.holds
+        ],
+    )
+
+
+def _facts(seen: SeenToken) -> dict[str, Any]:
+    token = seen.token
+    return {
+        "token_id": token.token_id,
+        "kind": token.kind,
+        "subject": token.subject,
+        "scopes": list(token.scopes),
+        "audience": list(token.audience),
+        "tenant": token.tenant,
+        "client": token.client,
+        "session": token.session,
+        "labels": dict(token.labels),
+        "lineage": list(token.lineage),
+        "chain": list(token.chain),
+        "handles": list(token.handles),
+        "issued_at": times.from_us(token.issued_at_us),
+        "issued_seq": token.issued_seq,
+        "not_before": times.maybe_from_us(token.not_before_us),
+        "expires_at": times.from_us(token.expires_at_us),
+        "created_by": token.created_by,
+        "state": seen.state,
+    }

@@ -1,0 +1,82 @@
+"""What the authority counts, for Prometheus."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class Metrics:
+    """Hold the counters of one process in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "rescind_authority_requests",
+            "HTTP requests answered.",
+            ("method", "route", "status"),
+            registry=registry,
+        )
+        self._batch = Histogram(
+            "rescind_authority_batch_events",
+            "Events in one commit of the sequencer.",
+            buckets=_SIZES,
+            registry=registry,
+        )
+        self._commit = Histogram(
+            "rescind_authority_commit_seconds",
+            "Time of one transaction of the sequencer.",
+            buckets=_FAST_S,
+            registry=registry,
+        )
+        self._heartbeats = Counter(
+            "rescind_authority_heartbeats",
+            "Heartbeats answered with a lease, or not.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._resolves = Counter(
+            "rescind_authority_resolves",
+            "Look-ups by hash.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._unannounced = Counter(
+            "rescind_authority_unannounced_batches",
+            "Batches not pushed over NATS; heartbeat replies bring them.",
+            registry=registry,
+        )
+
+    def watch(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        """Publish a number that is read whenever somebody scrapes."""
+        Gauge(f"rescind_authority_{name}", help_text, registry=self._registry).set_function(read)
+
+    def request(self, *, method: str, route: str, status: int) -> None:
+        """Count an HTTP request."""
+        self._requests.labels(method, route, str(status)).inc()
+
+    def committed(self, *, events: int, seconds: float) -> None:
+        """Count a commit of the sequencer."""
+        self._batch.observe(events)
+        self._commit.observe(seconds)
+
+    def heartbeats(self, *, granted: int, refused: int) -> None:
+        """Count heartbeats."""
+        self._heartbeats.labels("granted").inc(granted)
+        self._heartbeats.labels("refused").inc(refused)
+
+    def resolves(self, *, found: int, unknown: int) -> None:
+        """Count look-ups."""
+        self._resolves.labels("found").inc(found)
+        self._resolves.labels("unknown").inc(unknown)
+
+    def unannounced(self) -> None:
+        """Count a batch that was not pushed."""
+        self._unannounced.inc()
+
+    def render(self) -> bytes:
+        """Write everything in Prometheus's text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,47 @@
+"""The life of the NATS connection: made in the background, kept for ever, never waited for."""
+
+import asyncio
+
+from nats.aio.client import Client
+
+from rescind_authority.nats import stream
+from rescind_authority.nats.publisher import Publisher
+from rescind_authority.nats.requests import Requests
+from rescind_runtime import bus
+
+
+class Link:
+    """Connect the use cases to NATS, whenever NATS is there."""
+
+    def __init__(self, url: str, *, publisher: Publisher, requests: Requests) -> None:
+        self._url = url
+        self._publisher = publisher
+        self._requests = requests
+        self._client: Client | None = None
+        self._came_back = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether NATS is there now."""
+        return self._client is not None and self._client.is_connected
+
+    async def run(self) -> None:
+        """Connect as soon as NATS is there, and serve until cancelled."""
+        async with asyncio.TaskGroup() as waiting:
+            dropping = waiting.create_task(self._publisher.drop_all())
+            async with bus.connection(
+                self._url, name="rescind-authority", on_reconnected=self._came_back.set
+            ) as client:
+                dropping.cancel()
+                self._client = client
+                await self._serve(client)
+
+    async def _serve(self, client: Client) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            await self._requests.subscribe(client, tasks)
+            tasks.create_task(self._publisher.run(client))
+            while True:
+                # After a restart the server may have lost a stream that was kept in memory.
+                self._came_back.clear()
+                await stream.ensure(client)
+                await self._came_back.wait()

@@ -1,0 +1,56 @@
+"""Push committed events to everybody who listens (port Announcer)."""
+
+import asyncio
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from rescind.wire import events, subjects
+from rescind.wire.events import Batch
+from rescind_authority.metrics import Metrics
+
+_CAPACITY = 1_024
+_PUBLISH_S = 2.0
+
+
+class Publisher:
+    """Be a bounded queue in front of NATS.
+
+    What does not fit, or comes while NATS is away, is dropped and counted: a heartbeat reply
+    brings it. So a revocation never waits for NATS.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._queue: asyncio.Queue[Batch] = asyncio.Queue(_CAPACITY)
+
+    def announce(self, batch: Batch) -> None:
+        """Send a batch on its way."""
+        try:
+            self._queue.put_nowait(batch)
+        except asyncio.QueueFull:
+            self._metrics.unannounced()
+
+    async def drop_all(self) -> None:
+        """Drop what is announced, until cancelled: there is no connection yet."""
+        while True:
+            await self._queue.get()
+            self._metrics.unannounced()
+
+    async def run(self, client: Client) -> None:
+        """Publish what is announced, until cancelled."""
+        while True:
+            batch = await self._queue.get()
+            if not client.is_connected:
+                # nats-py would keep it and send it at some later time: nobody needs it then.
+                self._metrics.unannounced()
+                continue
+            try:
+                async with asyncio.timeout(_PUBLISH_S):
+                    await client.publish(
+                        subjects.EVENTS,
+                        events.encode_batch(batch),
+                        headers={"Nats-Msg-Id": f"{batch.epoch}-{batch.first_seq}"},
+                    )
+            except (NatsError, OSError, TimeoutError):
+                self._metrics.unannounced()

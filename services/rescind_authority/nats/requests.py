@@ -1,0 +1,98 @@
+"""Answer what sidecars ask over NATS: heartbeats, look-ups, missing events.
+
+Authorities share one queue group, so each request reaches one of them. A request that cannot be
+answered now, or has no answer, gets an empty payload at once instead of a timeout.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from rescind.errors import MalformedMessageError, RescindError
+from rescind.wire import events, heartbeat, records, subjects
+from rescind_authority.usecases.grant import Granter
+from rescind_authority.usecases.recent import Recent
+from rescind_authority.usecases.resolve import Resolver
+from rescind_runtime import bus
+
+EMPTY = b""
+_MOST_AT_ONCE = 8_192
+
+Answer = Callable[[bytes], Awaitable[bytes]]
+
+
+class Requests:
+    """Turn messages into calls of the use cases."""
+
+    def __init__(self, *, granter: Granter, resolver: Resolver, recent: Recent) -> None:
+        self._granter = granter
+        self._resolver = resolver
+        self._recent = recent
+        self._at_once = 0
+
+    async def subscribe(self, client: Client, tasks: asyncio.TaskGroup) -> None:
+        """Listen; each request is answered in a task of the group."""
+        answers: dict[str, Answer] = {
+            subjects.HEARTBEAT: self._heartbeat,
+            subjects.RESOLVE: self._resolve,
+            subjects.SINCE: self._since,
+        }
+        for subject, answer in answers.items():
+            await bus.subscribe(
+                client, subject, self._starting(answer, tasks), queue=subjects.AUTHORITY_QUEUE
+            )
+        # No queue group: every authority hears what every other one committed.
+        await bus.subscribe(client, subjects.EVENTS, self._hear)
+
+    def _starting(self, answer: Answer, tasks: asyncio.TaskGroup) -> bus.Handler:
+        async def start(message: Msg) -> None:
+            if self._at_once >= _MOST_AT_ONCE:
+                await _respond(message, EMPTY)  # full: refuse at once
+                return
+            self._at_once += 1
+            tasks.create_task(self._finish(message, answer))
+
+        return start
+
+    async def _finish(self, message: Msg, answer: Answer) -> None:
+        try:
+            reply = await answer(message.data)
+        except RescindError:
+            # Malformed, overloaded, or Postgres is away: the sidecar reads this as `unavailable`,
+            # and the metrics and /readyz say why.
+            reply = EMPTY
+        finally:
+            self._at_once -= 1
+        await _respond(message, reply)
+
+    async def _heartbeat(self, payload: bytes) -> bytes:
+        reply = await self._granter.answer(heartbeat.decode(payload))
+        return EMPTY if reply is None else heartbeat.encode_reply(reply)
+
+    async def _resolve(self, payload: bytes) -> bytes:
+        asked = records.decode_resolve(payload)
+        return records.encode_resolved(await self._resolver.resolve(asked.token_hash))
+
+    async def _since(self, payload: bytes) -> bytes:
+        asked = heartbeat.decode_since(payload)
+        passage = await self._recent.read(asked.seq)
+        payloads = passage.payloads if passage.epoch == asked.epoch else ()
+        return heartbeat.encode_events(heartbeat.Events(passage.epoch, payloads))
+
+    async def _hear(self, message: Msg) -> None:
+        try:
+            self._recent.offer(events.decode_batch(message.data))
+        except MalformedMessageError:
+            return  # not from an authority; what is missing is read from Postgres
+
+
+async def _respond(message: Msg, reply: bytes) -> None:
+    if not message.reply:
+        return
+    try:
+        await message.respond(reply)
+    except (NatsError, OSError):
+        return  # the connection went: the sidecar asks again

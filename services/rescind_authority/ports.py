@@ -1,0 +1,293 @@
+"""What the use cases ask of the world around them; the driven adapters answer.
+
+Every verb raises StoreUnavailableError (or one of its kind) when Postgres cannot answer.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from rescind.core.handles import Handle
+from rescind.core.ledger import Position
+from rescind.core.revocation import Event
+from rescind.core.tokens import Kind
+from rescind.wire.events import Batch
+from rescind.wire.heartbeat import Heartbeat, Release
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """An idempotency key, which belongs to its actor."""
+
+    actor: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A wish to be the first to use a key, for a request with this SHA-256."""
+
+    key: Key
+    body_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Who came first under a key: `answer` is None when it was this very claim."""
+
+    body_hash: bytes
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The ledger's end as one snapshot shows it. `at_us` is Postgres's clock (Unix µs)."""
+
+    position: Position
+    grant_term_ms: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event as the ledger stores it: its bytes, and the head after them."""
+
+    event: Event
+    payload: bytes
+    head: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token to be stored. Postgres adds issued_at, issued_seq and expires_at."""
+
+    token_hash: bytes
+    token_id: str
+    kind: Kind
+    subject: str
+    scopes: tuple[str, ...]
+    audience: tuple[str, ...]
+    tenant: str | None
+    client: str | None
+    session: str | None
+    labels: tuple[tuple[str, str], ...]
+    handles: tuple[Handle, ...]
+    not_before_us: int | None
+    ttl_us: int
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What Postgres added to a token. Times are Unix microseconds of its clock."""
+
+    issued_at_us: int
+    issued_seq: int
+    expires_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredToken:
+    """A token as the table has it. Times are Unix microseconds of Postgres's clock."""
+
+    token_hash: bytes
+    token_id: str
+    kind: Kind
+    subject: str
+    scopes: tuple[str, ...]
+    audience: tuple[str, ...]
+    tenant: str | None
+    client: str | None
+    session: str | None
+    labels: tuple[tuple[str, str], ...]
+    lineage: tuple[str, ...]
+    chain: tuple[str, ...]
+    handles: tuple[Handle, ...]
+    issued_at_us: int
+    issued_seq: int
+    not_before_us: int | None
+    expires_at_us: int
+    last_used_at_us: int | None
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenState:
+    """A token with every revocation that may concern it, all from one snapshot.
+
+    `candidates` hold at least those that do; `core.revocation.hits` decides.
+    """
+
+    token: StoredToken
+    candidates: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one statement saw: tokens and their revocations as of one ledger position."""
+
+    epoch: int
+    as_of: int
+    at_us: int
+    tokens: tuple[TokenState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRevocation:
+    """A revocation as the table has it."""
+
+    event: Event
+    exact: bool
+    lifted_at_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Events in order: the first one is `first_seq`. `epoch` and `last` are the ledger's own."""
+
+    epoch: int
+    last: int
+    first_seq: int
+    payloads: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A sidecar as its lease row has it. Times are Unix microseconds of Postgres's clock."""
+
+    instance: bytes
+    service: str
+    host: str
+    version: str
+    posture: str
+    epoch: int | None
+    applied_seq: int | None
+    acked_seq: int
+    first_seen_us: int
+    last_seen_us: int
+    released_at_us: int | None
+
+
+class LedgerTransaction(Protocol):
+    """One transaction of the sequencer; leaving its block without an error commits it."""
+
+    async def claim(self, claims: Sequence[Claim]) -> Mapping[Key, Claimed]:
+        """Take the keys in the order given, waiting for whoever holds one."""
+        ...
+
+    async def lock_head(self) -> Standing:
+        """Take the head row's lock, and read it and the clock under it."""
+        ...
+
+    async def append(
+        self, entries: Sequence[Entry], *, exact: Collection[str], head: Position
+    ) -> None:
+        """Write events, revocations, audit entries and the new head. `exact` names revocations."""
+        ...
+
+    async def answer(self, answers: Mapping[Key, str]) -> None:
+        """Keep what each key is to answer when it comes again."""
+        ...
+
+    async def insert_token(self, token: NewToken) -> Issued:
+        """Store a token and its audit entry; issued_seq is the head's, read without a lock."""
+        ...
+
+
+class Transactions(Protocol):
+    """Begin transactions that write."""
+
+    def begin(self) -> AbstractAsyncContextManager[LedgerTransaction]:
+        """Open one. Raises OutcomeUnknownError when the connection dies during COMMIT."""
+        ...
+
+
+class Ledger(Protocol):
+    """Read the ledger."""
+
+    async def standing(self) -> Standing:
+        """Read the ledger's end in a new snapshot, on a server that is not in recovery."""
+        ...
+
+    async def after(self, seq: int, *, limit: int) -> Passage:
+        """Read the events after a position."""
+        ...
+
+
+class Records(Protocol):
+    """Read tokens together with what may hold them."""
+
+    async def by_hash(self, hashes: Collection[bytes]) -> Snapshot:
+        """Read tokens by their SHA-256, in one statement."""
+        ...
+
+    async def by_id(self, token_ids: Collection[str]) -> Snapshot:
+        """Read tokens by their public names, in one statement."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFilter:
+    """Which tokens to list: those that have all of these handles, and this state."""
+
+    handles: tuple[Handle, ...]
+    state: str | None
+    before: str | None
+    limit: int
+
+
+class Tokens(Protocol):
+    """Look through the token table."""
+
+    async def page(self, wanted: TokenFilter) -> tuple[str, ...]:
+        """List token ids, newest first."""
+        ...
+
+    async def any_admin(self, handles: Collection[Handle]) -> bool:
+        """Say whether some unexpired admin token has all of these handles."""
+        ...
+
+
+class Revocations(Protocol):
+    """Look through the revocations."""
+
+    async def get(self, revocation_id: str) -> StoredRevocation | None:
+        """Read one."""
+        ...
+
+    async def page(self, *, before_seq: int | None, limit: int) -> tuple[StoredRevocation, ...]:
+        """List them, newest first."""
+        ...
+
+
+class Leases(Protocol):
+    """Keep what sidecars say of themselves."""
+
+    async def beat(self, heartbeats: Sequence[Heartbeat]) -> frozenset[bytes]:
+        """Commit heartbeats, sorted and one an instance; name those that counted."""
+        ...
+
+    async def release(self, releases: Sequence[Release]) -> None:
+        """Commit releases, sorted and one an instance; each is final."""
+        ...
+
+    async def fleet(self) -> tuple[Instance, ...]:
+        """List every sidecar that is known."""
+        ...
+
+
+class Announcer(Protocol):
+    """Tell everybody who listens what was committed."""
+
+    def announce(self, batch: Batch) -> None:
+        """Send a batch on its way. Never waits and never fails: heartbeats repair what is lost."""
+        ...
+
+
+class Entropy(Protocol):
+    """Roll dice."""
+
+    def __call__(self, length: int, /) -> bytes:
+        """Return random bytes fit for a secret."""
+        ...

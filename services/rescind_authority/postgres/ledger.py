@@ -1,0 +1,134 @@
+"""The ledger: the sequencer's transaction, and readers of its end."""
+
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from rescind.core.ledger import Position
+from rescind_authority.errors import NotMigratedError, StoreUnavailableError
+from rescind_authority.ports import Claim, Claimed, Entry, Issued, Key, NewToken, Passage, Standing
+from rescind_authority.postgres.pool import Borrowed, Postgres, rows
+
+
+class LedgerTransaction:
+    """One transaction that writes (port LedgerTransaction)."""
+
+    def __init__(self, connection: Borrowed) -> None:
+        self._connection = connection
+
+    async def claim(self, claims: Sequence[Claim]) -> Mapping[Key, Claimed]:
+        found = await rows(
+            self._connection,
+            "claim_keys",
+            [claim.key.actor for claim in claims],
+            [claim.key.key for claim in claims],
+            [claim.body_hash for claim in claims],
+        )
+        return {
+            Key(row["actor"], row["key"]): Claimed(row["body_hash"], row["answer"]) for row in found
+        }
+
+    async def lock_head(self) -> Standing:
+        return _standing(await rows(self._connection, "lock_head"))
+
+    async def append(
+        self, entries: Sequence[Entry], *, exact: Collection[str], head: Position
+    ) -> None:
+        await rows(
+            self._connection,
+            "append_events",
+            head.epoch,
+            [entry.event.seq for entry in entries],
+            [entry.payload for entry in entries],
+            [entry.head for entry in entries],
+            [_revocation(entry, exact) for entry in entries],
+            head.seq,
+            head.head,
+        )
+
+    async def answer(self, answers: Mapping[Key, str]) -> None:
+        await rows(
+            self._connection,
+            "answer_keys",
+            [key.actor for key in answers],
+            [key.key for key in answers],
+            list(answers.values()),
+        )
+
+    async def insert_token(self, token: NewToken) -> Issued:
+        found = await rows(
+            self._connection,
+            "insert_token",
+            token.token_hash,
+            token.token_id,
+            token.kind,
+            token.subject,
+            token.scopes,
+            token.audience,
+            token.tenant,
+            token.client,
+            token.session,
+            dict(token.labels),
+            token.handles,
+            token.not_before_us,
+            token.created_by,
+            token.ttl_us,
+        )
+        if not found:
+            raise NotMigratedError  # the head row is missing
+        row = found[0]
+        return Issued(row["issued_at"], row["issued_seq"], row["expires_at"])
+
+
+def _revocation(entry: Entry, exact: Collection[str]) -> dict[str, object]:
+    event, revocation = entry.event, entry.event.revocation
+    return {
+        "id": revocation.revocation_id,
+        "seq": event.seq,
+        "effect": revocation.effect,
+        "selector": revocation.selector.handles,
+        "anchor": revocation.selector.anchor,
+        "exact": revocation.revocation_id in exact,
+        "issued_before_us": revocation.issued_before_us,
+        "until_us": revocation.until_us,
+        "scopes": revocation.scopes,
+        "reason": revocation.reason,
+        "actor": revocation.actor,
+        "at_us": event.at_us,
+    }
+
+
+class PostgresLedger:
+    """Write and read the ledger (ports Transactions and Ledger)."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[LedgerTransaction]:
+        async with self._postgres.transaction() as connection:
+            yield LedgerTransaction(connection)
+
+    async def standing(self) -> Standing:
+        found = await self._postgres.rows("standing")
+        if found and found[0]["in_recovery"]:
+            # A standby may be behind, or cut off from a new primary: what it shows is no end.
+            raise StoreUnavailableError("this server is a standby, name the primary")
+        return _standing(found)
+
+    async def after(self, seq: int, *, limit: int) -> Passage:
+        found = await self._postgres.rows("events_after", seq, limit)
+        if not found:
+            raise NotMigratedError
+        payloads = tuple(row["payload"] for row in found if row["payload"] is not None)
+        return Passage(found[0]["epoch"], found[0]["last"], seq + 1, payloads)
+
+
+def _standing(found: Sequence[asyncpg.Record]) -> Standing:
+    if not found:
+        raise NotMigratedError
+    row = found[0]
+    return Standing(
+        Position(row["epoch"], row["seq"], row["head"]), row["grant_term_ms"], row["at"]
+    )

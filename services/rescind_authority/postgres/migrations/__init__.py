@@ -1,0 +1,1 @@
+"""The schema's history: `NNNN_what.sql`, applied in order, never changed once released."""

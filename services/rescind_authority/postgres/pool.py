@@ -1,0 +1,184 @@
+"""Connections to Postgres: what they are told, what they speak, and what their errors mean.
+
+Times cross this border as Unix microseconds (int), JSON as Python objects.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from rescind_authority.errors import (
+    NotMigratedError,
+    OutcomeUnknownError,
+    StoreContendedError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+from rescind_authority.postgres import queries
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Borrowed: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+
+_SIZE = 12
+_CONNECT_S = 5.0
+_STATEMENT_S = 10.0
+_COMMIT_S = 10.0
+_UNIX_AT_2000_US = 946_684_800_000_000  # Postgres counts from 2000-01-01
+_SESSION = {
+    "application_name": "rescind-authority",
+    "timezone": "UTC",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "15s",
+    # No statement_timeout: it would also cancel a COMMIT that waits for its standby, and that
+    # COMMIT would then be reported as done.
+}
+_MISSING = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
+_CONTENDED = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.SerializationError,
+)
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+
+
+class Postgres:
+    """A pool of connections, made when they are needed."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Borrowed]:
+        """Borrow a connection; errors inside come out as ours."""
+        with translated():
+            async with self._pool.acquire(timeout=_CONNECT_S) as connection:
+                yield connection
+
+    async def rows(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
+        """Run one query file in a transaction of its own, which is committed on return."""
+        async with self.connection() as connection:
+            return await rows(connection, query, *arguments)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Borrowed]:
+        """Run a block in one transaction. Raises OutcomeUnknownError when COMMIT was cut off."""
+        async with self.connection() as connection:
+            await connection.execute("BEGIN", timeout=_STATEMENT_S)
+            done = False
+            try:
+                yield connection
+                await _commit(connection)
+                done = True
+            finally:
+                if not done:
+                    # Losing the connection is the rollback that cannot fail.
+                    connection.terminate()
+
+
+async def rows(connection: Borrowed, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
+    """Run one query file on a connection."""
+    return await connection.fetch(queries.read(query), *arguments, timeout=_STATEMENT_S)
+
+
+@asynccontextmanager
+async def connect(dsn: str) -> AsyncGenerator[Postgres]:
+    """Open a pool; no connection is made yet, so Postgres may be away."""
+    try:
+        pool = asyncpg.create_pool(
+            dsn,
+            min_size=0,
+            max_size=_SIZE,
+            init=_prepare,
+            reset=_leave_as_is,
+            server_settings=_SESSION,
+            timeout=_CONNECT_S,
+        )
+    except ValueError as error:
+        raise StoreUnavailableError(
+            f"RESCIND_POSTGRES_DSN is no connection URL ({error})"
+        ) from None
+    async with pool:
+        yield Postgres(pool)
+
+
+async def _commit(connection: Borrowed) -> None:
+    """Commit, and never ask Postgres to cancel that.
+
+    A cancelled COMMIT that waits for its standby would be reported as done. So a deadline or a
+    cancelled task cuts the connection instead, and the outcome is unknown.
+    """
+    deadline = asyncio.get_running_loop().call_later(_COMMIT_S, connection.terminate)
+    try:
+        await asyncio.shield(connection.execute("COMMIT", timeout=None))
+    except asyncpg.PostgresError as error:
+        if isinstance(error, _AWAY):
+            raise OutcomeUnknownError from error
+        raise  # Postgres said no: rolled back
+    except (OSError, asyncpg.InterfaceError) as error:
+        raise OutcomeUnknownError from error
+    finally:
+        deadline.cancel()
+
+
+@contextmanager
+def translated() -> Generator[None]:
+    """Turn the driver's errors into ours. None of them quotes the DSN or a value."""
+    try:
+        yield
+    except _MISSING as error:
+        raise NotMigratedError from error
+    except _CONTENDED as error:
+        raise StoreContendedError(type(error).__name__) from error
+    except _AWAY as error:
+        raise StoreUnavailableError(_why(error)) from error
+    except asyncpg.PostgresError as error:
+        raise StoreRefusedError(f"Postgres refused a value: {type(error).__name__}") from error
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time"
+    if isinstance(error, OSError):
+        return f"it does not accept connections ({error.strerror or type(error).__name__})"
+    return type(error).__name__.removesuffix("Error")
+
+
+async def _prepare(connection: Connection) -> None:
+    await connection.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        format="tuple",
+        encoder=_to_postgres,
+        decoder=_to_unix_us,
+    )
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
+    )
+
+
+async def _leave_as_is(_connection: Connection) -> None:
+    """Spare the round trip that resets a connection: ours keep no state between uses."""
+
+
+def _to_postgres(unix_us: int) -> tuple[int]:
+    return (unix_us - _UNIX_AT_2000_US,)
+
+
+def _to_unix_us(postgres: tuple[int]) -> int:
+    return postgres[0] + _UNIX_AT_2000_US

@@ -1,0 +1,6 @@
+-- Says whether an unexpired admin token has all of these handles; $1 includes kind:admin.
+-- Served by: tokens_handles.
+SELECT EXISTS (
+    SELECT FROM tokens
+    WHERE handles @> $1::text[] AND kind = 'admin' AND expires_at > clock_timestamp()
+) AS any_admin

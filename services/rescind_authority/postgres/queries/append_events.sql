@@ -1,0 +1,34 @@
+-- Writes a batch of events with their revocations and audit entries, and moves the head.
+-- $1 epoch, $2 seqs, $3 payloads, $4 heads, $5 the revocations as a JSON array, $6 last seq,
+-- $7 last head.
+-- Served by: primary keys; the head row is locked already.
+WITH event AS (
+    INSERT INTO events (epoch, seq, payload, head)
+    SELECT $1, e.seq, e.payload, e.head
+    FROM unnest($2::bigint[], $3::bytea[], $4::bytea[]) AS e (seq, payload, head)
+), revocation AS (
+    INSERT INTO revocations (
+        revocation_id, epoch, seq, effect, selector, anchor, exact, issued_before, until, scopes,
+        reason, actor, committed_at
+    )
+    SELECT
+        r.id, $1, r.seq, r.effect, r.selector, r.anchor, r.exact,
+        timestamptz 'epoch' + r.issued_before_us * interval '1 microsecond',
+        timestamptz 'epoch' + r.until_us * interval '1 microsecond',
+        r.scopes, r.reason, r.actor,
+        timestamptz 'epoch' + r.at_us * interval '1 microsecond'
+    FROM jsonb_to_recordset($5::jsonb) AS r (
+        id text, seq bigint, effect text, selector text[], anchor text, exact boolean,
+        issued_before_us bigint, until_us bigint, scopes text[], reason text, actor text,
+        at_us bigint
+    )
+    RETURNING revocation_id, seq, effect, selector, reason, actor, committed_at
+), entry AS (
+    INSERT INTO audit (at, actor, action, target, seq, detail)
+    SELECT
+        committed_at, actor, effect, revocation_id, seq,
+        jsonb_build_object('selector', to_jsonb(selector), 'reason', reason)
+    FROM revocation
+    ORDER BY seq
+)
+UPDATE ledger_head SET seq = $6, head = $7

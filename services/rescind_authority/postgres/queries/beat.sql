@@ -1,0 +1,43 @@
+-- G1 of a lease: keeps heartbeats in the order given (sorted), and names those that counted.
+-- A stale counter changes nothing; a released instance never comes back. A position counts as
+-- acknowledged only if its head is the ledger's own at that seq.
+-- Served by: leases_pkey, events_pkey, ledger_epochs_pkey.
+INSERT INTO leases AS l (
+    instance, service, host, version_text, posture, counter, epoch, applied_seq, applied_head,
+    acked_seq, first_seen, last_seen
+)
+SELECT
+    b.instance, b.service, b.host, b.version_text, b.posture, b.counter, b.epoch, b.applied_seq,
+    b.applied_head,
+    CASE
+        WHEN EXISTS (
+            SELECT FROM events AS e
+            WHERE e.seq = b.applied_seq AND e.epoch = b.epoch AND e.head = b.applied_head
+        ) OR EXISTS (
+            SELECT FROM ledger_epochs AS p
+            WHERE p.epoch = b.epoch AND p.base_seq = b.applied_seq AND p.base_head = b.applied_head
+        ) THEN b.applied_seq
+        ELSE 0
+    END,
+    clock_timestamp(), clock_timestamp()
+FROM unnest(
+    $1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
+    $8::bigint[], $9::bytea[]
+) WITH ORDINALITY AS b (
+    instance, service, host, version_text, posture, counter, epoch, applied_seq, applied_head, place
+)
+ORDER BY b.place
+ON CONFLICT (instance) DO UPDATE SET
+    service = excluded.service,
+    host = excluded.host,
+    version_text = excluded.version_text,
+    posture = excluded.posture,
+    counter = excluded.counter,
+    epoch = excluded.epoch,
+    applied_seq = excluded.applied_seq,
+    applied_head = excluded.applied_head,
+    acked_seq = greatest(l.acked_seq, excluded.acked_seq),
+    row_version = l.row_version + 1,
+    last_seen = excluded.last_seen
+WHERE l.released_at IS NULL AND excluded.counter > l.counter
+RETURNING l.instance

@@ -1,0 +1,10 @@
+-- Begins a ledger where there is none: $1 epoch, $2 head(0), $3 lease term in ms.
+-- Served by: the only row.
+WITH begun AS (
+    INSERT INTO ledger_head (epoch, seq, head, grant_term_ms, wait_term_ms)
+    VALUES ($1, 0, $2, $3, $3)
+    ON CONFLICT (one) DO NOTHING
+    RETURNING epoch, seq, head
+)
+INSERT INTO ledger_epochs (epoch, base_seq, base_head, began_at)
+SELECT epoch, seq, head, clock_timestamp() FROM begun

@@ -1,0 +1,9 @@
+-- Lists revocations below a seq (NULL: from the newest), newest first.
+-- Served by: revocations_seq_key.
+SELECT
+    revocation_id, epoch AS event_epoch, seq, effect, selector, exact, issued_before, until,
+    scopes AS removed, reason, actor, committed_at, lifted_at
+FROM revocations
+WHERE $1::bigint IS NULL OR seq < $1
+ORDER BY seq DESC
+LIMIT $2

@@ -1,0 +1,33 @@
+-- Lists token ids, newest first: those with all the handles $1, in state $2 (NULL: any), whose id
+-- lies before $3 (NULL: from the newest), at most $4. The EXISTS says in SQL what
+-- core.revocation.hits says; a test compares the two.
+-- Served by: tokens_pkey backwards for few handles or common ones, tokens_handles for rare ones;
+-- revocations_anchor.
+SELECT t.token_id
+FROM (
+    SELECT
+        token_id,
+        CASE
+            WHEN EXISTS (
+                SELECT FROM revocations AS r
+                WHERE r.anchor = ANY (tokens.handles)
+                    AND r.selector <@ tokens.handles
+                    AND r.lifted_at IS NULL
+                    AND r.effect <> 'narrow'
+                    AND (r.effect <> 'revoke' OR r.seq > tokens.issued_seq)
+                    AND (r.issued_before IS NULL OR tokens.issued_at < r.issued_before)
+                    AND NOT (
+                        '*' = ANY (r.selector)
+                        AND 'kind:admin' = ANY (tokens.handles)
+                        AND NOT 'kind:admin' = ANY (r.selector)
+                    )
+            ) THEN 'revoked'
+            WHEN expires_at <= statement_timestamp() THEN 'expired'
+            ELSE 'active'
+        END AS state
+    FROM tokens
+    WHERE handles @> $1::text[] AND ($3::text IS NULL OR token_id < $3)
+) AS t
+WHERE $2::text IS NULL OR t.state = $2
+ORDER BY t.token_id DESC
+LIMIT $4

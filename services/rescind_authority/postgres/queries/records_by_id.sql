@@ -1,0 +1,21 @@
+-- Reads tokens by their public names, every revocation that may hold them, and the ledger's end, in one
+-- snapshot: that is what makes as_of true. One row for each pair of token and revocation, one
+-- without a revocation for a free token, one without a token when none is found.
+-- A revoke at or below a token's issued_seq never holds it; leaving it out here keeps a subject
+-- that logged out a thousand times cheap. Whether the others do, core.revocation.hits decides.
+-- Served by: tokens_pkey, revocations_anchor.
+SELECT
+    h.epoch AS ledger_epoch, h.seq AS as_of, clock_timestamp() AS at,
+    t.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,
+    t.session, t.labels, t.lineage, t.chain, t.handles, t.issued_at, t.issued_seq, t.not_before,
+    t.expires_at, t.last_used_at, t.created_by,
+    r.revocation_id, r.epoch AS event_epoch, r.seq, r.effect, r.selector, r.issued_before, r.until,
+    r.scopes AS removed, r.reason, r.actor, r.committed_at
+FROM ledger_head AS h
+LEFT JOIN tokens AS t ON t.token_id = ANY ($1::text[])
+LEFT JOIN revocations AS r
+    ON r.anchor = ANY (t.handles)
+    AND r.selector <@ t.handles
+    AND r.lifted_at IS NULL
+    AND (r.effect <> 'revoke' OR r.seq > t.issued_seq)
+ORDER BY t.token_id, r.seq

@@ -1,0 +1,43 @@
+"""Tokens together with what may hold them, in one snapshot."""
+
+from collections.abc import Collection, Sequence
+
+import asyncpg
+
+from rescind.core.revocation import Event
+from rescind_authority.errors import NotMigratedError
+from rescind_authority.ports import Snapshot, StoredToken, TokenState
+from rescind_authority.postgres.pool import Postgres
+from rescind_authority.postgres.rows import event_of, token_of
+
+
+class PostgresRecords:
+    """Read records (port Records)."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def by_hash(self, hashes: Collection[bytes]) -> Snapshot:
+        return _snapshot(await self._postgres.rows("records_by_hash", list(hashes)))
+
+    async def by_id(self, token_ids: Collection[str]) -> Snapshot:
+        return _snapshot(await self._postgres.rows("records_by_id", list(token_ids)))
+
+
+def _snapshot(rows: Sequence[asyncpg.Record]) -> Snapshot:
+    if not rows:
+        raise NotMigratedError
+    found: dict[str, tuple[StoredToken, list[Event]]] = {}
+    for row in rows:
+        if row["token_id"] is None:
+            continue
+        if row["token_id"] not in found:
+            found[row["token_id"]] = (token_of(row), [])
+        if row["revocation_id"] is not None:
+            found[row["token_id"]][1].append(event_of(row))
+    return Snapshot(
+        epoch=rows[0]["ledger_epoch"],
+        as_of=rows[0]["as_of"],
+        at_us=rows[0]["at"],
+        tokens=tuple(TokenState(token, tuple(events)) for token, events in found.values()),
+    )

@@ -1,0 +1,20 @@
+"""The revocations, to look through."""
+
+from rescind_authority.ports import StoredRevocation
+from rescind_authority.postgres.pool import Postgres
+from rescind_authority.postgres.rows import revocation_of
+
+
+class PostgresRevocations:
+    """Look revocations up (port Revocations)."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def get(self, revocation_id: str) -> StoredRevocation | None:
+        found = await self._postgres.rows("get_revocation", revocation_id)
+        return revocation_of(found[0]) if found else None
+
+    async def page(self, *, before_seq: int | None, limit: int) -> tuple[StoredRevocation, ...]:
+        found = await self._postgres.rows("list_revocations", before_seq, limit)
+        return tuple(revocation_of(row) for row in found)

@@ -1,0 +1,57 @@
+"""Rows as values."""
+
+import asyncpg
+
+from rescind.core.handles import Handle, Selector
+from rescind.core.revocation import Event, Revocation
+from rescind.core.tokens import Kind
+from rescind_authority.ports import StoredRevocation, StoredToken
+
+
+def token_of(row: asyncpg.Record) -> StoredToken:
+    """Read a token out of its columns."""
+    return StoredToken(
+        token_hash=row["token_hash"],
+        token_id=row["token_id"],
+        kind=Kind(row["kind"]),
+        subject=row["subject"],
+        scopes=tuple(row["scopes"]),
+        audience=tuple(row["audience"]),
+        tenant=row["tenant"],
+        client=row["client"],
+        session=row["session"],
+        labels=tuple(sorted(row["labels"].items())),
+        lineage=tuple(row["lineage"]),
+        chain=tuple(row["chain"]),
+        handles=tuple(Handle(text) for text in row["handles"]),
+        issued_at_us=row["issued_at"],
+        issued_seq=row["issued_seq"],
+        not_before_us=row["not_before"],
+        expires_at_us=row["expires_at"],
+        last_used_at_us=row["last_used_at"],
+        created_by=row["created_by"],
+    )
+
+
+def event_of(row: asyncpg.Record) -> Event:
+    """Read a revocation's event out of its columns."""
+    return Event(
+        epoch=row["event_epoch"],
+        seq=row["seq"],
+        at_us=row["committed_at"],
+        revocation=Revocation(
+            revocation_id=row["revocation_id"],
+            selector=Selector(tuple(Handle(text) for text in row["selector"])),
+            effect=row["effect"],
+            reason=row["reason"],
+            actor=row["actor"],
+            issued_before_us=row["issued_before"],
+            until_us=row["until"],
+            scopes=tuple(row["removed"]),
+        ),
+    )
+
+
+def revocation_of(row: asyncpg.Record) -> StoredRevocation:
+    """Read a revocation out of its columns."""
+    return StoredRevocation(event_of(row), row["exact"], row["lifted_at"])

@@ -1,0 +1,23 @@
+"""The token table, to look through."""
+
+from collections.abc import Collection
+
+from rescind.core.handles import Handle
+from rescind_authority.ports import TokenFilter
+from rescind_authority.postgres.pool import Postgres
+
+
+class PostgresTokens:
+    """List tokens (port Tokens)."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def page(self, wanted: TokenFilter) -> tuple[str, ...]:
+        found = await self._postgres.rows(
+            "list_tokens", wanted.handles, wanted.state, wanted.before, wanted.limit
+        )
+        return tuple(row["token_id"] for row in found)
+
+    async def any_admin(self, handles: Collection[Handle]) -> bool:
+        return bool((await self._postgres.rows("any_admin", list(handles)))[0]["any_admin"])

@@ -1,0 +1,93 @@
+"""What an operator does to an authority that may not be running: migrate, recover an admin.
+
+The second place beside `wiring.py` that knows several parts.
+"""
+
+import json
+import secrets
+import sys
+from dataclasses import dataclass
+
+from rescind_authority import secret_files
+from rescind_authority.errors import KeyFileError
+from rescind_authority.postgres import migrate, pool
+from rescind_authority.postgres.ledger import PostgresLedger
+from rescind_authority.postgres.migrate import Migrator, Schema
+from rescind_authority.postgres.pool import Postgres
+from rescind_authority.settings import AuthoritySettings
+from rescind_authority.usecases import admins
+from rescind_authority.usecases.issue import Issuer
+from rescind_runtime import data_dir
+from rescind_runtime.clock import SystemClock
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a run of the migrator did; `admin_token_id` is None where none was made."""
+
+    applied: tuple[str, ...]
+    admin_token_id: str | None
+
+
+async def prepare(settings: AuthoritySettings) -> Prepared:
+    """Migrate; make the edge key, the ledger and the first admin token where they are missing."""
+    # One process at a time, to the end: two would make two first admins.
+    async with (
+        pool.connect(settings.postgres_dsn.get_secret_value()) as postgres,
+        Migrator(postgres).alone() as schema,
+    ):
+        applied = await schema.migrate(migrate.known())
+        await schema.begin_ledger(term_ms=settings.term_ms)
+        secret_files.create_edge_key(settings.edge_keys_path)
+        made = await _first_admin(settings, postgres, schema)
+    return Prepared(applied, made)
+
+
+async def recover(settings: AuthoritySettings) -> str:
+    """Make another admin token, put it into the admin token file, and name its id."""
+    async with pool.connect(settings.postgres_dsn.get_secret_value()) as postgres:
+        minted = await admins.make_root(_issuer(settings, postgres), actor="recover-admin")
+    try:
+        settings.admin_token_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data_dir.write_private(settings.admin_token_path, minted.secret.reveal() + "\n")
+    except OSError as error:
+        raise KeyFileError(
+            f"{settings.admin_token_path} cannot be written: {error.strerror}. "
+            "Name another file with RESCIND_ADMIN_TOKEN_FILE and run this again."
+        ) from error
+    return minted.token.token_id
+
+
+def report(**facts: object) -> None:
+    """Print what was done as one line of JSON on standard output."""
+    sys.stdout.write(json.dumps(facts) + "\n")
+
+
+async def _first_admin(
+    settings: AuthoritySettings, postgres: Postgres, schema: Schema
+) -> str | None:
+    path = settings.admin_token_path
+    if path.exists():
+        return None
+    if await schema.live_admins():
+        sys.stderr.write(
+            f"rescind migrate: {path} does not exist, but this database has admin tokens. "
+            "If yours is lost, make another with `rescind recover admin`.\n"
+        )
+        return None
+    minted = await admins.make_root(_issuer(settings, postgres), actor="migrate")
+    # The row before the file: after a crash between them there is an admin without a file, whom
+    # `recover admin` replaces; the other way round there would be a file that opens nothing.
+    if not secret_files.create(path, minted.secret.reveal()):
+        raise KeyFileError(f"{path} appeared while it was being made. Run `rescind migrate` again.")
+    return minted.token.token_id
+
+
+def _issuer(settings: AuthoritySettings, postgres: Postgres) -> Issuer:
+    return Issuer(
+        PostgresLedger(postgres),
+        clock=SystemClock(),
+        entropy=secrets.token_bytes,
+        edge_key=secret_files.read_edge_keys(settings.edge_keys_path)[0],
+        prefix=settings.token_prefix,
+    )

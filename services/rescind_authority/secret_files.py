@@ -1,0 +1,48 @@
+"""Files that hold secrets: readable by their owner alone, made once, never quoted."""
+
+import os
+import secrets
+from pathlib import Path
+
+from rescind_authority.errors import KeyFileError
+
+_KEY_BYTES = 32
+
+
+def create(path: Path, text: str) -> bool:
+    """Write a new file, mode 0600; say False when there is one already. Raises KeyFileError."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise KeyFileError(f"{path} cannot be written: {error.strerror}") from error
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(descriptor)
+    return True
+
+
+def create_edge_key(path: Path) -> bool:
+    """Make an edge key, unless the file is there."""
+    return create(path, secrets.token_bytes(_KEY_BYTES).hex())
+
+
+def read_edge_keys(path: Path) -> tuple[bytes, ...]:
+    """Read the edge keys, newest first, one in hex on each line. Raises KeyFileError."""
+    try:
+        keys = tuple(bytes.fromhex(line) for line in path.read_text(encoding="ascii").split())
+    except FileNotFoundError:
+        raise KeyFileError(
+            f"there is no edge key at {path}: run `rescind migrate`, which makes one, or name the "
+            "file with RESCIND_EDGE_KEY_FILE."
+        ) from None
+    except OSError as error:
+        raise KeyFileError(f"the edge key {path} cannot be read: {error.strerror}") from error
+    except ValueError:
+        raise KeyFileError(f"{path} is no edge key file: expected 64 hex digits a line") from None
+    if not keys or any(len(key) != _KEY_BYTES for key in keys):
+        raise KeyFileError(f"{path} is no edge key file: expected 64 hex digits a line")
+    return keys

@@ -1,0 +1,36 @@
+"""What an authority is told, by `RESCIND_…` variables."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from rescind.core.tokens import PREFIX
+from rescind_runtime.settings import RuntimeSettings
+
+
+class AuthoritySettings(RuntimeSettings):
+    """Hold what one authority is told."""
+
+    postgres_dsn: SecretStr
+    nats_url: str = "nats://127.0.0.1:4222"
+    http: str = "127.0.0.1:7473"
+    edge_key_file: Path | None = None
+    admin_token_file: Path | None = None
+    term: Annotated[float, Field(ge=0.5, le=3600)] = 10.0
+    token_prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{1,11}$")] = PREFIX
+
+    @property
+    def edge_keys_path(self) -> Path:
+        """Where the keys lie that tag tokens; the sidecars read the same file."""
+        return self.edge_key_file or self.data / "edge-key"
+
+    @property
+    def admin_token_path(self) -> Path:
+        """Where the first admin token goes."""
+        return self.admin_token_file or self.data / "admin-token"
+
+    @property
+    def term_ms(self) -> int:
+        """The lease term with which a new ledger begins."""
+        return round(self.term * 1000)

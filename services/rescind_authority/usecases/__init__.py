@@ -1,0 +1,1 @@
+"""What the authority does, told in ports. No driver, no HTTP, no environment."""

@@ -1,0 +1,86 @@
+"""Who may call the admin API: admin tokens, which are rescind tokens with these scopes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rescind.core import tokens, verdict
+from rescind.core.record import Record
+from rescind.core.tokens import Kind
+from rescind.errors import MalformedTokenError
+from rescind_authority.errors import ForbiddenError, UnauthenticatedError
+from rescind_authority.usecases.resolve import Resolver
+
+AUDIENCE = "rescind"
+
+
+class Scope(StrEnum):
+    """What an admin token may do."""
+
+    READ = "rescind:read"
+    ISSUE = "rescind:issue"
+    REVOKE = "rescind:revoke"
+    ADMIN = "rescind:admin"  # issue and revoke admin tokens too
+
+
+ALL_SCOPES = tuple(sorted(Scope))
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who gives a command. Idempotency keys belong to the subject."""
+
+    subject: str
+    token_id: str
+    scopes: frozenset[str]
+
+    def require(self, scope: Scope, action: str) -> None:
+        """Raise ForbiddenError unless this actor has the scope."""
+        if scope not in self.scopes:
+            raise ForbiddenError(scope, action)
+
+
+class Authoriser:
+    """Recognise admins. Every call looks the token up anew: a dead one is dead at once."""
+
+    def __init__(self, resolver: Resolver, *, edge_keys: Sequence[bytes], prefix: str) -> None:
+        self._resolver = resolver
+        self._edge_keys = edge_keys
+        self._prefix = prefix
+
+    async def recognise(self, bearer: str | None) -> Actor:
+        """Say who holds this token. Raises UnauthenticatedError with the reason."""
+        if bearer is None:
+            raise UnauthenticatedError(
+                "send an admin token as `Authorization: Bearer <token>`.", sent=False
+            )
+        try:
+            token = tokens.parse(bearer, prefix=self._prefix)
+        except MalformedTokenError as error:
+            raise UnauthenticatedError(f"the bearer is {error}.") from None
+        # The tag costs microseconds: a flood of forgeries never reaches Postgres.
+        if not tokens.genuine(token, self._edge_keys):
+            raise _refused(verdict.Reason.UNKNOWN)
+        record, at_us = await self._resolver.look(tokens.digest(bearer))
+        if record is None:
+            raise _refused(verdict.Reason.UNKNOWN)
+        denied = _judge(record, at_us)
+        if denied is not None:
+            raise _refused(denied.reason)
+        if record.kind is not Kind.ADMIN:
+            raise UnauthenticatedError(
+                f"this is a token of kind {record.kind}; the API takes admin tokens."
+            )
+        return Actor(record.subject, record.token_id, record.scopes)
+
+
+def _judge(record: Record, at_us: int) -> verdict.Denied | None:
+    return (
+        verdict.standing(record)
+        or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
+        or verdict.permitted(record, require=(), audience=AUDIENCE)
+    )
+
+
+def _refused(reason: verdict.Reason) -> UnauthenticatedError:
+    return UnauthenticatedError(f"the admin token is not accepted: {reason}.")

@@ -1,0 +1,123 @@
+"""Check the facts that a token is to have. Everything wrong is reported, each at its field."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+
+from rescind.core import handles
+from rescind.core.record import MAX_LABELS, MAX_SCOPES
+from rescind.errors import SelectorError
+from rescind_authority.errors import FieldProblem, InvalidRequestError
+
+MAX_TTL_S = 366 * 24 * 3600
+DEFAULT_TTL_S = 3600
+MAX_AUDIENCE = 64
+_MAX_AUDIENCE_BYTES = 256
+_MAX_REASON = 512
+
+_SUBJECT = re.compile(r"[a-z][a-z0-9_.-]{0,31}:\S(?:.*\S)?", re.DOTALL)
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")  # scope-token of RFC 6749, section 3.3
+
+
+class Findings:
+    """Collect what is wrong with a request, to say it all at once."""
+
+    def __init__(self) -> None:
+        self._problems: list[FieldProblem] = []
+
+    def add(self, field: str, detail: str) -> None:
+        """Note a problem."""
+        self._problems.append(FieldProblem(field, detail))
+
+    def raise_if_any(self) -> None:
+        """Raise InvalidRequestError with all that was found."""
+        if self._problems:
+            raise InvalidRequestError(*self._problems)
+
+    def subject(self, text: str) -> str:
+        """Check whom a token speaks for. `#` is kept for subjects of foreign issuers."""
+        subject = _nfc(text)
+        if not _SUBJECT.fullmatch(subject) or "#" in subject:
+            self.add(
+                "subject",
+                "expected <type>:<name> without '#', such as agent:billing-bot or user:42",
+            )
+        else:
+            self._handle("subject", f"subject:{subject}")
+        return subject
+
+    def name(self, field: str, text: str | None) -> str | None:
+        """Check a tenant, a client or a session."""
+        if text is None:
+            return None
+        name = _nfc(text)
+        self._handle(field, f"{field}:{name}")
+        return name
+
+    def labels(self, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        """Check labels, and sort them."""
+        if len(labels) > MAX_LABELS:
+            self.add("labels", f"at most {MAX_LABELS} labels, these are {len(labels)}")
+        for key, text in labels.items():
+            if not key or "=" in key:
+                self.add(f"labels.{key}", "a key is not empty and has no '='")
+            else:
+                self._handle(f"labels.{key}", f"label:{key}={text}")
+        return tuple(sorted((_nfc(key), _nfc(text)) for key, text in labels.items()))
+
+    def scopes(self, scopes: Iterable[str]) -> tuple[str, ...]:
+        """Check scopes, and sort them without repeats."""
+        distinct = tuple(sorted(set(scopes)))
+        if len(distinct) > MAX_SCOPES:
+            self.add("scopes", f"at most {MAX_SCOPES} scopes, these are {len(distinct)}")
+        for scope in distinct:
+            if not _SCOPE.fullmatch(scope):
+                self.add(
+                    "scopes",
+                    f"{_short(scope)} is no scope: 1 to 128 printable ASCII characters "
+                    'without space, \'"\' and "\\" (RFC 6749, section 3.3)',
+                )
+        return distinct
+
+    def audience(self, audience: Iterable[str]) -> tuple[str, ...]:
+        """Check the services that may accept a token, and sort them without repeats."""
+        distinct = tuple(sorted({_nfc(name) for name in audience}))
+        if len(distinct) > MAX_AUDIENCE:
+            self.add("audience", f"at most {MAX_AUDIENCE} services, these are {len(distinct)}")
+        for name in distinct:
+            length = len(name.encode(errors="surrogatepass"))
+            if not name.strip() or not name.isprintable() or length > _MAX_AUDIENCE_BYTES:
+                self.add(
+                    "audience",
+                    f"{_short(name)} is no service name: printable, at most "
+                    f"{_MAX_AUDIENCE_BYTES} bytes",
+                )
+        return distinct
+
+    def ttl_us(self, ttl_s: float) -> int:
+        """Check a lifetime, and give it in microseconds."""
+        if not 0 < ttl_s <= MAX_TTL_S:
+            self.add("ttl", f"expected seconds, more than 0 and at most {MAX_TTL_S} (366 days)")
+            return 1
+        return max(1, round(ttl_s * 1_000_000))
+
+    def reason(self, text: str) -> str:
+        """Check why somebody revokes."""
+        reason = _nfc(text)
+        if len(reason) > _MAX_REASON or not all(c.isprintable() or c == "\n" for c in reason):
+            self.add("reason", f"expected printable text of at most {_MAX_REASON} characters")
+        return reason
+
+    def _handle(self, field: str, text: str) -> None:
+        try:
+            handles.parse(text)
+        except SelectorError as error:
+            self.add(field, str(error))
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _short(text: str) -> str:
+    return repr(text[:40]) + ("…" if len(text) > 40 else "")  # noqa: PLR2004 enough to find it by

@@ -1,0 +1,166 @@
+"""Look at tokens, revocations, the fleet, and the ledger as it grows."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rescind.core import ids, verdict
+from rescind.core.handles import Handle
+from rescind.core.revocation import Event, Hold
+from rescind.wire import events
+from rescind_authority.errors import NotFoundError
+from rescind_authority.ports import (
+    Instance,
+    Leases,
+    Ledger,
+    Records,
+    Revocations,
+    Snapshot,
+    Standing,
+    StoredRevocation,
+    StoredToken,
+    TokenFilter,
+    Tokens,
+    TokenState,
+)
+from rescind_authority.usecases.recent import Recent
+from rescind_authority.usecases.resolve import record_of
+
+_US_PER_MS = 1000
+
+
+class State(StrEnum):
+    """What has become of a token. A revoked one stays `revoked` after its end."""
+
+    ACTIVE = "active"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class SeenToken:
+    """A token, and what has become of it."""
+
+    token: StoredToken
+    state: State
+    holds: tuple[Hold, ...]
+
+
+class Liveness(StrEnum):
+    """What has become of a sidecar."""
+
+    LIVE = "live"
+    SILENT = "silent"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True, slots=True)
+class SeenInstance:
+    """A sidecar, and how far behind the ledger its acknowledgement is (events)."""
+
+    instance: Instance
+    liveness: Liveness
+    lag: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Everybody who verifies, and the ledger's end."""
+
+    standing: Standing
+    instances: tuple[SeenInstance, ...]
+
+
+class Looker:
+    """Answer questions; change nothing."""
+
+    def __init__(
+        self,
+        *,
+        records: Records,
+        tokens: Tokens,
+        revocations: Revocations,
+        leases: Leases,
+        ledger: Ledger,
+        recent: Recent,
+    ) -> None:
+        self._records = records
+        self._tokens = tokens
+        self._revocations = revocations
+        self._leases = leases
+        self._ledger = ledger
+        self._recent = recent
+
+    async def token(self, token_id: str) -> SeenToken:
+        """Look at one token. Raises NotFoundError."""
+        # What is no id is not known, and need not be asked for.
+        seen = await self._see([token_id]) if ids.is_id(token_id, "tok") else ()
+        if not seen:
+            raise NotFoundError("token", token_id)
+        return seen[0]
+
+    async def tokens(
+        self, *, handles: Sequence[Handle], state: State | None, before: str | None, limit: int
+    ) -> tuple[SeenToken, ...]:
+        """List the tokens that have all of these handles, newest first."""
+        token_ids = await self._tokens.page(TokenFilter(tuple(handles), state, before, limit))
+        return await self._see(token_ids)
+
+    async def _see(self, token_ids: Sequence[str]) -> tuple[SeenToken, ...]:
+        if not token_ids:
+            return ()
+        snapshot = await self._records.by_id(token_ids)
+        seen = {each.token.token_id: _seen(each, snapshot) for each in snapshot.tokens}
+        return tuple(seen[token_id] for token_id in token_ids if token_id in seen)
+
+    async def revocation(self, revocation_id: str) -> StoredRevocation:
+        """Look at one revocation. Raises NotFoundError."""
+        known = ids.is_id(revocation_id, "rev")
+        found = await self._revocations.get(revocation_id) if known else None
+        if found is None:
+            raise NotFoundError("revocation", revocation_id)
+        return found
+
+    async def revocations(
+        self, *, before_seq: int | None, limit: int
+    ) -> tuple[StoredRevocation, ...]:
+        """List revocations, newest first."""
+        return await self._revocations.page(before_seq=before_seq, limit=limit)
+
+    async def fleet(self) -> Fleet:
+        """List the sidecars."""
+        instances = await self._leases.fleet()
+        standing = await self._ledger.standing()
+        return Fleet(standing, tuple(_seen_instance(each, standing) for each in instances))
+
+    async def follow(self, since: int | None) -> AsyncIterator[Event]:
+        """Give every event after a seq, or from now on, without end."""
+        seq = (await self._ledger.standing()).position.seq if since is None else since
+        while True:
+            await self._recent.beyond(seq)
+            for payload in (await self._recent.read(seq)).payloads:
+                event = events.decode(payload)
+                yield event
+                seq = event.seq
+
+
+def _seen(state: TokenState, snapshot: Snapshot) -> SeenToken:
+    record = record_of(state, snapshot)
+    if verdict.standing(record) is not None:
+        now = State.REVOKED
+    elif snapshot.at_us >= record.expires_at_us:
+        now = State.EXPIRED
+    else:
+        now = State.ACTIVE
+    return SeenToken(state.token, now, record.holds)
+
+
+def _seen_instance(instance: Instance, standing: Standing) -> SeenInstance:
+    silent_us = standing.at_us - instance.last_seen_us
+    if instance.released_at_us is not None:
+        liveness = Liveness.RELEASED
+    elif silent_us > standing.grant_term_ms * _US_PER_MS:
+        liveness = Liveness.SILENT
+    else:
+        liveness = Liveness.LIVE
+    return SeenInstance(instance, liveness, max(0, standing.position.seq - instance.acked_seq))

@@ -1,0 +1,102 @@
+"""The end of the ledger in memory: for heartbeat replies, `since`, and whoever follows events.
+
+It is fed by our own commits and by what other authorities announce, in any order and with gaps. It
+takes only what continues it; the rest it reads from Postgres. So it may lag, and never lies.
+"""
+
+import asyncio
+from collections import deque
+from itertools import islice
+
+from rescind.errors import RescindError
+from rescind.wire.events import MAX_EVENTS, Batch
+from rescind_authority.ports import Ledger, Passage
+
+CAPACITY = 65_536
+_POLL_S = 1.0  # how long a lost announcement of another authority may go unnoticed
+
+
+class Recent:
+    """Hold the latest payloads of one epoch, without a gap."""
+
+    def __init__(self, ledger: Ledger, *, capacity: int = CAPACITY) -> None:
+        self._ledger = ledger
+        self._payloads: deque[bytes] = deque(maxlen=capacity)
+        self._epoch = 0
+        self._last = 0
+        self._behind = asyncio.Event()
+        self._moved = asyncio.Event()
+
+    @property
+    def last(self) -> int:
+        """The seq of the newest event that is here."""
+        return self._last
+
+    def offer(self, batch: Batch) -> None:
+        """Take what continues the events that are here; ask Postgres later for what is missing."""
+        if batch.epoch != self._epoch or batch.first_seq > self._last + 1:
+            self._behind.set()
+            return
+        self._extend(batch.payloads[self._last + 1 - batch.first_seq :])
+
+    def after(self, epoch: int, seq: int) -> tuple[bytes, ...] | None:
+        """Give up to 256 events after a position, or None where memory does not reach."""
+        kept = len(self._payloads)
+        if epoch != self._epoch or not self._last - kept <= seq <= self._last:
+            return None
+        start = kept - (self._last - seq)
+        return tuple(islice(self._payloads, start, start + MAX_EVENTS))
+
+    async def read(self, seq: int) -> Passage:
+        """Give up to 256 events after a position, from memory, else from Postgres."""
+        if self._epoch and seq < self._last:
+            payloads = self.after(self._epoch, seq)
+            if payloads is not None:
+                return Passage(self._epoch, self._last, seq + 1, payloads)
+        return await self._ledger.after(seq, limit=MAX_EVENTS)
+
+    async def beyond(self, seq: int) -> None:
+        """Return once events after a position may be here."""
+        while self._last <= seq:
+            await self._moved.wait()
+
+    async def run(self) -> None:
+        """Catch up with Postgres whenever something is missing, and once a second, for ever."""
+        while True:
+            try:
+                await self._catch_up()
+            except RescindError:
+                # Postgres is away: /readyz says so, and the next round tries again.
+                self._behind.clear()
+            try:
+                async with asyncio.timeout(_POLL_S):
+                    await self._behind.wait()
+            except TimeoutError:
+                continue
+
+    async def _catch_up(self) -> None:
+        self._behind.clear()
+        while True:
+            passage = await self._ledger.after(self._last, limit=MAX_EVENTS)
+            if passage.epoch != self._epoch:
+                self._adopt(passage)
+                continue
+            # Announcements may have moved us on while the statement ran.
+            self._extend(passage.payloads[max(0, self._last + 1 - passage.first_seq) :])
+            if self._last >= passage.last:
+                return
+
+    def _adopt(self, passage: Passage) -> None:
+        self._payloads.clear()
+        self._epoch, self._last = passage.epoch, passage.last
+        self._wake()
+
+    def _extend(self, payloads: tuple[bytes, ...]) -> None:
+        if payloads:
+            self._payloads.extend(payloads)
+            self._last += len(payloads)
+            self._wake()
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()

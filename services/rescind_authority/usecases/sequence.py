@@ -1,0 +1,190 @@
+"""The batching sequencer: the one writer of the ledger in this process (design 4).
+
+It takes what queued up during its last commit, at most 256 commands, and does the work in one
+transaction: keys first, in sorted order; the head row's lock last; then numbers and chains; then
+all rows at once; then COMMIT; and only after that the announcement.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rescind.core.ledger import Position
+from rescind.core.revocation import Event, Revocation
+from rescind.errors import RescindError
+from rescind.wire import events
+from rescind.wire.events import Batch
+from rescind_authority.errors import (
+    KeyReusedError,
+    StoreContendedError,
+    StoreRefusedError,
+)
+from rescind_authority.metrics import Metrics
+from rescind_authority.ports import Claim, Claimed, Entry, Key, Standing, Transactions
+from rescind_authority.usecases.batching import Batcher
+from rescind_authority.usecases.publish import Publisher
+from rescind_runtime.clock import Clock
+
+MAX_BATCH = events.MAX_EVENTS
+_CAPACITY = 4_096
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A revocation that somebody wants in the ledger, under an idempotency key."""
+
+    claim: Claim
+    revocation: Revocation
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Where a command stands in the ledger: the same for every repeat of its key."""
+
+    revocation_id: str
+    epoch: int
+    seq: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What one transaction did: the events it added, and what each key answers."""
+
+    before: Position
+    entries: tuple[Entry, ...]
+    answers: dict[Key, str]
+    claimed: dict[Key, Claimed]
+
+
+class Sequencer:
+    """Commit commands, in batches, one after the other."""
+
+    def __init__(
+        self, transactions: Transactions, *, publisher: Publisher, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._transactions = transactions
+        self._publisher = publisher
+        self._clock = clock
+        self._metrics = metrics
+        self._batcher = Batcher[Command, Committed](
+            self._commit, most=MAX_BATCH, capacity=_CAPACITY, what="revocations"
+        )
+
+    @property
+    def depth(self) -> int:
+        """How many commands wait."""
+        return self._batcher.depth
+
+    async def commit(self, command: Command) -> Committed:
+        """Commit one command, or find what its key committed earlier.
+
+        Raises KeyReusedError, OverloadedError, StoreUnavailableError or OutcomeUnknownError.
+        """
+        return await self._batcher.ask(command)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        await self._batcher.run()
+
+    async def _commit(self, commands: Sequence[Command]) -> Sequence[Committed | RescindError]:
+        try:
+            written = await self._write_with_retries(commands)
+        except StoreRefusedError as error:
+            if len(commands) == 1:
+                return [error]
+            # One command that Postgres refuses must not take the others along.
+            return [(await self._commit([command]))[0] for command in commands]
+        if written.entries:
+            self._publisher.publish(_batch(written))
+        return [_outcome(command, written) for command in commands]
+
+    async def _write_with_retries(self, commands: Sequence[Command]) -> _Written:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await self._write(commands)
+            except StoreContendedError:
+                continue  # a deadlock with an operator's hand-written SQL, or a lock held too long
+        return await self._write(commands)
+
+    async def _write(self, commands: Sequence[Command]) -> _Written:
+        # Of two commands in one batch under one key, the first is the one; the other repeats it.
+        firsts: dict[Key, Command] = {}
+        for command in commands:
+            firsts.setdefault(command.claim.key, command)
+        began_ns = self._clock.monotonic_raw_ns()
+        async with self._transactions.begin() as transaction:
+            # Keys in sorted order, and before the head: every batch of every authority waits in
+            # the same order, so that none waits in a circle.
+            claims = [firsts[key].claim for key in sorted(firsts)]
+            claimed = dict(await transaction.claim(claims))
+            fresh = [command for key, command in firsts.items() if claimed[key].answer is None]
+            if not fresh:
+                return _Written(Position(0, 0, b""), (), {}, claimed)
+            # The head last: while it is held, nobody else commits an event.
+            standing = await transaction.lock_head()
+            entries = _chain(standing, fresh)
+            answers = {
+                command.claim.key: _remember(entry)
+                for command, entry in zip(fresh, entries, strict=True)
+            }
+            await transaction.append(
+                entries,
+                exact={command.revocation.revocation_id for command in fresh if command.exact},
+                head=Position(standing.position.epoch, entries[-1].event.seq, entries[-1].head),
+            )
+            await transaction.answer(answers)
+        self._metrics.committed(
+            events=len(entries), seconds=(self._clock.monotonic_raw_ns() - began_ns) / 1e9
+        )
+        return _Written(standing.position, entries, answers, claimed)
+
+
+def _chain(standing: Standing, commands: Sequence[Command]) -> tuple[Entry, ...]:
+    """Number commands from the head on, and chain their payloads."""
+    position = standing.position
+    entries: list[Entry] = []
+    for command in commands:
+        event = Event(position.epoch, position.seq + 1, standing.at_us, command.revocation)
+        payload = events.encode(event)
+        position = position.after(payload)
+        entries.append(Entry(event, payload, position.head))
+    return tuple(entries)
+
+
+def _batch(written: _Written) -> Batch:
+    return Batch(
+        epoch=written.before.epoch,
+        first_seq=written.entries[0].event.seq,
+        before=written.before.head,
+        after=written.entries[-1].head,
+        awaited=False,
+        payloads=tuple(entry.payload for entry in written.entries),
+    )
+
+
+def _outcome(command: Command, written: _Written) -> Committed | RescindError:
+    key = command.claim.key
+    first = written.claimed[key]
+    if first.body_hash != command.claim.body_hash:
+        return KeyReusedError()
+    return _recall(first.answer or written.answers[key])
+
+
+def _remember(entry: Entry) -> str:
+    event = entry.event
+    return json.dumps(
+        {
+            "id": event.revocation.revocation_id,
+            "epoch": event.epoch,
+            "seq": event.seq,
+            "at_us": event.at_us,
+        }
+    )
+
+
+def _recall(answer: str) -> Committed:
+    stored = json.loads(answer)
+    return Committed(stored["id"], stored["epoch"], stored["seq"], stored["at_us"])

@@ -1,0 +1,162 @@
+"""The authority put together: the one place that knows every part."""
+
+import asyncio
+import os
+import secrets
+from dataclasses import dataclass
+
+from rescind.errors import RescindError
+from rescind_authority import secret_files
+from rescind_authority.http.app import application
+from rescind_authority.http.context import Health, UseCases
+from rescind_authority.metrics import Metrics
+from rescind_authority.nats.link import Link
+from rescind_authority.nats.publisher import Publisher as NatsPublisher
+from rescind_authority.nats.requests import Requests
+from rescind_authority.ports import Announcer
+from rescind_authority.postgres import pool
+from rescind_authority.postgres.leases import PostgresLeases
+from rescind_authority.postgres.ledger import PostgresLedger
+from rescind_authority.postgres.migrate import Migrator
+from rescind_authority.postgres.pool import Postgres
+from rescind_authority.postgres.records import PostgresRecords
+from rescind_authority.postgres.revocations import PostgresRevocations
+from rescind_authority.postgres.tokens import PostgresTokens
+from rescind_authority.settings import AuthoritySettings
+from rescind_authority.usecases.authorise import Authoriser
+from rescind_authority.usecases.grant import Granter
+from rescind_authority.usecases.issue import Issuer
+from rescind_authority.usecases.look import Looker
+from rescind_authority.usecases.publish import Publisher
+from rescind_authority.usecases.recent import Recent
+from rescind_authority.usecases.resolve import Resolver
+from rescind_authority.usecases.revoke import Revoker
+from rescind_authority.usecases.sequence import Sequencer
+from rescind_runtime import ready, web
+from rescind_runtime.clock import SystemClock
+from rescind_runtime.supervise import Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The use cases that work in the background, around one Postgres."""
+
+    metrics: Metrics
+    ledger: PostgresLedger
+    records: PostgresRecords
+    leases: PostgresLeases
+    recent: Recent
+    resolver: Resolver
+    granter: Granter
+    sequencer: Sequencer
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for part in (self.recent, self.resolver, self.granter, self.sequencer):
+                tasks.create_task(part.run())
+
+
+def core(postgres: Postgres, *, announcer: Announcer, metrics: Metrics) -> Core:
+    """Put the core together."""
+    ledger, records = PostgresLedger(postgres), PostgresRecords(postgres)
+    leases = PostgresLeases(postgres)
+    recent = Recent(ledger)
+    sequencer = Sequencer(
+        ledger,
+        publisher=Publisher(announcer=announcer, recent=recent),
+        clock=SystemClock(),
+        metrics=metrics,
+    )
+    metrics.watch("queued_revocations", "Commands that wait for a commit.", lambda: sequencer.depth)
+    metrics.watch("head_seq", "Seq of the last event known here.", lambda: recent.last)
+    return Core(
+        metrics=metrics,
+        ledger=ledger,
+        records=records,
+        leases=leases,
+        recent=recent,
+        resolver=Resolver(records, metrics=metrics),
+        granter=Granter(leases, ledger=ledger, recent=recent, metrics=metrics),
+        sequencer=sequencer,
+    )
+
+
+class Authority:
+    """One authority process: made of settings, alive inside `run`."""
+
+    def __init__(self, settings: AuthoritySettings) -> None:
+        self._settings = settings
+
+    async def run(self, stop: Stop) -> None:
+        """Serve until asked to stop; then finish what was begun."""
+        edge_keys = secret_files.read_edge_keys(self._settings.edge_keys_path)
+        metrics = Metrics()
+        publisher = NatsPublisher(metrics)
+        async with pool.connect(self._settings.postgres_dsn.get_secret_value()) as postgres:
+            parts = core(postgres, announcer=publisher, metrics=metrics)
+            link = Link(
+                self._settings.nats_url,
+                publisher=publisher,
+                requests=Requests(
+                    granter=parts.granter, resolver=parts.resolver, recent=parts.recent
+                ),
+            )
+            metrics.watch("nats_connected", "Whether NATS is there.", lambda: link.connected)
+            use_cases = self._use_cases(postgres, parts, link=link, edge_keys=edge_keys)
+            async with asyncio.TaskGroup() as tasks:
+                jobs = [tasks.create_task(parts.run()), tasks.create_task(link.run())]
+                async with web.serving(application(use_cases), self._settings.http) as url:
+                    ready.announce(http=url, pid=os.getpid())
+                    await stop.wait()
+                for job in jobs:
+                    job.cancel()
+
+    def _use_cases(
+        self, postgres: Postgres, parts: Core, *, link: Link, edge_keys: tuple[bytes, ...]
+    ) -> UseCases:
+        prefix, clock = self._settings.token_prefix, SystemClock()
+        table = PostgresTokens(postgres)
+        migrator = Migrator(postgres)
+
+        async def health() -> Health:
+            return await _health(migrator, link)
+
+        return UseCases(
+            authoriser=Authoriser(parts.resolver, edge_keys=edge_keys, prefix=prefix),
+            issuer=Issuer(
+                parts.ledger,
+                clock=clock,
+                entropy=secrets.token_bytes,
+                edge_key=edge_keys[0],
+                prefix=prefix,
+            ),
+            revoker=Revoker(
+                parts.sequencer,
+                resolver=parts.resolver,
+                table=table,
+                clock=clock,
+                entropy=secrets.token_bytes,
+                prefix=prefix,
+            ),
+            looker=Looker(
+                records=parts.records,
+                tokens=table,
+                revocations=PostgresRevocations(postgres),
+                leases=parts.leases,
+                ledger=parts.ledger,
+                recent=parts.recent,
+            ),
+            metrics=parts.metrics,
+            health=health,
+        )
+
+
+async def _health(migrator: Migrator, link: Link) -> Health:
+    nats = "ok" if link.connected else "not connected; heartbeats and look-ups wait for it"
+    try:
+        migrated = await migrator.ready()
+    except RescindError as error:
+        return Health(ready=False, postgres=str(error), nats=nats)
+    postgres = "ok" if migrated else "not migrated: run `rescind migrate`"
+    return Health(ready=migrated, postgres=postgres, nats=nats)
