@@ -6,7 +6,7 @@ Nothing here imports the SDK: `rescind --help` and completion take as long as cl
 import errno
 import os
 import sys
-from importlib import import_module, metadata
+from importlib import import_module
 from types import TracebackType
 from typing import NoReturn
 
@@ -95,7 +95,7 @@ class Verbs(click.Group):
     "`rescind up` keeps. Exit codes: 0 done, 1 refused or denied, 2 usage, 4 not known, "
     "5 unreachable.",
 )
-@click.version_option(metadata.version("rescind"), message="%(prog)s %(version)s")
+@click.version_option(package_name="rescind", message="%(prog)s %(version)s")
 def rescind() -> None:
     """Revoke a token once; every verifier denies it in milliseconds."""
 

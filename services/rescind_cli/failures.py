@@ -41,7 +41,7 @@ def told(context: click.Context) -> Generator[None]:
 
 def _code(error: RescindError) -> Exit:
     match error:
-        case UnreachableError():
+        case UnreachableError() | ProblemError(status=503):
             return Exit.UNREACHABLE
         case OutcomeUnknownError():
             return Exit.UNKNOWN

@@ -24,11 +24,17 @@ def events(*, target: Target, follow: bool, after: int | None, limit: int) -> No
         if after is None:
             latest = list(itertools.islice(admin.revocations(), limit))
             for each in reversed(latest):
-                _show(each, target)
+                _show(_as_event(each), target)
             after = max((each["seq"] for each in latest), default=0) if limit else None
         if follow:
             for each in admin.events(after=after):
                 _show(each, target)
+
+
+def _as_event(revocation: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Write a listed revocation as the event stream does: one form for both."""
+    names = ("epoch", "seq", "id", "effect", "selector", "issued_before", "reason", "actor")
+    return {"at": revocation["committed_at"], **{name: revocation[name] for name in names}}
 
 
 def _show(each: Mapping[str, Any], target: Target) -> None:
@@ -37,7 +43,7 @@ def _show(each: Mapping[str, Any], target: Target) -> None:
     else:
         render.line(
             f"{each['seq']:>6}",
-            str(each["committed_at"]),
+            str(each["at"]),
             str(each["effect"]),
             " AND ".join(map(str, each["selector"])),
             str(each.get("reason") or ""),

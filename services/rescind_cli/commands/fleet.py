@@ -27,9 +27,9 @@ def fleet(*, target: Target) -> None:
             str(each["service"]),
             str(each["instance"])[:12],
             str(each["state"]),
-            str(each["applied_seq"]),
+            "" if each["applied_seq"] is None else str(each["applied_seq"]),
             str(each["lag"]),
-            render.ago(each["last_seen_at"], now_us=now_us),
+            render.ago(each["last_seen"], now_us=now_us),
             str(each["posture"]),
             str(each["host"]),
         )

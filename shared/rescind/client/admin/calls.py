@@ -15,6 +15,8 @@ Document = Mapping[str, Any]
 PAGE = 200
 """How many entries a list asks for at once."""
 
+_UNAVAILABLE = 503
+
 Filters = Mapping[str, str | Sequence[str]]
 """What a list is narrowed to, by the names of the API's query parameters."""
 
@@ -68,7 +70,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One request, and how to read what comes back. A `key` marks a command."""
+    """One request, and how to read what comes back. A `key` marks a command.
+
+    `also` are statuses that carry an answer besides 2xx.
+    """
 
     method: str
     path: str
@@ -76,6 +81,7 @@ class Call(Generic[T]):
     query: Filters = field(default_factory=dict[str, "str | Sequence[str]"])
     body: Document | None = None
     key: str | None = None
+    also: tuple[int, ...] = ()
 
 
 def new_key() -> str:
@@ -136,7 +142,7 @@ def fleet() -> Call[Document]:
 
 def health() -> Call[Document]:
     """Ask whether the authority can do its work."""
-    return Call("GET", "/readyz", _itself)
+    return Call("GET", "/readyz", _itself, also=(_UNAVAILABLE,))
 
 
 def _list(path: str, name: str, filters: Filters, cursor: str | None) -> Call[Page]:

@@ -26,6 +26,8 @@ PATIENCE = 60
 """How often in a row the event stream is opened anew before it is given up."""
 
 _SERVER_ERROR = 500
+_OURS = "urn:rescind:problem:"
+_UNCERTAIN = frozenset({f"{_OURS}outcome-unknown", f"{_OURS}internal"})
 
 
 class Options(TypedDict):
@@ -79,10 +81,12 @@ def stream(after: int) -> dict[str, Any]:
 
 def answer(call: Call[T], response: httpx2.Response) -> T:
     """Read an answer, or raise what it says went wrong."""
-    if response.is_success:
+    if response.is_success or response.status_code in call.also:
         return call.read(_object(response))
     problem = refusal(response)
-    if call.key is not None and response.status_code >= _SERVER_ERROR:
+    # Only the authority itself can say that nothing was changed: a proxy before it does not know.
+    certain = problem.type.startswith(_OURS) and problem.type not in _UNCERTAIN
+    if call.key is not None and response.status_code >= _SERVER_ERROR and not certain:
         raise OutcomeUnknownError(str(problem), idempotency_key=call.key) from problem
     raise problem
 
