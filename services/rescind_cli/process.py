@@ -1,19 +1,56 @@
-"""Become one of our services: the command line starts them, it never imports them."""
+"""Run our services: the command line starts them as processes, it never imports them."""
 
+import json
 import os
+import subprocess
 import sys
 from importlib import util
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
-from rescind.errors import RescindError
+import click
+
+from rescind.client.problems import MissingExtraError
 from rescind_cli import settings
 
+_DEADLINE_S = 600  # the longest that a migration of a large table may take
 
-def become(module: str, *arguments: str) -> NoReturn:
+
+def become(module: str, *, data: Path | None) -> NoReturn:
     """Replace this process by `python -m module`, which then gets our signals itself."""
-    if util.find_spec(module) is None:
-        raise RescindError(f"{module} is not installed: pip install 'rescind[all]'")
+    command = _command(module)
     sys.stdout.flush()
     sys.stderr.flush()
-    command = [sys.executable, "-m", module, *arguments]
-    os.execve(sys.executable, command, settings.environment())  # noqa: S606 - no shell is meant
+    os.execve(sys.executable, command, _environment(data))  # noqa: S606 - no shell is meant
+
+
+def ask(module: str, verb: str, *, data: Path | None) -> dict[str, Any]:
+    """Run one verb of a service, and return the JSON that it prints; end as it ends if it fails.
+
+    It says on stderr, which it shares with us, what went wrong.
+    """
+    command = [*_command(module), verb]
+    try:
+        ended = subprocess.run(  # noqa: S603 - our own program and arguments
+            command,
+            env=_environment(data),
+            stdout=subprocess.PIPE,
+            check=False,
+            timeout=_DEADLINE_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise click.ClickException(f"{verb} took more than {_DEADLINE_S} s") from None
+    if ended.returncode != 0:
+        raise click.exceptions.Exit(ended.returncode)
+    return json.loads(ended.stdout)
+
+
+def _command(module: str) -> list[str]:
+    if util.find_spec(module) is None:
+        raise MissingExtraError("all", module)
+    return [sys.executable, "-m", module]
+
+
+def _environment(data: Path | None) -> dict[str, str]:
+    named = {"RESCIND_DATA": str(data.absolute())} if data is not None else {}
+    return settings.environment() | named

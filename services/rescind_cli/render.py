@@ -92,7 +92,7 @@ def timestamp(unix_us: int) -> str:
 def _span(seconds: float) -> str:
     for place, (unit, length) in enumerate(_UNITS):
         if seconds >= length:
-            whole, rest = divmod(round(seconds), length)
+            whole, rest = divmod(int(seconds), length)
             finer = _UNITS[place + 1 :][:1]
             if finer and whole < 10 and rest >= finer[0][1]:  # noqa: PLR2004 - 3 h 20 min, but 17 h
                 return f"{whole} {unit} {rest // finer[0][1]} {finer[0][0]}"

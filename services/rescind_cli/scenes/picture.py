@@ -67,10 +67,9 @@ def show(outcome: Outcome) -> None:
 _COLUMNS = (
     "service",
     "last accepted",
-    "acknowledged",
     "first denied",
-    "calls since the ack",
-    "of them accepted",
+    "acknowledged",
+    "calls since then",
     "other token",
 )
 
@@ -79,11 +78,10 @@ def _row(lane: Lane) -> tuple[str, ...]:
     return (
         lane.service,
         _ms(lane.last_accepted_ms),
-        _ms(lane.acknowledged_ms),
         _ms(lane.first_denied_ms),
-        str(lane.began_after_acknowledgement),
-        str(lane.accepted_after_acknowledgement),
-        f"{lane.other_calls} calls, {lane.other_denied} denied",
+        _ms(lane.acknowledged_ms),
+        f"{lane.began_after_acknowledgement}, {lane.accepted_after_acknowledgement} accepted",
+        f"{lane.other_calls}, {lane.other_denied} denied",
     )
 
 

@@ -35,8 +35,11 @@ class ProblemError(RescindError):
         detail: str = "",
         errors: tuple[FieldProblem, ...] = (),
     ) -> None:
-        fields = "".join(f"\n  {error.field}: {error.detail}" for error in errors)
-        super().__init__((detail or title) + fields)
+        # The authority's own detail says what is wrong with each field; another's may not.
+        fields = (
+            f"{error.field}: {error.detail}" for error in errors if error.detail not in detail
+        )
+        super().__init__("\n  ".join([detail or title, *fields]))
         self.type = type
         self.title = title
         self.status = status
