@@ -1,0 +1,30 @@
+"""Whoever opens a top-level folder finds one page that says where to start."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MOST_LINES = 70
+# The layout of style.md: what is not here does not belong at the top.
+FOLDERS = {"services", "shared", "tests", "deploy"}
+FILES = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE"}
+# A build makes these, and git ignores them.
+MADE = {"dist", "build"}
+
+
+def present() -> list[Path]:
+    return [path for path in ROOT.iterdir() if path.name[0] != "." and path.name not in MADE]
+
+
+def test_the_top_level_holds_nothing_unexpected():
+    assert {path.name for path in present()} <= FOLDERS | FILES
+
+
+@pytest.mark.parametrize(
+    "folder", [path for path in present() if path.is_dir()], ids=lambda p: p.name
+)
+def test_a_top_level_folder_has_a_readme_of_one_page(folder: Path):
+    readme = folder / "README.md"
+    assert readme.is_file(), f"{folder.name} needs a README.md"
+    assert 0 < len(readme.read_text(encoding="utf-8").splitlines()) <= MOST_LINES

@@ -1,0 +1,192 @@
+"""Test vectors for other languages: `python -m tests.support.vectors` writes tests/vectors/*.json.
+
+A vector is a fact of the format, so it changes only when something is appended to the format.
+"""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from tests.support import messages
+
+from rescind.core import generations, handles, ledger, tokens
+from rescind.core.generations import Writer
+from rescind.core.handles import Selector
+from rescind.core.revocation import Event
+from rescind.core.tokens import Kind
+from rescind.wire import events, socket
+
+FOLDER = Path(__file__).parent.parent / "vectors"
+SLOTS = generations.DEFAULT_SLOTS
+HANDLES = (
+    "*",
+    "token:tok_01kdvdna00000g40r40m30e209",
+    "tree:tok_01kdvdna00000g40r40m30e209",
+    "subject:agent:bot/search",
+    "chain:agent:bot",
+    "kind:agent",
+    "tenant:acme",
+    "client:cli",
+    "session:s-1",
+    "label:team=é",
+    "label:formula=a=b",
+    "issuer:https://login.example.com",
+    "subject:https://login.example.com#user-1",
+    "jwt:https://login.example.com#id-1",
+)
+SELECTORS = (
+    ("*",),
+    ("*", "kind:admin"),
+    ("tenant:acme", "label:team=é"),
+    ("chain:agent:bot", "session:s-1", "tree:tok_01kdvdna00000g40r40m30e209"),
+    ("label:b=1", "label:a=2"),
+)
+
+
+def token_vectors() -> object:
+    """Tell how a token is made of random bytes and an edge key, and what is refused."""
+    good, malformed = [], {}
+    for number, kind in enumerate(Kind):
+        random = bytes((byte * (number + 1)) % 256 for byte in range(32))
+        text = tokens.mint(kind=kind, random=random, edge_key=messages.EDGE_KEY).reveal()
+        token = tokens.parse(text)
+        good.append(
+            {
+                "kind": kind,
+                "random": random.hex(),
+                "tag": token.tag.hex(),
+                "token": text,
+                "sha256": tokens.digest(text).hex(),
+            }
+        )
+    text = messages.TOKEN
+    digits = "z" * 54
+    malformed = {
+        "a character of the body differs": text[:20] + "1" + text[21:],
+        "a character of the checksum differs": text[:-1] + "0",
+        "one character is missing": text[:-1],
+        "the kind is not known": text.replace("_agt_", "_abc_"),
+        "the prefix is another": text.replace("rsc_", "abc_"),
+        "a line break follows": text + "\n",
+        "the body is 2^320 or more": f"rsc_agt_{digits}{tokens.checksum(digits)}",
+    }
+    return {
+        "edge_key": messages.EDGE_KEY.hex(),
+        "good": good,
+        "malformed": malformed,
+        "checksums": {"zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ": "0mLq17"},
+    }
+
+
+def handle_vectors() -> object:
+    """Tell which word of the table stands for a handle, and which handle of a selector counts."""
+    return {
+        "slots": SLOTS,
+        "words": {handle: generations.slots_of([handle], SLOTS)[0] for handle in HANDLES},
+        "anchors": [
+            {"handles": chosen.handles, "anchor": chosen.anchor}
+            for chosen in (handles.select(texts, exact=True) for texts in SELECTORS)
+        ],
+        "same_after_nfc": {"label:team=e\u0301": handles.parse("label:team=e\u0301")},
+    }
+
+
+def table_vectors() -> object:
+    """Tell the words of a table that are not zero: when new, after two events, with a lease."""
+    slots = 1 << 10
+    words = memoryview(bytearray(generations.size_bytes(slots))).cast("Q")
+    writer = Writer(words, instance=messages.INSTANCE, boot=messages.BOOT, slots=slots)
+    steps = {"new": _set_words(words)}
+    writer.start_at(70_000)
+    for seq, anchor in ((70_001, "chain:agent:bot"), (70_002, "*")):
+        writer.bump(anchor, applied=seq)
+        steps[f"event {seq} on {anchor}"] = _set_words(words)
+    writer.extend(123_456_789_000)
+    steps["lease until 123456789000"] = _set_words(words)
+    writer.retire()
+    steps["retired"] = _set_words(words)
+    return {
+        "slots": slots,
+        "bytes": generations.size_bytes(slots),
+        "instance": messages.INSTANCE.hex(),
+        "boot": messages.BOOT.hex(),
+        "deadline_words": {kind.value: word for kind, word in generations.DEADLINE.items()},
+        "steps": steps,
+    }
+
+
+def _set_words(words: "memoryview[int]") -> dict[str, str]:
+    # In hexadecimal: a number of JSON is a double to many, and loses the last bits of a word.
+    return {str(place): f"{word:016x}" for place, word in enumerate(words) if word}
+
+
+def socket_vectors() -> object:
+    """Tell every request and response as its fields and as its frame."""
+    kinds = {"requests": socket.Request, "responses": socket.Response}
+    return {
+        name: [
+            {
+                "name": sample.name,
+                "message": type(sample.message).__name__,
+                "fields": _plain(asdict(sample.message)),  # type: ignore[call-overload]  # every message is a dataclass
+                "frame": socket.frame(sample.encode(sample.message)).hex(),
+            }
+            for sample in messages.SAMPLES
+            if isinstance(sample.message, kind)
+        ]
+        for name, kind in kinds.items()
+    }
+
+
+def event_vectors() -> object:
+    """Tell a ledger of three events: each as its fields, as its payload, and the head after it."""
+    start = position = ledger.genesis(3)
+    revocation = messages.EVENT.revocation
+    lifted = replace(revocation, effect="lift", scopes=(), issued_before_us=None)
+    revoked = replace(lifted, effect="revoke", selector=Selector((handles.EVERYTHING,)))
+    listed = []
+    for place, command in enumerate((revocation, lifted, revoked), start=1):
+        event = Event(epoch=3, seq=place, at_us=messages.EVENT.at_us + place, revocation=command)
+        payload = events.encode(event)
+        position = position.after(payload)
+        listed.append(
+            {
+                "fields": _plain(asdict(event)),
+                "payload": payload.hex(),
+                "head": position.head.hex(),
+            }
+        )
+    return {"epoch": 3, "head_before": start.head.hex(), "events": listed}
+
+
+def _plain(value: object) -> object:
+    match value:
+        case bytes():
+            return value.hex()
+        case dict():
+            return {key: _plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case _:
+            return value
+
+
+def vectors() -> dict[str, str]:
+    """Give every file's name and text."""
+    made = {
+        "tokens.json": token_vectors(),
+        "handles.json": handle_vectors(),
+        "table.json": table_vectors(),
+        "socket.json": socket_vectors(),
+        "events.json": event_vectors(),
+    }
+    return {
+        name: json.dumps(content, indent=2, ensure_ascii=True) + "\n"
+        for name, content in made.items()
+    }
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in vectors().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")

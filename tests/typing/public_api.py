@@ -1,0 +1,55 @@
+"""What users write, as both type checkers must read it. It is never run: see test_public_api.py."""
+
+from typing import assert_type
+
+from rescind import (
+    Allowed,
+    Denied,
+    DeniedError,
+    Reason,
+    Record,
+    RescindError,
+    UnreachableError,
+    Verdict,
+    Verifier,
+)
+
+
+def a_check_is_allowed_or_denied(verifier: Verifier, token: str) -> None:
+    verdict = verifier.check(token, require={"tools:call"}, audience="search")
+    assert_type(verdict, Allowed | Denied)
+    named: Verdict = verdict
+    assert_type(named, Allowed | Denied)
+
+
+async def an_awaited_check_is_the_same(verifier: Verifier, token: str) -> None:
+    assert_type(await verifier.acheck(token), Allowed | Denied)
+
+
+def a_match_needs_no_default(verifier: Verifier, token: str) -> str:
+    match verifier.check(token):
+        case Allowed(record):
+            assert_type(record, Record)
+            return record.subject
+        case Denied(reason):
+            assert_type(reason, Reason)
+            return reason.value
+
+
+def a_verifier_attaches_without_arguments() -> None:
+    assert_type(Verifier.attach(), Verifier)
+
+
+def a_record_has_the_fields_of_the_contract(record: Record) -> None:
+    assert_type(record.subject, str)
+    assert_type(record.scopes, frozenset[str])
+    assert_type(record.chain, tuple[str, ...])
+    assert_type(record.token_id, str)
+    assert_type(record.expires_at, float)
+    assert_type(record.as_of, int)
+
+
+def every_error_has_one_base(denied: DeniedError, unreachable: UnreachableError) -> None:
+    errors: list[RescindError] = [denied, unreachable]
+    assert_type(errors, list[RescindError])
+    assert_type(denied.reason, str)
