@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rescind.core import handles, ledger
-from rescind.core.handles import Selector
+from rescind.core.handles import Handle, Selector
 from rescind_sidecar.view.ring import Ring
 
 NAMES = ("*", "kind:agent", "tenant:a", "chain:agent:x", "subject:agent:x", "label:k=v")
@@ -21,7 +21,7 @@ selectors = some_names.map(lambda names: handles.select(names, exact=True))
     st.integers(0, 5),
 )
 def test_the_ring_answers_as_a_scan_of_all_events_would(
-    history: list[Selector], token: set[str], capacity: int, base: int
+    history: list[Selector], token: set[Handle], capacity: int, base: int
 ):
     start = ledger.replay(ledger.genesis(1), [b"before"] * base)
     ring, positions = Ring(start, capacity=capacity), [start]

@@ -18,6 +18,7 @@ from tests.support.naive_ledger import EPOCH, Issued, NaiveLedger
 from rescind.core import generations, lease
 from rescind.core.generations import DEADLINE, HEADER_WORDS, Writer
 from rescind.core.ledger import Position
+from rescind.core.revocation import Event
 from rescind.wire import events, heartbeat, records
 from rescind_sidecar.view.records import Held
 from rescind_sidecar.view.view import Behind, Current, Diverged, Progress, Refused, View
@@ -325,7 +326,7 @@ def take(items: list[T], place: int, *, again: bool) -> T:
     return item
 
 
-def event_at(seq: int) -> events.Event:
+def event_at(seq: int) -> Event:
     ledger = NaiveLedger()
     ledger.positions = [Position(EPOCH, seq - 1, bytes(32))]
     return ledger.commit("revoke", ("*",))

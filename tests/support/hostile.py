@@ -4,7 +4,22 @@ from collections.abc import Iterator
 
 import msgpack
 
-WRONG = (None, True, -1, 0, 1.5, "text", b"octets", [], {}, [[]], [None], [-1], ["a", 1], 2**64 - 1)
+WRONG: tuple[object, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    "text",
+    b"octets",
+    [],
+    {},
+    [[]],
+    [None],
+    [-1],
+    ["a", 1],
+    2**64 - 1,
+)
 """A value of each type that msgpack has, and lists that hold the wrong thing."""
 
 GIANTS = {

@@ -6,6 +6,7 @@ A vector is a fact of the format, so it changes only when something is appended 
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import UnionType
 
 from tests.support import messages
 
@@ -122,7 +123,7 @@ def _set_words(words: "memoryview[int]") -> dict[str, str]:
 
 def socket_vectors() -> object:
     """Tell every request and response as its fields and as its frame."""
-    kinds = {"requests": socket.Request, "responses": socket.Response}
+    kinds: dict[str, UnionType] = {"requests": socket.Request, "responses": socket.Response}
     return {
         name: [
             {

@@ -184,8 +184,8 @@ def test_a_selector_has_one_to_eight_handles():
 
 def test_a_selector_matches_what_has_all_of_its_handles():
     both = selector("tenant:t", "kind:agent")
-    assert both.matches({"*", "tenant:t", "kind:agent", "label:k=v"})
-    assert not both.matches({"tenant:t"})
+    assert both.matches([Handle(text) for text in ("*", "tenant:t", "kind:agent", "label:k=v")])
+    assert not both.matches({Handle("tenant:t")})
     assert not both.matches(set())
 
 

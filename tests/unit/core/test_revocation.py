@@ -3,10 +3,11 @@
 import pytest
 
 from rescind.core import handles
+from rescind.core.handles import Handle
 from rescind.core.revocation import Event, Revocation, hits
 
-AGENT = frozenset({"*", "kind:agent", "tenant:acme", "token:a"})
-ADMIN = frozenset({"*", "kind:admin", "tenant:acme", "token:b"})
+AGENT = frozenset(map(Handle, ("*", "kind:agent", "tenant:acme", "token:a")))
+ADMIN = frozenset(map(Handle, ("*", "kind:admin", "tenant:acme", "token:b")))
 SEQ = 100
 
 
@@ -28,7 +29,7 @@ def event(*texts: str, effect: str = "revoke", issued_before_us: int | None = No
 
 def hit(
     revocation: Event,
-    token: frozenset[str] = AGENT,
+    token: frozenset[Handle] = AGENT,
     *,
     issued_seq: int = 0,
     issued_at_us: int = 0,

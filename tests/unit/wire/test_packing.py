@@ -90,7 +90,8 @@ def test_messages_inside_a_message_are_read_like_it():
     assert (inner.tag, inner.text(), other.tag) == (7, "a", 8)
     with pytest.raises(MalformedMessageError, match="inner: field 1 is missing"):
         other.text()
-    for wrong in ([[]], [["tag"]], [1], 1):
+    wrongs: tuple[object, ...] = ([[]], [["tag"]], [1], 1)
+    for wrong in wrongs:
         with pytest.raises(MalformedMessageError):
             fields(wrong).nested("inner")
 
