@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import click
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DURATION = re.compile(r"(?:\d+[smhdw])+")
-_PART = re.compile(r"(\d+)([smhdw])")
+_SECONDS = re.compile(r"[0-9]+")
+_DURATION = re.compile(r"(?:[0-9]+[smhdw])+")
+_PART = re.compile(r"([0-9]+)([smhdw])")
 
 
 class Duration(click.ParamType[int]):
@@ -22,7 +23,7 @@ class Duration(click.ParamType[int]):
         """Read seconds; click turns the failure into a usage error."""
         if isinstance(value, int):
             return value
-        if value.isdecimal():
+        if _SECONDS.fullmatch(value):
             return int(value)
         if not _DURATION.fullmatch(value):
             self.fail(f"{value!r} is no duration: write 90s, 15m, 1h30m or 30d", param, ctx)

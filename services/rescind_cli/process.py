@@ -42,7 +42,8 @@ def ask(module: str, verb: str, *, data: Path | None) -> dict[str, Any]:
         raise click.ClickException(f"{verb} took more than {_DEADLINE_S} s") from None
     if ended.returncode != 0:
         raise click.exceptions.Exit(ended.returncode)
-    return json.loads(ended.stdout)
+    answer: dict[str, Any] = json.loads(ended.stdout)
+    return answer
 
 
 def _command(module: str) -> list[str]:

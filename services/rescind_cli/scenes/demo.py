@@ -6,6 +6,7 @@ middleware and a sidecar each, and the agent as another. Nothing that is printed
 
 import asyncio
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -34,6 +35,7 @@ _AFTER_S = 1.0
 _PERIOD_S = 0.005  # 200 calls a second at each service, the two tokens in turn
 _TTL_S = 600
 _READY_DEADLINE_S = 30.0
+_MOST_PATH_BYTES = 75  # a socket's path has at most 107, and its name needs the rest
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -57,6 +59,11 @@ async def play(environ: Mapping[str, str], *, say: Callable[[str], None]) -> Out
     """Run the demo in a directory that is gone afterwards. Raises RescindError in plain words."""
     with tempfile.TemporaryDirectory(prefix="rescind-demo-") as folder:
         directory = Path(folder)
+        if len(os.fsencode(directory)) > _MOST_PATH_BYTES:
+            raise SceneError(
+                f"the temporary folder {tempfile.gettempdir()} is too deep for a socket: "
+                "set TMPDIR to a shorter one"
+            )
         plan = stack.Plan(
             directory=directory,
             services=SERVICES,

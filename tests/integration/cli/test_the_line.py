@@ -1,0 +1,180 @@
+"""Issue, check, revoke, look: each command against the real system."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.integration.cli.conftest import Rescind
+from tests.support.processes import clean_environment, eventually
+
+
+def issue(rescind: Rescind, subject: str, *more: str) -> dict[str, Any]:
+    ended = rescind("issue", "--subject", subject, "--kind", "agent", "--json", *more)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def denied(rescind: Rescind, token: str) -> bool:
+    return rescind("check", stdin=token).returncode == 1
+
+
+def test_issue_prints_the_token_on_stdout_and_its_id_on_stderr(rescind: Rescind) -> None:
+    ended = rescind("issue", "--subject", "agent:a", "--kind", "agent", "--scope", "read")
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("rsc_agt_")
+    assert ended.stdout.count("\n") == 1
+    assert ended.stderr.startswith("tok_")
+
+
+def test_a_token_is_accepted_until_it_is_revoked(rescind: Rescind) -> None:
+    issued = issue(rescind, "agent:line", "--scope", "read", "--ttl", "10m")
+    other = issue(rescind, "agent:other")
+    checked = rescind("check", "--require", "read", "--json", stdin=issued["token"])
+    assert checked.returncode == 0
+    assert json.loads(checked.stdout)["record"]["subject"] == "agent:line"
+    refused = rescind("check", "--require", "write", "--json", stdin=issued["token"])
+    assert refused.returncode == 1
+    assert json.loads(refused.stdout) == {"active": False, "reason": "insufficient_scope"}
+    revoked = rescind("revoke", f"token:{issued['token_id']}", "--reason", "test", "--json")
+    assert revoked.returncode == 0
+    assert json.loads(revoked.stdout)["state"] == "committed"
+    eventually(lambda: denied(rescind, issued["token"]))
+    assert rescind("check", stdin=other["token"]).returncode == 0
+
+
+def test_whoever_holds_a_token_can_end_it_through_stdin(rescind: Rescind) -> None:
+    issued = issue(rescind, "agent:found")
+    assert rescind("revoke", "-", stdin=issued["token"]).returncode == 0
+    eventually(lambda: denied(rescind, issued["token"]))
+
+
+def test_a_token_in_argv_is_a_usage_error_that_does_not_repeat_it(rescind: Rescind) -> None:
+    issued = issue(rescind, "agent:argv")
+    ended = rescind("revoke", issued["token"])
+    assert ended.returncode == 2
+    assert issued["token"] not in ended.stderr
+    assert rescind("check", stdin=issued["token"]).returncode == 0
+
+
+def test_what_is_no_token_is_denied_as_malformed(rescind: Rescind) -> None:
+    ended = rescind("check", stdin="hello")
+    assert (ended.returncode, ended.stdout) == (1, "denied  malformed\n")
+
+
+def test_without_a_token_on_stdin_check_says_how_it_is_called(rescind: Rescind) -> None:
+    assert rescind("check").returncode == 2
+
+
+def test_one_key_revokes_once(rescind: Rescind) -> None:
+    command = ("revoke", "subject:agent:once", "--idempotency-key", "key-1", "--json")
+    first, second = rescind(*command), rescind(*command)
+    assert json.loads(first.stdout)["seq"] == json.loads(second.stdout)["seq"]
+    other = rescind("revoke", "subject:agent:twice", "--idempotency-key", "key-1")
+    assert other.returncode == 1
+
+
+def test_a_repeated_issue_does_not_show_the_token_again(rescind: Rescind) -> None:
+    key = ("--idempotency-key", "issue-1")
+    first = issue(rescind, "agent:repeat", *key)
+    again = rescind("issue", "--subject", "agent:repeat", "--kind", "agent", *key)
+    assert again.returncode == 1
+    assert first["token_id"] in again.stderr
+    assert "rsc_agt_" not in again.stdout + again.stderr
+
+
+def test_what_this_version_cannot_do_is_refused_in_plain_words(rescind: Rescind) -> None:
+    for flag in ("--wait", "--dry-run"):
+        ended = rescind("revoke", "subject:agent:nobody", flag)
+        assert ended.returncode == 1
+        assert "not in this version" in ended.stderr
+
+
+def test_an_error_has_a_json_twin(rescind: Rescind) -> None:
+    ended = rescind("tokens", "show", "tok_nothing", "--json")
+    assert ended.returncode == 1
+    error = json.loads(ended.stderr)["error"]
+    assert error["type"] == "urn:rescind:problem:not-found"
+    assert error["exit"] == 1
+
+
+def test_tokens_are_listed_filtered_and_shown(rescind: Rescind) -> None:
+    issued = issue(rescind, "agent:listed", "--label", "team=search", "--tenant", "acme")
+    listed = rescind("tokens", "ls", "--label", "team=search", "--tenant", "acme", "--json")
+    assert [each["token_id"] for each in json.loads(listed.stdout)["tokens"]] == [
+        issued["token_id"]
+    ]
+    plain = rescind("tokens", "ls", "--subject", "agent:listed")
+    assert plain.stdout.splitlines()[0].split() == [
+        *("ID", "STATE", "SUBJECT", "KIND", "SCOPES", "ISSUED", "ENDS")
+    ]
+    assert "\x1b" not in plain.stdout
+    shown = rescind("tokens", "show", issued["token_id"])
+    assert "agent:listed" in shown.stdout
+    everything = json.loads(rescind("tokens", "ls", "--json", "--limit", "1000").stdout)
+    assert all("token" not in each for each in everything["tokens"])
+
+
+def test_the_fleet_names_the_sidecar(rescind: Rescind) -> None:
+    fleet = json.loads(rescind("fleet", "--json").stdout)
+    assert [each["service"] for each in fleet["instances"]] == ["service-1"]
+    assert "service-1" in rescind("fleet").stdout
+
+
+def test_events_follow_what_is_revoked(rescind: Rescind, data: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "rescind_cli", "events", "--follow", "--limit", "1", "--json"],
+        env=clean_environment(RESCIND_DATA=str(data)),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as following:
+        assert following.stdout is not None
+        try:
+            rescind("revoke", "subject:agent:followed-1")
+            rescind("revoke", "subject:agent:followed-2")
+            seen: list[dict[str, Any]] = []
+            while not seen or seen[-1]["selector"] != ["chain:agent:followed-2"]:
+                seen.append(json.loads(following.stdout.readline()))
+        finally:
+            following.send_signal(signal.SIGINT)
+        assert following.wait(30) == 130
+    seqs = [each["seq"] for each in seen]
+    assert seqs == list(range(seqs[0], seqs[-1] + 1))
+    assert len({frozenset(each) for each in seen}) == 1, "listed and followed have the same keys"
+
+
+def test_an_authority_that_is_not_there_exits_5_and_says_where_it_looked(rescind: Rescind) -> None:
+    gone = "http://127.0.0.1:9"
+    ended = rescind("fleet", "--url", gone, RESCIND_ADMIN_TOKEN="x")
+    assert ended.returncode == 5
+    assert gone in ended.stderr
+    assert "rescind up" in ended.stderr
+
+
+def test_a_sidecar_that_is_not_there_exits_5_and_says_where_it_looked(rescind: Rescind) -> None:
+    ended = rescind("check", "--socket", "/nowhere/x.sock", stdin="rsc_agt_x")
+    assert ended.returncode == 5
+    assert "/nowhere/x.sock" in ended.stderr
+
+
+def test_an_admin_token_that_is_wrong_is_refused_without_showing_it(rescind: Rescind) -> None:
+    wrong = "rsc_adm_" + "0" * 60
+    ended = rescind("fleet", RESCIND_ADMIN_TOKEN=wrong)
+    assert ended.returncode == 1
+    assert wrong not in ended.stderr
+
+
+def test_recover_makes_another_admin_token(rescind: Rescind, data: Path) -> None:
+    before = (data / "admin-token").read_text()
+    ended = rescind("recover", "admin", "--json")
+    assert ended.returncode == 0
+    assert (data / "admin-token").read_text() != before
+    assert rescind("fleet").returncode == 0
+
+
+def test_migrate_again_changes_nothing(rescind: Rescind) -> None:
+    ended = rescind("migrate", "--json")
+    assert ended.returncode == 0
+    assert json.loads(ended.stdout)["applied"] == []

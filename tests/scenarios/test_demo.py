@@ -1,0 +1,89 @@
+"""`rescind demo` measures what it claims, on real components, and leaves nothing behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.processes import clean_environment, eventually
+
+SERVICES = ("search", "mail", "billing")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Be a temporary folder of our own, with a name that is short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="demo-"))
+    yield path
+    shutil.rmtree(path)
+
+
+def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "rescind_cli", "demo", *arguments],
+        env=clean_environment(TMPDIR=str(folder)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def working_in(folder: Path) -> set[int]:
+    """Return the processes whose working directory is inside a folder."""
+    found: set[int] = set()
+    for process in Path("/proc").iterdir():
+        try:
+            inside = process.name.isdigit() and (process / "cwd").readlink().is_relative_to(folder)
+        except OSError:
+            continue
+        if inside:
+            found.add(int(process.name))
+    return found
+
+
+def test_every_claim_of_the_demo_is_measured(folder: Path) -> None:
+    with started(folder, "--json") as demo:
+        said, complained = demo.communicate(timeout=90)
+    assert demo.returncode == 0, complained
+    outcome = json.loads(said)
+    assert outcome["ok"]
+    assert all(claim["holds"] for claim in outcome["claims"])
+    assert [lane["service"] for lane in outcome["services"]] == list(SERVICES)
+    for lane in outcome["services"]:
+        assert lane["last_accepted_ms"] < lane["first_denied_ms"]
+        assert lane["acknowledged_ms"] > 0, "the event's time is read before the commit"
+        assert lane["began_after_acknowledgement"] > 0
+        assert lane["accepted_after_acknowledgement"] == 0
+        assert lane["other_calls"] > 0
+        assert lane["other_denied"] == 0
+        assert lane["reasons"] == ["revoked"]
+    assert "rsc_" not in said + complained
+    assert list(folder.iterdir()) == []
+    assert working_in(folder) == set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_demo_and_leaves_nothing(folder: Path, number: signal.Signals) -> None:
+    with started(folder) as demo:
+        # Somewhere in its start: the first child is there, and most are not.
+        eventually(lambda: working_in(folder), deadline_s=30)
+        os.kill(demo.pid, number)
+        assert demo.wait(30) == 130
+    assert working_in(folder) == set()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_is_too_deep_is_said_in_plain_words(folder: Path) -> None:
+    deep = folder / ("d" * 60)
+    deep.mkdir()
+    with started(deep) as demo:
+        _, complained = demo.communicate(timeout=30)
+    assert demo.returncode == 1
+    assert "TMPDIR" in complained
+    assert "Traceback" not in complained
