@@ -1,1 +1,20 @@
-"""What runs in the workload: ask the sidecar once, then check against its table."""
+"""What runs in the workload: ask the sidecar once, then check against its table.
+
+`Admin` and `AsyncAdmin` command the authority; they are imported when they are used, because they
+need the extra `admin`, and a workload does not.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rescind.client.admin import Admin, AsyncAdmin
+
+__all__ = ["Admin", "AsyncAdmin"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from rescind.client import admin  # noqa: PLC0415 - see above
+
+    return getattr(admin, name)

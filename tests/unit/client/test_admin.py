@@ -1,0 +1,280 @@
+"""The administrator's client against an HTTP server that answers by script."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from rescind.client import Admin, AsyncAdmin
+from rescind.client.problems import OutcomeUnknownError, ProblemError
+from rescind.core.secret import Secret
+from rescind.errors import MalformedMessageError, RescindError, UnreachableError
+
+Answer = tuple[int, str, bytes]
+TOKEN = Secret("rsc_adm_secret")
+HANG_UP: Answer = (0, "", b"")
+
+
+def answer(status: int, document: object, kind: str = "application/json") -> Answer:
+    return status, kind, json.dumps(document).encode()
+
+
+def problem(status: int, slug: str, **more: object) -> Answer:
+    members = {"type": f"urn:rescind:problem:{slug}", "title": "T", "status": status, **more}
+    return answer(status, members, "application/problem+json")
+
+
+def stream(*seqs: int) -> Answer:
+    text = "".join(f'id: {n}\r\nevent: revocation\r\ndata: {{"seq": {n}}}\r\n\r\n' for n in seqs)
+    return 200, "text/event-stream", f": hello\r\n\r\n{text}".encode()
+
+
+@dataclass
+class Script:
+    """Answer in order, and keep what was asked. The last answer stays."""
+
+    url: str = ""
+    answers: list[Answer] = field(default_factory=list)
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    def take(self, request: BaseHTTPRequestHandler) -> Answer:
+        length = int(request.headers.get("content-length") or 0)
+        body = json.loads(request.rfile.read(length)) if length else None
+        self.asked.append(
+            {
+                "call": f"{request.command} {request.path}",
+                "body": body,
+                "headers": {name.lower(): text for name, text in request.headers.items()},
+            }
+        )
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    script = Script()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            status, kind, body = script.take(self)
+            self.close_connection = True
+            if not status:
+                return
+            self.send_response(status)
+            self.send_header("content-type", kind)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = _serve  # noqa: N815 - http.server looks these names up
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its signature
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        script.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield script
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def admin(script: Script) -> Iterator[Admin]:
+    with Admin(script.url, TOKEN) as admin:
+        yield admin
+
+
+def test_issue_takes_the_secret_out_of_the_answer(script: Script, admin: Admin) -> None:
+    script.answers = [answer(201, {"token": "rsc_agt_x", "token_id": "tok_1", "subject": "s:1"})]
+    issued = admin.issue(subject="s:1", kind="agent", ttl=60, idempotency_key="k")
+    assert issued.token is not None
+    assert issued.token.reveal() == "rsc_agt_x"
+    assert "rsc_agt_x" not in repr(issued)
+    assert issued.facts == {"token_id": "tok_1", "subject": "s:1"}
+    (asked,) = script.asked
+    assert asked["call"] == "POST /v1/tokens"
+    assert asked["body"] == {"subject": "s:1", "kind": "agent", "ttl": 60}
+    assert asked["headers"]["idempotency-key"] == "k"
+    assert asked["headers"]["authorization"] == f"Bearer {TOKEN.reveal()}"
+
+
+def test_a_repeated_issue_has_no_secret(script: Script, admin: Admin) -> None:
+    script.answers = [answer(200, {"token": None, "token_id": "tok_1"})]
+    assert admin.issue(subject="s:1", kind="agent").token is None
+
+
+def test_every_command_has_a_key_of_its_own(script: Script, admin: Admin) -> None:
+    script.answers = [answer(201, {"id": "rev_1"})]
+    admin.revoke("token:tok_1", reason="r")
+    admin.revoke_token(Secret("rsc_agt_x"))
+    keys = [asked["headers"]["idempotency-key"] for asked in script.asked]
+    assert len(set(keys)) == 2
+    assert script.asked[0]["body"] == {"selector": ["token:tok_1"], "reason": "r"}
+    assert script.asked[1]["body"] == {"token": "rsc_agt_x"}
+
+
+def test_a_list_goes_on_over_its_pages(script: Script, admin: Admin) -> None:
+    script.answers = [
+        answer(200, {"tokens": [{"token_id": "a"}], "next": "c 1"}),
+        answer(200, {"tokens": [{"token_id": "b"}], "next": None}),
+    ]
+    assert [each["token_id"] for each in admin.tokens(label=["a=b", "c=d"])] == ["a", "b"]
+    calls = [asked["call"] for asked in script.asked]
+    assert calls[0] == "GET /v1/tokens?label=a%3Db&label=c%3Dd&limit=200"
+    assert calls[1] in {f"{calls[0]}&cursor=c+1", f"{calls[0]}&cursor=c%201"}
+
+
+def test_a_name_cannot_leave_its_place_in_the_path(script: Script, admin: Admin) -> None:
+    script.answers = [answer(200, {})]
+    admin.token("../fleet?x=1")
+    assert script.asked[0]["call"] == "GET /v1/tokens/..%2Ffleet%3Fx%3D1"
+
+
+def test_a_refusal_carries_its_problem(script: Script, admin: Admin) -> None:
+    errors = [{"field": "subject", "detail": "expected <type>:<name>"}]
+    script.answers = [problem(422, "invalid-request", detail="not valid.", errors=errors)]
+    with pytest.raises(ProblemError, match="not valid") as raised:
+        admin.issue(subject="x", kind="agent")
+    assert raised.value.type == "urn:rescind:problem:invalid-request"
+    assert raised.value.status == 422
+    assert raised.value.errors[0].field == "subject"
+    assert "expected <type>:<name>" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "unclear",
+    [HANG_UP, (502, "text/html", b"<h1>Bad Gateway"), problem(503, "outcome-unknown")],
+)
+def test_a_command_without_a_clear_answer_names_its_key(
+    script: Script, admin: Admin, unclear: Answer
+) -> None:
+    script.answers = [unclear]
+    with pytest.raises(OutcomeUnknownError, match="key-1") as raised:
+        admin.revoke("*", idempotency_key="key-1")
+    assert raised.value.idempotency_key == "key-1"
+
+
+def test_where_the_authority_says_that_nothing_was_changed_it_is_believed(
+    script: Script, admin: Admin
+) -> None:
+    script.answers = [problem(503, "store-unavailable", detail="Nothing was changed.")]
+    with pytest.raises(ProblemError, match="Nothing was changed"):
+        admin.revoke("*")
+
+
+def test_a_question_without_an_answer_is_only_unreachable(script: Script, admin: Admin) -> None:
+    script.answers = [HANG_UP]
+    with pytest.raises(UnreachableError, match=script.url):
+        admin.fleet()
+
+
+def test_nobody_there_is_unreachable_also_for_a_command() -> None:
+    with (
+        Admin("http://127.0.0.1:9", TOKEN) as admin,
+        pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9"),
+    ):
+        admin.revoke("*")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://x", "http://", "http://[::1", "http://a b"])
+def test_what_is_no_url_says_so(url: str) -> None:
+    with Admin(url, TOKEN) as admin, pytest.raises(RescindError, match="URL"):
+        admin.fleet()
+
+
+@pytest.mark.parametrize("other", [(200, "text/html", b"<html>"), answer(200, [1])])
+def test_something_else_at_the_url_is_said(script: Script, admin: Admin, other: Answer) -> None:
+    script.answers = [other]
+    with pytest.raises(MalformedMessageError, match="URL"):
+        admin.fleet()
+
+
+def test_an_authority_that_is_not_ready_still_says_how_it_is(script: Script, admin: Admin) -> None:
+    script.answers = [answer(503, {"status": "unavailable", "postgres": "gone"})]
+    assert admin.health()["postgres"] == "gone"
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time pass before a stream is opened again."""
+    monkeypatch.setattr("rescind.client.admin.link.RETRY_S", 0)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_broken_stream_is_resumed_behind_the_last_event(script: Script, admin: Admin) -> None:
+    script.answers = [stream(8, 9), HANG_UP, stream(10)]
+    events = admin.events(after=7)
+    assert [next(events)["seq"] for _ in range(3)] == [8, 9, 10]
+    assert [asked["headers"]["last-event-id"] for asked in script.asked] == ["7", "9", "9"]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_from_now_on_begins_at_the_newest_so_that_a_break_loses_nothing(
+    script: Script, admin: Admin
+) -> None:
+    script.answers = [
+        answer(200, {"revocations": [{"seq": 41}], "next": None}),
+        HANG_UP,
+        stream(42),
+    ]
+    assert next(admin.events())["seq"] == 42
+    assert script.asked[-1]["headers"]["last-event-id"] == "41"
+
+
+def test_a_stream_that_is_refused_says_why(script: Script, admin: Admin) -> None:
+    script.answers = [problem(403, "forbidden", detail="a scope is missing")]
+    with pytest.raises(ProblemError, match="a scope is missing"):
+        next(admin.events(after=0))
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_the_client_for_loops_does_the_same(script: Script) -> None:
+    async with AsyncAdmin(script.url, TOKEN) as admin:
+        script.answers = [answer(201, {"token": "t", "token_id": "tok_1"})]
+        assert (await admin.issue(subject="s:1", kind="agent")).token_id == "tok_1"
+        script.answers = [problem(404, "not-found", detail="no such")]
+        with pytest.raises(ProblemError, match="no such"):
+            await admin.token("tok_2")
+        script.answers = [HANG_UP]
+        with pytest.raises(OutcomeUnknownError):
+            await admin.revoke("*")
+        script.answers = [answer(200, {"revocations": [{"seq": 1}], "next": None})]
+        assert [each["seq"] async for each in admin.revocations()] == [1]
+        script.answers = [stream(5), HANG_UP, stream(6)]
+        seqs: list[int] = []
+        async with asyncio.timeout(10):
+            async for event in admin.events(after=4):
+                seqs.append(event["seq"])
+                if seqs[-1] == 6:
+                    break
+        assert seqs == [5, 6]
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    def public(client: type) -> set[str]:
+        return {name for name in vars(client) if not name.startswith("_")}
+
+    assert public(Admin) - {"close"} == public(AsyncAdmin) - {"aclose"}
+
+
+def test_the_environment_names_the_authority_and_the_token(
+    script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    held = tmp_path_factory.mktemp("admin") / "token"
+    held.write_text("from-a-file\n")
+    monkeypatch.setenv("RESCIND_URL", script.url)
+    monkeypatch.delenv("RESCIND_ADMIN_TOKEN", raising=False)
+    monkeypatch.setenv("RESCIND_ADMIN_TOKEN_FILE", str(held))
+    script.answers = [answer(200, {})]
+    with Admin.from_environment() as admin:
+        admin.fleet()
+    assert script.asked[0]["headers"]["authorization"] == "Bearer from-a-file"
+    held.unlink()
+    with pytest.raises(RescindError, match="cannot be read"):
+        Admin.from_environment()
