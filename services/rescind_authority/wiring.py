@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rescind.errors import RescindError
@@ -70,6 +71,8 @@ def core(postgres: Postgres, *, announcer: Announcer, metrics: Metrics) -> Core:
     )
     metrics.watch("queued_revocations", "Commands that wait for a commit.", lambda: sequencer.depth)
     metrics.watch("head_seq", "Seq of the last event known here.", lambda: recent.last)
+    granter = Granter(leases, ledger=ledger, recent=recent, metrics=metrics)
+    metrics.watch("leases", "Leases granted here that may still be valid.", lambda: granter.leases)
     return Core(
         metrics=metrics,
         ledger=ledger,
@@ -77,7 +80,7 @@ def core(postgres: Postgres, *, announcer: Announcer, metrics: Metrics) -> Core:
         leases=leases,
         recent=recent,
         resolver=Resolver(records, metrics=metrics),
-        granter=Granter(leases, ledger=ledger, recent=recent, metrics=metrics),
+        granter=granter,
         sequencer=sequencer,
     )
 
@@ -85,8 +88,11 @@ def core(postgres: Postgres, *, announcer: Announcer, metrics: Metrics) -> Core:
 class Authority:
     """One authority process: made of settings, alive inside `run`."""
 
-    def __init__(self, settings: AuthoritySettings) -> None:
+    def __init__(
+        self, settings: AuthoritySettings, *, announce: Callable[..., None] = ready.announce
+    ) -> None:
         self._settings = settings
+        self._announce = announce
 
     async def run(self, stop: Stop) -> None:
         """Serve until asked to stop; then finish what was begun."""
@@ -107,8 +113,9 @@ class Authority:
             async with asyncio.TaskGroup() as tasks:
                 jobs = [tasks.create_task(parts.run()), tasks.create_task(link.run())]
                 async with web.serving(application(use_cases), self._settings.http) as url:
-                    ready.announce(http=url, pid=os.getpid())
+                    self._announce(http=url, pid=os.getpid())
                     await stop.wait()
+                    parts.recent.end()
                 for job in jobs:
                     job.cancel()
 

@@ -31,7 +31,7 @@ class Counted:
 
 
 class Bounded:
-    """Refuse bodies over the limit, said or sent."""
+    """Read each body whole before anybody parses it, and refuse one over the limit."""
 
     def __init__(self, app: ASGIApp, *, limit_bytes: int = MAX_BODY_BYTES) -> None:
         self._app = app
@@ -41,25 +41,29 @@ class Bounded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._said(scope) > self._limit:
-            await problems.too_large(self._limit)(scope, receive, send)
-            return
-        await self._app(scope, self._counted(receive), send)
-
-    def _said(self, scope: Scope) -> int:
-        lengths = [value for name, value in scope["headers"] if name == b"content-length"]
-        return max((int(each) for each in lengths if each.isdigit()), default=0)
-
-    def _counted(self, receive: Receive) -> Receive:
-        received = 0
-
-        async def counting() -> Message:
-            nonlocal received
+        body = bytearray()
+        more = True
+        while more:
             message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._limit:
-                # Chunked, and over the limit: to the application the caller hung up.
-                return {"type": "http.disconnect"}
-            return message
+            if message["type"] == "http.disconnect":
+                return  # nobody is left to answer
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._limit:
+                await problems.too_large(self._limit)(scope, receive, send)
+                return
+        await self._app(scope, _first(bytes(body), receive), send)
 
-        return counting
+
+def _first(body: bytes, receive: Receive) -> Receive:
+    """Give the body as one message, and then whatever comes."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

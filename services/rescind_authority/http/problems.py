@@ -169,8 +169,8 @@ async def _defect(_request: Request, _error: Exception) -> Response:
 def _field(error: Mapping[str, Any]) -> errors.FieldProblem:
     """Name the field as the caller wrote it; never quote what was sent, it may be a token."""
     place, *rest = error["loc"]
-    if error["type"] == "json_invalid":
-        return errors.FieldProblem("body", "expected JSON")
+    if place == "body" and (not rest or error["type"] == "json_invalid"):
+        return errors.FieldProblem("body", "expected a JSON object, sent as application/json")
     name = ".".join(str(part) for part in rest) or str(place)
     if error["type"] == "extra_forbidden":
         return errors.FieldProblem(name, "there is no such field; see /openapi.json")

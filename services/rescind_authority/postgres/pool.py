@@ -6,7 +6,7 @@ Times cross this border as Unix microseconds (int), JSON as Python objects.
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeAlias
 
 import asyncpg
@@ -53,6 +53,7 @@ _AWAY = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # the database takes no connections
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
 
@@ -67,8 +68,14 @@ class Postgres:
     async def connection(self) -> AsyncGenerator[Borrowed]:
         """Borrow a connection; errors inside come out as ours."""
         with translated():
-            async with self._pool.acquire(timeout=_CONNECT_S) as connection:
+            connection = await self._pool.acquire(timeout=_CONNECT_S)
+        try:
+            with translated():
                 yield connection
+        finally:
+            # What was done stays done: trouble in giving back must not make it look undone.
+            with suppress(*_AWAY):
+                await self._pool.release(connection)
 
     async def rows(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         """Run one query file in a transaction of its own, which is committed on return."""
@@ -87,8 +94,10 @@ class Postgres:
                 done = True
             finally:
                 if not done:
-                    # Losing the connection is the rollback that cannot fail.
-                    connection.terminate()
+                    # Losing the connection is the rollback that cannot fail. It may be lost
+                    # already, and then this must not hide how that happened.
+                    with suppress(asyncpg.InterfaceError):
+                        connection.terminate()
 
 
 async def rows(connection: Borrowed, query: str, *arguments: object) -> Sequence[asyncpg.Record]:

@@ -5,8 +5,9 @@ read the ledger's end; (G3) then reply. Read before the rows are committed, the 
 before a revocation whose waiter has already read the rows, and has not seen this one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from rescind.errors import MalformedMessageError
 from rescind.wire.heartbeat import Heartbeat, Release, Reply
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports import Leases, Ledger, Standing
@@ -15,6 +16,8 @@ from rescind_authority.usecases.recent import Recent
 
 _MAX_BATCH = 500
 _CAPACITY = 8_192
+_MAX_NUMBER = (1 << 63) - 1  # bigint
+_MAX_TEXT = 256
 
 
 class Granter:
@@ -28,13 +31,24 @@ class Granter:
         self._batcher = Batcher[Heartbeat | Release, Reply | None](
             self._answer, most=_MAX_BATCH, capacity=_CAPACITY, what="heartbeats"
         )
+        self._ends_us: dict[bytes, int] = {}
+        self._latest_us = 0
 
     async def run(self) -> None:
         """Work until cancelled."""
         await self._batcher.run()
 
+    @property
+    def leases(self) -> int:
+        """How many leases of this process may still be valid."""
+        return sum(ends_us > self._latest_us for ends_us in self._ends_us.values())
+
     async def answer(self, message: Heartbeat | Release) -> Reply | None:
-        """Reply with a lease, or None: to a release, to a stale counter, to a released instance."""
+        """Reply with a lease, or None: to a release, to a stale counter, to a released instance.
+
+        Raises MalformedMessageError for what no row can hold: in a batch it would refuse all.
+        """
+        _check(message)
         return await self._batcher.ask(message)
 
     async def _answer(self, messages: Sequence[Heartbeat | Release]) -> Sequence[Reply | None]:
@@ -50,23 +64,27 @@ class Granter:
             counted = await self._leases.beat([newest[instance] for instance in sorted(newest)])
         # G2, after the commit above returned, so in a snapshot that no waiter's can precede.
         # A row that did not change earns no lease: a waiter may be watching it stand still.
-        standing = await self._ledger.standing() if counted else None
-        replies: list[Reply | None] = []
-        for message in messages:
-            granted = (
-                isinstance(message, Heartbeat)
-                and message.instance in counted
-                and newest[message.instance] is message
-            )
-            replies.append(
-                await self._reply(message, standing)
-                if granted and standing is not None and isinstance(message, Heartbeat)
-                else None
-            )
-        given = sum(reply is not None for reply in replies)
+        replies: dict[bytes, Reply] = {}
+        if counted:
+            standing = await self._ledger.standing()
+            for instance in counted:
+                replies[instance] = await self._reply(newest[instance], standing)
+            self._note(counted, standing)
         beats = sum(isinstance(message, Heartbeat) for message in messages)
-        self._metrics.heartbeats(granted=given, refused=beats - given)
-        return replies
+        self._metrics.heartbeats(granted=len(replies), refused=beats - len(replies))
+        return [
+            replies.get(message.instance) if newest.get(message.instance) is message else None
+            for message in messages
+        ]
+
+    def _note(self, instances: Iterable[bytes], standing: Standing) -> None:
+        self._latest_us = standing.at_us
+        ends_us = standing.at_us + standing.grant_term_ms * 1000
+        self._ends_us.update(dict.fromkeys(instances, ends_us))
+        if len(self._ends_us) > 2 * self.leases:
+            self._ends_us = {
+                instance: ends for instance, ends in self._ends_us.items() if ends > standing.at_us
+            }
 
     async def _reply(self, heartbeat: Heartbeat, standing: Standing) -> Reply:
         return Reply(
@@ -96,3 +114,17 @@ def _newest(messages: Sequence[Heartbeat | Release]) -> dict[bytes, Heartbeat]:
             if known is None or message.counter > known.counter:
                 newest[message.instance] = message
     return newest
+
+
+def _check(message: Heartbeat | Release) -> None:
+    numbers, texts = [message.counter], list[str]()
+    if isinstance(message, Heartbeat):
+        texts = [message.service, message.host, message.version, message.posture]
+        if message.applied is not None:
+            numbers += [message.applied.epoch, message.applied.seq]
+    if any(number > _MAX_NUMBER for number in numbers):
+        raise MalformedMessageError("heartbeat", "a number over 2^63 - 1")
+    if any(len(text) > _MAX_TEXT or not text.isprintable() for text in texts):
+        raise MalformedMessageError(
+            "heartbeat", f"a text that is not printable or over {_MAX_TEXT}"
+        )

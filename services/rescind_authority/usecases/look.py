@@ -134,10 +134,9 @@ class Looker:
         return Fleet(standing, tuple(_seen_instance(each, standing) for each in instances))
 
     async def follow(self, since: int | None) -> AsyncIterator[Event]:
-        """Give every event after a seq, or from now on, without end."""
+        """Give every event after a seq, or from now on, until this process ends."""
         seq = (await self._ledger.standing()).position.seq if since is None else since
-        while True:
-            await self._recent.beyond(seq)
+        while await self._recent.beyond(seq):
             for payload in (await self._recent.read(seq)).payloads:
                 event = events.decode(payload)
                 yield event

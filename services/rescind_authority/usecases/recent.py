@@ -26,6 +26,7 @@ class Recent:
         self._last = 0
         self._behind = asyncio.Event()
         self._moved = asyncio.Event()
+        self._ended = False
 
     @property
     def last(self) -> int:
@@ -55,10 +56,16 @@ class Recent:
                 return Passage(self._epoch, self._last, seq + 1, payloads)
         return await self._ledger.after(seq, limit=MAX_EVENTS)
 
-    async def beyond(self, seq: int) -> None:
-        """Return once events after a position may be here."""
-        while self._last <= seq:
+    async def beyond(self, seq: int) -> bool:
+        """Return True once events after a position are here, False once this process ends."""
+        while self._last <= seq and not self._ended:
             await self._moved.wait()
+        return not self._ended
+
+    def end(self) -> None:
+        """Send home whoever waits for events: this process ends."""
+        self._ended = True
+        self._wake()
 
     async def run(self) -> None:
         """Catch up with Postgres whenever something is missing, and once a second, for ever."""

@@ -1,0 +1,51 @@
+"""One Postgres and one NATS for the session; an empty database for each test."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+from tests.support import processes
+from tests.support.authority import System
+
+from rescind_authority.settings import AuthoritySettings
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, object]]:
+    """Start the servers once; they end with their parent."""
+    directory = tmp_path_factory.mktemp("servers")
+    command = ("-m", "tests.support.servers", str(directory))
+    with processes.running(*command, environ=processes.clean_environment()) as run:
+        yield run.ready
+
+
+@pytest.fixture
+def system(servers: Mapping[str, object], tmp_path: Path) -> System:
+    """Make an empty database, and name the files of an authority that nobody prepared yet."""
+    postgres, name = str(servers["postgres"]), f"test_{os.getpid()}_{next(_numbers)}"
+    asyncio.run(_create(postgres, name))
+    return System(
+        AuthoritySettings(
+            data=tmp_path,
+            postgres_dsn=SecretStr(postgres.replace("/postgres?", f"/{name}?")),
+            nats_url=str(servers["nats"]),
+            http="127.0.0.1:0",
+            edge_key_file=tmp_path / "edge-key",
+            admin_token_file=tmp_path / "admin-token",
+        )
+    )
+
+
+async def _create(postgres: str, name: str) -> None:
+    connection = await asyncpg.connect(postgres)
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+    finally:
+        await connection.close()

@@ -1,0 +1,139 @@
+"""Migrations, the first admin and the edge key: once, whoever starts it, however often."""
+
+import asyncio
+
+import pytest
+from tests.support import processes
+from tests.support.authority import System, serving
+
+from rescind_authority import preparing
+from rescind_authority.errors import KeyFileError, MigrationError, StoreUnavailableError
+from rescind_authority.postgres import migrate, pool
+from rescind_authority.postgres.migrate import Migration, Migrator
+
+
+async def test_preparing_twice_changes_nothing(system: System) -> None:
+    first = await preparing.prepare(system.settings)
+    files = _files(system)
+    again = await preparing.prepare(system.settings)
+    assert first.applied == tuple(step.name for step in migrate.known())
+    assert first.admin_token_id is not None
+    assert again == preparing.Prepared((), None)
+    assert _files(system) == files
+    assert len(await system.rows("SELECT FROM tokens")) == 1
+
+
+async def test_several_that_prepare_at_once_do_it_once(system: System) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        runs = [tasks.create_task(preparing.prepare(system.settings)) for _ in range(4)]
+    done = [run.result() for run in runs]
+    assert sorted(len(each.applied) for each in done) == [0, 0, 0, len(migrate.known())]
+    assert sum(each.admin_token_id is not None for each in done) == 1
+    assert len(await system.rows("SELECT FROM tokens")) == 1
+    assert len(await system.rows("SELECT FROM ledger_head")) == 1
+
+
+async def test_what_is_secret_is_its_owner_s_alone(system: System) -> None:
+    await preparing.prepare(system.settings)
+    assert processes.mode(system.settings.admin_token_path) == 0o600
+    assert processes.mode(system.settings.edge_keys_path) == 0o600
+
+
+async def test_a_changed_migration_is_refused(system: System) -> None:
+    await preparing.prepare(system.settings)
+    first, *rest = migrate.known()
+    changed = (Migration(first.name, first.script + "\n-- a harmless remark"), *rest)
+    async with pool.connect(system.dsn) as postgres, Migrator(postgres).alone() as schema:
+        with pytest.raises(MigrationError, match=f"{first.name} is not the one that was applied"):
+            await schema.migrate(changed)
+
+
+async def test_a_newer_database_is_refused(system: System) -> None:
+    await preparing.prepare(system.settings)
+    await system.rows("INSERT INTO rescind_migrations (name, sha256) VALUES ('9999_later', '')")
+    with pytest.raises(MigrationError, match=r"9999_later.*newer"):
+        await preparing.prepare(system.settings)
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(system: System) -> None:
+    broken = (*migrate.known(), Migration("9999_broken", "CREATE TABLE half (); SELECT 1 / 0"))
+    async with pool.connect(system.dsn) as postgres, Migrator(postgres).alone() as schema:
+        with pytest.raises(MigrationError, match="9999_broken failed and was rolled back"):
+            await schema.migrate(broken)
+    assert await system.rows("SELECT to_regclass('half') AS half") == [(None,)]
+    assert (await preparing.prepare(system.settings)).applied == ()
+
+
+async def test_a_lost_admin_token_is_not_made_again_by_accident(
+    system: System, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await preparing.prepare(system.settings)
+    system.settings.admin_token_path.unlink()
+    assert (await preparing.prepare(system.settings)).admin_token_id is None
+    assert "rescind recover admin" in capsys.readouterr().err
+    assert not system.settings.admin_token_path.exists()
+
+
+async def test_a_recovered_admin_is_as_good_as_the_first(system: System) -> None:
+    async with serving(system) as authority:
+        before = system.settings.admin_token_path.read_text()
+        token_id = await preparing.recover(system.settings)
+        after = system.settings.admin_token_path.read_text()
+        assert before != after
+        assert processes.mode(system.settings.admin_token_path) == 0o600
+        async with authority.as_bearer(after.strip()) as admin:
+            seen = (await admin.get(f"/v1/tokens/{token_id}")).json()
+        assert (seen["kind"], seen["audience"], seen["created_by"]) == (
+            "admin",
+            ["rescind"],
+            "recover-admin",
+        )
+
+
+async def test_an_authority_that_was_not_migrated_says_what_to_do(system: System) -> None:
+    preparing.secret_files.create_edge_key(system.settings.edge_keys_path)
+    preparing.secret_files.create(system.settings.admin_token_path, "x")
+    async with serving(system, prepare=False, connected=False) as authority:
+        ready = await authority.http.get("/readyz")
+        assert ready.status_code == 503
+        assert "rescind migrate" in ready.json()["postgres"]
+
+
+async def test_postgres_that_is_not_there_is_named_in_plain_words(system: System) -> None:
+    await system.shut()
+    with pytest.raises(StoreUnavailableError, match="Postgres cannot be used"):
+        await preparing.prepare(system.settings)
+
+
+def test_the_commands_speak_json_and_plain_words(system: System) -> None:
+    environ = processes.clean_environment(
+        RESCIND_DATA=str(system.settings.data),
+        RESCIND_POSTGRES_DSN=system.dsn,
+        RESCIND_NATS_URL=system.settings.nats_url,
+        RESCIND_HTTP="127.0.0.1:0",
+    )
+    command = ("-m", "rescind_authority")
+    with processes.running(*command, "migrate", environ=environ) as run:
+        assert run.ready["applied"] == [step.name for step in migrate.known()]
+        assert run.process.wait(10) == 0
+    with processes.running(*command, "recover-admin", environ=environ) as run:
+        assert str(run.ready["admin_token_id"]).startswith("tok_")
+        assert run.process.wait(10) == 0
+    with processes.running(*command, environ=environ) as run:
+        assert str(run.ready["http"]).startswith("http://127.0.0.1:")
+        assert run.ready["pid"] == run.process.pid
+        assert run.end(processes.signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [("", "64 hex digits"), ("zz", "64 hex digits"), ("00" * 31, "64 hex")]
+)
+def test_a_bad_edge_key_file_is_refused(system: System, text: str, problem: str) -> None:
+    system.settings.edge_keys_path.write_text(text)
+    with pytest.raises(KeyFileError, match=problem):
+        preparing.secret_files.read_edge_keys(system.settings.edge_keys_path)
+
+
+def _files(system: System) -> list[str]:
+    paths = (system.settings.admin_token_path, system.settings.edge_keys_path)
+    return [path.read_text() for path in paths]

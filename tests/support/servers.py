@@ -1,0 +1,23 @@
+"""Postgres and NATS for a test session: `python -m tests.support.servers DIR`, until killed."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from rescind_runtime import ready
+from rescind_runtime.embedded import home, nats, postgres
+
+
+async def main(directory: Path) -> None:
+    async with (
+        home.locked(directory, longest_socket=postgres.LONGEST_SOCKET) as place,
+        nats.running(place) as bus,
+        postgres.running(place) as truth,
+    ):
+        ready.announce(pid=os.getpid(), postgres=truth.url, nats=bus.url)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
