@@ -64,19 +64,21 @@ class _Line:
         self._writer.close()
 
 
-async def _use(orders: Orders, service: str, made: list[Call], stop: Stop) -> None:
+async def _use(
+    orders: Orders, service: str, made: list[Call], stop: Stop, *, offset_s: float
+) -> None:
     """Call one service again and again, at an even pace, with each token in turn."""
     line = await _Line.open(service, orders.services[service])
     now = asyncio.get_running_loop().time
-    due = now()
+    due = now() + offset_s
     try:
         for name, token in itertools.cycle(orders.tokens.items()):
             if stop.asked:
                 return
+            await asyncio.sleep(due - now())
             made.append(await line.call(name, token))
             # Late once is late once: the calls that were missed are not made up for.
             due = max(due + orders.period_s, now())
-            await asyncio.sleep(due - now())
     finally:
         line.close()
 
@@ -100,8 +102,10 @@ async def _main(stop: Stop) -> None:
     made: list[Call] = []
     await _warm_up(orders)
     async with asyncio.TaskGroup() as group:
-        for service in orders.services:
-            group.create_task(_use(orders, service, made, stop))
+        # Out of step with each other, so that together they see more moments.
+        for place, service in enumerate(orders.services):
+            offset_s = orders.period_s * place / len(orders.services)
+            group.create_task(_use(orders, service, made, stop, offset_s=offset_s))
         ready.announce()
     calls.write(orders.report, made)
 
