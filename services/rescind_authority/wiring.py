@@ -153,6 +153,7 @@ class Authority:
                 leases=parts.leases,
                 ledger=parts.ledger,
                 recent=parts.recent,
+                prefix=prefix,
             ),
             metrics=parts.metrics,
             health=health,

@@ -1,5 +1,6 @@
 """`/healthz`, `/readyz`, `/metrics`: open to everybody, and free of secrets."""
 
+from importlib.metadata import version
 from typing import Literal
 
 from fastapi import APIRouter, Response, status
@@ -23,6 +24,7 @@ class Ready(BaseModel):
     status: Literal["ready", "unavailable"]
     postgres: str = Field(description="`ok`, or what is wrong.")
     nats: str = Field(description="`ok`, or what is wrong; nothing but speed depends on it.")
+    version: str = Field(description="Of the authority.")
 
 
 @router.get("/healthz", summary="Is the process alive?")
@@ -46,6 +48,7 @@ async def readyz(response: Response, authority: Authority) -> Ready:
         status="ready" if health.ready else "unavailable",
         postgres=health.postgres,
         nats=health.nats,
+        version=version("rescind"),
     )
 
 

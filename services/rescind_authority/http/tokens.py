@@ -8,7 +8,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from rescind.core import handles
 from rescind.core.handles import Handle
+from rescind.core.revocation import Event
 from rescind.core.tokens import Kind
+from rescind.core.verdict import Reason
 from rescind.errors import SelectorError
 from rescind_authority.errors import FieldProblem, InvalidRequestError, NotInThisVersionError
 from rescind_authority.http import times
@@ -81,16 +83,40 @@ class IssuedToken(TokenFacts):
 class HoldFacts(BaseModel):
     """A revocation that applies to a token."""
 
-    revocation_id: str
+    id: str
     effect: str
     seq: int
+    selector: list[str] = Field(description="The token has each of these among its handles.")
+    scopes: list[str] = Field(description="What a `narrow` takes away.")
+    issued_before: datetime | None
+    until: datetime | None = Field(description="When it ends by itself.")
+    reason: str
+    actor: str
+    committed_at: datetime
 
 
-class LookedAtToken(TokenFacts):
+class ListedToken(TokenFacts):
     """A token, and what holds it."""
 
     last_used_at: datetime | None
     holds: list[HoldFacts]
+
+
+class LookedAtToken(ListedToken):
+    """A token as one snapshot shows it, and what a verifier makes of it."""
+
+    denied: Reason | None = Field(description="Why every verifier denies it; null: none does.")
+    scopes_left: list[str] = Field(description="Its scopes less those that a hold takes away.")
+    as_of: int = Field(description="The ledger's seq in the snapshot.")
+    at: datetime = Field(description="The authority's time in the snapshot.")
+
+
+class LookRequest(BaseModel):
+    """The token that somebody holds in hands."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    token: str
 
 
 class TokenQuery(BaseModel):
@@ -118,7 +144,7 @@ class TokenQuery(BaseModel):
 class TokenPage(BaseModel):
     """Tokens, newest first; `next` is the cursor of the next page, null at the end."""
 
-    tokens: list[LookedAtToken]
+    tokens: list[ListedToken]
     next: str | None
 
 
@@ -175,7 +201,7 @@ async def page(
     )
     shown = seen[: wanted.limit]
     return TokenPage(
-        tokens=[_looked_at(each) for each in shown],
+        tokens=[ListedToken(**_listed(each)) for each in shown],
         next=shown[-1].token.token_id if len(seen) > wanted.limit else None,
     )
 
@@ -184,6 +210,15 @@ async def page(
 async def look(token_id: str, _actor: Reader, authority: Authority) -> LookedAtToken:
     """Look at one token: its facts, its state, and which revocations hold it."""
     return _looked_at(await authority.looker.token(token_id))
+
+
+@router.post("/look", summary="Look at a token that you hold")
+async def look_presented(
+    asked: LookRequest, response: Response, _actor: Reader, authority: Authority
+) -> LookedAtToken:
+    """Look at a token whose id is not known; the answer has the id and not the secret."""
+    response.headers["Cache-Control"] = "no-store"
+    return _looked_at(await authority.looker.presented(asked.token))
 
 
 def _handle(text: str) -> Handle:
@@ -220,12 +255,35 @@ def _minted(minted: Minted) -> IssuedToken:
 
 def _looked_at(seen: SeenToken) -> LookedAtToken:
     return LookedAtToken(
+        **_listed(seen),
+        denied=seen.denied,
+        scopes_left=list(seen.scopes),
+        as_of=seen.as_of,
+        at=times.from_us(seen.at_us),
+    )
+
+
+def _listed(seen: SeenToken) -> dict[str, Any]:
+    return {
         **_facts(seen),
-        last_used_at=times.maybe_from_us(seen.token.last_used_at_us),
-        holds=[
-            HoldFacts(revocation_id=hold.revocation_id, effect=hold.effect, seq=hold.seq)
-            for hold in seen.holds
-        ],
+        "last_used_at": times.maybe_from_us(seen.token.last_used_at_us),
+        "holds": [_hold(event) for event in seen.holds],
+    }
+
+
+def _hold(event: Event) -> HoldFacts:
+    revocation = event.revocation
+    return HoldFacts(
+        id=revocation.revocation_id,
+        effect=revocation.effect,
+        seq=event.seq,
+        selector=list(revocation.selector.handles),
+        scopes=list(revocation.scopes),
+        issued_before=times.maybe_from_us(revocation.issued_before_us),
+        until=times.maybe_from_us(revocation.until_us),
+        reason=revocation.reason,
+        actor=revocation.actor,
+        committed_at=times.from_us(event.at_us),
     )
 
 

@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rescind.core import ids, verdict
+from rescind.core import ids, tokens, verdict
 from rescind.core.handles import Handle
-from rescind.core.revocation import Event, Hold
+from rescind.core.revocation import Event
+from rescind.core.verdict import Reason
+from rescind.errors import MalformedTokenError
 from rescind.wire import events
-from rescind_authority.errors import NotFoundError
+from rescind_authority.errors import FieldProblem, InvalidRequestError, NotFoundError
 from rescind_authority.ports import (
     Instance,
     Leases,
@@ -24,7 +26,7 @@ from rescind_authority.ports import (
     TokenState,
 )
 from rescind_authority.usecases.recent import Recent
-from rescind_authority.usecases.resolve import record_of
+from rescind_authority.usecases.resolve import holding, record_of
 
 _US_PER_MS = 1000
 
@@ -39,11 +41,20 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SeenToken:
-    """A token, and what has become of it."""
+    """A token, and what has become of it, all from one snapshot.
+
+    `holds` are the revocations that apply to it, in the ledger's order. `denied` is why a verifier
+    would deny it at `at_us` (Postgres's clock), whatever the call asks for. `scopes` are those that
+    no hold takes away.
+    """
 
     token: StoredToken
     state: State
-    holds: tuple[Hold, ...]
+    holds: tuple[Event, ...]
+    denied: Reason | None
+    scopes: tuple[str, ...]
+    as_of: int
+    at_us: int
 
 
 class Liveness(StrEnum):
@@ -83,6 +94,7 @@ class Looker:
         leases: Leases,
         ledger: Ledger,
         recent: Recent,
+        prefix: str,
     ) -> None:
         self._records = records
         self._tokens = tokens
@@ -90,6 +102,7 @@ class Looker:
         self._leases = leases
         self._ledger = ledger
         self._recent = recent
+        self._prefix = prefix
 
     async def token(self, token_id: str) -> SeenToken:
         """Look at one token. Raises NotFoundError."""
@@ -98,6 +111,17 @@ class Looker:
         if not seen:
             raise NotFoundError("token", token_id)
         return seen[0]
+
+    async def presented(self, text: str) -> SeenToken:
+        """Look at the token that somebody holds in hands. Raises InvalidRequestError."""
+        try:
+            tokens.parse(text, prefix=self._prefix)
+        except MalformedTokenError as error:
+            raise InvalidRequestError(FieldProblem("token", str(error))) from None
+        snapshot = await self._records.by_hash([tokens.digest(text)])
+        if not snapshot.tokens:
+            raise InvalidRequestError(FieldProblem("token", "no such token was issued here"))
+        return _seen(snapshot.tokens[0], snapshot)
 
     async def tokens(
         self, *, handles: Sequence[Handle], state: State | None, before: str | None, limit: int
@@ -144,14 +168,24 @@ class Looker:
 
 
 def _seen(state: TokenState, snapshot: Snapshot) -> SeenToken:
-    record = record_of(state, snapshot)
-    if verdict.standing(record) is not None:
+    record, at_us = record_of(state, snapshot), snapshot.at_us
+    held = verdict.standing(record)
+    denied = held or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
+    if held is not None:
         now = State.REVOKED
-    elif snapshot.at_us >= record.expires_at_us:
+    elif at_us >= record.expires_at_us:
         now = State.EXPIRED
     else:
         now = State.ACTIVE
-    return SeenToken(state.token, now, record.holds)
+    return SeenToken(
+        token=state.token,
+        state=now,
+        holds=holding(state),
+        denied=None if denied is None else denied.reason,
+        scopes=tuple(sorted(record.scopes)),
+        as_of=snapshot.as_of,
+        at_us=at_us,
+    )
 
 
 def _seen_instance(instance: Instance, standing: Standing) -> SeenInstance:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from rescind.core.record import Record
-from rescind.core.revocation import Hold, hits
+from rescind.core.revocation import Event, Hold, hits
 from rescind.wire import records
 from rescind.wire.records import Resolved
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Records, Snapshot, TokenState
+from rescind_authority.ports import Records, SharedRecords, Snapshot, TokenState
 from rescind_authority.usecases.batching import Batcher
 
 _MAX_BATCH = 512
@@ -15,10 +15,18 @@ _CAPACITY = 16_384
 
 
 class Resolver:
-    """Read the records of tokens, each as of the snapshot that all of its facts come from."""
+    """Read the records of tokens, each as of the snapshot that all of its facts come from.
 
-    def __init__(self, store: Records, *, metrics: Metrics) -> None:
+    What a sidecar asked for is left for the others in `shared`, if there is such a place. That is
+    the only way in: an issuer knows its token without what holds it (a suspension of its subject,
+    say), and must not leave it there as if it were free.
+    """
+
+    def __init__(
+        self, store: Records, *, metrics: Metrics, shared: SharedRecords | None = None
+    ) -> None:
         self._store = store
+        self._shared = shared
         self._metrics = metrics
         self._batcher = Batcher[bytes, tuple[Snapshot, Record | None]](
             self._read, most=_MAX_BATCH, capacity=_CAPACITY, what="look-ups"
@@ -31,7 +39,11 @@ class Resolver:
     async def resolve(self, token_hash: bytes) -> Resolved:
         """Answer a look-up. An expired token is found too: the verifier says `expired`."""
         snapshot, record = await self._batcher.ask(token_hash)
-        encoded = None if record is None else records.encode(record)
+        if record is None:
+            return Resolved(snapshot.epoch, snapshot.as_of, None)
+        encoded = records.encode(record)
+        if self._shared is not None:
+            self._shared.keep(record, encoded, now_us=snapshot.at_us)
         return Resolved(snapshot.epoch, snapshot.as_of, encoded)
 
     async def look(self, token_hash: bytes) -> tuple[Record | None, int]:
@@ -75,11 +87,19 @@ def record_of(state: TokenState, snapshot: Snapshot) -> Record:
 
 
 def holds_of(state: TokenState) -> tuple[Hold, ...]:
-    """Say which revocations hold a token."""
+    """Say which revocations hold a token, as its record carries them."""
+    return tuple(
+        Hold(event.revocation.revocation_id, event.revocation.effect, event.seq)
+        for event in holding(state)
+    )
+
+
+def holding(state: TokenState) -> tuple[Event, ...]:
+    """Say which revocations hold a token, in the ledger's order."""
     token = state.token
     handles = frozenset(token.handles)
     return tuple(
-        Hold(event.revocation.revocation_id, event.revocation.effect, event.seq)
+        event
         for event in state.candidates
         if hits(
             event,

@@ -38,7 +38,8 @@ async def test_a_revocation_is_listed_shown_and_ends_the_token(system: System) -
         assert (await authority.http.get("/v1/revocations")).json()["revocations"] == [done]
         dead = (await authority.http.get(f"/v1/tokens/{issued['token_id']}")).json()
         assert dead["state"] == "revoked"
-        assert dead["holds"] == [{"revocation_id": done["id"], "effect": "revoke", "seq": 1}]
+        (hold,) = dead["holds"]
+        assert hold.items() >= {"id": done["id"], "effect": "revoke", "seq": 1}.items()
         living = (await authority.http.get(f"/v1/tokens/{other['token_id']}")).json()
         assert living["state"] == "active"
 
@@ -274,6 +275,7 @@ async def test_openapi_describes_every_route_without_a_token(system: System) -> 
         document = (await anybody.get("/openapi.json")).json()
         assert {
             "/v1/tokens",
+            "/v1/tokens/look",
             "/v1/tokens/{token_id}",
             "/v1/revocations",
             "/v1/revocations/{revocation_id}",
@@ -294,7 +296,7 @@ async def test_health_and_metrics_are_open(system: System) -> None:
     async with serving(system) as authority, authority.as_bearer(None) as anybody:
         assert (await anybody.get("/healthz")).json() == {"status": "ok"}
         ready = (await anybody.get("/readyz")).json()
-        assert ready == {"status": "ready", "postgres": "ok", "nats": "ok"}
+        assert ready.items() >= {"status": "ready", "postgres": "ok", "nats": "ok"}.items()
         await authority.revoke("tenant:t")
         assert await authority.metric("rescind_authority_head_seq") == 1
         assert await authority.metric("rescind_authority_batch_events_sum") == 1

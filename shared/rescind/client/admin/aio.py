@@ -61,6 +61,10 @@ class AsyncAdmin:
         """Look at one token."""
         return await self._send(calls.token(token_id))
 
+    async def presented(self, token: Secret) -> Document:
+        """Look at the very token, for whoever holds it and knows no name of it."""
+        return await self._send(calls.presented(token))
+
     async def tokens(self, **filters: str | Sequence[str]) -> AsyncGenerator[Document]:
         """Go through the tokens that the filters leave, newest first, page by page."""
         cursor: str | None = None

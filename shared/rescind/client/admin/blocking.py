@@ -60,6 +60,10 @@ class Admin:
         """Look at one token."""
         return self._send(calls.token(token_id))
 
+    def presented(self, token: Secret) -> Document:
+        """Look at the very token, for whoever holds it and knows no name of it."""
+        return self._send(calls.presented(token))
+
     def tokens(self, **filters: str | Sequence[str]) -> Iterator[Document]:
         """Go through the tokens that the filters leave, newest first, page by page."""
         cursor: str | None = None

@@ -99,6 +99,11 @@ def token(token_id: str) -> Call[Document]:
     return Call("GET", f"/v1/tokens/{quote(token_id, safe='')}", _itself)
 
 
+def presented(secret: Secret) -> Call[Document]:
+    """Look at the token that somebody holds."""
+    return Call("POST", "/v1/tokens/look", _itself, body={"token": secret.reveal()})
+
+
 def tokens(filters: Filters, cursor: str | None) -> Call[Page]:
     """List tokens, newest first."""
     return _list("/v1/tokens", "tokens", filters, cursor)
