@@ -10,7 +10,7 @@ from rescind.core.record import Record
 from rescind.core.revocation import Event, Hold, Revocation
 from rescind.core.tokens import Kind
 from rescind.core.verdict import Reason
-from rescind.wire import events, heartbeat, records, sealed, socket
+from rescind.wire import events, heartbeat, records, sealed, socket, used
 from rescind.wire.packing import Payload
 
 # Minted from bytes(range(32)) with EDGE_KEY.
@@ -202,6 +202,7 @@ SAMPLES = (
         heartbeat.encode_events,
         heartbeat.decode_events,
     ),
+    Sample("used", used.Used(INSTANCE, (RECORD.token_id, "tok_1")), used.encode, used.decode),
     Sample("clock", socket.Clock(1), _request, socket.decode_request),
     Sample("look", socket.Look(2, "rsc_agt_x"), _request, socket.decode_request),
     Sample(
@@ -222,7 +223,7 @@ SAMPLES = (
         _response,
         socket.decode_response,
     ),
-    Sample("now", socket.Now(1, 123_456_789_000), _response, socket.decode_response),
+    Sample("now", socket.Now(1, 123_456_789_000, 9_000), _response, socket.decode_response),
     Sample(
         "entry",
         socket.Entry(

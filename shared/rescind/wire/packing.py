@@ -69,6 +69,11 @@ class Fields:
         self._next += 1
         return value
 
+    @property
+    def more(self) -> bool:
+        """Whether another field follows: an older sender leaves out what was appended since."""
+        return self._next < len(self._fields)
+
     def uint(self) -> int:
         """Read a number from 0 to 2^64 - 1."""
         value = self._take()

@@ -11,6 +11,8 @@ from rescind.wire import sealed
 from rescind.wire.packing import Fields, Payload, pack
 
 HASH_BYTES = 32
+LONGEST_TTL_MS = 600_000
+"""How long Redis may keep a record that nobody reads again."""
 
 _RECORD = 1
 _HOLD = 1
@@ -75,6 +77,11 @@ def decode(payload: Payload) -> Record:
         # Without its handles nothing could ever hit it.
         raise MalformedMessageError("record", "it lacks the handle that every record has")
     return record
+
+
+def key(epoch: int, token_hash: bytes) -> str:
+    """Name a record in Redis. Another epoch never finds it."""
+    return f"rescind:v1:{epoch}:{token_hash.hex()}"
 
 
 def _hold(fields: Fields) -> Hold:

@@ -51,10 +51,11 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Answer with CLOCK_BOOTTIME in nanoseconds."""
+    """Answer with CLOCK_BOOTTIME in nanoseconds, and the lease left, 0 without one."""
 
     request: int
     boottime_ns: int
+    fresh_for_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +125,10 @@ def frame(message: bytes) -> bytes:
 
 
 class Frames:
-    """Cut a stream of bytes into messages, however they arrive."""
+    """Cut a stream of bytes into messages, however they arrive; none is longer than it may be."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, longest_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._longest_bytes = longest_bytes
         self._buffer = bytearray()
 
     def feed(self, received: bytes) -> list[bytes]:
@@ -137,8 +139,8 @@ class Frames:
         start = 0
         while len(buffer) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(buffer, start)
-            if length > MAX_FRAME_BYTES:
-                raise MalformedMessageError("frame", f"longer than {MAX_FRAME_BYTES} bytes")
+            if length > self._longest_bytes:
+                raise MalformedMessageError("frame", f"longer than {self._longest_bytes} bytes")
             end = start + _LENGTH.size + length
             if end > len(buffer):
                 break
@@ -181,8 +183,8 @@ def encode_response(response: Response) -> bytes:
     match response:
         case Greeting(service, instance, boot, posture):
             return frame(pack(_Tag.GREETING, PROTOCOL, service, instance, boot, posture))
-        case Now(request, boottime_ns):
-            return frame(pack(_Tag.NOW, request, boottime_ns))
+        case Now(request, boottime_ns, fresh_for_ms):
+            return frame(pack(_Tag.NOW, request, boottime_ns, fresh_for_ms))
         case Entry():
             return frame(
                 pack(
@@ -220,7 +222,7 @@ def decode_response(payload: Payload) -> Response:
         case _Tag.GREETING:
             return _greeting(fields)
         case _Tag.NOW:
-            return Now(fields.uint(), fields.uint())
+            return Now(fields.uint(), fields.uint(), fields.uint() if fields.more else 0)
         case _Tag.ENTRY:
             return _entry(fields)
         case _Tag.REFUSED:

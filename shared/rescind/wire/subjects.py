@@ -7,6 +7,7 @@ HEARTBEAT = "rescind.v1.heartbeat"
 RESOLVE = "rescind.v1.resolve"
 SINCE = "rescind.v1.since"
 ENROL = "rescind.v1.enrol"
+USED = "rescind.v1.used"
 
 AUTHORITY_QUEUE = "authority"
 STREAM = "RESCIND_EVENTS"

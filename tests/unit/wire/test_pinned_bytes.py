@@ -59,12 +59,13 @@ PINNED = {
     "wanted": "930103ce00011171",
     "since": "930103ce00011170",
     "events": "93010392c4036f6e65c40374776f",
+    "used": f"9401{_INSTANCE}92{_TOKEN_ID}a5746f6b5f31c400",
     "clock": "920201",
     "look": "930302a97273635f6167745f78",
     "check": "950403a97273635f6167745f7891aa746f6f6c733a63616c6ca6736561726368",
     "check, own audience": "950404a97273635f6167745f7890c0",
     "greeting": f"960101a8636865636b6f7574{_INSTANCE}{_BOOT}a6737472696374",
-    "now": "930501cf0000001cbe991a08",
+    "now": "940501cf0000001cbe991a08cd2328",
     "entry": (f"990602{_INSTANCE}c4067265636f726492cd0200ce000111709200030500cf0000010000000000"),
     "refused": f"940702{_INSTANCE}a77265766f6b6564",
     "verdict, allowed": f"970803{_INSTANCE}c0c4067265636f7264ce00011170cd04b0",
@@ -115,4 +116,8 @@ def test_a_hold_may_grow_too():
 
 def test_a_frame_is_a_length_of_four_bytes_and_the_message():
     assert socket.encode_request(socket.Clock(1)).hex() == "00000003920201"
-    assert socket.encode_response(socket.Now(1, 5)).hex() == "0000000493050105"
+    assert socket.encode_response(socket.Now(1, 5)).hex() == "000000059405010500"
+
+
+def test_a_sidecar_that_does_not_tell_its_lease_yet_has_none():
+    assert socket.decode_response(bytes.fromhex("93050105")) == socket.Now(1, 5, 0)

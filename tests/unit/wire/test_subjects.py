@@ -12,7 +12,8 @@ def test_the_subjects_are_those_of_the_contract():
         subjects.RESOLVE,
         subjects.SINCE,
         subjects.ENROL,
+        subjects.USED,
     } == {
         f"rescind.v1.{name}"
-        for name in ("events", "ack", "wanted", "heartbeat", "resolve", "since", "enrol")
+        for name in ("events", "ack", "wanted", "heartbeat", "resolve", "since", "enrol", "used")
     }
