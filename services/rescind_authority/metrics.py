@@ -44,6 +44,18 @@ class Metrics:
             ("outcome",),
             registry=registry,
         )
+        self._shared = Counter(
+            "rescind_authority_shared_records",
+            "Records left in Redis for the next sidecar, or lost on the way.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._used = Counter(
+            "rescind_authority_used_tokens",
+            "Tokens reported as used, and written to last_used_at, or lost on the way.",
+            ("outcome",),
+            registry=registry,
+        )
         self._unannounced = Counter(
             "rescind_authority_unannounced_batches",
             "Batches not pushed over NATS; heartbeat replies bring them.",
@@ -72,6 +84,16 @@ class Metrics:
         """Count look-ups."""
         self._resolves.labels("found").inc(found)
         self._resolves.labels("unknown").inc(unknown)
+
+    def shared(self, *, written: int, lost: int) -> None:
+        """Count records for Redis."""
+        self._shared.labels("written").inc(written)
+        self._shared.labels("lost").inc(lost)
+
+    def used(self, *, written: int, lost: int) -> None:
+        """Count reports of use."""
+        self._used.labels("written").inc(written)
+        self._used.labels("lost").inc(lost)
 
     def unannounced(self) -> None:
         """Count a batch that was not pushed."""

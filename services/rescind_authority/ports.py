@@ -10,6 +10,7 @@ from typing import Protocol
 
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
+from rescind.core.record import Record
 from rescind.core.revocation import Event
 from rescind.core.tokens import Kind
 from rescind.wire.events import Batch
@@ -246,6 +247,18 @@ class Tokens(Protocol):
 
     async def any_admin(self, handles: Collection[Handle]) -> bool:
         """Say whether some unexpired admin token has all of these handles."""
+        ...
+
+    async def mark_used(self, token_ids: Collection[str]) -> None:
+        """Note that tokens were used just now. Unknown ids are nobody's, and change nothing."""
+        ...
+
+
+class SharedRecords(Protocol):
+    """Records that sidecars may read before they ask an authority."""
+
+    def keep(self, record: Record, encoded: bytes, *, now_us: int) -> None:
+        """Leave a record there until it is old or over. Never waits and never fails."""
         ...
 
 

@@ -14,6 +14,7 @@ class AuthoritySettings(RuntimeSettings):
 
     postgres_dsn: SecretStr
     nats_url: str = "nats://127.0.0.1:4222"
+    redis_url: SecretStr | None = None
     http: str = "127.0.0.1:7473"
     edge_key_file: Path | None = None
     admin_token_file: Path | None = None

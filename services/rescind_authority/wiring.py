@@ -14,7 +14,7 @@ from rescind_authority.metrics import Metrics
 from rescind_authority.nats.link import Link
 from rescind_authority.nats.publisher import Publisher as NatsPublisher
 from rescind_authority.nats.requests import Requests
-from rescind_authority.ports import Announcer
+from rescind_authority.ports import Announcer, SharedRecords
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.ledger import PostgresLedger
@@ -23,6 +23,7 @@ from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.records import PostgresRecords
 from rescind_authority.postgres.revocations import PostgresRevocations
 from rescind_authority.postgres.tokens import PostgresTokens
+from rescind_authority.redis.records import RedisRecords
 from rescind_authority.settings import AuthoritySettings
 from rescind_authority.usecases.authorise import Authoriser
 from rescind_authority.usecases.grant import Granter
@@ -33,6 +34,7 @@ from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import Resolver
 from rescind_authority.usecases.revoke import Revoker
 from rescind_authority.usecases.sequence import Sequencer
+from rescind_authority.usecases.usage import Usage
 from rescind_runtime import ready, web
 from rescind_runtime.clock import SystemClock
 from rescind_runtime.supervise import Stop
@@ -50,16 +52,24 @@ class Core:
     resolver: Resolver
     granter: Granter
     sequencer: Sequencer
+    usage: Usage
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for part in (self.recent, self.resolver, self.granter, self.sequencer):
+            parts = (self.recent, self.resolver, self.granter, self.sequencer, self.usage)
+            for part in parts:
                 tasks.create_task(part.run())
 
 
-def core(postgres: Postgres, *, announcer: Announcer, metrics: Metrics) -> Core:
-    """Put the core together."""
+def core(
+    postgres: Postgres,
+    *,
+    announcer: Announcer,
+    metrics: Metrics,
+    shared: SharedRecords | None = None,
+) -> Core:
+    """Put the core together. `shared` is None where there is no Redis."""
     ledger, records = PostgresLedger(postgres), PostgresRecords(postgres)
     leases = PostgresLeases(postgres)
     recent = Recent(ledger)
@@ -79,9 +89,10 @@ def core(postgres: Postgres, *, announcer: Announcer, metrics: Metrics) -> Core:
         records=records,
         leases=leases,
         recent=recent,
-        resolver=Resolver(records, metrics=metrics),
+        resolver=Resolver(records, metrics=metrics, shared=shared),
         granter=granter,
         sequencer=sequencer,
+        usage=Usage(PostgresTokens(postgres), metrics=metrics),
     )
 
 
@@ -99,19 +110,26 @@ class Authority:
         edge_keys = secret_files.read_edge_keys(self._settings.edge_keys_path)
         metrics = Metrics()
         publisher = NatsPublisher(metrics)
+        redis_url = self._settings.redis_url
+        redis = None if redis_url is None else RedisRecords(redis_url.get_secret_value(), metrics)
         async with pool.connect(self._settings.postgres_dsn.get_secret_value()) as postgres:
-            parts = core(postgres, announcer=publisher, metrics=metrics)
+            parts = core(postgres, announcer=publisher, metrics=metrics, shared=redis)
             link = Link(
                 self._settings.nats_url,
                 publisher=publisher,
                 requests=Requests(
-                    granter=parts.granter, resolver=parts.resolver, recent=parts.recent
+                    granter=parts.granter,
+                    resolver=parts.resolver,
+                    recent=parts.recent,
+                    usage=parts.usage,
                 ),
             )
             metrics.watch("nats_connected", "Whether NATS is there.", lambda: link.connected)
             use_cases = self._use_cases(postgres, parts, link=link, edge_keys=edge_keys)
             async with asyncio.TaskGroup() as tasks:
                 jobs = [tasks.create_task(parts.run()), tasks.create_task(link.run())]
+                if redis is not None:
+                    jobs.append(tasks.create_task(redis.run()))
                 async with web.serving(application(use_cases), self._settings.http) as url:
                     self._announce(http=url, pid=os.getpid())
                     await stop.wait()

@@ -1,7 +1,8 @@
 """Answer what sidecars ask over NATS: heartbeats, look-ups, missing events.
 
 Authorities share one queue group, so each request reaches one of them. A request that cannot be
-answered now, or has no answer, gets an empty payload at once instead of a timeout.
+answered now, or has no answer, gets an empty payload at once instead of a timeout. Of each subject
+so many are under way at once, so that no flood of look-ups takes the place of heartbeats.
 """
 
 import asyncio
@@ -12,60 +13,75 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from rescind.errors import MalformedMessageError, RescindError
-from rescind.wire import events, heartbeat, records, subjects
+from rescind.wire import events, heartbeat, records, subjects, used
 from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import Resolver
+from rescind_authority.usecases.usage import Usage
 from rescind_runtime import bus
 
 EMPTY = b""
-_MOST_AT_ONCE = 8_192
+_MOST_HEARTBEATS = 8_192
+_MOST_LOOKS = 8_192
+_MOST_SINCE = 1_024  # each of them may read Postgres
 
 Answer = Callable[[bytes], Awaitable[bytes]]
+
+
+class _Lane:
+    """How one subject is answered, and how many of its requests are under way."""
+
+    def __init__(self, answer: Answer, *, most: int) -> None:
+        self.answer = answer
+        self.most = most
+        self.at_once = 0
 
 
 class Requests:
     """Turn messages into calls of the use cases."""
 
-    def __init__(self, *, granter: Granter, resolver: Resolver, recent: Recent) -> None:
+    def __init__(
+        self, *, granter: Granter, resolver: Resolver, recent: Recent, usage: Usage
+    ) -> None:
         self._granter = granter
         self._resolver = resolver
         self._recent = recent
-        self._at_once = 0
+        self._usage = usage
 
     async def subscribe(self, client: Client, tasks: asyncio.TaskGroup) -> None:
         """Listen; each request is answered in a task of the group."""
-        answers: dict[str, Answer] = {
-            subjects.HEARTBEAT: self._heartbeat,
-            subjects.RESOLVE: self._resolve,
-            subjects.SINCE: self._since,
+        lanes = {
+            subjects.HEARTBEAT: _Lane(self._heartbeat, most=_MOST_HEARTBEATS),
+            subjects.RESOLVE: _Lane(self._resolve, most=_MOST_LOOKS),
+            subjects.SINCE: _Lane(self._since, most=_MOST_SINCE),
         }
-        for subject, answer in answers.items():
+        for subject, lane in lanes.items():
             await bus.subscribe(
-                client, subject, self._starting(answer, tasks), queue=subjects.AUTHORITY_QUEUE
+                client, subject, self._starting(lane, tasks), queue=subjects.AUTHORITY_QUEUE
             )
+        await bus.subscribe(client, subjects.USED, self._used, queue=subjects.AUTHORITY_QUEUE)
         # No queue group: every authority hears what every other one committed.
         await bus.subscribe(client, subjects.EVENTS, self._hear)
 
-    def _starting(self, answer: Answer, tasks: asyncio.TaskGroup) -> bus.Handler:
+    def _starting(self, lane: _Lane, tasks: asyncio.TaskGroup) -> bus.Handler:
         async def start(message: Msg) -> None:
-            if self._at_once >= _MOST_AT_ONCE:
+            if lane.at_once >= lane.most:
                 await _respond(message, EMPTY)  # full: refuse at once
                 return
-            self._at_once += 1
-            tasks.create_task(self._finish(message, answer))
+            lane.at_once += 1
+            tasks.create_task(self._finish(message, lane))
 
         return start
 
-    async def _finish(self, message: Msg, answer: Answer) -> None:
+    async def _finish(self, message: Msg, lane: _Lane) -> None:
         try:
-            reply = await answer(message.data)
+            reply = await lane.answer(message.data)
         except RescindError:
             # Malformed, overloaded, or Postgres is away: the sidecar reads this as `unavailable`,
             # and the metrics and /readyz say why.
             reply = EMPTY
         finally:
-            self._at_once -= 1
+            lane.at_once -= 1
         await _respond(message, reply)
 
     async def _heartbeat(self, payload: bytes) -> bytes:
@@ -81,6 +97,12 @@ class Requests:
         passage = await self._recent.read(asked.seq)
         payloads = passage.payloads if passage.epoch == asked.epoch else ()
         return heartbeat.encode_events(heartbeat.Events(passage.epoch, payloads))
+
+    async def _used(self, message: Msg) -> None:
+        try:
+            self._usage.note(used.decode(message.data))
+        except MalformedMessageError:
+            return  # nobody waits for an answer, and nothing depends on it
 
     async def _hear(self, message: Msg) -> None:
         try:

@@ -21,3 +21,6 @@ class PostgresTokens:
 
     async def any_admin(self, handles: Collection[Handle]) -> bool:
         return bool((await self._postgres.rows("any_admin", list(handles)))[0]["any_admin"])
+
+    async def mark_used(self, token_ids: Collection[str]) -> None:
+        await self._postgres.rows("mark_used", list(token_ids))

@@ -1,0 +1,1 @@
+"""Records for whichever sidecar asks next."""
