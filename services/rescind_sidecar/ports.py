@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from rescind.core.generations import Writer
-from rescind.wire import heartbeat, records
+from rescind.wire import heartbeat, records, used
 
 
 class Link(Protocol):
@@ -27,6 +27,18 @@ class Link(Protocol):
 
     async def resolve(self, message: records.Resolve) -> records.Resolved:
         """Ask for the record of a token."""
+        ...
+
+    async def used(self, message: used.Used) -> None:
+        """Say which tokens are in use; nobody answers."""
+        ...
+
+
+class SharedRecords(Protocol):
+    """Records that any sidecar may reuse: quicker than the authority, and never believed."""
+
+    async def find(self, epoch: int, token_hash: bytes) -> bytes | None:
+        """Give a record as somebody left it, or None. Never raises, and never takes long."""
         ...
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from rescind.errors import RescindError
 from rescind_runtime.settings import RuntimeSettings
@@ -20,11 +20,13 @@ class SidecarSettings(RuntimeSettings):
     socket: Path | None = None
     http: str = "127.0.0.1:0"
     nats_url: str = "nats://127.0.0.1:4222"
+    redis_url: SecretStr | None = None
     edge_key_file: Path | None = None
     token_prefix: str = "rsc"  # noqa: S105 it is public
     heartbeat_s: Annotated[float, Field(gt=0, le=60)] = 2.5
     posture: Literal["strict"] = "strict"  # `grace` comes with the guarantee
     stale_status: Literal[401, 503] = 503
+    first_sights_per_s: Annotated[float, Field(ge=1)] = 2_000  # of each process that asks
     host: str = Field(default_factory=gethostname)
 
     @property

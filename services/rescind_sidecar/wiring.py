@@ -14,15 +14,19 @@ from rescind_sidecar.dice import SystemDice
 from rescind_sidecar.http import health
 from rescind_sidecar.http.app import application
 from rescind_sidecar.link.nats import NatsLink
+from rescind_sidecar.redis.records import RedisRecords
 from rescind_sidecar.settings import SidecarSettings, edge_keys
 from rescind_sidecar.socket.server import Server
 from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases.acknowledge import Acknowledge
 from rescind_sidecar.usecases.answer import Answer
+from rescind_sidecar.usecases.budget import Allowance, Budget
+from rescind_sidecar.usecases.fetch import Fetch
 from rescind_sidecar.usecases.follow import Follow
 from rescind_sidecar.usecases.incarnations import Incarnations
 from rescind_sidecar.usecases.renew import Identity, Renew
 from rescind_sidecar.usecases.tally import Tally
+from rescind_sidecar.usecases.used import Uses
 
 
 class Sidecar:
@@ -35,6 +39,8 @@ class Sidecar:
         self._boot = boot_id()
         self._tables = TableFile(settings.socket_path, boot=self._boot)
         self._edge_keys = edge_keys(settings.edge_key_file)
+        url = settings.redis_url
+        self._redis = None if url is None else RedisRecords(url.get_secret_value())
 
     async def run(self, stop: Stop) -> None:
         """Serve until asked to stop; then stop answering, end the leases, release, in that order.
@@ -72,6 +78,8 @@ class Sidecar:
             interval_s=settings.heartbeat_s,
         )
 
+        uses = Uses(incarnations, link, dice, self._tally)
+
         async with asyncio.TaskGroup() as tasks:
             jobs = [
                 tasks.create_task(
@@ -82,12 +90,16 @@ class Sidecar:
                 tasks.create_task(follow.repair()),
                 tasks.create_task(acknowledge.run()),
                 tasks.create_task(renew.run()),
+                tasks.create_task(uses.run()),
             ]
+            if self._redis is not None:
+                jobs.append(tasks.create_task(self._redis.run()))
             async with AsyncExitStack() as serving:
-                await self._serve(incarnations, link, tasks, serving)
+                await self._serve(incarnations, link, uses, tasks, serving)
                 await stop.wait()
             self._tables.retire()
             await renew.release()
+            await uses.report()
             for job in jobs:
                 job.cancel()
 
@@ -95,14 +107,24 @@ class Sidecar:
         self,
         incarnations: Incarnations,
         link: NatsLink,
+        uses: Uses,
         tasks: asyncio.TaskGroup,
         serving: AsyncExitStack,
     ) -> None:
         settings = self._settings
+        fetch = Fetch(
+            incarnations,
+            link,
+            self._clock,
+            self._tally,
+            budget=Budget(Allowance.of(settings.first_sights_per_s)),
+            shared=self._redis,
+        )
         server = Server(
             answer=Answer(
                 incarnations,
-                link,
+                fetch,
+                uses,
                 self._clock,
                 self._tally,
                 edge_keys=self._edge_keys,

@@ -16,17 +16,21 @@ from rescind.core.record import Record
 from rescind.core.revocation import Event, Hold, Revocation, hits
 from rescind.core.tokens import Kind
 from rescind.errors import UnreachableError
-from rescind.wire import events, heartbeat, records
+from rescind.wire import events, heartbeat, records, used
 from rescind_runtime.clock import SystemClock
 from rescind_sidecar.dice import SystemDice
+from rescind_sidecar.ports import SharedRecords
 from rescind_sidecar.socket.server import Server
 from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases.acknowledge import Acknowledge
 from rescind_sidecar.usecases.answer import Answer
+from rescind_sidecar.usecases.budget import Allowance, Budget
+from rescind_sidecar.usecases.fetch import Fetch
 from rescind_sidecar.usecases.follow import Follow
 from rescind_sidecar.usecases.incarnations import Incarnations
 from rescind_sidecar.usecases.renew import Identity, Renew
 from rescind_sidecar.usecases.tally import Tally
+from rescind_sidecar.usecases.used import Uses
 
 EDGE_KEY = bytes(range(32))
 HOUR_US = 3_600_000_000
@@ -41,6 +45,7 @@ class LedgerInMemory:
         self.reachable = True
         self.acknowledged: list[heartbeat.Ack] = []
         self.released: list[heartbeat.Release] = []
+        self.reported: list[used.Used] = []
         self.resolved = 0
         self.resolving: asyncio.Event | None = None
         self._payloads: list[bytes] = []
@@ -100,6 +105,10 @@ class LedgerInMemory:
     async def release(self, message: heartbeat.Release) -> None:
         self._reach()
         self.released.append(message)
+
+    async def used(self, message: used.Used) -> None:
+        self._reach()
+        self.reported.append(message)
 
     def issue(
         self,
@@ -180,11 +189,21 @@ class LedgerInMemory:
 class RunningSidecar:
     """A sidecar's use cases and socket, in an event loop of a thread of their own."""
 
-    def __init__(self, path: Path, link: LedgerInMemory, *, interval_s: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        link: LedgerInMemory,
+        *,
+        interval_s: float = 0.05,
+        shared: SharedRecords | None = None,
+        allowance: Allowance | None = None,
+    ) -> None:
         self.path = path
         self.link = link
         self.tally = Tally()
         self._interval_s = interval_s
+        self._shared = shared
+        self._allowance = allowance or Allowance.of(2_000)
         self._tables = TableFile(path, boot=boot_id())
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
@@ -227,8 +246,23 @@ class RunningSidecar:
                 tasks.create_task(job)
                 for job in (self.follow.repair(), acknowledge.run(), renew.run())
             ]
+            self.uses = Uses(self.incarnations, self.link, dice, self.tally)
+            fetch = Fetch(
+                self.incarnations,
+                self.link,
+                clock,
+                self.tally,
+                budget=Budget(self._allowance),
+                shared=self._shared,
+            )
             answer = Answer(
-                self.incarnations, self.link, clock, self.tally, edge_keys=(EDGE_KEY,), prefix="rsc"
+                self.incarnations,
+                fetch,
+                self.uses,
+                clock,
+                self.tally,
+                edge_keys=(EDGE_KEY,),
+                prefix="rsc",
             )
             self.server = Server(
                 answer=answer,
@@ -282,10 +316,15 @@ class RunningSidecar:
 
 @contextmanager
 def running(
-    path: Path, link: LedgerInMemory, *, interval_s: float = 0.05
+    path: Path,
+    link: LedgerInMemory,
+    *,
+    interval_s: float = 0.05,
+    shared: SharedRecords | None = None,
+    allowance: Allowance | None = None,
 ) -> Iterator[RunningSidecar]:
-    """Run a sidecar that holds a lease."""
-    sidecar = RunningSidecar(path, link, interval_s=interval_s)
+    """Run a sidecar that holds a lease. `shared` must be one that any loop may ask."""
+    sidecar = RunningSidecar(path, link, interval_s=interval_s, shared=shared, allowance=allowance)
     sidecar.start()
     try:
         if link.reachable:

@@ -8,11 +8,12 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from rescind.errors import MalformedMessageError, UnreachableError
-from rescind.wire import heartbeat, records, subjects
+from rescind.wire import heartbeat, records, subjects, used
 from rescind_runtime import bus
 
 _HEARTBEAT_S = 1.5
 _LOOK_S = 0.5
+_TELL_S = 2
 
 _T = TypeVar("_T")
 Handler = Callable[[bytes], None]
@@ -71,6 +72,10 @@ class NatsLink:
         """Give the instance up."""
         await self._tell(subjects.HEARTBEAT, heartbeat.encode(message))
 
+    async def used(self, message: used.Used) -> None:
+        """Say which tokens are in use."""
+        await self._tell(subjects.USED, used.encode(message))
+
     async def _ask(self, subject: str, payload: bytes, *, timeout_s: float) -> bytes:
         client = self._reachable()
         try:
@@ -85,7 +90,7 @@ class NatsLink:
         client = self._reachable()
         try:
             await client.publish(subject, payload)
-            await client.flush()
+            await client.flush(_TELL_S)
         except (NatsError, TimeoutError, OSError) as error:
             raise UnreachableError(f"{subject} did not reach NATS") from error
 

@@ -1,12 +1,15 @@
 """The socket's server: frames in, answers out, many at once on one connection.
 
 What memory can answer is answered at once, in the order asked; what needs the authority comes when
-it comes. A connection with too much under way, or that does not read, is not read from meanwhile.
+it comes. A connection with too much under way, or that does not read, is not read from meanwhile;
+one that asks much at once is answered in turns, so that heartbeats and others get theirs. So of
+each connection at most one chunk off the socket is kept, and 1,024 answers are owed.
 """
 
 import asyncio
 import os
 import socket
+from collections import Counter, deque
 from pathlib import Path
 from typing import cast
 
@@ -28,12 +31,18 @@ from rescind.wire.socket import (
     encode_response,
 )
 from rescind_sidecar.ports import Clock as LocalClock
+from rescind_sidecar.socket import peer
 from rescind_sidecar.usecases.answer import Answer, Found
+from rescind_sidecar.usecases.budget import Source
 from rescind_sidecar.usecases.tally import Tally
 
 _MODE = 0o660
 _BACKLOG = 1024
 _MOST_UNDER_WAY = 1024
+_MOST_IN_A_TURN = 128
+_MOST_CONNECTIONS = 4096
+_MOST_OF_ONE_SOURCE = 1024
+_LONGEST_REQUEST_BYTES = 65_536
 _NS_PER_MS = 1_000_000
 
 
@@ -61,6 +70,7 @@ class Server:
         self._listener: asyncio.Server | None = None
         self._path: Path | None = None
         self.connections: set[Connection] = set()
+        self._of_source: Counter[Source] = Counter()
 
     async def listen(self, path: Path) -> None:
         """Bind the socket. Whoever lay there before is gone: the caller holds the lock."""
@@ -80,6 +90,27 @@ class Server:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
+    def admit(self, connection: "Connection", source: Source) -> bool:
+        """Take a connection in, unless there are too many of them, or of its source."""
+        if (
+            len(self.connections) >= _MOST_CONNECTIONS
+            or self._of_source[source] >= _MOST_OF_ONE_SOURCE
+        ):
+            self.tally.connections_refused += 1
+            return False
+        self.connections.add(connection)
+        self._of_source[source] += 1
+        return True
+
+    def forget(self, connection: "Connection", source: Source) -> None:
+        """Forget a connection that was taken in."""
+        if connection not in self.connections:
+            return
+        self.connections.remove(connection)
+        self._of_source[source] -= 1
+        if not self._of_source[source]:
+            del self._of_source[source]
+
     def greeting(self) -> Greeting:
         """Say who answers here."""
         return Greeting(self._service, self.answer.instance, self._boot, self._posture)
@@ -87,7 +118,8 @@ class Server:
     def at_once(self, request: Request) -> Response | None:
         """Answer what needs nobody else; None where the authority has to be asked."""
         if isinstance(request, Clock):
-            return Now(request.request, self._clock.boottime_ns())
+            left_ms = self.answer.lease_left_ns() // _NS_PER_MS
+            return Now(request.request, self._clock.boottime_ns(), left_ms)
         found = self.answer.recall(request.token)
         return None if found is None else self.respond(request, found)
 
@@ -152,26 +184,48 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._frames = Frames()
+        self._frames = Frames(longest_bytes=_LONGEST_REQUEST_BYTES)
         self._transport: asyncio.Transport | None = None
+        self._source = Source(0, 0)
+        self._waiting: deque[bytes] = deque()
+        self._turn: asyncio.Handle | None = None
         self._under_way = 0
         self._clogged = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
         self._transport = cast("asyncio.Transport", transport)
-        self._server.connections.add(self)
-        self._transport.write(encode_response(self._server.greeting()))
+        self._source = peer.source(transport)
+        if self._server.admit(self, self._source):
+            self._transport.write(encode_response(self._server.greeting()))
+        else:
+            self.hang_up()
 
     def data_received(self, data: bytes) -> None:
-        """Answer every whole request in what came."""
+        """Answer every whole request in what came, in turns."""
         try:
-            for message in self._frames.feed(data):
-                self._take(decode_request(message))
+            self._waiting.extend(self._frames.feed(data))
         except MalformedMessageError:
-            # Whoever speaks something else cannot be told so: the numbers of its requests are lost.
-            self._server.tally.messages_refused += 1
-            self.hang_up()
+            self._refuse()
+        else:
+            self._take_turn()
+
+    def _take_turn(self) -> None:
+        self._turn = None
+        for _ in range(_MOST_IN_A_TURN):
+            if not self._waiting or self._full:
+                break
+            try:
+                self._take(decode_request(self._waiting.popleft()))
+            except MalformedMessageError:
+                self._refuse()
+                return
+        self._pace()
+
+    def _refuse(self) -> None:
+        # Whoever speaks something else cannot be told so: the numbers of its requests are lost.
+        self._server.tally.messages_refused += 1
+        self.hang_up()
 
     def _take(self, request: Request) -> None:
         response = self._server.at_once(request)
@@ -180,10 +234,9 @@ class Connection(asyncio.Protocol):
         elif not isinstance(request, Clock):
             self._under_way += 1
             self._server.tasks.create_task(self._look(request))
-            self._pace()
 
     async def _look(self, request: Look | Check) -> None:
-        found = await self._server.answer.look(request.token)
+        found = await self._server.answer.look(request.token, source=self._source)
         self._under_way -= 1
         self._send(self._server.respond(request, found))
         self._pace()
@@ -202,21 +255,32 @@ class Connection(asyncio.Protocol):
         self._clogged = False
         self._pace()
 
+    @property
+    def _full(self) -> bool:
+        return self._clogged or self._under_way >= _MOST_UNDER_WAY
+
     def _pace(self) -> None:
-        if self._transport is None or self._transport.is_closing():
+        """Read on if everything that was read is answered; else go on with that, if it can."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
             return
-        if self._clogged or self._under_way >= _MOST_UNDER_WAY:
-            self._transport.pause_reading()
-        elif not self._transport.is_reading():
-            self._transport.resume_reading()
+        if not self._waiting and not self._full:
+            if not transport.is_reading():
+                transport.resume_reading()
+            return
+        transport.pause_reading()
+        if self._waiting and not self._full and self._turn is None:
+            self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         del exc
-        self._server.connections.discard(self)
+        self._server.forget(self, self._source)
+        self._waiting.clear()
         self._transport = None
 
     def hang_up(self) -> None:
         """End the connection."""
+        self._waiting.clear()
         if self._transport is not None:
             self._transport.abort()

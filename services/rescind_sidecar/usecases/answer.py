@@ -1,23 +1,21 @@
-"""Answer what a workload asks: from memory if it can, else from the authority, else not at all."""
+"""Answer what a workload asks: from memory if it can, else from elsewhere, else not at all."""
 
-import asyncio
 from dataclasses import dataclass
 
 from rescind.core import tokens
 from rescind.core.verdict import Denied, Reason
-from rescind.errors import MalformedTokenError, UnreachableError
-from rescind.wire import records
-from rescind_sidecar.ports import Clock, Link
+from rescind.errors import MalformedTokenError
+from rescind_sidecar.ports import Clock
+from rescind_sidecar.usecases.budget import Source
+from rescind_sidecar.usecases.fetch import UNAVAILABLE, UNKNOWN, Fetch
 from rescind_sidecar.usecases.incarnations import Incarnation, Incarnations
 from rescind_sidecar.usecases.tally import Tally
+from rescind_sidecar.usecases.used import Uses
 from rescind_sidecar.view.records import Held
-from rescind_sidecar.view.view import Refused, Stale, Window
+from rescind_sidecar.view.view import Window
 
 _ATTEMPTS = 4
-_MOST_FLIGHTS = 4096
 
-UNKNOWN = Denied(Reason.UNKNOWN)
-UNAVAILABLE = Denied(Reason.UNAVAILABLE)
 MALFORMED = Denied(Reason.MALFORMED)
 NO_LEASE = Denied(Reason.NO_LEASE)
 
@@ -37,7 +35,8 @@ class Answer:
     def __init__(
         self,
         incarnations: Incarnations,
-        link: Link,
+        fetch: Fetch,
+        uses: Uses,
         clock: Clock,
         tally: Tally,
         *,
@@ -45,20 +44,25 @@ class Answer:
         prefix: str,
     ) -> None:
         self._incarnations = incarnations
-        self._link = link
+        self._fetch = fetch
+        self._uses = uses
         self._clock = clock
         self._tally = tally
         self._edge_keys = edge_keys
         self._prefix = prefix
-        self._flights: dict[bytes, asyncio.Future[Denied | None]] = {}
 
     @property
     def instance(self) -> bytes:
         """The instance that answers now."""
         return self._incarnations.current.instance
 
+    def lease_left_ns(self) -> int:
+        """Say for how long the instance may answer now; 0 without a lease."""
+        ends_ns = self._incarnations.current.view.leases.ends_ns
+        return max(0, ends_ns - self._clock.boottime_ns())
+
     def recall(self, text: str) -> Found | Denied | None:
-        """Answer from memory; None says that the authority has to be asked."""
+        """Answer from memory; None says that somebody else has to be asked."""
         try:
             token = tokens.parse(text, prefix=self._prefix)
         except MalformedTokenError:
@@ -72,14 +76,14 @@ class Answer:
             return UNKNOWN
         return None
 
-    async def look(self, text: str) -> Found | Denied:
-        """Answer, asking the authority where memory does not do."""
+    async def look(self, text: str, *, source: Source) -> Found | Denied:
+        """Answer, asking elsewhere where memory does not do."""
         found = self.recall(text)
         if found is not None:
             return found
         token_hash = tokens.digest(text)
-        for _ in range(_ATTEMPTS):
-            denied = await self._fill_once(token_hash)
+        for attempt in range(_ATTEMPTS):
+            denied = await self._fetch.record(token_hash, source=source, past_redis=attempt > 0)
             if denied is not None:
                 return denied
             found = self._remembered(token_hash)
@@ -95,45 +99,16 @@ class Answer:
             return NO_LEASE
         held = incarnation.view.look(token_hash)
         if held is None:
-            return None
+            return self._unknown(incarnation, token_hash, now_ns)
         self._tally.looks_from_memory += 1
         judged = incarnation.view.judge(held, now_ns)
-        return judged if isinstance(judged, Denied) else Found(incarnation, held, judged)
+        if isinstance(judged, Denied):
+            return judged
+        self._uses.note(held.record.token_id)
+        return Found(incarnation, held, judged)
 
-    async def _fill_once(self, token_hash: bytes) -> Denied | None:
-        """Make one look-up for all who ask for the same token now.
-
-        To join one that is under way is safe here: what it brings is held against the events
-        applied by the time it comes, not by the time it was asked (design 6.4).
-        """
-        flight = self._flights.get(token_hash)
-        if flight is not None:
-            await asyncio.wait([flight])
-            return None if flight.cancelled() else flight.result()
-        if len(self._flights) >= _MOST_FLIGHTS:
-            return UNAVAILABLE
-        flight = asyncio.get_running_loop().create_future()
-        self._flights[token_hash] = flight
-        try:
-            denied = await self._fill(token_hash)
-            flight.set_result(denied)
-        finally:
-            del self._flights[token_hash]
-            flight.cancel()  # if this caller was cancelled, the others look for themselves
-        return denied
-
-    async def _fill(self, token_hash: bytes) -> Denied | None:
-        self._tally.looks_at_authority += 1
-        try:
-            resolved = await self._link.resolve(records.Resolve(token_hash))
-        except UnreachableError:
-            self._tally.looks_unanswered += 1
-            return UNAVAILABLE
-        if resolved.record is None:
-            return UNKNOWN
-        match self._incarnations.current.view.fill(token_hash, resolved.record):
-            case Held() | Stale():
-                return None
-            case Refused():
-                self._tally.messages_refused += 1
-                return UNAVAILABLE
+    def _unknown(self, incarnation: Incarnation, token_hash: bytes, now_ns: int) -> Denied | None:
+        if not incarnation.unknowns.has(token_hash, now_ns):
+            return None
+        self._tally.looks_known_unknown += 1
+        return UNKNOWN

@@ -8,6 +8,7 @@ import structlog
 
 from rescind_sidecar.ports import Dice, Tables
 from rescind_sidecar.usecases.tally import Tally
+from rescind_sidecar.view.unknowns import Unknowns
 from rescind_sidecar.view.view import View
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -19,6 +20,7 @@ class Incarnation:
 
     instance: bytes
     view: View
+    unknowns: Unknowns = field(default_factory=Unknowns)
     counter: Iterator[int] = field(default_factory=lambda: count(1))
 
 

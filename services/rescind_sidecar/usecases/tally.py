@@ -18,3 +18,12 @@ class Tally:
     looks_at_authority: int = 0
     looks_unanswered: int = 0
     forgeries: int = 0
+    looks_at_redis: int = 0
+    redis_absent: int = 0
+    redis_stale: int = 0
+    redis_refused: int = 0
+    looks_known_unknown: int = 0
+    looks_over_budget: int = 0
+    connections_refused: int = 0
+    uses_reported: int = 0
+    uses_lost: int = 0

@@ -1,0 +1,1 @@
+"""Records that other verifiers asked for first."""

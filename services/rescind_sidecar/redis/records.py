@@ -1,0 +1,118 @@
+"""Records out of Redis, in front of the authority (port SharedRecords).
+
+Nothing that Redis says is believed for its own sake: the view takes a record only if its hash, its
+epoch and its `as_of` allow it. What that cannot tell yet is a record that somebody who writes to
+Redis made up, plausible in all three: records are signed when the guarantee brings the keys. Until
+then, whoever can write to this Redis can make tokens, and keep revoked ones alive: leave
+RESCIND_REDIS_URL unset where that is not the authority alone.
+
+One reader asks for everything that queued up during its last question, over one connection. Once a
+question fails, nobody waits for Redis any more: look-ups pass it by, until a PING every second
+finds it again. So the first failure costs those who wait then at most 50 ms, and no one else.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import TypeGuard, cast
+
+import structlog
+from redis.asyncio import Redis
+
+from rescind.wire import records
+from rescind_runtime import cache
+
+_DEADLINE_S = 0.05
+_PAUSE_S = 1.0
+_MOST_AT_ONCE = 128
+_CAPACITY = 4_096
+
+_Asked = tuple[str, asyncio.Future[bytes | None]]
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class RedisRecords:
+    """Read records; `run` asks for them, and must run for anything to be found.
+
+    A look-up that comes while the queue is full passes Redis by, too.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._queue: asyncio.Queue[_Asked] = asyncio.Queue(_CAPACITY)
+        self._there = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether Redis answered the last time it was asked."""
+        return self._there
+
+    async def find(self, epoch: int, token_hash: bytes) -> bytes | None:
+        """Give what Redis has, unread. Never raises, and never takes longer than 0.1 s."""
+        if not self._there:
+            return None
+        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        try:
+            self._queue.put_nowait((records.key(epoch, token_hash), future))
+        except asyncio.QueueFull:
+            return None
+        return await future
+
+    async def run(self) -> None:
+        """Answer look-ups, for as long as the process lives."""
+        async with cache.connection(self._url) as client:
+            while True:
+                try:
+                    await self._serve(client)
+                except cache.AWAY as error:
+                    self._say_lost(error)
+                finally:
+                    self._give_up()
+                await asyncio.sleep(_PAUSE_S)
+
+    async def _serve(self, client: Redis) -> None:
+        async with asyncio.timeout(_DEADLINE_S):
+            await client.ping()  # pyright: ignore[reportUnknownMemberType] its options are untyped
+        _log.info("Redis answers", action="redis.connected")
+        self._there = True
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < _MOST_AT_ONCE and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            found: Sequence[bytes | None] = [None] * len(batch)
+            try:
+                found = await _read(client, [key for key, _ in batch])
+            finally:
+                _settle(batch, found)
+
+    def _say_lost(self, error: Exception) -> None:
+        if self._there:
+            _log.warning(
+                "Redis went away; look-ups go to the authority",
+                action="redis.lost",
+                why=f"{type(error).__name__}: {error}",
+            )
+
+    def _give_up(self) -> None:
+        self._there = False
+        while not self._queue.empty():
+            _settle([self._queue.get_nowait()], [None])
+
+
+async def _read(client: Redis, keys: list[str]) -> Sequence[bytes | None]:
+    async with asyncio.timeout(_DEADLINE_S):
+        # redis-py types one method for its two clients; ours is the one that is awaited.
+        found = await cast("Awaitable[object]", client.mget(keys))
+    if not _is_list(found) or len(found) != len(keys):
+        raise ValueError("not one answer to each question")
+    return [each if isinstance(each, bytes) else None for each in found]
+
+
+def _is_list(answer: object) -> TypeGuard[list[object]]:
+    return isinstance(answer, list)
+
+
+def _settle(batch: Sequence[_Asked], found: Sequence[bytes | None]) -> None:
+    for (_, future), payload in zip(batch, found, strict=True):
+        if not future.done():
+            future.set_result(payload)

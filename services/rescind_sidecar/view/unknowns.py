@@ -1,0 +1,38 @@
+"""The tokens that the authority has just said it does not know: remembered for a second.
+
+Somebody who hammers with a token that was never issued, or was deleted, costs one look-up a second
+then. A token that is issued in that second is accepted so much later: nobody presents a token
+before it was issued, unless it was forged, and forgeries never get here.
+"""
+
+FOR_NS = 1_000_000_000
+CAPACITY = 16_384
+
+
+class Unknowns:
+    """Remember tokens by their SHA-256; of too many, the one remembered first goes."""
+
+    def __init__(self, *, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._until_ns: dict[bytes, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._until_ns)
+
+    def add(self, token_hash: bytes, now_ns: int) -> None:
+        """Remember a token from now on (CLOCK_BOOTTIME)."""
+        # Taken out first, so that the order of the dict stays the order of the times.
+        self._until_ns.pop(token_hash, None)
+        if len(self._until_ns) >= self._capacity:
+            del self._until_ns[next(iter(self._until_ns))]
+        self._until_ns[token_hash] = now_ns + FOR_NS
+
+    def has(self, token_hash: bytes, now_ns: int) -> bool:
+        """Say whether a token is not known, as far as that still counts."""
+        until_ns = self._until_ns.get(token_hash)
+        if until_ns is None:
+            return False
+        if now_ns < until_ns:
+            return True
+        del self._until_ns[token_hash]
+        return False
