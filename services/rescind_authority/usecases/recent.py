@@ -6,10 +6,11 @@ takes only what continues it; the rest it reads from Postgres. So it may lag, an
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from itertools import islice
 
 from rescind.errors import RescindError
-from rescind.wire.events import MAX_EVENTS, Batch
+from rescind.wire.events import MAX_EVENTS, Batch, fit
 from rescind_authority.ports import Ledger, Passage
 
 CAPACITY = 65_536
@@ -46,15 +47,16 @@ class Recent:
         if epoch != self._epoch or not self._last - kept <= seq <= self._last:
             return None
         start = kept - (self._last - seq)
-        return tuple(islice(self._payloads, start, start + MAX_EVENTS))
+        return fit(islice(self._payloads, start, start + MAX_EVENTS))
 
     async def read(self, seq: int) -> Passage:
-        """Give up to 256 events after a position, from memory, else from Postgres."""
+        """Give the events after a position that fit into a message: from memory, else Postgres."""
         if self._epoch and seq < self._last:
             payloads = self.after(self._epoch, seq)
             if payloads is not None:
                 return Passage(self._epoch, self._last, seq + 1, payloads)
-        return await self._ledger.after(seq, limit=MAX_EVENTS)
+        passage = await self._ledger.after(seq, limit=MAX_EVENTS)
+        return replace(passage, payloads=fit(passage.payloads))
 
     async def beyond(self, seq: int) -> bool:
         """Return True once events after a position are here, False once this process ends."""

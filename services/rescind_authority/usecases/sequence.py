@@ -6,7 +6,7 @@ all rows at once; then COMMIT; and only after that the announcement.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rescind.core.ledger import Position
@@ -97,8 +97,8 @@ class Sequencer:
                 return [error]
             # One command that Postgres refuses must not take the others along.
             return [(await self._commit([command]))[0] for command in commands]
-        if written.entries:
-            self._publisher.publish(_batch(written))
+        for batch in _batches(written):
+            self._publisher.publish(batch)
         return [_outcome(command, written) for command in commands]
 
     async def _write_with_retries(self, commands: Sequence[Command]) -> _Written:
@@ -154,15 +154,21 @@ def _chain(standing: Standing, commands: Sequence[Command]) -> tuple[Entry, ...]
     return tuple(entries)
 
 
-def _batch(written: _Written) -> Batch:
-    return Batch(
-        epoch=written.before.epoch,
-        first_seq=written.entries[0].event.seq,
-        before=written.before.head,
-        after=written.entries[-1].head,
-        awaited=False,
-        payloads=tuple(entry.payload for entry in written.entries),
-    )
+def _batches(written: _Written) -> Iterator[Batch]:
+    """Cut what one transaction added into messages: usually one."""
+    before, entries = written.before.head, written.entries
+    while entries:
+        payloads = events.fit(entry.payload for entry in entries)
+        last = entries[len(payloads) - 1]
+        yield Batch(
+            epoch=written.before.epoch,
+            first_seq=entries[0].event.seq,
+            before=before,
+            after=last.head,
+            awaited=False,
+            payloads=payloads,
+        )
+        before, entries = last.head, entries[len(payloads) :]
 
 
 def _outcome(command: Command, written: _Written) -> Committed | RescindError:

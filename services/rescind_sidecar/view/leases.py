@@ -22,10 +22,11 @@ class Leases:
         self.ends_ns = max(self.ends_ns, lease.ends_ns)
 
     def wait(self, lease: Lease) -> None:
-        """Keep a lease until its position is applied; of too many, the earliest positions stay."""
+        """Keep a lease until its position is applied; of too many, the one that ends first goes."""
         self._waiting.append(lease)
         self._waiting.sort(key=lambda waiting: waiting.position.seq)
-        del self._waiting[_MOST_WAITING:]
+        if len(self._waiting) > _MOST_WAITING:
+            self._waiting.remove(min(self._waiting, key=lambda waiting: waiting.ends_ns))
 
     @property
     def awaited_seq(self) -> int | None:

@@ -15,12 +15,16 @@ from rescind.core.ledger import Position
 CAPACITY = 65_536
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Seen:
+    """An event, linked to those before and after it that have the same anchor."""
+
     seq: int
     head: bytes
     selector: Selector
     anchor: Handle
+    earlier: "_Seen | None"
+    later: "_Seen | None" = None
 
 
 class Ring:
@@ -32,24 +36,28 @@ class Ring:
         self._floor_head = start.head
         self._capacity = capacity
         self._events: deque[_Seen] = deque()
-        self._by_anchor: dict[Handle, deque[_Seen]] = {}
+        self._latest: dict[Handle, _Seen] = {}
 
     def append(self, selector: Selector, position: Position) -> None:
         """Remember the event that led to this position, and forget the oldest when full."""
-        seen = _Seen(position.seq, position.head, selector, selector.anchor)
-        self._top = position.seq
+        anchor = selector.anchor
+        earlier = self._latest.get(anchor)
+        seen = _Seen(position.seq, position.head, selector, anchor, earlier)
+        if earlier is not None:
+            earlier.later = seen
+        self._latest[anchor] = seen
         self._events.append(seen)
-        self._by_anchor.setdefault(seen.anchor, deque()).append(seen)
+        self._top = position.seq
         if len(self._events) > self._capacity:
             self._forget()
 
     def _forget(self) -> None:
         oldest = self._events.popleft()
         self.floor, self._floor_head = oldest.seq, oldest.head
-        same_anchor = self._by_anchor[oldest.anchor]
-        same_anchor.popleft()
-        if not same_anchor:
-            del self._by_anchor[oldest.anchor]
+        if oldest.later is None:
+            del self._latest[oldest.anchor]
+        else:
+            oldest.later.earlier = None
 
     def head_at(self, seq: int) -> bytes | None:
         """Give the head at a position, or None where the ring does not reach."""
@@ -65,9 +73,9 @@ class Ring:
         if seq < self.floor:
             return True
         for handle in handles:
-            for seen in reversed(self._by_anchor.get(handle, ())):
-                if seen.seq <= seq:
-                    break
+            seen = self._latest.get(handle)
+            while seen is not None and seen.seq > seq:
                 if seen.selector.matches(handles):
                     return True
+                seen = seen.earlier
         return False

@@ -109,6 +109,8 @@ class View:
         before it left and after the reply arrived.
         """
         position = reply.position
+        if self.applied is None and reply.payloads:
+            return Refused("a first reply with events: there is nothing that they could follow")
         if self.applied is None:
             self._adopt(position)
         problem = self._contradiction(position, carried)

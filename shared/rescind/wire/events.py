@@ -4,6 +4,7 @@ An event's bytes are its payload in the hash chain: they are written once, by th
 never encoded again.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rescind.core.handles import Handle, Selector
@@ -18,6 +19,21 @@ _BATCH = 1
 
 MAX_EVENTS = 256
 """How many events one batch, one lease reply or one answer to `since` holds at the most."""
+
+MAX_EVENTS_BYTES = 1 << 19
+"""How many bytes they have at the most: half a message, so that the rest of it always fits."""
+
+
+def fit(payloads: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Take as many events from the start as fit into one message."""
+    taken: list[bytes] = []
+    left = MAX_EVENTS_BYTES
+    for payload in payloads:
+        left -= len(payload)
+        if left < 0 or len(taken) == MAX_EVENTS:
+            break
+        taken.append(payload)
+    return tuple(taken)
 
 
 def encode(event: Event) -> bytes:
