@@ -79,6 +79,26 @@ def test_a_signal_ends_the_demo_and_leaves_nothing(folder: Path, number: signal.
     assert list(folder.iterdir()) == []
 
 
+def test_a_part_that_dies_ends_the_demo_and_is_named(folder: Path) -> None:
+    def agent() -> list[int]:
+        return [
+            pid
+            for pid in working_in(folder)
+            if b"rescind_cli.scenes.agent" in Path("/proc", str(pid), "cmdline").read_bytes()
+        ]
+
+    with started(folder) as demo:
+        (pid,) = eventually(agent, deadline_s=60)
+        os.kill(pid, signal.SIGKILL)
+        said, complained = demo.communicate(timeout=60)
+    assert demo.returncode == 1
+    assert said == ""
+    assert "the demo's agent was killed with SIGKILL" in complained
+    assert "Traceback" not in complained
+    assert working_in(folder) == set()
+    assert list(folder.iterdir()) == []
+
+
 def test_a_folder_that_is_too_deep_is_said_in_plain_words(folder: Path) -> None:
     deep = folder / ("d" * 60)
     deep.mkdir()

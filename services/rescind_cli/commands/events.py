@@ -20,6 +20,8 @@ def events(*, target: Target, follow: bool, after: int | None, limit: int) -> No
 
     Oldest first. With --json, one line for each.
     """
+    if after is not None and not follow:
+        raise click.UsageError("--after goes with --follow")
     with target.admin() as admin:
         if after is None:
             latest = list(itertools.islice(admin.revocations(), limit))

@@ -7,6 +7,7 @@ import click
 from rescind.core.handles import Selector, kind_of, select
 from rescind.core.secret import Secret
 from rescind_cli import render
+from rescind_cli.failures import Exit
 from rescind_cli.parameters import MOMENT, token_from_stdin
 from rescind_cli.target import Target, with_target
 
@@ -78,7 +79,8 @@ def wide(selector: Selector) -> bool:
 
 
 def _confirm(selector: Selector) -> None:
-    if wide(selector) and sys.stdin.isatty() and sys.stderr.isatty():
-        click.confirm(
-            f"This ends every token with {selector}, for good. Go on?", abort=True, err=True
-        )
+    if not (wide(selector) and sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    if not click.confirm(f"This ends every token with {selector}, for good. Go on?", err=True):
+        click.echo("Nothing was revoked.", err=True)
+        raise click.exceptions.Exit(Exit.REFUSED)

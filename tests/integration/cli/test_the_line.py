@@ -1,12 +1,15 @@
 """Issue, check, revoke, look: each command against the real system."""
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.integration.cli.conftest import Rescind
 from tests.support.processes import clean_environment, eventually
 
@@ -49,6 +52,27 @@ def test_whoever_holds_a_token_can_end_it_through_stdin(rescind: Rescind) -> Non
     issued = issue(rescind, "agent:found")
     assert rescind("revoke", "-", stdin=issued["token"]).returncode == 0
     eventually(lambda: denied(rescind, issued["token"]))
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
+def test_a_wide_revocation_is_asked_about_on_a_terminal(data: Path, answer: str, code: int) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-m", "rescind_cli", "revoke", "label:nobody=has", "--json"],
+            env=clean_environment(RESCIND_DATA=str(data)),
+            stdin=theirs,
+            stderr=theirs,
+            stdout=subprocess.PIPE,
+        ) as asked:
+            os.write(ours, f"{answer}\n".encode())
+            said, _ = asked.communicate(timeout=60)
+            assert asked.returncode == code
+            assert bool(said) == (code == 0)
+        assert b"label:nobody=has, for good" in os.read(ours, 65_536)
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_a_token_in_argv_is_a_usage_error_that_does_not_repeat_it(rescind: Rescind) -> None:
