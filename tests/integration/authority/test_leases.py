@@ -1,0 +1,265 @@
+"""Heartbeats over NATS: who gets a lease, at which position, with which events."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.support.authority import System, serving
+
+from rescind.core import ledger
+from rescind.core.ledger import Position
+from rescind.errors import MalformedMessageError
+from rescind.wire import events, subjects
+from rescind.wire.heartbeat import Heartbeat, Release, Reply
+from rescind_authority import preparing
+from rescind_authority.errors import StoreUnavailableError
+from rescind_authority.metrics import Metrics
+from rescind_authority.ports import Passage, Standing
+from rescind_authority.postgres import pool
+from rescind_authority.postgres.leases import PostgresLeases
+from rescind_authority.postgres.ledger import PostgresLedger
+from rescind_authority.usecases.grant import Granter
+from rescind_authority.usecases.recent import Recent
+
+_ROW = "SELECT counter, acked_seq, applied_seq, row_version, released_at FROM leases"
+
+
+async def test_a_new_sidecar_adopts_the_ledger_s_end(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        await authority.revoke("tenant:t")
+        reply = await sidecar.beat()
+        assert reply is not None
+        head = (await system.rows("SELECT head FROM ledger_head"))[0]["head"]
+        assert reply.position == Position(1, 1, head)
+        assert reply.payloads == ()  # nobody replays from the beginning
+        assert reply.grant_term_ms == system.settings.term_ms
+        now_us = (await system.rows("SELECT extract(epoch FROM now()) * 1e6 AS us"))[0]["us"]
+        assert abs(reply.authority_us - now_us) < 60_000_000
+
+
+async def test_a_reply_brings_what_was_missed_and_the_next_beat_acknowledges_it(
+    system: System,
+) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        sidecar.applied = _granted(await sidecar.beat()).position
+        for number in range(3):
+            await authority.revoke(f"tenant:{number}")
+        reply = _granted(await sidecar.beat())
+        assert len(reply.payloads) == 3
+        assert ledger.replay(sidecar.applied, reply.payloads) == reply.position
+        assert (await system.rows(_ROW))[0]["acked_seq"] == 0
+        sidecar.applied = reply.position
+        assert _granted(await sidecar.beat()).payloads == ()
+        assert (await system.rows(_ROW))[0]["acked_seq"] == 3
+
+
+async def test_a_sidecar_far_behind_gets_256_events_at_a_time(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        sidecar.applied = _granted(await sidecar.beat()).position
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(300):
+                tasks.create_task(authority.revoke(f"tenant:{number}"))
+        reply = _granted(await sidecar.beat())
+        assert (reply.position.seq, len(reply.payloads)) == (300, events.MAX_EVENTS)
+        sidecar.applied = ledger.replay(sidecar.applied, reply.payloads)
+        rest = await sidecar.since(sidecar.applied.seq)
+        assert ledger.replay(sidecar.applied, rest.payloads) == reply.position
+
+
+async def test_missing_events_come_from_postgres_where_memory_ends(system: System) -> None:
+    async with serving(system) as authority:
+        for number in range(3):
+            await authority.revoke(f"tenant:{number}")
+    # Another authority has just started: it remembers nothing.
+    async with serving(system), system.sidecar() as sidecar:
+        sidecar.applied = ledger.genesis(1)
+        reply = _granted(await sidecar.beat())
+        assert ledger.replay(sidecar.applied, reply.payloads) == reply.position
+        assert len((await sidecar.since(1)).payloads) == 2
+        assert (await sidecar.since(3)).payloads == ()
+        assert await sidecar.since(1, epoch=7) == dataclasses.replace(
+            await sidecar.since(3), epoch=1
+        )
+
+
+async def test_a_stale_counter_changes_nothing_and_gets_nothing(system: System) -> None:
+    async with serving(system), system.sidecar() as sidecar:
+        await sidecar.beat(counter=5)
+        before = await system.rows(_ROW)
+        for stale in (5, 4, 0):
+            assert await sidecar.beat(counter=stale) is None
+        assert await system.rows(_ROW) == before
+        assert await sidecar.beat(counter=6) is not None
+        assert (await system.rows(_ROW))[0]["row_version"] == before[0]["row_version"] + 1
+
+
+async def test_of_heartbeats_of_one_instance_in_one_batch_the_newest_counts(
+    system: System,
+) -> None:
+    await preparing.prepare(system.settings)
+    async with granting(system) as granter, asyncio.TaskGroup() as tasks:
+        replies = [tasks.create_task(granter.answer(_beat(counter))) for counter in (1, 3, 2)]
+    assert [reply.result() is not None for reply in replies] == [False, True, False]
+    assert (await system.rows(_ROW))[0]["counter"] == 3
+
+
+async def test_a_released_instance_gets_nothing_ever_again(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        await sidecar.beat()
+        assert await sidecar.release() == b""
+        assert await sidecar.beat() is None
+        assert await sidecar.beat(counter=1 << 62) is None
+        fleet = (await authority.http.get("/v1/fleet")).json()
+        assert [each["state"] for each in fleet["instances"]] == ["released"]
+        assert fleet["instances"][0]["service"] == "search"
+
+
+async def test_a_release_that_overtook_its_heartbeat_is_final_too(system: System) -> None:
+    async with serving(system), system.sidecar() as sidecar:
+        await sidecar.release()
+        assert await sidecar.beat() is None
+
+
+async def test_a_release_and_a_heartbeat_in_one_batch_release(system: System) -> None:
+    await preparing.prepare(system.settings)
+    async with granting(system) as granter, asyncio.TaskGroup() as tasks:
+        beat = tasks.create_task(granter.answer(_beat(2)))
+        release = tasks.create_task(granter.answer(Release(bytes(16), 1)))
+    assert (beat.result(), release.result()) == (None, None)
+
+
+@pytest.mark.parametrize("wrong", ["head", "epoch", "seq"])
+async def test_a_position_that_is_not_the_ledger_s_is_no_acknowledgement(
+    system: System, wrong: str
+) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        await authority.revoke("tenant:t")
+        good = _granted(await sidecar.beat()).position
+        bad = {"head": bytes(32), "epoch": 2, "seq": 9}[wrong]
+        sidecar.applied = dataclasses.replace(good, **{wrong: bad})
+        assert await sidecar.beat() is not None
+        assert (await system.rows(_ROW))[0]["acked_seq"] == 0
+        sidecar.applied = good
+        await sidecar.beat()
+        assert (await system.rows(_ROW))[0]["acked_seq"] == 1
+
+
+async def test_the_lease_rows_are_committed_before_the_ledger_s_end_is_read(
+    system: System,
+) -> None:
+    """G1 before G2 (design 7): whoever commits after G2 finds the row."""
+    await preparing.prepare(system.settings)
+    seen: list[int] = []
+
+    class Watching(PostgresLedger):
+        async def standing(self) -> Standing:
+            # Another session sees the row, so it is committed, and not only written.
+            seen.append(len(await system.rows("SELECT FROM leases")))
+            return await super().standing()
+
+    async with granting(system, Watching) as granter:
+        assert await granter.answer(_beat(1)) is not None
+    assert seen == [1]
+
+
+async def test_a_standby_grants_nothing(system: System) -> None:
+    await preparing.prepare(system.settings)
+
+    class Standby(PostgresLedger):
+        async def standing(self) -> Standing:
+            # What the query returns on a standby; a second server is more than this needs.
+            raise StoreUnavailableError("this server is a standby, name the primary")
+
+    async with granting(system, Standby) as granter:
+        with pytest.raises(StoreUnavailableError):
+            await granter.answer(_beat(1))
+
+
+async def test_what_no_row_can_hold_is_refused_alone(system: System) -> None:
+    await preparing.prepare(system.settings)
+    async with granting(system) as granter:
+        for bad in (
+            dataclasses.replace(_beat(1), counter=1 << 63),
+            dataclasses.replace(_beat(1), service="a\0"),
+            dataclasses.replace(_beat(1), host="x" * 257),
+            dataclasses.replace(_beat(1), applied=Position(1, 1 << 63, bytes(32))),
+        ):
+            with pytest.raises(MalformedMessageError):
+                await granter.answer(bad)
+        assert await granter.answer(_beat(1)) is not None
+
+
+async def test_many_sidecars_share_a_statement(system: System) -> None:
+    await preparing.prepare(system.settings)
+    async with granting(system) as granter, asyncio.TaskGroup() as tasks:
+        replies = [
+            tasks.create_task(granter.answer(_beat(1, instance=number.to_bytes(16))))
+            for number in range(1, 701)
+        ]
+    assert all(reply.result() is not None for reply in replies)
+    assert granter.leases == 700
+
+
+@pytest.mark.parametrize("subject", [subjects.HEARTBEAT, subjects.RESOLVE, subjects.SINCE])
+async def test_a_malformed_request_gets_an_empty_reply(system: System, subject: str) -> None:
+    async with serving(system), system.sidecar() as sidecar:
+        for junk in (b"", b"junk", b"\x91\x01", b"\xc1" * 100):
+            assert await sidecar.ask(subject, junk) == b""
+        assert await sidecar.beat() is not None
+
+
+async def test_the_fleet_shows_how_far_behind_each_sidecar_is(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as one, system.sidecar() as two:
+        one.applied = _granted(await one.beat(service="a")).position
+        await two.beat(service="b")
+        await authority.revoke("tenant:t")
+        await authority.revoke("tenant:t")
+        one.applied = _granted(await one.beat(service="a")).position
+        await one.beat(service="a")
+        fleet = (await authority.http.get("/v1/fleet")).json()
+        assert (fleet["epoch"], fleet["seq"]) == (1, 2)
+        assert [
+            (each["service"], each["state"], each["acked_seq"], each["lag"])
+            for each in fleet["instances"]
+        ] == [("a", "live", 2, 0), ("b", "live", 0, 2)]
+        assert await authority.metric("rescind_authority_leases ") == 2
+
+
+def _granted(reply: Reply | None) -> Reply:
+    assert reply is not None
+    return reply
+
+
+def _beat(counter: int, *, instance: bytes = bytes(16)) -> Heartbeat:
+    return Heartbeat(instance, bytes(16), counter, None, "search", "host", "0.1.0", "strict")
+
+
+class Nowhere:
+    """A ledger for a Recent that nobody asks."""
+
+    async def standing(self) -> Standing:
+        """Fail."""
+        raise NotImplementedError
+
+    async def after(self, seq: int, *, limit: int) -> Passage:
+        """Fail."""
+        raise NotImplementedError
+
+
+@asynccontextmanager
+async def granting(
+    system: System, ledger_kind: type[PostgresLedger] = PostgresLedger
+) -> AsyncIterator[Granter]:
+    """Run a Granter on a prepared database, without NATS."""
+    async with pool.connect(system.dsn) as postgres, asyncio.TaskGroup() as tasks:
+        granter = Granter(
+            PostgresLeases(postgres),
+            ledger=ledger_kind(postgres),
+            recent=Recent(Nowhere()),
+            metrics=Metrics(),
+        )
+        job = tasks.create_task(granter.run())
+        yield granter
+        job.cancel()

@@ -1,0 +1,261 @@
+"""Issue and resolve: what a record says is true at its as_of, whatever happens meanwhile."""
+
+import asyncio
+import random
+
+from tests.support.authority import Running, System, serving
+
+from rescind.core.revocation import Hold
+from rescind_authority.ports import TokenFilter
+from rescind_authority.postgres import pool
+from rescind_authority.postgres.ledger import PostgresLedger
+from rescind_authority.postgres.records import PostgresRecords
+from rescind_authority.postgres.tokens import PostgresTokens
+from rescind_authority.usecases.look import State
+from rescind_authority.usecases.resolve import holds_of
+
+
+async def test_a_record_carries_the_token_s_facts(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        issued = await authority.issue(
+            "user:42",
+            kind="session",
+            scopes=["read"],
+            audience=["search"],
+            labels={"team": "red"},
+            tenant="t",
+            client="web",
+            session="s-1",
+        )
+        as_of, record = await sidecar.resolve(issued["token"])
+        assert record is not None
+        assert (as_of, record.as_of, record.epoch, record.issued_seq) == (0, 0, 1, 0)
+        assert (record.token_id, record.subject, record.kind) == (
+            issued["token_id"],
+            "user:42",
+            "session",
+        )
+        assert (record.scopes, record.audience) == ({"read"}, {"search"})
+        assert (record.tenant, record.client, record.session) == ("t", "web", "s-1")
+        assert record.labels == (("team", "red"),)
+        assert record.not_before_us == 0
+        assert record.expires_at_us - record.issued_at_us == 3_600_000_000
+        assert record.handles == tuple(sorted(issued["handles"]))
+        assert record.live
+
+
+async def test_an_unknown_token_is_answered_with_as_of_and_no_record(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        await authority.revoke("tenant:t")
+        assert await sidecar.resolve("rsc_agt_unheard_of") == (1, None)
+
+
+async def test_an_expired_token_still_resolves(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        issued = await authority.issue(ttl=0.000001)
+        _, record = await sidecar.resolve(issued["token"])
+        assert record is not None
+        assert record.expires_at_us == record.issued_at_us + 1
+
+
+async def test_times_keep_their_microseconds(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        issued = await authority.issue(
+            not_before="2026-01-02T03:04:05.678901Z", ttl=366 * 24 * 3600
+        )
+        _, record = await sidecar.resolve(issued["token"])
+        assert record is not None
+        assert record.not_before_us % 1_000_000 == 678_901
+        assert issued["not_before"] == "2026-01-02T03:04:05.678901Z"
+
+
+async def test_only_an_explicit_cutoff_compares_times(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        old = await authority.issue()
+        new = await authority.issue()
+        await authority.revoke("subject:agent:a", issued_before=new["issued_at"])
+        assert not (await _record(sidecar, old)).live
+        assert (await _record(sidecar, new)).live
+
+
+async def test_a_star_spares_admins_unless_they_are_named(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        admin = await authority.issue("admin:a", kind="admin")
+        agent = await authority.issue()
+        await authority.revoke("*")
+        assert (await _record(sidecar, admin)).live
+        assert not (await _record(sidecar, agent)).live
+        assert (await authority.http.get(f"/v1/tokens/{admin['token_id']}")).json()[
+            "state"
+        ] == "active"
+
+
+async def _record(sidecar, issued):
+    _, record = await sidecar.resolve(issued["token"])
+    assert record is not None
+    return record
+
+
+async def test_a_token_issued_after_a_revocation_is_good(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        for _ in range(3):
+            await authority.revoke("subject:agent:a")  # "log out everywhere", often
+        issued = await authority.issue()
+        assert issued["issued_seq"] == 3
+        assert (await _record(sidecar, issued)).live
+        done = await authority.revoke("subject:agent:a")
+        assert (await _record(sidecar, issued)).holds == (Hold(done["id"], "revoke", 4),)
+
+
+async def test_issuing_waits_for_no_revocation_and_is_hit_by_the_one_under_way(
+    system: System,
+) -> None:
+    """The head is read without its lock: with it, this token would outlive the revocation."""
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        async with pool.connect(system.dsn) as postgres:
+            async with PostgresLedger(postgres).begin() as under_way:
+                await under_way.lock_head()
+                issued = await authority.issue()  # although somebody holds the head's lock
+                assert issued["issued_seq"] == 0
+            done = await authority.revoke("subject:agent:a")
+        assert done["seq"] > issued["issued_seq"]
+        assert not (await _record(sidecar, issued)).live
+
+
+async def test_issuing_and_revoking_at_once_leaves_no_token_that_should_be_dead(
+    system: System,
+) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        issued: list[tuple[int, dict[str, object], int]] = []
+        revoked: list[tuple[int, int, int]] = []
+        tick = iter(range(1_000_000))
+
+        async def issue() -> None:
+            for _ in range(15):
+                began = next(tick)
+                token = await authority.issue()
+                issued.append((began, token, next(tick)))
+
+        async def revoke() -> None:
+            for _ in range(10):
+                began = next(tick)
+                done = await authority.revoke("subject:agent:a")
+                revoked.append((began, done["seq"], next(tick)))
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(4):
+                tasks.create_task(issue())
+            tasks.create_task(revoke())
+            tasks.create_task(revoke())
+        last = max(seq for _, seq, _ in revoked)
+        for began, token, ended in issued:
+            record = await _record(sidecar, token)
+            assert record.live == (record.issued_seq >= last)
+            for revoke_began, seq, revoke_ended in revoked:
+                if revoke_ended < began:
+                    assert record.issued_seq >= seq  # issued after: that revocation spares it
+                if ended < revoke_began:
+                    assert record.issued_seq < seq  # issued before: it is hit
+
+
+async def test_a_record_and_its_as_of_come_from_one_snapshot(system: System) -> None:
+    """A look-up that says "as of n" knows of every revocation up to n, and of none after."""
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        tokens = [await authority.issue(f"agent:{number}") for number in range(8)]
+        hit_at: dict[str, int] = {}
+        seen: list[tuple[str, int, bool]] = []
+
+        async def look() -> None:
+            while len(hit_at) < len(tokens):
+                token = random.choice(tokens)
+                as_of, record = await sidecar.resolve(str(token["token"]))
+                assert record is not None
+                assert record.as_of == as_of
+                seen.append((token["token_id"], as_of, record.live))
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(6):
+                tasks.create_task(look())
+            for token in tokens:
+                done = await authority.revoke(f"token:{token['token_id']}")
+                hit_at[token["token_id"]] = done["seq"]
+        assert len(seen) > len(tokens)
+        for token_id, as_of, live in seen:
+            assert live == (as_of < hit_at[token_id])
+
+
+async def test_a_repeated_issue_returns_the_id_and_never_the_secret(system: System) -> None:
+    async with serving(system) as authority:
+        headers = {"Idempotency-Key": "once"}
+        body = {"subject": "agent:a", "kind": "agent"}
+        first = await authority.http.post("/v1/tokens", json=body, headers=headers)
+        again = await authority.http.post("/v1/tokens", json=body, headers=headers)
+        assert (first.status_code, again.status_code) == (201, 200)
+        assert again.json()["token"] is None
+        assert again.json() == first.json() | {"token": None}
+        assert first.headers["idempotency-key"] == again.headers["idempotency-key"] == "once"
+        other = await authority.http.post("/v1/tokens", json=body | {"ttl": 5}, headers=headers)
+        assert (other.status_code, other.json()["type"]) == (
+            422,
+            "urn:rescind:problem:idempotency-key-reused",
+        )
+        revoke = {"selector": ["tenant:t"]}
+        answer = await authority.http.post("/v1/revocations", json=revoke, headers=headers)
+        assert answer.json()["type"] == "urn:rescind:problem:idempotency-key-reused"
+
+
+async def test_a_repeated_revocation_is_the_first_one(system: System) -> None:
+    async with serving(system) as authority, serving(system) as other:
+        headers = {"Idempotency-Key": "once"}
+        body = {"selector": ["tenant:t"], "reason": "r"}
+        first = await authority.http.post("/v1/revocations", json=body, headers=headers)
+        again = await other.http.post(
+            "/v1/revocations", json={"reason": "r", "selector": ["tenant:t"]}, headers=headers
+        )
+        assert again.json() == first.json()
+        made = await authority.http.post("/v1/revocations", json=body)
+        assert made.headers["idempotency-key"]
+        assert made.json()["seq"] == 2
+        bad = await authority.http.post(
+            "/v1/revocations", json=body, headers={"Idempotency-Key": "x" * 201}
+        )
+        assert bad.json()["errors"][0]["field"] == "Idempotency-Key"
+
+
+_HANDLES = ["subject:agent:a", "tenant:t", "label:k=v", "kind:agent", "kind:admin", "*"]
+
+
+async def test_the_list_s_sql_and_the_pure_rule_agree_on_what_is_revoked(system: System) -> None:
+    async with serving(system) as authority:
+        dice = random.Random(7)
+        for _ in range(60):
+            if dice.random() < 0.6:
+                await _issue_some(authority, dice)
+            else:
+                await _revoke_some(authority, system, dice)
+        async with pool.connect(system.dsn) as postgres:
+            table, records = PostgresTokens(postgres), PostgresRecords(postgres)
+            by_sql = await table.page(TokenFilter((), State.REVOKED, None, 1000))
+            everything = await table.page(TokenFilter((), None, None, 1000))
+            snapshot = await records.by_id(everything)
+        by_rule = {state.token.token_id for state in snapshot.tokens if holds_of(state)}
+        assert set(by_sql) == by_rule
+        assert 0 < len(by_rule) < len(everything)
+
+
+async def _issue_some(authority: Running, dice: random.Random) -> None:
+    await authority.issue(
+        dice.choice(["agent:a", "agent:b"]),
+        kind=dice.choice(["agent", "admin"]),
+        **dice.choice([{}, {"tenant": "t"}]),
+        **dice.choice([{}, {"labels": {"k": "v"}}]),
+    )
+
+
+async def _revoke_some(authority: Running, system: System, dice: random.Random) -> None:
+    selector = dice.sample(_HANDLES, dice.choice([1, 2]))
+    # `kind:admin` alone would end us too.
+    selector = [*selector, "label:k=v"] if "kind:admin" in selector else selector
+    moments = await system.rows("SELECT issued_at FROM tokens ORDER BY random() LIMIT 1")
+    cutoff = dice.choice([{}, {"issued_before": moments[0]["issued_at"].isoformat()}])
+    await authority.revoke(*selector, exact=dice.choice([True, False]), **cutoff)

@@ -1,0 +1,151 @@
+"""The ledger's end in memory: whatever is announced, in whatever order, it never skips one."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from rescind.core import ledger
+from rescind.wire.events import MAX_EVENTS, Batch
+from rescind_authority.errors import StoreUnavailableError
+from rescind_authority.ports import Passage, Standing
+from rescind_authority.usecases.recent import Recent
+
+
+class Stored:
+    """A ledger in memory, whose payloads are their own numbers."""
+
+    def __init__(self, last: int, *, epoch: int = 1) -> None:
+        self.epoch = epoch
+        self.last = last
+        self.away = False
+        self.reads = 0
+
+    async def standing(self) -> Standing:
+        """Give the end."""
+        return Standing(ledger.Position(self.epoch, self.last, bytes(32)), 10_000, 0)
+
+    async def after(self, seq: int, *, limit: int) -> Passage:
+        """Give what comes after a seq."""
+        self.reads += 1
+        await asyncio.sleep(0)
+        if self.away:
+            raise StoreUnavailableError("the test took it away")
+        until = min(self.last, seq + limit)
+        return Passage(self.epoch, self.last, seq + 1, payloads(seq + 1, until))
+
+
+def payloads(first: int, last: int) -> tuple[bytes, ...]:
+    """Make the payloads of these seqs."""
+    return tuple(b"%d" % seq for seq in range(first, last + 1))
+
+
+def batch(first: int, last: int, *, epoch: int = 1) -> Batch:
+    """Make an announcement."""
+    return Batch(epoch, first, bytes(32), bytes(32), awaited=False, payloads=payloads(first, last))
+
+
+@asynccontextmanager
+async def following(stored: Stored, *, capacity: int = 1000) -> AsyncIterator[Recent]:
+    """Run a Recent that has caught up."""
+    recent = Recent(stored, capacity=capacity)
+    async with asyncio.TaskGroup() as tasks:
+        job = tasks.create_task(recent.run())
+        async with asyncio.timeout(5):
+            await recent.beyond(stored.last - 1)
+        yield recent
+        job.cancel()
+
+
+async def test_it_begins_at_the_end_and_remembers_nothing() -> None:
+    async with following(Stored(500)) as recent:
+        assert recent.last == 500
+        assert recent.after(1, 499) is None
+        assert recent.after(1, 500) == ()
+
+
+async def test_what_continues_is_taken_and_what_repeats_is_not() -> None:
+    async with following(Stored(1)) as recent:
+        recent.offer(batch(2, 4))
+        recent.offer(batch(1, 4))
+        recent.offer(batch(3, 5))
+        assert recent.after(1, 1) == payloads(2, 5)
+        assert recent.after(1, 3) == payloads(4, 5)
+        assert recent.after(1, 6) is None
+        assert recent.after(2, 3) is None
+
+
+async def test_a_gap_is_read_from_the_store() -> None:
+    stored = Stored(1)
+    async with following(stored) as recent:
+        stored.last = 700
+        recent.offer(batch(690, 700))
+        async with asyncio.timeout(5):
+            await recent.beyond(699)
+        assert recent.after(1, 1) == payloads(2, 1 + MAX_EVENTS)
+        assert recent.after(1, 600) == payloads(601, 700)
+
+
+async def test_a_new_epoch_is_adopted_at_its_end() -> None:
+    stored = Stored(5)
+    async with following(stored) as recent:
+        stored.epoch, stored.last = 2, 9
+        recent.offer(batch(9, 9, epoch=2))
+        async with asyncio.timeout(5):
+            await recent.beyond(8)
+        assert recent.after(2, 9) == ()
+        assert recent.after(1, 5) is None
+
+
+async def test_what_memory_no_longer_holds_is_read_from_the_store() -> None:
+    stored = Stored(1)
+    async with following(stored, capacity=3) as recent:
+        stored.last = 10
+        recent.offer(batch(2, 10))
+        reads = stored.reads
+        assert (await recent.read(7)).payloads == payloads(8, 10)
+        assert stored.reads == reads
+        assert (await recent.read(2)).payloads == payloads(3, 10)
+        assert stored.reads == reads + 1
+
+
+async def test_a_store_that_is_away_is_asked_again() -> None:
+    stored = Stored(1)
+    async with following(stored) as recent:
+        stored.away, stored.last = True, 3
+        reads = stored.reads
+        recent.offer(batch(3, 3))
+        while stored.reads == reads:
+            await asyncio.sleep(0)
+        stored.away = False
+        async with asyncio.timeout(5):
+            await recent.beyond(2)
+        assert recent.after(1, 1) == payloads(2, 3)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_announcements_in_any_order_lose_and_repeat_nothing(seed: int) -> None:
+    dice = random.Random(seed)
+    stored = Stored(1)
+    async with following(stored) as recent:
+        bounds = sorted(dice.sample(range(2, 200), 20))
+        batches = [batch(a + 1, b) for a, b in zip([1, *bounds], bounds, strict=False)]
+        stored.last = bounds[-1]
+        for each in dice.sample(batches, len(batches)):
+            if dice.random() < 0.8:
+                recent.offer(each)
+            await asyncio.sleep(0)
+        recent.offer(batches[-1])
+        async with asyncio.timeout(5):
+            await recent.beyond(stored.last - 1)
+        assert recent.after(1, 1) == payloads(2, bounds[-1])
+
+
+async def test_whoever_waits_is_sent_home_at_the_end() -> None:
+    async with following(Stored(1)) as recent, asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(recent.beyond(1))
+        await asyncio.sleep(0)
+        recent.end()
+    assert waiting.result() is False
