@@ -29,18 +29,23 @@ def unreachable(path: Path, problem: object) -> UnreachableError:
     )
 
 
-class BlockingConnection:
-    """Ask one thing at a time, with a deadline. For one thread at a time."""
+def _left_s(ends_s: float) -> float:
+    """Give the seconds left until a deadline; never 0, which a socket takes for "do not block"."""
+    return max(0.001, ends_s - clock.monotonic_s())
 
-    def __init__(self, path: Path, *, timeout_s: float) -> None:
+
+class BlockingConnection:
+    """Ask one thing at a time, for one thread at a time. Deadlines are `clock.monotonic_s`."""
+
+    def __init__(self, path: Path, *, ends_s: float) -> None:
         self._path = path
         self._frames = Frames()
         self._ready: list[bytes] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.settimeout(timeout_s)
+            self._socket.settimeout(_left_s(ends_s))
             self._socket.connect(str(path))
-            greeting = self._receive()
+            greeting = self._receive(ends_s)
         except OSError as error:
             self.close()
             raise unreachable(path, error) from error
@@ -52,23 +57,22 @@ class BlockingConnection:
             raise unreachable(path, "it does not greet as a sidecar does")
         self.greeting = greeting
 
-    def ask(self, request: Request, *, timeout_s: float) -> Response:
+    def ask(self, request: Request, *, ends_s: float) -> Response:
         """Send a request, and wait for its response. Closes itself when anything goes wrong."""
-        ends = clock.monotonic_s() + timeout_s
         try:
-            self._socket.settimeout(timeout_s)
+            self._socket.settimeout(_left_s(ends_s))
             self._socket.sendall(encode_request(request))
             while True:
-                self._socket.settimeout(max(0.001, ends - clock.monotonic_s()))
-                response = self._receive()
+                response = self._receive(ends_s)
                 if not isinstance(response, Greeting) and response.request == request.request:
                     return response
         except (OSError, MalformedMessageError) as error:
             self.close()
             raise unreachable(self._path, error) from error
 
-    def _receive(self) -> Response:
+    def _receive(self, ends_s: float) -> Response:
         while not self._ready:
+            self._socket.settimeout(_left_s(ends_s))
             received = self._socket.recv(_RECEIVE_BYTES)
             if not received:
                 raise ConnectionResetError("it hung up")
@@ -83,19 +87,18 @@ class BlockingConnection:
 class Pool:
     """Lend blocking connections to threads. At most eight stay open when nobody needs them."""
 
-    def __init__(self, path: Path, *, timeout_s: float) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._timeout_s = timeout_s
         self._idle: list[BlockingConnection] = []
 
-    def ask(self, request: Request) -> Response:
+    def ask(self, request: Request, *, ends_s: float) -> Response:
         """Ask over a connection that nobody else uses meanwhile. Raises UnreachableError."""
         # list.pop and list.append are atomic, so this needs no lock, and survives a fork.
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = BlockingConnection(self._path, timeout_s=self._timeout_s)
-        response = connection.ask(request, timeout_s=self._timeout_s)
+            connection = BlockingConnection(self._path, ends_s=ends_s)
+        response = connection.ask(request, ends_s=ends_s)
         if len(self._idle) < _MOST_IDLE:
             self._idle.append(connection)
         else:
@@ -177,19 +180,18 @@ class _Lane:
 class Loops:
     """Give each event loop its own pipelined connection."""
 
-    def __init__(self, path: Path, *, timeout_s: float) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Lane] = WeakKeyDictionary()
 
-    async def ask(self, request: Request) -> Response:
+    async def ask(self, request: Request, *, ends_s: float) -> Response:
         """Ask over this loop's connection. Raises UnreachableError."""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(_left_s(ends_s)):
                 return await (await self._pipeline()).ask(request)
         except TimeoutError as error:
-            raise unreachable(self._path, f"no answer in {self._timeout_s:g} s") from error
+            raise unreachable(self._path, "no answer in time") from error
 
     async def _pipeline(self) -> _Pipeline:
         loop = asyncio.get_running_loop()

@@ -18,7 +18,7 @@ from rescind.client.mapped_table import MappedTable
 from rescind.core import generations, tokens
 from rescind.core.generations import DEADLINE, GENERATION, Stamp
 from rescind.core.verdict import Allowed, Denied, Reason
-from rescind.errors import MalformedMessageError, TableError
+from rescind.errors import MalformedMessageError, TableError, UnreachableError
 from rescind.wire import records
 from rescind.wire.socket import (
     Check,
@@ -36,6 +36,7 @@ from rescind.wire.socket import (
 # Pure Python cannot order two loads. x86-64 orders them by itself; elsewhere the socket is asked.
 _ORDERED_MACHINES = frozenset({"x86_64", "amd64"})
 _NEW_TABLE_S = 0.005
+_NEW_SOCKET_S = 0.01
 _NS_PER_MS = 1_000_000
 
 _NO_LEASE = Denied(Reason.NO_LEASE)
@@ -106,22 +107,26 @@ class Session:
         self._entries: dict[str, Remembered] = {}
         self._storing = threading.Lock()
         self._numbers = count(1)
-        self._pool = Pool(path, timeout_s=timeout_s)
-        self._loops = Loops(path, timeout_s=timeout_s)
+        self._pool = Pool(path)
+        self._loops = Loops(path)
 
     @classmethod
     def open(cls, path: Path, *, timeout_s: float, most_entries: int) -> "Session":
-        """Meet the sidecar at a socket. Raises UnreachableError."""
+        """Meet the sidecar at a socket, or else raise UnreachableError at once."""
+        ends_s = clock.monotonic_s() + timeout_s
+        return cls._met(path, timeout_s=timeout_s, most_entries=most_entries, ends_s=ends_s)
+
+    @classmethod
+    def _met(cls, path: Path, *, timeout_s: float, most_entries: int, ends_s: float) -> "Session":
         clock.require_boottime()
-        ends = clock.monotonic_s() + timeout_s
         while True:
-            connection = BlockingConnection(path, timeout_s=timeout_s)
+            connection = BlockingConnection(path, ends_s=ends_s)
             greeting = connection.greeting
             try:
-                table = _believed(path, connection, timeout_s=timeout_s)
+                table = _believed(path, connection, ends_s=ends_s)
             except _OtherInstanceError as error:
                 connection.close()
-                if clock.monotonic_s() > ends:
+                if clock.monotonic_s() > ends_s:
                     raise unreachable(path, "its table is another instance's") from error
                 time.sleep(_NEW_TABLE_S)  # between a new sidecar's rename and its bind
                 continue
@@ -129,9 +134,27 @@ class Session:
             session._pool.adopt(connection)
             return session
 
-    def reopened(self) -> "Session":
-        """Meet whoever answers at the same socket now. Raises UnreachableError."""
-        return Session.open(self._path, timeout_s=self._timeout_s, most_entries=self._most_entries)
+    def reopened(self, *, ends_s: float, patient: bool) -> "Session":
+        """Meet whoever answers at the same socket now. Raises UnreachableError.
+
+        A patient caller waits for a sidecar that is about to come, as in a restart, until `ends_s`.
+        """
+        while True:
+            try:
+                return self._met(
+                    self._path,
+                    timeout_s=self._timeout_s,
+                    most_entries=self._most_entries,
+                    ends_s=ends_s,
+                )
+            except UnreachableError:
+                if not patient or clock.monotonic_s() + _NEW_SOCKET_S > ends_s:
+                    raise
+            time.sleep(_NEW_SOCKET_S)
+
+    def deadline_s(self) -> float:
+        """Say until when a check that begins to ask now may go on asking."""
+        return clock.monotonic_s() + self._timeout_s
 
     def forked(self) -> "Session":
         """Make this session's twin for a forked child: the same table, connections of its own."""
@@ -186,8 +209,26 @@ class Session:
         """Read the table's position and lease; both are 0 where there is no table."""
         if self.table is None:
             return Freshness(0, 0)
+        as_of = self.as_of  # before the lease: what it covers is at least this
         left_ns = min(self._words[word] for word in DEADLINE.values()) - clock.boottime_ns()
-        return Freshness(generations.applied(self._words), max(0, left_ns) // _NS_PER_MS)
+        return Freshness(as_of, max(0, left_ns) // _NS_PER_MS)
+
+    @property
+    def as_of(self) -> int:
+        """The seq of the last event that the table shows; 0 where there is no table."""
+        return 0 if self.table is None else generations.applied(self._words)
+
+    def leased(self, *, ends_s: float) -> bool | Elsewhere:
+        """Say whether the sidecar holds a lease for every kind of token."""
+        if self.table is not None:
+            if self.freshness().fresh_for_ms:
+                return True
+            return ELSEWHERE if self._replaced() else False
+        try:
+            response = self.ask(Clock(next(self._numbers)), ends_s=ends_s)
+        except UnreachableError:
+            return ELSEWHERE
+        return isinstance(response, Now) and response.fresh_for_ms > 0
 
     def _replaced(self) -> bool:
         return self.table is not None and self.table.replaced()
@@ -222,13 +263,13 @@ class Session:
         except MalformedMessageError:
             return _UNAVAILABLE
 
-    def ask(self, request: Request) -> Response:
+    def ask(self, request: Request, *, ends_s: float) -> Response:
         """Ask, blocking this thread. Raises UnreachableError."""
-        return self._pool.ask(request)
+        return self._pool.ask(request, ends_s=ends_s)
 
-    async def aask(self, request: Request) -> Response:
+    async def aask(self, request: Request, *, ends_s: float) -> Response:
         """Ask, without blocking the loop. Raises UnreachableError."""
-        return await self._loops.ask(request)
+        return await self._loops.ask(request, ends_s=ends_s)
 
     def let_go(self) -> None:
         """Close this child's copies of its parent's connections; the parent keeps its own."""
@@ -251,9 +292,7 @@ class _OtherInstanceError(Exception):
     """The table is not the one of the instance that greeted."""
 
 
-def _believed(
-    path: Path, connection: BlockingConnection, *, timeout_s: float
-) -> MappedTable | None:
+def _believed(path: Path, connection: BlockingConnection, *, ends_s: float) -> MappedTable | None:
     """Map the table if its deadlines mean here what they mean to the sidecar (design 6.2).
 
     Another kernel, a time namespace or a network volume would each make them mean something else.
@@ -270,7 +309,7 @@ def _believed(
     if not table.boot == greeting.boot == clock.boot_id():
         return None
     before_ns = clock.boottime_ns()
-    response = connection.ask(Clock(0), timeout_s=timeout_s)
+    response = connection.ask(Clock(0), ends_s=ends_s)
     after_ns = clock.boottime_ns()
     same_clock = isinstance(response, Now) and before_ns <= response.boottime_ns <= after_ns
     return table if same_clock else None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 from weakref import WeakSet
 
-from rescind.client import settings
+from rescind.client import clock, settings
 from rescind.client.session import ELSEWHERE, Freshness, Session
 from rescind.core import tokens
 from rescind.core.record import Record
@@ -24,6 +24,7 @@ _INSUFFICIENT_SCOPE = Denied(Reason.INSUFFICIENT_SCOPE)
 
 MOST_ENTRIES = 100_000
 TIMEOUT_S = 0.25
+_IMPATIENT_S = 1.0
 
 
 class Verifier:
@@ -39,6 +40,7 @@ class Verifier:
         self._session = session
         self._audience = audience
         self._renewing = threading.Lock()
+        self._impatient_until_s = 0.0
         self._living.add(self)
 
     @classmethod
@@ -52,9 +54,10 @@ class Verifier:
     ) -> Self:
         """Meet the sidecar at a socket, by default the one that RESCIND_SOCKET names.
 
-        `audience` is what tokens must be meant for: by default the sidecar's service. A look-up at
-        the sidecar may take `timeout_s` seconds before the answer is `unavailable`. Of at most
-        `most_entries` tokens the record is kept here. Raises UnreachableError.
+        `audience` is what tokens must be meant for: by default the sidecar's service. A check that
+        has to ask the sidecar may take `timeout_s` seconds in all before it is denied as
+        `unavailable`. Of at most `most_entries` tokens the record is kept here. Raises
+        UnreachableError.
         """
         socket = settings.socket_path() if path is None else Path(path)
         session = Session.open(socket, timeout_s=timeout_s, most_entries=most_entries)
@@ -70,6 +73,26 @@ class Verifier:
         """Whether checks run against the sidecar's table; otherwise each one asks its socket."""
         return self._session.table is not None
 
+    def ready(self) -> bool:
+        """Say whether a check can be answered now: the sidecar is there, and holds a lease.
+
+        Meant for readiness probes. It may ask the socket, within the deadline of a check.
+        """
+        ends_s = self._session.deadline_s()
+        for _ in range(_ATTEMPTS):
+            session = self._session
+            leased = session.leased(ends_s=ends_s)
+            if leased is not ELSEWHERE:
+                return leased
+            if not self._renew(session, ends_s):
+                return False
+        return False
+
+    @property
+    def as_of(self) -> int:
+        """The ledger's position that a check covers at least; 0 where the table is not mapped."""
+        return self._session.as_of
+
     def freshness(self) -> Freshness:
         """Say how fresh an answer is that a check gives from now on."""
         return self._session.freshness()
@@ -84,21 +107,25 @@ class Verifier:
         verdict = self._session.recall(token)
         if type(verdict) is Allowed and _grants(verdict.record, require):
             return verdict
+        ends_s = None
         for _ in range(_ATTEMPTS):
             session = self._session
             verdict = session.recall(token)
             if verdict is None:
                 if not tokens.shaped(token):
                     return _MALFORMED
+                ends_s = ends_s or session.deadline_s()
+                request = self._request(session, token, require, audience)
                 try:
-                    response = session.ask(self._request(session, token, require, audience))
+                    response = session.ask(request, ends_s=ends_s)
                 except UnreachableError:
                     verdict = ELSEWHERE
                 else:
                     verdict = session.settle(token, response)
             if verdict is not None and verdict is not ELSEWHERE:
                 return self._narrow(session, verdict, require, audience)
-            if verdict is ELSEWHERE and not self._renew(session):
+            ends_s = ends_s or session.deadline_s()
+            if verdict is ELSEWHERE and not self._renew(session, ends_s):
                 return _UNAVAILABLE
         return _UNAVAILABLE
 
@@ -109,23 +136,40 @@ class Verifier:
         verdict = self._session.recall(token)
         if type(verdict) is Allowed and _grants(verdict.record, require):
             return verdict
+        ends_s = None
         for _ in range(_ATTEMPTS):
             session = self._session
             verdict = session.recall(token)
             if verdict is None:
                 if not tokens.shaped(token):
                     return _MALFORMED
+                ends_s = ends_s or session.deadline_s()
+                request = self._request(session, token, require, audience)
                 try:
-                    response = await session.aask(self._request(session, token, require, audience))
+                    response = await session.aask(request, ends_s=ends_s)
                 except UnreachableError:
                     verdict = ELSEWHERE
                 else:
                     verdict = session.settle(token, response)
             if verdict is not None and verdict is not ELSEWHERE:
                 return self._narrow(session, verdict, require, audience)
-            if verdict is ELSEWHERE and not await asyncio.to_thread(self._renew, session):
+            ends_s = ends_s or session.deadline_s()
+            if verdict is ELSEWHERE and not await self._arenew(session, ends_s):
                 return _UNAVAILABLE
         return _UNAVAILABLE
+
+    def recall(
+        self, token: str, *, require: Collection[str] = (), audience: str | None = None
+    ) -> Verdict | None:
+        """Judge a token as `check` does, from memory alone; None says that somebody must be asked.
+
+        For event loops that want to do without a task for each call: `acheck` does the rest.
+        """
+        session = self._session
+        verdict = session.recall(token)
+        if verdict is None or verdict is ELSEWHERE:
+            return None
+        return self._narrow(session, verdict, require, audience)
 
     def _request(
         self, session: Session, token: str, require: Collection[str], audience: str | None
@@ -154,17 +198,36 @@ class Verifier:
             return _INSUFFICIENT_SCOPE
         return verdict
 
-    def _renew(self, session: Session) -> bool:
-        """Meet whoever answers at the socket now, unless another thread just did."""
-        with self._renewing:
+    def _renew(self, session: Session, ends_s: float) -> bool:
+        """Meet whoever answers at the socket now, unless another thread just did.
+
+        The first who finds nobody waits for a sidecar that restarts. Who comes in the second after
+        that tries once: a sidecar that is gone for good must not cost each call its whole deadline.
+        """
+        now_s = clock.monotonic_s()
+        if not self._renewing.acquire(timeout=max(0.0, ends_s - now_s)):
+            return False
+        try:
             if session is not self._session:
                 return True
+            patient = now_s >= self._impatient_until_s
             try:
-                self._session = session.reopened()
+                self._session = session.reopened(ends_s=ends_s, patient=patient)
             except UnreachableError:
+                if patient:
+                    self._impatient_until_s = clock.monotonic_s() + _IMPATIENT_S
                 return False
+        finally:
+            self._renewing.release()
         session.close()
         return True
+
+    async def _arenew(self, session: Session, ends_s: float) -> bool:
+        try:
+            async with asyncio.timeout(max(0.0, ends_s - clock.monotonic_s())):
+                return await asyncio.to_thread(self._renew, session, ends_s)
+        except TimeoutError:
+            return False
 
     def close(self) -> None:
         """Hang up. Checks that are under way are denied as `unavailable`."""
