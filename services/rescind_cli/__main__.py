@@ -10,8 +10,11 @@ from importlib import import_module
 from types import TracebackType
 from typing import NoReturn
 
-import click
-from click.shell_completion import CompletionItem
+try:
+    import click
+    from click.shell_completion import CompletionItem
+except ModuleNotFoundError:
+    sys.exit("rescind: the command line needs more than the bare SDK: pip install 'rescind[cli]'")
 
 EXIT_CRASHED = 70  # EX_SOFTWARE in sysexits.h: a defect of ours
 EXIT_INTERRUPTED = 130  # what a shell reports for SIGINT

@@ -5,10 +5,11 @@ import json
 import sys
 from collections.abc import Generator
 from enum import IntEnum
+from typing import NoReturn
 
 import click
 
-from rescind.client.problems import OutcomeUnknownError, ProblemError
+from rescind.client.problems import MissingExtraError, OutcomeUnknownError, ProblemError
 from rescind.errors import RescindError, SelectorError, UnreachableError
 
 JSON = "rescind_cli.json"
@@ -31,12 +32,21 @@ def told(context: click.Context) -> Generator[None]:
     try:
         yield
     except RescindError as error:
-        code = _code(error)
-        if context.find_root().meta.get(JSON):
-            sys.stderr.write(json.dumps({"error": _facts(error) | {"exit": code}}) + "\n")
-        else:
-            sys.stderr.write(f"rescind: {error}\n")
-        raise click.exceptions.Exit(code) from error
+        _tell(error, context)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("rescind"):
+            raise
+        # The extras bring what each part needs: `rescind[cli]` alone cannot run a server.
+        _tell(MissingExtraError("all", f"this command uses {error.name}, and so"), context)
+
+
+def _tell(error: RescindError, context: click.Context) -> NoReturn:
+    code = _code(error)
+    if context.find_root().meta.get(JSON):
+        sys.stderr.write(json.dumps({"error": _facts(error) | {"exit": code}}) + "\n")
+    else:
+        sys.stderr.write(f"rescind: {error}\n")
+    raise click.exceptions.Exit(code)
 
 
 def _code(error: RescindError) -> Exit:

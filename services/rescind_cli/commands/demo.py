@@ -7,18 +7,13 @@ from collections.abc import Callable, Generator
 
 import click
 
-from rescind.client.problems import MissingExtraError
 from rescind_cli import render, settings
 from rescind_cli.failures import Exit
+from rescind_cli.scenes import picture
+from rescind_cli.scenes.demo import Outcome, play
 from rescind_cli.target import json_option
-
-try:
-    from rescind_cli.scenes import picture
-    from rescind_cli.scenes.demo import Outcome, play
-    from rescind_runtime import logs, supervise
-    from rescind_runtime.supervise import Stop
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("all", "the demo runs the whole system, which") from missing
+from rescind_runtime import logs, supervise
+from rescind_runtime.supervise import Stop
 
 
 @click.command()

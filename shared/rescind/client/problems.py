@@ -11,7 +11,7 @@ class MissingExtraError(RescindError, ImportError):
     """Say what to install for a part of rescind that the bare SDK does not bring."""
 
     def __init__(self, extra: str, what: str) -> None:
-        super().__init__(f"{what} needs more than the bare SDK: pip install 'rescind[{extra}]'")
+        super().__init__(f"{what} needs more than is installed: pip install 'rescind[{extra}]'")
         self.extra = extra
 
 

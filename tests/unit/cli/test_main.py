@@ -6,6 +6,7 @@ import sys
 import click
 import pytest
 from click.testing import CliRunner
+from tests.support.processes import clean_environment
 
 from rescind_cli.__main__ import EXIT_CRASHED, VERBS, rescind
 
@@ -95,6 +96,39 @@ def test_a_defect_is_one_line_and_an_exit_code_of_its_own() -> None:
     assert ended.returncode == EXIT_CRASHED
     assert "Traceback" not in ended.stderr
     assert "ZeroDivisionError" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("missing", "verb", "extra"),
+    [("structlog", "up", "all"), ("nats", "demo", "all"), ("httpx2", "fleet", "admin")],
+)
+def test_a_missing_extra_is_named(missing: str, verb: str, extra: str) -> None:
+    code = (
+        "import sys\n"
+        f"sys.modules[{missing!r}] = None\n"
+        "from rescind_cli import __main__\n"
+        f"sys.argv = ['rescind', {verb!r}]\n"
+        "__main__.main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=clean_environment(RESCIND_URL="http://127.0.0.1:9", RESCIND_ADMIN_TOKEN="x"),
+    )
+    assert ended.returncode == 1
+    assert f"pip install 'rescind[{extra}]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_without_click_it_says_what_to_install() -> None:
+    code = "import sys\nsys.modules['click'] = None\nimport rescind_cli.__main__\n"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, text=True
+    )
+    assert ended.returncode == 1
+    assert "pip install 'rescind[cli]'" in ended.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

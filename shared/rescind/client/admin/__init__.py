@@ -9,8 +9,6 @@ is sent and how an answer is read, `link.py` what httpx2 needs to be told; the t
 send. httpx2 comes with `pip install 'rescind[admin]'`; without it this import says so.
 """
 
-from rescind.client.admin.aio import AsyncAdmin
-from rescind.client.admin.blocking import Admin
 from rescind.client.admin.calls import Command, Document, Grant, Issued
 from rescind.client.problems import (
     FieldProblem,
@@ -18,6 +16,12 @@ from rescind.client.problems import (
     OutcomeUnknownError,
     ProblemError,
 )
+
+try:
+    from rescind.client.admin.aio import AsyncAdmin
+    from rescind.client.admin.blocking import Admin
+except ModuleNotFoundError as missing:
+    raise MissingExtraError("admin", "the client of the authority's HTTP API") from missing
 
 __all__ = [
     "Admin",

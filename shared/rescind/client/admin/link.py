@@ -5,16 +5,13 @@ import ipaddress
 from collections.abc import Generator
 from typing import Any, TypedDict, TypeVar, cast
 
+import httpx2
+
 from rescind.client import problems
 from rescind.client.admin.calls import Call, Document
-from rescind.client.problems import MissingExtraError, OutcomeUnknownError
+from rescind.client.problems import OutcomeUnknownError
 from rescind.core.secret import Secret
 from rescind.errors import MalformedMessageError, RescindError, UnreachableError
-
-try:
-    import httpx2
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("admin", "the client of the authority's HTTP API") from missing
 
 T = TypeVar("T")
 
