@@ -8,6 +8,7 @@ import structlog
 
 from rescind_sidecar.ports import Dice, Tables
 from rescind_sidecar.usecases.tally import Tally
+from rescind_sidecar.view.records import CAPACITY
 from rescind_sidecar.view.unknowns import Unknowns
 from rescind_sidecar.view.view import View
 
@@ -27,15 +28,19 @@ class Incarnation:
 class Incarnations:
     """Hold the current instance, and begin a new one when the ledger is no longer its own."""
 
-    def __init__(self, tables: Tables, dice: Dice, tally: Tally) -> None:
+    def __init__(
+        self, tables: Tables, dice: Dice, tally: Tally, *, records_capacity: int = CAPACITY
+    ) -> None:
         self._tables = tables
         self._dice = dice
         self._tally = tally
+        self._records_capacity = records_capacity
         self.current = self._begin()
 
     def _begin(self) -> Incarnation:
         instance = self._dice.identity()
-        return Incarnation(instance, View(self._tables.begin(instance)))
+        table = self._tables.begin(instance)
+        return Incarnation(instance, View(table, records_capacity=self._records_capacity))
 
     def begin_anew(self, why: str) -> None:
         """End the instance: no lease, no records, no table of it is believed from here on."""

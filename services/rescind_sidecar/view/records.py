@@ -3,10 +3,10 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from rescind.core.handles import Handle
 from rescind.core.record import Record
 
-CAPACITY = 200_000
+CAPACITY = 100_000
+"""Some 2.5 KB each: 250 MB when full. A token beyond is looked up again, no more."""
 
 
 @dataclass(slots=True)
@@ -15,7 +15,6 @@ class Held:
 
     record: Record
     payload: bytes
-    handles: frozenset[Handle]
     slots: tuple[int, ...]
     good_at: int
 

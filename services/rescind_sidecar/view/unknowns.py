@@ -5,6 +5,8 @@ then. A token that is issued in that second is accepted so much later: nobody pr
 before it was issued, unless it was forged, and forgeries never get here.
 """
 
+from collections import OrderedDict
+
 FOR_NS = 1_000_000_000
 CAPACITY = 16_384
 
@@ -14,17 +16,18 @@ class Unknowns:
 
     def __init__(self, *, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._until_ns: dict[bytes, int] = {}
+        # Of a plain dict, finding the first key takes longer the more were taken out before it.
+        self._until_ns: OrderedDict[bytes, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._until_ns)
 
     def add(self, token_hash: bytes, now_ns: int) -> None:
         """Remember a token from now on (CLOCK_BOOTTIME)."""
-        # Taken out first, so that the order of the dict stays the order of the times.
+        # Taken out first, so that the order stays the order of the times.
         self._until_ns.pop(token_hash, None)
         if len(self._until_ns) >= self._capacity:
-            del self._until_ns[next(iter(self._until_ns))]
+            self._until_ns.popitem(last=False)
         self._until_ns[token_hash] = now_ns + FOR_NS
 
     def has(self, token_hash: bytes, now_ns: int) -> bool:

@@ -241,16 +241,19 @@ class View:
         if record.epoch != self.applied.epoch:
             return Stale()
         slots = slots_of(record.handles, self.table.slots)
-        held = Held(record, payload, frozenset(record.handles), slots, record.as_of)
+        held = Held(record, payload, slots, record.as_of)
         if not self._good(held):
             return Stale()
         self.records.put(held)
         return held
 
     def _good(self, held: Held) -> bool:
-        if self._ring.hit_since(held.handles, held.good_at):
-            return False
-        held.good_at = max(held.good_at, self._where().seq)
+        applied = self._where().seq
+        if held.good_at < applied:
+            # The set is made here and thrown away: kept, it would be a quarter of all memory.
+            if self._ring.hit_since(frozenset(held.record.handles), held.good_at):
+                return False
+            held.good_at = applied
         return True
 
     def judge(self, held: Held, now_ns: int) -> Window | verdict.Denied:
