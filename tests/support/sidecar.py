@@ -10,21 +10,24 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
+import uvloop
+
 from rescind.client.clock import boot_id
 from rescind.core import handles, ids, ledger, tokens
 from rescind.core.record import Record
 from rescind.core.revocation import Event, Hold, Revocation, hits
 from rescind.core.tokens import Kind
+from rescind.core.verdict import Denied
 from rescind.errors import UnreachableError
 from rescind.wire import events, heartbeat, records, used
 from rescind_runtime.clock import SystemClock
 from rescind_sidecar.dice import SystemDice
-from rescind_sidecar.ports import SharedRecords
+from rescind_sidecar.redis.records import RedisRecords
 from rescind_sidecar.socket.server import Server
 from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases.acknowledge import Acknowledge
-from rescind_sidecar.usecases.answer import Answer
-from rescind_sidecar.usecases.budget import Allowance, Budget
+from rescind_sidecar.usecases.answer import Answer, Found
+from rescind_sidecar.usecases.budget import Allowance, Budget, Source
 from rescind_sidecar.usecases.fetch import Fetch
 from rescind_sidecar.usecases.follow import Follow
 from rescind_sidecar.usecases.incarnations import Incarnations
@@ -34,6 +37,7 @@ from rescind_sidecar.usecases.used import Uses
 
 EDGE_KEY = bytes(range(32))
 HOUR_US = 3_600_000_000
+SOMEBODY = Source(user=1, process=1)
 
 
 class LedgerInMemory:
@@ -97,6 +101,14 @@ class LedgerInMemory:
         return dataclasses.replace(
             record, epoch=self.position.epoch, as_of=self.position.seq, holds=holds
         )
+
+    def encoded(self, token: str) -> bytes:
+        """Give a token's record as it is now, as an authority would leave it in Redis."""
+        return records.encode(self._as_of_now(self._records[tokens.digest(token)]))
+
+    def adopt(self, other: "LedgerInMemory", token: str) -> None:
+        """Know a token that another ledger issued."""
+        self._records[tokens.digest(token)] = other._records[tokens.digest(token)]
 
     async def acknowledge(self, message: heartbeat.Ack) -> None:
         self._reach()
@@ -195,18 +207,18 @@ class RunningSidecar:
         link: LedgerInMemory,
         *,
         interval_s: float = 0.05,
-        shared: SharedRecords | None = None,
+        redis: RedisRecords | None = None,
         allowance: Allowance | None = None,
     ) -> None:
         self.path = path
         self.link = link
         self.tally = Tally()
         self._interval_s = interval_s
-        self._shared = shared
+        self._redis = redis
         self._allowance = allowance or Allowance.of(2_000)
         self._tables = TableFile(path, boot=boot_id())
         self._ready: Future[None] = Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
+        self._thread = threading.Thread(target=lambda: uvloop.run(self._main()))
 
     async def _main(self) -> None:
         try:
@@ -253,7 +265,7 @@ class RunningSidecar:
                 clock,
                 self.tally,
                 budget=Budget(self._allowance),
-                shared=self._shared,
+                shared=self._redis,
             )
             answer = Answer(
                 self.incarnations,
@@ -264,6 +276,9 @@ class RunningSidecar:
                 edge_keys=(EDGE_KEY,),
                 prefix="rsc",
             )
+            if self._redis is not None:
+                jobs.append(tasks.create_task(self._redis.run()))
+            self.answer = answer
             self.server = Server(
                 answer=answer,
                 clock=clock,
@@ -300,6 +315,19 @@ class RunningSidecar:
         self._loop.call_soon_threadsafe(run)
         done.result(timeout=10)
 
+    def look(self, token: str, *, source: Source = SOMEBODY) -> Found | Denied:
+        """Look at a token as the socket would, for whoever it is."""
+        looking = self.answer.look(token, source=source)
+        return asyncio.run_coroutine_threadsafe(looking, self._loop).result(timeout=10)
+
+    def report(self) -> None:
+        """Report the tokens in use now, and not in half a minute."""
+        asyncio.run_coroutine_threadsafe(self.uses.report(), self._loop).result(timeout=10)
+
+    def forget(self, token: str) -> None:
+        """Forget a record, as if others had taken its place."""
+        self.do(lambda: self.incarnations.current.view.records.drop(tokens.digest(token)))
+
     def push(self, batch: bytes) -> None:
         """Bring a batch, as NATS would; it is applied when this returns."""
         self.do(lambda: self.follow.pushed(batch))
@@ -320,15 +348,17 @@ def running(
     link: LedgerInMemory,
     *,
     interval_s: float = 0.05,
-    shared: SharedRecords | None = None,
+    redis: RedisRecords | None = None,
     allowance: Allowance | None = None,
 ) -> Iterator[RunningSidecar]:
-    """Run a sidecar that holds a lease. `shared` must be one that any loop may ask."""
-    sidecar = RunningSidecar(path, link, interval_s=interval_s, shared=shared, allowance=allowance)
+    """Run a sidecar that holds a lease, and has found Redis if it is to have one."""
+    sidecar = RunningSidecar(path, link, interval_s=interval_s, redis=redis, allowance=allowance)
     sidecar.start()
     try:
         if link.reachable:
             wait_until(lambda: sidecar.leased)
+        if redis is not None:
+            wait_until(lambda: redis.connected)
         yield sidecar
     finally:
         sidecar.stop()

@@ -1,0 +1,161 @@
+"""A sidecar under load: one workload's flood is that workload's trouble, and nothing grows."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from tests.support import processes
+from tests.support.processes import clean_environment
+from tests.support.sidecar import LedgerInMemory, RunningSidecar, running, wait_until
+
+from rescind import Denied, Reason
+from rescind.core import tokens
+from rescind.wire.socket import Frames, Look, encode_request
+from rescind_sidecar.socket import server
+from rescind_sidecar.usecases.answer import Found
+from rescind_sidecar.usecases.budget import Allowance, Source
+
+ALLOWANCE = Allowance(per_s=200, burst=400)
+WORKLOAD = Source(user=1, process=1)
+OTHER = Source(user=1, process=2)
+
+
+@pytest.fixture
+def link() -> LedgerInMemory:
+    return LedgerInMemory(term_ms=5_000)
+
+
+@pytest.fixture
+def sidecar(tmp_path: Path, link: LedgerInMemory) -> Iterator[RunningSidecar]:
+    with running(tmp_path / "search.sock", link, allowance=ALLOWANCE) as sidecar:
+        yield sidecar
+
+
+def stranger() -> str:
+    return LedgerInMemory().issue()
+
+
+def reason(found: Found | Denied) -> Reason | None:
+    return found.reason if isinstance(found, Denied) else None
+
+
+def test_a_flood_of_one_workload_starves_neither_heartbeats_nor_another(
+    sidecar: RunningSidecar, link: LedgerInMemory
+):
+    tally = sidecar.tally
+    with processes.running(
+        "-m", "tests.support.flood", str(sidecar.path), environ=clean_environment()
+    ):
+        wait_until(lambda: tally.looks_over_budget > 5_000)
+        beats, refused, took_s = tally.heartbeats, tally.looks_over_budget, []
+        ends = time.monotonic() + 1.5
+        while time.monotonic() < ends:
+            began = time.monotonic()
+            assert reason(sidecar.look(link.issue(), source=WORKLOAD)) is None
+            took_s.append(time.monotonic() - began)
+            assert sidecar.leased
+            time.sleep(0.01)
+        assert tally.heartbeats - beats >= 10  # of 30 without a flood, on a machine of its own
+        assert tally.looks_over_budget - refused > 1_000
+        assert sorted(took_s)[len(took_s) // 2] < 0.1
+    # What was let through to the authority is what the budget says, and no more.
+    assert link.resolved < 400 + 200 * 30
+
+
+def test_over_its_budget_a_workload_is_told_unavailable_and_another_is_not(
+    sidecar: RunningSidecar, link: LedgerInMemory
+):
+    answers = [reason(sidecar.look(stranger(), source=WORKLOAD)) for _ in range(1_000)]
+    assert answers[:400] == [Reason.UNKNOWN] * 400
+    assert set(answers[400:]) == {Reason.UNKNOWN, Reason.UNAVAILABLE}
+    assert reason(sidecar.look(link.issue(), source=OTHER)) is None
+
+
+def test_what_memory_can_answer_costs_no_budget(sidecar: RunningSidecar, link: LedgerInMemory):
+    good, unknown = link.issue(), stranger()
+    for token in (good, unknown):
+        sidecar.look(token, source=WORKLOAD)
+    for _ in range(1_000):
+        sidecar.look(stranger(), source=WORKLOAD)
+    assert reason(sidecar.look(good, source=WORKLOAD)) is None
+
+
+def test_an_unknown_token_costs_one_look_up_a_second(sidecar: RunningSidecar, link: LedgerInMemory):
+    token = stranger()
+    began = time.monotonic()
+    for _ in range(500):
+        assert reason(sidecar.look(token)) is Reason.UNKNOWN
+    assert link.resolved <= 1 + (time.monotonic() - began)
+    assert sidecar.tally.looks_known_unknown >= 490
+
+
+def test_a_token_that_is_issued_after_it_was_asked_for_is_soon_accepted(
+    sidecar: RunningSidecar, link: LedgerInMemory
+):
+    elsewhere = LedgerInMemory()
+    token = elsewhere.issue()
+    assert reason(sidecar.look(token)) is Reason.UNKNOWN
+    link.adopt(elsewhere, token)
+    wait_until(lambda: reason(sidecar.look(token)) is None, deadline_s=2)
+
+
+def test_many_requests_in_one_write_are_all_answered(sidecar: RunningSidecar, link: LedgerInMemory):
+    asked = [link.issue() for _ in range(300)] + [stranger()] * 3_000
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(20)
+        connection.connect(str(sidecar.path))
+        connection.sendall(
+            b"".join(encode_request(Look(number, token)) for number, token in enumerate(asked))
+        )
+        frames, answers = Frames(), 0
+        while answers < 1 + len(asked):  # the greeting is one
+            answers += len(frames.feed(connection.recv(1 << 20)))
+
+
+def test_a_frame_that_no_request_needs_ends_the_connection(sidecar: RunningSidecar):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(5)
+        connection.connect(str(sidecar.path))
+        connection.sendall((65_537).to_bytes(4))
+        while connection.recv(65_536):
+            pass
+    assert sidecar.tally.messages_refused == 1
+
+
+def test_one_workload_cannot_take_every_connection(
+    sidecar: RunningSidecar, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(server, "_MOST_OF_ONE_SOURCE", 16)
+    with ExitStack() as opened:
+        for _ in range(20):
+            connection = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            connection.connect(str(sidecar.path))
+        wait_until(lambda: sidecar.tally.connections_refused == 4)
+        assert len(sidecar.server.connections) == 16
+    wait_until(lambda: not sidecar.server.connections)
+
+
+def test_tokens_in_use_are_reported_once_each_and_a_lost_report_costs_nothing(
+    sidecar: RunningSidecar, link: LedgerInMemory
+):
+    good = [link.issue() for _ in range(3)]
+    for token in [*good, *good, stranger()]:
+        sidecar.look(token)
+    sidecar.report()
+    (report,) = link.reported
+    assert len(report.token_ids) == 3
+    assert report.instance == sidecar.incarnations.current.instance
+    assert set(report.token_ids) == {
+        held.record.token_id
+        for held in map(sidecar.incarnations.current.view.look, map(tokens.digest, good))
+        if held is not None
+    }
+    sidecar.report()
+    assert len(link.reported) == 1
+    sidecar.look(good[0])
+    link.reachable = False
+    sidecar.report()
+    assert (sidecar.tally.uses_reported, sidecar.tally.uses_lost) == (3, 1)

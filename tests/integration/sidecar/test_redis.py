@@ -1,0 +1,255 @@
+"""Redis as the second level, on a real Valkey: it saves look-ups, and never changes an answer."""
+
+import asyncio
+import os
+import signal
+import statistics
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+from tests.support.sidecar import LedgerInMemory, RunningSidecar, running, wait_until
+
+from rescind import Denied, Reason
+from rescind.core import tokens
+from rescind.wire import records
+from rescind_runtime.embedded import home, postgres, valkey
+from rescind_runtime.embedded.children import Server
+from rescind_sidecar.redis.records import RedisRecords
+from rescind_sidecar.usecases.answer import Found
+
+DEADLINE_S = 0.05
+HELLO = b"%1\r\n$5\r\nproto\r\n:3\r\n"
+SLACK_S = 0.15  # this machine is shared: a stall of the test is no finding
+
+
+@dataclass(frozen=True)
+class World:
+    """A sidecar, the ledger that it follows, and the Redis between the two."""
+
+    sidecar: RunningSidecar
+    link: LedgerInMemory
+    server: Server
+    redis: RedisRecords
+    cache: "redis.Redis"
+
+    def put(self, token: str, payload: bytes, *, epoch: int = 1) -> None:
+        """Leave something in Redis where a token's record belongs."""
+        self.cache.set(records.key(epoch, tokens.digest(token)), payload)
+
+    def judge(self, token: str) -> Reason | None:
+        """Look at a token that is not in memory; None is allowed."""
+        self.sidecar.forget(token)
+        found = self.sidecar.look(token)
+        return found.reason if isinstance(found, Denied) else None
+
+    def took_s(self, token: str) -> float:
+        """Look at a good token that is not in memory, and say how long that took."""
+        self.sidecar.forget(token)
+        began = time.monotonic()
+        assert isinstance(self.sidecar.look(token), Found)
+        return time.monotonic() - began
+
+
+@asynccontextmanager
+async def valkeys(directory: Path) -> AsyncIterator[Server]:
+    async with (
+        home.locked(directory, longest_socket=postgres.LONGEST_SOCKET) as place,
+        valkey.running(place) as server,
+    ):
+        yield server
+
+
+@contextmanager
+def beside(server: Server, directory: Path) -> Iterator[World]:
+    link, reader = LedgerInMemory(), RedisRecords(server.url)
+    with (
+        redis.Redis.from_url(server.url, socket_timeout=5) as cache,
+        running(directory / "search.sock", link, redis=reader) as sidecar,
+    ):
+        yield World(sidecar, link, server, reader, cache)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with valkeys(tmp_path / "data") as server:
+        with beside(server, tmp_path) as world:
+            yield world
+
+
+async def test_a_record_in_redis_saves_the_authority_a_look_up(world: World):
+    token = world.link.issue()
+    world.put(token, world.link.encoded(token))
+    assert world.judge(token) is None
+    assert (world.sidecar.tally.looks_at_redis, world.link.resolved) == (1, 0)
+
+
+async def test_what_redis_does_not_have_the_authority_is_asked_for(world: World):
+    token = world.link.issue()
+    assert world.judge(token) is None
+    world.put(token, world.link.encoded(token))
+    world.cache.flushall()
+    assert world.judge(token) is None
+    assert (world.sidecar.tally.redis_absent, world.link.resolved) == (2, 2)
+
+
+async def test_a_record_from_before_a_revocation_does_not_resurrect_the_token(world: World):
+    token = world.link.issue("agent:x")
+    old = world.link.encoded(token)
+    world.sidecar.push(world.link.revoke("subject:agent:x"))
+    world.put(token, old)
+    assert world.judge(token) is Reason.REVOKED
+    assert (world.sidecar.tally.redis_stale, world.link.resolved) == (1, 1)
+
+
+async def test_an_old_copy_that_was_promoted_changes_no_answer(world: World):
+    good, bad = world.link.issue("agent:good"), world.link.issue("agent:bad")
+    copy = {token: world.link.encoded(token) for token in (good, bad)}
+    for _ in range(20):
+        world.sidecar.push(world.link.revoke("subject:agent:bad"))
+    world.cache.flushall()
+    for token, payload in copy.items():
+        world.put(token, payload)
+    assert world.judge(good) is None
+    assert world.judge(bad) is Reason.REVOKED
+    # What nothing has hit since is as good as new, however old it is.
+    assert (world.sidecar.tally.looks_at_redis, world.sidecar.tally.redis_stale) == (1, 1)
+
+
+async def test_a_poisoned_value_is_counted_and_never_believed(world: World):
+    token, other = world.link.issue("agent:x"), world.link.issue("agent:y")
+    world.sidecar.push(world.link.revoke("subject:agent:x"))
+    garbage = [b"", b"\x00", b"\xdd\xff\xff\xff\xff", b"x" * 70_000, world.link.encoded(token)[:-9]]
+    for poison in (world.link.encoded(other), *garbage):
+        world.put(token, poison)
+        assert world.judge(token) is Reason.REVOKED
+    assert world.sidecar.tally.redis_refused == 1 + len(garbage)
+
+
+async def test_a_record_of_another_epoch_is_never_believed(world: World):
+    token = world.link.issue()
+    world.link.restore(0, epoch=2)
+    world.put(token, world.link.encoded(token), epoch=1)
+    world.link.restore(0, epoch=1)
+    assert world.judge(token) is None
+    assert (world.sidecar.tally.redis_stale, world.link.resolved) == (1, 1)
+
+
+async def test_a_value_of_another_type_is_passed_by(world: World):
+    token = world.link.issue()
+    world.cache.lpush(records.key(1, tokens.digest(token)), "a list")
+    assert world.judge(token) is None
+    assert world.redis.connected
+
+
+async def test_an_unknown_token_leaves_nothing_in_redis(world: World):
+    stranger = LedgerInMemory().issue()
+    assert world.judge(stranger) is Reason.UNKNOWN
+    assert world.cache.dbsize() == 0
+
+
+async def test_a_redis_that_is_killed_costs_no_answer_and_is_found_again(tmp_path: Path):
+    async with (
+        home.locked(tmp_path / "data", longest_socket=postgres.LONGEST_SOCKET) as place,
+        AsyncExitStack() as life,
+    ):
+        server = await life.enter_async_context(valkey.running(place))
+        world = life.enter_context(beside(server, tmp_path))
+        token = world.link.issue()
+        world.put(token, world.link.encoded(token))
+        before = [world.took_s(token) for _ in range(100)]
+        os.kill(server.child.pid, signal.SIGKILL)
+        during = [world.took_s(token) for _ in range(300)]
+        assert max(during) < DEADLINE_S + SLACK_S
+        assert statistics.median(during) < statistics.median(before) + 0.001
+        assert not world.redis.connected
+        assert world.sidecar.tally.looks_unanswered == 0
+        await server.child.gone()
+        await life.enter_async_context(valkey.running(place))
+        await asyncio.to_thread(wait_until, lambda: world.redis.connected)
+        world.put(token, world.link.encoded(token))
+        served = world.sidecar.tally.looks_at_redis
+        world.took_s(token)
+        assert world.sidecar.tally.looks_at_redis == served + 1
+
+
+async def test_a_redis_that_hangs_costs_one_deadline_and_is_found_again(world: World):
+    token = world.link.issue()
+    world.put(token, world.link.encoded(token))
+    world.took_s(token)
+    os.kill(world.server.child.pid, signal.SIGSTOP)
+    try:
+        first = world.took_s(token)
+        later = [world.took_s(token) for _ in range(300)]
+    finally:
+        os.kill(world.server.child.pid, signal.SIGCONT)
+    assert first < DEADLINE_S + SLACK_S
+    assert statistics.median(later) < 0.005
+    assert max(later) < DEADLINE_S + SLACK_S
+    await asyncio.to_thread(wait_until, lambda: world.redis.connected)
+    served = world.sidecar.tally.looks_at_redis
+    world.took_s(token)
+    assert world.sidecar.tally.looks_at_redis == served + 1
+
+
+async def test_a_sidecar_ends_while_redis_hangs(tmp_path: Path):
+    async with valkeys(tmp_path / "data") as server:
+        os.kill(server.child.pid, signal.SIGSTOP)
+        try:
+            link = LedgerInMemory()
+            sidecar = RunningSidecar(tmp_path / "s.sock", link, redis=RedisRecords(server.url))
+            sidecar.start()
+            began = time.monotonic()
+            sidecar.stop()
+            assert time.monotonic() - began < 2
+        finally:
+            os.kill(server.child.pid, signal.SIGCONT)
+
+
+NONSENSE = {
+    "http": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "no number": b"$abc\r\n",
+    "deep": b"*1\r\n" * 10_000,
+    "errors": b"-ERR \xff\xfe\r\n" * 20,
+    "negative": b"$-9999999999999999999999\r\n",
+    "a huge map": b"%9999999999\r\n",
+    "a map": b"%1\r\n+a\r\n+b\r\n",
+    "a push": b">2\r\n+invalidate\r\n*0\r\n",
+    "too few": b"*0\r\n",
+    "not bytes": b"*1\r\n:7\r\n",
+    "always ok": b"+OK\r\n" * 9,
+    "hangs up": b"",
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
+@pytest.mark.parametrize("command", [b"HELLO", b"PING", b"MGET"])
+async def test_nothing_that_a_server_may_say_gets_out_of_the_reader(
+    nonsense: bytes, command: bytes, tmp_path: Path
+):
+    async def answer(asked: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(5):
+            while received := await asked.read(65_536):
+                if command in received:
+                    writer.write(nonsense)
+                    break
+                writer.write(HELLO if b"HELLO" in received else b"+PONG\r\n")
+            heard.set()
+            writer.close()
+
+    heard = asyncio.Event()
+    server = await asyncio.start_unix_server(answer, tmp_path / "redis.sock")
+    reader = RedisRecords(f"unix://{tmp_path / 'redis.sock'}")
+    async with server, asyncio.TaskGroup() as tasks:
+        job = tasks.create_task(reader.run())
+        async with asyncio.timeout(5):
+            while not heard.is_set():
+                assert await reader.find(1, bytes(32)) is None
+                await asyncio.sleep(0.005)
+        assert await reader.find(1, bytes(32)) is None
+        assert not job.done()
+        job.cancel()
