@@ -30,6 +30,8 @@ VERBS = {
     "tokens": "List tokens, or look at one.",
     "fleet": "Show who verifies, and how fresh each is.",
     "events": "Show what was revoked, and with --follow what is being revoked.",
+    "explain": "Say why a token is denied, since when, by whom, and what it may still do.",
+    "doctor": "Find out what is wrong with this installation, and what to do.",
     "authority": "Run an authority, configured by the environment.",
     "sidecar": "Run a sidecar, configured by the environment.",
     "migrate": "Bring the authority's schema up to date.",

@@ -7,10 +7,11 @@ import json
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _STYLES = {
     "active": "green",
+    "ok": "green",
     "live": "green",
     "accepted": "green",
     "committed": "green",
@@ -19,10 +20,14 @@ _STYLES = {
     "not_yet_valid": "yellow",
     "silent": "yellow",
     "suspended": "yellow",
+    "warning": "yellow",
     "released": "dim",
+    "skipped": "dim",
     "denied": "red",
+    "failed": "red",
     "revoked": "red",
 }
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -42,7 +47,7 @@ def line(state: str, *words: str) -> None:
     from rich.text import Text  # noqa: PLC0415 - the same
 
     text = Text.assemble(
-        (state, _STYLES.get(state, "bold")), *(f"  {shown(word)}" for word in words)
+        (state, _STYLES.get(state.strip(), "bold")), *(f"  {shown(word)}" for word in words)
     )
     Console(highlight=False).print(text, soft_wrap=True)
 
@@ -80,6 +85,11 @@ def ago(timestamp: str | None, *, now_us: int) -> str:
         return ""
     seconds = now_us / 1_000_000 - datetime.fromisoformat(timestamp).timestamp()
     return f"{_span(seconds)} ago" if seconds >= 0 else f"in {_span(-seconds)}"
+
+
+def unix_us(timestamp: str) -> int:
+    """Read an RFC 3339 time as Unix microseconds."""
+    return (datetime.fromisoformat(timestamp) - _EPOCH) // timedelta(microseconds=1)
 
 
 def timestamp(unix_us: int) -> str:

@@ -27,6 +27,44 @@ class Authority:
     token: Secret
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is configured here: by the environment, and by `DIR/env`.
+
+    `sources` are in the order in which they count.
+    """
+
+    directory: Path
+    sources: tuple[Mapping[str, str], ...]
+
+    @property
+    def configured(self) -> bool:
+        """Whether anything of ours is set at all, besides where to look."""
+        return any(
+            name.startswith("RESCIND_") and name != "RESCIND_DATA"
+            for source in self.sources
+            for name in source
+        )
+
+    def find(self, variable: str) -> str | None:
+        """Give a setting; an empty one counts as none."""
+        return next((found for each in self.sources if (found := each.get(variable))), None)
+
+    def secret(self, variable: str) -> str | None:
+        """Give a secret, or the content of the file that `<variable>_FILE` names."""
+        if direct := self.find(variable):
+            return direct
+        path = self.find(f"{variable}_FILE")
+        return None if path is None else _read(Path(path)).reveal()
+
+
+def surroundings(data: Path | None) -> Surroundings:
+    """Collect all that is configured here. Raises DataDirectoryError."""
+    environ, kept = environment(), _kept(data)
+    directory = (data or data_dir.locate(os.environ)).absolute()
+    return Surroundings(directory, (environ, kept) if data is None else (kept, environ))
+
+
 def environment() -> dict[str, str]:
     """Return a copy of the environment, to start another program with."""
     return dict(os.environ)

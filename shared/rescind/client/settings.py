@@ -5,7 +5,8 @@ from pathlib import Path
 
 from rescind.errors import RescindError
 
-_RUN = Path("/run/rescind")
+RUN = Path("/run/rescind")
+"""Where the sockets of sidecars lie, unless a setting says otherwise."""
 
 
 def socket_path() -> Path:
@@ -15,8 +16,13 @@ def socket_path() -> Path:
         return Path(named)
     service = os.environ.get("RESCIND_SERVICE")
     if service:
-        return _RUN / f"{service}.sock"
+        return usual_path(service)
     raise RescindError(
         "no sidecar is named: set RESCIND_SOCKET to its socket, or RESCIND_SERVICE to the "
-        f"service whose socket lies in {_RUN}, or give Verifier.attach() a path"
+        f"service whose socket lies in {RUN}, or give Verifier.attach() a path"
     )
+
+
+def usual_path(service: str) -> Path:
+    """Give the socket of a service's sidecar where no setting names one."""
+    return RUN / f"{service}.sock"

@@ -1,0 +1,77 @@
+"""The machine: is it one on which a lease can be counted, and how quick is a check on it?"""
+
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rescind.client import clock as sdk_clock
+from rescind.errors import RescindError
+from rescind_cli.checkup import findings
+from rescind_cli.checkup.findings import Finding
+from rescind_runtime import clock
+
+_OLDEST_PYTHON = (3, 11)
+ORDERED = frozenset({"x86_64", "amd64"})
+_CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+# Those that a program reads without asking the kernel, and that do not drift off.
+_GOOD_SOURCES = frozenset({"tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter"})
+
+
+def check() -> Iterator[Finding]:
+    """Look at platform, Python and clocks."""
+    yield _python()
+    yield _platform()
+    yield from _clocks()
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if sys.version_info >= _OLDEST_PYTHON:
+        return findings.ok("python", version)
+    return findings.failed("python", f"{version} is too old", "Use Python 3.11 or newer.")
+
+
+def _platform() -> Finding:
+    machine = platform.machine()
+    says = f"{platform.system()} {platform.release()} on {machine}"
+    if machine.lower() in ORDERED:
+        return findings.ok("platform", says)
+    return findings.warning(
+        "platform",
+        f"{says}: checks go over the socket, tens of microseconds each",
+        "Nothing to repair. Shared memory is used on x86-64 only, where loads keep their order.",
+    )
+
+
+def _clocks() -> Iterator[Finding]:
+    try:
+        clock.require_linux()
+    except RescindError as error:
+        yield findings.failed("clock", str(error), "Move this service to Linux.")
+        return
+    try:
+        boot = sdk_clock.boot_id().hex()
+    except OSError as error:
+        yield findings.failed(
+            "clock",
+            f"the boot id cannot be read ({error.strerror})",
+            "Let /proc/sys/kernel/random/boot_id be read in this container.",
+        )
+        return
+    yield findings.ok("clock", f"CLOCK_BOOTTIME is there, boot {boot[:12]}")
+    yield _source()
+
+
+def _source() -> Finding:
+    try:
+        source = _CLOCKSOURCE.read_text(encoding="ascii").strip()
+    except OSError:
+        return findings.skipped("clock source", "the kernel does not say which one it uses")
+    if source in _GOOD_SOURCES:
+        return findings.ok("clock source", source)
+    return findings.warning(
+        "clock source",
+        f"{source}: reading the clock is a system call, and each check reads it",
+        "Correct, but slower. Where the processor's counter is stable, boot with clocksource=tsc.",
+    )
