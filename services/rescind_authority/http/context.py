@@ -76,6 +76,7 @@ RevokerActor = Annotated[Actor, Depends(requires(Scope.REVOKE))]
 
 
 def idempotency_key(
+    request: Request,
     response: Response,
     key: Annotated[
         str | None,
@@ -93,6 +94,7 @@ def idempotency_key(
         )
     chosen = key or secrets.token_hex(_KEY_BYTES)
     response.headers["Idempotency-Key"] = chosen
+    request.state.idempotency_key = chosen  # for a problem that asks to retry with it
     return chosen
 
 

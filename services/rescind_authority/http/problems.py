@@ -34,6 +34,9 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[WrongField] = []
+    idempotency_key: str | None = Field(
+        default=None, description="Where the outcome is unknown: the key to retry with."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +111,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _defect)
 
 
-def response(error: RescindError) -> Response:
-    """Make the problem of one of our errors."""
+def response(error: RescindError, *, key: str | None = None) -> Response:
+    """Make the problem of one of our errors; `key` is the idempotency key of the command."""
     kind = next((kind for known, kind in _KINDS if isinstance(error, known)), _DEFECT)
     headers = dict(kind.headers or {})
     fields: Sequence[errors.FieldProblem] = ()
@@ -129,7 +132,10 @@ def response(error: RescindError) -> Response:
         case _:
             pass
     detail = _DEFECT_DETAIL if kind is _DEFECT else str(error)
-    return _answer(kind, detail=detail, fields=fields, headers=headers)
+    unknown = isinstance(error, errors.OutcomeUnknownError)
+    return _answer(
+        kind, detail=detail, fields=fields, headers=headers, key=key if unknown else None
+    )
 
 
 def too_large(limit_bytes: int) -> Response:
@@ -138,9 +144,9 @@ def too_large(limit_bytes: int) -> Response:
     return _answer(kind, detail=f"send at most {limit_bytes} bytes.")
 
 
-async def _expected(_request: Request, error: Exception) -> Response:
+async def _expected(request: Request, error: Exception) -> Response:
     assert isinstance(error, RescindError)  # noqa: S101 it was registered for this class
-    return response(error)
+    return response(error, key=getattr(request.state, "idempotency_key", None))
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
@@ -183,6 +189,7 @@ def _answer(
     detail: str,
     fields: Sequence[errors.FieldProblem] = (),
     headers: Mapping[str, str] | None = None,
+    key: str | None = None,
 ) -> Response:
     problem = Problem(
         type=f"urn:rescind:problem:{kind.slug}",
@@ -193,6 +200,7 @@ def _answer(
             WrongField(field=_sendable(each.field), detail=_sendable(each.detail))
             for each in fields
         ],
+        idempotency_key=key,
     )
     return JSONResponse(
         problem.model_dump(exclude_defaults=True),

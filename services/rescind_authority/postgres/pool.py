@@ -108,20 +108,15 @@ async def rows(connection: Borrowed, query: str, *arguments: object) -> Sequence
 @asynccontextmanager
 async def connect(dsn: str) -> AsyncGenerator[Postgres]:
     """Open a pool; no connection is made yet, so Postgres may be away."""
-    try:
-        pool = asyncpg.create_pool(
-            dsn,
-            min_size=0,
-            max_size=_SIZE,
-            init=_prepare,
-            reset=_leave_as_is,
-            server_settings=_SESSION,
-            timeout=_CONNECT_S,
-        )
-    except ValueError as error:
-        raise StoreUnavailableError(
-            f"RESCIND_POSTGRES_DSN is no connection URL ({error})"
-        ) from None
+    pool = asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        max_size=_SIZE,
+        init=_prepare,
+        reset=_leave_as_is,
+        server_settings=_SESSION,
+        timeout=_CONNECT_S,
+    )
     async with pool:
         yield Postgres(pool)
 
@@ -161,6 +156,12 @@ def translated() -> Generator[None]:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return "RESCIND_POSTGRES_DSN is no connection URL (postgresql://user@host/database)"
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return "it refuses the user or the password of RESCIND_POSTGRES_DSN"
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return "the database that RESCIND_POSTGRES_DSN names does not exist, create it"
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
     if isinstance(error, OSError):

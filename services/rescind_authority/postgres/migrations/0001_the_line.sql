@@ -5,7 +5,8 @@
 CREATE TABLE tokens (
     token_id     text        PRIMARY KEY,
     token_hash   bytea       NOT NULL UNIQUE CHECK (length(token_hash) = 32),
-    kind         text        NOT NULL CHECK (kind IN ('agent', 'service', 'session', 'personal', 'admin')),
+    kind         text        NOT NULL
+        CHECK (kind IN ('agent', 'service', 'session', 'personal', 'admin')),
     subject      text        NOT NULL,
     scopes       text[]      NOT NULL CHECK (cardinality(scopes) <= 64),
     audience     text[]      NOT NULL,
@@ -14,7 +15,8 @@ CREATE TABLE tokens (
     session      text,
     labels       jsonb       NOT NULL CHECK (jsonb_typeof(labels) = 'object'),
     lineage      text[]      NOT NULL DEFAULT '{}' CHECK (cardinality(lineage) <= 16),
-    chain        text[]      NOT NULL DEFAULT '{}' CHECK (cardinality(chain) = cardinality(lineage)),
+    chain        text[]      NOT NULL DEFAULT '{}'
+        CHECK (cardinality(chain) = cardinality(lineage)),
     handles      text[]      NOT NULL CHECK (cardinality(handles) > 0),
     issued_at    timestamptz NOT NULL,
     issued_seq   bigint      NOT NULL CHECK (issued_seq >= 0),
@@ -70,9 +72,11 @@ CREATE TABLE revocations (
     lifted_at     timestamptz,
     CHECK (lifted_at IS NULL OR effect <> 'revoke')
 );
--- The holds of a token: every revocation whose anchor is one of its handles. With the seq, a new
--- token steps over the old revocations of its subject.
-CREATE INDEX revocations_anchor ON revocations (anchor, seq) WHERE lifted_at IS NULL;
+-- The holds of a token have one of its handles as their anchor. A revoke hits what was issued
+-- before its seq, so a new token steps over old ones of its subject; other effects hit any token.
+CREATE INDEX revocations_anchor ON revocations (anchor, seq) WHERE effect = 'revoke';
+CREATE INDEX revocations_standing ON revocations (anchor)
+    WHERE effect <> 'revoke' AND lifted_at IS NULL;
 
 CREATE TABLE leases (
     instance     bytea       PRIMARY KEY CHECK (length(instance) = 16),

@@ -13,7 +13,8 @@ WITH token AS (
         clock.at + $14::bigint * interval '1 microsecond'
     FROM ledger_head AS head
     CROSS JOIN (SELECT clock_timestamp() AS at OFFSET 0) AS clock
-    RETURNING token_id, kind, subject, scopes, audience, created_by, issued_seq, issued_at, expires_at
+    RETURNING
+        token_id, kind, subject, scopes, audience, created_by, issued_seq, issued_at, expires_at
 ), entry AS (
     INSERT INTO audit (at, actor, action, target, seq, detail)
     SELECT

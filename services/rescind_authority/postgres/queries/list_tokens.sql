@@ -2,19 +2,23 @@
 -- lies before $3 (NULL: from the newest), at most $4. The EXISTS says in SQL what
 -- core.revocation.hits says; a test compares the two.
 -- Served by: tokens_pkey backwards for few handles or common ones, tokens_handles for rare ones;
--- revocations_anchor.
+-- revocations_anchor, revocations_standing.
 SELECT t.token_id
 FROM (
     SELECT
         token_id,
         CASE
             WHEN EXISTS (
-                SELECT FROM revocations AS r
-                WHERE r.anchor = ANY (tokens.handles)
-                    AND r.selector <@ tokens.handles
-                    AND r.lifted_at IS NULL
-                    AND r.effect <> 'narrow'
-                    AND (r.effect <> 'revoke' OR r.seq > tokens.issued_seq)
+                SELECT FROM (
+                    SELECT * FROM revocations
+                    WHERE anchor = ANY (tokens.handles) AND seq > tokens.issued_seq
+                        AND effect = 'revoke'
+                    UNION ALL
+                    SELECT * FROM revocations
+                    WHERE anchor = ANY (tokens.handles) AND effect <> 'narrow'
+                        AND effect <> 'revoke' AND lifted_at IS NULL
+                ) AS r
+                WHERE r.selector <@ tokens.handles
                     AND (r.issued_before IS NULL OR tokens.issued_at < r.issued_before)
                     AND NOT (
                         '*' = ANY (r.selector)

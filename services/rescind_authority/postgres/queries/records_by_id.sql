@@ -1,9 +1,9 @@
--- Reads tokens by their public names, every revocation that may hold them, and the ledger's end, in one
+-- Reads tokens by their ids, every revocation that may hold them, and the ledger's end, in one
 -- snapshot: that is what makes as_of true. One row for each pair of token and revocation, one
 -- without a revocation for a free token, one without a token when none is found.
--- A revoke at or below a token's issued_seq never holds it; leaving it out here keeps a subject
--- that logged out a thousand times cheap. Whether the others do, core.revocation.hits decides.
--- Served by: tokens_pkey, revocations_anchor.
+-- A revoke at or below a token's issued_seq never holds it: the index steps over it, so a subject
+-- that logged out a thousand times costs no more. Of the others core.revocation.hits decides.
+-- Served by: tokens_pkey, revocations_anchor, revocations_standing.
 SELECT
     h.epoch AS ledger_epoch, h.seq AS as_of, clock_timestamp() AS at,
     t.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,
@@ -13,9 +13,11 @@ SELECT
     r.scopes AS removed, r.reason, r.actor, r.committed_at
 FROM ledger_head AS h
 LEFT JOIN tokens AS t ON t.token_id = ANY ($1::text[])
-LEFT JOIN revocations AS r
-    ON r.anchor = ANY (t.handles)
-    AND r.selector <@ t.handles
-    AND r.lifted_at IS NULL
-    AND (r.effect <> 'revoke' OR r.seq > t.issued_seq)
+LEFT JOIN LATERAL (
+    SELECT * FROM revocations
+    WHERE anchor = ANY (t.handles) AND seq > t.issued_seq AND effect = 'revoke'
+    UNION ALL
+    SELECT * FROM revocations
+    WHERE anchor = ANY (t.handles) AND effect <> 'revoke' AND lifted_at IS NULL
+) AS r ON r.selector <@ t.handles
 ORDER BY t.token_id, r.seq
