@@ -2,9 +2,10 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
 from tests.support.authority import System, serving
 
@@ -17,9 +18,10 @@ from rescind_authority import preparing
 from rescind_authority.errors import StoreUnavailableError
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports import Passage, Standing
-from rescind_authority.postgres import pool
+from rescind_authority.postgres import pool, queries
 from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.ledger import PostgresLedger
+from rescind_authority.postgres.pool import Postgres
 from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.recent import Recent
 
@@ -167,13 +169,19 @@ async def test_the_lease_rows_are_committed_before_the_ledger_s_end_is_read(
 async def test_a_standby_grants_nothing(system: System) -> None:
     await preparing.prepare(system.settings)
 
+    class OnStandby(Postgres):
+        async def rows(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
+            # A second server is more than this needs: the answer of a standby is one column.
+            sql = queries.read(query).replace("pg_is_in_recovery()", "true")
+            async with self.connection() as connection:
+                return await connection.fetch(sql, *arguments)
+
     class Standby(PostgresLedger):
-        async def standing(self) -> Standing:
-            # What the query returns on a standby; a second server is more than this needs.
-            raise StoreUnavailableError("this server is a standby, name the primary")
+        def __init__(self, postgres: Postgres) -> None:
+            super().__init__(OnStandby(postgres._pool))
 
     async with granting(system, Standby) as granter:
-        with pytest.raises(StoreUnavailableError):
+        with pytest.raises(StoreUnavailableError, match="standby"):
             await granter.answer(_beat(1))
 
 
