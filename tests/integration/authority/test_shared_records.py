@@ -1,0 +1,175 @@
+"""What an authority leaves in Redis, and what it writes of tokens in use."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from tests.support.authority import Running, Sidecar, System, eventually, serving
+
+from rescind.core import tokens
+from rescind.wire import records, subjects, used
+from rescind_authority.postgres import pool
+from rescind_authority.postgres.tokens import PostgresTokens
+from rescind_runtime.embedded import home, postgres, valkey
+from rescind_runtime.embedded.children import Server
+
+
+@dataclass(frozen=True)
+class World:
+    """An authority that has a Redis, and a sidecar that asks it."""
+
+    authority: Running
+    sidecar: Sidecar
+    server: Server
+    cache: Redis
+
+    async def left(self, token: str, *, epoch: int = 1) -> bytes | None:
+        """Read what lies in Redis for a token."""
+        return await self.cache.get(records.key(epoch, tokens.digest(token)))
+
+
+@pytest.fixture
+async def world(system: System, tmp_path: Path) -> AsyncIterator[World]:
+    async with (
+        home.locked(tmp_path / "data", longest_socket=postgres.LONGEST_SOCKET) as place,
+        valkey.running(place) as server,
+        Redis.from_url(server.url, socket_timeout=5) as cache,
+        serving(system.but(redis_url=SecretStr(server.url))) as authority,
+        system.sidecar() as sidecar,
+    ):
+        yield World(authority, sidecar, server, cache)
+
+
+async def test_a_look_up_leaves_its_record_for_the_next_sidecar(world: World) -> None:
+    issued = await world.authority.issue(ttl=3600)
+    assert await world.left(issued["token"]) is None  # not at issue: holds are not known there
+    _, record = await world.sidecar.resolve(issued["token"])
+    left = await eventually(lambda: world.left(issued["token"]))
+    assert left is not None
+    assert records.decode(left) == record
+    assert await world.left(issued["token"], epoch=2) is None
+    key = records.key(1, tokens.digest(issued["token"]))
+    assert 0 < await world.cache.pttl(key) <= records.LONGEST_TTL_MS
+
+
+async def test_a_record_does_not_outlive_its_token_in_redis(world: World) -> None:
+    issued = await world.authority.issue(ttl=30)
+    await world.sidecar.resolve(issued["token"])
+    await eventually(lambda: world.left(issued["token"]))
+    key = records.key(1, tokens.digest(issued["token"]))
+    assert 0 < await world.cache.pttl(key) <= 30_000
+
+
+async def test_an_unknown_token_leaves_nothing(world: World) -> None:
+    issued = await world.authority.issue()
+    _, unknown = await world.sidecar.resolve("rsc_agt_unheard_of")
+    await world.sidecar.resolve(issued["token"])
+    await eventually(lambda: world.left(issued["token"]))
+    assert unknown is None
+    assert await world.cache.dbsize() == 1
+
+
+async def test_a_look_up_after_a_revocation_replaces_the_older_record(world: World) -> None:
+    issued = await world.authority.issue("agent:x")
+    await world.sidecar.resolve(issued["token"])
+    old = await eventually(lambda: world.left(issued["token"]))
+    await world.authority.revoke("subject:agent:x")
+    await world.sidecar.resolve(issued["token"])
+    new = await eventually(
+        lambda: world.left(issued["token"]), until=lambda left: left not in (None, old)
+    )
+    assert new is not None
+    assert not records.decode(new).live
+
+
+async def test_no_look_up_waits_for_a_redis_that_hangs_or_is_gone(world: World) -> None:
+    issued = await world.authority.issue()
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        os.kill(world.server.child.pid, number)
+        async with asyncio.timeout(5):
+            for _ in range(50):
+                _, record = await world.sidecar.resolve(issued["token"])
+                assert record is not None
+    name = 'rescind_authority_shared_records_total{outcome="lost"}'
+    await eventually(lambda: world.authority.metric(name))
+
+
+async def test_reported_tokens_are_marked_as_used_and_rubbish_is_not_minded(
+    system: System,
+) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        issued, other = await authority.issue(), await authority.issue()
+        rubbish = ("tok_0000000000000000000000000z", "tok_\0", "DROP TABLE tokens", "")
+        for payload in (
+            b"rubbish",
+            used.encode(used.Used(sidecar.instance, (*rubbish, issued["token_id"]))),
+        ):
+            await sidecar.nats.publish(subjects.USED, payload)
+
+        async def seen() -> str | None:
+            answer = await authority.http.get(f"/v1/tokens/{issued['token_id']}")
+            return answer.json()["last_used_at"]
+
+        assert await eventually(seen) > issued["issued_at"]
+        answer = await authority.http.get(f"/v1/tokens/{other['token_id']}")
+        assert answer.json()["last_used_at"] is None
+
+
+async def test_last_used_at_only_moves_forward_and_not_twice_at_once(system: System) -> None:
+    async with serving(system) as authority, pool.connect(system.dsn) as store:
+        token_id = (await authority.issue())["token_id"]
+
+        async def marked(used_s: float) -> object:
+            await system.rows(
+                "UPDATE tokens SET last_used_at = now() + make_interval(secs => $1)", used_s
+            )
+            rows = await system.rows("SELECT last_used_at FROM tokens")
+            was = {row["last_used_at"] for row in rows}
+            await PostgresTokens(store).mark_used([token_id])
+            (now,) = await system.rows(
+                "SELECT last_used_at, now() - last_used_at < interval '5 seconds' AS fresh "
+                "FROM tokens WHERE token_id = $1",
+                token_id,
+            )
+            return now["last_used_at"] not in was, now["fresh"]
+
+        assert await marked(-3600) == (True, True)
+        assert await marked(-10) == (False, False)
+        assert await marked(3600) == (False, True)
+
+
+async def test_marking_waits_for_nobody(system: System) -> None:
+    async with serving(system) as authority, pool.connect(system.dsn) as store:
+        locked, free = [(await authority.issue())["token_id"] for _ in range(2)]
+        async with store.transaction() as transaction:
+            await transaction.execute("SELECT FROM tokens WHERE token_id = $1 FOR UPDATE", locked)
+            async with asyncio.timeout(2):
+                await PostgresTokens(store).mark_used([locked, free])
+        rows = await system.rows("SELECT token_id FROM tokens WHERE last_used_at IS NOT NULL")
+        assert [row["token_id"] for row in rows] == [free]
+
+
+async def test_a_flood_of_look_ups_does_not_take_the_place_of_heartbeats(system: System) -> None:
+    async with serving(system), system.sidecar() as flooder, system.sidecar() as sidecar:
+        flooding = asyncio.Event()
+
+        async def flood() -> None:
+            for number in range(20_000):
+                asked = records.encode_resolve(records.Resolve(number.to_bytes(32)))
+                await flooder.nats.publish(subjects.RESOLVE, asked, reply="_INBOX.nobody")
+                if number == 2_000:
+                    flooding.set()
+                if number % 500 == 0:
+                    await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(flood())
+            await flooding.wait()
+            for _ in range(5):
+                assert await sidecar.beat() is not None
