@@ -38,6 +38,7 @@ async def connection(
         connect_timeout=2,
         ping_interval=5,
         max_outstanding_pings=2,
+        flush_timeout=1,  # a publish waits so long for a server that does not read; not ten seconds
         **_callbacks(on_reconnected),
     )
     _log.info("connected to NATS", action="nats.connected")

@@ -123,6 +123,8 @@ class _Pipeline(asyncio.Protocol):
         self._frames = Frames()
         self._transport: asyncio.WriteTransport | None = None
         self._waiting: dict[int, asyncio.Future[Response]] = {}
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     @property
     def open(self) -> bool:
@@ -142,18 +144,27 @@ class _Pipeline(asyncio.Protocol):
         except MalformedMessageError as error:
             self._fail(error)
 
+    def pause_writing(self) -> None:
+        self._flowing.clear()
+
+    def resume_writing(self) -> None:
+        self._flowing.set()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(exc or ConnectionResetError("it hung up"))
 
     def _fail(self, error: Exception) -> None:
         if self._transport is not None:
             self._transport.abort()
+        self._flowing.set()
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             if not future.done():
                 future.set_exception(unreachable(self._path, error))
 
     async def ask(self, request: Request) -> Response:
+        # A sidecar that does not read must not fill our memory: wait, as long as the caller does.
+        await self._flowing.wait()
         if self._transport is None or self._transport.is_closing():
             raise unreachable(self._path, "it hung up")
         future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()

@@ -1,0 +1,81 @@
+"""What a workload's process remembers and queues is bounded, whoever asks and whoever hangs."""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from tests.support.sidecar import LedgerInMemory, running
+
+from rescind import Allowed, UnreachableError, Verifier
+from rescind.client.connection import Loops
+from rescind.wire.socket import Greeting, Look, encode_response
+
+MOST = 128
+
+
+def test_memory_does_not_grow_with_distinct_tokens(tmp_path: Path):
+    link = LedgerInMemory()
+    with running(tmp_path / "search.sock", link):
+        verifier = Verifier.attach(tmp_path / "search.sock", timeout_s=5, most_entries=MOST)
+        entries = verifier._session._entries
+        for _ in range(5 * MOST):
+            newest = link.issue()
+            assert isinstance(verifier.check(newest), Allowed)
+            assert len(entries) <= MOST
+            assert newest in entries
+        assert len(entries) > MOST // 2
+        verifier.close()
+
+
+async def test_a_sidecar_that_does_not_read_does_not_fill_our_memory(tmp_path: Path):
+    path = tmp_path / "hung.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        loops, loop = Loops(path), asyncio.get_running_loop()
+        ends_s = loop.time() + 1
+        async with asyncio.TaskGroup() as tasks:
+            asking = [
+                tasks.create_task(_refused(loops, Look(number, "x" * 1_000), ends_s))
+                for number in range(3_000)
+            ]
+            await asyncio.sleep(0.5)
+            (lane,) = loops._lanes.values()
+            assert lane.pipeline is not None
+            transport = lane.pipeline._transport
+            assert transport is not None
+            assert 0 < transport.get_write_buffer_size() < 128 * 1024
+        assert all(each.result() for each in asking)
+        assert not lane.pipeline._waiting
+        loops.close()
+
+
+async def test_who_waits_for_a_sidecar_to_read_hears_at_once_that_it_hung_up(tmp_path: Path):
+    path = tmp_path / "slow.sock"
+    greeting = encode_response(Greeting("search", bytes(16), os.urandom(16), "strict"))
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        await asyncio.sleep(0.3)
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, path)
+    async with server:
+        loops, loop = Loops(path), asyncio.get_running_loop()
+        began_s = loop.time()
+        async with asyncio.TaskGroup() as tasks:
+            asking = [
+                tasks.create_task(_refused(loops, Look(number, "x" * 1_000), began_s + 9))
+                for number in range(3_000)
+            ]
+        assert all(each.result() for each in asking)
+        assert loop.time() < began_s + 5
+        loops.close()
+
+
+async def _refused(loops: Loops, look: Look, ends_s: float) -> bool:
+    with pytest.raises(UnreachableError):
+        await loops.ask(look, ends_s=ends_s)
+    return True
