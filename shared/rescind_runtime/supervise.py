@@ -4,6 +4,7 @@ This is the only file with a broad `except`: what arrives here was expected by n
 """
 
 import asyncio
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,8 @@ import uvloop
 from rescind.errors import RescindError
 from rescind_runtime import clock, logs
 from rescind_runtime.settings import RuntimeSettings
+
+_DESCRIPTORS = 65_536
 
 EXIT_FAILED = 1  # for a reason that the message names
 EXIT_CRASHED = 70  # EX_SOFTWARE in sysexits.h: a defect of ours
@@ -58,12 +61,21 @@ def exit_code(main: Callable[[Stop], Awaitable[None]], *, name: str) -> int:
     try:
         clock.require_linux()
         logs.configure(RuntimeSettings.load().log)
+        _allow_descriptors()
         uvloop.run(_until_stopped(main))
     except (asyncio.CancelledError, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the end of the line: say it once, then exit
         return _report(error, name=name)
     return 0
+
+
+def _allow_descriptors() -> None:
+    """Take what the system allows of descriptors: our connections are more than the usual 1,024."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if now != resource.RLIM_INFINITY:
+        wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(_DESCRIPTORS, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, wanted), most))
 
 
 async def _until_stopped(main: Callable[[Stop], Awaitable[None]]) -> None:

@@ -1,6 +1,7 @@
 """How a process of ours ends: its exit code, and what a person reads."""
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -33,6 +34,16 @@ async def main(stop):
         case "deaf":
             ready.announce(pid=os.getpid())
             await asyncio.Event().wait()
+
+supervise.run(main, name="trial")
+"""
+
+_SCRIPT_LIMIT = """
+import resource
+from rescind_runtime import supervise
+
+async def main(stop):
+    print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 supervise.run(main, name="trial")
 """
@@ -100,3 +111,16 @@ def pending(pid: int, number: signal.Signals) -> bool:
     status = Path("/proc", str(pid), "status").read_text(encoding="utf-8")
     masks = [int(line.split()[1], 16) for line in status.splitlines() if "Pnd:" in line]
     return any(mask >> (number - 1) & 1 for mask in masks)
+
+
+def test_a_process_takes_the_descriptors_that_the_system_allows() -> None:
+    run = subprocess.run(
+        ["/bin/sh", "-c", 'ulimit -S -n 256; exec "$0" -c "$1"', sys.executable, _SCRIPT_LIMIT],
+        capture_output=True,
+        check=True,
+        env=clean_environment(RESCIND_DATA=str(Path(__file__).parent)),
+        text=True,
+        timeout=30,
+    )
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert int(run.stdout) == (65_536 if most == resource.RLIM_INFINITY else min(65_536, most))
