@@ -56,6 +56,24 @@ class Metrics:
             ("outcome",),
             registry=registry,
         )
+        self._unanswered = Counter(
+            "rescind_authority_unanswered_requests",
+            "Requests over NATS without an answer: `refused` were not what they claimed to be, "
+            "`unavailable` could not be answered now, `overloaded` were too many.",
+            ("subject", "outcome"),
+            registry=registry,
+        )
+        self._failed = Counter(
+            "rescind_authority_failed_commits",
+            "Transactions of the sequencer that did not commit.",
+            registry=registry,
+        )
+        self._resolving = Histogram(
+            "rescind_authority_resolve_seconds",
+            "Time of one statement that reads records.",
+            buckets=_FAST_S,
+            registry=registry,
+        )
         self._unannounced = Counter(
             "rescind_authority_unannounced_batches",
             "Batches not pushed over NATS; heartbeat replies bring them.",
@@ -75,13 +93,22 @@ class Metrics:
         self._batch.observe(events)
         self._commit.observe(seconds)
 
+    def commit_failed(self) -> None:
+        """Count a transaction of the sequencer that did not commit."""
+        self._failed.inc()
+
+    def unanswered(self, *, subject: str, outcome: str) -> None:
+        """Count a request over NATS that got an empty answer."""
+        self._unanswered.labels(subject, outcome).inc()
+
     def heartbeats(self, *, granted: int, refused: int) -> None:
         """Count heartbeats."""
         self._heartbeats.labels("granted").inc(granted)
         self._heartbeats.labels("refused").inc(refused)
 
-    def resolves(self, *, found: int, unknown: int) -> None:
-        """Count look-ups."""
+    def resolves(self, *, found: int, unknown: int, seconds: float) -> None:
+        """Count look-ups that one statement answered."""
+        self._resolving.observe(seconds)
         self._resolves.labels("found").inc(found)
         self._resolves.labels("unknown").inc(unknown)
 

@@ -8,6 +8,8 @@ import secrets
 import sys
 from dataclasses import dataclass
 
+import structlog
+
 from rescind_authority import secret_files
 from rescind_authority.errors import KeyFileError
 from rescind_authority.postgres import migrate, pool
@@ -19,6 +21,8 @@ from rescind_authority.usecases import admins
 from rescind_authority.usecases.issue import Issuer
 from rescind_runtime import data_dir
 from rescind_runtime.clock import SystemClock
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ async def prepare(settings: AuthoritySettings) -> Prepared:
         await schema.begin_ledger(term_ms=settings.term_ms)
         secret_files.create_edge_key(settings.edge_keys_path)
         made = await _first_admin(settings, postgres, schema)
+    if applied:
+        _log.info("the schema is up to date", action="migrated", applied=list(applied))
     return Prepared(applied, made)
 
 
@@ -55,6 +61,7 @@ async def recover(settings: AuthoritySettings) -> str:
             f"{settings.admin_token_path} cannot be written: {error.strerror}. "
             "Name another file with RESCIND_ADMIN_TOKEN_FILE and run this again."
         ) from error
+    _log.warning("another admin token was made", action="admin.recovered", id=minted.token.token_id)
     return minted.token.token_id
 
 

@@ -5,6 +5,9 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
+
+import structlog
 
 from rescind.errors import RescindError
 from rescind_authority import secret_files
@@ -38,6 +41,8 @@ from rescind_authority.usecases.usage import Usage
 from rescind_runtime import ready, web
 from rescind_runtime.clock import SystemClock
 from rescind_runtime.supervise import Stop
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,9 @@ def core(
         metrics=metrics,
     )
     metrics.watch("queued_revocations", "Commands that wait for a commit.", lambda: sequencer.depth)
+    metrics.watch(
+        "postgres_connected", "Whether Postgres answers.", lambda: recent.reaches_postgres
+    )
     metrics.watch("head_seq", "Seq of the last event known here.", lambda: recent.last)
     granter = Granter(leases, ledger=ledger, recent=recent, metrics=metrics)
     metrics.watch("leases", "Leases granted here that may still be valid.", lambda: granter.leases)
@@ -107,6 +115,7 @@ class Authority:
 
     async def run(self, stop: Stop) -> None:
         """Serve until asked to stop; then finish what was begun."""
+        _log.info("an authority starts", action="started", version=version("rescind"))
         edge_keys = secret_files.read_edge_keys(self._settings.edge_keys_path)
         metrics = Metrics()
         publisher = NatsPublisher(metrics)
@@ -122,9 +131,12 @@ class Authority:
                     resolver=parts.resolver,
                     recent=parts.recent,
                     usage=parts.usage,
+                    metrics=metrics,
                 ),
             )
             metrics.watch("nats_connected", "Whether NATS is there.", lambda: link.connected)
+            if redis is not None:
+                metrics.watch("redis_connected", "Whether Redis is there.", lambda: redis.connected)
             use_cases = self._use_cases(postgres, parts, link=link, edge_keys=edge_keys)
             async with asyncio.TaskGroup() as tasks:
                 jobs = [tasks.create_task(parts.run()), tasks.create_task(link.run())]
@@ -132,10 +144,13 @@ class Authority:
                     jobs.append(tasks.create_task(redis.run()))
                 async with web.serving(application(use_cases), self._settings.http) as url:
                     self._announce(http=url, pid=os.getpid())
+                    _log.info("ready", action="ready", http=url, version=version("rescind"))
                     await stop.wait()
+                    _log.info("asked to stop; finishing what was begun", action="stopping")
                     parts.recent.end()
                 for job in jobs:
                     job.cancel()
+        _log.info("stopped", action="stopped")
 
     def _use_cases(
         self, postgres: Postgres, parts: Core, *, link: Link, edge_keys: tuple[bytes, ...]

@@ -33,7 +33,8 @@ def ask(module: str, verb: str, *, data: Path | None) -> dict[str, Any]:
     try:
         ended = subprocess.run(  # noqa: S603 - our own program and arguments
             command,
-            env=_environment(data),
+            # What it logs, the command says in its own words.
+            env={"RESCIND_LOG": "console:error"} | _environment(data),
             stdout=subprocess.PIPE,
             check=False,
             timeout=_DEADLINE_S,

@@ -8,22 +8,28 @@ so many are under way at once, so that no flood of look-ups takes the place of h
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from rescind.errors import MalformedMessageError, RescindError
 from rescind.wire import events, heartbeat, records, subjects, used
+from rescind_authority.metrics import Metrics
 from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import Resolver
 from rescind_authority.usecases.usage import Usage
 from rescind_runtime import bus
+from rescind_runtime.clock import monotonic_raw_ns
+from rescind_runtime.seldom import Seldom
 
 EMPTY = b""
 _MOST_HEARTBEATS = 8_192
 _MOST_LOOKS = 8_192
 _MOST_SINCE = 1_024  # each of them may read Postgres
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 Answer = Callable[[bytes], Awaitable[bytes]]
 
@@ -41,12 +47,20 @@ class Requests:
     """Turn messages into calls of the use cases."""
 
     def __init__(
-        self, *, granter: Granter, resolver: Resolver, recent: Recent, usage: Usage
+        self,
+        *,
+        granter: Granter,
+        resolver: Resolver,
+        recent: Recent,
+        usage: Usage,
+        metrics: Metrics,
     ) -> None:
         self._granter = granter
         self._resolver = resolver
         self._recent = recent
         self._usage = usage
+        self._metrics = metrics
+        self._refusals = Seldom()
 
     async def subscribe(self, client: Client, tasks: asyncio.TaskGroup) -> None:
         """Listen; each request is answered in a task of the group."""
@@ -66,6 +80,7 @@ class Requests:
     def _starting(self, lane: _Lane, tasks: asyncio.TaskGroup) -> bus.Handler:
         async def start(message: Msg) -> None:
             if lane.at_once >= lane.most:
+                self._metrics.unanswered(subject=message.subject, outcome="overloaded")
                 await _respond(message, EMPTY)  # full: refuse at once
                 return
             lane.at_once += 1
@@ -76,13 +91,30 @@ class Requests:
     async def _finish(self, message: Msg, lane: _Lane) -> None:
         try:
             reply = await lane.answer(message.data)
+        except MalformedMessageError as error:
+            self._refuse(message, error)
+            reply = EMPTY
         except RescindError:
-            # Malformed, overloaded, or Postgres is away: the sidecar reads this as `unavailable`,
-            # and the metrics and /readyz say why.
+            # Overloaded, or Postgres is away: the sidecar reads this as `unavailable`, and the
+            # metrics and /readyz say why.
+            self._metrics.unanswered(subject=message.subject, outcome="unavailable")
             reply = EMPTY
         finally:
             lane.at_once -= 1
         await _respond(message, reply)
+
+    def _refuse(self, message: Msg, error: MalformedMessageError) -> None:
+        """Count what is not what it claims to be; anybody can send it, so the log is spared."""
+        self._metrics.unanswered(subject=message.subject, outcome="refused")
+        withheld = self._refusals.due(monotonic_raw_ns())
+        if withheld is not None:
+            _log.warning(
+                "refused a message",
+                action="message.refused",
+                subject=message.subject,
+                why=str(error),
+                withheld=withheld,
+            )
 
     async def _heartbeat(self, payload: bytes) -> bytes:
         reply = await self._granter.answer(heartbeat.decode(payload))
@@ -101,14 +133,14 @@ class Requests:
     async def _used(self, message: Msg) -> None:
         try:
             self._usage.note(used.decode(message.data))
-        except MalformedMessageError:
-            return  # nobody waits for an answer, and nothing depends on it
+        except MalformedMessageError as error:
+            self._refuse(message, error)  # nobody waits for an answer
 
     async def _hear(self, message: Msg) -> None:
         try:
             self._recent.offer(events.decode_batch(message.data))
-        except MalformedMessageError:
-            return  # not from an authority; what is missing is read from Postgres
+        except MalformedMessageError as error:
+            self._refuse(message, error)  # what is missing is read from Postgres
 
 
 async def _respond(message: Msg, reply: bytes) -> None:

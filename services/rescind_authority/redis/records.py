@@ -41,6 +41,11 @@ class RedisRecords:
         self._queue: asyncio.Queue[_Kept] = asyncio.Queue(_CAPACITY)
         self._there = True
 
+    @property
+    def connected(self) -> bool:
+        """Whether Redis took what it was given last."""
+        return self._there
+
     def keep(self, record: Record, encoded: bytes, *, now_us: int) -> None:
         life_ms = (record.expires_at_us - now_us) // _US_PER_MS
         if life_ms <= 0:
@@ -66,7 +71,7 @@ class RedisRecords:
                     # Meanwhile the queue fills, and what does not fit is lost: nobody waits.
                     await asyncio.sleep(_PAUSE_S)
                 else:
-                    self._there = True
+                    self._say_back()
                     self._metrics.shared(written=len(batch), lost=0)
 
     def _say_lost(self, error: Exception) -> None:
@@ -77,6 +82,11 @@ class RedisRecords:
                 why=f"{type(error).__name__}: {error}",
             )
         self._there = False
+
+    def _say_back(self) -> None:
+        if not self._there:
+            _log.info("Redis can be written to again", action="redis.back")
+        self._there = True
 
 
 async def _write(client: Redis, batch: list[_Kept]) -> None:

@@ -5,7 +5,9 @@ read the ledger's end; (G3) then reply. Read before the rows are committed, the 
 before a revocation whose waiter has already read the rows, and has not seen this one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
+
+import structlog
 
 from rescind.errors import MalformedMessageError
 from rescind.wire.heartbeat import Heartbeat, Release, Reply
@@ -18,6 +20,8 @@ _MAX_BATCH = 500
 _CAPACITY = 8_192
 _MAX_NUMBER = (1 << 63) - 1  # bigint
 _MAX_TEXT = 256
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class Granter:
@@ -59,6 +63,8 @@ class Granter:
         # G1. Releases first: an instance that gave up gets nothing any more, in this batch either.
         if releases:
             await self._leases.release([releases[instance] for instance in sorted(releases)])
+            for instance in releases:
+                _log.info("a sidecar gave up", action="sidecar.left", instance=instance.hex())
         counted = frozenset[bytes]()
         if newest:
             counted = await self._leases.beat([newest[instance] for instance in sorted(newest)])
@@ -77,7 +83,10 @@ class Granter:
             for message in messages
         ]
 
-    def _note(self, instances: Iterable[bytes], standing: Standing) -> None:
+    def _note(self, instances: Collection[bytes], standing: Standing) -> None:
+        for instance in instances:
+            if instance not in self._ends_us:
+                _log.info("a sidecar has a lease", action="sidecar.joined", instance=instance.hex())
         self._latest_us = standing.at_us
         ends_us = standing.at_us + standing.grant_term_ms * 1000
         self._ends_us.update(dict.fromkeys(instances, ends_us))

@@ -9,12 +9,17 @@ from collections import deque
 from dataclasses import replace
 from itertools import islice
 
+import structlog
+
 from rescind.errors import RescindError
 from rescind.wire.events import MAX_EVENTS, Batch, fit
 from rescind_authority.ports import Ledger, Passage
+from rescind_runtime.clock import monotonic_raw_ns
 
 CAPACITY = 65_536
 _POLL_S = 1.0  # how long a lost announcement of another authority may go unnoticed
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class Recent:
@@ -28,6 +33,8 @@ class Recent:
         self._behind = asyncio.Event()
         self._moved = asyncio.Event()
         self._ended = False
+        self._lost_ns = 0
+        self.reaches_postgres = True
 
     @property
     def last(self) -> int:
@@ -74,14 +81,28 @@ class Recent:
         while True:
             try:
                 await self._catch_up()
-            except RescindError:
-                # Postgres is away: /readyz says so, and the next round tries again.
-                self._behind.clear()
+            except RescindError as error:
+                self._say_lost(error)
+                self._behind.clear()  # the next round tries again
+            else:
+                self._say_back()
             try:
                 async with asyncio.timeout(_POLL_S):
                     await self._behind.wait()
             except TimeoutError:
                 continue
+
+    def _say_lost(self, error: RescindError) -> None:
+        if self.reaches_postgres:
+            self._lost_ns = monotonic_raw_ns()
+            _log.error("Postgres went away", action="postgres.lost", why=str(error))
+        self.reaches_postgres = False
+
+    def _say_back(self) -> None:
+        if not self.reaches_postgres:
+            seconds = (monotonic_raw_ns() - self._lost_ns) / 1e9
+            _log.info("Postgres is back", action="postgres.back", after_s=round(seconds, 1))
+        self.reaches_postgres = True
 
     async def _catch_up(self) -> None:
         self._behind.clear()

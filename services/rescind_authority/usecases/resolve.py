@@ -9,6 +9,7 @@ from rescind.wire.records import Resolved
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports import Records, SharedRecords, Snapshot, TokenState
 from rescind_authority.usecases.batching import Batcher
+from rescind_runtime.clock import monotonic_raw_ns
 
 _MAX_BATCH = 512
 _CAPACITY = 16_384
@@ -52,10 +53,12 @@ class Resolver:
         return record, snapshot.at_us
 
     async def _read(self, hashes: Sequence[bytes]) -> Sequence[tuple[Snapshot, Record | None]]:
+        began_ns = monotonic_raw_ns()
         snapshot = await self._store.by_hash(frozenset(hashes))
+        seconds = (monotonic_raw_ns() - began_ns) / 1e9
         found = {state.token.token_hash: record_of(state, snapshot) for state in snapshot.tokens}
         known = sum(token_hash in found for token_hash in hashes)
-        self._metrics.resolves(found=known, unknown=len(hashes) - known)
+        self._metrics.resolves(found=known, unknown=len(hashes) - known, seconds=seconds)
         return [(snapshot, found.get(token_hash)) for token_hash in hashes]
 
 

@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from rescind.core.ledger import Position
 from rescind.core.revocation import Event, Revocation
 from rescind.errors import RescindError
@@ -28,6 +30,9 @@ from rescind_runtime.clock import Clock
 MAX_BATCH = events.MAX_EVENTS
 _CAPACITY = 4_096
 _ATTEMPTS = 5
+_MOST_LINES = 8
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +97,17 @@ class Sequencer:
     async def _commit(self, commands: Sequence[Command]) -> Sequence[Committed | RescindError]:
         try:
             written = await self._write_with_retries(commands)
-        except StoreRefusedError as error:
+        except RescindError as error:
+            self._metrics.commit_failed()
+            if not isinstance(error, StoreRefusedError):
+                raise
             if len(commands) == 1:
                 return [error]
             # One command that Postgres refuses must not take the others along.
             return [(await self._commit([command]))[0] for command in commands]
         for batch in _batches(written):
             self._publisher.publish(batch)
+        _tell(written.entries)
         return [_outcome(command, written) for command in commands]
 
     async def _write_with_retries(self, commands: Sequence[Command]) -> _Written:
@@ -169,6 +178,31 @@ def _batches(written: _Written) -> Iterator[Batch]:
             payloads=payloads,
         )
         before, entries = last.head, entries[len(payloads) :]
+
+
+def _tell(entries: Sequence[Entry]) -> None:
+    """Log each revocation; of a large batch only where it lies, for the ledger has the rest."""
+    if len(entries) > _MOST_LINES:
+        first, last = entries[0].event, entries[-1].event
+        _log.info(
+            "revocations are in the ledger",
+            action="revocation.committed",
+            events=len(entries),
+            first_seq=first.seq,
+            seq=last.seq,
+        )
+        return
+    for entry in entries:
+        event, revocation = entry.event, entry.event.revocation
+        _log.info(
+            "a revocation is in the ledger",
+            action="revocation.committed",
+            seq=event.seq,
+            id=revocation.revocation_id,
+            effect=revocation.effect,
+            selector=str(revocation.selector),
+            actor=revocation.actor,
+        )
 
 
 def _outcome(command: Command, written: _Written) -> Committed | RescindError:
