@@ -7,15 +7,16 @@ never encoded again.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rescind.core.handles import Handle, Selector
+from rescind.core.handles import Selector
 from rescind.core.ledger import HEAD_BYTES
 from rescind.core.revocation import Event, Revocation
 from rescind.errors import MalformedMessageError
 from rescind.wire import sealed
-from rescind.wire.packing import Fields, Payload, pack
+from rescind.wire.packing import Fields, Payload, Run, pack
 
 _EVENT = 1
 _BATCH = 1
+_FIELDS = Run(int, int, int, str, str, list, int | None, int | None, list, str, str)
 
 MAX_EVENTS = 256
 """How many events one batch, one lease reply or one answer to `since` holds at the most."""
@@ -58,26 +59,24 @@ def encode(event: Event) -> bytes:
 def decode(payload: Payload) -> Event:
     """Read an event. Raises MalformedMessageError."""
     fields = Fields(payload, message="event").expect(_EVENT)
-    epoch, seq, at_us = fields.uint(), fields.uint(), fields.uint()
-    revocation_id, effect = fields.text(), fields.text()
-    handles = tuple(Handle(text) for text in fields.texts())
+    epoch, seq, at_us, revocation_id, effect, handles, *rest = fields.run(_FIELDS)
+    issued_before_us, until_us, scopes, reason, actor = rest
+    fields.insist_on_texts(handles, scopes)
     if not handles:
         raise MalformedMessageError("event", "a selector without a handle")
-    issued_before_us, until_us = fields.optional_uint(), fields.optional_uint()
-    scopes, reason, actor = fields.texts(), fields.text(), fields.text()
     return Event(
         epoch=epoch,
         seq=seq,
         at_us=at_us,
         revocation=Revocation(
             revocation_id=revocation_id,
-            selector=Selector(handles),
+            selector=Selector(tuple(handles)),
             effect=effect,
             reason=reason,
             actor=actor,
             issued_before_us=issued_before_us,
             until_us=until_us,
-            scopes=scopes,
+            scopes=tuple(scopes),
         ),
     )
 

@@ -1,6 +1,10 @@
 """Pack and unpack positional messages, and trust nothing that comes in."""
 
-from typing import Any, Self, TypeGuard
+from collections.abc import Callable
+from itertools import chain, product
+from operator import itemgetter
+from types import UnionType
+from typing import Any, Self, TypeGuard, get_args
 
 import msgpack
 
@@ -8,6 +12,8 @@ from rescind.errors import MalformedMessageError
 
 MAX_MESSAGE_BYTES = 1 << 20
 _MAX_ITEMS = 4096
+_TEXT = frozenset({str})
+_NUMBER = frozenset({int})
 
 Payload = bytes | bytearray | memoryview
 
@@ -20,6 +26,30 @@ def pack(tag: int, *fields: object) -> bytes:
 def tag_of(payload: Payload, *, message: str) -> int:
     """Look which of several messages this is. Raises MalformedMessageError."""
     return Fields(payload, message=message).tag
+
+
+class Run:
+    """Fields in a row, each of a fixed type: read as strictly as one by one, four times as fast.
+
+    For the messages that a first sight or an event waits for. `int` stands for a `uint`, and a
+    kind beside None (`str | None`) for what may be nil.
+    """
+
+    __slots__ = ("length", "numbers")
+
+    def __init__(self, *kinds: type | UnionType) -> None:
+        self.length = len(kinds)
+        shapes = product(*(get_args(kind) or (kind,) for kind in kinds))
+        self.numbers = {shape: _numbers(shape) for shape in shapes}
+        """For each sequence of types that fits, how to read the numbers in it."""
+
+
+def _numbers(shape: tuple[type, ...]) -> Callable[[list[Any]], tuple[int, ...]]:
+    places = [place for place, kind in enumerate(shape) if kind is int]
+    if not places:
+        return lambda _: (0,)
+    # One number is read twice: of a single place itemgetter gives the value, not a tuple.
+    return itemgetter(*(places * 2 if len(places) == 1 else places))
 
 
 class Fields:
@@ -68,6 +98,27 @@ class Fields:
         value = self._fields[self._next]
         self._next += 1
         return value
+
+    def run(self, run: Run) -> list[Any]:
+        """Read several fields in one go."""
+        begins = self._next
+        ends = self._next = begins + run.length
+        values = self._fields[begins:ends]
+        numbers = run.numbers.get(tuple(map(type, values)))
+        if numbers is None or min(numbers(values)) < 0:
+            raise self._wrong(f"fields {begins} to {ends - 1} are not what is expected")
+        return values
+
+    def insist_on_numbers(self, *lists: list[Any]) -> None:
+        """Check lists that a run brought: they must hold `uint` alone."""
+        numbers = list(chain.from_iterable(lists))
+        if not _NUMBER.issuperset(map(type, numbers)) or min(numbers, default=0) < 0:
+            raise self._wrong("a list of numbers holds something else")
+
+    def insist_on_texts(self, *lists: list[Any]) -> None:
+        """Check lists that a run brought: they must hold texts alone."""
+        if not _TEXT.issuperset(map(type, chain.from_iterable(lists))):
+            raise self._wrong("a list of texts holds something else")
 
     @property
     def more(self) -> bool:
@@ -132,24 +183,36 @@ class Fields:
     def uints(self) -> tuple[int, ...]:
         """Read a list of numbers."""
         values: tuple[int, ...] = tuple(self._each(int))
-        if any(value < 0 for value in values):
+        if values and min(values) < 0:
             raise self._wrong(f"field {self._next - 1} holds a negative number")
         return values
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Read a list of pairs of texts."""
-        pairs = self._each(list)
-        if any(len(pair) != 2 or not all(type(text) is str for text in pair) for pair in pairs):  # noqa: PLR2004 a pair has two
+        return self.pairs_of(self._each(list))
+
+    def pairs_of(self, pairs: list[Any]) -> tuple[tuple[str, str], ...]:
+        """Check a list that a run brought: it must hold pairs of texts."""
+        if any(tuple(map(type, pair)) != (str, str) for pair in self._lists(pairs)):
             raise self._wrong(f"field {self._next - 1} is no list of pairs")
         return tuple((pair[0], pair[1]) for pair in pairs)
 
     def nested(self, message: str) -> "list[Fields]":
         """Read a list of messages inside this one."""
-        return [Fields(fields, message=message) for fields in self._each(list)]
+        return self.messages(self._each(list), message)
+
+    def messages(self, messages: list[Any], message: str) -> "list[Fields]":
+        """Check a list that a run brought: it must hold messages."""
+        return [Fields(fields, message=message) for fields in self._lists(messages)]
+
+    def _lists(self, values: list[Any]) -> list[Any]:
+        if any(type(value) is not list for value in values):
+            raise self._wrong(f"field {self._next - 1} is no list of lists")
+        return values
 
     def _each(self, kind: type) -> list[Any]:
         values = self._take()
-        if not _is_list(values) or any(type(value) is not kind for value in values):
+        if not _is_list(values) or not {kind}.issuperset(map(type, values)):
             raise self._wrong(f"field {self._next - 1} is no list of {kind.__name__}")
         return values
 

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from rescind.core.handles import EVERYTHING, Handle
+from rescind.core.handles import EVERYTHING
 from rescind.core.record import Record
 from rescind.core.revocation import Hold
 from rescind.core.tokens import Kind
 from rescind.errors import MalformedMessageError
 from rescind.wire import sealed
-from rescind.wire.packing import Fields, Payload, pack
+from rescind.wire.packing import Fields, Payload, Run, pack
 
 HASH_BYTES = 32
 LONGEST_TTL_MS = 600_000
@@ -16,6 +16,11 @@ LONGEST_TTL_MS = 600_000
 
 _RECORD = 1
 _HOLD = 1
+_FIELDS = Run(
+    *(bytes, int, int, str, str, str, list, list, int, int, int, int, list, list),
+    *(str | None, str | None, str | None, list, list, list),
+)
+_KINDS: dict[str, Kind] = {kind.value: kind for kind in Kind}
 _RESOLVE = 1
 _RESOLVED = 1
 
@@ -51,27 +56,33 @@ def encode(record: Record) -> bytes:
 def decode(payload: Payload) -> Record:
     """Read a record out of its envelope. Raises MalformedMessageError."""
     fields = Fields(sealed.decode(payload).content, message="record").expect(_RECORD)
+    token_hash, epoch, as_of, token_id, kind, subject, *rest = fields.run(_FIELDS)
+    scopes, audience, issued_at_us, issued_seq, not_before_us, expires_at_us, *rest = rest
+    handles, holds, tenant, client, session, labels, lineage, chain = rest
+    if len(token_hash) != HASH_BYTES:
+        raise MalformedMessageError("record", f"a token's hash has {HASH_BYTES} bytes")
+    fields.insist_on_texts(scopes, audience, handles, lineage, chain)
     record = Record(
-        token_hash=fields.octets(HASH_BYTES),
-        epoch=fields.uint(),
-        as_of=fields.uint(),
-        token_id=fields.text(),
-        kind=_kind(fields.text()),
-        subject=fields.text(),
-        scopes=frozenset(fields.texts()),
-        audience=frozenset(fields.texts()),
-        issued_at_us=fields.uint(),
-        issued_seq=fields.uint(),
-        not_before_us=fields.uint(),
-        expires_at_us=fields.uint(),
-        handles=tuple(Handle(text) for text in fields.texts()),
-        holds=tuple(_hold(hold) for hold in fields.nested("hold")),
-        tenant=fields.optional_text(),
-        client=fields.optional_text(),
-        session=fields.optional_text(),
-        labels=fields.pairs(),
-        lineage=fields.texts(),
-        chain=fields.texts(),
+        token_hash=token_hash,
+        epoch=epoch,
+        as_of=as_of,
+        token_id=token_id,
+        kind=_kind(kind),
+        subject=subject,
+        scopes=frozenset(scopes),
+        audience=frozenset(audience),
+        issued_at_us=issued_at_us,
+        issued_seq=issued_seq,
+        not_before_us=not_before_us,
+        expires_at_us=expires_at_us,
+        handles=tuple(handles),
+        holds=tuple(_hold(hold) for hold in fields.messages(holds, "hold")) if holds else (),
+        tenant=tenant,
+        client=client,
+        session=session,
+        labels=fields.pairs_of(labels) if labels else (),
+        lineage=tuple(lineage),
+        chain=tuple(chain),
     )
     if EVERYTHING not in record.handles:
         # Without its handles nothing could ever hit it.
@@ -90,10 +101,10 @@ def _hold(fields: Fields) -> Hold:
 
 
 def _kind(text: str) -> Kind:
-    try:
-        return Kind(text)
-    except ValueError as error:
-        raise MalformedMessageError("record", f"the kind {text[:40]!r} is not known") from error
+    kind = _KINDS.get(text)
+    if kind is None:
+        raise MalformedMessageError("record", f"the kind {text[:40]!r} is not known")
+    return kind
 
 
 @dataclass(frozen=True, slots=True)

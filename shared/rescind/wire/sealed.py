@@ -5,9 +5,10 @@ Until the guarantee brings the keys, both are empty, and a reader takes the cont
 
 from dataclasses import dataclass
 
-from rescind.wire.packing import Fields, Payload, pack
+from rescind.wire.packing import Fields, Payload, Run, pack
 
 _TAG = 1
+_FIELDS = Run(bytes, bytes, bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,5 +28,5 @@ def encode(sealed: Sealed) -> bytes:
 def decode(payload: Payload) -> Sealed:
     """Read an envelope. Raises MalformedMessageError."""
     fields = Fields(payload, message="sealed").expect(_TAG)
-    key_id, signature = fields.octets(), fields.octets()
-    return Sealed(fields.octets(), key_id, signature)
+    key_id, signature, content = fields.run(_FIELDS)
+    return Sealed(content, key_id, signature)

@@ -12,13 +12,14 @@ from enum import IntEnum
 from rescind.core.verdict import Reason
 from rescind.errors import MalformedMessageError
 from rescind.wire.heartbeat import INSTANCE_BYTES
-from rescind.wire.packing import Fields, Payload, pack
+from rescind.wire.packing import Fields, Payload, Run, pack
 
 PROTOCOL = 1
 MAX_FRAME_BYTES = 1 << 20
 BOOT_BYTES = 16
 
 _LENGTH = struct.Struct(">I")
+_ENTRY = Run(int, bytes, bytes, list, list, int, int, int)
 
 
 class _Tag(IntEnum):
@@ -168,10 +169,10 @@ def decode_request(payload: Payload) -> Request:
     fields = Fields(payload, message="request")
     number = fields.uint()
     match fields.tag:
-        case _Tag.CLOCK:
-            return Clock(number)
         case _Tag.LOOK:
             return Look(number, fields.text())
+        case _Tag.CLOCK:
+            return Clock(number)
         case _Tag.CHECK:
             return Check(number, fields.text(), fields.texts(), fields.optional_text())
         case tag:
@@ -219,12 +220,12 @@ def decode_response(payload: Payload) -> Response:
     """Read a response out of its frame. Raises MalformedMessageError."""
     fields = Fields(payload, message="response")
     match fields.tag:
+        case _Tag.ENTRY:
+            return _entry(fields)
         case _Tag.GREETING:
             return _greeting(fields)
         case _Tag.NOW:
             return Now(fields.uint(), fields.uint(), fields.uint() if fields.more else 0)
-        case _Tag.ENTRY:
-            return _entry(fields)
         case _Tag.REFUSED:
             return Refused(fields.uint(), fields.octets(INSTANCE_BYTES), _reason(fields.text()))
         case _Tag.VERDICT:
@@ -245,19 +246,24 @@ def _greeting(fields: Fields) -> Greeting:
 
 
 def _entry(fields: Fields) -> Entry:
-    entry = Entry(
-        request=fields.uint(),
-        instance=fields.octets(INSTANCE_BYTES),
-        record=fields.octets(),
-        slots=fields.uints(),
-        stamps=fields.uints(),
-        generation=fields.uint(),
-        not_before_ns=fields.uint(),
-        until_ns=fields.uint(),
+    number, instance, record, slots, stamps, generation, not_before_ns, until_ns = fields.run(
+        _ENTRY
     )
-    if not entry.slots or len(entry.slots) != len(entry.stamps):
+    fields.insist_on_numbers(slots, stamps)
+    if len(instance) != INSTANCE_BYTES:
+        raise MalformedMessageError("entry", f"an instance has {INSTANCE_BYTES} bytes")
+    if not slots or len(slots) != len(stamps):
         raise MalformedMessageError("entry", "slots and stamps do not fit each other")
-    return entry
+    return Entry(
+        request=number,
+        instance=instance,
+        record=record,
+        slots=tuple(slots),
+        stamps=tuple(stamps),
+        generation=generation,
+        not_before_ns=not_before_ns,
+        until_ns=until_ns,
+    )
 
 
 def _verdict(fields: Fields) -> Verdict:
