@@ -167,6 +167,8 @@ class Verifier:
         """
         session = self._session
         verdict = session.recall(token)
+        if type(verdict) is Allowed and _grants(verdict.record, require):
+            return verdict
         if verdict is None or verdict is ELSEWHERE:
             return None
         return self._narrow(session, verdict, require, audience)

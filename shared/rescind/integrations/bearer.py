@@ -14,6 +14,9 @@ RETRY_AFTER_S = 1
 """A lease comes back with the next heartbeat, which is never far away."""
 
 _HEADER = re.compile(rb"bearer +([^ ]+) *", re.IGNORECASE)
+_SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 §3.3: what may stand in a quoted challenge
+_CHALLENGE = 'Bearer realm="rescind"'
+_UNAUTHORIZED = 401
 _NOT_JUDGED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
 
 _DETAIL = {
@@ -53,21 +56,29 @@ def find(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 
 def unauthenticated() -> Refusal:
     """Refuse a call that brought no token: RFC 6750 §3.1 wants no error code then."""
-    return _refusal(401, Reason.MALFORMED, "No bearer token was sent.", 'Bearer realm="rescind"')
+    return _refusal(401, Reason.MALFORMED, "No bearer token was sent.", _CHALLENGE)
 
 
-def refuse(reason: Reason, *, require: Collection[str] = ()) -> Refusal:
-    """Refuse a call whose token was denied. `require` is what the call would have needed."""
+def refuse(reason: Reason, *, require: Collection[str] = (), stale_status: int = 503) -> Refusal:
+    """Refuse a call whose token was denied. `require` is what the call would have needed.
+
+    `stale_status` 401 is for proxies that take 503, when nobody can judge, for their own fault.
+    """
     detail = _DETAIL[reason]
     if reason in _NOT_JUDGED:
-        return _refusal(503, reason, detail, None)
+        # No error code: the token may be good, and must not be thrown away.
+        challenge = _CHALLENGE if stale_status == _UNAUTHORIZED else None
+        return _refusal(stale_status, reason, detail, challenge, retry=True)
     if reason is Reason.INSUFFICIENT_SCOPE:
-        scope = " ".join(sorted(require))
+        # What is no scope may come from a query, and would end the quotes or the header.
+        scope = " ".join(sorted(each for each in require if _SCOPE.fullmatch(each)))
         return _refusal(403, reason, detail, f'Bearer error="insufficient_scope", scope="{scope}"')
     return _refusal(401, reason, detail, 'Bearer error="invalid_token"')
 
 
-def _refusal(status: int, reason: Reason, detail: str, challenge: str | None) -> Refusal:
+def _refusal(
+    status: int, reason: Reason, detail: str, challenge: str | None, *, retry: bool = False
+) -> Refusal:
     problem = {
         "type": f"urn:rescind:denied:{reason}",
         "title": "The call was refused",
@@ -83,7 +94,8 @@ def _refusal(status: int, reason: Reason, detail: str, challenge: str | None) ->
             ("content-length", str(len(body))),
             ("cache-control", "no-store"),
             ("x-rescind-reason", reason),
-            ("www-authenticate", challenge) if challenge else ("retry-after", str(RETRY_AFTER_S)),
+            *((("www-authenticate", challenge),) if challenge else ()),
+            *((("retry-after", str(RETRY_AFTER_S)),) if retry else ()),
         ),
         body,
     )

@@ -2,9 +2,11 @@
 
 import itertools
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from rescind.client.session import Freshness
 from rescind.core import handles, revocation, tokens, verdict
 from rescind.core.record import Record
 from rescind.core.revocation import Effect, Event, Hold, Revocation
@@ -13,6 +15,7 @@ from rescind.core.verdict import Allowed, Denied, Reason, Verdict
 from rescind.errors import MalformedTokenError
 
 _EDGE_KEY = b"edge key of rescind.testing, 32 B"
+_LEASE_MS = 9_000
 _START_US = 1_800_000_000_000_000
 
 
@@ -23,22 +26,58 @@ class Issued:
     token: str
     token_id: str
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header that sends the token, for a client of HTTP."""
+        return {"Authorization": f"Bearer {self.token}"}
+
 
 class FakeVerifier:
     """Stand in for a Verifier in a test: the verdicts follow the real rules, at once.
 
-    Time stands still until `advance` is called. `leased = False` is a sidecar that lost its
-    authority. Tokens are real in form; no authority knows them.
+    Time stands still until `advance` is called. Tokens are real in form; no authority knows them.
+    It goes wherever a Verifier goes:
+
+    >>> verifier = FakeVerifier(audience="search")
+    >>> agent = verifier.issue(subject="agent:billing-bot", scopes={"search:read"})
+    >>> verifier.check(agent.token, require={"search:read"}).record.subject
+    'agent:billing-bot'
+    >>> verifier.check(agent.token, require={"search:write"})
+    Denied(reason=<Reason.INSUFFICIENT_SCOPE: 'insufficient_scope'>)
+
+    What was delegated dies with what delegated it, and a suspension can be lifted:
+
+    >>> helper = verifier.issue(subject="agent:billing-bot/helper", parent=agent)
+    >>> suspension = verifier.suspend("subject:agent:billing-bot")
+    >>> verifier.check(helper.token)
+    Denied(reason=<Reason.SUSPENDED: 'suspended'>)
+    >>> verifier.lift(suspension)
+    >>> revocation = verifier.revoke(f"token:{agent.token_id}")
+    >>> verifier.check(helper.token)
+    Denied(reason=<Reason.REVOKED: 'revoked'>)
+
+    A sidecar that lost its authority denies everything, and says so to a readiness probe:
+
+    >>> with verifier.without_lease():
+    ...     verifier.ready(), verifier.check(agent.token)
+    (False, Denied(reason=<Reason.NO_LEASE: 'no_lease'>))
+
+    With the middleware, and with the dependency of FastAPI:
+
+        app = RescindMiddleware(app, verifier, require={"search:read"})
+        app.state.rescind = verifier
+        client.get("/search", headers=agent.headers)
     """
 
     def __init__(self, *, audience: str = "test") -> None:
         self.leased = True
         self.closed = False
-        self._audience = audience
+        self.service = audience
         self._now_us = _START_US
         self._seq = 0
         self._numbers = itertools.count(1)
         self._records: dict[bytes, Record] = {}
+        self._suspended: dict[str, Event] = {}
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
@@ -67,7 +106,7 @@ class FakeVerifier:
         token_id = f"tok_{number:026d}"
         above = self._records[tokens.digest(parent.token)] if parent else None
         pairs = tuple(sorted((labels or {}).items()))
-        self._records[tokens.digest(token)] = Record(
+        record = Record(
             token_hash=tokens.digest(token),
             epoch=1,
             as_of=self._seq,
@@ -90,16 +129,43 @@ class FakeVerifier:
                 labels=pairs,
                 inherited=_handed_down(above),
             ),
-            holds=above.holds if above else (),
             tenant=tenant,
             labels=pairs,
             lineage=(*above.lineage, above.token_id) if above else (),
             chain=(*above.chain, above.subject) if above else (),
         )
+        holds = [
+            *(above.holds if above else ()),
+            *(
+                Hold(name, Effect.SUSPEND, event.seq)
+                for name, event in self._suspended.items()
+                if _hits(event, record)  # a suspension also hits what is issued after it
+            ),
+        ]
+        record = replace(record, holds=tuple(dict.fromkeys(holds)))
+        self._records[record.token_hash] = record
         return Issued(token, token_id)
 
-    def revoke(self, *selector: str, exact: bool = False, effect: str = "revoke") -> None:
-        """Revoke (or suspend) what matches. Raises SelectorError for a selector that is none."""
+    def revoke(self, *selector: str, exact: bool = False) -> str:
+        """Revoke what matches, for good, and give the revocation's id. Raises SelectorError."""
+        return self._hold(selector, exact=exact, effect=Effect.REVOKE)
+
+    def suspend(self, *selector: str, exact: bool = False) -> str:
+        """Suspend what matches, until `lift` gets the id that this gives. Raises SelectorError."""
+        return self._hold(selector, exact=exact, effect=Effect.SUSPEND)
+
+    def lift(self, revocation_id: str) -> None:
+        """End a suspension. Raises ValueError for a revocation, which is final."""
+        self._seq += 1
+        self._suspended.pop(revocation_id, None)
+        for token_hash, record in self._records.items():
+            kept = tuple(hold for hold in record.holds if hold.revocation_id != revocation_id)
+            ended = set(record.holds).difference(kept)
+            if any(hold.effect == Effect.REVOKE for hold in ended):
+                raise ValueError("a revocation is final; a suspension can be lifted")
+            self._records[token_hash] = replace(record, holds=kept)
+
+    def _hold(self, selector: Sequence[str], *, exact: bool, effect: Effect) -> str:
         self._seq += 1
         name = f"rev_{self._seq:026d}"
         event = Event(
@@ -109,20 +175,40 @@ class FakeVerifier:
             revocation=Revocation(
                 revocation_id=name,
                 selector=handles.select(selector, exact=exact),
-                effect=Effect(effect),
+                effect=effect,
                 reason="",
                 actor="test",
             ),
         )
+        if effect is Effect.SUSPEND:
+            self._suspended[name] = event
         for token_hash, record in self._records.items():
-            if revocation.hits(
-                event,
-                handles=record.handles,
-                issued_seq=record.issued_seq,
-                issued_at_us=record.issued_at_us,
-            ):
+            if _hits(event, record):
                 hold = Hold(name, effect, self._seq)
                 self._records[token_hash] = replace(record, holds=(*record.holds, hold))
+        return name
+
+    @contextmanager
+    def without_lease(self) -> Generator[None]:
+        """Be a sidecar that lost its authority, for the block."""
+        self.leased = False
+        try:
+            yield
+        finally:
+            self.leased = True
+
+    def ready(self) -> bool:
+        """Say whether a check can be answered now, as a Verifier does."""
+        return self.leased
+
+    @property
+    def as_of(self) -> int:
+        """The position of the fake's own ledger."""
+        return self._seq
+
+    def freshness(self) -> Freshness:
+        """Say how fresh an answer is, as a Verifier does."""
+        return Freshness(self._seq, _LEASE_MS if self.leased else 0)
 
     def check(
         self, token: str, *, require: Collection[str] = (), audience: str | None = None
@@ -140,9 +226,15 @@ class FakeVerifier:
         return (
             verdict.standing(record)
             or verdict.timely(record, earliest_us=self._now_us, latest_us=self._now_us)
-            or verdict.permitted(record, require=require, audience=audience or self._audience)
+            or verdict.permitted(record, require=require, audience=audience or self.service)
             or Allowed(replace(record, as_of=self._seq))
         )
+
+    def recall(
+        self, token: str, *, require: Collection[str] = (), audience: str | None = None
+    ) -> Verdict | None:
+        """Judge a token from memory, as a Verifier does; the fake remembers everything."""
+        return self.check(token, require=require, audience=audience)
 
     async def acheck(
         self, token: str, *, require: Collection[str] = (), audience: str | None = None
@@ -153,6 +245,15 @@ class FakeVerifier:
     def close(self) -> None:
         """Remember that somebody let go."""
         self.closed = True
+
+
+def _hits(event: Event, record: Record) -> bool:
+    return revocation.hits(
+        event,
+        handles=record.handles,
+        issued_seq=record.issued_seq,
+        issued_at_us=record.issued_at_us,
+    )
 
 
 def _handed_down(parent: Record | None) -> tuple[handles.Handle, ...]:

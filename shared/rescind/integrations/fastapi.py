@@ -1,0 +1,122 @@
+"""A dependency for FastAPI: the route gets the record of a token that is good now.
+
+    from rescind.integrations.fastapi import Rescind
+
+    @app.get("/search")
+    async def search(record: Annotated[Record, Depends(Rescind(require={"search:read"}))]): ...
+
+It stands in the OpenAPI document as a bearer scheme. Scopes may also come from FastAPI's own
+`Security(Rescind(), scopes=["search:read"])`, at the route or at a router above it.
+
+All dependencies of an application share one verifier, `app.state.rescind`: set it at start-up, or
+in a test to a `rescind.testing.FakeVerifier`; else it is attached to the sidecar that the
+environment names, at the first call and again for as long as that fails.
+"""
+
+import asyncio
+import json
+from collections.abc import Collection
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, WebSocketException
+from fastapi.openapi.models import HTTPBearer
+from fastapi.responses import Response
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
+from starlette.requests import HTTPConnection
+
+from rescind.client.verifier import Verifier
+from rescind.core.record import Record
+from rescind.core.verdict import Allowed, Denied, Reason
+from rescind.errors import UnreachableError
+from rescind.integrations import bearer
+from rescind.integrations.asgi import POLICY_VIOLATION, Checking
+from rescind.integrations.bearer import Refusal
+
+_STATE = "rescind"
+_WRITTEN_BY_FASTAPI = frozenset({"content-type", "content-length"})
+
+
+class RefusedError(HTTPException):
+    """Refuse a call as RFC 6750 says.
+
+    FastAPI answers with the status and the headers that every integration has, and the problem
+    (RFC 9457) as its `detail`. After `answer_with_problems(app)` the problem is the whole body.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        headers = {name: text for name, text in refusal.headers if name not in _WRITTEN_BY_FASTAPI}
+        super().__init__(refusal.status, json.loads(refusal.body), headers)
+        self.refusal = refusal
+
+
+class Rescind(SecurityBase):
+    """Let through calls whose bearer token is good now, for these scopes and this audience.
+
+    `audience` None means the sidecar's service. A websocket that is refused is closed with 1008.
+    """
+
+    def __init__(
+        self,
+        verifier: Checking | None = None,
+        *,
+        require: Collection[str] = (),
+        audience: str | None = None,
+    ) -> None:
+        self.model = HTTPBearer(description="A rescind token, checked on every call.")
+        self.scheme_name = "rescind"
+        self._verifier = verifier
+        self._require = frozenset(require)
+        self._audience = audience
+
+    async def __call__(self, connection: HTTPConnection, scopes: SecurityScopes) -> Record:
+        """Give the record, or raise RefusedError (WebSocketException for a websocket)."""
+        match await self._judge(connection, self._require.union(scopes.scopes)):
+            case Allowed(record):
+                return record
+            case Refusal() as refusal if connection.scope["type"] == "websocket":
+                reason = dict(refusal.headers)["x-rescind-reason"]
+                raise WebSocketException(POLICY_VIOLATION, reason)
+            case Refusal() as refusal:
+                raise RefusedError(refusal)
+
+    async def _judge(
+        self, connection: HTTPConnection, require: frozenset[str]
+    ) -> Allowed | Refusal:
+        token = bearer.find(connection.scope["headers"])
+        if token is None:
+            return bearer.unauthenticated()
+        try:
+            verifier = self._verifier or await _shared(connection.app.state)
+        except UnreachableError:
+            return bearer.refuse(Reason.UNAVAILABLE)
+        match await verifier.acheck(token, require=require, audience=self._audience):
+            case Allowed() as allowed:
+                return allowed
+            case Denied(reason):
+                return bearer.refuse(reason, require=require)
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Answer refusals with the problem as the whole body, as the middleware and the proxies do."""
+
+    async def answer(_: Request, error: Exception) -> Response:
+        refusal = error.refusal if isinstance(error, RefusedError) else bearer.unauthenticated()
+        return Response(refusal.body, refusal.status, dict(refusal.headers))
+
+    app.add_exception_handler(RefusedError, answer)
+
+
+async def _shared(state: Any) -> Checking:
+    """Give the application's verifier. Raises UnreachableError."""
+    found: Checking | None = getattr(state, _STATE, None)
+    if found is not None:
+        return found
+    # In a thread: a sidecar that hangs must not hang the routes that need no token.
+    attached = await asyncio.to_thread(Verifier.attach)
+    found = getattr(state, _STATE, None)
+    if found is not None:
+        attached.close()  # another first call was faster
+        return found
+    setattr(state, _STATE, attached)
+    return attached
