@@ -9,14 +9,10 @@ from typing import Any
 
 import uvicorn
 
-from rescind.errors import RescindError
+from rescind_runtime import listening
 
 _GRACE_S = 2
-_BACKLOG = 1024
-
-
-class AddressError(RescindError):
-    """Say that an address cannot be listened at, and which setting names it."""
+_MOST_CONNECTIONS = 4_096  # one more is answered 503 at once; the idle ones count too
 
 
 @asynccontextmanager
@@ -25,8 +21,7 @@ async def serving(app: Any, address: str) -> AsyncGenerator[str]:
 
     Raises AddressError.
     """
-    bound = _bind(address)
-    host, port = bound.getsockname()[:2]
+    bound = listening.bind(address)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -34,13 +29,14 @@ async def serving(app: Any, address: str) -> AsyncGenerator[str]:
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=_GRACE_S,
+        limit_concurrency=_MOST_CONNECTIONS,
     )
     server = _Server(config)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(server.serve(sockets=[bound]))
         await server.listening.wait()
         try:
-            yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            yield listening.url(bound)
         finally:
             server.should_exit = True
             with contextlib.suppress(asyncio.CancelledError):
@@ -61,23 +57,3 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
-
-
-def _bind(address: str) -> socket.socket:
-    host, colon, port = address.rpartition(":")
-    host = host.strip("[]")
-    if not colon or not port.isdecimal():
-        raise AddressError(f"RESCIND_HTTP is {address!r}: expected host:port, 127.0.0.1:7473 say")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, int(port)))
-        bound.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
-        bound.close()
-        raise AddressError(
-            f"cannot listen at {address}: {error}. Another process may have the port: "
-            "choose another with RESCIND_HTTP, or port 0 for any"
-        ) from error
-    return bound

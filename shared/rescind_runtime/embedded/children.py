@@ -44,7 +44,7 @@ class Program:
     name: str
     command: Sequence[str]  # the program's absolute path first; never a secret: `ps` shows it
     directory: Path  # where it runs
-    log: Path
+    log: Path | None  # None: our own standard error
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     stop_signal: signal.Signals = signal.SIGTERM
     identity: str = launch.SAME
@@ -205,8 +205,11 @@ def launched(program: Program) -> list[str]:
 
 
 @contextlib.contextmanager
-def _fresh_log(path: Path) -> Generator[int]:
+def _fresh_log(path: Path | None) -> Generator[int | None]:
     """Begin a new log, and keep the one of the last start beside it: bounded, yet never lost."""
+    if path is None:
+        yield None
+        return
     with contextlib.suppress(FileNotFoundError):
         path.replace(path.with_name(f"{path.name}.1"))
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -216,7 +219,9 @@ def _fresh_log(path: Path) -> Generator[int]:
         os.close(descriptor)
 
 
-def _tail(log: Path) -> str:
+def _tail(log: Path | None) -> str:
+    if log is None:
+        return ""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
     except OSError:

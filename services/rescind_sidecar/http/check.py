@@ -1,0 +1,86 @@
+"""`POST /v1/check`: judge a token for any language that speaks HTTP and JSON."""
+
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rescind.client.verifier import Verifier
+from rescind.core.record import Record
+from rescind.core.verdict import Allowed, Denied
+from rescind_sidecar.http.messages import Reply, Request, allowing, document, problem
+
+PATH = "/v1/check"
+_EXPECTED = 'Send {"token": text, "require": [scope, …], "audience": text or null}.'
+
+
+class Asked(BaseModel):
+    """The body."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    token: Annotated[str, Field(max_length=1024)]
+    require: Annotated[list[str], Field(max_length=256)] = []
+    audience: str | None = None
+
+
+class Check:
+    """Judge the token in the body."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+
+    def __call__(self, request: Request) -> Reply | Coroutine[Any, Any, Reply]:
+        """Answer a request; one that cannot be read at once, another when the token is judged."""
+        if request.method != "POST":
+            return allowing("POST")
+        try:
+            asked = Asked.model_validate_json(request.body)
+        except ValidationError as error:
+            return _unusable(error)
+        return self._judge(asked)
+
+    async def _judge(self, asked: Asked) -> Reply:
+        freshness = self._verifier.freshness()
+        verdict = await self._verifier.acheck(
+            asked.token, require=asked.require, audience=asked.audience
+        )
+        match verdict:
+            case Allowed(record):
+                answer: dict[str, object] = {
+                    "active": True,
+                    "record": _described(record),
+                    "as_of": max(freshness.as_of, record.as_of),
+                    "fresh_for_ms": freshness.fresh_for_ms,
+                }
+            case Denied(reason):
+                answer = {"active": False, "reason": reason}
+        return document(200, answer)
+
+
+def _described(record: Record) -> dict[str, object]:
+    return {
+        "token_id": record.token_id,
+        "kind": record.kind,
+        "subject": record.subject,
+        "scopes": sorted(record.scopes),
+        "audience": sorted(record.audience),
+        "tenant": record.tenant,
+        "client": record.client,
+        "session": record.session,
+        "labels": dict(record.labels),
+        "lineage": list(record.lineage),
+        "chain": list(record.chain),
+        "issued_at": record.issued_at_us / 1_000_000,
+        "expires_at": record.expires_at,
+    }
+
+
+def _unusable(error: ValidationError) -> Reply:
+    # The names of fields that we do not know are never repeated: they may be somebody's token.
+    errors = [
+        {"field": ".".join(map(str, each["loc"])), "problem": each["msg"]}
+        for each in error.errors(include_url=False, include_input=False, include_context=False)
+        if each["type"] != "extra_forbidden"
+    ] or [{"field": "", "problem": "a field that is not known"}]
+    return problem(422, "invalid-request", "The request cannot be read", _EXPECTED, errors=errors)

@@ -1,0 +1,32 @@
+"""What a worker answers, by path."""
+
+from rescind.client.verifier import Verifier
+from rescind_sidecar.http import check, forward_auth, health
+from rescind_sidecar.http.check import Check
+from rescind_sidecar.http.connection import Pending
+from rescind_sidecar.http.forward_auth import ForwardAuth
+from rescind_sidecar.http.messages import NOT_FOUND, Reply, Request
+from rescind_sidecar.http.relay import Relay
+
+_BELOW = f"{forward_auth.PATH}/"
+
+
+class DataPlane:
+    """Send each request to who answers it."""
+
+    def __init__(self, verifier: Verifier, relay: Relay, *, stale_status: int) -> None:
+        self._forward_auth = ForwardAuth(verifier, stale_status=stale_status)
+        self._check = Check(verifier)
+        self._relay = relay
+
+    def __call__(self, request: Request) -> Reply | Pending:
+        """Answer a request."""
+        path = request.path
+        # By the first letters, undecoded: what a caller puts after `/verify/` leads nowhere else.
+        if path == forward_auth.PATH or path.startswith(_BELOW):
+            return self._forward_auth(request)
+        if path == check.PATH:
+            return self._check(request)
+        if path in health.PATHS:
+            return self._relay(request)
+        return NOT_FOUND

@@ -1,0 +1,81 @@
+"""HTTP requests and replies as values."""
+
+import json
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import NamedTuple
+
+_CLOSES = b"connection: close\r\n\r\n"
+_GOES_ON = b"connection: keep-alive\r\n\r\n"  # HTTP/1.0 wants to be told
+NO_STORE = b"cache-control: no-store\r\n"
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+
+# Named tuples: they are made for every call, in a third of the time of a frozen dataclass.
+class Request(NamedTuple):
+    """What was asked. `path` is as it was sent, never decoded: the first letters decide."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes = b""
+
+
+class Reply(NamedTuple):
+    """What to answer. `head` is whole lines of headers, as `lines` writes them.
+
+    `content-length` and `connection` are added when it is sent.
+    """
+
+    status: int
+    head: bytes
+    body: bytes = b""
+
+
+def lines(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Write headers. Their texts are visible ASCII and spaces: whoever makes one sees to it."""
+    return "".join([f"{name}: {text}\r\n" for name, text in headers]).encode("ascii")
+
+
+def document(status: int, content: object, *, media_type: str = "application/json") -> Reply:
+    """Answer with JSON that nobody may keep."""
+    head = NO_STORE + lines([("content-type", media_type)])
+    return Reply(status, head, json.dumps(content).encode())
+
+
+def problem(status: int, slug: str, title: str, detail: str, **more: object) -> Reply:
+    """Answer with a problem (RFC 9457)."""
+    content = {
+        "type": f"urn:rescind:problem:{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        **more,
+    }
+    return document(status, content, media_type="application/problem+json")
+
+
+NOT_FOUND = problem(
+    404, "not-found", "Nothing is here", "Ask /verify, /v1/check, /healthz, /readyz or /metrics."
+)
+
+
+def allowing(methods: str) -> Reply:
+    """Refuse a method, and name those that can be used."""
+    reply = problem(405, "wrong-method", "The method cannot be used here", f"Use {methods}.")
+    return Reply(reply.status, reply.head + lines([("allow", methods)]), reply.body)
+
+
+def encode(reply: Reply, *, head_only: bool, last: bool) -> bytes:
+    """Write a reply, the last of its connection or not. The answer to HEAD has no body."""
+    status, head, body = reply
+    return b"%b%bcontent-length: %d\r\n%b%b" % (
+        _STATUS_LINES[status],
+        head,
+        len(body),
+        _CLOSES if last else _GOES_ON,
+        b"" if head_only else body,
+    )

@@ -1,0 +1,105 @@
+"""The workers of the data plane: started, watched, started again, and stopped with the sidecar."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from rescind_runtime.embedded.children import Child, Program
+from rescind_sidecar.usecases.tally import Tally
+
+_READY_DEADLINE_S = 30.0
+_STOP_DEADLINE_S = 2.0
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 5.0
+_STEADY_S = 10.0
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class Workers:
+    """Keep a number of workers at one listening socket.
+
+    They share our socket instead of binding one each: a call that arrives while a worker is started
+    again waits for it in the backlog, where otherwise it would be lost with the worker's own.
+    """
+
+    def __init__(self, program: Program, *, number: int, tally: Tally) -> None:
+        self._program = program
+        self._number = number
+        self._tally = tally
+        self._children: list[Child] = []
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the workers."""
+        return [child.pid for child in self._children]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Run them for the block, which begins when all of them listen. Raises ChildError."""
+        try:
+            for _ in range(self._number):
+                self._children.append(Child(self._program))
+            for child in self._children:
+                await child.ready(deadline_s=_READY_DEADLINE_S)
+            async with asyncio.TaskGroup() as tasks:
+                keeping = [tasks.create_task(self._keep(each)) for each in range(self._number)]
+                yield
+                for task in keeping:
+                    task.cancel()
+        finally:
+            await self._stop()
+
+    async def _keep(self, place: int) -> None:
+        loop = asyncio.get_running_loop()
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            began_s = loop.time()
+            child = self._children[place]
+            await child.gone()
+            self._tally.http_workers_restarted += 1
+            _log.error(
+                "a worker of the HTTP data plane died and is started again",
+                action="http.worker_died",
+                pid=child.pid,
+                how=str(child.failure()),
+            )
+            await child.stop()
+            steady = loop.time() - began_s > _STEADY_S
+            pause_s = _FIRST_PAUSE_S if steady else min(pause_s * 2, _LONGEST_PAUSE_S)
+            await asyncio.sleep(pause_s)
+            self._children[place] = Child(self._program)
+
+    async def _stop(self) -> None:
+        for child in self._children:
+            child.ask_to_stop()
+        for child in self._children:
+            await child.stop(deadline_s=_STOP_DEADLINE_S)
+
+
+def program(
+    *, listening: socket.socket, operations: bytes, environment: Mapping[str, str]
+) -> Program:
+    """Describe a worker. `operations` is the address at which the sidecar answers for itself."""
+    descriptor = listening.fileno()
+    return Program(
+        name="the HTTP worker",
+        command=[
+            sys.executable,
+            "-P",
+            "-m",
+            "rescind_sidecar.http",
+            str(descriptor),
+            operations.hex(),
+        ],
+        directory=Path.cwd(),
+        log=None,
+        environment=environment,
+        inherited=(descriptor,),
+        announces=True,
+    )

@@ -1,0 +1,38 @@
+"""Listen at `host:port`, and say where that is when the port was chosen for us."""
+
+import socket
+
+from rescind.errors import RescindError
+
+_BACKLOG = 1024
+
+
+class AddressError(RescindError):
+    """Say that an address cannot be listened at, and which setting names it."""
+
+
+def bind(address: str) -> socket.socket:
+    """Listen at `host:port`; port 0 takes any that is free. Raises AddressError."""
+    host, colon, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not port.isdecimal():
+        raise AddressError(f"RESCIND_HTTP is {address!r}: expected host:port, 127.0.0.1:7473 say")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, int(port)))
+        bound.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise AddressError(
+            f"cannot listen at {address}: {error}. Another process may have the port: "
+            "choose another with RESCIND_HTTP, or port 0 for any"
+        ) from error
+    return bound
+
+
+def url(bound: socket.socket) -> str:
+    """Give the URL of a socket that listens."""
+    host, port = bound.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,26 @@
+"""A data plane in the test's own loop, over a verifier that holds its world in memory."""
+
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+from tests.support.http_exchange import served
+
+from rescind.client.verifier import Verifier
+from rescind.testing import FakeVerifier
+from rescind_sidecar.http.data_plane import DataPlane
+from rescind_sidecar.http.relay import Relay
+
+NOBODY = b"\0rescind test, nobody listens here"
+
+
+@pytest.fixture
+def verifier() -> FakeVerifier:
+    return FakeVerifier(audience="search")
+
+
+@pytest.fixture
+async def port(verifier: FakeVerifier) -> AsyncIterator[int]:
+    plane = DataPlane(cast("Verifier", verifier), Relay(NOBODY), stale_status=503)
+    async with served(plane) as (port, _):
+        yield port

@@ -1,0 +1,99 @@
+"""`POST /v1/check`, for languages without a client."""
+
+import json
+
+import pytest
+from tests.support.http_exchange import ask, request
+
+from rescind.testing import FakeVerifier
+
+
+def post(body: object, *headers: str) -> bytes:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return request("/v1/check", *headers, method="POST", body=raw)
+
+
+async def test_a_good_token_is_active_and_brings_its_record(
+    port: int, verifier: FakeVerifier
+) -> None:
+    issued = verifier.issue(subject="agent:a", scopes={"b", "a"}, labels={"team": "x"}, tenant="t")
+    answer = await ask(port, post({"token": issued.token, "require": ["a"], "audience": None}))
+    assert answer.status == 200
+    assert answer.headers["cache-control"] == "no-store"
+    content = json.loads(answer.body)
+    record = content.pop("record")
+    assert content == {"active": True, "as_of": 0, "fresh_for_ms": 9000}
+    assert record["subject"] == "agent:a"
+    assert record["scopes"] == ["a", "b"]
+    assert record["labels"] == {"team": "x"}
+    assert record["tenant"] == "t"
+    assert issued.token not in answer.body.decode()
+
+
+async def test_a_denial_is_an_answer_and_says_why(port: int, verifier: FakeVerifier) -> None:
+    gone = verifier.issue()
+    verifier.revoke(f"token:{gone.token_id}")
+    for body, reason in (
+        ({"token": gone.token}, "revoked"),
+        ({"token": "nonsense"}, "malformed"),
+        ({"token": verifier.issue().token, "require": ["x"]}, "insufficient_scope"),
+        ({"token": verifier.issue(audience={"m"}).token}, "wrong_audience"),
+    ):
+        answer = await ask(port, post(body))
+        assert answer.status == 200
+        assert json.loads(answer.body) == {"active": False, "reason": reason}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b'"x"', b"null", {}, {"token": 1}, {"token": None}, {"token": ["x"]},
+     {"token": "x" * 1025}, {"token": "x", "require": "a"}, {"token": "x", "require": [1]},
+     {"token": "x", "audience": 1}, {"token": "x", "more": 1}, b'{"token": "\\ud800"}',
+     b'{"token": "\xff"}', b"[" * 50_000],
+)  # fmt: skip
+async def test_what_cannot_be_read_is_a_problem_that_says_what_to_send(
+    port: int, body: object
+) -> None:
+    answer = await ask(port, post(body, *(["Content-Length: 0"] if body == b"" else [])))
+    assert answer.status == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    content = json.loads(answer.body)
+    assert '"token"' in content["detail"]
+    assert content["errors"]
+
+
+async def test_a_token_in_the_wrong_place_is_not_repeated(
+    port: int, verifier: FakeVerifier
+) -> None:
+    token = verifier.issue().token
+    for body in ({token: 1}, {"token": {"x": token}}, {"token": "x", "require": token}):
+        assert token not in (await ask(port, post(body))).body.decode()
+
+
+async def test_only_post_is_taken(port: int) -> None:
+    for method in ("GET", "PUT", "OPTIONS", "BREW"):
+        answer = await ask(port, request("/v1/check", method=method))
+        assert (answer.status, answer.headers["allow"]) == (405, "POST")
+
+
+async def test_too_large_a_body_is_refused_before_it_is_all_there(port: int) -> None:
+    assert (await ask(port, post(b"x" * 200_000))).status == 413
+
+
+async def test_a_body_is_asked_for_when_it_is_held_back(port: int, verifier: FakeVerifier) -> None:
+    from tests.support.http_exchange import talk  # noqa: PLC0415 - the others need no connection
+
+    sent = post({"token": verifier.issue().token}, "Expect: 100-continue")
+    head, _, body = sent.partition(b"\r\n\r\n")
+    async with talk(port) as line:
+        await line.send(head + b"\r\n\r\n")
+        assert await line.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert json.loads((await line.ask(body)).body)["active"] is True
+        assert (await line.ask(request("/verify"))).status == 401
+
+
+async def test_the_sidecar_that_does_not_answer_is_not_alive(port: int) -> None:
+    for path in ("/healthz", "/readyz", "/metrics"):
+        answer = await ask(port, request(path))
+        assert answer.status == 503
+        assert b"sidecar" in answer.body

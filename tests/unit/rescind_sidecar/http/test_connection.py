@@ -1,0 +1,219 @@
+"""HTTP/1.1 on one connection: in order, bounded, and never hanging."""
+
+import asyncio
+
+import pytest
+from tests.support.http_exchange import Talk, ask, bearer, request, served, talk
+
+from rescind.testing import FakeVerifier
+from rescind_sidecar.http import connection
+from rescind_sidecar.http.connection import Listener, Pending
+from rescind_sidecar.http.messages import NO_STORE, Reply, Request
+
+
+async def test_a_connection_is_kept_and_many_calls_go_over_it(
+    port: int, verifier: FakeVerifier
+) -> None:
+    good = request("/verify", bearer(verifier.issue().token))
+    async with talk(port) as line:
+        for _ in range(5):
+            assert (await line.ask(good)).status == 200
+            assert (await line.ask(request("/verify"))).status == 401
+        last = await line.ask(request("/verify", "Connection: close"))
+        assert last.headers["connection"] == "close"
+        assert await line.ended()
+
+
+async def test_pipelined_calls_are_answered_in_order(port: int, verifier: FakeVerifier) -> None:
+    good, bad = request("/verify", bearer(verifier.issue().token)), request("/verify")
+    async with talk(port) as line:
+        await line.send((good + bad + good + request("/nowhere")) * 100)
+        seen = [(await line.answer()).status for _ in range(400)]
+    assert seen == [200, 401, 200, 404] * 100
+
+
+async def test_a_slow_answer_holds_up_those_after_it_on_its_own_connection_alone() -> None:
+    slow = asyncio.Event()
+
+    async def wait() -> Reply:
+        await slow.wait()
+        return Reply(200, NO_STORE, b"slow")
+
+    def application(asked: Request) -> Reply | Pending:
+        return wait() if asked.path == "/slow" else Reply(200, NO_STORE, asked.path.encode())
+
+    async with served(application) as (port, _), talk(port) as line:
+        await line.send(request("/slow") + request("/next"))
+        assert (await ask(port, request("/other"))).body == b"/other"
+        slow.set()
+        assert [(await line.answer()).body for _ in range(2)] == [b"slow", b"/next"]
+
+
+async def test_a_request_may_come_in_any_pieces(port: int, verifier: FakeVerifier) -> None:
+    sent = request("/verify/x?require=a", bearer(verifier.issue(scopes={"a"}).token))
+    async with talk(port) as line:
+        for byte in sent:
+            line.writer.write(bytes([byte]))
+            await asyncio.sleep(0)
+        assert (await line.answer()).status == 200
+
+
+@pytest.mark.parametrize(
+    "framing", ["Content-Length: 0", "Content-Length: 5000", "Transfer-Encoding: chunked"]
+)
+async def test_a_body_that_was_announced_and_never_comes_holds_up_nothing(
+    port: int, verifier: FakeVerifier, framing: str
+) -> None:
+    # nginx passes the length of a body on that it does not send to who authorises.
+    token = verifier.issue().token
+    async with talk(port) as line:
+        answer = await line.ask(request("/verify", bearer(token), framing, method="POST"))
+        assert answer.status == 200
+        # What comes next could be taken for the body: nothing may be asked on this connection.
+        kept = framing == "Content-Length: 0"
+        assert answer.headers["connection"] == ("keep-alive" if kept else "close")
+
+
+@pytest.mark.parametrize("size", [1, 10_000, 3_000_000])
+async def test_a_body_that_does_come_is_dropped_and_the_answer_arrives(
+    port: int, verifier: FakeVerifier, size: int
+) -> None:
+    token = verifier.issue().token
+    async with talk(port) as line:
+        await line.send(request("/verify", bearer(token), method="POST", body=b"x" * size))
+        assert (await line.answer()).status == 200
+
+
+async def test_a_body_in_chunks_is_dropped_too(port: int, verifier: FakeVerifier) -> None:
+    token = verifier.issue().token
+    head = request("/verify", bearer(token), "Transfer-Encoding: chunked", method="POST")
+    async with talk(port) as line:
+        assert (await line.ask(head + b"5\r\nhello\r\n0\r\n\r\n")).status == 200
+        assert (await line.ask(request("/verify", bearer(token)))).status == 200
+
+
+async def test_the_answer_to_head_has_the_length_of_its_body_and_no_body(port: int) -> None:
+    async with talk(port) as line:
+        for _ in range(2):
+            answer = await line.ask(request("/verify", method="HEAD"))
+            assert (answer.status, answer.body) == (401, b"")
+            assert int(answer.headers["content-length"]) > 0
+        assert (await line.ask(request("/nowhere"))).status == 404
+
+
+@pytest.mark.parametrize("ask_for", ["websocket", "h2c"])
+async def test_who_asks_for_another_protocol_is_answered_in_this_one(
+    port: int, verifier: FakeVerifier, ask_for: str
+) -> None:
+    upgrade = (f"Upgrade: {ask_for}", "Connection: Upgrade")
+    async with talk(port) as line:
+        answer = await line.ask(request("/verify", bearer(verifier.issue().token), *upgrade))
+        assert answer.status == 200
+
+
+async def test_http_1_0_is_spoken(port: int, verifier: FakeVerifier) -> None:
+    head = f"GET /verify HTTP/1.0\r\n{bearer(verifier.issue().token)}\r\n".encode()
+    async with talk(port) as line:
+        assert (await line.ask(head + b"\r\n")).status == 200
+        assert await line.ended()
+    async with talk(port) as line:
+        for _ in range(2):
+            answer = await line.ask(head + b"Connection: keep-alive\r\n\r\n")
+            assert (answer.status, answer.headers["connection"]) == (200, "keep-alive")
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),  # TLS
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /verify HTTP/9.9\r\n\r\n",
+        b"GET /verify HTTP/1.1\r\nA\x00: b\r\n\r\n",
+        b"GET /verify HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /verify HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+        b"GET /verify HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+        b"GET /verify HTTP/1.1\nHost: x\n\n",
+        b"GET /verify/\xe9 HTTP/1.1\r\n\r\n",
+        b"GET verify HTTP/1.1\r\n\r\n",
+    ],
+)
+async def test_what_is_no_plain_request_is_refused_after_what_came_before(
+    port: int, verifier: FakeVerifier, junk: bytes
+) -> None:
+    good = request("/verify", bearer(verifier.issue().token))
+    async with talk(port) as line:
+        await line.send(good + junk)
+        assert (await line.answer()).status == 200
+        assert (await line.answer()).status == 400
+
+
+async def test_an_endless_head_is_cut_off(port: int) -> None:
+    async with talk(port) as line:
+        await line.send(b"GET /verify HTTP/1.1\r\n", *[b"X: " + b"y" * 8000 + b"\r\n"] * 20)
+        assert (await line.answer()).status in {400, 431}
+
+
+async def sweep(listener: Listener, times: int) -> None:
+    for _ in range(times):
+        for each in list(listener.connections):
+            each.sweep()
+
+
+async def test_who_sends_too_slowly_is_told_so_and_who_is_idle_is_hung_up_on() -> None:
+    def application(_: Request) -> Reply:
+        return Reply(200, NO_STORE)
+
+    async with served(application) as (port, listener), talk(port) as slow, talk(port) as idle:
+        assert (await idle.ask(request("/"))).status == 200
+        await slow.send(b"GET /verify HTTP/1.1\r\n")
+        await until_connected(listener, 2)
+        await sweep(listener, 3)
+        assert (await slow.answer()).status == 408
+        assert (await idle.ask(request("/"))).status == 200
+        await sweep(listener, 16)
+        await hung_up(idle)
+
+
+async def hung_up(line: Talk) -> None:
+    try:
+        assert await line.ended()
+    except ConnectionResetError:
+        return
+
+
+async def until_connected(listener: Listener, number: int) -> None:
+    async with asyncio.timeout(10):
+        while len(listener.connections) < number:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+
+
+async def test_one_connection_too_many_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def application(_: Request) -> Reply:
+        return Reply(200, NO_STORE)
+
+    monkeypatch.setattr(connection, "_MOST_CONNECTIONS", 1)
+    async with served(application) as (port, _), talk(port) as first:
+        assert (await first.ask(request("/"))).status == 200
+        async with talk(port) as second:
+            assert (await second.answer()).status == 503
+        assert (await first.ask(request("/"))).status == 200
+
+
+async def test_a_stop_answers_what_came_in_and_hangs_up_on_the_idle() -> None:
+    going = asyncio.Event()
+
+    async def wait() -> Reply:
+        await going.wait()
+        return Reply(200, NO_STORE, b"done")
+
+    async with served(lambda _: wait()) as (port, listener), talk(port) as busy, talk(port) as idle:
+        await busy.send(request("/"))
+        await until_connected(listener, 2)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(listener.stop(deadline_s=5))
+            assert await idle.ended()
+            going.set()
+            answer = await busy.answer()
+        assert (answer.body, answer.headers["connection"]) == (b"done", "close")
+        assert await busy.ended()
