@@ -11,8 +11,7 @@ from rescind_sidecar.usecases.fetch import UNAVAILABLE, UNKNOWN, Fetch
 from rescind_sidecar.usecases.incarnations import Incarnation, Incarnations
 from rescind_sidecar.usecases.tally import Tally
 from rescind_sidecar.usecases.used import Uses
-from rescind_sidecar.view.records import Held
-from rescind_sidecar.view.view import Window
+from rescind_sidecar.view.records import Held, Window
 
 _ATTEMPTS = 4
 
@@ -63,18 +62,19 @@ class Answer:
 
     def recall(self, text: str) -> Found | Denied | None:
         """Answer from memory; None says that somebody else has to be asked."""
+        token_hash = tokens.digest(text)
+        if token_hash in self._incarnations.current.view.records:
+            # What memory holds was issued: its form is good, whatever key tags new tokens now.
+            return self._remembered(token_hash)
         try:
             token = tokens.parse(text, prefix=self._prefix)
         except MalformedTokenError:
             return MALFORMED
-        found = self._remembered(tokens.digest(text))
-        if found is not None:
-            return found
-        # The tag only before a look-up: what memory holds was issued, whatever key is retired now.
-        if self._edge_keys and not tokens.genuine(token, self._edge_keys):
+        found = self._remembered(token_hash)
+        if found is None and self._edge_keys and not tokens.genuine(token, self._edge_keys):
             self._tally.forgeries += 1
             return UNKNOWN
-        return None
+        return found
 
     async def look(self, text: str, *, source: Source) -> Found | Denied:
         """Answer, asking elsewhere where memory does not do."""

@@ -9,14 +9,26 @@ CAPACITY = 100_000
 """Some 2.5 KB each: 250 MB when full. A token beyond is looked up again, no more."""
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a record may be accepted, in CLOCK_BOOTTIME nanoseconds; after `until_ns`, ask again."""
+
+    not_before_ns: int
+    until_ns: int
+
+
 @dataclass(slots=True)
 class Held:
-    """A record as it came, and the position up to which no event is known to hit it."""
+    """A record as it came, and the position up to which no event is known to hit it.
+
+    `window` is what its times came to when they were last judged, at most an hour ago.
+    """
 
     record: Record
     payload: bytes
     slots: tuple[int, ...]
     good_at: int
+    window: Window | None = None
 
 
 class Records:
@@ -28,6 +40,9 @@ class Records:
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def __contains__(self, token_hash: bytes) -> bool:
+        return token_hash in self._held
 
     def get(self, token_hash: bytes) -> Held | None:
         """Find a record, and count that as use."""

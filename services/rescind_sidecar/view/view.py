@@ -22,7 +22,7 @@ from rescind.wire import events, heartbeat, records
 from rescind_sidecar.view.authority_time import AuthorityTime
 from rescind_sidecar.view.leases import Leases
 from rescind_sidecar.view.records import CAPACITY as RECORDS_CAPACITY
-from rescind_sidecar.view.records import Held, Records
+from rescind_sidecar.view.records import Held, Records, Window
 from rescind_sidecar.view.ring import CAPACITY as RING_CAPACITY
 from rescind_sidecar.view.ring import Ring
 
@@ -61,14 +61,6 @@ Progress = Current | Behind | Refused | Diverged
 @dataclass(frozen=True, slots=True)
 class Stale:
     """The record may have been hit after it was read: ask the authority itself, again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """When a record may be accepted, in CLOCK_BOOTTIME nanoseconds; after `until_ns`, ask again."""
-
-    not_before_ns: int
-    until_ns: int
 
 
 class View:
@@ -258,6 +250,9 @@ class View:
 
     def judge(self, held: Held, now_ns: int) -> Window | verdict.Denied:
         """Judge holds and times, and say how long the answer about the times stays true."""
+        known = held.window
+        if known is not None and known.not_before_ns <= now_ns < known.until_ns:
+            return known
         denied = verdict.standing(held.record)
         if denied is not None:
             return denied
@@ -270,8 +265,9 @@ class View:
         )
         if denied is not None:
             return denied
-        return Window(
+        held.window = Window(
             not_before_ns=max(0, time.after_ns(record.not_before_us)),
             # The two clocks drift apart: what was reckoned is reckoned anew within the hour.
             until_ns=min(time.before_ns(record.expires_at_us), now_ns + _HOUR_NS),
         )
+        return held.window

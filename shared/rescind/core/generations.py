@@ -94,8 +94,7 @@ class Writer:
 
     def stamps(self, slots: Sequence[int]) -> tuple[int, ...]:
         """Read the slots of a record, to send along with it."""
-        words = self._words
-        return tuple(words[slot] for slot in slots)
+        return tuple(map(self._words.__getitem__, slots))
 
     def extend(self, ends_ns: int) -> None:
         """Move the deadlines of all kinds: after every event that the lease has to cover."""

@@ -135,6 +135,10 @@ class Frames:
     def feed(self, received: bytes) -> list[bytes]:
         """Give the messages that are whole now. Raises MalformedMessageError for a giant."""
         buffer = self._buffer
+        if not buffer and len(received) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(received)
+            if length == len(received) - _LENGTH.size <= self._longest_bytes:
+                return [received[_LENGTH.size :]]  # one whole message, as nearly always
         buffer += received
         messages: list[bytes] = []
         start = 0
