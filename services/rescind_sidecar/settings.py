@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from rescind.errors import RescindError
-from rescind_runtime.settings import RuntimeSettings
+from rescind_runtime.settings import PREFIX, RuntimeSettings, environment
+from rescind_sidecar.view.records import CAPACITY
 
 _RUN = Path("/run/rescind")
 _KEY_BYTES = 32
@@ -19,6 +20,7 @@ class SidecarSettings(RuntimeSettings):
     service: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
     socket: Path | None = None
     http: str = "127.0.0.1:0"
+    http_workers: Annotated[int, Field(ge=0, le=64)] = 1  # 0: no data plane, /readyz and such alone
     nats_url: str = "nats://127.0.0.1:4222"
     redis_url: SecretStr | None = None
     edge_key_file: Path | None = None
@@ -27,12 +29,25 @@ class SidecarSettings(RuntimeSettings):
     posture: Literal["strict"] = "strict"  # `grace` comes with the guarantee
     stale_status: Literal[401, 503] = 503
     first_sights_per_s: Annotated[float, Field(ge=1)] = 2_000  # of each process that asks
+    records: Annotated[int, Field(ge=1)] = CAPACITY
     host: str = Field(default_factory=gethostname)
 
     @property
     def socket_path(self) -> Path:
         """Where workloads find this sidecar."""
         return self.socket or _RUN / f"{self.service}.sock"
+
+    def for_workers(self) -> dict[str, str]:
+        """Give the environment of an HTTP worker: nothing of ours but what it needs, no secret."""
+        inherited = {
+            name: text for name, text in environment().items() if not name.startswith(PREFIX)
+        }
+        return inherited | {
+            f"{PREFIX}DATA": str(self.data),
+            f"{PREFIX}LOG": self.log,
+            f"{PREFIX}SOCKET": str(self.socket_path.absolute()),
+            f"{PREFIX}STALE_STATUS": str(self.stale_status),
+        }
 
 
 def edge_keys(path: Path | None) -> tuple[bytes, ...]:

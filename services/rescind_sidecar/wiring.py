@@ -5,15 +5,17 @@ import os
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 
+import structlog
+
 from rescind.client.clock import boot_id
-from rescind.client.verifier import Verifier
-from rescind_runtime import ready, web
+from rescind_runtime import ready
 from rescind_runtime.clock import SystemClock
 from rescind_runtime.supervise import Stop
 from rescind_sidecar.dice import SystemDice
 from rescind_sidecar.http import health
-from rescind_sidecar.http.app import application
+from rescind_sidecar.http import serving as http
 from rescind_sidecar.link.nats import NatsLink
+from rescind_sidecar.metrics import SidecarMetrics
 from rescind_sidecar.redis.records import RedisRecords
 from rescind_sidecar.settings import SidecarSettings, edge_keys
 from rescind_sidecar.socket.server import Server
@@ -27,6 +29,8 @@ from rescind_sidecar.usecases.incarnations import Incarnations
 from rescind_sidecar.usecases.renew import Identity, Renew
 from rescind_sidecar.usecases.tally import Tally
 from rescind_sidecar.usecases.used import Uses
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class Sidecar:
@@ -49,12 +53,21 @@ class Sidecar:
         """
         self._settings.socket_path.parent.mkdir(parents=True, exist_ok=True)
         with self._tables.locked():
+            _log.info(
+                "a sidecar starts",
+                action="started",
+                service=self._settings.service,
+                version=version("rescind"),
+            )
             await self._live(stop)
+        _log.info("stopped", action="stopped")
 
     async def _live(self, stop: Stop) -> None:
         settings, dice = self._settings, SystemDice()
         link = NatsLink(settings.nats_url, name=f"rescind-sidecar-{settings.service}")
-        incarnations = Incarnations(self._tables, dice, self._tally)
+        incarnations = Incarnations(
+            self._tables, dice, self._tally, records_capacity=settings.records
+        )
         beat_due = asyncio.Event()
         acknowledge = Acknowledge(incarnations, link, self._tally)
         follow = Follow(
@@ -62,6 +75,7 @@ class Sidecar:
             link=link,
             acknowledge=acknowledge,
             tally=self._tally,
+            clock=self._clock,
             beat_due=beat_due,
         )
         renew = Renew(
@@ -97,6 +111,7 @@ class Sidecar:
             async with AsyncExitStack() as serving:
                 await self._serve(incarnations, link, uses, tasks, serving)
                 await stop.wait()
+                _log.info("asked to stop; its leases end now", action="stopping")
             self._tables.retire()
             await renew.release()
             await uses.report()
@@ -139,21 +154,35 @@ class Sidecar:
         )
         await server.listen(settings.socket_path)
         serving.callback(server.stop)
-        verifier = await asyncio.to_thread(Verifier.attach, settings.socket_path)
-        serving.callback(verifier.close)
-        metrics = health.SidecarMetrics(
-            incarnations, self._tally, self._clock, lambda: link.connected
+        redis = self._redis
+        metrics = SidecarMetrics(
+            incarnations,
+            self._tally,
+            self._clock,
+            nats=lambda: link.connected,
+            redis=None if redis is None else lambda: redis.connected,
         )
-        app = application(
-            verifier,
-            stale_status=settings.stale_status,
-            operations=health.routes(incarnations, self._clock, metrics),
+        served = await serving.enter_async_context(
+            http.serving(
+                health.Operations(incarnations, self._clock, metrics),
+                settings.http,
+                number=settings.http_workers,
+                environment=settings.for_workers(),
+                tally=self._tally,
+            )
         )
-        url = await serving.enter_async_context(web.serving(app, settings.http))
+        _log.info(
+            "ready",
+            action="ready",
+            socket=str(settings.socket_path),
+            http=served.url,
+            instance=incarnations.current.instance.hex(),
+        )
         ready.announce(
             service=settings.service,
             instance=incarnations.current.instance.hex(),
             socket=str(settings.socket_path),
-            http=url,
+            http=served.url,
+            http_workers=served.pids,
             pid=os.getpid(),
         )

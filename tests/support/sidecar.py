@@ -240,6 +240,7 @@ class RunningSidecar:
             link=self.link,
             acknowledge=acknowledge,
             tally=self.tally,
+            clock=clock,
             beat_due=due,
         )
         renew = Renew(

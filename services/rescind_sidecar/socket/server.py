@@ -133,6 +133,7 @@ class Server:
 
     def _entry(self, request: Look, found: Found | Denied) -> Entry | Refused:
         if isinstance(found, Denied):
+            self.tally.denied(found.reason)
             return Refused(request.request, self.answer.instance, found.reason)
         table = found.incarnation.view.table
         return Entry(
@@ -153,6 +154,7 @@ class Server:
             denied = permitted(found.held.record, require=request.require, audience=audience)
         if denied is not None or isinstance(found, Denied):
             reason = denied.reason if denied else Reason.UNAVAILABLE
+            self.tally.denied(reason)
             return Verdict(request.request, self.answer.instance, reason, None, 0, 0)
         view = found.incarnation.view
         left_ns = view.leases.ends_ns - self._clock.boottime_ns()

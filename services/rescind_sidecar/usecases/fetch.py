@@ -99,8 +99,10 @@ class Fetch:
 
     async def _from_authority(self, token_hash: bytes) -> Denied | None:
         self._tally.looks_at_authority += 1
+        began_ns = self._clock.boottime_ns()
         try:
             resolved = await self._link.resolve(records.Resolve(token_hash))
+            self._tally.looks_s.observe((self._clock.boottime_ns() - began_ns) / 1e9)
         except UnreachableError:
             self._tally.looks_unanswered += 1
             return UNAVAILABLE

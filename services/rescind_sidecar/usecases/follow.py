@@ -9,7 +9,9 @@ import structlog
 
 from rescind.errors import MalformedMessageError, UnreachableError
 from rescind.wire import events, heartbeat
-from rescind_sidecar.ports import Link
+from rescind.wire.events import Batch
+from rescind_runtime.seldom import Seldom
+from rescind_sidecar.ports import Clock, Link
 from rescind_sidecar.usecases.acknowledge import Acknowledge
 from rescind_sidecar.usecases.incarnations import Incarnations
 from rescind_sidecar.usecases.tally import Tally
@@ -30,12 +32,16 @@ class Follow:
         link: Link,
         acknowledge: Acknowledge,
         tally: Tally,
+        clock: Clock,
         beat_due: asyncio.Event,
     ) -> None:
         self._incarnations = incarnations
         self._link = link
         self._acknowledge = acknowledge
         self._tally = tally
+        self._clock = clock
+        self._refusals = Seldom()
+        self._repairs = Seldom()
         self._beat_due = beat_due
         self._missing = asyncio.Event()
 
@@ -51,6 +57,17 @@ class Follow:
             last = batch.first_seq + len(batch.payloads) - 1
             self._acknowledge.wanted(heartbeat.Wanted(batch.epoch, last))
         self.settle(self._incarnations.current.view.pushed(batch))
+        self._time(batch)
+
+    def _time(self, batch: Batch) -> None:
+        """Note how long ago the last event of a batch was committed, if it is applied now."""
+        view, last = self._incarnations.current.view, batch.first_seq + len(batch.payloads) - 1
+        if view.applied is None or (view.applied.epoch, view.applied.seq) != (batch.epoch, last):
+            return
+        at_us = events.decode(batch.payloads[-1]).at_us
+        age_us = view.age_us(at_us, self._clock.boottime_ns())
+        if age_us is not None:
+            self._tally.pushes_s.observe(age_us / 1e6)
 
     def wanted(self, payload: bytes) -> None:
         """Take the wish to hear how far this sidecar has come."""
@@ -69,12 +86,18 @@ class Follow:
             case Behind():
                 self._missing.set()
             case Refused(why):
-                self._tally.messages_refused += 1
-                _log.warning("refused a message", action="message.refused", why=why)
+                self._refuse(why)
             case Diverged(why):
                 self._incarnations.begin_anew(why)
                 self._beat_due.set()  # a new instance has no lease until its first reply
         self._acknowledge.progressed()
+
+    def _refuse(self, why: str) -> None:
+        """Count what is not what it claims to be; anybody can send it, so the log is spared."""
+        self._tally.messages_refused += 1
+        withheld = self._refusals.due(self._clock.boottime_ns())
+        if withheld is not None:
+            _log.warning("refused a message", action="message.refused", why=why, withheld=withheld)
 
     async def repair(self) -> None:
         """Fetch missing events, for as long as the process lives."""
@@ -84,9 +107,19 @@ class Follow:
             try:
                 await self._fetch()
             except UnreachableError as error:
-                _log.info("missing events not fetched", action="repair.failed", why=str(error))
+                self._say_failed(error)
                 await asyncio.sleep(_RETRY_S)
                 self._missing.set()
+
+    def _say_failed(self, error: UnreachableError) -> None:
+        withheld = self._repairs.due(self._clock.boottime_ns())
+        if withheld is not None:
+            _log.warning(
+                "missing events are not to be had",
+                action="repair.failed",
+                why=str(error),
+                withheld=withheld,
+            )
 
     async def _fetch(self) -> None:
         incarnation = self._incarnations.current
@@ -98,6 +131,12 @@ class Follow:
             return  # asked by an instance that has ended
         self._tally.events_repaired += len(missing.payloads)
         progress = incarnation.view.caught_up(missing)
+        _log.info(
+            "fetched events that were missing",
+            action="repair",
+            after=before.seq,
+            events=len(missing.payloads),
+        )
         stuck = isinstance(progress, Behind) and incarnation.view.applied == before
         # Whoever sent us behind had events that the authority has not: the next lease decides.
         self.settle(Current() if stuck else progress)

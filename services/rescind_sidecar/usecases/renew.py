@@ -11,6 +11,7 @@ from rescind.wire import heartbeat
 from rescind_sidecar.ports import Clock, Dice, Link
 from rescind_sidecar.usecases.follow import Follow
 from rescind_sidecar.usecases.incarnations import Incarnation, Incarnations
+from rescind_sidecar.usecases.lease_log import LeaseLog
 from rescind_sidecar.usecases.tally import Tally
 
 _RETRY_S = 0.25
@@ -53,12 +54,14 @@ class Renew:
         self._tally = tally
         self._due = due
         self._interval_s = interval_s
+        self._lease_log = LeaseLog()
 
     async def run(self) -> None:
         """Beat, for as long as the process lives: at the interval, and at once when it is due."""
         while True:
             self._due.clear()
             answered = await self._beat()
+            self._watch()
             pause_s = self._interval_s if answered else min(_RETRY_S, self._interval_s)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._due.wait(), pause_s * self._dice.jitter())
@@ -72,22 +75,29 @@ class Renew:
             reply = await self._link.beat(message)
         except UnreachableError as error:
             self._tally.heartbeats_lost += 1
-            _log.info("no lease granted", action="heartbeat.lost", why=str(error))
+            # Only at debug: lease.lost says it once, when it matters.
+            _log.debug("no lease granted", action="heartbeat.lost", why=str(error))
             return False
         received_ns = self._clock.boottime_ns()
         ours = (reply.instance, reply.nonce) == (message.instance, message.nonce)
         if not ours or incarnation is not self._incarnations.current:
             return False
         self._tally.heartbeats += 1
-        first = incarnation.view.applied is None
         self._follow.settle(
             incarnation.view.renewed(
                 reply, carried=message.applied, sent_ns=sent_ns, received_ns=received_ns
             )
         )
-        if first and incarnation.view.leased(received_ns):
-            _log.info("holds a lease", action="lease.first", seq=reply.position.seq)
         return True
+
+    def _watch(self) -> None:
+        view, now_ns = self._incarnations.current.view, self._clock.boottime_ns()
+        self._lease_log.saw(
+            held=view.leased(now_ns),
+            now_ns=now_ns,
+            ends_ns=view.leases.ends_ns,
+            applied=view.applied.seq if view.applied else None,
+        )
 
     def _message(self, incarnation: Incarnation) -> heartbeat.Heartbeat:
         return heartbeat.Heartbeat(

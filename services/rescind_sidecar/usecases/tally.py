@@ -1,6 +1,8 @@
 """What the use cases count, for the metrics. Plain numbers: counting costs the check nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from rescind_sidecar.usecases.distribution import Distribution
 
 
 @dataclass(slots=True)
@@ -25,5 +27,13 @@ class Tally:
     looks_known_unknown: int = 0
     looks_over_budget: int = 0
     connections_refused: int = 0
+    http_workers_restarted: int = 0
     uses_reported: int = 0
     uses_lost: int = 0
+    pushes_s: Distribution = field(default_factory=Distribution)
+    looks_s: Distribution = field(default_factory=Distribution)
+    denials: dict[str, int] = field(default_factory=dict[str, int])
+
+    def denied(self, reason: str) -> None:
+        """Count a denial that a workload was told."""
+        self.denials[reason] = self.denials.get(reason, 0) + 1

@@ -210,6 +210,10 @@ class View:
         assert self.applied is not None  # noqa: S101 a caller that asks before the first lease has a bug
         return self.applied
 
+    def age_us(self, at_us: int, now_ns: int) -> int | None:
+        """Say how long ago a time of the authority was, at most; None before the first lease."""
+        return None if self._time is None else max(0, self._time.latest_us(now_ns) - at_us)
+
     # The records ------------------------------------------------------------------------------
 
     def look(self, token_hash: bytes) -> Held | None:

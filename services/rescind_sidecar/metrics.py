@@ -1,0 +1,111 @@
+"""What a sidecar counts, for Prometheus: read from the tally and the view when somebody asks."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from rescind_sidecar.ports import Clock
+from rescind_sidecar.usecases.incarnations import Incarnations
+from rescind_sidecar.usecases.tally import Tally
+
+_PREFIX = "rescind_sidecar_"
+_NS_PER_S = 1_000_000_000
+
+COUNTERS = {
+    "events_pushed": "Events that NATS brought, also those that were here already.",
+    "events_repaired": "Events that had to be fetched because a push was lost or late.",
+    "messages_refused": "Messages that were not what they claimed to be; they changed nothing.",
+    "instances_ended": "How often the ledger was not the one followed, and all began anew.",
+    "heartbeats": "Heartbeats that an authority answered.",
+    "heartbeats_lost": "Heartbeats that nobody answered in time.",
+    "acknowledgements": "Acknowledgements sent because somebody waited for them.",
+    "looks_from_memory": "Questions of workloads answered from memory: first sights in a process, "
+    "re-asks after an event near their token, and checks without the table.",
+    "looks_at_authority": "Look-ups sent to an authority.",
+    "looks_unanswered": "Look-ups that nobody answered in time; the workload heard `unavailable`.",
+    "forgeries": "Tokens dropped by their tag, without a look-up.",
+    "looks_at_redis": "Look-ups that Redis answered.",
+    "redis_absent": "Look-ups for which Redis had nothing, or was away.",
+    "redis_stale": "Records from Redis that an event may have hit; the authority was asked.",
+    "redis_refused": "Records from Redis that were not what they claimed to be.",
+    "looks_known_unknown": "Questions for a token that the authority did not know a moment ago.",
+    "looks_over_budget": "Look-ups refused to a workload that asked for too many.",
+    "connections_refused": "Connections of workloads refused, because there were too many.",
+    "http_workers_restarted": "Workers of the HTTP data plane that died and were started again.",
+    "uses_reported": "Tokens reported to the authority as used.",
+    "uses_lost": "Tokens whose use was not reported.",
+}
+
+
+class SidecarMetrics(Collector):
+    """Write the tally and the view as metrics. `redis` is None where there is no second level."""
+
+    def __init__(
+        self,
+        incarnations: Incarnations,
+        tally: Tally,
+        clock: Clock,
+        *,
+        nats: Callable[[], bool],
+        redis: Callable[[], bool] | None,
+    ) -> None:
+        self._incarnations = incarnations
+        self._tally = tally
+        self._clock = clock
+        self._nats = nats
+        self._redis = redis
+
+    def collect(self) -> Iterable[Metric]:
+        """Give every counter, distribution and gauge."""
+        for name, text in COUNTERS.items():
+            yield CounterMetricFamily(_PREFIX + name, text, value=getattr(self._tally, name))
+        yield self._denials()
+        yield from self._distributions()
+        for name, text, value in self._gauges():
+            yield GaugeMetricFamily(_PREFIX + name, text, value=value)
+
+    def _denials(self) -> Metric:
+        family = CounterMetricFamily(
+            f"{_PREFIX}denials",
+            "Denials told over the socket, by reason; those that a workload finds in its own "
+            "memory are not known here.",
+            labels=["reason"],
+        )
+        for reason, number in sorted(self._tally.denials.items()):
+            family.add_metric([reason], number)
+        return family
+
+    def _distributions(self) -> Iterator[Metric]:
+        for name, text, seen in (
+            (
+                "push_seconds",
+                "From the commit of an event that NATS brought to its being applied here, at most.",
+                self._tally.pushes_s,
+            ),
+            ("look_seconds", "Time of a look-up at an authority.", self._tally.looks_s),
+        ):
+            yield HistogramMetricFamily(
+                _PREFIX + name, text, buckets=seen.cumulative(), sum_value=seen.sum_s
+            )
+
+    def _gauges(self) -> Iterator[tuple[str, str, float]]:
+        view = self._incarnations.current.view
+        left_ns = view.leases.ends_ns - self._clock.boottime_ns()
+        applied, awaited = (view.applied.seq if view.applied else 0), view.leases.awaited_seq
+        yield "lease_left_seconds", "Until every check is denied.", max(0, left_ns) / _NS_PER_S
+        yield "applied_seq", "Seq of the last event applied.", applied
+        yield (
+            "missing_events",
+            "Events known to exist and not applied.",
+            max(0, (awaited or applied) - applied),
+        )
+        yield "records", "Records in memory.", len(view.records)
+        yield "nats_connected", "Whether NATS is there.", self._nats()
+        if self._redis is not None:
+            yield "redis_connected", "Whether Redis is there.", self._redis()
