@@ -19,6 +19,7 @@ from nats.errors import Error as NatsError
 # could be relied on. That is safe: each of ours carries its seq, and a gap is fetched.
 _MOST_PENDING = 65_536
 _MOST_PENDING_BYTES = 64 * 1024 * 1024
+_PATIENCE_S = 3.0
 
 Handler = Callable[[Msg], Awaitable[None]]
 
@@ -30,7 +31,25 @@ async def connection(
     url: str, *, name: str, on_reconnected: Callable[[], None] = lambda: None
 ) -> AsyncGenerator[Client]:
     """Connect, waiting for NATS as long as it takes, and close at the end, whatever its state."""
-    client = await nats.connect(  # pyright: ignore[reportUnknownMemberType] its options are untyped
+    # nats-py says nothing of a server that was never there.
+    ending = asyncio.Event()
+    awaiting = asyncio.get_running_loop().call_later(_PATIENCE_S, _say_awaited)
+    try:
+        client = await _connected(url, name, _callbacks(on_reconnected, ending))
+    finally:
+        awaiting.cancel()
+    _log.info("connected to NATS", action="nats.connected")
+    try:
+        yield client
+    finally:
+        ending.set()
+        # nats-py raises TypeError or ConnectionResetError from close() when the server went first.
+        with suppress(NatsError, OSError, TypeError, TimeoutError):
+            await client.close()
+
+
+async def _connected(url: str, name: str, callbacks: dict[str, Any]) -> Client:
+    return await nats.connect(  # pyright: ignore[reportUnknownMemberType] its options are untyped
         url,
         name=name,
         max_reconnect_attempts=-1,
@@ -39,15 +58,12 @@ async def connection(
         ping_interval=5,
         max_outstanding_pings=2,
         flush_timeout=1,  # a publish waits so long for a server that does not read; not ten seconds
-        **_callbacks(on_reconnected),
+        **callbacks,
     )
-    _log.info("connected to NATS", action="nats.connected")
-    try:
-        yield client
-    finally:
-        # nats-py raises TypeError or ConnectionResetError from close() when the server went first.
-        with suppress(NatsError, OSError, TypeError, TimeoutError):
-            await client.close()
+
+
+def _say_awaited() -> None:
+    _log.warning("NATS is not there; connecting as soon as it is", action="nats.awaited")
 
 
 async def subscribe(client: Client, subject: str, handler: Handler, *, queue: str = "") -> None:
@@ -66,8 +82,10 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
-def _callbacks(on_reconnected: Callable[[], None]) -> dict[str, Any]:
+def _callbacks(on_reconnected: Callable[[], None], ending: asyncio.Event) -> dict[str, Any]:
     async def lost() -> None:
+        if ending.is_set():
+            return
         _log.warning("NATS went away; connecting again", action="nats.lost")
 
     async def back() -> None:

@@ -43,7 +43,7 @@ def configure(log: str) -> None:
         )
     )
     logging.basicConfig(level=threshold, handlers=[handler], force=True)
-    for chatty in ("uvicorn.access", "asyncio", "httpx2", "httpcore2"):
+    for chatty in ("uvicorn.access", "uvicorn.error", "asyncio", "httpx2", "httpcore2"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, threshold))
     structlog.configure(
         processors=[

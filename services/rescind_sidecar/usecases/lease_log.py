@@ -3,6 +3,7 @@
 import structlog
 
 _NS_PER_S = 1_000_000_000
+_PATIENCE_NS = 3 * _NS_PER_S
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -13,10 +14,14 @@ class LeaseLog:
     def __init__(self) -> None:
         self._held: bool | None = None
         self._lost_ns = 0
+        self._began_ns: int | None = None
+        self._awaited = False
 
     def saw(self, *, held: bool, now_ns: int, ends_ns: int, applied: int | None) -> None:
         """Take how it is now (CLOCK_BOOTTIME); `ends_ns` is when the latest lease ends or ended."""
-        if held and self._held is None:
+        if self._held is None and not held:
+            self._wait(now_ns)
+        elif held and self._held is None:
             _log.info("holds a lease", action="lease.first", seq=applied)
         elif held and not self._held:
             seconds = (now_ns - self._lost_ns) / _NS_PER_S
@@ -33,3 +38,12 @@ class LeaseLog:
             )
         if held or self._held is not None:
             self._held = held
+
+    def _wait(self, now_ns: int) -> None:
+        if self._began_ns is None:
+            self._began_ns = now_ns
+        if not self._awaited and now_ns - self._began_ns >= _PATIENCE_NS:
+            self._awaited = True
+            _log.warning(
+                "no authority grants a lease yet: every check is denied", action="lease.awaited"
+            )

@@ -21,6 +21,14 @@ def test_each_change_of_the_lease_is_one_line() -> None:
     assert lines[-1]["after_s"] == 7.0
 
 
+def test_a_lease_that_never_comes_is_said_once() -> None:
+    log = LeaseLog()
+    with capture_logs() as lines:
+        for now_s in range(10):
+            log.saw(held=False, now_ns=now_s * S, ends_ns=0, applied=None)
+    assert [line["action"] for line in lines] == ["lease.awaited"]
+
+
 def test_a_distribution_counts_each_duration_once_at_its_bound() -> None:
     seen = Distribution()
     for seconds in (0.0005, 0.001, 0.0011, 99.0):
