@@ -1,0 +1,43 @@
+"""A sidecar in a thread of the test, and the worker processes of its HTTP data plane."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tests.support.processes import clean_environment
+from tests.support.sidecar import RunningSidecar
+
+from rescind_runtime.clock import SystemClock
+from rescind_sidecar.http.health import Operations
+from rescind_sidecar.http.serving import Served, serving
+from rescind_sidecar.metrics import SidecarMetrics
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where the data plane is, and its processes."""
+
+    served: Served
+    port: int
+
+    @property
+    def pids(self) -> list[int]:
+        return self.served.pids
+
+
+@asynccontextmanager
+async def running(
+    sidecar: RunningSidecar, *, workers: int = 1, **settings: str
+) -> AsyncIterator[Plane]:
+    """Serve HTTP for a sidecar as its own process would, from the main thread."""
+    metrics = SidecarMetrics(
+        sidecar.incarnations, sidecar.tally, SystemClock(), nats=lambda: True, redis=None
+    )
+    async with serving(
+        Operations(sidecar.incarnations, SystemClock(), metrics),
+        "127.0.0.1:0",
+        number=workers,
+        environment=clean_environment(RESCIND_SOCKET=str(sidecar.path), **settings),
+        tally=sidecar.tally,
+    ) as served:
+        yield Plane(served, int(served.url.rpartition(":")[2]))
