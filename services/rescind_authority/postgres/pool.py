@@ -47,6 +47,7 @@ _AWAY = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # once, from a pooled connection whose server went away
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -134,7 +135,7 @@ async def _commit(connection: Borrowed) -> None:
         if isinstance(error, _AWAY):
             raise OutcomeUnknownError from error
         raise  # Postgres said no: rolled back
-    except (OSError, asyncpg.InterfaceError) as error:
+    except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise OutcomeUnknownError from error
     finally:
         deadline.cancel()
