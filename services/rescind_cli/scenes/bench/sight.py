@@ -17,7 +17,7 @@ from rescind_cli.scenes.bench.samples import Side, Unit, in_turns, per_call_us
 from rescind_cli.scenes.bench.stage import Stage
 from rescind_runtime import clock
 
-_TOKENS = 1_000
+_TOKENS = 200  # a round of few has a chance to be left alone
 _IN_FLIGHT = 100
 _RECORD_BYTES = 400
 
@@ -60,7 +60,7 @@ async def measure(stage: Stage) -> dict[str, Measured]:
             "sight.pipelined": socket.pipelined,
             "redis_pipeline": _redis_pipeline(client, hot),
         }
-        timed = await in_turns(sides, rounds=stage.choose(quick=2, full=9), unit=Unit.US)
+        timed = await in_turns(sides, rounds=stage.choose(quick=2, full=60), unit=Unit.US)
     return {
         key: Measured(timed[_OURS.get(key, key)], timed[rival]) for key, (_, rival) in _SAYS.items()
     }
