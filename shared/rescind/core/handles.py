@@ -81,7 +81,8 @@ class Selector:
     @property
     def anchor(self) -> Handle:
         """The most selective handle: by it an event is indexed, and a slot of the table bumped."""
-        return min(self.handles, key=_selectiveness)
+        handles = self.handles
+        return handles[0] if len(handles) == 1 else min(handles, key=_selectiveness)
 
     def matches(self, handles: Collection[Handle]) -> bool:
         """Say whether a record with these handles is hit."""

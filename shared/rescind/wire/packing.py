@@ -1,6 +1,6 @@
 """Pack and unpack positional messages, and trust nothing that comes in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain, product
 from operator import itemgetter
 from types import UnionType
@@ -39,7 +39,8 @@ class Run:
 
     def __init__(self, *kinds: type | UnionType) -> None:
         self.length = len(kinds)
-        shapes = product(*(get_args(kind) or (kind,) for kind in kinds))
+        choices = [get_args(kind) if isinstance(kind, UnionType) else (kind,) for kind in kinds]
+        shapes: Iterable[tuple[type, ...]] = product(*choices)
         self.numbers = {shape: _numbers(shape) for shape in shapes}
         """For each sequence of types that fits, how to read the numbers in it."""
 
