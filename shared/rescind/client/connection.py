@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 import threading
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import cast
 from weakref import WeakKeyDictionary
@@ -108,6 +109,7 @@ class Pool:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._idle: list[BlockingConnection] = []
+        self._closed = False
 
     def ask(self, request: Request, *, ends_s: float) -> Response:
         """Ask over a connection that nobody else uses meanwhile. Raises UnreachableError."""
@@ -121,6 +123,8 @@ class Pool:
             self._idle.append(connection)
         else:
             connection.close()
+        if self._closed:
+            self.close()  # it was hung up while we asked, and could not see this one
         return response
 
     def adopt(self, connection: BlockingConnection) -> None:
@@ -128,9 +132,13 @@ class Pool:
         self._idle.append(connection)
 
     def close(self) -> None:
-        """Hang up what is idle."""
-        while self._idle:
-            self._idle.pop().close()
+        """Hang up what is idle, and later what is not."""
+        self._closed = True
+        while True:
+            try:
+                self._idle.pop().close()
+            except IndexError:
+                return
 
 
 class _Pipeline(asyncio.Protocol):
@@ -171,6 +179,7 @@ class _Pipeline(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(exc or ConnectionResetError("it hung up"))
+        self._transport = None  # it holds the loop, which must be able to go
 
     def _fail(self, error: Exception) -> None:
         if self._transport is not None:
@@ -222,6 +231,24 @@ class _Lane:
     def __init__(self) -> None:
         self.opening = asyncio.Lock()
         self.pipeline: _Pipeline | None = None
+        self._ending: AsyncGenerator[None] | None = None
+
+    async def take(self, pipeline: _Pipeline) -> None:
+        """Use a pipeline from now on, and until the loop ends."""
+        if self._ending is not None:
+            await self._ending.aclose()
+        self.pipeline = pipeline
+        # What runs at the end of a loop are the generators that it saw begin, and nothing else.
+        self._ending = _closing(pipeline)
+        await anext(self._ending)
+
+
+async def _closing(pipeline: _Pipeline) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        pipeline.close()
+        await asyncio.sleep(0)  # the loop's own step from close() to the closed socket
 
 
 class Loops:
@@ -251,11 +278,13 @@ class Loops:
         async with lane.opening:
             if lane.pipeline is None or not lane.pipeline.open:
                 try:
-                    _, lane.pipeline = await loop.create_unix_connection(
+                    _, pipeline = await loop.create_unix_connection(
                         lambda: _Pipeline(self._path), str(self._path)
                     )
                 except OSError as error:
                     raise unreachable(self._path, error) from error
+                await lane.take(pipeline)
+                return pipeline
             return lane.pipeline
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.support.processes import eventually, gone
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running
 
 from rescind_sidecar.http import relay
+from rescind_sidecar.http.messages import Request
 
 
 @pytest.fixture
@@ -165,23 +167,16 @@ async def test_workers_die_with_a_sidecar_that_is_killed(tmp_path: Path) -> None
     eventually(lambda: all(map(gone, pids)), deadline_s=5)
 
 
-async def test_a_sidecar_that_hangs_is_not_ready(
-    sidecar: RunningSidecar, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_sidecar_that_hangs_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "DEADLINE_S", 0.05)
     ask_it = relay.Relay(b"\0rescind test, nobody listens here")
     assert (await ask_it(_request("/readyz"))).status == 503
 
-    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(1)
-        writer.close()
-
-    path = str(sidecar.path.with_suffix(".hang"))
-    async with await asyncio.start_unix_server(say_nothing, path):
-        assert (await relay.Relay(path.encode())(_request("/healthz"))).status == 503
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind("")
+        deaf.listen()  # and never accept
+        assert (await relay.Relay(deaf.getsockname())(_request("/healthz"))).status == 503
 
 
-def _request(path: str):
-    from rescind_sidecar.http.messages import Request  # noqa: PLC0415 - for one test alone
-
+def _request(path: str) -> Request:
     return Request("GET", path, b"", [])

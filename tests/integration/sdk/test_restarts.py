@@ -1,0 +1,223 @@
+"""A sidecar that restarts, hangs or goes, under traffic: no wrong answer, and none that is late."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tests.support.sidecar import LedgerInMemory, running, wait_until
+
+from rescind import Allowed, Denied, Reason, Verifier
+
+PASSING = {Reason.NO_LEASE, Reason.UNAVAILABLE}
+TIMEOUT_S = 0.25
+
+
+@pytest.fixture
+def socket(tmp_path: Path) -> Path:
+    return tmp_path / "search.sock"
+
+
+def reason(verdict: Allowed | Denied) -> Reason | None:
+    return verdict.reason if isinstance(verdict, Denied) else None
+
+
+@dataclass
+class Traffic:
+    """Threads that check without a pause, and what they saw."""
+
+    verifier: Verifier
+    good: list[str]
+    revoked: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)
+    latest_s: float = 0.0
+    longest_outage_s: float = 0.0
+    stopping: bool = False
+
+    def check_for_ever(self, offset: int) -> None:
+        turn, last_good_s = offset, time.monotonic()
+        while not self.stopping:
+            turn += 1
+            revoked = list(self.revoked)  # before the check: these were applied already
+            began_s = time.monotonic()
+            said = reason(self.verifier.check(self.good[turn % len(self.good)]))
+            ended_s = time.monotonic()
+            self.seen[said or "allowed"] += 1
+            self.latest_s = max(self.latest_s, ended_s - began_s)
+            if said is None:
+                self.longest_outage_s = max(self.longest_outage_s, ended_s - last_good_s)
+                last_good_s = ended_s
+            elif said not in PASSING:
+                self.wrong.append(f"a good token is {said}")
+            if revoked:
+                said = reason(self.verifier.check(revoked[turn % len(revoked)]))
+                if said is not Reason.REVOKED and said not in PASSING:
+                    self.wrong.append(f"a revoked token is {said or 'allowed'}")
+
+
+@contextmanager
+def traffic(verifier: Verifier, good: list[str]) -> Iterator[Traffic]:
+    calls = Traffic(verifier, good)
+    threads = [threading.Thread(target=calls.check_for_ever, args=(n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield calls
+    finally:
+        calls.stopping = True
+        for thread in threads:
+            thread.join(timeout=10)
+
+
+def test_restarts_under_traffic_give_no_wrong_answer_and_end_by_themselves(socket: Path) -> None:
+    link = LedgerInMemory()
+    good = [link.issue("agent:good") for _ in range(50)]
+    doomed = [(f"agent:{n}", link.issue(f"agent:{n}")) for n in range(12)]
+    with running(socket, link):
+        verifier = Verifier.attach(socket, timeout_s=TIMEOUT_S)
+        for token in (*good, *(token for _, token in doomed)):
+            verifier.check(token)
+    with traffic(verifier, good) as calls:
+        for number in range(6):
+            with running(socket, link) as sidecar:
+                wait_until(verifier.ready)
+                wait_until(lambda: isinstance(verifier.check(good[0]), Allowed))
+                subject, token = doomed[number]
+                sidecar.push(link.revoke(f"subject:{subject}"))
+                calls.revoked.append(token)
+                seen = calls.seen["allowed"]
+                wait_until(lambda seen=seen: calls.seen["allowed"] > seen + 1000)
+            subject, token = doomed[6 + number]
+            link.revoke(f"subject:{subject}")  # while nobody hears it
+            assert not verifier.ready()
+            assert reason(verifier.check(token)) in PASSING
+            calls.revoked.append(token)
+    verifier.close()
+    assert calls.wrong == []
+    assert calls.seen["allowed"] > 6000
+    # The machines that run this are shared: a stall of a second is no finding.
+    assert calls.latest_s < TIMEOUT_S + 1
+
+
+def test_a_first_sight_in_the_moment_of_a_restart_waits_for_the_new_socket(socket: Path) -> None:
+    link = LedgerInMemory()
+    with running(socket, link):
+        verifier = Verifier.attach(socket, timeout_s=5)
+    verdicts: list[Reason | None] = []
+    token = link.issue()
+    asking = threading.Thread(target=lambda: verdicts.append(reason(verifier.check(token))))
+    asking.start()
+    with running(socket, link):
+        asking.join(timeout=10)
+        # It never had to fail for want of a socket; the lease may have come a moment later.
+        assert verdicts[0] in {None, Reason.NO_LEASE}
+        assert reason(verifier.check(token)) is None
+    verifier.close()
+
+
+def test_a_sidecar_that_is_gone_costs_one_call_its_deadline_and_the_next_ones_nothing(
+    socket: Path,
+) -> None:
+    link = LedgerInMemory()
+    with running(socket, link):
+        verifier = Verifier.attach(socket, timeout_s=TIMEOUT_S)
+    began_s = time.monotonic()
+    assert reason(verifier.check(link.issue())) == Reason.UNAVAILABLE
+    assert TIMEOUT_S * 0.8 < time.monotonic() - began_s < TIMEOUT_S + 1
+    began_s = time.monotonic()
+    for _ in range(10):
+        assert reason(verifier.check(link.issue())) == Reason.UNAVAILABLE
+    assert time.monotonic() - began_s < TIMEOUT_S
+    verifier.close()
+
+
+_SIDECAR = """
+import sys, time
+from pathlib import Path
+from tests.support.sidecar import LedgerInMemory, running
+
+link = LedgerInMemory(term_ms=int(sys.argv[2]))
+with running(Path(sys.argv[1]), link):
+    print("token", link.issue(), link.issue(), flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def separate(socket: Path, *, term_ms: int) -> Iterator[tuple[int, list[str]]]:
+    """Run a sidecar in a process of its own, which can be stopped by a signal."""
+    command = [sys.executable, "-c", _SIDECAR, str(socket), str(term_ms)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            words: list[str] = []
+            while not words or words[0] != "token":  # log lines come first
+                words = process.stdout.readline().split()
+            yield process.pid, words[1:]
+        finally:
+            process.kill()
+
+
+async def test_a_sidecar_that_hangs_costs_a_check_its_one_deadline_and_no_more(
+    socket: Path,
+) -> None:
+    with separate(socket, term_ms=2_000) as (pid, (hot, cold)):
+        verifier = await asyncio.to_thread(Verifier.attach, socket, timeout_s=TIMEOUT_S)
+        remote = await asyncio.to_thread(Verifier.attach, socket, timeout_s=TIMEOUT_S)
+        assert reason(verifier.check(hot)) is None
+        os.kill(pid, signal.SIGSTOP)
+        for _ in range(3):
+            began_s = time.monotonic()
+            assert reason(verifier.check(cold)) == Reason.UNAVAILABLE
+            assert time.monotonic() - began_s < TIMEOUT_S + 0.2
+            began_s = time.monotonic()
+            assert reason(await remote.acheck(cold)) == Reason.UNAVAILABLE
+            assert time.monotonic() - began_s < TIMEOUT_S + 0.2
+        # Many at once wait side by side, not one after the other.
+        began_s = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            jobs = [tasks.create_task(remote.acheck(cold)) for _ in range(200)]
+        assert {reason(job.result()) for job in jobs} == {Reason.UNAVAILABLE}
+        assert time.monotonic() - began_s < TIMEOUT_S + 0.5
+        # What is in memory goes on until the lease ends, and not a moment longer.
+        wait_until(lambda: reason(verifier.check(hot)) == Reason.NO_LEASE, deadline_s=5)
+        assert not verifier.ready()
+        os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: reason(verifier.check(hot)) is None)
+        assert verifier.ready()
+        verifier.close()
+        remote.close()
+        await asyncio.sleep(0)
+
+
+def test_ready_means_holding_a_lease_with_and_without_a_table(socket: Path) -> None:
+    link = LedgerInMemory(term_ms=500)
+    with running(socket, link):
+        mapped = Verifier.attach(socket, timeout_s=5)
+        table = socket.with_suffix(".table")
+        hidden = table.rename(table.with_suffix(".hidden"))
+        remote = Verifier.attach(socket, timeout_s=5)
+        hidden.rename(table)
+        assert (mapped.shares_memory, remote.shares_memory) == (True, False)
+        for verifier in (mapped, remote):
+            wait_until(verifier.ready)
+        link.reachable = False
+        for verifier in (mapped, remote):
+            wait_until(lambda verifier=verifier: not verifier.ready(), deadline_s=5)
+        link.reachable = True
+        for verifier in (mapped, remote):
+            wait_until(verifier.ready)
+    assert not mapped.ready()
+    assert not remote.ready()
+    mapped.close()
+    remote.close()
