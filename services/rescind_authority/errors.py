@@ -62,6 +62,13 @@ class NotFoundError(RescindError):
         super().__init__(f"no {what} is called {name!r}. List them to see the names.")
 
 
+class NotEnrolledError(RescindError):
+    """Say that a message carries no MAC of an instance that is enrolled in this epoch."""
+
+    def __init__(self) -> None:
+        super().__init__("the message's MAC is not right: the instance has to enrol (again)")
+
+
 class OverloadedError(RescindError):
     """Say that a queue is full; nothing was changed."""
 

@@ -10,12 +10,14 @@ import hashlib
 import os
 import secrets
 import sys
+from functools import partial
 
 from rescind.core import ids
 from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import Effect, Revocation
 from rescind.wire import events
 from rescind.wire.events import Batch
+from rescind.wire.trust import Purpose
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports import Claim, Key
 from rescind_authority.postgres import pool
@@ -26,16 +28,20 @@ from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.sequence import MAX_BATCH, Command, Sequencer
 from rescind_runtime import clock, ready, supervise
 from rescind_runtime.clock import SystemClock
+from rescind_runtime.signing import Keyring
 from rescind_runtime.supervise import Stop
 
 _ASKERS = 4 * MAX_BATCH
 
 
 class _Silent:
-    """Encode what would be published, and publish nothing (port Announcer)."""
+    """Sign and encode what would be published, and publish nothing (port Announcer)."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._seal = partial(keyring.sign, Purpose.EVENTS)
 
     def announce(self, batch: Batch) -> None:
-        events.encode_batch(batch)
+        events.encode_batch(batch, self._seal)
 
 
 def _command(number: int) -> Command:
@@ -78,7 +84,9 @@ async def _main(_stop: Stop) -> None:
         ledger = PostgresLedger(postgres)
         sequencer = Sequencer(
             ledger,
-            publisher=Publisher(announcer=_Silent(), recent=Recent(ledger)),
+            publisher=Publisher(
+                announcer=_Silent(Keyring.read(settings.keyring_path)), recent=Recent(ledger)
+            ),
             clock=SystemClock(),
             metrics=Metrics(),
         )

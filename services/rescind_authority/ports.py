@@ -15,6 +15,8 @@ from rescind.core.revocation import Event
 from rescind.core.tokens import Kind
 from rescind.wire.events import Batch
 from rescind.wire.heartbeat import Heartbeat, Release
+from rescind.wire.sealed import Sealed
+from rescind.wire.trust import Purpose
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -295,6 +297,31 @@ class Announcer(Protocol):
 
     def announce(self, batch: Batch) -> None:
         """Send a batch on its way. Never waits and never fails: heartbeats repair what is lost."""
+        ...
+
+
+class Keys(Protocol):
+    """Sign, seal and open with this installation's keys."""
+
+    @property
+    def statement(self) -> bytes:
+        """The trust statement, signed by the root key."""
+        ...
+
+    def sign(self, purpose: Purpose, content: bytes) -> Sealed:
+        """Sign content for one purpose."""
+        ...
+
+    def verify(self, purpose: Purpose, signed: Sealed) -> bool:
+        """Say whether one of this installation's keys signed this content."""
+        ...
+
+    def open(self, box: bytes) -> bytes | None:
+        """Open a box that was sealed to this installation, or say None."""
+        ...
+
+    def seal_to(self, public: bytes, content: bytes) -> bytes:
+        """Seal content to somebody's public key."""
         ...
 
 

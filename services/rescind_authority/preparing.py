@@ -21,6 +21,9 @@ from rescind_authority.usecases import admins
 from rescind_authority.usecases.issue import Issuer
 from rescind_runtime import data_dir
 from rescind_runtime.clock import SystemClock
+from rescind_runtime.signing import Keyring
+
+_ROOT_BYTES = 32
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -43,6 +46,7 @@ async def prepare(settings: AuthoritySettings) -> Prepared:
         applied = await schema.migrate(migrate.known())
         await schema.begin_ledger(term_ms=settings.term_ms)
         secret_files.create_edge_key(settings.edge_keys_path)
+        make_keys(settings)
         made = await _first_admin(settings, postgres, schema)
     if applied:
         _log.info("the schema is up to date", action="migrated", applied=list(applied))
@@ -68,6 +72,15 @@ async def recover(settings: AuthoritySettings) -> str:
 def report(**facts: object) -> None:
     """Print what was done as one line of JSON on standard output."""
     sys.stdout.write(json.dumps(facts) + "\n")
+
+
+def make_keys(settings: AuthoritySettings) -> None:
+    """Make the root key and the keyring where they are missing, and write what is public."""
+    if not settings.keyring_path.exists():
+        secret_files.create(settings.root_key_path, secrets.token_bytes(_ROOT_BYTES).hex())
+        root = secret_files.read_key(settings.root_key_path)
+        Keyring.create(root=root, now_us=SystemClock().wall_us()).write(settings.keyring_path)
+    Keyring.read(settings.keyring_path).trust.write(settings.trust_path)
 
 
 async def _first_admin(

@@ -30,6 +30,19 @@ def create_edge_key(path: Path) -> bool:
     return create(path, secrets.token_bytes(_KEY_BYTES).hex())
 
 
+def read_key(path: Path) -> bytes:
+    """Read one key of 32 bytes in hex. Raises KeyFileError."""
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except OSError as error:
+        raise KeyFileError(f"the key {path} cannot be read: {error.strerror}") from error
+    except ValueError:
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise KeyFileError(f"{path} is no key: expected 64 hex digits")
+    return key
+
+
 def read_edge_keys(path: Path) -> tuple[bytes, ...]:
     """Read the edge keys, newest first, one in hex on each line. Raises KeyFileError."""
     try:

@@ -17,7 +17,7 @@ from rescind_authority.metrics import Metrics
 from rescind_authority.nats.link import Link
 from rescind_authority.nats.publisher import Publisher as NatsPublisher
 from rescind_authority.nats.requests import Requests
-from rescind_authority.ports import Announcer, SharedRecords
+from rescind_authority.ports import Announcer, Keys, SharedRecords
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.ledger import PostgresLedger
@@ -29,7 +29,10 @@ from rescind_authority.postgres.tokens import PostgresTokens
 from rescind_authority.redis.records import RedisRecords
 from rescind_authority.settings import AuthoritySettings
 from rescind_authority.usecases.authorise import Authoriser
+from rescind_authority.usecases.desk import Desk
+from rescind_authority.usecases.enrol import Enroller
 from rescind_authority.usecases.grant import Granter
+from rescind_authority.usecases.instances import Instances
 from rescind_authority.usecases.issue import Issuer
 from rescind_authority.usecases.look import Looker
 from rescind_authority.usecases.publish import Publisher
@@ -40,6 +43,7 @@ from rescind_authority.usecases.sequence import Sequencer
 from rescind_authority.usecases.usage import Usage
 from rescind_runtime import ready, web
 from rescind_runtime.clock import SystemClock
+from rescind_runtime.signing import Keyring
 from rescind_runtime.supervise import Stop
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -71,6 +75,7 @@ def core(
     postgres: Postgres,
     *,
     announcer: Announcer,
+    keys: Keys,
     metrics: Metrics,
     shared: SharedRecords | None = None,
 ) -> Core:
@@ -97,10 +102,30 @@ def core(
         records=records,
         leases=leases,
         recent=recent,
-        resolver=Resolver(records, metrics=metrics, shared=shared),
+        resolver=Resolver(records, keys=keys, metrics=metrics, shared=shared),
         granter=granter,
         sequencer=sequencer,
         usage=Usage(PostgresTokens(postgres), metrics=metrics),
+    )
+
+
+def desk(parts: Core, keyring: Keyring, edge_keys: tuple[bytes, ...]) -> Desk:
+    """Put together what sidecars ask, whichever way they come."""
+    instances = Instances(master=keyring.master, recent=parts.recent)
+    enroller = Enroller(
+        parts.resolver,
+        keys=keyring,
+        instances=instances,
+        recent=parts.recent,
+        edge_keys=edge_keys,
+    )
+    return Desk(
+        granter=parts.granter,
+        resolver=parts.resolver,
+        recent=parts.recent,
+        enroller=enroller,
+        instances=instances,
+        usage=parts.usage,
     )
 
 
@@ -118,19 +143,19 @@ class Authority:
         _log.info("an authority starts", action="started", version=version("rescind"))
         edge_keys = secret_files.read_edge_keys(self._settings.edge_keys_path)
         metrics = Metrics()
-        publisher = NatsPublisher(metrics)
+        keyring = Keyring.read(self._settings.keyring_path)
+        publisher = NatsPublisher(keyring, metrics)
         redis_url = self._settings.redis_url
         redis = None if redis_url is None else RedisRecords(redis_url.get_secret_value(), metrics)
         async with pool.connect(self._settings.postgres_dsn.get_secret_value()) as postgres:
-            parts = core(postgres, announcer=publisher, metrics=metrics, shared=redis)
+            parts = core(postgres, announcer=publisher, keys=keyring, metrics=metrics, shared=redis)
             link = Link(
                 self._settings.nats_url,
                 publisher=publisher,
                 requests=Requests(
-                    granter=parts.granter,
-                    resolver=parts.resolver,
+                    desk(parts, keyring, edge_keys),
+                    keys=keyring,
                     recent=parts.recent,
-                    usage=parts.usage,
                     metrics=metrics,
                 ),
             )

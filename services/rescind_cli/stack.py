@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from rescind.core.secret import Secret
 from rescind.errors import RescindError
 from rescind_runtime import data_dir, settings
 from rescind_runtime.embedded import children, home, nats, postgres, valkey
@@ -25,6 +26,7 @@ DEFAULT_PORT = 7473
 
 _MIGRATE_DEADLINE_S = 60.0
 _READY_DEADLINE_S = 60.0
+_CREDENTIAL_TTL_S = 365 * 24 * 3600
 # Nothing that we start needs them, so nothing that we start gets them.
 _WITHHELD = ("RESCIND_ADMIN_TOKEN", "RESCIND_TOKEN")
 
@@ -119,6 +121,7 @@ async def _start(
     authority = await block.enter_async_context(children.running(program))
     url = _text(await authority.ready(deadline_s=_READY_DEADLINE_S), "http")
     progress("starting the sidecars")
+    await _credentials(plan, place, url)
     sidecars = await _sidecars(plan, place, block, common | {"RESCIND_URL": url})
     return System(
         directory=place.directory,
@@ -167,6 +170,7 @@ async def _sidecars(
                 "RESCIND_SERVICE": service,
                 "RESCIND_SOCKET": str(place.sockets / f"{service}.sock"),
                 "RESCIND_HTTP": "127.0.0.1:0",
+                "RESCIND_CREDENTIAL_FILE": str(_credential(place, service)),
             },
         )
         processes.append(await block.enter_async_context(children.running(program)))
@@ -177,6 +181,30 @@ async def _sidecars(
 
     block.callback(ask_all_to_stop)  # runs first, so that they stop side by side
     return {_sidecar(await each.ready(deadline_s=_READY_DEADLINE_S)): each for each in processes}
+
+
+async def _credentials(plan: Plan, place: Home, url: str) -> None:
+    """Issue what each service's sidecar enrols with: a new one at each start, for a year."""
+    from rescind.client.admin import AsyncAdmin, Grant  # noqa: PLC0415 - `up --help` is quick
+
+    admin_token = (place.directory / "admin-token").read_text(encoding="ascii").strip()
+    async with AsyncAdmin(url, Secret(admin_token)) as admin:
+        for service in plan.services:
+            grant = Grant(
+                subject=f"service:{service}",
+                kind="service",
+                scopes=("rescind:verify",),
+                audience=("rescind",),
+            )
+            grant["ttl"] = _CREDENTIAL_TTL_S
+            issued = await admin.issue(**grant)
+            if issued.token is None:
+                raise StackError(f"no credential for {service}: start it again")
+            data_dir.write_private(_credential(place, service), issued.token.reveal() + "\n")
+
+
+def _credential(place: Home, service: str) -> Path:
+    return place.folder("credentials") / service
 
 
 async def _migrate(place: Home, environment: Mapping[str, str]) -> None:
@@ -211,6 +239,9 @@ def _common_settings(plan: Plan, place: Home, urls: Mapping[str, str]) -> dict[s
         "RESCIND_REDIS_URL": urls["redis"],
         "RESCIND_ADMIN_TOKEN_FILE": str(place.directory / "admin-token"),
         "RESCIND_EDGE_KEY_FILE": str(place.directory / "edge-key"),
+        "RESCIND_KEYRING_FILE": str(place.directory / "keyring"),
+        "RESCIND_ROOT_KEY_FILE": str(place.directory / "root-key"),
+        "RESCIND_TRUST_FILE": str(place.directory / "trust"),
     }
 
 

@@ -15,7 +15,7 @@ from rescind.core import ledger
 from rescind.core.handles import Handle, Selector
 from rescind.core.ledger import Position
 from rescind.core.revocation import Effect, Event, Revocation
-from rescind.wire import events, heartbeat
+from rescind.wire import events, heartbeat, sealed
 from rescind.wire.events import Batch
 from rescind_runtime import clock, ready, supervise
 from rescind_runtime.supervise import Stop
@@ -42,7 +42,7 @@ def committed(count: int) -> list[bytes]:
             awaited=False,
             payloads=tuple(payloads),
         )
-        batches.append(events.encode_batch(batch))
+        batches.append(events.encode_batch(batch, sealed.unsigned))
     return batches
 
 

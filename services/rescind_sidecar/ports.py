@@ -1,27 +1,54 @@
 """What the use cases need from the world. Adapters implement it; only the wiring knows which."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from rescind.core.generations import Writer
-from rescind.wire import heartbeat, records, used
+from rescind.errors import UnreachableError
+from rescind.wire import enrolment, heartbeat, records, used
+from rescind.wire.sealed import Sealed
+from rescind.wire.trust import Purpose
+
+
+class NotEnrolledError(UnreachableError):
+    """Say that the authority does not know this instance's secret (any more)."""
+
+    def __init__(self) -> None:
+        super().__init__("the authority wants this instance to enrol (again)")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Voice:
+    """Who speaks, and the secret that proves it."""
+
+    instance: bytes
+    secret: bytes
 
 
 class Link(Protocol):
-    """The way to the authority. Every method raises UnreachableError within its deadline."""
+    """The way to the authority. Every method raises UnreachableError within its deadline.
 
-    async def beat(self, message: heartbeat.Heartbeat) -> heartbeat.Reply:
+    What an instance says carries its MAC, and so does what it is answered; NotEnrolledError says
+    that the authority would not have it.
+    """
+
+    async def enrol(self, message: enrolment.Request) -> Sealed:
+        """Ask for an instance's secret; the caller checks who signed the answer."""
+        ...
+
+    async def beat(self, message: heartbeat.Heartbeat, voice: Voice) -> heartbeat.Reply:
         """Ask for a lease."""
         ...
 
-    async def acknowledge(self, message: heartbeat.Ack) -> None:
+    async def acknowledge(self, message: heartbeat.Ack, voice: Voice) -> None:
         """Say that events are applied; nobody answers."""
         ...
 
-    async def release(self, message: heartbeat.Release) -> None:
+    async def release(self, message: heartbeat.Release, voice: Voice) -> None:
         """Give the instance up; nobody answers."""
         ...
 
-    async def since(self, message: heartbeat.Since) -> heartbeat.Events:
+    async def since(self, message: heartbeat.Since, voice: Voice) -> heartbeat.Events:
         """Ask for missing events."""
         ...
 
@@ -29,8 +56,49 @@ class Link(Protocol):
         """Ask for the record of a token."""
         ...
 
-    async def used(self, message: used.Used) -> None:
+    async def used(self, message: used.Used, voice: Voice) -> None:
         """Say which tokens are in use; nobody answers."""
+        ...
+
+
+class Notary(Protocol):
+    """Check what the authority signed, and seal what only it may read."""
+
+    def verify(self, purpose: Purpose, signed: Sealed) -> bool:
+        """Say whether a key that is good for this purpose signed this content."""
+        ...
+
+    def knows(self, purpose: Purpose, signed: Sealed) -> bool:
+        """Say whether the key is in the statement that we have."""
+        ...
+
+    def accept(self, statement: bytes) -> None:
+        """Take a newer trust statement, if it is one."""
+        ...
+
+    def seal(self, content: bytes) -> bytes:
+        """Put content into a box that only the authority can open."""
+        ...
+
+
+class InstanceKey(Protocol):
+    """The key pair of one instance."""
+
+    @property
+    def public(self) -> bytes:
+        """The public half, whose hash is the instance id."""
+        ...
+
+    def open(self, box: bytes) -> bytes | None:
+        """Open a box that was sealed to this instance, or say None."""
+        ...
+
+
+class InstanceKeys(Protocol):
+    """Where key pairs come from."""
+
+    def fresh(self) -> InstanceKey:
+        """Make one that nobody has seen."""
         ...
 
 

@@ -6,12 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from rescind.errors import RescindError
 from rescind_runtime.settings import PREFIX, RuntimeSettings, environment
 from rescind_sidecar.view.records import CAPACITY
 
 _RUN = Path("/run/rescind")
-_KEY_BYTES = 32
 
 
 class SidecarSettings(RuntimeSettings):
@@ -23,7 +21,8 @@ class SidecarSettings(RuntimeSettings):
     http_workers: Annotated[int, Field(ge=0, le=64)] = 1  # 0: no data plane, /readyz and such alone
     nats_url: str = "nats://127.0.0.1:4222"
     redis_url: SecretStr | None = None
-    edge_key_file: Path | None = None
+    credential: SecretStr  # or RESCIND_CREDENTIAL_FILE: what `rescind sidecar enrol` wrote
+    trust_file: Path | None = None
     token_prefix: str = "rsc"  # noqa: S105 it is public
     heartbeat_s: Annotated[float, Field(gt=0, le=60)] = 2.5
     posture: Literal["strict"] = "strict"  # `grace` comes with the guarantee
@@ -49,19 +48,7 @@ class SidecarSettings(RuntimeSettings):
             f"{PREFIX}STALE_STATUS": str(self.stale_status),
         }
 
-
-def edge_keys(path: Path | None) -> tuple[bytes, ...]:
-    """Read the edge keys, newest first, one in hex on each line. Without a file there are none."""
-    if path is None:
-        return ()
-    try:
-        keys = tuple(bytes.fromhex(line) for line in path.read_text().split())
-    except OSError as error:
-        raise RescindError(
-            f"RESCIND_EDGE_KEY_FILE: {path} cannot be read ({error.strerror})"
-        ) from error
-    except ValueError as error:
-        raise RescindError(f"RESCIND_EDGE_KEY_FILE: {path} holds more than hex keys") from error
-    if not keys or any(len(key) != _KEY_BYTES for key in keys):
-        raise RescindError(f"RESCIND_EDGE_KEY_FILE: a key in {path} has not {_KEY_BYTES} bytes")
-    return keys
+    @property
+    def trust_path(self) -> Path:
+        """Where the authority's public keys lie: its `trust` file."""
+        return self.trust_file or self.data / "trust"

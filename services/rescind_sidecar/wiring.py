@@ -8,21 +8,27 @@ from importlib.metadata import version
 import structlog
 
 from rescind.client.clock import boot_id
+from rescind.core.secret import Secret
 from rescind_runtime import ready
 from rescind_runtime.clock import SystemClock
+from rescind_runtime.signing import Trust
 from rescind_runtime.supervise import Stop
 from rescind_sidecar.dice import SystemDice
 from rescind_sidecar.http import health
 from rescind_sidecar.http import serving as http
-from rescind_sidecar.link.nats import NatsLink
+from rescind_sidecar.link.nats import NatsTransport
+from rescind_sidecar.link.spoken import SpokenLink
 from rescind_sidecar.metrics import SidecarMetrics
+from rescind_sidecar.notary import FreshKeys, TrustNotary
+from rescind_sidecar.ports import Link
 from rescind_sidecar.redis.records import RedisRecords
-from rescind_sidecar.settings import SidecarSettings, edge_keys
+from rescind_sidecar.settings import SidecarSettings
 from rescind_sidecar.socket.server import Server
 from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases.acknowledge import Acknowledge
 from rescind_sidecar.usecases.answer import Answer
 from rescind_sidecar.usecases.budget import Allowance, Budget
+from rescind_sidecar.usecases.enrol import Enrol
 from rescind_sidecar.usecases.fetch import Fetch
 from rescind_sidecar.usecases.follow import Follow
 from rescind_sidecar.usecases.incarnations import Incarnations
@@ -42,7 +48,7 @@ class Sidecar:
         self._tally = Tally()
         self._boot = boot_id()
         self._tables = TableFile(settings.socket_path, boot=self._boot)
-        self._edge_keys = edge_keys(settings.edge_key_file)
+        self._notary = TrustNotary(Trust.read(settings.trust_path))
         url = settings.redis_url
         self._redis = None if url is None else RedisRecords(url.get_secret_value())
 
@@ -64,25 +70,35 @@ class Sidecar:
 
     async def _live(self, stop: Stop) -> None:
         settings, dice = self._settings, SystemDice()
-        link = NatsLink(settings.nats_url, name=f"rescind-sidecar-{settings.service}")
+        nats = NatsTransport(settings.nats_url, name=f"rescind-sidecar-{settings.service}")
+        link = SpokenLink(nats)
         incarnations = Incarnations(
-            self._tables, dice, self._tally, records_capacity=settings.records
+            self._tables, FreshKeys(), self._tally, records_capacity=settings.records
         )
         beat_due = asyncio.Event()
         acknowledge = Acknowledge(incarnations, link, self._tally)
         follow = Follow(
             incarnations=incarnations,
             link=link,
+            notary=self._notary,
             acknowledge=acknowledge,
             tally=self._tally,
             clock=self._clock,
             beat_due=beat_due,
+        )
+        enrol = Enrol(
+            credential=Secret(settings.credential.get_secret_value()),
+            service=settings.service,
+            link=link,
+            notary=self._notary,
+            dice=dice,
         )
         renew = Renew(
             identity=Identity(
                 settings.service, settings.host, version("rescind"), settings.posture
             ),
             incarnations=incarnations,
+            enrol=enrol,
             follow=follow,
             link=link,
             clock=self._clock,
@@ -97,7 +113,7 @@ class Sidecar:
         async with asyncio.TaskGroup() as tasks:
             jobs = [
                 tasks.create_task(
-                    link.run(
+                    nats.run(
                         on_events=follow.pushed, on_wanted=follow.wanted, on_connected=beat_due.set
                     )
                 ),
@@ -109,7 +125,14 @@ class Sidecar:
             if self._redis is not None:
                 jobs.append(tasks.create_task(self._redis.run()))
             async with AsyncExitStack() as serving:
-                await self._serve(incarnations, link, uses, tasks, serving)
+                await self._serve(
+                    incarnations=incarnations,
+                    link=link,
+                    nats=nats,
+                    uses=uses,
+                    tasks=tasks,
+                    serving=serving,
+                )
                 await stop.wait()
                 _log.info("asked to stop; its leases end now", action="stopping")
             self._tables.retire()
@@ -120,8 +143,10 @@ class Sidecar:
 
     async def _serve(
         self,
+        *,
         incarnations: Incarnations,
-        link: NatsLink,
+        link: Link,
+        nats: NatsTransport,
         uses: Uses,
         tasks: asyncio.TaskGroup,
         serving: AsyncExitStack,
@@ -130,6 +155,7 @@ class Sidecar:
         fetch = Fetch(
             incarnations,
             link,
+            self._notary,
             self._clock,
             self._tally,
             budget=Budget(Allowance.of(settings.first_sights_per_s)),
@@ -142,7 +168,6 @@ class Sidecar:
                 uses,
                 self._clock,
                 self._tally,
-                edge_keys=self._edge_keys,
                 prefix=settings.token_prefix,
             ),
             clock=self._clock,
@@ -159,7 +184,7 @@ class Sidecar:
             incarnations,
             self._tally,
             self._clock,
-            nats=lambda: link.connected,
+            nats=lambda: nats.connected,
             redis=None if redis is None else lambda: redis.connected,
         )
         served = await serving.enter_async_context(

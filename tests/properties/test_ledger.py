@@ -9,7 +9,7 @@ from rescind.core import ledger
 from rescind.core.handles import Handle, Selector
 from rescind.core.ledger import Position
 from rescind.core.revocation import Event, Revocation
-from rescind.wire import events
+from rescind.wire import events, sealed
 
 texts = st.text(max_size=8)
 times_us = st.none() | st.integers(0, 2**63)
@@ -77,7 +77,7 @@ class LedgerMachine(RuleBasedStateMachine):
             awaited=False,
             payloads=tuple(self.payloads[first:last]),
         )
-        batch = events.decode_batch(events.encode_batch(sent))
+        batch = events.decode_batch(events.encode_batch(sent, sealed.unsigned))
         assert batch == sent
         assert [events.decode(payload) for payload in batch.payloads] == self.history[first:last]
         reached = ledger.replay(Position(batch.epoch, first, batch.before), batch.payloads)

@@ -19,7 +19,7 @@ from rescind.core import generations, lease
 from rescind.core.generations import DEADLINE, HEADER_WORDS, Writer
 from rescind.core.ledger import Position
 from rescind.core.revocation import Event
-from rescind.wire import events, heartbeat, records
+from rescind.wire import events, heartbeat, records, sealed
 from rescind_sidecar.view.records import Held
 from rescind_sidecar.view.view import Behind, Current, Diverged, Progress, Refused, View
 
@@ -198,7 +198,7 @@ class ViewMachine(RuleBasedStateMachine):
     @rule(place=places)
     def read(self, place: int) -> None:
         token = pick(self.ledger.tokens, place)
-        self.fills.append((token, records.encode(self.ledger.record(token))))
+        self.fills.append((token, records.encode(self.ledger.record(token), sealed.unsigned)))
 
     @precondition(lambda self: self.fills)
     @rule(place=places, again=st.booleans())

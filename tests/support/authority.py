@@ -5,20 +5,23 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
 import httpx2
 from nats.aio.client import Client
 
-from rescind.core import tokens
+from rescind.core import mac, tokens
 from rescind.core.ledger import Position
 from rescind.core.record import Record
-from rescind.wire import heartbeat, records, subjects
+from rescind.wire import heartbeat, records, sealed, subjects
+from rescind.wire.sealed import Sealed
 from rescind_authority import preparing
 from rescind_authority.settings import AuthoritySettings
 from rescind_authority.wiring import Authority
 from rescind_runtime import bus
+from rescind_runtime.signing import Keyring
 from rescind_runtime.supervise import Stop
 
 _POLL_S = 0.01
@@ -45,7 +48,9 @@ class Sidecar:
     """The messages of one sidecar instance, over real NATS."""
 
     nats: Client
+    keyring_path: Path
     instance: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    epoch: int = 1
     counter: int = 0
     applied: Position | None = None
 
@@ -64,7 +69,7 @@ class Sidecar:
             version="0.1.0",
             posture="strict",
         )
-        reply = await self.ask(subjects.HEARTBEAT, heartbeat.encode(message))
+        reply = await self.converse(subjects.HEARTBEAT, heartbeat.encode(message))
         if not reply:
             return None
         decoded = heartbeat.decode_reply(reply)
@@ -75,18 +80,38 @@ class Sidecar:
         """Give the instance up."""
         self.counter += 1
         release = heartbeat.Release(self.instance, self.counter)
-        return await self.ask(subjects.HEARTBEAT, heartbeat.encode(release))
+        return await self.converse(subjects.HEARTBEAT, heartbeat.encode(release))
 
     async def since(self, seq: int, *, epoch: int = 1) -> heartbeat.Events:
         """Ask for missing events."""
         asked = heartbeat.encode_since(heartbeat.Since(epoch, seq))
-        return heartbeat.decode_events(await self.ask(subjects.SINCE, asked))
+        return heartbeat.decode_events(await self.converse(subjects.SINCE, asked))
 
     async def resolve(self, token: str) -> tuple[int, Record | None]:
         """Look a token up; give as_of with its record."""
         asked = records.encode_resolve(records.Resolve(tokens.digest(token)))
         resolved = records.decode_resolved(await self.ask(subjects.RESOLVE, asked))
         return resolved.as_of, resolved.record and records.decode(resolved.record)
+
+    def spoken(self, content: bytes) -> bytes:
+        """Put a message into the envelope with this instance's MAC."""
+        tag = mac.tag(self._secret, mac.TO_AUTHORITY, content)
+        return sealed.encode(Sealed(content, self.instance, tag))
+
+    async def converse(self, subject: str, content: bytes) -> bytes:
+        """Say something with our MAC, and check the MAC of the answer; b"" stays b""."""
+        answer = await self.ask(subject, self.spoken(content))
+        if not answer:
+            return answer
+        envelope = sealed.decode(answer)
+        assert mac.genuine(self._secret, mac.TO_SIDECAR, envelope.content, envelope.signature)
+        return envelope.content
+
+    @property
+    def _secret(self) -> bytes:
+        return mac.instance_secret(
+            Keyring.read(self.keyring_path).master, epoch=self.epoch, instance=self.instance
+        )
 
     async def ask(self, subject: str, payload: bytes) -> bytes:
         """Send any request."""
@@ -140,7 +165,7 @@ class System:
     async def sidecar(self) -> AsyncIterator[Sidecar]:
         """Be a sidecar."""
         async with bus.connection(self.settings.nats_url, name="test") as client:
-            yield Sidecar(client)
+            yield Sidecar(client, self.settings.keyring_path)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from rescind.core.handles import EVERYTHING
 from rescind.core.record import Record
 from rescind.core.tokens import Kind
 from rescind.core.verdict import Allowed, Denied, Reason
-from rescind.wire import records
+from rescind.wire import records, sealed
 from rescind.wire.socket import Entry, Greeting
 
 SLOTS = 1 << 10
@@ -99,7 +99,7 @@ class Schedule:
         self.checks = [reader_words(board, reader) for reader in range(readers)]
         if isinstance(self.writer, GenerationFirst):
             self.writer.pause = self.let_everybody_check
-        self.dice = random.Random(1)  # noqa: S311 a schedule, no secret
+        self.dice = random.Random(1)
 
     def let_everybody_check(self) -> None:
         """Wait until each thread has done two checks: the second began after now."""
@@ -209,7 +209,7 @@ def _remembered(number: int, *, generation: int, stamp: int, words: int) -> Reme
     entry = Entry(
         request=1,
         instance=INSTANCE,
-        record=records.encode(record),
+        record=records.encode(record, sealed.unsigned),
         slots=generations.slots_of([token], SLOTS),
         stamps=(stamp,),
         generation=generation,

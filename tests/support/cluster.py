@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tests.support.free_ports import free_port
 
+from rescind.client.admin import AsyncAdmin
+from rescind.core.secret import Secret
 from rescind_runtime import settings
 from rescind_runtime.embedded import binaries, children, home, postgres, valkey
 from rescind_runtime.embedded.children import Child, Program, Server
@@ -88,9 +90,12 @@ class Cluster:
         return [f"http://127.0.0.1:{port}" for port in self._authority_ports.values()]
 
     @property
+    def admin_token(self) -> str:
+        return (self._place.directory / "admin-token").read_text().strip()
+
+    @property
     def admin(self) -> dict[str, str]:
-        token = (self._place.directory / "admin-token").read_text().strip()
-        return {"Authorization": f"Bearer {token}"}
+        return {"Authorization": f"Bearer {self.admin_token}"}
 
     def socket(self, service: str) -> Path:
         return self._place.sockets / f"{service}.sock"
@@ -166,7 +171,9 @@ class Cluster:
         @asynccontextmanager
         async def start() -> AsyncGenerator[Child]:
             environment = self._environment(
-                RESCIND_SERVICE=service, RESCIND_SOCKET=str(self.socket(service))
+                RESCIND_SERVICE=service,
+                RESCIND_SOCKET=str(self.socket(service)),
+                RESCIND_CREDENTIAL_FILE=str(self.credential(service)),
             )
             async with self.python(service, self._sidecar_module, environment=environment) as child:
                 await child.ready(deadline_s=_READY_S)
@@ -196,6 +203,22 @@ class Cluster:
         ) as child:
             await child.until(lambda: child.ended or None, deadline_s=_READY_S)
             assert child.succeeded, child.failure()
+
+    def credential(self, service: str) -> Path:
+        return self._place.folder("credentials") / service
+
+    async def enrol(self, service: str) -> None:
+        """Make what the service's sidecars enrol with."""
+        async with AsyncAdmin(self.authorities[0], Secret(self.admin_token)) as admin:
+            issued = await admin.issue(
+                subject=f"service:{service}",
+                kind="service",
+                scopes=("rescind:verify",),
+                audience=("rescind",),
+                ttl=3600,
+            )
+        assert issued.token is not None
+        self.credential(service).write_text(issued.token.reveal())
 
     async def heal(self) -> None:
         """Start again whatever has died."""
@@ -231,5 +254,7 @@ async def cluster(
         for name, part in installation.parts.items():
             if name == "authority-1":
                 await installation.migrate()
+            if name in SERVICES:
+                await installation.enrol(name)
             await part.start()
         yield installation

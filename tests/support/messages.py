@@ -140,6 +140,14 @@ def unframed(frame: bytes) -> bytes:
     return message
 
 
+def unsigned_batch(batch: events.Batch) -> bytes:
+    return events.encode_batch(batch, sealed.unsigned)
+
+
+def unsigned_record(record: Record) -> bytes:
+    return records.encode(record, sealed.unsigned)
+
+
 SAMPLES = (
     Sample("event", EVENT, events.encode, events.decode),
     Sample("event, bare", BARE_EVENT, events.encode, events.decode),
@@ -153,12 +161,12 @@ SAMPLES = (
             awaited=True,
             payloads=(b"one", b"two"),
         ),
-        events.encode_batch,
+        unsigned_batch,
         events.decode_batch,
     ),
     Sample("sealed", sealed.Sealed(b"content", b"key", b"signed"), sealed.encode, sealed.decode),
-    Sample("record", RECORD, records.encode, records.decode),
-    Sample("record, bare", BARE_RECORD, records.encode, records.decode),
+    Sample("record", RECORD, unsigned_record, records.decode),
+    Sample("record, bare", BARE_RECORD, unsigned_record, records.decode),
     Sample("resolve", records.Resolve(TOKEN_HASH), records.encode_resolve, records.decode_resolve),
     Sample(
         "resolved",

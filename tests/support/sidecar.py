@@ -13,21 +13,29 @@ from pathlib import Path
 import uvloop
 
 from rescind.client.clock import boot_id
-from rescind.core import handles, ids, ledger, tokens
+from rescind.core import handles, ids, ledger, mac, tokens
 from rescind.core.record import Record
 from rescind.core.revocation import Event, Hold, Revocation, hits
+from rescind.core.secret import Secret
 from rescind.core.tokens import Kind
 from rescind.core.verdict import Denied
 from rescind.errors import UnreachableError
-from rescind.wire import events, heartbeat, records, used
+from rescind.wire import enrolment, events, heartbeat, records, used
+from rescind.wire.enrolment import Belongings, Granted
+from rescind.wire.sealed import Sealed
+from rescind.wire.trust import Purpose
 from rescind_runtime.clock import SystemClock
+from rescind_runtime.signing import Keyring, Trust
 from rescind_sidecar.dice import SystemDice
+from rescind_sidecar.notary import FreshKeys, TrustNotary
+from rescind_sidecar.ports import NotEnrolledError, Voice
 from rescind_sidecar.redis.records import RedisRecords
 from rescind_sidecar.socket.server import Server
 from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases.acknowledge import Acknowledge
 from rescind_sidecar.usecases.answer import Answer, Found
 from rescind_sidecar.usecases.budget import Allowance, Budget, Source
+from rescind_sidecar.usecases.enrol import Enrol
 from rescind_sidecar.usecases.fetch import Fetch
 from rescind_sidecar.usecases.follow import Follow
 from rescind_sidecar.usecases.incarnations import Incarnations
@@ -52,6 +60,8 @@ class LedgerInMemory:
         self.reported: list[used.Used] = []
         self.resolved = 0
         self.resolving: asyncio.Event | None = None
+        self.keyring = Keyring.create(root=os.urandom(32), now_us=now_us())
+        self.enrolled = 0
         self._payloads: list[bytes] = []
         self._events: list[Event] = []
         self._records: dict[bytes, Record] = {}
@@ -60,8 +70,42 @@ class LedgerInMemory:
         if not self.reachable:
             raise UnreachableError("the test cut the link")
 
-    async def beat(self, message: heartbeat.Heartbeat) -> heartbeat.Reply:
+    async def enrol(self, message: enrolment.Request) -> Sealed:
         self._reach()
+        self.enrolled += 1
+        opened = self.keyring.open(message.box)
+        assert opened is not None
+        credential = enrolment.decode_credential(opened)
+        assert credential.nonce == message.nonce
+        secret = self.secret(credential.instance)
+        belongings = enrolment.encode_belongings(Belongings(secret, (EDGE_KEY,)))
+        answer = Granted(
+            nonce=message.nonce,
+            instance=credential.instance,
+            epoch=self.position.epoch,
+            statement=self.keyring.statement,
+            box=self.keyring.seal_to(message.public, belongings),
+        )
+        return self.keyring.sign(Purpose.ENROLMENT, enrolment.encode_answer(answer))
+
+    def secret(self, instance: bytes) -> bytes:
+        return mac.instance_secret(
+            self.keyring.master, epoch=self.position.epoch, instance=instance
+        )
+
+    def _recognise(self, voice: Voice) -> None:
+        if voice.secret != self.secret(voice.instance):
+            raise NotEnrolledError
+
+    def sign_events(self, content: bytes) -> Sealed:
+        return self.keyring.sign(Purpose.EVENTS, content)
+
+    def sign_record(self, content: bytes) -> Sealed:
+        return self.keyring.sign(Purpose.RECORDS, content)
+
+    async def beat(self, message: heartbeat.Heartbeat, voice: Voice) -> heartbeat.Reply:
+        self._reach()
+        self._recognise(voice)
         missing = self._payloads[message.applied.seq :] if message.applied else []
         return heartbeat.Reply(
             instance=message.instance,
@@ -72,8 +116,9 @@ class LedgerInMemory:
             payloads=tuple(missing[: events.MAX_EVENTS]),
         )
 
-    async def since(self, message: heartbeat.Since) -> heartbeat.Events:
+    async def since(self, message: heartbeat.Since, voice: Voice) -> heartbeat.Events:
         self._reach()
+        self._recognise(voice)
         missing = self._payloads[message.seq :][: events.MAX_EVENTS]
         return heartbeat.Events(self.position.epoch, tuple(missing))
 
@@ -82,7 +127,9 @@ class LedgerInMemory:
         self.resolved += 1
         as_of = self.position.seq
         record = self._records.get(message.token_hash)
-        answer = None if record is None else records.encode(self._as_of_now(record))
+        answer = (
+            None if record is None else records.encode(self._as_of_now(record), self.sign_record)
+        )
         if self.resolving is not None:
             await self.resolving.wait()  # a slow fill: what was read stays as it was read
         return records.Resolved(self.position.epoch, as_of, answer)
@@ -104,21 +151,22 @@ class LedgerInMemory:
 
     def encoded(self, token: str) -> bytes:
         """Give a token's record as it is now, as an authority would leave it in Redis."""
-        return records.encode(self._as_of_now(self._records[tokens.digest(token)]))
+        record = self._as_of_now(self._records[tokens.digest(token)])
+        return records.encode(record, self.sign_record)
 
     def adopt(self, other: "LedgerInMemory", token: str) -> None:
         """Know a token that another ledger issued."""
         self._records[tokens.digest(token)] = other._records[tokens.digest(token)]
 
-    async def acknowledge(self, message: heartbeat.Ack) -> None:
+    async def acknowledge(self, message: heartbeat.Ack, voice: Voice) -> None:
         self._reach()
         self.acknowledged.append(message)
 
-    async def release(self, message: heartbeat.Release) -> None:
+    async def release(self, message: heartbeat.Release, voice: Voice) -> None:
         self._reach()
         self.released.append(message)
 
-    async def used(self, message: used.Used) -> None:
+    async def used(self, message: used.Used, voice: Voice) -> None:
         self._reach()
         self.reported.append(message)
 
@@ -187,7 +235,8 @@ class LedgerInMemory:
                 after=self.position.head,
                 awaited=awaited,
                 payloads=(payload,),
-            )
+            ),
+            self.sign_events,
         )
 
     def restore(self, seq: int, *, epoch: int) -> None:
@@ -233,19 +282,30 @@ class RunningSidecar:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         clock, dice, due = SystemClock(), SystemDice(), asyncio.Event()
-        self.incarnations = Incarnations(self._tables, dice, self.tally)
+        self.incarnations = Incarnations(self._tables, FreshKeys(), self.tally)
+        trust = self.link.keyring.trust
+        notary = TrustNotary(Trust(trust.root, trust.signed_statement))
         acknowledge = Acknowledge(self.incarnations, self.link, self.tally)
         self.follow = Follow(
             incarnations=self.incarnations,
             link=self.link,
+            notary=notary,
             acknowledge=acknowledge,
             tally=self.tally,
             clock=clock,
             beat_due=due,
         )
+        enrol = Enrol(
+            credential=Secret("the link takes any"),
+            service="search",
+            link=self.link,
+            notary=notary,
+            dice=dice,
+        )
         renew = Renew(
             identity=Identity("search", "host", "0", "strict"),
             incarnations=self.incarnations,
+            enrol=enrol,
             follow=self.follow,
             link=self.link,
             clock=clock,
@@ -263,6 +323,7 @@ class RunningSidecar:
             fetch = Fetch(
                 self.incarnations,
                 self.link,
+                notary,
                 clock,
                 self.tally,
                 budget=Budget(self._allowance),
@@ -274,7 +335,6 @@ class RunningSidecar:
                 self.uses,
                 clock,
                 self.tally,
-                edge_keys=(EDGE_KEY,),
                 prefix="rsc",
             )
             if self._redis is not None:

@@ -195,6 +195,13 @@ class Traffic:
             assert time.monotonic() < ends, f"no good token accepted beside {silent}"
             await asyncio.sleep(0.01)
 
+    async def revoked_more(self, *, deadline_s: float) -> None:
+        """Wait until one more revocation was answered: the authorities work again, too."""
+        before, ends = self.revoked, time.monotonic() + deadline_s
+        while self.revoked == before:
+            assert time.monotonic() < ends, "no revocation is answered"
+            await asyncio.sleep(0.01)
+
     async def denied_everywhere(self, known: Known, *, deadline_s: float) -> None:
         """Wait until a fresh look of every sidecar denies a token as revoked."""
         ends = time.monotonic() + deadline_s

@@ -1,13 +1,16 @@
 """Push committed events to everybody who listens (port Announcer)."""
 
 import asyncio
+from functools import partial
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from rescind.wire import events, subjects
 from rescind.wire.events import Batch
+from rescind.wire.trust import Purpose
 from rescind_authority.metrics import Metrics
+from rescind_authority.ports import Keys
 
 _CAPACITY = 1_024
 _PUBLISH_S = 2.0
@@ -20,7 +23,8 @@ class Publisher:
     brings it. So a revocation never waits for NATS.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, keys: Keys, metrics: Metrics) -> None:
+        self._keys = keys
         self._metrics = metrics
         self._queue: asyncio.Queue[Batch] = asyncio.Queue(_CAPACITY)
 
@@ -49,7 +53,7 @@ class Publisher:
                 async with asyncio.timeout(_PUBLISH_S):
                     await client.publish(
                         subjects.EVENTS,
-                        events.encode_batch(batch),
+                        events.encode_batch(batch, partial(self._keys.sign, Purpose.EVENTS)),
                         headers={"Nats-Msg-Id": f"{batch.epoch}-{batch.first_seq}"},
                     )
             except (NatsError, OSError, TimeoutError):

@@ -14,19 +14,20 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from rescind.errors import MalformedMessageError, RescindError
-from rescind.wire import events, heartbeat, records, subjects, used
+from rescind.wire import events, sealed, subjects
+from rescind.wire.trust import Purpose
+from rescind_authority.errors import NotEnrolledError
 from rescind_authority.metrics import Metrics
-from rescind_authority.usecases.grant import Granter
+from rescind_authority.ports import Keys
+from rescind_authority.usecases.desk import EMPTY, Desk
 from rescind_authority.usecases.recent import Recent
-from rescind_authority.usecases.resolve import Resolver
-from rescind_authority.usecases.usage import Usage
 from rescind_runtime import bus
 from rescind_runtime.clock import monotonic_raw_ns
 from rescind_runtime.seldom import Seldom
 
-EMPTY = b""
 _MOST_HEARTBEATS = 8_192
 _MOST_LOOKS = 8_192
+_MOST_ENROLMENTS = 256  # each of them opens a box and reads Postgres
 _MOST_SINCE = 1_024  # each of them may read Postgres
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -46,28 +47,20 @@ class _Lane:
 class Requests:
     """Turn messages into calls of the use cases."""
 
-    def __init__(
-        self,
-        *,
-        granter: Granter,
-        resolver: Resolver,
-        recent: Recent,
-        usage: Usage,
-        metrics: Metrics,
-    ) -> None:
-        self._granter = granter
-        self._resolver = resolver
+    def __init__(self, desk: Desk, *, keys: Keys, recent: Recent, metrics: Metrics) -> None:
+        self._desk = desk
+        self._keys = keys
         self._recent = recent
-        self._usage = usage
         self._metrics = metrics
         self._refusals = Seldom()
 
     async def subscribe(self, client: Client, tasks: asyncio.TaskGroup) -> None:
         """Listen; each request is answered in a task of the group."""
         lanes = {
-            subjects.HEARTBEAT: _Lane(self._heartbeat, most=_MOST_HEARTBEATS),
-            subjects.RESOLVE: _Lane(self._resolve, most=_MOST_LOOKS),
-            subjects.SINCE: _Lane(self._since, most=_MOST_SINCE),
+            subjects.HEARTBEAT: _Lane(self._desk.heartbeat, most=_MOST_HEARTBEATS),
+            subjects.RESOLVE: _Lane(self._desk.resolve, most=_MOST_LOOKS),
+            subjects.ENROL: _Lane(self._desk.enrol, most=_MOST_ENROLMENTS),
+            subjects.SINCE: _Lane(self._desk.since, most=_MOST_SINCE),
         }
         for subject, lane in lanes.items():
             await bus.subscribe(
@@ -116,29 +109,21 @@ class Requests:
                 withheld=withheld,
             )
 
-    async def _heartbeat(self, payload: bytes) -> bytes:
-        reply = await self._granter.answer(heartbeat.decode(payload))
-        return EMPTY if reply is None else heartbeat.encode_reply(reply)
-
-    async def _resolve(self, payload: bytes) -> bytes:
-        asked = records.decode_resolve(payload)
-        return records.encode_resolved(await self._resolver.resolve(asked.token_hash))
-
-    async def _since(self, payload: bytes) -> bytes:
-        asked = heartbeat.decode_since(payload)
-        passage = await self._recent.read(asked.seq)
-        payloads = passage.payloads if passage.epoch == asked.epoch else ()
-        return heartbeat.encode_events(heartbeat.Events(passage.epoch, payloads))
-
     async def _used(self, message: Msg) -> None:
         try:
-            self._usage.note(used.decode(message.data))
+            self._desk.used(message.data)
         except MalformedMessageError as error:
             self._refuse(message, error)  # nobody waits for an answer
+        except NotEnrolledError:
+            return  # its next heartbeat is told so
 
     async def _hear(self, message: Msg) -> None:
         try:
-            self._recent.offer(events.decode_batch(message.data))
+            signed = self._keys.verify(Purpose.EVENTS, sealed.decode(message.data))
+            if signed:
+                self._recent.offer(events.decode_batch(message.data))
+            else:
+                self._refuse(message, MalformedMessageError("batch", "no key of ours signed it"))
         except MalformedMessageError as error:
             self._refuse(message, error)  # what is missing is read from Postgres
 

@@ -37,6 +37,11 @@ class Recent:
         self.reaches_postgres = True
 
     @property
+    def epoch(self) -> int:
+        """The ledger's epoch, or 0 before it was read for the first time."""
+        return self._epoch
+
+    @property
     def last(self) -> int:
         """The seq of the newest event that is here."""
         return self._last

@@ -1,13 +1,15 @@
 """Look up tokens by hash: everything that queued up is answered by one statement (design 5)."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from rescind.core.record import Record
 from rescind.core.revocation import Event, Hold, hits
 from rescind.wire import records
 from rescind.wire.records import Resolved
+from rescind.wire.trust import Purpose
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Records, SharedRecords, Snapshot, TokenState
+from rescind_authority.ports import Keys, Records, SharedRecords, Snapshot, TokenState
 from rescind_authority.usecases.batching import Batcher
 from rescind_runtime.clock import monotonic_raw_ns
 
@@ -24,9 +26,15 @@ class Resolver:
     """
 
     def __init__(
-        self, store: Records, *, metrics: Metrics, shared: SharedRecords | None = None
+        self,
+        store: Records,
+        *,
+        keys: Keys,
+        metrics: Metrics,
+        shared: SharedRecords | None = None,
     ) -> None:
         self._store = store
+        self._keys = keys
         self._shared = shared
         self._metrics = metrics
         self._batcher = Batcher[bytes, tuple[Snapshot, Record | None]](
@@ -42,7 +50,7 @@ class Resolver:
         snapshot, record = await self._batcher.ask(token_hash)
         if record is None:
             return Resolved(snapshot.epoch, snapshot.as_of, None)
-        encoded = records.encode(record)
+        encoded = records.encode(record, partial(self._keys.sign, Purpose.RECORDS))
         if self._shared is not None:
             self._shared.keep(record, encoded, now_us=snapshot.at_us)
         return Resolved(snapshot.epoch, snapshot.as_of, encoded)

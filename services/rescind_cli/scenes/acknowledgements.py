@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from rescind.wire import heartbeat, subjects
+from rescind.wire import heartbeat, sealed, subjects
 from rescind_cli.scenes.calls import SceneError
 from rescind_runtime import bus, clock
 
@@ -32,7 +32,7 @@ class Acknowledgements:
 
     async def _note(self, message: Msg) -> None:
         arrived_ns = clock.boottime_ns()
-        self._heard.append((heartbeat.decode_ack(message.data), arrived_ns))
+        self._heard.append((heartbeat.decode_ack(sealed.decode(message.data).content), arrived_ns))
         self._more.set()
 
     async def of(self, *, epoch: int, seq: int) -> dict[str, int]:

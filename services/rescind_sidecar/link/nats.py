@@ -1,26 +1,22 @@
 """The authority over NATS: requests to whichever of them answers first, and what they push."""
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from rescind.errors import MalformedMessageError, UnreachableError
-from rescind.wire import heartbeat, records, subjects, used
+from rescind.errors import UnreachableError
+from rescind.wire import subjects
 from rescind_runtime import bus
 
-_HEARTBEAT_S = 1.5
-_LOOK_S = 0.5
 _TELL_S = 2
 
-_T = TypeVar("_T")
 Handler = Callable[[bytes], None]
 
 
-class NatsLink:
-    """Speak to the authority; `run` keeps the connection, and must run for anything to work."""
+class NatsTransport:
+    """Carry messages; `run` keeps the connection, and must run for anything to work."""
 
     def __init__(self, url: str, *, name: str) -> None:
         self._url = url
@@ -46,37 +42,8 @@ class NatsLink:
             on_connected()
             await bus.forever()
 
-    async def beat(self, message: heartbeat.Heartbeat) -> heartbeat.Reply:
-        """Ask for a lease."""
-        payload = heartbeat.encode(message)
-        answer = await self._ask(subjects.HEARTBEAT, payload, timeout_s=_HEARTBEAT_S)
-        return _read(heartbeat.decode_reply, answer)
-
-    async def since(self, message: heartbeat.Since) -> heartbeat.Events:
-        """Ask for missing events."""
-        payload = heartbeat.encode_since(message)
-        answer = await self._ask(subjects.SINCE, payload, timeout_s=_HEARTBEAT_S)
-        return _read(heartbeat.decode_events, answer)
-
-    async def resolve(self, message: records.Resolve) -> records.Resolved:
-        """Ask for the record of a token."""
-        payload = records.encode_resolve(message)
-        answer = await self._ask(subjects.RESOLVE, payload, timeout_s=_LOOK_S)
-        return _read(records.decode_resolved, answer)
-
-    async def acknowledge(self, message: heartbeat.Ack) -> None:
-        """Say that events are applied."""
-        await self._tell(subjects.ACK, heartbeat.encode_ack(message))
-
-    async def release(self, message: heartbeat.Release) -> None:
-        """Give the instance up."""
-        await self._tell(subjects.HEARTBEAT, heartbeat.encode(message))
-
-    async def used(self, message: used.Used) -> None:
-        """Say which tokens are in use."""
-        await self._tell(subjects.USED, used.encode(message))
-
-    async def _ask(self, subject: str, payload: bytes, *, timeout_s: float) -> bytes:
+    async def ask(self, subject: str, payload: bytes, *, timeout_s: float) -> bytes:
+        """Send a message and give the answer."""
         client = self._reachable()
         try:
             answer = await client.request(subject, payload, timeout=timeout_s)
@@ -86,7 +53,8 @@ class NatsLink:
             raise UnreachableError(f"the authority cannot answer {subject} now")
         return answer.data
 
-    async def _tell(self, subject: str, payload: bytes) -> None:
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """Send a message that nobody answers."""
         client = self._reachable()
         try:
             await client.publish(subject, payload)
@@ -106,11 +74,3 @@ def _handing(handler: Handler) -> bus.Handler:
         handler(message.data)
 
     return hand
-
-
-def _read(decode: Callable[[bytes], _T], answer: bytes) -> _T:
-    """Decode an answer; one that nobody can read counts as none."""
-    try:
-        return decode(answer)
-    except MalformedMessageError as error:
-        raise UnreachableError(f"the authority's answer cannot be read: {error}") from error

@@ -41,11 +41,11 @@ class Acknowledge:
             self._owed.clear()
             incarnation = self._incarnations.current
             applied = incarnation.view.applied
-            if applied is None:
+            if applied is None or incarnation.voice is None:
                 continue
             ack = heartbeat.Ack(incarnation.instance, next(incarnation.counter), applied)
             try:
-                await self._link.acknowledge(ack)
+                await self._link.acknowledge(ack, incarnation.voice)
             except UnreachableError:
                 continue  # the next heartbeat says the same
             self._tally.acknowledgements += 1

@@ -39,7 +39,6 @@ class Answer:
         clock: Clock,
         tally: Tally,
         *,
-        edge_keys: tuple[bytes, ...],
         prefix: str,
     ) -> None:
         self._incarnations = incarnations
@@ -47,7 +46,6 @@ class Answer:
         self._uses = uses
         self._clock = clock
         self._tally = tally
-        self._edge_keys = edge_keys
         self._prefix = prefix
 
     @property
@@ -71,7 +69,8 @@ class Answer:
         except MalformedTokenError:
             return MALFORMED
         found = self._remembered(token_hash)
-        if found is None and self._edge_keys and not tokens.genuine(token, self._edge_keys):
+        edge_keys = self._incarnations.current.edge_keys
+        if found is None and edge_keys and not tokens.genuine(token, edge_keys):
             self._tally.forgeries += 1
             return UNKNOWN
         return found

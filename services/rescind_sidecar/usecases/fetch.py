@@ -7,9 +7,10 @@ the position that is applied here.
 import asyncio
 
 from rescind.core.verdict import Denied, Reason
-from rescind.errors import UnreachableError
-from rescind.wire import records
-from rescind_sidecar.ports import Clock, Link, SharedRecords
+from rescind.errors import MalformedMessageError, UnreachableError
+from rescind.wire import records, sealed
+from rescind.wire.trust import Purpose
+from rescind_sidecar.ports import Clock, Link, Notary, SharedRecords
 from rescind_sidecar.usecases.budget import Budget, Source
 from rescind_sidecar.usecases.incarnations import Incarnations
 from rescind_sidecar.usecases.tally import Tally
@@ -33,6 +34,7 @@ class Fetch:
         self,
         incarnations: Incarnations,
         link: Link,
+        notary: Notary,
         clock: Clock,
         tally: Tally,
         *,
@@ -41,6 +43,7 @@ class Fetch:
     ) -> None:
         self._incarnations = incarnations
         self._link = link
+        self._notary = notary
         self._clock = clock
         self._tally = tally
         self._budget = budget
@@ -86,7 +89,7 @@ class Fetch:
             self._tally.redis_absent += 1
             return False
         # Whatever is wrong with it: the authority is asked next, never Redis again.
-        match self._incarnations.current.view.fill(token_hash, payload):
+        match self._checked_fill(token_hash, payload):
             case Held():
                 self._tally.looks_at_redis += 1
                 return True
@@ -96,6 +99,15 @@ class Fetch:
             case Refused():
                 self._tally.redis_refused += 1
                 return False
+
+    def _checked_fill(self, token_hash: bytes, payload: bytes) -> Held | Stale | Refused:
+        """Check a record's signature before it is decoded: Redis and NATS are anybody's."""
+        try:
+            if not self._notary.verify(Purpose.RECORDS, sealed.decode(payload)):
+                return Refused("a record that no key of ours signed")
+        except MalformedMessageError as error:
+            return Refused(str(error))
+        return self._incarnations.current.view.fill(token_hash, payload)
 
     async def _from_authority(self, token_hash: bytes) -> Denied | None:
         self._tally.looks_at_authority += 1
@@ -110,7 +122,7 @@ class Fetch:
         if resolved.record is None:
             incarnation.unknowns.add(token_hash, self._clock.boottime_ns())
             return UNKNOWN
-        match incarnation.view.fill(token_hash, resolved.record):
+        match self._checked_fill(token_hash, resolved.record):
             case Held() | Stale():
                 return None
             case Refused():

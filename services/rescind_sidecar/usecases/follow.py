@@ -8,10 +8,12 @@ import asyncio
 import structlog
 
 from rescind.errors import MalformedMessageError, UnreachableError
-from rescind.wire import events, heartbeat
+from rescind.wire import events, heartbeat, sealed
 from rescind.wire.events import Batch
+from rescind.wire.sealed import Sealed
+from rescind.wire.trust import Purpose
 from rescind_runtime.seldom import Seldom
-from rescind_sidecar.ports import Clock, Link
+from rescind_sidecar.ports import Clock, Link, Notary
 from rescind_sidecar.usecases.acknowledge import Acknowledge
 from rescind_sidecar.usecases.incarnations import Incarnations
 from rescind_sidecar.usecases.tally import Tally
@@ -30,6 +32,7 @@ class Follow:
         *,
         incarnations: Incarnations,
         link: Link,
+        notary: Notary,
         acknowledge: Acknowledge,
         tally: Tally,
         clock: Clock,
@@ -37,6 +40,8 @@ class Follow:
     ) -> None:
         self._incarnations = incarnations
         self._link = link
+        self._notary = notary
+        self.trust_due = asyncio.Event()
         self._acknowledge = acknowledge
         self._tally = tally
         self._clock = clock
@@ -48,6 +53,8 @@ class Follow:
     def pushed(self, payload: bytes) -> None:
         """Take a batch of events as NATS brought it, whatever it is."""
         try:
+            if not self._believed(sealed.decode(payload)):
+                return
             batch = events.decode_batch(payload)
         except MalformedMessageError as error:
             self.settle(Refused(str(error)))
@@ -68,6 +75,17 @@ class Follow:
         age_us = view.age_us(at_us, self._clock.boottime_ns())
         if age_us is not None:
             self._tally.pushes_s.observe(age_us / 1e6)
+
+    def _believed(self, signed: Sealed) -> bool:
+        """Check a batch's signature before anything of it is decoded."""
+        if self._notary.verify(Purpose.EVENTS, signed):
+            return True
+        if not self._notary.knows(Purpose.EVENTS, signed):
+            # A key may have been rotated: the next enrolment brings the newest statement, and the
+            # events of this batch come with the heartbeat or a repair.
+            self.trust_due.set()
+        self.settle(Refused("a batch that no key of ours signed"))
+        return False
 
     def wanted(self, payload: bytes) -> None:
         """Take the wish to hear how far this sidecar has come."""
@@ -123,10 +141,10 @@ class Follow:
 
     async def _fetch(self) -> None:
         incarnation = self._incarnations.current
-        before = incarnation.view.applied
-        if before is None:
+        before, voice = incarnation.view.applied, incarnation.voice
+        if before is None or voice is None:
             return
-        missing = await self._link.since(heartbeat.Since(before.epoch, before.seq))
+        missing = await self._link.since(heartbeat.Since(before.epoch, before.seq), voice)
         if incarnation is not self._incarnations.current:
             return  # asked by an instance that has ended
         self._tally.events_repaired += len(missing.payloads)

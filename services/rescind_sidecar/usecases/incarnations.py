@@ -6,7 +6,8 @@ from itertools import count
 
 import structlog
 
-from rescind_sidecar.ports import Dice, Tables
+from rescind.wire.enrolment import instance_of
+from rescind_sidecar.ports import InstanceKey, InstanceKeys, Tables, Voice
 from rescind_sidecar.usecases.tally import Tally
 from rescind_sidecar.view.records import CAPACITY
 from rescind_sidecar.view.unknowns import Unknowns
@@ -15,12 +16,19 @@ from rescind_sidecar.view.view import View
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Incarnation:
-    """One instance. Its counter numbers what it says, so that an old message changes nothing."""
+    """One instance. Its counter numbers what it says, so that an old message changes nothing.
+
+    `voice`, `epoch` and `edge_keys` come with its enrolment; before that it says and holds nothing.
+    """
 
     instance: bytes
+    key: InstanceKey
     view: View
+    voice: Voice | None = None
+    epoch: int | None = None
+    edge_keys: tuple[bytes, ...] = ()
     unknowns: Unknowns = field(default_factory=Unknowns)
     counter: Iterator[int] = field(default_factory=lambda: count(1))
 
@@ -29,18 +37,24 @@ class Incarnations:
     """Hold the current instance, and begin a new one when the ledger is no longer its own."""
 
     def __init__(
-        self, tables: Tables, dice: Dice, tally: Tally, *, records_capacity: int = CAPACITY
+        self,
+        tables: Tables,
+        keys: InstanceKeys,
+        tally: Tally,
+        *,
+        records_capacity: int = CAPACITY,
     ) -> None:
         self._tables = tables
-        self._dice = dice
+        self._keys = keys
         self._tally = tally
         self._records_capacity = records_capacity
         self.current = self._begin()
 
     def _begin(self) -> Incarnation:
-        instance = self._dice.identity()
+        key = self._keys.fresh()
+        instance = instance_of(key.public)
         table = self._tables.begin(instance)
-        return Incarnation(instance, View(table, records_capacity=self._records_capacity))
+        return Incarnation(instance, key, View(table, records_capacity=self._records_capacity))
 
     def begin_anew(self, why: str) -> None:
         """End the instance: no lease, no records, no table of it is believed from here on."""

@@ -8,11 +8,13 @@ import structlog
 
 from rescind.errors import UnreachableError
 from rescind.wire import heartbeat
-from rescind_sidecar.ports import Clock, Dice, Link
+from rescind_sidecar.ports import Clock, Dice, Link, NotEnrolledError
+from rescind_sidecar.usecases.enrol import Enrol
 from rescind_sidecar.usecases.follow import Follow
 from rescind_sidecar.usecases.incarnations import Incarnation, Incarnations
 from rescind_sidecar.usecases.lease_log import LeaseLog
 from rescind_sidecar.usecases.tally import Tally
+from rescind_sidecar.view.view import Diverged
 
 _RETRY_S = 0.25
 
@@ -37,6 +39,7 @@ class Renew:
         *,
         identity: Identity,
         incarnations: Incarnations,
+        enrol: Enrol,
         follow: Follow,
         link: Link,
         clock: Clock,
@@ -47,6 +50,7 @@ class Renew:
     ) -> None:
         self._identity = identity
         self._incarnations = incarnations
+        self._enrol = enrol
         self._follow = follow
         self._link = link
         self._clock = clock
@@ -62,17 +66,30 @@ class Renew:
             self._due.clear()
             answered = await self._beat()
             self._watch()
+            if self._follow.trust_due.is_set():
+                self._follow.trust_due.clear()
+                await self._enrol.enrol(self._incarnations.current)
             pause_s = self._interval_s if answered else min(_RETRY_S, self._interval_s)
+            # Not wait_for: on 3.11 it swallows a cancellation that comes with the event.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), pause_s * self._dice.jitter())
+                async with asyncio.timeout(pause_s * self._dice.jitter()):
+                    await self._due.wait()
 
     async def _beat(self) -> bool:
         incarnation = self._incarnations.current
+        voice = incarnation.voice
+        if voice is None:
+            if not await self._enrol.enrol(incarnation):
+                return False
+            self._due.set()  # enrolled: beat with the new voice at once
+            return True
         message = self._message(incarnation)
         # The clock before the bytes leave: a lease counts from here, never from the reply.
         sent_ns = self._clock.boottime_ns()
         try:
-            reply = await self._link.beat(message)
+            reply = await self._link.beat(message, voice)
+        except NotEnrolledError:
+            return await self._enrol_again(incarnation)
         except UnreachableError as error:
             self._tally.heartbeats_lost += 1
             # Only at debug: lease.lost says it once, when it matters.
@@ -99,6 +116,16 @@ class Renew:
             applied=view.applied.seq if view.applied else None,
         )
 
+    async def _enrol_again(self, incarnation: Incarnation) -> bool:
+        """See whether the authority's ledger is of another epoch; if so, this instance is over.
+
+        The wish proves nothing, the signed answer to our own nonce does (design 4).
+        """
+        before = incarnation.epoch
+        if await self._enrol.enrol(incarnation) and incarnation.epoch != before:
+            self._follow.settle(Diverged(f"epoch {incarnation.epoch} in place of {before}"))
+        return False
+
     def _message(self, incarnation: Incarnation) -> heartbeat.Heartbeat:
         return heartbeat.Heartbeat(
             instance=incarnation.instance,
@@ -114,8 +141,10 @@ class Renew:
     async def release(self) -> None:
         """Say that this instance answers no check any more. Only after its deadlines are zero."""
         incarnation = self._incarnations.current
+        if incarnation.voice is None:
+            return  # never enrolled: there is nothing to give up
         message = heartbeat.Release(incarnation.instance, next(incarnation.counter))
         try:
-            await self._link.release(message)
+            await self._link.release(message, incarnation.voice)
         except UnreachableError as error:
             _log.info("not released; the lease lapses", action="release.lost", why=str(error))

@@ -60,10 +60,12 @@ class Uses:
         """Report what was seen since the last report."""
         seen, self._seen = self._seen, set()
         left = iter(seen)
-        instance = self._incarnations.current.instance
+        voice = self._incarnations.current.voice
+        if voice is None:
+            return
         while token_ids := tuple(islice(left, used.MOST_TOKENS)):
             try:
-                await self._link.used(used.Used(instance, token_ids))
+                await self._link.used(used.Used(voice.instance, token_ids), voice)
             except UnreachableError:
                 self._tally.uses_lost += len(token_ids)
             else:

@@ -13,6 +13,7 @@ from rescind.core.revocation import Event, Revocation
 from rescind.errors import MalformedMessageError
 from rescind.wire import sealed
 from rescind.wire.packing import Fields, Payload, Run, pack
+from rescind.wire.sealed import Seal
 
 _EVENT = 1
 _BATCH = 1
@@ -97,7 +98,7 @@ class Batch:
     payloads: tuple[bytes, ...]
 
 
-def encode_batch(batch: Batch) -> bytes:
+def encode_batch(batch: Batch, seal: Seal) -> bytes:
     """Write a batch, in its envelope."""
     content = pack(
         _BATCH,
@@ -108,7 +109,7 @@ def encode_batch(batch: Batch) -> bytes:
         batch.awaited,
         batch.payloads,
     )
-    return sealed.encode(sealed.Sealed(content))
+    return sealed.encode(seal(content))
 
 
 def decode_batch(payload: Payload) -> Batch:

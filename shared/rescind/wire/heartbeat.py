@@ -1,7 +1,7 @@
 """How a sidecar asks for a lease, acknowledges, releases, and asks for events that it missed.
 
-Each message ends with a place for its MAC under the instance's key. It is empty until enrolment
-comes with the guarantee.
+Each goes in an envelope (`wire.sealed`) with the MAC of its instance; `wanted` alone does not: it
+asks for nothing that could do harm.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,9 @@ from rescind.wire.packing import Fields, Payload, pack
 INSTANCE_BYTES = 16
 NONCE_BYTES = 16
 
+ENROL_AGAIN = pack(1)
+"""The answer to a MAC that is not right. It proves nothing, so it may cause nothing else."""
+
 _HEARTBEAT = 1
 _RELEASE = 2
 _REPLY = 1
@@ -21,8 +24,6 @@ _ACK = 1
 _WANTED = 1
 _SINCE = 1
 _EVENTS = 1
-
-_NO_MAC = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Events:
 def encode(message: Heartbeat | Release) -> bytes:
     """Write a heartbeat or a release: both go to one subject, so that neither overtakes."""
     if isinstance(message, Release):
-        return pack(_RELEASE, message.instance, message.counter, _NO_MAC)
+        return pack(_RELEASE, message.instance, message.counter)
     return pack(
         _HEARTBEAT,
         message.instance,
@@ -109,7 +110,6 @@ def encode(message: Heartbeat | Release) -> bytes:
         message.host,
         message.version,
         message.posture,
-        _NO_MAC,
     )
 
 
@@ -141,7 +141,6 @@ def encode_reply(reply: Reply) -> bytes:
         reply.grant_term_ms,
         reply.authority_us,
         reply.payloads,
-        _NO_MAC,
     )
 
 
@@ -163,7 +162,7 @@ def decode_reply(payload: Payload) -> Reply:
 
 def encode_ack(ack: Ack) -> bytes:
     """Write an acknowledgement."""
-    return pack(_ACK, ack.instance, ack.counter, *_position(ack.applied), _NO_MAC)
+    return pack(_ACK, ack.instance, ack.counter, *_position(ack.applied))
 
 
 def decode_ack(payload: Payload) -> Ack:

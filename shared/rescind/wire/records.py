@@ -9,6 +9,7 @@ from rescind.core.tokens import Kind
 from rescind.errors import MalformedMessageError
 from rescind.wire import sealed
 from rescind.wire.packing import Fields, Payload, Run, pack
+from rescind.wire.sealed import Seal
 
 HASH_BYTES = 32
 LONGEST_TTL_MS = 600_000
@@ -25,7 +26,7 @@ _RESOLVE = 1
 _RESOLVED = 1
 
 
-def encode(record: Record) -> bytes:
+def encode(record: Record, seal: Seal) -> bytes:
     """Write a record, in its envelope."""
     content = pack(
         _RECORD,
@@ -50,7 +51,7 @@ def encode(record: Record) -> bytes:
         record.lineage,
         record.chain,
     )
-    return sealed.encode(sealed.Sealed(content))
+    return sealed.encode(seal(content))
 
 
 def decode(payload: Payload) -> Record:

@@ -1,8 +1,10 @@
-"""An envelope for signed content: `[1, key id, signature, content]`.
+"""An envelope for content that somebody vouches for: `[1, key id, signature, content]`.
 
-Until the guarantee brings the keys, both are empty, and a reader takes the content as it is.
+What is signed (events, records, receipts) names its Ed25519 key; what carries a MAC (heartbeats
+and their replies) names its instance. A reader checks before it decodes the content.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rescind.wire.packing import Fields, Payload, Run, pack
@@ -18,6 +20,15 @@ class Sealed:
     content: bytes
     key_id: bytes = b""
     signature: bytes = b""
+
+
+Seal = Callable[[bytes], Sealed]
+"""Vouch for content: how, and with which key, is the caller's business."""
+
+
+def unsigned(content: bytes) -> Sealed:
+    """Vouch for nothing: for the bytes of a record between a sidecar and its workload."""
+    return Sealed(content)
 
 
 def encode(sealed: Sealed) -> bytes:

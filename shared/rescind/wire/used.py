@@ -1,6 +1,6 @@
 """Which tokens a sidecar saw in use: reported late, in batches, and nobody misses a lost one.
 
-The message ends with a place for its MAC under the instance's key, as a heartbeat does.
+It goes in an envelope with the instance's MAC, as a heartbeat does.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ MOST_TOKENS = 1_000
 """At most so many ids in one report: 32 KB, far below what NATS takes."""
 
 _USED = 1
-_NO_MAC = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Used:
 
 def encode(used: Used) -> bytes:
     """Write a report."""
-    return pack(_USED, used.instance, used.token_ids, _NO_MAC)
+    return pack(_USED, used.instance, used.token_ids)
 
 
 def decode(payload: Payload) -> Used:

@@ -93,6 +93,7 @@ async def test_a_recovered_admin_is_as_good_as_the_first(system: System) -> None
 async def test_an_authority_that_was_not_migrated_says_what_to_do(system: System) -> None:
     preparing.secret_files.create_edge_key(system.settings.edge_keys_path)
     preparing.secret_files.create(system.settings.admin_token_path, "x")
+    preparing.make_keys(system.settings)
     async with serving(system, prepare=False, connected=False) as authority:
         ready = await authority.http.get("/readyz")
         assert ready.status_code == 503

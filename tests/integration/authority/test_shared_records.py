@@ -108,7 +108,10 @@ async def test_reported_tokens_are_marked_as_used_and_rubbish_is_not_minded(
         rubbish = ("tok_0000000000000000000000000z", "tok_\0", "DROP TABLE tokens", "")
         for payload in (
             b"rubbish",
-            used.encode(used.Used(sidecar.instance, (*rubbish, issued["token_id"]))),
+            used.encode(used.Used(sidecar.instance, (other["token_id"],))),  # without a MAC
+            sidecar.spoken(
+                used.encode(used.Used(sidecar.instance, (*rubbish, issued["token_id"])))
+            ),
         ):
             await sidecar.nats.publish(subjects.USED, payload)
 

@@ -26,6 +26,7 @@ from rescind_authority.ports import Claim, Key
 from rescind_authority.postgres import pool
 from rescind_authority.usecases.sequence import Command, Committed
 from rescind_authority.wiring import Core, core
+from rescind_runtime.signing import Keyring
 
 _numbers = itertools.count()
 
@@ -53,11 +54,14 @@ class Crashing:
         raise Crash
 
 
+_KEYS = Keyring.create(root=bytes(32), now_us=0)
+
+
 @asynccontextmanager
 async def running_core(system: System, announcer: Announced | Crashing) -> AsyncIterator[Core]:
     """Run the use cases of one authority, without HTTP and NATS."""
     async with pool.connect(system.dsn) as postgres:
-        parts = core(postgres, announcer=announcer, metrics=Metrics())
+        parts = core(postgres, announcer=announcer, keys=_KEYS, metrics=Metrics())
         async with asyncio.TaskGroup() as tasks:
             job = tasks.create_task(parts.run())
             yield parts

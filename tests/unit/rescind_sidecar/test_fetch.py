@@ -11,6 +11,8 @@ from rescind.core import tokens
 from rescind.core.generations import HEADER_WORDS, Writer
 from rescind.wire import events, heartbeat
 from rescind_sidecar.dice import SystemDice
+from rescind_sidecar.notary import FreshKeys, TrustNotary
+from rescind_sidecar.ports import Voice
 from rescind_sidecar.usecases.budget import Allowance, Budget, Source
 from rescind_sidecar.usecases.fetch import Fetch
 from rescind_sidecar.usecases.incarnations import Incarnation, Incarnations
@@ -54,9 +56,14 @@ class RecordsInMemory:
 class World:
     def __init__(self, *, allowance: Allowance | None = None, ring_capacity: int = 8) -> None:
         self.link, self.redis, self.tally = LedgerInMemory(), RecordsInMemory(), Tally()
-        self.incarnations = Incarnations(TablesInMemory(), SystemDice(), self.tally)
+        self.incarnations = Incarnations(TablesInMemory(), FreshKeys(), self.tally)
         table = TablesInMemory().begin(bytes(16))
-        self.incarnations.current = Incarnation(bytes(16), View(table, ring_capacity=ring_capacity))
+        self.incarnations.current = Incarnation(
+            bytes(16),
+            FreshKeys().fresh(),
+            View(table, ring_capacity=ring_capacity),
+            voice=Voice(bytes(16), self.link.secret(bytes(16))),
+        )
         self.view.renewed(
             heartbeat.Reply(bytes(16), bytes(16), self.link.position, 10_000, now_us(), ()),
             carried=None,
@@ -66,6 +73,7 @@ class World:
         self.fetch = Fetch(
             self.incarnations,
             self.link,
+            TrustNotary(self.link.keyring.trust),
             StillClock(),
             self.tally,
             budget=Budget(allowance or Allowance.of(1_000)),

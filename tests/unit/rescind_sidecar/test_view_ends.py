@@ -8,7 +8,7 @@ from tests.support.naive_ledger import EPOCH, NaiveLedger
 
 from rescind.core.generations import HEADER_WORDS, Writer
 from rescind.core.ledger import Position
-from rescind.wire import events, heartbeat, records
+from rescind.wire import events, heartbeat
 from rescind_sidecar.view.records import Held
 from rescind_sidecar.view.view import Behind, Current, Diverged, Progress, Refused, Stale, View
 
@@ -56,7 +56,7 @@ def world() -> World:
 
 def test_nothing_is_known_or_filled_before_the_first_lease():
     world = World()
-    payload = records.encode(world.ledger.record(world.token))
+    payload = messages.unsigned_record(world.ledger.record(world.token))
     assert world.view.fill(world.token.token_hash, payload) == Stale()
     assert world.view.look(world.token.token_hash) is None
     assert not world.view.leased(0)
@@ -122,7 +122,7 @@ def test_events_of_another_epoch_are_refused_and_change_nothing(world: World):
 
 def test_a_handle_and_an_effect_of_the_future_are_a_hit(world: World):
     token = world.ledger.issue("planet:mars")
-    payload = records.encode(world.ledger.record(token))
+    payload = messages.unsigned_record(world.ledger.record(token))
     held = world.view.fill(token.token_hash, payload)
     assert isinstance(held, Held)
     stamps, seq = world.view.table.stamps(held.slots), world.ledger.top.seq
@@ -134,7 +134,9 @@ def test_a_handle_and_an_effect_of_the_future_are_a_hit(world: World):
     assert world.view.table.stamps(held.slots) != stamps
 
 
-@pytest.mark.parametrize("payload", [b"", b"garbage", records.encode(messages.BARE_RECORD)])
+@pytest.mark.parametrize(
+    "payload", [b"", b"garbage", messages.unsigned_record(messages.BARE_RECORD)]
+)
 def test_a_record_that_is_not_this_tokens_is_refused(world: World, payload: bytes):
     assert isinstance(world.view.fill(world.token.token_hash, payload), Refused)
     assert world.view.look(world.token.token_hash) is None
@@ -142,17 +144,17 @@ def test_a_record_that_is_not_this_tokens_is_refused(world: World, payload: byte
 
 def test_a_record_of_another_epoch_is_stale(world: World):
     record = replace(world.ledger.record(world.token), epoch=EPOCH + 1)
-    assert world.view.fill(world.token.token_hash, records.encode(record)) == Stale()
+    assert world.view.fill(world.token.token_hash, messages.unsigned_record(record)) == Stale()
 
 
 def test_a_slow_fill_does_not_resurrect_a_revoked_token(world: World):
-    slow = records.encode(world.ledger.record(world.token))
+    slow = messages.unsigned_record(world.ledger.record(world.token))
     seq = world.ledger.top.seq
     world.ledger.commit("revoke", ("tenant:a",))
     missing = heartbeat.Events(EPOCH, world.ledger.after(seq, most=1))
     assert world.view.caught_up(missing) == Current()
     assert world.view.fill(world.token.token_hash, slow) == Stale()
-    fresh = records.encode(world.ledger.record(world.token))
+    fresh = messages.unsigned_record(world.ledger.record(world.token))
     held = world.view.fill(world.token.token_hash, fresh)
     assert isinstance(held, Held)
     assert not held.record.live

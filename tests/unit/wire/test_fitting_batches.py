@@ -2,7 +2,7 @@
 
 from tests.support import messages
 
-from rescind.wire import events
+from rescind.wire import events, sealed
 from rescind.wire.events import MAX_EVENTS, MAX_EVENTS_BYTES, Batch, fit
 from rescind.wire.packing import MAX_MESSAGE_BYTES
 
@@ -16,7 +16,7 @@ def test_large_events_are_limited_by_their_bytes() -> None:
     taken = fit([large] * MAX_EVENTS)
     assert len(taken) == MAX_EVENTS_BYTES // len(large)
     batch = Batch(3, 1, messages.HEAD, messages.NEXT_HEAD, False, taken)
-    packed = events.encode_batch(batch)
+    packed = events.encode_batch(batch, sealed.unsigned)
     assert len(packed) < MAX_MESSAGE_BYTES
     assert events.decode_batch(packed) == batch
 

@@ -11,7 +11,7 @@ from rescind.core.lease import MAX_TERM_MS
 from rescind.core.ledger import Position
 from rescind.core.verdict import Reason
 from rescind.errors import MalformedMessageError
-from rescind.wire import events, heartbeat, records, socket
+from rescind.wire import events, heartbeat, records, sealed, socket
 from rescind.wire.packing import pack
 
 
@@ -32,11 +32,11 @@ def test_an_event_of_an_effect_and_a_handle_from_the_future_is_read():
 @pytest.mark.parametrize("handles", [(), (Handle("token:tok_1"),)])
 def test_a_record_that_nothing_could_hit_is_malformed(handles: tuple[Handle, ...]):
     with pytest.raises(MalformedMessageError, match="handle"):
-        records.decode(records.encode(replace(messages.RECORD, handles=handles)))
+        records.decode(records.encode(replace(messages.RECORD, handles=handles), sealed.unsigned))
 
 
 def test_a_record_of_an_unknown_kind_is_malformed_and_quoted_in_short():
-    content = msgpack.unpackb(msgpack.unpackb(records.encode(messages.RECORD))[3])
+    content = msgpack.unpackb(msgpack.unpackb(records.encode(messages.RECORD, sealed.unsigned))[3])
     content[5] = "k" * 100_000
     with pytest.raises(MalformedMessageError, match="not known") as caught:
         records.decode(pack(1, b"", b"", msgpack.packb(content)))

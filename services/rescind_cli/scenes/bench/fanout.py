@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 
 from rescind import Verifier
 from rescind.core.verdict import Denied
-from rescind.wire import heartbeat, subjects
+from rescind.wire import heartbeat, sealed, subjects
 from rescind_cli.scenes.bench.lines import Line, Measured, Of, Row, Target
 from rescind_cli.scenes.bench.samples import Samples, Unit
 from rescind_cli.scenes.bench.stage import SERVICES, Stage
@@ -65,7 +65,7 @@ class Waiter:
     async def note(self, message: Msg) -> None:
         """Take an acknowledgement."""
         arrived_ns = clock.boottime_ns()
-        ack = heartbeat.decode_ack(message.data)
+        ack = heartbeat.decode_ack(sealed.decode(message.data).content)
         if ack.applied.seq >= self._seq:
             self._heard.setdefault(ack.instance, arrived_ns)
             if len(self._heard) == self._expected:

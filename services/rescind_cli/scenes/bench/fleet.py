@@ -1,7 +1,8 @@
 """`python -m rescind_cli.scenes.bench.fleet ORDERS`: many thin sidecars in one process.
 
 Each has a NATS connection of its own, follows the hash chain over every batch, and acknowledges
-it; it holds no records and no table. The protocol is spoken by hand: a client library for each of
+it under a MAC; it holds no records and no table, and checks no signature: a thousand checks in one
+process would measure that process. The protocol is spoken by hand: a client library for each of
 a thousand would measure the library.
 """
 
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
+from rescind.core import mac
 from rescind.core.ledger import Position, replay
-from rescind.wire import events, heartbeat, subjects
+from rescind.wire import events, heartbeat, sealed, subjects
+from rescind.wire.sealed import Sealed
 from rescind_cli.scenes.calls import SceneError
 from rescind_runtime import ready, supervise
 from rescind_runtime.supervise import Stop
@@ -34,6 +37,7 @@ class ThinSidecar(asyncio.Protocol):
         self.subscribed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._login = {"user": user, "pass": password, "headers": True, "verbose": False}
         self._instance = secrets.token_bytes(heartbeat.INSTANCE_BYTES)
+        self._secret = secrets.token_bytes(mac.MAC_BYTES)
         self._counter = count(1)
         self._received = bytearray()
         self._transport: asyncio.WriteTransport | None = None
@@ -71,7 +75,9 @@ class ThinSidecar(asyncio.Protocol):
         reached = replay(before, batch.payloads)
         if reached.head != batch.after:
             raise SceneError("a batch does not lead to its own head")
-        ack = heartbeat.encode_ack(heartbeat.Ack(self._instance, next(self._counter), reached))
+        content = heartbeat.encode_ack(heartbeat.Ack(self._instance, next(self._counter), reached))
+        tag = mac.tag(self._secret, mac.TO_AUTHORITY, content)
+        ack = sealed.encode(Sealed(content, self._instance, tag))
         self._write(b"PUB %s %d\r\n%s\r\n" % (subjects.ACK.encode(), len(ack), ack))
 
     def _write(self, frame: bytes) -> None:

@@ -21,7 +21,7 @@ from rescind.core import generations, handles, tokens
 from rescind.core.generations import Writer
 from rescind.core.record import Record
 from rescind.core.tokens import Kind
-from rescind.wire import records
+from rescind.wire import records, sealed
 from rescind.wire.socket import (
     Check,
     Clock,
@@ -83,7 +83,7 @@ class Standin:
                 self.looks += 1
                 return self._entry(number, token)
             case Check(number, token):
-                record = records.encode(self._record(token))
+                record = records.encode(self._record(token), sealed.unsigned)
                 return Verdict(number, self.instance, None, record, self.looks, 0)
 
     def _entry(self, number: int, token: str) -> Entry:
@@ -92,7 +92,7 @@ class Standin:
         return Entry(
             request=number,
             instance=self.instance,
-            record=records.encode(record),
+            record=records.encode(record, sealed.unsigned),
             slots=slots,
             stamps=self._table.stamps(slots),
             generation=self._table.generation,

@@ -1,0 +1,82 @@
+"""What sidecars may ask, as bytes: the same over NATS and over HTTP.
+
+Everything from an enrolled instance comes in an envelope with its MAC, and is answered in one.
+An empty answer says "not now"; ENROL_AGAIN, which proves nothing, says that the MAC is of another
+epoch or of no instance of ours.
+"""
+
+from rescind.errors import MalformedMessageError
+from rescind.wire import heartbeat, records, used
+from rescind.wire.heartbeat import ENROL_AGAIN
+from rescind_authority.errors import NotEnrolledError
+from rescind_authority.usecases.enrol import Enroller
+from rescind_authority.usecases.grant import Granter
+from rescind_authority.usecases.instances import Instances
+from rescind_authority.usecases.recent import Recent
+from rescind_authority.usecases.resolve import Resolver
+from rescind_authority.usecases.usage import Usage
+
+EMPTY = b""
+
+
+class Desk:
+    """Answer the questions of sidecars. Each method raises RescindError for "not now"."""
+
+    def __init__(
+        self,
+        *,
+        granter: Granter,
+        resolver: Resolver,
+        recent: Recent,
+        enroller: Enroller,
+        instances: Instances,
+        usage: Usage,
+    ) -> None:
+        self._granter = granter
+        self._resolver = resolver
+        self._recent = recent
+        self._enroller = enroller
+        self._instances = instances
+        self._usage = usage
+
+    async def enrol(self, payload: bytes) -> bytes:
+        """Hand an instance its secret, sealed to it."""
+        return await self._enroller.answer(payload)
+
+    async def heartbeat(self, payload: bytes) -> bytes:
+        """Grant a lease, or take a release."""
+        try:
+            instance, content = self._instances.open(payload)
+        except NotEnrolledError:
+            return ENROL_AGAIN
+        message = heartbeat.decode(content)
+        if message.instance != instance:
+            raise MalformedMessageError("heartbeat", "it speaks for another instance")
+        reply = await self._granter.answer(message)
+        if reply is None:
+            return EMPTY
+        return self._instances.seal(instance, heartbeat.encode_reply(reply))
+
+    async def since(self, payload: bytes) -> bytes:
+        """Give missing events."""
+        try:
+            instance, content = self._instances.open(payload)
+        except NotEnrolledError:
+            return ENROL_AGAIN
+        asked = heartbeat.decode_since(content)
+        passage = await self._recent.read(asked.seq)
+        payloads = passage.payloads if passage.epoch == asked.epoch else ()
+        answer = heartbeat.encode_events(heartbeat.Events(passage.epoch, payloads))
+        return self._instances.seal(instance, answer)
+
+    def used(self, payload: bytes) -> None:
+        """Take a report of which tokens are in use. Raises RescindError."""
+        instance, content = self._instances.open(payload)
+        report = used.decode(content)
+        if report.instance == instance:
+            self._usage.note(report)
+
+    async def resolve(self, payload: bytes) -> bytes:
+        """Give the record of a token, signed."""
+        asked = records.decode_resolve(payload)
+        return records.encode_resolved(await self._resolver.resolve(asked.token_hash))

@@ -1,0 +1,138 @@
+"""How an instance gets its secret: it shows its service's credential, sealed, and its public key.
+
+The credential is a token, and travels only inside a box that the authority alone can open; the
+secret travels only inside a box that this instance alone can open (X25519, libsodium sealed box).
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from rescind.core.secret import Secret
+from rescind.wire.heartbeat import INSTANCE_BYTES, NONCE_BYTES
+from rescind.wire.packing import Fields, Payload, pack
+from rescind.wire.trust import KEY_BYTES
+
+SECRET_BYTES = 32
+
+_REQUEST = 1
+_CREDENTIAL = 1
+_GRANTED = 1
+_REFUSED = 2
+_BELONGINGS = 1
+
+
+def instance_of(public: bytes) -> bytes:
+    """Name an instance by its public key: the first 16 bytes of its SHA-256."""
+    return hashlib.sha256(public).digest()[:INSTANCE_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Ask to be enrolled. `box` holds a Credential, sealed to the authority's sealing key."""
+
+    public: bytes
+    nonce: bytes
+    box: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """The service's token, bound to the instance and the request that it is shown for."""
+
+    token: Secret
+    service: str
+    instance: bytes
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Answer with what the instance owns. `box` holds Belongings, sealed to its public key."""
+
+    nonce: bytes
+    instance: bytes
+    epoch: int
+    statement: bytes
+    box: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Answer that the credential does not do, in words for the log of the sidecar."""
+
+    nonce: bytes
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """The secret under which the instance's messages carry their MAC, and the live edge keys."""
+
+    secret: bytes
+    edge_keys: tuple[bytes, ...]
+
+
+def encode_request(request: Request) -> bytes:
+    """Write a request."""
+    return pack(_REQUEST, request.public, request.nonce, request.box)
+
+
+def decode_request(payload: Payload) -> Request:
+    """Read a request. Raises MalformedMessageError."""
+    fields = Fields(payload, message="enrolment").expect(_REQUEST)
+    return Request(fields.octets(KEY_BYTES), fields.octets(NONCE_BYTES), fields.octets())
+
+
+def encode_credential(credential: Credential) -> bytes:
+    """Write a credential, to be sealed at once."""
+    return pack(
+        _CREDENTIAL,
+        credential.token.reveal(),
+        credential.service,
+        credential.instance,
+        credential.nonce,
+    )
+
+
+def decode_credential(payload: Payload) -> Credential:
+    """Read a credential. Raises MalformedMessageError."""
+    fields = Fields(payload, message="credential").expect(_CREDENTIAL)
+    return Credential(
+        Secret(fields.text()),
+        fields.text(),
+        fields.octets(INSTANCE_BYTES),
+        fields.octets(NONCE_BYTES),
+    )
+
+
+def encode_answer(answer: Granted | Refused) -> bytes:
+    """Write an answer; it then goes into an envelope that the enrolment key signed."""
+    if isinstance(answer, Refused):
+        return pack(_REFUSED, answer.nonce, answer.why)
+    return pack(_GRANTED, answer.nonce, answer.instance, answer.epoch, answer.statement, answer.box)
+
+
+def decode_answer(content: Payload) -> Granted | Refused:
+    """Read an answer. Raises MalformedMessageError."""
+    fields = Fields(content, message="enrolment answer")
+    if fields.tag == _REFUSED:
+        return Refused(fields.octets(NONCE_BYTES), fields.text())
+    fields.expect(_GRANTED)
+    return Granted(
+        nonce=fields.octets(NONCE_BYTES),
+        instance=fields.octets(INSTANCE_BYTES),
+        epoch=fields.uint(),
+        statement=fields.octets(),
+        box=fields.octets(),
+    )
+
+
+def encode_belongings(belongings: Belongings) -> bytes:
+    """Write what an instance owns, to be sealed at once."""
+    return pack(_BELONGINGS, belongings.secret, belongings.edge_keys)
+
+
+def decode_belongings(payload: Payload) -> Belongings:
+    """Read what an instance owns. Raises MalformedMessageError."""
+    fields = Fields(payload, message="belongings").expect(_BELONGINGS)
+    return Belongings(fields.octets(SECRET_BYTES), fields.chunks())
