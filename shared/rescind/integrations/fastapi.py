@@ -16,7 +16,7 @@ environment names, at the first call and again for as long as that fails.
 import asyncio
 import json
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, HTTPException, Request, WebSocketException
 from fastapi.openapi.models import HTTPBearer
@@ -109,12 +109,12 @@ def answer_with_problems(app: FastAPI) -> None:
 
 async def _shared(state: Any) -> Checking:
     """Give the application's verifier. Raises UnreachableError."""
-    found: Checking | None = getattr(state, _STATE, None)
+    found = cast("Checking | None", getattr(state, _STATE, None))
     if found is not None:
         return found
     # In a thread: a sidecar that hangs must not hang the routes that need no token.
     attached = await asyncio.to_thread(Verifier.attach)
-    found = getattr(state, _STATE, None)
+    found = cast("Checking | None", getattr(state, _STATE, None))
     if found is not None:
         attached.close()  # another first call was faster
         return found
