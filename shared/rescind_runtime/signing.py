@@ -62,6 +62,8 @@ class Keyring:
         self._keys = keys
         self._sealing = PrivateKey(sealing)
         self._signing = {key.purpose: (key_id(key.public), key.signing) for key in keys}
+        if set(self._signing) != set(_PURPOSES):
+            raise ValueError("a purpose lacks its key")
         self.trust = Trust(root, statement)
 
     @classmethod
@@ -131,8 +133,12 @@ class Keyring:
         return _opened(self._sealing, box)
 
     def seal_to(self, public: bytes, content: bytes) -> bytes:
-        """Seal content to somebody's public key."""
-        return SealedBox(PublicKey(public)).encrypt(content)
+        """Seal content to somebody's public key. Raises MalformedMessageError for a weak one."""
+        try:
+            return SealedBox(PublicKey(public)).encrypt(content)
+        except (CryptoError, ValueError, TypeError) as error:
+            # A point of small order: what is sealed to it, anybody opens (libsodium refuses it).
+            raise MalformedMessageError("public key", "nothing can be sealed to it") from error
 
     def verify(self, purpose: Purpose, signed: Sealed) -> bool:
         """Say whether one of this installation's keys signed this content."""
@@ -144,7 +150,7 @@ class Keyring:
         found = _json(path, "a keyring", "`rescind migrate` makes one")
         try:
             return cls(
-                master=bytes.fromhex(found["master"]),
+                master=_key_bytes(found["master"]),
                 sealing=bytes.fromhex(found["sealing"]),
                 keys=tuple(
                     _Key(Purpose(purpose), bytes.fromhex(seed))
@@ -256,6 +262,13 @@ class InstanceKey:
     def open(self, box: bytes) -> bytes | None:
         """Open a box that was sealed to this instance, or say None."""
         return _opened(self._private, box)
+
+
+def _key_bytes(text: str) -> bytes:
+    key = bytes.fromhex(text)
+    if len(key) != trust.KEY_BYTES:
+        raise ValueError("a key of another length")
+    return key
 
 
 def _opened(private: PrivateKey, box: bytes) -> bytes | None:

@@ -8,9 +8,10 @@ from rescind.core.handles import Handle, Selector
 from rescind.core.ledger import Position
 from rescind.core.record import Record
 from rescind.core.revocation import Event, Hold, Revocation
+from rescind.core.secret import Secret
 from rescind.core.tokens import Kind
 from rescind.core.verdict import Reason
-from rescind.wire import events, heartbeat, records, sealed, socket, used
+from rescind.wire import enrolment, events, heartbeat, records, sealed, socket, trust, used
 from rescind.wire.packing import Payload
 
 # Minted from bytes(range(32)) with EDGE_KEY.
@@ -115,6 +116,17 @@ FIRST_HEARTBEAT = heartbeat.Heartbeat(
     posture="strict",
 )
 
+PUBLIC = bytes(range(48, 80))
+STATEMENT = trust.Statement(
+    serial=2,
+    issued_at_us=1_767_225_600_000_000,
+    sealing=bytes(range(80, 112)),
+    keys=(
+        trust.VerifyingKey(trust.Purpose.EVENTS, PUBLIC),
+        trust.VerifyingKey(trust.Purpose.RECORDS, bytes(range(112, 144))),
+    ),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -132,6 +144,30 @@ def _request(message: socket.Request) -> bytes:
 
 def _response(message: socket.Response) -> bytes:
     return unframed(socket.encode_response(message))
+
+
+@dataclass(frozen=True, slots=True)
+class ShownCredential:
+    """A credential as text: a Secret equals nothing but itself."""
+
+    token: str
+    service: str
+    instance: bytes
+    nonce: bytes
+
+
+def _credential(shown: ShownCredential) -> bytes:
+    token = Secret(shown.token)
+    return enrolment.encode_credential(
+        enrolment.Credential(token, shown.service, shown.instance, shown.nonce)
+    )
+
+
+def _shown(payload: Payload) -> ShownCredential:
+    credential = enrolment.decode_credential(payload)
+    return ShownCredential(
+        credential.token.reveal(), credential.service, credential.instance, credential.nonce
+    )
 
 
 def unframed(frame: bytes) -> bytes:
@@ -209,6 +245,40 @@ SAMPLES = (
         heartbeat.Events(3, (b"one", b"two")),
         heartbeat.encode_events,
         heartbeat.decode_events,
+    ),
+    Sample("trust statement", STATEMENT, trust.encode, trust.decode),
+    Sample("trust statement, bare", trust.Statement(1, 0, PUBLIC, ()), trust.encode, trust.decode),
+    Sample(
+        "enrolment",
+        enrolment.Request(PUBLIC, NONCE, b"box"),
+        enrolment.encode_request,
+        enrolment.decode_request,
+    ),
+    Sample(
+        "credential",
+        ShownCredential("rsc_svc_x", "checkout", INSTANCE, NONCE),
+        _credential,
+        _shown,
+    ),
+    Sample(
+        "enrolment, granted",
+        enrolment.Granted(
+            nonce=NONCE, instance=INSTANCE, epoch=3, statement=b"statement", box=b"box"
+        ),
+        enrolment.encode_answer,
+        enrolment.decode_answer,
+    ),
+    Sample(
+        "enrolment, refused",
+        enrolment.Refused(NONCE, "the credential is not known here"),
+        enrolment.encode_answer,
+        enrolment.decode_answer,
+    ),
+    Sample(
+        "belongings",
+        enrolment.Belongings(TOKEN_HASH, (EDGE_KEY, HEAD)),
+        enrolment.encode_belongings,
+        enrolment.decode_belongings,
     ),
     Sample("used", used.Used(INSTANCE, (RECORD.token_id, "tok_1")), used.encode, used.decode),
     Sample("clock", socket.Clock(1), _request, socket.decode_request),

@@ -8,14 +8,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from types import UnionType
 
+from nacl.signing import SigningKey
 from tests.support import messages
 
-from rescind.core import generations, handles, ledger, tokens
+from rescind.core import generations, handles, ledger, mac, tokens
 from rescind.core.generations import Writer
 from rescind.core.handles import Selector
 from rescind.core.revocation import Event
 from rescind.core.tokens import Kind
-from rescind.wire import events, socket
+from rescind.wire import enrolment, events, sealed, socket, trust
+from rescind.wire.sealed import Sealed
+from rescind.wire.trust import Purpose
 
 FOLDER = Path(__file__).parent.parent / "vectors"
 SLOTS = generations.DEFAULT_SLOTS
@@ -160,6 +163,62 @@ def event_vectors() -> object:
     return {"epoch": 3, "head_before": start.head.hex(), "events": listed}
 
 
+def signature_vectors() -> object:
+    """Tell what a signature of each purpose covers, its envelope, and a statement by a root key."""
+    key, root = SigningKey(bytes(range(32))), SigningKey(bytes(range(32, 64)))
+    public = bytes(key.verify_key)
+    envelopes = [_signed(key, purpose, b"content") for purpose in Purpose]
+    statement = trust.Statement(
+        serial=1,
+        issued_at_us=messages.STATEMENT.issued_at_us,
+        sealing=messages.STATEMENT.sealing,
+        keys=tuple(
+            trust.VerifyingKey(purpose, public)
+            for purpose in Purpose
+            if purpose is not Purpose.TRUST
+        ),
+    )
+    return {
+        "algorithm": "Ed25519",
+        "seed": bytes(key).hex(),
+        "public": public.hex(),
+        "key_id": trust.key_id(public).hex(),
+        "content": b"content".hex(),
+        "signatures": envelopes,
+        "root_public": bytes(root.verify_key).hex(),
+        "statement": _signed(root, Purpose.TRUST, trust.encode(statement)),
+    }
+
+
+def _signed(key: SigningKey, purpose: Purpose, content: bytes) -> dict[str, str]:
+    covered = trust.signed_bytes(purpose, content)
+    signed = Sealed(content, trust.key_id(bytes(key.verify_key)), key.sign(covered).signature)
+    return {
+        "purpose": purpose,
+        "covers": covered.hex(),
+        "signature": signed.signature.hex(),
+        "envelope": sealed.encode(signed).hex(),
+    }
+
+
+def mac_vectors() -> object:
+    """Tell an instance's id and secret, and the MAC of a message in each direction."""
+    master, instance = bytes(range(32)), enrolment.instance_of(messages.PUBLIC)
+    secret = mac.instance_secret(master, epoch=3, instance=instance)
+    return {
+        "public": messages.PUBLIC.hex(),
+        "instance": instance.hex(),
+        "master": master.hex(),
+        "epoch": 3,
+        "secret": secret.hex(),
+        "content": b"content".hex(),
+        "macs": {
+            direction.decode(): mac.tag(secret, direction, b"content").hex()
+            for direction in (mac.TO_AUTHORITY, mac.TO_SIDECAR)
+        },
+    }
+
+
 def _plain(value: object) -> object:
     match value:
         case bytes():
@@ -180,6 +239,8 @@ def vectors() -> dict[str, str]:
         "table.json": table_vectors(),
         "socket.json": socket_vectors(),
         "events.json": event_vectors(),
+        "signatures.json": signature_vectors(),
+        "macs.json": mac_vectors(),
     }
     return {
         name: json.dumps(content, indent=2, ensure_ascii=True) + "\n"

@@ -6,6 +6,7 @@ from rescind.core.secret import Secret
 from rescind.errors import MalformedMessageError, UnreachableError
 from rescind.wire import enrolment
 from rescind.wire.enrolment import Credential, Granted, Refused, Request
+from rescind.wire.sealed import Sealed
 from rescind.wire.trust import Purpose
 from rescind_sidecar.ports import Dice, Link, Notary, Voice
 from rescind_sidecar.usecases.incarnations import Incarnation
@@ -36,7 +37,7 @@ class Enrol:
         except UnreachableError as error:
             _log.info("not enrolled yet", action="enrolment.lost", why=str(error))
             return False
-        if not self._notary.verify(Purpose.ENROLMENT, signed):
+        if not self._believed(signed):
             self._say_refused("the answer is not signed by a key that the trust file leads to")
             return False
         try:
@@ -44,6 +45,22 @@ class Enrol:
         except MalformedMessageError as error:
             self._say_refused(str(error))
             return False
+
+    def _believed(self, signed: Sealed) -> bool:
+        """Check who signed an answer, by the statement in it if ours is too old to tell."""
+        if self._notary.verify(Purpose.ENROLMENT, signed):
+            return True
+        if self._notary.knows(Purpose.ENROLMENT, signed):
+            return False
+        # The key was rotated while we were away. The statement vouches for itself: the root
+        # signed it, and it is only taken if it is newer than ours.
+        try:
+            answer = enrolment.decode_answer(signed.content)
+        except MalformedMessageError:
+            return False
+        if isinstance(answer, Granted):
+            self._notary.accept(answer.statement)
+        return self._notary.verify(Purpose.ENROLMENT, signed)
 
     def _take(self, incarnation: Incarnation, answer: Granted | Refused, nonce: bytes) -> bool:
         if answer.nonce != nonce:

@@ -4,7 +4,7 @@ import msgpack
 import pytest
 from tests.support.messages import SAMPLES, Sample
 
-from rescind.wire import socket
+from rescind.wire import heartbeat, socket
 
 _INSTANCE = "c410000102030405060708090a0b0c0d0e0f"
 _NONCE = "c410101112131415161718191a1b1c1d1e1f"
@@ -14,6 +14,8 @@ _NEXT_HEAD = "c420606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e
 _HASH = "c420808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f"
 _POSITION = f"03ce00011170{_HEAD}"
 _TOKEN_ID = "be746f6b5f30316b647664736467303030306734307234306d333065323039"
+
+_PUBLIC = "c420303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f"
 
 PINNED = {
     "event": (
@@ -59,6 +61,22 @@ PINNED = {
     "wanted": "930103ce00011171",
     "since": "930103ce00011170",
     "events": "93010392c4036f6e65c40374776f",
+    "trust statement": (
+        "950102cf0006474846204000"
+        "c420505152535455565758595a5b5c5d5e5f606162636465666768696a6b6c6d6e6f"
+        f"929301a66576656e7473{_PUBLIC}"
+        "9301a77265636f726473c420707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f"
+    ),
+    "trust statement, bare": f"95010100{_PUBLIC}90",
+    "enrolment": f"9401{_PUBLIC}{_NONCE}c403626f78",
+    "credential": f"9501a97273635f7376635f78a8636865636b6f7574{_INSTANCE}{_NONCE}",
+    "enrolment, granted": f"9601{_NONCE}{_INSTANCE}03c40973746174656d656e74c403626f78",
+    "enrolment, refused": (
+        f"9302{_NONCE}d9207468652063726564656e7469616c206973206e6f74206b6e6f776e2068657265"
+    ),
+    "belongings": (
+        f"9301{_HASH}92c4206465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f80818283{_HEAD}"
+    ),
     "used": f"9301{_INSTANCE}92{_TOKEN_ID}a5746f6b5f31",
     "clock": "920201",
     "look": "930302a97273635f6167745f78",
@@ -112,6 +130,10 @@ def test_a_hold_may_grow_too():
     fields = msgpack.unpackb(content)
     fields[14] = [[*hold, "new"] for hold in fields[14]]
     assert sample.decode(msgpack.packb([*envelope, msgpack.packb(fields)])) == sample.message
+
+
+def test_the_wish_to_enrol_again_is_one_message_of_no_fields():
+    assert heartbeat.ENROL_AGAIN.hex() == "9101"
 
 
 def test_a_frame_is_a_length_of_four_bytes_and_the_message():
