@@ -14,7 +14,7 @@ from rescind.core.record import Record
 from rescind.core.revocation import Event
 from rescind.core.tokens import Kind
 from rescind.wire.events import Batch
-from rescind.wire.heartbeat import Heartbeat, Release
+from rescind.wire.heartbeat import Heartbeat, Release, Wanted
 from rescind.wire.sealed import Sealed
 from rescind.wire.trust import Purpose
 
@@ -292,11 +292,63 @@ class Leases(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """A lease row as a waiter sees it. `version` grows with every heartbeat that counted."""
+
+    instance: bytes
+    service: str
+    posture: str
+    version: int
+    epoch: int | None
+    acked_seq: int
+    released: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What one snapshot, taken after a COMMIT, says to who waits for it."""
+
+    epoch: int
+    seq: int
+    wait_term_ms: int
+    at_us: int
+    rows: Mapping[bytes, LeaseRow]
+
+
+class Receipts(Protocol):
+    """Keep receipts, and read what has to be seen before one may be written."""
+
+    async def waiting(self) -> Waiting:
+        """Read the ledger's end, its term and every lease row, in a new snapshot."""
+        ...
+
+    async def heads(self, seqs: Collection[int]) -> Mapping[int, tuple[int, bytes]]:
+        """Read epoch and head of events."""
+        ...
+
+    async def keep(self, revocation_id: str, *, enforced_at_us: int, envelope: bytes) -> bytes:
+        """Keep a receipt, and give the one that was kept first."""
+        ...
+
+    async def get(self, revocation_id: str) -> bytes | None:
+        """Read a receipt."""
+        ...
+
+
 class Announcer(Protocol):
     """Tell everybody who listens what was committed."""
 
     def announce(self, batch: Batch) -> None:
         """Send a batch on its way. Never waits and never fails: heartbeats repair what is lost."""
+        ...
+
+
+class Caller(Protocol):
+    """Ask the fleet."""
+
+    def call(self, wanted: Wanted) -> None:
+        """Ask every sidecar to acknowledge a position. Never waits and never fails."""
         ...
 
 

@@ -17,19 +17,22 @@ from rescind_authority.metrics import Metrics
 from rescind_authority.nats.link import Link
 from rescind_authority.nats.publisher import Publisher as NatsPublisher
 from rescind_authority.nats.requests import Requests
-from rescind_authority.ports import Announcer, Keys, SharedRecords
+from rescind_authority.ports import Announcer, Caller, Keys, SharedRecords
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.migrate import Migrator
 from rescind_authority.postgres.pool import Postgres
+from rescind_authority.postgres.receipts import PostgresReceipts
 from rescind_authority.postgres.records import PostgresRecords
 from rescind_authority.postgres.revocations import PostgresRevocations
 from rescind_authority.postgres.tokens import PostgresTokens
 from rescind_authority.redis.records import RedisRecords
 from rescind_authority.settings import AuthoritySettings
+from rescind_authority.usecases.acknowledgements import Acknowledgements
 from rescind_authority.usecases.authorise import Authoriser
 from rescind_authority.usecases.desk import Desk
+from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.enrol import Enroller
 from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.instances import Instances
@@ -62,11 +65,20 @@ class Core:
     granter: Granter
     sequencer: Sequencer
     usage: Usage
+    acknowledgements: Acknowledgements
+    enforcer: Enforcer
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            parts = (self.recent, self.resolver, self.granter, self.sequencer, self.usage)
+            parts = (
+                self.recent,
+                self.resolver,
+                self.granter,
+                self.sequencer,
+                self.usage,
+                self.enforcer,
+            )
             for part in parts:
                 tasks.create_task(part.run())
 
@@ -75,6 +87,7 @@ def core(
     postgres: Postgres,
     *,
     announcer: Announcer,
+    caller: Caller,
     keys: Keys,
     metrics: Metrics,
     shared: SharedRecords | None = None,
@@ -94,6 +107,7 @@ def core(
         "postgres_connected", "Whether Postgres answers.", lambda: recent.reaches_postgres
     )
     metrics.watch("head_seq", "Seq of the last event known here.", lambda: recent.last)
+    acknowledgements = Acknowledgements(SystemClock())
     granter = Granter(leases, ledger=ledger, recent=recent, metrics=metrics)
     metrics.watch("leases", "Leases granted here that may still be valid.", lambda: granter.leases)
     return Core(
@@ -106,6 +120,14 @@ def core(
         granter=granter,
         sequencer=sequencer,
         usage=Usage(PostgresTokens(postgres), metrics=metrics),
+        acknowledgements=acknowledgements,
+        enforcer=Enforcer(
+            PostgresReceipts(postgres),
+            acknowledgements=acknowledgements,
+            keys=keys,
+            caller=caller,
+            clock=SystemClock(),
+        ),
     )
 
 
@@ -126,6 +148,7 @@ def desk(parts: Core, keyring: Keyring, edge_keys: tuple[bytes, ...]) -> Desk:
         enroller=enroller,
         instances=instances,
         usage=parts.usage,
+        acknowledgements=parts.acknowledgements,
     )
 
 
@@ -148,7 +171,14 @@ class Authority:
         redis_url = self._settings.redis_url
         redis = None if redis_url is None else RedisRecords(redis_url.get_secret_value(), metrics)
         async with pool.connect(self._settings.postgres_dsn.get_secret_value()) as postgres:
-            parts = core(postgres, announcer=publisher, keys=keyring, metrics=metrics, shared=redis)
+            parts = core(
+                postgres,
+                announcer=publisher,
+                caller=publisher,
+                keys=keyring,
+                metrics=metrics,
+                shared=redis,
+            )
             link = Link(
                 self._settings.nats_url,
                 publisher=publisher,
@@ -162,7 +192,9 @@ class Authority:
             metrics.watch("nats_connected", "Whether NATS is there.", lambda: link.connected)
             if redis is not None:
                 metrics.watch("redis_connected", "Whether Redis is there.", lambda: redis.connected)
-            use_cases = self._use_cases(postgres, parts, link=link, edge_keys=edge_keys)
+            use_cases = self._use_cases(
+                postgres, parts, link=link, edge_keys=edge_keys, keys=keyring
+            )
             async with asyncio.TaskGroup() as tasks:
                 jobs = [tasks.create_task(parts.run()), tasks.create_task(link.run())]
                 if redis is not None:
@@ -178,7 +210,13 @@ class Authority:
         _log.info("stopped", action="stopped")
 
     def _use_cases(
-        self, postgres: Postgres, parts: Core, *, link: Link, edge_keys: tuple[bytes, ...]
+        self,
+        postgres: Postgres,
+        parts: Core,
+        *,
+        link: Link,
+        edge_keys: tuple[bytes, ...],
+        keys: Keys,
     ) -> UseCases:
         prefix, clock = self._settings.token_prefix, SystemClock()
         table = PostgresTokens(postgres)
@@ -213,6 +251,8 @@ class Authority:
                 recent=parts.recent,
                 prefix=prefix,
             ),
+            enforcer=parts.enforcer,
+            keys=keys,
             metrics=parts.metrics,
             health=health,
         )

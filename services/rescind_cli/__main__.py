@@ -28,6 +28,7 @@ VERBS = {
     "issue": "Issue a token, and print it this once.",
     "check": "Ask the local sidecar about the token on stdin.",
     "revoke": "Revoke every token that has all of these handles.",
+    "receipt": "Show the receipt of a revocation once it is enforced, or check one.",
     "tokens": "List tokens, or look at one.",
     "fleet": "Show who verifies, and how fresh each is.",
     "events": "Show what was revoked, and with --follow what is being revoked.",

@@ -22,8 +22,10 @@ class Exit(IntEnum):
     DONE = 0
     REFUSED = 1
     USAGE = 2
+    GRACE = 3
     UNKNOWN = 4
     UNREACHABLE = 5
+    NOT_YET = 6
 
 
 @contextlib.contextmanager

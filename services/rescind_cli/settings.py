@@ -108,6 +108,12 @@ def sidecar(*, path: Path | None, data: Path | None) -> Path | None:
     )
 
 
+def trust(*, data: Path | None) -> Path:
+    """Find the installation's trust file."""
+    named = os.environ.get("RESCIND_TRUST_FILE")
+    return Path(named) if named else (data or data_dir.locate(os.environ)) / "trust"
+
+
 def _kept(data: Path | None) -> dict[str, str]:
     return data_dir.read_env(data or data_dir.locate(os.environ))
 

@@ -190,7 +190,8 @@ def test_a_proxy_learns_who_calls(system: System) -> None:
     [
         ("/v1/revocations", {"selector": ["tokn:x"]}, 422, "token:"),
         ("/v1/revocations", {"selector": []}, 422, "selector"),
-        ("/v1/revocations", {"selector": ["token:x"], "wait": True}, 422, "not in this version"),
+        ("/v1/revocations", {"selector": ["token:x"], "wait": "soon"}, 422, "wait"),
+        ("/v1/revocations", {"selector": ["*"], "dry_run": True}, 422, "not in this version"),
         ("/v1/revocations", {"selector": ["*"], "effect": "suspend"}, 422, "not in this version"),
         ("/v1/tokens", {"subject": "agent:x", "kind": "robot", "scopes": []}, 422, "kind"),
         ("/v1/tokens", {"subject": "x", "kind": "agent", "scopes": ["a"]}, 422, "subject"),

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from rescind.integrations import bearer
 from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Claim, Key
+from rescind_authority.ports import Claim, Key, Keys
 from rescind_authority.usecases.authorise import Actor, Authoriser, Scope
+from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.issue import Issuer
 from rescind_authority.usecases.look import Looker
 from rescind_authority.usecases.revoke import Revoker
@@ -45,6 +46,8 @@ class UseCases:
     issuer: Issuer
     revoker: Revoker
     looker: Looker
+    enforcer: Enforcer
+    keys: Keys
     metrics: Metrics
     health: Callable[[], Awaitable[Health]]
 
@@ -101,8 +104,19 @@ def idempotency_key(
 IdempotencyKey = Annotated[str, Depends(idempotency_key)]
 
 
-def claim(operation: str, body: BaseModel, *, actor: Actor, key: str) -> Claim:
-    """Bind a key to one request. Only what the caller set counts, in whatever order."""
-    asked = json.dumps(body.model_dump(mode="json", exclude_unset=True), sort_keys=True)
+def claim(
+    operation: str,
+    body: BaseModel,
+    *,
+    actor: Actor,
+    key: str,
+    besides: frozenset[str] = frozenset(),
+) -> Claim:
+    """Bind a key to one request. Only what the caller set counts, in whatever order.
+
+    The fields `besides` may differ in a repeat: they say how to answer, and not what to do.
+    """
+    facts = body.model_dump(mode="json", exclude_unset=True, exclude=set(besides))
+    asked = json.dumps(facts, sort_keys=True)
     body_hash = hashlib.sha256(f"{operation}\n{asked}".encode()).digest()
     return Claim(Key(actor.subject, key), body_hash)

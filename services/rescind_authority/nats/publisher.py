@@ -1,13 +1,15 @@
 """Push committed events to everybody who listens (port Announcer)."""
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from rescind.wire import events, subjects
+from rescind.wire import events, heartbeat, subjects
 from rescind.wire.events import Batch
+from rescind.wire.heartbeat import Wanted
 from rescind.wire.trust import Purpose
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports import Keys
@@ -26,7 +28,7 @@ class Publisher:
     def __init__(self, keys: Keys, metrics: Metrics) -> None:
         self._keys = keys
         self._metrics = metrics
-        self._queue: asyncio.Queue[Batch] = asyncio.Queue(_CAPACITY)
+        self._queue: asyncio.Queue[Batch | Wanted] = asyncio.Queue(_CAPACITY)
 
     def announce(self, batch: Batch) -> None:
         """Send a batch on its way."""
@@ -35,26 +37,38 @@ class Publisher:
         except asyncio.QueueFull:
             self._metrics.unannounced()
 
+    def call(self, wanted: Wanted) -> None:
+        """Ask every sidecar to acknowledge (port Caller); after what was announced before it."""
+        with suppress(asyncio.QueueFull):
+            self._queue.put_nowait(wanted)
+
     async def drop_all(self) -> None:
         """Drop what is announced, until cancelled: there is no connection yet."""
         while True:
             await self._queue.get()
             self._metrics.unannounced()
 
+    async def _publish(self, client: Client, said: Batch | Wanted) -> None:
+        match said:
+            case Wanted():
+                await client.publish(subjects.WANTED, heartbeat.encode_wanted(said))
+            case Batch():
+                await client.publish(
+                    subjects.EVENTS,
+                    events.encode_batch(said, partial(self._keys.sign, Purpose.EVENTS)),
+                    headers={"Nats-Msg-Id": f"{said.epoch}-{said.first_seq}"},
+                )
+
     async def run(self, client: Client) -> None:
         """Publish what is announced, until cancelled."""
         while True:
-            batch = await self._queue.get()
+            said = await self._queue.get()
             if not client.is_connected:
                 # nats-py would keep it and send it at some later time: nobody needs it then.
                 self._metrics.unannounced()
                 continue
             try:
                 async with asyncio.timeout(_PUBLISH_S):
-                    await client.publish(
-                        subjects.EVENTS,
-                        events.encode_batch(batch, partial(self._keys.sign, Purpose.EVENTS)),
-                        headers={"Nats-Msg-Id": f"{batch.epoch}-{batch.first_seq}"},
-                    )
+                    await self._publish(client, said)
             except (NatsError, OSError, TimeoutError):
                 self._metrics.unannounced()

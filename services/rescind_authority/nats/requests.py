@@ -16,7 +16,7 @@ from nats.errors import Error as NatsError
 from rescind.errors import MalformedMessageError, RescindError
 from rescind.wire import events, sealed, subjects
 from rescind.wire.trust import Purpose
-from rescind_authority.errors import NotEnrolledError
+from rescind_authority.errors import NotEnrolledError, StoreUnavailableError
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports import Keys
 from rescind_authority.usecases.desk import EMPTY, Desk
@@ -67,6 +67,8 @@ class Requests:
                 client, subject, self._starting(lane, tasks), queue=subjects.AUTHORITY_QUEUE
             )
         await bus.subscribe(client, subjects.USED, self._used, queue=subjects.AUTHORITY_QUEUE)
+        # No queue group: each waiter counts for itself, in whichever authority it waits.
+        await bus.subscribe(client, subjects.ACK, self._ack)
         # No queue group: every authority hears what every other one committed.
         await bus.subscribe(client, subjects.EVENTS, self._hear)
 
@@ -116,6 +118,14 @@ class Requests:
             self._refuse(message, error)  # nobody waits for an answer
         except NotEnrolledError:
             return  # its next heartbeat is told so
+
+    async def _ack(self, message: Msg) -> None:
+        try:
+            self._desk.ack(message.data)
+        except MalformedMessageError as error:
+            self._refuse(message, error)
+        except (NotEnrolledError, StoreUnavailableError):
+            return  # its heartbeats say the same
 
     async def _hear(self, message: Msg) -> None:
         try:

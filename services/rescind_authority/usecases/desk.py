@@ -9,6 +9,7 @@ from rescind.errors import MalformedMessageError
 from rescind.wire import heartbeat, records, used
 from rescind.wire.heartbeat import ENROL_AGAIN
 from rescind_authority.errors import NotEnrolledError
+from rescind_authority.usecases.acknowledgements import Acknowledgements
 from rescind_authority.usecases.enrol import Enroller
 from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.instances import Instances
@@ -31,6 +32,7 @@ class Desk:
         enroller: Enroller,
         instances: Instances,
         usage: Usage,
+        acknowledgements: Acknowledgements,
     ) -> None:
         self._granter = granter
         self._resolver = resolver
@@ -38,6 +40,7 @@ class Desk:
         self._enroller = enroller
         self._instances = instances
         self._usage = usage
+        self._acknowledgements = acknowledgements
 
     async def enrol(self, payload: bytes) -> bytes:
         """Hand an instance its secret, sealed to it."""
@@ -75,6 +78,13 @@ class Desk:
         report = used.decode(content)
         if report.instance == instance:
             self._usage.note(report)
+
+    def ack(self, payload: bytes) -> None:
+        """Take an acknowledgement. Raises RescindError."""
+        instance, content = self._instances.open(payload)
+        ack = heartbeat.decode_ack(content)
+        if ack.instance == instance:
+            self._acknowledgements.note(ack)
 
     async def resolve(self, payload: bytes) -> bytes:
         """Give the record of a token, signed."""

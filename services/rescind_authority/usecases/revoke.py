@@ -28,6 +28,7 @@ class Wish:
     exact: bool
     issued_before_us: int | None
     reason: str
+    awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,9 @@ class Revoker:
             actor=actor.subject,
             issued_before_us=wish.issued_before_us,
         )
-        committed = await self._sequencer.commit(Command(claim, revocation, exact=wish.exact))
+        committed = await self._sequencer.commit(
+            Command(claim, revocation, exact=wish.exact, awaited=wish.awaited)
+        )
         return Done(committed, revocation)
 
     async def _selector(self, wish: Wish) -> Selector:

@@ -42,6 +42,7 @@ class Command:
     claim: Claim
     revocation: Revocation
     exact: bool
+    awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Sequencer:
                 return [error]
             # One command that Postgres refuses must not take the others along.
             return [(await self._commit([command]))[0] for command in commands]
-        for batch in _batches(written):
+        for batch in _batches(written, awaited=any(command.awaited for command in commands)):
             self._publisher.publish(batch)
         _tell(written.entries)
         return [_outcome(command, written) for command in commands]
@@ -163,7 +164,7 @@ def _chain(standing: Standing, commands: Sequence[Command]) -> tuple[Entry, ...]
     return tuple(entries)
 
 
-def _batches(written: _Written) -> Iterator[Batch]:
+def _batches(written: _Written, *, awaited: bool) -> Iterator[Batch]:
     """Cut what one transaction added into messages: usually one."""
     before, entries = written.before.head, written.entries
     while entries:
@@ -174,7 +175,7 @@ def _batches(written: _Written) -> Iterator[Batch]:
             first_seq=entries[0].event.seq,
             before=before,
             after=last.head,
-            awaited=False,
+            awaited=awaited,
             payloads=payloads,
         )
         before, entries = last.head, entries[len(payloads) :]

@@ -6,15 +6,16 @@ import click
 
 from rescind.core.handles import Selector, kind_of, select
 from rescind.core.secret import Secret
-from rescind_cli import render
+from rescind_cli import render, waiting
 from rescind_cli.failures import Exit
-from rescind_cli.parameters import MOMENT, token_from_stdin
+from rescind_cli.parameters import DURATION, MOMENT, token_from_stdin
 from rescind_cli.target import Target, with_target
 
 WIDE = frozenset({"*", "kind", "issuer", "tenant", "client", "label"})
 """Handles that hit many tokens of many holders: with these alone a person is asked first."""
 
 _STDIN = "-"
+_FIRST_WAIT_S = 0.5
 
 
 @click.command()
@@ -22,7 +23,8 @@ _STDIN = "-"
 @click.option("--reason", default="", help="Why; it stands in the ledger and in the audit.")
 @click.option("--issued-before", type=MOMENT, help="Spare what was issued later: a time, or 15m.")
 @click.option("--exact", is_flag=True, help="Spare what was delegated from what is hit.")
-@click.option("--wait", is_flag=True, help="Return when it is enforced everywhere.")
+@click.option("--wait", is_flag=True, help="Return when no verifier accepts it any more.")
+@click.option("--timeout", type=DURATION, help="With --wait: give up after so long.")
 @click.option("--dry-run", is_flag=True, help="Show what would be hit, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before a wide revocation.")
 @click.option("--idempotency-key", help="Repeated under one key, it happens once.")
@@ -35,6 +37,7 @@ def revoke(
     issued_before: str | None,
     exact: bool,
     wait: bool,
+    timeout: int | None,
     dry_run: bool,
     yes: bool,
     idempotency_key: str | None,
@@ -51,7 +54,9 @@ def revoke(
     if issued_before is not None:
         command["issued_before"] = issued_before
     if wait:
+        # A short first wait: it says "awaited" on the event, so that sidecars answer at once.
         command["wait"] = True
+        command["timeout"] = _FIRST_WAIT_S
     if dry_run:
         command["dry_run"] = True
     if _STDIN in selector:
@@ -60,17 +65,23 @@ def revoke(
         secret = Secret(token_from_stdin())
         with target.admin() as admin:
             done = admin.revoke_token(secret, idempotency_key=idempotency_key, **command)
+            done = waiting.until_enforced(admin, done, timeout_s=timeout) if wait else done
     else:
         meant = select(selector, exact=exact)
         if not (yes or dry_run):
             _confirm(meant)
         with target.admin() as admin:
             done = admin.revoke(*selector, idempotency_key=idempotency_key, **command)
+            done = waiting.until_enforced(admin, done, timeout_s=timeout) if wait else done
     if target.as_json:
         render.as_json(done)
     else:
         hit = " AND ".join(map(str, done["selector"]))
         render.line(str(done["state"]), hit, f"seq {done['seq']}", str(done["id"]))
+        if done.get("receipt"):
+            waiting.show(done["receipt"])
+    if wait:
+        raise click.exceptions.Exit(waiting.exit_code(done))
 
 
 def wide(selector: Selector) -> bool:

@@ -11,7 +11,7 @@ import msgpack
 from rescind.errors import MalformedMessageError
 
 MAX_MESSAGE_BYTES = 1 << 20
-_MAX_ITEMS = 4096
+_MAX_ITEMS = 65_535
 _TEXT = frozenset({str})
 _NUMBER = frozenset({int})
 

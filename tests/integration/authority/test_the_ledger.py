@@ -14,6 +14,7 @@ from rescind.core.handles import select
 from rescind.core.revocation import Effect, Revocation
 from rescind.wire import events
 from rescind.wire.events import Batch
+from rescind.wire.heartbeat import Wanted
 from rescind_authority import preparing
 from rescind_authority.errors import (
     KeyReusedError,
@@ -41,6 +42,9 @@ class Announced:
         """Remember a batch."""
         self.batches.append(batch)
 
+    def call(self, wanted: Wanted) -> None:
+        """Hear that somebody waits."""
+
 
 class Crash(BaseException):
     """The process dies here."""
@@ -53,6 +57,9 @@ class Crashing:
         """Die."""
         raise Crash
 
+    def call(self, wanted: Wanted) -> None:
+        """Hear that somebody waits."""
+
 
 _KEYS = Keyring.create(root=bytes(32), now_us=0)
 
@@ -61,7 +68,7 @@ _KEYS = Keyring.create(root=bytes(32), now_us=0)
 async def running_core(system: System, announcer: Announced | Crashing) -> AsyncIterator[Core]:
     """Run the use cases of one authority, without HTTP and NATS."""
     async with pool.connect(system.dsn) as postgres:
-        parts = core(postgres, announcer=announcer, keys=_KEYS, metrics=Metrics())
+        parts = core(postgres, announcer=announcer, caller=announcer, keys=_KEYS, metrics=Metrics())
         async with asyncio.TaskGroup() as tasks:
             job = tasks.create_task(parts.run())
             yield parts

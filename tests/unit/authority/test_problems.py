@@ -62,6 +62,8 @@ async def test_a_defect_is_a_problem_without_a_traceback() -> None:
         issuer=nothing,
         revoker=nothing,
         looker=nothing,
+        enforcer=nothing,
+        keys=nothing,
         metrics=Metrics(),
         health=broken,
     )

@@ -85,6 +85,13 @@ class Admin:
         """Revoke the very token, for whoever holds it and knows no name of it."""
         return self._send(calls.revoke_token(token, command, idempotency_key))
 
+    def receipt(self, revocation_id: str, *, timeout_s: float = 5) -> Document:
+        """Wait until a revocation is enforced, for at most so long (below the client's timeout).
+
+        Its `state` is `enforced`, with the `receipt`, or `committed`, with the `progress` so far.
+        """
+        return self._send(calls.receipt(revocation_id, timeout_s))
+
     def revocation(self, revocation_id: str) -> Document:
         """Look at one revocation."""
         return self._send(calls.revocation(revocation_id))

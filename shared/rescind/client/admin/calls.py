@@ -126,6 +126,12 @@ def revocation(revocation_id: str) -> Call[Document]:
     return Call("GET", f"/v1/revocations/{quote(revocation_id, safe='')}", _itself)
 
 
+def receipt(revocation_id: str, timeout_s: float) -> Call[Document]:
+    """Wait for the receipt of a revocation, for so long."""
+    path = f"/v1/revocations/{quote(revocation_id, safe='')}/receipt"
+    return Call("GET", path, _itself, query={"timeout": f"{timeout_s:g}"})
+
+
 def revocations(cursor: str | None) -> Call[Page]:
     """List revocations, newest first."""
     return _list("/v1/revocations", "revocations", {}, cursor)

@@ -1,0 +1,84 @@
+"""Receipts as JSON: what a person reads, and beside it the bytes that were signed."""
+
+import base64
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from rescind.wire import receipts, sealed
+from rescind_authority.http import times
+from rescind_authority.usecases.wait import Progress
+
+
+class VerifierFacts(BaseModel):
+    """One verifier, and how long after the commit it was out of danger."""
+
+    instance: str
+    service: str
+    outcome: Literal["acknowledged", "released", "lapsed"]
+    latency_ms: float
+
+
+class ReceiptFacts(BaseModel):
+    """That a revocation is enforced: no check that starts now is accepted by such a verifier."""
+
+    revocation_id: str
+    epoch: int
+    seq: int
+    committed_at: datetime
+    enforced_at: datetime
+    verifiers: list[VerifierFacts]
+    grace: list[str] = Field(description="Instances where the guarantee does not hold.")
+    key_id: str
+    signature: str = Field(description="Ed25519, of the content, in hex.")
+    content: str = Field(description="The bytes that were signed, in base64.")
+    statement: str = Field(description="The root key's statement of who may sign, in base64.")
+
+
+class ProgressFacts(BaseModel):
+    """How far a wait has come; in `lapse_in_s` seconds the rest has lapsed."""
+
+    acknowledged: int
+    released: int
+    lapsed: int
+    of: int
+    lapse_in_s: float
+
+
+def document(envelope: bytes, *, statement: bytes) -> ReceiptFacts:
+    """Show a receipt."""
+    signed = sealed.decode(envelope)
+    receipt = receipts.decode(signed.content)
+    return ReceiptFacts(
+        revocation_id=receipt.revocation_id,
+        epoch=receipt.epoch,
+        seq=receipt.seq,
+        committed_at=times.from_us(receipt.committed_at_us),
+        enforced_at=times.from_us(receipt.enforced_at_us),
+        verifiers=[
+            VerifierFacts(
+                instance=each.instance.hex(),
+                service=each.service,
+                outcome=each.outcome.value,
+                latency_ms=each.latency_us / 1000,
+            )
+            for each in receipt.verifiers
+        ],
+        grace=[instance.hex() for instance in receipt.grace],
+        key_id=signed.key_id.hex(),
+        signature=signed.signature.hex(),
+        content=base64.b64encode(signed.content).decode(),
+        statement=base64.b64encode(statement).decode(),
+    )
+
+
+def progress(found: Progress) -> ProgressFacts:
+    """Show how far a wait has come."""
+    return ProgressFacts(
+        acknowledged=found.acknowledged,
+        released=found.released,
+        lapsed=found.lapsed,
+        of=found.of,
+        lapse_in_s=round(found.lapse_in_s, 3),
+    )

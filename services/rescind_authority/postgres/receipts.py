@@ -1,0 +1,49 @@
+"""Receipts, and what a waiter has to see before it may write one."""
+
+from collections.abc import Collection, Mapping
+
+from rescind_authority.errors import NotMigratedError, StoreUnavailableError
+from rescind_authority.ports import LeaseRow, Waiting
+from rescind_authority.postgres.pool import Postgres
+
+
+class PostgresReceipts:
+    """Keep receipts (port Receipts)."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def waiting(self) -> Waiting:
+        found = await self._postgres.rows("waiting")
+        if not found:
+            raise NotMigratedError
+        head = found[0]
+        if head["in_recovery"]:
+            raise StoreUnavailableError("this server is a standby, name the primary")
+        rows = {
+            row["instance"]: LeaseRow(
+                instance=row["instance"],
+                service=row["service"],
+                posture=row["posture"],
+                version=row["row_version"],
+                epoch=row["lease_epoch"],
+                acked_seq=row["acked_seq"],
+                released=row["released"],
+            )
+            for row in found
+            if row["instance"] is not None
+        }
+        return Waiting(head["epoch"], head["seq"], head["wait_term_ms"], head["at"], rows)
+
+    async def heads(self, seqs: Collection[int]) -> Mapping[int, tuple[int, bytes]]:
+        found = await self._postgres.rows("heads", list(seqs))
+        return {row["seq"]: (row["epoch"], row["head"]) for row in found}
+
+    async def keep(self, revocation_id: str, *, enforced_at_us: int, envelope: bytes) -> bytes:
+        found = await self._postgres.rows("keep_receipt", revocation_id, enforced_at_us, envelope)
+        kept: bytes = found[0]["envelope"]
+        return kept
+
+    async def get(self, revocation_id: str) -> bytes | None:
+        found = await self._postgres.rows("get_receipt", revocation_id)
+        return found[0]["envelope"] if found else None

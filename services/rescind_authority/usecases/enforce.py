@@ -1,0 +1,228 @@
+"""Wait until revocations are enforced, and write the receipts.
+
+A wait belongs to this process and goes on when its caller leaves. Another process that is asked
+for the same receipt begins a wait of its own, at its own read that saw the event: nothing of the
+first one is needed (Theorem 1). The first receipt that is kept is the receipt.
+"""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from rescind.core import lease
+from rescind.core.ledger import Position
+from rescind.errors import RescindError
+from rescind.wire import receipts as wire
+from rescind.wire import sealed
+from rescind.wire.heartbeat import Wanted
+from rescind.wire.trust import Purpose
+from rescind_authority.errors import StoreUnavailableError
+from rescind_authority.ports import Caller, Keys, Receipts, Waiting
+from rescind_authority.usecases.acknowledgements import Acknowledgements, Listener
+from rescind_authority.usecases.wait import Progress, Target, Wait
+from rescind_runtime.clock import Clock
+
+_LOOK_AT_ROWS_S = 0.25
+_WATCH_S = 1.0
+_RETRY_S = 0.1
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    version: int
+    since_ns: int
+
+
+class Pending:
+    """A wait that somebody can ask about."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.wait: Wait | None = None
+        self.envelope: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+
+class Enforcer:
+    """Hold the waits of this process. `run` must run for any of them to end."""
+
+    def __init__(
+        self,
+        receipts: Receipts,
+        *,
+        acknowledgements: Acknowledgements,
+        keys: Keys,
+        caller: Caller,
+        clock: Clock,
+    ) -> None:
+        self._receipts = receipts
+        self._acknowledgements = acknowledgements
+        self._keys = keys
+        self._caller = caller
+        self._clock = clock
+        self._begun: asyncio.Queue[Pending] = asyncio.Queue()
+        self._waits: dict[str, Pending] = {}
+        self._watched: dict[bytes, _Watched] = {}
+        self._epoch_since_ns: tuple[int, int] | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch())
+            while True:
+                tasks.create_task(self._finish(await self._begun.get()))
+
+    async def kept(self, revocation_id: str) -> bytes | None:
+        """Give the receipt of a revocation, if it was written."""
+        return await self._receipts.get(revocation_id)
+
+    def begin(self, target: Target) -> Pending:
+        """Wait for a committed event; who asks again joins the wait that is under way."""
+        pending = self._waits.get(target.revocation_id)
+        if pending is None:
+            pending = self._waits[target.revocation_id] = Pending(target)
+            self._begun.put_nowait(pending)
+        return pending
+
+    async def receipt(self, target: Target, *, timeout_s: float) -> bytes | Progress:
+        """Give the receipt's envelope, or how far the wait has come when the time is up."""
+        kept = await self.kept(target.revocation_id)
+        if kept is not None:
+            return kept
+        pending = self.begin(target)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.shield(pending.envelope)
+        if pending.wait is None:
+            raise StoreUnavailableError("the lease rows cannot be read")
+        return pending.wait.progress(self._clock.monotonic_raw_ns())
+
+    async def _finish(self, pending: Pending) -> None:
+        try:
+            with self._acknowledgements.listening() as listener:
+                wait = await self._begin(pending)
+                await self._until_over(wait, listener)
+            envelope = await self._keep(wait)
+            pending.envelope.set_result(envelope)
+        finally:
+            del self._waits[pending.target.revocation_id]
+            pending.envelope.cancel()
+
+    async def _begin(self, pending: Pending) -> Wait:
+        target = pending.target
+        while True:
+            try:
+                seen = await self._receipts.waiting()
+            except RescindError:
+                await asyncio.sleep(_RETRY_S)
+                continue
+            # The timer starts after a read that saw the event committed: not a moment earlier.
+            seen_ns = self._clock.monotonic_raw_ns()
+            if seen.seq >= target.seq:
+                break
+            await asyncio.sleep(_RETRY_S)
+        self._note(seen, seen_ns)
+        pending.wait = wait = Wait(
+            target,
+            seen,
+            seen_ns=seen_ns,
+            unchanged_since_ns={
+                instance: watched.since_ns for instance, watched in self._watched.items()
+            },
+            rows_count=self._rows_count(seen, seen_ns),
+        )
+        self._caller.call(Wanted(target.epoch, target.seq))
+        return wait
+
+    async def _until_over(self, wait: Wait, listener: Listener) -> None:
+        heads: dict[int, tuple[int, bytes]] = {}
+        await self._take(wait, wait.pending, heads)
+        while not wait.over(self._clock.monotonic_raw_ns()):
+            left_s = (wait.ends_ns - self._clock.monotonic_raw_ns()) / 1e9
+            try:
+                async with asyncio.timeout(max(0.001, min(_LOOK_AT_ROWS_S, left_s))):
+                    await listener.stirred.wait()
+                await self._take(wait, frozenset(listener.take()) & wait.pending, heads)
+            except TimeoutError:
+                await self._look_at_rows(wait)
+
+    async def _look_at_rows(self, wait: Wait) -> None:
+        """See heartbeats and releases: of sidecars whose acknowledgement did not reach us."""
+        try:
+            seen = await self._receipts.waiting()
+        except RescindError:
+            return  # the full wait needs no rows
+        wait.rows(seen.rows, now_ns=self._clock.monotonic_raw_ns())
+
+    async def _take(
+        self, wait: Wait, instances: frozenset[bytes], heads: dict[int, tuple[int, bytes]]
+    ) -> None:
+        """Count acknowledgements whose head is the ledger's own at their seq."""
+        target = wait.target
+        heard = {
+            instance: heard
+            for instance in instances
+            if (heard := self._acknowledgements.of(instance)) is not None
+            and heard.applied.epoch == target.epoch
+            and heard.applied.seq >= target.seq
+        }
+        unknown = {each.applied.seq for each in heard.values()} - heads.keys()
+        if unknown:
+            try:
+                heads.update(await self._receipts.heads(unknown))
+            except RescindError:
+                return  # their heartbeats say the same, in the rows
+        for instance, each in heard.items():
+            if _is_ours(each.applied, heads):
+                wait.acknowledged(instance, heard_ns=each.heard_ns)
+
+    async def _keep(self, wait: Wait) -> bytes:
+        receipt = wait.receipt(self._clock.monotonic_raw_ns())
+        signed = self._keys.sign(Purpose.RECEIPTS, wire.encode(receipt))
+        while True:
+            try:
+                kept = await self._receipts.keep(
+                    receipt.revocation_id,
+                    enforced_at_us=receipt.enforced_at_us,
+                    envelope=sealed.encode(signed),
+                )
+            except RescindError:
+                await asyncio.sleep(_RETRY_S)
+            else:
+                _log.info("enforced", action="revocation.enforced", id=receipt.revocation_id)
+                return kept
+
+    async def _watch(self) -> None:
+        """Look at the lease rows each second: a row that stands still for a full wait is over."""
+        while True:
+            with suppress(RescindError):
+                # The clock after the read: a version is watched from when it was certainly there.
+                seen = await self._receipts.waiting()
+                self._note(seen, self._clock.monotonic_raw_ns())
+            await asyncio.sleep(_WATCH_S)
+
+    def _note(self, seen: Waiting, now_ns: int) -> None:
+        known, self._watched = self._watched, {}
+        for instance, row in seen.rows.items():
+            watched = known.get(instance)
+            if watched is None or watched.version != row.version:
+                watched = _Watched(row.version, now_ns)
+            self._watched[instance] = watched
+        if self._epoch_since_ns is None or self._epoch_since_ns[0] != seen.epoch:
+            self._epoch_since_ns = (seen.epoch, now_ns)
+
+    def _rows_count(self, seen: Waiting, now_ns: int) -> bool:
+        """Say whether the rows can be those of this ledger: a restored backup brings old ones.
+
+        For one full wait after an epoch began, receipts rest on Theorem 1 alone (design 4).
+        """
+        if seen.epoch == 1 or self._epoch_since_ns is None:
+            return True
+        return now_ns - self._epoch_since_ns[1] >= lease.wait_ns(seen.wait_term_ms)
+
+
+def _is_ours(applied: Position, heads: dict[int, tuple[int, bytes]]) -> bool:
+    return heads.get(applied.seq) == (applied.epoch, applied.head)

@@ -1,0 +1,136 @@
+"""One wait for one revocation: which verifiers are still in danger of accepting what it hit.
+
+Theorem 2 (design 7): of the lease rows read after the COMMIT, each must have acknowledged, have
+been released, or have been watched unchanged for a full wait. Theorem 1: one full wait after the
+COMMIT no lease is left that is ignorant of it, whatever the rows say. Pure: the caller reads
+clocks, rows and acknowledgements.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rescind.core import lease
+from rescind.core.receipt import Outcome, Receipt, Verified
+from rescind_authority.ports import LeaseRow, Waiting
+
+_NS_PER_US = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The event that is waited for. `committed_at_us` is the event's own time."""
+
+    revocation_id: str
+    epoch: int
+    seq: int
+    committed_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a wait has come; `lapse_in_s` is when the rest is over at the latest."""
+
+    acknowledged: int
+    released: int
+    lapsed: int
+    of: int
+    lapse_in_s: float
+
+
+class Wait:
+    """Decide when a revocation is enforced."""
+
+    def __init__(
+        self,
+        target: Target,
+        seen: Waiting,
+        *,
+        seen_ns: int,
+        unchanged_since_ns: Mapping[bytes, int],
+        rows_count: bool,
+    ) -> None:
+        """Begin with a snapshot that saw the event, read before `seen_ns` (CLOCK_MONOTONIC_RAW).
+
+        `unchanged_since_ns` says since when each row has had the version that the snapshot shows.
+        Without `rows_count` the rows may be those of a restored backup: only the full wait counts.
+        """
+        self.target = target
+        self._seen_ns = seen_ns
+        self._seen_at_us = seen.at_us
+        wait_ns = lease.wait_ns(seen.wait_term_ms)
+        self.ends_ns = seen_ns + wait_ns
+        self._done: dict[bytes, Verified] = {}
+        self._pending: dict[bytes, LeaseRow] = dict(seen.rows)
+        self._rows_count = rows_count
+        if rows_count:
+            for row in seen.rows.values():
+                since_ns = unchanged_since_ns.get(row.instance)
+                if since_ns is not None and seen_ns - since_ns >= wait_ns:
+                    self._settle(row, Outcome.LAPSED, seen_ns)
+            self.rows(seen.rows, now_ns=seen_ns)
+
+    @property
+    def pending(self) -> frozenset[bytes]:
+        """The instances that are still waited for."""
+        return frozenset(self._pending)
+
+    def rows(self, rows: Mapping[bytes, LeaseRow], *, now_ns: int) -> None:
+        """Take what the rows say now: heartbeats and releases since the snapshot."""
+        if not self._rows_count:
+            return
+        for instance in list(self._pending):
+            row = rows.get(instance)
+            if row is None:
+                # Rows are deleted only after they were watched, unchanged, for a full wait.
+                self._settle(self._pending[instance], Outcome.LAPSED, now_ns)
+            elif row.released:
+                self._settle(row, Outcome.RELEASED, now_ns)
+            elif row.epoch == self.target.epoch and row.acked_seq >= self.target.seq:
+                self._settle(row, Outcome.ACKNOWLEDGED, now_ns)
+
+    def acknowledged(self, instance: bytes, *, heard_ns: int) -> None:
+        """Take an acknowledgement of this event or a later one, with the ledger's own head."""
+        row = self._pending.get(instance)
+        if row is not None and self._rows_count:
+            self._settle(row, Outcome.ACKNOWLEDGED, heard_ns)
+
+    def over(self, now_ns: int) -> bool:
+        """Say whether the event is enforced; the rest lapses when the full wait has passed."""
+        if self._pending and now_ns >= self.ends_ns:
+            for row in list(self._pending.values()):
+                self._settle(row, Outcome.LAPSED, now_ns)
+        if self._rows_count:
+            return not self._pending
+        return now_ns >= self.ends_ns
+
+    def _settle(self, row: LeaseRow, outcome: Outcome, at_ns: int) -> None:
+        del self._pending[row.instance]
+        latency_us = max(0, self._at_us(at_ns) - self.target.committed_at_us)
+        self._done[row.instance] = Verified(row.instance, row.service, outcome, latency_us)
+
+    def _at_us(self, at_ns: int) -> int:
+        return self._seen_at_us + (at_ns - self._seen_ns) // _NS_PER_US
+
+    def progress(self, now_ns: int) -> Progress:
+        """Say how far it has come."""
+        outcomes = [each.outcome for each in self._done.values()]
+        return Progress(
+            acknowledged=outcomes.count(Outcome.ACKNOWLEDGED),
+            released=outcomes.count(Outcome.RELEASED),
+            lapsed=outcomes.count(Outcome.LAPSED),
+            of=len(self._done) + len(self._pending),
+            lapse_in_s=max(0, self.ends_ns - now_ns) / 1e9,
+        )
+
+    def receipt(self, now_ns: int) -> Receipt:
+        """Write the receipt of a wait that is over."""
+        done = sorted(self._done.values(), key=lambda each: (each.service, each.instance))
+        return Receipt(
+            revocation_id=self.target.revocation_id,
+            epoch=self.target.epoch,
+            seq=self.target.seq,
+            committed_at_us=self.target.committed_at_us,
+            enforced_at_us=self._at_us(now_ns),
+            verifiers=tuple(done),
+            grace=(),
+        )

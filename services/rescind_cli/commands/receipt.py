@@ -1,0 +1,108 @@
+"""`rescind receipt`: the proof that a revocation is enforced, from the authority or from a file."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rescind.errors import RescindError
+from rescind.wire import receipts
+from rescind_cli import render, settings, waiting
+from rescind_cli.parameters import DURATION
+from rescind_cli.target import Target, with_target
+
+
+@click.command()
+@click.argument("revocation_id", required=False)
+@click.option(
+    "--verify",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Check a receipt in a JSON file, offline; nobody is asked.",
+)
+@click.option(
+    "--trust",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --verify: the installation's trust file, which names its root key.",
+)
+@click.option("--timeout", type=DURATION, help="Wait for so long. [default: until it is there]")
+@with_target
+def receipt(
+    *,
+    target: Target,
+    revocation_id: str | None,
+    verify: Path | None,
+    trust: Path | None,
+    timeout: int | None,
+) -> None:
+    """Show the receipt of a revocation once it is enforced, or check one.
+
+    `rescind receipt ID --json > receipt.json` keeps one; `rescind receipt --verify receipt.json`
+    checks it with the root's public key alone. Exits 0 enforced or genuine, 1 not genuine, 3 with
+    verifiers in grace, 6 not enforced yet.
+    """
+    if (revocation_id is None) == (verify is None):
+        raise click.UsageError("name a revocation, or a file with --verify")
+    if verify is not None:
+        found = _verified(verify, trust or settings.trust(data=target.data))
+        if target.as_json:
+            render.as_json({"genuine": True, "receipt": found})
+        else:
+            render.line("genuine", str(found["revocation_id"]), f"seq {found['seq']}")
+            waiting.show(found)
+        return
+    with target.admin() as admin:
+        done = admin.receipt(str(revocation_id), timeout_s=1)
+        done = waiting.until_enforced(admin, done, timeout_s=timeout)
+    if target.as_json:
+        render.as_json(done)
+    else:
+        render.line(str(done["state"]), f"seq {done['seq']}", str(done["id"]))
+        if done.get("receipt"):
+            waiting.show(done["receipt"])
+    raise click.exceptions.Exit(waiting.exit_code(done))
+
+
+def _verified(path: Path, trust_file: Path) -> dict[str, Any]:
+    """Give the receipt in a file if its signature leads to the root key. Raises RescindError.
+
+    What is shown is what was signed, and not what else the file says.
+    """
+    from rescind.wire.sealed import Sealed  # noqa: PLC0415 - libsodium only where it is used
+    from rescind.wire.trust import Purpose  # noqa: PLC0415 - the same
+    from rescind_runtime.signing import Trust  # noqa: PLC0415 - the same
+
+    trust = Trust.read(trust_file)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        said = document.get("receipt") or document
+        trust.accept(base64.b64decode(said["statement"]))
+        content = base64.b64decode(said["content"])
+        signed = Sealed(content, bytes.fromhex(said["key_id"]), bytes.fromhex(said["signature"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RescindError(
+            f"{path} is no receipt: `rescind receipt ID --json` writes one"
+        ) from error
+    if not trust.verify(Purpose.RECEIPTS, signed):
+        raise RescindError(
+            f"{path} is not genuine: no key that {trust_file} leads to signed these bytes"
+        )
+    found = receipts.decode(content)
+    return {
+        "revocation_id": found.revocation_id,
+        "epoch": found.epoch,
+        "seq": found.seq,
+        "committed_at": render.timestamp(found.committed_at_us),
+        "enforced_at": render.timestamp(found.enforced_at_us),
+        "verifiers": [
+            {
+                "instance": each.instance.hex(),
+                "service": each.service,
+                "outcome": each.outcome.value,
+                "latency_ms": each.latency_us / 1000,
+            }
+            for each in found.verifiers
+        ],
+        "grace": [instance.hex() for instance in found.grace],
+    }

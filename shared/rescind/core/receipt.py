@@ -1,0 +1,43 @@
+"""A receipt: the statement that a revocation is enforced, and how each verifier got there.
+
+Enforced means: no check that starts after the receipt is accepted by an enforcing verifier. Checks
+in flight may still finish.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """Why a verifier cannot accept what was revoked any more."""
+
+    ACKNOWLEDGED = "acknowledged"  # its table shows the event
+    RELEASED = "released"  # it gave its instance up, and answers nothing
+    LAPSED = "lapsed"  # every lease that is ignorant of the event has ended
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """One verifier, and how long after the commit it was out of danger (microseconds)."""
+
+    instance: bytes
+    service: str
+    outcome: Outcome
+    latency_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was enforced, where, and when. Times are Unix microseconds.
+
+    `grace` names verifiers that go on without a lease for a while, as they were told to: there the
+    guarantee does not hold.
+    """
+
+    revocation_id: str
+    epoch: int
+    seq: int
+    committed_at_us: int
+    enforced_at_us: int
+    verifiers: tuple[Verified, ...]
+    grace: tuple[bytes, ...]

@@ -1,0 +1,48 @@
+"""Receipts as they are signed and kept, to be checked offline years later."""
+
+from rescind.core.receipt import Outcome, Receipt, Verified
+from rescind.errors import MalformedMessageError
+from rescind.wire.heartbeat import INSTANCE_BYTES
+from rescind.wire.packing import Fields, Payload, pack
+
+_RECEIPT = 1
+_VERIFIED = 1
+
+
+def encode(receipt: Receipt) -> bytes:
+    """Write a receipt: the content that the receipts key signs."""
+    return pack(
+        _RECEIPT,
+        receipt.revocation_id,
+        receipt.epoch,
+        receipt.seq,
+        receipt.committed_at_us,
+        receipt.enforced_at_us,
+        [
+            (_VERIFIED, each.instance, each.service, each.outcome, each.latency_us)
+            for each in receipt.verifiers
+        ],
+        receipt.grace,
+    )
+
+
+def decode(content: Payload) -> Receipt:
+    """Read a receipt. Raises MalformedMessageError."""
+    fields = Fields(content, message="receipt").expect(_RECEIPT)
+    return Receipt(
+        revocation_id=fields.text(),
+        epoch=fields.uint(),
+        seq=fields.uint(),
+        committed_at_us=fields.uint(),
+        enforced_at_us=fields.uint(),
+        verifiers=tuple(_verified(each) for each in fields.nested("verifier")),
+        grace=fields.chunks(),
+    )
+
+
+def _verified(fields: Fields) -> Verified:
+    fields.expect(_VERIFIED)
+    instance, service, outcome = fields.octets(INSTANCE_BYTES), fields.text(), fields.text()
+    if outcome not in set(Outcome):
+        raise MalformedMessageError("receipt", f"the outcome {outcome!r} is not known")
+    return Verified(instance, service, Outcome(outcome), fields.uint())

@@ -1,0 +1,132 @@
+"""When a revocation is enforced: the rules of design 7, Theorem 1 and Theorem 2."""
+
+from dataclasses import replace
+
+import pytest
+
+from rescind.core import lease
+from rescind.core.receipt import Outcome
+from rescind_authority.ports import LeaseRow, Waiting
+from rescind_authority.usecases.wait import Target, Wait
+
+TERM_MS = 10_000
+WAIT_NS = lease.wait_ns(TERM_MS)
+SEEN_NS = 1_000 * 10**9
+TARGET = Target("rev_1", epoch=1, seq=7, committed_at_us=5_000_000)
+ONE, TWO = b"1" * 16, b"2" * 16
+
+
+def row(instance: bytes, **changed: object) -> LeaseRow:
+    fresh = LeaseRow(instance, "search", "strict", version=3, epoch=1, acked_seq=6, released=False)
+    return replace(fresh, **changed)
+
+
+def seen(*rows: LeaseRow, epoch: int = 1) -> Waiting:
+    return Waiting(epoch, 7, TERM_MS, 5_002_000, {each.instance: each for each in rows})
+
+
+def begin(
+    *rows: LeaseRow, unchanged: dict[bytes, int] | None = None, rows_count: bool = True
+) -> Wait:
+    return Wait(
+        TARGET,
+        seen(*rows),
+        seen_ns=SEEN_NS,
+        unchanged_since_ns=unchanged or {},
+        rows_count=rows_count,
+    )
+
+
+def outcomes(wait: Wait, now_ns: int) -> dict[bytes, Outcome]:
+    return {each.instance: each.outcome for each in wait.receipt(now_ns).verifiers}
+
+
+def test_without_verifiers_it_is_enforced_at_once():
+    assert begin().over(SEEN_NS)
+
+
+def test_an_instance_that_has_not_acknowledged_keeps_it_waiting():
+    wait = begin(row(ONE))
+    assert not wait.over(SEEN_NS)
+    assert not wait.over(SEEN_NS + WAIT_NS - 1)
+    assert wait.pending == {ONE}
+
+
+def test_every_instance_has_to_acknowledge():
+    wait = begin(row(ONE), row(TWO))
+    wait.acknowledged(ONE, heard_ns=SEEN_NS + 1_000_000)
+    assert not wait.over(SEEN_NS + 1_000_000)
+    wait.acknowledged(TWO, heard_ns=SEEN_NS + 3_000_000)
+    assert wait.over(SEEN_NS + 3_000_000)
+    latencies = {each.instance: each.latency_us for each in wait.receipt(SEEN_NS).verifiers}
+    assert latencies == {ONE: 3_000, TWO: 5_000}  # since the event's own time
+
+
+def test_the_full_wait_ends_it_whatever_the_rows_say():
+    wait = begin(row(ONE))
+    assert wait.over(SEEN_NS + WAIT_NS)
+    assert outcomes(wait, SEEN_NS + WAIT_NS) == {ONE: Outcome.LAPSED}
+
+
+def test_the_wait_is_longer_than_any_lease_by_the_slowest_clock_and_counts_from_its_own_read():
+    assert begin(row(ONE)).ends_ns - SEEN_NS == WAIT_NS > TERM_MS * 10**6
+
+
+def test_a_released_instance_is_not_waited_for():
+    wait = begin(row(ONE, released=True))
+    assert wait.over(SEEN_NS)
+    assert outcomes(wait, SEEN_NS) == {ONE: Outcome.RELEASED}
+
+
+def test_a_row_that_says_it_in_this_epoch_counts_as_an_acknowledgement():
+    wait = begin(row(ONE, acked_seq=7))
+    assert outcomes(wait, SEEN_NS) == {ONE: Outcome.ACKNOWLEDGED}
+
+
+@pytest.mark.parametrize("epoch", [None, 2])
+def test_a_row_of_another_epoch_does_not(epoch: int | None):
+    assert not begin(row(ONE, acked_seq=9, epoch=epoch)).over(SEEN_NS)
+
+
+def test_a_heartbeat_or_a_release_after_the_snapshot_counts():
+    wait = begin(row(ONE), row(TWO))
+    later = {ONE: row(ONE, acked_seq=8, version=4), TWO: row(TWO, released=True, version=4)}
+    wait.rows(later, now_ns=SEEN_NS + 1)
+    assert outcomes(wait, SEEN_NS + 1) == {ONE: Outcome.ACKNOWLEDGED, TWO: Outcome.RELEASED}
+
+
+def test_an_instance_that_begins_after_the_snapshot_is_not_waited_for():
+    wait = begin(row(ONE))
+    wait.rows({ONE: row(ONE, acked_seq=7), TWO: row(TWO)}, now_ns=SEEN_NS + 1)
+    assert wait.over(SEEN_NS + 1)
+
+
+def test_a_row_watched_unchanged_for_a_full_wait_has_lapsed():
+    wait = begin(row(ONE), unchanged={ONE: SEEN_NS - WAIT_NS})
+    assert wait.over(SEEN_NS)
+    assert outcomes(wait, SEEN_NS) == {ONE: Outcome.LAPSED}
+
+
+def test_a_row_watched_for_a_moment_less_has_not():
+    assert not begin(row(ONE), unchanged={ONE: SEEN_NS - WAIT_NS + 1}).over(SEEN_NS)
+
+
+def test_where_the_rows_may_be_a_backups_only_the_full_wait_counts():
+    wait = begin(row(ONE, released=True), unchanged={ONE: 0}, rows_count=False)
+    wait.acknowledged(ONE, heard_ns=SEEN_NS)
+    wait.rows({}, now_ns=SEEN_NS)
+    assert not wait.over(SEEN_NS + WAIT_NS - 1)
+    assert wait.over(SEEN_NS + WAIT_NS)
+
+
+def test_where_there_are_no_rows_after_a_restore_the_full_wait_counts_too():
+    wait = begin(rows_count=False)
+    assert not wait.over(SEEN_NS + WAIT_NS - 1)
+    assert wait.over(SEEN_NS + WAIT_NS)
+
+
+def test_progress_says_how_many_and_when_the_rest_lapses():
+    wait = begin(row(ONE), row(TWO, released=True))
+    progress = wait.progress(SEEN_NS + 10**9)
+    assert (progress.acknowledged, progress.released, progress.of) == (0, 1, 2)
+    assert progress.lapse_in_s == pytest.approx(WAIT_NS / 1e9 - 1)
