@@ -9,7 +9,6 @@ from tests.support.sidecar import EDGE_KEY, LedgerInMemory, now_us
 
 from rescind.core.generations import Writer, size_bytes
 from rescind.core.secret import Secret
-from rescind.errors import UnreachableError
 from rescind.wire import enrolment
 from rescind.wire.enrolment import Belongings, Granted, Refused, Request
 from rescind.wire.sealed import Sealed, unsigned
