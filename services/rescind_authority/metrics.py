@@ -59,7 +59,8 @@ class Metrics:
         self._unanswered = Counter(
             "rescind_authority_unanswered_requests",
             "Requests over NATS without an answer: `refused` were not what they claimed to be, "
-            "`unavailable` could not be answered now, `overloaded` were too many.",
+            "`not_enrolled` carried no MAC of this epoch, `unavailable` could not be answered now, "
+            "`overloaded` were too many.",
             ("subject", "outcome"),
             registry=registry,
         )

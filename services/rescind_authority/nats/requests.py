@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 
 from rescind.errors import MalformedMessageError, RescindError
 from rescind.wire import events, sealed, subjects
+from rescind.wire.heartbeat import ENROL_AGAIN
 from rescind.wire.trust import Purpose
 from rescind_authority.errors import NotEnrolledError, StoreUnavailableError
 from rescind_authority.metrics import Metrics
@@ -96,6 +97,8 @@ class Requests:
             reply = EMPTY
         finally:
             lane.at_once -= 1
+        if reply == ENROL_AGAIN:
+            self._metrics.unanswered(subject=message.subject, outcome="not_enrolled")
         await _respond(message, reply)
 
     def _refuse(self, message: Msg, error: MalformedMessageError) -> None:
@@ -117,7 +120,8 @@ class Requests:
         except MalformedMessageError as error:
             self._refuse(message, error)  # nobody waits for an answer
         except NotEnrolledError:
-            return  # its next heartbeat is told so
+            # Nobody waits for an answer; its next heartbeat is told so.
+            self._metrics.unanswered(subject=message.subject, outcome="not_enrolled")
 
     async def _ack(self, message: Msg) -> None:
         try:

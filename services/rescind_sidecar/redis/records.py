@@ -1,10 +1,8 @@
 """Records out of Redis, in front of the authority (port SharedRecords).
 
-Nothing that Redis says is believed for its own sake: the view takes a record only if its hash, its
-epoch and its `as_of` allow it. What that cannot tell yet is a record that somebody who writes to
-Redis made up, plausible in all three: records are signed when the guarantee brings the keys. Until
-then, whoever can write to this Redis can make tokens, and keep revoked ones alive: leave
-RESCIND_REDIS_URL unset where that is not the authority alone.
+Nothing that Redis says is believed for its own sake: a record counts only if one of the authority's
+keys signed it, and the view takes it only if its hash, its epoch and its `as_of` allow it. So who
+can write to Redis can make look-ups slower, and nothing else.
 
 One reader asks for everything that queued up during its last question, over one connection. Once a
 question fails, nobody waits for Redis any more: look-ups pass it by, until a PING every second

@@ -1,6 +1,7 @@
 """Redis as the second level, on a real Valkey: it saves look-ups, and never changes an answer."""
 
 import asyncio
+import dataclasses
 import os
 import signal
 import statistics
@@ -16,9 +17,12 @@ from tests.support.sidecar import LedgerInMemory, RunningSidecar, running, wait_
 
 from rescind import Denied, Reason
 from rescind.core import tokens
-from rescind.wire import records
+from rescind.wire import records, sealed
+from rescind.wire.sealed import Sealed
+from rescind.wire.trust import Purpose
 from rescind_runtime.embedded import home, postgres, valkey
 from rescind_runtime.embedded.children import Server
+from rescind_runtime.signing import Keyring
 from rescind_sidecar.redis.records import RedisRecords
 from rescind_sidecar.usecases.answer import Found
 
@@ -128,6 +132,41 @@ async def test_a_poisoned_value_is_counted_and_never_believed(world: World):
         world.put(token, poison)
         assert world.judge(token) is Reason.REVOKED
     assert world.sidecar.tally.redis_refused == 1 + len(garbage)
+
+
+async def test_a_plausible_record_that_somebody_made_up_is_refused(world: World):
+    """Right in hash, epoch and as_of, free of holds: only the signature tells."""
+    token = world.link.issue("agent:x")
+    free = world.link.encoded(token)
+    world.sidecar.push(world.link.revoke("subject:agent:x"))
+    record = dataclasses.replace(records.decode(free), as_of=world.link.position.seq)
+    other = Keyring.create(root=os.urandom(32), now_us=1)
+    ours = sealed.decode(free)
+
+    def borrowed(content: bytes) -> Sealed:
+        return Sealed(content, ours.key_id, ours.signature)
+
+    signers = (
+        sealed.unsigned,
+        borrowed,
+        lambda content: other.sign(Purpose.RECORDS, content),
+        lambda content: Sealed(
+            content, ours.key_id, other.sign(Purpose.RECORDS, content).signature
+        ),
+        world.link.sign_events,
+    )
+    for sign in signers:
+        world.put(token, records.encode(record, sign))
+        assert world.judge(token) is Reason.REVOKED
+    assert world.sidecar.tally.redis_refused == len(signers)
+
+
+async def test_a_token_that_redis_alone_knows_is_unknown(world: World):
+    stranger = LedgerInMemory()
+    token = stranger.issue("agent:x")
+    world.put(token, stranger.encoded(token))
+    assert world.judge(token) is Reason.UNKNOWN
+    assert world.sidecar.tally.redis_refused == 1
 
 
 async def test_a_record_of_another_epoch_is_never_believed(world: World):

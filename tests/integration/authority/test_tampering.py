@@ -1,0 +1,253 @@
+"""A real sidecar, a real authority, and somebody else on their NATS: nothing of theirs counts."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from pydantic import SecretStr
+from tests.support.authority import Running, System, eventually, serving
+
+from rescind import Allowed, Denied, Reason, Verifier
+from rescind.core import generations
+from rescind.wire import events, sealed, subjects
+from rescind.wire.sealed import Sealed
+from rescind.wire.trust import Purpose
+from rescind_runtime import bus
+from rescind_runtime.signing import Keyring
+from rescind_runtime.supervise import Stop
+from rescind_sidecar.settings import SidecarSettings
+from rescind_sidecar.usecases.tally import Tally
+from rescind_sidecar.wiring import Sidecar
+
+CREDENTIAL = {"kind": "service", "scopes": ["rescind:verify"], "audience": ["rescind"]}
+
+
+@dataclass
+class Scene:
+    """The parts, and what Mallory, who reads all that goes over NATS, has heard."""
+
+    authority: Running
+    system: System
+    sidecar: Sidecar
+    socket: Path
+    mallory: Client
+    pushed: list[bytes] = field(default_factory=list)
+
+    @property
+    def tally(self) -> Tally:
+        return self.sidecar._tally
+
+    def table(self) -> bytes:
+        """Read the table, but for the deadlines, which move by themselves."""
+        table = bytearray(self.socket.with_suffix(".table").read_bytes())
+        words = memoryview(table).cast("Q")
+        for word in generations.DEADLINE.values():
+            words[word] = 0
+        return bytes(table)
+
+    @property
+    def applied(self) -> int:
+        """The seq that readers of the table see."""
+        with self.socket.with_suffix(".table").open("rb") as file:
+            header = file.read(8 * generations.HEADER_WORDS)
+        return memoryview(header).cast("Q")[generations._APPLIED]
+
+    async def push(self, payload: bytes) -> None:
+        """Say something on the events' subject."""
+        await self.mallory.publish(subjects.EVENTS, payload)
+        await self.mallory.flush()
+
+    async def refused(self, payload: bytes) -> None:
+        """Fail unless a pushed message is counted, and changes nothing."""
+        before, table = self.tally.messages_refused, self.table()
+        await self.push(payload)
+        await self._sees(lambda: self.tally.messages_refused == before + 1)
+        assert self.table() == table
+
+    async def passed_by(self, payload: bytes) -> None:
+        """Fail unless a pushed message, true but old, changes nothing."""
+        before, table = self.tally.events_pushed, self.table()
+        await self.push(payload)
+        await self._sees(lambda: self.tally.events_pushed > before)
+        assert self.table() == table
+
+    async def revoke(self, *selector: str) -> bytes:
+        """Revoke; give the batch that was pushed, once it is applied."""
+        heard = len(self.pushed)
+        await self.authority.revoke(*selector)
+        await self._sees(lambda: len(self.pushed) > heard)
+        seq = events.decode_batch(self.pushed[-1]).first_seq
+        await self._sees(lambda: self.applied >= seq)
+        return self.pushed[-1]
+
+    async def check(self, token: str) -> Allowed | Denied:
+        """Check a token in a process of its own memory: a first sight, every time."""
+
+        def check() -> Allowed | Denied:
+            verifier = Verifier.attach(self.socket)
+            try:
+                return verifier.check(token)
+            finally:
+                verifier.close()
+
+        return await asyncio.to_thread(check)
+
+    async def _sees(self, state: Callable[[], bool]) -> None:
+        async def look() -> bool:
+            return state()
+
+        await eventually(look)
+
+
+@asynccontextmanager
+async def scene(system: System, directory: Path) -> AsyncIterator[Scene]:
+    async with (
+        serving(system) as authority,
+        bus.connection(system.settings.nats_url, name="mallory") as mallory,
+        asyncio.TaskGroup() as tasks,
+    ):
+        credential = await authority.issue("service:search", **CREDENTIAL)
+        socket = directory / "search.sock"
+        settings = SidecarSettings(
+            data=directory,
+            service="search",
+            socket=socket,
+            nats_url=system.settings.nats_url,
+            credential=SecretStr(credential["token"]),
+            trust_file=system.settings.trust_path,
+            heartbeat_s=0.2,
+            http_workers=0,
+        )
+        stop, sidecar = Stop(), Sidecar(settings)
+        running = tasks.create_task(sidecar.run(stop))
+        stage = Scene(authority, system, sidecar, socket, mallory)
+
+        async def hear(message: Msg) -> None:
+            stage.pushed.append(message.data)
+
+        await bus.subscribe(mallory, subjects.EVENTS, hear)
+        await mallory.flush()
+        await stage._sees(lambda: sidecar._tally.heartbeats > 0)
+        try:
+            yield stage
+        finally:
+            stop.ask()
+            await running
+
+
+async def test_a_batch_that_was_touched_anywhere_changes_nothing(system: System, tmp_path: Path):
+    async with scene(system, tmp_path) as stage:
+        batch = await stage.revoke("tenant:t")
+        for place in range(0, len(batch), 11):
+            wrong = bytearray(batch)
+            wrong[place] ^= 0x41
+            await stage.refused(bytes(wrong))
+        for length in (0, 1, 20, len(batch) - 1):
+            await stage.refused(batch[:length])
+
+
+async def test_a_batch_of_somebody_else_changes_nothing(system: System, tmp_path: Path):
+    async with scene(system, tmp_path) as stage:
+        content = sealed.decode(await stage.revoke("tenant:t")).content
+        other = Keyring.create(root=os.urandom(32), now_us=1)
+        ours = Keyring.read(system.settings.keyring_path)
+        name = ours.sign(Purpose.EVENTS, content).key_id
+        for forged in (
+            Sealed(content),
+            other.sign(Purpose.EVENTS, content),
+            Sealed(content, name, other.sign(Purpose.EVENTS, content).signature),
+            ours.sign(Purpose.RECORDS, content),
+            ours.sign(Purpose.ENROLMENT, content),
+        ):
+            await stage.refused(sealed.encode(forged))
+
+
+async def test_true_batches_again_and_in_any_order_change_nothing(system: System, tmp_path: Path):
+    async with scene(system, tmp_path) as stage:
+        token = (await stage.authority.issue("agent:a"))["token"]
+        heard = [await stage.revoke(f"tenant:{number}") for number in range(4)]
+        await stage.revoke("subject:agent:a")
+        for batch in (*reversed(heard), *heard):
+            await stage.passed_by(batch)
+        denied = await stage.check(token)
+        assert isinstance(denied, Denied)
+        assert denied.reason is Reason.REVOKED
+        assert stage.tally.instances_ended == 0
+
+
+async def test_a_batch_of_another_epoch_changes_nothing_even_if_it_is_signed(
+    system: System, tmp_path: Path
+):
+    async with scene(system, tmp_path) as stage:
+        batch = events.decode_batch(await stage.revoke("tenant:t"))
+        ours = Keyring.read(system.settings.keyring_path)
+
+        def sign(content: bytes) -> Sealed:
+            return ours.sign(Purpose.EVENTS, content)
+
+        for epoch in (0, 2, 1 << 40):
+            old = events.Batch(
+                epoch=epoch,
+                first_seq=batch.first_seq + 1,
+                before=batch.after,
+                after=bytes(32),
+                awaited=False,
+                payloads=batch.payloads,
+            )
+            await stage.refused(events.encode_batch(old, sign))
+
+
+async def test_answers_that_mallory_gives_faster_are_believed_by_nobody(
+    system: System, tmp_path: Path
+):
+    """Who owns NATS can keep answers away, so deny; never make anything be accepted."""
+    async with scene(system, tmp_path) as stage:
+        token = (await stage.authority.issue("agent:a"))["token"]
+        assert isinstance(await stage.check(token), Allowed)
+        recorded: dict[str, list[bytes]] = {subjects.HEARTBEAT: [], subjects.RESOLVE: []}
+        heard = await _overhear(stage, recorded)
+        await stage.check((await stage.authority.issue("agent:b"))["token"])
+        await stage._sees(lambda: all(recorded.values()))
+        await heard()
+        await stage.authority.revoke("subject:agent:a")
+        lost, refused = stage.tally.heartbeats_lost, stage.tally.messages_refused
+
+        async def answer(message: Msg) -> None:
+            # Replayed answers, truly sealed for this instance, and records of others.
+            await message.respond(recorded[message.subject][-1])
+
+        for subject in recorded:
+            await bus.subscribe(stage.mallory, subject, answer)
+        await stage.mallory.flush()
+        stranger = (await stage.authority.issue("agent:c"))["token"]
+        for _ in range(5):
+            for each in (token, stranger):
+                judged = await stage.check(each)
+                assert each == stranger or isinstance(judged, Denied)
+        assert stage.tally.instances_ended == 0
+        assert stage.tally.messages_refused >= refused
+        assert stage.tally.heartbeats_lost >= lost
+
+
+async def _overhear(stage: Scene, recorded: dict[str, list[bytes]]) -> Callable[[], object]:
+    """Keep the true answers to what sidecars ask."""
+    wires: dict[str, str] = {}
+
+    async def question(message: Msg) -> None:
+        wires[message.reply] = message.subject
+
+    async def answer(message: Msg) -> None:
+        subject = wires.get(message.subject)
+        if subject is not None and message.data:
+            recorded[subject].append(message.data)
+
+    for subject in recorded:
+        await bus.subscribe(stage.mallory, subject, question)
+    listening = await stage.mallory.subscribe("_INBOX.>", cb=answer)
+    await stage.mallory.flush()
+    return listening.unsubscribe
