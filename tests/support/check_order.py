@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rescind.client.mapped_table import MappedTable
 from rescind.client.session import Remembered, Session
+from rescind.client.sharing import Shared
 from rescind.core import generations, tokens
 from rescind.core.generations import DEADLINE, GENERATION, Writer
 from rescind.core.handles import EVERYTHING
@@ -216,7 +217,7 @@ def _remembered(number: int, *, generation: int, stamp: int, words: int) -> Reme
         not_before_ns=0,
         until_ns=2**63,
     )
-    return Remembered(token, entry, words=words)
+    return Remembered(token, entry, words=words, shared=Shared())
 
 
 def _check_for_ever(session: Session, board: "memoryview[int]", reader: int) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from rescind.client import clock
 from rescind.client.connection import BlockingConnection, Loops, Pool, unreachable
 from rescind.client.mapped_table import MappedTable
+from rescind.client.sharing import Shared
 from rescind.core import generations, tokens
-from rescind.core.generations import DEADLINE, GENERATION, Stamp
+from rescind.core.generations import DEADLINE, GENERATION, HEADER_WORDS, Stamp
 from rescind.core.verdict import Allowed, Denied, Reason
 from rescind.errors import MalformedMessageError, TableError, UnreachableError
 from rescind.wire import records
@@ -71,17 +72,19 @@ class Remembered(Stamp):
 
     __slots__ = ("allowed", "deadline", "not_before_ns", "until_ns")
 
-    def __init__(self, token: str, entry: Entry, *, words: int) -> None:
+    def __init__(self, token: str, entry: Entry, *, words: int, shared: Shared) -> None:
         record = records.decode(entry.record)
         if record.token_hash != tokens.digest(token):
             raise MalformedMessageError("entry", "the record of another token")
-        if max(entry.slots) >= words:
-            raise MalformedMessageError("entry", "a slot beyond the table")
-        self.allowed = Allowed(record)
+        if min(entry.slots) < HEADER_WORDS or max(entry.slots) >= words:
+            # A word of the header may never change, and would never show a hit.
+            raise MalformedMessageError("entry", "a slot outside the table")
+        self.allowed = Allowed(shared.slim(record))
         self.deadline = DEADLINE[record.kind]
         self.not_before_ns = entry.not_before_ns
         self.until_ns = entry.until_ns
-        super().__init__(slots=entry.slots, values=entry.stamps, generation=entry.generation)
+        stamps = shared.one(entry.stamps)
+        super().__init__(slots=entry.slots, values=stamps, generation=entry.generation)
 
 
 class Session:
@@ -107,6 +110,7 @@ class Session:
         self._entries: dict[str, Remembered] = {}
         self._storing = threading.Lock()
         self._numbers = count(1)
+        self._shared = Shared()
         self._pool = Pool(path)
         self._loops = Loops(path)
 
@@ -256,7 +260,10 @@ class Session:
         try:
             match response:
                 case Entry():
-                    self._store(token, Remembered(token, response, words=len(self._words)))
+                    self._store(
+                        token,
+                        Remembered(token, response, words=len(self._words), shared=self._shared),
+                    )
                     return None
                 case Refused(_, _, reason):
                     self._forget(token)
