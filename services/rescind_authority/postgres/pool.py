@@ -6,7 +6,7 @@ Times cross this border as Unix microseconds (int), JSON as Python objects.
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress, suppress
 from typing import TypeAlias
 
 import asyncpg
@@ -28,6 +28,7 @@ _SIZE = 12
 _CONNECT_S = 5.0
 _STATEMENT_S = 10.0
 _COMMIT_S = 10.0
+_WARNING = "01000"
 _UNIX_AT_2000_US = 946_684_800_000_000  # Postgres counts from 2000-01-01
 _SESSION = {
     "application_name": "rescind-authority",
@@ -126,11 +127,20 @@ async def _commit(connection: Borrowed) -> None:
     """Commit, and never ask Postgres to cancel that.
 
     A cancelled COMMIT that waits for its standby would be reported as done. So a deadline or a
-    cancelled task cuts the connection instead, and the outcome is unknown.
+    cancelled task cuts the connection instead, and the outcome is unknown. So it is when somebody
+    else cancels it: Postgres then says done, with a warning (SQLSTATE 01000) that it may be lost.
     """
+    warned: list[object] = []
+
+    def hear(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
+        if message.sqlstate == _WARNING:
+            warned.append(message)
+
+    connection.add_log_listener(hear)
     deadline = asyncio.get_running_loop().call_later(_COMMIT_S, connection.terminate)
     try:
         await asyncio.shield(connection.execute("COMMIT", timeout=None))
+        await asyncio.sleep(0)  # the driver hands warnings on in the loop's next turn
     except asyncpg.PostgresError as error:
         if isinstance(error, _AWAY):
             raise OutcomeUnknownError from error
@@ -139,6 +149,10 @@ async def _commit(connection: Borrowed) -> None:
         raise OutcomeUnknownError from error
     finally:
         deadline.cancel()
+        with suppress(asyncpg.InterfaceError):  # a connection that is gone has no listeners
+            connection.remove_log_listener(hear)
+    if warned:
+        raise OutcomeUnknownError
 
 
 @contextmanager

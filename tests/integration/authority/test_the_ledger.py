@@ -254,6 +254,32 @@ async def test_a_connection_lost_during_commit_is_an_unknown_outcome_and_the_key
         assert (await parts.sequencer.commit(command(key="k"))).seq == 1
 
 
+async def test_a_cancelled_wait_for_a_standby_is_an_unknown_outcome(system: System) -> None:
+    await preparing.prepare(system.settings)
+    async with running_core(system, Announced()) as parts:
+        await system.rows("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        try:
+            await system.rows("SELECT pg_reload_conf()")
+            async with asyncio.TaskGroup() as tasks:
+                waiting = tasks.create_task(_outcome_unknown(parts))
+                await eventually(lambda: _cancel_sync_wait(system))
+            assert waiting.result()
+        finally:
+            await system.rows("ALTER SYSTEM RESET synchronous_standby_names")
+            await system.rows("SELECT pg_reload_conf()")
+        # The repeat commits a record of its own, so its answer is durable where that one is.
+        assert (await parts.sequencer.commit(command(key="k"))).seq == 1
+
+
+async def _cancel_sync_wait(system: System) -> bool:
+    """Cancel the COMMIT that waits for a standby, once there is one."""
+    cancelled = await system.rows(
+        """SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'SyncRep'"""
+    )
+    return bool(cancelled)
+
+
 async def _outcome_unknown(parts: Core) -> bool:
     with pytest.raises(OutcomeUnknownError, match="same Idempotency-Key"):
         await parts.sequencer.commit(command(key="k"))
