@@ -6,7 +6,7 @@ Times cross this border as Unix microseconds (int), JSON as Python objects.
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeAlias
 
 import asyncpg
