@@ -58,7 +58,7 @@ class Metrics:
         )
         self._unanswered = Counter(
             "rescind_authority_unanswered_requests",
-            "Requests over NATS without an answer: `refused` were not what they claimed to be, "
+            "Requests of sidecars without an answer: `refused` were not what they claimed to be, "
             "`not_enrolled` carried no MAC of this epoch, `unavailable` could not be answered now, "
             "`overloaded` were too many.",
             ("subject", "outcome"),
@@ -99,7 +99,7 @@ class Metrics:
         self._failed.inc()
 
     def unanswered(self, *, subject: str, outcome: str) -> None:
-        """Count a request over NATS that got an empty answer."""
+        """Count a request of a sidecar that got no answer."""
         self._unanswered.labels(subject, outcome).inc()
 
     def heartbeats(self, *, granted: int, refused: int) -> None:

@@ -179,11 +179,12 @@ class Authority:
                 metrics=metrics,
                 shared=redis,
             )
+            counter = desk(parts, keyring, edge_keys)
             link = Link(
                 self._settings.nats_url,
                 publisher=publisher,
                 requests=Requests(
-                    desk(parts, keyring, edge_keys),
+                    counter,
                     keys=keyring,
                     recent=parts.recent,
                     metrics=metrics,
@@ -193,7 +194,12 @@ class Authority:
             if redis is not None:
                 metrics.watch("redis_connected", "Whether Redis is there.", lambda: redis.connected)
             use_cases = self._use_cases(
-                postgres, parts, link=link, edge_keys=edge_keys, keys=keyring
+                postgres,
+                parts,
+                link=link,
+                counter=counter,
+                edge_keys=edge_keys,
+                keys=keyring,
             )
             async with asyncio.TaskGroup() as tasks:
                 jobs = [tasks.create_task(parts.run()), tasks.create_task(link.run())]
@@ -215,6 +221,7 @@ class Authority:
         parts: Core,
         *,
         link: Link,
+        counter: Desk,
         edge_keys: tuple[bytes, ...],
         keys: Keys,
     ) -> UseCases:
@@ -253,13 +260,14 @@ class Authority:
             ),
             enforcer=parts.enforcer,
             keys=keys,
+            desk=counter,
             metrics=parts.metrics,
             health=health,
         )
 
 
 async def _health(migrator: Migrator, link: Link) -> Health:
-    nats = "ok" if link.connected else "not connected; heartbeats and look-ups wait for it"
+    nats = "ok" if link.connected else "not connected; sidecars ask over HTTP meanwhile"
     try:
         migrated = await migrator.ready()
     except RescindError as error:

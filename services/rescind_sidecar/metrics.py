@@ -40,7 +40,11 @@ COUNTERS = {
     "http_workers_restarted": "Workers of the HTTP data plane that died and were started again.",
     "uses_reported": "Tokens reported to the authority as used.",
     "uses_lost": "Tokens whose use was not reported.",
+    "link_changes": "How often it went from NATS to HTTP, or back.",
 }
+
+
+WAYS = ("nats", "http")
 
 
 class SidecarMetrics(Collector):
@@ -53,12 +57,14 @@ class SidecarMetrics(Collector):
         clock: Clock,
         *,
         nats: Callable[[], bool],
+        link: Callable[[], str],
         redis: Callable[[], bool] | None,
     ) -> None:
         self._incarnations = incarnations
         self._tally = tally
         self._clock = clock
         self._nats = nats
+        self._link = link
         self._redis = redis
 
     def collect(self) -> Iterable[Metric]:
@@ -66,6 +72,7 @@ class SidecarMetrics(Collector):
         for name, text in COUNTERS.items():
             yield CounterMetricFamily(_PREFIX + name, text, value=getattr(self._tally, name))
         yield self._denials()
+        yield from self._links()
         yield from self._distributions()
         for name, text, value in self._gauges():
             yield GaugeMetricFamily(_PREFIX + name, text, value=value)
@@ -80,6 +87,20 @@ class SidecarMetrics(Collector):
         for reason, number in sorted(self._tally.denials.items()):
             family.add_metric([reason], number)
         return family
+
+    def _links(self) -> Iterator[Metric]:
+        used, carried = self._link(), self._tally.carried
+        now = GaugeMetricFamily(
+            f"{_PREFIX}link", "Which way to the authority is used now: 1, else 0.", labels=["link"]
+        )
+        messages = CounterMetricFamily(
+            f"{_PREFIX}carried", "Messages that reached the authority, by way.", labels=["link"]
+        )
+        for way in WAYS:
+            now.add_metric([way], way == used)
+            messages.add_metric([way], carried.get(way, 0))
+        yield now
+        yield messages
 
     def _distributions(self) -> Iterator[Metric]:
         for name, text, seen in (

@@ -3,8 +3,9 @@
 from pathlib import Path
 from socket import gethostname
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from rescind_runtime.settings import PREFIX, RuntimeSettings, environment
 from rescind_sidecar.view.records import CAPACITY
@@ -20,6 +21,7 @@ class SidecarSettings(RuntimeSettings):
     http: str = "127.0.0.1:0"
     http_workers: Annotated[int, Field(ge=0, le=64)] = 1  # 0: no data plane, /readyz and such alone
     nats_url: str = "nats://127.0.0.1:4222"
+    url: str | None = None  # of the authorities, separated by commas: for when NATS fails
     redis_url: SecretStr | None = None
     credential: SecretStr  # or RESCIND_CREDENTIAL_FILE: what `rescind sidecar enrol` wrote
     trust_file: Path | None = None
@@ -30,6 +32,20 @@ class SidecarSettings(RuntimeSettings):
     first_sights_per_s: Annotated[float, Field(ge=1)] = 2_000  # of each process that asks
     records: Annotated[int, Field(ge=1)] = CAPACITY
     host: str = Field(default_factory=gethostname)
+
+    @field_validator("url")
+    @classmethod
+    def _check_urls(cls, url: str | None) -> str | None:
+        for each in _urls(url):
+            parsed = urlsplit(each)
+            if parsed.scheme not in {"http", "https"} or not parsed.hostname or parsed.query:
+                raise ValueError("expected http://HOST:PORT or https://…, several with commas")
+        return url
+
+    @property
+    def authorities(self) -> tuple[str, ...]:
+        """The URLs of the authorities; none means that NATS is the only way."""
+        return _urls(self.url)
 
     @property
     def socket_path(self) -> Path:
@@ -52,3 +68,8 @@ class SidecarSettings(RuntimeSettings):
     def trust_path(self) -> Path:
         """Where the authority's public keys lie: its `trust` file."""
         return self.trust_file or self.data / "trust"
+
+
+def _urls(text: str | None) -> tuple[str, ...]:
+    parts = (part.strip().rstrip("/") for part in (text or "").split(","))
+    return tuple(part for part in parts if part)

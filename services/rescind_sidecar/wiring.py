@@ -15,7 +15,9 @@ from rescind_runtime.signing import Trust
 from rescind_runtime.supervise import Stop
 from rescind_sidecar.dice import SystemDice
 from rescind_sidecar.http import health
-from rescind_sidecar.http import serving as http
+from rescind_sidecar.http import serving as data_plane
+from rescind_sidecar.link.failover import FailoverTransport
+from rescind_sidecar.link.http import HttpTransport
 from rescind_sidecar.link.nats import NatsTransport
 from rescind_sidecar.link.spoken import SpokenLink
 from rescind_sidecar.metrics import SidecarMetrics
@@ -71,7 +73,9 @@ class Sidecar:
     async def _live(self, stop: Stop) -> None:
         settings, dice = self._settings, SystemDice()
         nats = NatsTransport(settings.nats_url, name=f"rescind-sidecar-{settings.service}")
-        link = SpokenLink(nats)
+        http = HttpTransport(settings.authorities) if settings.authorities else None
+        transport = FailoverTransport(nats, http, self._tally)
+        link = SpokenLink(transport)
         incarnations = Incarnations(
             self._tables, FreshKeys(), self._tally, records_capacity=settings.records
         )
@@ -106,6 +110,7 @@ class Sidecar:
             tally=self._tally,
             due=beat_due,
             interval_s=settings.heartbeat_s,
+            pushes=lambda: transport.pushes,
         )
 
         uses = Uses(incarnations, link, dice, self._tally)
@@ -113,7 +118,7 @@ class Sidecar:
         async with asyncio.TaskGroup() as tasks:
             jobs = [
                 tasks.create_task(
-                    nats.run(
+                    transport.run(
                         on_events=follow.pushed, on_wanted=follow.wanted, on_connected=beat_due.set
                     )
                 ),
@@ -129,6 +134,7 @@ class Sidecar:
                     incarnations=incarnations,
                     link=link,
                     nats=nats,
+                    transport=transport,
                     uses=uses,
                     tasks=tasks,
                     serving=serving,
@@ -147,6 +153,7 @@ class Sidecar:
         incarnations: Incarnations,
         link: Link,
         nats: NatsTransport,
+        transport: FailoverTransport,
         uses: Uses,
         tasks: asyncio.TaskGroup,
         serving: AsyncExitStack,
@@ -185,10 +192,11 @@ class Sidecar:
             self._tally,
             self._clock,
             nats=lambda: nats.connected,
+            link=lambda: transport.way,
             redis=None if redis is None else lambda: redis.connected,
         )
         served = await serving.enter_async_context(
-            http.serving(
+            data_plane.serving(
                 health.Operations(incarnations, self._clock, metrics),
                 settings.http,
                 number=settings.http_workers,

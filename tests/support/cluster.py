@@ -172,11 +172,13 @@ class Cluster:
         async def start() -> AsyncGenerator[Child]:
             environment = self._environment(
                 RESCIND_SERVICE=service,
+                RESCIND_URL=",".join(self.authorities),
                 RESCIND_SOCKET=str(self.socket(service)),
                 RESCIND_CREDENTIAL_FILE=str(self.credential(service)),
             )
             async with self.python(service, self._sidecar_module, environment=environment) as child:
-                await child.ready(deadline_s=_READY_S)
+                facts = await child.ready(deadline_s=_READY_S)
+                self.urls[service] = str(facts["http"])
                 yield child
 
         return start
@@ -242,8 +244,9 @@ async def cluster(
     *,
     authority_module: str = "rescind_authority",
     sidecar_module: str = "rescind_sidecar",
+    absent: frozenset[str] = frozenset(),
 ) -> AsyncGenerator[Cluster]:
-    """Run an installation for the block."""
+    """Run an installation for the block; the parts that are `absent` come with the first heal."""
     longest = max(postgres.LONGEST_SOCKET, len("billing.table-") + 32)
     async with home.locked(directory, longest_socket=longest) as place, AsyncExitStack() as block:
         installation = Cluster(
@@ -256,5 +259,6 @@ async def cluster(
                 await installation.migrate()
             if name in SERVICES:
                 await installation.enrol(name)
-            await part.start()
+            if name not in absent:
+                await part.start()
         yield installation

@@ -31,7 +31,12 @@ async def running(
 ) -> AsyncIterator[Plane]:
     """Serve HTTP for a sidecar as its own process would, from the main thread."""
     metrics = SidecarMetrics(
-        sidecar.incarnations, sidecar.tally, SystemClock(), nats=lambda: True, redis=None
+        sidecar.incarnations,
+        sidecar.tally,
+        SystemClock(),
+        nats=lambda: True,
+        link=lambda: "nats",
+        redis=None,
     )
     async with serving(
         Operations(sidecar.incarnations, SystemClock(), metrics),

@@ -303,6 +303,7 @@ class RunningSidecar:
             dice=dice,
         )
         renew = Renew(
+            pushes=lambda: True,
             identity=Identity("search", "host", "0", "strict"),
             incarnations=self.incarnations,
             enrol=enrol,

@@ -13,6 +13,7 @@ import random
 import secrets
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
@@ -49,6 +50,7 @@ class Tally:
     denied: int = 0
     last_good_ns: int = 0
     violations: list[str] = field(default_factory=list[str])
+    denied_good: Counter[str] = field(default_factory=Counter[str])  # by reason, excused or not
 
 
 class Client(threading.Thread):
@@ -94,6 +96,7 @@ class Client(threading.Thread):
                     self._violation(f"{known.token_id} accepted {late_ms} ms after its revocation")
             case Denied(reason):
                 self.tally.denied += 1
+                self.tally.denied_good[reason] += not known.doomed
                 if not known.doomed and reason not in _EXCUSED:
                     self._violation(f"{known.token_id} is good and was denied as {reason}")
 
@@ -135,6 +138,11 @@ class Traffic:
     @property
     def violations(self) -> list[str]:
         return [text for client in self.clients for text in client.tally.violations]
+
+    @property
+    def denied_good(self) -> Counter[str]:
+        """Count by reason how often a good token was denied: excused perhaps, never welcome."""
+        return sum((client.tally.denied_good for client in self.clients), Counter[str]())
 
     @property
     def checks(self) -> int:

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from rescind_authority.http import events, fleet, health, problems, revocations, tokens
 from rescind_authority.http.context import UseCases
+from rescind_authority.http.link import Counter
 from rescind_authority.http.middleware import Bounded, Counted
 from rescind_authority.http.problems import Problem
 
@@ -42,6 +43,7 @@ def application(use_cases: UseCases) -> FastAPI:
     for router in (tokens.router, revocations.router, fleet.router, events.router):
         app.include_router(router, responses=refusals)
     app.include_router(health.router)
+    app.router.routes.extend(Counter(use_cases.desk, use_cases.metrics).routes())
     app.add_middleware(Bounded)
     app.add_middleware(Counted, metrics=use_cases.metrics)
     return app

@@ -16,6 +16,7 @@ from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports import Claim, Key, Keys
 from rescind_authority.usecases.authorise import Actor, Authoriser, Scope
+from rescind_authority.usecases.desk import Desk
 from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.issue import Issuer
 from rescind_authority.usecases.look import Looker
@@ -48,6 +49,7 @@ class UseCases:
     looker: Looker
     enforcer: Enforcer
     keys: Keys
+    desk: Desk
     metrics: Metrics
     health: Callable[[], Awaitable[Health]]
 

@@ -9,10 +9,9 @@ from nats.errors import Error as NatsError
 from rescind.errors import UnreachableError
 from rescind.wire import subjects
 from rescind_runtime import bus
+from rescind_sidecar.link.transport import Handler, NotNowError
 
 _TELL_S = 2
-
-Handler = Callable[[bytes], None]
 
 
 class NatsTransport:
@@ -50,7 +49,7 @@ class NatsTransport:
         except (NatsError, TimeoutError, OSError) as error:
             raise UnreachableError(f"no authority answered {subject} over NATS") from error
         if not answer.data:
-            raise UnreachableError(f"the authority cannot answer {subject} now")
+            raise NotNowError(subject)
         return answer.data
 
     async def tell(self, subject: str, payload: bytes) -> None:

@@ -1,6 +1,18 @@
 """Ways for bytes to reach the authority. What the bytes mean is `spoken.py`'s business."""
 
+from collections.abc import Callable
 from typing import Protocol
+
+from rescind.errors import UnreachableError
+
+Handler = Callable[[bytes], None]
+
+
+class NotNowError(UnreachableError):
+    """Say that an authority was reached, and cannot answer now: another way leads to the same."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"the authority cannot answer {subject} now")
 
 
 class Transport(Protocol):
@@ -12,4 +24,19 @@ class Transport(Protocol):
 
     async def tell(self, subject: str, payload: bytes) -> None:
         """Send a message that nobody answers."""
+        ...
+
+
+class PushingTransport(Transport, Protocol):
+    """Carry messages both ways."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the other end can be reached now, as far as is known."""
+        ...
+
+    async def run(
+        self, *, on_events: Handler, on_wanted: Handler, on_connected: Callable[[], None]
+    ) -> None:
+        """Keep connected, and hand on what is pushed, until cancelled."""
         ...

@@ -1,6 +1,7 @@
 """Renew the lease: beat, note when, and give the reply to the view."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from rescind_sidecar.usecases.tally import Tally
 from rescind_sidecar.view.view import Diverged
 
 _RETRY_S = 0.25
+_NS_PER_S = 1_000_000_000
+_UNPUSHED_S = 1.0
+_RESTRAINT = 20
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -47,6 +51,7 @@ class Renew:
         tally: Tally,
         due: asyncio.Event,
         interval_s: float,
+        pushes: Callable[[], bool],
     ) -> None:
         self._identity = identity
         self._incarnations = incarnations
@@ -58,6 +63,8 @@ class Renew:
         self._tally = tally
         self._due = due
         self._interval_s = interval_s
+        self._pushes = pushes
+        self._took_s = 0.0
         self._lease_log = LeaseLog()
 
     async def run(self) -> None:
@@ -69,11 +76,18 @@ class Renew:
             if self._follow.trust_due.is_set():
                 self._follow.trust_due.clear()
                 await self._enrol.enrol(self._incarnations.current)
-            pause_s = self._interval_s if answered else min(_RETRY_S, self._interval_s)
+            pause_s = self._pause_s() if answered else min(_RETRY_S, self._interval_s)
             # Not wait_for: on 3.11 it swallows a cancellation that comes with the event.
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s * self._dice.jitter()):
                     await self._due.wait()
+
+    def _pause_s(self) -> float:
+        if self._pushes():
+            return self._interval_s
+        # Revocations come with the heartbeat alone: come oftener, but not to an authority that
+        # has the whole fleet at its HTTP endpoint and is slow for it.
+        return min(self._interval_s, max(_UNPUSHED_S, _RESTRAINT * self._took_s))
 
     async def _beat(self) -> bool:
         incarnation = self._incarnations.current
@@ -100,6 +114,7 @@ class Renew:
         if not ours or incarnation is not self._incarnations.current:
             return False
         self._tally.heartbeats += 1
+        self._took_s = (received_ns - sent_ns) / _NS_PER_S
         self._follow.settle(
             incarnation.view.renewed(
                 reply, carried=message.applied, sent_ns=sent_ns, received_ns=received_ns

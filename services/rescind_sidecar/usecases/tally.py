@@ -30,6 +30,8 @@ class Tally:
     http_workers_restarted: int = 0
     uses_reported: int = 0
     uses_lost: int = 0
+    link_changes: int = 0
+    carried: dict[str, int] = field(default_factory=dict[str, int])
     pushes_s: Distribution = field(default_factory=Distribution)
     looks_s: Distribution = field(default_factory=Distribution)
     denials: dict[str, int] = field(default_factory=dict[str, int])

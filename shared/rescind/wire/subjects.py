@@ -11,3 +11,10 @@ USED = "rescind.v1.used"
 
 AUTHORITY_QUEUE = "authority"
 STREAM = "RESCIND_EVENTS"
+
+_PREFIX = "rescind.v1."
+
+
+def path(subject: str) -> str:
+    """Give where the authority takes over HTTP what it takes over NATS under this subject."""
+    return f"/link/v1/{subject.removeprefix(_PREFIX)}"

@@ -12,6 +12,7 @@ from rescind_authority.http import problems
 from rescind_authority.http.app import application
 from rescind_authority.http.context import Health, UseCases
 from rescind_authority.metrics import Metrics
+from rescind_authority.usecases.desk import Desk
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,15 @@ async def test_a_defect_is_a_problem_without_a_traceback() -> None:
         looker=nothing,
         enforcer=nothing,
         keys=nothing,
+        desk=Desk(
+            granter=nothing,
+            resolver=nothing,
+            recent=nothing,
+            enroller=nothing,
+            instances=nothing,
+            usage=nothing,
+            acknowledgements=nothing,
+        ),
         metrics=Metrics(),
         health=broken,
     )

@@ -17,3 +17,8 @@ def test_the_subjects_are_those_of_the_contract():
         f"rescind.v1.{name}"
         for name in ("events", "ack", "wanted", "heartbeat", "resolve", "since", "enrol", "used")
     }
+
+
+def test_the_same_requests_go_over_http_under_link():
+    assert subjects.path(subjects.HEARTBEAT) == "/link/v1/heartbeat"
+    assert subjects.path(subjects.RESOLVE) == "/link/v1/resolve"

@@ -1,0 +1,94 @@
+"""A sidecar whose NATS fails asks over HTTP, and goes back by itself: nobody is denied for it."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.support.cluster import HEARTBEAT_S, SERVICES, TERM_S, Cluster, cluster
+from tests.support.traffic import Traffic
+
+RECOVERY_S = 20.0
+
+pytestmark = pytest.mark.timeout(180)
+
+
+async def link(installation: Cluster, service: str) -> str:
+    """Say which way a sidecar uses now."""
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        text = (await http.get(f"{installation.urls[service]}/metrics")).text
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if "sidecar_link{" in line)
+    return next(name.split('"')[1] for name, number in lines.items() if float(number) == 1)
+
+
+async def all_use(installation: Cluster, way: str) -> None:
+    ends = time.monotonic() + RECOVERY_S
+    while (used := {await link(installation, each) for each in SERVICES}) != {way}:
+        assert time.monotonic() < ends, used
+        await asyncio.sleep(0.05)
+
+
+async def revoke_one(traffic: Traffic) -> float:
+    """Revoke a token, and give the seconds until every sidecar denied it."""
+    known = traffic.good[0]
+    await traffic.revoke(known)
+    began = time.monotonic()
+    await traffic.denied_everywhere(known, deadline_s=HEARTBEAT_S + 1)
+    return time.monotonic() - began
+
+
+async def test_nats_away_for_three_terms_denies_nobody(tmp_path: Path) -> None:
+    async with (
+        cluster(tmp_path) as installation,
+        Traffic(installation, seed=5) as traffic,
+        asyncio.TaskGroup() as tasks,
+    ):
+        admin = tasks.create_task(traffic.admin())
+        await traffic.recovered(deadline_s=RECOVERY_S)
+        await all_use(installation, "nats")
+        denied, issued, checks = traffic.denied_good, traffic.issued, traffic.checks
+        installation.parts["nats"].kill()
+        await asyncio.sleep(3 * TERM_S)
+        await all_use(installation, "http")
+        took_s = await revoke_one(traffic)
+        await installation.heal()
+        await all_use(installation, "nats")
+        await revoke_one(traffic)
+        admin.cancel()
+    assert traffic.violations == []
+    assert traffic.denied_good == denied
+    assert traffic.issued > issued + 10  # so tokens were seen for the first time meanwhile
+    print(f"{traffic.checks - checks} checks; denied {took_s:.2f} s after the answer")  # noqa: T201
+
+
+async def test_a_silent_nats_is_given_up_before_the_lease_ends(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as installation, Traffic(installation, seed=6) as traffic:
+        await traffic.recovered(deadline_s=RECOVERY_S)
+        installation.parts["nats"].freeze()  # connected, and no word comes
+        denied = traffic.denied_good
+        await asyncio.sleep(3 * TERM_S)
+        await traffic.issue()
+        await all_use(installation, "http")
+        await revoke_one(traffic)
+        installation.parts["nats"].thaw()
+        await all_use(installation, "nats")
+    assert traffic.violations == []
+    assert traffic.denied_good == denied
+
+
+async def test_nats_that_was_never_there_is_not_needed(tmp_path: Path) -> None:
+    async with (
+        cluster(tmp_path, absent=frozenset({"nats"})) as installation,
+        Traffic(installation, seed=7) as traffic,
+    ):
+        await traffic.recovered(deadline_s=RECOVERY_S)
+        await all_use(installation, "http")
+        denied = traffic.denied_good
+        await revoke_one(traffic)
+        await traffic.issue()
+        await installation.heal()
+        await all_use(installation, "nats")
+        await revoke_one(traffic)
+    assert traffic.violations == []
+    assert traffic.denied_good == denied

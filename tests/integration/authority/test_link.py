@@ -1,0 +1,129 @@
+"""What sidecars ask over HTTP: the same bytes, the same proofs, and nothing for anybody else."""
+
+import asyncio
+import secrets
+
+import httpx2
+import pytest
+from tests.support.authority import Running, Sidecar, System, eventually, serving
+
+from rescind.core import tokens
+from rescind.errors import UnreachableError
+from rescind.wire import heartbeat, records, sealed, subjects
+from rescind.wire.sealed import Sealed
+from rescind_authority.http.link import MAX_BYTES
+from rescind_sidecar.link.http import HttpTransport
+from rescind_sidecar.link.transport import NotNowError
+
+
+async def post(running: Running, subject: str, payload: bytes) -> httpx2.Response:
+    async with running.as_bearer(None) as anybody:
+        return await anybody.post(subjects.path(subject), content=payload)
+
+
+def beat(sidecar: Sidecar) -> bytes:
+    sidecar.counter += 1
+    message = heartbeat.Heartbeat(
+        instance=sidecar.instance,
+        nonce=secrets.token_bytes(16),
+        counter=sidecar.counter,
+        applied=None,
+        service="search",
+        host="host-1",
+        version="0.1.0",
+        posture="strict",
+    )
+    return sidecar.spoken(heartbeat.encode(message))
+
+
+async def test_a_heartbeat_earns_a_lease_and_a_stale_one_earns_nothing(system: System) -> None:
+    async with serving(system) as running, system.sidecar() as sidecar:
+        await running.revoke("subject:agent:a")
+        payload = beat(sidecar)
+        answer = await post(running, subjects.HEARTBEAT, payload)
+        assert answer.headers["content-type"] == "application/octet-stream"
+        reply = heartbeat.decode_reply(sealed.decode(answer.content).content)
+        assert (reply.instance, reply.position.seq) == (sidecar.instance, 1)
+        again = await post(running, subjects.HEARTBEAT, payload)
+        assert (again.status_code, again.content) == (204, b"")
+
+
+async def test_without_a_right_mac_there_is_no_lease_row(system: System) -> None:
+    async with serving(system) as running, system.sidecar() as sidecar:
+        envelope = sealed.decode(beat(sidecar))
+        forged = sealed.encode(Sealed(envelope.content, envelope.key_id, bytes(32)))
+        answer = await post(running, subjects.HEARTBEAT, forged)
+        assert answer.content == heartbeat.ENROL_AGAIN
+        assert await system.rows("SELECT 1 FROM leases") == []
+
+
+async def test_a_record_and_missing_events_are_to_be_had(system: System) -> None:
+    async with serving(system) as running, system.sidecar() as sidecar:
+        issued = await running.issue()
+        await running.revoke("subject:agent:a")
+        look = records.encode_resolve(records.Resolve(tokens.digest(issued["token"])))
+        found = await post(running, subjects.RESOLVE, look)
+        resolved = records.decode_resolved(found.content)
+        assert resolved.record is not None
+        assert records.decode(resolved.record).token_id == issued["token_id"]
+        asked = sidecar.spoken(heartbeat.encode_since(heartbeat.Since(1, 0)))
+        answer = await post(running, subjects.SINCE, asked)
+        events = heartbeat.decode_events(sealed.decode(answer.content).content)
+        assert len(events.payloads) == 1
+
+
+@pytest.mark.parametrize("name", ["heartbeat", "since", "resolve", "enrol", "ack", "used"])
+async def test_what_is_no_message_is_refused_and_counted(system: System, name: str) -> None:
+    subject = f"rescind.v1.{name}"
+    async with serving(system) as running:
+        refused = await post(running, subject, b"\xc1 not a message")
+        assert refused.status_code == 400
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert (await post(running, subject, bytes(MAX_BYTES + 1))).status_code == 413
+        counted = f'{{outcome="refused",subject="{subject}"}}'
+        assert await running.metric(f"rescind_authority_unanswered_requests_total{counted}") == 1
+
+
+async def test_the_schema_for_people_leaves_it_out(system: System) -> None:
+    async with serving(system) as running:
+        paths = (await running.http.get("/openapi.json")).json()["paths"]
+        assert not [path for path in paths if path.startswith("/link")]
+        assert (await running.http.get("/link/v1/heartbeat")).status_code == 405
+
+
+async def test_an_authority_without_postgres_says_not_now_and_the_next_one_is_asked(
+    system: System,
+) -> None:
+    asked = records.encode_resolve(records.Resolve(bytes(32)))
+    async with serving(system) as running, asyncio.TaskGroup() as tasks:
+        # A port where nobody listens comes first.
+        transport = HttpTransport(["http://127.0.0.1:9", running.url])
+        job = tasks.create_task(transport.run())
+        await asyncio.sleep(0)
+
+        async def look() -> bytes | None:
+            try:
+                return await transport.ask(subjects.RESOLVE, asked, timeout_s=2)
+            except NotNowError:
+                return None
+
+        resolved = records.decode_resolved(await eventually(look) or b"")
+        assert (resolved.epoch, resolved.record) == (1, None)
+        await system.shut()
+        await eventually(look, until=lambda answer: answer is None)
+        await system.open()
+        await eventually(look)
+        job.cancel()
+
+
+async def test_nobody_there_is_unreachable_within_the_deadline() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        transport = HttpTransport(["http://127.0.0.1:9"])
+        job = tasks.create_task(transport.run())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(2):
+            with pytest.raises(UnreachableError, match="no authority answered at http://127"):
+                await transport.ask(subjects.RESOLVE, b"?", timeout_s=1)
+            with pytest.raises(UnreachableError):
+                await transport.tell(subjects.USED, b"?")
+        job.cancel()
