@@ -336,6 +336,35 @@ class Receipts(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Term:
+    """The lease terms as they are, the one that was asked for, and the number of the last change.
+
+    `grant_ms` is what leases are granted for, `wait_ms` what waiters take them to last: never less.
+    """
+
+    grant_ms: int
+    wait_ms: int
+    target_ms: int
+    version: int
+
+
+class Terms(Protocol):
+    """Keep the lease terms."""
+
+    async def get(self) -> Term:
+        """Read them."""
+        ...
+
+    async def ask(self, term_ms: int, *, actor: str) -> Term:
+        """Note which term is wanted; nothing else changes yet."""
+        ...
+
+    async def move(self, version: int, *, grant_ms: int, wait_ms: int) -> bool:
+        """Write other terms, unless somebody changed anything since that version."""
+        ...
+
+
 class Announcer(Protocol):
     """Tell everybody who listens what was committed."""
 

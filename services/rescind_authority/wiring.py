@@ -26,6 +26,7 @@ from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.receipts import PostgresReceipts
 from rescind_authority.postgres.records import PostgresRecords
 from rescind_authority.postgres.revocations import PostgresRevocations
+from rescind_authority.postgres.terms import PostgresTerms
 from rescind_authority.postgres.tokens import PostgresTokens
 from rescind_authority.redis.records import RedisRecords
 from rescind_authority.settings import AuthoritySettings
@@ -43,6 +44,7 @@ from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import Resolver
 from rescind_authority.usecases.revoke import Revoker
 from rescind_authority.usecases.sequence import Sequencer
+from rescind_authority.usecases.term import TermKeeper
 from rescind_authority.usecases.usage import Usage
 from rescind_runtime import ready, web
 from rescind_runtime.clock import SystemClock
@@ -67,6 +69,7 @@ class Core:
     usage: Usage
     acknowledgements: Acknowledgements
     enforcer: Enforcer
+    term: TermKeeper
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -78,6 +81,7 @@ class Core:
                 self.sequencer,
                 self.usage,
                 self.enforcer,
+                self.term,
             )
             for part in parts:
                 tasks.create_task(part.run())
@@ -128,6 +132,7 @@ def core(
             caller=caller,
             clock=SystemClock(),
         ),
+        term=TermKeeper(PostgresTerms(postgres), clock=SystemClock()),
     )
 
 
@@ -261,6 +266,7 @@ class Authority:
             enforcer=parts.enforcer,
             keys=keys,
             desk=counter,
+            term=parts.term,
             metrics=parts.metrics,
             health=health,
         )

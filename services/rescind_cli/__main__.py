@@ -31,6 +31,7 @@ VERBS = {
     "receipt": "Show the receipt of a revocation once it is enforced, or check one.",
     "tokens": "List tokens, or look at one.",
     "fleet": "Show who verifies, and how fresh each is.",
+    "term": "Show how long a lease lasts, or change it.",
     "events": "Show what was revoked, and with --follow what is being revoked.",
     "explain": "Say why a token is denied, since when, by whom, and what it may still do.",
     "doctor": "Find out what is wrong with this installation, and what to do.",

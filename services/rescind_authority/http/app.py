@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from rescind_authority.http import events, fleet, health, problems, revocations, tokens
+from rescind_authority.http import events, fleet, health, problems, revocations, term, tokens
 from rescind_authority.http.context import UseCases
 from rescind_authority.http.link import Counter
 from rescind_authority.http.middleware import Bounded, Counted
@@ -40,7 +40,7 @@ def application(use_cases: UseCases) -> FastAPI:
         status: {"description": text, "content": {problems.MEDIA_TYPE: {"schema": schema}}}
         for status, text in _REFUSALS.items()
     }
-    for router in (tokens.router, revocations.router, fleet.router, events.router):
+    for router in (tokens.router, revocations.router, fleet.router, events.router, term.router):
         app.include_router(router, responses=refusals)
     app.include_router(health.router)
     app.router.routes.extend(Counter(use_cases.desk, use_cases.metrics).routes())

@@ -21,6 +21,7 @@ from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.issue import Issuer
 from rescind_authority.usecases.look import Looker
 from rescind_authority.usecases.revoke import Revoker
+from rescind_authority.usecases.term import TermKeeper
 
 _KEY_BYTES = 16
 _MAX_KEY = 200
@@ -50,6 +51,7 @@ class UseCases:
     enforcer: Enforcer
     keys: Keys
     desk: Desk
+    term: TermKeeper
     metrics: Metrics
     health: Callable[[], Awaitable[Health]]
 
@@ -77,6 +79,7 @@ def requires(scope: Scope) -> Callable[..., Awaitable[Actor]]:
 Authority = Annotated[UseCases, Depends(use_cases)]
 Reader = Annotated[Actor, Depends(requires(Scope.READ))]
 IssuerActor = Annotated[Actor, Depends(requires(Scope.ISSUE))]
+AdminActor = Annotated[Actor, Depends(requires(Scope.ADMIN))]
 RevokerActor = Annotated[Actor, Depends(requires(Scope.REVOKE))]
 
 

@@ -20,7 +20,7 @@ class Scope(StrEnum):
     READ = "rescind:read"
     ISSUE = "rescind:issue"
     REVOKE = "rescind:revoke"
-    ADMIN = "rescind:admin"  # issue and revoke admin tokens too
+    ADMIN = "rescind:admin"  # issue and revoke admin tokens too, and change the lease term
 
 
 ALL_SCOPES = tuple(sorted(Scope))

@@ -112,6 +112,14 @@ class AsyncAdmin:
         """List the sidecars, and how fresh each is."""
         return await self._send(calls.fleet())
 
+    async def term(self) -> Document:
+        """Read the lease term, and how far a change of it has come."""
+        return await self._send(calls.term())
+
+    async def set_term(self, term_ms: int) -> Document:
+        """Ask for another lease term; it is so once `settled` is true. Needs rescind:admin."""
+        return await self._send(calls.set_term(term_ms))
+
     async def health(self) -> Document:
         """Ask whether the authority can do its work."""
         return await self._send(calls.health())

@@ -109,6 +109,14 @@ class Admin:
         """List the sidecars, and how fresh each is."""
         return self._send(calls.fleet())
 
+    def term(self) -> Document:
+        """Read the lease term, and how far a change of it has come."""
+        return self._send(calls.term())
+
+    def set_term(self, term_ms: int) -> Document:
+        """Ask for another lease term; it is so once `settled` is true. Needs rescind:admin."""
+        return self._send(calls.set_term(term_ms))
+
     def health(self) -> Document:
         """Ask whether the authority can do its work."""
         return self._send(calls.health())

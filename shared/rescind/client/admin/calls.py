@@ -151,6 +151,16 @@ def fleet() -> Call[Document]:
     return Call("GET", "/v1/fleet", _itself)
 
 
+def term() -> Call[Document]:
+    """Read the lease term."""
+    return Call("GET", "/v1/term", _itself)
+
+
+def set_term(term_ms: int) -> Call[Document]:
+    """Ask for another lease term."""
+    return Call("PUT", "/v1/term", _itself, body={"term_ms": term_ms})
+
+
 def health() -> Call[Document]:
     """Ask whether the authority can do its work."""
     return Call("GET", "/readyz", _itself, also=(_UNAVAILABLE,))

@@ -1,0 +1,37 @@
+"""The lease terms in the head row. Each statement here commits on its own."""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from rescind_authority.errors import NotMigratedError
+from rescind_authority.ports import Term
+from rescind_authority.postgres.pool import Postgres
+
+
+class PostgresTerms:
+    """Keep the lease terms (port Terms)."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def get(self) -> Term:
+        return _term(await self._postgres.rows("get_term"))
+
+    async def ask(self, term_ms: int, *, actor: str) -> Term:
+        return _term(await self._postgres.rows("ask_term", term_ms, actor))
+
+    async def move(self, version: int, *, grant_ms: int, wait_ms: int) -> bool:
+        return bool(await self._postgres.rows("move_term", version, grant_ms, wait_ms))
+
+
+def _term(found: Sequence[asyncpg.Record]) -> Term:
+    if not found:
+        raise NotMigratedError
+    row = found[0]
+    return Term(
+        grant_ms=row["grant_term_ms"],
+        wait_ms=row["wait_term_ms"],
+        target_ms=row["target_ms"],
+        version=row["term_version"],
+    )

@@ -1,0 +1,117 @@
+"""Change the lease term while everything runs, in steps that never leave a lease unwaited for.
+
+To lengthen: raise what is waited for, then what is granted. To shorten: lower what is granted, let
+one old wait pass, in which the longer leases end, then lower what is waited for (design 7). The
+wish stands in the head row, so whichever authority lives on takes the next step. One that takes
+over waits from its own first sight of the row, which is never too short.
+"""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from rescind.core import lease
+from rescind.errors import RescindError
+from rescind_authority.errors import FieldProblem, InvalidRequestError
+from rescind_authority.ports import Term, Terms
+from rescind_runtime.clock import Clock
+
+MIN_TERM_MS = 500
+"""Shorter than this, one slow heartbeat denies everything."""
+
+_LOOK_S = 5.0  # how long the wish of an authority that died may lie
+_NS_PER_S = 1_000_000_000
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Write these terms now."""
+
+    grant_ms: int
+    wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Leave the terms as they are until then (CLOCK_MONOTONIC_RAW)."""
+
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What was asked for is so."""
+
+
+def decide(term: Term, *, seen_ns: int, now_ns: int) -> Move | Patience | Settled:
+    """Say the next step; `seen_ns` is when this version of the row was first seen, or later."""
+    if term.wait_ms < term.target_ms:
+        return Move(term.grant_ms, term.target_ms)
+    if term.grant_ms != term.target_ms:
+        return Move(term.target_ms, term.wait_ms)
+    if term.wait_ms == term.target_ms:
+        return Settled()
+    until_ns = seen_ns + lease.wait_ns(term.wait_ms)
+    return Move(term.target_ms, term.target_ms) if now_ns >= until_ns else Patience(until_ns)
+
+
+class TermKeeper:
+    """Bring the terms to what was asked for."""
+
+    def __init__(self, terms: Terms, *, clock: Clock) -> None:
+        self._terms = terms
+        self._clock = clock
+        self._due = asyncio.Event()
+        self._seen: tuple[int, int] = (-1, 0)
+
+    async def get(self) -> Term:
+        """Give the terms as they are, and the one that was asked for."""
+        return await self._terms.get()
+
+    async def ask(self, term_ms: int, *, actor: str) -> Term:
+        """Note which term is wanted; the steps follow. Raises InvalidRequestError."""
+        if not MIN_TERM_MS <= term_ms <= lease.MAX_TERM_MS:
+            raise InvalidRequestError(
+                FieldProblem("term_ms", f"expected {MIN_TERM_MS} to {lease.MAX_TERM_MS}")
+            )
+        term = await self._terms.ask(term_ms, actor=actor)
+        _log.info("another lease term is wanted", action="term.asked", actor=actor, term_ms=term_ms)
+        self._due.set()
+        return term
+
+    async def run(self) -> None:
+        """Take the steps that are due, until cancelled."""
+        while True:
+            self._due.clear()
+            try:
+                pause_s = await self._step()
+            except RescindError:
+                pause_s = _LOOK_S  # Postgres is away, which is said elsewhere
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._due.wait()
+
+    async def _step(self) -> float:
+        """Take one step, and say in how many seconds to look again."""
+        term = await self._terms.get()
+        now_ns = self._clock.monotonic_raw_ns()  # after the read: a wait never begins too early
+        if self._seen[0] != term.version:
+            self._seen = (term.version, now_ns)
+        match decide(term, seen_ns=self._seen[1], now_ns=now_ns):
+            case Settled():
+                return _LOOK_S
+            case Patience(until_ns):
+                return min(_LOOK_S, (until_ns - now_ns) / _NS_PER_S)
+            case Move(grant_ms, wait_ms):
+                if await self._terms.move(term.version, grant_ms=grant_ms, wait_ms=wait_ms):
+                    _log.info(
+                        "the lease terms moved",
+                        action="term.moved",
+                        grant_term_ms=grant_ms,
+                        wait_term_ms=wait_ms,
+                    )
+                return 0
