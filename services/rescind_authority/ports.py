@@ -327,6 +327,10 @@ class Receipts(Protocol):
         """Read epoch and head of events."""
         ...
 
+    async def sweep(self, versions: Mapping[bytes, int]) -> None:
+        """Delete lease rows that still are at these versions."""
+        ...
+
     async def keep(self, revocation_id: str, *, enforced_at_us: int, envelope: bytes) -> bytes:
         """Keep a receipt, and give the one that was kept first."""
         ...

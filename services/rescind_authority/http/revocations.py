@@ -1,12 +1,13 @@
 """`/v1/revocations`: revoke, list, look."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response, status
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from rescind.core.revocation import Effect
+from rescind.core.revocation import Effect, Event
 from rescind_authority.errors import FieldProblem, InvalidRequestError, NotInThisVersionError
 from rescind_authority.http import receipts, times
 from rescind_authority.http.context import (
@@ -213,20 +214,14 @@ def _cutoff_us(moment: datetime) -> int:
 
 
 def _done(done: Done, *, exact: bool) -> RevocationFacts:
-    revocation, committed = done.revocation, done.committed
-    return RevocationFacts(
-        id=committed.revocation_id,
+    committed = done.committed
+    event = Event(
         epoch=committed.epoch,
         seq=committed.seq,
-        effect=revocation.effect,
-        state="committed",
-        selector=list(revocation.selector.handles),
-        exact=exact,
-        issued_before=times.maybe_from_us(revocation.issued_before_us),
-        reason=revocation.reason,
-        actor=revocation.actor,
-        committed_at=times.from_us(committed.at_us),
+        at_us=committed.at_us,
+        revocation=replace(done.revocation, revocation_id=committed.revocation_id),
     )
+    return _facts(StoredRevocation(event, exact, lifted_at_us=None))
 
 
 def _facts(stored: StoredRevocation) -> RevocationFacts:

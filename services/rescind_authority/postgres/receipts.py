@@ -39,6 +39,9 @@ class PostgresReceipts:
         found = await self._postgres.rows("heads", list(seqs))
         return {row["seq"]: (row["epoch"], row["head"]) for row in found}
 
+    async def sweep(self, versions: Mapping[bytes, int]) -> None:
+        await self._postgres.rows("sweep_leases", list(versions), list(versions.values()))
+
     async def keep(self, revocation_id: str, *, enforced_at_us: int, envelope: bytes) -> bytes:
         found = await self._postgres.rows("keep_receipt", revocation_id, enforced_at_us, envelope)
         kept: bytes = found[0]["envelope"]

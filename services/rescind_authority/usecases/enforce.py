@@ -27,6 +27,7 @@ from rescind_runtime.clock import Clock
 _LOOK_AT_ROWS_S = 0.25
 _WATCH_S = 1.0
 _RETRY_S = 0.1
+_SILENT_NS = 3_600 * 10**9
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -202,7 +203,19 @@ class Enforcer:
                 # The clock after the read: a version is watched from when it was certainly there.
                 seen = await self._receipts.waiting()
                 self._note(seen, self._clock.monotonic_raw_ns())
+                await self._sweep(lease.wait_ns(seen.wait_term_ms))
             await asyncio.sleep(_WATCH_S)
+
+    async def _sweep(self, wait_ns: int) -> None:
+        """Forget instances that have said nothing for an hour, and longer than any lease."""
+        now_ns = self._clock.monotonic_raw_ns()
+        silent = {
+            instance: watched.version
+            for instance, watched in self._watched.items()
+            if now_ns - watched.since_ns >= max(_SILENT_NS, wait_ns)
+        }
+        if silent:
+            await self._receipts.sweep(silent)
 
     def _note(self, seen: Waiting, now_ns: int) -> None:
         known, self._watched = self._watched, {}

@@ -7,6 +7,7 @@ import click
 from rescind.client.verifier import Verifier
 from rescind.core.record import Record
 from rescind.core.verdict import Allowed, Denied
+from rescind.wire import documents
 from rescind_cli import render, settings
 from rescind_cli.failures import Exit
 from rescind_cli.parameters import token_from_stdin
@@ -49,7 +50,7 @@ def check(
                 render.as_json(
                     {
                         "active": True,
-                        "record": document(record),
+                        "record": documents.of_record(record),
                         "as_of": max(freshness.as_of, record.as_of),
                         "fresh_for_ms": freshness.fresh_for_ms,
                     }
@@ -62,25 +63,6 @@ def check(
             else:
                 render.line("denied", reason)
             raise click.exceptions.Exit(Exit.REFUSED)
-
-
-def document(record: Record) -> dict[str, object]:
-    """Write a record as the sidecar's `POST /v1/check` does. Times are Unix seconds."""
-    return {
-        "token_id": record.token_id,
-        "kind": record.kind,
-        "subject": record.subject,
-        "scopes": sorted(record.scopes),
-        "audience": sorted(record.audience),
-        "tenant": record.tenant,
-        "client": record.client,
-        "session": record.session,
-        "labels": dict(record.labels),
-        "lineage": list(record.lineage),
-        "chain": list(record.chain),
-        "issued_at": record.issued_at_us / 1_000_000,
-        "expires_at": record.expires_at,
-    }
 
 
 def _show(record: Record) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rescind.client.verifier import Verifier
-from rescind.core.record import Record
 from rescind.core.verdict import Allowed, Denied
+from rescind.wire import documents
 from rescind_sidecar.http.messages import Reply, Request, allowing, document, problem
 
 PATH = "/v1/check"
@@ -49,31 +49,13 @@ class Check:
             case Allowed(record):
                 answer: dict[str, object] = {
                     "active": True,
-                    "record": _described(record),
+                    "record": documents.of_record(record),
                     "as_of": max(freshness.as_of, record.as_of),
                     "fresh_for_ms": freshness.fresh_for_ms,
                 }
             case Denied(reason):
                 answer = {"active": False, "reason": reason}
         return document(200, answer)
-
-
-def _described(record: Record) -> dict[str, object]:
-    return {
-        "token_id": record.token_id,
-        "kind": record.kind,
-        "subject": record.subject,
-        "scopes": sorted(record.scopes),
-        "audience": sorted(record.audience),
-        "tenant": record.tenant,
-        "client": record.client,
-        "session": record.session,
-        "labels": dict(record.labels),
-        "lineage": list(record.lineage),
-        "chain": list(record.chain),
-        "issued_at": record.issued_at_us / 1_000_000,
-        "expires_at": record.expires_at,
-    }
 
 
 def _unusable(error: ValidationError) -> Reply:

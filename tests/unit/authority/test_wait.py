@@ -130,3 +130,9 @@ def test_progress_says_how_many_and_when_the_rest_lapses():
     progress = wait.progress(SEEN_NS + 10**9)
     assert (progress.acknowledged, progress.released, progress.of) == (0, 1, 2)
     assert progress.lapse_in_s == pytest.approx(WAIT_NS / 1e9 - 1)
+
+
+def test_a_row_that_was_swept_has_lapsed():
+    wait = begin(row(ONE))
+    wait.rows({}, now_ns=SEEN_NS + 1)
+    assert outcomes(wait, SEEN_NS + 1) == {ONE: Outcome.LAPSED}
