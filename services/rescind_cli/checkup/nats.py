@@ -5,8 +5,9 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
-from rescind.errors import MalformedMessageError, RescindError
-from rescind.wire import heartbeat, subjects
+from rescind.errors import RescindError
+from rescind.wire import heartbeat, sealed, subjects
+from rescind.wire.sealed import Sealed
 from rescind_cli.checkup import drivers, findings
 from rescind_cli.checkup.findings import Finding
 from rescind_cli.settings import Surroundings
@@ -19,7 +20,6 @@ _PART = "nats"
 _OLDEST = (2, 10)
 _ASK_S = 2.0
 _SLOW_MS = 20.0
-_BEYOND = 1 << 62  # a seq that no ledger reaches: the answer carries no event
 _CORRECT = "Start NATS, or correct RESCIND_NATS_URL. Until then revocations arrive with heartbeats."
 
 
@@ -118,7 +118,9 @@ async def _stream(client: "Client") -> Finding:
 async def _authority(client: "Client") -> Finding:
     from nats.errors import Error, NoRespondersError  # noqa: PLC0415 - the same
 
-    part, question = "authority over nats", heartbeat.encode_since(heartbeat.Since(0, _BEYOND))
+    # We are no instance, and have no secret: an authority tells us so, and changes nothing.
+    nobody = Sealed(b"", bytes(heartbeat.INSTANCE_BYTES))
+    part, question = "authority over nats", sealed.encode(nobody)
     before_ns = clock.boottime_ns()
     try:
         answer = await client.request(subjects.SINCE, question, timeout=_ASK_S)
@@ -136,8 +138,7 @@ async def _authority(client: "Client") -> Finding:
         return findings.failed(
             part, "it cannot answer now", "Most likely its Postgres is away: see its /readyz."
         )
-    try:
-        events = heartbeat.decode_events(answer.data)
-    except MalformedMessageError as error:
-        return findings.failed(part, str(error), "Let both sides run the same version.")
-    return findings.ok(part, f"answers in {took_ms:.1f} ms, epoch {events.epoch}")
+    if answer.data != heartbeat.ENROL_AGAIN:
+        says = "what answers is no authority of this version"
+        return findings.failed(part, says, "Let both sides run the same version.")
+    return findings.ok(part, f"answers in {took_ms:.1f} ms")

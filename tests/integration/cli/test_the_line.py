@@ -110,10 +110,31 @@ def test_a_repeated_issue_does_not_show_the_token_again(rescind: Rescind) -> Non
 
 
 def test_what_this_version_cannot_do_is_refused_in_plain_words(rescind: Rescind) -> None:
-    for flag in ("--wait", "--dry-run"):
-        ended = rescind("revoke", "subject:agent:nobody", flag)
-        assert ended.returncode == 1
-        assert "not in this version" in ended.stderr
+    ended = rescind("revoke", "subject:agent:nobody", "--dry-run")
+    assert ended.returncode == 1
+    assert "not in this version" in ended.stderr
+
+
+def test_revoke_waits_until_it_is_enforced_and_the_receipt_is_checked_offline(
+    rescind: Rescind, tmp_path: Path
+) -> None:
+    ended = rescind("revoke", "subject:agent:waited", "--wait", "--json")
+    assert ended.returncode == 0, ended.stderr
+    done = json.loads(ended.stdout)
+    assert done["state"] == "enforced"
+    assert {each["outcome"] for each in done["receipt"]["verifiers"]} == {"acknowledged"}
+    kept = tmp_path / "receipt.json"
+    kept.write_text(rescind("receipt", done["id"], "--json").stdout)
+    genuine = rescind("receipt", "--verify", str(kept), "--json")
+    assert genuine.returncode == 0, genuine.stderr
+    assert json.loads(genuine.stdout)["receipt"]["seq"] == done["seq"]
+    document = json.loads(kept.read_text())
+    signature = document["receipt"]["signature"]
+    document["receipt"]["signature"] = signature[:-1] + ("0" if signature[-1] != "0" else "1")
+    kept.write_text(json.dumps(document))
+    forged = rescind("receipt", "--verify", str(kept))
+    assert forged.returncode == 1
+    assert "not genuine" in forged.stderr
 
 
 def test_an_error_has_a_json_twin(rescind: Rescind) -> None:
