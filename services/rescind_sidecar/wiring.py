@@ -30,6 +30,7 @@ from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases.acknowledge import Acknowledge
 from rescind_sidecar.usecases.answer import Answer
 from rescind_sidecar.usecases.budget import Allowance, Budget
+from rescind_sidecar.usecases.catch_up import CatchUp
 from rescind_sidecar.usecases.enrol import Enrol
 from rescind_sidecar.usecases.fetch import Fetch
 from rescind_sidecar.usecases.follow import Follow
@@ -132,6 +133,7 @@ class Sidecar:
             async with AsyncExitStack() as serving:
                 await self._serve(
                     incarnations=incarnations,
+                    follow=follow,
                     link=link,
                     nats=nats,
                     transport=transport,
@@ -151,6 +153,7 @@ class Sidecar:
         self,
         *,
         incarnations: Incarnations,
+        follow: Follow,
         link: Link,
         nats: NatsTransport,
         transport: FailoverTransport,
@@ -172,9 +175,10 @@ class Sidecar:
             answer=Answer(
                 incarnations,
                 fetch,
-                uses,
-                self._clock,
-                self._tally,
+                CatchUp(incarnations, follow, self._clock),
+                uses=uses,
+                clock=self._clock,
+                tally=self._tally,
                 prefix=settings.token_prefix,
             ),
             clock=self._clock,

@@ -283,6 +283,7 @@ SAMPLES = (
     Sample("used", used.Used(INSTANCE, (RECORD.token_id, "tok_1")), used.encode, used.decode),
     Sample("clock", socket.Clock(1), _request, socket.decode_request),
     Sample("look", socket.Look(2, "rsc_agt_x"), _request, socket.decode_request),
+    Sample("look, demanding", socket.Look(2, "rsc_agt_x", 70_000), _request, socket.decode_request),
     Sample(
         "check",
         socket.Check(3, "rsc_agt_x", ("tools:call",), "search"),
@@ -292,6 +293,12 @@ SAMPLES = (
     Sample(
         "check, own audience",
         socket.Check(4, "rsc_agt_x", (), None),
+        _request,
+        socket.decode_request,
+    ),
+    Sample(
+        "check, demanding",
+        socket.Check(5, "rsc_agt_x", (), None, 70_000),
         _request,
         socket.decode_request,
     ),

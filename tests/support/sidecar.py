@@ -35,6 +35,7 @@ from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases.acknowledge import Acknowledge
 from rescind_sidecar.usecases.answer import Answer, Found
 from rescind_sidecar.usecases.budget import Allowance, Budget, Source
+from rescind_sidecar.usecases.catch_up import CatchUp
 from rescind_sidecar.usecases.enrol import Enrol
 from rescind_sidecar.usecases.fetch import Fetch
 from rescind_sidecar.usecases.follow import Follow
@@ -59,6 +60,7 @@ class LedgerInMemory:
         self.released: list[heartbeat.Release] = []
         self.reported: list[used.Used] = []
         self.resolved = 0
+        self.asked_since = 0
         self.resolving: asyncio.Event | None = None
         self.keyring = Keyring.create(root=os.urandom(32), now_us=now_us())
         self.enrolled = 0
@@ -117,6 +119,7 @@ class LedgerInMemory:
         )
 
     async def since(self, message: heartbeat.Since, voice: Voice) -> heartbeat.Events:
+        self.asked_since += 1
         self._reach()
         self._recognise(voice)
         missing = self._payloads[message.seq :][: events.MAX_EVENTS]
@@ -333,9 +336,10 @@ class RunningSidecar:
             answer = Answer(
                 self.incarnations,
                 fetch,
-                self.uses,
-                clock,
-                self.tally,
+                CatchUp(self.incarnations, self.follow, clock),
+                uses=self.uses,
+                clock=clock,
+                tally=self.tally,
                 prefix="rsc",
             )
             if self._redis is not None:

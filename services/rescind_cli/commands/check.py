@@ -23,6 +23,12 @@ from rescind_runtime import clock
     type=click.Path(path_type=Path),
     help="The sidecar's socket. [default: RESCIND_SOCKET]",
 )
+@click.option(
+    "--min-seq",
+    type=click.IntRange(0, (1 << 64) - 1),
+    default=0,
+    help="The position of the ledger that the answer must cover: the seq of a revocation, say.",
+)
 @data_option
 @json_option
 def check(
@@ -30,6 +36,7 @@ def check(
     require: tuple[str, ...],
     audience: str | None,
     socket: Path | None,
+    min_seq: int,
     data: Path | None,
     as_json: bool,
 ) -> None:
@@ -41,7 +48,7 @@ def check(
     verifier = Verifier.attach(settings.sidecar(path=socket, data=data), audience=audience)
     try:
         freshness = verifier.freshness()
-        verdict = verifier.check(token, require=require)
+        verdict = verifier.check(token, require=require, min_seq=min_seq)
     finally:
         verifier.close()
     match verdict:
@@ -51,7 +58,7 @@ def check(
                     {
                         "active": True,
                         "record": documents.of_record(record),
-                        "as_of": max(freshness.as_of, record.as_of),
+                        "as_of": max(freshness.as_of, record.as_of, min_seq),
                         "fresh_for_ms": freshness.fresh_for_ms,
                     }
                 )

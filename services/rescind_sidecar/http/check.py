@@ -11,7 +11,9 @@ from rescind.wire import documents
 from rescind_sidecar.http.messages import Reply, Request, allowing, document, problem
 
 PATH = "/v1/check"
-_EXPECTED = 'Send {"token": text, "require": [scope, …], "audience": text or null}.'
+_EXPECTED = (
+    'Send {"token": text, "require": [scope, …], "audience": text or null, "min_seq": number}.'
+)
 
 
 class Asked(BaseModel):
@@ -22,6 +24,7 @@ class Asked(BaseModel):
     token: Annotated[str, Field(max_length=1024)]
     require: Annotated[list[str], Field(max_length=256)] = []
     audience: str | None = None
+    min_seq: Annotated[int, Field(ge=0, lt=1 << 64)] = 0
 
 
 class Check:
@@ -43,14 +46,17 @@ class Check:
     async def _judge(self, asked: Asked) -> Reply:
         freshness = self._verifier.freshness()
         verdict = await self._verifier.acheck(
-            asked.token, require=asked.require, audience=asked.audience
+            asked.token,
+            require=asked.require,
+            audience=asked.audience,
+            min_seq=asked.min_seq,
         )
         match verdict:
             case Allowed(record):
                 answer: dict[str, object] = {
                     "active": True,
                     "record": documents.of_record(record),
-                    "as_of": max(freshness.as_of, record.as_of),
+                    "as_of": max(freshness.as_of, record.as_of, asked.min_seq),
                     "fresh_for_ms": freshness.fresh_for_ms,
                 }
             case Denied(reason):

@@ -3,6 +3,7 @@
 The path after `/verify` and the query may come from the caller, where a proxy appends what it was
 asked (Envoy does). So a query only ever narrows: `require` adds scopes, and `audience` names
 another service only at `/verify` itself; below it, the token must be meant for this one too.
+`min_seq` demands an answer that covers this position of the ledger.
 """
 
 import re
@@ -39,6 +40,7 @@ class Question:
 
     require: frozenset[str] = frozenset()
     audience: str | None = None
+    min_seq: int = 0
 
 
 _ANYTHING = Question()
@@ -65,7 +67,9 @@ class ForwardAuth:
         free = request.path != PATH
         audience = None if free else question.audience
         as_of = self._verifier.as_of
-        verdict = self._verifier.recall(token, require=question.require, audience=audience)
+        verdict = self._verifier.recall(
+            token, require=question.require, audience=audience, min_seq=question.min_seq
+        )
         if verdict is None:
             return self._ask(token, question, free=free)
         return self._reply(verdict, question, as_of=as_of, free=free)
@@ -83,7 +87,9 @@ class ForwardAuth:
     async def _ask(self, token: str, question: Question, *, free: bool) -> Reply:
         audience = None if free else question.audience
         as_of = self._verifier.as_of
-        verdict = await self._verifier.acheck(token, require=question.require, audience=audience)
+        verdict = await self._verifier.acheck(
+            token, require=question.require, audience=audience, min_seq=question.min_seq
+        )
         return self._reply(verdict, question, as_of=as_of, free=free)
 
     def _reply(self, verdict: Verdict, question: Question, *, as_of: int, free: bool) -> Reply:
@@ -94,7 +100,7 @@ class ForwardAuth:
             case Allowed(record):
                 key = (record.token_hash, record.epoch, record.as_of)
                 told = self._told.get(key) or self._tell(key, record)
-                seq = max(as_of, record.as_of)
+                seq = max(as_of, record.as_of, question.min_seq)
                 return Reply(200, b"%bx-rescind-as-of: %d\r\n" % (told, seq))
             case Denied(reason):
                 refusal = bearer.refuse(
@@ -139,13 +145,19 @@ def _parsed(query: bytes) -> Question:
     audiences = {value for name, value in pairs if name == "audience" and value}
     if len(audiences) > 1:
         raise _QueryError("`audience` names one service.")
-    for name, value in pairs:
-        if name == "min_seq" and not (
-            value.isascii() and value.isdecimal() and int(value[:21]) <= _LARGEST_SEQ
-        ):
-            raise _QueryError("`min_seq` is a position of the ledger: a number, 1042 say.")
     require = (scope for name, value in pairs if name == "require" for scope in value.split())
-    return Question(frozenset(require), audiences.pop() if audiences else None)
+    return Question(
+        frozenset(require),
+        audiences.pop() if audiences else None,
+        # The largest of several: what a caller appends only ever demands more.
+        max((_seq(value) for name, value in pairs if name == "min_seq"), default=0),
+    )
+
+
+def _seq(value: str) -> int:
+    if value.isascii() and value.isdecimal() and int(value[:21]) <= _LARGEST_SEQ:
+        return int(value[:21])
+    raise _QueryError("`min_seq` is a position of the ledger: a number, 1042 say.")
 
 
 _remembered = lru_cache(_MOST_REMEMBERED)(_parsed)

@@ -120,6 +120,8 @@ class Server:
         if isinstance(request, Clock):
             left_ms = self.answer.lease_left_ns() // _NS_PER_MS
             return Now(request.request, self._clock.boottime_ns(), left_ms)
+        if not self.answer.covers(request.min_seq):
+            return None
         found = self.answer.recall(request.token)
         return None if found is None else self.respond(request, found)
 
@@ -238,7 +240,9 @@ class Connection(asyncio.Protocol):
             self._server.tasks.create_task(self._look(request))
 
     async def _look(self, request: Look | Check) -> None:
-        found = await self._server.answer.look(request.token, source=self._source)
+        found = await self._server.answer.look(
+            request.token, source=self._source, min_seq=request.min_seq
+        )
         self._under_way -= 1
         self._send(self._server.respond(request, found))
         self._pace()

@@ -7,6 +7,7 @@ from rescind.core.verdict import Denied, Reason
 from rescind.errors import MalformedTokenError
 from rescind_sidecar.ports import Clock
 from rescind_sidecar.usecases.budget import Source
+from rescind_sidecar.usecases.catch_up import CatchUp
 from rescind_sidecar.usecases.fetch import UNAVAILABLE, UNKNOWN, Fetch
 from rescind_sidecar.usecases.incarnations import Incarnation, Incarnations
 from rescind_sidecar.usecases.tally import Tally
@@ -35,14 +36,16 @@ class Answer:
         self,
         incarnations: Incarnations,
         fetch: Fetch,
+        catch_up: CatchUp,
+        *,
         uses: Uses,
         clock: Clock,
         tally: Tally,
-        *,
         prefix: str,
     ) -> None:
         self._incarnations = incarnations
         self._fetch = fetch
+        self._catch_up = catch_up
         self._uses = uses
         self._clock = clock
         self._tally = tally
@@ -75,8 +78,23 @@ class Answer:
             return UNKNOWN
         return found
 
-    async def look(self, text: str, *, source: Source) -> Found | Denied:
-        """Answer, asking elsewhere where memory does not do."""
+    def covers(self, min_seq: int) -> bool:
+        """Say whether an answer now is as of this position at least; all of them are of 0."""
+        return not min_seq or self._incarnations.current.view.reached(min_seq)
+
+    async def look(self, text: str, *, source: Source, min_seq: int = 0) -> Found | Denied:
+        """Answer, asking elsewhere where memory does not do, and as of `min_seq` at least."""
+        if not self.covers(min_seq):
+            if not self.lease_left_ns():
+                return NO_LEASE
+            await self._catch_up.to(min_seq)
+            if not self.covers(min_seq):
+                return UNAVAILABLE
+        found = await self._find(text, source)
+        # Another instance may have begun meanwhile, on a ledger that was set back.
+        return found if self.covers(min_seq) else UNAVAILABLE
+
+    async def _find(self, text: str, source: Source) -> Found | Denied:
         found = self.recall(text)
         if found is not None:
             return found

@@ -123,7 +123,7 @@ class Follow:
             await self._missing.wait()
             self._missing.clear()
             try:
-                await self._fetch()
+                await self.fetch()
             except UnreachableError as error:
                 self._say_failed(error)
                 await asyncio.sleep(_RETRY_S)
@@ -139,7 +139,8 @@ class Follow:
                 withheld=withheld,
             )
 
-    async def _fetch(self) -> None:
+    async def fetch(self) -> None:
+        """Ask once for the events after the last that is applied. Raises UnreachableError."""
         incarnation = self._incarnations.current
         before, voice = incarnation.view.applied, incarnation.voice
         if before is None or voice is None:
@@ -149,12 +150,13 @@ class Follow:
             return  # asked by an instance that has ended
         self._tally.events_repaired += len(missing.payloads)
         progress = incarnation.view.caught_up(missing)
-        _log.info(
-            "fetched events that were missing",
-            action="repair",
-            after=before.seq,
-            events=len(missing.payloads),
-        )
+        if missing.payloads:
+            _log.info(
+                "fetched events that were missing",
+                action="repair",
+                after=before.seq,
+                events=len(missing.payloads),
+            )
         stuck = isinstance(progress, Behind) and incarnation.view.applied == before
         # Whoever sent us behind had events that the authority has not: the next lease decides.
         self.settle(Current() if stuck else progress)

@@ -85,6 +85,10 @@ class View:
         """Say whether the instance may answer from memory now."""
         return now_ns < self.leases.ends_ns
 
+    def reached(self, seq: int) -> bool:
+        """Say whether every event up to this position is applied."""
+        return self.applied is not None and self.applied.seq >= seq
+
     # The ledger -------------------------------------------------------------------------------
 
     def renewed(

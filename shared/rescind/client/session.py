@@ -196,6 +196,14 @@ class Session:
             return entry.allowed
         return None
 
+    def recall_at(self, token: str, min_seq: int) -> Allowed | Denied | Elsewhere | None:
+        """Judge a token from memory as `recall` does, if the table shows `min_seq` already.
+
+        None where there is no table: its position is 0.
+        """
+        # The position before the check: what it shows by then, the slots read later show too.
+        return None if self.as_of < min_seq else self.recall(token)
+
     def _store(self, token: str, remembered: Remembered) -> None:
         """Remember a record; of too many, those stored first go."""
         with self._storing:
@@ -240,18 +248,23 @@ class Session:
     def _replaced(self) -> bool:
         return self.table is not None and self.table.replaced()
 
-    def look(self, token: str) -> Look:
+    def look(self, token: str, *, min_seq: int = 0) -> Look:
         """Make the request for a token's record."""
-        return Look(next(self._numbers), token)
+        return Look(next(self._numbers), token, min_seq)
 
-    def remote_check(self, token: str, require: tuple[str, ...], audience: str) -> Check:
+    def remote_check(
+        self, token: str, require: tuple[str, ...], audience: str, *, min_seq: int = 0
+    ) -> Check:
         """Make the request for a verdict, where there is no table."""
-        return Check(next(self._numbers), token, require, audience)
+        return Check(next(self._numbers), token, require, audience, min_seq)
 
-    def settle(self, token: str, response: Response) -> Allowed | Denied | Elsewhere | None:
+    def settle(
+        self, token: str, response: Response, *, min_seq: int = 0
+    ) -> Allowed | Denied | Elsewhere | None:
         """Do with a response what it asks for. None says to check again, with what it brought.
 
-        A response of another instance is dropped: its stamps are of another table.
+        A response of another instance is dropped: its stamps are of another table. A verdict that
+        is good only at a position before `min_seq` is none.
         """
         if not isinstance(response, (Entry, Refused, Verdict)):
             return _UNAVAILABLE
@@ -266,10 +279,11 @@ class Session:
                     )
                     return None
                 case Refused(_, _, reason):
-                    self._forget(token)
+                    if reason is not Reason.UNAVAILABLE:  # which says nothing about the token
+                        self._forget(token)
                     return Denied(reason)
                 case Verdict():
-                    return _verdict(token, response)
+                    return _verdict(token, response, min_seq)
         except MalformedMessageError:
             return _UNAVAILABLE
 
@@ -291,9 +305,11 @@ class Session:
         self._loops.close()
 
 
-def _verdict(token: str, response: Verdict) -> Allowed | Denied:
+def _verdict(token: str, response: Verdict, min_seq: int) -> Allowed | Denied:
     if response.reason is not None:
         return Denied(response.reason)
+    if response.as_of < min_seq:
+        return _UNAVAILABLE  # an older sidecar does not know that it was to catch up first
     record = records.decode(response.record or b"")
     return Allowed(record) if record.token_hash == tokens.digest(token) else _UNAVAILABLE
 

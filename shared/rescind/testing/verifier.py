@@ -211,11 +211,18 @@ class FakeVerifier:
         return Freshness(self._seq, _LEASE_MS if self.leased else 0)
 
     def check(
-        self, token: str, *, require: Collection[str] = (), audience: str | None = None
+        self,
+        token: str,
+        *,
+        require: Collection[str] = (),
+        audience: str | None = None,
+        min_seq: int = 0,
     ) -> Verdict:
         """Judge a token for one call, as a Verifier does."""
         if not self.leased:
             return Denied(Reason.NO_LEASE)
+        if min_seq > self._seq:
+            return Denied(Reason.UNAVAILABLE)
         try:
             tokens.parse(token)
         except MalformedTokenError:
@@ -231,16 +238,26 @@ class FakeVerifier:
         )
 
     def recall(
-        self, token: str, *, require: Collection[str] = (), audience: str | None = None
+        self,
+        token: str,
+        *,
+        require: Collection[str] = (),
+        audience: str | None = None,
+        min_seq: int = 0,
     ) -> Verdict | None:
         """Judge a token from memory, as a Verifier does; the fake remembers everything."""
-        return self.check(token, require=require, audience=audience)
+        return self.check(token, require=require, audience=audience, min_seq=min_seq)
 
     async def acheck(
-        self, token: str, *, require: Collection[str] = (), audience: str | None = None
+        self,
+        token: str,
+        *,
+        require: Collection[str] = (),
+        audience: str | None = None,
+        min_seq: int = 0,
     ) -> Verdict:
         """Judge a token for one call, as a Verifier does."""
-        return self.check(token, require=require, audience=audience)
+        return self.check(token, require=require, audience=audience, min_seq=min_seq)
 
     def close(self) -> None:
         """Remember that somebody let go."""

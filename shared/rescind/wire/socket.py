@@ -61,10 +61,14 @@ class Now:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Ask for the record behind a token, to check it against the table from now on."""
+    """Ask for the record behind a token, to check it against the table from now on.
+
+    Whoever answers has applied the ledger up to `min_seq` at least, or says `unavailable`.
+    """
 
     request: int
     token: str
+    min_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +100,16 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Ask for a verdict, where the table cannot be mapped. `audience` None is the service's own."""
+    """Ask for a verdict, where the table cannot be mapped. `audience` None is the service's own.
+
+    `min_seq` as in a Look; an older sidecar passes over it, so hold the `as_of` against it too.
+    """
 
     request: int
     token: str
     require: tuple[str, ...]
     audience: str | None
+    min_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +169,17 @@ def encode_request(request: Request) -> bytes:
         case Clock():
             return frame(pack(_Tag.CLOCK, request.request))
         case Look():
-            return frame(pack(_Tag.LOOK, request.request, request.token))
+            return frame(pack(_Tag.LOOK, request.request, request.token, request.min_seq))
         case Check():
             return frame(
-                pack(_Tag.CHECK, request.request, request.token, request.require, request.audience)
+                pack(
+                    _Tag.CHECK,
+                    request.request,
+                    request.token,
+                    request.require,
+                    request.audience,
+                    request.min_seq,
+                )
             )
 
 
@@ -174,13 +189,20 @@ def decode_request(payload: Payload) -> Request:
     number = fields.uint()
     match fields.tag:
         case _Tag.LOOK:
-            return Look(number, fields.text())
+            return Look(number, fields.text(), _min_seq(fields))
         case _Tag.CLOCK:
             return Clock(number)
         case _Tag.CHECK:
-            return Check(number, fields.text(), fields.texts(), fields.optional_text())
+            return Check(
+                number, fields.text(), fields.texts(), fields.optional_text(), _min_seq(fields)
+            )
         case tag:
             raise MalformedMessageError("request", f"the tag {tag} is not known")
+
+
+def _min_seq(fields: Fields) -> int:
+    """Read what was appended later: an older workload demands nothing."""
+    return fields.uint() if fields.more else 0
 
 
 def encode_response(response: Response) -> bytes:

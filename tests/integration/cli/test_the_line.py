@@ -48,6 +48,18 @@ def test_a_token_is_accepted_until_it_is_revoked(rescind: Rescind) -> None:
     assert rescind("check", stdin=other["token"]).returncode == 0
 
 
+def test_a_check_that_demands_a_revocation_never_accepts(rescind: Rescind) -> None:
+    for number in range(3):
+        issued = issue(rescind, f"agent:demanded-{number}")
+        assert rescind("check", stdin=issued["token"]).returncode == 0
+        revoked = rescind("revoke", f"token:{issued['token_id']}", "--json")
+        seq = str(json.loads(revoked.stdout)["seq"])
+        checked = rescind("check", "--min-seq", seq, "--json", stdin=issued["token"])
+        assert json.loads(checked.stdout) == {"active": False, "reason": "revoked"}
+    ahead = rescind("check", "--min-seq", str(int(seq) + 1_000), stdin=issued["token"])
+    assert (ahead.returncode, "unavailable" in ahead.stdout) == (1, True)
+
+
 def test_whoever_holds_a_token_can_end_it_through_stdin(rescind: Rescind) -> None:
     issued = issue(rescind, "agent:found")
     assert rescind("revoke", "-", stdin=issued["token"]).returncode == 0

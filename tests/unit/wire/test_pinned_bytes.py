@@ -79,9 +79,11 @@ PINNED = {
     ),
     "used": f"9301{_INSTANCE}92{_TOKEN_ID}a5746f6b5f31",
     "clock": "920201",
-    "look": "930302a97273635f6167745f78",
-    "check": "950403a97273635f6167745f7891aa746f6f6c733a63616c6ca6736561726368",
-    "check, own audience": "950404a97273635f6167745f7890c0",
+    "look": "940302a97273635f6167745f7800",
+    "look, demanding": "940302a97273635f6167745f78ce00011170",
+    "check": "960403a97273635f6167745f7891aa746f6f6c733a63616c6ca673656172636800",
+    "check, own audience": "960404a97273635f6167745f7890c000",
+    "check, demanding": "960405a97273635f6167745f7890c0ce00011170",
     "greeting": f"960101a8636865636b6f7574{_INSTANCE}{_BOOT}a6737472696374",
     "now": "940501cf0000001cbe991a08cd2328",
     "entry": (f"990602{_INSTANCE}c4067265636f726492cd0200ce000111709200030500cf0000010000000000"),
@@ -139,6 +141,13 @@ def test_the_wish_to_enrol_again_is_one_message_of_no_fields():
 def test_a_frame_is_a_length_of_four_bytes_and_the_message():
     assert socket.encode_request(socket.Clock(1)).hex() == "00000003920201"
     assert socket.encode_response(socket.Now(1, 5)).hex() == "000000059405010500"
+
+
+def test_a_workload_that_does_not_demand_a_position_yet_is_heard():
+    look = bytes.fromhex("930302a97273635f6167745f78")
+    assert socket.decode_request(look) == socket.Look(2, "rsc_agt_x", 0)
+    check = bytes.fromhex("950404a97273635f6167745f7890c0")
+    assert socket.decode_request(check) == socket.Check(4, "rsc_agt_x", (), None, 0)
 
 
 def test_a_sidecar_that_does_not_tell_its_lease_yet_has_none():

@@ -62,6 +62,19 @@ async def test_what_cannot_be_read_is_a_problem_that_says_what_to_send(
     assert content["errors"]
 
 
+async def test_an_answer_covers_the_min_seq_that_is_demanded(
+    port: int, verifier: FakeVerifier
+) -> None:
+    verifier.revoke("subject:agent:other")
+    token = verifier.issue().token
+    covered = json.loads((await ask(port, post({"token": token, "min_seq": 1}))).body)
+    assert (covered["active"], covered["as_of"]) == (True, 1)
+    ahead = json.loads((await ask(port, post({"token": token, "min_seq": 2}))).body)
+    assert ahead == {"active": False, "reason": "unavailable"}
+    for wrong in (-1, 1.0, "1", True, None, 1 << 64):
+        assert (await ask(port, post({"token": token, "min_seq": wrong}))).status == 422
+
+
 async def test_a_token_in_the_wrong_place_is_not_repeated(
     port: int, verifier: FakeVerifier
 ) -> None:

@@ -167,10 +167,19 @@ async def test_another_audience_can_be_named_but_not_by_the_path_that_a_caller_s
     assert (narrowed.status, narrowed.headers["x-rescind-reason"]) == (401, "wrong_audience")
 
 
-@pytest.mark.parametrize("query", ["min_seq=0", "min_seq=18446744073709551615"])
-async def test_min_seq_is_taken(port: int, verifier: FakeVerifier, query: str) -> None:
-    answer = await ask(port, request(f"/verify?{query}", bearer(verifier.issue().token)))
-    assert answer.status == 200
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("min_seq=0", 200), ("min_seq=1", 200), ("min_seq=2", 503), ("min_seq=1&min_seq=2", 503),
+     ("min_seq=2&min_seq=0", 503), ("min_seq=18446744073709551615", 503)],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/verify", "/verify/below"])
+async def test_an_answer_covers_the_min_seq_that_is_demanded(
+    port: int, verifier: FakeVerifier, path: str, query: str, status: int
+) -> None:
+    verifier.revoke("subject:agent:other")
+    answer = await ask(port, request(f"{path}?{query}", bearer(verifier.issue().token)))
+    reason = answer.headers.get("x-rescind-reason")
+    assert (answer.status, reason) == (status, None if status == 200 else "unavailable")
 
 
 @pytest.mark.parametrize(
