@@ -31,6 +31,15 @@ _CREDENTIAL_TTL_S = 365 * 24 * 3600
 _WITHHELD = ("RESCIND_ADMIN_TOKEN", "RESCIND_TOKEN")
 
 
+Reach = Callable[[str, Mapping[str, str]], Mapping[str, str]]
+"""Given a service and what its sidecar would be told, what the sidecar is told instead."""
+
+
+def directly(_service: str, told: Mapping[str, str]) -> Mapping[str, str]:
+    """Put nothing between a sidecar and the rest."""
+    return told
+
+
 class StackError(RescindError):
     """Say why the system cannot start here, and what to do."""
 
@@ -43,6 +52,7 @@ class Plan:
     services: Sequence[str]  # one sidecar each
     port: int = DEFAULT_PORT  # the authority's, on loopback; 0 takes any that is free
     environ: Mapping[str, str]  # what the user set; it may name servers of their own
+    reach: Reach = directly  # a scene may put a wire of its own in a sidecar's way
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +176,7 @@ async def _sidecars(
             "rescind_sidecar",
             name=f"sidecar-{service}",
             environment={
-                **environment,
+                **plan.reach(service, environment),
                 "RESCIND_SERVICE": service,
                 "RESCIND_SOCKET": str(place.sockets / f"{service}.sock"),
                 "RESCIND_HTTP": "127.0.0.1:0",

@@ -1,13 +1,15 @@
 """The demo's outcome as a picture and a table: in colour on a terminal, plain text in a pipe."""
 
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from rescind_cli import render
+from rescind_cli.scenes import drawing
 from rescind_cli.scenes.calls import Call
-from rescind_cli.scenes.demo import OTHER, REVOKED, Outcome
-from rescind_cli.scenes.timeline import Claim, Lane
+from rescind_cli.scenes.demo import Outcome
+from rescind_cli.scenes.drawing import Marks, Piece
+from rescind_cli.scenes.stage import OTHER, REVOKED
+from rescind_cli.scenes.timeline import Lane
 
 _NS_PER_MS = 1_000_000
 _REACHES_MS = (20, 40, 100, 200, 400, 1_000, 2_000, 4_000, 10_000)
@@ -16,23 +18,6 @@ _NOTE = (
     "0 ms is the time of the event, which Postgres read just before COMMIT. "
     "A call counts by when it began."
 )
-
-Piece = tuple[str, str]
-"""Some text, and its style."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Marks:
-    accepted: str
-    denied: str
-    acknowledged: str
-    commit: str
-    yes: str
-    no: str
-
-
-_DRAWN = _Marks("●", "✗", "▲", "│", "✓", "✗")
-_TYPED = _Marks("+", "x", "^", "|", "yes", "NO")
 
 
 def as_document(outcome: Outcome) -> dict[str, object]:
@@ -56,12 +41,12 @@ def as_document(outcome: Outcome) -> dict[str, object]:
 
 def show(outcome: Outcome) -> None:
     """Draw the outcome on stdout."""
-    marks = _DRAWN if sys.stdout.isatty() else _TYPED
+    marks = drawing.marks()
     for line in _lines(outcome, marks):
-        _print(line)
+        drawing.show(line)
     render.table(_COLUMNS, [_row(lane) for lane in outcome.lanes], empty="")
     for line in _ending(outcome, marks):
-        _print(line)
+        drawing.show(line)
 
 
 _COLUMNS = (
@@ -85,7 +70,7 @@ def _row(lane: Lane) -> tuple[str, ...]:
     )
 
 
-def _lines(outcome: Outcome, marks: _Marks) -> Iterator[Sequence[Piece]]:
+def _lines(outcome: Outcome, marks: Marks) -> Iterator[Sequence[Piece]]:
     reach_ms = _reach_ms(outcome.lanes)
     yield [
         (f"{len(outcome.calls)} calls by one agent with two tokens; one was revoked. ", ""),
@@ -106,17 +91,17 @@ def _lines(outcome: Outcome, marks: _Marks) -> Iterator[Sequence[Piece]]:
         (" " * 16, ""),
         (f"{marks.accepted} accepted  ", "green"),
         (f"{marks.denied} denied  ", "red"),
-        (f"{marks.commit} commit  ", "bold"),
+        (f"{marks.line} commit  ", "bold"),
         (f"{marks.acknowledged} acknowledged by the sidecar", "yellow"),
     ]
     yield []
 
 
 def _cells(
-    outcome: Outcome, lane: Lane, calls: Sequence[Call], reach_ms: int, marks: _Marks
+    outcome: Outcome, lane: Lane, calls: Sequence[Call], reach_ms: int, marks: Marks
 ) -> list[Piece]:
     """Draw one token's calls at one service; where two fall into one column, the denial shows."""
-    cells: dict[int, Piece] = {_SIDE: (marks.commit, "bold")}
+    cells: dict[int, Piece] = {_SIDE: (marks.line, "bold")}
     if lane.acknowledged_ms is not None and any(not call.accepted for call in calls):
         cells[_column(lane.acknowledged_ms, reach_ms)] = (marks.acknowledged, "yellow")
     for call in sorted(calls, key=lambda call: not call.accepted):
@@ -129,21 +114,14 @@ def _cells(
     return [cells.get(column, (" ", "")) for column in range(2 * _SIDE + 1)]
 
 
-def _ending(outcome: Outcome, marks: _Marks) -> Iterator[Sequence[Piece]]:
+def _ending(outcome: Outcome, marks: Marks) -> Iterator[Sequence[Piece]]:
     answered_ms = (outcome.moments.answered_ns - outcome.moments.commit_ns) / _NS_PER_MS
     yield []
     yield [(f"`revoke` itself was answered at {_ms(answered_ms)}.", "")]
     yield [(_NOTE, "")]
     yield []
     for claim in outcome.claims:
-        yield _sentence(claim, marks)
-
-
-def _sentence(claim: Claim, marks: _Marks) -> Sequence[Piece]:
-    return [
-        (marks.yes, "green") if claim.holds else (marks.no, "bold red"),
-        (f"  {claim.text}", ""),
-    ]
+        yield drawing.sentence(claim, marks)
 
 
 def _reach_ms(lanes: Sequence[Lane]) -> int:
@@ -167,13 +145,3 @@ def _axis(reach_ms: int) -> str:
 
 def _ms(moment_ms: float | None) -> str:
     return "never" if moment_ms is None else f"{moment_ms:+.1f} ms"
-
-
-def _print(line: Sequence[Piece]) -> None:
-    if not sys.stdout.isatty():
-        sys.stdout.write("".join(text for text, _ in line).rstrip() + "\n")
-        return
-    from rich.console import Console  # noqa: PLC0415 - a pipe need not pay for it
-    from rich.text import Text  # noqa: PLC0415 - the same
-
-    Console(highlight=False).print(Text.assemble(*line))

@@ -1,0 +1,1 @@
+"""The partition: one sidecar is cut off from every authority while a token is revoked."""
