@@ -78,20 +78,25 @@ def authority(*, url: str | None, data: Path | None) -> Authority:
     """
     environ, kept = environment(), _kept(data)
     sources = [environ, kept] if data is None else [kept, environ]
-    url = url or next((found for source in sources if (found := source.get(_URL))), None)
+    url = url or next((found for source in sources if (found := first(source.get(_URL)))), None)
     if url is None:
         raise UnreachableError(
             "no authority is named, and none runs on this machine: "
             "start one with `rescind up`, or set RESCIND_URL"
         )
     for source in sources:
-        ours = source is not kept or url == kept.get(_URL)
+        ours = source is not kept or url == first(kept.get(_URL))
         if ours and (token := _token(source)):
             return Authority(url, token)
     raise RescindError(
         f"there is no admin token for {url}: "
         "set RESCIND_ADMIN_TOKEN_FILE to its file (or RESCIND_ADMIN_TOKEN)"
     )
+
+
+def first(urls: str | None) -> str | None:
+    """Give the first of several URLs: RESCIND_URL may name every authority, for the sidecars."""
+    return urls and urls.partition(",")[0].strip()
 
 
 def sidecar(*, path: Path | None, data: Path | None) -> Path | None:

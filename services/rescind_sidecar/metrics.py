@@ -67,6 +67,11 @@ class SidecarMetrics(Collector):
         self._link = link
         self._redis = redis
 
+    @property
+    def link(self) -> str:
+        """Which way to the authority is used now."""
+        return self._link()
+
     def collect(self) -> Iterable[Metric]:
         """Give every counter, distribution and gauge."""
         for name, text in COUNTERS.items():

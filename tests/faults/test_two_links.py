@@ -63,8 +63,10 @@ async def test_nats_away_for_three_terms_denies_nobody(tmp_path: Path) -> None:
 
 
 async def test_a_silent_nats_is_given_up_before_the_lease_ends(tmp_path: Path) -> None:
+    # Nobody knows at once that it is silent. A first sight in that moment has 100 ms left of the
+    # SDK's 250, and on a busy machine is `unavailable`: here all was seen before.
     async with cluster(tmp_path) as installation, Traffic(installation, seed=6) as traffic:
-        await traffic.recovered(deadline_s=RECOVERY_S)
+        await traffic.seen_everywhere(deadline_s=RECOVERY_S)
         installation.parts["nats"].freeze()  # connected, and no word comes
         denied = traffic.denied_good
         await asyncio.sleep(3 * TERM_S)
@@ -75,6 +77,24 @@ async def test_a_silent_nats_is_given_up_before_the_lease_ends(tmp_path: Path) -
         await all_use(installation, "nats")
     assert traffic.violations == []
     assert traffic.denied_good == denied
+
+
+async def test_who_waits_hears_of_the_acknowledgements_that_came_over_http(tmp_path: Path) -> None:
+    async with (
+        cluster(tmp_path) as installation,
+        httpx2.AsyncClient(headers=installation.admin, timeout=10, trust_env=False) as http,
+    ):
+        await all_use(installation, "nats")
+        installation.parts["nats"].kill()
+        await all_use(installation, "http")
+        began = time.monotonic()
+        body = {"selector": ["subject:agent:nobody"], "wait": True}
+        answer = await http.post(f"{installation.authorities[1]}/v1/revocations", json=body)
+        took_s = time.monotonic() - began
+    assert answer.json()["state"] == "enforced", answer.text
+    outcomes = {each["outcome"] for each in answer.json()["receipt"]["verifiers"]}
+    assert outcomes == {"acknowledged"}
+    assert took_s < HEARTBEAT_S + 1
 
 
 async def test_nats_that_was_never_there_is_not_needed(tmp_path: Path) -> None:

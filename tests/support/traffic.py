@@ -49,6 +49,7 @@ class Tally:
     allowed: int = 0
     denied: int = 0
     last_good_ns: int = 0
+    seen: set[str] = field(default_factory=set[str])
     violations: list[str] = field(default_factory=list[str])
     denied_good: Counter[str] = field(default_factory=Counter[str])  # by reason, excused or not
 
@@ -87,6 +88,7 @@ class Client(threading.Thread):
         match verdict:
             case Allowed():
                 self.tally.allowed += 1
+                self.tally.seen.add(known.token_id)
                 if not doomed:
                     self.tally.last_good_ns = began_ns
                 if seq is not None and shown >= seq:
@@ -201,6 +203,13 @@ class Traffic:
             client.service for client in self.clients if client.tally.last_good_ns < since_ns
         ]:
             assert time.monotonic() < ends, f"no good token accepted beside {silent}"
+            await asyncio.sleep(0.01)
+
+    async def seen_everywhere(self, *, deadline_s: float) -> None:
+        """Wait until every client has had every good token accepted once."""
+        ends = time.monotonic() + deadline_s
+        while any({known.token_id for known in self.good} - c.tally.seen for c in self.clients):
+            assert time.monotonic() < ends, "some token was never accepted"
             await asyncio.sleep(0.01)
 
     async def revoked_more(self, *, deadline_s: float) -> None:

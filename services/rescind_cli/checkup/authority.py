@@ -40,7 +40,7 @@ class Report:
 
 def check(here: Surroundings, data: Path | None) -> Report:
     """Ask the authority, with the admin token that is meant for it."""
-    url = here.find("RESCIND_URL")
+    url = settings.first(here.find("RESCIND_URL"))
     if url is None:
         return Report((findings.skipped("authority", "RESCIND_URL is not set here"),))
     try:

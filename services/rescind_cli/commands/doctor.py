@@ -57,6 +57,7 @@ def _examine(data: Path | None, say: Callable[[str], None]) -> Iterator[Finding]
         nats,
         postgres,
         redis,
+        second_link,
         sidecars,
     )
 
@@ -82,6 +83,7 @@ def _examine(data: Path | None, say: Callable[[str], None]) -> Iterator[Finding]
     say("asking the authority")
     report = authority.check(here, data)
     yield from report.found
+    yield from second_link.check(here)
     say("asking the sidecars")
     yield from sidecars.check(here, report.fleet)
 

@@ -24,6 +24,7 @@ class Operations:
     def __init__(self, incarnations: Incarnations, clock: Clock, metrics: SidecarMetrics) -> None:
         self._incarnations = incarnations
         self._clock = clock
+        self._metrics = metrics
         self._registry = CollectorRegistry()
         self._registry.register(metrics)
 
@@ -51,6 +52,7 @@ class Operations:
                 "ready": leased,
                 "instance": current.instance.hex(),
                 "applied": current.view.applied.seq if current.view.applied else None,
+                "link": self._metrics.link,
                 "detail": "holds a lease" if leased else "no lease: the authority is not reached",
             },
         )

@@ -32,6 +32,7 @@ def test_a_healthy_system_has_nothing_wrong(diagnose: Diagnose) -> None:
     assert (code, bad) == (0, {})
     for part in ("postgres", "schema", "nats", "jetstream", "redis", "authority", "admin token"):
         assert part in checks
+    assert "epoch 1" in checks["authority over http"]["says"]
     assert {f"sidecar service-{n}: lease" for n in (1, 2)} <= checks.keys()
 
 

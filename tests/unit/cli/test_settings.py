@@ -34,6 +34,13 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("kept")
+def test_of_several_authorities_a_command_asks_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESCIND_URL", "http://127.0.0.1:2, http://127.0.0.1:3")
+    monkeypatch.setenv("RESCIND_ADMIN_TOKEN", "other-token")
+    assert settings.authority(url=None, data=None).url == "http://127.0.0.1:2"
+
+
+@pytest.mark.usefixtures("kept")
 def test_what_up_left_is_found() -> None:
     found = settings.authority(url=None, data=None)
     assert (found.url, found.token.reveal()) == ("http://127.0.0.1:1", "kept-token")

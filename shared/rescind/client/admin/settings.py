@@ -8,9 +8,9 @@ from rescind.errors import RescindError
 
 
 def url() -> str:
-    """Return RESCIND_URL. Raises RescindError."""
+    """Return RESCIND_URL, or the first that it names. Raises RescindError."""
     if found := os.environ.get("RESCIND_URL"):
-        return found
+        return found.partition(",")[0].strip()
     raise RescindError("no authority is named: set RESCIND_URL, or give Admin() a URL")
 
 

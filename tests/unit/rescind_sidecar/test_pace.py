@@ -1,0 +1,60 @@
+"""How often a sidecar beats, and whom it may ask: what settings and links make of it."""
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from rescind_sidecar.settings import SidecarSettings
+from rescind_sidecar.usecases.renew import Identity, Renew
+
+NOTHING: Any = None
+
+
+def pause_s(*, pushes: bool, took_s: float) -> float:
+    renew = Renew(
+        identity=Identity("search", "host", "0", "strict"),
+        incarnations=NOTHING,
+        enrol=NOTHING,
+        follow=NOTHING,
+        link=NOTHING,
+        clock=NOTHING,
+        dice=NOTHING,
+        tally=NOTHING,
+        due=NOTHING,
+        interval_s=2.5,
+        pushes=lambda: pushes,
+    )
+    renew._took_s = took_s
+    return renew._pause_s()
+
+
+def test_without_pushes_it_beats_each_second_unless_the_authority_is_slow() -> None:
+    assert pause_s(pushes=True, took_s=0.001) == 2.5
+    assert pause_s(pushes=False, took_s=0.001) == 1.0
+    assert pause_s(pushes=False, took_s=0.1) == 2.0
+    assert pause_s(pushes=False, took_s=1.0) == 2.5
+
+
+def settings(url: str | None) -> SidecarSettings:
+    return SidecarSettings(service="search", credential=SecretStr("x"), url=url)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (None, ()),
+        ("http://a:1", ("http://a:1",)),
+        ("http://a:1/, https://b", ("http://a:1", "https://b")),
+    ],
+)
+def test_a_setting_names_any_number_of_authorities(
+    url: str | None, expected: tuple[str, ...]
+) -> None:
+    assert settings(url).authorities == expected
+
+
+@pytest.mark.parametrize("url", ["a:1", "nats://a:1", "http://", "http://a:1,b:2"])
+def test_what_is_no_url_of_an_authority_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="expected http://HOST:PORT"):
+        settings(url)
