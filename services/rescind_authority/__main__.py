@@ -1,9 +1,10 @@
-"""`python -m rescind_authority [serve | migrate | recover-admin]`; it serves by default."""
+"""`python -m rescind_authority VERB`: serve (the default), migrate, recover-admin, keys."""
 
 import argparse
 from collections.abc import Awaitable, Callable
 
-from rescind_authority import preparing
+from rescind.wire.trust import Purpose
+from rescind_authority import keys, preparing
 from rescind_authority.settings import AuthoritySettings
 from rescind_authority.wiring import Authority
 from rescind_runtime import supervise
@@ -31,10 +32,23 @@ async def _recover_admin(_stop: Stop) -> None:
     preparing.report(admin_token_file=str(settings.admin_token_path), admin_token_id=token_id)
 
 
+async def _show_keys(_stop: Stop) -> None:
+    preparing.report(**keys.show(AuthoritySettings.load()))
+
+
+def _rotating(purpose: Purpose) -> Callable[[Stop], Awaitable[None]]:
+    async def rotate(_stop: Stop) -> None:
+        preparing.report(**keys.rotate(AuthoritySettings.load(), purpose))
+
+    return rotate
+
+
 _VERBS: dict[str, Callable[[Stop], Awaitable[None]]] = {
     "serve": _serve,
     "migrate": _migrate,
     "recover-admin": _recover_admin,
+    "show-keys": _show_keys,
+    **{f"rotate-{purpose}": _rotating(purpose) for purpose in keys.PURPOSES},
 }
 
 

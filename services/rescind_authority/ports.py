@@ -393,6 +393,11 @@ class Keys(Protocol):
         """The trust statement, signed by the root key."""
         ...
 
+    @property
+    def serial(self) -> int:
+        """The number of the statement; it only grows."""
+        ...
+
     def sign(self, purpose: Purpose, content: bytes) -> Sealed:
         """Sign content for one purpose."""
         ...

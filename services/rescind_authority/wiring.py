@@ -13,6 +13,7 @@ from rescind.errors import RescindError
 from rescind_authority import secret_files
 from rescind_authority.http.app import application
 from rescind_authority.http.context import Health, UseCases
+from rescind_authority.live_keyring import LiveKeyring
 from rescind_authority.metrics import Metrics
 from rescind_authority.nats.link import Link
 from rescind_authority.nats.publisher import Publisher as NatsPublisher
@@ -48,7 +49,6 @@ from rescind_authority.usecases.term import TermKeeper
 from rescind_authority.usecases.usage import Usage
 from rescind_runtime import ready, web
 from rescind_runtime.clock import SystemClock
-from rescind_runtime.signing import Keyring
 from rescind_runtime.supervise import Stop
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -136,7 +136,7 @@ def core(
     )
 
 
-def desk(parts: Core, keyring: Keyring, edge_keys: tuple[bytes, ...]) -> Desk:
+def desk(parts: Core, keyring: LiveKeyring, edge_keys: tuple[bytes, ...]) -> Desk:
     """Put together what sidecars ask, whichever way they come."""
     instances = Instances(master=keyring.master, recent=parts.recent)
     enroller = Enroller(
@@ -152,6 +152,7 @@ def desk(parts: Core, keyring: Keyring, edge_keys: tuple[bytes, ...]) -> Desk:
         recent=parts.recent,
         enroller=enroller,
         instances=instances,
+        keys=keyring,
         usage=parts.usage,
         acknowledgements=parts.acknowledgements,
     )
@@ -171,7 +172,7 @@ class Authority:
         _log.info("an authority starts", action="started", version=version("rescind"))
         edge_keys = secret_files.read_edge_keys(self._settings.edge_keys_path)
         metrics = Metrics()
-        keyring = Keyring.read(self._settings.keyring_path)
+        keyring = LiveKeyring(self._settings.keyring_path, SystemClock())
         publisher = NatsPublisher(keyring, metrics)
         redis_url = self._settings.redis_url
         redis = None if redis_url is None else RedisRecords(redis_url.get_secret_value(), metrics)
@@ -207,7 +208,7 @@ class Authority:
                 keys=keyring,
             )
             async with asyncio.TaskGroup() as tasks:
-                jobs = [tasks.create_task(parts.run()), tasks.create_task(link.run())]
+                jobs = [tasks.create_task(job.run()) for job in (parts, link, keyring)]
                 if redis is not None:
                     jobs.append(tasks.create_task(redis.run()))
                 async with web.serving(application(use_cases), self._settings.http) as url:

@@ -38,6 +38,7 @@ VERBS = {
     "authority": "Run an authority, configured by the environment.",
     "sidecar": "Run a sidecar, configured by the environment.",
     "migrate": "Bring the authority's schema up to date.",
+    "keys": "Look at the signing keys, or rotate one.",
     "recover": "Get back in when the last admin token is lost.",
     "completion": "Print the completion script of a shell.",
 }

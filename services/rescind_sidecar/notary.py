@@ -15,6 +15,11 @@ class TrustNotary:
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
 
+    @property
+    def serial(self) -> int:
+        """The number of the trust statement that we have."""
+        return self._trust.serial
+
     def verify(self, purpose: Purpose, signed: Sealed) -> bool:
         """Say whether a key that is good for this purpose signed this content."""
         return self._trust.verify(purpose, signed)

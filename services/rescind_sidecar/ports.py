@@ -64,6 +64,11 @@ class Link(Protocol):
 class Notary(Protocol):
     """Check what the authority signed, and seal what only it may read."""
 
+    @property
+    def serial(self) -> int:
+        """The number of the trust statement that we have."""
+        ...
+
     def verify(self, purpose: Purpose, signed: Sealed) -> bool:
         """Say whether a key that is good for this purpose signed this content."""
         ...

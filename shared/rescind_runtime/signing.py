@@ -22,6 +22,10 @@ from rescind_runtime.data_dir import write_private
 _PURPOSES = (Purpose.EVENTS, Purpose.RECORDS, Purpose.RECEIPTS, Purpose.ENROLMENT)
 _MODE_PUBLIC = 0o644
 
+OVERLAP_US = 60_000_000
+"""How long a new key is only made known: sidecars learn of it with a heartbeat, and authorities by
+their file, before the first signature with it is made."""
+
 
 class KeyringError(RescindError):
     """Say what is wrong with a file of keys, and how to get a good one. Never quotes it."""
@@ -61,10 +65,11 @@ class Keyring:
         self.root = root
         self._keys = keys
         self._sealing = PrivateKey(sealing)
-        self._signing = {key.purpose: (key_id(key.public), key.signing) for key in keys}
-        if set(self._signing) != set(_PURPOSES):
+        if {key.purpose for key in keys} != set(_PURPOSES):
             raise ValueError("a purpose lacks its key")
         self.trust = Trust(root, statement)
+        self.serial = self.trust.serial
+        self.turn(0)
 
     @classmethod
     def create(cls, *, root: bytes, now_us: int) -> Self:
@@ -113,14 +118,33 @@ class Keyring:
         kept = [key for key in self._keys if key.purpose != purpose]
         before = [key for key in self._keys if key.purpose == purpose][-1]
         fresh = _Key(purpose, bytes(SigningKey.generate()))
-        serial = trust.decode(sealed.decode(self.statement).content).serial
         return self._stated(
             root,
             master=self.master,
             sealing=bytes(self._sealing),
             keys=(*kept, before, fresh),
-            serial=serial + 1,
+            serial=self.serial + 1,
             now_us=now_us,
+        )
+
+    def settled(self, now_us: int) -> bool:
+        """Say whether every newest key is in use: only then may another one be made."""
+        rotated = len(self._keys) > len(_PURPOSES)
+        return not rotated or now_us >= self.trust.issued_at_us + OVERLAP_US
+
+    def turn(self, now_us: int) -> None:
+        """Sign with the newest key of each purpose, or with the one before until it is known."""
+        settled = self.settled(now_us)
+        self._signing: dict[Purpose, tuple[bytes, SigningKey]] = {}
+        for key in self._keys:
+            if settled or key.purpose not in self._signing:
+                self._signing[key.purpose] = (key_id(key.public), key.signing)
+
+    def known(self) -> tuple[tuple[Purpose, bytes, bool], ...]:
+        """Tell the purpose and id of each key, and whether it signs now."""
+        return tuple(
+            (key.purpose, key_id(key.public), self._signing[key.purpose][0] == key_id(key.public))
+            for key in self._keys
         )
 
     def sign(self, purpose: Purpose, content: bytes) -> Sealed:
@@ -207,6 +231,11 @@ class Trust:
     def serial(self) -> int:
         """The number of the statement; it only grows."""
         return self._statement.serial
+
+    @property
+    def issued_at_us(self) -> int:
+        """When the statement was made (Unix microseconds)."""
+        return self._statement.issued_at_us
 
     def accept(self, envelope: bytes) -> bool:
         """Take a newer statement; say whether it was one. Raises KeyringError for a forged one."""

@@ -228,6 +228,7 @@ SAMPLES = (
             grant_term_ms=10_000,
             authority_us=1_767_225_600_000_000,
             payloads=(b"one",),
+            trust_serial=2,
         ),
         heartbeat.encode_reply,
         heartbeat.decode_reply,

@@ -5,10 +5,13 @@ An empty answer says "not now"; ENROL_AGAIN, which proves nothing, says that the
 epoch or of no instance of ours.
 """
 
+from dataclasses import replace
+
 from rescind.errors import MalformedMessageError
 from rescind.wire import heartbeat, records, used
 from rescind.wire.heartbeat import ENROL_AGAIN
 from rescind_authority.errors import NotEnrolledError
+from rescind_authority.ports import Keys
 from rescind_authority.usecases.acknowledgements import Acknowledgements
 from rescind_authority.usecases.enrol import Enroller
 from rescind_authority.usecases.grant import Granter
@@ -31,6 +34,7 @@ class Desk:
         recent: Recent,
         enroller: Enroller,
         instances: Instances,
+        keys: Keys,
         usage: Usage,
         acknowledgements: Acknowledgements,
     ) -> None:
@@ -39,6 +43,7 @@ class Desk:
         self._recent = recent
         self._enroller = enroller
         self._instances = instances
+        self._keys = keys
         self._usage = usage
         self._acknowledgements = acknowledgements
 
@@ -58,6 +63,8 @@ class Desk:
         reply = await self._granter.answer(message)
         if reply is None:
             return EMPTY
+        # So a sidecar has a new key before anything is signed with it.
+        reply = replace(reply, trust_serial=self._keys.serial)
         return self._instances.seal(instance, heartbeat.encode_reply(reply))
 
     async def since(self, payload: bytes) -> bytes:

@@ -87,6 +87,11 @@ class Follow:
         self.settle(Refused("a batch that no key of ours signed"))
         return False
 
+    def told(self, trust_serial: int) -> None:
+        """Hear the number of the authority's newest trust statement; fetch it if ours is older."""
+        if trust_serial > self._notary.serial:
+            self.trust_due.set()
+
     def wanted(self, payload: bytes) -> None:
         """Take the wish to hear how far this sidecar has come."""
         try:

@@ -114,6 +114,7 @@ class Renew:
         if not ours or incarnation is not self._incarnations.current:
             return False
         self._tally.heartbeats += 1
+        self._follow.told(reply.trust_serial)
         self._took_s = (received_ns - sent_ns) / _NS_PER_S
         self._follow.settle(
             incarnation.view.renewed(

@@ -52,7 +52,8 @@ class Release:
 class Reply:
     """Grant a lease at `position`, with the events from the heartbeat's `applied` on.
 
-    `authority_us` is Postgres's clock (Unix microseconds), read with `position`.
+    `authority_us` is Postgres's clock (Unix microseconds), read with `position`; `trust_serial`
+    the number of the newest trust statement, 0 where it is not told.
     """
 
     instance: bytes
@@ -61,6 +62,7 @@ class Reply:
     grant_term_ms: int
     authority_us: int
     payloads: tuple[bytes, ...]
+    trust_serial: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ def encode_reply(reply: Reply) -> bytes:
         reply.grant_term_ms,
         reply.authority_us,
         reply.payloads,
+        reply.trust_serial,
     )
 
 
@@ -154,6 +157,7 @@ def decode_reply(payload: Payload) -> Reply:
         grant_term_ms=fields.uint(),
         authority_us=fields.uint(),
         payloads=fields.chunks(),
+        trust_serial=fields.uint() if fields.more else 0,
     )
     if reply.grant_term_ms > MAX_TERM_MS:
         raise MalformedMessageError("lease reply", f"a term of more than {MAX_TERM_MS} ms")

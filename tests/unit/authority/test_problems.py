@@ -72,6 +72,7 @@ async def test_a_defect_is_a_problem_without_a_traceback() -> None:
             recent=nothing,
             enroller=nothing,
             instances=nothing,
+            keys=nothing,
             usage=nothing,
             acknowledgements=nothing,
         ),

@@ -56,7 +56,7 @@ PINNED = {
         "a8636865636b6f7574a66e6f64652d31a5302e312e30a6737472696374"
     ),
     "release": f"9302{_INSTANCE}08",
-    "reply": (f"9901{_INSTANCE}{_NONCE}{_POSITION}cd2710cf000647484620400091c4036f6e65"),
+    "reply": (f"9a01{_INSTANCE}{_NONCE}{_POSITION}cd2710cf000647484620400091c4036f6e6502"),
     "ack": f"9601{_INSTANCE}09{_POSITION}",
     "wanted": "930103ce00011171",
     "since": "930103ce00011170",
@@ -148,6 +148,11 @@ def test_a_workload_that_does_not_demand_a_position_yet_is_heard():
     assert socket.decode_request(look) == socket.Look(2, "rsc_agt_x", 0)
     check = bytes.fromhex("950404a97273635f6167745f7890c0")
     assert socket.decode_request(check) == socket.Check(4, "rsc_agt_x", (), None, 0)
+
+
+def test_an_authority_that_does_not_tell_of_its_keys_yet_has_none_to_tell():
+    before = f"9901{_INSTANCE}{_NONCE}{_POSITION}cd2710cf000647484620400091c4036f6e65"
+    assert heartbeat.decode_reply(bytes.fromhex(before)).trust_serial == 0
 
 
 def test_a_sidecar_that_does_not_tell_its_lease_yet_has_none():
