@@ -82,7 +82,7 @@ class System:
 
     @property
     def console(self) -> str:
-        """Return where the authority serves its web page."""
+        """Return where the authority will serve its web page; nothing is there yet."""
         return f"{self.authority}/console"
 
     async def watch(self) -> None:

@@ -103,7 +103,6 @@ def _ready_line(system: stack.System) -> str:
 def _summary(system: stack.System) -> str:
     rows = [
         ("authority", system.authority),
-        ("console", system.console),
         ("admin token", str(system.admin_token_file)),
         ("postgres", _without_password(system.postgres)),
         ("nats", _without_password(system.nats)),
