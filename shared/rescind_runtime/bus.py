@@ -28,14 +28,18 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 @asynccontextmanager
 async def connection(
-    url: str, *, name: str, on_reconnected: Callable[[], None] = lambda: None
+    url: str,
+    *,
+    name: str,
+    on_reconnected: Callable[[], None] = lambda: None,
+    on_lost: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[Client]:
     """Connect, waiting for NATS as long as it takes, and close at the end, whatever its state."""
     # nats-py says nothing of a server that was never there.
     ending = asyncio.Event()
     awaiting = asyncio.get_running_loop().call_later(_PATIENCE_S, _say_awaited)
     try:
-        client = await _connected(url, name, _callbacks(on_reconnected, ending))
+        client = await _connected(url, name, _callbacks(on_reconnected, on_lost, ending))
     finally:
         awaiting.cancel()
     _log.info("connected to NATS", action="nats.connected")
@@ -82,11 +86,14 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
-def _callbacks(on_reconnected: Callable[[], None], ending: asyncio.Event) -> dict[str, Any]:
+def _callbacks(
+    on_reconnected: Callable[[], None], on_lost: Callable[[], None], ending: asyncio.Event
+) -> dict[str, Any]:
     async def lost() -> None:
         if ending.is_set():
             return
         _log.warning("NATS went away; connecting again", action="nats.lost")
+        on_lost()
 
     async def back() -> None:
         _log.info("NATS is back", action="nats.back")

@@ -65,7 +65,8 @@ async def test_killed_parts_come_back_and_nothing_wrong_is_accepted(
         await traffic.revoked_more(deadline_s=RECOVERY_S)
         admin.cancel()
     if names == ("nats",):
-        assert traffic.denied_good == before  # there is another way
+        # There is another way. A first sight in the very moment may still be `unavailable`.
+        assert traffic.denied_good["no_lease"] == before["no_lease"]
     assert traffic.checks > 100
     assert traffic.violations == []
 

@@ -1,5 +1,6 @@
 """The authority over NATS: requests to whichever of them answers first, and what they push."""
 
+import asyncio
 from collections.abc import Callable
 
 from nats.aio.client import Client
@@ -21,6 +22,7 @@ class NatsTransport:
         self._url = url
         self._name = name
         self._client: Client | None = None
+        self._asking: set[asyncio.Timeout] = set()
 
     @property
     def connected(self) -> bool:
@@ -32,7 +34,7 @@ class NatsTransport:
     ) -> None:
         """Keep connected, and hand on what is pushed, for as long as the process lives."""
         async with bus.connection(
-            self._url, name=self._name, on_reconnected=on_connected
+            self._url, name=self._name, on_reconnected=on_connected, on_lost=self._give_up
         ) as client:
             await bus.subscribe(client, subjects.EVENTS, _handing(on_events))
             await bus.subscribe(client, subjects.WANTED, _handing(on_wanted))
@@ -45,7 +47,12 @@ class NatsTransport:
         """Send a message and give the answer."""
         client = self._reachable()
         try:
-            answer = await client.request(subject, payload, timeout=timeout_s)
+            async with asyncio.timeout(timeout_s) as deadline:
+                self._asking.add(deadline)
+                try:
+                    answer = await client.request(subject, payload, timeout=timeout_s)
+                finally:
+                    self._asking.discard(deadline)
         except (NatsError, TimeoutError, OSError) as error:
             raise UnreachableError(f"no authority answered {subject} over NATS") from error
         if not answer.data:
@@ -60,6 +67,12 @@ class NatsTransport:
             await client.flush(_TELL_S)
         except (NatsError, TimeoutError, OSError) as error:
             raise UnreachableError(f"{subject} did not reach NATS") from error
+
+    def _give_up(self) -> None:
+        # No answer comes over a connection that is gone: who waits has another way, and little
+        # time (a workload gives up after 250 ms).
+        for deadline in self._asking:
+            deadline.reschedule(asyncio.get_running_loop().time())
 
     def _reachable(self) -> Client:
         # A request while NATS is away would wait in a buffer, and be an old one when it leaves.
