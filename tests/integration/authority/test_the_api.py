@@ -283,6 +283,7 @@ async def test_openapi_describes_every_route_without_a_token(system: System) -> 
             "/v1/revocations/{revocation_id}",
             "/v1/revocations/{revocation_id}/receipt",
             "/v1/fleet",
+            "/v1/term",
             "/v1/events",
             "/healthz",
             "/readyz",
