@@ -22,6 +22,10 @@ class SelectorError(RescindError):
     """Say what is wrong with a handle or a selector, and what a good one looks like."""
 
 
+class ScopeError(RescindError):
+    """Say what is wrong with a scope or a pattern of scopes, and what a good one looks like."""
+
+
 class TableError(RescindError):
     """Say why a generation table cannot be believed."""
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from rescind.core import handles
 from rescind.core.record import MAX_LABELS, MAX_SCOPES
-from rescind.errors import SelectorError
+from rescind.core.scopes import parse
+from rescind.errors import ScopeError, SelectorError
 from rescind_authority.errors import FieldProblem, InvalidRequestError
 
 MAX_TTL_S = 366 * 24 * 3600
@@ -16,7 +17,6 @@ _MAX_AUDIENCE_BYTES = 256
 _MAX_REASON = 512
 
 _SUBJECT = re.compile(r"[a-z][a-z0-9_.-]{0,31}:\S(?:.*\S)?", re.DOTALL)
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")  # scope-token of RFC 6749, section 3.3
 
 
 class Findings:
@@ -71,12 +71,10 @@ class Findings:
         if len(distinct) > MAX_SCOPES:
             self.add("scopes", f"at most {MAX_SCOPES} scopes, these are {len(distinct)}")
         for scope in distinct:
-            if not _SCOPE.fullmatch(scope):
-                self.add(
-                    "scopes",
-                    f"{_short(scope)} is no scope: 1 to 128 printable ASCII characters "
-                    'without space, \'"\' and "\\" (RFC 6749, section 3.3)',
-                )
+            try:
+                parse(scope)
+            except ScopeError as error:
+                self.add("scopes", str(error))
         return distinct
 
     def audience(self, audience: Iterable[str]) -> tuple[str, ...]:

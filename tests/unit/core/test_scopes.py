@@ -1,0 +1,56 @@
+"""Scopes and their patterns."""
+
+import pytest
+
+from rescind.core import scopes
+from rescind.errors import ScopeError
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "tools:call:github/issues", "tools:*", "tools:call:github/*", "*"]
+)
+def test_a_good_scope_is_read_as_it_is(text: str):
+    assert scopes.parse(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a b", 'a"b', "a\\b", "ä", "x" * 129, "a*", "tools:*:read", "**", "a:*b", "*:*"]
+)
+def test_what_is_no_scope_is_refused(text: str):
+    with pytest.raises(ScopeError):
+        scopes.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("granted", "wanted", "covered"),
+    [
+        ("tools:call", "tools:call", True),
+        ("tools:call", "tools:call:x", False),
+        ("tools:*", "tools:call", True),
+        ("tools:*", "tools:call:github/issues", True),
+        ("tools:*", "tools:call:*", True),
+        ("tools:*", "tools:*", True),
+        ("tools:*", "tools:", False),
+        ("tools:*", "tools", False),
+        ("tools:*", "toolshed:open", False),
+        ("tools:call:github/*", "tools:call:github/issues/7", True),
+        ("tools:call:github/*", "tools:*", False),
+        ("*", "anything", True),
+        ("tools:call", "*", False),
+    ],
+)
+def test_a_pattern_covers_what_goes_on_from_its_prefix(granted: str, wanted: str, *, covered: bool):
+    assert scopes.covers([granted], wanted) is covered
+
+
+@pytest.mark.parametrize(
+    ("removed", "wanted", "met"),
+    [
+        ("tools:call:github/*", "tools:call:github/issues", True),
+        ("tools:call:github/issues", "tools:call:*", True),
+        ("tools:call:github/*", "tools:call:gitlab/issues", False),
+        ("tools:call", "tools:call:x", False),
+    ],
+)
+def test_what_was_removed_meets_a_pattern_from_either_side(removed: str, wanted: str, *, met: bool):
+    assert scopes.meets([removed], wanted) is met
