@@ -40,11 +40,30 @@ class KeyReusedError(RescindError):
 
 
 class UnauthenticatedError(RescindError):
-    """Say why no admin could be recognised, never quoting; `sent`: whether a credential came."""
+    """Say why no holder could be recognised, never quoting; `sent`: whether a credential came."""
 
     def __init__(self, problem: str, *, sent: bool = True) -> None:
         super().__init__(problem)
         self.sent = sent
+
+
+class BeyondParentError(RescindError):
+    """Say what a delegation asked for that the parent cannot give; nothing was changed."""
+
+    def __init__(self, *problems: FieldProblem) -> None:
+        super().__init__("; ".join(f"{problem.field}: {problem.detail}" for problem in problems))
+        self.problems = problems
+
+
+class HeldError(RescindError):
+    """Say which standing revocation would hold the new token from its first moment."""
+
+    def __init__(self, revocation_id: str, effect: str, selector: str) -> None:
+        super().__init__(
+            f"a {effect} of {selector} stands ({revocation_id}), so no such token is issued. "
+            "Lift it first."
+        )
+        self.revocation_id = revocation_id
 
 
 class ForbiddenError(RescindError):

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from rescind.core.delegation import Mandate
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
 from rescind.core.record import Record
@@ -63,7 +64,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token to be stored. Postgres adds issued_at, issued_seq and expires_at."""
+    """A token to be stored, but for what its footing says."""
 
     token_hash: bytes
     token_id: str
@@ -76,14 +77,16 @@ class NewToken:
     session: str | None
     labels: tuple[tuple[str, str], ...]
     handles: tuple[Handle, ...]
+    lineage: tuple[str, ...]
+    chain: tuple[str, ...]
     not_before_us: int | None
-    ttl_us: int
+    mandate: Mandate
     created_by: str
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """What Postgres added to a token. Times are Unix microseconds of its clock."""
+    """As of when a token is stored. Times are Unix microseconds of Postgres's clock."""
 
     issued_at_us: int
     issued_seq: int
@@ -113,6 +116,7 @@ class StoredToken:
     expires_at_us: int
     last_used_at_us: int | None
     created_by: str
+    mandate: Mandate
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,19 @@ class Snapshot:
     as_of: int
     at_us: int
     tokens: tuple[TokenState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Footing:
+    """What a new token stands on, from one snapshot; `as_of` becomes its issued_seq.
+
+    `parent` is None for nobody's child, and for a parent that is not in the table. `candidates`
+    hold at least the revocations that would hold the new token.
+    """
+
+    snapshot: Snapshot
+    parent: TokenState | None
+    candidates: tuple[Event, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +210,12 @@ class LedgerTransaction(Protocol):
         """Keep what each key is to answer when it comes again."""
         ...
 
-    async def insert_token(self, token: NewToken) -> Issued:
-        """Store a token and its audit entry; issued_seq is the head's, read without a lock."""
+    async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
+        """Read what a token with these handles, and those it inherits, would stand on."""
+        ...
+
+    async def insert_token(self, token: NewToken, issued: Issued) -> None:
+        """Store a token and its audit entry."""
         ...
 
 

@@ -19,6 +19,7 @@ from rescind_authority.postgres.pool import Postgres
 from rescind_authority.settings import AuthoritySettings
 from rescind_authority.usecases import admins
 from rescind_authority.usecases.issue import Issuer
+from rescind_authority.usecases.mint import Mint
 from rescind_runtime import data_dir
 from rescind_runtime.clock import SystemClock
 from rescind_runtime.signing import Keyring
@@ -106,8 +107,10 @@ async def _first_admin(
 def _issuer(settings: AuthoritySettings, postgres: Postgres) -> Issuer:
     return Issuer(
         PostgresLedger(postgres),
-        clock=SystemClock(),
-        entropy=secrets.token_bytes,
-        edge_key=secret_files.read_edge_keys(settings.edge_keys_path)[0],
-        prefix=settings.token_prefix,
+        mint=Mint(
+            clock=SystemClock(),
+            entropy=secrets.token_bytes,
+            edge_key=secret_files.read_edge_keys(settings.edge_keys_path)[0],
+            prefix=settings.token_prefix,
+        ),
     )

@@ -33,6 +33,7 @@ from rescind_authority.redis.records import RedisRecords
 from rescind_authority.settings import AuthoritySettings
 from rescind_authority.usecases.acknowledgements import Acknowledgements
 from rescind_authority.usecases.authorise import Authoriser
+from rescind_authority.usecases.delegate import Delegator
 from rescind_authority.usecases.desk import Desk
 from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.enrol import Enroller
@@ -40,6 +41,7 @@ from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.instances import Instances
 from rescind_authority.usecases.issue import Issuer
 from rescind_authority.usecases.look import Looker
+from rescind_authority.usecases.mint import Mint
 from rescind_authority.usecases.publish import Publisher
 from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import Resolver
@@ -232,6 +234,7 @@ class Authority:
         keys: Keys,
     ) -> UseCases:
         prefix, clock = self._settings.token_prefix, SystemClock()
+        mint = Mint(clock=clock, entropy=secrets.token_bytes, edge_key=edge_keys[0], prefix=prefix)
         table = PostgresTokens(postgres)
         migrator = Migrator(postgres)
 
@@ -240,13 +243,8 @@ class Authority:
 
         return UseCases(
             authoriser=Authoriser(parts.resolver, edge_keys=edge_keys, prefix=prefix),
-            issuer=Issuer(
-                parts.ledger,
-                clock=clock,
-                entropy=secrets.token_bytes,
-                edge_key=edge_keys[0],
-                prefix=prefix,
-            ),
+            issuer=Issuer(parts.ledger, mint=mint),
+            delegator=Delegator(parts.ledger, mint=mint),
             revoker=Revoker(
                 parts.sequencer,
                 resolver=parts.resolver,

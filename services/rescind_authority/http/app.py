@@ -4,7 +4,17 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from rescind_authority.http import events, fleet, health, problems, revocations, term, tokens
+from rescind_authority.http import (
+    delegations,
+    events,
+    fleet,
+    health,
+    oauth,
+    problems,
+    revocations,
+    term,
+    tokens,
+)
 from rescind_authority.http.context import UseCases
 from rescind_authority.http.link import Counter
 from rescind_authority.http.middleware import Bounded, Counted
@@ -17,8 +27,8 @@ Errors are problem documents (RFC 9457) whose `type` is stable. Commands take an
 repeated under it, a command is carried out once.
 """
 _REFUSALS = {
-    401: "No admin token was accepted.",
-    403: "The admin token lacks a scope.",
+    401: "No token was accepted.",
+    403: "The token lacks a scope.",
     422: "Something in the request is wrong; `errors` names the fields.",
     503: "It cannot be done now; nothing was changed, or the type is `outcome-unknown`.",
 }
@@ -40,8 +50,10 @@ def application(use_cases: UseCases) -> FastAPI:
         status: {"description": text, "content": {problems.MEDIA_TYPE: {"schema": schema}}}
         for status, text in _REFUSALS.items()
     }
-    for router in (tokens.router, revocations.router, fleet.router, events.router, term.router):
+    routers = (tokens, delegations, revocations, fleet, events, term)
+    for router in (module.router for module in routers):
         app.include_router(router, responses=refusals)
+    app.include_router(oauth.router)
     app.include_router(health.router)
     app.router.routes.extend(Counter(use_cases.desk, use_cases.metrics).routes())
     app.add_middleware(Bounded)

@@ -11,11 +11,13 @@ from fastapi import Depends, Header, Request, Response, Security
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
+from rescind.core.record import Record
 from rescind.integrations import bearer
 from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports import Claim, Key, Keys
 from rescind_authority.usecases.authorise import Actor, Authoriser, Scope
+from rescind_authority.usecases.delegate import Delegator
 from rescind_authority.usecases.desk import Desk
 from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.issue import Issuer
@@ -28,6 +30,10 @@ _MAX_KEY = 200
 
 _scheme = HTTPBearer(
     auto_error=False, scheme_name="admin token", description="A rescind token of kind admin."
+)
+
+_parent_scheme = HTTPBearer(
+    auto_error=False, scheme_name="parent token", description="The token to delegate from."
 )
 
 
@@ -46,6 +52,7 @@ class UseCases:
 
     authoriser: Authoriser
     issuer: Issuer
+    delegator: Delegator
     revoker: Revoker
     looker: Looker
     enforcer: Enforcer
@@ -76,6 +83,16 @@ def requires(scope: Scope) -> Callable[..., Awaitable[Actor]]:
     return admit
 
 
+async def parent(
+    request: Request,
+    authority: Annotated[UseCases, Depends(use_cases)],
+    _documented: Annotated[object, Security(_parent_scheme)],
+) -> Record:
+    """Admit whoever bears a live token, which is what will be handed on."""
+    return await authority.authoriser.parent(bearer.find(request.scope["headers"]))
+
+
+Parent = Annotated[Record, Depends(parent)]
 Authority = Annotated[UseCases, Depends(use_cases)]
 Reader = Annotated[Actor, Depends(requires(Scope.READ))]
 IssuerActor = Annotated[Actor, Depends(requires(Scope.ISSUE))]
@@ -117,11 +134,23 @@ def claim(
     key: str,
     besides: frozenset[str] = frozenset(),
 ) -> Claim:
-    """Bind a key to one request. Only what the caller set counts, in whatever order.
+    """Bind an admin's key to one request."""
+    return bind(operation, body, owner=actor.subject, key=key, besides=besides)
+
+
+def bind(
+    operation: str,
+    body: BaseModel,
+    *,
+    owner: str,
+    key: str,
+    besides: frozenset[str] = frozenset(),
+) -> Claim:
+    """Bind its owner's key to one request. Only what the caller set counts, in whatever order.
 
     The fields `besides` may differ in a repeat: they say how to answer, and not what to do.
     """
     facts = body.model_dump(mode="json", exclude_unset=True, exclude=set(besides))
     asked = json.dumps(facts, sort_keys=True)
     body_hash = hashlib.sha256(f"{operation}\n{asked}".encode()).digest()
-    return Claim(Key(actor.subject, key), body_hash)
+    return Claim(Key(owner, key), body_hash)

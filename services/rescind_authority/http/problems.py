@@ -69,8 +69,13 @@ _KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
     ),
     (
         errors.UnauthenticatedError,
-        _Kind("unauthenticated", HTTPStatus.UNAUTHORIZED, "No admin token was accepted"),
+        _Kind("unauthenticated", HTTPStatus.UNAUTHORIZED, "No token was accepted"),
     ),
+    (
+        errors.BeyondParentError,
+        _Kind("beyond-parent", HTTPStatus.FORBIDDEN, "The parent has not that much"),
+    ),
+    (errors.HeldError, _Kind("held", HTTPStatus.CONFLICT, "A standing revocation forbids it")),
     (errors.ForbiddenError, _Kind("forbidden", HTTPStatus.FORBIDDEN, "A scope is missing")),
     (errors.NotFoundError, _Kind("not-found", HTTPStatus.NOT_FOUND, "There is no such thing")),
     (
@@ -117,7 +122,7 @@ def response(error: RescindError, *, key: str | None = None) -> Response:
     headers = dict(kind.headers or {})
     fields: Sequence[errors.FieldProblem] = ()
     match error:
-        case errors.InvalidRequestError():
+        case errors.InvalidRequestError() | errors.BeyondParentError():
             fields = error.problems
         case errors.NotInThisVersionError():
             fields = (errors.FieldProblem(error.field, "not in this version"),)

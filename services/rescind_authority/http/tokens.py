@@ -12,7 +12,7 @@ from rescind.core.revocation import Event
 from rescind.core.tokens import Kind
 from rescind.core.verdict import Reason
 from rescind.errors import SelectorError
-from rescind_authority.errors import FieldProblem, InvalidRequestError, NotInThisVersionError
+from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.http import times
 from rescind_authority.http.context import (
     Authority,
@@ -22,8 +22,9 @@ from rescind_authority.http.context import (
     claim,
 )
 from rescind_authority.usecases.facts import DEFAULT_TTL_S
-from rescind_authority.usecases.issue import Minted, Wish
+from rescind_authority.usecases.issue import Wish
 from rescind_authority.usecases.look import SeenToken, State
+from rescind_authority.usecases.mint import Minted, Repeated
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
 
@@ -47,8 +48,15 @@ class IssueRequest(BaseModel):
     tenant: str | None = None
     client: str | None = None
     session: str | None = None
-    may_speak_for: Any = Field(default=None, description="Not in this version.")
-    parent: Any = Field(default=None, description="Not in this version.")
+    may_speak_for: list[str] = Field(
+        default=[],
+        description="Patterns of subjects that it may delegate to, besides `<subject>/<name>`.",
+        examples=[["agent:team/*"]],
+    )
+    max_depth: int | None = Field(
+        default=None,
+        description="How many generations may be delegated from it; 0 forbids it, null means 16.",
+    )
 
 
 class TokenFacts(BaseModel):
@@ -65,6 +73,8 @@ class TokenFacts(BaseModel):
     labels: dict[str, str]
     lineage: list[str] = Field(description="Token ids from the root of the delegation down.")
     chain: list[str] = Field(description="Their subjects.")
+    may_speak_for: list[str] = Field(description="To whom it may delegate, besides its own.")
+    max_depth: int | None = Field(description="How many generations may come below it.")
     handles: list[str] = Field(description="By what a revocation can hit it.")
     issued_at: datetime
     issued_seq: int = Field(description="The ledger's seq at which it was issued.")
@@ -162,9 +172,6 @@ async def issue(
     authority: Authority,
 ) -> IssuedToken:
     """Issue a token. This is the only time its secret is shown; only its SHA-256 is kept."""
-    for field in ("may_speak_for", "parent"):
-        if getattr(asked, field) is not None:
-            raise NotInThisVersionError(field, "Issue each agent's token by itself for now.")
     wish = Wish(
         subject=asked.subject,
         kind=asked.kind,
@@ -176,15 +183,26 @@ async def issue(
         client=asked.client,
         session=asked.session,
         not_before_us=None if asked.not_before is None else times.to_us(asked.not_before),
+        may_speak_for=asked.may_speak_for,
+        max_depth=asked.max_depth,
     )
     outcome = await authority.issuer.issue(
         wish, actor=actor, claim=claim("POST /v1/tokens", asked, actor=actor, key=key)
     )
+    return await issued(outcome, response, authority)
+
+
+async def issued(
+    outcome: Minted | Repeated, response: Response, authority: Authority
+) -> IssuedToken:
+    """Answer with a new token, or with a repeated one, whose secret nobody has any more."""
     response.headers["Cache-Control"] = "no-store"
-    if isinstance(outcome, Minted):
-        return _minted(outcome)
-    response.status_code = status.HTTP_200_OK
-    return IssuedToken(**_facts(await authority.looker.token(outcome.token_id)), token=None)
+    match outcome:
+        case Minted():
+            return _minted(outcome)
+        case Repeated(token_id):
+            response.status_code = status.HTTP_200_OK
+            return IssuedToken(**_facts(await authority.looker.token(token_id)), token=None)
 
 
 @router.get("", summary="List tokens")
@@ -241,8 +259,10 @@ def _minted(minted: Minted) -> IssuedToken:
         client=token.client,
         session=token.session,
         labels=dict(token.labels),
-        lineage=[],
-        chain=[],
+        lineage=list(token.lineage),
+        chain=list(token.chain),
+        may_speak_for=list(token.mandate.may_speak_for),
+        max_depth=token.mandate.max_depth,
         handles=list(token.handles),
         issued_at=times.from_us(minted.issued.issued_at_us),
         issued_seq=minted.issued.issued_seq,
@@ -301,6 +321,8 @@ def _facts(seen: SeenToken) -> dict[str, Any]:
         "labels": dict(token.labels),
         "lineage": list(token.lineage),
         "chain": list(token.chain),
+        "may_speak_for": list(token.mandate.may_speak_for),
+        "max_depth": token.mandate.max_depth,
         "handles": list(token.handles),
         "issued_at": times.from_us(token.issued_at_us),
         "issued_seq": token.issued_seq,

@@ -5,10 +5,23 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from rescind.core.handles import Handle
 from rescind.core.ledger import Position
 from rescind_authority.errors import NotMigratedError, StoreUnavailableError
-from rescind_authority.ports import Claim, Claimed, Entry, Issued, Key, NewToken, Passage, Standing
+from rescind_authority.ports import (
+    Claim,
+    Claimed,
+    Entry,
+    Footing,
+    Issued,
+    Key,
+    NewToken,
+    Passage,
+    Standing,
+)
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows
+from rescind_authority.postgres.records import snapshot_of
+from rescind_authority.postgres.rows import event_of
 
 
 class LedgerTransaction:
@@ -56,8 +69,14 @@ class LedgerTransaction:
             list(answers.values()),
         )
 
-    async def insert_token(self, token: NewToken) -> Issued:
-        found = await rows(
+    async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
+        found = await rows(self._connection, "footing", parent_hash, list(handles))
+        snapshot = snapshot_of(found)
+        candidates = tuple(event_of(row) for row in found if row["revocation_id"] is not None)
+        return Footing(snapshot, next(iter(snapshot.tokens), None), candidates)
+
+    async def insert_token(self, token: NewToken, issued: Issued) -> None:
+        await rows(
             self._connection,
             "insert_token",
             token.token_hash,
@@ -73,12 +92,14 @@ class LedgerTransaction:
             token.handles,
             token.not_before_us,
             token.created_by,
-            token.ttl_us,
+            issued.issued_seq,
+            issued.issued_at_us,
+            issued.expires_at_us,
+            token.lineage,
+            token.chain,
+            token.mandate.may_speak_for,
+            token.mandate.max_depth,
         )
-        if not found:
-            raise NotMigratedError  # the head row is missing
-        row = found[0]
-        return Issued(row["issued_at"], row["issued_seq"], row["expires_at"])
 
 
 def _revocation(entry: Entry, exact: Collection[str]) -> dict[str, object]:

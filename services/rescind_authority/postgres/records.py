@@ -18,13 +18,14 @@ class PostgresRecords:
         self._postgres = postgres
 
     async def by_hash(self, hashes: Collection[bytes]) -> Snapshot:
-        return _snapshot(await self._postgres.rows("records_by_hash", list(hashes)))
+        return snapshot_of(await self._postgres.rows("records_by_hash", list(hashes)))
 
     async def by_id(self, token_ids: Collection[str]) -> Snapshot:
-        return _snapshot(await self._postgres.rows("records_by_id", list(token_ids)))
+        return snapshot_of(await self._postgres.rows("records_by_id", list(token_ids)))
 
 
-def _snapshot(rows: Sequence[asyncpg.Record]) -> Snapshot:
+def snapshot_of(rows: Sequence[asyncpg.Record]) -> Snapshot:
+    """Read tokens and their revocations: one row for each pair. Raises NotMigratedError."""
     if not rows:
         raise NotMigratedError
     found: dict[str, tuple[StoredToken, list[Event]]] = {}

@@ -2,6 +2,7 @@
 
 import asyncpg
 
+from rescind.core.delegation import Mandate
 from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import Event, Revocation
 from rescind.core.tokens import Kind
@@ -30,6 +31,7 @@ def token_of(row: asyncpg.Record) -> StoredToken:
         expires_at_us=row["expires_at"],
         last_used_at_us=row["last_used_at"],
         created_by=row["created_by"],
+        mandate=Mandate(tuple(row["may_speak_for"]), row["max_depth"]),
     )
 
 

@@ -2,7 +2,8 @@
 
 from rescind.core.tokens import Kind
 from rescind_authority.usecases.authorise import ALL_SCOPES, AUDIENCE
-from rescind_authority.usecases.issue import Issuer, Minted, Wish
+from rescind_authority.usecases.issue import Issuer, Wish
+from rescind_authority.usecases.mint import Minted
 
 ROOT = "admin:root"
 _TTL_S = 365 * 24 * 3600.0

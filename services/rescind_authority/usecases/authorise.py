@@ -1,4 +1,4 @@
-"""Who may call the admin API: admin tokens, which are rescind tokens with these scopes."""
+"""Who may call the API: admin tokens, which are rescind tokens with these scopes, and parents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Actor:
 
 
 class Authoriser:
-    """Recognise admins. Every call looks the token up anew: a dead one is dead at once."""
+    """Recognise who calls. Every call looks the token up anew: a dead one is dead at once."""
 
     def __init__(self, resolver: Resolver, *, edge_keys: Sequence[bytes], prefix: str) -> None:
         self._resolver = resolver
@@ -50,9 +50,31 @@ class Authoriser:
 
     async def recognise(self, bearer: str | None) -> Actor:
         """Say who holds this token. Raises UnauthenticatedError with the reason."""
+        record, at_us = await self._look(bearer, "admin token")
+        denied = judge(record, at_us) or verdict.permitted(record, require=(), audience=AUDIENCE)
+        if denied is not None:
+            raise refused(denied.reason, "admin token")
+        if record.kind is not Kind.ADMIN:
+            raise UnauthenticatedError(
+                f"this is a token of kind {record.kind}; the API takes admin tokens."
+            )
+        return Actor(record.subject, record.token_id, record.scopes)
+
+    async def parent(self, bearer: str | None) -> Record:
+        """Read the record of a token that is to be handed on, good wherever its audience is.
+
+        Raises UnauthenticatedError with the reason.
+        """
+        record, at_us = await self._look(bearer, "parent token")
+        denied = judge(record, at_us)
+        if denied is not None:
+            raise refused(denied.reason, "parent token")
+        return record
+
+    async def _look(self, bearer: str | None, what: str) -> tuple[Record, int]:
         if bearer is None:
             raise UnauthenticatedError(
-                "send an admin token as `Authorization: Bearer <token>`.", sent=False
+                f"send the {what} as `Authorization: Bearer <token>`.", sent=False
             )
         try:
             token = tokens.parse(bearer, prefix=self._prefix)
@@ -60,27 +82,18 @@ class Authoriser:
             raise UnauthenticatedError(f"the bearer is {error}.") from None
         # The tag costs microseconds: a flood of forgeries never reaches Postgres.
         if not tokens.genuine(token, self._edge_keys):
-            raise _refused(verdict.Reason.UNKNOWN)
+            raise refused(verdict.Reason.UNKNOWN, what)
         record, at_us = await self._resolver.look(tokens.digest(bearer))
         if record is None:
-            raise _refused(verdict.Reason.UNKNOWN)
-        denied = _judge(record, at_us)
-        if denied is not None:
-            raise _refused(denied.reason)
-        if record.kind is not Kind.ADMIN:
-            raise UnauthenticatedError(
-                f"this is a token of kind {record.kind}; the API takes admin tokens."
-            )
-        return Actor(record.subject, record.token_id, record.scopes)
+            raise refused(verdict.Reason.UNKNOWN, what)
+        return record, at_us
 
 
-def _judge(record: Record, at_us: int) -> verdict.Denied | None:
-    return (
-        verdict.standing(record)
-        or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
-        or verdict.permitted(record, require=(), audience=AUDIENCE)
-    )
+def judge(record: Record, at_us: int) -> verdict.Denied | None:
+    """Judge a token by what holds it and by the time, whatever it is presented for."""
+    return verdict.standing(record) or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
 
 
-def _refused(reason: verdict.Reason) -> UnauthenticatedError:
-    return UnauthenticatedError(f"the admin token is not accepted: {reason}.")
+def refused(reason: verdict.Reason, what: str) -> UnauthenticatedError:
+    """Say why a token is not accepted."""
+    return UnauthenticatedError(f"the {what} is not accepted: {reason}.")

@@ -2,10 +2,11 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rescind.core import handles
-from rescind.core.record import MAX_LABELS, MAX_SCOPES
+from rescind.core.delegation import Mandate
+from rescind.core.record import MAX_LABELS, MAX_LINEAGE, MAX_SCOPES
 from rescind.core.scopes import parse
 from rescind.errors import ScopeError, SelectorError
 from rescind_authority.errors import FieldProblem, InvalidRequestError
@@ -13,10 +14,12 @@ from rescind_authority.errors import FieldProblem, InvalidRequestError
 MAX_TTL_S = 366 * 24 * 3600
 DEFAULT_TTL_S = 3600
 MAX_AUDIENCE = 64
+MAX_PATTERNS = 16
 _MAX_AUDIENCE_BYTES = 256
 _MAX_REASON = 512
 
 _SUBJECT = re.compile(r"[a-z][a-z0-9_.-]{0,31}:\S(?:.*\S)?", re.DOTALL)
+_MANY_SUBJECTS = re.compile(r"\*|[a-z][a-z0-9_.-]{0,31}:(?:[^*]*/)?\*")
 
 
 class Findings:
@@ -91,6 +94,25 @@ class Findings:
                     f"{_MAX_AUDIENCE_BYTES} bytes",
                 )
         return distinct
+
+    def mandate(self, may_speak_for: Sequence[str], max_depth: int | None) -> Mandate:
+        """Check to whom, and how deep, a token may be handed on."""
+        patterns = tuple(sorted({_nfc(text) for text in may_speak_for}))
+        if len(patterns) > MAX_PATTERNS:
+            self.add("may_speak_for", f"at most {MAX_PATTERNS} patterns, these are {len(patterns)}")
+        for pattern in patterns:
+            named = "*" not in pattern and _SUBJECT.fullmatch(pattern)
+            if "#" in pattern or not (named or _MANY_SUBJECTS.fullmatch(pattern)):
+                self.add(
+                    "may_speak_for",
+                    f"{_short(pattern)} is no pattern: expected a subject, or one that ends in `*` "
+                    "after `:` or `/`, such as user:42 or agent:team/*",
+                )
+            elif pattern != "*":
+                self._handle("may_speak_for", f"subject:{pattern}")
+        if max_depth is not None and not 0 <= max_depth <= MAX_LINEAGE:
+            self.add("max_depth", f"expected 0 (no delegation) to {MAX_LINEAGE} generations")
+        return Mandate(patterns, max_depth)
 
     def ttl_us(self, ttl_s: float) -> int:
         """Check a lifetime, and give it in microseconds."""

@@ -1,17 +1,22 @@
 """Issue a token: mint it, store its hash, show it once."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rescind.core import handles, ids, tokens
-from rescind.core.secret import Secret
+from rescind.core import handles
 from rescind.core.tokens import Kind
-from rescind_authority.errors import ForbiddenError, KeyReusedError
-from rescind_authority.ports import Claim, Entropy, Issued, NewToken, Transactions
+from rescind_authority.errors import ForbiddenError
+from rescind_authority.ports import (
+    Claim,
+    Footing,
+    Issued,
+    LedgerTransaction,
+    NewToken,
+    Transactions,
+)
 from rescind_authority.usecases.authorise import AUDIENCE, Actor, Scope
 from rescind_authority.usecases.facts import Findings
-from rescind_runtime.clock import Clock
+from rescind_authority.usecases.mint import Mint, Minted, Repeated, Struck, once, require_free
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,68 +33,45 @@ class Wish:
     client: str | None = None
     session: str | None = None
     not_before_us: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Minted:
-    """A new token: the only time its secret is at hand."""
-
-    secret: Secret
-    token: NewToken
-    issued: Issued
-
-
-@dataclass(frozen=True, slots=True)
-class Repeated:
-    """A repeat of an earlier call: the token exists, its secret was shown then."""
-
-    token_id: str
+    may_speak_for: Sequence[str] = ()
+    max_depth: int | None = None
 
 
 class Issuer:
-    """Make tokens. `edge_key` is the newest: sidecars know a forgery by its tag."""
+    """Make tokens that are nobody's children."""
 
-    def __init__(
-        self,
-        transactions: Transactions,
-        *,
-        clock: Clock,
-        entropy: Entropy,
-        edge_key: bytes,
-        prefix: str,
-    ) -> None:
+    def __init__(self, transactions: Transactions, *, mint: Mint) -> None:
         self._transactions = transactions
-        self._clock = clock
-        self._entropy = entropy
-        self._edge_key = edge_key
-        self._prefix = prefix
+        self._mint = mint
 
     async def issue(self, wish: Wish, *, actor: Actor, claim: Claim) -> Minted | Repeated:
         """Issue what was asked for, once for each key.
 
-        Raises InvalidRequestError, ForbiddenError, KeyReusedError, or what the store raises.
+        Raises InvalidRequestError, ForbiddenError, HeldError, KeyReusedError, or what the store
+        raises.
         """
-        secret, token = self._mint(wish, actor=actor.subject)
+        struck, token, ttl_us = self._prepare(wish, actor=actor.subject)
         if token.kind is Kind.ADMIN:
             _require_admin(token, actor)
-        async with self._transactions.begin() as transaction:
-            claimed = (await transaction.claim([claim]))[claim.key]
-            if claimed.body_hash != claim.body_hash:
-                raise KeyReusedError
-            if claimed.answer is not None:
-                return Repeated(json.loads(claimed.answer)["token_id"])
-            issued = await transaction.insert_token(token)
-            await transaction.answer({claim.key: json.dumps({"token_id": token.token_id})})
-        return Minted(secret, token, issued)
+
+        async def store(transaction: LedgerTransaction) -> Minted:
+            footing = await transaction.footing(None, token.handles)
+            require_free(footing, token.handles)
+            issued = _issued(footing, ttl_us)
+            await transaction.insert_token(token, issued)
+            return Minted(struck.secret, token, issued)
+
+        return await once(self._transactions, claim, store)
 
     async def make_admin(self, wish: Wish, *, actor: str) -> Minted:
         """Issue a token that no token authorises: the host's owner asks."""
-        secret, token = self._mint(wish, actor=actor)
+        struck, token, ttl_us = self._prepare(wish, actor=actor)
         async with self._transactions.begin() as transaction:
-            issued = await transaction.insert_token(token)
-        return Minted(secret, token, issued)
+            issued = _issued(await transaction.footing(None, token.handles), ttl_us)
+            await transaction.insert_token(token, issued)
+        return Minted(struck.secret, token, issued)
 
-    def _mint(self, wish: Wish, *, actor: str) -> tuple[Secret, NewToken]:
+    def _prepare(self, wish: Wish, *, actor: str) -> tuple[Struck, NewToken, int]:
         findings = Findings()
         subject = findings.subject(wish.subject)
         scopes = findings.scopes(wish.scopes)
@@ -98,21 +80,16 @@ class Issuer:
         tenant = findings.name("tenant", wish.tenant)
         client = findings.name("client", wish.client)
         session = findings.name("session", wish.session)
+        mandate = findings.mandate(wish.may_speak_for, wish.max_depth)
         ttl_us = findings.ttl_us(wish.ttl_s)
-        now_us = self._clock.wall_us()
+        now_us = self._mint.clock.wall_us()
         if wish.not_before_us is not None and not 0 < wish.not_before_us < now_us + ttl_us:
             findings.add("not_before", "expected a time before the token's end (now + ttl)")
         findings.raise_if_any()
-        secret = tokens.mint(
-            kind=wish.kind,
-            random=self._entropy(tokens.RANDOM_BYTES),
-            edge_key=self._edge_key,
-            prefix=self._prefix,
-        )
-        token_id = ids.make("tok", now_ms=now_us // 1000, entropy=self._entropy(ids.ENTROPY_BYTES))
-        return secret, NewToken(
-            token_hash=tokens.digest(secret.reveal()),
-            token_id=token_id,
+        struck = self._mint.strike(wish.kind)
+        token = NewToken(
+            token_hash=struck.token_hash,
+            token_id=struck.token_id,
             kind=wish.kind,
             subject=subject,
             scopes=scopes,
@@ -123,7 +100,7 @@ class Issuer:
             session=session,
             labels=labels,
             handles=handles.of_token(
-                token_id=token_id,
+                token_id=struck.token_id,
                 kind=wish.kind,
                 subject=subject,
                 tenant=tenant,
@@ -131,10 +108,18 @@ class Issuer:
                 session=session,
                 labels=labels,
             ),
+            lineage=(),
+            chain=(),
             not_before_us=wish.not_before_us,
-            ttl_us=ttl_us,
+            mandate=mandate,
             created_by=actor,
         )
+        return struck, token, ttl_us
+
+
+def _issued(footing: Footing, ttl_us: int) -> Issued:
+    at_us = footing.snapshot.at_us
+    return Issued(at_us, footing.snapshot.as_of, at_us + ttl_us)
 
 
 def _require_admin(token: NewToken, actor: Actor) -> None:

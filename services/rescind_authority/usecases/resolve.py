@@ -1,8 +1,9 @@
 """Look up tokens by hash: everything that queued up is answered by one statement (design 5)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
+from rescind.core.handles import Handle
 from rescind.core.record import Record
 from rescind.core.revocation import Event, Hold, hits
 from rescind.wire import records
@@ -108,14 +109,25 @@ def holds_of(state: TokenState) -> tuple[Hold, ...]:
 def holding(state: TokenState) -> tuple[Event, ...]:
     """Say which revocations hold a token, in the ledger's order."""
     token = state.token
-    handles = frozenset(token.handles)
+    return hitting(
+        state.candidates,
+        handles=token.handles,
+        issued_seq=token.issued_seq,
+        issued_at_us=token.issued_at_us,
+    )
+
+
+def hitting(
+    candidates: Sequence[Event],
+    *,
+    handles: Collection[Handle],
+    issued_seq: int,
+    issued_at_us: int,
+) -> tuple[Event, ...]:
+    """Choose the revocations that hit a token with these handles, in their order."""
+    known = frozenset(handles)
     return tuple(
         event
-        for event in state.candidates
-        if hits(
-            event,
-            handles=handles,
-            issued_seq=token.issued_seq,
-            issued_at_us=token.issued_at_us,
-        )
+        for event in candidates
+        if hits(event, handles=known, issued_seq=issued_seq, issued_at_us=issued_at_us)
     )

@@ -175,7 +175,8 @@ _BAD_TOKENS: list[tuple[dict[str, object], str]] = [
     ({**_AGENT, "not_before": "2026-01-01T00:00:00"}, "not_before"),
     ({**_AGENT, "not_before": "2999-01-01T00:00:00Z"}, "not_before"),
     ({**_AGENT, "expiry": 5}, "expiry"),
-    ({**_AGENT, "may_speak_for": ["agent:*"]}, "may_speak_for"),
+    ({**_AGENT, "may_speak_for": ["agent*"]}, "may_speak_for"),
+    ({**_AGENT, "max_depth": 17}, "max_depth"),
     ({**_AGENT, "parent": "-"}, "parent"),
 ]
 _BAD_REVOCATIONS: list[tuple[dict[str, object], str]] = [
@@ -279,6 +280,9 @@ async def test_openapi_describes_every_route_without_a_token(system: System) -> 
             "/v1/tokens",
             "/v1/tokens/look",
             "/v1/tokens/{token_id}",
+            "/v1/delegations",
+            "/oauth/token",
+            "/.well-known/oauth-authorization-server",
             "/v1/revocations",
             "/v1/revocations/{revocation_id}",
             "/v1/revocations/{revocation_id}/receipt",

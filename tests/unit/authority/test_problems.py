@@ -61,6 +61,7 @@ async def test_a_defect_is_a_problem_without_a_traceback() -> None:
     use_cases = UseCases(
         authoriser=nothing,
         issuer=nothing,
+        delegator=nothing,
         revoker=nothing,
         looker=nothing,
         enforcer=nothing,

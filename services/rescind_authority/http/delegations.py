@@ -1,0 +1,79 @@
+"""`/v1/delegations`: whoever bears a token hands a part of its power on."""
+
+from fastapi import APIRouter, Response, status
+from pydantic import BaseModel, ConfigDict, Field
+
+from rescind.core.tokens import Kind
+from rescind_authority.http.context import Authority, IdempotencyKey, Parent, bind
+from rescind_authority.http.tokens import IssuedToken, issued
+from rescind_authority.usecases.delegate import Portion
+
+router = APIRouter(prefix="/v1/delegations", tags=["tokens"])
+
+
+class DelegationRequest(BaseModel):
+    """What the child is to have: at most what its parent has."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str = Field(
+        description="Whom it speaks for: `<the parent's subject>/<name>`, or a subject that the "
+        "parent's `may_speak_for` allows.",
+        examples=["agent:orchestrator/search-1"],
+    )
+    kind: Kind = Field(default=Kind.AGENT, description="`agent`, or the parent's kind.")
+    scopes: list[str] = Field(default=[], description="Each one covered by the parent's.")
+    audience: list[str] = Field(
+        default=[], description="Services among the parent's; none named means the parent's."
+    )
+    ttl: float | None = Field(
+        default=None,
+        description="Lifetime in seconds, at most what is left of the parent's. Left out: an hour, "
+        "or as long as the parent lives.",
+    )
+    labels: dict[str, str] = Field(default={}, description="Added to the parent's.")
+    may_speak_for: list[str] = Field(
+        default=[], description="Patterns of subjects to delegate to, covered by the parent's."
+    )
+    max_depth: int | None = Field(
+        default=None, description="Generations that may come below it; 0: none."
+    )
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    summary="Delegate a part of the bearer's power",
+    responses={
+        200: {"model": IssuedToken, "description": "A repeat: delegated before, no secret."},
+        401: {"description": "The parent token is not accepted."},
+        403: {"description": "More than the parent has; `errors` names the fields."},
+        409: {"description": "A standing suspension would hold the child."},
+    },
+)
+async def delegate(
+    asked: DelegationRequest,
+    response: Response,
+    parent: Parent,
+    key: IdempotencyKey,
+    authority: Authority,
+) -> IssuedToken:
+    """Make a child of the token that authorises this call: the only time its secret is shown.
+
+    The child inherits its parent's handles, labels and audience, and dies with each of its
+    ancestors. It never has more: scopes, audience, lifetime, depth.
+    """
+    portion = Portion(
+        subject=asked.subject,
+        kind=asked.kind,
+        scopes=asked.scopes,
+        audience=asked.audience,
+        ttl_s=asked.ttl,
+        labels=asked.labels,
+        may_speak_for=asked.may_speak_for,
+        max_depth=asked.max_depth,
+    )
+    # A key belongs to the parent token: no other holder can meet it, whatever its subject.
+    claim = bind("POST /v1/delegations", asked, owner=parent.token_id, key=key)
+    outcome = await authority.delegator.delegate(portion, parent=parent, claim=claim)
+    return await issued(outcome, response, authority)

@@ -1,0 +1,26 @@
+-- Reads what a new token stands on, in one snapshot and without a lock, on purpose: the ledger's
+-- end, the parent with the SHA-256 $1 (NULL: nobody's child), and every revocation that may hold
+-- the parent or a child with the handles $2 besides those it inherits.
+-- as_of becomes the child's issued_seq: a revocation that this snapshot does not show gets a higher
+-- seq and hits the child. With the head's lock (or FOR SHARE) as_of would be read after a commit
+-- that the parent was not judged by, and the child would live (design 5; a test shows it).
+-- One row for each revocation, one without when there is none.
+-- Served by: tokens_token_hash_key, revocations_anchor, revocations_standing.
+SELECT
+    h.epoch AS ledger_epoch, h.seq AS as_of, clock_timestamp() AS at,
+    t.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,
+    t.session, t.labels, t.lineage, t.chain, t.handles, t.issued_at, t.issued_seq, t.not_before,
+    t.expires_at, t.last_used_at, t.created_by, t.may_speak_for, t.max_depth,
+    r.revocation_id, r.epoch AS event_epoch, r.seq, r.effect, r.selector, r.issued_before, r.until,
+    r.scopes AS removed, r.reason, r.actor, r.committed_at
+FROM ledger_head AS h
+LEFT JOIN tokens AS t ON t.token_hash = $1
+CROSS JOIN LATERAL (SELECT $2::text[] || COALESCE(t.handles, '{}') AS handles) AS family
+LEFT JOIN LATERAL (
+    SELECT * FROM revocations
+    WHERE anchor = ANY (family.handles) AND seq > t.issued_seq AND effect = 'revoke'
+    UNION ALL
+    SELECT * FROM revocations
+    WHERE anchor = ANY (family.handles) AND effect <> 'revoke' AND lifted_at IS NULL
+) AS r ON r.selector <@ family.handles
+ORDER BY r.seq
