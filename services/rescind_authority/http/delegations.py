@@ -75,5 +75,7 @@ async def delegate(
     )
     # A key belongs to the parent token: no other holder can meet it, whatever its subject.
     claim = bind("POST /v1/delegations", asked, owner=parent.token_id, key=key)
-    outcome = await authority.delegator.delegate(portion, parent=parent, claim=claim)
+    outcome = await authority.delegator.delegate(
+        portion, parent_hash=parent.token_hash, claim=claim
+    )
     return await issued(outcome, response, authority)

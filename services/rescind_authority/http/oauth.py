@@ -139,7 +139,7 @@ async def token(
                 labels={},
                 max_depth=asked.max_depth,
             ),
-            parent=parent,
+            parent_hash=parent.token_hash,
             claim=bind("POST /oauth/token", asked, owner=parent.token_id, key=key),
         )
         return _granted(outcome)

@@ -48,13 +48,14 @@ class Delegator:
         self._mint = mint
 
     async def delegate(
-        self, portion: Portion, *, parent: Record, claim: Claim
+        self, portion: Portion, *, parent_hash: bytes, claim: Claim
     ) -> Minted | Repeated:
         """Hand a portion of a parent's power on, once for each key.
 
-        What `parent` says is only who asks: all is judged by one statement inside the transaction,
-        whose snapshot gives the child its issued_seq. So whatever ends an ancestor either was seen
-        and refused here, or has a higher seq and hits the child through a handle it inherited.
+        The parent is judged by one statement inside the transaction, whatever was known of it
+        before, and the snapshot of that statement gives the child its issued_seq. So whatever ends
+        an ancestor either was seen and refused here, or has a higher seq and hits the child
+        through a handle that it inherited.
 
         Raises InvalidRequestError, UnauthenticatedError, BeyondParentError, HeldError,
         KeyReusedError, or what the store raises.
@@ -63,7 +64,7 @@ class Delegator:
         struck = self._mint.strike(share.kind)
 
         async def store(transaction: LedgerTransaction) -> Minted:
-            footing = await transaction.footing(parent.token_hash, _handles(struck, share))
+            footing = await transaction.footing(parent_hash, _handles(struck, share))
             token, issued = _child(struck, share, footing)
             await transaction.insert_token(token, issued)
             return Minted(struck.secret, token, issued)

@@ -1,0 +1,201 @@
+"""Delegations that race revocations of their ancestors, on a real Postgres.
+
+`LockedFootings` is the seeded bug: it reads the head under a lock, as looks safer and is not.
+"""
+
+import asyncio
+import itertools
+import random
+import secrets
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from rescind.core.handles import Handle, select
+from rescind.core.revocation import Effect, Revocation
+from rescind.core.tokens import Kind
+from rescind.wire.events import Batch
+from rescind.wire.heartbeat import Wanted
+from rescind_authority.errors import UnauthenticatedError
+from rescind_authority.metrics import Metrics
+from rescind_authority.ports import Claim, Footing, Key, Transactions
+from rescind_authority.postgres import pool, queries
+from rescind_authority.postgres.ledger import LedgerTransaction, PostgresLedger
+from rescind_authority.postgres.pool import Postgres
+from rescind_authority.postgres.records import snapshot_of
+from rescind_authority.postgres.rows import event_of
+from rescind_authority.usecases.authorise import ALL_SCOPES, Actor
+from rescind_authority.usecases.delegate import Delegator, Portion
+from rescind_authority.usecases.issue import Issuer, Wish
+from rescind_authority.usecases.mint import Mint, Minted, Repeated
+from rescind_authority.usecases.resolve import holds_of
+from rescind_authority.usecases.sequence import Command
+from rescind_authority.wiring import Core, core
+from rescind_runtime.clock import SystemClock
+from rescind_runtime.signing import Keyring
+
+ROOTS = 6
+HOLDERS = 8
+DETECTORS = 2
+GENERATIONS = 3
+
+_ADMIN = Actor("admin:race", "tok_race", frozenset(ALL_SCOPES))
+_MINT = Mint(SystemClock(), secrets.token_bytes, bytes(32), "rsc")
+_numbers = itertools.count()
+
+
+class _LockedTransaction(LedgerTransaction):
+    async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
+        locked = queries.read("footing") + "FOR SHARE OF h"
+        found = await self._connection.fetch(locked, parent_hash, list(handles))
+        snapshot = snapshot_of(found)
+        candidates = tuple(event_of(row) for row in found if row["revocation_id"] is not None)
+        return Footing(snapshot, next(iter(snapshot.tokens), None), candidates)
+
+
+class LockedFootings:
+    """Transactions with the seeded bug."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[LedgerTransaction]:
+        """Open one."""
+        async with self._postgres.transaction() as connection:
+            yield _LockedTransaction(connection)
+
+
+class _Nobody:
+    def announce(self, batch: Batch) -> None: ...
+
+    def call(self, wanted: Wanted) -> None: ...
+
+
+@dataclass
+class Race:
+    """What came of a race: how many were made and refused, and who outlived an ancestor."""
+
+    wanted: int
+    dice: random.Random
+    parts: Core
+    delegator: Delegator
+    issuer: Issuer
+    families: list[list[Minted]] = field(default_factory=list[list[Minted]])
+    ids: list[str] = field(default_factory=list[str])
+    made: int = 0
+    refused: int = 0
+    revoked: int = 0
+
+    async def run(self) -> None:
+        """Delegate and revoke at once until enough children were made."""
+        self.families = [[await self._root()] for _ in range(ROOTS)]
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(HOLDERS):
+                tasks.create_task(self._hand_on())
+            for _ in range(DETECTORS):
+                tasks.create_task(self._revoke())
+
+    async def orphans(self) -> list[str]:
+        """Find the children that live, though an ancestor is dead."""
+        everybody = await self.parts.records.by_id(self.ids)
+        states = {state.token.token_id: state for state in everybody.tokens}
+        dead = {token_id for token_id, state in states.items() if holds_of(state)}
+        assert dead
+        return [
+            token_id
+            for token_id, state in states.items()
+            if token_id not in dead and dead & set(state.token.lineage)
+        ]
+
+    async def _root(self) -> Minted:
+        number = next(_numbers)
+        wish = Wish(
+            subject=f"agent:root-{number}",
+            kind=Kind.AGENT,
+            scopes=[],
+            audience=[],
+            ttl_s=3600,
+            labels={"run": str(number)},
+        )
+        return self._kept(await self.issuer.issue(wish, actor=_ADMIN, claim=_claim("admin:race")))
+
+    def _kept(self, minted: Minted | Repeated) -> Minted:
+        assert isinstance(minted, Minted)
+        self.ids.append(minted.token.token_id)
+        return minted
+
+    async def _hand_on(self) -> None:
+        while self.made < self.wanted:
+            family = self.dice.choice(self.families)
+            parent = family[0]
+            try:
+                for _ in range(GENERATIONS):
+                    parent = await self._child(parent)
+                    family.append(parent)
+            except UnauthenticatedError:
+                self.refused += 1
+
+    async def _child(self, parent: Minted) -> Minted:
+        portion = Portion(
+            subject=f"{parent.token.subject}/{next(_numbers)}",
+            kind=Kind.AGENT,
+            scopes=[],
+            audience=[],
+            ttl_s=None,
+            labels={},
+        )
+        child = await self.delegator.delegate(
+            portion, parent_hash=parent.token.token_hash, claim=_claim(parent.token.token_id)
+        )
+        self.made += 1
+        return self._kept(child)
+
+    async def _revoke(self) -> None:
+        """Kill a whole family by its root, its label or a subject, or a branch of it."""
+        while self.made < self.wanted:
+            place = self.dice.randrange(ROOTS)
+            victim = self.dice.choice(self.families[place]).token
+            root = self.families[place][0].token
+            selector = self.dice.choice(
+                [
+                    f"tree:{victim.token_id}",
+                    f"chain:{victim.subject}",
+                    f"tree:{root.token_id}",
+                    f"label:run={dict(root.labels)['run']}",
+                ]
+            )
+            await self.parts.sequencer.commit(_command(selector))
+            self.revoked += 1
+            self.families[place] = [await self._root()]
+
+
+def _claim(owner: str) -> Claim:
+    return Claim(Key(owner, f"key-{next(_numbers)}"), bytes(32))
+
+
+def _command(selector: str) -> Command:
+    name = f"rev_{next(_numbers):026}"
+    revocation = Revocation(name, select([selector]), Effect.REVOKE, "", "admin:race")
+    return Command(_claim("admin:race"), revocation, exact=False)
+
+
+@asynccontextmanager
+async def prepared(
+    dsn: str, *, wanted: int, seed: int, locked: bool = False
+) -> AsyncGenerator[Race]:
+    """Make a race in a prepared database; `locked` seeds the bug."""
+    keys = Keyring.create(root=bytes(32), now_us=0)
+    async with pool.connect(dsn) as postgres:
+        parts = core(postgres, announcer=_Nobody(), caller=_Nobody(), keys=keys, metrics=Metrics())
+        ledger: Transactions = LockedFootings(postgres) if locked else PostgresLedger(postgres)
+        async with asyncio.TaskGroup() as tasks:
+            job = tasks.create_task(parts.run())
+            yield Race(
+                wanted=wanted,
+                dice=random.Random(seed),
+                parts=parts,
+                delegator=Delegator(ledger, mint=_MINT),
+                issuer=Issuer(PostgresLedger(postgres), mint=_MINT),
+            )
+            job.cancel()
