@@ -26,6 +26,7 @@ VERBS = {
     "demo": "Show a revocation arrive at three services, measured, in under a minute.",
     "bench": "Measure rescind against its real alternatives, in the same run on this machine.",
     "issue": "Issue a token, and print it this once.",
+    "delegate": "Hand a part of a token's power on, and print the new token this once.",
     "check": "Ask the local sidecar about the token on stdin.",
     "revoke": "Revoke every token that has all of these handles.",
     "receipt": "Show the receipt of a revocation once it is enforced, or check one.",

@@ -4,7 +4,7 @@ Not the settings of the services: those validate with pydantic, which a short co
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from rescind_runtime import data_dir
 _URL = "RESCIND_URL"
 _TOKEN = "RESCIND_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
 _TOKEN_FILE = "RESCIND_ADMIN_TOKEN_FILE"  # noqa: S105 - the name of a variable
+_WORKLOAD_TOKEN = "RESCIND_TOKEN"  # noqa: S105 - the name of a variable
 _SOCKET = "RESCIND_SOCKET"
 _SERVICE = "RESCIND_SERVICE"
 
@@ -77,13 +78,8 @@ def authority(*, url: str | None, data: Path | None) -> Authority:
     URL, however it was named, gets the token of the environment or none.
     """
     environ, kept = environment(), _kept(data)
-    sources = [environ, kept] if data is None else [kept, environ]
-    url = url or next((found for source in sources if (found := first(source.get(_URL)))), None)
-    if url is None:
-        raise UnreachableError(
-            "no authority is named, and none runs on this machine: "
-            "start one with `rescind up`, or set RESCIND_URL"
-        )
+    sources = (environ, kept) if data is None else (kept, environ)
+    url = url or _url(sources)
     for source in sources:
         ours = source is not kept or url == first(kept.get(_URL))
         if ours and (token := _token(source)):
@@ -92,6 +88,18 @@ def authority(*, url: str | None, data: Path | None) -> Authority:
         f"there is no admin token for {url}: "
         "set RESCIND_ADMIN_TOKEN_FILE to its file (or RESCIND_ADMIN_TOKEN)"
     )
+
+
+def authority_url(*, url: str | None, data: Path | None) -> str:
+    """Find the authority for whoever brings a token along. Raises UnreachableError."""
+    environ, kept = environment(), _kept(data)
+    return url or _url((environ, kept) if data is None else (kept, environ))
+
+
+def workload_token() -> Secret | None:
+    """Give RESCIND_TOKEN, the token that a workload was started with, if there is one."""
+    found = os.environ.get(_WORKLOAD_TOKEN)
+    return Secret(found.strip()) if found else None
 
 
 def first(urls: str | None) -> str | None:
@@ -121,6 +129,16 @@ def trust(*, data: Path | None) -> Path:
 
 def _kept(data: Path | None) -> dict[str, str]:
     return data_dir.read_env(data or data_dir.locate(os.environ))
+
+
+def _url(sources: Iterable[Mapping[str, str]]) -> str:
+    found = next((url for source in sources if (url := first(source.get(_URL)))), None)
+    if found is None:
+        raise UnreachableError(
+            "no authority is named, and none runs on this machine: "
+            "start one with `rescind up`, or set RESCIND_URL"
+        )
+    return found
 
 
 def _token(source: Mapping[str, str]) -> Secret | None:

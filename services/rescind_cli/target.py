@@ -11,7 +11,8 @@ import click
 from rescind_cli import failures, settings
 
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
-    from rescind.client.admin import Admin
+    from rescind.client.admin import Admin, Bearer
+    from rescind.core.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,12 @@ class Target:
 
         found = settings.authority(url=self.url, data=self.data)
         return Admin(found.url, found.token)
+
+    def bearer(self, token: "Secret") -> "Bearer":
+        """Make a client for whoever bears a token of their own. Raises RescindError."""
+        from rescind.client.admin import Bearer  # noqa: PLC0415 - see above
+
+        return Bearer(settings.authority_url(url=self.url, data=self.data), token)
 
 
 def remember_json(context: click.Context, _parameter: click.Parameter, chosen: bool) -> bool:

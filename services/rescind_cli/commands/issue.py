@@ -1,19 +1,23 @@
 """`rescind issue`: a new token, printed this once."""
 
-import sys
+from typing import TYPE_CHECKING, cast
 
 import click
 
-from rescind_cli import render
-from rescind_cli.parameters import DURATION, LABEL
+from rescind.core.secret import Secret
+from rescind_cli import minted
+from rescind_cli.parameters import DURATION, LABEL, token_from_stdin
 from rescind_cli.target import Target, with_target
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import Grant, Portion
 
 KINDS = ("agent", "service", "session", "personal", "admin")
 
 
 @click.command()
 @click.option("--subject", required=True, help="Whom it speaks for, such as agent:billing-bot.")
-@click.option("--kind", required=True, type=click.Choice(KINDS), help="What holds it.")
+@click.option("--kind", type=click.Choice(KINDS), help="What holds it. Required without --parent.")
 @click.option("--scope", "scopes", multiple=True, help="What it may do; again for more.")
 @click.option("--audience", multiple=True, help="A service that may accept it. [default: all]")
 @click.option("--ttl", type=DURATION, help="How long it lives: 15m, 1h, 30d. [default: 1h]")
@@ -21,6 +25,9 @@ KINDS = ("agent", "service", "session", "personal", "admin")
 @click.option("--tenant", help="Whose it is.")
 @click.option("--client", help="Through which client it is used.")
 @click.option("--session", help="Which session it belongs to.")
+@click.option("--may-speak-for", multiple=True, help="Subjects it may delegate to: agent:team/*.")
+@click.option("--max-depth", type=int, help="Generations that may be delegated from it; 0: none.")
+@click.option("--parent", type=click.Choice(["-"]), help="Delegate from the token on stdin.")
 @click.option("--idempotency-key", help="Repeated under one key, one token is issued.")
 @with_target
 def issue(
@@ -32,39 +39,40 @@ def issue(
     ttl: int | None,
     labels: tuple[tuple[str, str], ...],
     subject: str,
-    kind: str,
+    kind: str | None,
+    may_speak_for: tuple[str, ...],
+    max_depth: int | None,
+    parent: str | None,
     tenant: str | None,
     client: str | None,
     session: str | None,
 ) -> None:
     """Issue a token, and print it this once.
 
-    The token goes to stdout and its id to stderr; nobody can ask for the token again.
+    The token goes to stdout and its id to stderr; nobody can ask for the token again. With
+    --parent it is delegated, as by `rescind delegate`.
     """
-    from rescind.client.admin import Grant  # noqa: PLC0415 - --help need not pay for httpx2
-
-    grant = Grant(subject=subject, kind=kind, scopes=scopes, audience=audience)
-    if ttl is not None:
-        grant["ttl"] = ttl
-    if labels:
-        grant["labels"] = dict(labels)
-    if tenant is not None:
-        grant["tenant"] = tenant
-    if client is not None:
-        grant["client"] = client
-    if session is not None:
-        grant["session"] = session
-    with target.admin() as admin:
-        issued = admin.issue(idempotency_key=idempotency_key, **grant)
-    secret = issued.token.reveal() if issued.token is not None else None
-    if target.as_json:
-        render.as_json({"token": secret, **issued.facts})
-        return
-    if secret is None:
-        raise click.ClickException(
-            f"{issued.token_id} was issued under this key before, and its token shown then. "
-            "If nobody has it: rescind revoke token:… and issue another under a new key"
-        )
-    sys.stdout.write(f"{secret}\n")
-    sys.stdout.flush()
-    sys.stderr.write(f"{issued.token_id}\n")
+    asked = minted.asked(
+        subject=subject,
+        kind=kind,
+        scopes=scopes,
+        audience=audience,
+        ttl=ttl,
+        labels=dict(labels),
+        may_speak_for=may_speak_for,
+        max_depth=max_depth,
+        tenant=tenant,
+        client=client,
+        session=session,
+    )
+    if parent is None:
+        if kind is None:
+            raise click.UsageError(f"Missing option '--kind': one of {', '.join(KINDS)}.")
+        with target.admin() as admin:
+            issued = admin.issue(idempotency_key=idempotency_key, **cast("Grant", asked))
+    else:
+        if tenant or client or session:
+            raise click.UsageError("with --parent, tenant, client and session are the parent's")
+        with target.bearer(Secret(token_from_stdin())) as bearer:
+            issued = bearer.delegate(idempotency_key=idempotency_key, **cast("Portion", asked))
+    minted.show(issued, as_json=target.as_json)

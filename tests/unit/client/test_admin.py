@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rescind.client import Admin, AsyncAdmin
+from rescind.client import Admin, AsyncAdmin, AsyncBearer, Bearer
 from rescind.client.problems import OutcomeUnknownError, ProblemError
 from rescind.core.secret import Secret
 from rescind.errors import MalformedMessageError, RescindError, UnreachableError
@@ -107,6 +107,35 @@ def test_issue_takes_the_secret_out_of_the_answer(script: Script, admin: Admin) 
 def test_a_repeated_issue_has_no_secret(script: Script, admin: Admin) -> None:
     script.answers = [answer(200, {"token": None, "token_id": "tok_1"})]
     assert admin.issue(subject="s:1", kind="agent").token is None
+
+
+def test_a_bearer_delegates_with_its_own_token(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESCIND_URL", script.url)
+    monkeypatch.setenv("RESCIND_TOKEN", "rsc_agt_parent")
+    script.answers = [answer(201, {"token": "rsc_agt_child", "token_id": "tok_2"})]
+    with Bearer.from_environment() as bearer:
+        issued = bearer.delegate(subject="agent:o/a", scopes=["x"], max_depth=0)
+    assert issued.token is not None
+    assert issued.token.reveal() == "rsc_agt_child"
+    (asked,) = script.asked
+    assert asked["call"] == "POST /v1/delegations"
+    assert asked["body"] == {"subject": "agent:o/a", "scopes": ["x"], "max_depth": 0}
+    assert asked["headers"]["authorization"] == "Bearer rsc_agt_parent"
+    assert asked["headers"]["idempotency-key"]
+    monkeypatch.delenv("RESCIND_TOKEN")
+    with pytest.raises(RescindError, match="RESCIND_TOKEN"):
+        Bearer.from_environment()
+
+
+async def test_a_bearer_in_a_loop_delegates_too(script: Script) -> None:
+    async with AsyncBearer(script.url, TOKEN) as bearer:
+        script.answers = [answer(201, {"token": "t", "token_id": "tok_1"})]
+        assert (await bearer.delegate(subject="agent:o/a")).token_id == "tok_1"
+        script.answers = [HANG_UP]
+        with pytest.raises(OutcomeUnknownError):
+            await bearer.delegate(subject="agent:o/a")
 
 
 def test_every_command_has_a_key_of_its_own(script: Script, admin: Admin) -> None:
@@ -260,7 +289,8 @@ def test_both_clients_have_the_same_methods() -> None:
     def public(client: type) -> set[str]:
         return {name for name in vars(client) if not name.startswith("_")}
 
-    assert public(Admin) - {"close"} == public(AsyncAdmin) - {"aclose"}
+    assert public(Admin) == public(AsyncAdmin)
+    assert public(Bearer) == public(AsyncBearer)
 
 
 def test_the_environment_names_the_authority_and_the_token(

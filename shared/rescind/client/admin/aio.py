@@ -1,4 +1,4 @@
-"""The administrator's client for event loops; call by call the same as `blocking.py`."""
+"""The clients for event loops; call by call the same as `blocking.py`."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -9,19 +9,15 @@ from typing import Self, TypeVar, Unpack
 import httpx2
 
 from rescind.client.admin import calls, link, settings
-from rescind.client.admin.calls import Call, Command, Document, Grant, Issued
+from rescind.client.admin.calls import Call, Command, Document, Grant, Issued, Portion
 from rescind.core.secret import Secret
 from rescind.errors import UnreachableError
 
 T = TypeVar("T")
 
 
-class AsyncAdmin:
-    """Command the authority at a URL, as the bearer of an admin token.
-
-    Every call raises ProblemError when it is refused and UnreachableError when nobody answers;
-    a command also raises OutcomeUnknownError, with the key under which to send it again.
-    """
+class _AsyncConnection:
+    """Call the authority at a URL as the bearer of a token; connect with the first call."""
 
     def __init__(
         self, url: str, token: Secret | None, *, timeout_s: float = link.TIMEOUT_S
@@ -30,11 +26,6 @@ class AsyncAdmin:
         self._token = token
         self._timeout_s = timeout_s
         self._client: httpx2.AsyncClient | None = None
-
-    @classmethod
-    def from_environment(cls) -> Self:
-        """Take RESCIND_URL, and RESCIND_ADMIN_TOKEN or RESCIND_ADMIN_TOKEN_FILE."""
-        return cls(settings.url(), settings.admin_token())
 
     async def __aenter__(self) -> Self:
         return self
@@ -52,6 +43,30 @@ class AsyncAdmin:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+
+    async def _send(self, call: Call[T]) -> T:
+        with link.translated(self._url, key=call.key):
+            response = await self._http().request(**link.arguments(call))
+        return link.answer(call, response)
+
+    def _http(self) -> httpx2.AsyncClient:
+        if self._client is None:
+            options = link.options(self._url, self._token, timeout_s=self._timeout_s)
+            self._client = httpx2.AsyncClient(**options)
+        return self._client
+
+
+class AsyncAdmin(_AsyncConnection):
+    """Command the authority at a URL, as the bearer of an admin token.
+
+    Every call raises ProblemError when it is refused and UnreachableError when nobody answers;
+    a command also raises OutcomeUnknownError, with the key under which to send it again.
+    """
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Take RESCIND_URL, and RESCIND_ADMIN_TOKEN or RESCIND_ADMIN_TOKEN_FILE."""
+        return cls(settings.url(), settings.admin_token())
 
     async def issue(self, *, idempotency_key: str | None = None, **grant: Unpack[Grant]) -> Issued:
         """Issue a token. Its secret is in this answer and nowhere else."""
@@ -154,13 +169,23 @@ class AsyncAdmin:
                     if sent.data:
                         yield link.event(sent)
 
-    async def _send(self, call: Call[T]) -> T:
-        with link.translated(self._url, key=call.key):
-            response = await self._http().request(**link.arguments(call))
-        return link.answer(call, response)
 
-    def _http(self) -> httpx2.AsyncClient:
-        if self._client is None:
-            options = link.options(self._url, self._token, timeout_s=self._timeout_s)
-            self._client = httpx2.AsyncClient(**options)
-        return self._client
+class AsyncBearer(_AsyncConnection):
+    """Hand on what a token may do, as its bearer: no admin token is needed.
+
+    Every call raises what those of `AsyncAdmin` raise.
+    """
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Take RESCIND_URL and RESCIND_TOKEN."""
+        return cls(settings.url(), settings.token())
+
+    async def delegate(
+        self, *, idempotency_key: str | None = None, **portion: Unpack[Portion]
+    ) -> Issued:
+        """Make a token with a part of this one's power. Its secret is in this answer only.
+
+        It speaks for `<this token's subject>/<name>`, and dies with this token.
+        """
+        return await self._send(calls.delegate(portion, idempotency_key))

@@ -1,4 +1,4 @@
-"""The administrator's client for threads."""
+"""The clients for threads: an administrator's, and any token's."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -8,19 +8,15 @@ from typing import Self, TypeVar, Unpack
 import httpx2
 
 from rescind.client.admin import calls, link, settings
-from rescind.client.admin.calls import Call, Command, Document, Grant, Issued
+from rescind.client.admin.calls import Call, Command, Document, Grant, Issued, Portion
 from rescind.core.secret import Secret
 from rescind.errors import UnreachableError
 
 T = TypeVar("T")
 
 
-class Admin:
-    """Command the authority at a URL, as the bearer of an admin token.
-
-    Every call raises ProblemError when it is refused and UnreachableError when nobody answers;
-    a command also raises OutcomeUnknownError, with the key under which to send it again.
-    """
+class _Connection:
+    """Call the authority at a URL as the bearer of a token; connect with the first call."""
 
     def __init__(
         self, url: str, token: Secret | None, *, timeout_s: float = link.TIMEOUT_S
@@ -29,11 +25,6 @@ class Admin:
         self._token = token
         self._timeout_s = timeout_s
         self._client: httpx2.Client | None = None
-
-    @classmethod
-    def from_environment(cls) -> Self:
-        """Take RESCIND_URL, and RESCIND_ADMIN_TOKEN or RESCIND_ADMIN_TOKEN_FILE."""
-        return cls(settings.url(), settings.admin_token())
 
     def __enter__(self) -> Self:
         return self
@@ -51,6 +42,30 @@ class Admin:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def _send(self, call: Call[T]) -> T:
+        with link.translated(self._url, key=call.key):
+            response = self._http().request(**link.arguments(call))
+        return link.answer(call, response)
+
+    def _http(self) -> httpx2.Client:
+        if self._client is None:
+            options = link.options(self._url, self._token, timeout_s=self._timeout_s)
+            self._client = httpx2.Client(**options)
+        return self._client
+
+
+class Admin(_Connection):
+    """Command the authority at a URL, as the bearer of an admin token.
+
+    Every call raises ProblemError when it is refused and UnreachableError when nobody answers;
+    a command also raises OutcomeUnknownError, with the key under which to send it again.
+    """
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Take RESCIND_URL, and RESCIND_ADMIN_TOKEN or RESCIND_ADMIN_TOKEN_FILE."""
+        return cls(settings.url(), settings.admin_token())
 
     def issue(self, *, idempotency_key: str | None = None, **grant: Unpack[Grant]) -> Issued:
         """Issue a token. Its secret is in this answer and nowhere else."""
@@ -152,13 +167,21 @@ class Admin:
                 if sent.data:
                     yield link.event(sent)
 
-    def _send(self, call: Call[T]) -> T:
-        with link.translated(self._url, key=call.key):
-            response = self._http().request(**link.arguments(call))
-        return link.answer(call, response)
 
-    def _http(self) -> httpx2.Client:
-        if self._client is None:
-            options = link.options(self._url, self._token, timeout_s=self._timeout_s)
-            self._client = httpx2.Client(**options)
-        return self._client
+class Bearer(_Connection):
+    """Hand on what a token may do, as its bearer: no admin token is needed.
+
+    Every call raises what those of `Admin` raise.
+    """
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Take RESCIND_URL and RESCIND_TOKEN."""
+        return cls(settings.url(), settings.token())
+
+    def delegate(self, *, idempotency_key: str | None = None, **portion: Unpack[Portion]) -> Issued:
+        """Make a token with a part of this one's power. Its secret is in this answer only.
+
+        It speaks for `<this token's subject>/<name>`, and dies with this token.
+        """
+        return self._send(calls.delegate(portion, idempotency_key))

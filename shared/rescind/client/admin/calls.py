@@ -37,6 +37,20 @@ class Grant(TypedDict):
     client: NotRequired[str]
     session: NotRequired[str]
     may_speak_for: NotRequired[Sequence[str]]
+    max_depth: NotRequired[int]
+
+
+class Portion(TypedDict):
+    """What of a token's power is handed on. `ttl` is in seconds; left out: an hour, or its end."""
+
+    subject: str
+    kind: NotRequired[str]
+    scopes: NotRequired[Sequence[str]]
+    audience: NotRequired[Sequence[str]]
+    ttl: NotRequired[float]
+    labels: NotRequired[Mapping[str, str]]
+    may_speak_for: NotRequired[Sequence[str]]
+    max_depth: NotRequired[int]
 
 
 class Command(TypedDict):
@@ -92,6 +106,12 @@ def new_key() -> str:
 def issue(grant: Grant, key: str | None) -> Call[Issued]:
     """Issue a token."""
     return Call("POST", "/v1/tokens", _issued, body=cast("Document", grant), key=key or new_key())
+
+
+def delegate(portion: Portion, key: str | None) -> Call[Issued]:
+    """Hand a portion of the bearer's power on."""
+    body = cast("Document", portion)
+    return Call("POST", "/v1/delegations", _issued, body=body, key=key or new_key())
 
 
 def token(token_id: str) -> Call[Document]:

@@ -1,4 +1,4 @@
-"""Where an administrator's program finds the authority, when it does not say."""
+"""Where a program finds the authority and its token, when it does not say."""
 
 import os
 from pathlib import Path
@@ -12,6 +12,13 @@ def url() -> str:
     if found := os.environ.get("RESCIND_URL"):
         return found.partition(",")[0].strip()
     raise RescindError("no authority is named: set RESCIND_URL, or give Admin() a URL")
+
+
+def token() -> Secret:
+    """Return RESCIND_TOKEN: what a workload was given. Raises RescindError."""
+    if found := os.environ.get("RESCIND_TOKEN"):
+        return Secret(found.strip())
+    raise RescindError("no token is named: set RESCIND_TOKEN, or give Bearer() one")
 
 
 def admin_token() -> Secret:

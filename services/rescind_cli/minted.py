@@ -1,0 +1,32 @@
+"""A new token, printed this once; `issue` and `delegate` show it alike."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from rescind_cli import render
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import Issued
+
+
+def asked(**options: object) -> dict[str, object]:
+    """Keep the options that were given: the API knows the defaults."""
+    return {name: text for name, text in options.items() if text not in (None, (), {})}
+
+
+def show(issued: "Issued", *, as_json: bool) -> None:
+    """Print the token on stdout and its id on stderr, or both in one document."""
+    secret = issued.token.reveal() if issued.token is not None else None
+    if as_json:
+        render.as_json({"token": secret, **issued.facts})
+        return
+    if secret is None:
+        raise click.ClickException(
+            f"{issued.token_id} was issued under this key before, and its token shown then. "
+            "If nobody has it: rescind revoke token:… and issue another under a new key"
+        )
+    sys.stdout.write(f"{secret}\n")
+    sys.stdout.flush()
+    sys.stderr.write(f"{issued.token_id}\n")
