@@ -49,8 +49,12 @@ def show(receipt: Mapping[str, Any]) -> None:
     render.table(
         ("service", "instance", "outcome", "after"), rows, empty="No sidecar holds a lease."
     )
-    for instance in receipt["grace"]:
-        render.line("grace", f"{instance[:12]} may go on without a lease: no guarantee there")
+    for each in receipt["grace"]:
+        render.line(
+            "grace",
+            f"{each['service']} ({each['instance'][:12]}) may accept without a lease "
+            f"until {each['until']}: the guarantee does not hold there",
+        )
 
 
 def _tell(progress: Mapping[str, Any] | None) -> None:
@@ -59,7 +63,7 @@ def _tell(progress: Mapping[str, Any] | None) -> None:
         return
     sys.stderr.write("\r\x1b[K")
     if progress is not None:
-        known = progress["acknowledged"] + progress["released"] + progress["lapsed"]
+        known = sum(progress[name] for name in ("acknowledged", "released", "lapsed", "grace"))
         left = progress["of"] - known
         sys.stderr.write(
             f"{progress['acknowledged']}/{progress['of']} acknowledged"

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
+from rescind.core.posture import Posture
+from rescind.errors import PostureError
 from rescind_runtime.settings import PREFIX, RuntimeSettings, environment
 from rescind_sidecar.view.records import CAPACITY
 
@@ -27,7 +29,7 @@ class SidecarSettings(RuntimeSettings):
     trust_file: Path | None = None
     token_prefix: str = "rsc"  # noqa: S105 it is public
     heartbeat_s: Annotated[float, Field(gt=0, le=60)] = 2.5
-    posture: Literal["strict"] = "strict"  # `grace` comes with the guarantee
+    posture: str = "strict"  # or such as grace:session=60s,service=5m
     stale_status: Literal[401, 503] = 503
     first_sights_per_s: Annotated[float, Field(ge=1)] = 2_000  # of each process that asks
     records: Annotated[int, Field(ge=1)] = CAPACITY
@@ -41,6 +43,14 @@ class SidecarSettings(RuntimeSettings):
             if parsed.scheme not in {"http", "https"} or not parsed.hostname or parsed.query:
                 raise ValueError("expected http://HOST:PORT or https://…, several with commas")
         return url
+
+    @field_validator("posture")
+    @classmethod
+    def _check_posture(cls, text: str) -> str:
+        try:
+            return str(Posture.parse(text))
+        except PostureError as error:
+            raise ValueError(str(error)) from None
 
     @property
     def authorities(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rescind.core.generations import DEFAULT_SLOTS, Writer, inspect, size_bytes
+from rescind.core.posture import STRICT, Posture
 from rescind.errors import RescindError, TableError
 
 _MODE = 0o640
@@ -23,11 +24,12 @@ class SidecarRunningError(RescindError):
 class TableFile:
     """Own the table beside a socket."""
 
-    def __init__(self, socket: Path, *, boot: bytes) -> None:
+    def __init__(self, socket: Path, *, boot: bytes, posture: Posture = STRICT) -> None:
         self._socket = socket
         self._path = socket.with_suffix(".table")
         self._lock_path = socket.with_suffix(".lock")
         self._boot = boot
+        self._posture = posture
         self._writer: Writer | None = None
 
     @contextmanager
@@ -58,7 +60,7 @@ class TableFile:
             raise
         finally:
             os.close(descriptor)
-        self._writer = Writer(words, instance=instance, boot=self._boot)
+        self._writer = Writer(words, instance=instance, boot=self._boot, posture=self._posture)
         fresh.replace(self._path)
         return self._writer
 

@@ -8,6 +8,7 @@ from importlib.metadata import version
 import structlog
 
 from rescind.client.clock import boot_id
+from rescind.core.posture import Posture
 from rescind.core.secret import Secret
 from rescind_runtime import ready
 from rescind_runtime.clock import SystemClock
@@ -50,7 +51,9 @@ class Sidecar:
         self._clock = SystemClock()
         self._tally = Tally()
         self._boot = boot_id()
-        self._tables = TableFile(settings.socket_path, boot=self._boot)
+        self._tables = TableFile(
+            settings.socket_path, boot=self._boot, posture=Posture.parse(settings.posture)
+        )
         self._notary = TrustNotary(Trust.read(settings.trust_path))
         url = settings.redis_url
         self._redis = None if url is None else RedisRecords(url.get_secret_value())
@@ -66,6 +69,7 @@ class Sidecar:
                 "a sidecar starts",
                 action="started",
                 service=self._settings.service,
+                posture=self._settings.posture,
                 version=version("rescind"),
             )
             await self._live(stop)

@@ -26,6 +26,10 @@ class ScopeError(RescindError):
     """Say what is wrong with a scope or a pattern of scopes, and what a good one looks like."""
 
 
+class PostureError(RescindError):
+    """Say what is wrong with a posture, and what a good one looks like."""
+
+
 class TableError(RescindError):
     """Say why a generation table cannot be believed."""
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from tests.support.cluster import SERVICES, TERM_S, Cluster, cluster
 
-from rescind import Denied, Verifier
+from rescind import Allowed, Denied, Verifier
 from rescind.core import lease
 
 WAIT_S = lease.wait_ns(round(TERM_S * 1000)) / 1e9
@@ -167,3 +167,36 @@ async def test_a_killed_sidecar_costs_one_wait_and_the_next_receipt_none(
     answer = await http.post(f"{url}/v1/revocations", json=revocation(token_id))
     assert answer.json()["state"] == "enforced"
     assert time.monotonic() - began < WAIT_S / 2  # its row was watched, unchanged, for a full wait
+
+
+async def test_a_silent_verifier_in_grace_is_named_in_the_receipt_and_the_command_says_so(
+    installation: Cluster, http: httpx2.AsyncClient
+) -> None:
+    mail = installation.parts["mail"]
+    await mail.stop()
+    installation.postures["mail"] = "grace:session=1m"
+    try:
+        await mail.start()
+        await all_live(installation, http)
+        body = {"subject": "user:7", "kind": "session", "scopes": ["a"], "ttl": 600}
+        issued = (await http.post(f"{installation.authorities[1]}/v1/tokens", json=body)).json()
+        verifier = Verifier.attach(installation.socket("mail"), timeout_s=0.05)
+        assert isinstance(await verifier.acheck(issued["token"]), Allowed)
+        mail.freeze()
+        status, said = await installation.cli("revoke", f"token:{issued['token_id']}", "--wait")
+        assert status == 3
+        assert "mail" in said
+        assert "guarantee does not hold there" in said
+        # That is what grace means: its workload goes on, past the lease and past the receipt.
+        assert isinstance(verifier.check(issued["token"]), Allowed)
+        mail.thaw()
+        ends = time.monotonic() + 10
+        while reason(await verifier.acheck(issued["token"])) != "revoked":
+            assert time.monotonic() < ends
+            await asyncio.sleep(0.01)
+        verifier.close()
+    finally:
+        mail.thaw()
+        del installation.postures["mail"]
+        await mail.stop()
+        await mail.start()

@@ -3,6 +3,7 @@
 Two authorities, a sidecar for each of three services, Postgres, NATS and Valkey: real processes.
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -76,6 +77,7 @@ class Cluster:
         self._authority_ports = {name: free_port() for name in ("authority-1", "authority-2")}
         self._authority_module = authority_module
         self._sidecar_module = sidecar_module
+        self.postures: dict[str, str] = {}
         self.parts: dict[str, Part] = {
             "postgres": Part("postgres", lambda: _child_of(postgres.running(place), self)),
             "valkey": Part("valkey", lambda: _child_of(valkey.running(place), self)),
@@ -174,6 +176,7 @@ class Cluster:
                 RESCIND_SERVICE=service,
                 RESCIND_URL=",".join(self.authorities),
                 RESCIND_SOCKET=str(self.socket(service)),
+                RESCIND_POSTURE=self.postures.get(service, "strict"),
                 RESCIND_CREDENTIAL_FILE=str(self.credential(service)),
             )
             async with self.python(service, self._sidecar_module, environment=environment) as child:
@@ -205,6 +208,19 @@ class Cluster:
         ) as child:
             await child.until(lambda: child.ended or None, deadline_s=_READY_S)
             assert child.succeeded, child.failure()
+
+    async def cli(self, *arguments: str) -> tuple[int, str]:
+        """Run one command of the command line; gives its exit status and what it wrote."""
+        environment = self._environment(RESCIND_URL=self.authorities[1])
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "rescind_cli", *arguments),
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        written, _ = await process.communicate()
+        return process.returncode or 0, written.decode()
 
     def credential(self, service: str) -> Path:
         return self._place.folder("credentials") / service

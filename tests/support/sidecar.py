@@ -14,6 +14,7 @@ import uvloop
 
 from rescind.client.clock import boot_id
 from rescind.core import handles, ids, ledger, mac, tokens
+from rescind.core.posture import STRICT, Posture
 from rescind.core.record import Record
 from rescind.core.revocation import Event, Hold, Revocation, hits
 from rescind.core.secret import Secret
@@ -261,6 +262,7 @@ class RunningSidecar:
         interval_s: float = 0.05,
         redis: RedisRecords | None = None,
         allowance: Allowance | None = None,
+        posture: Posture = STRICT,
     ) -> None:
         self.path = path
         self.link = link
@@ -268,7 +270,8 @@ class RunningSidecar:
         self._interval_s = interval_s
         self._redis = redis
         self._allowance = allowance or Allowance.of(2_000)
-        self._tables = TableFile(path, boot=boot_id())
+        self._posture = posture
+        self._tables = TableFile(path, boot=boot_id(), posture=posture)
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=lambda: uvloop.run(self._main()))
 
@@ -307,7 +310,7 @@ class RunningSidecar:
         )
         renew = Renew(
             pushes=lambda: True,
-            identity=Identity("search", "host", "0", "strict"),
+            identity=Identity("search", "host", "0", str(self._posture)),
             incarnations=self.incarnations,
             enrol=enrol,
             follow=self.follow,
@@ -351,7 +354,7 @@ class RunningSidecar:
                 tally=self.tally,
                 tasks=tasks,
                 service="search",
-                posture="strict",
+                posture=str(self._posture),
                 boot=boot_id(),
             )
             await self.server.listen(self.path)
@@ -416,9 +419,12 @@ def running(
     interval_s: float = 0.05,
     redis: RedisRecords | None = None,
     allowance: Allowance | None = None,
+    posture: Posture = STRICT,
 ) -> Iterator[RunningSidecar]:
     """Run a sidecar that holds a lease, and has found Redis if it is to have one."""
-    sidecar = RunningSidecar(path, link, interval_s=interval_s, redis=redis, allowance=allowance)
+    sidecar = RunningSidecar(
+        path, link, interval_s=interval_s, redis=redis, allowance=allowance, posture=posture
+    )
     sidecar.start()
     try:
         if link.reachable:

@@ -20,6 +20,14 @@ class VerifierFacts(BaseModel):
     latency_ms: float
 
 
+class LenientFacts(BaseModel):
+    """One verifier in grace that had not said that it knows."""
+
+    instance: str
+    service: str
+    until: datetime = Field(description="From then on it accepts nothing that was revoked.")
+
+
 class ReceiptFacts(BaseModel):
     """That a revocation is enforced: no check that starts now is accepted by such a verifier."""
 
@@ -29,7 +37,7 @@ class ReceiptFacts(BaseModel):
     committed_at: datetime
     enforced_at: datetime
     verifiers: list[VerifierFacts]
-    grace: list[str] = Field(description="Instances where the guarantee does not hold.")
+    grace: list[LenientFacts] = Field(description="Where the guarantee does not hold.")
     key_id: str
     signature: str = Field(description="Ed25519, of the content, in hex.")
     content: str = Field(description="The bytes that were signed, in base64.")
@@ -42,6 +50,7 @@ class ProgressFacts(BaseModel):
     acknowledged: int
     released: int
     lapsed: int
+    grace: int = Field(description="Verifiers in grace that have said nothing: not waited for.")
     of: int
     lapse_in_s: float
 
@@ -65,7 +74,14 @@ def document(envelope: bytes, *, statement: bytes) -> ReceiptFacts:
             )
             for each in receipt.verifiers
         ],
-        grace=[instance.hex() for instance in receipt.grace],
+        grace=[
+            LenientFacts(
+                instance=each.instance.hex(),
+                service=each.service,
+                until=times.from_us(each.until_us),
+            )
+            for each in receipt.grace
+        ],
         key_id=signed.key_id.hex(),
         signature=signed.signature.hex(),
         content=base64.b64encode(signed.content).decode(),
@@ -79,6 +95,7 @@ def progress(found: Progress) -> ProgressFacts:
         acknowledged=found.acknowledged,
         released=found.released,
         lapsed=found.lapsed,
+        grace=found.grace,
         of=found.of,
         lapse_in_s=round(found.lapse_in_s, 3),
     )

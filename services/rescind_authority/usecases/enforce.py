@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from rescind.core import lease
+from rescind.core import lease, posture
 from rescind.core.ledger import Position
 from rescind.errors import RescindError
 from rescind.wire import receipts as wire
@@ -36,6 +36,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 class _Watched:
     version: int
     since_ns: int
+    grace_ns: int
 
 
 class Pending:
@@ -207,12 +208,12 @@ class Enforcer:
             await asyncio.sleep(_WATCH_S)
 
     async def _sweep(self, wait_ns: int) -> None:
-        """Forget instances that have said nothing for an hour, and longer than any lease."""
+        """Forget instances that have said nothing for an hour, and longer than lease and grace."""
         now_ns = self._clock.monotonic_raw_ns()
         silent = {
             instance: watched.version
             for instance, watched in self._watched.items()
-            if now_ns - watched.since_ns >= max(_SILENT_NS, wait_ns)
+            if now_ns - watched.since_ns >= max(_SILENT_NS, wait_ns + watched.grace_ns)
         }
         if silent:
             await self._receipts.sweep(silent)
@@ -222,7 +223,8 @@ class Enforcer:
         for instance, row in seen.rows.items():
             watched = known.get(instance)
             if watched is None or watched.version != row.version:
-                watched = _Watched(row.version, now_ns)
+                grace_ns = lease.grace_wait_ns(posture.longest_ns(row.posture))
+                watched = _Watched(row.version, now_ns, grace_ns)
             self._watched[instance] = watched
         if self._epoch_since_ns is None or self._epoch_since_ns[0] != seen.epoch:
             self._epoch_since_ns = (seen.epoch, now_ns)

@@ -4,13 +4,16 @@ Theorem 2 (design 7): of the lease rows read after the COMMIT, each must have ac
 been released, or have been watched unchanged for a full wait. Theorem 1: one full wait after the
 COMMIT no lease is left that is ignorant of it, whatever the rows say. Pure: the caller reads
 clocks, rows and acknowledgements.
+
+A verifier in grace accepts for longer than any lease. It counts like the others if it says that it
+knows; else the receipt does not wait for its grace, but names it (design 8).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rescind.core import lease
-from rescind.core.receipt import Outcome, Receipt, Verified
+from rescind.core import lease, posture
+from rescind.core.receipt import Lenient, Outcome, Receipt, Verified
 from rescind_authority.ports import LeaseRow, Waiting
 
 _NS_PER_US = 1_000
@@ -33,6 +36,7 @@ class Progress:
     acknowledged: int
     released: int
     lapsed: int
+    grace: int
     of: int
     lapse_in_s: float
 
@@ -57,17 +61,18 @@ class Wait:
         self.target = target
         self._seen_ns = seen_ns
         self._seen_at_us = seen.at_us
-        wait_ns = lease.wait_ns(seen.wait_term_ms)
-        self.ends_ns = seen_ns + wait_ns
+        self._wait_ns = lease.wait_ns(seen.wait_term_ms)
+        self.ends_ns = seen_ns + self._wait_ns
         self._done: dict[bytes, Verified] = {}
+        self._grace: dict[bytes, Lenient] = {}
         self._pending: dict[bytes, LeaseRow] = dict(seen.rows)
         self._rows_count = rows_count
+        self.rows(seen.rows, now_ns=seen_ns)
         if rows_count:
-            for row in seen.rows.values():
+            for row in list(self._pending.values()):
                 since_ns = unchanged_since_ns.get(row.instance)
-                if since_ns is not None and seen_ns - since_ns >= wait_ns:
-                    self._settle(row, Outcome.LAPSED, seen_ns)
-            self.rows(seen.rows, now_ns=seen_ns)
+                if since_ns is not None and seen_ns - since_ns >= self._wait_ns:
+                    self._lapse(row, since_ns, seen_ns)
 
     @property
     def pending(self) -> frozenset[bytes]:
@@ -76,32 +81,46 @@ class Wait:
 
     def rows(self, rows: Mapping[bytes, LeaseRow], *, now_ns: int) -> None:
         """Take what the rows say now: heartbeats and releases since the snapshot."""
-        if not self._rows_count:
-            return
         for instance in list(self._pending):
             row = rows.get(instance)
-            if row is None:
-                # Rows are deleted only after they were watched, unchanged, for a full wait.
+            if row is not None and self._knows(row):
+                self._settle(row, Outcome.ACKNOWLEDGED, now_ns)
+            elif not self._rows_count:
+                continue
+            elif row is None:
+                # Rows are deleted only after they were watched, unchanged, past wait and grace.
                 self._settle(self._pending[instance], Outcome.LAPSED, now_ns)
             elif row.released:
                 self._settle(row, Outcome.RELEASED, now_ns)
-            elif row.epoch == self.target.epoch and row.acked_seq >= self.target.seq:
-                self._settle(row, Outcome.ACKNOWLEDGED, now_ns)
+
+    def _knows(self, row: LeaseRow) -> bool:
+        """Say whether a row acknowledges the event: only an instance of its epoch can."""
+        return row.epoch == self.target.epoch and row.acked_seq >= self.target.seq
 
     def acknowledged(self, instance: bytes, *, heard_ns: int) -> None:
         """Take an acknowledgement of this event or a later one, with the ledger's own head."""
         row = self._pending.get(instance)
-        if row is not None and self._rows_count:
+        if row is not None:
             self._settle(row, Outcome.ACKNOWLEDGED, heard_ns)
 
     def over(self, now_ns: int) -> bool:
         """Say whether the event is enforced; the rest lapses when the full wait has passed."""
         if self._pending and now_ns >= self.ends_ns:
             for row in list(self._pending.values()):
-                self._settle(row, Outcome.LAPSED, now_ns)
+                self._lapse(row, self._seen_ns, now_ns)
         if self._rows_count:
             return not self._pending
         return now_ns >= self.ends_ns
+
+    def _lapse(self, row: LeaseRow, since_ns: int, now_ns: int) -> None:
+        """Count an instance out that has said nothing since; in grace, from the end of that on."""
+        grace_ns = lease.grace_wait_ns(posture.longest_ns(row.posture))
+        ends_ns = since_ns + self._wait_ns + grace_ns
+        if now_ns >= ends_ns:
+            self._settle(row, Outcome.LAPSED, now_ns)
+            return
+        del self._pending[row.instance]
+        self._grace[row.instance] = Lenient(row.instance, row.service, self._at_us(ends_ns))
 
     def _settle(self, row: LeaseRow, outcome: Outcome, at_ns: int) -> None:
         del self._pending[row.instance]
@@ -118,13 +137,14 @@ class Wait:
             acknowledged=outcomes.count(Outcome.ACKNOWLEDGED),
             released=outcomes.count(Outcome.RELEASED),
             lapsed=outcomes.count(Outcome.LAPSED),
-            of=len(self._done) + len(self._pending),
+            grace=len(self._grace),
+            of=len(self._done) + len(self._pending) + len(self._grace),
             lapse_in_s=max(0, self.ends_ns - now_ns) / 1e9,
         )
 
     def receipt(self, now_ns: int) -> Receipt:
         """Write the receipt of a wait that is over."""
-        done = sorted(self._done.values(), key=lambda each: (each.service, each.instance))
+        done = sorted(self._done.values(), key=_place)
         return Receipt(
             revocation_id=self.target.revocation_id,
             epoch=self.target.epoch,
@@ -132,5 +152,9 @@ class Wait:
             committed_at_us=self.target.committed_at_us,
             enforced_at_us=self._at_us(now_ns),
             verifiers=tuple(done),
-            grace=(),
+            grace=tuple(sorted(self._grace.values(), key=_place)),
         )
+
+
+def _place(each: Verified | Lenient) -> tuple[str, bytes]:
+    return each.service, each.instance

@@ -104,5 +104,12 @@ def _verified(path: Path, trust_file: Path) -> dict[str, Any]:
             }
             for each in found.verifiers
         ],
-        "grace": [instance.hex() for instance in found.grace],
+        "grace": [
+            {
+                "instance": each.instance.hex(),
+                "service": each.service,
+                "until": render.timestamp(each.until_us),
+            }
+            for each in found.grace
+        ],
     }

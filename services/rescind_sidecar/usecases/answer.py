@@ -111,14 +111,16 @@ class Answer:
 
     def _remembered(self, token_hash: bytes) -> Found | Denied | None:
         incarnation = self._incarnations.current
-        now_ns = self._clock.boottime_ns()
-        if not incarnation.view.leased(now_ns):
+        view, now_ns = incarnation.view, self._clock.boottime_ns()
+        if view.applied is None:
             return NO_LEASE
-        held = incarnation.view.look(token_hash)
-        if held is None:
-            return self._unknown(incarnation, token_hash, now_ns)
+        held = view.look(token_hash)
+        if held is None or not view.answers_for(held.record.kind, now_ns):
+            # Grace is for what was known under the lease: nothing new is looked up without one.
+            leased = view.leased(now_ns)
+            return self._unknown(incarnation, token_hash, now_ns) if leased else NO_LEASE
         self._tally.looks_from_memory += 1
-        judged = incarnation.view.judge(held, now_ns)
+        judged = view.judge(held, now_ns)
         if isinstance(judged, Denied):
             return judged
         self._uses.note(held.record.token_id)

@@ -32,7 +32,7 @@ class LeaseLog:
             # A new instance never had one: there, it was lost just now.
             self._lost_ns = ends_ns or now_ns
             _log.error(
-                "the lease ran out: every check is denied until an authority grants another",
+                "the lease ran out: checks are denied, after any grace, until another is granted",
                 action="lease.lost",
                 applied=applied,
             )

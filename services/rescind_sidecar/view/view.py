@@ -17,6 +17,7 @@ from rescind.core import lease, verdict
 from rescind.core.generations import Writer, slots_of
 from rescind.core.ledger import Position
 from rescind.core.revocation import Event
+from rescind.core.tokens import Kind
 from rescind.errors import MalformedMessageError
 from rescind.wire import events, heartbeat, records
 from rescind_sidecar.view.authority_time import AuthorityTime
@@ -82,8 +83,16 @@ class View:
         self._time: AuthorityTime | None = None
 
     def leased(self, now_ns: int) -> bool:
-        """Say whether the instance may answer from memory now."""
+        """Say whether the instance holds a lease now."""
         return now_ns < self.leases.ends_ns
+
+    def answers_for(self, kind: Kind, now_ns: int) -> bool:
+        """Say whether it may answer for a kind of token from memory: by its lease, or in grace.
+
+        Grace lengthens a lease that was held: an instance without one has none.
+        """
+        ends_ns = self.leases.ends_ns
+        return ends_ns > 0 and now_ns < ends_ns + self.table.posture.grace_ns(kind)
 
     def reached(self, seq: int) -> bool:
         """Say whether every event up to this position is applied."""

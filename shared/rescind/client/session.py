@@ -18,8 +18,9 @@ from rescind.client.mapped_table import MappedTable
 from rescind.client.sharing import Shared
 from rescind.core import generations, tokens
 from rescind.core.generations import DEADLINE, GENERATION, HEADER_WORDS, Stamp
+from rescind.core.posture import Posture
 from rescind.core.verdict import Allowed, Denied, Reason
-from rescind.errors import MalformedMessageError, TableError, UnreachableError
+from rescind.errors import MalformedMessageError, PostureError, TableError, UnreachableError
 from rescind.wire import records
 from rescind.wire.socket import (
     Check,
@@ -111,6 +112,7 @@ class Session:
         self._storing = threading.Lock()
         self._numbers = count(1)
         self._shared = Shared()
+        self._graces_ns = _graces_ns(greeting.posture)
         self._pool = Pool(path)
         self._loops = Loops(path)
 
@@ -225,7 +227,9 @@ class Session:
         if self.table is None:
             return Freshness(0, 0)
         as_of = self.as_of  # before the lease: what it covers is at least this
-        left_ns = min(self._words[word] for word in DEADLINE.values()) - clock.boottime_ns()
+        # Without the grace: what goes on without a lease is not fresh.
+        ends_ns = min(self._words[word] - grace_ns for word, grace_ns in self._graces_ns)
+        left_ns = ends_ns - clock.boottime_ns()
         return Freshness(as_of, max(0, left_ns) // _NS_PER_MS)
 
     @property
@@ -234,7 +238,7 @@ class Session:
         return 0 if self.table is None else generations.applied(self._words)
 
     def leased(self, *, ends_s: float) -> bool | Elsewhere:
-        """Say whether the sidecar holds a lease for every kind of token."""
+        """Say whether the sidecar holds a lease: grace, which some kinds may have, is none."""
         if self.table is not None:
             if self.freshness().fresh_for_ms:
                 return True
@@ -312,6 +316,15 @@ def _verdict(token: str, response: Verdict, min_seq: int) -> Allowed | Denied:
         return _UNAVAILABLE  # an older sidecar does not know that it was to catch up first
     record = records.decode(response.record or b"")
     return Allowed(record) if record.token_hash == tokens.digest(token) else _UNAVAILABLE
+
+
+def _graces_ns(text: str) -> tuple[tuple[int, int], ...]:
+    """Give each deadline's word, and by how much it lies after the end of the lease."""
+    try:
+        posture = Posture.parse(text)
+    except PostureError:  # of a newer sidecar: then only the shortest deadline is known
+        posture = Posture()
+    return tuple((word, posture.grace_ns(kind)) for kind, word in DEADLINE.items())
 
 
 class _OtherInstanceError(Exception):

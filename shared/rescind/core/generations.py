@@ -22,6 +22,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 
+from rescind.core.posture import STRICT, Posture
 from rescind.core.tokens import Kind
 from rescind.errors import TableError
 
@@ -60,12 +61,20 @@ class Writer:
     """The sidecar's side of a table. There is one writer, in one thread."""
 
     def __init__(
-        self, words: "memoryview[int]", *, instance: bytes, boot: bytes, slots: int = DEFAULT_SLOTS
+        self,
+        words: "memoryview[int]",
+        *,
+        instance: bytes,
+        boot: bytes,
+        slots: int = DEFAULT_SLOTS,
+        posture: Posture = STRICT,
     ) -> None:
         if not _power_of_two(slots) or len(words) != HEADER_WORDS + slots:
             raise TableError("a table has 2^k slots, and the words for them")
         instance_halves, boot_halves = _halves(instance), _halves(boot)
         self._words = words
+        self.posture = posture
+        self._graces_ns = [(DEADLINE[kind], posture.grace_ns(kind)) for kind in KINDS]
         self.slots = slots
         words[_LAYOUT] = LAYOUT
         words[_SLOTS] = slots
@@ -97,13 +106,14 @@ class Writer:
         return tuple(map(self._words.__getitem__, slots))
 
     def extend(self, ends_ns: int) -> None:
-        """Move the deadlines of all kinds: after every event that the lease has to cover."""
-        for word in DEADLINE.values():
-            self._words[word] = ends_ns
+        """Move the deadlines, with each kind's grace, after every event the lease has to cover."""
+        for word, grace_ns in self._graces_ns:
+            self._words[word] = ends_ns + grace_ns
 
     def retire(self) -> None:
-        """End every lease that readers of this table still see."""
-        self.extend(0)
+        """End every lease that readers of this table still see, and every grace."""
+        for word in DEADLINE.values():
+            self._words[word] = 0
 
 
 class Stamp:

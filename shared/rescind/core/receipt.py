@@ -27,6 +27,15 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class Lenient:
+    """A verifier in grace that has not said that it knows: until then (Unix µs) it may accept."""
+
+    instance: bytes
+    service: str
+    until_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What was enforced, where, and when. Times are Unix microseconds.
 
@@ -40,4 +49,4 @@ class Receipt:
     committed_at_us: int
     enforced_at_us: int
     verifiers: tuple[Verified, ...]
-    grace: tuple[bytes, ...]
+    grace: tuple[Lenient, ...]

@@ -1,12 +1,13 @@
 """Receipts as they are signed and kept, to be checked offline years later."""
 
-from rescind.core.receipt import Outcome, Receipt, Verified
+from rescind.core.receipt import Lenient, Outcome, Receipt, Verified
 from rescind.errors import MalformedMessageError
 from rescind.wire.heartbeat import INSTANCE_BYTES
 from rescind.wire.packing import Fields, Payload, pack
 
 _RECEIPT = 1
 _VERIFIED = 1
+_LENIENT = 1
 
 
 def encode(receipt: Receipt) -> bytes:
@@ -22,7 +23,7 @@ def encode(receipt: Receipt) -> bytes:
             (_VERIFIED, each.instance, each.service, each.outcome, each.latency_us)
             for each in receipt.verifiers
         ],
-        receipt.grace,
+        [(_LENIENT, each.instance, each.service, each.until_us) for each in receipt.grace],
     )
 
 
@@ -36,7 +37,7 @@ def decode(content: Payload) -> Receipt:
         committed_at_us=fields.uint(),
         enforced_at_us=fields.uint(),
         verifiers=tuple(_verified(each) for each in fields.nested("verifier")),
-        grace=fields.chunks(),
+        grace=tuple(_lenient(each) for each in fields.nested("lenient verifier")),
     )
 
 
@@ -46,3 +47,8 @@ def _verified(fields: Fields) -> Verified:
     if outcome not in set(Outcome):
         raise MalformedMessageError("receipt", f"the outcome {outcome!r} is not known")
     return Verified(instance, service, Outcome(outcome), fields.uint())
+
+
+def _lenient(fields: Fields) -> Lenient:
+    fields.expect(_LENIENT)
+    return Lenient(fields.octets(INSTANCE_BYTES), fields.text(), fields.uint())

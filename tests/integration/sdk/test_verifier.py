@@ -20,6 +20,7 @@ from tests.support.sidecar import (
 from rescind import Allowed, Denied, Reason, UnreachableError, Verifier
 from rescind.client.mapped_table import MappedTable
 from rescind.core import tokens
+from rescind.core.posture import Posture
 from rescind.core.tokens import Kind
 
 
@@ -191,6 +192,42 @@ def test_a_sidecar_that_is_cut_off_denies_when_its_lease_ends_and_recovers_by_it
         link.reachable = True
         wait_until(lambda: isinstance(verifier.check(token), Allowed))
         verifier.close()
+
+
+def test_grace_goes_on_after_the_lease_for_the_kinds_it_names_and_then_ends(
+    socket: Path,
+) -> None:
+    link = LedgerInMemory(term_ms=500)
+    with running(socket, link, posture=Posture.parse("grace:session=2s")):
+        verifier = Verifier.attach(socket, timeout_s=5)
+        agent, fresh = link.issue(), link.issue("user:2", kind=Kind.SESSION)
+        session = link.issue("user:1", kind=Kind.SESSION)
+        for token in (agent, session):
+            assert isinstance(verifier.check(token), Allowed)
+        link.reachable = False
+        wait_until(lambda: reason(verifier.check(agent)) == Reason.NO_LEASE, deadline_s=5)
+        # In grace: what was known goes on, is not called fresh, and nothing new is believed.
+        assert isinstance(verifier.check(session), Allowed)
+        assert verifier.freshness().fresh_for_ms == 0
+        assert not verifier.ready()
+        assert reason(verifier.check(fresh)) == Reason.NO_LEASE
+        other = Verifier.attach(socket, timeout_s=5)  # another process of the workload
+        assert isinstance(other.check(session), Allowed)
+        assert reason(other.check(agent)) == Reason.NO_LEASE
+        wait_until(lambda: reason(verifier.check(session)) == Reason.NO_LEASE, deadline_s=5)
+        assert reason(other.check(session)) == Reason.NO_LEASE
+        other.close()
+        verifier.close()
+
+
+def test_a_sidecar_that_stops_ends_its_grace_too(socket: Path) -> None:
+    link = LedgerInMemory(term_ms=60_000)
+    with running(socket, link, posture=Posture.parse("grace:session=1h")):
+        verifier = Verifier.attach(socket, timeout_s=0.1)
+        session = link.issue("user:1", kind=Kind.SESSION)
+        assert isinstance(verifier.check(session), Allowed)
+    assert isinstance(verifier.check(session), Denied)
+    verifier.close()
 
 
 def test_events_that_a_cut_off_sidecar_missed_come_before_its_next_lease(socket: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rescind.core import lease
-from rescind.core.receipt import Outcome
+from rescind.core.receipt import Lenient, Outcome
 from rescind_authority.ports import LeaseRow, Waiting
 from rescind_authority.usecases.wait import Target, Wait
 
@@ -119,6 +119,14 @@ def test_where_the_rows_may_be_a_backups_only_the_full_wait_counts():
     assert wait.over(SEEN_NS + WAIT_NS)
 
 
+def test_after_a_restore_an_acknowledgement_of_the_new_epoch_is_named_but_ends_nothing():
+    wait = begin(row(ONE), row(TWO), rows_count=False)
+    wait.acknowledged(ONE, heard_ns=SEEN_NS)
+    wait.rows({ONE: row(ONE), TWO: row(TWO, acked_seq=7)}, now_ns=SEEN_NS)
+    assert not wait.over(SEEN_NS)
+    assert outcomes(wait, SEEN_NS) == dict.fromkeys((ONE, TWO), Outcome.ACKNOWLEDGED)
+
+
 def test_where_there_are_no_rows_after_a_restore_the_full_wait_counts_too():
     wait = begin(rows_count=False)
     assert not wait.over(SEEN_NS + WAIT_NS - 1)
@@ -136,3 +144,52 @@ def test_a_row_that_was_swept_has_lapsed():
     wait = begin(row(ONE))
     wait.rows({}, now_ns=SEEN_NS + 1)
     assert outcomes(wait, SEEN_NS + 1) == {ONE: Outcome.LAPSED}
+
+
+GRACE = "grace:session=60s"
+GRACE_WAIT_NS = lease.grace_wait_ns(60 * 10**9)
+
+
+def test_a_verifier_in_grace_that_acknowledges_counts_like_any_other():
+    wait = begin(row(ONE, posture=GRACE))
+    wait.acknowledged(ONE, heard_ns=SEEN_NS)
+    assert wait.over(SEEN_NS)
+    assert wait.receipt(SEEN_NS).grace == ()
+
+
+def test_a_silent_verifier_in_grace_is_waited_for_like_a_strict_one_and_then_named():
+    wait = begin(row(ONE, posture=GRACE))
+    assert not wait.over(SEEN_NS + WAIT_NS - 1)
+    assert wait.over(SEEN_NS + WAIT_NS)
+    receipt = wait.receipt(SEEN_NS + WAIT_NS)
+    assert receipt.verifiers == ()
+    until_us = 5_002_000 + (WAIT_NS + GRACE_WAIT_NS) // 1000
+    assert receipt.grace == (Lenient(ONE, "search", until_us),)
+
+
+def test_one_that_has_been_silent_for_a_full_wait_is_named_at_once():
+    wait = begin(row(ONE, posture=GRACE), unchanged={ONE: SEEN_NS - WAIT_NS})
+    assert wait.over(SEEN_NS)
+    [lenient] = wait.receipt(SEEN_NS).grace
+    assert lenient.until_us == 5_002_000 + GRACE_WAIT_NS // 1000
+
+
+def test_one_that_has_been_silent_for_wait_and_grace_has_lapsed():
+    since_ns = SEEN_NS - WAIT_NS - GRACE_WAIT_NS
+    wait = begin(row(ONE, posture=GRACE), unchanged={ONE: since_ns})
+    assert wait.over(SEEN_NS)
+    assert outcomes(wait, SEEN_NS) == {ONE: Outcome.LAPSED}
+    sooner = begin(row(ONE, posture=GRACE), unchanged={ONE: since_ns + 1})
+    assert len(sooner.receipt(SEEN_NS).grace) == 1
+
+
+def test_a_posture_that_nobody_can_read_is_never_called_lapsed():
+    wait = begin(row(ONE, posture="patient"), unchanged={ONE: SEEN_NS - 2 * WAIT_NS})
+    assert wait.over(SEEN_NS)
+    assert len(wait.receipt(SEEN_NS).grace) == 1
+
+
+def test_after_a_restore_the_full_wait_does_not_end_a_grace():
+    wait = begin(row(ONE, posture=GRACE), rows_count=False)
+    assert wait.over(SEEN_NS + WAIT_NS)
+    assert [each.instance for each in wait.receipt(SEEN_NS + WAIT_NS).grace] == [ONE]

@@ -7,6 +7,7 @@ import pytest
 
 from rescind.core import generations
 from rescind.core.generations import Stamp, Writer
+from rescind.core.posture import Posture
 from rescind.core.tokens import Kind
 from rescind.errors import TableError
 
@@ -131,6 +132,17 @@ def test_each_kind_has_its_own_deadline():
     }
     assert changed(words, lambda: writer.extend(99)) == dict.fromkeys(range(16, 21), 99)
     assert changed(words, writer.retire) == dict.fromkeys(range(16, 21), 0)
+
+
+def test_grace_lengthens_the_deadlines_of_its_kinds_and_retiring_ends_them_too():
+    words, _ = table()
+    posture = Posture.parse("grace:session=2s")
+    writer = Writer(words, instance=INSTANCE, boot=BOOT, slots=SLOTS, posture=posture)
+    writer.extend(99)
+    deadlines = {kind: words[word] for kind, word in generations.DEADLINE.items()}
+    assert deadlines == dict.fromkeys(Kind, 99) | {Kind.SESSION: 2_000_000_099}
+    writer.retire()
+    assert {words[word] for word in generations.DEADLINE.values()} == {0}
 
 
 def test_a_new_table_grants_nothing():

@@ -1,0 +1,96 @@
+"""What a verifier does when its lease is over: `strict`, or grace for some kinds of token.
+
+    strict                          without a lease every check is denied
+    grace:session=60s,service=5m    sessions go on for a minute, services for five
+
+Grace is declared, bounded and counted: it stands in the instance's lease row, in the socket's
+greeting and in every receipt that could not wait for it (design 7 and 8). It lengthens a lease that
+was held; an instance that never had one has no grace either.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from rescind.core.tokens import Kind
+from rescind.errors import PostureError
+
+LONGEST_GRACE_NS = 3_600 * 10**9
+"""An hour: whoever needs more wants a longer term, which receipts can wait for."""
+
+_STRICT = "strict"
+_GRACE = "grace:"
+_UNITS_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9}
+_PART = re.compile(r"([a-z]+)=([1-9][0-9]{0,8})(ms|s|m|h)")
+_EXAMPLE = "expected strict, or such as grace:session=60s,service=5m"
+
+
+@dataclass(frozen=True, slots=True)
+class Posture:
+    """How long each kind of token may go on after the lease; kinds that are not named do not."""
+
+    graces_ns: tuple[tuple[Kind, int], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a posture. Raises PostureError, which says what a good one looks like."""
+        if text == _STRICT:
+            return cls()
+        if not text.startswith(_GRACE):
+            raise PostureError(f"{text[:80]!r} is no posture: {_EXAMPLE}")
+        graces: dict[Kind, int] = {}
+        for part in text.removeprefix(_GRACE).split(","):
+            kind, grace_ns = _part(part)
+            if kind in graces:
+                raise PostureError(f"the posture names {kind} twice: {_EXAMPLE}")
+            graces[kind] = grace_ns
+        return cls(tuple(sorted(graces.items())))
+
+    @property
+    def strict(self) -> bool:
+        """Whether nothing is accepted without a lease."""
+        return not self.graces_ns
+
+    @property
+    def longest_ns(self) -> int:
+        """For how long the most patient kind goes on."""
+        return max((grace_ns for _, grace_ns in self.graces_ns), default=0)
+
+    def grace_ns(self, kind: Kind) -> int:
+        """For how long a kind goes on."""
+        return dict(self.graces_ns).get(kind, 0)
+
+    def __str__(self) -> str:
+        if self.strict:
+            return _STRICT
+        return _GRACE + ",".join(f"{kind}={_shown(each)}" for kind, each in self.graces_ns)
+
+
+STRICT = Posture()
+
+
+def longest_ns(text: str) -> int:
+    """Say for how long an instance with this posture may go on, as a waiter has to take it.
+
+    What cannot be read may be a grace that is newer than we are: it counts as the longest.
+    """
+    try:
+        return Posture.parse(text).longest_ns
+    except PostureError:
+        return LONGEST_GRACE_NS
+
+
+def _part(text: str) -> tuple[Kind, int]:
+    found = _PART.fullmatch(text)
+    if found is None or found[1] not in set(Kind):
+        kinds = ", ".join(Kind)
+        raise PostureError(f"{text[:80]!r} is no grace: {_EXAMPLE}; kinds are {kinds}")
+    grace_ns = int(found[2]) * _UNITS_NS[found[3]]
+    if grace_ns > LONGEST_GRACE_NS:
+        raise PostureError(f"{text!r} is longer than an hour, which is the longest grace")
+    return Kind(found[1]), grace_ns
+
+
+def _shown(grace_ns: int) -> str:
+    unit = next(unit for unit in reversed(_UNITS_NS) if grace_ns % _UNITS_NS[unit] == 0)
+    return f"{grace_ns // _UNITS_NS[unit]}{unit}"
