@@ -120,14 +120,23 @@ class StoredToken:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenState:
-    """A token with every revocation that may concern it, all from one snapshot.
+class Candidate:
+    """A revocation that may concern a token; `core.revocation.hits` decides.
 
-    `candidates` hold at least those that do; `core.revocation.hits` decides.
+    `since_us` is when the first of the token's ancestors, or itself, was issued with all that is
+    selected: a cutoff that ends an ancestor ends what was delegated from it, however young.
     """
 
+    event: Event
+    since_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenState:
+    """A token with at least every revocation that concerns it, all from one snapshot."""
+
     token: StoredToken
-    candidates: tuple[Event, ...]
+    candidates: tuple[Candidate, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +159,7 @@ class Footing:
 
     snapshot: Snapshot
     parent: TokenState | None
-    candidates: tuple[Event, ...]
+    candidates: tuple[Candidate, ...]
 
 
 @dataclass(frozen=True, slots=True)

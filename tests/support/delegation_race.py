@@ -23,7 +23,7 @@ from rescind_authority.postgres import pool, queries
 from rescind_authority.postgres.ledger import LedgerTransaction, PostgresLedger
 from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.records import snapshot_of
-from rescind_authority.postgres.rows import event_of
+from rescind_authority.postgres.rows import candidate_of
 from rescind_authority.usecases.authorise import ALL_SCOPES, Actor
 from rescind_authority.usecases.delegate import Delegator, Portion
 from rescind_authority.usecases.issue import Issuer, Wish
@@ -49,7 +49,7 @@ class _LockedTransaction(LedgerTransaction):
         locked = queries.read("footing") + "FOR SHARE OF h"
         found = await self._connection.fetch(locked, parent_hash, list(handles))
         snapshot = snapshot_of(found)
-        candidates = tuple(event_of(row) for row in found if row["revocation_id"] is not None)
+        candidates = tuple(candidate_of(row) for row in found if row["revocation_id"] is not None)
         return Footing(snapshot, next(iter(snapshot.tokens), None), candidates)
 
 
@@ -155,17 +155,19 @@ class Race:
         """Kill a whole family by its root, its label or a subject, or a branch of it."""
         while self.made < self.wanted:
             place = self.dice.randrange(ROOTS)
-            victim = self.dice.choice(self.families[place]).token
+            victim = self.dice.choice(self.families[place])
             root = self.families[place][0].token
             selector = self.dice.choice(
                 [
-                    f"tree:{victim.token_id}",
-                    f"chain:{victim.subject}",
+                    f"tree:{victim.token.token_id}",
+                    f"chain:{victim.token.subject}",
                     f"tree:{root.token_id}",
                     f"label:run={dict(root.labels)['run']}",
                 ]
             )
-            await self.parts.sequencer.commit(_command(selector))
+            # Half name a time just after the victim was made: its children are younger than that.
+            cutoff_us = self.dice.choice([None, victim.issued.issued_at_us + 1])
+            await self.parts.sequencer.commit(_command(selector, cutoff_us))
             self.revoked += 1
             self.families[place] = [await self._root()]
 
@@ -174,9 +176,11 @@ def _claim(owner: str) -> Claim:
     return Claim(Key(owner, f"key-{next(_numbers)}"), bytes(32))
 
 
-def _command(selector: str) -> Command:
+def _command(selector: str, issued_before_us: int | None) -> Command:
     name = f"rev_{next(_numbers):026}"
-    revocation = Revocation(name, select([selector]), Effect.REVOKE, "", "admin:race")
+    revocation = Revocation(
+        name, select([selector]), Effect.REVOKE, "", "admin:race", issued_before_us
+    )
     return Command(_claim("admin:race"), revocation, exact=False)
 
 

@@ -21,7 +21,7 @@ from rescind_authority.ports import (
 )
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows
 from rescind_authority.postgres.records import snapshot_of
-from rescind_authority.postgres.rows import event_of
+from rescind_authority.postgres.rows import candidate_of
 
 
 class LedgerTransaction:
@@ -72,7 +72,7 @@ class LedgerTransaction:
     async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
         found = await rows(self._connection, "footing", parent_hash, list(handles))
         snapshot = snapshot_of(found)
-        candidates = tuple(event_of(row) for row in found if row["revocation_id"] is not None)
+        candidates = tuple(candidate_of(row) for row in found if row["revocation_id"] is not None)
         return Footing(snapshot, next(iter(snapshot.tokens), None), candidates)
 
     async def insert_token(self, token: NewToken, issued: Issued) -> None:

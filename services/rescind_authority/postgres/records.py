@@ -4,11 +4,10 @@ from collections.abc import Collection, Sequence
 
 import asyncpg
 
-from rescind.core.revocation import Event
 from rescind_authority.errors import NotMigratedError
-from rescind_authority.ports import Snapshot, StoredToken, TokenState
+from rescind_authority.ports import Candidate, Snapshot, StoredToken, TokenState
 from rescind_authority.postgres.pool import Postgres
-from rescind_authority.postgres.rows import event_of, token_of
+from rescind_authority.postgres.rows import candidate_of, token_of
 
 
 class PostgresRecords:
@@ -28,17 +27,17 @@ def snapshot_of(rows: Sequence[asyncpg.Record]) -> Snapshot:
     """Read tokens and their revocations: one row for each pair. Raises NotMigratedError."""
     if not rows:
         raise NotMigratedError
-    found: dict[str, tuple[StoredToken, list[Event]]] = {}
+    found: dict[str, tuple[StoredToken, list[Candidate]]] = {}
     for row in rows:
         if row["token_id"] is None:
             continue
         if row["token_id"] not in found:
             found[row["token_id"]] = (token_of(row), [])
         if row["revocation_id"] is not None:
-            found[row["token_id"]][1].append(event_of(row))
+            found[row["token_id"]][1].append(candidate_of(row))
     return Snapshot(
         epoch=rows[0]["ledger_epoch"],
         as_of=rows[0]["as_of"],
         at_us=rows[0]["at"],
-        tokens=tuple(TokenState(token, tuple(events)) for token, events in found.values()),
+        tokens=tuple(TokenState(token, tuple(candidates)) for token, candidates in found.values()),
     )

@@ -6,7 +6,7 @@ from rescind.core.delegation import Mandate
 from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import Event, Revocation
 from rescind.core.tokens import Kind
-from rescind_authority.ports import StoredRevocation, StoredToken
+from rescind_authority.ports import Candidate, StoredRevocation, StoredToken
 
 
 def token_of(row: asyncpg.Record) -> StoredToken:
@@ -52,6 +52,12 @@ def event_of(row: asyncpg.Record) -> Event:
             scopes=tuple(row["removed"]),
         ),
     )
+
+
+def candidate_of(row: asyncpg.Record) -> Candidate:
+    """Read a revocation that may concern a token; what nobody has yet it will have from now on."""
+    since_us = row["at"] if row["since"] is None else row["since"]
+    return Candidate(event_of(row), since_us)
 
 
 def revocation_of(row: asyncpg.Record) -> StoredRevocation:

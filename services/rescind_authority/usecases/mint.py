@@ -99,12 +99,7 @@ def require_free(footing: Footing, handles: Sequence[Handle]) -> None:
     A `revoke` that the footing shows is over for whoever comes after it; a `narrow` goes on
     narrowing the new token, which may live.
     """
-    held = hitting(
-        footing.candidates,
-        handles=handles,
-        issued_seq=footing.snapshot.as_of,
-        issued_at_us=footing.snapshot.at_us,
-    )
+    held = hitting(footing.candidates, handles=handles, issued_seq=footing.snapshot.as_of)
     for event in held:
         if event.revocation.effect != Effect.NARROW:
             raise HeldError(

@@ -10,7 +10,7 @@ from rescind.wire import records
 from rescind.wire.records import Resolved
 from rescind.wire.trust import Purpose
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Keys, Records, SharedRecords, Snapshot, TokenState
+from rescind_authority.ports import Candidate, Keys, Records, SharedRecords, Snapshot, TokenState
 from rescind_authority.usecases.batching import Batcher
 from rescind_runtime.clock import monotonic_raw_ns
 
@@ -109,25 +109,16 @@ def holds_of(state: TokenState) -> tuple[Hold, ...]:
 def holding(state: TokenState) -> tuple[Event, ...]:
     """Say which revocations hold a token, in the ledger's order."""
     token = state.token
-    return hitting(
-        state.candidates,
-        handles=token.handles,
-        issued_seq=token.issued_seq,
-        issued_at_us=token.issued_at_us,
-    )
+    return hitting(state.candidates, handles=token.handles, issued_seq=token.issued_seq)
 
 
 def hitting(
-    candidates: Sequence[Event],
-    *,
-    handles: Collection[Handle],
-    issued_seq: int,
-    issued_at_us: int,
+    candidates: Sequence[Candidate], *, handles: Collection[Handle], issued_seq: int
 ) -> tuple[Event, ...]:
     """Choose the revocations that hit a token with these handles, in their order."""
     known = frozenset(handles)
     return tuple(
-        event
-        for event in candidates
-        if hits(event, handles=known, issued_seq=issued_seq, issued_at_us=issued_at_us)
+        each.event
+        for each in candidates
+        if hits(each.event, handles=known, issued_seq=issued_seq, issued_at_us=each.since_us)
     )

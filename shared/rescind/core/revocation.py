@@ -61,7 +61,9 @@ def hits(event: Event, *, handles: Collection[Handle], issued_seq: int, issued_a
     """Say whether an event concerns a token. The positions decide, not the clocks (design 5).
 
     A `revoke` spares tokens issued at or after its own seq: that is "log out everywhere", after
-    which one may log in again. `*` spares admin tokens unless they are named.
+    which one may log in again. `*` spares admin tokens unless they are named. Give as
+    `issued_at_us` when the first of its ancestors that the selector matches too was issued: what
+    was delegated does not outlive its parent by being younger than a cutoff.
     """
     selector = event.revocation.selector
     if not selector.matches(handles):

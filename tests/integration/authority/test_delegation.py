@@ -133,6 +133,21 @@ async def test_a_dead_parent_hands_nothing_on(system: System) -> None:
             assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
+async def test_a_cutoff_that_ends_a_parent_ends_what_it_handed_on_later(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        root = await authority.issue("agent:o")
+        old = await child_of(authority, root, "a")
+        young = await child_of(authority, old, "b")
+        other = await child_of(authority, root, "a")  # the same subject, after the cutoff
+        await authority.revoke("chain:agent:o/a", issued_before=young["issued_at"])
+        for issued, lives in ((root, True), (old, False), (young, False), (other, True)):
+            _, record = await sidecar.resolve(issued["token"])
+            assert record is not None
+            assert record.live is lives
+            shown = (await authority.http.get(f"/v1/tokens/{issued['token_id']}")).json()
+            assert (shown["state"] == "active") is lives
+
+
 async def test_an_admin_token_is_not_delegated(system: System) -> None:
     async with serving(system) as authority:
         answer = await authority.http.post("/v1/delegations", json={"subject": "admin:root/a"})

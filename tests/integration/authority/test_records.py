@@ -244,12 +244,18 @@ async def test_the_list_s_sql_and_the_pure_rule_agree_on_what_is_revoked(system:
 
 
 async def _issue_some(authority: Running, dice: random.Random) -> None:
-    await authority.issue(
+    issued = await authority.issue(
         dice.choice(["agent:a", "agent:b"]),
         kind=dice.choice(["agent", "admin"]),
         **dice.choice([{}, {"tenant": "t"}]),
         **dice.choice([{}, {"labels": {"k": "v"}}]),
     )
+    if issued["kind"] == "agent":
+        added = dice.choice([{}, {"labels": {"k": "v"}}])
+        async with authority.as_bearer(issued["token"]) as bearer:
+            await bearer.post(
+                "/v1/delegations", json={"subject": issued["subject"] + "/x", **added}
+            )
 
 
 async def _revoke_some(authority: Running, system: System, dice: random.Random) -> None:

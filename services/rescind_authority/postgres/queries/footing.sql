@@ -4,6 +4,8 @@
 -- as_of becomes the child's issued_seq: a revocation that this snapshot does not show gets a higher
 -- seq and hits the child. With the head's lock (or FOR SHARE) as_of would be read after a commit
 -- that the parent was not judged by, and the child would live (design 5; a test shows it).
+-- `since` is when the first of the parent's ancestors, or itself, had all that is selected; NULL:
+-- only the child will have it.
 -- One row for each revocation, one without when there is none.
 -- Served by: tokens_token_hash_key, revocations_anchor, revocations_standing.
 SELECT
@@ -12,7 +14,11 @@ SELECT
     t.session, t.labels, t.lineage, t.chain, t.handles, t.issued_at, t.issued_seq, t.not_before,
     t.expires_at, t.last_used_at, t.created_by, t.may_speak_for, t.max_depth,
     r.revocation_id, r.epoch AS event_epoch, r.seq, r.effect, r.selector, r.issued_before, r.until,
-    r.scopes AS removed, r.reason, r.actor, r.committed_at
+    r.scopes AS removed, r.reason, r.actor, r.committed_at,
+    (
+        SELECT min(issued_at) FROM tokens AS ancestor
+        WHERE token_id = ANY (t.lineage || t.token_id) AND r.selector <@ ancestor.handles
+    ) AS since
 FROM ledger_head AS h
 LEFT JOIN tokens AS t ON t.token_hash = $1
 CROSS JOIN LATERAL (SELECT $2::text[] || COALESCE(t.handles, '{}') AS handles) AS family

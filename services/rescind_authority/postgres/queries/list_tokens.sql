@@ -19,7 +19,11 @@ FROM (
                         AND effect <> 'revoke' AND lifted_at IS NULL
                 ) AS r
                 WHERE r.selector <@ tokens.handles
-                    AND (r.issued_before IS NULL OR tokens.issued_at < r.issued_before)
+                    AND (r.issued_before IS NULL OR r.issued_before > (
+                        SELECT min(family.issued_at) FROM tokens AS family
+                        WHERE family.token_id = ANY (tokens.lineage || tokens.token_id)
+                            AND r.selector <@ family.handles
+                    ))
                     AND NOT (
                         '*' = ANY (r.selector)
                         AND 'kind:admin' = ANY (tokens.handles)

@@ -3,6 +3,8 @@
 -- without a revocation for a free token, one without a token when none is found.
 -- A revoke at or below a token's issued_seq never holds it: the index steps over it, so a subject
 -- that logged out a thousand times costs no more. Of the others core.revocation.hits decides.
+-- Where a cutoff compares times, `since` is when the first of the token's ancestors, or itself, had
+-- all that is selected: what was delegated from a token does not outlive it by being younger.
 -- Served by: tokens_pkey, revocations_anchor, revocations_standing.
 SELECT
     h.epoch AS ledger_epoch, h.seq AS as_of, clock_timestamp() AS at,
@@ -10,7 +12,11 @@ SELECT
     t.session, t.labels, t.lineage, t.chain, t.handles, t.issued_at, t.issued_seq, t.not_before,
     t.expires_at, t.last_used_at, t.created_by, t.may_speak_for, t.max_depth,
     r.revocation_id, r.epoch AS event_epoch, r.seq, r.effect, r.selector, r.issued_before, r.until,
-    r.scopes AS removed, r.reason, r.actor, r.committed_at
+    r.scopes AS removed, r.reason, r.actor, r.committed_at,
+    CASE WHEN r.issued_before IS NULL THEN t.issued_at ELSE (
+        SELECT min(issued_at) FROM tokens AS family
+        WHERE token_id = ANY (t.lineage || t.token_id) AND r.selector <@ family.handles
+    ) END AS since
 FROM ledger_head AS h
 LEFT JOIN tokens AS t ON t.token_id = ANY ($1::text[])
 LEFT JOIN LATERAL (
