@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import random
 import secrets
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ from rescind_authority.metrics import Metrics
 from rescind_authority.ports import Claim, Footing, Key, Transactions
 from rescind_authority.postgres import pool, queries
 from rescind_authority.postgres.ledger import LedgerTransaction, PostgresLedger
-from rescind_authority.postgres.pool import Postgres
+from rescind_authority.postgres.pool import Borrowed, Postgres
 from rescind_authority.postgres.records import snapshot_of
 from rescind_authority.postgres.rows import candidate_of
 from rescind_authority.usecases.authorise import ALL_SCOPES, Actor
@@ -40,7 +40,7 @@ DETECTORS = 2
 GENERATIONS = 3
 
 _ADMIN = Actor("admin:race", "tok_race", frozenset(ALL_SCOPES))
-_MINT = Mint(SystemClock(), secrets.token_bytes, bytes(32), "rsc")
+MINT = Mint(SystemClock(), secrets.token_bytes, bytes(32), "rsc")
 _numbers = itertools.count()
 
 
@@ -66,6 +66,31 @@ class LockedFootings:
             yield _LockedTransaction(connection)
 
 
+class _InterruptedTransaction(LedgerTransaction):
+    def __init__(self, connection: Borrowed, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(connection)
+        self._meanwhile = meanwhile
+
+    async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
+        footing = await super().footing(parent_hash, handles)
+        await self._meanwhile()
+        return footing
+
+
+@dataclass
+class InterruptedFootings:
+    """Transactions in which something happens just after the footing was read."""
+
+    postgres: Postgres
+    meanwhile: Callable[[], Awaitable[object]]
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[LedgerTransaction]:
+        """Open one."""
+        async with self.postgres.transaction() as connection:
+            yield _InterruptedTransaction(connection, self.meanwhile)
+
+
 class _Nobody:
     def announce(self, batch: Batch) -> None: ...
 
@@ -89,12 +114,12 @@ class Race:
 
     async def run(self) -> None:
         """Delegate and revoke at once until enough children were made."""
-        self.families = [[await self._root()] for _ in range(ROOTS)]
+        self.families = [[await self.root()] for _ in range(ROOTS)]
         async with asyncio.TaskGroup() as tasks:
             for _ in range(HOLDERS):
                 tasks.create_task(self._hand_on())
             for _ in range(DETECTORS):
-                tasks.create_task(self._revoke())
+                tasks.create_task(self._detect())
 
     async def orphans(self) -> list[str]:
         """Find the children that live, though an ancestor is dead."""
@@ -108,7 +133,8 @@ class Race:
             if token_id not in dead and dead & set(state.token.lineage)
         ]
 
-    async def _root(self) -> Minted:
+    async def root(self) -> Minted:
+        """Issue a token that is nobody's child."""
         number = next(_numbers)
         wish = Wish(
             subject=f"agent:root-{number}",
@@ -131,12 +157,13 @@ class Race:
             parent = family[0]
             try:
                 for _ in range(GENERATIONS):
-                    parent = await self._child(parent)
+                    parent = await self.child(parent)
                     family.append(parent)
             except UnauthenticatedError:
                 self.refused += 1
 
-    async def _child(self, parent: Minted) -> Minted:
+    async def child(self, parent: Minted) -> Minted:
+        """Delegate from a token."""
         portion = Portion(
             subject=f"{parent.token.subject}/{next(_numbers)}",
             kind=Kind.AGENT,
@@ -151,7 +178,12 @@ class Race:
         self.made += 1
         return self._kept(child)
 
-    async def _revoke(self) -> None:
+    async def revoke(self, selector: str, issued_before_us: int | None = None) -> None:
+        """Commit a revocation."""
+        await self.parts.sequencer.commit(_command(selector, issued_before_us))
+        self.revoked += 1
+
+    async def _detect(self) -> None:
         """Kill a whole family by its root, its label or a subject, or a branch of it."""
         while self.made < self.wanted:
             place = self.dice.randrange(ROOTS)
@@ -167,9 +199,8 @@ class Race:
             )
             # Half name a time just after the victim was made: its children are younger than that.
             cutoff_us = self.dice.choice([None, victim.issued.issued_at_us + 1])
-            await self.parts.sequencer.commit(_command(selector, cutoff_us))
-            self.revoked += 1
-            self.families[place] = [await self._root()]
+            await self.revoke(selector, cutoff_us)
+            self.families[place] = [await self.root()]
 
 
 def _claim(owner: str) -> Claim:
@@ -199,7 +230,7 @@ async def prepared(
                 wanted=wanted,
                 dice=random.Random(seed),
                 parts=parts,
-                delegator=Delegator(ledger, mint=_MINT),
-                issuer=Issuer(PostgresLedger(postgres), mint=_MINT),
+                delegator=Delegator(ledger, mint=MINT),
+                issuer=Issuer(PostgresLedger(postgres), mint=MINT),
             )
             job.cancel()

@@ -162,7 +162,10 @@ class TokenPage(BaseModel):
     "",
     status_code=status.HTTP_201_CREATED,
     summary="Issue a token",
-    responses={200: {"model": IssuedToken, "description": "A repeat: issued before, no secret."}},
+    responses={
+        200: {"model": IssuedToken, "description": "A repeat: issued before, no secret."},
+        409: {"description": "A standing suspension would hold it."},
+    },
 )
 async def issue(
     asked: IssueRequest,

@@ -7,6 +7,10 @@ import httpx2
 import pytest
 from tests.support.authority import Running, System, serving
 
+from rescind.core import tokens
+from rescind.core.tokens import Kind
+from rescind_authority import secret_files
+
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 
@@ -146,6 +150,35 @@ async def test_a_cutoff_that_ends_a_parent_ends_what_it_handed_on_later(system: 
             assert record.live is lives
             shown = (await authority.http.get(f"/v1/tokens/{issued['token_id']}")).json()
             assert (shown["state"] == "active") is lives
+
+
+async def test_a_lineage_ends_at_sixteen_ancestors(system: System) -> None:
+    async with serving(system) as authority:
+        token = await authority.issue("agent:o")
+        for _ in range(16):
+            token = await child_of(authority, token)
+        assert len(token["lineage"]) == 16
+        answer = await delegate(authority, token["token"], subject=f"{token['subject']}/a")
+        assert answer.status_code == 403
+        assert answer.json()["errors"][0]["field"] == "parent"
+
+
+async def test_forged_parents_cost_no_look_up(system: System) -> None:
+    async with serving(system) as authority:
+        (edge_key, *_) = secret_files.read_edge_keys(system.settings.edge_keys_path)
+
+        async def look_ups_after_asking_with(key: bytes) -> float:
+            token = tokens.mint(kind=Kind.AGENT, random=bytes(32), edge_key=key).reveal()
+            for answer in (
+                await delegate(authority, token, subject="agent:o/a"),
+                await exchange(authority, subject_token=token),
+            ):
+                assert answer.status_code in {400, 401}
+                assert "unknown" in answer.text
+            return await authority.metric('rescind_authority_resolves_total{outcome="unknown"}')
+
+        assert await look_ups_after_asking_with(edge_key) == 2
+        assert await look_ups_after_asking_with(b"not ours" * 4) == 2
 
 
 async def test_an_admin_token_is_not_delegated(system: System) -> None:
@@ -309,6 +342,24 @@ async def test_a_bad_exchange_is_refused_as_oauth_says(
         assert not set(description) & {'"', "\\"}
         assert parent["token"] not in answer.text
         assert len(await system.rows("SELECT FROM tokens")) == 2
+
+
+async def test_a_repeated_exchange_names_the_token_that_was_made(system: System) -> None:
+    async with serving(system) as authority, authority.as_bearer(None) as client:
+        parent = await authority.issue("agent:o", scopes=["a"])
+        form = {
+            "grant_type": EXCHANGE,
+            "subject_token": parent["token"],
+            "subject_token_type": ACCESS_TOKEN,
+            "subject": "agent:o/a",
+            "scope": "a",
+        }
+        key = {"idempotency-key": "k"}
+        first = (await client.post("/oauth/token", data=form, headers=key)).json()
+        again = await client.post("/oauth/token", data=form, headers=key)
+        assert again.status_code == 400
+        assert first["token_id"] in again.json()["error_description"]
+        assert "access_token" not in again.json()
 
 
 async def test_what_oauth_there_is_stands_where_rfc_8414_says(system: System) -> None:

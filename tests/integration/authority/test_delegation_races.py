@@ -1,11 +1,37 @@
 """Nobody outlives an ancestor, however close a delegation and a revocation come (design 5)."""
 
+import pytest
 from tests.support import delegation_race
 from tests.support.authority import System
+from tests.support.delegation_race import MINT, InterruptedFootings
 
 from rescind_authority import preparing
+from rescind_authority.postgres import pool
+from rescind_authority.usecases.delegate import Delegator
 
 CHILDREN = 4_000
+
+
+@pytest.mark.parametrize("selector", ["tree:{token_id}", "chain:{subject}", "label:run={run}"])
+async def test_a_child_whose_parent_is_revoked_while_it_is_made_is_dead_on_arrival(
+    system: System, selector: str
+) -> None:
+    await preparing.prepare(system.settings)
+    async with (
+        delegation_race.prepared(system.dsn, wanted=1, seed=1) as race,
+        pool.connect(system.dsn) as postgres,
+    ):
+        parent = await race.root()
+        named = selector.format(
+            token_id=parent.token.token_id,
+            subject=parent.token.subject,
+            run=dict(parent.token.labels)["run"],
+        )
+        footings = InterruptedFootings(postgres, meanwhile=lambda: race.revoke(named))
+        race.delegator = Delegator(footings, mint=MINT)
+        child = await race.child(parent)
+        assert (child.issued.issued_seq, race.revoked) == (0, 1)
+        assert await race.orphans() == []
 
 
 async def test_no_child_outlives_an_ancestor_that_is_revoked_while_it_is_made(
