@@ -1,4 +1,4 @@
-"""`python -m rescind_authority VERB`: serve (the default), migrate, recover-admin, keys."""
+"""`python -m rescind_authority VERB`: serve (the default), migrate, keys, the ledger, …."""
 
 import argparse
 from collections.abc import Awaitable, Callable
@@ -32,6 +32,24 @@ async def _recover_admin(_stop: Stop) -> None:
     preparing.report(admin_token_file=str(settings.admin_token_path), admin_token_id=token_id)
 
 
+async def _show_ledger(_stop: Stop) -> None:
+    position, epochs = await preparing.ledger(AuthoritySettings.load())
+    preparing.report(
+        epoch=position.epoch,
+        seq=position.seq,
+        head=position.head.hex(),
+        epochs=[
+            {"epoch": each.number, "base_seq": each.base_seq, "began_at_us": each.began_us}
+            for each in epochs
+        ],
+    )
+
+
+async def _new_epoch(_stop: Stop) -> None:
+    before, after = await preparing.new_epoch(AuthoritySettings.load())
+    preparing.report(previous=before.epoch, epoch=after.epoch, seq=after.seq)
+
+
 async def _show_keys(_stop: Stop) -> None:
     preparing.report(**keys.show(AuthoritySettings.load()))
 
@@ -48,6 +66,8 @@ _VERBS: dict[str, Callable[[Stop], Awaitable[None]]] = {
     "migrate": _migrate,
     "recover-admin": _recover_admin,
     "show-keys": _show_keys,
+    "show-ledger": _show_ledger,
+    "new-epoch": _new_epoch,
     **{f"rotate-{purpose}": _rotating(purpose) for purpose in keys.PURPOSES},
 }
 

@@ -38,6 +38,12 @@ class Metrics:
             ("outcome",),
             registry=registry,
         )
+        self._set_back = Counter(
+            "rescind_authority_ledger_set_back",
+            "Heartbeats of sidecars that have applied what is not in this ledger: it was restored "
+            "without a new epoch.",
+            registry=registry,
+        )
         self._resolves = Counter(
             "rescind_authority_resolves",
             "Look-ups by hash.",
@@ -106,6 +112,10 @@ class Metrics:
         """Count heartbeats."""
         self._heartbeats.labels("granted").inc(granted)
         self._heartbeats.labels("refused").inc(refused)
+
+    def set_back(self, heartbeats: int) -> None:
+        """Count heartbeats that prove a ledger which was set back."""
+        self._set_back.inc(heartbeats)
 
     def resolves(self, *, found: int, unknown: int, seconds: float) -> None:
         """Count look-ups that one statement answered."""

@@ -399,6 +399,24 @@ class Terms(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One incarnation of the ledger, and where it began. `began_us` is Postgres's clock."""
+
+    number: int
+    base_seq: int
+    base_head: bytes
+    began_us: int
+
+
+class Epochs(Protocol):
+    """Read the ledger's epochs."""
+
+    async def known(self) -> tuple[Epoch, ...]:
+        """List them, the first one first."""
+        ...
+
+
 class Announcer(Protocol):
     """Tell everybody who listens what was committed."""
 

@@ -1,4 +1,4 @@
-"""What an operator does to an authority that may not be running: migrate, recover an admin.
+"""What an operator does to an authority that may not be running: migrate, recover, begin an epoch.
 
 The second place beside `wiring.py` that knows several parts.
 """
@@ -10,9 +10,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from rescind.core.ledger import Position
 from rescind_authority import secret_files
 from rescind_authority.errors import KeyFileError
+from rescind_authority.ports import Epoch
 from rescind_authority.postgres import migrate, pool
+from rescind_authority.postgres.epochs import PostgresEpochs
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.migrate import Migrator, Schema
 from rescind_authority.postgres.pool import Postgres
@@ -68,6 +71,23 @@ async def recover(settings: AuthoritySettings) -> str:
         ) from error
     _log.warning("another admin token was made", action="admin.recovered", id=minted.token.token_id)
     return minted.token.token_id
+
+
+async def new_epoch(settings: AuthoritySettings) -> tuple[Position, Position]:
+    """Begin an epoch where the ledger ends, after a restore; gives its end before and after."""
+    async with pool.connect(settings.postgres_dsn.get_secret_value()) as postgres:
+        before, after = await PostgresEpochs(postgres).begin(
+            now_s=SystemClock().wall_us() // 1_000_000
+        )
+    _log.warning("a new epoch began", action="epoch.began", epoch=after.epoch, seq=after.seq)
+    return before, after
+
+
+async def ledger(settings: AuthoritySettings) -> tuple[Position, tuple[Epoch, ...]]:
+    """Read where the ledger ends, and where its epochs began."""
+    async with pool.connect(settings.postgres_dsn.get_secret_value()) as postgres:
+        epochs = await PostgresEpochs(postgres).known()
+        return (await PostgresLedger(postgres).standing()).position, epochs
 
 
 def report(**facts: object) -> None:

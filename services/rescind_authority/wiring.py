@@ -20,6 +20,7 @@ from rescind_authority.nats.publisher import Publisher as NatsPublisher
 from rescind_authority.nats.requests import Requests
 from rescind_authority.ports import Announcer, Caller, Keys, SharedRecords
 from rescind_authority.postgres import pool
+from rescind_authority.postgres.epochs import PostgresEpochs
 from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.migrate import Migrator
@@ -46,6 +47,7 @@ from rescind_authority.usecases.publish import Publisher
 from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import Resolver
 from rescind_authority.usecases.revoke import Revoker
+from rescind_authority.usecases.salvage import Salvage
 from rescind_authority.usecases.sequence import Sequencer
 from rescind_authority.usecases.term import TermKeeper
 from rescind_authority.usecases.usage import Usage
@@ -72,6 +74,7 @@ class Core:
     acknowledgements: Acknowledgements
     enforcer: Enforcer
     term: TermKeeper
+    salvage: Salvage
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -135,6 +138,13 @@ def core(
             clock=SystemClock(),
         ),
         term=TermKeeper(PostgresTerms(postgres), clock=SystemClock()),
+        salvage=Salvage(
+            PostgresEpochs(postgres),
+            sequencer=sequencer,
+            keys=keys,
+            clock=SystemClock(),
+            entropy=secrets.token_bytes,
+        ),
     )
 
 
@@ -157,6 +167,7 @@ def desk(parts: Core, keyring: LiveKeyring, edge_keys: tuple[bytes, ...]) -> Des
         keys=keyring,
         usage=parts.usage,
         acknowledgements=parts.acknowledgements,
+        salvage=parts.salvage,
     )
 
 

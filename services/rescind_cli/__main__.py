@@ -40,6 +40,7 @@ VERBS = {
     "sidecar": "Run a sidecar, configured by the environment.",
     "migrate": "Bring the authority's schema up to date.",
     "keys": "Look at the signing keys, or rotate one.",
+    "ledger": "Look at the ledger, or begin a new epoch after a restore.",
     "recover": "Get back in when the last admin token is lost.",
     "completion": "Print the completion script of a shell.",
 }

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from rescind.core.generations import Writer
 from rescind.errors import UnreachableError
-from rescind.wire import enrolment, heartbeat, records, used
+from rescind.wire import enrolment, heartbeat, offer, records, used
 from rescind.wire.sealed import Sealed
 from rescind.wire.trust import Purpose
 
@@ -58,6 +58,10 @@ class Link(Protocol):
 
     async def used(self, message: used.Used, voice: Voice) -> None:
         """Say which tokens are in use; nobody answers."""
+        ...
+
+    async def offer(self, message: offer.Offer, voice: Voice) -> offer.Taken:
+        """Offer events that a restored ledger may have lost."""
         ...
 
 

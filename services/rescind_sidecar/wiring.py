@@ -36,6 +36,7 @@ from rescind_sidecar.usecases.enrol import Enrol
 from rescind_sidecar.usecases.fetch import Fetch
 from rescind_sidecar.usecases.follow import Follow
 from rescind_sidecar.usecases.incarnations import Incarnations
+from rescind_sidecar.usecases.offer import Offers
 from rescind_sidecar.usecases.renew import Identity, Renew
 from rescind_sidecar.usecases.tally import Tally
 from rescind_sidecar.usecases.used import Uses
@@ -86,11 +87,13 @@ class Sidecar:
         )
         beat_due = asyncio.Event()
         acknowledge = Acknowledge(incarnations, link, self._tally)
+        offers = Offers(incarnations, link)
         follow = Follow(
             incarnations=incarnations,
             link=link,
             notary=self._notary,
             acknowledge=acknowledge,
+            offers=offers,
             tally=self._tally,
             clock=self._clock,
             beat_due=beat_due,
@@ -109,6 +112,7 @@ class Sidecar:
             incarnations=incarnations,
             enrol=enrol,
             follow=follow,
+            offers=offers,
             link=link,
             clock=self._clock,
             dice=dice,
@@ -131,6 +135,7 @@ class Sidecar:
                 tasks.create_task(acknowledge.run()),
                 tasks.create_task(renew.run()),
                 tasks.create_task(uses.run()),
+                tasks.create_task(offers.run()),
             ]
             if self._redis is not None:
                 jobs.append(tasks.create_task(self._redis.run()))

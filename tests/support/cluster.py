@@ -103,6 +103,11 @@ class Cluster:
         return self._place.sockets / f"{service}.sock"
 
     @property
+    def data(self) -> Path:
+        """Where Postgres keeps its data."""
+        return self._place.folder("postgres") / "cluster"
+
+    @property
     def nats_url(self) -> str:
         return f"nats://127.0.0.1:{self._nats_port}"
 
@@ -211,7 +216,9 @@ class Cluster:
 
     async def cli(self, *arguments: str) -> tuple[int, str]:
         """Run one command of the command line; gives its exit status and what it wrote."""
-        environment = self._environment(RESCIND_URL=self.authorities[1])
+        environment = self._environment(
+            RESCIND_URL=self.authorities[1], RESCIND_POSTGRES_DSN=self.urls["postgres"]
+        )
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "rescind_cli", *arguments),
             env=environment,

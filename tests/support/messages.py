@@ -11,7 +11,7 @@ from rescind.core.revocation import Event, Hold, Revocation
 from rescind.core.secret import Secret
 from rescind.core.tokens import Kind
 from rescind.core.verdict import Reason
-from rescind.wire import enrolment, events, heartbeat, records, sealed, socket, trust, used
+from rescind.wire import enrolment, events, heartbeat, offer, records, sealed, socket, trust, used
 from rescind.wire.packing import Payload
 
 # Minted from bytes(range(32)) with EDGE_KEY.
@@ -282,6 +282,8 @@ SAMPLES = (
         enrolment.decode_belongings,
     ),
     Sample("used", used.Used(INSTANCE, (RECORD.token_id, "tok_1")), used.encode, used.decode),
+    Sample("offer", offer.Offer(INSTANCE, b"batch"), offer.encode, offer.decode),
+    Sample("offer, taken", offer.Taken(wanted=True), offer.encode_taken, offer.decode_taken),
     Sample("clock", socket.Clock(1), _request, socket.decode_request),
     Sample("look", socket.Look(2, "rsc_agt_x"), _request, socket.decode_request),
     Sample("look, demanding", socket.Look(2, "rsc_agt_x", 70_000), _request, socket.decode_request),

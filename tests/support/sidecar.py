@@ -21,7 +21,7 @@ from rescind.core.secret import Secret
 from rescind.core.tokens import Kind
 from rescind.core.verdict import Denied
 from rescind.errors import UnreachableError
-from rescind.wire import enrolment, events, heartbeat, records, used
+from rescind.wire import enrolment, events, heartbeat, offer, records, used
 from rescind.wire.enrolment import Belongings, Granted
 from rescind.wire.sealed import Sealed
 from rescind.wire.trust import Purpose
@@ -41,6 +41,7 @@ from rescind_sidecar.usecases.enrol import Enrol
 from rescind_sidecar.usecases.fetch import Fetch
 from rescind_sidecar.usecases.follow import Follow
 from rescind_sidecar.usecases.incarnations import Incarnations
+from rescind_sidecar.usecases.offer import Offers
 from rescind_sidecar.usecases.renew import Identity, Renew
 from rescind_sidecar.usecases.tally import Tally
 from rescind_sidecar.usecases.used import Uses
@@ -60,6 +61,8 @@ class LedgerInMemory:
         self.acknowledged: list[heartbeat.Ack] = []
         self.released: list[heartbeat.Release] = []
         self.reported: list[used.Used] = []
+        self.offered: list[offer.Offer] = []
+        self.wants_more = True
         self.resolved = 0
         self.asked_since = 0
         self.resolving: asyncio.Event | None = None
@@ -169,6 +172,11 @@ class LedgerInMemory:
     async def release(self, message: heartbeat.Release, voice: Voice) -> None:
         self._reach()
         self.released.append(message)
+
+    async def offer(self, message: offer.Offer, voice: Voice) -> offer.Taken:
+        self._reach()
+        self.offered.append(message)
+        return offer.Taken(wanted=self.wants_more)
 
     async def used(self, message: used.Used, voice: Voice) -> None:
         self._reach()
@@ -292,11 +300,13 @@ class RunningSidecar:
         trust = self.link.keyring.trust
         notary = TrustNotary(Trust(trust.root, trust.signed_statement))
         acknowledge = Acknowledge(self.incarnations, self.link, self.tally)
+        self.offers = Offers(self.incarnations, self.link)
         self.follow = Follow(
             incarnations=self.incarnations,
             link=self.link,
             notary=notary,
             acknowledge=acknowledge,
+            offers=self.offers,
             tally=self.tally,
             clock=clock,
             beat_due=due,
@@ -314,6 +324,7 @@ class RunningSidecar:
             incarnations=self.incarnations,
             enrol=enrol,
             follow=self.follow,
+            offers=self.offers,
             link=self.link,
             clock=clock,
             dice=dice,
@@ -324,7 +335,7 @@ class RunningSidecar:
         async with asyncio.TaskGroup() as tasks:
             jobs = [
                 tasks.create_task(job)
-                for job in (self.follow.repair(), acknowledge.run(), renew.run())
+                for job in (self.follow.repair(), acknowledge.run(), renew.run(), self.offers.run())
             ]
             self.uses = Uses(self.incarnations, self.link, dice, self.tally)
             fetch = Fetch(

@@ -27,13 +27,16 @@ from rescind_runtime.clock import monotonic_raw_ns
 from rescind_runtime.seldom import Seldom
 
 MAX_BYTES = 64 * 1024
-"""Of a request. The largest, a report of 1,000 tokens in use, is half of it."""
+"""Of a request. The largest but an offer, a report of 1,000 tokens in use, is half of it."""
+
+_MAX_OFFER_BYTES = 1024 * 1024
 
 _MOST_HEARTBEATS = 1_024
 _MOST_LOOKS = 512
 _MOST_ENROLMENTS = 32  # each of them opens a box and reads Postgres
 _MOST_SINCE = 64  # each of them may read Postgres
 _MOST_REPORTS = 64
+_MOST_OFFERS = 8
 _BAD_REQUEST = 400
 _MEDIA_TYPE = "application/octet-stream"
 
@@ -45,8 +48,11 @@ Answer = Callable[[bytes], Awaitable[bytes]]
 class _Lane:
     """How one subject is answered, and how many of its requests are under way."""
 
-    def __init__(self, subject: str, answer: Answer, *, most: int) -> None:
+    def __init__(
+        self, subject: str, answer: Answer, *, most: int, max_bytes: int = MAX_BYTES
+    ) -> None:
         self.subject = subject
+        self.max_bytes = max_bytes
         self.answer = answer
         self.most = most
         self.at_once = 0
@@ -69,6 +75,7 @@ class Counter:
             _Lane(subjects.SINCE, self._desk.since, most=_MOST_SINCE),
             _Lane(subjects.ACK, _told(self._desk.ack), most=_MOST_HEARTBEATS),
             _Lane(subjects.USED, _told(self._desk.used), most=_MOST_REPORTS),
+            _Lane(subjects.OFFER, self._desk.offer, most=_MOST_OFFERS, max_bytes=_MAX_OFFER_BYTES),
         )
         return [
             Route(
@@ -83,8 +90,8 @@ class Counter:
     def _endpoint(self, lane: _Lane) -> Callable[[Request], Awaitable[Response]]:
         async def respond(request: Request) -> Response:
             payload = await request.body()
-            if len(payload) > MAX_BYTES:
-                return problems.too_large(MAX_BYTES)
+            if len(payload) > lane.max_bytes:
+                return problems.too_large(lane.max_bytes)
             answer = await self._answer(lane, payload)
             if not answer:
                 return Response(status_code=204)

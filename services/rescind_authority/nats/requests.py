@@ -30,6 +30,7 @@ _MOST_HEARTBEATS = 8_192
 _MOST_LOOKS = 8_192
 _MOST_ENROLMENTS = 256  # each of them opens a box and reads Postgres
 _MOST_SINCE = 1_024  # each of them may read Postgres
+_MOST_OFFERS = 256  # each of them may be half a megabyte, and be committed
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -62,6 +63,7 @@ class Requests:
             subjects.RESOLVE: _Lane(self._desk.resolve, most=_MOST_LOOKS),
             subjects.ENROL: _Lane(self._desk.enrol, most=_MOST_ENROLMENTS),
             subjects.SINCE: _Lane(self._desk.since, most=_MOST_SINCE),
+            subjects.OFFER: _Lane(self._desk.offer, most=_MOST_OFFERS),
         }
         for subject, lane in lanes.items():
             await bus.subscribe(

@@ -8,7 +8,7 @@ epoch or of no instance of ours.
 from dataclasses import replace
 
 from rescind.errors import MalformedMessageError
-from rescind.wire import heartbeat, records, used
+from rescind.wire import heartbeat, offer, records, used
 from rescind.wire.heartbeat import ENROL_AGAIN
 from rescind_authority.errors import NotEnrolledError
 from rescind_authority.ports import Keys
@@ -18,6 +18,7 @@ from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.instances import Instances
 from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import Resolver
+from rescind_authority.usecases.salvage import Salvage
 from rescind_authority.usecases.usage import Usage
 
 EMPTY = b""
@@ -37,6 +38,7 @@ class Desk:
         keys: Keys,
         usage: Usage,
         acknowledgements: Acknowledgements,
+        salvage: Salvage,
     ) -> None:
         self._granter = granter
         self._resolver = resolver
@@ -46,6 +48,7 @@ class Desk:
         self._keys = keys
         self._usage = usage
         self._acknowledgements = acknowledgements
+        self._salvage = salvage
 
     async def enrol(self, payload: bytes) -> bytes:
         """Hand an instance its secret, sealed to it."""
@@ -78,6 +81,18 @@ class Desk:
         payloads = passage.payloads if passage.epoch == asked.epoch else ()
         answer = heartbeat.encode_events(heartbeat.Events(passage.epoch, payloads))
         return self._instances.seal(instance, answer)
+
+    async def offer(self, payload: bytes) -> bytes:
+        """Take back what a restored ledger lost."""
+        try:
+            instance, content = self._instances.open(payload)
+        except NotEnrolledError:
+            return ENROL_AGAIN
+        offered = offer.decode(content)
+        if offered.instance != instance:
+            raise MalformedMessageError("offer", "it speaks for another instance")
+        taken = offer.Taken(wanted=await self._salvage.take(offered.batch))
+        return self._instances.seal(instance, offer.encode_taken(taken))
 
     def used(self, payload: bytes) -> None:
         """Take a report of which tokens are in use. Raises RescindError."""

@@ -9,12 +9,15 @@ from collections.abc import Collection, Sequence
 
 import structlog
 
+from rescind.core.ledger import Position
 from rescind.errors import MalformedMessageError
 from rescind.wire.heartbeat import Heartbeat, Release, Reply
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports import Leases, Ledger, Standing
 from rescind_authority.usecases.batching import Batcher
 from rescind_authority.usecases.recent import Recent
+from rescind_runtime.clock import monotonic_raw_ns
+from rescind_runtime.seldom import Seldom
 
 _MAX_BATCH = 500
 _CAPACITY = 8_192
@@ -37,6 +40,7 @@ class Granter:
         )
         self._ends_us: dict[bytes, int] = {}
         self._latest_us = 0
+        self._set_back = Seldom()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -73,6 +77,7 @@ class Granter:
         replies: dict[bytes, Reply] = {}
         if counted:
             standing = await self._ledger.standing()
+            self._compare([newest[instance] for instance in counted], standing)
             for instance in counted:
                 replies[instance] = await self._reply(newest[instance], standing)
             self._note(counted, standing)
@@ -82,6 +87,28 @@ class Granter:
             replies.get(message.instance) if newest.get(message.instance) is message else None
             for message in messages
         ]
+
+    def _compare(self, heartbeats: Collection[Heartbeat], standing: Standing) -> None:
+        """Notice a ledger that was set back: a sidecar proves by its head what it has applied.
+
+        It ends its own instance at the reply; the ledger needs a new epoch, which only an operator
+        can begin, for the old primary has to be fenced first (design 4).
+        """
+        end = standing.position
+        ahead = [beat.applied for beat in heartbeats if beat.applied and _ahead(beat.applied, end)]
+        if not ahead:
+            return
+        self._metrics.set_back(len(ahead))
+        withheld = self._set_back.due(monotonic_raw_ns())
+        if withheld is not None:
+            _log.error(
+                "the ledger was set back: sidecars have applied events that are not in it. "
+                "After a restore, fence the old primary and run `rescind ledger new-epoch`",
+                action="ledger.set_back",
+                applied=max(position.seq for position in ahead),
+                seq=end.seq,
+                withheld=withheld,
+            )
 
     def _note(self, instances: Collection[bytes], standing: Standing) -> None:
         for instance in instances:
@@ -112,6 +139,13 @@ class Granter:
             return ()
         passage = await self._recent.read(applied.seq)
         return passage.payloads[: position.seq - applied.seq]
+
+
+def _ahead(applied: Position, end: Position) -> bool:
+    """Say whether somebody has applied what a ledger that ends here does not hold."""
+    if applied.epoch != end.epoch:
+        return False
+    return applied.seq > end.seq or (applied.seq == end.seq and applied.head != end.head)
 
 
 def _newest(messages: Sequence[Heartbeat | Release]) -> dict[bytes, Heartbeat]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from rescind.core import mac
 from rescind.errors import MalformedMessageError, UnreachableError
-from rescind.wire import enrolment, heartbeat, records, sealed, subjects, used
+from rescind.wire import enrolment, heartbeat, offer, records, sealed, subjects, used
 from rescind.wire.heartbeat import ENROL_AGAIN
 from rescind.wire.sealed import Sealed
 from rescind_sidecar.link.transport import Transport
@@ -61,6 +61,13 @@ class SpokenLink:
     async def used(self, message: used.Used, voice: Voice) -> None:
         """Say which tokens are in use."""
         await self._transport.tell(subjects.USED, _spoken(used.encode(message), voice))
+
+    async def offer(self, message: offer.Offer, voice: Voice) -> offer.Taken:
+        """Offer events that a restored ledger may have lost."""
+        return _read(
+            offer.decode_taken,
+            await self._converse(subjects.OFFER, offer.encode(message), voice),
+        )
 
     async def _converse(self, subject: str, content: bytes, voice: Voice) -> bytes:
         payload = _spoken(content, voice)

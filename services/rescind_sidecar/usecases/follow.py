@@ -16,6 +16,7 @@ from rescind_runtime.seldom import Seldom
 from rescind_sidecar.ports import Clock, Link, Notary
 from rescind_sidecar.usecases.acknowledge import Acknowledge
 from rescind_sidecar.usecases.incarnations import Incarnations
+from rescind_sidecar.usecases.offer import Offers
 from rescind_sidecar.usecases.tally import Tally
 from rescind_sidecar.view.view import Behind, Current, Diverged, Progress, Refused
 
@@ -34,6 +35,7 @@ class Follow:
         link: Link,
         notary: Notary,
         acknowledge: Acknowledge,
+        offers: Offers,
         tally: Tally,
         clock: Clock,
         beat_due: asyncio.Event,
@@ -43,6 +45,7 @@ class Follow:
         self._notary = notary
         self.trust_due = asyncio.Event()
         self._acknowledge = acknowledge
+        self._offers = offers
         self._tally = tally
         self._clock = clock
         self._refusals = Seldom()
@@ -60,6 +63,7 @@ class Follow:
             self.settle(Refused(str(error)))
             return
         self._tally.events_pushed += len(batch.payloads)
+        self._offers.keep(batch, payload)
         if batch.awaited:
             last = batch.first_seq + len(batch.payloads) - 1
             self._acknowledge.wanted(heartbeat.Wanted(batch.epoch, last))

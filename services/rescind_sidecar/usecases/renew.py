@@ -14,6 +14,7 @@ from rescind_sidecar.usecases.enrol import Enrol
 from rescind_sidecar.usecases.follow import Follow
 from rescind_sidecar.usecases.incarnations import Incarnation, Incarnations
 from rescind_sidecar.usecases.lease_log import LeaseLog
+from rescind_sidecar.usecases.offer import Offers
 from rescind_sidecar.usecases.tally import Tally
 from rescind_sidecar.view.view import Diverged
 
@@ -45,6 +46,7 @@ class Renew:
         incarnations: Incarnations,
         enrol: Enrol,
         follow: Follow,
+        offers: Offers,
         link: Link,
         clock: Clock,
         dice: Dice,
@@ -57,6 +59,7 @@ class Renew:
         self._incarnations = incarnations
         self._enrol = enrol
         self._follow = follow
+        self._offers = offers
         self._link = link
         self._clock = clock
         self._dice = dice
@@ -121,6 +124,7 @@ class Renew:
                 reply, carried=message.applied, sent_ns=sent_ns, received_ns=received_ns
             )
         )
+        self._offers.met(reply.position.epoch)
         return True
 
     def _watch(self) -> None:

@@ -29,6 +29,14 @@ def genesis(epoch: int) -> Position:
     return Position(epoch, 0, hashlib.sha256(epoch.to_bytes(8)).digest())
 
 
+def succeed(position: Position, *, epoch: int) -> Position:
+    """Give the position at which an epoch begins that goes on from an earlier one.
+
+    The epoch enters the chain: two restores of one backup are two histories from the start.
+    """
+    return Position(epoch, position.seq, extend(position.head, epoch.to_bytes(8)))
+
+
 def extend(head: bytes, payload: bytes) -> bytes:
     """Give the head after one more event."""
     return hashlib.sha256(head + payload).digest()

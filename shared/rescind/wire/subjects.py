@@ -8,6 +8,7 @@ RESOLVE = "rescind.v1.resolve"
 SINCE = "rescind.v1.since"
 ENROL = "rescind.v1.enrol"
 USED = "rescind.v1.used"
+OFFER = "rescind.v1.offer"
 
 AUTHORITY_QUEUE = "authority"
 STREAM = "RESCIND_EVENTS"

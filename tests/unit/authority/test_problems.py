@@ -76,6 +76,7 @@ async def test_a_defect_is_a_problem_without_a_traceback() -> None:
             keys=nothing,
             usage=nothing,
             acknowledgements=nothing,
+            salvage=nothing,
         ),
         metrics=Metrics(),
         health=broken,

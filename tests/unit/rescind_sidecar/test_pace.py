@@ -17,6 +17,7 @@ def pause_s(*, pushes: bool, took_s: float) -> float:
         incarnations=NOTHING,
         enrol=NOTHING,
         follow=NOTHING,
+        offers=NOTHING,
         link=NOTHING,
         clock=NOTHING,
         dice=NOTHING,

@@ -78,6 +78,8 @@ PINNED = {
         f"9301{_HASH}92c4206465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f80818283{_HEAD}"
     ),
     "used": f"9301{_INSTANCE}92{_TOKEN_ID}a5746f6b5f31",
+    "offer": f"9301{_INSTANCE}c4056261746368",
+    "offer, taken": "9201c3",
     "clock": "920201",
     "look": "940302a97273635f6167745f7800",
     "look, demanding": "940302a97273635f6167745f78ce00011170",

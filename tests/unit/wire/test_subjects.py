@@ -13,9 +13,13 @@ def test_the_subjects_are_those_of_the_contract():
         subjects.SINCE,
         subjects.ENROL,
         subjects.USED,
+        subjects.OFFER,
     } == {
         f"rescind.v1.{name}"
-        for name in ("events", "ack", "wanted", "heartbeat", "resolve", "since", "enrol", "used")
+        for name in (
+            *("events", "ack", "wanted", "heartbeat", "resolve", "since", "enrol", "used"),
+            "offer",
+        )
     }
 
 

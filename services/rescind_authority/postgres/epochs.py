@@ -1,0 +1,37 @@
+"""The epochs of the ledger: where each began."""
+
+from rescind.core import ledger
+from rescind.core.ledger import Position
+from rescind_authority.errors import NotMigratedError
+from rescind_authority.ports import Epoch
+from rescind_authority.postgres.pool import Postgres, rows
+
+
+class PostgresEpochs:
+    """Read the epochs, and begin one (port Epochs)."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def known(self) -> tuple[Epoch, ...]:
+        found = await self._postgres.rows("epochs")
+        if not found:
+            raise NotMigratedError
+        return tuple(
+            Epoch(row["epoch"], row["base_seq"], row["base_head"], row["began_at"]) for row in found
+        )
+
+    async def begin(self, *, now_s: int) -> tuple[Position, Position]:
+        """Begin the next epoch where the ledger ends; gives its end before and after.
+
+        The number is that of the second, if it is higher: the backup may be older than an epoch
+        that was begun since, whose number must never come again.
+        """
+        async with self._postgres.transaction() as connection:
+            found = await rows(connection, "lock_head")
+            if not found:
+                raise NotMigratedError
+            before = Position(found[0]["epoch"], found[0]["seq"], found[0]["head"])
+            after = ledger.succeed(before, epoch=max(before.epoch + 1, now_s))
+            await rows(connection, "begin_epoch", after.epoch, after.head)
+        return before, after

@@ -1,0 +1,12 @@
+-- Begins an epoch where the ledger ends, with its audit entry: $1 epoch, $2 its first head.
+-- Served by: the only row, which is locked already.
+WITH moved AS (
+    UPDATE ledger_head SET epoch = $1, head = $2 RETURNING epoch, seq, head
+), begun AS (
+    INSERT INTO ledger_epochs (epoch, base_seq, base_head, began_at)
+    SELECT epoch, seq, head, clock_timestamp() FROM moved
+    RETURNING epoch, base_seq, began_at
+)
+INSERT INTO audit (at, actor, action, target, seq, detail)
+SELECT began_at, 'new-epoch', 'epoch.began', 'ledger', base_seq, jsonb_build_object('epoch', epoch)
+FROM begun

@@ -1,0 +1,114 @@
+"""Take back what a restore lost, from the sidecars that heard it (design 4).
+
+The events are believed for their signature, not for who brings them. Of those that this ledger has
+not, whatever takes power away comes back as a new event; a lift does not, for nobody knows what
+else was lost before it. A revoke hits what was issued up to its new place: tokens that came
+between the restore and the offer as well. Positions decide here too, and the safe side is that one.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from itertools import pairwise
+
+import structlog
+
+from rescind.core import ids
+from rescind.core.revocation import Effect, Event, Revocation
+from rescind.errors import MalformedMessageError
+from rescind.wire import events, sealed
+from rescind.wire.trust import Purpose
+from rescind_authority.ports import Claim, Entropy, Epoch, Epochs, Key, Keys
+from rescind_authority.usecases.sequence import Command, Sequencer
+from rescind_runtime.clock import Clock
+
+ACTOR = "rescind:salvage"
+_TAKEN_BACK = frozenset({Effect.REVOKE, Effect.SUSPEND, Effect.NARROW})
+_MOST_KNOWN = 100_000
+_LONGEST_REASON = 512
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class Salvage:
+    """Commit what was lost, once, however many sidecars bring it."""
+
+    def __init__(
+        self,
+        epochs: Epochs,
+        *,
+        sequencer: Sequencer,
+        keys: Keys,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self._epochs = epochs
+        self._sequencer = sequencer
+        self._keys = keys
+        self._clock = clock
+        self._entropy = entropy
+        self._known: set[tuple[int, int]] = set()
+
+    async def take(self, payload: bytes) -> bool:
+        """Take one signed batch; say whether older ones may be lost too.
+
+        Raises MalformedMessageError for what nobody signed, or what is of this epoch or a later.
+        """
+        if not self._keys.verify(Purpose.EVENTS, sealed.decode(payload)):
+            raise MalformedMessageError("offer", "no key of ours signed the batch")
+        batch = events.decode_batch(payload)
+        epochs = await self._epochs.known()
+        if batch.epoch >= epochs[-1].number:
+            raise MalformedMessageError("offer", "the batch is not of an earlier epoch")
+        lost = [event for event in map(events.decode, batch.payloads) if _lost(event, epochs)]
+        for event in lost:
+            if event.revocation.effect in _TAKEN_BACK:
+                await self._take_back(event)
+        return len(lost) == len(batch.payloads)
+
+    async def _take_back(self, event: Event) -> None:
+        place = (event.epoch, event.seq)
+        if place in self._known:
+            return
+        name = f"{event.epoch}.{event.seq}"
+        body_hash = hashlib.sha256(events.encode(event)).digest()
+        committed = await self._sequencer.commit(
+            Command(Claim(Key(ACTOR, name), body_hash), self._again(event), exact=True)
+        )
+        if len(self._known) < _MOST_KNOWN:
+            self._known.add(place)
+        _log.warning(
+            "took back an event that the restored ledger had lost",
+            action="event.taken_back",
+            lost=name,
+            seq=committed.seq,
+            id=committed.revocation_id,
+        )
+
+    def _again(self, event: Event) -> Revocation:
+        lost = event.revocation
+        reason = (
+            f"lost in a restore: {lost.revocation_id}, {event.epoch}.{event.seq}, "
+            f"by {lost.actor}: {lost.reason}"
+        )
+        return Revocation(
+            revocation_id=ids.make(
+                "rev",
+                now_ms=self._clock.wall_us() // 1000,
+                entropy=self._entropy(ids.ENTROPY_BYTES),
+            ),
+            selector=lost.selector,
+            effect=lost.effect,
+            reason=reason[:_LONGEST_REASON],
+            actor=ACTOR,
+            issued_before_us=lost.issued_before_us,
+            until_us=lost.until_us,
+            scopes=lost.scopes,
+        )
+
+
+def _lost(event: Event, epochs: Sequence[Epoch]) -> bool:
+    """Say whether a signed event is not in this ledger, whose epochs are given in their order."""
+    for each, following in pairwise(epochs):
+        if each.number == event.epoch:
+            return event.seq > following.base_seq
+    return True  # of an epoch whose very beginning was lost

@@ -1,0 +1,56 @@
+"""`rescind ledger`: where the ledger ends, and what to do after a restored backup."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from rescind_cli import process, render
+from rescind_cli.target import data_option, json_option
+
+
+@click.group()
+def ledger() -> None:
+    """Look at the ledger, or begin a new epoch after a restore."""
+
+
+@ledger.command()
+@data_option
+@json_option
+def show(*, data: Path | None, as_json: bool) -> None:
+    """Show where the ledger ends, and where each of its epochs began.
+
+    Runs on the authority's host, where Postgres can be reached.
+    """
+    found = process.ask("rescind_authority", "show-ledger", data=data)
+    if as_json:
+        render.as_json(found)
+        return
+    render.facts([(name, str(found[name])) for name in ("epoch", "seq", "head")])
+    rows = [
+        (str(each["epoch"]), str(each["base_seq"]), render.timestamp(each["began_at_us"]))
+        for each in found["epochs"]
+    ]
+    render.table(("epoch", "after seq", "began"), rows, empty="There is no epoch.")
+
+
+@ledger.command(name="new-epoch")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@data_option
+@json_option
+def new_epoch(*, data: Path | None, as_json: bool, yes: bool) -> None:
+    """Begin a new epoch, after Postgres was restored from a backup or failed over with loss.
+
+    First fence the old primary: while two of them answer, nobody can say what is revoked. Every
+    sidecar begins anew, denies until its next lease, and offers the revocations that it heard and
+    this database lost; they are taken back. For one lease term receipts come by lapse alone.
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("there is nobody to ask: add --yes")
+        click.confirm("Is the old primary fenced, so that nothing reaches it any more?", abort=True)
+    begun = process.ask("rescind_authority", "new-epoch", data=data)
+    if as_json:
+        render.as_json(begun)
+        return
+    render.facts([(name, str(begun[name])) for name in ("previous", "epoch", "seq")])

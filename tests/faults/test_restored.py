@@ -1,0 +1,205 @@
+"""Postgres is restored from a backup: what is lost, who notices, and what comes back (design 4)."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import pytest_asyncio
+from tests.support.cluster import SERVICES, TERM_S, Cluster, cluster
+
+from rescind import Allowed, Denied, UnreachableError, Verifier
+from rescind.core import lease
+
+AUTHORITIES = ("authority-1", "authority-2")
+WAIT_S = lease.wait_ns(round(TERM_S * 1000)) / 1e9
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(180)]
+
+
+@pytest_asyncio.fixture
+async def installation(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with cluster(tmp_path / "cluster") as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def http(installation: Cluster) -> AsyncIterator[httpx2.AsyncClient]:
+    url, headers = installation.authorities[0], installation.admin
+    async with httpx2.AsyncClient(
+        base_url=url, headers=headers, timeout=30, trust_env=False
+    ) as client:
+        yield client
+
+
+async def until(holds: Callable[[], Awaitable[bool]], *, deadline_s: float = 30) -> None:
+    ends = time.monotonic() + deadline_s
+    while not await holds():
+        assert time.monotonic() < ends, "the state did not come"
+        await asyncio.sleep(0.05)
+
+
+async def issue(http: httpx2.AsyncClient, subject: str) -> str:
+    body = {"subject": subject, "kind": "agent", "scopes": ["a"], "ttl": 600}
+    return str((await http.post("/v1/tokens", json=body)).json()["token"])
+
+
+async def revoke(http: httpx2.AsyncClient, subject: str) -> dict[str, Any]:
+    body = {"selector": [f"subject:{subject}"], "wait": True, "reason": "it went rogue"}
+    answer = await http.post("/v1/revocations", json=body)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+async def seen(installation: Cluster, token: str) -> list[str]:
+    """Say what every service answers about a token now, from an attachment of its own."""
+    found: list[str] = []
+    for service in SERVICES:
+        try:
+            verifier = Verifier.attach(installation.socket(service), timeout_s=2)
+        except UnreachableError:
+            found.append("unreachable")
+            continue
+        match await verifier.acheck(token):
+            case Allowed():
+                found.append("accepted")
+            case Denied(reason):
+                found.append(str(reason))
+        verifier.close()
+    await asyncio.sleep(0)
+    return found
+
+
+async def everywhere(installation: Cluster, token: str, answer: str) -> None:
+    async def holds() -> bool:
+        return await seen(installation, token) == [answer] * len(SERVICES)
+
+    await until(holds)
+
+
+class Backup:
+    """Copies of the database's directory, made and brought back while Postgres is down."""
+
+    def __init__(self, installation: Cluster, directory: Path) -> None:
+        self._postgres = installation.parts["postgres"]
+        self._data = installation.data
+        self._copy = directory / "backup"
+
+    async def make(self) -> None:
+        await self._postgres.stop()
+        _copy(self._data, self._copy)
+        await self._postgres.start()
+
+    async def restore(self) -> None:
+        await self._postgres.stop()
+        shutil.rmtree(self._data)
+        _copy(self._copy, self._data)
+        await self._postgres.start()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy with the owners: Postgres may run as somebody else than this test."""
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)  # noqa: S607 our own paths
+
+
+async def test_after_a_restore_a_new_epoch_takes_back_what_was_lost(
+    installation: Cluster, http: httpx2.AsyncClient, tmp_path: Path
+) -> None:
+    backup = Backup(installation, tmp_path)
+    kept, lost = await issue(http, "agent:kept"), await issue(http, "agent:lost")
+    gone = await issue(http, "agent:gone")
+    before = await revoke(http, "agent:gone")
+    for token in (kept, lost):
+        await everywhere(installation, token, "accepted")
+
+    await backup.make()
+    await everywhere(installation, lost, "accepted")
+    forgotten = await revoke(http, "agent:lost")
+    assert await seen(installation, lost) == ["revoked"] * len(SERVICES)
+
+    for name in AUTHORITIES:
+        await installation.parts[name].stop()
+    await backup.restore()
+    status, said = await installation.cli("ledger", "new-epoch", "--yes", "--json")
+    assert status == 0, said
+    begun = json.loads(said)
+    assert begun["epoch"] > begun["previous"] == 1
+    assert begun["seq"] == before["seq"]
+    for name in AUTHORITIES:
+        await installation.parts[name].start()
+
+    await everywhere(installation, lost, "revoked")
+    await everywhere(installation, kept, "accepted")
+    await everywhere(installation, gone, "revoked")
+    taken = (await http.get("/v1/revocations")).json()["revocations"][0]
+    assert taken["actor"] == "rescind:salvage"
+    assert forgotten["id"] in taken["reason"]
+    assert taken["seq"] == begun["seq"] + 1  # once, though three sidecars offered it
+    old = await http.get(f"/v1/revocations/{before['id']}/receipt")
+    assert old.json()["receipt"]["epoch"] == 1
+
+    status, said = await installation.cli("ledger", "show", "--json")
+    assert [each["epoch"] for each in json.loads(said)["epochs"]] == [1, begun["epoch"]]
+
+
+async def test_the_first_receipts_of_an_epoch_wait_for_every_lease_of_the_last(
+    installation: Cluster, http: httpx2.AsyncClient
+) -> None:
+    token = await issue(http, "agent:a")
+    await everywhere(installation, token, "accepted")
+    assert (await installation.cli("ledger", "new-epoch", "--yes"))[0] == 0
+    began = time.monotonic()
+
+    async def noticed() -> bool:
+        standing = (await http.get("/v1/fleet")).json()
+        return bool(standing["epoch"] > 1)
+
+    await until(noticed)
+    await everywhere(installation, token, "accepted")  # running authorities and sidecars went on
+    done = await revoke(http, "agent:a")
+    assert done["receipt"]["epoch"] > 1
+    assert time.monotonic() - began >= WAIT_S
+    again = time.monotonic()
+    await revoke(http, "agent:b")
+    assert time.monotonic() - again < WAIT_S / 2
+
+
+async def test_a_restore_without_a_new_epoch_is_noticed_and_no_old_memory_answers(
+    installation: Cluster, http: httpx2.AsyncClient, tmp_path: Path
+) -> None:
+    backup = Backup(installation, tmp_path)
+    token = await issue(http, "agent:x")
+    await everywhere(installation, token, "accepted")
+    verifier = Verifier.attach(installation.socket("search"), timeout_s=2)
+    instance = verifier._session.instance
+    await backup.make()
+    await everywhere(installation, token, "accepted")
+    await revoke(http, "agent:x")
+    await backup.restore()
+
+    async def alarmed() -> bool:
+        metrics = [await http.get(f"{url}/metrics", timeout=5) for url in installation.authorities]
+        return any(
+            line.startswith("rescind_authority_ledger_set_back_total") and not line.endswith(" 0.0")
+            for answer in metrics
+            for line in answer.text.splitlines()
+        )
+
+    await until(alarmed)
+
+    async def new_instance() -> bool:
+        await verifier.acheck(token)
+        return verifier._session.instance != instance
+
+    await until(new_instance)
+    verifier.close()
+
+    # The operator is told, begins the epoch, and the revocation that was lost comes back.
+    assert (await installation.cli("ledger", "new-epoch", "--yes"))[0] == 0
+    await everywhere(installation, token, "revoked")

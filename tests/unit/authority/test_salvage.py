@@ -1,0 +1,141 @@
+"""What a restored ledger takes back from those who heard what it lost."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from rescind.core import ledger
+from rescind.core.handles import select
+from rescind.core.ledger import Position
+from rescind.core.revocation import Event, Revocation
+from rescind.errors import MalformedMessageError
+from rescind.wire import events
+from rescind.wire.events import Batch
+from rescind.wire.trust import Purpose
+from rescind_authority.ports import Epoch, Key
+from rescind_authority.usecases.salvage import ACTOR, Salvage
+from rescind_authority.usecases.sequence import Command, Committed
+from rescind_runtime.clock import SystemClock
+from rescind_runtime.signing import Keyring
+
+RESTORED_AT = 5
+KEYRING = Keyring.create(root=bytes(32), now_us=0)
+
+
+class Epochs:
+    def __init__(self, *numbers: int) -> None:
+        self._numbers = numbers
+
+    async def known(self) -> tuple[Epoch, ...]:
+        bases = (0, *(RESTORED_AT for _ in self._numbers[1:]))
+        return tuple(
+            Epoch(number, base, bytes(32), 0)
+            for number, base in zip(self._numbers, bases, strict=True)
+        )
+
+
+class Sequencer:
+    def __init__(self) -> None:
+        self.commands: list[Command] = []
+
+    async def commit(self, command: Command) -> Committed:
+        self.commands.append(command)
+        seq = RESTORED_AT + len(self.commands)
+        return Committed(command.revocation.revocation_id, 9, seq, 0)
+
+
+def event(seq: int, *, epoch: int = 1, effect: str = "revoke") -> Event:
+    revocation = Revocation(
+        revocation_id=f"rev_{seq}",
+        selector=select([f"subject:agent:{seq}"]),
+        effect=effect,
+        reason="it went rogue",
+        actor="admin:sec",
+        scopes=("tools:*",) if effect == "narrow" else (),
+    )
+    return Event(epoch, seq, 1_000 + seq, revocation)
+
+
+def batch(*of: Event, keyring: Any = KEYRING) -> bytes:
+    payloads = tuple(events.encode(each) for each in of)
+    before = Position(of[0].epoch, of[0].seq - 1, bytes(32))
+    return events.encode_batch(
+        Batch(
+            epoch=before.epoch,
+            first_seq=of[0].seq,
+            before=before.head,
+            after=ledger.replay(before, payloads).head,
+            awaited=False,
+            payloads=payloads,
+        ),
+        lambda content: keyring.sign(Purpose.EVENTS, content),
+    )
+
+
+async def take(
+    *payloads: bytes, epochs: Sequence[int] = (1, 9)
+) -> tuple[list[bool], list[Command]]:
+    sequencer: Any = Sequencer()
+    keys: Any = KEYRING.trust
+    salvage = Salvage(
+        Epochs(*epochs), sequencer=sequencer, keys=keys, clock=SystemClock(), entropy=os.urandom
+    )
+    wanted = [await salvage.take(payload) for payload in payloads]
+    return wanted, sequencer.commands
+
+
+async def test_what_takes_power_away_comes_back_and_says_where_it_was():
+    wanted, commands = await take(batch(event(6), event(7, effect="suspend")))
+    assert wanted == [True]
+    assert [each.revocation.effect for each in commands] == ["revoke", "suspend"]
+    again = commands[0].revocation
+    assert again.selector == event(6).revocation.selector
+    assert again.actor == ACTOR
+    assert again.reason == "lost in a restore: rev_6, 1.6, by admin:sec: it went rogue"
+
+
+async def test_a_narrowing_comes_back_with_its_scopes():
+    _, [command] = await take(batch(event(6, effect="narrow")))
+    assert command.revocation.scopes == ("tools:*",)
+
+
+@pytest.mark.parametrize("effect", ["lift", "changed", "unheard-of"])
+async def test_nothing_that_may_give_power_comes_back(effect: str):
+    assert await take(batch(event(6, effect=effect))) == ([True], [])
+
+
+async def test_what_the_backup_holds_is_not_lost_and_older_offers_are_not_wanted():
+    wanted, commands = await take(batch(event(5), event(6)))
+    assert wanted == [False]
+    assert [each.revocation.reason.split(",")[0] for each in commands] == [
+        "lost in a restore: rev_6"
+    ]
+
+
+async def test_an_epoch_whose_beginning_was_lost_is_lost_as_a_whole():
+    _, commands = await take(batch(event(3, epoch=4)))
+    assert len(commands) == 1
+
+
+async def test_every_sidecar_may_offer_it_and_it_is_committed_once():
+    _, commands = await take(batch(event(6)), batch(event(6)), batch(event(6), event(7)))
+    assert [each.claim.key for each in commands] == [Key(ACTOR, "1.6"), Key(ACTOR, "1.7")]
+
+
+async def test_what_no_key_of_ours_signed_is_refused():
+    forger = Keyring.create(root=bytes(range(32)), now_us=0)
+    with pytest.raises(MalformedMessageError, match="signed"):
+        await take(batch(event(6), keyring=forger))
+
+
+async def test_a_signed_batch_of_this_epoch_or_a_later_is_refused():
+    for epoch in (9, 10):
+        with pytest.raises(MalformedMessageError, match="earlier"):
+            await take(batch(event(6, epoch=epoch)))
+
+
+async def test_a_truncated_batch_is_refused():
+    with pytest.raises(MalformedMessageError):
+        await take(batch(event(6))[:-9])
