@@ -32,9 +32,10 @@ _US_PER_MS = 1000
 
 
 class State(StrEnum):
-    """What has become of a token. A revoked one stays `revoked` after its end."""
+    """What has become of a token. One that is held stays so after its end."""
 
     ACTIVE = "active"
+    SUSPENDED = "suspended"
     REVOKED = "revoked"
     EXPIRED = "expired"
 
@@ -172,7 +173,7 @@ def _seen(state: TokenState, snapshot: Snapshot) -> SeenToken:
     held = verdict.standing(record)
     denied = held or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
     if held is not None:
-        now = State.REVOKED
+        now = State.SUSPENDED if held.reason is Reason.SUSPENDED else State.REVOKED
     elif at_us >= record.expires_at_us:
         now = State.EXPIRED
     else:

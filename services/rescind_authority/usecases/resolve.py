@@ -5,7 +5,7 @@ from functools import partial
 
 from rescind.core.handles import Handle
 from rescind.core.record import Record
-from rescind.core.revocation import Event, Hold, hits
+from rescind.core.revocation import NOT_HOLDS, Event, Hold, hits
 from rescind.wire import records
 from rescind.wire.records import Resolved
 from rescind.wire.trust import Purpose
@@ -115,10 +115,11 @@ def holding(state: TokenState) -> tuple[Event, ...]:
 def hitting(
     candidates: Sequence[Candidate], *, handles: Collection[Handle], issued_seq: int
 ) -> tuple[Event, ...]:
-    """Choose the revocations that hit a token with these handles, in their order."""
+    """Choose the revocations that hold a token with these handles, in their order."""
     known = frozenset(handles)
     return tuple(
         each.event
         for each in candidates
-        if hits(each.event, handles=known, issued_seq=issued_seq, issued_at_us=each.since_us)
+        if each.event.revocation.effect not in NOT_HOLDS
+        and hits(each.event, handles=known, issued_seq=issued_seq, issued_at_us=each.since_us)
     )

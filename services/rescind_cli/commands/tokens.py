@@ -25,7 +25,9 @@ def tokens() -> None:
 @click.option("--kind", help="Only those of a kind.")
 @click.option("--tenant", help="Only those of a tenant.")
 @click.option("--label", "labels", type=LABEL, multiple=True, help="Only those with a label.")
-@click.option("--state", type=click.Choice(["active", "revoked", "expired"]), help="Only these.")
+@click.option(
+    "--state", type=click.Choice(["active", "suspended", "revoked", "expired"]), help="Only these."
+)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @with_target
 def ls(

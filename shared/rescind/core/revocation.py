@@ -20,6 +20,10 @@ class Effect(StrEnum):
     CHANGED = "changed"
 
 
+# A verifier asks again when it hears of these; no token is held by them.
+NOT_HOLDS = frozenset({Effect.LIFT, Effect.CHANGED})
+
+
 @dataclass(frozen=True, slots=True)
 class Revocation:
     """A command: which tokens, what happens to them, why, and who says so.

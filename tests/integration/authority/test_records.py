@@ -5,6 +5,7 @@ import random
 
 from tests.support.authority import Running, System, serving
 
+from rescind.core import verdict
 from rescind.core.revocation import Hold
 from rescind_authority.ports import TokenFilter
 from rescind_authority.postgres import pool
@@ -12,7 +13,7 @@ from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.records import PostgresRecords
 from rescind_authority.postgres.tokens import PostgresTokens
 from rescind_authority.usecases.look import State
-from rescind_authority.usecases.resolve import holds_of
+from rescind_authority.usecases.resolve import record_of
 
 
 async def test_a_record_carries_the_token_s_facts(system: System) -> None:
@@ -225,7 +226,7 @@ async def test_a_repeated_revocation_is_the_first_one(system: System) -> None:
 _HANDLES = ["subject:agent:a", "tenant:t", "label:k=v", "kind:agent", "kind:admin", "*"]
 
 
-async def test_the_list_s_sql_and_the_pure_rule_agree_on_what_is_revoked(system: System) -> None:
+async def test_the_list_s_sql_and_the_pure_rule_agree_on_what_is_held(system: System) -> None:
     async with serving(system) as authority:
         dice = random.Random(7)
         for _ in range(60):
@@ -233,14 +234,38 @@ async def test_the_list_s_sql_and_the_pure_rule_agree_on_what_is_revoked(system:
                 await _issue_some(authority, dice)
             else:
                 await _revoke_some(authority, system, dice)
+        # Half stay a revoke; the others become an effect that cannot be commanded yet.
+        await system.rows(
+            """
+            UPDATE revocations
+            SET effect = (
+                ARRAY['suspend', 'narrow', 'lift', 'changed', 'unheard of']
+            )[seq / 2 % 5 + 1]
+            WHERE seq % 2 = 0 RETURNING seq
+            """
+        )
         async with pool.connect(system.dsn) as postgres:
             table, records = PostgresTokens(postgres), PostgresRecords(postgres)
-            by_sql = await table.page(TokenFilter((), State.REVOKED, None, 1000))
+            by_sql = {
+                state: set(await table.page(TokenFilter((), state, None, 1000))) for state in State
+            }
             everything = await table.page(TokenFilter((), None, None, 1000))
             snapshot = await records.by_id(everything)
-        by_rule = {state.token.token_id for state in snapshot.tokens if holds_of(state)}
-        assert set(by_sql) == by_rule
-        assert 0 < len(by_rule) < len(everything)
+        by_rule: dict[State, set[str]] = {state: set() for state in State}
+        for state in snapshot.tokens:
+            held = verdict.standing(record_of(state, snapshot))
+            by_rule[State.ACTIVE if held is None else State(held.reason)].add(state.token.token_id)
+        assert by_sql == by_rule
+        assert all(by_rule[state] for state in (State.ACTIVE, State.SUSPENDED, State.REVOKED))
+
+
+async def test_a_lift_and_a_change_hold_nothing(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        issued = await authority.issue()
+        await authority.revoke("subject:agent:a")
+        for effect in ("lift", "changed"):
+            await system.rows("UPDATE revocations SET effect = $1 RETURNING seq", effect)
+            assert (await _record(sidecar, issued)).holds == ()
 
 
 async def _issue_some(authority: Running, dice: random.Random) -> None:
