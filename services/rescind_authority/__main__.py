@@ -61,6 +61,10 @@ def _rotating(purpose: Purpose) -> Callable[[Stop], Awaitable[None]]:
     return rotate
 
 
+async def _rotate_edge(_stop: Stop) -> None:
+    preparing.report(**keys.rotate_edge(AuthoritySettings.load()))
+
+
 _VERBS: dict[str, Callable[[Stop], Awaitable[None]]] = {
     "serve": _serve,
     "migrate": _migrate,
@@ -68,6 +72,7 @@ _VERBS: dict[str, Callable[[Stop], Awaitable[None]]] = {
     "show-keys": _show_keys,
     "show-ledger": _show_ledger,
     "new-epoch": _new_epoch,
+    "rotate-edge": _rotate_edge,
     **{f"rotate-{purpose}": _rotating(purpose) for purpose in keys.PURPOSES},
 }
 

@@ -7,6 +7,7 @@ import structlog
 
 from rescind.wire.sealed import Sealed
 from rescind.wire.trust import Purpose
+from rescind_authority import secret_files
 from rescind_runtime.clock import Clock
 from rescind_runtime.signing import Keyring, KeyringError
 
@@ -22,7 +23,7 @@ class LiveKeyring:
         """Read the file for the first time. Raises KeyringError."""
         self._path = path
         self._clock = clock
-        self._seen = _stamp(path)
+        self._seen = secret_files.stamp(path)
         self._keyring = Keyring.read(path)
         self._keyring.turn(clock.wall_us())
         self.master = self._keyring.master
@@ -55,7 +56,7 @@ class LiveKeyring:
 
     def look(self) -> None:
         """Take the file if it changed, and a new key into use if its time has come."""
-        stamp = _stamp(self._path)
+        stamp = secret_files.stamp(self._path)
         if stamp != self._seen:
             self._seen = stamp
             self._take()
@@ -75,11 +76,3 @@ class LiveKeyring:
         if fresh.serial > self._keyring.serial:
             self._keyring = fresh
             _log.info("the keys changed", action="keyring.renewed", serial=fresh.serial)
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino

@@ -463,6 +463,20 @@ class Keys(Protocol):
         ...
 
 
+class EdgeKeys(Protocol):
+    """The keys that tag tokens."""
+
+    @property
+    def live(self) -> tuple[bytes, ...]:
+        """Those that vouch for a token, newest first."""
+        ...
+
+    @property
+    def minting(self) -> bytes:
+        """The one that tags new tokens."""
+        ...
+
+
 class Entropy(Protocol):
     """Roll dice."""
 

@@ -12,6 +12,7 @@ import structlog
 
 from rescind.core.ledger import Position
 from rescind_authority import secret_files
+from rescind_authority.edge_keys import LiveEdgeKeys
 from rescind_authority.errors import KeyFileError
 from rescind_authority.ports import Epoch
 from rescind_authority.postgres import migrate, pool
@@ -130,7 +131,7 @@ def _issuer(settings: AuthoritySettings, postgres: Postgres) -> Issuer:
         mint=Mint(
             clock=SystemClock(),
             entropy=secrets.token_bytes,
-            edge_key=secret_files.read_edge_keys(settings.edge_keys_path)[0],
+            edge_keys=LiveEdgeKeys(settings.edge_keys_path, SystemClock()),
             prefix=settings.token_prefix,
         ),
     )

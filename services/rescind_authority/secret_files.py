@@ -43,19 +43,10 @@ def read_key(path: Path) -> bytes:
     return key
 
 
-def read_edge_keys(path: Path) -> tuple[bytes, ...]:
-    """Read the edge keys, newest first, one in hex on each line. Raises KeyFileError."""
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Give what changes when a file is replaced or written; None where there is none."""
     try:
-        keys = tuple(bytes.fromhex(line) for line in path.read_text(encoding="ascii").split())
-    except FileNotFoundError:
-        raise KeyFileError(
-            f"there is no edge key at {path}: run `rescind migrate`, which makes one, or name the "
-            "file with RESCIND_EDGE_KEY_FILE."
-        ) from None
-    except OSError as error:
-        raise KeyFileError(f"the edge key {path} cannot be read: {error.strerror}") from error
-    except ValueError:
-        raise KeyFileError(f"{path} is no edge key file: expected 64 hex digits a line") from None
-    if not keys or any(len(key) != _KEY_BYTES for key in keys):
-        raise KeyFileError(f"{path} is no edge key file: expected 64 hex digits a line")
-    return keys
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino

@@ -10,7 +10,7 @@ from importlib.metadata import version
 import structlog
 
 from rescind.errors import RescindError
-from rescind_authority import secret_files
+from rescind_authority.edge_keys import LiveEdgeKeys
 from rescind_authority.http.app import application
 from rescind_authority.http.context import Health, UseCases
 from rescind_authority.live_keyring import LiveKeyring
@@ -18,7 +18,7 @@ from rescind_authority.metrics import Metrics
 from rescind_authority.nats.link import Link
 from rescind_authority.nats.publisher import Publisher as NatsPublisher
 from rescind_authority.nats.requests import Requests
-from rescind_authority.ports import Announcer, Caller, Keys, SharedRecords
+from rescind_authority.ports import Announcer, Caller, EdgeKeys, Keys, SharedRecords
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.epochs import PostgresEpochs
 from rescind_authority.postgres.leases import PostgresLeases
@@ -148,7 +148,7 @@ def core(
     )
 
 
-def desk(parts: Core, keyring: LiveKeyring, edge_keys: tuple[bytes, ...]) -> Desk:
+def desk(parts: Core, keyring: LiveKeyring, edge_keys: EdgeKeys) -> Desk:
     """Put together what sidecars ask, whichever way they come."""
     instances = Instances(master=keyring.master, recent=parts.recent)
     enroller = Enroller(
@@ -183,7 +183,7 @@ class Authority:
     async def run(self, stop: Stop) -> None:
         """Serve until asked to stop; then finish what was begun."""
         _log.info("an authority starts", action="started", version=version("rescind"))
-        edge_keys = secret_files.read_edge_keys(self._settings.edge_keys_path)
+        edge_keys = LiveEdgeKeys(self._settings.edge_keys_path, SystemClock())
         metrics = Metrics()
         keyring = LiveKeyring(self._settings.keyring_path, SystemClock())
         publisher = NatsPublisher(keyring, metrics)
@@ -241,11 +241,11 @@ class Authority:
         *,
         link: Link,
         counter: Desk,
-        edge_keys: tuple[bytes, ...],
+        edge_keys: EdgeKeys,
         keys: Keys,
     ) -> UseCases:
         prefix, clock = self._settings.token_prefix, SystemClock()
-        mint = Mint(clock=clock, entropy=secrets.token_bytes, edge_key=edge_keys[0], prefix=prefix)
+        mint = Mint(clock=clock, entropy=secrets.token_bytes, edge_keys=edge_keys, prefix=prefix)
         table = PostgresTokens(postgres)
         migrator = Migrator(postgres)
 

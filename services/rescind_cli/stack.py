@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from rescind.core import powers
 from rescind.core.secret import Secret
 from rescind.errors import RescindError
 from rescind_runtime import data_dir, settings
@@ -203,8 +204,8 @@ async def _credentials(plan: Plan, place: Home, url: str) -> None:
             grant = Grant(
                 subject=f"service:{service}",
                 kind="service",
-                scopes=("rescind:verify",),
-                audience=("rescind",),
+                scopes=(powers.VERIFY,),
+                audience=(powers.AUDIENCE,),
             )
             grant["ttl"] = _CREDENTIAL_TTL_S
             issued = await admin.issue(**grant)

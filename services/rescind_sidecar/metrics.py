@@ -24,6 +24,9 @@ COUNTERS = {
     "instances_ended": "How often the ledger was not the one followed, and all began anew.",
     "heartbeats": "Heartbeats that an authority answered.",
     "heartbeats_lost": "Heartbeats that nobody answered in time.",
+    "enrolments_refused": "Answers to an enrolment that refused it, or were not to be believed.",
+    "looks_in_grace": "Look-ups answered without a lease, as the posture allows. Checks that a "
+    "process makes by itself are not seen.",
     "acknowledgements": "Acknowledgements sent because somebody waited for them.",
     "looks_from_memory": "Questions of workloads answered from memory: first sights in a process, "
     "re-asks after an event near their token, and checks without the table.",

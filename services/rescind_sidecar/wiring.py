@@ -104,6 +104,7 @@ class Sidecar:
             link=link,
             notary=self._notary,
             dice=dice,
+            tally=self._tally,
         )
         renew = Renew(
             identity=Identity(

@@ -111,6 +111,19 @@ class Keyring:
             root=bytes(signer.verify_key),
         )
 
+    def restated(self, *, root: bytes, now_us: int) -> Self:
+        """Make a newer statement of the same keys: who sees its number asks for what is new."""
+        if bytes(SigningKey(root).verify_key) != self.root:
+            raise KeyringError("that is the root key of another keyring")
+        return self._stated(
+            root,
+            master=self.master,
+            sealing=bytes(self._sealing),
+            keys=self._keys,
+            serial=self.serial + 1,
+            now_us=now_us,
+        )
+
     def rotated(self, purpose: Purpose, *, root: bytes, now_us: int) -> Self:
         """Add a new key for a purpose; the one before it stays good until the next rotation."""
         if bytes(SigningKey(root).verify_key) != self.root:

@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.support.free_ports import free_port
 
 from rescind.client.admin import AsyncAdmin
+from rescind.core import powers
 from rescind.core.secret import Secret
 from rescind_runtime import settings
 from rescind_runtime.embedded import binaries, children, home, postgres, valkey
@@ -238,8 +239,8 @@ class Cluster:
             issued = await admin.issue(
                 subject=f"service:{service}",
                 kind="service",
-                scopes=("rescind:verify",),
-                audience=("rescind",),
+                scopes=(powers.VERIFY,),
+                audience=(powers.AUDIENCE,),
                 ttl=3600,
             )
         assert issued.token is not None

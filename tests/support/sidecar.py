@@ -317,6 +317,7 @@ class RunningSidecar:
             link=self.link,
             notary=notary,
             dice=dice,
+            tally=self.tally,
         )
         renew = Renew(
             pushes=lambda: True,

@@ -1,7 +1,8 @@
 """Admin tokens that no admin token authorises: the first, and another when the last is lost."""
 
+from rescind.core.powers import AUDIENCE
 from rescind.core.tokens import Kind
-from rescind_authority.usecases.authorise import ALL_SCOPES, AUDIENCE
+from rescind_authority.usecases.authorise import ALL_SCOPES
 from rescind_authority.usecases.issue import Issuer, Wish
 from rescind_authority.usecases.mint import Minted
 

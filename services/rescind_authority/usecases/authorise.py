@@ -1,17 +1,16 @@
 """Who may call the API: admin tokens, which are rescind tokens with these scopes, and parents."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from rescind.core import tokens, verdict
+from rescind.core.powers import AUDIENCE
 from rescind.core.record import Record
 from rescind.core.tokens import Kind
 from rescind.errors import MalformedTokenError
 from rescind_authority.errors import ForbiddenError, UnauthenticatedError
+from rescind_authority.ports import EdgeKeys
 from rescind_authority.usecases.resolve import Resolver
-
-AUDIENCE = "rescind"
 
 
 class Scope(StrEnum):
@@ -43,7 +42,7 @@ class Actor:
 class Authoriser:
     """Recognise who calls. Every call looks the token up anew: a dead one is dead at once."""
 
-    def __init__(self, resolver: Resolver, *, edge_keys: Sequence[bytes], prefix: str) -> None:
+    def __init__(self, resolver: Resolver, *, edge_keys: EdgeKeys, prefix: str) -> None:
         self._resolver = resolver
         self._edge_keys = edge_keys
         self._prefix = prefix
@@ -81,7 +80,7 @@ class Authoriser:
         except MalformedTokenError as error:
             raise UnauthenticatedError(f"the bearer is {error}.") from None
         # The tag costs microseconds: a flood of forgeries never reaches Postgres.
-        if not tokens.genuine(token, self._edge_keys):
+        if not tokens.genuine(token, self._edge_keys.live):
             raise refused(verdict.Reason.UNKNOWN, what)
         record, at_us = await self._resolver.look(tokens.digest(bearer))
         if record is None:

@@ -5,20 +5,17 @@ like any other; a revoked one enrols nobody from the next statement of Postgres 
 """
 
 from rescind.core import tokens, verdict
+from rescind.core.powers import AUDIENCE, VERIFY
 from rescind.core.record import Record
 from rescind.core.tokens import Kind
 from rescind.errors import MalformedMessageError
 from rescind.wire import enrolment, sealed
 from rescind.wire.enrolment import Belongings, Credential, Granted, Refused, Request
 from rescind.wire.trust import Purpose
-from rescind_authority.ports import Keys
-from rescind_authority.usecases.authorise import AUDIENCE
+from rescind_authority.ports import EdgeKeys, Keys
 from rescind_authority.usecases.instances import Instances
 from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import Resolver
-
-VERIFY = "rescind:verify"
-"""The scope of a service's credential: it enrols sidecars, and does nothing else."""
 
 
 class Enroller:
@@ -31,7 +28,7 @@ class Enroller:
         keys: Keys,
         instances: Instances,
         recent: Recent,
-        edge_keys: tuple[bytes, ...],
+        edge_keys: EdgeKeys,
     ) -> None:
         self._resolver = resolver
         self._keys = keys
@@ -54,7 +51,7 @@ class Enroller:
             return Refused(request.nonce, problem)
         instance = enrolment.instance_of(request.public)
         epoch = self._recent.epoch
-        belongings = Belongings(self._instances.secret(instance), self._edge_keys)
+        belongings = Belongings(self._instances.secret(instance), self._edge_keys.live)
         return Granted(
             nonce=request.nonce,
             instance=instance,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rescind.core import handles
+from rescind.core.powers import AUDIENCE
 from rescind.core.tokens import Kind
 from rescind_authority.errors import ForbiddenError
 from rescind_authority.ports import (
@@ -14,7 +15,7 @@ from rescind_authority.ports import (
     NewToken,
     Transactions,
 )
-from rescind_authority.usecases.authorise import AUDIENCE, Actor, Scope
+from rescind_authority.usecases.authorise import Actor, Scope
 from rescind_authority.usecases.facts import Findings
 from rescind_authority.usecases.mint import Mint, Minted, Repeated, Struck, once, require_free
 

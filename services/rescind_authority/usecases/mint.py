@@ -12,6 +12,7 @@ from rescind.core.tokens import Kind
 from rescind_authority.errors import HeldError, KeyReusedError
 from rescind_authority.ports import (
     Claim,
+    EdgeKeys,
     Entropy,
     Footing,
     Issued,
@@ -54,11 +55,11 @@ class Repeated:
 
 @dataclass(frozen=True, slots=True)
 class Mint:
-    """Strike secrets. `edge_key` is the newest: sidecars know a forgery by its tag."""
+    """Strike secrets, with a tag by which sidecars know a forgery."""
 
     clock: Clock
     entropy: Entropy
-    edge_key: bytes
+    edge_keys: EdgeKeys
     prefix: str
 
     def strike(self, kind: Kind) -> Struck:
@@ -66,7 +67,7 @@ class Mint:
         secret = tokens.mint(
             kind=kind,
             random=self.entropy(tokens.RANDOM_BYTES),
-            edge_key=self.edge_key,
+            edge_key=self.edge_keys.minting,
             prefix=self.prefix,
         )
         now_ms = self.clock.wall_us() // 1000

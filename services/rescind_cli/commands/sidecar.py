@@ -4,13 +4,12 @@ from pathlib import Path
 
 import click
 
+from rescind.core.powers import AUDIENCE, VERIFY
 from rescind_cli import process, render
 from rescind_cli.parameters import DURATION
 from rescind_cli.target import Target, data_option, with_target
 from rescind_runtime import data_dir
 
-VERIFY = "rescind:verify"
-AUDIENCE = "rescind"
 _TTL_S = 365 * 24 * 3600
 
 
@@ -38,7 +37,8 @@ def enrol(*, target: Target, service: str, path: Path, ttl: int) -> None:
     """Make the credential with which the sidecars of a service enrol.
 
     It is a token of kind service: `rescind tokens` lists it, `rescind revoke` ends it. A sidecar
-    shows it when it starts, and holds no lease without it.
+    shows it when it starts, and holds no lease without it. Once it is revoked it enrols nobody any
+    more; what it enrolled before goes on until it restarts, or until `rescind ledger new-epoch`.
     """
     from rescind.client.admin import Grant  # noqa: PLC0415 - --help need not pay for httpx2
 

@@ -123,6 +123,8 @@ class Answer:
         judged = view.judge(held, now_ns)
         if isinstance(judged, Denied):
             return judged
+        if not view.leased(now_ns):
+            self._tally.looks_in_grace += 1
         self._uses.note(held.record.token_id)
         return Found(incarnation, held, judged)
 

@@ -10,6 +10,7 @@ from rescind.wire.sealed import Sealed
 from rescind.wire.trust import Purpose
 from rescind_sidecar.ports import Dice, Link, Notary, Voice
 from rescind_sidecar.usecases.incarnations import Incarnation
+from rescind_sidecar.usecases.tally import Tally
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -18,13 +19,21 @@ class Enrol:
     """Show the service's credential, sealed, for an instance's own key."""
 
     def __init__(
-        self, *, credential: Secret, service: str, link: Link, notary: Notary, dice: Dice
+        self,
+        *,
+        credential: Secret,
+        service: str,
+        link: Link,
+        notary: Notary,
+        dice: Dice,
+        tally: Tally,
     ) -> None:
         self._credential = credential
         self._service = service
         self._link = link
         self._notary = notary
         self._dice = dice
+        self._tally = tally
         self._refused: str | None = None
 
     async def enrol(self, incarnation: Incarnation) -> bool:
@@ -37,6 +46,11 @@ class Enrol:
         except UnreachableError as error:
             _log.info("not enrolled yet", action="enrolment.lost", why=str(error))
             return False
+        enrolled = self._judge(incarnation, signed, nonce)
+        self._tally.enrolments_refused += not enrolled
+        return enrolled
+
+    def _judge(self, incarnation: Incarnation, signed: Sealed, nonce: bytes) -> bool:
         if not self._believed(signed):
             self._say_refused("the answer is not signed by a key that the trust file leads to")
             return False

@@ -9,6 +9,7 @@ import structlog
 
 from rescind.errors import UnreachableError
 from rescind.wire import heartbeat
+from rescind_runtime.seldom import Seldom
 from rescind_sidecar.ports import Clock, Dice, Link, NotEnrolledError
 from rescind_sidecar.usecases.enrol import Enrol
 from rescind_sidecar.usecases.follow import Follow
@@ -22,6 +23,7 @@ _RETRY_S = 0.25
 _NS_PER_S = 1_000_000_000
 _UNPUSHED_S = 1.0
 _RESTRAINT = 20
+_DOUBT_S = 60.0
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -69,6 +71,8 @@ class Renew:
         self._pushes = pushes
         self._took_s = 0.0
         self._lease_log = LeaseLog()
+        self._doubts = Seldom(_DOUBT_S)
+        self._forgeries = 0
 
     async def run(self) -> None:
         """Beat, for as long as the process lives: at the interval, and at once when it is due."""
@@ -76,6 +80,7 @@ class Renew:
             self._due.clear()
             answered = await self._beat()
             self._watch()
+            self._doubt_edge_keys()
             if self._follow.trust_due.is_set():
                 self._follow.trust_due.clear()
                 await self._enrol.enrol(self._incarnations.current)
@@ -135,6 +140,18 @@ class Renew:
             ends_ns=view.leases.ends_ns,
             applied=view.applied.seq if view.applied else None,
         )
+
+    def _doubt_edge_keys(self) -> None:
+        """Fetch the edge keys again, once a minute at most, while tags come that none of them made.
+
+        They are forgeries, most likely; or an authority mints with a key that another one, which
+        enrolled us, had not got yet.
+        """
+        if self._tally.forgeries == self._forgeries:
+            return
+        self._forgeries = self._tally.forgeries
+        if self._doubts.due(self._clock.boottime_ns()) is not None:
+            self._follow.trust_due.set()
 
     async def _enrol_again(self, incarnation: Incarnation) -> bool:
         """See whether the authority's ledger is of another epoch; if so, this instance is over.

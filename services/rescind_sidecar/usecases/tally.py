@@ -13,10 +13,12 @@ class Tally:
     events_repaired: int = 0
     messages_refused: int = 0
     instances_ended: int = 0
+    enrolments_refused: int = 0
     heartbeats: int = 0
     heartbeats_lost: int = 0
     acknowledgements: int = 0
     looks_from_memory: int = 0
+    looks_in_grace: int = 0
     looks_at_authority: int = 0
     looks_unanswered: int = 0
     forgeries: int = 0

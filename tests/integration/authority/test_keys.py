@@ -1,21 +1,25 @@
 """Keys are rotated while events and look-ups go on: nothing is refused, nobody is locked out."""
 
 import asyncio
+import base64
 from pathlib import Path
 
 import pytest
 from tests.integration.authority.test_tampering import scene
-from tests.support.authority import System
+from tests.support.authority import System, eventually
 
-from rescind import Allowed
+from rescind import Allowed, Denied, Reason
+from rescind.core.tokens import Kind, genuine, mint, parse
 from rescind.wire import sealed
+from rescind.wire.sealed import Sealed
 from rescind.wire.trust import Purpose
-from rescind_authority import keys, preparing
+from rescind_authority import keys, preparing, secret_files
+from rescind_authority.edge_keys import EdgeKeys, LiveEdgeKeys
 from rescind_authority.errors import KeyFileError
 from rescind_authority.live_keyring import LiveKeyring
 from rescind_runtime import signing
 from rescind_runtime.clock import SystemClock
-from rescind_runtime.signing import OVERLAP_US, Keyring, KeyringError
+from rescind_runtime.signing import OVERLAP_US, Keyring, KeyringError, Trust
 
 
 async def test_a_rotation_under_traffic_refuses_no_event_and_no_record(
@@ -40,9 +44,85 @@ async def test_a_rotation_under_traffic_refuses_no_event_and_no_record(
         assert stage.sidecar._notary.serial == 3
 
 
+async def test_edge_keys_are_rotated_and_no_good_token_is_ever_taken_for_a_forgery(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing, "OVERLAP_US", 3_000_000)
+    async with scene(system, tmp_path) as stage:
+        path = system.settings.edge_keys_path
+        before = (await stage.authority.issue("agent:before"))["token"]
+        assert keys.rotate_edge(system.settings)["serial"] == 2
+        fresh, old = (each.key for each in EdgeKeys.read(path).keys)
+        minted = set[bytes]()
+        for number in range(50):
+            token = (await stage.authority.issue(f"agent:{number}"))["token"]
+            minted.update(key for key in (fresh, old) if genuine(parse(token), [key]))
+            assert isinstance(await stage.check(token), Allowed)
+            await asyncio.sleep(0.1)  # five seconds of traffic: longer than the overlap
+        assert minted == {fresh, old}
+        assert isinstance(await stage.check(before), Allowed)
+        assert stage.tally.forgeries == 0
+        assert stage.sidecar._notary.serial == 2
+        forged = mint(kind=Kind.AGENT, random=bytes(32), edge_key=bytes(32)).reveal()
+        assert await stage.check(forged) == Denied(Reason.UNKNOWN)
+        assert stage.tally.forgeries == 1
+
+
+async def test_a_sidecar_that_missed_an_edge_key_fetches_it_when_it_meets_its_tokens(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing, "OVERLAP_US", 0)
+    async with scene(system, tmp_path) as stage:
+        # As if the file of another host had come late: no newer statement tells of it.
+        path = system.settings.edge_keys_path
+        EdgeKeys.read(path).rotated(SystemClock().wall_us()).write(path)
+        token = (await stage.authority.issue("agent:new"))["token"]
+
+        async def accepted() -> bool:
+            return isinstance(await stage.check(token), Allowed)
+
+        await eventually(accepted)
+        assert stage.tally.forgeries >= 1
+
+
+async def test_receipts_go_on_while_their_key_is_rotated_and_the_old_ones_stay_good(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing, "OVERLAP_US", 2_000_000)
+    async with scene(system, tmp_path) as stage:
+        keys.rotate(system.settings, Purpose.RECEIPTS)
+        receipts: list[dict[str, str]] = []
+        for number in range(13):
+            done = await stage.authority.revoke(f"tenant:{number}", wait=True)
+            assert done["state"] == "enforced"
+            receipts.append(done["receipt"])
+            await asyncio.sleep(0.4)  # five seconds in all: the authority looks every two
+        assert len({each["key_id"] for each in receipts}) == 2
+        trust = Trust.read(system.settings.trust_path)
+        for each in receipts:
+            content = base64.b64decode(each["content"])
+            key_id, signature = bytes.fromhex(each["key_id"]), bytes.fromhex(each["signature"])
+            assert trust.verify(Purpose.RECEIPTS, Sealed(content, key_id, signature))
+
+
+async def test_a_sidecar_with_an_old_trust_file_enrols_before_while_and_after_its_key_is_rotated(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing, "OVERLAP_US", 2_000_000)
+    old = tmp_path / "old-trust"
+    async with scene(system, tmp_path) as stage:
+        old.write_bytes(system.settings.trust_path.read_bytes())
+        keys.rotate(system.settings, Purpose.ENROLMENT)
+        for number in range(5):
+            tally = await stage.another(tmp_path / f"{number}.sock", trust_file=old)
+            assert (tally.heartbeats > 0, tally.messages_refused) == (True, 0)
+            await asyncio.sleep(0.8)  # five seconds in all: the authority looks every two
+
+
 @pytest.fixture
 def prepared(system: System) -> System:
     preparing.make_keys(system.settings)
+    secret_files.create_edge_key(system.settings.edge_keys_path)
     return system
 
 
@@ -68,6 +148,41 @@ def test_a_new_key_is_known_before_it_signs(prepared: System) -> None:
     after = live.sign(Purpose.EVENTS, b"x")
     assert after.key_id != before
     assert live.verify(Purpose.EVENTS, after)
+
+
+def test_a_new_edge_key_is_known_before_it_mints_and_an_old_one_outlives_its_tokens(
+    prepared: System,
+) -> None:
+    clock, path = ManualClock(), prepared.settings.edge_keys_path
+    live = LiveEdgeKeys(path, clock)
+    (before,) = live.live
+    keys.rotate_edge(prepared.settings)
+    fresh, kept = live.live
+    assert (kept, live.minting) == (before, before)
+    now_us = SystemClock().wall_us()
+    clock.now_us = now_us + OVERLAP_US
+    assert live.minting == fresh
+    clock.now_us = now_us + 366 * 86_400 * 1_000_000
+    assert live.live == (fresh, before)
+    clock.now_us += OVERLAP_US + 1_000_000
+    assert live.live == (fresh,)
+
+
+def test_an_edge_key_file_that_cannot_be_read_changes_no_key(prepared: System) -> None:
+    path = prepared.settings.edge_keys_path
+    live = LiveEdgeKeys(path, SystemClock())
+    before = live.live
+    for wrong in ("", "no key", "abcd 17", None):
+        path.unlink()
+        if wrong is not None:
+            path.write_text(wrong)
+        assert live.live == before
+
+
+def test_what_is_shown_of_the_edge_keys_is_public(prepared: System) -> None:
+    shown = repr(keys.rotate_edge(prepared.settings))
+    edge = EdgeKeys.read(prepared.settings.edge_keys_path)
+    assert not any(each.key.hex() in shown for each in edge.keys)
 
 
 def test_two_rotations_at_once_are_refused_and_change_nothing(prepared: System) -> None:

@@ -103,6 +103,19 @@ class Scene:
 
         await eventually(look)
 
+    async def another(self, socket: Path, *, trust_file: Path) -> Tally:
+        """Run another sidecar until it holds a lease; gives what it counted."""
+        settings = self.sidecar._settings.model_copy(
+            update={"socket": socket, "trust_file": trust_file}
+        )
+        stop, sidecar = Stop(), Sidecar(settings)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(sidecar.run(stop))
+            await self._sees(lambda: sidecar._tally.heartbeats > 0)
+            stop.ask()
+            await running
+        return sidecar._tally
+
 
 @asynccontextmanager
 async def scene(system: System, directory: Path) -> AsyncIterator[Scene]:

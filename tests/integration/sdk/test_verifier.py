@@ -18,10 +18,12 @@ from tests.support.sidecar import (
 )
 
 from rescind import Allowed, Denied, Reason, UnreachableError, Verifier
+from rescind.client import clock as client_clock
 from rescind.client.mapped_table import MappedTable
 from rescind.core import tokens
 from rescind.core.posture import Posture
 from rescind.core.tokens import Kind
+from rescind_runtime import clock as runtime_clock
 
 
 @pytest.fixture
@@ -194,11 +196,34 @@ def test_a_sidecar_that_is_cut_off_denies_when_its_lease_ends_and_recovers_by_it
         verifier.close()
 
 
+def test_after_the_machine_was_suspended_no_lease_is_left(
+    socket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # CLOCK_BOOTTIME counts the sleep, which CLOCK_MONOTONIC does not: every lease ends in it.
+    link = LedgerInMemory(term_ms=60_000)
+    with running(socket, link):
+        verifier = Verifier.attach(socket, timeout_s=5)
+        token = link.issue("agent:x")
+        assert isinstance(verifier.check(token), Allowed)
+        link.reachable = False
+        link.revoke("subject:agent:x")  # while it slept
+        hour_ns, awake = 3_600 * 10**9, runtime_clock.boottime_ns
+        for module in (client_clock, runtime_clock):
+            monkeypatch.setattr(module, "boottime_ns", lambda: awake() + hour_ns)
+        assert reason(verifier.check(token)) == Reason.NO_LEASE
+        other = Verifier.attach(socket, timeout_s=5)
+        assert reason(other.check(token)) == Reason.NO_LEASE
+        link.reachable = True
+        wait_until(lambda: reason(verifier.check(token)) == Reason.REVOKED)
+        other.close()
+        verifier.close()
+
+
 def test_grace_goes_on_after_the_lease_for_the_kinds_it_names_and_then_ends(
     socket: Path,
 ) -> None:
     link = LedgerInMemory(term_ms=500)
-    with running(socket, link, posture=Posture.parse("grace:session=2s")):
+    with running(socket, link, posture=Posture.parse("grace:session=2s")) as sidecar:
         verifier = Verifier.attach(socket, timeout_s=5)
         agent, fresh = link.issue(), link.issue("user:2", kind=Kind.SESSION)
         session = link.issue("user:1", kind=Kind.SESSION)
@@ -213,6 +238,7 @@ def test_grace_goes_on_after_the_lease_for_the_kinds_it_names_and_then_ends(
         assert reason(verifier.check(fresh)) == Reason.NO_LEASE
         other = Verifier.attach(socket, timeout_s=5)  # another process of the workload
         assert isinstance(other.check(session), Allowed)
+        assert sidecar.tally.looks_in_grace > 0
         assert reason(other.check(agent)) == Reason.NO_LEASE
         wait_until(lambda: reason(verifier.check(session)) == Reason.NO_LEASE, deadline_s=5)
         assert reason(other.check(session)) == Reason.NO_LEASE

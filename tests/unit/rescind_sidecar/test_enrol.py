@@ -75,13 +75,15 @@ class World:
     def __init__(self) -> None:
         self.link = Enrolling()
         self.trust = Trust(self.link.keyring.root, self.link.keyring.statement)
-        self.incarnations = Incarnations(TablesInMemory(), FreshKeys(), Tally())
+        self.tally = Tally()
+        self.incarnations = Incarnations(TablesInMemory(), FreshKeys(), self.tally)
         self.usecase = Enrol(
             credential=Secret("rsc_svc_the-credential"),
             service="search",
             link=self.link,
             notary=TrustNotary(self.trust),
             dice=SystemDice(),
+            tally=self.tally,
         )
 
     @property
@@ -92,10 +94,11 @@ class World:
         return await self.usecase.enrol(self.incarnation)
 
     async def refuses(self) -> None:
-        """Fail unless the answer changes nothing."""
-        before = self._facts()
+        """Fail unless the answer changes nothing, and is counted."""
+        before, counted = self._facts(), self.tally.enrolments_refused
         assert await self.enrol() is False
         assert self._facts() == before
+        assert self.tally.enrolments_refused == counted + 1
 
     def _facts(self) -> tuple[object, ...]:
         now = self.incarnation
