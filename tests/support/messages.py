@@ -1,7 +1,7 @@
 """One sample of every message on the wire, with its codec. Tests pin, shorten and garble these."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rescind.core.handles import Handle, Selector
@@ -80,6 +80,7 @@ RECORD = Record(
     lineage=("tok_01kdvdsdg0000000000000000a",),
     chain=("agent:bot",),
 )
+NARROWED_RECORD = replace(RECORD, removed=("files:*", "tools:call:github/*"))
 BARE_RECORD = Record(
     token_hash=TOKEN_HASH,
     epoch=1,
@@ -203,6 +204,7 @@ SAMPLES = (
     Sample("sealed", sealed.Sealed(b"content", b"key", b"signed"), sealed.encode, sealed.decode),
     Sample("record", RECORD, unsigned_record, records.decode),
     Sample("record, bare", BARE_RECORD, unsigned_record, records.decode),
+    Sample("record, narrowed", NARROWED_RECORD, unsigned_record, records.decode),
     Sample("resolve", records.Resolve(TOKEN_HASH), records.encode_resolve, records.decode_resolve),
     Sample(
         "resolved",

@@ -5,7 +5,7 @@ from functools import partial
 
 from rescind.core.handles import Handle
 from rescind.core.record import Record
-from rescind.core.revocation import NOT_HOLDS, Event, Hold, hits
+from rescind.core.revocation import NOT_HOLDS, Effect, Event, Hold, hits
 from rescind.wire import records
 from rescind.wire.records import Resolved
 from rescind.wire.trust import Purpose
@@ -95,7 +95,16 @@ def record_of(state: TokenState, snapshot: Snapshot) -> Record:
         labels=token.labels,
         lineage=token.lineage,
         chain=token.chain,
+        removed=removed_of(state),
     )
+
+
+def removed_of(state: TokenState) -> tuple[str, ...]:
+    """Say which patterns the narrows that hold a token took away, all of them together."""
+    narrows = (
+        event.revocation for event in holding(state) if event.revocation.effect == Effect.NARROW
+    )
+    return tuple(sorted({pattern for narrow in narrows for pattern in narrow.scopes}))
 
 
 def holds_of(state: TokenState) -> tuple[Hold, ...]:

@@ -33,5 +33,6 @@ class Shared:
             labels=self.one(record.labels),
             chain=self.one(record.chain),
             lineage=self.one(record.lineage),
+            removed=self.one(record.removed),
             handles=(),
         )

@@ -117,7 +117,9 @@ class Verifier:
             if type(verdict) is Allowed:
                 record = verdict.record
                 # What `_grants` says, without the call: that would be a tenth of the check.
-                if not record.audience and (not require or record.scopes.issuperset(require)):
+                if not record.audience and (
+                    not require or (not record.removed and record.scopes.issuperset(require))
+                ):
                     return verdict
         ends_s = None
         for _ in range(_ATTEMPTS):
@@ -225,7 +227,7 @@ class Verifier:
         record = verdict.record
         if record.audience and self._meant_for(session, audience) not in record.audience:
             return _WRONG_AUDIENCE
-        if require and not record.scopes.issuperset(require):
+        if require and not record.grants(require):
             return _INSUFFICIENT_SCOPE
         return verdict
 
@@ -278,7 +280,7 @@ class Verifier:
 
 def _grants(record: Record, require: Collection[str]) -> bool:
     """See the common case: a token for every service, with the scopes that are asked for."""
-    return not record.audience and (not require or record.scopes.issuperset(require))
+    return not record.audience and (not require or record.grants(require))
 
 
 os.register_at_fork(after_in_child=Verifier._after_fork_in_child)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] nobody else's business

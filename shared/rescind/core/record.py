@@ -1,9 +1,11 @@
 """Everything that a verifier needs to know of a token, as of a position in the ledger."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from rescind.core.handles import Handle
 from rescind.core.revocation import Effect, Hold
+from rescind.core.scopes import covers, meets
 from rescind.core.tokens import Kind
 
 MAX_SCOPES = 64
@@ -15,9 +17,10 @@ MAX_LINEAGE = 16
 class Record:
     """The facts of a token and its state, both read in one snapshot at `as_of`.
 
-    Times are Unix microseconds of the authority's clock (Postgres's). `scopes` are those granted
-    less those that a hold took away. An empty `audience` means that every service may accept it.
-    `lineage` and `chain` are the token ids and subjects from the root down to the parent.
+    Times are Unix microseconds of the authority's clock (Postgres's). `scopes` are the patterns
+    granted, and `removed` those that narrows took away since, sorted. An empty `audience` means
+    that every service may accept it. `lineage` and `chain` are the token ids and subjects from the
+    root down to the parent.
     """
 
     token_hash: bytes
@@ -40,11 +43,23 @@ class Record:
     labels: tuple[tuple[str, str], ...] = ()
     lineage: tuple[str, ...] = ()
     chain: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
     @property
     def expires_at(self) -> float:
         """When it ends, in Unix seconds."""
         return self.expires_at_us / 1_000_000
+
+    def grants(self, require: Collection[str]) -> bool:
+        """Say whether every scope asked for was granted, and no part of it was taken away.
+
+        A pattern that is asked for must be granted as a whole.
+        """
+        if not self.removed and self.scopes.issuperset(require):
+            return True
+        return all(
+            covers(self.scopes, wanted) and not meets(self.removed, wanted) for wanted in require
+        )
 
     @property
     def live(self) -> bool:

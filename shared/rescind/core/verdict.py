@@ -65,6 +65,6 @@ def permitted(record: Record, *, require: Collection[str], audience: str) -> Den
     """Judge what this one call asks for. Never cached: each check asks for something else."""
     if record.audience and audience not in record.audience:
         return Denied(Reason.WRONG_AUDIENCE)
-    if not record.scopes.issuperset(require):
+    if require and not record.grants(require):
         return Denied(Reason.INSUFFICIENT_SCOPE)
     return None

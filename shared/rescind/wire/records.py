@@ -16,11 +16,13 @@ LONGEST_TTL_MS = 600_000
 """How long Redis may keep a record that nobody reads again."""
 
 _RECORD = 1
+_NARROWED = 2
 _HOLD = 1
 _FIELDS = Run(
     *(bytes, int, int, str, str, str, list, list, int, int, int, int, list, list),
     *(str | None, str | None, str | None, list, list, list),
 )
+_REMOVED = Run(list)
 _KINDS: dict[str, Kind] = {kind.value: kind for kind in Kind}
 _RESOLVE = 1
 _RESOLVED = 1
@@ -28,8 +30,10 @@ _RESOLVED = 1
 
 def encode(record: Record, seal: Seal) -> bytes:
     """Write a record, in its envelope."""
+    # A tag of its own: a reader that knows nothing of removed scopes must refuse the record, for
+    # one that skipped an appended field would allow what was taken away.
     content = pack(
-        _RECORD,
+        _NARROWED if record.removed else _RECORD,
         record.token_hash,
         record.epoch,
         record.as_of,
@@ -50,19 +54,24 @@ def encode(record: Record, seal: Seal) -> bytes:
         record.labels,
         record.lineage,
         record.chain,
+        *((record.removed,) if record.removed else ()),
     )
     return sealed.encode(seal(content))
 
 
 def decode(payload: Payload) -> Record:
     """Read a record out of its envelope. Raises MalformedMessageError."""
-    fields = Fields(sealed.decode(payload).content, message="record").expect(_RECORD)
+    fields = Fields(sealed.decode(payload).content, message="record")
+    narrowed = fields.tag == _NARROWED
+    if not narrowed:
+        fields.expect(_RECORD)
     token_hash, epoch, as_of, token_id, kind, subject, *rest = fields.run(_FIELDS)
     scopes, audience, issued_at_us, issued_seq, not_before_us, expires_at_us, *rest = rest
     handles, holds, tenant, client, session, labels, lineage, chain = rest
+    (removed,) = fields.run(_REMOVED) if narrowed else [[]]
     if len(token_hash) != HASH_BYTES:
         raise MalformedMessageError("record", f"a token's hash has {HASH_BYTES} bytes")
-    fields.insist_on_texts(scopes, audience, handles, lineage, chain)
+    fields.insist_on_texts(scopes, audience, handles, lineage, chain, removed)
     record = Record(
         token_hash=token_hash,
         epoch=epoch,
@@ -84,6 +93,7 @@ def decode(payload: Payload) -> Record:
         labels=fields.pairs_of(labels) if labels else (),
         lineage=tuple(lineage),
         chain=tuple(chain),
+        removed=tuple(removed),
     )
     if EVERYTHING not in record.handles:
         # Without its handles nothing could ever hit it.

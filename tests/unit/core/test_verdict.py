@@ -98,3 +98,29 @@ def test_a_token_without_audience_is_good_at_every_service():
 def test_a_token_without_scopes_is_good_for_nothing_that_needs_one():
     judged = verdict.permitted(BARE_RECORD, require={"x"}, audience="any")
     assert judged == Denied(Reason.INSUFFICIENT_SCOPE)
+
+
+@pytest.mark.parametrize(
+    ("granted", "removed", "require", "allowed"),
+    [
+        ({"tools:*"}, (), {"tools:call:github/issues"}, True),
+        ({"tools:*"}, (), {"tools:call:*"}, True),
+        ({"tools:call:*"}, (), {"tools:*"}, False),
+        ({"tools:*"}, (), {"tools:"}, False),
+        ({"tools:*", "files:read"}, (), {"tools:call", "files:read"}, True),
+        ({"tools:*"}, (), {"tools:call", "files:read"}, False),
+        ({"tools:*"}, ("tools:call:github/*",), {"tools:call:github/issues"}, False),
+        ({"tools:*"}, ("tools:call:github/*",), {"tools:call:jira/issues"}, True),
+        ({"tools:*"}, ("tools:call:github/*",), {"tools:*"}, False),
+        ({"files:read"}, ("files:*",), {"files:read"}, False),
+        ({"files:read"}, ("*",), {"files:read"}, False),
+        ({"files:read"}, ("*",), set(), True),
+        ({"files:read"}, ("files:write",), {"files:read"}, True),
+    ],
+)
+def test_a_scope_must_be_granted_whole_and_no_part_of_it_taken_away(
+    granted: set[str], removed: tuple[str, ...], require: set[str], allowed: bool
+):
+    record = replace(BARE_RECORD, scopes=frozenset(granted), removed=removed)
+    judged = verdict.permitted(record, require=require, audience="any")
+    assert judged == (None if allowed else Denied(Reason.INSUFFICIENT_SCOPE))

@@ -9,6 +9,7 @@ from tests.support import messages
 from rescind.core.handles import Handle, Selector
 from rescind.core.lease import MAX_TERM_MS
 from rescind.core.ledger import Position
+from rescind.core.record import Record
 from rescind.core.verdict import Reason
 from rescind.errors import MalformedMessageError
 from rescind.wire import events, heartbeat, records, sealed, socket
@@ -104,3 +105,11 @@ def test_a_request_is_no_response():
     request = messages.unframed(socket.encode_request(socket.Clock(1)))
     with pytest.raises(MalformedMessageError):
         socket.decode_response(request)
+
+
+def test_a_narrowed_record_is_refused_by_a_reader_that_knows_of_no_removed_scopes():
+    def first_number(record: Record) -> object:
+        return msgpack.unpackb(msgpack.unpackb(records.encode(record, sealed.unsigned))[3])[0]
+
+    assert first_number(messages.RECORD) == 1
+    assert first_number(messages.NARROWED_RECORD) == 2
