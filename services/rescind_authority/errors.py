@@ -66,6 +66,17 @@ class HeldError(RescindError):
         self.revocation_id = revocation_id
 
 
+class FinalError(RescindError):
+    """Say that there is nothing in a revocation that a lift could end; nothing was changed."""
+
+    def __init__(self, revocation_id: str, effect: str) -> None:
+        advice = (
+            "Issue new tokens instead." if effect == "revoke" else "Lift what it speaks of instead."
+        )
+        super().__init__(f"{revocation_id} is a {effect}, which is final. {advice}")
+        self.revocation_id = revocation_id
+
+
 class ForbiddenError(RescindError):
     """Say which scope the admin's token lacks."""
 

@@ -164,11 +164,21 @@ class Footing:
 
 @dataclass(frozen=True, slots=True)
 class StoredRevocation:
-    """A revocation as the table has it."""
+    """A revocation as the table has it: of a kill, whose id two have, its suspension."""
 
     event: Event
     exact: bool
     lifted_at_us: int | None
+    killed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A standing revocation that ends by itself, in so many microseconds of Postgres's clock."""
+
+    event: Event
+    exact: bool
+    left_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +313,10 @@ class Revocations(Protocol):
 
     async def page(self, *, before_seq: int | None, limit: int) -> tuple[StoredRevocation, ...]:
         """List them, newest first."""
+        ...
+
+    async def timed(self, *, limit: int) -> tuple[Timed, ...]:
+        """List the standing ones that end by themselves, in the order of their ends."""
         ...
 
 

@@ -41,6 +41,7 @@ from rescind_authority.usecases.enrol import Enroller
 from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.instances import Instances
 from rescind_authority.usecases.issue import Issuer
+from rescind_authority.usecases.lift import Lifter
 from rescind_authority.usecases.look import Looker
 from rescind_authority.usecases.mint import Mint
 from rescind_authority.usecases.publish import Publisher
@@ -50,6 +51,7 @@ from rescind_authority.usecases.revoke import Revoker
 from rescind_authority.usecases.salvage import Salvage
 from rescind_authority.usecases.sequence import Sequencer
 from rescind_authority.usecases.term import TermKeeper
+from rescind_authority.usecases.until import UntilKeeper
 from rescind_authority.usecases.usage import Usage
 from rescind_runtime import ready, web
 from rescind_runtime.clock import SystemClock
@@ -74,6 +76,7 @@ class Core:
     acknowledgements: Acknowledgements
     enforcer: Enforcer
     term: TermKeeper
+    until: UntilKeeper
     salvage: Salvage
 
     async def run(self) -> None:
@@ -87,6 +90,7 @@ class Core:
                 self.usage,
                 self.enforcer,
                 self.term,
+                self.until,
             )
             for part in parts:
                 tasks.create_task(part.run())
@@ -138,6 +142,12 @@ def core(
             clock=SystemClock(),
         ),
         term=TermKeeper(PostgresTerms(postgres), clock=SystemClock()),
+        until=UntilKeeper(
+            PostgresRevocations(postgres),
+            sequencer=sequencer,
+            clock=SystemClock(),
+            entropy=secrets.token_bytes,
+        ),
         salvage=Salvage(
             PostgresEpochs(postgres),
             sequencer=sequencer,
@@ -246,7 +256,7 @@ class Authority:
     ) -> UseCases:
         prefix, clock = self._settings.token_prefix, SystemClock()
         mint = Mint(clock=clock, entropy=secrets.token_bytes, edge_keys=edge_keys, prefix=prefix)
-        table = PostgresTokens(postgres)
+        table, revocations = PostgresTokens(postgres), PostgresRevocations(postgres)
         migrator = Migrator(postgres)
 
         async def health() -> Health:
@@ -260,14 +270,22 @@ class Authority:
                 parts.sequencer,
                 resolver=parts.resolver,
                 table=table,
+                until=parts.until,
                 clock=clock,
                 entropy=secrets.token_bytes,
                 prefix=prefix,
             ),
+            lifter=Lifter(
+                parts.sequencer,
+                revocations=revocations,
+                table=table,
+                clock=clock,
+                entropy=secrets.token_bytes,
+            ),
             looker=Looker(
                 records=parts.records,
                 tokens=table,
-                revocations=PostgresRevocations(postgres),
+                revocations=revocations,
                 leases=parts.leases,
                 ledger=parts.ledger,
                 recent=parts.recent,

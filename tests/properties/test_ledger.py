@@ -30,6 +30,7 @@ class LedgerMachine(RuleBasedStateMachine):
         scopes=st.lists(texts, max_size=3),
         issued_before_us=times_us,
         until_us=times_us,
+        lifts=st.none() | texts,
     )
     def commit(  # noqa: PLR0917 hypothesis names every argument
         self,
@@ -39,6 +40,7 @@ class LedgerMachine(RuleBasedStateMachine):
         scopes: list[str],
         issued_before_us: int | None,
         until_us: int | None,
+        lifts: str | None,
     ) -> None:
         selector = Selector(tuple(Handle(handle) for handle in handles))
         revocation = Revocation(
@@ -50,6 +52,7 @@ class LedgerMachine(RuleBasedStateMachine):
             issued_before_us=issued_before_us,
             until_us=until_us,
             scopes=tuple(scopes),
+            lifts=lifts,
         )
         event = Event(self.position.epoch, self.position.seq + 1, 0, revocation)
         payload = events.encode(event)

@@ -53,6 +53,20 @@ BARE_EVENT = Event(
         actor="",
     ),
 )
+LIFT_EVENT = Event(
+    epoch=3,
+    seq=70_002,
+    at_us=1_767_225_600_000_001,
+    revocation=Revocation(
+        revocation_id="rev_01kdvdsdg0000g40r40m30e20a",
+        selector=EVENT.revocation.selector,
+        effect="lift",
+        reason="it came back",
+        actor="admin:ada",
+        issued_before_us=1_767_225_500_000_000,
+        lifts="rev_01kdvdsdg0000g40r40m30e209",
+    ),
+)
 RECORD = Record(
     token_hash=TOKEN_HASH,
     epoch=3,
@@ -188,6 +202,7 @@ def unsigned_record(record: Record) -> bytes:
 SAMPLES = (
     Sample("event", EVENT, events.encode, events.decode),
     Sample("event, bare", BARE_EVENT, events.encode, events.decode),
+    Sample("event, lift", LIFT_EVENT, events.encode, events.decode),
     Sample(
         "batch",
         events.Batch(

@@ -143,13 +143,14 @@ def socket_vectors() -> object:
 
 
 def event_vectors() -> object:
-    """Tell a ledger of three events: each as its fields, as its payload, and the head after it."""
+    """Tell a ledger of four events: each as its fields, as its payload, and the head after it."""
     start = position = ledger.genesis(3)
     revocation = messages.EVENT.revocation
     lifted = replace(revocation, effect="lift", scopes=(), issued_before_us=None)
     revoked = replace(lifted, effect="revoke", selector=Selector((handles.EVERYTHING,)))
     listed = []
-    for place, command in enumerate((revocation, lifted, revoked), start=1):
+    named = replace(lifted, revocation_id="rev_of_the_lift", lifts=revocation.revocation_id)
+    for place, command in enumerate((revocation, lifted, revoked, named), start=1):
         event = Event(epoch=3, seq=place, at_us=messages.EVENT.at_us + place, revocation=command)
         payload = events.encode(event)
         position = position.after(payload)

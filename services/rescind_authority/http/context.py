@@ -21,6 +21,7 @@ from rescind_authority.usecases.delegate import Delegator
 from rescind_authority.usecases.desk import Desk
 from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.issue import Issuer
+from rescind_authority.usecases.lift import Lifter
 from rescind_authority.usecases.look import Looker
 from rescind_authority.usecases.revoke import Revoker
 from rescind_authority.usecases.term import TermKeeper
@@ -54,6 +55,7 @@ class UseCases:
     issuer: Issuer
     delegator: Delegator
     revoker: Revoker
+    lifter: Lifter
     looker: Looker
     enforcer: Enforcer
     keys: Keys
@@ -98,6 +100,7 @@ Reader = Annotated[Actor, Depends(requires(Scope.READ))]
 IssuerActor = Annotated[Actor, Depends(requires(Scope.ISSUE))]
 AdminActor = Annotated[Actor, Depends(requires(Scope.ADMIN))]
 RevokerActor = Annotated[Actor, Depends(requires(Scope.REVOKE))]
+LifterActor = Annotated[Actor, Depends(requires(Scope.LIFT))]
 
 
 def idempotency_key(

@@ -58,17 +58,23 @@ async def _written(events: AsyncIterator[Event]) -> AsyncIterator[ServerSentEven
 
 def _document(event: Event) -> str:
     revocation = event.revocation
-    cutoff = times.maybe_from_us(revocation.issued_before_us)
     return json.dumps(
         {
             "epoch": event.epoch,
             "seq": event.seq,
-            "at": times.from_us(event.at_us).isoformat().replace("+00:00", "Z"),
+            "at": _moment(event.at_us),
             "id": revocation.revocation_id,
             "effect": revocation.effect,
             "selector": revocation.selector.handles,
-            "issued_before": cutoff and cutoff.isoformat().replace("+00:00", "Z"),
+            "scopes": revocation.scopes,
+            "issued_before": _moment(revocation.issued_before_us),
+            "until": _moment(revocation.until_us),
+            "lifts": revocation.lifts,
             "reason": revocation.reason,
             "actor": revocation.actor,
         }
     )
+
+
+def _moment(unix_us: int | None) -> str | None:
+    return None if unix_us is None else times.from_us(unix_us).isoformat().replace("+00:00", "Z")

@@ -76,6 +76,7 @@ _KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
         _Kind("beyond-parent", HTTPStatus.FORBIDDEN, "The parent has not that much"),
     ),
     (errors.HeldError, _Kind("held", HTTPStatus.CONFLICT, "A standing revocation forbids it")),
+    (errors.FinalError, _Kind("final", HTTPStatus.CONFLICT, "A revocation is final")),
     (errors.ForbiddenError, _Kind("forbidden", HTTPStatus.FORBIDDEN, "A scope is missing")),
     (errors.NotFoundError, _Kind("not-found", HTTPStatus.NOT_FOUND, "There is no such thing")),
     (

@@ -1,71 +1,31 @@
-"""`/v1/revocations`: revoke, list, look."""
+"""`/v1/revocations`: revoke, suspend, narrow, kill and lift; list, look, wait."""
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response, status
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from rescind.core.revocation import Effect, Event
-from rescind_authority.errors import FieldProblem, InvalidRequestError, NotInThisVersionError
-from rescind_authority.http import receipts, times
+from rescind.core.revocation import Event
+from rescind_authority.http import receipts, times, wishes
 from rescind_authority.http.context import (
     Authority,
     IdempotencyKey,
+    LifterActor,
     Reader,
     RevokerActor,
     UseCases,
     claim,
 )
 from rescind_authority.http.receipts import ProgressFacts, ReceiptFacts
+from rescind_authority.http.wishes import HOW, LONGEST_WAIT_S, LiftRequest, RevokeRequest
 from rescind_authority.ports import StoredRevocation
-from rescind_authority.usecases.revoke import Done, Wish
+from rescind_authority.usecases.lift import Release
+from rescind_authority.usecases.revoke import Done, Verb
 from rescind_authority.usecases.wait import Target
 
 router = APIRouter(prefix="/v1/revocations", tags=["revocations"])
-
-LONGEST_WAIT_S = 600
-
-_LATER = {
-    "dry_run": "Leave it out, and look with GET /v1/tokens first.",
-    "until": "Leave it out: a revocation is final.",
-    "scopes": "Revoke the token, and issue one with fewer scopes.",
-}
-
-
-class RevokeRequest(BaseModel):
-    """Which tokens are to be revoked: those a selector matches, or one that somebody holds."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    selector: list[str] = Field(
-        default=[],
-        description="One to eight handles, all of which must match. `token:` takes what was "
-        "delegated from it along, and `subject:` its chain, unless `exact`.",
-        examples=[["subject:agent:billing-bot"]],
-    )
-    token: str | None = Field(
-        default=None, description="A token's secret, in place of a selector.", max_length=1024
-    )
-    exact: bool = False
-    effect: str = Field(default=Effect.REVOKE, description="Only `revoke` in this version.")
-    issued_before: AwareDatetime | None = Field(
-        default=None, description="Spare what was issued at or after: RFC 3339, or Unix seconds."
-    )
-    reason: str = ""
-    wait: bool = Field(
-        default=False,
-        description="Answer when it is enforced: when no verifier accepts any more what it hits.",
-    )
-    timeout: Annotated[float, Field(gt=0, le=LONGEST_WAIT_S)] | None = Field(
-        default=None,
-        description="With `wait`: answer 202 after so many seconds if it is not enforced yet. By "
-        "default as long as it may take: one lease term and a little.",
-    )
-    dry_run: Any = Field(default=False, description="Not in this version.")
-    until: Any = Field(default=None, description="Not in this version.")
-    scopes: Any = Field(default=None, description="Not in this version.")
 
 
 class RevocationFacts(BaseModel):
@@ -74,11 +34,15 @@ class RevocationFacts(BaseModel):
     id: str
     epoch: int
     seq: int
-    effect: str
+    effect: str = Field(description="Of a kill `kill`, where it is named by its id.")
     state: Literal["committed", "enforced"]
     selector: list[str]
     exact: bool
+    scopes: list[str] = Field(description="What a `narrow` takes away.")
     issued_before: datetime | None
+    until: datetime | None = Field(description="When it ends by itself.")
+    lifts: str | None = Field(description="Of a lift: the id of what it ends.")
+    lifted_at: datetime | None = Field(description="When it ended.")
     reason: str
     actor: str
     committed_at: datetime
@@ -101,33 +65,42 @@ async def revoke(
     authority: Authority,
     response: Response,
 ) -> RevocationFacts:
-    """Revoke every token that matches, in one event; it is final.
+    """Revoke every token that matches, in one event; or suspend them, narrow them, kill a subject.
 
-    The answer comes once the ledger has it; sidecars hear of it in milliseconds. With `wait` it
-    comes once it is enforced, with the receipt; 202 says that it is committed, and not yet that.
+    A revoke is final, the others end with a lift. The answer comes once the ledger has it; sidecars
+    hear of it in milliseconds. With `wait` it comes once it is enforced, with the receipt; 202 says
+    that it is committed, and not yet that.
     """
-    _refuse_what_comes_later(asked)
-    cutoff = asked.issued_before
-    wish = Wish(
-        selector=asked.selector,
-        token=asked.token,
-        exact=asked.exact,
-        issued_before_us=None if cutoff is None else _cutoff_us(cutoff),
-        reason=asked.reason,
-        awaited=asked.wait,
-    )
-    how = frozenset({"wait", "timeout"})
     done = await authority.revoker.revoke(
-        wish,
+        wishes.wish(asked),
         actor=actor,
-        claim=claim("POST /v1/revocations", asked, actor=actor, key=key, besides=how),
+        claim=claim("POST /v1/revocations", asked, actor=actor, key=key, besides=HOW),
     )
-    facts = _done(done, exact=asked.exact)
-    if not asked.wait:
-        return facts
-    committed = done.committed
-    target = Target(committed.revocation_id, committed.epoch, committed.seq, committed.at_us)
-    return await _enforced(facts, target, authority, response, timeout_s=asked.timeout)
+    return await _answer(done, asked, authority, response)
+
+
+@router.post("/{revocation_id}/lift", status_code=status.HTTP_201_CREATED, summary="Lift")
+async def lift(
+    *,
+    revocation_id: str,
+    asked: LiftRequest,
+    actor: LifterActor,
+    key: IdempotencyKey,
+    authority: Authority,
+    response: Response,
+) -> RevocationFacts:
+    """End a suspension or a narrowing; of a kill, the suspension. A revoke is final: 409.
+
+    A token that something else holds stays held. The lift has an id of its own; with `wait` the
+    answer comes once no verifier goes by the old state.
+    """
+    operation = f"POST /v1/revocations/{revocation_id}/lift"
+    done = await authority.lifter.lift(
+        Release(revocation_id, asked.reason, awaited=asked.wait),
+        actor=actor,
+        claim=claim(operation, asked, actor=actor, key=key, besides=HOW),
+    )
+    return await _answer(done, asked, authority, response)
 
 
 @router.get("", summary="List revocations")
@@ -175,6 +148,17 @@ async def receipt(
     return await _enforced(_facts(stored), target, authority, response, timeout_s=timeout_s)
 
 
+async def _answer(
+    done: Done, asked: RevokeRequest | LiftRequest, authority: UseCases, response: Response
+) -> RevocationFacts:
+    """Say what was committed, or with `wait` that it is enforced."""
+    facts, committed = _done(done), done.committed
+    if not asked.wait:
+        return facts
+    target = Target(committed.revocation_id, committed.epoch, committed.seq, committed.at_us)
+    return await _enforced(facts, target, authority, response, timeout_s=asked.timeout)
+
+
 async def _enforced(
     facts: RevocationFacts,
     target: Target,
@@ -195,25 +179,7 @@ def _with_receipt(facts: RevocationFacts, envelope: bytes, authority: UseCases) 
     return facts.model_copy(update={"state": "enforced", "receipt": shown})
 
 
-def _refuse_what_comes_later(asked: RevokeRequest) -> None:
-    for field, advice in _LATER.items():
-        if getattr(asked, field) not in (None, False):
-            raise NotInThisVersionError(field, advice)
-    if asked.effect == Effect.REVOKE:
-        return
-    if asked.effect in tuple(Effect) or asked.effect == "kill":
-        raise NotInThisVersionError("effect", "Only `revoke` is possible so far.")
-    raise InvalidRequestError(FieldProblem("effect", "expected `revoke`"))
-
-
-def _cutoff_us(moment: datetime) -> int:
-    unix_us = times.to_us(moment)
-    if unix_us < 0:
-        raise InvalidRequestError(FieldProblem("issued_before", "expected a time after 1970"))
-    return unix_us
-
-
-def _done(done: Done, *, exact: bool) -> RevocationFacts:
+def _done(done: Done) -> RevocationFacts:
     committed = done.committed
     event = Event(
         epoch=committed.epoch,
@@ -221,7 +187,7 @@ def _done(done: Done, *, exact: bool) -> RevocationFacts:
         at_us=committed.at_us,
         revocation=replace(done.revocation, revocation_id=committed.revocation_id),
     )
-    return _facts(StoredRevocation(event, exact, lifted_at_us=None))
+    return _facts(StoredRevocation(event, done.exact, lifted_at_us=None, killed=done.killed))
 
 
 def _facts(stored: StoredRevocation) -> RevocationFacts:
@@ -230,11 +196,15 @@ def _facts(stored: StoredRevocation) -> RevocationFacts:
         id=revocation.revocation_id,
         epoch=event.epoch,
         seq=event.seq,
-        effect=revocation.effect,
+        effect=Verb.KILL if stored.killed else revocation.effect,
         state="committed",
         selector=list(revocation.selector.handles),
         exact=stored.exact,
+        scopes=list(revocation.scopes),
         issued_before=times.maybe_from_us(revocation.issued_before_us),
+        until=times.maybe_from_us(revocation.until_us),
+        lifts=revocation.lifts,
+        lifted_at=times.maybe_from_us(stored.lifted_at_us),
         reason=revocation.reason,
         actor=revocation.actor,
         committed_at=times.from_us(event.at_us),

@@ -114,6 +114,7 @@ def _revocation(entry: Entry, exact: Collection[str]) -> dict[str, object]:
         "issued_before_us": revocation.issued_before_us,
         "until_us": revocation.until_us,
         "scopes": revocation.scopes,
+        "lifts": revocation.lifts,
         "reason": revocation.reason,
         "actor": revocation.actor,
         "at_us": event.at_us,

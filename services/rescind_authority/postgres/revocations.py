@@ -1,8 +1,8 @@
 """The revocations, to look through."""
 
-from rescind_authority.ports import StoredRevocation
+from rescind_authority.ports import StoredRevocation, Timed
 from rescind_authority.postgres.pool import Postgres
-from rescind_authority.postgres.rows import revocation_of
+from rescind_authority.postgres.rows import revocation_of, timed_of
 
 
 class PostgresRevocations:
@@ -18,3 +18,7 @@ class PostgresRevocations:
     async def page(self, *, before_seq: int | None, limit: int) -> tuple[StoredRevocation, ...]:
         found = await self._postgres.rows("list_revocations", before_seq, limit)
         return tuple(revocation_of(row) for row in found)
+
+    async def timed(self, *, limit: int) -> tuple[Timed, ...]:
+        found = await self._postgres.rows("timed_revocations", limit)
+        return tuple(timed_of(row) for row in found)

@@ -6,7 +6,7 @@ from rescind.core.delegation import Mandate
 from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import Event, Revocation
 from rescind.core.tokens import Kind
-from rescind_authority.ports import Candidate, StoredRevocation, StoredToken
+from rescind_authority.ports import Candidate, StoredRevocation, StoredToken, Timed
 
 
 def token_of(row: asyncpg.Record) -> StoredToken:
@@ -50,6 +50,7 @@ def event_of(row: asyncpg.Record) -> Event:
             issued_before_us=row["issued_before"],
             until_us=row["until"],
             scopes=tuple(row["removed"]),
+            lifts=row["lifts"],
         ),
     )
 
@@ -62,4 +63,9 @@ def candidate_of(row: asyncpg.Record) -> Candidate:
 
 def revocation_of(row: asyncpg.Record) -> StoredRevocation:
     """Read a revocation out of its columns."""
-    return StoredRevocation(event_of(row), row["exact"], row["lifted_at"])
+    return StoredRevocation(event_of(row), row["exact"], row["lifted_at"], row["killed"])
+
+
+def timed_of(row: asyncpg.Record) -> Timed:
+    """Read a revocation that ends by itself out of its columns."""
+    return Timed(event_of(row), row["exact"], row["until"] - row["at"])

@@ -4,13 +4,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rescind.core import tokens, verdict
+from rescind.core.handles import EVERYTHING, Handle, Selector
 from rescind.core.powers import AUDIENCE
 from rescind.core.record import Record
 from rescind.core.tokens import Kind
 from rescind.errors import MalformedTokenError
 from rescind_authority.errors import ForbiddenError, UnauthenticatedError
-from rescind_authority.ports import EdgeKeys
+from rescind_authority.ports import EdgeKeys, Tokens
 from rescind_authority.usecases.resolve import Resolver
+
+_ADMINS = Handle(f"kind:{Kind.ADMIN}")
 
 
 class Scope(StrEnum):
@@ -19,6 +22,7 @@ class Scope(StrEnum):
     READ = "rescind:read"
     ISSUE = "rescind:issue"
     REVOKE = "rescind:revoke"
+    LIFT = "rescind:lift"  # give back what a suspension or a narrowing holds
     ADMIN = "rescind:admin"  # issue and revoke admin tokens too, and change the lease term
 
 
@@ -57,7 +61,8 @@ class Authoriser:
             raise UnauthenticatedError(
                 f"this is a token of kind {record.kind}; the API takes admin tokens."
             )
-        return Actor(record.subject, record.token_id, record.scopes)
+        left = frozenset(scope for scope in record.scopes if record.grants([scope]))
+        return Actor(record.subject, record.token_id, left)
 
     async def parent(self, bearer: str | None) -> Record:
         """Read the record of a token that is to be handed on, good wherever its audience is.
@@ -86,6 +91,18 @@ class Authoriser:
         if record is None:
             raise refused(verdict.Reason.UNKNOWN, what)
         return record, at_us
+
+
+async def require_reach(selector: Selector, actor: Actor, table: Tokens) -> None:
+    """Raise ForbiddenError where a selector may hit admin tokens, unless the actor may do that."""
+    if Scope.ADMIN in actor.scopes:
+        return
+    wide = EVERYTHING in selector.handles
+    if _ADMINS not in selector.handles and (
+        wide or not await table.any_admin({*selector.handles, _ADMINS})
+    ):
+        return  # `*` spares admin tokens unless they are named
+    actor.require(Scope.ADMIN, "a command that hits admin tokens")
 
 
 def judge(record: Record, at_us: int) -> verdict.Denied | None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from rescind.core import ids, tokens, verdict
 from rescind.core.handles import Handle
 from rescind.core.revocation import Event
+from rescind.core.scopes import covers
 from rescind.core.verdict import Reason
 from rescind.errors import MalformedTokenError
 from rescind.wire import events
@@ -46,7 +47,7 @@ class SeenToken:
 
     `holds` are the revocations that apply to it, in the ledger's order. `denied` is why a verifier
     would deny it at `at_us` (Postgres's clock), whatever the call asks for. `scopes` are those that
-    no hold takes away.
+    no hold takes away as a whole.
     """
 
     token: StoredToken
@@ -183,7 +184,7 @@ def _seen(state: TokenState, snapshot: Snapshot) -> SeenToken:
         state=now,
         holds=holding(state),
         denied=None if denied is None else denied.reason,
-        scopes=tuple(sorted(record.scopes)),
+        scopes=tuple(sorted(scope for scope in record.scopes if not covers(record.removed, scope))),
         as_of=snapshot.as_of,
         at_us=at_us,
     )

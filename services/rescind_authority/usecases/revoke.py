@@ -1,42 +1,66 @@
-"""Revoke: from what a person wrote to a place in the ledger."""
+"""Take power away: from what a person wrote to a place in the ledger."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from rescind.core import ids, tokens
-from rescind.core.handles import EVERYTHING, Handle, Selector, select
+from rescind.core.handles import Selector, kind_of, select
 from rescind.core.revocation import Effect, Revocation
-from rescind.core.tokens import Kind
 from rescind.errors import MalformedTokenError, SelectorError
 from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.ports import Claim, Entropy, Tokens
-from rescind_authority.usecases.authorise import Actor, Scope
+from rescind_authority.usecases.authorise import Actor, Scope, require_reach
 from rescind_authority.usecases.facts import Findings
 from rescind_authority.usecases.resolve import Resolver
 from rescind_authority.usecases.sequence import Command, Committed, Sequencer
+from rescind_authority.usecases.until import UntilKeeper
 from rescind_runtime.clock import Clock
 
-_ADMINS = Handle(f"kind:{Kind.ADMIN}")
+
+class Verb(StrEnum):
+    """What one may ask for. A `kill` is a revoke and a suspension of a chain, in one commit."""
+
+    REVOKE = "revoke"
+    SUSPEND = "suspend"
+    NARROW = "narrow"
+    KILL = "kill"
+
+
+_FIRST_EFFECT = {
+    Verb.REVOKE: Effect.REVOKE,
+    Verb.SUSPEND: Effect.SUSPEND,
+    Verb.NARROW: Effect.NARROW,
+    Verb.KILL: Effect.REVOKE,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody wants revoked: by selector or by a token; `issued_before_us` is Unix µs."""
+    """What somebody wants done to whom: by selector or by a token. Times are Unix µs."""
 
+    verb: Verb
     selector: Sequence[str]
     token: str | None
     exact: bool
     issued_before_us: int | None
+    until_us: int | None
+    scopes: Sequence[str]
     reason: str
     awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A revocation in the ledger. For a repeat of a key, all but the place is as asked again."""
+    """A command's last event in the ledger. For a repeat of a key, all but the place is as asked.
+
+    `killed` says that a revoke came before it under the same id.
+    """
 
     committed: Committed
     revocation: Revocation
+    exact: bool
+    killed: bool = False
 
 
 class Revoker:
@@ -48,6 +72,7 @@ class Revoker:
         *,
         resolver: Resolver,
         table: Tokens,
+        until: UntilKeeper,
         clock: Clock,
         entropy: Entropy,
         prefix: str,
@@ -55,34 +80,41 @@ class Revoker:
         self._sequencer = sequencer
         self._resolver = resolver
         self._table = table
+        self._until = until
         self._clock = clock
         self._entropy = entropy
         self._prefix = prefix
 
     async def revoke(self, wish: Wish, *, actor: Actor, claim: Claim) -> Done:
-        """Commit a revocation. Raises InvalidRequestError, ForbiddenError or the sequencer's."""
+        """Commit a wish. Raises InvalidRequestError, ForbiddenError or the sequencer's."""
+        scopes, reason = _checked(wish)
         selector = await self._selector(wish)
-        findings = Findings()
-        reason = findings.reason(wish.reason)
-        findings.raise_if_any()
-        await self._authorise(selector, actor)
-        revocation_id = ids.make(
-            "rev",
-            now_ms=self._clock.wall_us() // 1000,
-            entropy=self._entropy(ids.ENTROPY_BYTES),
-        )
+        actor.require(Scope.REVOKE, "revoking")
+        await require_reach(selector, actor, self._table)
         revocation = Revocation(
-            revocation_id=revocation_id,
+            revocation_id=ids.make(
+                "rev",
+                now_ms=self._clock.wall_us() // 1000,
+                entropy=self._entropy(ids.ENTROPY_BYTES),
+            ),
             selector=selector,
-            effect=Effect.REVOKE,
+            effect=_FIRST_EFFECT[wish.verb],
             reason=reason,
             actor=actor.subject,
             issued_before_us=wish.issued_before_us,
+            until_us=None if wish.verb is Verb.KILL else wish.until_us,
+            scopes=scopes,
         )
+        then = None
+        if wish.verb is Verb.KILL:
+            # In this order: what was issued until now dies, and from now on nothing is issued.
+            then = replace(revocation, effect=Effect.SUSPEND, until_us=wish.until_us)
         committed = await self._sequencer.commit(
-            Command(claim, revocation, exact=wish.exact, awaited=wish.awaited)
+            Command(claim, revocation, exact=wish.exact, awaited=wish.awaited, then=then)
         )
-        return Done(committed, revocation)
+        if wish.until_us is not None:
+            self._until.look_again()
+        return Done(committed, then or revocation, wish.exact, killed=then is not None)
 
     async def _selector(self, wish: Wish) -> Selector:
         if (wish.token is None) == (not wish.selector):
@@ -91,9 +123,14 @@ class Revoker:
             )
         texts = wish.selector if wish.token is None else [await self._handle_of(wish.token)]
         try:
-            return select(texts, exact=wish.exact)
+            selector = select(texts, exact=wish.exact)
         except SelectorError as error:
             raise InvalidRequestError(FieldProblem("selector", str(error))) from None
+        if wish.verb is Verb.KILL and [kind_of(each) for each in selector.handles] != ["chain"]:
+            raise InvalidRequestError(
+                FieldProblem("selector", "a kill is of one subject: expected [chain:<subject>]")
+            )
+        return selector
 
     async def _handle_of(self, token: str) -> str:
         try:
@@ -105,13 +142,19 @@ class Revoker:
             raise InvalidRequestError(FieldProblem("token", "no such token was issued here"))
         return f"token:{record.token_id}"
 
-    async def _authorise(self, selector: Selector, actor: Actor) -> None:
-        actor.require(Scope.REVOKE, "revoking")
-        if Scope.ADMIN in actor.scopes:
-            return
-        wide = EVERYTHING in selector.handles
-        if _ADMINS not in selector.handles and (
-            wide or not await self._table.any_admin({*selector.handles, _ADMINS})
-        ):
-            return  # `*` spares admin tokens unless they are named
-        actor.require(Scope.ADMIN, "revoking admin tokens")
+
+def _checked(wish: Wish) -> tuple[tuple[str, ...], str]:
+    """Give the scopes and the reason. Raises InvalidRequestError for what a verb does not take."""
+    findings = Findings()
+    reason = findings.reason(wish.reason)
+    scopes = findings.scopes(wish.scopes)
+    if wish.verb is Verb.NARROW and not scopes:
+        findings.add("scopes", "expected what is taken away, such as [tools:call:github/*]")
+    if wish.verb is not Verb.NARROW and scopes:
+        findings.add("scopes", f"a {wish.verb} takes everything: only a narrow names scopes")
+    if wish.verb is Verb.REVOKE and wish.until_us is not None:
+        findings.add("until", "a revoke is final: suspend what is to come back")
+    if wish.verb is Verb.KILL and wish.issued_before_us is not None:
+        findings.add("issued_before", "a kill spares nothing: revoke what is older, or suspend")
+    findings.raise_if_any()
+    return scopes, reason

@@ -37,17 +37,26 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A revocation that somebody wants in the ledger, under an idempotency key."""
+    """A revocation that somebody wants in the ledger, under an idempotency key.
+
+    `then` follows it in the same commit, under the same id: a kill is two events.
+    """
 
     claim: Claim
     revocation: Revocation
     exact: bool
     awaited: bool = False
+    then: Revocation | None = None
+
+    @property
+    def revocations(self) -> tuple[Revocation, ...]:
+        """What it adds to the ledger, in this order."""
+        return (self.revocation,) if self.then is None else (self.revocation, self.then)
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Where a command stands in the ledger: the same for every repeat of its key."""
+    """Where a command's last event stands in the ledger: the same for every repeat of its key."""
 
     revocation_id: str
     epoch: int
@@ -136,9 +145,11 @@ class Sequencer:
             # The head last: while it is held, nobody else commits an event.
             standing = await transaction.lock_head()
             entries = _chain(standing, fresh)
+            # Of a command with two events the last one stays: it is enforced after the first.
+            last = {entry.event.revocation.revocation_id: entry for entry in entries}
             answers = {
-                command.claim.key: _remember(entry)
-                for command, entry in zip(fresh, entries, strict=True)
+                command.claim.key: _remember(last[command.revocation.revocation_id])
+                for command in fresh
             }
             await transaction.append(
                 entries,
@@ -156,8 +167,8 @@ def _chain(standing: Standing, commands: Sequence[Command]) -> tuple[Entry, ...]
     """Number commands from the head on, and chain their payloads."""
     position = standing.position
     entries: list[Entry] = []
-    for command in commands:
-        event = Event(position.epoch, position.seq + 1, standing.at_us, command.revocation)
+    for revocation in (each for command in commands for each in command.revocations):
+        event = Event(position.epoch, position.seq + 1, standing.at_us, revocation)
         payload = events.encode(event)
         position = position.after(payload)
         entries.append(Entry(event, payload, position.head))

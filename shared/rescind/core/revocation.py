@@ -30,6 +30,7 @@ class Revocation:
 
     `effect` is a text, not an `Effect`: a verifier must obey effects that are newer than itself.
     `issued_before_us` is the only cutoff that compares times (Unix microseconds, Postgres's clock).
+    `lifts` is the id of the revocation that a lift ends; its selector is that one's too.
     """
 
     revocation_id: str
@@ -40,6 +41,7 @@ class Revocation:
     issued_before_us: int | None = None
     until_us: int | None = None
     scopes: tuple[str, ...] = ()
+    lifts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,20 @@ class Hold:
     revocation_id: str
     effect: str
     seq: int
+
+
+def lift_of(event: Event, *, revocation_id: str, reason: str, actor: str) -> Revocation:
+    """Make the lift of a revocation: it concerns the same tokens, so that verifiers ask again."""
+    lifted = event.revocation
+    return Revocation(
+        revocation_id=revocation_id,
+        selector=lifted.selector,
+        effect=Effect.LIFT,
+        reason=reason,
+        actor=actor,
+        issued_before_us=lifted.issued_before_us,
+        lifts=lifted.revocation_id,
+    )
 
 
 def hits(event: Event, *, handles: Collection[Handle], issued_seq: int, issued_at_us: int) -> bool:

@@ -54,6 +54,8 @@ def encode(event: Event) -> bytes:
         revocation.scopes,
         revocation.reason,
         revocation.actor,
+        # Only a lift has it. What is appended after it makes the others write nil here.
+        *(() if revocation.lifts is None else (revocation.lifts,)),
     )
 
 
@@ -78,6 +80,7 @@ def decode(payload: Payload) -> Event:
             issued_before_us=issued_before_us,
             until_us=until_us,
             scopes=tuple(scopes),
+            lifts=fields.optional_text() if fields.more else None,
         ),
     )
 

@@ -63,6 +63,7 @@ async def test_a_defect_is_a_problem_without_a_traceback() -> None:
         issuer=nothing,
         delegator=nothing,
         revoker=nothing,
+        lifter=nothing,
         looker=nothing,
         enforcer=nothing,
         keys=nothing,

@@ -1,6 +1,7 @@
 -- Writes a batch of events with their revocations and audit entries, and moves the head.
 -- $1 epoch, $2 seqs, $3 payloads, $4 heads, $5 the revocations as a JSON array, $6 last seq,
--- $7 last head.
+-- $7 last head. What a lift ends is marked in the same statement; a revoke is final, and of a kill
+-- only the suspension ends. Nobody else writes these rows: the head's lock orders their writers.
 -- Served by: primary keys; the head row is locked already.
 WITH event AS (
     INSERT INTO events (epoch, seq, payload, head)
@@ -9,25 +10,34 @@ WITH event AS (
 ), revocation AS (
     INSERT INTO revocations (
         revocation_id, epoch, seq, effect, selector, anchor, exact, issued_before, until, scopes,
-        reason, actor, committed_at
+        lifts, reason, actor, committed_at
     )
     SELECT
         r.id, $1, r.seq, r.effect, r.selector, r.anchor, r.exact,
         timestamptz 'epoch' + r.issued_before_us * interval '1 microsecond',
         timestamptz 'epoch' + r.until_us * interval '1 microsecond',
-        r.scopes, r.reason, r.actor,
+        r.scopes, r.lifts, r.reason, r.actor,
         timestamptz 'epoch' + r.at_us * interval '1 microsecond'
     FROM jsonb_to_recordset($5::jsonb) AS r (
         id text, seq bigint, effect text, selector text[], anchor text, exact boolean,
-        issued_before_us bigint, until_us bigint, scopes text[], reason text, actor text,
+        issued_before_us bigint, until_us bigint, scopes text[], lifts text, reason text, actor text,
         at_us bigint
     )
-    RETURNING revocation_id, seq, effect, selector, reason, actor, committed_at
+    RETURNING
+        revocation_id, seq, effect, selector, until, scopes, lifts, reason, actor, committed_at
+), lifted AS (
+    UPDATE revocations AS held SET lifted_at = revocation.committed_at
+    FROM revocation
+    WHERE held.revocation_id = revocation.lifts AND held.lifted_at IS NULL
+        AND held.effect NOT IN ('revoke', 'lift', 'changed')
 ), entry AS (
     INSERT INTO audit (at, actor, action, target, seq, detail)
     SELECT
         committed_at, actor, effect, revocation_id, seq,
-        jsonb_build_object('selector', to_jsonb(selector), 'reason', reason)
+        jsonb_strip_nulls(jsonb_build_object(
+            'selector', to_jsonb(selector), 'reason', reason, 'until', until, 'lifts', lifts,
+            'scopes', CASE WHEN scopes <> '{}' THEN to_jsonb(scopes) END
+        ))
     FROM revocation
     ORDER BY seq
 )

@@ -14,7 +14,7 @@ SELECT
     t.session, t.labels, t.lineage, t.chain, t.handles, t.issued_at, t.issued_seq, t.not_before,
     t.expires_at, t.last_used_at, t.created_by, t.may_speak_for, t.max_depth,
     r.revocation_id, r.epoch AS event_epoch, r.seq, r.effect, r.selector, r.issued_before, r.until,
-    r.scopes AS removed, r.reason, r.actor, r.committed_at,
+    r.scopes AS removed, r.lifts, r.reason, r.actor, r.committed_at,
     (
         SELECT min(issued_at) FROM tokens AS ancestor
         WHERE token_id = ANY (t.lineage || t.token_id) AND r.selector <@ ancestor.handles
@@ -27,6 +27,7 @@ LEFT JOIN LATERAL (
     WHERE anchor = ANY (family.handles) AND seq > t.issued_seq AND effect = 'revoke'
     UNION ALL
     SELECT * FROM revocations
-    WHERE anchor = ANY (family.handles) AND effect <> 'revoke' AND lifted_at IS NULL
+    WHERE anchor = ANY (family.handles)
+        AND effect NOT IN ('revoke', 'lift', 'changed') AND lifted_at IS NULL
 ) AS r ON r.selector <@ family.handles
 ORDER BY r.seq

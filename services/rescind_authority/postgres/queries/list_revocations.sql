@@ -2,7 +2,7 @@
 -- Served by: revocations_seq_key.
 SELECT
     revocation_id, epoch AS event_epoch, seq, effect, selector, exact, issued_before, until,
-    scopes AS removed, reason, actor, committed_at, lifted_at
+    scopes AS removed, lifts, reason, actor, committed_at, lifted_at, false AS killed
 FROM revocations
 WHERE $1::bigint IS NULL OR seq < $1
 ORDER BY seq DESC

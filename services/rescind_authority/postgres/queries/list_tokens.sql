@@ -24,8 +24,8 @@ FROM (
                 AND effect = 'revoke'
             UNION ALL
             SELECT * FROM revocations
-            WHERE anchor = ANY (tokens.handles) AND effect <> 'revoke'
-                AND effect NOT IN ('narrow', 'lift', 'changed') AND lifted_at IS NULL
+            WHERE anchor = ANY (tokens.handles) AND effect <> 'narrow'
+                AND effect NOT IN ('revoke', 'lift', 'changed') AND lifted_at IS NULL
         ) AS r
         WHERE r.selector <@ tokens.handles
             AND (r.issued_before IS NULL OR r.issued_before > (

@@ -12,7 +12,7 @@ is sent and how an answer is read, `link.py` what httpx2 needs to be told; the t
 send. httpx2 comes with `pip install 'rescind[admin]'`; without it this import says so.
 """
 
-from rescind.client.admin.calls import Command, Document, Grant, Issued, Portion
+from rescind.client.admin.calls import Command, Document, Grant, Issued, Manner, Portion
 from rescind.client.problems import (
     FieldProblem,
     MissingExtraError,
@@ -36,6 +36,7 @@ __all__ = [
     "FieldProblem",
     "Grant",
     "Issued",
+    "Manner",
     "MissingExtraError",
     "OutcomeUnknownError",
     "Portion",

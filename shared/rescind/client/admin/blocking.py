@@ -8,7 +8,7 @@ from typing import Self, TypeVar, Unpack
 import httpx2
 
 from rescind.client.admin import calls, link, settings
-from rescind.client.admin.calls import Call, Command, Document, Grant, Issued, Portion
+from rescind.client.admin.calls import Call, Command, Document, Grant, Issued, Manner, Portion
 from rescind.core.secret import Secret
 from rescind.errors import UnreachableError
 
@@ -99,6 +99,34 @@ class Admin(_Connection):
     ) -> Document:
         """Revoke the very token, for whoever holds it and knows no name of it."""
         return self._send(calls.revoke_token(token, command, idempotency_key))
+
+    def suspend(
+        self, *selector: str, idempotency_key: str | None = None, **command: Unpack[Command]
+    ) -> Document:
+        """Hold every token that has all of these handles, whenever issued, until it is lifted."""
+        return self._send(calls.suspend(selector, command, idempotency_key))
+
+    def narrow(
+        self,
+        *selector: str,
+        remove: Sequence[str],
+        idempotency_key: str | None = None,
+        **command: Unpack[Command],
+    ) -> Document:
+        """Take scopes from every token that has all of these handles, until it is lifted."""
+        return self._send(calls.narrow(selector, remove, command, idempotency_key))
+
+    def kill(
+        self, subject: str, *, idempotency_key: str | None = None, **command: Unpack[Command]
+    ) -> Document:
+        """End all that speaks for a subject, and let it have nothing new until this is lifted."""
+        return self._send(calls.kill(subject, command, idempotency_key))
+
+    def lift(
+        self, revocation_id: str, *, idempotency_key: str | None = None, **manner: Unpack[Manner]
+    ) -> Document:
+        """End a suspension or a narrowing; what something else holds stays held."""
+        return self._send(calls.lift(revocation_id, manner, idempotency_key))
 
     def receipt(self, revocation_id: str, *, timeout_s: float = 5) -> Document:
         """Wait until a revocation is enforced, for at most so long (below the client's timeout).

@@ -54,15 +54,25 @@ class Portion(TypedDict):
 
 
 class Command(TypedDict):
-    """How a revocation is to be done, besides whom it hits; the names are the API's."""
+    """What is to be done, and how, besides to whom; the names are the API's."""
 
     reason: NotRequired[str]
     exact: NotRequired[bool]
     effect: NotRequired[str]
+    scopes: NotRequired[Sequence[str]]
     issued_before: NotRequired[str]
+    until: NotRequired[str]
     wait: NotRequired[bool]
     timeout: NotRequired[float]
     dry_run: NotRequired[bool]
+
+
+class Manner(TypedDict):
+    """Why something is lifted, and whether to wait until it is enforced."""
+
+    reason: NotRequired[str]
+    wait: NotRequired[bool]
+    timeout: NotRequired[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +149,29 @@ def revoke_token(secret: Secret, command: Command, key: str | None) -> Call[Docu
     """Revoke the token that somebody holds in hands."""
     body = {"token": secret.reveal(), **command}
     return Call("POST", "/v1/revocations", _itself, body=body, key=key or new_key())
+
+
+def suspend(selector: Sequence[str], command: Command, key: str | None) -> Call[Document]:
+    """Suspend what has all of these handles."""
+    return revoke(selector, {**command, "effect": "suspend"}, key)
+
+
+def narrow(
+    selector: Sequence[str], scopes: Sequence[str], command: Command, key: str | None
+) -> Call[Document]:
+    """Take scopes away from what has all of these handles."""
+    return revoke(selector, {**command, "effect": "narrow", "scopes": list(scopes)}, key)
+
+
+def kill(subject: str, command: Command, key: str | None) -> Call[Document]:
+    """Revoke and suspend all that speaks for a subject."""
+    return revoke([f"chain:{subject}"], {**command, "effect": "kill"}, key)
+
+
+def lift(revocation_id: str, manner: Manner, key: str | None) -> Call[Document]:
+    """End a suspension or a narrowing."""
+    path = f"/v1/revocations/{quote(revocation_id, safe='')}/lift"
+    return Call("POST", path, _itself, body=cast("Document", manner), key=key or new_key())
 
 
 def revocation(revocation_id: str) -> Call[Document]:

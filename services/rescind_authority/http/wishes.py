@@ -1,0 +1,93 @@
+"""What people send to have power taken away or given back, and what they mean by it."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from rescind_authority.errors import FieldProblem, InvalidRequestError, NotInThisVersionError
+from rescind_authority.http import times
+from rescind_authority.usecases.revoke import Verb, Wish
+
+LONGEST_WAIT_S = 600
+
+HOW = frozenset({"wait", "timeout"})
+"""Fields that say how to answer, and not what to do: a repeat under one key may differ in them."""
+
+
+class Waiting(BaseModel):
+    """Whether to answer when it is enforced, or at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(default="", description="Why; it stands in the ledger and in the audit.")
+    wait: bool = Field(
+        default=False,
+        description="Answer when it is enforced: when no verifier goes by the old state any more.",
+    )
+    timeout: Annotated[float, Field(gt=0, le=LONGEST_WAIT_S)] | None = Field(
+        default=None,
+        description="With `wait`: answer 202 after so many seconds if it is not enforced yet. By "
+        "default as long as it may take: one lease term and a little.",
+    )
+
+
+class LiftRequest(Waiting):
+    """Why a suspension or a narrowing ends."""
+
+
+class RevokeRequest(Waiting):
+    """Whom to take power from: the tokens a selector matches, or one that somebody holds."""
+
+    selector: list[str] = Field(
+        default=[],
+        description="One to eight handles, all of which must match. `token:` takes what was "
+        "delegated from it along, and `subject:` its chain, unless `exact`.",
+        examples=[["subject:agent:billing-bot"]],
+    )
+    token: str | None = Field(
+        default=None, description="A token's secret, in place of a selector.", max_length=1024
+    )
+    exact: bool = False
+    effect: Verb = Field(
+        default=Verb.REVOKE,
+        description="`revoke` is final and spares what is issued later; `suspend` hits that too, "
+        "until it is lifted; `narrow` takes `scopes` away; `kill` revokes and suspends the chain "
+        "of one subject.",
+    )
+    scopes: list[str] = Field(
+        default=[], description="Scopes, or patterns of them, that a `narrow` takes away."
+    )
+    issued_before: AwareDatetime | None = Field(
+        default=None, description="Spare what was issued at or after: RFC 3339, or Unix seconds."
+    )
+    until: AwareDatetime | None = Field(
+        default=None, description="When it is to be lifted by itself: RFC 3339, or Unix seconds."
+    )
+    dry_run: Any = Field(default=False, description="Not in this version.")
+
+
+def wish(asked: RevokeRequest) -> Wish:
+    """Read a request. Raises InvalidRequestError, or NotInThisVersionError."""
+    if asked.dry_run not in (None, False):
+        raise NotInThisVersionError("dry_run", "Leave it out, and look with GET /v1/tokens first.")
+    return Wish(
+        verb=asked.effect,
+        selector=asked.selector,
+        token=asked.token,
+        exact=asked.exact,
+        issued_before_us=_unix_us("issued_before", asked.issued_before),
+        until_us=_unix_us("until", asked.until),
+        scopes=asked.scopes,
+        reason=asked.reason,
+        awaited=asked.wait,
+    )
+
+
+def _unix_us(field: str, moment: datetime | None) -> int | None:
+    if moment is None:
+        return None
+    unix_us = times.to_us(moment)
+    if unix_us < 0:
+        raise InvalidRequestError(FieldProblem(field, "expected a time after 1970"))
+    return unix_us

@@ -1,0 +1,73 @@
+"""Lift: give back what a suspension or a narrowing holds. What another one holds stays held."""
+
+from dataclasses import dataclass
+
+from rescind.core import ids
+from rescind.core.revocation import NOT_HOLDS, Effect, lift_of
+from rescind_authority.errors import FinalError, NotFoundError
+from rescind_authority.ports import Claim, Entropy, Revocations, Tokens
+from rescind_authority.usecases.authorise import Actor, Scope, require_reach
+from rescind_authority.usecases.facts import Findings
+from rescind_authority.usecases.revoke import Done
+from rescind_authority.usecases.sequence import Command, Sequencer
+from rescind_runtime.clock import Clock
+
+_FINAL = frozenset({Effect.REVOKE, *NOT_HOLDS})
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Which revocation somebody wants lifted, and why."""
+
+    revocation_id: str
+    reason: str
+    awaited: bool = False
+
+
+class Lifter:
+    """Turn releases into commands, and have them committed."""
+
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        *,
+        revocations: Revocations,
+        table: Tokens,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self._sequencer = sequencer
+        self._revocations = revocations
+        self._table = table
+        self._clock = clock
+        self._entropy = entropy
+
+    async def lift(self, release: Release, *, actor: Actor, claim: Claim) -> Done:
+        """Commit a lift, an event of its own also where nothing is left to lift.
+
+        Raises NotFoundError, FinalError, InvalidRequestError, ForbiddenError or the sequencer's.
+        """
+        findings = Findings()
+        reason = findings.reason(release.reason)
+        findings.raise_if_any()
+        actor.require(Scope.LIFT, "lifting")
+        named = release.revocation_id
+        stored = await self._revocations.get(named) if ids.is_id(named, "rev") else None
+        if stored is None:
+            raise NotFoundError("revocation", named)
+        lifted = stored.event.revocation
+        if lifted.effect in _FINAL:
+            raise FinalError(named, lifted.effect)
+        await require_reach(lifted.selector, actor, self._table)
+        revocation_id = ids.make(
+            "rev",
+            now_ms=self._clock.wall_us() // 1000,
+            entropy=self._entropy(ids.ENTROPY_BYTES),
+        )
+        revocation = lift_of(
+            stored.event, revocation_id=revocation_id, reason=reason, actor=actor.subject
+        )
+        committed = await self._sequencer.commit(
+            Command(claim, revocation, exact=stored.exact, awaited=release.awaited)
+        )
+        return Done(committed, revocation, stored.exact)

@@ -1,0 +1,75 @@
+"""Lift what was suspended or narrowed for a time, when the time is up.
+
+The time alone ends nothing: the hold stands until the lift is in the ledger. Every authority tries,
+under a key that follows from the revocation's id, so one of them commits it. Nothing is kept in
+memory: an authority that starts late finds what is overdue in the table.
+"""
+
+import asyncio
+import hashlib
+from contextlib import suppress
+
+from rescind.core import ids
+from rescind.core.revocation import lift_of
+from rescind.errors import RescindError
+from rescind_authority.ports import Claim, Entropy, Key, Revocations, Timed
+from rescind_authority.usecases.sequence import Command, Sequencer
+from rescind_runtime.clock import Clock
+
+ACTOR = "rescind:until"
+
+_LOOK_S = 5.0  # how late it may be when the authority that heard of it died
+_RETRY_S = 1.0
+_MOST_AT_ONCE = 64
+_US_PER_S = 1_000_000
+
+
+class UntilKeeper:
+    """Lift each timed revocation once its time is up."""
+
+    def __init__(
+        self, revocations: Revocations, *, sequencer: Sequencer, clock: Clock, entropy: Entropy
+    ) -> None:
+        self._revocations = revocations
+        self._sequencer = sequencer
+        self._clock = clock
+        self._entropy = entropy
+        self._due = asyncio.Event()
+
+    def look_again(self) -> None:
+        """Hear that there is one more, which may be the next."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Lift what is due, until cancelled."""
+        while True:
+            self._due.clear()
+            try:
+                pause_s = await self.step()
+            except RescindError:
+                pause_s = _RETRY_S  # Postgres is away, which is said elsewhere
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._due.wait()
+
+    async def step(self) -> float:
+        """Lift what is due, and say in how many seconds to look again."""
+        timed = await self._revocations.timed(limit=_MOST_AT_ONCE)
+        for each in timed:
+            if each.left_us > 0:
+                return min(_LOOK_S, each.left_us / _US_PER_S)
+            await self._lift(each)
+        return 0 if len(timed) == _MOST_AT_ONCE else _LOOK_S
+
+    async def _lift(self, timed: Timed) -> None:
+        name = timed.event.revocation.revocation_id
+        revocation_id = ids.make(
+            "rev",
+            now_ms=self._clock.wall_us() // 1000,
+            entropy=self._entropy(ids.ENTROPY_BYTES),
+        )
+        revocation = lift_of(
+            timed.event, revocation_id=revocation_id, reason="its time was up", actor=ACTOR
+        )
+        claim = Claim(Key(ACTOR, name), hashlib.sha256(name.encode()).digest())
+        await self._sequencer.commit(Command(claim, revocation, exact=timed.exact))

@@ -1,0 +1,293 @@
+"""Suspend, narrow, kill and lift, on a real Postgres (design 5)."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import pytest
+from tests.support.authority import Running, System, eventually, serving
+
+from rescind_authority.usecases.until import ACTOR
+
+NOBODY = "rev_00000000000000000000000000"
+
+
+async def lift(authority: Running, revocation_id: str, **rest: object) -> httpx2.Response:
+    return await authority.http.post(f"/v1/revocations/{revocation_id}/lift", json=rest)
+
+
+async def state(authority: Running, token: dict[str, Any]) -> str:
+    return (await authority.http.get(f"/v1/tokens/{token['token_id']}")).json()["state"]
+
+
+async def issue_status(authority: Running, subject: str) -> int:
+    body = {"subject": subject, "kind": "agent"}
+    return (await authority.http.post("/v1/tokens", json=body)).status_code
+
+
+async def effects(system: System) -> list[tuple[int, str]]:
+    found = await system.rows("SELECT seq, effect FROM revocations ORDER BY seq")
+    return [(row["seq"], row["effect"]) for row in found]
+
+
+def soon(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+async def test_a_suspension_holds_what_is_there_and_what_would_come_until_it_is_lifted(
+    system: System,
+) -> None:
+    async with serving(system) as authority:
+        token = await authority.issue("agent:a")
+        suspended = await authority.revoke("subject:agent:a", effect="suspend", reason="odd")
+        assert (suspended["effect"], suspended["selector"]) == ("suspend", ["chain:agent:a"])
+        assert await state(authority, token) == "suspended"
+        assert await issue_status(authority, "agent:a") == 409
+        assert await issue_status(authority, "agent:b") == 201
+        answer = await lift(authority, suspended["id"], reason="it was us")
+        assert answer.status_code == 201
+        lifted = answer.json()
+        assert lifted["effect"] == "lift"
+        assert lifted["lifts"] == suspended["id"] != lifted["id"]
+        assert lifted["selector"] == suspended["selector"]
+        assert await state(authority, token) == "active"
+        assert await issue_status(authority, "agent:a") == 201
+        seen = (await authority.http.get(f"/v1/revocations/{suspended['id']}")).json()
+        assert seen["lifted_at"] == lifted["committed_at"]
+
+
+async def test_lifting_one_hold_never_revives_what_another_one_holds(system: System) -> None:
+    async with serving(system) as authority:
+        token = await authority.issue("agent:a", tenant="t")
+        one = await authority.revoke("subject:agent:a", effect="suspend")
+        two = await authority.revoke("tenant:t", effect="suspend")
+        await lift(authority, one["id"])
+        assert await state(authority, token) == "suspended"
+        await authority.revoke(f"token:{token['token_id']}")
+        await lift(authority, two["id"])
+        assert await state(authority, token) == "revoked"
+
+
+async def test_only_what_holds_can_be_lifted(system: System) -> None:
+    async with serving(system) as authority:
+        revoked = await authority.revoke("tenant:t")
+        suspended = await authority.revoke("tenant:u", effect="suspend")
+        lifted = (await lift(authority, suspended["id"])).json()
+        for final in (revoked, lifted):
+            answer = await lift(authority, final["id"])
+            assert answer.status_code == 409
+            assert answer.json()["type"] == "urn:rescind:problem:final"
+        for unknown in (NOBODY, "rev_x", "%00"):
+            assert (await lift(authority, unknown)).status_code == 404
+        assert await effects(system) == [(1, "revoke"), (2, "suspend"), (3, "lift")]
+
+
+async def test_a_second_lift_is_an_event_of_its_own_and_a_repeated_one_is_not(
+    system: System,
+) -> None:
+    async with serving(system) as authority:
+        suspended = await authority.revoke("tenant:t", effect="suspend")
+        path = f"/v1/revocations/{suspended['id']}/lift"
+        key = {"Idempotency-Key": "once"}
+        first = (await authority.http.post(path, json={}, headers=key)).json()
+        again = (await authority.http.post(path, json={}, headers=key)).json()
+        other = (await authority.http.post(path, json={})).json()
+        assert first["id"] == again["id"] != other["id"]
+        assert (first["seq"], again["seq"], other["seq"]) == (2, 2, 3)
+        seen = (await authority.http.get(f"/v1/revocations/{suspended['id']}")).json()
+        assert seen["lifted_at"] == first["committed_at"]
+
+
+async def test_a_lift_needs_a_permission_of_its_own(system: System) -> None:
+    async with serving(system) as authority:
+        suspended = await authority.revoke("tenant:t", effect="suspend")
+        revoker = await authority.issue(
+            "admin:oncall", kind="admin", scopes=["rescind:revoke"], audience=["rescind"]
+        )
+        async with authority.as_bearer(revoker["token"]) as client:
+            answer = await client.post(f"/v1/revocations/{suspended['id']}/lift", json={})
+            assert answer.status_code == 403
+            assert "rescind:lift" in answer.json()["detail"]
+        lifter = await authority.issue(
+            "admin:desk", kind="admin", scopes=["rescind:lift"], audience=["rescind"]
+        )
+        async with authority.as_bearer(lifter["token"]) as client:
+            answer = await client.post("/v1/revocations", json={"selector": ["tenant:t"]})
+            assert answer.status_code == 403
+            answer = await client.post(f"/v1/revocations/{suspended['id']}/lift", json={})
+            assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("effect", ["revoke", "suspend", "narrow"])
+async def test_no_effect_reaches_admin_tokens_without_the_scope_for_it(
+    system: System, effect: str
+) -> None:
+    async with serving(system) as authority:
+        revoker = await authority.issue(
+            "admin:oncall", kind="admin", scopes=["rescind:revoke"], audience=["rescind"]
+        )
+        scopes = {"scopes": ["rescind:read"]} if effect == "narrow" else {}
+        async with authority.as_bearer(revoker["token"]) as client:
+            for selector, status in (("subject:admin:root", 403), ("kind:admin", 403), ("*", 201)):
+                body = {"selector": [selector], "effect": effect, **scopes}
+                assert (await client.post("/v1/revocations", json=body)).status_code == status
+        assert (await authority.http.get("/v1/tokens")).status_code == 200  # `*` spared us
+
+
+async def test_a_narrow_takes_scopes_from_a_token_and_what_was_delegated_from_it(
+    system: System,
+) -> None:
+    async with serving(system) as authority:
+        parent = await authority.issue("agent:a", scopes=["read", "tools:x", "tools:y"])
+        async with authority.as_bearer(parent["token"]) as bearer:
+            body = {"subject": "agent:a/b", "scopes": ["read", "tools:x"]}
+            child = (await bearer.post("/v1/delegations", json=body)).json()
+        removed = ["tools:*"]
+        narrowed = await authority.revoke("subject:agent:a", effect="narrow", scopes=removed)
+        assert narrowed["scopes"] == removed
+        for token in (parent, child):
+            seen = (await authority.http.get(f"/v1/tokens/{token['token_id']}")).json()
+            (hold,) = seen["holds"]
+            assert (hold["effect"], hold["scopes"]) == ("narrow", removed)
+            assert (seen["state"], seen["denied"]) == ("active", None)
+            assert seen["scopes_left"] == ["read"]
+        assert (await lift(authority, narrowed["id"])).status_code == 201
+        seen = (await authority.http.get(f"/v1/tokens/{child['token_id']}")).json()
+        assert (seen["holds"], seen["scopes_left"]) == ([], ["read", "tools:x"])
+
+
+async def test_an_admin_token_that_was_narrowed_may_not_do_it_any_more(system: System) -> None:
+    async with serving(system) as authority:
+        admin = await authority.issue(
+            "admin:a", kind="admin", scopes=["rescind:read", "rescind:issue"], audience=["rescind"]
+        )
+        await authority.revoke("subject:admin:a", effect="narrow", scopes=["rescind:issue"])
+        async with authority.as_bearer(admin["token"]) as client:
+            assert (await client.get("/v1/tokens")).status_code == 200
+            body = {"subject": "agent:a", "kind": "agent"}
+            assert (await client.post("/v1/tokens", json=body)).status_code == 403
+
+
+async def test_a_kill_is_two_events_under_one_id_and_its_lift_ends_the_suspension(
+    system: System,
+) -> None:
+    async with serving(system) as authority:
+        token = await authority.issue("agent:a")
+        key = {"Idempotency-Key": "once"}
+        body = {"selector": ["subject:agent:a"], "effect": "kill", "reason": "rogue"}
+        killed = (await authority.http.post("/v1/revocations", json=body, headers=key)).json()
+        again = (await authority.http.post("/v1/revocations", json=body, headers=key)).json()
+        assert await effects(system) == [(1, "revoke"), (2, "suspend")]
+        assert (killed["effect"], killed["seq"]) == ("kill", 2)
+        assert killed == again
+        seen = (await authority.http.get(f"/v1/revocations/{killed['id']}")).json()
+        assert seen == killed
+        listed = (await authority.http.get("/v1/revocations")).json()["revocations"]
+        assert [(each["id"], each["effect"]) for each in listed] == [
+            (killed["id"], "suspend"),
+            (killed["id"], "revoke"),
+        ]
+        assert await state(authority, token) == "revoked"
+        assert await issue_status(authority, "agent:a") == 409
+        assert (await lift(authority, killed["id"])).status_code == 201
+        assert await state(authority, token) == "revoked"
+        assert await issue_status(authority, "agent:a") == 201
+
+
+async def test_waiting_for_a_kill_is_waiting_for_its_last_event(system: System) -> None:
+    async with serving(system) as authority:
+        killed = await authority.revoke("chain:agent:a", effect="kill", wait=True)
+        assert (killed["state"], killed["seq"], killed["receipt"]["seq"]) == ("enforced", 2, 2)
+        answer = await lift(authority, killed["id"], wait=True)
+        assert answer.json()["receipt"]["revocation_id"] == answer.json()["id"]
+        seen = (await authority.http.get(f"/v1/revocations/{killed['id']}")).json()
+        assert seen["receipt"]["seq"] == 2
+
+
+async def test_a_suspension_ends_with_one_lift_of_its_own_though_two_authorities_try(
+    system: System,
+) -> None:
+    async with serving(system) as authority, serving(system, prepare=False) as other:
+        token = await authority.issue("agent:a")
+        ends = datetime.now(UTC) + timedelta(seconds=1)
+        suspended = await authority.revoke(
+            "subject:agent:a", effect="suspend", until=ends.isoformat()
+        )
+        await other.revoke("tenant:t", effect="suspend", until=soon(1))
+
+        async def free() -> bool:
+            return await state(authority, token) == "active"
+
+        await eventually(free)
+
+        async def both_lifted() -> bool:
+            return len(await effects(system)) == 4
+
+        await eventually(both_lifted)
+        rows = await system.rows(
+            "SELECT actor, lifts, committed_at FROM revocations WHERE effect = 'lift' ORDER BY seq"
+        )
+        assert {row["actor"] for row in rows} == {ACTOR}
+        assert rows[0]["lifts"] == suspended["id"]
+        assert rows[0]["committed_at"] >= ends
+        assert await issue_status(authority, "agent:a") == 201
+
+
+async def test_what_fell_due_while_no_authority_ran_is_lifted_by_the_next(system: System) -> None:
+    async with serving(system) as authority:
+        await authority.revoke("tenant:t", effect="suspend", until=soon(3_600))
+    await system.rows("UPDATE revocations SET until = now() - interval '1 second' RETURNING seq")
+    async with serving(system, prepare=False):
+
+        async def lifted() -> bool:
+            return await effects(system) == [(1, "suspend"), (2, "lift")]
+
+        await eventually(lifted)
+
+
+async def test_a_hold_stands_past_its_end_until_the_lift_is_committed(system: System) -> None:
+    async with serving(system) as authority:
+        token = await authority.issue("agent:a")
+        await authority.revoke("subject:agent:a", effect="suspend", until=soon(3_600))
+        # Every keeper sleeps until then; the time alone must revive nobody.
+        await system.rows("UPDATE revocations SET until = now() - interval '1 second' RETURNING 1")
+        assert await state(authority, token) == "suspended"
+
+
+async def test_every_effect_is_in_the_audit_with_its_reason_and_its_actor(system: System) -> None:
+    async with serving(system) as authority:
+        await authority.revoke("tenant:t", effect="narrow", scopes=["x"], reason="one")
+        suspended = await authority.revoke("tenant:t", effect="suspend", reason="two")
+        await lift(authority, suspended["id"], reason="three")
+        await authority.revoke("chain:agent:a", effect="kill", reason="four")
+        rows = await system.rows(
+            "SELECT action, actor, detail->>'reason' AS reason FROM audit "
+            "WHERE target LIKE 'rev_%' ORDER BY seq"
+        )
+        assert [(row["action"], row["reason"]) for row in rows] == [
+            ("narrow", "one"),
+            ("suspend", "two"),
+            ("lift", "three"),
+            ("revoke", "four"),
+            ("suspend", "four"),
+        ]
+        assert {row["actor"] for row in rows} == {"admin:root"}
+
+
+async def test_concurrent_lifts_and_suspensions_of_one_subject_leave_no_hold_unlifted(
+    system: System,
+) -> None:
+    async with serving(system) as one, serving(system, prepare=False) as two:
+        token = await one.issue("agent:a")
+
+        async def flip(authority: Running) -> None:
+            for _ in range(10):
+                suspended = await authority.revoke("subject:agent:a", effect="suspend")
+                assert (await lift(authority, suspended["id"])).status_code == 201
+
+        async with asyncio.TaskGroup() as tasks:
+            for authority in (one, two, one, two):
+                tasks.create_task(flip(authority))
+        assert await state(one, token) == "active"
+        assert len(await effects(system)) == 80
