@@ -31,23 +31,29 @@ class Duration(click.ParamType[int]):
 
 
 class Moment(click.ParamType[str]):
-    """A moment, as RFC 3339: written so, or as a duration before now (`15m`)."""
+    """A moment, as RFC 3339: written so, or as a duration before now (`15m`).
+
+    `ahead` counts a duration from now on, and refuses a moment that is past.
+    """
 
     name = "time"
+
+    def __init__(self, *, ahead: bool = False) -> None:
+        self._ahead = ahead
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Read a moment; click turns the failure into a usage error."""
         if _DURATION.fullmatch(value):
-            from rescind_runtime import clock  # noqa: PLC0415 - only this case needs it
-
-            before = timedelta(seconds=DURATION.convert(value, param, ctx))
-            return _written(datetime.fromtimestamp(clock.wall_us() / 1e6, UTC) - before)
+            length = timedelta(seconds=DURATION.convert(value, param, ctx))
+            return _written(_now() + length if self._ahead else _now() - length)
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is no time: write 2026-11-22T09:30:00Z, or 15m", param, ctx)
         if moment.tzinfo is None:
             self.fail(f"{value!r} names no time zone: put a Z behind it for UTC", param, ctx)
+        if self._ahead and moment <= _now():
+            self.fail(f"{value!r} is past: write a time to come, or 2h for two hours", param, ctx)
         return _written(moment.astimezone(UTC))
 
 
@@ -73,6 +79,7 @@ class Label(click.ParamType[tuple[str, str]]):
 
 DURATION = Duration()
 MOMENT = Moment()
+END = Moment(ahead=True)
 LABEL = Label()
 
 
@@ -84,6 +91,12 @@ def token_from_stdin() -> str:
     if not text:
         raise click.UsageError("there is no token on stdin: rescind … < token-file")
     return text
+
+
+def _now() -> datetime:
+    from rescind_runtime import clock  # noqa: PLC0415 - few commands name a time
+
+    return datetime.fromtimestamp(clock.wall_us() / 1e6, UTC)
 
 
 def _written(moment: datetime) -> str:

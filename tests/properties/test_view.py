@@ -118,6 +118,13 @@ class ViewMachine(RuleBasedStateMachine):
             self.ledger.commit(effect, tuple(selector))
         self.publish(before)
 
+    @rule(name=st.sampled_from(NAMES))
+    def kill(self, name: str) -> None:
+        before = self.ledger.top
+        revoked = self.ledger.commit("revoke", (name,))
+        self.ledger.commit("suspend", (name,), under=revoked.revocation.revocation_id)
+        self.publish(before)
+
     @precondition(lambda self: self.ledger.events)
     @rule(place=places)
     def lift(self, place: int) -> None:

@@ -52,20 +52,28 @@ class NaiveLedger:
         self.tokens.append(token)
         return token
 
-    def commit(self, effect: str, handles: tuple[str, ...], *, lifts: str | None = None) -> Event:
-        """Write one event at the end. A lift bears the id of what it lifts."""
+    def commit(
+        self,
+        effect: str,
+        handles: tuple[str, ...],
+        *,
+        lifts: str | None = None,
+        under: str | None = None,
+    ) -> Event:
+        """Write one event at the end. A lift names what it lifts; a kill is two `under` one id."""
         seq = self.top.seq + 1
         event = Event(
             epoch=EPOCH,
             seq=seq,
             at_us=seq,
             revocation=Revocation(
-                revocation_id=lifts or f"rev_{seq}",
+                revocation_id=under or f"rev_{seq}",
                 selector=Selector(tuple(sorted(Handle(handle) for handle in handles))),
                 effect=effect,
                 reason="",
                 actor="",
                 scopes=("write",) if effect == "narrow" else (),
+                lifts=lifts,
             ),
         )
         payload = events.encode(event)
@@ -92,8 +100,9 @@ class NaiveLedger:
             revocation = event.revocation
             if not concerns(event, token):
                 continue
-            holds = [hold for hold in holds if hold.revocation_id != revocation.revocation_id]
-            if revocation.effect != "lift":
+            if revocation.effect == "lift":
+                holds = [hold for hold in holds if not lifted(hold, revocation)]
+            else:
                 holds.append(Hold(revocation.revocation_id, revocation.effect, event.seq))
         narrowed = any(hold.effect == "narrow" for hold in holds)
         return State(tuple(holds), SCOPES - {"write"} if narrowed else SCOPES)
@@ -128,3 +137,8 @@ def concerns(event: Event, token: Issued) -> bool:
     if "*" in wanted and "kind:admin" in has and "kind:admin" not in wanted:
         return False
     return not (event.revocation.effect == "revoke" and token.issued_seq >= event.seq)
+
+
+def lifted(hold: Hold, lift: Revocation) -> bool:
+    """Say whether a lift ends a hold: what it names, and never a revoke."""
+    return hold.revocation_id == lift.lifts and hold.effect != "revoke"

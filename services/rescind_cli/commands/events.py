@@ -1,13 +1,27 @@
 """`rescind events`: what was revoked, and what is being revoked."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
 from rescind_cli import render
 from rescind_cli.target import Target, with_target
+
+_NAMES = (
+    "epoch",
+    "seq",
+    "id",
+    "effect",
+    "selector",
+    "scopes",
+    "issued_before",
+    "until",
+    "lifts",
+    "reason",
+    "actor",
+)
 
 
 @click.command()
@@ -35,8 +49,7 @@ def events(*, target: Target, follow: bool, after: int | None, limit: int) -> No
 
 def _as_event(revocation: Mapping[str, Any]) -> Mapping[str, Any]:
     """Write a listed revocation as the event stream does: one form for both."""
-    names = ("epoch", "seq", "id", "effect", "selector", "issued_before", "reason", "actor")
-    return {"at": revocation["committed_at"], **{name: revocation[name] for name in names}}
+    return {"at": revocation["committed_at"], **{name: revocation[name] for name in _NAMES}}
 
 
 def _show(each: Mapping[str, Any], target: Target) -> None:
@@ -48,5 +61,16 @@ def _show(each: Mapping[str, Any], target: Target) -> None:
             str(each["at"]),
             str(each["effect"]),
             " AND ".join(map(str, each["selector"])),
+            *_more(each),
             str(each.get("reason") or ""),
         )
+
+
+def _more(each: Mapping[str, Any]) -> Iterator[str]:
+    """Say what belongs to one effect only."""
+    if each.get("scopes"):
+        yield f"without {' '.join(map(str, each['scopes']))}"
+    if each.get("until"):
+        yield f"until {each['until']}"
+    if each.get("lifts"):
+        yield f"ends {each['lifts']}"

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -10,6 +10,9 @@ from rescind_cli import render
 from rescind_cli.parameters import LABEL
 from rescind_cli.target import Target, with_target
 from rescind_runtime import clock
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import Document
 
 _COLUMNS = ("id", "state", "subject", "kind", "scopes", "issued", "ends")
 _TIMES = frozenset({"issued_at", "expires_at", "not_before", "last_used_at"})
@@ -77,7 +80,20 @@ def show(*, target: Target, token_id: str) -> None:
         render.as_json(found)
         return
     now_us = clock.wall_us()
-    render.facts((name, _written(name, value, now_us)) for name, value in found.items())
+    holds = found["holds"]
+    rest = ((name, value) for name, value in found.items() if name != "holds")
+    render.facts(
+        [
+            *((name, _written(name, value, now_us)) for name, value in rest),
+            *(("held by", _hold(hold)) for hold in holds),
+        ]
+    )
+
+
+def _hold(hold: "Document") -> str:
+    without = f" without {_listed(hold['scopes'])}" if hold["scopes"] else ""
+    until = f" until {hold['until']}" if hold["until"] else ""
+    return f"{hold['effect']} of {' AND '.join(hold['selector'])}{without}{until} ({hold['id']})"
 
 
 def _written(name: str, text: object, now_us: int) -> str:

@@ -1,13 +1,19 @@
 """Suspend, narrow, kill and lift, on a real Postgres (design 5)."""
 
 import asyncio
+import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
 import pytest
 from tests.support.authority import Running, System, eventually, serving
+from tests.support.naive_ledger import Issued, NaiveLedger
 
+from rescind.wire import events
+from rescind_authority.postgres import pool
+from rescind_authority.postgres.records import PostgresRecords
+from rescind_authority.usecases.resolve import holds_of
 from rescind_authority.usecases.until import ACTOR
 
 NOBODY = "rev_00000000000000000000000000"
@@ -291,3 +297,44 @@ async def test_concurrent_lifts_and_suspensions_of_one_subject_leave_no_hold_unl
                 tasks.create_task(flip(authority))
         assert await state(one, token) == "active"
         assert len(await effects(system)) == 80
+
+
+_NAMED = ["subject:agent:a", "subject:agent:b", "tenant:t", "label:k=v", "*"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_the_table_and_the_log_agree_on_every_hold(system: System, seed: int) -> None:
+    """Random commands; the oracle reads nothing but the events, from the first one on."""
+    dice = random.Random(seed)
+    async with serving(system) as authority:
+        for subject in ("agent:a", "agent:b"):  # before a suspension keeps them out
+            for facts in ({}, {"tenant": "t"}, {"labels": {"k": "v"}}):
+                await authority.issue(subject, **facts)
+        holds: list[str] = []
+        for _ in range(50):
+            match dice.choice(["issue", "take", "take", "kill", "lift", "lift"]):
+                case "issue":
+                    facts = dice.choice([{}, {"tenant": "t"}, {"labels": {"k": "v"}}])
+                    body = {"subject": dice.choice(["agent:a", "agent:b"]), "kind": "agent"}
+                    await authority.http.post("/v1/tokens", json={**body, **facts})
+                case "kill":
+                    killed = await authority.revoke(dice.choice(_NAMED[:2]), effect="kill")
+                    holds.append(killed["id"])
+                case "lift" if holds:
+                    await lift(authority, dice.choice(holds))
+                case _:
+                    effect = dice.choice(["revoke", "suspend", "narrow"])
+                    scopes = ["x"] if effect == "narrow" else []
+                    selector = dice.sample(_NAMED, dice.choice([1, 2]))
+                    taken = await authority.revoke(*selector, effect=effect, scopes=scopes)
+                    holds.append(taken["id"])
+        payloads = await system.rows("SELECT payload FROM events ORDER BY seq")
+        oracle = NaiveLedger(events=[events.decode(row["payload"]) for row in payloads])
+        tokens = await system.rows("SELECT token_id, token_hash, handles, issued_seq FROM tokens")
+        async with pool.connect(system.dsn) as postgres:
+            snapshot = await PostgresRecords(postgres).by_id([row["token_id"] for row in tokens])
+        told = {state.token.token_hash: holds_of(state) for state in snapshot.tokens}
+        for row in tokens:
+            token = Issued(row["token_hash"], tuple(row["handles"]), row["issued_seq"])
+            assert told[row["token_hash"]] == oracle.state(token, len(payloads)).holds
+        assert any(told.values())

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from click import BadParameter
 
-from rescind_cli.parameters import DURATION, LABEL, MOMENT
+from rescind_cli.parameters import DURATION, END, LABEL, MOMENT
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,14 @@ def test_a_moment_is_sent_in_utc() -> None:
 def test_a_duration_is_a_moment_that_is_past() -> None:
     moment = datetime.fromisoformat(MOMENT.convert("15m", None, None))
     assert 899 < (datetime.now(UTC) - moment).total_seconds() < 960
+
+
+def test_an_end_lies_ahead() -> None:
+    moment = datetime.fromisoformat(END.convert("15m", None, None))
+    assert 840 < (moment - datetime.now(UTC)).total_seconds() < 901
+    assert END.convert("2999-01-01T00:00:00Z", None, None) == "2999-01-01T00:00:00Z"
+    with pytest.raises(BadParameter, match="past"):
+        END.convert("2020-01-01T00:00:00Z", None, None)
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-11-22T10:00:00", "2026-13-01T00:00:00Z"])

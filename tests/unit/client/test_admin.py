@@ -308,3 +308,35 @@ def test_the_environment_names_the_authority_and_the_token(
     held.unlink()
     with pytest.raises(RescindError, match="cannot be read"):
         Admin.from_environment()
+
+
+def test_each_effect_is_one_command_of_the_api(script: Script, admin: Admin) -> None:
+    script.answers = [answer(201, {"id": "rev_1"})] * 4
+    admin.suspend("tenant:t", until="2030-01-01T00:00:00Z", reason="odd")
+    admin.narrow("tenant:t", remove=["tools:*"], exact=True)
+    admin.kill("agent:x", wait=True)
+    admin.lift("rev_1/x", reason="ours", idempotency_key="k")
+    asked = [(each["call"], each["body"]) for each in script.asked]
+    posted = "POST /v1/revocations"
+    until = "2030-01-01T00:00:00Z"
+    assert asked == [
+        (posted, {"selector": ["tenant:t"], "effect": "suspend", "until": until, "reason": "odd"}),
+        (
+            posted,
+            {"selector": ["tenant:t"], "effect": "narrow", "scopes": ["tools:*"], "exact": True},
+        ),
+        (posted, {"selector": ["chain:agent:x"], "effect": "kill", "wait": True}),
+        (f"{posted}/rev_1%2Fx/lift", {"reason": "ours"}),
+    ]
+    assert script.asked[3]["headers"]["idempotency-key"] == "k"
+
+
+async def test_each_effect_has_its_twin_in_a_loop(script: Script) -> None:
+    script.answers = [answer(201, {"id": "rev_1"})] * 4
+    async with AsyncAdmin(script.url, TOKEN) as admin:
+        await admin.suspend("tenant:t")
+        await admin.narrow("tenant:t", remove=["x"])
+        await admin.kill("agent:x")
+        await admin.lift("rev_1")
+    effects = [each["body"].get("effect") for each in script.asked]
+    assert effects == ["suspend", "narrow", "kill", None]

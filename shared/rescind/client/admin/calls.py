@@ -53,26 +53,23 @@ class Portion(TypedDict):
     max_depth: NotRequired[int]
 
 
-class Command(TypedDict):
-    """What is to be done, and how, besides to whom; the names are the API's."""
+class Manner(TypedDict):
+    """Why something is done, and whether to wait until it is enforced; `timeout` in seconds."""
 
     reason: NotRequired[str]
+    wait: NotRequired[bool]
+    timeout: NotRequired[float]
+
+
+class Command(Manner):
+    """What is to be done, and how, besides to whom; the names are the API's."""
+
     exact: NotRequired[bool]
     effect: NotRequired[str]
     scopes: NotRequired[Sequence[str]]
     issued_before: NotRequired[str]
     until: NotRequired[str]
-    wait: NotRequired[bool]
-    timeout: NotRequired[float]
     dry_run: NotRequired[bool]
-
-
-class Manner(TypedDict):
-    """Why something is lifted, and whether to wait until it is enforced."""
-
-    reason: NotRequired[str]
-    wait: NotRequired[bool]
-    timeout: NotRequired[float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from rescind.core.handles import select
-from rescind_cli.commands.revoke import wide
+from rescind_cli.commanding import wide
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,137 @@
+"""Suspend, narrow, kill and lift as an operator uses them, seen by services at two sidecars."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import processes
+from tests.support.processes import clean_environment, eventually
+
+from rescind import Allowed, Denied, Reason, Verifier
+from rescind.client import Admin
+from rescind.core.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    directory: Path
+    ready: Mapping[str, Any]
+
+    def run(self, *arguments: str, code: int = 0, stdin: str = "") -> dict[str, Any]:
+        ended = subprocess.run(
+            [sys.executable, "-m", "rescind_cli", *arguments, "--json"],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=clean_environment(RESCIND_DATA=str(self.directory)),
+        )
+        assert ended.returncode == code, ended.stderr
+        return json.loads(ended.stdout or ended.stderr)
+
+    def issue(self, subject: str, *more: str) -> dict[str, Any]:
+        return self.run("issue", "--subject", subject, "--kind", "agent", *more)
+
+    def admin(self) -> Admin:
+        token = Path(self.ready["admin_token_file"]).read_text().strip()
+        return Admin(self.ready["authority"], Secret(token))
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    directory = tmp_path_factory.mktemp("up")
+    options = ("--data", str(directory), "--sidecars", "2", "--port", "0", "--json")
+    with processes.running("-m", "rescind_cli", "up", *options, environ=clean_environment()) as run:
+        yield System(directory, run.ready)
+        assert run.end(processes.signal.SIGTERM) == 0
+
+
+@pytest.fixture
+def verifiers(system: System) -> Iterator[list[Verifier]]:
+    verifiers = [Verifier.attach(each["socket"], timeout_s=5) for each in system.ready["sidecars"]]
+    yield verifiers
+    for verifier in verifiers:
+        verifier.close()
+
+
+def answers(verifiers: list[Verifier], token: str, *require: str) -> set[str]:
+    """Say what the services make of it, without repeats."""
+    verdicts = [verifier.check(token, require=set(require)) for verifier in verifiers]
+    return {each.reason if isinstance(each, Denied) else "accepted" for each in verdicts}
+
+
+def test_a_suspension_denies_everywhere_and_a_lift_ends_that(
+    system: System, verifiers: list[Verifier]
+) -> None:
+    token = system.issue("agent:held")["token"]
+    assert answers(verifiers, token) == {"accepted"}
+    suspended = system.run("suspend", "subject:agent:held", "--reason", "odd", "--wait")
+    assert (suspended["state"], suspended["effect"]) == ("enforced", "suspend")
+    assert answers(verifiers, token) == {Reason.SUSPENDED}
+    assert system.run("check", code=1, stdin=token)["reason"] == "suspended"
+    refused = system.run("issue", "--subject", "agent:held", "--kind", "agent", code=1)
+    assert refused["error"]["type"] == "urn:rescind:problem:held"
+    lifted = system.run("lift", suspended["id"], "--reason", "ours", "--wait")
+    assert (lifted["state"], lifted["lifts"]) == ("enforced", suspended["id"])
+    assert answers(verifiers, token) == {"accepted"}
+    assert system.run("lift", lifted["id"], code=1)["error"]["status"] == 409
+
+
+def test_a_narrow_takes_its_pattern_and_leaves_the_rest(
+    system: System, verifiers: list[Verifier]
+) -> None:
+    scopes = ("--scope", "read", "--scope", "tools:x", "--scope", "tools:y")
+    issued = system.issue("agent:narrowed", *scopes)
+    token = issued["token"]
+    assert answers(verifiers, token, "read", "tools:x") == {"accepted"}
+    narrowed = system.run("narrow", f"token:{issued['token_id']}", "--remove", "tools:x", "--wait")
+    assert answers(verifiers, token, "tools:x") == {Reason.INSUFFICIENT_SCOPE}
+    assert answers(verifiers, token, "read", "tools:y") == {"accepted"}
+    told = system.run("explain", issued["token_id"])
+    assert (told["accepted"], told["may"]["taken_away"]) == (True, ["tools:x"])
+    system.run("lift", narrowed["id"], "--wait")
+    assert answers(verifiers, token, "tools:x") == {"accepted"}
+
+
+def test_a_kill_ends_a_subject_until_it_is_let_in_again(
+    system: System, verifiers: list[Verifier]
+) -> None:
+    token = system.issue("agent:rogue")["token"]
+    assert answers(verifiers, token) == {"accepted"}
+    killed = system.run("kill", "agent:rogue", "--reason", "went rogue", "--wait")
+    assert (killed["state"], killed["effect"]) == ("enforced", "kill")
+    assert killed["receipt"]["seq"] == killed["seq"]
+    assert answers(verifiers, token) == {Reason.REVOKED}
+    system.run("issue", "--subject", "agent:rogue", "--kind", "agent", code=1)
+    system.run("lift", killed["id"], "--wait")
+    assert answers(verifiers, token) == {Reason.REVOKED}
+    assert answers(verifiers, system.issue("agent:rogue")["token"]) == {"accepted"}
+
+
+def test_a_suspension_for_a_time_ends_by_itself(system: System, verifiers: list[Verifier]) -> None:
+    token = system.issue("agent:for-a-while")["token"]
+    suspended = system.run("suspend", "subject:agent:for-a-while", "--until", "3s", "--wait")
+    eventually(lambda: answers(verifiers, token) == {"accepted"})
+    with system.admin() as admin:
+        assert admin.revocation(suspended["id"])["lifted_at"] >= suspended["until"]
+
+
+def test_the_sdk_says_the_same(system: System, verifiers: list[Verifier]) -> None:
+    token = system.issue("agent:sdk", "--scope", "a", "--scope", "b")["token"]
+    with system.admin() as admin:
+        suspended = admin.suspend("subject:agent:sdk", reason="odd", wait=True)
+        assert answers(verifiers, token) == {Reason.SUSPENDED}
+        narrowed = admin.narrow("subject:agent:sdk", remove=["b"], wait=True)
+        admin.lift(suspended["id"], wait=True)
+        assert answers(verifiers, token, "a") == {"accepted"}
+        assert answers(verifiers, token, "b") == {Reason.INSUFFICIENT_SCOPE}
+        admin.lift(narrowed["id"], wait=True)
+        assert isinstance(verifiers[0].check(token, require={"b"}), Allowed)
+        assert admin.kill("agent:sdk", wait=True)["effect"] == "kill"
+        assert answers(verifiers, token) == {Reason.REVOKED}
