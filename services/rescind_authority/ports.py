@@ -287,6 +287,16 @@ class Tokens(Protocol):
         """List token ids, newest first."""
         ...
 
+    async def children(
+        self, parents: Collection[str], *, most: int, after: str | None = None
+    ) -> Mapping[str, tuple[str, ...]]:
+        """List the children of each parent, oldest first; who has none is left out."""
+        ...
+
+    async def count(self, handles: Collection[Handle], *, most: int) -> int:
+        """Count the tokens that have all of these handles, up to a bound."""
+        ...
+
     async def any_admin(self, handles: Collection[Handle]) -> bool:
         """Say whether some unexpired admin token has all of these handles."""
         ...

@@ -51,6 +51,7 @@ from rescind_authority.usecases.revoke import Revoker
 from rescind_authority.usecases.salvage import Salvage
 from rescind_authority.usecases.sequence import Sequencer
 from rescind_authority.usecases.term import TermKeeper
+from rescind_authority.usecases.tree import Trees
 from rescind_authority.usecases.until import UntilKeeper
 from rescind_authority.usecases.usage import Usage
 from rescind_runtime import ready, web
@@ -262,6 +263,15 @@ class Authority:
         async def health() -> Health:
             return await _health(migrator, link)
 
+        looker = Looker(
+            records=parts.records,
+            tokens=table,
+            revocations=revocations,
+            leases=parts.leases,
+            ledger=parts.ledger,
+            recent=parts.recent,
+            prefix=prefix,
+        )
         return UseCases(
             authoriser=Authoriser(parts.resolver, edge_keys=edge_keys, prefix=prefix),
             issuer=Issuer(parts.ledger, mint=mint),
@@ -282,15 +292,8 @@ class Authority:
                 clock=clock,
                 entropy=secrets.token_bytes,
             ),
-            looker=Looker(
-                records=parts.records,
-                tokens=table,
-                revocations=revocations,
-                leases=parts.leases,
-                ledger=parts.ledger,
-                recent=parts.recent,
-                prefix=prefix,
-            ),
+            looker=looker,
+            trees=Trees(looker, table),
             enforcer=parts.enforcer,
             keys=keys,
             desk=counter,

@@ -35,6 +35,7 @@ VERBS = {
     "kill": "End all that speaks for a subject, and let it have nothing new.",
     "receipt": "Show the receipt of a revocation once it is enforced, or check one.",
     "tokens": "List tokens, or look at one.",
+    "tree": "Show who delegated what to whom, and what has become of each.",
     "fleet": "Show who verifies, and how fresh each is.",
     "term": "Show how long a lease lasts, or change it.",
     "events": "Show what was revoked, and with --follow what is being revoked.",

@@ -52,6 +52,17 @@ def line(state: str, *words: str) -> None:
     Console(highlight=False).print(text, soft_wrap=True)
 
 
+def branch(state: str, text: str) -> None:
+    """Print one line of a tree, in the colour of a state."""
+    if not sys.stdout.isatty():
+        sys.stdout.write(f"{shown(text)}\n")
+        return
+    from rich.console import Console  # noqa: PLC0415 - a pipe need not pay for it
+    from rich.text import Text  # noqa: PLC0415 - the same
+
+    Console(highlight=False).print(Text(shown(text), style=_STYLES.get(state, "")), soft_wrap=True)
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
     """Print a table, a cell that is a state in its colour; on stderr the words for an empty one."""
     cells = [[shown(cell) for cell in row] for row in rows]

@@ -14,6 +14,7 @@ from rescind_authority.http import (
     revocations,
     term,
     tokens,
+    tree,
 )
 from rescind_authority.http.context import UseCases
 from rescind_authority.http.link import Counter
@@ -50,7 +51,7 @@ def application(use_cases: UseCases) -> FastAPI:
         status: {"description": text, "content": {problems.MEDIA_TYPE: {"schema": schema}}}
         for status, text in _REFUSALS.items()
     }
-    routers = (tokens, delegations, revocations, fleet, events, term)
+    routers = (tokens, tree, delegations, revocations, fleet, events, term)
     for router in (module.router for module in routers):
         app.include_router(router, responses=refusals)
     app.include_router(oauth.router)

@@ -25,6 +25,7 @@ from rescind_authority.usecases.lift import Lifter
 from rescind_authority.usecases.look import Looker
 from rescind_authority.usecases.revoke import Revoker
 from rescind_authority.usecases.term import TermKeeper
+from rescind_authority.usecases.tree import Trees
 
 _KEY_BYTES = 16
 _MAX_KEY = 200
@@ -57,6 +58,7 @@ class UseCases:
     revoker: Revoker
     lifter: Lifter
     looker: Looker
+    trees: Trees
     enforcer: Enforcer
     keys: Keys
     desk: Desk

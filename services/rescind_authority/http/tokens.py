@@ -222,7 +222,7 @@ async def page(
     )
     shown = seen[: wanted.limit]
     return TokenPage(
-        tokens=[ListedToken(**_listed(each)) for each in shown],
+        tokens=[ListedToken(**listed(each)) for each in shown],
         next=shown[-1].token.token_id if len(seen) > wanted.limit else None,
     )
 
@@ -278,7 +278,7 @@ def _minted(minted: Minted) -> IssuedToken:
 
 def _looked_at(seen: SeenToken) -> LookedAtToken:
     return LookedAtToken(
-        **_listed(seen),
+        **listed(seen),
         denied=seen.denied,
         scopes_left=list(seen.scopes),
         as_of=seen.as_of,
@@ -286,7 +286,8 @@ def _looked_at(seen: SeenToken) -> LookedAtToken:
     )
 
 
-def _listed(seen: SeenToken) -> dict[str, Any]:
+def listed(seen: SeenToken) -> dict[str, Any]:
+    """Give the facts of a ListedToken."""
     return {
         **_facts(seen),
         "last_used_at": times.maybe_from_us(seen.token.last_used_at_us),

@@ -1,6 +1,6 @@
 """The token table, to look through."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from rescind.core.handles import Handle
 from rescind_authority.ports import TokenFilter
@@ -18,6 +18,17 @@ class PostgresTokens:
             "list_tokens", wanted.handles, wanted.state, wanted.before, wanted.limit
         )
         return tuple(row["token_id"] for row in found)
+
+    async def children(
+        self, parents: Collection[str], *, most: int, after: str | None = None
+    ) -> Mapping[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for row in await self._postgres.rows("children", list(parents), after, most):
+            found[row["parent"]] = (*found.get(row["parent"], ()), row["token_id"])
+        return found
+
+    async def count(self, handles: Collection[Handle], *, most: int) -> int:
+        return int((await self._postgres.rows("count_tokens", list(handles), most))[0]["counted"])
 
     async def any_admin(self, handles: Collection[Handle]) -> bool:
         return bool((await self._postgres.rows("any_admin", list(handles)))[0]["any_admin"])

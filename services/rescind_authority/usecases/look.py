@@ -109,7 +109,7 @@ class Looker:
     async def token(self, token_id: str) -> SeenToken:
         """Look at one token. Raises NotFoundError."""
         # What is no id is not known, and need not be asked for.
-        seen = await self._see([token_id]) if ids.is_id(token_id, "tok") else ()
+        seen = await self.these([token_id]) if ids.is_id(token_id, "tok") else ()
         if not seen:
             raise NotFoundError("token", token_id)
         return seen[0]
@@ -130,9 +130,10 @@ class Looker:
     ) -> tuple[SeenToken, ...]:
         """List the tokens that have all of these handles, newest first."""
         token_ids = await self._tokens.page(TokenFilter(tuple(handles), state, before, limit))
-        return await self._see(token_ids)
+        return await self.these(token_ids)
 
-    async def _see(self, token_ids: Sequence[str]) -> tuple[SeenToken, ...]:
+    async def these(self, token_ids: Sequence[str]) -> tuple[SeenToken, ...]:
+        """Look at some tokens, in this order; those that nobody issued are left out."""
         if not token_ids:
             return ()
         snapshot = await self._records.by_id(token_ids)

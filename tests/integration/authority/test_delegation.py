@@ -9,7 +9,7 @@ from tests.support.authority import Running, System, serving
 
 from rescind.core import tokens
 from rescind.core.tokens import Kind
-from rescind_authority import secret_files
+from rescind_authority.edge_keys import EdgeKeys
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -165,7 +165,7 @@ async def test_a_lineage_ends_at_sixteen_ancestors(system: System) -> None:
 
 async def test_forged_parents_cost_no_look_up(system: System) -> None:
     async with serving(system) as authority:
-        (edge_key, *_) = secret_files.read_edge_keys(system.settings.edge_keys_path)
+        edge_key = EdgeKeys.read(system.settings.edge_keys_path).keys[0].key
 
         async def look_ups_after_asking_with(key: bytes) -> float:
             token = tokens.mint(kind=Kind.AGENT, random=bytes(32), edge_key=key).reveal()

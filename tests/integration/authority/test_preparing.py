@@ -7,6 +7,7 @@ from tests.support import processes
 from tests.support.authority import System, serving
 
 from rescind_authority import preparing
+from rescind_authority.edge_keys import EdgeKeys
 from rescind_authority.errors import KeyFileError, MigrationError, StoreUnavailableError
 from rescind_authority.postgres import migrate, pool
 from rescind_authority.postgres.migrate import Migration, Migrator
@@ -132,7 +133,7 @@ def test_the_commands_speak_json_and_plain_words(system: System) -> None:
 def test_a_bad_edge_key_file_is_refused(system: System, text: str, problem: str) -> None:
     system.settings.edge_keys_path.write_text(text)
     with pytest.raises(KeyFileError, match=problem):
-        preparing.secret_files.read_edge_keys(system.settings.edge_keys_path)
+        EdgeKeys.read(system.settings.edge_keys_path)
 
 
 def _files(system: System) -> list[str]:

@@ -90,6 +90,20 @@ class AsyncAdmin(_AsyncConnection):
             if (cursor := page.cursor) is None:
                 return
 
+    async def tree(self, token_id: str, *, depth: int = 3, children: int = 20) -> Document:
+        """Look at a token, those above it, and some generations of what was delegated from it."""
+        return await self._send(calls.tree(token_id, depth, children))
+
+    async def children(self, token_id: str) -> AsyncGenerator[Document]:
+        """Go through what was delegated from a token directly, oldest first, page by page."""
+        cursor: str | None = None
+        while True:
+            page = await self._send(calls.children(token_id, cursor))
+            for entry in page.entries:
+                yield entry
+            if (cursor := page.cursor) is None:
+                return
+
     async def revoke(
         self, *selector: str, idempotency_key: str | None = None, **command: Unpack[Command]
     ) -> Document:

@@ -88,6 +88,19 @@ class Admin(_Connection):
             if (cursor := page.cursor) is None:
                 return
 
+    def tree(self, token_id: str, *, depth: int = 3, children: int = 20) -> Document:
+        """Look at a token, those above it, and some generations of what was delegated from it."""
+        return self._send(calls.tree(token_id, depth, children))
+
+    def children(self, token_id: str) -> Iterator[Document]:
+        """Go through what was delegated from a token directly, oldest first, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self._send(calls.children(token_id, cursor))
+            yield from page.entries
+            if (cursor := page.cursor) is None:
+                return
+
     def revoke(
         self, *selector: str, idempotency_key: str | None = None, **command: Unpack[Command]
     ) -> Document:

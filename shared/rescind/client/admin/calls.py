@@ -136,6 +136,17 @@ def tokens(filters: Filters, cursor: str | None) -> Call[Page]:
     return _list("/v1/tokens", "tokens", filters, cursor)
 
 
+def tree(token_id: str, depth: int, children: int) -> Call[Document]:
+    """Look at what was delegated from a token."""
+    query = {"depth": str(depth), "children": str(children)}
+    return Call("GET", f"/v1/tokens/{quote(token_id, safe='')}/tree", _itself, query=query)
+
+
+def children(token_id: str, cursor: str | None) -> Call[Page]:
+    """List what was delegated from a token directly, oldest first."""
+    return _list(f"/v1/tokens/{quote(token_id, safe='')}/children", "nodes", {}, cursor)
+
+
 def revoke(selector: Sequence[str], command: Command, key: str | None) -> Call[Document]:
     """Revoke what has all of these handles."""
     body = {"selector": list(selector), **command}
