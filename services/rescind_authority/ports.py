@@ -434,10 +434,14 @@ class Epoch:
 
 
 class Epochs(Protocol):
-    """Read the ledger's epochs."""
+    """Read the ledger's epochs, and what it holds of them."""
 
     async def known(self) -> tuple[Epoch, ...]:
         """List them, the first one first."""
+        ...
+
+    async def payloads(self, seqs: Collection[int]) -> Mapping[int, bytes]:
+        """Read the events at these seqs, of whatever epoch; what is not there is left out."""
         ...
 
 

@@ -180,7 +180,7 @@ async def test_a_restore_without_a_new_epoch_is_noticed_and_no_old_memory_answer
     instance = verifier._session.instance
     await backup.make()
     await everywhere(installation, token, "accepted")
-    await revoke(http, "agent:x")
+    lost = await revoke(http, "agent:x")
     await backup.restore()
 
     async def alarmed() -> bool:
@@ -200,6 +200,9 @@ async def test_a_restore_without_a_new_epoch_is_noticed_and_no_old_memory_answer
     await until(new_instance)
     verifier.close()
 
+    # Meanwhile another event takes the place of the one that was lost.
+    other = (await http.post("/v1/revocations", json={"selector": ["tenant:t"]})).json()
+    assert other["seq"] == lost["seq"]
     # The operator is told, begins the epoch, and the revocation that was lost comes back.
     assert (await installation.cli("ledger", "new-epoch", "--yes"))[0] == 0
     await everywhere(installation, token, "revoked")

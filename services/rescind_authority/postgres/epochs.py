@@ -1,5 +1,7 @@
 """The epochs of the ledger: where each began."""
 
+from collections.abc import Collection, Mapping
+
 from rescind.core import ledger
 from rescind.core.ledger import Position
 from rescind_authority.errors import NotMigratedError
@@ -20,6 +22,10 @@ class PostgresEpochs:
         return tuple(
             Epoch(row["epoch"], row["base_seq"], row["base_head"], row["began_at"]) for row in found
         )
+
+    async def payloads(self, seqs: Collection[int]) -> Mapping[int, bytes]:
+        found = await self._postgres.rows("events_at", list(seqs))
+        return {row["seq"]: row["payload"] for row in found}
 
     async def begin(self, *, now_s: int) -> tuple[Position, Position]:
         """Begin the next epoch where the ledger ends; gives its end before and after.

@@ -7,8 +7,6 @@ between the restore and the offer as well. Positions decide here too, and the sa
 """
 
 import hashlib
-from collections.abc import Sequence
-from itertools import pairwise
 
 import structlog
 
@@ -17,7 +15,7 @@ from rescind.core.revocation import Effect, Event, Revocation
 from rescind.errors import MalformedMessageError
 from rescind.wire import events, sealed
 from rescind.wire.trust import Purpose
-from rescind_authority.ports import Claim, Entropy, Epoch, Epochs, Key, Keys
+from rescind_authority.ports import Claim, Entropy, Epochs, Key, Keys
 from rescind_authority.usecases.sequence import Command, Sequencer
 from rescind_runtime.clock import Clock
 
@@ -46,7 +44,7 @@ class Salvage:
         self._keys = keys
         self._clock = clock
         self._entropy = entropy
-        self._known: set[tuple[int, int]] = set()
+        self._known: set[tuple[int, bytes]] = set()
 
     async def take(self, payload: bytes) -> bool:
         """Take one signed batch; say whether older ones may be lost too.
@@ -59,23 +57,25 @@ class Salvage:
         epochs = await self._epochs.known()
         if batch.epoch >= epochs[-1].number:
             raise MalformedMessageError("offer", "the batch is not of an earlier epoch")
-        lost = [event for event in map(events.decode, batch.payloads) if _lost(event, epochs)]
-        for event in lost:
-            if event.revocation.effect in _TAKEN_BACK:
-                await self._take_back(event)
-        return len(lost) == len(batch.payloads)
+        # By its bytes, not by its place, which another event may have taken since the restore.
+        offered = dict(enumerate(batch.payloads, start=batch.first_seq))
+        held = await self._epochs.payloads(offered.keys())
+        lost = [each for seq, each in offered.items() if held.get(seq) != each]
+        for each in lost:
+            await self._take_back(each, epochs[-1].number)
+        return len(lost) == len(offered)
 
-    async def _take_back(self, event: Event) -> None:
-        place = (event.epoch, event.seq)
-        if place in self._known:
+    async def _take_back(self, payload: bytes, epoch: int) -> None:
+        event, digest = events.decode(payload), hashlib.sha256(payload).digest()
+        if event.revocation.effect not in _TAKEN_BACK or (epoch, digest) in self._known:
             return
         name = f"{event.epoch}.{event.seq}"
-        body_hash = hashlib.sha256(events.encode(event)).digest()
+        key = Key(ACTOR, f"{name}.{digest.hex()}")
         committed = await self._sequencer.commit(
-            Command(Claim(Key(ACTOR, name), body_hash), self._again(event), exact=True)
+            Command(Claim(key, digest), self._again(event), exact=True)
         )
         if len(self._known) < _MOST_KNOWN:
-            self._known.add(place)
+            self._known.add((epoch, digest))
         _log.warning(
             "took back an event that the restored ledger had lost",
             action="event.taken_back",
@@ -104,11 +104,3 @@ class Salvage:
             until_us=lost.until_us,
             scopes=lost.scopes,
         )
-
-
-def _lost(event: Event, epochs: Sequence[Epoch]) -> bool:
-    """Say whether a signed event is not in this ledger, whose epochs are given in their order."""
-    for each, following in pairwise(epochs):
-        if each.number == event.epoch:
-            return event.seq > following.base_seq
-    return True  # of an epoch whose very beginning was lost

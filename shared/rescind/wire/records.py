@@ -68,7 +68,7 @@ def decode(payload: Payload) -> Record:
     token_hash, epoch, as_of, token_id, kind, subject, *rest = fields.run(_FIELDS)
     scopes, audience, issued_at_us, issued_seq, not_before_us, expires_at_us, *rest = rest
     handles, holds, tenant, client, session, labels, lineage, chain = rest
-    (removed,) = fields.run(_REMOVED) if narrowed else [[]]
+    removed: list[str] = fields.run(_REMOVED)[0] if narrowed else []
     if len(token_hash) != HASH_BYTES:
         raise MalformedMessageError("record", f"a token's hash has {HASH_BYTES} bytes")
     fields.insist_on_texts(scopes, audience, handles, lineage, chain, removed)

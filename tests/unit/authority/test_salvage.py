@@ -1,7 +1,7 @@
 """What a restored ledger takes back from those who heard what it lost."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from rescind.errors import MalformedMessageError
 from rescind.wire import events
 from rescind.wire.events import Batch
 from rescind.wire.trust import Purpose
-from rescind_authority.ports import Epoch, Key
+from rescind_authority.ports import Epoch
 from rescind_authority.usecases.salvage import ACTOR, Salvage
 from rescind_authority.usecases.sequence import Command, Committed
 from rescind_runtime.clock import SystemClock
@@ -34,6 +34,9 @@ class Epochs:
             Epoch(number, base, bytes(32), 0)
             for number, base in zip(self._numbers, bases, strict=True)
         )
+
+    async def payloads(self, seqs: Collection[int]) -> dict[int, bytes]:
+        return {seq: payload for seq, payload in HELD.items() if seq in seqs}
 
 
 class Sequencer:
@@ -56,6 +59,9 @@ def event(seq: int, *, epoch: int = 1, effect: str = "revoke") -> Event:
         scopes=("tools:*",) if effect == "narrow" else (),
     )
     return Event(epoch, seq, 1_000 + seq, revocation)
+
+
+HELD = {seq: events.encode(event(seq)) for seq in range(1, RESTORED_AT + 1)}
 
 
 def batch(*of: Event, keyring: Any = KEYRING) -> bytes:
@@ -119,9 +125,22 @@ async def test_an_epoch_whose_beginning_was_lost_is_lost_as_a_whole():
     assert len(commands) == 1
 
 
+async def test_an_event_whose_place_another_one_took_before_the_new_epoch_is_lost():
+    # Something was committed between the restore and the new epoch: seq 5 is another event there.
+    wanted, commands = await take(batch(event(5, effect="suspend"), event(6)))
+    assert wanted == [True]
+    assert [each.revocation.effect for each in commands] == ["suspend", "revoke"]
+
+
+async def test_two_events_that_had_one_place_come_back_both():
+    _, commands = await take(batch(event(6)), batch(event(6, effect="suspend")))
+    assert len({each.claim.key for each in commands}) == 2
+
+
 async def test_every_sidecar_may_offer_it_and_it_is_committed_once():
     _, commands = await take(batch(event(6)), batch(event(6)), batch(event(6), event(7)))
-    assert [each.claim.key for each in commands] == [Key(ACTOR, "1.6"), Key(ACTOR, "1.7")]
+    assert [each.claim.key.actor for each in commands] == [ACTOR, ACTOR]
+    assert [each.claim.key.key[:4] for each in commands] == ["1.6.", "1.7."]
 
 
 async def test_what_no_key_of_ours_signed_is_refused():

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import pytest
+
 from rescind.errors import UnreachableError
 from rescind.wire import offer
 from rescind.wire.events import Batch
 from rescind_sidecar.ports import Voice
+from rescind_sidecar.usecases import offer as module
 from rescind_sidecar.usecases.offer import Offers
 
 VOICE = Voice(b"i" * 16, b"s" * 32)
@@ -15,9 +18,13 @@ class Current:
     epoch = 9
     voice = VOICE
 
+    def __init__(self, instance: bytes) -> None:
+        self.instance = instance
+
 
 class Incarnations:
-    current = Current()
+    def __init__(self) -> None:
+        self.current = Current(b"1")
 
 
 class Link:
@@ -56,6 +63,19 @@ async def test_what_is_of_an_earlier_epoch_is_offered_newest_first_and_once():
     assert link.offered == [b"two", b"one"]
 
 
+async def test_what_nobody_answers_is_kept_and_offered_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_RETRY_S", 0)
+    link = Link(failures=module._MOST_ATTEMPTS)
+    kept = offers(link)
+    kept.keep(batch(1), b"one")
+    kept.keep(batch(1), b"two")
+    await kept._offer_all()
+    assert link.offered == [b"one"]  # the newest was tried in vain, and stays
+    await kept._offer_all()
+    assert link.offered == [b"one", b"two"]
+    assert not kept._kept
+
+
 async def test_it_stops_when_the_ledger_knows_the_rest():
     link = Link(enough_after=1)
     kept = offers(link)
@@ -65,11 +85,23 @@ async def test_it_stops_when_the_ledger_knows_the_rest():
     assert link.offered == [b"three"]
 
 
+async def test_what_another_instance_followed_is_offered_although_the_ledger_knows_the_newest():
+    # The ledger was set back, and went on without a new epoch: two histories, one of them lost.
+    link = Link(enough_after=1)
+    kept = offers(link)
+    kept.keep(batch(1), b"lost")
+    now: Any = kept._incarnations
+    now.current = Current(b"2")
+    kept.keep(batch(1), b"of the new history")
+    await kept._offer_all()
+    assert link.offered == [b"of the new history", b"lost"]
+
+
 def test_the_oldest_make_room():
     kept = offers(Link(), most_bytes=10)
     for payload in (b"12345", b"67890", b"abcde"):
         kept.keep(batch(1), payload)
-    assert [payload for _, payload in kept._kept] == [b"67890", b"abcde"]
+    assert [each.payload for each in kept._kept] == [b"67890", b"abcde"]
 
 
 def test_only_a_later_epoch_makes_them_due():
