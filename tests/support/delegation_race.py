@@ -40,7 +40,6 @@ DETECTORS = 2
 GENERATIONS = 3
 
 _ADMIN = Actor("admin:race", "tok_race", frozenset(ALL_SCOPES))
-MINT = Mint(SystemClock(), secrets.token_bytes, bytes(32), "rsc")
 _numbers = itertools.count()
 
 
@@ -89,6 +88,16 @@ class InterruptedFootings:
         """Open one."""
         async with self.postgres.transaction() as connection:
             yield _InterruptedTransaction(connection, self.meanwhile)
+
+
+class OneEdgeKey:
+    """A key that nobody rotates (port EdgeKeys)."""
+
+    minting = bytes(32)
+    live = (minting,)
+
+
+MINT = Mint(SystemClock(), secrets.token_bytes, OneEdgeKey(), "rsc")
 
 
 class _Nobody:
