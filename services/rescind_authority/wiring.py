@@ -124,6 +124,18 @@ def core(
     acknowledgements = Acknowledgements(SystemClock())
     granter = Granter(leases, ledger=ledger, recent=recent, metrics=metrics)
     metrics.watch("leases", "Leases granted here that may still be valid.", lambda: granter.leases)
+    enforcer = Enforcer(
+        PostgresReceipts(postgres),
+        acknowledgements=acknowledgements,
+        keys=keys,
+        caller=caller,
+        clock=SystemClock(),
+    )
+    metrics.watch(
+        "silent_sidecars",
+        "Sidecars that have said nothing for a full wait, and did not take their leave.",
+        lambda: enforcer.silent,
+    )
     return Core(
         metrics=metrics,
         ledger=ledger,
@@ -135,13 +147,7 @@ def core(
         sequencer=sequencer,
         usage=Usage(PostgresTokens(postgres), metrics=metrics),
         acknowledgements=acknowledgements,
-        enforcer=Enforcer(
-            PostgresReceipts(postgres),
-            acknowledgements=acknowledgements,
-            keys=keys,
-            caller=caller,
-            clock=SystemClock(),
-        ),
+        enforcer=enforcer,
         term=TermKeeper(PostgresTerms(postgres), clock=SystemClock()),
         until=UntilKeeper(
             PostgresRevocations(postgres),

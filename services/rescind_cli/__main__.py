@@ -37,6 +37,7 @@ VERBS = {
     "tokens": "List tokens, or look at one.",
     "tree": "Show who delegated what to whom, and what has become of each.",
     "fleet": "Show who verifies, and how fresh each is.",
+    "canary": "Revoke a token of no power, and see that no verifier accepts it after the receipt.",
     "term": "Show how long a lease lasts, or change it.",
     "events": "Show what was revoked, and with --follow what is being revoked.",
     "explain": "Say why a token is denied, since when, by whom, and what it may still do.",

@@ -42,12 +42,17 @@ def told(context: click.Context) -> Generator[None]:
         _tell(MissingExtraError("all", f"this command uses {error.name}, and so"), context)
 
 
+def warn(error: RescindError) -> None:
+    """Say an error on stderr, where the command goes on."""
+    sys.stderr.write(f"rescind: {error}\n")
+
+
 def _tell(error: RescindError, context: click.Context) -> NoReturn:
     code = _code(error)
     if context.find_root().meta.get(JSON):
         sys.stderr.write(json.dumps({"error": _facts(error) | {"exit": code}}) + "\n")
     else:
-        sys.stderr.write(f"rescind: {error}\n")
+        warn(error)
     raise click.exceptions.Exit(code)
 
 

@@ -37,6 +37,7 @@ class _Watched:
     version: int
     since_ns: int
     grace_ns: int
+    released: bool
 
 
 class Pending:
@@ -69,6 +70,16 @@ class Enforcer:
         self._waits: dict[str, Pending] = {}
         self._watched: dict[bytes, _Watched] = {}
         self._epoch_since_ns: tuple[int, int] | None = None
+        self._wait_ns = 0
+
+    @property
+    def silent(self) -> int:
+        """How many sidecars have said nothing for a full wait, and did not take their leave."""
+        now_ns = self._clock.monotonic_raw_ns()
+        return sum(
+            now_ns - each.since_ns >= self._wait_ns and not each.released
+            for each in self._watched.values()
+        )
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -204,7 +215,8 @@ class Enforcer:
                 # The clock after the read: a version is watched from when it was certainly there.
                 seen = await self._receipts.waiting()
                 self._note(seen, self._clock.monotonic_raw_ns())
-                await self._sweep(lease.wait_ns(seen.wait_term_ms))
+                self._wait_ns = lease.wait_ns(seen.wait_term_ms)
+                await self._sweep(self._wait_ns)
             await asyncio.sleep(_WATCH_S)
 
     async def _sweep(self, wait_ns: int) -> None:
@@ -224,7 +236,7 @@ class Enforcer:
             watched = known.get(instance)
             if watched is None or watched.version != row.version:
                 grace_ns = lease.grace_wait_ns(posture.longest_ns(row.posture))
-                watched = _Watched(row.version, now_ns, grace_ns)
+                watched = _Watched(row.version, now_ns, grace_ns, row.released)
             self._watched[instance] = watched
         if self._epoch_since_ns is None or self._epoch_since_ns[0] != seen.epoch:
             self._epoch_since_ns = (seen.epoch, now_ns)

@@ -69,11 +69,15 @@ class Liveness(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SeenInstance:
-    """A sidecar, and how far behind the ledger its acknowledgement is (events)."""
+    """A sidecar, and how far behind the ledger its acknowledgement is (events).
+
+    `lease_left_ms` is an upper bound: a lease counts from before its heartbeat was heard.
+    """
 
     instance: Instance
     liveness: Liveness
     lag: int
+    lease_left_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +196,11 @@ def _seen(state: TokenState, snapshot: Snapshot) -> SeenToken:
 
 
 def _seen_instance(instance: Instance, standing: Standing) -> SeenInstance:
-    silent_us = standing.at_us - instance.last_seen_us
+    silent_ms = (standing.at_us - instance.last_seen_us) // _US_PER_MS
+    left_ms = standing.grant_term_ms - silent_ms
     if instance.released_at_us is not None:
-        liveness = Liveness.RELEASED
-    elif silent_us > standing.grant_term_ms * _US_PER_MS:
-        liveness = Liveness.SILENT
+        liveness, left_ms = Liveness.RELEASED, 0
     else:
-        liveness = Liveness.LIVE
-    return SeenInstance(instance, liveness, max(0, standing.position.seq - instance.acked_seq))
+        liveness = Liveness.LIVE if left_ms >= 0 else Liveness.SILENT
+    lag = max(0, standing.position.seq - instance.acked_seq)
+    return SeenInstance(instance, liveness, lag, max(0, left_ms))

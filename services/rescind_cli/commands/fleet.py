@@ -6,7 +6,10 @@ from rescind_cli import render
 from rescind_cli.target import Target, with_target
 from rescind_runtime import clock
 
-_COLUMNS = ("service", "instance", "state", "applied", "behind", "seen", "posture", "host")
+_COLUMNS = (
+    *("service", "instance", "state", "applied", "behind", "seen"),
+    *("lease", "posture", "version", "host"),
+)
 
 
 @click.command()
@@ -14,7 +17,8 @@ _COLUMNS = ("service", "instance", "state", "applied", "behind", "seen", "postur
 def fleet(*, target: Target) -> None:
     """Show who verifies, and how fresh each is.
 
-    A sidecar that is silent for longer than its lease answers no check any more.
+    A sidecar that is silent for longer than its lease answers no check any more; the lease is shown
+    as the longest that it can still have.
     """
     with target.admin() as admin:
         found = admin.fleet()
@@ -30,7 +34,9 @@ def fleet(*, target: Target) -> None:
             "" if each["applied_seq"] is None else str(each["applied_seq"]),
             str(each["lag"]),
             render.ago(each["last_seen"], now_us=now_us),
+            f"{each['lease_left_ms'] / 1000:.1f} s",
             str(each["posture"]),
+            str(each["version"]),
             str(each["host"]),
         )
         for each in found["instances"]

@@ -116,6 +116,7 @@ async def test_a_released_instance_gets_nothing_ever_again(system: System) -> No
         fleet = (await authority.http.get("/v1/fleet")).json()
         assert [each["state"] for each in fleet["instances"]] == ["released"]
         assert fleet["instances"][0]["service"] == "search"
+        assert fleet["instances"][0]["lease_left_ms"] == 0
 
 
 async def test_a_release_that_overtook_its_heartbeat_is_final_too(system: System) -> None:
@@ -228,6 +229,8 @@ async def test_the_fleet_shows_how_far_behind_each_sidecar_is(system: System) ->
         await one.beat(service="a")
         fleet = (await authority.http.get("/v1/fleet")).json()
         assert (fleet["epoch"], fleet["seq"]) == (1, 2)
+        left_ms = [each["lease_left_ms"] for each in fleet["instances"]]
+        assert all(0 < each <= fleet["grant_term_ms"] for each in left_ms)
         assert [
             (each["service"], each["state"], each["acked_seq"], each["lag"])
             for each in fleet["instances"]

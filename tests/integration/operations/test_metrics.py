@@ -11,8 +11,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.operations.conftest import System
 from tests.support.processes import eventually
 
+from rescind_cli.canary import Enforcement, Round
+from rescind_cli.canary_metrics import CanaryMetrics
+
 DEPLOY = Path(__file__).parents[3] / "deploy"
-NAME = re.compile(r"\brescind_(?:authority|sidecar)_[a-z0-9_]+")
+NAME = re.compile(r"\brescind_(?:authority|canary|sidecar)_[a-z0-9_]+")
 UNITS = {"milliseconds", "ms", "us", "ns", "minutes"}
 
 
@@ -75,11 +78,20 @@ def test_values_move_with_what_happens(system: System) -> None:
         assert value(system, f"rescind_{name}_connected") == 1
 
 
+def flown() -> set[str]:
+    """Name the series that the canary publishes; `integration/cli/test_canary` sees it serve."""
+    metrics = CanaryMetrics()
+    metrics.flown(Round("rev_1", 1.0, (Enforcement("a", "b", "lapsed", 1.0),), 0, ()))
+    return {sample.name for each in metrics.registry.collect() for sample in each.samples}
+
+
 def test_alerts_name_only_metrics_that_exist(system: System) -> None:
     text = (DEPLOY / "prometheus" / "alerts.yaml").read_text(encoding="utf-8")
     named = set(NAME.findall(text))
     assert len(named) > 5
-    assert named <= set(series(system))
+    canary = {name for name in named if name.startswith("rescind_canary_")}
+    assert named - canary <= set(series(system))
+    assert canary <= flown()
 
 
 def test_the_dashboard_draws_only_metrics_that_exist(system: System) -> None:

@@ -1,0 +1,114 @@
+"""The canary: a token of no power is issued, revoked and checked, as a real one would be.
+
+What it finds is what an attacker would find: a verifier that still accepts after the receipt.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+from rescind.client.admin.calls import Document, Issued
+from rescind.core.verdict import Allowed, Reason, Verdict
+
+SUBJECT = "service:rescind-canary"
+_TTL_S = 600
+
+
+class Authority(Protocol):
+    """What the canary asks of the admin API; `rescind.client.Admin` has it."""
+
+    def issue(self, *, subject: str, kind: str, ttl: float) -> Issued:
+        """Issue a token."""
+        ...
+
+    def revoke(self, *selector: str, reason: str, wait: bool, timeout: float) -> Document:
+        """Revoke it, and wait for the receipt."""
+        ...
+
+
+class Checker(Protocol):
+    """What the canary asks of a sidecar; `rescind.Verifier` has it."""
+
+    def check(self, token: str) -> Verdict:
+        """Judge a token."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What went wrong, and at which of the sidecars that were asked."""
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enforcement:
+    """How a verifier came to deny the canary's token, as the receipt has it."""
+
+    service: str
+    instance: str
+    outcome: str
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one flight found. `enforced_ms` is from the commit, None if no receipt came in time."""
+
+    revocation_id: str
+    enforced_ms: float | None
+    verifiers: tuple[Enforcement, ...]
+    in_grace: int
+    faults: tuple[Fault, ...]
+
+    def document(self) -> Mapping[str, object]:
+        """Write it for `--json`."""
+        return asdict(self)
+
+
+class Canary:
+    """Fly once: issue, see it accepted, revoke, wait for the receipt, see it denied."""
+
+    def __init__(self, authority: Authority, checkers: Mapping[str, Checker]) -> None:
+        self._authority = authority
+        self._checkers = checkers
+
+    def fly(self, *, timeout_s: float) -> Round:
+        """Do all of it once. Raises RescindError when the authority cannot be asked."""
+        issued = self._authority.issue(subject=SUBJECT, kind="service", ttl=_TTL_S)
+        assert issued.token is not None  # noqa: S101 - every call has a key of its own
+        token = issued.token.reveal()
+        faults = [
+            Fault(where, f"denied it while it was good: {verdict}")
+            for where, verdict in self._ask(token)
+            if verdict != _ACCEPTED
+        ]
+        done = self._authority.revoke(
+            f"token:{issued.token_id}", reason="canary", wait=True, timeout=timeout_s
+        )
+        receipt = done.get("receipt")
+        if receipt is None:
+            return Round(done["id"], None, (), 0, tuple(faults))
+        # From here on no verifier may accept it: these checks start after the receipt.
+        faults += [
+            Fault(where, f"answered {verdict} after the receipt, and not revoked")
+            for where, verdict in self._ask(token)
+            if verdict != Reason.REVOKED and not receipt["grace"]
+        ]
+        verifiers = tuple(
+            Enforcement(each["service"], each["instance"], each["outcome"], each["latency_ms"])
+            for each in receipt["verifiers"]
+        )
+        slowest_ms = max((each.latency_ms for each in verifiers), default=0.0)
+        return Round(done["id"], slowest_ms, verifiers, len(receipt["grace"]), tuple(faults))
+
+    def _ask(self, token: str) -> Sequence[tuple[str, str]]:
+        return [(where, _said(checker.check(token))) for where, checker in self._checkers.items()]
+
+
+_ACCEPTED = "accepted"
+
+
+def _said(verdict: Verdict) -> str:
+    return _ACCEPTED if isinstance(verdict, Allowed) else str(verdict.reason)

@@ -1,0 +1,90 @@
+"""The canary, over a fake: what it says when everything holds, and when something does not."""
+
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from rescind.client.admin.calls import Issued
+from rescind.core.secret import Secret
+from rescind.core.verdict import Denied, Reason, Verdict
+from rescind.testing import FakeVerifier
+from rescind_cli.canary import Canary, Round
+from rescind_cli.canary_metrics import CanaryMetrics
+
+
+class Authority:
+    """An authority of one sidecar: it writes what receipt it is told to."""
+
+    def __init__(self, verifier: FakeVerifier, *, revokes: bool = True, receipt: bool = True):
+        self._verifier = verifier
+        self._revokes = revokes
+        self._receipt = receipt
+
+    def issue(self, *, subject: str, kind: str, ttl: float) -> Issued:
+        issued = self._verifier.issue(subject=subject)
+        return Issued(Secret(issued.token), issued.token_id, {})
+
+    def revoke(self, *selector: str, reason: str, wait: bool, timeout: float) -> dict[str, Any]:
+        assert (reason, wait) == ("canary", True)
+        if self._revokes:
+            self._verifier.revoke(*selector)
+        verifier = {"service": "search", "instance": "a1", "outcome": "lapsed", "latency_ms": 9.5}
+        receipt = {"verifiers": [verifier], "grace": []}
+        return {"id": "rev_1"} | ({"receipt": receipt} if self._receipt else {})
+
+
+def flown(verifier: FakeVerifier, **how: bool) -> Round:
+    return Canary(Authority(verifier, **how), {"search": verifier}).fly(timeout_s=1)
+
+
+def count(registry: CollectorRegistry, outcome: str) -> float | None:
+    return registry.get_sample_value("rescind_canary_rounds_total", {"outcome": outcome})
+
+
+def test_a_good_flight_says_how_long_enforcement_took() -> None:
+    found = flown(FakeVerifier())
+    assert (found.faults, found.enforced_ms, found.in_grace) == ((), 9.5, 0)
+    metrics = CanaryMetrics()
+    metrics.flown(found)
+    assert count(metrics.registry, "enforced") == 1
+    sum_s = metrics.registry.get_sample_value("rescind_canary_enforced_seconds_sum")
+    assert sum_s == pytest.approx(0.0095)
+
+
+def test_a_verifier_that_accepts_after_the_receipt_is_a_fault() -> None:
+    found = flown(FakeVerifier(), revokes=False)
+    assert [(each.where, "accepted after the receipt" in each.what) for each in found.faults] == [
+        ("search", True)
+    ]
+    metrics = CanaryMetrics()
+    metrics.flown(found)
+    assert (count(metrics.registry, "faulty"), count(metrics.registry, "enforced")) == (1, None)
+
+
+def test_a_verifier_that_denies_a_good_token_is_a_fault() -> None:
+    verifier = FakeVerifier()
+    verifier.suspend("subject:service:rescind-canary")
+    faults = flown(verifier).faults
+    assert "denied it while it was good: suspended" in faults[0].what
+
+
+def test_without_a_receipt_nothing_is_claimed() -> None:
+    found = flown(FakeVerifier(), receipt=False)
+    assert (found.enforced_ms, found.verifiers) == (None, ())
+    metrics = CanaryMetrics()
+    metrics.flown(found)
+    assert count(metrics.registry, "late") == 1
+
+
+class Deaf:
+    """A sidecar without a lease."""
+
+    def check(self, token: str) -> Verdict:
+        return Denied(Reason.NO_LEASE)
+
+
+def test_a_sidecar_without_a_lease_is_a_fault_of_its_own() -> None:
+    verifier = FakeVerifier()
+    canary = Canary(Authority(verifier), {"search": verifier, "deaf": Deaf()})
+    assert {each.where for each in canary.fly(timeout_s=1).faults} == {"deaf"}
