@@ -14,7 +14,7 @@ from tests.support.authority import Running, System, eventually, serving
 
 from rescind import Allowed, Denied, Reason, Verifier
 from rescind.core import generations
-from rescind.wire import events, sealed, subjects
+from rescind.wire import events, heartbeat, sealed, subjects
 from rescind.wire.sealed import Sealed
 from rescind.wire.trust import Purpose
 from rescind_runtime import bus
@@ -57,15 +57,15 @@ class Scene:
             header = file.read(8 * generations.HEADER_WORDS)
         return memoryview(header).cast("Q")[generations._APPLIED]
 
-    async def push(self, payload: bytes) -> None:
-        """Say something on the events' subject."""
-        await self.mallory.publish(subjects.EVENTS, payload)
+    async def push(self, payload: bytes, *, subject: str = subjects.EVENTS) -> None:
+        """Say something that everybody hears."""
+        await self.mallory.publish(subject, payload)
         await self.mallory.flush()
 
-    async def refused(self, payload: bytes) -> None:
+    async def refused(self, payload: bytes, *, subject: str = subjects.EVENTS) -> None:
         """Fail unless a pushed message is counted, and changes nothing."""
         before, table = self.tally.messages_refused, self.table()
-        await self.push(payload)
+        await self.push(payload, subject=subject)
         await self._sees(lambda: self.tally.messages_refused == before + 1)
         assert self.table() == table
 
@@ -213,6 +213,23 @@ async def test_a_batch_of_another_epoch_changes_nothing_even_if_it_is_signed(
                 payloads=batch.payloads,
             )
             await stage.refused(events.encode_batch(old, sign))
+
+
+async def test_forged_wishes_to_hear_change_nothing_and_hide_no_true_one(
+    system: System, tmp_path: Path
+):
+    async with scene(system, tmp_path) as stage:
+        wish = heartbeat.encode_wanted(heartbeat.Wanted(1, 7))
+        for wrong in (b"", wish[:-1], b"\xc1" * 9, bytes(64)):
+            await stage.refused(wrong, subject=subjects.WANTED)
+        for far in (1 << 62, (1 << 64) - 1):
+            await stage.push(
+                heartbeat.encode_wanted(heartbeat.Wanted(1, far)), subject=subjects.WANTED
+            )
+        heard = stage.tally.acknowledgements
+        receipt = await stage.authority.revoke("tenant:t", wait=True, timeout=10)
+        assert receipt["state"] == "enforced"
+        assert stage.tally.acknowledgements > heard  # and not by the next heartbeat alone
 
 
 async def test_answers_that_mallory_gives_faster_are_believed_by_nobody(
