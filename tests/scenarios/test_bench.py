@@ -39,7 +39,8 @@ def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "names", [("enforced", "fleet"), ("check", "events", "sight", "http"), ("apply", "commit")]
+    "names",
+    [("enforced", "fleet"), ("check", "events", "sight", "http"), ("apply", "commit", "leases")],
 )
 def test_each_row_gives_all_its_lines(folder: Path, names: tuple[str, ...]):
     done = bench(folder, "--json", *names)

@@ -40,7 +40,7 @@ def bench(*, names: Sequence[str], quick: bool, plot: Path | None, as_json: bool
 
     Both sides of a row take turns, so that whatever else this machine does hits both, and the
     ratio of their best rounds decides. Rows: check, events, sight, http, enforced, fleet, apply,
-    commit, memory, hot; all of them by default, in some ten minutes. Everything runs in a
+    commit, leases, memory, hot; all by default, in some ten minutes. Everything runs in a
     temporary directory (TMPDIR; row `hot` fills 6 GB of it unless --quick) and is gone afterwards.
     """
     began_ns = clock.monotonic_raw_ns()

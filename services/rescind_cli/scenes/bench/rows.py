@@ -5,7 +5,17 @@ A row may leave out lines that a quick run has no time for; every other line mus
 
 from collections.abc import AsyncGenerator, Sequence
 
-from rescind_cli.scenes.bench import checking, fanout, hotset, http, memory, rates, sight, stream
+from rescind_cli.scenes.bench import (
+    checking,
+    fanout,
+    hotset,
+    http,
+    leases,
+    memory,
+    rates,
+    sight,
+    stream,
+)
 from rescind_cli.scenes.bench.lines import Judged, Row, judge
 from rescind_cli.scenes.bench.stage import Stage
 
@@ -20,6 +30,7 @@ ROWS = (
     http.ROW,
     rates.APPLY,
     rates.COMMIT,
+    leases.ROW,
     memory.ROW,
     hotset.ROW,
 )

@@ -23,6 +23,7 @@ class Unit(StrEnum):
     PER_S = "/s"
     MB = "MB"
     PERCENT_PER_S = "%/s"
+    CORES = "cores"
 
     @property
     def more_is_better(self) -> bool:
