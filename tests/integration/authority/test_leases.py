@@ -119,6 +119,18 @@ async def test_a_released_instance_gets_nothing_ever_again(system: System) -> No
         assert fleet["instances"][0]["lease_left_ms"] == 0
 
 
+async def test_a_row_that_comes_back_after_a_sweep_is_at_no_version_that_anybody_watched(
+    system: System,
+) -> None:
+    async with serving(system), system.sidecar() as sidecar:
+        await sidecar.beat()
+        (watched,) = await system.rows(_ROW)
+        await system.rows("DELETE FROM leases")  # as queries/sweep_leases.sql, by another authority
+        await sidecar.beat()
+        (back,) = await system.rows(_ROW)
+        assert back["row_version"] > watched["row_version"]
+
+
 async def test_a_release_that_overtook_its_heartbeat_is_final_too(system: System) -> None:
     async with serving(system), system.sidecar() as sidecar:
         await sidecar.release()

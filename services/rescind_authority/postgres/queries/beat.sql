@@ -1,10 +1,12 @@
 -- G1 of a lease: keeps heartbeats in the order given (sorted), and names those that counted.
 -- A stale counter changes nothing; a released instance never comes back. A position counts as
 -- acknowledged only if its head is the ledger's own at that seq.
+-- A version never comes again, also after the row was swept away: who watched the old one would
+-- take the new row for one that stood still. The counter only grows, so it keeps them apart.
 -- Served by: leases_pkey, events_pkey, ledger_epochs_pkey.
 INSERT INTO leases AS l (
     instance, service, host, version_text, posture, counter, epoch, applied_seq, applied_head,
-    acked_seq, first_seen, last_seen
+    acked_seq, row_version, first_seen, last_seen
 )
 SELECT
     b.instance, b.service, b.host, b.version_text, b.posture, b.counter, b.epoch, b.applied_seq,
@@ -19,7 +21,7 @@ SELECT
         ) THEN b.applied_seq
         ELSE 0
     END,
-    clock_timestamp(), clock_timestamp()
+    b.counter, clock_timestamp(), clock_timestamp()
 FROM unnest(
     $1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
     $8::bigint[], $9::bytea[]
@@ -37,7 +39,7 @@ ON CONFLICT (instance) DO UPDATE SET
     applied_seq = excluded.applied_seq,
     applied_head = excluded.applied_head,
     acked_seq = greatest(l.acked_seq, excluded.acked_seq),
-    row_version = l.row_version + 1,
+    row_version = greatest(l.row_version + 1, excluded.row_version),
     last_seen = excluded.last_seen
 WHERE l.released_at IS NULL AND excluded.counter > l.counter
 RETURNING l.instance

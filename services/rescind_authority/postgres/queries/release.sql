@@ -2,15 +2,17 @@
 -- too, so that a heartbeat which the release overtook finds it ended.
 -- Served by: leases_pkey.
 INSERT INTO leases AS l (
-    instance, service, host, version_text, posture, counter, first_seen, last_seen, released_at
+    instance, service, host, version_text, posture, counter, row_version, first_seen, last_seen,
+    released_at
 )
 SELECT
-    r.instance, '', '', '', '', r.counter, clock_timestamp(), clock_timestamp(), clock_timestamp()
+    r.instance, '', '', '', '', r.counter, r.counter, clock_timestamp(), clock_timestamp(),
+    clock_timestamp()
 FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS r (instance, counter, place)
 ORDER BY r.place
 ON CONFLICT (instance) DO UPDATE SET
     counter = greatest(l.counter, excluded.counter),
-    row_version = l.row_version + 1,
+    row_version = greatest(l.row_version + 1, excluded.row_version),
     last_seen = excluded.last_seen,
     released_at = excluded.released_at
 WHERE l.released_at IS NULL
