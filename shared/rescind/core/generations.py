@@ -75,6 +75,7 @@ class Writer:
         self._words = words
         self.posture = posture
         self._graces_ns = [(DEADLINE[kind], posture.grace_ns(kind)) for kind in KINDS]
+        self._retired = False
         self.slots = slots
         words[_LAYOUT] = LAYOUT
         words[_SLOTS] = slots
@@ -107,11 +108,14 @@ class Writer:
 
     def extend(self, ends_ns: int) -> None:
         """Move the deadlines, with each kind's grace, after every event the lease has to cover."""
+        if self._retired:
+            return  # a reply that was under way when the instance gave up: it is counted out by now
         for word, grace_ns in self._graces_ns:
             self._words[word] = ends_ns + grace_ns
 
     def retire(self) -> None:
-        """End every lease that readers of this table still see, and every grace."""
+        """End every lease that readers of this table still see, and every grace, for good."""
+        self._retired = True
         for word in DEADLINE.values():
             self._words[word] = 0
 

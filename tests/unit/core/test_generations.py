@@ -145,6 +145,13 @@ def test_grace_lengthens_the_deadlines_of_its_kinds_and_retiring_ends_them_too()
     assert {words[word] for word in generations.DEADLINE.values()} == {0}
 
 
+def test_a_retired_table_is_never_extended_again():
+    words, writer = table()
+    writer.extend(99)
+    writer.retire()
+    assert changed(words, lambda: writer.extend(999)) == {}  # the reply came after the release
+
+
 def test_a_new_table_grants_nothing():
     words, _ = table()
     assert {words[place] for place in generations.DEADLINE.values()} == {0}
