@@ -21,12 +21,15 @@ class InvalidRequestError(RescindError):
         self.problems = problems
 
 
-class NotInThisVersionError(RescindError):
-    """Say that a field of the API is not built yet, and what to do instead."""
+class PreviewNeededError(RescindError):
+    """Say that a command would hit many tokens, and nobody looked first; nothing was changed."""
 
-    def __init__(self, field: str, advice: str) -> None:
-        super().__init__(f"{field} is not in this version. {advice}")
-        self.field = field
+    def __init__(self, tokens: int, *, exact: bool, above: int) -> None:
+        count = f"{tokens:,}" if exact else f"some {tokens:,}"
+        super().__init__(
+            f"this would hit {count} tokens of many holders, more than {above:,}. Nothing was "
+            "changed. Look with `dry_run`, and send this again with the `preview` that it gives."
+        )
 
 
 class KeyReusedError(RescindError):

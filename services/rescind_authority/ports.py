@@ -280,8 +280,30 @@ class TokenFilter:
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class Radius:
+    """What a selector hits of what has not ended.
+
+    Not `exact`, `tokens` is the planner's estimate, and the rest was counted among the first ones:
+    lower bounds. `used` and `services` are of the last day.
+    """
+
+    tokens: int
+    exact: bool
+    subjects: int
+    delegated: int
+    used: int
+    services: tuple[str, ...]
+
+
 class Tokens(Protocol):
     """Look through the token table."""
+
+    async def radius(
+        self, handles: Collection[Handle], *, issued_before_us: int | None, most: int
+    ) -> Radius:
+        """Count what a selector hits, exactly up to a bound."""
+        ...
 
     async def page(self, wanted: TokenFilter) -> tuple[str, ...]:
         """List token ids, newest first."""
@@ -301,8 +323,11 @@ class Tokens(Protocol):
         """Say whether some unexpired admin token has all of these handles."""
         ...
 
-    async def mark_used(self, token_ids: Collection[str]) -> None:
-        """Note that tokens were used just now. Unknown ids are nobody's, and change nothing."""
+    async def mark_used(self, uses: Collection[tuple[str, bytes]]) -> None:
+        """Note that tokens (by id) were used just now, each by an instance of some service.
+
+        Unknown ids are nobody's, and change nothing.
+        """
         ...
 
 

@@ -22,6 +22,8 @@ class AuthoritySettings(RuntimeSettings):
     root_key_file: Path | None = None
     trust_file: Path | None = None
     term: Annotated[float, Field(ge=0.5, le=3600)] = 10.0
+    preview_above: Annotated[int, Field(ge=0)] = 1_000
+    """A command that hits more tokens of many holders needs to have been looked at first."""
     token_prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{1,11}$")] = PREFIX
 
     @property

@@ -45,6 +45,7 @@ from rescind_authority.usecases.lift import Lifter
 from rescind_authority.usecases.look import Looker
 from rescind_authority.usecases.mint import Mint
 from rescind_authority.usecases.publish import Publisher
+from rescind_authority.usecases.radius import Previews
 from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import Resolver
 from rescind_authority.usecases.revoke import Revoker
@@ -287,6 +288,7 @@ class Authority:
                 resolver=parts.resolver,
                 table=table,
                 until=parts.until,
+                previews=Previews(table, above=self._settings.preview_above),
                 clock=clock,
                 entropy=secrets.token_bytes,
                 prefix=prefix,

@@ -5,7 +5,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rescind_authority.http import problems
 from rescind_authority.metrics import Metrics
 
-MAX_BODY_BYTES = 256 * 1024
+MAX_BODY_BYTES = 1024 * 1024  # a thousand commands
 _NOT_FOUND = "none"
 
 

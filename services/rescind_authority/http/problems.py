@@ -54,10 +54,8 @@ _KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
         _Kind("invalid-request", HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid"),
     ),
     (
-        errors.NotInThisVersionError,
-        _Kind(
-            "not-in-this-version", HTTPStatus.UNPROCESSABLE_ENTITY, "This version cannot do that"
-        ),
+        errors.PreviewNeededError,
+        _Kind("preview-needed", HTTPStatus.CONFLICT, "It hits many, and was not looked at first"),
     ),
     (
         errors.KeyReusedError,
@@ -119,14 +117,8 @@ def install(app: FastAPI) -> None:
 
 def response(error: RescindError, *, key: str | None = None) -> Response:
     """Make the problem of one of our errors; `key` is the idempotency key of the command."""
-    kind = next((kind for known, kind in _KINDS if isinstance(error, known)), _DEFECT)
-    headers = dict(kind.headers or {})
-    fields: Sequence[errors.FieldProblem] = ()
+    headers = dict(_kind(error).headers or {})
     match error:
-        case errors.InvalidRequestError() | errors.BeyondParentError():
-            fields = error.problems
-        case errors.NotInThisVersionError():
-            fields = (errors.FieldProblem(error.field, "not in this version"),)
         case errors.UnauthenticatedError():
             # RFC 6750, section 3.1: no error code where no token was sent.
             code = ', error="invalid_token"' if error.sent else ""
@@ -137,11 +129,26 @@ def response(error: RescindError, *, key: str | None = None) -> Response:
             )
         case _:
             pass
-    detail = _DEFECT_DETAIL if kind is _DEFECT else str(error)
+    return _sent(problem(error, key=key), headers)
+
+
+def problem(error: RescindError, *, key: str | None = None) -> Problem:
+    """Write one of our errors as a problem, wherever it is sent."""
+    kind = _kind(error)
+    fields: Sequence[errors.FieldProblem] = ()
+    if isinstance(error, errors.InvalidRequestError | errors.BeyondParentError):
+        fields = error.problems
     unknown = isinstance(error, errors.OutcomeUnknownError)
-    return _answer(
-        kind, detail=detail, fields=fields, headers=headers, key=key if unknown else None
+    return _problem(
+        kind,
+        detail=_DEFECT_DETAIL if kind is _DEFECT else str(error),
+        fields=fields,
+        key=key if unknown else None,
     )
+
+
+def _kind(error: RescindError) -> _Kind:
+    return next((kind for known, kind in _KINDS if isinstance(error, known)), _DEFECT)
 
 
 def too_large(limit_bytes: int) -> Response:
@@ -189,15 +196,18 @@ def _field(error: Mapping[str, Any]) -> errors.FieldProblem:
     return errors.FieldProblem(name, str(error["msg"]))
 
 
-def _answer(
+def _answer(kind: _Kind, *, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    return _sent(_problem(kind, detail=detail), headers)
+
+
+def _problem(
     kind: _Kind,
     *,
     detail: str,
     fields: Sequence[errors.FieldProblem] = (),
-    headers: Mapping[str, str] | None = None,
     key: str | None = None,
-) -> Response:
-    problem = Problem(
+) -> Problem:
+    return Problem(
         type=f"urn:rescind:problem:{kind.slug}",
         title=kind.title,
         status=kind.status,
@@ -208,9 +218,12 @@ def _answer(
         ],
         idempotency_key=key,
     )
+
+
+def _sent(problem: Problem, headers: Mapping[str, str] | None) -> Response:
     return JSONResponse(
         problem.model_dump(exclude_defaults=True),
-        status_code=kind.status,
+        status_code=problem.status,
         headers=dict(headers or {}),
         media_type=MEDIA_TYPE,
     )

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Response, status
 from pydantic import BaseModel, Field
 
 from rescind.core.revocation import Event
-from rescind_authority.http import receipts, times, wishes
+from rescind.errors import RescindError
+from rescind_authority.http import problems, receipts, times, wishes
 from rescind_authority.http.context import (
     Authority,
     IdempotencyKey,
@@ -18,11 +19,20 @@ from rescind_authority.http.context import (
     UseCases,
     claim,
 )
+from rescind_authority.http.problems import Problem
 from rescind_authority.http.receipts import ProgressFacts, ReceiptFacts
-from rescind_authority.http.wishes import HOW, LONGEST_WAIT_S, LiftRequest, RevokeRequest
+from rescind_authority.http.wishes import (
+    HOW,
+    LONGEST_WAIT_S,
+    BatchRequest,
+    LiftRequest,
+    RevokeRequest,
+)
 from rescind_authority.ports import StoredRevocation
 from rescind_authority.usecases.lift import Release
+from rescind_authority.usecases.radius import Preview
 from rescind_authority.usecases.revoke import Done, Verb
+from rescind_authority.usecases.sequence import Committed
 from rescind_authority.usecases.wait import Target
 
 router = APIRouter(prefix="/v1/revocations", tags=["revocations"])
@@ -57,26 +67,121 @@ class RevocationPage(BaseModel):
     next: str | None
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, summary="Revoke")
+class RadiusFacts(BaseModel):
+    """What a command would hit of what has not ended. Nothing was changed."""
+
+    selector: list[str] = Field(description="As it will be meant: with `tree:` and `chain:`.")
+    tokens: int
+    exact: bool = Field(
+        description="False: `tokens` is an estimate, and the rest was counted among the first "
+        "10,000: at least so many."
+    )
+    subjects: int = Field(description="How many different ones these tokens speak for.")
+    delegated: int = Field(description="Tokens that were handed on to sub-agents.")
+    used: int = Field(description="Tokens that were used in the last day.")
+    services: list[str] = Field(description="Where those were seen.")
+    preview: str = Field(description="Names what was looked at; see `preview_needed`.")
+    preview_needed: bool = Field(
+        description="The command is refused unless it carries `preview`: it hits many tokens of "
+        "many holders."
+    )
+
+
+class Outcome(BaseModel):
+    """What became of one command of a batch: its place in the ledger, or why it has none."""
+
+    id: str | None = None
+    epoch: int | None = None
+    seq: int | None = None
+    committed_at: datetime | None = None
+    problem: Problem | None = None
+
+
+class BatchFacts(BaseModel):
+    """What became of each command, in the order in which they were sent.
+
+    With `wait`, `state` and `receipt` are of the last event of them all, and so hold for each.
+    """
+
+    committed: int
+    refused: int
+    state: Literal["committed", "enforced"]
+    outcomes: list[Outcome]
+    receipt: ReceiptFacts | None = None
+    progress: ProgressFacts | None = None
+
+
+_Facts = TypeVar("_Facts", RevocationFacts, BatchFacts)
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    summary="Revoke",
+    responses={200: {"model": RadiusFacts, "description": "A dry run: what would be hit."}},
+    response_model=RevocationFacts | RadiusFacts,
+)
 async def revoke(
     asked: RevokeRequest,
     actor: RevokerActor,
     key: IdempotencyKey,
     authority: Authority,
     response: Response,
-) -> RevocationFacts:
+) -> RevocationFacts | RadiusFacts:
     """Revoke every token that matches, in one event; or suspend them, narrow them, kill a subject.
 
     A revoke is final, the others end with a lift. The answer comes once the ledger has it; sidecars
     hear of it in milliseconds. With `wait` it comes once it is enforced, with the receipt; 202 says
-    that it is committed, and not yet that.
+    that it is committed, and not yet that. With `dry_run` nothing is changed: 200 says what would
+    be hit.
     """
+    wish = wishes.wish(asked, awaited=asked.wait)
+    if asked.dry_run:
+        response.status_code = status.HTTP_200_OK
+        return _radius(await authority.revoker.preview(wish, actor=actor))
     done = await authority.revoker.revoke(
-        wishes.wish(asked),
+        wish,
         actor=actor,
         claim=claim("POST /v1/revocations", asked, actor=actor, key=key, besides=HOW),
     )
     return await _answer(done, asked, authority, response)
+
+
+@router.post("/batch", summary="Revoke many", responses={202: {"model": BatchFacts}})
+async def batch(
+    asked: BatchRequest,
+    actor: RevokerActor,
+    key: IdempotencyKey,
+    authority: Authority,
+    response: Response,
+) -> BatchFacts:
+    """Carry out up to 1,000 commands, each with an outcome of its own.
+
+    One that is refused takes no other along; they share commits, but are no transaction. Each has
+    the idempotency key `<key>#<its place>`, so that the whole call can be repeated. What is no
+    command at all (a field of a wrong type) refuses the call, and changes nothing.
+    """
+    operation = "POST /v1/revocations/batch"
+    commands = [
+        (
+            wishes.wish(each, awaited=asked.wait),
+            claim(operation, each, actor=actor, key=f"{key}#{place}", besides=HOW),
+        )
+        for place, each in enumerate(asked.revocations)
+    ]
+    outcomes = await authority.revoker.revoke_each(commands, actor=actor)
+    facts = BatchFacts(
+        committed=sum(isinstance(each, Done) for each in outcomes),
+        refused=sum(not isinstance(each, Done) for each in outcomes),
+        state="committed",
+        outcomes=[_outcome(each, key=f"{key}#{place}") for place, each in enumerate(outcomes)],
+    )
+    done = [each.committed for each in outcomes if isinstance(each, Done)]
+    if not (asked.wait and done):
+        return facts
+    return await _enforced(
+        facts, max(done, key=_place), authority, response, timeout_s=asked.timeout
+    )
 
 
 @router.post("/{revocation_id}/lift", status_code=status.HTTP_201_CREATED, summary="Lift")
@@ -144,29 +249,29 @@ async def receipt(
     """
     stored = await authority.looker.revocation(revocation_id)
     event = stored.event
-    target = Target(revocation_id, event.epoch, event.seq, event.at_us)
-    return await _enforced(_facts(stored), target, authority, response, timeout_s=timeout_s)
+    committed = Committed(revocation_id, event.epoch, event.seq, event.at_us)
+    return await _enforced(_facts(stored), committed, authority, response, timeout_s=timeout_s)
 
 
 async def _answer(
     done: Done, asked: RevokeRequest | LiftRequest, authority: UseCases, response: Response
 ) -> RevocationFacts:
     """Say what was committed, or with `wait` that it is enforced."""
-    facts, committed = _done(done), done.committed
+    facts = _done(done)
     if not asked.wait:
         return facts
-    target = Target(committed.revocation_id, committed.epoch, committed.seq, committed.at_us)
-    return await _enforced(facts, target, authority, response, timeout_s=asked.timeout)
+    return await _enforced(facts, done.committed, authority, response, timeout_s=asked.timeout)
 
 
 async def _enforced(
-    facts: RevocationFacts,
-    target: Target,
+    facts: _Facts,
+    committed: Committed,
     authority: UseCases,
     response: Response,
     *,
     timeout_s: float | None,
-) -> RevocationFacts:
+) -> _Facts:
+    target = Target(committed.revocation_id, committed.epoch, committed.seq, committed.at_us)
     found = await authority.enforcer.receipt(target, timeout_s=timeout_s or LONGEST_WAIT_S)
     if isinstance(found, bytes):
         return _with_receipt(facts, found, authority)
@@ -174,9 +279,40 @@ async def _enforced(
     return facts.model_copy(update={"progress": receipts.progress(found)})
 
 
-def _with_receipt(facts: RevocationFacts, envelope: bytes, authority: UseCases) -> RevocationFacts:
+def _with_receipt(facts: _Facts, envelope: bytes, authority: UseCases) -> _Facts:
     shown = receipts.document(envelope, statement=authority.keys.statement)
     return facts.model_copy(update={"state": "enforced", "receipt": shown})
+
+
+def _place(committed: Committed) -> tuple[int, int]:
+    return committed.epoch, committed.seq
+
+
+def _outcome(outcome: Done | RescindError, *, key: str) -> Outcome:
+    if isinstance(outcome, RescindError):
+        return Outcome(problem=problems.problem(outcome, key=key))
+    committed = outcome.committed
+    return Outcome(
+        id=committed.revocation_id,
+        epoch=committed.epoch,
+        seq=committed.seq,
+        committed_at=times.from_us(committed.at_us),
+    )
+
+
+def _radius(preview: Preview) -> RadiusFacts:
+    radius = preview.radius
+    return RadiusFacts(
+        selector=list(preview.selector.handles),
+        tokens=radius.tokens,
+        exact=radius.exact,
+        subjects=radius.subjects,
+        delegated=radius.delegated,
+        used=radius.used,
+        services=list(radius.services),
+        preview=preview.name,
+        preview_needed=preview.needed,
+    )
 
 
 def _done(done: Done) -> RevocationFacts:

@@ -1,18 +1,28 @@
 """What people send to have power taken away or given back, and what they mean by it."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from rescind_authority.errors import FieldProblem, InvalidRequestError, NotInThisVersionError
+from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.http import times
 from rescind_authority.usecases.revoke import Verb, Wish
 
 LONGEST_WAIT_S = 600
 
-HOW = frozenset({"wait", "timeout"})
+MOST_AT_ONCE = 1_000
+
+HOW = frozenset({"wait", "timeout", "preview"})
 """Fields that say how to answer, and not what to do: a repeat under one key may differ in them."""
+
+
+class Why(BaseModel):
+    """Why something is done."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(default="", description="Why; it stands in the ledger and in the audit.")
 
 
 class Waiting(BaseModel):
@@ -20,7 +30,6 @@ class Waiting(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field(default="", description="Why; it stands in the ledger and in the audit.")
     wait: bool = Field(
         default=False,
         description="Answer when it is enforced: when no verifier goes by the old state any more.",
@@ -32,11 +41,11 @@ class Waiting(BaseModel):
     )
 
 
-class LiftRequest(Waiting):
+class LiftRequest(Why, Waiting):
     """Why a suspension or a narrowing ends."""
 
 
-class RevokeRequest(Waiting):
+class Deed(Why):
     """Whom to take power from: the tokens a selector matches, or one that somebody holds."""
 
     selector: list[str] = Field(
@@ -64,13 +73,30 @@ class RevokeRequest(Waiting):
     until: AwareDatetime | None = Field(
         default=None, description="When it is to be lifted by itself: RFC 3339, or Unix seconds."
     )
-    dry_run: Any = Field(default=False, description="Not in this version.")
+    preview: str | None = Field(
+        default=None,
+        description="The `preview` that a dry run of this gave: a selector of many holders that "
+        "hits many tokens needs it.",
+        max_length=128,
+    )
 
 
-def wish(asked: RevokeRequest) -> Wish:
-    """Read a request. Raises InvalidRequestError, or NotInThisVersionError."""
-    if asked.dry_run not in (None, False):
-        raise NotInThisVersionError("dry_run", "Leave it out, and look with GET /v1/tokens first.")
+class RevokeRequest(Deed, Waiting):
+    """One command, and how to answer it."""
+
+    dry_run: bool = Field(
+        default=False, description="Answer 200 with what would be hit, and change nothing."
+    )
+
+
+class BatchRequest(Waiting):
+    """Many commands at once; `wait` is for the last of them, and so for all."""
+
+    revocations: Annotated[list[Deed], Field(min_length=1, max_length=MOST_AT_ONCE)]
+
+
+def wish(asked: Deed, *, awaited: bool) -> Wish:
+    """Read a request. Raises InvalidRequestError."""
     return Wish(
         verb=asked.effect,
         selector=asked.selector,
@@ -80,7 +106,8 @@ def wish(asked: RevokeRequest) -> Wish:
         until_us=_unix_us("until", asked.until),
         scopes=asked.scopes,
         reason=asked.reason,
-        awaited=asked.wait,
+        awaited=awaited,
+        preview=asked.preview,
     )
 
 

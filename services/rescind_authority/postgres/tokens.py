@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from rescind.core.handles import Handle
-from rescind_authority.ports import TokenFilter
+from rescind_authority.ports import Radius, TokenFilter
 from rescind_authority.postgres.pool import Postgres
 
 
@@ -33,5 +33,24 @@ class PostgresTokens:
     async def any_admin(self, handles: Collection[Handle]) -> bool:
         return bool((await self._postgres.rows("any_admin", list(handles)))[0]["any_admin"])
 
-    async def mark_used(self, token_ids: Collection[str]) -> None:
-        await self._postgres.rows("mark_used", list(token_ids))
+    async def radius(
+        self, handles: Collection[Handle], *, issued_before_us: int | None, most: int
+    ) -> Radius:
+        wanted = list(handles)
+        row = (await self._postgres.rows("radius", wanted, issued_before_us, most))[0]
+        exact, tokens = row["tokens"] < most, row["tokens"]
+        if not exact:
+            estimate = (await self._postgres.rows("estimate_tokens", wanted))[0]["estimate"]
+            tokens = max(tokens, estimate)
+        return Radius(
+            tokens=tokens,
+            exact=exact,
+            subjects=row["subjects"],
+            delegated=row["delegated"],
+            used=row["used"],
+            services=tuple(row["services"]),
+        )
+
+    async def mark_used(self, uses: Collection[tuple[str, bytes]]) -> None:
+        token_ids, instances = [each[0] for each in uses], [each[1] for each in uses]
+        await self._postgres.rows("mark_used", token_ids, instances)

@@ -1,5 +1,6 @@
 """Take power away: from what a person wrote to a place in the ledger."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -7,11 +8,12 @@ from enum import StrEnum
 from rescind.core import ids, tokens
 from rescind.core.handles import Selector, kind_of, select
 from rescind.core.revocation import Effect, Revocation
-from rescind.errors import MalformedTokenError, SelectorError
+from rescind.errors import MalformedTokenError, RescindError, SelectorError
 from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.ports import Claim, Entropy, Tokens
 from rescind_authority.usecases.authorise import Actor, Scope, require_reach
 from rescind_authority.usecases.facts import Findings
+from rescind_authority.usecases.radius import Aim, Preview, Previews
 from rescind_authority.usecases.resolve import Resolver
 from rescind_authority.usecases.sequence import Command, Committed, Sequencer
 from rescind_authority.usecases.until import UntilKeeper
@@ -26,6 +28,8 @@ class Verb(StrEnum):
     NARROW = "narrow"
     KILL = "kill"
 
+
+_AT_ONCE = 512  # two commits' worth: the next fills while one is under way
 
 _FIRST_EFFECT = {
     Verb.REVOKE: Effect.REVOKE,
@@ -48,6 +52,7 @@ class Wish:
     scopes: Sequence[str]
     reason: str
     awaited: bool = False
+    preview: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class Revoker:
         resolver: Resolver,
         table: Tokens,
         until: UntilKeeper,
+        previews: Previews,
         clock: Clock,
         entropy: Entropy,
         prefix: str,
@@ -81,29 +87,52 @@ class Revoker:
         self._resolver = resolver
         self._table = table
         self._until = until
+        self._previews = previews
         self._clock = clock
         self._entropy = entropy
         self._prefix = prefix
 
+    async def preview(self, wish: Wish, *, actor: Actor) -> Preview:
+        """Say what a wish would hit, and change nothing. Raises as `revoke` does."""
+        aim, _ = await self._aim(wish, actor)
+        return await self._previews.look(aim)
+
+    async def revoke_each(
+        self, wishes: Sequence[tuple[Wish, Claim]], *, actor: Actor
+    ) -> Sequence[Done | RescindError]:
+        """Commit wishes; each has an outcome of its own, and one that fails takes none along."""
+        free = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(wish: Wish, claim: Claim) -> Done | RescindError:
+            async with free:
+                try:
+                    return await self.revoke(wish, actor=actor, claim=claim)
+                except RescindError as error:
+                    return error
+
+        async with asyncio.TaskGroup() as tasks:
+            outcomes = [tasks.create_task(one(*each)) for each in wishes]
+        return [outcome.result() for outcome in outcomes]
+
     async def revoke(self, wish: Wish, *, actor: Actor, claim: Claim) -> Done:
-        """Commit a wish. Raises InvalidRequestError, ForbiddenError or the sequencer's."""
-        scopes, reason = _checked(wish)
-        selector = await self._selector(wish)
-        actor.require(Scope.REVOKE, "revoking")
-        await require_reach(selector, actor, self._table)
+        """Commit a wish. Raises InvalidRequestError, ForbiddenError, PreviewNeededError, or the
+        sequencer's.
+        """
+        aim, reason = await self._aim(wish, actor)
+        await self._previews.require(aim, wish.preview)
         revocation = Revocation(
             revocation_id=ids.make(
                 "rev",
                 now_ms=self._clock.wall_us() // 1000,
                 entropy=self._entropy(ids.ENTROPY_BYTES),
             ),
-            selector=selector,
+            selector=aim.selector,
             effect=_FIRST_EFFECT[wish.verb],
             reason=reason,
             actor=actor.subject,
             issued_before_us=wish.issued_before_us,
             until_us=None if wish.verb is Verb.KILL else wish.until_us,
-            scopes=scopes,
+            scopes=aim.scopes,
         )
         then = None
         if wish.verb is Verb.KILL:
@@ -115,6 +144,14 @@ class Revoker:
         if wish.until_us is not None:
             self._until.look_again()
         return Done(committed, then or revocation, wish.exact, killed=then is not None)
+
+    async def _aim(self, wish: Wish, actor: Actor) -> tuple[Aim, str]:
+        """Give whom a wish hits, and the reason, once all of it was checked."""
+        scopes, reason = _checked(wish)
+        selector = await self._selector(wish)
+        actor.require(Scope.REVOKE, "revoking")
+        await require_reach(selector, actor, self._table)
+        return Aim(wish.verb, selector, wish.issued_before_us, wish.until_us, scopes), reason
 
     async def _selector(self, wish: Wish) -> Selector:
         if (wish.token is None) == (not wish.selector):

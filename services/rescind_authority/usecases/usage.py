@@ -1,6 +1,7 @@
 """Keep `last_used_at` from what sidecars report: late, in batches, and some of it may be lost.
 
-The reports of a few seconds are merged, so that a token that is used everywhere is written once.
+The reports of a few seconds are merged, so that a token that is used everywhere is written once,
+with the services at which it was.
 The time is Postgres's when it is written: no sidecar's clock is believed.
 """
 
@@ -19,7 +20,10 @@ _MOST_AT_ONCE = 5_000
 
 
 class Usage:
-    """Collect token ids and write them; what does not fit, or finds no Postgres, is dropped."""
+    """Collect who used which token, and write it.
+
+    What does not fit, or finds no Postgres, is dropped.
+    """
 
     def __init__(
         self,
@@ -33,7 +37,7 @@ class Usage:
         self._metrics = metrics
         self._interval_s = interval_s
         self._capacity = capacity
-        self._used: set[str] = set()
+        self._used: set[tuple[str, bytes]] = set()
 
     def __len__(self) -> int:
         return len(self._used)
@@ -45,8 +49,8 @@ class Usage:
             if not ids.is_id(token_id, "tok"):
                 lost += 1
             elif len(self._used) < self._capacity:
-                self._used.add(token_id)
-            elif token_id not in self._used:
+                self._used.add((token_id, report.instance))
+            elif (token_id, report.instance) not in self._used:
                 lost += 1
         self._metrics.used(written=0, lost=lost)
 

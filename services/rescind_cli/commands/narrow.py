@@ -2,7 +2,7 @@
 
 import click
 
-from rescind_cli.commanding import Aim, Deed, How, carry_out, with_aim, with_how
+from rescind_cli.commanding import Aim, Care, Deed, How, carry_out, with_aim, with_care, with_how
 from rescind_cli.parameters import END
 from rescind_cli.target import Target, with_target
 
@@ -11,10 +11,11 @@ from rescind_cli.target import Target, with_target
 @with_aim
 @click.option("--remove", multiple=True, required=True, help="A scope, or tools:*; again for more.")
 @click.option("--until", type=END, help="When it is lifted by itself: a time, or 2h from now.")
+@with_care
 @with_how
 @with_target
 def narrow(
-    *, target: Target, aim: Aim, remove: tuple[str, ...], until: str | None, how: How
+    *, target: Target, aim: Aim, remove: tuple[str, ...], until: str | None, care: Care, how: How
 ) -> None:
     """Take scopes away from every token that has all of these handles.
 
@@ -22,4 +23,4 @@ def narrow(
     delegated from them. `rescind lift ID` ends it; so does --until.
     """
     asks = f"This takes {' '.join(remove)} from every token with {{}}, until it is lifted."
-    carry_out(target, Deed("narrow", asks, scopes=remove, until=until), aim, how)
+    carry_out(target, Deed("narrow", asks, scopes=remove, until=until), aim, care, how)

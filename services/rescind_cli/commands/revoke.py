@@ -2,15 +2,16 @@
 
 import click
 
-from rescind_cli.commanding import Aim, Deed, How, carry_out, with_aim, with_how
+from rescind_cli.commanding import Aim, Care, Deed, How, carry_out, with_aim, with_care, with_how
 from rescind_cli.target import Target, with_target
 
 
 @click.command()
 @with_aim
+@with_care
 @with_how
 @with_target
-def revoke(*, target: Target, aim: Aim, how: How) -> None:
+def revoke(*, target: Target, aim: Aim, care: Care, how: How) -> None:
     """Revoke every token that has all of these handles.
 
     SELECTOR is a handle: token:…, tree:…, subject:agent:x, chain:agent:x, tenant:t, kind:session,
@@ -18,4 +19,4 @@ def revoke(*, target: Target, aim: Aim, how: How) -> None:
     with what delegated it. This is final.
     """
     deed = Deed("revoke", "This ends every token with {}, for good.")
-    carry_out(target, deed, aim, how)
+    carry_out(target, deed, aim, care, how)

@@ -134,7 +134,7 @@ async def test_last_used_at_only_moves_forward_and_not_twice_at_once(system: Sys
             )
             rows = await system.rows("SELECT last_used_at FROM tokens")
             was = {row["last_used_at"] for row in rows}
-            await PostgresTokens(store).mark_used([token_id])
+            await PostgresTokens(store).mark_used([(token_id, bytes(16))])
             (now,) = await system.rows(
                 "SELECT last_used_at, now() - last_used_at < interval '5 seconds' AS fresh "
                 "FROM tokens WHERE token_id = $1",
@@ -153,7 +153,7 @@ async def test_marking_waits_for_nobody(system: System) -> None:
         async with store.transaction() as transaction:
             await transaction.execute("SELECT FROM tokens WHERE token_id = $1 FOR UPDATE", locked)
             async with asyncio.timeout(2):
-                await PostgresTokens(store).mark_used([locked, free])
+                await PostgresTokens(store).mark_used([(locked, bytes(16)), (free, bytes(16))])
         rows = await system.rows("SELECT token_id FROM tokens WHERE last_used_at IS NOT NULL")
         assert [row["token_id"] for row in rows] == [free]
 

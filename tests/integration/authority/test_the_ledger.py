@@ -260,6 +260,7 @@ async def test_a_cancelled_wait_for_a_standby_is_an_unknown_outcome(system: Syst
         await system.rows("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         try:
             await system.rows("SELECT pg_reload_conf()")
+            await eventually(lambda: _commits_wait(system))
             async with asyncio.TaskGroup() as tasks:
                 waiting = tasks.create_task(_outcome_unknown(parts))
                 await eventually(lambda: _cancel_sync_wait(system))
@@ -269,6 +270,16 @@ async def test_a_cancelled_wait_for_a_standby_is_an_unknown_outcome(system: Syst
             await system.rows("SELECT pg_reload_conf()")
         # The repeat commits a record of its own, so its answer is durable where that one is.
         assert (await parts.sequencer.commit(command(key="k"))).seq == 1
+
+
+async def _commits_wait(system: System) -> bool:
+    """Say whether the new configuration has reached every process: a commit waits now."""
+    try:
+        async with asyncio.timeout(0.3):
+            await system.rows("SELECT pg_logical_emit_message(true, 'test', '')")
+    except TimeoutError:
+        return True
+    return False
 
 
 async def _cancel_sync_wait(system: System) -> bool:

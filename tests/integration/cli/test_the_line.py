@@ -121,10 +121,15 @@ def test_a_repeated_issue_does_not_show_the_token_again(rescind: Rescind) -> Non
     assert "rsc_agt_" not in again.stdout + again.stderr
 
 
-def test_what_this_version_cannot_do_is_refused_in_plain_words(rescind: Rescind) -> None:
-    ended = rescind("revoke", "subject:agent:nobody", "--dry-run")
-    assert ended.returncode == 1
-    assert "not in this version" in ended.stderr
+def test_a_dry_run_says_what_would_be_hit_and_changes_nothing(rescind: Rescind) -> None:
+    token = issue(rescind, "agent:looked-at")["token"]
+    ended = rescind("revoke", "subject:agent:looked-at", "--dry-run", "--json")
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert (found["selector"], found["tokens"]) == (["chain:agent:looked-at"], 1)
+    shown = rescind("kill", "agent:looked-at", "--dry-run").stdout
+    assert "chain:agent:looked-at" in shown
+    assert rescind("check", stdin=token).returncode == 0
 
 
 def test_revoke_waits_until_it_is_enforced_and_the_receipt_is_checked_offline(

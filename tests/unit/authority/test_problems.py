@@ -19,7 +19,7 @@ from rescind_authority.usecases.desk import Desk
     ("error", "status", "slug"),
     [
         (errors.InvalidRequestError(errors.FieldProblem("f", "d")), 422, "invalid-request"),
-        (errors.NotInThisVersionError("wait", "Wait."), 422, "not-in-this-version"),
+        (errors.PreviewNeededError(9, exact=True, above=5), 409, "preview-needed"),
         (errors.KeyReusedError(), 422, "idempotency-key-reused"),
         (errors.UnauthenticatedError("no"), 401, "unauthenticated"),
         (errors.ForbiddenError("rescind:issue", "issuing"), 403, "forbidden"),

@@ -14,7 +14,7 @@ class Marked:
     """A token table that only remembers what was marked."""
 
     def __init__(self) -> None:
-        self.batches: list[Collection[str]] = []
+        self.batches: list[Collection[tuple[str, bytes]]] = []
         self.away = False
 
     async def page(self, wanted: TokenFilter) -> tuple[str, ...]:
@@ -23,10 +23,10 @@ class Marked:
     async def any_admin(self, handles: Collection[str]) -> bool:
         raise NotImplementedError
 
-    async def mark_used(self, token_ids: Collection[str]) -> None:
+    async def mark_used(self, uses: Collection[tuple[str, bytes]]) -> None:
         if self.away:
             raise StoreUnavailableError("the test took it away")
-        self.batches.append(token_ids)
+        self.batches.append(uses)
 
 
 def token_ids(count: int) -> tuple[str, ...]:
@@ -39,13 +39,15 @@ def lost(metrics: Metrics) -> float:
     return next((float(line.split()[-1]) for line in lines if line.startswith(name)), 0)
 
 
-async def test_what_several_sidecars_report_is_written_once():
+async def test_what_sidecars_report_again_is_written_once_for_each():
     table = Marked()
     usage = Usage(table, metrics=Metrics())
-    for instance in (bytes(16), bytes(15) + b"1"):
+    one, other = bytes(16), bytes(15) + b"1"
+    for instance in (one, other, one):
         usage.note(Used(instance, token_ids(3)))
     await usage.write()
-    assert [sorted(batch) for batch in table.batches] == [sorted(token_ids(3))]
+    written = [(token_id, instance) for token_id in token_ids(3) for instance in (one, other)]
+    assert [sorted(batch) for batch in table.batches] == [sorted(written)]
     await usage.write()
     assert len(table.batches) == 1
 

@@ -1,16 +1,30 @@
--- Notes that the tokens $1 were used just now: only forward in time, not twice in 15 s (several
--- sidecars report the same token), and without waiting for anybody. A row that somebody else has
--- locked is skipped, so two authorities never wait for each other here: a later report does.
--- Served by: tokens_pkey.
-WITH used AS (
-    SELECT token_id
-    FROM tokens
-    WHERE token_id = ANY ($1::text[])
-        AND (last_used_at IS NULL OR last_used_at < statement_timestamp() - interval '15 seconds')
-    ORDER BY token_id
-    FOR NO KEY UPDATE SKIP LOCKED
+-- Notes that the tokens $1 were used just now, each by a sidecar of the instance at its place in $2:
+-- only forward in time, not twice in 15 s (several sidecars report the same token) unless by a
+-- service that is new to it, and without waiting for anybody. A row that somebody else has locked
+-- is skipped, so two authorities never wait for each other here: a later report does.
+-- Served by: tokens_pkey, leases_pkey.
+WITH reported AS (
+    SELECT
+        u.token_id,
+        coalesce(array_agg(DISTINCT l.service) FILTER (WHERE l.service IS NOT NULL), '{}') AS by
+    FROM unnest($1::text[], $2::bytea[]) AS u (token_id, instance)
+    LEFT JOIN leases AS l ON l.instance = u.instance
+    GROUP BY u.token_id
+), used AS (
+    SELECT t.token_id, r.by
+    FROM tokens AS t
+    JOIN reported AS r ON r.token_id = t.token_id
+    WHERE t.last_used_at IS NULL OR t.last_used_at < statement_timestamp() - interval '15 seconds'
+        OR NOT r.by <@ t.used_by
+    ORDER BY t.token_id
+    FOR NO KEY UPDATE OF t SKIP LOCKED
 )
 UPDATE tokens AS t
-SET last_used_at = statement_timestamp()
+SET
+    last_used_at = statement_timestamp(),
+    used_by = CASE
+        WHEN used.by <@ t.used_by THEN t.used_by
+        ELSE ARRAY(SELECT DISTINCT each FROM unnest(t.used_by || used.by) AS each ORDER BY each)
+    END
 FROM used
 WHERE t.token_id = used.token_id

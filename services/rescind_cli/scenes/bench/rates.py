@@ -1,9 +1,12 @@
 """Rows `apply` and `commit`: how much a sidecar and the sequencer take, each alone on a core."""
 
+import asyncio
 import json
+import secrets
 import shutil
 from collections.abc import Sequence
 
+from rescind.client.admin import Deed
 from rescind.client.admin.settings import read_token
 from rescind_cli.scenes.bench.http import run_wrk
 from rescind_cli.scenes.bench.lines import Line, Measured, Of, Row, Target
@@ -16,6 +19,8 @@ from rescind_runtime.data_dir import write_private
 _SIDECAR = "rescind_sidecar.measure"
 _AUTHORITY = "rescind_authority.measure"
 _CONNECTIONS = 64
+_CALLERS = 2
+_DEEDS = 1_000
 _ROWS = 256  # a batch of the sequencer has as many
 
 _REVOKE = """
@@ -62,10 +67,37 @@ async def measure_commit(stage: Stage) -> dict[str, Measured]:
         "commit.sequencer": Measured(
             timed["sequencer"],
             timed["inserts"],
-            "in the sequencer, 1,024 waiting at once; the batch endpoint comes later",
-        )
+            "in the sequencer, 1,024 waiting at once",
+        ),
+        "commit.batch": Measured(
+            Samples(Unit.PER_S, tuple([await _batches(stage) for _ in range(rounds)])),
+            timed["inserts"],
+            f"POST /v1/revocations/batch, {_DEEDS:,} in each, by {_CALLERS} callers",
+        ),
     }
     return measured | {"commit.http": await _over_http(stage, rounds=rounds)}
+
+
+async def _batches(stage: Stage) -> float:
+    """Revoke by the batch endpoint, which another process shares a machine with: this one."""
+    calls = stage.choose(quick=1, full=6)
+    run = secrets.token_hex(4)
+
+    async def caller(name: int) -> None:
+        for call in range(calls):
+            deeds = [
+                Deed(selector=[f"tree:tok_nobody-{run}-{name}-{call}-{each}"], reason="the bench")
+                for each in range(_DEEDS)
+            ]
+            done = await stage.admin.revoke_each(deeds)
+            if done["refused"]:
+                raise SceneError(f"a batch was refused in part: {done['outcomes'][0]}")
+
+    began_ns = clock.monotonic_raw_ns()
+    async with asyncio.TaskGroup() as group:
+        for name in range(_CALLERS):
+            group.create_task(caller(name))
+    return _CALLERS * calls * _DEEDS / ((clock.monotonic_raw_ns() - began_ns) / 1e9)
 
 
 async def _rate(stage: Stage, module: str, count: int, **environment: str) -> float:
@@ -146,6 +178,12 @@ COMMIT = Row(
         Line(
             "commit.sequencer",
             "revocations committed",
+            "INSERTs of one such row, 256 to a commit",
+            (Target(Of.BEST, 5_000, at_least=True),),
+        ),
+        Line(
+            "commit.batch",
+            "revocations committed, 1,000 a call",
             "INSERTs of one such row, 256 to a commit",
             (Target(Of.BEST, 5_000, at_least=True),),
         ),

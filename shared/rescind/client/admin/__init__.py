@@ -12,7 +12,7 @@ is sent and how an answer is read, `link.py` what httpx2 needs to be told; the t
 send. httpx2 comes with `pip install 'rescind[admin]'`; without it this import says so.
 """
 
-from rescind.client.admin.calls import Command, Document, Grant, Issued, Manner, Portion
+from rescind.client.admin.calls import Command, Deed, Document, Grant, Issued, Manner, Portion
 from rescind.client.problems import (
     FieldProblem,
     MissingExtraError,
@@ -32,6 +32,7 @@ __all__ = [
     "AsyncBearer",
     "Bearer",
     "Command",
+    "Deed",
     "Document",
     "FieldProblem",
     "Grant",

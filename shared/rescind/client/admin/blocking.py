@@ -107,6 +107,16 @@ class Admin(_Connection):
         """Revoke every token that has all of these handles; returns once the ledger has it."""
         return self._send(calls.revoke(selector, command, idempotency_key))
 
+    def revoke_each(
+        self,
+        deeds: Sequence[calls.Deed],
+        *,
+        idempotency_key: str | None = None,
+        **answer: Unpack[calls.Answer],
+    ) -> Document:
+        """Carry out up to 1,000 commands in one call; `outcomes` has what became of each."""
+        return self._send(calls.revoke_each(deeds, answer, idempotency_key))
+
     def revoke_token(
         self, token: Secret, *, idempotency_key: str | None = None, **command: Unpack[Command]
     ) -> Document:

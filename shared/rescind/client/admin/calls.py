@@ -53,12 +53,17 @@ class Portion(TypedDict):
     max_depth: NotRequired[int]
 
 
-class Manner(TypedDict):
-    """Why something is done, and whether to wait until it is enforced; `timeout` in seconds."""
+class Answer(TypedDict):
+    """Whether to answer when it is enforced, or at once; `timeout` in seconds."""
 
-    reason: NotRequired[str]
     wait: NotRequired[bool]
     timeout: NotRequired[float]
+
+
+class Manner(Answer):
+    """Why something is done, and when to answer."""
+
+    reason: NotRequired[str]
 
 
 class Command(Manner):
@@ -70,6 +75,21 @@ class Command(Manner):
     issued_before: NotRequired[str]
     until: NotRequired[str]
     dry_run: NotRequired[bool]
+    preview: NotRequired[str]
+
+
+class Deed(TypedDict):
+    """One command of a batch; the names are the API's. It has a selector, or a token's secret."""
+
+    selector: NotRequired[Sequence[str]]
+    token: NotRequired[str]
+    exact: NotRequired[bool]
+    effect: NotRequired[str]
+    scopes: NotRequired[Sequence[str]]
+    issued_before: NotRequired[str]
+    until: NotRequired[str]
+    preview: NotRequired[str]
+    reason: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +171,12 @@ def revoke(selector: Sequence[str], command: Command, key: str | None) -> Call[D
     """Revoke what has all of these handles."""
     body = {"selector": list(selector), **command}
     return Call("POST", "/v1/revocations", _itself, body=body, key=key or new_key())
+
+
+def revoke_each(deeds: Sequence[Deed], answer: Answer, key: str | None) -> Call[Document]:
+    """Carry out many commands, each with an outcome of its own."""
+    body = {"revocations": [cast("Document", deed) for deed in deeds], **answer}
+    return Call("POST", "/v1/revocations/batch", _itself, body=body, key=key or new_key())
 
 
 def revoke_token(secret: Secret, command: Command, key: str | None) -> Call[Document]:
