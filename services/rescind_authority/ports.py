@@ -272,12 +272,31 @@ class Records(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TokenFilter:
-    """Which tokens to list: those that have all of these handles, and this state."""
+    """Which tokens to list: those with all of these handles, in this state, issued in that time.
 
-    handles: tuple[Handle, ...]
-    state: str | None
-    before: str | None
-    limit: int
+    A time begins at `issued_after_us` and ends before `issued_before_us` (Unix µs).
+    """
+
+    handles: tuple[Handle, ...] = ()
+    state: str | None = None
+    issued_after_us: int | None = None
+    issued_before_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Along:
+    """A way through the tokens in the order of their ids: the index, and the place in it."""
+
+    index: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """What was found on so many steps, and the last token gone past: None at the way's end."""
+
+    token_ids: tuple[str, ...]
+    last: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,8 +324,24 @@ class Tokens(Protocol):
         """Count what a selector hits, exactly up to a bound."""
         ...
 
-    async def page(self, wanted: TokenFilter) -> tuple[str, ...]:
-        """List token ids, newest first."""
+    async def walk(
+        self, wanted: TokenFilter, along: Along, *, before: str, after: str, steps: int, most: int
+    ) -> Walked:
+        """Go past so many tokens, newest first, and name those wanted, unless they are more."""
+        ...
+
+    async def few(
+        self, wanted: TokenFilter, *, before: str, most: int, bound: int
+    ) -> tuple[str, ...] | None:
+        """Name the tokens wanted, newest first; None if more than a bound have the handles."""
+        ...
+
+    async def estimate(self, handles: Collection[Handle]) -> int:
+        """Say how many tokens may have all of these handles, without looking."""
+        ...
+
+    async def sample(self, wanted: TokenFilter, *, size: int) -> int:
+        """Estimate how many tokens are wanted, by looking at so many at random."""
         ...
 
     async def children(

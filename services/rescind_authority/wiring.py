@@ -42,6 +42,7 @@ from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.instances import Instances
 from rescind_authority.usecases.issue import Issuer
 from rescind_authority.usecases.lift import Lifter
+from rescind_authority.usecases.listing import Lister
 from rescind_authority.usecases.look import Looker
 from rescind_authority.usecases.mint import Mint
 from rescind_authority.usecases.publish import Publisher
@@ -272,7 +273,7 @@ class Authority:
 
         looker = Looker(
             records=parts.records,
-            tokens=table,
+            lister=Lister(table, clock=clock),
             revocations=revocations,
             leases=parts.leases,
             ledger=parts.ledger,

@@ -9,6 +9,7 @@ from rescind_authority.http import (
     events,
     fleet,
     health,
+    listing,
     oauth,
     problems,
     revocations,
@@ -51,7 +52,8 @@ def application(use_cases: UseCases) -> FastAPI:
         status: {"description": text, "content": {problems.MEDIA_TYPE: {"schema": schema}}}
         for status, text in _REFUSALS.items()
     }
-    routers = (tokens, tree, delegations, revocations, fleet, events, term)
+    # `listing` first: `/v1/tokens/count` is no token's id.
+    routers = (listing, tokens, tree, delegations, revocations, fleet, events, term)
     for router in (module.router for module in routers):
         app.include_router(router, responses=refusals)
     app.include_router(oauth.router)

@@ -11,6 +11,11 @@ def to_us(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
+def maybe_to_us(moment: datetime | None) -> int | None:
+    """Read an aware time, if there is one."""
+    return None if moment is None else to_us(moment)
+
+
 def from_us(unix_us: int) -> datetime:
     """Write a time, in UTC."""
     return _EPOCH + unix_us * _MICROSECOND

@@ -1,18 +1,14 @@
-"""`/v1/tokens`: issue, list, look."""
+"""`/v1/tokens`: issue, look."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Response, status
+from fastapi import APIRouter, Response, status
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from rescind.core import handles
-from rescind.core.handles import Handle
 from rescind.core.revocation import Event
 from rescind.core.tokens import Kind
 from rescind.core.verdict import Reason
-from rescind.errors import SelectorError
-from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.http import times
 from rescind_authority.http.context import (
     Authority,
@@ -129,35 +125,6 @@ class LookRequest(BaseModel):
     token: str
 
 
-class TokenQuery(BaseModel):
-    """Which tokens to list: those that match every filter."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    subject: str | None = Field(default=None, description="Exactly this subject.")
-    kind: Kind | None = None
-    tenant: str | None = None
-    label: list[str] = Field(default=[], description="`key=value`; several must all match.")
-    state: State | None = None
-    cursor: str | None = Field(
-        default=None, description="`next` of the page before.", pattern="^tok_[0-9a-z]{26}$"
-    )
-    limit: int = Field(default=50, ge=1, le=200)
-
-    def handle_texts(self) -> list[str]:
-        """Name the handles that a token must have to be listed."""
-        named = (("subject", self.subject), ("kind", self.kind), ("tenant", self.tenant))
-        texts = [f"{name}:{text}" for name, text in named if text is not None]
-        return texts + [f"label:{text}" for text in self.label]
-
-
-class TokenPage(BaseModel):
-    """Tokens, newest first; `next` is the cursor of the next page, null at the end."""
-
-    tokens: list[ListedToken]
-    next: str | None
-
-
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
@@ -185,7 +152,7 @@ async def issue(
         tenant=asked.tenant,
         client=asked.client,
         session=asked.session,
-        not_before_us=None if asked.not_before is None else times.to_us(asked.not_before),
+        not_before_us=times.maybe_to_us(asked.not_before),
         may_speak_for=asked.may_speak_for,
         max_depth=asked.max_depth,
     )
@@ -208,25 +175,6 @@ async def issued(
             return IssuedToken(**_facts(await authority.looker.token(token_id)), token=None)
 
 
-@router.get("", summary="List tokens")
-async def page(
-    wanted: Annotated[TokenQuery, Query()], _actor: Reader, authority: Authority
-) -> TokenPage:
-    """List the tokens that match every filter, newest first."""
-    # One more than asked for tells whether there is a next page.
-    seen = await authority.looker.tokens(
-        handles=[_handle(text) for text in wanted.handle_texts()],
-        state=wanted.state,
-        before=wanted.cursor,
-        limit=wanted.limit + 1,
-    )
-    shown = seen[: wanted.limit]
-    return TokenPage(
-        tokens=[ListedToken(**listed(each)) for each in shown],
-        next=shown[-1].token.token_id if len(seen) > wanted.limit else None,
-    )
-
-
 @router.get("/{token_id}", summary="Look at a token")
 async def look(token_id: str, _actor: Reader, authority: Authority) -> LookedAtToken:
     """Look at one token: its facts, its state, and which revocations hold it."""
@@ -240,13 +188,6 @@ async def look_presented(
     """Look at a token whose id is not known; the answer has the id and not the secret."""
     response.headers["Cache-Control"] = "no-store"
     return _looked_at(await authority.looker.presented(asked.token))
-
-
-def _handle(text: str) -> Handle:
-    try:
-        return handles.parse(text)
-    except SelectorError as error:
-        raise InvalidRequestError(FieldProblem(text.partition(":")[0], str(error))) from None
 
 
 def _minted(minted: Minted) -> IssuedToken:

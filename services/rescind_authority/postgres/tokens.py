@@ -1,23 +1,68 @@
 """The token table, to look through."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+
+import asyncpg
 
 from rescind.core.handles import Handle
-from rescind_authority.ports import Radius, TokenFilter
+from rescind_authority.ports import Along, Radius, TokenFilter, Walked
 from rescind_authority.postgres.pool import Postgres
 
 
 class PostgresTokens:
-    """List tokens (port Tokens)."""
+    """Look through the tokens (port Tokens)."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
-    async def page(self, wanted: TokenFilter) -> tuple[str, ...]:
+    async def walk(
+        self, wanted: TokenFilter, along: Along, *, before: str, after: str, steps: int, most: int
+    ) -> Walked:
         found = await self._postgres.rows(
-            "list_tokens", wanted.handles, wanted.state, wanted.before, wanted.limit
+            "walk_tokens",
+            along.index,
+            along.name,
+            before,
+            after,
+            steps,
+            wanted.handles,
+            wanted.issued_after_us,
+            wanted.issued_before_us,
+            wanted.state,
+            most,
         )
-        return tuple(row["token_id"] for row in found)
+        return Walked(_named(found), found[0]["last"])
+
+    async def few(
+        self, wanted: TokenFilter, *, before: str, most: int, bound: int
+    ) -> tuple[str, ...] | None:
+        found = await self._postgres.rows(
+            "few_tokens",
+            wanted.handles,
+            before,
+            wanted.issued_after_us,
+            wanted.issued_before_us,
+            wanted.state,
+            bound,
+            most,
+        )
+        return None if found[0]["many"] else _named(found)
+
+    async def estimate(self, handles: Collection[Handle]) -> int:
+        return int((await self._postgres.rows("estimate_tokens", list(handles)))[0]["estimate"])
+
+    async def sample(self, wanted: TokenFilter, *, size: int) -> int:
+        rows = max(size, await self.estimate(()))
+        seen = await self._postgres.rows(
+            "sample_tokens",
+            100 * size / rows,
+            wanted.handles,
+            wanted.issued_after_us,
+            wanted.issued_before_us,
+            wanted.state,
+        )
+        looked_at, fitting = int(seen[0]["looked_at"]), int(seen[0]["fitting"])
+        return round(rows * fitting / max(1, looked_at))
 
     async def children(
         self, parents: Collection[str], *, most: int, after: str | None = None
@@ -40,8 +85,7 @@ class PostgresTokens:
         row = (await self._postgres.rows("radius", wanted, issued_before_us, most))[0]
         exact, tokens = row["tokens"] < most, row["tokens"]
         if not exact:
-            estimate = (await self._postgres.rows("estimate_tokens", wanted))[0]["estimate"]
-            tokens = max(tokens, estimate)
+            tokens = max(tokens, await self.estimate(wanted))
         return Radius(
             tokens=tokens,
             exact=exact,
@@ -54,3 +98,7 @@ class PostgresTokens:
     async def mark_used(self, uses: Collection[tuple[str, bytes]]) -> None:
         token_ids, instances = [each[0] for each in uses], [each[1] for each in uses]
         await self._postgres.rows("mark_used", token_ids, instances)
+
+
+def _named(found: Sequence[asyncpg.Record]) -> tuple[str, ...]:
+    return tuple(row["token_id"] for row in found if row["token_id"] is not None)

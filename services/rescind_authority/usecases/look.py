@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rescind.core import ids, tokens, verdict
-from rescind.core.handles import Handle
 from rescind.core.revocation import Event
 from rescind.core.scopes import covers
 from rescind.core.verdict import Reason
@@ -23,9 +22,9 @@ from rescind_authority.ports import (
     StoredRevocation,
     StoredToken,
     TokenFilter,
-    Tokens,
     TokenState,
 )
+from rescind_authority.usecases.listing import Count, Lister
 from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import holding, record_of
 
@@ -95,7 +94,7 @@ class Looker:
         self,
         *,
         records: Records,
-        tokens: Tokens,
+        lister: Lister,
         revocations: Revocations,
         leases: Leases,
         ledger: Ledger,
@@ -103,7 +102,7 @@ class Looker:
         prefix: str,
     ) -> None:
         self._records = records
-        self._tokens = tokens
+        self._lister = lister
         self._revocations = revocations
         self._leases = leases
         self._ledger = ledger
@@ -130,11 +129,20 @@ class Looker:
         return _seen(snapshot.tokens[0], snapshot)
 
     async def tokens(
-        self, *, handles: Sequence[Handle], state: State | None, before: str | None, limit: int
-    ) -> tuple[SeenToken, ...]:
-        """List the tokens that have all of these handles, newest first."""
-        token_ids = await self._tokens.page(TokenFilter(tuple(handles), state, before, limit))
-        return await self.these(token_ids)
+        self, wanted: TokenFilter, *, before: str | None, limit: int
+    ) -> tuple[tuple[SeenToken, ...], str | None]:
+        """List tokens, newest first, and say where the others begin: None at the end.
+
+        They may be less than asked for, or none, and others come all the same.
+        """
+        found = await self._lister.page(wanted, before=before, limit=limit)
+        seen = await self.these(found.token_ids)
+        # Each is shown as it is now, which may be later than when it was found.
+        return tuple(each for each in seen if wanted.state in (None, each.state)), found.next
+
+    async def count(self, wanted: TokenFilter) -> Count:
+        """Count tokens."""
+        return await self._lister.count(wanted)
 
     async def these(self, token_ids: Sequence[str]) -> tuple[SeenToken, ...]:
         """Look at some tokens, in this order; those that nobody issued are left out."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from rescind_cli import render
-from rescind_cli.parameters import LABEL
+from rescind_cli.parameters import LABEL, MOMENT
 from rescind_cli.target import Target, with_target
 from rescind_runtime import clock
 
@@ -25,29 +25,36 @@ def tokens() -> None:
 
 @tokens.command("ls")
 @click.option("--subject", help="Only those that speak for it.")
+@click.option("--chain", metavar="SUBJECT", help="Only those, and what was delegated from them.")
+@click.option("--tree", metavar="TOKEN_ID", help="Only this one, and what was delegated from it.")
 @click.option("--kind", help="Only those of a kind.")
 @click.option("--tenant", help="Only those of a tenant.")
+@click.option("--client", help="Only those of a client.")
+@click.option("--session", help="Only those of a session.")
 @click.option("--label", "labels", type=LABEL, multiple=True, help="Only those with a label.")
 @click.option(
     "--state", type=click.Choice(["active", "suspended", "revoked", "expired"]), help="Only these."
 )
+@click.option("--issued-after", type=MOMENT, help="Only those issued since; 2h is two hours ago.")
+@click.option("--issued-before", type=MOMENT, help="Only those issued before.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--count", is_flag=True, help="Say how many they are, instead; many: about how many.")
 @with_target
 def ls(
     *,
     target: Target,
-    subject: str | None,
-    kind: str | None,
-    tenant: str | None,
     labels: tuple[tuple[str, str], ...],
-    state: str | None,
     limit: int,
+    count: bool,
+    **filters: str | None,
 ) -> None:
     """List tokens, newest first."""
-    filters = {"subject": subject, "kind": kind, "tenant": tenant, "state": state}
     chosen: dict[str, str | list[str]] = {name: text for name, text in filters.items() if text}
     if labels:
         chosen["label"] = [f"{key}={text}" for key, text in labels]
+    if count:
+        _count(target, chosen)
+        return
     with target.admin() as admin:
         found = list(itertools.islice(admin.tokens(**chosen), limit))
     if target.as_json:
@@ -67,6 +74,16 @@ def ls(
         for each in found
     ]
     render.table(_COLUMNS, rows, empty="There are no such tokens.")
+
+
+def _count(target: Target, chosen: dict[str, str | list[str]]) -> None:
+    with target.admin() as admin:
+        counted = admin.count_tokens(**chosen)
+    if target.as_json:
+        render.as_json(counted)
+        return
+    number = f"{counted['count']:,}"
+    render.line(number if counted["exact"] else f"about {number}")
 
 
 @tokens.command("show")

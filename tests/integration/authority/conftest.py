@@ -29,16 +29,28 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, o
 @pytest.fixture
 def system(servers: Mapping[str, object], tmp_path: Path) -> System:
     """Make an empty database, and name the files of an authority that nobody prepared yet."""
+    return _fresh(servers, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_system(
+    servers: Mapping[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> System:
+    """Make one for all tests of a module: for what is only read, and takes long to fill."""
+    return _fresh(servers, tmp_path_factory.mktemp("shared"))
+
+
+def _fresh(servers: Mapping[str, object], directory: Path) -> System:
     postgres, name = str(servers["postgres"]), f"test_{os.getpid()}_{next(_numbers)}"
     asyncio.run(_create(postgres, name))
     return System(
         AuthoritySettings(
-            data=tmp_path,
+            data=directory,
             postgres_dsn=SecretStr(postgres.replace("/postgres?", f"/{name}?")),
             nats_url=str(servers["nats"]),
             http="127.0.0.1:0",
-            edge_key_file=tmp_path / "edge-key",
-            admin_token_file=tmp_path / "admin-token",
+            edge_key_file=directory / "edge-key",
+            admin_token_file=directory / "admin-token",
         )
     )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 from tests.support.authority import Running, System, serving
 
@@ -12,8 +13,10 @@ from rescind_authority.postgres import pool
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.records import PostgresRecords
 from rescind_authority.postgres.tokens import PostgresTokens
+from rescind_authority.usecases.listing import Lister
 from rescind_authority.usecases.look import State
 from rescind_authority.usecases.resolve import record_of
+from rescind_runtime.clock import SystemClock
 
 
 async def test_a_record_carries_the_token_s_facts(system: System) -> None:
@@ -226,6 +229,10 @@ async def test_a_repeated_revocation_is_the_first_one(system: System) -> None:
 _HANDLES = ["subject:agent:a", "tenant:t", "label:k=v", "kind:agent", "kind:admin", "*"]
 
 
+async def listed(lister: Lister, state: State | None) -> Sequence[str]:
+    return (await lister.page(TokenFilter(state=state), before=None, limit=1000)).token_ids
+
+
 async def test_the_list_s_sql_and_the_pure_rule_agree_on_what_is_held(system: System) -> None:
     async with serving(system) as authority:
         dice = random.Random(7)
@@ -245,12 +252,10 @@ async def test_the_list_s_sql_and_the_pure_rule_agree_on_what_is_held(system: Sy
             """
         )
         async with pool.connect(system.dsn) as postgres:
-            table, records = PostgresTokens(postgres), PostgresRecords(postgres)
-            by_sql = {
-                state: set(await table.page(TokenFilter((), state, None, 1000))) for state in State
-            }
-            everything = await table.page(TokenFilter((), None, None, 1000))
-            snapshot = await records.by_id(everything)
+            lister = Lister(PostgresTokens(postgres), clock=SystemClock())
+            everything = await listed(lister, None)
+            snapshot = await PostgresRecords(postgres).by_id(everything)
+            by_sql = {state: set(await listed(lister, state)) for state in State}
         by_rule: dict[State, set[str]] = {state: set() for state in State}
         for state in snapshot.tokens:
             held = verdict.standing(record_of(state, snapshot))

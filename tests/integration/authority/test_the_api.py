@@ -287,6 +287,7 @@ async def test_openapi_describes_every_route_without_a_token(system: System) -> 
         assert {
             "/v1/tokens",
             "/v1/tokens/look",
+            "/v1/tokens/count",
             "/v1/tokens/{token_id}",
             "/v1/tokens/{token_id}/tree",
             "/v1/tokens/{token_id}/children",
@@ -327,6 +328,7 @@ async def test_health_and_metrics_are_open(system: System) -> None:
 _ENDPOINTS: list[tuple[str, str, dict[str, object] | None, str, int]] = [
     ("POST", "/v1/tokens", {**_AGENT}, "rescind:issue", 201),
     ("GET", "/v1/tokens", None, "rescind:read", 200),
+    ("GET", "/v1/tokens/count", None, "rescind:read", 200),
     ("GET", "/v1/tokens/tok_x", None, "rescind:read", 404),
     ("POST", "/v1/revocations", {"selector": ["tenant:t"]}, "rescind:revoke", 201),
     ("POST", "/v1/revocations/rev_x/lift", {}, "rescind:lift", 404),

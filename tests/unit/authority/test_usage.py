@@ -6,7 +6,6 @@ from rescind.core import ids
 from rescind.wire.used import Used
 from rescind_authority.errors import StoreUnavailableError
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import TokenFilter
 from rescind_authority.usecases.usage import Usage
 
 
@@ -16,9 +15,6 @@ class Marked:
     def __init__(self) -> None:
         self.batches: list[Collection[tuple[str, bytes]]] = []
         self.away = False
-
-    async def page(self, wanted: TokenFilter) -> tuple[str, ...]:
-        raise NotImplementedError
 
     async def any_admin(self, handles: Collection[str]) -> bool:
         raise NotImplementedError

@@ -90,6 +90,10 @@ class AsyncAdmin(_AsyncConnection):
             if (cursor := page.cursor) is None:
                 return
 
+    async def count_tokens(self, **filters: str | Sequence[str]) -> Document:
+        """Count the tokens that the filters leave: `count`, an estimate unless `exact` is true."""
+        return await self._send(calls.count_tokens(filters))
+
     async def tree(self, token_id: str, *, depth: int = 3, children: int = 20) -> Document:
         """Look at a token, those above it, and some generations of what was delegated from it."""
         return await self._send(calls.tree(token_id, depth, children))

@@ -88,6 +88,10 @@ class Admin(_Connection):
             if (cursor := page.cursor) is None:
                 return
 
+    def count_tokens(self, **filters: str | Sequence[str]) -> Document:
+        """Count the tokens that the filters leave: `count`, an estimate unless `exact` is true."""
+        return self._send(calls.count_tokens(filters))
+
     def tree(self, token_id: str, *, depth: int = 3, children: int = 20) -> Document:
         """Look at a token, those above it, and some generations of what was delegated from it."""
         return self._send(calls.tree(token_id, depth, children))

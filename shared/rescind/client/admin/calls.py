@@ -156,6 +156,11 @@ def tokens(filters: Filters, cursor: str | None) -> Call[Page]:
     return _list("/v1/tokens", "tokens", filters, cursor)
 
 
+def count_tokens(filters: Filters) -> Call[Document]:
+    """Count tokens."""
+    return Call("GET", "/v1/tokens/count", _itself, query=filters)
+
+
 def tree(token_id: str, depth: int, children: int) -> Call[Document]:
     """Look at what was delegated from a token."""
     query = {"depth": str(depth), "children": str(children)}

@@ -1,0 +1,111 @@
+"""`/v1/tokens` and `/v1/tokens/count`: which there are, and how many."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from rescind.core import handles
+from rescind.core.handles import Handle
+from rescind.core.tokens import Kind
+from rescind.errors import SelectorError
+from rescind_authority.errors import FieldProblem, InvalidRequestError
+from rescind_authority.http import times
+from rescind_authority.http.context import Authority, Reader
+from rescind_authority.http.tokens import ListedToken, listed
+from rescind_authority.ports import TokenFilter
+from rescind_authority.usecases.listing import EXACT_UP_TO
+from rescind_authority.usecases.look import State
+
+router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
+
+_ID_SHAPE = "^tok_[0-9a-z]{26}$"
+
+
+class TokenChoice(BaseModel):
+    """Which tokens: those that match every filter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str | None = Field(default=None, description="Exactly this subject.")
+    chain: str | None = Field(default=None, description="This subject, or delegated from it.")
+    tree: str | None = Field(
+        default=None, description="This token's id, or delegated from it.", pattern=_ID_SHAPE
+    )
+    kind: Kind | None = None
+    tenant: str | None = None
+    client: str | None = None
+    session: str | None = None
+    label: list[str] = Field(default=[], description="`key=value`; several must all match.")
+    state: State | None = None
+    issued_after: AwareDatetime | None = Field(default=None, description="Then, or later.")
+    issued_before: AwareDatetime | None = None
+
+    def chosen(self) -> TokenFilter:
+        """Make the filter. Raises InvalidRequestError."""
+        names = ("subject", "chain", "tree", "kind", "tenant", "client", "session")
+        named = ((name, getattr(self, name)) for name in names)
+        texts = [f"{name}:{text}" for name, text in named if text is not None]
+        texts += [f"label:{text}" for text in self.label]
+        return TokenFilter(
+            handles=tuple(_handle(text) for text in texts),
+            state=self.state,
+            issued_after_us=times.maybe_to_us(self.issued_after),
+            issued_before_us=times.maybe_to_us(self.issued_before),
+        )
+
+
+class TokenQuery(TokenChoice):
+    """Which tokens to list, and how many at once."""
+
+    cursor: str | None = Field(
+        default=None, description="`next` of the page before.", pattern=_ID_SHAPE
+    )
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class TokenPage(BaseModel):
+    """Tokens, newest first; `next` is the cursor of the next page, null at the end.
+
+    A page that is short, or empty, is not the end unless `next` is null.
+    """
+
+    tokens: list[ListedToken]
+    next: str | None
+
+
+class TokenCount(BaseModel):
+    """How many tokens match."""
+
+    count: int
+    exact: bool = Field(
+        description=f"False for an estimate: of more than {EXACT_UP_TO:,}, or where more "
+        "would have to be looked through."
+    )
+
+
+@router.get("", summary="List tokens")
+async def page(
+    wanted: Annotated[TokenQuery, Query()], _actor: Reader, authority: Authority
+) -> TokenPage:
+    """List the tokens that match every filter, newest first."""
+    shown, following = await authority.looker.tokens(
+        wanted.chosen(), before=wanted.cursor, limit=wanted.limit
+    )
+    return TokenPage(tokens=[ListedToken(**listed(each)) for each in shown], next=following)
+
+
+@router.get("/count", summary="Count tokens")
+async def count(
+    wanted: Annotated[TokenChoice, Query()], _actor: Reader, authority: Authority
+) -> TokenCount:
+    """Count the tokens that match every filter; many of them are estimated, and that is said."""
+    counted = await authority.looker.count(wanted.chosen())
+    return TokenCount(count=counted.tokens, exact=counted.exact)
+
+
+def _handle(text: str) -> Handle:
+    try:
+        return handles.parse(text)
+    except SelectorError as error:
+        raise InvalidRequestError(FieldProblem(text.partition(":")[0], str(error))) from None

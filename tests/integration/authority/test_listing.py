@@ -1,0 +1,316 @@
+"""Lists and counts among 200,000 tokens: every filter has its index, and every page comes."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import asyncpg
+import pytest
+from tests.support import token_generator
+from tests.support.authority import Running, System, serving
+from tests.support.token_generator import Plan
+
+from rescind.core.handles import Handle
+from rescind_authority import preparing
+from rescind_authority.ports import TokenFilter
+from rescind_authority.postgres import pool, queries
+from rescind_authority.postgres.tokens import PostgresTokens
+from rescind_authority.usecases import listing
+from rescind_authority.usecases.listing import Lister
+from rescind_runtime.clock import SystemClock
+
+PLAN = Plan(rows=200_000, until=datetime.now(UTC) - timedelta(minutes=1), tree=20_000)
+NEWEST = "tok_" + "z" * 27
+
+
+@pytest.fixture(scope="module")
+def crowd(shared_system: System) -> System:
+    """Issue as years would."""
+    asyncio.run(_fill(shared_system))
+    return shared_system
+
+
+async def _fill(system: System) -> None:
+    await preparing.prepare(system.settings)
+    connection = await asyncpg.connect(system.dsn)
+    try:
+        # The first admin's token, so that the table is empty; the plan brings others.
+        await connection.execute("CREATE TEMPORARY TABLE admins AS TABLE tokens; TRUNCATE tokens")
+        await token_generator.fill(connection, PLAN)
+        await connection.execute("INSERT INTO tokens SELECT * FROM admins")
+    finally:
+        await connection.close()
+
+
+@dataclass
+class FrozenClock(SystemClock):
+    """No page is ever cut short for the time that it took."""
+
+    def monotonic_raw_ns(self) -> int:
+        return 0
+
+
+@dataclass
+class HastyClock(SystemClock):
+    """Every page is cut short after its first steps."""
+
+    ns: int = 0
+
+    def monotonic_raw_ns(self) -> int:
+        self.ns += 1_000_000_000
+        return self.ns
+
+
+def filter_of(*handles: str, **rest: Any) -> TokenFilter:
+    return TokenFilter(tuple(Handle(each) for each in handles), **rest)
+
+
+async def pages(lister: Lister, wanted: TokenFilter, *, limit: int) -> list[Sequence[str]]:
+    found: list[Sequence[str]] = []
+    before = None
+    while True:
+        page = await lister.page(wanted, before=before, limit=limit)
+        found.append(page.token_ids)
+        if page.next is None:
+            return found
+        before = page.next
+
+
+async def plan_of(system: System, query: str, *arguments: object) -> str:
+    """Explain it as it runs the first time, and after many, when nobody looks at the arguments."""
+    connection = await asyncpg.connect(system.dsn)
+    try:
+        await connection.execute(f"PREPARE asked AS {queries.read(query)}")
+        literals = ", ".join(map(_literal, arguments))
+        plans: list[str] = []
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            await connection.execute(f"SET plan_cache_mode = {mode}")
+            explained = await connection.fetch(
+                f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) EXECUTE asked ({literals})"
+            )
+            plans += [row[0] for row in explained]
+        return "\n".join(line for line in plans if "never executed" not in line)
+    finally:
+        await connection.close()
+
+
+def _literal(argument: object) -> str:
+    if argument is None:
+        return "NULL"
+    if isinstance(argument, list):
+        return "'{" + ",".join(cast("list[str]", argument)) + "}'"
+    return f"'{argument}'"
+
+
+@pytest.mark.parametrize("state", [None, "active", "revoked"])
+@pytest.mark.parametrize(
+    ("handles", "index"),
+    [
+        ([], "tokens_pkey"),
+        (["subject:agent:bot-3"], "tokens_subject"),
+        (["client:client-7"], "tokens_client"),
+        (["tenant:bygone"], "tokens_tenant"),
+        (["tenant:t7", "label:env=prod"], "tokens_tenant"),
+        (["label:env=prod"], "tokens_pkey"),
+        (["kind:agent"], "tokens_pkey"),
+    ],
+)
+async def test_a_walk_goes_along_its_index_and_no_further_than_told(
+    crowd: System, handles: list[str], index: str, state: str | None
+) -> None:
+    way = listing.along(filter_of(*handles).handles)
+    plan = await plan_of(
+        crowd,
+        "walk_tokens",
+        *(way.index, way.name, NEWEST, "", 1_000, handles, None, None, state, 51),
+    )
+    assert f"using {index} on tokens" in plan
+    assert "Seq Scan on tokens" not in plan
+    assert "Bitmap" not in plan
+    gone_past = re.findall(r"using tokens_\w+ on tokens .*?actual rows=([0-9]+)", plan)
+    assert max(map(int, gone_past)) <= 1_000
+
+
+@pytest.mark.parametrize(
+    "handles",
+    [
+        ["session:s77779"],
+        [f"tree:{token_generator.token_id(PLAN, 100_000)}"],
+        ["chain:agent:a77"],
+        ["label:incident=i0"],
+        ["label:incident=i0", "kind:agent"],
+        ["tenant:bygone", "label:team=team-3"],
+    ],
+)
+async def test_what_is_rare_is_found_by_its_handles(crowd: System, handles: list[str]) -> None:
+    plan = await plan_of(
+        crowd, "few_tokens", handles, NEWEST, None, None, "active", listing.EXACT_UP_TO, 51
+    )
+    assert "Bitmap Index Scan on tokens_handles" in plan
+    assert "Seq Scan on tokens" not in plan
+    async with pool.connect(crowd.dsn) as postgres:
+        assert await PostgresTokens(postgres).estimate([Handle(each) for each in handles]) < 50_000
+
+
+@pytest.mark.parametrize("clock", [FrozenClock(), HastyClock()], ids=["patient", "hasty"])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        filter_of("tenant:bygone"),
+        filter_of("label:incident=i0"),
+        filter_of("label:env=dev", "kind:service"),
+        filter_of("tenant:t3", "label:team=team-5"),
+        filter_of("subject:agent:bot-3", state="expired"),
+        filter_of("tenant:nobody"),
+    ],
+    ids=str,
+)
+async def test_page_by_page_every_token_comes_once_and_newest_first(
+    crowd: System, wanted: TokenFilter, clock: SystemClock
+) -> None:
+    expected = [
+        row["token_id"]
+        for row in await crowd.rows(
+            """
+            SELECT token_id FROM tokens
+            WHERE handles @> $1 AND ($2::text IS NULL OR expires_at <= now())
+            ORDER BY token_id DESC
+            """,
+            list(wanted.handles),
+            wanted.state,
+        )
+    ]
+    async with pool.connect(crowd.dsn) as postgres:
+        found = await pages(Lister(PostgresTokens(postgres), clock=clock), wanted, limit=200)
+    assert [token_id for page in found for token_id in page] == expected
+    assert max(map(len, found)) <= 200
+
+
+async def test_a_page_that_takes_too_long_is_cut_short_and_says_where_to_go_on(
+    crowd: System,
+) -> None:
+    nothing = filter_of("kind:agent", state="suspended")
+    async with pool.connect(crowd.dsn) as postgres:
+        page = await Lister(PostgresTokens(postgres), clock=HastyClock()).page(
+            nothing, before=None, limit=50
+        )
+    assert not page.token_ids
+    assert page.next is not None
+
+
+async def test_a_time_is_gone_straight_to(crowd: System) -> None:
+    after, before = PLAN.until - timedelta(days=20), PLAN.until - timedelta(days=19)
+    wanted = filter_of(
+        "kind:service",
+        issued_after_us=int(after.timestamp() * 1e6),
+        issued_before_us=int(before.timestamp() * 1e6),
+    )
+    expected = await crowd.rows(
+        """
+        SELECT token_id FROM tokens
+        WHERE kind = 'service' AND issued_at >= $1 AND issued_at < $2 ORDER BY token_id DESC
+        """,
+        after,
+        before,
+    )
+    async with pool.connect(crowd.dsn) as postgres:
+        found = await pages(
+            Lister(PostgresTokens(postgres), clock=HastyClock()), wanted, limit=10_000
+        )
+    assert [each for page in found for each in page] == [row["token_id"] for row in expected]
+    assert len(found) < 12  # of 200 that the whole table is
+
+
+@pytest.mark.parametrize(
+    "handles",
+    [
+        ["tenant:bygone"],
+        ["label:incident=i0"],
+        ["client:client-3"],
+        ["chain:agent:a77"],
+        ["kind:x"],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("state", [None, "active"])
+async def test_a_count_of_at_most_10_000_is_exact(
+    crowd: System, handles: list[str], state: str | None
+) -> None:
+    expected = await _counted(crowd, handles, state)
+    async with pool.connect(crowd.dsn) as postgres:
+        counted = await Lister(PostgresTokens(postgres), clock=HastyClock()).count(
+            filter_of(*handles, state=state)
+        )
+    assert (counted.tokens, counted.exact) == (expected, True)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [filter_of(), filter_of(state="expired"), filter_of("label:env=prod"), filter_of("tenant:t0")],
+    ids=str,
+)
+async def test_a_count_of_many_is_an_estimate_and_says_so(
+    crowd: System, wanted: TokenFilter
+) -> None:
+    expected = await _counted(crowd, wanted.handles, wanted.state)
+    async with pool.connect(crowd.dsn) as postgres:
+        counted = await Lister(PostgresTokens(postgres), clock=HastyClock()).count(wanted)
+    assert not counted.exact
+    assert counted.tokens == pytest.approx(expected, rel=0.25)
+
+
+async def test_the_api_takes_every_filter_alone_and_together(system: System) -> None:
+    async with serving(system) as authority:
+        issued = await authority.issue(
+            "agent:a", tenant="t", client="c", session="s", labels={"k": "v", "n": "1"}
+        )
+        await authority.issue("agent:b")
+        each: dict[str, Any] = {
+            "subject": "agent:a",
+            "chain": "agent:a",
+            "tree": issued["token_id"],
+            "tenant": "t",
+            "client": "c",
+            "session": "s",
+            "label": ["k=v", "n=1"],
+            "issued_before": datetime.now(UTC).isoformat(),
+            "state": "active",
+            "kind": "agent",
+        }
+        for chosen in (*({name: each[name]} for name in each), each):
+            found = await _listed(authority, chosen)
+            assert issued["token_id"] in found, chosen
+            counted = (await authority.http.get("/v1/tokens/count", params=chosen)).json()
+            assert counted == {"count": len(found), "exact": True}
+        assert len(await _listed(authority, each)) == 1
+        later = {"issued_after": (datetime.now(UTC) + timedelta(minutes=1)).isoformat()}
+        assert await _listed(authority, later) == []
+        for wrong in (
+            {"tree": "tok_x"},
+            {"issued_after": "soon"},
+            {"label": "k"},
+            {"color": "red"},
+        ):
+            answer = await authority.http.get("/v1/tokens/count", params=wrong)
+            assert answer.status_code == 422, wrong
+
+
+async def _listed(authority: Running, chosen: dict[str, Any]) -> list[str]:
+    page = (await authority.http.get("/v1/tokens", params=chosen)).json()
+    assert page["next"] is None
+    return [each["token_id"] for each in page["tokens"]]
+
+
+async def _counted(system: System, handles: Sequence[str], state: str | None) -> int:
+    found = await system.rows(
+        """
+        SELECT count(*) FROM token_states
+        WHERE handles @> $1 AND ($2::text IS NULL OR state = $2)
+        """,
+        list(handles),
+        state,
+    )
+    return int(found[0][0])
