@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rescind.core.revocation import Effect, Revocation
 from rescind.errors import RescindError
 
 
@@ -61,12 +62,15 @@ class BeyondParentError(RescindError):
 class HeldError(RescindError):
     """Say which standing revocation would hold the new token from its first moment."""
 
-    def __init__(self, revocation_id: str, effect: str, selector: str) -> None:
-        super().__init__(
-            f"a {effect} of {selector} stands ({revocation_id}), so no such token is issued. "
-            "Lift it first."
+    def __init__(self, held_by: Revocation) -> None:
+        advice = (
+            "It is final: issue a new one." if held_by.effect == Effect.REVOKE else "Lift it first."
         )
-        self.revocation_id = revocation_id
+        super().__init__(
+            f"a {held_by.effect} of {held_by.selector} stands ({held_by.revocation_id}), so no "
+            f"such token is issued. {advice}"
+        )
+        self.revocation_id = held_by.revocation_id
 
 
 class FinalError(RescindError):
@@ -78,6 +82,16 @@ class FinalError(RescindError):
         )
         super().__init__(f"{revocation_id} is a {effect}, which is final. {advice}")
         self.revocation_id = revocation_id
+
+
+class TokenMovedError(RescindError):
+    """Say that a token ended, or was rotated by somebody else; nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the token has ended, or was rotated meanwhile. Nothing was changed. "
+            "Look at it, and use the newest secret."
+        )
 
 
 class ForbiddenError(RescindError):

@@ -94,6 +94,15 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True)
+class Retired:
+    """A secret that its token has no more: good until then, and what its use after that means."""
+
+    at_us: int
+    good_until_us: int
+    revokes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StoredToken:
     """A token as the table has it. Times are Unix microseconds of Postgres's clock."""
 
@@ -117,6 +126,7 @@ class StoredToken:
     last_used_at_us: int | None
     created_by: str
     mandate: Mandate
+    retired: Retired | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +218,34 @@ class Instance:
     released_at_us: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A new secret for a token, in place of the one with this hash (None: whichever it has)."""
+
+    token_id: str
+    replaces: bytes | None
+    token_hash: bytes
+    overlap_us: int
+    reuse_revokes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """An earlier end for a token, in Unix microseconds; None: now."""
+
+    token_id: str
+    at_us: int | None
+
+
+Change = Rotation | Expiry
+
+
 class LedgerTransaction(Protocol):
     """One transaction of the sequencer; leaving its block without an error commits it."""
+
+    async def change(self, change: Change) -> bool:
+        """Change a token that is live and as the change expects it; else do nothing, and say so."""
+        ...
 
     async def claim(self, claims: Sequence[Claim]) -> Mapping[Key, Claimed]:
         """Take the keys in the order given, waiting for whoever holds one."""

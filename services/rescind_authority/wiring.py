@@ -34,6 +34,7 @@ from rescind_authority.redis.records import RedisRecords
 from rescind_authority.settings import AuthoritySettings
 from rescind_authority.usecases.acknowledgements import Acknowledgements
 from rescind_authority.usecases.authorise import Authoriser
+from rescind_authority.usecases.change import Changer
 from rescind_authority.usecases.delegate import Delegator
 from rescind_authority.usecases.desk import Desk
 from rescind_authority.usecases.enforce import Enforcer
@@ -49,6 +50,7 @@ from rescind_authority.usecases.publish import Publisher
 from rescind_authority.usecases.radius import Previews
 from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import Resolver
+from rescind_authority.usecases.reuse import Reuse
 from rescind_authority.usecases.revoke import Revoker
 from rescind_authority.usecases.salvage import Salvage
 from rescind_authority.usecases.sequence import Sequencer
@@ -73,6 +75,7 @@ class Core:
     leases: PostgresLeases
     recent: Recent
     resolver: Resolver
+    reuse: Reuse
     granter: Granter
     sequencer: Sequencer
     usage: Usage
@@ -94,6 +97,7 @@ class Core:
                 self.enforcer,
                 self.term,
                 self.until,
+                self.reuse,
             )
             for part in parts:
                 tasks.create_task(part.run())
@@ -126,6 +130,7 @@ def core(
     acknowledgements = Acknowledgements(SystemClock())
     granter = Granter(leases, ledger=ledger, recent=recent, metrics=metrics)
     metrics.watch("leases", "Leases granted here that may still be valid.", lambda: granter.leases)
+    reuse = Reuse(sequencer, clock=SystemClock(), entropy=secrets.token_bytes)
     enforcer = Enforcer(
         PostgresReceipts(postgres),
         acknowledgements=acknowledgements,
@@ -144,7 +149,8 @@ def core(
         records=records,
         leases=leases,
         recent=recent,
-        resolver=Resolver(records, keys=keys, metrics=metrics, shared=shared),
+        resolver=Resolver(records, keys=keys, metrics=metrics, watch=reuse.saw, shared=shared),
+        reuse=reuse,
         granter=granter,
         sequencer=sequencer,
         usage=Usage(PostgresTokens(postgres), metrics=metrics),
@@ -301,6 +307,7 @@ class Authority:
                 clock=clock,
                 entropy=secrets.token_bytes,
             ),
+            changer=Changer(parts.sequencer, records=parts.records, mint=mint),
             looker=looker,
             trees=Trees(looker, table),
             enforcer=parts.enforcer,

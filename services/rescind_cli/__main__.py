@@ -34,7 +34,7 @@ VERBS = {
     "lift": "End a suspension or a narrowing; of a kill, the suspension.",
     "kill": "End all that speaks for a subject, and let it have nothing new.",
     "receipt": "Show the receipt of a revocation once it is enforced, or check one.",
-    "tokens": "List tokens, or look at one.",
+    "tokens": "List tokens, look at one, rotate or expire it.",
     "tree": "Show who delegated what to whom, and what has become of each.",
     "fleet": "Show who verifies, and how fresh each is.",
     "canary": "Revoke a token of no power, and see that no verifier accepts it after the receipt.",

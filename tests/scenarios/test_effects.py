@@ -1,69 +1,9 @@
 """Suspend, narrow, kill and lift as an operator uses them, seen by services at two sidecars."""
 
-import json
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from tests.scenarios.conftest import System, answers
+from tests.support.processes import eventually
 
-import pytest
-from tests.support import processes
-from tests.support.processes import clean_environment, eventually
-
-from rescind import Allowed, Denied, Reason, Verifier
-from rescind.client import Admin
-from rescind.core.secret import Secret
-
-
-@dataclass(frozen=True, slots=True)
-class System:
-    directory: Path
-    ready: Mapping[str, Any]
-
-    def run(self, *arguments: str, code: int = 0, stdin: str = "") -> dict[str, Any]:
-        ended = subprocess.run(
-            [sys.executable, "-m", "rescind_cli", *arguments, "--json"],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env=clean_environment(RESCIND_DATA=str(self.directory)),
-        )
-        assert ended.returncode == code, ended.stderr
-        return json.loads(ended.stdout or ended.stderr)
-
-    def issue(self, subject: str, *more: str) -> dict[str, Any]:
-        return self.run("issue", "--subject", subject, "--kind", "agent", *more)
-
-    def admin(self) -> Admin:
-        token = Path(self.ready["admin_token_file"]).read_text().strip()
-        return Admin(self.ready["authority"], Secret(token))
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    directory = tmp_path_factory.mktemp("up")
-    options = ("--data", str(directory), "--sidecars", "2", "--port", "0", "--json")
-    with processes.running("-m", "rescind_cli", "up", *options, environ=clean_environment()) as run:
-        yield System(directory, run.ready)
-        assert run.end(processes.signal.SIGTERM) == 0
-
-
-@pytest.fixture
-def verifiers(system: System) -> Iterator[list[Verifier]]:
-    verifiers = [Verifier.attach(each["socket"], timeout_s=5) for each in system.ready["sidecars"]]
-    yield verifiers
-    for verifier in verifiers:
-        verifier.close()
-
-
-def answers(verifiers: list[Verifier], token: str, *require: str) -> set[str]:
-    """Say what the services make of it, without repeats."""
-    verdicts = [verifier.check(token, require=set(require)) for verifier in verifiers]
-    return {each.reason if isinstance(each, Denied) else "accepted" for each in verdicts}
+from rescind import Allowed, Reason, Verifier
 
 
 def test_a_suspension_denies_everywhere_and_a_lift_ends_that(

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from rescind_authority.http import (
+    changes,
     delegations,
     events,
     fleet,
@@ -53,7 +54,7 @@ def application(use_cases: UseCases) -> FastAPI:
         for status, text in _REFUSALS.items()
     }
     # `listing` first: `/v1/tokens/count` is no token's id.
-    routers = (listing, tokens, tree, delegations, revocations, fleet, events, term)
+    routers = (listing, changes, tokens, tree, delegations, revocations, fleet, events, term)
     for router in (module.router for module in routers):
         app.include_router(router, responses=refusals)
     app.include_router(oauth.router)

@@ -17,6 +17,7 @@ from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports import Claim, Key, Keys
 from rescind_authority.usecases.authorise import Actor, Authoriser, Scope
+from rescind_authority.usecases.change import Changer
 from rescind_authority.usecases.delegate import Delegator
 from rescind_authority.usecases.desk import Desk
 from rescind_authority.usecases.enforce import Enforcer
@@ -57,6 +58,7 @@ class UseCases:
     delegator: Delegator
     revoker: Revoker
     lifter: Lifter
+    changer: Changer
     looker: Looker
     trees: Trees
     enforcer: Enforcer

@@ -75,6 +75,10 @@ _KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
     ),
     (errors.HeldError, _Kind("held", HTTPStatus.CONFLICT, "A standing revocation forbids it")),
     (errors.FinalError, _Kind("final", HTTPStatus.CONFLICT, "A revocation is final")),
+    (
+        errors.TokenMovedError,
+        _Kind("token-moved", HTTPStatus.CONFLICT, "The token is not as it was"),
+    ),
     (errors.ForbiddenError, _Kind("forbidden", HTTPStatus.FORBIDDEN, "A scope is missing")),
     (errors.NotFoundError, _Kind("not-found", HTTPStatus.NOT_FOUND, "There is no such thing")),
     (

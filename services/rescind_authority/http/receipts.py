@@ -2,13 +2,18 @@
 
 import base64
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
+from fastapi import Response, status
 from pydantic import BaseModel, Field
 
 from rescind.wire import receipts, sealed
 from rescind_authority.http import times
-from rescind_authority.usecases.wait import Progress
+from rescind_authority.http.context import UseCases
+from rescind_authority.usecases.sequence import Committed
+from rescind_authority.usecases.wait import Progress, Target
+
+LONGEST_WAIT_S = 600
 
 
 class VerifierFacts(BaseModel):
@@ -53,6 +58,40 @@ class ProgressFacts(BaseModel):
     grace: int = Field(description="Verifiers in grace that have said nothing: not waited for.")
     of: int
     lapse_in_s: float
+
+
+class Awaited(BaseModel):
+    """What may be waited for: how far it has come, and the receipt when it is enforced."""
+
+    state: Literal["committed", "enforced"] = "committed"
+    receipt: ReceiptFacts | None = None
+    progress: ProgressFacts | None = None
+
+
+_Facts = TypeVar("_Facts", bound=Awaited)
+
+
+async def enforced(
+    facts: _Facts,
+    committed: Committed,
+    authority: UseCases,
+    response: Response,
+    *,
+    timeout_s: float | None,
+) -> _Facts:
+    """Wait until it is enforced, and say so with the receipt; 202 when the time runs out first."""
+    target = Target(committed.revocation_id, committed.epoch, committed.seq, committed.at_us)
+    found = await authority.enforcer.receipt(target, timeout_s=timeout_s or LONGEST_WAIT_S)
+    if isinstance(found, bytes):
+        return with_receipt(facts, found, authority)
+    response.status_code = status.HTTP_202_ACCEPTED
+    return facts.model_copy(update={"progress": progress(found)})
+
+
+def with_receipt(facts: _Facts, envelope: bytes, authority: UseCases) -> _Facts:
+    """Add a receipt that is there."""
+    shown = document(envelope, statement=authority.keys.statement)
+    return facts.model_copy(update={"state": "enforced", "receipt": shown})
 
 
 def document(envelope: bytes, *, statement: bytes) -> ReceiptFacts:

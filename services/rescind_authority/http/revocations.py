@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Response, status
 from pydantic import BaseModel, Field
@@ -20,10 +20,9 @@ from rescind_authority.http.context import (
     claim,
 )
 from rescind_authority.http.problems import Problem
-from rescind_authority.http.receipts import ProgressFacts, ReceiptFacts
+from rescind_authority.http.receipts import LONGEST_WAIT_S, Awaited
 from rescind_authority.http.wishes import (
     HOW,
-    LONGEST_WAIT_S,
     BatchRequest,
     LiftRequest,
     RevokeRequest,
@@ -33,19 +32,17 @@ from rescind_authority.usecases.lift import Release
 from rescind_authority.usecases.radius import Preview
 from rescind_authority.usecases.revoke import Done, Verb
 from rescind_authority.usecases.sequence import Committed
-from rescind_authority.usecases.wait import Target
 
 router = APIRouter(prefix="/v1/revocations", tags=["revocations"])
 
 
-class RevocationFacts(BaseModel):
+class RevocationFacts(Awaited):
     """A revocation at its place in the ledger."""
 
     id: str
     epoch: int
     seq: int
     effect: str = Field(description="Of a kill `kill`, where it is named by its id.")
-    state: Literal["committed", "enforced"]
     selector: list[str]
     exact: bool
     scopes: list[str] = Field(description="What a `narrow` takes away.")
@@ -56,8 +53,6 @@ class RevocationFacts(BaseModel):
     reason: str
     actor: str
     committed_at: datetime
-    receipt: ReceiptFacts | None = None
-    progress: ProgressFacts | None = None
 
 
 class RevocationPage(BaseModel):
@@ -97,7 +92,7 @@ class Outcome(BaseModel):
     problem: Problem | None = None
 
 
-class BatchFacts(BaseModel):
+class BatchFacts(Awaited):
     """What became of each command, in the order in which they were sent.
 
     With `wait`, `state` and `receipt` are of the last event of them all, and so hold for each.
@@ -105,13 +100,7 @@ class BatchFacts(BaseModel):
 
     committed: int
     refused: int
-    state: Literal["committed", "enforced"]
     outcomes: list[Outcome]
-    receipt: ReceiptFacts | None = None
-    progress: ProgressFacts | None = None
-
-
-_Facts = TypeVar("_Facts", RevocationFacts, BatchFacts)
 
 
 @router.post(
@@ -173,13 +162,12 @@ async def batch(
     facts = BatchFacts(
         committed=sum(isinstance(each, Done) for each in outcomes),
         refused=sum(not isinstance(each, Done) for each in outcomes),
-        state="committed",
         outcomes=[_outcome(each, key=f"{key}#{place}") for place, each in enumerate(outcomes)],
     )
     done = [each.committed for each in outcomes if isinstance(each, Done)]
     if not (asked.wait and done):
         return facts
-    return await _enforced(
+    return await receipts.enforced(
         facts, max(done, key=_place), authority, response, timeout_s=asked.timeout
     )
 
@@ -232,7 +220,7 @@ async def look(revocation_id: str, _actor: Reader, authority: Authority) -> Revo
     """Look at one revocation, with its receipt if somebody waited for it."""
     facts = _facts(await authority.looker.revocation(revocation_id))
     envelope = await authority.enforcer.kept(facts.id)
-    return facts if envelope is None else _with_receipt(facts, envelope, authority)
+    return facts if envelope is None else receipts.with_receipt(facts, envelope, authority)
 
 
 @router.get("/{revocation_id}/receipt", summary="Wait for a receipt")
@@ -250,7 +238,9 @@ async def receipt(
     stored = await authority.looker.revocation(revocation_id)
     event = stored.event
     committed = Committed(revocation_id, event.epoch, event.seq, event.at_us)
-    return await _enforced(_facts(stored), committed, authority, response, timeout_s=timeout_s)
+    return await receipts.enforced(
+        _facts(stored), committed, authority, response, timeout_s=timeout_s
+    )
 
 
 async def _answer(
@@ -260,28 +250,9 @@ async def _answer(
     facts = _done(done)
     if not asked.wait:
         return facts
-    return await _enforced(facts, done.committed, authority, response, timeout_s=asked.timeout)
-
-
-async def _enforced(
-    facts: _Facts,
-    committed: Committed,
-    authority: UseCases,
-    response: Response,
-    *,
-    timeout_s: float | None,
-) -> _Facts:
-    target = Target(committed.revocation_id, committed.epoch, committed.seq, committed.at_us)
-    found = await authority.enforcer.receipt(target, timeout_s=timeout_s or LONGEST_WAIT_S)
-    if isinstance(found, bytes):
-        return _with_receipt(facts, found, authority)
-    response.status_code = status.HTTP_202_ACCEPTED
-    return facts.model_copy(update={"progress": receipts.progress(found)})
-
-
-def _with_receipt(facts: _Facts, envelope: bytes, authority: UseCases) -> _Facts:
-    shown = receipts.document(envelope, statement=authority.keys.statement)
-    return facts.model_copy(update={"state": "enforced", "receipt": shown})
+    return await receipts.enforced(
+        facts, done.committed, authority, response, timeout_s=asked.timeout
+    )
 
 
 def _place(committed: Committed) -> tuple[int, int]:
@@ -333,7 +304,6 @@ def _facts(stored: StoredRevocation) -> RevocationFacts:
         epoch=event.epoch,
         seq=event.seq,
         effect=Verb.KILL if stored.killed else revocation.effect,
-        state="committed",
         selector=list(revocation.selector.handles),
         exact=stored.exact,
         scopes=list(revocation.scopes),

@@ -7,9 +7,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.http import times
+from rescind_authority.http.receipts import LONGEST_WAIT_S
 from rescind_authority.usecases.revoke import Verb, Wish
-
-LONGEST_WAIT_S = 600
 
 MOST_AT_ONCE = 1_000
 

@@ -9,14 +9,17 @@ from rescind.core.handles import Handle
 from rescind.core.ledger import Position
 from rescind_authority.errors import NotMigratedError, StoreUnavailableError
 from rescind_authority.ports import (
+    Change,
     Claim,
     Claimed,
     Entry,
+    Expiry,
     Footing,
     Issued,
     Key,
     NewToken,
     Passage,
+    Rotation,
     Standing,
 )
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows
@@ -41,6 +44,22 @@ class LedgerTransaction:
         return {
             Key(row["actor"], row["key"]): Claimed(row["body_hash"], row["answer"]) for row in found
         }
+
+    async def change(self, change: Change) -> bool:
+        match change:
+            case Rotation():
+                found = await rows(
+                    self._connection,
+                    "rotate_token",
+                    change.token_id,
+                    change.replaces,
+                    change.token_hash,
+                    change.overlap_us,
+                    change.reuse_revokes,
+                )
+            case Expiry():
+                found = await rows(self._connection, "expire_token", change.token_id, change.at_us)
+        return bool(found)
 
     async def lock_head(self) -> Standing:
         return _standing(await rows(self._connection, "lock_head"))

@@ -27,14 +27,15 @@ def snapshot_of(rows: Sequence[asyncpg.Record]) -> Snapshot:
     """Read tokens and their revocations: one row for each pair. Raises NotMigratedError."""
     if not rows:
         raise NotMigratedError
-    found: dict[str, tuple[StoredToken, list[Candidate]]] = {}
+    # By hash, not by id: a token may be asked for by the secret that it had before as well.
+    found: dict[bytes, tuple[StoredToken, list[Candidate]]] = {}
     for row in rows:
         if row["token_id"] is None:
             continue
-        if row["token_id"] not in found:
-            found[row["token_id"]] = (token_of(row), [])
+        if row["token_hash"] not in found:
+            found[row["token_hash"]] = (token_of(row), [])
         if row["revocation_id"] is not None:
-            found[row["token_id"]][1].append(candidate_of(row))
+            found[row["token_hash"]][1].append(candidate_of(row))
     return Snapshot(
         epoch=rows[0]["ledger_epoch"],
         as_of=rows[0]["as_of"],

@@ -6,7 +6,7 @@ from rescind.core.delegation import Mandate
 from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import Event, Revocation
 from rescind.core.tokens import Kind
-from rescind_authority.ports import Candidate, StoredRevocation, StoredToken, Timed
+from rescind_authority.ports import Candidate, Retired, StoredRevocation, StoredToken, Timed
 
 
 def token_of(row: asyncpg.Record) -> StoredToken:
@@ -32,6 +32,9 @@ def token_of(row: asyncpg.Record) -> StoredToken:
         last_used_at_us=row["last_used_at"],
         created_by=row["created_by"],
         mandate=Mandate(tuple(row["may_speak_for"]), row["max_depth"]),
+        retired=None
+        if row["retired_at"] is None
+        else Retired(row["retired_at"], row["good_until"], row["revokes"]),
     )
 
 

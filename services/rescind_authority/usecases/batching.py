@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 from rescind.errors import RescindError
 from rescind_authority.errors import OverloadedError
 
+_AT_ONCE = 512  # two commits' worth: the next fills while one is under way
+
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
@@ -79,3 +81,21 @@ class Batcher(Generic[Question, Answer]):
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
+
+
+async def each_of(
+    commands: Sequence[Callable[[], Awaitable[Answer]]],
+) -> Sequence[Answer | RescindError]:
+    """Carry out commands side by side, some at a time; what one raises is its own answer."""
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(command: Callable[[], Awaitable[Answer]]) -> Answer | RescindError:
+        async with free:
+            try:
+                return await command()
+            except RescindError as error:
+                return error
+
+    async with asyncio.TaskGroup() as tasks:
+        answers = [tasks.create_task(one(command)) for command in commands]
+    return [answer.result() for answer in answers]

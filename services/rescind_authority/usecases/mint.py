@@ -62,14 +62,18 @@ class Mint:
     edge_keys: EdgeKeys
     prefix: str
 
-    def strike(self, kind: Kind) -> Struck:
-        """Make a secret that nobody had before, and name it."""
-        secret = tokens.mint(
+    def secret(self, kind: Kind) -> Secret:
+        """Make a secret that nobody had before."""
+        return tokens.mint(
             kind=kind,
             random=self.entropy(tokens.RANDOM_BYTES),
             edge_key=self.edge_keys.minting,
             prefix=self.prefix,
         )
+
+    def strike(self, kind: Kind) -> Struck:
+        """Make a secret that nobody had before, and name it."""
+        secret = self.secret(kind)
         now_ms = self.clock.wall_us() // 1000
         return Struck(
             secret, ids.make("tok", now_ms=now_ms, entropy=self.entropy(ids.ENTROPY_BYTES))
@@ -103,8 +107,4 @@ def require_free(footing: Footing, handles: Sequence[Handle]) -> None:
     held = hitting(footing.candidates, handles=handles, issued_seq=footing.snapshot.as_of)
     for event in held:
         if event.revocation.effect != Effect.NARROW:
-            raise HeldError(
-                event.revocation.revocation_id,
-                event.revocation.effect,
-                str(event.revocation.selector),
-            )
+            raise HeldError(event.revocation)

@@ -1,6 +1,6 @@
 """Look up tokens by hash: everything that queued up is answered by one statement (design 5)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from rescind.core.handles import Handle
@@ -23,7 +23,7 @@ class Resolver:
 
     What a sidecar asked for is left for the others in `shared`, if there is such a place. That is
     the only way in: an issuer knows its token without what holds it (a suspension of its subject,
-    say), and must not leave it there as if it were free.
+    say), and must not leave it there as if it were free. `watch` hears of all that is looked up.
     """
 
     def __init__(
@@ -32,9 +32,11 @@ class Resolver:
         *,
         keys: Keys,
         metrics: Metrics,
+        watch: Callable[[Snapshot], None],
         shared: SharedRecords | None = None,
     ) -> None:
         self._store = store
+        self._watch = watch
         self._keys = keys
         self._shared = shared
         self._metrics = metrics
@@ -64,6 +66,7 @@ class Resolver:
     async def _read(self, hashes: Sequence[bytes]) -> Sequence[tuple[Snapshot, Record | None]]:
         began_ns = monotonic_raw_ns()
         snapshot = await self._store.by_hash(frozenset(hashes))
+        self._watch(snapshot)
         seconds = (monotonic_raw_ns() - began_ns) / 1e9
         found = {state.token.token_hash: record_of(state, snapshot) for state in snapshot.tokens}
         known = sum(token_hash in found for token_hash in hashes)

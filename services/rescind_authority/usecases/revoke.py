@@ -1,9 +1,9 @@
 """Take power away: from what a person wrote to a place in the ledger."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 from rescind.core import ids, tokens
 from rescind.core.handles import Selector, kind_of, select
@@ -12,6 +12,7 @@ from rescind.errors import MalformedTokenError, RescindError, SelectorError
 from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.ports import Claim, Entropy, Tokens
 from rescind_authority.usecases.authorise import Actor, Scope, require_reach
+from rescind_authority.usecases.batching import each_of
 from rescind_authority.usecases.facts import Findings
 from rescind_authority.usecases.radius import Aim, Preview, Previews
 from rescind_authority.usecases.resolve import Resolver
@@ -28,8 +29,6 @@ class Verb(StrEnum):
     NARROW = "narrow"
     KILL = "kill"
 
-
-_AT_ONCE = 512  # two commits' worth: the next fills while one is under way
 
 _FIRST_EFFECT = {
     Verb.REVOKE: Effect.REVOKE,
@@ -101,18 +100,9 @@ class Revoker:
         self, wishes: Sequence[tuple[Wish, Claim]], *, actor: Actor
     ) -> Sequence[Done | RescindError]:
         """Commit wishes; each has an outcome of its own, and one that fails takes none along."""
-        free = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(wish: Wish, claim: Claim) -> Done | RescindError:
-            async with free:
-                try:
-                    return await self.revoke(wish, actor=actor, claim=claim)
-                except RescindError as error:
-                    return error
-
-        async with asyncio.TaskGroup() as tasks:
-            outcomes = [tasks.create_task(one(*each)) for each in wishes]
-        return [outcome.result() for outcome in outcomes]
+        return await each_of(
+            [partial(self.revoke, wish, actor=actor, claim=claim) for wish, claim in wishes]
+        )
 
     async def revoke(self, wish: Wish, *, actor: Actor, claim: Claim) -> Done:
         """Commit a wish. Raises InvalidRequestError, ForbiddenError, PreviewNeededError, or the

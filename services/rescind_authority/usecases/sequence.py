@@ -20,9 +20,19 @@ from rescind_authority.errors import (
     KeyReusedError,
     StoreContendedError,
     StoreRefusedError,
+    TokenMovedError,
 )
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Claim, Claimed, Entry, Key, Standing, Transactions
+from rescind_authority.ports import (
+    Change,
+    Claim,
+    Claimed,
+    Entry,
+    Key,
+    LedgerTransaction,
+    Standing,
+    Transactions,
+)
 from rescind_authority.usecases.batching import Batcher
 from rescind_authority.usecases.publish import Publisher
 from rescind_runtime.clock import Clock
@@ -39,7 +49,8 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 class Command:
     """A revocation that somebody wants in the ledger, under an idempotency key.
 
-    `then` follows it in the same commit, under the same id: a kill is two events.
+    `then` follows it in the same commit, under the same id: a kill is two events. `change` is what
+    happens to a token in the same commit; where it cannot, there is no event either.
     """
 
     claim: Claim
@@ -47,6 +58,7 @@ class Command:
     exact: bool
     awaited: bool = False
     then: Revocation | None = None
+    change: Change | None = None
 
     @property
     def revocations(self) -> tuple[Revocation, ...]:
@@ -96,7 +108,8 @@ class Sequencer:
     async def commit(self, command: Command) -> Committed:
         """Commit one command, or find what its key committed earlier.
 
-        Raises KeyReusedError, OverloadedError, StoreUnavailableError or OutcomeUnknownError.
+        Raises KeyReusedError, TokenMovedError, OverloadedError, StoreUnavailableError or
+        OutcomeUnknownError.
         """
         return await self._batcher.ask(command)
 
@@ -139,7 +152,10 @@ class Sequencer:
             # the same order, so that none waits in a circle.
             claims = [firsts[key].claim for key in sorted(firsts)]
             claimed = dict(await transaction.claim(claims))
-            fresh = [command for key, command in firsts.items() if claimed[key].answer is None]
+            fresh = await _changed(
+                transaction,
+                [command for key, command in firsts.items() if claimed[key].answer is None],
+            )
             if not fresh:
                 return _Written(Position(0, 0, b""), (), {}, claimed)
             # The head last: while it is held, nobody else commits an event.
@@ -161,6 +177,20 @@ class Sequencer:
             events=len(entries), seconds=(self._clock.monotonic_raw_ns() - began_ns) / 1e9
         )
         return _Written(standing.position, entries, answers, claimed)
+
+
+async def _changed(
+    transaction: LedgerTransaction, commands: Sequence[Command]
+) -> Sequence[Command]:
+    """Change tokens, in sorted order; leave out the commands whose token is not as they expect."""
+    changes = {
+        command.claim.key: command.change for command in commands if command.change is not None
+    }
+    moved: set[Key] = set()
+    for key, change in sorted(changes.items(), key=lambda each: (each[1].token_id, each[0])):
+        if not await transaction.change(change):
+            moved.add(key)
+    return [command for command in commands if command.claim.key not in moved]
 
 
 def _chain(standing: Standing, commands: Sequence[Command]) -> tuple[Entry, ...]:
@@ -222,7 +252,8 @@ def _outcome(command: Command, written: _Written) -> Committed | RescindError:
     first = written.claimed[key]
     if first.body_hash != command.claim.body_hash:
         return KeyReusedError()
-    return _recall(first.answer or written.answers[key])
+    answer = first.answer or written.answers.get(key)
+    return TokenMovedError() if answer is None else _recall(answer)
 
 
 def _remember(entry: Entry) -> str:

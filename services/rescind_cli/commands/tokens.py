@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from rescind_cli import render
+from rescind_cli.changing import expire, rotate
 from rescind_cli.parameters import LABEL, MOMENT
 from rescind_cli.target import Target, with_target
 from rescind_runtime import clock
@@ -20,7 +21,7 @@ _TIMES = frozenset({"issued_at", "expires_at", "not_before", "last_used_at"})
 
 @click.group()
 def tokens() -> None:
-    """List tokens, or look at one."""
+    """List tokens, look at one, rotate or expire it."""
 
 
 @tokens.command("ls")
@@ -105,6 +106,10 @@ def show(*, target: Target, token_id: str) -> None:
             *(("held by", _hold(hold)) for hold in holds),
         ]
     )
+
+
+tokens.add_command(rotate)
+tokens.add_command(expire)
 
 
 def _hold(hold: "Document") -> str:

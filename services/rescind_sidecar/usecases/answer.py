@@ -122,6 +122,11 @@ class Answer:
         self._tally.looks_from_memory += 1
         judged = view.judge(held, now_ns)
         if isinstance(judged, Denied):
+            if judged.reason is Reason.EXPIRED and held.window and view.leased(now_ns):
+                # It was good here, and has ended: ask once more, so that the authority learns of
+                # it. It may be a secret that was rotated away, in hands that should not have it.
+                view.records.drop(token_hash)
+                return None
             return judged
         if not view.leased(now_ns):
             self._tally.looks_in_grace += 1

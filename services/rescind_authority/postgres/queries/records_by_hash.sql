@@ -5,12 +5,14 @@
 -- that logged out a thousand times costs no more. Of the others core.revocation.hits decides.
 -- Where a cutoff compares times, `since` is when the first of the token's ancestors, or itself, had
 -- all that is selected: what was delegated from a token does not outlive it by being younger.
--- Served by: tokens_token_hash_key, revocations_anchor, revocations_standing.
+-- A secret that was rotated away finds its token too, with an end of its own (good_until).
+-- Served by: tokens_token_hash_key, retired_secrets_pkey, tokens_pkey, revocations_anchor, revocations_standing.
 SELECT
     h.epoch AS ledger_epoch, h.seq AS as_of, clock_timestamp() AS at,
-    t.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,
+    s.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,
     t.session, t.labels, t.lineage, t.chain, t.handles, t.issued_at, t.issued_seq, t.not_before,
-    t.expires_at, t.last_used_at, t.created_by, t.may_speak_for, t.max_depth,
+    least(t.expires_at, s.good_until) AS expires_at, t.last_used_at, t.created_by,
+    t.may_speak_for, t.max_depth, s.retired_at, s.good_until, s.revokes,
     r.revocation_id, r.epoch AS event_epoch, r.seq, r.effect, r.selector, r.issued_before, r.until,
     r.scopes AS removed, r.lifts, r.reason, r.actor, r.committed_at,
     CASE WHEN r.issued_before IS NULL THEN t.issued_at ELSE (
@@ -18,7 +20,16 @@ SELECT
         WHERE token_id = ANY (t.lineage || t.token_id) AND r.selector <@ family.handles
     ) END AS since
 FROM ledger_head AS h
-LEFT JOIN tokens AS t ON t.token_hash = ANY ($1::bytea[])
+LEFT JOIN (
+    SELECT token_hash, token_id, NULL AS retired_at, NULL AS good_until, false AS revokes
+    FROM tokens
+    WHERE token_hash = ANY ($1::bytea[])
+    UNION ALL
+    SELECT token_hash, token_id, retired_at, good_until, revokes
+    FROM retired_secrets
+    WHERE token_hash = ANY ($1::bytea[])
+) AS s ON true
+LEFT JOIN tokens AS t ON t.token_id = s.token_id
 LEFT JOIN LATERAL (
     SELECT * FROM revocations
     WHERE anchor = ANY (t.handles) AND seq > t.issued_seq AND effect = 'revoke'
@@ -27,4 +38,4 @@ LEFT JOIN LATERAL (
     WHERE anchor = ANY (t.handles)
         AND effect NOT IN ('revoke', 'lift', 'changed') AND lifted_at IS NULL
 ) AS r ON r.selector <@ t.handles
-ORDER BY t.token_id, r.seq
+ORDER BY s.token_hash, r.seq

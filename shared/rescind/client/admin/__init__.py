@@ -12,7 +12,16 @@ is sent and how an answer is read, `link.py` what httpx2 needs to be told; the t
 send. httpx2 comes with `pip install 'rescind[admin]'`; without it this import says so.
 """
 
-from rescind.client.admin.calls import Command, Deed, Document, Grant, Issued, Manner, Portion
+from rescind.client.admin.calls import (
+    Command,
+    Deed,
+    Document,
+    Grant,
+    Issued,
+    Manner,
+    Portion,
+    Renewal,
+)
 from rescind.client.problems import (
     FieldProblem,
     MissingExtraError,
@@ -42,4 +51,5 @@ __all__ = [
     "OutcomeUnknownError",
     "Portion",
     "ProblemError",
+    "Renewal",
 ]

@@ -9,7 +9,16 @@ from typing import Self, TypeVar, Unpack
 import httpx2
 
 from rescind.client.admin import calls, link, settings
-from rescind.client.admin.calls import Call, Command, Document, Grant, Issued, Manner, Portion
+from rescind.client.admin.calls import (
+    Call,
+    Command,
+    Document,
+    Grant,
+    Issued,
+    Manner,
+    Portion,
+    Renewal,
+)
 from rescind.core.secret import Secret
 from rescind.errors import UnreachableError
 
@@ -107,6 +116,34 @@ class AsyncAdmin(_AsyncConnection):
                 yield entry
             if (cursor := page.cursor) is None:
                 return
+
+    async def rotate(
+        self, token_id: str, *, idempotency_key: str | None = None, **renewal: Unpack[Renewal]
+    ) -> Issued:
+        """Give a token a new secret under the same grant: it is in this answer and nowhere else."""
+        return await self._send(calls.rotate(token_id, renewal, idempotency_key))
+
+    async def expire(
+        self,
+        token_id: str,
+        *,
+        at: str | None = None,
+        idempotency_key: str | None = None,
+        **manner: Unpack[Manner],
+    ) -> Document:
+        """End a token now, or at a time (RFC 3339) before its end."""
+        return await self._send(calls.expire(token_id, at, manner, idempotency_key))
+
+    async def expire_each(
+        self,
+        token_ids: Sequence[str],
+        *,
+        at: str | None = None,
+        reason: str = "",
+        idempotency_key: str | None = None,
+    ) -> Document:
+        """End up to 1,000 tokens in one call; `outcomes` has what became of each."""
+        return await self._send(calls.expire_each(token_ids, at, reason, idempotency_key))
 
     async def revoke(
         self, *selector: str, idempotency_key: str | None = None, **command: Unpack[Command]
@@ -245,3 +282,9 @@ class AsyncBearer(_AsyncConnection):
         It speaks for `<this token's subject>/<name>`, and dies with this token.
         """
         return await self._send(calls.delegate(portion, idempotency_key))
+
+    async def rotate(
+        self, *, idempotency_key: str | None = None, **renewal: Unpack[Renewal]
+    ) -> Issued:
+        """Give this very token a new secret; this client goes on with the old one."""
+        return await self._send(calls.rotate_own(renewal, idempotency_key))

@@ -8,7 +8,16 @@ from typing import Self, TypeVar, Unpack
 import httpx2
 
 from rescind.client.admin import calls, link, settings
-from rescind.client.admin.calls import Call, Command, Document, Grant, Issued, Manner, Portion
+from rescind.client.admin.calls import (
+    Call,
+    Command,
+    Document,
+    Grant,
+    Issued,
+    Manner,
+    Portion,
+    Renewal,
+)
 from rescind.core.secret import Secret
 from rescind.errors import UnreachableError
 
@@ -104,6 +113,34 @@ class Admin(_Connection):
             yield from page.entries
             if (cursor := page.cursor) is None:
                 return
+
+    def rotate(
+        self, token_id: str, *, idempotency_key: str | None = None, **renewal: Unpack[Renewal]
+    ) -> Issued:
+        """Give a token a new secret under the same grant: it is in this answer and nowhere else."""
+        return self._send(calls.rotate(token_id, renewal, idempotency_key))
+
+    def expire(
+        self,
+        token_id: str,
+        *,
+        at: str | None = None,
+        idempotency_key: str | None = None,
+        **manner: Unpack[Manner],
+    ) -> Document:
+        """End a token now, or at a time (RFC 3339) before its end."""
+        return self._send(calls.expire(token_id, at, manner, idempotency_key))
+
+    def expire_each(
+        self,
+        token_ids: Sequence[str],
+        *,
+        at: str | None = None,
+        reason: str = "",
+        idempotency_key: str | None = None,
+    ) -> Document:
+        """End up to 1,000 tokens in one call; `outcomes` has what became of each."""
+        return self._send(calls.expire_each(token_ids, at, reason, idempotency_key))
 
     def revoke(
         self, *selector: str, idempotency_key: str | None = None, **command: Unpack[Command]
@@ -240,3 +277,7 @@ class Bearer(_Connection):
         It speaks for `<this token's subject>/<name>`, and dies with this token.
         """
         return self._send(calls.delegate(portion, idempotency_key))
+
+    def rotate(self, *, idempotency_key: str | None = None, **renewal: Unpack[Renewal]) -> Issued:
+        """Give this very token a new secret; this client goes on with the old one."""
+        return self._send(calls.rotate_own(renewal, idempotency_key))

@@ -78,6 +78,16 @@ class Command(Manner):
     preview: NotRequired[str]
 
 
+class Renewal(Manner):
+    """How a token is rotated: seconds that the old secret stays good, and what its use later means.
+
+    `on_reuse` is `revoke` (the token ends with all that was delegated from it) or `deny`.
+    """
+
+    overlap: NotRequired[float]
+    on_reuse: NotRequired[str]
+
+
 class Deed(TypedDict):
     """One command of a batch; the names are the API's. It has a selector, or a token's secret."""
 
@@ -139,6 +149,38 @@ def delegate(portion: Portion, key: str | None) -> Call[Issued]:
     """Hand a portion of the bearer's power on."""
     body = cast("Document", portion)
     return Call("POST", "/v1/delegations", _issued, body=body, key=key or new_key())
+
+
+def rotate(token_id: str, renewal: Renewal, key: str | None) -> Call[Issued]:
+    """Give a token a new secret."""
+    return _rotate(f"/v1/tokens/{quote(token_id, safe='')}/rotate", renewal, key)
+
+
+def rotate_own(renewal: Renewal, key: str | None) -> Call[Issued]:
+    """Give the bearer's own token a new secret."""
+    return _rotate("/v1/rotations", renewal, key)
+
+
+def _rotate(path: str, renewal: Renewal, key: str | None) -> Call[Issued]:
+    body = cast("Document", renewal)
+    return Call("POST", path, _issued, body=body, key=key or new_key())
+
+
+def expire(token_id: str, at: str | None, manner: Manner, key: str | None) -> Call[Document]:
+    """End a token early."""
+    body = cast("Document", manner) if at is None else {**manner, "at": at}
+    path = f"/v1/tokens/{quote(token_id, safe='')}/expire"
+    return Call("POST", path, _itself, body=body, key=key or new_key())
+
+
+def expire_each(
+    token_ids: Sequence[str], at: str | None, reason: str, key: str | None
+) -> Call[Document]:
+    """End many tokens early."""
+    body: dict[str, object] = {"token_ids": list(token_ids), "reason": reason}
+    if at is not None:
+        body["at"] = at
+    return Call("POST", "/v1/tokens/expire", _itself, body=body, key=key or new_key())
 
 
 def token(token_id: str) -> Call[Document]:

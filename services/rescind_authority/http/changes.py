@@ -1,0 +1,234 @@
+"""Rotate and expire: a token gets a new secret, or an earlier end."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Response
+from pydantic import AwareDatetime, BaseModel, Field
+
+from rescind.errors import RescindError
+from rescind_authority.http import problems, receipts, times
+from rescind_authority.http.context import (
+    Authority,
+    IdempotencyKey,
+    IssuerActor,
+    Parent,
+    RevokerActor,
+    UseCases,
+    bind,
+    claim,
+)
+from rescind_authority.http.problems import Problem
+from rescind_authority.http.receipts import Awaited
+from rescind_authority.http.wishes import HOW, MOST_AT_ONCE, Waiting, Why
+from rescind_authority.usecases.change import Changed, Ending, Renewal
+
+router = APIRouter(tags=["tokens"])
+
+
+class OnReuse(StrEnum):
+    """What it means that a rotated secret is used after its overlap."""
+
+    REVOKE = "revoke"
+    DENY = "deny"
+
+
+class RotateRequest(Why, Waiting):
+    """How a token gets a new secret."""
+
+    overlap: float = Field(default=0, description="Seconds for which the old secret stays good.")
+    on_reuse: OnReuse = Field(
+        default=OnReuse.REVOKE,
+        description="What happens when somebody comes with the old secret later: `revoke` ends the "
+        "token and what was delegated from it, for one of two holders is a thief; `deny` does not.",
+    )
+
+
+class ExpireRequest(Why, Waiting):
+    """When a token is to end, if it would have ended later."""
+
+    at: AwareDatetime | None = Field(
+        default=None, description="RFC 3339, or Unix seconds; left out, now."
+    )
+
+
+class ExpireManyRequest(Why):
+    """Which tokens are to end, and when."""
+
+    token_ids: Annotated[list[str], Field(min_length=1, max_length=MOST_AT_ONCE)]
+    at: AwareDatetime | None = Field(default=None, description="Left out, now.")
+
+
+class ChangeFacts(Awaited):
+    """A change at its place in the ledger: every verifier drops the record that it has."""
+
+    token_id: str
+    id: str = Field(description="Its receipt is at `/v1/revocations/{id}/receipt`.")
+    epoch: int
+    seq: int
+    committed_at: datetime
+
+
+class RotationFacts(ChangeFacts):
+    """A token with a new secret. With `receipt`, the old one is dead at every verifier."""
+
+    token: str | None = Field(
+        description="The new secret, shown this once; null in a repeat under one key."
+    )
+
+
+_Facts = TypeVar("_Facts", bound=ChangeFacts)
+
+
+class ChangeOutcome(BaseModel):
+    """What became of one token: its change, or why there is none."""
+
+    token_id: str
+    seq: int | None = None
+    problem: Problem | None = None
+
+
+class ChangesFacts(BaseModel):
+    """What became of each token, in the order in which they were named."""
+
+    changed: int
+    refused: int
+    outcomes: list[ChangeOutcome]
+
+
+@router.post("/v1/tokens/{token_id}/rotate", summary="Rotate a token's secret")
+async def rotate(
+    *,
+    token_id: str,
+    asked: RotateRequest,
+    actor: IssuerActor,
+    key: IdempotencyKey,
+    authority: Authority,
+    response: Response,
+) -> RotationFacts:
+    """Give a token a new secret under the same grant; the old one is dead, or good for `overlap`.
+
+    Its name, its end and what was delegated from it stay. After a leak, revoke instead: a thief may
+    have delegated.
+    """
+    operation = f"POST /v1/tokens/{token_id}/rotate"
+    changed = await authority.changer.rotate(
+        _renewal(token_id, asked),
+        actor=actor,
+        claim=claim(operation, asked, actor=actor, key=key, besides=HOW),
+    )
+    return await _rotated(changed, asked, authority, response)
+
+
+@router.post("/v1/rotations", summary="Rotate the bearer's own secret")
+async def rotate_own(
+    asked: RotateRequest,
+    parent: Parent,
+    key: IdempotencyKey,
+    authority: Authority,
+    response: Response,
+) -> RotationFacts:
+    """Give the token that authorises this call a new secret. Of two who try, one is refused."""
+    changed = await authority.changer.rotate_own(
+        _renewal(parent.token_id, asked),
+        kind=parent.kind,
+        presented=parent.token_hash,
+        claim=bind("POST /v1/rotations", asked, owner=parent.token_id, key=key, besides=HOW),
+    )
+    return await _rotated(changed, asked, authority, response)
+
+
+@router.post("/v1/tokens/{token_id}/expire", summary="End a token early")
+async def expire(
+    *,
+    token_id: str,
+    asked: ExpireRequest,
+    actor: RevokerActor,
+    key: IdempotencyKey,
+    authority: Authority,
+    response: Response,
+) -> ChangeFacts:
+    """End a token now, or at a time before its end. What was delegated from it ends by itself."""
+    operation = f"POST /v1/tokens/{token_id}/expire"
+    changed = await authority.changer.expire(
+        Ending(token_id, times.maybe_to_us(asked.at), asked.reason, awaited=asked.wait),
+        actor=actor,
+        claim=claim(operation, asked, actor=actor, key=key, besides=HOW),
+    )
+    return await _answer(ChangeFacts(**_facts(changed)), changed, asked, authority, response)
+
+
+@router.post("/v1/tokens/expire", summary="End many tokens early")
+async def expire_many(
+    asked: ExpireManyRequest,
+    actor: RevokerActor,
+    key: IdempotencyKey,
+    authority: Authority,
+) -> ChangesFacts:
+    """End up to 1,000 tokens, each with an outcome of its own, and a key `<key>#<its place>`."""
+    at_us = times.maybe_to_us(asked.at)
+    outcomes = await authority.changer.expire_each(
+        [
+            (
+                Ending(token_id, at_us, asked.reason),
+                claim("POST /v1/tokens/expire", asked, actor=actor, key=f"{key}#{place}"),
+            )
+            for place, token_id in enumerate(asked.token_ids)
+        ],
+        actor=actor,
+    )
+    return ChangesFacts(
+        changed=sum(isinstance(each, Changed) for each in outcomes),
+        refused=sum(not isinstance(each, Changed) for each in outcomes),
+        outcomes=[
+            _outcome(token_id, outcome)
+            for token_id, outcome in zip(asked.token_ids, outcomes, strict=True)
+        ],
+    )
+
+
+def _renewal(token_id: str, asked: RotateRequest) -> Renewal:
+    return Renewal(
+        token_id=token_id,
+        overlap_s=asked.overlap,
+        reuse_revokes=asked.on_reuse is OnReuse.REVOKE,
+        reason=asked.reason,
+        awaited=asked.wait,
+    )
+
+
+async def _rotated(
+    changed: Changed, asked: RotateRequest, authority: UseCases, response: Response
+) -> RotationFacts:
+    response.headers["Cache-Control"] = "no-store"
+    secret = None if changed.secret is None else changed.secret.reveal()
+    facts = RotationFacts(**_facts(changed), token=secret)
+    return await _answer(facts, changed, asked, authority, response)
+
+
+async def _answer(
+    facts: _Facts, changed: Changed, asked: Waiting, authority: UseCases, response: Response
+) -> _Facts:
+    if not asked.wait:
+        return facts
+    return await receipts.enforced(
+        facts, changed.committed, authority, response, timeout_s=asked.timeout
+    )
+
+
+def _facts(changed: Changed) -> dict[str, Any]:
+    committed = changed.committed
+    return {
+        "token_id": changed.token_id,
+        "id": committed.revocation_id,
+        "epoch": committed.epoch,
+        "seq": committed.seq,
+        "committed_at": times.from_us(committed.at_us),
+    }
+
+
+def _outcome(token_id: str, outcome: Changed | RescindError) -> ChangeOutcome:
+    if isinstance(outcome, RescindError):
+        return ChangeOutcome(token_id=token_id, problem=problems.problem(outcome))
+    return ChangeOutcome(token_id=token_id, seq=outcome.committed.seq)

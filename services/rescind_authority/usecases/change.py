@@ -1,0 +1,183 @@
+"""Change a token: a new secret under the same grant, or an earlier end.
+
+A change is an event (`changed`) in the commit of what it changes, so that every verifier drops the
+record that it has, and a receipt can say when the last one did.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from rescind.core import ids, tokens
+from rescind.core.handles import select
+from rescind.core.revocation import Effect, Revocation
+from rescind.core.secret import Secret
+from rescind.core.tokens import Kind
+from rescind.errors import RescindError
+from rescind_authority.errors import HeldError, NotFoundError
+from rescind_authority.ports import Change, Claim, Expiry, Records, Rotation, TokenState
+from rescind_authority.usecases.authorise import Actor, Scope
+from rescind_authority.usecases.batching import each_of
+from rescind_authority.usecases.facts import MAX_TTL_S, Findings
+from rescind_authority.usecases.mint import Mint
+from rescind_authority.usecases.resolve import holding
+from rescind_authority.usecases.sequence import Command, Committed, Sequencer
+
+_US_PER_S = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """How somebody wants a token rotated.
+
+    The old secret stays good for `overlap_s`. With `reuse_revokes`, whoever comes with it later
+    ends the token and what was delegated from it: one of two holders is a thief.
+    """
+
+    token_id: str
+    overlap_s: float
+    reuse_revokes: bool
+    reason: str
+    awaited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How somebody wants a token ended early: at a time (Unix µs), or now."""
+
+    token_id: str
+    at_us: int | None
+    reason: str
+    awaited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A change in the ledger. `secret` is the new one, and None in a repeat of the key."""
+
+    committed: Committed
+    token_id: str
+    secret: Secret | None = None
+
+
+class Changer:
+    """Turn wishes to change a token into commands, and have them committed."""
+
+    def __init__(self, sequencer: Sequencer, *, records: Records, mint: Mint) -> None:
+        self._sequencer = sequencer
+        self._records = records
+        self._mint = mint
+
+    async def rotate(self, renewal: Renewal, *, actor: Actor, claim: Claim) -> Changed:
+        """Give a token a new secret.
+
+        Raises NotFoundError, HeldError, InvalidRequestError, ForbiddenError, TokenMovedError, or
+        the sequencer's.
+        """
+        _reason(renewal)  # what is wrong in itself is said first
+        actor.require(Scope.ISSUE, "rotating")
+        state = await self._token(renewal.token_id)
+        if state.token.kind is Kind.ADMIN:
+            actor.require(Scope.ADMIN, "rotating an admin token")
+        for event in holding(state):
+            if event.revocation.effect != Effect.NARROW:
+                raise HeldError(event.revocation)
+        kind = state.token.kind
+        return await self._rotate(renewal, kind, None, actor=actor.subject, claim=claim)
+
+    async def rotate_own(
+        self, renewal: Renewal, *, kind: Kind, presented: bytes, claim: Claim
+    ) -> Changed:
+        """Give the very token that somebody bears a new secret, unless somebody else just did."""
+        actor = f"token:{renewal.token_id}"
+        return await self._rotate(renewal, kind, presented, actor=actor, claim=claim)
+
+    async def expire(self, ending: Ending, *, actor: Actor, claim: Claim) -> Changed:
+        """End a token early. Raises as `rotate` does."""
+        findings = Findings()
+        reason = findings.reason(ending.reason)
+        findings.raise_if_any()
+        actor.require(Scope.REVOKE, "expiring")
+        state = await self._token(ending.token_id)
+        if state.token.kind is Kind.ADMIN:
+            actor.require(Scope.ADMIN, "expiring an admin token")
+        change = Expiry(ending.token_id, ending.at_us)
+        return await self._commit(
+            change, reason or "expired", actor=actor.subject, claim=claim, awaited=ending.awaited
+        )
+
+    async def expire_each(
+        self, endings: Sequence[tuple[Ending, Claim]], *, actor: Actor
+    ) -> Sequence[Changed | RescindError]:
+        """End tokens; each has an outcome of its own, and one that fails takes none along."""
+        return await each_of(
+            [partial(self.expire, ending, actor=actor, claim=claim) for ending, claim in endings]
+        )
+
+    async def _rotate(
+        self, renewal: Renewal, kind: Kind, presented: bytes | None, *, actor: str, claim: Claim
+    ) -> Changed:
+        reason = _reason(renewal)
+        secret = self._mint.secret(kind)
+        change = Rotation(
+            token_id=renewal.token_id,
+            replaces=presented,
+            token_hash=tokens.digest(secret.reveal()),
+            overlap_us=round(renewal.overlap_s * _US_PER_S),
+            reuse_revokes=renewal.reuse_revokes,
+        )
+        return await self._commit(
+            change,
+            reason or "rotated",
+            actor=actor,
+            claim=claim,
+            awaited=renewal.awaited,
+            secret=secret,
+        )
+
+    async def _commit(
+        self,
+        change: Change,
+        reason: str,
+        *,
+        actor: str,
+        claim: Claim,
+        awaited: bool,
+        secret: Secret | None = None,
+    ) -> Changed:
+        revocation_id = ids.make(
+            "rev",
+            now_ms=self._mint.clock.wall_us() // 1000,
+            entropy=self._mint.entropy(ids.ENTROPY_BYTES),
+        )
+        revocation = Revocation(
+            revocation_id=revocation_id,
+            # Exact: what was delegated from it stands on the grant, which is the same.
+            selector=select([f"token:{change.token_id}"], exact=True),
+            effect=Effect.CHANGED,
+            reason=reason,
+            actor=actor,
+        )
+        committed = await self._sequencer.commit(
+            Command(claim, revocation, exact=True, awaited=awaited, change=change)
+        )
+        # A repeat of the key finds the first one's place in the ledger; its secret was shown then.
+        ours = committed.revocation_id == revocation_id
+        return Changed(committed, change.token_id, secret if ours else None)
+
+    async def _token(self, token_id: str) -> TokenState:
+        known = ids.is_id(token_id, "tok")
+        found = (await self._records.by_id([token_id])).tokens if known else ()
+        if not found:
+            raise NotFoundError("token", token_id)
+        return found[0]
+
+
+def _reason(renewal: Renewal) -> str:
+    """Give the reason of a wish that is right in itself. Raises InvalidRequestError."""
+    findings = Findings()
+    reason = findings.reason(renewal.reason)
+    if not 0 <= renewal.overlap_s <= MAX_TTL_S:
+        findings.add("overlap", f"expected seconds, from 0 to {MAX_TTL_S} (366 days)")
+    findings.raise_if_any()
+    return reason

@@ -1,0 +1,75 @@
+"""One system with two sidecars for the stories that share it, and a verifier beside each."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import processes
+from tests.support.processes import clean_environment
+
+from rescind import Denied, Verifier
+from rescind.client import Admin
+from rescind.core.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    directory: Path
+    ready: Mapping[str, Any]
+
+    def run(self, *arguments: str, code: int = 0, stdin: str = "") -> dict[str, Any]:
+        ended = self._run(*arguments, "--json", stdin=stdin)
+        assert ended.returncode == code, ended.stderr
+        return json.loads(ended.stdout or ended.stderr)
+
+    def usage(self, *arguments: str) -> str:
+        """Run what is called wrongly, and give what it says of that."""
+        ended = self._run(*arguments)
+        assert ended.returncode == 2, ended.stderr
+        return ended.stderr
+
+    def _run(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "rescind_cli", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=clean_environment(RESCIND_DATA=str(self.directory)),
+        )
+
+    def issue(self, subject: str, *more: str) -> dict[str, Any]:
+        return self.run("issue", "--subject", subject, "--kind", "agent", *more)
+
+    def admin(self) -> Admin:
+        token = Path(self.ready["admin_token_file"]).read_text().strip()
+        return Admin(self.ready["authority"], Secret(token))
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    directory = tmp_path_factory.mktemp("up")
+    options = ("--data", str(directory), "--sidecars", "2", "--port", "0", "--json")
+    with processes.running("-m", "rescind_cli", "up", *options, environ=clean_environment()) as run:
+        yield System(directory, run.ready)
+        assert run.end(processes.signal.SIGTERM) == 0
+
+
+@pytest.fixture
+def verifiers(system: System) -> Iterator[list[Verifier]]:
+    verifiers = [Verifier.attach(each["socket"], timeout_s=5) for each in system.ready["sidecars"]]
+    yield verifiers
+    for verifier in verifiers:
+        verifier.close()
+
+
+def answers(verifiers: list[Verifier], token: str, *require: str) -> set[str]:
+    """Say what the services make of it, without repeats."""
+    verdicts = [verifier.check(token, require=set(require)) for verifier in verifiers]
+    return {each.reason if isinstance(each, Denied) else "accepted" for each in verdicts}
