@@ -24,8 +24,3 @@ def from_us(unix_us: int) -> datetime:
 def maybe_from_us(unix_us: int | None) -> datetime | None:
     """Write a time, if there is one."""
     return None if unix_us is None else from_us(unix_us)
-
-
-def maybe_to_us(moment: datetime | None) -> int | None:
-    """Give Unix microseconds, or None."""
-    return None if moment is None else to_us(moment)

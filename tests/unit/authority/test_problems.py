@@ -64,6 +64,7 @@ async def test_a_defect_is_a_problem_without_a_traceback() -> None:
         delegator=nothing,
         revoker=nothing,
         lifter=nothing,
+        changer=nothing,
         looker=nothing,
         trees=nothing,
         enforcer=nothing,
