@@ -372,6 +372,10 @@ class Tokens(Protocol):
         """Name the tokens wanted, newest first; None if more than a bound have the handles."""
         ...
 
+    async def count_along(self, along: Along, *, most: int) -> int:
+        """Count the tokens along a way, up to a bound."""
+        ...
+
     async def estimate(self, handles: Collection[Handle]) -> int:
         """Say how many tokens may have all of these handles, without looking."""
         ...

@@ -174,7 +174,7 @@ def _facts(
 ) -> tuple[str, str | None, str | None, str | None, dict[str, str]]:
     """Deal out kind, tenant, client, session and labels: some common, some rare."""
     dice = int.from_bytes(_digest(number)[10:14])
-    old = number * 50 < plan.rows
+    old = number - plan.tree < plan.rows // 50
     kind = ("agent", "agent", "agent", "session", "service", "personal")[dice % 6]
     tenant = "bygone" if old and dice % 2 else f"t{int((dice % 9973 / 9973) ** 3 * 2000)}"
     labels = {"env": "prod" if dice % 10 < 7 else "dev", "team": f"team-{dice // 7 % 200}"}

@@ -48,6 +48,10 @@ class PostgresTokens:
         )
         return None if found[0]["many"] else _named(found)
 
+    async def count_along(self, along: Along, *, most: int) -> int:
+        found = await self._postgres.rows("count_along", along.index, along.name, most)
+        return int(found[0]["counted"])
+
     async def estimate(self, handles: Collection[Handle]) -> int:
         return int((await self._postgres.rows("estimate_tokens", list(handles)))[0]["estimate"])
 

@@ -17,8 +17,8 @@ EXACT_UP_TO = 10_000
 _EXPECTED_FEW = 50_000  # the planner errs, and to find that out costs a millisecond
 _STEPS = 1_000
 _PAGE_NS = 25_000_000
-_COUNT_NS = 25_000_000
-_SAMPLE = 10_000
+_COUNT_STEPS = 2_500
+_SAMPLE = 2_000
 _US_PER_MS = 1_000
 # An id is made by an authority's clock, a token's time is Postgres's: so far they may be apart.
 _APART_MS = 3_600_000
@@ -75,34 +75,40 @@ class Lister:
                 return Found(found, last)
 
     async def count(self, wanted: TokenFilter) -> Count:
-        """Count what is at most 10,000, or lies among so many; estimate the rest by a sample."""
-        newest = _newest(wanted)
-        few = await self._few(wanted, before=newest, most=EXACT_UP_TO)
+        """Count what is at most 10,000, or lies among so many; estimate the rest."""
+        by_handles = wanted == TokenFilter(wanted.handles)
+        expected = await self._tokens.estimate(wanted.handles)
+        if by_handles and expected > _EXPECTED_FEW:
+            return Count(expected, exact=False)
+        if by_handles and _leads_to_all(way := along(wanted.handles), wanted):
+            found = await self._tokens.count_along(way, most=EXACT_UP_TO + 1)
+            exact = found <= EXACT_UP_TO
+            return Count(found if exact else max(found, expected), exact=exact)
+        last = _newest(wanted)
+        few = await self._few(wanted, before=last, most=EXACT_UP_TO)
         if few is not None:
             return Count(len(few), exact=True)
-        found = steps = 0
-        began_ns, last = self._clock.monotonic_raw_ns(), newest
-        while found <= EXACT_UP_TO and (
-            steps <= EXACT_UP_TO or self._clock.monotonic_raw_ns() - began_ns < _COUNT_NS
-        ):
+        found = 0
+        for _ in range(EXACT_UP_TO // _COUNT_STEPS + 1):
             walked = await self._tokens.walk(
                 wanted,
                 along(wanted.handles),
                 before=last,
                 after=_oldest(wanted),
-                steps=_STEPS,
-                most=_STEPS,
+                steps=_COUNT_STEPS,
+                most=_COUNT_STEPS,
             )
-            found, steps = found + len(walked.token_ids), steps + _STEPS
+            found += len(walked.token_ids)
             if walked.last is None:
                 return Count(found, exact=True)
             last = walked.last
-        return Count(max(found, await self._tokens.sample(wanted, size=_SAMPLE)), exact=False)
+        if not by_handles:
+            expected = await self._tokens.sample(wanted, size=_SAMPLE)
+        return Count(max(found, expected), exact=False)
 
     async def _few(self, wanted: TokenFilter, *, before: str, most: int) -> tuple[str, ...] | None:
         """Ask the index of all handles, unless the way leads there as well, or they are many."""
-        led_by = along(wanted.handles)
-        if all(each == f"{led_by.index}:{led_by.name}" for each in wanted.handles):
+        if _leads_to_all(along(wanted.handles), wanted):
             return None
         if await self._tokens.estimate(wanted.handles) > _EXPECTED_FEW:
             return None
@@ -116,6 +122,10 @@ def along(named: Collection[Handle]) -> Along:
         if kind in values:
             return Along(kind, values[kind])
     return Along("id", "")
+
+
+def _leads_to_all(way: Along, wanted: TokenFilter) -> bool:
+    return all(each == f"{way.index}:{way.name}" for each in wanted.handles)
 
 
 def _cut(found: Sequence[str], limit: int) -> Found:

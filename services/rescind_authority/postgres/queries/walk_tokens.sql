@@ -16,18 +16,22 @@ WITH way AS MATERIALIZED (
 SELECT way.last, found.token_id
 FROM way
 LEFT JOIN LATERAL (
-    SELECT token_id
+    SELECT passed.token_id
     FROM (
-        SELECT token_id, handles, issued_at, state FROM tokens_along
+        SELECT token_id FROM tokens_along
         WHERE along = $1 AND name = $2 AND token_id < $3 AND token_id > $4
             AND token_id >= coalesce(way.last, $4)
         ORDER BY token_id DESC
         LIMIT $5
     ) AS passed
-    WHERE handles @> $6::text[]
-        AND ($7::timestamptz IS NULL OR issued_at >= $7)
-        AND ($8::timestamptz IS NULL OR issued_at < $8)
-        AND ($9::text IS NULL OR state = $9)
-    ORDER BY token_id DESC
+    CROSS JOIN LATERAL (
+        SELECT handles, issued_at, state FROM token_states AS t WHERE t.token_id = passed.token_id
+        OFFSET 0
+    ) AS seen
+    WHERE seen.handles @> $6::text[]
+        AND ($7::timestamptz IS NULL OR seen.issued_at >= $7)
+        AND ($8::timestamptz IS NULL OR seen.issued_at < $8)
+        AND ($9::text IS NULL OR seen.state = $9)
+    ORDER BY passed.token_id DESC
     LIMIT $10
 ) AS found ON true
