@@ -81,6 +81,11 @@ class Metrics:
             buckets=_FAST_S,
             registry=registry,
         )
+        self._stamped = Counter(
+            "rescind_authority_sweep_rows",
+            "Tokens stamped as revoked, for lists and counts.",
+            registry=registry,
+        )
         self._unannounced = Counter(
             "rescind_authority_unannounced_batches",
             "Batches not pushed over NATS; heartbeat replies bring them.",
@@ -132,6 +137,10 @@ class Metrics:
         """Count reports of use."""
         self._used.labels("written").inc(written)
         self._used.labels("lost").inc(lost)
+
+    def stamped(self, tokens: int) -> None:
+        """Count tokens that the sweep stamped."""
+        self._stamped.inc(tokens)
 
     def unannounced(self) -> None:
         """Count a batch that was not pushed."""

@@ -28,6 +28,7 @@ from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.receipts import PostgresReceipts
 from rescind_authority.postgres.records import PostgresRecords
 from rescind_authority.postgres.revocations import PostgresRevocations
+from rescind_authority.postgres.sweeps import PostgresSweeps
 from rescind_authority.postgres.terms import PostgresTerms
 from rescind_authority.postgres.tokens import PostgresTokens
 from rescind_authority.redis.records import RedisRecords
@@ -35,6 +36,7 @@ from rescind_authority.settings import AuthoritySettings
 from rescind_authority.usecases.acknowledgements import Acknowledgements
 from rescind_authority.usecases.authorise import Authoriser
 from rescind_authority.usecases.change import Changer
+from rescind_authority.usecases.claims import ClaimKeeper
 from rescind_authority.usecases.delegate import Delegator
 from rescind_authority.usecases.desk import Desk
 from rescind_authority.usecases.enforce import Enforcer
@@ -54,6 +56,7 @@ from rescind_authority.usecases.reuse import Reuse
 from rescind_authority.usecases.revoke import Revoker
 from rescind_authority.usecases.salvage import Salvage
 from rescind_authority.usecases.sequence import Sequencer
+from rescind_authority.usecases.sweep import Sweeper
 from rescind_authority.usecases.term import TermKeeper
 from rescind_authority.usecases.tree import Trees
 from rescind_authority.usecases.until import UntilKeeper
@@ -84,6 +87,8 @@ class Core:
     term: TermKeeper
     until: UntilKeeper
     salvage: Salvage
+    sweeper: Sweeper
+    claims: ClaimKeeper
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -98,6 +103,8 @@ class Core:
                 self.term,
                 self.until,
                 self.reuse,
+                self.sweeper,
+                self.claims,
             )
             for part in parts:
                 tasks.create_task(part.run())
@@ -129,6 +136,13 @@ def core(
     metrics.watch("head_seq", "Seq of the last event known here.", lambda: recent.last)
     acknowledgements = Acknowledgements(SystemClock())
     granter = Granter(leases, ledger=ledger, recent=recent, metrics=metrics)
+    sweeps = PostgresSweeps(postgres)
+    sweeper = Sweeper(sweeps, tokens=PostgresTokens(postgres), clock=SystemClock(), metrics=metrics)
+    metrics.watch(
+        "sweep_backlog_events",
+        "Revokes whose tokens are not all stamped, up to 10,000.",
+        lambda: sweeper.waiting,
+    )
     metrics.watch("leases", "Leases granted here that may still be valid.", lambda: granter.leases)
     reuse = Reuse(sequencer, clock=SystemClock(), entropy=secrets.token_bytes)
     enforcer = Enforcer(
@@ -170,6 +184,8 @@ def core(
             clock=SystemClock(),
             entropy=secrets.token_bytes,
         ),
+        sweeper=sweeper,
+        claims=ClaimKeeper(sweeps),
     )
 
 

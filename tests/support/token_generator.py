@@ -78,13 +78,13 @@ def token_id(plan: Plan, number: int) -> str:
 
 
 async def fill(connection: "asyncpg.Connection[asyncpg.Record]", plan: Plan) -> None:
-    """Add the tokens of a plan to an empty table, and make its indexes once they are all there."""
+    """Add the tokens of a plan, and make all indexes but the first once they are there."""
     made = await connection.fetch(
         """
         SELECT i.indexrelid::regclass::text AS name, pg_get_indexdef(i.indexrelid) AS definition,
             c.conname AS rule, pg_get_constraintdef(c.oid) AS constrains
         FROM pg_index AS i LEFT JOIN pg_constraint AS c ON c.conindid = i.indexrelid
-        WHERE i.indrelid = 'tokens'::regclass
+        WHERE i.indrelid = 'tokens'::regclass AND NOT i.indisprimary
         """
     )
     for each in made:

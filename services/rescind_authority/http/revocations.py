@@ -36,6 +36,13 @@ from rescind_authority.usecases.sequence import Committed
 router = APIRouter(prefix="/v1/revocations", tags=["revocations"])
 
 
+class SweptFacts(BaseModel):
+    """How far the table shows it; whoever verifies knows long before."""
+
+    tokens: int = Field(description="Those that it ended and nothing had ended before.")
+    done: bool = Field(description="Whether these are all.")
+
+
 class RevocationFacts(Awaited):
     """A revocation at its place in the ledger."""
 
@@ -53,6 +60,9 @@ class RevocationFacts(Awaited):
     reason: str
     actor: str
     committed_at: datetime
+    swept: SweptFacts | None = Field(
+        default=None, description="Of a revoke, when it is looked at: what became of the tokens."
+    )
 
 
 class RevocationPage(BaseModel):
@@ -314,4 +324,7 @@ def _facts(stored: StoredRevocation) -> RevocationFacts:
         reason=revocation.reason,
         actor=revocation.actor,
         committed_at=times.from_us(event.at_us),
+        swept=None
+        if stored.swept is None
+        else SweptFacts(tokens=stored.swept.tokens, done=stored.swept.done),
     )

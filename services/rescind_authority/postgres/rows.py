@@ -6,7 +6,14 @@ from rescind.core.delegation import Mandate
 from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import Event, Revocation
 from rescind.core.tokens import Kind
-from rescind_authority.ports import Candidate, Retired, StoredRevocation, StoredToken, Timed
+from rescind_authority.ports import (
+    Candidate,
+    Retired,
+    StoredRevocation,
+    StoredToken,
+    Swept,
+    Timed,
+)
 
 
 def token_of(row: asyncpg.Record) -> StoredToken:
@@ -66,7 +73,8 @@ def candidate_of(row: asyncpg.Record) -> Candidate:
 
 def revocation_of(row: asyncpg.Record) -> StoredRevocation:
     """Read a revocation out of its columns."""
-    return StoredRevocation(event_of(row), row["exact"], row["lifted_at"], row["killed"])
+    swept = None if row["swept"] is None else Swept(row["stamped"], row["swept"])
+    return StoredRevocation(event_of(row), row["exact"], row["lifted_at"], row["killed"], swept)
 
 
 def timed_of(row: asyncpg.Record) -> Timed:

@@ -11,6 +11,7 @@ from rescind_authority.ports import (
     Claim,
     Footing,
     Issued,
+    Key,
     LedgerTransaction,
     NewToken,
     Transactions,
@@ -68,6 +69,8 @@ class Issuer:
         """Issue a token that no token authorises: the host's owner asks."""
         struck, token, ttl_us = self._prepare(wish, actor=actor)
         async with self._transactions.begin() as transaction:
+            # Written before the footing is read, as by `once`: the sweep waits for whoever has.
+            await transaction.claim([Claim(Key(actor, token.token_id), token.token_hash)])
             issued = _issued(await transaction.footing(None, token.handles), ttl_us)
             await transaction.insert_token(token, issued)
         return Minted(struck.secret, token, issued)

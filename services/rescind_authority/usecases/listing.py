@@ -14,7 +14,7 @@ from rescind_authority.ports import Along, TokenFilter, Tokens
 from rescind_runtime.clock import Clock
 
 EXACT_UP_TO = 10_000
-_EXPECTED_FEW = 50_000  # the planner errs, and to find that out costs a millisecond
+EXPECTED_FEW = 50_000  # the planner errs, and to find that out costs a millisecond
 _STEPS = 1_000
 _PAGE_NS = 25_000_000
 _COUNT_STEPS = 2_500
@@ -23,8 +23,8 @@ _US_PER_MS = 1_000
 # An id is made by an authority's clock, a token's time is Postgres's: so far they may be apart.
 _APART_MS = 3_600_000
 _ORDERED = ("subject", "client", "tenant")
-_NEWEST = "tok_" + "z" * 27
-_OLDEST = ""
+NEWEST = "tok_" + "z" * 27
+OLDEST = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Lister:
 
     async def page(self, wanted: TokenFilter, *, before: str | None, limit: int) -> Found:
         """Find up to so many; less than that, or none, are not the end unless `next` says so."""
-        newest = min(before or _NEWEST, _newest(wanted))
+        newest = min(before or NEWEST, _newest(wanted))
         few = await self._few(wanted, before=newest, most=limit + 1)
         if few is not None:
             return _cut(few, limit)
@@ -78,7 +78,7 @@ class Lister:
         """Count what is at most 10,000, or lies among so many; estimate the rest."""
         by_handles = wanted == TokenFilter(wanted.handles)
         expected = await self._tokens.estimate(wanted.handles)
-        if by_handles and expected > _EXPECTED_FEW:
+        if by_handles and expected > EXPECTED_FEW:
             return Count(expected, exact=False)
         if by_handles and _leads_to_all(way := along(wanted.handles), wanted):
             found = await self._tokens.count_along(way, most=EXACT_UP_TO + 1)
@@ -110,7 +110,7 @@ class Lister:
         """Ask the index of all handles, unless the way leads there as well, or they are many."""
         if _leads_to_all(along(wanted.handles), wanted):
             return None
-        if await self._tokens.estimate(wanted.handles) > _EXPECTED_FEW:
+        if await self._tokens.estimate(wanted.handles) > EXPECTED_FEW:
             return None
         return await self._tokens.few(wanted, before=before, most=most, bound=EXACT_UP_TO)
 
@@ -135,14 +135,14 @@ def _cut(found: Sequence[str], limit: int) -> Found:
 def _newest(wanted: TokenFilter) -> str:
     """Give an id above all that can have been issued in time."""
     if wanted.issued_before_us is None:
-        return _NEWEST
+        return NEWEST
     return _id_at(wanted.issued_before_us // _US_PER_MS + _APART_MS)
 
 
 def _oldest(wanted: TokenFilter) -> str:
     """Give an id below all that can have been issued in time."""
     if wanted.issued_after_us is None:
-        return _OLDEST
+        return OLDEST
     return _id_at(wanted.issued_after_us // _US_PER_MS - _APART_MS)
 
 

@@ -37,10 +37,7 @@ async def _fill(system: System) -> None:
     await preparing.prepare(system.settings)
     connection = await asyncpg.connect(system.dsn)
     try:
-        # The first admin's token, so that the table is empty; the plan brings others.
-        await connection.execute("CREATE TEMPORARY TABLE admins AS TABLE tokens; TRUNCATE tokens")
         await token_generator.fill(connection, PLAN)
-        await connection.execute("INSERT INTO tokens SELECT * FROM admins")
     finally:
         await connection.close()
 

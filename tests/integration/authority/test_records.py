@@ -5,9 +5,10 @@ import random
 from collections.abc import Sequence
 
 from tests.support.authority import Running, System, serving
+from tests.support.sweeping import forbidden_to_sweep, swept
 
 from rescind.core import verdict
-from rescind.core.revocation import Hold
+from rescind.core.revocation import Effect, Hold
 from rescind_authority.ports import TokenFilter
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.ledger import PostgresLedger
@@ -15,7 +16,7 @@ from rescind_authority.postgres.records import PostgresRecords
 from rescind_authority.postgres.tokens import PostgresTokens
 from rescind_authority.usecases.listing import Lister
 from rescind_authority.usecases.look import State
-from rescind_authority.usecases.resolve import record_of
+from rescind_authority.usecases.resolve import holds_of, record_of
 from rescind_runtime.clock import SystemClock
 
 
@@ -233,7 +234,7 @@ async def listed(lister: Lister, state: State | None) -> Sequence[str]:
     return (await lister.page(TokenFilter(state=state), before=None, limit=1000)).token_ids
 
 
-async def test_the_list_s_sql_and_the_pure_rule_agree_on_what_is_held(system: System) -> None:
+async def test_the_list_the_sweep_and_the_pure_rule_agree_on_what_is_held(system: System) -> None:
     async with serving(system) as authority:
         dice = random.Random(7)
         for _ in range(60):
@@ -251,16 +252,27 @@ async def test_the_list_s_sql_and_the_pure_rule_agree_on_what_is_held(system: Sy
             WHERE seq % 2 = 0 RETURNING seq
             """
         )
-        async with pool.connect(system.dsn) as postgres:
+        await system.rows("UPDATE sweep SET seq = 0")
+        await system.rows("DELETE FROM revoked_tokens")
+        async with pool.connect(system.dsn) as postgres, forbidden_to_sweep(system):
             lister = Lister(PostgresTokens(postgres), clock=SystemClock())
             everything = await listed(lister, None)
             snapshot = await PostgresRecords(postgres).by_id(everything)
-            by_sql = {state: set(await listed(lister, state)) for state in State}
+            computed = {state: set(await listed(lister, state)) for state in State}
+        await swept(system)
+        async with pool.connect(system.dsn) as postgres:
+            lister = Lister(PostgresTokens(postgres), clock=SystemClock())
+            stamped = {state: set(await listed(lister, state)) for state in State}
         by_rule: dict[State, set[str]] = {state: set() for state in State}
+        by_revoke: set[str] = set()
         for state in snapshot.tokens:
             held = verdict.standing(record_of(state, snapshot))
             by_rule[State.ACTIVE if held is None else State(held.reason)].add(state.token.token_id)
-        assert by_sql == by_rule
+            if any(hold.effect == Effect.REVOKE for hold in holds_of(state)):
+                by_revoke.add(state.token.token_id)
+        assert computed == stamped == by_rule
+        found = await system.rows("SELECT token_id FROM revoked_tokens")
+        assert {row["token_id"] for row in found} == by_revoke != set()
         assert all(by_rule[state] for state in (State.ACTIVE, State.SUSPENDED, State.REVOKED))
 
 

@@ -2,7 +2,8 @@
 -- Served by: revocations_seq_key.
 SELECT
     revocation_id, epoch AS event_epoch, seq, effect, selector, exact, issued_before, until,
-    scopes AS removed, lifts, reason, actor, committed_at, lifted_at, false AS killed
+    scopes AS removed, lifts, reason, actor, committed_at, lifted_at, false AS killed,
+    stamped, CASE WHEN effect = 'revoke' THEN seq <= (SELECT seq FROM sweep) END AS swept
 FROM revocations
 WHERE $1::bigint IS NULL OR seq < $1
 ORDER BY seq DESC

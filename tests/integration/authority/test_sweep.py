@@ -1,0 +1,299 @@
+"""The sweep stamps what a revoke ended: exactly that, in turns, whoever dies meanwhile."""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import pytest
+from tests.support.authority import Running, System, eventually, serving
+from tests.support.sweeping import forbidden_to_sweep, stamps, swept
+
+from rescind.core import handles, ids
+from rescind.core.delegation import Mandate
+from rescind.core.tokens import Kind
+from rescind_authority.errors import StoreUnavailableError
+from rescind_authority.metrics import Metrics
+from rescind_authority.ports import Claim, Issued, Key, NewToken, Sweeps
+from rescind_authority.postgres import pool
+from rescind_authority.postgres.ledger import PostgresLedger
+from rescind_authority.postgres.pool import Postgres
+from rescind_authority.postgres.sweeps import PostgresSweeps, Turn
+from rescind_authority.postgres.tokens import PostgresTokens
+from rescind_authority.usecases import salvage
+from rescind_authority.usecases.claims import KEPT_S, ClaimKeeper
+from rescind_authority.usecases.sweep import Sweeper
+from rescind_runtime.clock import SystemClock
+
+FAMILY = 100
+
+
+def sweeper(postgres: Postgres, sweeps: Sweeps | None = None, *, steps: int = 10) -> Sweeper:
+    return Sweeper(
+        sweeps or PostgresSweeps(postgres),
+        tokens=PostgresTokens(postgres),
+        clock=SystemClock(),
+        metrics=Metrics(),
+        steps=steps,
+    )
+
+
+async def state(authority: Running, token: dict[str, Any]) -> str:
+    for each in ("active", "revoked", "suspended"):
+        page = (await authority.http.get("/v1/tokens", params={"state": each})).json()
+        if token["token_id"] in [listed["token_id"] for listed in page["tokens"]]:
+            return each
+    return "missing"
+
+
+async def look(authority: Running, revocation: dict[str, Any]) -> dict[str, Any]:
+    return (await authority.http.get(f"/v1/revocations/{revocation['id']}")).json()
+
+
+async def multiply(system: System, token: dict[str, Any], count: int) -> None:
+    """Add tokens like this one, without an audit entry for each."""
+    await system.rows(
+        """
+        INSERT INTO tokens (
+            token_hash, token_id, kind, subject, scopes, audience, labels, handles, issued_at,
+            issued_seq, expires_at, created_by
+        )
+        SELECT
+            sha256(n::text::bytea), 'tok_' || lpad(n::text, 26, '0'), kind, subject, scopes,
+            audience, labels, handles, issued_at, issued_seq, expires_at, created_by
+        FROM tokens, generate_series(1, $2) AS n
+        WHERE token_id = $1
+        """,
+        token["token_id"],
+        count,
+    )
+
+
+async def test_a_revoke_is_listed_at_once_and_stamped_soon(system: System) -> None:
+    async with serving(system) as authority:
+        token, other = await authority.issue("agent:a"), await authority.issue("agent:b")
+        async with forbidden_to_sweep(system):
+            revoked = await authority.revoke("subject:agent:a")
+            assert await state(authority, token) == "revoked"
+            assert await state(authority, other) == "active"
+            assert (await look(authority, revoked))["swept"] == {"tokens": 0, "done": False}
+        await swept(system)
+        assert await stamps(system) == {token["token_id"]: revoked["seq"]}
+        assert await state(authority, token) == "revoked"
+        assert await state(authority, other) == "active"
+        assert (await look(authority, revoked))["swept"] == {"tokens": 1, "done": True}
+        assert await authority.metric("rescind_authority_sweep_rows_total") == 1
+        assert await authority.metric("rescind_authority_sweep_backlog_events") == 0
+
+
+async def test_what_is_issued_after_a_revoke_is_not_stamped(system: System) -> None:
+    async with serving(system) as authority:
+        before = await authority.issue("agent:a")
+        async with forbidden_to_sweep(system):
+            await authority.revoke("subject:agent:a")
+            after = await authority.issue("agent:a")
+        await swept(system)
+        assert set(await stamps(system)) == {before["token_id"]}
+        assert await state(authority, after) == "active"
+
+
+async def test_a_cutoff_ends_what_was_delegated_from_older_tokens_too(system: System) -> None:
+    async with serving(system) as authority:
+        old = await authority.issue("agent:a")
+        cutoff = datetime.now(UTC)
+        async with authority.as_bearer(old["token"]) as bearer:
+            child = (await bearer.post("/v1/delegations", json={"subject": "agent:a/x"})).json()
+        young = await authority.issue("agent:a")
+        await authority.revoke("subject:agent:a", issued_before=cutoff.isoformat())
+        await swept(system)
+        assert set(await stamps(system)) == {old["token_id"], child["token_id"]}
+        assert await state(authority, young) == "active"
+
+
+async def test_what_can_be_lifted_is_never_stamped(system: System) -> None:
+    async with serving(system) as authority:
+        token = await authority.issue("agent:a")
+        for effect, rest in (("suspend", {}), ("narrow", {"scopes": ["x"]})):
+            await authority.revoke("subject:agent:a", effect=effect, **rest)
+        killed = await authority.revoke("chain:agent:b", effect="kill")
+        await swept(system)
+        assert await stamps(system) == {}
+        assert await state(authority, token) == "suspended"
+        assert (await look(authority, killed))["swept"] == {"tokens": 0, "done": True}
+        listed = (await authority.http.get("/v1/revocations")).json()["revocations"]
+        assert [each["swept"] is None for each in listed] == [True, False, True, True]
+
+
+@asynccontextmanager
+async def crowd(system: System) -> AsyncGenerator[tuple[Postgres, int]]:
+    """Leave a revoke that hits many behind, unswept, and nobody who would sweep."""
+    async with serving(system) as authority:
+        token = await authority.issue("agent:crowd")
+        await multiply(system, token, FAMILY - 1)
+        async with forbidden_to_sweep(system):
+            revoked = await authority.revoke("subject:agent:crowd")
+            await authority.revoke("subject:agent:other")
+    async with pool.connect(system.dsn) as postgres:
+        yield postgres, revoked["seq"]
+
+
+async def stamped_for(system: System, seq: int) -> int:
+    found = await system.rows("SELECT stamped FROM revocations WHERE seq = $1", seq)
+    return int(found[0]["stamped"])
+
+
+async def test_a_turn_is_bounded_and_whoever_comes_next_goes_on(system: System) -> None:
+    async with crowd(system) as (postgres, seq):
+        counted = [0]
+        while counted[-1] < FAMILY:
+            await sweeper(postgres).step()  # each time another process, which knows nothing
+            counted.append(len(await stamps(system)))
+            assert 0 <= counted[-1] - counted[-2] <= 10, counted
+            assert len(counted) < 50, counted
+        assert await stamped_for(system, seq) == FAMILY
+
+
+class CutOff(PostgresSweeps):
+    """Dies in each turn after the stamps and before the commit."""
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[Turn | None]:
+        async with super().turn() as turn:
+            yield turn
+            raise StoreUnavailableError("the test cut it off")
+
+
+async def test_a_turn_that_is_cut_off_never_was(system: System) -> None:
+    async with crowd(system) as (postgres, seq):
+        await sweeper(postgres).step()
+        before = await stamps(system)
+        with pytest.raises(StoreUnavailableError):
+            await sweeper(postgres, CutOff(postgres)).step()
+        assert await stamps(system) == before
+        other = sweeper(postgres)
+        while other.waiting or await stamped_for(system, seq) < FAMILY:
+            await other.step()
+        assert len(await stamps(system)) == await stamped_for(system, seq) == FAMILY
+
+
+async def test_two_authorities_share_the_work_and_do_nothing_twice(system: System) -> None:
+    async with crowd(system) as (postgres, seq):
+        both = [sweeper(postgres), sweeper(postgres)]
+
+        async def work(each: Sweeper) -> None:
+            while len(await stamps(system)) < FAMILY:
+                await each.step()
+
+        async with asyncio.TaskGroup() as tasks:
+            for each in both:
+                tasks.create_task(work(each))
+        # Each row was counted by whoever stamped it.
+        assert await stamped_for(system, seq) == FAMILY
+
+
+class Unfenced(PostgresSweeps):
+    """Waits for nobody: the control."""
+
+    async def passed(self, fence: int) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("fenced", [True, False])
+async def test_a_token_that_is_stored_while_a_revoke_hits_it_is_stamped_too(
+    system: System, *, fenced: bool
+) -> None:
+    """Issuing reads the ledger's end, then a revoke is committed, then the token is."""
+    kind = PostgresSweeps if fenced else Unfenced
+    async with serving(system) as authority, pool.connect(system.dsn) as postgres:
+        async with PostgresLedger(postgres).begin() as transaction:
+            token = new_token("agent:late")
+            await transaction.claim([Claim(Key("test", token.token_id), token.token_hash)])
+            footing = await transaction.footing(None, token.handles)
+            async with forbidden_to_sweep(system):
+                revoked = await authority.revoke("subject:agent:late")
+            sweeping = sweeper(postgres, kind(postgres))
+            for _ in range(5):
+                await sweeping.step()
+            at_us = footing.snapshot.at_us
+            await transaction.insert_token(
+                token, Issued(at_us, footing.snapshot.as_of, at_us + 10**9)
+            )
+        if fenced:
+            await eventually(lambda: stamps(system))
+            assert await stamps(system) == {token.token_id: revoked["seq"]}
+        else:
+            assert await stamps(system) == {}
+            assert sweeping.waiting == 0
+
+
+def new_token(subject: str) -> NewToken:
+    token_id = ids.make("tok", now_ms=0, entropy=secrets.token_bytes(ids.ENTROPY_BYTES))
+    return NewToken(
+        token_hash=hashlib.sha256(token_id.encode()).digest(),
+        token_id=token_id,
+        kind=Kind.AGENT,
+        subject=subject,
+        scopes=(),
+        audience=(),
+        tenant=None,
+        client=None,
+        session=None,
+        labels=(),
+        handles=handles.of_token(
+            token_id=token_id,
+            kind=Kind.AGENT,
+            subject=subject,
+            tenant=None,
+            client=None,
+            session=None,
+            labels=(),
+        ),
+        lineage=(),
+        chain=(),
+        not_before_us=None,
+        mandate=Mandate((), None),
+        created_by="test",
+    )
+
+
+async def test_a_key_is_forgotten_a_day_after_its_first_use(system: System) -> None:
+    async with serving(system) as authority:
+        old = await revoke_under(authority, "old")
+        new = await revoke_under(authority, "new")
+        assert (await revoke_under(authority, "old"))["id"] == old["id"]
+        await grow_old(system, KEPT_S + 60, ["old"])
+        await grow_old(system, KEPT_S - 60, ["new"])
+        async with pool.connect(system.dsn) as postgres:
+            assert await ClaimKeeper(PostgresSweeps(postgres)).step() == 1
+            assert await ClaimKeeper(PostgresSweeps(postgres)).step() == 0
+        assert (await revoke_under(authority, "old"))["id"] != old["id"]
+        assert (await revoke_under(authority, "new"))["id"] == new["id"]
+
+
+async def test_what_was_taken_back_after_a_restore_is_remembered_for_ever(system: System) -> None:
+    async with serving(system) as authority:
+        await revoke_under(authority, "lost")
+        await system.rows("UPDATE idempotency SET actor = $1", salvage.ACTOR)
+        await grow_old(system, KEPT_S * 1_000, ["lost"])
+        async with pool.connect(system.dsn) as postgres:
+            assert await ClaimKeeper(PostgresSweeps(postgres)).step() == 0
+
+
+async def revoke_under(authority: Running, key: str) -> dict[str, Any]:
+    answer = await authority.http.post(
+        "/v1/revocations", json={"selector": ["tenant:t"]}, headers={"Idempotency-Key": key}
+    )
+    assert answer.status_code == httpx2.codes.CREATED, answer.text
+    return answer.json()
+
+
+async def grow_old(system: System, seconds: int, keys: Collection[str]) -> None:
+    await system.rows(
+        "UPDATE idempotency SET claimed_at = now() - $1::interval WHERE key = ANY ($2)",
+        timedelta(seconds=seconds),
+        list(keys),
+    )
