@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.support.authority import Running, System, eventually, serving
+from tests.support.sweeping import swept
 
 from rescind_authority.usecases.authorise import ALL_SCOPES
 
@@ -34,6 +35,8 @@ async def test_a_revocation_is_listed_shown_and_ends_the_token(system: System) -
         done = await authority.revoke("subject:agent:a", reason="rogue")
         assert (done["seq"], done["epoch"], done["state"]) == (1, 1, "committed")
         assert done["selector"] == ["chain:agent:a"]
+        await swept(system)
+        done["swept"] = {"tokens": 1, "done": True}
         assert (await authority.http.get(f"/v1/revocations/{done['id']}")).json() == done
         assert (await authority.http.get("/v1/revocations")).json()["revocations"] == [done]
         dead = (await authority.http.get(f"/v1/tokens/{issued['token_id']}")).json()
