@@ -1,8 +1,8 @@
 """Scopes: what a token may do, and patterns of them (a scope-token of RFC 6749, section 3.3).
 
     scope    tools:call:github/issues      elements, with `:` or `/` between them
-    pattern  tools:call:github/*           whatever goes on from `tools:call:github/`
-             tools:*                       whatever goes on from `tools:`
+    pattern  tools:call:github/*           whatever begins with `tools:call:github/`
+             tools:*                       whatever begins with `tools:`
              *                             every scope
 
 `*` stands only as the last element, so that a pattern is a prefix: matching costs one comparison,
@@ -10,7 +10,7 @@ and whether one pattern covers or meets another can be decided.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from rescind.errors import ScopeError
 
@@ -42,6 +42,24 @@ def prefix(pattern: str) -> str | None:
     return pattern[:-1] if pattern.endswith(WILDCARD) else None
 
 
+class Matcher:
+    """Scopes and patterns made ready to be held against many: one call into C for each question."""
+
+    __slots__ = ("patterns", "starts")
+
+    def __init__(self, patterns: Collection[str]) -> None:
+        self.patterns = patterns
+        self.starts = tuple(start for each in patterns if (start := prefix(each)) is not None)
+
+    def covers(self, wanted: str) -> bool:
+        """Say what `covers` says."""
+        return wanted.startswith(self.starts) or wanted in self.patterns
+
+    def meets(self, wanted: str) -> bool:
+        """Say what `meets` says."""
+        return self.covers(wanted) or (wanted[-1:] == WILDCARD and meets(self.patterns, wanted))
+
+
 def covers(granted: Iterable[str], wanted: str) -> bool:
     """Say whether what is granted contains a scope, or all that a pattern stands for."""
     return any(_covers(pattern, wanted) for pattern in granted)
@@ -53,8 +71,5 @@ def meets(removed: Iterable[str], wanted: str) -> bool:
 
 
 def _covers(pattern: str, wanted: str) -> bool:
-    if pattern == wanted:
-        return True
     start = prefix(pattern)
-    # A pattern stands for what goes on from its prefix: `tools:*` is not `tools:` itself.
-    return start is not None and wanted.startswith(start) and wanted != start
+    return pattern == wanted if start is None else wanted.startswith(start)

@@ -24,6 +24,8 @@ _CALLS = 20_000  # of ours in a round: some 10 ms
 _RIVAL_CALLS = 300
 _RSA_BITS = 2048
 _KEY = "bench:record"
+_PATTERNS = ("tools:call:github/*", "tools:call:jira/*", "files:read:*")
+_MATCHED = "tools:call:github/issues"
 _FASTER = Target(Of.RATIO, 50, at_least=True)
 
 _RIVALS = {
@@ -39,20 +41,27 @@ _RIVALS = {
 async def measure(stage: Stage) -> dict[str, Measured]:
     """Check one token that was seen before, with a scope, and let every rival take its turn."""
     (token,) = await stage.issue(1)
+    pattern = (await stage.admin.issue(subject=SUBJECT, kind="agent", scopes=_PATTERNS)).token
+    assert pattern is not None  # noqa: S101 - it was just issued
     rounds = stage.choose(quick=3, full=15)
     with contextlib.ExitStack() as open_ones:
         verifier = Verifier.attach(stage.sidecar.socket)
         open_ones.callback(verifier.close)
         if not isinstance(verifier.check(token, require={SCOPE}), Allowed):
             raise SceneError("the sidecar does not accept a token that was just issued")
-        sides: dict[str, Side] = {"ours": _ours(verifier, token)}
+        sides: dict[str, Side] = {
+            "ours": _ours(verifier, token, SCOPE),
+            "pattern": _ours(verifier, pattern.reveal(), _MATCHED),
+        }
         sides |= _redis(stage, open_ones) | _jwt() | {"postgres": _postgres(stage, token)}
         measured = await in_turns(sides, rounds=rounds, unit=Unit.US)
-    return {f"check.{name}": Measured(measured["ours"], measured[name]) for name in _RIVALS}
+    rivals = {f"check.{name}": Measured(measured["ours"], measured[name]) for name in _RIVALS}
+    note = f"{_MATCHED} among {len(_PATTERNS)} patterns"
+    return rivals | {"check.pattern": Measured(measured["pattern"], measured["ours"], note)}
 
 
-def _ours(verifier: Verifier, token: str) -> Side:
-    return _blocking(partial(verifier.check, require=frozenset({SCOPE})), token, _CALLS)
+def _ours(verifier: Verifier, token: str, scope: str) -> Side:
+    return _blocking(partial(verifier.check, require=frozenset({scope})), token, _CALLS)
 
 
 def _redis(stage: Stage, open_ones: contextlib.ExitStack) -> dict[str, Side]:
@@ -110,9 +119,17 @@ def _blocking(call: Callable[[str], object], argument: str, calls: int) -> Side:
 
 ROW = Row(
     "check",
-    tuple(
-        Line(f"check.{name}", "check in the workload's process", against, targets)
-        for name, (against, targets) in _RIVALS.items()
+    (
+        *(
+            Line(f"check.{name}", "check in the workload's process", against, targets)
+            for name, (against, targets) in _RIVALS.items()
+        ),
+        Line(
+            "check.pattern",
+            "the same with scope patterns",
+            "the same with a plain scope",
+            (Target(Of.RATIO, 1 / 1.5, at_least=True),),
+        ),
     ),
     measure,
 )
