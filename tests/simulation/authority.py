@@ -1,0 +1,202 @@
+"""One authority process: the product's use cases, over Postgres in memory."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from random import Random
+from typing import Any, TypeVar
+
+from tests.simulation.network import Host, now_s
+from tests.simulation.trust import Dice, EdgeKeys, Keys
+from tests.support.postgres_in_memory import Cluster, PostgresInMemory
+
+from rescind.core.record import Record
+from rescind.errors import MalformedMessageError, RescindError, UnreachableError
+from rescind.wire import events, heartbeat, sealed, subjects
+from rescind.wire.events import Batch
+from rescind.wire.heartbeat import Wanted
+from rescind.wire.trust import Purpose
+from rescind_authority.errors import StoreUnavailableError
+from rescind_authority.metrics import Metrics
+from rescind_authority.usecases.acknowledgements import Acknowledgements
+from rescind_authority.usecases.desk import EMPTY, Desk
+from rescind_authority.usecases.enforce import Enforcer
+from rescind_authority.usecases.enrol import Enroller
+from rescind_authority.usecases.grant import Granter
+from rescind_authority.usecases.instances import Instances
+from rescind_authority.usecases.publish import Publisher
+from rescind_authority.usecases.recent import Recent
+from rescind_authority.usecases.resolve import Resolver
+from rescind_authority.usecases.salvage import Salvage
+from rescind_authority.usecases.sequence import Sequencer
+from rescind_authority.usecases.usage import Usage
+
+T = TypeVar("T")
+
+MASTER = bytes(32)
+_SLOW_TRIPS = 0.4
+METRICS = Metrics()
+"""One for all of them: nobody reads it here, and to make one takes longer than a simulation."""
+
+
+class Nobody:
+    """Tokens that nobody marks (port Tokens, as far as `Usage` has it)."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+
+class Redis:
+    """What every sidecar may read, and no one believes (port SharedRecords, both sides)."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, bytes], bytes] = {}
+
+    def keep(self, record: Record, encoded: bytes, *, now_us: int) -> None:
+        self._kept.setdefault((record.epoch, record.token_hash), encoded)  # the oldest: the worst
+
+    async def find(self, epoch: int, token_hash: bytes) -> bytes | None:
+        return self._kept.get((epoch, token_hash))
+
+
+class Authority:
+    """A process, from its start to its crash."""
+
+    def __init__(
+        self,
+        host: Host,
+        cluster: Cluster,
+        *,
+        redis: Redis,
+        publish: Callable[[str, bytes], None],
+        seed: str,
+    ) -> None:
+        self.host = host
+        self.alive = True
+        self.postgres_away = False
+        self._dice = Random(seed)
+        self._publish = publish
+        self._under_way: set[asyncio.Future[Any]] = set()
+        keys, dice = Keys(), Dice(f"{seed} dice")
+        self.postgres = postgres = PostgresInMemory(cluster, self._trip)
+        self.recent = recent = Recent(postgres)
+        self.sequencer = Sequencer(
+            postgres,
+            publisher=Publisher(announcer=self, recent=recent),
+            clock=host,
+            metrics=METRICS,
+        )
+        self._acknowledgements = Acknowledgements(host)
+        self.enforcer = Enforcer(
+            postgres, acknowledgements=self._acknowledgements, keys=keys, caller=self, clock=host
+        )
+        self._resolver = Resolver(postgres, keys=keys, metrics=METRICS, shared=redis)
+        self._granter = Granter(postgres, ledger=postgres, recent=recent, metrics=METRICS)
+        instances = Instances(master=MASTER, recent=recent)
+        self._desk = Desk(
+            granter=self._granter,
+            resolver=self._resolver,
+            recent=recent,
+            enroller=Enroller(
+                self._resolver,
+                keys=keys,
+                instances=instances,
+                recent=recent,
+                edge_keys=EdgeKeys(),
+            ),
+            instances=instances,
+            keys=keys,
+            usage=Usage(Nobody(), metrics=METRICS),
+            acknowledgements=self._acknowledgements,
+            salvage=Salvage(
+                postgres, sequencer=self.sequencer, keys=keys, clock=host, entropy=dice
+            ),
+        )
+        self._keys = keys
+
+    async def run(self) -> None:
+        """Live until cancelled."""
+        async with asyncio.TaskGroup() as self._tasks:
+            parts = (self.recent, self._resolver, self._granter, self.sequencer, self.enforcer)
+            for part in parts:
+                self._tasks.create_task(part.run())
+
+    def crash(self, running: asyncio.Task[None]) -> None:
+        """Be gone, with all that was under way."""
+        self.alive = False
+        running.cancel()
+        for future in self._under_way:
+            if not future.done():
+                future.set_exception(UnreachableError("the authority crashed"))
+
+    async def _trip(self) -> None:
+        pause_s = self.host.paused_until_s - now_s()
+        if pause_s > 0 or self._dice.random() < _SLOW_TRIPS:
+            await asyncio.sleep(max(0.0, pause_s) + self._dice.expovariate(1 / 0.002))
+        if self.postgres_away:
+            raise StoreUnavailableError("the plan says so")
+
+    # What it says (ports Announcer and Caller) --------------------------------------------------
+
+    def announce(self, batch: Batch) -> None:
+        payload = events.encode_batch(batch, partial(self._keys.sign, Purpose.EVENTS))
+        self._publish(subjects.EVENTS, payload)
+
+    def call(self, wanted: Wanted) -> None:
+        self._publish(subjects.WANTED, heartbeat.encode_wanted(wanted))
+
+    # What it hears ------------------------------------------------------------------------------
+
+    def hear(self, subject: str, payload: bytes) -> None:
+        """Take what nobody waits for an answer to: as `nats/requests.py` does."""
+        try:
+            if subject == subjects.ACK:
+                self._desk.ack(payload)
+            elif self._keys.verify(Purpose.EVENTS, sealed.decode(payload)):
+                self.recent.offer(events.decode_batch(payload))
+        except RescindError:
+            return
+
+    def ask(self, subject: str, payload: bytes, answer: Callable[[bytes], None]) -> None:
+        """Take a request, and answer it later."""
+        if self.alive:
+            self._tasks.create_task(self._answer(subject, payload, answer))
+
+    async def _answer(self, subject: str, payload: bytes, answer: Callable[[bytes], None]) -> None:
+        lanes = {
+            subjects.HEARTBEAT: self._desk.heartbeat,
+            subjects.RESOLVE: self._desk.resolve,
+            subjects.ENROL: self._desk.enrol,
+            subjects.SINCE: self._desk.since,
+            subjects.OFFER: self._desk.offer,
+        }
+        try:
+            answer(await lanes[subject](payload))
+        except MalformedMessageError:
+            answer(EMPTY)
+        except RescindError:
+            answer(EMPTY)
+
+    async def call_in(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something for a caller outside, who sees UnreachableError if the process crashes."""
+        if not self.alive:
+            work.close()
+            raise UnreachableError("there is nobody")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._under_way.add(future)
+        self._tasks.create_task(_settle(future, work))
+        try:
+            return await future
+        finally:
+            self._under_way.discard(future)
+
+
+async def _settle(future: asyncio.Future[T], work: Coroutine[Any, Any, T]) -> None:
+    try:
+        result = await work
+    except RescindError as error:
+        if not future.done():
+            future.set_exception(error)
+    else:
+        if not future.done():
+            future.set_result(result)

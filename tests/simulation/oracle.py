@@ -1,0 +1,88 @@
+"""What must be true of every run, judged without the product's rules: by what people were told.
+
+A receipt is a promise: no check that starts after it accepts what it took away. The oracle keeps
+every promise with the moment it was made, and holds each accepted check against all of them.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tests.simulation.network import unix_us
+
+from rescind.core.receipt import Receipt
+from rescind.core.revocation import Event, Revocation
+from rescind.core.tokens import Kind
+
+NEVER_S = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A token as its owner knows it; `family` is itself, its parent, and so on."""
+
+    text: str
+    token_id: str
+    kind: Kind
+    handles: frozenset[str]
+    issued_seq: int
+    family: tuple["Issued", ...] = ()
+
+
+@dataclass(slots=True)
+class Promise:
+    """A receipt that somebody got, and when; it ends when somebody asks for the lift."""
+
+    event: Event
+    receipt: Receipt
+    made_s: float
+    ends_s: float = NEVER_S
+
+    def takes(self, token: Issued, *, writes: bool) -> bool:
+        """Say whether it takes away what a check asks for."""
+        revocation = self.event.revocation
+        if revocation.effect == "narrow" and not writes:
+            return False
+        return any(self._names(revocation, each) for each in (token, *token.family))
+
+    def _names(self, revocation: Revocation, token: Issued) -> bool:
+        if not set(revocation.selector.handles) <= token.handles:
+            return False
+        return revocation.effect != "revoke" or token.issued_seq < self.event.seq
+
+    def spares(self, instance: bytes, token: Issued, at_s: float) -> bool:
+        """Say whether the receipt names this verifier as one that may go on, in grace."""
+        return token.kind is Kind.SESSION and any(
+            each.instance == instance and unix_us(at_s) < each.until_us for each in self.receipt.grace
+        )
+
+
+@dataclass
+class Oracle:
+    """All that was promised, and all that was wrong."""
+
+    tokens: list[Issued] = field(default_factory=list[Issued])
+    promises: list[Promise] = field(default_factory=list[Promise])
+    wrong: list[str] = field(default_factory=list[str])
+    count: Counter[str] = field(default_factory=Counter[str])
+
+    def free(self, token: Issued) -> bool:
+        """Say whether nobody has yet promised that a token is over."""
+        return not any(
+            each.ends_s == NEVER_S and each.takes(token, writes=True) for each in self.promises
+        )
+
+    def accepted(
+        self, token: Issued, *, started_s: float, ended_s: float, instance: bytes, writes: bool
+    ) -> None:
+        """Judge a check that was accepted, and has just ended."""
+        self.count["accepted"] += 1
+        for promise in self.promises:
+            if not promise.made_s < started_s <= ended_s < promise.ends_s:
+                continue
+            if promise.takes(token, writes=writes) and not promise.spares(instance, token, ended_s):
+                event = promise.event
+                what = f"{event.revocation.effect} {event.epoch}.{event.seq}"
+                self.wrong.append(
+                    f"at {started_s:.3f} s {instance.hex()[:8]} accepts a token of seq "
+                    f"{token.issued_seq}: {what} was enforced at {promise.made_s:.3f} s"
+                )

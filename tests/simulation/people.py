@@ -1,0 +1,255 @@
+"""Who issues, revokes and lifts: at any authority, again at another one if that one fails."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from random import Random
+
+from tests.simulation.authority import Authority
+from tests.simulation.network import now_s, now_us
+from tests.simulation.oracle import Issued, Oracle, Promise
+from tests.simulation.trust import Dice, EdgeKeys
+from tests.support.postgres_in_memory import Cluster, Transaction
+
+from rescind.core import ids, tokens
+from rescind.core.delegation import Mandate
+from rescind.core.handles import Handle, Selector
+from rescind.core.powers import AUDIENCE, VERIFY
+from rescind.core.receipt import Receipt
+from rescind.core.revocation import Event, Revocation, lift_of
+from rescind.core.tokens import Kind
+from rescind.errors import RescindError
+from rescind.wire import receipts, sealed
+from rescind_authority.ports import Claim, Key, NewToken
+from rescind_authority.ports import Issued as Footed
+from rescind_authority.usecases.mint import require_free
+from rescind_authority.usecases.resolve import holding
+from rescind_authority.usecases.sequence import Command, Committed
+from rescind_authority.usecases.wait import Target
+
+TERM_MS = 3_000
+_HOUR_US = 3_600_000_000
+_TENANTS = ("a", "b")
+_SUBJECTS = ("agent:one", "agent:two", "agent:three")
+_PATIENCE_S = 2.0
+
+
+class People:
+    """Administrators and the services that issue tokens."""
+
+    def __init__(
+        self,
+        oracle: Oracle,
+        cluster: Cluster,
+        *,
+        authorities: Callable[[], Sequence[Authority]],
+        promised: Callable[[Promise, Collection[Issued]], None],
+        seed: int,
+    ) -> None:
+        self.over = False
+        self._promised = promised
+        self._oracle = oracle
+        self._cluster = cluster
+        self._authorities = authorities
+        self._dice = Random(f"{seed} people")
+        self._entropy = Dice(f"{seed} secrets")
+        self._commands = 0
+        self._liftable: list[Promise] = []
+        self.credential = self._service()
+        self.innocent = self._issued_before("agent:innocent", "innocent")
+        self.last = self._issued_before("agent:last", "innocent")
+        for subject in _SUBJECTS:
+            self._issued_before(subject, _TENANTS[0])
+
+    # Issuing ------------------------------------------------------------------------------------
+
+    def _service(self) -> str:
+        token, secret = self._strike(Kind.SERVICE, "service:search", "service")
+        service = replace(token, scopes=(VERIFY,), audience=(AUDIENCE,))
+        self._store(service)
+        return secret
+
+    def _issued_before(self, subject: str, tenant: str) -> Issued:
+        token, text = self._strike(Kind.AGENT, subject, tenant)
+        self._store(token)
+        return self._known(token, text, issued_seq=0, parent=None)
+
+    def _store(self, token: NewToken) -> None:
+        async def free() -> None:
+            pass
+
+        transaction = Transaction(self._cluster, free)
+        transaction.store(token, Footed(now_us(), 0, now_us() + _HOUR_US))
+        transaction.commit()
+
+    def _strike(
+        self, kind: Kind, subject: str, tenant: str, parent: Issued | None = None
+    ) -> tuple[NewToken, str]:
+        secret = tokens.mint(kind=kind, random=self._entropy(32), edge_key=EdgeKeys.minting)
+        token_id = ids.make("tok", now_ms=now_us() // 1000, entropy=self._entropy(10))
+        handles = {"*", f"token:{token_id}", f"tree:{token_id}", f"chain:{subject}"}
+        handles |= {f"tenant:{tenant}", f"kind:{kind}"}
+        if parent is not None:
+            inherited = ("tree:", "chain:", "tenant:")
+            handles |= {each for each in parent.handles if each.startswith(inherited)}
+        text = secret.reveal()
+        token = NewToken(
+            token_hash=tokens.digest(text),
+            token_id=token_id,
+            kind=kind,
+            subject=subject,
+            scopes=("read", "write"),
+            audience=(),
+            tenant=tenant,
+            client=None,
+            session=None,
+            labels=(),
+            handles=tuple(sorted(Handle(each) for each in handles)),
+            lineage=(),
+            chain=(),
+            not_before_us=None,
+            mandate=Mandate(),
+            created_by="people",
+        )
+        return token, text
+
+    def _known(
+        self, token: NewToken, text: str, *, issued_seq: int, parent: Issued | None
+    ) -> Issued:
+        family = () if parent is None else (parent, *parent.family)
+        handles = frozenset[str](token.handles)
+        issued = Issued(text, token.token_id, token.kind, handles, issued_seq, family)
+        self._oracle.tokens.append(issued)
+        return issued
+
+    async def logging_in(self) -> None:
+        """Issue tokens now and then, some of them on behalf of others."""
+        while not self.over:
+            await asyncio.sleep(self._dice.uniform(0.1, 0.8))
+            authority = self._dice.choice(self._authorities())
+            parent = self._dice.choice([None, *self._oracle.tokens[-5:]])
+            if parent in (self.innocent, self.last):
+                parent = None
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    await authority.call_in(self._issue(authority, parent))
+            except (RescindError, TimeoutError):
+                self._oracle.count["not issued"] += 1
+
+    async def _issue(self, authority: Authority, parent: Issued | None) -> None:
+        kind = self._dice.choice((Kind.AGENT, Kind.SESSION))
+        subject, tenant = self._dice.choice(_SUBJECTS), self._dice.choice(_TENANTS)
+        token, text = self._strike(kind, subject, tenant, parent)
+        async with authority.postgres.begin() as transaction:
+            parent_hash = None if parent is None else tokens.digest(parent.text)
+            footing = await transaction.footing(parent_hash, token.handles)
+            if parent is not None and (footing.parent is None or holding(footing.parent)):
+                return
+            require_free(footing, token.handles)
+            at_us, as_of = footing.snapshot.at_us, footing.snapshot.as_of
+            await transaction.insert_token(token, Footed(at_us, as_of, at_us + _HOUR_US))
+        self._oracle.count["issued"] += 1
+        self._known(token, text, issued_seq=as_of, parent=parent)
+
+    # Revoking -----------------------------------------------------------------------------------
+
+    async def revoking(self) -> None:
+        """Take power away now and then, and sometimes give it back."""
+        while not self.over:
+            await asyncio.sleep(self._dice.uniform(0.2, 1.5))
+            if self._liftable and self._dice.random() < 0.3:
+                await self._lift(self._liftable.pop(self._dice.randrange(len(self._liftable))))
+            else:
+                effect = self._dice.choice(("revoke", "revoke", "suspend", "narrow", "kill"))
+                await self.revoke(effect, *self._selector())
+
+    def _selector(self) -> tuple[str, ...]:
+        free = [each for each in self._oracle.tokens if self._oracle.free(each)]
+        token = self._dice.choice(free)
+        selectors = [
+            (f"chain:{self._dice.choice(_SUBJECTS)}",),
+            (f"tenant:{_TENANTS[1]}", f"chain:{self._dice.choice(_SUBJECTS)}"),
+        ]
+        if token not in (self.innocent, self.last):
+            selectors += [(f"tree:{token.token_id}",)] * 2
+        return self._dice.choice(selectors)
+
+    async def revoke(self, effect: str, *handles: str) -> None:
+        """Revoke, and come back with the receipt."""
+        self._commands += 1
+        revocation = Revocation(
+            revocation_id=f"rev_{self._commands}",
+            selector=Selector(tuple(sorted(Handle(each) for each in handles))),
+            effect="revoke" if effect == "kill" else effect,
+            reason="a simulation",
+            actor="admin:ada",
+            scopes=("write",) if effect == "narrow" else (),
+        )
+        then = replace(revocation, effect="suspend") if effect == "kill" else None
+        committed, receipt = await self._enforce(revocation, then)
+        last = Event(committed.epoch, committed.seq, committed.at_us, then or revocation)
+        self._promise(last, receipt)
+        if then is not None:
+            self._promise(replace(last, seq=last.seq - 1, revocation=revocation), receipt)
+
+    async def _lift(self, promise: Promise) -> None:
+        self._commands += 1
+        promise.ends_s = now_s()  # from the moment that it is asked for, nothing is promised
+        name = f"rev_{self._commands}"
+        await self._enforce(
+            lift_of(promise.event, revocation_id=name, reason="", actor="admin:ada"), None
+        )
+
+    async def _enforce(
+        self, revocation: Revocation, then: Revocation | None
+    ) -> tuple[Committed, Receipt]:
+        """Ask one authority after another, with the same key, until one gives the receipt."""
+        name = revocation.revocation_id
+        claim = Claim(Key("admin:ada", name), hashlib.sha256(name.encode()).digest())
+        command = Command(claim, revocation, exact=True, awaited=True, then=then)
+        while True:
+            authority = self._dice.choice(self._authorities())
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    committed = await authority.call_in(authority.sequencer.commit(command))
+                return committed, await self._receipt(authority, committed)
+            except (RescindError, TimeoutError):
+                self._oracle.count["asked again"] += 1
+                await asyncio.sleep(0.1)
+
+    async def _receipt(self, authority: Authority, committed: Committed) -> Receipt:
+        target = Target(committed.revocation_id, committed.epoch, committed.seq, committed.at_us)
+        while True:
+            async with asyncio.timeout(_PATIENCE_S):
+                given = await authority.call_in(
+                    authority.enforcer.receipt(target, timeout_s=_PATIENCE_S / 2)
+                )
+            if isinstance(given, bytes):
+                return receipts.decode(sealed.decode(given).content)
+
+    def _promise(self, event: Event, receipt: Receipt) -> None:
+        if event not in self._events():
+            self._oracle.count["lost in a restore"] += 1
+            return
+        promise = Promise(event, receipt, now_s())
+        free = [each for each in self._oracle.tokens if self._oracle.free(each)]
+        self._oracle.promises.append(promise)
+        self._promised(promise, free)
+        if event.revocation.effect != "revoke":
+            self._liftable.append(promise)
+        self._oracle.count[f"receipts: {event.revocation.effect}"] += 1
+        for verified in receipt.verifiers:
+            self._oracle.count[f"verifiers: {verified.outcome}"] += 1
+        self._oracle.count["verifiers: grace"] += len(receipt.grace)
+
+    def _events(self) -> Collection[Event]:
+        return {entry.event for _, entry in self._cluster.tables.entries}
+
+    def lost(self) -> None:
+        """Hear that a backup was restored: what is not in it was never promised."""
+        events, kept = self._events(), self._cluster.tables.tokens
+        oracle = self._oracle
+        oracle.promises[:] = [each for each in oracle.promises if each.event in events]
+        self._liftable[:] = [each for each in self._liftable if each.event in events]
+        oracle.tokens[:] = [each for each in oracle.tokens if tokens.digest(each.text) in kept]

@@ -1,0 +1,101 @@
+"""What goes wrong in a run, and when: drawn from the seed before anything happens."""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from random import Random
+
+from tests.simulation.network import Weather
+
+ENDS_S = 6.0
+SIDECARS, AUTHORITIES = 3, 2
+
+
+class Fault(Enum):
+    """What can go wrong for a while."""
+
+    WEATHER = auto()
+    CUT = auto()
+    DEAF = auto()
+    MUTE = auto()
+    PAUSE_SIDECAR = auto()
+    PAUSE_AUTHORITY = auto()
+    CRASH_SIDECAR = auto()
+    STOP_SIDECAR = auto()
+    CRASH_AUTHORITY = auto()
+    POSTGRES_AWAY = auto()
+    RESTORE = auto()
+
+
+class Lasting(Enum):
+    """What is wrong from some time on, and for ever."""
+
+    NOTHING = auto()
+    CUT = auto()
+    DEAF = auto()
+    MUTE = auto()
+    DEAD_SIDECAR = auto()
+    DEAD_AUTHORITY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A fault, when it comes, for how long, and to which of those it can come to."""
+
+    fault: Fault
+    at_s: float
+    for_s: float
+    which: int
+    weather: Weather
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run: its clocks, its postures and its troubles."""
+
+    seed: int
+    sidecar_rates: tuple[float, ...]
+    authority_rates: tuple[float, ...]
+    postures: tuple[str, ...]
+    troubles: tuple[Trouble, ...]
+    lasting: Lasting
+    slowest: float = field(default=0.9)
+
+    @property
+    def quiet(self) -> bool:
+        return not self.troubles
+
+
+def draw(seed: int, *, slowest: float = 0.9) -> Plan:
+    """Draw a plan. Sidecars' clocks are at most so slow; an authority's are within 1 %."""
+    dice = Random(f"plan {seed}")
+    kinds = dice.sample(list(Fault), k=dice.randint(1, 5))
+    if Fault.RESTORE in kinds and dice.random() < 0.5:
+        kinds.remove(Fault.RESTORE)
+    number = 0 if seed % 4 == 0 else dice.randint(2, 8)
+    troubles = [_trouble(dice, dice.choice(kinds)) for _ in range(number if kinds else 0)]
+    return Plan(
+        seed=seed,
+        sidecar_rates=tuple(dice.choice((slowest, 1.0, 1.08)) for _ in range(SIDECARS)),
+        authority_rates=tuple(dice.choice((0.99, 1.0, 1.01)) for _ in range(AUTHORITIES)),
+        postures=tuple(
+            dice.choice(("strict", "strict", "grace:session=2s")) for _ in range(SIDECARS)
+        ),
+        troubles=tuple(sorted(troubles, key=lambda each: each.at_s)),
+        lasting=dice.choice(list(Lasting)),
+    )
+
+
+def _trouble(dice: Random, fault: Fault) -> Trouble:
+    longest_s = 1.0 if fault in (Fault.POSTGRES_AWAY, Fault.PAUSE_AUTHORITY) else 4.0
+    return Trouble(
+        fault,
+        at_s=dice.uniform(0.5, ENDS_S - 2),
+        for_s=dice.uniform(0.05, longest_s),
+        which=dice.randrange(6),
+        weather=Weather(
+            lost=dice.choice((0.0, 0.1, 0.5)),
+            doubled=dice.choice((0.0, 0.3)),
+            slow=dice.choice((0.1, 0.5)),
+            slow_s=dice.choice((0.2, 1.0, 3.0)),
+        ),
+    )

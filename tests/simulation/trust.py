@@ -1,0 +1,87 @@
+"""Signatures and boxes that cost nothing: whoever has no key here still cannot make them.
+
+The real ones have tests of their own. Here a seal is the secret itself, which the hostile ones of
+the simulation do not know.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+from rescind.wire.sealed import Sealed
+from rescind.wire.trust import Purpose
+
+_SECRET = b"only an authority can write this"
+_NAME = bytes(8)
+
+
+class Keys:
+    """An authority's keys (port Keys)."""
+
+    statement = b"statement"
+    serial = 1
+
+    def sign(self, purpose: Purpose, content: bytes) -> Sealed:
+        return Sealed(content, _NAME, _SECRET + purpose.encode())
+
+    def verify(self, purpose: Purpose, signed: Sealed) -> bool:
+        return signed.signature == _SECRET + purpose.encode()
+
+    def open(self, box: bytes) -> bytes | None:
+        return box
+
+    def seal_to(self, public: bytes, content: bytes) -> bytes:
+        return public + content
+
+
+class Notary:
+    """A sidecar's trust (port Notary)."""
+
+    serial = 1
+
+    def verify(self, purpose: Purpose, signed: Sealed) -> bool:
+        return signed.signature == _SECRET + purpose.encode()
+
+    def knows(self, purpose: Purpose, signed: Sealed) -> bool:
+        return True
+
+    def accept(self, statement: bytes) -> None:
+        pass
+
+    def seal(self, content: bytes) -> bytes:
+        return content
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceKey:
+    """A key pair without a private half: boxes are opened by the name on them."""
+
+    public: bytes
+
+    def open(self, box: bytes) -> bytes | None:
+        return box[len(self.public) :] if box.startswith(self.public) else None
+
+
+class Dice:
+    """Randomness that falls the same way again (ports Dice, InstanceKeys and Entropy)."""
+
+    def __init__(self, seed: str) -> None:
+        self._random = Random(seed)
+
+    def fresh(self) -> InstanceKey:
+        return InstanceKey(self._random.randbytes(32))
+
+    def identity(self) -> bytes:
+        return self._random.randbytes(16)
+
+    def jitter(self) -> float:
+        return self._random.uniform(0.8, 1.2)
+
+    def __call__(self, length: int, /) -> bytes:
+        return self._random.randbytes(length)
+
+
+class EdgeKeys:
+    """The one key that tags tokens (port EdgeKeys)."""
+
+    minting = bytes(range(32))
+    live = (minting,)

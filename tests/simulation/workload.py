@@ -1,0 +1,124 @@
+"""A process that checks tokens: the SDK's verifier, beside a sidecar of the simulation."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from unittest import mock
+
+from tests.simulation.network import Host, now_s
+from tests.simulation.sidecar import Sidecar, TablesOnHost
+
+from rescind.client import clock
+from rescind.client.session import Session
+from rescind.client.verifier import Verifier
+from rescind.core import generations
+from rescind.errors import UnreachableError
+from rescind.wire.socket import Clock, Request, Response
+
+_HOST: ContextVar[Host] = ContextVar("host")
+
+
+@contextmanager
+def clocks() -> Iterator[None]:
+    """Let the SDK read the clock of the machine that its process is on."""
+    with (
+        mock.patch.object(clock, "boottime_ns", lambda: _HOST.get().boottime_ns()),
+        mock.patch.object(clock, "monotonic_s", now_s),
+    ):
+        yield
+
+
+class Place:
+    """A host as its workloads see it: which sidecar answers, and where its table lies."""
+
+    def __init__(self, host: Host, tables: TablesOnHost) -> None:
+        self.host = host
+        self.tables = tables
+        self.sidecar: Sidecar | None = None
+
+
+class MappedTable:
+    """The table as a process maps it: still there when another lies in its place."""
+
+    def __init__(self, place: Place, words: "memoryview[int]") -> None:
+        self._place = place
+        self.words = words
+        self.instance, self.boot, _ = generations.inspect(words)
+
+    def replaced(self) -> bool:
+        words = self._place.tables.words
+        return words is not None and words is not self.words
+
+
+class SimulatedSession(Session):
+    """A session whose socket is a call."""
+
+    place: Place
+    mapped: bool
+
+    @classmethod
+    def meet(cls, place: Place, *, mapped: bool) -> "SimulatedSession":
+        """Meet whoever answers here. Raises UnreachableError."""
+        sidecar, words = place.sidecar, place.tables.words
+        if sidecar is None or not sidecar.alive or words is None:
+            raise UnreachableError("nobody listens")
+        table = MappedTable(place, words) if mapped else None
+        session = cls(
+            Path("/simulated"),
+            sidecar.server.greeting(),
+            table,  # type: ignore[arg-type]  # it has what a session reads of it
+            timeout_s=0.25,
+            most_entries=100,
+        )
+        session.place, session.mapped = place, mapped
+        return session
+
+    def reopened(self, *, ends_s: float, patient: bool) -> Session:
+        return self.meet(self.place, mapped=self.mapped)
+
+    async def aask(self, request: Request, *, ends_s: float) -> Response:
+        host = self.place.host
+        try:
+            async with asyncio.timeout(max(0.001, ends_s - now_s())):
+                if host.paused_until_s > now_s():
+                    await asyncio.sleep(host.paused_until_s - now_s())
+                sidecar = self.place.sidecar
+                if sidecar is None:
+                    raise UnreachableError("nobody listens")
+                response = sidecar.at_once(request)
+                if response is None:
+                    assert not isinstance(request, Clock)
+                    response = await sidecar.asked(request)
+                return response
+        except TimeoutError:
+            raise UnreachableError("no answer in time") from None
+
+
+class SimulatedVerifier(Verifier):
+    """A verifier that starts no thread to meet its sidecar anew."""
+
+    async def _arenew(self, session: Session, ends_s: float) -> bool:
+        await asyncio.sleep(0)
+        return self._renew(session, ends_s)
+
+    @property
+    def instance(self) -> bytes:
+        """The instance that its last answer came from."""
+        return self._session.instance
+
+
+def on(place: Place) -> None:
+    """Be on this host, from here to the end of the task."""
+    _HOST.set(place.host)
+
+
+async def attached(place: Place, *, mapped: bool) -> SimulatedVerifier:
+    """Attach as soon as there is a sidecar, from a process on its host."""
+    on(place)
+    while True:
+        try:
+            return SimulatedVerifier(SimulatedSession.meet(place, mapped=mapped), audience=None)
+        except UnreachableError:
+            await asyncio.sleep(0.05)

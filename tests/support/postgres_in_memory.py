@@ -1,0 +1,381 @@
+"""Postgres as the authority's use cases see it, in memory: their ports, and what each promises.
+
+Every statement is one step of the loop, which is its snapshot; between steps a trip takes time, and
+may fail. `queries/*.sql` says what each statement does; here it is said once more, without indexes.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from rescind.core import ledger
+from rescind.core.handles import Handle
+from rescind.core.ledger import Position
+from rescind.core.revocation import NOT_HOLDS, Effect, Event
+from rescind.errors import RescindError
+from rescind.wire.heartbeat import Heartbeat, Release
+from rescind_authority.errors import OutcomeUnknownError, StoreUnavailableError
+from rescind_authority.ports import (
+    Candidate,
+    Claim,
+    Claimed,
+    Entry,
+    Epoch,
+    Footing,
+    Instance,
+    Issued,
+    Key,
+    LeaseRow,
+    NewToken,
+    Passage,
+    Snapshot,
+    Standing,
+    StoredToken,
+    TokenState,
+    Waiting,
+)
+
+T = TypeVar("T")
+
+Trip = Callable[[], Awaitable[None]]
+"""What a message to Postgres, or back, takes. Raises StoreUnavailableError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A lease row."""
+
+    service: str
+    posture: str
+    counter: int
+    version: int
+    epoch: int | None = None
+    acked_seq: int = 0
+    released: bool = False
+
+
+@dataclass
+class Tables:
+    """All that is committed."""
+
+    epochs: list[Epoch]
+    end: Position
+    grant_term_ms: int
+    wait_term_ms: int
+    entries: list[tuple[int, Entry]] = field(default_factory=list[tuple[int, Entry]])
+    lifted: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
+    tokens: dict[bytes, StoredToken] = field(default_factory=dict[bytes, StoredToken])
+    leases: dict[bytes, Row] = field(default_factory=dict[bytes, Row])
+    keys: dict[Key, Claimed] = field(default_factory=dict[Key, Claimed])
+    receipts: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+    def copy(self) -> "Tables":
+        """Make a backup."""
+        changed = {
+            name: type(value)(value)
+            for name in ("epochs", "entries", "lifted", "tokens", "leases", "keys", "receipts")
+            for value in [getattr(self, name)]
+        }
+        return dataclasses.replace(self, **changed)
+
+    def holding(self, handles: Collection[Handle]) -> list[Event]:
+        """Find the revocations that stand and select a token with these handles."""
+        known = frozenset(handles)
+        return [
+            entry.event
+            for _, entry in self.entries
+            if entry.event.revocation.effect not in NOT_HOLDS
+            and entry.event.revocation.selector.matches(known)
+            and (entry.event.revocation.revocation_id, entry.event.seq) not in self.lifted
+        ]
+
+    def owns(self, position: Position | None) -> bool:
+        """Say whether a position is one of this ledger's, by its head."""
+        if position is None:
+            return False
+        known = {(entry.event.seq): (epoch, entry.head) for epoch, entry in self.entries}
+        bases = {(each.number, each.base_seq, each.base_head) for each in self.epochs}
+        at = (position.epoch, position.seq, position.head)
+        return known.get(position.seq) == (position.epoch, position.head) or at in bases
+
+
+def begun(*, term_ms: int, at_us: int) -> Tables:
+    """Make the tables of a new ledger."""
+    end = ledger.genesis(1)
+    return Tables([Epoch(1, 0, end.head, at_us)], end, term_ms, term_ms)
+
+
+class Cluster:
+    """The server that all authorities share."""
+
+    def __init__(self, tables: Tables, *, now_us: Callable[[], int]) -> None:
+        self.tables = tables
+        self.now_us = now_us
+        self.head = asyncio.Lock()
+        self.key_locks: dict[Key, asyncio.Lock] = {}
+
+    def restore(self, backup: Tables) -> None:
+        """Put a backup in its place, and begin an epoch; what was under way is fenced off."""
+        tables = backup.copy()
+        tables.end = ledger.succeed(backup.end, epoch=self.tables.end.epoch + 1)
+        tables.epochs.append(
+            Epoch(tables.end.epoch, tables.end.seq, tables.end.head, self.now_us())
+        )
+        self.tables, self.head, self.key_locks = tables, asyncio.Lock(), {}
+
+
+class Transaction:
+    """One transaction of the sequencer, or of who issues: nothing of it shows before COMMIT."""
+
+    def __init__(self, cluster: Cluster, trip: Trip) -> None:
+        self._cluster = cluster
+        self._trip = trip
+        self._tables = cluster.tables
+        self._locks: list[asyncio.Lock] = []
+        self._writes: list[Callable[[Tables], None]] = []
+        self._claims: dict[Key, bytes] = {}
+
+    async def _take(self, lock: asyncio.Lock) -> None:
+        await lock.acquire()
+        self._locks.append(lock)
+
+    async def claim(self, claims: Sequence[Claim]) -> Mapping[Key, Claimed]:
+        await self._trip()
+        for claim in claims:
+            await self._take(self._cluster.key_locks.setdefault(claim.key, asyncio.Lock()))
+            self._claims[claim.key] = claim.body_hash
+        return {
+            claim.key: self._tables.keys.get(claim.key, Claimed(claim.body_hash, None))
+            for claim in claims
+        }
+
+    async def lock_head(self) -> Standing:
+        await self._trip()
+        await self._take(self._cluster.head)
+        return standing_of(self._tables, self._cluster.now_us())
+
+    async def append(
+        self, entries: Sequence[Entry], *, exact: Collection[str], head: Position
+    ) -> None:
+        def write(tables: Tables) -> None:
+            assert tables.end.seq + len(entries) == head.seq
+            for entry in entries:
+                lifts = entry.event.revocation.lifts
+                tables.lifted |= {
+                    (revocation.revocation_id, old.event.seq)
+                    for _, old in tables.entries
+                    for revocation in [old.event.revocation]
+                    if revocation.revocation_id == lifts and revocation.effect != Effect.REVOKE
+                }
+                tables.entries.append((head.epoch, entry))
+            tables.end = head
+
+        self._writes.append(write)
+
+    async def answer(self, answers: Mapping[Key, str]) -> None:
+        def write(tables: Tables) -> None:
+            for key, answer in answers.items():
+                tables.keys[key] = Claimed(self._claims[key], answer)
+
+        self._writes.append(write)
+
+    async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
+        await self._trip()
+        tables, at_us = self._tables, self._cluster.now_us()
+        parent = None if parent_hash is None else tables.tokens.get(parent_hash)
+        family = {*handles, *(parent.handles if parent else ())}
+        candidates = tuple(Candidate(event, at_us) for event in tables.holding(family))
+        state = None if parent is None else TokenState(parent, candidates)
+        snapshot = Snapshot(tables.end.epoch, tables.end.seq, at_us, (state,) if state else ())
+        return Footing(snapshot, state, candidates)
+
+    async def insert_token(self, token: NewToken, issued: Issued) -> None:
+        await self._trip()
+        self.store(token, issued)
+
+    def store(self, token: NewToken, issued: Issued) -> None:
+        shared = {each.name for each in dataclasses.fields(StoredToken)}
+        facts = {
+            each.name: getattr(token, each.name)
+            for each in dataclasses.fields(NewToken)
+            if each.name in shared
+        }
+        stored = StoredToken(
+            **facts,
+            issued_at_us=issued.issued_at_us,
+            issued_seq=issued.issued_seq,
+            expires_at_us=issued.expires_at_us,
+            last_used_at_us=None,
+        )
+        self._writes.append(lambda tables: tables.tokens.__setitem__(token.token_hash, stored))
+
+    def commit(self) -> None:
+        if self._tables is not self._cluster.tables:
+            raise StoreUnavailableError("the server was replaced by a backup")
+        for write in self._writes:
+            write(self._tables)
+
+    def unlock(self) -> None:
+        for lock in self._locks:
+            lock.release()
+
+
+class PostgresInMemory:
+    """One authority's way to the server: ports Transactions, Ledger, Records, Leases, Receipts and
+    Epochs.
+    """
+
+    def __init__(self, cluster: Cluster, trip: Trip) -> None:
+        self._cluster = cluster
+        self._trip = trip
+
+    async def _do(self, statement: Callable[[Tables], T]) -> T:
+        await self._trip()
+        answer = statement(self._cluster.tables)
+        await self._trip()
+        return answer
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[Transaction]:
+        await self._trip()
+        transaction = Transaction(self._cluster, self._trip)
+        try:
+            yield transaction
+            await self._trip()
+            transaction.commit()
+        finally:
+            transaction.unlock()
+        try:
+            await self._trip()
+        except RescindError:
+            raise OutcomeUnknownError from None
+
+    async def standing(self) -> Standing:
+        return await self._do(lambda tables: standing_of(tables, self._cluster.now_us()))
+
+    async def after(self, seq: int, *, limit: int) -> Passage:
+        def read(tables: Tables) -> Passage:
+            payloads = [entry.payload for _, entry in tables.entries if entry.event.seq > seq]
+            return Passage(tables.end.epoch, tables.end.seq, seq + 1, tuple(payloads[:limit]))
+
+        return await self._do(read)
+
+    async def by_hash(self, hashes: Collection[bytes]) -> Snapshot:
+        def read(tables: Tables) -> Snapshot:
+            found = [tables.tokens[each] for each in sorted(hashes) if each in tables.tokens]
+            states = tuple(
+                TokenState(
+                    token,
+                    tuple(
+                        Candidate(event, token.issued_at_us)
+                        for event in tables.holding(token.handles)
+                    ),
+                )
+                for token in found
+            )
+            return Snapshot(tables.end.epoch, tables.end.seq, self._cluster.now_us(), states)
+
+        return await self._do(read)
+
+    async def by_id(self, token_ids: Collection[str]) -> Snapshot:
+        raise NotImplementedError
+
+    async def beat(self, heartbeats: Sequence[Heartbeat]) -> frozenset[bytes]:
+        def write(tables: Tables) -> frozenset[bytes]:
+            return frozenset(beat.instance for beat in heartbeats if counted(tables, beat))
+
+        return await self._do(write)
+
+    async def release(self, releases: Sequence[Release]) -> None:
+        def write(tables: Tables) -> None:
+            for each in releases:
+                row = tables.leases.get(each.instance) or Row("", "strict", each.counter, 0)
+                tables.leases[each.instance] = dataclasses.replace(
+                    row, released=True, version=max(row.version + 1, each.counter)
+                )
+
+        await self._do(write)
+
+    async def fleet(self) -> tuple[Instance, ...]:
+        raise NotImplementedError
+
+    async def waiting(self) -> Waiting:
+        def read(tables: Tables) -> Waiting:
+            rows = {
+                instance: LeaseRow(
+                    instance=instance,
+                    service=row.service,
+                    posture=row.posture,
+                    version=row.version,
+                    epoch=row.epoch,
+                    acked_seq=row.acked_seq,
+                    released=row.released,
+                )
+                for instance, row in tables.leases.items()
+            }
+            end, at_us = tables.end, self._cluster.now_us()
+            return Waiting(end.epoch, end.seq, tables.wait_term_ms, at_us, rows)
+
+        return await self._do(read)
+
+    async def heads(self, seqs: Collection[int]) -> Mapping[int, tuple[int, bytes]]:
+        return await self._do(
+            lambda tables: {
+                entry.event.seq: (epoch, entry.head)
+                for epoch, entry in tables.entries
+                if entry.event.seq in seqs
+            }
+        )
+
+    async def sweep(self, versions: Mapping[bytes, int]) -> None:
+        def write(tables: Tables) -> None:
+            for instance, version in versions.items():
+                row = tables.leases.get(instance)
+                if row is not None and row.version == version:
+                    del tables.leases[instance]
+
+        await self._do(write)
+
+    async def keep(self, revocation_id: str, *, enforced_at_us: int, envelope: bytes) -> bytes:
+        return await self._do(lambda tables: tables.receipts.setdefault(revocation_id, envelope))
+
+    async def get(self, revocation_id: str) -> bytes | None:
+        return await self._do(lambda tables: tables.receipts.get(revocation_id))
+
+    async def known(self) -> tuple[Epoch, ...]:
+        return await self._do(lambda tables: tuple(tables.epochs))
+
+    async def payloads(self, seqs: Collection[int]) -> Mapping[int, bytes]:
+        return await self._do(
+            lambda tables: {
+                entry.event.seq: entry.payload
+                for _, entry in tables.entries
+                if entry.event.seq in seqs
+            }
+        )
+
+
+def standing_of(tables: Tables, at_us: int) -> Standing:
+    """Read the ledger's end."""
+    return Standing(tables.end, tables.grant_term_ms, at_us)
+
+
+def counted(tables: Tables, beat: Heartbeat) -> bool:
+    """Write a heartbeat to its row, if it counts."""
+    row = tables.leases.get(beat.instance) or Row("", "", 0, 0)
+    if row.released or beat.counter <= row.counter:
+        return False
+    applied = beat.applied
+    acked_seq = applied.seq if applied is not None and tables.owns(applied) else 0
+    tables.leases[beat.instance] = Row(
+        service=beat.service,
+        posture=beat.posture,
+        counter=beat.counter,
+        version=max(row.version + 1, beat.counter),
+        epoch=None if applied is None else applied.epoch,
+        acked_seq=max(row.acked_seq, acked_seq),
+    )
+    return True
