@@ -52,7 +52,8 @@ class Promise:
     def spares(self, instance: bytes, token: Issued, at_s: float) -> bool:
         """Say whether the receipt names this verifier as one that may go on, in grace."""
         return token.kind is Kind.SESSION and any(
-            each.instance == instance and unix_us(at_s) < each.until_us for each in self.receipt.grace
+            each.instance == instance and unix_us(at_s) < each.until_us
+            for each in self.receipt.grace
         )
 
 

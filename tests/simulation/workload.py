@@ -1,7 +1,7 @@
 """A process that checks tokens: the SDK's verifier, beside a sidecar of the simulation."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -20,11 +20,15 @@ from rescind.wire.socket import Clock, Request, Response
 _HOST: ContextVar[Host] = ContextVar("host")
 
 
+def _boottime_ns() -> int:
+    return _HOST.get().boottime_ns()
+
+
 @contextmanager
-def clocks() -> Iterator[None]:
+def clocks() -> Generator[None]:
     """Let the SDK read the clock of the machine that its process is on."""
     with (
-        mock.patch.object(clock, "boottime_ns", lambda: _HOST.get().boottime_ns()),
+        mock.patch.object(clock, "boottime_ns", _boottime_ns),
         mock.patch.object(clock, "monotonic_s", now_s),
     ):
         yield

@@ -2,12 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Generator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from random import Random
 from typing import Any
+from unittest import mock
 
-from tests.simulation import workload
+from tests.simulation import hostile, workload
 from tests.simulation.authority import Authority, Redis
 from tests.simulation.network import Host, Network, Weather, now_s, now_us
 from tests.simulation.oracle import Issued, Oracle, Promise
@@ -22,8 +24,12 @@ from rescind.core import lease
 from rescind.core.posture import Posture
 from rescind.core.verdict import Allowed
 from rescind.wire import subjects
+from rescind_authority.usecases import enforce
+from rescind_sidecar.usecases import incarnations
+from rescind_sidecar.view.view import View
 
 _WRITES = 0.5
+_RING = 8
 _RECOVERS_S = 5.0
 _BOUND_S = lease.wait_ns(TERM_MS) / 1e9 / 0.99 + 0.6
 
@@ -39,6 +45,7 @@ class World:
         self.cluster = Cluster(begun(term_ms=TERM_MS, at_us=now_us()), now_us=now_us)
         self.dice = Random(f"{plan.seed} world")
         self.started = 0
+        self.begun: list[asyncio.Task[None]] = []
         self.verifiers: list[tuple[Place, SimulatedVerifier]] = []
         self.running: dict[Authority | Sidecar, asyncio.Task[None]] = {}
         self.authorities: list[Authority] = []
@@ -78,14 +85,20 @@ class World:
                     for mapped in (True, False)
                 ),
             ]
-            begun_jobs = [self.tasks.create_task(job) for job in jobs]
+            for job in jobs:
+                self.begin(job)
             await asyncio.sleep(ENDS_S)
             self.people.over = True
-            await self.recover()
+            if self.plan.lives_on:
+                await self.recover()
             for process, task in [*self.running.items()]:
                 process.crash(task)
-            for job in begun_jobs:
-                job.cancel()
+            for task in self.begun:
+                task.cancel()
+
+    def begin(self, job: Coroutine[Any, Any, None]) -> None:
+        """Do something beside all the rest, until the run is over."""
+        self.begun.append(self.tasks.create_task(job))
 
     def failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Note what nobody else would hear of."""
@@ -122,7 +135,9 @@ class World:
         self.running[place.sidecar] = self.tasks.create_task(place.sidecar.run())
 
     def publish(self, source: Host, subject: str, payload: bytes) -> None:
-        """Push to every sidecar, and to every other authority."""
+        """Push to every sidecar, and to every other authority; somebody hostile listens too."""
+        if subject == subjects.EVENTS:
+            hostile.hears(self.places, self.authorities, payload)
         for place in self.places:
             self.network.send(source, place.host, partial(self._pushed, place, subject, payload))
         for authority in self.authorities:
@@ -160,7 +175,7 @@ class World:
         for place, verifier in self.verifiers:
             token = self.dice.choice(taken)
             for later_s in (0.001, self.dice.uniform(0.0, 4.0)):
-                self.tasks.create_task(self.later(later_s, place, verifier, token))
+                self.begin(self.later(later_s, place, verifier, token))
 
     async def later(
         self, later_s: float, place: Place, verifier: SimulatedVerifier, token: Issued
@@ -195,21 +210,28 @@ class World:
         for trouble in self.plan.troubles:
             await asyncio.sleep(max(0.0, trouble.at_s - now_s()))
             self.oracle.count[trouble.fault.name] += 1
-            self.tasks.create_task(self.trouble(trouble))
+            self.begin(self.trouble(trouble))
 
     async def trouble(self, trouble: Trouble) -> None:
         """Make one thing go wrong, and right again."""
         number = trouble.which % len(self.places)
         place, authority = self.places[number], trouble.which % len(self.authorities)
         match trouble.fault:
-            case Fault.WEATHER:
-                await self._for_a_while(place, trouble, trouble.weather, trouble.weather)
-            case Fault.CUT:
-                await self._for_a_while(place, trouble, Weather(cut=True), Weather(cut=True))
-            case Fault.DEAF:
-                await self._for_a_while(place, trouble, Weather(cut=True), Weather())
-            case Fault.MUTE:
-                await self._for_a_while(place, trouble, Weather(), Weather(cut=True))
+            case Fault.WEATHER | Fault.CUT | Fault.DEAF | Fault.MUTE:
+                cut, good = Weather(cut=True), Weather()
+                self.weather(
+                    place,
+                    inwards={
+                        Fault.WEATHER: trouble.weather,
+                        Fault.MUTE: good,
+                    }.get(trouble.fault, cut),
+                    outwards={
+                        Fault.WEATHER: trouble.weather,
+                        Fault.DEAF: good,
+                    }.get(trouble.fault, cut),
+                )
+                await asyncio.sleep(trouble.for_s)
+                self.weather(place, good, good)
             case Fault.PAUSE_SIDECAR:
                 place.host.paused_until_s = now_s() + trouble.for_s
             case Fault.PAUSE_AUTHORITY:
@@ -226,13 +248,6 @@ class World:
                 backup = self.cluster.tables.copy()
                 await asyncio.sleep(trouble.for_s)
                 self.restore(backup)
-
-    async def _for_a_while(
-        self, place: Place, trouble: Trouble, inwards: Weather, outwards: Weather
-    ) -> None:
-        self.weather(place, inwards, outwards)
-        await asyncio.sleep(trouble.for_s)
-        self.weather(place, Weather(), Weather())
 
     def weather(self, place: Place, inwards: Weather, outwards: Weather) -> None:
         """Say how the ways are between a sidecar and every authority."""
@@ -326,8 +341,18 @@ def simulate(plan: Plan) -> Oracle:
         await world.run()
         return world.oracle
 
-    with workload.clocks():
+    with workload.clocks(), small():
         return virtual_time.run(live())
+
+
+@contextmanager
+def small() -> Generator[None]:
+    """Let rings be short and rows be swept early, so that seconds show what takes hours."""
+    with (
+        mock.patch.object(incarnations, "View", partial(View, ring_capacity=_RING)),
+        mock.patch.object(enforce, "_SILENT_NS", 4 * 10**9),
+    ):
+        yield
 
 
 def fingerprint(oracle: Oracle) -> str:

@@ -1,0 +1,45 @@
+"""Somebody who hears and says everything on NATS, and has no key."""
+
+from collections.abc import Sequence
+
+from tests.simulation.authority import Authority
+from tests.simulation.workload import Place
+
+from rescind.core.handles import Handle, Selector
+from rescind.core.ledger import Position
+from rescind.core.revocation import Event, Revocation
+from rescind.wire import events, heartbeat, sealed, subjects
+from rescind.wire.events import Batch
+from rescind.wire.sealed import Sealed
+
+
+def hears(places: Sequence[Place], authorities: Sequence[Authority], payload: bytes) -> None:
+    """Answer a push with acknowledgements of everybody, and with a push of one's own."""
+    batch = events.decode_batch(payload)
+    last = batch.first_seq + len(batch.payloads) - 1
+    end = Position(batch.epoch, last, batch.after)
+    forged = _lift_of_everything(end)
+    for place in places:
+        sidecar = place.sidecar
+        if sidecar is None or not sidecar.alive:
+            continue
+        instance = sidecar.incarnations.current.instance
+        content = heartbeat.encode_ack(heartbeat.Ack(instance, 1 << 20, end))
+        for authority in authorities:
+            authority.hear(subjects.ACK, sealed.encode(Sealed(content, instance, bytes(32))))
+        if last % 4 == 0:
+            sidecar.follow.pushed(forged)
+
+
+def _lift_of_everything(end: Position) -> bytes:
+    revocation = Revocation("rev_0", Selector((Handle("*"),)), "lift", "", "", lifts="rev_1")
+    payload = events.encode(Event(end.epoch, end.seq + 1, 0, revocation))
+    batch = Batch(
+        epoch=end.epoch,
+        first_seq=end.seq + 1,
+        before=end.head,
+        after=end.after(payload).head,
+        awaited=False,
+        payloads=(payload,),
+    )
+    return events.encode_batch(batch, lambda content: Sealed(content, bytes(8), bytes(32)))

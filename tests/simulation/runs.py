@@ -1,0 +1,53 @@
+"""Many runs, on all processors; the same seeds give the same runs."""
+
+import logging
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+
+import structlog
+from tests.simulation.plan import draw
+from tests.simulation.world import simulate
+
+_AT_ONCE = 25
+
+
+@contextmanager
+def silence() -> Generator[None]:
+    """Keep the product's log to itself: it would be a book for each run."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def some(seeds: Sequence[int]) -> tuple[dict[int, list[str]], Counter[str]]:
+    """Run these seeds, and give what was wrong with each, and what happened in all of them."""
+    wrong: dict[int, list[str]] = {}
+    count = Counter[str]()
+    with silence():
+        for seed in seeds:
+            oracle = simulate(draw(seed))
+            count += oracle.count
+            if oracle.wrong:
+                wrong[seed] = oracle.wrong
+    return wrong, count
+
+
+def many(seeds: Sequence[int]) -> tuple[dict[int, list[str]], Counter[str]]:
+    """Do the same in as many processes as there are processors."""
+    parts = [seeds[start : start + _AT_ONCE] for start in range(0, len(seeds), _AT_ONCE)]
+    wrong: dict[int, list[str]] = {}
+    count = Counter[str]()
+    with ProcessPoolExecutor(
+        os.cpu_count(), mp_context=multiprocessing.get_context("spawn")
+    ) as processes:
+        for part_wrong, part_count in processes.map(some, parts):
+            wrong |= part_wrong
+            count += part_count
+    return wrong, count

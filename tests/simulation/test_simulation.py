@@ -1,0 +1,77 @@
+"""Whole systems in virtual time: no promise is broken, whatever goes wrong and in which order.
+
+A failing seed is replayed with `pytest tests/simulation --seed N`. It is the same run again, on
+every machine: no clock, no hash and no thread has a say in it.
+"""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+from tests.simulation import runs
+from tests.simulation.plan import SIDECARS, Fault, Plan, draw
+from tests.simulation.world import fingerprint, simulate
+
+say = print
+
+
+@pytest.mark.timeout(7_200)
+def test_no_check_that_starts_after_a_receipt_is_accepted_and_all_recovers(
+    request: pytest.FixtureRequest,
+):
+    only: int | None = request.config.getoption("--seed")
+    number: int = request.config.getoption("--seeds", 0)
+    wrong, count = runs.some([only]) if only is not None else runs.many(range(number))
+    for what, times in sorted(count.items()):
+        say(f"{times:9} {what}")
+    for seed, problems in wrong.items():
+        say(f"\npytest tests/simulation --seed {seed}", *problems, sep="\n    ")
+    assert not wrong, f"broken promises; the first is replayed by --seed {min(wrong)}"
+    if only is None:
+        assert_that_much_happened(count)
+
+
+def assert_that_much_happened(count: dict[str, int]) -> None:
+    """See that the runs show what they are meant to: a simulation of nothing is always right."""
+    effects = {"receipts: revoke", "receipts: suspend", "receipts: narrow"}
+    outcomes = {"acknowledged", "lapsed", "released", "grace"}
+    denials = {"revoked", "suspended", "no_lease", "unavailable", "insufficient_scope"}
+    expected = {fault.name for fault in Fault} | effects | {"accepted", "issued", "asked again"}
+    expected |= {f"verifiers: {outcome}" for outcome in outcomes}
+    expected |= {f"denied: {denial}" for denial in denials} | {"lost in a restore"}
+    assert not expected - count.keys()
+
+
+def test_a_seed_is_the_same_run_again_in_another_process_and_with_other_hashes():
+    script = (
+        "from tests.simulation import runs, test_simulation as here\n"
+        "with runs.silence():\n"
+        "    print(*[here.fingerprint(here.simulate(here.draw(seed))) for seed in range(1, 6)])"
+    )
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"PYTHONHASHSEED": hashes, "PYTHONPATH": ":".join(sys.path)},
+        ).stdout.split()
+        for hashes in ("1", "2")
+    ]
+    with runs.silence():
+        here = [fingerprint(simulate(draw(seed))) for seed in range(1, 6)]
+    assert told == [here, here]
+    assert len(set(here)) == 5
+
+
+def test_a_clock_that_is_slower_than_assumed_breaks_a_promise():
+    with runs.silence():
+        found = (simulate(slow(seed)).wrong for seed in range(100))
+        first = next((wrong for wrong in found if wrong), [])
+    assert "was enforced at" in first[0]
+
+
+def slow(seed: int) -> Plan:
+    """Draw a plan whose sidecars' clocks are slower than what design 7 assumes."""
+    return dataclasses.replace(draw(seed), sidecar_rates=(0.6,) * SIDECARS)
