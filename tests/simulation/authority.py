@@ -39,11 +39,8 @@ METRICS = Metrics()
 """One for all of them: nobody reads it here, and to make one takes longer than a simulation."""
 
 
-class Nobody:
-    """Tokens that nobody marks (port Tokens, as far as `Usage` has it)."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise AssertionError(name)
+NO_TOKENS: Any = None
+"""The port Tokens: nobody marks one as used here."""
 
 
 class Redis:
@@ -90,7 +87,9 @@ class Authority:
         self.enforcer = Enforcer(
             postgres, acknowledgements=self._acknowledgements, keys=keys, caller=self, clock=host
         )
-        self._resolver = Resolver(postgres, keys=keys, metrics=METRICS, shared=redis)
+        self._resolver = Resolver(
+            postgres, keys=keys, metrics=METRICS, watch=lambda _: None, shared=redis
+        )
         self._granter = Granter(postgres, ledger=postgres, recent=recent, metrics=METRICS)
         instances = Instances(master=MASTER, recent=recent)
         self._desk = Desk(
@@ -106,7 +105,7 @@ class Authority:
             ),
             instances=instances,
             keys=keys,
-            usage=Usage(Nobody(), metrics=METRICS),
+            usage=Usage(NO_TOKENS, metrics=METRICS),
             acknowledgements=self._acknowledgements,
             salvage=Salvage(
                 postgres, sequencer=self.sequencer, keys=keys, clock=host, entropy=dice

@@ -20,6 +20,7 @@ from rescind.wire.heartbeat import Heartbeat, Release
 from rescind_authority.errors import OutcomeUnknownError, StoreUnavailableError
 from rescind_authority.ports import (
     Candidate,
+    Change,
     Claim,
     Claimed,
     Entry,
@@ -151,6 +152,9 @@ class Transaction:
             claim.key: self._tables.keys.get(claim.key, Claimed(claim.body_hash, None))
             for claim in claims
         }
+
+    async def change(self, change: Change) -> bool:
+        raise NotImplementedError
 
     async def lock_head(self) -> Standing:
         await self._trip()
