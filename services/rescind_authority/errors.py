@@ -102,6 +102,13 @@ class ForbiddenError(RescindError):
         self.scope = scope
 
 
+class NotASessionError(RescindError):
+    """Say that a call is for sessions, and the bearer's token is something else."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"this is a token of kind {kind}; sessions alone see and end each other.")
+
+
 class NotFoundError(RescindError):
     """Say that no such thing is known."""
 

@@ -63,6 +63,17 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """Where a token began, as its issuer told: shown to its owner, and in no record."""
+
+    user_agent: str | None = None
+    address: str | None = None
+
+
+_NO_DEVICE = Device()
+
+
+@dataclass(frozen=True, slots=True)
 class NewToken:
     """A token to be stored, but for what its footing says."""
 
@@ -82,6 +93,7 @@ class NewToken:
     not_before_us: int | None
     mandate: Mandate
     created_by: str
+    device: Device = _NO_DEVICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +138,7 @@ class StoredToken:
     last_used_at_us: int | None
     created_by: str
     mandate: Mandate
+    device: Device = _NO_DEVICE
     retired: Retired | None = None
 
 

@@ -56,6 +56,7 @@ from rescind_authority.usecases.reuse import Reuse
 from rescind_authority.usecases.revoke import Revoker
 from rescind_authority.usecases.salvage import Salvage
 from rescind_authority.usecases.sequence import Sequencer
+from rescind_authority.usecases.sessions import Sessions
 from rescind_authority.usecases.sweep import Sweeper
 from rescind_authority.usecases.term import TermKeeper
 from rescind_authority.usecases.tree import Trees
@@ -324,6 +325,9 @@ class Authority:
                 entropy=secrets.token_bytes,
             ),
             changer=Changer(parts.sequencer, records=parts.records, mint=mint),
+            sessions=Sessions(
+                looker, sequencer=parts.sequencer, clock=clock, entropy=secrets.token_bytes
+            ),
             looker=looker,
             trees=Trees(looker, table),
             enforcer=parts.enforcer,

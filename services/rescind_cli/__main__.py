@@ -35,6 +35,7 @@ VERBS = {
     "kill": "End all that speaks for a subject, and let it have nothing new.",
     "receipt": "Show the receipt of a revocation once it is enforced, or check one.",
     "tokens": "List tokens, look at one, rotate or expire it.",
+    "subjects": "Show all that speaks for a subject, and what holds it.",
     "tree": "Show who delegated what to whom, and what has become of each.",
     "fleet": "Show who verifies, and how fresh each is.",
     "canary": "Revoke a token of no power, and see that no verifier accepts it after the receipt.",

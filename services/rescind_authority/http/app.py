@@ -14,6 +14,7 @@ from rescind_authority.http import (
     oauth,
     problems,
     revocations,
+    sessions,
     term,
     tokens,
     tree,
@@ -54,7 +55,18 @@ def application(use_cases: UseCases) -> FastAPI:
         for status, text in _REFUSALS.items()
     }
     # `listing` first: `/v1/tokens/count` is no token's id.
-    routers = (listing, changes, tokens, tree, delegations, revocations, fleet, events, term)
+    routers = (
+        listing,
+        changes,
+        tokens,
+        tree,
+        delegations,
+        revocations,
+        sessions,
+        fleet,
+        events,
+        term,
+    )
     for router in (module.router for module in routers):
         app.include_router(router, responses=refusals)
     app.include_router(oauth.router)

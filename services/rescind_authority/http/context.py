@@ -25,6 +25,7 @@ from rescind_authority.usecases.issue import Issuer
 from rescind_authority.usecases.lift import Lifter
 from rescind_authority.usecases.look import Looker
 from rescind_authority.usecases.revoke import Revoker
+from rescind_authority.usecases.sessions import Sessions
 from rescind_authority.usecases.term import TermKeeper
 from rescind_authority.usecases.tree import Trees
 
@@ -59,6 +60,7 @@ class UseCases:
     revoker: Revoker
     lifter: Lifter
     changer: Changer
+    sessions: Sessions
     looker: Looker
     trees: Trees
     enforcer: Enforcer

@@ -80,6 +80,10 @@ _KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
         _Kind("token-moved", HTTPStatus.CONFLICT, "The token is not as it was"),
     ),
     (errors.ForbiddenError, _Kind("forbidden", HTTPStatus.FORBIDDEN, "A scope is missing")),
+    (
+        errors.NotASessionError,
+        _Kind("not-a-session", HTTPStatus.FORBIDDEN, "It takes a session"),
+    ),
     (errors.NotFoundError, _Kind("not-found", HTTPStatus.NOT_FOUND, "There is no such thing")),
     (
         errors.OutcomeUnknownError,

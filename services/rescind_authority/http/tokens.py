@@ -53,6 +53,12 @@ class IssueRequest(BaseModel):
         default=None,
         description="How many generations may be delegated from it; 0 forbids it, null means 16.",
     )
+    user_agent: str | None = Field(
+        default=None, description="Of a session: what its owner logged in with.", max_length=4096
+    )
+    address: str | None = Field(
+        default=None, description="Of a session: from where, an IP address.", max_length=64
+    )
 
 
 class TokenFacts(BaseModel):
@@ -105,6 +111,8 @@ class ListedToken(TokenFacts):
     """A token, and what holds it."""
 
     last_used_at: datetime | None
+    user_agent: str | None
+    address: str | None
     holds: list[HoldFacts]
 
 
@@ -155,6 +163,8 @@ async def issue(
         not_before_us=times.maybe_to_us(asked.not_before),
         may_speak_for=asked.may_speak_for,
         max_depth=asked.max_depth,
+        user_agent=asked.user_agent,
+        address=asked.address,
     )
     outcome = await authority.issuer.issue(
         wish, actor=actor, claim=claim("POST /v1/tokens", asked, actor=actor, key=key)
@@ -232,6 +242,8 @@ def listed(seen: SeenToken) -> dict[str, Any]:
     return {
         **_facts(seen),
         "last_used_at": times.maybe_from_us(seen.token.last_used_at_us),
+        "user_agent": seen.token.device.user_agent,
+        "address": seen.token.device.address,
         "holds": [_hold(event) for event in seen.holds],
     }
 

@@ -118,6 +118,8 @@ class LedgerTransaction:
             token.chain,
             token.mandate.may_speak_for,
             token.mandate.max_depth,
+            token.device.user_agent,
+            token.device.address,
         )
 
 

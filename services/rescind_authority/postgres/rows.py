@@ -8,6 +8,7 @@ from rescind.core.revocation import Event, Revocation
 from rescind.core.tokens import Kind
 from rescind_authority.ports import (
     Candidate,
+    Device,
     Retired,
     StoredRevocation,
     StoredToken,
@@ -39,6 +40,7 @@ def token_of(row: asyncpg.Record) -> StoredToken:
         last_used_at_us=row["last_used_at"],
         created_by=row["created_by"],
         mandate=Mandate(tuple(row["may_speak_for"]), row["max_depth"]),
+        device=Device(row["user_agent"], row["address"]),
         retired=None
         if row["retired_at"] is None
         else Retired(row["retired_at"], row["good_until"], row["revokes"]),

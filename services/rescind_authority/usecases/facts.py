@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
 
 from rescind.core import handles
 from rescind.core.delegation import Mandate
@@ -10,6 +11,7 @@ from rescind.core.record import MAX_LABELS, MAX_LINEAGE, MAX_SCOPES
 from rescind.core.scopes import parse
 from rescind.errors import ScopeError, SelectorError
 from rescind_authority.errors import FieldProblem, InvalidRequestError
+from rescind_authority.ports import Device
 
 MAX_TTL_S = 366 * 24 * 3600
 DEFAULT_TTL_S = 3600
@@ -17,6 +19,7 @@ MAX_AUDIENCE = 64
 MAX_PATTERNS = 16
 _MAX_AUDIENCE_BYTES = 256
 _MAX_REASON = 512
+_MAX_USER_AGENT = 512
 
 _SUBJECT = re.compile(r"[a-z][a-z0-9_.-]{0,31}:\S(?:.*\S)?", re.DOTALL)
 _MANY_SUBJECTS = re.compile(r"\*|[a-z][a-z0-9_.-]{0,31}:(?:[^*]*/)?\*")
@@ -120,6 +123,16 @@ class Findings:
             self.add("ttl", f"expected seconds, more than 0 and at most {MAX_TTL_S} (366 days)")
             return 1
         return max(1, round(ttl_s * 1_000_000))
+
+    def device(self, user_agent: str | None, address: str | None) -> Device:
+        """Check where a token begins. A user agent is cut: nothing depends on it."""
+        if address is not None:
+            try:
+                address = str(ip_address(address))
+            except ValueError:
+                self.add("address", "expected an IP address, such as 192.0.2.7 or 2001:db8::7")
+        shown = user_agent and "".join(each if each.isprintable() else " " for each in user_agent)
+        return Device(shown and shown[:_MAX_USER_AGENT], address)
 
     def reason(self, text: str) -> str:
         """Check why somebody revokes."""

@@ -37,6 +37,8 @@ class Wish:
     not_before_us: int | None = None
     may_speak_for: Sequence[str] = ()
     max_depth: int | None = None
+    user_agent: str | None = None
+    address: str | None = None
 
 
 class Issuer:
@@ -84,6 +86,7 @@ class Issuer:
         tenant = findings.name("tenant", wish.tenant)
         client = findings.name("client", wish.client)
         session = findings.name("session", wish.session)
+        device = findings.device(wish.user_agent, wish.address)
         mandate = findings.mandate(wish.may_speak_for, wish.max_depth)
         ttl_us = findings.ttl_us(wish.ttl_s)
         now_us = self._mint.clock.wall_us()
@@ -117,6 +120,7 @@ class Issuer:
             not_before_us=wish.not_before_us,
             mandate=mandate,
             created_by=actor,
+            device=device,
         )
         return struck, token, ttl_us
 

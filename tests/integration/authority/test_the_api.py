@@ -296,6 +296,8 @@ async def test_openapi_describes_every_route_without_a_token(system: System) -> 
             "/v1/tokens/{token_id}/rotate",
             "/v1/tokens/{token_id}/expire",
             "/v1/rotations",
+            "/v1/sessions",
+            "/v1/sessions/logout",
             "/v1/tokens/{token_id}/tree",
             "/v1/tokens/{token_id}/children",
             "/v1/delegations",

@@ -65,6 +65,7 @@ async def test_a_defect_is_a_problem_without_a_traceback() -> None:
         revoker=nothing,
         lifter=nothing,
         changer=nothing,
+        sessions=nothing,
         looker=nothing,
         trees=nothing,
         enforcer=nothing,

@@ -288,3 +288,19 @@ class AsyncBearer(_AsyncConnection):
     ) -> Issued:
         """Give this very token a new secret; this client goes on with the old one."""
         return await self._send(calls.rotate_own(renewal, idempotency_key))
+
+    async def sessions(self) -> Document:
+        """List the sessions of this session's subject that are good now."""
+        return await self._send(calls.sessions())
+
+    async def log_out(
+        self,
+        token_id: str | None = None,
+        *,
+        everywhere: bool = False,
+        idempotency_key: str | None = None,
+        **answer: Unpack[calls.Answer],
+    ) -> Document:
+        """End this session, another one of its subject, or all of them."""
+        call = calls.log_out(token_id, everywhere, answer, idempotency_key)
+        return await self._send(call)

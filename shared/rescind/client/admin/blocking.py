@@ -281,3 +281,19 @@ class Bearer(_Connection):
     def rotate(self, *, idempotency_key: str | None = None, **renewal: Unpack[Renewal]) -> Issued:
         """Give this very token a new secret; this client goes on with the old one."""
         return self._send(calls.rotate_own(renewal, idempotency_key))
+
+    def sessions(self) -> Document:
+        """List the sessions of this session's subject that are good now."""
+        return self._send(calls.sessions())
+
+    def log_out(
+        self,
+        token_id: str | None = None,
+        *,
+        everywhere: bool = False,
+        idempotency_key: str | None = None,
+        **answer: Unpack[calls.Answer],
+    ) -> Document:
+        """End this session, another one of its subject, or all of them."""
+        call = calls.log_out(token_id, everywhere, answer, idempotency_key)
+        return self._send(call)

@@ -38,6 +38,8 @@ class Grant(TypedDict):
     session: NotRequired[str]
     may_speak_for: NotRequired[Sequence[str]]
     max_depth: NotRequired[int]
+    user_agent: NotRequired[str]
+    address: NotRequired[str]
 
 
 class Portion(TypedDict):
@@ -253,6 +255,19 @@ def lift(revocation_id: str, manner: Manner, key: str | None) -> Call[Document]:
     """End a suspension or a narrowing."""
     path = f"/v1/revocations/{quote(revocation_id, safe='')}/lift"
     return Call("POST", path, _itself, body=cast("Document", manner), key=key or new_key())
+
+
+def sessions() -> Call[Document]:
+    """List the bearer's sessions."""
+    return Call("GET", "/v1/sessions", _itself)
+
+
+def log_out(
+    token_id: str | None, everywhere: bool, answer: Answer, key: str | None
+) -> Call[Document]:
+    """End sessions of the bearer's subject."""
+    body = {"token_id": token_id, "everywhere": everywhere, **answer}
+    return Call("POST", "/v1/sessions/logout", _itself, body=body, key=key or new_key())
 
 
 def revocation(revocation_id: str) -> Call[Document]:

@@ -1,0 +1,100 @@
+"""`/v1/sessions`: the bearer's own sessions, and logging out of them."""
+
+from datetime import datetime
+
+from fastapi import APIRouter, Response, status
+from pydantic import BaseModel, Field
+
+from rescind_authority.http import receipts, times
+from rescind_authority.http.context import Authority, IdempotencyKey, Parent, bind
+from rescind_authority.http.receipts import Awaited
+from rescind_authority.http.wishes import HOW, Waiting
+from rescind_authority.usecases.look import SeenToken
+from rescind_authority.usecases.sessions import LogOut
+
+router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
+
+
+class SessionFacts(BaseModel):
+    """One session, as its owner may see it."""
+
+    token_id: str
+    current: bool = Field(description="It is the one that asks.")
+    user_agent: str | None
+    address: str | None
+    issued_at: datetime
+    last_used_at: datetime | None = Field(description="Some seconds late; null: not yet.")
+    expires_at: datetime
+
+
+class SessionList(BaseModel):
+    """The sessions that are good now, newest first; at most 200 are shown."""
+
+    subject: str
+    sessions: list[SessionFacts]
+
+
+class LogOutRequest(Waiting):
+    """Which sessions are to end: the one that asks, unless another one, or all, are named."""
+
+    token_id: str | None = Field(default=None, description="Another session of the same subject.")
+    everywhere: bool = Field(default=False, description="All sessions of the subject.")
+
+
+class LogOutFacts(Awaited):
+    """The end of sessions, at its place in the ledger."""
+
+    id: str
+    epoch: int
+    seq: int
+    selector: list[str]
+    committed_at: datetime
+
+
+@router.get("", summary="List my sessions")
+async def mine(session: Parent, authority: Authority) -> SessionList:
+    """List the sessions of the subject whose session authorises this call."""
+    seen = await authority.sessions.of(session)
+    return SessionList(
+        subject=session.subject, sessions=[_facts(each, session.token_id) for each in seen]
+    )
+
+
+@router.post("/logout", status_code=status.HTTP_201_CREATED, summary="Log out")
+async def log_out(
+    asked: LogOutRequest,
+    session: Parent,
+    key: IdempotencyKey,
+    authority: Authority,
+    response: Response,
+) -> LogOutFacts:
+    """Log out here, elsewhere, or everywhere. With `wait` it is over at every service."""
+    done = await authority.sessions.log_out(
+        LogOut(asked.token_id, everywhere=asked.everywhere, awaited=asked.wait),
+        bearer=session,
+        claim=bind("POST /v1/sessions/logout", asked, owner=session.token_id, key=key, besides=HOW),
+    )
+    committed = done.committed
+    facts = LogOutFacts(
+        id=committed.revocation_id,
+        epoch=committed.epoch,
+        seq=committed.seq,
+        selector=list(done.revocation.selector.handles),
+        committed_at=times.from_us(committed.at_us),
+    )
+    if not asked.wait:
+        return facts
+    return await receipts.enforced(facts, committed, authority, response, timeout_s=asked.timeout)
+
+
+def _facts(seen: SeenToken, current: str) -> SessionFacts:
+    token = seen.token
+    return SessionFacts(
+        token_id=token.token_id,
+        current=token.token_id == current,
+        user_agent=token.device.user_agent,
+        address=token.device.address,
+        issued_at=times.from_us(token.issued_at_us),
+        last_used_at=times.maybe_from_us(token.last_used_at_us),
+        expires_at=times.from_us(token.expires_at_us),
+    )

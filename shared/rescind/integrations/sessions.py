@@ -1,0 +1,165 @@
+"""Sessions for any ASGI application: an opaque token in a cookie that no script can read.
+
+    app = SessionMiddleware(app)
+
+    async def log_in(request):                        # after the password, or the passkey
+        issued = await admin.issue(subject="user:42", kind="session", ttl=30 * 86_400,
+                                   user_agent=…, address=request.client.host)
+        request.state.session.begin(issued.token)
+
+    async def anything(request):
+        record = request.state.session.record         # None: nobody is logged in
+
+    async def log_out(request):                       # here, or everywhere=True
+        async with AsyncBearer(url, request.state.session.token) as bearer:
+            await bearer.log_out(wait=True)
+        request.state.session.end()
+
+A session that was revoked is over with the next request, at every service; its cookie is cleared.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Literal
+
+from rescind.core.record import Record
+from rescind.core.secret import Secret
+from rescind.core.tokens import Kind
+from rescind.core.verdict import Allowed, Denied, Reason
+from rescind.errors import UnreachableError
+from rescind.integrations import bearer
+from rescind.integrations.attachment import (
+    Attachment,
+    Checking,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    answer,
+)
+from rescind.integrations.bearer import Refusal
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+SameSite = Literal["lax", "strict"]
+
+COOKIE = "__Host-session"
+"""Only the very host that set it may, and only over TLS (RFC 6265bis, section 4.1.3)."""
+
+_FOREIGN = bearer.cross_site()
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
+_STARTS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
+
+
+class Session:
+    """Who is logged in, for one request; `request.state.session` in Starlette and FastAPI."""
+
+    def __init__(self, record: Record | None, token: Secret | None) -> None:
+        self.record = record
+        self.token = token
+        self.cookie: tuple[str, int | None] | None = None
+
+    def begin(self, token: Secret, *, max_age_s: int | None = None) -> None:
+        """Have the browser keep this token: for so long, or until it is closed."""
+        self.cookie = (token.reveal(), max_age_s)
+
+    def end(self) -> None:
+        """Have the browser forget its token. What ends the session is `Bearer.log_out`."""
+        self.cookie = ("", 0)
+
+
+class SessionMiddleware:
+    """Read the session's cookie, check it, and keep it as the application says.
+
+    A cookie whose token is denied is cleared, and nobody is logged in. Where nobody can tell, the
+    answer is 503. What another site's page sends with the cookie is refused, unless it is safe.
+    `secure=False` is for a server without TLS on your own machine; name another `cookie` with it.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        verifier: Checking | None = None,
+        *,
+        audience: str | None = None,
+        cookie: str = COOKIE,
+        same_site: SameSite = "lax",
+        secure: bool = True,
+    ) -> None:
+        if cookie.startswith(("__Host-", "__Secure-")) and not secure:
+            raise ValueError(f"a browser drops {cookie} without `secure`: name another cookie")
+        self._app = app
+        self._attachment = Attachment(verifier)
+        self._audience = audience
+        self._cookie = cookie
+        self._attributes = f"Path=/; HttpOnly; SameSite={same_site.title()}" + (
+            "; Secure" if secure else ""
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, self._attachment.closing(send))
+            return
+        token = _find(scope["headers"], self._cookie)
+        if token is not None and _forged(scope):
+            await answer(_FOREIGN, scope, receive, send)
+            return
+        session = await self._session(token)
+        if isinstance(session, Refusal):
+            await answer(session, scope, receive, send)
+            return
+        state = {**scope.get("state", {}), "session": session, "rescind": session.record}
+        await self._app({**scope, "state": state}, receive, self._setting(session, send))
+
+    async def _session(self, token: str | None) -> Session | Refusal:
+        if token is None:
+            return Session(None, None)
+        try:
+            verifier = await self._attachment.verifier()
+        except UnreachableError:
+            return bearer.refuse(Reason.UNAVAILABLE)
+        match await verifier.acheck(token, audience=self._audience):
+            case Allowed(record) if record.kind is Kind.SESSION:
+                return Session(record, Secret(token))
+            case Denied((Reason.NO_LEASE | Reason.UNAVAILABLE) as reason):
+                return bearer.refuse(reason)
+            case Allowed() | Denied():
+                over = Session(None, None)
+                over.end()
+                return over
+
+    def _setting(self, session: Session, send: Send) -> Send:
+        async def set_then_send(message: Message) -> None:
+            if message["type"] in _STARTS and session.cookie is not None:
+                token, max_age_s = session.cookie
+                age = "" if max_age_s is None else f"; Max-Age={max_age_s}"
+                cookie = f"{self._cookie}={token}; {self._attributes}{age}".encode()
+                headers = [*message.get("headers", ()), (b"set-cookie", cookie)]
+                # Nobody on the way may keep an answer that carries a token.
+                if not any(name.lower() == b"cache-control" for name, _ in headers):
+                    headers.append((b"cache-control", b"no-store"))
+                message = {**message, "headers": headers}
+            await send(message)
+
+        return set_then_send
+
+
+def _find(headers: Iterable[tuple[bytes, bytes]], cookie: str) -> str | None:
+    """Find the cookie: None if there is none, a text that is no token if there are two."""
+    pairs = (
+        pair.strip().partition("=")
+        for name, value in headers
+        if name.lower() == b"cookie"
+        for pair in value.decode("latin-1").split(";")
+    )
+    found = [value for name, _, value in pairs if name == cookie]
+    return None if not found else found[0] if len(found) == 1 else ""
+
+
+def _forged(scope: Scope) -> bool:
+    """Say whether another site's page sends this, and it may change something.
+
+    SameSite keeps the cookie at home already; this is for browsers and proxies that do not.
+    """
+    headers = dict(scope["headers"])
+    foreign = headers.get(b"sec-fetch-site") == b"cross-site"
+    return foreign and (scope["type"] == "websocket" or scope["method"] not in _SAFE)
