@@ -40,6 +40,7 @@ from rescind_sidecar.usecases.offer import Offers
 from rescind_sidecar.usecases.renew import Identity, Renew
 from rescind_sidecar.usecases.tally import Tally
 from rescind_sidecar.usecases.used import Uses
+from rescind_sidecar.usecases.watchers import Watchers
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -88,12 +89,14 @@ class Sidecar:
         beat_due = asyncio.Event()
         acknowledge = Acknowledge(incarnations, link, self._tally)
         offers = Offers(incarnations, link)
+        watchers = Watchers()
         follow = Follow(
             incarnations=incarnations,
             link=link,
             notary=self._notary,
             acknowledge=acknowledge,
             offers=offers,
+            watchers=watchers,
             tally=self._tally,
             clock=self._clock,
             beat_due=beat_due,
@@ -144,6 +147,7 @@ class Sidecar:
                 await self._serve(
                     incarnations=incarnations,
                     follow=follow,
+                    watchers=watchers,
                     link=link,
                     nats=nats,
                     transport=transport,
@@ -164,6 +168,7 @@ class Sidecar:
         *,
         incarnations: Incarnations,
         follow: Follow,
+        watchers: Watchers,
         link: Link,
         nats: NatsTransport,
         transport: FailoverTransport,
@@ -191,6 +196,7 @@ class Sidecar:
                 tally=self._tally,
                 prefix=settings.token_prefix,
             ),
+            watchers=watchers,
             clock=self._clock,
             tally=self._tally,
             tasks=tasks,

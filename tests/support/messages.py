@@ -362,4 +362,6 @@ SAMPLES = (
         _response,
         socket.decode_response,
     ),
+    Sample("watch", socket.Watch(6), _request, socket.decode_request),
+    Sample("changed", socket.Changed(6, 70_000), _response, socket.decode_response),
 )

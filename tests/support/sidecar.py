@@ -45,6 +45,7 @@ from rescind_sidecar.usecases.offer import Offers
 from rescind_sidecar.usecases.renew import Identity, Renew
 from rescind_sidecar.usecases.tally import Tally
 from rescind_sidecar.usecases.used import Uses
+from rescind_sidecar.usecases.watchers import Watchers
 
 EDGE_KEY = bytes(range(32))
 HOUR_US = 3_600_000_000
@@ -301,12 +302,14 @@ class RunningSidecar:
         notary = TrustNotary(Trust(trust.root, trust.signed_statement))
         acknowledge = Acknowledge(self.incarnations, self.link, self.tally)
         self.offers = Offers(self.incarnations, self.link)
+        self.watchers = Watchers()
         self.follow = Follow(
             incarnations=self.incarnations,
             link=self.link,
             notary=notary,
             acknowledge=acknowledge,
             offers=self.offers,
+            watchers=self.watchers,
             tally=self.tally,
             clock=clock,
             beat_due=due,
@@ -362,6 +365,7 @@ class RunningSidecar:
             self.answer = answer
             self.server = Server(
                 answer=answer,
+                watchers=self.watchers,
                 clock=clock,
                 tally=self.tally,
                 tasks=tasks,

@@ -16,6 +16,7 @@ from typing import cast
 from rescind.core.verdict import Denied, Reason, permitted
 from rescind.errors import MalformedMessageError
 from rescind.wire.socket import (
+    Changed,
     Check,
     Clock,
     Entry,
@@ -27,6 +28,7 @@ from rescind.wire.socket import (
     Request,
     Response,
     Verdict,
+    Watch,
     decode_request,
     encode_response,
 )
@@ -35,6 +37,7 @@ from rescind_sidecar.socket import peer
 from rescind_sidecar.usecases.answer import Answer, Found
 from rescind_sidecar.usecases.budget import Source
 from rescind_sidecar.usecases.tally import Tally
+from rescind_sidecar.usecases.watchers import Watchers
 
 _MODE = 0o660
 _BACKLOG = 1024
@@ -53,6 +56,7 @@ class Server:
         self,
         *,
         answer: Answer,
+        watchers: Watchers,
         clock: LocalClock,
         tally: Tally,
         tasks: asyncio.TaskGroup,
@@ -61,6 +65,7 @@ class Server:
         boot: bytes,
     ) -> None:
         self.answer = answer
+        self.watchers = watchers
         self.tally = tally
         self.tasks = tasks
         self._clock = clock
@@ -115,7 +120,7 @@ class Server:
         """Say who answers here."""
         return Greeting(self._service, self.answer.instance, self._boot, self._posture)
 
-    def at_once(self, request: Request) -> Response | None:
+    def at_once(self, request: Clock | Look | Check) -> Response | None:
         """Answer what needs nobody else; None where the authority has to be asked."""
         if isinstance(request, Clock):
             left_ms = self.answer.lease_left_ns() // _NS_PER_MS
@@ -195,6 +200,8 @@ class Connection(asyncio.Protocol):
         self._turn: asyncio.Handle | None = None
         self._under_way = 0
         self._clogged = False
+        self._watch: Watch | None = None
+        self._untold = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
@@ -232,12 +239,23 @@ class Connection(asyncio.Protocol):
         self.hang_up()
 
     def _take(self, request: Request) -> None:
+        if isinstance(request, Watch):
+            self._watch = request
+            self._server.watchers.add(self._tell)
+            self._tell()
+            return
         response = self._server.at_once(request)
         if response is not None:
             self._send(response)
         elif not isinstance(request, Clock):
             self._under_way += 1
             self._server.tasks.create_task(self._look(request))
+
+    def _tell(self) -> None:
+        """Tell that something changed; to who does not read, once, when it reads again."""
+        self._untold = self._clogged
+        if self._watch is not None and not self._clogged:
+            self._send(Changed(self._watch.request, self._server.answer.as_of))
 
     async def _look(self, request: Look | Check) -> None:
         found = await self._server.answer.look(
@@ -259,6 +277,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on."""
         self._clogged = False
+        if self._untold:
+            self._tell()
         self._pace()
 
     @property
@@ -282,6 +302,7 @@ class Connection(asyncio.Protocol):
         """Forget the connection."""
         del exc
         self._server.forget(self, self._source)
+        self._server.watchers.discard(self._tell)
         self._waiting.clear()
         self._transport = None
 

@@ -56,6 +56,12 @@ class Answer:
         """The instance that answers now."""
         return self._incarnations.current.instance
 
+    @property
+    def as_of(self) -> int:
+        """The position that the instance has applied; 0 before its first lease."""
+        applied = self._incarnations.current.view.applied
+        return 0 if applied is None else applied.seq
+
     def lease_left_ns(self) -> int:
         """Say for how long the instance may answer now; 0 without a lease."""
         ends_ns = self._incarnations.current.view.leases.ends_ns

@@ -18,6 +18,7 @@ from rescind_sidecar.usecases.acknowledge import Acknowledge
 from rescind_sidecar.usecases.incarnations import Incarnations
 from rescind_sidecar.usecases.offer import Offers
 from rescind_sidecar.usecases.tally import Tally
+from rescind_sidecar.usecases.watchers import Watchers
 from rescind_sidecar.view.view import Behind, Current, Diverged, Progress, Refused
 
 _RETRY_S = 0.2
@@ -36,6 +37,7 @@ class Follow:
         notary: Notary,
         acknowledge: Acknowledge,
         offers: Offers,
+        watchers: Watchers,
         tally: Tally,
         clock: Clock,
         beat_due: asyncio.Event,
@@ -46,6 +48,7 @@ class Follow:
         self.trust_due = asyncio.Event()
         self._acknowledge = acknowledge
         self._offers = offers
+        self._watchers = watchers
         self._tally = tally
         self._clock = clock
         self._refusals = Seldom()
@@ -118,6 +121,7 @@ class Follow:
                 self._incarnations.begin_anew(why)
                 self._beat_due.set()  # a new instance has no lease until its first reply
         self._acknowledge.progressed()
+        self._watchers.changed()
 
     def _refuse(self, why: str) -> None:
         """Count what is not what it claims to be; anybody can send it, so the log is spared."""

@@ -2,7 +2,7 @@
 
 A frame is a length (4 bytes, big-endian) and a message. The sidecar speaks first, with a Greeting;
 then requests may be pipelined, and each reply carries the number of its request. Replies come in
-any order.
+any order. To a Watch there are many.
 """
 
 import struct
@@ -31,6 +31,8 @@ class _Tag(IntEnum):
     ENTRY = 6
     REFUSED = 7
     VERDICT = 8
+    WATCH = 9
+    CHANGED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +126,27 @@ class Verdict:
     fresh_for_ms: int
 
 
-Request = Clock | Look | Check
-Response = Greeting | Now | Entry | Refused | Verdict
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Ask to be told of every change from now on. An older sidecar hangs up."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Answer a Watch at once, and again whenever the table moved since: check what you hold.
+
+    Many changes may be told as one. `as_of` is the seq that the table shows, 0 before the first
+    lease. A lease that ends is no change: watch the deadlines yourself.
+    """
+
+    request: int
+    as_of: int
+
+
+Request = Clock | Look | Check | Watch
+Response = Greeting | Now | Entry | Refused | Verdict | Changed
 
 
 def frame(message: bytes) -> bytes:
@@ -168,6 +189,8 @@ def encode_request(request: Request) -> bytes:
     match request:
         case Clock():
             return frame(pack(_Tag.CLOCK, request.request))
+        case Watch():
+            return frame(pack(_Tag.WATCH, request.request))
         case Look():
             return frame(pack(_Tag.LOOK, request.request, request.token, request.min_seq))
         case Check():
@@ -192,6 +215,8 @@ def decode_request(payload: Payload) -> Request:
             return Look(number, fields.text(), _min_seq(fields))
         case _Tag.CLOCK:
             return Clock(number)
+        case _Tag.WATCH:
+            return Watch(number)
         case _Tag.CHECK:
             return Check(
                 number, fields.text(), fields.texts(), fields.optional_text(), _min_seq(fields)
@@ -226,6 +251,8 @@ def encode_response(response: Response) -> bytes:
                     response.until_ns,
                 )
             )
+        case Changed(request, as_of):
+            return frame(pack(_Tag.CHANGED, request, as_of))
         case Refused(request, instance, reason):
             return frame(pack(_Tag.REFUSED, request, instance, reason))
         case Verdict():
@@ -256,6 +283,8 @@ def decode_response(payload: Payload) -> Response:
             return Refused(fields.uint(), fields.octets(INSTANCE_BYTES), _reason(fields.text()))
         case _Tag.VERDICT:
             return _verdict(fields)
+        case _Tag.CHANGED:
+            return Changed(fields.uint(), fields.uint())
         case tag:
             raise MalformedMessageError("response", f"the tag {tag} is not known")
 

@@ -110,6 +110,8 @@ PINNED = {
     "refused": f"940702{_INSTANCE}a77265766f6b6564",
     "verdict, allowed": f"970803{_INSTANCE}c0c4067265636f7264ce00011170cd04b0",
     "verdict, denied": f"970803{_INSTANCE}a86e6f5f6c65617365c00000",
+    "watch": "920906",
+    "changed": "930a06ce00011170",
 }
 
 every_message = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)

@@ -23,6 +23,7 @@ from rescind.core.record import Record
 from rescind.core.tokens import Kind
 from rescind.wire import records, sealed
 from rescind.wire.socket import (
+    Changed,
     Check,
     Clock,
     Entry,
@@ -30,8 +31,10 @@ from rescind.wire.socket import (
     Greeting,
     Look,
     Now,
+    Request,
     Response,
     Verdict,
+    Watch,
     decode_request,
     encode_response,
 )
@@ -74,7 +77,7 @@ class Standin:
             self._applied += 1
             self._table.bump(f"tree:tok_{self._dice.getrandbits(64):x}", applied=self._applied)
 
-    def respond(self, request: Look | Check | Clock) -> Response:
+    def respond(self, request: Request) -> Response:
         """Answer as a sidecar does that knows every token."""
         match request:
             case Clock(number):
@@ -85,6 +88,8 @@ class Standin:
             case Check(number, token):
                 record = records.encode(self._record(token), sealed.unsigned)
                 return Verdict(number, self.instance, None, record, self.looks, 0)
+            case Watch(number):
+                return Changed(number, self._applied)  # nobody holds anything in a bench
 
     def _entry(self, number: int, token: str) -> Entry:
         record, now_ns = self._record(token), clock.boottime_ns()
