@@ -16,7 +16,7 @@ from rescind.client.clock import boot_id
 from rescind.core import handles, ids, ledger, mac, tokens
 from rescind.core.posture import STRICT, Posture
 from rescind.core.record import Record
-from rescind.core.revocation import Event, Hold, Revocation, hits
+from rescind.core.revocation import Effect, Event, Hold, Revocation, hits
 from rescind.core.secret import Secret
 from rescind.core.tokens import Kind
 from rescind.core.verdict import Denied
@@ -153,8 +153,19 @@ class LedgerInMemory:
                 issued_at_us=record.issued_at_us,
             )
         )
+        taken = {hold.revocation_id for hold in holds if hold.effect == Effect.NARROW}
+        removed = {
+            scope
+            for event in self._events
+            if event.revocation.revocation_id in taken
+            for scope in event.revocation.scopes
+        }
         return dataclasses.replace(
-            record, epoch=self.position.epoch, as_of=self.position.seq, holds=holds
+            record,
+            epoch=self.position.epoch,
+            as_of=self.position.seq,
+            holds=holds,
+            removed=tuple(sorted(removed)),
         )
 
     def encoded(self, token: str) -> bytes:
@@ -221,7 +232,13 @@ class LedgerInMemory:
         self._records[record.token_hash] = record
         return token
 
-    def revoke(self, *selector: str, effect: str = "revoke", awaited: bool = False) -> bytes:
+    def revoke(
+        self,
+        *selector: str,
+        effect: str = "revoke",
+        scopes: tuple[str, ...] = (),
+        awaited: bool = False,
+    ) -> bytes:
         """Commit an event, and give the batch that NATS would bring."""
         before = self.position
         event = Event(
@@ -232,6 +249,7 @@ class LedgerInMemory:
                 revocation_id=ids.make("rev", now_ms=now_us() // 1000, entropy=os.urandom(10)),
                 selector=handles.select(selector),
                 effect=effect,
+                scopes=scopes,
                 reason="a test",
                 actor="admin:test",
             ),

@@ -74,6 +74,7 @@ class Server:
         self._boot = boot
         self._listener: asyncio.Server | None = None
         self._path: Path | None = None
+        self._stopped = False
         self.connections: set[Connection] = set()
         self._of_source: Counter[Source] = Counter()
 
@@ -88,6 +89,7 @@ class Server:
 
     def stop(self) -> None:
         """Stop answering: hang up every connection, and take the socket away."""
+        self._stopped = True  # one may have been accepted that has not come up yet
         if self._listener is not None:
             self._listener.close()
         for connection in list(self.connections):
@@ -97,6 +99,8 @@ class Server:
 
     def admit(self, connection: "Connection", source: Source) -> bool:
         """Take a connection in, unless there are too many of them, or of its source."""
+        if self._stopped:
+            return False
         if (
             len(self.connections) >= _MOST_CONNECTIONS
             or self._of_source[source] >= _MOST_OF_ONE_SOURCE

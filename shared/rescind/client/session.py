@@ -103,7 +103,7 @@ class Session:
         self.service = greeting.service
         self.instance = greeting.instance
         self.table = table
-        self._path = path
+        self.path = path
         self._greeting = greeting
         self._timeout_s = timeout_s
         self._most_entries = most_entries
@@ -148,7 +148,7 @@ class Session:
         while True:
             try:
                 return self._met(
-                    self._path,
+                    self.path,
                     timeout_s=self._timeout_s,
                     most_entries=self._most_entries,
                     ends_s=ends_s,
@@ -165,7 +165,7 @@ class Session:
     def forked(self) -> "Session":
         """Make this session's twin for a forked child: the same table, connections of its own."""
         return Session(
-            self._path,
+            self.path,
             self._greeting,
             self.table,
             timeout_s=self._timeout_s,
@@ -205,6 +205,22 @@ class Session:
         """
         # The position before the check: what it shows by then, the slots read later show too.
         return None if self.as_of < min_seq else self.recall(token)
+
+    def good_until_ns(self, token: str) -> int | None:
+        """Say when `recall` judges otherwise without an event: the lease's end, or the token's.
+
+        CLOCK_BOOTTIME; None where nothing is remembered.
+        """
+        entry = self._entries.get(token)
+        return None if entry is None else min(self._words[entry.deadline], entry.until_ns)
+
+    @property
+    def vacant(self) -> bool:
+        """Whether the sidecar has left its table to a successor, or has had no lease yet.
+
+        A sidecar that is cut off is neither: its deadlines stand, in the past.
+        """
+        return self.table is not None and not any(self._words[word] for word in DEADLINE.values())
 
     def _store(self, token: str, remembered: Remembered) -> None:
         """Remember a record; of too many, those stored first go."""

@@ -9,7 +9,9 @@ from typing import ClassVar, Self
 from weakref import WeakSet
 
 from rescind.client import clock, settings
+from rescind.client.hold import Claim, Hold
 from rescind.client.session import ELSEWHERE, Freshness, Session
+from rescind.client.watch import Watch
 from rescind.core import tokens
 from rescind.core.verdict import Allowed, Denied, Reason, Verdict
 from rescind.errors import UnreachableError
@@ -40,6 +42,8 @@ class Verifier:
         self._audience = audience
         self._renewing = threading.Lock()
         self._impatient_until_s = 0.0
+        self._closed = False
+        self._watch = Watch(self, lambda: self._session)
         self._living.add(self)
 
     @classmethod
@@ -196,6 +200,19 @@ class Verifier:
             return None
         return self._narrow(session, verdict, require, audience)
 
+    def hold(
+        self, token: str, *, require: Collection[str] = (), audience: str | None = None
+    ) -> Hold:
+        """Cover work that outlasts a check: a stream, a job, a tool call. Needs what `check` does.
+
+        `async with` gives the record, and cancels the body as soon as the token is denied:
+        revoked, suspended, expired, without a scope in `require`, or no lease any more. The block
+        then raises DeniedError; other cancellations pass, as with `asyncio.timeout`. `with`, in a
+        thread, gives a `Held`, whose `revoked` is set then; it raises nothing at its end. Both
+        raise DeniedError at the beginning for a token that is denied already.
+        """
+        return Hold(self._watch, Claim(token, frozenset(require), audience))
+
     def _request(
         self,
         session: Session,
@@ -236,7 +253,7 @@ class Verifier:
         that tries once: a sidecar that is gone for good must not cost each call its whole deadline.
         """
         now_s = clock.monotonic_s()
-        if not self._renewing.acquire(timeout=max(0.0, ends_s - now_s)):
+        if self._closed or not self._renewing.acquire(timeout=max(0.0, ends_s - now_s)):
             return False
         try:
             if session is not self._session:
@@ -247,6 +264,9 @@ class Verifier:
             except UnreachableError:
                 if patient:
                     self._impatient_until_s = clock.monotonic_s() + _IMPATIENT_S
+                return False
+            if self._closed:
+                self._session.close()  # it was hung up while we met this one, and could not see it
                 return False
         finally:
             self._renewing.release()
@@ -259,9 +279,13 @@ class Verifier:
                 return await asyncio.to_thread(self._renew, session, ends_s)
         except TimeoutError:
             return False
+        except RuntimeError:  # no thread begins any more: the interpreter ends
+            return False
 
     def close(self) -> None:
-        """Hang up. Checks that are under way are denied as `unavailable`."""
+        """Hang up. Checks that are under way are denied as `unavailable`, and holds end as that."""
+        self._closed = True
+        self._watch.close()
         self._session.close()
 
     @classmethod
@@ -274,6 +298,7 @@ class Verifier:
         self._renewing = threading.Lock()
         inherited, self._session = self._session, self._session.forked()
         inherited.let_go()
+        self._watch.forked()
 
 
 os.register_at_fork(after_in_child=Verifier._after_fork_in_child)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] nobody else's business

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -14,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.support.separate_sidecar import separate
 from tests.support.sidecar import LedgerInMemory, running, wait_until
 
 from rescind import Allowed, Denied, Reason, Verifier
@@ -139,33 +138,6 @@ def test_a_sidecar_that_is_gone_costs_one_call_its_deadline_and_the_next_ones_no
         assert reason(verifier.check(link.issue())) == Reason.UNAVAILABLE
     assert time.monotonic() - began_s < TIMEOUT_S
     verifier.close()
-
-
-_SIDECAR = """
-import sys, time
-from pathlib import Path
-from tests.support.sidecar import LedgerInMemory, running
-
-link = LedgerInMemory(term_ms=int(sys.argv[2]))
-with running(Path(sys.argv[1]), link):
-    print("token", link.issue(), link.issue(), flush=True)
-    time.sleep(60)
-"""
-
-
-@contextmanager
-def separate(socket: Path, *, term_ms: int) -> Iterator[tuple[int, list[str]]]:
-    """Run a sidecar in a process of its own, which can be stopped by a signal."""
-    command = [sys.executable, "-c", _SIDECAR, str(socket), str(term_ms)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            words: list[str] = []
-            while not words or words[0] != "token":  # log lines come first
-                words = process.stdout.readline().split()
-            yield process.pid, words[1:]
-        finally:
-            process.kill()
 
 
 async def test_a_sidecar_that_hangs_costs_a_check_its_one_deadline_and_no_more(

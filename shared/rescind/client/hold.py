@@ -1,0 +1,181 @@
+"""Work that outlasts the check: cut short when its token is hit (design 6.7).
+
+The rules of this file:
+
+* Registered first, checked then: what comes between the two is told, and not lost.
+* A hold swallows its own cancellation and nobody else's, as `asyncio.timeout` does, and what the
+  body raises is never replaced.
+* What ends a hold comes from another thread, once; after the block it comes to nothing.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import Protocol
+
+from rescind.core.record import Record
+from rescind.core.verdict import Allowed, Denied, Reason, Verdict
+from rescind.errors import DeniedError
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a piece of work asks of its token, from its beginning to its end."""
+
+    token: str = field(repr=False)
+    require: frozenset[str]
+    audience: str | None
+
+
+class Keeper(Protocol):
+    """Judge a claim, and go on judging it for as long as work is registered."""
+
+    def judge(self, claim: Claim) -> Verdict:
+        """Judge it now, blocking this thread."""
+        ...
+
+    async def ajudge(self, claim: Claim) -> Verdict:
+        """Judge it now."""
+        ...
+
+    def add(self, hold: "Hold") -> None:
+        """Call `hit`, from any thread, as soon as the hold's claim is denied."""
+        ...
+
+    def admitted(self, claim: Claim) -> None:
+        """Mind until when a claim is good that was just judged."""
+        ...
+
+    def remove(self, hold: "Hold") -> None:
+        """Judge it no more."""
+        ...
+
+
+class Held:
+    """A thread's work as its token stands: `revoked` is set when it has to end, whatever the why.
+
+    Ask `revoked.is_set()` between two steps, or wait with `revoked.wait(seconds)` in place of a
+    sleep. `reason` says why; it is None until then.
+    """
+
+    __slots__ = ("reason", "record", "revoked")
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.revoked = threading.Event()
+        self.reason: Reason | None = None
+
+    def end(self, reason: Reason) -> None:
+        """Say that the token was hit."""
+        self.reason = reason
+        self.revoked.set()
+
+
+class Hold:
+    """One piece of work under one token. Enter it once: with `async with`, or `with` in a thread.
+
+    `reason` says why the token is denied, from when it is; None until then.
+    """
+
+    def __init__(self, keeper: Keeper, claim: Claim) -> None:
+        self.claim = claim
+        self.reason: Reason | None = None
+        self.thread: int | None = None
+        self._keeper = keeper
+        self._end: Callable[[Reason], object] | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._cancelled = False
+
+    def hit(self, reason: Reason) -> None:
+        """End the work. Safe from any thread, and a second time."""
+        self.reason = self.reason or reason
+        if self._end is not None:
+            self._end(self.reason)
+
+    # In an event loop --------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Record:
+        """Give the token's record. Raises DeniedError if it is denied now."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a hold cancels the task that it is entered in: there is none here")
+        self._keeper.add(self)
+        try:
+            record = self._admitted(await self._keeper.ajudge(self.claim))
+            self._task, self._cancelling = task, task.cancelling()
+            self._goes_on_until(partial(_call, task.get_loop(), self._cancel))
+        except BaseException:
+            self._task = None
+            self._keeper.remove(self)
+            raise
+        return record
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Raise DeniedError if the token was hit, in place of the cancellation that came of it."""
+        task, self._task = self._task, None
+        self._keeper.remove(self)
+        if not self._cancelled or task is None:
+            return
+        foreign = task.uncancel() > self._cancelling
+        if kind is None or (issubclass(kind, asyncio.CancelledError) and not foreign):
+            raise DeniedError(self._reason) from error
+
+    def _cancel(self) -> None:
+        """Cancel the body, in its own loop, if it still runs."""
+        if self._task is not None and not self._cancelled:
+            self._cancelled = True
+            self._task.cancel(f"the token is denied: {self._reason}")
+
+    # In a thread -------------------------------------------------------------------------------
+
+    def __enter__(self) -> Held:
+        """Give what tells whether the token is still good. Raises DeniedError if it is not now."""
+        self.thread = threading.get_ident()
+        self._keeper.add(self)
+        try:
+            held = Held(self._admitted(self._keeper.judge(self.claim)))
+            self._goes_on_until(held.end)
+        except BaseException:
+            self._keeper.remove(self)
+            raise
+        return held
+
+    def __exit__(self, *_: object) -> None:
+        """End the hold. Raises nothing: a thread is not interrupted, it asks."""
+        self._keeper.remove(self)
+
+    # Either way --------------------------------------------------------------------------------
+
+    def _admitted(self, verdict: Verdict) -> Record:
+        match verdict:
+            case Allowed(record):
+                return record
+            case Denied(reason):
+                self.reason = reason
+                raise DeniedError(reason)
+
+    def _goes_on_until(self, end: Callable[[Reason], object]) -> None:
+        self._end = end
+        # After the line above: who hits from now on calls it, and who did before has left a reason.
+        if self.reason is not None:
+            raise DeniedError(self.reason)
+        self._keeper.admitted(self.claim)
+
+    @property
+    def _reason(self) -> Reason:
+        return self.reason or Reason.UNAVAILABLE
+
+
+def _call(loop: asyncio.AbstractEventLoop, action: Callable[[], None], _: Reason) -> None:
+    with suppress(RuntimeError):  # the loop is closed, and the work gone with it
+        loop.call_soon_threadsafe(action)

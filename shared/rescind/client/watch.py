@@ -1,0 +1,148 @@
+"""One thread for all holds of a verifier. It begins with the first, and outlives the last a little.
+
+Its holds are those of this process: a forked child begins anew.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Collection
+
+from rescind.client import clock
+from rescind.client.hold import Claim, Hold
+from rescind.client.lookout import Judge, Lookout
+from rescind.client.session import Session
+from rescind.core.verdict import Reason, Verdict
+
+_LINGER_S = 10.0
+
+
+class Watch:
+    """Keep holds, for all threads and event loops of a process."""
+
+    def __init__(self, judge: Judge, session: Callable[[], Session]) -> None:
+        self._judge = judge
+        self._session = session
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self.looks_by_ns = 0
+        self._lock = threading.Lock()
+        self._holds: set[Hold] = set()
+        self._thread: threading.Thread | None = None
+        self._lookout: Lookout | None = None
+        self._wake: Callable[[], object] | None = None
+        self._closing = False
+        self._idle_since_s: float | None = None
+
+    # For holds, from any thread ----------------------------------------------------------------
+
+    def judge(self, claim: Claim) -> Verdict:
+        """Judge a claim now, blocking this thread."""
+        return self._judge.check(claim.token, require=claim.require, audience=claim.audience)
+
+    async def ajudge(self, claim: Claim) -> Verdict:
+        """Judge a claim now."""
+        return await self._judge.acheck(claim.token, require=claim.require, audience=claim.audience)
+
+    def add(self, hold: Hold) -> None:
+        """Look after a hold from now on."""
+        with self._lock:
+            self._holds.add(hold)
+            if self._thread is None:
+                self._closing = False
+                self.looks_by_ns = 0  # it begins with a look at everything
+                self._thread = threading.Thread(target=self._live, name="rescind", daemon=True)
+                self._thread.start()
+
+    def admitted(self, claim: Claim) -> None:
+        """Look again, at the latest, when the claim's lease or its token ends."""
+        until_ns = self._session().good_until_ns(claim.token)
+        if until_ns is not None and self.look_by(until_ns):
+            self._rouse()
+
+    def remove(self, hold: Hold) -> None:
+        """Look after a hold no more."""
+        with self._lock:
+            self._holds.discard(hold)
+
+    def close(self) -> None:
+        """End the thread. Whoever still holds is told that nobody looks after it any more."""
+        self._closing = True
+        self._rouse()
+
+    def _rouse(self) -> None:
+        with self._lock:
+            if self._wake is not None:
+                self._wake()
+
+    def forked(self) -> None:
+        """Go on, in a forked child, with what its only thread holds; the others are not there.
+
+        A coroutine's hold is not there either: no child can go on with its parent's event loop.
+        """
+        holds, lookout = self._holds, self._lookout
+        self._begin_anew()
+        if lookout is not None:
+            lookout.pushes.let_go()
+        for hold in holds:
+            if hold.thread == threading.get_ident():
+                self.add(hold)
+
+    # For the lookout, in the thread ------------------------------------------------------------
+
+    def take(self, looks_by_ns: int) -> Collection[Hold]:
+        """Begin a look at all holds, with the next one due by then."""
+        with self._lock:
+            self.looks_by_ns = looks_by_ns
+            return tuple(self._holds)
+
+    def look_by(self, ns: int) -> bool:
+        """Have the next look due by then. Say whether it was due later."""
+        with self._lock:
+            earlier = ns < self.looks_by_ns
+            self.looks_by_ns = min(self.looks_by_ns, ns)
+            return earlier
+
+    def left(self) -> bool:
+        """Say whether the thread may end: it was closed, or there was no hold for a while.
+
+        Who adds a hold after that finds no thread, and begins another.
+        """
+        with self._lock:
+            if self._closing:
+                return True
+            if self._holds:
+                self._idle_since_s = None
+                return False
+            now_s = clock.monotonic_s()
+            self._idle_since_s = self._idle_since_s or now_s
+            if now_s - self._idle_since_s < _LINGER_S:
+                return False
+            self._thread = self._wake = self._lookout = self._idle_since_s = None
+            return True
+
+    def _live(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(self._look_out())
+        finally:
+            # Closed, or broken: then nobody may go on as if somebody looked.
+            self._abandon()
+
+    async def _look_out(self) -> None:
+        loop = asyncio.get_running_loop()
+        lookout = Lookout(self, self._judge, self._session)
+        with self._lock:
+            self._lookout = lookout
+            self._wake = lambda: loop.call_soon_threadsafe(lookout.rouse)
+        await lookout.run()
+
+    def _abandon(self) -> None:
+        with self._lock:
+            if self._thread is not threading.current_thread():
+                return  # it left by itself, and another may have begun
+            left = tuple(self._holds)
+            self._holds.clear()
+            self._thread = self._wake = self._lookout = None
+        for hold in left:
+            hold.hit(Reason.UNAVAILABLE)

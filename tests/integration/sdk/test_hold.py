@@ -1,0 +1,320 @@
+"""Work under a token ends when the token does: against a real socket, table and threads."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from tests.support.separate_sidecar import separate
+from tests.support.sidecar import LedgerInMemory, RunningSidecar, now_us, running, wait_until
+
+from rescind import Denied, DeniedError, Reason, Verifier
+
+# From 3.12 on Python warns of every fork beside a thread; here the child only ever waits.
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+
+# A push takes a millisecond or two; these machines are shared, and a stall is no finding. It is
+# well below the second after which everything is looked at anyway.
+SOON_S = 0.7
+
+
+@pytest.fixture
+def socket(tmp_path: Path) -> Path:
+    return tmp_path / "search.sock"
+
+
+@pytest.fixture
+def link() -> LedgerInMemory:
+    return LedgerInMemory()
+
+
+@pytest.fixture
+def sidecar(socket: Path, link: LedgerInMemory) -> Iterator[RunningSidecar]:
+    with running(socket, link) as sidecar:
+        yield sidecar
+
+
+@pytest.fixture
+def verifier(sidecar: RunningSidecar, socket: Path) -> Iterator[Verifier]:
+    verifier = Verifier.attach(socket, timeout_s=5)
+    yield verifier
+    verifier.close()
+
+
+class Work:
+    """A body that waits for ever, and what became of it."""
+
+    def __init__(self, verifier: Verifier, token: str, **asked: object) -> None:
+        self._hold = verifier.hold(token, **asked)  # type: ignore[arg-type]
+        self.began = asyncio.Event()
+        self.ended_s = 0.0
+        self.reason: str | None = None
+
+    async def run(self) -> None:
+        try:
+            async with self._hold:
+                self.began.set()
+                await asyncio.Event().wait()
+        except DeniedError as denied:
+            self.reason = denied.reason
+        self.ended_s = time.monotonic()
+
+
+async def watched(verifier: Verifier) -> None:
+    """Wait until the sidecar pushes to this verifier."""
+    ends_s = time.monotonic() + 10
+    while not (verifier._watch._lookout and verifier._watch._lookout.pushes.open):
+        assert time.monotonic() < ends_s
+        await asyncio.sleep(0.002)
+
+
+async def test_a_body_that_waits_is_cancelled_when_its_token_is_revoked(
+    verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
+    hit = Work(verifier, link.issue("agent:x"))
+    spared = Work(verifier, link.issue("agent:y"))
+    async with asyncio.TaskGroup() as tasks:
+        hit_task, spared_task = tasks.create_task(hit.run()), tasks.create_task(spared.run())
+        await hit.began.wait(), await spared.began.wait()
+        await watched(verifier)
+        began_s = time.monotonic()
+        sidecar.push(link.revoke("subject:agent:x"))
+        await hit_task
+        assert hit.reason is Reason.REVOKED
+        assert hit.ended_s - began_s < SOON_S
+        await asyncio.to_thread(sidecar.push, link.revoke("subject:agent:z"))
+        assert not spared_task.done()
+        spared_task.cancel()
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+async def test_every_kind_of_hit_ends_the_work_with_its_reason(
+    sidecar: RunningSidecar, link: LedgerInMemory, mapped: bool
+) -> None:
+    if not mapped:
+        sidecar.path.with_suffix(".table").unlink()
+    verifier = Verifier.attach(sidecar.path, timeout_s=5)
+    assert verifier.shares_memory is mapped
+    works = {
+        Reason.REVOKED: Work(verifier, link.issue("agent:a")),
+        Reason.SUSPENDED: Work(verifier, link.issue("agent:b")),
+        Reason.INSUFFICIENT_SCOPE: Work(
+            verifier, link.issue("agent:c", scopes=("a", "b")), require={"a"}
+        ),
+        Reason.EXPIRED: Work(verifier, link.issue(expires_at_us=now_us() + 700_000)),
+    }
+    spared = Work(verifier, link.issue("agent:c", scopes=("a", "b")), require={"b"})
+    async with asyncio.TaskGroup() as tasks:
+        ended = [tasks.create_task(work.run()) for work in works.values()]
+        spared_task = tasks.create_task(spared.run())
+        for work in (*works.values(), spared):
+            await work.began.wait()
+        sidecar.push(link.revoke("subject:agent:a"))
+        sidecar.push(link.revoke("subject:agent:b", effect="suspend"))
+        sidecar.push(link.revoke("subject:agent:c", effect="narrow", scopes=("a",)))
+        for task in ended:
+            await task
+        assert spared.reason is None
+        spared_task.cancel()
+    assert {work.reason: work for work in works.values()} == works
+    verifier.close()
+
+
+async def test_a_token_that_ends_during_the_work_ends_it_then(
+    verifier: Verifier, link: LedgerInMemory
+) -> None:
+    # Something else is held for longer: the thread must be woken for the earlier end.
+    long = Work(verifier, link.issue())
+    short = Work(verifier, link.issue(expires_at_us=now_us() + 300_000))
+    began_s = time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        long_task = tasks.create_task(long.run())
+        await long.began.wait()
+        await tasks.create_task(short.run())
+        long_task.cancel()
+    assert short.reason is Reason.EXPIRED
+    assert 0.25 < short.ended_s - began_s < 0.3 + SOON_S
+
+
+async def test_work_begins_only_with_a_good_token(
+    verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
+    token = link.issue("agent:x", scopes=("a",))
+    with pytest.raises(DeniedError, match="insufficient_scope"):
+        async with verifier.hold(token, require={"b"}):
+            pytest.fail("the body ran")
+    with pytest.raises(DeniedError, match="malformed"), verifier.hold("nonsense"):
+        pytest.fail("the body ran")
+    async with verifier.hold(token, require={"a"}) as record:
+        assert record.subject == "agent:x"
+    assert not verifier._watch._holds
+
+
+def test_a_thread_is_told_and_not_interrupted(
+    verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
+    with verifier.hold(link.issue("agent:x")) as held:
+        assert held.record.subject == "agent:x"
+        assert (held.revoked.is_set(), held.reason) == (False, None)
+        sidecar.push(link.revoke("subject:agent:x"))
+        assert held.revoked.wait(10)
+        assert held.reason is Reason.REVOKED
+
+
+def test_a_crowd_under_one_tree_is_ended_together(
+    verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
+    works = [Work(verifier, link.issue("agent:x")) for _ in range(500)]
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for work in works:
+                tasks.create_task(work.run())
+            for work in works:
+                await work.began.wait()
+            await asyncio.to_thread(sidecar.push, link.revoke("subject:agent:x"))
+
+    asyncio.run(main())
+    assert {work.reason for work in works} == {Reason.REVOKED}
+
+
+async def test_a_look_up_that_hangs_keeps_no_other_hit_waiting(
+    verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
+    slow = Work(verifier, link.issue("agent:x"))
+    ending = Work(verifier, link.issue("agent:y", expires_at_us=now_us() + 500_000))
+    async with asyncio.TaskGroup() as tasks:
+        slow_task = tasks.create_task(slow.run())
+        ending_task = tasks.create_task(ending.run())
+        await slow.began.wait(), await ending.began.wait()
+        sidecar.do(lambda: setattr(link, "resolving", asyncio.Event()))
+        sidecar.push(link.revoke("subject:agent:x"))
+        await ending_task
+        assert ending.reason is Reason.EXPIRED
+        assert not slow_task.done()
+        hanging, link.resolving = link.resolving, None
+        assert hanging is not None
+        sidecar.do(hanging.set)
+    assert slow.reason is Reason.REVOKED
+
+
+async def test_a_killed_sidecar_tells_nobody_and_the_work_ends_with_its_lease(
+    socket: Path,
+) -> None:
+    with separate(socket, term_ms=1_000) as (pid, (token, _)):
+        verifier = await asyncio.to_thread(Verifier.attach, socket, timeout_s=0.25)
+        work = Work(verifier, token)
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(work.run())
+            await work.began.wait()
+            await watched(verifier)
+            os.kill(pid, signal.SIGKILL)
+            killed_s = time.monotonic()
+            while not task.done():
+                # As good as a check, to the end: never longer.
+                await asyncio.sleep(0.005)
+        assert work.reason is Reason.NO_LEASE
+        assert isinstance(verifier.check(token), Denied)
+        assert 0.3 < work.ended_s - killed_s < 0.9 + SOON_S
+        verifier.close()
+
+
+async def test_a_sidecar_that_hangs_tells_nobody_either(socket: Path) -> None:
+    with separate(socket, term_ms=1_000) as (pid, (token, _)):
+        verifier = await asyncio.to_thread(Verifier.attach, socket, timeout_s=0.25)
+        work = Work(verifier, token)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(work.run())
+            await work.began.wait()
+            await watched(verifier)
+            os.kill(pid, signal.SIGSTOP)
+            stopped_s = time.monotonic()
+        assert work.reason is Reason.NO_LEASE
+        assert work.ended_s - stopped_s < 0.9 + SOON_S
+        verifier.close()
+
+
+def test_work_goes_on_through_a_restart_and_the_new_sidecar_ends_it(
+    socket: Path, link: LedgerInMemory
+) -> None:
+    good, doomed = link.issue("agent:good"), link.issue("agent:x")
+    with ExitStack() as holds:
+        with running(socket, link):
+            verifier = Verifier.attach(socket, timeout_s=5)
+            spared = holds.enter_context(verifier.hold(good))
+            hit = holds.enter_context(verifier.hold(doomed))
+        with running(socket, link) as sidecar:
+            assert not hit.revoked.is_set()
+            sidecar.push(link.revoke("subject:agent:x"))
+            assert hit.revoked.wait(10)
+            assert hit.reason is Reason.REVOKED
+            assert not spared.revoked.is_set()
+        # Now nobody comes in its place: after the time that a check has, it is over.
+        assert spared.revoked.wait(10)
+        assert spared.reason in {Reason.NO_LEASE, Reason.UNAVAILABLE}
+    verifier.close()
+
+
+def test_what_was_revoked_while_a_sidecar_was_down_ends_when_the_next_one_is_there(
+    socket: Path, link: LedgerInMemory
+) -> None:
+    token = link.issue("agent:x")
+    with ExitStack() as holds:
+        with running(socket, link):
+            verifier = Verifier.attach(socket, timeout_s=5)
+            held = holds.enter_context(verifier.hold(token))
+        link.revoke("subject:agent:x")
+        with running(socket, link):
+            assert held.revoked.wait(10)
+            assert held.reason is Reason.REVOKED
+    verifier.close()
+
+
+def test_a_new_epoch_ends_no_work_whose_token_it_knows(
+    verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
+    with verifier.hold(link.issue("agent:x")) as held:
+        first = sidecar.incarnations.current
+        link.restore(0, epoch=2)
+        wait_until(lambda: sidecar.incarnations.current is not first)
+        wait_until(lambda: sidecar.leased)
+        assert not held.revoked.is_set()
+        sidecar.push(link.revoke("subject:agent:x"))
+        assert held.revoked.wait(10)
+        assert held.reason is Reason.REVOKED
+
+
+def test_a_verifier_that_is_closed_ends_the_work(
+    sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
+    verifier = Verifier.attach(sidecar.path, timeout_s=5)
+    with verifier.hold(link.issue()) as held:
+        verifier.close()
+        assert held.revoked.wait(10)
+        assert held.reason is Reason.UNAVAILABLE
+
+
+def test_a_forked_child_looks_after_what_it_holds(
+    verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
+    issued = link.issue("agent:x"), link.issue("agent:y")
+    with verifier.hold(issued[0]) as held, verifier.hold(issued[1]) as kept:
+        wait_until(lambda: verifier._watch._lookout and verifier._watch._lookout.pushes.open)
+        begun, begin = os.pipe()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            wait_until(lambda: verifier._watch._lookout and verifier._watch._lookout.pushes.open)
+            os.write(begin, b"!")
+            hit = held.revoked.wait(9) and held.reason is Reason.REVOKED
+            os._exit(0 if hit and not kept.revoked.is_set() else 1)
+        assert os.read(begun, 1) == b"!"
+        sidecar.push(link.revoke("subject:agent:x"))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert held.revoked.wait(10)
+        assert not kept.revoked.is_set()
+        os.close(begun), os.close(begin)

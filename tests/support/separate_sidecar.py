@@ -1,0 +1,33 @@
+"""A sidecar with a ledger in memory, in a process of its own: it can be stopped by a signal."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_SIDECAR = """
+import sys, time
+from pathlib import Path
+from tests.support.sidecar import LedgerInMemory, running
+
+link = LedgerInMemory(term_ms=int(sys.argv[2]))
+with running(Path(sys.argv[1]), link):
+    print("token", link.issue(), link.issue(), flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def separate(socket: Path, *, term_ms: int) -> Iterator[tuple[int, list[str]]]:
+    """Run a sidecar in a process of its own, which can be stopped by a signal."""
+    command = [sys.executable, "-c", _SIDECAR, str(socket), str(term_ms)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            words: list[str] = []
+            while not words or words[0] != "token":  # log lines come first
+                words = process.stdout.readline().split()
+            yield process.pid, words[1:]
+        finally:
+            process.kill()
