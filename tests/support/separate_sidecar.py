@@ -27,7 +27,9 @@ def separate(socket: Path, *, term_ms: int) -> Iterator[tuple[int, list[str]]]:
             assert process.stdout is not None
             words: list[str] = []
             while not words or words[0] != "token":  # log lines come first
-                words = process.stdout.readline().split()
+                line = process.stdout.readline()
+                assert line, f"the sidecar ended with {process.wait(10)}"
+                words = line.split()
             yield process.pid, words[1:]
         finally:
             process.kill()

@@ -1,4 +1,4 @@
-"""Look at every hold again whenever its token may have been hit.
+"""Look at every holding again whenever its token may have been hit.
 
 That is when the sidecar tells of a change, when a lease or a token ends, and each second besides,
 for what nobody tells: a machine that slept, a table that is not mapped. To look is to check, from
@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from rescind.client import clock
-from rescind.client.hold import Claim, Hold
+from rescind.client.holding import Holding
 from rescind.client.pushes import Pushes
 from rescind.client.session import Session
 from rescind.core.verdict import Allowed, Denied, Reason, Verdict
@@ -21,6 +21,7 @@ _LONGEST_NS = 1_000_000_000
 _BLIND_NS = 20_000_000
 _RETRY_S = 0.02
 _PATIENT_AGAIN_S = 1.0
+_RESTRAINT = 4
 _MOST_ASKED = 256
 _NS_PER_S = 1_000_000_000
 _NOT_JUDGED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
@@ -47,20 +48,20 @@ class Judge(Protocol):
 
 
 class Roll(Protocol):
-    """The holds there are, and by when the next look is due. Other threads change both."""
+    """The holdings there are, and by when the next look is due. Other threads change both."""
 
     looks_by_ns: int
 
-    def take(self, looks_by_ns: int) -> Collection[Hold]:
-        """Begin a look at all holds, with the next one due by then."""
+    def take(self, looks_by_ns: int) -> Collection[Holding]:
+        """Begin a look at all holdings, with the next one due by then."""
         ...
 
     def look_by(self, ns: int) -> bool:
         """Have the next look due by then. Say whether it was due later."""
         ...
 
-    def remove(self, hold: Hold) -> None:
-        """Look after a hold no more."""
+    def remove(self, holding: Holding) -> None:
+        """Look after a holding no more."""
         ...
 
     def left(self) -> bool:
@@ -69,7 +70,7 @@ class Roll(Protocol):
 
 
 class Lookout:
-    """Watch over the holds of one verifier, in one event loop."""
+    """Watch over the holdings of one verifier, in one event loop."""
 
     def __init__(self, roll: Roll, judge: Judge, session: Callable[[], Session]) -> None:
         self._roll = roll
@@ -77,7 +78,7 @@ class Lookout:
         self._session = session
         self._news = asyncio.Event()
         self._asking = asyncio.Semaphore(_MOST_ASKED)
-        self._asked: dict[Hold, bool] = {}
+        self._asked: dict[Holding, bool] = {}
         self._vacant_until_s = float("-inf")
         self.rouse = self._news.set
         self.pushes = Pushes(lambda: session().path, self.rouse)
@@ -89,62 +90,63 @@ class Lookout:
             while not self._roll.left():
                 # The news before the look: what comes during it is looked at next.
                 self._news.clear()
-                holds = self._roll.take(clock.boottime_ns() + _LONGEST_NS)
-                self._look(holds, tasks)
-                await self._pause(told=self.pushes.open or not holds)
+                holdings = self._roll.take(clock.boottime_ns() + _LONGEST_NS)
+                began_s = clock.monotonic_s()
+                self._look(holdings, tasks)
+                # Of very many the looks must not take more than a fifth of the workload's time.
+                await asyncio.sleep(_RESTRAINT * (clock.monotonic_s() - began_s))
+                await self._pause(told=self.pushes.open or not holdings)
             listening.cancel()
 
-    def _look(self, holds: Collection[Hold], tasks: asyncio.TaskGroup) -> None:
-        session = self._session()
-        for hold in holds:
-            claim = hold.claim
-            if hold in self._asked:
-                self._asked[hold] = True
+    def _look(self, holdings: Collection[Holding], tasks: asyncio.TaskGroup) -> None:
+        session, recall = self._session(), self._judge.recall
+        soonest_ns = clock.boottime_ns() + _LONGEST_NS
+        for holding in holdings:
+            claim = holding.claim
+            if holding in self._asked:
+                self._asked[holding] = True
                 continue
-            verdict = self._judge.recall(
-                claim.token, require=claim.require, audience=claim.audience
-            )
+            verdict = recall(claim.token, require=claim.require, audience=claim.audience)
             match verdict:
                 case Allowed():
-                    self._mind(claim)
+                    until_ns = session.good_until_ns(claim.token)
+                    if until_ns is not None and until_ns < soonest_ns:
+                        soonest_ns = until_ns
                 case Denied(reason) if self._excused(reason, session):
-                    self._roll.look_by(clock.boottime_ns() + _BLIND_NS)
+                    soonest_ns = min(soonest_ns, clock.boottime_ns() + _BLIND_NS)
                 case Denied(reason):
-                    self._end(hold, reason)
+                    self._end(holding, reason)
                 case None:
-                    self._asked[hold] = False
-                    tasks.create_task(self._ask(hold))
+                    self._asked[holding] = False
+                    tasks.create_task(self._ask(holding))
+        self._roll.look_by(soonest_ns)
 
-    async def _ask(self, hold: Hold) -> None:
+    async def _ask(self, holding: Holding) -> None:
         """Ask the sidecar, and again if something changed meanwhile, which it may not have seen."""
-        claim = hold.claim
+        claim = holding.claim
         async with self._asking:
             while True:
-                self._asked[hold] = False
+                self._asked[holding] = False
                 session = self._session()
                 verdict = await self._judge.acheck(
                     claim.token, require=claim.require, audience=claim.audience
                 )
                 if isinstance(verdict, Allowed):
-                    if not self._asked[hold]:
+                    if not self._asked[holding]:
                         break
                 elif self._excused(verdict.reason, session):
                     await asyncio.sleep(_RETRY_S)
                 else:
-                    self._end(hold, verdict.reason)
+                    self._end(holding, verdict.reason)
                     break
-        del self._asked[hold]
-        if self._mind(claim):
+        del self._asked[holding]
+        until_ns = self._session().good_until_ns(claim.token)
+        if until_ns is not None and self._roll.look_by(until_ns):
             self._news.set()
 
-    def _end(self, hold: Hold, reason: Reason) -> None:
-        self._roll.remove(hold)
-        hold.hit(reason)
-
-    def _mind(self, claim: Claim) -> bool:
-        """Have the next look in time for a claim. Say whether it is due earlier for that."""
-        until_ns = self._session().good_until_ns(claim.token)
-        return until_ns is not None and self._roll.look_by(until_ns)
+    def _end(self, holding: Holding, reason: Reason) -> None:
+        self._roll.remove(holding)
+        holding.hit(reason)
 
     def _excused(self, reason: Reason, session: Session) -> bool:
         """Say whether nobody could judge because one sidecar takes another's place just now.

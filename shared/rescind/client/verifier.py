@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 from weakref import WeakSet
 
 from rescind.client import clock, settings
-from rescind.client.hold import Claim, Hold
+from rescind.client.holding import Claim, Holding
 from rescind.client.session import ELSEWHERE, Freshness, Session
 from rescind.client.watch import Watch
 from rescind.core import tokens
@@ -202,7 +202,7 @@ class Verifier:
 
     def hold(
         self, token: str, *, require: Collection[str] = (), audience: str | None = None
-    ) -> Hold:
+    ) -> Holding:
         """Cover work that outlasts a check: a stream, a job, a tool call. Needs what `check` does.
 
         `async with` gives the record, and cancels the body as soon as the token is denied:
@@ -211,7 +211,7 @@ class Verifier:
         thread, gives a `Held`, whose `revoked` is set then; it raises nothing at its end. Both
         raise DeniedError at the beginning for a token that is denied already.
         """
-        return Hold(self._watch, Claim(token, frozenset(require), audience))
+        return Holding(self._watch, Claim(token, frozenset(require), audience))
 
     def _request(
         self,

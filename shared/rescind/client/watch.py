@@ -1,6 +1,6 @@
-"""One thread for all holds of a verifier. It begins with the first, and outlives the last a little.
+"""One thread for all holdings of a verifier: it begins with the first, and outlives the last.
 
-Its holds are those of this process: a forked child begins anew.
+Its holdings are those of this process: a forked child begins anew.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Collection
 
 from rescind.client import clock
-from rescind.client.hold import Claim, Hold
+from rescind.client.holding import Claim, Holding
 from rescind.client.lookout import Judge, Lookout
 from rescind.client.session import Session
 from rescind.core.verdict import Reason, Verdict
@@ -17,7 +17,7 @@ _LINGER_S = 10.0
 
 
 class Watch:
-    """Keep holds, for all threads and event loops of a process."""
+    """Keep holdings, for all threads and event loops of a process."""
 
     def __init__(self, judge: Judge, session: Callable[[], Session]) -> None:
         self._judge = judge
@@ -27,14 +27,14 @@ class Watch:
     def _begin_anew(self) -> None:
         self.looks_by_ns = 0
         self._lock = threading.Lock()
-        self._holds: set[Hold] = set()
+        self._holdings: set[Holding] = set()
         self._thread: threading.Thread | None = None
         self._lookout: Lookout | None = None
         self._wake: Callable[[], object] | None = None
         self._closing = False
         self._idle_since_s: float | None = None
 
-    # For holds, from any thread ----------------------------------------------------------------
+    # For holdings, from any thread ------------------------------------------------------------
 
     def judge(self, claim: Claim) -> Verdict:
         """Judge a claim now, blocking this thread."""
@@ -44,10 +44,10 @@ class Watch:
         """Judge a claim now."""
         return await self._judge.acheck(claim.token, require=claim.require, audience=claim.audience)
 
-    def add(self, hold: Hold) -> None:
-        """Look after a hold from now on."""
+    def add(self, holding: Holding) -> None:
+        """Look after a holding from now on."""
         with self._lock:
-            self._holds.add(hold)
+            self._holdings.add(holding)
             if self._thread is None:
                 self._closing = False
                 self.looks_by_ns = 0  # it begins with a look at everything
@@ -60,10 +60,10 @@ class Watch:
         if until_ns is not None and self.look_by(until_ns):
             self._rouse()
 
-    def remove(self, hold: Hold) -> None:
-        """Look after a hold no more."""
+    def remove(self, holding: Holding) -> None:
+        """Look after a holding no more."""
         with self._lock:
-            self._holds.discard(hold)
+            self._holdings.discard(holding)
 
     def close(self) -> None:
         """End the thread. Whoever still holds is told that nobody looks after it any more."""
@@ -78,23 +78,23 @@ class Watch:
     def forked(self) -> None:
         """Go on, in a forked child, with what its only thread holds; the others are not there.
 
-        A coroutine's hold is not there either: no child can go on with its parent's event loop.
+        A coroutine's holding is not there either: no child can go on with its parent's event loop.
         """
-        holds, lookout = self._holds, self._lookout
+        holdings, lookout = self._holdings, self._lookout
         self._begin_anew()
         if lookout is not None:
             lookout.pushes.let_go()
-        for hold in holds:
-            if hold.thread == threading.get_ident():
-                self.add(hold)
+        for holding in holdings:
+            if holding.thread == threading.get_ident():
+                self.add(holding)
 
     # For the lookout, in the thread ------------------------------------------------------------
 
-    def take(self, looks_by_ns: int) -> Collection[Hold]:
-        """Begin a look at all holds, with the next one due by then."""
+    def take(self, looks_by_ns: int) -> Collection[Holding]:
+        """Begin a look at all holdings, with the next one due by then."""
         with self._lock:
             self.looks_by_ns = looks_by_ns
-            return tuple(self._holds)
+            return tuple(self._holdings)
 
     def look_by(self, ns: int) -> bool:
         """Have the next look due by then. Say whether it was due later."""
@@ -104,14 +104,14 @@ class Watch:
             return earlier
 
     def left(self) -> bool:
-        """Say whether the thread may end: it was closed, or there was no hold for a while.
+        """Say whether the thread may end: it was closed, or there was no holding for a while.
 
-        Who adds a hold after that finds no thread, and begins another.
+        Who adds a holding after that finds no thread, and begins another.
         """
         with self._lock:
             if self._closing:
                 return True
-            if self._holds:
+            if self._holdings:
                 self._idle_since_s = None
                 return False
             now_s = clock.monotonic_s()
@@ -141,8 +141,8 @@ class Watch:
         with self._lock:
             if self._thread is not threading.current_thread():
                 return  # it left by itself, and another may have begun
-            left = tuple(self._holds)
-            self._holds.clear()
+            left = tuple(self._holdings)
+            self._holdings.clear()
             self._thread = self._wake = self._lookout = None
-        for hold in left:
-            hold.hit(Reason.UNAVAILABLE)
+        for holding in left:
+            holding.hit(Reason.UNAVAILABLE)

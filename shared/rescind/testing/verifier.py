@@ -6,6 +6,7 @@ from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from rescind.client.holding import Claim, Holding
 from rescind.client.session import Freshness
 from rescind.core import handles, revocation, tokens, verdict
 from rescind.core.record import Record
@@ -56,6 +57,14 @@ class FakeVerifier:
     >>> verifier.check(helper.token)
     Denied(reason=<Reason.REVOKED: 'revoked'>)
 
+    What works under a token is cut short when the token is hit:
+
+    >>> job = verifier.issue(subject="service:job")
+    >>> with verifier.hold(job.token) as held:
+    ...     revocation = verifier.revoke("subject:service:job")
+    ...     held.revoked.is_set(), held.reason
+    (True, <Reason.REVOKED: 'revoked'>)
+
     A sidecar that lost its authority denies everything, and says so to a readiness probe:
 
     >>> with verifier.without_lease():
@@ -70,18 +79,30 @@ class FakeVerifier:
     """
 
     def __init__(self, *, audience: str = "test") -> None:
-        self.leased = True
         self.closed = False
         self.service = audience
+        self._leased = True
+        self._keeper = _Keeper(self)
         self._now_us = _START_US
         self._seq = 0
         self._numbers = itertools.count(1)
         self._records: dict[bytes, Record] = {}
         self._suspended: dict[str, Event] = {}
 
+    @property
+    def leased(self) -> bool:
+        """Whether the sidecar that it stands for holds a lease. Set it to lose that."""
+        return self._leased
+
+    @leased.setter
+    def leased(self, leased: bool) -> None:
+        self._leased = leased
+        self._keeper.look()
+
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self._now_us += round(seconds * 1_000_000)
+        self._keeper.look()
 
     def issue(
         self,
@@ -186,6 +207,7 @@ class FakeVerifier:
             if _hits(event, record):
                 hold = Hold(name, effect, self._seq)
                 self._records[token_hash] = replace(record, holds=(*record.holds, hold))
+        self._keeper.look()
         return name
 
     @contextmanager
@@ -259,9 +281,45 @@ class FakeVerifier:
         """Judge a token for one call, as a Verifier does."""
         return self.check(token, require=require, audience=audience, min_seq=min_seq)
 
+    def hold(
+        self, token: str, *, require: Collection[str] = (), audience: str | None = None
+    ) -> Holding:
+        """Cover work that outlasts a check, as a Verifier does: what hits the token ends it."""
+        return Holding(self._keeper, Claim(token, frozenset(require), audience))
+
     def close(self) -> None:
         """Remember that somebody let go."""
         self.closed = True
+
+
+class _Keeper:
+    """Look at everything held after each thing that the fake is told."""
+
+    def __init__(self, verifier: FakeVerifier) -> None:
+        self._verifier = verifier
+        self._holdings: set[Holding] = set()
+
+    def judge(self, claim: Claim) -> Verdict:
+        return self._verifier.check(claim.token, require=claim.require, audience=claim.audience)
+
+    async def ajudge(self, claim: Claim) -> Verdict:
+        return self.judge(claim)
+
+    def add(self, holding: Holding) -> None:
+        self._holdings.add(holding)
+
+    def admitted(self, claim: Claim) -> None:
+        """Do nothing: time passes only where `advance` looks."""
+
+    def remove(self, holding: Holding) -> None:
+        self._holdings.discard(holding)
+
+    def look(self) -> None:
+        for holding in tuple(self._holdings):
+            verdict = self.judge(holding.claim)
+            if isinstance(verdict, Denied):
+                self.remove(holding)
+                holding.hit(verdict.reason)
 
 
 def _hits(event: Event, record: Record) -> bool:

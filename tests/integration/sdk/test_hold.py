@@ -151,7 +151,7 @@ async def test_work_begins_only_with_a_good_token(
         pytest.fail("the body ran")
     async with verifier.hold(token, require={"a"}) as record:
         assert record.subject == "agent:x"
-    assert not verifier._watch._holds
+    assert not verifier._watch._holdings
 
 
 def test_a_thread_is_told_and_not_interrupted(

@@ -3,7 +3,7 @@
 The rules of this file:
 
 * Registered first, checked then: what comes between the two is told, and not lost.
-* A hold swallows its own cancellation and nobody else's, as `asyncio.timeout` does, and what the
+* It swallows its own cancellation and nobody else's, as `asyncio.timeout` does, and what the
   body raises is never replaced.
 * What ends a hold comes from another thread, once; after the block it comes to nothing.
 """
@@ -42,15 +42,15 @@ class Keeper(Protocol):
         """Judge it now."""
         ...
 
-    def add(self, hold: "Hold") -> None:
-        """Call `hit`, from any thread, as soon as the hold's claim is denied."""
+    def add(self, holding: "Holding") -> None:
+        """Call `hit`, from any thread, as soon as its claim is denied."""
         ...
 
     def admitted(self, claim: Claim) -> None:
         """Mind until when a claim is good that was just judged."""
         ...
 
-    def remove(self, hold: "Hold") -> None:
+    def remove(self, holding: "Holding") -> None:
         """Judge it no more."""
         ...
 
@@ -75,7 +75,7 @@ class Held:
         self.revoked.set()
 
 
-class Hold:
+class Holding:
     """One piece of work under one token. Enter it once: with `async with`, or `with` in a thread.
 
     `reason` says why the token is denied, from when it is; None until then.
@@ -151,7 +151,7 @@ class Hold:
         return held
 
     def __exit__(self, *_: object) -> None:
-        """End the hold. Raises nothing: a thread is not interrupted, it asks."""
+        """End it. Raises nothing: a thread is not interrupted, it asks."""
         self._keeper.remove(self)
 
     # Either way --------------------------------------------------------------------------------
