@@ -1,5 +1,6 @@
 """What users write, as both type checkers must read it. It is never run: see test_public_api.py."""
 
+from threading import Event
 from typing import assert_type
 
 from rescind import (
@@ -24,6 +25,18 @@ def a_check_is_allowed_or_denied(verifier: Verifier, token: str) -> None:
 
 async def an_awaited_check_is_the_same(verifier: Verifier, token: str) -> None:
     assert_type(await verifier.acheck(token), Allowed | Denied)
+
+
+async def work_in_a_loop_is_held_with_the_record(verifier: Verifier, token: str) -> None:
+    async with verifier.hold(token, require={"tools:call"}, audience="search") as record:
+        assert_type(record, Record)
+
+
+def work_in_a_thread_is_told(verifier: Verifier, token: str) -> None:
+    with verifier.hold(token) as held:
+        assert_type(held.record, Record)
+        assert_type(held.revoked, Event)
+        assert_type(held.reason, Reason | None)
 
 
 def a_match_needs_no_default(verifier: Verifier, token: str) -> str:

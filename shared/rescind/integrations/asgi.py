@@ -4,25 +4,37 @@
 
 The record of the token is then `scope["state"]["rescind"]` (Starlette and FastAPI:
 `request.state.rescind`).
+
+A call is held: within milliseconds of a hit it ends, also an event stream or a websocket on which
+nothing happens. The application is cancelled where it stands. A response that has not begun is the
+refusal that a new call would get; one that has begun is broken off, without an end that a client
+could take for one; a websocket is closed, with the reason, as 1008, or as 1013 (try again later)
+where the lease was lost.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Collection
+from typing import Protocol
 
+from rescind.client.holding import Holding
 from rescind.client.verifier import Verifier
+from rescind.core.record import Record
 from rescind.core.verdict import Allowed, Denied, Reason, Verdict
-from rescind.errors import UnreachableError
+from rescind.errors import DeniedError, UnreachableError
 from rescind.integrations import bearer
+from rescind.integrations.asgi_call import (
+    POLICY_VIOLATION,
+    Call,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
 from rescind.integrations.bearer import Refusal
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+__all__ = ["POLICY_VIOLATION", "Checking", "RescindMiddleware"]
 
-POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Checking(Protocol):
@@ -32,6 +44,12 @@ class Checking(Protocol):
         self, token: str, *, require: Collection[str] = (), audience: str | None = None
     ) -> Verdict:
         """Judge one token for one call."""
+        ...
+
+    def hold(
+        self, token: str, *, require: Collection[str] = (), audience: str | None = None
+    ) -> Holding:
+        """Judge one token from a call's beginning to its end."""
         ...
 
     def close(self) -> None:
@@ -44,7 +62,8 @@ class RescindMiddleware:
 
     Without `verifier` it attaches to the sidecar that the environment names, at the first call and
     again for as long as that fails, and closes it at shutdown. `audience` None means the sidecar's
-    service. Paths in `exempt` match exactly and need no token.
+    service. Paths in `exempt` match exactly and need no token. `hold=False` checks a call at its
+    beginning alone, and never cancels the application.
     """
 
     def __init__(
@@ -55,6 +74,7 @@ class RescindMiddleware:
         require: Collection[str] = (),
         audience: str | None = None,
         exempt: Collection[str] = ("/healthz",),
+        hold: bool = True,
     ) -> None:
         self._app = app
         self._verifier = verifier
@@ -62,6 +82,7 @@ class RescindMiddleware:
         self._require = frozenset(require)
         self._audience = audience
         self._exempt = frozenset(exempt)
+        self._hold = hold
         self._attaching = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,27 +92,42 @@ class RescindMiddleware:
         elif scope["path"] in self._exempt:
             await self._app(scope, receive, send)
         else:
-            match await self._judge(scope):
-                case Allowed(record):
-                    state = {**scope.get("state", {}), "rescind": record}
-                    await self._app({**scope, "state": state}, receive, send)
-                case Refusal() as refusal:
-                    await _refuse(refusal, scope, receive, send)
+            await self._guard(scope, receive, send)
 
-    async def _judge(self, scope: Scope) -> Allowed | Refusal:
+    async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call = Call(scope, receive, send)
         token = bearer.find(scope["headers"])
         if token is None:
-            return bearer.unauthenticated()
+            await call.refuse(bearer.unauthenticated())
+            return
         try:
             verifier = self._verifier or await self._attach()
         except UnreachableError:
-            return bearer.refuse(Reason.UNAVAILABLE)
-        verdict = await verifier.acheck(token, require=self._require, audience=self._audience)
-        match verdict:
-            case Allowed():
-                return verdict
+            await call.refuse(self._refusal(Reason.UNAVAILABLE))
+            return
+        if self._hold:
+            await self._serve_held(scope, call, self._holding(verifier, token))
+            return
+        match await verifier.acheck(token, require=self._require, audience=self._audience):
+            case Allowed(record):
+                await self._app(_with(record, scope), receive, send)
             case Denied(reason):
-                return bearer.refuse(reason, require=self._require)
+                await call.refuse(self._refusal(reason))
+
+    async def _serve_held(self, scope: Scope, call: Call, holding: Holding) -> None:
+        try:
+            async with holding as record:
+                await self._app(_with(record, scope), call.receive, call.sending(holding))
+        except (DeniedError, ExceptionGroup):
+            if holding.reason is None:
+                raise  # the application's own
+            await call.cut(self._refusal(holding.reason))
+
+    def _holding(self, verifier: Checking, token: str) -> Holding:
+        return verifier.hold(token, require=self._require, audience=self._audience)
+
+    def _refusal(self, reason: Reason) -> Refusal:
+        return bearer.refuse(reason, require=self._require)
 
     async def _attach(self) -> Checking:
         async with self._attaching:
@@ -110,15 +146,5 @@ class RescindMiddleware:
         return close_then_send
 
 
-async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    kind = "http.response"
-    if scope["type"] == "websocket":
-        await receive()  # websocket.connect
-        if "websocket.http.response" not in scope.get("extensions", {}):
-            reason = dict(refusal.headers)["x-rescind-reason"]
-            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason})
-            return
-        kind = "websocket.http.response"
-    headers = [(name.encode(), value.encode()) for name, value in refusal.headers]
-    await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": refusal.body})
+def _with(record: Record, scope: Scope) -> Scope:
+    return {**scope, "state": {**scope.get("state", {}), "rescind": record}}

@@ -37,6 +37,7 @@ _DETAIL = {
 class Refusal:
     """What to answer in place of the application. Header names are in lower case."""
 
+    reason: Reason
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
@@ -94,6 +95,7 @@ def _refusal(
     }
     body = json.dumps(problem).encode()
     return Refusal(
+        reason,
         status,
         (
             ("content-type", "application/problem+json"),

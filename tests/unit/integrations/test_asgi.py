@@ -1,5 +1,6 @@
 """The middleware lets through what a verifier allows, and says everything else as RFC 6750 does."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from rescind.client.verifier import Verifier
 from rescind.core.verdict import Reason
-from rescind.errors import UnreachableError
+from rescind.errors import DeniedError, UnreachableError
 from rescind.integrations.asgi import RescindMiddleware
 from rescind.testing import FakeVerifier
 
@@ -165,6 +166,140 @@ async def test_a_websocket_gets_a_real_answer_where_the_server_can_send_one(
 async def test_a_connection_of_an_unknown_type_is_not_let_through(verifier: FakeVerifier) -> None:
     recorded = await call(verifier, {"type": "webtransport", "path": "/", "headers": []})
     assert recorded.seen is None
+
+
+class Waiting:
+    """An application that sends what it was given, and waits for ever; with all that was sent."""
+
+    def __init__(self, *messages: Message) -> None:
+        self.sent: list[Message] = []
+        self._messages = messages
+        self._come: asyncio.Queue[Message] = asyncio.Queue()
+        self._come.put_nowait({"type": "websocket.connect"})
+
+    async def app(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+        for message in self._messages:
+            await send(message)
+        if self.tidies_up:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await send({"type": "http.response.body", "body": b"the end"})
+        await asyncio.Event().wait()
+
+    tidies_up = False
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    async def cut(self, verifier: FakeVerifier, kind: str, *, lost: bool = False) -> list[Message]:
+        """Call it, hit its token, and give what was sent after that."""
+        issued = verifier.issue(subject="agent:x")
+        middleware = RescindMiddleware(self.app, verifier)
+        scope = {**http(f"Bearer {issued.token}"), "type": kind}
+
+        def hit() -> None:
+            if lost:
+                verifier.leased = False
+            else:
+                verifier.revoke("subject:agent:x")
+
+        asyncio.get_running_loop().call_later(0.01, hit)
+        await middleware(scope, self._come.get, self.send)
+        return self.sent[len(self._messages) :]
+
+
+START = {"type": "http.response.start", "status": 200, "headers": []}
+PART = {"type": "http.response.body", "body": b"x", "more_body": True}
+END = {"type": "http.response.body", "body": b"x"}
+ACCEPT = {"type": "websocket.accept"}
+CLOSE = {"type": "websocket.close"}
+
+
+@pytest.mark.parametrize(("lost", "status"), [(False, 401), (True, 503)])
+async def test_a_call_without_a_response_yet_gets_the_refusal(
+    verifier: FakeVerifier, lost: bool, status: int
+) -> None:
+    start, body = await Waiting().cut(verifier, "http", lost=lost)
+    assert start["status"] == status
+    assert json.loads(body["body"])["reason"] == ("no_lease" if lost else "revoked")
+
+
+@pytest.mark.parametrize("messages", [(START,), (START, PART)])
+async def test_a_response_that_has_begun_is_left_without_an_end(
+    verifier: FakeVerifier, messages: tuple[Message, ...]
+) -> None:
+    waiting = Waiting(*messages)
+    with pytest.raises(DeniedError, match="revoked"):
+        await waiting.cut(verifier, "http")
+    assert waiting.sent == list(messages)
+
+
+async def test_what_cleaning_up_would_send_does_not_go_out(verifier: FakeVerifier) -> None:
+    waiting = Waiting(START, PART)
+    waiting.tidies_up = True
+    with pytest.raises(DeniedError):
+        await waiting.cut(verifier, "http")
+    assert waiting.sent == [START, PART]
+
+
+async def test_what_runs_after_a_whole_response_is_cancelled_in_silence(
+    verifier: FakeVerifier,
+) -> None:
+    assert await Waiting(START, END).cut(verifier, "http") == []
+
+
+@pytest.mark.parametrize(
+    ("messages", "lost", "said"),
+    [
+        ((ACCEPT,), False, [{**CLOSE, "code": 1008, "reason": "revoked"}]),
+        ((ACCEPT,), True, [{**CLOSE, "code": 1013, "reason": "no_lease"}]),
+        ((), False, [{**CLOSE, "code": 1008, "reason": "revoked"}]),
+        ((ACCEPT, CLOSE), False, []),
+    ],
+    ids=["accepted", "lease lost", "not yet accepted", "closed already"],
+)
+async def test_a_websocket_is_closed_where_it_stands(
+    verifier: FakeVerifier, messages: tuple[Message, ...], lost: bool, said: list[Message]
+) -> None:
+    assert await Waiting(*messages).cut(verifier, "websocket", lost=lost) == said
+
+
+async def test_a_denial_of_the_application_s_own_passes(verifier: FakeVerifier) -> None:
+    async def app(scope: Message, receive: object, send: object) -> None:
+        raise DeniedError("expired")
+
+    middleware = RescindMiddleware(app, verifier)
+    recorded = Recorded()
+    with pytest.raises(DeniedError, match="expired"):
+        await middleware(http(f"Bearer {verifier.issue().token}"), recorded.receive, recorded.send)
+    assert recorded.sent == []
+
+
+async def test_without_hold_a_call_is_checked_at_its_beginning_alone(
+    verifier: FakeVerifier,
+) -> None:
+    recorded = Recorded()
+
+    async def app(scope: Message, receive: Any, send: Any) -> None:
+        verifier.revoke("subject:agent:x")
+        await asyncio.sleep(0.01)
+        await recorded.app(scope, receive, send)
+
+    middleware = RescindMiddleware(app, verifier, hold=False)
+    scope = http(f"Bearer {verifier.issue(subject='agent:x').token}")
+    await middleware(scope, recorded.receive, recorded.send)
+    assert recorded.status == 200
+    recorded.sent.clear()
+    await middleware(scope, recorded.receive, recorded.send)
+    assert recorded.status == 401
 
 
 async def test_it_attaches_at_the_first_call_retries_and_closes_at_shutdown(

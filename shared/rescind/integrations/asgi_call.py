@@ -1,0 +1,100 @@
+"""One ASGI call: how far it has come, and so how it can be refused, or cut short."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import Any
+
+from rescind.client.holding import Holding
+from rescind.errors import DeniedError
+from rescind.integrations.bearer import Refusal
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
+TRY_AGAIN_LATER = 1013  # IANA, WebSocket close codes
+
+_UNAVAILABLE = 503
+_RESPONSE = ("http.response", "websocket.http.response")
+_BEGINNINGS = {"websocket.accept", *(f"{kind}.start" for kind in _RESPONSE)}
+_PARTS = {"http.response.zerocopysend", *(f"{kind}.body" for kind in _RESPONSE)}
+_ENDS = {"websocket.close", "http.response.pathsend"}
+
+
+class Call:
+    """See what passes between the server and the application."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._connected = False
+        self._begun = False
+        self._over = False
+
+    async def receive(self) -> Message:
+        """Pass a message to the application."""
+        message = await self._receive()
+        if message["type"] == "websocket.connect":
+            self._connected = True
+        elif message["type"] == "websocket.disconnect":
+            self._over = True
+        return message
+
+    def sending(self, holding: Holding) -> Send:
+        """Make what passes messages to the server, for as long as the token is good."""
+
+        async def send(message: Message) -> None:
+            if holding.reason is not None:
+                # Its end is on the way. What comes of cleaning up is not for this caller any more.
+                raise DeniedError(holding.reason)
+            self._note(message)
+            await self._send(message)
+
+        return send
+
+    def _note(self, message: Message) -> None:
+        """Note it before it is sent: cancelled meanwhile, it may have gone out all the same."""
+        kind = message["type"]
+        if kind in _BEGINNINGS:
+            self._begun = True
+        elif kind in _PARTS:
+            self._over = not message.get("more_body", False)
+        elif kind in _ENDS:
+            self._over = True
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Answer in place of the application, which has not begun to."""
+        kind = "http.response"
+        if self._scope["type"] == "websocket":
+            if not self._connected:
+                await self._receive()  # websocket.connect
+            if "websocket.http.response" not in self._scope.get("extensions", {}):
+                await self._close(POLICY_VIOLATION, refusal)
+                return
+            kind = "websocket.http.response"
+        headers = [(name.encode(), value.encode()) for name, value in refusal.headers]
+        await self._send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
+        await self._send({"type": f"{kind}.body", "body": refusal.body})
+
+    async def cut(self, refusal: Refusal) -> None:
+        """End it where it stands.
+
+        Raises DeniedError where a response has begun: then the server breaks the connection off,
+        so that nobody takes what was sent for the whole.
+        """
+        if self._over:
+            return
+        if not self._begun:
+            await self.refuse(refusal)
+        elif self._scope["type"] == "websocket":
+            stale = refusal.status == _UNAVAILABLE
+            await self._close(TRY_AGAIN_LATER if stale else POLICY_VIOLATION, refusal)
+        else:
+            raise DeniedError(refusal.reason)
+
+    async def _close(self, code: int, refusal: Refusal) -> None:
+        with suppress(OSError):  # the other side has gone meanwhile
+            await self._send({"type": "websocket.close", "code": code, "reason": refusal.reason})

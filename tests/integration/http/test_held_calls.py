@@ -1,0 +1,159 @@
+"""A held call ends within milliseconds of a hit, at a real server, also when nothing happens on it.
+
+The application sends nothing after its first words, and waits for ever: who ends the call is not
+the next chunk.
+"""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from tests.support.http_exchange import bearer, request, talk
+from tests.support.sidecar import LedgerInMemory, RunningSidecar, running, wait_until
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosedError
+
+from rescind import Verifier
+from rescind.integrations.asgi import RescindMiddleware
+
+Message = MutableMapping[str, Any]
+
+# Far above the few milliseconds that it takes, and below the second of any second chance.
+SOON_S = 0.7
+
+
+class Application:
+    """Three endpoints that wait for ever, and what becomes of them."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.cancelled = threading.Event()
+
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+        elif scope["path"] == "/stream":
+            headers = [(b"content-type", b"text/event-stream")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        try:
+            self.began.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A sidecar, and a server beside it."""
+
+    link: LedgerInMemory
+    sidecar: RunningSidecar
+    application: Application
+    port: int
+
+    async def hit(self, *, lost: bool) -> float:
+        """Revoke agent:x, or have the sidecar lose its lease; say when."""
+        if not lost:
+            self.sidecar.push(self.link.revoke("subject:agent:x"))
+            return time.monotonic()
+        self.link.reachable = False
+        while self.sidecar.leased:
+            await asyncio.sleep(0.002)
+        return time.monotonic()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    link, application = LedgerInMemory(term_ms=1_000), Application()
+    with running(tmp_path / "search.sock", link) as sidecar:
+        verifier = Verifier.attach(sidecar.path, timeout_s=5)
+        guarded: Any = RescindMiddleware(application, verifier)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                guarded,
+                ws="websockets-sansio",
+                lifespan="off",
+                log_level="critical",
+                loop="asyncio",
+            )
+        )
+        listening = socket.create_server(("127.0.0.1", 0))
+        thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
+        thread.start()
+        wait_until(lambda: server.started)
+        yield Stage(link, sidecar, application, listening.getsockname()[1])
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+        verifier.close()
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["revoked", "no lease"])
+async def test_an_idle_event_stream_is_broken_off(stage: Stage, lost: bool) -> None:
+    token = stage.link.issue("agent:x")
+    async with talk(stage.port) as client:
+        await client.send(request("/stream", bearer(token)))
+        await client.reader.readuntil(b"data: 1\n\n")
+        hit_s = await stage.hit(lost=lost)
+        rest = await client.reader.read()
+        assert time.monotonic() - hit_s < SOON_S
+    assert b"0\r\n\r\n" not in rest, "it looks like a whole answer"
+    assert stage.application.cancelled.wait(5)
+
+
+@pytest.mark.parametrize(("lost", "said"), [(False, (1008, "revoked")), (True, (1013, "no_lease"))])
+async def test_an_idle_websocket_is_closed_with_the_reason(
+    stage: Stage, lost: bool, said: tuple[int, str]
+) -> None:
+    headers = {"Authorization": f"Bearer {stage.link.issue('agent:x')}"}
+    async with connect(f"ws://127.0.0.1:{stage.port}/", additional_headers=headers) as websocket:
+        await asyncio.to_thread(stage.application.began.wait, 5)
+        hit_s = await stage.hit(lost=lost)
+        with pytest.raises(ConnectionClosedError) as closed:
+            await websocket.recv()
+        assert time.monotonic() - hit_s < SOON_S
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == said
+    assert stage.application.cancelled.wait(5)
+
+
+@pytest.mark.parametrize(("lost", "said"), [(False, (401, "revoked")), (True, (503, "no_lease"))])
+async def test_a_tool_call_of_an_agent_in_progress_is_cancelled_and_refused(
+    stage: Stage, lost: bool, said: tuple[int, str]
+) -> None:
+    token = stage.link.issue("agent:x")
+    async with talk(stage.port) as client:
+        await client.send(request("/tool", bearer(token)))
+        await asyncio.to_thread(stage.application.began.wait, 5)
+        hit_s = await stage.hit(lost=lost)
+        answer = await client.answer()
+        assert time.monotonic() - hit_s < SOON_S
+    assert (answer.status, json.loads(answer.body)["reason"]) == said
+    assert stage.application.cancelled.wait(5)
+
+
+async def test_a_stream_under_another_token_goes_on(stage: Stage) -> None:
+    token = stage.link.issue("agent:y")
+    async with talk(stage.port) as client:
+        await client.send(request("/stream", bearer(token)))
+        await client.reader.readuntil(b"data: 1\n\n")
+        stage.sidecar.push(stage.link.revoke("subject:agent:x"))
+        assert not await asyncio.to_thread(stage.application.cancelled.wait, 0.2)
+        stage.sidecar.push(stage.link.revoke("subject:agent:y"))  # or the server waits for its end
+        await client.reader.read()
