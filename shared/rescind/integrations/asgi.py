@@ -12,49 +12,26 @@ could take for one; a websocket is closed, with the reason, as 1008, or as 1013 
 where the lease was lost.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection
-from typing import Protocol
 
 from rescind.client.holding import Holding
-from rescind.client.verifier import Verifier
 from rescind.core.record import Record
-from rescind.core.verdict import Allowed, Denied, Reason, Verdict
+from rescind.core.verdict import Allowed, Denied, Reason
 from rescind.errors import DeniedError, UnreachableError
 from rescind.integrations import bearer
 from rescind.integrations.asgi_call import (
     POLICY_VIOLATION,
     Call,
-    Message,
     Receive,
     Scope,
     Send,
 )
+from rescind.integrations.attachment import Attachment, Checking
 from rescind.integrations.bearer import Refusal
 
 __all__ = ["POLICY_VIOLATION", "Checking", "RescindMiddleware"]
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-class Checking(Protocol):
-    """Judge tokens: a Verifier, or the fake of `rescind.testing`."""
-
-    async def acheck(
-        self, token: str, *, require: Collection[str] = (), audience: str | None = None
-    ) -> Verdict:
-        """Judge one token for one call."""
-        ...
-
-    def hold(
-        self, token: str, *, require: Collection[str] = (), audience: str | None = None
-    ) -> Holding:
-        """Judge one token from a call's beginning to its end."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what it holds."""
-        ...
 
 
 class RescindMiddleware:
@@ -77,18 +54,16 @@ class RescindMiddleware:
         hold: bool = True,
     ) -> None:
         self._app = app
-        self._verifier = verifier
-        self._owned: Checking | None = None
+        self._attachment = Attachment(verifier)
         self._require = frozenset(require)
         self._audience = audience
         self._exempt = frozenset(exempt)
         self._hold = hold
-        self._attaching = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, self._closing(send))
+            await self._app(scope, receive, self._attachment.closing(send))
         elif scope["path"] in self._exempt:
             await self._app(scope, receive, send)
         else:
@@ -101,7 +76,7 @@ class RescindMiddleware:
             await call.refuse(bearer.unauthenticated())
             return
         try:
-            verifier = self._verifier or await self._attach()
+            verifier = await self._attachment.verifier()
         except UnreachableError:
             await call.refuse(self._refusal(Reason.UNAVAILABLE))
             return
@@ -128,22 +103,6 @@ class RescindMiddleware:
 
     def _refusal(self, reason: Reason) -> Refusal:
         return bearer.refuse(reason, require=self._require)
-
-    async def _attach(self) -> Checking:
-        async with self._attaching:
-            if self._owned is None:
-                # In a thread: a sidecar that hangs must not hang the exempt paths too.
-                self._owned = await asyncio.to_thread(Verifier.attach)
-            return self._owned
-
-    def _closing(self, send: Send) -> Send:
-        async def close_then_send(message: Message) -> None:
-            if message["type"].startswith("lifespan.shutdown.") and self._owned is not None:
-                self._owned.close()
-                self._owned = None
-            await send(message)
-
-        return close_then_send
 
 
 def _with(record: Record, scope: Scope) -> Scope:

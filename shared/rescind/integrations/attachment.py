@@ -1,19 +1,13 @@
-"""What every middleware needs: a verifier, attached at the first call, and a way to refuse."""
+"""A verifier for a middleware: the one that was given, or one attached at the first call."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from typing import Any, Protocol
+from collections.abc import Collection
+from typing import Protocol
 
+from rescind.client.holding import Holding
 from rescind.client.verifier import Verifier
 from rescind.core.verdict import Verdict
-from rescind.integrations.bearer import Refusal
-
-POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from rescind.integrations.asgi_call import Message, Send
 
 
 class Checking(Protocol):
@@ -23,6 +17,12 @@ class Checking(Protocol):
         self, token: str, *, require: Collection[str] = (), audience: str | None = None
     ) -> Verdict:
         """Judge one token for one call."""
+        ...
+
+    def hold(
+        self, token: str, *, require: Collection[str] = (), audience: str | None = None
+    ) -> Holding:
+        """Judge one token from a call's beginning to its end."""
         ...
 
     def close(self) -> None:
@@ -58,18 +58,3 @@ class Attachment:
             await send(message)
 
         return close_then_send
-
-
-async def answer(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse an HTTP request, or a websocket before it is accepted."""
-    kind = "http.response"
-    if scope["type"] == "websocket":
-        await receive()  # websocket.connect
-        if "websocket.http.response" not in scope.get("extensions", {}):
-            reason = dict(refusal.headers)["x-rescind-reason"]
-            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason})
-            return
-        kind = "websocket.http.response"
-    headers = [(name.encode(), value.encode()) for name, value in refusal.headers]
-    await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": refusal.body})

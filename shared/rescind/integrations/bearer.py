@@ -60,12 +60,6 @@ def unauthenticated() -> Refusal:
     return _refusal(401, Reason.MALFORMED, "No bearer token was sent.", _CHALLENGE)
 
 
-def cross_site() -> Refusal:
-    """Refuse what another site's page sent with a cookie of ours."""
-    detail = "Another site's page sent this with your session; only a page of this site may."
-    return _refusal(403, "cross_site", detail, None)
-
-
 def refuse(reason: Reason, *, require: Collection[str] = (), stale_status: int = 503) -> Refusal:
     """Refuse a call whose token was denied. `require` is what the call would have needed.
 
@@ -84,7 +78,7 @@ def refuse(reason: Reason, *, require: Collection[str] = (), stale_status: int =
 
 
 def _refusal(
-    status: int, reason: str, detail: str, challenge: str | None, *, retry: bool = False
+    status: int, reason: Reason, detail: str, challenge: str | None, *, retry: bool = False
 ) -> Refusal:
     problem = {
         "type": f"urn:rescind:denied:{reason}",

@@ -21,22 +21,15 @@ A session that was revoked is over with the next request, at every service; its 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Literal
 
+from rescind.client.holding import Holding
 from rescind.core.record import Record
 from rescind.core.secret import Secret
 from rescind.core.tokens import Kind
 from rescind.core.verdict import Allowed, Denied, Reason
-from rescind.errors import UnreachableError
+from rescind.errors import DeniedError, UnreachableError
 from rescind.integrations import bearer
-from rescind.integrations.attachment import (
-    Attachment,
-    Checking,
-    Message,
-    Receive,
-    Scope,
-    Send,
-    answer,
-)
-from rescind.integrations.bearer import Refusal
+from rescind.integrations.asgi_call import Call, Message, Receive, Scope, Send
+from rescind.integrations.attachment import Attachment, Checking
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 SameSite = Literal["lax", "strict"]
@@ -44,7 +37,6 @@ SameSite = Literal["lax", "strict"]
 COOKIE = "__Host-session"
 """Only the very host that set it may, and only over TLS (RFC 6265bis, section 4.1.3)."""
 
-_FOREIGN = bearer.cross_site()
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
 _STARTS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
 
@@ -69,8 +61,10 @@ class Session:
 class SessionMiddleware:
     """Read the session's cookie, check it, and keep it as the application says.
 
-    A cookie whose token is denied is cleared, and nobody is logged in. Where nobody can tell, the
-    answer is 503. What another site's page sends with the cookie is refused, unless it is safe.
+    A cookie whose token is denied is cleared, and nobody is logged in; nor is anybody for what
+    another site's page sends, unless it is safe. Where nobody can tell, the answer is 503. Event
+    streams and websockets are held, as by `RescindMiddleware`: they end with the session. Any other
+    request that has begun may finish: it may be the very one that logs out.
     `secure=False` is for a server without TLS on your own machine; name another `cookie` with it.
     """
 
@@ -100,32 +94,44 @@ class SessionMiddleware:
             await self._app(scope, receive, self._attachment.closing(send))
             return
         token = _find(scope["headers"], self._cookie)
-        if token is not None and _forged(scope):
-            await answer(_FOREIGN, scope, receive, send)
-            return
-        session = await self._session(token)
-        if isinstance(session, Refusal):
-            await answer(session, scope, receive, send)
-            return
-        state = {**scope.get("state", {}), "session": session, "rescind": session.record}
-        await self._app({**scope, "state": state}, receive, self._setting(session, send))
+        if token is None or _foreign(scope):
+            await self._serve(Session(None, None), scope, receive, send)
+        else:
+            await self._guard(token, scope, receive, send)
 
-    async def _session(self, token: str | None) -> Session | Refusal:
-        if token is None:
-            return Session(None, None)
+    async def _guard(self, token: str, scope: Scope, receive: Receive, send: Send) -> None:
+        call = Call(scope, receive, send)
         try:
             verifier = await self._attachment.verifier()
         except UnreachableError:
-            return bearer.refuse(Reason.UNAVAILABLE)
+            await call.refuse(bearer.refuse(Reason.UNAVAILABLE))
+            return
         match await verifier.acheck(token, audience=self._audience):
+            case Allowed(record) if record.kind is Kind.SESSION and not _lasting(scope):
+                await self._serve(Session(record, Secret(token)), scope, receive, send)
             case Allowed(record) if record.kind is Kind.SESSION:
-                return Session(record, Secret(token))
+                holding = verifier.hold(token, audience=self._audience)
+                await self._serve_held(Secret(token), scope, call, holding)
             case Denied((Reason.NO_LEASE | Reason.UNAVAILABLE) as reason):
-                return bearer.refuse(reason)
+                await call.refuse(bearer.refuse(reason))
             case Allowed() | Denied():
                 over = Session(None, None)
                 over.end()
-                return over
+                await self._serve(over, scope, receive, send)
+
+    async def _serve_held(self, token: Secret, scope: Scope, call: Call, holding: Holding) -> None:
+        try:
+            async with holding as record:
+                session = Session(record, token)
+                await self._serve(session, scope, call.receive, call.sending(holding))
+        except (DeniedError, ExceptionGroup):
+            if holding.reason is None:
+                raise  # the application's own
+            await call.cut(bearer.refuse(holding.reason))
+
+    async def _serve(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        state = {**scope.get("state", {}), "session": session, "rescind": session.record}
+        await self._app({**scope, "state": state}, receive, self._setting(session, send))
 
     def _setting(self, session: Session, send: Send) -> Send:
         async def set_then_send(message: Message) -> None:
@@ -155,11 +161,17 @@ def _find(headers: Iterable[tuple[bytes, bytes]], cookie: str) -> str | None:
     return None if not found else found[0] if len(found) == 1 else ""
 
 
-def _forged(scope: Scope) -> bool:
+def _lasting(scope: Scope) -> bool:
+    """Say whether a call goes on for as long as somebody looks."""
+    accept = dict(scope["headers"]).get(b"accept", b"")
+    return scope["type"] == "websocket" or b"text/event-stream" in accept
+
+
+def _foreign(scope: Scope) -> bool:
     """Say whether another site's page sends this, and it may change something.
 
     SameSite keeps the cookie at home already; this is for browsers and proxies that do not.
     """
-    headers = dict(scope["headers"])
-    foreign = headers.get(b"sec-fetch-site") == b"cross-site"
-    return foreign and (scope["type"] == "websocket" or scope["method"] not in _SAFE)
+    if dict(scope["headers"]).get(b"sec-fetch-site") != b"cross-site":
+        return False
+    return scope["type"] == "websocket" or scope["method"] not in _SAFE

@@ -1,5 +1,6 @@
 """The session's cookie: who is logged in, what the browser is told, and what is refused."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -132,7 +133,7 @@ async def test_where_nobody_can_tell_nobody_is_let_in_and_the_cookie_stays(verif
 
 
 @pytest.mark.parametrize(
-    ("method", "kind", "site", "refused"),
+    ("method", "kind", "site", "nobody"),
     [
         ("POST", "http", b"cross-site", True),
         ("DELETE", "http", b"cross-site", True),
@@ -142,20 +143,40 @@ async def test_where_nobody_can_tell_nobody_is_let_in_and_the_cookie_stays(verif
         ("POST", "http", b"none", False),
     ],
 )
-async def test_what_another_site_sends_with_the_cookie_is_refused_unless_it_is_safe(
-    verifier: FakeVerifier, method: str, kind: str, site: bytes, *, refused: bool
+async def test_for_what_another_site_sends_nobody_is_logged_in_unless_it_is_safe(
+    verifier: FakeVerifier, method: str, kind: str, site: bytes, *, nobody: bool
 ):
     token, seen = session_token(verifier), list[Session]()
-    answer, _ = await call(
+    _, headers = await call(
         serving(verifier, seen.append),
         f"{COOKIE}={token}",
         method=method,
         kind=kind,
         headers=((b"sec-fetch-site", site),),
     )
-    assert (seen == []) is refused
-    if refused:
-        assert answer.get("status", answer.get("code")) in (403, 1008)
+    assert (seen[0].record is None) is nobody
+    assert "set-cookie" not in headers
+
+
+async def test_an_event_stream_ends_with_its_session(verifier: FakeVerifier):
+    token = session_token(verifier)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        verifier.revoke("subject:user:42")
+        await asyncio.Event().wait()
+
+    accept = ((b"accept", b"text/event-stream"),)
+    answer, _ = await call(SessionMiddleware(app, verifier), f"{COOKIE}={token}", headers=accept)
+    assert answer["status"] == 401
+
+
+async def test_the_request_that_logs_out_is_answered(verifier: FakeVerifier):
+    def log_out(session: Session) -> None:
+        verifier.revoke("subject:user:42")
+        session.end()
+
+    answer, headers = await call(serving(verifier, log_out), f"{COOKIE}={session_token(verifier)}")
+    assert (answer["status"], headers["set-cookie"].startswith(f"{COOKIE}=; ")) == (200, True)
 
 
 async def test_a_websocket_that_is_accepted_carries_the_cookie_too(verifier: FakeVerifier):
