@@ -358,6 +358,28 @@ class Walked:
 
 
 @dataclass(frozen=True, slots=True)
+class Stamps:
+    """What the sweep's stamps tell: `complete`, they are on all that is revoked.
+
+    `suspending`: something may be suspended. `tokens`: about how many are stamped.
+    """
+
+    complete: bool
+    suspending: bool
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some tokens at random: how many have the handles, the rest of what is asked for, and both."""
+
+    looked_at: int
+    having: int
+    alike: int
+    wanted: int
+
+
+@dataclass(frozen=True, slots=True)
 class Radius:
     """What a selector hits of what has not ended.
 
@@ -402,8 +424,12 @@ class Tokens(Protocol):
         """Say how many tokens may have all of these handles, without looking."""
         ...
 
-    async def sample(self, wanted: TokenFilter, *, size: int) -> int:
-        """Estimate how many tokens are wanted, by looking at so many at random."""
+    async def stamps(self) -> Stamps:
+        """Say what the stamps tell."""
+        ...
+
+    async def sample(self, wanted: TokenFilter, *, size: int) -> Sample:
+        """Look at about so many tokens at random."""
         ...
 
     async def children(

@@ -79,8 +79,8 @@ class TokenCount(BaseModel):
 
     count: int
     exact: bool = Field(
-        description=f"False for an estimate: of more than {EXACT_UP_TO:,}, or where more "
-        "would have to be looked through."
+        description=f"False for an estimate: of more than {EXACT_UP_TO:,}, or where more would "
+        "have to be looked through than there is time for."
     )
 
 

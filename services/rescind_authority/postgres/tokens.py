@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import asyncpg
 
 from rescind.core.handles import Handle
-from rescind_authority.ports import Along, Radius, TokenFilter, Walked
+from rescind_authority.ports import Along, Radius, Sample, Stamps, TokenFilter, Walked
 from rescind_authority.postgres.pool import Postgres
 
 
@@ -55,7 +55,10 @@ class PostgresTokens:
     async def estimate(self, handles: Collection[Handle]) -> int:
         return int((await self._postgres.rows("estimate_tokens", list(handles)))[0]["estimate"])
 
-    async def sample(self, wanted: TokenFilter, *, size: int) -> int:
+    async def stamps(self) -> Stamps:
+        return Stamps(**(await self._postgres.rows("stamps"))[0])
+
+    async def sample(self, wanted: TokenFilter, *, size: int) -> Sample:
         rows = max(size, await self.estimate(()))
         seen = await self._postgres.rows(
             "sample_tokens",
@@ -65,8 +68,7 @@ class PostgresTokens:
             wanted.issued_before_us,
             wanted.state,
         )
-        looked_at, fitting = int(seen[0]["looked_at"]), int(seen[0]["fitting"])
-        return round(rows * fitting / max(1, looked_at))
+        return Sample(**seen[0])
 
     async def children(
         self, parents: Collection[str], *, most: int, after: str | None = None

@@ -10,18 +10,23 @@ from dataclasses import dataclass
 
 from rescind.core import handles, ids
 from rescind.core.handles import Handle
-from rescind_authority.ports import Along, TokenFilter, Tokens
+from rescind_authority.ports import Along, Sample, TokenFilter, Tokens
 from rescind_runtime.clock import Clock
 
 EXACT_UP_TO = 10_000
 EXPECTED_FEW = 50_000  # the planner errs, and to find that out costs a millisecond
 _STEPS = 1_000
 _PAGE_NS = 25_000_000
-_COUNT_STEPS = 2_500
-_SAMPLE = 2_000
+_COUNT_NS = 20_000_000
+_COUNT_STEPS = 1_000
+_ENOUGH = 30
+_SAMPLE = 1_500
 _US_PER_MS = 1_000
 # An id is made by an authority's clock, a token's time is Postgres's: so far they may be apart.
 _APART_MS = 3_600_000
+_SUSPENDED = "suspended"
+_STAMPED = ("revoked", _SUSPENDED)
+_REVOKED = Along("revoked", "")
 _ORDERED = ("subject", "client", "tenant")
 NEWEST = "tok_" + "z" * 27
 OLDEST = ""
@@ -56,12 +61,15 @@ class Lister:
         few = await self._few(wanted, before=newest, most=limit + 1)
         if few is not None:
             return _cut(few, limit)
+        way = await self._way(wanted)
+        if way is None:
+            return Found((), None)
         found: list[str] = []
         began_ns, last = self._clock.monotonic_raw_ns(), newest
         while True:
             walked = await self._tokens.walk(
                 wanted,
-                along(wanted.handles),
+                way,
                 before=last,
                 after=_oldest(wanted),
                 steps=_STEPS,
@@ -75,12 +83,15 @@ class Lister:
                 return Found(found, last)
 
     async def count(self, wanted: TokenFilter) -> Count:
-        """Count what is at most 10,000, or lies among so many; estimate the rest."""
+        """Count up to 10,000, as far as the time goes; estimate the rest."""
         by_handles = wanted == TokenFilter(wanted.handles)
         expected = await self._tokens.estimate(wanted.handles)
         if by_handles and expected > EXPECTED_FEW:
             return Count(expected, exact=False)
-        if by_handles and _leads_to_all(way := along(wanted.handles), wanted):
+        way = await self._way(wanted)
+        if way is None:
+            return Count(0, exact=True)
+        if by_handles and _leads_to_all(way, wanted):
             found = await self._tokens.count_along(way, most=EXACT_UP_TO + 1)
             exact = found <= EXACT_UP_TO
             return Count(found if exact else max(found, expected), exact=exact)
@@ -88,11 +99,11 @@ class Lister:
         few = await self._few(wanted, before=last, most=EXACT_UP_TO)
         if few is not None:
             return Count(len(few), exact=True)
-        found = 0
-        for _ in range(EXACT_UP_TO // _COUNT_STEPS + 1):
+        found, began_ns = 0, self._clock.monotonic_raw_ns()
+        while found <= EXACT_UP_TO:
             walked = await self._tokens.walk(
                 wanted,
-                along(wanted.handles),
+                way,
                 before=last,
                 after=_oldest(wanted),
                 steps=_COUNT_STEPS,
@@ -102,9 +113,24 @@ class Lister:
             if walked.last is None:
                 return Count(found, exact=True)
             last = walked.last
+            if self._clock.monotonic_raw_ns() - began_ns > _COUNT_NS:
+                break
         if not by_handles:
-            expected = await self._tokens.sample(wanted, size=_SAMPLE)
+            expected = round(expected * _share(await self._tokens.sample(wanted, size=_SAMPLE)))
         return Count(max(found, expected), exact=False)
+
+    async def _way(self, wanted: TokenFilter) -> Along | None:
+        """Choose the narrowest way to what is wanted; None: there is nothing of the kind."""
+        way = along(wanted.handles)
+        if wanted.state not in _STAMPED:
+            return way
+        stamps = await self._tokens.stamps()
+        if wanted.state == _SUSPENDED:
+            return way if stamps.suspending else None
+        named = () if way.index == "id" else (Handle(f"{way.index}:{way.name}"),)
+        if stamps.complete and stamps.tokens <= await self._tokens.estimate(named):
+            return _REVOKED
+        return way
 
     async def _few(self, wanted: TokenFilter, *, before: str, most: int) -> tuple[str, ...] | None:
         """Ask the index of all handles, unless the way leads there as well, or they are many."""
@@ -126,6 +152,13 @@ def along(named: Collection[Handle]) -> Along:
 
 def _leads_to_all(way: Along, wanted: TokenFilter) -> bool:
     return all(each == f"{way.index}:{way.name}" for each in wanted.handles)
+
+
+def _share(sample: Sample) -> float:
+    """Say how many of those with the handles are wanted: as among all, where too few were seen."""
+    if sample.having >= _ENOUGH:
+        return sample.wanted / sample.having
+    return sample.alike / max(1, sample.looked_at)
 
 
 def _cut(found: Sequence[str], limit: int) -> Found:

@@ -15,7 +15,9 @@ from rescind_authority.ports import Place, Revoke, Sweeps, TokenFilter, Tokens, 
 from rescind_authority.usecases.listing import EXPECTED_FEW, NEWEST, OLDEST, along
 from rescind_runtime.clock import Clock
 
-STEPS = 2_000
+MOST = 2_000
+_STEPS_EACH = 10  # where few of those gone past are hit
+_FEW_EACH = 5  # rather than go past all
 _MOST_REVOKES = 256
 _LOOK_S = 1.0
 _FENCE_S = 0.05
@@ -40,13 +42,14 @@ class Sweeper:
         tokens: Tokens,
         clock: Clock,
         metrics: Metrics,
-        steps: int = STEPS,
+        most: int = MOST,
     ) -> None:
         self._sweeps = sweeps
         self._tokens = tokens
         self._clock = clock
         self._metrics = metrics
-        self._steps = steps
+        self._most = most
+        self._few = most * _FEW_EACH
         self._fence: _Fence | None = None
         self.waiting = 0
 
@@ -86,7 +89,7 @@ class Sweeper:
 
     async def _take(self, turn: Turn, up_to: int) -> int:
         """Stamp until enough is done, and remember how far that was; say how many were stamped."""
-        place, stamped, left = turn.place, 0, self._steps
+        place, stamped, left = turn.place, 0, self._most
         revokes = await turn.following(up_to=up_to, most=_MOST_REVOKES)
         for revoke in revokes:
             token_ids, last = await self._hit(revoke, place, left)
@@ -109,9 +112,8 @@ class Sweeper:
     ) -> tuple[tuple[str, ...], str | None]:
         """Name tokens that a revoke may hit, and where to go on: None where they are all."""
         wanted = TokenFilter(revoke.handles)
-        expected = await self._tokens.estimate(revoke.handles)
-        if place.before is None and expected <= EXPECTED_FEW:
-            few = await self._tokens.few(wanted, before=NEWEST, most=self._steps, bound=self._steps)
+        if place.before is None and await self._tokens.estimate(revoke.handles) <= EXPECTED_FEW:
+            few = await self._tokens.few(wanted, before=NEWEST, most=self._few, bound=self._few)
             if few is not None:
                 return few, None
         walked = await self._tokens.walk(
@@ -119,7 +121,8 @@ class Sweeper:
             along(revoke.handles),
             before=place.before or NEWEST,
             after=OLDEST,
-            steps=most,
+            steps=most * _STEPS_EACH,
             most=most,
         )
-        return walked.token_ids, walked.last
+        cut_short = len(walked.token_ids) == most
+        return walked.token_ids, walked.token_ids[-1] if cut_short else walked.last

@@ -32,13 +32,13 @@ from rescind_runtime.clock import SystemClock
 FAMILY = 100
 
 
-def sweeper(postgres: Postgres, sweeps: Sweeps | None = None, *, steps: int = 10) -> Sweeper:
+def sweeper(postgres: Postgres, sweeps: Sweeps | None = None, *, most: int = 10) -> Sweeper:
     return Sweeper(
         sweeps or PostgresSweeps(postgres),
         tokens=PostgresTokens(postgres),
         clock=SystemClock(),
         metrics=Metrics(),
-        steps=steps,
+        most=most,
     )
 
 

@@ -1,7 +1,7 @@
 -- Lists and counts of ten million tokens: an index for each order in which they are gone through,
 -- and the stamps that the sweep leaves on what a revoke ended.
 
--- A list goes along one of these, newest first; the primary key is the fourth.
+-- A list goes along one of these, newest first, or along a primary key.
 CREATE INDEX tokens_subject ON tokens (subject, token_id);
 CREATE INDEX tokens_client ON tokens (client, token_id) WHERE client IS NOT NULL;
 CREATE INDEX tokens_tenant ON tokens (tenant, token_id) WHERE tenant IS NOT NULL;
@@ -81,7 +81,7 @@ SELECT t.*, coalesce(
 FROM tokens AS t;
 
 -- The tokens along each index that gives them in the order of their ids: `along` names the index,
--- `name` the place in it. Name both when you ask, and only one of the four is looked at. With a WHERE
+-- `name` the place in it. Name both when you ask, and only one of the five is looked at. With a WHERE
 -- of its own a branch would be sorted anew; with more columns it takes longer to plan than to run.
 CREATE VIEW tokens_along AS
 SELECT 'id' AS along, '' AS name, token_id FROM tokens
@@ -90,7 +90,9 @@ SELECT 'subject', subject, token_id FROM tokens
 UNION ALL
 SELECT 'client', client, token_id FROM tokens
 UNION ALL
-SELECT 'tenant', tenant, token_id FROM tokens;
+SELECT 'tenant', tenant, token_id FROM tokens
+UNION ALL
+SELECT 'revoked', '', token_id FROM revoked_tokens;
 
 -- Claims are forgotten by age.
 CREATE INDEX idempotency_claimed ON idempotency (claimed_at);

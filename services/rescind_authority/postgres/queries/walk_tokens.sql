@@ -24,14 +24,14 @@ LEFT JOIN LATERAL (
         ORDER BY token_id DESC
         LIMIT $5
     ) AS passed
-    CROSS JOIN LATERAL (
-        SELECT handles, issued_at, state FROM token_states AS t WHERE t.token_id = passed.token_id
-        OFFSET 0
-    ) AS seen
-    WHERE seen.handles @> $6::text[]
-        AND ($7::timestamptz IS NULL OR seen.issued_at >= $7)
-        AND ($8::timestamptz IS NULL OR seen.issued_at < $8)
-        AND ($9::text IS NULL OR seen.state = $9)
+    JOIN tokens AS t USING (token_id)
+    WHERE t.handles @> $6::text[]
+        AND ($7::timestamptz IS NULL OR t.issued_at >= $7)
+        AND ($8::timestamptz IS NULL OR t.issued_at < $8)
+        -- Looked up by itself, for those alone that pass so far.
+        AND ($9::text IS NULL OR $9 = (
+            SELECT state FROM token_states AS s WHERE s.token_id = t.token_id
+        ))
     ORDER BY passed.token_id DESC
     LIMIT $10
 ) AS found ON true
