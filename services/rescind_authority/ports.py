@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from rescind.core.conditions import UNCONDITIONAL, Conditions
 from rescind.core.delegation import Mandate
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
@@ -94,6 +95,7 @@ class NewToken:
     mandate: Mandate
     created_by: str
     device: Device = _NO_DEVICE
+    conditions: Conditions = UNCONDITIONAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class StoredToken:
     created_by: str
     mandate: Mandate
     device: Device = _NO_DEVICE
+    conditions: Conditions = UNCONDITIONAL
     retired: Retired | None = None
 
 

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
+from rescind.core import conditions
 from rescind.core.posture import Posture
-from rescind.errors import PostureError
+from rescind.errors import ConditionError, PostureError
 from rescind_runtime.settings import PREFIX, RuntimeSettings, environment
 from rescind_sidecar.view.records import CAPACITY
 
@@ -29,6 +30,8 @@ class SidecarSettings(RuntimeSettings):
     trust_file: Path | None = None
     token_prefix: str = "rsc"  # noqa: S105 it is public
     heartbeat_s: Annotated[float, Field(gt=0, le=60)] = 2.5
+    labels: str | None = None  # of this verifier: region=eu,tier=prod
+    address_header: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = None
     posture: str = "strict"  # or such as grace:session=60s,service=5m
     stale_status: Literal[401, 503] = 503
     first_sights_per_s: Annotated[float, Field(ge=1)] = 2_000  # of each process that asks
@@ -44,6 +47,15 @@ class SidecarSettings(RuntimeSettings):
                 raise ValueError("expected http://HOST:PORT or https://…, several with commas")
         return url
 
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, text: str | None) -> str | None:
+        try:
+            conditions.labels(_parts(text))
+        except ConditionError as error:
+            raise ValueError(str(error)) from None
+        return text
+
     @field_validator("posture")
     @classmethod
     def _check_posture(cls, text: str) -> str:
@@ -51,6 +63,11 @@ class SidecarSettings(RuntimeSettings):
             return str(Posture.parse(text))
         except PostureError as error:
             raise ValueError(str(error)) from None
+
+    @property
+    def verifier_labels(self) -> frozenset[tuple[str, str]]:
+        """What conditions of tokens may ask of this verifier."""
+        return conditions.labels(_parts(self.labels))
 
     @property
     def authorities(self) -> tuple[str, ...]:
@@ -72,6 +89,7 @@ class SidecarSettings(RuntimeSettings):
             f"{PREFIX}LOG": self.log,
             f"{PREFIX}SOCKET": str(self.socket_path.absolute()),
             f"{PREFIX}STALE_STATUS": str(self.stale_status),
+            **({f"{PREFIX}ADDRESS_HEADER": self.address_header} if self.address_header else {}),
         }
 
     @property
@@ -81,5 +99,9 @@ class SidecarSettings(RuntimeSettings):
 
 
 def _urls(text: str | None) -> tuple[str, ...]:
-    parts = (part.strip().rstrip("/") for part in (text or "").split(","))
+    return tuple(part.rstrip("/") for part in _parts(text))
+
+
+def _parts(text: str | None) -> tuple[str, ...]:
+    parts = (part.strip() for part in (text or "").split(","))
     return tuple(part for part in parts if part)

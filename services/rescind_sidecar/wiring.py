@@ -201,6 +201,7 @@ class Sidecar:
             tally=self._tally,
             tasks=tasks,
             service=settings.service,
+            labels=settings.verifier_labels,
             posture=settings.posture,
             boot=self._boot,
         )

@@ -22,6 +22,10 @@ class SelectorError(RescindError):
     """Say what is wrong with a handle or a selector, and what a good one looks like."""
 
 
+class ConditionError(RescindError):
+    """Say why a text is no condition of a token."""
+
+
 class ScopeError(RescindError):
     """Say what is wrong with a scope or a pattern of scopes, and what a good one looks like."""
 

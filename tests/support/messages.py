@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rescind.core.conditions import Conditions
 from rescind.core.handles import Handle, Selector
 from rescind.core.ledger import Position
 from rescind.core.record import Record
@@ -93,6 +94,10 @@ RECORD = Record(
     labels=(("team", "é"),),
     lineage=("tok_01kdvdsdg0000000000000000a",),
     chain=("agent:bot",),
+)
+CONDITIONED_RECORD = replace(
+    RECORD,
+    conditions=Conditions(("10.0.0.0/8", "2001:db8::/32"), (("region", "eu"), ("tier", "prod"))),
 )
 NARROWED_RECORD = replace(RECORD, removed=("files:*", "tools:call:github/*"))
 BARE_RECORD = Record(
@@ -220,6 +225,7 @@ SAMPLES = (
     Sample("record", RECORD, unsigned_record, records.decode),
     Sample("record, bare", BARE_RECORD, unsigned_record, records.decode),
     Sample("record, narrowed", NARROWED_RECORD, unsigned_record, records.decode),
+    Sample("record, conditioned", CONDITIONED_RECORD, unsigned_record, records.decode),
     Sample("resolve", records.Resolve(TOKEN_HASH), records.encode_resolve, records.decode_resolve),
     Sample(
         "resolved",
@@ -321,6 +327,18 @@ SAMPLES = (
         socket.Check(5, "rsc_agt_x", (), None, 70_000),
         _request,
         socket.decode_request,
+    ),
+    Sample(
+        "check, from an address",
+        socket.Check(6, "rsc_agt_x", (), None, 0, "192.0.2.7"),
+        _request,
+        socket.decode_request,
+    ),
+    Sample(
+        "greeting, labelled",
+        socket.Greeting("checkout", INSTANCE, BOOT, "strict", (("region", "eu"),)),
+        _response,
+        socket.decode_response,
     ),
     Sample(
         "greeting",

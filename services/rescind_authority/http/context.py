@@ -76,6 +76,11 @@ def use_cases(request: Request) -> UseCases:
     return cast("UseCases", request.app.state.use_cases)
 
 
+def address_of(request: Request) -> str | None:
+    """Give the caller's address, as the server has it."""
+    return request.client.host if request.client else None
+
+
 def requires(scope: Scope) -> Callable[..., Awaitable[Actor]]:
     """Make a dependency that admits admins with this scope."""
 
@@ -84,7 +89,9 @@ def requires(scope: Scope) -> Callable[..., Awaitable[Actor]]:
         authority: Annotated[UseCases, Depends(use_cases)],
         _documented: Annotated[object, Security(_scheme)],
     ) -> Actor:
-        actor = await authority.authoriser.recognise(bearer.find(request.scope["headers"]))
+        actor = await authority.authoriser.recognise(
+            bearer.find(request.scope["headers"]), address=address_of(request)
+        )
         actor.require(scope, "this call")
         return actor
 
@@ -97,7 +104,9 @@ async def parent(
     _documented: Annotated[object, Security(_parent_scheme)],
 ) -> Record:
     """Admit whoever bears a live token, which is what will be handed on."""
-    return await authority.authoriser.parent(bearer.find(request.scope["headers"]))
+    return await authority.authoriser.parent(
+        bearer.find(request.scope["headers"]), address=address_of(request)
+    )
 
 
 Parent = Annotated[Record, Depends(parent)]

@@ -32,6 +32,13 @@ class DelegationRequest(BaseModel):
         "or as long as the parent lives.",
     )
     labels: dict[str, str] = Field(default={}, description="Added to the parent's.")
+    addresses: list[str] = Field(
+        default=[],
+        description="Networks (CIDR) within the parent's; none named means the parent's.",
+    )
+    verifier: dict[str, str] = Field(
+        default={}, description="Labels that a verifier must have, besides the parent's."
+    )
     may_speak_for: list[str] = Field(
         default=[], description="Patterns of subjects to delegate to, covered by the parent's."
     )
@@ -72,6 +79,8 @@ async def delegate(
         labels=asked.labels,
         may_speak_for=asked.may_speak_for,
         max_depth=asked.max_depth,
+        addresses=asked.addresses,
+        verifier=asked.verifier,
     )
     # A key belongs to the parent token: no other holder can meet it, whatever its subject.
     claim = bind("POST /v1/delegations", asked, owner=parent.token_id, key=key)

@@ -26,7 +26,7 @@ from rescind_authority.errors import (
     StoreUnavailableError,
     UnauthenticatedError,
 )
-from rescind_authority.http.context import Authority, IdempotencyKey, bind
+from rescind_authority.http.context import Authority, IdempotencyKey, address_of, bind
 from rescind_authority.http.delegations import DelegationRequest
 from rescind_authority.usecases.delegate import Portion
 from rescind_authority.usecases.mint import Minted, Repeated
@@ -123,12 +123,13 @@ async def token(
     sent: Annotated[Mapping[str, Sequence[str]], Depends(form)],
     key: IdempotencyKey,
     authority: Authority,
+    request: Request,
 ) -> Response:
     """Delegate, as `POST /v1/delegations` does; the subject token is the parent."""
     try:
         exchange = _read(sent)
         asked = exchange.asked
-        parent = await authority.authoriser.parent(exchange.parent)
+        parent = await authority.authoriser.parent(exchange.parent, address=address_of(request))
         outcome = await authority.delegator.delegate(
             Portion(
                 subject=asked.subject,

@@ -53,6 +53,14 @@ class IssueRequest(BaseModel):
         default=None,
         description="How many generations may be delegated from it; 0 forbids it, null means 16.",
     )
+    addresses: list[str] = Field(
+        default=[],
+        description="Networks (CIDR) that a caller's address lies in one of; none: from anywhere.",
+        examples=[["10.0.0.0/8"]],
+    )
+    verifier: dict[str, str] = Field(
+        default={}, description="Labels that a verifier has all of, as its RESCIND_LABELS say."
+    )
     user_agent: str | None = Field(
         default=None, description="Of a session: what its owner logged in with.", max_length=4096
     )
@@ -77,6 +85,8 @@ class TokenFacts(BaseModel):
     chain: list[str] = Field(description="Their subjects.")
     may_speak_for: list[str] = Field(description="To whom it may delegate, besides its own.")
     max_depth: int | None = Field(description="How many generations may come below it.")
+    addresses: list[str] = Field(description="From where it is good; none: from anywhere.")
+    verifier: dict[str, str] = Field(description="At verifiers with these labels alone.")
     handles: list[str] = Field(description="By what a revocation can hit it.")
     issued_at: datetime
     issued_seq: int = Field(description="The ledger's seq at which it was issued.")
@@ -163,6 +173,8 @@ async def issue(
         not_before_us=times.maybe_to_us(asked.not_before),
         may_speak_for=asked.may_speak_for,
         max_depth=asked.max_depth,
+        addresses=asked.addresses,
+        verifier=asked.verifier,
         user_agent=asked.user_agent,
         address=asked.address,
     )
@@ -217,6 +229,8 @@ def _minted(minted: Minted) -> IssuedToken:
         chain=list(token.chain),
         may_speak_for=list(token.mandate.may_speak_for),
         max_depth=token.mandate.max_depth,
+        addresses=list(token.conditions.addresses),
+        verifier=dict(token.conditions.verifier),
         handles=list(token.handles),
         issued_at=times.from_us(minted.issued.issued_at_us),
         issued_seq=minted.issued.issued_seq,
@@ -280,6 +294,8 @@ def _facts(seen: SeenToken) -> dict[str, Any]:
         "chain": list(token.chain),
         "may_speak_for": list(token.mandate.may_speak_for),
         "max_depth": token.mandate.max_depth,
+        "addresses": list(token.conditions.addresses),
+        "verifier": dict(token.conditions.verifier),
         "handles": list(token.handles),
         "issued_at": times.from_us(token.issued_at_us),
         "issued_seq": token.issued_seq,

@@ -120,6 +120,8 @@ class LedgerTransaction:
             token.mandate.max_depth,
             token.device.user_agent,
             token.device.address,
+            token.conditions.addresses,
+            dict(token.conditions.verifier),
         )
 
 

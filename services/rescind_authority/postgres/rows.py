@@ -2,6 +2,7 @@
 
 import asyncpg
 
+from rescind.core.conditions import UNCONDITIONAL, Conditions
 from rescind.core.delegation import Mandate
 from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import Event, Revocation
@@ -40,6 +41,7 @@ def token_of(row: asyncpg.Record) -> StoredToken:
         last_used_at_us=row["last_used_at"],
         created_by=row["created_by"],
         mandate=Mandate(tuple(row["may_speak_for"]), row["max_depth"]),
+        conditions=_conditions(row),
         device=Device(row["user_agent"], row["address"]),
         retired=None
         if row["retired_at"] is None
@@ -82,3 +84,9 @@ def revocation_of(row: asyncpg.Record) -> StoredRevocation:
 def timed_of(row: asyncpg.Record) -> Timed:
     """Read a revocation that ends by itself out of its columns."""
     return Timed(event_of(row), row["exact"], row["until"] - row["at"])
+
+
+def _conditions(row: asyncpg.Record) -> Conditions:
+    if not (row["addresses"] or row["verifier"]):
+        return UNCONDITIONAL
+    return Conditions(tuple(row["addresses"]), tuple(sorted(row["verifier"].items())))

@@ -51,10 +51,12 @@ class Authoriser:
         self._edge_keys = edge_keys
         self._prefix = prefix
 
-    async def recognise(self, bearer: str | None) -> Actor:
-        """Say who holds this token. Raises UnauthenticatedError with the reason."""
+    async def recognise(self, bearer: str | None, *, address: str | None) -> Actor:
+        """Say who calls with this token. Raises UnauthenticatedError with the reason."""
         record, at_us = await self._look(bearer, "admin token")
-        denied = judge(record, at_us) or verdict.permitted(record, require=(), audience=AUDIENCE)
+        denied = judge(record, at_us) or verdict.permitted(
+            record, require=(), audience=AUDIENCE, address=address
+        )
         if denied is not None:
             raise refused(denied.reason, "admin token")
         if record.kind is not Kind.ADMIN:
@@ -64,13 +66,15 @@ class Authoriser:
         left = frozenset(scope for scope in record.scopes if record.grants([scope]))
         return Actor(record.subject, record.token_id, left)
 
-    async def parent(self, bearer: str | None) -> Record:
-        """Read the record of a token that is to be handed on, good wherever its audience is.
+    async def parent(self, bearer: str | None, *, address: str | None) -> Record:
+        """Read the record of a token that is to be handed on, good wherever it is to be used.
 
         Raises UnauthenticatedError with the reason.
         """
         record, at_us = await self._look(bearer, "parent token")
         denied = judge(record, at_us)
+        if denied is None and not record.conditions.admits(address):
+            denied = verdict.Denied(verdict.Reason.WRONG_ADDRESS)
         if denied is not None:
             raise refused(denied.reason, "parent token")
         return record

@@ -1,7 +1,7 @@
 """Delegate: whoever bears a token hands a part of its power on, and never more (design 5)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rescind.core import delegation, handles
 from rescind.core.delegation import Share
@@ -38,6 +38,8 @@ class Portion:
     labels: Mapping[str, str]
     may_speak_for: Sequence[str] = ()
     max_depth: int | None = None
+    addresses: Sequence[str] = ()
+    verifier: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Delegator:
@@ -82,6 +84,7 @@ def _read(portion: Portion) -> Share:
         labels=findings.labels(portion.labels),
         ttl_us=None if portion.ttl_s is None else findings.ttl_us(portion.ttl_s),
         mandate=findings.mandate(portion.may_speak_for, portion.max_depth),
+        conditions=findings.conditions(portion.addresses, portion.verifier),
     )
     findings.raise_if_any()
     return share
@@ -130,6 +133,7 @@ def _token(struck: Struck, share: Share, parent: Record) -> NewToken:
         not_before_us=None,
         mandate=share.mandate,
         created_by=parent.subject,
+        conditions=share.conditions,
     )
 
 

@@ -5,11 +5,12 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
-from rescind.core import handles
+from rescind.core import conditions, handles
+from rescind.core.conditions import Conditions
 from rescind.core.delegation import Mandate
 from rescind.core.record import MAX_LABELS, MAX_LINEAGE, MAX_SCOPES
 from rescind.core.scopes import parse
-from rescind.errors import ScopeError, SelectorError
+from rescind.errors import ConditionError, ScopeError, SelectorError
 from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.ports import Device
 
@@ -20,6 +21,7 @@ MAX_PATTERNS = 16
 _MAX_AUDIENCE_BYTES = 256
 _MAX_REASON = 512
 _MAX_USER_AGENT = 512
+_MAX_LABEL = 256
 
 _SUBJECT = re.compile(r"[a-z][a-z0-9_.-]{0,31}:\S(?:.*\S)?", re.DOTALL)
 _MANY_SUBJECTS = re.compile(r"\*|[a-z][a-z0-9_.-]{0,31}:(?:[^*]*/)?\*")
@@ -123,6 +125,25 @@ class Findings:
             self.add("ttl", f"expected seconds, more than 0 and at most {MAX_TTL_S} (366 days)")
             return 1
         return max(1, round(ttl_s * 1_000_000))
+
+    def conditions(self, addresses: Iterable[str], verifier: Mapping[str, str]) -> Conditions:
+        """Check where a token may be used, and sort it."""
+        networks: set[str] = set()
+        for text in addresses:
+            try:
+                networks.add(conditions.network(text))
+            except ConditionError as error:
+                self.add("addresses", str(error))
+        if len(networks) > conditions.MAX_ADDRESSES:
+            self.add("addresses", f"at most {conditions.MAX_ADDRESSES}, these are {len(networks)}")
+        if len(verifier) > conditions.MAX_VERIFIER_LABELS:
+            self.add("verifier", f"at most {conditions.MAX_VERIFIER_LABELS} labels")
+        for key, text in verifier.items():
+            if not key or "=" in key or "," in f"{key}{text}" or len(f"{key}{text}") > _MAX_LABEL:
+                self.add(f"verifier.{key[:40]}", "expected a key without '=', and no ','")
+        if not (networks or verifier):
+            return conditions.UNCONDITIONAL
+        return Conditions(tuple(sorted(networks)), tuple(sorted(verifier.items())))
 
     def device(self, user_agent: str | None, address: str | None) -> Device:
         """Check where a token begins. A user agent is cut: nothing depends on it."""

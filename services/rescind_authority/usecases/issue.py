@@ -1,7 +1,7 @@
 """Issue a token: mint it, store its hash, show it once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rescind.core import handles
 from rescind.core.powers import AUDIENCE
@@ -39,6 +39,8 @@ class Wish:
     max_depth: int | None = None
     user_agent: str | None = None
     address: str | None = None
+    addresses: Sequence[str] = ()
+    verifier: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Issuer:
@@ -86,6 +88,7 @@ class Issuer:
         tenant = findings.name("tenant", wish.tenant)
         client = findings.name("client", wish.client)
         session = findings.name("session", wish.session)
+        conditions = findings.conditions(wish.addresses, wish.verifier)
         device = findings.device(wish.user_agent, wish.address)
         mandate = findings.mandate(wish.may_speak_for, wish.max_depth)
         ttl_us = findings.ttl_us(wish.ttl_s)
@@ -121,6 +124,7 @@ class Issuer:
             mandate=mandate,
             created_by=actor,
             device=device,
+            conditions=conditions,
         )
         return struck, token, ttl_us
 

@@ -99,6 +99,7 @@ def record_of(state: TokenState, snapshot: Snapshot) -> Record:
         lineage=token.lineage,
         chain=token.chain,
         removed=removed_of(state),
+        conditions=token.conditions,
     )
 
 

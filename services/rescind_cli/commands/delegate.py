@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
 @click.option("--label", "labels", type=LABEL, multiple=True, help="A label; again for more.")
 @click.option("--may-speak-for", multiple=True, help="Subjects it may delegate to: agent:team/*.")
 @click.option("--max-depth", type=int, help="Generations that may come below it; 0: none.")
+@click.option("--address", "addresses", multiple=True, help="Only from a network: 10.0.0.0/8.")
+@click.option("--verifier", type=LABEL, multiple=True, help="Only at verifiers with this label.")
 @click.option("--idempotency-key", help="Repeated under one key, one token is made.")
 @with_target
 def delegate(
@@ -36,6 +38,8 @@ def delegate(
     labels: tuple[tuple[str, str], ...],
     may_speak_for: tuple[str, ...],
     max_depth: int | None,
+    addresses: tuple[str, ...],
+    verifier: tuple[tuple[str, str], ...],
 ) -> None:
     """Hand a part of a token's power on, and print the new token this once.
 
@@ -51,6 +55,8 @@ def delegate(
         labels=dict(labels),
         may_speak_for=may_speak_for,
         max_depth=max_depth,
+        addresses=addresses,
+        verifier=dict(verifier),
     )
     parent = settings.workload_token() or Secret(token_from_stdin())
     with target.bearer(parent) as bearer:

@@ -28,6 +28,8 @@ KINDS = ("agent", "service", "session", "personal", "admin")
 @click.option("--may-speak-for", multiple=True, help="Subjects it may delegate to: agent:team/*.")
 @click.option("--max-depth", type=int, help="Generations that may be delegated from it; 0: none.")
 @click.option("--parent", type=click.Choice(["-"]), help="Delegate from the token on stdin.")
+@click.option("--address", "addresses", multiple=True, help="Only from a network: 10.0.0.0/8.")
+@click.option("--verifier", type=LABEL, multiple=True, help="Only at verifiers with this label.")
 @click.option("--idempotency-key", help="Repeated under one key, one token is issued.")
 @with_target
 def issue(
@@ -42,6 +44,8 @@ def issue(
     kind: str | None,
     may_speak_for: tuple[str, ...],
     max_depth: int | None,
+    addresses: tuple[str, ...],
+    verifier: tuple[tuple[str, str], ...],
     parent: str | None,
     tenant: str | None,
     client: str | None,
@@ -61,6 +65,8 @@ def issue(
         labels=dict(labels),
         may_speak_for=may_speak_for,
         max_depth=max_depth,
+        addresses=addresses,
+        verifier=dict(verifier),
         tenant=tenant,
         client=client,
         session=session,

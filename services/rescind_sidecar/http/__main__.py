@@ -33,6 +33,7 @@ class WorkerSettings(RuntimeSettings):
 
     socket: Path
     stale_status: int = 503
+    address_header: str | None = None
 
 
 async def _main(stop: Stop) -> None:
@@ -40,7 +41,10 @@ async def _main(stop: Stop) -> None:
     settings = WorkerSettings.load()
     verifier = await asyncio.to_thread(_attached, settings.socket)
     application = DataPlane(
-        verifier, Relay(bytes.fromhex(operations)), stale_status=settings.stale_status
+        verifier,
+        Relay(bytes.fromhex(operations)),
+        stale_status=settings.stale_status,
+        address_header=settings.address_header,
     )
     async with asyncio.TaskGroup() as tasks:
         listener = Listener(application, tasks, with_body={check.PATH})

@@ -12,7 +12,8 @@ from rescind_sidecar.http.messages import Reply, Request, allowing, document, pr
 
 PATH = "/v1/check"
 _EXPECTED = (
-    'Send {"token": text, "require": [scope, …], "audience": text or null, "min_seq": number}.'
+    'Send {"token": text, "require": [scope, …], "audience": text or null, '
+    '"address": the caller\'s or null, "min_seq": number}.'
 )
 
 
@@ -24,6 +25,7 @@ class Asked(BaseModel):
     token: Annotated[str, Field(max_length=1024)]
     require: Annotated[list[str], Field(max_length=256)] = []
     audience: str | None = None
+    address: Annotated[str, Field(max_length=64)] | None = None
     min_seq: Annotated[int, Field(ge=0, lt=1 << 64)] = 0
 
 
@@ -49,6 +51,7 @@ class Check:
             asked.token,
             require=asked.require,
             audience=asked.audience,
+            address=asked.address,
             min_seq=asked.min_seq,
         )
         match verdict:

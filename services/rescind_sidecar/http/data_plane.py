@@ -14,8 +14,12 @@ _BELOW = f"{forward_auth.PATH}/"
 class DataPlane:
     """Send each request to who answers it."""
 
-    def __init__(self, verifier: Verifier, relay: Relay, *, stale_status: int) -> None:
-        self._forward_auth = ForwardAuth(verifier, stale_status=stale_status)
+    def __init__(
+        self, verifier: Verifier, relay: Relay, *, stale_status: int, address_header: str | None
+    ) -> None:
+        self._forward_auth = ForwardAuth(
+            verifier, stale_status=stale_status, address_header=address_header
+        )
         self._check = Check(verifier)
         self._relay = relay
 

@@ -3,7 +3,9 @@
 The path after `/verify` and the query may come from the caller, where a proxy appends what it was
 asked (Envoy does). So a query only ever narrows: `require` adds scopes, and `audience` names
 another service only at `/verify` itself; below it, the token must be meant for this one too.
-`min_seq` demands an answer that covers this position of the ledger.
+`min_seq` demands an answer that covers this position of the ledger. The caller's address, which
+some tokens are tied to, comes in the header that RESCIND_ADDRESS_HEADER names, such as x-real-ip:
+the proxy must set it, whatever the caller sent.
 """
 
 import re
@@ -15,7 +17,7 @@ from urllib.parse import parse_qsl, quote
 
 from rescind.client.verifier import Verifier
 from rescind.core.record import Record
-from rescind.core.verdict import Allowed, Denied, Verdict, permitted
+from rescind.core.verdict import Allowed, Denied, Reason, Verdict
 from rescind.integrations import bearer
 from rescind_sidecar.http.messages import NO_STORE, Reply, Request, lines, problem
 
@@ -49,8 +51,11 @@ _ANYTHING = Question()
 class ForwardAuth:
     """Judge the bearer token of a call: any method, any path after `/verify`."""
 
-    def __init__(self, verifier: Verifier, *, stale_status: int) -> None:
+    def __init__(
+        self, verifier: Verifier, *, stale_status: int, address_header: str | None = None
+    ) -> None:
         self._verifier = verifier
+        self._address_header = address_header and address_header.encode()
         self._stale_status = stale_status
         self._unauthenticated = _refused(bearer.unauthenticated())
         self._told: dict[tuple[bytes, int, int], bytes] = {}
@@ -67,12 +72,22 @@ class ForwardAuth:
         free = request.path != PATH
         audience = None if free else question.audience
         as_of = self._verifier.as_of
+        address = self._address(request) if self._address_header else None
         verdict = self._verifier.recall(
-            token, require=question.require, audience=audience, min_seq=question.min_seq
+            token,
+            require=question.require,
+            audience=audience,
+            address=address,
+            min_seq=question.min_seq,
         )
         if verdict is None:
-            return self._ask(token, question, free=free)
+            return self._ask(token, question, address, free=free)
         return self._reply(verdict, question, as_of=as_of, free=free)
+
+    def _address(self, request: Request) -> str | None:
+        """Give the caller's address as the proxy has it: of a list, what the nearest one added."""
+        found = [value for name, value in request.headers if name.lower() == self._address_header]
+        return found[-1].decode("latin-1").rpartition(",")[2].strip() if found else None
 
     def _tell(self, key: tuple[bytes, int, int], record: Record) -> bytes:
         """Write the headers of a record, once for each: it is what it was at its position.
@@ -84,18 +99,25 @@ class ForwardAuth:
         self._told[key] = told = _described(record)
         return told
 
-    async def _ask(self, token: str, question: Question, *, free: bool) -> Reply:
+    async def _ask(
+        self, token: str, question: Question, address: str | None, *, free: bool
+    ) -> Reply:
         audience = None if free else question.audience
         as_of = self._verifier.as_of
         verdict = await self._verifier.acheck(
-            token, require=question.require, audience=audience, min_seq=question.min_seq
+            token,
+            require=question.require,
+            audience=audience,
+            address=address,
+            min_seq=question.min_seq,
         )
         return self._reply(verdict, question, as_of=as_of, free=free)
 
     def _reply(self, verdict: Verdict, question: Question, *, as_of: int, free: bool) -> Reply:
         if free and question.audience and isinstance(verdict, Allowed):
-            elsewhere = permitted(verdict.record, require=(), audience=question.audience)
-            verdict = elsewhere or verdict
+            meant_for = verdict.record.audience
+            if meant_for and question.audience not in meant_for:
+                verdict = Denied(Reason.WRONG_AUDIENCE)
         match verdict:
             case Allowed(record):
                 key = (record.token_hash, record.epoch, record.as_of)

@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 from collections import Counter, deque
+from collections.abc import Collection
 from pathlib import Path
 from typing import cast
 
@@ -62,6 +63,7 @@ class Server:
         tasks: asyncio.TaskGroup,
         service: str,
         posture: str,
+        labels: Collection[tuple[str, str]],
         boot: bytes,
     ) -> None:
         self.answer = answer
@@ -71,6 +73,7 @@ class Server:
         self._clock = clock
         self._service = service
         self._posture = posture
+        self._labels = frozenset(labels)
         self._boot = boot
         self._listener: asyncio.Server | None = None
         self._path: Path | None = None
@@ -122,7 +125,8 @@ class Server:
 
     def greeting(self) -> Greeting:
         """Say who answers here."""
-        return Greeting(self._service, self.answer.instance, self._boot, self._posture)
+        labels = tuple(sorted(self._labels))
+        return Greeting(self._service, self.answer.instance, self._boot, self._posture, labels)
 
     def at_once(self, request: Clock | Look | Check) -> Response | None:
         """Answer what needs nobody else; None where the authority has to be asked."""
@@ -162,7 +166,13 @@ class Server:
         denied = found if isinstance(found, Denied) else None
         if isinstance(found, Found):
             audience = request.audience or self._service
-            denied = permitted(found.held.record, require=request.require, audience=audience)
+            denied = permitted(
+                found.held.record,
+                require=request.require,
+                audience=audience,
+                address=request.address,
+                labels=self._labels,
+            )
         if denied is not None or isinstance(found, Denied):
             reason = denied.reason if denied else Reason.UNAVAILABLE
             self.tally.denied(reason)

@@ -29,6 +29,7 @@ class Claim:
     token: str = field(repr=False)
     require: frozenset[str]
     audience: str | None
+    address: str | None = None
 
 
 class Keeper(Protocol):

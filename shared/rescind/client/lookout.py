@@ -30,18 +30,35 @@ _NOT_JUDGED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
 class Judge(Protocol):
     """What a Verifier does."""
 
-    def check(self, token: str, *, require: Collection[str], audience: str | None) -> Verdict:
+    def check(
+        self,
+        token: str,
+        *,
+        require: Collection[str],
+        audience: str | None,
+        address: str | None,
+    ) -> Verdict:
         """Judge a token for one call."""
         ...
 
     async def acheck(
-        self, token: str, *, require: Collection[str], audience: str | None
+        self,
+        token: str,
+        *,
+        require: Collection[str],
+        audience: str | None,
+        address: str | None,
     ) -> Verdict:
         """Judge a token for one call."""
         ...
 
     def recall(
-        self, token: str, *, require: Collection[str], audience: str | None
+        self,
+        token: str,
+        *,
+        require: Collection[str],
+        audience: str | None,
+        address: str | None,
     ) -> Verdict | None:
         """Judge a token from memory; None says that somebody must be asked."""
         ...
@@ -106,7 +123,12 @@ class Lookout:
             if holding in self._asked:
                 self._asked[holding] = True
                 continue
-            verdict = recall(claim.token, require=claim.require, audience=claim.audience)
+            verdict = recall(
+                claim.token,
+                require=claim.require,
+                audience=claim.audience,
+                address=claim.address,
+            )
             match verdict:
                 case Allowed():
                     until_ns = session.good_until_ns(claim.token)
@@ -129,7 +151,10 @@ class Lookout:
                 self._asked[holding] = False
                 session = self._session()
                 verdict = await self._judge.acheck(
-                    claim.token, require=claim.require, audience=claim.audience
+                    claim.token,
+                    require=claim.require,
+                    audience=claim.audience,
+                    address=claim.address,
                 )
                 if isinstance(verdict, Allowed):
                     if not self._asked[holding]:

@@ -102,6 +102,7 @@ class Session:
     ) -> None:
         self.service = greeting.service
         self.instance = greeting.instance
+        self.labels = frozenset(greeting.labels)
         self.table = table
         self.path = path
         self._greeting = greeting
@@ -273,10 +274,16 @@ class Session:
         return Look(next(self._numbers), token, min_seq)
 
     def remote_check(
-        self, token: str, require: tuple[str, ...], audience: str, *, min_seq: int = 0
+        self,
+        token: str,
+        require: tuple[str, ...],
+        audience: str,
+        *,
+        min_seq: int = 0,
+        address: str | None = None,
     ) -> Check:
         """Make the request for a verdict, where there is no table."""
-        return Check(next(self._numbers), token, require, audience, min_seq)
+        return Check(next(self._numbers), token, require, audience, min_seq, address)
 
     def settle(
         self, token: str, response: Response, *, min_seq: int = 0

@@ -13,14 +13,14 @@ from rescind.client.holding import Claim, Holding
 from rescind.client.session import ELSEWHERE, Freshness, Session
 from rescind.client.watch import Watch
 from rescind.core import tokens
-from rescind.core.verdict import Allowed, Denied, Reason, Verdict
+from rescind.core.conditions import UNCONDITIONAL
+from rescind.core.verdict import Allowed, Denied, Reason, Verdict, permitted
 from rescind.errors import UnreachableError
 from rescind.wire.socket import Request
 
 _ATTEMPTS = 4
 _UNAVAILABLE = Denied(Reason.UNAVAILABLE)
 _MALFORMED = Denied(Reason.MALFORMED)
-_WRONG_AUDIENCE = Denied(Reason.WRONG_AUDIENCE)
 _INSUFFICIENT_SCOPE = Denied(Reason.INSUFFICIENT_SCOPE)
 
 MOST_ENTRIES = 100_000
@@ -106,11 +106,13 @@ class Verifier:
         *,
         require: Collection[str] = (),
         audience: str | None = None,
+        address: str | None = None,
         min_seq: int = 0,
     ) -> Verdict:
         """Judge a token for one call: needs every scope in `require`. Never raises for a bad one.
 
         The answer holds at the moment of the check. Do not keep it: check again next time.
+        `address` is the caller's, for tokens that are good from some networks only.
         `min_seq` is a position of the ledger that the answer must cover, such as the `seq` that a
         revocation returned: a sidecar that has not come so far catches up first, or the token is
         denied as `unavailable`.
@@ -120,8 +122,8 @@ class Verifier:
             if type(verdict) is Allowed:
                 record = verdict.record
                 # What `_narrow` says, without the call: that would be a tenth of the check.
-                if record.audience:
-                    return self._narrow(self._session, verdict, require, audience)
+                if record.audience or record.conditions is not UNCONDITIONAL:
+                    return self._narrow(self._session, verdict, require, audience, address)
                 if not require or (not record.removed and record.scopes.issuperset(require)):
                     return verdict
                 return verdict if record.matches(require) else _INSUFFICIENT_SCOPE
@@ -133,7 +135,14 @@ class Verifier:
                 if not tokens.shaped(token):
                     return _MALFORMED
                 ends_s = ends_s or session.deadline_s()
-                request = self._request(session, token, require, audience, min_seq)
+                request = self._request(
+                    session,
+                    token,
+                    require=require,
+                    audience=audience,
+                    address=address,
+                    min_seq=min_seq,
+                )
                 try:
                     response = session.ask(request, ends_s=ends_s)
                 except UnreachableError:
@@ -141,7 +150,7 @@ class Verifier:
                 else:
                     verdict = session.settle(token, response, min_seq=min_seq)
             if verdict is not None and verdict is not ELSEWHERE:
-                return self._narrow(session, verdict, require, audience)
+                return self._narrow(session, verdict, require, audience, address)
             ends_s = ends_s or session.deadline_s()
             if verdict is ELSEWHERE and not self._renew(session, ends_s):
                 return _UNAVAILABLE
@@ -153,13 +162,14 @@ class Verifier:
         *,
         require: Collection[str] = (),
         audience: str | None = None,
+        address: str | None = None,
         min_seq: int = 0,
     ) -> Verdict:
         """Judge a token as `check` does; awaits only where the sidecar has to be asked."""
         if not min_seq:
             verdict = self._session.recall(token)
             if type(verdict) is Allowed:
-                return self._narrow(self._session, verdict, require, audience)
+                return self._narrow(self._session, verdict, require, audience, address)
         ends_s = None
         for _ in range(_ATTEMPTS):
             session = self._session
@@ -168,7 +178,14 @@ class Verifier:
                 if not tokens.shaped(token):
                     return _MALFORMED
                 ends_s = ends_s or session.deadline_s()
-                request = self._request(session, token, require, audience, min_seq)
+                request = self._request(
+                    session,
+                    token,
+                    require=require,
+                    audience=audience,
+                    address=address,
+                    min_seq=min_seq,
+                )
                 try:
                     response = await session.aask(request, ends_s=ends_s)
                 except UnreachableError:
@@ -176,7 +193,7 @@ class Verifier:
                 else:
                     verdict = session.settle(token, response, min_seq=min_seq)
             if verdict is not None and verdict is not ELSEWHERE:
-                return self._narrow(session, verdict, require, audience)
+                return self._narrow(session, verdict, require, audience, address)
             ends_s = ends_s or session.deadline_s()
             if verdict is ELSEWHERE and not await self._arenew(session, ends_s):
                 return _UNAVAILABLE
@@ -188,6 +205,7 @@ class Verifier:
         *,
         require: Collection[str] = (),
         audience: str | None = None,
+        address: str | None = None,
         min_seq: int = 0,
     ) -> Verdict | None:
         """Judge a token as `check` does, from memory alone; None says that somebody must be asked.
@@ -198,10 +216,15 @@ class Verifier:
         verdict = session.recall_at(token, min_seq) if min_seq else session.recall(token)
         if verdict is None or verdict is ELSEWHERE:
             return None
-        return self._narrow(session, verdict, require, audience)
+        return self._narrow(session, verdict, require, audience, address)
 
     def hold(
-        self, token: str, *, require: Collection[str] = (), audience: str | None = None
+        self,
+        token: str,
+        *,
+        require: Collection[str] = (),
+        audience: str | None = None,
+        address: str | None = None,
     ) -> Holding:
         """Cover work that outlasts a check: a stream, a job, a tool call. Needs what `check` does.
 
@@ -211,20 +234,24 @@ class Verifier:
         thread, gives a `Held`, whose `revoked` is set then; it raises nothing at its end. Both
         raise DeniedError at the beginning for a token that is denied already.
         """
-        return Holding(self._watch, Claim(token, frozenset(require), audience))
+        return Holding(self._watch, Claim(token, frozenset(require), audience, address))
 
     def _request(
         self,
         session: Session,
         token: str,
+        *,
         require: Collection[str],
         audience: str | None,
+        address: str | None,
         min_seq: int,
     ) -> Request:
         if session.table is not None:
             return session.look(token, min_seq=min_seq)
         meant_for = self._meant_for(session, audience)
-        return session.remote_check(token, tuple(require), meant_for, min_seq=min_seq)
+        return session.remote_check(
+            token, tuple(require), meant_for, min_seq=min_seq, address=address
+        )
 
     def _meant_for(self, session: Session, audience: str | None) -> str:
         return audience or self._audience or session.service
@@ -235,16 +262,19 @@ class Verifier:
         verdict: Verdict,
         require: Collection[str],
         audience: str | None,
+        address: str | None,
     ) -> Verdict:
         """Judge what this call asks for, against the record: never remembered (design 6.6)."""
         if isinstance(verdict, Denied):
             return verdict
-        record = verdict.record
-        if record.audience and self._meant_for(session, audience) not in record.audience:
-            return _WRONG_AUDIENCE
-        if require and not record.grants(require):
-            return _INSUFFICIENT_SCOPE
-        return verdict
+        denied = permitted(
+            verdict.record,
+            require=require,
+            audience=self._meant_for(session, audience),
+            address=address,
+            labels=session.labels,
+        )
+        return denied or verdict
 
     def _renew(self, session: Session, ends_s: float) -> bool:
         """Meet whoever answers at the socket now, unless another thread just did.

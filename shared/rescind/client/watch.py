@@ -38,11 +38,15 @@ class Watch:
 
     def judge(self, claim: Claim) -> Verdict:
         """Judge a claim now, blocking this thread."""
-        return self._judge.check(claim.token, require=claim.require, audience=claim.audience)
+        return self._judge.check(
+            claim.token, require=claim.require, audience=claim.audience, address=claim.address
+        )
 
     async def ajudge(self, claim: Claim) -> Verdict:
         """Judge a claim now."""
-        return await self._judge.acheck(claim.token, require=claim.require, audience=claim.audience)
+        return await self._judge.acheck(
+            claim.token, require=claim.require, audience=claim.audience, address=claim.address
+        )
 
     def add(self, holding: Holding) -> None:
         """Look after a holding from now on."""

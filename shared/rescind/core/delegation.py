@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from rescind.core import scopes
+from rescind.core.conditions import UNCONDITIONAL, Conditions
 from rescind.core.handles import Handle, kind_of
 from rescind.core.record import MAX_LABELS, MAX_LINEAGE, Record
 from rescind.core.tokens import Kind
@@ -40,6 +41,7 @@ class Share:
     labels: tuple[tuple[str, str], ...]
     ttl_us: int | None
     mandate: Mandate
+    conditions: Conditions = UNCONDITIONAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ def excess(
         *_too_wide(parent, share, removed),
         *_too_long(parent, share, at_us),
         *_relabelled(parent, share),
+        *_less_bound(parent, share),
     )
 
 
@@ -75,6 +78,7 @@ def hand_down(parent: Record, mandate: Mandate, share: Share) -> Share:
         share,
         audience=share.audience or tuple(sorted(parent.audience)),
         labels=tuple(sorted({*parent.labels, *share.labels})),
+        conditions=_bound(parent.conditions, share.conditions),
         mandate=replace(share.mandate, max_depth=left - 1 if depth is None else depth),
     )
 
@@ -153,3 +157,21 @@ def _relabelled(parent: Record, share: Share) -> Iterator[Excess]:
             yield Excess(f"labels.{key}", "the parent has it with another value: only add labels")
     if len({**theirs, **dict(share.labels)}) > MAX_LABELS:
         yield Excess("labels", f"at most {MAX_LABELS} labels, the parent's included")
+
+
+def _less_bound(parent: Record, share: Share) -> Iterator[Excess]:
+    if not share.conditions.within(parent.conditions):
+        allowed = ", ".join(parent.conditions.addresses)
+        yield Excess("addresses", f"the parent is good from {allowed} only")
+    theirs = dict(parent.conditions.verifier)
+    for key, text in share.conditions.verifier:
+        if theirs.get(key, text) != text:
+            yield Excess(f"verifier.{key}", "the parent asks for another value: only add labels")
+
+
+def _bound(parent: Conditions, own: Conditions) -> Conditions:
+    """Bind a child by its parent's conditions and its own."""
+    if not (parent or own):
+        return UNCONDITIONAL
+    verifier = tuple(sorted({*parent.verifier, *own.verifier}))
+    return Conditions(own.addresses or parent.addresses, verifier)

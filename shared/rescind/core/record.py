@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from rescind.core.conditions import UNCONDITIONAL, Conditions
 from rescind.core.handles import Handle
 from rescind.core.revocation import Effect, Hold
 from rescind.core.scopes import Matcher
@@ -44,6 +45,7 @@ class Record:
     lineage: tuple[str, ...] = ()
     chain: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    conditions: Conditions = UNCONDITIONAL
     _matchers: tuple[Matcher, Matcher | None] | None = field(
         default=None, init=False, repr=False, compare=False
     )

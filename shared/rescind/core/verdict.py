@@ -18,6 +18,8 @@ class Reason(StrEnum):
     REVOKED = "revoked"
     SUSPENDED = "suspended"
     WRONG_AUDIENCE = "wrong_audience"
+    WRONG_VERIFIER = "wrong_verifier"
+    WRONG_ADDRESS = "wrong_address"
     INSUFFICIENT_SCOPE = "insufficient_scope"
     NO_LEASE = "no_lease"
     UNAVAILABLE = "unavailable"
@@ -61,10 +63,25 @@ def timely(record: Record, *, earliest_us: int, latest_us: int) -> Denied | None
     return None
 
 
-def permitted(record: Record, *, require: Collection[str], audience: str) -> Denied | None:
-    """Judge what this one call asks for. Never cached: each check asks for something else."""
+def permitted(
+    record: Record,
+    *,
+    require: Collection[str],
+    audience: str,
+    address: str | None = None,
+    labels: Collection[tuple[str, str]] = (),
+) -> Denied | None:
+    """Judge what this one call asks for, and where. Never cached: each check asks anew.
+
+    `address` is the caller's, None where it is not known; `labels` are the verifier's.
+    """
     if record.audience and audience not in record.audience:
         return Denied(Reason.WRONG_AUDIENCE)
+    if record.conditions:
+        if not record.conditions.fits(labels):
+            return Denied(Reason.WRONG_VERIFIER)
+        if not record.conditions.admits(address):
+            return Denied(Reason.WRONG_ADDRESS)
     if require and not record.grants(require):
         return Denied(Reason.INSUFFICIENT_SCOPE)
     return None

@@ -3,7 +3,8 @@
     app = RescindMiddleware(app, require={"search:read"})
 
 The record of the token is then `scope["state"]["rescind"]` (Starlette and FastAPI:
-`request.state.rescind`).
+`request.state.rescind`). Behind a proxy the server has to know the caller's address (uvicorn:
+`--proxy-headers`): some tokens are good from some networks only.
 
 A call is held: within milliseconds of a hit it ends, also an event stream or a websocket on which
 nothing happens. The application is cancelled where it stands. A response that has not begun is the
@@ -25,6 +26,7 @@ from rescind.integrations.asgi_call import (
     Receive,
     Scope,
     Send,
+    address_of,
 )
 from rescind.integrations.attachment import Attachment, Checking
 from rescind.integrations.bearer import Refusal
@@ -81,9 +83,11 @@ class RescindMiddleware:
             await call.refuse(self._refusal(Reason.UNAVAILABLE))
             return
         if self._hold:
-            await self._serve_held(scope, call, self._holding(verifier, token))
+            await self._serve_held(scope, call, self._holding(verifier, token, scope))
             return
-        match await verifier.acheck(token, require=self._require, audience=self._audience):
+        match await verifier.acheck(
+            token, require=self._require, audience=self._audience, address=address_of(scope)
+        ):
             case Allowed(record):
                 await self._app(_with(record, scope), receive, send)
             case Denied(reason):
@@ -98,8 +102,10 @@ class RescindMiddleware:
                 raise  # the application's own
             await call.cut(self._refusal(holding.reason))
 
-    def _holding(self, verifier: Checking, token: str) -> Holding:
-        return verifier.hold(token, require=self._require, audience=self._audience)
+    def _holding(self, verifier: Checking, token: str, scope: Scope) -> Holding:
+        return verifier.hold(
+            token, require=self._require, audience=self._audience, address=address_of(scope)
+        )
 
     def _refusal(self, reason: Reason) -> Refusal:
         return bearer.refuse(reason, require=self._require)

@@ -23,6 +23,12 @@ _PARTS = {"http.response.zerocopysend", *(f"{kind}.body" for kind in _RESPONSE)}
 _ENDS = {"websocket.close", "http.response.pathsend"}
 
 
+def address_of(scope: Scope) -> str | None:
+    """Give the caller's address, as the server has it."""
+    client = scope.get("client")
+    return client[0] if client else None
+
+
 class Call:
     """See what passes between the server and the application."""
 

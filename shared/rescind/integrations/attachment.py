@@ -14,13 +14,23 @@ class Checking(Protocol):
     """Judge tokens: a Verifier, or the fake of `rescind.testing`."""
 
     async def acheck(
-        self, token: str, *, require: Collection[str] = (), audience: str | None = None
+        self,
+        token: str,
+        *,
+        require: Collection[str] = (),
+        audience: str | None = None,
+        address: str | None = None,
     ) -> Verdict:
         """Judge one token for one call."""
         ...
 
     def hold(
-        self, token: str, *, require: Collection[str] = (), audience: str | None = None
+        self,
+        token: str,
+        *,
+        require: Collection[str] = (),
+        audience: str | None = None,
+        address: str | None = None,
     ) -> Holding:
         """Judge one token from a call's beginning to its end."""
         ...

@@ -27,6 +27,8 @@ _DETAIL = {
     Reason.REVOKED: "The token was revoked.",
     Reason.SUSPENDED: "The token is suspended.",
     Reason.WRONG_AUDIENCE: "The token was issued for another service.",
+    Reason.WRONG_VERIFIER: "The token may not be used at this service's place.",
+    Reason.WRONG_ADDRESS: "The token may not be used from this address.",
     Reason.INSUFFICIENT_SCOPE: "The token lacks a scope that this call requires.",
     Reason.NO_LEASE: "This service cannot tell right now whether the token is still good.",
     Reason.UNAVAILABLE: "This service cannot reach what would tell whether the token is good.",

@@ -31,6 +31,7 @@ from rescind.core.verdict import Allowed, Denied, Reason
 from rescind.errors import UnreachableError
 from rescind.integrations import bearer
 from rescind.integrations.asgi import POLICY_VIOLATION, Checking
+from rescind.integrations.asgi_call import address_of
 from rescind.integrations.bearer import Refusal
 
 _STATE = "rescind"
@@ -90,7 +91,12 @@ class Rescind(SecurityBase):
             verifier = self._verifier or await _shared(connection.app.state)
         except UnreachableError:
             return bearer.refuse(Reason.UNAVAILABLE)
-        match await verifier.acheck(token, require=require, audience=self._audience):
+        match await verifier.acheck(
+            token,
+            require=require,
+            audience=self._audience,
+            address=address_of(connection.scope),
+        ):
             case Allowed() as allowed:
                 return allowed
             case Denied(reason):

@@ -28,7 +28,7 @@ from rescind.core.tokens import Kind
 from rescind.core.verdict import Allowed, Denied, Reason
 from rescind.errors import DeniedError, UnreachableError
 from rescind.integrations import bearer
-from rescind.integrations.asgi_call import Call, Message, Receive, Scope, Send
+from rescind.integrations.asgi_call import Call, Message, Receive, Scope, Send, address_of
 from rescind.integrations.attachment import Attachment, Checking
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -106,11 +106,12 @@ class SessionMiddleware:
         except UnreachableError:
             await call.refuse(bearer.refuse(Reason.UNAVAILABLE))
             return
-        match await verifier.acheck(token, audience=self._audience):
+        address = address_of(scope)
+        match await verifier.acheck(token, audience=self._audience, address=address):
             case Allowed(record) if record.kind is Kind.SESSION and not _lasting(scope):
                 await self._serve(Session(record, Secret(token)), scope, receive, send)
             case Allowed(record) if record.kind is Kind.SESSION:
-                holding = verifier.hold(token, audience=self._audience)
+                holding = verifier.hold(token, audience=self._audience, address=address)
                 await self._serve_held(Secret(token), scope, call, holding)
             case Denied((Reason.NO_LEASE | Reason.UNAVAILABLE) as reason):
                 await call.refuse(bearer.refuse(reason))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from rescind.client.holding import Claim, Holding
 from rescind.client.session import Freshness
 from rescind.core import handles, revocation, tokens, verdict
+from rescind.core.conditions import UNCONDITIONAL, Conditions, network
 from rescind.core.record import Record
 from rescind.core.revocation import Effect, Event, Hold, Revocation
 from rescind.core.tokens import Kind
@@ -78,9 +79,10 @@ class FakeVerifier:
         client.get("/search", headers=agent.headers)
     """
 
-    def __init__(self, *, audience: str = "test") -> None:
+    def __init__(self, *, audience: str = "test", labels: Mapping[str, str] | None = None) -> None:
         self.closed = False
         self.service = audience
+        self.labels = frozenset((labels or {}).items())
         self._leased = True
         self._keeper = _Keeper(self)
         self._now_us = _START_US
@@ -115,6 +117,8 @@ class FakeVerifier:
         not_before_s: float = 0,
         labels: Mapping[str, str] | None = None,
         tenant: str | None = None,
+        addresses: Collection[str] = (),
+        verifier: Mapping[str, str] | None = None,
         parent: Issued | None = None,
     ) -> Issued:
         """Issue a token; with `parent`, one that dies with it."""
@@ -154,6 +158,7 @@ class FakeVerifier:
             labels=pairs,
             lineage=(*above.lineage, above.token_id) if above else (),
             chain=(*above.chain, above.subject) if above else (),
+            conditions=_conditions(addresses, verifier),
         )
         holds = [
             *(above.holds if above else ()),
@@ -238,6 +243,7 @@ class FakeVerifier:
         *,
         require: Collection[str] = (),
         audience: str | None = None,
+        address: str | None = None,
         min_seq: int = 0,
     ) -> Verdict:
         """Judge a token for one call, as a Verifier does."""
@@ -255,7 +261,13 @@ class FakeVerifier:
         return (
             verdict.standing(record)
             or verdict.timely(record, earliest_us=self._now_us, latest_us=self._now_us)
-            or verdict.permitted(record, require=require, audience=audience or self.service)
+            or verdict.permitted(
+                record,
+                require=require,
+                audience=audience or self.service,
+                address=address,
+                labels=self.labels,
+            )
             or Allowed(replace(record, as_of=self._seq))
         )
 
@@ -265,10 +277,13 @@ class FakeVerifier:
         *,
         require: Collection[str] = (),
         audience: str | None = None,
+        address: str | None = None,
         min_seq: int = 0,
     ) -> Verdict | None:
         """Judge a token from memory, as a Verifier does; the fake remembers everything."""
-        return self.check(token, require=require, audience=audience, min_seq=min_seq)
+        return self.check(
+            token, require=require, audience=audience, address=address, min_seq=min_seq
+        )
 
     async def acheck(
         self,
@@ -276,16 +291,24 @@ class FakeVerifier:
         *,
         require: Collection[str] = (),
         audience: str | None = None,
+        address: str | None = None,
         min_seq: int = 0,
     ) -> Verdict:
         """Judge a token for one call, as a Verifier does."""
-        return self.check(token, require=require, audience=audience, min_seq=min_seq)
+        return self.check(
+            token, require=require, audience=audience, address=address, min_seq=min_seq
+        )
 
     def hold(
-        self, token: str, *, require: Collection[str] = (), audience: str | None = None
+        self,
+        token: str,
+        *,
+        require: Collection[str] = (),
+        audience: str | None = None,
+        address: str | None = None,
     ) -> Holding:
         """Cover work that outlasts a check, as a Verifier does: what hits the token ends it."""
-        return Holding(self._keeper, Claim(token, frozenset(require), audience))
+        return Holding(self._keeper, Claim(token, frozenset(require), audience, address))
 
     def close(self) -> None:
         """Remember that somebody let go."""
@@ -300,7 +323,9 @@ class _Keeper:
         self._holdings: set[Holding] = set()
 
     def judge(self, claim: Claim) -> Verdict:
-        return self._verifier.check(claim.token, require=claim.require, audience=claim.audience)
+        return self._verifier.check(
+            claim.token, require=claim.require, audience=claim.audience, address=claim.address
+        )
 
     async def ajudge(self, claim: Claim) -> Verdict:
         return self.judge(claim)
@@ -329,6 +354,13 @@ def _hits(event: Event, record: Record) -> bool:
         issued_seq=record.issued_seq,
         issued_at_us=record.issued_at_us,
     )
+
+
+def _conditions(addresses: Collection[str], verifier: Mapping[str, str] | None) -> Conditions:
+    if not (addresses or verifier):
+        return UNCONDITIONAL
+    networks = tuple(sorted(network(each) for each in addresses))
+    return Conditions(networks, tuple(sorted((verifier or {}).items())))
 
 
 def _handed_down(parent: Record | None) -> tuple[handles.Handle, ...]:

@@ -192,6 +192,10 @@ class Fields:
         """Read a list of pairs of texts."""
         return self.pairs_of(self._each(list))
 
+    def optional_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Take a list of pairs of texts, or None for an empty one."""
+        return self.pairs() if self._present() else ()
+
     def pairs_of(self, pairs: list[Any]) -> tuple[tuple[str, str], ...]:
         """Check a list that a run brought: it must hold pairs of texts."""
         if any(tuple(map(type, pair)) != (str, str) for pair in self._lists(pairs)):

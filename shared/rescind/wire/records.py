@@ -1,12 +1,14 @@
 """Records as Redis keeps them and sockets carry them, and the look-up that brings them."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from rescind.core.conditions import UNCONDITIONAL, Conditions, network
 from rescind.core.handles import EVERYTHING
 from rescind.core.record import Record
 from rescind.core.revocation import Hold
 from rescind.core.tokens import Kind
-from rescind.errors import MalformedMessageError
+from rescind.errors import ConditionError, MalformedMessageError
 from rescind.wire import sealed
 from rescind.wire.packing import Fields, Payload, Run, pack
 from rescind.wire.sealed import Seal
@@ -17,12 +19,14 @@ LONGEST_TTL_MS = 600_000
 
 _RECORD = 1
 _NARROWED = 2
+_CONDITIONED = 3
 _HOLD = 1
 _FIELDS = Run(
     *(bytes, int, int, str, str, str, list, list, int, int, int, int, list, list),
     *(str | None, str | None, str | None, list, list, list),
 )
 _REMOVED = Run(list)
+_CONDITIONS = Run(list, list)
 _KINDS: dict[str, Kind] = {kind.value: kind for kind in Kind}
 _RESOLVE = 1
 _RESOLVED = 1
@@ -30,10 +34,12 @@ _RESOLVED = 1
 
 def encode(record: Record, seal: Seal) -> bytes:
     """Write a record, in its envelope."""
-    # A tag of its own: a reader that knows nothing of removed scopes must refuse the record, for
-    # one that skipped an appended field would allow what was taken away.
+    # Tags of their own: a reader that knows nothing of removed scopes or conditions must refuse the
+    # record, for one that skipped an appended field would allow what it forbids.
+    conditions = record.conditions
+    tag = _CONDITIONED if conditions else _NARROWED if record.removed else _RECORD
     content = pack(
-        _NARROWED if record.removed else _RECORD,
+        tag,
         record.token_hash,
         record.epoch,
         record.as_of,
@@ -54,7 +60,8 @@ def encode(record: Record, seal: Seal) -> bytes:
         record.labels,
         record.lineage,
         record.chain,
-        *((record.removed,) if record.removed else ()),
+        *((record.removed,) if tag != _RECORD else ()),
+        *((conditions.addresses, conditions.verifier) if conditions else ()),
     )
     return sealed.encode(seal(content))
 
@@ -62,16 +69,17 @@ def encode(record: Record, seal: Seal) -> bytes:
 def decode(payload: Payload) -> Record:
     """Read a record out of its envelope. Raises MalformedMessageError."""
     fields = Fields(sealed.decode(payload).content, message="record")
-    narrowed = fields.tag == _NARROWED
+    narrowed, conditioned = fields.tag in {_NARROWED, _CONDITIONED}, fields.tag == _CONDITIONED
     if not narrowed:
         fields.expect(_RECORD)
     token_hash, epoch, as_of, token_id, kind, subject, *rest = fields.run(_FIELDS)
     scopes, audience, issued_at_us, issued_seq, not_before_us, expires_at_us, *rest = rest
     handles, holds, tenant, client, session, labels, lineage, chain = rest
     removed: list[str] = fields.run(_REMOVED)[0] if narrowed else []
+    addresses, verifier = fields.run(_CONDITIONS) if conditioned else ([], [])
     if len(token_hash) != HASH_BYTES:
         raise MalformedMessageError("record", f"a token's hash has {HASH_BYTES} bytes")
-    fields.insist_on_texts(scopes, audience, handles, lineage, chain, removed)
+    fields.insist_on_texts(scopes, audience, handles, lineage, chain, removed, addresses)
     record = Record(
         token_hash=token_hash,
         epoch=epoch,
@@ -94,6 +102,7 @@ def decode(payload: Payload) -> Record:
         lineage=tuple(lineage),
         chain=tuple(chain),
         removed=tuple(removed),
+        conditions=_conditions(fields, addresses, verifier) if conditioned else UNCONDITIONAL,
     )
     if EVERYTHING not in record.handles:
         # Without its handles nothing could ever hit it.
@@ -109,6 +118,14 @@ def key(epoch: int, token_hash: bytes) -> str:
 def _hold(fields: Fields) -> Hold:
     fields.expect(_HOLD)
     return Hold(fields.text(), fields.text(), fields.uint())
+
+
+def _conditions(fields: Fields, addresses: list[str], verifier: list[Any]) -> Conditions:
+    try:
+        networks = tuple(network(each) for each in addresses)
+    except ConditionError as error:
+        raise MalformedMessageError("record", str(error)) from None
+    return Conditions(networks, fields.pairs_of(verifier) if verifier else ())
 
 
 def _kind(text: str) -> Kind:

@@ -37,12 +37,16 @@ class _Tag(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """Who answers at this socket. `service` is the default audience of a check."""
+    """Who answers at this socket. `service` is the default audience of a check.
+
+    `labels` are the verifier's, which conditions of tokens are about; an older sidecar has none.
+    """
 
     service: str
     instance: bytes
     boot: bytes
     posture: str
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,7 @@ class Check:
     """Ask for a verdict, where the table cannot be mapped. `audience` None is the service's own.
 
     `min_seq` as in a Look; an older sidecar passes over it, so hold the `as_of` against it too.
+    `address` is the caller's, None where it is not known.
     """
 
     request: int
@@ -112,6 +117,7 @@ class Check:
     require: tuple[str, ...]
     audience: str | None
     min_seq: int = 0
+    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +208,7 @@ def encode_request(request: Request) -> bytes:
                     request.require,
                     request.audience,
                     request.min_seq,
+                    *(() if request.address is None else (request.address,)),
                 )
             )
 
@@ -219,7 +226,12 @@ def decode_request(payload: Payload) -> Request:
             return Watch(number)
         case _Tag.CHECK:
             return Check(
-                number, fields.text(), fields.texts(), fields.optional_text(), _min_seq(fields)
+                number,
+                fields.text(),
+                fields.texts(),
+                fields.optional_text(),
+                _min_seq(fields),
+                fields.optional_text() if fields.more else None,
             )
         case tag:
             raise MalformedMessageError("request", f"the tag {tag} is not known")
@@ -233,8 +245,9 @@ def _min_seq(fields: Fields) -> int:
 def encode_response(response: Response) -> bytes:
     """Write a response, framed."""
     match response:
-        case Greeting(service, instance, boot, posture):
-            return frame(pack(_Tag.GREETING, PROTOCOL, service, instance, boot, posture))
+        case Greeting(service, instance, boot, posture, labels):
+            appended = (labels,) if labels else ()
+            return frame(pack(_Tag.GREETING, PROTOCOL, service, instance, boot, posture, *appended))
         case Now(request, boottime_ns, fresh_for_ms):
             return frame(pack(_Tag.NOW, request, boottime_ns, fresh_for_ms))
         case Entry():
@@ -296,7 +309,11 @@ def _greeting(fields: Fields) -> Greeting:
             "greeting", f"protocol {protocol}, this client speaks {PROTOCOL}: upgrade the older"
         )
     return Greeting(
-        fields.text(), fields.octets(INSTANCE_BYTES), fields.octets(BOOT_BYTES), fields.text()
+        fields.text(),
+        fields.octets(INSTANCE_BYTES),
+        fields.octets(BOOT_BYTES),
+        fields.text(),
+        fields.optional_pairs() if fields.more else (),
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from tests.support.authority import Running, System, serving
 
 from rescind.core import tokens
+from rescind.core.conditions import Conditions
 from rescind.core.tokens import Kind
 from rescind_authority.edge_keys import EdgeKeys
 
@@ -368,3 +369,56 @@ async def test_what_oauth_there_is_stands_where_rfc_8414_says(system: System) ->
         assert found["issuer"] == authority.url
         assert found["token_endpoint"] == f"{authority.url}/oauth/token"
         assert found["grant_types_supported"] == [EXCHANGE]
+
+
+async def test_conditions_are_kept_and_no_child_is_less_bound(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        parent = await authority.issue(
+            "agent:a", addresses=["127.0.0.0/8", "10.0.0.0/8"], verifier={"region": "eu"}
+        )
+        assert parent["addresses"] == ["10.0.0.0/8", "127.0.0.0/8"]
+        async with authority.as_bearer(parent["token"]) as bearer:
+            body = {"subject": "agent:a/b", "addresses": ["10.1.0.0/16"]}
+            child = (await bearer.post("/v1/delegations", json=body)).json()
+            wider = await bearer.post("/v1/delegations", json=body | {"addresses": ["11.0.0.0/8"]})
+        assert (child["addresses"], child["verifier"]) == (["10.1.0.0/16"], {"region": "eu"})
+        assert (wider.status_code, wider.json()["errors"][0]["field"]) == (403, "addresses")
+        _, record = await sidecar.resolve(child["token"])
+        assert record is not None
+        assert record.conditions == Conditions(("10.1.0.0/16",), (("region", "eu"),))
+        async with authority.as_bearer(child["token"]) as bearer:  # it calls from 127.0.0.1
+            refused = await bearer.post("/v1/delegations", json={"subject": "agent:a/b/c"})
+            assert refused.status_code == 401
+            assert "wrong_address" in refused.json()["detail"]
+
+
+async def test_an_admin_token_that_is_tied_to_another_network_commands_nothing(
+    system: System,
+) -> None:
+    async with serving(system) as authority:
+        facts = {"kind": "admin", "scopes": ["rescind:read"]}
+        here = await authority.issue("admin:h", addresses=["127.0.0.1/32"], **facts)
+        there = await authority.issue("admin:t", addresses=["192.0.2.0/24"], **facts)
+        for admin, status in ((here, 200), (there, 401)):
+            async with authority.as_bearer(admin["token"]) as bearer:
+                assert (await bearer.get("/v1/fleet")).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("facts", "field"),
+    [
+        ({"addresses": ["10.0.0.1/8"]}, "addresses"),
+        ({"addresses": ["somewhere"]}, "addresses"),
+        ({"addresses": [f"10.{n}.0.0/16" for n in range(17)]}, "addresses"),
+        ({"verifier": {"": "x"}}, "verifier."),
+        ({"verifier": {"a": "b,c"}}, "verifier.a"),
+    ],
+)
+async def test_a_bad_condition_is_refused(
+    system: System, facts: dict[str, Any], field: str
+) -> None:
+    async with serving(system) as authority:
+        body = {"subject": "agent:a", "kind": "agent", **facts}
+        answer = await authority.http.post("/v1/tokens", json=body)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] == field

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rescind.core import delegation, handles
+from rescind.core.conditions import Conditions
 from rescind.core.delegation import Mandate, Share
 from rescind.core.record import MAX_LABELS, MAX_LINEAGE, Record
 from rescind.core.tokens import Kind
@@ -171,3 +172,32 @@ def test_a_child_inherits_all_handles_but_those_of_its_parent_alone():
     assert {"tree:tok_p", "tree:tok_root", "chain:agent:o", "chain:agent:root", "kind:agent"} < set(
         delegation.inherited(PARENT.handles)
     )
+
+
+BOUND = replace(PARENT, conditions=Conditions(("10.0.0.0/8",), (("region", "eu"),)))
+
+
+def test_a_child_is_bound_as_its_parent_is_and_may_be_bound_more():
+    free = delegation.hand_down(BOUND, MANDATE, SHARE)
+    assert free.conditions == BOUND.conditions
+    own = Conditions(("10.1.0.0/16",), (("tier", "prod"),))
+    bound = delegation.hand_down(BOUND, MANDATE, replace(SHARE, conditions=own))
+    assert bound.conditions == Conditions(("10.1.0.0/16",), (("region", "eu"), ("tier", "prod")))
+    unbound = delegation.hand_down(PARENT, MANDATE, replace(SHARE, conditions=own))
+    assert unbound.conditions == own
+
+
+@pytest.mark.parametrize(
+    ("own", "field"),
+    [
+        (Conditions(("11.0.0.0/8",)), "addresses"),
+        (Conditions(("10.0.0.0/7",)), "addresses"),
+        (Conditions(("10.1.0.0/16", "2001:db8::/32")), "addresses"),
+        (Conditions(verifier=(("region", "us"),)), "verifier.region"),
+    ],
+)
+def test_no_child_is_less_bound_than_its_parent(own: Conditions, field: str):
+    found = delegation.excess(
+        BOUND, MANDATE, replace(SHARE, conditions=own), removed=(), at_us=NOW_US
+    )
+    assert [each.field for each in found] == [field]

@@ -6,6 +6,7 @@ import pytest
 from tests.support.messages import BARE_RECORD, RECORD
 
 from rescind.core import verdict
+from rescind.core.conditions import Conditions
 from rescind.core.revocation import Hold
 from rescind.core.verdict import Denied, Reason
 
@@ -19,6 +20,8 @@ def test_the_reasons_are_those_of_the_contract():
         "revoked",
         "suspended",
         "wrong_audience",
+        "wrong_verifier",
+        "wrong_address",
         "insufficient_scope",
         "no_lease",
         "unavailable",
@@ -125,3 +128,51 @@ def test_a_scope_must_be_granted_whole_and_no_part_of_it_taken_away(
     record = replace(BARE_RECORD, scopes=frozenset(granted), removed=removed)
     judged = verdict.permitted(record, require=require, audience="any")
     assert judged == (None if allowed else Denied(Reason.INSUFFICIENT_SCOPE))
+
+
+EU = frozenset({("region", "eu"), ("tier", "prod")})
+
+
+@pytest.mark.parametrize(
+    ("addresses", "address", "admitted"),
+    [
+        ((), None, True),
+        (("10.0.0.0/8",), "10.9.8.7", True),
+        (("10.0.0.0/8",), "11.0.0.1", False),
+        (("10.0.0.0/8",), None, False),
+        (("10.0.0.0/8",), "somewhere", False),
+        (("10.0.0.0/8",), "::ffff:10.1.2.3", True),
+        (("10.0.0.0/8", "2001:db8::/32"), "2001:db8::7", True),
+        (("2001:db8::/32",), "10.1.2.3", False),
+    ],
+)
+def test_a_token_is_good_from_its_networks_alone(
+    addresses: tuple[str, ...], address: str | None, admitted: bool
+):
+    record = replace(BARE_RECORD, conditions=Conditions(addresses))
+    judged = verdict.permitted(record, require=(), audience="any", address=address)
+    assert judged == (None if admitted else Denied(Reason.WRONG_ADDRESS))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fits"),
+    [
+        ((), True),
+        ((("region", "eu"),), True),
+        ((("region", "eu"), ("tier", "prod")), True),
+        ((("region", "us"),), False),
+        ((("region", "eu"), ("gpu", "yes")), False),
+    ],
+)
+def test_a_token_is_good_at_verifiers_with_all_of_its_labels(
+    wanted: tuple[tuple[str, str], ...], fits: bool
+):
+    record = replace(BARE_RECORD, conditions=Conditions(verifier=wanted))
+    judged = verdict.permitted(record, require=(), audience="any", labels=EU)
+    assert judged == (None if fits else Denied(Reason.WRONG_VERIFIER))
+
+
+def test_a_verifier_of_the_wrong_place_is_named_before_a_caller_of_the_wrong_one():
+    record = replace(BARE_RECORD, conditions=Conditions(("10.0.0.0/8",), (("region", "us"),)))
+    judged = verdict.permitted(record, require={"x"}, audience="any", address="192.0.2.1")
+    assert judged == Denied(Reason.WRONG_VERIFIER)

@@ -113,3 +113,4 @@ def test_a_narrowed_record_is_refused_by_a_reader_that_knows_of_no_removed_scope
 
     assert first_number(messages.RECORD) == 1
     assert first_number(messages.NARROWED_RECORD) == 2
+    assert first_number(messages.CONDITIONED_RECORD) == 3

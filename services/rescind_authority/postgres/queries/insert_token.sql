@@ -4,11 +4,11 @@ WITH token AS (
     INSERT INTO tokens (
         token_hash, token_id, kind, subject, scopes, audience, tenant, client, session, labels,
         handles, not_before, created_by, issued_seq, issued_at, expires_at, lineage, chain,
-        may_speak_for, max_depth, user_agent, address
+        may_speak_for, max_depth, user_agent, address, addresses, verifier
     )
     VALUES (
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-        $21, $22::text::inet
+        $21, $22::text::inet, $23, $24
     )
     RETURNING
         token_id, kind, subject, scopes, audience, created_by, issued_seq, issued_at, expires_at,

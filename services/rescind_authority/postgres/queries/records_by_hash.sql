@@ -12,7 +12,7 @@ SELECT
     s.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,
     t.session, t.labels, t.lineage, t.chain, t.handles, t.issued_at, t.issued_seq, t.not_before,
     least(t.expires_at, s.good_until) AS expires_at, t.last_used_at, t.created_by,
-    t.may_speak_for, t.max_depth, t.user_agent, host(t.address) AS address, s.retired_at, s.good_until, s.revokes,
+    t.may_speak_for, t.max_depth, t.user_agent, host(t.address) AS address, t.addresses, t.verifier, s.retired_at, s.good_until, s.revokes,
     r.revocation_id, r.epoch AS event_epoch, r.seq, r.effect, r.selector, r.issued_before, r.until,
     r.scopes AS removed, r.lifts, r.reason, r.actor, r.committed_at,
     CASE WHEN r.issued_before IS NULL THEN t.issued_at ELSE (

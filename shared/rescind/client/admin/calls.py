@@ -38,6 +38,8 @@ class Grant(TypedDict):
     session: NotRequired[str]
     may_speak_for: NotRequired[Sequence[str]]
     max_depth: NotRequired[int]
+    addresses: NotRequired[Sequence[str]]
+    verifier: NotRequired[Mapping[str, str]]
     user_agent: NotRequired[str]
     address: NotRequired[str]
 
@@ -53,6 +55,8 @@ class Portion(TypedDict):
     labels: NotRequired[Mapping[str, str]]
     may_speak_for: NotRequired[Sequence[str]]
     max_depth: NotRequired[int]
+    addresses: NotRequired[Sequence[str]]
+    verifier: NotRequired[Mapping[str, str]]
 
 
 class Answer(TypedDict):

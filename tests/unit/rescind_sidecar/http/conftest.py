@@ -21,6 +21,8 @@ def verifier() -> FakeVerifier:
 
 @pytest.fixture
 async def port(verifier: FakeVerifier) -> AsyncIterator[int]:
-    plane = DataPlane(cast("Verifier", verifier), Relay(NOBODY), stale_status=503)
+    plane = DataPlane(
+        cast("Verifier", verifier), Relay(NOBODY), stale_status=503, address_header="x-real-ip"
+    )
     async with served(plane) as (port, _):
         yield port

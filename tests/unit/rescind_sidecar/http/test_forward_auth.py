@@ -200,7 +200,9 @@ async def test_without_a_lease_it_is_503_or_what_the_setting_says(
     port: int, verifier: FakeVerifier
 ) -> None:
     sent = request("/verify", bearer(verifier.issue().token))
-    patient = DataPlane(cast("Verifier", verifier), Relay(NOBODY), stale_status=401)
+    patient = DataPlane(
+        cast("Verifier", verifier), Relay(NOBODY), stale_status=401, address_header=None
+    )
     with verifier.without_lease():
         answer = await ask(port, sent)
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
@@ -221,3 +223,25 @@ async def test_an_answer_is_as_fresh_as_the_call(port: int, verifier: FakeVerifi
     assert (await ask(port, sent)).headers["x-rescind-as-of"] == "1"
     verifier.revoke(f"token:{issued.token_id}")
     assert (await ask(port, sent)).status == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (["X-Real-IP: 10.1.2.3"], 200),
+        (["X-Real-IP: 192.0.2.1"], 401),
+        (["X-Real-IP: 10.9.9.9, 192.0.2.1"], 401),
+        (["X-Real-IP: 192.0.2.1, 10.1.2.3"], 200),
+        (["X-Real-IP: 10.1.2.3", "X-Real-IP: 192.0.2.1"], 401),
+        (["X-Forwarded-For: 10.1.2.3"], 401),
+        ([], 401),
+    ],
+)
+async def test_the_caller_s_address_is_what_the_nearest_proxy_says(
+    port: int, verifier: FakeVerifier, headers: list[str], status: int
+) -> None:
+    tied = verifier.issue(addresses=["10.0.0.0/8"])
+    answer = await ask(port, request("/verify", bearer(tied.token), *headers))
+    assert answer.status == status
+    if status != 200:
+        assert answer.headers["x-rescind-reason"] == "wrong_address"

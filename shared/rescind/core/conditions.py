@@ -1,0 +1,97 @@
+"""Conditions: where a token may be used. A verifier judges them by itself, on every check.
+
+`addresses` are networks (CIDR, RFC 4632) that the caller's address lies in one of. `verifier` are
+labels that the verifier has all of, such as region=eu: its operator gives them to it.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from rescind.errors import ConditionError
+
+MAX_ADDRESSES = 16
+MAX_VERIFIER_LABELS = 16
+
+_Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What has to hold where a token is used; both lists are sorted."""
+
+    addresses: tuple[str, ...] = ()
+    verifier: tuple[tuple[str, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.addresses or self.verifier)
+
+    def admits(self, address: str | None) -> bool:
+        """Say whether a caller may use the token. Whose address is not known may not."""
+        if not self.addresses:
+            return True
+        found = None if address is None else _parsed(address)
+        return found is not None and any(found in each for each in _networks(self.addresses))
+
+    def fits(self, labels: Collection[tuple[str, str]]) -> bool:
+        """Say whether a verifier with these labels may accept the token."""
+        return all(label in labels for label in self.verifier)
+
+    def within(self, outer: "Conditions") -> bool:
+        """Say whether every network lies in one of the outer ones."""
+        if not outer.addresses:
+            return True
+        wide = _networks(outer.addresses)
+        return all(
+            any(_inside(each, other) for other in wide) for each in _networks(self.addresses)
+        )
+
+
+UNCONDITIONAL = Conditions()
+
+
+def network(text: str) -> str:
+    """Read a network, in its usual form. Raises ConditionError."""
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise ConditionError(
+            f"{text[:64]!r} is no network ({error}): expected such as 10.0.0.0/8 or 2001:db8::/32"
+        ) from None
+
+
+def labels(pairs: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """Read labels of a verifier, each `key=value`. Raises ConditionError."""
+    read: set[tuple[str, str]] = set()
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not (key and equals):
+            raise ConditionError(f"{pair[:64]!r} is no label: expected key=value")
+        read.add((key, text))
+    return frozenset(read)
+
+
+@lru_cache(4_096)
+def _networks(addresses: tuple[str, ...]) -> tuple[_Network, ...]:
+    return tuple(ip_network(each) for each in addresses)
+
+
+@lru_cache(4_096)
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return mapped or found
+
+
+def _inside(inner: _Network, outer: _Network) -> bool:
+    match inner, outer:
+        case (IPv4Network(), IPv4Network()):
+            return inner.subnet_of(outer)
+        case (IPv6Network(), IPv6Network()):
+            return inner.subnet_of(outer)
+        case _:
+            return False
