@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 MASTER = bytes(32)
 _SLOW_TRIPS = 0.4
+_AWAY = 0.5
 METRICS = Metrics()
 """One for all of them: nobody reads it here, and to make one takes longer than a simulation."""
 
@@ -132,7 +133,7 @@ class Authority:
         pause_s = self.host.paused_until_s - now_s()
         if pause_s > 0 or self._dice.random() < _SLOW_TRIPS:
             await asyncio.sleep(max(0.0, pause_s) + self._dice.expovariate(1 / 0.002))
-        if self.postgres_away:
+        if self.postgres_away and self._dice.random() < _AWAY:
             raise StoreUnavailableError("the plan says so")
 
     # What it says (ports Announcer and Caller) --------------------------------------------------

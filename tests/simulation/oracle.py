@@ -30,11 +30,15 @@ class Issued:
 
 @dataclass(slots=True)
 class Promise:
-    """A receipt that somebody got, and when; it ends when somebody asks for the lift."""
+    """A receipt that somebody got, and when; it ends when somebody asks for the lift.
+
+    `there` are the tokens that there were when the command was given: the least that it takes.
+    """
 
     event: Event
     receipt: Receipt
     made_s: float
+    there: frozenset[str]
     ends_s: float = NEVER_S
 
     def takes(self, token: Issued, *, writes: bool) -> bool:
@@ -47,7 +51,8 @@ class Promise:
     def _names(self, revocation: Revocation, token: Issued) -> bool:
         if not set(revocation.selector.handles) <= token.handles:
             return False
-        return revocation.effect != "revoke" or token.issued_seq < self.event.seq
+        older = token.issued_seq < self.event.seq or token.token_id in self.there
+        return older or revocation.effect != "revoke"
 
     def spares(self, instance: bytes, token: Issued, at_s: float) -> bool:
         """Say whether the receipt names this verifier as one that may go on, in grace."""

@@ -48,6 +48,7 @@ class People:
         seed: int,
     ) -> None:
         self.over = False
+        self._restored = False
         self._promised = promised
         self._oracle = oracle
         self._cluster = cluster
@@ -55,6 +56,7 @@ class People:
         self._dice = Random(f"{seed} people")
         self._entropy = Dice(f"{seed} secrets")
         self._commands = 0
+        self._favourite = (f"chain:{self._dice.choice(_SUBJECTS)}",)
         self._liftable: list[Promise] = []
         self.credential = self._service()
         self.innocent = self._issued_before("agent:innocent", "innocent")
@@ -168,12 +170,18 @@ class People:
         free = [each for each in self._oracle.tokens if self._oracle.free(each)]
         token = self._dice.choice(free)
         selectors = [
+            self._favourite,
             (f"chain:{self._dice.choice(_SUBJECTS)}",),
             (f"tenant:{_TENANTS[1]}", f"chain:{self._dice.choice(_SUBJECTS)}"),
         ]
         if token not in (self.innocent, self.last):
             selectors += [(f"tree:{token.token_id}",)] * 2
         return self._dice.choice(selectors)
+
+    async def react(self) -> None:
+        """Revoke at once what is used most: somebody saw that something is wrong."""
+        await asyncio.sleep(self._dice.uniform(0.0, 0.3))
+        await self.revoke(self._dice.choice(("revoke", "suspend")), *self._favourite)
 
     async def revoke(self, effect: str, *handles: str) -> None:
         """Revoke, and come back with the receipt."""
@@ -187,11 +195,12 @@ class People:
             scopes=("write",) if effect == "narrow" else (),
         )
         then = replace(revocation, effect="suspend") if effect == "kill" else None
+        there = frozenset(each.token_id for each in self._oracle.tokens)
         committed, receipt = await self._enforce(revocation, then)
         last = Event(committed.epoch, committed.seq, committed.at_us, then or revocation)
-        self._promise(last, receipt)
+        self._promise(last, receipt, there)
         if then is not None:
-            self._promise(replace(last, seq=last.seq - 1, revocation=revocation), receipt)
+            self._promise(replace(last, seq=last.seq - 1, revocation=revocation), receipt, there)
 
     async def _lift(self, promise: Promise) -> None:
         self._commands += 1
@@ -228,11 +237,11 @@ class People:
             if isinstance(given, bytes):
                 return receipts.decode(sealed.decode(given).content)
 
-    def _promise(self, event: Event, receipt: Receipt) -> None:
-        if event not in self._events():
+    def _promise(self, event: Event, receipt: Receipt, there: frozenset[str]) -> None:
+        if self._restored and event not in self._events():
             self._oracle.count["lost in a restore"] += 1
             return
-        promise = Promise(event, receipt, now_s())
+        promise = Promise(event, receipt, now_s(), there)
         free = [each for each in self._oracle.tokens if self._oracle.free(each)]
         self._oracle.promises.append(promise)
         self._promised(promise, free)
@@ -248,6 +257,7 @@ class People:
 
     def lost(self) -> None:
         """Hear that a backup was restored: what is not in it was never promised."""
+        self._restored = True
         events, kept = self._events(), self._cluster.tables.tokens
         oracle = self._oracle
         oracle.promises[:] = [each for each in oracle.promises if each.event in events]

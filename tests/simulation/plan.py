@@ -17,6 +17,7 @@ class Fault(Enum):
     CUT = auto()
     DEAF = auto()
     MUTE = auto()
+    LIMP = auto()
     PAUSE_SIDECAR = auto()
     PAUSE_AUTHORITY = auto()
     CRASH_SIDECAR = auto()
@@ -82,20 +83,18 @@ def draw(seed: int) -> Plan:
         seed=seed,
         sidecar_rates=tuple(dice.choice((0.9, 1.0, 1.08)) for _ in range(SIDECARS)),
         authority_rates=tuple(dice.choice((0.99, 1.0, 1.01)) for _ in range(AUTHORITIES)),
-        postures=tuple(
-            dice.choice(("strict", "strict", "grace:session=2s")) for _ in range(SIDECARS)
-        ),
+        postures=tuple(dice.choice(("strict", "grace:session=2s")) for _ in range(SIDECARS)),
         troubles=tuple(sorted(troubles, key=lambda each: each.at_s)),
         lasting=dice.choice(list(Lasting)),
     )
 
 
 def _trouble(dice: Random, fault: Fault) -> Trouble:
-    longest_s = 1.0 if fault in (Fault.POSTGRES_AWAY, Fault.PAUSE_AUTHORITY) else 4.0
+    longest_s = 1.0 if fault in (Fault.POSTGRES_AWAY, Fault.PAUSE_AUTHORITY) else 5.0
     return Trouble(
         fault,
         at_s=dice.uniform(0.5, ENDS_S - 2),
-        for_s=dice.uniform(0.05, longest_s),
+        for_s=dice.choice((dice.uniform(0.05, longest_s), 0.8 * longest_s)),
         which=dice.randrange(6),
         weather=Weather(
             lost=dice.choice((0.0, 0.1, 0.5)),

@@ -136,7 +136,7 @@ class Sidecar:
         dice, notary, self._tables = Dice(seed), Notary(), tables
         link = SpokenLink(Wire(host, network, authorities, f"{seed} wire"))
         self.incarnations = incarnations = Incarnations(tables, dice, tally)
-        due = asyncio.Event()
+        self._due = due = asyncio.Event()
         self._acknowledge = Acknowledge(incarnations, link, tally)
         self._offers = Offers(incarnations, link)
         self.follow = Follow(
@@ -206,6 +206,10 @@ class Sidecar:
             for part in (self.follow.repair, self._acknowledge.run, self._offers.run):
                 tasks.create_task(part())
             tasks.create_task(self.renew.run())
+
+    def poke(self) -> None:
+        """Let it beat at once, as it does when it is connected again."""
+        self._due.set()
 
     def crash(self, running: asyncio.Task[None]) -> None:
         """Be gone; the table stays as it was."""

@@ -30,6 +30,7 @@ from rescind_sidecar.view.view import View
 
 _WRITES = 0.5
 _RING = 8
+_WAITS_S = 3.5
 _RECOVERS_S = 5.0
 _BOUND_S = lease.wait_ns(TERM_MS) / 1e9 / 0.99 + 0.6
 
@@ -56,6 +57,7 @@ class World:
             promised=self.probe,
             seed=plan.seed,
         )
+        self.first = self.cluster.tables.copy()
         self.authority_hosts = [
             Host(f"authority {number}", rate) for number, rate in enumerate(plan.authority_rates)
         ]
@@ -89,6 +91,7 @@ class World:
                 self.begin(job)
             await asyncio.sleep(ENDS_S)
             self.people.over = True
+            await asyncio.sleep(_WAITS_S)  # what was revoked last is enforced, and checked
             if self.plan.lives_on:
                 await self.recover()
             for process, task in [*self.running.items()]:
@@ -230,8 +233,15 @@ class World:
                         Fault.DEAF: good,
                     }.get(trouble.fault, cut),
                 )
+                self.begin(self.people.react())
                 await asyncio.sleep(trouble.for_s)
                 self.weather(place, good, good)
+            case Fault.LIMP:
+                slow = Weather(lost=0.4, slow=1.0, slow_s=1.4)
+                self.begin(self.people.react())
+                self.weather(place, slow, slow)
+                await asyncio.sleep(1.0)
+                await self._cut_off(place, trouble.for_s)
             case Fault.PAUSE_SIDECAR:
                 place.host.paused_until_s = now_s() + trouble.for_s
             case Fault.PAUSE_AUTHORITY:
@@ -245,9 +255,23 @@ class World:
                 await asyncio.sleep(trouble.for_s)
                 self.authorities[authority].postgres_away = False
             case Fault.RESTORE:
-                backup = self.cluster.tables.copy()
-                await asyncio.sleep(trouble.for_s)
-                self.restore(backup)
+                await self._back_up_and_restore(number, trouble)
+
+    async def _cut_off(self, place: Place, for_s: float) -> None:
+        cut, good = Weather(cut=True), Weather()
+        self.weather(place, cut, cut)
+        await asyncio.sleep(for_s)
+        self.weather(place, good, good)
+
+    async def _back_up_and_restore(self, number: int, trouble: Trouble) -> None:
+        """Restore a backup: one in two is older than any sidecar, and one of those is cut off."""
+        backup = self.cluster.tables.copy()
+        await asyncio.sleep(trouble.for_s)
+        if trouble.which % 2:
+            self.begin(self._cut_off(self.places[number], 3.5))
+            backup = self.first
+        self.restore(backup)
+        self.begin(self.people.react())
 
     def weather(self, place: Place, inwards: Weather, outwards: Weather) -> None:
         """Say how the ways are between a sidecar and every authority."""
@@ -257,10 +281,13 @@ class World:
 
     async def _restart_sidecar(self, number: int, trouble: Trouble) -> None:
         sidecar = self.places[number].sidecar
-        if sidecar is None or not sidecar.alive:
+        if sidecar is None or sidecar not in self.running:
             return
         task = self.running.pop(sidecar)
         if trouble.fault is Fault.STOP_SIDECAR:
+            sidecar.poke()
+            await asyncio.sleep(self.dice.uniform(0.0, 0.01))
+            self.begin(self.people.react())
             await sidecar.stop(task)
         else:
             sidecar.crash(task)
@@ -284,7 +311,6 @@ class World:
 
     async def recover(self) -> None:
         """Heal all but one fault; then receipts come in time, and the innocent are accepted."""
-        await asyncio.sleep(2.0)  # what the troubles began, they end
         self.network.heal()
         spared = self._last(self.plan.lasting)
         await asyncio.sleep(_RECOVERS_S)

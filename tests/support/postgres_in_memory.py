@@ -93,6 +93,16 @@ class Tables:
             and (entry.event.revocation.revocation_id, entry.event.seq) not in self.lifted
         ]
 
+    def lift(self, revocation_id: str) -> None:
+        """Mark what a lift ends: what it names, and never a revoke."""
+        events = [entry.event for _, entry in self.entries]
+        self.lifted |= {
+            (revocation_id, event.seq)
+            for event in events
+            if event.revocation.revocation_id == revocation_id
+            and event.revocation.effect != Effect.REVOKE
+        }
+
     def owns(self, position: Position | None) -> bool:
         """Say whether a position is one of this ledger's, by its head."""
         if position is None:
@@ -168,12 +178,8 @@ class Transaction:
             assert tables.end.seq + len(entries) == head.seq
             for entry in entries:
                 lifts = entry.event.revocation.lifts
-                tables.lifted |= {
-                    (revocation.revocation_id, old.event.seq)
-                    for _, old in tables.entries
-                    for revocation in [old.event.revocation]
-                    if revocation.revocation_id == lifts and revocation.effect != Effect.REVOKE
-                }
+                if lifts is not None:
+                    tables.lift(lifts)
                 tables.entries.append((head.epoch, entry))
             tables.end = head
 

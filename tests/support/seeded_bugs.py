@@ -3,14 +3,19 @@
 python -m tests.support.seeded_bugs writes it anew; the tests compare it with what they find.
 """
 
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
 from tests.model import catalogue
 from tests.model.explorer import Found, explore
+from tests.simulation import bugs, runs
+from tests.simulation.plan import draw
+from tests.simulation.world import simulate
 
 PATH = Path(__file__).parents[1] / "BUGS.md"
+MOST_RUNS = 1_000
 
 _HEAD = """# Seeded bugs, each caught
 
@@ -24,10 +29,22 @@ a time, and something has to notice; what nobody notices fails the tests. This f
 | --- | --- | --- | --- |
 """
 
+_SIMULATED = """
+## In the product, under simulation (`simulation/bugs.py`): the first run that breaks a promise
+
+| the bug | caught in run |
+| --- | --- |
+"""
+
 
 def by_model(rule: StrEnum, where: str, found: Found) -> str:
     """Write the line of one rule that a model found broken."""
     return f"| {rule} | {where} | {len(found.trace)} | {found.states:,} |"
+
+
+def by_simulation(bug: str, seed: int) -> str:
+    """Write the line of one bug that a run found."""
+    return f"| {bug} | {seed} |"
 
 
 def written() -> frozenset[str]:
@@ -35,11 +52,33 @@ def written() -> frozenset[str]:
     return frozenset(PATH.read_text().splitlines())
 
 
-def lines() -> Iterator[str]:
-    """Find out everything again."""
+def run_of(bug: str) -> int:
+    """Read which run catches a bug; the first one where nothing is written yet."""
+    found = re.search(rf"^\| {re.escape(bug)} \| (\d+) \|$", PATH.read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def caught(bug: str, seed: int) -> list[str]:
+    """Run once with a bug, and give what was wrong then."""
+    with runs.silence(), bugs.seeded(bug):
+        return simulate(draw(seed)).wrong
+
+
+def first_run(bug: str) -> int | None:
+    """Find the first run that catches a bug."""
+    return next((seed for seed in range(MOST_RUNS) if caught(bug, seed)), None)
+
+
+def _lines() -> Iterator[str]:
+    yield from _HEAD.splitlines()
     for rule, where, model in catalogue.broken():
         yield by_model(rule, where, explore(model))
+    yield from _SIMULATED.splitlines()
+    for bug in bugs.BUGS:
+        seed = first_run(bug)
+        assert seed is not None, f"a survivor: {bug}"
+        yield by_simulation(bug, seed)
 
 
 if __name__ == "__main__":
-    PATH.write_text(_HEAD + "\n".join(lines()) + "\n")
+    PATH.write_text("\n".join([*_lines(), ""]))

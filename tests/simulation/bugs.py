@@ -1,0 +1,437 @@
+"""Bugs that people write, put into the running product one at a time; each has to be caught."""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Collection, Generator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+from tests.simulation.network import now_s
+from tests.simulation.sidecar import Sidecar
+from tests.simulation.trust import Dice, InstanceKey
+from tests.simulation.workload import SimulatedSession, SimulatedVerifier
+from tests.support.postgres_in_memory import PostgresInMemory, Tables, Transaction
+
+from rescind.client.session import Session
+from rescind.core import lease
+from rescind.core.generations import GENERATION, Writer
+from rescind.core.ledger import Position
+from rescind.core.posture import Posture
+from rescind.core.record import Record
+from rescind.core.verdict import Allowed, Verdict
+from rescind.errors import RescindError
+from rescind.wire import events, heartbeat, sealed
+from rescind.wire.trust import Purpose
+from rescind_authority.usecases import wait
+from rescind_authority.usecases.enforce import Enforcer
+from rescind_authority.usecases.instances import Instances
+from rescind_authority.usecases.sequence import Command, Committed, Sequencer
+from rescind_authority.usecases.wait import Wait
+from rescind_sidecar.usecases.follow import Follow
+from rescind_sidecar.view.ring import Ring
+from rescind_sidecar.view.view import View
+
+Patches = list[tuple[object, str, Any]]
+BUGS: dict[str, Callable[[], Patches]] = {}
+
+
+def bug(name: str) -> Callable[[Callable[[], Patches]], Callable[[], Patches]]:
+    """Name a bug, and say how it is put in: the places, and what stands there instead."""
+
+    def note(patches: Callable[[], Patches]) -> Callable[[], Patches]:
+        BUGS[name] = patches
+        return patches
+
+    return note
+
+
+@contextmanager
+def seeded(name: str) -> Generator[None]:
+    """Run with one bug."""
+    with ExitStack() as stack:
+        for owner, attribute, instead in BUGS[name]():
+            stack.enter_context(mock.patch.object(owner, attribute, instead))
+        yield
+
+
+# The lease ------------------------------------------------------------------------------------
+
+
+@bug("the lease counts from the reply")
+def _() -> Patches:
+    renewed = View.renewed
+
+    def late(self: View, reply: heartbeat.Reply, **times: Any) -> Any:
+        return renewed(self, reply, **(times | {"sent_ns": times["received_ns"]}))
+
+    return [(View, "renewed", late)]
+
+
+@bug(
+    "no margin for a slow clock: neither does the sidecar give back, nor the authority wait longer"
+)
+def _() -> Patches:
+    def grant(position: Position, *, sent_ns: int, grant_term_ms: int) -> lease.Lease:
+        return lease.Lease(position, sent_ns + grant_term_ms * 10**6)
+
+    return [(lease, "grant", grant), (lease, "wait_ns", lambda term_ms: term_ms * 10**6)]
+
+
+@bug("a restarted sidecar keeps its instance id")
+def _() -> Patches:
+    return [(Dice, "fresh", lambda self: InstanceKey(bytes(32)))]
+
+
+@bug("the release leaves before the deadlines are zero")
+def _() -> Patches:
+    async def stop(self: Sidecar, running: asyncio.Task[None]) -> None:
+        self.alive = False
+        await self.renew.release()
+        running.cancel()
+        await asyncio.sleep(0.5)
+        self._tables.retire()
+
+    return [(Sidecar, "stop", stop)]
+
+
+@bug("a retired table is extended again by a late reply")
+def _() -> Patches:
+    extend = Writer.extend
+
+    def again(self: Writer, ends_ns: int) -> None:
+        self._retired = False
+        extend(self, ends_ns)
+
+    return [(Writer, "extend", again)]
+
+
+@bug("the ledger's end is read from a cache of five seconds")
+def _() -> Patches:
+    standing = PostgresInMemory.standing
+    cached: dict[int, tuple[float, Any]] = {}
+
+    async def old(self: PostgresInMemory) -> Any:
+        read_s, found = cached.get(id(self), (-9.0, None))
+        if now_s() < read_s or now_s() - read_s > 5:
+            found = await standing(self)
+            cached[id(self)] = (now_s(), found)
+        return found
+
+    return [(PostgresInMemory, "standing", old)]
+
+
+# Waits and receipts ---------------------------------------------------------------------------
+
+
+@bug("the wait's timer starts a second before the COMMIT")
+def _() -> Patches:
+    begin = Wait.__init__
+
+    def early(self: Wait, *arguments: Any, seen_ns: int, **others: Any) -> None:
+        begin(self, *arguments, seen_ns=seen_ns - 10**9, **others)
+
+    return [(Wait, "__init__", early)]
+
+
+@bug("a receipt waits for acknowledgements alone, never for the lapse")
+def _() -> Patches:
+    return [(Wait, "over", lambda self, now_ns: not self._pending)]
+
+
+@bug("one acknowledgement is enough")
+def _() -> Patches:
+    return [(Wait, "over", lambda self, now_ns: bool(self._done) or not self._pending)]
+
+
+@bug("an acknowledgement of the event before counts")
+def _() -> Patches:
+    def knows(self: Wait, row: Any) -> bool:
+        return row.epoch == self.target.epoch and row.acked_seq >= self.target.seq - 1
+
+    return [(Wait, "_knows", knows)]
+
+
+@bug("a waiter knows only the sidecars that beat at its own authority")
+def _() -> Patches:
+    beat, waiting = PostgresInMemory.beat, PostgresInMemory.waiting
+    mine: dict[int, set[bytes]] = {}
+
+    async def note(self: PostgresInMemory, heartbeats: Any) -> Any:
+        counted = await beat(self, heartbeats)
+        mine.setdefault(id(self), set()).update(counted)
+        return counted
+
+    async def known(self: PostgresInMemory) -> Any:
+        seen = await waiting(self)
+        rows = {each: row for each, row in seen.rows.items() if each in mine.get(id(self), ())}
+        return dataclasses.replace(seen, rows=rows)
+
+    return [(PostgresInMemory, "beat", note), (PostgresInMemory, "waiting", known)]
+
+
+@bug("the lease rows of a restored backup count at once")
+def _() -> Patches:
+    return [(Enforcer, "_rows_count", lambda *_: True)]
+
+
+@bug("a row that stood still for half a second is over")
+def _() -> Patches:
+    begin = Wait.__init__
+
+    def impatient(self: Wait, *arguments: Any, **others: Any) -> None:
+        since = others["unchanged_since_ns"]
+        others["unchanged_since_ns"] = {each: ns - 26 * 10**8 for each, ns in since.items()}
+        begin(self, *arguments, **others)
+
+    return [(Wait, "__init__", impatient)]
+
+
+@bug("a verifier in grace counts as lapsed")
+def _() -> Patches:
+    return [(wait.posture, "longest_ns", lambda _: 0)]
+
+
+@bug("grace for one kind of token is grace for all")
+def _() -> Patches:
+    return [(Posture, "grace_ns", lambda self, kind: self.longest_ns)]
+
+
+@bug("an acknowledgement needs no MAC")
+def _() -> Patches:
+    def believing(self: Instances, payload: bytes) -> tuple[bytes, bytes]:
+        envelope = sealed.decode(payload)
+        return envelope.key_id, envelope.content
+
+    return [(Instances, "open", believing)]
+
+
+@bug("a sidecar acknowledges what it has received, not what its table shows")
+def _() -> Patches:
+    pushed = Follow.pushed
+
+    def eager(self: Follow, payload: bytes) -> None:
+        batch = events.decode_batch(payload)
+        incarnation, last = self._incarnations.current, batch.first_seq + len(batch.payloads) - 1
+        loop = asyncio.get_running_loop()
+        if incarnation.voice is not None and self._notary.verify(
+            Purpose.EVENTS, sealed.decode(payload)
+        ):
+            ack = heartbeat.Ack(
+                incarnation.instance,
+                next(incarnation.counter),
+                Position(batch.epoch, last, batch.after),
+            )
+            telling = self._link.acknowledge(ack, incarnation.voice)
+            kept.add(loop.create_task(telling))
+        loop.call_later(0.3, pushed, self, payload)
+
+    kept: set[Any] = set()
+    return [(Follow, "pushed", eager)]
+
+
+# The ledger -----------------------------------------------------------------------------------
+
+
+@bug("a commit that failed is reported as done")
+def _() -> Patches:
+    begin = PostgresInMemory.begin
+
+    class Hopeful:
+        def __init__(self, real: Any) -> None:
+            self._real = real
+
+        async def __aenter__(self) -> Any:
+            return await self._real.__aenter__()
+
+        async def __aexit__(self, *what: object) -> Any:
+            try:
+                return await self._real.__aexit__(*what)
+            except RescindError:
+                if what[0] is not None:
+                    raise
+                return None
+
+    return [(PostgresInMemory, "begin", lambda self: Hopeful(begin(self)))]
+
+
+@bug("a revoke of what is revoked already returns the old seq")
+def _() -> Patches:
+    commit = Sequencer.commit
+    done: dict[Any, Committed] = {}
+
+    async def idle(self: Sequencer, command: Command) -> Committed:
+        place = (asyncio.get_running_loop(), command.revocation.selector)
+        if command.revocation.effect != "revoke" or command.then is not None:
+            return await commit(self, command)
+        if place not in done:
+            done[place] = await commit(self, command)
+        return done[place]
+
+    return [(Sequencer, "commit", idle)]
+
+
+@bug("issued_seq is read after the parent was checked")
+def _() -> Patches:
+    footing = Transaction.footing
+
+    async def late(self: Transaction, *arguments: Any) -> Any:
+        found = await footing(self, *arguments)
+        await asyncio.sleep(0.02)
+        end = self._tables.end
+        return dataclasses.replace(
+            found, snapshot=dataclasses.replace(found.snapshot, as_of=end.seq)
+        )
+
+    return [(Transaction, "footing", late)]
+
+
+@bug("a lift ends every suspension of the same selector")
+def _() -> Patches:
+    def lift(self: Tables, revocation_id: str) -> None:
+        held = [entry.event for _, entry in self.entries]
+        named = {e.revocation.selector for e in held if e.revocation.revocation_id == revocation_id}
+        self.lifted |= {
+            (event.revocation.revocation_id, event.seq)
+            for event in held
+            if event.revocation.selector in named and event.revocation.effect != "revoke"
+        }
+
+    return [(Tables, "lift", lift)]
+
+
+@bug("the lift of a kill ends its revoke too")
+def _() -> Patches:
+    def lift(self: Tables, revocation_id: str) -> None:
+        self.lifted |= {(revocation_id, entry.event.seq) for _, entry in self.entries}
+
+    return [(Tables, "lift", lift)]
+
+
+@bug("a narrow takes nothing away where the scope was granted by name")
+def _() -> Patches:
+    def grants(self: Record, require: Collection[str]) -> bool:
+        return self.scopes.issuperset(require)
+
+    return [(Record, "grants", grants)]
+
+
+# The view -------------------------------------------------------------------------------------
+
+
+@bug("a record is believed though events came since it was read")
+def _() -> Patches:
+    return [(View, "_good", lambda self, held: True)]
+
+
+@bug("the ring says no where it does not reach")
+def _() -> Patches:
+    hit_since = Ring.hit_since
+
+    def unfounded(self: Ring, handles: Any, seq: int) -> bool:
+        return hit_since(self, handles, max(seq, self.floor))
+
+    return [(Ring, "hit_since", unfounded)]
+
+
+@bug("what memory holds is not held against what came since")
+def _() -> Patches:
+    return [(View, "look", lambda self, token_hash: self.records.get(token_hash))]
+
+
+@bug("applied jumps over a gap")
+def _() -> Patches:
+    pushed = View.pushed
+
+    def jump(self: View, batch: events.Batch) -> Any:
+        if self.applied is not None and batch.first_seq > self.applied.seq + 1:
+            self.applied = Position(batch.epoch, batch.first_seq - 1, batch.before)
+        return pushed(self, batch)
+
+    return [(View, "pushed", jump)]
+
+
+@bug("an event moves the position and bumps no slot")
+def _() -> Patches:
+    def only_move(self: Writer, anchor: str, *, applied: int) -> None:
+        self._words[GENERATION] += 1
+        self.start_at(applied)
+
+    return [(Writer, "bump", only_move)]
+
+
+@bug("an event bumps its slot and not the generation")
+def _() -> Patches:
+    bump = Writer.bump
+
+    def unseen(self: Writer, anchor: str, *, applied: int) -> None:
+        generation = self.generation
+        bump(self, anchor, applied=applied)
+        self._words[GENERATION] = generation
+
+    return [(Writer, "bump", unseen)]
+
+
+@bug("a sidecar without a lease answers from memory")
+def _() -> Patches:
+    return [
+        (View, "answers_for", lambda *_: True),
+        (View, "leased", lambda self, now_ns: self.applied is not None),
+    ]
+
+
+# The client -----------------------------------------------------------------------------------
+
+
+def _recall(*, deadline: bool, stamps: bool) -> Callable[[Session, str], Any]:
+    recall = Session.recall
+
+    def careless(self: Session, token: str) -> Any:
+        entry = self._entries.get(token)
+        if entry is None or self.table is None:
+            return recall(self, token)
+        if not deadline:
+            return entry.allowed if entry.read(self._words) == entry.values else None
+        entry.generation = self._words[GENERATION]
+        assert not stamps
+        return recall(self, token)
+
+    return careless
+
+
+@bug("the client does not look at the deadline")
+def _() -> Patches:
+    return [(Session, "recall", _recall(deadline=False, stamps=True))]
+
+
+@bug("the client does not compare its stamps")
+def _() -> Patches:
+    return [(Session, "recall", _recall(deadline=True, stamps=False))]
+
+
+@bug("the client keeps its records when it meets another instance")
+def _() -> Patches:
+    def reopened(self: SimulatedSession, **_: Any) -> Session:
+        session = self.meet(self.place, mapped=self.mapped)
+        session._entries.update(self._entries)
+        return session
+
+    return [(SimulatedSession, "reopened", reopened)]
+
+
+@bug("the client keeps a decision for a second")
+def _() -> Patches:
+    acheck = SimulatedVerifier.acheck
+    kept: dict[tuple[int, str, Any], tuple[float, Verdict]] = {}
+
+    async def cached(self: SimulatedVerifier, token: str, *, require: Any = ()) -> Verdict:
+        place = (id(self), token, require)
+        asked_s, verdict = kept.get(place, (-9.0, None))
+        if verdict is not None and 0 <= now_s() - asked_s < 1:
+            return verdict
+        verdict = await acheck(self, token, require=require)
+        if isinstance(verdict, Allowed):
+            kept[place] = (now_s(), verdict)
+        return verdict
+
+    return [(SimulatedVerifier, "acheck", cached)]
