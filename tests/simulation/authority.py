@@ -74,7 +74,7 @@ class Authority:
         self.postgres_away = False
         self._dice = Random(seed)
         self._publish = publish
-        self._under_way: set[asyncio.Future[Any]] = set()
+        self._under_way: dict[asyncio.Future[Any], None] = {}  # in order: a run is repeated
         keys, dice = Keys(), Dice(f"{seed} dice")
         self.postgres = postgres = PostgresInMemory(cluster, self._trip)
         self.recent = recent = Recent(postgres)
@@ -125,7 +125,7 @@ class Authority:
         """Be gone, with all that was under way."""
         self.alive = False
         running.cancel()
-        for future in self._under_way:
+        for future in list(self._under_way):
             if not future.done():
                 future.set_exception(UnreachableError("the authority crashed"))
 
@@ -183,12 +183,12 @@ class Authority:
             work.close()
             raise UnreachableError("there is nobody")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._under_way.add(future)
+        self._under_way[future] = None
         self._tasks.create_task(_settle(future, work))
         try:
             return await future
         finally:
-            self._under_way.discard(future)
+            self._under_way.pop(future, None)
 
 
 async def _settle(future: asyncio.Future[T], work: Coroutine[Any, Any, T]) -> None:

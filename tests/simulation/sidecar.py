@@ -14,7 +14,7 @@ from rescind.core.posture import Posture
 from rescind.core.secret import Secret
 from rescind.errors import UnreachableError
 from rescind.wire import subjects
-from rescind.wire.socket import Check, Look, Request, Response
+from rescind.wire.socket import Check, Look, Response
 from rescind_sidecar.link.spoken import SpokenLink
 from rescind_sidecar.link.transport import NotNowError
 from rescind_sidecar.socket.server import Server
@@ -30,6 +30,7 @@ from rescind_sidecar.usecases.offer import Offers
 from rescind_sidecar.usecases.renew import Identity, Renew
 from rescind_sidecar.usecases.tally import Tally
 from rescind_sidecar.usecases.used import Uses
+from rescind_sidecar.usecases.watchers import Watchers
 
 SLOTS = 256
 BOOT = bytes(16)
@@ -136,6 +137,7 @@ class Sidecar:
         dice, notary, self._tables = Dice(seed), Notary(), tables
         link = SpokenLink(Wire(host, network, authorities, f"{seed} wire"))
         self.incarnations = incarnations = Incarnations(tables, dice, tally)
+        self._watchers = Watchers()
         self._due = due = asyncio.Event()
         self._acknowledge = Acknowledge(incarnations, link, tally)
         self._offers = Offers(incarnations, link)
@@ -145,6 +147,7 @@ class Sidecar:
             notary=notary,
             acknowledge=self._acknowledge,
             offers=self._offers,
+            watchers=self._watchers,
             tally=tally,
             clock=host,
             beat_due=due,
@@ -198,6 +201,7 @@ class Sidecar:
                 answer=self._answer,
                 clock=self.host,
                 tally=self.tally,
+                watchers=self._watchers,
                 tasks=tasks,
                 service="search",
                 posture=str(self._posture),
@@ -224,7 +228,7 @@ class Sidecar:
         await asyncio.sleep(0.05)  # what is under way arrives while the process ends
         running.cancel()
 
-    def at_once(self, request: Request) -> Response | None:
+    def at_once(self, request: Look | Check) -> Response | None:
         """Answer a workload from memory, as the socket would; None if somebody has to be asked."""
         if not self.alive:
             raise UnreachableError("nobody listens")

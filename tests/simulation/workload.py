@@ -15,7 +15,7 @@ from rescind.client.session import Session
 from rescind.client.verifier import Verifier
 from rescind.core import generations
 from rescind.errors import UnreachableError
-from rescind.wire.socket import Clock, Request, Response
+from rescind.wire.socket import Check, Look, Request, Response
 
 _HOST: ContextVar[Host] = ContextVar("host")
 
@@ -84,6 +84,7 @@ class SimulatedSession(Session):
 
     async def aask(self, request: Request, *, ends_s: float) -> Response:
         host = self.place.host
+        assert isinstance(request, Look | Check)
         try:
             async with asyncio.timeout(max(0.001, ends_s - now_s())):
                 if host.paused_until_s > now_s():
@@ -92,10 +93,7 @@ class SimulatedSession(Session):
                 if sidecar is None:
                     raise UnreachableError("nobody listens")
                 response = sidecar.at_once(request)
-                if response is None:
-                    assert not isinstance(request, Clock)
-                    response = await sidecar.asked(request)
-                return response
+                return response or await sidecar.asked(request)
         except TimeoutError:
             raise UnreachableError("no answer in time") from None
 
