@@ -76,7 +76,8 @@ def decode(payload: Payload) -> Record:
     scopes, audience, issued_at_us, issued_seq, not_before_us, expires_at_us, *rest = rest
     handles, holds, tenant, client, session, labels, lineage, chain = rest
     removed: list[str] = fields.run(_REMOVED)[0] if narrowed else []
-    addresses, verifier = fields.run(_CONDITIONS) if conditioned else ([], [])
+    bound: list[list[Any]] = fields.run(_CONDITIONS) if conditioned else [[], []]
+    addresses, verifier = bound
     if len(token_hash) != HASH_BYTES:
         raise MalformedMessageError("record", f"a token's hash has {HASH_BYTES} bytes")
     fields.insist_on_texts(scopes, audience, handles, lineage, chain, removed, addresses)
