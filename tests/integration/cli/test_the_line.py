@@ -179,6 +179,17 @@ def test_tokens_are_listed_filtered_and_shown(rescind: Rescind) -> None:
     assert all("token" not in each for each in everything["tokens"])
 
 
+def test_tokens_are_counted(rescind: Rescind) -> None:
+    for number in range(3):
+        issue(rescind, "agent:counted", "--session", f"counted-{number}")
+    chosen = ("--subject", "agent:counted", "--state", "active", "--issued-after", "1h")
+    assert rescind("tokens", "ls", *chosen, "--count").stdout == "3\n"
+    counted = json.loads(rescind("tokens", "ls", *chosen, "--count", "--json").stdout)
+    assert counted == {"count": 3, "exact": True}
+    assert rescind("tokens", "ls", "--session", "counted-1", "--count").stdout == "1\n"
+    assert rescind("tokens", "ls", *chosen, "--issued-before", "1h", "--count").stdout == "0\n"
+
+
 def test_the_fleet_names_the_sidecar(rescind: Rescind) -> None:
     fleet = json.loads(rescind("fleet", "--json").stdout)
     assert [each["service"] for each in fleet["instances"]] == ["service-1"]

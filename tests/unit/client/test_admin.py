@@ -159,6 +159,21 @@ def test_a_list_goes_on_over_its_pages(script: Script, admin: Admin) -> None:
     assert calls[1] in {f"{calls[0]}&cursor=c+1", f"{calls[0]}&cursor=c%201"}
 
 
+def test_a_short_page_is_not_the_end(script: Script, admin: Admin) -> None:
+    script.answers = [
+        answer(200, {"tokens": [], "next": "c1"}),
+        answer(200, {"tokens": [{"token_id": "a"}], "next": "c2"}),
+        answer(200, {"tokens": [], "next": None}),
+    ]
+    assert [each["token_id"] for each in admin.tokens(state="expired")] == ["a"]
+
+
+def test_tokens_are_counted_where_they_are(script: Script, admin: Admin) -> None:
+    script.answers = [answer(200, {"count": 7, "exact": True})] * 2
+    assert admin.count_tokens(label=["a=b"], state="active") == {"count": 7, "exact": True}
+    assert script.asked[0]["call"] == "GET /v1/tokens/count?label=a%3Db&state=active"
+
+
 def test_a_name_cannot_leave_its_place_in_the_path(script: Script, admin: Admin) -> None:
     script.answers = [answer(200, {})]
     admin.token("../fleet?x=1")
@@ -275,6 +290,8 @@ async def test_the_client_for_loops_does_the_same(script: Script) -> None:
             await admin.revoke("*")
         script.answers = [answer(200, {"revocations": [{"seq": 1}], "next": None})]
         assert [each["seq"] async for each in admin.revocations()] == [1]
+        script.answers = [answer(200, {"count": 7, "exact": False})]
+        assert (await admin.count_tokens(tenant="t"))["count"] == 7
         script.answers = [stream(5), HANG_UP, stream(6)]
         seqs: list[int] = []
         async with asyncio.timeout(10):
