@@ -38,7 +38,7 @@ from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.records import PostgresRecords
 from rescind_authority.postgres.sweeps import PostgresSweeps
 from rescind_authority.postgres.tokens import PostgresTokens
-from rescind_authority.usecases.listing import NEWEST, Lister, along
+from rescind_authority.usecases.listing import NEWEST, Found, Lister, along
 from rescind_authority.usecases.publish import Publisher
 from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.sequence import Command, Sequencer
@@ -104,10 +104,17 @@ async def _lists(small: Table, large: Table, rounds: int) -> None:
         for state in STATES:
             wanted = TokenFilter(tuple(map(Handle, names)), state)
             what = f"{' '.join(names) or 'all'} {state or ''}"
-            both = (small.lister, large.lister)
-            pages = [partial(each.page, wanted, before=None, limit=50) for each in both]
-            await _compare(f"page  {what}", pages, rounds)
-            await _compare(f"count {what}", [partial(each.count, wanted) for each in both], rounds)
+            both = (small, large)
+            await _compare(f"page  {what}", [partial(_page, each, wanted) for each in both], rounds)
+            counts = [partial(each.lister.count, wanted) for each in both]
+            await _compare(f"count {what}", counts, rounds)
+
+
+async def _page(table: Table, wanted: TokenFilter) -> Found:
+    """Find a page, and read what it shows of each token."""
+    found = await table.lister.page(wanted, before=None, limit=50)
+    await PostgresRecords(table.postgres).by_id(found.token_ids)
+    return found
 
 
 async def _sights(small: Table, large: Table, rounds: int) -> None:
@@ -222,8 +229,13 @@ async def _table(dsn: str, rows: int) -> AsyncGenerator[Table]:
     dsn = re.sub(r"/postgres(?=\?|$)", f"/{name}", dsn)
     raw = await asyncpg.connect(dsn)
     async with pool.connect(dsn) as postgres:
+        async with Migrator(postgres).alone() as schema:
+            await schema.migrate(known())
+            await schema.begin_ledger(term_ms=10_000)
         if not made:
-            await _fill(postgres, raw, rows)
+            _say(f"filling {rows:,}")
+            plan = Plan(rows=rows, until=datetime.now(UTC), tree=rows // 10)
+            await token_generator.fill(raw, plan)
         ledger = PostgresLedger(postgres)
         sequencer = Sequencer(
             ledger,
@@ -251,15 +263,6 @@ async def _table(dsn: str, rows: int) -> AsyncGenerator[Table]:
             )
             working.cancel()
     await raw.close()
-
-
-async def _fill(postgres: Postgres, raw: "asyncpg.Connection[asyncpg.Record]", rows: int) -> None:
-    _say(f"filling {rows:,}")
-    async with Migrator(postgres).alone() as schema:
-        await schema.migrate(known())
-        await schema.begin_ledger(term_ms=10_000)
-    plan = Plan(rows=rows, until=datetime.now(UTC), tree=rows // 10)
-    await token_generator.fill(raw, plan)
 
 
 def _say(line: str) -> None:
