@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import secrets
+import signal
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.support import processes
 from tests.support.authority import Running, System, eventually, serving
 from tests.support.sweeping import forbidden_to_sweep, stamps, swept
 
@@ -129,11 +131,11 @@ async def test_what_can_be_lifted_is_never_stamped(system: System) -> None:
 
 
 @asynccontextmanager
-async def crowd(system: System) -> AsyncGenerator[tuple[Postgres, int]]:
+async def crowd(system: System, *, size: int = FAMILY) -> AsyncGenerator[tuple[Postgres, int]]:
     """Leave a revoke that hits many behind, unswept, and nobody who would sweep."""
     async with serving(system) as authority:
         token = await authority.issue("agent:crowd")
-        await multiply(system, token, FAMILY - 1)
+        await multiply(system, token, size - 1)
         async with forbidden_to_sweep(system):
             revoked = await authority.revoke("subject:agent:crowd")
             await authority.revoke("subject:agent:other")
@@ -174,10 +176,34 @@ async def test_a_turn_that_is_cut_off_never_was(system: System) -> None:
         with pytest.raises(StoreUnavailableError):
             await sweeper(postgres, CutOff(postgres)).step()
         assert await stamps(system) == before
-        other = sweeper(postgres)
-        while other.waiting or await stamped_for(system, seq) < FAMILY:
-            await other.step()
+        await until_swept(sweeper(postgres))
         assert len(await stamps(system)) == await stamped_for(system, seq) == FAMILY
+
+
+async def test_a_process_that_is_killed_leaves_whole_turns_behind(system: System) -> None:
+    async with crowd(system, size=3_000) as (postgres, seq):
+        command = ("-m", "tests.support.lone_sweeper", system.dsn)
+        with processes.running(*command, environ=processes.clean_environment()) as run:
+            await eventually(lambda: stamps(system))
+            run.end(signal.SIGKILL)
+        # Its last transaction may still be on its way to its end.
+        await eventually(lambda: nobody_sweeps(system))
+        left_behind = len(await stamps(system))
+        assert 0 < left_behind < 3_000
+        assert left_behind == await stamped_for(system, seq)
+        await until_swept(sweeper(postgres, most=500))
+        assert len(await stamps(system)) == await stamped_for(system, seq) == 3_000
+
+
+async def nobody_sweeps(system: System) -> bool:
+    found = await system.rows("SELECT FROM sweep FOR UPDATE SKIP LOCKED")
+    return len(found) == 1
+
+
+async def until_swept(each: Sweeper) -> None:
+    await each.step()
+    while each.waiting:
+        await each.step()
 
 
 async def test_two_authorities_share_the_work_and_do_nothing_twice(system: System) -> None:
