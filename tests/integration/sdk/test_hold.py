@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,6 +14,10 @@ from tests.support.separate_sidecar import separate
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, now_us, running, wait_until
 
 from rescind import Denied, DeniedError, Reason, Verifier
+from rescind.client import watch
+from rescind.errors import MalformedMessageError
+from rescind.wire.socket import Request, Watch
+from rescind_sidecar.socket.server import Connection
 
 # From 3.12 on Python warns of every fork beside a thread; here the child only ever waits.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
@@ -62,6 +67,12 @@ class Work:
         except DeniedError as denied:
             self.reason = denied.reason
         self.ended_s = time.monotonic()
+
+
+async def hang_up(verifier: Verifier) -> None:
+    verifier.close()
+    for _ in range(3):  # the loop's own steps from close() to the closed socket
+        await asyncio.sleep(0)
 
 
 async def watched(verifier: Verifier) -> None:
@@ -121,7 +132,7 @@ async def test_every_kind_of_hit_ends_the_work_with_its_reason(
         assert spared.reason is None
         spared_task.cancel()
     assert {work.reason: work for work in works.values()} == works
-    verifier.close()
+    await hang_up(verifier)
 
 
 async def test_a_token_that_ends_during_the_work_ends_it_then(
@@ -191,12 +202,15 @@ async def test_a_look_up_that_hangs_keeps_no_other_hit_waiting(
         slow_task = tasks.create_task(slow.run())
         ending_task = tasks.create_task(ending.run())
         await slow.began.wait(), await ending.began.wait()
+        resolved = link.resolved
         sidecar.do(lambda: setattr(link, "resolving", asyncio.Event()))
         sidecar.push(link.revoke("subject:agent:x"))
+        while link.resolved == resolved:
+            await asyncio.sleep(0.002)
+        hanging, link.resolving = link.resolving, None  # what is asked from now on is answered
         await ending_task
         assert ending.reason is Reason.EXPIRED
         assert not slow_task.done()
-        hanging, link.resolving = link.resolving, None
         assert hanging is not None
         sidecar.do(hanging.set)
     assert slow.reason is Reason.REVOKED
@@ -220,7 +234,7 @@ async def test_a_killed_sidecar_tells_nobody_and_the_work_ends_with_its_lease(
         assert work.reason is Reason.NO_LEASE
         assert isinstance(verifier.check(token), Denied)
         assert 0.3 < work.ended_s - killed_s < 0.9 + SOON_S
-        verifier.close()
+        await hang_up(verifier)
 
 
 async def test_a_sidecar_that_hangs_tells_nobody_either(socket: Path) -> None:
@@ -235,7 +249,7 @@ async def test_a_sidecar_that_hangs_tells_nobody_either(socket: Path) -> None:
             stopped_s = time.monotonic()
         assert work.reason is Reason.NO_LEASE
         assert work.ended_s - stopped_s < 0.9 + SOON_S
-        verifier.close()
+        await hang_up(verifier)
 
 
 def test_work_goes_on_through_a_restart_and_the_new_sidecar_ends_it(
@@ -286,6 +300,60 @@ def test_a_new_epoch_ends_no_work_whose_token_it_knows(
         sidecar.push(link.revoke("subject:agent:x"))
         assert held.revoked.wait(10)
         assert held.reason is Reason.REVOKED
+
+
+def test_beside_a_sidecar_that_pushes_nothing_it_looks_for_itself(
+    sidecar: RunningSidecar, link: LedgerInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = Connection._take
+
+    def take(connection: Connection, request: Request) -> None:
+        if isinstance(request, Watch):  # which an older sidecar does not know
+            raise MalformedMessageError("request", "the tag 9 is not known")
+        older(connection, request)
+
+    monkeypatch.setattr(Connection, "_take", take)
+    verifier = Verifier.attach(sidecar.path, timeout_s=5)
+    with verifier.hold(link.issue("agent:x")) as held:
+        wait_until(lambda: sidecar.tally.messages_refused)
+        began_s = time.monotonic()
+        sidecar.push(link.revoke("subject:agent:x"))
+        assert held.revoked.wait(10)
+        assert time.monotonic() - began_s < SOON_S
+        # It tries again, and not so often that it would be a nuisance.
+        assert sidecar.tally.messages_refused < 5
+    verifier.close()
+
+
+def test_the_thread_ends_when_nothing_is_held_and_begins_again_with_the_next(
+    verifier: Verifier,
+    sidecar: RunningSidecar,
+    link: LedgerInMemory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "_LINGER_S", 0.0)
+    for number in range(3):
+        with verifier.hold(link.issue(f"agent:{number}")) as held:
+            thread = verifier._watch._thread
+            assert thread is not None
+            sidecar.push(link.revoke(f"subject:agent:{number}"))
+            assert held.revoked.wait(10)
+        thread.join(10)
+        assert not thread.is_alive()
+        assert verifier._watch._thread is None
+    wait_until(lambda: not sidecar.watchers)
+
+
+def test_if_the_thread_breaks_nobody_goes_on_as_if_somebody_looked(
+    verifier: Verifier, link: LedgerInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", broken.append)
+    with verifier.hold(link.issue("agent:x")) as held:
+        monkeypatch.setattr(verifier, "recall", None)
+        assert held.revoked.wait(10)
+        assert held.reason is Reason.UNAVAILABLE
+    wait_until(lambda: broken)
 
 
 def test_a_verifier_that_is_closed_ends_the_work(
