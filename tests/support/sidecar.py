@@ -388,6 +388,7 @@ class RunningSidecar:
                 tally=self.tally,
                 tasks=tasks,
                 service="search",
+                labels=(),
                 posture=str(self._posture),
                 boot=boot_id(),
             )
