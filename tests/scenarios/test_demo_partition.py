@@ -56,10 +56,3 @@ def test_no_call_that_began_after_the_receipt_was_accepted_anywhere(folder: Path
     assert alone["other_accepted_again_ms"] > outcome["healed_ms"]
     assert "rsc_" not in ran.stdout + ran.stderr
     assert list(folder.iterdir()) == []
-
-
-def test_a_scene_that_is_not_built_is_refused_in_plain_words(folder: Path) -> None:
-    ran = demo(folder, "agents")
-    assert ran.returncode == 2
-    assert "delegation" in ran.stderr
-    assert "Traceback" not in ran.stderr

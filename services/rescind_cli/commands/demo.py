@@ -12,6 +12,8 @@ from rescind_cli import render, settings
 from rescind_cli.failures import Exit
 from rescind_cli.scenes import demo as demo_scene
 from rescind_cli.scenes import picture
+from rescind_cli.scenes.agents import picture as agents_picture
+from rescind_cli.scenes.agents import story as agents_story
 from rescind_cli.scenes.partition import picture as partition_picture
 from rescind_cli.scenes.partition import story
 from rescind_cli.target import json_option
@@ -27,13 +29,14 @@ def demo(*, scene: str | None, as_json: bool) -> None:
 
     Three services with a sidecar each, an agent that calls them with two tokens some hundred times
     a second, one revocation, and the timeline. With `partition` one of the sidecars is cut off
-    from everything else before, and the revocation waits for its receipt. All of it runs in a
-    temporary directory and is gone afterwards. Exits 0 only if everything that it claims was
-    measured.
+    from everything else before, and the revocation waits for its receipt; with `agents` one of six
+    agents goes rogue, with what it delegated, and is narrowed and then killed. All of it runs in a
+    temporary directory and is gone afterwards. Exits 0 only if all that it claims was measured.
     """
     match scene:
         case "agents":
-            raise click.UsageError("`demo agents` needs delegation, which is not built yet")
+            hit = _played(agents_story.play)
+            _told(hit, agents_picture.as_document, agents_picture.show, as_json=as_json)
         case "partition":
             cut = _played(story.play)
             _told(cut, partition_picture.as_document, partition_picture.show, as_json=as_json)

@@ -41,11 +41,11 @@ async def play(environ: Mapping[str, str], *, say: Callable[[str], None]) -> Out
     """Run the demo in a directory that is gone afterwards. Raises RescindError in plain words."""
     async with stage.running(environ, say=say) as here, here.admin() as admin:
         pair = await stage.issue(admin)
-        async with stage.calling(here, pair, say=say) as made:
+        async with stage.calling(here, pair.secrets, say=say) as traffic:
             await asyncio.sleep(_BEFORE_S)
             revocation, moments = await _revoke(here.system, admin, pair.revoked_id)
             await asyncio.sleep(_AFTER_S)
-    return _outcome(revocation, moments, tuple(made))
+    return _outcome(revocation, moments, tuple(traffic.made))
 
 
 async def _revoke(system: System, admin: AsyncAdmin, token_id: str) -> tuple[Document, Moments]:

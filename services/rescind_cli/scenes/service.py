@@ -1,26 +1,41 @@
-"""`python -m rescind_cli.scenes.service`: a small real service, guarded by the middleware.
+"""`python -m rescind_cli.scenes.service NAME`: a small real service, guarded by the middleware.
 
-RESCIND_SOCKET names its sidecar. It listens on any free port of loopback, and announces its URL.
+Its calls need the scope `work:NAME`; `/stream` says one thing and then nothing. RESCIND_SOCKET
+names its sidecar. It listens on any free port of loopback, and announces its URL.
 """
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from rescind.integrations.asgi import RescindMiddleware
 from rescind_runtime import ready, supervise, web
 from rescind_runtime.supervise import Stop
 
-SCOPE = "work:do"
+SCOPE = "work:*"
+"""What a token needs to call every service."""
 
 
 async def _work(request: Request) -> JSONResponse:
     return JSONResponse({"done_for": request.state.rescind.subject})
 
 
+async def _stream(_request: Request) -> StreamingResponse:
+    async def events() -> AsyncGenerator[str]:
+        yield "data: begun\n\n"
+        await asyncio.Event().wait()
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
 async def _main(stop: Stop) -> None:
-    app = RescindMiddleware(Starlette(routes=[Route("/work", _work)]), require={SCOPE})
+    routes = [Route("/work", _work), Route("/stream", _stream)]
+    app = RescindMiddleware(Starlette(routes=routes), require={f"work:{sys.argv[1]}"})
     async with web.serving(app, "127.0.0.1:0") as url:
         ready.announce(url=url)
         await stop.wait()

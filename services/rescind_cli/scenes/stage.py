@@ -99,29 +99,38 @@ async def issue(admin: AsyncAdmin) -> Pair:
     return Pair(secrets, issued[REVOKED].token_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Calls that are under way: the services' URLs, and afterwards what was `made`."""
+
+    services: Mapping[str, str]
+    made: list[Call]
+
+
 @contextlib.asynccontextmanager
 async def calling(
-    stage: Stage, pair: Pair, *, say: Callable[[str], None]
-) -> AsyncGenerator[list[Call]]:
-    """Have the agent call every service during the block; its calls are in the list afterwards.
+    stage: Stage, secrets: Mapping[str, Secret], *, say: Callable[[str], None]
+) -> AsyncGenerator[Traffic]:
+    """Have somebody call every service with these tokens in turn, for the block.
 
     The block fails as soon as a part ends that should not.
     """
     made: list[Call] = []
     async with AsyncExitStack() as cast:
-        say("starting three services and their agent")
+        say("starting three services and who calls them")
         services = await _services(stage, cast)
+        urls = {name: url for name, (_, url) in services.items()}
         orders = Orders(
-            services={name: url for name, (_, url) in services.items()},
-            tokens={name: secret.reveal() for name, secret in pair.secrets.items()},
+            services=urls,
+            tokens={name: secret.reveal() for name, secret in secrets.items()},
             period_s=_PERIOD_S,
             report=stage.system.directory / "calls",
         )
         agent = await _agent(stage, orders, cast)
         parts = [*stage.system.children, agent, *(child for child, _ in services.values())]
         async with _watched(replace(stage.system, children=parts)):
-            say("the agent is calling")
-            yield made
+            say("calling")
+            yield Traffic(urls, made)
         await agent.stop()
         made.extend(calls.read(orders.report))
 
@@ -140,7 +149,9 @@ async def _services(stage: Stage, cast: AsyncExitStack) -> dict[str, tuple[Child
     started = {
         sidecar.service: await cast.enter_async_context(
             children.running(
-                _program(stage, "service", name=sidecar.service, socket=sidecar.socket)
+                _program(
+                    stage, "service", sidecar.service, name=sidecar.service, socket=sidecar.socket
+                )
             )
         )
         for sidecar in stage.system.sidecars

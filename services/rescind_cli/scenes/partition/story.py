@@ -68,12 +68,12 @@ async def play(environ: Mapping[str, str], *, say: Callable[[str], None]) -> Out
         here.admin(timeout_s=_TIMEOUT_S) as admin,
     ):
         pair = await stage.issue(admin)
-        async with stage.calling(here, pair, say=say) as made:
+        async with stage.calling(here, pair.secrets, say=say) as traffic:
             await asyncio.sleep(_BEFORE_S)
             revocation, moments = await _partition(admin, pair.revoked_id, cable, say)
             say(f"{CUT_OFF} is connected again")
             await _recovery(here.system)
-    return _outcome(revocation, moments, tuple(made))
+    return _outcome(revocation, moments, tuple(traffic.made))
 
 
 def _told(service: str, told: Mapping[str, str], cable: Wire) -> Mapping[str, str]:

@@ -1,0 +1,1 @@
+"""`rescind demo agents`: one of several agents goes rogue, with what it delegated."""
