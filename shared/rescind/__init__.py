@@ -1,5 +1,6 @@
 """rescind: check a token in under a microsecond, and deny it milliseconds after it was revoked."""
 
+from rescind.client.holding import Held
 from rescind.client.verifier import Verifier
 from rescind.core.record import Record
 from rescind.core.verdict import Allowed, Denied, Reason, Verdict
@@ -9,6 +10,7 @@ __all__ = [
     "Allowed",
     "Denied",
     "DeniedError",
+    "Held",
     "Reason",
     "Record",
     "RescindError",

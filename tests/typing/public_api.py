@@ -7,6 +7,7 @@ from rescind import (
     Allowed,
     Denied,
     DeniedError,
+    Held,
     Reason,
     Record,
     RescindError,
@@ -34,6 +35,7 @@ async def work_in_a_loop_is_held_with_the_record(verifier: Verifier, token: str)
 
 def work_in_a_thread_is_told(verifier: Verifier, token: str) -> None:
     with verifier.hold(token) as held:
+        assert_type(held, Held)
         assert_type(held.record, Record)
         assert_type(held.revoked, Event)
         assert_type(held.reason, Reason | None)

@@ -87,6 +87,7 @@ class Holding:
         self.reason: Reason | None = None
         self.thread: int | None = None
         self._keeper = keeper
+        self._begun = False
         self._end: Callable[[Reason], object] | None = None
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
@@ -105,7 +106,7 @@ class Holding:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a hold cancels the task that it is entered in: there is none here")
-        self._keeper.add(self)
+        self._begin()
         try:
             record = self._admitted(await self._keeper.ajudge(self.claim))
             self._task, self._cancelling = task, task.cancelling()
@@ -142,7 +143,7 @@ class Holding:
     def __enter__(self) -> Held:
         """Give what tells whether the token is still good. Raises DeniedError if it is not now."""
         self.thread = threading.get_ident()
-        self._keeper.add(self)
+        self._begin()
         try:
             held = Held(self._admitted(self._keeper.judge(self.claim)))
             self._goes_on_until(held.end)
@@ -156,6 +157,12 @@ class Holding:
         self._keeper.remove(self)
 
     # Either way --------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        if self._begun:
+            raise RuntimeError("it covers one block: call hold() for each")
+        self._begun = True
+        self._keeper.add(self)
 
     def _admitted(self, verdict: Verdict) -> Record:
         match verdict:

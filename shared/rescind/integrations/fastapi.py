@@ -11,6 +11,9 @@ It stands in the OpenAPI document as a bearer scheme. Scopes may also come from 
 All dependencies of an application share one verifier, `app.state.rescind`: set it at start-up, or
 in a test to a `rescind.testing.FakeVerifier`; else it is attached to the sidecar that the
 environment names, at the first call and again for as long as that fails.
+
+A dependency is checked at the beginning of a call. For streams and long calls put
+`RescindMiddleware` around the application, which also ends them.
 """
 
 import asyncio

@@ -244,6 +244,16 @@ async def test_a_denied_token_begins_nothing(verifier: FakeVerifier, issued: Iss
     assert nobody_cancels()
 
 
+async def test_a_hold_covers_one_block(verifier: FakeVerifier, issued: Issued) -> None:
+    hold = verifier.hold(issued.token)
+    async with hold:
+        with pytest.raises(RuntimeError, match="one block"), hold:
+            pytest.fail("the body ran")
+    with pytest.raises(RuntimeError, match="one block"):
+        async with hold:
+            pytest.fail("the body ran")
+
+
 class Slow:
     """A keeper whose judgement takes so long that the token is hit before it is told."""
 
