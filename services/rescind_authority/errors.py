@@ -84,6 +84,18 @@ class FinalError(RescindError):
         self.revocation_id = revocation_id
 
 
+class LostError(RescindError):
+    """Say that a revocation was lost, in a restore, before it was enforced."""
+
+    def __init__(self, revocation_id: str) -> None:
+        super().__init__(
+            f"{revocation_id} is not in the ledger any more: Postgres was restored from a backup "
+            "that is older. Sidecars that heard of it bring it back under another id; to be sure, "
+            "command it again under a new Idempotency-Key."
+        )
+        self.revocation_id = revocation_id
+
+
 class TokenMovedError(RescindError):
     """Say that a token ended, or was rotated by somebody else; nothing was changed."""
 

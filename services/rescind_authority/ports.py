@@ -606,8 +606,13 @@ class Receipts(Protocol):
         """Delete lease rows that still are at these versions."""
         ...
 
-    async def keep(self, revocation_id: str, *, enforced_at_us: int, envelope: bytes) -> bytes:
-        """Keep a receipt, and give the one that was kept first."""
+    async def keep(
+        self, revocation_id: str, *, enforced_at_us: int, envelope: bytes
+    ) -> bytes | None:
+        """Keep a receipt, and give the one that was kept first.
+
+        None where the revocation is not in the ledger any more: a restore lost it.
+        """
         ...
 
     async def get(self, revocation_id: str) -> bytes | None:

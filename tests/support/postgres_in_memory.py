@@ -349,8 +349,16 @@ class PostgresInMemory:
 
         await self._do(write)
 
-    async def keep(self, revocation_id: str, *, enforced_at_us: int, envelope: bytes) -> bytes:
-        return await self._do(lambda tables: tables.receipts.setdefault(revocation_id, envelope))
+    async def keep(
+        self, revocation_id: str, *, enforced_at_us: int, envelope: bytes
+    ) -> bytes | None:
+        def write(tables: Tables) -> bytes | None:
+            names = {entry.event.revocation.revocation_id for _, entry in tables.entries}
+            if revocation_id not in names:
+                return None
+            return tables.receipts.setdefault(revocation_id, envelope)
+
+        return await self._do(write)
 
     async def get(self, revocation_id: str) -> bytes | None:
         return await self._do(lambda tables: tables.receipts.get(revocation_id))

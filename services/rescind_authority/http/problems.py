@@ -75,6 +75,7 @@ _KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
     ),
     (errors.HeldError, _Kind("held", HTTPStatus.CONFLICT, "A standing revocation forbids it")),
     (errors.FinalError, _Kind("final", HTTPStatus.CONFLICT, "A revocation is final")),
+    (errors.LostError, _Kind("lost", HTTPStatus.CONFLICT, "A restore lost the revocation")),
     (
         errors.TokenMovedError,
         _Kind("token-moved", HTTPStatus.CONFLICT, "The token is not as it was"),

@@ -18,7 +18,7 @@ from rescind.wire import receipts as wire
 from rescind.wire import sealed
 from rescind.wire.heartbeat import Wanted
 from rescind.wire.trust import Purpose
-from rescind_authority.errors import StoreUnavailableError
+from rescind_authority.errors import LostError, StoreUnavailableError
 from rescind_authority.ports import Caller, Keys, Receipts, Waiting
 from rescind_authority.usecases.acknowledgements import Acknowledgements, Listener
 from rescind_authority.usecases.wait import Progress, Target, Wait
@@ -46,7 +46,8 @@ class Pending:
     def __init__(self, target: Target) -> None:
         self.target = target
         self.wait: Wait | None = None
-        self.envelope: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        # None: the revocation was lost in a restore, so that nothing can be said of it.
+        self.envelope: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
 
 
 class Enforcer:
@@ -101,14 +102,20 @@ class Enforcer:
         return pending
 
     async def receipt(self, target: Target, *, timeout_s: float) -> bytes | Progress:
-        """Give the receipt's envelope, or how far the wait has come when the time is up."""
+        """Give the receipt's envelope, or how far the wait has come when the time is up.
+
+        Raises LostError where the ledger was set back behind the event.
+        """
         kept = await self.kept(target.revocation_id)
         if kept is not None:
             return kept
         pending = self.begin(target)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                return await asyncio.shield(pending.envelope)
+                envelope = await asyncio.shield(pending.envelope)
+                if envelope is None:
+                    raise LostError(target.revocation_id)
+                return envelope
         if pending.wait is None:
             raise StoreUnavailableError("the lease rows cannot be read")
         return pending.wait.progress(self._clock.monotonic_raw_ns())
@@ -117,14 +124,15 @@ class Enforcer:
         try:
             with self._acknowledgements.listening() as listener:
                 wait = await self._begin(pending)
-                await self._until_over(wait, listener)
-            envelope = await self._keep(wait)
-            pending.envelope.set_result(envelope)
+                if wait is not None:
+                    await self._until_over(wait, listener)
+            pending.envelope.set_result(None if wait is None else await self._keep(wait))
         finally:
             del self._waits[pending.target.revocation_id]
             pending.envelope.cancel()
 
-    async def _begin(self, pending: Pending) -> Wait:
+    async def _begin(self, pending: Pending) -> Wait | None:
+        """Begin with a read that saw the event; None if the ledger was set back behind it."""
         target = pending.target
         while True:
             try:
@@ -136,6 +144,8 @@ class Enforcer:
             seen_ns = self._clock.monotonic_raw_ns()
             if seen.seq >= target.seq:
                 break
+            if seen.epoch > target.epoch:
+                return None
             await asyncio.sleep(_RETRY_S)
         self._note(seen, seen_ns)
         pending.wait = wait = Wait(
@@ -192,7 +202,7 @@ class Enforcer:
             if _is_ours(each.applied, heads):
                 wait.acknowledged(instance, heard_ns=each.heard_ns)
 
-    async def _keep(self, wait: Wait) -> bytes:
+    async def _keep(self, wait: Wait) -> bytes | None:
         receipt = wait.receipt(self._clock.monotonic_raw_ns())
         signed = self._keys.sign(Purpose.RECEIPTS, wire.encode(receipt))
         while True:
@@ -205,8 +215,18 @@ class Enforcer:
             except RescindError:
                 await asyncio.sleep(_RETRY_S)
             else:
-                _log.info("enforced", action="revocation.enforced", id=receipt.revocation_id)
+                self._tell(receipt.revocation_id, kept)
                 return kept
+
+    def _tell(self, revocation_id: str, kept: bytes | None) -> None:
+        if kept is not None:
+            _log.info("enforced", action="revocation.enforced", id=revocation_id)
+        else:
+            _log.error(
+                "the ledger was set back while this was waited for: there is no receipt",
+                action="revocation.lost",
+                id=revocation_id,
+            )
 
     async def _watch(self) -> None:
         """Look at the lease rows each second: a row that stands still for a full wait is over."""

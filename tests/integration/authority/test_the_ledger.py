@@ -1,6 +1,7 @@
 """The sequencer against real Postgres: dense, chained, once for each key, and honest."""
 
 import asyncio
+import dataclasses
 import hashlib
 import itertools
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +19,7 @@ from rescind.wire.heartbeat import Wanted
 from rescind_authority import preparing
 from rescind_authority.errors import (
     KeyReusedError,
+    LostError,
     OutcomeUnknownError,
     StoreRefusedError,
     StoreUnavailableError,
@@ -26,6 +28,7 @@ from rescind_authority.metrics import Metrics
 from rescind_authority.ports import Claim, Key
 from rescind_authority.postgres import pool
 from rescind_authority.usecases.sequence import Command, Committed
+from rescind_authority.usecases.wait import Target
 from rescind_authority.wiring import Core, core
 from rescind_runtime.signing import Keyring
 
@@ -194,6 +197,20 @@ async def test_every_command_makes_its_own_event_also_when_nothing_seems_to_chan
     async with running_core(system, Announced()) as parts:
         seqs = [(await parts.sequencer.commit(command("tenant:t"))).seq for _ in range(3)]
         assert seqs == [1, 2, 3]
+
+
+async def test_a_receipt_is_kept_only_of_what_the_ledger_holds(system: System) -> None:
+    await preparing.prepare(system.settings)
+    async with running_core(system, Announced()) as parts:
+        done = await parts.sequencer.commit(command())
+        target = Target(done.revocation_id, done.epoch, done.seq, done.at_us)
+        receipt = await parts.enforcer.receipt(target, timeout_s=10)
+        assert isinstance(receipt, bytes)
+        assert await parts.enforcer.kept(done.revocation_id) == receipt
+        lost = dataclasses.replace(target, revocation_id="rev_of_before_the_restore")
+        with pytest.raises(LostError):
+            await parts.enforcer.receipt(lost, timeout_s=10)
+        assert await parts.enforcer.kept(lost.revocation_id) is None
 
 
 async def test_a_command_that_postgres_refuses_does_not_take_others_along(system: System) -> None:

@@ -22,6 +22,7 @@ from rescind_authority.usecases.desk import Desk
         (errors.PreviewNeededError(9, exact=True, above=5), 409, "preview-needed"),
         (errors.KeyReusedError(), 422, "idempotency-key-reused"),
         (errors.UnauthenticatedError("no"), 401, "unauthenticated"),
+        (errors.LostError("rev_1"), 409, "lost"),
         (errors.ForbiddenError("rescind:issue", "issuing"), 403, "forbidden"),
         (errors.NotFoundError("token", "tok_x"), 404, "not-found"),
         (errors.OverloadedError("revocations"), 503, "overloaded"),
