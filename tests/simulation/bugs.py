@@ -255,6 +255,16 @@ def _() -> Patches:
     return [(PostgresInMemory, "begin", lambda self: Hopeful(begin(self)))]
 
 
+@bug("a receipt is kept whether the ledger still holds the event or not")
+def _() -> Patches:
+    async def keep(
+        self: PostgresInMemory, revocation_id: str, *, enforced_at_us: int, envelope: bytes
+    ) -> bytes:
+        return await self._do(lambda tables: tables.receipts.setdefault(revocation_id, envelope))
+
+    return [(PostgresInMemory, "keep", keep)]
+
+
 @bug("a revoke of what is revoked already returns the old seq")
 def _() -> Patches:
     commit = Sequencer.commit

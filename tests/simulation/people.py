@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from itertools import count
 from random import Random
 
 from tests.simulation.authority import Authority
@@ -197,10 +198,12 @@ class People:
         then = replace(revocation, effect="suspend") if effect == "kill" else None
         there = frozenset(each.token_id for each in self._oracle.tokens)
         committed, receipt = await self._enforce(revocation, then)
-        last = Event(committed.epoch, committed.seq, committed.at_us, then or revocation)
+        named = replace(then or revocation, revocation_id=committed.revocation_id)
+        last = Event(committed.epoch, committed.seq, committed.at_us, named)
         self._promise(last, receipt, there)
         if then is not None:
-            self._promise(replace(last, seq=last.seq - 1, revocation=revocation), receipt, there)
+            first = replace(revocation, revocation_id=committed.revocation_id)
+            self._promise(replace(last, seq=last.seq - 1, revocation=first), receipt, there)
 
     async def _lift(self, promise: Promise) -> None:
         self._commands += 1
@@ -216,8 +219,16 @@ class People:
         """Ask one authority after another, with the same key, until one gives the receipt."""
         name = revocation.revocation_id
         claim = Claim(Key("admin:ada", name), hashlib.sha256(name.encode()).digest())
-        command = Command(claim, revocation, exact=True, awaited=True, then=then)
-        while True:
+        for attempt in count():
+            # As the API does: a new name each time, and the key decides which one stays.
+            fresh = {"revocation_id": f"{name}.{attempt}"}
+            command = Command(
+                claim,
+                replace(revocation, **fresh),
+                exact=True,
+                awaited=True,
+                then=None if then is None else replace(then, **fresh),
+            )
             authority = self._dice.choice(self._authorities())
             try:
                 async with asyncio.timeout(_PATIENCE_S):
@@ -226,6 +237,7 @@ class People:
             except (RescindError, TimeoutError):
                 self._oracle.count["asked again"] += 1
                 await asyncio.sleep(0.1)
+        raise AssertionError
 
     async def _receipt(self, authority: Authority, committed: Committed) -> Receipt:
         target = Target(committed.revocation_id, committed.epoch, committed.seq, committed.at_us)
@@ -240,6 +252,9 @@ class People:
     def _promise(self, event: Event, receipt: Receipt, there: frozenset[str]) -> None:
         if self._restored and event not in self._events():
             self._oracle.count["lost in a restore"] += 1
+            if receipt.revocation_id in self._cluster.tables.receipts:
+                what = f"{event.epoch}.{event.seq}"
+                self._oracle.wrong.append(f"a receipt of {what}, which the ledger does not hold")
             return
         promise = Promise(event, receipt, now_s(), there)
         free = [each for each in self._oracle.tokens if self._oracle.free(each)]

@@ -205,6 +205,7 @@ class Sidecar:
                 tasks=tasks,
                 service="search",
                 posture=str(self._posture),
+                labels=(),
                 boot=BOOT,
             )
             for part in (self.follow.repair, self._acknowledge.run, self._offers.run):
