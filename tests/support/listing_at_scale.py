@@ -139,8 +139,9 @@ async def _revokes(large: Table, rounds: int) -> None:
         ],
         rounds * 5,
     )
-    # What was measured need not be swept, but for one of each.
+    # A tree is seldom revoked so often: one of each is left for the sweep, and to be listed.
     await large.raw.execute("UPDATE sweep SET seq = (SELECT seq FROM ledger_head)")
+    await large.raw.execute("DELETE FROM revocations")
     await _revoke(large, f"token:{next(unseen)}", exact=True)
     await _revoke(large, f"tree:{large.root}", exact=False)
 

@@ -4,13 +4,14 @@ import asyncio
 
 from rescind.errors import RescindError
 from rescind_authority.ports import Sweeps
-from rescind_authority.usecases import salvage
+from rescind_authority.usecases import reuse, salvage
 
 KEPT_S = 24 * 3600
 _LOOK_S = 60.0
 _MOST_AT_ONCE = 1_000
-# A sidecar may come back after weeks with what a restore lost, and it must not count twice.
-_FOR_EVER = (salvage.ACTOR,)
+# A sidecar may come back after weeks with what a restore lost, and a thief with a rotated secret:
+# neither may count twice.
+_FOR_EVER = (salvage.ACTOR, reuse.ACTOR)
 
 
 class ClaimKeeper:

@@ -26,7 +26,7 @@ from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.sweeps import PostgresSweeps, Turn
 from rescind_authority.postgres.tokens import PostgresTokens
-from rescind_authority.usecases import salvage
+from rescind_authority.usecases import reuse, salvage
 from rescind_authority.usecases.claims import KEPT_S, ClaimKeeper
 from rescind_authority.usecases.sweep import Sweeper
 from rescind_runtime.clock import SystemClock
@@ -300,10 +300,13 @@ async def test_a_key_is_forgotten_a_day_after_its_first_use(system: System) -> N
         assert (await revoke_under(authority, "new"))["id"] == new["id"]
 
 
-async def test_what_was_taken_back_after_a_restore_is_remembered_for_ever(system: System) -> None:
+@pytest.mark.parametrize("actor", [salvage.ACTOR, reuse.ACTOR])
+async def test_what_must_not_happen_twice_ever_is_remembered_for_ever(
+    system: System, actor: str
+) -> None:
     async with serving(system) as authority:
         await revoke_under(authority, "lost")
-        await system.rows("UPDATE idempotency SET actor = $1", salvage.ACTOR)
+        await system.rows("UPDATE idempotency SET actor = $1", actor)
         await grow_old(system, KEPT_S * 1_000, ["lost"])
         async with pool.connect(system.dsn) as postgres:
             assert await ClaimKeeper(PostgresSweeps(postgres)).step() == 0

@@ -14,13 +14,12 @@ FROM counted
 LEFT JOIN LATERAL (
     SELECT ordered.token_id
     FROM ordered
-    CROSS JOIN LATERAL (
-        SELECT issued_at, state FROM token_states AS t WHERE t.token_id = ordered.token_id
-        OFFSET 0
-    ) AS seen
-    WHERE ($3::timestamptz IS NULL OR seen.issued_at >= $3)
-        AND ($4::timestamptz IS NULL OR seen.issued_at < $4)
-        AND ($5::text IS NULL OR seen.state = $5)
+    JOIN tokens AS t USING (token_id)
+    WHERE ($3::timestamptz IS NULL OR t.issued_at >= $3)
+        AND ($4::timestamptz IS NULL OR t.issued_at < $4)
+        AND ($5::text IS NULL OR $5 = (
+            SELECT state FROM token_states AS s WHERE s.token_id = t.token_id
+        ))
     ORDER BY ordered.token_id DESC
     LIMIT $7
 ) AS found ON NOT counted.many
