@@ -16,8 +16,8 @@ from rescind_runtime.clock import Clock
 EXACT_UP_TO = 10_000
 EXPECTED_FEW = 50_000  # the planner errs, and to find that out costs a millisecond
 _STEPS = 1_000
-_PAGE_NS = 25_000_000
-_COUNT_NS = 20_000_000
+_PAGE_NS = 20_000_000
+_COUNT_NS = 15_000_000
 _COUNT_STEPS = 1_000
 _ENOUGH = 30
 _SAMPLE = 1_500
