@@ -18,15 +18,13 @@ EXPECTED_FEW = 50_000  # the planner errs, and to find that out costs a millisec
 _STEPS = 1_000
 _PAGE_NS = 20_000_000
 _COUNT_NS = 15_000_000
-_COUNT_STEPS = 1_000
 _ENOUGH = 30
 _SAMPLE = 1_500
 _US_PER_MS = 1_000
 # An id is made by an authority's clock, a token's time is Postgres's: so far they may be apart.
 _APART_MS = 3_600_000
-_SUSPENDED = "suspended"
-_STAMPED = ("revoked", _SUSPENDED)
-_REVOKED = Along("revoked", "")
+_REVOKED, _SUSPENDED = "revoked", "suspended"
+_STAMPS = Along("revoked", "")
 _ORDERED = ("subject", "client", "tenant")
 NEWEST = "tok_" + "z" * 27
 OLDEST = ""
@@ -84,56 +82,68 @@ class Lister:
 
     async def count(self, wanted: TokenFilter) -> Count:
         """Count up to 10,000, as far as the time goes; estimate the rest."""
-        by_handles = wanted == TokenFilter(wanted.handles)
         expected = await self._tokens.estimate(wanted.handles)
-        if by_handles and expected > EXPECTED_FEW:
+        if _by_handles(wanted) and expected > EXPECTED_FEW:
             return Count(expected, exact=False)
         way = await self._way(wanted)
         if way is None:
             return Count(0, exact=True)
-        if by_handles and _leads_to_all(way, wanted):
-            found = await self._tokens.count_along(way, most=EXACT_UP_TO + 1)
-            exact = found <= EXACT_UP_TO
-            return Count(found if exact else max(found, expected), exact=exact)
-        last = _newest(wanted)
-        few = await self._few(wanted, before=last, most=EXACT_UP_TO)
+        if _leads_to_these_alone(way, wanted):
+            return await self._along(way, expected)
+        few = await self._few(wanted, before=_newest(wanted), most=EXACT_UP_TO)
         if few is not None:
             return Count(len(few), exact=True)
-        found, began_ns = 0, self._clock.monotonic_raw_ns()
-        while found <= EXACT_UP_TO:
+        return await self._look_through(wanted, way, expected)
+
+    async def _along(self, way: Along, expected: int) -> Count:
+        """Count all that there is on a way."""
+        found = await self._tokens.count_along(way, most=EXACT_UP_TO + 1)
+        if found <= EXACT_UP_TO:
+            return Count(found, exact=True)
+        if way == _STAMPS:
+            expected = (await self._tokens.stamps()).tokens
+        return Count(max(found, expected), exact=False)
+
+    async def _look_through(self, wanted: TokenFilter, way: Along, expected: int) -> Count:
+        """Count what may lie in reach, else estimate the share of those expected."""
+        found = 0
+        if way == _STAMPS or expected <= EXPECTED_FEW or wanted.issued_after_us is not None:
+            counted = await self._walk(wanted, way)
+            if counted.exact:
+                return counted
+            found = counted.tokens
+        if not _by_handles(wanted):
+            expected = round(expected * _share(await self._tokens.sample(wanted, size=_SAMPLE)))
+        return Count(max(found, expected), exact=False)
+
+    async def _walk(self, wanted: TokenFilter, way: Along) -> Count:
+        """Count what is wanted on a way, as far as the time goes."""
+        found, last, began_ns = 0, _newest(wanted), self._clock.monotonic_raw_ns()
+        while found <= EXACT_UP_TO and self._clock.monotonic_raw_ns() - began_ns < _COUNT_NS:
             walked = await self._tokens.walk(
-                wanted,
-                way,
-                before=last,
-                after=_oldest(wanted),
-                steps=_COUNT_STEPS,
-                most=_COUNT_STEPS,
+                wanted, way, before=last, after=_oldest(wanted), steps=_STEPS, most=_STEPS
             )
             found += len(walked.token_ids)
             if walked.last is None:
                 return Count(found, exact=True)
             last = walked.last
-            if self._clock.monotonic_raw_ns() - began_ns > _COUNT_NS:
-                break
-        if not by_handles:
-            expected = round(expected * _share(await self._tokens.sample(wanted, size=_SAMPLE)))
-        return Count(max(found, expected), exact=False)
+        return Count(found, exact=False)
 
     async def _way(self, wanted: TokenFilter) -> Along | None:
         """Choose the narrowest way to what is wanted; None: there is nothing of the kind."""
         way = along(wanted.handles)
-        if wanted.state not in _STAMPED:
+        if wanted.state not in (_REVOKED, _SUSPENDED):
             return way
         stamps = await self._tokens.stamps()
         if wanted.state == _SUSPENDED:
             return way if stamps.suspending else None
         named = () if way.index == "id" else (Handle(f"{way.index}:{way.name}"),)
         if stamps.complete and stamps.tokens <= await self._tokens.estimate(named):
-            return _REVOKED
+            return _STAMPS
         return way
 
     async def _few(self, wanted: TokenFilter, *, before: str, most: int) -> tuple[str, ...] | None:
-        """Ask the index of all handles, unless the way leads there as well, or they are many."""
+        """Ask the index of all handles, unless a way leads there as well, or they are many."""
         if _leads_to_all(along(wanted.handles), wanted):
             return None
         if await self._tokens.estimate(wanted.handles) > EXPECTED_FEW:
@@ -150,8 +160,18 @@ def along(named: Collection[Handle]) -> Along:
     return Along("id", "")
 
 
+def _by_handles(wanted: TokenFilter) -> bool:
+    return wanted == TokenFilter(wanted.handles)
+
+
 def _leads_to_all(way: Along, wanted: TokenFilter) -> bool:
     return all(each == f"{way.index}:{way.name}" for each in wanted.handles)
+
+
+def _leads_to_these_alone(way: Along, wanted: TokenFilter) -> bool:
+    if way == _STAMPS:
+        return wanted == TokenFilter(state=_REVOKED)
+    return _by_handles(wanted) and _leads_to_all(way, wanted)
 
 
 def _share(sample: Sample) -> float:

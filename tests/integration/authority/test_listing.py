@@ -244,6 +244,15 @@ async def test_a_count_of_at_most_10_000_is_exact(
     assert (counted.tokens, counted.exact) == (expected, True)
 
 
+async def test_a_count_since_lately_is_exact_in_a_table_of_many(crowd: System) -> None:
+    since = PLAN.until - timedelta(hours=12)
+    expected = await crowd.rows("SELECT count(*) FROM tokens WHERE issued_at >= $1", since)
+    wanted = filter_of(issued_after_us=int(since.timestamp() * 1e6))
+    async with pool.connect(crowd.dsn) as postgres:
+        counted = await Lister(PostgresTokens(postgres), clock=FrozenClock()).count(wanted)
+    assert (counted.tokens, counted.exact) == (expected[0][0], True)
+
+
 @pytest.mark.parametrize(
     "wanted",
     [filter_of(), filter_of(state="expired"), filter_of("label:env=prod"), filter_of("tenant:t0")],
