@@ -233,7 +233,7 @@ def _() -> Patches:
 # The ledger -----------------------------------------------------------------------------------
 
 
-@bug("a commit that failed is reported as done")
+@bug("a commit that failed is reported as done, and its receipt kept")
 def _() -> Patches:
     begin = PostgresInMemory.begin
 
@@ -252,11 +252,11 @@ def _() -> Patches:
                     raise
                 return None
 
-    return [(PostgresInMemory, "begin", lambda self: Hopeful(begin(self)))]
+    return [(PostgresInMemory, "begin", lambda self: Hopeful(begin(self))), *_keeps_any()]
 
 
 @bug("a receipt is kept whether the ledger still holds the event or not")
-def _() -> Patches:
+def _keeps_any() -> Patches:
     async def keep(
         self: PostgresInMemory, revocation_id: str, *, enforced_at_us: int, envelope: bytes
     ) -> bytes:
