@@ -6,6 +6,10 @@ CREATE INDEX tokens_subject ON tokens (subject, token_id);
 CREATE INDEX tokens_client ON tokens (client, token_id) WHERE client IS NOT NULL;
 CREATE INDEX tokens_tenant ON tokens (tenant, token_id) WHERE tenant IS NOT NULL;
 
+-- New tokens go into the index itself, not into a list beside it that every look-up reads through: that
+-- made looking up to ten times slower, and issuing no faster (measured among ten million).
+ALTER INDEX tokens_handles SET (fastupdate = off);
+
 -- Tokens that a revoke ended, which is final: `seq` is the first revoke that did. A table of its
 -- own: a stamp in `tokens` would write each of its indexes anew. It refers to no row, for a check
 -- would write a lock into every token.
