@@ -74,9 +74,11 @@ class Issuer:
         struck, token, ttl_us = self._prepare(wish, actor=actor)
         async with self._transactions.begin() as transaction:
             # Written before the footing is read, as by `once`: the sweep waits for whoever has.
-            await transaction.claim([Claim(Key(actor, token.token_id), token.token_hash)])
+            key = Key(actor, token.token_id)
+            await transaction.claim([Claim(key, token.token_hash)])
             issued = _issued(await transaction.footing(None, token.handles), ttl_us)
             await transaction.insert_token(token, issued)
+            await transaction.answer({key: token.token_id})
         return Minted(struck.secret, token, issued)
 
     def _prepare(self, wish: Wish, *, actor: str) -> tuple[Struck, NewToken, int]:
