@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from tests.support.authority import Running, System, eventually, serving
 from tests.support.naive_ledger import Issued, NaiveLedger
+from tests.support.sweeping import swept
 
 from rescind.wire import events
 from rescind_authority.postgres import pool
@@ -187,8 +188,9 @@ async def test_a_kill_is_two_events_under_one_id_and_its_lift_ends_the_suspensio
         assert await effects(system) == [(1, "revoke"), (2, "suspend")]
         assert (killed["effect"], killed["seq"]) == ("kill", 2)
         assert killed == again
+        await swept(system)
         seen = (await authority.http.get(f"/v1/revocations/{killed['id']}")).json()
-        assert seen == killed
+        assert seen == {**killed, "swept": {"tokens": 1, "done": True}}
         listed = (await authority.http.get("/v1/revocations")).json()["revocations"]
         assert [(each["id"], each["effect"]) for each in listed] == [
             (killed["id"], "suspend"),
