@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from rescind.errors import RescindError
 from rescind_authority.http import problems, receipts, times
@@ -48,7 +48,7 @@ class RotateRequest(Why, Waiting):
 class ExpireRequest(Why, Waiting):
     """When a token is to end, if it would have ended later."""
 
-    at: AwareDatetime | None = Field(
+    at: times.Moment | None = Field(
         default=None, description="RFC 3339, or Unix seconds; left out, now."
     )
 
@@ -57,7 +57,7 @@ class ExpireManyRequest(Why):
     """Which tokens are to end, and when."""
 
     token_ids: Annotated[list[str], Field(min_length=1, max_length=MOST_AT_ONCE)]
-    at: AwareDatetime | None = Field(default=None, description="Left out, now.")
+    at: times.Moment | None = Field(default=None, description="Left out, now.")
 
 
 class ChangeFacts(Awaited):

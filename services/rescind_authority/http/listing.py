@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from rescind.core import handles
 from rescind.core.handles import Handle
@@ -38,8 +38,8 @@ class TokenChoice(BaseModel):
     session: str | None = None
     label: list[str] = Field(default=[], description="`key=value`; several must all match.")
     state: State | None = None
-    issued_after: AwareDatetime | None = Field(default=None, description="Then, or later.")
-    issued_before: AwareDatetime | None = None
+    issued_after: times.Moment | None = Field(default=None, description="Then, or later.")
+    issued_before: times.Moment | None = None
 
     def chosen(self) -> TokenFilter:
         """Make the filter. Raises InvalidRequestError."""

@@ -1,9 +1,24 @@
 """Times on the border: RFC 3339 outside, Unix microseconds inside."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+
+def _inside(moment: datetime) -> datetime:
+    # At the ends of the calendar a time zone, or Postgres's arithmetic, leads to a year that can be
+    # kept and never be shown again.
+    if not MINYEAR < moment.year < MAXYEAR:
+        raise ValueError(f"expected a time of the years {MINYEAR + 1} to {MAXYEAR - 1}")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_inside)]
+"""A time that somebody sends: aware, and well inside the calendar."""
 
 
 def to_us(moment: datetime) -> int:

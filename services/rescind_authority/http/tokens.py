@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Response, status
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from rescind.core.revocation import Event
 from rescind.core.tokens import Kind
@@ -37,7 +37,7 @@ class IssueRequest(BaseModel):
         default=[], description="The services that may accept it; none named means every one."
     )
     ttl: float = Field(default=DEFAULT_TTL_S, description="Lifetime in seconds.")
-    not_before: AwareDatetime | None = Field(
+    not_before: times.Moment | None = Field(
         default=None, description="Not good before: RFC 3339, or Unix seconds."
     )
     labels: dict[str, str] = {}

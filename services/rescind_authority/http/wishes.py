@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.http import times
@@ -66,10 +66,10 @@ class Deed(Why):
     scopes: list[str] = Field(
         default=[], description="Scopes, or patterns of them, that a `narrow` takes away."
     )
-    issued_before: AwareDatetime | None = Field(
+    issued_before: times.Moment | None = Field(
         default=None, description="Spare what was issued at or after: RFC 3339, or Unix seconds."
     )
-    until: AwareDatetime | None = Field(
+    until: times.Moment | None = Field(
         default=None, description="When it is to be lifted by itself: RFC 3339, or Unix seconds."
     )
     preview: str | None = Field(
