@@ -46,7 +46,9 @@ async def follow(
 
 
 def _seq(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) > _MAX_SEQ:
+    # Its length first: Python reads no number of more than 4,300 digits.
+    short = len(text) <= len(str(_MAX_SEQ))
+    if not (short and text.isascii() and text.isdigit()) or int(text) > _MAX_SEQ:
         raise InvalidRequestError(FieldProblem("Last-Event-ID", "expected a seq, such as 42"))
     return int(text)
 

@@ -186,7 +186,7 @@ async def test_an_answer_covers_the_min_seq_that_is_demanded(
     "query",
     ["min_seq=", "min_seq=-1", "min_seq=x", "min_seq=%D9%A3", "min_seq=18446744073709551616",
      "min_seq=1&min_seq=y", "audience=a&audience=b", "&".join(f"a={n}" for n in range(200)),
-     "min_seq=" + "9" * 10_000],
+     "min_seq=" + "9" * 10_000, "min_seq=" + "0" * 21 + "2"],
 )  # fmt: skip
 async def test_a_query_that_cannot_be_used_is_never_passed_over(
     port: int, verifier: FakeVerifier, query: str
