@@ -11,6 +11,7 @@ from fastapi import Depends, Header, Request, Response, Security
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
+from rescind.core import tokens
 from rescind.core.record import Record
 from rescind.integrations import bearer
 from rescind_authority.errors import FieldProblem, InvalidRequestError
@@ -131,14 +132,22 @@ def idempotency_key(
     ] = None,
 ) -> str:
     """Take the caller's key, or make one; the answer names it either way."""
-    if key is not None and not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
+    if key is not None and not _is_key(key):
         raise InvalidRequestError(
-            FieldProblem("Idempotency-Key", f"expected 1 to {_MAX_KEY} printable ASCII characters")
+            FieldProblem(
+                "Idempotency-Key",
+                f"expected 1 to {_MAX_KEY} printable ASCII characters, and no token among them",
+            )
         )
     chosen = key or secrets.token_hex(_KEY_BYTES)
     response.headers["Idempotency-Key"] = chosen
     request.state.idempotency_key = chosen  # for a problem that asks to retry with it
     return chosen
+
+
+def _is_key(text: str) -> bool:
+    short = 0 < len(text) <= _MAX_KEY
+    return short and text.isascii() and text.isprintable() and not tokens.contained(text)
 
 
 IdempotencyKey = Annotated[str, Depends(idempotency_key)]

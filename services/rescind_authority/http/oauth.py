@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, Request, status
 from starlette.responses import JSONResponse, Response
 
+from rescind.core import tokens
 from rescind.core.tokens import Kind
 from rescind.errors import RescindError
 from rescind_authority.errors import (
@@ -265,5 +266,5 @@ def _refused(
 
 def _described(text: str) -> str:
     """Keep to the characters that RFC 6749 (5.2) allows in a description."""
-    plain = text.replace('"', "'").replace("\\", "/").replace("\n", " ")
+    plain = tokens.hidden(text).replace('"', "'").replace("\\", "/").replace("\n", " ")
     return plain.encode("ascii", "replace").decode()

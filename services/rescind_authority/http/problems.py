@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from rescind.core import tokens
 from rescind.errors import RescindError
 from rescind_authority import errors
 
@@ -220,7 +221,7 @@ def _problem(
         type=f"urn:rescind:problem:{kind.slug}",
         title=kind.title,
         status=kind.status,
-        detail=detail,
+        detail=_sendable(detail),
         errors=[
             WrongField(field=_sendable(each.field), detail=_sendable(each.detail))
             for each in fields
@@ -239,5 +240,5 @@ def _sent(problem: Problem, headers: Mapping[str, str] | None) -> Response:
 
 
 def _sendable(text: str) -> str:
-    """Escape lone surrogates, which JSON can carry in and UTF-8 cannot carry out."""
-    return text.encode(errors="backslashreplace").decode()
+    """Hide tokens, and escape lone surrogates, which JSON can carry in and UTF-8 not carry out."""
+    return tokens.hidden(text).encode(errors="backslashreplace").decode()

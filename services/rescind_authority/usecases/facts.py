@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
-from rescind.core import conditions, handles
+from rescind.core import conditions, handles, tokens
 from rescind.core.conditions import Conditions
 from rescind.core.delegation import Mandate
 from rescind.core.record import MAX_LABELS, MAX_LINEAGE, MAX_SCOPES
@@ -79,6 +79,7 @@ class Findings:
         if len(distinct) > MAX_SCOPES:
             self.add("scopes", f"at most {MAX_SCOPES} scopes, these are {len(distinct)}")
         for scope in distinct:
+            self._public("scopes", scope)
             try:
                 parse(scope)
             except ScopeError as error:
@@ -91,6 +92,7 @@ class Findings:
         if len(distinct) > MAX_AUDIENCE:
             self.add("audience", f"at most {MAX_AUDIENCE} services, these are {len(distinct)}")
         for name in distinct:
+            self._public("audience", name)
             length = len(name.encode(errors="surrogatepass"))
             if not name.strip() or not name.isprintable() or length > _MAX_AUDIENCE_BYTES:
                 self.add(
@@ -139,8 +141,12 @@ class Findings:
         if len(verifier) > conditions.MAX_VERIFIER_LABELS:
             self.add("verifier", f"at most {conditions.MAX_VERIFIER_LABELS} labels")
         for key, text in verifier.items():
-            if not key or "=" in key or "," in f"{key}{text}" or len(f"{key}{text}") > _MAX_LABEL:
+            both = f"{key}{text}"
+            self._public("verifier", both)
+            if not key or "=" in key or "," in both or len(both) > _MAX_LABEL:
                 self.add(f"verifier.{key[:40]}", "expected a key without '=', and no ','")
+            elif not both.isprintable():
+                self.add(f"verifier.{key[:40]}", "expected printable text")
         if not (networks or verifier):
             return conditions.UNCONDITIONAL
         return Conditions(tuple(sorted(networks)), tuple(sorted(verifier.items())))
@@ -149,18 +155,25 @@ class Findings:
         """Check where a token begins. A user agent is cut: nothing depends on it."""
         if address is not None:
             try:
-                address = str(ip_address(address))
+                address = str(ip_address(address.partition("%")[0]))
             except ValueError:
                 self.add("address", "expected an IP address, such as 192.0.2.7 or 2001:db8::7")
         shown = user_agent and "".join(each if each.isprintable() else " " for each in user_agent)
+        shown = shown and tokens.hidden(shown)
         return Device(shown and shown[:_MAX_USER_AGENT], address)
 
     def reason(self, text: str) -> str:
         """Check why somebody revokes."""
         reason = _nfc(text)
+        self._public("reason", reason)
         if len(reason) > _MAX_REASON or not all(c.isprintable() or c == "\n" for c in reason):
             self.add("reason", f"expected printable text of at most {_MAX_REASON} characters")
         return reason
+
+    def _public(self, field: str, text: str) -> None:
+        """Let no token into what is kept and shown: whoever pastes one must not find it there."""
+        if tokens.contained(text):
+            self.add(field, "that holds a token, and would be kept and shown: name it by its id")
 
     def _handle(self, field: str, text: str) -> None:
         try:

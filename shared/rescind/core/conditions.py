@@ -53,6 +53,8 @@ UNCONDITIONAL = Conditions()
 
 def network(text: str) -> str:
     """Read a network, in its usual form. Raises ConditionError."""
+    if "%" in text:
+        raise ConditionError(f"{text[:64]!r} has a zone, which is a name on one machine alone")
     try:
         return str(ip_network(text))
     except ValueError as error:

@@ -46,7 +46,7 @@ CODES = {
 _KINDS = {code: kind for kind, code in CODES.items()}
 _PREFIX = re.compile(r"[a-z][a-z0-9]{1,11}")
 _SHAPE = re.compile(rf"({_PREFIX.pattern})_(agt|svc|ses|pat|adm)_([0-9A-Za-z]{{60}})")
-_FRAGMENT = re.compile(r"(agt|svc|ses|pat|adm)_[0-9A-Za-z]{24}")
+_FRAGMENT = re.compile(r"(agt|svc|ses|pat|adm)_[0-9A-Za-z]{24,}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -90,6 +90,11 @@ def parse(text: str, *, prefix: str = PREFIX) -> Token:
 def contained(text: str) -> bool:
     """Say whether a text holds a token or much of one, and so must not be shown or kept."""
     return _FRAGMENT.search(text) is not None
+
+
+def hidden(text: str) -> str:
+    """Give a text without the tokens in it, for where it has to be shown."""
+    return _FRAGMENT.sub(r"\1_<secret>", text)
 
 
 def shaped(text: str) -> bool:

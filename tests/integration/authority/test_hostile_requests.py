@@ -56,3 +56,61 @@ async def test_a_last_event_id_that_is_no_seq_is_refused(system: System, sent: s
         headers = {"last-event-id": sent.encode()}
         refused = await running.http.get("/v1/events", headers=headers)
         assert refused.status_code == httpx2.codes.UNPROCESSABLE_CONTENT
+
+
+TOKEN = "rsc_agt_001GsBaniMdfHPrKhhwjnlS86reYjdQ5ckAqLoTS4ckok0FA7OvgX31DQnGk"  # anybody's
+KEPT: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
+    "a scope": ("/v1/tokens", {**AGENT, "scopes": [TOKEN]}, {}),
+    "an audience": ("/v1/tokens", {**AGENT, "audience": [TOKEN]}, {}),
+    "a label": ("/v1/tokens", {**AGENT, "labels": {"a": TOKEN}}, {}),
+    "a label's key": ("/v1/tokens", {**AGENT, "labels": {TOKEN: "a"}}, {}),
+    "a verifier's label": ("/v1/tokens", {**AGENT, "verifier": {"a": TOKEN}}, {}),
+    "a verifier's label's key": ("/v1/tokens", {**AGENT, "verifier": {TOKEN: "a"}}, {}),
+    "a subject": ("/v1/tokens", {**AGENT, "subject": f"agent:{TOKEN}"}, {}),
+    "a tenant": ("/v1/tokens", {**AGENT, "tenant": TOKEN}, {}),
+    "a pattern": ("/v1/tokens", {**AGENT, "may_speak_for": [f"agent:{TOKEN}/*"]}, {}),
+    "a network": ("/v1/tokens", {**AGENT, "addresses": [f"fe80::1%{TOKEN}"]}, {}),
+    "a field": ("/v1/tokens", {**AGENT, TOKEN: 1}, {}),
+    "a key": ("/v1/tokens", AGENT, {"idempotency-key": TOKEN}),
+    "a selector": ("/v1/revocations", {"selector": [f"subject:{TOKEN}"]}, {}),
+    "a reason": ("/v1/revocations", {"selector": ["tenant:t"], "reason": f"was {TOKEN}"}, {}),
+    "a narrowing": (
+        "/v1/revocations",
+        {"selector": ["tenant:t"], "effect": "narrow", "scopes": [TOKEN]},
+        {},
+    ),
+    "a reason to end": ("/v1/tokens/tok_x/expire", {"reason": TOKEN}, {}),
+    "a reason to rotate": ("/v1/tokens/tok_x/rotate", {"reason": TOKEN}, {}),
+    "a reason to lift": ("/v1/revocations/rev_x/lift", {"reason": TOKEN}, {}),
+    "an id": (f"/v1/tokens/{TOKEN}/rotate", {}, {}),
+    "a path": (f"/v1/{TOKEN}", {}, {}),
+}
+
+
+async def test_a_token_in_a_wrong_place_is_neither_kept_nor_said_again(system: System) -> None:
+    async with serving(system) as running:
+        for place, (path, body, headers) in KEPT.items():
+            refused = await running.http.post(path, json=body, headers=headers)
+            assert refused.status_code in {404, 422}, place
+            assert TOKEN not in refused.text, place
+        assert await head(running) == 0
+        assert len(await system.rows("SELECT FROM tokens")) == 1  # the admin's own
+
+
+async def test_a_token_in_a_user_agent_is_hidden_and_a_zone_is_left_out(system: System) -> None:
+    # Nobody is refused a session for what a browser says of itself.
+    async with serving(system) as running:
+        issued = await running.issue(
+            "user:a", kind="session", user_agent=f"curl {TOKEN}", address=f"fe80::1%{TOKEN[:40]}\0"
+        )
+        shown = (await running.http.get(f"/v1/tokens/{issued['token_id']}")).json()
+        assert (shown["user_agent"], shown["address"]) == ("curl rsc_agt_<secret>", "fe80::1")
+
+
+@pytest.mark.parametrize("facts", [{"verifier": {"a": "\0"}}, {"addresses": ["fe80::1%\0"]}])
+async def test_what_postgres_cannot_keep_is_refused_before_it(
+    system: System, facts: dict[str, Any]
+) -> None:
+    async with serving(system) as running:
+        refused = await running.http.post("/v1/tokens", json={**AGENT, **facts})
+        assert refused.status_code == httpx2.codes.UNPROCESSABLE_CONTENT

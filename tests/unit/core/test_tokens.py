@@ -170,3 +170,13 @@ def test_a_token_is_noticed_inside_any_text(before: str, after: str):
 )
 def test_ordinary_handles_are_not_taken_for_tokens(text: str):
     assert not tokens.contained(text)
+
+
+@pytest.mark.parametrize("shown", ["{}", "was {}, and {}!", "é{}", "x{}"])
+def test_what_is_shown_of_a_text_holds_no_token(shown: str):
+    token = "rsc_agt_001GsBaniMdfHPrKhhwjnlS86reYjdQ5ckAqLoTS4ckok0FA7OvgX31DQnGk"
+    text = shown.format(token, token[:40])
+    assert tokens.contained(text)
+    hidden = tokens.hidden(text)
+    assert not tokens.contained(hidden)
+    assert hidden == shown.format("rsc_agt_<secret>", "rsc_agt_<secret>")
