@@ -22,7 +22,6 @@ from rescind_authority.http import (
 from rescind_authority.http.context import UseCases
 from rescind_authority.http.link import Counter
 from rescind_authority.http.middleware import Bounded, Counted
-from rescind_authority.http.problems import Problem
 
 _DESCRIPTION = """
 Revoke a token once; every verifier denies it in milliseconds.
@@ -31,8 +30,10 @@ Errors are problem documents (RFC 9457) whose `type` is stable. Commands take an
 repeated under it, a command is carried out once.
 """
 _REFUSALS = {
+    400: "The body is no text, or nested too deeply.",
     401: "No token was accepted.",
     403: "The token lacks a scope.",
+    413: "The body is larger than a mebibyte.",
     422: "Something in the request is wrong; `errors` names the fields.",
     503: "It cannot be done now; nothing was changed, or the type is `outcome-unknown`.",
 }
@@ -49,11 +50,6 @@ def application(use_cases: UseCases) -> FastAPI:
     )
     app.state.use_cases = use_cases
     problems.install(app)
-    schema = Problem.model_json_schema()
-    refusals: dict[int | str, dict[str, object]] = {
-        status: {"description": text, "content": {problems.MEDIA_TYPE: {"schema": schema}}}
-        for status, text in _REFUSALS.items()
-    }
     # `listing` first: `/v1/tokens/count` is no token's id.
     routers = (
         listing,
@@ -68,7 +64,7 @@ def application(use_cases: UseCases) -> FastAPI:
         term,
     )
     for router in (module.router for module in routers):
-        app.include_router(router, responses=refusals)
+        app.include_router(router, responses=problems.told(_REFUSALS))
     app.include_router(oauth.router)
     app.include_router(health.router)
     app.router.routes.extend(Counter(use_cases.desk, use_cases.metrics).routes())

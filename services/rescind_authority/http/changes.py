@@ -81,6 +81,18 @@ class RotationFacts(ChangeFacts):
 _Facts = TypeVar("_Facts", bound=ChangeFacts)
 
 
+def _refusals(facts: type[ChangeFacts]) -> dict[int | str, dict[str, Any]]:
+    return {
+        202: {"model": facts, "description": "Committed, and not enforced in time."},
+        **problems.told(
+            {
+                404: "There is no such token.",
+                409: "It is held, has ended, or was changed meanwhile.",
+            }
+        ),
+    }
+
+
 class ChangeOutcome(BaseModel):
     """What became of one token: its change, or why there is none."""
 
@@ -97,7 +109,11 @@ class ChangesFacts(BaseModel):
     outcomes: list[ChangeOutcome]
 
 
-@router.post("/v1/tokens/{token_id}/rotate", summary="Rotate a token's secret")
+@router.post(
+    "/v1/tokens/{token_id}/rotate",
+    summary="Rotate a token's secret",
+    responses=_refusals(RotationFacts),
+)
 async def rotate(
     *,
     token_id: str,
@@ -121,7 +137,11 @@ async def rotate(
     return await _rotated(changed, asked, authority, response)
 
 
-@router.post("/v1/rotations", summary="Rotate the bearer's own secret")
+@router.post(
+    "/v1/rotations",
+    summary="Rotate the bearer's own secret",
+    responses=_refusals(RotationFacts),
+)
 async def rotate_own(
     asked: RotateRequest,
     parent: Parent,
@@ -139,7 +159,9 @@ async def rotate_own(
     return await _rotated(changed, asked, authority, response)
 
 
-@router.post("/v1/tokens/{token_id}/expire", summary="End a token early")
+@router.post(
+    "/v1/tokens/{token_id}/expire", summary="End a token early", responses=_refusals(ChangeFacts)
+)
 async def expire(
     *,
     token_id: str,

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from rescind.core.tokens import Kind
+from rescind_authority.http import problems
 from rescind_authority.http.context import Authority, IdempotencyKey, Parent, bind
 from rescind_authority.http.tokens import IssuedToken, issued
 from rescind_authority.usecases.delegate import Portion
@@ -53,9 +54,13 @@ class DelegationRequest(BaseModel):
     summary="Delegate a part of the bearer's power",
     responses={
         200: {"model": IssuedToken, "description": "A repeat: delegated before, no secret."},
-        401: {"description": "The parent token is not accepted."},
-        403: {"description": "More than the parent has; `errors` names the fields."},
-        409: {"description": "A standing suspension would hold the child."},
+        **problems.told(
+            {
+                401: "The parent token is not accepted.",
+                403: "More than the parent has; `errors` names the fields.",
+                409: "A standing suspension would hold the child.",
+            }
+        ),
     },
 )
 async def delegate(

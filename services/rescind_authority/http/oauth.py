@@ -27,6 +27,7 @@ from rescind_authority.errors import (
     StoreUnavailableError,
     UnauthenticatedError,
 )
+from rescind_authority.http import problems
 from rescind_authority.http.context import Authority, IdempotencyKey, address_of, bind
 from rescind_authority.http.delegations import DelegationRequest
 from rescind_authority.usecases.delegate import Portion
@@ -118,7 +119,11 @@ async def form(request: Request) -> Mapping[str, Sequence[str]]:
     "/oauth/token",
     summary="Exchange a token for one with a part of its power (RFC 8693)",
     openapi_extra={"requestBody": _BODY},
-    responses={400: {"description": "RFC 6749, 5.2: `error` and `error_description`."}},
+    responses={
+        400: {"description": "RFC 6749, 5.2: `error` and `error_description`."},
+        503: {"description": "The same: `temporarily_unavailable`."},
+        **problems.told({413: "The body is too large.", 422: "The Idempotency-Key cannot be one."}),
+    },
 )
 async def token(
     sent: Annotated[Mapping[str, Sequence[str]], Depends(form)],

@@ -117,6 +117,16 @@ _DEFECT_DETAIL = (
 )
 
 
+def told(texts: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """Document statuses that are answered with a problem."""
+    # Problem is among the document's schemas, because batches have outcomes with one.
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": text, "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status, text in texts.items()
+    }
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of an application with a problem."""
     app.add_exception_handler(RescindError, _expected)

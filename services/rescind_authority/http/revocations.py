@@ -35,6 +35,8 @@ from rescind_authority.usecases.sequence import Committed
 
 router = APIRouter(prefix="/v1/revocations", tags=["revocations"])
 
+_NO_REVOCATION = problems.told({404: "There is no such revocation."})
+
 
 class SweptFacts(BaseModel):
     """How far the table shows it; whoever verifies knows long before."""
@@ -117,7 +119,11 @@ class BatchFacts(Awaited):
     "",
     status_code=status.HTTP_201_CREATED,
     summary="Revoke",
-    responses={200: {"model": RadiusFacts, "description": "A dry run: what would be hit."}},
+    responses={
+        200: {"model": RadiusFacts, "description": "A dry run: what would be hit."},
+        202: {"model": RevocationFacts, "description": "Committed, and not enforced in time."},
+        **problems.told({409: "It hits many, and was not looked at first."}),
+    },
     response_model=RevocationFacts | RadiusFacts,
 )
 async def revoke(
@@ -182,7 +188,16 @@ async def batch(
     )
 
 
-@router.post("/{revocation_id}/lift", status_code=status.HTTP_201_CREATED, summary="Lift")
+@router.post(
+    "/{revocation_id}/lift",
+    status_code=status.HTTP_201_CREATED,
+    summary="Lift",
+    responses={
+        202: {"model": RevocationFacts, "description": "Committed, and not enforced in time."},
+        **_NO_REVOCATION,
+        **problems.told({409: "There is nothing in it that a lift could end."}),
+    },
+)
 async def lift(
     *,
     revocation_id: str,
@@ -225,7 +240,7 @@ async def page(
     )
 
 
-@router.get("/{revocation_id}", summary="Look at a revocation")
+@router.get("/{revocation_id}", summary="Look at a revocation", responses=_NO_REVOCATION)
 async def look(revocation_id: str, _actor: Reader, authority: Authority) -> RevocationFacts:
     """Look at one revocation, with its receipt if somebody waited for it."""
     facts = _facts(await authority.looker.revocation(revocation_id))
@@ -233,7 +248,14 @@ async def look(revocation_id: str, _actor: Reader, authority: Authority) -> Revo
     return facts if envelope is None else receipts.with_receipt(facts, envelope, authority)
 
 
-@router.get("/{revocation_id}/receipt", summary="Wait for a receipt")
+@router.get(
+    "/{revocation_id}/receipt",
+    summary="Wait for a receipt",
+    responses={
+        202: {"model": RevocationFacts, "description": "Not enforced in time."},
+        **_NO_REVOCATION,
+    },
+)
 async def receipt(
     revocation_id: str,
     _actor: Reader,

@@ -5,7 +5,7 @@ from datetime import datetime
 from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, Field
 
-from rescind_authority.http import receipts, times
+from rescind_authority.http import problems, receipts, times
 from rescind_authority.http.context import Authority, IdempotencyKey, Parent, bind
 from rescind_authority.http.receipts import Awaited
 from rescind_authority.http.wishes import HOW, Waiting
@@ -60,7 +60,15 @@ async def mine(session: Parent, authority: Authority) -> SessionList:
     )
 
 
-@router.post("/logout", status_code=status.HTTP_201_CREATED, summary="Log out")
+@router.post(
+    "/logout",
+    status_code=status.HTTP_201_CREATED,
+    summary="Log out",
+    responses={
+        202: {"model": LogOutFacts, "description": "Committed, and not enforced in time."},
+        **problems.told({404: "There is no such session of the subject."}),
+    },
+)
 async def log_out(
     asked: LogOutRequest,
     session: Parent,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rescind.core.revocation import Event
 from rescind.core.tokens import Kind
 from rescind.core.verdict import Reason
-from rescind_authority.http import times
+from rescind_authority.http import problems, times
 from rescind_authority.http.context import (
     Authority,
     IdempotencyKey,
@@ -23,6 +23,8 @@ from rescind_authority.usecases.look import SeenToken, State
 from rescind_authority.usecases.mint import Minted, Repeated
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
+
+_NO_TOKEN = problems.told({404: "There is no such token."})
 
 
 class IssueRequest(BaseModel):
@@ -149,7 +151,7 @@ class LookRequest(BaseModel):
     summary="Issue a token",
     responses={
         200: {"model": IssuedToken, "description": "A repeat: issued before, no secret."},
-        409: {"description": "A standing suspension would hold it."},
+        **problems.told({409: "A standing suspension would hold it."}),
     },
 )
 async def issue(
@@ -197,13 +199,13 @@ async def issued(
             return IssuedToken(**_facts(await authority.looker.token(token_id)), token=None)
 
 
-@router.get("/{token_id}", summary="Look at a token")
+@router.get("/{token_id}", summary="Look at a token", responses=_NO_TOKEN)
 async def look(token_id: str, _actor: Reader, authority: Authority) -> LookedAtToken:
     """Look at one token: its facts, its state, and which revocations hold it."""
     return _looked_at(await authority.looker.token(token_id))
 
 
-@router.post("/look", summary="Look at a token that you hold")
+@router.post("/look", summary="Look at a token that you hold", responses=_NO_TOKEN)
 async def look_presented(
     asked: LookRequest, response: Response, _actor: Reader, authority: Authority
 ) -> LookedAtToken:

@@ -5,11 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from rescind_authority.http import problems
 from rescind_authority.http.context import Authority, Reader
 from rescind_authority.http.tokens import ListedToken, listed
 from rescind_authority.usecases.tree import COUNTED_UP_TO, MOST_CHILDREN, MOST_DEPTH, Node
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
+
+_NO_TOKEN = problems.told({404: "There is no such token."})
 
 
 class NodeFacts(ListedToken):
@@ -59,7 +62,9 @@ class ChildrenPage(BaseModel):
     next: str | None
 
 
-@router.get("/{token_id}/tree", summary="Look at what was delegated from a token")
+@router.get(
+    "/{token_id}/tree", summary="Look at what was delegated from a token", responses=_NO_TOKEN
+)
 async def below(
     token_id: str, wanted: Annotated[TreeQuery, Query()], _actor: Reader, authority: Authority
 ) -> TreeFacts:
@@ -73,7 +78,11 @@ async def below(
     )
 
 
-@router.get("/{token_id}/children", summary="List what was delegated from a token directly")
+@router.get(
+    "/{token_id}/children",
+    summary="List what was delegated from a token directly",
+    responses=_NO_TOKEN,
+)
 async def children(
     token_id: str, wanted: Annotated[ChildrenQuery, Query()], _actor: Reader, authority: Authority
 ) -> ChildrenPage:

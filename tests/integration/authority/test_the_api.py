@@ -252,6 +252,7 @@ async def test_everything_wrong_is_said_at_once(system: System) -> None:
         ("POST", "/v1/tokens", b"{", (422, "invalid-request")),
         ("POST", "/v1/tokens", b"[]", (422, "invalid-request")),
         ("POST", "/v1/tokens", b"\xff", (400, "bad-request")),
+        ("POST", "/v1/tokens", b"[" * 100_000, (400, "bad-request")),
         ("POST", "/v1/tokens", b" " * 1_100_000, (413, "body-too-large")),
         ("GET", "/v1/tokens?limit=0", None, (422, "invalid-request")),
         ("GET", "/v1/tokens?limit=201", None, (422, "invalid-request")),
