@@ -11,6 +11,9 @@ nothing happens. The application is cancelled where it stands. A response that h
 refusal that a new call would get; one that has begun is broken off, without an end that a client
 could take for one; a websocket is closed, with the reason, as 1008, or as 1013 (try again later)
 where the lease was lost.
+
+Of several middleware make it the outermost (in Starlette the one added last): around it, a
+`BaseHTTPMiddleware` of Starlette gives a stream that is broken off the end of a whole one.
 """
 
 from collections.abc import Awaitable, Callable, Collection

@@ -9,13 +9,21 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from sse_starlette import EventSourceResponse
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 from tests.support.http_exchange import bearer, request, talk
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running, wait_until
 from websockets.asyncio.client import connect
@@ -58,6 +66,38 @@ class Application:
             raise
 
 
+async def ticks(pause_s: float) -> AsyncIterator[str]:
+    yield "data: 1\n\n"
+    while True:
+        await asyncio.sleep(pause_s)
+        yield "data: more\n\n"
+
+
+async def events() -> AsyncIterator[dict[str, str]]:
+    yield {"data": "1"}
+    await asyncio.Event().wait()
+
+
+def framework(verifier: Verifier) -> Starlette:
+    """Streams as a framework makes them, in task groups of its own and behind its middleware."""
+    held: Any = RescindMiddleware
+
+    async def pass_on(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        return await call_next(request)
+
+    return Starlette(
+        routes=[
+            Route("/idle", lambda _: StreamingResponse(ticks(3_600))),
+            Route("/busy", lambda _: StreamingResponse(ticks(0.001))),
+            Route("/events", lambda _: EventSourceResponse(events(), sep="\n")),
+        ],
+        middleware=[
+            Middleware(held, verifier=verifier),  # the outermost: see its docstring
+            Middleware(BaseHTTPMiddleware, dispatch=pass_on),
+        ],
+    )
+
+
 @dataclass(frozen=True)
 class Stage:
     """A sidecar, and a server beside it."""
@@ -66,6 +106,7 @@ class Stage:
     sidecar: RunningSidecar
     application: Application
     port: int
+    framework_port: int
 
     async def hit(self, *, lost: bool) -> float:
         """Revoke agent:x, or have the sidecar lose its lease; say when."""
@@ -78,29 +119,37 @@ class Stage:
         return time.monotonic()
 
 
+@contextmanager
+def serving(application: Any) -> Iterator[int]:
+    """Serve an application with uvicorn, in a thread; give the port."""
+    config = uvicorn.Config(
+        application,
+        ws="websockets-sansio",
+        lifespan="off",
+        log_level="critical",
+        loop="asyncio",
+    )
+    server = uvicorn.Server(config)
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield listening.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(10)
+    assert not thread.is_alive()
+
+
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
     link, application = LedgerInMemory(term_ms=1_000), Application()
     with running(tmp_path / "search.sock", link) as sidecar:
         verifier = Verifier.attach(sidecar.path, timeout_s=5)
         guarded: Any = RescindMiddleware(application, verifier)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                guarded,
-                ws="websockets-sansio",
-                lifespan="off",
-                log_level="critical",
-                loop="asyncio",
-            )
-        )
-        listening = socket.create_server(("127.0.0.1", 0))
-        thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
-        thread.start()
-        wait_until(lambda: server.started)
-        yield Stage(link, sidecar, application, listening.getsockname()[1])
-        server.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive()
+        with serving(guarded) as port, serving(framework(verifier)) as other:
+            yield Stage(link, sidecar, application, port, other)
         verifier.close()
 
 
@@ -146,6 +195,18 @@ async def test_a_tool_call_of_an_agent_in_progress_is_cancelled_and_refused(
         assert time.monotonic() - hit_s < SOON_S
     assert (answer.status, json.loads(answer.body)["reason"]) == said
     assert stage.application.cancelled.wait(5)
+
+
+@pytest.mark.parametrize("path", ["/idle", "/busy", "/events"])
+async def test_a_stream_of_a_framework_is_broken_off(stage: Stage, path: str) -> None:
+    token = stage.link.issue("agent:x")
+    async with talk(stage.framework_port) as client:
+        await client.send(request(path, bearer(token)))
+        await client.reader.readuntil(b"data: 1\n")
+        hit_s = await stage.hit(lost=False)
+        rest = await client.reader.read()
+        assert time.monotonic() - hit_s < SOON_S
+    assert not rest.endswith(b"0\r\n\r\n"), "it looks like a whole answer"
 
 
 async def test_a_stream_under_another_token_goes_on(stage: Stage) -> None:
