@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_SIDECAR = """
+_SIDECAR = r"""
 import sys, time
 from pathlib import Path
 from tests.support.sidecar import LedgerInMemory, running
 
 link = LedgerInMemory(term_ms=int(sys.argv[2]))
 with running(Path(sys.argv[1]), link):
-    print("token", link.issue(), link.issue(), flush=True)
+    # In one piece, on a line of its own: the log writes here too, from another thread.
+    sys.stdout.write(f"\ntoken {link.issue()} {link.issue()}\n")
+    sys.stdout.flush()
     time.sleep(60)
 """
 
@@ -26,7 +28,7 @@ def separate(socket: Path, *, term_ms: int) -> Iterator[tuple[int, list[str]]]:
         try:
             assert process.stdout is not None
             words: list[str] = []
-            while not words or words[0] != "token":  # log lines come first
+            while words[:1] != ["token"]:  # log lines come first
                 line = process.stdout.readline()
                 assert line, f"the sidecar ended with {process.wait(10)}"
                 words = line.split()

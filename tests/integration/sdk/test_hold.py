@@ -196,20 +196,19 @@ def test_a_crowd_under_one_tree_is_ended_together(
 async def test_a_look_up_that_hangs_keeps_no_other_hit_waiting(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
-    slow = Work(verifier, link.issue("agent:x"))
-    ending = Work(verifier, link.issue("agent:y", expires_at_us=now_us() + 500_000))
+    slow, quick = Work(verifier, link.issue("agent:x")), Work(verifier, link.issue("agent:y"))
     async with asyncio.TaskGroup() as tasks:
-        slow_task = tasks.create_task(slow.run())
-        ending_task = tasks.create_task(ending.run())
-        await slow.began.wait(), await ending.began.wait()
+        slow_task, quick_task = tasks.create_task(slow.run()), tasks.create_task(quick.run())
+        await slow.began.wait(), await quick.began.wait()
         resolved = link.resolved
         sidecar.do(lambda: setattr(link, "resolving", asyncio.Event()))
         sidecar.push(link.revoke("subject:agent:x"))
         while link.resolved == resolved:
             await asyncio.sleep(0.002)
         hanging, link.resolving = link.resolving, None  # what is asked from now on is answered
-        await ending_task
-        assert ending.reason is Reason.EXPIRED
+        sidecar.push(link.revoke("subject:agent:y"))
+        await quick_task
+        assert quick.reason is Reason.REVOKED
         assert not slow_task.done()
         assert hanging is not None
         sidecar.do(hanging.set)
@@ -300,6 +299,27 @@ def test_a_new_epoch_ends_no_work_whose_token_it_knows(
         sidecar.push(link.revoke("subject:agent:x"))
         assert held.revoked.wait(10)
         assert held.reason is Reason.REVOKED
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_under_a_storm_of_events_it_looks_now_and_then(
+    sidecar: RunningSidecar, link: LedgerInMemory, mapped: bool
+) -> None:
+    if not mapped:
+        sidecar.path.with_suffix(".table").unlink()
+    verifier = Verifier.attach(sidecar.path, timeout_s=5)
+    with ExitStack() as holds:
+        for _ in range(200):
+            holds.enter_context(verifier.hold(link.issue("agent:x")))
+        last = holds.enter_context(verifier.hold(link.issue("agent:y")))
+        asked, began_s = sidecar.tally.looks_from_memory, time.monotonic()
+        while time.monotonic() < began_s + 1:
+            sidecar.push(link.revoke("subject:agent:z"))
+        looks = (sidecar.tally.looks_from_memory - asked) / 200
+        assert looks < (30 if not mapped else 1)
+        sidecar.push(link.revoke("subject:agent:y"))
+        assert last.revoked.wait(10)
+    verifier.close()
 
 
 def test_beside_a_sidecar_that_pushes_nothing_it_looks_for_itself(
