@@ -47,8 +47,8 @@ class Keeper(Protocol):
         """Call `hit`, from any thread, as soon as its claim is denied."""
         ...
 
-    def admitted(self, claim: Claim) -> None:
-        """Mind until when a claim is good that was just judged."""
+    def admitted(self, holding: "Holding") -> None:
+        """Mind until when a claim is good that was just judged, and look at it if one passed by."""
         ...
 
     def remove(self, holding: "Holding") -> None:
@@ -86,6 +86,7 @@ class Holding:
         self.claim = claim
         self.reason: Reason | None = None
         self.thread: int | None = None
+        self.passed_by = False
         self._keeper = keeper
         self._begun = False
         self._end: Callable[[Reason], object] | None = None
@@ -98,6 +99,15 @@ class Holding:
         self.reason = self.reason or reason
         if self._end is not None:
             self._end(self.reason)
+
+    def pass_by(self) -> bool:
+        """Say whether its first judgement is not there yet: then it wants a look right after it.
+
+        Two at once would be one too many, of which the one that fails would end the work.
+        """
+        # In this order; `_goes_on_until` writes and reads in the other. So one of them sees it.
+        self.passed_by = True
+        return self._end is None
 
     # In an event loop --------------------------------------------------------------------------
 
@@ -177,7 +187,7 @@ class Holding:
         # After the line above: who hits from now on calls it, and who did before has left a reason.
         if self.reason is not None:
             raise DeniedError(self.reason)
-        self._keeper.admitted(self.claim)
+        self._keeper.admitted(self)
 
     @property
     def _reason(self) -> Reason:

@@ -128,6 +128,8 @@ class Lookout:
         session, recall = self._session(), self._judge.recall
         soonest_ns = clock.boottime_ns() + _LONGEST_NS
         for holding in holdings:
+            if holding.pass_by():
+                continue
             claim = holding.claim
             if holding in self._asked:
                 self._asked[holding] = True

@@ -58,10 +58,11 @@ class Watch:
                 self._thread = threading.Thread(target=self._live, name="rescind", daemon=True)
                 self._thread.start()
 
-    def admitted(self, claim: Claim) -> None:
-        """Look again, at the latest, when the claim's lease or its token ends."""
-        until_ns = self._session().good_until_ns(claim.token)
-        if until_ns is not None and self.look_by(until_ns):
+    def admitted(self, holding: Holding) -> None:
+        """Look again, at the latest, when the lease or the token ends; now, if one passed by."""
+        until_ns = self._session().good_until_ns(holding.claim.token)
+        earlier = until_ns is not None and self.look_by(until_ns)
+        if earlier or holding.passed_by:
             self._rouse()
 
     def remove(self, holding: Holding) -> None:

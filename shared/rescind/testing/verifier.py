@@ -333,7 +333,7 @@ class _Keeper:
     def add(self, holding: Holding) -> None:
         self._holdings.add(holding)
 
-    def admitted(self, claim: Claim) -> None:
+    def admitted(self, holding: Holding) -> None:
         """Do nothing: time passes only where `advance` looks."""
 
     def remove(self, holding: Holding) -> None:

@@ -274,7 +274,7 @@ class Slow:
     def add(self, holding: Holding) -> None:
         self.holds.add(holding)
 
-    def admitted(self, claim: Claim) -> None:
+    def admitted(self, holding: Holding) -> None:
         pass
 
     def remove(self, holding: Holding) -> None:
