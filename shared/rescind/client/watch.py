@@ -6,6 +6,7 @@ Its holdings are those of this process: a forked child begins anew.
 import asyncio
 import threading
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
 from rescind.client import clock
 from rescind.client.holding import Claim, Holding
@@ -51,12 +52,13 @@ class Watch:
     def add(self, holding: Holding) -> None:
         """Look after a holding from now on."""
         with self._lock:
-            self._holdings.add(holding)
             if self._thread is None:
                 self._closing = False
                 self.looks_by_ns = 0  # it begins with a look at everything
-                self._thread = threading.Thread(target=self._live, name="rescind", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._live, name="rescind", daemon=True)
+                thread.start()
+                self._thread = thread  # only now: one that could not start looks after nobody
+            self._holdings.add(holding)
 
     def admitted(self, holding: Holding) -> None:
         """Look again, at the latest, when the lease or the token ends; now, if one passed by."""
@@ -66,9 +68,12 @@ class Watch:
             self._rouse()
 
     def remove(self, holding: Holding) -> None:
-        """Look after a holding no more."""
-        with self._lock:
-            self._holdings.discard(holding)
+        """Look after a holding no more.
+
+        Without the lock: the collector may end a forgotten generator, and what it holds, at any
+        moment, also in a thread that has the lock.
+        """
+        self._holdings.discard(holding)
 
     def close(self) -> None:
         """End the thread. Whoever still holds is told that nobody looks after it any more."""
@@ -76,7 +81,7 @@ class Watch:
         self._rouse()
 
     def _rouse(self) -> None:
-        with self._lock:
+        with self._lock, suppress(RuntimeError):  # its loop has ended, and so it will
             if self._wake is not None:
                 self._wake()
 
@@ -99,7 +104,7 @@ class Watch:
         """Begin a look at all holdings, with the next one due by then."""
         with self._lock:
             self.looks_by_ns = looks_by_ns
-            return tuple(self._holdings)
+            return self._holdings.copy()  # in one go: nobody leaves meanwhile
 
     def look_by(self, ns: int) -> bool:
         """Have the next look due by then. Say whether it was due later."""
@@ -146,8 +151,7 @@ class Watch:
         with self._lock:
             if self._thread is not threading.current_thread():
                 return  # it left by itself, and another may have begun
-            left = tuple(self._holdings)
-            self._holdings.clear()
+            left, self._holdings = self._holdings, set()
             self._thread = self._wake = self._lookout = None
         for holding in left:
             holding.hit(Reason.UNAVAILABLE)

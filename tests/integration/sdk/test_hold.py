@@ -395,6 +395,36 @@ def test_the_thread_ends_when_nothing_is_held_and_begins_again_with_the_next(
     wait_until(lambda: not sidecar.watchers)
 
 
+def test_a_thread_that_cannot_begin_lets_no_work_begin_unwatched(
+    verifier: Verifier, link: LedgerInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = link.issue("agent:x")
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="new thread"), verifier.hold(token):
+                pytest.fail("the body ran")
+    assert not verifier._watch._holdings
+    with verifier.hold(token):
+        assert verifier._watch._thread is not None
+
+
+def refuse(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_the_collector_may_end_work_at_any_moment(verifier: Verifier, link: LedgerInMemory) -> None:
+    def stream(token: str) -> Iterator[bytes]:
+        with verifier.hold(token):
+            yield b"a part"
+
+    forgotten = stream(link.issue())
+    next(forgotten)
+    with verifier._watch._lock:  # as if in the middle of something else
+        forgotten.close()
+    assert not verifier._watch._holdings
+
+
 def test_if_the_thread_breaks_nobody_goes_on_as_if_somebody_looked(
     verifier: Verifier, link: LedgerInMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
