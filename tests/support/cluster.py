@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -28,6 +28,8 @@ HEARTBEAT_S = 0.4
 _READY_S = 60.0
 
 Start = Callable[[], AbstractAsyncContextManager[Child]]
+Route = Callable[[str, str], str]
+"""Where a sidecar finds a server, by the sidecar's service and the server's URL."""
 
 
 class Part:
@@ -72,8 +74,18 @@ class Part:
 class Cluster:
     """The installation. `parts` are in the order in which they can start."""
 
-    def __init__(self, place: Home, *, authority_module: str, sidecar_module: str) -> None:
+    def __init__(
+        self,
+        place: Home,
+        *,
+        authority_module: str,
+        sidecar_module: str,
+        services: Sequence[str],
+        route: Route,
+    ) -> None:
         self._place = place
+        self.services = services
+        self._route = route
         self._nats_port = free_port()
         self._authority_ports = {name: free_port() for name in ("authority-1", "authority-2")}
         self._authority_module = authority_module
@@ -84,7 +96,7 @@ class Cluster:
             "valkey": Part("valkey", lambda: _child_of(valkey.running(place), self)),
             "nats": Part("nats", self._nats),
             **{name: Part(name, self._authority(name)) for name in self._authority_ports},
-            **{service: Part(service, self._sidecar(service)) for service in SERVICES},
+            **{service: Part(service, self._sidecar(service)) for service in services},
         }
         self.urls: dict[str, str] = {}
 
@@ -102,6 +114,16 @@ class Cluster:
 
     def socket(self, service: str) -> Path:
         return self._place.sockets / f"{service}.sock"
+
+    @property
+    def directory(self) -> Path:
+        """Where the installation's keys and tokens lie."""
+        return self._place.directory
+
+    @property
+    def nats_store(self) -> Path:
+        """Where NATS keeps its streams."""
+        return self._place.folder("nats") / "js"
 
     @property
     def data(self) -> Path:
@@ -180,7 +202,8 @@ class Cluster:
         async def start() -> AsyncGenerator[Child]:
             environment = self._environment(
                 RESCIND_SERVICE=service,
-                RESCIND_URL=",".join(self.authorities),
+                RESCIND_NATS_URL=self._route(service, self.nats_url),
+                RESCIND_URL=",".join(self._route(service, url) for url in self.authorities),
                 RESCIND_SOCKET=str(self.socket(service)),
                 RESCIND_POSTURE=self.postures.get(service, "strict"),
                 RESCIND_CREDENTIAL_FILE=str(self.credential(service)),
@@ -268,20 +291,26 @@ async def cluster(
     *,
     authority_module: str = "rescind_authority",
     sidecar_module: str = "rescind_sidecar",
+    services: Sequence[str] = SERVICES,
+    route: Route = lambda _, url: url,
     absent: frozenset[str] = frozenset(),
 ) -> AsyncGenerator[Cluster]:
     """Run an installation for the block; the parts that are `absent` come with the first heal."""
     longest = max(postgres.LONGEST_SOCKET, len("billing.table-") + 32)
     async with home.locked(directory, longest_socket=longest) as place, AsyncExitStack() as block:
         installation = Cluster(
-            place, authority_module=authority_module, sidecar_module=sidecar_module
+            place,
+            authority_module=authority_module,
+            sidecar_module=sidecar_module,
+            services=services,
+            route=route,
         )
         for part in installation.parts.values():
             block.push_async_callback(part.stop)
         for name, part in installation.parts.items():
             if name == "authority-1":
                 await installation.migrate()
-            if name in SERVICES:
+            if name in services:
                 await installation.enrol(name)
             if name not in absent:
                 await part.start()

@@ -1,0 +1,242 @@
+"""The proof on real processes: eight sidecars, two authorities, and everything that can go wrong.
+
+Clients check through the table, the socket and HTTP, people command, nemeses do their worst, and
+one oracle with one clock judges it all. Two controls, which people build in practice, must fail.
+
+RESCIND_PROOF_CYCLES makes it longer, RESCIND_PROOF_SEED draws another order of faults; a night:
+RESCIND_PROOF_CYCLES=400 pytest tests/faults/test_proof.py
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import httpx2
+import nats
+import pytest
+from nats.aio.msg import Msg
+from tests.support import fault_wire
+from tests.support.cluster import TERM_S, Cluster, cluster
+from tests.support.fault_wire import Fault, Wire
+from tests.support.proof import nemeses
+from tests.support.proof.clients import Attach, Client, by_http, by_socket, by_table
+from tests.support.proof.controls import pubsub_cached, ttl_cached
+from tests.support.proof.oracle import Oracle
+from tests.support.proof.people import People
+
+from rescind.core import lease, ledger, mac
+from rescind.wire import heartbeat, sealed, subjects
+from rescind_runtime.signing import Keyring
+
+SERVICES = ("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8")
+CYCLES = int(os.environ.get("RESCIND_PROOF_CYCLES", "18"))
+SEED = int(os.environ.get("RESCIND_PROOF_SEED", "20261125"))
+CHECKS, REVOKES = 150_000, 3_000
+RECOVERY_S = 25.0
+WAIT_NS = lease.wait_ns(round(TERM_S * 1000))
+
+pytestmark = pytest.mark.timeout(240 + 20 * CYCLES)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A running installation, and everybody around it."""
+
+    cluster: Cluster
+    oracle: Oracle
+    people: People
+    clients: list[Client]
+    stage: nemeses.Stage
+    jobs: list[asyncio.Task[None]]
+
+    async def rest(self) -> None:
+        """Let nobody command any more."""
+        for job in self.jobs:
+            job.cancel()
+        await asyncio.wait(self.jobs)
+
+    async def recovered(self) -> None:
+        """Wait until every client has had a good token accepted by a check that began later."""
+        since_ns, ends = time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.monotonic() + RECOVERY_S
+        while silent := {c.name for c in self.clients if c.last_good_ns < since_ns}:
+            assert time.monotonic() < ends, f"no good token is accepted by {silent}"
+            await asyncio.sleep(0.02)
+
+
+Cast = Callable[[Cluster, Mapping[str, Wire]], list[tuple[str, Attach]]]
+"""Who checks: beside which service, and how."""
+
+
+@asynccontextmanager
+async def scene(folder: Path, cast: Cast, services: Sequence[str]) -> AsyncIterator[Scene]:
+    async with (
+        fault_wire.laid(services, seed=SEED) as wires,
+        cluster(
+            folder / "cluster",
+            authority_module="tests.support.slow_grant_authority",
+            services=services,
+            route=lambda service, url: wires[service].through(url),
+        ) as running,
+        asyncio.TaskGroup() as tasks,
+    ):
+        oracle = Oracle(wait_ns=WAIT_NS)
+        people = People(running, oracle, seed=SEED)
+        clients = [
+            Client(service, attach, lambda: people.pools, oracle, seed=SEED + number)
+            for number, (service, attach) in enumerate(cast(running, wires))
+        ]
+        jobs = [
+            tasks.create_task(job)
+            for job in (
+                *(people.families() for _ in range(6)),
+                *(people.detect() for _ in range(6)),
+                people.hold(),
+                _hear(running, oracle),
+            )
+        ]
+        for client in clients:
+            client.start()
+        stage = nemeses.Stage(running, wires, folder, random.Random(SEED))
+        try:
+            yield Scene(running, oracle, people, clients, stage, jobs)
+        finally:
+            for job in jobs:
+                job.cancel()
+            for client in clients:
+                await asyncio.to_thread(client.stop)
+            await people.close()
+
+
+def everybody(running: Cluster, _wires: Mapping[str, Wire]) -> list[tuple[str, Attach]]:
+    """Check beside each service through the table, and beside some by socket and HTTP too."""
+    sockets = {service: running.socket(service) for service in SERVICES}
+    aliases = running.directory / "aliases"
+    return [
+        *((service, by_table(sockets[service])) for service in SERVICES),
+        *((each, by_socket(sockets[each], aliases)) for each in SERVICES[:2]),
+        *((each, by_http(lambda each=each: running.urls[each])) for each in SERVICES[2:4]),
+    ]
+
+
+async def _hear(running: Cluster, oracle: Oracle) -> None:
+    """Hear genuine acknowledgements: from each on, its sidecar must deny what it covers."""
+    master = Keyring.read(running.directory / "keyring").master
+    services: dict[bytes, str] = {}
+    client = await nats.connect(running.nats_url, max_reconnect_attempts=-1)
+
+    async def hear(message: Msg) -> None:
+        try:
+            envelope = sealed.decode(message.data)
+            ack = heartbeat.decode_ack(envelope.content)
+        except ValueError:
+            return
+        except Exception:  # noqa: BLE001 - whatever mallory says is no acknowledgement
+            return
+        epoch = ack.applied.epoch
+        secret = mac.instance_secret(master, epoch=epoch, instance=envelope.key_id)
+        if not mac.genuine(secret, mac.TO_AUTHORITY, envelope.content, envelope.signature):
+            return
+        service = services.get(ack.instance)
+        if service is not None:
+            known = oracle.acknowledged.get(service, 0)
+            oracle.acknowledged[service] = max(known, ack.applied.seq)
+
+    try:
+        await client.subscribe(subjects.ACK, cb=hear)
+        async with httpx2.AsyncClient(headers=running.admin, trust_env=False) as http:
+            while True:
+                for url in running.authorities:
+                    try:
+                        fleet = (await http.get(f"{url}/v1/fleet")).json()
+                    except (httpx2.HTTPError, ValueError):
+                        continue
+                    for each in fleet.get("instances", ()):
+                        services[bytes.fromhex(each["instance"])] = each["service"]
+                await asyncio.sleep(0.3)
+    finally:
+        await client.close()
+
+
+async def audited(played: Scene) -> None:
+    """Look at what is left: the ledger's chain, every answered revocation, and every sidecar."""
+    connection = await asyncpg.connect(played.cluster.urls["postgres"])
+    try:
+        rows = await connection.fetch("SELECT epoch, seq, payload, head FROM events ORDER BY seq")
+        revocations = {
+            row["revocation_id"]: row["seq"]
+            for row in await connection.fetch("SELECT revocation_id, seq FROM revocations")
+        }
+    finally:
+        await connection.close()
+    # I9, I12: dense, in order, and each head is that of the one before and the payload.
+    assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
+    position = ledger.genesis(rows[0]["epoch"])
+    for row in rows:
+        position = position.after(row["payload"])
+        assert position.head == row["head"]
+    # I4: whatever was answered is there, at its place.
+    assert played.people.revocations.items() <= revocations.items()
+    # I3: every sidecar has applied all of it, and its head is the ledger's own.
+    ends = time.monotonic() + RECOVERY_S
+    while True:
+        async with httpx2.AsyncClient(headers=played.cluster.admin, trust_env=False) as http:
+            fleet = (await http.get(f"{played.cluster.authorities[0]}/v1/fleet")).json()
+        live = {e["service"]: e["acked_seq"] for e in fleet["instances"] if e["state"] == "live"}
+        if live == dict.fromkeys(SERVICES, fleet["seq"]) == dict.fromkeys(SERVICES, len(rows)):
+            return
+        assert time.monotonic() < ends, (live, fleet["seq"], len(rows))
+        await asyncio.sleep(0.1)
+
+
+async def test_whatever_happens_nothing_is_accepted_that_must_not_be(tmp_path: Path) -> None:
+    order = [*nemeses.CYCLE]
+    async with scene(tmp_path, everybody, SERVICES) as played:
+        await played.recovered()
+        for cycle in range(CYCLES):
+            if cycle % len(order) == 0 and cycle:
+                played.stage.dice.shuffle(order)
+            name = order[cycle % len(order)]
+            print(f"{cycle + 1}: {name}")  # noqa: T201 - pytest shows it with a failure
+            await nemeses.CYCLE[name](played.stage)
+            await played.cluster.heal()
+            await played.recovered()
+            assert played.oracle.violations == []
+        ends = time.monotonic() + 180
+        while (
+            played.oracle.checks.total() < CHECKS or played.oracle.commands["revoke"] < REVOKES
+        ) and time.monotonic() < ends:
+            await asyncio.sleep(0.2)  # a quiet end, until there was enough of both
+        await played.rest()
+        await audited(played)
+    oracle = played.oracle
+    print(*map(dict, (oracle.checks, oracle.commands, oracle.denied_good)))  # noqa: T201
+    assert oracle.violations == []
+    assert oracle.checks.total() >= CHECKS
+    assert oracle.commands["revoke"] >= REVOKES
+
+
+@pytest.mark.parametrize("control", ["a cache with a time to live", "a pub/sub cache"])
+async def test_the_oracle_finds_out_what_people_build_in_practice(
+    tmp_path: Path, control: str
+) -> None:
+    def cast(running: Cluster, wires: Mapping[str, Wire]) -> list[tuple[str, Attach]]:
+        attach = by_table(running.socket("s1"))
+        if control == "a pub/sub cache":
+            nats_url = wires["s1"].through(running.nats_url)
+            return [("s1", pubsub_cached(attach, nats_url=nats_url))]
+        return [("s1", ttl_cached(attach, ttl_s=3 * TERM_S))]
+
+    async with scene(tmp_path, cast, SERVICES[:2]) as played:
+        ends = time.monotonic() + 60
+        while not any("I1 " in each for each in played.oracle.violations):
+            assert time.monotonic() < ends, played.oracle.commands
+            await played.recovered()
+            await asyncio.sleep(2 * TERM_S)  # for it to remember something
+            await nemeses.wired(Fault.CUT, 2.5)(played.stage)
+    assert "I1 s1: " in "".join(played.oracle.violations)

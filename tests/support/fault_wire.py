@@ -1,0 +1,128 @@
+"""Wires between real processes that lose, delay and garble, as a seed says: TCP, handed on here.
+
+Cut, a wire is a network that loses every packet: connections stay open, and nobody is told, not
+even that the other side hung up. A wire may be cut one way only.
+"""
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections.abc import AsyncIterator, Iterable
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+_CHUNK_BYTES = 65_536
+_SLOW_S = (0.02, 0.3)
+_GARBLED = 0.2
+
+
+class Fault(StrEnum):
+    """What a wire does to what is sent through it."""
+
+    NONE = "none"
+    CUT = "cut"
+    MUTE = "mute"  # nothing that the near end says gets out
+    DEAF = "deaf"  # nothing that is said to the near end gets in
+    SLOW = "slow"
+    GARBLED = "garbled"
+
+
+_STALLS = {Fault.CUT: (True, True), Fault.MUTE: (True, False), Fault.DEAF: (False, True)}
+
+
+class Wire:
+    """One process's ways to the rest, which share their fate."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, *, seed: int) -> None:
+        self._tasks = tasks
+        self._dice = random.Random(seed)
+        self._ways: dict[str, str] = {}
+        self._leading: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+        self._fault = Fault.NONE
+        self._connections: set[asyncio.StreamWriter] = set()
+
+    def through(self, url: str) -> str:
+        """Lead a way through the wire to where a URL points; give the URL at its near end."""
+        if url not in self._ways:
+            where = urlsplit(url)
+            assert where.hostname is not None
+            assert where.port is not None
+            listener = socket.create_server(("127.0.0.1", 0))
+            listener.setblocking(False)
+            port = listener.getsockname()[1]
+            far = (where.hostname, where.port)
+            self._leading.append(self._tasks.create_task(self._lead(listener, far)))
+            self._ways[url] = where._replace(netloc=f"127.0.0.1:{port}").geturl()
+        return self._ways[url]
+
+    def suffer(self, fault: Fault) -> None:
+        """Do this from now on. A garbled wire is new when it is whole again."""
+        if self._fault is Fault.GARBLED:
+            for writer in self._connections:
+                writer.transport.abort()
+        self._fault = fault
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def end(self) -> None:
+        """Take the wire away, with all connections through it."""
+        for way in self._leading:
+            way.cancel()
+
+    async def _lead(self, listener: socket.socket, far: tuple[str, int]) -> None:
+        loop = asyncio.get_running_loop()
+        with listener:
+            async with asyncio.TaskGroup() as connections:
+                while True:
+                    near, _ = await loop.sock_accept(listener)
+                    connections.create_task(self._connect(near, far))
+
+    async def _connect(self, near: socket.socket, far: tuple[str, int]) -> None:
+        await self._whole(outward=True)
+        with near, contextlib.suppress(OSError):
+            there = await asyncio.open_connection(*far)
+            here = await asyncio.open_connection(sock=near)
+            self._connections |= {there[1], here[1]}
+            try:
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(self._carry(here[0], there[1], outward=True))
+                    both.create_task(self._carry(there[0], here[1], outward=False))
+            finally:
+                self._connections -= {there[1], here[1]}
+
+    async def _carry(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, outward: bool
+    ) -> None:
+        try:
+            with contextlib.suppress(OSError):  # a reset is an end like any other
+                while chunk := await source.read(_CHUNK_BYTES):
+                    await self._whole(outward=outward)
+                    target.write(await self._handled(chunk))
+                    await target.drain()
+            await self._whole(outward=outward)  # that it hung up is lost like all the rest
+        finally:
+            target.close()
+
+    async def _whole(self, *, outward: bool) -> None:
+        while _STALLS.get(self._fault, (False, False))[0 if outward else 1]:
+            await self._changed.wait()
+
+    async def _handled(self, chunk: bytes) -> bytes:
+        if self._fault is Fault.SLOW:
+            await asyncio.sleep(self._dice.uniform(*_SLOW_S))
+        elif self._fault is Fault.GARBLED and self._dice.random() < _GARBLED:
+            place = self._dice.randrange(len(chunk))
+            return chunk[:place] + bytes([chunk[place] ^ 0x55]) + chunk[place + 1 :]
+        return chunk
+
+
+@contextlib.asynccontextmanager
+async def laid(names: Iterable[str], *, seed: int) -> AsyncIterator[dict[str, Wire]]:
+    """Have a wire for each name, for the block."""
+    async with asyncio.TaskGroup() as tasks:
+        wires = {name: Wire(tasks, seed=seed + place) for place, name in enumerate(names)}
+        yield wires
+        for wire in wires.values():
+            wire.end()

@@ -1,0 +1,208 @@
+"""What may happen to an installation: each nemesis does its worst, and heals it again."""
+
+import asyncio
+import random
+import secrets
+import shutil
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import nats
+import redis.asyncio as redis
+from nats.aio.msg import Msg
+from tests.support.cluster import TERM_S, Cluster
+from tests.support.fault_wire import Fault, Wire
+
+from rescind.core import tokens
+from rescind.core.tokens import Kind
+from rescind.wire import subjects
+
+AUTHORITIES = ("authority-1", "authority-2")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where a nemesis works."""
+
+    cluster: Cluster
+    wires: Mapping[str, Wire]
+    folder: Path
+    dice: random.Random
+
+    @property
+    def service(self) -> str:
+        return self.dice.choice(list(self.cluster.services))
+
+    def flag(self, name: str, text: str = "") -> None:
+        """Ask an authority of the test's build to hang or to die at some step."""
+        (self.cluster.directory / name).write_text(text)
+
+
+Nemesis = Callable[[Stage], Awaitable[None]]
+
+
+def killed(*names: str) -> Nemesis:
+    """Kill parts at once, leave them dead for a while, and start them again."""
+
+    async def work(stage: Stage) -> None:
+        for name in names:
+            stage.cluster.parts[name].kill()
+        await asyncio.sleep(stage.dice.uniform(0, 1.1 * TERM_S))
+        await stage.cluster.heal()
+
+    return work
+
+
+async def some_killed(stage: Stage) -> None:
+    """Kill one to three parts, whichever they are."""
+    names = list(stage.cluster.parts)
+    await killed(*stage.dice.sample(names, stage.dice.randint(1, 3)))(stage)
+
+
+def frozen(what: str, terms: float) -> Nemesis:
+    """Freeze a sidecar or an authority for so many lease terms."""
+
+    async def work(stage: Stage) -> None:
+        name = stage.service if what == "sidecar" else stage.dice.choice(AUTHORITIES)
+        part = stage.cluster.parts[name]
+        part.freeze()
+        await asyncio.sleep(terms * TERM_S)
+        part.thaw()
+
+    return work
+
+
+def wired(fault: Fault, terms: float) -> Nemesis:
+    """Do something to the wires of two sidecars for so many lease terms."""
+
+    async def work(stage: Stage) -> None:
+        chosen = stage.dice.sample(list(stage.wires), 2)
+        for service in chosen:
+            stage.wires[service].suffer(fault)
+        await asyncio.sleep(terms * TERM_S)
+        for service in chosen:
+            stage.wires[service].suffer(Fault.NONE)
+
+    return work
+
+
+async def nats_rolled_back(stage: Stage) -> None:
+    """Give NATS the store that it had some seconds ago."""
+    store, old = stage.cluster.nats_store, stage.folder / "old-store"
+    part = stage.cluster.parts["nats"]
+    part.kill()
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.copytree(store, old)
+    await stage.cluster.heal()
+    await asyncio.sleep(1.0)
+    part.kill()
+    await part.stop()
+    shutil.rmtree(store)
+    shutil.copytree(old, store)
+    await stage.cluster.heal()
+
+
+async def redis_poisoned(stage: Stage) -> None:
+    """Shuffle, garble and flush what Redis holds."""
+    async with redis.Redis.from_url(stage.cluster.urls["redis"]) as client:
+        for _ in range(20):
+            keys = [key async for key in client.scan_iter(count=500)]
+            values = [value for key in keys if (value := await client.get(key)) is not None]
+            for key in keys:
+                if values:
+                    wrong = bytearray(stage.dice.choice(values))
+                    if stage.dice.random() < 0.5:
+                        wrong[stage.dice.randrange(len(wrong))] ^= 0x41
+                    await client.set(key, bytes(wrong), keepttl=True)
+            await asyncio.sleep(0.1)
+        await client.flushall()
+
+
+async def postgres_restarted(stage: Stage) -> None:
+    """Kill Postgres, twice in a row."""
+    for _ in range(2):
+        await killed("postgres")(stage)
+        await asyncio.sleep(0.3)
+
+
+async def grants_stalled(stage: Stage) -> None:
+    """Have an authority hang between G1 and G2, and another one between G2 and the reply."""
+    stage.flag("stall-grant", str(1.05 * TERM_S))
+    await asyncio.sleep(0.5 * TERM_S)
+    stage.flag("stall-reply", str(1.2 * TERM_S))
+    await asyncio.sleep(1.5 * TERM_S)
+
+
+async def crashed_before_publishing(stage: Stage) -> None:
+    """Have an authority die between COMMIT and publishing."""
+    stage.flag("crash-before-publish")
+    await asyncio.sleep(1.0)
+    await stage.cluster.heal()
+
+
+async def forged(stage: Stage) -> None:
+    """Replay all that was said, garbled and as it was, and make things up."""
+    heard: list[Msg] = []
+    client = await nats.connect(stage.cluster.nats_url, max_reconnect_attempts=-1)
+
+    async def hear(message: Msg) -> None:
+        if len(heard) < 2_000:
+            heard.append(message)
+
+    try:
+        await client.subscribe("rescind.v1.>", cb=hear)
+        await asyncio.sleep(1.0)
+        for message in heard:
+            payload = message.data
+            if stage.dice.random() < 0.5 and payload:
+                wrong = bytearray(payload)
+                wrong[stage.dice.randrange(len(wrong))] ^= 1 << stage.dice.randrange(8)
+                payload = bytes(wrong)
+            await client.publish(message.subject, payload)
+            if stage.dice.random() < 0.3:
+                await client.publish(subjects.EVENTS, secrets.token_bytes(stage.dice.randrange(99)))
+        await client.flush()
+        await asyncio.sleep(0.5)
+    finally:
+        await client.close()
+
+
+async def flooded(stage: Stage) -> None:
+    """Ask the authorities about tokens that nobody issued, some of them with a good tag."""
+    edge_key = bytes.fromhex((stage.cluster.directory / "edge-key").read_text().split()[0])
+    client = await nats.connect(stage.cluster.nats_url, max_reconnect_attempts=-1)
+    try:
+        for _ in range(20):
+            for _ in range(100):
+                secret = tokens.mint(
+                    kind=Kind.AGENT, random=secrets.token_bytes(32), edge_key=edge_key
+                )
+                await client.publish(
+                    subjects.RESOLVE, tokens.digest(secret.reveal()), reply="_INBOX.nobody"
+                )
+            await asyncio.sleep(0.05)
+    finally:
+        await client.close()
+
+
+CYCLE: Mapping[str, Nemesis] = {
+    "a sidecar frozen for 0.95 of the term": frozen("sidecar", 0.95),
+    "a sidecar frozen for 1.05 of the term": frozen("sidecar", 1.05),
+    "sidecars cut off for longer than the term": wired(Fault.CUT, 1.3),
+    "an authority killed": killed("authority-1"),
+    "sidecars that are not heard": wired(Fault.MUTE, 1.2),
+    "sidecars that hear nothing": wired(Fault.DEAF, 1.2),
+    "NATS rolled back": nats_rolled_back,
+    "Redis poisoned and flushed": redis_poisoned,
+    "Postgres restarted": postgres_restarted,
+    "authorities that stall between the steps of a grant": grants_stalled,
+    "an authority that dies between commit and publishing": crashed_before_publishing,
+    "forged and replayed messages": forged,
+    "a flood of look-ups": flooded,
+    "slow wires": wired(Fault.SLOW, 1.5),
+    "garbled wires": wired(Fault.GARBLED, 1.0),
+    "an authority frozen for 0.5 of the term": frozen("authority", 0.5),
+    "NATS killed": killed("nats"),
+    "everything killed at random": some_killed,
+}

@@ -1,0 +1,240 @@
+"""Who commands: they issue, delegate, revoke, suspend, lift and wait, whatever happens meanwhile.
+
+Each command goes again and again, under one key, to whichever authority answers.
+"""
+
+import asyncio
+import random
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+from tests.support.cluster import Cluster
+from tests.support.proof.clients import now_ns
+from tests.support.proof.oracle import Command, Known, Oracle
+
+from rescind.core import tokens
+from rescind.core.tokens import Kind
+
+MOST_GOOD = 120
+_KEPT_NS = 1_500_000_000
+_FORGERIES_GO = 0.02
+_DEAD_GO = 0.03
+_AGAIN_S = 0.05
+_WAIT_S = 1.0
+_FOREVER_S = 120.0
+
+
+class People:
+    """Command an installation. `pools` is what the clients check: good ones, and dead ones."""
+
+    def __init__(self, cluster: Cluster, oracle: Oracle, *, seed: int) -> None:
+        self._cluster = cluster
+        self._oracle = oracle
+        self._dice = random.Random(seed)
+        self._http = httpx2.AsyncClient(timeout=3.0, trust_env=False, headers=cluster.admin)
+        self.tokens: list[Known] = []
+        self.pools: tuple[list[Known], list[Known]] = ([], [])
+        self.revocations: dict[str, int] = {}
+        self.waits_s: list[float] = []
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._http.aclose()
+
+    @property
+    def good(self) -> list[Known]:
+        """The tokens that nobody has asked to end or hold."""
+        return [each for each in self.tokens if each.issued and not each.doomed]
+
+    async def issue(self, *, parent: Known | None = None) -> Known | None:
+        """Issue a token, or delegate one; some are for one service alone."""
+        audience = None
+        if parent is None:
+            audience = self._dice.choice([None, None, None, *self._cluster.services])
+            body: dict[str, Any] = {"subject": f"agent:{secrets.token_hex(4)}", "kind": "agent"}
+            body |= {"audience": [audience] if audience else [], "ttl": 3600}
+            found = await self._command("/v1/tokens", body)
+        else:
+            body = {"subject": f"{(await self._subject(parent))}/{secrets.token_hex(3)}"}
+            found = await self._command("/v1/delegations", body, bearer=parent.token)
+            audience = parent.audience
+        if not found.get("token"):  # a repeat after a lost answer shows it no more; or it is dead
+            return None
+        known = Known(found["token"], found["token_id"], audience, parent)
+        self._keep(known)
+        self._oracle.commands["issue" if parent is None else "delegate"] += 1
+        return known
+
+    def forge(self) -> None:
+        """Add a token that nobody issued."""
+        secret = tokens.mint(
+            kind=Kind.AGENT, random=secrets.token_bytes(32), edge_key=secrets.token_bytes(32)
+        )
+        self._keep(Known(secret.reveal(), "forged", issued=False))
+
+    async def families(self) -> None:
+        """Issue and delegate until cancelled, so that there are always some good tokens."""
+        while True:
+            if len(self.good) < MOST_GOOD:
+                root = await self.issue()
+                for _ in range(self._dice.randrange(3)):
+                    parent = root and self._dice.choice([root, *self._children(root)])
+                    if parent is not None and not parent.doomed:
+                        await self.issue(parent=parent)
+                if self._dice.random() < 0.1:
+                    self.forge()
+            await asyncio.sleep(0.001)
+
+    async def detect(self) -> None:
+        """Revoke until cancelled: one, a tree, or many in a batch; some wait for the receipt."""
+        while True:
+            choice = self._dice.random()
+            good = self.good
+            if len(good) < MOST_GOOD // 2:
+                await asyncio.sleep(0.02)
+            elif choice < 0.3:
+                await self.revoke(self._dice.choice(good), wait=True)
+            elif choice < 0.4:
+                await self._batch(self._dice.sample(good, 10))
+            else:
+                await self.revoke(self._dice.choice(good), wait=False)
+
+    async def hold(self) -> None:
+        """Suspend a token, wait until it is enforced, and lift it, until cancelled."""
+        while True:
+            good = [each for each in self.good if not each.suspended]
+            if not good:
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            known = self._dice.choice(good)
+            command = Command(now_ns())
+            known.suspensions.append(command)
+            body = {"selector": [f"token:{known.token_id}"], "effect": "suspend"}
+            done = await self._command("/v1/revocations", body)
+            self._answered(command, done)
+            await self._enforced(command, done["id"])
+            await asyncio.sleep(self._dice.uniform(0, 0.3))
+            command.lift_asked_ns = now_ns()
+            path = f"/v1/revocations/{done['id']}/lift"
+            lifted = await self._command(path, {"reason": "over"})
+            await self._receipt(lifted["id"])
+            command.lift_enforced_ns = now_ns()
+            self._oracle.commands["suspend and lift"] += 1
+            await asyncio.sleep(0.05)
+
+    async def revoke(self, known: Known, *, wait: bool) -> None:
+        """Revoke a token with its tree."""
+        command = known.revocation = Command(now_ns(), waits=wait)
+        body: dict[str, Any] = {"selector": [f"token:{known.token_id}"], "reason": "the proof"}
+        if wait:
+            body |= {"wait": True, "timeout": _WAIT_S}
+        done = await self._command("/v1/revocations", body)
+        self._answered(command, done)
+        if wait:
+            if done["state"] != "enforced":
+                await self._receipt(done["id"])
+            command.enforced_ns = now_ns()
+            self.waits_s.append((command.enforced_ns - command.asked_ns) / 1e9)
+            self._oracle.commands["revoke and wait"] += 1
+        self._oracle.commands["revoke"] += 1
+
+    async def _batch(self, doomed: list[Known]) -> None:
+        commands = [Command(now_ns()) for _ in doomed]
+        for known, command in zip(doomed, commands, strict=True):
+            known.revocation = command
+        deeds = [{"selector": [f"token:{known.token_id}"]} for known in doomed]
+        done = await self._command("/v1/revocations/batch", {"revocations": deeds})
+        for command, outcome in zip(commands, done["outcomes"], strict=True):
+            assert outcome.get("problem") is None, outcome
+            self._answered(command, outcome)
+        self._oracle.commands["revoke"] += len(doomed)
+
+    def _answered(self, command: Command, done: Mapping[str, Any]) -> None:
+        # The time after the answer: from then on it is certainly committed.
+        command.answered_ns = now_ns()
+        command.seq = done["seq"]
+        self.revocations[done["id"]] = done["seq"]
+
+    async def _enforced(self, command: Command, revocation_id: str) -> None:
+        await self._receipt(revocation_id)
+        command.enforced_ns = now_ns()
+
+    async def _receipt(self, revocation_id: str) -> None:
+        """Wait for a receipt, at whichever authority answers."""
+        async with asyncio.timeout(_FOREVER_S):
+            while True:
+                url = self._dice.choice(self._cluster.authorities)
+                path = f"{url}/v1/revocations/{revocation_id}/receipt"
+                try:
+                    answer = await self._http.get(path, params={"timeout": _WAIT_S})
+                except httpx2.HTTPError:
+                    await asyncio.sleep(_AGAIN_S)
+                    continue
+                if answer.status_code == httpx2.codes.OK:
+                    return
+                assert answer.status_code in {202, 503}, answer.text
+                if answer.status_code != httpx2.codes.ACCEPTED:
+                    await asyncio.sleep(_AGAIN_S)
+
+    async def _subject(self, known: Known) -> str:
+        path = f"/v1/tokens/{known.token_id}"
+        while True:
+            url = self._dice.choice(self._cluster.authorities)
+            try:
+                answer = await self._http.get(f"{url}{path}")
+            except httpx2.HTTPError:
+                answer = None
+            if answer is not None and answer.status_code == httpx2.codes.OK:
+                return str(answer.json()["subject"])
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _command(
+        self, path: str, body: Mapping[str, Any], *, bearer: str | None = None
+    ) -> dict[str, Any]:
+        headers = {"Idempotency-Key": secrets.token_hex(8)}
+        if bearer:
+            headers["Authorization"] = f"Bearer {bearer}"
+        async with asyncio.timeout(_FOREVER_S):
+            while True:
+                url = self._dice.choice(self._cluster.authorities)
+                try:
+                    answer = await self._http.post(f"{url}{path}", json=body, headers=headers)
+                except httpx2.HTTPError:
+                    await asyncio.sleep(_AGAIN_S)
+                    continue
+                if answer.status_code in {200, 201, 202}:
+                    found: dict[str, Any] = answer.json()
+                    return found
+                if bearer and answer.status_code in {401, 403, 409}:
+                    return {}  # its parent was ended, or is held, meanwhile
+                assert answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE, answer.text
+                await asyncio.sleep(_AGAIN_S)
+
+    def _children(self, root: Known) -> list[Known]:
+        return [each for each in self.tokens if each.parent is root]
+
+    def _keep(self, known: Known) -> None:
+        kept = [each for each in (*self.tokens, known) if not self._forgettable(each)]
+        # Replaced whole: the clients go through the old ones meanwhile.
+        self.tokens = kept
+        self.pools = (
+            [each for each in kept if each.issued and not each.doomed],
+            [each for each in kept if each.doomed or not each.issued],
+        )
+
+    def _forgettable(self, known: Known) -> bool:
+        """Say whether a token has been dead for so long that nothing new can be seen of it."""
+        if not known.issued:
+            return self._dice.random() < _FORGERIES_GO
+        ended = [each.revocation for each in known.lineage() if each.revocation is not None]
+        if any(each.waits and each.enforced_ns is None for each in ended):
+            return False
+        if any(each.answered_ns and not each.waits for each in ended):
+            return self._dice.random() < _DEAD_GO
+        return any(
+            each.answered_ns is not None
+            and now_ns() > (each.enforced_ns or each.answered_ns + self._oracle.wait_ns) + _KEPT_NS
+            for each in ended
+        )

@@ -1,0 +1,55 @@
+"""An authority that may hang, or die, between its steps; a file in its data directory says which.
+
+`crash-before-publish`: it dies between COMMIT and publishing, once. `stall-grant`: between the
+commit of the lease rows (G1) and reading the ledger's end (G2) it hangs for so many seconds.
+`stall-reply`: so it does between G2 and the reply (G3).
+
+python -m tests.support.slow_grant_authority
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.support import crashing_authority
+
+from rescind.wire.heartbeat import Heartbeat, Release, Reply
+from rescind_authority.__main__ import main
+from rescind_authority.ports import Standing
+from rescind_authority.postgres.ledger import PostgresLedger
+from rescind_authority.usecases.grant import Granter
+from rescind_authority.usecases.publish import Publisher
+
+_standing = PostgresLedger.standing
+_answer = Granter._answer
+
+
+async def _stall(name: str) -> None:
+    flag = Path(os.environ["RESCIND_DATA"]) / name
+    try:
+        seconds = float(flag.read_text())
+        flag.unlink()  # the others go on
+    except (OSError, ValueError):
+        return
+    await asyncio.sleep(seconds)
+
+
+async def _late_standing(self: PostgresLedger) -> Standing:
+    await _stall("stall-grant")
+    return await _standing(self)
+
+
+async def _late_answer(
+    self: Granter, messages: Sequence[Heartbeat | Release]
+) -> Sequence[Reply | None]:
+    replies = await _answer(self, messages)
+    await _stall("stall-reply")
+    return replies
+
+
+if __name__ == "__main__":
+    PostgresLedger.standing = _late_standing  # type: ignore[method-assign]
+    Granter._answer = _late_answer  # type: ignore[method-assign]
+    Publisher.publish = crashing_authority._die_first  # type: ignore[method-assign]
+    main()
