@@ -41,7 +41,8 @@ def show(*, data: Path | None, as_json: bool) -> None:
 def new_epoch(*, data: Path | None, as_json: bool, yes: bool) -> None:
     """Begin a new epoch, after Postgres was restored from a backup or failed over with loss.
 
-    First fence the old primary: while two of them answer, nobody can say what is revoked. Every
+    First fence the old primary: while two of them answer, nobody can say what is revoked. Then let
+    one lease term pass, the longest since the backup was made, for sidecars that are cut off. Every
     sidecar begins anew, denies until its next lease, and offers the revocations that it heard and
     this database lost; they are taken back. For one lease term receipts come by lapse alone.
     """
