@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from tests.simulation.network import Host, now_s
 from tests.simulation.trust import Dice, EdgeKeys, Keys
-from tests.support.postgres_in_memory import Cluster, PostgresInMemory
+from tests.support.postgres_in_memory import Cluster, PostgresInMemory, TermsInMemory
 
 from rescind.core.record import Record
 from rescind.errors import MalformedMessageError, RescindError, UnreachableError
@@ -29,6 +29,7 @@ from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import Resolver
 from rescind_authority.usecases.salvage import Salvage
 from rescind_authority.usecases.sequence import Sequencer
+from rescind_authority.usecases.term import TermKeeper
 from rescind_authority.usecases.usage import Usage
 
 T = TypeVar("T")
@@ -70,7 +71,7 @@ class Authority:
         seed: str,
     ) -> None:
         self.host = host
-        self.alive = True
+        self.alive = False
         self.postgres_away = False
         self._dice = Random(seed)
         self._publish = publish
@@ -88,6 +89,7 @@ class Authority:
         self.enforcer = Enforcer(
             postgres, acknowledgements=self._acknowledgements, keys=keys, caller=self, clock=host
         )
+        self.term = TermKeeper(TermsInMemory(cluster, self._trip), clock=host)
         self._resolver = Resolver(
             postgres, keys=keys, metrics=METRICS, watch=lambda _: None, shared=redis
         )
@@ -117,8 +119,9 @@ class Authority:
     async def run(self) -> None:
         """Live until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
-            parts = (self.recent, self._resolver, self._granter, self.sequencer, self.enforcer)
-            for part in parts:
+            self.alive = True
+            core = (self.recent, self._resolver, self._granter, self.sequencer)
+            for part in (*core, self.enforcer, self.term):
                 self._tasks.create_task(part.run())
 
     def crash(self, running: asyncio.Task[None]) -> None:

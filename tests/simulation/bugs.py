@@ -23,7 +23,7 @@ from rescind.core.verdict import Allowed, Verdict
 from rescind.errors import RescindError
 from rescind.wire import events, heartbeat, sealed
 from rescind.wire.trust import Purpose
-from rescind_authority.usecases import wait
+from rescind_authority.usecases import term, wait
 from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.instances import Instances
 from rescind_authority.usecases.sequence import Command, Committed, Sequencer
@@ -230,6 +230,16 @@ def _() -> Patches:
     return [(Follow, "pushed", eager)]
 
 
+@bug("to shorten the term, the wait falls with the grant")
+def _() -> Patches:
+    def at_once(found: Any, **_: int) -> Any:
+        if (found.grant_ms, found.wait_ms) == (found.target_ms,) * 2:
+            return term.Settled()
+        return term.Move(found.target_ms, found.target_ms)
+
+    return [(term, "decide", at_once)]
+
+
 # The ledger -----------------------------------------------------------------------------------
 
 
@@ -324,6 +334,11 @@ def _() -> Patches:
         return self.scopes.issuperset(require)
 
     return [(Record, "grants", grants)]
+
+
+@bug("a check that demands a position is answered from the client's own memory")
+def _() -> Patches:
+    return [(Session, "recall_at", lambda self, token, min_seq: self.recall(token))]
 
 
 # The view -------------------------------------------------------------------------------------
@@ -434,12 +449,14 @@ def _() -> Patches:
     acheck = SimulatedVerifier.acheck
     kept: dict[tuple[int, str, Any], tuple[float, Verdict]] = {}
 
-    async def cached(self: SimulatedVerifier, token: str, *, require: Any = ()) -> Verdict:
+    async def cached(
+        self: SimulatedVerifier, token: str, *, require: Any = (), min_seq: int = 0
+    ) -> Verdict:
         place = (id(self), token, require)
         asked_s, verdict = kept.get(place, (-9.0, None))
         if verdict is not None and 0 <= now_s() - asked_s < 1:
             return verdict
-        verdict = await acheck(self, token, require=require)
+        verdict = await acheck(self, token, require=require, min_seq=min_seq)
         if isinstance(verdict, Allowed):
             kept[place] = (now_s(), verdict)
         return verdict

@@ -30,15 +30,16 @@ class Issued:
 
 @dataclass(slots=True)
 class Promise:
-    """A receipt that somebody got, and when; it ends when somebody asks for the lift.
+    """What a command that is in the ledger takes away: from checks that demand its position at
+    once, from every check when its receipt is there, until somebody asks for the lift.
 
     `there` are the tokens that there were when the command was given: the least that it takes.
     """
 
     event: Event
-    receipt: Receipt
-    made_s: float
     there: frozenset[str]
+    made_s: float = NEVER_S
+    receipt: Receipt | None = None
     ends_s: float = NEVER_S
 
     def takes(self, token: Issued, *, writes: bool) -> bool:
@@ -56,10 +57,24 @@ class Promise:
 
     def spares(self, instance: bytes, token: Issued, at_s: float) -> bool:
         """Say whether the receipt names this verifier as one that may go on, in grace."""
-        return token.kind is Kind.SESSION and any(
+        if self.receipt is None or token.kind is not Kind.SESSION:
+            return False
+        return any(
             each.instance == instance and unix_us(at_s) < each.until_us
             for each in self.receipt.grace
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A check that was accepted: when, where, and what was asked for."""
+
+    token: Issued
+    started_s: float
+    ended_s: float
+    instance: bytes
+    writes: bool
+    demanded: Promise | None
 
 
 @dataclass
@@ -71,24 +86,29 @@ class Oracle:
     wrong: list[str] = field(default_factory=list[str])
     count: Counter[str] = field(default_factory=Counter[str])
 
-    def free(self, token: Issued) -> bool:
-        """Say whether nobody has yet promised that a token is over."""
+    def free(self, token: Issued, *, besides: Promise | None = None) -> bool:
+        """Say whether nobody, besides that one, has taken anything from a token."""
         return not any(
-            each.ends_s == NEVER_S and each.takes(token, writes=True) for each in self.promises
+            each.ends_s == NEVER_S and each is not besides and each.takes(token, writes=True)
+            for each in self.promises
         )
 
-    def accepted(
-        self, token: Issued, *, started_s: float, ended_s: float, instance: bytes, writes: bool
-    ) -> None:
-        """Judge a check that was accepted, and has just ended."""
+    def accepted(self, check: Checked) -> None:
+        """Judge a check that was accepted."""
         self.count["accepted"] += 1
         for promise in self.promises:
-            if not promise.made_s < started_s <= ended_s < promise.ends_s:
+            if not check.ended_s < promise.ends_s:
                 continue
-            if promise.takes(token, writes=writes) and not promise.spares(instance, token, ended_s):
-                event = promise.event
-                what = f"{event.revocation.effect} {event.epoch}.{event.seq}"
+            if not promise.takes(check.token, writes=check.writes):
+                continue
+            if promise.spares(check.instance, check.token, check.ended_s):
+                continue
+            event = promise.event
+            what = f"{event.revocation.effect} {event.epoch}.{event.seq}"
+            who = f"at {check.started_s:.3f} s {check.instance.hex()[:8]} accepts a token of seq "
+            if promise.made_s < check.started_s:
                 self.wrong.append(
-                    f"at {started_s:.3f} s {instance.hex()[:8]} accepts a token of seq "
-                    f"{token.issued_seq}: {what} was enforced at {promise.made_s:.3f} s"
+                    f"{who}{check.token.issued_seq}: {what} was enforced at {promise.made_s:.3f} s"
                 )
+            elif promise is check.demanded:
+                self.wrong.append(f"{who}{check.token.issued_seq}: {what} was demanded")

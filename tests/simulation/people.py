@@ -45,12 +45,12 @@ class People:
         cluster: Cluster,
         *,
         authorities: Callable[[], Sequence[Authority]],
-        promised: Callable[[Promise, Collection[Issued]], None],
+        look: Callable[[Promise, Sequence[Issued], bool], None],
         seed: int,
     ) -> None:
         self.over = False
         self._restored = False
-        self._promised = promised
+        self._look = look
         self._oracle = oracle
         self._cluster = cluster
         self._authorities = authorities
@@ -179,6 +179,18 @@ class People:
             selectors += [(f"tree:{token.token_id}",)] * 2
         return self._dice.choice(selectors)
 
+    async def change_term(self, term_ms: int) -> None:
+        """Ask for another lease term; the authorities take the steps."""
+        while True:
+            authority = self._dice.choice(self._authorities())
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    await authority.call_in(authority.term.ask(term_ms, actor="admin:ada"))
+            except (RescindError, TimeoutError):
+                await asyncio.sleep(0.1)
+            else:
+                return
+
     async def react(self) -> None:
         """Revoke at once what is used most: somebody saw that something is wrong."""
         await asyncio.sleep(self._dice.uniform(0.0, 0.3))
@@ -197,25 +209,28 @@ class People:
         )
         then = replace(revocation, effect="suspend") if effect == "kill" else None
         there = frozenset(each.token_id for each in self._oracle.tokens)
-        committed, receipt = await self._enforce(revocation, then)
-        named = replace(then or revocation, revocation_id=committed.revocation_id)
-        last = Event(committed.epoch, committed.seq, committed.at_us, named)
-        self._promise(last, receipt, there)
-        if then is not None:
-            first = replace(revocation, revocation_id=committed.revocation_id)
-            self._promise(replace(last, seq=last.seq - 1, revocation=first), receipt, there)
+        given: list[Promise] = []
+
+        def committed(done: Committed) -> None:
+            given[:] = self._committed(done, revocation, then, there)
+
+        receipt = await self._enforce(revocation, then, committed)
+        for promise in given:
+            self._enforced(promise, receipt)
 
     async def _lift(self, promise: Promise) -> None:
         self._commands += 1
         promise.ends_s = now_s()  # from the moment that it is asked for, nothing is promised
         name = f"rev_{self._commands}"
-        await self._enforce(
-            lift_of(promise.event, revocation_id=name, reason="", actor="admin:ada"), None
-        )
+        lift = lift_of(promise.event, revocation_id=name, reason="", actor="admin:ada")
+        await self._enforce(lift, None, lambda _: None)
 
     async def _enforce(
-        self, revocation: Revocation, then: Revocation | None
-    ) -> tuple[Committed, Receipt]:
+        self,
+        revocation: Revocation,
+        then: Revocation | None,
+        committed: Callable[[Committed], None],
+    ) -> Receipt:
         """Ask one authority after another, with the same key, until one gives the receipt."""
         name = revocation.revocation_id
         claim = Claim(Key("admin:ada", name), hashlib.sha256(name.encode()).digest())
@@ -232,8 +247,9 @@ class People:
             authority = self._dice.choice(self._authorities())
             try:
                 async with asyncio.timeout(_PATIENCE_S):
-                    committed = await authority.call_in(authority.sequencer.commit(command))
-                return committed, await self._receipt(authority, committed)
+                    done = await authority.call_in(authority.sequencer.commit(command))
+                committed(done)
+                return await self._receipt(authority, done)
             except (RescindError, TimeoutError):
                 self._oracle.count["asked again"] += 1
                 await asyncio.sleep(0.1)
@@ -249,23 +265,56 @@ class People:
             if isinstance(given, bytes):
                 return receipts.decode(sealed.decode(given).content)
 
-    def _promise(self, event: Event, receipt: Receipt, there: frozenset[str]) -> None:
-        if self._restored and event not in self._events():
+    def _committed(
+        self,
+        done: Committed,
+        revocation: Revocation,
+        then: Revocation | None,
+        there: frozenset[str],
+    ) -> list[Promise]:
+        """Take the position that a command came to: whoever demands it is told of the command."""
+        effects = [revocation] if then is None else [revocation, then]
+        promises: list[Promise] = []
+        for seq, each in enumerate(effects, start=done.seq + 1 - len(effects)):
+            named = replace(each, revocation_id=done.revocation_id)
+            event = Event(done.epoch, seq, done.at_us, named)
+            known = [promise for promise in self._oracle.promises if promise.event == event]
+            promises += known or [Promise(event, there)]
+        for promise in promises:
+            if promise not in self._oracle.promises and self._holds(promise.event):
+                self._oracle.promises.append(promise)
+                # A seq says nothing of its epoch: after a restore one lets a term pass first, so
+                # that nobody answers from the ledger before (deploy/runbooks). Here nobody waits.
+                if done.epoch == 1:
+                    self._probe(promise, demanded=True)
+        return promises
+
+    def _probe(self, promise: Promise, *, demanded: bool) -> None:
+        """Have those tokens checked that nothing else has been taken from."""
+        oracle = self._oracle
+        free = [each for each in oracle.tokens if oracle.free(each, besides=promise)]
+        self._look(promise, [each for each in free if promise.takes(each, writes=True)], demanded)
+
+    def _enforced(self, promise: Promise, receipt: Receipt) -> None:
+        event = promise.event
+        if not self._holds(event):
             self._oracle.count["lost in a restore"] += 1
             if receipt.revocation_id in self._cluster.tables.receipts:
                 what = f"{event.epoch}.{event.seq}"
                 self._oracle.wrong.append(f"a receipt of {what}, which the ledger does not hold")
             return
-        promise = Promise(event, receipt, now_s(), there)
-        free = [each for each in self._oracle.tokens if self._oracle.free(each)]
-        self._oracle.promises.append(promise)
-        self._promised(promise, free)
+        promise.made_s, promise.receipt = now_s(), receipt
+        self._probe(promise, demanded=False)
         if event.revocation.effect != "revoke":
             self._liftable.append(promise)
         self._oracle.count[f"receipts: {event.revocation.effect}"] += 1
         for verified in receipt.verifiers:
             self._oracle.count[f"verifiers: {verified.outcome}"] += 1
         self._oracle.count["verifiers: grace"] += len(receipt.grace)
+
+    def _holds(self, event: Event) -> bool:
+        """Say whether a restore, if there was one, left this event in the ledger."""
+        return not self._restored or event in self._events()
 
     def _events(self) -> Collection[Event]:
         return {entry.event for _, entry in self._cluster.tables.entries}

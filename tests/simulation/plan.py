@@ -25,6 +25,7 @@ class Fault(Enum):
     CRASH_AUTHORITY = auto()
     POSTGRES_AWAY = auto()
     RESTORE = auto()
+    TERM = auto()
 
 
 class Lasting(Enum):
@@ -77,6 +78,10 @@ def draw(seed: int) -> Plan:
     kinds = dice.sample(list(Fault), k=dice.randint(1, 5))
     if Fault.RESTORE in kinds and dice.random() < 0.5:
         kinds.remove(Fault.RESTORE)
+    if Fault.RESTORE in kinds and Fault.TERM in kinds:
+        # After a restore one lets the longest term pass that there was since the backup
+        # (deploy/runbooks); here the terms do not change then.
+        kinds.remove(Fault.TERM)
     number = 0 if seed % 4 == 0 else dice.randint(2, 8)
     troubles = [_trouble(dice, dice.choice(kinds)) for _ in range(number if kinds else 0)]
     return Plan(

@@ -132,7 +132,7 @@ class Sidecar:
         seed: str,
     ) -> None:
         self.host = host
-        self.alive = True
+        self.alive = False
         self.tally = tally = Tally()
         dice, notary, self._tables = Dice(seed), Notary(), tables
         link = SpokenLink(Wire(host, network, authorities, f"{seed} wire"))
@@ -208,6 +208,7 @@ class Sidecar:
                 labels=(),
                 boot=BOOT,
             )
+            self.alive = True
             for part in (self.follow.repair, self._acknowledge.run, self._offers.run):
                 tasks.create_task(part())
             tasks.create_task(self.renew.run())

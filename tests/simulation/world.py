@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Coroutine, Generator, Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from random import Random
@@ -11,14 +11,15 @@ from unittest import mock
 
 from tests.simulation import hostile, workload
 from tests.simulation.authority import Authority, Redis
-from tests.simulation.network import Host, Network, Weather, now_s, now_us
-from tests.simulation.oracle import Issued, Oracle, Promise
+from tests.simulation.network import Host, Network, now_s, now_us
+from tests.simulation.oracle import Checked, Issued, Oracle, Promise
 from tests.simulation.people import TERM_MS, People
-from tests.simulation.plan import ENDS_S, Fault, Lasting, Plan, Trouble
+from tests.simulation.plan import ENDS_S, Plan
 from tests.simulation.sidecar import Sidecar, TablesOnHost
+from tests.simulation.troubles import Troubles
 from tests.simulation.workload import Place, SimulatedVerifier
 from tests.support import virtual_time
-from tests.support.postgres_in_memory import Cluster, Tables, begun
+from tests.support.postgres_in_memory import Cluster, begun
 
 from rescind.core import lease
 from rescind.core.posture import Posture
@@ -32,7 +33,6 @@ _WRITES = 0.5
 _RING = 8
 _WAITS_S = 3.5
 _RECOVERS_S = 5.0
-_BOUND_S = lease.wait_ns(TERM_MS) / 1e9 / 0.99 + 0.6
 
 
 class World:
@@ -54,10 +54,10 @@ class World:
             self.oracle,
             self.cluster,
             authorities=lambda: self.authorities,
-            promised=self.probe,
+            look=self.look,
             seed=plan.seed,
         )
-        self.first = self.cluster.tables.copy()
+        self.troubles = Troubles(self)
         self.authority_hosts = [
             Host(f"authority {number}", rate) for number, rate in enumerate(plan.authority_rates)
         ]
@@ -80,7 +80,7 @@ class World:
                 self.people.revoking(),
                 self.people.revoking(),
                 self.people.logging_in(),
-                self.troubling(),
+                self.troubles.run(),
                 *(
                     self.working(number, mapped=mapped)
                     for number in range(len(self.places))
@@ -170,152 +170,62 @@ class World:
         tokens = dice.sample(self.oracle.tokens, k=min(4, len(self.oracle.tokens)))
         return next((each for each in tokens if self.oracle.free(each)), tokens[0])
 
-    def probe(self, promise: Promise, before: Collection[Issued]) -> None:
-        """Check at every workload what a receipt says is over: at once, and some time later."""
-        taken = [each for each in before if promise.takes(each, writes=True)]
+    def look(self, promise: Promise, taken: Sequence[Issued], demanded: bool) -> None:
+        """Check everywhere what a receipt says is over; where its position is demanded, in two."""
         if not taken:
             return
-        for place, verifier in self.verifiers:
+        verifiers = self.verifiers if not demanded else self.dice.sample(self.verifiers, k=2)
+        for place, verifier in verifiers:
             token = self.dice.choice(taken)
-            for later_s in (0.001, self.dice.uniform(0.0, 4.0)):
-                self.begin(self.later(later_s, place, verifier, token))
+            demand = promise if demanded else None
+            for later_s in (0.001, self.dice.uniform(0.0, 4.0))[: 1 if demanded else 2]:
+                self.begin(self.later(later_s, place, verifier, token, demand))
 
     async def later(
-        self, later_s: float, place: Place, verifier: SimulatedVerifier, token: Issued
+        self,
+        later_s: float,
+        place: Place,
+        verifier: SimulatedVerifier,
+        token: Issued,
+        demanded: Promise | None,
     ) -> None:
         """Check once, after a while."""
         await asyncio.sleep(later_s)
-        await self.check(place, verifier, token, writes=True)
+        await self.check(place, verifier, token, writes=True, demanded=demanded)
 
     async def check(
-        self, place: Place, verifier: SimulatedVerifier, token: Issued, *, writes: bool
+        self,
+        place: Place,
+        verifier: SimulatedVerifier,
+        token: Issued,
+        *,
+        writes: bool,
+        demanded: Promise | None = None,
     ) -> None:
         """Check a token, and tell the oracle what came of it."""
         workload.on(place)
         started_s = now_s()
-        verdict = await verifier.acheck(token.text, require=("write",) if writes else ())
+        verdict = await verifier.acheck(
+            token.text,
+            require=("write",) if writes else (),
+            min_seq=0 if demanded is None else demanded.event.seq,
+        )
         if isinstance(verdict, Allowed):
-            self.oracle.accepted(
-                token,
-                started_s=started_s,
-                ended_s=now_s(),
-                instance=verifier.instance,
-                writes=writes,
-            )
+            instance = verifier.instance
+            self.oracle.accepted(Checked(token, started_s, now_s(), instance, writes, demanded))
             return
         self.oracle.count[f"denied: {verdict.reason}"] += 1
         if token is self.people.innocent and self.plan.quiet and 1 < started_s < ENDS_S:
             self.oracle.wrong.append(f"at {started_s:.3f} s an innocent: {verdict.reason}")
 
-    # The troubles -------------------------------------------------------------------------------
-
-    async def troubling(self) -> None:
-        for trouble in self.plan.troubles:
-            await asyncio.sleep(max(0.0, trouble.at_s - now_s()))
-            self.oracle.count[trouble.fault.name] += 1
-            self.begin(self.trouble(trouble))
-
-    async def trouble(self, trouble: Trouble) -> None:
-        """Make one thing go wrong, and right again."""
-        number = trouble.which % len(self.places)
-        place, authority = self.places[number], trouble.which % len(self.authorities)
-        match trouble.fault:
-            case Fault.WEATHER | Fault.CUT | Fault.DEAF | Fault.MUTE:
-                cut, good = Weather(cut=True), Weather()
-                self.weather(
-                    place,
-                    inwards={
-                        Fault.WEATHER: trouble.weather,
-                        Fault.MUTE: good,
-                    }.get(trouble.fault, cut),
-                    outwards={
-                        Fault.WEATHER: trouble.weather,
-                        Fault.DEAF: good,
-                    }.get(trouble.fault, cut),
-                )
-                self.begin(self.people.react())
-                await asyncio.sleep(trouble.for_s)
-                self.weather(place, good, good)
-            case Fault.LIMP:
-                slow = Weather(lost=0.4, slow=1.0, slow_s=1.4)
-                self.begin(self.people.react())
-                self.weather(place, slow, slow)
-                await asyncio.sleep(1.0)
-                await self._cut_off(place, trouble.for_s)
-            case Fault.PAUSE_SIDECAR:
-                place.host.paused_until_s = now_s() + trouble.for_s
-            case Fault.PAUSE_AUTHORITY:
-                self.authority_hosts[authority].paused_until_s = now_s() + trouble.for_s
-            case Fault.CRASH_SIDECAR | Fault.STOP_SIDECAR:
-                await self._restart_sidecar(number, trouble)
-            case Fault.CRASH_AUTHORITY:
-                await self._restart_authority(authority, trouble.for_s)
-            case Fault.POSTGRES_AWAY:
-                self.authorities[authority].postgres_away = True
-                await asyncio.sleep(trouble.for_s)
-                self.authorities[authority].postgres_away = False
-            case Fault.RESTORE:
-                await self._back_up_and_restore(number, trouble)
-
-    async def _cut_off(self, place: Place, for_s: float) -> None:
-        cut, good = Weather(cut=True), Weather()
-        self.weather(place, cut, cut)
-        await asyncio.sleep(for_s)
-        self.weather(place, good, good)
-
-    async def _back_up_and_restore(self, number: int, trouble: Trouble) -> None:
-        """Restore a backup: one in two is older than any sidecar, and one of those is cut off."""
-        backup = self.cluster.tables.copy()
-        await asyncio.sleep(trouble.for_s)
-        if trouble.which % 2:
-            self.begin(self._cut_off(self.places[number], 3.5))
-            backup = self.first
-        self.restore(backup)
-        self.begin(self.people.react())
-
-    def weather(self, place: Place, inwards: Weather, outwards: Weather) -> None:
-        """Say how the ways are between a sidecar and every authority."""
-        for host in self.authority_hosts:
-            self.network.way(host, place.host).weather = inwards
-            self.network.way(place.host, host).weather = outwards
-
-    async def _restart_sidecar(self, number: int, trouble: Trouble) -> None:
-        sidecar = self.places[number].sidecar
-        if sidecar is None or sidecar not in self.running:
-            return
-        task = self.running.pop(sidecar)
-        if trouble.fault is Fault.STOP_SIDECAR:
-            sidecar.poke()
-            await asyncio.sleep(self.dice.uniform(0.0, 0.01))
-            self.begin(self.people.react())
-            await sidecar.stop(task)
-        else:
-            sidecar.crash(task)
-        await asyncio.sleep(trouble.for_s / 3)
-        self.start_sidecar(number)
-
-    async def _restart_authority(self, number: int, for_s: float) -> None:
-        authority = self.authorities[number]
-        if not authority.alive:
-            return
-        authority.crash(self.running.pop(authority))
-        await asyncio.sleep(for_s / 2)
-        self.authorities[number] = self.start_authority(number)
-
-    def restore(self, backup: Tables) -> None:
-        """Lose what was committed since the backup: a new epoch begins, as an operator would."""
-        self.cluster.restore(backup)
-        self.people.lost()
-
     # In the end ---------------------------------------------------------------------------------
 
     async def recover(self) -> None:
         """Heal all but one fault; then receipts come in time, and the innocent are accepted."""
-        self.network.heal()
-        spared = self._last(self.plan.lasting)
+        ill = self.troubles.heal(self.plan.lasting)
         await asyncio.sleep(_RECOVERS_S)
         for number, place in enumerate(self.places):
-            if number in spared:
+            if number in ill:
                 continue
             for mapped in (True, False):
                 verifier = await workload.attached(place, mapped=mapped)
@@ -324,38 +234,21 @@ class World:
                     self.oracle.wrong.append(
                         f"{place.host.name} recovered, and denies an innocent: {verdict.reason}"
                     )
-        began_s = now_s()
+        began_s, bound_s = now_s(), _bound_s(self.cluster.tables.wait_term_ms)
         try:
-            async with asyncio.timeout(2 * _BOUND_S):
+            async with asyncio.timeout(2 * bound_s):
                 await self.people.revoke("revoke", f"tree:{self.people.last.token_id}")
         except TimeoutError:
             pass
-        if now_s() - began_s > _BOUND_S:
+        if now_s() - began_s > bound_s:
             self.oracle.wrong.append(
                 f"the receipt took {now_s() - began_s:.2f} s with {self.plan.lasting.name} left"
             )
 
-    def _last(self, lasting: Lasting) -> Sequence[int]:
-        place = self.places[0]
-        cut = Weather(cut=True)
-        match lasting:
-            case Lasting.NOTHING:
-                return ()
-            case Lasting.CUT:
-                self.weather(place, cut, cut)
-            case Lasting.DEAF:
-                self.weather(place, cut, Weather())
-            case Lasting.MUTE:
-                self.weather(place, Weather(), cut)
-            case Lasting.DEAD_SIDECAR:
-                sidecar = place.sidecar
-                assert sidecar is not None
-                sidecar.crash(self.running.pop(sidecar))
-            case Lasting.DEAD_AUTHORITY:
-                authority = self.authorities[0]
-                authority.crash(self.running.pop(authority))
-                return ()
-        return (0,)
+
+def _bound_s(term_ms: int) -> float:
+    """Say how long a receipt may take: one full wait by a slow clock, and a little."""
+    return lease.wait_ns(term_ms) / 1e9 / 0.99 + 0.6
 
 
 def simulate(plan: Plan) -> Oracle:

@@ -35,6 +35,7 @@ from rescind_authority.ports import (
     Snapshot,
     Standing,
     StoredToken,
+    Term,
     TokenState,
     Waiting,
 )
@@ -66,6 +67,8 @@ class Tables:
     end: Position
     grant_term_ms: int
     wait_term_ms: int
+    target_term_ms: int
+    term_version: int = 1
     entries: list[tuple[int, Entry]] = field(default_factory=list[tuple[int, Entry]])
     lifted: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     tokens: dict[bytes, StoredToken] = field(default_factory=dict[bytes, StoredToken])
@@ -116,7 +119,7 @@ class Tables:
 def begun(*, term_ms: int, at_us: int) -> Tables:
     """Make the tables of a new ledger."""
     end = ledger.genesis(1)
-    return Tables([Epoch(1, 0, end.head, at_us)], end, term_ms, term_ms)
+    return Tables([Epoch(1, 0, end.head, at_us)], end, term_ms, term_ms, term_ms)
 
 
 class Cluster:
@@ -374,6 +377,40 @@ class PostgresInMemory:
                 if entry.event.seq in seqs
             }
         )
+
+
+class TermsInMemory:
+    """The terms in the head row (port Terms)."""
+
+    def __init__(self, cluster: Cluster, trip: Trip) -> None:
+        self._cluster = cluster
+        self._trip = trip
+
+    async def get(self) -> Term:
+        await self._trip()
+        tables = self._cluster.tables
+        return Term(
+            grant_ms=tables.grant_term_ms,
+            wait_ms=tables.wait_term_ms,
+            target_ms=tables.target_term_ms,
+            version=tables.term_version,
+        )
+
+    async def ask(self, term_ms: int, *, actor: str) -> Term:
+        await self._trip()
+        tables = self._cluster.tables
+        tables.target_term_ms = term_ms
+        tables.term_version += 1
+        return await self.get()
+
+    async def move(self, version: int, *, grant_ms: int, wait_ms: int) -> bool:
+        await self._trip()
+        tables = self._cluster.tables
+        if tables.term_version != version:
+            return False
+        tables.grant_term_ms, tables.wait_term_ms = grant_ms, wait_ms
+        tables.term_version += 1
+        return True
 
 
 def standing_of(tables: Tables, at_us: int) -> Standing:

@@ -1,0 +1,156 @@
+"""Make go wrong what the plan says, when it says so, and right again."""
+
+import asyncio
+from random import Random
+from typing import TYPE_CHECKING
+
+from tests.simulation.network import Weather, now_s
+from tests.simulation.people import TERM_MS
+from tests.simulation.plan import Fault, Lasting, Trouble
+from tests.simulation.workload import Place
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_GOOD, _CUT = Weather(), Weather(cut=True)
+_LIMP = Weather(lost=0.4, slow=1.0, slow_s=1.4)
+
+
+class Troubles:
+    """What happens to a world."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._dice = Random(f"{world.plan.seed} troubles")
+        self._first = world.cluster.tables.copy()
+        self._healed = False
+
+    async def run(self) -> None:
+        """Let come what comes."""
+        world = self._world
+        for trouble in world.plan.troubles:
+            await asyncio.sleep(max(0.0, trouble.at_s - now_s()))
+            world.oracle.count[trouble.fault.name] += 1
+            world.begin(self._come(trouble))
+
+    async def _come(self, trouble: Trouble) -> None:
+        world, fault = self._world, trouble.fault
+        number = trouble.which % len(world.places)
+        place, authority = world.places[number], trouble.which % len(world.authorities)
+        match fault:
+            case Fault.WEATHER | Fault.CUT | Fault.DEAF | Fault.MUTE | Fault.LIMP:
+                await self._storm(place, trouble)
+            case Fault.PAUSE_SIDECAR:
+                place.host.paused_until_s = now_s() + trouble.for_s
+            case Fault.PAUSE_AUTHORITY:
+                world.authority_hosts[authority].paused_until_s = now_s() + trouble.for_s
+            case Fault.CRASH_SIDECAR | Fault.STOP_SIDECAR:
+                await self._restart_sidecar(number, trouble)
+            case Fault.CRASH_AUTHORITY:
+                await self._restart_authority(authority, trouble.for_s)
+            case Fault.POSTGRES_AWAY:
+                world.authorities[authority].postgres_away = True
+                await asyncio.sleep(trouble.for_s)
+                world.authorities[authority].postgres_away = False
+            case Fault.TERM:
+                await world.people.change_term((1_500, 5_000)[trouble.which % 2])
+                await asyncio.sleep(trouble.for_s)
+                world.begin(self._while_(place, _CUT, _CUT, 5.0))
+                await world.people.change_term(TERM_MS)
+                await world.people.react()
+            case Fault.RESTORE:
+                await self._back_up_and_restore(place, trouble)
+
+    # The ways between a sidecar and the authorities ---------------------------------------------
+
+    async def _storm(self, place: Place, trouble: Trouble) -> None:
+        self._world.begin(self._world.people.react())
+        inwards, outwards = {
+            Fault.WEATHER: (trouble.weather, trouble.weather),
+            Fault.DEAF: (_CUT, _GOOD),
+            Fault.MUTE: (_GOOD, _CUT),
+        }.get(trouble.fault, (_CUT, _CUT))
+        if trouble.fault is Fault.LIMP:
+            await self._while_(place, _LIMP, _LIMP, 1.0)
+        await self._while_(place, inwards, outwards, trouble.for_s)
+
+    async def _while_(
+        self, place: Place, inwards: Weather, outwards: Weather, for_s: float
+    ) -> None:
+        self._weather(place, inwards, outwards)
+        await asyncio.sleep(for_s)
+        self._weather(place, _GOOD, _GOOD)
+
+    def _weather(self, place: Place, inwards: Weather, outwards: Weather) -> None:
+        if self._healed:
+            return
+        world = self._world
+        for host in world.authority_hosts:
+            world.network.way(host, place.host).weather = inwards
+            world.network.way(place.host, host).weather = outwards
+
+    # The processes ------------------------------------------------------------------------------
+
+    async def _restart_sidecar(self, number: int, trouble: Trouble) -> None:
+        world = self._world
+        sidecar = world.places[number].sidecar
+        if sidecar is None or sidecar not in world.running:
+            return
+        task = world.running.pop(sidecar)
+        if trouble.fault is Fault.STOP_SIDECAR:
+            sidecar.poke()  # so that a heartbeat is under way
+            await asyncio.sleep(self._dice.uniform(0.0, 0.01))
+            world.begin(world.people.react())
+            await sidecar.stop(task)
+        else:
+            sidecar.crash(task)
+        await asyncio.sleep(trouble.for_s / 3)
+        world.start_sidecar(number)
+
+    async def _restart_authority(self, number: int, for_s: float) -> None:
+        world = self._world
+        authority = world.authorities[number]
+        if authority not in world.running:
+            return
+        authority.crash(world.running.pop(authority))
+        await asyncio.sleep(for_s / 2)
+        world.authorities[number] = world.start_authority(number)
+
+    async def _back_up_and_restore(self, place: Place, trouble: Trouble) -> None:
+        """Restore a backup: one in two is older than any sidecar, and one of those is cut off."""
+        world = self._world
+        backup = world.cluster.tables.copy()
+        await asyncio.sleep(trouble.for_s)
+        if trouble.which % 2:
+            world.begin(self._while_(place, _CUT, _CUT, 3.5))
+            backup = self._first
+        world.cluster.restore(backup)
+        world.people.lost()
+        await world.people.react()
+
+    # In the end ---------------------------------------------------------------------------------
+
+    def heal(self, lasting: Lasting) -> frozenset[int]:
+        """Heal everything but this, for ever; say which sidecars stay ill."""
+        world = self._world
+        place, authority = world.places[0], world.authorities[0]
+        world.network.heal()
+        match lasting:
+            case Lasting.NOTHING:
+                ill = frozenset[int]()
+            case Lasting.DEAD_AUTHORITY:
+                authority.crash(world.running.pop(authority))
+                ill = frozenset[int]()
+            case Lasting.DEAD_SIDECAR:
+                assert place.sidecar is not None
+                place.sidecar.crash(world.running.pop(place.sidecar))
+                ill = frozenset({0})
+            case Lasting.CUT | Lasting.DEAF | Lasting.MUTE:
+                self._weather(
+                    place,
+                    _GOOD if lasting is Lasting.MUTE else _CUT,
+                    _GOOD if lasting is Lasting.DEAF else _CUT,
+                )
+                ill = frozenset({0})
+        self._healed = True
+        return ill
