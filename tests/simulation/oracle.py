@@ -87,9 +87,11 @@ class Oracle:
     count: Counter[str] = field(default_factory=Counter[str])
 
     def free(self, token: Issued, *, besides: Promise | None = None) -> bool:
-        """Say whether nobody, besides that one, has taken anything from a token."""
+        """Say whether no receipt, besides that one, has taken anything from a token."""
         return not any(
-            each.ends_s == NEVER_S and each is not besides and each.takes(token, writes=True)
+            each.made_s < NEVER_S == each.ends_s
+            and each is not besides
+            and each.takes(token, writes=True)
             for each in self.promises
         )
 

@@ -212,7 +212,10 @@ class People:
         given: list[Promise] = []
 
         def committed(done: Committed) -> None:
-            given[:] = self._committed(done, revocation, then, there)
+            events = _events_of(done, revocation, then)
+            if events != [promise.event for promise in given]:  # else it was asked for again
+                given[:] = [Promise(event, there) for event in events]
+                self._committed(given)
 
         receipt = await self._enforce(revocation, then, committed)
         for promise in given:
@@ -265,29 +268,15 @@ class People:
             if isinstance(given, bytes):
                 return receipts.decode(sealed.decode(given).content)
 
-    def _committed(
-        self,
-        done: Committed,
-        revocation: Revocation,
-        then: Revocation | None,
-        there: frozenset[str],
-    ) -> list[Promise]:
-        """Take the position that a command came to: whoever demands it is told of the command."""
-        effects = [revocation] if then is None else [revocation, then]
-        promises: list[Promise] = []
-        for seq, each in enumerate(effects, start=done.seq + 1 - len(effects)):
-            named = replace(each, revocation_id=done.revocation_id)
-            event = Event(done.epoch, seq, done.at_us, named)
-            known = [promise for promise in self._oracle.promises if promise.event == event]
-            promises += known or [Promise(event, there)]
-        for promise in promises:
-            if promise not in self._oracle.promises and self._holds(promise.event):
+    def _committed(self, given: Sequence[Promise]) -> None:
+        """Hold it against whoever demands the position that a command came to."""
+        for promise in given:
+            if self._holds(promise.event):
                 self._oracle.promises.append(promise)
                 # A seq says nothing of its epoch: after a restore one lets a term pass first, so
                 # that nobody answers from the ledger before (deploy/runbooks). Here nobody waits.
-                if done.epoch == 1:
+                if promise.event.epoch == 1:
                     self._probe(promise, demanded=True)
-        return promises
 
     def _probe(self, promise: Promise, *, demanded: bool) -> None:
         """Have those tokens checked that nothing else has been taken from."""
@@ -327,3 +316,12 @@ class People:
         oracle.promises[:] = [each for each in oracle.promises if each.event in events]
         self._liftable[:] = [each for each in self._liftable if each.event in events]
         oracle.tokens[:] = [each for each in oracle.tokens if tokens.digest(each.text) in kept]
+
+
+def _events_of(done: Committed, revocation: Revocation, then: Revocation | None) -> list[Event]:
+    """Say which events a command made: one, or two under one name, of which the last is known."""
+    effects = [revocation] if then is None else [revocation, then]
+    return [
+        Event(done.epoch, seq, done.at_us, replace(each, revocation_id=done.revocation_id))
+        for seq, each in enumerate(effects, start=done.seq + 1 - len(effects))
+    ]

@@ -5,6 +5,7 @@ python -m tests.support.seeded_bugs writes it anew; the tests compare it with wh
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.simulation.plan import draw
 from tests.simulation.world import simulate
 
 PATH = Path(__file__).parents[1] / "BUGS.md"
-MOST_RUNS = 1_000
+MOST_RUNS = 3_000
 
 _HEAD = """# Seeded bugs, each caught
 
@@ -74,10 +75,10 @@ def _lines() -> Iterator[str]:
     for rule, where, model in catalogue.broken():
         yield by_model(rule, where, explore(model))
     yield from _SIMULATED.splitlines()
-    for bug in bugs.BUGS:
-        seed = first_run(bug)
-        assert seed is not None, f"a survivor: {bug}"
-        yield by_simulation(bug, seed)
+    with ProcessPoolExecutor() as processes:
+        for bug, seed in zip(bugs.BUGS, processes.map(first_run, bugs.BUGS), strict=True):
+            assert seed is not None, f"a survivor: {bug}"
+            yield by_simulation(bug, seed)
 
 
 if __name__ == "__main__":
