@@ -13,6 +13,7 @@ from rescind.errors import ConditionError
 
 MAX_ADDRESSES = 16
 MAX_VERIFIER_LABELS = 16
+_LONGEST_NETWORK = 64
 
 _Network = IPv4Network | IPv6Network
 
@@ -53,14 +54,13 @@ UNCONDITIONAL = Conditions()
 
 def network(text: str) -> str:
     """Read a network, in its usual form. Raises ConditionError."""
-    if "%" in text:
-        raise ConditionError(f"{text[:64]!r} has a zone, which is a name on one machine alone")
+    expected = "expected such as 10.0.0.0/8 or 2001:db8::/32"
+    if len(text) > _LONGEST_NETWORK or "%" in text:  # a zone is a name on one machine alone
+        raise ConditionError(f"{text[:_LONGEST_NETWORK]!r} is no network: {expected}, and no zone")
     try:
         return str(ip_network(text))
     except ValueError as error:
-        raise ConditionError(
-            f"{text[:64]!r} is no network ({error}): expected such as 10.0.0.0/8 or 2001:db8::/32"
-        ) from None
+        raise ConditionError(f"{text!r} is no network ({error}): {expected}") from None
 
 
 def labels(pairs: Iterable[str]) -> frozenset[tuple[str, str]]:

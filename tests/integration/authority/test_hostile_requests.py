@@ -53,7 +53,7 @@ async def test_the_last_moment_that_is_taken_is_shown(system: System) -> None:
 @pytest.mark.parametrize("sent", ["1" * 5_000, "9" * 20, "-1", "1e3", "\u0661"])
 async def test_a_last_event_id_that_is_no_seq_is_refused(system: System, sent: str) -> None:
     async with serving(system) as running:
-        headers = {"last-event-id": sent.encode()}
+        headers = {b"last-event-id": sent.encode()}
         refused = await running.http.get("/v1/events", headers=headers)
         assert refused.status_code == httpx2.codes.UNPROCESSABLE_CONTENT
 
