@@ -1,0 +1,37 @@
+"""Postgres and Valkey with passwords: `python -m tests.support.guarded_servers DIR`, until killed.
+
+The embedded ones let in whoever may read their socket's folder. These URLs carry passwords, as
+they do in production, so that it can be seen where the passwords go.
+"""
+
+import asyncio
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from rescind_runtime import ready
+from rescind_runtime.embedded import home, postgres, valkey
+
+
+async def main(directory: Path) -> None:
+    async with (
+        home.locked(directory, longest_socket=postgres.LONGEST_SOCKET) as place,
+        postgres.running(place) as truth,
+        valkey.running(place) as cache,
+    ):
+        password = secrets.token_hex(24)
+        async with Redis.from_url(cache.url) as client:
+            await client.config_set("requirepass", password)
+        ready.announce(
+            pid=os.getpid(),
+            postgres=truth.url.replace("@", f":{secrets.token_hex(24)}@"),
+            redis=cache.url.replace("unix://", f"unix://:{password}@"),
+        )
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
