@@ -14,6 +14,7 @@ from tests.simulation import runs
 from tests.simulation.plan import SIDECARS, Fault, Plan, draw
 from tests.simulation.world import fingerprint, simulate
 
+_ENOUGH = 100
 say = print
 
 
@@ -29,7 +30,7 @@ def test_no_check_that_starts_after_a_receipt_is_accepted_and_all_recovers(
     for seed, problems in wrong.items():
         say(f"\npytest tests/simulation --seed {seed}", *problems, sep="\n    ")
     assert not wrong, f"broken promises; the first is replayed by --seed {min(wrong)}"
-    if only is None:
+    if only is None and number >= _ENOUGH:
         assert_that_much_happened(count)
 
 
@@ -40,7 +41,7 @@ def assert_that_much_happened(count: dict[str, int]) -> None:
     denials = {"revoked", "suspended", "no_lease", "unavailable", "insufficient_scope"}
     expected = {fault.name for fault in Fault} | effects | {"accepted", "issued", "asked again"}
     expected |= {f"verifiers: {outcome}" for outcome in outcomes}
-    expected |= {f"denied: {denial}" for denial in denials} | {"lost in a restore"}
+    expected |= {f"denied: {denial}" for denial in denials}
     assert not expected - count.keys()
 
 
