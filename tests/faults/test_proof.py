@@ -102,7 +102,7 @@ async def scene(folder: Path, cast: Cast, services: Sequence[str]) -> AsyncItera
         ]
         for client in clients:
             client.start()
-        stage = nemeses.Stage(running, wires, folder, random.Random(SEED))
+        stage = nemeses.Stage(running, oracle, wires, folder, random.Random(SEED))
         try:
             yield Scene(running, oracle, people, clients, stage, jobs)
         finally:

@@ -13,11 +13,14 @@ import redis.asyncio as redis
 from nats.aio.msg import Msg
 from tests.support.cluster import TERM_S, Cluster
 from tests.support.fault_wire import Fault, Wire
+from tests.support.proof.oracle import EXCUSED, Oracle
 
 from rescind.core import tokens
 from rescind.core.tokens import Kind
+from rescind.core.verdict import Reason
 from rescind.wire import subjects
 
+_UNKNOWN_S = 4.0
 AUTHORITIES = ("authority-1", "authority-2")
 
 
@@ -26,6 +29,7 @@ class Stage:
     """Where a nemesis works."""
 
     cluster: Cluster
+    oracle: Oracle
     wires: Mapping[str, Wire]
     folder: Path
     dice: random.Random
@@ -85,6 +89,18 @@ def wired(fault: Fault, terms: float) -> Nemesis:
             stage.wires[service].suffer(Fault.NONE)
 
     return work
+
+
+async def garbled(stage: Stage) -> None:
+    """Garble what two sidecars say and hear.
+
+    A look-up that arrives as another one is answered with `unknown`, which nobody signs: whoever
+    is in the way can have tokens denied, for as long as a sidecar remembers that.
+    """
+    stage.oracle.excused = EXCUSED | {Reason.UNKNOWN}
+    await wired(Fault.GARBLED, 1.0)(stage)
+    await asyncio.sleep(_UNKNOWN_S)
+    stage.oracle.excused = EXCUSED
 
 
 async def nats_rolled_back(stage: Stage) -> None:
@@ -201,7 +217,7 @@ CYCLE: Mapping[str, Nemesis] = {
     "forged and replayed messages": forged,
     "a flood of look-ups": flooded,
     "slow wires": wired(Fault.SLOW, 1.5),
-    "garbled wires": wired(Fault.GARBLED, 1.0),
+    "garbled wires": garbled,
     "an authority frozen for 0.5 of the term": frozen("authority", 0.5),
     "NATS killed": killed("nats"),
     "everything killed at random": some_killed,
