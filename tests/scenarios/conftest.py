@@ -33,6 +33,12 @@ class System:
         assert ended.returncode == 2, ended.stderr
         return ended.stderr
 
+    def shown(self, *arguments: str, stdin: str = "") -> str:
+        """Run a command, and give what a person sees of it."""
+        ended = self._run(*arguments, stdin=stdin)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
     def _run(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-m", "rescind_cli", *arguments],
