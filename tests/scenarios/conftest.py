@@ -23,23 +23,32 @@ class System:
     ready: Mapping[str, Any]
 
     def run(self, *arguments: str, code: int = 0, stdin: str = "") -> dict[str, Any]:
-        ended = self._run(*arguments, "--json", stdin=stdin)
+        ended = self.rescind(*arguments, "--json", stdin=stdin)
         assert ended.returncode == code, ended.stderr
         return json.loads(ended.stdout or ended.stderr)
 
     def usage(self, *arguments: str) -> str:
         """Run what is called wrongly, and give what it says of that."""
-        ended = self._run(*arguments)
+        ended = self.rescind(*arguments)
         assert ended.returncode == 2, ended.stderr
         return ended.stderr
 
     def shown(self, *arguments: str, stdin: str = "") -> str:
         """Run a command, and give what a person sees of it."""
-        ended = self._run(*arguments, stdin=stdin)
+        ended = self.rescind(*arguments, stdin=stdin)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
-    def _run(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    def made(self, *arguments: str, stdin: str = "", **settings: str) -> tuple[str, str]:
+        """Run what makes a token; give it and its id."""
+        run = self.rescind(*arguments, "--json", stdin=stdin, **settings)
+        assert run.returncode == 0, run.stderr
+        issued = json.loads(run.stdout)
+        return issued["token"], issued["token_id"]
+
+    def rescind(
+        self, *arguments: str, stdin: str = "", **settings: str
+    ) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-m", "rescind_cli", *arguments],
             input=stdin,
@@ -47,7 +56,7 @@ class System:
             text=True,
             check=False,
             timeout=60,
-            env=clean_environment(RESCIND_DATA=str(self.directory)),
+            env=clean_environment(RESCIND_DATA=str(self.directory), **settings),
         )
 
     def issue(self, subject: str, *more: str) -> dict[str, Any]:

@@ -3,18 +3,9 @@
 From the command line, over HTTP, by token exchange and with the SDK, each as its user meets it.
 """
 
-import json
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import httpx2
-import pytest
-from tests.support import processes
-from tests.support.processes import clean_environment, eventually
+from tests.scenarios.conftest import System
+from tests.support.processes import eventually
 
 from rescind import Allowed, Denied, Reason, Verifier
 from rescind.client import Bearer
@@ -22,48 +13,6 @@ from rescind.core.secret import Secret
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
-
-
-@dataclass(frozen=True, slots=True)
-class System:
-    directory: Path
-    ready: Mapping[str, Any]
-
-    def rescind(
-        self, *arguments: str, stdin: str = "", **settings: str
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "rescind_cli", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env=clean_environment(RESCIND_DATA=str(self.directory), **settings),
-        )
-
-    def made(self, *arguments: str, stdin: str = "", **settings: str) -> tuple[str, str]:
-        run = self.rescind(*arguments, "--json", stdin=stdin, **settings)
-        assert run.returncode == 0, run.stderr
-        issued = json.loads(run.stdout)
-        return issued["token"], issued["token_id"]
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    directory = tmp_path_factory.mktemp("up")
-    options = ("--data", str(directory), "--sidecars", "2", "--port", "0", "--json")
-    with processes.running("-m", "rescind_cli", "up", *options, environ=clean_environment()) as run:
-        yield System(directory, run.ready)
-        assert run.end(processes.signal.SIGTERM) == 0
-
-
-@pytest.fixture
-def verifiers(system: System) -> Iterator[list[Verifier]]:
-    verifiers = [Verifier.attach(each["socket"], timeout_s=5) for each in system.ready["sidecars"]]
-    yield verifiers
-    for verifier in verifiers:
-        verifier.close()
 
 
 def accepted(verifiers: list[Verifier], token: str) -> bool:

@@ -16,6 +16,7 @@ from rescind.core.tokens import Kind
 from rescind.errors import RescindError
 from rescind_authority.errors import HeldError, NotFoundError
 from rescind_authority.ports import Change, Claim, Expiry, Records, Rotation, TokenState
+from rescind_authority.usecases import naming
 from rescind_authority.usecases.authorise import Actor, Scope
 from rescind_authority.usecases.batching import each_of
 from rescind_authority.usecases.facts import MAX_TTL_S, Findings
@@ -145,11 +146,7 @@ class Changer:
         awaited: bool,
         secret: Secret | None = None,
     ) -> Changed:
-        revocation_id = ids.make(
-            "rev",
-            now_ms=self._mint.clock.wall_us() // 1000,
-            entropy=self._mint.entropy(ids.ENTROPY_BYTES),
-        )
+        revocation_id = naming.name("rev", self._mint.clock, self._mint.entropy)
         revocation = Revocation(
             revocation_id=revocation_id,
             # Exact: what was delegated from it stands on the grant, which is the same.

@@ -6,6 +6,7 @@ from rescind.core import ids
 from rescind.core.revocation import NOT_HOLDS, Effect, lift_of
 from rescind_authority.errors import FinalError, NotFoundError
 from rescind_authority.ports import Claim, Entropy, Revocations, Tokens
+from rescind_authority.usecases import naming
 from rescind_authority.usecases.authorise import Actor, Scope, require_reach
 from rescind_authority.usecases.facts import Findings
 from rescind_authority.usecases.revoke import Done
@@ -59,11 +60,7 @@ class Lifter:
         if lifted.effect in _FINAL:
             raise FinalError(named, lifted.effect)
         await require_reach(lifted.selector, actor, self._table)
-        revocation_id = ids.make(
-            "rev",
-            now_ms=self._clock.wall_us() // 1000,
-            entropy=self._entropy(ids.ENTROPY_BYTES),
-        )
+        revocation_id = naming.name("rev", self._clock, self._entropy)
         revocation = lift_of(
             stored.event, revocation_id=revocation_id, reason=reason, actor=actor.subject
         )

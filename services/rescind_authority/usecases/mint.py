@@ -4,7 +4,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from rescind.core import ids, tokens
+from rescind.core import tokens
 from rescind.core.handles import Handle
 from rescind.core.revocation import Effect
 from rescind.core.secret import Secret
@@ -20,6 +20,7 @@ from rescind_authority.ports import (
     NewToken,
     Transactions,
 )
+from rescind_authority.usecases import naming
 from rescind_authority.usecases.resolve import hitting
 from rescind_runtime.clock import Clock
 
@@ -74,10 +75,7 @@ class Mint:
     def strike(self, kind: Kind) -> Struck:
         """Make a secret that nobody had before, and name it."""
         secret = self.secret(kind)
-        now_ms = self.clock.wall_us() // 1000
-        return Struck(
-            secret, ids.make("tok", now_ms=now_ms, entropy=self.entropy(ids.ENTROPY_BYTES))
-        )
+        return Struck(secret, naming.name("tok", self.clock, self.entropy))
 
 
 async def once(

@@ -9,11 +9,11 @@ import hashlib
 
 import structlog
 
-from rescind.core import ids
 from rescind.core.handles import select
 from rescind.core.revocation import Effect, Revocation
 from rescind.errors import RescindError
 from rescind_authority.ports import Claim, Entropy, Key, Snapshot
+from rescind_authority.usecases import naming
 from rescind_authority.usecases.sequence import Command, Sequencer
 from rescind_runtime.clock import Clock
 
@@ -56,11 +56,7 @@ class Reuse:
                 await asyncio.sleep(_RETRY_S)  # Postgres is away; the secret is denied meanwhile
 
     async def _end(self, token_id: str, token_hash: bytes) -> None:
-        revocation_id = ids.make(
-            "rev",
-            now_ms=self._clock.wall_us() // 1000,
-            entropy=self._entropy(ids.ENTROPY_BYTES),
-        )
+        revocation_id = naming.name("rev", self._clock, self._entropy)
         revocation = Revocation(
             revocation_id=revocation_id,
             selector=select([f"token:{token_id}"]),

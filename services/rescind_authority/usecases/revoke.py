@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
-from rescind.core import ids, tokens
+from rescind.core import tokens
 from rescind.core.handles import Selector, kind_of, select
 from rescind.core.revocation import Effect, Revocation
 from rescind.errors import MalformedTokenError, RescindError, SelectorError
 from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.ports import Claim, Entropy, Tokens
+from rescind_authority.usecases import naming
 from rescind_authority.usecases.authorise import Actor, Scope, require_reach
 from rescind_authority.usecases.batching import each_of
 from rescind_authority.usecases.facts import Findings
@@ -111,11 +112,7 @@ class Revoker:
         aim, reason = await self._aim(wish, actor)
         await self._previews.require(aim, wish.preview)
         revocation = Revocation(
-            revocation_id=ids.make(
-                "rev",
-                now_ms=self._clock.wall_us() // 1000,
-                entropy=self._entropy(ids.ENTROPY_BYTES),
-            ),
+            revocation_id=naming.name("rev", self._clock, self._entropy),
             selector=aim.selector,
             effect=_FIRST_EFFECT[wish.verb],
             reason=reason,

@@ -10,12 +10,12 @@ import hashlib
 
 import structlog
 
-from rescind.core import ids
 from rescind.core.revocation import Effect, Event, Revocation
 from rescind.errors import MalformedMessageError
 from rescind.wire import events, sealed
 from rescind.wire.trust import Purpose
 from rescind_authority.ports import Claim, Entropy, Epochs, Key, Keys
+from rescind_authority.usecases import naming
 from rescind_authority.usecases.sequence import Command, Sequencer
 from rescind_runtime.clock import Clock
 
@@ -91,11 +91,7 @@ class Salvage:
             f"by {lost.actor}: {lost.reason}"
         )
         return Revocation(
-            revocation_id=ids.make(
-                "rev",
-                now_ms=self._clock.wall_us() // 1000,
-                entropy=self._entropy(ids.ENTROPY_BYTES),
-            ),
+            revocation_id=naming.name("rev", self._clock, self._entropy),
             selector=lost.selector,
             effect=lost.effect,
             reason=reason[:_LONGEST_REASON],

@@ -6,13 +6,13 @@ its own subject, and nothing else.
 
 from dataclasses import dataclass
 
-from rescind.core import ids
 from rescind.core.handles import Handle, Selector, select
 from rescind.core.record import Record
 from rescind.core.revocation import Effect, Revocation
 from rescind.core.tokens import Kind
 from rescind_authority.errors import NotASessionError, NotFoundError
 from rescind_authority.ports import Claim, Entropy, TokenFilter
+from rescind_authority.usecases import naming
 from rescind_authority.usecases.look import Looker, SeenToken, State
 from rescind_authority.usecases.revoke import Done
 from rescind_authority.usecases.sequence import Command, Sequencer
@@ -54,11 +54,7 @@ class Sessions:
         _require_session(bearer)
         selector = await self._selector(wish, bearer)
         revocation = Revocation(
-            revocation_id=ids.make(
-                "rev",
-                now_ms=self._clock.wall_us() // 1000,
-                entropy=self._entropy(ids.ENTROPY_BYTES),
-            ),
+            revocation_id=naming.name("rev", self._clock, self._entropy),
             selector=selector,
             effect=Effect.REVOKE,
             reason="logged out everywhere" if wish.everywhere else "logged out",

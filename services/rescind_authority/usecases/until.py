@@ -9,10 +9,10 @@ import asyncio
 import hashlib
 from contextlib import suppress
 
-from rescind.core import ids
 from rescind.core.revocation import lift_of
 from rescind.errors import RescindError
 from rescind_authority.ports import Claim, Entropy, Key, Revocations, Timed
+from rescind_authority.usecases import naming
 from rescind_authority.usecases.sequence import Command, Sequencer
 from rescind_runtime.clock import Clock
 
@@ -63,11 +63,7 @@ class UntilKeeper:
 
     async def _lift(self, timed: Timed) -> None:
         name = timed.event.revocation.revocation_id
-        revocation_id = ids.make(
-            "rev",
-            now_ms=self._clock.wall_us() // 1000,
-            entropy=self._entropy(ids.ENTROPY_BYTES),
-        )
+        revocation_id = naming.name("rev", self._clock, self._entropy)
         revocation = lift_of(
             timed.event, revocation_id=revocation_id, reason="its time was up", actor=ACTOR
         )
