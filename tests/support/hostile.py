@@ -1,8 +1,11 @@
 """Make wrong messages out of right ones, as a broken peer or an attacker would."""
 
 from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
 
 import msgpack
+from hypothesis import strategies as st
 
 WRONG: tuple[object, ...] = (
     None,
@@ -58,3 +61,62 @@ def _garbled(fields: list[object]) -> Iterator[list[object]]:
             yield from ([*before, inner, *after] for inner in _garbled(field))
         if isinstance(field, bytes) and field[:1] > b"\x8f":  # an envelope's content
             yield from ([*before, inner, *after] for inner in garbled(field))
+
+
+EXTREMES: tuple[object, ...] = (
+    *WRONG,
+    2**63,
+    2**63 - 1,
+    -(2**63),
+    float("nan"),
+    float("-inf"),
+    "\0",
+    "e\u0301\u202e" * 200,
+    "'; DROP TABLE leases; --",
+    bytes(16),
+    bytes(32),
+    b"\xc1" * 5_000,
+    [0] * 500,
+    [["", ""]] * 40,
+    msgpack.ExtType(7, b"x"),
+    msgpack.Timestamp(0),
+)
+"""Values at the ends of what can be said, and a little beyond."""
+
+
+@st.composite
+def mutated(draw: st.DrawFn, payload: bytes) -> bytes:
+    """Draw a good message with a few edits in it: in what it says, and sometimes in its bytes."""
+    fields: list[Any] = msgpack.unpackb(payload)
+    for _ in range(draw(st.integers(1, 4))):
+        _edit(draw, fields)
+    packed = bytearray(msgpack.packb(fields))
+    if draw(st.integers(0, 3)) == 0:
+        place = draw(st.integers(0, len(packed) - 1))
+        packed[place : place + draw(st.integers(0, 2))] = draw(st.binary(max_size=3))
+    return bytes(packed)
+
+
+def _edit(draw: st.DrawFn, fields: list[Any]) -> None:
+    place = draw(st.integers(0, max(0, len(fields) - 1)))
+    chosen = fields[place] if fields else None
+    if isinstance(chosen, list) and draw(st.booleans()):
+        _edit(draw, chosen)
+        return
+    match draw(st.sampled_from(("replace", "delete", "repeat", "swap", "wrap", "longer", "near"))):
+        case "delete":
+            del fields[place : place + 1]
+        case "repeat":
+            fields[place:place] = [chosen] * draw(st.sampled_from((1, 2, 300)))
+        case "swap":
+            fields.reverse()
+        case "wrap":
+            for _ in range(draw(st.sampled_from((1, 2, 100)))):
+                chosen = [chosen]
+            fields[place : place + 1] = [chosen]
+        case "longer" if isinstance(chosen, str | bytes | list):
+            fields[place] = chosen * draw(st.sampled_from((2, 300)))
+        case "near" if type(chosen) is int:
+            fields[place] = min(2**64 - 1, max(-(2**63), chosen + draw(st.sampled_from((-1, 1)))))
+        case _:
+            fields[place : place + 1] = [deepcopy(draw(st.sampled_from(EXTREMES)))]

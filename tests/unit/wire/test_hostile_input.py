@@ -134,3 +134,13 @@ def test_a_message_with_flipped_bytes_is_malformed_or_a_message(
     for place, value in data.draw(st.lists(places, min_size=1, max_size=3)):
         payload[place] = value
     survives(sample, bytes(payload))
+
+
+@every_message
+@given(data=st.data())
+def test_an_edited_message_is_malformed_or_one_that_can_be_written_and_read_again(
+    sample: Sample, data: st.DataObject
+):
+    decoded = survives(sample, data.draw(hostile.mutated(sample.encode(sample.message))))
+    if decoded is not None:
+        assert sample.decode(sample.encode(decoded)) == decoded
