@@ -14,6 +14,7 @@ WRONG: tuple[object, ...] = (
     0,
     1.5,
     "text",
+    "a long text, " * 100,
     b"octets",
     [],
     {},

@@ -7,12 +7,24 @@ from typing import Any
 from rescind.core.conditions import Conditions
 from rescind.core.handles import Handle, Selector
 from rescind.core.ledger import Position
+from rescind.core.receipt import Lenient, Outcome, Receipt, Verified
 from rescind.core.record import Record
 from rescind.core.revocation import Event, Hold, Revocation
 from rescind.core.secret import Secret
 from rescind.core.tokens import Kind
 from rescind.core.verdict import Reason
-from rescind.wire import enrolment, events, heartbeat, offer, records, sealed, socket, trust, used
+from rescind.wire import (
+    enrolment,
+    events,
+    heartbeat,
+    offer,
+    receipts,
+    records,
+    sealed,
+    socket,
+    trust,
+    used,
+)
 from rescind.wire.packing import Payload
 
 # Minted from bytes(range(32)) with EDGE_KEY.
@@ -145,6 +157,17 @@ STATEMENT = trust.Statement(
         trust.VerifyingKey(trust.Purpose.EVENTS, PUBLIC),
         trust.VerifyingKey(trust.Purpose.RECORDS, bytes(range(112, 144))),
     ),
+)
+
+
+RECEIPT = Receipt(
+    revocation_id="rev_01kdvdsdg0000g40r40m30e209",
+    epoch=3,
+    seq=70_001,
+    committed_at_us=1_767_225_600_000_000,
+    enforced_at_us=1_767_225_600_004_000,
+    verifiers=(Verified(INSTANCE, "search", Outcome.ACKNOWLEDGED, 3_900),),
+    grace=(Lenient(NONCE, "billing", 1_767_225_660_000_000),),
 )
 
 
@@ -307,6 +330,7 @@ SAMPLES = (
     Sample("used", used.Used(INSTANCE, (RECORD.token_id, "tok_1")), used.encode, used.decode),
     Sample("offer", offer.Offer(INSTANCE, b"batch"), offer.encode, offer.decode),
     Sample("offer, taken", offer.Taken(wanted=True), offer.encode_taken, offer.decode_taken),
+    Sample("receipt", RECEIPT, receipts.encode, receipts.decode),
     Sample("clock", socket.Clock(1), _request, socket.decode_request),
     Sample("look", socket.Look(2, "rsc_agt_x"), _request, socket.decode_request),
     Sample("look, demanding", socket.Look(2, "rsc_agt_x", 70_000), _request, socket.decode_request),

@@ -80,7 +80,7 @@ def _verified(path: Path, trust_file: Path) -> dict[str, Any]:
         trust.accept(base64.b64decode(said["statement"]))
         content = base64.b64decode(said["content"])
         signed = Sealed(content, bytes.fromhex(said["key_id"]), bytes.fromhex(said["signature"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RescindError(
             f"{path} is no receipt: `rescind receipt ID --json` writes one"
         ) from error

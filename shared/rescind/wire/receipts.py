@@ -45,7 +45,7 @@ def _verified(fields: Fields) -> Verified:
     fields.expect(_VERIFIED)
     instance, service, outcome = fields.octets(INSTANCE_BYTES), fields.text(), fields.text()
     if outcome not in set(Outcome):
-        raise MalformedMessageError("receipt", f"the outcome {outcome!r} is not known")
+        raise MalformedMessageError("receipt", f"the outcome {outcome[:32]!r} is not known")
     return Verified(instance, service, Outcome(outcome), fields.uint())
 
 

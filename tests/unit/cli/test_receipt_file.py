@@ -1,0 +1,92 @@
+"""`rescind receipt --verify FILE`: what is shown was signed; all else is refused, in a sentence."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.support.messages import RECEIPT
+
+from rescind.errors import RescindError
+from rescind.wire import receipts
+from rescind.wire.trust import Purpose
+from rescind_cli.commands.receipt import _verified
+from rescind_runtime.signing import Keyring, Trust
+
+KEYRING = Keyring.create(root=bytes(range(32)), now_us=RECEIPT.committed_at_us)
+TRUST = Trust(KEYRING.root, KEYRING.statement)
+SIGNED = KEYRING.sign(Purpose.RECEIPTS, receipts.encode(RECEIPT))
+GOOD: dict[str, Any] = {
+    "revocation_id": RECEIPT.revocation_id,
+    "seq": RECEIPT.seq,
+    "content": base64.b64encode(SIGNED.content).decode(),
+    "statement": base64.b64encode(KEYRING.statement).decode(),
+    "key_id": SIGNED.key_id.hex(),
+    "signature": SIGNED.signature.hex(),
+}
+quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=90),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@pytest.fixture
+def trust(tmp_path: Path) -> Path:
+    TRUST.write(tmp_path / "trust")
+    return tmp_path / "trust"
+
+
+def shown(text: bytes, trust: Path) -> dict[str, Any] | None:
+    """Verify a file; None for one that was refused."""
+    file = trust.with_name("receipt.json")
+    file.write_bytes(text)
+    try:
+        return _verified(file, trust)
+    except RescindError:
+        return None
+
+
+def test_a_genuine_receipt_is_shown_and_a_lie_beside_it_is_not(trust: Path) -> None:
+    found = shown(
+        json.dumps({"receipt": GOOD | {"seq": 1, "enforced": "long ago"}}).encode(), trust
+    )
+    assert found is not None
+    assert (found["revocation_id"], found["seq"]) == (RECEIPT.revocation_id, RECEIPT.seq)
+
+
+@quick
+@given(changed=st.dictionaries(st.sampled_from(sorted(GOOD)), values, min_size=1, max_size=3))
+def test_whatever_a_receipt_says_instead_it_is_the_signed_one_or_refused(
+    trust: Path, changed: dict[str, object]
+) -> None:
+    found = shown(json.dumps(GOOD | changed).encode(), trust)
+    assert found is None or found["seq"] == RECEIPT.seq
+
+
+@quick
+@given(data=st.data(), field=st.sampled_from(["content", "statement", "key_id", "signature"]))
+def test_a_receipt_with_a_changed_byte_is_refused(
+    trust: Path, data: st.DataObject, field: str
+) -> None:
+    text = GOOD[field]
+    place = data.draw(st.integers(0, len(text) - 1))
+    other = data.draw(st.sampled_from("0123456789abcdefABCDEF+/=\n"))
+    edited = text[:place] + other + text[place + 1 :]
+    found = shown(json.dumps(GOOD | {field: edited}).encode(), trust)
+    assert found is None or found["seq"] == RECEIPT.seq
+
+
+@quick
+@given(text=st.binary(max_size=200))
+def test_any_bytes_are_refused(trust: Path, text: bytes) -> None:
+    assert shown(text, trust) is None
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"receipt":' * 100_000, b"1" * 5_000, b"\xff"])
+def test_a_file_that_is_no_document_is_refused(trust: Path, text: bytes) -> None:
+    assert shown(text, trust) is None
