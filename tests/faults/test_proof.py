@@ -41,7 +41,7 @@ CHECKS, REVOKES = 150_000, 3_000
 RECOVERY_S = float(os.environ.get("RESCIND_PROOF_RECOVERY_S", "25"))
 WAIT_NS = lease.wait_ns(round(TERM_S * 1000))
 
-pytestmark = pytest.mark.timeout(240 + 20 * CYCLES)
+pytestmark = pytest.mark.timeout(600 + 30 * CYCLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ async def test_whatever_happens_nothing_is_accepted_that_must_not_be(tmp_path: P
             await played.cluster.heal()
             await played.recovered()
             assert played.oracle.violations == []
-        ends = time.monotonic() + 180
+        ends = time.monotonic() + 300
         while (
             played.oracle.checks.total() < CHECKS or played.oracle.commands["revoke"] < REVOKES
         ) and time.monotonic() < ends:
