@@ -4,6 +4,7 @@ import asyncio
 import random
 import secrets
 import shutil
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,17 +121,20 @@ async def nats_rolled_back(stage: Stage) -> None:
 
 
 async def redis_poisoned(stage: Stage) -> None:
-    """Shuffle, garble and flush what Redis holds."""
+    """Shuffle, garble and flush what Redis holds, again and again for a lease term."""
+    ends = time.monotonic() + TERM_S
     async with redis.Redis.from_url(stage.cluster.urls["redis"]) as client:
-        for _ in range(20):
+        while time.monotonic() < ends:
             keys = [key async for key in client.scan_iter(count=500)]
-            values = [value for key in keys if (value := await client.get(key)) is not None]
-            for key in keys:
-                if values:
+            values = [value for value in await client.mget(keys) if value] if keys else []
+            # In one go: thousands of records, each with an answer awaited, take minutes.
+            async with client.pipeline(transaction=False) as poison:
+                for key in keys if values else ():
                     wrong = bytearray(stage.dice.choice(values))
                     if stage.dice.random() < 0.5:
                         wrong[stage.dice.randrange(len(wrong))] ^= 0x41
-                    await client.set(key, bytes(wrong), keepttl=True)
+                    poison.set(key, bytes(wrong), keepttl=True)
+                await poison.execute()
             await asyncio.sleep(0.1)
         await client.flushall()
 
