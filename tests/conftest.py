@@ -1,6 +1,13 @@
-"""How long Hypothesis looks: `ci` by default, `long` for a night (HYPOTHESIS_PROFILE=long)."""
+"""How long Hypothesis looks: `ci` by default, `long` for a night (HYPOTHESIS_PROFILE=long).
 
+And how long a test may take, which must hold for coroutines too.
+"""
+
+import asyncio
+import functools
+import inspect
 import os
+from collections.abc import Awaitable, Callable
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -36,8 +43,32 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = _bounded(item.obj, _IN_TIME * _timeout_s(item))
     if not config.getoption("--long"):
         skip = pytest.mark.skip(reason="takes minutes: give --long")
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(skip)
+
+
+_IN_TIME = 0.95
+"""What raises at the limit itself is a signal: asyncio keeps its exception in whichever task runs
+just then, and the test goes on. So the test's own task is cancelled a little earlier."""
+
+
+def _timeout_s(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0] if marker else item.config.getini("timeout"))
+
+
+def _bounded(
+    test: Callable[..., Awaitable[None]], timeout_s: float
+) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def bounded(*arguments: object, **named: object) -> None:
+        async with asyncio.timeout(timeout_s):
+            await test(*arguments, **named)
+
+    return bounded
