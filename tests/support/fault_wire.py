@@ -34,8 +34,9 @@ _STALLS = {Fault.CUT: (True, True), Fault.MUTE: (True, False), Fault.DEAF: (Fals
 class Wire:
     """One process's ways to the rest, which share their fate."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, *, seed: int) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, *, seed: int, at: str) -> None:
         self._tasks = tasks
+        self._at = at
         self._dice = random.Random(seed)
         self._ways: dict[str, str] = {}
         self._leading: list[asyncio.Task[None]] = []
@@ -49,12 +50,12 @@ class Wire:
             where = urlsplit(url)
             assert where.hostname is not None
             assert where.port is not None
-            listener = socket.create_server(("127.0.0.1", 0))
+            listener = socket.create_server((self._at, 0))
             listener.setblocking(False)
             port = listener.getsockname()[1]
             far = (where.hostname, where.port)
             self._leading.append(self._tasks.create_task(self._lead(listener, far)))
-            self._ways[url] = where._replace(netloc=f"127.0.0.1:{port}").geturl()
+            self._ways[url] = where._replace(netloc=f"{self._at}:{port}").geturl()
         return self._ways[url]
 
     def suffer(self, fault: Fault) -> None:
@@ -119,10 +120,12 @@ class Wire:
 
 
 @contextlib.asynccontextmanager
-async def laid(names: Iterable[str], *, seed: int) -> AsyncIterator[dict[str, Wire]]:
-    """Have a wire for each name, for the block."""
+async def laid(
+    names: Iterable[str], *, seed: int, at: str = "127.0.0.1"
+) -> AsyncIterator[dict[str, Wire]]:
+    """Have a wire for each name, for the block; their near ends are at this address."""
     async with asyncio.TaskGroup() as tasks:
-        wires = {name: Wire(tasks, seed=seed + place) for place, name in enumerate(names)}
+        wires = {name: Wire(tasks, seed=seed + place, at=at) for place, name in enumerate(names)}
         yield wires
         for wire in wires.values():
             wire.end()

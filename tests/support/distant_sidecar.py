@@ -1,0 +1,14 @@
+"""A sidecar on a host of its own: DISTANT_SERVICE's lives in the namespace DISTANT_HOST.
+
+python -m tests.support.distant_sidecar
+"""
+
+import os
+import runpy
+
+from tests.support import namespaces
+
+if __name__ == "__main__":
+    if os.environ["RESCIND_SERVICE"] == os.environ["DISTANT_SERVICE"]:
+        namespaces.enter(os.environ["DISTANT_HOST"])
+    runpy.run_module("rescind_sidecar", run_name="__main__")
