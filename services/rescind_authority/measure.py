@@ -19,7 +19,7 @@ from rescind.wire import events
 from rescind.wire.events import Batch
 from rescind.wire.trust import Purpose
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Claim, Key
+from rescind_authority.ports.ledger import Claim, Key
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.settings import AuthoritySettings

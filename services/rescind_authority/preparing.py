@@ -14,7 +14,7 @@ from rescind.core.ledger import Position
 from rescind_authority import secret_files
 from rescind_authority.edge_keys import LiveEdgeKeys
 from rescind_authority.errors import KeyFileError
-from rescind_authority.ports import Epoch
+from rescind_authority.ports.ledger import Epoch
 from rescind_authority.postgres import migrate, pool
 from rescind_authority.postgres.epochs import PostgresEpochs
 from rescind_authority.postgres.ledger import PostgresLedger

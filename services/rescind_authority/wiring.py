@@ -18,7 +18,9 @@ from rescind_authority.metrics import Metrics
 from rescind_authority.nats.link import Link
 from rescind_authority.nats.publisher import Publisher as NatsPublisher
 from rescind_authority.nats.requests import Requests
-from rescind_authority.ports import Announcer, Caller, EdgeKeys, Keys, SharedRecords
+from rescind_authority.ports.fleet import Announcer, Caller
+from rescind_authority.ports.keys import EdgeKeys, Keys
+from rescind_authority.ports.tokens import SharedRecords
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.epochs import PostgresEpochs
 from rescind_authority.postgres.leases import PostgresLeases

@@ -22,8 +22,9 @@ from rescind.core.revocation import Event, Revocation, lift_of
 from rescind.core.tokens import Kind
 from rescind.errors import RescindError
 from rescind.wire import receipts, sealed
-from rescind_authority.ports import Claim, Key, NewToken
-from rescind_authority.ports import Issued as Footed
+from rescind_authority.ports.ledger import Claim, Key
+from rescind_authority.ports.tokens import Issued as Footed
+from rescind_authority.ports.tokens import NewToken
 from rescind_authority.usecases.mint import require_free
 from rescind_authority.usecases.resolve import holding
 from rescind_authority.usecases.sequence import Command, Committed

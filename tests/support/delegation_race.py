@@ -18,7 +18,8 @@ from rescind.wire.events import Batch
 from rescind.wire.heartbeat import Wanted
 from rescind_authority.errors import UnauthenticatedError
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Claim, Footing, Key, Transactions
+from rescind_authority.ports.ledger import Claim, Key, Transactions
+from rescind_authority.ports.tokens import Footing
 from rescind_authority.postgres import pool, queries
 from rescind_authority.postgres.ledger import LedgerTransaction, PostgresLedger
 from rescind_authority.postgres.pool import Borrowed, Postgres

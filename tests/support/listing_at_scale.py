@@ -30,7 +30,8 @@ from rescind.core.handles import Handle, select
 from rescind.core.revocation import Effect, Revocation
 from rescind.wire.events import Batch
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Claim, Key, TokenFilter
+from rescind_authority.ports.ledger import Claim, Key
+from rescind_authority.ports.lists import TokenFilter
 from rescind_authority.postgres import pool, queries
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.migrate import Migrator, known

@@ -18,26 +18,25 @@ from rescind.core.revocation import NOT_HOLDS, Effect, Event
 from rescind.errors import RescindError
 from rescind.wire.heartbeat import Heartbeat, Release
 from rescind_authority.errors import OutcomeUnknownError, StoreUnavailableError
-from rescind_authority.ports import (
-    Candidate,
+from rescind_authority.ports.leases import Instance, LeaseRow, Term, Waiting
+from rescind_authority.ports.ledger import (
     Change,
     Claim,
     Claimed,
     Entry,
     Epoch,
-    Footing,
-    Instance,
-    Issued,
     Key,
-    LeaseRow,
-    NewToken,
     Passage,
-    Snapshot,
     Standing,
+)
+from rescind_authority.ports.tokens import (
+    Candidate,
+    Footing,
+    Issued,
+    NewToken,
+    Snapshot,
     StoredToken,
-    Term,
     TokenState,
-    Waiting,
 )
 
 T = TypeVar("T")

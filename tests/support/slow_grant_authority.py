@@ -16,7 +16,7 @@ from tests.support import crashing_authority
 
 from rescind.wire.heartbeat import Heartbeat, Release, Reply
 from rescind_authority.__main__ import main
-from rescind_authority.ports import Standing
+from rescind_authority.ports.ledger import Standing
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.publish import Publisher

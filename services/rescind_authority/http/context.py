@@ -16,7 +16,8 @@ from rescind.core.record import Record
 from rescind.integrations import bearer
 from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Claim, Key, Keys
+from rescind_authority.ports.keys import Keys
+from rescind_authority.ports.ledger import Claim, Key
 from rescind_authority.usecases.authorise import Actor, Authoriser, Scope
 from rescind_authority.usecases.change import Changer
 from rescind_authority.usecases.delegate import Delegator

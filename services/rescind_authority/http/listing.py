@@ -13,7 +13,7 @@ from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.http import times
 from rescind_authority.http.context import Authority, Reader
 from rescind_authority.http.tokens import ListedToken, listed
-from rescind_authority.ports import TokenFilter
+from rescind_authority.ports.lists import TokenFilter
 from rescind_authority.usecases.listing import EXACT_UP_TO
 from rescind_authority.usecases.look import State
 

@@ -27,7 +27,7 @@ from rescind_authority.http.wishes import (
     LiftRequest,
     RevokeRequest,
 )
-from rescind_authority.ports import StoredRevocation
+from rescind_authority.ports.revocations import StoredRevocation
 from rescind_authority.usecases.lift import Release
 from rescind_authority.usecases.radius import Preview
 from rescind_authority.usecases.revoke import Done, Verb

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rescind.core.lease import MAX_TERM_MS
 from rescind_authority.http.context import AdminActor, Authority
-from rescind_authority.ports import Term
+from rescind_authority.ports.leases import Term
 from rescind_authority.usecases.term import MIN_TERM_MS
 
 router = APIRouter(prefix="/v1/term", tags=["fleet"])

@@ -12,7 +12,7 @@ from rescind.wire.events import Batch
 from rescind.wire.heartbeat import Wanted
 from rescind.wire.trust import Purpose
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Keys
+from rescind_authority.ports.keys import Keys
 
 _CAPACITY = 1_024
 _PUBLISH_S = 2.0

@@ -19,7 +19,7 @@ from rescind.wire.heartbeat import ENROL_AGAIN
 from rescind.wire.trust import Purpose
 from rescind_authority.errors import NotEnrolledError, StoreUnavailableError
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Keys
+from rescind_authority.ports.keys import Keys
 from rescind_authority.usecases.desk import EMPTY, Desk
 from rescind_authority.usecases.recent import Recent
 from rescind_runtime import bus

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from rescind.core import ledger
 from rescind.core.ledger import Position
 from rescind_authority.errors import NotMigratedError
-from rescind_authority.ports import Epoch
+from rescind_authority.ports.ledger import Epoch
 from rescind_authority.postgres.pool import Postgres, rows
 
 

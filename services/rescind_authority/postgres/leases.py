@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rescind.wire.heartbeat import Heartbeat, Release
-from rescind_authority.ports import Instance
+from rescind_authority.ports.leases import Instance
 from rescind_authority.postgres.pool import Postgres
 
 

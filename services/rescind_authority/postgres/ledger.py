@@ -8,20 +8,18 @@ import asyncpg
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
 from rescind_authority.errors import NotMigratedError, StoreUnavailableError
-from rescind_authority.ports import (
+from rescind_authority.ports.ledger import (
     Change,
     Claim,
     Claimed,
     Entry,
     Expiry,
-    Footing,
-    Issued,
     Key,
-    NewToken,
     Passage,
     Rotation,
     Standing,
 )
+from rescind_authority.ports.tokens import Footing, Issued, NewToken
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows
 from rescind_authority.postgres.records import snapshot_of
 from rescind_authority.postgres.rows import candidate_of

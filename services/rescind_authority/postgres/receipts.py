@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from rescind_authority.errors import NotMigratedError, StoreUnavailableError
-from rescind_authority.ports import LeaseRow, Waiting
+from rescind_authority.ports.leases import LeaseRow, Waiting
 from rescind_authority.postgres.pool import Postgres
 
 

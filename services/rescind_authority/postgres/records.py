@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import asyncpg
 
 from rescind_authority.errors import NotMigratedError
-from rescind_authority.ports import Candidate, Snapshot, StoredToken, TokenState
+from rescind_authority.ports.tokens import Candidate, Snapshot, StoredToken, TokenState
 from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.rows import candidate_of, token_of
 

@@ -1,6 +1,6 @@
 """The revocations, to look through."""
 
-from rescind_authority.ports import StoredRevocation, Timed
+from rescind_authority.ports.revocations import StoredRevocation, Timed
 from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.rows import revocation_of, timed_of
 

@@ -7,15 +7,8 @@ from rescind.core.delegation import Mandate
 from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import Event, Revocation
 from rescind.core.tokens import Kind
-from rescind_authority.ports import (
-    Candidate,
-    Device,
-    Retired,
-    StoredRevocation,
-    StoredToken,
-    Swept,
-    Timed,
-)
+from rescind_authority.ports.revocations import StoredRevocation, Swept, Timed
+from rescind_authority.ports.tokens import Candidate, Device, Retired, StoredToken
 
 
 def token_of(row: asyncpg.Record) -> StoredToken:

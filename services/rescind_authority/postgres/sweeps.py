@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 
 from rescind.core.handles import Handle
-from rescind_authority.ports import Backlog, Place, Revoke
+from rescind_authority.ports.revocations import Backlog, Place, Revoke
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows
 
 _MOST_COUNTED = 10_000

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from rescind_authority.errors import NotMigratedError
-from rescind_authority.ports import Term
+from rescind_authority.ports.leases import Term
 from rescind_authority.postgres.pool import Postgres
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import asyncpg
 
 from rescind.core.handles import Handle
-from rescind_authority.ports import Along, Radius, Sample, Stamps, TokenFilter, Walked
+from rescind_authority.ports.lists import Along, Radius, Sample, Stamps, TokenFilter, Walked
 from rescind_authority.postgres.pool import Postgres
 
 

@@ -10,7 +10,8 @@ from rescind.core.record import Record
 from rescind.core.tokens import Kind
 from rescind.errors import MalformedTokenError
 from rescind_authority.errors import ForbiddenError, UnauthenticatedError
-from rescind_authority.ports import EdgeKeys, Tokens
+from rescind_authority.ports.keys import EdgeKeys
+from rescind_authority.ports.lists import Tokens
 from rescind_authority.usecases.resolve import Resolver
 
 _ADMINS = Handle(f"kind:{Kind.ADMIN}")

@@ -15,7 +15,8 @@ from rescind.core.secret import Secret
 from rescind.core.tokens import Kind
 from rescind.errors import RescindError
 from rescind_authority.errors import HeldError, NotFoundError
-from rescind_authority.ports import Change, Claim, Expiry, Records, Rotation, TokenState
+from rescind_authority.ports.ledger import Change, Claim, Expiry, Rotation
+from rescind_authority.ports.tokens import Records, TokenState
 from rescind_authority.usecases import naming
 from rescind_authority.usecases.authorise import Actor, Scope
 from rescind_authority.usecases.batching import each_of

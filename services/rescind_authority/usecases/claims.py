@@ -3,7 +3,7 @@
 import asyncio
 
 from rescind.errors import RescindError
-from rescind_authority.ports import Sweeps
+from rescind_authority.ports.revocations import Sweeps
 from rescind_authority.usecases import reuse, salvage
 
 KEPT_S = 24 * 3600

@@ -11,15 +11,8 @@ from rescind.core.revocation import Effect
 from rescind.core.tokens import Kind
 from rescind.core.verdict import Reason
 from rescind_authority.errors import BeyondParentError, FieldProblem
-from rescind_authority.ports import (
-    Claim,
-    Footing,
-    Issued,
-    LedgerTransaction,
-    NewToken,
-    TokenState,
-    Transactions,
-)
+from rescind_authority.ports.ledger import Claim, LedgerTransaction, Transactions
+from rescind_authority.ports.tokens import Footing, Issued, NewToken, TokenState
 from rescind_authority.usecases.authorise import judge, refused
 from rescind_authority.usecases.facts import DEFAULT_TTL_S, Findings
 from rescind_authority.usecases.mint import Mint, Minted, Repeated, Struck, once, require_free

@@ -11,7 +11,7 @@ from rescind.errors import MalformedMessageError
 from rescind.wire import heartbeat, offer, records, used
 from rescind.wire.heartbeat import ENROL_AGAIN
 from rescind_authority.errors import NotEnrolledError
-from rescind_authority.ports import Keys
+from rescind_authority.ports.keys import Keys
 from rescind_authority.usecases.acknowledgements import Acknowledgements
 from rescind_authority.usecases.enrol import Enroller
 from rescind_authority.usecases.grant import Granter

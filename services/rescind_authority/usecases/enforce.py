@@ -19,7 +19,9 @@ from rescind.wire import sealed
 from rescind.wire.heartbeat import Wanted
 from rescind.wire.trust import Purpose
 from rescind_authority.errors import LostError, StoreUnavailableError
-from rescind_authority.ports import Caller, Keys, Receipts, Waiting
+from rescind_authority.ports.fleet import Caller
+from rescind_authority.ports.keys import Keys
+from rescind_authority.ports.leases import Receipts, Waiting
 from rescind_authority.usecases.acknowledgements import Acknowledgements, Listener
 from rescind_authority.usecases.wait import Progress, Target, Wait
 from rescind_runtime.clock import Clock

@@ -12,7 +12,7 @@ from rescind.errors import MalformedMessageError
 from rescind.wire import enrolment, sealed
 from rescind.wire.enrolment import Belongings, Credential, Granted, Refused, Request
 from rescind.wire.trust import Purpose
-from rescind_authority.ports import EdgeKeys, Keys
+from rescind_authority.ports.keys import EdgeKeys, Keys
 from rescind_authority.usecases.instances import Instances
 from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import Resolver

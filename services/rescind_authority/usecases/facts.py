@@ -12,7 +12,7 @@ from rescind.core.record import MAX_LABELS, MAX_LINEAGE, MAX_SCOPES
 from rescind.core.scopes import parse
 from rescind.errors import ConditionError, ScopeError, SelectorError
 from rescind_authority.errors import FieldProblem, InvalidRequestError
-from rescind_authority.ports import Device
+from rescind_authority.ports.tokens import Device
 
 MAX_TTL_S = 366 * 24 * 3600
 DEFAULT_TTL_S = 3600

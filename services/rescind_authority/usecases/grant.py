@@ -13,7 +13,8 @@ from rescind.core.ledger import Position
 from rescind.errors import MalformedMessageError
 from rescind.wire.heartbeat import Heartbeat, Release, Reply
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Leases, Ledger, Standing
+from rescind_authority.ports.leases import Leases
+from rescind_authority.ports.ledger import Ledger, Standing
 from rescind_authority.usecases.batching import Batcher
 from rescind_authority.usecases.recent import Recent
 from rescind_runtime.clock import monotonic_raw_ns

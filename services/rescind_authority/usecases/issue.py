@@ -7,15 +7,8 @@ from rescind.core import handles
 from rescind.core.powers import AUDIENCE
 from rescind.core.tokens import Kind
 from rescind_authority.errors import ForbiddenError
-from rescind_authority.ports import (
-    Claim,
-    Footing,
-    Issued,
-    Key,
-    LedgerTransaction,
-    NewToken,
-    Transactions,
-)
+from rescind_authority.ports.ledger import Claim, Key, LedgerTransaction, Transactions
+from rescind_authority.ports.tokens import Footing, Issued, NewToken
 from rescind_authority.usecases.authorise import Actor, Scope
 from rescind_authority.usecases.facts import Findings
 from rescind_authority.usecases.mint import Mint, Minted, Repeated, Struck, once, require_free

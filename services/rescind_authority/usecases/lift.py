@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from rescind.core import ids
 from rescind.core.revocation import NOT_HOLDS, Effect, lift_of
 from rescind_authority.errors import FinalError, NotFoundError
-from rescind_authority.ports import Claim, Entropy, Revocations, Tokens
+from rescind_authority.ports.keys import Entropy
+from rescind_authority.ports.ledger import Claim
+from rescind_authority.ports.lists import Tokens
+from rescind_authority.ports.revocations import Revocations
 from rescind_authority.usecases import naming
 from rescind_authority.usecases.authorise import Actor, Scope, require_reach
 from rescind_authority.usecases.facts import Findings

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rescind.core import handles, ids
 from rescind.core.handles import Handle
-from rescind_authority.ports import Along, Sample, TokenFilter, Tokens
+from rescind_authority.ports.lists import Along, Sample, TokenFilter, Tokens
 from rescind_runtime.clock import Clock
 
 EXACT_UP_TO = 10_000

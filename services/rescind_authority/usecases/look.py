@@ -11,19 +11,11 @@ from rescind.core.verdict import Reason
 from rescind.errors import MalformedTokenError
 from rescind.wire import events
 from rescind_authority.errors import FieldProblem, InvalidRequestError, NotFoundError
-from rescind_authority.ports import (
-    Instance,
-    Leases,
-    Ledger,
-    Records,
-    Revocations,
-    Snapshot,
-    Standing,
-    StoredRevocation,
-    StoredToken,
-    TokenFilter,
-    TokenState,
-)
+from rescind_authority.ports.leases import Instance, Leases
+from rescind_authority.ports.ledger import Ledger, Standing
+from rescind_authority.ports.lists import TokenFilter
+from rescind_authority.ports.revocations import Revocations, StoredRevocation
+from rescind_authority.ports.tokens import Records, Snapshot, StoredToken, TokenState
 from rescind_authority.usecases.listing import Count, Lister
 from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import holding, record_of

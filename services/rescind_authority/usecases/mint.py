@@ -10,16 +10,9 @@ from rescind.core.revocation import Effect
 from rescind.core.secret import Secret
 from rescind.core.tokens import Kind
 from rescind_authority.errors import HeldError, KeyReusedError
-from rescind_authority.ports import (
-    Claim,
-    EdgeKeys,
-    Entropy,
-    Footing,
-    Issued,
-    LedgerTransaction,
-    NewToken,
-    Transactions,
-)
+from rescind_authority.ports.keys import EdgeKeys, Entropy
+from rescind_authority.ports.ledger import Claim, LedgerTransaction, Transactions
+from rescind_authority.ports.tokens import Footing, Issued, NewToken
 from rescind_authority.usecases import naming
 from rescind_authority.usecases.resolve import hitting
 from rescind_runtime.clock import Clock

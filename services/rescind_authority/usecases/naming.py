@@ -1,7 +1,7 @@
 """Ids of what is new here: a time that sorts them, and entropy that nobody guesses."""
 
 from rescind.core import ids
-from rescind_authority.ports import Entropy
+from rescind_authority.ports.keys import Entropy
 from rescind_runtime.clock import Clock
 
 

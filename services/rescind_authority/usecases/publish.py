@@ -5,7 +5,7 @@ sidecar brings the events (design 4).
 """
 
 from rescind.wire.events import Batch
-from rescind_authority.ports import Announcer
+from rescind_authority.ports.fleet import Announcer
 from rescind_authority.usecases.recent import Recent
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rescind.core.handles import EVERYTHING, Selector, kind_of
 from rescind_authority.errors import PreviewNeededError
-from rescind_authority.ports import Radius, Tokens
+from rescind_authority.ports.lists import Radius, Tokens
 
 MOST_COUNTED = 10_000
 """Up to here the counts are exact."""

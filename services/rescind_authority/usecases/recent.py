@@ -13,7 +13,7 @@ import structlog
 
 from rescind.errors import RescindError
 from rescind.wire.events import MAX_EVENTS, Batch, fit
-from rescind_authority.ports import Ledger, Passage
+from rescind_authority.ports.ledger import Ledger, Passage
 from rescind_runtime.clock import monotonic_raw_ns
 
 CAPACITY = 65_536

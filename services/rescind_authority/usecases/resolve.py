@@ -10,7 +10,8 @@ from rescind.wire import records
 from rescind.wire.records import Resolved
 from rescind.wire.trust import Purpose
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Candidate, Keys, Records, SharedRecords, Snapshot, TokenState
+from rescind_authority.ports.keys import Keys
+from rescind_authority.ports.tokens import Candidate, Records, SharedRecords, Snapshot, TokenState
 from rescind_authority.usecases.batching import Batcher
 from rescind_runtime.clock import monotonic_raw_ns
 

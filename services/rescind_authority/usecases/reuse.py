@@ -12,7 +12,9 @@ import structlog
 from rescind.core.handles import select
 from rescind.core.revocation import Effect, Revocation
 from rescind.errors import RescindError
-from rescind_authority.ports import Claim, Entropy, Key, Snapshot
+from rescind_authority.ports.keys import Entropy
+from rescind_authority.ports.ledger import Claim, Key
+from rescind_authority.ports.tokens import Snapshot
 from rescind_authority.usecases import naming
 from rescind_authority.usecases.sequence import Command, Sequencer
 from rescind_runtime.clock import Clock

@@ -10,7 +10,9 @@ from rescind.core.handles import Selector, kind_of, select
 from rescind.core.revocation import Effect, Revocation
 from rescind.errors import MalformedTokenError, RescindError, SelectorError
 from rescind_authority.errors import FieldProblem, InvalidRequestError
-from rescind_authority.ports import Claim, Entropy, Tokens
+from rescind_authority.ports.keys import Entropy
+from rescind_authority.ports.ledger import Claim
+from rescind_authority.ports.lists import Tokens
 from rescind_authority.usecases import naming
 from rescind_authority.usecases.authorise import Actor, Scope, require_reach
 from rescind_authority.usecases.batching import each_of

@@ -14,7 +14,8 @@ from rescind.core.revocation import Effect, Event, Revocation
 from rescind.errors import MalformedMessageError
 from rescind.wire import events, sealed
 from rescind.wire.trust import Purpose
-from rescind_authority.ports import Claim, Entropy, Epochs, Key, Keys
+from rescind_authority.ports.keys import Entropy, Keys
+from rescind_authority.ports.ledger import Claim, Epochs, Key
 from rescind_authority.usecases import naming
 from rescind_authority.usecases.sequence import Command, Sequencer
 from rescind_runtime.clock import Clock

@@ -23,7 +23,7 @@ from rescind_authority.errors import (
     TokenMovedError,
 )
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import (
+from rescind_authority.ports.ledger import (
     Change,
     Claim,
     Claimed,

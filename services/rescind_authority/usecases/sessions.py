@@ -11,7 +11,9 @@ from rescind.core.record import Record
 from rescind.core.revocation import Effect, Revocation
 from rescind.core.tokens import Kind
 from rescind_authority.errors import NotASessionError, NotFoundError
-from rescind_authority.ports import Claim, Entropy, TokenFilter
+from rescind_authority.ports.keys import Entropy
+from rescind_authority.ports.ledger import Claim
+from rescind_authority.ports.lists import TokenFilter
 from rescind_authority.usecases import naming
 from rescind_authority.usecases.look import Looker, SeenToken, State
 from rescind_authority.usecases.revoke import Done

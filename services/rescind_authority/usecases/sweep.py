@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from rescind.errors import RescindError
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Place, Revoke, Sweeps, TokenFilter, Tokens, Turn
+from rescind_authority.ports.lists import TokenFilter, Tokens
+from rescind_authority.ports.revocations import Place, Revoke, Sweeps, Turn
 from rescind_authority.usecases.listing import EXPECTED_FEW, NEWEST, OLDEST, along
 from rescind_runtime.clock import Clock
 

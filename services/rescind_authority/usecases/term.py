@@ -15,7 +15,7 @@ import structlog
 from rescind.core import lease
 from rescind.errors import RescindError
 from rescind_authority.errors import FieldProblem, InvalidRequestError
-from rescind_authority.ports import Term, Terms
+from rescind_authority.ports.leases import Term, Terms
 from rescind_runtime.clock import Clock
 
 MIN_TERM_MS = 500

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rescind.core.handles import Handle
-from rescind_authority.ports import Tokens
+from rescind_authority.ports.lists import Tokens
 from rescind_authority.usecases.look import Looker, SeenToken
 
 MOST_NODES = 1_000

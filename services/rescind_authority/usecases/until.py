@@ -11,7 +11,9 @@ from contextlib import suppress
 
 from rescind.core.revocation import lift_of
 from rescind.errors import RescindError
-from rescind_authority.ports import Claim, Entropy, Key, Revocations, Timed
+from rescind_authority.ports.keys import Entropy
+from rescind_authority.ports.ledger import Claim, Key
+from rescind_authority.ports.revocations import Revocations, Timed
 from rescind_authority.usecases import naming
 from rescind_authority.usecases.sequence import Command, Sequencer
 from rescind_runtime.clock import Clock

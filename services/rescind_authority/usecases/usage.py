@@ -12,7 +12,7 @@ from rescind.core import ids
 from rescind.errors import RescindError
 from rescind.wire.used import Used
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Tokens
+from rescind_authority.ports.lists import Tokens
 
 CAPACITY = 100_000
 _INTERVAL_S = 5.0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from rescind.core import lease, posture
 from rescind.core.receipt import Lenient, Outcome, Receipt, Verified
-from rescind_authority.ports import LeaseRow, Waiting
+from rescind_authority.ports.leases import LeaseRow, Waiting
 
 _NS_PER_US = 1_000
 

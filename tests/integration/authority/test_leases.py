@@ -17,7 +17,7 @@ from rescind.wire.heartbeat import Heartbeat, Release, Reply
 from rescind_authority import preparing
 from rescind_authority.errors import StoreUnavailableError
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Passage, Standing
+from rescind_authority.ports.ledger import Passage, Standing
 from rescind_authority.postgres import pool, queries
 from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.ledger import PostgresLedger

@@ -15,7 +15,7 @@ from tests.support.token_generator import Plan
 
 from rescind.core.handles import Handle
 from rescind_authority import preparing
-from rescind_authority.ports import TokenFilter
+from rescind_authority.ports.lists import TokenFilter
 from rescind_authority.postgres import pool, queries
 from rescind_authority.postgres.tokens import PostgresTokens
 from rescind_authority.usecases import listing

@@ -9,7 +9,7 @@ from tests.support.sweeping import forbidden_to_sweep, swept
 
 from rescind.core import verdict
 from rescind.core.revocation import Effect, Hold
-from rescind_authority.ports import TokenFilter
+from rescind_authority.ports.lists import TokenFilter
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.records import PostgresRecords

@@ -20,7 +20,9 @@ from rescind.core.delegation import Mandate
 from rescind.core.tokens import Kind
 from rescind_authority.errors import StoreUnavailableError
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Claim, Issued, Key, NewToken, Sweeps
+from rescind_authority.ports.ledger import Claim, Key
+from rescind_authority.ports.revocations import Sweeps
+from rescind_authority.ports.tokens import Issued, NewToken
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.pool import Postgres

@@ -25,7 +25,7 @@ from rescind_authority.errors import (
     StoreUnavailableError,
 )
 from rescind_authority.metrics import Metrics
-from rescind_authority.ports import Claim, Key
+from rescind_authority.ports.ledger import Claim, Key
 from rescind_authority.postgres import pool
 from rescind_authority.usecases.sequence import Command, Committed
 from rescind_authority.usecases.wait import Target

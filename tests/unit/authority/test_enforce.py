@@ -15,7 +15,7 @@ from rescind.core.revocation import Event, Revocation
 from rescind.wire import events
 from rescind.wire.heartbeat import Wanted
 from rescind_authority.errors import LostError
-from rescind_authority.ports import Entry
+from rescind_authority.ports.ledger import Entry
 from rescind_authority.usecases.acknowledgements import Acknowledgements
 from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.wait import Progress, Target

@@ -10,7 +10,7 @@ import pytest
 from rescind.core import ledger
 from rescind.wire.events import MAX_EVENTS, Batch
 from rescind_authority.errors import StoreUnavailableError
-from rescind_authority.ports import Passage, Standing
+from rescind_authority.ports.ledger import Passage, Standing
 from rescind_authority.usecases.recent import Recent
 
 

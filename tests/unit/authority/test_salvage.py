@@ -14,7 +14,7 @@ from rescind.errors import MalformedMessageError
 from rescind.wire import events
 from rescind.wire.events import Batch
 from rescind.wire.trust import Purpose
-from rescind_authority.ports import Epoch
+from rescind_authority.ports.ledger import Epoch
 from rescind_authority.usecases.salvage import ACTOR, Salvage
 from rescind_authority.usecases.sequence import Command, Committed
 from rescind_runtime.clock import SystemClock

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rescind.core import lease
 from rescind_authority.errors import InvalidRequestError
-from rescind_authority.ports import Term
+from rescind_authority.ports.leases import Term
 from rescind_authority.usecases.term import Move, Patience, Settled, TermKeeper, decide
 
 NOW_NS = 10**12

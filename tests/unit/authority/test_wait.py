@@ -6,7 +6,7 @@ import pytest
 
 from rescind.core import lease
 from rescind.core.receipt import Lenient, Outcome
-from rescind_authority.ports import LeaseRow, Waiting
+from rescind_authority.ports.leases import LeaseRow, Waiting
 from rescind_authority.usecases.wait import Target, Wait
 
 TERM_MS = 10_000

@@ -1,0 +1,122 @@
+"""Leases, who waits for them, receipts, and the term."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rescind.wire.heartbeat import Heartbeat, Release
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A sidecar as its lease row has it. Times are Unix microseconds of Postgres's clock."""
+
+    instance: bytes
+    service: str
+    host: str
+    version: str
+    posture: str
+    epoch: int | None
+    applied_seq: int | None
+    acked_seq: int
+    first_seen_us: int
+    last_seen_us: int
+    released_at_us: int | None
+
+
+class Leases(Protocol):
+    """Keep what sidecars say of themselves."""
+
+    async def beat(self, heartbeats: Sequence[Heartbeat]) -> frozenset[bytes]:
+        """Commit heartbeats, sorted and one an instance; name those that counted."""
+        ...
+
+    async def release(self, releases: Sequence[Release]) -> None:
+        """Commit releases, sorted and one an instance; each is final."""
+        ...
+
+    async def fleet(self) -> tuple[Instance, ...]:
+        """List every sidecar that is known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """A lease row as a waiter sees it. `version` grows with every heartbeat that counted."""
+
+    instance: bytes
+    service: str
+    posture: str
+    version: int
+    epoch: int | None
+    acked_seq: int
+    released: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What one snapshot, taken after a COMMIT, says to who waits for it."""
+
+    epoch: int
+    seq: int
+    wait_term_ms: int
+    at_us: int
+    rows: Mapping[bytes, LeaseRow]
+
+
+class Receipts(Protocol):
+    """Keep receipts, and read what has to be seen before one may be written."""
+
+    async def waiting(self) -> Waiting:
+        """Read the ledger's end, its term and every lease row, in a new snapshot."""
+        ...
+
+    async def heads(self, seqs: Collection[int]) -> Mapping[int, tuple[int, bytes]]:
+        """Read epoch and head of events."""
+        ...
+
+    async def sweep(self, versions: Mapping[bytes, int]) -> None:
+        """Delete lease rows that still are at these versions."""
+        ...
+
+    async def keep(
+        self, revocation_id: str, *, enforced_at_us: int, envelope: bytes
+    ) -> bytes | None:
+        """Keep a receipt, and give the one that was kept first.
+
+        None where the revocation is not in the ledger any more: a restore lost it.
+        """
+        ...
+
+    async def get(self, revocation_id: str) -> bytes | None:
+        """Read a receipt."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """The lease terms as they are, the one that was asked for, and the number of the last change.
+
+    `grant_ms` is what leases are granted for, `wait_ms` what waiters take them to last: never less.
+    """
+
+    grant_ms: int
+    wait_ms: int
+    target_ms: int
+    version: int
+
+
+class Terms(Protocol):
+    """Keep the lease terms."""
+
+    async def get(self) -> Term:
+        """Read them."""
+        ...
+
+    async def ask(self, term_ms: int, *, actor: str) -> Term:
+        """Note which term is wanted; nothing else changes yet."""
+        ...
+
+    async def move(self, version: int, *, grant_ms: int, wait_ms: int) -> bool:
+        """Write other terms, unless somebody changed anything since that version."""
+        ...

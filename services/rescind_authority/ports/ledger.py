@@ -1,0 +1,161 @@
+"""The ledger: transactions that extend it, what reads it, and its epochs."""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from rescind.core.handles import Handle
+from rescind.core.ledger import Position
+from rescind.core.revocation import Event
+from rescind_authority.ports.tokens import Footing, Issued, NewToken
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """An idempotency key, which belongs to its actor."""
+
+    actor: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A wish to be the first to use a key, for a request with this SHA-256."""
+
+    key: Key
+    body_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Who came first under a key: `answer` is None when it was this very claim."""
+
+    body_hash: bytes
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The ledger's end as one snapshot shows it. `at_us` is Postgres's clock (Unix µs)."""
+
+    position: Position
+    grant_term_ms: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event as the ledger stores it: its bytes, and the head after them."""
+
+    event: Event
+    payload: bytes
+    head: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Events in order: the first one is `first_seq`. `epoch` and `last` are the ledger's own."""
+
+    epoch: int
+    last: int
+    first_seq: int
+    payloads: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A new secret for a token, in place of the one with this hash (None: whichever it has)."""
+
+    token_id: str
+    replaces: bytes | None
+    token_hash: bytes
+    overlap_us: int
+    reuse_revokes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """An earlier end for a token, in Unix microseconds; None: now."""
+
+    token_id: str
+    at_us: int | None
+
+
+Change = Rotation | Expiry
+
+
+class LedgerTransaction(Protocol):
+    """One transaction of the sequencer; leaving its block without an error commits it."""
+
+    async def change(self, change: Change) -> bool:
+        """Change a token that is live and as the change expects it; else do nothing, and say so."""
+        ...
+
+    async def claim(self, claims: Sequence[Claim]) -> Mapping[Key, Claimed]:
+        """Take the keys in the order given, waiting for whoever holds one."""
+        ...
+
+    async def lock_head(self) -> Standing:
+        """Take the head row's lock, and read it and the clock under it."""
+        ...
+
+    async def append(
+        self, entries: Sequence[Entry], *, exact: Collection[str], head: Position
+    ) -> None:
+        """Write events, revocations, audit entries and the new head. `exact` names revocations."""
+        ...
+
+    async def answer(self, answers: Mapping[Key, str]) -> None:
+        """Keep what each key is to answer when it comes again."""
+        ...
+
+    async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
+        """Read what a token with these handles, and those it inherits, would stand on."""
+        ...
+
+    async def insert_token(self, token: NewToken, issued: Issued) -> None:
+        """Store a token and its audit entry."""
+        ...
+
+
+class Transactions(Protocol):
+    """Begin transactions that write."""
+
+    def begin(self) -> AbstractAsyncContextManager[LedgerTransaction]:
+        """Open one. Raises OutcomeUnknownError when the connection dies during COMMIT."""
+        ...
+
+
+class Ledger(Protocol):
+    """Read the ledger."""
+
+    async def standing(self) -> Standing:
+        """Read the ledger's end in a new snapshot, on a server that is not in recovery."""
+        ...
+
+    async def after(self, seq: int, *, limit: int) -> Passage:
+        """Read the events after a position."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One incarnation of the ledger, and where it began. `began_us` is Postgres's clock."""
+
+    number: int
+    base_seq: int
+    base_head: bytes
+    began_us: int
+
+
+class Epochs(Protocol):
+    """Read the ledger's epochs, and what it holds of them."""
+
+    async def known(self) -> tuple[Epoch, ...]:
+        """List them, the first one first."""
+        ...
+
+    async def payloads(self, seqs: Collection[int]) -> Mapping[int, bytes]:
+        """Read the events at these seqs, of whatever epoch; what is not there is left out."""
+        ...

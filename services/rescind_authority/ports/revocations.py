@@ -1,0 +1,123 @@
+"""Revocations as they are stored and listed, and the sweep that stamps what they ended."""
+
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from rescind.core.handles import Handle
+from rescind.core.revocation import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many tokens the sweep has stamped for a revoke, and whether these are all."""
+
+    tokens: int
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRevocation:
+    """A revocation as the table has it: of a kill, whose id two have, its suspension."""
+
+    event: Event
+    exact: bool
+    lifted_at_us: int | None
+    killed: bool = False
+    swept: Swept | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A standing revocation that ends by itself, in so many microseconds of Postgres's clock."""
+
+    event: Event
+    exact: bool
+    left_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How far the sweep has come in the ledger, and how many revokes wait for it."""
+
+    swept: int
+    head: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Every revoke up to `seq` is stamped, and of the next one what is not below `before`."""
+
+    seq: int
+    before: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """A revoke to be stamped: the tokens with all of these handles, of which it hits some."""
+
+    seq: int
+    handles: tuple[Handle, ...]
+
+
+class Turn(Protocol):
+    """One transaction of the sweep; leaving its block without an error commits it."""
+
+    @property
+    def place(self) -> Place:
+        """How far the sweep had come when this began."""
+        ...
+
+    async def following(self, *, up_to: int, most: int) -> tuple[Revoke, ...]:
+        """List the revokes that come next, in their order."""
+        ...
+
+    async def stamp(self, seq: int, token_ids: Collection[str]) -> int:
+        """Stamp those of the tokens that a revoke hits, and count those that none did before."""
+        ...
+
+    async def note(self, place: Place) -> None:
+        """Remember how far the sweep has come."""
+        ...
+
+
+class Sweeps(Protocol):
+    """Stamp what revokes ended, one process at a time."""
+
+    async def backlog(self) -> Backlog:
+        """Read what is left to do."""
+        ...
+
+    async def fence(self) -> int:
+        """Give a number above those of all transactions that have written by now."""
+        ...
+
+    async def passed(self, fence: int) -> bool:
+        """Say whether all transactions below a fence have ended."""
+        ...
+
+    def turn(self) -> AbstractAsyncContextManager[Turn | None]:
+        """Begin one, or give None while somebody else sweeps."""
+        ...
+
+    async def forget_keys(self, *, older_than_s: int, but: Collection[str], most: int) -> int:
+        """Delete idempotency keys first used so long ago, but no actor named; say how many."""
+        ...
+
+
+class Revocations(Protocol):
+    """Look through the revocations."""
+
+    async def get(self, revocation_id: str) -> StoredRevocation | None:
+        """Read one."""
+        ...
+
+    async def page(self, *, before_seq: int | None, limit: int) -> tuple[StoredRevocation, ...]:
+        """List them, newest first."""
+        ...
+
+    async def timed(self, *, limit: int) -> tuple[Timed, ...]:
+        """List the standing ones that end by themselves, in the order of their ends."""
+        ...
