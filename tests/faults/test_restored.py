@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import shutil
-import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 import pytest_asyncio
+from tests.support.backup import Backup
 from tests.support.cluster import SERVICES, TERM_S, Cluster, cluster
 
 from rescind import Allowed, Denied, UnreachableError, Verifier
@@ -81,31 +80,6 @@ async def everywhere(installation: Cluster, token: str, answer: str) -> None:
         return await seen(installation, token) == [answer] * len(SERVICES)
 
     await until(holds)
-
-
-class Backup:
-    """Copies of the database's directory, made and brought back while Postgres is down."""
-
-    def __init__(self, installation: Cluster, directory: Path) -> None:
-        self._postgres = installation.parts["postgres"]
-        self._data = installation.data
-        self._copy = directory / "backup"
-
-    async def make(self) -> None:
-        await self._postgres.stop()
-        _copy(self._data, self._copy)
-        await self._postgres.start()
-
-    async def restore(self) -> None:
-        await self._postgres.stop()
-        shutil.rmtree(self._data)
-        _copy(self._copy, self._data)
-        await self._postgres.start()
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy with the owners: Postgres may run as somebody else than this test."""
-    subprocess.run(["cp", "-a", str(source), str(target)], check=True)  # noqa: S607 our own paths
 
 
 async def test_after_a_restore_a_new_epoch_takes_back_what_was_lost(

@@ -6,7 +6,7 @@ Each command goes again and again, under one key, to whichever authority answers
 import asyncio
 import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import httpx2
@@ -37,11 +37,25 @@ class People:
         self.tokens: list[Known] = []
         self.pools: tuple[list[Known], list[Known]] = ([], [])
         self.revocations: dict[str, int] = {}
-        self.waits_s: list[float] = []
+        self.waited: list[Command] = []
 
     async def close(self) -> None:
         """Hang up."""
         await self._http.aclose()
+
+    def lose(self, *, kept: Collection[Known], seq: int) -> None:
+        """Take note of a restore to this seq: who is not in the backup was never issued.
+
+        A suspension of the time since may stand: sidecars bring it back, and no lift.
+        """
+        for known in self.tokens:
+            known.issued = known.issued and known in kept
+            for each in known.suspensions:
+                if each.seq is None or each.seq > seq:
+                    each.lift_enforced_ns = None
+        self._sort(self.tokens)
+        self.revocations = {each: at for each, at in self.revocations.items() if at <= seq}
+        self._oracle.acknowledged.clear()  # these seqs come again, and are other events
 
     @property
     def good(self) -> list[Known]:
@@ -136,7 +150,7 @@ class People:
             if done["state"] != "enforced":
                 await self._receipt(done["id"])
             command.enforced_ns = now_ns()
-            self.waits_s.append((command.enforced_ns - command.asked_ns) / 1e9)
+            self.waited.append(command)
             self._oracle.commands["revoke and wait"] += 1
         self._oracle.commands["revoke"] += 1
 
@@ -226,6 +240,9 @@ class People:
 
     def _keep(self, known: Known) -> None:
         kept = [each for each in (*self.tokens, known) if not self._forgettable(each)]
+        self._sort(kept)
+
+    def _sort(self, kept: list[Known]) -> None:
         # Replaced whole: the clients go through the old ones meanwhile.
         self.tokens = kept
         self.pools = (
