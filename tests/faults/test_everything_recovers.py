@@ -71,6 +71,25 @@ async def test_killed_parts_come_back_and_nothing_wrong_is_accepted(
     assert traffic.violations == []
 
 
+async def test_authorities_that_pause_for_less_than_a_lease_deny_nobody(
+    installation: Cluster,
+) -> None:
+    """I11: what was seen before needs nobody, as long as the lease lasts."""
+    authorities = [installation.parts[name] for name in ("authority-1", "authority-2")]
+    async with Traffic(installation, seed=2) as traffic:
+        await traffic.seen_everywhere(deadline_s=RECOVERY_S)
+        denied, checks = traffic.denied_good, traffic.checks
+        for part in authorities:
+            part.freeze()
+        await asyncio.sleep(0.35 * TERM_S)
+        for part in authorities:
+            part.thaw()
+        await asyncio.sleep(0.35 * TERM_S)
+        assert traffic.denied_good == denied
+        assert traffic.checks > checks + 100
+    assert traffic.violations == []
+
+
 @pytest.mark.parametrize("seed", [20261122])
 async def test_parts_killed_together_at_random_do_no_harm(installation: Cluster, seed: int) -> None:
     dice = random.Random(seed)
