@@ -169,6 +169,7 @@ RECEIPT = Receipt(
     verifiers=(Verified(INSTANCE, "search", Outcome.ACKNOWLEDGED, 3_900),),
     grace=(Lenient(NONCE, "billing", 1_767_225_660_000_000),),
 )
+TELLING_RECEIPT = replace(RECEIPT, payloads=(events.encode(EVENT), events.encode(BARE_EVENT)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +332,7 @@ SAMPLES = (
     Sample("offer", offer.Offer(INSTANCE, b"batch"), offer.encode, offer.decode),
     Sample("offer, taken", offer.Taken(wanted=True), offer.encode_taken, offer.decode_taken),
     Sample("receipt", RECEIPT, receipts.encode, receipts.decode),
+    Sample("receipt, telling", TELLING_RECEIPT, receipts.encode, receipts.decode),
     Sample("clock", socket.Clock(1), _request, socket.decode_request),
     Sample("look", socket.Look(2, "rsc_agt_x"), _request, socket.decode_request),
     Sample("look, demanding", socket.Look(2, "rsc_agt_x", 70_000), _request, socket.decode_request),

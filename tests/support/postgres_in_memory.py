@@ -342,6 +342,15 @@ class PostgresInMemory:
             }
         )
 
+    async def payloads_of(self, revocation_id: str) -> tuple[bytes, ...]:
+        return await self._do(
+            lambda tables: tuple(
+                entry.payload
+                for _, entry in tables.entries
+                if entry.event.revocation.revocation_id == revocation_id
+            )
+        )
+
     async def sweep(self, versions: Mapping[bytes, int]) -> None:
         def write(tables: Tables) -> None:
             for instance, version in versions.items():

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Header, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from rescind.core.revocation import Event
+from rescind.wire import documents
 from rescind_authority.errors import FieldProblem, InvalidRequestError
-from rescind_authority.http import times
 from rescind_authority.http.context import Authority, Reader
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
@@ -55,28 +55,6 @@ def _seq(text: str) -> int:
 
 async def _written(events: AsyncIterator[Event]) -> AsyncIterator[ServerSentEvent]:
     async for event in events:
-        yield ServerSentEvent(_document(event), event="revocation", id=str(event.seq))
-
-
-def _document(event: Event) -> str:
-    revocation = event.revocation
-    return json.dumps(
-        {
-            "epoch": event.epoch,
-            "seq": event.seq,
-            "at": _moment(event.at_us),
-            "id": revocation.revocation_id,
-            "effect": revocation.effect,
-            "selector": revocation.selector.handles,
-            "scopes": revocation.scopes,
-            "issued_before": _moment(revocation.issued_before_us),
-            "until": _moment(revocation.until_us),
-            "lifts": revocation.lifts,
-            "reason": revocation.reason,
-            "actor": revocation.actor,
-        }
-    )
-
-
-def _moment(unix_us: int | None) -> str | None:
-    return None if unix_us is None else times.from_us(unix_us).isoformat().replace("+00:00", "Z")
+        yield ServerSentEvent(
+            json.dumps(documents.of_event(event)), event="revocation", id=str(event.seq)
+        )

@@ -7,8 +7,7 @@ from typing import Literal, TypeVar
 from fastapi import Response, status
 from pydantic import BaseModel, Field
 
-from rescind.wire import receipts, sealed
-from rescind_authority.http import times
+from rescind.wire import documents, receipts, sealed
 from rescind_authority.http.context import UseCases
 from rescind_authority.usecases.sequence import Committed
 from rescind_authority.usecases.wait import Progress, Target
@@ -33,12 +32,30 @@ class LenientFacts(BaseModel):
     until: datetime = Field(description="From then on it accepts nothing that was revoked.")
 
 
+class EventFacts(BaseModel):
+    """What was committed, as the ledger has it: part of what a receipt signs."""
+
+    epoch: int
+    seq: int
+    at: datetime
+    id: str
+    effect: str
+    selector: list[str]
+    scopes: list[str]
+    issued_before: datetime | None
+    until: datetime | None
+    lifts: str | None
+    reason: str
+    actor: str
+
+
 class ReceiptFacts(BaseModel):
     """That a revocation is enforced: no check that starts now is accepted by such a verifier."""
 
     revocation_id: str
     epoch: int
     seq: int
+    events: list[EventFacts] = Field(description="What it is that is enforced; two of a kill.")
     committed_at: datetime
     enforced_at: datetime
     verifiers: list[VerifierFacts]
@@ -97,34 +114,15 @@ def with_receipt(facts: _Facts, envelope: bytes, authority: UseCases) -> _Facts:
 def document(envelope: bytes, *, statement: bytes) -> ReceiptFacts:
     """Show a receipt."""
     signed = sealed.decode(envelope)
-    receipt = receipts.decode(signed.content)
-    return ReceiptFacts(
-        revocation_id=receipt.revocation_id,
-        epoch=receipt.epoch,
-        seq=receipt.seq,
-        committed_at=times.from_us(receipt.committed_at_us),
-        enforced_at=times.from_us(receipt.enforced_at_us),
-        verifiers=[
-            VerifierFacts(
-                instance=each.instance.hex(),
-                service=each.service,
-                outcome=each.outcome.value,
-                latency_ms=each.latency_us / 1000,
-            )
-            for each in receipt.verifiers
-        ],
-        grace=[
-            LenientFacts(
-                instance=each.instance.hex(),
-                service=each.service,
-                until=times.from_us(each.until_us),
-            )
-            for each in receipt.grace
-        ],
-        key_id=signed.key_id.hex(),
-        signature=signed.signature.hex(),
-        content=base64.b64encode(signed.content).decode(),
-        statement=base64.b64encode(statement).decode(),
+    shown = documents.of_receipt(receipts.decode(signed.content))
+    return ReceiptFacts.model_validate(
+        shown
+        | {
+            "key_id": signed.key_id.hex(),
+            "signature": signed.signature.hex(),
+            "content": base64.b64encode(signed.content).decode(),
+            "statement": base64.b64encode(statement).decode(),
+        }
     )
 
 

@@ -75,6 +75,10 @@ class Receipts(Protocol):
         """Read epoch and head of events."""
         ...
 
+    async def payloads_of(self, revocation_id: str) -> tuple[bytes, ...]:
+        """Read the events that were committed under an id, in their order."""
+        ...
+
     async def sweep(self, versions: Mapping[bytes, int]) -> None:
         """Delete lease rows that still are at these versions."""
         ...

@@ -39,6 +39,10 @@ class PostgresReceipts:
         found = await self._postgres.rows("heads", list(seqs))
         return {row["seq"]: (row["epoch"], row["head"]) for row in found}
 
+    async def payloads_of(self, revocation_id: str) -> tuple[bytes, ...]:
+        found = await self._postgres.rows("events_of", revocation_id)
+        return tuple(row["payload"] for row in found)
+
     async def sweep(self, versions: Mapping[bytes, int]) -> None:
         await self._postgres.rows("sweep_leases", list(versions), list(versions.values()))
 

@@ -7,7 +7,7 @@ first one is needed (Theorem 1). The first receipt that is kept is the receipt.
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -206,9 +206,11 @@ class Enforcer:
 
     async def _keep(self, wait: Wait) -> bytes | None:
         receipt = wait.receipt(self._clock.monotonic_raw_ns())
-        signed = self._keys.sign(Purpose.RECEIPTS, wire.encode(receipt))
         while True:
             try:
+                payloads = await self._receipts.payloads_of(receipt.revocation_id)
+                content = wire.encode(replace(receipt, payloads=payloads))
+                signed = self._keys.sign(Purpose.RECEIPTS, content)
                 kept = await self._receipts.keep(
                     receipt.revocation_id,
                     enforced_at_us=receipt.enforced_at_us,

@@ -2,13 +2,14 @@
 
 import base64
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rescind.errors import RescindError
-from rescind.wire import receipts
+from rescind.wire import documents, receipts
 from rescind_cli import render, settings, waiting
 from rescind_cli.parameters import DURATION
 from rescind_cli.target import Target, with_target
@@ -49,8 +50,8 @@ def receipt(
         if target.as_json:
             render.as_json({"genuine": True, "receipt": found})
         else:
-            render.line("genuine", str(found["revocation_id"]), f"seq {found['seq']}")
-            waiting.show(found)
+            render.line("genuine", f"seq {found['seq']}", str(found["revocation_id"]))
+            _show(found)
         return
     with target.admin() as admin:
         done = admin.receipt(str(revocation_id), timeout_s=1)
@@ -60,14 +61,23 @@ def receipt(
     else:
         render.line(str(done["state"]), f"seq {done['seq']}", str(done["id"]))
         if done.get("receipt"):
-            waiting.show(done["receipt"])
+            _show(done["receipt"])
     raise click.exceptions.Exit(waiting.exit_code(done))
+
+
+def _show(receipt: Mapping[str, Any]) -> None:
+    """Show what is enforced, and where."""
+    for each in receipt["events"]:
+        without = [f"without {scope}" for scope in each["scopes"]]
+        why = [each["reason"]] if each["reason"] else []
+        render.line(each["effect"], *each["selector"], *without, f"by {each['actor']}", *why)
+    waiting.show(receipt)
 
 
 def _verified(path: Path, trust_file: Path) -> dict[str, Any]:
     """Give the receipt in a file if its signature leads to the root key. Raises RescindError.
 
-    What is shown is what was signed, and not what else the file says.
+    A file that says otherwise than what was signed is refused, however genuine the signature.
     """
     from rescind.wire.sealed import Sealed  # noqa: PLC0415 - libsodium only where it is used
     from rescind.wire.trust import Purpose  # noqa: PLC0415 - the same
@@ -88,28 +98,10 @@ def _verified(path: Path, trust_file: Path) -> dict[str, Any]:
         raise RescindError(
             f"{path} is not genuine: no key that {trust_file} leads to signed these bytes"
         )
-    found = receipts.decode(content)
-    return {
-        "revocation_id": found.revocation_id,
-        "epoch": found.epoch,
-        "seq": found.seq,
-        "committed_at": render.timestamp(found.committed_at_us),
-        "enforced_at": render.timestamp(found.enforced_at_us),
-        "verifiers": [
-            {
-                "instance": each.instance.hex(),
-                "service": each.service,
-                "outcome": each.outcome.value,
-                "latency_ms": each.latency_us / 1000,
-            }
-            for each in found.verifiers
-        ],
-        "grace": [
-            {
-                "instance": each.instance.hex(),
-                "service": each.service,
-                "until": render.timestamp(each.until_us),
-            }
-            for each in found.grace
-        ],
-    }
+    found = documents.of_receipt(receipts.decode(content))
+    for name, signed_value in found.items():
+        if name in said and said[name] != signed_value:
+            raise RescindError(
+                f"{path} is not genuine: somebody changed its {name!r} after it was signed"
+            )
+    return found

@@ -40,7 +40,8 @@ class Receipt:
     """What was enforced, where, and when. Times are Unix microseconds.
 
     `grace` names verifiers that go on without a lease for a while, as they were told to: there the
-    guarantee does not hold.
+    guarantee does not hold. `payloads` are the ledger's own bytes of the events with this id, of
+    which a kill has two: without them a receipt says that something is enforced, and not what.
     """
 
     revocation_id: str
@@ -50,3 +51,4 @@ class Receipt:
     enforced_at_us: int
     verifiers: tuple[Verified, ...]
     grace: tuple[Lenient, ...]
+    payloads: tuple[bytes, ...] = ()

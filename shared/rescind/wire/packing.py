@@ -181,6 +181,10 @@ class Fields:
         """Read a list of byte strings."""
         return tuple(self._each(bytes))
 
+    def optional_chunks(self) -> tuple[bytes, ...]:
+        """Take a list of byte strings, or None for an empty one."""
+        return self.chunks() if self._present() else ()
+
     def uints(self) -> tuple[int, ...]:
         """Read a list of numbers."""
         values: tuple[int, ...] = tuple(self._each(int))

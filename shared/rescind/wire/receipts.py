@@ -24,6 +24,7 @@ def encode(receipt: Receipt) -> bytes:
             for each in receipt.verifiers
         ],
         [(_LENIENT, each.instance, each.service, each.until_us) for each in receipt.grace],
+        *((receipt.payloads,) if receipt.payloads else ()),
     )
 
 
@@ -38,6 +39,7 @@ def decode(content: Payload) -> Receipt:
         enforced_at_us=fields.uint(),
         verifiers=tuple(_verified(each) for each in fields.nested("verifier")),
         grace=tuple(_lenient(each) for each in fields.nested("lenient verifier")),
+        payloads=fields.optional_chunks() if fields.more else (),
     )
 
 

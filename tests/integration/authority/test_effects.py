@@ -207,6 +207,8 @@ async def test_waiting_for_a_kill_is_waiting_for_its_last_event(system: System) 
     async with serving(system) as authority:
         killed = await authority.revoke("chain:agent:a", effect="kill", wait=True)
         assert (killed["state"], killed["seq"], killed["receipt"]["seq"]) == ("enforced", 2, 2)
+        told = [(each["seq"], each["effect"]) for each in killed["receipt"]["events"]]
+        assert told == [(1, "revoke"), (2, "suspend")]
         answer = await lift(authority, killed["id"], wait=True)
         assert answer.json()["receipt"]["revocation_id"] == answer.json()["id"]
         seen = (await authority.http.get(f"/v1/revocations/{killed['id']}")).json()

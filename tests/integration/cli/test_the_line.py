@@ -135,7 +135,9 @@ def test_a_dry_run_says_what_would_be_hit_and_changes_nothing(rescind: Rescind) 
 def test_revoke_waits_until_it_is_enforced_and_the_receipt_is_checked_offline(
     rescind: Rescind, tmp_path: Path
 ) -> None:
-    ended = rescind("revoke", "subject:agent:waited", "--wait", "--json")
+    ended = rescind(
+        *("revoke", "subject:agent:waited", "--reason", "it was time", "--wait", "--json")
+    )
     assert ended.returncode == 0, ended.stderr
     done = json.loads(ended.stdout)
     assert done["state"] == "enforced"
@@ -144,8 +146,16 @@ def test_revoke_waits_until_it_is_enforced_and_the_receipt_is_checked_offline(
     kept.write_text(rescind("receipt", done["id"], "--json").stdout)
     genuine = rescind("receipt", "--verify", str(kept), "--json")
     assert genuine.returncode == 0, genuine.stderr
-    assert json.loads(genuine.stdout)["receipt"]["seq"] == done["seq"]
+    (event,) = json.loads(genuine.stdout)["receipt"]["events"]
+    assert (event["seq"], event["id"]) == (done["seq"], done["id"])
+    assert (event["effect"], event["selector"]) == ("revoke", ["chain:agent:waited"])
+    assert (event["reason"], event["actor"]) == ("it was time", "admin:root")
     document = json.loads(kept.read_text())
+    embellished = kept.with_name("embellished.json")
+    embellished.write_text(kept.read_text().replace('"chain:agent:waited"', '"*"'))
+    refused = rescind("receipt", "--verify", str(embellished))
+    assert refused.returncode == 1
+    assert "'events'" in refused.stderr
     signature = document["receipt"]["signature"]
     document["receipt"]["signature"] = signature[:-1] + ("0" if signature[-1] != "0" else "1")
     kept.write_text(json.dumps(document))

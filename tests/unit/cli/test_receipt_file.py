@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.messages import RECEIPT
+from tests.support.messages import TELLING_RECEIPT as RECEIPT
 
 from rescind.errors import RescindError
-from rescind.wire import receipts
+from rescind.wire import documents, receipts
 from rescind.wire.trust import Purpose
 from rescind_cli.commands.receipt import _verified
 from rescind_runtime.signing import Keyring, Trust
@@ -51,12 +51,22 @@ def shown(text: bytes, trust: Path) -> dict[str, Any] | None:
         return None
 
 
-def test_a_genuine_receipt_is_shown_and_a_lie_beside_it_is_not(trust: Path) -> None:
-    found = shown(
-        json.dumps({"receipt": GOOD | {"seq": 1, "enforced": "long ago"}}).encode(), trust
-    )
+def test_a_genuine_receipt_is_shown_with_what_it_is_for(trust: Path) -> None:
+    found = shown(json.dumps({"receipt": GOOD | {"enforced": "long ago"}}).encode(), trust)
     assert found is not None
     assert (found["revocation_id"], found["seq"]) == (RECEIPT.revocation_id, RECEIPT.seq)
+    assert [each["selector"] for each in found["events"]] == [
+        ["chain:agent:bot", "label:team=é"],
+        ["*"],
+    ]
+
+
+@pytest.mark.parametrize("field", ["revocation_id", "seq", "events", "verifiers", "grace"])
+def test_a_receipt_whose_readable_part_was_changed_is_refused(trust: Path, field: str) -> None:
+    whole = GOOD | documents.of_receipt(RECEIPT)
+    assert shown(json.dumps(whole).encode(), trust) is not None
+    for other in (None, 1, "lapsed", []):
+        assert shown(json.dumps(whole | {field: other}).encode(), trust) is None
 
 
 @quick
