@@ -57,7 +57,8 @@ async def test_a_secret_seen_after_its_overlap_ends_the_token_everywhere(
     assert answers(verifiers, old) == answers(verifiers, new) == {"accepted"}
     # The overlap ends where the sidecars have it, and long ago where the authority has it.
     await execute(system, "UPDATE retired_secrets SET good_until = good_until - interval '1 h'")
-    eventually(lambda: answers(verifiers, old) == {Reason.EXPIRED})
+    # The first sidecar to look it up ends the token, perhaps before the other one says `expired`.
+    eventually(lambda: answers(verifiers, old) <= {Reason.EXPIRED, Reason.REVOKED})
     eventually(lambda: answers(verifiers, new) == {Reason.REVOKED})
 
 
