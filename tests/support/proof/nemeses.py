@@ -121,22 +121,31 @@ async def nats_rolled_back(stage: Stage) -> None:
 
 
 async def redis_poisoned(stage: Stage) -> None:
-    """Shuffle, garble and flush what Redis holds, again and again for a lease term."""
+    """Put old records back, swap, garble and flush what Redis holds, for a lease term."""
     ends = time.monotonic() + TERM_S
+    oldest: dict[bytes, bytes] = {}
     async with redis.Redis.from_url(stage.cluster.urls["redis"]) as client:
         while time.monotonic() < ends:
             keys = [key async for key in client.scan_iter(count=500)]
-            values = [value for value in await client.mget(keys) if value] if keys else []
+            found = await client.mget(keys) if keys else []
+            held = {key: value for key, value in zip(keys, found, strict=True) if value}
+            oldest = held | oldest
             # In one go: thousands of records, each with an answer awaited, take minutes.
             async with client.pipeline(transaction=False) as poison:
-                for key in keys if values else ():
-                    wrong = bytearray(stage.dice.choice(values))
-                    if stage.dice.random() < 0.5:
-                        wrong[stage.dice.randrange(len(wrong))] ^= 0x41
-                    poison.set(key, bytes(wrong), keepttl=True)
+                for key, value in held.items():
+                    wrong = stage.dice.choice(
+                        (oldest[key], stage.dice.choice(found), _flipped(value, stage.dice))
+                    )
+                    poison.set(key, wrong or b"", keepttl=True)
                 await poison.execute()
             await asyncio.sleep(0.1)
         await client.flushall()
+
+
+def _flipped(payload: bytes, dice: random.Random) -> bytes:
+    wrong = bytearray(payload)
+    wrong[dice.randrange(len(wrong))] ^= 1 << dice.randrange(8)
+    return bytes(wrong)
 
 
 async def postgres_restarted(stage: Stage) -> None:
@@ -176,9 +185,7 @@ async def forged(stage: Stage) -> None:
         for message in heard:
             payload = message.data
             if stage.dice.random() < 0.5 and payload:
-                wrong = bytearray(payload)
-                wrong[stage.dice.randrange(len(wrong))] ^= 1 << stage.dice.randrange(8)
-                payload = bytes(wrong)
+                payload = _flipped(payload, stage.dice)
             await client.publish(message.subject, payload)
             if stage.dice.random() < 0.3:
                 await client.publish(subjects.EVENTS, secrets.token_bytes(stage.dice.randrange(99)))
@@ -214,7 +221,7 @@ CYCLE: Mapping[str, Nemesis] = {
     "sidecars that are not heard": wired(Fault.MUTE, 1.2),
     "sidecars that hear nothing": wired(Fault.DEAF, 1.2),
     "NATS rolled back": nats_rolled_back,
-    "Redis poisoned and flushed": redis_poisoned,
+    "Redis stale, poisoned and flushed": redis_poisoned,
     "Postgres restarted": postgres_restarted,
     "authorities that stall between the steps of a grant": grants_stalled,
     "an authority that dies between commit and publishing": crashed_before_publishing,
