@@ -39,7 +39,8 @@ from rescind_runtime.signing import Keyring
 SERVICES = ("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8")
 CYCLES = int(os.environ.get("RESCIND_PROOF_CYCLES", "18"))
 SEED = int(os.environ.get("RESCIND_PROOF_SEED", "20261125"))
-CHECKS, REVOKES = 150_000, 3_000
+CHECKS, REVOKES = max(150_000, 5_000 * CYCLES), max(3_000, 100 * CYCLES)
+QUIET_S = 300 + 3 * CYCLES
 RECOVERY_S = float(os.environ.get("RESCIND_PROOF_RECOVERY_S", "25"))
 WAIT_NS = lease.wait_ns(round(TERM_S * 1000))
 
@@ -245,7 +246,7 @@ async def test_whatever_happens_nothing_is_accepted_that_must_not_be(tmp_path: P
             await played.recovered()
             assert played.oracle.violations == []
         oracle, people = played.oracle, played.people
-        quiet_ns, quiet_s, ends = now_ns(), time.monotonic() + 10, time.monotonic() + 300
+        quiet_ns, quiet_s, ends = now_ns(), time.monotonic() + 10, time.monotonic() + QUIET_S
         while time.monotonic() < quiet_s or (
             (oracle.checks.total() < CHECKS or oracle.commands["revoke"] < REVOKES)
             and time.monotonic() < ends
