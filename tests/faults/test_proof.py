@@ -246,8 +246,8 @@ async def test_whatever_happens_nothing_is_accepted_that_must_not_be(tmp_path: P
             await played.recovered()
             assert played.oracle.violations == []
         oracle, people = played.oracle, played.people
-        quiet_ns, quiet_s, ends = now_ns(), time.monotonic() + 10, time.monotonic() + QUIET_S
-        while time.monotonic() < quiet_s or (
+        quiet_ns, rested_s, ends = now_ns(), time.monotonic() + 10, time.monotonic() + QUIET_S
+        while time.monotonic() < rested_s or (
             (oracle.checks.total() < CHECKS or oracle.commands["revoke"] < REVOKES)
             and time.monotonic() < ends
         ):
