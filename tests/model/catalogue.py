@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
-from tests.model import check, fill, history, holds, issue, lease, rows, term
+from tests.model import check, fill, history, holds, issue, lease, rotation, rows, term
 from tests.model.explorer import Model
 from tests.model.lease import Play
 
@@ -48,6 +48,7 @@ def sound() -> Iterator[tuple[str, Model[Any]]]:
     yield "issue: a child", issue.Issues(child=True)
     yield "issue: a login", issue.Issues(child=False)
     yield "holds", holds.Holds()
+    yield "rotation", rotation.Rotations()
 
 
 def sound_and_long() -> Iterator[tuple[str, Model[Any]]]:
@@ -83,3 +84,5 @@ def broken() -> Iterator[tuple[StrEnum, str, Model[Any]]]:
         yield of_issue, "issue", issue.Issues(of_issue, child=child)
     for of_holds in holds.Broken:
         yield of_holds, "holds", holds.Holds(of_holds)
+    for of_rotation in rotation.Broken:
+        yield of_rotation, "rotation", rotation.Rotations(of_rotation)
