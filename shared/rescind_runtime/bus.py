@@ -1,7 +1,8 @@
 """A connection to NATS that never gives up, with what nats-py needs to be told for that.
 
 Its defaults give up after 60 attempts, notice a dead server after minutes, and its `close` may
-raise when the server went first.
+raise when the server went first. Nor is `flush` with a deadline to be used (nats-py 2.16): it
+leaves a future behind that is done, and the PONG that comes late then ends the read loop for good.
 """
 
 import asyncio
@@ -20,6 +21,14 @@ from nats.errors import Error as NatsError
 _MOST_PENDING = 65_536
 _MOST_PENDING_BYTES = 64 * 1024 * 1024
 _PATIENCE_S = 3.0
+
+AWAY = (
+    NatsError,
+    OSError,
+    TimeoutError,
+    RuntimeError,  # from uvloop, for writing to a connection that was just lost
+)
+"""What nats-py raises where NATS is away."""
 
 Handler = Callable[[Msg], Awaitable[None]]
 
@@ -48,7 +57,7 @@ async def connection(
     finally:
         ending.set()
         # nats-py raises TypeError or ConnectionResetError from close() when the server went first.
-        with suppress(NatsError, OSError, TypeError, TimeoutError):
+        with suppress(*AWAY, TypeError):
             await client.close()
 
 
@@ -72,13 +81,15 @@ def _say_awaited() -> None:
 
 async def subscribe(client: Client, subject: str, handler: Handler, *, queue: str = "") -> None:
     """Have a handler called for every message; with a queue, one of its members is called."""
-    await client.subscribe(  # pyright: ignore[reportUnknownMemberType] nats-py leaves a type open
-        subject,
-        queue=queue,
-        cb=handler,
-        pending_msgs_limit=_MOST_PENDING,
-        pending_bytes_limit=_MOST_PENDING_BYTES,
-    )
+    # Lost right now: nats-py knows of it, and says it again over the next connection.
+    with suppress(*AWAY):
+        await client.subscribe(  # pyright: ignore[reportUnknownMemberType] nats-py leaves a type open
+            subject,
+            queue=queue,
+            cb=handler,
+            pending_msgs_limit=_MOST_PENDING,
+            pending_bytes_limit=_MOST_PENDING_BYTES,
+        )
 
 
 async def forever() -> None:

@@ -153,6 +153,16 @@ class Cluster:
             **more,
         }
 
+    def crashes(self) -> list[str]:
+        """List what parts said that ended by a defect of their own, and not because of a test."""
+        logs = sorted((self._place.directory / "logs").glob("*.log*"))
+        return [
+            f"{log.name}: {line}"
+            for log in logs
+            for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+            if "action=crashed" in line
+        ]
+
     def crash_before_publish(self) -> None:
         """Have the next authority that commits an event die before it tells anybody."""
         (self._place.directory / "crash-before-publish").touch()

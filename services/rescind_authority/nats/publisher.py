@@ -5,7 +5,6 @@ from contextlib import suppress
 from functools import partial
 
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
 
 from rescind.wire import events, heartbeat, subjects
 from rescind.wire.events import Batch
@@ -13,6 +12,7 @@ from rescind.wire.heartbeat import Wanted
 from rescind.wire.trust import Purpose
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports.keys import Keys
+from rescind_runtime import bus
 
 _CAPACITY = 1_024
 _PUBLISH_S = 2.0
@@ -70,5 +70,5 @@ class Publisher:
             try:
                 async with asyncio.timeout(_PUBLISH_S):
                     await self._publish(client, said)
-            except (NatsError, OSError, TimeoutError):
+            except bus.AWAY:
                 self._metrics.unannounced()

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
 from rescind.errors import MalformedMessageError, RescindError
 from rescind.wire import events, sealed, subjects
@@ -149,5 +148,5 @@ async def _respond(message: Msg, reply: bytes) -> None:
         return
     try:
         await message.respond(reply)
-    except (NatsError, OSError):
+    except bus.AWAY:
         return  # the connection went: the sidecar asks again

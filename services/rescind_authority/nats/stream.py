@@ -2,11 +2,11 @@
 
 import structlog
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import Error as JetStreamError
 
 from rescind.wire import subjects
+from rescind_runtime import bus
 
 _MAX_AGE_S = 30 * 24 * 3600.0
 _MAX_BYTES = 1 << 30
@@ -32,7 +32,7 @@ async def ensure(client: Client) -> None:
     try:
         context = client.jetstream(timeout=_DEADLINE_S)  # pyright: ignore[reportUnknownMemberType] nats-py leaves types open
         await context.add_stream(wanted)  # pyright: ignore[reportUnknownMemberType] the same
-    except (JetStreamError, NatsError, OSError, TimeoutError) as error:
+    except (JetStreamError, *bus.AWAY) as error:
         _log.warning(
             "no JetStream stream for late consumers; revocations do not need it",
             action="stream.missing",

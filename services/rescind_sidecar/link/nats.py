@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
 from rescind.errors import UnreachableError
 from rescind.wire import subjects
@@ -38,7 +37,6 @@ class NatsTransport:
         ) as client:
             await bus.subscribe(client, subjects.EVENTS, _handing(on_events))
             await bus.subscribe(client, subjects.WANTED, _handing(on_wanted))
-            await client.flush()
             self._client = client
             on_connected()
             await bus.forever()
@@ -53,19 +51,19 @@ class NatsTransport:
                     answer = await client.request(subject, payload, timeout=timeout_s)
                 finally:
                     self._asking.discard(deadline)
-        except (NatsError, TimeoutError, OSError) as error:
+        except bus.AWAY as error:
             raise UnreachableError(f"no authority answered {subject} over NATS") from error
         if not answer.data:
             raise NotNowError(subject)
         return answer.data
 
     async def tell(self, subject: str, payload: bytes) -> None:
-        """Send a message that nobody answers."""
+        """Send a message that nobody answers: what NATS loses, the next heartbeat says again."""
         client = self._reachable()
         try:
-            await client.publish(subject, payload)
-            await client.flush(_TELL_S)
-        except (NatsError, TimeoutError, OSError) as error:
+            async with asyncio.timeout(_TELL_S):
+                await client.publish(subject, payload)
+        except bus.AWAY as error:
             raise UnreachableError(f"{subject} did not reach NATS") from error
 
     def _give_up(self) -> None:
