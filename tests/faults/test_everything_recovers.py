@@ -38,6 +38,7 @@ async def survive(installation: Cluster, traffic: Traffic, *names: str, down_s: 
     await installation.heal()
     await traffic.recovered(deadline_s=RECOVERY_S)
     assert traffic.violations == []
+    assert installation.crashes() == []
 
 
 @pytest.mark.parametrize(

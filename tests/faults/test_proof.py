@@ -68,6 +68,7 @@ class Scene:
                 *(people.families() for _ in range(6)),
                 *(people.detect() for _ in range(6)),
                 people.hold(),
+                people.rotate(),
                 _hear(self.cluster, self.oracle),
             )
         ]
@@ -245,6 +246,7 @@ async def test_whatever_happens_nothing_is_accepted_that_must_not_be(tmp_path: P
             await played.cluster.heal()
             await played.recovered()
             assert played.oracle.violations == []
+            assert played.cluster.crashes() == []
         oracle, people = played.oracle, played.people
         quiet_ns, rested_s, ends = now_ns(), time.monotonic() + 10, time.monotonic() + QUIET_S
         while time.monotonic() < rested_s or (

@@ -38,12 +38,17 @@ class Command:
 
 @dataclass(slots=True, eq=False)
 class Known:
-    """A token, and all that was ever done to it. `parent` is what it was delegated from."""
+    """A token, and all that was ever done to it. `parent` is what it was delegated from.
+
+    One whose secret is rotated has a `grant` besides: what is done to the token is done to that,
+    and outlives the secret.
+    """
 
     token: str
     token_id: str
     audience: str | None = None
     parent: "Known | None" = None
+    grant: "Known | None" = None
     issued: bool = True
     revocation: Command | None = None
     suspensions: list[Command] = field(default_factory=list[Command])
@@ -53,7 +58,12 @@ class Known:
         each: Known | None = self
         while each is not None:
             yield each
-            each = each.parent
+            each = each.grant or each.parent
+
+    @property
+    def whole(self) -> "Known":
+        """What a command on the token is done to."""
+        return self.grant or self
 
     @property
     def doomed(self) -> bool:

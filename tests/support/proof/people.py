@@ -46,14 +46,15 @@ class People:
     def lose(self, *, kept: Collection[Known], seq: int) -> None:
         """Take note of a restore to this seq: who is not in the backup was never issued.
 
-        A suspension of the time since may stand: sidecars bring it back, and no lift.
+        A suspension of the time since may stand: sidecars bring it back, and no lift. Nor any
+        rotation, so which secret a token has then is not looked at.
         """
         for known in self.tokens:
             known.issued = known.issued and known in kept
             for each in known.suspensions:
                 if each.seq is None or each.seq > seq:
                     each.lift_enforced_ns = None
-        self._sort(self.tokens)
+        self._sort([known for known in self.tokens if known.grant is None])
         self.revocations = {each: at for each, at in self.revocations.items() if at <= seq}
         self._oracle.acknowledged.clear()  # these seqs come again, and are other events
 
@@ -62,7 +63,7 @@ class People:
         """The tokens that nobody has asked to end or hold."""
         return [each for each in self.tokens if each.issued and not each.doomed]
 
-    async def issue(self, *, parent: Known | None = None) -> Known | None:
+    async def issue(self, *, parent: Known | None = None, rotates: bool = False) -> Known | None:
         """Issue a token, or delegate one; some are for one service alone."""
         audience = None
         if parent is None:
@@ -77,6 +78,8 @@ class People:
         if not found.get("token"):  # a repeat after a lost answer shows it no more; or it is dead
             return None
         known = Known(found["token"], found["token_id"], audience, parent)
+        if rotates:
+            known.grant = Known("", known.token_id)
         self._keep(known)
         self._oracle.commands["issue" if parent is None else "delegate"] += 1
         return known
@@ -124,7 +127,7 @@ class People:
                 continue
             known = self._dice.choice(good)
             command = Command(now_ns())
-            known.suspensions.append(command)
+            known.whole.suspensions.append(command)
             body = {"selector": [f"token:{known.token_id}"], "effect": "suspend"}
             done = await self._command("/v1/revocations", body)
             self._answered(command, done)
@@ -138,9 +141,35 @@ class People:
             self._oracle.commands["suspend and lift"] += 1
             await asyncio.sleep(0.05)
 
+    async def rotate(self) -> None:
+        """Rotate a token's secret until the token is ended, then another's, until cancelled."""
+        while True:
+            known = await self.issue(rotates=True)
+            while known is not None:
+                await asyncio.sleep(self._dice.uniform(0, 0.3))
+                known = await self._rotated(known)
+
+    async def _rotated(self, known: Known) -> Known | None:
+        """Give the token with its new secret, once the old one is dead; None if that is lost."""
+        command = known.revocation = Command(now_ns(), waits=True)
+        # The clients try old secrets for long, and are no thieves.
+        body = {"on_reuse": "deny", "wait": True, "timeout": _WAIT_S}
+        done = await self._command(f"/v1/tokens/{known.token_id}/rotate", body, ends=True)
+        if not done:  # it is held, or ended: nothing was changed
+            known.revocation = None
+            return None if known.doomed else known
+        self._answered(command, done)
+        new = None
+        if done["token"] is not None:  # a repeat after a lost answer shows it no more
+            new = Known(done["token"], known.token_id, known.audience, grant=known.grant)
+            self._keep(new)
+        await self._enforced(command, done["id"])
+        self._oracle.commands["rotate"] += 1
+        return new
+
     async def revoke(self, known: Known, *, wait: bool) -> None:
         """Revoke a token with its tree."""
-        command = known.revocation = Command(now_ns(), waits=wait)
+        command = known.whole.revocation = Command(now_ns(), waits=wait)
         body: dict[str, Any] = {"selector": [f"token:{known.token_id}"], "reason": "the proof"}
         if wait:
             body |= {"wait": True, "timeout": _WAIT_S}
@@ -157,7 +186,7 @@ class People:
     async def _batch(self, doomed: list[Known]) -> None:
         commands = [Command(now_ns()) for _ in doomed]
         for known, command in zip(doomed, commands, strict=True):
-            known.revocation = command
+            known.whole.revocation = command
         deeds = [{"selector": [f"token:{known.token_id}"]} for known in doomed]
         key, refused = secrets.token_hex(8), True
         while refused:
@@ -215,7 +244,9 @@ class People:
         *,
         bearer: str | None = None,
         key: str | None = None,
+        ends: bool = False,
     ) -> dict[str, Any]:
+        """Send it until it is answered; nothing for who `ends` before, or bears what has ended."""
         headers = {"Idempotency-Key": key or secrets.token_hex(8)}
         if bearer:
             headers["Authorization"] = f"Bearer {bearer}"
@@ -230,8 +261,8 @@ class People:
                 if answer.status_code in {200, 201, 202}:
                     found: dict[str, Any] = answer.json()
                     return found
-                if bearer and answer.status_code in {401, 403, 409}:
-                    return {}  # its parent was ended, or is held, meanwhile
+                if (bearer or ends) and answer.status_code in {401, 403, 409}:
+                    return {}  # it, or its parent, was ended, or is held, meanwhile
                 assert answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE, answer.text
                 await asyncio.sleep(_AGAIN_S)
 
