@@ -21,6 +21,9 @@ from nats.errors import Error as NatsError
 _MOST_PENDING = 65_536
 _MOST_PENDING_BYTES = 64 * 1024 * 1024
 _PATIENCE_S = 3.0
+_LOOK_S = 1.0
+_LONGEST_AWAY_S = 30.0
+_CLOSE_S = 2.0
 
 AWAY = (
     NatsError,
@@ -58,7 +61,8 @@ async def connection(
         ending.set()
         # nats-py raises TypeError or ConnectionResetError from close() when the server went first.
         with suppress(*AWAY, TypeError):
-            await client.close()
+            async with asyncio.timeout(_CLOSE_S):
+                await client.close()
 
 
 async def _connected(url: str, name: str, callbacks: dict[str, Any]) -> Client:
@@ -95,6 +99,19 @@ async def subscribe(client: Client, subject: str, handler: Handler, *, queue: st
 async def forever() -> None:
     """Wait until cancelled."""
     await asyncio.Event().wait()
+
+
+async def given_up(client: Client) -> None:
+    """Wait until a client was away for so long that it may have stopped trying.
+
+    An error that nats-py does not expect, such as a garbled greeting, ends its task that connects
+    again, and nothing tells. Where NATS itself is away, a new client waits for it just as well.
+    """
+    away_s = 0.0
+    while away_s < _LONGEST_AWAY_S:
+        await asyncio.sleep(_LOOK_S)
+        away_s = 0.0 if client.is_connected else away_s + _LOOK_S
+    _log.warning("NATS is away for long; connecting anew", action="nats.given_up")
 
 
 def _callbacks(

@@ -27,14 +27,17 @@ class Link:
 
     async def run(self) -> None:
         """Connect as soon as NATS is there, and serve until cancelled."""
-        async with asyncio.TaskGroup() as waiting:
-            dropping = waiting.create_task(self._publisher.drop_all())
-            async with bus.connection(
-                self._url, name="rescind-authority", on_reconnected=self._came_back.set
-            ) as client:
-                dropping.cancel()
-                self._client = client
-                await self._serve(client)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                dropping = tasks.create_task(self._publisher.drop_all())
+                async with bus.connection(
+                    self._url, name="rescind-authority", on_reconnected=self._came_back.set
+                ) as client:
+                    dropping.cancel()
+                    self._client = client
+                    serving = tasks.create_task(self._serve(client))
+                    await bus.given_up(client)
+                    serving.cancel()
 
     async def _serve(self, client: Client) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -32,14 +32,15 @@ class NatsTransport:
         self, *, on_events: Handler, on_wanted: Handler, on_connected: Callable[[], None]
     ) -> None:
         """Keep connected, and hand on what is pushed, for as long as the process lives."""
-        async with bus.connection(
-            self._url, name=self._name, on_reconnected=on_connected, on_lost=self._give_up
-        ) as client:
-            await bus.subscribe(client, subjects.EVENTS, _handing(on_events))
-            await bus.subscribe(client, subjects.WANTED, _handing(on_wanted))
-            self._client = client
-            on_connected()
-            await bus.forever()
+        while True:
+            async with bus.connection(
+                self._url, name=self._name, on_reconnected=on_connected, on_lost=self._give_up
+            ) as client:
+                await bus.subscribe(client, subjects.EVENTS, _handing(on_events))
+                await bus.subscribe(client, subjects.WANTED, _handing(on_wanted))
+                self._client = client
+                on_connected()
+                await bus.given_up(client)
 
     async def ask(self, subject: str, payload: bytes, *, timeout_s: float) -> bytes:
         """Send a message and give the answer."""

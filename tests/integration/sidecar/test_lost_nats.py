@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import pytest
 import uvloop
 
 from rescind.errors import UnreachableError
 from rescind.wire import subjects
+from rescind_runtime import bus
 from rescind_sidecar.link.nats import NatsTransport
 
 _INFO = json.dumps({"server_id": "x", "version": "2.15.1", "max_payload": 1 << 20, "headers": True})
@@ -52,6 +54,10 @@ class Server:
     def say(self, text: bytes) -> None:
         assert self.writer is not None
         self.writer.write(text)
+
+    def hang_up(self) -> None:
+        assert self.writer is not None
+        self.writer.close()
 
     def answer(self) -> None:
         """Answer what was held back, and be patient from now on."""
@@ -126,5 +132,28 @@ def test_a_server_that_answers_late_does_not_end_what_is_pushed() -> None:
             server.answer()
             server.push(subjects.EVENTS, b"an event")
             assert await heard.get() == b"an event"
+
+    run(story)
+
+
+def test_a_client_that_has_stopped_trying_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus, "_LOOK_S", 0.02)
+    monkeypatch.setattr(bus, "_LONGEST_AWAY_S", 0.1)
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def story() -> None:
+        async with connected(heard.put_nowait) as (server, transport):
+            server.subscribed.clear()
+            server.hang_up()
+            while transport.connected:
+                await asyncio.sleep(0)
+            first = transport._client
+            assert first is not None
+            first._reconnection_task.cancel()
+            await server.subscribed.wait()
+            server.push(subjects.EVENTS, b"an event")
+            assert await heard.get() == b"an event"
+            assert transport.connected
+            assert transport._client is not first
 
     run(story)
