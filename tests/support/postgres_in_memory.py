@@ -166,7 +166,7 @@ class Transaction:
         }
 
     async def change(self, change: Change) -> bool:
-        raise NotImplementedError
+        raise AssertionError(f"nobody rotates in a simulation; `model/rotation.py` does: {change}")
 
     async def lock_head(self) -> Standing:
         await self._trip()
