@@ -22,10 +22,11 @@ from rescind.core.verdict import Verdict
 HERE, THERE = "here", "there"
 WAIT_S = lease.wait_ns(round(TERM_S * 1000)) / 1e9
 RECOVERY_S = 30.0
+MISSING = namespaces.missing()
 
 pytestmark = [
     pytest.mark.timeout(120),
-    pytest.mark.skipif(namespaces.missing() is not None, reason=namespaces.missing() or ""),
+    pytest.mark.skipif(MISSING is not None, reason=MISSING or ""),
 ]
 
 

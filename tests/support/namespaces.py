@@ -70,11 +70,8 @@ def missing() -> str | None:
 def host() -> Iterator[Host]:
     """Make a host for the block. Addresses are of the range for such tests (RFC 2544)."""
     number = secrets.randbelow(64 * 256)
-    at = (
-        f"198.18.{number // 64}.{number % 64 * 4 + 1}",
-        f"198.18.{number // 64}.{number % 64 * 4 + 2}",
-    )
-    made = Host(f"rsc{secrets.token_hex(4)}", *at)
+    near, far = (f"198.18.{number // 64}.{number % 64 * 4 + end}" for end in (1, 2))
+    made = Host(f"rsc{secrets.token_hex(4)}", near, far)
     _ip("netns", "add", made.name)
     try:
         _ip("link", "add", made.name, "type", "veth", "peer", "name", "eth0", "netns", made.name)
