@@ -94,7 +94,9 @@ class EdgeKeys:
         """Add a new key, and leave out those whose last token has ended."""
         live = frozenset(self.live(now_us))
         kept = tuple(each for each in self.keys if each.key in live)
-        return EdgeKeys((EdgeKey(secrets.token_bytes(KEY_BYTES), now_us), *kept))
+        # The file has whole seconds. Up, so that nobody's minute to fetch the key is cut short.
+        made_us = -(-now_us // _US_PER_S) * _US_PER_S
+        return EdgeKeys((EdgeKey(secrets.token_bytes(KEY_BYTES), made_us), *kept))
 
 
 class LiveEdgeKeys:

@@ -47,18 +47,18 @@ async def test_a_rotation_under_traffic_refuses_no_event_and_no_record(
 async def test_edge_keys_are_rotated_and_no_good_token_is_ever_taken_for_a_forgery(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signing, "OVERLAP_US", 3_000_000)
+    monkeypatch.setattr(signing, "OVERLAP_US", 4_000_000)
     async with scene(system, tmp_path) as stage:
         path = system.settings.edge_keys_path
         before = (await stage.authority.issue("agent:before"))["token"]
         assert keys.rotate_edge(system.settings)["serial"] == 2
         fresh, old = (each.key for each in EdgeKeys.read(path).keys)
         minted = set[bytes]()
-        for number in range(50):
+        for number in range(60):
             token = (await stage.authority.issue(f"agent:{number}"))["token"]
             minted.update(key for key in (fresh, old) if genuine(parse(token), [key]))
             assert isinstance(await stage.check(token), Allowed)
-            await asyncio.sleep(0.1)  # five seconds of traffic: longer than the overlap
+            await asyncio.sleep(0.1)  # six seconds of traffic: longer than the overlap
         assert minted == {fresh, old}
         assert isinstance(await stage.check(before), Allowed)
         assert stage.tally.forgeries == 0
@@ -75,7 +75,7 @@ async def test_a_sidecar_that_missed_an_edge_key_fetches_it_when_it_meets_its_to
     async with scene(system, tmp_path) as stage:
         # As if the file of another host had come late: no newer statement tells of it.
         path = system.settings.edge_keys_path
-        EdgeKeys.read(path).rotated(SystemClock().wall_us()).write(path)
+        EdgeKeys.read(path).rotated(SystemClock().wall_us() - 1_000_000).write(path)
         token = (await stage.authority.issue("agent:new"))["token"]
 
         async def accepted() -> bool:
@@ -156,10 +156,13 @@ def test_a_new_edge_key_is_known_before_it_mints_and_an_old_one_outlives_its_tok
     clock, path = ManualClock(), prepared.settings.edge_keys_path
     live = LiveEdgeKeys(path, clock)
     (before,) = live.live
+    clock.now_us = SystemClock().wall_us()
     keys.rotate_edge(prepared.settings)
     fresh, kept = live.live
     assert (kept, live.minting) == (before, before)
-    now_us = SystemClock().wall_us()
+    clock.now_us += OVERLAP_US - 1
+    assert live.minting == before
+    now_us = SystemClock().wall_us() + 1_000_000  # the file has whole seconds
     clock.now_us = now_us + OVERLAP_US
     assert live.minting == fresh
     clock.now_us = now_us + 366 * 86_400 * 1_000_000
