@@ -35,7 +35,7 @@ COUNTERS = {
     "forgeries": "Tokens dropped by their tag, without a look-up.",
     "looks_at_redis": "Look-ups that Redis answered.",
     "redis_absent": "Look-ups for which Redis had nothing, or was away.",
-    "redis_stale": "Records from Redis that an event may have hit; the authority was asked.",
+    "redis_stale": "Records from Redis that were over, or perhaps hit; the authority was asked.",
     "redis_refused": "Records from Redis that were not what they claimed to be.",
     "looks_known_unknown": "Questions for a token that the authority did not know a moment ago.",
     "looks_over_budget": "Look-ups refused to a workload that asked for too many.",

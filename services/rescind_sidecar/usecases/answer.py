@@ -128,9 +128,8 @@ class Answer:
         self._tally.looks_from_memory += 1
         judged = view.judge(held, now_ns)
         if isinstance(judged, Denied):
-            if judged.reason is Reason.EXPIRED and held.window and view.leased(now_ns):
-                # It was good here, and has ended: ask once more, so that the authority learns of
-                # it. It may be a secret that was rotated away, in hands that should not have it.
+            ended = judged.reason is Reason.EXPIRED
+            if ended and view.leased(now_ns) and not held.told(now_ns):
                 view.records.drop(token_hash)
                 return None
             return judged

@@ -19,6 +19,7 @@ from rescind_sidecar.view.view import Refused, Stale
 
 UNKNOWN = Denied(Reason.UNKNOWN)
 UNAVAILABLE = Denied(Reason.UNAVAILABLE)
+EXPIRED = Denied(Reason.EXPIRED)
 
 _MOST_FLIGHTS = 4_096
 
@@ -90,6 +91,11 @@ class Fetch:
             return False
         # Whatever is wrong with it: the authority is asked next, never Redis again.
         match self._checked_fill(token_hash, payload):
+            case Held() as held if self._ended(held):
+                # Redis keeps it for a moment longer than we take it to be good; and of a secret
+                # that comes after its end the authority wants to know, not Redis.
+                self._tally.redis_stale += 1
+                return False
             case Held():
                 self._tally.looks_at_redis += 1
                 return True
@@ -99,6 +105,10 @@ class Fetch:
             case Refused():
                 self._tally.redis_refused += 1
                 return False
+
+    def _ended(self, held: Held) -> bool:
+        view = self._incarnations.current.view
+        return view.judge(held, self._clock.boottime_ns()) == EXPIRED
 
     def _checked_fill(self, token_hash: bytes, payload: bytes) -> Held | Stale | Refused:
         """Check a record's signature before it is decoded: Redis and NATS are anybody's."""

@@ -9,6 +9,9 @@ CAPACITY = 100_000
 """Some 2.5 KB each: 250 MB when full. A token beyond is looked up again, no more."""
 
 
+_AGAIN_NS = 60 * 10**9
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """When a record may be accepted, in CLOCK_BOOTTIME nanoseconds; after `until_ns`, ask again."""
@@ -21,7 +24,8 @@ class Window:
 class Held:
     """A record as it came, and the position up to which no event is known to hit it.
 
-    `window` is what its times came to when they were last judged, at most an hour ago.
+    `window` is what its times came to when they were last judged, at most an hour ago; `ended_ns`
+    is when they were first found to be over, where they were so when it came.
     """
 
     record: Record
@@ -29,6 +33,19 @@ class Held:
     slots: tuple[int, ...]
     good_at: int
     window: Window | None = None
+    ended_ns: int | None = None
+
+    def told(self, now_ns: int) -> bool:
+        """Say whether the authority knows that somebody comes with this token, which has ended.
+
+        It may be a secret that was rotated away, in hands that should not have it: the authority
+        hears of it when it ends, and from then on once a minute while it comes.
+        """
+        if self.window is not None:
+            return False
+        if self.ended_ns is None:
+            self.ended_ns = now_ns
+        return now_ns - self.ended_ns < _AGAIN_NS
 
 
 class Records:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 import pytest
 from tests.support.sidecar import LedgerInMemory, now_us
 
-from rescind import Reason
+from rescind import Denied, Reason
 from rescind.core import tokens
 from rescind.core.generations import HEADER_WORDS, Writer
 from rescind.wire import events, heartbeat
 from rescind_sidecar.dice import SystemDice
 from rescind_sidecar.notary import FreshKeys, TrustNotary
 from rescind_sidecar.ports import Voice
+from rescind_sidecar.usecases.answer import Answer, Found
 from rescind_sidecar.usecases.budget import Allowance, Budget, Source
 from rescind_sidecar.usecases.fetch import Fetch
 from rescind_sidecar.usecases.incarnations import Incarnation, Incarnations
@@ -21,6 +22,7 @@ from rescind_sidecar.usecases.used import Uses
 from rescind_sidecar.view.view import View
 
 SLOTS = 64
+SECOND_US = 1_000_000
 ONE, TWO = Source(user=1, process=1), Source(user=1, process=2)
 
 
@@ -33,9 +35,16 @@ class TablesInMemory:
         pass
 
 
-class StillClock:
+class ManualClock:
+    now_ns = 2_000_000_000
+
     def boottime_ns(self) -> int:
-        return 2_000_000_000
+        return self.now_ns
+
+
+class NeverBehind:
+    async def to(self, seq: int) -> None:
+        raise AssertionError(f"no check demands a position, and here {seq} is wanted")
 
 
 class RecordsInMemory:
@@ -56,6 +65,7 @@ class RecordsInMemory:
 class World:
     def __init__(self, *, allowance: Allowance | None = None, ring_capacity: int = 8) -> None:
         self.link, self.redis, self.tally = LedgerInMemory(), RecordsInMemory(), Tally()
+        self.clock = ManualClock()
         self.incarnations = Incarnations(TablesInMemory(), FreshKeys(), self.tally)
         table = TablesInMemory().begin(bytes(16))
         self.incarnations.current = Incarnation(
@@ -64,17 +74,12 @@ class World:
             View(table, ring_capacity=ring_capacity),
             voice=Voice(bytes(16), self.link.secret(bytes(16))),
         )
-        self.view.renewed(
-            heartbeat.Reply(bytes(16), bytes(16), self.link.position, 10_000, now_us(), ()),
-            carried=None,
-            sent_ns=1_000_000_000,
-            received_ns=1_500_000_000,
-        )
+        self.at(0)
         self.fetch = Fetch(
             self.incarnations,
             self.link,
             TrustNotary(self.link.keyring.trust),
-            StillClock(),
+            self.clock,
             self.tally,
             budget=Budget(allowance or Allowance.of(1_000)),
             shared=self.redis,
@@ -83,6 +88,17 @@ class World:
     @property
     def view(self) -> View:
         return self.incarnations.current.view
+
+    def at(self, second: int) -> None:
+        """Go there in time, and renew the lease."""
+        self.clock.now_ns = now_ns = (2 + second) * 10**9
+        at_us = now_us() + second * SECOND_US
+        self.view.renewed(
+            heartbeat.Reply(bytes(16), bytes(16), self.link.position, 10_000, at_us, ()),
+            carried=None,
+            sent_ns=now_ns - 10**9,
+            received_ns=now_ns - 10**9 // 2,
+        )
 
     def revoke(self, *selector: str) -> None:
         self.view.pushed(events.decode_batch(self.link.revoke(*selector)))
@@ -150,6 +166,34 @@ async def test_a_revocation_that_overtakes_redis_is_not_undone(world: World):
     assert held is not None
     assert not held.record.live
     assert (world.tally.redis_stale, world.link.resolved) == (1, 1)
+
+
+async def test_of_what_has_ended_the_authority_hears_although_redis_still_has_it(world: World):
+    token = world.link.issue(expires_at_us=now_us() - SECOND_US)
+    world.redis.found = world.link.encoded(token)
+    assert await world.get(token) is None
+    assert (world.tally.redis_stale, world.link.resolved) == (1, 1)
+
+
+async def test_of_an_ended_secret_that_comes_again_the_authority_hears_once_a_minute(world: World):
+    """Within the leeway the first time it is no reuse; later, in other hands, it is."""
+    answer = Answer(
+        world.incarnations,
+        world.fetch,
+        NeverBehind(),
+        uses=Uses(world.incarnations, world.link, SystemDice(), world.tally),
+        clock=world.clock,
+        tally=world.tally,
+        prefix="rsc",
+    )
+    token = world.link.issue(expires_at_us=now_us() + 100 * SECOND_US)
+    asked = list[int]()
+    for second in (0, 50, 90, 105, 106, 150, 160, 166, 167, 200, 230):
+        world.at(second)
+        found = await answer.look(token, source=ONE)
+        assert isinstance(found, Found) if second < 100 else found == Denied(Reason.EXPIRED)
+        asked.append(world.link.resolved)
+    assert asked == [1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4]
 
 
 async def test_past_redis_only_the_authority_is_asked(world: World):
