@@ -335,6 +335,8 @@ async def test_the_oracle_finds_out_what_people_build_in_practice(
         while not any("I1 " in each for each in played.oracle.violations):
             assert time.monotonic() < ends, played.oracle.commands
             await played.recovered()
-            await asyncio.sleep(2 * TERM_S)  # for it to remember something
+            await played.rest()
+            await asyncio.sleep(TERM_S)  # nothing is said, and it remembers what it checks
+            played.work()
             await nemeses.wired(Fault.CUT, 2.5)(played.stage)
     assert "I1 s1: " in "".join(played.oracle.violations)
