@@ -174,7 +174,12 @@ class Transaction:
         return standing_of(self._tables, self._cluster.now_us())
 
     async def append(
-        self, entries: Sequence[Entry], *, exact: Collection[str], head: Position
+        self,
+        entries: Sequence[Entry],
+        *,
+        exact: Collection[str],
+        head: Position,
+        answers: Mapping[Key, str],
     ) -> None:
         def write(tables: Tables) -> None:
             assert tables.end.seq + len(entries) == head.seq
@@ -186,6 +191,7 @@ class Transaction:
             tables.end = head
 
         self._writes.append(write)
+        await self.answer(answers)
 
     async def answer(self, answers: Mapping[Key, str]) -> None:
         def write(tables: Tables) -> None:
@@ -342,10 +348,10 @@ class PostgresInMemory:
             }
         )
 
-    async def payloads_of(self, revocation_id: str) -> tuple[bytes, ...]:
+    async def entries_of(self, revocation_id: str) -> tuple[Entry, ...]:
         return await self._do(
             lambda tables: tuple(
-                entry.payload
+                entry
                 for _, entry in tables.entries
                 if entry.event.revocation.revocation_id == revocation_id
             )

@@ -98,7 +98,9 @@ async def enforced(
 ) -> _Facts:
     """Wait until it is enforced, and say so with the receipt; 202 when the time runs out first."""
     target = Target(committed.revocation_id, committed.epoch, committed.seq, committed.at_us)
-    found = await authority.enforcer.receipt(target, timeout_s=timeout_s or LONGEST_WAIT_S)
+    found = await authority.enforcer.receipt(
+        target, timeout_s=timeout_s or LONGEST_WAIT_S, fresh=committed.fresh
+    )
     if isinstance(found, bytes):
         return with_receipt(facts, found, authority)
     response.status_code = status.HTTP_202_ACCEPTED

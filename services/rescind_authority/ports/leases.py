@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rescind.wire.heartbeat import Heartbeat, Release
+from rescind_authority.ports.ledger import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Receipts(Protocol):
         """Read epoch and head of events."""
         ...
 
-    async def payloads_of(self, revocation_id: str) -> tuple[bytes, ...]:
+    async def entries_of(self, revocation_id: str) -> tuple[Entry, ...]:
         """Read the events that were committed under an id, in their order."""
         ...
 

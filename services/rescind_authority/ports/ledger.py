@@ -101,9 +101,17 @@ class LedgerTransaction(Protocol):
         ...
 
     async def append(
-        self, entries: Sequence[Entry], *, exact: Collection[str], head: Position
+        self,
+        entries: Sequence[Entry],
+        *,
+        exact: Collection[str],
+        head: Position,
+        answers: Mapping[Key, str],
     ) -> None:
-        """Write events, revocations, audit entries and the new head. `exact` names revocations."""
+        """Write events, revocations, audit entries, the new head, and what each key is to answer.
+
+        `exact` names revocations. One statement: for all of it the head is locked.
+        """
         ...
 
     async def answer(self, answers: Mapping[Key, str]) -> None:

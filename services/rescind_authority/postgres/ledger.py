@@ -63,7 +63,12 @@ class LedgerTransaction:
         return _standing(await rows(self._connection, "lock_head"))
 
     async def append(
-        self, entries: Sequence[Entry], *, exact: Collection[str], head: Position
+        self,
+        entries: Sequence[Entry],
+        *,
+        exact: Collection[str],
+        head: Position,
+        answers: Mapping[Key, str],
     ) -> None:
         await rows(
             self._connection,
@@ -75,6 +80,9 @@ class LedgerTransaction:
             [_revocation(entry, exact) for entry in entries],
             head.seq,
             head.head,
+            [key.actor for key in answers],
+            [key.key for key in answers],
+            list(answers.values()),
         )
 
     async def answer(self, answers: Mapping[Key, str]) -> None:

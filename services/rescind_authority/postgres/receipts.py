@@ -2,8 +2,10 @@
 
 from collections.abc import Collection, Mapping
 
+from rescind.wire import events
 from rescind_authority.errors import NotMigratedError, StoreUnavailableError
 from rescind_authority.ports.leases import LeaseRow, Waiting
+from rescind_authority.ports.ledger import Entry
 from rescind_authority.postgres.pool import Postgres
 
 
@@ -39,9 +41,11 @@ class PostgresReceipts:
         found = await self._postgres.rows("heads", list(seqs))
         return {row["seq"]: (row["epoch"], row["head"]) for row in found}
 
-    async def payloads_of(self, revocation_id: str) -> tuple[bytes, ...]:
+    async def entries_of(self, revocation_id: str) -> tuple[Entry, ...]:
         found = await self._postgres.rows("events_of", revocation_id)
-        return tuple(row["payload"] for row in found)
+        return tuple(
+            Entry(events.decode(row["payload"]), row["payload"], row["head"]) for row in found
+        )
 
     async def sweep(self, versions: Mapping[bytes, int]) -> None:
         await self._postgres.rows("sweep_leases", list(versions), list(versions.values()))

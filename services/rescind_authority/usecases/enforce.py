@@ -6,6 +6,7 @@ first one is needed (Theorem 1). The first receipt that is kept is the receipt.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,7 @@ from rescind_authority.errors import LostError, StoreUnavailableError
 from rescind_authority.ports.fleet import Caller
 from rescind_authority.ports.keys import Keys
 from rescind_authority.ports.leases import Receipts, Waiting
+from rescind_authority.ports.ledger import Entry
 from rescind_authority.usecases.acknowledgements import Acknowledgements, Listener
 from rescind_authority.usecases.wait import Progress, Target, Wait
 from rescind_runtime.clock import Clock
@@ -103,12 +105,15 @@ class Enforcer:
             self._begun.put_nowait(pending)
         return pending
 
-    async def receipt(self, target: Target, *, timeout_s: float) -> bytes | Progress:
+    async def receipt(
+        self, target: Target, *, timeout_s: float, fresh: bool = False
+    ) -> bytes | Progress:
         """Give the receipt's envelope, or how far the wait has come when the time is up.
 
-        Raises LostError where the ledger was set back behind the event.
+        A `fresh` target was committed just now: nobody can have waited for it before. Raises
+        LostError where the ledger was set back behind the event.
         """
-        kept = await self.kept(target.revocation_id)
+        kept = None if fresh else await self.kept(target.revocation_id)
         if kept is not None:
             return kept
         pending = self.begin(target)
@@ -126,9 +131,13 @@ class Enforcer:
         try:
             with self._acknowledgements.listening() as listener:
                 wait = await self._begin(pending)
-                if wait is not None:
-                    await self._until_over(wait, listener)
-            pending.envelope.set_result(None if wait is None else await self._keep(wait))
+                if wait is None:
+                    pending.envelope.set_result(None)
+                    return
+                # Read now: meanwhile the acknowledgements come.
+                entries = await self._entries_of(pending.target.revocation_id)
+                await self._until_over(wait, listener, entries)
+            pending.envelope.set_result(await self._keep(wait, entries))
         finally:
             del self._waits[pending.target.revocation_id]
             pending.envelope.cancel()
@@ -162,8 +171,15 @@ class Enforcer:
         self._caller.call(Wanted(target.epoch, target.seq))
         return wait
 
-    async def _until_over(self, wait: Wait, listener: Listener) -> None:
-        heads: dict[int, tuple[int, bytes]] = {}
+    async def _entries_of(self, revocation_id: str) -> tuple[Entry, ...]:
+        while True:
+            try:
+                return await self._receipts.entries_of(revocation_id)
+            except RescindError:
+                await asyncio.sleep(_RETRY_S)
+
+    async def _until_over(self, wait: Wait, listener: Listener, entries: Sequence[Entry]) -> None:
+        heads = {each.event.seq: (each.event.epoch, each.head) for each in entries}
         await self._take(wait, wait.pending, heads)
         while not wait.over(self._clock.monotonic_raw_ns()):
             left_s = (wait.ends_ns - self._clock.monotonic_raw_ns()) / 1e9
@@ -204,17 +220,18 @@ class Enforcer:
             if _is_ours(each.applied, heads):
                 wait.acknowledged(instance, heard_ns=each.heard_ns)
 
-    async def _keep(self, wait: Wait) -> bytes | None:
-        receipt = wait.receipt(self._clock.monotonic_raw_ns())
+    async def _keep(self, wait: Wait, entries: Sequence[Entry]) -> bytes | None:
+        receipt = replace(
+            wait.receipt(self._clock.monotonic_raw_ns()),
+            payloads=tuple(each.payload for each in entries),
+        )
+        envelope = sealed.encode(self._keys.sign(Purpose.RECEIPTS, wire.encode(receipt)))
         while True:
             try:
-                payloads = await self._receipts.payloads_of(receipt.revocation_id)
-                content = wire.encode(replace(receipt, payloads=payloads))
-                signed = self._keys.sign(Purpose.RECEIPTS, content)
                 kept = await self._receipts.keep(
                     receipt.revocation_id,
                     enforced_at_us=receipt.enforced_at_us,
-                    envelope=sealed.encode(signed),
+                    envelope=envelope,
                 )
             except RescindError:
                 await asyncio.sleep(_RETRY_S)

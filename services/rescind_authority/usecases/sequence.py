@@ -7,7 +7,7 @@ all rows at once; then COMMIT; and only after that the announcement.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -68,12 +68,16 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Where a command's last event stands in the ledger: the same for every repeat of its key."""
+    """Where a command's last event stands in the ledger: the same for every repeat of its key.
+
+    `fresh` says that it came there just now, with this very call or one beside it.
+    """
 
     revocation_id: str
     epoch: int
     seq: int
     at_us: int
+    fresh: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +175,8 @@ class Sequencer:
                 entries,
                 exact={command.revocation.revocation_id for command in fresh if command.exact},
                 head=Position(standing.position.epoch, entries[-1].event.seq, entries[-1].head),
+                answers=answers,
             )
-            await transaction.answer(answers)
         self._metrics.committed(
             events=len(entries), seconds=(self._clock.monotonic_raw_ns() - began_ns) / 1e9
         )
@@ -252,8 +256,10 @@ def _outcome(command: Command, written: _Written) -> Committed | RescindError:
     first = written.claimed[key]
     if first.body_hash != command.claim.body_hash:
         return KeyReusedError()
-    answer = first.answer or written.answers.get(key)
-    return TokenMovedError() if answer is None else _recall(answer)
+    if first.answer is not None:
+        return _recall(first.answer)
+    answer = written.answers.get(key)
+    return TokenMovedError() if answer is None else replace(_recall(answer), fresh=True)
 
 
 def _remember(entry: Entry) -> str:

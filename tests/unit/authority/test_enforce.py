@@ -54,7 +54,7 @@ class World:
             event = Event(end.epoch, end.seq + 1, standing.at_us, revocation)
             after = end.after(events.encode(event))
             entry = Entry(event, events.encode(event), after.head)
-            await transaction.append([entry], exact=(), head=after)
+            await transaction.append([entry], exact=(), head=after, answers={})
         return Target(name, event.epoch, event.seq, event.at_us)
 
 
