@@ -6,14 +6,14 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from rescind.core.tokens import PREFIX
-from rescind_runtime.settings import RuntimeSettings
+from rescind_runtime.settings import NatsUrls, RuntimeSettings
 
 
 class AuthoritySettings(RuntimeSettings):
     """Hold what one authority is told."""
 
     postgres_dsn: SecretStr
-    nats_url: str = "nats://127.0.0.1:4222"
+    nats_url: NatsUrls = SecretStr("nats://127.0.0.1:4222")
     redis_url: SecretStr | None = None
     http: str = "127.0.0.1:7473"
     edge_key_file: Path | None = None

@@ -244,7 +244,7 @@ class Authority:
             )
             counter = desk(parts, keyring, edge_keys)
             link = Link(
-                self._settings.nats_url,
+                self._settings.nats_url.get_secret_value(),
                 publisher=publisher,
                 requests=Requests(
                     counter,

@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 from rescind.core import conditions
 from rescind.core.posture import Posture
 from rescind.errors import ConditionError, PostureError
-from rescind_runtime.settings import PREFIX, RuntimeSettings, environment
+from rescind_runtime.settings import PREFIX, NatsUrls, RuntimeSettings, environment
 from rescind_sidecar.view.records import CAPACITY
 
 _RUN = Path("/run/rescind")
@@ -23,7 +23,7 @@ class SidecarSettings(RuntimeSettings):
     socket: Path | None = None
     http: str = "127.0.0.1:0"
     http_workers: Annotated[int, Field(ge=0, le=64)] = 1  # 0: no data plane, /readyz and such alone
-    nats_url: str = "nats://127.0.0.1:4222"
+    nats_url: NatsUrls = SecretStr("nats://127.0.0.1:4222")
     url: str | None = None  # of the authorities, separated by commas: for when NATS fails
     redis_url: SecretStr | None = None
     credential: SecretStr  # or RESCIND_CREDENTIAL_FILE: what `rescind sidecar enrol` wrote

@@ -79,7 +79,9 @@ class Sidecar:
 
     async def _live(self, stop: Stop) -> None:
         settings, dice = self._settings, SystemDice()
-        nats = NatsTransport(settings.nats_url, name=f"rescind-sidecar-{settings.service}")
+        nats = NatsTransport(
+            settings.nats_url.get_secret_value(), name=f"rescind-sidecar-{settings.service}"
+        )
         http = HttpTransport(settings.authorities) if settings.authorities else None
         transport = FailoverTransport(nats, http, self._tally)
         link = SpokenLink(transport)

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -33,6 +32,9 @@ AWAY = (
 )
 """What nats-py raises where NATS is away."""
 
+_GARBLED = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What nats-py may raise at once, and not try again, where a greeting is none of NATS's."""
+
 Handler = Callable[[Msg], Awaitable[None]]
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -46,7 +48,10 @@ async def connection(
     on_reconnected: Callable[[], None] = lambda: None,
     on_lost: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[Client]:
-    """Connect, waiting for NATS as long as it takes, and close at the end, whatever its state."""
+    """Connect, waiting for NATS as long as it takes, and close at the end, whatever its state.
+
+    `url` may be of several servers of one cluster, separated by commas.
+    """
     # nats-py says nothing of a server that was never there.
     ending = asyncio.Event()
     awaiting = asyncio.get_running_loop().call_later(_PATIENCE_S, _say_awaited)
@@ -59,24 +64,37 @@ async def connection(
         yield client
     finally:
         ending.set()
-        # nats-py raises TypeError or ConnectionResetError from close() when the server went first.
-        with suppress(*AWAY, TypeError):
-            async with asyncio.timeout(_CLOSE_S):
-                await client.close()
+        await _close(client)
 
 
 async def _connected(url: str, name: str, callbacks: dict[str, Any]) -> Client:
-    return await nats.connect(  # pyright: ignore[reportUnknownMemberType] its options are untyped
-        url,
-        name=name,
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=0.2,
-        connect_timeout=2,
-        ping_interval=5,
-        max_outstanding_pings=2,
-        flush_timeout=1,  # a publish waits so long for a server that does not read; not ten seconds
-        **callbacks,
-    )
+    while True:
+        client = Client()
+        try:
+            await client.connect(  # pyright: ignore[reportUnknownMemberType] its options are untyped
+                [each.strip() for each in url.split(",")],
+                name=name,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.2,
+                connect_timeout=2,
+                ping_interval=5,
+                max_outstanding_pings=2,
+                flush_timeout=1,  # for a server that does not read: not ten seconds
+                **callbacks,
+            )
+        except _GARBLED as error:
+            _log.warning("no NATS answers there", action="nats.garbled", why=type(error).__name__)
+            await _close(client)
+            await asyncio.sleep(_LOOK_S)
+        else:
+            return client
+
+
+async def _close(client: Client) -> None:
+    # nats-py raises TypeError or ConnectionResetError from close() when the server went first.
+    with suppress(*AWAY, TypeError):
+        async with asyncio.timeout(_CLOSE_S):
+            await client.close()
 
 
 def _say_awaited() -> None:

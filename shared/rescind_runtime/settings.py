@@ -4,8 +4,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -35,6 +36,22 @@ def secret(environ: Mapping[str, str], variable: str) -> str | None:
         return direct
     path = environ.get(f"{variable}_FILE")
     return _read_secret(variable, Path(path)) if path else None
+
+
+def _check_nats(urls: SecretStr) -> SecretStr:
+    for each in urls.get_secret_value().split(","):
+        try:
+            parsed = urlsplit(each.strip())
+            usable = parsed.scheme in {"nats", "tls"} and parsed.hostname and parsed.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("expected nats://HOST:PORT or tls://…, several with commas")
+    return urls
+
+
+NatsUrls = Annotated[SecretStr, AfterValidator(_check_nats)]
+"""Where NATS is: the servers of one cluster, separated by commas. It may hold a password."""
 
 
 class RuntimeSettings(BaseSettings):

@@ -164,7 +164,7 @@ class System:
     @asynccontextmanager
     async def sidecar(self) -> AsyncIterator[Sidecar]:
         """Be a sidecar."""
-        async with bus.connection(self.settings.nats_url, name="test") as client:
+        async with bus.connection(self.settings.nats_url.get_secret_value(), name="test") as client:
             yield Sidecar(client, self.settings.keyring_path)
 
 

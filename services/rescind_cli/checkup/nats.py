@@ -33,36 +33,37 @@ def check(here: Surroundings) -> list[Finding]:
         return [findings.skipped(_PART, "RESCIND_NATS_URL is not set here")]
     if (absent := drivers.missing(_PART, "nats")) is not None:
         return [absent]
-    return asyncio.run(_look(url))
+    return asyncio.run(_look([each.strip() for each in url.split(",")]))
 
 
-async def _look(url: str) -> list[Finding]:
+async def _look(urls: list[str]) -> list[Finding]:
     from nats.errors import Error  # noqa: PLC0415 - only where a service of ours is installed
 
+    where = ", ".join(drivers.place(url) for url in urls)
     failures: list[Exception] = []
     try:
-        async with asyncio.timeout(2 * drivers.DEADLINE_S), _connected(url, failures) as client:
+        async with asyncio.timeout(2 * drivers.DEADLINE_S), _connected(urls, failures) as client:
             return [
-                await _server(client, drivers.place(url)),
+                await _server(client, where),
                 await _stream(client),
                 await _authority(client),
             ]
     except (Error, OSError, TimeoutError, ValueError) as error:
         # What nats-py raises in the end says less than what it told on the way.
         why = drivers.reason(failures[0] if failures else error)
-        says = f"{drivers.place(url)} cannot be used: {why}"
+        says = f"{where} cannot be used: {why}"
         return [findings.failed(_PART, says, _CORRECT)]
 
 
 @contextlib.asynccontextmanager
-async def _connected(url: str, failures: list[Exception]) -> AsyncGenerator["Client"]:
+async def _connected(urls: list[str], failures: list[Exception]) -> AsyncGenerator["Client"]:
     import nats  # noqa: PLC0415 - the same
 
     async def note(error: Exception) -> None:
         failures.append(error)
 
     client = await nats.connect(  # pyright: ignore[reportUnknownMemberType] its options are untyped
-        url,
+        urls,
         name="rescind-doctor",
         allow_reconnect=False,
         max_reconnect_attempts=0,

@@ -47,7 +47,7 @@ def _fresh(servers: Mapping[str, object], directory: Path) -> System:
         AuthoritySettings(
             data=directory,
             postgres_dsn=SecretStr(postgres.replace("/postgres?", f"/{name}?")),
-            nats_url=str(servers["nats"]),
+            nats_url=SecretStr(str(servers["nats"])),
             http="127.0.0.1:0",
             edge_key_file=directory / "edge-key",
             admin_token_file=directory / "admin-token",

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
+from pydantic import SecretStr
 from tests.support.authority import System, eventually, serving
 
 from rescind.core import ledger
@@ -53,7 +54,7 @@ async def test_late_consumers_find_events_in_the_stream(system: System) -> None:
 async def test_without_nats_revocations_are_as_fast_and_the_next_heartbeat_brings_them(
     system: System,
 ) -> None:
-    deaf = system.but(nats_url="nats://127.0.0.1:1")
+    deaf = system.but(nats_url=SecretStr("nats://127.0.0.1:1"))
     async with serving(deaf, connected=False) as authority:
         ready = (await authority.http.get("/readyz")).json()
         assert ready["status"] == "ready"

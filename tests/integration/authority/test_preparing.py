@@ -111,7 +111,7 @@ def test_the_commands_speak_json_and_plain_words(system: System) -> None:
     environ = processes.clean_environment(
         RESCIND_DATA=str(system.settings.data),
         RESCIND_POSTGRES_DSN=system.dsn,
-        RESCIND_NATS_URL=system.settings.nats_url,
+        RESCIND_NATS_URL=system.settings.nats_url.get_secret_value(),
         RESCIND_HTTP="127.0.0.1:0",
     )
     command = ("-m", "rescind_authority")

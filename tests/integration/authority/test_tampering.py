@@ -121,7 +121,7 @@ class Scene:
 async def scene(system: System, directory: Path) -> AsyncIterator[Scene]:
     async with (
         serving(system) as authority,
-        bus.connection(system.settings.nats_url, name="mallory") as mallory,
+        bus.connection(system.settings.nats_url.get_secret_value(), name="mallory") as mallory,
         asyncio.TaskGroup() as tasks,
     ):
         credential = await authority.issue("service:search", **CREDENTIAL)

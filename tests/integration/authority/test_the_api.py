@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from tests.support.authority import Running, System, eventually, serving
 from tests.support.sweeping import swept
 
@@ -136,7 +137,7 @@ async def _events(authority: Running, count: int, **request: Any) -> list[dict[s
 
 
 async def test_another_authority_s_events_reach_the_stream_without_nats(system: System) -> None:
-    deaf = system.but(nats_url="nats://127.0.0.1:1")
+    deaf = system.but(nats_url=SecretStr("nats://127.0.0.1:1"))
     async with (
         serving(system) as one,
         serving(deaf, prepare=False, connected=False) as other,

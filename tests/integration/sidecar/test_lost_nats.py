@@ -24,9 +24,13 @@ _DEADLINE_S = 10.0
 
 @dataclass
 class Server:
-    """As much of NATS as a client needs to connect. Without `patient` it answers no PING."""
+    """As much of NATS as a client needs to connect. Without `patient` it answers no PING.
+
+    `garbled` is what it says to the first ones, instead of a greeting.
+    """
 
     patient: bool = True
+    garbled: list[bytes] = field(default_factory=list[bytes])
     writer: asyncio.StreamWriter | None = None
     unanswered: int = 0
     names: dict[str, str] = field(default_factory=dict[str, str])
@@ -34,8 +38,11 @@ class Server:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
-        self.say(f"INFO {_INFO}\r\n".encode())
         try:
+            if self.garbled:
+                self.say(self.garbled.pop())
+                return
+            self.say(f"INFO {_INFO}\r\n".encode())
             while line := (await reader.readline()).decode().split():
                 match line:
                     case ["PING"] if self.patient:
@@ -71,9 +78,9 @@ class Server:
 
 @asynccontextmanager
 async def connected(
-    heard: Callable[[bytes], None],
+    heard: Callable[[bytes], None], *garbled: bytes
 ) -> AsyncIterator[tuple[Server, NatsTransport]]:
-    server, there = Server(), asyncio.Event()
+    server, there = Server(garbled=list(garbled)), asyncio.Event()
     async with (
         await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening,
         asyncio.TaskGroup() as tasks,
@@ -155,5 +162,17 @@ def test_a_client_that_has_stopped_trying_is_replaced(monkeypatch: pytest.Monkey
             assert await heard.get() == b"an event"
             assert transport.connected
             assert transport._client is not first
+
+    run(story)
+
+
+def test_what_is_no_nats_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus, "_LOOK_S", 0.02)
+    greetings = (b"INFO []\r\n", b"INFO " + b"x" * 200_000, b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async def story() -> None:
+        async with connected(lambda _: None, *greetings) as (server, transport):
+            assert transport.connected
+            assert not server.garbled
 
     run(story)

@@ -7,13 +7,14 @@ from pydantic import SecretStr
 
 from rescind_runtime import data_dir, settings
 from rescind_runtime.data_dir import DataDirectoryError
-from rescind_runtime.settings import RuntimeSettings, SettingsError
+from rescind_runtime.settings import NatsUrls, RuntimeSettings, SettingsError
 
 
 class Trial(RuntimeSettings):
     url: str = "none"
     term_s: float = 10.0
     master: SecretStr | None = None
+    nats: NatsUrls = SecretStr("nats://127.0.0.1:4222")
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +93,26 @@ def test_the_data_directory_follows_the_desktop_convention() -> None:
     assert data_dir.locate({"RESCIND_DATA": "/d", "XDG_DATA_HOME": "/x"}) == Path("/d")
     assert data_dir.locate({"XDG_DATA_HOME": "/x"}) == Path("/x/rescind")
     assert data_dir.locate({}) == Path("~/.local/share/rescind").expanduser()
+
+
+@pytest.mark.parametrize(
+    "urls", ["nats://a", "tls://u:p@a:1", "nats://a:1, nats://b:2,nats://[::1]"]
+)
+def test_nats_may_be_one_server_or_a_cluster(urls: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESCIND_NATS", urls)
+    found = Trial.load()
+    assert found.nats.get_secret_value() == urls
+    assert urls not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "urls",
+    ["hunter2", "http://hunter2", "nats://", "nats://hunter2:zz", "nats://a,", "nats://[x:y"],
+)
+def test_what_is_no_url_of_nats_is_said_and_not_quoted(
+    urls: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESCIND_NATS", urls)
+    with pytest.raises(SettingsError, match=r"RESCIND_NATS: .*expected nats://HOST") as refused:
+        Trial.load()
+    assert "hunter2" not in str(refused.value)
