@@ -68,20 +68,19 @@ async def connection(
 
 
 async def _connected(url: str, name: str, callbacks: dict[str, Any]) -> Client:
+    options: dict[str, Any] = callbacks | {
+        "name": name,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.2,
+        "connect_timeout": 2,
+        "ping_interval": 5,
+        "max_outstanding_pings": 2,
+        "flush_timeout": 1,  # a publish waits so long for a server that does not read; not ten
+    }
     while True:
         client = Client()
         try:
-            await client.connect(  # pyright: ignore[reportUnknownMemberType] its options are untyped
-                [each.strip() for each in url.split(",")],
-                name=name,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.2,
-                connect_timeout=2,
-                ping_interval=5,
-                max_outstanding_pings=2,
-                flush_timeout=1,  # for a server that does not read: not ten seconds
-                **callbacks,
-            )
+            await client.connect([each.strip() for each in url.split(",")], **options)
         except _GARBLED as error:
             _log.warning("no NATS answers there", action="nats.garbled", why=type(error).__name__)
             await _close(client)
