@@ -33,6 +33,7 @@ VERBS = {
     "narrow": "Take scopes away from every token that has all of these handles.",
     "lift": "End a suspension or a narrowing; of a kill, the suspension.",
     "kill": "End all that speaks for a subject, and let it have nothing new.",
+    "revocations": "List what was revoked, or what stands and can be lifted; look at one.",
     "receipt": "Show the receipt of a revocation once it is enforced, or check one.",
     "tokens": "List tokens, look at one, rotate or expire it.",
     "subjects": "Show all that speaks for a subject, and what holds it.",

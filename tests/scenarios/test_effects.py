@@ -75,3 +75,35 @@ def test_the_sdk_says_the_same(system: System, verifiers: list[Verifier]) -> Non
         assert isinstance(verifiers[0].check(token, require={"b"}), Allowed)
         assert admin.kill("agent:sdk", wait=True)["effect"] == "kill"
         assert answers(verifiers, token) == {Reason.REVOKED}
+
+
+def test_what_stands_is_found_by_whom_it_is_against_and_lifted(system: System) -> None:
+    system.issue("agent:lost")
+    suspended = system.run("suspend", "subject:agent:lost", "--until", "1h", "--reason", "odd")
+    narrowed = system.run("narrow", "chain:agent:lost", "label:a=b", "--remove", "x:*")
+    killed = system.run("kill", "agent:lost/child")
+    revoked = system.run("revoke", "subject:agent:lost")
+
+    def standing(*handles: str) -> list[tuple[str, str]]:
+        named = (argument for handle in handles for argument in ("--handle", handle))
+        found = system.run("revocations", "ls", "--standing", *named)["revocations"]
+        return [(each["id"], each["effect"]) for each in found]
+
+    kill, narrow = (killed["id"], "kill"), (narrowed["id"], "narrow")
+    suspend = (suspended["id"], "suspend")
+    assert standing("chain:agent:lost") == [narrow, suspend]
+    assert standing("label:a=b", "chain:agent:lost/child") == [kill, narrow]
+    told = system.run("subjects", "show", "agent:lost/child")["standing"]
+    assert [each["id"] for each in told] == [killed["id"], narrowed["id"], suspended["id"]]
+    lines = system.shown("subjects", "show", "agent:lost/child").splitlines()
+    assert lines[0] == f"held by  kill of chain:agent:lost/child ({killed['id']})"
+    assert "in 59 min" in system.shown("revocations", "ls", "--standing")
+    shown = [
+        line.split() for line in system.shown("revocations", "show", revoked["id"]).splitlines()
+    ]
+    assert ["of", "chain:agent:lost"] in shown
+    for each in (suspended, narrowed, killed):
+        system.run("lift", each["id"])
+    assert standing("chain:agent:lost", "chain:agent:lost/child") == []
+    assert "lifted" in system.shown("revocations", "ls")
+    assert "--handle goes with --standing" in system.usage("revocations", "ls", "--handle", "*")

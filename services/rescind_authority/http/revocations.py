@@ -5,10 +5,13 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response, status
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from rescind.core import handles
+from rescind.core.handles import Handle
 from rescind.core.revocation import Event
-from rescind.errors import RescindError
+from rescind.errors import RescindError, SelectorError
+from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.http import problems, receipts, times, wishes
 from rescind_authority.http.context import (
     Authority,
@@ -65,6 +68,32 @@ class RevocationFacts(Awaited):
     swept: SweptFacts | None = Field(
         default=None, description="Of a revoke, when it is looked at: what became of the tokens."
     )
+
+
+class RevocationQuery(BaseModel):
+    """Which revocations to list, and how many at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    standing: bool = Field(
+        default=False, description="Only suspensions and narrowings that nothing has ended yet."
+    )
+    handle: list[str] = Field(
+        default=[], description="Of what stands, what names one of these handles."
+    )
+    cursor: int | None = Field(
+        default=None, description="`next` of the page before.", ge=1, lt=1 << 63
+    )
+    limit: int = Field(default=50, ge=1, le=200)
+
+    def named(self) -> list[Handle]:
+        """Read the handles. Raises InvalidRequestError."""
+        if self.handle and not self.standing:
+            raise InvalidRequestError(FieldProblem("handle", "it goes with standing=true"))
+        try:
+            return [handles.parse(text) for text in self.handle]
+        except SelectorError as error:
+            raise InvalidRequestError(FieldProblem("handle", str(error))) from None
 
 
 class RevocationPage(BaseModel):
@@ -223,20 +252,20 @@ async def lift(
 
 @router.get("", summary="List revocations")
 async def page(
-    _actor: Reader,
-    authority: Authority,
-    cursor: Annotated[
-        int | None, Query(description="`next` of the page before.", ge=1, lt=1 << 63)
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    wanted: Annotated[RevocationQuery, Query()], _actor: Reader, authority: Authority
 ) -> RevocationPage:
-    """List revocations, newest first."""
+    """List revocations, newest first; or what stands, which is what a lift could end."""
+    named = wanted.named()
     # One more than asked for tells whether there is a next page.
-    found = await authority.looker.revocations(before_seq=cursor, limit=limit + 1)
-    shown = found[:limit]
+    found = (
+        await authority.looker.standing(named, before_seq=wanted.cursor, limit=wanted.limit + 1)
+        if wanted.standing
+        else await authority.looker.revocations(before_seq=wanted.cursor, limit=wanted.limit + 1)
+    )
+    shown = found[: wanted.limit]
     return RevocationPage(
         revocations=[_facts(each) for each in shown],
-        next=str(shown[-1].event.seq) if len(found) > limit else None,
+        next=str(shown[-1].event.seq) if len(found) > wanted.limit else None,
     )
 
 

@@ -118,6 +118,12 @@ class Revocations(Protocol):
         """List them, newest first."""
         ...
 
+    async def standing(
+        self, handles: Collection[Handle], *, before_seq: int | None, limit: int
+    ) -> tuple[StoredRevocation, ...]:
+        """List what a lift could end, newest first; where there are handles, what names one."""
+        ...
+
     async def timed(self, *, limit: int) -> tuple[Timed, ...]:
         """List the standing ones that end by themselves, in the order of their ends."""
         ...

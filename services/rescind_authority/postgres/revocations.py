@@ -1,5 +1,8 @@
 """The revocations, to look through."""
 
+from collections.abc import Collection
+
+from rescind.core.handles import Handle
 from rescind_authority.ports.revocations import StoredRevocation, Timed
 from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.rows import revocation_of, timed_of
@@ -17,6 +20,13 @@ class PostgresRevocations:
 
     async def page(self, *, before_seq: int | None, limit: int) -> tuple[StoredRevocation, ...]:
         found = await self._postgres.rows("list_revocations", before_seq, limit)
+        return tuple(revocation_of(row) for row in found)
+
+    async def standing(
+        self, handles: Collection[Handle], *, before_seq: int | None, limit: int
+    ) -> tuple[StoredRevocation, ...]:
+        named = list(handles) or None
+        found = await self._postgres.rows("standing_revocations", before_seq, limit, named)
         return tuple(revocation_of(row) for row in found)
 
     async def timed(self, *, limit: int) -> tuple[Timed, ...]:

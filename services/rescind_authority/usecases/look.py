@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rescind.core import ids, tokens, verdict
+from rescind.core.handles import Handle
 from rescind.core.revocation import Event
 from rescind.core.scopes import covers
 from rescind.core.verdict import Reason
@@ -157,6 +158,12 @@ class Looker:
     ) -> tuple[StoredRevocation, ...]:
         """List revocations, newest first."""
         return await self._revocations.page(before_seq=before_seq, limit=limit)
+
+    async def standing(
+        self, handles: Sequence[Handle], *, before_seq: int | None, limit: int
+    ) -> tuple[StoredRevocation, ...]:
+        """List what holds until it is lifted, newest first; of handles, what names one of them."""
+        return await self._revocations.standing(handles, before_seq=before_seq, limit=limit)
 
     async def fleet(self) -> Fleet:
         """List the sidecars."""

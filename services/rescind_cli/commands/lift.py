@@ -13,7 +13,8 @@ from rescind_cli.target import Target, with_target
 def lift(*, target: Target, revocation_id: str, how: How) -> None:
     """End a suspension or a narrowing; of a kill, the suspension.
 
-    What another one holds stays held. A revoke is final. It needs the scope rescind:lift.
+    What another one holds stays held. A revoke is final. `rescind revocations ls --standing` lists
+    what can be lifted. It needs the scope rescind:lift.
     """
     from rescind.client.admin import Manner  # noqa: PLC0415 - --help need not pay for httpx2
 

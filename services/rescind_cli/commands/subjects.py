@@ -4,7 +4,7 @@ import itertools
 
 import click
 
-from rescind_cli import render
+from rescind_cli import holds, render
 from rescind_cli.target import Target, with_target
 from rescind_runtime import clock
 
@@ -25,17 +25,20 @@ def subjects() -> None:
 def show(*, target: Target, subject: str, kind: str | None, dead: bool) -> None:
     """Show the tokens of a subject, with where each began and was last used.
 
-    `rescind revoke subject:SUBJECT kind:session` logs it out everywhere.
+    What stands against it comes last: `rescind lift` ends that. `rescind revoke subject:SUBJECT
+    kind:session` logs it out everywhere.
     """
     filters = {"subject": subject} | ({"kind": kind} if kind else {})
+    handles = [f"subject:{subject}", *(f"chain:{each}" for each in _lineage(subject))]
     with target.admin() as admin:
         found = [
             each
             for each in itertools.islice(admin.tokens(**filters), _MOST)
             if dead or each["state"] in ("active", "suspended")
         ]
+        standing = list(itertools.islice(admin.revocations(standing="true", handle=handles), _MOST))
     if target.as_json:
-        render.as_json({"subject": subject, "tokens": found})
+        render.as_json({"subject": subject, "tokens": found, "standing": standing})
         return
     now_us = clock.wall_us()
     rows = [
@@ -52,3 +55,11 @@ def show(*, target: Target, subject: str, kind: str | None, dead: bool) -> None:
         for each in found
     ]
     render.table(_COLUMNS, rows, empty=f"Nothing speaks for {subject}.")
+    for each in standing:
+        render.line("held by", holds.said(each))
+
+
+def _lineage(subject: str) -> list[str]:
+    """Give a subject, and those whose name it has because it was delegated from them."""
+    parts = subject.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]

@@ -2,18 +2,15 @@
 
 import itertools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import click
 
-from rescind_cli import render
+from rescind_cli import holds, render
 from rescind_cli.changing import expire, rotate
 from rescind_cli.parameters import LABEL, MOMENT
 from rescind_cli.target import Target, with_target
 from rescind_runtime import clock
-
-if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
-    from rescind.client.admin import Document
 
 _COLUMNS = ("id", "state", "subject", "kind", "scopes", "issued", "ends")
 _TIMES = frozenset({"issued_at", "expires_at", "not_before", "last_used_at"})
@@ -98,24 +95,17 @@ def show(*, target: Target, token_id: str) -> None:
         render.as_json(found)
         return
     now_us = clock.wall_us()
-    holds = found["holds"]
     rest = ((name, value) for name, value in found.items() if name != "holds")
     render.facts(
         [
             *((name, _written(name, value, now_us)) for name, value in rest),
-            *(("held by", _hold(hold)) for hold in holds),
+            *(("held by", holds.said(hold)) for hold in found["holds"]),
         ]
     )
 
 
 tokens.add_command(rotate)
 tokens.add_command(expire)
-
-
-def _hold(hold: "Document") -> str:
-    without = f" without {_listed(hold['scopes'])}" if hold["scopes"] else ""
-    until = f" until {hold['until']}" if hold["until"] else ""
-    return f"{hold['effect']} of {' AND '.join(hold['selector'])}{without}{until} ({hold['id']})"
 
 
 def _written(name: str, text: object, now_us: int) -> str:

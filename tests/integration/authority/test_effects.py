@@ -342,3 +342,29 @@ async def test_the_table_and_the_log_agree_on_every_hold(system: System, seed: i
             token = Issued(row["token_hash"], tuple(row["handles"]), row["issued_seq"])
             assert told[row["token_hash"]] == oracle.state(token, len(payloads)).holds
         assert any(told.values())
+
+
+async def test_what_stands_is_listed_in_pages_and_a_lift_takes_it_off_the_list(
+    system: System,
+) -> None:
+    async with serving(system) as authority:
+        made: list[str] = []
+        for number in range(7):
+            await authority.revoke(f"tenant:{number}")
+            done = await authority.revoke(f"tenant:{number}", "label:a=b", effect="suspend")
+            made.append(done["id"])
+        assert (await lift(authority, made.pop(3))).status_code == 201
+
+        async def listed(**filters: str) -> list[str]:
+            names, query = list[str](), {"standing": "true", "limit": "2", **filters}
+            while True:
+                page = (await authority.http.get("/v1/revocations", params=query)).json()
+                names += [each["id"] for each in page["revocations"]]
+                if page["next"] is None:
+                    return names
+                query["cursor"] = page["next"]
+
+        assert await listed() == made[::-1]
+        assert await listed(handle="label:a=b") == made[::-1]
+        assert await listed(handle="tenant:5") == [made[4]]
+        assert await listed(handle="tenant:3") == []

@@ -261,6 +261,9 @@ async def test_everything_wrong_is_said_at_once(system: System) -> None:
         ("GET", "/v1/tokens?label=k", None, (422, "invalid-request")),
         ("GET", "/v1/tokens?owner=me", None, (422, "invalid-request")),
         ("GET", "/v1/revocations?cursor=9223372036854775808", None, (422, "invalid-request")),
+        ("GET", "/v1/revocations?standng=true", None, (422, "invalid-request")),
+        ("GET", "/v1/revocations?handle=tenant:t", None, (422, "invalid-request")),
+        ("GET", "/v1/revocations?standing=true&handle=tenant", None, (422, "invalid-request")),
         ("GET", "/v1/events?since=-1", None, (422, "invalid-request")),
     ],
 )

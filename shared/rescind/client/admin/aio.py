@@ -206,11 +206,14 @@ class AsyncAdmin(_AsyncConnection):
         """Look at one revocation."""
         return await self._send(calls.revocation(revocation_id))
 
-    async def revocations(self) -> AsyncGenerator[Document]:
-        """Go through the revocations, newest first, page by page."""
+    async def revocations(self, **filters: str | Sequence[str]) -> AsyncGenerator[Document]:
+        """Go through the revocations that the filters leave, newest first, page by page.
+
+        `standing="true"` leaves what a lift could end; `handle=[…]` of that what names one of them.
+        """
         cursor: str | None = None
         while True:
-            page = await self._send(calls.revocations(cursor))
+            page = await self._send(calls.revocations(filters, cursor))
             for entry in page.entries:
                 yield entry
             if (cursor := page.cursor) is None:
@@ -238,7 +241,7 @@ class AsyncAdmin(_AsyncConnection):
         A stream that breaks is resumed behind the last event that came.
         """
         if after is None:
-            after = calls.newest_seq(await self._send(calls.revocations(None)))
+            after = calls.newest_seq(await self._send(calls.revocations({}, None)))
         failures = 0
         while True:
             try:

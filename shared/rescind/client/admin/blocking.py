@@ -203,11 +203,14 @@ class Admin(_Connection):
         """Look at one revocation."""
         return self._send(calls.revocation(revocation_id))
 
-    def revocations(self) -> Iterator[Document]:
-        """Go through the revocations, newest first, page by page."""
+    def revocations(self, **filters: str | Sequence[str]) -> Iterator[Document]:
+        """Go through the revocations that the filters leave, newest first, page by page.
+
+        `standing="true"` leaves what a lift could end; `handle=[…]` of that what names one of them.
+        """
         cursor: str | None = None
         while True:
-            page = self._send(calls.revocations(cursor))
+            page = self._send(calls.revocations(filters, cursor))
             yield from page.entries
             if (cursor := page.cursor) is None:
                 return
@@ -234,7 +237,7 @@ class Admin(_Connection):
         A stream that breaks is resumed behind the last event that came.
         """
         if after is None:
-            after = calls.newest_seq(self._send(calls.revocations(None)))
+            after = calls.newest_seq(self._send(calls.revocations({}, None)))
         failures = 0
         while True:
             try:

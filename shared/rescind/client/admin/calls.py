@@ -285,9 +285,9 @@ def receipt(revocation_id: str, timeout_s: float) -> Call[Document]:
     return Call("GET", path, _itself, query={"timeout": f"{timeout_s:g}"})
 
 
-def revocations(cursor: str | None) -> Call[Page]:
+def revocations(filters: Filters, cursor: str | None) -> Call[Page]:
     """List revocations, newest first."""
-    return _list("/v1/revocations", "revocations", {}, cursor)
+    return _list("/v1/revocations", "revocations", filters, cursor)
 
 
 def newest_seq(revocations: Page) -> int:
