@@ -73,7 +73,7 @@ def stage(shared_system: System) -> Iterator[Stage]:
     environment = processes.clean_environment(
         RESCIND_DATA=str(system.data),
         RESCIND_POSTGRES_DSN=shared_system.dsn,
-        RESCIND_NATS_URL=system.nats_url,
+        RESCIND_NATS_URL=system.nats_url.get_secret_value(),
         RESCIND_HTTP="127.0.0.1:0",
     )
     admin = system.admin_token_path.read_text().strip()
