@@ -5,18 +5,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 import pytest
 from tests.support import token_generator
 from tests.support.authority import Running, System, serving
+from tests.support.plans import plan_of
 from tests.support.token_generator import Plan
 
 from rescind.core.handles import Handle
 from rescind_authority import preparing
 from rescind_authority.ports.lists import TokenFilter
-from rescind_authority.postgres import pool, queries
+from rescind_authority.postgres import pool
 from rescind_authority.postgres.tokens import PostgresTokens
 from rescind_authority.usecases import listing
 from rescind_authority.usecases.listing import Lister
@@ -74,32 +75,6 @@ async def pages(lister: Lister, wanted: TokenFilter, *, limit: int) -> list[Sequ
         if page.next is None:
             return found
         before = page.next
-
-
-async def plan_of(system: System, query: str, *arguments: object) -> str:
-    """Explain it as it runs the first time, and after many, when nobody looks at the arguments."""
-    connection = await asyncpg.connect(system.dsn)
-    try:
-        await connection.execute(f"PREPARE asked AS {queries.read(query)}")
-        literals = ", ".join(map(_literal, arguments))
-        plans: list[str] = []
-        for mode in ("force_custom_plan", "force_generic_plan"):
-            await connection.execute(f"SET plan_cache_mode = {mode}")
-            explained = await connection.fetch(
-                f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) EXECUTE asked ({literals})"
-            )
-            plans += [row[0] for row in explained]
-        return "\n".join(line for line in plans if "never executed" not in line)
-    finally:
-        await connection.close()
-
-
-def _literal(argument: object) -> str:
-    if argument is None:
-        return "NULL"
-    if isinstance(argument, list):
-        return "'{" + ",".join(cast("list[str]", argument)) + "}'"
-    return f"'{argument}'"
 
 
 @pytest.mark.parametrize("state", [None, "active", "revoked"])

@@ -6,7 +6,7 @@ FROM unnest($1::text[]) WITH ORDINALITY AS p (parent, place)
 CROSS JOIN LATERAL (
     SELECT token_id FROM tokens
     WHERE cardinality(lineage) > 0 AND lineage[cardinality(lineage)] = p.parent
-        AND ($2::text IS NULL OR token_id > $2)
+        AND token_id > coalesce($2, '')
     ORDER BY token_id
     LIMIT $3
 ) AS c

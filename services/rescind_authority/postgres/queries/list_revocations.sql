@@ -5,6 +5,6 @@ SELECT
     scopes AS removed, lifts, reason, actor, committed_at, lifted_at, false AS killed,
     stamped, CASE WHEN effect = 'revoke' THEN seq <= (SELECT seq FROM sweep) END AS swept
 FROM revocations
-WHERE $1::bigint IS NULL OR seq < $1
+WHERE seq < coalesce($1, 9223372036854775807)
 ORDER BY seq DESC
 LIMIT $2
