@@ -131,11 +131,11 @@ class Enforcer:
         try:
             with self._acknowledgements.listening() as listener:
                 wait = await self._begin(pending)
-                if wait is None:
+                # Read now: meanwhile the acknowledgements come.
+                entries = await self._entries_of(pending.target.revocation_id) if wait else ()
+                if wait is None or not entries:
                     pending.envelope.set_result(None)
                     return
-                # Read now: meanwhile the acknowledgements come.
-                entries = await self._entries_of(pending.target.revocation_id)
                 await self._until_over(wait, listener, entries)
             pending.envelope.set_result(await self._keep(wait, entries))
         finally:

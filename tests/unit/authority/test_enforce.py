@@ -111,6 +111,22 @@ def test_what_a_restore_lost_while_somebody_waited_gets_no_receipt(goes_on: bool
     virtual_time.run(story())
 
 
+def test_no_receipt_is_signed_that_does_not_say_what_is_enforced(monkeypatch: pytest.MonkeyPatch):
+    """The ledger was set back right after the first read."""
+
+    async def nothing(_revocation_id: str) -> tuple[Entry, ...]:
+        return ()
+
+    async def story() -> None:
+        async with world() as here:
+            target = await here.revoke("rev_moved")
+            monkeypatch.setattr(here.postgres, "entries_of", nothing)
+            assert await _refused(here.enforcer, target)
+            assert "rev_moved" not in here.cluster.tables.receipts
+
+    virtual_time.run(story())
+
+
 async def _refused(enforcer: Enforcer, target: Target) -> bool:
     try:
         await enforcer.receipt(target, timeout_s=5)
