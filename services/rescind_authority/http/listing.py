@@ -48,7 +48,7 @@ class TokenChoice(BaseModel):
         texts = [f"{name}:{text}" for name, text in named if text is not None]
         texts += [f"label:{text}" for text in self.label]
         return TokenFilter(
-            handles=tuple(_handle(text) for text in texts),
+            handles=tuple(handle(text, field=text.partition(":")[0]) for text in texts),
             state=self.state,
             issued_after_us=times.maybe_to_us(self.issued_after),
             issued_before_us=times.maybe_to_us(self.issued_before),
@@ -104,8 +104,9 @@ async def count(
     return TokenCount(count=counted.tokens, exact=counted.exact)
 
 
-def _handle(text: str) -> Handle:
+def handle(text: str, *, field: str) -> Handle:
+    """Read a handle that a query has in a field. Raises InvalidRequestError."""
     try:
         return handles.parse(text)
     except SelectorError as error:
-        raise InvalidRequestError(FieldProblem(text.partition(":")[0], str(error))) from None
+        raise InvalidRequestError(FieldProblem(field, str(error))) from None

@@ -7,12 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
-from rescind.core import handles
 from rescind.core.handles import Handle
 from rescind.core.revocation import Event
-from rescind.errors import RescindError, SelectorError
+from rescind.errors import RescindError
 from rescind_authority.errors import FieldProblem, InvalidRequestError
-from rescind_authority.http import problems, receipts, times, wishes
+from rescind_authority.http import listing, problems, receipts, times, wishes
 from rescind_authority.http.context import (
     Authority,
     IdempotencyKey,
@@ -90,10 +89,7 @@ class RevocationQuery(BaseModel):
         """Read the handles. Raises InvalidRequestError."""
         if self.handle and not self.standing:
             raise InvalidRequestError(FieldProblem("handle", "it goes with standing=true"))
-        try:
-            return [handles.parse(text) for text in self.handle]
-        except SelectorError as error:
-            raise InvalidRequestError(FieldProblem("handle", str(error))) from None
+        return [listing.handle(text, field="handle") for text in self.handle]
 
 
 class RevocationPage(BaseModel):

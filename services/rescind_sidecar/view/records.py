@@ -8,7 +8,6 @@ from rescind.core.record import Record
 CAPACITY = 100_000
 """Some 2.5 KB each: 250 MB when full. A token beyond is looked up again, no more."""
 
-
 _AGAIN_NS = 60 * 10**9
 
 

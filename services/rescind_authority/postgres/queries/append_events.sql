@@ -1,8 +1,9 @@
 -- Writes a batch of events with their revocations and audit entries, keeps what each key answers when
 -- it comes again, and moves the head: in one trip, for until the COMMIT nobody else appends.
 -- $1 epoch, $2 seqs, $3 payloads, $4 heads, $5 the revocations as a JSON array, $6 last seq,
--- $7 last head, $8 actors, $9 keys, $10 answers. What a lift ends is marked in the same statement; a revoke is final, and of a kill
--- only the suspension ends. Nobody else writes these rows: the head's lock orders their writers.
+-- $7 last head, $8 actors, $9 keys, $10 answers. What a lift ends is marked in the same statement; a
+-- revoke is final, and of a kill only the suspension ends. Nobody else writes these rows: the head's
+-- lock orders their writers.
 -- Served by: primary keys; the head row and the keys are locked already.
 WITH event AS (
     INSERT INTO events (epoch, seq, payload, head)
