@@ -9,6 +9,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 from tests.support.cluster import SERVICES, TERM_S, Cluster, cluster
+from tests.support.outcomes import in_time, soon
 
 from rescind import Allowed, Denied, Verifier
 from rescind.core import lease
@@ -45,7 +46,7 @@ async def all_live(installation: Cluster, http: httpx2.AsyncClient) -> None:
         live = {each["service"] for each in fleet["instances"] if each["state"] == "live"}
         if live == set(SERVICES):
             return
-        assert time.monotonic() < ends, fleet
+        in_time(ends, fleet)
         await asyncio.sleep(0.05)
 
 
@@ -112,7 +113,7 @@ async def test_a_frozen_sidecar_lapses_and_its_workload_denies_by_then(
     assert answer.json()["state"] == "enforced"
     assert "lapsed" in by_service(answer.json()["receipt"])["mail"]
     assert took_s + 0.05 >= WAIT_S
-    assert took_s < WAIT_S + 1
+    soon(took_s, at_most_s=WAIT_S + 1)
 
 
 async def test_when_the_time_runs_out_it_says_how_far_it_has_come(
@@ -122,7 +123,7 @@ async def test_when_the_time_runs_out_it_says_how_far_it_has_come(
     url = installation.authorities[0]
     installation.parts["search"].freeze()
     try:
-        answer = await http.post(f"{url}/v1/revocations", json=revocation(token_id, timeout=0.3))
+        answer = await http.post(f"{url}/v1/revocations", json=revocation(token_id, timeout=1))
         assert (answer.status_code, answer.json()["state"]) == (202, "committed")
         progress = answer.json()["progress"]
         assert progress["acknowledged"] >= 2
@@ -166,7 +167,8 @@ async def test_a_killed_sidecar_costs_one_wait_and_the_next_receipt_none(
     began = time.monotonic()
     answer = await http.post(f"{url}/v1/revocations", json=revocation(token_id))
     assert answer.json()["state"] == "enforced"
-    assert time.monotonic() - began < WAIT_S / 2  # its row was watched, unchanged, for a full wait
+    # Its row was watched, unchanged, for a full wait.
+    soon(time.monotonic() - began, at_most_s=WAIT_S / 2)
 
 
 async def test_a_silent_verifier_in_grace_is_named_in_the_receipt_and_the_command_says_so(
@@ -192,7 +194,7 @@ async def test_a_silent_verifier_in_grace_is_named_in_the_receipt_and_the_comman
         mail.thaw()
         ends = time.monotonic() + 10
         while reason(await verifier.acheck(issued["token"])) != "revoked":
-            assert time.monotonic() < ends
+            in_time(ends, "it has not heard of the revocation")
             await asyncio.sleep(0.01)
         verifier.close()
     finally:

@@ -14,6 +14,7 @@ import pytest_asyncio
 from tests.support import fault_wire, namespaces
 from tests.support.cluster import TERM_S, Cluster, cluster
 from tests.support.namespaces import Cut, Host
+from tests.support.outcomes import in_time
 
 from rescind import Allowed, Verifier
 from rescind.core import lease
@@ -61,7 +62,7 @@ async def until(
 ) -> None:
     ends = time.monotonic() + deadline_s
     while not wanted(verdict := await verifier.acheck(token)):
-        assert time.monotonic() < ends, verdict
+        in_time(ends, verdict)
         await asyncio.sleep(0.01)
 
 

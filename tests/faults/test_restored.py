@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from tests.support.backup import Backup
 from tests.support.cluster import SERVICES, TERM_S, Cluster, cluster
+from tests.support.outcomes import in_time
 
 from rescind import Allowed, Denied, UnreachableError, Verifier
 from rescind.core import lease
@@ -40,7 +41,7 @@ async def http(installation: Cluster) -> AsyncIterator[httpx2.AsyncClient]:
 async def until(holds: Callable[[], Awaitable[bool]], *, deadline_s: float = 30) -> None:
     ends = time.monotonic() + deadline_s
     while not await holds():
-        assert time.monotonic() < ends, "the state did not come"
+        in_time(ends, "the state did not come")
         await asyncio.sleep(0.05)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from tests.support.cluster import HEARTBEAT_S, SERVICES, TERM_S, Cluster, cluster
+from tests.support.outcomes import in_time, raise_if_unsafe, soon
 from tests.support.traffic import Traffic
 
 RECOVERY_S = 20.0
@@ -25,7 +26,7 @@ async def link(installation: Cluster, service: str) -> str:
 async def all_use(installation: Cluster, way: str) -> None:
     ends = time.monotonic() + RECOVERY_S
     while (used := {await link(installation, each) for each in SERVICES}) != {way}:
-        assert time.monotonic() < ends, used
+        in_time(ends, used)
         await asyncio.sleep(0.05)
 
 
@@ -34,8 +35,10 @@ async def revoke_one(traffic: Traffic) -> float:
     known = traffic.good[0]
     await traffic.revoke(known)
     began = time.monotonic()
-    await traffic.denied_everywhere(known, deadline_s=HEARTBEAT_S + 1)
-    return time.monotonic() - began
+    await traffic.denied_everywhere(known, deadline_s=RECOVERY_S)
+    took_s = time.monotonic() - began
+    soon(took_s, at_most_s=HEARTBEAT_S + 1)
+    return took_s
 
 
 async def test_nats_away_for_three_terms_denies_nobody(tmp_path: Path) -> None:
@@ -58,7 +61,7 @@ async def test_nats_away_for_three_terms_denies_nobody(tmp_path: Path) -> None:
         await all_use(installation, "nats")
         await revoke_one(traffic)
         admin.cancel()
-    assert traffic.violations == []
+    raise_if_unsafe(traffic.violations)
     assert traffic.denied_good == denied
     assert denied["no_lease"] == before["no_lease"]
     assert traffic.issued > issued + 10  # so tokens were seen for the first time meanwhile
@@ -78,7 +81,7 @@ async def test_a_silent_nats_is_given_up_before_the_lease_ends(tmp_path: Path) -
         await revoke_one(traffic)
         installation.parts["nats"].thaw()
         await all_use(installation, "nats")
-    assert traffic.violations == []
+    raise_if_unsafe(traffic.violations)
     assert traffic.denied_good == denied
 
 
@@ -113,5 +116,5 @@ async def test_nats_that_was_never_there_is_not_needed(tmp_path: Path) -> None:
         await installation.heal()
         await all_use(installation, "nats")
         await revoke_one(traffic)
-    assert traffic.violations == []
+    raise_if_unsafe(traffic.violations)
     assert traffic.denied_good == denied

@@ -5,6 +5,7 @@ import statistics
 from datetime import UTC, datetime
 
 from tests.scenarios.conftest import System
+from tests.support.outcomes import soon
 
 from rescind import DeniedError, Reason, Verifier
 
@@ -55,4 +56,4 @@ async def test_a_kill_cancels_the_calls_of_an_agent_at_every_service_and_no_othe
             task.cancel()
     # A few milliseconds; the machines that run this are shared. After a second everything is looked
     # at anyway: that must not be what did it.
-    assert statistics.median(after_ms) < 500, sorted(after_ms)
+    soon(statistics.median(after_ms) / 1_000, at_most_s=0.5)

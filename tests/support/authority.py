@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import asyncpg
 import httpx2
 from nats.aio.client import Client
+from tests.support.outcomes import LateError
 
 from rescind.core import mac, tokens
 from rescind.core.ledger import Position
@@ -39,7 +40,7 @@ async def eventually(
             while not until(seen := await look()):
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
-        raise AssertionError(f"still {seen!r}") from None
+        raise LateError(f"still {seen!r}") from None
     return seen
 
 

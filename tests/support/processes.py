@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from tests.support.outcomes import LateError
+
 _POLL_S = 0.02
 _Seen = TypeVar("_Seen")
 
@@ -23,7 +25,7 @@ def eventually(predicate: Callable[[], _Seen], *, deadline_s: float = 15.0) -> _
     end = time.monotonic() + deadline_s
     while not (seen := predicate()):
         if time.monotonic() > end:
-            raise AssertionError(f"still {seen!r} after {deadline_s} s: {predicate}")
+            raise LateError(f"still {seen!r} after {deadline_s} s: {predicate}")
         time.sleep(_POLL_S)
     return seen
 
@@ -106,6 +108,8 @@ def _line(process: subprocess.Popen[bytes], deadline_s: float) -> bytes:
     readable, _, _ = select.select([process.stdout], [], [], deadline_s)
     line = process.stdout.readline() if readable else b""
     if not line:
+        ended = bool(readable)  # else it still runs, and says nothing
         process.kill()
-        raise AssertionError(f"it never got ready: {process.stderr.read().decode()}")
+        error = AssertionError if ended else LateError
+        raise error(f"it never got ready: {process.stderr.read().decode()}")
     return line

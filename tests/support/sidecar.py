@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvloop
+from tests.support.outcomes import in_time
 
 from rescind.client.clock import boot_id
 from rescind.core import handles, ids, ledger, mac, tokens
@@ -475,7 +476,7 @@ def wait_until(observed: Callable[[], object], *, deadline_s: float = 10) -> Non
     """Wait for a state that can be observed. Fails at the deadline."""
     ends = time.monotonic() + deadline_s
     while not observed():
-        assert time.monotonic() < ends, "the state did not come"
+        in_time(ends, "the state did not come")
         time.sleep(0.002)
 
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.support.outcomes import in_time, soon
 from tests.support.separate_sidecar import separate
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, now_us, running, wait_until
 
@@ -79,7 +80,7 @@ async def watched(verifier: Verifier) -> None:
     """Wait until the sidecar pushes to this verifier."""
     ends_s = time.monotonic() + 10
     while not (verifier._watch._lookout and verifier._watch._lookout.pushes.open):
-        assert time.monotonic() < ends_s
+        in_time(ends_s, "the sidecar does not push")
         await asyncio.sleep(0.002)
 
 
@@ -96,7 +97,7 @@ async def test_a_body_that_waits_is_cancelled_when_its_token_is_revoked(
         sidecar.push(link.revoke("subject:agent:x"))
         await hit_task
         assert hit.reason is Reason.REVOKED
-        assert hit.ended_s - began_s < SOON_S
+        soon(hit.ended_s - began_s, at_most_s=SOON_S)
         await asyncio.to_thread(sidecar.push, link.revoke("subject:agent:z"))
         assert not spared_task.done()
         spared_task.cancel()
@@ -148,7 +149,8 @@ async def test_a_token_that_ends_during_the_work_ends_it_then(
         await tasks.create_task(short.run())
         long_task.cancel()
     assert short.reason is Reason.EXPIRED
-    assert 0.25 < short.ended_s - began_s < 0.3 + SOON_S
+    assert short.ended_s - began_s > 0.25
+    soon(short.ended_s - began_s, at_most_s=0.3 + SOON_S)
 
 
 async def test_work_begins_only_with_a_good_token(
@@ -263,7 +265,8 @@ async def test_a_killed_sidecar_tells_nobody_and_the_work_ends_with_its_lease(
                 await asyncio.sleep(0.005)
         assert work.reason is Reason.NO_LEASE
         assert isinstance(verifier.check(token), Denied)
-        assert 0.3 < work.ended_s - killed_s < 0.9 + SOON_S
+        assert work.ended_s - killed_s > 0.3
+        soon(work.ended_s - killed_s, at_most_s=0.9 + SOON_S)
         await hang_up(verifier)
 
 
@@ -278,7 +281,7 @@ async def test_a_sidecar_that_hangs_tells_nobody_either(socket: Path) -> None:
             os.kill(pid, signal.SIGSTOP)
             stopped_s = time.monotonic()
         assert work.reason is Reason.NO_LEASE
-        assert work.ended_s - stopped_s < 0.9 + SOON_S
+        soon(work.ended_s - stopped_s, at_most_s=0.9 + SOON_S)
         await hang_up(verifier)
 
 
@@ -370,7 +373,7 @@ def test_beside_a_sidecar_that_pushes_nothing_it_looks_for_itself(
         began_s = time.monotonic()
         sidecar.push(link.revoke("subject:agent:x"))
         assert held.revoked.wait(10)
-        assert time.monotonic() - began_s < SOON_S
+        soon(time.monotonic() - began_s, at_most_s=SOON_S)
         # It tries again, and not so often that it would be a nuisance.
         assert sidecar.tally.messages_refused < 5
     verifier.close()

@@ -162,7 +162,7 @@ async def test_a_sidecar_that_hangs_costs_a_check_its_one_deadline_and_no_more(
         assert {reason(job.result()) for job in jobs} == {Reason.UNAVAILABLE}
         assert time.monotonic() - began_s < TIMEOUT_S + 0.5
         # What is in memory goes on until the lease ends, and not a moment longer.
-        wait_until(lambda: reason(verifier.check(hot)) == Reason.NO_LEASE, deadline_s=5)
+        wait_until(lambda: reason(verifier.check(hot)) == Reason.NO_LEASE)
         assert not verifier.ready()
         os.kill(pid, signal.SIGCONT)
         wait_until(lambda: reason(verifier.check(hot)) is None)
@@ -185,7 +185,7 @@ def test_ready_means_holding_a_lease_with_and_without_a_table(socket: Path) -> N
             wait_until(verifier.ready)
         link.reachable = False
         for verifier in (mapped, remote):
-            wait_until(lambda verifier=verifier: not verifier.ready(), deadline_s=5)
+            wait_until(lambda verifier=verifier: not verifier.ready())
         link.reachable = True
         for verifier in (mapped, remote):
             wait_until(verifier.ready)

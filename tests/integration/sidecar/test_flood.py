@@ -1,6 +1,7 @@
 """A sidecar under load: one workload's flood is that workload's trouble, and nothing grows."""
 
 import socket
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import processes
+from tests.support.outcomes import in_time, soon
 from tests.support.processes import clean_environment
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running, wait_until
 
@@ -51,16 +53,15 @@ def test_a_flood_of_one_workload_starves_neither_heartbeats_nor_another(
     ):
         wait_until(lambda: tally.looks_over_budget > 5_000)
         beats, refused, took_s = tally.heartbeats, tally.looks_over_budget, []
-        ends = time.monotonic() + 1.5
-        while time.monotonic() < ends:
+        ends = time.monotonic() + 20  # on a machine of its own, half a second
+        while tally.heartbeats - beats < 10 or tally.looks_over_budget - refused < 1_000:
+            in_time(ends, f"{tally.heartbeats - beats} heartbeats")
             began = time.monotonic()
             assert reason(sidecar.look(link.issue(), source=WORKLOAD)) is None
             took_s.append(time.monotonic() - began)
             assert sidecar.leased
             time.sleep(0.01)
-        assert tally.heartbeats - beats >= 10  # of 30 without a flood, on a machine of its own
-        assert tally.looks_over_budget - refused > 1_000
-        assert sorted(took_s)[len(took_s) // 2] < 0.1
+        soon(statistics.median(took_s), at_most_s=0.1)
     # What was let through to the authority is what the budget says, and no more.
     assert link.resolved < 400 + 200 * 30
 
@@ -99,7 +100,7 @@ def test_a_token_that_is_issued_after_it_was_asked_for_is_soon_accepted(
     token = elsewhere.issue()
     assert reason(sidecar.look(token)) is Reason.UNKNOWN
     link.adopt(elsewhere, token)
-    wait_until(lambda: reason(sidecar.look(token)) is None, deadline_s=2)
+    wait_until(lambda: reason(sidecar.look(token)) is None)
 
 
 def test_many_requests_in_one_write_are_all_answered(sidecar: RunningSidecar, link: LedgerInMemory):

@@ -20,7 +20,7 @@ every_decoder = pytest.mark.parametrize(
     ids=lambda sample: sample.name,
 )
 
-MOST_S = 1.0
+MOST_CPU_S = 1.0
 MOST_BYTES = 64 << 20
 LONGEST_TEXT = 300
 
@@ -99,7 +99,7 @@ def test_an_unknown_tag_is_malformed(sample: Sample, tag: int):
 @pytest.mark.parametrize("giant", hostile.GIANTS.values(), ids=hostile.GIANTS)
 def test_a_giant_is_refused_soon_and_without_memory(sample: Sample, giant: bytes):
     # A byte of a giant may claim much more than there is: nothing may be reserved for the claim.
-    began = time.monotonic()
+    began_s = time.process_time()
     tracemalloc.start()
     try:
         with pytest.raises(MalformedMessageError):
@@ -107,7 +107,7 @@ def test_a_giant_is_refused_soon_and_without_memory(sample: Sample, giant: bytes
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - began < MOST_S
+    assert time.process_time() - began_s < MOST_CPU_S
     assert peak_bytes < MOST_BYTES
 
 

@@ -1,0 +1,72 @@
+"""How a test fails: because something unsafe was seen, or because something came too late.
+
+A busy machine makes a sound system late; it never makes it unsafe. So a test that fails for time
+alone is repeated once, and the summary shows both runs. Every other failure stands, and an unsafe
+answer stands even where the same test is late too.
+"""
+
+import subprocess
+import time
+from collections.abc import Sequence
+
+import httpx2
+import pytest
+
+
+class LateError(AssertionError):
+    """An expected state did not come before its deadline."""
+
+
+class UnsafeError(AssertionError):
+    """A verifier accepted what it must deny, or denied what nothing excuses."""
+
+    def __init__(self, violations: Sequence[str]) -> None:
+        super().__init__("\n".join(violations))
+
+
+_LATE = (LateError, TimeoutError, subprocess.TimeoutExpired, httpx2.TimeoutException)
+_TIMEOUT_PLUGIN = "from pytest-timeout"
+_MEASURED_S = 0.2
+
+
+def raise_if_unsafe(violations: Sequence[str]) -> None:
+    """Raise UnsafeError if an oracle saw a violation."""
+    if violations:
+        raise UnsafeError(violations)
+
+
+def in_time(ends_s: float, seen: object) -> None:
+    """Raise LateError with what was last seen, once `ends_s` of CLOCK_MONOTONIC has passed."""
+    if time.monotonic() > ends_s:
+        raise LateError(f"at the deadline: {seen}")
+
+
+def soon(took_s: float, *, at_most_s: float) -> None:
+    """Raise LateError if something took longer than it should on a machine as busy as this one.
+
+    The limit is for a machine of its own. Where that was missed, the machine is measured, and the
+    limit is multiplied by how much longer a computation takes here than its CPU time.
+    """
+    if took_s > at_most_s and took_s > (allowed_s := at_most_s * _contention()):
+        raise LateError(f"took {took_s:.3f} s, more than {allowed_s:.3f} s")
+
+
+def _contention() -> float:
+    """Measure wall time over CPU time of a computation: 1 where no other process wants a core."""
+    began_s, cpu_s = time.monotonic(), time.thread_time()
+    while (used_s := time.thread_time() - cpu_s) < _MEASURED_S:
+        pass
+    return max(1.0, (time.monotonic() - began_s) / used_s)
+
+
+def only_late(error: BaseException | None) -> bool:
+    """Return True if a failure is of time alone: no part of it says anything else."""
+    match error:
+        case None | UnsafeError():
+            return False
+        case BaseExceptionGroup():
+            return all(map(only_late, error.exceptions))
+        case pytest.fail.Exception():
+            return _TIMEOUT_PLUGIN in str(error)
+        case _:
+            return isinstance(error, _LATE)

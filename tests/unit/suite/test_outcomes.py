@@ -1,0 +1,114 @@
+"""A test that fails for time alone is repeated once, and both runs are shown; no other is."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.support.outcomes import LateError, UnsafeError, only_late
+
+ROOT = Path(__file__).parents[3]
+UNSAFE = UnsafeError(["I1 search: tok_1 was accepted after its receipt"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LateError(),
+        TimeoutError(),
+        subprocess.TimeoutExpired("rescind", 60),
+        ExceptionGroup("tasks", [TimeoutError(), ExceptionGroup("more", [LateError()])]),
+    ],
+    ids=repr,
+)
+def test_what_says_only_that_it_came_too_late_is_late(error: BaseException) -> None:
+    assert only_late(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        None,
+        UNSAFE,
+        AssertionError("revoked != accepted"),
+        ExceptionGroup("tasks", [TimeoutError(), UNSAFE]),
+        ExceptionGroup("tasks", [TimeoutError(), ValueError()]),
+        KeyboardInterrupt(),
+    ],
+    ids=repr,
+)
+def test_what_says_anything_else_is_not(error: BaseException | None) -> None:
+    assert not only_late(error)
+
+
+SUITE = """
+import asyncio, time
+from tests.support.outcomes import LateError, UnsafeError, raise_if_unsafe
+
+runs = []
+
+def test_late_once():
+    runs.append(1)
+    if len(runs) == 1:
+        raise LateError("the first run was late")
+
+def test_late_twice():
+    raise LateError("late")
+
+def test_function_that_hangs():
+    time.sleep(9)
+
+async def test_coroutine_that_hangs():
+    await asyncio.sleep(9)
+
+def test_wrong():
+    assert 1 == 2
+
+def test_unsafe():
+    raise_if_unsafe(["I1"])
+
+def test_unsafe_and_late():
+    raise ExceptionGroup("", [LateError(), UnsafeError(["I1"])])
+"""
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Run a suite by our own rules, in a process of its own, and return its summary."""
+    folder = tmp_path_factory.mktemp("suite")
+    (folder / "test_it.py").write_text(SUITE)
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", str(folder), "-p", "tests.conftest"),
+            *("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder)),
+            *("-o", "timeout=1", "-p", "no:cacheprovider", "--rerun-show-tracebacks"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    return ran.stdout.partition("rerun test summary info")[2]
+
+
+def test_a_late_test_runs_again_and_the_summary_shows_both_runs(summary: str) -> None:
+    assert "RERUN test_it.py::test_late_once" in summary
+    assert "the first run was late" in summary
+    assert "PASSED test_it.py::test_late_once" in summary
+
+
+@pytest.mark.parametrize("name", ["late_twice", "function_that_hangs", "coroutine_that_hangs"])
+def test_a_test_that_is_late_twice_fails(summary: str, name: str) -> None:
+    assert summary.count(f"RERUN test_it.py::test_{name}") == 1
+    assert f"FAILED test_it.py::test_{name}" in summary
+
+
+@pytest.mark.parametrize("name", ["wrong", "unsafe", "unsafe_and_late"])
+def test_a_test_that_saw_something_unsafe_or_wrong_never_runs_again(
+    summary: str, name: str
+) -> None:
+    assert f"RERUN test_it.py::test_{name}" not in summary
+    assert re.search(rf"FAILED \S*::test_{name}\b", summary)
