@@ -28,6 +28,7 @@ from rescind_sidecar.redis.records import RedisRecords
 from rescind_sidecar.settings import SidecarSettings
 from rescind_sidecar.socket.server import Server
 from rescind_sidecar.table_file import TableFile
+from rescind_sidecar.usecases import shutdown
 from rescind_sidecar.usecases.acknowledge import Acknowledge
 from rescind_sidecar.usecases.answer import Answer
 from rescind_sidecar.usecases.budget import Allowance, Budget
@@ -61,10 +62,7 @@ class Sidecar:
         self._redis = None if url is None else RedisRecords(url.get_secret_value())
 
     async def run(self, stop: Stop) -> None:
-        """Serve until asked to stop; then stop answering, end the leases, release, in that order.
-
-        The other order would let a receipt count this instance out while it still answers.
-        """
+        """Serve until asked to stop; then stop in the order of `usecases/shutdown.py`."""
         self._settings.socket_path.parent.mkdir(parents=True, exist_ok=True)
         with self._tables.locked():
             _log.info(
@@ -159,9 +157,7 @@ class Sidecar:
                 )
                 await stop.wait()
                 _log.info("asked to stop; its leases end now", action="stopping")
-            self._tables.retire()
-            await renew.release()
-            await uses.report()
+                await shutdown.shut_down(serving, tables=self._tables, renew=renew, uses=uses)
             for job in jobs:
                 job.cancel()
 

@@ -1,0 +1,244 @@
+"""A sidecar that stops: what its workloads can still get when its release leaves.
+
+The real wiring runs, with its table file, its socket and an HTTP worker; only the transport is a
+fake. A release lets receipts count the instance out at once, so nothing may be left by then.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from tests.support.ledger_transport import LedgerTransport
+from tests.support.processes import gone
+from tests.support.sidecar import LedgerInMemory
+
+from rescind import Denied, Verifier
+from rescind.client.mapped_table import MappedTable
+from rescind.core.generations import DEADLINE
+from rescind.core.verdict import Allowed
+from rescind.wire import heartbeat, used
+from rescind_runtime.supervise import Stop
+from rescind_sidecar import wiring
+from rescind_sidecar.http.serving import Served
+from rescind_sidecar.settings import SidecarSettings
+from rescind_sidecar.usecases import shutdown
+from rescind_sidecar.wiring import Sidecar
+
+_ATTACH_S = 20.0
+
+
+class Observed:
+    """A running sidecar, a workload that has checked a token, and what is left at the release."""
+
+    def __init__(
+        self,
+        path: Path,
+        transport: LedgerTransport,
+        *,
+        stop: Stop,
+        served: Served,
+        verifier: Verifier,
+    ) -> None:
+        self.path = path
+        self.transport = transport
+        self.stop = stop
+        self.served = served
+        self.verifier = verifier
+        self.table = MappedTable.open(path.with_suffix(".table"))
+        self.token = transport.ledger.issue()
+        self.left: set[str] | None = None
+        self.pids = set(served.pids)
+
+    async def check_first(self) -> None:
+        """Have the workload accept the token."""
+        async with asyncio.timeout(_ATTACH_S):
+            while not isinstance(await self.verifier.acheck(self.token), Allowed):
+                await asyncio.sleep(0.01)
+        self.transport.on_told = self._look
+
+    def _look(self) -> None:
+        if isinstance(self.transport.told[-1], heartbeat.Release):
+            assert self.left is None, "two releases left"
+            self.left = set(self._what_answers())
+
+    def _what_answers(self) -> list[str]:
+        verdict = self.verifier.recall(self.token)
+        answers = {
+            "a check from memory": verdict is not None and not isinstance(verdict, Denied),
+            "a deadline": any(self.table.words[word] for word in DEADLINE.values()),
+            "the table's file": self.path.with_suffix(".table").exists(),
+            "the socket": self.path.exists(),
+            "an HTTP worker": not all(gone(pid) for pid in self.pids | set(self.served.pids)),
+        }
+        return [name for name, there in answers.items() if there]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "search.sock"
+
+
+@pytest.fixture
+def transport(path: Path) -> LedgerTransport:
+    transport = LedgerTransport(LedgerInMemory())
+    transport.ledger.keyring.trust.write(path.with_suffix(".trust"))
+    return transport
+
+
+@pytest.fixture(autouse=True)
+def _over_it(transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wiring, "NatsTransport", lambda *_, **__: transport)
+
+
+@asynccontextmanager
+async def observed(
+    path: Path, transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch, *, workers: int = 1
+) -> AsyncGenerator[tuple[Observed, asyncio.Task[None]]]:
+    """Run a sidecar until a workload has accepted a token; the block has to end it."""
+    ready: asyncio.Future[Served] = asyncio.get_running_loop().create_future()
+    serving = wiring.data_plane.serving
+
+    @asynccontextmanager
+    async def noted(*arguments: object, **named: object) -> AsyncGenerator[Served]:
+        async with serving(*arguments, **named) as served:  # type: ignore[arg-type]  # as they came
+            ready.set_result(served)
+            yield served
+
+    monkeypatch.setattr(wiring.data_plane, "serving", noted)
+    settings = SidecarSettings(
+        service="search",
+        socket=path,
+        credential=SecretStr("the ledger takes any"),
+        trust_file=path.with_suffix(".trust"),
+        http_workers=workers,
+    )
+    stop = Stop()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(_run(Sidecar(settings), stop))
+        served = await ready
+        verifier = await asyncio.to_thread(Verifier.attach, path)
+        try:
+            here = Observed(path, transport, stop=stop, served=served, verifier=verifier)
+            await here.check_first()
+            yield here, running
+        finally:
+            verifier.close()
+
+
+async def _run(sidecar: Sidecar, stop: Stop) -> None:
+    with contextlib.suppress(ExceptionGroup):  # the pinned log says what it was
+        await sidecar.run(stop)
+
+
+class BrokenError(Exception):
+    """A defect that ends the process."""
+
+
+async def test_when_the_release_leaves_no_workload_gets_an_answer_any_more(
+    path: Path, transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with observed(path, transport, monkeypatch) as (here, running):
+        assert set(here._what_answers()) == {
+            "a check from memory",
+            "a deadline",
+            "the table's file",
+            "the socket",
+            "an HTTP worker",
+        }
+        here.stop.ask()
+        await running
+    assert here.left == set()
+    assert [type(each) for each in transport.told] == [heartbeat.Release, used.Used]
+
+
+async def test_a_worker_that_died_just_before_the_stop_is_not_started_again_after_it(
+    path: Path, transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a service manager sends SIGTERM to every process of the unit at once."""
+    async with observed(path, transport, monkeypatch) as (here, running):
+        for pid in here.served.pids:
+            os.kill(pid, signal.SIGTERM)
+        async with asyncio.timeout(_ATTACH_S):
+            while set(here.served.pids) == here.pids:
+                await asyncio.sleep(0.01)  # until another was started in its place
+        here.stop.ask()
+        await running
+    assert here.left == set()
+
+
+async def test_the_same_without_http_workers(
+    path: Path, transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with observed(path, transport, monkeypatch, workers=0) as (here, running):
+        here.stop.ask()
+        await running
+    assert here.left == set()
+
+
+async def test_a_sidecar_that_breaks_releases_nothing_because_its_table_still_has_its_deadlines(
+    path: Path, transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with observed(path, transport, monkeypatch, workers=0) as (here, running):
+        assert transport.fails is not None
+        transport.fails.set_exception(BrokenError())
+        await running
+    assert transport.told == []
+    assert "a deadline" in here._what_answers()
+
+
+Step = Callable[[AsyncExitStack, shutdown.Tables, shutdown.Renew, shutdown.Uses], Awaitable[None]]
+
+
+async def stop_answering(serving: AsyncExitStack, *_: object) -> None:
+    await serving.aclose()
+
+
+async def retire(_: object, tables: shutdown.Tables, *__: object) -> None:
+    tables.retire()
+
+
+async def release(_: object, __: object, renew: shutdown.Renew, *___: object) -> None:
+    await renew.release()
+
+
+@pytest.mark.parametrize(
+    ("order", "left"),
+    [
+        ((stop_answering, release, retire), {"a deadline", "the table's file"}),
+        ((retire, release, stop_answering), {"the socket", "an HTTP worker"}),
+        (
+            (release, stop_answering, retire),
+            {"a deadline", "the table's file", "the socket", "an HTTP worker"},
+        ),
+    ],
+    ids=["the table after the release", "the servers after the release", "the release first"],
+)
+async def test_another_order_is_found_out(
+    path: Path,
+    transport: LedgerTransport,
+    monkeypatch: pytest.MonkeyPatch,
+    order: tuple[Step, ...],
+    left: set[str],
+) -> None:
+    async def wrong(
+        serving: AsyncExitStack,
+        *,
+        tables: shutdown.Tables,
+        renew: shutdown.Renew,
+        uses: shutdown.Uses,
+    ) -> None:
+        for step in order:
+            await step(serving, tables, renew, uses)
+
+    monkeypatch.setattr(shutdown, "shut_down", wrong)
+    async with observed(path, transport, monkeypatch) as (here, running):
+        here.stop.ask()
+        await running
+    assert here.left is not None
+    assert here.left - {"a check from memory"} == left
