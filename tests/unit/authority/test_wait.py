@@ -193,3 +193,32 @@ def test_after_a_restore_the_full_wait_does_not_end_a_grace():
     wait = begin(row(ONE, posture=GRACE), rows_count=False)
     assert wait.over(SEEN_NS + WAIT_NS)
     assert [each.instance for each in wait.receipt(SEEN_NS + WAIT_NS).grace] == [ONE]
+
+
+@pytest.mark.parametrize("rows", [{}, {ONE: row(ONE, released=True, version=4)}])
+def test_where_the_rows_may_be_a_backups_one_that_vanished_or_was_released_is_waited_for(
+    rows: dict[bytes, LeaseRow],
+):
+    wait = begin(row(ONE), rows_count=False)
+    wait.rows(rows, now_ns=SEEN_NS + 1)
+    assert wait.pending == {ONE}
+    assert wait.progress(SEEN_NS + 1).of == 1
+    assert outcomes(wait, SEEN_NS + 1) == {}
+
+
+@pytest.mark.parametrize("rows", [{}, {ONE: row(ONE, posture=GRACE, released=True, version=4)}])
+def test_where_the_rows_may_be_a_backups_one_that_vanished_or_was_released_keeps_its_grace(
+    rows: dict[bytes, LeaseRow],
+):
+    """The receipt names it: a row of the backup says nothing about who answers now."""
+    wait = begin(row(ONE, posture=GRACE), rows_count=False)
+    wait.rows(rows, now_ns=SEEN_NS + 1)
+    assert wait.over(SEEN_NS + WAIT_NS)
+    assert [each.instance for each in wait.receipt(SEEN_NS + WAIT_NS).grace] == [ONE]
+
+
+def test_a_row_that_vanished_from_a_ledger_of_one_history_was_silent_past_its_grace():
+    wait = begin(row(ONE, posture=GRACE))
+    wait.rows({}, now_ns=SEEN_NS + 1)
+    assert wait.over(SEEN_NS + 1)
+    assert outcomes(wait, SEEN_NS + 1) == {ONE: Outcome.LAPSED}
