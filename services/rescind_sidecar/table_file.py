@@ -24,12 +24,20 @@ class SidecarRunningError(RescindError):
 class TableFile:
     """Own the table beside a socket."""
 
-    def __init__(self, socket: Path, *, boot: bytes, posture: Posture = STRICT) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        *,
+        boot: bytes,
+        posture: Posture = STRICT,
+        slots: int = DEFAULT_SLOTS,
+    ) -> None:
         self._socket = socket
         self._path = socket.with_suffix(".table")
         self._lock_path = socket.with_suffix(".lock")
         self._boot = boot
         self._posture = posture
+        self._slots = slots
         self._writer: Writer | None = None
 
     @contextmanager
@@ -51,7 +59,7 @@ class TableFile:
         fresh = self._path.with_suffix(f".table-{instance.hex()}")
         descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE)
         try:
-            size = size_bytes(DEFAULT_SLOTS)
+            size = size_bytes(self._slots)
             # Reserve the pages now: a full disk is an error here, and a SIGBUS later.
             os.posix_fallocate(descriptor, 0, size)
             words = memoryview(mmap.mmap(descriptor, size)).cast("Q")
@@ -60,7 +68,9 @@ class TableFile:
             raise
         finally:
             os.close(descriptor)
-        self._writer = Writer(words, instance=instance, boot=self._boot, posture=self._posture)
+        self._writer = Writer(
+            words, instance=instance, boot=self._boot, slots=self._slots, posture=self._posture
+        )
         fresh.replace(self._path)
         return self._writer
 

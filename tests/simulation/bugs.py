@@ -2,13 +2,13 @@
 
 import asyncio
 import dataclasses
+import mmap
 from collections.abc import Callable, Collection, Generator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
 from tests.simulation.network import now_s
-from tests.simulation.sidecar import Sidecar
 from tests.simulation.trust import Dice, InstanceKey
 from tests.simulation.workload import SimulatedSession, SimulatedVerifier
 from tests.support.postgres_in_memory import PostgresInMemory, Tables, Transaction
@@ -28,6 +28,8 @@ from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.instances import Instances
 from rescind_authority.usecases.sequence import Command, Committed, Sequencer
 from rescind_authority.usecases.wait import Wait
+from rescind_sidecar.table_file import TableFile
+from rescind_sidecar.usecases import shutdown
 from rescind_sidecar.usecases.follow import Follow
 from rescind_sidecar.view.ring import Ring
 from rescind_sidecar.view.view import View
@@ -85,14 +87,36 @@ def _() -> Patches:
 
 @bug("the release leaves before the deadlines are zero")
 def _() -> Patches:
-    async def stop(self: Sidecar, running: asyncio.Task[None]) -> None:
-        self.alive = False
-        await self.renew.release()
-        running.cancel()
+    async def early(serving: Any, *, tables: Any, renew: Any, uses: Any) -> None:
+        await serving.aclose()
+        await renew.release()
         await asyncio.sleep(0.5)
-        self._tables.retire()
+        tables.retire()
 
-    return [(Sidecar, "stop", stop)]
+    return [(shutdown, "shut_down", early)]
+
+
+@bug("a new sidecar writes into the table that is there, in place of renaming its own over it")
+def _() -> Patches:
+    begin = TableFile.begin
+
+    def in_place(self: TableFile, instance: bytes) -> Writer:
+        there = self._path.with_suffix(".there")
+        if not self._path.exists():
+            return begin(self, instance)
+        there.hardlink_to(self._path)
+        begin(self, instance)
+        with there.open("r+b") as file:
+            file.write(self._path.read_bytes())
+            file.flush()
+            words = memoryview(mmap.mmap(file.fileno(), 0)).cast("Q")
+        there.replace(self._path)
+        self._writer = Writer(
+            words, instance=instance, boot=self._boot, slots=self._slots, posture=self._posture
+        )
+        return self._writer
+
+    return [(TableFile, "begin", in_place)]
 
 
 @bug("a retired table is extended again by a late reply")

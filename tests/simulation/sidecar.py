@@ -1,15 +1,19 @@
-"""One sidecar process beside its table: the product's use cases, over the seed's network."""
+"""One sidecar process beside its table: the product's use cases, over the seed's network.
+
+The table is the product's own file, on a real directory, and a stop takes the product's own order.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
+from pathlib import Path
 from random import Random
 
 from tests.simulation.authority import Authority, Redis
 from tests.simulation.network import Host, Network
 from tests.simulation.trust import Dice, Notary
 
-from rescind.core.generations import HEADER_WORDS, Writer
 from rescind.core.posture import Posture
 from rescind.core.secret import Secret
 from rescind.errors import UnreachableError
@@ -18,6 +22,8 @@ from rescind.wire.socket import Check, Look, Response
 from rescind_sidecar.link.spoken import SpokenLink
 from rescind_sidecar.link.transport import NotNowError
 from rescind_sidecar.socket.server import Server
+from rescind_sidecar.table_file import TableFile
+from rescind_sidecar.usecases import shutdown
 from rescind_sidecar.usecases.acknowledge import Acknowledge
 from rescind_sidecar.usecases.answer import Answer
 from rescind_sidecar.usecases.budget import Allowance, Budget, Source
@@ -36,29 +42,6 @@ SLOTS = 256
 BOOT = bytes(16)
 HEARTBEAT_S = 0.75
 SOMEBODY = Source(user=1, process=1)
-
-
-class TablesOnHost:
-    """Where a host's table lies, from one process to the next (port Tables)."""
-
-    def __init__(self, posture: Posture) -> None:
-        self._posture = posture
-        self._writer: Writer | None = None
-        self.words: memoryview[int] | None = None
-
-    def begin(self, instance: bytes) -> Writer:
-        if self._writer is not None:
-            self._writer.retire()
-        self.words = memoryview(bytearray((HEADER_WORDS + SLOTS) * 8)).cast("Q")
-        self._writer = Writer(
-            self.words, instance=instance, boot=BOOT, slots=SLOTS, posture=self._posture
-        )
-        return self._writer
-
-    def retire(self) -> None:
-        if self._writer is not None:
-            self._writer.retire()
-        self.words = None
 
 
 class Wire:
@@ -125,7 +108,7 @@ class Sidecar:
         *,
         network: Network,
         authorities: Callable[[], Sequence[Authority]],
-        tables: TablesOnHost,
+        socket: Path,
         redis: Redis,
         credential: str,
         posture: Posture,
@@ -134,9 +117,13 @@ class Sidecar:
         self.host = host
         self.alive = False
         self.tally = tally = Tally()
-        dice, notary, self._tables = Dice(seed), Notary(), tables
+        dice, notary = Dice(seed), Notary()
+        self._tables = TableFile(socket, boot=BOOT, posture=posture, slots=SLOTS)
+        self._lock = ExitStack()
+        self._lock.enter_context(self._tables.locked())
+        self._serving = AsyncExitStack()
         link = SpokenLink(Wire(host, network, authorities, f"{seed} wire"))
-        self.incarnations = incarnations = Incarnations(tables, dice, tally)
+        self.incarnations = incarnations = Incarnations(self._tables, dice, tally)
         self._watchers = Watchers()
         self._due = due = asyncio.Event()
         self._acknowledge = Acknowledge(incarnations, link, tally)
@@ -183,11 +170,12 @@ class Sidecar:
             budget=Budget(Allowance.of(10_000)),
             shared=redis,
         )
+        self._uses = Uses(incarnations, link, dice, tally)
         self._answer = Answer(
             incarnations,
             fetch,
             CatchUp(incarnations, self.follow, host),
-            uses=Uses(incarnations, link, dice, tally),
+            uses=self._uses,
             clock=host,
             tally=tally,
             prefix="rsc",
@@ -209,6 +197,7 @@ class Sidecar:
                 boot=BOOT,
             )
             self.alive = True
+            self._serving.callback(self._stop_answering)
             for part in (self.follow.repair, self._acknowledge.run, self._offers.run):
                 tasks.create_task(part())
             tasks.create_task(self.renew.run())
@@ -221,14 +210,20 @@ class Sidecar:
         """Be gone; the table stays as it was."""
         self.alive = False
         running.cancel()
+        self._lock.close()  # as the kernel does when a process ends
 
     async def stop(self, running: asyncio.Task[None]) -> None:
-        """Stop as `wiring.py` does: answer nothing, end the leases, release, end."""
-        self.alive = False
-        self._tables.retire()
-        await self.renew.release()
+        """Stop in the product's order, and end."""
+        await shutdown.shut_down(
+            self._serving, tables=self._tables, renew=self.renew, uses=self._uses
+        )
         await asyncio.sleep(0.05)  # what is under way arrives while the process ends
         running.cancel()
+        self._lock.close()
+
+    def _stop_answering(self) -> None:
+        self.alive = False
+        self.server.stop()
 
     def at_once(self, request: Look | Check) -> Response | None:
         """Answer a workload from memory, as the socket would; None if somebody has to be asked."""

@@ -8,13 +8,13 @@ from pathlib import Path
 from unittest import mock
 
 from tests.simulation.network import Host, now_s
-from tests.simulation.sidecar import Sidecar, TablesOnHost
+from tests.simulation.sidecar import Sidecar
 
 from rescind.client import clock
+from rescind.client.mapped_table import MappedTable
 from rescind.client.session import Session
 from rescind.client.verifier import Verifier
-from rescind.core import generations
-from rescind.errors import UnreachableError
+from rescind.errors import TableError, UnreachableError
 from rescind.wire.socket import Check, Look, Request, Response
 
 _HOST: ContextVar[Host] = ContextVar("host")
@@ -35,25 +35,12 @@ def clocks() -> Generator[None]:
 
 
 class Place:
-    """A host as its workloads see it: which sidecar answers, and where its table lies."""
+    """A host as its workloads see it: which sidecar answers, and where its socket would lie."""
 
-    def __init__(self, host: Host, tables: TablesOnHost) -> None:
+    def __init__(self, host: Host, socket: Path) -> None:
         self.host = host
-        self.tables = tables
+        self.socket = socket
         self.sidecar: Sidecar | None = None
-
-
-class MappedTable:
-    """The table as a process maps it: still there when another lies in its place."""
-
-    def __init__(self, place: Place, words: "memoryview[int]") -> None:
-        self._place = place
-        self.words = words
-        self.instance, self.boot, _ = generations.inspect(words)
-
-    def replaced(self) -> bool:
-        words = self._place.tables.words
-        return words is not None and words is not self.words
 
 
 class SimulatedSession(Session):
@@ -65,14 +52,20 @@ class SimulatedSession(Session):
     @classmethod
     def meet(cls, place: Place, *, mapped: bool) -> "SimulatedSession":
         """Meet whoever answers here. Raises UnreachableError."""
-        sidecar, words = place.sidecar, place.tables.words
-        if sidecar is None or not sidecar.alive or words is None:
+        sidecar = place.sidecar
+        if sidecar is None or not sidecar.alive:
             raise UnreachableError("nobody listens")
-        table = MappedTable(place, words) if mapped else None
+        greeting = sidecar.server.greeting()
+        try:
+            table = MappedTable.open(place.socket.with_suffix(".table"))
+        except TableError as error:
+            raise UnreachableError("it has no table yet") from error
+        if table.instance != greeting.instance:
+            raise UnreachableError("its table is another instance's")
         session = cls(
-            Path("/simulated"),
-            sidecar.server.greeting(),
-            table,  # type: ignore[arg-type]  # it has what a session reads of it
+            place.socket,
+            greeting,
+            table if mapped else None,
             timeout_s=0.25,
             most_entries=100,
         )

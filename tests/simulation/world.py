@@ -5,7 +5,9 @@ import hashlib
 from collections.abc import Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
@@ -15,7 +17,7 @@ from tests.simulation.network import Host, Network, now_s, now_us
 from tests.simulation.oracle import Checked, Issued, Oracle, Promise
 from tests.simulation.people import TERM_MS, People
 from tests.simulation.plan import ENDS_S, Plan
-from tests.simulation.sidecar import Sidecar, TablesOnHost
+from tests.simulation.sidecar import Sidecar
 from tests.simulation.troubles import Troubles
 from tests.simulation.workload import Place, SimulatedVerifier
 from tests.support import virtual_time
@@ -38,7 +40,7 @@ _RECOVERS_S = 5.0
 class World:
     """Everything that runs, and who watches it."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, directory: Path) -> None:
         self.plan = plan
         self.oracle = Oracle()
         self.network = Network(plan.seed)
@@ -63,10 +65,8 @@ class World:
         ]
         self.postures = [Posture.parse(text) for text in plan.postures]
         self.places = [
-            Place(Host(f"sidecar {number}", rate), TablesOnHost(posture))
-            for number, (rate, posture) in enumerate(
-                zip(plan.sidecar_rates, self.postures, strict=True)
-            )
+            Place(Host(f"sidecar {number}", rate), directory / f"{number}.sock")
+            for number, rate in enumerate(plan.sidecar_rates)
         ]
 
     async def run(self) -> None:
@@ -129,7 +129,7 @@ class World:
             place.host,
             network=self.network,
             authorities=lambda: self.authorities,
-            tables=place.tables,
+            socket=place.socket,
             redis=self.redis,
             credential=self.people.credential,
             posture=self.postures[number],
@@ -227,8 +227,9 @@ class World:
         for number, place in enumerate(self.places):
             if number in ill:
                 continue
-            for mapped in (True, False):
-                verifier = await workload.attached(place, mapped=mapped)
+            old = [verifier for there, verifier in self.verifiers if there is place]
+            new = [await workload.attached(place, mapped=mapped) for mapped in (True, False)]
+            for verifier in (*new, *old):
                 verdict = await verifier.acheck(self.people.innocent.text)
                 if not isinstance(verdict, Allowed):
                     self.oracle.wrong.append(
@@ -255,10 +256,11 @@ def simulate(plan: Plan) -> Oracle:
     """Run a plan, and give what the oracle says of it."""
 
     async def live() -> Oracle:
-        world = World(plan)
-        asyncio.get_running_loop().set_exception_handler(world.failed)
-        await world.run()
-        return world.oracle
+        with TemporaryDirectory(prefix="rescind-") as directory:
+            world = World(plan, Path(directory))
+            asyncio.get_running_loop().set_exception_handler(world.failed)
+            await world.run()
+            return world.oracle
 
     with workload.clocks(), small():
         return virtual_time.run(live())
