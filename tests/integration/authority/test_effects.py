@@ -220,11 +220,11 @@ async def test_a_suspension_ends_with_one_lift_of_its_own_though_two_authorities
 ) -> None:
     async with serving(system) as authority, serving(system, prepare=False) as other:
         token = await authority.issue("agent:a")
-        ends = datetime.now(UTC) + timedelta(seconds=1)
+        ends = datetime.now(UTC) + timedelta(seconds=3)
         suspended = await authority.revoke(
             "subject:agent:a", effect="suspend", until=ends.isoformat()
         )
-        await other.revoke("tenant:t", effect="suspend", until=soon(1))
+        await other.revoke("tenant:t", effect="suspend", until=soon(3))
 
         async def free() -> bool:
             return await state(authority, token) == "active"
