@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
-from tests.model import check, fill, history, holds, issue, lease, rotation, rows, term
+from tests.model import check, fill, history, holds, issue, lease, rotation, rows, term, work
 from tests.model.explorer import Model
 from tests.model.lease import Play
 
@@ -49,6 +49,7 @@ def sound() -> Iterator[tuple[str, Model[Any]]]:
     yield "issue: a login", issue.Issues(child=False)
     yield "holds", holds.Holds()
     yield "rotation", rotation.Rotations()
+    yield "work", work.Works()
 
 
 def sound_and_long() -> Iterator[tuple[str, Model[Any]]]:
@@ -86,3 +87,5 @@ def broken() -> Iterator[tuple[StrEnum, str, Model[Any]]]:
         yield of_holds, "holds", holds.Holds(of_holds)
     for of_rotation in rotation.Broken:
         yield of_rotation, "rotation", rotation.Rotations(of_rotation)
+    for of_work in work.Broken:
+        yield of_work, "work", work.Works(of_work)

@@ -1,0 +1,178 @@
+"""The model of held work takes its steps in the order of the code: here both are compared.
+
+What two threads share is read and written by `holding.py` and `lookout.py` without a lock. A
+tracing holding, keeper and roll note each access as it happens.
+"""
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.model import work
+from tests.support import virtual_time
+
+from rescind import Reason, Verdict
+from rescind.client import clock, lookout
+from rescind.client.holding import Claim, Holding
+from rescind.client.lookout import Lookout
+from rescind.core.verdict import Allowed
+
+ALLOWED: Verdict = Allowed(None)  # type: ignore[arg-type]  # nothing here reads the record
+STEPS = {
+    "add": "registers",
+    "judge": "is judged",
+    "write _end": "can be ended",
+    "read reason": "reads the reason",
+    "admitted": "is admitted",
+    "clear": "clears the news",
+    "take": "takes the roll",
+    "write passed_by": "passes by",
+    "read _end": "reads the end",
+    "recall": "judges",
+}
+
+
+class Traced(Holding):
+    """A holding that notes who reads and writes what two threads share."""
+
+    def __init__(self, steps: list[str], keeper: Any) -> None:
+        self.steps: list[str] = []
+        super().__init__(keeper, Claim("token", frozenset(), None))
+        self.steps = steps
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in ("_end", "passed_by"):
+            self.steps.append(f"write {name}")
+        super().__setattr__(name, value)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("_end", "reason"):
+            super().__getattribute__("steps").append(f"read {name}")
+        return super().__getattribute__(name)
+
+
+class Keeper:
+    """A keeper that allows everything, and notes what it is asked (ports Keeper and Roll)."""
+
+    looks_by_ns = 0
+
+    def __init__(self, steps: list[str]) -> None:
+        self.steps = steps
+        self.held: Holding | None = None
+
+    def judge(self, claim: Claim) -> Verdict:
+        self.steps.append("judge")
+        return ALLOWED
+
+    async def ajudge(self, claim: Claim) -> Verdict:
+        return self.judge(claim)
+
+    def add(self, holding: Holding) -> None:
+        self.steps.append("add")
+        self.held = holding
+
+    def admitted(self, holding: Holding) -> None:
+        self.steps.append("admitted")
+
+    def remove(self, holding: Holding) -> None:
+        self.held = None
+
+    def take(self, looks_by_ns: int) -> list[Holding]:
+        self.steps.append("take")
+        return [] if self.held is None else [self.held]
+
+    def look_by(self, ns: int) -> bool:
+        return False
+
+    def left(self) -> bool:
+        return self.steps.count("take") == 1
+
+
+def named(steps: list[str]) -> tuple[str, ...]:
+    """Give the model's names of steps, each where it was taken first."""
+    return tuple(dict.fromkeys(STEPS[step] for step in steps))
+
+
+def test_a_thread_registers_its_work_in_the_order_of_the_model():
+    steps: list[str] = []
+    with Traced(steps, Keeper(steps)):
+        taken = named(steps)
+    assert taken == work.WORKER
+
+
+async def test_a_task_registers_its_work_in_the_order_of_the_model() -> None:
+    steps: list[str] = []
+    async with Traced(steps, Keeper(steps)):
+        taken = named(steps)
+    assert taken == work.WORKER
+
+
+class News(asyncio.Event):
+    """The news, which note when they are cleared."""
+
+    steps: list[str]
+
+    def clear(self) -> None:
+        self.steps.append("clear")
+        super().clear()
+
+
+class Silent:
+    """The connection to a sidecar that never tells of a change."""
+
+    open = True
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    async def listen(self) -> None:
+        await asyncio.Event().wait()
+
+
+class Judge:
+    """A judge and a session that allow everything from memory."""
+
+    table = object()
+
+    def __init__(self, steps: list[str]) -> None:
+        self.steps = steps
+
+    def recall(self, token: str, **_: object) -> Verdict:
+        self.steps.append("recall")
+        return ALLOWED
+
+    def good_until_ns(self, token: str) -> None:
+        return None
+
+
+def test_the_lookout_looks_in_the_order_of_the_model(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lookout, "Pushes", Silent)
+    monkeypatch.setattr(clock, "boottime_ns", lambda: 0)
+    steps: list[str] = []
+
+    async def look() -> None:
+        keeper = Keeper(steps)
+        holding = Traced(steps, keeper)
+        holding._end = lambda reason: None
+        keeper.held = holding
+        itself: Any = keeper
+        judge: Any = Judge(steps)
+        watching = Lookout(itself, judge, lambda: judge)
+        news = News()
+        news.steps = steps
+        monkeypatch.setattr(watching, "_news", news)
+        steps.clear()
+        await watching.run()
+
+    virtual_time.run(look())
+    assert named(steps) == work.LOOKOUT
+
+
+def test_a_hit_leaves_its_reason_before_it_ends_the_work():
+    """The other side of `reads the reason` after `can be ended`: one of the two sees the other."""
+    steps: list[str] = []
+    holding = Traced(steps, Keeper(steps))
+    told: list[Reason | None] = []
+    holding._end = lambda reason: told.append(Holding.__getattribute__(holding, "reason"))
+    holding.hit(Reason.REVOKED)
+    assert told == [Reason.REVOKED]
