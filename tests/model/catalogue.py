@@ -1,10 +1,10 @@
 """Every model as the design wants it, and every rule switched off with the play that catches it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any
 
-from tests.model import check, fill, history, holds, issue, lease, rotation, rows, term, work
+from tests.model import check, fill, fork, history, holds, issue, lease, rotation, rows, term, work
 from tests.model.explorer import Model
 from tests.model.lease import Play
 
@@ -34,6 +34,12 @@ _PLAY_OF = {
     lease.Broken.UNNAMED_GRACE: Play(grace=1),
 }
 
+_PLAIN: tuple[tuple[str, type[StrEnum], Callable[[Any], Model[Any]]], ...] = (
+    ("work", work.Broken, work.Works),
+    ("fork", fork.Broken, fork.Forks),
+)
+"""Models that take nothing but the rule that is off."""
+
 
 def sound() -> Iterator[tuple[str, Model[Any]]]:
     """Give the models with every rule obeyed: small enough for each run of the tests."""
@@ -49,7 +55,8 @@ def sound() -> Iterator[tuple[str, Model[Any]]]:
     yield "issue: a login", issue.Issues(child=False)
     yield "holds", holds.Holds()
     yield "rotation", rotation.Rotations()
-    yield "work", work.Works()
+    for where, _, model in _PLAIN:
+        yield where, model(None)
 
 
 def sound_and_long() -> Iterator[tuple[str, Model[Any]]]:
@@ -87,5 +94,10 @@ def broken() -> Iterator[tuple[StrEnum, str, Model[Any]]]:
         yield of_holds, "holds", holds.Holds(of_holds)
     for of_rotation in rotation.Broken:
         yield of_rotation, "rotation", rotation.Rotations(of_rotation)
-    for of_work in work.Broken:
-        yield of_work, "work", work.Works(of_work)
+    yield from _broken_plain()
+
+
+def _broken_plain() -> Iterator[tuple[StrEnum, str, Model[Any]]]:
+    for where, rules, model in _PLAIN:
+        for rule in rules:
+            yield rule, where, model(rule)
