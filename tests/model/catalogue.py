@@ -4,7 +4,20 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any
 
-from tests.model import check, fill, fork, history, holds, issue, lease, rotation, rows, term, work
+from tests.model import (
+    check,
+    fill,
+    fork,
+    history,
+    holds,
+    issue,
+    lease,
+    reach,
+    rotation,
+    rows,
+    term,
+    work,
+)
 from tests.model.explorer import Model
 from tests.model.lease import Play
 
@@ -37,6 +50,7 @@ _PLAY_OF = {
 _PLAIN: tuple[tuple[str, type[StrEnum], Callable[[Any], Model[Any]]], ...] = (
     ("work", work.Broken, work.Works),
     ("fork", fork.Broken, fork.Forks),
+    ("reach", reach.Broken, reach.Reaches),
 )
 """Models that take nothing but the rule that is off."""
 
