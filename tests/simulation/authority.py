@@ -30,6 +30,7 @@ from rescind_authority.usecases.resolve import Resolver
 from rescind_authority.usecases.salvage import Salvage
 from rescind_authority.usecases.sequence import Sequencer
 from rescind_authority.usecases.term import TermKeeper
+from rescind_authority.usecases.until import UntilKeeper
 from rescind_authority.usecases.usage import Usage
 
 T = TypeVar("T")
@@ -89,6 +90,8 @@ class Authority:
         self.enforcer = Enforcer(
             postgres, acknowledgements=self._acknowledgements, keys=keys, caller=self, clock=host
         )
+        timed: Any = postgres  # of the port Revocations it reads what stands for a time
+        self._until = UntilKeeper(timed, sequencer=self.sequencer, clock=host, entropy=dice)
         self.term = TermKeeper(TermsInMemory(cluster, self._trip), clock=host)
         self._resolver = Resolver(
             postgres, keys=keys, metrics=METRICS, watch=lambda _: None, shared=redis
@@ -121,7 +124,7 @@ class Authority:
         async with asyncio.TaskGroup() as self._tasks:
             self.alive = True
             core = (self.recent, self._resolver, self._granter, self.sequencer)
-            for part in (*core, self.enforcer, self.term):
+            for part in (*core, self.enforcer, self.term, self._until):
                 self._tasks.create_task(part.run())
 
     def crash(self, running: asyncio.Task[None]) -> None:

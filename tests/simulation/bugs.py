@@ -19,14 +19,17 @@ from rescind.core.generations import GENERATION, Writer
 from rescind.core.ledger import Position
 from rescind.core.posture import Posture
 from rescind.core.record import Record
+from rescind.core.revocation import lift_of
 from rescind.core.verdict import Allowed, Verdict
 from rescind.errors import RescindError
 from rescind.wire import events, heartbeat, sealed
 from rescind.wire.trust import Purpose
-from rescind_authority.usecases import term, wait
+from rescind_authority.ports.ledger import Claim, Key
+from rescind_authority.usecases import naming, term, until, wait
 from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.instances import Instances
 from rescind_authority.usecases.sequence import Command, Committed, Sequencer
+from rescind_authority.usecases.until import UntilKeeper
 from rescind_authority.usecases.wait import Wait
 from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases import shutdown
@@ -342,6 +345,45 @@ def _() -> Patches:
         }
 
     return [(Tables, "lift", lift)]
+
+
+@bug("what is suspended for a time is lifted as soon as an authority looks at it")
+def _() -> Patches:
+    async def early(self: UntilKeeper) -> float:
+        for each in await self._revocations.timed(limit=64):
+            await self._lift(each)
+        return 1.0
+
+    return [(UntilKeeper, "step", early)]
+
+
+@bug("each authority lifts what is over under a key of its own")
+def _() -> Patches:
+    async def lift(self: UntilKeeper, timed: Any) -> None:
+        name = timed.event.revocation.revocation_id
+        fresh = naming.name("rev", self._clock, self._entropy)
+        command = lift_of(timed.event, revocation_id=fresh, reason="", actor=until.ACTOR)
+        claim = Claim(Key(until.ACTOR, f"{name} {id(self)}"), bytes(32))
+        await self._sequencer.commit(Command(claim, command, exact=True))
+
+    return [(UntilKeeper, "_lift", lift)]
+
+
+@bug("an authority lifts only what it saw before its time was up")
+def _() -> Patches:
+    step = UntilKeeper.step
+    seen: dict[int, set[str]] = {}
+
+    async def forgetful(self: UntilKeeper) -> float:
+        known = seen.setdefault(id(self), set())
+        timed = await self._revocations.timed(limit=64)
+        known |= {each.event.revocation.revocation_id for each in timed if each.left_us > 0}
+        over = [each for each in timed if each.left_us <= 0]
+        if any(each.event.revocation.revocation_id not in known for each in over):
+            return 1.0
+        return await step(self)
+
+    return [(UntilKeeper, "step", forgetful)]
 
 
 @bug("the lift of a kill ends its revoke too")

@@ -8,8 +8,8 @@ from itertools import count
 from random import Random
 
 from tests.simulation.authority import Authority
-from tests.simulation.network import now_s, now_us
-from tests.simulation.oracle import Issued, Oracle, Promise
+from tests.simulation.network import at_s, now_s, now_us, unix_us
+from tests.simulation.oracle import NEVER_S, Issued, Oracle, Promise
 from tests.simulation.trust import Dice, EdgeKeys
 from tests.support.postgres_in_memory import Cluster, Transaction
 
@@ -35,6 +35,7 @@ _HOUR_US = 3_600_000_000
 _TENANTS = ("a", "b")
 _SUBJECTS = ("agent:one", "agent:two", "agent:three")
 _PATIENCE_S = 2.0
+_TIMED = 0.4
 
 
 class People:
@@ -56,6 +57,7 @@ class People:
         self._cluster = cluster
         self._authorities = authorities
         self._dice = Random(f"{seed} people")
+        self._terms = Random(f"{seed} until")
         self._entropy = Dice(f"{seed} secrets")
         self._commands = 0
         self._favourite = (f"chain:{self._dice.choice(_SUBJECTS)}",)
@@ -207,6 +209,7 @@ class People:
             reason="a simulation",
             actor="admin:ada",
             scopes=("write",) if effect == "narrow" else (),
+            until_us=self._until(effect),
         )
         then = replace(revocation, effect="suspend") if effect == "kill" else None
         there = frozenset(each.token_id for each in self._oracle.tokens)
@@ -215,16 +218,23 @@ class People:
         def committed(done: Committed) -> None:
             events = _events_of(done, revocation, then)
             if events != [promise.event for promise in given]:  # else it was asked for again
-                given[:] = [Promise(event, there) for event in events]
+                given[:] = [Promise(event, there, ends_s=_ends_s(event)) for event in events]
                 self._committed(given)
 
         receipt = await self._enforce(revocation, then, committed)
         for promise in given:
             self._enforced(promise, receipt)
 
+    def _until(self, effect: str) -> int | None:
+        """Suspend and narrow for a time now and then: the authorities lift it when that is up."""
+        if effect not in ("suspend", "narrow") or self._terms.random() > _TIMED:
+            return None
+        return unix_us(now_s() + self._terms.uniform(0.3, 4.0))
+
     async def _lift(self, promise: Promise) -> None:
         self._commands += 1
-        promise.ends_s = now_s()  # from the moment that it is asked for, nothing is promised
+        # From the moment that it is asked for, nothing is promised.
+        promise.ends_s = min(promise.ends_s, now_s())
         name = f"rev_{self._commands}"
         lift = lift_of(promise.event, revocation_id=name, reason="", actor="admin:ada")
         await self._enforce(lift, None, lambda _: None)
@@ -317,6 +327,12 @@ class People:
         oracle.promises[:] = [each for each in oracle.promises if each.event in events]
         self._liftable[:] = [each for each in self._liftable if each.event in events]
         oracle.tokens[:] = [each for each in oracle.tokens if tokens.digest(each.text) in kept]
+
+
+def _ends_s(event: Event) -> float:
+    """Give until when a promise is kept: for a time, or until somebody asks for the lift."""
+    until_us = event.revocation.until_us
+    return NEVER_S if until_us is None else at_s(until_us)
 
 
 def _events_of(done: Committed, revocation: Revocation, then: Revocation | None) -> list[Event]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -27,7 +28,7 @@ from rescind.core import lease
 from rescind.core.posture import Posture
 from rescind.core.verdict import Allowed
 from rescind.wire import subjects
-from rescind_authority.usecases import enforce
+from rescind_authority.usecases import enforce, until
 from rescind_sidecar.usecases import incarnations
 from rescind_sidecar.view.view import View
 
@@ -35,6 +36,7 @@ _WRITES = 0.5
 _RING = 8
 _WAITS_S = 3.5
 _RECOVERS_S = 5.0
+_LATE_US = 3_000_000
 
 
 class World:
@@ -235,6 +237,7 @@ class World:
                     self.oracle.wrong.append(
                         f"{place.host.name} recovered, and denies an innocent: {verdict.reason}"
                     )
+        self.see_what_ended()
         began_s, bound_s = now_s(), _bound_s(self.cluster.tables.wait_term_ms)
         try:
             async with asyncio.timeout(2 * bound_s):
@@ -245,6 +248,23 @@ class World:
             self.oracle.wrong.append(
                 f"the receipt took {now_s() - began_s:.2f} s with {self.plan.lasting.name} left"
             )
+
+    def see_what_ended(self) -> None:
+        """See that what was to end by itself has ended, by one lift."""
+        tables, lifts = self.cluster.tables, Counter[str]()
+        for _, entry in tables.entries:
+            revocation = entry.event.revocation
+            if revocation.actor == until.ACTOR and revocation.lifts is not None:
+                lifts[revocation.lifts] += 1
+            late = revocation.until_us is not None and now_us() - revocation.until_us > _LATE_US
+            if late and (revocation.revocation_id, entry.event.seq) not in tables.lifted:
+                self.oracle.wrong.append(
+                    f"nothing ended {revocation.revocation_id}: its time is up"
+                )
+        self.oracle.count["ended by themselves"] += len(lifts)
+        twice = [name for name, number in lifts.items() if number > 1]
+        if twice and self.cluster.tables.end.epoch == 1:
+            self.oracle.wrong.append(f"more than one authority lifted {twice}")
 
 
 def _bound_s(term_ms: int) -> float:
@@ -272,6 +292,7 @@ def small() -> Generator[None]:
     with (
         mock.patch.object(incarnations, "View", partial(View, ring_capacity=_RING)),
         mock.patch.object(enforce, "_SILENT_NS", 4 * 10**9),
+        mock.patch.object(until, "_LOOK_S", 1.0),
     ):
         yield
 

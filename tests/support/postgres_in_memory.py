@@ -29,6 +29,7 @@ from rescind_authority.ports.ledger import (
     Passage,
     Standing,
 )
+from rescind_authority.ports.revocations import Timed
 from rescind_authority.ports.tokens import (
     Candidate,
     Footing,
@@ -243,7 +244,7 @@ class Transaction:
 
 class PostgresInMemory:
     """One authority's way to the server: ports Transactions, Ledger, Records, Leases, Receipts and
-    Epochs.
+    Epochs, and what stands for a time alone of the port Revocations.
     """
 
     def __init__(self, cluster: Cluster, trip: Trip) -> None:
@@ -379,6 +380,20 @@ class PostgresInMemory:
 
     async def get(self, revocation_id: str) -> bytes | None:
         return await self._do(lambda tables: tables.receipts.get(revocation_id))
+
+    async def timed(self, *, limit: int) -> tuple[Timed, ...]:
+        def read(tables: Tables) -> tuple[Timed, ...]:
+            now_us = self._cluster.now_us()
+            standing = [
+                Timed(entry.event, exact=True, left_us=until_us - now_us)
+                for _, entry in tables.entries
+                if (until_us := entry.event.revocation.until_us) is not None
+                and entry.event.revocation.effect not in (*NOT_HOLDS, Effect.REVOKE)
+                and (entry.event.revocation.revocation_id, entry.event.seq) not in tables.lifted
+            ]
+            return tuple(sorted(standing, key=lambda each: each.left_us)[:limit])
+
+        return await self._do(read)
 
     async def known(self) -> tuple[Epoch, ...]:
         return await self._do(lambda tables: tuple(tables.epochs))
