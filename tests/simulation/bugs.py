@@ -31,6 +31,8 @@ from rescind_authority.usecases.instances import Instances
 from rescind_authority.usecases.sequence import Command, Committed, Sequencer
 from rescind_authority.usecases.until import UntilKeeper
 from rescind_authority.usecases.wait import Wait
+from rescind_sidecar.link import failover
+from rescind_sidecar.link.failover import FailoverTransport
 from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases import shutdown
 from rescind_sidecar.usecases.follow import Follow
@@ -146,6 +148,19 @@ def _() -> Patches:
         return found
 
     return [(PostgresInMemory, "standing", old)]
+
+
+@bug("a heartbeat waits for NATS until its time is up, and HTTP is never asked")
+def _() -> Patches:
+    return [(failover, "_FIRST_SHARE", 1.0)]
+
+
+@bug("who went over to HTTP never goes back to NATS")
+def _() -> Patches:
+    async def stay(self: FailoverTransport) -> None:
+        await asyncio.Event().wait()
+
+    return [(FailoverTransport, "_return", stay)]
 
 
 # Waits and receipts ---------------------------------------------------------------------------

@@ -4,8 +4,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Literal
 
 _START_US = 1_800_000_000_000_000
+
+
+Nats = Literal["works", "gone", "silent"]
+"""How NATS is from a machine: `silent` takes what is sent, and nothing ever comes of it."""
 
 
 @dataclass(eq=False)
@@ -15,6 +20,7 @@ class Host:
     name: str
     rate: float = 1.0
     paused_until_s: float = 0.0
+    nats: Nats = "works"
     offset_ns: int = 1_000_000_000_000
 
     def boottime_ns(self) -> int:

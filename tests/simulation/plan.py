@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from random import Random
 
-from tests.simulation.network import Weather
+from tests.simulation.network import Nats, Weather
 
 ENDS_S = 6.0
 SIDECARS, AUTHORITIES = 3, 2
@@ -51,6 +51,16 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """NATS is away for some sidecars, which may take HTTP; how, from when on, and for how long."""
+
+    nats: Nats
+    at_s: float
+    for_s: float
+    sidecars: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One run: its clocks, its postures and its troubles."""
 
@@ -60,10 +70,11 @@ class Plan:
     postures: tuple[str, ...]
     troubles: tuple[Trouble, ...]
     lasting: Lasting
+    outages: tuple[Outage, ...] = ()
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing goes wrong, so that nobody may be denied without a cause."""
+        """Whether nothing goes wrong but with NATS, so that no denial is without a cause."""
         return not self.troubles
 
     @property
@@ -91,6 +102,21 @@ def draw(seed: int) -> Plan:
         postures=tuple(dice.choice(("strict", "grace:session=2s")) for _ in range(SIDECARS)),
         troubles=tuple(sorted(troubles, key=lambda each: each.at_s)),
         lasting=dice.choice(list(Lasting)),
+        outages=_outages(Random(f"nats {seed}")),
+    )
+
+
+def _outages(dice: Random) -> tuple[Outage, ...]:
+    """Draw when NATS is away: in every second run, with whatever else goes wrong in it."""
+    kinds: tuple[Nats, ...] = ("gone", "silent")
+    return tuple(
+        Outage(
+            dice.choice(kinds),
+            at_s=dice.uniform(0.5, ENDS_S - 2),
+            for_s=dice.uniform(0.1, 5.0),
+            sidecars=dice.choice((*((number,) for number in range(SIDECARS)), range(SIDECARS))),
+        )
+        for _ in range(dice.choice((0, 0, 1, 2)))
     )
 
 

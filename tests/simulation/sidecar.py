@@ -19,8 +19,9 @@ from rescind.core.secret import Secret
 from rescind.errors import UnreachableError
 from rescind.wire import subjects
 from rescind.wire.socket import Check, Look, Response
+from rescind_sidecar.link.failover import FailoverTransport
 from rescind_sidecar.link.spoken import SpokenLink
-from rescind_sidecar.link.transport import NotNowError
+from rescind_sidecar.link.transport import Handler, NotNowError
 from rescind_sidecar.socket.server import Server
 from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases import shutdown
@@ -92,11 +93,47 @@ class Wire:
                 self._host, one.host, lambda: one.ask(subject, payload, lambda _: None)
             )
 
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
     def _pick(self) -> Authority:
         alive = [each for each in self._authorities() if each.alive]
         if not alive:
             raise UnreachableError("no authority is there")
         return self._dice.choice(alive)
+
+
+class NatsWire(Wire):
+    """The same over NATS, which may be gone, or silent (a PushingTransport)."""
+
+    @property
+    def connected(self) -> bool:
+        return self._host.nats != "gone"
+
+    async def run(
+        self,
+        *,
+        on_events: Handler | None = None,
+        on_wanted: Handler | None = None,
+        on_connected: Callable[[], None] = lambda: None,
+    ) -> None:
+        on_connected()
+        await super().run()
+
+    async def ask(self, subject: str, payload: bytes, *, timeout_s: float) -> bytes:
+        match self._host.nats:
+            case "works":
+                return await super().ask(subject, payload, timeout_s=timeout_s)
+            case "silent":
+                await asyncio.sleep(timeout_s)
+        raise UnreachableError("NATS is away")
+
+    async def tell(self, subject: str, payload: bytes) -> None:
+        match self._host.nats:
+            case "works":
+                await super().tell(subject, payload)
+            case "gone":
+                raise UnreachableError("NATS is away")
 
 
 class Sidecar:
@@ -122,7 +159,12 @@ class Sidecar:
         self._lock = ExitStack()
         self._lock.enter_context(self._tables.locked())
         self._serving = AsyncExitStack()
-        link = SpokenLink(Wire(host, network, authorities, f"{seed} wire"))
+        self.transport = FailoverTransport(
+            NatsWire(host, network, authorities, f"{seed} wire"),
+            Wire(host, network, authorities, f"{seed} http"),
+            tally,
+        )
+        link = SpokenLink(self.transport)
         self.incarnations = incarnations = Incarnations(self._tables, dice, tally)
         self._watchers = Watchers()
         self._due = due = asyncio.Event()
@@ -148,7 +190,7 @@ class Sidecar:
             tally=tally,
         )
         self.renew = Renew(
-            pushes=lambda: True,
+            pushes=lambda: self.transport.pushes,
             identity=Identity("search", host.name, "0", str(posture)),
             incarnations=incarnations,
             enrol=enrol,
@@ -201,6 +243,13 @@ class Sidecar:
             for part in (self.follow.repair, self._acknowledge.run, self._offers.run):
                 tasks.create_task(part())
             tasks.create_task(self.renew.run())
+            tasks.create_task(
+                self.transport.run(
+                    on_events=self.follow.pushed,
+                    on_wanted=self.follow.wanted,
+                    on_connected=self._due.set,
+                )
+            )
 
     def poke(self) -> None:
         """Let it beat at once, as it does when it is connected again."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.network import Weather, now_s
 from tests.simulation.people import TERM_MS
-from tests.simulation.plan import Fault, Lasting, Trouble
+from tests.simulation.plan import Fault, Lasting, Outage, Trouble
 from tests.simulation.workload import Place
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class Troubles:
     async def run(self) -> None:
         """Let come what comes."""
         world = self._world
+        for outage in world.plan.outages:
+            world.begin(self._lose_nats(outage))
         for trouble in world.plan.troubles:
             await asyncio.sleep(max(0.0, trouble.at_s - now_s()))
             world.oracle.count[trouble.fault.name] += 1
@@ -60,6 +62,18 @@ class Troubles:
                 await world.people.react()
             case Fault.RESTORE:
                 await self._back_up_and_restore(place, trouble)
+
+    async def _lose_nats(self, outage: Outage) -> None:
+        """Let NATS be away for a while: what is pushed is lost, and HTTP carries the rest."""
+        world = self._world
+        await asyncio.sleep(outage.at_s)
+        world.oracle.count["NATS away"] += 1
+        for number in outage.sidecars:
+            world.places[number].host.nats = outage.nats
+        world.begin(world.people.react())
+        await asyncio.sleep(outage.for_s)
+        for number in outage.sidecars:
+            world.places[number].host.nats = "works"
 
     # The ways between a sidecar and the authorities ---------------------------------------------
 
@@ -135,6 +149,8 @@ class Troubles:
         world = self._world
         place, authority = world.places[0], world.authorities[0]
         world.network.heal()
+        for each in world.places:
+            each.host.nats = "works"
         match lasting:
             case Lasting.NOTHING:
                 ill = frozenset[int]()

@@ -29,6 +29,7 @@ from rescind.core.posture import Posture
 from rescind.core.verdict import Allowed
 from rescind.wire import subjects
 from rescind_authority.usecases import enforce, until
+from rescind_sidecar.link.failover import Way
 from rescind_sidecar.usecases import incarnations
 from rescind_sidecar.view.view import View
 
@@ -151,7 +152,7 @@ class World:
 
     def _pushed(self, place: Place, subject: str, payload: bytes) -> None:
         sidecar = place.sidecar
-        if sidecar is not None and sidecar.alive:
+        if sidecar is not None and sidecar.alive and place.host.nats == "works":
             take = sidecar.follow.pushed if subject == subjects.EVENTS else sidecar.follow.wanted
             take(payload)
 
@@ -237,6 +238,9 @@ class World:
                     self.oracle.wrong.append(
                         f"{place.host.name} recovered, and denies an innocent: {verdict.reason}"
                     )
+            sidecar = place.sidecar
+            if sidecar is not None and sidecar.transport.way is not Way.NATS:
+                self.oracle.wrong.append(f"{place.host.name} does not go back to NATS")
         self.see_what_ended()
         began_s, bound_s = now_s(), _bound_s(self.cluster.tables.wait_term_ms)
         try:
