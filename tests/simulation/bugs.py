@@ -13,14 +13,17 @@ from tests.simulation.trust import Dice, InstanceKey
 from tests.simulation.workload import SimulatedSession, SimulatedVerifier
 from tests.support.postgres_in_memory import PostgresInMemory, Tables, Transaction
 
+from rescind.client import lookout
+from rescind.client.lookout import Lookout
 from rescind.client.session import Session
+from rescind.client.watch import Watch
 from rescind.core import lease
 from rescind.core.generations import GENERATION, Writer
 from rescind.core.ledger import Position
 from rescind.core.posture import Posture
 from rescind.core.record import Record
 from rescind.core.revocation import lift_of
-from rescind.core.verdict import Allowed, Verdict
+from rescind.core.verdict import Allowed, Reason, Verdict
 from rescind.errors import RescindError
 from rescind.wire import events, heartbeat, sealed
 from rescind.wire.trust import Purpose
@@ -543,3 +546,21 @@ def _() -> Patches:
         return verdict
 
     return [(SimulatedVerifier, "acheck", cached)]
+
+
+# Held work ------------------------------------------------------------------------------------
+
+
+@bug("held work goes on without a lease")
+def _() -> Patches:
+    excused = Lookout._excused
+
+    def generous(self: Lookout, reason: Reason, session: Session) -> bool:
+        return reason is Reason.NO_LEASE or excused(self, reason, session)
+
+    return [(Lookout, "_excused", generous)]
+
+
+@bug("held work is looked at only when the sidecar tells of a change")
+def _() -> Patches:
+    return [(lookout, "_LONGEST_NS", 3_600 * 10**9), (Watch, "look_by", lambda *_: False)]

@@ -18,7 +18,7 @@ from rescind.core.posture import Posture
 from rescind.core.secret import Secret
 from rescind.errors import UnreachableError
 from rescind.wire import subjects
-from rescind.wire.socket import Check, Look, Response
+from rescind.wire.socket import Check, Clock, Look, Response
 from rescind_sidecar.link.failover import FailoverTransport
 from rescind_sidecar.link.spoken import SpokenLink
 from rescind_sidecar.link.transport import Handler, NotNowError
@@ -166,7 +166,8 @@ class Sidecar:
         )
         link = SpokenLink(self.transport)
         self.incarnations = incarnations = Incarnations(self._tables, dice, tally)
-        self._watchers = Watchers()
+        self.watchers = Watchers()
+        self.gone = asyncio.Event()
         self._due = due = asyncio.Event()
         self._acknowledge = Acknowledge(incarnations, link, tally)
         self._offers = Offers(incarnations, link)
@@ -176,7 +177,7 @@ class Sidecar:
             notary=notary,
             acknowledge=self._acknowledge,
             offers=self._offers,
-            watchers=self._watchers,
+            watchers=self.watchers,
             tally=tally,
             clock=host,
             beat_due=due,
@@ -231,7 +232,7 @@ class Sidecar:
                 answer=self._answer,
                 clock=self.host,
                 tally=self.tally,
-                watchers=self._watchers,
+                watchers=self.watchers,
                 tasks=tasks,
                 service="search",
                 posture=str(self._posture),
@@ -258,6 +259,7 @@ class Sidecar:
     def crash(self, running: asyncio.Task[None]) -> None:
         """Be gone; the table stays as it was."""
         self.alive = False
+        self.gone.set()
         running.cancel()
         self._lock.close()  # as the kernel does when a process ends
 
@@ -272,9 +274,10 @@ class Sidecar:
 
     def _stop_answering(self) -> None:
         self.alive = False
+        self.gone.set()
         self.server.stop()
 
-    def at_once(self, request: Look | Check) -> Response | None:
+    def at_once(self, request: Clock | Look | Check) -> Response | None:
         """Answer a workload from memory, as the socket would; None if somebody has to be asked."""
         if not self.alive:
             raise UnreachableError("nobody listens")

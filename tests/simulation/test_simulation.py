@@ -41,7 +41,7 @@ def assert_that_much_happened(count: dict[str, int]) -> None:
     denials = {"revoked", "suspended", "no_lease", "unavailable", "insufficient_scope"}
     expected = {fault.name for fault in Fault} | effects | {"accepted", "issued", "asked again"}
     expected |= {f"verifiers: {outcome}" for outcome in outcomes}
-    expected |= {"NATS away", "ended by themselves"}
+    expected |= {"NATS away", "ended by themselves", "held, and ended"}
     expected |= {f"denied: {denial}" for denial in denials}
     assert not expected - count.keys()
 

@@ -1,23 +1,28 @@
 """A process that checks tokens: the SDK's verifier, beside a sidecar of the simulation."""
 
 import asyncio
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import count
 from pathlib import Path
 from unittest import mock
 
 from tests.simulation.network import Host, now_s
 from tests.simulation.sidecar import Sidecar
 
-from rescind.client import clock
+from rescind.client import clock, lookout
+from rescind.client.holding import Holding
 from rescind.client.mapped_table import MappedTable
 from rescind.client.session import Session
 from rescind.client.verifier import Verifier
+from rescind.client.watch import Watch
 from rescind.errors import TableError, UnreachableError
-from rescind.wire.socket import Check, Look, Request, Response
+from rescind.wire.socket import Check, Clock, Look, Request, Response
 
 _HOST: ContextVar[Host] = ContextVar("host")
+_PLACE: ContextVar["Place"] = ContextVar("place")
 
 
 def _boottime_ns() -> int:
@@ -30,8 +35,20 @@ def clocks() -> Generator[None]:
     with (
         mock.patch.object(clock, "boottime_ns", _boottime_ns),
         mock.patch.object(clock, "monotonic_s", now_s),
+        mock.patch.object(lookout, "Pushes", SimulatedPushes),
+        mock.patch.object(Watch, "add", _add),
     ):
         yield
+
+
+def _add(self: Watch, holding: Holding) -> None:
+    """Look after work as `Watch.add` does, in a task of this loop in place of a thread."""
+    if self._thread is None:
+        self._thread = threading.current_thread()
+        self.looks_by_ns = 0
+        looking = asyncio.get_running_loop().create_task(self._look_out())
+        looking.add_done_callback(lambda _: setattr(self, "_thread", None))
+    self._holdings.add(holding)
 
 
 class Place:
@@ -41,6 +58,42 @@ class Place:
         self.host = host
         self.socket = socket
         self.sidecar: Sidecar | None = None
+        self.listeners = count()
+
+
+class SimulatedPushes:
+    """What a sidecar tells of changes, as `Pushes` hears it over the socket."""
+
+    def __init__(self, _: Callable[[], Path], on_news: Callable[[], None]) -> None:
+        self.open = False
+        self._on_news = on_news
+        self._place = _PLACE.get()
+        self._number = next(self._place.listeners)
+
+    def __hash__(self) -> int:
+        """Stand at the same place in the sidecar's set of listeners in each run."""
+        return self._number
+
+    async def listen(self) -> None:
+        while True:
+            sidecar = self._place.sidecar
+            if sidecar is not None and sidecar.alive:
+                sidecar.watchers.add(self)
+                self()
+                await sidecar.gone.wait()
+                sidecar.watchers.discard(self)
+                self.open = False
+                self._on_news()
+            await asyncio.sleep(0.02)
+
+    def __call__(self) -> None:
+        """Hear of a change, when the machine runs."""
+        pause_s = max(0.0, self._place.host.paused_until_s - now_s())
+        asyncio.get_running_loop().call_later(pause_s, self._heard)
+
+    def _heard(self) -> None:
+        self.open = True
+        self._on_news()
 
 
 class SimulatedSession(Session):
@@ -77,7 +130,7 @@ class SimulatedSession(Session):
 
     async def aask(self, request: Request, *, ends_s: float) -> Response:
         host = self.place.host
-        assert isinstance(request, Look | Check)
+        assert isinstance(request, Clock | Look | Check)
         try:
             async with asyncio.timeout(max(0.001, ends_s - now_s())):
                 if host.paused_until_s > now_s():
@@ -86,7 +139,10 @@ class SimulatedSession(Session):
                 if sidecar is None:
                     raise UnreachableError("nobody listens")
                 response = sidecar.at_once(request)
-                return response or await sidecar.asked(request)
+                if response is None and not isinstance(request, Clock):
+                    response = await sidecar.asked(request)
+                assert response is not None
+                return response
         except TimeoutError:
             raise UnreachableError("no answer in time") from None
 
@@ -107,6 +163,7 @@ class SimulatedVerifier(Verifier):
 def on(place: Place) -> None:
     """Be on this host, from here to the end of the task."""
     _HOST.set(place.host)
+    _PLACE.set(place)
 
 
 async def attached(place: Place, *, mapped: bool) -> SimulatedVerifier:

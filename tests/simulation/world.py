@@ -5,6 +5,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Coroutine, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -27,6 +28,7 @@ from tests.support.postgres_in_memory import Cluster, begun
 from rescind.core import lease
 from rescind.core.posture import Posture
 from rescind.core.verdict import Allowed
+from rescind.errors import DeniedError
 from rescind.wire import subjects
 from rescind_authority.usecases import enforce, until
 from rescind_sidecar.link.failover import Way
@@ -37,7 +39,21 @@ _WRITES = 0.5
 _RING = 8
 _WAITS_S = 3.5
 _RECOVERS_S = 5.0
+_HELD_S = {True: 0.4, False: 1.7}
+"""By when work has ended after a receipt, with a mapped table and without: at once, or by the look
+of each second on a slow clock; and what a check may take."""
 _LATE_US = 3_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """Work under a token, from when on, and whether it needs to write."""
+
+    token: Issued
+    began_s: float
+    verifier: SimulatedVerifier
+    mapped: bool
+    writes: bool
 
 
 class World:
@@ -53,6 +69,7 @@ class World:
         self.started = 0
         self.begun: list[asyncio.Task[None]] = []
         self.verifiers: list[tuple[Place, SimulatedVerifier]] = []
+        self.held: dict[Held, None] = {}  # in order: a run is repeated
         self.running: dict[Authority | Sidecar, asyncio.Task[None]] = {}
         self.authorities: list[Authority] = []
         self.people = People(
@@ -85,7 +102,8 @@ class World:
                 self.people.logging_in(),
                 self.troubles.run(),
                 *(
-                    self.working(number, mapped=mapped)
+                    work(number, mapped=mapped)
+                    for work in (self.working, self.holding)
                     for number in range(len(self.places))
                     for mapped in (True, False)
                 ),
@@ -168,6 +186,44 @@ class World:
             token = self.alive(dice)
             await self.check(place, verifier, token, writes=dice.random() < _WRITES)
 
+    async def holding(self, number: int, *, mapped: bool) -> None:
+        """Work under one token after another, each time for a while."""
+        place, dice = self.places[number], Random(f"{self.plan.seed} {number} {mapped} holds")
+        verifier = await workload.attached(place, mapped=mapped)
+        while not self.people.over:
+            await asyncio.sleep(dice.uniform(0.1, 1.0))
+            held = Held(self.alive(dice), now_s(), verifier, mapped, dice.random() < _WRITES)
+            require = ("write",) if held.writes else ()
+            for_s = dice.uniform(2.0, 8.0)
+            try:
+                async with verifier.hold(held.token.text, require=require):
+                    self.held[held] = None
+                    await asyncio.sleep(for_s)
+            except DeniedError:
+                self.oracle.count["held, and ended" if held in self.held else "not held"] += 1
+            self.held.pop(held, None)
+        verifier.close()
+
+    async def see_held_end(self, promise: Promise) -> None:
+        """See that no work goes on, a little after its receipt, under what a promise takes."""
+        for mapped, later_s in _HELD_S.items():
+            await asyncio.sleep(promise.made_s + later_s - now_s())
+            if promise not in self.oracle.promises or now_s() >= promise.ends_s:
+                return
+            self.see_ended(promise, [each for each in self.held if each.mapped is mapped])
+
+    def see_ended(self, promise: Promise, works: Sequence[Held]) -> None:
+        """Note which of these go on under what a promise takes."""
+        for held in works:
+            spared = promise.spares(held.verifier.instance, held.token, now_s())
+            before = held.began_s < promise.made_s
+            if before and not spared and promise.takes(held.token, writes=held.writes):
+                self.oracle.wrong.append(
+                    f"at {now_s():.3f} s work is held under a token of seq "
+                    f"{held.token.issued_seq}: {promise.event.revocation.effect} "
+                    f"{promise.event.seq} was enforced at {promise.made_s:.3f} s"
+                )
+
     def alive(self, dice: Random) -> Issued:
         """Choose a token that is alive, most of the time."""
         tokens = dice.sample(self.oracle.tokens, k=min(4, len(self.oracle.tokens)))
@@ -175,6 +231,8 @@ class World:
 
     def look(self, promise: Promise, taken: Sequence[Issued], demanded: bool) -> None:
         """Check everywhere what a receipt says is over; where its position is demanded, in two."""
+        if not demanded:
+            self.begin(self.see_held_end(promise))
         if not taken:
             return
         verifiers = self.verifiers if not demanded else self.dice.sample(self.verifiers, k=2)
