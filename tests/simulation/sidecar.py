@@ -85,7 +85,7 @@ class Wire:
 
     async def tell(self, subject: str, payload: bytes) -> None:
         if subject == subjects.ACK:
-            for each in self._authorities():
+            for each in self._hearers():
                 self._network.send(self._host, each.host, partial(each.hear, subject, payload))
         elif subject == subjects.HEARTBEAT:
             one = self._pick()
@@ -95,6 +95,10 @@ class Wire:
 
     async def run(self) -> None:
         await asyncio.Event().wait()
+
+    def _hearers(self) -> Sequence[Authority]:
+        """Name the authorities that hear what is not answered: over HTTP, the one that is asked."""
+        return [self._pick()]
 
     def _pick(self) -> Authority:
         alive = [each for each in self._authorities() if each.alive]
@@ -109,6 +113,9 @@ class NatsWire(Wire):
     @property
     def connected(self) -> bool:
         return self._host.nats != "gone"
+
+    def _hearers(self) -> Sequence[Authority]:
+        return self._authorities()
 
     async def run(
         self,
