@@ -11,14 +11,14 @@ from enum import StrEnum
 from typing import NamedTuple
 
 PARENT, CHILD = "b", "c"
-"""Who asks, and so about which token: the first one's was revoked."""
+"""The two processes that ask. Each asks about a token of its own; the parent's was revoked."""
 
 
 class Broken(StrEnum):
     """A rule of the design, switched off."""
 
     SHARED_CONNECTION = "a child goes on with its parent's connections"
-    SHARED_LOCK = "a child goes on with its parent's locks, whoever held them"
+    SHARED_LOCK = "a child goes on with its parent's locks, also with those that are held"
     UNWATCHED = "the work of the forking thread is not looked after in the child"
     HUNG_UP = "a child hangs up its parent's connection, in place of closing its own copy"
 
@@ -118,11 +118,13 @@ class Forks:
         elif state.own:
             yield "the child takes its answer", state._replace(c=None, own=())
 
-    def taken(self, state: State, who: str, answer: str, rest: tuple[str, ...]) -> State:
-        """Take an answer: both count their questions alike, so that the number tells nothing."""
-        crossed = None if answer == who else "an answer to another process's question is believed"
+    def taken(self, state: State, reader: str, answer: str, rest: tuple[str, ...]) -> State:
+        """Read an answer. Both number their questions alike: no number tells them apart."""
+        crossed = (
+            None if answer == reader else "an answer to another process's question is believed"
+        )
         state = state._replace(shared=rest, wrong=state.wrong or crossed)
-        return state._replace(b=None) if who == PARENT else state._replace(c=None)
+        return state._replace(b=None) if reader == PARENT else state._replace(c=None)
 
     def wrong(self, state: State) -> str | None:
         if state.wrong is not None:

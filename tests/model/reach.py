@@ -1,9 +1,9 @@
 """What one command reaches: several handles, `exact`, and `issued_before` (design 5).
 
-A family grows: a root, a child that speaks for somebody else, a grandchild; and its subject logs in
+A family grows: a root, a child with another subject, a grandchild; and the first subject logs in
 again. At some moment one command takes power away, and tokens are issued before it and after. The
 product's rules are its own functions, in a database of this model; what must be true is said once
-more, in words about who was issued when and by whom.
+more, in words: which token was issued when, and from which other.
 """
 
 from collections.abc import Callable, Iterator
@@ -149,7 +149,7 @@ class Reaches:
         return Token(name, subject, tenant, above, state.now, state.seq, handles)
 
     def free(self, state: State, token: Token) -> bool:
-        """Say whether a token may be issued: neither its parent is held, nor would it be."""
+        """Return True if a token may be issued: neither its parent is held, nor would it be."""
         if self.broken is Broken.DEAD_PARENTS:
             return True
         return not any(self.held(state, each) for each in self.line(state, token)[:2])
@@ -157,7 +157,7 @@ class Reaches:
     # The product --------------------------------------------------------------------------------
 
     def held(self, state: State, token: Token) -> bool:
-        """Say whether the command holds a token, by the product's own functions."""
+        """Return True if the command holds a token, by the product's own functions."""
         command = state.command
         if command is None:
             return False
@@ -187,7 +187,7 @@ class Reaches:
     def since(
         self, state: State, token: Token, matches: Callable[[tuple[Handle, ...]], bool]
     ) -> int:
-        """Give when the first of its line that is selected was issued, as footing.sql does."""
+        """Return when the first of its line that is selected was issued, as footing.sql does."""
         line = [each for each in self.line(state, token) if matches(each.handles)] or [token]
         match self.broken:
             case Broken.OWN_TIME:
@@ -198,7 +198,7 @@ class Reaches:
                 return min(each.issued_at for each in line)
 
     def line(self, state: State, token: Token) -> tuple[Token, ...]:
-        """Give a token and its ancestors, itself first."""
+        """Return a token and its ancestors, itself first."""
         there = {each.name: each for each in state.tokens}
         parent = there.get(token.parent or "")
         return (token,) if parent is None else (token, *self.line(state, parent))
@@ -206,17 +206,17 @@ class Reaches:
     # The truth ----------------------------------------------------------------------------------
 
     def taken(self, state: State, command: Command, token: Token) -> bool:
-        """Say whether the command takes a token, as a person means it."""
+        """Return True if the command takes a token, as a person means it."""
         line = self.line(state, token)
         if not self.meant(command, token, line):
             return False
         meant = [each for place, each in enumerate(line) if self.meant(command, each, line[place:])]
         if command.effect == Effect.REVOKE and not any(each.name in state.known for each in meant):
-            return False  # who logs in again after it is not meant
+            return False  # a later login is not meant
         return command.before is None or min(each.issued_at for each in meant) < command.before
 
     def meant(self, command: Command, token: Token, line: tuple[Token, ...]) -> bool:
-        """Say whether a token is named by all of it: itself, or unless exact by an ancestor."""
+        """Return True if every part of the command names a token, or (not exact) an ancestor."""
         of_whom = (token,) if command.exact else line
         for text in command.texts:
             kind, _, value = text.partition(":")

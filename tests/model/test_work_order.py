@@ -33,7 +33,7 @@ STEPS = {
 
 
 class Traced(Holding):
-    """A holding that notes who reads and writes what two threads share."""
+    """A holding that notes each read and write of what two threads share."""
 
     def __init__(self, steps: list[str], keeper: Any) -> None:
         self.steps: list[str] = []
@@ -89,7 +89,7 @@ class Keeper:
 
 
 def named(steps: list[str]) -> tuple[str, ...]:
-    """Give the model's names of steps, each where it was taken first."""
+    """Return the model's names of steps, each where it was taken first."""
     return tuple(dict.fromkeys(STEPS[step] for step in steps))
 
 

@@ -101,7 +101,7 @@ def test_in_a_slow_round_trip_each_answer_takes_the_end_that_denies():
 def judged(
     time: AuthorityTime, now_ns: int, *, not_before_us: int, expires_at_us: int
 ) -> Window | Denied:
-    """Judge the record of a token by a view that got this reply."""
+    """Return what a view with this reply makes of a token's times."""
     ledger = NaiveLedger()
     token = ledger.issue("tenant:a")
     words = memoryview(bytearray((HEADER_WORDS + SLOTS) * 8)).cast("Q")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Generator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
+from weakref import WeakKeyDictionary
 
 from tests.simulation.network import now_s
 from tests.simulation.trust import Dice, InstanceKey
@@ -158,7 +159,7 @@ def _() -> Patches:
     return [(failover, "_FIRST_SHARE", 1.0)]
 
 
-@bug("who went over to HTTP never goes back to NATS")
+@bug("a sidecar that went over to HTTP never goes back to NATS")
 def _() -> Patches:
     async def stay(self: FailoverTransport) -> None:
         await asyncio.Event().wait()
@@ -381,7 +382,7 @@ def _() -> Patches:
         name = timed.event.revocation.revocation_id
         fresh = naming.name("rev", self._clock, self._entropy)
         command = lift_of(timed.event, revocation_id=fresh, reason="", actor=until.ACTOR)
-        claim = Claim(Key(until.ACTOR, f"{name} {id(self)}"), bytes(32))
+        claim = Claim(Key(until.ACTOR, f"{name} {self._clock.name}"), bytes(32))
         await self._sequencer.commit(Command(claim, command, exact=True))
 
     return [(UntilKeeper, "_lift", lift)]
@@ -390,10 +391,10 @@ def _() -> Patches:
 @bug("an authority lifts only what it saw before its time was up")
 def _() -> Patches:
     step = UntilKeeper.step
-    seen: dict[int, set[str]] = {}
+    seen = WeakKeyDictionary[UntilKeeper, set[str]]()
 
     async def forgetful(self: UntilKeeper) -> float:
-        known = seen.setdefault(id(self), set())
+        known = seen.setdefault(self, set())
         timed = await self._revocations.timed(limit=64)
         known |= {each.event.revocation.revocation_id for each in timed if each.left_us > 0}
         over = [each for each in timed if each.left_us <= 0]

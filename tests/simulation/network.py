@@ -49,7 +49,7 @@ def unix_us(at_s: float) -> int:
 
 
 def at_s(unix_us: int) -> float:
-    """Give the simulation's own time at which Postgres's clock says this."""
+    """Return the simulation's own time at which Postgres's clock says this."""
     return (unix_us - _START_US) / 1_000_000
 
 

@@ -31,8 +31,8 @@ class Issued:
 @dataclass(slots=True)
 class Promise:
     """What a command that is in the ledger takes away: from checks that demand its position at
-    once, from every check when its receipt is there, until its time is up or somebody asks for the
-    lift.
+    once, from every check when its receipt is there, until its time is up or its lift is asked
+    for.
 
     `there` are the tokens that there were when the command was given: the least that it takes.
     """

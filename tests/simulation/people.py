@@ -226,7 +226,7 @@ class People:
             self._enforced(promise, receipt)
 
     def _until(self, effect: str) -> int | None:
-        """Suspend and narrow for a time now and then: the authorities lift it when that is up."""
+        """Return when a suspension or a narrow ends by itself; None if only a lift ends it."""
         if effect not in ("suspend", "narrow") or self._terms.random() > _TIMED:
             return None
         return unix_us(now_s() + self._terms.uniform(0.3, 4.0))
@@ -330,7 +330,7 @@ class People:
 
 
 def _ends_s(event: Event) -> float:
-    """Give until when a promise is kept: for a time, or until somebody asks for the lift."""
+    """Return when a promise ends by itself; NEVER_S if only a lift ends it."""
     until_us = event.revocation.until_us
     return NEVER_S if until_us is None else at_s(until_us)
 

@@ -64,7 +64,7 @@ class Troubles:
                 await self._back_up_and_restore(place, trouble)
 
     async def _lose_nats(self, outage: Outage) -> None:
-        """Let NATS be away for a while: what is pushed is lost, and HTTP carries the rest."""
+        """Take NATS away for a while: what is pushed is lost, and HTTP carries the rest."""
         world = self._world
         await asyncio.sleep(outage.at_s)
         world.oracle.count["NATS away"] += 1

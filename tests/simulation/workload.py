@@ -71,7 +71,7 @@ class SimulatedPushes:
         self._number = next(self._place.listeners)
 
     def __hash__(self) -> int:
-        """Stand at the same place in the sidecar's set of listeners in each run."""
+        """Return the same number in each run, for the order in the sidecar's set of listeners."""
         return self._number
 
     async def listen(self) -> None:
@@ -87,7 +87,7 @@ class SimulatedPushes:
             await asyncio.sleep(0.02)
 
     def __call__(self) -> None:
-        """Hear of a change, when the machine runs."""
+        """Note a change as soon as the machine runs."""
         pause_s = max(0.0, self._place.host.paused_until_s - now_s())
         asyncio.get_running_loop().call_later(pause_s, self._heard)
 

@@ -205,7 +205,7 @@ class World:
         verifier.close()
 
     async def see_held_end(self, promise: Promise) -> None:
-        """See that no work goes on, a little after its receipt, under what a promise takes."""
+        """Check that no work goes on, a little after its receipt, under what a promise takes."""
         for mapped, later_s in _HELD_S.items():
             await asyncio.sleep(promise.made_s + later_s - now_s())
             if promise not in self.oracle.promises or now_s() >= promise.ends_s:
@@ -312,7 +312,7 @@ class World:
             )
 
     def see_what_ended(self) -> None:
-        """See that what was to end by itself has ended, by one lift."""
+        """Check that what was to end by itself has ended, by one lift."""
         tables, lifts = self.cluster.tables, Counter[str]()
         for _, entry in tables.entries:
             revocation = entry.event.revocation

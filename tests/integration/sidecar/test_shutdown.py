@@ -56,7 +56,7 @@ class Observed:
         self.pids = set(served.pids)
 
     async def check_first(self) -> None:
-        """Have the workload accept the token."""
+        """Check until the workload accepts the token."""
         async with asyncio.timeout(_ATTACH_S):
             while not isinstance(await self.verifier.acheck(self.token), Allowed):
                 await asyncio.sleep(0.01)

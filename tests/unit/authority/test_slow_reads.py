@@ -59,7 +59,7 @@ class SilentCaller:
 
 
 class SlowPostgres(PostgresInMemory):
-    """Let each read of the lease rows take what the test says, and the rest no time."""
+    """Delay each read of the lease rows as the test says, and nothing else."""
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster, at_once)

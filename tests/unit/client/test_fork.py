@@ -48,7 +48,7 @@ def verifier(table: MappedTable, tmp_path: Path) -> Verifier:
 
 
 def reachable(root: object) -> Iterator[object]:
-    """Go through everything that an object holds, however deep, but what is shared on purpose."""
+    """Yield everything that an object holds, however deep, but what is shared on purpose."""
     seen: set[int] = set()
     left = [root]
     while left:
@@ -121,7 +121,7 @@ def test_a_child_has_the_table_and_nothing_else_of_its_parents_session(
     theirs.close()
 
 
-def test_a_child_closes_its_copy_of_a_connection_and_hangs_up_on_nobody(verifier: Verifier):
+def test_a_child_closes_its_copy_of_a_connection_and_its_parents_stays_open(verifier: Verifier):
     connection, theirs = connected()
     parents = socket.socket(fileno=os.dup(connection._socket.fileno()))  # what the parent keeps
     verifier._session._pool.adopt(connection)
