@@ -48,11 +48,6 @@ def unix_us(at_s: float) -> int:
     return _START_US + int(at_s * 1_000_000)
 
 
-def at_s(unix_us: int) -> float:
-    """Return the simulation's own time at which Postgres's clock says this."""
-    return (unix_us - _START_US) / 1_000_000
-
-
 @dataclass
 class Weather:
     """How a way between two machines is: shares of messages, and seconds."""

@@ -7,7 +7,7 @@ every promise with the moment it was made, and holds each accepted check against
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.simulation.network import now_s, unix_us
+from tests.simulation.network import unix_us
 
 from rescind.core.receipt import Receipt
 from rescind.core.revocation import Event, Revocation
@@ -31,8 +31,8 @@ class Issued:
 @dataclass(slots=True)
 class Promise:
     """What a command that is in the ledger takes away: from checks that demand its position at
-    once, from every check when its receipt is there, until its time is up or its lift is asked
-    for.
+    once, from every check when its receipt is there, until its lift is asked for, or is in the
+    ledger because its time was up.
 
     `there` are the tokens that there were when the command was given: the least that it takes.
     """
@@ -90,8 +90,7 @@ class Oracle:
     def free(self, token: Issued, *, besides: Promise | None = None) -> bool:
         """Say whether no receipt, besides that one, has taken anything from a token."""
         return not any(
-            each.made_s < NEVER_S
-            and now_s() < each.ends_s
+            each.made_s < NEVER_S == each.ends_s
             and each is not besides
             and each.takes(token, writes=True)
             for each in self.promises

@@ -8,7 +8,7 @@ from itertools import count
 from random import Random
 
 from tests.simulation.authority import Authority
-from tests.simulation.network import at_s, now_s, now_us, unix_us
+from tests.simulation.network import now_s, now_us
 from tests.simulation.oracle import NEVER_S, Issued, Oracle, Promise
 from tests.simulation.trust import Dice, EdgeKeys
 from tests.support.postgres_in_memory import Cluster, Transaction
@@ -25,6 +25,7 @@ from rescind.wire import receipts, sealed
 from rescind_authority.ports.ledger import Claim, Key
 from rescind_authority.ports.tokens import Issued as Footed
 from rescind_authority.ports.tokens import NewToken
+from rescind_authority.usecases import until
 from rescind_authority.usecases.mint import require_free
 from rescind_authority.usecases.resolve import holding
 from rescind_authority.usecases.sequence import Command, Committed
@@ -218,7 +219,7 @@ class People:
         def committed(done: Committed) -> None:
             events = _events_of(done, revocation, then)
             if events != [promise.event for promise in given]:  # else it was asked for again
-                given[:] = [Promise(event, there, ends_s=_ends_s(event)) for event in events]
+                given[:] = [Promise(event, there) for event in events]
                 self._committed(given)
 
         receipt = await self._enforce(revocation, then, committed)
@@ -229,7 +230,22 @@ class People:
         """Return when a suspension or a narrow ends by itself; None if only a lift ends it."""
         if effect not in ("suspend", "narrow") or self._terms.random() > _TIMED:
             return None
-        return unix_us(now_s() + self._terms.uniform(0.3, 4.0))
+        return self._cluster.now_us() + int(self._terms.uniform(0.3, 4.0) * 1e6)
+
+    def see_lifts(self) -> None:
+        """End the promises that the ledger says have ended by themselves; none before its time."""
+        lifts = {
+            entry.event.revocation.lifts: entry.event
+            for _, entry in self._cluster.tables.entries
+            if entry.event.revocation.actor == until.ACTOR
+        }
+        for promise in self._oracle.promises:
+            revocation = promise.event.revocation
+            name, until_us = revocation.revocation_id, revocation.until_us
+            if until_us is not None and promise.ends_s == NEVER_S and name in lifts:
+                promise.ends_s = now_s()
+                if lifts[name].at_us < until_us:
+                    self._oracle.wrong.append(f"{name} was lifted before its time was up")
 
     async def _lift(self, promise: Promise) -> None:
         self._commands += 1
@@ -327,12 +343,6 @@ class People:
         oracle.promises[:] = [each for each in oracle.promises if each.event in events]
         self._liftable[:] = [each for each in self._liftable if each.event in events]
         oracle.tokens[:] = [each for each in oracle.tokens if tokens.digest(each.text) in kept]
-
-
-def _ends_s(event: Event) -> float:
-    """Return when a promise ends by itself; NEVER_S if only a lift ends it."""
-    until_us = event.revocation.until_us
-    return NEVER_S if until_us is None else at_s(until_us)
 
 
 def _events_of(done: Committed, revocation: Revocation, then: Revocation | None) -> list[Event]:

@@ -208,6 +208,7 @@ class World:
         """Check that no work goes on, a little after its receipt, under what a promise takes."""
         for mapped, later_s in _HELD_S.items():
             await asyncio.sleep(promise.made_s + later_s - now_s())
+            self.people.see_lifts()
             if promise not in self.oracle.promises or now_s() >= promise.ends_s:
                 return
             self.see_ended(promise, [each for each in self.held if each.mapped is mapped])
@@ -272,6 +273,7 @@ class World:
             min_seq=0 if demanded is None else demanded.event.seq,
         )
         if isinstance(verdict, Allowed):
+            self.people.see_lifts()
             instance = verifier.instance
             self.oracle.accepted(Checked(token, started_s, now_s(), instance, writes, demanded))
             return
@@ -318,8 +320,10 @@ class World:
             revocation = entry.event.revocation
             if revocation.actor == until.ACTOR and revocation.lifts is not None:
                 lifts[revocation.lifts] += 1
-            late = revocation.until_us is not None and now_us() - revocation.until_us > _LATE_US
-            if late and (revocation.revocation_id, entry.event.seq) not in tables.lifted:
+            until_us = revocation.until_us
+            if until_us is None or self.cluster.now_us() - until_us <= _LATE_US:
+                continue
+            if (revocation.revocation_id, entry.event.seq) not in tables.lifted:
                 self.oracle.wrong.append(
                     f"nothing ended {revocation.revocation_id}: its time is up"
                 )
