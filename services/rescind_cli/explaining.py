@@ -100,7 +100,16 @@ def _words(hold: Document) -> tuple[str, str, str]:
 
 def _of_times(seen: Document) -> Iterator[Cause]:
     now_us = render.unix_us(seen["at"])
-    if render.unix_us(seen["expires_at"]) <= now_us:
+    if seen.get("ended_seq") is not None:  # an older authority does not say
+        by = seen["ended_by"]
+        yield Cause(
+            reason="expired",
+            says="it was ended early, for good: by its position, whatever the clocks show",
+            advice="Issue another token.",
+            since=str(seen["expires_at"]),
+            where=f"change {by}, seq {seen['ended_seq']}" if by else "",
+        )
+    elif render.unix_us(seen["expires_at"]) <= now_us:
         yield Cause(
             reason="expired",
             says="its time is over",

@@ -111,6 +111,10 @@ CONDITIONED_RECORD = replace(
     RECORD,
     conditions=Conditions(("10.0.0.0/8", "2001:db8::/32"), (("region", "eu"), ("tier", "prod"))),
 )
+ENDED_RECORD = replace(
+    RECORD,
+    holds=(Hold("rev_2", "ended", 69_999), Hold("rev_1", "narrow", 12), Hold("", "ended", 0)),
+)
 NARROWED_RECORD = replace(RECORD, removed=("files:*", "tools:call:github/*"))
 BARE_RECORD = Record(
     token_hash=TOKEN_HASH,
@@ -250,6 +254,7 @@ SAMPLES = (
     Sample("record, bare", BARE_RECORD, unsigned_record, records.decode),
     Sample("record, narrowed", NARROWED_RECORD, unsigned_record, records.decode),
     Sample("record, conditioned", CONDITIONED_RECORD, unsigned_record, records.decode),
+    Sample("record, ended", ENDED_RECORD, unsigned_record, records.decode),
     Sample("resolve", records.Resolve(TOKEN_HASH), records.encode_resolve, records.decode_resolve),
     Sample(
         "resolved",

@@ -9,7 +9,10 @@ import dataclasses
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeVar
+
+from tests.support.changes_in_memory import Known, ledger_time_us
 
 from rescind.core import ledger
 from rescind.core.handles import Handle
@@ -23,6 +26,8 @@ from rescind_authority.ports.ledger import (
     Change,
     Claim,
     Claimed,
+    Done,
+    End,
     Entry,
     Epoch,
     Key,
@@ -32,15 +37,19 @@ from rescind_authority.ports.ledger import (
 from rescind_authority.ports.revocations import Timed
 from rescind_authority.ports.tokens import (
     Candidate,
+    Ended,
     Footing,
     Issued,
     NewToken,
+    Pending,
     Snapshot,
     StoredToken,
     TokenState,
 )
 
 T = TypeVar("T")
+
+_NOTHING: Mapping[End, int] = MappingProxyType({})
 
 Trip = Callable[[], Awaitable[None]]
 """What a message to Postgres, or back, takes. Raises StoreUnavailableError."""
@@ -75,15 +84,29 @@ class Tables:
     leases: dict[bytes, Row] = field(default_factory=dict[bytes, Row])
     keys: dict[Key, Claimed] = field(default_factory=dict[Key, Claimed])
     receipts: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    ending: dict[End, int] = field(default_factory=dict[End, int])
+    latest_us: int = 0
 
     def copy(self) -> "Tables":
         """Make a backup."""
         changed = {
             name: type(value)(value)
-            for name in ("epochs", "entries", "lifted", "tokens", "leases", "keys", "receipts")
+            for name in (
+                *("epochs", "entries", "lifted", "tokens", "leases", "keys", "receipts"),
+                "ending",
+            )
             for value in [getattr(self, name)]
         }
         return dataclasses.replace(self, **changed)
+
+    @property
+    def known(self) -> Known:
+        """The tokens, and what ends by an event."""
+        return Known(self.tokens, self.ending)
+
+    def keep(self, known: Known) -> None:
+        """Have this be known of the tokens."""
+        self.tokens, self.ending = dict(known.tokens), dict(known.ending)
 
     def holding(self, handles: Collection[Handle]) -> list[Event]:
         """Find the revocations that stand and select a token with these handles."""
@@ -131,6 +154,10 @@ class Cluster:
         self.head = asyncio.Lock()
         self.key_locks: dict[Key, asyncio.Lock] = {}
 
+    def time_us(self) -> int:
+        """Read the ledger's time: the clock, unless that was set back behind the last event."""
+        return ledger_time_us(self.tables.latest_us, self.now_us())
+
     def restore(self, backup: Tables) -> None:
         """Put a backup in its place, and begin an epoch; what was under way is fenced off."""
         tables = backup.copy()
@@ -151,6 +178,8 @@ class Transaction:
         self._locks: list[asyncio.Lock] = []
         self._writes: list[Callable[[Tables], None]] = []
         self._claims: dict[Key, bytes] = {}
+        self._rows: set[Key] = set()
+        self._changes: list[tuple[Change, int]] = []
 
     async def _take(self, lock: asyncio.Lock) -> None:
         await lock.acquire()
@@ -166,13 +195,32 @@ class Transaction:
             for claim in claims
         }
 
-    async def change(self, change: Change) -> bool:
-        raise AssertionError(f"nobody rotates in a simulation; `model/rotation.py` does: {change}")
+    async def change(self, change: Change) -> Done | None:
+        await self._trip()
+        row = Key("the row of a token", change.token_id)
+        if row not in self._rows:  # else another change of this transaction has its lock
+            self._rows.add(row)
+            await self._take(self._cluster.key_locks.setdefault(row, asyncio.Lock()))
+        now_us = self._cluster.time_us()
+        made = self._after_changes(self._tables).changed(change, now_us)
+        if made is None:
+            return None
+        self._changes.append((change, now_us))
+        return made[1]
+
+    def _after_changes(self, tables: Tables) -> Known:
+        """Return what this transaction sees of the tokens: what is committed, and its changes."""
+        known = tables.known
+        for change, now_us in self._changes:
+            made = known.changed(change, now_us)
+            assert made is not None, "the lock of its row was held"
+            known = made[0]
+        return known
 
     async def lock_head(self) -> Standing:
         await self._trip()
         await self._take(self._cluster.head)
-        return standing_of(self._tables, self._cluster.now_us())
+        return standing_of(self._tables, self._cluster.time_us())
 
     async def append(
         self,
@@ -181,7 +229,13 @@ class Transaction:
         exact: Collection[str],
         head: Position,
         answers: Mapping[Key, str],
+        ends: Mapping[End, int] = _NOTHING,
     ) -> None:
+        at = {
+            entry.event.seq: Ended(entry.event.seq, entry.event.revocation.revocation_id)
+            for entry in entries
+        }
+
         def write(tables: Tables) -> None:
             assert tables.end.seq + len(entries) == head.seq
             for entry in entries:
@@ -189,6 +243,8 @@ class Transaction:
                 if lifts is not None:
                     tables.lift(lifts)
                 tables.entries.append((head.epoch, entry))
+                tables.latest_us = max(tables.latest_us, entry.event.at_us)
+            tables.keep(tables.known.after({end: at[seq] for end, seq in ends.items()}))
             tables.end = head
 
         self._writes.append(write)
@@ -203,8 +259,10 @@ class Transaction:
 
     async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
         await self._trip()
-        tables, at_us = self._tables, self._cluster.now_us()
+        tables, at_us = self._tables, self._cluster.time_us()
         parent = None if parent_hash is None else tables.tokens.get(parent_hash)
+        if parent is not None and parent.retired is not None:
+            parent = None  # a secret that it has no more hands nothing on
         family = {*handles, *(parent.handles if parent else ())}
         candidates = tuple(Candidate(event, at_us) for event in tables.holding(family))
         state = None if parent is None else TokenState(parent, candidates)
@@ -234,6 +292,7 @@ class Transaction:
     def commit(self) -> None:
         if self._tables is not self._cluster.tables:
             raise StoreUnavailableError("the server was replaced by a backup")
+        self._tables.keep(self._after_changes(self._tables))
         for write in self._writes:
             write(self._tables)
 
@@ -243,8 +302,8 @@ class Transaction:
 
 
 class PostgresInMemory:
-    """One authority's way to the server: ports Transactions, Ledger, Records, Leases, Receipts and
-    Epochs, and what stands for a time alone of the port Revocations.
+    """One authority's way to the server: ports Transactions, Ledger, Records, Ends, Leases,
+    Receipts and Epochs, and what stands for a time alone of the port Revocations.
     """
 
     def __init__(self, cluster: Cluster, trip: Trip) -> None:
@@ -273,7 +332,7 @@ class PostgresInMemory:
             raise OutcomeUnknownError from None
 
     async def standing(self) -> Standing:
-        return await self._do(lambda tables: standing_of(tables, self._cluster.now_us()))
+        return await self._do(lambda tables: standing_of(tables, self._cluster.time_us()))
 
     async def after(self, seq: int, *, limit: int) -> Passage:
         def read(tables: Tables) -> Passage:
@@ -284,7 +343,8 @@ class PostgresInMemory:
 
     async def by_hash(self, hashes: Collection[bytes]) -> Snapshot:
         def read(tables: Tables) -> Snapshot:
-            found = [tables.tokens[each] for each in sorted(hashes) if each in tables.tokens]
+            looked_up = [tables.known.by_hash(each) for each in sorted(hashes)]
+            found = [token for token in looked_up if token is not None]
             states = tuple(
                 TokenState(
                     token,
@@ -295,9 +355,14 @@ class PostgresInMemory:
                 )
                 for token in found
             )
-            return Snapshot(tables.end.epoch, tables.end.seq, self._cluster.now_us(), states)
+            return Snapshot(tables.end.epoch, tables.end.seq, self._cluster.time_us(), states)
 
         return await self._do(read)
+
+    async def pending(self, *, limit: int) -> tuple[Pending, ...]:
+        return await self._do(
+            lambda tables: tables.known.pending(self._cluster.time_us(), limit=limit)
+        )
 
     async def by_id(self, token_ids: Collection[str]) -> Snapshot:
         raise NotImplementedError
@@ -383,7 +448,7 @@ class PostgresInMemory:
 
     async def timed(self, *, limit: int) -> tuple[Timed, ...]:
         def read(tables: Tables) -> tuple[Timed, ...]:
-            now_us = self._cluster.now_us()
+            now_us = self._cluster.time_us()
             standing = [
                 Timed(entry.event, exact=True, left_us=until_us - now_us)
                 for _, entry in tables.entries

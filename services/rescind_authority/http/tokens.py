@@ -126,6 +126,11 @@ class ListedToken(TokenFacts):
     user_agent: str | None
     address: str | None
     holds: list[HoldFacts]
+    ended_seq: int | None = Field(
+        description="The seq of the event that ended it early, for good; 0 where that was before "
+        "positions were kept. null: it was not ended early."
+    )
+    ended_by: str | None = Field(description="The id of that event, if it is known.")
 
 
 class LookedAtToken(ListedToken):
@@ -261,6 +266,8 @@ def listed(seen: SeenToken) -> dict[str, Any]:
         "user_agent": seen.token.device.user_agent,
         "address": seen.token.device.address,
         "holds": [_hold(event) for event in seen.holds],
+        "ended_seq": None if seen.token.ended is None else seen.token.ended.seq,
+        "ended_by": None if seen.token.ended is None else seen.token.ended.revocation_id or None,
     }
 
 

@@ -82,14 +82,30 @@ class Expiry:
     at_us: int | None
 
 
-Change = Rotation | Expiry
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a token, or of that retired secret of it whose hash this is."""
+
+    token_id: str
+    token_hash: bytes | None = None
+
+
+Change = Rotation | Expiry | End
+"""A change to one token. An `End` is one whose time is up; the others may end something too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A change that was made; `end` is what its event ends, None where nothing ends yet."""
+
+    end: End | None = None
 
 
 class LedgerTransaction(Protocol):
     """One transaction of the sequencer; leaving its block without an error commits it."""
 
-    async def change(self, change: Change) -> bool:
-        """Change a token that is live and as the change expects it; else do nothing, and say so."""
+    async def change(self, change: Change) -> Done | None:
+        """Change a token that is live and as the change expects it; else do nothing: None."""
         ...
 
     async def claim(self, claims: Sequence[Claim]) -> Mapping[Key, Claimed]:
@@ -107,10 +123,12 @@ class LedgerTransaction(Protocol):
         exact: Collection[str],
         head: Position,
         answers: Mapping[Key, str],
+        ends: Mapping[End, int],
     ) -> None:
         """Write events, revocations, audit entries, the new head, and what each key is to answer.
 
-        `exact` names revocations. One statement: for all of it the head is locked.
+        `exact` names revocations; `ends` says at which seq tokens and retired secrets end. One
+        statement: for all of it the head is locked.
         """
         ...
 

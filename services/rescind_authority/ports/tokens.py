@@ -66,6 +66,17 @@ class Retired:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """The event that ended a token, or a retired secret, for good.
+
+    `seq` is 0 and `revocation_id` empty where that was before positions were kept.
+    """
+
+    seq: int
+    revocation_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoredToken:
     """A token as the table has it. Times are Unix microseconds of Postgres's clock."""
 
@@ -92,6 +103,7 @@ class StoredToken:
     device: Device = _NO_DEVICE
     conditions: Conditions = UNCONDITIONAL
     retired: Retired | None = None
+    ended: Ended | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +158,26 @@ class Records(Protocol):
 
     async def by_id(self, token_ids: Collection[str]) -> Snapshot:
         """Read tokens by their public names, in one statement."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What will end by an event in so many microseconds of the ledger's time.
+
+    A token, or the retired secret of it that has this hash.
+    """
+
+    token_id: str
+    token_hash: bytes | None
+    left_us: int
+
+
+class Ends(Protocol):
+    """Find what is to end."""
+
+    async def pending(self, *, limit: int) -> tuple[Pending, ...]:
+        """List the tokens and retired secrets that an event will end, the first to end first."""
         ...
 
 

@@ -12,6 +12,8 @@ from rescind_authority.ports.ledger import (
     Change,
     Claim,
     Claimed,
+    Done,
+    End,
     Entry,
     Expiry,
     Key,
@@ -43,7 +45,7 @@ class LedgerTransaction:
             Key(row["actor"], row["key"]): Claimed(row["body_hash"], row["answer"]) for row in found
         }
 
-    async def change(self, change: Change) -> bool:
+    async def change(self, change: Change) -> Done | None:
         match change:
             case Rotation():
                 found = await rows(
@@ -57,7 +59,11 @@ class LedgerTransaction:
                 )
             case Expiry():
                 found = await rows(self._connection, "expire_token", change.token_id, change.at_us)
-        return bool(found)
+            case End():
+                found = await rows(
+                    self._connection, "end_overdue", change.token_id, change.token_hash
+                )
+        return _done(change, found[0]) if found else None
 
     async def lock_head(self) -> Standing:
         return _standing(await rows(self._connection, "lock_head"))
@@ -69,7 +75,10 @@ class LedgerTransaction:
         exact: Collection[str],
         head: Position,
         answers: Mapping[Key, str],
+        ends: Mapping[End, int],
     ) -> None:
+        whole = {each.token_id: seq for each, seq in ends.items() if each.token_hash is None}
+        secrets = {each.token_hash: seq for each, seq in ends.items() if each.token_hash}
         await rows(
             self._connection,
             "append_events",
@@ -83,6 +92,10 @@ class LedgerTransaction:
             [key.actor for key in answers],
             [key.key for key in answers],
             list(answers.values()),
+            list(whole),
+            list(whole.values()),
+            list(secrets),
+            list(secrets.values()),
         )
 
     async def answer(self, answers: Mapping[Key, str]) -> None:
@@ -129,6 +142,18 @@ class LedgerTransaction:
             token.conditions.addresses,
             dict(token.conditions.verifier),
         )
+
+
+def _done(change: Change, row: asyncpg.Record) -> Done:
+    match change:
+        case End():
+            return Done(change)
+        case Expiry() if row["over"]:
+            return Done(End(change.token_id))
+        case Rotation() if row["over"]:
+            return Done(End(change.token_id, row["replaced"]))
+        case _:
+            return Done()
 
 
 def _revocation(entry: Entry, exact: Collection[str]) -> dict[str, object]:

@@ -5,13 +5,19 @@ from collections.abc import Collection, Sequence
 import asyncpg
 
 from rescind_authority.errors import NotMigratedError
-from rescind_authority.ports.tokens import Candidate, Snapshot, StoredToken, TokenState
+from rescind_authority.ports.tokens import (
+    Candidate,
+    Pending,
+    Snapshot,
+    StoredToken,
+    TokenState,
+)
 from rescind_authority.postgres.pool import Postgres
-from rescind_authority.postgres.rows import candidate_of, token_of
+from rescind_authority.postgres.rows import candidate_of, pending_of, token_of
 
 
 class PostgresRecords:
-    """Read records (port Records)."""
+    """Read records (ports Records and Ends)."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
@@ -21,6 +27,10 @@ class PostgresRecords:
 
     async def by_id(self, token_ids: Collection[str]) -> Snapshot:
         return snapshot_of(await self._postgres.rows("records_by_id", list(token_ids)))
+
+    async def pending(self, *, limit: int) -> tuple[Pending, ...]:
+        found = await self._postgres.rows("pending_ends", limit)
+        return tuple(pending_of(row) for row in found)
 
 
 def snapshot_of(rows: Sequence[asyncpg.Record]) -> Snapshot:

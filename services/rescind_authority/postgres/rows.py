@@ -8,7 +8,14 @@ from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import Event, Revocation
 from rescind.core.tokens import Kind
 from rescind_authority.ports.revocations import StoredRevocation, Swept, Timed
-from rescind_authority.ports.tokens import Candidate, Device, Retired, StoredToken
+from rescind_authority.ports.tokens import (
+    Candidate,
+    Device,
+    Ended,
+    Pending,
+    Retired,
+    StoredToken,
+)
 
 
 def token_of(row: asyncpg.Record) -> StoredToken:
@@ -39,6 +46,7 @@ def token_of(row: asyncpg.Record) -> StoredToken:
         retired=None
         if row["retired_at"] is None
         else Retired(row["retired_at"], row["good_until"], row["revokes"]),
+        ended=None if row["ended_seq"] is None else Ended(row["ended_seq"], row["ended_by"] or ""),
     )
 
 
@@ -77,6 +85,11 @@ def revocation_of(row: asyncpg.Record) -> StoredRevocation:
 def timed_of(row: asyncpg.Record) -> Timed:
     """Read a revocation that ends by itself out of its columns."""
     return Timed(event_of(row), row["exact"], row["until"] - row["at"])
+
+
+def pending_of(row: asyncpg.Record) -> Pending:
+    """Read what is to end out of its columns."""
+    return Pending(row["token_id"], row["token_hash"], row["at"] - row["now"])
 
 
 def _conditions(row: asyncpg.Record) -> Conditions:

@@ -181,12 +181,15 @@ class Looker:
                 seq = event.seq
 
 
+_HELD = {Reason.SUSPENDED: State.SUSPENDED, Reason.EXPIRED: State.EXPIRED}
+
+
 def _seen(state: TokenState, snapshot: Snapshot) -> SeenToken:
     record, at_us = record_of(state, snapshot), snapshot.at_us
     held = verdict.standing(record)
     denied = held or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
     if held is not None:
-        now = State.SUSPENDED if held.reason is Reason.SUSPENDED else State.REVOKED
+        now = _HELD.get(held.reason, State.REVOKED)
     elif at_us >= record.expires_at_us:
         now = State.EXPIRED
     else:

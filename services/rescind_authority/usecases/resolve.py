@@ -5,7 +5,7 @@ from functools import partial
 
 from rescind.core.handles import Handle
 from rescind.core.record import Record
-from rescind.core.revocation import NOT_HOLDS, Effect, Event, Hold, hits
+from rescind.core.revocation import ENDED, NOT_HOLDS, Effect, Event, Hold, hits
 from rescind.wire import records
 from rescind.wire.records import Resolved
 from rescind.wire.trust import Purpose
@@ -113,10 +113,17 @@ def removed_of(state: TokenState) -> tuple[str, ...]:
 
 
 def holds_of(state: TokenState) -> tuple[Hold, ...]:
-    """Say which revocations hold a token, as its record carries them."""
-    return tuple(
-        Hold(event.revocation.revocation_id, event.revocation.effect, event.seq)
-        for event in holding(state)
+    """Return what holds a token, as its record carries it: its early end, then revocations.
+
+    The end is a position, as a revocation is: no clock, wherever it stands, revives the token.
+    """
+    ended = state.token.ended
+    return (
+        *(() if ended is None else (Hold(ended.revocation_id, ENDED, ended.seq),)),
+        *(
+            Hold(event.revocation.revocation_id, event.revocation.effect, event.seq)
+            for event in holding(state)
+        ),
     )
 
 

@@ -27,6 +27,7 @@ from rescind_authority.ports.ledger import (
     Change,
     Claim,
     Claimed,
+    End,
     Entry,
     Key,
     LedgerTransaction,
@@ -156,7 +157,7 @@ class Sequencer:
             # the same order, so that none waits in a circle.
             claims = [firsts[key].claim for key in sorted(firsts)]
             claimed = dict(await transaction.claim(claims))
-            fresh = await _changed(
+            fresh, ends = await _changed(
                 transaction,
                 [command for key, command in firsts.items() if claimed[key].answer is None],
             )
@@ -176,6 +177,12 @@ class Sequencer:
                 exact={command.revocation.revocation_id for command in fresh if command.exact},
                 head=Position(standing.position.epoch, entries[-1].event.seq, entries[-1].head),
                 answers=answers,
+                # What an event ends, ends at its position, in the commit that makes it one.
+                ends={
+                    ends[command.claim.key]: last[command.revocation.revocation_id].event.seq
+                    for command in fresh
+                    if command.claim.key in ends
+                },
             )
         self._metrics.committed(
             events=len(entries), seconds=(self._clock.monotonic_raw_ns() - began_ns) / 1e9
@@ -185,16 +192,23 @@ class Sequencer:
 
 async def _changed(
     transaction: LedgerTransaction, commands: Sequence[Command]
-) -> Sequence[Command]:
-    """Change tokens, in sorted order; leave out the commands whose token is not as they expect."""
+) -> tuple[Sequence[Command], dict[Key, End]]:
+    """Change tokens, in sorted order; leave out the commands whose token is not as they expect.
+
+    Return the commands that are left, and what the event of each ends.
+    """
     changes = {
         command.claim.key: command.change for command in commands if command.change is not None
     }
     moved: set[Key] = set()
+    ends: dict[Key, End] = {}
     for key, change in sorted(changes.items(), key=lambda each: (each[1].token_id, each[0])):
-        if not await transaction.change(change):
+        done = await transaction.change(change)
+        if done is None:
             moved.add(key)
-    return [command for command in commands if command.claim.key not in moved]
+        elif done.end is not None:
+            ends[key] = done.end
+    return [command for command in commands if command.claim.key not in moved], ends
 
 
 def _chain(standing: Standing, commands: Sequence[Command]) -> tuple[Entry, ...]:

@@ -23,6 +23,10 @@ class Effect(StrEnum):
 # A verifier asks again when it hears of these; no token is held by them.
 NOT_HOLDS = frozenset({Effect.LIFT, Effect.CHANGED})
 
+ENDED = "ended"
+"""The effect of the final hold on a token that was expired early, and on a secret that was rotated
+away: the `changed` event at the hold's seq ended it. It is no command, so it is not an `Effect`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
@@ -56,7 +60,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What keeps a token from being live: one revocation that applies to it."""
+    """What keeps a token from being live: one revocation that applies to it, or its early end.
+
+    `revocation_id` names the event at `seq`. It is empty, and `seq` is 0, for an end (`ENDED`) from
+    before the ledger kept the positions of ends.
+    """
 
     revocation_id: str
     effect: str

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rescind.core.record import Record
-from rescind.core.revocation import Effect
+from rescind.core.revocation import ENDED, Effect
 
 
 class Reason(StrEnum):
@@ -43,13 +43,19 @@ Verdict = Allowed | Denied
 
 
 def standing(record: Record) -> Denied | None:
-    """Judge a record's holds. Several may apply; a final one is named before one that can end."""
+    """Return why a record's holds deny it, or None where they do not.
+
+    Several may apply: a revoke is named before a suspension, and both before an early end.
+    """
     if record.live:
         return None
     if any(hold.effect == Effect.REVOKE for hold in record.holds):
         return Denied(Reason.REVOKED)
     if any(hold.effect == Effect.SUSPEND for hold in record.holds):
         return Denied(Reason.SUSPENDED)
+    # As for a token whose time is over, whatever else holds it is named first.
+    if all(hold.effect in (ENDED, Effect.NARROW) for hold in record.holds):
+        return Denied(Reason.EXPIRED)
     # An effect that this version does not know is a hit: deny rather than guess (design 5).
     return Denied(Reason.REVOKED)
 

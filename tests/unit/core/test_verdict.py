@@ -44,6 +44,12 @@ def test_the_reasons_are_those_of_the_contract():
         (("Narrow",), Reason.REVOKED),
         (("",), Reason.REVOKED),
         (("lift",), Reason.REVOKED),
+        (("ended",), Reason.EXPIRED),
+        (("ended", "narrow"), Reason.EXPIRED),
+        (("ended", "suspend"), Reason.SUSPENDED),
+        (("ended", "revoke"), Reason.REVOKED),
+        (("ended", "of the future"), Reason.REVOKED),
+        (("Ended",), Reason.REVOKED),
     ],
 )
 def test_a_final_hold_is_named_before_one_that_can_end(

@@ -2,5 +2,6 @@
 -- Served by: tokens_handles.
 SELECT EXISTS (
     SELECT FROM tokens
-    WHERE handles @> $1::text[] AND kind = 'admin' AND expires_at > clock_timestamp()
+    WHERE handles @> $1::text[] AND kind = 'admin'
+        AND ended_seq IS NULL AND expires_at > (SELECT ledger_now())
 ) AS any_admin

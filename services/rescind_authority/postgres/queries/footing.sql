@@ -7,13 +7,15 @@
 -- `since` is when the first of the parent's ancestors, or itself, had all that is selected; NULL:
 -- only the child will have it.
 -- One row for each revocation, one without when there is none.
--- Served by: tokens_token_hash_key, revocations_anchor, revocations_standing.
+-- Served by: tokens_token_hash_key, revocations_anchor, revocations_standing,
+-- revocations_seq_key.
 SELECT
-    h.epoch AS ledger_epoch, h.seq AS as_of, clock_timestamp() AS at,
+    h.epoch AS ledger_epoch, h.seq AS as_of, ledger_time(h.latest_at, clock_timestamp()) AS at,
     t.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,
     t.session, t.labels, t.lineage, t.chain, t.handles, t.issued_at, t.issued_seq, t.not_before,
     t.expires_at, t.last_used_at, t.created_by, t.may_speak_for, t.max_depth, t.user_agent, host(t.address) AS address, t.addresses, t.verifier,
     NULL AS retired_at, NULL AS good_until, false AS revokes,
+    t.ended_seq, (SELECT revocation_id FROM revocations WHERE seq = t.ended_seq) AS ended_by,
     r.revocation_id, r.epoch AS event_epoch, r.seq, r.effect, r.selector, r.issued_before, r.until,
     r.scopes AS removed, r.lifts, r.reason, r.actor, r.committed_at,
     (

@@ -1,4 +1,4 @@
 -- Counts the admin tokens that have not expired.
 -- Served by: tokens_handles.
 SELECT count(*) AS live FROM tokens
-WHERE handles @> '{kind:admin}' AND expires_at > clock_timestamp()
+WHERE handles @> '{kind:admin}' AND ended_seq IS NULL AND expires_at > (SELECT ledger_now())

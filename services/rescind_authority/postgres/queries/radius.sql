@@ -7,7 +7,8 @@ WITH hit AS (
     SELECT subject, lineage, used_by, last_used_at > statement_timestamp() - interval '1 day' AS used
     FROM tokens AS t
     WHERE handles @> $1::text[]
-        AND expires_at > statement_timestamp()
+        AND ended_seq IS NULL
+        AND expires_at > (SELECT ledger_now())
         AND ($2::timestamptz IS NULL OR $2 > (
             SELECT min(family.issued_at) FROM tokens AS family
             WHERE family.token_id = ANY (t.lineage || t.token_id) AND $1 <@ family.handles

@@ -6,13 +6,17 @@
 -- Where a cutoff compares times, `since` is when the first of the token's ancestors, or itself, had
 -- all that is selected: what was delegated from a token does not outlive it by being younger.
 -- A secret that was rotated away finds its token too, with an end of its own (good_until).
--- Served by: tokens_token_hash_key, retired_secrets_pkey, tokens_pkey, revocations_anchor, revocations_standing.
+-- `ended_seq` is the position at which it, or the token, ended, and `ended_by` the event there.
+-- Served by: tokens_token_hash_key, retired_secrets_pkey, tokens_pkey, revocations_anchor, revocations_standing,
+-- revocations_seq_key.
 SELECT
-    h.epoch AS ledger_epoch, h.seq AS as_of, clock_timestamp() AS at,
+    h.epoch AS ledger_epoch, h.seq AS as_of, ledger_time(h.latest_at, clock_timestamp()) AS at,
     s.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,
     t.session, t.labels, t.lineage, t.chain, t.handles, t.issued_at, t.issued_seq, t.not_before,
     least(t.expires_at, s.good_until) AS expires_at, t.last_used_at, t.created_by,
     t.may_speak_for, t.max_depth, t.user_agent, host(t.address) AS address, t.addresses, t.verifier, s.retired_at, s.good_until, s.revokes,
+    coalesce(s.ended_seq, t.ended_seq) AS ended_seq,
+    (SELECT revocation_id FROM revocations WHERE seq = coalesce(s.ended_seq, t.ended_seq)) AS ended_by,
     r.revocation_id, r.epoch AS event_epoch, r.seq, r.effect, r.selector, r.issued_before, r.until,
     r.scopes AS removed, r.lifts, r.reason, r.actor, r.committed_at,
     CASE WHEN r.issued_before IS NULL THEN t.issued_at ELSE (
@@ -21,11 +25,12 @@ SELECT
     ) END AS since
 FROM ledger_head AS h
 LEFT JOIN (
-    SELECT token_hash, token_id, NULL AS retired_at, NULL AS good_until, false AS revokes
+    SELECT token_hash, token_id, NULL AS retired_at, NULL AS good_until, false AS revokes,
+        NULL::bigint AS ended_seq
     FROM tokens
     WHERE token_hash = ANY ($1::bytea[])
     UNION ALL
-    SELECT token_hash, token_id, retired_at, good_until, revokes
+    SELECT token_hash, token_id, retired_at, good_until, revokes, ended_seq
     FROM retired_secrets
     WHERE token_hash = ANY ($1::bytea[])
 ) AS s ON true

@@ -1,0 +1,262 @@
+"""Ends are positions of the ledger, on a real Postgres whose clock runs behind what is stored.
+
+A clock cannot be set back here: instead, every time that was stored moves forward, which is the
+same to whatever compares the two. `set_back` does it.
+"""
+
+from typing import Any
+
+import pytest
+from tests.support.authority import Running, Sidecar, System, serving
+
+from rescind.core import verdict
+from rescind.core.record import Record
+from rescind.core.revocation import ENDED, Hold
+from rescind.core.verdict import Denied, Reason
+from rescind_authority.ports.tokens import Ended
+from rescind_authority.postgres import pool
+from rescind_authority.postgres.migrate import Migrator, known
+from rescind_authority.postgres.records import PostgresRecords
+
+CHILD = {"subject": "agent:a/b"}
+
+
+async def set_back(system: System, by: str = "5 min") -> None:
+    """Have Postgres's clock be this much behind all that tokens and secrets know of it."""
+    await system.rows(
+        "UPDATE tokens SET issued_at = issued_at + $1::text::interval, "
+        "expires_at = expires_at + $1::text::interval",
+        by,
+    )
+    await system.rows(
+        "UPDATE retired_secrets SET retired_at = retired_at + $1::text::interval, "
+        "good_until = good_until + $1::text::interval",
+        by,
+    )
+
+
+async def call(authority: Running, token: dict[str, Any], verb: str, **how: object) -> Any:
+    answer = await authority.http.post(f"/v1/tokens/{token['token_id']}/{verb}", json=how)
+    assert answer.status_code in (200, 202), answer.text
+    return answer.json()
+
+
+async def look(authority: Running, token: dict[str, Any]) -> dict[str, Any]:
+    return (await authority.http.get(f"/v1/tokens/{token['token_id']}")).json()
+
+
+async def listed(authority: Running, state: str) -> list[str]:
+    page = (await authority.http.get("/v1/tokens", params={"state": state})).json()
+    return [each["token_id"] for each in page["tokens"]]
+
+
+async def record(sidecar: Sidecar, token: dict[str, Any]) -> Record:
+    found = (await sidecar.resolve(token["token"]))[1]
+    assert found is not None
+    return found
+
+
+async def test_a_token_that_was_expired_is_ended_at_a_position_whatever_the_clock_shows(
+    system: System,
+) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        token = await authority.issue("agent:a", ttl=3600)
+        ended = await call(authority, token, "expire")
+        await set_back(system)
+        found = await record(sidecar, token)
+        assert found.holds == (Hold(ended["id"], ENDED, ended["seq"]),)
+        assert verdict.standing(found) == Denied(Reason.EXPIRED)
+        async with authority.as_bearer(token["token"]) as bearer:
+            assert (await bearer.post("/v1/delegations", json=CHILD)).status_code == 401
+            assert (await bearer.post("/v1/rotations", json={})).status_code == 401
+        seen = await look(authority, token)
+        assert (seen["state"], seen["denied"], seen["ended_seq"]) == ("expired", "expired", 1)
+        assert token["token_id"] in await listed(authority, "expired")
+        assert token["token_id"] not in await listed(authority, "active")
+        for verb in ("rotate", "expire"):
+            path = f"/v1/tokens/{token['token_id']}/{verb}"
+            assert (await authority.http.post(path, json={})).status_code == 409
+        body = {"selector": ["subject:agent:a"], "dry_run": True}
+        blast = (await authority.http.post("/v1/revocations", json=body)).json()
+        assert blast["tokens"] == 0
+
+
+async def test_a_rotated_secret_is_ended_at_a_position_and_its_token_goes_on(
+    system: System,
+) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        first = await authority.issue("agent:a", ttl=3600)
+        second = await call(authority, first, "rotate")
+        third = await call(authority, first, "rotate")
+        await set_back(system)
+        for old, ended in ((first, second), (second, third)):
+            found = await record(sidecar, old)
+            assert found.holds == (Hold(ended["id"], ENDED, ended["seq"]),)
+            assert verdict.standing(found) == Denied(Reason.EXPIRED)
+            async with authority.as_bearer(old["token"]) as bearer:
+                assert (await bearer.post("/v1/delegations", json=CHILD)).status_code == 401
+        assert (await record(sidecar, third)).live
+        assert (await look(authority, first))["state"] == "active"
+        async with authority.as_bearer(third["token"]) as bearer:
+            assert (await bearer.post("/v1/delegations", json=CHILD)).status_code == 201
+
+
+async def test_every_secret_of_an_expired_token_is_ended(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        first = await authority.issue("agent:a", ttl=3600)
+        second = await call(authority, first, "rotate", overlap=1800)
+        await call(authority, first, "expire")
+        await set_back(system)
+        for each in (first, second):
+            assert verdict.standing(await record(sidecar, each)) == Denied(Reason.EXPIRED)
+
+
+async def test_an_admin_token_that_was_expired_opens_nothing(system: System) -> None:
+    async with serving(system) as authority:
+        admin = await authority.issue(
+            "admin:eve", kind="admin", scopes=["rescind:read"], audience=["rescind"]
+        )
+        await call(authority, admin, "expire")
+        await set_back(system)
+        async with authority.as_bearer(admin["token"]) as bearer:
+            assert (await bearer.get("/v1/fleet")).status_code == 401
+
+
+async def test_a_suspension_is_named_before_the_end_as_it_is_for_a_token_whose_time_is_over(
+    system: System,
+) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        token = await authority.issue("agent:a")
+        held = await authority.revoke("subject:agent:a", effect="suspend")
+        await call(authority, token, "expire")
+        assert verdict.standing(await record(sidecar, token)) == Denied(Reason.SUSPENDED)
+        assert (await look(authority, token))["state"] == "suspended"
+        assert await listed(authority, "suspended") == [token["token_id"]]
+        lifted = await authority.http.post(f"/v1/revocations/{held['id']}/lift", json={})
+        assert lifted.is_success, lifted.text
+        assert (await look(authority, token))["state"] == "expired"
+        assert token["token_id"] in await listed(authority, "expired")
+
+
+async def test_many_that_are_expired_at_once_each_have_a_position(system: System) -> None:
+    async with serving(system) as authority:
+        ids = [(await authority.issue("agent:a"))["token_id"] for _ in range(9)]
+        answer = await authority.http.post("/v1/tokens/expire", json={"token_ids": ids})
+        seqs = {each["token_id"]: each["seq"] for each in answer.json()["outcomes"]}
+        kept = await system.rows("SELECT token_id, ended_seq FROM tokens WHERE subject = 'agent:a'")
+        assert {row["token_id"]: row["ended_seq"] for row in kept} == seqs
+        assert sorted(seqs.values()) == list(range(1, 10))
+
+
+async def test_a_repeat_under_the_key_ends_nothing_again(system: System) -> None:
+    async with serving(system) as authority:
+        token = await authority.issue("agent:a")
+        path, headers = f"/v1/tokens/{token['token_id']}/expire", {"Idempotency-Key": "once"}
+        first = (await authority.http.post(path, json={}, headers=headers)).json()
+        await set_back(system)
+        assert (await authority.http.post(path, json={}, headers=headers)).json() == first
+        assert (await look(authority, token))["ended_seq"] == first["seq"]
+
+
+@pytest.mark.parametrize(("ahead", "stands"), [("50 min", True), ("70 min", False)])
+async def test_the_ledgers_time_does_not_run_back_behind_its_events_unless_by_an_hour(
+    system: System, ahead: str, *, stands: bool
+) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        short = await authority.issue("agent:short", ttl=60)
+        await authority.revoke("tenant:somebody-else")
+        await system.rows("UPDATE ledger_head SET latest_at = now() + $1::text::interval", ahead)
+        latest_us = (await system.rows("SELECT latest_at FROM ledger_head"))[0]["latest_at"]
+        latest_us = latest_us.timestamp() * 1e6
+        reply = await sidecar.beat()
+        assert reply is not None
+        issued = await authority.issue("agent:later")
+        seen = await look(authority, short)
+        times_us = [reply.authority_us, (await record(sidecar, issued)).issued_at_us]
+        assert [each >= latest_us - 1 for each in times_us] == [stands] * 2
+        assert seen["state"] == ("expired" if stands else "active")
+        assert (short["token_id"] in await listed(authority, "expired")) is stands
+
+
+async def test_the_times_of_events_never_run_back(system: System) -> None:
+    async with serving(system) as authority:
+        await authority.revoke("tenant:one")
+        await system.rows("UPDATE ledger_head SET latest_at = now() + interval '5 min'")
+        await authority.revoke("tenant:two")
+        await authority.revoke("tenant:three")
+        found = await system.rows("SELECT committed_at FROM revocations ORDER BY seq")
+        times = [row["committed_at"] for row in found]
+        assert times == sorted(times)
+        head = (await system.rows("SELECT latest_at FROM ledger_head"))[0]["latest_at"]
+        assert head == times[-1]
+
+
+async def test_what_ended_before_positions_were_kept_is_ended_for_good_or_will_be(
+    system: System,
+) -> None:
+    """Migrate a database in which tokens were expired, rotated, and left alone."""
+    async with pool.connect(system.dsn) as postgres, Migrator(postgres).alone() as schema:
+        await schema.migrate(tuple(step for step in known() if step.name < "0014"))
+        await schema.begin_ledger(term_ms=10_000)
+        await system.rows(_BEFORE)
+        await schema.migrate(known())
+        found = await system.rows("SELECT token_id, ending, ended_seq FROM tokens")
+        assert {row["token_id"]: (row["ending"], row["ended_seq"]) for row in found} == {
+            "tok_expired": (False, 0),
+            "tok_expiring": (True, None),
+            "tok_rotated": (True, None),
+            "tok_over": (False, None),
+            "tok_left_alone": (False, None),
+        }
+        found = await system.rows("SELECT token_id, ended_seq FROM retired_secrets")
+        ended = {(row["token_id"], row["ended_seq"]) for row in found}
+        assert ended == {("tok_rotated", 0), ("tok_expiring", None)}
+        head = (await system.rows("SELECT latest_at FROM ledger_head"))[0]["latest_at"]
+        last = "SELECT max(committed_at) AS at FROM revocations"
+        assert head == (await system.rows(last))[0]["at"]
+        pending = await PostgresRecords(postgres).pending(limit=9)
+        assert [each.token_id for each in pending] == ["tok_expiring"] * 2 + ["tok_rotated"]
+        records = PostgresRecords(postgres)
+        states = (await records.by_id(["tok_expired", "tok_left_alone"])).tokens
+        assert {each.token.token_id: each.token.ended for each in states} == {
+            "tok_expired": Ended(0, ""),
+            "tok_left_alone": None,
+        }
+
+
+_BEFORE = """
+WITH token AS (
+    INSERT INTO tokens (
+        token_id, token_hash, kind, subject, scopes, audience, labels, handles, issued_at,
+        issued_seq, expires_at, created_by
+    )
+    SELECT
+        'tok_' || name, sha256(name::bytea), 'agent', 'agent:a', '{}', '{}', '{}', '{*}',
+        now() - interval '9 h', 0, now() + left_to_it, 'test'
+    FROM (
+        VALUES
+            ('expired', interval '-1 h'),
+            ('expiring', interval '1 h'),
+            ('rotated', interval '3 h'),
+            ('over', interval '-1 h'),
+            ('left_alone', interval '3 h')
+    ) AS given (name, left_to_it)
+), event AS (
+    INSERT INTO events (seq, epoch, payload, head)
+    SELECT seq, 1, '', sha256('') FROM generate_series(1, 3) AS seq
+), change AS (
+    INSERT INTO revocations (
+        revocation_id, epoch, seq, effect, selector, anchor, exact, reason, actor, committed_at
+    )
+    SELECT
+        'rev_' || seq, 1, seq, 'changed', ARRAY['token:tok_' || name], 'token:tok_' || name, true,
+        '', 'test', now() - interval '4 h' + seq * interval '1 s'
+    FROM (VALUES (1, 'expired'), (2, 'expiring'), (3, 'rotated')) AS given (seq, name)
+), secret AS (
+    INSERT INTO retired_secrets (token_hash, token_id, retired_at, good_until, revokes)
+    VALUES
+        (sha256('old'), 'tok_rotated', now() - interval '4 h', now() - interval '4 h', true),
+        (sha256('older'), 'tok_expiring', now() - interval '4 h', now() + interval '1 h', true)
+)
+UPDATE ledger_head SET seq = 3
+"""
