@@ -9,6 +9,7 @@ import structlog
 from rescind.wire.enrolment import instance_of
 from rescind_sidecar.ports import InstanceKey, InstanceKeys, Tables, Voice
 from rescind_sidecar.usecases.tally import Tally
+from rescind_sidecar.view.authority_time import AuthorityTime
 from rescind_sidecar.view.records import CAPACITY
 from rescind_sidecar.view.unknowns import Unknowns
 from rescind_sidecar.view.view import View
@@ -50,16 +51,20 @@ class Incarnations:
         self._records_capacity = records_capacity
         self.current = self._begin()
 
-    def _begin(self) -> Incarnation:
+    def _begin(self, time: AuthorityTime | None = None) -> Incarnation:
         key = self._keys.fresh()
         instance = instance_of(key.public)
         table = self._tables.begin(instance)
-        return Incarnation(instance, key, View(table, records_capacity=self._records_capacity))
+        view = View(table, records_capacity=self._records_capacity, time=time)
+        return Incarnation(instance, key, view)
 
     def begin_anew(self, why: str) -> None:
-        """End the instance: no lease, no records, no table of it is believed from here on."""
+        """End the instance: no lease, no records, no table of it is believed from here on.
+
+        What it knew of the authority's time stays: another server's clock may be behind.
+        """
         ended = self.current
-        self.current = self._begin()
+        self.current = self._begin(ended.view.time)
         self._tally.instances_ended += 1
         _log.error(
             "the ledger is not the one that was followed; began anew with nothing in memory",

@@ -1,9 +1,10 @@
 """Tell the authority which tokens are in use, at a price that no check notices (`last_used_at`).
 
 A token counts as used when the sidecar is asked for it: at its first sight in a process, and again
-at least every hour, when the process's entry ends (`view.judge`). Checks in between write nothing
-anywhere. So `last_used_at` may lie an hour back for a token that is used all the time, and half a
-minute for one that is checked over HTTP or without the table. A report that is lost stays lost.
+at least every five minutes, when the process's entry ends (`view.judge`). Checks in between write
+nothing anywhere. So `last_used_at` may lie five minutes back for a token that is used all the time,
+and half a minute for one that is checked over HTTP or without the table. A report that is lost
+stays lost.
 """
 
 import asyncio

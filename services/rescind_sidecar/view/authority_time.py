@@ -1,6 +1,13 @@
-"""The authority's clock as a sidecar knows it: an interval, from when a reply left and arrived.
+"""The authority's time as a sidecar knows it: two bounds, from when replies left and arrived.
 
-The local wall clock is never asked. Every answer is rounded to the side that denies.
+The local wall clock is never asked. The rules of this file:
+
+* Every answer is on the side that denies, also where CLOCK_BOOTTIME is 10 % slow or fast against
+  the authority's clock (the assumption of `core.lease`).
+* Neither bound ever jumps to the side that accepts, whatever a reply shows: a clock that was set
+  back, or another server whose clock is behind. From where it stood, a bound goes on a tenth slower
+  or faster than the clock here, until the replies have caught up with it. So it never stands still,
+  and the drift of two good clocks does not add up.
 """
 
 from dataclasses import dataclass
@@ -9,25 +16,78 @@ _NS_PER_US = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class AuthorityTime:
-    """Postgres said `authority_us` (Unix) between `sent_ns` and `received_ns` (CLOCK_BOOTTIME)."""
+class Mark:
+    """A bound at one instant: of the authority's clock (Unix µs) and of CLOCK_BOOTTIME."""
 
-    sent_ns: int
-    received_ns: int
-    authority_us: int
+    us: int
+    ns: int
+
+    def slow_us(self, now_ns: int) -> int:
+        """Return where a clock at 9/10 of CLOCK_BOOTTIME is that began here, rounded down."""
+        return self.us + (now_ns - self.ns) * 9 // (10 * _NS_PER_US)
+
+    def fast_us(self, now_ns: int) -> int:
+        """Return where a clock at 10/9 of CLOCK_BOOTTIME is that began here, rounded up."""
+        return self.us - (self.ns - now_ns) * 10 // (9 * _NS_PER_US)
+
+    def slow_ns(self, time_us: int) -> int:
+        """Return when the slow clock shows a time, rounded up."""
+        return self.ns - (self.us - time_us) * _NS_PER_US * 10 // 9
+
+    def fast_ns(self, time_us: int) -> int:
+        """Return when the fast clock shows a time, rounded down."""
+        return self.ns + (time_us - self.us) * _NS_PER_US * 9 // 10
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityTime:
+    """The last reply, as asked for (`sent`) and as it arrived, and where the bounds stood then.
+
+    `sent` and `received` show the same time of the authority, which it read between the two.
+    """
+
+    sent: Mark
+    received: Mark
+    latest: Mark
+    earliest: Mark
+
+    @classmethod
+    def learned(
+        cls, authority_us: int, *, sent_ns: int, received_ns: int, before: "AuthorityTime | None"
+    ) -> "AuthorityTime":
+        """Take a reply: the authority read `authority_us` between two instants of CLOCK_BOOTTIME.
+
+        `before` is what was known until now; None, nothing was.
+        """
+        sent, received = Mark(authority_us, sent_ns), Mark(authority_us, received_ns)
+        if before is None:
+            return cls(sent, received, latest=sent, earliest=received)
+        return cls(
+            sent,
+            received,
+            latest=Mark(before.latest_us(received_ns), received_ns),
+            earliest=Mark(before.earliest_us(received_ns), received_ns),
+        )
 
     def earliest_us(self, now_ns: int) -> int:
-        """Give a time that the authority's clock has certainly reached."""
-        return self.authority_us + (now_ns - self.received_ns) // _NS_PER_US
+        """Return a time that the authority's clock has certainly reached."""
+        return min(self.received.slow_us(now_ns), self.earliest.fast_us(now_ns))
 
     def latest_us(self, now_ns: int) -> int:
-        """Give a time that the authority's clock has certainly not passed."""
-        return self.authority_us - (self.sent_ns - now_ns) // _NS_PER_US
+        """Return a time that the authority's clock has certainly not passed."""
+        return max(self.sent.fast_us(now_ns), self.latest.slow_us(now_ns))
 
     def before_ns(self, time_us: int) -> int:
-        """Give the local instant until which `time_us` has certainly not come."""
-        return self.sent_ns + (time_us - self.authority_us) * _NS_PER_US
+        """Return the local instant until which `time_us` has certainly not come."""
+        return min(self.sent.fast_ns(time_us), self.latest.slow_ns(time_us))
 
     def after_ns(self, time_us: int) -> int:
-        """Give the local instant from which `time_us` has certainly come."""
-        return self.received_ns + (time_us - self.authority_us) * _NS_PER_US
+        """Return the local instant from which `time_us` has certainly come."""
+        return max(self.received.slow_ns(time_us), self.earliest.fast_ns(time_us))
+
+    def since_us(self, time_us: int, now_ns: int) -> int:
+        """Return how long ago a time of the authority was, if both clocks go equally fast.
+
+        It decides nothing: for measuring, where the safe side would be an error of its own.
+        """
+        return max(0, self.sent.us + (now_ns - self.sent.ns) // _NS_PER_US - time_us)

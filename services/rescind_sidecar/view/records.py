@@ -23,8 +23,8 @@ class Window:
 class Held:
     """A record as it came, and the position up to which no event is known to hit it.
 
-    `window` is what its times came to when they were last judged, at most an hour ago; `ended_ns`
-    is when they were first found to be over, where they were so when it came.
+    `window` is what its times came to when they were last judged, at most five minutes ago;
+    `ended_ns` is when they were first found to be over, where they were so when it came.
     """
 
     record: Record
