@@ -41,6 +41,7 @@ from rescind_authority.usecases.change import Changer
 from rescind_authority.usecases.claims import ClaimKeeper
 from rescind_authority.usecases.delegate import Delegator
 from rescind_authority.usecases.desk import Desk
+from rescind_authority.usecases.ends import EndTimer
 from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.enrol import Enroller
 from rescind_authority.usecases.grant import Granter
@@ -89,6 +90,7 @@ class Core:
     enforcer: Enforcer
     term: TermKeeper
     until: UntilKeeper
+    ends: EndTimer
     salvage: Salvage
     sweeper: Sweeper
     claims: ClaimKeeper
@@ -105,6 +107,7 @@ class Core:
                 self.enforcer,
                 self.term,
                 self.until,
+                self.ends,
                 self.reuse,
                 self.sweeper,
                 self.claims,
@@ -179,6 +182,9 @@ def core(
             sequencer=sequencer,
             clock=SystemClock(),
             entropy=secrets.token_bytes,
+        ),
+        ends=EndTimer(
+            records, sequencer=sequencer, clock=SystemClock(), entropy=secrets.token_bytes
         ),
         salvage=Salvage(
             PostgresEpochs(postgres),
@@ -326,7 +332,7 @@ class Authority:
                 clock=clock,
                 entropy=secrets.token_bytes,
             ),
-            changer=Changer(parts.sequencer, records=parts.records, mint=mint),
+            changer=Changer(parts.sequencer, records=parts.records, mint=mint, ends=parts.ends),
             sessions=Sessions(
                 looker, sequencer=parts.sequencer, clock=clock, entropy=secrets.token_bytes
             ),

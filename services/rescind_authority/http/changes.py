@@ -37,7 +37,10 @@ class OnReuse(StrEnum):
 class RotateRequest(Why, Waiting):
     """How a token gets a new secret."""
 
-    overlap: float = Field(default=0, description="Seconds for which the old secret stays good.")
+    overlap: float = Field(
+        default=0,
+        description="Seconds for which the old secret stays good; then an event ends it.",
+    )
     on_reuse: OnReuse = Field(
         default=OnReuse.REVOKE,
         description="What happens when somebody comes with the old secret later: `revoke` ends the "
@@ -49,7 +52,8 @@ class ExpireRequest(Why, Waiting):
     """When a token is to end, if it would have ended later."""
 
     at: times.Moment | None = Field(
-        default=None, description="RFC 3339, or Unix seconds; left out, now."
+        default=None,
+        description="RFC 3339, or Unix seconds; left out, now. At a later time an event ends it.",
     )
 
 
@@ -71,7 +75,11 @@ class ChangeFacts(Awaited):
 
 
 class RotationFacts(ChangeFacts):
-    """A token with a new secret. With `receipt`, the old one is dead at every verifier."""
+    """A token with a new secret.
+
+    With `receipt` and no overlap, the old one is dead at every verifier, whatever the clocks show.
+    With an overlap every verifier knows its end; at that time an event of its own ends it.
+    """
 
     token: str | None = Field(
         description="The new secret, shown this once; null in a repeat under one key."
@@ -171,7 +179,10 @@ async def expire(
     authority: Authority,
     response: Response,
 ) -> ChangeFacts:
-    """End a token now, or at a time before its end. What was delegated from it ends by itself."""
+    """End a token now, or at a time before its end. What was delegated from it ends by itself.
+
+    With `receipt`, a token that ends now is dead at every verifier, whatever the clocks show.
+    """
     operation = f"POST /v1/tokens/{token_id}/expire"
     changed = await authority.changer.expire(
         Ending(token_id, times.maybe_to_us(asked.at), asked.reason, awaited=asked.wait),

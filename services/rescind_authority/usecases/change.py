@@ -1,7 +1,8 @@
 """Change a token: a new secret under the same grant, or an earlier end.
 
 A change is an event (`changed`) in the commit of what it changes, so that every verifier drops the
-record that it has, and a receipt can say when the last one did.
+record that it has, and a receipt can say when the last one did. What ends with it has a final hold
+at the event's position. What is to end later has an event of its own then (`usecases/ends.py`).
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from rescind_authority.ports.tokens import Records, TokenState
 from rescind_authority.usecases import naming
 from rescind_authority.usecases.authorise import Actor, Scope
 from rescind_authority.usecases.batching import each_of
+from rescind_authority.usecases.ends import EndTimer
 from rescind_authority.usecases.facts import MAX_TTL_S, Findings
 from rescind_authority.usecases.mint import Mint
 from rescind_authority.usecases.resolve import holding
@@ -65,10 +67,13 @@ class Changed:
 class Changer:
     """Turn wishes to change a token into commands, and have them committed."""
 
-    def __init__(self, sequencer: Sequencer, *, records: Records, mint: Mint) -> None:
+    def __init__(
+        self, sequencer: Sequencer, *, records: Records, mint: Mint, ends: EndTimer
+    ) -> None:
         self._sequencer = sequencer
         self._records = records
         self._mint = mint
+        self._ends = ends
 
     async def rotate(self, renewal: Renewal, *, actor: Actor, claim: Claim) -> Changed:
         """Give a token a new secret.
@@ -159,6 +164,7 @@ class Changer:
         committed = await self._sequencer.commit(
             Command(claim, revocation, exact=True, awaited=awaited, change=change)
         )
+        self._ends.look_again()  # what ends later may be the next to end
         # A repeat of the key finds the first one's place in the ledger; its secret was shown then.
         ours = committed.revocation_id == revocation_id
         return Changed(committed, change.token_id, secret if ours else None)

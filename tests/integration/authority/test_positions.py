@@ -4,19 +4,32 @@ A clock cannot be set back here: instead, every time that was stored moves forwa
 same to whatever compares the two. `set_back` does it.
 """
 
+import asyncio
+import secrets
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.support.authority import Running, Sidecar, System, serving
+from tests.support.authority import Running, Sidecar, System, eventually, serving
 
 from rescind.core import verdict
 from rescind.core.record import Record
 from rescind.core.revocation import ENDED, Hold
 from rescind.core.verdict import Denied, Reason
+from rescind.wire.events import Batch
+from rescind_authority.metrics import Metrics
+from rescind_authority.ports.ledger import End
 from rescind_authority.ports.tokens import Ended
 from rescind_authority.postgres import pool
+from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.migrate import Migrator, known
+from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.records import PostgresRecords
+from rescind_authority.usecases.ends import EndTimer
+from rescind_authority.usecases.publish import Publisher
+from rescind_authority.usecases.recent import Recent
+from rescind_authority.usecases.sequence import Sequencer
+from rescind_runtime.clock import SystemClock
 
 CHILD = {"subject": "agent:a/b"}
 
@@ -222,6 +235,147 @@ async def test_what_ended_before_positions_were_kept_is_ended_for_good_or_will_b
             "tok_expired": Ended(0, ""),
             "tok_left_alone": None,
         }
+
+
+async def let_the_time_come(system: System) -> None:
+    """Have what was to end in an hour have been due a minute ago."""
+    await system.rows(
+        "UPDATE tokens SET issued_at = issued_at - interval '2 h', "
+        "expires_at = expires_at - interval '61 min' WHERE ending"
+    )
+    await system.rows(
+        "UPDATE retired_secrets SET good_until = good_until - interval '61 min' "
+        "WHERE ended_seq IS NULL"
+    )
+
+
+async def events_of_ends(system: System) -> list[tuple[int, str]]:
+    found = await system.rows(
+        "SELECT seq, anchor FROM revocations WHERE actor = 'rescind:ends' ORDER BY seq"
+    )
+    return [(row["seq"], row["anchor"]) for row in found]
+
+
+async def look_again(authority: Running) -> None:
+    """Let the authority look at what is due now, not only seconds later."""
+    await call(authority, await authority.issue("agent:another"), "expire")
+
+
+async def in_an_hour(authority: Running, token: dict[str, Any]) -> None:
+    at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    await call(authority, token, "expire", at=at)
+
+
+async def test_a_token_that_was_to_end_later_is_ended_by_an_event_when_its_time_comes(
+    system: System,
+) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        token = await authority.issue("agent:a", ttl=7200)
+        await in_an_hour(authority, token)
+        assert (await record(sidecar, token)).live
+        assert (await look(authority, token))["ended_seq"] is None
+        await let_the_time_come(system)
+        await look_again(authority)
+        found = await eventually(lambda: events_of_ends(system))
+        assert [anchor for _, anchor in found] == [f"token:{token['token_id']}"]
+        await set_back(system, "3 h")
+        ended = await record(sidecar, token)
+        assert [(hold.effect, hold.seq) for hold in ended.holds] == [(ENDED, found[0][0])]
+        assert verdict.standing(ended) == Denied(Reason.EXPIRED)
+
+
+async def test_the_overlap_of_a_rotation_ends_by_an_event_too_and_the_token_goes_on(
+    system: System,
+) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        first = await authority.issue("agent:a", ttl=7200)
+        second = await call(authority, first, "rotate", overlap=3600)
+        assert (await record(sidecar, first)).live
+        assert (await record(sidecar, second)).live
+        await let_the_time_come(system)
+        await look_again(authority)
+        found = await eventually(lambda: events_of_ends(system))
+        await set_back(system, "3 h")
+        ended = await record(sidecar, first)
+        assert [(hold.effect, hold.seq) for hold in ended.holds] == [(ENDED, found[0][0])]
+        assert (await record(sidecar, second)).live
+        assert (await look(authority, first))["state"] == "active"
+
+
+async def test_an_authority_that_starts_late_ends_what_is_overdue(system: System) -> None:
+    async with serving(system) as authority:
+        tokens = [await authority.issue("agent:a", ttl=7200) for _ in range(3)]
+        for each in tokens:
+            await in_an_hour(authority, each)
+    await let_the_time_come(system)
+    assert await events_of_ends(system) == []
+    async with serving(system):
+        await eventually(lambda: events_of_ends(system), until=lambda found: len(found) == 3)
+    kept = await system.rows("SELECT ended_seq FROM tokens WHERE ending")
+    assert sorted(row["ended_seq"] for row in kept) == [4, 5, 6]
+
+
+async def test_of_several_authorities_one_ends_what_is_due_under_one_key(system: System) -> None:
+    async with serving(system) as authority:
+        for number in range(20):
+            token = await authority.issue("agent:a", ttl=7200)
+            if number % 2:
+                await in_an_hour(authority, token)
+            else:
+                await call(authority, token, "rotate", overlap=3600)
+    await let_the_time_come(system)
+    async with pool.connect(system.dsn) as postgres:
+        records = PostgresRecords(postgres)
+        sequencers = [sequencer(postgres) for _ in range(3)]
+        timers = [
+            EndTimer(records, sequencer=each, clock=SystemClock(), entropy=secrets.token_bytes)
+            for each in sequencers
+        ]
+        running = [asyncio.create_task(each.run()) for each in sequencers]
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for timer in timers:
+                    tasks.create_task(timer.step())
+        finally:
+            for each in running:
+                each.cancel()
+        assert await records.pending(limit=99) == ()
+    found = await events_of_ends(system)
+    assert len({anchor for _, anchor in found}) == len(found) == 20
+    keys = await system.rows("SELECT key FROM idempotency WHERE actor = 'rescind:ends'")
+    assert len(keys) == 20
+
+
+async def test_what_somebody_ends_before_its_time_is_ended_once(system: System) -> None:
+    async with serving(system) as authority:
+        token = await authority.issue("agent:a", ttl=7200)
+        await in_an_hour(authority, token)
+        now = await call(authority, token, "expire")
+        assert (await look(authority, token))["ended_seq"] == now["seq"]
+        async with pool.connect(system.dsn) as postgres:
+            assert await PostgresRecords(postgres).pending(limit=9) == ()
+            async with PostgresLedger(postgres).begin() as transaction:
+                assert await transaction.change(End(token["token_id"])) is None
+
+
+async def test_an_end_that_moves_nothing_needs_no_event(system: System) -> None:
+    async with serving(system) as authority:
+        token = await authority.issue("agent:a", ttl=600)
+        await in_an_hour(authority, token)  # later than its own end
+        async with pool.connect(system.dsn) as postgres:
+            assert await PostgresRecords(postgres).pending(limit=9) == ()
+
+
+def sequencer(postgres: Postgres) -> Sequencer:
+    """Make the sequencer of one more authority, which announces to nobody."""
+    ledger = PostgresLedger(postgres)
+    publisher = Publisher(announcer=Silent(), recent=Recent(ledger))
+    return Sequencer(ledger, publisher=publisher, clock=SystemClock(), metrics=Metrics())
+
+
+class Silent:
+    def announce(self, batch: Batch) -> None:
+        pass
 
 
 _BEFORE = """

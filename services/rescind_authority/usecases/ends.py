@@ -1,0 +1,94 @@
+"""Commit the ends that were set for a time: of a token, and of a secret after its overlap.
+
+Until then verifiers judge by the time. The event makes it a position, which no clock takes back.
+Every authority tries, under a key that follows from what ends, so one of them commits it. Nothing
+is kept in memory: an authority that starts late finds what is overdue in the table.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+
+from rescind.core.handles import select
+from rescind.core.revocation import Effect, Revocation
+from rescind.errors import RescindError
+from rescind_authority.errors import TokenMovedError
+from rescind_authority.ports.keys import Entropy
+from rescind_authority.ports.ledger import Claim, End, Key
+from rescind_authority.ports.tokens import Ends, Pending
+from rescind_authority.usecases import naming
+from rescind_authority.usecases.batching import each_of
+from rescind_authority.usecases.sequence import Command, Committed, Sequencer
+from rescind_runtime.clock import Clock
+
+ACTOR = "rescind:ends"
+
+_LOOK_S = 5.0  # how late an event may be when the authority that was told of it died
+_RETRY_S = 1.0
+_MOST_AT_ONCE = 256
+_US_PER_S = 1_000_000
+
+
+class EndTimer:
+    """End each token and each retired secret once its time is up."""
+
+    def __init__(self, ends: Ends, *, sequencer: Sequencer, clock: Clock, entropy: Entropy) -> None:
+        self._ends = ends
+        self._sequencer = sequencer
+        self._clock = clock
+        self._entropy = entropy
+        self._due = asyncio.Event()
+
+    def look_again(self) -> None:
+        """Look again at once: there is one more, which may be the next."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """End what is due, until cancelled."""
+        while True:
+            self._due.clear()
+            try:
+                pause_s = await self.step()
+            except RescindError:
+                pause_s = _RETRY_S  # Postgres is away, which is said elsewhere
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._due.wait()
+
+    async def step(self) -> float:
+        """End what is due, and return in how many seconds to look again.
+
+        Raises RescindError where one could not be ended; the others are, all the same.
+        """
+        pending = await self._ends.pending(limit=_MOST_AT_ONCE)
+        due = [each for each in pending if each.left_us <= 0]
+        _raise_first(await each_of([partial(self._end, each) for each in due]))
+        if len(due) == _MOST_AT_ONCE:
+            return 0
+        if len(due) < len(pending):
+            return min(_LOOK_S, pending[len(due)].left_us / _US_PER_S)
+        return _LOOK_S
+
+    async def _end(self, pending: Pending) -> Committed:
+        secret = pending.token_hash is not None
+        name = pending.token_id if pending.token_hash is None else pending.token_hash.hex()
+        revocation = Revocation(
+            revocation_id=naming.name("rev", self._clock, self._entropy),
+            # Exact: what was delegated from it has an end of its own.
+            selector=select([f"token:{pending.token_id}"], exact=True),
+            effect=Effect.CHANGED,
+            reason="its overlap is over" if secret else "its time was up",
+            actor=ACTOR,
+        )
+        claim = Claim(Key(ACTOR, name), hashlib.sha256(name.encode()).digest())
+        end = End(pending.token_id, pending.token_hash)
+        return await self._sequencer.commit(Command(claim, revocation, exact=True, change=end))
+
+
+def _raise_first(outcomes: Sequence[Committed | RescindError]) -> None:
+    for outcome in outcomes:
+        # Ended by another command meanwhile, which is as good.
+        if isinstance(outcome, RescindError) and not isinstance(outcome, TokenMovedError):
+            raise outcome
