@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.model import (
     check,
+    ends,
     fill,
     fork,
     history,
@@ -51,6 +52,7 @@ _PLAIN: tuple[tuple[str, type[StrEnum], Callable[[Any], Model[Any]]], ...] = (
     ("work", work.Broken, work.Works),
     ("fork", fork.Broken, fork.Forks),
     ("reach", reach.Broken, reach.Reaches),
+    ("ends", ends.Broken, ends.Ends),
 )
 """Models that take nothing but the rule that is off."""
 

@@ -20,6 +20,7 @@ from rescind_authority.errors import StoreUnavailableError
 from rescind_authority.metrics import Metrics
 from rescind_authority.usecases.acknowledgements import Acknowledgements
 from rescind_authority.usecases.desk import EMPTY, Desk
+from rescind_authority.usecases.ends import EndTimer
 from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.enrol import Enroller
 from rescind_authority.usecases.grant import Granter
@@ -93,6 +94,7 @@ class Authority:
         timed: Any = postgres  # of the port Revocations it reads what stands for a time
         self._until = UntilKeeper(timed, sequencer=self.sequencer, clock=host, entropy=dice)
         self.term = TermKeeper(TermsInMemory(cluster, self._trip), clock=host)
+        self.ends = EndTimer(postgres, sequencer=self.sequencer, clock=host, entropy=dice)
         self._resolver = Resolver(
             postgres, keys=keys, metrics=METRICS, watch=lambda _: None, shared=redis
         )
@@ -124,7 +126,7 @@ class Authority:
         async with asyncio.TaskGroup() as self._tasks:
             self.alive = True
             core = (self.recent, self._resolver, self._granter, self.sequencer)
-            for part in (*core, self.enforcer, self.term, self._until):
+            for part in (*core, self.enforcer, self.term, self.ends, self._until):
                 self._tasks.create_task(part.run())
 
     def crash(self, running: asyncio.Task[None]) -> None:

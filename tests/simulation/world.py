@@ -1,6 +1,7 @@
 """One run of a whole system, from a seed: authorities, sidecars, workloads, people and troubles."""
 
 import asyncio
+import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Coroutine, Generator, Sequence
@@ -15,10 +16,12 @@ from unittest import mock
 
 from tests.simulation import hostile, workload
 from tests.simulation.authority import Authority, Redis
+from tests.simulation.changes import Changes
+from tests.simulation.clock_steps import PostgresClock
 from tests.simulation.network import Host, Network, now_s, now_us
 from tests.simulation.oracle import Checked, Issued, Oracle, Promise
 from tests.simulation.people import TERM_MS, People
-from tests.simulation.plan import ENDS_S, Plan
+from tests.simulation.plan import ENDS_S, SIDECARS, Plan
 from tests.simulation.sidecar import Sidecar
 from tests.simulation.troubles import Troubles
 from tests.simulation.workload import Place, SimulatedVerifier
@@ -60,11 +63,15 @@ class World:
     """Everything that runs, and who watches it."""
 
     def __init__(self, plan: Plan, directory: Path) -> None:
+        self.clock = PostgresClock(plan.seed)
+        if self.clock.steps:
+            # Until when a receipt lets a verifier be in grace is a time of the clock that is set.
+            plan = dataclasses.replace(plan, postures=("strict",) * SIDECARS)
         self.plan = plan
         self.oracle = Oracle()
         self.network = Network(plan.seed)
         self.redis = Redis()
-        self.cluster = Cluster(begun(term_ms=TERM_MS, at_us=now_us()), now_us=now_us)
+        self.cluster = Cluster(begun(term_ms=TERM_MS, at_us=now_us()), now_us=self.clock.now_us)
         self.dice = Random(f"{plan.seed} world")
         self.started = 0
         self.begun: list[asyncio.Task[None]] = []
@@ -79,6 +86,7 @@ class World:
             look=self.look,
             seed=plan.seed,
         )
+        self.changes = Changes(self)
         self.troubles = Troubles(self)
         self.authority_hosts = [
             Host(f"authority {number}", rate) for number, rate in enumerate(plan.authority_rates)
@@ -101,6 +109,8 @@ class World:
                 self.people.revoking(),
                 self.people.logging_in(),
                 self.troubles.run(),
+                self.changes.run(),
+                self.clock.run(self.oracle.count),
                 *(
                     work(number, mapped=mapped)
                     for work in (self.working, self.holding)
@@ -115,6 +125,7 @@ class World:
             await asyncio.sleep(_WAITS_S)  # what was revoked last is enforced, and checked
             if self.plan.lives_on:
                 await self.recover()
+            self.changes.finish()
             for process, task in [*self.running.items()]:
                 process.crash(task)
             for task in self.begun:
@@ -272,6 +283,7 @@ class World:
             require=("write",) if writes else (),
             min_seq=0 if demanded is None else demanded.event.seq,
         )
+        self.changes.heard(verifier, token, verdict, started_s)
         if isinstance(verdict, Allowed):
             self.people.see_lifts()
             instance = verifier.instance

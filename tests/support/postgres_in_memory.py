@@ -400,7 +400,7 @@ class PostgresInMemory:
                 )
                 for instance, row in tables.leases.items()
             }
-            end, at_us = tables.end, self._cluster.now_us()
+            end, at_us = tables.end, self._cluster.time_us()
             return Waiting(end.epoch, end.seq, tables.wait_term_ms, at_us, rows)
 
         return await self._do(read)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from tests.model import catalogue
 from tests.model.explorer import Found, explore
-from tests.simulation import bugs, runs
+from tests.simulation import bugs, bugs_of_ends, runs
 from tests.simulation.plan import draw
 from tests.simulation.world import simulate
 
+bugs.BUGS.update(bugs_of_ends.BUGS)
 PATH = Path(__file__).parents[1] / "BUGS.md"
 MOST_RUNS = 3_000
 
