@@ -11,6 +11,7 @@ from rescind.errors import UnreachableError
 from rescind.wire import heartbeat
 from rescind_runtime.seldom import Seldom
 from rescind_sidecar.ports import Clock, Dice, Link, NotEnrolledError
+from rescind_sidecar.usecases.clock_log import ClockLog
 from rescind_sidecar.usecases.enrol import Enrol
 from rescind_sidecar.usecases.follow import Follow
 from rescind_sidecar.usecases.incarnations import Incarnation, Incarnations
@@ -71,6 +72,7 @@ class Renew:
         self._pushes = pushes
         self._took_s = 0.0
         self._lease_log = LeaseLog()
+        self._clock_log = ClockLog()
         self._doubts = Seldom(_DOUBT_S)
         self._forgeries = 0
 
@@ -140,6 +142,7 @@ class Renew:
             ends_ns=view.leases.ends_ns,
             applied=view.applied.seq if view.applied else None,
         )
+        self._clock_log.saw(view.time, now_ns)
 
     def _doubt_edge_keys(self) -> None:
         """Fetch the edge keys again, once a minute at most, while tags come that none of them made.

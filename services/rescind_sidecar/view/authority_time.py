@@ -85,6 +85,10 @@ class AuthorityTime:
         """Return the local instant from which `time_us` has certainly come."""
         return max(self.received.slow_ns(time_us), self.earliest.fast_ns(time_us))
 
+    def ahead_us(self, now_ns: int) -> int:
+        """Return by how much the latest time lies beyond what the last reply alone allows."""
+        return self.latest_us(now_ns) - self.sent.fast_us(now_ns)
+
     def since_us(self, time_us: int, now_ns: int) -> int:
         """Return how long ago a time of the authority was, if both clocks go equally fast.
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import messages
@@ -13,6 +14,7 @@ from rescind.core.generations import HEADER_WORDS, Writer
 from rescind.core.verdict import Denied, Reason
 from rescind.wire import heartbeat
 from rescind_sidecar.notary import FreshKeys
+from rescind_sidecar.usecases.clock_log import ClockLog
 from rescind_sidecar.usecases.incarnations import Incarnations
 from rescind_sidecar.usecases.tally import Tally
 from rescind_sidecar.view.authority_time import AuthorityTime
@@ -159,6 +161,21 @@ def test_after_a_clock_was_set_forward_a_beginning_comes_no_earlier_than_it_may(
     assert time.earliest_us(BEGAN_NS) == NOW_US
     assert time.earliest_us(BEGAN_NS + 27 * S_NS) == NOW_US + 30 * S_US
     assert time.after_ns(NOW_US + 30 * S_US) == BEGAN_NS + 27 * S_NS
+
+
+def test_a_clock_that_was_set_back_is_logged_once_in_ten_minutes_and_a_slow_reply_is_not():
+    log = ClockLog()
+    with structlog.testing.capture_logs() as lines:
+        log.saw(None, BEGAN_NS)
+        time = learned(NOW_US, BEGAN_NS, BEGAN_NS + 4 * S_NS)
+        log.saw(time, BEGAN_NS + 4 * S_NS)
+        time = learned(NOW_US + 4 * S_US, BEGAN_NS + 4 * S_NS, BEGAN_NS + 4 * S_NS, time)
+        log.saw(time, BEGAN_NS + 4 * S_NS)
+        assert lines == []
+        time = learned(NOW_US - 60 * S_US, BEGAN_NS + 9 * S_NS, BEGAN_NS + 9 * S_NS, time)
+        for later_s in (9, 10, 300):
+            log.saw(time, BEGAN_NS + later_s * S_NS)
+    assert [(line["action"], round(line["behind_s"])) for line in lines] == [("clock.set_back", 70)]
 
 
 # In the view ------------------------------------------------------------------------------------
