@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from tests.support.authority import Running, Sidecar, System, eventually, serving
 
-from rescind.core import verdict
+from rescind.core import tokens, verdict
+from rescind.core.handles import Handle
 from rescind.core.record import Record
 from rescind.core.revocation import ENDED, Hold
 from rescind.core.verdict import Denied, Reason
@@ -25,9 +26,11 @@ from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.migrate import Migrator, known
 from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.records import PostgresRecords
+from rescind_authority.postgres.tokens import PostgresTokens
 from rescind_authority.usecases.ends import EndTimer
 from rescind_authority.usecases.publish import Publisher
 from rescind_authority.usecases.recent import Recent
+from rescind_authority.usecases.resolve import record_of
 from rescind_authority.usecases.sequence import Sequencer
 from rescind_runtime.clock import SystemClock
 
@@ -94,6 +97,17 @@ async def test_a_token_that_was_expired_is_ended_at_a_position_whatever_the_cloc
         assert blast["tokens"] == 0
 
 
+async def test_a_token_can_be_expired_before_the_clock_shows_that_it_was_issued(
+    system: System,
+) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        token = await authority.issue("agent:a", ttl=3600)
+        await set_back(system)
+        await call(authority, token, "expire")
+        assert verdict.standing(await record(sidecar, token)) == Denied(Reason.EXPIRED)
+        assert (await look(authority, token))["state"] == "expired"
+
+
 async def test_a_rotated_secret_is_ended_at_a_position_and_its_token_goes_on(
     system: System,
 ) -> None:
@@ -124,8 +138,27 @@ async def test_every_secret_of_an_expired_token_is_ended(system: System) -> None
             assert verdict.standing(await record(sidecar, each)) == Denied(Reason.EXPIRED)
 
 
-async def test_an_admin_token_that_was_expired_opens_nothing(system: System) -> None:
-    async with serving(system) as authority:
+async def test_the_footing_of_a_delegation_shows_the_end_of_the_parent(system: System) -> None:
+    """Inside the transaction: the parent may be ended after its bearer was recognised."""
+    async with serving(system) as authority, pool.connect(system.dsn) as postgres:
+        parent, rotated = await authority.issue("agent:a"), await authority.issue("agent:b")
+        ended = await call(authority, parent, "expire")
+        await call(authority, rotated, "rotate")
+        await set_back(system)
+        async with PostgresLedger(postgres).begin() as transaction:
+            footing = await transaction.footing(tokens.digest(parent["token"]), [Handle("*")])
+            assert footing.parent is not None
+            found = record_of(footing.parent, footing.snapshot)
+            assert found.holds == (Hold(ended["id"], ENDED, ended["seq"]),)
+            assert (
+                await transaction.footing(tokens.digest(rotated["token"]), [Handle("*")])
+            ).parent is None
+
+
+async def test_an_admin_token_that_was_expired_opens_nothing_and_counts_for_nothing(
+    system: System,
+) -> None:
+    async with serving(system) as authority, pool.connect(system.dsn) as postgres:
         admin = await authority.issue(
             "admin:eve", kind="admin", scopes=["rescind:read"], audience=["rescind"]
         )
@@ -133,6 +166,10 @@ async def test_an_admin_token_that_was_expired_opens_nothing(system: System) -> 
         await set_back(system)
         async with authority.as_bearer(admin["token"]) as bearer:
             assert (await bearer.get("/v1/fleet")).status_code == 401
+        handles = [Handle("kind:admin"), Handle("subject:admin:eve")]
+        assert not await PostgresTokens(postgres).any_admin(handles)
+        async with Migrator(postgres).alone() as schema:
+            assert await schema.live_admins() == 1  # the one that asks here
 
 
 async def test_a_suspension_is_named_before_the_end_as_it_is_for_a_token_whose_time_is_over(
@@ -188,6 +225,8 @@ async def test_the_ledgers_time_does_not_run_back_behind_its_events_unless_by_an
         times_us = [reply.authority_us, (await record(sidecar, issued)).issued_at_us]
         assert [each >= latest_us - 1 for each in times_us] == [stands] * 2
         assert seen["state"] == ("expired" if stands else "active")
+        (instance,) = (await authority.http.get("/v1/fleet")).json()["instances"]
+        assert instance["state"] == "live"  # its heartbeat has the same time
         assert (short["token_id"] in await listed(authority, "expired")) is stands
 
 
@@ -304,8 +343,8 @@ async def test_the_overlap_of_a_rotation_ends_by_an_event_too_and_the_token_goes
 
 async def test_an_authority_that_starts_late_ends_what_is_overdue(system: System) -> None:
     async with serving(system) as authority:
-        tokens = [await authority.issue("agent:a", ttl=7200) for _ in range(3)]
-        for each in tokens:
+        issued = [await authority.issue("agent:a", ttl=7200) for _ in range(3)]
+        for each in issued:
             await in_an_hour(authority, each)
     await let_the_time_come(system)
     assert await events_of_ends(system) == []

@@ -21,7 +21,7 @@ SELECT
         ) THEN b.applied_seq
         ELSE 0
     END,
-    b.counter, clock_timestamp(), clock_timestamp()
+    b.counter, (SELECT ledger_now()), (SELECT ledger_now())
 FROM unnest(
     $1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
     $8::bigint[], $9::bytea[]

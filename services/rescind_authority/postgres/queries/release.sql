@@ -6,8 +6,8 @@ INSERT INTO leases AS l (
     released_at
 )
 SELECT
-    r.instance, '', '', '', '', r.counter, r.counter, clock_timestamp(), clock_timestamp(),
-    clock_timestamp()
+    r.instance, '', '', '', '', r.counter, r.counter, (SELECT ledger_now()),
+    (SELECT ledger_now()), (SELECT ledger_now())
 FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS r (instance, counter, place)
 ORDER BY r.place
 ON CONFLICT (instance) DO UPDATE SET
