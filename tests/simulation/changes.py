@@ -174,7 +174,7 @@ class Changes:
                 )
             )
             for authority in self._world.authorities:
-                authority.ends.look_again()  # as the API does at one of them
+                authority.ends.expect(0)  # as the API does at one of them
 
         await self._people._enforce(revocation, None, heard, change)
 

@@ -164,7 +164,9 @@ class Changer:
         committed = await self._sequencer.commit(
             Command(claim, revocation, exact=True, awaited=awaited, change=change)
         )
-        self._ends.look_again()  # what ends later may be the next to end
+        left_us = _left_us(change, committed)
+        if left_us > 0:
+            self._ends.expect(left_us / _US_PER_S)
         # A repeat of the key finds the first one's place in the ledger; its secret was shown then.
         ours = committed.revocation_id == revocation_id
         return Changed(committed, change.token_id, secret if ours else None)
@@ -175,6 +177,17 @@ class Changer:
         if not found:
             raise NotFoundError("token", token_id)
         return found[0]
+
+
+def _left_us(change: Change, committed: Committed) -> int:
+    """Return in how many microseconds of the ledger's time an event will end something; 0: none."""
+    match change:
+        case Rotation():
+            return change.overlap_us
+        case Expiry(_, int(at_us)):
+            return max(0, at_us - committed.at_us)
+        case _:
+            return 0
 
 
 def _reason(renewal: Renewal) -> str:

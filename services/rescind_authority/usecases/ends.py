@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from math import inf
 
 from rescind.core.handles import select
 from rescind.core.revocation import Effect, Revocation
@@ -40,19 +41,23 @@ class EndTimer:
         self._clock = clock
         self._entropy = entropy
         self._due = asyncio.Event()
+        self._looks_at_s = inf
 
-    def look_again(self) -> None:
-        """Look again at once: there is one more, which may be the next."""
-        self._due.set()
+    def expect(self, in_s: float) -> None:
+        """Look again at once if there is a new end so soon that the next look would be late."""
+        if asyncio.get_running_loop().time() + in_s < self._looks_at_s:
+            self._due.set()
 
     async def run(self) -> None:
         """End what is due, until cancelled."""
         while True:
             self._due.clear()
+            self._looks_at_s = inf  # what is new while it looks, it may not have seen
             try:
                 pause_s = await self.step()
             except RescindError:
                 pause_s = _RETRY_S  # Postgres is away, which is said elsewhere
+            self._looks_at_s = asyncio.get_running_loop().time() + pause_s
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._due.wait()

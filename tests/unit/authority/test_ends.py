@@ -17,7 +17,7 @@ from rescind.wire.events import Batch
 from rescind_authority.errors import StoreUnavailableError, TokenMovedError
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports.ledger import Change, Claim, End, Expiry, Key, Rotation
-from rescind_authority.ports.tokens import Issued, NewToken
+from rescind_authority.ports.tokens import Issued, NewToken, Pending
 from rescind_authority.usecases.ends import ACTOR, EndTimer
 from rescind_authority.usecases.publish import Publisher
 from rescind_authority.usecases.recent import Recent
@@ -165,13 +165,14 @@ def test_what_ends_now_ends_with_the_event_that_says_so(change: Change):
 def test_what_ends_later_has_no_hold_before_its_time_and_one_from_then_on(change: Change):
     async def story(here: World) -> None:
         sequencer, timer = here.authority()
+        await asyncio.sleep(1)
         await here.change(sequencer, change)
-        timer.look_again()
-        await asyncio.sleep(59)
+        timer.expect(59)
+        await asyncio.sleep(58)
         assert (await here.holds(OLD), here.ends()) == ((), [])
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(2.5)
         (event,) = here.ends()
-        assert event.at_us - START_US < 60.2 * S_US
+        assert 60 * S_US <= event.at_us - START_US < 61.2 * S_US
         assert await here.holds(OLD) == (Hold(event.revocation.revocation_id, ENDED, event.seq),)
         here.clock.set_us = -1_800 * S_US
         assert [hold.effect for hold in await here.holds(OLD)] == [ENDED]
@@ -249,9 +250,50 @@ def test_a_token_expired_earlier_than_first_meant_ends_at_the_earlier_time():
         sequencer, timer = here.authority()
         await here.change(sequencer, LATER)
         await here.change(sequencer, Expiry(TOKEN_ID, START_US + 20 * S_US))
-        timer.look_again()
+        timer.expect(20)
         await asyncio.sleep(21)
         assert len(here.ends()) == 1
+        await asyncio.sleep(60)
+        assert len(here.ends()) == 1
+
+    play(story)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.0005, 2.0, 4.9])
+def test_an_end_that_comes_before_the_next_look_is_not_late(after_s: float):
+    """Also one that is committed while the timer looks, and has not seen it."""
+
+    async def story(here: World) -> None:
+        sequencer, timer = here.authority()
+        await asyncio.sleep(10 + after_s)
+        now_us = here.clock.now_us()
+        await here.change(sequencer, Expiry(TOKEN_ID, now_us + S_US))
+        timer.expect(1)
+        await asyncio.sleep(1.1)
+        assert len(here.ends()) == 1
+
+    play(story)
+
+
+def test_an_end_that_comes_after_the_next_look_needs_no_look_now():
+    async def story(here: World) -> None:
+        looked: list[float] = []
+        sequencer, timer = here.authority()
+        pending = here.postgres.pending
+
+        async def counted(*, limit: int) -> tuple[Pending, ...]:
+            looked.append(asyncio.get_running_loop().time())
+            return await pending(limit=limit)
+
+        here.postgres.pending = counted
+        await asyncio.sleep(11)
+        before = len(looked)
+        for _ in range(100):
+            timer.expect(30)
+            await asyncio.sleep(0.001)
+        assert len(looked) == before
+        assert here.ends() == []
+        await here.change(sequencer, LATER)
         await asyncio.sleep(60)
         assert len(here.ends()) == 1
 
