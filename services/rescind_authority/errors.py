@@ -165,12 +165,13 @@ class StoreRefusedError(RescindError):
 
 
 class OutcomeUnknownError(RescindError):
-    """Say that the connection was lost while the commit was under way."""
+    """Say that it is not known whether a commit lasts: it was cut off, or waited for no standby."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the connection to Postgres was lost during the commit, so it is not known whether it "
-            "happened. Retry with the same Idempotency-Key: it will not happen twice."
+            "the connection to Postgres was lost during the commit, or the commit's wait for a "
+            "standby was cancelled, so it is not known whether it lasts. Retry with the same "
+            "Idempotency-Key: it will not happen twice."
         )
 
 

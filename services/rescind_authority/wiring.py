@@ -141,7 +141,7 @@ def core(
     )
     metrics.watch("head_seq", "Seq of the last event known here.", lambda: recent.last)
     acknowledgements = Acknowledgements(SystemClock())
-    granter = Granter(leases, ledger=ledger, recent=recent, metrics=metrics)
+    granter = Granter(leases, recent=recent, metrics=metrics)
     sweeps = PostgresSweeps(postgres)
     sweeper = Sweeper(sweeps, tokens=PostgresTokens(postgres), clock=SystemClock(), metrics=metrics)
     metrics.watch(

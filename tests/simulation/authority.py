@@ -98,7 +98,7 @@ class Authority:
         self._resolver = Resolver(
             postgres, keys=keys, metrics=METRICS, watch=lambda _: None, shared=redis
         )
-        self._granter = Granter(postgres, ledger=postgres, recent=recent, metrics=METRICS)
+        self._granter = Granter(postgres, recent=recent, metrics=METRICS)
         instances = Instances(master=MASTER, recent=recent)
         self._desk = Desk(
             granter=self._granter,

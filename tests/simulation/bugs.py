@@ -204,9 +204,9 @@ def _() -> Patches:
     mine: dict[int, set[bytes]] = {}
 
     async def note(self: PostgresInMemory, heartbeats: Any) -> Any:
-        counted = await beat(self, heartbeats)
-        mine.setdefault(id(self), set()).update(counted)
-        return counted
+        beaten = await beat(self, heartbeats)
+        mine.setdefault(id(self), set()).update(beaten.counted)
+        return beaten
 
     async def known(self: PostgresInMemory) -> Any:
         seen = await waiting(self)

@@ -21,7 +21,7 @@ from rescind.core.revocation import NOT_HOLDS, Effect, Event
 from rescind.errors import RescindError
 from rescind.wire.heartbeat import Heartbeat, Release
 from rescind_authority.errors import OutcomeUnknownError, StoreUnavailableError
-from rescind_authority.ports.leases import Instance, LeaseRow, Term, Waiting
+from rescind_authority.ports.leases import CommittedBeats, Instance, LeaseRow, Term, Waiting
 from rescind_authority.ports.ledger import (
     Change,
     Claim,
@@ -367,11 +367,11 @@ class PostgresInMemory:
     async def by_id(self, token_ids: Collection[str]) -> Snapshot:
         raise NotImplementedError
 
-    async def beat(self, heartbeats: Sequence[Heartbeat]) -> frozenset[bytes]:
+    async def beat(self, heartbeats: Sequence[Heartbeat]) -> CommittedBeats:
         def write(tables: Tables) -> frozenset[bytes]:
             return frozenset(beat.instance for beat in heartbeats if counted(tables, beat))
 
-        return await self._do(write)
+        return CommittedBeats(await self._do(write), await self.standing())
 
     async def release(self, releases: Sequence[Release]) -> None:
         def write(tables: Tables) -> None:

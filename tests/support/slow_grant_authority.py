@@ -12,16 +12,17 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import asyncpg
 from tests.support import crashing_authority
 
 from rescind.wire.heartbeat import Heartbeat, Release, Reply
 from rescind_authority.__main__ import main
-from rescind_authority.ports.ledger import Standing
-from rescind_authority.postgres.ledger import PostgresLedger
+from rescind_authority.postgres.leases import PostgresLeases
+from rescind_authority.postgres.pool import Borrowed
 from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.publish import Publisher
 
-_standing = PostgresLedger.standing
+_end = PostgresLeases._end
 _answer = Granter._answer
 
 
@@ -35,9 +36,9 @@ async def _stall(name: str) -> None:
     await asyncio.sleep(seconds)
 
 
-async def _late_standing(self: PostgresLedger) -> Standing:
+async def _late_end(self: PostgresLeases, connection: Borrowed) -> Sequence[asyncpg.Record]:
     await _stall("stall-grant")
-    return await _standing(self)
+    return await _end(self, connection)
 
 
 async def _late_answer(
@@ -49,7 +50,7 @@ async def _late_answer(
 
 
 if __name__ == "__main__":
-    PostgresLedger.standing = _late_standing  # type: ignore[method-assign]
+    PostgresLeases._end = _late_end  # type: ignore[method-assign]
     Granter._answer = _late_answer  # type: ignore[method-assign]
     Publisher.publish = crashing_authority._die_first  # type: ignore[method-assign]
     main()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rescind.wire.heartbeat import Heartbeat, Release
-from rescind_authority.ports.ledger import Entry
+from rescind_authority.ports.ledger import Entry, Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,25 @@ class Instance:
     released_at_us: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class CommittedBeats:
+    """Which heartbeats counted, and the ledger's end as it stood after their commit."""
+
+    counted: frozenset[bytes]
+    standing: Standing
+
+
 class Leases(Protocol):
     """Keep what sidecars say of themselves."""
 
-    async def beat(self, heartbeats: Sequence[Heartbeat]) -> frozenset[bytes]:
-        """Commit heartbeats, sorted and one an instance; name those that counted."""
+    async def beat(self, heartbeats: Sequence[Heartbeat]) -> CommittedBeats:
+        """Commit heartbeats, sorted and one an instance; then read the ledger's end.
+
+        Both happen on the same server, and the end is read in a new snapshot after the commit
+        returned (G1 before G2, design 7). Raises StoreUnavailableError where the server is a
+        standby, or another one than took the commit; OutcomeUnknownError where it is not known
+        whether the commit will last. Then there may be no lease.
+        """
         ...
 
     async def release(self, releases: Sequence[Release]) -> None:

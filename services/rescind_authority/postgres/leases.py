@@ -1,10 +1,14 @@
-"""Lease rows: what sidecars say of themselves. Each statement here commits on its own."""
+"""Lease rows: what sidecars say of themselves, and the ledger's end after they were committed."""
 
 from collections.abc import Sequence
 
+import asyncpg
+
 from rescind.wire.heartbeat import Heartbeat, Release
-from rescind_authority.ports.leases import Instance
-from rescind_authority.postgres.pool import Postgres
+from rescind_authority.errors import StoreUnavailableError
+from rescind_authority.ports.leases import CommittedBeats, Instance
+from rescind_authority.postgres.pool import Borrowed, Postgres, rows, transaction
+from rescind_authority.postgres.standing import standing_of
 
 
 class PostgresLeases:
@@ -13,9 +17,21 @@ class PostgresLeases:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
-    async def beat(self, heartbeats: Sequence[Heartbeat]) -> frozenset[bytes]:
+    async def beat(self, heartbeats: Sequence[Heartbeat]) -> CommittedBeats:
+        async with self._postgres.connection() as connection:
+            async with transaction(connection):
+                counted = await self._write(connection, heartbeats)
+            found = await self._end(connection)
+        _require_same_server(counted, found)
+        return CommittedBeats(frozenset(row["instance"] for row in counted), standing_of(found))
+
+    async def _write(
+        self, connection: Borrowed, heartbeats: Sequence[Heartbeat]
+    ) -> Sequence[asyncpg.Record]:
+        """Write the rows of G1: one row for each heartbeat that counts."""
         applied = [beat.applied for beat in heartbeats]
-        counted = await self._postgres.rows(
+        return await rows(
+            connection,
             "beat",
             [beat.instance for beat in heartbeats],
             [beat.service for beat in heartbeats],
@@ -27,10 +43,13 @@ class PostgresLeases:
             [position and position.seq for position in applied],
             [position and position.head for position in applied],
         )
-        return frozenset(row["instance"] for row in counted)
+
+    async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
+        """Read G2 on the connection of G1, after its commit."""
+        return await rows(connection, "standing")
 
     async def release(self, releases: Sequence[Release]) -> None:
-        await self._postgres.rows(
+        await self._postgres.write(
             "release",
             [release.instance for release in releases],
             [release.counter for release in releases],
@@ -52,4 +71,19 @@ class PostgresLeases:
                 released_at_us=row["released_at"],
             )
             for row in await self._postgres.rows("fleet")
+        )
+
+
+def _require_same_server(
+    counted: Sequence[asyncpg.Record], found: Sequence[asyncpg.Record]
+) -> None:
+    """Raise StoreUnavailableError if G1 and G2 were answered by different servers.
+
+    One connection is one server, but not behind a pooler that hands each transaction to a server of
+    its own choice. The start of the server, in microseconds, tells one from another.
+    """
+    if {row["started"] for row in counted} - {row["started"] for row in found}:
+        raise StoreUnavailableError(
+            "a connection led to one server and then to another. Connect the authority without a "
+            "pooler, or pool whole sessions"
         )

@@ -3,11 +3,9 @@
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-import asyncpg
-
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
-from rescind_authority.errors import NotMigratedError, StoreUnavailableError
+from rescind_authority.errors import NotMigratedError
 from rescind_authority.ports.ledger import (
     Change,
     Claim,
@@ -25,6 +23,7 @@ from rescind_authority.ports.tokens import Footing, Issued, NewToken
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows
 from rescind_authority.postgres.records import snapshot_of
 from rescind_authority.postgres.rows import candidate_of
+from rescind_authority.postgres.standing import standing_of
 
 
 class LedgerTransaction:
@@ -66,7 +65,7 @@ class LedgerTransaction:
         return _done(change, found[0]) if found else None
 
     async def lock_head(self) -> Standing:
-        return _standing(await rows(self._connection, "lock_head"))
+        return standing_of(await rows(self._connection, "lock_head"))
 
     async def append(
         self,
@@ -187,11 +186,7 @@ class PostgresLedger:
             yield LedgerTransaction(connection)
 
     async def standing(self) -> Standing:
-        found = await self._postgres.rows("standing")
-        if found and found[0]["in_recovery"]:
-            # A standby may be behind, or cut off from a new primary: what it shows is no end.
-            raise StoreUnavailableError("this server is a standby, name the primary")
-        return _standing(found)
+        return standing_of(await self._postgres.rows("standing"))
 
     async def after(self, seq: int, *, limit: int) -> Passage:
         found = await self._postgres.rows("events_after", seq, limit)
@@ -199,12 +194,3 @@ class PostgresLedger:
             raise NotMigratedError
         payloads = tuple(row["payload"] for row in found if row["payload"] is not None)
         return Passage(found[0]["epoch"], found[0]["last"], seq + 1, payloads)
-
-
-def _standing(found: Sequence[asyncpg.Record]) -> Standing:
-    if not found:
-        raise NotMigratedError
-    row = found[0]
-    return Standing(
-        Position(row["epoch"], row["seq"], row["head"]), row["grant_term_ms"], row["at"]
-    )

@@ -4,16 +4,16 @@ its SHA-256. One process at a time; the others wait, and then find nothing to do
 
 import hashlib
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 
 import asyncpg
 
 from rescind.core import ledger
-from rescind_authority.errors import MigrationError
+from rescind_authority.errors import MigrationError, OutcomeUnknownError
 from rescind_authority.postgres import migrations
-from rescind_authority.postgres.pool import Borrowed, Postgres, rows, translated
+from rescind_authority.postgres.pool import Borrowed, Postgres, rows, transaction, translated
 
 _LOCK = 0x7265_7363_696E_64  # "rescind": the advisory lock of this runner
 _MIN_VERSION = 150_000
@@ -65,8 +65,10 @@ class Migrator:
             try:
                 yield Schema(connection)
             finally:
-                # Closing is what frees the lock and forgets the setting, whatever happened.
-                connection.terminate()
+                # Closing is what frees the lock and forgets the setting, whatever happened. It may
+                # be closed already: a migration that failed does so.
+                with suppress(asyncpg.InterfaceError):
+                    connection.terminate()
 
     async def ready(self) -> bool:
         """Say whether every known step was applied. Raises StoreUnavailableError."""
@@ -101,7 +103,8 @@ class Schema:
         """Begin the ledger, unless there is one."""
         genesis = ledger.genesis(_FIRST_EPOCH)
         with translated():
-            await rows(self._connection, "begin_ledger", genesis.epoch, genesis.head, term_ms)
+            async with transaction(self._connection):
+                await rows(self._connection, "begin_ledger", genesis.epoch, genesis.head, term_ms)
 
     async def live_admins(self) -> int:
         """Count the admin tokens that have not expired."""
@@ -117,13 +120,19 @@ class Schema:
 
     async def _apply(self, step: Migration) -> None:
         try:
-            async with self._connection.transaction():
+            async with transaction(self._connection):
                 await self._connection.execute(step.script)
                 await self._connection.execute(
                     "INSERT INTO rescind_migrations (name, sha256) VALUES ($1, $2)",
                     step.name,
                     step.sha256,
                 )
+        except OutcomeUnknownError as error:
+            raise MigrationError(
+                f"it is not known whether migration {step.name} lasts: the connection was lost "
+                "during its commit, or the wait for a standby was cancelled. Bring the standby "
+                "back, then run `rescind migrate` again."
+            ) from error
         except asyncpg.PostgresError as error:
             raise MigrationError(
                 f"migration {step.name} failed and was rolled back: {error}"

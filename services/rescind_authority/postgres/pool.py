@@ -80,26 +80,40 @@ class Postgres:
                 await self._pool.release(connection)
 
     async def rows(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
-        """Run one query file in a transaction of its own, which is committed on return."""
+        """Run one query file that only reads: its commit is not checked."""
         async with self.connection() as connection:
+            return await rows(connection, query, *arguments)
+
+    async def write(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
+        """Run one query file in a transaction of its own. Raises as `transaction` does."""
+        async with self.transaction() as connection:
             return await rows(connection, query, *arguments)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Borrowed]:
-        """Run a block in one transaction. Raises OutcomeUnknownError when COMMIT was cut off."""
-        async with self.connection() as connection:
-            await connection.execute("BEGIN", timeout=_STATEMENT_S)
-            done = False
-            try:
-                yield connection
-                await _commit(connection)
-                done = True
-            finally:
-                if not done:
-                    # Losing the connection is the rollback that cannot fail. It may be lost
-                    # already, and then this must not hide how that happened.
-                    with suppress(asyncpg.InterfaceError):
-                        connection.terminate()
+        """Run a block in one transaction on a connection of its own."""
+        async with self.connection() as connection, transaction(connection):
+            yield connection
+
+
+@asynccontextmanager
+async def transaction(connection: Borrowed) -> AsyncGenerator[None]:
+    """Run a block in one transaction on a borrowed connection, which can be used after it.
+
+    Raises OutcomeUnknownError when COMMIT was cut off, or its wait for a standby cancelled.
+    """
+    await connection.execute("BEGIN", timeout=_STATEMENT_S)
+    done = False
+    try:
+        yield
+        await _commit(connection)
+        done = True
+    finally:
+        if not done:
+            # Losing the connection is the rollback that cannot fail. It may be lost
+            # already, and then this must not hide how that happened.
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
 
 
 async def rows(connection: Borrowed, query: str, *arguments: object) -> Sequence[asyncpg.Record]:

@@ -48,14 +48,14 @@ class PostgresReceipts:
         )
 
     async def sweep(self, versions: Mapping[bytes, int]) -> None:
-        await self._postgres.rows("sweep_leases", list(versions), list(versions.values()))
+        await self._postgres.write("sweep_leases", list(versions), list(versions.values()))
 
     async def keep(
         self, revocation_id: str, *, enforced_at_us: int, envelope: bytes
     ) -> bytes | None:
-        found = await self._postgres.rows("keep_receipt", revocation_id, enforced_at_us, envelope)
+        found = await self._postgres.write("keep_receipt", revocation_id, enforced_at_us, envelope)
         return found[0]["envelope"] if found else None
 
     async def get(self, revocation_id: str) -> bytes | None:
-        found = await self._postgres.rows("get_receipt", revocation_id)
+        found = await self._postgres.write("get_receipt", revocation_id)
         return found[0]["envelope"] if found else None

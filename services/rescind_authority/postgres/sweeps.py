@@ -55,4 +55,4 @@ class PostgresSweeps:
             yield None if place is None else Turn(connection, place)
 
     async def forget_keys(self, *, older_than_s: int, but: Collection[str], most: int) -> int:
-        return len(await self._postgres.rows("forget_keys", older_than_s, list(but), most))
+        return len(await self._postgres.write("forget_keys", older_than_s, list(but), most))

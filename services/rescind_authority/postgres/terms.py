@@ -1,4 +1,4 @@
-"""The lease terms in the head row. Each statement here commits on its own."""
+"""The lease terms in the head row. Each change here is a transaction of its own."""
 
 from collections.abc import Sequence
 
@@ -19,10 +19,10 @@ class PostgresTerms:
         return _term(await self._postgres.rows("get_term"))
 
     async def ask(self, term_ms: int, *, actor: str) -> Term:
-        return _term(await self._postgres.rows("ask_term", term_ms, actor))
+        return _term(await self._postgres.write("ask_term", term_ms, actor))
 
     async def move(self, version: int, *, grant_ms: int, wait_ms: int) -> bool:
-        return bool(await self._postgres.rows("move_term", version, grant_ms, wait_ms))
+        return bool(await self._postgres.write("move_term", version, grant_ms, wait_ms))
 
 
 def _term(found: Sequence[asyncpg.Record]) -> Term:

@@ -103,7 +103,7 @@ class PostgresTokens:
 
     async def mark_used(self, uses: Collection[tuple[str, bytes]]) -> None:
         token_ids, instances = [each[0] for each in uses], [each[1] for each in uses]
-        await self._postgres.rows("mark_used", token_ids, instances)
+        await self._postgres.write("mark_used", token_ids, instances)
 
 
 def _named(found: Sequence[asyncpg.Record]) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
 """Grant leases: who may answer from memory, and up to which event (design 7).
 
-In this order, which Theorem 2 rests on: (G1) commit the lease rows; (G2) then, in a new snapshot,
-read the ledger's end; (G3) then reply. Read before the rows are committed, the end could lie
-before a revocation whose waiter has already read the rows, and has not seen this one.
+In this order, which Theorem 2 rests on: (G1) commit the lease rows; (G2) then, in a new snapshot
+of the same server, read the ledger's end; (G3) then reply. Read before the rows are committed, the
+end could lie before a revocation whose waiter has already read the rows, and has not seen this one.
+Read on another server, such as an old primary that still answers, it could lie before a receipt. So
+G1 and G2 are one operation of the port.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,7 +16,7 @@ from rescind.errors import MalformedMessageError
 from rescind.wire.heartbeat import Heartbeat, Release, Reply
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports.leases import Leases
-from rescind_authority.ports.ledger import Ledger, Standing
+from rescind_authority.ports.ledger import Standing
 from rescind_authority.usecases.batching import Batcher
 from rescind_authority.usecases.recent import Recent
 from rescind_runtime.clock import monotonic_raw_ns
@@ -31,9 +33,8 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 class Granter:
     """Answer heartbeats, in batches."""
 
-    def __init__(self, leases: Leases, *, ledger: Ledger, recent: Recent, metrics: Metrics) -> None:
+    def __init__(self, leases: Leases, *, recent: Recent, metrics: Metrics) -> None:
         self._leases = leases
-        self._ledger = ledger
         self._recent = recent
         self._metrics = metrics
         self._batcher = Batcher[Heartbeat | Release, Reply | None](
@@ -65,23 +66,20 @@ class Granter:
             message.instance: message for message in messages if isinstance(message, Release)
         }
         newest = _newest(messages)
-        # G1. Releases first: an instance that gave up gets nothing any more, in this batch either.
+        # Releases first: an instance that gave up gets nothing any more, in this batch either.
         if releases:
             await self._leases.release([releases[instance] for instance in sorted(releases)])
             for instance in releases:
                 _log.info("a sidecar gave up", action="sidecar.left", instance=instance.hex())
-        counted = frozenset[bytes]()
-        if newest:
-            counted = await self._leases.beat([newest[instance] for instance in sorted(newest)])
-        # G2, after the commit above returned, so in a snapshot that no waiter's can precede.
-        # A row that did not change earns no lease: a waiter may be watching it stand still.
         replies: dict[bytes, Reply] = {}
-        if counted:
-            standing = await self._ledger.standing()
-            self._compare([newest[instance] for instance in counted], standing)
-            for instance in counted:
-                replies[instance] = await self._reply(newest[instance], standing)
-            self._note(counted, standing)
+        if newest:
+            # G1 and G2: the end comes from a snapshot that no waiter's can precede.
+            # A row that did not change earns no lease: a waiter may be watching it stand still.
+            beaten = await self._leases.beat([newest[instance] for instance in sorted(newest)])
+            self._compare([newest[instance] for instance in beaten.counted], beaten.standing)
+            for instance in beaten.counted:
+                replies[instance] = await self._reply(newest[instance], beaten.standing)
+            self._note(beaten.counted, beaten.standing)
         beats = sum(isinstance(message, Heartbeat) for message in messages)
         self._metrics.heartbeats(granted=len(replies), refused=beats - len(replies))
         return [

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import pytest
@@ -18,10 +19,9 @@ from rescind_authority import preparing
 from rescind_authority.errors import StoreUnavailableError
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports.ledger import Passage, Standing
-from rescind_authority.postgres import pool, queries
+from rescind_authority.postgres import leases, pool, queries
 from rescind_authority.postgres.leases import PostgresLeases
-from rescind_authority.postgres.ledger import PostgresLedger
-from rescind_authority.postgres.pool import Postgres
+from rescind_authority.postgres.pool import Borrowed
 from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.recent import Recent
 
@@ -168,30 +168,63 @@ async def test_the_lease_rows_are_committed_before_the_ledger_s_end_is_read(
     await preparing.prepare(system.settings)
     seen: list[int] = []
 
-    class Watching(PostgresLedger):
-        async def standing(self) -> Standing:
+    class Watching(PostgresLeases):
+        async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
             # Another session sees the row, so it is committed, and not only written.
             seen.append(len(await system.rows("SELECT FROM leases")))
-            return await super().standing()
+            return await super()._end(connection)
 
     async with granting(system, Watching) as granter:
         assert await granter.answer(_beat(1)) is not None
     assert seen == [1]
 
 
+async def test_the_ledger_s_end_is_read_on_the_connection_that_committed_the_rows(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two servers one may be an old primary that still answers (G1 and G2, design 7)."""
+    await preparing.prepare(system.settings)
+    used: list[tuple[str, int]] = []
+
+    async def noting(connection: Borrowed, query: str, *arguments: object) -> Any:
+        used.append((query, connection.get_server_pid()))
+        return await pool.rows(connection, query, *arguments)
+
+    monkeypatch.setattr(leases, "rows", noting)
+    async with granting(system) as granter, asyncio.TaskGroup() as tasks:
+        for number in range(20):
+            tasks.create_task(granter.answer(_beat(1, instance=number.to_bytes(16))))
+            await asyncio.sleep(0)
+    assert [query for query, _ in used] == ["beat", "standing"] * (len(used) // 2)
+    assert [pid for _, pid in used[::2]] == [pid for _, pid in used[1::2]]
+
+
+async def test_behind_a_pooler_that_changes_the_server_between_commit_and_read_nobody_gets_a_lease(
+    system: System,
+) -> None:
+    await preparing.prepare(system.settings)
+
+    class Elsewhere(PostgresLeases):
+        async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
+            # A second server is more than this needs: what tells two apart is one column.
+            sql = queries.read("standing").replace(
+                "pg_postmaster_start_time()", "pg_postmaster_start_time() - interval '1 us'"
+            )
+            return await connection.fetch(sql)
+
+    async with granting(system, Elsewhere) as granter:
+        with pytest.raises(StoreUnavailableError, match="pooler"):
+            await granter.answer(_beat(1))
+
+
 async def test_a_standby_grants_nothing(system: System) -> None:
     await preparing.prepare(system.settings)
 
-    class OnStandby(Postgres):
-        async def rows(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
+    class Standby(PostgresLeases):
+        async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
             # A second server is more than this needs: the answer of a standby is one column.
-            sql = queries.read(query).replace("pg_is_in_recovery()", "true")
-            async with self.connection() as connection:
-                return await connection.fetch(sql, *arguments)
-
-    class Standby(PostgresLedger):
-        def __init__(self, postgres: Postgres) -> None:
-            super().__init__(OnStandby(postgres._pool))
+            sql = queries.read("standing").replace("pg_is_in_recovery()", "true")
+            return await connection.fetch(sql)
 
     async with granting(system, Standby) as granter:
         with pytest.raises(StoreUnavailableError, match="standby"):
@@ -273,16 +306,11 @@ class Nowhere:
 
 @asynccontextmanager
 async def granting(
-    system: System, ledger_kind: type[PostgresLedger] = PostgresLedger
+    system: System, leases_kind: type[PostgresLeases] = PostgresLeases
 ) -> AsyncIterator[Granter]:
     """Run a Granter on a prepared database, without NATS."""
     async with pool.connect(system.dsn) as postgres, asyncio.TaskGroup() as tasks:
-        granter = Granter(
-            PostgresLeases(postgres),
-            ledger=ledger_kind(postgres),
-            recent=Recent(Nowhere()),
-            metrics=Metrics(),
-        )
+        granter = Granter(leases_kind(postgres), recent=Recent(Nowhere()), metrics=Metrics())
         job = tasks.create_task(granter.run())
         yield granter
         job.cancel()

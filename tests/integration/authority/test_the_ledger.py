@@ -265,7 +265,7 @@ async def test_a_connection_lost_during_commit_is_an_unknown_outcome_and_the_key
     async with running_core(system, Announced()) as parts:
         async with asyncio.TaskGroup() as tasks:
             waiting = tasks.create_task(_outcome_unknown(parts))
-            await eventually(lambda: _cut(system, "COMMIT"))
+            await eventually(lambda: _cut_at_gate(system))
         assert waiting.result()
         await system.rows("UPDATE gate SET shut = false")
         assert (await parts.sequencer.commit(command(key="k"))).seq == 1
@@ -314,12 +314,11 @@ async def _outcome_unknown(parts: Core) -> bool:
     return True
 
 
-async def _cut(system: System, query: str) -> bool:
-    """Cut the connection that runs a query, once there is one."""
+async def _cut_at_gate(system: System) -> bool:
+    """Cut the connection whose COMMIT stands at the gate, once there is one."""
     cut = await system.rows(
         """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE datname = current_database() AND query = $1 AND state = 'active'""",
-        query,
+        WHERE datname = current_database() AND query = 'COMMIT' AND wait_event = 'PgSleep'"""
     )
     return bool(cut)
 

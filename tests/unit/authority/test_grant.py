@@ -40,7 +40,7 @@ def answers(*batches: Messages) -> tuple[list[list[bool]], Tables]:
     async def live() -> tuple[list[list[bool]], Tables]:
         cluster = Cluster(begun(term_ms=1_000, at_us=0), now_us=lambda: 0)
         postgres = PostgresInMemory(cluster, at_once)
-        granter = Granter(postgres, ledger=postgres, recent=Recent(postgres), metrics=Metrics())
+        granter = Granter(postgres, recent=Recent(postgres), metrics=Metrics())
         granted: list[list[bool]] = []
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(granter.run())

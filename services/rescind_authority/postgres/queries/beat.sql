@@ -1,6 +1,6 @@
 -- G1 of a lease: keeps heartbeats in the order given (sorted), and names those that counted.
 -- A stale counter changes nothing; a released instance never comes back. A position counts as
--- acknowledged only if its head is the ledger's own at that seq.
+-- acknowledged only if its head is the ledger's own at that seq. `started` tells which server it was.
 -- A version never comes again, also after the row was swept away: who watched the old one would
 -- take the new row for one that stood still. The counter only grows, so it keeps them apart.
 -- Served by: leases_pkey, events_pkey, ledger_epochs_pkey.
@@ -42,4 +42,4 @@ ON CONFLICT (instance) DO UPDATE SET
     row_version = greatest(l.row_version + 1, excluded.row_version),
     last_seen = excluded.last_seen
 WHERE l.released_at IS NULL AND excluded.counter > l.counter
-RETURNING l.instance
+RETURNING l.instance, pg_postmaster_start_time() AS started

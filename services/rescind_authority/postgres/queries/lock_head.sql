@@ -4,5 +4,7 @@
 WITH head AS MATERIALIZED (
     SELECT epoch, seq, head, grant_term_ms, latest_at FROM ledger_head FOR UPDATE
 )
-SELECT epoch, seq, head, grant_term_ms, ledger_time(latest_at, clock_timestamp()) AS at
+SELECT
+    epoch, seq, head, grant_term_ms, ledger_time(latest_at, clock_timestamp()) AS at,
+    false AS in_recovery
 FROM head
