@@ -208,8 +208,8 @@ def _() -> Patches:
         mine.setdefault(id(self), set()).update(beaten.counted)
         return beaten
 
-    async def known(self: PostgresInMemory) -> Any:
-        seen = await waiting(self)
+    async def known(self: PostgresInMemory, revocation_id: str | None = None) -> Any:
+        seen = await waiting(self, revocation_id)
         rows = {each: row for each, row in seen.rows.items() if each in mine.get(id(self), ())}
         return dataclasses.replace(seen, rows=rows)
 

@@ -386,7 +386,7 @@ class PostgresInMemory:
     async def fleet(self) -> tuple[Instance, ...]:
         raise NotImplementedError
 
-    async def waiting(self) -> Waiting:
+    async def waiting(self, revocation_id: str | None = None) -> Waiting:
         def read(tables: Tables) -> Waiting:
             rows = {
                 instance: LeaseRow(
@@ -401,7 +401,14 @@ class PostgresInMemory:
                 for instance, row in tables.leases.items()
             }
             end, at_us = tables.end, self._cluster.time_us()
-            return Waiting(end.epoch, end.seq, tables.wait_term_ms, at_us, rows)
+            held = [
+                (epoch, entry.event.seq)
+                for epoch, entry in tables.entries
+                if entry.event.revocation.revocation_id == revocation_id
+            ]
+            return Waiting(
+                end.epoch, end.seq, tables.wait_term_ms, at_us, rows, max(held, default=None)
+            )
 
         return await self._do(read)
 

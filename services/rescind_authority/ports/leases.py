@@ -70,20 +70,28 @@ class LeaseRow:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What one snapshot, taken after a COMMIT, says to who waits for it."""
+    """What one snapshot says to a waiter.
+
+    `held` is the epoch and the seq of the last event of the revocation that was asked for, where
+    this snapshot has it. Without it the snapshot is older than the event, or the ledger lost it.
+    """
 
     epoch: int
     seq: int
     wait_term_ms: int
     at_us: int
     rows: Mapping[bytes, LeaseRow]
+    held: tuple[int, int] | None = None
 
 
 class Receipts(Protocol):
     """Keep receipts, and read what has to be seen before one may be written."""
 
-    async def waiting(self) -> Waiting:
-        """Read the ledger's end, its term and every lease row, in a new snapshot."""
+    async def waiting(self, revocation_id: str | None = None) -> Waiting:
+        """Read the ledger's end, its term, every lease row and one revocation, in a new snapshot.
+
+        Raises StoreUnavailableError where the server is a standby.
+        """
         ...
 
     async def heads(self, seqs: Collection[int]) -> Mapping[int, tuple[int, bytes]]:
@@ -103,7 +111,7 @@ class Receipts(Protocol):
     ) -> bytes | None:
         """Keep a receipt, and give the one that was kept first.
 
-        None where the revocation is not in the ledger any more: a restore lost it.
+        None where this server does not hold the revocation. Raises OutcomeUnknownError.
         """
         ...
 

@@ -15,8 +15,8 @@ class PostgresReceipts:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
-    async def waiting(self) -> Waiting:
-        found = await self._postgres.rows("waiting")
+    async def waiting(self, revocation_id: str | None = None) -> Waiting:
+        found = await self._postgres.rows("waiting", revocation_id)
         if not found:
             raise NotMigratedError
         head = found[0]
@@ -35,7 +35,8 @@ class PostgresReceipts:
             for row in found
             if row["instance"] is not None
         }
-        return Waiting(head["epoch"], head["seq"], head["wait_term_ms"], head["at"], rows)
+        held = None if head["held_seq"] is None else (head["held_epoch"], head["held_seq"])
+        return Waiting(head["epoch"], head["seq"], head["wait_term_ms"], head["at"], rows, held)
 
     async def heads(self, seqs: Collection[int]) -> Mapping[int, tuple[int, bytes]]:
         found = await self._postgres.rows("heads", list(seqs))

@@ -25,7 +25,7 @@ from rescind_authority.ports.keys import Keys
 from rescind_authority.ports.leases import Receipts, Waiting
 from rescind_authority.ports.ledger import Entry
 from rescind_authority.usecases.acknowledgements import Acknowledgements, Listener
-from rescind_authority.usecases.wait import Progress, Target, Wait
+from rescind_authority.usecases.wait import Progress, Target, Wait, holds, lost
 from rescind_runtime.clock import Clock
 
 _LOOK_AT_ROWS_S = 0.25
@@ -75,6 +75,7 @@ class Enforcer:
         self._waits: dict[str, Pending] = {}
         self._watched: dict[bytes, _Watched] = {}
         self._epoch_since_ns: tuple[int, int] | None = None
+        self._furthest = (0, 0)
         self._wait_ns = 0
 
     @property
@@ -111,7 +112,7 @@ class Enforcer:
         """Give the receipt's envelope, or how far the wait has come when the time is up.
 
         A `fresh` target was committed just now: nobody can have waited for it before. Raises
-        LostError where the ledger was set back behind the event.
+        LostError where a restore lost the event.
         """
         kept = None if fresh else await self.kept(target.revocation_id)
         if kept is not None:
@@ -124,7 +125,7 @@ class Enforcer:
                     raise LostError(target.revocation_id)
                 return envelope
         if pending.wait is None:
-            raise StoreUnavailableError("the lease rows cannot be read")
+            raise StoreUnavailableError("no primary answers that holds the revocation")
         return pending.wait.progress(self._clock.monotonic_raw_ns())
 
     async def _finish(self, pending: Pending) -> None:
@@ -132,7 +133,7 @@ class Enforcer:
             with self._acknowledgements.listening() as listener:
                 wait = await self._begin(pending)
                 # Read now: meanwhile the acknowledgements come.
-                entries = await self._entries_of(pending.target.revocation_id) if wait else ()
+                entries = await self._entries_of(pending.target) if wait else ()
                 if wait is None or not entries:
                     pending.envelope.set_result(None)
                     return
@@ -143,19 +144,20 @@ class Enforcer:
             pending.envelope.cancel()
 
     async def _begin(self, pending: Pending) -> Wait | None:
-        """Begin with a read that saw the event; None if the ledger was set back behind it."""
+        """Begin with a read that saw the event; None if a restore lost it."""
         target = pending.target
         while True:
             try:
-                seen = await self._receipts.waiting()
+                seen = await self._receipts.waiting(target.revocation_id)
             except RescindError:
                 await asyncio.sleep(_RETRY_S)
                 continue
-            # The timer starts after a read that saw the event committed: not a moment earlier.
+            # The timer starts after a read that saw the event committed: not a moment earlier. A
+            # seq that is high enough does not show that: an old primary may have its own events.
             seen_ns = self._clock.monotonic_raw_ns()
-            if seen.seq >= target.seq:
+            if holds(target, seen):
                 break
-            if seen.epoch > target.epoch:
+            if lost(target, seen):
                 return None
             await asyncio.sleep(_RETRY_S)
         self._note(seen, seen_ns)
@@ -164,19 +166,30 @@ class Enforcer:
             seen,
             seen_ns=seen_ns,
             unchanged_since_ns={
-                instance: watched.since_ns for instance, watched in self._watched.items()
+                instance: watched.since_ns
+                for instance, watched in self._watched.items()
+                if (row := seen.rows.get(instance)) and row.version == watched.version
             },
             rows_count=self._rows_count(seen, seen_ns),
         )
         self._caller.call(Wanted(target.epoch, target.seq))
         return wait
 
-    async def _entries_of(self, revocation_id: str) -> tuple[Entry, ...]:
+    async def _entries_of(self, target: Target) -> tuple[Entry, ...]:
+        """Read what is waited for; nothing if a restore lost it."""
         while True:
-            try:
-                return await self._receipts.entries_of(revocation_id)
-            except RescindError:
-                await asyncio.sleep(_RETRY_S)
+            with suppress(RescindError):
+                entries = await self._receipts.entries_of(target.revocation_id)
+                last = entries[-1].event if entries else None
+                if last is not None and (last.epoch, last.seq) == (target.epoch, target.seq):
+                    return entries
+                if await self._lost(target):
+                    return ()
+            await asyncio.sleep(_RETRY_S)
+
+    async def _lost(self, target: Target) -> bool:
+        """Return True if it is proven that a restore lost the event. Raises RescindError."""
+        return lost(target, await self._receipts.waiting(target.revocation_id))
 
     async def _until_over(self, wait: Wait, listener: Listener, entries: Sequence[Entry]) -> None:
         heads = {each.event.seq: (each.event.epoch, each.head) for each in entries}
@@ -193,10 +206,11 @@ class Enforcer:
     async def _look_at_rows(self, wait: Wait) -> None:
         """See heartbeats and releases: of sidecars whose acknowledgement did not reach us."""
         try:
-            seen = await self._receipts.waiting()
+            seen = await self._receipts.waiting(wait.target.revocation_id)
         except RescindError:
             return  # the full wait needs no rows
-        wait.rows(seen.rows, now_ns=self._clock.monotonic_raw_ns())
+        if wait.counts(seen):
+            wait.rows(seen.rows, now_ns=self._clock.monotonic_raw_ns())
 
     async def _take(
         self, wait: Wait, instances: frozenset[bytes], heads: dict[int, tuple[int, bytes]]
@@ -213,9 +227,13 @@ class Enforcer:
         unknown = {each.applied.seq for each in heard.values()} - heads.keys()
         if unknown:
             try:
-                heads.update(await self._receipts.heads(unknown))
+                found = await self._receipts.heads(unknown | {target.seq})
             except RescindError:
                 return  # their heartbeats say the same, in the rows
+            # A chain that has the event at its place proves what comes after it, too. One that has
+            # not may be an old primary's, with events that were never confirmed.
+            if found.get(target.seq) == heads[target.seq]:
+                heads.update(found)
         for instance, each in heard.items():
             if _is_ours(each.applied, heads):
                 wait.acknowledged(instance, heard_ns=each.heard_ns)
@@ -227,17 +245,17 @@ class Enforcer:
         )
         envelope = sealed.encode(self._keys.sign(Purpose.RECEIPTS, wire.encode(receipt)))
         while True:
-            try:
+            # Kept again where it is not known whether it lasts: the commit of the repeat tells.
+            with suppress(RescindError):
                 kept = await self._receipts.keep(
                     receipt.revocation_id,
                     enforced_at_us=receipt.enforced_at_us,
                     envelope=envelope,
                 )
-            except RescindError:
-                await asyncio.sleep(_RETRY_S)
-            else:
-                self._tell(receipt.revocation_id, kept)
-                return kept
+                if kept is not None or await self._lost(wait.target):
+                    self._tell(receipt.revocation_id, kept)
+                    return kept
+            await asyncio.sleep(_RETRY_S)
 
     def _tell(self, revocation_id: str, kept: bytes | None) -> None:
         if kept is not None:
@@ -272,6 +290,9 @@ class Enforcer:
             await self._receipts.sweep(silent)
 
     def _note(self, seen: Waiting, now_ns: int) -> None:
+        if (seen.epoch, seen.seq) < self._furthest:
+            return  # an old server: there every row stands still
+        self._furthest = seen.epoch, seen.seq
         known, self._watched = self._watched, {}
         for instance, row in seen.rows.items():
             watched = known.get(instance)

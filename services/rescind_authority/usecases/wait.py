@@ -29,6 +29,19 @@ class Target:
     committed_at_us: int
 
 
+def holds(target: Target, seen: Waiting) -> bool:
+    """Return True if a snapshot saw the event committed."""
+    return seen.held == (target.epoch, target.seq)
+
+
+def lost(target: Target, seen: Waiting) -> bool:
+    """Return True if a snapshot proves that a restore lost the event.
+
+    Only a later epoch does. A server that does not know the event may be an old primary.
+    """
+    return seen.epoch > target.epoch and not holds(target, seen)
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a wait has come; `lapse_in_s` is when the rest is over at the latest."""
@@ -61,6 +74,7 @@ class Wait:
         self.target = target
         self._seen_ns = seen_ns
         self._seen_at_us = seen.at_us
+        self._epoch, self._seen_seq = seen.epoch, seen.seq
         self._wait_ns = lease.wait_ns(seen.wait_term_ms)
         self.ends_ns = seen_ns + self._wait_ns
         self._done: dict[bytes, Verified] = {}
@@ -79,19 +93,24 @@ class Wait:
         """The instances that are still waited for."""
         return frozenset(self._pending)
 
+    def counts(self, seen: Waiting) -> bool:
+        """Return True if a later snapshot may settle anything.
+
+        It has to hold the event, and to be no older than the first one. A server that was replaced,
+        a standby and a restored ledger may show the rows of before the event.
+        """
+        return holds(self.target, seen) and seen.epoch == self._epoch and seen.seq >= self._seen_seq
+
     def rows(self, rows: Mapping[bytes, LeaseRow], *, now_ns: int) -> None:
         """Take what the rows say now: heartbeats and releases since the snapshot."""
         for instance in list(self._pending):
             row = rows.get(instance)
             if row is not None and self._knows(row):
                 self._settle(row, Outcome.ACKNOWLEDGED, now_ns)
-            elif not self._rows_count:
-                continue
-            elif row is None:
-                # Rows are deleted only after they were watched, unchanged, past wait and grace.
-                self._settle(self._pending[instance], Outcome.LAPSED, now_ns)
-            elif row.released:
+            elif row is not None and row.released and self._rows_count:
                 self._settle(row, Outcome.RELEASED, now_ns)
+            # A row that is missing says nothing: it may be swept, or not have come to this server
+            # yet. Its instance lapses with the full wait.
 
     def _knows(self, row: LeaseRow) -> bool:
         """Say whether a row acknowledges the event: only an instance of its epoch can."""

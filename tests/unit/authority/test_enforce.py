@@ -1,4 +1,4 @@
-"""Waits over a Postgres in memory that is set back meanwhile: no receipt for what it lost."""
+"""Waits over a Postgres in memory that is set back, or replaced while it goes on answering."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -112,15 +112,19 @@ def test_what_a_restore_lost_while_somebody_waited_gets_no_receipt(goes_on: bool
 
 
 def test_no_receipt_is_signed_that_does_not_say_what_is_enforced(monkeypatch: pytest.MonkeyPatch):
-    """The ledger was set back right after the first read."""
-
-    async def nothing(_revocation_id: str) -> tuple[Entry, ...]:
-        return ()
+    """The ledger was restored right after the first read."""
 
     async def story() -> None:
         async with world() as here:
+            backup = here.cluster.tables.copy()
             target = await here.revoke("rev_moved")
-            monkeypatch.setattr(here.postgres, "entries_of", nothing)
+            read = here.postgres.entries_of
+
+            async def too_late(revocation_id: str) -> tuple[Entry, ...]:
+                here.cluster.restore(backup)
+                return await read(revocation_id)
+
+            monkeypatch.setattr(here.postgres, "entries_of", too_late)
             assert await _refused(here.enforcer, target)
             assert "rev_moved" not in here.cluster.tables.receipts
 

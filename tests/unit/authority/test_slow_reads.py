@@ -65,10 +65,10 @@ class SlowPostgres(PostgresInMemory):
         super().__init__(cluster, at_once)
         self.reads: list[tuple[float, float]] = []
 
-    async def waiting(self) -> Waiting:
+    async def waiting(self, revocation_id: str | None = None) -> Waiting:
         before_s, after_s = self.reads.pop(0) if self.reads else READ
         await asyncio.sleep(before_s)
-        seen = await super().waiting()
+        seen = await super().waiting(revocation_id)
         await asyncio.sleep(after_s)
         return seen
 
@@ -105,7 +105,7 @@ class World:
         beat = Heartbeat(
             INSTANCE, bytes(16), next(self._counter), None, "search", "host", "0", "strict"
         )
-        assert await self.postgres.beat([beat])
+        assert (await self.postgres.beat([beat])).counted
         self.beats.append(now_s())
 
     async def release(self, at_s: float) -> None:

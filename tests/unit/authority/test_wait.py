@@ -7,7 +7,7 @@ import pytest
 from rescind.core import lease
 from rescind.core.receipt import Lenient, Outcome
 from rescind_authority.ports.leases import LeaseRow, Waiting
-from rescind_authority.usecases.wait import Target, Wait
+from rescind_authority.usecases.wait import Target, Wait, lost
 
 TERM_MS = 10_000
 WAIT_NS = lease.wait_ns(TERM_MS)
@@ -22,7 +22,8 @@ def row(instance: bytes, **changed: object) -> LeaseRow:
 
 
 def seen(*rows: LeaseRow, epoch: int = 1) -> Waiting:
-    return Waiting(epoch, 7, TERM_MS, 5_002_000, {each.instance: each for each in rows})
+    by_instance = {each.instance: each for each in rows}
+    return Waiting(epoch, 7, TERM_MS, 5_002_000, by_instance, held=(TARGET.epoch, TARGET.seq))
 
 
 def begin(
@@ -140,10 +141,40 @@ def test_progress_says_how_many_and_when_the_rest_lapses():
     assert progress.lapse_in_s == pytest.approx(WAIT_NS / 1e9 - 1)
 
 
-def test_a_row_that_was_swept_has_lapsed():
+def test_a_row_that_is_missing_later_settles_nothing():
+    """It may have been swept, or never have come to the server that was asked."""
     wait = begin(row(ONE))
     wait.rows({}, now_ns=SEEN_NS + 1)
-    assert outcomes(wait, SEEN_NS + 1) == {ONE: Outcome.LAPSED}
+    assert not wait.over(SEEN_NS + WAIT_NS - 1)
+    assert wait.over(SEEN_NS + WAIT_NS)
+    assert outcomes(wait, SEEN_NS + WAIT_NS) == {ONE: Outcome.LAPSED}
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"held": None},
+        {"held": (1, 6)},
+        {"held": (2, 7)},
+        {"seq": 6},
+        {"epoch": 2},
+    ],
+    ids=["without the event", "another seq", "another epoch of it", "older", "another epoch"],
+)
+def test_a_later_snapshot_that_may_be_of_before_the_event_does_not_count(later: dict[str, object]):
+    wait = begin(row(ONE))
+    assert wait.counts(seen(row(ONE)))
+    assert wait.counts(replace(seen(row(ONE)), seq=9))
+    assert not wait.counts(replace(seen(row(ONE)), **later))
+
+
+def test_only_a_later_epoch_proves_that_a_restore_lost_the_event():
+    ignorant = replace(seen(), held=None)
+    assert not lost(TARGET, ignorant)
+    assert not lost(TARGET, replace(ignorant, seq=100))
+    assert not lost(replace(TARGET, epoch=2), ignorant)
+    assert lost(TARGET, replace(ignorant, epoch=2))
+    assert not lost(TARGET, replace(seen(), epoch=2))
 
 
 GRACE = "grace:session=60s"
@@ -217,8 +248,10 @@ def test_where_the_rows_may_be_a_backups_one_that_vanished_or_was_released_keeps
     assert [each.instance for each in wait.receipt(SEEN_NS + WAIT_NS).grace] == [ONE]
 
 
-def test_a_row_that_vanished_from_a_ledger_of_one_history_was_silent_past_its_grace():
+def test_a_row_that_vanished_keeps_its_grace():
+    """The receipt names it: a look at the rows of an old primary may lack it (a failover)."""
     wait = begin(row(ONE, posture=GRACE))
     wait.rows({}, now_ns=SEEN_NS + 1)
-    assert wait.over(SEEN_NS + 1)
-    assert outcomes(wait, SEEN_NS + 1) == {ONE: Outcome.LAPSED}
+    assert not wait.over(SEEN_NS + WAIT_NS - 1)
+    assert wait.over(SEEN_NS + WAIT_NS)
+    assert [each.instance for each in wait.receipt(SEEN_NS + WAIT_NS).grace] == [ONE]

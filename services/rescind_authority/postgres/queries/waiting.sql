@@ -1,10 +1,15 @@
 -- Reads what a waiter needs, in one snapshot after the COMMIT that it waits for: the ledger's end
--- and its term, and every lease row. One row for each instance, one without if there are none.
--- Served by: a scan of leases; there are as many rows as sidecars.
+-- and its term, every lease row, and the last event of the revocation $1 (NULL: none). That one
+-- shows whether the server has the commit at all. One row for each instance, one without if there
+-- are none.
+-- Served by: a scan of leases; there are as many rows as sidecars; revocations_pkey.
 SELECT
     h.epoch, h.seq, h.wait_term_ms, ledger_time(h.latest_at, clock_timestamp()) AS at,
-    pg_is_in_recovery() AS in_recovery,
+    pg_is_in_recovery() AS in_recovery, r.epoch AS held_epoch, r.seq AS held_seq,
     l.instance, l.service, l.posture, l.row_version, l.epoch AS lease_epoch, l.acked_seq,
     l.released_at IS NOT NULL AS released
 FROM ledger_head AS h
+LEFT JOIN LATERAL (
+    SELECT epoch, seq FROM revocations WHERE revocation_id = $1 ORDER BY seq DESC LIMIT 1
+) AS r ON true
 LEFT JOIN leases AS l ON true
