@@ -149,6 +149,22 @@ class StoreUnavailableError(RescindError):
         super().__init__(f"Postgres cannot be used: {problem}. Nothing was changed; try again.")
 
 
+class OldPrimaryError(StoreUnavailableError):
+    """Say that a server was replaced as the primary, and answers all the same."""
+
+    def __init__(self, timeline: int, newest: int) -> None:
+        super().__init__(
+            f"this server is an old primary: it is on timeline {timeline}, and timeline {newest} "
+            "was seen. Stop it, and have RESCIND_POSTGRES_DSN lead to the new one. (If an older "
+            "timeline was restored on purpose, restart this authority)"
+        )
+        self.timeline = timeline
+        self.newest = newest
+
+    def __reduce__(self) -> tuple[type["OldPrimaryError"], tuple[int, int]]:
+        return type(self), (self.timeline, self.newest)
+
+
 class StoreContendedError(StoreUnavailableError):
     """Say that Postgres gave up on a deadlock or a lock; a retry is likely to pass."""
 

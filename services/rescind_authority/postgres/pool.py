@@ -7,7 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -20,6 +20,7 @@ from rescind_authority.errors import (
     StoreUnavailableError,
 )
 from rescind_authority.postgres import queries
+from rescind_authority.postgres.servers import IdentifiedConnection, Servers
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Borrowed: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
@@ -63,8 +64,9 @@ _AWAY = (
 class Postgres:
     """A pool of connections, made when they are needed."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", servers: Servers) -> None:
         self._pool = pool
+        self._servers = servers
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Borrowed]:
@@ -80,9 +82,19 @@ class Postgres:
                 await self._pool.release(connection)
 
     async def rows(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
-        """Run one query file that only reads: its commit is not checked."""
+        """Run one query file that only reads: its commit is not checked.
+
+        Raises OldPrimaryError if the server was replaced before the answer was there.
+        """
         async with self.connection() as connection:
-            return await rows(connection, query, *arguments)
+            found = await rows(connection, query, *arguments)
+            self.require_newest(connection)
+            return found
+
+    def require_newest(self, connection: Borrowed) -> None:
+        """Raise OldPrimaryError if a connection leads to a server that was replaced."""
+        # The pool's proxy passes attributes on.
+        self._servers.require(cast("IdentifiedConnection", connection).server)
 
     async def write(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         """Run one query file in a transaction of its own. Raises as `transaction` does."""
@@ -124,17 +136,25 @@ async def rows(connection: Borrowed, query: str, *arguments: object) -> Sequence
 @asynccontextmanager
 async def connect(dsn: str) -> AsyncGenerator[Postgres]:
     """Open a pool; no connection is made yet, so Postgres may be away."""
+    servers = Servers()
+
+    async def prepare(connection: Connection) -> None:
+        if servers.admit(await cast("IdentifiedConnection", connection).identify()):
+            await pool.expire_connections()
+        await _prepare(connection)
+
     pool = asyncpg.create_pool(
         dsn,
         min_size=0,
         max_size=_SIZE,
-        init=_prepare,
+        connection_class=IdentifiedConnection,
+        init=prepare,
         reset=_leave_as_is,
         server_settings=_SESSION,
         timeout=_CONNECT_S,
     )
     async with pool:
-        yield Postgres(pool)
+        yield Postgres(pool, servers)
 
 
 async def _commit(connection: Borrowed) -> None:

@@ -1,0 +1,120 @@
+"""Which server a connection leads to, and which of two is the older: after a failover both answer.
+
+A promotion begins a new timeline, so of two servers of one system the one with the higher timeline
+is the primary. The number comes from the name of the WAL file that is written now: the one in
+`pg_control_checkpoint()` is that of the last checkpoint, which a promoted server makes later.
+
+Nothing here decides whether a lease is granted or a wait is over. Those are safe with an old
+primary too, because its commits are confirmed by no standby, and what it shows lacks the event.
+This keeps an authority from asking it at all.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+
+from rescind_authority.errors import OldPrimaryError
+from rescind_authority.postgres import queries
+from rescind_runtime.clock import monotonic_raw_ns
+from rescind_runtime.seldom import Seldom
+
+_HIDDEN_S = 3_600.0
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+if TYPE_CHECKING:
+    _Connection = asyncpg.Connection[asyncpg.Record]
+else:  # the driver's class takes no parameter
+    _Connection = asyncpg.Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The system of a server, and its timeline: None on a standby, or where it is hidden."""
+
+    system: int | None
+    timeline: int | None
+    hidden: bool = False
+
+
+class IdentifiedConnection(_Connection):
+    """A connection that knows its server."""
+
+    server = Server(None, None)
+
+    async def identify(self) -> Server:
+        """Ask the server which one it is.
+
+        Every role may call these functions, on Postgres 15 to 18. Where an operator has taken that
+        right away, or a service does not offer them, the server is used all the same.
+        """
+        try:
+            system = await self.fetchval(queries.read("server_system"))
+            timeline = await self.fetchval(queries.read("server_timeline"))
+        except (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError):
+            self.server = Server(None, None, hidden=True)
+        else:
+            self.server = Server(system, timeline)
+        return self.server
+
+
+class Servers:
+    """Remember the newest timeline of each system, for as long as this process lives.
+
+    Another system is not compared: its timelines are numbers of their own. It is what a dump was
+    restored into, or what was upgraded to, and the ledger's epoch keeps what it says apart from
+    the ledger before. Connections to the system before are dropped all the same.
+    """
+
+    def __init__(self) -> None:
+        self._newest: dict[int | None, int] = {}
+        self._latest: Server | None = None
+        self._refused = Seldom()
+        self._hidden = Seldom(_HIDDEN_S)
+
+    def admit(self, server: Server) -> bool:
+        """Return True if connections from before lead to another primary, and have to be dropped.
+
+        Raises OldPrimaryError if this one is the old one.
+        """
+        if server.hidden and self._hidden.due(monotonic_raw_ns()) is not None:
+            _log.warning(
+                "Postgres does not say which server it is, so an old primary is not recognised. "
+                "Grant the authority's role EXECUTE on pg_control_system(), pg_current_wal_lsn() "
+                "and pg_walfile_name(pg_lsn)",
+                action="postgres.unidentified",
+            )
+        if server.timeline is None:
+            return False
+        self.require(server)
+        self._newest[server.system] = server.timeline
+        before, self._latest = self._latest, server
+        if before is None or before == server:
+            return False
+        _log.warning(
+            "another Postgres is the primary now: connections to the one before are dropped",
+            action="postgres.moved",
+            timeline=server.timeline,
+            before=before.timeline,
+            same_system=server.system == before.system,
+        )
+        return True
+
+    def require(self, server: Server) -> None:
+        """Raise OldPrimaryError if a newer timeline of the same system was seen."""
+        newest = self._newest.get(server.system, 0)
+        if server.timeline is None or server.timeline >= newest:
+            return
+        withheld = self._refused.due(monotonic_raw_ns())
+        if withheld is not None:
+            _log.error(
+                "an old primary answers where Postgres is expected, and is not used: stop it",
+                action="postgres.old_primary",
+                timeline=server.timeline,
+                newest=newest,
+                withheld=withheld,
+            )
+        raise OldPrimaryError(server.timeline, newest)
