@@ -39,6 +39,7 @@ T = TypeVar("T")
 MASTER = bytes(32)
 _SLOW_TRIPS = 0.4
 _AWAY = 0.5
+_OLD = 0.4
 METRICS = Metrics()
 """One for all of them: nobody reads it here, and to make one takes longer than a simulation."""
 
@@ -79,7 +80,8 @@ class Authority:
         self._publish = publish
         self._under_way: dict[asyncio.Future[Any], None] = {}  # in order: a run is repeated
         keys, dice = Keys(), Dice(f"{seed} dice")
-        self.postgres = postgres = PostgresInMemory(cluster, self._trip)
+        stale = partial(_leads_to_the_old, Random(f"{seed} stale"))
+        self.postgres = postgres = PostgresInMemory(cluster, self._trip, stale=stale)
         self.recent = recent = Recent(postgres)
         self.sequencer = Sequencer(
             postgres,
@@ -93,7 +95,7 @@ class Authority:
         )
         timed: Any = postgres  # of the port Revocations it reads what stands for a time
         self._until = UntilKeeper(timed, sequencer=self.sequencer, clock=host, entropy=dice)
-        self.term = TermKeeper(TermsInMemory(cluster, self._trip), clock=host)
+        self.term = TermKeeper(TermsInMemory(cluster, self._trip, stale=stale), clock=host)
         self.ends = EndTimer(postgres, sequencer=self.sequencer, clock=host, entropy=dice)
         self._resolver = Resolver(
             postgres, keys=keys, metrics=METRICS, watch=lambda _: None, shared=redis
@@ -197,6 +199,11 @@ class Authority:
             return await future
         finally:
             self._under_way.pop(future, None)
+
+
+def _leads_to_the_old(dice: Random) -> bool:
+    """Say whether a connection is one from before the failover, as one in so many is."""
+    return dice.random() < _OLD
 
 
 async def _settle(future: asyncio.Future[T], work: Coroutine[Any, Any, T]) -> None:

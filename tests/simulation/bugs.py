@@ -22,6 +22,7 @@ from rescind.core import lease
 from rescind.core.generations import GENERATION, Writer
 from rescind.core.ledger import Position
 from rescind.core.posture import Posture
+from rescind.core.receipt import Outcome
 from rescind.core.record import Record
 from rescind.core.revocation import lift_of
 from rescind.core.verdict import Allowed, Reason, Verdict
@@ -29,7 +30,7 @@ from rescind.errors import RescindError
 from rescind.wire import events, heartbeat, sealed
 from rescind.wire.trust import Purpose
 from rescind_authority.ports.ledger import Claim, Key
-from rescind_authority.usecases import naming, term, until, wait
+from rescind_authority.usecases import enforce, naming, term, until, wait
 from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.instances import Instances
 from rescind_authority.usecases.sequence import Command, Committed, Sequencer
@@ -141,17 +142,17 @@ def _() -> Patches:
 
 @bug("the ledger's end is read from a cache of five seconds")
 def _() -> Patches:
-    standing = PostgresInMemory.standing
+    beat = PostgresInMemory.beat
     cached: dict[int, tuple[float, Any]] = {}
 
-    async def old(self: PostgresInMemory) -> Any:
-        read_s, found = cached.get(id(self), (-9.0, None))
+    async def old(self: PostgresInMemory, heartbeats: Any) -> Any:
+        beaten = await beat(self, heartbeats)
+        read_s, standing = cached.get(id(self), (-9.0, None))
         if now_s() < read_s or now_s() - read_s > 5:
-            found = await standing(self)
-            cached[id(self)] = (now_s(), found)
-        return found
+            read_s, standing = cached[id(self)] = (now_s(), beaten.standing)
+        return dataclasses.replace(beaten, standing=standing)
 
-    return [(PostgresInMemory, "standing", old)]
+    return [(PostgresInMemory, "beat", old)]
 
 
 @bug("a heartbeat waits for NATS until its time is up, and HTTP is never asked")
@@ -165,6 +166,17 @@ def _() -> Patches:
         await asyncio.Event().wait()
 
     return [(FailoverTransport, "_return", stay)]
+
+
+@bug("the lease row is committed on one server, and the ledger's end read on an old primary")
+def _() -> Patches:
+    beat = PostgresInMemory.beat
+
+    async def apart(self: PostgresInMemory, heartbeats: Any) -> Any:
+        beaten = await beat(self, heartbeats)
+        return dataclasses.replace(beaten, standing=await self.standing())
+
+    return [(PostgresInMemory, "beat", apart)]
 
 
 # Waits and receipts ---------------------------------------------------------------------------
@@ -241,6 +253,26 @@ def _() -> Patches:
 @bug("grace for one kind of token is grace for all")
 def _() -> Patches:
     return [(Posture, "grace_ns", lambda self, kind: self.longest_ns)]
+
+
+@bug("a row that a later look does not show is over, whichever server was looked at")
+def _() -> Patches:
+    rows = Wait.rows
+
+    def missing(self: Wait, found: Any, *, now_ns: int) -> None:
+        rows(self, found, now_ns=now_ns)
+        for instance in self.pending - found.keys() if self._rows_count else ():
+            self._settle(self._pending[instance], Outcome.LAPSED, now_ns)
+
+    return [(Wait, "rows", missing), (Wait, "counts", lambda self, seen: True)]
+
+
+@bug("what a server does not hold is called lost, though no later epoch proves it")
+def _() -> Patches:
+    def ignorant(target: wait.Target, seen: Any) -> bool:
+        return not wait.holds(target, seen)
+
+    return [(enforce, "lost", ignorant)]
 
 
 @bug("an acknowledgement needs no MAC")

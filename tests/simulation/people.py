@@ -22,6 +22,7 @@ from rescind.core.revocation import Event, Revocation, lift_of
 from rescind.core.tokens import Kind
 from rescind.errors import RescindError
 from rescind.wire import receipts, sealed
+from rescind_authority.errors import LostError
 from rescind_authority.ports.ledger import Change, Claim, Key
 from rescind_authority.ports.tokens import Issued as Footed
 from rescind_authority.ports.tokens import NewToken
@@ -284,6 +285,12 @@ class People:
                     done = await authority.call_in(authority.sequencer.commit(command))
                 committed(done)
                 return await self._receipt(authority, done)
+            except LostError as error:
+                held = {event.revocation.revocation_id for event in self._events()}
+                if error.revocation_id in held:
+                    self._oracle.wrong.append(f"{error.revocation_id} is called lost, and is not")
+                self._oracle.count["called lost"] += 1
+                await asyncio.sleep(0.1)
             except (RescindError, TimeoutError):
                 self._oracle.count["asked again"] += 1
                 await asyncio.sleep(0.1)
@@ -308,6 +315,13 @@ class People:
                 # that nobody answers from the ledger before (deploy/runbooks). Here nobody waits.
                 if promise.event.epoch == 1:
                     self._probe(promise, demanded=True)
+
+    async def look_again(self) -> None:
+        """Check for a moment, everywhere, what the last receipt took away."""
+        made = [each for each in self._oracle.promises if each.made_s < NEVER_S]
+        for _ in range(4 if made else 0):
+            await asyncio.sleep(self._dice.uniform(0.0, 0.3))
+            self._probe(max(made, key=lambda each: each.made_s), demanded=False)
 
     def _probe(self, promise: Promise, *, demanded: bool) -> None:
         """Have those tokens checked that nothing else has been taken from."""

@@ -26,6 +26,7 @@ class Fault(Enum):
     POSTGRES_AWAY = auto()
     RESTORE = auto()
     TERM = auto()
+    FAILOVER = auto()
 
 
 class Lasting(Enum):

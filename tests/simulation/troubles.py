@@ -1,6 +1,7 @@
 """Make go wrong what the plan says, when it says so, and right again."""
 
 import asyncio
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,8 @@ class Troubles:
                 world.begin(self._while_(place, _CUT, _CUT, 5.0))
                 await world.people.change_term(TERM_MS)
                 await world.people.react()
+            case Fault.FAILOVER:
+                await self._fail_over(number, trouble)
             case Fault.RESTORE:
                 await self._back_up_and_restore(place, trouble)
 
@@ -142,6 +145,28 @@ class Troubles:
         world.people.lost()
         await world.people.react()
 
+    async def _fail_over(self, number: int, trouble: Trouble) -> None:
+        """Fail over, and fence the old primary only later: till then it answers who reads there.
+
+        Meanwhile a sidecar starts anew: after a receipt that it has not heard of, or before one,
+        cut off as soon as it has a lease, so that the old primary has no row of it.
+        """
+        world = self._world
+        world.cluster.fail_over()
+        if trouble.which % 2:
+            await world.people.react()
+            crash = replace(trouble, fault=Fault.CRASH_SIDECAR, for_s=0.3)
+            await self._restart_sidecar(number, crash)
+            await world.people.look_again()
+        else:
+            stop = replace(trouble, fault=Fault.STOP_SIDECAR, for_s=0.3)
+            await self._restart_sidecar(number, stop)
+            await asyncio.sleep(1.2)
+            world.begin(self._while_(world.places[number], _CUT, _CUT, 3.5))
+            await world.people.react()
+        await asyncio.sleep(trouble.for_s)
+        world.cluster.fence()
+
     # In the end ---------------------------------------------------------------------------------
 
     def heal(self, lasting: Lasting) -> frozenset[int]:
@@ -151,6 +176,7 @@ class Troubles:
         world.network.heal()
         for each in world.places:
             each.host.nats = "works"
+        world.cluster.fence()
         match lasting:
             case Lasting.NOTHING:
                 ill = frozenset[int]()

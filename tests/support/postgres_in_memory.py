@@ -145,11 +145,16 @@ def begun(*, term_ms: int, at_us: int) -> Tables:
     return Tables([Epoch(1, 0, end.head, at_us)], end, term_ms, term_ms, term_ms)
 
 
+HANGS_S = 1.0
+"""How long a commit waits for a standby that is gone, before its connection is cut."""
+
+
 class Cluster:
-    """The server that all authorities share."""
+    """The server that all authorities share; and `old`, one that was replaced and still answers."""
 
     def __init__(self, tables: Tables, *, now_us: Callable[[], int]) -> None:
         self.tables = tables
+        self.old: Tables | None = None
         self.now_us = now_us
         self.head = asyncio.Lock()
         self.key_locks: dict[Key, asyncio.Lock] = {}
@@ -166,22 +171,39 @@ class Cluster:
             Epoch(tables.end.epoch, tables.end.seq, tables.end.head, self.now_us())
         )
         self.tables, self.head, self.key_locks = tables, asyncio.Lock(), {}
+        self.old = None  # the runbook: fenced first
+
+    def fail_over(self) -> None:
+        """Promote a standby, which has every commit. The primary lives on, its commits hang."""
+        self.old, self.tables = self.tables, self.tables.copy()
+        self.head, self.key_locks = asyncio.Lock(), {}
+
+    def fence(self) -> None:
+        """Stop the old primary."""
+        self.old = None
 
 
 class Transaction:
     """One transaction of the sequencer, or of who issues: nothing of it shows before COMMIT."""
 
-    def __init__(self, cluster: Cluster, trip: Trip) -> None:
+    def __init__(self, cluster: Cluster, trip: Trip, tables: Tables | None = None) -> None:
         self._cluster = cluster
         self._trip = trip
-        self._tables = cluster.tables
+        self._tables = cluster.tables if tables is None else tables
         self._locks: list[asyncio.Lock] = []
         self._writes: list[Callable[[Tables], None]] = []
         self._claims: dict[Key, bytes] = {}
         self._rows: set[Key] = set()
         self._changes: list[tuple[Change, int]] = []
 
+    @property
+    def hangs(self) -> bool:
+        """Whether its COMMIT never ends: no standby confirms what an old primary commits."""
+        return self._tables is self._cluster.old
+
     async def _take(self, lock: asyncio.Lock) -> None:
+        if self.hangs:
+            return  # the locks are the new primary's
         await lock.acquire()
         self._locks.append(lock)
 
@@ -306,23 +328,48 @@ class PostgresInMemory:
     Receipts and Epochs, and what stands for a time alone of the port Revocations.
     """
 
-    def __init__(self, cluster: Cluster, trip: Trip) -> None:
+    def __init__(
+        self, cluster: Cluster, trip: Trip, *, stale: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`stale` says of each connection whether it is one from before a failover."""
         self._cluster = cluster
         self._trip = trip
+        self._stale = stale
+
+    def _borrowed(self) -> Tables:
+        """Borrow a connection: give the server that it leads to."""
+        old = self._cluster.old
+        return old if old is not None and self._stale() else self._cluster.tables
 
     async def _do(self, statement: Callable[[Tables], T]) -> T:
         await self._trip()
-        answer = statement(self._cluster.tables)
+        answer = statement(self._borrowed())
+        await self._trip()
+        return answer
+
+    async def _write(self, statement: Callable[[Tables], T]) -> T:
+        """Commit a statement: on an old primary that hangs until the connection is cut."""
+        await self._trip()
+        return await self._committed(self._borrowed(), statement)
+
+    async def _committed(self, tables: Tables, statement: Callable[[Tables], T]) -> T:
+        if tables is self._cluster.old:
+            await asyncio.sleep(HANGS_S)
+            raise OutcomeUnknownError
+        answer = statement(tables)
         await self._trip()
         return answer
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[Transaction]:
         await self._trip()
-        transaction = Transaction(self._cluster, self._trip)
+        transaction = Transaction(self._cluster, self._trip, self._borrowed())
         try:
             yield transaction
             await self._trip()
+            if transaction.hangs:
+                await asyncio.sleep(HANGS_S)
+                raise OutcomeUnknownError
             transaction.commit()
         finally:
             transaction.unlock()
@@ -371,7 +418,13 @@ class PostgresInMemory:
         def write(tables: Tables) -> frozenset[bytes]:
             return frozenset(beat.instance for beat in heartbeats if counted(tables, beat))
 
-        return CommittedBeats(await self._do(write), await self.standing())
+        await self._trip()
+        tables = self._borrowed()
+        heard = await self._committed(tables, write)
+        await self._trip()
+        if tables is not self._cluster.tables and tables is not self._cluster.old:
+            raise StoreUnavailableError("the server was replaced by a backup")
+        return CommittedBeats(heard, standing_of(tables, self._cluster.now_us()))
 
     async def release(self, releases: Sequence[Release]) -> None:
         def write(tables: Tables) -> None:
@@ -381,7 +434,7 @@ class PostgresInMemory:
                     row, released=True, version=max(row.version + 1, each.counter)
                 )
 
-        await self._do(write)
+        await self._write(write)
 
     async def fleet(self) -> tuple[Instance, ...]:
         raise NotImplementedError
@@ -437,7 +490,7 @@ class PostgresInMemory:
                 if row is not None and row.version == version:
                     del tables.leases[instance]
 
-        await self._do(write)
+        await self._write(write)
 
     async def keep(
         self, revocation_id: str, *, enforced_at_us: int, envelope: bytes
@@ -448,10 +501,16 @@ class PostgresInMemory:
                 return None
             return tables.receipts.setdefault(revocation_id, envelope)
 
-        return await self._do(write)
+        return await self._write(write)
 
     async def get(self, revocation_id: str) -> bytes | None:
-        return await self._do(lambda tables: tables.receipts.get(revocation_id))
+        def read(tables: Tables) -> bytes | None:
+            return tables.receipts.get(revocation_id)
+
+        # Under a lock, so there is something to commit, where there is a receipt.
+        await self._trip()
+        tables = self._borrowed()
+        return None if read(tables) is None else await self._committed(tables, read)
 
     async def timed(self, *, limit: int) -> tuple[Timed, ...]:
         def read(tables: Tables) -> tuple[Timed, ...]:
@@ -480,38 +539,39 @@ class PostgresInMemory:
         )
 
 
-class TermsInMemory:
+class TermsInMemory(PostgresInMemory):
     """The terms in the head row (port Terms)."""
 
-    def __init__(self, cluster: Cluster, trip: Trip) -> None:
-        self._cluster = cluster
-        self._trip = trip
-
-    async def get(self) -> Term:
-        await self._trip()
-        tables = self._cluster.tables
-        return Term(
-            grant_ms=tables.grant_term_ms,
-            wait_ms=tables.wait_term_ms,
-            target_ms=tables.target_term_ms,
-            version=tables.term_version,
-        )
+    async def get(self) -> Term:  # type: ignore[override] another port has a method of this name
+        return await self._do(term_of)
 
     async def ask(self, term_ms: int, *, actor: str) -> Term:
-        await self._trip()
-        tables = self._cluster.tables
-        tables.target_term_ms = term_ms
-        tables.term_version += 1
-        return await self.get()
+        def write(tables: Tables) -> Term:
+            tables.target_term_ms = term_ms
+            tables.term_version += 1
+            return term_of(tables)
+
+        return await self._write(write)
 
     async def move(self, version: int, *, grant_ms: int, wait_ms: int) -> bool:
-        await self._trip()
-        tables = self._cluster.tables
-        if tables.term_version != version:
-            return False
-        tables.grant_term_ms, tables.wait_term_ms = grant_ms, wait_ms
-        tables.term_version += 1
-        return True
+        def write(tables: Tables) -> bool:
+            if tables.term_version != version:
+                return False
+            tables.grant_term_ms, tables.wait_term_ms = grant_ms, wait_ms
+            tables.term_version += 1
+            return True
+
+        return await self._write(write)
+
+
+def term_of(tables: Tables) -> Term:
+    """Read the terms."""
+    return Term(
+        grant_ms=tables.grant_term_ms,
+        wait_ms=tables.wait_term_ms,
+        target_ms=tables.target_term_ms,
+        version=tables.term_version,
+    )
 
 
 def standing_of(tables: Tables, at_us: int) -> Standing:
