@@ -150,7 +150,7 @@ class StoreUnavailableError(RescindError):
 
 
 class OldPrimaryError(StoreUnavailableError):
-    """Say that a server was replaced as the primary, and answers all the same."""
+    """Report a server that was replaced as the primary, and answers all the same."""
 
     def __init__(self, timeline: int, newest: int) -> None:
         super().__init__(
@@ -181,7 +181,7 @@ class StoreRefusedError(RescindError):
 
 
 class OutcomeUnknownError(RescindError):
-    """Say that it is not known whether a commit lasts: it was cut off, or waited for no standby."""
+    """Report a commit that may be lost: it was cut off, or its wait for a standby cancelled."""
 
     def __init__(self) -> None:
         super().__init__(

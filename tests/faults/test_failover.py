@@ -8,8 +8,9 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from unittest import mock
 
 import asyncpg
 import pytest
@@ -63,7 +64,7 @@ def failed_over(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up early on commits that hang."""
+    """Cut commits that hang, early."""
     monkeypatch.setattr(pool, "_COMMIT_S", 0.3)
 
 
@@ -79,18 +80,31 @@ async def authority(dsn: str) -> AsyncIterator[tuple[Postgres, Core]]:
             job.cancel()
 
 
+@contextmanager
+def from_before(pair: Pair) -> Iterator[None]:
+    """Let connections be made as they were before the failover, and then move the address."""
+
+    async def confirmed(_connection: object) -> None:
+        """Return at once, as commits ended then."""
+
+    pair.move_to(pair.old)
+    with mock.patch.object(pool, "_confirm", confirmed):
+        yield
+    pair.move_to(pair.new)
+
+
 @asynccontextmanager
 async def surviving(pair: Pair) -> AsyncIterator[tuple[Postgres, Core]]:
     """Run an authority that has connections to the old primary, as its address has just moved.
 
     It is asked for tokens meanwhile, so that connections to both servers are in use.
     """
-    pair.move_to(pair.old)
-    async with authority(pair.dsn) as (postgres, parts):
-        async with AsyncExitStack() as block:
-            for _ in range(_WARM):
-                await block.enter_async_context(postgres.connection())
-        pair.move_to(pair.new)
+    async with AsyncExitStack() as authorities:
+        with from_before(pair):
+            postgres, parts = await authorities.enter_async_context(authority(pair.dsn))
+            async with AsyncExitStack() as block:
+                for _ in range(_WARM):
+                    await block.enter_async_context(postgres.connection())
         async with asyncio.TaskGroup() as tasks:
             jobs = [tasks.create_task(_look_up(parts)) for _ in range(_LOOK_UPS)]
             yield postgres, parts
@@ -178,14 +192,13 @@ async def test_no_receipt_is_signed_while_a_lease_holds_that_is_ignorant_of_it(
 async def test_once_the_new_primary_was_seen_no_connection_to_the_old_one_is_used_or_made(
     failed_over: Pair,
 ) -> None:
-    failed_over.move_to(failed_over.old)
     async with pool.connect(failed_over.dsn) as postgres:
-        async with AsyncExitStack() as block:
-            before = [await block.enter_async_context(postgres.connection()) for _ in range(3)]
-            old = {await _started(each) for each in before}
+        with from_before(failed_over):
+            async with AsyncExitStack() as block:
+                before = [await block.enter_async_context(postgres.connection()) for _ in range(3)]
+                old = {await _started(each) for each in before}
         async with AsyncExitStack() as block:
             held = [await block.enter_async_context(postgres.connection()) for _ in range(3)]
-            failed_over.move_to(failed_over.new)
             with capture_logs() as log:
                 new = await _started(await block.enter_async_context(postgres.connection()))
                 for connection in held:  # an answer that comes only now
@@ -204,6 +217,18 @@ async def test_once_the_new_primary_was_seen_no_connection_to_the_old_one_is_use
             with pytest.raises(OldPrimaryError, match="timeline 1, and timeline 2 was seen"):
                 await postgres.rows("get_term")
         failed_over.move_to(failed_over.new)
+        assert await postgres.rows("get_term")
+
+
+async def test_a_server_whose_commits_do_not_end_takes_no_new_connection(
+    failed_over: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for an authority that never saw the new primary, and has no timeline to compare."""
+    monkeypatch.setattr(pool, "_CONFIRM_S", 0.3)
+    async with pool.connect(failed_over.old_dsn) as postgres:
+        with pytest.raises(StoreUnavailableError, match="commits do not end"):
+            await postgres.rows("get_term")
+    async with pool.connect(failed_over.new_dsn) as postgres:
         assert await postgres.rows("get_term")
 
 
@@ -228,5 +253,5 @@ async def test_a_lease_whose_row_one_server_has_is_never_read_from_the_other(
 
 
 async def _started(connection: Borrowed) -> object:
-    """Tell one server from the other."""
+    """Return when the server was started, which tells one from the other."""
     return await connection.fetchval("SELECT pg_postmaster_start_time()")

@@ -202,7 +202,7 @@ class Authority:
 
 
 def _leads_to_the_old(dice: Random) -> bool:
-    """Say whether a connection is one from before the failover, as one in so many is."""
+    """Return True if a connection is one from before the failover, as a part of them is."""
     return dice.random() < _OLD
 
 

@@ -331,13 +331,13 @@ class PostgresInMemory:
     def __init__(
         self, cluster: Cluster, trip: Trip, *, stale: Callable[[], bool] = lambda: False
     ) -> None:
-        """`stale` says of each connection whether it is one from before a failover."""
+        """Store what is given. `stale()` is true for a connection from before a failover."""
         self._cluster = cluster
         self._trip = trip
         self._stale = stale
 
     def _borrowed(self) -> Tables:
-        """Borrow a connection: give the server that it leads to."""
+        """Return what the server holds that a borrowed connection leads to."""
         old = self._cluster.old
         return old if old is not None and self._stale() else self._cluster.tables
 

@@ -109,7 +109,7 @@ class Receipts(Protocol):
     async def keep(
         self, revocation_id: str, *, enforced_at_us: int, envelope: bytes
     ) -> bytes | None:
-        """Keep a receipt, and give the one that was kept first.
+        """Keep a receipt, and return the one that was kept first.
 
         None where this server does not hold the revocation. Raises OutcomeUnknownError.
         """

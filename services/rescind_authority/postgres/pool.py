@@ -29,6 +29,7 @@ _SIZE = 12
 _CONNECT_S = 5.0
 _STATEMENT_S = 10.0
 _COMMIT_S = 10.0
+_CONFIRM_S = 3.0  # less than connecting may take
 _WARNING = "01000"
 _UNIX_AT_2000_US = 946_684_800_000_000  # Postgres counts from 2000-01-01
 _SESSION = {
@@ -109,7 +110,9 @@ class Postgres:
 
 
 @asynccontextmanager
-async def transaction(connection: Borrowed) -> AsyncGenerator[None]:
+async def transaction(
+    connection: Borrowed, *, deadline_s: float | None = None
+) -> AsyncGenerator[None]:
     """Run a block in one transaction on a borrowed connection, which can be used after it.
 
     Raises OutcomeUnknownError when COMMIT was cut off, or its wait for a standby cancelled.
@@ -118,7 +121,7 @@ async def transaction(connection: Borrowed) -> AsyncGenerator[None]:
     done = False
     try:
         yield
-        await _commit(connection)
+        await _commit(connection, deadline_s=deadline_s or _COMMIT_S)
         done = True
     finally:
         if not done:
@@ -141,6 +144,7 @@ async def connect(dsn: str) -> AsyncGenerator[Postgres]:
     async def prepare(connection: Connection) -> None:
         if servers.admit(await cast("IdentifiedConnection", connection).identify()):
             await pool.expire_connections()
+        await _confirm(connection)
         await _prepare(connection)
 
     pool = asyncpg.create_pool(
@@ -157,7 +161,26 @@ async def connect(dsn: str) -> AsyncGenerator[Postgres]:
         yield Postgres(pool, servers)
 
 
-async def _commit(connection: Borrowed) -> None:
+async def _confirm(connection: Connection) -> None:
+    """Commit once, to show that this server can. Raises StoreUnavailableError.
+
+    All that the server shows comes before that commit in its log, so a standby has it too. An old
+    primary that was restarted shows commits that no standby confirmed. A record read there has a
+    position that the ledger gave to another event, and would be taken for newer than that one.
+    """
+    if await connection.fetchval("SELECT pg_is_in_recovery()"):
+        return  # each query that needs the primary reads this again, in its own snapshot
+    try:
+        async with transaction(cast("Borrowed", connection), deadline_s=_CONFIRM_S):
+            await rows(cast("Borrowed", connection), "confirm")
+    except OutcomeUnknownError as error:
+        raise StoreUnavailableError(
+            "its commits do not end, so it may be an old primary. Bring its standby back, or have "
+            "RESCIND_POSTGRES_DSN lead to the new primary"
+        ) from error
+
+
+async def _commit(connection: Borrowed, *, deadline_s: float) -> None:
     """Commit, and never ask Postgres to cancel that.
 
     A cancelled COMMIT that waits for its standby would be reported as done. So a deadline or a
@@ -171,7 +194,7 @@ async def _commit(connection: Borrowed) -> None:
             warned.append(message)
 
     connection.add_log_listener(hear)
-    deadline = asyncio.get_running_loop().call_later(_COMMIT_S, connection.terminate)
+    deadline = asyncio.get_running_loop().call_later(deadline_s, connection.terminate)
     try:
         await asyncio.shield(connection.execute("COMMIT", timeout=None))
         await asyncio.sleep(0)  # the driver hands warnings on in the loop's next turn

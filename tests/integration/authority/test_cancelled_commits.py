@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -65,7 +65,9 @@ async def test_no_writer_reports_a_commit_whose_wait_for_the_standby_was_cancell
         "VALUES ('ada', 'k', sha256(''), now() - interval '1 hour')"
     )
     async with pool.connect(system.dsn) as postgres:
-        await postgres.rows("get_term")  # a connection that is there already
+        async with AsyncExitStack() as block:  # each writer loses one, and none can be made then
+            for _ in WRITES:
+                await block.enter_async_context(postgres.connection())
         async with _without_a_standby(system):
             for name, write in WRITES.items():
                 async with asyncio.TaskGroup() as tasks:
@@ -94,7 +96,7 @@ async def _cancel(system: System, outcome: "asyncio.Task[bool]") -> bool:
 @asynccontextmanager
 async def _without_a_standby(system: System) -> AsyncIterator[None]:
     """Have every commit wait for a standby that never comes."""
-    await system.rows("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    await system.rows("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
     try:
         await system.rows("SELECT pg_reload_conf()")
         await eventually(lambda: _commits_wait(system))

@@ -199,7 +199,7 @@ async def test_the_ledger_s_end_is_read_on_the_connection_that_committed_the_row
     assert [pid for _, pid in used[::2]] == [pid for _, pid in used[1::2]]
 
 
-async def test_behind_a_pooler_that_changes_the_server_between_commit_and_read_nobody_gets_a_lease(
+async def test_behind_a_pooler_that_changes_the_server_between_commit_and_read_there_is_no_lease(
     system: System,
 ) -> None:
     await preparing.prepare(system.settings)

@@ -27,7 +27,7 @@ async def _identified(dsn: str) -> Server:
 
 @contextlib.asynccontextmanager
 async def _ordinary(system: System) -> AsyncIterator[str]:
-    """Make a role without any right that not every role has, and give its DSN."""
+    """Create a role with no right but what every role has; yield its DSN."""
     await system.rows("CREATE ROLE ordinary LOGIN")
     try:
         yield system.dsn.replace("//rescind@", "//ordinary@")
