@@ -96,7 +96,7 @@ class Changes:
             pass
 
         transaction = Transaction(self._cluster, free)
-        at_us, as_of = self._cluster.time_us(), self._cluster.tables.end.seq
+        at_us, as_of = self._cluster.time_us(self._cluster.tables), self._cluster.tables.end.seq
         transaction.store(token, Footed(at_us, as_of, at_us + ttl_us))
         transaction.commit()
         return Issued(text, token.token_id, token.kind, frozenset(token.handles), as_of)
@@ -136,7 +136,9 @@ class Changes:
         await self._change(token, Expiry(token.token_id, None), "expire")
 
     async def _expire_later(self, token: Issued) -> None:
-        at_us = self._cluster.time_us() + round(self._dice.uniform(0.3, 1.5) * 1_000_000)
+        at_us = self._cluster.time_us(self._cluster.tables) + round(
+            self._dice.uniform(0.3, 1.5) * 1_000_000
+        )
         event = await self._change(token, Expiry(token.token_id, at_us), "expire later")
         await self._end_of(End(token.token_id), [token.text], event, at_us)
 
@@ -240,7 +242,7 @@ class Changes:
 
     def _by_the_time(self, token: Issued, event: Event, at_us: int) -> None:
         """Where no clock is set, the time counts before the event of the end does."""
-        left_s = max(0.0, (at_us - self._cluster.time_us()) / 1_000_000)
+        left_s = max(0.0, (at_us - self._cluster.time_us(self._cluster.tables)) / 1_000_000)
         promise = EndPromise(event, frozenset(), texts=frozenset({token.text}))
         if self._people._holds(event):
             promise.made_s = now_s() + left_s

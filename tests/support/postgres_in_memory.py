@@ -159,9 +159,9 @@ class Cluster:
         self.head = asyncio.Lock()
         self.key_locks: dict[Key, asyncio.Lock] = {}
 
-    def time_us(self) -> int:
-        """Read the ledger's time: the clock, unless that was set back behind the last event."""
-        return ledger_time_us(self.tables.latest_us, self.now_us())
+    def time_us(self, tables: Tables) -> int:
+        """Read a ledger's time: the clock, unless that was set back behind its last event."""
+        return ledger_time_us(tables.latest_us, self.now_us())
 
     def restore(self, backup: Tables) -> None:
         """Put a backup in its place, and begin an epoch; what was under way is fenced off."""
@@ -223,7 +223,7 @@ class Transaction:
         if row not in self._rows:  # else another change of this transaction has its lock
             self._rows.add(row)
             await self._take(self._cluster.key_locks.setdefault(row, asyncio.Lock()))
-        now_us = self._cluster.time_us()
+        now_us = self._cluster.time_us(self._tables)
         made = self._after_changes(self._tables).changed(change, now_us)
         if made is None:
             return None
@@ -242,7 +242,7 @@ class Transaction:
     async def lock_head(self) -> Standing:
         await self._trip()
         await self._take(self._cluster.head)
-        return standing_of(self._tables, self._cluster.time_us())
+        return standing_of(self._tables, self._cluster.time_us(self._tables))
 
     async def append(
         self,
@@ -281,7 +281,7 @@ class Transaction:
 
     async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
         await self._trip()
-        tables, at_us = self._tables, self._cluster.time_us()
+        tables, at_us = self._tables, self._cluster.time_us(self._tables)
         parent = None if parent_hash is None else tables.tokens.get(parent_hash)
         if parent is not None and parent.retired is not None:
             parent = None  # a secret that it has no more hands nothing on
@@ -379,7 +379,7 @@ class PostgresInMemory:
             raise OutcomeUnknownError from None
 
     async def standing(self) -> Standing:
-        return await self._do(lambda tables: standing_of(tables, self._cluster.time_us()))
+        return await self._do(lambda tables: standing_of(tables, self._cluster.time_us(tables)))
 
     async def after(self, seq: int, *, limit: int) -> Passage:
         def read(tables: Tables) -> Passage:
@@ -402,13 +402,13 @@ class PostgresInMemory:
                 )
                 for token in found
             )
-            return Snapshot(tables.end.epoch, tables.end.seq, self._cluster.time_us(), states)
+            return Snapshot(tables.end.epoch, tables.end.seq, self._cluster.time_us(tables), states)
 
         return await self._do(read)
 
     async def pending(self, *, limit: int) -> tuple[Pending, ...]:
         return await self._do(
-            lambda tables: tables.known.pending(self._cluster.time_us(), limit=limit)
+            lambda tables: tables.known.pending(self._cluster.time_us(tables), limit=limit)
         )
 
     async def by_id(self, token_ids: Collection[str]) -> Snapshot:
@@ -424,7 +424,7 @@ class PostgresInMemory:
         await self._trip()
         if tables is not self._cluster.tables and tables is not self._cluster.old:
             raise StoreUnavailableError("the server was replaced by a backup")
-        return CommittedBeats(heard, standing_of(tables, self._cluster.now_us()))
+        return CommittedBeats(heard, standing_of(tables, self._cluster.time_us(tables)))
 
     async def release(self, releases: Sequence[Release]) -> None:
         def write(tables: Tables) -> None:
@@ -453,7 +453,7 @@ class PostgresInMemory:
                 )
                 for instance, row in tables.leases.items()
             }
-            end, at_us = tables.end, self._cluster.time_us()
+            end, at_us = tables.end, self._cluster.time_us(tables)
             held = [
                 (epoch, entry.event.seq)
                 for epoch, entry in tables.entries
@@ -514,7 +514,7 @@ class PostgresInMemory:
 
     async def timed(self, *, limit: int) -> tuple[Timed, ...]:
         def read(tables: Tables) -> tuple[Timed, ...]:
-            now_us = self._cluster.time_us()
+            now_us = self._cluster.time_us(tables)
             standing = [
                 Timed(entry.event, exact=True, left_us=until_us - now_us)
                 for _, entry in tables.entries

@@ -3,6 +3,8 @@
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+import asyncpg
+
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
 from rescind_authority.errors import NotMigratedError
