@@ -1,11 +1,14 @@
 """Keep what the authority signed, and offer it to a ledger that was restored without it.
 
 A backup lacks the revocations since it was made. Sidecars heard them: after a restore each offers
-the batches that it still has, newest first, until the authority knows the rest (design 4).
+the batches that it still has, in the order of the ledger and the newest first, until the authority
+has the rest (design 4). The order in which they arrived decides nothing: NATS keeps an order for
+each connection only, so that the batches of two authorities may overtake each other.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,11 +27,17 @@ _MOST_ATTEMPTS = 30
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
-    """A batch as it came, and the instance of ours that followed the ledger then."""
+    """A batch as it came, its place, and the instance of ours that was the current one then.
+
+    `before` and `after` are the ledger's heads around it: they chain it to the batches beside it.
+    """
 
     epoch: int
+    first_seq: int
+    before: bytes
+    after: bytes
     instance: bytes
     payload: bytes
 
@@ -48,15 +57,23 @@ class Offers:
 
     def keep(self, batch: Batch, payload: bytes) -> None:
         """Remember a batch whose signature is good; the oldest make room."""
-        instance = self._incarnations.current.instance
-        self._kept.append(_Kept(batch.epoch, instance, payload))
+        self._kept.append(
+            _Kept(
+                epoch=batch.epoch,
+                first_seq=batch.first_seq,
+                before=batch.before,
+                after=batch.after,
+                instance=self._incarnations.current.instance,
+                payload=payload,
+            )
+        )
         self._bytes += len(payload)
         while self._bytes > self._most_bytes:
             self._bytes -= len(self._kept.popleft().payload)
 
     def met(self, epoch: int) -> None:
         """Hear which epoch the ledger is in: what is of an earlier one may be lost to it."""
-        if self._kept and self._kept[0].epoch < epoch:
+        if any(kept.epoch < epoch for kept in self._kept):
             self._due.set()
 
     async def run(self) -> None:
@@ -67,24 +84,29 @@ class Offers:
             await self._offer_all()
 
     async def _offer_all(self) -> None:
-        """Offer every batch of an earlier epoch; what nobody answers is kept for the next time.
+        """Offer every batch of an earlier epoch; one without an answer is kept for the next time.
 
-        Where the ledger has a batch, it has all that the same instance followed before it: not
-        what another one followed, for the ledger may have been set back between the two.
+        A batch that the ledger has proves one more: the batch that led to it, by the hash chain.
+        Others below it may be of another history, which the ledger was set back from, and a gap in
+        what was pushed costs an offer more.
         """
         epoch = self._incarnations.current.epoch
         if epoch is None:
             return
-        offered, known = 0, set[bytes]()
-        for each in [kept for kept in reversed(self._kept) if kept.epoch < epoch]:
-            if each.instance not in known:
+        offered, over, proven = 0, set[_Kept](), set[tuple[bytes, bytes]]()
+        earlier = [kept for kept in reversed(self._kept) if kept.epoch < epoch]
+        for each in sorted(earlier, key=_place, reverse=True):
+            held = (each.instance, each.after) in proven
+            if not held:
                 taken = await self._offer(each.payload)
                 if taken is None:
                     continue
                 offered += 1
-                if not taken.wanted:
-                    known.add(each.instance)
-            self._forget(each)
+                held = not taken.wanted
+            over.add(each)
+            if held:
+                proven.add((each.instance, each.before))
+        self._forget(over)
         if offered:
             _log.warning(
                 "offered the ledger what it may have lost in a restore",
@@ -93,10 +115,9 @@ class Offers:
                 batches=offered,
             )
 
-    def _forget(self, kept: _Kept) -> None:
-        if kept in self._kept:  # else it made room meanwhile
-            self._kept.remove(kept)
-            self._bytes -= len(kept.payload)
+    def _forget(self, over: Collection[_Kept]) -> None:
+        self._kept = deque(kept for kept in self._kept if kept not in over)
+        self._bytes = sum(len(kept.payload) for kept in self._kept)
 
     async def _offer(self, payload: bytes) -> offer.Taken | None:
         """Offer one batch until somebody answers; None where nobody does for half a minute."""
@@ -107,3 +128,7 @@ class Offers:
                     return await self._link.offer(offer.Offer(voice.instance, payload), voice)
             await asyncio.sleep(_RETRY_S)
         return None
+
+
+def _place(kept: _Kept) -> tuple[int, int]:
+    return kept.epoch, kept.first_seq

@@ -1,5 +1,7 @@
 """Which signed batches a sidecar keeps, and when it offers them."""
 
+import hashlib
+import itertools
 from typing import Any
 
 import pytest
@@ -46,7 +48,25 @@ def batch(epoch: int) -> Batch:
     return Batch(epoch, 1, bytes(32), bytes(32), awaited=False, payloads=())
 
 
-def offers(link: Link, *, most_bytes: int = 1_000) -> Offers:
+def placed(seq: int, *, epoch: int = 1, history: bytes = b"") -> Batch:
+    """Make the batch of one event, chained to those beside it in its history."""
+    before, after = (hashlib.sha256(b"%s%d" % (history, each)).digest() for each in (seq - 1, seq))
+    return Batch(epoch, seq, before, after, awaited=False, payloads=(b"",))
+
+
+class Ledger:
+    """Answer offers as a restored ledger does: it has some batches, and wants what it lacks."""
+
+    def __init__(self, *has: bytes) -> None:
+        self._has = has
+        self.offered: list[bytes] = []
+
+    async def offer(self, message: offer.Offer, voice: Voice) -> offer.Taken:
+        self.offered.append(message.batch)
+        return offer.Taken(wanted=message.batch not in self._has)
+
+
+def offers(link: Link | Ledger, *, most_bytes: int = 1_000) -> Offers:
     anything: Any = Incarnations()
     somebody: Any = link
     return Offers(anything, somebody, most_bytes=most_bytes)
@@ -112,3 +132,81 @@ def test_only_a_later_epoch_makes_them_due():
     assert not kept._due.is_set()
     kept.met(9)
     assert kept._due.is_set()
+
+
+def test_a_batch_of_an_earlier_epoch_makes_them_due_though_one_of_a_later_epoch_came_first():
+    kept = offers(Link())
+    kept.keep(placed(2, epoch=9), b"new")
+    kept.keep(placed(1), b"late")
+    kept.met(9)
+    assert kept._due.is_set()
+
+
+@pytest.mark.parametrize("arrived", list(itertools.permutations((1, 2, 3))))
+@pytest.mark.parametrize("restored_to", [0, 1, 2, 3])
+async def test_no_order_of_arrival_loses_a_batch(arrived: tuple[int, ...], restored_to: int):
+    ledger = Ledger(*(b"%d" % seq for seq in range(1, restored_to + 1)))
+    kept = offers(ledger)
+    for seq in arrived:
+        kept.keep(placed(seq), b"%d" % seq)
+    await kept._offer_all()
+    # From the newest down to the first that the ledger has, and no further.
+    assert ledger.offered == [b"%d" % seq for seq in range(3, max(restored_to, 1) - 1, -1)]
+    assert not kept._kept
+    assert kept._bytes == 0
+
+
+async def test_a_batch_of_another_history_that_the_ledger_has_proves_nothing_of_this_one():
+    # The ledger was set back to 1 without a new epoch and went on; both came to one instance.
+    ledger = Ledger(b"1", b"2'", b"3'")
+    kept = offers(ledger)
+    for seq in (1, 2, 3):
+        kept.keep(placed(seq), b"%d" % seq)
+    for seq in (2, 3):
+        kept.keep(placed(seq, history=b"'"), b"%d'" % seq)
+    await kept._offer_all()
+    assert {b"2", b"3"} <= set(ledger.offered)
+
+
+async def test_a_replayed_old_batch_hides_no_lost_one():
+    ledger = Ledger(b"1", b"2")
+    kept = offers(ledger)
+    for seq in (1, 2, 3, 4, 1):
+        kept.keep(placed(seq), b"%d" % seq)
+    await kept._offer_all()
+    assert ledger.offered[:2] == [b"4", b"3"]
+
+
+async def test_epochs_are_offered_in_their_order_whatever_came_first():
+    ledger = Ledger(b"2")
+    kept = offers(ledger)
+    kept.keep(placed(7, epoch=3), b"3.7")
+    kept.keep(placed(2), b"2")
+    kept.keep(placed(3), b"3")
+    kept.keep(placed(6, epoch=3), b"3.6")
+    await kept._offer_all()
+    assert ledger.offered == [b"3.7", b"3.6", b"3", b"2"]
+
+
+async def test_what_was_missed_between_two_batches_costs_an_offer_and_loses_nothing():
+    ledger = Ledger(b"1", b"2", b"4")
+    kept = offers(ledger)
+    for seq in (1, 2, 4, 5):  # 3 came with a heartbeat, so that no batch leads from 2 to 4
+        kept.keep(placed(seq), b"%d" % seq)
+    await kept._offer_all()
+    assert ledger.offered == [b"5", b"4", b"2"]
+
+
+async def test_a_batch_that_comes_while_others_are_offered_is_kept():
+    kept = offers(Link())
+
+    class Interrupted(Link):
+        async def offer(self, message: offer.Offer, voice: Voice) -> offer.Taken:
+            kept.keep(placed(9, epoch=9), b"new")
+            return await super().offer(message, voice)
+
+    link: Any = Interrupted()
+    kept._link = link
+    kept.keep(placed(1), b"1")
+    await kept._offer_all()
+    assert [each.payload for each in kept._kept] == [b"new"]

@@ -1,0 +1,114 @@
+"""A ledger that was set back, and what comes back to it: real Postgres, real use cases."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.support.authority import System
+from tests.support.set_back import set_back
+
+from rescind.core.handles import select
+from rescind.core.revocation import Effect, Revocation
+from rescind.wire import events, offer
+from rescind.wire.events import Batch
+from rescind.wire.heartbeat import Wanted
+from rescind.wire.trust import Purpose
+from rescind_authority import preparing
+from rescind_authority.metrics import Metrics
+from rescind_authority.ports.ledger import Claim, Key
+from rescind_authority.postgres import pool
+from rescind_authority.postgres.epochs import PostgresEpochs
+from rescind_authority.usecases.salvage import ACTOR, Salvage
+from rescind_authority.usecases.sequence import Command, Committed
+from rescind_authority.wiring import Core, core
+from rescind_runtime.signing import Keyring
+from rescind_sidecar.ports import Voice
+from rescind_sidecar.usecases.offer import Offers
+
+KEYS = Keyring.create(root=bytes(32), now_us=0)
+
+
+@dataclass
+class Heard:
+    """What was pushed, as a sidecar hears it: signed."""
+
+    batches: list[tuple[Batch, bytes]] = field(default_factory=list)
+
+    def announce(self, batch: Batch) -> None:
+        """Hear a batch."""
+        signed = events.encode_batch(batch, lambda content: KEYS.sign(Purpose.EVENTS, content))
+        self.batches.append((batch, signed))
+
+    def call(self, wanted: Wanted) -> None:
+        """Hear a waiter's call for acknowledgements."""
+
+
+@dataclass
+class Direct:
+    """The link of a sidecar that calls the authority's use case."""
+
+    salvage: Salvage
+
+    async def offer(self, message: offer.Offer, voice: Voice) -> offer.Taken:
+        """Offer a batch."""
+        return offer.Taken(wanted=await self.salvage.take(message.batch))
+
+
+@asynccontextmanager
+async def running(system: System, heard: Heard) -> AsyncIterator[Core]:
+    """Run the use cases of one authority, without HTTP and NATS."""
+    async with pool.connect(system.dsn) as postgres:
+        parts = core(postgres, announcer=heard, caller=heard, keys=KEYS, metrics=Metrics())
+        async with asyncio.TaskGroup() as tasks:
+            job = tasks.create_task(parts.run())
+            yield parts
+            job.cancel()
+
+
+async def new_epoch(system: System) -> int:
+    """Begin an epoch, as `rescind ledger new-epoch` does."""
+    async with pool.connect(system.dsn) as postgres:
+        _, after = await PostgresEpochs(postgres).begin(now_s=int(time.time()))
+    return after.epoch
+
+
+async def revoke(parts: Core, handle: str) -> Committed:
+    name = f"rev_{secrets.token_hex(8)}"
+    revocation = Revocation(name, select([handle]), Effect.REVOKE, "", "admin:a")
+    return await parts.sequencer.commit(
+        Command(Claim(Key("admin:a", name), bytes(32)), revocation, exact=False)
+    )
+
+
+def sidecar_of(epoch: int) -> Any:
+    instance = secrets.token_bytes(16)
+    voice = Voice(instance, secrets.token_bytes(32))
+    return SimpleNamespace(current=SimpleNamespace(instance=instance, voice=voice, epoch=epoch))
+
+
+@pytest.mark.parametrize("arrived", [(1, 2, 0), (2, 1, 0)])
+async def test_every_lost_batch_is_taken_back_whichever_arrived_first(
+    system: System, arrived: tuple[int, ...]
+) -> None:
+    await preparing.prepare(system.settings)
+    heard = Heard()
+    async with running(system, heard) as parts:
+        for number in (1, 2, 3):
+            await revoke(parts, f"tenant:{number}")
+    sidecar, link = sidecar_of(epoch=1), Direct(parts.salvage)
+    offers = Offers(sidecar, link)  # type: ignore[arg-type] # of a link, it only offers
+    for place in arrived:
+        offers.keep(*heard.batches[place])
+    await set_back(system, 1)
+    sidecar.current.epoch = await new_epoch(system)
+    async with running(system, Heard()) as restored:
+        link.salvage = restored.salvage
+        await offers._offer_all()
+    taken = await system.rows("SELECT anchor FROM revocations WHERE actor = $1 ORDER BY 1", ACTOR)
+    assert [row["anchor"] for row in taken] == ["tenant:2", "tenant:3"]
