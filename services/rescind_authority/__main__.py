@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Awaitable, Callable
 
+from rescind.core import posture
 from rescind.wire.trust import Purpose
 from rescind_authority import keys, preparing
 from rescind_authority.settings import AuthoritySettings
@@ -45,9 +46,13 @@ async def _show_ledger(_stop: Stop) -> None:
     )
 
 
-async def _new_epoch(_stop: Stop) -> None:
-    before, after = await preparing.new_epoch(AuthoritySettings.load())
-    preparing.report(previous=before.epoch, epoch=after.epoch, seq=after.seq)
+def _new_epoch(longest_grace_ms: int) -> Callable[[Stop], Awaitable[None]]:
+    async def begin(_stop: Stop) -> None:
+        settings = AuthoritySettings.load()
+        before, after = await preparing.new_epoch(settings, unknown_grace_ms=longest_grace_ms)
+        preparing.report(previous=before.epoch, epoch=after.epoch, seq=after.seq)
+
+    return begin
 
 
 async def _show_keys(_stop: Stop) -> None:
@@ -71,7 +76,7 @@ _VERBS: dict[str, Callable[[Stop], Awaitable[None]]] = {
     "recover-admin": _recover_admin,
     "show-keys": _show_keys,
     "show-ledger": _show_ledger,
-    "new-epoch": _new_epoch,
+    "new-epoch": _new_epoch(posture.LONGEST_GRACE_MS),
     "rotate-edge": _rotate_edge,
     **{f"rotate-{purpose}": _rotating(purpose) for purpose in keys.PURPOSES},
 }
@@ -81,8 +86,13 @@ def main() -> None:
     """Do what the command line names."""
     parser = argparse.ArgumentParser(prog="rescind_authority")
     parser.add_argument("verb", nargs="?", choices=tuple(_VERBS), default="serve")
-    verb: str = parser.parse_args().verb
-    supervise.run(_VERBS[verb], name="authority" if verb == "serve" else verb)
+    parser.add_argument("--longest-grace-ms", type=int, help="Of new-epoch: see `rescind ledger`.")
+    said = parser.parse_args()
+    verb: str = said.verb
+    run = _VERBS[verb]
+    if verb == "new-epoch" and said.longest_grace_ms is not None:
+        run = _new_epoch(said.longest_grace_ms)
+    supervise.run(run, name="authority" if verb == "serve" else verb)
 
 
 if __name__ == "__main__":

@@ -74,11 +74,16 @@ async def recover(settings: AuthoritySettings) -> str:
     return minted.token.token_id
 
 
-async def new_epoch(settings: AuthoritySettings) -> tuple[Position, Position]:
-    """Begin an epoch where the ledger ends, after a restore; gives its end before and after."""
+async def new_epoch(
+    settings: AuthoritySettings, *, unknown_grace_ms: int
+) -> tuple[Position, Position]:
+    """Begin an epoch where the ledger ends, after a restore; gives its end before and after.
+
+    No sidecar that began since the backup was made has a longer grace than `unknown_grace_ms`.
+    """
     async with pool.connect(settings.postgres_dsn.get_secret_value()) as postgres:
         before, after = await PostgresEpochs(postgres).begin(
-            now_s=SystemClock().wall_us() // 1_000_000
+            now_s=SystemClock().wall_us() // 1_000_000, unknown_grace_ms=unknown_grace_ms
         )
     _log.warning("a new epoch began", action="epoch.began", epoch=after.epoch, seq=after.seq)
     return before, after

@@ -24,12 +24,12 @@ def become(module: str, *, data: Path | None) -> NoReturn:
     os.execve(sys.executable, command, _environment(data))  # noqa: S606 - no shell is meant
 
 
-def ask(module: str, verb: str, *, data: Path | None) -> dict[str, Any]:
+def ask(module: str, verb: str, *arguments: str, data: Path | None) -> dict[str, Any]:
     """Run one verb of a service, and return the JSON that it prints; end as it ends if it fails.
 
     It says on stderr, which it shares with us, what went wrong.
     """
-    command = [*_command(module), verb]
+    command = [*_command(module), verb, *arguments]
     try:
         ended = subprocess.run(  # noqa: S603 - our own program and arguments
             command,

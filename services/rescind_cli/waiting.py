@@ -29,10 +29,15 @@ def until_enforced(admin: "Admin", done: "Document", *, timeout_s: float | None)
 
 
 def exit_code(done: "Document") -> Exit:
-    """Say how it ended: enforced, enforced but for verifiers in grace, or not yet."""
+    """Say how it ended: enforced, enforced but for verifiers in grace, or not yet.
+
+    After a restore, a verifier that the ledger may not know counts like one that it names.
+    """
     if done["state"] != "enforced":
         return Exit.NOT_YET
-    return Exit.GRACE if done["receipt"]["grace"] else Exit.DONE
+    receipt = done["receipt"]
+    lenient = receipt["grace"] or receipt.get("unknown_grace_until")
+    return Exit.GRACE if lenient else Exit.DONE
 
 
 def show(receipt: Mapping[str, Any]) -> None:
@@ -54,6 +59,13 @@ def show(receipt: Mapping[str, Any]) -> None:
             "grace",
             f"{each['service']} ({each['instance'][:12]}) may accept without a lease "
             f"until {each['until']}: the guarantee does not hold there",
+        )
+    if receipt.get("unknown_grace_until"):
+        render.line(
+            "grace",
+            "verifiers that this ledger does not know may be in grace until "
+            f"{receipt['unknown_grace_until']}: it was restored, and the guarantee does not hold "
+            "where a sidecar began after the backup",
         )
 
 

@@ -250,6 +250,23 @@ def _() -> Patches:
     return [(wait.posture, "longest_ns", lambda _: 0)]
 
 
+@bug("a receipt of a restored ledger does not say that it may lack a verifier in grace")
+def _() -> Patches:
+    return [(Enforcer, "_unknown_until_ns", lambda *_: None)]
+
+
+@bug("verifiers that a restored ledger lacks are in grace for as long as those that it has")
+def _() -> Patches:
+    waiting = PostgresInMemory.waiting
+
+    async def hopeful(self: PostgresInMemory) -> Any:
+        seen = await waiting(self)
+        unknown_ms = None if seen.unknown_grace_ms is None else 0
+        return dataclasses.replace(seen, unknown_grace_ms=unknown_ms)
+
+    return [(PostgresInMemory, "waiting", hopeful)]
+
+
 @bug("grace for one kind of token is grace for all")
 def _() -> Patches:
     return [(Posture, "grace_ns", lambda self, kind: self.longest_ns)]

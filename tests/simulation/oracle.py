@@ -5,6 +5,7 @@ every promise with the moment it was made, and holds each accepted check against
 """
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from tests.simulation.network import unix_us
@@ -56,10 +57,18 @@ class Promise:
         older = token.issued_seq < self.event.seq or token.token_id in self.there
         return older or revocation.effect != "revoke"
 
-    def spares(self, instance: bytes, token: Issued, at_s: float) -> bool:
-        """Say whether the receipt names this verifier as one that may go on, in grace."""
+    def spares(
+        self, instance: bytes, token: Issued, at_s: float, *, strangers: Collection[bytes]
+    ) -> bool:
+        """Return True if the receipt says that this verifier may go on, in grace.
+
+        It names the verifier; or the ledger cannot know it, and the receipt says that of some.
+        """
         if self.receipt is None or token.kind is not Kind.SESSION:
             return False
+        unknown_until_us = self.receipt.unknown_grace_until_us
+        if unknown_until_us is not None and instance in strangers:
+            return unix_us(at_s) < unknown_until_us
         return any(
             each.instance == instance and unix_us(at_s) < each.until_us
             for each in self.receipt.grace
@@ -86,6 +95,8 @@ class Oracle:
     promises: list[Promise] = field(default_factory=list[Promise])
     wrong: list[str] = field(default_factory=list[str])
     count: Counter[str] = field(default_factory=Counter[str])
+    strangers: set[bytes] = field(default_factory=set[bytes])
+    """Instances that held a lease of a ledger that is gone, and that no backup has a row of."""
 
     def free(self, token: Issued, *, besides: Promise | None = None) -> bool:
         """Say whether no receipt, besides that one, has taken anything from a token."""
@@ -104,7 +115,8 @@ class Oracle:
                 continue
             if not promise.takes(check.token, writes=check.writes):
                 continue
-            if promise.spares(check.instance, check.token, check.ended_s):
+            if promise.spares(check.instance, check.token, check.ended_s, strangers=self.strangers):
+                self.count["accepted in grace"] += 1
                 continue
             event = promise.event
             what = f"{event.revocation.effect} {event.epoch}.{event.seq}"

@@ -67,6 +67,9 @@ class People:
         self.credential = self._service()
         self.innocent = self._issued_before("agent:innocent", "innocent")
         self.last = self._issued_before("agent:last", "innocent")
+        # In the oldest backup too, and revoked only after it was restored: by `log_out`.
+        self.session = self._issued_before("user:one", "innocent", Kind.SESSION)
+        self._spared = (self.innocent, self.last, self.session)
         for subject in _SUBJECTS:
             self._issued_before(subject, _TENANTS[0])
 
@@ -78,8 +81,8 @@ class People:
         self._store(service)
         return secret
 
-    def _issued_before(self, subject: str, tenant: str) -> Issued:
-        token, text = self._strike(Kind.AGENT, subject, tenant)
+    def _issued_before(self, subject: str, tenant: str, kind: Kind = Kind.AGENT) -> Issued:
+        token, text = self._strike(kind, subject, tenant)
         self._store(token)
         return self._known(token, text, issued_seq=0, parent=None)
 
@@ -137,7 +140,7 @@ class People:
             await asyncio.sleep(self._dice.uniform(0.1, 0.8))
             authority = self._dice.choice(self._authorities())
             parent = self._dice.choice([None, *self._oracle.tokens[-5:]])
-            if parent in (self.innocent, self.last):
+            if parent in self._spared:
                 parent = None
             try:
                 async with asyncio.timeout(_PATIENCE_S):
@@ -180,7 +183,7 @@ class People:
             (f"chain:{self._dice.choice(_SUBJECTS)}",),
             (f"tenant:{_TENANTS[1]}", f"chain:{self._dice.choice(_SUBJECTS)}"),
         ]
-        if token not in (self.innocent, self.last):
+        if token not in self._spared:
             selectors += [(f"tree:{token.token_id}",)] * 2
         return self._dice.choice(selectors)
 
@@ -195,6 +198,10 @@ class People:
                 await asyncio.sleep(0.1)
             else:
                 return
+
+    async def log_out(self) -> None:
+        """Revoke the session that nothing else revokes."""
+        await self.revoke("revoke", f"tree:{self.session.token_id}")
 
     async def react(self) -> None:
         """Revoke at once what is used most: somebody saw that something is wrong."""
@@ -345,6 +352,10 @@ class People:
         for verified in receipt.verifiers:
             self._oracle.count[f"verifiers: {verified.outcome}"] += 1
         self._oracle.count["verifiers: grace"] += len(receipt.grace)
+        if receipt.unknown_grace_until_us is not None:
+            self._oracle.count["receipts: verifiers unknown"] += 1
+            if not self._restored:
+                self._oracle.wrong.append("a receipt of a ledger that knows every verifier")
 
     def _holds(self, event: Event) -> bool:
         """Say whether a restore, if there was one, left this event in the ledger."""

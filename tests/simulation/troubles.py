@@ -13,6 +13,9 @@ from tests.simulation.workload import Place
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+LONGEST_GRACE_MS = 2_000
+"""What the operator says that begins an epoch; `plan.py` draws no longer one."""
+
 _GOOD, _CUT = Weather(), Weather(cut=True)
 _LIMP = Weather(lost=0.4, slow=1.0, slow_s=1.4)
 
@@ -139,10 +142,18 @@ class Troubles:
         backup = world.cluster.tables.copy()
         await asyncio.sleep(trouble.for_s)
         if trouble.which % 2:
-            world.begin(self._while_(place, _CUT, _CUT, 3.5))
             backup = self._first
-        world.cluster.restore(backup)
+            await self._use_session(place)
+            # Longer than a lease lasts, or longer than that and a grace.
+            cut_s = (6.0, 3.5)[trouble.which // 2 % 2]
+            world.begin(self._while_(place, _CUT, _CUT, cut_s))
+        world.oracle.strangers |= {
+            each.sidecar.incarnations.current.instance for each in world.places if each.sidecar
+        } - backup.leases.keys()
+        world.cluster.restore(backup, longest_grace_ms=LONGEST_GRACE_MS)
         world.people.lost()
+        if backup is self._first:
+            world.begin(world.people.log_out())
         await world.people.react()
 
     async def _fail_over(self, number: int, trouble: Trouble) -> None:
@@ -166,6 +177,14 @@ class Troubles:
             await world.people.react()
         await asyncio.sleep(trouble.for_s)
         world.cluster.fence()
+
+    async def _use_session(self, place: Place) -> None:
+        """Check a session, so that it is in memory when the lease of this place ends."""
+        world = self._world
+        for here, verifier in world.verifiers:
+            if here is place:
+                world.begin(world.check(place, verifier, world.people.session, writes=True))
+        await asyncio.sleep(0.05)
 
     # In the end ---------------------------------------------------------------------------------
 

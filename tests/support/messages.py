@@ -173,6 +173,7 @@ RECEIPT = Receipt(
     verifiers=(Verified(INSTANCE, "search", Outcome.ACKNOWLEDGED, 3_900),),
     grace=(Lenient(NONCE, "billing", 1_767_225_660_000_000),),
 )
+UNKNOWN_GRACE_UNTIL_US = 1_767_226_230_000_000
 TELLING_RECEIPT = replace(RECEIPT, payloads=(events.encode(EVENT), events.encode(BARE_EVENT)))
 
 
@@ -338,6 +339,18 @@ SAMPLES = (
     Sample("offer, taken", offer.Taken(wanted=True), offer.encode_taken, offer.decode_taken),
     Sample("receipt", RECEIPT, receipts.encode, receipts.decode),
     Sample("receipt, telling", TELLING_RECEIPT, receipts.encode, receipts.decode),
+    Sample(
+        "receipt, unknown grace",
+        replace(RECEIPT, unknown_grace_until_us=UNKNOWN_GRACE_UNTIL_US),
+        receipts.encode,
+        receipts.decode,
+    ),
+    Sample(
+        "receipt, telling, unknown grace",
+        replace(TELLING_RECEIPT, unknown_grace_until_us=UNKNOWN_GRACE_UNTIL_US),
+        receipts.encode,
+        receipts.decode,
+    ),
     Sample("clock", socket.Clock(1), _request, socket.decode_request),
     Sample("look", socket.Look(2, "rsc_agt_x"), _request, socket.decode_request),
     Sample("look, demanding", socket.Look(2, "rsc_agt_x", 70_000), _request, socket.decode_request),

@@ -17,6 +17,7 @@ from tests.support.changes_in_memory import Known, ledger_time_us
 from rescind.core import ledger
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
+from rescind.core.posture import LONGEST_GRACE_MS
 from rescind.core.revocation import NOT_HOLDS, Effect, Event
 from rescind.errors import RescindError
 from rescind.wire.heartbeat import Heartbeat, Release
@@ -86,6 +87,7 @@ class Tables:
     receipts: dict[str, bytes] = field(default_factory=dict[str, bytes])
     ending: dict[End, int] = field(default_factory=dict[End, int])
     latest_us: int = 0
+    unknown_grace_ms: int | None = None
 
     def copy(self) -> "Tables":
         """Make a backup."""
@@ -163,9 +165,10 @@ class Cluster:
         """Read a ledger's time: the clock, unless that was set back behind its last event."""
         return ledger_time_us(tables.latest_us, self.now_us())
 
-    def restore(self, backup: Tables) -> None:
+    def restore(self, backup: Tables, *, longest_grace_ms: int = LONGEST_GRACE_MS) -> None:
         """Put a backup in its place, and begin an epoch; what was under way is fenced off."""
         tables = backup.copy()
+        tables.unknown_grace_ms = longest_grace_ms
         tables.end = ledger.succeed(backup.end, epoch=self.tables.end.epoch + 1)
         tables.epochs.append(
             Epoch(tables.end.epoch, tables.end.seq, tables.end.head, self.now_us())
@@ -460,7 +463,13 @@ class PostgresInMemory:
                 if entry.event.revocation.revocation_id == revocation_id
             ]
             return Waiting(
-                end.epoch, end.seq, tables.wait_term_ms, at_us, rows, max(held, default=None)
+                end.epoch,
+                end.seq,
+                tables.wait_term_ms,
+                at_us,
+                rows,
+                max(held, default=None),
+                unknown_grace_ms=tables.unknown_grace_ms,
             )
 
         return await self._do(read)
@@ -482,6 +491,13 @@ class PostgresInMemory:
                 if entry.event.revocation.revocation_id == revocation_id
             )
         )
+
+    async def settle_epoch(self, epoch: int) -> None:
+        def write(tables: Tables) -> None:
+            if tables.end.epoch == epoch:
+                tables.unknown_grace_ms = None
+
+        await self._do(write)
 
     async def sweep(self, versions: Mapping[bytes, int]) -> None:
         def write(tables: Tables) -> None:

@@ -60,6 +60,10 @@ class ReceiptFacts(BaseModel):
     enforced_at: datetime
     verifiers: list[VerifierFacts]
     grace: list[LenientFacts] = Field(description="Where the guarantee does not hold.")
+    unknown_grace_until: datetime | None = Field(
+        description="Set for a while after a new epoch: until then, verifiers that began after the "
+        "backup, which this ledger does not know, may be in grace. The guarantee fails there."
+    )
     key_id: str
     signature: str = Field(description="Ed25519, of the content, in hex.")
     content: str = Field(description="The bytes that were signed, in base64.")

@@ -74,6 +74,8 @@ class Waiting:
 
     `held` is the epoch and the seq of the last event of the revocation that was asked for, where
     this snapshot has it. Without it the snapshot is older than the event, or the ledger lost it.
+    `unknown_grace_ms` is the longest grace of a verifier that the rows may lack, since a backup was
+    restored; None where no such verifier is in grace any more.
     """
 
     epoch: int
@@ -82,6 +84,7 @@ class Waiting:
     at_us: int
     rows: Mapping[bytes, LeaseRow]
     held: tuple[int, int] | None = None
+    unknown_grace_ms: int | None = None
 
 
 class Receipts(Protocol):
@@ -100,6 +103,10 @@ class Receipts(Protocol):
 
     async def entries_of(self, revocation_id: str) -> tuple[Entry, ...]:
         """Read the events that were committed under an id, in their order."""
+        ...
+
+    async def settle_epoch(self, epoch: int) -> None:
+        """Note that no verifier unknown to this epoch is in grace any more."""
         ...
 
     async def sweep(self, versions: Mapping[bytes, int]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 from rescind.core import ledger
 from rescind.core.ledger import Position
+from rescind.core.posture import LONGEST_GRACE_MS
 from rescind_authority.errors import NotMigratedError
 from rescind_authority.ports.ledger import Epoch
 from rescind_authority.postgres.pool import Postgres, rows
@@ -27,8 +28,12 @@ class PostgresEpochs:
         found = await self._postgres.rows("events_at", list(seqs))
         return {row["seq"]: row["payload"] for row in found}
 
-    async def begin(self, *, now_s: int) -> tuple[Position, Position]:
+    async def begin(
+        self, *, now_s: int, unknown_grace_ms: int = LONGEST_GRACE_MS
+    ) -> tuple[Position, Position]:
         """Begin the next epoch where the ledger ends; gives its end before and after.
+
+        No verifier that began since the backup was made has a longer grace than `unknown_grace_ms`.
 
         The number is that of the second, if it is higher: the backup may be older than an epoch
         that was begun since, whose number must never come again.
@@ -39,5 +44,5 @@ class PostgresEpochs:
                 raise NotMigratedError
             before = Position(found[0]["epoch"], found[0]["seq"], found[0]["head"])
             after = ledger.succeed(before, epoch=max(before.epoch + 1, now_s))
-            await rows(connection, "begin_epoch", after.epoch, after.head)
+            await rows(connection, "begin_epoch", after.epoch, after.head, unknown_grace_ms)
         return before, after

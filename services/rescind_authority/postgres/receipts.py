@@ -36,7 +36,15 @@ class PostgresReceipts:
             if row["instance"] is not None
         }
         held = None if head["held_seq"] is None else (head["held_epoch"], head["held_seq"])
-        return Waiting(head["epoch"], head["seq"], head["wait_term_ms"], head["at"], rows, held)
+        return Waiting(
+            head["epoch"],
+            head["seq"],
+            head["wait_term_ms"],
+            head["at"],
+            rows,
+            held,
+            unknown_grace_ms=head["unknown_grace_ms"],
+        )
 
     async def heads(self, seqs: Collection[int]) -> Mapping[int, tuple[int, bytes]]:
         found = await self._postgres.rows("heads", list(seqs))
@@ -47,6 +55,9 @@ class PostgresReceipts:
         return tuple(
             Entry(events.decode(row["payload"]), row["payload"], row["head"]) for row in found
         )
+
+    async def settle_epoch(self, epoch: int) -> None:
+        await self._postgres.write("settle_epoch", epoch)
 
     async def sweep(self, versions: Mapping[bytes, int]) -> None:
         await self._postgres.write("sweep_leases", list(versions), list(versions.values()))

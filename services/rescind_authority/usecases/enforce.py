@@ -32,6 +32,7 @@ _LOOK_AT_ROWS_S = 0.25
 _WATCH_S = 1.0
 _RETRY_S = 0.1
 _SILENT_NS = 3_600 * 10**9
+_NS_PER_MS = 1_000_000
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -42,6 +43,15 @@ class _Watched:
     since_ns: int
     grace_ns: int
     released: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Epoch:
+    """An epoch, since when this process knows of it, and the longest wait there was in it since."""
+
+    number: int
+    since_ns: int
+    wait_ns: int
 
 
 class Pending:
@@ -74,7 +84,7 @@ class Enforcer:
         self._begun: asyncio.Queue[Pending] = asyncio.Queue()
         self._waits: dict[str, Pending] = {}
         self._watched: dict[bytes, _Watched] = {}
-        self._epoch_since_ns: tuple[int, int] | None = None
+        self._epoch: _Epoch | None = None
         self._furthest = (0, 0)
         self._wait_ns = 0
 
@@ -171,6 +181,7 @@ class Enforcer:
                 if (row := seen.rows.get(instance)) and row.version == watched.version
             },
             rows_count=self._rows_count(seen, seen_ns),
+            unknown_until_ns=self._unknown_until_ns(seen),
         )
         self._caller.call(Wanted(target.epoch, target.seq))
         return wait
@@ -276,6 +287,7 @@ class Enforcer:
                 self._note(seen, self._clock.monotonic_raw_ns())
                 self._wait_ns = lease.wait_ns(seen.wait_term_ms)
                 await self._sweep(self._wait_ns)
+                await self._settle(seen)
             await asyncio.sleep(_WATCH_S)
 
     async def _sweep(self, wait_ns: int) -> None:
@@ -300,17 +312,39 @@ class Enforcer:
                 grace_ns = lease.grace_wait_ns(posture.longest_ns(row.posture))
                 watched = _Watched(row.version, now_ns, grace_ns, row.released)
             self._watched[instance] = watched
-        if self._epoch_since_ns is None or self._epoch_since_ns[0] != seen.epoch:
-            self._epoch_since_ns = (seen.epoch, now_ns)
+        wait_ns = lease.wait_ns(seen.wait_term_ms)
+        if self._epoch is None or self._epoch.number != seen.epoch:
+            self._epoch = _Epoch(seen.epoch, now_ns, wait_ns)
+        elif self._epoch.wait_ns < wait_ns:
+            self._epoch = replace(self._epoch, wait_ns=wait_ns)
 
     def _rows_count(self, seen: Waiting, now_ns: int) -> bool:
         """Say whether the rows can be those of this ledger: a restored backup brings old ones.
 
         For one full wait after an epoch began, receipts rest on Theorem 1 alone (design 4).
         """
-        if seen.epoch == 1 or self._epoch_since_ns is None:
+        if seen.epoch == 1 or self._epoch is None:
             return True
-        return now_ns - self._epoch_since_ns[1] >= lease.wait_ns(seen.wait_term_ms)
+        return now_ns - self._epoch.since_ns >= lease.wait_ns(seen.wait_term_ms)
+
+    def _unknown_until_ns(self, seen: Waiting) -> int | None:
+        """Say until when a verifier that the rows lack may be in grace; None: there is none.
+
+        The last lease of another epoch was asked for before this one began, so before this process
+        first read of it. It counts from there by its own clock: Postgres's clock may be set, and
+        the authority before this one is forgotten. So a restart begins anew, until an authority
+        has watched to the end, which it notes with the epoch.
+        """
+        if seen.unknown_grace_ms is None or self._epoch is None:
+            return None
+        known_ns = max((watched.grace_ns for watched in self._watched.values()), default=0)
+        unknown_ns = lease.grace_wait_ns(seen.unknown_grace_ms * _NS_PER_MS)
+        return self._epoch.since_ns + self._epoch.wait_ns + max(known_ns, unknown_ns)
+
+    async def _settle(self, seen: Waiting) -> None:
+        until_ns = self._unknown_until_ns(seen)
+        if until_ns is not None and self._clock.monotonic_raw_ns() >= until_ns:
+            await self._receipts.settle_epoch(seen.epoch)
 
 
 def _is_ours(applied: Position, heads: dict[int, tuple[int, bytes]]) -> bool:

@@ -6,7 +6,8 @@ COMMIT no lease is left that is ignorant of it, whatever the rows say. Pure: the
 clocks, rows and acknowledgements.
 
 A verifier in grace accepts for longer than any lease. It counts like the others if it says that it
-knows; else the receipt does not wait for its grace, but names it (design 8).
+knows; else the receipt does not wait for its grace, but names it (design 8). The rows of a restored
+backup lack verifiers that began since: of those the receipt says until when one may be in grace.
 """
 
 from collections.abc import Mapping
@@ -65,11 +66,13 @@ class Wait:
         seen_ns: int,
         unchanged_since_ns: Mapping[bytes, int],
         rows_count: bool,
+        unknown_until_ns: int | None = None,
     ) -> None:
         """Begin with a snapshot that saw the event, read before `seen_ns` (CLOCK_MONOTONIC_RAW).
 
         `unchanged_since_ns` says since when each row has had the version that the snapshot shows.
         Without `rows_count` the rows may be those of a restored backup: only the full wait counts.
+        Until `unknown_until_ns` a verifier that they lack may be in grace.
         """
         self.target = target
         self._seen_ns = seen_ns
@@ -81,6 +84,7 @@ class Wait:
         self._grace: dict[bytes, Lenient] = {}
         self._pending: dict[bytes, LeaseRow] = dict(seen.rows)
         self._rows_count = rows_count
+        self._unknown_until_ns = unknown_until_ns
         self.rows(seen.rows, now_ns=seen_ns)
         if rows_count:
             for row in list(self._pending.values()):
@@ -164,6 +168,9 @@ class Wait:
     def receipt(self, now_ns: int) -> Receipt:
         """Write the receipt of a wait that is over."""
         done = sorted(self._done.values(), key=_place)
+        unknown_ns = self._unknown_until_ns
+        if unknown_ns is not None and now_ns >= unknown_ns:
+            unknown_ns = None
         return Receipt(
             revocation_id=self.target.revocation_id,
             epoch=self.target.epoch,
@@ -172,6 +179,7 @@ class Wait:
             enforced_at_us=self._at_us(now_ns),
             verifiers=tuple(done),
             grace=tuple(sorted(self._grace.values(), key=_place)),
+            unknown_grace_until_us=None if unknown_ns is None else self._at_us(unknown_ns),
         )
 
 

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import click
 
+from rescind.core.posture import LONGEST_GRACE_MS
 from rescind_cli import process, render
+from rescind_cli.parameters import DURATION
 from rescind_cli.target import data_option, json_option
+
+_LONGEST_GRACE_S = LONGEST_GRACE_MS // 1000
 
 
 @click.group()
@@ -36,21 +40,36 @@ def show(*, data: Path | None, as_json: bool) -> None:
 
 @ledger.command(name="new-epoch")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--longest-grace",
+    type=DURATION,
+    default=_LONGEST_GRACE_S,
+    show_default="1h, the longest there is",
+    help="The longest grace of any sidecar that ran since the backup was made; 0: all were strict.",
+)
 @data_option
 @json_option
-def new_epoch(*, data: Path | None, as_json: bool, yes: bool) -> None:
+def new_epoch(*, data: Path | None, as_json: bool, yes: bool, longest_grace: int) -> None:
     """Begin a new epoch, after Postgres was restored from a backup or failed over with loss.
 
     First fence the old primary: while two of them answer, nobody can say what is revoked. Then let
     one lease term pass, the longest since the backup was made, for sidecars that are cut off. Every
     sidecar begins anew, denies until its next lease, and offers the revocations that it heard and
     this database lost; they are taken back. For one lease term receipts come by lapse alone.
+
+    This database does not know the sidecars that began after the backup. One of them may be cut off
+    and in grace: for a lease term and 1.2 times the longest grace, which an authority counts from
+    when it first saw the epoch, each receipt says until when, and `--wait` exits 3.
     """
+    if longest_grace > _LONGEST_GRACE_S:
+        raise click.UsageError("--longest-grace: no sidecar has a longer grace than 1h")
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask: add --yes")
         click.confirm("Is the old primary fenced, so that nothing reaches it any more?", abort=True)
-    begun = process.ask("rescind_authority", "new-epoch", data=data)
+    begun = process.ask(
+        "rescind_authority", "new-epoch", f"--longest-grace-ms={longest_grace * 1000}", data=data
+    )
     if as_json:
         render.as_json(begun)
         return

@@ -18,6 +18,8 @@ from rescind.errors import PostureError
 LONGEST_GRACE_NS = 3_600 * 10**9
 """An hour: whoever needs more wants a longer term, which receipts can wait for."""
 
+LONGEST_GRACE_MS = LONGEST_GRACE_NS // 10**6
+
 _STRICT = "strict"
 _GRACE = "grace:"
 _UNITS_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9}

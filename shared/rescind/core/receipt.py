@@ -40,7 +40,9 @@ class Receipt:
     """What was enforced, where, and when. Times are Unix microseconds.
 
     `grace` names verifiers that go on without a lease for a while, as they were told to: there the
-    guarantee does not hold. `payloads` are the ledger's own bytes of the events with this id, of
+    guarantee does not hold. `unknown_grace_until_us` is there for a while after a restored backup:
+    until then a verifier that began since the backup, of which this ledger knows nothing, may be in
+    grace as well. `payloads` are the ledger's own bytes of the events with this id, of
     which a kill has two: without them a receipt says that something is enforced, and not what.
     """
 
@@ -52,3 +54,4 @@ class Receipt:
     verifiers: tuple[Verified, ...]
     grace: tuple[Lenient, ...]
     payloads: tuple[bytes, ...] = ()
+    unknown_grace_until_us: int | None = None

@@ -66,6 +66,7 @@ def of_receipt(receipt: Receipt) -> dict[str, object]:
             }
             for each in receipt.grace
         ],
+        "unknown_grace_until": moment(receipt.unknown_grace_until_us),
     }
 
 

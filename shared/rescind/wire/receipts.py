@@ -24,7 +24,7 @@ def encode(receipt: Receipt) -> bytes:
             for each in receipt.verifiers
         ],
         [(_LENIENT, each.instance, each.service, each.until_us) for each in receipt.grace],
-        *((receipt.payloads,) if receipt.payloads else ()),
+        *_later(receipt),
     )
 
 
@@ -40,7 +40,15 @@ def decode(content: Payload) -> Receipt:
         verifiers=tuple(_verified(each) for each in fields.nested("verifier")),
         grace=tuple(_lenient(each) for each in fields.nested("lenient verifier")),
         payloads=fields.optional_chunks() if fields.more else (),
+        unknown_grace_until_us=fields.optional_uint() if fields.more else None,
     )
+
+
+def _later(receipt: Receipt) -> tuple[object, ...]:
+    """Give what was appended to the message since the first version, without nils at the end."""
+    if receipt.unknown_grace_until_us is not None:
+        return receipt.payloads or None, receipt.unknown_grace_until_us
+    return (receipt.payloads,) if receipt.payloads else ()
 
 
 def _verified(fields: Fields) -> Verified:

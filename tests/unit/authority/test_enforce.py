@@ -10,9 +10,11 @@ from tests.simulation.trust import Keys
 from tests.support import virtual_time
 from tests.support.postgres_in_memory import Cluster, PostgresInMemory, Row, begun
 
+from rescind.core import lease
 from rescind.core.handles import Handle, Selector
+from rescind.core.receipt import Receipt
 from rescind.core.revocation import Event, Revocation
-from rescind.wire import events
+from rescind.wire import events, receipts, sealed
 from rescind.wire.heartbeat import Wanted
 from rescind_authority.errors import LostError
 from rescind_authority.ports.ledger import Entry
@@ -61,13 +63,21 @@ class World:
 @asynccontextmanager
 async def world() -> AsyncGenerator[World]:
     """Have one sidecar in the rows, which never says a word."""
+    clock = LoopClock()
+    cluster = Cluster(begun(term_ms=TERM_MS, at_us=0), now_us=clock.wall_us)
+    cluster.tables.leases[bytes(16)] = Row("search", "strict", 1, 1)
+    async with authority(cluster) as here:
+        yield here
+
+
+@asynccontextmanager
+async def authority(cluster: Cluster) -> AsyncGenerator[World]:
+    """Run a new process over these tables: it remembers nothing of one before."""
 
     async def at_once() -> None:
         await asyncio.sleep(0)
 
     clock = LoopClock()
-    cluster = Cluster(begun(term_ms=TERM_MS, at_us=0), now_us=clock.wall_us)
-    cluster.tables.leases[bytes(16)] = Row("search", "strict", 1, 1)
     postgres = PostgresInMemory(cluster, at_once)
     enforcer = Enforcer(
         postgres,
@@ -137,3 +147,152 @@ async def _refused(enforcer: Enforcer, target: Target) -> bool:
     except LostError:
         return True
     return False
+
+
+HOUR_S = 3_600
+WAIT_S = lease.wait_ns(TERM_MS) / 1e9
+
+
+async def receipt_of(here: World, name: str) -> Receipt:
+    target = await here.revoke(name)
+    envelope = await here.enforcer.receipt(target, timeout_s=5)
+    assert isinstance(envelope, bytes)
+    return receipts.decode(sealed.decode(envelope).content)
+
+
+async def unknown_until_s(here: World, name: str) -> float | None:
+    """Revoke, and return what the receipt says of verifiers that the ledger does not know."""
+    until_us = (await receipt_of(here, name)).unknown_grace_until_us
+    return None if until_us is None else until_us / 1e6
+
+
+def now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def restore(cluster: Cluster, *, longest_grace_ms: int = HOUR_S * 1000) -> None:
+    cluster.restore(cluster.tables.copy(), longest_grace_ms=longest_grace_ms)
+
+
+def test_the_first_epoch_knows_every_verifier():
+    async def story() -> None:
+        async with world() as here:
+            assert await unknown_until_s(here, "rev_1") is None
+
+    virtual_time.run(story())
+
+
+def test_a_new_epoch_may_not_know_a_verifier_in_grace_for_a_wait_and_a_fifth_over_the_longest():
+    """Although the only verifier that it knows is strict: the others may have begun since."""
+
+    async def story() -> None:
+        async with world() as here:
+            restore(here.cluster)
+            began_s = now_s()
+            until_s = await unknown_until_s(here, "rev_1")
+            assert until_s == pytest.approx(began_s + WAIT_S + 1.2 * HOUR_S, abs=2)
+            await asyncio.sleep(until_s - now_s() - 5)
+            assert await unknown_until_s(here, "rev_2") == pytest.approx(until_s, abs=0.01)
+            await asyncio.sleep(until_s - now_s() + 1)
+            assert await unknown_until_s(here, "rev_3") is None
+
+    virtual_time.run(story())
+
+
+@pytest.mark.parametrize(
+    ("said_s", "known", "longest_s"),
+    [(60, "strict", 60), (60, "grace:session=5m", 300), (0, "grace:session=5m", 300)],
+)
+def test_the_longest_grace_is_what_the_operator_says_or_a_longer_one_that_a_row_shows(
+    said_s: int, known: str, longest_s: int
+):
+    async def story() -> None:
+        async with world() as here:
+            here.cluster.tables.leases[b"k" * 16] = Row("search", known, 1, 1)
+            restore(here.cluster, longest_grace_ms=said_s * 1000)
+            began_s = now_s()
+            until_s = await unknown_until_s(here, "rev_1")
+            assert until_s == pytest.approx(began_s + WAIT_S + 1.2 * longest_s, abs=2)
+
+    virtual_time.run(story())
+
+
+def test_where_every_verifier_is_strict_a_receipt_of_a_new_epoch_says_nothing_of_others():
+    async def story() -> None:
+        async with world() as here:
+            restore(here.cluster, longest_grace_ms=0)
+            assert await unknown_until_s(here, "rev_1") is None
+
+    virtual_time.run(story())
+
+
+def test_an_authority_that_starts_later_counts_from_its_own_first_read():
+    async def story() -> None:
+        async with world() as here:
+            restore(here.cluster)
+        await asyncio.sleep(HOUR_S)
+        async with authority(here.cluster) as restarted:
+            began_s = now_s()
+            until_s = await unknown_until_s(restarted, "rev_1")
+            assert until_s == pytest.approx(began_s + WAIT_S + 1.2 * HOUR_S, abs=2)
+
+    virtual_time.run(story())
+
+
+def test_what_one_authority_has_watched_to_the_end_a_restart_does_not_begin_anew():
+    async def story() -> None:
+        async with world() as here:
+            restore(here.cluster)
+            await asyncio.sleep(WAIT_S + 1.2 * HOUR_S + 5)
+        async with authority(here.cluster) as restarted:
+            assert await unknown_until_s(restarted, "rev_1") is None
+            restore(here.cluster)
+            assert await unknown_until_s(restarted, "rev_2") is not None
+
+    virtual_time.run(story())
+
+
+def test_a_wall_clock_that_is_set_forward_ends_no_grace():
+    async def story() -> None:
+        async with world() as here:
+            restore(here.cluster)
+            await asyncio.sleep(5)
+            set_by_us = 24 * HOUR_S * 10**6
+            here.cluster.now_us = lambda: LoopClock().wall_us() + set_by_us
+            assert await unknown_until_s(here, "rev_1") is not None
+        async with authority(here.cluster) as restarted:
+            assert await unknown_until_s(restarted, "rev_2") is not None
+
+    virtual_time.run(story())
+
+
+def test_a_term_that_is_shortened_meanwhile_shortens_no_grace():
+    async def story() -> None:
+        async with world() as here:
+            restore(here.cluster, longest_grace_ms=1_000)
+            tables = here.cluster.tables
+            tables.grant_term_ms = tables.wait_term_ms = 60_000
+            began_s = now_s()
+            await asyncio.sleep(2)
+            tables.grant_term_ms = tables.wait_term_ms = 1_000
+            longest_s = lease.wait_ns(60_000) / 1e9 + 1.2
+            until_s = await unknown_until_s(here, "rev_1")
+            assert until_s == pytest.approx(began_s + longest_s, abs=2)
+
+    virtual_time.run(story())
+
+
+def test_an_event_of_the_epoch_before_may_not_know_a_verifier_in_grace_either():
+    """It was committed before the backup, and is waited for after the restore."""
+
+    async def story() -> None:
+        async with world() as here:
+            target = await here.revoke("rev_1")
+            restore(here.cluster)
+            envelope = await here.enforcer.receipt(target, timeout_s=5)
+            assert isinstance(envelope, bytes)
+            receipt = receipts.decode(sealed.decode(envelope).content)
+            assert receipt.epoch == 1
+            assert receipt.unknown_grace_until_us is not None
+
+    virtual_time.run(story())

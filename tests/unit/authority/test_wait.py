@@ -27,7 +27,10 @@ def seen(*rows: LeaseRow, epoch: int = 1) -> Waiting:
 
 
 def begin(
-    *rows: LeaseRow, unchanged: dict[bytes, int] | None = None, rows_count: bool = True
+    *rows: LeaseRow,
+    unchanged: dict[bytes, int] | None = None,
+    rows_count: bool = True,
+    unknown_until_ns: int | None = None,
 ) -> Wait:
     return Wait(
         TARGET,
@@ -35,6 +38,7 @@ def begin(
         seen_ns=SEEN_NS,
         unchanged_since_ns=unchanged or {},
         rows_count=rows_count,
+        unknown_until_ns=unknown_until_ns,
     )
 
 
@@ -255,3 +259,17 @@ def test_a_row_that_vanished_keeps_its_grace():
     assert not wait.over(SEEN_NS + WAIT_NS - 1)
     assert wait.over(SEEN_NS + WAIT_NS)
     assert [each.instance for each in wait.receipt(SEEN_NS + WAIT_NS).grace] == [ONE]
+
+
+def test_a_receipt_says_until_when_a_verifier_that_the_rows_lack_may_be_in_grace():
+    until_ns = SEEN_NS + 3 * WAIT_NS
+    wait = begin(rows_count=False, unknown_until_ns=until_ns)
+    assert wait.over(SEEN_NS + WAIT_NS)
+    until_us = 5_002_000 + 3 * WAIT_NS // 1_000
+    assert wait.receipt(SEEN_NS + WAIT_NS).unknown_grace_until_us == until_us
+    assert wait.receipt(until_ns - 1).unknown_grace_until_us == until_us
+    assert wait.receipt(until_ns).unknown_grace_until_us is None
+
+
+def test_a_receipt_of_a_ledger_that_knows_every_verifier_says_nothing_of_others():
+    assert begin(row(ONE, posture=GRACE)).receipt(SEEN_NS).unknown_grace_until_us is None

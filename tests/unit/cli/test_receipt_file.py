@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.messages import TELLING_RECEIPT as RECEIPT
+from tests.support.messages import UNKNOWN_GRACE_UNTIL_US
 
 from rescind.errors import RescindError
 from rescind.wire import documents, receipts
 from rescind.wire.trust import Purpose
+from rescind_cli import waiting
 from rescind_cli.commands.receipt import _verified
+from rescind_cli.failures import Exit
 from rescind_runtime.signing import Keyring, Trust
 
 KEYRING = Keyring.create(root=bytes(range(32)), now_us=RECEIPT.committed_at_us)
@@ -67,6 +71,39 @@ def test_a_receipt_whose_readable_part_was_changed_is_refused(trust: Path, field
     assert shown(json.dumps(whole).encode(), trust) is not None
     for other in (None, 1, "lapsed", []):
         assert shown(json.dumps(whole | {field: other}).encode(), trust) is None
+
+
+def test_that_a_verifier_may_be_unknown_is_shown_and_cannot_be_taken_out(trust: Path) -> None:
+    receipt = replace(RECEIPT, unknown_grace_until_us=UNKNOWN_GRACE_UNTIL_US)
+    signed = KEYRING.sign(Purpose.RECEIPTS, receipts.encode(receipt))
+    file = documents.of_receipt(receipt) | {
+        "content": base64.b64encode(signed.content).decode(),
+        "statement": base64.b64encode(KEYRING.statement).decode(),
+        "key_id": signed.key_id.hex(),
+        "signature": signed.signature.hex(),
+    }
+    found = shown(json.dumps(file).encode(), trust)
+    assert found is not None
+    assert found["unknown_grace_until"] == "2026-01-01T00:10:30Z"
+    assert shown(json.dumps(file | {"unknown_grace_until": None}).encode(), trust) is None
+    del file["unknown_grace_until"]  # what is left out is shown as it was signed
+    assert shown(json.dumps(file).encode(), trust) == found
+
+
+@pytest.mark.parametrize(
+    ("grace", "unknown", "expected"),
+    [
+        ([], {}, Exit.DONE),  # an older authority's
+        ([], {"unknown_grace_until": None}, Exit.DONE),
+        ([], {"unknown_grace_until": "2026-01-01T00:10:30Z"}, Exit.GRACE),
+        ([{"service": "a"}], {"unknown_grace_until": None}, Exit.GRACE),
+    ],
+)
+def test_a_verifier_that_may_be_in_grace_makes_the_exit_status_3(
+    grace: list[object], unknown: dict[str, object], expected: Exit
+) -> None:
+    done = {"state": "enforced", "receipt": {"grace": grace} | unknown}
+    assert waiting.exit_code(done) is expected
 
 
 @quick

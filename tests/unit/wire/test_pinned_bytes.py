@@ -36,6 +36,10 @@ _BARE_EVENT = "9c01010100a57265765f31a67265766f6b6591a12ac0c090a0a0"
 PINNED = {
     "receipt": f"98{_RECEIPT}",
     "receipt, telling": f"99{_RECEIPT}92c492{_EVENT}c41a{_BARE_EVENT}",
+    "receipt, unknown grace": f"9a{_RECEIPT}c0cf000647486bad4980",
+    "receipt, telling, unknown grace": (
+        f"9a{_RECEIPT}92c492{_EVENT}c41a{_BARE_EVENT}cf000647486bad4980"
+    ),
     "event": _EVENT,
     "event, bare": _BARE_EVENT,
     "event, lift": (
@@ -158,9 +162,9 @@ every_message = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sa
 
 
 # Fields at the end that a sample's sender leaves out, and a later one would write as nil.
-_LEFT_OUT = dict.fromkeys(
+_LEFT_OUT = {"receipt": 2} | dict.fromkeys(
     (
-        "receipt",
+        "receipt, telling",
         "event",
         "event, bare",
         "check",

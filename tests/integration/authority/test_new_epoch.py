@@ -1,0 +1,154 @@
+"""Receipts after a new epoch: verifiers that the restored ledger does not know may be in grace."""
+
+import asyncio
+import json
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tests.support.authority import Running, System, eventually, serving
+from tests.support.processes import clean_environment
+
+from rescind_authority import preparing
+
+TERM_S = 0.5
+HOUR_MS = 3_600_000
+_ENFORCED, _GRACE = 0, 3
+
+
+async def rescind(system: System, running: Running | None, *arguments: str) -> tuple[int, str]:
+    """Run one command; return its exit status and what it wrote."""
+    named = {"RESCIND_ADMIN_TOKEN_FILE": str(system.settings.admin_token_path)}
+    if running is not None:
+        named["RESCIND_URL"] = running.url
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "rescind_cli", *arguments),
+        env=clean_environment(
+            RESCIND_DATA=str(system.settings.data), RESCIND_POSTGRES_DSN=system.dsn, **named
+        ),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    written, _ = await process.communicate()
+    return process.returncode or 0, written.decode()
+
+
+async def new_epoch(system: System, *options: str) -> None:
+    status, said = await rescind(system, None, "ledger", "new-epoch", "--yes", *options)
+    assert status == 0, said
+
+
+async def posted(running: Running, path: str, **body: object) -> Any:
+    answer = await running.http.post(path, json=body | {"wait": True})
+    assert answer.is_success, answer.text
+    return answer.json()["receipt"]
+
+
+async def test_every_receipt_of_a_new_epoch_says_that_a_verifier_may_be_unknown(
+    system: System,
+) -> None:
+    system = system.but(term=TERM_S)
+    await preparing.prepare(system.settings)
+    async with serving(system) as running:
+        ids = [(await running.issue(f"agent:{number}"))["token_id"] for number in range(3)]
+        assert (await posted(running, "/v1/revocations", selector=["tenant:a"]))[
+            "unknown_grace_until"
+        ] is None
+        began = time.time()
+        await new_epoch(system)
+
+        async def epoch() -> bool:
+            return bool((await running.http.get("/v1/fleet")).json()["epoch"] > 1)
+
+        await eventually(epoch)
+        receipts = await asyncio.gather(
+            posted(running, "/v1/revocations", selector=["tenant:b"]),
+            posted(running, "/v1/revocations", selector=["tenant:b"], effect="suspend"),
+            posted(
+                running, "/v1/revocations", selector=["tenant:b"], effect="narrow", scopes=["a"]
+            ),
+            posted(running, "/v1/revocations", selector=["chain:agent:x"], effect="kill"),
+            posted(running, "/v1/revocations/batch", revocations=[{"selector": ["tenant:c"]}]),
+            posted(running, f"/v1/tokens/{ids[0]}/rotate"),
+            posted(running, f"/v1/tokens/{ids[1]}/expire"),
+        )
+    least_s = began + 1.2 * HOUR_MS / 1000
+    for receipt in receipts:
+        until = receipt["unknown_grace_until"]
+        assert until is not None
+        assert least_s < _unix_s(until) < time.time() + 1.2 * HOUR_MS / 1000 + 5
+
+
+async def test_the_command_line_says_it_and_exits_3_and_so_does_an_authority_that_starts_later(
+    system: System, tmp_path: Path
+) -> None:
+    system = system.but(term=TERM_S)
+    await preparing.prepare(system.settings)
+    await new_epoch(system)
+    # What the wall clock showed when the epoch began decides nothing: it may have been set.
+    await system.rows("UPDATE ledger_epochs SET began_at = began_at - interval '2 days'")
+    async with serving(system) as running:
+        status, said = await rescind(system, running, "revoke", "tenant:a", "--wait", "--json")
+        assert status == _GRACE, said
+        done = json.loads(said)
+        until = done["receipt"]["unknown_grace_until"]
+        for command in (
+            ("suspend", "tenant:b", "--wait"),
+            ("kill", "agent:x", "--wait"),
+            ("receipt", done["id"]),
+        ):
+            status, said = await rescind(system, running, *command)
+            assert status == _GRACE, said
+            assert "verifiers that this ledger does not know may be in grace until" in said
+        (tmp_path / "receipt.json").write_text(json.dumps(done))
+        verified = ("receipt", "--verify", str(tmp_path / "receipt.json"))
+        status, said = await rescind(system, None, *verified)
+        assert status == 0, said
+        assert f"may be in grace until {until}" in said
+        done["receipt"]["unknown_grace_until"] = None
+        (tmp_path / "receipt.json").write_text(json.dumps(done))
+        status, said = await rescind(system, None, *verified)
+        assert status == 1, said
+
+
+async def test_where_the_operator_knows_that_all_are_strict_a_receipt_is_whole_and_so_it_stays(
+    system: System,
+) -> None:
+    system = system.but(term=TERM_S)
+    await preparing.prepare(system.settings)
+    await new_epoch(system, "--longest-grace", "0")
+    async with serving(system) as running:
+        status, said = await rescind(system, running, "revoke", "tenant:a", "--wait")
+        assert status == _ENFORCED, said
+        # Watched for a full wait: that is noted with the epoch, for who starts later.
+        await eventually(lambda: _grace_of_the_unknown(system), until=lambda found: found is None)
+    status, said = await rescind(
+        system, None, "ledger", "new-epoch", "--yes", "--longest-grace", "2h"
+    )
+    assert status == 2, said
+    assert "longer grace than 1h" in said
+
+
+async def test_an_epoch_notes_how_long_the_grace_of_an_unknown_verifier_may_be(
+    system: System,
+) -> None:
+    await preparing.prepare(system.settings)
+    assert await _grace_of_the_unknown(system) is None
+    await preparing.new_epoch(system.settings, unknown_grace_ms=90_000)
+    assert await _grace_of_the_unknown(system) == 90_000
+    await preparing.new_epoch(system.settings, unknown_grace_ms=HOUR_MS)
+    assert await _grace_of_the_unknown(system) == HOUR_MS
+
+
+async def _grace_of_the_unknown(system: System) -> int | None:
+    rows = await system.rows(
+        "SELECT unknown_grace_ms FROM ledger_epochs JOIN ledger_head USING (epoch)"
+    )
+    return rows[0]["unknown_grace_ms"]
+
+
+def _unix_s(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
