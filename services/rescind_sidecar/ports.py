@@ -36,7 +36,9 @@ class Link(Protocol):
         """Ask for an instance's secret; the caller checks who signed the answer."""
         ...
 
-    async def beat(self, message: heartbeat.Heartbeat, voice: Voice) -> heartbeat.Reply:
+    async def beat(
+        self, message: heartbeat.Heartbeat, voice: Voice
+    ) -> heartbeat.Reply | heartbeat.NoLease:
         """Ask for a lease."""
         ...
 

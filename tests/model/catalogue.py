@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.model import (
     check,
+    copies,
     ends,
     fill,
     fork,
@@ -53,6 +54,7 @@ _PLAIN: tuple[tuple[str, type[StrEnum], Callable[[Any], Model[Any]]], ...] = (
     ("fork", fork.Broken, fork.Forks),
     ("reach", reach.Broken, reach.Reaches),
     ("ends", ends.Broken, ends.Ends),
+    ("copies", copies.Broken, copies.Copies),
 )
 """Models that take nothing but the rule that is off."""
 
@@ -64,6 +66,7 @@ def sound() -> Iterator[tuple[str, Model[Any]]]:
     yield "check", check.Checks(most_checks=3)
     yield "fill", fill.Fills()
     yield "rows", rows.Rows()
+    yield "copies", copies.Copies()
     yield "term: longer", term.Terms(lengthen=True)
     yield "term: shorter", term.Terms(lengthen=False)
     yield "history", history.Histories()
@@ -82,6 +85,7 @@ def sound_and_long() -> Iterator[tuple[str, Model[Any]]]:
     yield "check: five checks", check.Checks(most_checks=5)
     yield "fill: three records", fill.Fills(most_reads=3)
     yield "rows: three heartbeats", rows.Rows(most_beats=3)
+    yield "copies: four heartbeats", copies.Copies(most_beats=4)
     yield "term: longer, three heartbeats", term.Terms(lengthen=True, most_beats=3)
     yield "term: shorter, three heartbeats", term.Terms(lengthen=False, most_beats=3)
     yield "history: five events", history.Histories(longest=5)

@@ -41,6 +41,7 @@ from rescind_sidecar.link.failover import FailoverTransport
 from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases import shutdown
 from rescind_sidecar.usecases.follow import Follow
+from rescind_sidecar.usecases.incarnations import Attempts
 from rescind_sidecar.view.ring import Ring
 from rescind_sidecar.view.view import View
 
@@ -292,6 +293,11 @@ def _() -> Patches:
     return [(enforce, "lost", ignorant)]
 
 
+@bug("a process forgets its heartbeats, so that it is taken for a copy of itself")
+def _() -> Patches:
+    return [(Attempts, "trail", ())]
+
+
 @bug("an acknowledgement needs no MAC")
 def _() -> Patches:
     def believing(self: Instances, payload: bytes) -> tuple[bytes, bytes]:
@@ -316,6 +322,7 @@ def _() -> Patches:
                 incarnation.instance,
                 next(incarnation.counter),
                 Position(batch.epoch, last, batch.after),
+                incarnation.attempts.trail,
             )
             telling = self._link.acknowledge(ack, incarnation.voice)
             kept.add(loop.create_task(telling))

@@ -23,8 +23,9 @@ def hears(places: Sequence[Place], authorities: Sequence[Authority], payload: by
         sidecar = place.sidecar
         if sidecar is None or not sidecar.alive:
             continue
-        instance = sidecar.incarnations.current.instance
-        content = heartbeat.encode_ack(heartbeat.Ack(instance, 1 << 20, end))
+        incarnation = sidecar.incarnations.current
+        instance, trail = incarnation.instance, incarnation.attempts.trail  # NATS carries both
+        content = heartbeat.encode_ack(heartbeat.Ack(instance, 1 << 20, end, trail))
         for authority in authorities:
             authority.hear(subjects.ACK, sealed.encode(Sealed(content, instance, bytes(32))))
         if last % 4 == 0:

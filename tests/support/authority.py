@@ -56,13 +56,13 @@ class Sidecar:
     applied: Position | None = None
 
     async def beat(
-        self, *, counter: int | None = None, service: str = "search"
+        self, *, counter: int | None = None, service: str = "search", nonce: bytes | None = None
     ) -> heartbeat.Reply | None:
-        """Send a heartbeat; None is the empty reply."""
+        """Send a heartbeat, as a sidecar that names no earlier one; None is the empty reply."""
         self.counter += 1
         message = heartbeat.Heartbeat(
             instance=self.instance,
-            nonce=secrets.token_bytes(16),
+            nonce=nonce or secrets.token_bytes(16),
             counter=self.counter if counter is None else counter,
             applied=self.applied,
             service=service,

@@ -273,6 +273,36 @@ SAMPLES = (
     Sample("heartbeat, first", FIRST_HEARTBEAT, heartbeat.encode, heartbeat.decode),
     Sample("release", heartbeat.Release(INSTANCE, counter=8), heartbeat.encode, heartbeat.decode),
     Sample(
+        "heartbeat, trailing",
+        replace(HEARTBEAT, trail=(NONCE, INSTANCE)),
+        heartbeat.encode,
+        heartbeat.decode,
+    ),
+    Sample(
+        "heartbeat, first, trailing",
+        replace(FIRST_HEARTBEAT, trail=()),
+        heartbeat.encode,
+        heartbeat.decode,
+    ),
+    Sample(
+        "release, trailing",
+        heartbeat.Release(INSTANCE, counter=8, trail=(NONCE,)),
+        heartbeat.encode,
+        heartbeat.decode,
+    ),
+    Sample(
+        "no lease",
+        heartbeat.NoLease(INSTANCE, NONCE, counter=70_000, over=True),
+        heartbeat.encode_no_lease,
+        heartbeat.decode_answer,
+    ),
+    Sample(
+        "ack, trailing",
+        heartbeat.Ack(INSTANCE, counter=9, applied=POSITION, trail=(NONCE,)),
+        heartbeat.encode_ack,
+        heartbeat.decode_ack,
+    ),
+    Sample(
         "reply",
         heartbeat.Reply(
             instance=INSTANCE,

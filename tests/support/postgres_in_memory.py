@@ -20,9 +20,16 @@ from rescind.core.ledger import Position
 from rescind.core.posture import LONGEST_GRACE_MS
 from rescind.core.revocation import NOT_HOLDS, Effect, Event
 from rescind.errors import RescindError
-from rescind.wire.heartbeat import Heartbeat, Release
+from rescind.wire.heartbeat import Heartbeat, Release, Trail
 from rescind_authority.errors import OutcomeUnknownError, StoreUnavailableError
-from rescind_authority.ports.leases import CommittedBeats, Instance, LeaseRow, Term, Waiting
+from rescind_authority.ports.leases import (
+    CommittedBeats,
+    Instance,
+    LeaseRow,
+    Refused,
+    Term,
+    Waiting,
+)
 from rescind_authority.ports.ledger import (
     Change,
     Claim,
@@ -67,6 +74,9 @@ class Row:
     epoch: int | None = None
     acked_seq: int = 0
     released: bool = False
+    nonce: bytes | None = None
+    trail: Trail | None = None
+    shared: bool = False
 
 
 @dataclass
@@ -429,12 +439,42 @@ class PostgresInMemory:
             raise StoreUnavailableError("the server was replaced by a backup")
         return CommittedBeats(heard, standing_of(tables, self._cluster.time_us(tables)))
 
+    async def refuse(self, heartbeats: Sequence[Heartbeat]) -> Sequence[Refused | None]:
+        def write(tables: Tables) -> Sequence[Refused | None]:
+            shared = {beat.instance for beat in heartbeats if shares(tables, beat)}
+            for instance in shared:
+                row = tables.leases[instance]
+                tables.leases[instance] = dataclasses.replace(
+                    row, shared=True, version=row.version + 1
+                )
+            return [
+                None
+                if row is None
+                else Refused(
+                    counter=row.counter,
+                    over=row.released or row.shared,
+                    repeated=row.nonce == beat.nonce,
+                    shared=beat.instance in shared,
+                )
+                for beat in heartbeats
+                for row in [tables.leases.get(beat.instance)]
+            ]
+
+        return await self._write(write)
+
     async def release(self, releases: Sequence[Release]) -> None:
         def write(tables: Tables) -> None:
             for each in releases:
                 row = tables.leases.get(each.instance) or Row("", "strict", each.counter, 0)
+                if row.released or row.shared:
+                    continue
+                copied = not follows(row, each.trail)
                 tables.leases[each.instance] = dataclasses.replace(
-                    row, released=True, version=max(row.version + 1, each.counter)
+                    row,
+                    counter=max(row.counter, each.counter),
+                    released=not copied,
+                    shared=copied,
+                    version=max(row.version + 1, each.counter),
                 )
 
         await self._write(write)
@@ -453,6 +493,8 @@ class PostgresInMemory:
                     epoch=row.epoch,
                     acked_seq=row.acked_seq,
                     released=row.released,
+                    shared=row.shared,
+                    nonce=None if row.trail is None else row.nonce,
                 )
                 for instance, row in tables.leases.items()
             }
@@ -598,7 +640,7 @@ def standing_of(tables: Tables, at_us: int) -> Standing:
 def counted(tables: Tables, beat: Heartbeat) -> bool:
     """Write a heartbeat to its row, if it counts."""
     row = tables.leases.get(beat.instance) or Row("", "", 0, 0)
-    if row.released or beat.counter <= row.counter:
+    if row.released or row.shared or beat.counter <= row.counter or not follows(row, beat.trail):
         return False
     applied = beat.applied
     acked_seq = applied.seq if applied is not None and tables.owns(applied) else 0
@@ -609,5 +651,22 @@ def counted(tables: Tables, beat: Heartbeat) -> bool:
         version=max(row.version + 1, beat.counter),
         epoch=None if applied is None else applied.epoch,
         acked_seq=max(row.acked_seq, acked_seq),
+        nonce=beat.nonce,
+        trail=beat.trail,
     )
     return True
+
+
+def follows(row: Row, trail: Trail | None) -> bool:
+    """Return False if the sender of this trail did not send the heartbeat that counted last."""
+    return row.nonce is None or trail is None or row.nonce in trail
+
+
+def shares(tables: Tables, beat: Heartbeat) -> bool:
+    """Return True if a heartbeat that did not count shows that two processes have its id."""
+    row = tables.leases.get(beat.instance)
+    if row is None or row.released or row.shared or row.nonce is None:
+        return False
+    if beat.counter == row.counter:
+        return beat.nonce != row.nonce
+    return beat.counter > row.counter and not follows(row, beat.trail)

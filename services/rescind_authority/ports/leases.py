@@ -33,6 +33,20 @@ class CommittedBeats:
     standing: Standing
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a heartbeat did not count: its instance's row is at this counter, or `over` for ever.
+
+    `repeated`: it is the very heartbeat that counted last. `shared`: it proves that two processes
+    have this instance id, and that was not known before.
+    """
+
+    counter: int
+    over: bool
+    repeated: bool
+    shared: bool
+
+
 class Leases(Protocol):
     """Keep what sidecars say of themselves."""
 
@@ -43,6 +57,13 @@ class Leases(Protocol):
         returned (G1 before G2, design 7). Raises StoreUnavailableError where the server is a
         standby, or another one than took the commit; OutcomeUnknownError where it is not known
         whether the commit will last. Then there may be no lease.
+        """
+        ...
+
+    async def refuse(self, heartbeats: Sequence[Heartbeat]) -> Sequence[Refused | None]:
+        """Return why each of these did not count; end ids that two processes have, and commit that.
+
+        None for one whose instance has no row.
         """
         ...
 
@@ -57,7 +78,11 @@ class Leases(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LeaseRow:
-    """A lease row as a waiter sees it. `version` grows with every heartbeat that counted."""
+    """A lease row as a waiter sees it. `version` grows with every heartbeat that counted.
+
+    `nonce` is that of the last one, None if its sender is too old to name it again. `shared`: two
+    processes have this id, so that neither speaks for the other.
+    """
 
     instance: bytes
     service: str
@@ -66,6 +91,8 @@ class LeaseRow:
     epoch: int | None
     acked_seq: int
     released: bool
+    shared: bool = False
+    nonce: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

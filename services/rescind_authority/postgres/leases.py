@@ -6,7 +6,7 @@ import asyncpg
 
 from rescind.wire.heartbeat import Heartbeat, Release
 from rescind_authority.errors import StoreUnavailableError
-from rescind_authority.ports.leases import CommittedBeats, Instance
+from rescind_authority.ports.leases import CommittedBeats, Instance, Refused
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows, transaction
 from rescind_authority.postgres.standing import standing_of
 
@@ -42,17 +42,34 @@ class PostgresLeases:
             [position and position.epoch for position in applied],
             [position and position.seq for position in applied],
             [position and position.head for position in applied],
+            [beat.nonce for beat in heartbeats],
+            _trails(heartbeats),
         )
 
     async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
         """Read G2 on the connection of G1, after its commit."""
         return await rows(connection, "standing")
 
+    async def refuse(self, heartbeats: Sequence[Heartbeat]) -> Sequence[Refused | None]:
+        found = await self._postgres.write(
+            "refuse",
+            [beat.instance for beat in heartbeats],
+            [beat.counter for beat in heartbeats],
+            [beat.nonce for beat in heartbeats],
+            _trails(heartbeats),
+        )
+        refused = {
+            row["place"]: Refused(row["counter"], row["over"], row["repeated"], row["shared"])
+            for row in found
+        }
+        return [refused.get(place) for place in range(1, len(heartbeats) + 1)]
+
     async def release(self, releases: Sequence[Release]) -> None:
         await self._postgres.write(
             "release",
             [release.instance for release in releases],
             [release.counter for release in releases],
+            _trails(releases),
         )
 
     async def fleet(self) -> tuple[Instance, ...]:
@@ -87,3 +104,8 @@ def _require_same_server(
             "a connection led to one server and then to another. Connect the authority without a "
             "pooler, or pool whole sessions"
         )
+
+
+def _trails(messages: Sequence[Heartbeat | Release]) -> list[bytes | None]:
+    """Write trails as rows have them: one nonce after the other."""
+    return [None if message.trail is None else b"".join(message.trail) for message in messages]

@@ -31,6 +31,8 @@ class PostgresReceipts:
                 epoch=row["lease_epoch"],
                 acked_seq=row["acked_seq"],
                 released=row["released"],
+                shared=row["shared"],
+                nonce=row["nonce"],
             )
             for row in found
             if row["instance"] is not None

@@ -18,10 +18,15 @@ _MOST_INSTANCES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """How far an instance said that its table has come, and when (CLOCK_MONOTONIC_RAW)."""
+    """How far an instance said that its table has come, and when (CLOCK_MONOTONIC_RAW).
+
+    `nonces` are those of the heartbeats that it sent before: where two processes have one id, they
+    tell which of them it was.
+    """
 
     applied: Position
     heard_ns: int
+    nonces: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)
@@ -49,9 +54,13 @@ class Acknowledgements:
     def note(self, ack: Ack) -> None:
         """Take an acknowledgement whose MAC was right."""
         known = self._heard.get(ack.instance)
-        if known is not None and known.applied.seq >= ack.applied.seq:
-            return
-        self._heard[ack.instance] = Heard(ack.applied, self._clock.monotonic_raw_ns())
+        nonces = ack.trail or ()
+        if known is not None:
+            if known.applied.seq > ack.applied.seq:
+                return
+            if known.applied.seq == ack.applied.seq and known.nonces == nonces:
+                return
+        self._heard[ack.instance] = Heard(ack.applied, self._clock.monotonic_raw_ns(), nonces)
         self._heard.move_to_end(ack.instance)
         if len(self._heard) > _MOST_INSTANCES:
             self._heard.popitem(last=False)

@@ -66,6 +66,8 @@ class Desk:
         reply = await self._granter.answer(message)
         if reply is None:
             return EMPTY
+        if isinstance(reply, heartbeat.NoLease):
+            return self._instances.seal(instance, heartbeat.encode_no_lease(reply))
         # So a sidecar has a new key before anything is signed with it.
         reply = replace(reply, trust_serial=self._keys.serial)
         return self._instances.seal(instance, heartbeat.encode_reply(reply))

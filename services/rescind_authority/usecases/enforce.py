@@ -42,7 +42,7 @@ class _Watched:
     version: int
     since_ns: int
     grace_ns: int
-    released: bool
+    ended: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Enforcer:
         """How many sidecars have said nothing for a full wait, and did not take their leave."""
         now_ns = self._clock.monotonic_raw_ns()
         return sum(
-            now_ns - each.since_ns >= self._wait_ns and not each.released
+            now_ns - each.since_ns >= self._wait_ns and not each.ended
             for each in self._watched.values()
         )
 
@@ -247,7 +247,7 @@ class Enforcer:
                 heads.update(found)
         for instance, each in heard.items():
             if _is_ours(each.applied, heads):
-                wait.acknowledged(instance, heard_ns=each.heard_ns)
+                wait.acknowledged(instance, heard_ns=each.heard_ns, nonces=each.nonces)
 
     async def _keep(self, wait: Wait, entries: Sequence[Entry]) -> bytes | None:
         receipt = replace(
@@ -310,7 +310,8 @@ class Enforcer:
             watched = known.get(instance)
             if watched is None or watched.version != row.version:
                 grace_ns = lease.grace_wait_ns(posture.longest_ns(row.posture))
-                watched = _Watched(row.version, now_ns, grace_ns, row.released)
+                ended = row.released or row.shared
+                watched = _Watched(row.version, now_ns, grace_ns, ended)
             self._watched[instance] = watched
         wait_ns = lease.wait_ns(seen.wait_term_ms)
         if self._epoch is None or self._epoch.number != seen.epoch:

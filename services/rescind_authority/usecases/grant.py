@@ -13,7 +13,7 @@ import structlog
 
 from rescind.core.ledger import Position
 from rescind.errors import MalformedMessageError
-from rescind.wire.heartbeat import Heartbeat, Release, Reply
+from rescind.wire.heartbeat import Heartbeat, NoLease, Release, Reply
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports.leases import Leases
 from rescind_authority.ports.ledger import Standing
@@ -37,7 +37,7 @@ class Granter:
         self._leases = leases
         self._recent = recent
         self._metrics = metrics
-        self._batcher = Batcher[Heartbeat | Release, Reply | None](
+        self._batcher = Batcher[Heartbeat | Release, Reply | NoLease | None](
             self._answer, most=_MAX_BATCH, capacity=_CAPACITY, what="heartbeats"
         )
         self._ends_us: dict[bytes, int] = {}
@@ -53,15 +53,19 @@ class Granter:
         """How many leases of this process may still be valid."""
         return sum(ends_us > self._latest_us for ends_us in self._ends_us.values())
 
-    async def answer(self, message: Heartbeat | Release) -> Reply | None:
-        """Reply with a lease, or None: to a release, to a stale counter, to a released instance.
+    async def answer(self, message: Heartbeat | Release) -> Reply | NoLease | None:
+        """Reply with a lease, or why there is none; or None, to a release or a repeated heartbeat.
+
+        A sidecar that is too old to read why there is none gets None, too.
 
         Raises MalformedMessageError for what no row can hold: in a batch it would refuse all.
         """
         _check(message)
         return await self._batcher.ask(message)
 
-    async def _answer(self, messages: Sequence[Heartbeat | Release]) -> Sequence[Reply | None]:
+    async def _answer(
+        self, messages: Sequence[Heartbeat | Release]
+    ) -> Sequence[Reply | NoLease | None]:
         releases = {
             message.instance: message for message in messages if isinstance(message, Release)
         }
@@ -80,12 +84,38 @@ class Granter:
             for instance in beaten.counted:
                 replies[instance] = await self._reply(newest[instance], beaten.standing)
             self._note(beaten.counted, beaten.standing)
-        beats = sum(isinstance(message, Heartbeat) for message in messages)
-        self._metrics.heartbeats(granted=len(replies), refused=beats - len(replies))
-        return [
-            replies.get(message.instance) if newest.get(message.instance) is message else None
+        granted = {id(newest[instance]): reply for instance, reply in replies.items()}
+        rest = [
+            message
             for message in messages
+            if isinstance(message, Heartbeat) and id(message) not in granted
         ]
+        self._metrics.heartbeats(granted=len(replies), refused=len(rest))
+        refused = await self._refuse(rest)
+        return [granted.get(id(message)) or refused.get(id(message)) for message in messages]
+
+    async def _refuse(self, heartbeats: Sequence[Heartbeat]) -> dict[int, NoLease]:
+        """Say why these did not count, and end the ids that they show to be shared by two."""
+        if not heartbeats:
+            return {}
+        answers: dict[int, NoLease] = {}
+        refusals = await self._leases.refuse(heartbeats)
+        for message, refused in zip(heartbeats, refusals, strict=True):
+            if refused is None:
+                continue
+            if refused.shared:
+                _log.error(
+                    "two processes have one instance id: a sidecar was copied with its memory. "
+                    "Both begin anew; receipts wait until their leases have lapsed",
+                    action="sidecar.shared",
+                    instance=message.instance.hex(),
+                    service=message.service,
+                )
+            if message.trail is not None and (refused.over or not refused.repeated):
+                answers[id(message)] = NoLease(
+                    message.instance, message.nonce, refused.counter, refused.over
+                )
+        return answers
 
     def _compare(self, heartbeats: Collection[Heartbeat], standing: Standing) -> None:
         """Notice a ledger that was set back: a sidecar proves by its head what it has applied.

@@ -10,7 +10,7 @@ knows; else the receipt does not wait for its grace, but names it (design 8). Th
 backup lack verifiers that began since: of those the receipt says until when one may be in grace.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from rescind.core import lease, posture
@@ -109,6 +109,10 @@ class Wait:
         """Take what the rows say now: heartbeats and releases since the snapshot."""
         for instance in list(self._pending):
             row = rows.get(instance)
+            if row is not None:
+                self._pending[instance] = row
+            if row is not None and row.shared:
+                continue  # neither of its processes speaks for the other: their leases lapse
             if row is not None and self._knows(row):
                 self._settle(row, Outcome.ACKNOWLEDGED, now_ns)
             elif row is not None and row.released and self._rows_count:
@@ -120,11 +124,18 @@ class Wait:
         """Say whether a row acknowledges the event: only an instance of its epoch can."""
         return row.epoch == self.target.epoch and row.acked_seq >= self.target.seq
 
-    def acknowledged(self, instance: bytes, *, heard_ns: int) -> None:
-        """Take an acknowledgement of this event or a later one, with the ledger's own head."""
+    def acknowledged(
+        self, instance: bytes, *, heard_ns: int, nonces: Collection[bytes] = ()
+    ) -> None:
+        """Take an acknowledgement of this event or a later one, with the ledger's own head.
+
+        It counts only from the process that sent the last heartbeat which counted: `nonces` are of
+        those that it sent. A copy of it, made before, has the lease that was good then at the most.
+        """
         row = self._pending.get(instance)
-        if row is not None:
-            self._settle(row, Outcome.ACKNOWLEDGED, heard_ns)
+        if row is None or row.shared or not (row.nonce is None or row.nonce in nonces):
+            return
+        self._settle(row, Outcome.ACKNOWLEDGED, heard_ns)
 
     def over(self, now_ns: int) -> bool:
         """Say whether the event is enforced; the rest lapses when the full wait has passed."""

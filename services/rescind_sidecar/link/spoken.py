@@ -34,10 +34,12 @@ class SpokenLink:
         answer = await self._transport.ask(subjects.ENROL, payload, timeout_s=_ENROL_S)
         return _read(sealed.decode, answer)
 
-    async def beat(self, message: heartbeat.Heartbeat, voice: Voice) -> heartbeat.Reply:
+    async def beat(
+        self, message: heartbeat.Heartbeat, voice: Voice
+    ) -> heartbeat.Reply | heartbeat.NoLease:
         """Ask for a lease."""
         answer = await self._converse(subjects.HEARTBEAT, heartbeat.encode(message), voice)
-        return _read(heartbeat.decode_reply, answer)
+        return _read(heartbeat.decode_answer, answer)
 
     async def since(self, message: heartbeat.Since, voice: Voice) -> heartbeat.Events:
         """Ask for missing events."""

@@ -54,7 +54,12 @@ class Acknowledge:
             applied = incarnation.view.applied
             if applied is None or incarnation.voice is None:
                 continue
-            ack = heartbeat.Ack(incarnation.instance, next(incarnation.counter), applied)
+            ack = heartbeat.Ack(
+                incarnation.instance,
+                next(incarnation.counter),
+                applied,
+                incarnation.attempts.trail,
+            )
             try:
                 await self._link.acknowledge(ack, incarnation.voice)
             except UnreachableError:

@@ -1,12 +1,13 @@
 """The instance that this process is now: its id, its table and its view, replaced only together."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import count
+from collections import deque
+from dataclasses import dataclass, field, replace
 
 import structlog
 
+from rescind.core.ledger import Position
 from rescind.wire.enrolment import instance_of
+from rescind.wire.heartbeat import MOST_TRAIL, Trail
 from rescind_sidecar.ports import InstanceKey, InstanceKeys, Tables, Voice
 from rescind_sidecar.usecases.tally import Tally
 from rescind_sidecar.view.authority_time import AuthorityTime
@@ -14,7 +15,67 @@ from rescind_sidecar.view.records import CAPACITY
 from rescind_sidecar.view.unknowns import Unknowns
 from rescind_sidecar.view.view import View
 
+_MOST_ANSWERED = 4
+
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class Numbers:
+    """Number what an instance says; `last` is the highest so far."""
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def __next__(self) -> int:
+        self.last += 1
+        return self.last
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A nonce to ask for a lease with, and what was used before it.
+
+    A lease counts from `since_ns` (CLOCK_BOOTTIME), when the nonce was used first, and `applied` is
+    what was applied then: the answer may be the answer to that.
+    """
+
+    nonce: bytes
+    trail: Trail
+    since_ns: int
+    applied: Position | None
+    fresh: bool = True
+
+
+class Attempts:
+    """Remember the nonces of the latest heartbeats: the last answered ones, and all after them.
+
+    The one that counted last at the authority is always among them. While there is no answer the
+    last nonce is used again in the end, so that they stay few.
+    """
+
+    def __init__(self) -> None:
+        self._answered: deque[bytes] = deque(maxlen=_MOST_ANSWERED)
+        self._unanswered: list[bytes] = []
+        self._last: Attempt | None = None
+
+    @property
+    def trail(self) -> Trail:
+        """What was used so far."""
+        return (*self._answered, *self._unanswered)
+
+    def begin(self, nonce: bytes, *, now_ns: int, applied: Position | None) -> Attempt:
+        """Begin an attempt, with this nonce if there is room for one more."""
+        last = self._last
+        if last is not None and len(self._unanswered) >= MOST_TRAIL - _MOST_ANSWERED:
+            return replace(last, trail=self.trail, fresh=False)
+        self._last = Attempt(nonce, self.trail, now_ns, applied)
+        self._unanswered.append(nonce)
+        return self._last
+
+    def answered(self, attempt: Attempt) -> None:
+        """Note that it brought a lease."""
+        self._answered.append(attempt.nonce)
+        self._unanswered.clear()
 
 
 @dataclass(slots=True)
@@ -31,11 +92,12 @@ class Incarnation:
     epoch: int | None = None
     edge_keys: tuple[bytes, ...] = ()
     unknowns: Unknowns = field(default_factory=Unknowns)
-    counter: Iterator[int] = field(default_factory=lambda: count(1))
+    counter: Numbers = field(default_factory=Numbers)
+    attempts: Attempts = field(default_factory=Attempts)
 
 
 class Incarnations:
-    """Hold the current instance, and begin a new one when the ledger is no longer its own."""
+    """Hold the current instance, and begin a new one when the ledger or the id is not its own."""
 
     def __init__(
         self,
@@ -67,7 +129,7 @@ class Incarnations:
         self.current = self._begin(ended.view.time)
         self._tally.instances_ended += 1
         _log.error(
-            "the ledger is not the one that was followed; began anew with nothing in memory",
+            "this instance cannot go on; began anew with nothing in memory",
             action="diverged",
             why=why,
             ended=ended.instance.hex(),

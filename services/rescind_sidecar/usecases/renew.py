@@ -14,7 +14,7 @@ from rescind_sidecar.ports import Clock, Dice, Link, NotEnrolledError
 from rescind_sidecar.usecases.clock_log import ClockLog
 from rescind_sidecar.usecases.enrol import Enrol
 from rescind_sidecar.usecases.follow import Follow
-from rescind_sidecar.usecases.incarnations import Incarnation, Incarnations
+from rescind_sidecar.usecases.incarnations import Attempt, Incarnation, Incarnations
 from rescind_sidecar.usecases.lease_log import LeaseLog
 from rescind_sidecar.usecases.offer import Offers
 from rescind_sidecar.usecases.tally import Tally
@@ -75,6 +75,7 @@ class Renew:
         self._clock_log = ClockLog()
         self._doubts = Seldom(_DOUBT_S)
         self._forgeries = 0
+        self._leaving = False
 
     async def run(self) -> None:
         """Beat, for as long as the process lives: at the interval, and at once when it is due."""
@@ -107,11 +108,14 @@ class Renew:
                 return False
             self._due.set()  # enrolled: beat with the new voice at once
             return True
-        message = self._message(incarnation)
         # The clock before the bytes leave: a lease counts from here, never from the reply.
-        sent_ns = self._clock.boottime_ns()
+        attempt = incarnation.attempts.begin(
+            self._dice.identity(),
+            now_ns=self._clock.boottime_ns(),
+            applied=incarnation.view.applied,
+        )
         try:
-            reply = await self._link.beat(message, voice)
+            reply = await self._link.beat(self._message(incarnation, attempt), voice)
         except NotEnrolledError:
             return await self._enrol_again(incarnation)
         except UnreachableError as error:
@@ -119,20 +123,46 @@ class Renew:
             # Only at debug: lease.lost says it once, when it matters.
             _log.debug("no lease granted", action="heartbeat.lost", why=str(error))
             return False
+        return self._take(reply, attempt, incarnation)
+
+    def _take(
+        self,
+        reply: heartbeat.Reply | heartbeat.NoLease,
+        attempt: Attempt,
+        incarnation: Incarnation,
+    ) -> bool:
+        """Take what was answered to a heartbeat; return True if it was a lease."""
         received_ns = self._clock.boottime_ns()
-        ours = (reply.instance, reply.nonce) == (message.instance, message.nonce)
-        if not ours or incarnation is not self._incarnations.current:
+        ours = (reply.instance, reply.nonce) == (incarnation.instance, attempt.nonce)
+        if not ours or incarnation is not self._incarnations.current or self._leaving:
             return False
+        if isinstance(reply, heartbeat.NoLease):
+            self._refused(reply, incarnation)
+            return False
+        incarnation.attempts.answered(attempt)
         self._tally.heartbeats += 1
         self._follow.told(reply.trust_serial)
-        self._took_s = (received_ns - sent_ns) / _NS_PER_S
+        self._took_s = (received_ns - attempt.since_ns) / _NS_PER_S
         self._follow.settle(
             incarnation.view.renewed(
-                reply, carried=message.applied, sent_ns=sent_ns, received_ns=received_ns
+                reply, carried=attempt.applied, sent_ns=attempt.since_ns, received_ns=received_ns
             )
         )
         self._offers.met(reply.position.epoch)
+        if not attempt.fresh:
+            self._due.set()  # the lease may be an old one already: ask for another at once
         return True
+
+    def _refused(self, reply: heartbeat.NoLease, incarnation: Incarnation) -> None:
+        """End an instance whose id another process has too: a copy of this one, with its memory.
+
+        The authority found it out; or its row counts further than this process ever did. A late
+        heartbeat of our own is refused as well, and its row is no further than that.
+        """
+        if reply.over:
+            self._follow.settle(Diverged("its id is over: a copy of this process has it too"))
+        elif reply.counter > incarnation.counter.last:
+            self._follow.settle(Diverged("a copy of this process has sent more than it has"))
 
     def _watch(self) -> None:
         view, now_ns = self._incarnations.current.view, self._clock.boottime_ns()
@@ -166,24 +196,29 @@ class Renew:
             self._follow.settle(Diverged(f"epoch {incarnation.epoch} in place of {before}"))
         return False
 
-    def _message(self, incarnation: Incarnation) -> heartbeat.Heartbeat:
+    def _message(self, incarnation: Incarnation, attempt: Attempt) -> heartbeat.Heartbeat:
         return heartbeat.Heartbeat(
             instance=incarnation.instance,
-            nonce=self._dice.identity(),
+            nonce=attempt.nonce,
             counter=next(incarnation.counter),
             applied=incarnation.view.applied,
             service=self._identity.service,
             host=self._identity.host,
             version=self._identity.version,
             posture=self._identity.posture,
+            trail=attempt.trail,
         )
 
     async def release(self) -> None:
         """Say that this instance answers no check any more. Only after its deadlines are zero."""
+        # What is answered to a heartbeat from here on must not begin another instance.
+        self._leaving = True
         incarnation = self._incarnations.current
         if incarnation.voice is None:
             return  # never enrolled: there is nothing to give up
-        message = heartbeat.Release(incarnation.instance, next(incarnation.counter))
+        message = heartbeat.Release(
+            incarnation.instance, next(incarnation.counter), incarnation.attempts.trail
+        )
         try:
             await self._link.release(message, incarnation.voice)
         except UnreachableError as error:

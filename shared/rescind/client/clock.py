@@ -24,6 +24,14 @@ def require_boottime() -> None:
         raise RescindError("rescind needs Linux: only there CLOCK_BOOTTIME counts through a sleep")
 
 
+def time_namespace() -> str:
+    """Name the time namespace of this process, in which CLOCK_BOOTTIME may be set otherwise."""
+    try:
+        return str(Path("/proc/self/ns/time").readlink())
+    except OSError:
+        return ""  # a kernel without them has one for all
+
+
 def boot_id() -> bytes:
     """Name the boot that CLOCK_BOOTTIME counts from, in 16 bytes."""
     return UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).bytes

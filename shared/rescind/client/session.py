@@ -114,6 +114,7 @@ class Session:
         self._numbers = count(1)
         self._shared = Shared()
         self._graces_ns = _graces_ns(greeting.posture)
+        self._time_namespace = clock.time_namespace()
         self._pool = Pool(path)
         self._loops = Loops(path)
 
@@ -164,11 +165,15 @@ class Session:
         return clock.monotonic_s() + self._timeout_s
 
     def forked(self) -> "Session":
-        """Make this session's twin for a forked child: the same table, connections of its own."""
+        """Make this session's twin for a forked child: the same table, connections of its own.
+
+        A child in another time namespace gets no table: its deadlines mean something else there.
+        """
+        same_clock = clock.time_namespace() == self._time_namespace
         return Session(
             self.path,
             self._greeting,
-            self.table,
+            self.table if same_clock else None,
             timeout_s=self._timeout_s,
             most_entries=self._most_entries,
         )

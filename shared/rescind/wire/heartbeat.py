@@ -13,6 +13,14 @@ from rescind.wire.packing import Fields, Payload, pack
 
 INSTANCE_BYTES = 16
 NONCE_BYTES = 16
+MOST_TRAIL = 16
+
+Trail = tuple[bytes, ...]
+"""The nonces of the latest heartbeats that one process sent: how it differs from a copy of itself.
+
+A copy that is made with its memory goes on with the same nonces, and does not know those that the
+other process makes from then on.
+"""
 
 ENROL_AGAIN = pack(1)
 """The answer to a MAC that is not right. It proves nothing, so it may cause nothing else."""
@@ -20,6 +28,7 @@ ENROL_AGAIN = pack(1)
 _HEARTBEAT = 1
 _RELEASE = 2
 _REPLY = 1
+_NO_LEASE = 2
 _ACK = 1
 _WANTED = 1
 _SINCE = 1
@@ -28,7 +37,10 @@ _EVENTS = 1
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Ask for a lease. `applied` is None before the first reply; the counter only grows."""
+    """Ask for a lease. `applied` is None before the first reply; the counter only grows.
+
+    `trail` is None from an older sidecar, which does not name what it sent before.
+    """
 
     instance: bytes
     nonce: bytes
@@ -38,6 +50,7 @@ class Heartbeat:
     host: str
     version: str
     posture: str
+    trail: Trail | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,7 @@ class Release:
 
     instance: bytes
     counter: int
+    trail: Trail | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +80,26 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class NoLease:
+    """Refuse a lease: the instance's row is at `counter` already, or `over` for ever.
+
+    A process that never counted so far shares its instance id with a copy of itself.
+    """
+
+    instance: bytes
+    nonce: bytes
+    counter: int
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ack:
     """Say that every reader of an instance's table sees the ledger up to `applied`."""
 
     instance: bytes
     counter: int
     applied: Position
+    trail: Trail | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +129,7 @@ class Events:
 def encode(message: Heartbeat | Release) -> bytes:
     """Write a heartbeat or a release: both go to one subject, so that neither overtakes."""
     if isinstance(message, Release):
-        return pack(_RELEASE, message.instance, message.counter)
+        return pack(_RELEASE, message.instance, message.counter, *_trailing(message.trail))
     return pack(
         _HEARTBEAT,
         message.instance,
@@ -112,6 +140,7 @@ def encode(message: Heartbeat | Release) -> bytes:
         message.host,
         message.version,
         message.posture,
+        *_trailing(message.trail),
     )
 
 
@@ -119,7 +148,7 @@ def decode(payload: Payload) -> Heartbeat | Release:
     """Read a heartbeat or a release. Raises MalformedMessageError."""
     fields = Fields(payload, message="heartbeat")
     if fields.tag == _RELEASE:
-        return Release(fields.octets(INSTANCE_BYTES), fields.uint())
+        return Release(fields.octets(INSTANCE_BYTES), fields.uint(), _trail(fields))
     fields.expect(_HEARTBEAT)
     return Heartbeat(
         instance=fields.octets(INSTANCE_BYTES),
@@ -130,6 +159,7 @@ def decode(payload: Payload) -> Heartbeat | Release:
         host=fields.text(),
         version=fields.text(),
         posture=fields.text(),
+        trail=_trail(fields),
     )
 
 
@@ -164,16 +194,35 @@ def decode_reply(payload: Payload) -> Reply:
     return reply
 
 
+def encode_no_lease(refusal: NoLease) -> bytes:
+    """Write the refusal of a lease."""
+    return pack(_NO_LEASE, refusal.instance, refusal.nonce, refusal.counter, refusal.over)
+
+
+def decode_answer(payload: Payload) -> Reply | NoLease:
+    """Read the answer to a heartbeat. Raises MalformedMessageError."""
+    fields = Fields(payload, message="lease reply")
+    if fields.tag != _NO_LEASE:
+        return decode_reply(payload)
+    return NoLease(
+        instance=fields.octets(INSTANCE_BYTES),
+        nonce=fields.octets(NONCE_BYTES),
+        counter=fields.uint(),
+        over=fields.flag(),
+    )
+
+
 def encode_ack(ack: Ack) -> bytes:
     """Write an acknowledgement."""
-    return pack(_ACK, ack.instance, ack.counter, *_position(ack.applied))
+    return pack(_ACK, ack.instance, ack.counter, *_position(ack.applied), *_trailing(ack.trail))
 
 
 def decode_ack(payload: Payload) -> Ack:
     """Read an acknowledgement. Raises MalformedMessageError."""
     fields = Fields(payload, message="acknowledgement").expect(_ACK)
     instance, counter = fields.octets(INSTANCE_BYTES), fields.uint()
-    return Ack(instance, counter, Position(fields.uint(), fields.uint(), fields.octets(HEAD_BYTES)))
+    applied = Position(fields.uint(), fields.uint(), fields.octets(HEAD_BYTES))
+    return Ack(instance, counter, applied, _trail(fields))
 
 
 def encode_wanted(wanted: Wanted) -> bytes:
@@ -211,6 +260,19 @@ def decode_events(payload: Payload) -> Events:
 
 def _position(position: Position | None) -> tuple[int, int, bytes]:
     return (position.epoch, position.seq, position.head) if position else (0, 0, b"")
+
+
+def _trailing(trail: Trail | None) -> tuple[object, ...]:
+    return () if trail is None else (trail,)
+
+
+def _trail(fields: Fields) -> Trail | None:
+    trail = fields.chunks_or_nil() if fields.more else None
+    if trail is None:
+        return None
+    if len(trail) > MOST_TRAIL or any(len(nonce) != NONCE_BYTES for nonce in trail):
+        raise MalformedMessageError("trail", f"not {MOST_TRAIL} nonces at the most")
+    return trail
 
 
 def _applied(fields: Fields) -> Position | None:

@@ -185,6 +185,10 @@ class Fields:
         """Take a list of byte strings, or None for an empty one."""
         return self.chunks() if self._present() else ()
 
+    def chunks_or_nil(self) -> tuple[bytes, ...] | None:
+        """Read a list of byte strings, or nil, which an empty list is not."""
+        return self.chunks() if self._present() else None
+
     def uints(self) -> tuple[int, ...]:
         """Read a list of numbers."""
         values: tuple[int, ...] = tuple(self._each(int))

@@ -7,7 +7,7 @@ import pytest
 from tests.support import virtual_time
 from tests.support.postgres_in_memory import Cluster, PostgresInMemory, Tables, begun
 
-from rescind.wire.heartbeat import Heartbeat, Release, Reply
+from rescind.wire.heartbeat import Heartbeat, NoLease, Release, Reply
 from rescind_authority.metrics import Metrics
 from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.recent import Recent
@@ -54,8 +54,8 @@ def answers(*batches: Messages) -> tuple[list[list[bool]], Tables]:
     return virtual_time.run(live())
 
 
-def _own(message: Heartbeat | Release, reply: Reply | None) -> bool:
-    if reply is None:
+def _own(message: Heartbeat | Release, reply: Reply | NoLease | None) -> bool:
+    if not isinstance(reply, Reply):
         return False
     assert isinstance(message, Heartbeat)
     assert (reply.instance, reply.nonce) == (message.instance, message.nonce)
@@ -67,12 +67,19 @@ def test_each_heartbeat_that_counts_gets_a_lease():
     assert granted == [[True, True], [True]]
 
 
-@pytest.mark.parametrize("stale", [5, 4, 0])
-def test_a_stale_counter_gets_nothing_and_moves_no_row(stale: int):
+@pytest.mark.parametrize(("stale", "nonce"), [(5, 0), (4, 1), (0, 1)])
+def test_a_stale_counter_gets_nothing_and_moves_no_row(stale: int, nonce: int):
     kept = answers([beat(A, 5)])[1].leases[A]
-    granted, tables = answers([beat(A, 5)], [beat(A, stale, nonce=1)])
+    granted, tables = answers([beat(A, 5)], [beat(A, stale, nonce=nonce)])
     assert granted == [[True], [False]]
     assert tables.leases[A] == kept
+
+
+def test_one_counter_with_another_nonce_is_a_copys_and_ends_the_id():
+    granted, tables = answers([beat(A, 5)], [beat(A, 5, nonce=1)], [beat(A, 6)])
+    assert granted == [[True], [False], [False]]
+    assert tables.leases[A].shared
+    assert not tables.leases[A].released
 
 
 def test_beside_a_stale_one_the_others_of_the_batch_get_theirs():

@@ -118,6 +118,17 @@ PINNED = {
         "a8636865636b6f7574a66e6f64652d31a5302e312e30a6737472696374"
     ),
     "release": f"9302{_INSTANCE}08",
+    "heartbeat, trailing": (
+        f"9c01{_INSTANCE}{_NONCE}07{_POSITION}"
+        f"a8636865636b6f7574a66e6f64652d31a5302e312e30a673747269637492{_NONCE}{_INSTANCE}"
+    ),
+    "heartbeat, first, trailing": (
+        f"9c01{_INSTANCE}{_NONCE}000000c400"
+        "a8636865636b6f7574a66e6f64652d31a5302e312e30a673747269637490"
+    ),
+    "release, trailing": f"9402{_INSTANCE}0891{_NONCE}",
+    "no lease": f"9502{_INSTANCE}{_NONCE}ce00011170c3",
+    "ack, trailing": f"9701{_INSTANCE}09{_POSITION}91{_NONCE}",
     "reply": (f"9a01{_INSTANCE}{_NONCE}{_POSITION}cd2710cf000647484620400091c4036f6e6502"),
     "ack": f"9601{_INSTANCE}09{_POSITION}",
     "wanted": "930103ce00011171",
@@ -171,6 +182,10 @@ _LEFT_OUT = {"receipt": 2} | dict.fromkeys(
         "check, own audience",
         "check, demanding",
         "greeting",
+        "heartbeat",
+        "heartbeat, first",
+        "release",
+        "ack",
     ),
     1,
 )

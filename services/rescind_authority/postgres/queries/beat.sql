@@ -1,16 +1,18 @@
 -- G1 of a lease: keeps heartbeats in the order given (sorted), and names those that counted.
--- A stale counter changes nothing; a released instance never comes back. A position counts as
--- acknowledged only if its head is the ledger's own at that seq. `started` tells which server it was.
+-- A stale counter changes nothing; a released or shared instance never comes back. A position counts
+-- as acknowledged only if its head is the ledger's own at that seq. The heartbeat of a copy does not
+-- count, which is one that knows nothing of the last that did: `refuse.sql` says how it is told.
+-- `started` tells which server it was.
 -- A version never comes again, also after the row was swept away: who watched the old one would
 -- take the new row for one that stood still. The counter only grows, so it keeps them apart.
 -- Served by: leases_pkey, events_pkey, ledger_epochs_pkey.
 INSERT INTO leases AS l (
     instance, service, host, version_text, posture, counter, epoch, applied_seq, applied_head,
-    acked_seq, row_version, first_seen, last_seen
+    nonce, nonce_counter, trail, acked_seq, row_version, first_seen, last_seen
 )
 SELECT
     b.instance, b.service, b.host, b.version_text, b.posture, b.counter, b.epoch, b.applied_seq,
-    b.applied_head,
+    b.applied_head, b.nonce, b.counter, b.trail,
     CASE
         WHEN EXISTS (
             SELECT FROM events AS e
@@ -24,9 +26,10 @@ SELECT
     b.counter, (SELECT ledger_now()), (SELECT ledger_now())
 FROM unnest(
     $1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-    $8::bigint[], $9::bytea[]
+    $8::bigint[], $9::bytea[], $10::bytea[], $11::bytea[]
 ) WITH ORDINALITY AS b (
-    instance, service, host, version_text, posture, counter, epoch, applied_seq, applied_head, place
+    instance, service, host, version_text, posture, counter, epoch, applied_seq, applied_head, nonce,
+    trail, place
 )
 ORDER BY b.place
 ON CONFLICT (instance) DO UPDATE SET
@@ -38,8 +41,15 @@ ON CONFLICT (instance) DO UPDATE SET
     epoch = excluded.epoch,
     applied_seq = excluded.applied_seq,
     applied_head = excluded.applied_head,
+    nonce = excluded.nonce,
+    nonce_counter = excluded.counter,
+    trail = excluded.trail,
     acked_seq = greatest(l.acked_seq, excluded.acked_seq),
     row_version = greatest(l.row_version + 1, excluded.row_version),
     last_seen = excluded.last_seen
-WHERE l.released_at IS NULL AND excluded.counter > l.counter
+WHERE l.released_at IS NULL AND l.shared_at IS NULL AND excluded.counter > l.counter AND (
+    l.nonce_counter IS DISTINCT FROM l.counter
+    OR excluded.trail IS NULL
+    OR position(l.nonce IN excluded.trail) > 0
+)
 RETURNING l.instance, pg_postmaster_start_time() AS started

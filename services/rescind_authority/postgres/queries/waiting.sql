@@ -9,7 +9,8 @@ SELECT
     pg_is_in_recovery() AS in_recovery, r.epoch AS held_epoch, r.seq AS held_seq,
     e.unknown_grace_ms,
     l.instance, l.service, l.posture, l.row_version, l.epoch AS lease_epoch, l.acked_seq,
-    l.released_at IS NOT NULL AS released
+    l.released_at IS NOT NULL AS released, l.shared_at IS NOT NULL AS shared,
+    CASE WHEN l.trail IS NOT NULL AND l.nonce_counter = l.counter THEN l.nonce END AS nonce
 FROM ledger_head AS h
 LEFT JOIN LATERAL (
     SELECT epoch, seq FROM revocations WHERE revocation_id = $1 ORDER BY seq DESC LIMIT 1

@@ -1,0 +1,110 @@
+"""Sidecars that were copied with their memory, as by CRIU, against real Postgres and NATS."""
+
+import asyncio
+import time
+
+import pytest
+from tests.support.authority import Sidecar, System, serving
+from tests.support.copies import STORIES, Here, Process
+
+from rescind.core import lease
+from rescind.core.ledger import Position
+from rescind.wire import heartbeat, subjects
+from rescind.wire.heartbeat import NoLease, Reply
+from rescind_authority import preparing
+from rescind_authority.metrics import Metrics
+from rescind_authority.postgres import pool
+from rescind_authority.postgres.leases import PostgresLeases
+from rescind_authority.postgres.ledger import PostgresLedger
+from rescind_authority.postgres.receipts import PostgresReceipts
+from rescind_authority.usecases.grant import Granter
+from rescind_authority.usecases.recent import Recent
+
+TERM_S = 1.5
+
+
+async def test_in_postgres(system: System, subtests: pytest.Subtests) -> None:
+    await preparing.prepare(system.settings)
+    async with pool.connect(system.dsn) as postgres:
+        ledger = PostgresLedger(postgres)
+        granter = Granter(
+            PostgresLeases(postgres), ledger=ledger, recent=Recent(ledger), metrics=Metrics()
+        )
+        async with asyncio.TaskGroup() as tasks:
+            job = tasks.create_task(granter.run())
+            for name, story in STORIES.items():
+                await system.rows("DELETE FROM leases")
+                with subtests.test(name):
+                    await story(Here(granter, PostgresReceipts(postgres)))
+            job.cancel()
+
+
+async def test_a_heartbeat_that_an_older_authority_counted_ends_no_process(system: System) -> None:
+    """While authorities are upgraded one by one: it writes the counter and not the nonce."""
+    async with serving(system), system.sidecar() as wire:
+        process = Process(instance=wire.instance)
+        assert isinstance(await beat(wire, process), Reply)
+        for _ in range(9):  # answered by the older one
+            process.heartbeat()
+            assert process.latest is not None
+            process.attempts.answered(process.latest)
+        older = "UPDATE leases SET counter = $1, row_version = $1"
+        await system.rows(older, process.numbers.last)
+        assert isinstance(await beat(wire, process), Reply)
+        assert isinstance(await beat(wire, process), Reply)
+
+
+async def beat(wire: Sidecar, process: Process) -> Reply | NoLease | None:
+    content = await wire.converse(subjects.HEARTBEAT, heartbeat.encode(process.heartbeat()))
+    if not content:
+        return None
+    answer = heartbeat.decode_answer(content)
+    if isinstance(answer, Reply):
+        assert process.latest is not None
+        process.attempts.answered(process.latest)
+        process.applied = answer.position
+    return answer
+
+
+async def test_no_receipt_counts_a_copy_for_its_twin_and_both_have_to_begin_anew(
+    system: System,
+) -> None:
+    system = system.but(term=TERM_S)
+    async with serving(system) as authority, system.sidecar() as wire:
+        one = Process(instance=wire.instance)
+        assert isinstance(await beat(wire, one), Reply)
+        two = one.copied()
+        # The lease that both knew when the copy was made has ended by now, and one has another.
+        assert isinstance(await beat(wire, one), Reply)
+
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            body = {"selector": ["tenant:t"], "wait": True}
+            revoking = tasks.create_task(authority.http.post("/v1/revocations", json=body))
+            head = await _head(system, seq=1)
+            # The copy has applied it and says so; the other one, which has the lease, has not.
+            two.applied = head
+            acknowledgement = wire.spoken(heartbeat.encode_ack(two.ack()))
+            while not revoking.done():
+                await wire.nats.publish(subjects.ACK, acknowledgement)
+                await asyncio.sleep(0.05)
+        receipt = revoking.result().json()["receipt"]
+        assert [each["outcome"] for each in receipt["verifiers"]] == ["lapsed"]
+        assert time.monotonic() - began >= lease.wait_ns(round(TERM_S * 1000)) / 1e9 - 0.1
+
+        # What the copy says over HTTP or NATS ends the id; neither of the two has a lease again.
+        for process in (two, one, two):
+            answer = await beat(wire, process)
+            assert isinstance(answer, NoLease)
+            assert answer.over
+        (row,) = await system.rows("SELECT shared_at, released_at FROM leases")
+        assert row["shared_at"] is not None
+        assert row["released_at"] is None
+
+
+async def _head(system: System, *, seq: int) -> Position:
+    while True:
+        found = await system.rows("SELECT epoch, head FROM events WHERE seq = $1", seq)
+        if found:
+            return Position(found[0]["epoch"], seq, found[0]["head"])
+        await asyncio.sleep(0.01)
