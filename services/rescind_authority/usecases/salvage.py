@@ -4,6 +4,12 @@ The events are believed for their signature, not for who brings them. Of those t
 not, whatever takes power away comes back as a new event; a lift does not, for nobody knows what
 else was lost before it. A revoke hits what was issued up to its new place: tokens that came
 between the restore and the offer as well. Positions decide here too, and the safe side is that one.
+
+Of a rotation or an early end the event says that the token changed, and not how: the new secret and
+the end were in rows that are gone. So that neither a secret that was rotated away nor a token that
+was ended lives again, such an event comes back as a revoke of that token alone; what was delegated
+from it stands on its own grant. An end that came by itself at its time is left out: if the ledger
+has what set that time, it comes by itself again, and if not, what set it comes back.
 """
 
 import hashlib
@@ -21,7 +27,9 @@ from rescind_authority.usecases.sequence import Command, Sequencer
 from rescind_runtime.clock import Clock
 
 ACTOR = "rescind:salvage"
-_TAKEN_BACK = frozenset({Effect.REVOKE, Effect.SUSPEND, Effect.NARROW})
+_TAKEN_BACK = frozenset({Effect.REVOKE, Effect.SUSPEND, Effect.NARROW, Effect.CHANGED})
+_COMES_BY_ITSELF = "rescind:ends"
+"""The actor of ends that were set for a time."""
 _MOST_KNOWN = 100_000
 _LONGEST_REASON = 512
 
@@ -68,7 +76,7 @@ class Salvage:
 
     async def _take_back(self, payload: bytes, epoch: int) -> None:
         event, digest = events.decode(payload), hashlib.sha256(payload).digest()
-        if event.revocation.effect not in _TAKEN_BACK or (epoch, digest) in self._known:
+        if not _is_taken_back(event.revocation) or (epoch, digest) in self._known:
             return
         name = f"{event.epoch}.{event.seq}"
         key = Key(ACTOR, f"{name}.{digest.hex()}")
@@ -94,10 +102,17 @@ class Salvage:
         return Revocation(
             revocation_id=naming.name("rev", self._clock, self._entropy),
             selector=lost.selector,
-            effect=lost.effect,
+            effect=Effect.REVOKE if lost.effect == Effect.CHANGED else lost.effect,
             reason=reason[:_LONGEST_REASON],
             actor=ACTOR,
             issued_before_us=lost.issued_before_us,
             until_us=lost.until_us,
             scopes=lost.scopes,
         )
+
+
+def _is_taken_back(lost: Revocation) -> bool:
+    """Return True for what takes power away, unless it comes by itself."""
+    if lost.effect == Effect.CHANGED and lost.actor == _COMES_BY_ITSELF:
+        return False
+    return lost.effect in _TAKEN_BACK

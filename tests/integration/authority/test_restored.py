@@ -10,12 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.support.authority import System
+from tests.support.authority import System, eventually, serving
 from tests.support.set_back import set_back
 
+from rescind.core import verdict
 from rescind.core.handles import select
 from rescind.core.revocation import Effect, Revocation
-from rescind.wire import events, offer
+from rescind.wire import events, offer, subjects
 from rescind.wire.events import Batch
 from rescind.wire.heartbeat import Wanted
 from rescind.wire.trust import Purpose
@@ -112,3 +113,71 @@ async def test_every_lost_batch_is_taken_back_whichever_arrived_first(
         await offers._offer_all()
     taken = await system.rows("SELECT anchor FROM revocations WHERE actor = $1 ORDER BY 1", ACTOR)
     assert [row["anchor"] for row in taken] == ["tenant:2", "tenant:3"]
+
+
+async def test_a_lost_rotation_and_a_lost_end_let_no_old_secret_and_no_ended_token_live_again(
+    system: System,
+) -> None:
+    pushed: list[bytes] = []
+    async with serving(system) as authority, system.sidecar() as sidecar:
+
+        async def hear(message: Any) -> None:
+            pushed.append(message.data)
+
+        await sidecar.nats.subscribe(subjects.EVENTS, cb=hear)
+        await sidecar.nats.flush()
+        rotated = await authority.issue("agent:rotated", scopes=["a"], max_depth=2)
+        ended, bystander = await authority.issue("agent:ended"), await authority.issue("agent:by")
+        async with authority.as_bearer(rotated["token"]) as bearer:
+            child = await bearer.post(
+                "/v1/delegations", json={"subject": "agent:rotated/child", "ttl": 600}
+            )
+        assert child.status_code == 201, child.text
+        await _back_up_tokens(system)
+        for path in (f"{rotated['token_id']}/rotate", f"{ended['token_id']}/expire"):
+            answer = await authority.http.post(f"/v1/tokens/{path}", json={})
+            assert answer.is_success, answer.text
+        await eventually(_count(pushed), until=lambda count: count == 2)
+    await _restore_tokens(system)
+    await set_back(system, 0)
+    epoch = await new_epoch(system)
+    async with serving(system), system.sidecar() as sidecar:
+        sidecar.epoch = epoch
+        assert await _standing(sidecar, rotated["token"]) is None  # for a moment, it lives again
+        for payload in reversed(pushed):
+            asked = offer.encode(offer.Offer(sidecar.instance, payload))
+            answer_bytes = await sidecar.converse(subjects.OFFER, asked)
+            assert offer.decode_taken(answer_bytes).wanted
+        for token, expected in (
+            (rotated["token"], verdict.Reason.REVOKED),
+            (ended["token"], verdict.Reason.REVOKED),
+            (bystander["token"], None),
+            (child.json()["token"], None),
+        ):
+            assert await _standing(sidecar, token) == expected
+
+
+def _count(of: list[bytes]) -> Any:
+    async def count() -> int:
+        return len(of)
+
+    return count
+
+
+async def _back_up_tokens(system: System) -> None:
+    await system.rows("CREATE TABLE backup_tokens AS TABLE tokens")
+    await system.rows("CREATE TABLE backup_retired_secrets AS TABLE retired_secrets")
+
+
+async def _restore_tokens(system: System) -> None:
+    await system.rows("DELETE FROM retired_secrets")
+    await system.rows("DELETE FROM tokens")
+    await system.rows("INSERT INTO tokens SELECT * FROM backup_tokens")
+    await system.rows("INSERT INTO retired_secrets SELECT * FROM backup_retired_secrets")
+
+
+async def _standing(sidecar: Any, token: str) -> verdict.Reason | None:
+    """Say what holds a token, by its record."""
+    _, record = await sidecar.resolve(token)
+    denied = verdict.standing(record)
+    return None if denied is None else denied.reason

@@ -107,9 +107,35 @@ async def test_a_narrowing_comes_back_with_its_scopes():
     assert command.revocation.scopes == ("tools:*",)
 
 
-@pytest.mark.parametrize("effect", ["lift", "changed", "unheard-of"])
+@pytest.mark.parametrize("effect", ["lift", "unheard-of"])
 async def test_nothing_that_may_give_power_comes_back(effect: str):
     assert await take(batch(event(6, effect=effect))) == ([True], [])
+
+
+def changed(seq: int, *, actor: str = "admin:sec") -> Event:
+    revocation = Revocation(
+        revocation_id=f"rev_{seq}",
+        selector=select(["token:tok_1"], exact=True),
+        effect="changed",
+        reason="rotated",
+        actor=actor,
+    )
+    return Event(1, seq, 1_000 + seq, revocation)
+
+
+async def test_a_lost_rotation_or_early_end_comes_back_as_a_revoke_of_that_token_alone():
+    # The event says that the token changed, not how: the secret and the end were in lost rows.
+    _, [command] = await take(batch(changed(6)))
+    again = command.revocation
+    assert again.effect == "revoke"
+    assert again.selector.handles == ("token:tok_1",)
+    assert command.exact
+    assert again.reason == "lost in a restore: rev_6, 1.6, by admin:sec: rotated"
+
+
+async def test_an_end_that_comes_by_itself_at_its_time_is_not_taken_back():
+    """It would end a token whose old secret alone was to end."""
+    assert await take(batch(changed(6, actor="rescind:ends"))) == ([True], [])
 
 
 async def test_what_the_backup_holds_is_not_lost_and_older_offers_are_not_wanted():
