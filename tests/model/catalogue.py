@@ -66,7 +66,6 @@ def sound() -> Iterator[tuple[str, Model[Any]]]:
     yield "check", check.Checks(most_checks=3)
     yield "fill", fill.Fills()
     yield "rows", rows.Rows()
-    yield "copies", copies.Copies()
     yield "term: longer", term.Terms(lengthen=True)
     yield "term: shorter", term.Terms(lengthen=False)
     yield "history", history.Histories()

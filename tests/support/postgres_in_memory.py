@@ -178,7 +178,7 @@ class Cluster:
     def restore(self, backup: Tables, *, longest_grace_ms: int = LONGEST_GRACE_MS) -> None:
         """Put a backup in its place, and begin an epoch; what was under way is fenced off."""
         tables = backup.copy()
-        tables.unknown_grace_ms = longest_grace_ms
+        tables.unknown_grace_ms = max(longest_grace_ms, backup.unknown_grace_ms or 0)
         tables.end = ledger.succeed(backup.end, epoch=self.tables.end.epoch + 1)
         tables.epochs.append(
             Epoch(tables.end.epoch, tables.end.seq, tables.end.head, self.now_us())

@@ -12,6 +12,9 @@ from tests.support.authority import Running, System, eventually, serving
 from tests.support.processes import clean_environment
 
 from rescind_authority import preparing
+from rescind_authority.postgres import pool
+from rescind_authority.postgres.epochs import PostgresEpochs
+from rescind_authority.postgres.receipts import PostgresReceipts
 
 TERM_S = 0.5
 HOUR_MS = 3_600_000
@@ -141,6 +144,14 @@ async def test_an_epoch_notes_how_long_the_grace_of_an_unknown_verifier_may_be(
     assert await _grace_of_the_unknown(system) == 90_000
     await preparing.new_epoch(system.settings, unknown_grace_ms=HOUR_MS)
     assert await _grace_of_the_unknown(system) == HOUR_MS
+    # Who was unknown to the last epoch, and may be in grace still, is unknown to the next one.
+    await preparing.new_epoch(system.settings, unknown_grace_ms=0)
+    assert await _grace_of_the_unknown(system) == HOUR_MS
+    async with pool.connect(system.dsn) as postgres:
+        epoch = (await PostgresEpochs(postgres).known())[-1].number
+        await PostgresReceipts(postgres).settle_epoch(epoch)
+    await preparing.new_epoch(system.settings, unknown_grace_ms=0)
+    assert await _grace_of_the_unknown(system) == 0
 
 
 async def _grace_of_the_unknown(system: System) -> int | None:

@@ -252,6 +252,17 @@ def test_what_one_authority_has_watched_to_the_end_a_restart_does_not_begin_anew
     virtual_time.run(story())
 
 
+def test_what_the_last_epoch_may_not_know_the_next_one_may_not_know_either():
+    async def story() -> None:
+        async with world() as here:
+            restore(here.cluster)
+            await here.revoke("rev_1")
+            restore(here.cluster, longest_grace_ms=0)
+            assert await unknown_until_s(here, "rev_2") is not None
+
+    virtual_time.run(story())
+
+
 def test_a_wall_clock_that_is_set_forward_ends_no_grace():
     async def story() -> None:
         async with world() as here:
