@@ -77,7 +77,7 @@ async def recover(settings: AuthoritySettings) -> str:
 async def new_epoch(
     settings: AuthoritySettings, *, unknown_grace_ms: int
 ) -> tuple[Position, Position]:
-    """Begin an epoch where the ledger ends, after a restore; gives its end before and after.
+    """Begin an epoch where the ledger ends, after a restore; return its end before and after.
 
     No sidecar that began since the backup was made has a longer grace than `unknown_grace_ms`.
     """

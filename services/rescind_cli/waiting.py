@@ -29,7 +29,7 @@ def until_enforced(admin: "Admin", done: "Document", *, timeout_s: float | None)
 
 
 def exit_code(done: "Document") -> Exit:
-    """Say how it ended: enforced, enforced but for verifiers in grace, or not yet.
+    """Return how it ended: enforced, enforced but for verifiers in grace, or not yet.
 
     After a restore, a verifier that the ledger may not know counts like one that it names.
     """

@@ -5,7 +5,7 @@ So the authority can tell the process that holds the last lease from its copy, a
 process alone for two, whatever is lost, late or repeated. There is no time here: no lease ends, and
 what is waited for settles by acknowledgements, rows and releases, never by lapse.
 
-A lease that was asked for before the copy was made belongs to both, and nobody can tell: it is let
+A lease that was asked for before the copy was made belongs to both, which nothing shows: it is let
 pass here, and ends by itself.
 """
 

@@ -97,7 +97,7 @@ class LeaseRow:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What one snapshot says to a waiter.
+    """What one snapshot, taken after a COMMIT, says to a waiter.
 
     `held` is the epoch and the seq of the last event of the revocation that was asked for, where
     this snapshot has it. Without it the snapshot is older than the event, or the ledger lost it.
@@ -133,7 +133,7 @@ class Receipts(Protocol):
         ...
 
     async def settle_epoch(self, epoch: int) -> None:
-        """Note that no verifier unknown to this epoch is in grace any more."""
+        """Store that no verifier unknown to this epoch is in grace any more."""
         ...
 
     async def sweep(self, versions: Mapping[bytes, int]) -> None:

@@ -329,7 +329,7 @@ class Enforcer:
         return now_ns - self._epoch.since_ns >= lease.wait_ns(seen.wait_term_ms)
 
     def _unknown_until_ns(self, seen: Waiting) -> int | None:
-        """Say until when a verifier that the rows lack may be in grace; None: there is none.
+        """Return until when a verifier that the rows lack may be in grace; None if there is none.
 
         The last lease of another epoch was asked for before this one began, so before this process
         first read of it. It counts from there by its own clock: Postgres's clock may be set, and

@@ -95,7 +95,7 @@ class Granter:
         return [granted.get(id(message)) or refused.get(id(message)) for message in messages]
 
     async def _refuse(self, heartbeats: Sequence[Heartbeat]) -> dict[int, NoLease]:
-        """Say why these did not count, and end the ids that they show to be shared by two."""
+        """Return why these did not count, and end the ids that they show to be shared by two."""
         if not heartbeats:
             return {}
         answers: dict[int, NoLease] = {}

@@ -127,7 +127,7 @@ class Wait:
     def acknowledged(
         self, instance: bytes, *, heard_ns: int, nonces: Collection[bytes] = ()
     ) -> None:
-        """Take an acknowledgement of this event or a later one, with the ledger's own head.
+        """Count an acknowledgement of this event or a later one, with the ledger's own head.
 
         It counts only from the process that sent the last heartbeat which counted: `nonces` are of
         those that it sent. A copy of it, made before, has the lease that was good then at the most.

@@ -60,11 +60,11 @@ class Attempts:
 
     @property
     def trail(self) -> Trail:
-        """What was used so far."""
+        """The nonces that were used so far."""
         return (*self._answered, *self._unanswered)
 
     def begin(self, nonce: bytes, *, now_ns: int, applied: Position | None) -> Attempt:
-        """Begin an attempt, with this nonce if there is room for one more."""
+        """Return the next attempt, with this nonce if there is room for one more."""
         last = self._last
         if last is not None and len(self._unanswered) >= MOST_TRAIL - _MOST_ANSWERED:
             return replace(last, trail=self.trail, fresh=False)
@@ -73,7 +73,7 @@ class Attempts:
         return self._last
 
     def answered(self, attempt: Attempt) -> None:
-        """Note that it brought a lease."""
+        """Record that an attempt brought a lease."""
         self._answered.append(attempt.nonce)
         self._unanswered.clear()
 

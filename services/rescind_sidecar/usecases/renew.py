@@ -131,7 +131,7 @@ class Renew:
         attempt: Attempt,
         incarnation: Incarnation,
     ) -> bool:
-        """Take what was answered to a heartbeat; return True if it was a lease."""
+        """Apply the answer to a heartbeat; return True if it was a lease."""
         received_ns = self._clock.boottime_ns()
         ours = (reply.instance, reply.nonce) == (incarnation.instance, attempt.nonce)
         if not ours or incarnation is not self._incarnations.current or self._leaving:

@@ -45,7 +45,7 @@ def decode(content: Payload) -> Receipt:
 
 
 def _later(receipt: Receipt) -> tuple[object, ...]:
-    """Give what was appended to the message since the first version, without nils at the end."""
+    """Return the fields appended since the first version, without nils at the end."""
     if receipt.unknown_grace_until_us is not None:
         return receipt.payloads or None, receipt.unknown_grace_until_us
     return (receipt.payloads,) if receipt.payloads else ()

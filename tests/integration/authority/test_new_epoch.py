@@ -126,7 +126,7 @@ async def test_where_the_operator_knows_that_all_are_strict_a_receipt_is_whole_a
     async with serving(system) as running:
         status, said = await rescind(system, running, "revoke", "tenant:a", "--wait")
         assert status == _ENFORCED, said
-        # Watched for a full wait: that is noted with the epoch, for who starts later.
+        # Watched for a full wait: that is noted with the epoch, for an authority that starts later.
         await eventually(lambda: _grace_of_the_unknown(system), until=lambda found: found is None)
     status, said = await rescind(
         system, None, "ledger", "new-epoch", "--yes", "--longest-grace", "2h"

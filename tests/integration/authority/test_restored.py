@@ -177,7 +177,7 @@ async def _restore_tokens(system: System) -> None:
 
 
 async def _standing(sidecar: Any, token: str) -> verdict.Reason | None:
-    """Say what holds a token, by its record."""
+    """Return what holds a token, by its record."""
     _, record = await sidecar.resolve(token)
     denied = verdict.standing(record)
     return None if denied is None else denied.reason

@@ -46,13 +46,13 @@ def refused(*, counter: int, over: bool) -> Answer:
 
 @pytest.fixture
 async def sidecar(tmp_path: Path) -> Sidecar:
-    nobody: Any = None
+    no_redis: Any = None
     made = Sidecar(
         Host("here"),
         network=Network(1),
         authorities=lambda: (),
         socket=tmp_path / "s.sock",
-        redis=nobody,
+        redis=no_redis,
         credential="",
         posture=STRICT,
         seed="1",
