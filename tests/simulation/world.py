@@ -227,7 +227,9 @@ class World:
     def see_ended(self, promise: Promise, works: Sequence[Held]) -> None:
         """Note which of these go on under what a promise takes."""
         for held in works:
-            spared = promise.spares(held.verifier.instance, held.token, now_s())
+            spared = promise.spares(
+                held.verifier.instance, held.token, now_s(), strangers=self.oracle.strangers
+            )
             before = held.began_s < promise.made_s
             if before and not spared and promise.takes(held.token, writes=held.writes):
                 self.oracle.wrong.append(
