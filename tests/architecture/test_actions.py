@@ -18,7 +18,7 @@ def test_the_table_of_actions_is_complete() -> None:
     logged = {
         action for path in sources for action in LOGGED.findall(path.read_text(encoding="utf-8"))
     }
-    page = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "deploy" / "log.md").read_text(encoding="utf-8")
     _, _, table = page.partition("| action |")
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert {action for row in rows for action in CELL.findall(row)} == logged
