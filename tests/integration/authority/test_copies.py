@@ -27,9 +27,7 @@ async def test_in_postgres(system: System, subtests: pytest.Subtests) -> None:
     await preparing.prepare(system.settings)
     async with pool.connect(system.dsn) as postgres:
         ledger = PostgresLedger(postgres)
-        granter = Granter(
-            PostgresLeases(postgres), ledger=ledger, recent=Recent(ledger), metrics=Metrics()
-        )
+        granter = Granter(PostgresLeases(postgres), recent=Recent(ledger), metrics=Metrics())
         async with asyncio.TaskGroup() as tasks:
             job = tasks.create_task(granter.run())
             for name, story in STORIES.items():

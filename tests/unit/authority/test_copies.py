@@ -21,7 +21,7 @@ async def tell(of: Story) -> None:
 
     cluster = Cluster(begun(term_ms=10_000, at_us=0), now_us=lambda: 0)
     postgres = PostgresInMemory(cluster, at_once)
-    granter = Granter(postgres, ledger=postgres, recent=Recent(postgres), metrics=METRICS)
+    granter = Granter(postgres, recent=Recent(postgres), metrics=METRICS)
     async with asyncio.TaskGroup() as tasks:
         job = tasks.create_task(granter.run())
         await of(Here(granter, postgres))
