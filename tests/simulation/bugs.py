@@ -42,6 +42,7 @@ from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases import shutdown
 from rescind_sidecar.usecases.follow import Follow
 from rescind_sidecar.usecases.incarnations import Attempts
+from rescind_sidecar.usecases.renew import Renew
 from rescind_sidecar.view.ring import Ring
 from rescind_sidecar.view.view import View
 
@@ -132,13 +133,17 @@ def _() -> Patches:
 
 @bug("a retired table is extended again by a late reply")
 def _() -> Patches:
-    extend = Writer.extend
+    extend, take = Writer.extend, Renew._take
 
     def again(self: Writer, ends_ns: int) -> None:
         self._retired = False
         extend(self, ends_ns)
 
-    return [(Writer, "extend", again)]
+    def heard(self: Renew, *answered: Any) -> bool:
+        self._leaving = False  # the other guard against it
+        return take(self, *answered)
+
+    return [(Writer, "extend", again), (Renew, "_take", heard)]
 
 
 @bug("the ledger's end is read from a cache of five seconds")
