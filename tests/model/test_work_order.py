@@ -141,7 +141,7 @@ class Judge:
         self.steps.append("recall")
         return ALLOWED
 
-    def good_until_ns(self, token: str) -> None:
+    def ends_ns(self, token: str) -> None:
         return None
 
 

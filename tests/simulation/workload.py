@@ -13,6 +13,7 @@ from tests.simulation.network import Host, now_s
 from tests.simulation.sidecar import Sidecar
 
 from rescind.client import clock, lookout
+from rescind.client.connection import NoAnswerError
 from rescind.client.holding import Holding
 from rescind.client.mapped_table import MappedTable
 from rescind.client.session import Session
@@ -137,14 +138,16 @@ class SimulatedSession(Session):
                     await asyncio.sleep(host.paused_until_s - now_s())
                 sidecar = self.place.sidecar
                 if sidecar is None:
-                    raise UnreachableError("nobody listens")
+                    refused = UnreachableError("nobody listens")
+                    self._note_hang_up(refused)
+                    raise refused
                 response = sidecar.at_once(request)
                 if response is None and not isinstance(request, Clock):
                     response = await sidecar.asked(request)
                 assert response is not None
                 return response
         except TimeoutError:
-            raise UnreachableError("no answer in time") from None
+            raise NoAnswerError("no answer in time") from None
 
 
 class SimulatedVerifier(Verifier):

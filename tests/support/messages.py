@@ -449,6 +449,12 @@ SAMPLES = (
         socket.decode_response,
     ),
     Sample(
+        "verdict, with the token's own times",
+        socket.Verdict(3, INSTANCE, None, b"record", 70_000, 1_200, 3_600_000),
+        _response,
+        socket.decode_response,
+    ),
+    Sample(
         "verdict, denied",
         socket.Verdict(3, INSTANCE, Reason.NO_LEASE, None, 0, 0),
         _response,

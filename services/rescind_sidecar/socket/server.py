@@ -178,14 +178,15 @@ class Server:
             self.tally.denied(reason)
             return Verdict(request.request, self.answer.instance, reason, None, 0, 0)
         view = found.incarnation.view
-        left_ns = view.leases.ends_ns - self._clock.boottime_ns()
+        now_ns = self._clock.boottime_ns()
         return Verdict(
             request=request.request,
             instance=found.incarnation.instance,
             reason=None,
             record=found.held.payload,
             as_of=found.held.good_at,
-            fresh_for_ms=max(0, left_ns // _NS_PER_MS),
+            fresh_for_ms=max(0, view.leases.ends_ns - now_ns) // _NS_PER_MS,
+            token_for_ms=max(0, found.window.until_ns - now_ns) // _NS_PER_MS,
         )
 
 

@@ -26,9 +26,16 @@ _TIMEVAL = struct.Struct("@ll")
 _SHORTEST = 0.9
 
 
+class NoAnswerError(UnreachableError):
+    """The sidecar did not answer in time, and has not hung up: it hangs, or has too much to do."""
+
+
 def unreachable(path: Path, problem: object) -> UnreachableError:
     """Make the error that says which socket was tried, and what to do."""
-    return UnreachableError(
+    # A socket's own timeout (SO_RCVTIMEO), like a full backlog, comes as BlockingIOError.
+    late = isinstance(problem, (TimeoutError, BlockingIOError))
+    kind = NoAnswerError if late else UnreachableError
+    return kind(
         f"no sidecar answers at {path} ({problem}): start `rescind sidecar`, or correct the path"
     )
 
@@ -269,7 +276,7 @@ class Loops:
                     pipeline = await self._pipeline()
             return await pipeline.ask(request, ends_s=ends_s)
         except TimeoutError as error:
-            raise unreachable(self._path, "no answer in time") from error
+            raise unreachable(self._path, TimeoutError("no answer in time")) from error
 
     async def _pipeline(self) -> _Pipeline:
         loop = asyncio.get_running_loop()

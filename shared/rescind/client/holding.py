@@ -79,7 +79,9 @@ class Held:
 class Holding:
     """One piece of work under one token. Enter it once: with `async with`, or `with` in a thread.
 
-    `reason` says why the token is denied, from when it is; None until then.
+    `reason` says why the token is denied, from when it is; None until then. `allowed` is the last
+    verdict that confirmed it, and `table_until_ns` the end of the lease that the mapped table
+    showed then.
     """
 
     def __init__(self, keeper: Keeper, claim: Claim) -> None:
@@ -87,6 +89,8 @@ class Holding:
         self.reason: Reason | None = None
         self.thread: int | None = None
         self.passed_by = False
+        self.allowed: Allowed | None = None
+        self.table_until_ns: int | None = None
         self._keeper = keeper
         self._begun = False
         self._end: Callable[[Reason], object] | None = None
@@ -177,6 +181,7 @@ class Holding:
     def _admitted(self, verdict: Verdict) -> Record:
         match verdict:
             case Allowed(record):
+                self.allowed = verdict
                 return record
             case Denied(reason):
                 self.reason = reason

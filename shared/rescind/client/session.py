@@ -13,7 +13,14 @@ from itertools import count, islice
 from pathlib import Path
 
 from rescind.client import clock
-from rescind.client.connection import BlockingConnection, Loops, Pool, unreachable
+from rescind.client.connection import (
+    BlockingConnection,
+    Loops,
+    NoAnswerError,
+    Pool,
+    unreachable,
+)
+from rescind.client.horizon import Answered, Horizon
 from rescind.client.mapped_table import MappedTable
 from rescind.client.sharing import Shared
 from rescind.core import generations, tokens
@@ -40,6 +47,12 @@ _ORDERED_MACHINES = frozenset({"x86_64", "amd64"})
 _NEW_TABLE_S = 0.005
 _NEW_SOCKET_S = 0.01
 _NS_PER_MS = 1_000_000
+
+NO_ANSWER = Denied(Reason.UNAVAILABLE)
+"""This very object is the verdict where no sidecar answered in time.
+
+It says nothing of the token, and is no ground to end work under a lease that is known to last.
+"""
 
 _NO_LEASE = Denied(Reason.NO_LEASE)
 _UNAVAILABLE = Denied(Reason.UNAVAILABLE)
@@ -115,6 +128,8 @@ class Session:
         self._shared = Shared()
         self._graces_ns = _graces_ns(greeting.posture)
         self._time_namespace = clock.time_namespace()
+        self._horizon = Horizon(greeting.instance, 0, 0)
+        self._hung_up = False
         self._pool = Pool(path)
         self._loops = Loops(path)
 
@@ -149,7 +164,7 @@ class Session:
         """
         while True:
             try:
-                return self._met(
+                met = self._met(
                     self.path,
                     timeout_s=self._timeout_s,
                     most_entries=self._most_entries,
@@ -158,6 +173,10 @@ class Session:
             except UnreachableError:
                 if not patient or clock.monotonic_s() + _NEW_SOCKET_S > ends_s:
                     raise
+            else:
+                if met.instance == self.instance:
+                    met._horizon = self._horizon  # noqa: SLF001 its own class
+                return met
             time.sleep(_NEW_SOCKET_S)
 
     def deadline_s(self) -> float:
@@ -167,16 +186,24 @@ class Session:
     def forked(self) -> "Session":
         """Make this session's twin for a forked child: the same table, connections of its own.
 
-        A child in another time namespace gets no table: its deadlines mean something else there.
+        A child in another time namespace gets neither the table nor what answers said of the lease:
+        these ends mean something else there.
         """
-        same_clock = clock.time_namespace() == self._time_namespace
-        return Session(
+        twin = Session(
             self.path,
             self._greeting,
-            self.table if same_clock else None,
+            self.table if self.same_clock else None,
             timeout_s=self._timeout_s,
             most_entries=self._most_entries,
         )
+        if self.same_clock:
+            twin._horizon = self._horizon
+        return twin
+
+    @property
+    def same_clock(self) -> bool:
+        """Whether this process reads the clock of the one that made the session."""
+        return clock.time_namespace() == self._time_namespace
 
     def recall(self, token: str) -> Allowed | Denied | Elsewhere | None:
         """Judge a token from memory: no I/O, no lock. None says that the sidecar must be asked.
@@ -212,21 +239,25 @@ class Session:
         # The position before the check: what it shows by then, the slots read later show too.
         return None if self.as_of < min_seq else self.recall(token)
 
-    def good_until_ns(self, token: str) -> int | None:
-        """Say when `recall` judges otherwise without an event: the lease's end, or the token's.
+    def ends_ns(self, token: str) -> tuple[int, int] | None:
+        """Return the ends of the lease and of the token (CLOCK_BOOTTIME), as the table shows them.
 
-        CLOCK_BOOTTIME; None where nothing is remembered.
+        From the earlier one on `recall` judges otherwise, without an event. None where nothing is
+        remembered, and without a table.
         """
         entry = self._entries.get(token)
-        return None if entry is None else min(self._words[entry.deadline], entry.until_ns)
+        return None if entry is None else (self._words[entry.deadline], entry.until_ns)
 
     @property
     def vacant(self) -> bool:
-        """Whether the sidecar has left its table to a successor, or has had no lease yet.
+        """Whether the sidecar has left its place to a successor, or has had no lease yet.
 
-        A sidecar that is cut off is neither: its deadlines stand, in the past.
+        Its table shows it; without one, that it has hung up. A sidecar that is cut off is neither:
+        its deadlines stand, in the past.
         """
-        return self.table is not None and not any(self._words[word] for word in DEADLINE.values())
+        if self.table is None:
+            return self._hung_up
+        return not any(self._words[word] for word in DEADLINE.values())
 
     def _store(self, token: str, remembered: Remembered) -> None:
         """Remember a record; of too many, those stored first go."""
@@ -271,6 +302,19 @@ class Session:
             return ELSEWHERE
         return isinstance(response, Now) and response.fresh_for_ms > 0
 
+    async def silent(self) -> bool:
+        """Return True if the sidecar, which has not hung up, answers nothing within a check's time.
+
+        Asked for its clock, any sidecar answers at once, whatever its authority does.
+        """
+        try:
+            await self.aask(Clock(next(self._numbers)), ends_s=self.deadline_s())
+        except NoAnswerError:
+            return True
+        except UnreachableError:
+            return False
+        return False
+
     def _replaced(self) -> bool:
         return self.table is not None and self.table.replaced()
 
@@ -291,17 +335,19 @@ class Session:
         return Check(next(self._numbers), token, require, audience, min_seq, address)
 
     def settle(
-        self, token: str, response: Response, *, min_seq: int = 0
+        self, token: str, response: Response, *, asked_ns: int, min_seq: int = 0
     ) -> Allowed | Denied | Elsewhere | None:
         """Do with a response what it asks for. None says to check again, with what it brought.
 
         A response of another instance is dropped: its stamps are of another table. A verdict that
-        is good only at a position before `min_seq` is none.
+        is good only at a position before `min_seq` is none. `asked_ns` is CLOCK_BOOTTIME from
+        before the question left: what the response says of the lease counts from there.
         """
         if not isinstance(response, (Entry, Refused, Verdict)):
             return _UNAVAILABLE
         if response.instance != self.instance:
             return ELSEWHERE
+        self._hung_up = False
         try:
             match response:
                 case Entry():
@@ -315,17 +361,64 @@ class Session:
                         self._forget(token)
                     return Denied(reason)
                 case Verdict():
-                    return _verdict(token, response, min_seq)
+                    return self._verdict(token, response, asked_ns=asked_ns, min_seq=min_seq)
         except MalformedMessageError:
             return _UNAVAILABLE
 
     def ask(self, request: Request, *, ends_s: float) -> Response:
         """Ask, blocking this thread. Raises UnreachableError."""
-        return self._pool.ask(request, ends_s=ends_s)
+        try:
+            return self._pool.ask(request, ends_s=ends_s)
+        except UnreachableError as error:
+            self._note_hang_up(error)
+            raise
 
     async def aask(self, request: Request, *, ends_s: float) -> Response:
         """Ask, without blocking the loop. Raises UnreachableError."""
-        return await self._loops.ask(request, ends_s=ends_s)
+        try:
+            return await self._loops.ask(request, ends_s=ends_s)
+        except UnreachableError as error:
+            self._note_hang_up(error)
+            raise
+
+    def _note_hang_up(self, error: UnreachableError) -> None:
+        # Silence after it proves nothing: whatever listens at the path now may be another instance.
+        self._hung_up = self._hung_up or not isinstance(error, NoAnswerError)
+
+    def _verdict(
+        self, token: str, response: Verdict, *, asked_ns: int, min_seq: int
+    ) -> Allowed | Denied:
+        if response.reason is not None:
+            return Denied(response.reason)
+        if response.as_of < min_seq:
+            return _UNAVAILABLE  # an older sidecar does not know that it was to catch up first
+        record = records.decode(response.record or b"")
+        if record.token_hash != tokens.digest(token):
+            return _UNAVAILABLE
+        token_for_ms = response.token_for_ms
+        return Answered(
+            record,
+            horizon=self._horizon_at(response, asked_ns),
+            grace_ns=dict(self._graces_ns)[DEADLINE[record.kind]],
+            token_until_ns=None if token_for_ms is None else asked_ns + token_for_ms * _NS_PER_MS,
+        )
+
+    def _horizon_at(self, response: Verdict, asked_ns: int) -> Horizon:
+        """Return the horizon of what is confirmed at a response's position, moved by it."""
+        # 0 says that the lease is over, in grace: the end that an earlier answer implied stands.
+        left_ns = response.fresh_for_ms * _NS_PER_MS
+        ends_ns = asked_ns + left_ns if left_ns else 0
+        with self._storing:
+            latest = self._horizon
+            if response.as_of < latest.as_of:  # a later answer overtook this one
+                return Horizon(self.instance, response.as_of, ends_ns)
+            # An instance's lease never becomes shorter: what any answer implied still stands.
+            ends_ns = max(ends_ns, latest.ends_ns)
+            if response.as_of > latest.as_of:
+                # Another object: what was confirmed before the new position keeps its own end.
+                self._horizon = latest = Horizon(self.instance, response.as_of, ends_ns)
+            latest.ends_ns = ends_ns
+            return latest
 
     def let_go(self) -> None:
         """Close this child's copies of its parent's connections; the parent keeps its own."""
@@ -335,15 +428,6 @@ class Session:
         """Hang up."""
         self._pool.close()
         self._loops.close()
-
-
-def _verdict(token: str, response: Verdict, min_seq: int) -> Allowed | Denied:
-    if response.reason is not None:
-        return Denied(response.reason)
-    if response.as_of < min_seq:
-        return _UNAVAILABLE  # an older sidecar does not know that it was to catch up first
-    record = records.decode(response.record or b"")
-    return Allowed(record) if record.token_hash == tokens.digest(token) else _UNAVAILABLE
 
 
 def _graces_ns(text: str) -> tuple[tuple[int, int], ...]:

@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from rescind.client import clock, settings
 from rescind.client.holding import Claim, Holding
-from rescind.client.session import ELSEWHERE, Freshness, Session
+from rescind.client.session import ELSEWHERE, NO_ANSWER, Freshness, Session
 from rescind.client.watch import Watch
 from rescind.core import tokens
 from rescind.core.conditions import UNCONDITIONAL
@@ -19,7 +19,6 @@ from rescind.errors import UnreachableError
 from rescind.wire.socket import Request
 
 _ATTEMPTS = 4
-_UNAVAILABLE = Denied(Reason.UNAVAILABLE)
 _MALFORMED = Denied(Reason.MALFORMED)
 _INSUFFICIENT_SCOPE = Denied(Reason.INSUFFICIENT_SCOPE)
 
@@ -143,18 +142,19 @@ class Verifier:
                     address=address,
                     min_seq=min_seq,
                 )
+                asked_ns = clock.boottime_ns()
                 try:
                     response = session.ask(request, ends_s=ends_s)
                 except UnreachableError:
                     verdict = ELSEWHERE
                 else:
-                    verdict = session.settle(token, response, min_seq=min_seq)
+                    verdict = session.settle(token, response, asked_ns=asked_ns, min_seq=min_seq)
             if verdict is not None and verdict is not ELSEWHERE:
                 return self._narrow(session, verdict, require, audience, address)
             ends_s = ends_s or session.deadline_s()
             if verdict is ELSEWHERE and not self._renew(session, ends_s):
-                return _UNAVAILABLE
-        return _UNAVAILABLE
+                return NO_ANSWER
+        return NO_ANSWER
 
     async def acheck(
         self,
@@ -186,18 +186,19 @@ class Verifier:
                     address=address,
                     min_seq=min_seq,
                 )
+                asked_ns = clock.boottime_ns()
                 try:
                     response = await session.aask(request, ends_s=ends_s)
                 except UnreachableError:
                     verdict = ELSEWHERE
                 else:
-                    verdict = session.settle(token, response, min_seq=min_seq)
+                    verdict = session.settle(token, response, asked_ns=asked_ns, min_seq=min_seq)
             if verdict is not None and verdict is not ELSEWHERE:
                 return self._narrow(session, verdict, require, audience, address)
             ends_s = ends_s or session.deadline_s()
             if verdict is ELSEWHERE and not await self._arenew(session, ends_s):
-                return _UNAVAILABLE
-        return _UNAVAILABLE
+                return NO_ANSWER
+        return NO_ANSWER
 
     def recall(
         self,
@@ -328,7 +329,7 @@ class Verifier:
         self._renewing = threading.Lock()
         inherited, self._session = self._session, self._session.forked()
         inherited.let_go()
-        self._watch.forked()
+        self._watch.forked(same_clock=inherited.same_clock)
 
 
 os.register_at_fork(after_in_child=Verifier._after_fork_in_child)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] nobody else's business

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from rescind.client import clock
 from rescind.client.holding import Claim, Holding
-from rescind.client.lookout import Judge, Lookout
+from rescind.client.lookout import Judge, Lookout, confirm
 from rescind.client.session import Session
 from rescind.core.verdict import Reason, Verdict
 
@@ -62,9 +62,8 @@ class Watch:
 
     def admitted(self, holding: Holding) -> None:
         """Look again, at the latest, when the lease or the token ends; now, if one passed by."""
-        until_ns = self._session().good_until_ns(holding.claim.token)
-        earlier = until_ns is not None and self.look_by(until_ns)
-        if earlier or holding.passed_by:
+        due_ns = confirm(holding, self._session().ends_ns(holding.claim.token))
+        if self.look_by(due_ns) or holding.passed_by:
             self._rouse()
 
     def remove(self, holding: Holding) -> None:
@@ -85,10 +84,12 @@ class Watch:
             if self._wake is not None:
                 self._wake()
 
-    def forked(self) -> None:
+    def forked(self, *, same_clock: bool) -> None:
         """Go on, in a forked child, with what its only thread holds; the others are not there.
 
         A coroutine's holding is not there either: no child can go on with its parent's event loop.
+        Without the same clock the end of a lease that the parent knew is forgotten: beside a silent
+        sidecar the work ends without it, which is too early, and never too late.
         """
         holdings, lookout = self._holdings, self._lookout
         self._begin_anew()
@@ -96,6 +97,8 @@ class Watch:
             lookout.pushes.let_go()
         for holding in holdings:
             if holding.thread == threading.get_ident():
+                if not same_clock:
+                    holding.allowed = holding.table_until_ns = None
                 self.add(holding)
 
     # For the lookout, in the thread ------------------------------------------------------------

@@ -122,7 +122,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Answer a Check: a reason, or a record with the seq it is good at and the lease left."""
+    """Answer a Check: a reason, or a record with the seq it is good at and the lease left.
+
+    `token_for_ms` is for how long the token's own times need not be judged again; None from an
+    older sidecar, and with a reason.
+    """
 
     request: int
     instance: bytes
@@ -130,6 +134,7 @@ class Verdict:
     record: bytes | None
     as_of: int
     fresh_for_ms: int
+    token_for_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +283,7 @@ def encode_response(response: Response) -> bytes:
                     response.record,
                     response.as_of,
                     response.fresh_for_ms,
+                    *(() if response.token_for_ms is None else (response.token_for_ms,)),
                 )
             )
 
@@ -351,6 +357,7 @@ def _verdict(fields: Fields) -> Verdict:
         record=fields.optional_octets(),
         as_of=fields.uint(),
         fresh_for_ms=fields.uint(),
+        token_for_ms=fields.optional_uint() if fields.more else None,
     )
     if (verdict.reason is None) == (verdict.record is None):
         raise MalformedMessageError("verdict", "neither a denial nor a record, or both")

@@ -286,6 +286,34 @@ async def test_a_sidecar_that_hangs_tells_nobody_either(socket: Path) -> None:
         await hang_up(verifier)
 
 
+async def test_beside_a_frozen_sidecar_without_a_table_a_thousand_end_together_with_its_lease(
+    socket: Path,
+) -> None:
+    with separate(socket, term_ms=3_000) as (pid, (token, other)):
+        mapped = await asyncio.to_thread(Verifier.attach, socket, timeout_s=0.25)
+        socket.with_suffix(".table").unlink()
+        remote = await asyncio.to_thread(Verifier.attach, socket, timeout_s=0.25)
+        assert (mapped.shares_memory, remote.shares_memory) == (True, False)
+        works = [Work(remote, token) for _ in range(1_000)]
+        shown = Work(mapped, other)
+        async with asyncio.TaskGroup() as tasks:
+            for work in (shown, *works):
+                tasks.create_task(work.run())
+            for work in (shown, *works):
+                await work.began.wait()
+            await watched(remote)
+            os.kill(pid, signal.SIGSTOP)
+            stopped_s = time.monotonic()
+        assert {work.reason for work in (shown, *works)} == {Reason.NO_LEASE}
+        first_s, last_s = (end(work.ended_s for work in works) for end in (min, max))
+        # Silence ends none of them, and the lease all of them: not 64 in each time of a check.
+        assert last_s - first_s < first_s - stopped_s
+        # What the answers implied is no later than what the table shows.
+        assert first_s < shown.ended_s + SOON_S
+        await hang_up(mapped)
+        await hang_up(remote)
+
+
 def test_work_goes_on_through_a_restart_and_the_new_sidecar_ends_it(
     socket: Path, link: LedgerInMemory
 ) -> None:

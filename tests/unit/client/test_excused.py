@@ -52,11 +52,15 @@ class Work:
 
     def __init__(self) -> None:
         self.ended: tuple[float, Reason] | None = None
+        self.allowed: Verdict | None = None
+        self.reason: Reason | None = None
+        self.table_until_ns: int | None = None
 
     def pass_by(self) -> bool:
         return False
 
     def hit(self, reason: Reason) -> None:
+        self.reason = reason
         self.ended = (now_s(), reason)
 
 
@@ -84,7 +88,7 @@ class Sidecar:
     def deadline_s(self) -> float:
         return now_s() + TIMEOUT_S
 
-    def good_until_ns(self, token: str) -> int | None:
+    def ends_ns(self, token: str) -> tuple[int, int] | None:
         return None
 
     # As a Judge ---------------------------------------------------------------------------------

@@ -164,6 +164,9 @@ PINNED = {
     "entry": (f"990602{_INSTANCE}c4067265636f726492cd0200ce000111709200030500cf0000010000000000"),
     "refused": f"940702{_INSTANCE}a77265766f6b6564",
     "verdict, allowed": f"970803{_INSTANCE}c0c4067265636f7264ce00011170cd04b0",
+    "verdict, with the token's own times": (
+        f"980803{_INSTANCE}c0c4067265636f7264ce00011170cd04b0ce0036ee80"
+    ),
     "verdict, denied": f"970803{_INSTANCE}a86e6f5f6c65617365c00000",
     "watch": "920906",
     "changed": "930a06ce00011170",
@@ -186,6 +189,8 @@ _LEFT_OUT = {"receipt": 2} | dict.fromkeys(
         "heartbeat, first",
         "release",
         "ack",
+        "verdict, allowed",
+        "verdict, denied",
     ),
     1,
 )
