@@ -43,6 +43,18 @@ class KeyReusedError(RescindError):
         )
 
 
+class AlteredReceiptError(RescindError):
+    """The details of a receipt in Postgres are not those whose hashes it signs."""
+
+    def __init__(self, revocation_id: str, problem: str) -> None:
+        super().__init__(
+            f"the details of the receipt of {revocation_id} cannot be shown ({problem}): the "
+            "table receipt_details was changed. What the receipt itself says is signed, and stands."
+        )
+        self.revocation_id = revocation_id
+        self.problem = problem
+
+
 class UnauthenticatedError(RescindError):
     """Say why no holder could be recognised, never quoting; `sent`: whether a credential came."""
 

@@ -143,6 +143,8 @@ def finish(target: Target, how: How, call: "Callable[[Admin], Document]") -> Non
         done = call(admin)
         if how.wait:
             done = waiting.until_enforced(admin, done, timeout_s=how.timeout_s)
+            if target.as_json:
+                done = waiting.completed(admin, done)
     if target.as_json:
         render.as_json(done)
     else:

@@ -18,6 +18,10 @@ class MalformedMessageError(RescindError):
         self.problem = problem
 
 
+class TooLargeError(RescindError):
+    """A message would be larger than its readers take; it was not written."""
+
+
 class SelectorError(RescindError):
     """Say what is wrong with a handle or a selector, and what a good one looks like."""
 

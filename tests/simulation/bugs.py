@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import mmap
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
@@ -375,7 +375,12 @@ def _() -> Patches:
 @bug("a receipt is kept whether the ledger still holds the event or not")
 def _keeps_any() -> Patches:
     async def keep(
-        self: PostgresInMemory, revocation_id: str, *, enforced_at_us: int, envelope: bytes
+        self: PostgresInMemory,
+        revocation_id: str,
+        *,
+        enforced_at_us: int,
+        envelope: bytes,
+        chunks: Sequence[bytes] = (),
     ) -> bytes:
         return await self._do(lambda tables: tables.receipts.setdefault(revocation_id, envelope))
 

@@ -7,7 +7,7 @@ from typing import Any
 from rescind.core.conditions import Conditions
 from rescind.core.handles import Handle, Selector
 from rescind.core.ledger import Position
-from rescind.core.receipt import Lenient, Outcome, Receipt, Verified
+from rescind.core.receipt import Lenient, Outcome, Receipt, Summary, Tally, Verified
 from rescind.core.record import Record
 from rescind.core.revocation import Event, Hold, Revocation
 from rescind.core.secret import Secret
@@ -175,6 +175,19 @@ RECEIPT = Receipt(
 )
 UNKNOWN_GRACE_UNTIL_US = 1_767_226_230_000_000
 TELLING_RECEIPT = replace(RECEIPT, payloads=(events.encode(EVENT), events.encode(BARE_EVENT)))
+SUMMARY_RECEIPT = replace(
+    TELLING_RECEIPT,
+    summary=Summary(
+        acknowledged=99_000,
+        released=900,
+        lapsed=100,
+        grace=1,
+        grace_until_us=1_767_225_660_000_000,
+        services=(Tally("search", 99_000, 900, 100, 0, 3_900), Tally("billing", 0, 0, 0, 1, 0)),
+        services_left=0,
+        hashes=(HEAD, NEXT_HEAD),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +391,13 @@ SAMPLES = (
     Sample(
         "receipt, telling, unknown grace",
         replace(TELLING_RECEIPT, unknown_grace_until_us=UNKNOWN_GRACE_UNTIL_US),
+        receipts.encode,
+        receipts.decode,
+    ),
+    Sample("receipt, summary", SUMMARY_RECEIPT, receipts.encode, receipts.decode),
+    Sample(
+        "receipt, unknown grace, summary",
+        replace(SUMMARY_RECEIPT, unknown_grace_until_us=UNKNOWN_GRACE_UNTIL_US),
         receipts.encode,
         receipts.decode,
     ),

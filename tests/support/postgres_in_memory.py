@@ -98,6 +98,7 @@ class Tables:
     ending: dict[End, int] = field(default_factory=dict[End, int])
     latest_us: int = 0
     unknown_grace_ms: int | None = None
+    details: dict[str, tuple[bytes, ...]] = field(default_factory=dict[str, tuple[bytes, ...]])
 
     def copy(self) -> "Tables":
         """Make a backup."""
@@ -109,7 +110,7 @@ class Tables:
             )
             for value in [getattr(self, name)]
         }
-        return dataclasses.replace(self, **changed)
+        return dataclasses.replace(self, **changed, details=dict(self.details))
 
     @property
     def known(self) -> Known:
@@ -551,15 +552,28 @@ class PostgresInMemory:
         await self._write(write)
 
     async def keep(
-        self, revocation_id: str, *, enforced_at_us: int, envelope: bytes
+        self,
+        revocation_id: str,
+        *,
+        enforced_at_us: int,
+        envelope: bytes,
+        chunks: Sequence[bytes] = (),
     ) -> bytes | None:
         def write(tables: Tables) -> bytes | None:
             names = {entry.event.revocation.revocation_id for _, entry in tables.entries}
             if revocation_id not in names:
                 return None
-            return tables.receipts.setdefault(revocation_id, envelope)
+            kept = tables.receipts.setdefault(revocation_id, envelope)
+            if kept == envelope:
+                tables.details.setdefault(revocation_id, tuple(chunks))
+            return kept
 
         return await self._write(write)
+
+    async def details(self, revocation_id: str, numbers: range) -> tuple[bytes, ...]:
+        return await self._do(
+            lambda tables: tables.details.get(revocation_id, ())[numbers.start : numbers.stop]
+        )
 
     async def get(self, revocation_id: str) -> bytes | None:
         def read(tables: Tables) -> bytes | None:

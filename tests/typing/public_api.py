@@ -1,7 +1,7 @@
 """What users write, as both type checkers must read it. It is never run: see test_public_api.py."""
 
 from threading import Event
-from typing import assert_type
+from typing import Literal, assert_type
 
 from rescind import (
     Allowed,
@@ -15,6 +15,7 @@ from rescind import (
     Verdict,
     Verifier,
 )
+from rescind.client import Admin, AsyncAdmin
 
 
 def a_check_is_allowed_or_denied(verifier: Verifier, token: str) -> None:
@@ -68,3 +69,18 @@ def every_error_has_one_base(denied: DeniedError, unreachable: UnreachableError)
     errors: list[RescindError] = [denied, unreachable]
     assert_type(errors, list[RescindError])
     assert_type(denied.reason, str)
+
+
+def a_receipt_is_typed_to_its_last_field(admin: Admin) -> None:
+    done = admin.receipt("rev_1")
+    assert_type(done["state"], Literal["committed", "enforced"])
+    for page in admin.receipt_pages("rev_1"):
+        assert_type(page["verifiers"][0]["latency_ms"], float)
+        assert_type(page["grace"][0]["until"], str)
+        if "summary" in page:
+            assert_type(page["summary"]["services"][0]["lapsed"], int)
+
+
+async def a_receipt_is_typed_in_a_loop_too(admin: AsyncAdmin) -> None:
+    async for page in admin.receipt_pages("rev_1"):
+        assert_type(page["content"], str)

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from rescind.core import tokens
-from rescind.errors import RescindError
+from rescind.errors import RescindError, TooLargeError
 from rescind_authority import errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -77,6 +77,14 @@ _KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
     (errors.HeldError, _Kind("held", HTTPStatus.CONFLICT, "A standing revocation forbids it")),
     (errors.FinalError, _Kind("final", HTTPStatus.CONFLICT, "A revocation is final")),
     (errors.LostError, _Kind("lost", HTTPStatus.CONFLICT, "A restore lost the revocation")),
+    (
+        errors.AlteredReceiptError,
+        _Kind("receipt-altered", HTTPStatus.INTERNAL_SERVER_ERROR, "A receipt's details changed"),
+    ),
+    (
+        TooLargeError,
+        _Kind("receipt-too-large", HTTPStatus.INTERNAL_SERVER_ERROR, "Too many for a receipt"),
+    ),
     (
         errors.TokenMovedError,
         _Kind("token-moved", HTTPStatus.CONFLICT, "The token is not as it was"),

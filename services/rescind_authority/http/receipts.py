@@ -7,12 +7,17 @@ from typing import Literal, TypeVar
 from fastapi import Response, status
 from pydantic import BaseModel, Field
 
+from rescind.core.receipt import Receipt
 from rescind.wire import documents, receipts, sealed
+from rescind.wire.receipt_details import Page
+from rescind.wire.sealed import Sealed
 from rescind_authority.http.context import UseCases
 from rescind_authority.usecases.sequence import Committed
 from rescind_authority.usecases.wait import Progress, Target
 
 LONGEST_WAIT_S = 600
+MOST_VERIFIERS = 1_000
+"""How many verifiers an answer lists at most: all of a receipt that names them itself."""
 
 
 class VerifierFacts(BaseModel):
@@ -30,6 +35,33 @@ class LenientFacts(BaseModel):
     instance: str
     service: str
     until: datetime = Field(description="From then on it accepts nothing that was revoked.")
+
+
+class TallyFacts(BaseModel):
+    """How the verifiers of one service got there."""
+
+    service: str
+    acknowledged: int
+    released: int
+    lapsed: int
+    grace: int
+    slowest_ms: float
+
+
+class SummaryFacts(BaseModel):
+    """How many verifiers got there, and how; of a large receipt, this is what it signs."""
+
+    verifiers: int = Field(description="Those of `acknowledged`, `released` and `lapsed`.")
+    acknowledged: int
+    released: int
+    lapsed: int
+    grace: int = Field(description="Verifiers where the guarantee does not hold yet.")
+    grace_until: datetime | None = Field(description="When the last of these is over.")
+    services: list[TallyFacts] = Field(description="Those with most verifiers, at most 200.")
+    services_left: int = Field(description="How many services are not listed.")
+    notable: list[VerifierFacts] = Field(
+        description="Those that lapsed, at most 500, and the 50 slowest of the others."
+    )
 
 
 class EventFacts(BaseModel):
@@ -58,12 +90,18 @@ class ReceiptFacts(BaseModel):
     events: list[EventFacts] = Field(description="What it is that is enforced; two of a kill.")
     committed_at: datetime
     enforced_at: datetime
-    verifiers: list[VerifierFacts]
-    grace: list[LenientFacts] = Field(description="Where the guarantee does not hold.")
+    verifiers: list[VerifierFacts] = Field(
+        description="A page of them, at most 1,000; `summary.verifiers` is how many there are."
+    )
+    grace: list[LenientFacts] = Field(
+        description="Where the guarantee does not hold: the first 500, and on later pages the rest."
+    )
     unknown_grace_until: datetime | None = Field(
         description="Set for a while after a new epoch: until then, verifiers that began after the "
         "backup, which this ledger does not know, may be in grace. The guarantee fails there."
     )
+    summary: SummaryFacts
+    next: str | None = Field(description="The cursor of the next page, null at the end.")
     key_id: str
     signature: str = Field(description="Ed25519, of the content, in hex.")
     content: str = Field(description="The bytes that were signed, in base64.")
@@ -99,6 +137,7 @@ async def enforced(
     response: Response,
     *,
     timeout_s: float | None,
+    limit: int = MOST_VERIFIERS,
 ) -> _Facts:
     """Wait until it is enforced, and say so with the receipt; 202 when the time runs out first."""
     target = Target(committed.revocation_id, committed.epoch, committed.seq, committed.at_us)
@@ -106,24 +145,32 @@ async def enforced(
         target, timeout_s=timeout_s or LONGEST_WAIT_S, fresh=committed.fresh
     )
     if isinstance(found, bytes):
-        return with_receipt(facts, found, authority)
+        return await with_receipt(facts, found, authority, limit=limit)
     response.status_code = status.HTTP_202_ACCEPTED
     return facts.model_copy(update={"progress": progress(found)})
 
 
-def with_receipt(facts: _Facts, envelope: bytes, authority: UseCases) -> _Facts:
-    """Add a receipt that is there."""
-    shown = document(envelope, statement=authority.keys.statement)
+async def with_receipt(
+    facts: _Facts,
+    envelope: bytes,
+    authority: UseCases,
+    *,
+    cursor: int = 0,
+    limit: int = MOST_VERIFIERS,
+) -> _Facts:
+    """Add a receipt that is there, with a page of its verifiers."""
+    signed = sealed.decode(envelope)
+    receipt = receipts.decode(signed.content)
+    page = await authority.enforcer.page(receipt, cursor=cursor, limit=limit)
+    shown = _document(receipt, page, signed, statement=authority.keys.statement)
     return facts.model_copy(update={"state": "enforced", "receipt": shown})
 
 
-def document(envelope: bytes, *, statement: bytes) -> ReceiptFacts:
-    """Show a receipt."""
-    signed = sealed.decode(envelope)
-    shown = documents.of_receipt(receipts.decode(signed.content))
+def _document(receipt: Receipt, page: Page, signed: Sealed, *, statement: bytes) -> ReceiptFacts:
     return ReceiptFacts.model_validate(
-        shown
+        documents.of_receipt(receipt, page)
         | {
+            "next": None if page.cursor is None else str(page.cursor),
             "key_id": signed.key_id.hex(),
             "signature": signed.signature.hex(),
             "content": base64.b64encode(signed.content).decode(),

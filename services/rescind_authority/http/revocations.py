@@ -22,7 +22,7 @@ from rescind_authority.http.context import (
     claim,
 )
 from rescind_authority.http.problems import Problem
-from rescind_authority.http.receipts import LONGEST_WAIT_S, Awaited
+from rescind_authority.http.receipts import LONGEST_WAIT_S, MOST_VERIFIERS, Awaited
 from rescind_authority.http.wishes import (
     HOW,
     BatchRequest,
@@ -97,6 +97,18 @@ class RevocationPage(BaseModel):
 
     revocations: list[RevocationFacts]
     next: str | None
+
+
+class ReceiptQuery(BaseModel):
+    """For how long to wait for a receipt, and which of its verifiers to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    timeout: float | None = Field(default=None, gt=0, le=LONGEST_WAIT_S)
+    cursor: int | None = Field(
+        default=None, description="`next` of the page before.", ge=1, lt=1 << 63
+    )
+    limit: int = Field(default=MOST_VERIFIERS, ge=1, le=MOST_VERIFIERS)
 
 
 class RadiusFacts(BaseModel):
@@ -270,7 +282,7 @@ async def look(revocation_id: str, _actor: Reader, authority: Authority) -> Revo
     """Look at one revocation, with its receipt if somebody waited for it."""
     facts = _facts(await authority.looker.revocation(revocation_id))
     envelope = await authority.enforcer.kept(facts.id)
-    return facts if envelope is None else receipts.with_receipt(facts, envelope, authority)
+    return facts if envelope is None else await receipts.with_receipt(facts, envelope, authority)
 
 
 @router.get(
@@ -286,17 +298,30 @@ async def receipt(
     _actor: Reader,
     authority: Authority,
     response: Response,
-    timeout_s: Annotated[float | None, Query(alias="timeout", gt=0, le=LONGEST_WAIT_S)] = None,
+    wanted: Annotated[ReceiptQuery, Query()],
 ) -> RevocationFacts:
     """Wait until a revocation is enforced, and give its receipt; 202 if the time runs out.
 
-    Any authority can be asked, also after the one that was told to revoke has died.
+    Any authority can be asked, also after the one that was told to revoke has died. A receipt of
+    many verifiers lists them page by page; its `content` is signed and says the same on each.
     """
     stored = await authority.looker.revocation(revocation_id)
+    if wanted.cursor:
+        envelope = await authority.enforcer.kept(revocation_id)
+        if envelope is None:
+            raise InvalidRequestError(FieldProblem("cursor", "there is no receipt yet: wait first"))
+        return await receipts.with_receipt(
+            _facts(stored), envelope, authority, cursor=wanted.cursor, limit=wanted.limit
+        )
     event = stored.event
     committed = Committed(revocation_id, event.epoch, event.seq, event.at_us)
     return await receipts.enforced(
-        _facts(stored), committed, authority, response, timeout_s=timeout_s
+        _facts(stored),
+        committed,
+        authority,
+        response,
+        timeout_s=wanted.timeout,
+        limit=wanted.limit,
     )
 
 

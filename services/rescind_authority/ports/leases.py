@@ -141,12 +141,21 @@ class Receipts(Protocol):
         ...
 
     async def keep(
-        self, revocation_id: str, *, enforced_at_us: int, envelope: bytes
+        self,
+        revocation_id: str,
+        *,
+        enforced_at_us: int,
+        envelope: bytes,
+        chunks: Sequence[bytes] = (),
     ) -> bytes | None:
-        """Keep a receipt, and return the one that was kept first.
+        """Keep a receipt with its details, and return the one that was kept first.
 
         None where this server does not hold the revocation. Raises OutcomeUnknownError.
         """
+        ...
+
+    async def details(self, revocation_id: str, numbers: range) -> tuple[bytes, ...]:
+        """Read chunks of a receipt's details, in their order; those that are there."""
         ...
 
     async def get(self, revocation_id: str) -> bytes | None:

@@ -1,6 +1,6 @@
 """Receipts, and what a waiter has to see before it may write one."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from rescind.wire import events
 from rescind_authority.errors import NotMigratedError, StoreUnavailableError
@@ -65,10 +65,23 @@ class PostgresReceipts:
         await self._postgres.write("sweep_leases", list(versions), list(versions.values()))
 
     async def keep(
-        self, revocation_id: str, *, enforced_at_us: int, envelope: bytes
+        self,
+        revocation_id: str,
+        *,
+        enforced_at_us: int,
+        envelope: bytes,
+        chunks: Sequence[bytes] = (),
     ) -> bytes | None:
-        found = await self._postgres.write("keep_receipt", revocation_id, enforced_at_us, envelope)
+        found = await self._postgres.write(
+            "keep_receipt", revocation_id, enforced_at_us, envelope, list(chunks)
+        )
         return found[0]["envelope"] if found else None
+
+    async def details(self, revocation_id: str, numbers: range) -> tuple[bytes, ...]:
+        found = await self._postgres.rows(
+            "receipt_details", revocation_id, numbers.start, numbers.stop
+        )
+        return tuple(row["chunk"] for row in found)
 
     async def get(self, revocation_id: str) -> bytes | None:
         found = await self._postgres.write("get_receipt", revocation_id)

@@ -7,6 +7,7 @@ first one is needed (Theorem 1). The first receipt that is kept is the receipt.
 
 import asyncio
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -14,12 +15,14 @@ import structlog
 
 from rescind.core import lease, posture
 from rescind.core.ledger import Position
-from rescind.errors import RescindError
+from rescind.core.receipt import Receipt
+from rescind.errors import MalformedMessageError, RescindError, TooLargeError
+from rescind.wire import receipt_details, sealed
 from rescind.wire import receipts as wire
-from rescind.wire import sealed
 from rescind.wire.heartbeat import Wanted
+from rescind.wire.receipt_details import Page
 from rescind.wire.trust import Purpose
-from rescind_authority.errors import LostError, StoreUnavailableError
+from rescind_authority.errors import AlteredReceiptError, LostError, StoreUnavailableError
 from rescind_authority.ports.fleet import Caller
 from rescind_authority.ports.keys import Keys
 from rescind_authority.ports.leases import Receipts, Waiting
@@ -108,6 +111,20 @@ class Enforcer:
         """Give the receipt of a revocation, if it was written."""
         return await self._receipts.get(revocation_id)
 
+    async def page(self, receipt: Receipt, *, cursor: int, limit: int) -> Page:
+        """Return a page of a receipt's verifiers; of a summary, out of the details that are kept.
+
+        Raises AlteredReceiptError where these are not the ones that were signed.
+        """
+        numbers = receipt_details.span(receipt, cursor=cursor, limit=limit)
+        chunks: tuple[bytes, ...] = ()
+        if receipt.summary is not None:
+            chunks = await self._receipts.details(receipt.revocation_id, numbers)
+        try:
+            return receipt_details.page(receipt, chunks, cursor=cursor, limit=limit)
+        except MalformedMessageError as error:
+            raise AlteredReceiptError(receipt.revocation_id, error.problem) from error
+
     def begin(self, target: Target) -> Pending:
         """Wait for a committed event; who asks again joins the wait that is under way."""
         pending = self._waits.get(target.revocation_id)
@@ -149,6 +166,14 @@ class Enforcer:
                     return
                 await self._until_over(wait, listener, entries)
             pending.envelope.set_result(await self._keep(wait, entries))
+        except TooLargeError as error:
+            _log.error(
+                f"enforced, and there is no receipt: {error}",
+                action="revocation.unsigned",
+                id=pending.target.revocation_id,
+            )
+            pending.envelope.set_exception(error)
+            pending.envelope.exception()  # asyncio need not tell of it too
         finally:
             del self._waits[pending.target.revocation_id]
             pending.envelope.cancel()
@@ -210,7 +235,7 @@ class Enforcer:
             try:
                 async with asyncio.timeout(max(0.001, min(_LOOK_AT_ROWS_S, left_s))):
                     await listener.stirred.wait()
-                await self._take(wait, frozenset(listener.take()) & wait.pending, heads)
+                await self._take(wait, wait.pending & listener.take(), heads)
             except TimeoutError:
                 await self._look_at_rows(wait)
 
@@ -224,7 +249,7 @@ class Enforcer:
             wait.rows(seen.rows, now_ns=self._clock.monotonic_raw_ns())
 
     async def _take(
-        self, wait: Wait, instances: frozenset[bytes], heads: dict[int, tuple[int, bytes]]
+        self, wait: Wait, instances: AbstractSet[bytes], heads: dict[int, tuple[int, bytes]]
     ) -> None:
         """Count acknowledgements whose head is the ledger's own at their seq."""
         target = wait.target
@@ -254,7 +279,9 @@ class Enforcer:
             wait.receipt(self._clock.monotonic_raw_ns()),
             payloads=tuple(each.payload for each in entries),
         )
-        envelope = sealed.encode(self._keys.sign(Purpose.RECEIPTS, wire.encode(receipt)))
+        # Whatever may be too large raises here, before anything is signed.
+        stated, chunks = receipt_details.divide(receipt)
+        envelope = sealed.encode(self._keys.sign(Purpose.RECEIPTS, wire.encode(stated)))
         while True:
             # Kept again where it is not known whether it lasts: the commit of the repeat tells.
             with suppress(RescindError):
@@ -262,6 +289,7 @@ class Enforcer:
                     receipt.revocation_id,
                     enforced_at_us=receipt.enforced_at_us,
                     envelope=envelope,
+                    chunks=chunks,
                 )
                 if kept is not None or await self._lost(wait.target):
                     self._tell(receipt.revocation_id, kept)

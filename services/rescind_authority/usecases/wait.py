@@ -11,6 +11,7 @@ backup lack verifiers that began since: of those the receipt says until when one
 """
 
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from rescind.core import lease, posture
@@ -93,9 +94,9 @@ class Wait:
                     self._lapse(row, since_ns, seen_ns)
 
     @property
-    def pending(self) -> frozenset[bytes]:
-        """The instances that are still waited for."""
-        return frozenset(self._pending)
+    def pending(self) -> AbstractSet[bytes]:
+        """The instances that are still waited for: a view, which changes as they settle."""
+        return self._pending.keys()
 
     def counts(self, seen: Waiting) -> bool:
         """Return True if a later snapshot may settle anything.

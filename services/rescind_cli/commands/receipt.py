@@ -4,15 +4,19 @@ import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from rescind.errors import RescindError
-from rescind.wire import documents, receipts
+from rescind.core.receipt import Receipt, Summary
+from rescind.errors import MalformedMessageError, RescindError
+from rescind.wire import documents, receipt_details, receipts
 from rescind_cli import render, settings, waiting
 from rescind_cli.parameters import DURATION
 from rescind_cli.target import Target, with_target
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin.calls import Document
 
 
 @click.command()
@@ -54,8 +58,10 @@ def receipt(
             _show(found)
         return
     with target.admin() as admin:
-        done = admin.receipt(str(revocation_id), timeout_s=1)
+        done: Document = admin.receipt(str(revocation_id), timeout_s=1)
         done = waiting.until_enforced(admin, done, timeout_s=timeout)
+        if target.as_json:
+            done = waiting.completed(admin, done)
     if target.as_json:
         render.as_json(done)
     else:
@@ -98,10 +104,37 @@ def _verified(path: Path, trust_file: Path) -> dict[str, Any]:
         raise RescindError(
             f"{path} is not genuine: no key that {trust_file} leads to signed these bytes"
         )
-    found = documents.of_receipt(receipts.decode(content))
+    receipt = receipts.decode(content)
+    found = documents.of_receipt(receipt)
+    if receipt.summary is not None:
+        complete = _completed(receipt, receipt.summary, said, path)
+        found |= {
+            "verifiers": documents.of_verifiers(complete.verifiers),
+            "grace": documents.of_grace(complete.grace),
+        }
     for name, signed_value in found.items():
         if name in said and said[name] != signed_value:
             raise RescindError(
                 f"{path} is not genuine: somebody changed its {name!r} after it was signed"
             )
     return found
+
+
+def _completed(signed: Receipt, summary: Summary, said: Mapping[str, Any], path: Path) -> Receipt:
+    """Return the complete receipt that a file tells, if its details are those that were signed."""
+    try:
+        verifiers = [documents.verifier_in(each) for each in said["verifiers"]]
+        grace = [documents.lenient_in(each) for each in said["grace"]]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise RescindError(f"{path} is not genuine: its verifiers are none") from error
+    if len(verifiers) < summary.verifiers or len(grace) < summary.grace:
+        raise RescindError(
+            f"{path} holds {len(verifiers):,} of {summary.verifiers:,} verifiers, and "
+            f"{len(grace):,} of {summary.grace:,} in grace: `rescind receipt ID --json` writes all"
+        )
+    try:
+        return receipt_details.completed(signed, verifiers, grace)
+    except MalformedMessageError as error:
+        raise RescindError(
+            f"{path} is not genuine: its verifiers were changed after they were signed"
+        ) from error

@@ -2,10 +2,24 @@
 
 Enforced means: no check that starts after the receipt is accepted by an enforcing verifier. Checks
 in flight may still finish.
+
+A receipt of at most `MOST_INLINE` verifiers names each of them. A larger one is a summary: counts,
+the verifiers that matter most, and the hashes of the details, by which these stay verifiable.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from heapq import nsmallest
+
+MOST_INLINE = 1_000
+"""How many verifiers, those in grace included, a receipt names itself."""
+
+MOST_LAPSED = 500
+MOST_SLOWEST = 50
+MOST_GRACE = 500
+MOST_SERVICES = 200
+"""How many of each a summary names: of services, those with most verifiers."""
 
 
 class Outcome(StrEnum):
@@ -36,6 +50,41 @@ class Lenient:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """How the verifiers of one service got there, and the longest time it took one of them."""
+
+    service: str
+    acknowledged: int
+    released: int
+    lapsed: int
+    grace: int
+    slowest_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How many verifiers got there, and how. `grace_until_us` is the last end of a grace, or 0.
+
+    `services_left` is how many services have no tally here. `hashes` are the SHA-256 of the chunks
+    that the details were divided into, in their order.
+    """
+
+    acknowledged: int
+    released: int
+    lapsed: int
+    grace: int
+    grace_until_us: int
+    services: tuple[Tally, ...]
+    services_left: int
+    hashes: tuple[bytes, ...] = ()
+
+    @property
+    def verifiers(self) -> int:
+        """How many verifiers got there."""
+        return self.acknowledged + self.released + self.lapsed
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What was enforced, where, and when. Times are Unix microseconds.
 
@@ -44,6 +93,8 @@ class Receipt:
     until then a verifier that began since the backup, of which this ledger knows nothing, may be in
     grace as well. `payloads` are the ledger's own bytes of the events with this id, of
     which a kill has two: without them a receipt says that something is enforced, and not what.
+
+    With a `summary`, `verifiers` are those of `notable` alone, and `grace` the first `MOST_GRACE`.
     """
 
     revocation_id: str
@@ -55,3 +106,65 @@ class Receipt:
     grace: tuple[Lenient, ...]
     payloads: tuple[bytes, ...] = ()
     unknown_grace_until_us: int | None = None
+    summary: Summary | None = None
+
+
+def summarised(receipt: Receipt, hashes: tuple[bytes, ...]) -> Receipt:
+    """Return the receipt that stands for a complete one, whose details have these hashes."""
+    return replace(
+        receipt,
+        verifiers=notable(receipt.verifiers),
+        grace=receipt.grace[:MOST_GRACE],
+        summary=replace(summary_of(receipt), hashes=hashes),
+    )
+
+
+def notable(verifiers: Sequence[Verified]) -> tuple[Verified, ...]:
+    """Return the first `MOST_LAPSED` that lapsed, and of the others the `MOST_SLOWEST` slowest."""
+    lapsed = [each for each in verifiers if each.outcome is Outcome.LAPSED]
+    others = (each for each in verifiers if each.outcome is not Outcome.LAPSED)
+    slowest = nsmallest(
+        MOST_SLOWEST, others, key=lambda each: (-each.latency_us, each.service, each.instance)
+    )
+    return (*lapsed[:MOST_LAPSED], *slowest)
+
+
+def summary_of(receipt: Receipt) -> Summary:
+    """Return a receipt's own summary, or that of the verifiers that it names."""
+    if receipt.summary is not None:
+        return receipt.summary
+    tallies: dict[str, dict[Outcome | None, int]] = {}
+    slowest: dict[str, int] = {}
+    for each in receipt.verifiers:
+        tally = tallies.setdefault(each.service, {})
+        tally[each.outcome] = tally.get(each.outcome, 0) + 1
+        slowest[each.service] = max(slowest.get(each.service, 0), each.latency_us)
+    for lenient in receipt.grace:
+        tally = tallies.setdefault(lenient.service, {})
+        tally[None] = tally.get(None, 0) + 1
+    services = [
+        Tally(
+            service=service,
+            acknowledged=tally.get(Outcome.ACKNOWLEDGED, 0),
+            released=tally.get(Outcome.RELEASED, 0),
+            lapsed=tally.get(Outcome.LAPSED, 0),
+            grace=tally.get(None, 0),
+            slowest_us=slowest.get(service, 0),
+        )
+        for service, tally in tallies.items()
+    ]
+    services.sort(
+        key=lambda each: (
+            -(each.acknowledged + each.released + each.lapsed + each.grace),
+            each.service,
+        )
+    )
+    return Summary(
+        acknowledged=sum(each.acknowledged for each in services),
+        released=sum(each.released for each in services),
+        lapsed=sum(each.lapsed for each in services),
+        grace=len(receipt.grace),
+        grace_until_us=max((each.until_us for each in receipt.grace), default=0),
+        services=tuple(services[:MOST_SERVICES]),
+        services_left=max(0, len(services) - MOST_SERVICES),
+    )

@@ -1,11 +1,13 @@
 """JSON that more than one part of rescind writes, so that its keys are the same everywhere."""
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from rescind.core.receipt import Receipt
+from rescind.core.receipt import Lenient, Outcome, Receipt, Summary, Verified, notable, summary_of
 from rescind.core.record import Record
 from rescind.core.revocation import Event
 from rescind.wire import events
+from rescind.wire.receipt_details import Page
 
 _US_PER_S = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,11 +39,14 @@ def of_event(event: Event) -> dict[str, object]:
     }
 
 
-def of_receipt(receipt: Receipt) -> dict[str, object]:
+def of_receipt(receipt: Receipt, page: Page | None = None) -> dict[str, object]:
     """Write what a receipt says, as the API and `rescind receipt` do.
 
-    Raises MalformedMessageError for one whose events cannot be read.
+    `verifiers` are those of the page; without one, all of them, or of a summary those that it
+    names. `grace` is what the receipt names, and on a later page what follows that. Raises
+    MalformedMessageError for one whose events cannot be read.
     """
+    grace = receipt.grace if page is None or not page.first else page.grace
     return {
         "revocation_id": receipt.revocation_id,
         "epoch": receipt.epoch,
@@ -49,24 +54,82 @@ def of_receipt(receipt: Receipt) -> dict[str, object]:
         "events": [of_event(events.decode(payload)) for payload in receipt.payloads],
         "committed_at": moment(receipt.committed_at_us),
         "enforced_at": moment(receipt.enforced_at_us),
-        "verifiers": [
-            {
-                "instance": each.instance.hex(),
-                "service": each.service,
-                "outcome": each.outcome.value,
-                "latency_ms": each.latency_us / 1000,
-            }
-            for each in receipt.verifiers
-        ],
-        "grace": [
-            {
-                "instance": each.instance.hex(),
-                "service": each.service,
-                "until": moment(each.until_us),
-            }
-            for each in receipt.grace
-        ],
+        "verifiers": of_verifiers(receipt.verifiers if page is None else page.verifiers),
+        "grace": of_grace(grace),
         "unknown_grace_until": moment(receipt.unknown_grace_until_us),
+        "summary": _of_summary(summary_of(receipt), notable(receipt.verifiers)),
+    }
+
+
+def of_verifiers(verifiers: Iterable[Verified]) -> list[dict[str, object]]:
+    """Write verifiers as receipts do."""
+    return [
+        {
+            "instance": each.instance.hex(),
+            "service": each.service,
+            "outcome": each.outcome.value,
+            "latency_ms": each.latency_us / 1000,
+        }
+        for each in verifiers
+    ]
+
+
+def of_grace(grace: Iterable[Lenient]) -> list[dict[str, object]]:
+    """Write verifiers in grace as receipts do."""
+    return [
+        {
+            "instance": each.instance.hex(),
+            "service": each.service,
+            "until": moment(each.until_us),
+        }
+        for each in grace
+    ]
+
+
+def verifier_in(document: Mapping[str, object]) -> Verified:
+    """Read a verifier as `of_verifiers` wrote it. Raises KeyError, TypeError or ValueError."""
+    latency_ms = document["latency_ms"]
+    if not isinstance(latency_ms, int | float):
+        raise TypeError("latency_ms")
+    return Verified(
+        instance=bytes.fromhex(str(document["instance"])),
+        service=str(document["service"]),
+        outcome=Outcome(str(document["outcome"])),
+        latency_us=round(latency_ms * 1000),
+    )
+
+
+def lenient_in(document: Mapping[str, object]) -> Lenient:
+    """Read a verifier in grace as `of_grace` wrote it. Raises as `verifier_in` does."""
+    until = datetime.fromisoformat(str(document["until"]))
+    return Lenient(
+        instance=bytes.fromhex(str(document["instance"])),
+        service=str(document["service"]),
+        until_us=(until - _EPOCH) // timedelta(microseconds=1),
+    )
+
+
+def _of_summary(summary: Summary, named: Iterable[Verified]) -> dict[str, object]:
+    return {
+        "verifiers": summary.verifiers,
+        "acknowledged": summary.acknowledged,
+        "released": summary.released,
+        "lapsed": summary.lapsed,
+        "grace": summary.grace,
+        "grace_until": moment(summary.grace_until_us or None),
+        "services": [
+            {
+                "service": each.service,
+                "acknowledged": each.acknowledged,
+                "released": each.released,
+                "lapsed": each.lapsed,
+                "grace": each.grace,
+                "slowest_ms": each.slowest_us / 1000,
+            }
+            for each in summary.services
+        ],
+        "services_left": summary.services_left,
+        "notable": of_verifiers(named),
     }
 
 

@@ -11,7 +11,7 @@ import msgpack
 from rescind.errors import MalformedMessageError
 
 MAX_MESSAGE_BYTES = 1 << 20
-_MAX_ITEMS = 65_535
+MAX_ITEMS = 65_535
 _TEXT = frozenset({str})
 _NUMBER = frozenset({int})
 
@@ -74,7 +74,7 @@ class Fields:
             fields = msgpack.unpackb(
                 payload,
                 strict_map_key=True,
-                max_array_len=_MAX_ITEMS,
+                max_array_len=MAX_ITEMS,
                 max_map_len=0,
                 max_ext_len=0,
             )

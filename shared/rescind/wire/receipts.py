@@ -1,35 +1,107 @@
-"""Receipts as they are signed and kept, to be checked offline years later."""
+"""Receipts as they are signed and kept, to be checked offline years later.
 
-from rescind.core.receipt import Lenient, Outcome, Receipt, Verified
-from rescind.errors import MalformedMessageError
+A receipt that names all its verifiers is tag 1. A summary is tag 2, around the tag 1 of what it
+names; a reader that knows tag 1 alone refuses it rather than take a part for the whole.
+"""
+
+from dataclasses import replace
+
+from rescind.core.receipt import Lenient, Outcome, Receipt, Summary, Tally, Verified
+from rescind.errors import MalformedMessageError, TooLargeError
 from rescind.wire.heartbeat import INSTANCE_BYTES
-from rescind.wire.packing import Fields, Payload, pack
+from rescind.wire.packing import MAX_ITEMS, MAX_MESSAGE_BYTES, Fields, Payload, pack, tag_of
+
+HASH_BYTES = 32
+
+_LONGEST_BYTES = MAX_MESSAGE_BYTES - 1_024
+"""The envelope with key and signature is a message too, and has to be read again."""
 
 _RECEIPT = 1
+_SUMMARY = 2
 _VERIFIED = 1
 _LENIENT = 1
+_TALLY = 1
 
 
 def encode(receipt: Receipt) -> bytes:
-    """Write a receipt: the content that the receipts key signs."""
-    return pack(
-        _RECEIPT,
-        receipt.revocation_id,
-        receipt.epoch,
-        receipt.seq,
-        receipt.committed_at_us,
-        receipt.enforced_at_us,
-        [
-            (_VERIFIED, each.instance, each.service, each.outcome, each.latency_us)
-            for each in receipt.verifiers
-        ],
-        [(_LENIENT, each.instance, each.service, each.until_us) for each in receipt.grace],
-        *_later(receipt),
+    """Write a receipt: the content that the receipts key signs.
+
+    Raises TooLargeError for one that could not be read again. `receipt_details.divide` makes one
+    of any size that can.
+    """
+    named = _checked(
+        pack(
+            _RECEIPT,
+            receipt.revocation_id,
+            receipt.epoch,
+            receipt.seq,
+            receipt.committed_at_us,
+            receipt.enforced_at_us,
+            [verified(each) for each in receipt.verifiers],
+            [lenient(each) for each in receipt.grace],
+            *_later(receipt),
+        ),
+        longest=max(len(receipt.verifiers), len(receipt.grace), len(receipt.payloads)),
     )
+    summary = receipt.summary
+    if summary is None:
+        return named
+    return _checked(
+        pack(
+            _SUMMARY,
+            named,
+            summary.acknowledged,
+            summary.released,
+            summary.lapsed,
+            summary.grace,
+            summary.grace_until_us,
+            [
+                (
+                    _TALLY,
+                    each.service,
+                    each.acknowledged,
+                    each.released,
+                    each.lapsed,
+                    each.grace,
+                    each.slowest_us,
+                )
+                for each in summary.services
+            ],
+            summary.services_left,
+            summary.hashes,
+        ),
+        longest=max(len(summary.services), len(summary.hashes)),
+    )
+
+
+def _checked(content: bytes, *, longest: int) -> bytes:
+    if len(content) > _LONGEST_BYTES or longest > MAX_ITEMS:
+        raise TooLargeError(
+            f"a receipt of {len(content):,} bytes, with a list of {longest:,}: its readers take "
+            f"{_LONGEST_BYTES:,} bytes and {MAX_ITEMS:,}"
+        )
+    return content
+
+
+def verified(each: Verified) -> tuple[object, ...]:
+    """Return the fields of one verifier."""
+    return (_VERIFIED, each.instance, each.service, each.outcome, each.latency_us)
+
+
+def lenient(each: Lenient) -> tuple[object, ...]:
+    """Return the fields of one verifier in grace."""
+    return (_LENIENT, each.instance, each.service, each.until_us)
 
 
 def decode(content: Payload) -> Receipt:
     """Read a receipt. Raises MalformedMessageError."""
+    if tag_of(content, message="receipt") == _SUMMARY:
+        fields = Fields(content, message="receipt")
+        return replace(_named(fields.octets()), summary=_summary(fields))
+    return _named(content)
+
+
+def _named(content: Payload) -> Receipt:
     fields = Fields(content, message="receipt").expect(_RECEIPT)
     return Receipt(
         revocation_id=fields.text(),
@@ -37,8 +109,8 @@ def decode(content: Payload) -> Receipt:
         seq=fields.uint(),
         committed_at_us=fields.uint(),
         enforced_at_us=fields.uint(),
-        verifiers=tuple(_verified(each) for each in fields.nested("verifier")),
-        grace=tuple(_lenient(each) for each in fields.nested("lenient verifier")),
+        verifiers=tuple(read_verified(each) for each in fields.nested("verifier")),
+        grace=tuple(read_lenient(each) for each in fields.nested("lenient verifier")),
         payloads=fields.optional_chunks() if fields.more else (),
         unknown_grace_until_us=fields.optional_uint() if fields.more else None,
     )
@@ -51,7 +123,36 @@ def _later(receipt: Receipt) -> tuple[object, ...]:
     return (receipt.payloads,) if receipt.payloads else ()
 
 
-def _verified(fields: Fields) -> Verified:
+def _summary(fields: Fields) -> Summary:
+    summary = Summary(
+        acknowledged=fields.uint(),
+        released=fields.uint(),
+        lapsed=fields.uint(),
+        grace=fields.uint(),
+        grace_until_us=fields.uint(),
+        services=tuple(_tally(each) for each in fields.nested("tally")),
+        services_left=fields.uint(),
+        hashes=fields.chunks(),
+    )
+    if any(len(each) != HASH_BYTES for each in summary.hashes):
+        raise MalformedMessageError("receipt", f"a hash has {HASH_BYTES} bytes")
+    return summary
+
+
+def _tally(fields: Fields) -> Tally:
+    fields.expect(_TALLY)
+    return Tally(
+        service=fields.text(),
+        acknowledged=fields.uint(),
+        released=fields.uint(),
+        lapsed=fields.uint(),
+        grace=fields.uint(),
+        slowest_us=fields.uint(),
+    )
+
+
+def read_verified(fields: Fields) -> Verified:
+    """Read one verifier. Raises MalformedMessageError."""
     fields.expect(_VERIFIED)
     instance, service, outcome = fields.octets(INSTANCE_BYTES), fields.text(), fields.text()
     if outcome not in set(Outcome):
@@ -59,6 +160,7 @@ def _verified(fields: Fields) -> Verified:
     return Verified(instance, service, Outcome(outcome), fields.uint())
 
 
-def _lenient(fields: Fields) -> Lenient:
+def read_lenient(fields: Fields) -> Lenient:
+    """Read one verifier in grace. Raises MalformedMessageError."""
     fields.expect(_LENIENT)
     return Lenient(fields.octets(INSTANCE_BYTES), fields.text(), fields.uint())

@@ -12,11 +12,12 @@ from tests.support.postgres_in_memory import Cluster, PostgresInMemory, Row, beg
 
 from rescind.core import lease
 from rescind.core.handles import Handle, Selector
-from rescind.core.receipt import Receipt
+from rescind.core.receipt import Outcome, Receipt
 from rescind.core.revocation import Event, Revocation
-from rescind.wire import events, receipts, sealed
+from rescind.errors import TooLargeError
+from rescind.wire import events, receipt_details, receipts, sealed
 from rescind.wire.heartbeat import Wanted
-from rescind_authority.errors import LostError
+from rescind_authority.errors import AlteredReceiptError, LostError
 from rescind_authority.ports.ledger import Entry
 from rescind_authority.usecases.acknowledgements import Acknowledgements
 from rescind_authority.usecases.enforce import Enforcer
@@ -153,11 +154,14 @@ HOUR_S = 3_600
 WAIT_S = lease.wait_ns(TERM_MS) / 1e9
 
 
-async def receipt_of(here: World, name: str) -> Receipt:
-    target = await here.revoke(name)
-    envelope = await here.enforcer.receipt(target, timeout_s=5)
+def signed(envelope: object) -> Receipt:
     assert isinstance(envelope, bytes)
     return receipts.decode(sealed.decode(envelope).content)
+
+
+async def receipt_of(here: World, name: str) -> Receipt:
+    target = await here.revoke(name)
+    return signed(await here.enforcer.receipt(target, timeout_s=5))
 
 
 async def unknown_until_s(here: World, name: str) -> float | None:
@@ -300,10 +304,82 @@ def test_an_event_of_the_epoch_before_may_not_know_a_verifier_in_grace_either():
         async with world() as here:
             target = await here.revoke("rev_1")
             restore(here.cluster)
-            envelope = await here.enforcer.receipt(target, timeout_s=5)
-            assert isinstance(envelope, bytes)
-            receipt = receipts.decode(sealed.decode(envelope).content)
+            receipt = signed(await here.enforcer.receipt(target, timeout_s=5))
             assert receipt.epoch == 1
             assert receipt.unknown_grace_until_us is not None
+
+    virtual_time.run(story())
+
+
+def gone(many: int) -> dict[bytes, Row]:
+    return {
+        (number | 1 << 64).to_bytes(16): Row("search", "strict", 1, 1, released=True)
+        for number in range(many)
+    }
+
+
+def test_a_receipt_of_very_many_is_a_summary_whose_pages_another_authority_shows_too():
+    async def story() -> None:
+        async with world() as here:
+            here.cluster.tables.leases.update(gone(100_000))
+            envelope = await here.enforcer.receipt(await here.revoke("rev_1"), timeout_s=5)
+            stated = signed(envelope)
+            assert stated.summary is not None
+            assert (stated.summary.released, stated.summary.lapsed) == (100_000, 1)
+            assert stated.verifiers[0].outcome is Outcome.LAPSED  # of all of them, it is named
+            async with authority(here.cluster) as other:
+                assert await other.enforcer.kept("rev_1") == envelope
+                page = await other.enforcer.page(stated, cursor=99_500, limit=1_000)
+                assert (len(page.verifiers), page.cursor) == (501, None)
+
+    virtual_time.run(story())
+
+
+def test_a_summary_says_until_when_a_verifier_that_the_rows_lack_may_be_in_grace():
+    async def story() -> None:
+        async with world() as here:
+            here.cluster.tables.leases.update(gone(2_000))
+            restore(here.cluster)
+            began_s = now_s()
+            stated = await receipt_of(here, "rev_1")
+            assert stated.summary is not None
+            assert stated.summary.grace == 0
+            assert stated.unknown_grace_until_us is not None
+            until_s = stated.unknown_grace_until_us / 1e6
+            assert until_s == pytest.approx(began_s + WAIT_S + 1.2 * HOUR_S, abs=2)
+            page = await here.enforcer.page(stated, cursor=1_500, limit=1_000)
+            assert (len(page.verifiers), page.cursor) == (501, None)
+
+    virtual_time.run(story())
+
+
+def test_details_that_were_changed_in_the_table_are_not_shown():
+    async def story() -> None:
+        async with world() as here:
+            here.cluster.tables.leases.update(gone(2_000))
+            stated = signed(await here.enforcer.receipt(await here.revoke("rev_1"), timeout_s=5))
+            one, two, three = here.cluster.tables.details["rev_1"]
+            for chunks in ((two, one, three), (one,), ()):
+                here.cluster.tables.details["rev_1"] = chunks
+                with pytest.raises(AlteredReceiptError, match="rev_1"):
+                    await here.enforcer.page(stated, cursor=1_000, limit=1_000)
+
+    virtual_time.run(story())
+
+
+def test_a_receipt_that_is_too_large_is_not_signed_and_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    async def story() -> None:
+        async with world() as here:
+            here.cluster.tables.leases.update(gone(2_000))
+            with monkeypatch.context() as small:
+                small.setattr(receipt_details, "MOST_CHUNKS", 1)
+                small.setattr(Keys, "sign", None)
+                target = await here.revoke("rev_1")
+                with pytest.raises(TooLargeError, match="2,001 verifiers"):
+                    await here.enforcer.receipt(target, timeout_s=5)
+            assert "rev_1" not in here.cluster.tables.receipts
+            assert signed(await here.enforcer.receipt(target, timeout_s=5)).summary is not None
 
     virtual_time.run(story())

@@ -273,3 +273,18 @@ def test_a_receipt_says_until_when_a_verifier_that_the_rows_lack_may_be_in_grace
 
 def test_a_receipt_of_a_ledger_that_knows_every_verifier_says_nothing_of_others():
     assert begin(row(ONE, posture=GRACE)).receipt(SEEN_NS).unknown_grace_until_us is None
+
+
+def test_who_is_waited_for_is_a_view_so_that_each_of_very_many_acknowledgements_costs_the_same():
+    wait = begin(row(ONE), row(TWO))
+    pending = wait.pending
+    wait.acknowledged(ONE, heard_ns=SEEN_NS)
+    assert pending == {TWO}
+    assert pending & {ONE, TWO} == {TWO}
+
+
+def test_a_hundred_thousand_instances_that_are_gone_need_no_wait_and_are_all_in_the_receipt():
+    rows = [row(number.to_bytes(16), released=True) for number in range(100_000)]
+    wait = begin(*rows)
+    assert wait.over(SEEN_NS)
+    assert wait.progress(SEEN_NS).released == len(wait.receipt(SEEN_NS).verifiers) == 100_000

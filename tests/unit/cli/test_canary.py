@@ -1,5 +1,7 @@
 """The canary, over a fake: what it says when everything holds, and when something does not."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -16,10 +18,18 @@ from rescind_cli.canary_metrics import CanaryMetrics
 class Authority:
     """An authority of one sidecar: it writes what receipt it is told to."""
 
-    def __init__(self, verifier: FakeVerifier, *, revokes: bool = True, receipt: bool = True):
+    def __init__(
+        self,
+        verifier: FakeVerifier,
+        *,
+        revokes: bool = True,
+        receipt: bool = True,
+        besides: Mapping[str, Any] = MappingProxyType({}),
+    ):
         self._verifier = verifier
         self._revokes = revokes
         self._receipt = receipt
+        self._besides = besides
 
     def issue(self, *, subject: str, kind: str, ttl: float) -> Issued:
         issued = self._verifier.issue(subject=subject)
@@ -30,11 +40,11 @@ class Authority:
         if self._revokes:
             self._verifier.revoke(*selector)
         verifier = {"service": "search", "instance": "a1", "outcome": "lapsed", "latency_ms": 9.5}
-        receipt = {"verifiers": [verifier], "grace": []}
+        receipt = {"verifiers": [verifier], "grace": []} | self._besides
         return {"id": "rev_1"} | ({"receipt": receipt} if self._receipt else {})
 
 
-def flown(verifier: FakeVerifier, **how: bool) -> Round:
+def flown(verifier: FakeVerifier, **how: Any) -> Round:
     return Canary(Authority(verifier, **how), {"search": verifier}).fly(timeout_s=1)
 
 
@@ -75,6 +85,23 @@ def test_without_a_receipt_nothing_is_claimed() -> None:
     metrics = CanaryMetrics()
     metrics.flown(found)
     assert count(metrics.registry, "late") == 1
+
+
+@pytest.mark.parametrize(
+    "besides",
+    [
+        {"unknown_grace_until": "2026-01-01T00:10:30Z"},
+        {"summary": {"grace": 2, "services": [{"slowest_ms": 40.5}]}},
+    ],
+    ids=["unknown", "counted"],
+)
+def test_where_a_verifier_may_be_in_grace_one_that_accepts_is_no_fault(
+    besides: dict[str, Any],
+) -> None:
+    found = flown(FakeVerifier(), revokes=False, besides=besides)
+    assert found.faults == ()
+    summary = besides.get("summary")
+    assert (found.enforced_ms, found.in_grace) == ((40.5, 2) if summary else (9.5, 0))
 
 
 class Deaf:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from tests.support.messages import TELLING_RECEIPT as RECEIPT
 from tests.support.messages import UNKNOWN_GRACE_UNTIL_US
 
+from rescind.core.receipt import Lenient, Outcome, Receipt, Verified
 from rescind.errors import RescindError
-from rescind.wire import documents, receipts
+from rescind.wire import documents, receipt_details, receipts
 from rescind.wire.trust import Purpose
 from rescind_cli import waiting
 from rescind_cli.commands.receipt import _verified
@@ -90,19 +92,26 @@ def test_that_a_verifier_may_be_unknown_is_shown_and_cannot_be_taken_out(trust: 
     assert shown(json.dumps(file).encode(), trust) == found
 
 
+UNKNOWN = {"unknown_grace_until": "2026-01-01T00:10:30Z"}
+ALL_KNOWN = {"unknown_grace_until": None}
+
+
 @pytest.mark.parametrize(
-    ("grace", "unknown", "expected"),
+    ("grace", "besides", "expected"),
     [
         ([], {}, Exit.DONE),  # an older authority's
-        ([], {"unknown_grace_until": None}, Exit.DONE),
-        ([], {"unknown_grace_until": "2026-01-01T00:10:30Z"}, Exit.GRACE),
-        ([{"service": "a"}], {"unknown_grace_until": None}, Exit.GRACE),
+        ([], ALL_KNOWN, Exit.DONE),
+        ([], UNKNOWN, Exit.GRACE),
+        ([{"service": "a"}], ALL_KNOWN, Exit.GRACE),
+        ([], ALL_KNOWN | {"summary": {"grace": 0}}, Exit.DONE),
+        ([], UNKNOWN | {"summary": {"grace": 0}}, Exit.GRACE),
+        ([], ALL_KNOWN | {"summary": {"grace": 1}}, Exit.GRACE),  # a page that lists none of them
     ],
 )
 def test_a_verifier_that_may_be_in_grace_makes_the_exit_status_3(
-    grace: list[object], unknown: dict[str, object], expected: Exit
+    grace: list[object], besides: dict[str, object], expected: Exit
 ) -> None:
-    done = {"state": "enforced", "receipt": {"grace": grace} | unknown}
+    done = {"state": "enforced", "receipt": {"grace": grace} | besides}
     assert waiting.exit_code(done) is expected
 
 
@@ -137,3 +146,136 @@ def test_any_bytes_are_refused(trust: Path, text: bytes) -> None:
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"receipt":' * 100_000, b"1" * 5_000, b"\xff"])
 def test_a_file_that_is_no_document_is_refused(trust: Path, text: bytes) -> None:
     assert shown(text, trust) is None
+
+
+def large(
+    verifiers: int = 3_000, grace: int = 700, *, unknown_until_us: int | None = None
+) -> tuple[dict[str, Any], Receipt]:
+    """Return the file of a receipt that signs a summary, with all its details, and that receipt."""
+    complete = replace(
+        RECEIPT,
+        verifiers=tuple(
+            Verified(number.to_bytes(16), "search", Outcome.ACKNOWLEDGED, 1_234 + number)
+            for number in range(verifiers)
+        ),
+        grace=tuple(
+            Lenient((number | 1 << 64).to_bytes(16), "edge", RECEIPT.enforced_at_us + number)
+            for number in range(grace)
+        ),
+        unknown_grace_until_us=unknown_until_us,
+    )
+    stated, _ = receipt_details.divide(complete)
+    signed = KEYRING.sign(Purpose.RECEIPTS, receipts.encode(stated))
+    file = GOOD | {
+        "content": base64.b64encode(signed.content).decode(),
+        "signature": signed.signature.hex(),
+        **documents.of_receipt(stated),
+        "verifiers": documents.of_verifiers(complete.verifiers),
+        "grace": documents.of_grace(complete.grace),
+        "next": None,
+    }
+    return file, complete
+
+
+def test_a_large_receipt_is_verified_with_all_its_details(trust: Path) -> None:
+    file, complete = large()
+    found = shown(json.dumps({"receipt": file}).encode(), trust)
+    assert found is not None
+    assert len(found["verifiers"]) == found["summary"]["verifiers"] == len(complete.verifiers)
+    assert len(found["grace"]) == found["summary"]["grace"] == len(complete.grace)
+
+
+@pytest.mark.parametrize(("verifiers", "grace"), [(1_200, 0), (1_200, 700), (0, 1_200)])
+def test_a_summary_too_says_that_a_verifier_may_be_unknown_and_it_cannot_be_taken_out(
+    trust: Path, capsys: pytest.CaptureFixture[str], verifiers: int, grace: int
+) -> None:
+    file, _ = large(verifiers, grace, unknown_until_us=UNKNOWN_GRACE_UNTIL_US)
+    found = shown(json.dumps(file).encode(), trust)
+    assert found is not None
+    assert found["summary"]["grace"] == grace
+    assert found["unknown_grace_until"] == "2026-01-01T00:10:30Z"
+    assert waiting.exit_code({"state": "enforced", "receipt": found}) is Exit.GRACE
+    waiting.show(found)
+    said = capsys.readouterr().out
+    assert "not know may be in grace until 2026-01-01T00:10:30Z" in said
+    for changed in (None, "2026-01-01T00:10:31Z"):
+        assert shown(json.dumps(file | {"unknown_grace_until": changed}).encode(), trust) is None
+    del file["unknown_grace_until"]  # what is left out is shown as it was signed
+    assert shown(json.dumps(file).encode(), trust) == found
+
+
+@pytest.mark.parametrize("name", ["verifiers", "grace"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda each: each[1:],
+        lambda each: [*each, each[0]],
+        lambda each: [each[1], each[0], *each[2:]],
+        lambda each: [each[0] | {"service": "other"}, *each[1:]],
+        lambda each: [each[0] | {"service": "\ud800"}, *each[1:]],
+        lambda each: [each[0] | {"instance": "ff" * 16}, *each[1:]],
+        lambda each: [each[0] | {"latency_ms": 1e300, "until": "2026-01-01"}, *each[1:]],
+        lambda each: [each[0] | {"instance": "no hex"}, *each[1:]],
+        lambda each: [each[0] | {"latency_ms": 0, "until": "1970-01-01T00:00:00Z"}, *each[1:]],
+        lambda each: [each[0] | {"latency_ms": "1", "until": 5}, *each[1:]],
+        lambda each: [each[0] | {"latency_ms": float("nan"), "until": "never"}, *each[1:]],
+        lambda each: [each[0] | {"latency_ms": 1e400, "until": None}, *each[1:]],
+        lambda each: [each[0] | {"latency_ms": -1, "until": "0001-01-01T00:00:00Z"}, *each[1:]],
+        lambda each: [each[0] | {"note": "added"}, *each[1:]],
+        lambda _: [],
+        lambda _: None,
+        lambda _: "all",
+    ],
+)
+def test_details_that_were_changed_after_they_were_signed_are_refused(
+    trust: Path, name: str, change: Callable[[Any], object]
+) -> None:
+    file, _ = large(1_200, 3) if name == "verifiers" else large(3, 1_200)
+    assert shown(json.dumps(file).encode(), trust) is not None
+    assert shown(json.dumps(file | {name: change(file[name])}).encode(), trust) is None
+
+
+def test_a_summary_that_says_otherwise_than_what_was_signed_is_refused(trust: Path) -> None:
+    file, _ = large()
+    for name in file["summary"]:
+        other = file | {"summary": file["summary"] | {name: 7}}
+        assert shown(json.dumps(other).encode(), trust) is None
+
+
+def test_a_single_page_of_a_large_receipt_is_refused_and_says_how_to_get_all(trust: Path) -> None:
+    file, complete = large()
+    path = trust.with_name("receipt.json")
+    page = file | {"verifiers": file["verifiers"][:1_000], "next": "1000"}
+    path.write_text(json.dumps(page), encoding="utf-8")
+    with pytest.raises(RescindError, match=r"1,000 of 3,000 .* `rescind receipt ID --json`"):
+        _verified(path, trust)
+    assert len(complete.verifiers) == 3_000
+
+
+@pytest.mark.parametrize(("verifiers", "grace"), [(3, 1), (800, 0), (100_000, 900)])
+def test_a_receipt_is_shown_in_a_table_that_is_bounded(
+    capsys: pytest.CaptureFixture[str], verifiers: int, grace: int
+) -> None:
+    file, _ = large(verifiers, grace)
+    waiting.show(file)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 2 * waiting.MOST_SHOWN + waiting.MOST_SERVICES + 5
+    shown = [line for line in lines if line.startswith("showing")]
+    if verifiers > waiting.MOST_SHOWN:
+        assert f"50 of {verifiers:,}" in shown[0]
+        assert any("edge" in line or "search" in line for line in lines[:3])
+        slowest = max(each["latency_ms"] for each in file["verifiers"])
+        assert any(f"{slowest:.1f} ms" in line for line in lines)
+    else:
+        assert not shown
+    assert sum(line.startswith("grace") for line in lines) == min(grace, waiting.MOST_SHOWN)
+    assert any("900 in grace" in line for line in shown) == (grace == 900)
+
+
+def test_a_receipt_of_an_older_authority_is_shown_as_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, _ = large(120, 0)
+    del file["summary"]
+    waiting.show(file)
+    assert "50 of 120" in capsys.readouterr().out

@@ -357,3 +357,27 @@ async def test_each_effect_has_its_twin_in_a_loop(script: Script) -> None:
         await admin.lift("rev_1")
     effects = [each["body"].get("effect") for each in script.asked]
     assert effects == ["suspend", "narrow", "kill", None]
+
+
+def test_a_receipt_is_gone_through_page_by_page(script: Script, admin: Admin) -> None:
+    pages = [
+        {"verifiers": [{"instance": "a"}], "grace": [], "next": "1000"},
+        {"verifiers": [{"instance": "b"}], "grace": [], "next": None},
+    ]
+    script.answers = [
+        answer(200, {"id": "rev_1", "state": "enforced", "receipt": page}) for page in pages
+    ]
+    assert list(admin.receipt_pages("rev_1", timeout_s=2)) == pages
+    assert [asked["call"] for asked in script.asked] == [
+        "GET /v1/revocations/rev_1/receipt?timeout=2",
+        "GET /v1/revocations/rev_1/receipt?timeout=2&cursor=1000",
+    ]
+
+
+def test_the_receipt_of_an_older_authority_is_one_page_and_one_that_is_not_there_none(
+    script: Script, admin: Admin
+) -> None:
+    script.answers = [answer(200, {"state": "enforced", "receipt": {"verifiers": []}})]
+    assert len(list(admin.receipt_pages("rev_1"))) == 1
+    script.answers = [answer(202, {"state": "committed", "receipt": None})]
+    assert list(admin.receipt_pages("rev_1")) == []

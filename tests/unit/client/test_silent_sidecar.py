@@ -92,7 +92,7 @@ class Sidecar:
         self.follow(session)
 
     def follow(self, session: Session) -> None:
-        """Have the session ask this sidecar."""
+        """Connect a session to this sidecar."""
         self.session = session
         cast("Any", session).silent = self.silent
 
@@ -246,7 +246,7 @@ class Scene:
 
 @pytest.fixture(autouse=True)
 def virtual_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the client's clocks show the time of the loop, which begins at 0."""
+    """Set the client's clocks to the time of the loop, which begins at 0."""
 
     def now_s() -> float:
         return asyncio.get_running_loop().time()

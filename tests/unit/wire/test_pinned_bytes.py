@@ -33,13 +33,21 @@ _EVENT = (
 )
 _BARE_EVENT = "9c01010100a57265765f31a67265766f6b6591a12ac0c090a0a0"
 
+_TELLING = f"{_RECEIPT}92c492{_EVENT}c41a{_BARE_EVENT}"
+_UNKNOWN_GRACE = "cf000647486bad4980"
+_COUNTS = (
+    "ce000182b8cd03846401cf0006474849b3c700"
+    "929701a6736561726368ce000182b8cd03846400cd0f3c9701a762696c6c696e670000000100"
+    f"0092{_HEAD}{_NEXT_HEAD}"
+)
+
 PINNED = {
     "receipt": f"98{_RECEIPT}",
-    "receipt, telling": f"99{_RECEIPT}92c492{_EVENT}c41a{_BARE_EVENT}",
-    "receipt, unknown grace": f"9a{_RECEIPT}c0cf000647486bad4980",
-    "receipt, telling, unknown grace": (
-        f"9a{_RECEIPT}92c492{_EVENT}c41a{_BARE_EVENT}cf000647486bad4980"
-    ),
+    "receipt, telling": f"99{_TELLING}",
+    "receipt, unknown grace": f"9a{_RECEIPT}c0{_UNKNOWN_GRACE}",
+    "receipt, telling, unknown grace": f"9a{_TELLING}{_UNKNOWN_GRACE}",
+    "receipt, summary": f"9a02c5013c99{_TELLING}{_COUNTS}",
+    "receipt, unknown grace, summary": (f"9a02c501459a{_TELLING}{_UNKNOWN_GRACE}{_COUNTS}"),
     "event": _EVENT,
     "event, bare": _BARE_EVENT,
     "event, lift": (

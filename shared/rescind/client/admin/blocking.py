@@ -18,6 +18,7 @@ from rescind.client.admin.calls import (
     Portion,
     Renewal,
 )
+from rescind.client.admin.receipts import Enforcement, Receipt
 from rescind.core.secret import Secret
 from rescind.errors import UnreachableError
 
@@ -192,12 +193,27 @@ class Admin(_Connection):
         """End a suspension or a narrowing; what something else holds stays held."""
         return self._send(calls.lift(revocation_id, manner, idempotency_key))
 
-    def receipt(self, revocation_id: str, *, timeout_s: float = 5) -> Document:
+    def receipt(self, revocation_id: str, *, timeout_s: float = 5) -> Enforcement:
         """Wait until a revocation is enforced, for at most so long (below the client's timeout).
 
         Its `state` is `enforced`, with the `receipt`, or `committed`, with the `progress` so far.
+        The receipt lists at most 1,000 verifiers; `receipt_pages` goes through all of them.
         """
         return self._send(calls.receipt(revocation_id, timeout_s))
+
+    def receipt_pages(self, revocation_id: str, *, timeout_s: float = 5) -> Iterator[Receipt]:
+        """Go through the pages of a receipt; without any where it is not enforced in time.
+
+        They differ in `verifiers`, `grace` and `next` alone.
+        """
+        cursor: str | None = None
+        while True:
+            done = self._send(calls.receipt(revocation_id, timeout_s, cursor))
+            if done["receipt"] is None:
+                return
+            yield done["receipt"]
+            if (cursor := done["receipt"].get("next")) is None:
+                return
 
     def revocation(self, revocation_id: str) -> Document:
         """Look at one revocation."""

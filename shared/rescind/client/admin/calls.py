@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NotRequired, TypedDict, TypeVar, cast
 from urllib.parse import quote
 
+from rescind.client.admin.receipts import Enforcement
 from rescind.core.secret import Secret
 from rescind.errors import MalformedMessageError
 
@@ -279,10 +280,13 @@ def revocation(revocation_id: str) -> Call[Document]:
     return Call("GET", f"/v1/revocations/{quote(revocation_id, safe='')}", _itself)
 
 
-def receipt(revocation_id: str, timeout_s: float) -> Call[Document]:
-    """Wait for the receipt of a revocation, for so long."""
+def receipt(revocation_id: str, timeout_s: float, cursor: str | None = None) -> Call[Enforcement]:
+    """Wait for the receipt of a revocation, for so long; or fetch a later page of it."""
     path = f"/v1/revocations/{quote(revocation_id, safe='')}/receipt"
-    return Call("GET", path, _itself, query={"timeout": f"{timeout_s:g}"})
+    query = {"timeout": f"{timeout_s:g}"}
+    if cursor is not None:
+        query["cursor"] = cursor
+    return Call("GET", path, _enforcement, query=query)
 
 
 def revocations(filters: Filters, cursor: str | None) -> Call[Page]:
@@ -345,3 +349,7 @@ def _issued(document: Document) -> Issued:
 
 def _itself(document: Document) -> Document:
     return document
+
+
+def _enforcement(document: Document) -> Enforcement:
+    return cast("Enforcement", document)

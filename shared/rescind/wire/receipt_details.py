@@ -1,0 +1,160 @@
+"""The details of a large receipt: every verifier, in chunks whose hashes the receipt signs.
+
+The verifiers come first, then those in grace, each in the receipt's own order; every chunk but the
+last holds `PER_CHUNK` of them. The bytes are canonical: the chunks can be written again from their
+values, and their SHA-256 compared with what was signed.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rescind.core.receipt import (
+    MOST_GRACE,
+    MOST_INLINE,
+    Lenient,
+    Receipt,
+    Verified,
+    summarised,
+    summary_of,
+)
+from rescind.errors import MalformedMessageError, TooLargeError
+from rescind.wire import receipts
+from rescind.wire.packing import MAX_MESSAGE_BYTES, Fields, Payload, pack
+
+PER_CHUNK = 1_000
+MOST_CHUNKS = 4_096
+"""Of four million verifiers: their hashes alone are 128 KiB of what is signed."""
+
+_CHUNK = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a receipt's verifiers. `cursor` is where the next page begins, None at the end.
+
+    Places count the verifiers, and then those in grace that the receipt does not name itself;
+    `first` is the page's own.
+    """
+
+    first: int
+    verifiers: tuple[Verified, ...]
+    grace: tuple[Lenient, ...]
+    cursor: int | None
+
+
+def divide(receipt: Receipt) -> tuple[Receipt, tuple[bytes, ...]]:
+    """Return the receipt to sign for a complete one, and the chunks to keep beside it.
+
+    A small receipt stands for itself. Raises TooLargeError, with nothing signed.
+    """
+    if len(receipt.verifiers) + len(receipt.grace) <= MOST_INLINE:
+        return receipt, ()
+    chunks = _chunks(receipt.verifiers, receipt.grace)
+    return summarised(receipt, tuple(map(_hash, chunks))), chunks
+
+
+def completed(signed: Receipt, verifiers: Sequence[Verified], grace: Sequence[Lenient]) -> Receipt:
+    """Return the complete receipt that a signed summary stands for, out of all its details.
+
+    Raises MalformedMessageError if they are not exactly those whose hashes were signed.
+    """
+    complete = replace(signed, verifiers=tuple(verifiers), grace=tuple(grace), summary=None)
+    try:
+        anew, _ = divide(complete)
+    except (TooLargeError, ValueError, OverflowError) as error:
+        # What msgpack cannot write, such as half a surrogate pair, was not signed either.
+        raise MalformedMessageError("receipt", "its verifiers cannot be written") from error
+    if anew != signed:
+        raise MalformedMessageError("receipt", "its verifiers are not those that were signed")
+    return complete
+
+
+def span(receipt: Receipt, *, cursor: int, limit: int) -> range:
+    """Return the numbers of the chunks that a page of a summary needs."""
+    last = min(cursor + limit, length(receipt)) - 1
+    if last < cursor:
+        return range(0)
+    return range(_place(receipt, cursor) // PER_CHUNK, _place(receipt, last) // PER_CHUNK + 1)
+
+
+def page(receipt: Receipt, chunks: Sequence[Payload], *, cursor: int, limit: int) -> Page:
+    """Return a page of a receipt; of a summary, out of the chunks that `span` names.
+
+    Raises MalformedMessageError for a chunk that is not the one whose hash was signed.
+    """
+    summary = receipt.summary
+    ends = min(cursor + limit, length(receipt))
+    following = ends if ends < length(receipt) else None
+    if summary is None:
+        return Page(cursor, receipt.verifiers[cursor:ends], (), following)
+    numbers = span(receipt, cursor=cursor, limit=limit)
+    if len(chunks) != len(numbers) or numbers.stop > len(summary.hashes):
+        raise MalformedMessageError("receipt", "chunks of its details are missing")
+    found: list[Verified | Lenient] = []
+    for number, chunk in zip(numbers, chunks, strict=True):
+        if _hash(chunk) != summary.hashes[number]:
+            raise MalformedMessageError("receipt", f"chunk {number} is not the one that was signed")
+        found += _read(chunk)
+    places = [_place(receipt, place) - numbers.start * PER_CHUNK for place in range(cursor, ends)]
+    if places and places[-1] >= len(found):
+        raise MalformedMessageError("receipt", "its chunks hold less than its counts say")
+    wanted = [found[place] for place in places]
+    return Page(
+        cursor,
+        tuple(each for each in wanted if isinstance(each, Verified)),
+        tuple(each for each in wanted if isinstance(each, Lenient)),
+        following,
+    )
+
+
+def length(receipt: Receipt) -> int:
+    """Return how many places the pages of a receipt have."""
+    summary = receipt.summary
+    if summary is None:
+        return len(receipt.verifiers)
+    return summary.verifiers + max(0, summary.grace - MOST_GRACE)
+
+
+def _place(receipt: Receipt, place: int) -> int:
+    """Return the place in the chunks: there, those in grace that the receipt names come too."""
+    return place if place < summary_of(receipt).verifiers else place + MOST_GRACE
+
+
+def _chunks(verifiers: Sequence[Verified], grace: Sequence[Lenient]) -> tuple[bytes, ...]:
+    many = len(verifiers) + len(grace)
+    if many > MOST_CHUNKS * PER_CHUNK:
+        raise TooLargeError(
+            f"a receipt of {many:,} verifiers: at most {MOST_CHUNKS * PER_CHUNK:,} can be kept"
+        )
+    rows = [*map(receipts.verified, verifiers)]
+    split = len(rows)
+    rows += map(receipts.lenient, grace)
+    chunks = tuple(
+        pack(
+            _CHUNK,
+            rows[first : min(first + PER_CHUNK, split)],
+            rows[max(first, split) : first + PER_CHUNK],
+        )
+        for first in range(0, many, PER_CHUNK)
+    )
+    longest = max(map(len, chunks))
+    if longest > MAX_MESSAGE_BYTES:
+        raise TooLargeError(
+            f"{PER_CHUNK:,} verifiers of a receipt have {longest:,} bytes: readers take "
+            f"{MAX_MESSAGE_BYTES:,}. Give their services shorter names"
+        )
+    return chunks
+
+
+def _read(chunk: Payload) -> list[Verified | Lenient]:
+    fields = Fields(chunk, message="receipt details").expect(_CHUNK)
+    verifiers = [receipts.read_verified(each) for each in fields.nested("verifier")]
+    return [
+        *verifiers,
+        *(receipts.read_lenient(each) for each in fields.nested("lenient verifier")),
+    ]
+
+
+def _hash(chunk: Payload) -> bytes:
+    return hashlib.sha256(chunk).digest()
