@@ -82,6 +82,7 @@ class Cluster:
         sidecar_module: str,
         services: Sequence[str],
         route: Route,
+        postgres_dsn: str | None,
     ) -> None:
         self._place = place
         self.services = services
@@ -91,14 +92,19 @@ class Cluster:
         self._authority_module = authority_module
         self._sidecar_module = sidecar_module
         self.postures: dict[str, str] = {}
-        self.parts: dict[str, Part] = {
-            "postgres": Part("postgres", lambda: _child_of(postgres.running(place), self)),
+        self.urls: dict[str, str] = {}
+        self.parts: dict[str, Part] = {}
+        if postgres_dsn is None:
+            own = Part("postgres", lambda: _child_of(postgres.running(place), self))
+            self.parts["postgres"] = own
+        else:
+            self.urls["postgres"] = postgres_dsn
+        self.parts |= {
             "valkey": Part("valkey", lambda: _child_of(valkey.running(place), self)),
             "nats": Part("nats", self._nats),
             **{name: Part(name, self._authority(name)) for name in self._authority_ports},
             **{service: Part(service, self._sidecar(service)) for service in services},
         }
-        self.urls: dict[str, str] = {}
 
     @property
     def authorities(self) -> list[str]:
@@ -304,8 +310,12 @@ async def cluster(
     services: Sequence[str] = SERVICES,
     route: Route = lambda _, url: url,
     absent: frozenset[str] = frozenset(),
+    postgres_dsn: str | None = None,
 ) -> AsyncGenerator[Cluster]:
-    """Run an installation for the block; the parts that are `absent` come with the first heal."""
+    """Run an installation for the block; the parts that are `absent` come with the first heal.
+
+    With `postgres_dsn` it uses a Postgres that is already there, and `postgres` is no part of it.
+    """
     longest = max(postgres.LONGEST_SOCKET, len("billing.table-") + 32)
     async with home.locked(directory, longest_socket=longest) as place, AsyncExitStack() as block:
         installation = Cluster(
@@ -314,6 +324,7 @@ async def cluster(
             sidecar_module=sidecar_module,
             services=services,
             route=route,
+            postgres_dsn=postgres_dsn,
         )
         for part in installation.parts.values():
             block.push_async_callback(part.stop)

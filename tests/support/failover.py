@@ -2,15 +2,18 @@
 
 `fail_over` promotes the standby and moves the address. The old primary is not fenced: sessions that
 it has live on, their reads are answered, and their commits wait for a standby that never confirms.
+`rejoin` stops it, and makes it the standby of the new primary.
 
 python -m tests.support.failover DIR, until killed.
 """
 
 import asyncio
 import os
+import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -20,6 +23,7 @@ from tests.support.authority import eventually
 
 from rescind_runtime import ready
 from rescind_runtime.embedded import children, home, postgres
+from rescind_runtime.embedded.children import Child
 
 _DEADLINE_S = 60.0
 _STANDBY = "standby"
@@ -48,10 +52,26 @@ class Pair:
         """Where the standby is, which becomes the primary."""
         return _dsn(self.new)
 
+    async def cut_off(self) -> None:
+        """Stop replication. The primary's reads go on, and its commits hang from now on."""
+        await execute(self.new_dsn, "ALTER SYSTEM SET primary_conninfo = ''")
+        await execute(self.new_dsn, "SELECT pg_reload_conf()")
+        await eventually(
+            lambda: _replicates(self.old_dsn, "sync", "async"), until=lambda found: not found
+        )
+
     async def fail_over(self) -> None:
         """Promote the standby, and move the address to it."""
         await execute(self.new_dsn, "SELECT pg_promote()")
         self.move_to(self.new)
+
+    async def drop_connections(self) -> None:
+        """End the sessions of authorities at the new primary."""
+        await execute(
+            self.new_dsn,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'rescind-authority'",
+        )
 
     def move_to(self, sockets: Path) -> None:
         """Have connections that are made from now on lead to another server."""
@@ -69,26 +89,92 @@ async def execute(dsn: str, sql: str) -> None:
         await connection.close()
 
 
+class Servers:
+    """The two servers of a pair, as the process that runs them has them."""
+
+    def __init__(self, old: "postgres._Place", new: "postgres._Place", address: Path) -> None:
+        self._old = old
+        self._new = new
+        self._address = address
+        self._blocks = {old: AsyncExitStack(), new: AsyncExitStack()}
+        self._running: dict[postgres._Place, Child] = {}
+
+    @property
+    def pair(self) -> Pair:
+        """Where the servers are now. `old` is the primary until it fails over."""
+        return Pair(self._old.sockets, self._new.sockets, self._address)
+
+    async def start(self) -> None:
+        """Start a new primary, then its standby."""
+        await postgres._initialise(self._old)
+        await self._run(self._old)
+        self._address.symlink_to(self._old.sockets)
+        await self._add_standby()
+
+    async def restart_old(self) -> None:
+        """Restart the old primary. It shows the commits that hung from then on."""
+        await self._blocks[self._old].aclose()
+        await self._run(self._old)
+
+    async def rejoin(self) -> None:
+        """Stop the old primary at once, and have it come back as the standby of the new one."""
+        # Without a checkpoint, but after its processes: none of them writes to what is removed.
+        os.kill(self._running[self._old].pid, signal.SIGQUIT)
+        await self._blocks[self._old].aclose()
+        shutil.rmtree(self._old.cluster)
+        self._old, self._new = self._new, self._old
+        await self._add_standby()
+
+    async def stop(self) -> None:
+        """Stop both servers."""
+        for place, block in self._blocks.items():
+            await block.aclose()
+            if place.sockets != place.home.sockets:
+                shutil.rmtree(place.sockets, ignore_errors=True)
+
+    async def _add_standby(self) -> None:
+        """Start a copy of the primary, and have the primary's commits wait for it."""
+        primary, standby = _dsn(self._old.sockets), _dsn(self._new.sockets)
+        await _copy(self._new, source=self._old.sockets)
+        await self._run(self._new)
+        await execute(primary, f"ALTER SYSTEM SET synchronous_standby_names = '{_STANDBY}'")
+        await execute(primary, "SELECT pg_reload_conf()")
+        await eventually(lambda: _replicates(primary, "sync"))
+        # Commits wait once the checkpointer has read the setting, as it does before a checkpoint.
+        # One that has waited shows that the standby has all before it.
+        await execute(primary, "CHECKPOINT")
+        await execute(primary, "SELECT pg_current_xact_id()")
+        # Once promoted, the new primary has no standby of its own to wait for.
+        await execute(standby, "ALTER SYSTEM RESET synchronous_standby_names")
+        await execute(standby, "SELECT pg_reload_conf()")
+
+    async def _run(self, place: "postgres._Place") -> None:
+        postgres._forget_killed_postmaster(place.cluster)
+        server = place.program(
+            "postgres",
+            *("-D", str(place.cluster), "-k", str(place.sockets)),
+            *postgres._options(listen_addresses="", shared_buffers="32MB"),
+            *postgres._options(dynamic_shared_memory_type="mmap", jit="off"),
+        )
+        child = await self._blocks[place].enter_async_context(children.running(server))
+        await child.until(lambda: _answers(place.cluster) or None, deadline_s=_DEADLINE_S)
+        self._running[place] = child
+
+
 @asynccontextmanager
-async def pair(directory: Path) -> AsyncIterator[Pair]:
+async def running(directory: Path) -> AsyncIterator[Servers]:
     """Run both servers for the block; the primary's commits wait for the standby."""
     longest = postgres.LONGEST_SOCKET
     async with (
         home.locked(directory / "p", longest_socket=longest) as first,
         home.locked(directory / "s", longest_socket=longest) as second,
-        postgres.running(first) as primary,
     ):
-        old = _place(first)
-        await execute(primary.url, f"ALTER SYSTEM SET synchronous_standby_names = '{_STANDBY}'")
-        async with _standby(second, copied_from=old.sockets) as new:
-            address = directory / "a"
-            address.symlink_to(old.sockets)
-            await execute(primary.url, "SELECT pg_reload_conf()")
-            await eventually(lambda: _confirms(primary.url))
-            # Once promoted, the new primary has no standby of its own to wait for.
-            await execute(_dsn(new.sockets), "ALTER SYSTEM RESET synchronous_standby_names")
-            await execute(_dsn(new.sockets), "SELECT pg_reload_conf()")
-            yield Pair(old.sockets, new.sockets, address)
+        servers = Servers(_place(first), _place(second), directory / "a")
+        try:
+            await servers.start()
+            yield servers
+        finally:
+            await servers.stop()
 
 
 def _place(of: home.Home) -> "postgres._Place":
@@ -101,10 +187,9 @@ def _dsn(sockets: Path) -> str:
     return f"postgresql://rescind@/postgres?host={quote(str(sockets))}"
 
 
-@asynccontextmanager
-async def _standby(of: home.Home, *, copied_from: Path) -> AsyncIterator["postgres._Place"]:
-    place = _place(of)
-    conninfo = f"host={copied_from} user=rescind application_name={_STANDBY}"
+async def _copy(place: "postgres._Place", *, source: Path) -> None:
+    """Make the data of a standby from those of a server that runs."""
+    conninfo = f"host={source} user=rescind application_name={_STANDBY}"
     copy = place.program(
         "pg_basebackup",
         *("-d", conninfo, "-D", str(place.cluster), "-c", "fast", "-R", "--no-sync"),
@@ -113,19 +198,10 @@ async def _standby(of: home.Home, *, copied_from: Path) -> AsyncIterator["postgr
         async with asyncio.timeout(_DEADLINE_S):
             await child.gone()
         assert child.succeeded, child.failure()
-    server = place.program(
-        "postgres",
-        *("-D", str(place.cluster), "-k", str(place.sockets)),
-        *postgres._options(listen_addresses="", shared_buffers="32MB"),
-        *postgres._options(dynamic_shared_memory_type="mmap", jit="off"),
-    )
-    async with children.running(server) as child:
-        await child.until(lambda: _answers(place.cluster) or None, deadline_s=_DEADLINE_S)
-        yield place
 
 
 def _answers(cluster: Path) -> bool:
-    """Return True once a hot standby takes connections."""
+    """Return True once a server takes connections, as a primary or as a hot standby."""
     try:
         lines = (cluster / "postmaster.pid").read_text(encoding="utf-8").split("\n")
     except OSError:
@@ -136,12 +212,14 @@ def _answers(cluster: Path) -> bool:
     )
 
 
-async def _confirms(dsn: str) -> bool:
+async def _replicates(dsn: str, *states: str) -> bool:
+    """Return True if a standby of this server is in one of these states of replication."""
     connection = await asyncpg.connect(dsn)
     try:
         return bool(
             await connection.fetchval(
-                "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')"
+                "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = ANY($1))",
+                states,
             )
         )
     finally:
@@ -149,12 +227,13 @@ async def _confirms(dsn: str) -> bool:
 
 
 async def _serve(directory: Path) -> None:
-    async with pair(directory) as servers:
+    async with running(directory) as servers:
+        pair = servers.pair
         ready.announce(
             pid=os.getpid(),
-            old=str(servers.old),
-            new=str(servers.new),
-            address=str(servers.address),
+            old=str(pair.old),
+            new=str(pair.new),
+            address=str(pair.address),
         )
         await asyncio.Event().wait()
 
