@@ -22,7 +22,7 @@ import httpx2
 import nats
 import pytest
 from nats.aio.msg import Msg
-from tests.support import fault_wire
+from tests.support import failover, fault_wire
 from tests.support.backup import Backup
 from tests.support.cluster import TERM_S, Cluster, cluster
 from tests.support.fault_wire import Fault, Wire
@@ -44,6 +44,8 @@ CHECKS, REVOKES = 2_000 * CYCLES, 50 * CYCLES
 QUIET_S = 300 + 3 * CYCLES
 RECOVERY_S = float(os.environ.get("RESCIND_PROOF_RECOVERY_S", "25"))
 WAIT_NS = lease.wait_ns(round(TERM_S * 1000))
+
+_READERS = 8
 
 pytestmark = pytest.mark.timeout(600 + 30 * CYCLES)
 
@@ -101,7 +103,12 @@ Cast = Callable[[Cluster, Mapping[str, Wire]], list[tuple[str, Attach]]]
 
 @asynccontextmanager
 async def scene(
-    folder: Path, cast: Cast, services: Sequence[str], *, control: bool = False
+    folder: Path,
+    cast: Cast,
+    services: Sequence[str],
+    *,
+    control: bool = False,
+    postgres_dsn: str | None = None,
 ) -> AsyncIterator[Scene]:
     """Run an installation. Raises UnsafeError at the end, however it ends, if it is no control."""
     async with (
@@ -111,6 +118,7 @@ async def scene(
             authority_module="tests.support.slow_grant_authority",
             services=services,
             route=lambda service, url: wires[service].through(url),
+            postgres_dsn=postgres_dsn,
         ) as running,
         asyncio.TaskGroup() as tasks,
     ):
@@ -139,12 +147,13 @@ async def scene(
 
 def everybody(running: Cluster, _wires: Mapping[str, Wire]) -> list[tuple[str, Attach]]:
     """Check beside each service through the table, and beside some by socket and HTTP too."""
-    sockets = {service: running.socket(service) for service in SERVICES}
+    services = running.services
+    sockets = {service: running.socket(service) for service in services}
     aliases = running.directory / "aliases"
     return [
-        *((service, by_table(sockets[service])) for service in SERVICES),
-        *((each, by_socket(sockets[each], aliases)) for each in SERVICES[:2]),
-        *((each, by_http(lambda each=each: running.urls[each])) for each in SERVICES[2:4]),
+        *((service, by_table(sockets[service])) for service in services),
+        *((each, by_socket(sockets[each], aliases)) for each in services[:2]),
+        *((each, by_http(lambda each=each: running.urls[each])) for each in services[2:4]),
     ]
 
 
@@ -322,6 +331,35 @@ async def test_a_restored_ledger_keeps_its_promises_once_what_it_lost_is_back(
         await played.rest()
         await agreed(played)
         await audited(played)
+    raise_if_unsafe(oracle.violations)
+
+
+async def test_no_failover_of_postgres_lets_a_verifier_accept_what_it_must_not(
+    tmp_path: Path,
+) -> None:
+    """Fail over and back under full traffic, while the old primary goes on answering reads."""
+    async with (
+        failover.running(tmp_path / "pair") as servers,
+        scene(tmp_path, everybody, SERVICES[:3], postgres_dsn=servers.pair.dsn) as played,
+    ):
+        await played.recovered()
+        # What is new on the new primary is not found on the old one.
+        played.people.repeated |= {httpx2.codes.NOT_FOUND}
+        reading = (played.people.read() for _ in range(_READERS))
+        played.jobs.extend(map(played.tasks.create_task, reading))
+        for restart in (False, True):
+            async with nemeses.failing_over(played.stage, servers, played.people, restart=restart):
+                await played.recovered()
+            await played.revoked_more(50)
+            await played.recovered()
+            raise_if_unsafe(played.oracle.violations)
+            assert played.cluster.crashes() == []
+        await played.rest()
+        oracle = played.oracle
+        print(*map(dict, (oracle.checks, oracle.commands, oracle.denied_good)))  # noqa: T201
+        await agreed(played)
+        await audited(played)
+        assert played.cluster.crashes() == []
     raise_if_unsafe(oracle.violations)
 
 

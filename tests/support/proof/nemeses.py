@@ -1,11 +1,13 @@
 """What may happen to an installation: each nemesis does its worst, and heals it again."""
 
 import asyncio
+import itertools
 import random
 import secrets
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +15,11 @@ import nats
 import redis.asyncio as redis
 from nats.aio.msg import Msg
 from tests.support.cluster import TERM_S, Cluster
+from tests.support.failover import Pair, Servers
 from tests.support.fault_wire import Fault, Wire
+from tests.support.outcomes import in_time
 from tests.support.proof.oracle import EXCUSED, Oracle
+from tests.support.proof.people import People
 
 from rescind.core import tokens
 from rescind.core.tokens import Kind
@@ -22,6 +27,9 @@ from rescind.core.verdict import Reason
 from rescind.wire import subjects
 
 _UNKNOWN_S = 4.0
+_RECEIPTS = 10
+_RECEIPTS_S = 60.0
+_MOVED_S = (0.05, 0.3)
 AUTHORITIES = ("authority-1", "authority-2")
 
 
@@ -38,6 +46,14 @@ class Stage:
     @property
     def service(self) -> str:
         return self.dice.choice(list(self.cluster.services))
+
+    async def enforced_more(self, count: int) -> None:
+        """Wait until so many more receipts came."""
+        wanted = self.oracle.commands["revoke and wait"] + count
+        ends = time.monotonic() + _RECEIPTS_S
+        while self.oracle.commands["revoke and wait"] < wanted:
+            in_time(ends, self.oracle.commands)
+            await asyncio.sleep(0.02)
 
     def flag(self, name: str, text: str = "") -> None:
         """Ask an authority of the test's build to hang or to die at some step."""
@@ -153,6 +169,51 @@ async def postgres_restarted(stage: Stage) -> None:
     for _ in range(2):
         await killed("postgres")(stage)
         await asyncio.sleep(0.3)
+
+
+@asynccontextmanager
+async def failing_over(
+    stage: Stage, servers: Servers, people: People, *, restart: bool
+) -> AsyncGenerator[None]:
+    """Fail Postgres over; the old primary lives for the block, and comes back as the standby.
+
+    One sidecar is cut off and one is dead until the new primary has receipts without them. When
+    they ask for leases and records again, the authorities have lost their connections, and the
+    address moves between the two servers, for the block. With `restart` the old primary was
+    restarted before, so it shows commits that the new one never had.
+
+    Until an authority has committed on the new primary it may not know what another one did there:
+    a token of that time is denied as `unknown`, for as long as a sidecar remembers that.
+    """
+    pair = servers.pair
+    cut, dead = stage.dice.sample(list(stage.cluster.services), 2)
+    stage.wires[cut].suffer(Fault.CUT)
+    stage.cluster.parts[dead].kill()
+    await pair.cut_off()
+    await asyncio.sleep(stage.dice.uniform(0.5, 1.0) * TERM_S)
+    if restart:
+        await servers.restart_old()
+    stage.oracle.excused = EXCUSED | {Reason.UNKNOWN}
+    await pair.fail_over()
+    await people.written()
+    await asyncio.gather(asyncio.sleep(_UNKNOWN_S), stage.enforced_more(_RECEIPTS))
+    stage.oracle.excused = EXCUSED
+    async with asyncio.TaskGroup() as tasks:
+        pair.move_to(pair.old)
+        await pair.drop_connections()
+        moving = tasks.create_task(_move_between(pair, stage.dice))
+        stage.wires[cut].suffer(Fault.NONE)
+        await stage.cluster.heal()
+        yield
+        moving.cancel()
+    pair.move_to(pair.new)
+    await servers.rejoin()
+
+
+async def _move_between(pair: Pair, dice: random.Random) -> None:
+    for sockets in itertools.cycle((pair.new, pair.old)):
+        await asyncio.sleep(dice.uniform(*_MOVED_S))
+        pair.move_to(sockets)
 
 
 async def grants_stalled(stage: Stage) -> None:

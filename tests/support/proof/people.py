@@ -6,7 +6,8 @@ Each command goes again and again, under one key, to whichever authority answers
 import asyncio
 import random
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -23,6 +24,7 @@ _FORGERIES_GO = 0.02
 _DEAD_GO = 0.03
 _AGAIN_S = 0.05
 _WAIT_S = 1.0
+_READ_S = 0.01
 _FOREVER_S = 120.0
 
 
@@ -38,6 +40,7 @@ class People:
         self.pools: tuple[list[Known], list[Known]] = ([], [])
         self.revocations: dict[str, int] = {}
         self.waited: list[Command] = []
+        self.repeated = frozenset({httpx2.codes.SERVICE_UNAVAILABLE})
 
     async def close(self) -> None:
         """Hang up."""
@@ -141,6 +144,21 @@ class People:
             self._oracle.commands["suspend and lift"] += 1
             await asyncio.sleep(0.05)
 
+    async def written(self) -> None:
+        """Wait until each authority has committed something that was asked for from now on."""
+        body = {"subject": "agent:nobody", "kind": "agent", "ttl": 3600}
+        for url in self._cluster.authorities:
+            await self._command("/v1/tokens", body, at=[url])
+
+    async def read(self) -> None:
+        """Look tokens up at either authority until cancelled, whatever it answers."""
+        while True:
+            await asyncio.sleep(_READ_S)
+            for known in self._dice.sample(self.good, min(1, len(self.good))):
+                url = self._dice.choice(self._cluster.authorities)
+                with suppress(httpx2.HTTPError):
+                    await self._http.get(f"{url}/v1/tokens/{known.token_id}")
+
     async def rotate(self) -> None:
         """Rotate a token's secret until the token is ended, then another's, until cancelled."""
         while True:
@@ -221,7 +239,7 @@ class People:
                     continue
                 if answer.status_code == httpx2.codes.OK:
                     return
-                assert answer.status_code in {202, 503}, answer.text
+                assert answer.status_code in self.repeated | {202}, answer.text
                 if answer.status_code != httpx2.codes.ACCEPTED:
                     await asyncio.sleep(_AGAIN_S)
 
@@ -245,6 +263,7 @@ class People:
         bearer: str | None = None,
         key: str | None = None,
         ends: bool = False,
+        at: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Send it until it is answered; nothing for who `ends` before, or bears what has ended."""
         headers = {"Idempotency-Key": key or secrets.token_hex(8)}
@@ -252,7 +271,7 @@ class People:
             headers["Authorization"] = f"Bearer {bearer}"
         async with asyncio.timeout(_FOREVER_S):
             while True:
-                url = self._dice.choice(self._cluster.authorities)
+                url = self._dice.choice(at or self._cluster.authorities)
                 try:
                     answer = await self._http.post(f"{url}{path}", json=body, headers=headers)
                 except httpx2.HTTPError:
@@ -263,7 +282,7 @@ class People:
                     return found
                 if (bearer or ends) and answer.status_code in {401, 403, 409}:
                     return {}  # it, or its parent, was ended, or is held, meanwhile
-                assert answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE, answer.text
+                assert answer.status_code in self.repeated, answer.text
                 await asyncio.sleep(_AGAIN_S)
 
     def _children(self, root: Known) -> list[Known]:
