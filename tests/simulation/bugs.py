@@ -256,23 +256,6 @@ def _() -> Patches:
     return [(wait.posture, "longest_ns", lambda _: 0)]
 
 
-@bug("a receipt of a restored ledger does not say that it may lack a verifier in grace")
-def _() -> Patches:
-    return [(Enforcer, "_unknown_until_ns", lambda *_: None)]
-
-
-@bug("verifiers that a restored ledger lacks are in grace for as long as those that it has")
-def _() -> Patches:
-    waiting = PostgresInMemory.waiting
-
-    async def hopeful(self: PostgresInMemory) -> Any:
-        seen = await waiting(self)
-        unknown_ms = None if seen.unknown_grace_ms is None else 0
-        return dataclasses.replace(seen, unknown_grace_ms=unknown_ms)
-
-    return [(PostgresInMemory, "waiting", hopeful)]
-
-
 @bug("grace for one kind of token is grace for all")
 def _() -> Patches:
     return [(Posture, "grace_ns", lambda self, kind: self.longest_ns)]
@@ -577,7 +560,11 @@ def _recall(*, deadline: bool, stamps: bool) -> Callable[[Session, str], Any]:
 
 @bug("the client does not look at the deadline")
 def _() -> Patches:
-    return [(Session, "recall", _recall(deadline=False, stamps=True))]
+    # Nor does it know when to look again at what it holds, or it would look all the time.
+    return [
+        (Session, "recall", _recall(deadline=False, stamps=True)),
+        (Session, "ends_ns", lambda *_: None),
+    ]
 
 
 @bug("the client does not compare its stamps")
@@ -598,16 +585,16 @@ def _() -> Patches:
 @bug("the client keeps a decision for a second")
 def _() -> Patches:
     acheck = SimulatedVerifier.acheck
-    kept: dict[tuple[int, str, Any], tuple[float, Verdict]] = {}
+    kept: dict[tuple[int, str, tuple[str, ...]], tuple[float, Verdict]] = {}
 
     async def cached(
-        self: SimulatedVerifier, token: str, *, require: Any = (), min_seq: int = 0
+        self: SimulatedVerifier, token: str, *, require: Any = (), **rest: Any
     ) -> Verdict:
-        place = (id(self), token, require)
+        place = (id(self), token, tuple(require))
         asked_s, verdict = kept.get(place, (-9.0, None))
         if verdict is not None and 0 <= now_s() - asked_s < 1:
             return verdict
-        verdict = await acheck(self, token, require=require, min_seq=min_seq)
+        verdict = await acheck(self, token, require=require, **rest)
         if isinstance(verdict, Allowed):
             kept[place] = (now_s(), verdict)
         return verdict
