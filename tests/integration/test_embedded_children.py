@@ -35,6 +35,23 @@ async def test_a_child_that_ends_too_early_is_named_with_the_end_of_its_log(tmp_
     assert str(tmp_path / "trial.log") in str(e.value)
 
 
+async def test_what_a_child_did_just_before_it_ended_is_seen(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    async with children.running(shell(tmp_path, "read line <fifo; touch done")) as child:
+        seen: list[bool] = []
+
+        def probe() -> bool | None:
+            """Look, and only then let the child do what is looked for, and end."""
+            seen.append((tmp_path / "done").exists())
+            if len(seen) == 1:
+                (tmp_path / "fifo").write_text("go\n")
+                eventually(lambda: child.ended)
+            return seen[-1] or None
+
+        assert await child.until(probe, deadline_s=30)
+        assert seen == [False, True]
+
+
 async def test_a_killed_child_is_told_from_one_that_gave_up(tmp_path: Path) -> None:
     async with children.running(shell(tmp_path, "kill -9 $$")) as child:
         await child.gone()

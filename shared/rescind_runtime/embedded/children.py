@@ -108,14 +108,17 @@ class Child:
             os.close(descriptor)
 
     async def until(self, probe: Callable[[], _Seen | None], *, deadline_s: float) -> _Seen:
-        """Ask `probe` until it gives something; raise ChildError if the child ends or is late."""
+        """Poll `probe` until it returns something. Raises ChildError if it ends, or is late."""
         try:
             async with asyncio.timeout(deadline_s):
-                while (seen := probe()) is None:
-                    if self.ended:
+                while True:
+                    # Read before the probe: what the child did last is still seen by it.
+                    ended = self.ended
+                    if (seen := probe()) is not None:
+                        return seen
+                    if ended:
                         raise self.failure()
                     await asyncio.sleep(_POLL_S)
-                return seen
         except TimeoutError:
             problem = f"was not ready after {deadline_s:.0f} s."
             raise ChildError(self.program, problem) from None

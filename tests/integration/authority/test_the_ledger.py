@@ -211,7 +211,7 @@ async def test_a_receipt_is_kept_only_of_what_the_ledger_holds(system: System) -
         # Not known here is not lost: that is said only once there is a later epoch without it.
         with pytest.raises(StoreUnavailableError):
             await parts.enforcer.receipt(lost, timeout_s=0.5)
-        await preparing.new_epoch(system.settings)
+        await preparing.new_epoch(system.settings, unknown_grace_ms=0)
         with pytest.raises(LostError):
             await parts.enforcer.receipt(lost, timeout_s=10)
         assert await parts.enforcer.kept(lost.revocation_id) is None
