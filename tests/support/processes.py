@@ -39,6 +39,17 @@ def gone(pid: int) -> bool:
     return facts.rpartition(")")[2].split()[0] in "ZX"
 
 
+def stop(pid: int) -> None:
+    """Stop a process (SIGSTOP), and wait until it has: it may run on for a moment."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: _state(pid) == "T")
+
+
+def _state(pid: int) -> str:
+    facts = Path("/proc", str(pid), "stat").read_text(encoding="utf-8", errors="replace")
+    return facts.rpartition(")")[2].split()[0]
+
+
 def users(directory: Path) -> dict[int, str]:
     """Return the processes that hold a data directory: each part of a run keeps its lock open."""
     lock = directory / "lock"

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.support import processes
 from tests.support.outcomes import in_time, soon
 from tests.support.separate_sidecar import separate
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, now_us, running, wait_until
@@ -279,7 +280,7 @@ async def test_a_sidecar_that_hangs_tells_nobody_either(socket: Path) -> None:
             tasks.create_task(work.run())
             await work.began.wait()
             await watched(verifier)
-            os.kill(pid, signal.SIGSTOP)
+            processes.stop(pid)
             stopped_s = time.monotonic()
         assert work.reason is Reason.NO_LEASE
         soon(work.ended_s - stopped_s, at_most_s=0.9 + SOON_S)
@@ -302,7 +303,7 @@ async def test_beside_a_frozen_sidecar_without_a_table_a_thousand_end_together_w
             for work in (shown, *works):
                 await work.began.wait()
             await watched(remote)
-            os.kill(pid, signal.SIGSTOP)
+            processes.stop(pid)
             stopped_s = time.monotonic()
         assert {work.reason for work in (shown, *works)} == {Reason.NO_LEASE}
         first_s, last_s = (end(work.ended_s for work in works) for end in (min, max))

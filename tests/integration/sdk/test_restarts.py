@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.support import processes
+from tests.support.outcomes import soon
 from tests.support.separate_sidecar import separate
 from tests.support.sidecar import LedgerInMemory, running, wait_until
 
@@ -147,20 +149,20 @@ async def test_a_sidecar_that_hangs_costs_a_check_its_one_deadline_and_no_more(
         verifier = await asyncio.to_thread(Verifier.attach, socket, timeout_s=TIMEOUT_S)
         remote = await asyncio.to_thread(Verifier.attach, socket, timeout_s=TIMEOUT_S)
         assert reason(verifier.check(hot)) is None
-        os.kill(pid, signal.SIGSTOP)
+        processes.stop(pid)
         for _ in range(3):
             began_s = time.monotonic()
             assert reason(verifier.check(cold)) == Reason.UNAVAILABLE
-            assert time.monotonic() - began_s < TIMEOUT_S + 0.2
+            soon(time.monotonic() - began_s, at_most_s=TIMEOUT_S + 0.2)
             began_s = time.monotonic()
             assert reason(await remote.acheck(cold)) == Reason.UNAVAILABLE
-            assert time.monotonic() - began_s < TIMEOUT_S + 0.2
+            soon(time.monotonic() - began_s, at_most_s=TIMEOUT_S + 0.2)
         # Many at once wait side by side, not one after the other.
         began_s = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             jobs = [tasks.create_task(remote.acheck(cold)) for _ in range(200)]
         assert {reason(job.result()) for job in jobs} == {Reason.UNAVAILABLE}
-        assert time.monotonic() - began_s < TIMEOUT_S + 0.5
+        soon(time.monotonic() - began_s, at_most_s=TIMEOUT_S + 0.5)
         # What is in memory goes on until the lease ends, and not a moment longer.
         wait_until(lambda: reason(verifier.check(hot)) == Reason.NO_LEASE)
         assert not verifier.ready()
