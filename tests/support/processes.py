@@ -33,10 +33,9 @@ def eventually(predicate: Callable[[], _Seen], *, deadline_s: float = 15.0) -> _
 def gone(pid: int) -> bool:
     """Tell whether a process has ended. A zombie has: that nobody reaped it is another matter."""
     try:
-        facts = Path("/proc", str(pid), "stat").read_text(encoding="utf-8", errors="replace")
+        return _state(pid) in "ZX"
     except OSError:
         return True
-    return facts.rpartition(")")[2].split()[0] in "ZX"
 
 
 def stop(pid: int) -> None:
@@ -46,6 +45,7 @@ def stop(pid: int) -> None:
 
 
 def _state(pid: int) -> str:
+    """Read the state letter of a process (proc(5)). Raises OSError where there is none."""
     facts = Path("/proc", str(pid), "stat").read_text(encoding="utf-8", errors="replace")
     return facts.rpartition(")")[2].split()[0]
 
