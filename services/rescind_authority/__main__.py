@@ -16,6 +16,13 @@ async def _serve(stop: Stop) -> None:
     await Authority(AuthoritySettings.load()).run(stop)
 
 
+async def _migrate_and_serve(stop: Stop) -> None:
+    """Do both in one process, for an authority that has its database to itself."""
+    settings = AuthoritySettings.load()
+    await preparing.prepare(settings)
+    await Authority(settings).run(stop)
+
+
 async def _migrate(_stop: Stop) -> None:
     settings = AuthoritySettings.load()
     done = await preparing.prepare(settings)
@@ -72,6 +79,7 @@ async def _rotate_edge(_stop: Stop) -> None:
 
 _VERBS: dict[str, Callable[[Stop], Awaitable[None]]] = {
     "serve": _serve,
+    "migrate-and-serve": _migrate_and_serve,
     "migrate": _migrate,
     "recover-admin": _recover_admin,
     "show-keys": _show_keys,
@@ -92,7 +100,7 @@ def main() -> None:
     run = _VERBS[verb]
     if verb == "new-epoch" and said.longest_grace_ms is not None:
         run = _new_epoch(said.longest_grace_ms)
-    supervise.run(run, name="authority" if verb == "serve" else verb)
+    supervise.run(run, name="authority" if verb.endswith("serve") else verb)
 
 
 if __name__ == "__main__":

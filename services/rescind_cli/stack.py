@@ -25,7 +25,6 @@ from rescind_runtime.embedded.home import Home
 
 DEFAULT_PORT = 7473
 
-_MIGRATE_DEADLINE_S = 60.0
 _READY_DEADLINE_S = 60.0
 _CREDENTIAL_TTL_S = 365 * 24 * 3600
 # Nothing that we start needs them, so nothing that we start gets them.
@@ -119,12 +118,11 @@ async def _start(
 ) -> System:
     urls, servers = await _servers(plan, place, block, progress)
     common = _common_settings(plan, place, urls)
-    progress("preparing the schema")
-    await _migrate(place, common | {"RESCIND_POSTGRES_DSN": urls["postgres"]})
     progress("starting the authority")
     program = _python(
         place,
         "rescind_authority",
+        "migrate-and-serve",  # it also makes the edge key and the first admin token
         name="authority",
         environment=common
         | {"RESCIND_POSTGRES_DSN": urls["postgres"], "RESCIND_HTTP": f"127.0.0.1:{plan.port}"},
@@ -216,17 +214,6 @@ async def _credentials(plan: Plan, place: Home, url: str) -> None:
 
 def _credential(place: Home, service: str) -> Path:
     return place.folder("credentials") / service
-
-
-async def _migrate(place: Home, environment: Mapping[str, str]) -> None:
-    """Bring the schema up to date; it also makes the edge key and the first admin token."""
-    program = _python(
-        place, "rescind_authority", "migrate", name="migrate", environment=environment
-    )
-    async with children.running(program) as child:
-        await child.until(lambda: child.ended or None, deadline_s=_MIGRATE_DEADLINE_S)
-        if not child.succeeded:
-            raise child.failure()
 
 
 async def _fail_when_gone(child: Child) -> None:
