@@ -36,7 +36,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also what takes minutes")
-    parser.addoption("--seeds", type=int, default=300, help="how many runs are simulated")
+    parser.addoption("--seeds", type=int, default=200, help="how many runs are simulated")
     parser.addoption("--seed", type=int, help="which run is simulated again, alone")
 
 

@@ -12,11 +12,15 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from pydantic import SecretStr
+from tests.support import postgres_files
 from tests.support.free_ports import free_port
 
 from rescind.client.admin import AsyncAdmin
 from rescind.core import powers
 from rescind.core.secret import Secret
+from rescind_authority import preparing
+from rescind_authority.settings import AuthoritySettings
 from rescind_runtime import settings
 from rescind_runtime.embedded import binaries, children, home, postgres, valkey
 from rescind_runtime.embedded.children import Child, Program, Server
@@ -247,12 +251,11 @@ class Cluster:
         )
 
     async def migrate(self) -> None:
-        environment = self._environment(RESCIND_POSTGRES_DSN=self.urls["postgres"])
-        async with self.python(
-            "migrate", "rescind_authority", "migrate", environment=environment
-        ) as child:
-            await child.until(lambda: child.ended or None, deadline_s=_READY_S)
-            assert child.succeeded, child.failure()
+        """Prepare the database as `rescind migrate` does, without a process of its own."""
+        dsn = SecretStr(self.urls["postgres"])
+        await preparing.prepare(
+            AuthoritySettings(data=self.directory, postgres_dsn=dsn, term=TERM_S)
+        )
 
     async def cli(self, *arguments: str) -> tuple[int, str]:
         """Run one command of the command line; gives its exit status and what it wrote."""
@@ -318,6 +321,8 @@ async def cluster(
     """
     longest = max(postgres.LONGEST_SOCKET, len("billing.table-") + 32)
     async with home.locked(directory, longest_socket=longest) as place, AsyncExitStack() as block:
+        if postgres_dsn is None:
+            await postgres_files.lay(place.directory)
         installation = Cluster(
             place,
             authority_module=authority_module,

@@ -1,0 +1,36 @@
+"""The files of a fresh embedded Postgres, made once for each test process and then copied.
+
+initdb costs a CPU second. `tests/integration/test_embedded_servers.py` and every `rescind up` of
+the tests run it for themselves.
+"""
+
+import asyncio
+import atexit
+import shutil
+import tempfile
+from pathlib import Path
+
+from rescind_runtime.embedded import home, postgres
+
+_made: Path | None = None
+
+
+async def lay(directory: Path) -> None:
+    """Put a fresh cluster under `directory`, where the embedded Postgres of a home expects it."""
+    global _made  # noqa: PLW0603 - one for the process, as the docstring says
+    if _made is None:
+        _made = await _make()
+    # cp keeps the owner: root may have handed the files over to another user.
+    copying = await asyncio.create_subprocess_exec("cp", "-a", str(_made), str(directory))
+    assert await copying.wait() == 0
+
+
+async def _make() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="rescind-test-postgres-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    async with (
+        home.locked(folder, longest_socket=postgres.LONGEST_SOCKET) as place,
+        postgres.running(place),
+    ):
+        pass
+    return folder / "postgres"
