@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Any
 
 import httpx2
@@ -10,6 +11,7 @@ import pytest
 import pytest_asyncio
 from tests.support.cluster import SERVICES, TERM_S, Cluster, cluster
 from tests.support.outcomes import in_time, soon
+from tests.support.sidecar import accepted
 
 from rescind import Allowed, Denied, Verifier
 from rescind.core import lease
@@ -77,7 +79,7 @@ async def test_the_answer_comes_when_every_sidecar_has_acknowledged(
     token, token_id = await issue(installation, http)
     verifiers = [Verifier.attach(installation.socket(service)) for service in SERVICES]
     for verifier in verifiers:
-        await verifier.acheck(token)
+        await accepted(verifier, token)
     answer = await http.post(
         f"{installation.authorities[0]}/v1/revocations", json=revocation(token_id)
     )
@@ -96,8 +98,7 @@ async def test_a_frozen_sidecar_lapses_and_its_workload_denies_by_then(
 ) -> None:
     token, token_id = await issue(installation, http)
     verifier = Verifier.attach(installation.socket("mail"), timeout_s=0.05)
-    await verifier.acheck(token)
-    assert reason(verifier.check(token)) is None
+    await accepted(verifier, token)
     installation.parts["mail"].freeze()
     try:
         began = time.monotonic()
@@ -182,21 +183,20 @@ async def test_a_silent_verifier_in_grace_is_named_in_the_receipt_and_the_comman
         await all_live(installation, http)
         body = {"subject": "user:7", "kind": "session", "scopes": ["a"], "ttl": 600}
         issued = (await http.post(f"{installation.authorities[1]}/v1/tokens", json=body)).json()
-        verifier = Verifier.attach(installation.socket("mail"), timeout_s=0.05)
-        assert isinstance(await verifier.acheck(issued["token"]), Allowed)
-        mail.freeze()
-        status, said = await installation.cli("revoke", f"token:{issued['token_id']}", "--wait")
-        assert status == 3
-        assert "mail" in said
-        assert "guarantee does not hold there" in said
-        # That is what grace means: its workload goes on, past the lease and past the receipt.
-        assert isinstance(verifier.check(issued["token"]), Allowed)
-        mail.thaw()
-        ends = time.monotonic() + 10
-        while reason(await verifier.acheck(issued["token"])) != "revoked":
-            in_time(ends, "it has not heard of the revocation")
-            await asyncio.sleep(0.01)
-        verifier.close()
+        with closing(Verifier.attach(installation.socket("mail"), timeout_s=0.05)) as verifier:
+            await accepted(verifier, issued["token"])
+            mail.freeze()
+            status, said = await installation.cli("revoke", f"token:{issued['token_id']}", "--wait")
+            assert status == 3
+            assert "mail" in said
+            assert "guarantee does not hold there" in said
+            # That is what grace means: its workload goes on, past the lease and past the receipt.
+            assert isinstance(verifier.check(issued["token"]), Allowed)
+            mail.thaw()
+            ends = time.monotonic() + 10
+            while reason(await verifier.acheck(issued["token"])) != "revoked":
+                in_time(ends, "it has not heard of the revocation")
+                await asyncio.sleep(0.01)
     finally:
         mail.thaw()
         del installation.postures["mail"]

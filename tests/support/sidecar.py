@@ -13,6 +13,7 @@ from pathlib import Path
 import uvloop
 from tests.support.outcomes import in_time
 
+from rescind import Verifier
 from rescind.client.clock import boot_id
 from rescind.core import handles, ids, ledger, mac, tokens
 from rescind.core.posture import STRICT, Posture
@@ -478,6 +479,13 @@ def wait_until(observed: Callable[[], object], *, deadline_s: float = 10) -> Non
     while not observed():
         in_time(ends, "the state did not come")
         time.sleep(0.002)
+
+
+async def accepted(verifier: Verifier, token: str, *, deadline_s: float = 10) -> None:
+    """Wait until the token is accepted: its first sight may take longer than one check waits."""
+    ends = time.monotonic() + deadline_s
+    while isinstance(verdict := await verifier.acheck(token), Denied):
+        in_time(ends, verdict)
 
 
 def now_us() -> int:

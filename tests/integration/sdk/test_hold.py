@@ -13,7 +13,14 @@ import pytest
 from tests.support import processes
 from tests.support.outcomes import in_time, soon
 from tests.support.separate_sidecar import separate
-from tests.support.sidecar import LedgerInMemory, RunningSidecar, now_us, running, wait_until
+from tests.support.sidecar import (
+    LedgerInMemory,
+    RunningSidecar,
+    accepted,
+    now_us,
+    running,
+    wait_until,
+)
 
 from rescind import Denied, DeniedError, Reason, Verifier
 from rescind.client import watch
@@ -255,6 +262,7 @@ async def test_a_killed_sidecar_tells_nobody_and_the_work_ends_with_its_lease(
 ) -> None:
     with separate(socket, term_ms=1_000) as (pid, (token, _)):
         verifier = await asyncio.to_thread(Verifier.attach, socket, timeout_s=0.25)
+        await accepted(verifier, token)
         work = Work(verifier, token)
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(work.run())
@@ -275,6 +283,7 @@ async def test_a_killed_sidecar_tells_nobody_and_the_work_ends_with_its_lease(
 async def test_a_sidecar_that_hangs_tells_nobody_either(socket: Path) -> None:
     with separate(socket, term_ms=1_000) as (pid, (token, _)):
         verifier = await asyncio.to_thread(Verifier.attach, socket, timeout_s=0.25)
+        await accepted(verifier, token)
         work = Work(verifier, token)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(work.run())
@@ -295,6 +304,8 @@ async def test_beside_a_frozen_sidecar_without_a_table_a_thousand_end_together_w
         socket.with_suffix(".table").unlink()
         remote = await asyncio.to_thread(Verifier.attach, socket, timeout_s=0.25)
         assert (mapped.shares_memory, remote.shares_memory) == (True, False)
+        await accepted(mapped, other)
+        await accepted(remote, token)
         works = [Work(remote, token) for _ in range(1_000)]
         shown = Work(mapped, other)
         async with asyncio.TaskGroup() as tasks:

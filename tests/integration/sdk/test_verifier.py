@@ -251,7 +251,7 @@ def test_a_sidecar_that_stops_ends_its_grace_too(socket: Path) -> None:
     with running(socket, link, posture=Posture.parse("grace:session=1h")):
         verifier = Verifier.attach(socket, timeout_s=0.1)
         session = link.issue("user:1", kind=Kind.SESSION)
-        assert isinstance(verifier.check(session), Allowed)
+        wait_until(lambda: isinstance(verifier.check(session), Allowed))
     assert isinstance(verifier.check(session), Denied)
     verifier.close()
 
