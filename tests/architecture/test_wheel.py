@@ -1,14 +1,19 @@
 """What users install: the packages of the list, with their data, and nothing else."""
 
 import importlib.util
+import json
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path, PurePosixPath
 
 import pytest
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+from tests.support.releases import LOCKS, ROOT, build, locked
 
-ROOT = Path(__file__).parents[2]
 PACKAGES = {
     "rescind",
     "rescind_runtime",
@@ -20,12 +25,13 @@ CODE = {".py", ".pyc"}
 
 
 @pytest.fixture(scope="module")
-def members(tmp_path_factory: pytest.TempPathFactory) -> set[PurePosixPath]:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    (wheel,) = folder.glob("*.whl")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(ROOT, tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="module")
+def members(built: Path) -> set[PurePosixPath]:
+    (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         return {PurePosixPath(name) for name in archive.namelist()}
 
@@ -79,3 +85,31 @@ def test_every_package_is_a_regular_one(name: str):
     found = importlib.util.find_spec(name)
     assert found is not None
     assert found.origin is not None  # a namespace package has none
+
+
+def test_another_checkout_builds_the_same_bytes(built: Path, tmp_path: Path):
+    copy = tmp_path / "elsewhere"
+    for name in ("shared", "services", "deploy", ".ci", "pyproject.toml", "README.md", "LICENSE"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy / name)  # without its times
+    (copy / ".gitignore").write_text(".venv\n")
+    for path in (copy / "services").rglob("*.py"):
+        path.chmod(0o600)
+        os.utime(path, (1, 1))
+    again = build(copy, tmp_path / "release")
+    assert {path.name: path.read_bytes() for path in again.iterdir()} == {
+        path.name: path.read_bytes() for path in built.iterdir()
+    }
+
+
+def test_the_bill_of_materials_names_every_deployed_release(built: Path):
+    (path,) = built.glob("*.cdx.json")
+    bill = json.loads(path.read_text())
+    listed = {
+        canonicalize_name(each["name"]): Version(each["version"]) for each in bill["components"]
+    }
+    assert listed == {name: release for name, (release, _) in locked(LOCKS["all"]).items()}
+    assert bill["metadata"]["component"]["name"] == "rescind"
