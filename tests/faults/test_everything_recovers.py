@@ -65,11 +65,11 @@ async def test_killed_parts_come_back_and_nothing_wrong_is_accepted(
         before = traffic.denied_good
         await survive(installation, traffic, *names, down_s=0.5)
         await traffic.revoked_more(deadline_s=RECOVERY_S)
+        await traffic.checked_more(100, deadline_s=RECOVERY_S)
         admin.cancel()
     if names == ("nats",):
         # There is another way. A first sight in the very moment may still be `unavailable`.
         assert traffic.denied_good["no_lease"] == before["no_lease"]
-    assert traffic.checks > 100
     raise_if_unsafe(traffic.violations)
 
 
@@ -84,11 +84,11 @@ async def test_authorities_that_pause_for_less_than_a_lease_deny_nobody(
         for part in authorities:
             part.freeze()
         await asyncio.sleep(0.35 * TERM_S)
+        assert traffic.checks > checks
         for part in authorities:
             part.thaw()
         await asyncio.sleep(0.35 * TERM_S)
         assert traffic.denied_good == denied
-        assert traffic.checks > checks + 100
     raise_if_unsafe(traffic.violations)
 
 

@@ -69,8 +69,8 @@ def play(folder: Path, *, order: str, rounds: int, processes: int, threads: int)
 def test_no_check_that_began_after_the_announcement_accepts(tmp_path: Path):
     outcome = play(tmp_path, order="design", rounds=1_500, processes=2, threads=2)
     assert outcome.violations == 0
-    assert outcome.checks > 200_000
-    assert outcome.accepted > 10_000  # else nobody looked
+    assert outcome.checks > 20_000
+    assert outcome.accepted > 1_000  # else the readers had no turn
 
 
 @pytest.mark.parametrize("order", ["generation-first", "lease-written-first", "lease-read-last"])

@@ -223,6 +223,13 @@ class Traffic:
             in_time(ends, "no revocation is answered")
             await asyncio.sleep(0.01)
 
+    async def checked_more(self, count: int, *, deadline_s: float) -> None:
+        """Wait until the clients have checked so many more times."""
+        wanted, ends = self.checks + count, time.monotonic() + deadline_s
+        while self.checks < wanted:
+            in_time(ends, f"{self.checks} checks of {wanted}")
+            await asyncio.sleep(0.01)
+
     async def denied_everywhere(self, known: Known, *, deadline_s: float) -> None:
         """Wait until a fresh look of every sidecar denies a token as revoked."""
         ends = time.monotonic() + deadline_s
