@@ -25,6 +25,7 @@ from rescind_authority.postgres.ledger import LedgerTransaction, PostgresLedger
 from rescind_authority.postgres.pool import Borrowed, Postgres
 from rescind_authority.postgres.records import snapshot_of
 from rescind_authority.postgres.rows import candidate_of
+from rescind_authority.usecases import admins
 from rescind_authority.usecases.authorise import ALL_SCOPES, Actor
 from rescind_authority.usecases.delegate import Delegator, Portion
 from rescind_authority.usecases.issue import Issuer, Wish
@@ -40,7 +41,6 @@ HOLDERS = 8
 DETECTORS = 2
 GENERATIONS = 3
 
-_ADMIN = Actor("admin:race", "tok_race", frozenset(ALL_SCOPES))
 _numbers = itertools.count()
 
 
@@ -121,6 +121,7 @@ class Race:
     made: int = 0
     refused: int = 0
     revoked: int = 0
+    admin: Actor | None = None
 
     async def run(self) -> None:
         """Delegate and revoke at once until enough children were made."""
@@ -154,7 +155,16 @@ class Race:
             ttl_s=3600,
             labels={"run": str(number)},
         )
-        return self._kept(await self.issuer.issue(wish, actor=_ADMIN, claim=_claim("admin:race")))
+        if self.admin is None:
+            made = await admins.make_root(self.issuer, actor="race")
+            self.admin = Actor(
+                made.token.subject,
+                made.token.token_id,
+                frozenset(ALL_SCOPES),
+                made.token.token_hash,
+            )
+        claim = _claim("admin:race")
+        return self._kept(await self.issuer.issue(wish, actor=self.admin, claim=claim))
 
     def _kept(self, minted: Minted | Repeated) -> Minted:
         assert isinstance(minted, Minted)

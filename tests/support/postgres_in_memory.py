@@ -305,6 +305,10 @@ class Transaction:
         snapshot = Snapshot(tables.end.epoch, tables.end.seq, at_us, (state,) if state else ())
         return Footing(snapshot, state, candidates)
 
+    async def presented(self, token_hash: bytes) -> Snapshot:
+        await self._trip()
+        return snapshot_of(self._tables, [token_hash], self._cluster.time_us(self._tables))
+
     async def insert_token(self, token: NewToken, issued: Issued) -> None:
         await self._trip()
         self.store(token, issued)
@@ -403,22 +407,9 @@ class PostgresInMemory:
         return await self._do(read)
 
     async def by_hash(self, hashes: Collection[bytes]) -> Snapshot:
-        def read(tables: Tables) -> Snapshot:
-            looked_up = [tables.known.by_hash(each) for each in sorted(hashes)]
-            found = [token for token in looked_up if token is not None]
-            states = tuple(
-                TokenState(
-                    token,
-                    tuple(
-                        Candidate(event, token.issued_at_us)
-                        for event in tables.holding(token.handles)
-                    ),
-                )
-                for token in found
-            )
-            return Snapshot(tables.end.epoch, tables.end.seq, self._cluster.time_us(tables), states)
-
-        return await self._do(read)
+        return await self._do(
+            lambda tables: snapshot_of(tables, hashes, self._cluster.time_us(tables))
+        )
 
     async def pending(self, *, limit: int) -> tuple[Pending, ...]:
         return await self._do(
@@ -644,6 +635,20 @@ def term_of(tables: Tables) -> Term:
         target_ms=tables.target_term_ms,
         version=tables.term_version,
     )
+
+
+def snapshot_of(tables: Tables, hashes: Collection[bytes], at_us: int) -> Snapshot:
+    """Read tokens by the SHA-256 of a secret, with what may hold them."""
+    looked_up = [tables.known.by_hash(each) for each in sorted(hashes)]
+    states = tuple(
+        TokenState(
+            token,
+            tuple(Candidate(event, token.issued_at_us) for event in tables.holding(token.handles)),
+        )
+        for token in looked_up
+        if token is not None
+    )
+    return Snapshot(tables.end.epoch, tables.end.seq, at_us, states)
 
 
 def standing_of(tables: Tables, at_us: int) -> Standing:

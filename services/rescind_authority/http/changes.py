@@ -160,8 +160,7 @@ async def rotate_own(
     """Give the token that authorises this call a new secret. Of two who try, one is refused."""
     changed = await authority.changer.rotate_own(
         _renewal(parent.token_id, asked),
-        kind=parent.kind,
-        presented=parent.token_hash,
+        bearer=parent,
         claim=bind("POST /v1/rotations", asked, owner=parent.token_id, key=key, besides=HOW),
     )
     return await _rotated(changed, asked, authority, response)

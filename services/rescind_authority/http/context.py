@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from rescind.core import tokens
 from rescind.core.record import Record
 from rescind.integrations import bearer
-from rescind_authority.errors import FieldProblem, InvalidRequestError
+from rescind_authority.errors import FieldProblem, ForbiddenError, InvalidRequestError
 from rescind_authority.metrics import Metrics
 from rescind_authority.ports.keys import Keys
 from rescind_authority.ports.ledger import Claim, Key
@@ -85,8 +85,8 @@ def address_of(request: Request) -> str | None:
     return request.client.host if request.client else None
 
 
-def requires(scope: Scope) -> Callable[..., Awaitable[Actor]]:
-    """Make a dependency that admits admins with this scope."""
+def requires(*scopes: Scope) -> Callable[..., Awaitable[Actor]]:
+    """Make a dependency that admits admins with one of these scopes."""
 
     async def admit(
         request: Request,
@@ -96,7 +96,8 @@ def requires(scope: Scope) -> Callable[..., Awaitable[Actor]]:
         actor = await authority.authoriser.recognise(
             bearer.find(request.scope["headers"]), address=address_of(request)
         )
-        actor.require(scope, "this call")
+        if not any(actor.holds(scope) for scope in scopes):
+            raise ForbiddenError(scopes[0], "this call")
         return actor
 
     return admit
@@ -115,11 +116,14 @@ async def parent(
 
 Parent = Annotated[Record, Depends(parent)]
 Authority = Annotated[UseCases, Depends(use_cases)]
-Reader = Annotated[Actor, Depends(requires(Scope.READ))]
-IssuerActor = Annotated[Actor, Depends(requires(Scope.ISSUE))]
-AdminActor = Annotated[Actor, Depends(requires(Scope.ADMIN))]
-RevokerActor = Annotated[Actor, Depends(requires(Scope.REVOKE))]
-LifterActor = Annotated[Actor, Depends(requires(Scope.LIFT))]
+# The scopes stand in the OpenAPI document too: any one of them admits.
+Reader = Annotated[Actor, Security(requires(Scope.READ), scopes=[Scope.READ])]
+IssuerActor = Annotated[
+    Actor, Security(requires(Scope.ISSUE, Scope.ENROL), scopes=[Scope.ISSUE, Scope.ENROL])
+]
+AdminActor = Annotated[Actor, Security(requires(Scope.ADMIN), scopes=[Scope.ADMIN])]
+RevokerActor = Annotated[Actor, Security(requires(Scope.REVOKE), scopes=[Scope.REVOKE])]
+LifterActor = Annotated[Actor, Security(requires(Scope.LIFT), scopes=[Scope.LIFT])]
 
 
 async def idempotency_key(

@@ -39,7 +39,7 @@ async def get(_actor: AdminActor, authority: Authority) -> TermFacts:
 @router.put("", summary="Change the lease term")
 async def put(wish: TermWish, actor: AdminActor, authority: Authority) -> TermFacts:
     """Ask for another lease term. Lengthening takes a moment, shortening one old term."""
-    return _facts(await authority.term.ask(wish.term_ms, actor=actor.subject))
+    return _facts(await authority.term.ask(wish.term_ms, actor=actor.name))
 
 
 def _facts(term: Term) -> TermFacts:

@@ -8,7 +8,7 @@ from typing import Protocol
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
 from rescind.core.revocation import Event
-from rescind_authority.ports.tokens import Footing, Issued, NewToken
+from rescind_authority.ports.tokens import Footing, Issued, NewToken, Snapshot
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -138,6 +138,10 @@ class LedgerTransaction(Protocol):
 
     async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
         """Read what a token with these handles, and those it inherits, would stand on."""
+        ...
+
+    async def presented(self, token_hash: bytes) -> Snapshot:
+        """Read the token whose secret was presented, in a new snapshot of this transaction."""
         ...
 
     async def insert_token(self, token: NewToken, issued: Issued) -> None:

@@ -25,7 +25,10 @@ _NO_DEVICE = Device()
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token to be stored, but for what its footing says."""
+    """A token to be stored, but for what its footing says.
+
+    `created_by` is the subject that issued it, `issued_by` what the audit calls that actor.
+    """
 
     token_hash: bytes
     token_id: str
@@ -45,6 +48,7 @@ class NewToken:
     created_by: str
     device: Device = _NO_DEVICE
     conditions: Conditions = UNCONDITIONAL
+    issued_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from rescind_authority.ports.ledger import (
     Rotation,
     Standing,
 )
-from rescind_authority.ports.tokens import Footing, Issued, NewToken
+from rescind_authority.ports.tokens import Footing, Issued, NewToken, Snapshot
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows
 from rescind_authority.postgres.records import snapshot_of
 from rescind_authority.postgres.rows import candidate_of
@@ -114,6 +114,9 @@ class LedgerTransaction:
         candidates = tuple(candidate_of(row) for row in found if row["revocation_id"] is not None)
         return Footing(snapshot, next(iter(snapshot.tokens), None), candidates)
 
+    async def presented(self, token_hash: bytes) -> Snapshot:
+        return snapshot_of(await rows(self._connection, "records_by_hash", [token_hash]))
+
     async def insert_token(self, token: NewToken, issued: Issued) -> None:
         await rows(
             self._connection,
@@ -142,6 +145,7 @@ class LedgerTransaction:
             token.device.address,
             token.conditions.addresses,
             dict(token.conditions.verifier),
+            token.issued_by,
         )
 
 

@@ -12,7 +12,9 @@ from rescind.errors import MalformedTokenError
 from rescind_authority.errors import ForbiddenError, UnauthenticatedError
 from rescind_authority.ports.keys import EdgeKeys
 from rescind_authority.ports.lists import Tokens
-from rescind_authority.usecases.resolve import Resolver
+from rescind_authority.ports.tokens import Snapshot
+from rescind_authority.usecases.facts import RESERVED
+from rescind_authority.usecases.resolve import Resolver, record_of
 
 _ADMINS = Handle(f"kind:{Kind.ADMIN}")
 
@@ -24,24 +26,52 @@ class Scope(StrEnum):
     ISSUE = "rescind:issue"
     REVOKE = "rescind:revoke"
     LIFT = "rescind:lift"  # give back what a suspension or a narrowing holds
+    ENROL = "rescind:enrol"  # issue and rotate the credentials of sidecars, and nothing else
     ADMIN = "rescind:admin"  # issue and revoke admin tokens too, and change the lease term
 
 
 ALL_SCOPES = tuple(sorted(Scope))
 
+# Before there was `rescind:enrol`, this was what made credentials and could do what they can.
+_AS_ENROL = frozenset({Scope.ADMIN, Scope.ISSUE, Scope.READ})
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who gives a command. Idempotency keys belong to the subject."""
+    """The administrator who gives a command. Idempotency keys belong to the subject.
+
+    `scopes` are those that no revocation takes away. `token_hash` is of the secret that was
+    presented, `handles` are the token's.
+    """
 
     subject: str
     token_id: str
     scopes: frozenset[str]
+    token_hash: bytes
+    handles: frozenset[Handle] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """Return what the ledger and the audit call this actor."""
+        return actor_name(self.subject, self.token_id)
+
+    def holds(self, scope: str) -> bool:
+        """Return True if this actor has a scope, by name."""
+        return scope in self.scopes or (scope == Scope.ENROL and self.scopes >= _AS_ENROL)
 
     def require(self, scope: Scope, action: str) -> None:
         """Raise ForbiddenError unless this actor has the scope."""
-        if scope not in self.scopes:
+        if not self.holds(scope):
             raise ForbiddenError(scope, action)
+
+
+def actor_name(subject: str, token_id: str) -> str:
+    """Return what the ledger and the audit call the bearer of a token.
+
+    The subject alone is not enough: who issues the token chooses it. The id comes last, and has no
+    space in it.
+    """
+    return f"{subject} {token_id}"
 
 
 class Authoriser:
@@ -64,8 +94,10 @@ class Authoriser:
             raise UnauthenticatedError(
                 f"this is a token of kind {record.kind}; the API takes admin tokens."
             )
-        left = frozenset(scope for scope in record.scopes if record.grants([scope]))
-        return Actor(record.subject, record.token_id, left)
+        if record.subject.startswith(RESERVED):
+            # Issued before such subjects were refused. What rescind does by itself has keys there.
+            raise UnauthenticatedError(f"the subject {RESERVED}… is reserved: issue another token.")
+        return _actor(record)
 
     async def parent(self, bearer: str | None, *, address: str | None) -> Record:
         """Read the record of a token that is to be handed on, good wherever it is to be used.
@@ -96,6 +128,28 @@ class Authoriser:
         if record is None:
             raise refused(verdict.Reason.UNKNOWN, what)
         return record, at_us
+
+
+def again(actor: Actor, snapshot: Snapshot) -> Actor:
+    """Return an actor as a later snapshot of its token shows it. Raises UnauthenticatedError."""
+    for state in snapshot.tokens:
+        record = record_of(state, snapshot)
+        if (record.token_hash, record.token_id) == (actor.token_hash, actor.token_id):
+            denied = judge(record, snapshot.at_us)
+            if denied is not None:
+                raise refused(denied.reason, "admin token")
+            return _actor(record)
+    raise refused(verdict.Reason.UNKNOWN, "admin token")
+
+
+def _actor(record: Record) -> Actor:
+    return Actor(
+        subject=record.subject,
+        token_id=record.token_id,
+        scopes=frozenset(scope for scope in record.scopes if record.grants([scope])),
+        token_hash=record.token_hash,
+        handles=frozenset(record.handles),
+    )
 
 
 async def require_reach(selector: Selector, actor: Actor, table: Tokens) -> None:

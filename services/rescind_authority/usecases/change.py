@@ -11,23 +11,26 @@ from functools import partial
 
 from rescind.core import ids, tokens
 from rescind.core.handles import select
+from rescind.core.record import Record
 from rescind.core.revocation import Effect, Revocation
 from rescind.core.secret import Secret
 from rescind.core.tokens import Kind
 from rescind.errors import RescindError
 from rescind_authority.errors import HeldError, NotFoundError
 from rescind_authority.ports.ledger import Change, Claim, Expiry, Rotation
-from rescind_authority.ports.tokens import Records, TokenState
+from rescind_authority.ports.tokens import Records, Snapshot, TokenState
 from rescind_authority.usecases import naming
-from rescind_authority.usecases.authorise import Actor, Scope
+from rescind_authority.usecases.authorise import Actor, Scope, actor_name, again
 from rescind_authority.usecases.batching import each_of
 from rescind_authority.usecases.ends import EndTimer
 from rescind_authority.usecases.facts import MAX_TTL_S, Findings
+from rescind_authority.usecases.grants import Power, require_held
 from rescind_authority.usecases.mint import Mint
 from rescind_authority.usecases.resolve import holding
-from rescind_authority.usecases.sequence import Command, Committed, Sequencer
+from rescind_authority.usecases.sequence import Command, Committed, Sequencer, Warrant
 
 _US_PER_S = 1_000_000
+_MAX_ADMIN_OVERLAP_S = 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +79,32 @@ class Changer:
         self._ends = ends
 
     async def rotate(self, renewal: Renewal, *, actor: Actor, claim: Claim) -> Changed:
-        """Give a token a new secret.
+        """Give a token a new secret, which the actor then has: so it holds all that the token may.
 
-        Raises NotFoundError, HeldError, InvalidRequestError, ForbiddenError, TokenMovedError, or
-        the sequencer's.
+        Raises NotFoundError, HeldError, InvalidRequestError, ForbiddenError, UnauthenticatedError,
+        TokenMovedError, or the sequencer's.
         """
-        _reason(renewal)  # what is wrong in itself is said first
-        actor.require(Scope.ISSUE, "rotating")
+        _reason(renewal, Kind.AGENT)  # what is wrong in itself is said first
         state = await self._token(renewal.token_id)
-        if state.token.kind is Kind.ADMIN:
-            actor.require(Scope.ADMIN, "rotating an admin token")
+        token = state.token
+        power = Power(token.kind, token.scopes, token.audience)
+        require_held(actor, power, "rotating")
         for event in holding(state):
             if event.revocation.effect != Effect.NARROW:
                 raise HeldError(event.revocation)
-        kind = state.token.kind
-        return await self._rotate(renewal, kind, None, actor=actor.subject, claim=claim)
 
-    async def rotate_own(
-        self, renewal: Renewal, *, kind: Kind, presented: bytes, claim: Claim
-    ) -> Changed:
-        """Give the very token that somebody bears a new secret, unless somebody else just did."""
-        actor = f"token:{renewal.token_id}"
-        return await self._rotate(renewal, kind, presented, actor=actor, claim=claim)
+        def judge(snapshot: Snapshot) -> None:
+            require_held(again(actor, snapshot), power, "rotating")
+
+        warrant = Warrant(actor.token_hash, judge)
+        return await self._rotate(
+            renewal, token.kind, None, actor=actor.name, claim=claim, warrant=warrant
+        )
+
+    async def rotate_own(self, renewal: Renewal, *, bearer: Record, claim: Claim) -> Changed:
+        """Rotate the token that the caller presented, unless it was rotated meanwhile."""
+        actor = actor_name(bearer.subject, bearer.token_id)
+        return await self._rotate(renewal, bearer.kind, bearer.token_hash, actor=actor, claim=claim)
 
     async def expire(self, ending: Ending, *, actor: Actor, claim: Claim) -> Changed:
         """End a token early. Raises as `rotate` does."""
@@ -110,7 +117,7 @@ class Changer:
             actor.require(Scope.ADMIN, "expiring an admin token")
         change = Expiry(ending.token_id, ending.at_us)
         return await self._commit(
-            change, reason or "expired", actor=actor.subject, claim=claim, awaited=ending.awaited
+            change, reason or "expired", actor=actor.name, claim=claim, awaited=ending.awaited
         )
 
     async def expire_each(
@@ -122,9 +129,16 @@ class Changer:
         )
 
     async def _rotate(
-        self, renewal: Renewal, kind: Kind, presented: bytes | None, *, actor: str, claim: Claim
+        self,
+        renewal: Renewal,
+        kind: Kind,
+        presented: bytes | None,
+        *,
+        actor: str,
+        claim: Claim,
+        warrant: Warrant | None = None,
     ) -> Changed:
-        reason = _reason(renewal)
+        reason = _reason(renewal, kind)
         secret = self._mint.secret(kind)
         change = Rotation(
             token_id=renewal.token_id,
@@ -140,6 +154,7 @@ class Changer:
             claim=claim,
             awaited=renewal.awaited,
             secret=secret,
+            warrant=warrant,
         )
 
     async def _commit(
@@ -151,6 +166,7 @@ class Changer:
         claim: Claim,
         awaited: bool,
         secret: Secret | None = None,
+        warrant: Warrant | None = None,
     ) -> Changed:
         revocation_id = naming.name("rev", self._mint.clock, self._mint.entropy)
         revocation = Revocation(
@@ -162,7 +178,7 @@ class Changer:
             actor=actor,
         )
         committed = await self._sequencer.commit(
-            Command(claim, revocation, exact=True, awaited=awaited, change=change)
+            Command(claim, revocation, exact=True, awaited=awaited, change=change, warrant=warrant)
         )
         left_us = _left_us(change, committed)
         if left_us > 0:
@@ -190,11 +206,15 @@ def _left_us(change: Change, committed: Committed) -> int:
             return 0
 
 
-def _reason(renewal: Renewal) -> str:
+def _reason(renewal: Renewal, kind: Kind) -> str:
     """Give the reason of a wish that is right in itself. Raises InvalidRequestError."""
     findings = Findings()
     reason = findings.reason(renewal.reason)
     if not 0 <= renewal.overlap_s <= MAX_TTL_S:
         findings.add("overlap", f"expected seconds, from 0 to {MAX_TTL_S} (366 days)")
+    elif kind is Kind.ADMIN and renewal.overlap_s > _MAX_ADMIN_OVERLAP_S:
+        findings.add(
+            "overlap", f"expected at most {_MAX_ADMIN_OVERLAP_S} seconds for an admin token"
+        )
     findings.raise_if_any()
     return reason

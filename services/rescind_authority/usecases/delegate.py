@@ -13,7 +13,7 @@ from rescind.core.verdict import Reason
 from rescind_authority.errors import BeyondParentError, FieldProblem
 from rescind_authority.ports.ledger import Claim, LedgerTransaction, Transactions
 from rescind_authority.ports.tokens import Footing, Issued, NewToken, TokenState
-from rescind_authority.usecases.authorise import judge, refused
+from rescind_authority.usecases.authorise import actor_name, judge, refused
 from rescind_authority.usecases.facts import DEFAULT_TTL_S, Findings
 from rescind_authority.usecases.mint import Mint, Minted, Repeated, Struck, once, require_free
 from rescind_authority.usecases.resolve import holding, record_of
@@ -70,7 +70,7 @@ class Delegator:
 def _read(portion: Portion) -> Share:
     findings = Findings()
     share = Share(
-        subject=findings.subject(portion.subject),
+        subject=findings.subject(portion.subject, portion.kind),
         kind=portion.kind,
         scopes=findings.scopes(portion.scopes),
         audience=findings.audience(portion.audience),
@@ -126,6 +126,7 @@ def _token(struck: Struck, share: Share, parent: Record) -> NewToken:
         not_before_us=None,
         mandate=share.mandate,
         created_by=parent.subject,
+        issued_by=actor_name(parent.subject, parent.token_id),
         conditions=share.conditions,
     )
 

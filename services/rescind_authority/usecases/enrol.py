@@ -90,6 +90,9 @@ class Enroller:
 def _mismatch(record: Record, service: str) -> str | None:
     if record.kind is not Kind.SERVICE:
         return f"the credential is a token of kind {record.kind}, and must be one of kind service"
+    if VERIFY not in record.scopes or AUDIENCE not in record.audience:
+        # `*`, or a token without audience, is for applications: it is issued with less ado.
+        return f"the credential does not have {VERIFY} and the audience {AUDIENCE} by name"
     if record.subject != f"service:{service}":
         return f"the credential is for {record.subject}, and this is service:{service}"
     return None

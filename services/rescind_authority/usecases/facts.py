@@ -2,14 +2,15 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
-from rescind.core import conditions, handles, tokens
+from rescind.core import conditions, handles, powers, tokens
 from rescind.core.conditions import Conditions
 from rescind.core.delegation import Mandate
 from rescind.core.record import MAX_LABELS, MAX_LINEAGE, MAX_SCOPES
 from rescind.core.scopes import parse
+from rescind.core.tokens import Kind
 from rescind.errors import ConditionError, ScopeError, SelectorError
 from rescind_authority.errors import FieldProblem, InvalidRequestError
 from rescind_authority.ports.tokens import Device
@@ -18,6 +19,11 @@ MAX_TTL_S = 366 * 24 * 3600
 DEFAULT_TTL_S = 3600
 MAX_AUDIENCE = 64
 MAX_PATTERNS = 16
+RESERVED = "rescind:"
+"""Subjects of what rescind does by itself, such as `rescind:until`."""
+
+_ADMINISTRATORS = "admin:"
+_CREDENTIAL = re.compile(f"service:{powers.SERVICE}")
 _MAX_AUDIENCE_BYTES = 256
 _MAX_REASON = 512
 _MAX_USER_AGENT = 512
@@ -42,9 +48,15 @@ class Findings:
         if self._problems:
             raise InvalidRequestError(*self._problems)
 
-    def subject(self, text: str) -> str:
+    def subject(self, text: str, kind: Kind) -> str:
         """Check whom a token speaks for. `#` is kept for subjects of foreign issuers."""
         subject = _nfc(text)
+        if subject.startswith(RESERVED):
+            self.add("subject", f"subjects {RESERVED}… are reserved for rescind itself")
+        if subject.startswith(_ADMINISTRATORS) and kind is not Kind.ADMIN:
+            self.add(
+                "subject", f"subjects {_ADMINISTRATORS}… are reserved for tokens of kind admin"
+            )
         if not _SUBJECT.fullmatch(subject) or "#" in subject:
             self.add(
                 "subject",
@@ -85,6 +97,33 @@ class Findings:
             except ScopeError as error:
                 self.add("scopes", str(error))
         return distinct
+
+    def credential(
+        self,
+        subject: str,
+        kind: Kind,
+        *,
+        scopes: Collection[str],
+        audience: Collection[str],
+        mandate: Mandate,
+    ) -> Mandate:
+        """Check that what sidecars enrol with is that and nothing else; it is never delegated."""
+        if not powers.is_credential(scopes):
+            return mandate
+        for field, wrong, expected in (
+            ("kind", kind is not Kind.SERVICE, "of kind service"),
+            ("subject", not _CREDENTIAL.fullmatch(subject), f"for service:{powers.SERVICE}"),
+            ("scopes", set(scopes) != {powers.VERIFY}, "without any other scope"),
+            ("audience", set(audience) != {powers.AUDIENCE}, f"for {powers.AUDIENCE} alone"),
+            ("max_depth", bool(mandate.max_depth), "without a max_depth, or with 0"),
+            ("may_speak_for", bool(mandate.may_speak_for), "without may_speak_for"),
+        ):
+            if wrong:
+                self.add(
+                    field,
+                    f"a token with {powers.VERIFY} is a credential of sidecars: {expected}",
+                )
+        return Mandate(max_depth=0)
 
     def audience(self, audience: Iterable[str]) -> tuple[str, ...]:
         """Check the services that may accept a token, and sort them without repeats."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from rescind.core import handles
 from rescind.core.powers import AUDIENCE
 from rescind.core.tokens import Kind
-from rescind_authority.errors import ForbiddenError
 from rescind_authority.ports.ledger import Claim, Key, LedgerTransaction, Transactions
 from rescind_authority.ports.tokens import Footing, Issued, NewToken
-from rescind_authority.usecases.authorise import Actor, Scope
+from rescind_authority.usecases.authorise import Actor, again
 from rescind_authority.usecases.facts import Findings
+from rescind_authority.usecases.grants import Power, require_held
 from rescind_authority.usecases.mint import Mint, Minted, Repeated, Struck, once, require_free
 
 
@@ -46,16 +46,19 @@ class Issuer:
     async def issue(self, wish: Wish, *, actor: Actor, claim: Claim) -> Minted | Repeated:
         """Issue what was asked for, once for each key.
 
-        Raises InvalidRequestError, ForbiddenError, HeldError, KeyReusedError, or what the store
-        raises.
+        Raises InvalidRequestError, ForbiddenError, UnauthenticatedError, HeldError, KeyReusedError,
+        or what the store raises.
         """
-        struck, token, ttl_us = self._prepare(wish, actor=actor.subject)
-        if token.kind is Kind.ADMIN:
-            _require_admin(token, actor)
+        struck, token, ttl_us = self._prepare(wish, actor=actor.subject, issued_by=actor.name)
+        power = Power(token.kind, token.scopes, token.audience)
+        require_held(actor, power, "issuing")
 
         async def store(transaction: LedgerTransaction) -> Minted:
             footing = await transaction.footing(None, token.handles)
             require_free(footing, token.handles)
+            # After the footing: whatever ends the issuer was seen here, or is above issued_seq.
+            now = again(actor, await transaction.presented(actor.token_hash))
+            require_held(now, power, "issuing")
             issued = _issued(footing, ttl_us)
             await transaction.insert_token(token, issued)
             return Minted(struck.secret, token, issued)
@@ -64,7 +67,7 @@ class Issuer:
 
     async def make_admin(self, wish: Wish, *, actor: str) -> Minted:
         """Issue a token that no token authorises: the host's owner asks."""
-        struck, token, ttl_us = self._prepare(wish, actor=actor)
+        struck, token, ttl_us = self._prepare(wish, actor=actor, issued_by=actor)
         async with self._transactions.begin() as transaction:
             # Written before the footing is read, as by `once`: the sweep waits for whoever has.
             key = Key(actor, token.token_id)
@@ -74,9 +77,9 @@ class Issuer:
             await transaction.answer({key: token.token_id})
         return Minted(struck.secret, token, issued)
 
-    def _prepare(self, wish: Wish, *, actor: str) -> tuple[Struck, NewToken, int]:
+    def _prepare(self, wish: Wish, *, actor: str, issued_by: str) -> tuple[Struck, NewToken, int]:
         findings = Findings()
-        subject = findings.subject(wish.subject)
+        subject = findings.subject(wish.subject, wish.kind)
         scopes = findings.scopes(wish.scopes)
         audience = findings.audience(wish.audience)
         labels = findings.labels(wish.labels)
@@ -85,7 +88,13 @@ class Issuer:
         session = findings.name("session", wish.session)
         conditions = findings.conditions(wish.addresses, wish.verifier)
         device = findings.device(wish.user_agent, wish.address)
-        mandate = findings.mandate(wish.may_speak_for, wish.max_depth)
+        mandate = findings.credential(
+            subject,
+            wish.kind,
+            scopes=scopes,
+            audience=audience,
+            mandate=findings.mandate(wish.may_speak_for, wish.max_depth),
+        )
         ttl_us = findings.ttl_us(wish.ttl_s)
         now_us = self._mint.clock.wall_us()
         if wish.not_before_us is not None and not 0 < wish.not_before_us < now_us + ttl_us:
@@ -118,6 +127,7 @@ class Issuer:
             not_before_us=wish.not_before_us,
             mandate=mandate,
             created_by=actor,
+            issued_by=issued_by,
             device=device,
             conditions=conditions,
         )
@@ -127,10 +137,3 @@ class Issuer:
 def _issued(footing: Footing, ttl_us: int) -> Issued:
     at_us = footing.snapshot.at_us
     return Issued(at_us, footing.snapshot.as_of, at_us + ttl_us)
-
-
-def _require_admin(token: NewToken, actor: Actor) -> None:
-    actor.require(Scope.ADMIN, "issuing an admin token")
-    for scope in token.scopes:
-        if scope not in actor.scopes:
-            raise ForbiddenError(scope, "handing out this scope")

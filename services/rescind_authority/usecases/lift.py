@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 from rescind.core import ids
 from rescind.core.revocation import NOT_HOLDS, Effect, lift_of
+from rescind.core.scopes import meets
 from rescind_authority.errors import FinalError, NotFoundError
 from rescind_authority.ports.keys import Entropy
 from rescind_authority.ports.ledger import Claim
 from rescind_authority.ports.lists import Tokens
 from rescind_authority.ports.revocations import Revocations
 from rescind_authority.usecases import naming
-from rescind_authority.usecases.authorise import Actor, Scope, require_reach
+from rescind_authority.usecases.authorise import ALL_SCOPES, Actor, Scope, require_reach
 from rescind_authority.usecases.facts import Findings
 from rescind_authority.usecases.revoke import Done
 from rescind_authority.usecases.sequence import Command, Sequencer
@@ -63,9 +64,14 @@ class Lifter:
         if lifted.effect in _FINAL:
             raise FinalError(named, lifted.effect)
         await require_reach(lifted.selector, actor, self._table)
+        if lifted.effect == Effect.NARROW and lifted.selector.matches(actor.handles):
+            # What it lost it may not give back to itself; another administrator may.
+            for scope in ALL_SCOPES:
+                if meets(lifted.scopes, scope):
+                    actor.require(scope, "lifting what narrows the token that asks")
         revocation_id = naming.name("rev", self._clock, self._entropy)
         revocation = lift_of(
-            stored.event, revocation_id=revocation_id, reason=reason, actor=actor.subject
+            stored.event, revocation_id=revocation_id, reason=reason, actor=actor.name
         )
         committed = await self._sequencer.commit(
             Command(claim, revocation, exact=stored.exact, awaited=release.awaited)

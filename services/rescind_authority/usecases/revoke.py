@@ -118,7 +118,7 @@ class Revoker:
             selector=aim.selector,
             effect=_FIRST_EFFECT[wish.verb],
             reason=reason,
-            actor=actor.subject,
+            actor=actor.name,
             issued_before_us=wish.issued_before_us,
             until_us=None if wish.verb is Verb.KILL else wish.until_us,
             scopes=aim.scopes,

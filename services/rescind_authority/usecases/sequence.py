@@ -6,7 +6,7 @@ all rows at once; then COMMIT; and only after that the announcement.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -34,6 +34,7 @@ from rescind_authority.ports.ledger import (
     Standing,
     Transactions,
 )
+from rescind_authority.ports.tokens import Snapshot
 from rescind_authority.usecases.batching import Batcher
 from rescind_authority.usecases.publish import Publisher
 from rescind_runtime.clock import Clock
@@ -47,11 +48,24 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
+class Warrant:
+    """The right to have a token changed, judged once more in the transaction that changes it.
+
+    `judge` is given the token of `token_hash`, which the caller presented, as it is there. It
+    raises a RescindError where the right is gone: then nothing is changed.
+    """
+
+    token_hash: bytes
+    judge: Callable[[Snapshot], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """A revocation that somebody wants in the ledger, under an idempotency key.
 
     `then` follows it in the same commit, under the same id: a kill is two events. `change` is what
-    happens to a token in the same commit; where it cannot, there is no event either.
+    happens to a token in the same commit, if its `warrant` is good there; where it cannot, there is
+    no event either.
     """
 
     claim: Claim
@@ -60,6 +74,7 @@ class Command:
     awaited: bool = False
     then: Revocation | None = None
     change: Change | None = None
+    warrant: Warrant | None = None
 
     @property
     def revocations(self) -> tuple[Revocation, ...]:
@@ -83,12 +98,13 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What one transaction did: the events it added, and what each key answers."""
+    """What one transaction did: the events it added, and what each key answers, or why not."""
 
     before: Position
     entries: tuple[Entry, ...]
     answers: dict[Key, str]
     claimed: dict[Key, Claimed]
+    refused: dict[Key, RescindError]
 
 
 class Sequencer:
@@ -157,12 +173,14 @@ class Sequencer:
             # the same order, so that none waits in a circle.
             claims = [firsts[key].claim for key in sorted(firsts)]
             claimed = dict(await transaction.claim(claims))
+            refused: dict[Key, RescindError] = {}
             fresh, ends = await _changed(
                 transaction,
                 [command for key, command in firsts.items() if claimed[key].answer is None],
+                refused,
             )
             if not fresh:
-                return _Written(Position(0, 0, b""), (), {}, claimed)
+                return _Written(Position(0, 0, b""), (), {}, claimed, refused)
             # The head last: while it is held, nobody else commits an event.
             standing = await transaction.lock_head()
             entries = _chain(standing, fresh)
@@ -187,28 +205,39 @@ class Sequencer:
         self._metrics.committed(
             events=len(entries), seconds=(self._clock.monotonic_raw_ns() - began_ns) / 1e9
         )
-        return _Written(standing.position, entries, answers, claimed)
+        return _Written(standing.position, entries, answers, claimed, refused)
 
 
 async def _changed(
-    transaction: LedgerTransaction, commands: Sequence[Command]
+    transaction: LedgerTransaction, commands: Sequence[Command], refused: dict[Key, RescindError]
 ) -> tuple[Sequence[Command], dict[Key, End]]:
     """Change tokens, in sorted order; leave out the commands whose token is not as they expect.
 
-    Return the commands that are left, and what the event of each ends.
+    Return the commands that are left, and what the event of each ends. Why a key's command was left
+    out is put into `refused`.
     """
     changes = {
-        command.claim.key: command.change for command in commands if command.change is not None
+        command.claim.key: (command.change, command.warrant)
+        for command in commands
+        if command.change is not None
     }
-    moved: set[Key] = set()
     ends: dict[Key, End] = {}
-    for key, change in sorted(changes.items(), key=lambda each: (each[1].token_id, each[0])):
+    for key, (change, warrant) in sorted(
+        changes.items(), key=lambda each: (each[1][0].token_id, each[0])
+    ):
+        if warrant is not None:
+            presented = await transaction.presented(warrant.token_hash)
+            try:
+                warrant.judge(presented)
+            except RescindError as error:
+                refused[key] = error
+                continue
         done = await transaction.change(change)
         if done is None:
-            moved.add(key)
+            refused[key] = TokenMovedError()
         elif done.end is not None:
             ends[key] = done.end
-    return [command for command in commands if command.claim.key not in moved], ends
+    return [command for command in commands if command.claim.key not in refused], ends
 
 
 def _chain(standing: Standing, commands: Sequence[Command]) -> tuple[Entry, ...]:
@@ -272,8 +301,8 @@ def _outcome(command: Command, written: _Written) -> Committed | RescindError:
         return KeyReusedError()
     if first.answer is not None:
         return _recall(first.answer)
-    answer = written.answers.get(key)
-    return TokenMovedError() if answer is None else replace(_recall(answer), fresh=True)
+    refusal = written.refused.get(key)
+    return refusal or replace(_recall(written.answers[key]), fresh=True)
 
 
 def _remember(entry: Entry) -> str:

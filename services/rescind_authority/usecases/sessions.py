@@ -15,6 +15,7 @@ from rescind_authority.ports.keys import Entropy
 from rescind_authority.ports.ledger import Claim
 from rescind_authority.ports.lists import TokenFilter
 from rescind_authority.usecases import naming
+from rescind_authority.usecases.authorise import actor_name
 from rescind_authority.usecases.look import Looker, SeenToken, State
 from rescind_authority.usecases.revoke import Done
 from rescind_authority.usecases.sequence import Command, Sequencer
@@ -60,7 +61,7 @@ class Sessions:
             selector=selector,
             effect=Effect.REVOKE,
             reason="logged out everywhere" if wish.everywhere else "logged out",
-            actor=bearer.subject,
+            actor=actor_name(bearer.subject, bearer.token_id),
         )
         committed = await self._sequencer.commit(
             Command(claim, revocation, exact=False, awaited=wish.awaited)

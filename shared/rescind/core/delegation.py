@@ -8,7 +8,7 @@ but for what it cannot be without: the parent's audience, labels, end and handle
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from rescind.core import scopes
+from rescind.core import powers, scopes
 from rescind.core.conditions import UNCONDITIONAL, Conditions
 from rescind.core.handles import Handle, kind_of
 from rescind.core.record import MAX_LABELS, MAX_LINEAGE, Record
@@ -105,6 +105,8 @@ def _too_deep(parent: Record, mandate: Mandate, share: Share) -> Iterator[Excess
     left = depth_left(parent, mandate)
     if parent.kind is Kind.ADMIN:
         yield Excess("parent", "admin tokens are not delegated; issue a token instead")
+    elif powers.is_credential(parent.scopes):
+        yield Excess("parent", "the credentials of sidecars are not delegated")
     elif left < 1:
         yield Excess(
             "parent",
@@ -130,7 +132,9 @@ def _of_another(parent: Record, mandate: Mandate, share: Share) -> Iterator[Exce
 
 def _too_wide(parent: Record, share: Share, removed: Collection[str]) -> Iterator[Excess]:
     for scope in share.scopes:
-        if not scopes.covers(parent.scopes, scope):
+        if powers.own(scope):
+            yield Excess("scopes", f"{scope} has power over rescind itself: that is not delegated")
+        elif not scopes.covers(parent.scopes, scope):
             yield Excess("scopes", f"the parent does not have {scope}")
         elif scopes.meets(removed, scope):
             yield Excess("scopes", f"{scope} was taken from the parent, or a part of it")

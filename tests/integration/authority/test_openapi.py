@@ -34,7 +34,7 @@ CHECKS = (
     "response_schema_conformance",
 )
 FUZZER = ["rescind:read", "rescind:issue", "rescind:revoke", "rescind:lift"]
-"""All but rescind:admin: without it no command hits the tokens that send the commands."""
+"""No power over rescind itself: no command of these hits the tokens that send them."""
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,9 @@ def test_a_token_revoked_by_its_subject_names_the_handle(system: System) -> None
     explained = system.json("explain", issued["token_id"])
     (cause,) = explained["causes"]
     assert (explained["accepted"], cause["reason"]) == (False, "revoked")
-    assert (cause["hold"], cause["why"], cause["actor"]) == (
-        revoked["id"],
-        "went rogue",
-        "admin:root",
-    )
+    assert (cause["hold"], cause["why"]) == (revoked["id"], "went rogue")
+    assert cause["actor"] == revoked["actor"]
+    assert cause["actor"].startswith("admin:root tok_")
     assert cause["matched"] == ["chain:agent:by-subject: its own subject"]
     assert cause["since"] == revoked["committed_at"]
     assert explained["may"]["until"] is None

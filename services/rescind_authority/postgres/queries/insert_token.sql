@@ -1,4 +1,5 @@
--- Stores a new token with its audit entry, as of the footing that was read for it.
+-- Stores a new token with its audit entry, as of the footing that was read for it. $25 is what the
+-- audit calls its issuer.
 -- Served by: tokens_pkey, tokens_token_hash_key.
 WITH token AS (
     INSERT INTO tokens (
@@ -16,8 +17,8 @@ WITH token AS (
 )
 INSERT INTO audit (at, actor, action, target, seq, detail)
 SELECT
-    issued_at, created_by, CASE WHEN lineage = '{}' THEN 'issue' ELSE 'delegate' END, token_id,
-    issued_seq,
+    issued_at, coalesce($25::text, created_by), CASE WHEN lineage = '{}' THEN 'issue' ELSE 'delegate' END,
+    token_id, issued_seq,
     jsonb_build_object(
         'kind', kind, 'subject', subject, 'scopes', to_jsonb(scopes),
         'audience', to_jsonb(audience), 'expires_at', expires_at, 'lineage', to_jsonb(lineage)

@@ -1,0 +1,307 @@
+"""Who may become an administrator: no caller obtains a scope that it does not hold."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+import pytest_asyncio
+from tests.support.authority import Running, System, serving
+
+from rescind_authority.usecases.authorise import ALL_SCOPES
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CREDENTIAL = {"kind": "service", "scopes": ["rescind:verify"], "audience": ["rescind"]}
+_PLAIN = {"subject": "agent:a", "kind": "agent", "scopes": ["tools:call"]}
+_numbers = itertools.count(1)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(shared_system: System) -> AsyncIterator[Running]:
+    """Serve for all tests of this module, in one task from its start to its end."""
+    ready: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
+    over = asyncio.Event()
+
+    async def live() -> None:
+        async with serving(shared_system) as running:
+            ready.set_result(running)
+            await over.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(live())
+        yield await ready
+        over.set()
+
+
+@asynccontextmanager
+async def administrator(
+    authority: Running, *scopes: str, **facts: object
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """Call as a new administrator with these scopes alone."""
+    made = await made_administrator(authority, *scopes, **facts)
+    async with authority.as_bearer(made["token"]) as client:
+        client.headers["x-token-id"] = made["token_id"]  # the authority reads no such header
+        yield client
+
+
+async def made_administrator(authority: Running, *scopes: str, **facts: object) -> dict[str, Any]:
+    """Issue an administrator's token."""
+    name = f"admin:a-{next(_numbers)}"
+    return await authority.issue(**{"subject": name, "kind": "admin", "scopes": scopes, **facts})
+
+
+async def status(client: httpx2.AsyncClient, path: str, body: object) -> int:
+    """Send a command, and return how it was answered."""
+    return (await client.post(path, json=body)).status_code
+
+
+async def test_an_issuer_of_application_tokens_issues_no_power_over_rescind(
+    shared: Running,
+) -> None:
+    wishes: list[dict[str, object]] = [
+        {"scopes": ["rescind:verify"]},
+        {"scopes": ["rescind:read"]},
+        {"scopes": ["rescind:*"]},
+        {"scopes": ["*"]},
+        {"scopes": ["rescind:x/*"]},
+        {"scopes": ["rescind:a-name-of-later"]},
+        {"audience": ["rescind"]},
+        {"audience": ["search", "rescind"]},
+    ]
+    kinds = ("agent", "service", "session", "personal", "admin")
+    before = await shared.system.rows("SELECT count(*) FROM tokens")
+    async with administrator(shared, "rescind:issue") as issuer:
+        for wish, kind in itertools.product(wishes, kinds):
+            asked = {"subject": "service:search", "kind": kind, **wish}
+            assert await status(issuer, "/v1/tokens", asked) in {403, 422}, asked
+        credential = {"subject": "service:search", **CREDENTIAL}
+        assert await status(issuer, "/v1/tokens", credential) == 403
+        assert await shared.system.rows("SELECT count(*) - 1 FROM tokens") == before
+        for scope in ("tools:call", "tools:*", "rescindable:x", "rescind"):
+            asked = {"subject": "agent:a", "kind": "agent", "scopes": [scope]}
+            assert await status(issuer, "/v1/tokens", asked) == 201, scope
+
+
+async def test_only_enrol_makes_credentials_and_it_makes_nothing_else(shared: Running) -> None:
+    credential = {"subject": "service:search", **CREDENTIAL}
+    async with administrator(shared, "rescind:enrol") as enroller:
+        made = await enroller.post("/v1/tokens", json=credential)
+        assert made.status_code == 201, made.text
+        assert made.json()["max_depth"] == 0
+        rotated = f"/v1/tokens/{made.json()['token_id']}/rotate"
+        assert await status(enroller, rotated, {}) == 200
+        assert await status(enroller, "/v1/tokens", _PLAIN) == 403
+        plain = await shared.issue()
+        assert await status(enroller, f"/v1/tokens/{plain['token_id']}/rotate", {}) == 403
+    for scopes in (
+        ("rescind:issue",),
+        ("rescind:issue", "rescind:admin"),  # it could read the ledger, which it may not
+        ("rescind:issue", "rescind:read"),
+        ("rescind:admin", "rescind:read"),
+    ):
+        async with administrator(shared, *scopes) as other:
+            assert await status(other, "/v1/tokens", credential) == 403, scopes
+            assert await status(other, rotated, {}) == 403, scopes
+    # An administrator of an older release has all scopes of then, and goes on.
+    older = ("rescind:admin", "rescind:issue", "rescind:lift", "rescind:read", "rescind:revoke")
+    async with administrator(shared, *older) as root:
+        assert await status(root, "/v1/tokens", credential) == 201
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "agent"},
+        {"kind": "admin"},
+        {"scopes": ["rescind:verify", "tools:call"]},
+        {"audience": []},
+        {"audience": ["search"]},
+        {"audience": ["rescind", "search"]},
+        {"subject": "service:sea rch/../x"},
+        {"subject": "service:-x"},
+        {"subject": "agent:search"},
+        {"max_depth": 3},
+        {"may_speak_for": ["service:*"]},
+    ],
+    ids=str,
+)
+async def test_a_credential_is_nothing_else(shared: Running, wrong: dict[str, object]) -> None:
+    asked = {"subject": "service:search", **CREDENTIAL, **wrong}
+    answer = await shared.http.post("/v1/tokens", json=asked)
+    assert answer.status_code == 422, answer.text
+    assert "credential" in answer.text
+
+
+async def test_a_credential_and_power_over_rescind_are_not_delegated(shared: Running) -> None:
+    credential = await shared.issue("service:search", **CREDENTIAL)
+    wide = await shared.issue("agent:a", scopes=["*"], may_speak_for=["*"])
+    for parent, subject, scopes in (
+        (credential, "service:search/backdoor", ["rescind:verify"]),
+        (credential, "service:search/backdoor", []),
+        (wide, "agent:a/b", ["rescind:verify"]),
+        (wide, "agent:a/b", ["rescind:*"]),
+        (wide, "agent:a/b", ["*"]),
+        (wide, "service:search", ["rescind:verify"]),
+    ):
+        body = {"subject": subject, "scopes": scopes}
+        form = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            "subject_token": parent["token"],
+            "subject": subject,
+            "scope": " ".join(scopes) or "x",
+        }
+        async with shared.as_bearer(parent["token"]) as bearer:
+            assert await status(bearer, "/v1/delegations", body) == 403, body
+            exchanged = await bearer.post("/oauth/token", data=form)
+            assert exchanged.status_code == 400, exchanged.text
+    async with shared.as_bearer(wide["token"]) as bearer:
+        child = {"subject": "agent:a/b", "scopes": ["tools:*"]}
+        assert await status(bearer, "/v1/delegations", child) == 201
+
+
+async def test_what_lacks_a_scope_neither_issues_nor_rotates_to_it(shared: Running) -> None:
+    """The finding, for every pair of scopes: caller and target."""
+    held = ("rescind:issue", "rescind:admin")
+    for scope in ALL_SCOPES:
+        target = await made_administrator(shared, scope)
+        async with administrator(shared, *held) as caller:
+            expected = 200 if scope in held else 403
+            for body in ({}, {"overlap": 60}):
+                answer = await caller.post(f"/v1/tokens/{target['token_id']}/rotate", json=body)
+                assert answer.status_code == expected, (scope, answer.text)
+                assert ("token" in answer.json()) == (expected == 200)
+            wish = {"subject": "admin:x", "kind": "admin", "scopes": [scope]}
+            assert await status(caller, "/v1/tokens", wish) == (201 if scope in held else 403)
+        async with authority_of(shared, target) as victim:
+            assert (await victim.get("/v1/fleet")).status_code != 401 or scope in held
+
+
+@asynccontextmanager
+async def authority_of(shared: Running, made: dict[str, Any]) -> AsyncIterator[httpx2.AsyncClient]:
+    async with shared.as_bearer(made["token"]) as client:
+        yield client
+
+
+async def test_a_scope_that_was_taken_away_is_not_held(shared: Running) -> None:
+    """Narrowed, it can neither be handed out nor given back by the one who lost it."""
+    everything = list(ALL_SCOPES)
+    target = await made_administrator(shared, "rescind:revoke")
+    async with administrator(shared, *everything) as caller:
+        mine = f"token:{caller.headers['x-token-id']}"
+        narrowed = await shared.revoke(mine, effect="narrow", scopes=["rescind:revoke"])
+        rotate = f"/v1/tokens/{target['token_id']}/rotate"
+        wish = {"subject": "admin:x", "kind": "admin", "scopes": ["rescind:revoke"]}
+        assert await status(caller, rotate, {}) == 403
+        assert await status(caller, "/v1/tokens", wish) == 403
+        lift = f"/v1/revocations/{narrowed['id']}/lift"
+        assert await status(caller, lift, {}) == 403
+        assert await status(shared.http, lift, {}) == 201
+        assert await status(caller, rotate, {}) == 200
+
+
+async def test_the_caller_is_judged_in_the_transaction_again(
+    shared: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is taken from it between its recognition and the commit counts."""
+    from rescind_authority.usecases.authorise import Authoriser  # noqa: PLC0415 - patched here
+
+    recognise = Authoriser.recognise
+    for effect, scopes, refusal in (
+        ("narrow", ["rescind:read"], 403),
+        ("suspend", [], 401),
+        ("revoke", [], 401),
+    ):
+        target = await made_administrator(shared, "rescind:read")
+        made = await made_administrator(shared, *ALL_SCOPES)
+
+        async def late(self: Any, bearer: str | None, **rest: Any) -> Any:
+            actor = await recognise(self, bearer, **rest)
+            if actor.token_id == made["token_id"]:  # noqa: B023 called within the round
+                await shared.revoke(
+                    f"token:{made['token_id']}",  # noqa: B023
+                    effect=effect,  # noqa: B023
+                    scopes=scopes,  # noqa: B023
+                )
+            return actor
+
+        monkeypatch.setattr(Authoriser, "recognise", late)
+        async with shared.as_bearer(made["token"]) as caller:
+            rotate = f"/v1/tokens/{target['token_id']}/rotate"
+            assert await status(caller, rotate, {}) == refusal, effect
+        monkeypatch.setattr(Authoriser, "recognise", recognise)
+        made = await made_administrator(shared, *ALL_SCOPES)
+        monkeypatch.setattr(Authoriser, "recognise", late)
+        async with shared.as_bearer(made["token"]) as caller:
+            wish = {"subject": "admin:x", "kind": "admin", "scopes": ["rescind:read"]}
+            assert await status(caller, "/v1/tokens", wish) == refusal, effect
+        monkeypatch.setattr(Authoriser, "recognise", recognise)
+        async with shared.as_bearer(target["token"]) as victim:
+            assert (await victim.get("/v1/fleet")).status_code == 200
+
+
+async def test_the_overlap_of_an_administrator_s_secret_is_an_hour_at_most(
+    shared: Running,
+) -> None:
+    target = await made_administrator(shared, "rescind:read")
+    path = f"/v1/tokens/{target['token_id']}/rotate"
+    assert await status(shared.http, path, {"overlap": 3601}) == 422
+    async with shared.as_bearer(target["token"]) as bearer:
+        assert await status(bearer, "/v1/rotations", {"overlap": 86_400}) == 422
+        assert await status(bearer, "/v1/rotations", {"overlap": 3600}) == 200
+    plain = await shared.issue()
+    path = f"/v1/tokens/{plain['token_id']}/rotate"
+    assert await status(shared.http, path, {"overlap": 86_400}) == 200
+
+
+async def test_reserved_subjects_are_refused(shared: Running) -> None:
+    for subject, kinds in (
+        ("rescind:until", ("agent", "service", "session", "personal", "admin")),
+        ("rescind:salvage/x", ("session", "admin")),
+        ("admin:root", ("agent", "service", "session", "personal")),
+    ):
+        for kind in kinds:
+            wish = {"subject": subject, "kind": kind}
+            answer = await shared.http.post("/v1/tokens", json=wish)
+            assert (answer.status_code, "reserved" in answer.text) == (422, True), wish
+    parent = await shared.issue("agent:a", may_speak_for=["*"])
+    async with shared.as_bearer(parent["token"]) as bearer:
+        for subject in ("rescind:until", "admin:root"):
+            assert await status(bearer, "/v1/delegations", {"subject": subject}) == 422
+
+
+async def test_the_actor_of_an_event_is_a_token_and_its_subject(shared: Running) -> None:
+    """Whoever shares a subject with another is told apart by the token's id."""
+    session = await shared.issue("user:acme", kind="session")
+    other = await shared.issue("user:acme", kind="session")
+    async with shared.as_bearer(session["token"]) as bearer:
+        done = await bearer.post("/v1/sessions/logout", json={"token_id": other["token_id"]})
+        seen = (await shared.http.get(f"/v1/revocations/{done.json()['id']}")).json()
+        assert seen["actor"] == f"user:acme {session['token_id']}"
+        rotated = (await bearer.post("/v1/rotations", json={})).json()
+        seen = (await shared.http.get(f"/v1/revocations/{rotated['id']}")).json()
+        assert seen["actor"] == f"user:acme {session['token_id']}"
+    revoked = await shared.revoke("token:" + session["token_id"])
+    found = await shared.system.rows("SELECT token_id FROM tokens WHERE subject = 'admin:root'")
+    assert revoked["actor"] == f"admin:root {found[0]['token_id']}"
+    entry = await shared.system.rows(
+        "SELECT actor FROM audit WHERE target = $1 AND action = 'issue'", session["token_id"]
+    )
+    assert entry[0]["actor"] == revoked["actor"]
+
+
+async def test_an_administrator_with_a_reserved_subject_from_before_is_refused(
+    shared: Running,
+) -> None:
+    """An idempotency key belongs to a subject: such a token could take the key of a timed lift."""
+    made = await made_administrator(shared, *ALL_SCOPES)
+    await shared.system.rows(
+        "UPDATE tokens SET subject = 'rescind:until' WHERE token_id = $1", made["token_id"]
+    )
+    async with shared.as_bearer(made["token"]) as client:
+        answer = await client.get("/v1/fleet")
+        assert (answer.status_code, "reserved" in answer.text) == (401, True)
