@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
     from rescind.client.admin import Admin, Manner
     from rescind.client.admin.calls import Document
 
-WIDE = frozenset({"*", "kind", "issuer", "tenant", "client", "label"})
+WIDE = frozenset({"*", "kind", "created_by", "issuer", "tenant", "client", "label"})
 """Handles that hit many tokens of many holders: with these alone a person is asked first."""
 
 _STDIN = "-"
@@ -218,7 +218,18 @@ def _confirm(deed: Deed, radius: "Document") -> str:
 
 def _radius(radius: "Document") -> str:
     about = "" if radius["exact"] else "some "
-    return f"It hits {about}{radius['tokens']:,} tokens of {radius['subjects']:,} subjects."
+    hits = f"It hits {about}{radius['tokens']:,} tokens of {radius['subjects']:,} subjects."
+    spared = _spared(radius)
+    return f"{hits} It spares {spared}." if spared else hits
+
+
+def _spared(radius: "Document") -> str:
+    """Name what is left out though it matches; an older authority spares no credentials."""
+    count = radius.get("spared_credentials", 0)
+    if not count:
+        return ""
+    credentials = "the credential" if count == 1 else f"{count:,} credentials"
+    return f"{credentials} of sidecars (kind:sidecar, token: or subject: names them)"
 
 
 def _show_radius(radius: "Document", *, as_json: bool) -> None:
@@ -232,6 +243,7 @@ def _show_radius(radius: "Document", *, as_json: bool) -> None:
             ("tokens", f"{about}{radius['tokens']:,}"),
             ("subjects", f"{least}{radius['subjects']:,}"),
             ("delegated", f"{least}{radius['delegated']:,}"),
+            *([("spared", spared)] if (spared := _spared(radius)) else []),
             ("used in the last day", f"{least}{radius['used']:,}"),
             ("at", " ".join(radius["services"]) or "no service that has said so"),
             ("preview", f"{radius['preview']}{' (needed)' if radius['preview_needed'] else ''}"),

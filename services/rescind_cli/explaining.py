@@ -16,6 +16,7 @@ _NAMES = {
     "label": "its label",
     "kind": "its kind",
     "issuer": "its issuer",
+    "created_by": "the administrator who issued it, or what it was delegated from",
     "jwt": "its id at its issuer",
 }
 
@@ -129,7 +130,7 @@ def _matched(handle: Handle, seen: Document) -> str:
     kind, _, value = handle.partition(":")
     lineage: list[str] = seen["lineage"]
     if handle == EVERYTHING:
-        return f"{handle}: every token has it"
+        return f"{handle}: every token has it; admin tokens and sidecars' credentials are spared"
     if kind == "tree" and value in lineage:
         return f"{handle}: it was delegated from that token"
     if kind in {"token", "tree"}:

@@ -36,6 +36,9 @@ class TokenChoice(BaseModel):
     tenant: str | None = None
     client: str | None = None
     session: str | None = None
+    created_by: str | None = Field(
+        default=None, description="Issued by this administrator, or delegated from that."
+    )
     label: list[str] = Field(default=[], description="`key=value`; several must all match.")
     state: State | None = None
     issued_after: times.Moment | None = Field(default=None, description="Then, or later.")
@@ -43,7 +46,10 @@ class TokenChoice(BaseModel):
 
     def chosen(self) -> TokenFilter:
         """Make the filter. Raises InvalidRequestError."""
-        names = ("subject", "chain", "tree", "kind", "tenant", "client", "session")
+        names = (
+            *("subject", "chain", "tree", "kind", "tenant", "client", "session"),
+            "created_by",
+        )
         named = ((name, getattr(self, name)) for name in names)
         texts = [f"{name}:{text}" for name, text in named if text is not None]
         texts += [f"label:{text}" for text in self.label]

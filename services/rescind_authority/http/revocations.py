@@ -123,6 +123,10 @@ class RadiusFacts(BaseModel):
     subjects: int = Field(description="How many different ones these tokens speak for.")
     delegated: int = Field(description="Tokens that were handed on to sub-agents.")
     used: int = Field(description="Tokens that were used in the last day.")
+    spared_credentials: int = Field(
+        description="Credentials of sidecars that match and are not hit: `*`, `kind:`, `tenant:`, "
+        "`client:`, `issuer:` and `label:` spare them unless `kind:sidecar` is named too."
+    )
     services: list[str] = Field(description="Where those were seen.")
     preview: str = Field(description="Names what was looked at; see `preview_needed`.")
     preview_needed: bool = Field(
@@ -362,6 +366,7 @@ def _radius(preview: Preview) -> RadiusFacts:
         subjects=radius.subjects,
         delegated=radius.delegated,
         used=radius.used,
+        spared_credentials=radius.spared_credentials,
         services=list(radius.services),
         preview=preview.name,
         preview_needed=preview.needed,

@@ -60,7 +60,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Radius:
-    """What a selector hits of what has not ended.
+    """What a selector hits of what has not ended, and the sidecars' credentials that it spares.
 
     Not `exact`, `tokens` is the planner's estimate, and the rest was counted among the first ones:
     lower bounds. `used` and `services` are of the last day.
@@ -72,6 +72,7 @@ class Radius:
     delegated: int
     used: int
     services: tuple[str, ...]
+    spared_credentials: int = 0
 
 
 class Tokens(Protocol):

@@ -99,6 +99,7 @@ class PostgresTokens:
             delegated=row["delegated"],
             used=row["used"],
             services=tuple(row["services"]),
+            spared_credentials=row["spared_credentials"],
         )
 
     async def mark_used(self, uses: Collection[tuple[str, bytes]]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rescind.core import handles
+from rescind.core import handles, powers
 from rescind.core.powers import AUDIENCE
 from rescind.core.tokens import Kind
 from rescind_authority.ports.ledger import Claim, Key, LedgerTransaction, Transactions
@@ -96,6 +96,7 @@ class Issuer:
             mandate=findings.mandate(wish.may_speak_for, wish.max_depth),
         )
         ttl_us = findings.ttl_us(wish.ttl_s)
+        findings.name("created_by", actor)
         now_us = self._mint.clock.wall_us()
         if wish.not_before_us is not None and not 0 < wish.not_before_us < now_us + ttl_us:
             findings.add("not_before", "expected a time before the token's end (now + ttl)")
@@ -121,6 +122,8 @@ class Issuer:
                 client=client,
                 session=session,
                 labels=labels,
+                created_by=actor,
+                credential=powers.is_credential(scopes),
             ),
             lineage=(),
             chain=(),

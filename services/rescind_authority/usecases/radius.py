@@ -11,7 +11,7 @@ from rescind_authority.ports.lists import Radius, Tokens
 MOST_COUNTED = 10_000
 """Up to here the counts are exact."""
 
-WIDE = frozenset({EVERYTHING, "kind", "issuer", "tenant", "client", "label"})
+WIDE = frozenset({EVERYTHING, "kind", "created_by", "issuer", "tenant", "client", "label"})
 """Handles of many holders: a command that names nothing else may hit more than was meant."""
 
 _GROWTH = 1.5

@@ -28,6 +28,7 @@ def tokens() -> None:
 @click.option("--kind", help="Only those of a kind.")
 @click.option("--tenant", help="Only those of a tenant.")
 @click.option("--client", help="Only those of a client.")
+@click.option("--created-by", metavar="SUBJECT", help="Only what this administrator issued.")
 @click.option("--session", help="Only those of a session.")
 @click.option("--label", "labels", type=LABEL, multiple=True, help="Only those with a label.")
 @click.option(

@@ -16,6 +16,9 @@ from rescind.errors import SelectorError
 Handle = NewType("Handle", str)
 
 EVERYTHING = Handle("*")
+SIDECARS = Handle("kind:sidecar")
+"""What the credentials of sidecars have, beside the handle of their kind."""
+
 MAX_BYTES = 256
 MAX_HANDLES = 8
 
@@ -31,6 +34,7 @@ _KINDS = (
     "client",
     "tenant",
     "issuer",
+    "created_by",
     "kind",
     "*",
 )
@@ -125,9 +129,12 @@ def of_token(
     session: str | None,
     labels: Iterable[tuple[str, str]],
     inherited: Iterable[Handle] = (),
+    created_by: str | None = None,
+    credential: bool = False,
 ) -> tuple[Handle, ...]:
     """List the handles of a new token, sorted; `inherited` are those its parent hands down.
 
+    `created_by` is the administrator who issues it; a `credential` is what sidecars enrol with.
     Raises SelectorError for a fact that makes no handle.
     """
     labels = tuple(labels)
@@ -135,7 +142,12 @@ def of_token(
         # The first `=` ends the key: with one inside, two different labels would be one handle.
         if "=" in key:
             raise SelectorError(f"a label's key has no `=`: {key[:40]!r} has")
-    named = (("tenant", tenant), ("client", client), ("session", session))
+    named = (
+        ("tenant", tenant),
+        ("client", client),
+        ("session", session),
+        ("created_by", created_by),
+    )
     texts = {
         EVERYTHING,
         f"token:{token_id}",
@@ -146,4 +158,6 @@ def of_token(
         *(f"{name}:{value}" for name, value in named if value is not None),
         *(f"label:{key}={value}" for key, value in labels),
     }
+    if credential:
+        texts.add(SIDECARS)
     return tuple(sorted({parse(text) for text in texts} | set(inherited)))

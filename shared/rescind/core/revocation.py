@@ -4,10 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rescind.core.handles import EVERYTHING, Handle, Selector
+from rescind.core.handles import EVERYTHING, SIDECARS, Handle, Selector, kind_of
 from rescind.core.tokens import Kind
 
 _ADMINS = Handle(f"kind:{Kind.ADMIN}")
+_SPARE_SIDECARS = frozenset({"*", "kind", "tenant", "label", "client", "issuer"})
 
 
 class Effect(StrEnum):
@@ -85,18 +86,32 @@ def lift_of(event: Event, *, revocation_id: str, reason: str, actor: str) -> Rev
     )
 
 
+def spares(selector: Selector, handles: Collection[Handle]) -> bool:
+    """Return True if a selector leaves out a token with these handles that it matches.
+
+    `*` spares admin tokens unless `kind:admin` is named. Wide handles alone spare the credentials
+    of sidecars unless `kind:sidecar` is named: without them no verifier gets a lease.
+    """
+    named = selector.handles
+    if EVERYTHING in named and _ADMINS in handles and _ADMINS not in named:
+        return True
+    if SIDECARS not in handles or SIDECARS in named:
+        return False
+    return all(kind_of(handle) in _SPARE_SIDECARS for handle in named)
+
+
 def hits(event: Event, *, handles: Collection[Handle], issued_seq: int, issued_at_us: int) -> bool:
     """Say whether an event concerns a token. The positions decide, not the clocks (design 5).
 
     A `revoke` spares tokens issued at or after its own seq: that is "log out everywhere", after
-    which one may log in again. `*` spares admin tokens unless they are named. Give as
+    which one may log in again. Some tokens are spared unless they are named (`spares`). Give as
     `issued_at_us` when the first of its ancestors that the selector matches too was issued: what
     was delegated does not outlive its parent by being younger than a cutoff.
     """
     selector = event.revocation.selector
     if not selector.matches(handles):
         return False
-    if EVERYTHING in selector.handles and _ADMINS in handles and _ADMINS not in selector.handles:
+    if spares(selector, handles):
         return False
     if event.revocation.effect == Effect.REVOKE and issued_seq >= event.seq:
         return False

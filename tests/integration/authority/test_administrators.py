@@ -2,15 +2,18 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
 import pytest
 import pytest_asyncio
-from tests.support.authority import Running, System, serving
+from tests.support.authority import Running, System, eventually, serving
 
+from rescind.core.handles import Handle, Selector
+from rescind.core.revocation import spares
 from rescind_authority.usecases.authorise import ALL_SCOPES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -305,3 +308,85 @@ async def test_an_administrator_with_a_reserved_subject_from_before_is_refused(
     async with shared.as_bearer(made["token"]) as client:
         answer = await client.get("/v1/fleet")
         assert (answer.status_code, "reserved" in answer.text) == (401, True)
+
+
+def planted(tokens: Collection[dict[str, Any]]) -> set[str]:
+    return {each["token_id"] for each in tokens}
+
+
+async def test_created_by_selects_what_an_administrator_issued_and_what_came_of_it(
+    shared: Running,
+) -> None:
+    async with administrator(shared, "rescind:issue", subject="admin:ci") as ci:
+        planted_token = (await ci.post("/v1/tokens", json=_PLAIN)).json()
+    mine = await shared.issue()
+    async with shared.as_bearer(planted_token["token"]) as bearer:
+        child = (await bearer.post("/v1/delegations", json={"subject": "agent:a/b"})).json()
+    handle = "created_by:admin:ci"
+    listed = (await shared.http.get("/v1/tokens", params={"created_by": "admin:ci"})).json()
+    assert planted(listed["tokens"]) == planted([planted_token, child])
+    radius = await shared.http.post("/v1/revocations", json={"selector": [handle], "dry_run": True})
+    assert radius.json()["tokens"] == 2
+    await shared.revoke(handle)
+    for token, state in ((planted_token, "revoked"), (child, "revoked"), (mine, "active")):
+        seen = (await shared.http.get(f"/v1/tokens/{token['token_id']}")).json()
+        assert seen["state"] == state
+    await eventually(lambda: _swept(shared))
+
+
+async def _swept(shared: Running) -> bool:
+    found = (await shared.http.get("/v1/tokens", params={"created_by": "admin:ci"})).json()
+    return {each["state"] for each in found["tokens"]} == {"revoked"}
+
+
+async def test_a_wide_command_spares_the_credentials_of_sidecars_and_says_so(
+    shared: Running,
+) -> None:
+    facts = {"tenant": "wide", "labels": {"team": "x"}, **CREDENTIAL}
+    credential = await shared.issue("service:wide", **facts)
+    other = await shared.issue("service:other", kind="service", tenant="wide", labels={"team": "x"})
+
+    async def state(made: dict[str, Any]) -> object:
+        return (await shared.http.get(f"/v1/tokens/{made['token_id']}")).json()["state"]
+
+    for selector in (["tenant:wide"], ["label:team=x"], ["kind:service", "tenant:wide"]):
+        body = {"selector": selector, "dry_run": True}
+        radius = (await shared.http.post("/v1/revocations", json=body)).json()
+        assert (radius["tokens"], radius["spared_credentials"]) == (1, 1)
+        suspended = await shared.revoke(*selector, effect="suspend")
+        assert (await state(credential), await state(other)) == ("active", "suspended")
+        again = await shared.http.post("/v1/tokens", json={"subject": "service:wide", **facts})
+        assert again.status_code == 201, again.text  # nor does it hold up a new one
+        await shared.http.post(f"/v1/tokens/{again.json()['token_id']}/expire", json={})
+        await shared.http.post(f"/v1/revocations/{suspended['id']}/lift", json={})
+    for selector in (["tenant:wide", "kind:sidecar"], ["subject:service:wide"]):
+        body = {"selector": selector, "dry_run": True}
+        radius = (await shared.http.post("/v1/revocations", json=body)).json()
+        assert (radius["tokens"], radius["spared_credentials"]) == (1, 0)
+    await shared.revoke("tenant:wide")
+    assert (await state(credential), await state(other)) == ("active", "revoked")
+    await shared.revoke("tenant:wide", "kind:sidecar")
+    assert await state(credential) == "revoked"
+
+
+async def test_postgres_spares_what_the_verifiers_spare(shared: Running) -> None:
+    kinds = ["*", "kind:service", "kind:sidecar", "kind:admin", "tenant:t", "label:k=v:w", "new:x"]
+    named = ["token:t", "tree:t", "subject:s:x", "chain:s:x", "session:s", "created_by:admin:a"]
+    every = [*kinds, *named, "client:c*", "issuer:https://i"]
+    selectors = [
+        *([each] for each in every),
+        *([one, other] for one, other in itertools.combinations(every, 2)),
+    ]
+    tokens = [["*"], ["kind:admin"], ["kind:sidecar"], ["kind:admin", "kind:sidecar"]]
+    pairs = list(itertools.product(selectors, tokens))
+    found = await shared.system.rows(
+        "SELECT spares(ARRAY(SELECT jsonb_array_elements_text(s)), "
+        "ARRAY(SELECT jsonb_array_elements_text(h))) AS spared "
+        "FROM unnest($1::text[]::jsonb[], $2::text[]::jsonb[]) AS pairs (s, h)",
+        [json.dumps(selector) for selector, _ in pairs],
+        [json.dumps(token) for _, token in pairs],
+    )
+    assert [each["spared"] for each in found] == [
+        spares(Selector(tuple(map(Handle, selector))), list(map(Handle, token)))
+        for selector, token in pairs
+    ]

@@ -24,6 +24,7 @@ ANCHOR_ORDER = (
     "client:c",
     "tenant:t",
     "issuer:https://i",
+    "created_by:admin:a",
     "kind:agent",
     "*",
 )

@@ -1,13 +1,24 @@
 """Which tokens an event concerns: positions decide, not clocks (design 5)."""
 
+from dataclasses import replace
+
 import pytest
 
 from rescind.core import handles
-from rescind.core.handles import Handle
+from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import Event, Revocation, hits
 
 AGENT = frozenset(map(Handle, ("*", "kind:agent", "tenant:acme", "token:a")))
 ADMIN = frozenset(map(Handle, ("*", "kind:admin", "tenant:acme", "token:b")))
+CREDENTIAL = frozenset(
+    map(
+        Handle,
+        (
+            *("*", "kind:service", "kind:sidecar", "tenant:acme", "label:k=v", "client:c"),
+            *("token:c", "tree:c", "subject:service:s", "chain:service:s", "created_by:admin:a"),
+        ),
+    )
+)
 SEQ = 100
 
 
@@ -80,3 +91,33 @@ def test_everything_spares_admins_unless_they_are_named():
 def test_admins_are_hit_by_what_names_them_in_any_other_way():
     assert hit(event("tenant:acme"), ADMIN)
     assert hit(event("token:b"), ADMIN)
+
+
+@pytest.mark.parametrize("effect", ["revoke", "suspend", "narrow"])
+@pytest.mark.parametrize(
+    ("selector", "is_hit"),
+    [
+        (("*",), False),
+        (("kind:service",), False),
+        (("tenant:acme",), False),
+        (("label:k=v", "client:c", "*"), False),
+        (("kind:sidecar",), True),
+        (("*", "kind:sidecar"), True),
+        (("token:c",), True),
+        (("tree:c", "tenant:acme"), True),
+        (("subject:service:s",), True),
+        (("chain:service:s", "*"), True),
+        (("created_by:admin:a",), True),
+    ],
+)
+def test_wide_handles_spare_the_credentials_of_sidecars_unless_they_are_named(
+    selector: tuple[str, ...], is_hit: bool, effect: str
+):
+    assert hit(event(*selector, effect=effect), CREDENTIAL) is is_hit
+    agent = CREDENTIAL - {Handle("kind:sidecar")}
+    assert hit(event(*selector, effect=effect), agent) is ("kind:sidecar" not in selector)
+
+
+def test_a_handle_that_is_newer_than_we_are_spares_no_credential():
+    newer = Event(1, SEQ, 0, replace(event("*").revocation, selector=Selector((Handle("new:x"),))))
+    assert hit(newer, CREDENTIAL | {Handle("new:x")})

@@ -12,11 +12,7 @@ WITH stamped AS (
             SELECT min(family.issued_at) FROM tokens AS family
             WHERE family.token_id = ANY (t.lineage || t.token_id) AND r.selector <@ family.handles
         ))
-        AND NOT (
-            '*' = ANY (r.selector)
-            AND 'kind:admin' = ANY (t.handles)
-            AND NOT 'kind:admin' = ANY (r.selector)
-        )
+        AND NOT spares(r.selector, t.handles)
     ON CONFLICT (token_id) DO NOTHING
     RETURNING 1
 ), counted AS (
