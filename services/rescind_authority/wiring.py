@@ -22,6 +22,7 @@ from rescind_authority.ports.fleet import Announcer, Caller
 from rescind_authority.ports.keys import EdgeKeys, Keys
 from rescind_authority.ports.tokens import SharedRecords
 from rescind_authority.postgres import pool
+from rescind_authority.postgres.enrolments import PostgresEnrolments
 from rescind_authority.postgres.epochs import PostgresEpochs
 from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.ledger import PostgresLedger
@@ -50,6 +51,7 @@ from rescind_authority.usecases.issue import Issuer
 from rescind_authority.usecases.lift import Lifter
 from rescind_authority.usecases.listing import Lister
 from rescind_authority.usecases.look import Looker
+from rescind_authority.usecases.membership import Membership
 from rescind_authority.usecases.mint import Mint
 from rescind_authority.usecases.publish import Publisher
 from rescind_authority.usecases.radius import Previews
@@ -94,6 +96,8 @@ class Core:
     salvage: Salvage
     sweeper: Sweeper
     claims: ClaimKeeper
+    enrolments: PostgresEnrolments
+    membership: Membership
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -111,6 +115,7 @@ class Core:
                 self.reuse,
                 self.sweeper,
                 self.claims,
+                self.membership,
             )
             for part in parts:
                 tasks.create_task(part.run())
@@ -127,7 +132,7 @@ def core(
 ) -> Core:
     """Put the core together. `shared` is None where there is no Redis."""
     ledger, records = PostgresLedger(postgres), PostgresRecords(postgres)
-    leases = PostgresLeases(postgres)
+    leases, enrolments = PostgresLeases(postgres), PostgresEnrolments(postgres)
     recent = Recent(ledger)
     sequencer = Sequencer(
         ledger,
@@ -195,6 +200,8 @@ def core(
         ),
         sweeper=sweeper,
         claims=ClaimKeeper(sweeps),
+        enrolments=enrolments,
+        membership=Membership(enrolments, records=records),
     )
 
 
@@ -207,6 +214,7 @@ def desk(parts: Core, keyring: LiveKeyring, edge_keys: EdgeKeys) -> Desk:
         instances=instances,
         recent=parts.recent,
         edge_keys=edge_keys,
+        enrolments=parts.enrolments,
     )
     return Desk(
         granter=parts.granter,
@@ -214,6 +222,7 @@ def desk(parts: Core, keyring: LiveKeyring, edge_keys: EdgeKeys) -> Desk:
         recent=parts.recent,
         enroller=enroller,
         instances=instances,
+        membership=parts.membership,
         keys=keyring,
         usage=parts.usage,
         acknowledgements=parts.acknowledgements,
@@ -325,6 +334,7 @@ class Authority:
                 entropy=secrets.token_bytes,
                 prefix=prefix,
             ),
+            membership=parts.membership,
             lifter=Lifter(
                 parts.sequencer,
                 revocations=revocations,

@@ -194,7 +194,8 @@ async def _sidecars(
 
 async def _credentials(plan: Plan, place: Home, url: str) -> None:
     """Issue what each service's sidecar enrols with: a new one at each start, for a year."""
-    from rescind.client.admin import AsyncAdmin, Grant  # noqa: PLC0415 - `up --help` is quick
+    # `up --help` is quick
+    from rescind.client.admin import AsyncAdmin, Grant, SidecarBinding  # noqa: PLC0415
 
     admin_token = (place.directory / "admin-token").read_text(encoding="ascii").strip()
     async with AsyncAdmin(url, Secret(admin_token)) as admin:
@@ -206,6 +207,9 @@ async def _credentials(plan: Plan, place: Home, url: str) -> None:
                 audience=(powers.AUDIENCE,),
             )
             grant["ttl"] = _CREDENTIAL_TTL_S
+            # The posture that the sidecars here are told, if they are told one.
+            posture = plan.environ.get("RESCIND_POSTURE", "strict")
+            grant["sidecars"] = SidecarBinding(posture=posture)
             issued = await admin.issue(**grant)
             if issued.token is None:
                 raise StackError(f"no credential for {service}: start it again")

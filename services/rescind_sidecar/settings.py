@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from rescind.core import conditions
 from rescind.core.posture import Posture
+from rescind.core.powers import SERVICE
 from rescind.errors import ConditionError, PostureError
 from rescind_runtime.settings import PREFIX, NatsUrls, RuntimeSettings, environment
 from rescind_sidecar.view.records import CAPACITY
@@ -19,7 +20,7 @@ _RUN = Path("/run/rescind")
 class SidecarSettings(RuntimeSettings):
     """Hold what one sidecar is told."""
 
-    service: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    service: Annotated[str, Field(pattern=rf"^{SERVICE}$")]
     socket: Path | None = None
     http: str = "127.0.0.1:0"
     http_workers: Annotated[int, Field(ge=0, le=64)] = 1  # 0: no data plane, /readyz and such alone

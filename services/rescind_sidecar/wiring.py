@@ -104,6 +104,7 @@ class Sidecar:
         enrol = Enrol(
             credential=Secret(settings.credential.get_secret_value()),
             service=settings.service,
+            posture=settings.posture,
             link=link,
             notary=self._notary,
             dice=dice,

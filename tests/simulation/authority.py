@@ -8,7 +8,12 @@ from typing import Any, TypeVar
 
 from tests.simulation.network import Host, now_s
 from tests.simulation.trust import Dice, EdgeKeys, Keys
-from tests.support.postgres_in_memory import Cluster, PostgresInMemory, TermsInMemory
+from tests.support.postgres_in_memory import (
+    Cluster,
+    EnrolmentsInMemory,
+    PostgresInMemory,
+    TermsInMemory,
+)
 
 from rescind.core.record import Record
 from rescind.errors import MalformedMessageError, RescindError, UnreachableError
@@ -25,6 +30,7 @@ from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.enrol import Enroller
 from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.instances import Instances
+from rescind_authority.usecases.membership import Membership
 from rescind_authority.usecases.publish import Publisher
 from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import Resolver
@@ -102,6 +108,8 @@ class Authority:
         )
         self._granter = Granter(postgres, recent=recent, metrics=METRICS)
         instances = Instances(master=MASTER, recent=recent)
+        enrolments = EnrolmentsInMemory(cluster, self._trip, stale=stale)
+        self._membership = Membership(enrolments, records=postgres)
         self._desk = Desk(
             granter=self._granter,
             resolver=self._resolver,
@@ -112,8 +120,10 @@ class Authority:
                 instances=instances,
                 recent=recent,
                 edge_keys=EdgeKeys(),
+                enrolments=enrolments,
             ),
             instances=instances,
+            membership=self._membership,
             keys=keys,
             usage=Usage(NO_TOKENS, metrics=METRICS),
             acknowledgements=self._acknowledgements,
@@ -127,7 +137,7 @@ class Authority:
         """Live until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
             self.alive = True
-            core = (self.recent, self._resolver, self._granter, self.sequencer)
+            core = (self.recent, self._resolver, self._granter, self._membership, self.sequencer)
             for part in (*core, self.enforcer, self.term, self.ends, self._until):
                 self._tasks.create_task(part.run())
 

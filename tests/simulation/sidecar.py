@@ -192,6 +192,7 @@ class Sidecar:
         enrol = Enrol(
             credential=Secret(credential),
             service="search",
+            posture=str(posture),
             link=link,
             notary=notary,
             dice=dice,

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,24 @@ from rescind_runtime.supervise import Stop
 
 _POLL_S = 0.01
 _NATS_S = 5.0
+
+CREDENTIAL_ID = "tok_00000000000000000000000000"
+_CREDENTIAL = """
+INSERT INTO tokens (
+    token_id, token_hash, kind, subject, scopes, audience, labels, handles, issued_at, issued_seq,
+    expires_at, created_by
+)
+VALUES (
+    $1, sha256('a credential'), 'service', 'service:search', '{rescind:verify}', '{rescind}', '{}',
+    ARRAY['token:' || $1], now(), 0, now() + interval '1 day', 'test'
+)
+ON CONFLICT DO NOTHING
+"""
+_ENROLMENT = """
+INSERT INTO enrolments (instance, epoch, credential, service, enrolled_at)
+VALUES ($1, 1, $2, $3, now())
+ON CONFLICT DO NOTHING
+"""
 _Seen = TypeVar("_Seen")
 
 
@@ -50,32 +68,59 @@ class Sidecar:
 
     nats: Client
     keyring_path: Path
+    system: "System"
     instance: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     epoch: int = 1
     counter: int = 0
     applied: Position | None = None
+    service: str = "search"
+    enrolled: set[bytes] = field(default_factory=set[bytes])
+
+    async def enrol(self) -> None:
+        """Have this instance be enrolled for its service, with a credential that is good.
+
+        In the table alone: `test_enrolment.py` enrols as sidecars do.
+        """
+        if self.instance in self.enrolled:
+            return
+        self.enrolled.add(self.instance)
+        await self.system.rows(_CREDENTIAL, CREDENTIAL_ID)
+        await self.system.rows(_ENROLMENT, self.instance, CREDENTIAL_ID, self.service)
 
     async def beat(
-        self, *, counter: int | None = None, service: str = "search", nonce: bytes | None = None
+        self,
+        *,
+        counter: int | None = None,
+        service: str | None = None,
+        nonce: bytes | None = None,
+        posture: str = "strict",
     ) -> heartbeat.Reply | None:
         """Send a heartbeat, as a sidecar that names no earlier one; None is the empty reply."""
-        self.counter += 1
-        message = heartbeat.Heartbeat(
-            instance=self.instance,
-            nonce=nonce or secrets.token_bytes(16),
-            counter=self.counter if counter is None else counter,
-            applied=self.applied,
-            service=service,
-            host="host-1",
-            version="0.1.0",
-            posture="strict",
-        )
+        message = self.message(service=service, nonce=nonce, posture=posture)
+        if counter is not None:
+            message = replace(message, counter=counter)
         reply = await self.converse(subjects.HEARTBEAT, heartbeat.encode(message))
         if not reply:
             return None
         decoded = heartbeat.decode_reply(reply)
         assert (decoded.nonce, decoded.instance) == (message.nonce, message.instance)
         return decoded
+
+    def message(
+        self, *, service: str | None = None, posture: str = "strict", nonce: bytes | None = None
+    ) -> heartbeat.Heartbeat:
+        """Make the next heartbeat."""
+        self.counter += 1
+        return heartbeat.Heartbeat(
+            instance=self.instance,
+            nonce=nonce or secrets.token_bytes(16),
+            counter=self.counter,
+            applied=self.applied,
+            service=service or self.service,
+            host="host-1",
+            version="0.1.0",
+            posture=posture,
+        )
 
     async def release(self) -> bytes:
         """Give the instance up."""
@@ -101,6 +146,7 @@ class Sidecar:
 
     async def converse(self, subject: str, content: bytes) -> bytes:
         """Say something with our MAC, and check the MAC of the answer; b"" stays b""."""
+        await self.enrol()
         answer = await self.ask(subject, self.spoken(content))
         if not answer:
             return answer
@@ -163,10 +209,13 @@ class System:
             await connection.close()
 
     @asynccontextmanager
-    async def sidecar(self) -> AsyncIterator[Sidecar]:
+    async def sidecar(self, service: str = "search") -> AsyncIterator[Sidecar]:
         """Be a sidecar."""
         async with bus.connection(self.settings.nats_url.get_secret_value(), name="test") as client:
-            yield Sidecar(client, self.settings.keyring_path)
+            sidecar = Sidecar(client, self.settings.keyring_path, self, service=service)
+            with suppress(asyncpg.UndefinedTableError):  # nothing is migrated yet
+                await sidecar.enrol()
+            yield sidecar
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from tests.support.free_ports import free_port
 from rescind.client.admin import AsyncAdmin
 from rescind.core import powers
 from rescind.core.secret import Secret
+from rescind.core.tokens import Kind
 from rescind_authority import preparing
 from rescind_authority.settings import AuthoritySettings
 from rescind_runtime import settings
@@ -284,6 +285,11 @@ class Cluster:
                 scopes=(powers.VERIFY,),
                 audience=(powers.AUDIENCE,),
                 ttl=3600,
+                # A test may give a service any posture later.
+                sidecars={
+                    "posture": "grace:" + ",".join(f"{kind}=1h" for kind in sorted(Kind)),
+                    "instances": 1_000,
+                },
             )
         assert issued.token is not None
         self.credential(service).write_text(issued.token.reveal())

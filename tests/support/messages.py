@@ -216,19 +216,24 @@ class ShownCredential:
     service: str
     instance: bytes
     nonce: bytes
+    posture: str | None = None
 
 
 def _credential(shown: ShownCredential) -> bytes:
     token = Secret(shown.token)
     return enrolment.encode_credential(
-        enrolment.Credential(token, shown.service, shown.instance, shown.nonce)
+        enrolment.Credential(token, shown.service, shown.instance, shown.nonce, shown.posture)
     )
 
 
 def _shown(payload: Payload) -> ShownCredential:
     credential = enrolment.decode_credential(payload)
     return ShownCredential(
-        credential.token.reveal(), credential.service, credential.instance, credential.nonce
+        credential.token.reveal(),
+        credential.service,
+        credential.instance,
+        credential.nonce,
+        credential.posture,
     )
 
 
@@ -354,6 +359,12 @@ SAMPLES = (
     Sample(
         "credential",
         ShownCredential("rsc_svc_x", "checkout", INSTANCE, NONCE),
+        _credential,
+        _shown,
+    ),
+    Sample(
+        "credential, of a posture",
+        ShownCredential("rsc_svc_x", "checkout", INSTANCE, NONCE, "strict"),
         _credential,
         _shown,
     ),

@@ -22,6 +22,13 @@ from rescind.core.revocation import NOT_HOLDS, Effect, Event
 from rescind.errors import RescindError
 from rescind.wire.heartbeat import Heartbeat, Release, Trail
 from rescind_authority.errors import OutcomeUnknownError, StoreUnavailableError
+from rescind_authority.ports.enrolments import (
+    Binding,
+    Enrolment,
+    Evicted,
+    Member,
+    NoPlace,
+)
 from rescind_authority.ports.leases import (
     CommittedBeats,
     Instance,
@@ -99,6 +106,7 @@ class Tables:
     latest_us: int = 0
     unknown_grace_ms: int | None = None
     details: dict[str, tuple[bytes, ...]] = field(default_factory=dict[str, tuple[bytes, ...]])
+    enrolments: dict[bytes, Member] = field(default_factory=dict[bytes, Member])
 
     def copy(self) -> "Tables":
         """Make a backup."""
@@ -106,7 +114,7 @@ class Tables:
             name: type(value)(value)
             for name in (
                 *("epochs", "entries", "lifted", "tokens", "leases", "keys", "receipts"),
-                "ending",
+                *("ending", "enrolments"),
             )
             for value in [getattr(self, name)]
         }
@@ -417,7 +425,13 @@ class PostgresInMemory:
         )
 
     async def by_id(self, token_ids: Collection[str]) -> Snapshot:
-        raise NotImplementedError
+        return await self._do(
+            lambda tables: snapshot_of(
+                tables,
+                [each.token_hash for each in tables.tokens.values() if each.token_id in token_ids],
+                self._cluster.time_us(tables),
+            )
+        )
 
     async def beat(self, heartbeats: Sequence[Heartbeat]) -> CommittedBeats:
         def write(tables: Tables) -> frozenset[bytes]:
@@ -485,7 +499,7 @@ class PostgresInMemory:
                     epoch=row.epoch,
                     acked_seq=row.acked_seq,
                     released=row.released,
-                    shared=row.shared,
+                    shared=row.shared or evicted(tables, instance),
                     nonce=None if row.trail is None else row.nonce,
                 )
                 for instance, row in tables.leases.items()
@@ -600,6 +614,61 @@ class PostgresInMemory:
                 if entry.event.seq in seqs
             }
         )
+
+
+class EnrolmentsInMemory(PostgresInMemory):
+    """Instances as they enrolled (port Enrolments). Nobody is silent for long, or forgotten."""
+
+    async def of(self, instances: Collection[bytes]) -> Mapping[bytes, Member]:
+        return await self._do(
+            lambda tables: {
+                instance: tables.enrolments[instance]
+                for instance in instances
+                if instance in tables.enrolments
+            }
+        )
+
+    async def binding(self, credential: str) -> Binding:
+        return await self._do(lambda _: Binding())
+
+    async def enrol(self, enrolment: Enrolment, *, most: int, most_begun: int) -> NoPlace | None:
+        def write(tables: Tables) -> NoPlace | None:
+            known = tables.enrolments.get(enrolment.instance)
+            if known is not None and known.evicted is not None:
+                return NoPlace(known.evicted, 0, 0)
+            placed = [
+                instance
+                for instance, each in tables.enrolments.items()
+                if each.enrolment.credential == enrolment.credential
+                and each.evicted is None
+                and instance != enrolment.instance
+                and not ((row := tables.leases.get(instance)) and row.released)
+            ]
+            if len(placed) >= most:
+                return NoPlace(None, len(placed), 0)
+            tables.enrolments[enrolment.instance] = Member(enrolment)
+            return None
+
+        return await self._write(write)
+
+    async def evict(self, instance: bytes, *, why: str, actor: str | None) -> Evicted | None:
+        def write(tables: Tables) -> Evicted | None:
+            known = tables.enrolments.get(instance)
+            if known is None:
+                return None
+            tables.enrolments[instance] = dataclasses.replace(known, evicted=why)
+            now_us = self._cluster.time_us(tables)
+            return Evicted(
+                known.enrolment.service, now_us, why, now_us + tables.wait_term_ms * 1000
+            )
+
+        return await self._write(write)
+
+
+def evicted(tables: Tables, instance: bytes) -> bool:
+    """Return True if an instance was evicted."""
+    known = tables.enrolments.get(instance)
+    return known is not None and known.evicted is not None
 
 
 class TermsInMemory(PostgresInMemory):

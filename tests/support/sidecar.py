@@ -337,6 +337,7 @@ class RunningSidecar:
         enrol = Enrol(
             credential=Secret("the link takes any"),
             service="search",
+            posture="strict",
             link=self.link,
             notary=notary,
             dice=dice,

@@ -39,7 +39,8 @@ class RotateRequest(Why, Waiting):
 
     overlap: float = Field(
         default=0,
-        description="Seconds for which the old secret stays good; then an event ends it.",
+        description="Seconds for which the old secret stays good; then an event ends it. Of an "
+        "admin token an hour at most.",
     )
     on_reuse: OnReuse = Field(
         default=OnReuse.REVOKE,
@@ -132,6 +133,8 @@ async def rotate(
     response: Response,
 ) -> RotationFacts:
     """Give a token a new secret under the same grant; the old one is dead, or good for `overlap`.
+
+    It needs what issuing such a token needs: of an admin token, all of its scopes too.
 
     Its name, its end and what was delegated from it stay. After a leak, revoke instead: a thief may
     have delegated.

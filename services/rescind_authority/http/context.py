@@ -26,6 +26,7 @@ from rescind_authority.usecases.enforce import Enforcer
 from rescind_authority.usecases.issue import Issuer
 from rescind_authority.usecases.lift import Lifter
 from rescind_authority.usecases.look import Looker
+from rescind_authority.usecases.membership import Membership
 from rescind_authority.usecases.revoke import Revoker
 from rescind_authority.usecases.sessions import Sessions
 from rescind_authority.usecases.term import TermKeeper
@@ -61,6 +62,7 @@ class UseCases:
     delegator: Delegator
     revoker: Revoker
     lifter: Lifter
+    membership: Membership
     changer: Changer
     sessions: Sessions
     looker: Looker

@@ -1,12 +1,14 @@
 """`/v1/fleet`: who verifies, and how fresh each of them is."""
 
 from datetime import datetime
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-from rescind_authority.http import times
-from rescind_authority.http.context import Authority, Reader
+from rescind_authority.http import problems, times
+from rescind_authority.http.context import Authority, Reader, RevokerActor
+from rescind_authority.http.wishes import Why
 from rescind_authority.usecases.look import Liveness, SeenInstance
 
 router = APIRouter(prefix="/v1/fleet", tags=["fleet"])
@@ -29,6 +31,26 @@ class InstanceFacts(BaseModel):
     first_seen: datetime
     last_seen: datetime
     released_at: datetime | None
+    credential: str | None = Field(description="The id of the token that it enrolled with.")
+    evicted_at: datetime | None
+    evicted_why: str | None
+
+
+class EvictRequest(Why):
+    """Why an instance is evicted."""
+
+
+class EvictedFacts(BaseModel):
+    """An instance that gets no lease any more."""
+
+    instance: str
+    service: str
+    evicted_at: datetime
+    evicted_why: str
+    lease_ends_at: datetime = Field(
+        description="Until then at the latest its last lease is good, and receipts wait for it; a "
+        "grace that it declared comes after that."
+    )
 
 
 class FleetFacts(BaseModel):
@@ -55,6 +77,33 @@ async def fleet(_actor: Reader, authority: Authority) -> FleetFacts:
     )
 
 
+@router.post(
+    "/{instance}/evict",
+    summary="Evict a sidecar",
+    responses=problems.told({404: "There is no such sidecar."}),
+)
+async def evict(
+    instance: Annotated[str, Path(pattern="^[0-9a-f]{32}$")],
+    asked: EvictRequest,
+    actor: RevokerActor,
+    authority: Authority,
+) -> EvictedFacts:
+    """End an instance for good: no lease, no events, and no enrolment under this id.
+
+    Its process may enrol a new instance when it starts again, as long as its credential is good:
+    to keep a service out, revoke the credential. To evict it again changes nothing.
+    """
+    name = bytes.fromhex(instance)
+    evicted = await authority.membership.evict(name, reason=asked.reason, actor=actor)
+    return EvictedFacts(
+        instance=instance,
+        service=evicted.service,
+        evicted_at=times.from_us(evicted.at_us),
+        evicted_why=evicted.why,
+        lease_ends_at=times.from_us(evicted.lease_ends_at_us),
+    )
+
+
 def _facts(seen: SeenInstance) -> InstanceFacts:
     instance = seen.instance
     return InstanceFacts(
@@ -72,4 +121,7 @@ def _facts(seen: SeenInstance) -> InstanceFacts:
         first_seen=times.from_us(instance.first_seen_us),
         last_seen=times.from_us(instance.last_seen_us),
         released_at=times.maybe_from_us(instance.released_at_us),
+        credential=instance.credential,
+        evicted_at=times.maybe_from_us(instance.evicted_at_us),
+        evicted_why=instance.evicted_why,
     )

@@ -17,6 +17,8 @@ from rescind_authority.http.context import (
     Reader,
     claim,
 )
+from rescind_authority.ports.enrolments import Binding
+from rescind_authority.usecases.enrol import MOST_INSTANCES
 from rescind_authority.usecases.facts import DEFAULT_TTL_S
 from rescind_authority.usecases.issue import Wish
 from rescind_authority.usecases.look import SeenToken, State
@@ -25,6 +27,23 @@ from rescind_authority.usecases.mint import Minted, Repeated
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
 
 _NO_TOKEN = problems.told({404: "There is no such token."})
+
+
+class SidecarBinding(BaseModel):
+    """What the sidecars that enrol with a credential are bound to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    posture: str = Field(
+        default="strict",
+        description="The most lenient one that they may declare.",
+        examples=["grace:session=60s,service=5m"],
+    )
+    instances: int | None = Field(
+        default=None,
+        description=f"How many there may be at once; left out, {MOST_INSTANCES}. Within an hour "
+        "ten times as many may have a lease.",
+    )
 
 
 class IssueRequest(BaseModel):
@@ -68,6 +87,10 @@ class IssueRequest(BaseModel):
     )
     address: str | None = Field(
         default=None, description="Of a session: from where, an IP address.", max_length=64
+    )
+    sidecars: SidecarBinding | None = Field(
+        default=None,
+        description="Of a credential (scope `rescind:verify`), which needs `rescind:enrol`.",
     )
 
 
@@ -166,7 +189,12 @@ async def issue(
     key: IdempotencyKey,
     authority: Authority,
 ) -> IssuedToken:
-    """Issue a token. This is the only time its secret is shown; only its SHA-256 is kept."""
+    """Issue a token. This is the only time its secret is shown; only its SHA-256 is kept.
+
+    Scopes of applications need `rescind:issue`. An admin token, a scope that meets `rescind:*` and
+    the audience `rescind` need `rescind:admin` and each scope of the new token besides; the
+    credential of sidecars needs `rescind:enrol`.
+    """
     wish = Wish(
         subject=asked.subject,
         kind=asked.kind,
@@ -184,6 +212,9 @@ async def issue(
         verifier=asked.verifier,
         user_agent=asked.user_agent,
         address=asked.address,
+        sidecars=None
+        if asked.sidecars is None
+        else Binding(asked.sidecars.posture, asked.sidecars.instances),
     )
     outcome = await authority.issuer.issue(
         wish, actor=actor, claim=claim("POST /v1/tokens", asked, actor=actor, key=key)

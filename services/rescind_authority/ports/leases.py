@@ -10,7 +10,10 @@ from rescind_authority.ports.ledger import Entry, Standing
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A sidecar as its lease row has it. Times are Unix microseconds of Postgres's clock."""
+    """A sidecar as its lease row has it. Times are Unix microseconds of Postgres's clock.
+
+    `credential` is the id of the token that it enrolled with, None if that is not known.
+    """
 
     instance: bytes
     service: str
@@ -23,6 +26,9 @@ class Instance:
     first_seen_us: int
     last_seen_us: int
     released_at_us: int | None
+    credential: str | None = None
+    evicted_at_us: int | None = None
+    evicted_why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ class LeaseRow:
     """A lease row as a waiter sees it. `version` grows with every heartbeat that counted.
 
     `nonce` is that of the last one, None if its sender is too old to name it again. `shared`: two
-    processes have this id, so that neither speaks for the other.
+    processes have this id, so that neither speaks for the other; or it was evicted.
     """
 
     instance: bytes

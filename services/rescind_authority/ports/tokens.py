@@ -10,6 +10,7 @@ from rescind.core.handles import Handle
 from rescind.core.record import Record
 from rescind.core.revocation import Event
 from rescind.core.tokens import Kind
+from rescind_authority.ports.enrolments import Binding
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Device:
 
 
 _NO_DEVICE = Device()
+_UNBOUND = Binding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class NewToken:
     device: Device = _NO_DEVICE
     conditions: Conditions = UNCONDITIONAL
     issued_by: str | None = None
+    sidecars: Binding = _UNBOUND
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,9 @@ class PostgresLeases:
                 first_seen_us=row["first_seen"],
                 last_seen_us=row["last_seen"],
                 released_at_us=row["released_at"],
+                credential=row["credential"],
+                evicted_at_us=row["evicted_at"],
+                evicted_why=row["evicted_why"],
             )
             for row in await self._postgres.rows("fleet")
         )

@@ -146,6 +146,8 @@ class LedgerTransaction:
             token.conditions.addresses,
             dict(token.conditions.verifier),
             token.issued_by,
+            token.sidecars.posture,
+            token.sidecars.instances,
         )
 
 

@@ -2,7 +2,8 @@
 
 Everything from an enrolled instance comes in an envelope with its MAC, and is answered in one.
 An empty answer says "not now"; ENROL_AGAIN, which proves nothing, says that the MAC is of another
-epoch or of no instance of ours.
+epoch or of no instance of ours, or that it is no member any more: the signed answer to its wish to
+enrol says which.
 """
 
 from dataclasses import replace
@@ -16,6 +17,7 @@ from rescind_authority.usecases.acknowledgements import Acknowledgements
 from rescind_authority.usecases.enrol import Enroller
 from rescind_authority.usecases.grant import Granter
 from rescind_authority.usecases.instances import Instances
+from rescind_authority.usecases.membership import Membership
 from rescind_authority.usecases.recent import Recent
 from rescind_authority.usecases.resolve import Resolver
 from rescind_authority.usecases.salvage import Salvage
@@ -35,6 +37,7 @@ class Desk:
         recent: Recent,
         enroller: Enroller,
         instances: Instances,
+        membership: Membership,
         keys: Keys,
         usage: Usage,
         acknowledgements: Acknowledgements,
@@ -45,6 +48,7 @@ class Desk:
         self._recent = recent
         self._enroller = enroller
         self._instances = instances
+        self._membership = membership
         self._keys = keys
         self._usage = usage
         self._acknowledgements = acknowledgements
@@ -63,6 +67,14 @@ class Desk:
         message = heartbeat.decode(content)
         if message.instance != instance:
             raise MalformedMessageError("heartbeat", "it speaks for another instance")
+        try:
+            # Before G1: an instance that is judged good asked before its end was committed.
+            if isinstance(message, heartbeat.Heartbeat):
+                await self._membership.hear(message)
+            else:
+                await self._membership.require(instance)
+        except NotEnrolledError:
+            return ENROL_AGAIN
         reply = await self._granter.answer(message)
         if reply is None:
             return EMPTY
@@ -76,6 +88,7 @@ class Desk:
         """Give missing events."""
         try:
             instance, content = self._instances.open(payload)
+            await self._membership.require(instance)
         except NotEnrolledError:
             return ENROL_AGAIN
         asked = heartbeat.decode_since(content)
@@ -88,6 +101,7 @@ class Desk:
         """Take back what a restored ledger lost."""
         try:
             instance, content = self._instances.open(payload)
+            await self._membership.require(instance)
         except NotEnrolledError:
             return ENROL_AGAIN
         offered = offer.decode(content)

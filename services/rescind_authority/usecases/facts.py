@@ -3,22 +3,26 @@
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 
 from rescind.core import conditions, handles, powers, tokens
 from rescind.core.conditions import Conditions
 from rescind.core.delegation import Mandate
+from rescind.core.posture import STRICT, Posture
 from rescind.core.record import MAX_LABELS, MAX_LINEAGE, MAX_SCOPES
 from rescind.core.scopes import parse
 from rescind.core.tokens import Kind
-from rescind.errors import ConditionError, ScopeError, SelectorError
+from rescind.errors import ConditionError, PostureError, ScopeError, SelectorError
 from rescind_authority.errors import FieldProblem, InvalidRequestError
+from rescind_authority.ports.enrolments import Binding
 from rescind_authority.ports.tokens import Device
 
 MAX_TTL_S = 366 * 24 * 3600
 DEFAULT_TTL_S = 3600
 MAX_AUDIENCE = 64
 MAX_PATTERNS = 16
+MAX_INSTANCES = 10_000
 RESERVED = "rescind:"
 """Subjects of what rescind does by itself, such as `rescind:until`."""
 
@@ -124,6 +128,21 @@ class Findings:
                     f"a token with {powers.VERIFY} is a credential of sidecars: {expected}",
                 )
         return Mandate(max_depth=0)
+
+    def sidecars(self, asked: Binding | None, scopes: Collection[str]) -> Binding:
+        """Check what a credential binds its sidecars to: strict, if no posture is named."""
+        if not powers.is_credential(scopes):
+            if asked is not None:
+                self.add("sidecars", f"only a token with {powers.VERIFY} binds sidecars")
+            return Binding()
+        asked = asked or Binding()
+        if asked.instances is not None and not 1 <= asked.instances <= MAX_INSTANCES:
+            self.add("sidecars.instances", f"expected 1 to {MAX_INSTANCES:,}")
+        try:
+            return replace(asked, posture=str(Posture.parse(asked.posture or str(STRICT))))
+        except PostureError as error:
+            self.add("sidecars.posture", str(error))
+            return asked
 
     def audience(self, audience: Iterable[str]) -> tuple[str, ...]:
         """Check the services that may accept a token, and sort them without repeats."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from rescind.core import handles, powers
 from rescind.core.powers import AUDIENCE
 from rescind.core.tokens import Kind
+from rescind_authority.ports.enrolments import Binding
 from rescind_authority.ports.ledger import Claim, Key, LedgerTransaction, Transactions
 from rescind_authority.ports.tokens import Footing, Issued, NewToken
 from rescind_authority.usecases.authorise import Actor, again
@@ -34,6 +35,7 @@ class Wish:
     address: str | None = None
     addresses: Sequence[str] = ()
     verifier: Mapping[str, str] = field(default_factory=dict[str, str])
+    sidecars: Binding | None = None
 
 
 class Issuer:
@@ -95,6 +97,7 @@ class Issuer:
             audience=audience,
             mandate=findings.mandate(wish.may_speak_for, wish.max_depth),
         )
+        sidecars = findings.sidecars(wish.sidecars, scopes)
         ttl_us = findings.ttl_us(wish.ttl_s)
         findings.name("created_by", actor)
         now_us = self._mint.clock.wall_us()
@@ -131,6 +134,7 @@ class Issuer:
             mandate=mandate,
             created_by=actor,
             issued_by=issued_by,
+            sidecars=sidecars,
             device=device,
             conditions=conditions,
         )

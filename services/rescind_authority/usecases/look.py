@@ -57,6 +57,7 @@ class Liveness(StrEnum):
     LIVE = "live"
     SILENT = "silent"
     RELEASED = "released"
+    EVICTED = "evicted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,5 +213,7 @@ def _seen_instance(instance: Instance, standing: Standing) -> SeenInstance:
         liveness, left_ms = Liveness.RELEASED, 0
     else:
         liveness = Liveness.LIVE if left_ms >= 0 else Liveness.SILENT
+        if instance.evicted_at_us is not None:
+            liveness = Liveness.EVICTED  # a lease that it had before goes on to its end
     lag = max(0, standing.position.seq - instance.acked_seq)
     return SeenInstance(instance, liveness, lag, max(0, left_ms))

@@ -1,10 +1,11 @@
 """`rescind sidecar`: becomes `python -m rescind_sidecar`; `rescind sidecar enrol` comes before."""
 
+import re
 from pathlib import Path
 
 import click
 
-from rescind.core.powers import AUDIENCE, VERIFY
+from rescind.core.powers import AUDIENCE, SERVICE, VERIFY
 from rescind_cli import process, render
 from rescind_cli.parameters import DURATION
 from rescind_cli.target import Target, data_option, with_target
@@ -32,20 +33,41 @@ def sidecar(context: click.Context, *, data: Path | None) -> None:
     help="Where the credential goes (mode 0600); RESCIND_CREDENTIAL_FILE names it later.",
 )
 @click.option("--ttl", type=DURATION, default=_TTL_S, help="How long it lives. [default: 365d]")
+@click.option(
+    "--posture",
+    default="strict",
+    show_default=True,
+    help="The most lenient one that its sidecars may declare: grace:session=60s,service=5m.",
+)
+@click.option("--instances", type=int, help="How many sidecars at once. [default: 100]")
 @with_target
-def enrol(*, target: Target, service: str, path: Path, ttl: int) -> None:
-    """Make the credential with which the sidecars of a service enrol.
+def enrol(
+    *, target: Target, service: str, path: Path, ttl: int, posture: str, instances: int | None
+) -> None:
+    """Make the credential with which the sidecars of a service enrol. It needs rescind:enrol.
 
-    It is a token of kind service: `rescind tokens` lists it, `rescind revoke` ends it. A sidecar
-    shows it when it starts, and holds no lease without it. Once it is revoked it enrols nobody any
-    more; what it enrolled before goes on until it restarts, or until `rescind ledger new-epoch`.
+    It is a token of kind service: `rescind tokens` lists it, `rescind revoke` ends it, and wide
+    selectors spare it. A sidecar shows it when it starts, and holds no lease without it. When it is
+    revoked, suspended or over, its sidecars get no lease any more; the one that they have goes on
+    to its end. So make another one in time, and restart them with it.
     """
-    from rescind.client.admin import Grant  # noqa: PLC0415 - --help need not pay for httpx2
+    # --help need not pay for httpx2
+    from rescind.client.admin import Grant, SidecarBinding  # noqa: PLC0415
 
+    if not re.fullmatch(SERVICE, service):
+        raise click.BadParameter(
+            f"{service!r} is not the name of a service: 1 to 63 letters, digits, '.', '_' or '-', "
+            "and a letter or digit first",
+            param_hint="--service",
+        )
+    binding = SidecarBinding(posture=posture)
+    if instances is not None:
+        binding["instances"] = instances
     grant = Grant(
         subject=f"service:{service}", kind="service", scopes=(VERIFY,), audience=(AUDIENCE,)
     )
     grant["ttl"] = ttl
+    grant["sidecars"] = binding
     with target.admin() as admin:
         issued = admin.issue(**grant)
     if issued.token is None:

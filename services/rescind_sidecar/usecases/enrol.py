@@ -23,6 +23,7 @@ class Enrol:
         *,
         credential: Secret,
         service: str,
+        posture: str,
         link: Link,
         notary: Notary,
         dice: Dice,
@@ -30,16 +31,22 @@ class Enrol:
     ) -> None:
         self._credential = credential
         self._service = service
+        self._posture = posture
         self._link = link
         self._notary = notary
         self._dice = dice
         self._tally = tally
         self._refused: str | None = None
+        self.refused = False
+        """Whether the last attempt was answered with a refusal."""
 
     async def enrol(self, incarnation: Incarnation) -> bool:
         """Enrol an instance; say whether it is. It also brings the newest trust statement."""
+        self.refused = False
         nonce = self._dice.identity()
-        credential = Credential(self._credential, self._service, incarnation.instance, nonce)
+        credential = Credential(
+            self._credential, self._service, incarnation.instance, nonce, self._posture
+        )
         box = self._notary.seal(enrolment.encode_credential(credential))
         try:
             signed = await self._link.enrol(Request(incarnation.key.public, nonce, box))
@@ -82,6 +89,7 @@ class Enrol:
         match answer:
             case Refused(_, why):
                 self._say_refused(why)
+                self.refused = True
                 return False
             case Granted():
                 if answer.instance != incarnation.instance:

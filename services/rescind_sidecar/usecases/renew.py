@@ -76,6 +76,7 @@ class Renew:
         self._doubts = Seldom(_DOUBT_S)
         self._forgeries = 0
         self._leaving = False
+        self._not_enrolled = False
 
     async def run(self) -> None:
         """Beat, for as long as the process lives: at the interval, and at once when it is due."""
@@ -87,11 +88,18 @@ class Renew:
             if self._follow.trust_due.is_set():
                 self._follow.trust_due.clear()
                 await self._enrol.enrol(self._incarnations.current)
-            pause_s = self._pause_s() if answered else min(_RETRY_S, self._interval_s)
+            pause_s = self._pause_s() if answered else self._retry_s()
             # Not wait_for: on 3.11 it swallows a cancellation that comes with the event.
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s * self._dice.jitter()):
                     await self._due.wait()
+
+    def _retry_s(self) -> float:
+        """Return how soon to try again; after a refusal not sooner than the next heartbeat.
+
+        So a whole fleet whose credential has ended floods no authority.
+        """
+        return self._interval_s if self._not_enrolled else min(_RETRY_S, self._interval_s)
 
     def _pause_s(self) -> float:
         if self._pushes():
@@ -103,8 +111,10 @@ class Renew:
     async def _beat(self) -> bool:
         incarnation = self._incarnations.current
         voice = incarnation.voice
+        self._not_enrolled = False
         if voice is None:
             if not await self._enrol.enrol(incarnation):
+                self._not_enrolled = self._enrol.refused
                 return False
             self._due.set()  # enrolled: beat with the new voice at once
             return True
@@ -192,7 +202,9 @@ class Renew:
         The wish proves nothing, the signed answer to our own nonce does (design 4).
         """
         before = incarnation.epoch
-        if await self._enrol.enrol(incarnation) and incarnation.epoch != before:
+        enrolled = await self._enrol.enrol(incarnation)
+        self._not_enrolled = not enrolled and self._enrol.refused
+        if enrolled and incarnation.epoch != before:
             self._follow.settle(Diverged(f"epoch {incarnation.epoch} in place of {before}"))
         return False
 

@@ -71,6 +71,11 @@ class Posture:
 STRICT = Posture()
 
 
+def within(posture: Posture, worst: Posture) -> bool:
+    """Return True if no kind goes on for longer than in the worst posture."""
+    return all(grace_ns <= worst.grace_ns(kind) for kind, grace_ns in posture.graces_ns)
+
+
 def longest_ns(text: str) -> int:
     """Say for how long an instance with this posture may go on, as a waiter has to take it.
 

@@ -37,12 +37,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The service's token, bound to the instance and the request that it is shown for."""
+    """The service's token, bound to the instance and the request that it is shown for.
+
+    `posture` is what the instance will declare; None from an older sidecar, which does not say.
+    """
 
     token: Secret
     service: str
     instance: bytes
     nonce: bytes
+    posture: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ def encode_credential(credential: Credential) -> bytes:
         credential.service,
         credential.instance,
         credential.nonce,
+        *(() if credential.posture is None else (credential.posture,)),
     )
 
 
@@ -102,6 +107,7 @@ def decode_credential(payload: Payload) -> Credential:
         fields.text(),
         fields.octets(INSTANCE_BYTES),
         fields.octets(NONCE_BYTES),
+        fields.optional_text() if fields.more else None,
     )
 
 

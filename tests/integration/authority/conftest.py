@@ -3,14 +3,15 @@
 import asyncio
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import asyncpg
 import pytest
+import pytest_asyncio
 from pydantic import SecretStr
 from tests.support import processes
-from tests.support.authority import System
+from tests.support.authority import Running, System, serving
 
 from rescind_authority.settings import AuthoritySettings
 
@@ -38,6 +39,23 @@ def shared_system(
 ) -> System:
     """Make one for all tests of a module: for what is only read, and takes long to fill."""
     return _fresh(servers, tmp_path_factory.mktemp("shared"))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(shared_system: System) -> AsyncIterator[Running]:
+    """Serve for all tests of a module that run in its loop, in one task from start to end."""
+    ready: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
+    over = asyncio.Event()
+
+    async def live() -> None:
+        async with serving(shared_system) as running:
+            ready.set_result(running)
+            await over.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(live())
+        yield await ready
+        over.set()
 
 
 def _fresh(servers: Mapping[str, object], directory: Path) -> System:

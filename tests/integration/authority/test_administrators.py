@@ -1,6 +1,5 @@
 """Who may become an administrator: no caller obtains a scope that it does not hold."""
 
-import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Collection
@@ -9,8 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-import pytest_asyncio
-from tests.support.authority import Running, System, eventually, serving
+from tests.support.authority import Running, eventually
 
 from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import spares
@@ -21,23 +19,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 CREDENTIAL = {"kind": "service", "scopes": ["rescind:verify"], "audience": ["rescind"]}
 _PLAIN = {"subject": "agent:a", "kind": "agent", "scopes": ["tools:call"]}
 _numbers = itertools.count(1)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(shared_system: System) -> AsyncIterator[Running]:
-    """Serve for all tests of this module, in one task from its start to its end."""
-    ready: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
-    over = asyncio.Event()
-
-    async def live() -> None:
-        async with serving(shared_system) as running:
-            ready.set_result(running)
-            await over.wait()
-
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(live())
-        yield await ready
-        over.set()
 
 
 @asynccontextmanager

@@ -5,55 +5,19 @@ import os
 import secrets
 
 import pytest
-from tests.support.authority import Running, Sidecar, System, eventually, serving
+from tests.support.authority import Running, System, eventually, serving
+from tests.support.newcomer import Newcomer, credential, enrolled
 
 from rescind.core import mac
+from rescind.core.ledger import Position
 from rescind.core.secret import Secret
 from rescind.wire import enrolment, events, heartbeat, sealed, subjects
 from rescind.wire.enrolment import Credential, Granted, Refused, Request
 from rescind.wire.heartbeat import ENROL_AGAIN, Heartbeat
 from rescind.wire.sealed import Sealed
 from rescind.wire.trust import Purpose
-from rescind_runtime.signing import InstanceKey, Keyring, Trust
-
-CREDENTIAL = {"kind": "service", "scopes": ["rescind:verify"], "audience": ["rescind"]}
-
-
-async def credential(authority: Running, service: str = "search") -> dict[str, str]:
-    """Make a service's credential, as `rescind sidecar enrol` does."""
-    return await authority.issue(f"service:{service}", **CREDENTIAL)
-
-
-class Newcomer:
-    """An instance that nobody knows yet."""
-
-    def __init__(self, sidecar: Sidecar, system: System) -> None:
-        self._sidecar = sidecar
-        self._trust = Trust.read(system.settings.trust_path)
-        self.key = InstanceKey()
-        self.instance = enrolment.instance_of(self.key.public)
-
-    async def enrol(self, token: str, service: str = "search") -> Granted | Refused:
-        """Show a credential."""
-        nonce = secrets.token_bytes(16)
-        shown = Credential(Secret(token), service, self.instance, nonce)
-        return await self.show(shown, nonce=nonce)
-
-    async def show(
-        self, shown: Credential, *, nonce: bytes, public: bytes | None = None
-    ) -> Granted | Refused:
-        """Send a request that may not be what it should."""
-        box = self._trust.seal(enrolment.encode_credential(shown))
-        return await self.send(Request(public or self.key.public, nonce, box))
-
-    async def send(self, request: Request) -> Granted | Refused:
-        """Send a request, and check who signed the answer."""
-        payload = enrolment.encode_request(request)
-        signed = sealed.decode(await self._sidecar.ask(subjects.ENROL, payload))
-        assert self._trust.verify(Purpose.ENROLMENT, signed)
-        answer = enrolment.decode_answer(signed.content)
-        assert answer.nonce == request.nonce
-        return answer
+from rescind_cli import render
+from rescind_runtime.signing import Keyring, Trust
 
 
 async def test_a_credential_of_the_service_earns_the_secret_that_opens_a_row(
@@ -225,6 +189,55 @@ async def test_events_that_somebody_made_up_move_no_authority(system: System) ->
 
         await eventually(refused, until=lambda count: count == 4)
         assert await authority.metric("rescind_authority_head_seq") == 1
+
+
+async def test_an_evicted_instance_gets_no_lease_and_its_last_one_is_waited_for(
+    system: System,
+) -> None:
+    system = system.but(term=1)
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        made = await credential(authority)
+        newcomer = await enrolled(sidecar, system, made["token"])
+        first = await sidecar.beat()
+        assert first is not None
+        path = f"/v1/fleet/{sidecar.instance.hex()}/evict"
+        evicted = await authority.http.post(path, json={"reason": "it is not ours"})
+        assert evicted.status_code == 200, evicted.text
+        left_s = render.unix_us(evicted.json()["lease_ends_at"]) - render.unix_us(
+            evicted.json()["evicted_at"]
+        )
+        assert left_s >= first.grant_term_ms * 1000
+        again = await authority.http.post(path, json={"reason": "once more"})
+        assert again.json()["evicted_why"] == evicted.json()["evicted_why"]
+        assert (
+            await sidecar.ask(
+                subjects.HEARTBEAT, sidecar.spoken(heartbeat.encode(sidecar.message()))
+            )
+            == ENROL_AGAIN
+        )
+        answer = await newcomer.enrol(made["token"])
+        assert isinstance(answer, Refused)
+        assert "it is not ours" in answer.why
+        (seen,) = (await authority.http.get("/v1/fleet")).json()["instances"]
+        assert (seen["state"], seen["credential"]) == ("evicted", made["token_id"])
+        # It acknowledges and releases, and neither settles its row: its lease may be good.
+        revoked = await authority.revoke("tenant:t")
+        head = (await system.rows("SELECT epoch, seq, head FROM ledger_head"))[0]
+        sidecar.applied = Position(head["epoch"], head["seq"], head["head"])
+        sidecar.counter += 1
+        ack = heartbeat.encode_ack(
+            heartbeat.Ack(sidecar.instance, sidecar.counter, sidecar.applied)
+        )
+        await sidecar.nats.publish(subjects.ACK, sidecar.spoken(ack))
+        await sidecar.ask(
+            subjects.HEARTBEAT,
+            sidecar.spoken(heartbeat.encode(heartbeat.Release(sidecar.instance, 1 << 30))),
+        )
+        answer = await authority.http.get(f"/v1/revocations/{revoked['id']}/receipt")
+        (verifier,) = answer.json()["receipt"]["verifiers"]
+        assert verifier["outcome"] == "lapsed"
+        other = Newcomer(sidecar, system)  # its process begins anew: that id is another
+        assert isinstance(await other.enrol(made["token"]), Granted)
 
 
 async def _refused(answer: Granted | Refused, system: System, why: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from nats.errors import TimeoutError as NatsTimeoutError
 from tests.support import hostile
 from tests.support.authority import Running, Sidecar, System, serving
-from tests.support.messages import INSTANCE, SAMPLES
+from tests.support.messages import HEARTBEAT, INSTANCE, SAMPLES
 
 from rescind.wire import subjects
 
@@ -73,8 +73,13 @@ async def unharmed(
     assert await innocent.beat() is not None
     before = await running.system.rows(STATE, innocent.instance)
     counted = await refusals(running)
-    mallory = Sidecar(innocent.nats, innocent.keyring_path)
+    mallory = Sidecar(
+        innocent.nats, innocent.keyring_path, running.system, service=HEARTBEAT.service
+    )
+    await mallory.enrol()
     for subject, messages in edited(mallory).items():
+        # Who contradicts its enrolment is evicted, and would not be listened to any more.
+        await running.system.rows("UPDATE enrolments SET evicted_at = NULL, evicted_why = NULL")
         for message in messages:
             await say(subject, message)
     assert await running.system.rows(STATE, innocent.instance) == before

@@ -266,13 +266,13 @@ async def test_a_malformed_request_gets_an_empty_reply(system: System, subject: 
 
 
 async def test_the_fleet_shows_how_far_behind_each_sidecar_is(system: System) -> None:
-    async with serving(system) as authority, system.sidecar() as one, system.sidecar() as two:
-        one.applied = _granted(await one.beat(service="a")).position
-        await two.beat(service="b")
+    async with serving(system) as authority, system.sidecar("a") as one, system.sidecar("b") as two:
+        one.applied = _granted(await one.beat()).position
+        await two.beat()
         await authority.revoke("tenant:t")
         await authority.revoke("tenant:t")
-        one.applied = _granted(await one.beat(service="a")).position
-        await one.beat(service="a")
+        one.applied = _granted(await one.beat()).position
+        await one.beat()
         fleet = (await authority.http.get("/v1/fleet")).json()
         assert (fleet["epoch"], fleet["seq"]) == (1, 2)
         left_ms = [each["lease_left_ms"] for each in fleet["instances"]]

@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 from tests.support.authority import Running, System, eventually, serving
 
 from rescind import Allowed, Denied, Reason, Verifier
@@ -281,3 +284,33 @@ async def _overhear(stage: Scene, recorded: dict[str, list[bytes]]) -> Callable[
     listening = await stage.mallory.subscribe("_INBOX.>", cb=answer)
     await stage.mallory.flush()
     return listening.unsubscribe
+
+
+@pytest.mark.parametrize("evicted", [False, True], ids=["its credential", "itself"])
+async def test_a_sidecar_that_was_ended_denies_after_its_lease_and_both_ends_say_why(
+    system: System, tmp_path: Path, evicted: bool
+):
+    async with scene(system.but(term=1), tmp_path) as stage:
+        token = (await stage.authority.issue())["token"]
+
+        async def verdict() -> Allowed | Denied:
+            return await stage.check(token)
+
+        await eventually(verdict, until=lambda seen: isinstance(seen, Allowed))
+        with capture_logs() as log:
+            if evicted:
+                (seen,) = (await stage.authority.http.get("/v1/fleet")).json()["instances"]
+                path = f"/v1/fleet/{seen['instance']}/evict"
+                await stage.authority.http.post(path, json={"reason": "it is not ours"})
+            else:
+                await stage.authority.revoke("subject:service:search")
+
+            async def said() -> dict[tuple[str, str], Any]:
+                return {(each["action"], each["log_level"]): each for each in log}
+
+            refused = ("enrolment.refused", "error")
+            lines = await eventually(said, until=lambda seen: refused in seen)
+            await eventually(verdict, until=lambda seen: seen == Denied(Reason.NO_LEASE))
+        assert ("it is not ours" if evicted else "revoked") in lines[refused]["why"]
+        assert lines["enrolment.refused", "warning"]["why"] == lines[refused]["why"]
+        assert lines["sidecar.evicted" if evicted else "sidecar.ended", "warning"]

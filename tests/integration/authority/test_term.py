@@ -30,8 +30,9 @@ async def test_a_longer_term_is_waited_for_before_it_is_granted(system: System) 
         steps = await system.rows(
             "SELECT action, actor, detail FROM audit WHERE target = 'term' ORDER BY audit_id"
         )
+        (root,) = await system.rows("SELECT token_id FROM tokens WHERE kind = 'admin'")
         assert [(row["action"], row["actor"]) for row in steps] == [
-            ("term.asked", "admin:root"),
+            ("term.asked", f"admin:root {root['token_id']}"),
             ("term.moved", "rescind"),
             ("term.moved", "rescind"),
         ]

@@ -202,10 +202,30 @@ def test_tokens_are_counted(rescind: Rescind) -> None:
     assert rescind("tokens", "ls", *chosen, "--issued-before", "1h", "--count").stdout == "0\n"
 
 
+def test_a_credential_is_made_for_a_service_that_a_sidecar_can_have(
+    rescind: Rescind, tmp_path: Path
+) -> None:
+    path = tmp_path / "credential"
+    for wrong in ("sea rch/../x", "-x", "", "x" * 64):
+        ended = rescind("sidecar", "enrol", "--service", wrong, "--file", str(path))
+        assert ended.returncode == 2, ended.stderr
+        assert "not the name of a service" in ended.stderr
+        assert not path.exists()
+    ended = rescind("sidecar", "enrol", "--service", "mail", "--file", str(path), "--json")
+    assert ended.returncode == 0, ended.stderr
+    shown = json.loads(
+        rescind("tokens", "show", json.loads(ended.stdout)["token_id"], "--json").stdout
+    )
+    assert (shown["subject"], shown["max_depth"]) == ("service:mail", 0)
+    assert "kind:sidecar" in shown["handles"]
+
+
 def test_the_fleet_names_the_sidecar(rescind: Rescind) -> None:
     fleet = json.loads(rescind("fleet", "--json").stdout)
     assert [each["service"] for each in fleet["instances"]] == ["service-1"]
     assert "service-1" in rescind("fleet").stdout
+    ended = rescind("fleet", "evict", "no-id")
+    assert (ended.returncode, "begins with" in ended.stderr) == (2, True)
 
 
 def test_events_follow_what_is_revoked(rescind: Rescind, data: Path) -> None:

@@ -80,6 +80,7 @@ class World:
         self.usecase = Enrol(
             credential=Secret("rsc_svc_the-credential"),
             service="search",
+            posture="strict",
             link=self.link,
             notary=TrustNotary(self.trust),
             dice=SystemDice(),
@@ -158,6 +159,19 @@ async def test_an_answer_to_another_nonce_is_no_answer(world: World):
     await world.refuses()
     world.link.refuse("no", nonce=bytes(16))
     await world.refuses()
+
+
+async def test_a_refusal_is_told_from_what_is_no_answer(world: World):
+    """After a refusal a sidecar asks less often, and after anything else soon again."""
+    world.link.refuse("no")
+    await world.refuses()
+    assert world.usecase.refused
+    world.link.refuse("no", nonce=bytes(16))
+    await world.refuses()
+    assert not world.usecase.refused
+    world.link.between = lambda signed: signed
+    assert await world.enrol()
+    assert not world.usecase.refused
 
 
 async def test_an_answer_for_another_instance_is_no_answer(world: World):

@@ -11,8 +11,8 @@ from rescind_sidecar.usecases.renew import Identity, Renew
 NOTHING: Any = None
 
 
-def pause_s(*, pushes: bool, took_s: float) -> float:
-    renew = Renew(
+def renewing(*, pushes: bool = True) -> Renew:
+    return Renew(
         identity=Identity("search", "host", "0", "strict"),
         incarnations=NOTHING,
         enrol=NOTHING,
@@ -26,6 +26,10 @@ def pause_s(*, pushes: bool, took_s: float) -> float:
         interval_s=2.5,
         pushes=lambda: pushes,
     )
+
+
+def pause_s(*, pushes: bool, took_s: float) -> float:
+    renew = renewing(pushes=pushes)
     renew._took_s = took_s
     return renew._pause_s()
 
@@ -35,6 +39,13 @@ def test_without_pushes_it_beats_each_second_unless_the_authority_is_slow() -> N
     assert pause_s(pushes=False, took_s=0.001) == 1.0
     assert pause_s(pushes=False, took_s=0.1) == 2.0
     assert pause_s(pushes=False, took_s=1.0) == 2.5
+
+
+def test_after_a_refusal_it_comes_again_with_the_next_heartbeat_and_else_at_once() -> None:
+    renew = renewing()
+    assert renew._retry_s() == 0.25
+    renew._not_enrolled = True
+    assert renew._retry_s() == 2.5
 
 
 def settings(url: str | None) -> SidecarSettings:

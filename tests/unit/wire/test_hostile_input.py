@@ -82,6 +82,7 @@ def test_a_message_that_lacks_its_last_field_of_meaning_is_malformed(sample: Sam
         sample.message, (socket.Now, socket.Look, socket.Check, heartbeat.Reply)
     ) or sample.name in {
         "event, lift",
+        "credential, of a posture",
         "greeting, labelled",
         "receipt, telling",
         "verdict, with the token's own times",

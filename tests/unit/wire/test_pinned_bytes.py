@@ -151,6 +151,9 @@ PINNED = {
     "trust statement, bare": f"95010100{_PUBLIC}90",
     "enrolment": f"9401{_PUBLIC}{_NONCE}c403626f78",
     "credential": f"9501a97273635f7376635f78a8636865636b6f7574{_INSTANCE}{_NONCE}",
+    "credential, of a posture": (
+        f"9601a97273635f7376635f78a8636865636b6f7574{_INSTANCE}{_NONCE}a6737472696374"
+    ),
     "enrolment, granted": f"9601{_NONCE}{_INSTANCE}03c40973746174656d656e74c403626f78",
     "enrolment, refused": (
         f"9302{_NONCE}d9207468652063726564656e7469616c206973206e6f74206b6e6f776e2068657265"
@@ -191,6 +194,7 @@ _LEFT_OUT = {"receipt": 2} | dict.fromkeys(
         "event, bare",
         "check",
         "check, own audience",
+        "credential",
         "check, demanding",
         "greeting",
         "heartbeat",

@@ -1,3 +1,26 @@
+-- What binds the sidecars that enrol with a credential: the most lenient posture that one may declare
+-- (NULL: any, of a credential from before this migration), and how many there may be at once (NULL: the
+-- default).
+ALTER TABLE tokens
+    ADD COLUMN worst_posture  text,
+    ADD COLUMN most_instances integer CHECK (most_instances >= 1);
+
+-- The instances of sidecars, as they enrolled: with which credential (its token id), for which service,
+-- and in which posture at the worst (NULL: any). `evicted_by` is the administrator who evicted it; NULL
+-- with a time: it contradicted its own enrolment.
+CREATE TABLE enrolments (
+    instance    bytea       PRIMARY KEY CHECK (length(instance) = 16),
+    epoch       bigint      NOT NULL,
+    credential  text        NOT NULL,
+    service     text        NOT NULL,
+    posture     text,
+    enrolled_at timestamptz NOT NULL,
+    evicted_at  timestamptz,
+    evicted_by  text,
+    evicted_why text
+);
+CREATE INDEX enrolments_credential ON enrolments (credential);
+
 -- What a wide selector spares unless it is named: admin tokens, and the credentials of sidecars. It says
 -- in SQL what core.revocation.spares says; a test compares the two.
 -- Credentials from before this migration lack the handle `kind:sidecar`, and are hit as ever: what

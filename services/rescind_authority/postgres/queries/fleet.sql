@@ -1,7 +1,9 @@
--- Lists every sidecar that is known, the latest heard first.
--- Served by: a scan; there are as many rows as sidecars.
+-- Lists every sidecar that is known, the latest heard first, with what it enrolled as.
+-- Served by: a scan; there are as many rows as sidecars; enrolments_pkey.
 SELECT
-    instance, service, host, version_text, posture, epoch, applied_seq, acked_seq, first_seen,
-    last_seen, released_at
-FROM leases
-ORDER BY released_at IS NOT NULL, service, last_seen DESC, instance
+    l.instance, l.service, l.host, l.version_text, l.posture, l.epoch, l.applied_seq, l.acked_seq,
+    l.first_seen, l.last_seen, l.released_at, nullif(e.credential, '') AS credential, e.evicted_at,
+    e.evicted_why
+FROM leases AS l
+LEFT JOIN enrolments AS e ON e.instance = l.instance
+ORDER BY l.released_at IS NOT NULL, l.service, l.last_seen DESC, l.instance

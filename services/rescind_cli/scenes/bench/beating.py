@@ -24,8 +24,8 @@ _STEP_S = 0.01
 class Beater:
     """One instance that was enrolled, and says that it has applied all there is."""
 
-    def __init__(self, master: bytes, at: Position) -> None:
-        self._instance = secrets.token_bytes(heartbeat.INSTANCE_BYTES)
+    def __init__(self, instance: bytes, master: bytes, at: Position) -> None:
+        self._instance = instance
         self._secret = mac.instance_secret(master, epoch=at.epoch, instance=self._instance)
         self._at = at
         self._counter = count(1)
@@ -58,7 +58,10 @@ async def _main(stop: Stop) -> None:
     orders = _orders()
     beaters, every_s = int(sys.argv[2]), float(sys.argv[3])
     at = Position(int(orders["epoch"]), int(orders["seq"]), bytes.fromhex(orders["head"]))
-    fleet = cycle([Beater(bytes.fromhex(orders["master"]), at) for _ in range(beaters)])
+    # The first of them was enrolled under this id, and the others under those that follow it.
+    first = int(orders["first"], 16)
+    instances = [each.to_bytes(heartbeat.INSTANCE_BYTES) for each in range(first, first + beaters)]
+    fleet = cycle([Beater(each, bytes.fromhex(orders["master"]), at) for each in instances])
     async with bus.connection(orders["nats"], name="rescind-bench") as client:
         inbox = client.new_inbox()  # nobody reads the replies: the lease rows tell what counted
         ready.announce(instances=beaters)

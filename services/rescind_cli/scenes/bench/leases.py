@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
+import secrets
 from pathlib import Path
 
+from rescind.wire.heartbeat import INSTANCE_BYTES
 from rescind_cli.scenes.bench.lines import Line, Measured, Of, Row, Target
 from rescind_cli.scenes.bench.samples import Samples, Unit
 from rescind_cli.scenes.bench.stage import Stage
@@ -17,6 +19,13 @@ _HEARTBEAT_S = 2.5
 _WARM_S = 3.0
 _ROUND_S = 5.0
 _SOME = 0.9
+_ENROL = """
+INSERT INTO enrolments (instance, epoch, credential, service, enrolled_at)
+SELECT instance, h.epoch, credential.token_id, 'bench', ledger_now()
+FROM unnest($1::bytea[]) AS instance, ledger_head AS h, (
+    SELECT token_id FROM tokens WHERE handles @> '{kind:sidecar}' ORDER BY token_id DESC LIMIT 1
+) AS credential
+"""
 _COUNTED = """
 SELECT count(*) AS leases, coalesce(sum(counter), 0)::bigint AS beats
 FROM leases WHERE service = 'bench'
@@ -34,6 +43,7 @@ async def measure(stage: Stage) -> dict[str, Measured]:
     orders = {
         "nats": stage.system.nats,
         "master": keyring["master"],
+        "first": await _enrolled(stage, fleet),
         **{name: standing[name] for name in ("epoch", "seq", "head")},
     }
     path = write_private(stage.system.directory / "beating", json.dumps(orders))
@@ -51,6 +61,14 @@ async def measure(stage: Stage) -> dict[str, Measured]:
         raise SceneError(f"only {max(rates):.0f} heartbeats a second counted, of {fleet:,} leases")
     note = f"{fleet:,} leases at a heartbeat each {_HEARTBEAT_S:g} s: {max(rates):,.0f}/s counted"
     return {"leases": Measured(Samples(Unit.CORES, tuple(cores)), notes=note)}
+
+
+async def _enrolled(stage: Stage, fleet: int) -> str:
+    """Enrol a fleet in the table, under consecutive ids, and return the first one in hex."""
+    first = secrets.randbits(8 * INSTANCE_BYTES - 1)
+    ids = [each.to_bytes(INSTANCE_BYTES) for each in range(first, first + fleet)]
+    await stage.postgres.execute(_ENROL, ids)
+    return f"{first:x}"
 
 
 async def _counted(stage: Stage) -> int:

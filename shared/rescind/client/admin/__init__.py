@@ -21,6 +21,7 @@ from rescind.client.admin.calls import (
     Manner,
     Portion,
     Renewal,
+    SidecarBinding,
 )
 from rescind.client.problems import (
     FieldProblem,
@@ -52,4 +53,5 @@ __all__ = [
     "Portion",
     "ProblemError",
     "Renewal",
+    "SidecarBinding",
 ]

@@ -241,6 +241,10 @@ class AsyncAdmin(_AsyncConnection):
         """List the sidecars, and how fresh each is."""
         return await self._send(calls.fleet())
 
+    async def evict(self, instance: str, *, reason: str = "") -> Document:
+        """End a sidecar's instance (its id in hex) for good. To repeat it does no harm."""
+        return await self._send(calls.evict(instance, reason))
+
     async def term(self) -> Document:
         """Read the lease term, and how far a change of it has come."""
         return await self._send(calls.term())

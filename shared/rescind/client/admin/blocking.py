@@ -235,6 +235,10 @@ class Admin(_Connection):
         """List the sidecars, and how fresh each is."""
         return self._send(calls.fleet())
 
+    def evict(self, instance: str, *, reason: str = "") -> Document:
+        """End a sidecar's instance (its id in hex) for good. To repeat it does no harm."""
+        return self._send(calls.evict(instance, reason))
+
     def term(self) -> Document:
         """Read the lease term, and how far a change of it has come."""
         return self._send(calls.term())

@@ -24,6 +24,13 @@ Filters = Mapping[str, str | Sequence[str]]
 T = TypeVar("T")
 
 
+class SidecarBinding(TypedDict):
+    """What the sidecars of a credential are bound to: the worst posture, and how many at once."""
+
+    posture: NotRequired[str]
+    instances: NotRequired[int]
+
+
 class Grant(TypedDict):
     """What a new token may do. `ttl` is in seconds; `not_before` an RFC 3339 time."""
 
@@ -43,6 +50,7 @@ class Grant(TypedDict):
     verifier: NotRequired[Mapping[str, str]]
     user_agent: NotRequired[str]
     address: NotRequired[str]
+    sidecars: NotRequired[SidecarBinding]
 
 
 class Portion(TypedDict):
@@ -306,6 +314,12 @@ def newest_seq(revocations: Page) -> int:
 def fleet() -> Call[Document]:
     """List the sidecars, and how fresh each is."""
     return Call("GET", "/v1/fleet", _itself)
+
+
+def evict(instance: str, reason: str) -> Call[Document]:
+    """End a sidecar's instance for good."""
+    path = f"/v1/fleet/{quote(instance, safe='')}/evict"
+    return Call("POST", path, _itself, body={"reason": reason})
 
 
 def term() -> Call[Document]:

@@ -1,0 +1,62 @@
+"""Instances of sidecars as they enrolled."""
+
+from collections.abc import Collection, Mapping
+
+from rescind_authority.ports.enrolments import Binding, Enrolment, Evicted, Member, NoPlace
+from rescind_authority.postgres.pool import Postgres, rows
+
+_US_PER_MS = 1000
+
+
+class PostgresEnrolments:
+    """Keep enrolments (port Enrolments)."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def of(self, instances: Collection[bytes]) -> Mapping[bytes, Member]:
+        return {
+            row["instance"]: Member(
+                Enrolment(row["instance"], row["credential"], row["service"], row["posture"]),
+                silent=row["silent"],
+                evicted=row["evicted_why"],
+            )
+            for row in await self._postgres.rows("enrolments", list(instances))
+        }
+
+    async def binding(self, credential: str) -> Binding:
+        found = await self._postgres.rows("binding", credential)
+        return (
+            Binding(found[0]["worst_posture"], found[0]["most_instances"]) if found else Binding()
+        )
+
+    async def enrol(self, enrolment: Enrolment, *, most: int, most_begun: int) -> NoPlace | None:
+        async with self._postgres.transaction() as connection:
+            # A statement of its own: the next one's snapshot then shows who held the lock before.
+            await rows(connection, "lock_credential", enrolment.credential)
+            (row,) = await rows(
+                connection,
+                "enrol",
+                enrolment.instance,
+                enrolment.credential,
+                enrolment.service,
+                enrolment.posture,
+                most,
+                most_begun,
+            )
+        if row["enrolled"]:
+            return None
+        return NoPlace(row["evicted_why"], row["placed"], row["begun"])
+
+    async def evict(self, instance: bytes, *, why: str, actor: str | None) -> Evicted | None:
+        found = await self._postgres.write("evict", instance, why, actor)
+        if not found:
+            return None
+        row = found[0]
+        evicted_us, wait_us = row["evicted_at"], row["wait_term_ms"] * _US_PER_MS
+        return Evicted(
+            row["service"],
+            evicted_us,
+            row["evicted_why"],
+            evicted_us + wait_us if row["may_be_leased"] else evicted_us,
+        )

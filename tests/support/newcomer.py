@@ -1,0 +1,64 @@
+"""An instance that enrols as sidecars do, by hand."""
+
+import secrets
+
+from tests.support.authority import Running, Sidecar, System
+
+from rescind.core.secret import Secret
+from rescind.wire import enrolment, sealed, subjects
+from rescind.wire.enrolment import Credential, Granted, Refused, Request
+from rescind.wire.trust import Purpose
+from rescind_runtime.signing import InstanceKey, Trust
+
+CREDENTIAL = {"kind": "service", "scopes": ["rescind:verify"], "audience": ["rescind"]}
+
+
+async def credential(authority: Running, service: str = "search") -> dict[str, str]:
+    """Make a service's credential, as `rescind sidecar enrol` does."""
+    return await authority.issue(f"service:{service}", **CREDENTIAL)
+
+
+class Newcomer:
+    """An instance that nobody knows yet."""
+
+    def __init__(self, sidecar: Sidecar, system: System) -> None:
+        self._sidecar = sidecar
+        self._trust = Trust.read(system.settings.trust_path)
+        self.key = InstanceKey()
+        self.instance = enrolment.instance_of(self.key.public)
+
+    async def enrol(
+        self, token: str, service: str = "search", *, posture: str | None = None
+    ) -> Granted | Refused:
+        """Show a credential; without a posture, as an older sidecar."""
+        nonce = secrets.token_bytes(16)
+        shown = Credential(Secret(token), service, self.instance, nonce, posture)
+        return await self.show(shown, nonce=nonce)
+
+    async def show(
+        self, shown: Credential, *, nonce: bytes, public: bytes | None = None
+    ) -> Granted | Refused:
+        """Send a request that may not be what it should."""
+        box = self._trust.seal(enrolment.encode_credential(shown))
+        return await self.send(Request(public or self.key.public, nonce, box))
+
+    async def send(self, request: Request) -> Granted | Refused:
+        """Send a request, and check who signed the answer."""
+        payload = enrolment.encode_request(request)
+        signed = sealed.decode(await self._sidecar.ask(subjects.ENROL, payload))
+        assert self._trust.verify(Purpose.ENROLMENT, signed)
+        answer = enrolment.decode_answer(signed.content)
+        assert answer.nonce == request.nonce
+        return answer
+
+
+async def enrolled(
+    sidecar: Sidecar, system: System, token: str, service: str = "search"
+) -> Newcomer:
+    """Have a sidecar speak for a new instance that this credential enrolled."""
+    newcomer = Newcomer(sidecar, system)
+    answer = await newcomer.enrol(token, service)
+    assert isinstance(answer, Granted), answer
+    sidecar.instance, sidecar.counter = newcomer.instance, 0
+    sidecar.enrolled.add(newcomer.instance)
+    return newcomer
