@@ -1,5 +1,6 @@
 """Suspend, narrow, kill and lift as an operator uses them, seen by services at two sidecars."""
 
+import httpx2
 from tests.scenarios.conftest import System, answers
 from tests.support.processes import eventually
 
@@ -37,6 +38,42 @@ def test_a_narrow_takes_its_pattern_and_leaves_the_rest(
     assert (told["accepted"], told["may"]["taken_away"]) == (True, ["tools:x"])
     system.run("lift", narrowed["id"], "--wait")
     assert answers(verifiers, token, "tools:x") == {"accepted"}
+
+
+def test_everything_that_tells_scopes_tells_what_is_left_after_a_narrow(
+    system: System, verifiers: list[Verifier]
+) -> None:
+    scopes = ("--scope", "read", "--scope", "tools:*", "--scope", "mail:send")
+    issued = system.issue("agent:told", *scopes)
+    token = issued["token"]
+    assert answers(verifiers, token, "tools:x") == {"accepted"}
+    removed = ("--remove", "mail:send", "--remove", "tools:call:*")
+    system.run("narrow", f"token:{issued['token_id']}", *removed, "--wait")
+    told = {
+        "scopes": ["read"],
+        "scopes_granted": ["mail:send", "read", "tools:*"],
+        "scopes_removed": ["mail:send", "tools:call:*"],
+    }
+    headers = {"Authorization": f"Bearer {token}"}
+    for sidecar in system.ready["sidecars"]:
+        verified = httpx2.get(f"{sidecar['http']}/verify", headers=headers).headers
+        assert verified["x-rescind-scopes"] == "read"
+        assert verified["x-rescind-scopes-removed"] == "mail:send tools:call:*"
+        checked = httpx2.post(f"{sidecar['http']}/v1/check", json={"token": token}).json()
+        assert told.items() <= checked["record"].items()
+    for verifier in verifiers:
+        verdict = verifier.check(token)
+        assert isinstance(verdict, Allowed)
+        record = verdict.record
+        assert (record.scopes, sorted(record.granted)) == ({"read"}, told["scopes_granted"])
+    assert answers(verifiers, token, "tools:x") == {"accepted"}  # nothing took that away
+    assert told.items() <= system.run("check", stdin=token)["record"].items()
+    line = system.shown("check", stdin=token).split("  ")
+    assert (line[2], line[-1].strip()) == ("read", "without mail:send tools:call:*")
+    seen = system.run("tokens", "show", issued["token_id"])
+    assert (seen["scopes_left"], seen["scopes_removed"]) == (["read"], told["scopes_removed"])
+    assert system.run("explain", issued["token_id"])["may"]["scopes"] == ["read"]
+    assert "-tools:call:*" in system.shown("tokens", "ls", "--subject", "agent:told")
 
 
 def test_a_kill_ends_a_subject_until_it_is_let_in_again(

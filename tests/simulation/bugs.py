@@ -465,7 +465,7 @@ def _() -> Patches:
 @bug("a narrow takes nothing away where the scope was granted by name")
 def _() -> Patches:
     def grants(self: Record, require: Collection[str]) -> bool:
-        return self.scopes.issuperset(require)
+        return self.granted.issuperset(require)
 
     return [(Record, "grants", grants)]
 

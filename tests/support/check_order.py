@@ -199,7 +199,7 @@ def _remembered(number: int, *, generation: int, stamp: int, words: int) -> Reme
         token_id=token,
         kind=Kind.AGENT,
         subject="agent:a",
-        scopes=frozenset(),
+        granted=frozenset(),
         audience=frozenset(),
         issued_at_us=0,
         issued_seq=0,

@@ -118,7 +118,7 @@ class NaiveLedger:
             token_id=str(int.from_bytes(token.token_hash)),
             kind=Kind.AGENT,
             subject="agent:a",
-            scopes=state.scopes,
+            granted=state.scopes,
             audience=frozenset(),
             issued_at_us=0,
             issued_seq=token.issued_seq,

@@ -215,7 +215,7 @@ class LedgerInMemory:
             token_id=token_id,
             kind=kind,
             subject=subject,
-            scopes=frozenset(scopes),
+            granted=frozenset(scopes),
             audience=frozenset(audience),
             issued_at_us=now_us(),
             issued_seq=self.position.seq,

@@ -59,6 +59,8 @@ def a_verifier_attaches_without_arguments() -> None:
 def a_record_has_the_fields_of_the_contract(record: Record) -> None:
     assert_type(record.subject, str)
     assert_type(record.scopes, frozenset[str])
+    assert_type(record.granted, frozenset[str])
+    assert_type(record.removed, tuple[str, ...])
     assert_type(record.chain, tuple[str, ...])
     assert_type(record.token_id, str)
     assert_type(record.expires_at, float)

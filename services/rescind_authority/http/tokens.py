@@ -160,7 +160,10 @@ class LookedAtToken(ListedToken):
     """A token as one snapshot shows it, and what a verifier makes of it."""
 
     denied: Reason | None = Field(description="Why every verifier denies it; null: none does.")
-    scopes_left: list[str] = Field(description="Its scopes less those that a hold takes away.")
+    scopes_left: list[str] = Field(
+        description="What verifiers tell as its scopes: those of which no hold takes any part away."
+    )
+    scopes_removed: list[str] = Field(description="The patterns that narrows take away.")
     as_of: int = Field(description="The ledger's seq in the snapshot.")
     at: datetime = Field(description="The authority's time in the snapshot.")
 
@@ -284,6 +287,7 @@ def _looked_at(seen: SeenToken) -> LookedAtToken:
         **listed(seen),
         denied=seen.denied,
         scopes_left=list(seen.scopes),
+        scopes_removed=list(seen.removed),
         as_of=seen.as_of,
         at=times.from_us(seen.at_us),
     )

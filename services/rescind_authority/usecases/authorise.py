@@ -146,7 +146,7 @@ def _actor(record: Record) -> Actor:
     return Actor(
         subject=record.subject,
         token_id=record.token_id,
-        scopes=frozenset(scope for scope in record.scopes if record.grants([scope])),
+        scopes=record.scopes,
         token_hash=record.token_hash,
         handles=frozenset(record.handles),
     )

@@ -7,7 +7,6 @@ from enum import StrEnum
 from rescind.core import ids, tokens, verdict
 from rescind.core.handles import Handle
 from rescind.core.revocation import Event
-from rescind.core.scopes import covers
 from rescind.core.verdict import Reason
 from rescind.errors import MalformedTokenError
 from rescind.wire import events
@@ -38,8 +37,8 @@ class SeenToken:
     """A token, and what has become of it, all from one snapshot.
 
     `holds` are the revocations that apply to it, in the ledger's order. `denied` is why a verifier
-    would deny it at `at_us` (Postgres's clock), whatever the call asks for. `scopes` are those that
-    no hold takes away as a whole.
+    would deny it at `at_us` (Postgres's clock), whatever the call asks for. `scopes` are those of
+    which no hold takes any part away, and `removed` what holds take away.
     """
 
     token: StoredToken
@@ -47,6 +46,7 @@ class SeenToken:
     holds: tuple[Event, ...]
     denied: Reason | None
     scopes: tuple[str, ...]
+    removed: tuple[str, ...]
     as_of: int
     at_us: int
 
@@ -200,7 +200,8 @@ def _seen(state: TokenState, snapshot: Snapshot) -> SeenToken:
         state=now,
         holds=holding(state),
         denied=None if denied is None else denied.reason,
-        scopes=tuple(sorted(scope for scope in record.scopes if not covers(record.removed, scope))),
+        scopes=tuple(sorted(record.scopes)),
+        removed=record.removed,
         as_of=snapshot.as_of,
         at_us=at_us,
     )

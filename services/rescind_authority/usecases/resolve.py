@@ -85,7 +85,7 @@ def record_of(state: TokenState, snapshot: Snapshot) -> Record:
         token_id=token.token_id,
         kind=token.kind,
         subject=token.subject,
-        scopes=frozenset(token.scopes),
+        granted=frozenset(token.scopes),
         audience=frozenset(token.audience),
         issued_at_us=token.issued_at_us,
         issued_seq=token.issued_seq,

@@ -80,4 +80,5 @@ def _show(record: Record) -> None:
         " ".join(sorted(record.scopes)) or "no scopes",
         record.token_id,
         f"ends {ends}",
+        *((f"without {' '.join(record.removed)}",) if record.removed else ()),
     )

@@ -1,8 +1,8 @@
 """`rescind tokens`: the table of tokens."""
 
 import itertools
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 import click
 
@@ -66,7 +66,7 @@ def ls(
             str(each["state"]),
             str(each["subject"]),
             str(each["kind"]),
-            _listed(each["scopes"]),
+            _listed([*each["scopes"], *_removed(each)]),
             render.ago(each["issued_at"], now_us=now_us),
             render.ago(each["expires_at"], now_us=now_us),
         )
@@ -107,6 +107,10 @@ def show(*, target: Target, token_id: str) -> None:
 
 tokens.add_command(rotate)
 tokens.add_command(expire)
+
+
+def _removed(token: Mapping[str, Any]) -> list[str]:
+    return sorted({f"-{scope}" for hold in token["holds"] for scope in hold["scopes"]})
 
 
 def _written(name: str, text: object, now_us: int) -> str:

@@ -25,10 +25,10 @@ class Shared:
 
     def slim(self, record: Record) -> Record:
         """Give a record that shares what it can, and has no handles: the slots stand for them."""
-        return replace(
+        slim = replace(
             record,
             subject=self.one(record.subject),
-            scopes=self.one(record.scopes),
+            granted=self.one(record.granted),
             audience=self.one(record.audience),
             labels=self.one(record.labels),
             chain=self.one(record.chain),
@@ -36,3 +36,7 @@ class Shared:
             removed=self.one(record.removed),
             handles=(),
         )
+        if slim.removed:
+            # What is left was worked out anew. One narrow may hit every record that is kept here.
+            object.__setattr__(slim, "scopes", self.one(slim.scopes))
+        return slim

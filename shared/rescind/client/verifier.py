@@ -123,7 +123,7 @@ class Verifier:
                 # What `_narrow` says, without the call: that would be a tenth of the check.
                 if record.audience or record.conditions is not UNCONDITIONAL:
                     return self._narrow(self._session, verdict, require, audience, address)
-                if not require or (not record.removed and record.scopes.issuperset(require)):
+                if not require or record.scopes.issuperset(require):
                     return verdict
                 return verdict if record.matches(require) else _INSUFFICIENT_SCOPE
         ends_s = None

@@ -105,7 +105,7 @@ def _too_deep(parent: Record, mandate: Mandate, share: Share) -> Iterator[Excess
     left = depth_left(parent, mandate)
     if parent.kind is Kind.ADMIN:
         yield Excess("parent", "admin tokens are not delegated; issue a token instead")
-    elif powers.is_credential(parent.scopes):
+    elif powers.is_credential(parent.granted):
         yield Excess("parent", "the credentials of sidecars are not delegated")
     elif left < 1:
         yield Excess(
@@ -134,7 +134,7 @@ def _too_wide(parent: Record, share: Share, removed: Collection[str]) -> Iterato
     for scope in share.scopes:
         if powers.own(scope):
             yield Excess("scopes", f"{scope} has power over rescind itself: that is not delegated")
-        elif not scopes.covers(parent.scopes, scope):
+        elif not scopes.covers(parent.granted, scope):
             yield Excess("scopes", f"the parent does not have {scope}")
         elif scopes.meets(removed, scope):
             yield Excess("scopes", f"{scope} was taken from the parent, or a part of it")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from rescind.core.conditions import UNCONDITIONAL, Conditions
 from rescind.core.handles import Handle
 from rescind.core.revocation import Effect, Hold
-from rescind.core.scopes import Matcher
+from rescind.core.scopes import Matcher, remaining
 from rescind.core.tokens import Kind
 
 MAX_SCOPES = 64
@@ -18,10 +18,11 @@ MAX_LINEAGE = 16
 class Record:
     """The facts of a token and its state, both read in one snapshot at `as_of`.
 
-    Times are Unix microseconds of the authority's clock (Postgres's). `scopes` are the patterns
-    granted, and `removed` those that narrows took away since, sorted. An empty `audience` means
-    that every service may accept it. `lineage` and `chain` are the token ids and subjects from the
-    root down to the parent.
+    Times are Unix microseconds of the authority's clock (Postgres's). `granted` are the patterns
+    that the token was issued with, and `removed` those that narrows took away since, sorted.
+    `scopes` is what is left: a granted pattern of which any part was removed is not in it. An empty
+    `audience` means that every service may accept it. `lineage` and `chain` are the token ids and
+    subjects from the root down to the parent.
     """
 
     token_hash: bytes
@@ -30,7 +31,7 @@ class Record:
     token_id: str
     kind: Kind
     subject: str
-    scopes: frozenset[str]
+    granted: frozenset[str]
     audience: frozenset[str]
     issued_at_us: int
     issued_seq: int
@@ -46,9 +47,15 @@ class Record:
     chain: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     conditions: Conditions = UNCONDITIONAL
+    scopes: frozenset[str] = field(init=False, compare=False)
     _matchers: tuple[Matcher, Matcher | None] | None = field(
         default=None, init=False, repr=False, compare=False
     )
+
+    def __post_init__(self) -> None:
+        """Work out what is left once, so that no check and no reader has to."""
+        left = remaining(self.granted, self.removed) if self.removed else self.granted
+        object.__setattr__(self, "scopes", left)
 
     @property
     def expires_at(self) -> float:
@@ -56,14 +63,14 @@ class Record:
         return self.expires_at_us / 1_000_000
 
     def grants(self, require: Collection[str]) -> bool:
-        """Say whether every scope asked for was granted, and no part of it was taken away.
+        """Return True if every scope asked for was granted, and no part of it was taken away.
 
         A pattern that is asked for must be granted as a whole.
         """
-        return (not self.removed and self.scopes.issuperset(require)) or self.matches(require)
+        return self.scopes.issuperset(require) or self.matches(require)
 
     def matches(self, require: Collection[str]) -> bool:
-        """Say what `grants` says, for scopes of which some are not granted by name."""
+        """Return what `grants` does, for scopes of which some are not left by name."""
         granted, removed = self._matchers or self._match()
         names, starts = granted.patterns, granted.starts
         for wanted in require:
@@ -74,7 +81,7 @@ class Record:
 
     def _match(self) -> tuple[Matcher, Matcher | None]:
         # Made at the first question that needs it: most records are never asked one.
-        matchers = Matcher(self.scopes), Matcher(self.removed) if self.removed else None
+        matchers = Matcher(self.granted), Matcher(self.removed) if self.removed else None
         object.__setattr__(self, "_matchers", matchers)
         return matchers
 

@@ -70,6 +70,16 @@ def meets(removed: Iterable[str], wanted: str) -> bool:
     return any(_covers(pattern, wanted) or _covers(wanted, pattern) for pattern in removed)
 
 
+def remaining(granted: Iterable[str], removed: Collection[str]) -> frozenset[str]:
+    """Return the granted patterns of which no part was taken away.
+
+    Of `tools:*` without `tools:call:*` no list of patterns can say what is left, so it is left out:
+    whoever decides by the list allows too little, never too much.
+    """
+    taken = Matcher(removed)
+    return frozenset(each for each in granted if not taken.meets(each))
+
+
 def _covers(pattern: str, wanted: str) -> bool:
     start = prefix(pattern)
     return pattern == wanted if start is None else wanted.startswith(start)

@@ -12,6 +12,7 @@ from rescind.core import handles, revocation, tokens, verdict
 from rescind.core.conditions import UNCONDITIONAL, Conditions, network
 from rescind.core.record import Record
 from rescind.core.revocation import Effect, Event, Hold, Revocation
+from rescind.core.scopes import parse
 from rescind.core.tokens import Kind
 from rescind.core.verdict import Allowed, Denied, Reason, Verdict
 from rescind.errors import MalformedTokenError
@@ -58,6 +59,15 @@ class FakeVerifier:
     >>> verifier.check(helper.token)
     Denied(reason=<Reason.REVOKED: 'revoked'>)
 
+    Scopes can be taken away; `scopes` is what is left:
+
+    >>> writer = verifier.issue(scopes={"files:read", "files:write"})
+    >>> narrowing = verifier.narrow(f"token:{writer.token_id}", remove={"files:write"})
+    >>> verifier.check(writer.token).record.scopes
+    frozenset({'files:read'})
+    >>> verifier.check(writer.token, require={"files:write"})
+    Denied(reason=<Reason.INSUFFICIENT_SCOPE: 'insufficient_scope'>)
+
     What works under a token is cut short when the token is hit:
 
     >>> job = verifier.issue(subject="service:job")
@@ -89,7 +99,7 @@ class FakeVerifier:
         self._seq = 0
         self._numbers = itertools.count(1)
         self._records: dict[bytes, Record] = {}
-        self._suspended: dict[str, Event] = {}
+        self._lasting: dict[str, Event] = {}
 
     @property
     def leased(self) -> bool:
@@ -138,7 +148,7 @@ class FakeVerifier:
             token_id=token_id,
             kind=Kind(kind),
             subject=subject,
-            scopes=frozenset(scopes),
+            granted=frozenset(scopes),
             audience=frozenset(audience),
             issued_at_us=self._now_us,
             issued_seq=self._seq,
@@ -163,12 +173,12 @@ class FakeVerifier:
         holds = [
             *(above.holds if above else ()),
             *(
-                Hold(name, Effect.SUSPEND, event.seq)
-                for name, event in self._suspended.items()
-                if _hits(event, record)  # a suspension also hits what is issued after it
+                Hold(name, event.revocation.effect, event.seq)
+                for name, event in self._lasting.items()
+                if _hits(event, record)  # these also hit what is issued after them
             ),
         ]
-        record = replace(record, holds=tuple(dict.fromkeys(holds)))
+        record = self._held(record, tuple(dict.fromkeys(holds)))
         self._records[record.token_hash] = record
         return Issued(token, token_id)
 
@@ -180,18 +190,39 @@ class FakeVerifier:
         """Suspend what matches, until `lift` gets the id that this gives. Raises SelectorError."""
         return self._hold(selector, exact=exact, effect=Effect.SUSPEND)
 
+    def narrow(self, *selector: str, remove: Collection[str], exact: bool = False) -> str:
+        """Take scopes away from what matches, until `lift` gets the id that this returns.
+
+        `remove` are scopes or patterns. Raises SelectorError and ScopeError.
+        """
+        removed = tuple(sorted(map(parse, remove)))
+        return self._hold(selector, exact=exact, effect=Effect.NARROW, removed=removed)
+
     def lift(self, revocation_id: str) -> None:
-        """End a suspension. Raises ValueError for a revocation, which is final."""
+        """End a suspension or a narrow. Raises ValueError for a revocation, which is final."""
         self._seq += 1
-        self._suspended.pop(revocation_id, None)
+        self._lasting.pop(revocation_id, None)
         for token_hash, record in self._records.items():
             kept = tuple(hold for hold in record.holds if hold.revocation_id != revocation_id)
             ended = set(record.holds).difference(kept)
             if any(hold.effect == Effect.REVOKE for hold in ended):
-                raise ValueError("a revocation is final; a suspension can be lifted")
-            self._records[token_hash] = replace(record, holds=kept)
+                raise ValueError("a revocation is final; a suspension or a narrow can be lifted")
+            self._records[token_hash] = self._held(record, kept)
 
-    def _hold(self, selector: Sequence[str], *, exact: bool, effect: Effect) -> str:
+    def _held(self, record: Record, holds: tuple[Hold, ...]) -> Record:
+        """Return the record under these holds, without what the narrows among them took away."""
+        narrows = (each.revocation_id for each in holds if each.effect == Effect.NARROW)
+        removed = {scope for name in narrows for scope in self._lasting[name].revocation.scopes}
+        return replace(record, holds=holds, removed=tuple(sorted(removed)))
+
+    def _hold(
+        self,
+        selector: Sequence[str],
+        *,
+        exact: bool,
+        effect: Effect,
+        removed: tuple[str, ...] = (),
+    ) -> str:
         self._seq += 1
         name = f"rev_{self._seq:026d}"
         event = Event(
@@ -202,16 +233,17 @@ class FakeVerifier:
                 revocation_id=name,
                 selector=handles.select(selector, exact=exact),
                 effect=effect,
+                scopes=removed,
                 reason="",
                 actor="test",
             ),
         )
-        if effect is Effect.SUSPEND:
-            self._suspended[name] = event
+        if effect is not Effect.REVOKE:
+            self._lasting[name] = event
         for token_hash, record in self._records.items():
             if _hits(event, record):
                 hold = Hold(name, effect, self._seq)
-                self._records[token_hash] = replace(record, holds=(*record.holds, hold))
+                self._records[token_hash] = self._held(record, (*record.holds, hold))
         self._keeper.look()
         return name
 

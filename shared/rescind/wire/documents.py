@@ -134,12 +134,17 @@ def _of_summary(summary: Summary, named: Iterable[Verified]) -> dict[str, object
 
 
 def of_record(record: Record) -> dict[str, object]:
-    """Write a record as `POST /v1/check` and `rescind check --json` do. Times are Unix seconds."""
+    """Write a record as `POST /v1/check` and `rescind check --json` do. Times are Unix seconds.
+
+    `scopes` is what is left: a reader that knows no other key allows no more than a check does.
+    """
     return {
         "token_id": record.token_id,
         "kind": record.kind,
         "subject": record.subject,
         "scopes": sorted(record.scopes),
+        "scopes_granted": sorted(record.granted),
+        "scopes_removed": sorted(record.removed),
         "audience": sorted(record.audience),
         "tenant": record.tenant,
         "client": record.client,

@@ -131,9 +131,38 @@ def test_a_token_without_scopes_is_good_for_nothing_that_needs_one():
 def test_a_scope_must_be_granted_whole_and_no_part_of_it_taken_away(
     granted: set[str], removed: tuple[str, ...], require: set[str], allowed: bool
 ):
-    record = replace(BARE_RECORD, scopes=frozenset(granted), removed=removed)
+    record = replace(BARE_RECORD, granted=frozenset(granted), removed=removed)
     judged = verdict.permitted(record, require=require, audience="any")
     assert judged == (None if allowed else Denied(Reason.INSUFFICIENT_SCOPE))
+
+
+@pytest.mark.parametrize(
+    ("granted", "removed", "left"),
+    [
+        ({"a", "b"}, (), {"a", "b"}),
+        ({"a", "b"}, ("b",), {"a"}),
+        ({"search:read", "tools:call:github"}, ("tools:*",), {"search:read"}),
+        ({"tools:*", "tools:read"}, ("tools:call:*",), {"tools:read"}),
+        ({"tools:*"}, ("tools:call",), set()),
+        ({"*"}, ("mail:send",), set()),
+        ({"*", "mail:send", "mail:read"}, ("mail:send",), {"mail:read"}),
+        ({"a:b"}, ("a", "a:b:c", "a:b:*", "a:b/*"), {"a:b"}),
+        ({"a:b"}, ("*",), set()),
+    ],
+)
+def test_the_scopes_of_a_record_are_those_of_which_no_part_was_taken_away(
+    granted: set[str], removed: tuple[str, ...], left: set[str]
+):
+    record = replace(BARE_RECORD, granted=frozenset(granted), removed=removed)
+    assert (record.scopes, record.granted, record.removed) == (left, granted, removed)
+    assert all(record.grants([scope]) for scope in record.scopes)
+    assert not any(record.grants([scope]) for scope in record.granted - record.scopes)
+
+
+def test_a_record_that_is_copied_keeps_what_was_granted():
+    narrowed = replace(BARE_RECORD, granted=frozenset({"a:*", "b"}), removed=("a:x",))
+    lifted = replace(narrowed, removed=())
+    assert (narrowed.scopes, lifted.scopes) == ({"b"}, {"a:*", "b"})
 
 
 EU = frozenset({("region", "eu"), ("tier", "prod")})

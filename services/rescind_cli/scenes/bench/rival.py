@@ -32,6 +32,7 @@ class _Verify:
                 b"x-rescind-kind": record.kind,
                 b"x-rescind-token-id": record.token_id,
                 b"x-rescind-scopes": " ".join(sorted(record.scopes)),
+                b"x-rescind-scopes-removed": " ".join(record.removed),
                 b"x-rescind-chain": " ".join(record.chain),
                 b"x-rescind-as-of": str(max(freshness.as_of, record.as_of)),
             }

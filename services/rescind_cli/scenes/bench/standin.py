@@ -117,7 +117,7 @@ class Standin:
             token_id=f"tok_{name}",
             kind=Kind.AGENT,
             subject=f"agent:{name}",
-            scopes=frozenset({"work:do"}),
+            granted=frozenset({"work:do"}),
             audience=frozenset(),
             issued_at_us=now_us,
             issued_seq=0,
