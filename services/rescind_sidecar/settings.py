@@ -1,11 +1,12 @@
 """What a sidecar is told, by `RESCIND_…` variables."""
 
+import re
 from pathlib import Path
 from socket import gethostname
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
 from rescind.core import conditions
 from rescind.core.posture import Posture
@@ -15,6 +16,11 @@ from rescind_runtime.settings import PREFIX, NatsUrls, RuntimeSettings, environm
 from rescind_sidecar.view.records import CAPACITY
 
 _RUN = Path("/run/rescind")
+
+
+def _number(text: object) -> object:
+    """Return the number that the environment, which knows texts alone, wrote for a literal."""
+    return int(text) if isinstance(text, str) and re.fullmatch("[0-9]{1,9}", text) else text
 
 
 class SidecarSettings(RuntimeSettings):
@@ -34,7 +40,8 @@ class SidecarSettings(RuntimeSettings):
     labels: str | None = None  # of this verifier: region=eu,tier=prod
     address_header: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = None
     posture: str = "strict"  # or such as grace:session=60s,service=5m
-    stale_status: Literal[401, 503] = 503
+    audiences: str | None = None  # that `/verify?audience=` may name: search,mail
+    stale_status: Annotated[Literal[401, 503], BeforeValidator(_number)] = 503
     first_sights_per_s: Annotated[float, Field(ge=1)] = 2_000  # of each process that asks
     records: Annotated[int, Field(ge=1)] = CAPACITY
     host: str = Field(default_factory=gethostname)
@@ -52,7 +59,7 @@ class SidecarSettings(RuntimeSettings):
     @classmethod
     def _check_labels(cls, text: str | None) -> str | None:
         try:
-            conditions.labels(_parts(text))
+            conditions.labels(parts(text))
         except ConditionError as error:
             raise ValueError(str(error)) from None
         return text
@@ -68,7 +75,7 @@ class SidecarSettings(RuntimeSettings):
     @property
     def verifier_labels(self) -> frozenset[tuple[str, str]]:
         """What conditions of tokens may ask of this verifier."""
-        return conditions.labels(_parts(self.labels))
+        return conditions.labels(parts(self.labels))
 
     @property
     def authorities(self) -> tuple[str, ...]:
@@ -90,6 +97,7 @@ class SidecarSettings(RuntimeSettings):
             f"{PREFIX}LOG": self.log,
             f"{PREFIX}SOCKET": str(self.socket_path.absolute()),
             f"{PREFIX}STALE_STATUS": str(self.stale_status),
+            **({f"{PREFIX}AUDIENCES": self.audiences} if self.audiences else {}),
             **({f"{PREFIX}ADDRESS_HEADER": self.address_header} if self.address_header else {}),
         }
 
@@ -99,10 +107,11 @@ class SidecarSettings(RuntimeSettings):
         return self.trust_file or self.data / "trust"
 
 
+def parts(text: str | None) -> tuple[str, ...]:
+    """Return the parts of a setting that names several, separated by commas."""
+    found = (part.strip() for part in (text or "").split(","))
+    return tuple(part for part in found if part)
+
+
 def _urls(text: str | None) -> tuple[str, ...]:
-    return tuple(part.rstrip("/") for part in _parts(text))
-
-
-def _parts(text: str | None) -> tuple[str, ...]:
-    parts = (part.strip() for part in (text or "").split(","))
-    return tuple(part for part in parts if part)
+    return tuple(part.rstrip("/") for part in parts(text))

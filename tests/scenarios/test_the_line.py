@@ -144,7 +144,7 @@ def test_each_bad_token_gets_its_reason_from_sdk_cli_and_http(
         run = system.rescind("check", *options, stdin=f"{token}\n")
         assert (run.returncode, reason in run.stdout + run.stderr) == (1, True), run
         answer = httpx2.get(
-            f"{sidecar['http']}/verify/any/path",
+            f"{sidecar['http']}/verify",
             params={"require": require},
             headers={"Authorization": f"Bearer {token}"},
         )
@@ -154,6 +154,16 @@ def test_each_bad_token_gets_its_reason_from_sdk_cli_and_http(
         body = {"token": token, "require": require}
         checked = httpx2.post(f"{sidecar['http']}/v1/check", json=body).json()
         assert checked == {"active": False, "reason": reason}
+    for target, status in (
+        ("/verify?scope=b", 403),
+        ("/verify/any/path?scope=b", 200),
+        ("/verify?scopes=b", 400),
+        ("/verify?require=", 400),
+        ("/verify?audience=another-service", 400),
+    ):
+        sent = {"Authorization": f"Bearer {poor}"}
+        answer = httpx2.get(f"{sidecar['http']}{target}", headers=sent)
+        assert (target, answer.status_code) == (target, status)
 
 
 def issue_over_http(system: System, **facts: Any) -> str:
@@ -184,6 +194,7 @@ def test_a_proxy_learns_who_calls(system: System) -> None:
     anonymous = httpx2.get(f"{sidecar['http']}/verify")
     assert anonymous.status_code == 401
     assert "error=" not in anonymous.headers["www-authenticate"]
+    assert anonymous.headers["x-rescind-reason"] == "missing"
 
 
 @pytest.mark.parametrize(

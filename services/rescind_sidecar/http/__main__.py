@@ -22,6 +22,7 @@ from rescind_sidecar.http import check
 from rescind_sidecar.http.connection import Listener
 from rescind_sidecar.http.data_plane import DataPlane
 from rescind_sidecar.http.relay import Relay
+from rescind_sidecar.settings import parts
 
 _ATTACH_ATTEMPTS = 20
 _TIMEOUT_S = 1.0
@@ -34,6 +35,12 @@ class WorkerSettings(RuntimeSettings):
     socket: Path
     stale_status: int = 503
     address_header: str | None = None
+    audiences: str | None = None
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services that `audience=` may name, besides the sidecar's own."""
+        return parts(self.audiences)
 
 
 async def _main(stop: Stop) -> None:
@@ -45,6 +52,7 @@ async def _main(stop: Stop) -> None:
         Relay(bytes.fromhex(operations)),
         stale_status=settings.stale_status,
         address_header=settings.address_header,
+        audiences=settings.services,
     )
     async with asyncio.TaskGroup() as tasks:
         listener = Listener(application, tasks, with_body={check.PATH})

@@ -1,5 +1,7 @@
 """What a worker answers, by path."""
 
+from collections.abc import Collection
+
 from rescind.client.verifier import Verifier
 from rescind_sidecar.http import check, forward_auth, health
 from rescind_sidecar.http.check import Check
@@ -15,10 +17,19 @@ class DataPlane:
     """Send each request to who answers it."""
 
     def __init__(
-        self, verifier: Verifier, relay: Relay, *, stale_status: int, address_header: str | None
+        self,
+        verifier: Verifier,
+        relay: Relay,
+        *,
+        stale_status: int,
+        address_header: str | None,
+        audiences: Collection[str] = (),
     ) -> None:
         self._forward_auth = ForwardAuth(
-            verifier, stale_status=stale_status, address_header=address_header
+            verifier,
+            stale_status=stale_status,
+            address_header=address_header,
+            audiences=audiences,
         )
         self._check = Check(verifier)
         self._relay = relay

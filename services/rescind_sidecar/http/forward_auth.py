@@ -1,23 +1,27 @@
 """`/verify`: answer a proxy about the call that it holds (nginx, Envoy, Caddy, Traefik).
 
-The path after `/verify` and the query may come from the caller, where a proxy appends what it was
-asked (Envoy does). So a query only ever narrows: `require` adds scopes, and `audience` names
-another service only at `/verify` itself; below it, the token must be meant for this one too.
-`min_seq` demands an answer that covers this position of the ledger. The caller's address, which
-some tokens are tied to, comes in the header that RESCIND_ADDRESS_HEADER names, such as x-real-ip:
-the proxy must set it, whatever the caller sent.
+At exactly `/verify` the query is the proxy's, and a parameter that is not known is refused: one
+that was passed over would check less than its author believes. `require` (or `scope`) names scopes,
+`min_seq` a position of the ledger that the answer must cover, and `audience` a service, of those
+alone that RESCIND_AUDIENCES lists: some proxies append the caller's own query. Below `/verify/` the
+path and the query are what the caller asked of the application, and decide nothing.
+
+The caller's address, which some tokens are tied to, comes in the header that RESCIND_ADDRESS_HEADER
+names, such as x-real-ip: the proxy must set it, whatever the caller sent.
 """
 
 import re
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from rescind.client.verifier import Verifier
+from rescind.core import scopes
 from rescind.core.record import Record
-from rescind.core.verdict import Allowed, Denied, Reason, Verdict
+from rescind.core.verdict import Allowed, Denied, Verdict
+from rescind.errors import ScopeError
 from rescind.integrations import bearer
 from rescind_sidecar.http.messages import NO_STORE, Reply, Request, lines, problem
 
@@ -49,43 +53,61 @@ _ANYTHING = Question()
 
 
 class ForwardAuth:
-    """Judge the bearer token of a call: any method, any path after `/verify`."""
+    """Judge the bearer token of a call: any method, any path after `/verify`.
+
+    `audiences` are the services that `audience=` may name, besides the sidecar's own.
+    """
 
     def __init__(
-        self, verifier: Verifier, *, stale_status: int, address_header: str | None = None
+        self,
+        verifier: Verifier,
+        *,
+        stale_status: int,
+        address_header: str | None = None,
+        audiences: Collection[str] = (),
     ) -> None:
         self._verifier = verifier
         self._address_header = address_header and address_header.encode()
         self._stale_status = stale_status
+        self._audiences = frozenset(audiences)
         self._unauthenticated = _refused(bearer.unauthenticated())
         self._told: dict[tuple[bytes, int, int], bytes] = {}
 
     def __call__(self, request: Request) -> Reply | Coroutine[Any, Any, Reply]:
         """Answer at once from memory, or else when the sidecar has been asked."""
-        try:
-            question = _question(request.query) if request.query else _ANYTHING
-        except ValueError as error:
-            return problem(400, "invalid-query", "The query cannot be used", str(error))
+        question = _ANYTHING
+        if request.query and request.path == PATH:
+            try:
+                question = _question(request.query)
+                self._require_listed(question.audience)
+            except _QueryError as error:
+                return problem(400, "invalid-query", "The query cannot be used", str(error))
         token = bearer.find(request.headers)
         if token is None:
             return self._unauthenticated
-        free = request.path != PATH
-        audience = None if free else question.audience
         as_of = self._verifier.as_of
         address = self._address(request) if self._address_header else None
         verdict = self._verifier.recall(
             token,
             require=question.require,
-            audience=audience,
+            audience=question.audience,
             address=address,
             min_seq=question.min_seq,
         )
         if verdict is None:
-            return self._ask(token, question, address, free=free)
-        return self._reply(verdict, question, as_of=as_of, free=free)
+            return self._ask(token, question, address)
+        return self._reply(verdict, question, as_of=as_of)
+
+    def _require_listed(self, audience: str | None) -> None:
+        if audience is None or audience in self._audiences or audience == self._verifier.service:
+            return
+        raise _QueryError(
+            "`audience` names a service that this sidecar does not answer for. List it in "
+            "RESCIND_AUDIENCES, and never hand on the caller's query."
+        )
 
     def _address(self, request: Request) -> str | None:
-        """Give the caller's address as the proxy has it: of a list, what the nearest one added."""
+        """Return the caller's address as the proxy has it: of a list, what the nearest added."""
         found = [value for name, value in request.headers if name.lower() == self._address_header]
         return found[-1].decode("latin-1").rpartition(",")[2].strip() if found else None
 
@@ -99,25 +121,18 @@ class ForwardAuth:
         self._told[key] = told = _described(record)
         return told
 
-    async def _ask(
-        self, token: str, question: Question, address: str | None, *, free: bool
-    ) -> Reply:
-        audience = None if free else question.audience
+    async def _ask(self, token: str, question: Question, address: str | None) -> Reply:
         as_of = self._verifier.as_of
         verdict = await self._verifier.acheck(
             token,
             require=question.require,
-            audience=audience,
+            audience=question.audience,
             address=address,
             min_seq=question.min_seq,
         )
-        return self._reply(verdict, question, as_of=as_of, free=free)
+        return self._reply(verdict, question, as_of=as_of)
 
-    def _reply(self, verdict: Verdict, question: Question, *, as_of: int, free: bool) -> Reply:
-        if free and question.audience and isinstance(verdict, Allowed):
-            meant_for = verdict.record.audience
-            if meant_for and question.audience not in meant_for:
-                verdict = Denied(Reason.WRONG_AUDIENCE)
+    def _reply(self, verdict: Verdict, question: Question, *, as_of: int) -> Reply:
         match verdict:
             case Allowed(record):
                 key = (record.token_hash, record.epoch, record.as_of)
@@ -143,6 +158,8 @@ def _described(record: Record) -> bytes:
             ("x-rescind-kind", record.kind),
             ("x-rescind-token-id", _visible(record.token_id)),
             ("x-rescind-scopes", " ".join(map(_visible, sorted(record.scopes)))),
+            # Also when it is empty: a proxy then overwrites what the caller made up.
+            ("x-rescind-scopes-removed", " ".join(map(_visible, record.removed))),
             ("x-rescind-chain", " ".join(map(_visible, record.chain))),
         )
     )
@@ -161,19 +178,62 @@ def _question(query: bytes) -> Question:
 
 
 def _parsed(query: bytes) -> Question:
-    """Read a query. Raises ValueError, which says what is wrong."""
-    text = query.decode("utf-8", "replace")
-    pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
-    audiences = {value for name, value in pairs if name == "audience" and value}
+    """Read the query of `/verify`. Raises _QueryError, which says what is wrong."""
+    if b";" in query or b"," in query:
+        # Elsewhere these separate parameters or values. Here they may stand in a scope, and a token
+        # with the pattern `a:*` would have both `a:x;scope=b:y` and `a:x,b:y`.
+        raise _QueryError(
+            "`;` and `,` separate nothing here: repeat the parameter, or write %20 between scopes "
+            "(%3B and %2C where a scope contains them)."
+        )
+    require = set[str]()
+    audiences = set[str]()
+    min_seq = 0
+    for name, text in _pairs(query):
+        match name:
+            case "require" | "scope":
+                require.update(_scopes(name, text))
+            case "audience":
+                audiences.add(_named(text))
+            case "min_seq":
+                # The largest of several: what somebody appends only ever demands more.
+                min_seq = max(min_seq, _seq(text))
+            case _:
+                # Never repeated: it may be the caller's, and somebody's secret.
+                raise _QueryError(
+                    "A parameter is not known. Send `require` (or `scope`), `audience` and "
+                    "`min_seq`, and never the caller's own query (Caddy: `uri /verify?`)."
+                )
     if len(audiences) > 1:
         raise _QueryError("`audience` names one service.")
-    require = (scope for name, value in pairs if name == "require" for scope in value.split())
-    return Question(
-        frozenset(require),
-        audiences.pop() if audiences else None,
-        # The largest of several: what a caller appends only ever demands more.
-        max((_seq(value) for name, value in pairs if name == "min_seq"), default=0),
-    )
+    return Question(frozenset(require), audiences.pop() if audiences else None, min_seq)
+
+
+def _pairs(query: bytes) -> list[tuple[str, str]]:
+    text = query.decode("utf-8", "replace")
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+    except ValueError:
+        raise _QueryError(f"There are more than {_MOST_PARAMETERS} parameters.") from None
+
+
+def _scopes(name: str, text: str) -> list[str]:
+    named = [each for each in text.split(" ") if each]
+    if not named:
+        # A variable of the proxy's that is not set, most likely: it must not mean "no scope".
+        raise _QueryError(f"`{name}` names scopes, and this one is empty.")
+    try:
+        return [scopes.parse(each) for each in named]
+    except ScopeError:
+        raise _QueryError(
+            f"`{name}` names scopes, separated by spaces (%20), and one of these is no scope."
+        ) from None
+
+
+def _named(text: str) -> str:
+    if not text:
+        raise _QueryError("`audience` names a service, and this one is empty.")
+    return text
 
 
 def _seq(value: str) -> int:

@@ -11,6 +11,7 @@ from rescind.core.revocation import ENDED, Effect
 class Reason(StrEnum):
     """Why a token is denied, everywhere in the same words."""
 
+    MISSING = "missing"
     MALFORMED = "malformed"
     UNKNOWN = "unknown"
     EXPIRED = "expired"

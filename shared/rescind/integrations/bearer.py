@@ -15,11 +15,13 @@ RETRY_AFTER_S = 1
 
 _HEADER = re.compile(rb"bearer +([^ ]+) *", re.IGNORECASE)
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 §3.3: what may stand in a quoted challenge
-_CHALLENGE = 'Bearer realm="rescind"'
+_METADATA = re.compile(r"https?://[!#-\[\]-~]+")  # RFC 9728 §5.1, inside quotes
+_REALM = 'realm="rescind"'
 _UNAUTHORIZED = 401
 _NOT_JUDGED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
 
 _DETAIL = {
+    Reason.MISSING: "No bearer token was sent.",
     Reason.MALFORMED: "The text that was sent is not a token.",
     Reason.UNKNOWN: "The authority does not know this token.",
     Reason.EXPIRED: "The token has expired.",
@@ -57,26 +59,51 @@ def find(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     return match[1].decode("latin-1") if match else None
 
 
-def unauthenticated() -> Refusal:
-    """Refuse a call that brought no token: RFC 6750 §3.1 wants no error code then."""
-    return _refusal(401, Reason.MALFORMED, "No bearer token was sent.", _CHALLENGE)
+def unauthenticated(*, resource_metadata: str | None = None) -> Refusal:
+    """Refuse a call that brought no token."""
+    return refuse(Reason.MISSING, resource_metadata=resource_metadata)
 
 
-def refuse(reason: Reason, *, require: Collection[str] = (), stale_status: int = 503) -> Refusal:
+def metadata_url(url: str | None) -> str | None:
+    """Return the URL of a resource's metadata (RFC 9728) as it is, or raise ValueError."""
+    if url is not None and not _METADATA.fullmatch(url):
+        raise ValueError(
+            "resource_metadata is the URL of the resource's metadata, such as "
+            "https://mcp.example.com/.well-known/oauth-protected-resource"
+        )
+    return url
+
+
+def refuse(
+    reason: Reason,
+    *,
+    require: Collection[str] = (),
+    stale_status: int = 503,
+    resource_metadata: str | None = None,
+) -> Refusal:
     """Refuse a call whose token was denied. `require` is what the call would have needed.
 
     `stale_status` 401 is for proxies that take 503, when nobody can judge, for their own fault.
+    `resource_metadata` tells clients where to get a token from (RFC 9728, section 5.1).
     """
+    more = (f'resource_metadata="{resource_metadata}"',) if resource_metadata else ()
+
+    def challenge(*parts: str) -> str:
+        return f"Bearer {', '.join((*parts, *more))}"
+
     detail = _DETAIL[reason]
     if reason in _NOT_JUDGED:
         # No error code: the token may be good, and must not be thrown away.
-        challenge = _CHALLENGE if stale_status == _UNAUTHORIZED else None
-        return _refusal(stale_status, reason, detail, challenge, retry=True)
+        mild = challenge(_REALM) if stale_status == _UNAUTHORIZED else None
+        return _refusal(stale_status, reason, detail, mild, retry=True)
+    if reason is Reason.MISSING:
+        return _refusal(401, reason, detail, challenge(_REALM))  # RFC 6750 §3.1: no error code
     if reason is Reason.INSUFFICIENT_SCOPE:
         # What is no scope may come from a query, and would end the quotes or the header.
         scope = " ".join(sorted(each for each in require if _SCOPE.fullmatch(each)))
-        return _refusal(403, reason, detail, f'Bearer error="insufficient_scope", scope="{scope}"')
-    return _refusal(401, reason, detail, 'Bearer error="invalid_token"')
+        error = challenge('error="insufficient_scope"', f'scope="{scope}"')
+        return _refusal(403, reason, detail, error)
+    return _refusal(401, reason, detail, challenge('error="invalid_token"'))
 
 
 def _refusal(

@@ -49,6 +49,20 @@ async def test_a_worker_denies_as_soon_as_the_event_is_applied(
         assert poor.status == 403
 
 
+async def test_a_worker_is_told_which_audiences_may_be_named_and_what_no_lease_is(
+    sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
+    mail = link.issue("agent:x", audience=("mail",))
+    told = {"RESCIND_AUDIENCES": "billing, mail", "RESCIND_STALE_STATUS": "401"}
+    async with data_plane.running(sidecar, **told) as plane:
+        assert (await verify(plane.port, mail)).status == 401
+        assert (await verify(plane.port, mail, "?audience=mail")).status == 200
+        assert (await verify(plane.port, mail, "?audience=search2")).status == 400
+        sidecar.do(sidecar.incarnations.current.view.table.retire)
+        stale = await verify(plane.port, mail, "?audience=mail")
+        assert (stale.status, stale.headers["x-rescind-reason"]) == (401, "no_lease")
+
+
 async def test_operators_hear_of_the_sidecar_itself(
     sidecar: RunningSidecar, link: LedgerInMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

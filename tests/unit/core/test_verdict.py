@@ -13,6 +13,7 @@ from rescind.core.verdict import Denied, Reason
 
 def test_the_reasons_are_those_of_the_contract():
     assert [str(reason) for reason in Reason] == [
+        "missing",
         "malformed",
         "unknown",
         "expired",

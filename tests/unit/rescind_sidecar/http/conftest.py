@@ -1,6 +1,6 @@
 """A data plane in the test's own loop, over a verifier that holds its world in memory."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import cast
 
 import pytest
@@ -14,6 +14,18 @@ from rescind_sidecar.http.relay import Relay
 NOBODY = b"\0rescind test, nobody listens here"
 
 
+def plane(
+    verifier: FakeVerifier, *, stale_status: int = 503, audiences: Collection[str] = ()
+) -> DataPlane:
+    return DataPlane(
+        cast("Verifier", verifier),
+        Relay(NOBODY),
+        stale_status=stale_status,
+        address_header="x-real-ip",
+        audiences=audiences,
+    )
+
+
 @pytest.fixture
 def verifier() -> FakeVerifier:
     return FakeVerifier(audience="search")
@@ -21,8 +33,5 @@ def verifier() -> FakeVerifier:
 
 @pytest.fixture
 async def port(verifier: FakeVerifier) -> AsyncIterator[int]:
-    plane = DataPlane(
-        cast("Verifier", verifier), Relay(NOBODY), stale_status=503, address_header="x-real-ip"
-    )
-    async with served(plane) as (port, _):
+    async with served(plane(verifier)) as (port, _):
         yield port

@@ -24,10 +24,24 @@ async def test_a_good_token_is_active_and_brings_its_record(
     record = content.pop("record")
     assert content == {"active": True, "as_of": 0, "fresh_for_ms": 9000}
     assert record["subject"] == "agent:a"
-    assert record["scopes"] == ["a", "b"]
+    assert record["scopes"] == record["scopes_granted"] == ["a", "b"]
+    assert record["scopes_removed"] == []
     assert record["labels"] == {"team": "x"}
     assert record["tenant"] == "t"
     assert issued.token not in answer.body.decode()
+
+
+async def test_a_record_tells_what_is_left_what_was_granted_and_what_was_removed(
+    port: int, verifier: FakeVerifier
+) -> None:
+    issued = verifier.issue(scopes={"search:read", "tools:call:github", "files:*"})
+    verifier.narrow("subject:agent:test", remove={"tools:*", "files:write"})
+    record = json.loads((await ask(port, post({"token": issued.token}))).body)["record"]
+    assert {key: record[key] for key in record if key.startswith("scopes")} == {
+        "scopes": ["search:read"],
+        "scopes_granted": ["files:*", "search:read", "tools:call:github"],
+        "scopes_removed": ["files:write", "tools:*"],
+    }
 
 
 async def test_a_denial_is_an_answer_and_says_why(port: int, verifier: FakeVerifier) -> None:

@@ -1,16 +1,12 @@
 """What a proxy hears about the call that it holds (contract, Sidecar)."""
 
 import json
-from typing import cast
 
 import pytest
 from tests.support.http_exchange import ask, bearer, request, served
-from tests.unit.rescind_sidecar.http.conftest import NOBODY
+from tests.unit.rescind_sidecar.http.conftest import plane
 
-from rescind.client.verifier import Verifier
 from rescind.testing import FakeVerifier
-from rescind_sidecar.http.data_plane import DataPlane
-from rescind_sidecar.http.relay import Relay
 
 
 async def test_a_good_token_is_200_and_tells_who_it_is(port: int, verifier: FakeVerifier) -> None:
@@ -25,6 +21,7 @@ async def test_a_good_token_is_200_and_tells_who_it_is(port: int, verifier: Fake
         "x-rescind-kind": "agent",
         "x-rescind-token-id": child.token_id,
         "x-rescind-scopes": "a b",
+        "x-rescind-scopes-removed": "",
         "x-rescind-chain": "agent:root",
         "x-rescind-as-of": "1",
         "cache-control": "no-store",
@@ -82,6 +79,8 @@ async def test_without_a_token_the_challenge_has_no_error(port: int, header: str
     answer = await ask(port, request("/verify", header))
     assert answer.status == 401
     assert answer.headers["www-authenticate"] == 'Bearer realm="rescind"'
+    assert answer.headers["x-rescind-reason"] == "missing"
+    assert json.loads(answer.body)["reason"] == "missing"
     assert answer.headers["cache-control"] == "no-store"
 
 
@@ -115,31 +114,27 @@ async def test_a_missing_scope_is_403_and_names_what_is_needed(
     port: int, verifier: FakeVerifier
 ) -> None:
     token = verifier.issue(scopes={"a", "b"}).token
-    for query in ("require=a&require=b", "require=a%20b", "require=b+a&x=1", "require="):
+    for query in ("require=a&require=b", "require=a%20b", "scope=b+a", "require=a&scope=b",
+                  "%72equire=a&sc%6Fpe=%62", "&require=a&&scope=b&", "require=+a++b+"):  # fmt: skip
         assert (await ask(port, request(f"/verify?{query}", bearer(token)))).status == 200
-    answer = await ask(port, request("/verify/x?require=c+a&require=b", bearer(token)))
+    answer = await ask(port, request("/verify?require=c+a&scope=b", bearer(token)))
     assert answer.status == 403
     assert answer.headers["www-authenticate"] == (
         'Bearer error="insufficient_scope", scope="a b c"'
     )
 
 
-async def test_a_challenge_cannot_be_broken_out_of(port: int, verifier: FakeVerifier) -> None:
-    token = verifier.issue().token
-    for query in (
-        "require=a%22,%20Basic%20x",
-        "require=a%0d%0aSet-Cookie:b",
-        "require=%e2%98%83",
-        "require=%00",
-        "require=%ff%fe",
-        "require=\\",
-    ):
-        answer = await ask(port, request(f"/verify?{query}", bearer(token)))
-        assert answer.status == 403
-        assert "set-cookie" not in answer.headers
-        challenge = answer.headers["www-authenticate"]
-        assert challenge.startswith('Bearer error="insufficient_scope", scope="')
-        assert challenge.count('"') == 4
+@pytest.mark.parametrize(
+    "scope", ["a%22,%20Basic%20x", "a%0d%0aSet-Cookie:b", "%e2%98%83", "%00", "%ff%fe", "\\"]
+)
+async def test_what_is_no_scope_is_refused_and_breaks_out_of_no_header(
+    port: int, verifier: FakeVerifier, scope: str
+) -> None:
+    token = verifier.issue(scopes={"*"}).token
+    answer = await ask(port, request(f"/verify?require={scope}", bearer(token)))
+    assert answer.status == 400
+    assert "set-cookie" not in answer.headers
+    assert "www-authenticate" not in answer.headers
 
 
 async def test_what_a_subject_holds_stays_in_its_header(port: int, verifier: FakeVerifier) -> None:
@@ -151,20 +146,46 @@ async def test_what_a_subject_holds_stays_in_its_header(port: int, verifier: Fak
     assert answer.headers["x-rescind-subject"] == 'user:%C3%A9"%E2%98%83'
 
 
-async def test_another_audience_can_be_named_but_not_by_the_path_that_a_caller_sends(
+async def test_another_audience_can_be_named_only_if_it_is_listed(
     port: int, verifier: FakeVerifier
 ) -> None:
-    mail, both = verifier.issue(audience={"mail"}), verifier.issue(audience={"mail", "search"})
-    assert (await ask(port, request("/verify", bearer(mail.token)))).status == 401
-    assert (await ask(port, request("/verify?audience=mail", bearer(mail.token)))).status == 200
-    below = await ask(port, request("/verify/x?audience=mail", bearer(mail.token)))
-    assert (below.status, below.headers["x-rescind-reason"]) == (401, "wrong_audience")
-    assert (await ask(port, request("/verify/x?audience=mail", bearer(both.token)))).status == 200
-    narrowed = await ask(port, request("/verify/x?audience=mail", bearer(verifier.issue().token)))
-    assert narrowed.status == 200
-    search = verifier.issue(audience={"search"})
-    narrowed = await ask(port, request("/verify/x?audience=mail", bearer(search.token)))
-    assert (narrowed.status, narrowed.headers["x-rescind-reason"]) == (401, "wrong_audience")
+    mail, search = verifier.issue(audience={"mail"}), verifier.issue(audience={"search"})
+    listed = plane(verifier, audiences=["mail"])
+    async with served(listed) as (other, _):
+        for query, token, status in (
+            ("", mail, 401),
+            ("?audience=mail", mail, 200),
+            ("?audience=mail", search, 401),
+            ("?audience=mail&audience=mail", mail, 200),
+            ("?audience=search", search, 200),
+            ("?audience=billing", mail, 400),
+            ("?audience=mail&audience=search", mail, 400),
+            ("?audience=Mail", mail, 400),
+            ("?audience=", mail, 400),
+            ("?audience", mail, 400),
+        ):
+            answer = await ask(other, request(f"/verify{query}", bearer(token.token)))
+            assert (query, answer.status) == (query, status)
+    unlisted = await ask(port, request("/verify?audience=mail", bearer(mail.token)))
+    assert (unlisted.status, "RESCIND_AUDIENCES" in unlisted.body.decode()) == (400, True)
+    own = await ask(port, request("/verify?audience=search", bearer(search.token)))
+    assert own.status == 200
+
+
+@pytest.mark.parametrize("path", ["/verify/", "/verify/x", "/verify//", "http://h/verify/x"])
+@pytest.mark.parametrize(
+    "query",
+    ["require=zzz", "scope=zzz", "audience=elsewhere", "min_seq=latest", "min_seq=99999999",
+     "require=", "a;b,c", "&".join(f"a={n}" for n in range(200)), "x=%ff%00"],
+)  # fmt: skip
+async def test_below_it_the_query_is_the_application_s_and_decides_nothing(
+    port: int, verifier: FakeVerifier, path: str, query: str
+) -> None:
+    good, elsewhere = verifier.issue(), verifier.issue(audience={"elsewhere"})
+    sent = f"{path}?{query}"
+    assert (await ask(port, request(sent, bearer(good.token)))).status == 200
+    answer = await ask(port, request(sent, bearer(elsewhere.token)))
+    assert (answer.status, answer.headers["x-rescind-reason"]) == (401, "wrong_audience")
 
 
 @pytest.mark.parametrize(
@@ -172,12 +193,11 @@ async def test_another_audience_can_be_named_but_not_by_the_path_that_a_caller_s
     [("min_seq=0", 200), ("min_seq=1", 200), ("min_seq=2", 503), ("min_seq=1&min_seq=2", 503),
      ("min_seq=2&min_seq=0", 503), ("min_seq=18446744073709551615", 503)],
 )  # fmt: skip
-@pytest.mark.parametrize("path", ["/verify", "/verify/below"])
 async def test_an_answer_covers_the_min_seq_that_is_demanded(
-    port: int, verifier: FakeVerifier, path: str, query: str, status: int
+    port: int, verifier: FakeVerifier, query: str, status: int
 ) -> None:
     verifier.revoke("subject:agent:other")
-    answer = await ask(port, request(f"{path}?{query}", bearer(verifier.issue().token)))
+    answer = await ask(port, request(f"/verify?{query}", bearer(verifier.issue().token)))
     reason = answer.headers.get("x-rescind-reason")
     assert (answer.status, reason) == (status, None if status == 200 else "unavailable")
 
@@ -185,24 +205,72 @@ async def test_an_answer_covers_the_min_seq_that_is_demanded(
 @pytest.mark.parametrize(
     "query",
     ["min_seq=", "min_seq=-1", "min_seq=x", "min_seq=%D9%A3", "min_seq=18446744073709551616",
-     "min_seq=1&min_seq=y", "audience=a&audience=b", "&".join(f"a={n}" for n in range(200)),
-     "min_seq=" + "9" * 10_000, "min_seq=" + "0" * 21 + "2"],
+     "min_seq=1&min_seq=y", "audience=a&audience=b", "&".join("require=a" for _ in range(101)),
+     "min_seq=" + "9" * 10_000, "min_seq=" + "0" * 21 + "2",
+     "x=1", "require=a&x=1", "x", "=", "=a", "Require=a", "SCOPE=a", "scopes=a", "required=a",
+     "scope%20=a", "scope[]=a", "scope%00=a", "%2572equire=a", "requ%E2%80%8Bire=a", "?require=a",
+     "require", "require=", "require=+", "scope=%20%20", "require=a&scope=", "require=a%09b",
+     "require=a*", "require=a&amp;scope=zzz", "require=a;scope=zzz", "require=a,zzz",
+     "scope=a%20,zzz", "require=" + "a" * 129, "%ff=1"],
 )  # fmt: skip
 async def test_a_query_that_cannot_be_used_is_never_passed_over(
     port: int, verifier: FakeVerifier, query: str
 ) -> None:
-    answer = await ask(port, request(f"/verify?{query}", bearer(verifier.issue().token)))
-    assert answer.status == 400
-    assert answer.headers["content-type"] == "application/problem+json"
+    for token in (verifier.issue(scopes={"*"}).token, "nonsense"):
+        answer = await ask(port, request(f"/verify?{query}", bearer(token)))
+        assert answer.status == 400
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert (await ask(port, request(f"/verify?{query}"))).status == 400
+
+
+async def test_a_separator_that_is_encoded_is_a_part_of_the_scope(
+    port: int, verifier: FakeVerifier
+) -> None:
+    odd = verifier.issue(scopes={"a,b", "c;d"}).token
+    assert (await ask(port, request("/verify?require=a%2Cb%20c%3Bd", bearer(odd)))).status == 200
+    plain = verifier.issue(scopes={"a", "b", "c", "d"}).token
+    assert (await ask(port, request("/verify?require=a%2Cb", bearer(plain)))).status == 403
+
+
+async def test_an_unknown_parameter_is_not_repeated(port: int, verifier: FakeVerifier) -> None:
+    token = verifier.issue().token
+    answer = await ask(port, request(f"/verify?access_token={token}", bearer(token)))
+    assert (answer.status, token in answer.body.decode()) == (400, False)
+
+
+async def test_without_parameters_a_query_asks_for_nothing(
+    port: int, verifier: FakeVerifier
+) -> None:
+    for target in ("/verify?", "/verify?&", "/verify?&&", "http://sidecar/verify?"):
+        assert (await ask(port, request(target, bearer(verifier.issue().token)))).status == 200
+
+
+async def test_an_upstream_is_told_what_is_left_after_narrows(
+    port: int, verifier: FakeVerifier
+) -> None:
+    issued = verifier.issue(scopes={"search:read", "tools:*", "mail:send", "tools:call:github"})
+    sent = request("/verify", bearer(issued.token))
+
+    async def told() -> tuple[str, str]:
+        answer = await ask(port, sent)
+        assert answer.status == 200
+        return answer.headers["x-rescind-scopes"], answer.headers["x-rescind-scopes-removed"]
+
+    assert await told() == ("mail:send search:read tools:* tools:call:github", "")
+    narrow = verifier.narrow(f"token:{issued.token_id}", remove={"tools:call:*", "mail:send"})
+    assert await told() == ("search:read", "mail:send tools:call:*")
+    for scope, status in (("tools:read", 200), ("tools:call:x", 403), ("tools:*", 403)):
+        answer = await ask(port, request(f"/verify?require={scope}", bearer(issued.token)))
+        assert (scope, answer.status) == (scope, status)
+    verifier.lift(narrow)
+    assert await told() == ("mail:send search:read tools:* tools:call:github", "")
 
 
 async def test_without_a_lease_it_is_503_or_what_the_setting_says(
     port: int, verifier: FakeVerifier
 ) -> None:
     sent = request("/verify", bearer(verifier.issue().token))
-    patient = DataPlane(
-        cast("Verifier", verifier), Relay(NOBODY), stale_status=401, address_header=None
-    )
+    patient = plane(verifier, stale_status=401)
     with verifier.without_lease():
         answer = await ask(port, sent)
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
