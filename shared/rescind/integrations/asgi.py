@@ -13,7 +13,10 @@ could take for one; a websocket is closed, with the reason, as 1008, or as 1013 
 where the lease was lost.
 
 Of several middleware make it the outermost (in Starlette the one added last): around it, a
-`BaseHTTPMiddleware` of Starlette gives a stream that is broken off the end of a whole one.
+`BaseHTTPMiddleware` of Starlette gives a stream that is broken off the end of a whole one. A
+browser of another origin asks before it calls, without a token: `preflight=True` lets that pass.
+
+    app = RescindMiddleware(CORSMiddleware(api, allow_origins=[…]), preflight=True)
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -45,7 +48,10 @@ class RescindMiddleware:
     Without `verifier` it attaches to the sidecar that the environment names, at the first call and
     again for as long as that fails, and closes it at shutdown. `audience` None means the sidecar's
     service. Paths in `exempt` match exactly and need no token. `hold=False` checks a call at its
-    beginning alone, and never cancels the application.
+    beginning alone, and never cancels the application. `preflight=True` passes CORS preflights on
+    without a token: OPTIONS with `Origin` and `Access-Control-Request-Method` (Fetch, 3.3).
+    `resource_metadata` is the URL of the resource's metadata (RFC 9728), for the challenges. Raises
+    ValueError for what is no URL.
     """
 
     def __init__(
@@ -57,6 +63,8 @@ class RescindMiddleware:
         audience: str | None = None,
         exempt: Collection[str] = ("/healthz",),
         hold: bool = True,
+        preflight: bool = False,
+        resource_metadata: str | None = None,
     ) -> None:
         self._app = app
         self._attachment = Attachment(verifier)
@@ -64,12 +72,14 @@ class RescindMiddleware:
         self._audience = audience
         self._exempt = frozenset(exempt)
         self._hold = hold
+        self._preflight = preflight
+        self._metadata = bearer.metadata_url(resource_metadata)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, self._attachment.closing(send))
-        elif scope["path"] in self._exempt:
+        elif scope["path"] in self._exempt or (self._preflight and _is_preflight(scope)):
             await self._app(scope, receive, send)
         else:
             await self._guard(scope, receive, send)
@@ -78,7 +88,7 @@ class RescindMiddleware:
         call = Call(scope, receive, send)
         token = bearer.find(scope["headers"])
         if token is None:
-            await call.refuse(bearer.unauthenticated())
+            await call.refuse(self._refusal(Reason.MISSING))
             return
         try:
             verifier = await self._attachment.verifier()
@@ -111,7 +121,16 @@ class RescindMiddleware:
         )
 
     def _refusal(self, reason: Reason) -> Refusal:
-        return bearer.refuse(reason, require=self._require)
+        self._attachment.note(reason)
+        return bearer.refuse(reason, require=self._require, resource_metadata=self._metadata)
+
+
+def _is_preflight(scope: Scope) -> bool:
+    """Return True for what a browser sends before a call: it never has a token."""
+    if scope["type"] != "http" or scope["method"] != "OPTIONS":
+        return False
+    names = {name.lower() for name, _ in scope["headers"]}
+    return b"authorization" not in names and names >= {b"origin", b"access-control-request-method"}
 
 
 def _with(record: Record, scope: Scope) -> Scope:

@@ -88,8 +88,9 @@ class Call:
     async def cut(self, refusal: Refusal) -> None:
         """End it where it stands.
 
-        Raises DeniedError where a response has begun: then the server breaks the connection off,
-        so that nobody takes what was sent for the whole.
+        A response that has begun gets no end: who returns without one has the server break the
+        connection off, so that no client takes what was sent for the whole. Who raises does too,
+        and has each layer in between and the server log a traceback for each call that is cut.
         """
         if self._over:
             return
@@ -98,8 +99,6 @@ class Call:
         elif self._scope["type"] == "websocket":
             stale = refusal.status == _UNAVAILABLE
             await self._close(TRY_AGAIN_LATER if stale else POLICY_VIOLATION, refusal)
-        else:
-            raise DeniedError(refusal.reason)
 
     async def _close(self, code: int, refusal: Refusal) -> None:
         with suppress(OSError):  # the other side has gone meanwhile

@@ -35,6 +35,7 @@ from rescind.errors import UnreachableError
 from rescind.integrations import bearer
 from rescind.integrations.asgi import POLICY_VIOLATION, Checking
 from rescind.integrations.asgi_call import address_of
+from rescind.integrations.attachment import Unready
 from rescind.integrations.bearer import Refusal
 
 _STATE = "rescind"
@@ -58,6 +59,8 @@ class Rescind(SecurityBase):
     """Let through calls whose bearer token is good now, for these scopes and this audience.
 
     `audience` None means the sidecar's service. A websocket that is refused is closed with 1008.
+    `resource_metadata` is the URL of the resource's metadata (RFC 9728), for the challenges. Raises
+    ValueError for what is no URL.
     """
 
     def __init__(
@@ -66,12 +69,15 @@ class Rescind(SecurityBase):
         *,
         require: Collection[str] = (),
         audience: str | None = None,
+        resource_metadata: str | None = None,
     ) -> None:
         self.model = HTTPBearer(description="A rescind token, checked on every call.")
         self.scheme_name = "rescind"
         self._verifier = verifier
         self._require = frozenset(require)
         self._audience = audience
+        self._metadata = bearer.metadata_url(resource_metadata)
+        self._unready = Unready()
 
     async def __call__(self, connection: HTTPConnection, scopes: SecurityScopes) -> Record:
         """Give the record, or raise RefusedError (WebSocketException for a websocket)."""
@@ -89,11 +95,12 @@ class Rescind(SecurityBase):
     ) -> Allowed | Refusal:
         token = bearer.find(connection.scope["headers"])
         if token is None:
-            return bearer.unauthenticated()
+            return self._refusal(Reason.MISSING, require)
         try:
             verifier = self._verifier or await _shared(connection.app.state)
-        except UnreachableError:
-            return bearer.refuse(Reason.UNAVAILABLE)
+        except UnreachableError as error:
+            self._unready.note(Reason.UNAVAILABLE, str(error))
+            return self._refusal(Reason.UNAVAILABLE, require)
         match await verifier.acheck(
             token,
             require=require,
@@ -103,7 +110,11 @@ class Rescind(SecurityBase):
             case Allowed() as allowed:
                 return allowed
             case Denied(reason):
-                return bearer.refuse(reason, require=require)
+                return self._refusal(reason, require)
+
+    def _refusal(self, reason: Reason, require: frozenset[str]) -> Refusal:
+        self._unready.note(reason)
+        return bearer.refuse(reason, require=require, resource_metadata=self._metadata)
 
 
 def answer_with_problems(app: FastAPI) -> None:

@@ -127,7 +127,8 @@ def serving(application: Any) -> Iterator[int]:
         application,
         ws="websockets-sansio",
         lifespan="off",
-        log_level="critical",
+        log_config=None,
+        log_level="error",
         loop="asyncio",
     )
     server = uvicorn.Server(config)
@@ -155,7 +156,9 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["revoked", "no lease"])
-async def test_an_idle_event_stream_is_broken_off(stage: Stage, lost: bool) -> None:
+async def test_an_idle_event_stream_is_broken_off(
+    stage: Stage, lost: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     token = stage.link.issue("agent:x")
     async with talk(stage.port) as client:
         await client.send(request("/stream", bearer(token)))
@@ -165,6 +168,7 @@ async def test_an_idle_event_stream_is_broken_off(stage: Stage, lost: bool) -> N
         soon(time.monotonic() - hit_s, at_most_s=SOON_S)
     assert b"0\r\n\r\n" not in rest, "it looks like a whole answer"
     assert stage.application.cancelled.wait(5)
+    assert [each for each in caplog.records if each.exc_info] == []
 
 
 @pytest.mark.parametrize(("lost", "said"), [(False, (1008, "revoked")), (True, (1013, "no_lease"))])
@@ -199,7 +203,9 @@ async def test_a_tool_call_of_an_agent_in_progress_is_cancelled_and_refused(
 
 
 @pytest.mark.parametrize("path", ["/idle", "/busy", "/events"])
-async def test_a_stream_of_a_framework_is_broken_off(stage: Stage, path: str) -> None:
+async def test_a_stream_of_a_framework_is_broken_off_without_a_traceback(
+    stage: Stage, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     token = stage.link.issue("agent:x")
     async with talk(stage.framework_port) as client:
         await client.send(request(path, bearer(token)))
@@ -208,6 +214,9 @@ async def test_a_stream_of_a_framework_is_broken_off(stage: Stage, path: str) ->
         rest = await client.reader.read()
         soon(time.monotonic() - hit_s, at_most_s=SOON_S)
     assert not rest.endswith(b"0\r\n\r\n"), "it looks like a whole answer"
+    told = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert [each for each in told if each.exc_info] == []
+    assert len(told) <= 1, "a thousand agents that are revoked are a thousand lines at most"
 
 
 async def test_a_stream_under_another_token_goes_on(stage: Stage) -> None:

@@ -94,6 +94,18 @@ def test_a_refusal_has_the_status_and_the_headers_of_every_integration(
         assert answer.json()["detail"]["reason"] == dict(expected.headers)["x-rescind-reason"]
 
 
+def test_a_challenge_says_where_the_metadata_of_the_resource_are(verifier: FakeVerifier) -> None:
+    app, url = FastAPI(), "https://a.example/.well-known/oauth-protected-resource"
+
+    @app.get("/", dependencies=[Depends(Rescind(verifier, resource_metadata=url))])
+    def root() -> None: ...
+
+    challenge = TestClient(app).get("/").headers["www-authenticate"]
+    assert challenge == f'Bearer realm="rescind", resource_metadata="{url}"'
+    with pytest.raises(ValueError, match="resource_metadata"):
+        Rescind(resource_metadata="/relative")
+
+
 def test_without_a_lease_it_asks_to_retry(client: TestClient, verifier: FakeVerifier) -> None:
     agent = verifier.issue(scopes={"search:read"})
     with verifier.without_lease():
@@ -135,7 +147,7 @@ def test_a_websocket_is_refused_with_a_policy_violation(
         assert socket.receive_text() == "agent:a"
     with pytest.raises(WebSocketDisconnect) as refused, client.websocket_connect("/ws"):
         pass
-    assert (refused.value.code, refused.value.reason) == (1008, "malformed")
+    assert (refused.value.code, refused.value.reason) == (1008, "missing")
 
 
 def test_the_problem_can_be_the_whole_body(verifier: FakeVerifier) -> None:
