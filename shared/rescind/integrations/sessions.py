@@ -16,9 +16,13 @@
         request.state.session.end()
 
 A session that was revoked is over with the next request, at every service; its cookie is cleared.
+
+What may change something counts only from the site's own pages, and from `trusted_origins`: for
+another origin's POST or websocket nobody is logged in, and it can log nobody in or out.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+import json
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Literal
 
 from rescind.client.holding import Holding
@@ -28,8 +32,17 @@ from rescind.core.tokens import Kind
 from rescind.core.verdict import Allowed, Denied, Reason
 from rescind.errors import DeniedError, UnreachableError
 from rescind.integrations import bearer
-from rescind.integrations.asgi_call import Call, Message, Receive, Scope, Send, address_of
+from rescind.integrations.asgi_call import (
+    POLICY_VIOLATION,
+    Call,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    address_of,
+)
 from rescind.integrations.attachment import Attachment, Checking
+from rescind.integrations.origins import Origins
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 SameSite = Literal["lax", "strict"]
@@ -37,16 +50,36 @@ SameSite = Literal["lax", "strict"]
 COOKIE = "__Host-session"
 """Only the very host that set it may, and only over TLS (RFC 6265bis, section 4.1.3)."""
 
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
+_FOREIGN_BODY = json.dumps(
+    {
+        "type": "urn:rescind:problem:cross-origin",
+        "title": "The call comes from another origin",
+        "status": 403,
+        "detail": "A page of another origin logs nobody in or out. If it is yours, add it to the "
+        "trusted_origins of SessionMiddleware.",
+    }
+).encode()
+_FOREIGN_HEADERS = [
+    (b"content-type", b"application/problem+json"),
+    (b"content-length", str(len(_FOREIGN_BODY)).encode()),
+    (b"cache-control", b"no-store"),
+]
 _STARTS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
 
 
 class Session:
-    """Who is logged in, for one request; `request.state.session` in Starlette and FastAPI."""
+    """Who is logged in, for one request; `request.state.session` in Starlette and FastAPI.
 
-    def __init__(self, record: Record | None, token: Secret | None) -> None:
+    `foreign` is True for what another origin's page may have sent, and may change something: nobody
+    is logged in then, and `begin` and `end` turn the answer into a 403 that sets no cookie.
+    """
+
+    def __init__(
+        self, record: Record | None, token: Secret | None, *, foreign: bool = False
+    ) -> None:
         self.record = record
         self.token = token
+        self.foreign = foreign
         self.cookie: tuple[str, int | None] | None = None
 
     def begin(self, token: Secret, *, max_age_s: int | None = None) -> None:
@@ -61,8 +94,9 @@ class Session:
 class SessionMiddleware:
     """Read the session's cookie, check it, and keep it as the application says.
 
-    A cookie whose token is denied is cleared, and nobody is logged in; nor is anybody for what
-    another site's page sends, unless it is safe. Where nobody can tell, the answer is 503. Event
+    A cookie whose token is denied is cleared, and nobody is logged in; nor is anybody for what a
+    page of another origin sends, a sibling's too, unless it is safe (GET and such) or the origin is
+    among `trusted_origins` (https://HOST). Where nobody can tell, the answer is 503. Event
     streams and websockets are held, as by `RescindMiddleware`: they end with the session. Any other
     request that has begun may finish: it may be the very one that logs out.
     `secure=False` is for a server without TLS on your own machine; name another `cookie` with it.
@@ -77,6 +111,7 @@ class SessionMiddleware:
         cookie: str = COOKIE,
         same_site: SameSite = "lax",
         secure: bool = True,
+        trusted_origins: Collection[str] = (),
     ) -> None:
         if cookie.startswith(("__Host-", "__Secure-")) and not secure:
             raise ValueError(f"a browser drops {cookie} without `secure`: name another cookie")
@@ -84,6 +119,7 @@ class SessionMiddleware:
         self._attachment = Attachment(verifier)
         self._audience = audience
         self._cookie = cookie
+        self._origins = Origins(trusted_origins, secure=secure)
         self._attributes = f"Path=/; HttpOnly; SameSite={same_site.title()}" + (
             "; Secure" if secure else ""
         )
@@ -94,8 +130,9 @@ class SessionMiddleware:
             await self._app(scope, receive, self._attachment.closing(send))
             return
         token = _find(scope["headers"], self._cookie)
-        if token is None or _foreign(scope):
-            await self._serve(Session(None, None), scope, receive, send)
+        foreign = self._origins.foreign(scope)
+        if token is None or foreign:
+            await self._serve(Session(None, None, foreign=foreign), scope, receive, send)
         else:
             await self._guard(token, scope, receive, send)
 
@@ -104,7 +141,7 @@ class SessionMiddleware:
         try:
             verifier = await self._attachment.verifier()
         except UnreachableError:
-            await call.refuse(bearer.refuse(Reason.UNAVAILABLE))
+            await call.refuse(self._refusal(Reason.UNAVAILABLE))
             return
         address = address_of(scope)
         match await verifier.acheck(token, audience=self._audience, address=address):
@@ -114,7 +151,7 @@ class SessionMiddleware:
                 holding = verifier.hold(token, audience=self._audience, address=address)
                 await self._serve_held(Secret(token), scope, call, holding)
             case Denied((Reason.NO_LEASE | Reason.UNAVAILABLE) as reason):
-                await call.refuse(bearer.refuse(reason))
+                await call.refuse(self._refusal(reason))
             case Allowed() | Denied():
                 over = Session(None, None)
                 over.end()
@@ -128,11 +165,37 @@ class SessionMiddleware:
         except (DeniedError, ExceptionGroup):
             if holding.reason is None:
                 raise  # the application's own
-            await call.cut(bearer.refuse(holding.reason))
+            await call.cut(self._refusal(holding.reason))
+
+    def _refusal(self, reason: Reason) -> bearer.Refusal:
+        self._attachment.note(reason)
+        return bearer.refuse(reason)
 
     async def _serve(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
         state = {**scope.get("state", {}), "session": session, "rescind": session.record}
-        await self._app({**scope, "state": state}, receive, self._setting(session, send))
+        setting = self._refusing if session.foreign else self._setting
+        await self._app({**scope, "state": state}, receive, setting(session, send))
+
+    def _refusing(self, session: Session, send: Send) -> Send:
+        """Answer 403 in place of what would log somebody in or out, and pass the rest on."""
+        refused = False
+
+        async def refuse_or_send(message: Message) -> None:
+            nonlocal refused
+            if refused:
+                return
+            kind = message["type"]
+            if kind not in _STARTS or session.cookie is None:
+                await send(message)
+                return
+            refused = True
+            if kind == "websocket.accept":
+                await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+                return
+            await send({**message, "status": 403, "headers": _FOREIGN_HEADERS})
+            await send({"type": kind.removesuffix("start") + "body", "body": _FOREIGN_BODY})
+
+        return refuse_or_send
 
     def _setting(self, session: Session, send: Send) -> Send:
         async def set_then_send(message: Message) -> None:
@@ -166,13 +229,3 @@ def _lasting(scope: Scope) -> bool:
     """Say whether a call goes on for as long as somebody looks."""
     accept = dict(scope["headers"]).get(b"accept", b"")
     return scope["type"] == "websocket" or b"text/event-stream" in accept
-
-
-def _foreign(scope: Scope) -> bool:
-    """Say whether another site's page sends this, and it may change something.
-
-    SameSite keeps the cookie at home already; this is for browsers and proxies that do not.
-    """
-    if dict(scope["headers"]).get(b"sec-fetch-site") != b"cross-site":
-        return False
-    return scope["type"] == "websocket" or scope["method"] not in _SAFE

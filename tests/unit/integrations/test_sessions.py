@@ -12,6 +12,7 @@ from rescind.integrations.sessions import COOKIE, Session, SessionMiddleware
 from rescind.testing import FakeVerifier
 
 Handler = Callable[[Session], None]
+Headers = tuple[tuple[bytes, bytes], ...]
 
 
 async def call(
@@ -132,30 +133,131 @@ async def test_where_nobody_can_tell_nobody_is_let_in_and_the_cookie_stays(verif
     assert "set-cookie" not in headers
 
 
-@pytest.mark.parametrize(
-    ("method", "kind", "site", "nobody"),
-    [
-        ("POST", "http", b"cross-site", True),
-        ("DELETE", "http", b"cross-site", True),
-        ("GET", "websocket", b"cross-site", True),
-        ("GET", "http", b"cross-site", False),
-        ("POST", "http", b"same-origin", False),
-        ("POST", "http", b"none", False),
-    ],
-)
-async def test_for_what_another_site_sends_nobody_is_logged_in_unless_it_is_safe(
-    verifier: FakeVerifier, method: str, kind: str, site: bytes, *, nobody: bool
-):
-    token, seen = session_token(verifier), list[Session]()
-    _, headers = await call(
-        serving(verifier, seen.append),
-        f"{COOKIE}={token}",
-        method=method,
-        kind=kind,
-        headers=((b"sec-fetch-site", site),),
+def told(site: str | None = None, *origins: str, host: str = "app.example.com") -> Headers:
+    """Make what a browser tells of the page that sends a request."""
+    return (
+        *(() if site is None else ((b"sec-fetch-site", site.encode()),)),
+        *((b"origin", origin.encode()) for origin in origins),
+        *(((b"host", host.encode()),) if host else ()),
     )
-    assert (seen[0].record is None) is nobody
-    assert "set-cookie" not in headers
+
+
+OWN = [
+    told("same-origin"),
+    told("none"),
+    told("same-origin", "https://app.example.com", host="behind-a-proxy:8080"),
+    told("same-origin", "null"),
+    told(None, "https://app.example.com"),
+    told(None, "https://APP.example.com:443"),
+    told(None, "https://app.example.com", host="app.example.com:443"),
+    told(None, "https://app.example.com:8443", host="app.example.com:8443"),
+    told(None, "http://localhost:8000", host="localhost:8000"),
+    told(None, "http://[::1]:8000", host="[::1]:8000"),
+    told("same-site", "https://admin.example.com"),
+    told("cross-site", "https://partner.example:8443"),
+    told(None, "https://admin.example.com"),
+    told(),
+]
+FOREIGN = [
+    told("same-site"),
+    told("cross-site"),
+    told("same-site", "https://evil.example.com"),
+    told("cross-site", "https://app.example.com.evil.example"),
+    told("Same-Origin "),
+    told(""),
+    (*told("same-origin"), *told("cross-site")),
+    told(None, "null"),
+    told(None, ""),
+    told(None, "https://evil.example.com"),
+    told(None, "https://app.example.com.evil.example"),
+    told(None, "https://app.example.com@evil.example"),
+    told(None, "https://app.example.com/"),
+    told(None, "https://app.example.com:8443"),
+    told(None, "https://app.example.com:99999"),
+    told(None, "http://app.example.com", host="app.example.com:80"),
+    told(None, "ftp://app.example.com"),
+    told(None, "http://admin.example.com"),
+    told(None, "https://app.example.com", "https://app.example.com"),
+    told("same-origin", "https://admin.example.com", "https://evil.example"),
+    told(None, "https://app.example.com", host=""),
+    (*told(None, "https://app.example.com"), (b"host", b"app.example.com")),
+    told(None, "https://xn--e1afmkfd.example", host="пример.example"),
+]
+UNSAFE = [("POST", "http"), ("DELETE", "http"), ("get", "http"), ("GET", "websocket")]
+TRUSTED = ("https://admin.example.com", "HTTPS://Partner.Example:8443")
+
+
+@pytest.mark.parametrize(
+    ("headers", "foreign"), [*((each, False) for each in OWN), *((each, True) for each in FOREIGN)]
+)
+async def test_what_may_change_something_needs_the_same_origin_or_one_that_is_trusted(
+    verifier: FakeVerifier, headers: Headers, *, foreign: bool
+):
+    token = session_token(verifier)
+    for method, kind in UNSAFE:
+        seen = list[Session]()
+        answer, got = await call(
+            serving(verifier, seen.append, trusted_origins=TRUSTED),
+            f"{COOKIE}={token}",
+            method=method,
+            kind=kind,
+            headers=headers,
+        )
+        assert ((seen[0].record is None), seen[0].foreign) == (foreign, foreign)
+        assert "set-cookie" not in got
+        assert answer.get("status", 200) == 200, "who needs no session is served all the same"
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+async def test_what_is_safe_is_served_to_any_origin(verifier: FakeVerifier, headers: Headers):
+    for method in ("GET", "HEAD", "OPTIONS"):
+        seen = list[Session]()
+        cookie = f"{COOKIE}={session_token(verifier)}"
+        await call(serving(verifier, seen.append), cookie, method=method, headers=headers)
+        assert seen[0].record is not None
+
+
+async def test_a_site_that_is_served_without_tls_may_have_its_own_origin(verifier: FakeVerifier):
+    token, seen = session_token(verifier), list[Session]()
+    middleware = serving(verifier, seen.append, secure=False, cookie="session")
+    headers = told(None, "http://intranet", host="intranet")
+    await call(middleware, f"session={token}", method="POST", headers=headers)
+    assert seen[0].record is not None
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+async def test_another_origin_logs_nobody_in_or_out(verifier: FakeVerifier, headers: Headers):
+    def log_in(session: Session) -> None:
+        session.begin(Secret("rsc_ses_attacker"))
+
+    for handle in (log_in, Session.end):
+        answer, got = await call(serving(verifier, handle), method="POST", headers=headers)
+        assert (answer["status"], "set-cookie" in got) == (403, False)
+        assert got["content-type"] == "application/problem+json"
+        answer, got = await call(serving(verifier, handle), kind="websocket", headers=headers)
+        assert (answer["type"], "set-cookie" in got) == ("websocket.close", False)
+
+
+async def test_a_provider_s_redirect_back_may_log_in(verifier: FakeVerifier):
+    def log_in(session: Session) -> None:
+        session.begin(Secret("rsc_ses_x"))
+
+    _, got = await call(serving(verifier, log_in), headers=told("cross-site"))
+    assert got["set-cookie"].startswith(f"{COOKIE}=rsc_ses_x; ")
+
+
+@pytest.mark.parametrize(
+    "origin", ["app.example.com", "https://*.example.com", "https://a.example/", "https://", "null",
+               "https://a.example:port", "*", "https://bücher.example", "ws://a.example"],
+)  # fmt: skip
+def test_what_is_no_origin_is_not_trusted(origin: str):
+    with pytest.raises(ValueError, match=r"origin|host|port"):
+        serving(None, nothing, trusted_origins=[origin])
+
+
+def test_one_origin_alone_is_not_taken_for_several():
+    with pytest.raises(ValueError, match="tuple"):
+        serving(None, nothing, trusted_origins="https://a.example")
 
 
 async def test_an_event_stream_ends_with_its_session(verifier: FakeVerifier):

@@ -1,0 +1,98 @@
+"""Where a browser's request comes from: the site itself, one that it trusts, or another.
+
+A cookie goes along with whatever page has the browser send the request, so a request that may
+change something must come from the site itself (RFC 6265, section 8.2). SameSite keeps other sites
+away, and no sibling: evil.example.com and app.example.com are one site. Browsers tell the origin in
+`Sec-Fetch-Site` (W3C Fetch Metadata) over TLS, and in `Origin` (RFC 6454) everywhere.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Self
+from urllib.parse import urlsplit
+
+from rescind.integrations.asgi_call import Scope
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
+_OWN = frozenset({b"same-origin", b"none"})  # `none`: the user's own doing, such as a bookmark
+_PORTS = {"http": 80, "https": 443}
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+", re.IGNORECASE)  # as browsers write it
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse an origin, such as https://app.example.com. Raises ValueError."""
+        if not _ORIGIN.fullmatch(text):
+            raise ValueError(f"{text!r} is not an origin: https://HOST or https://HOST:PORT")
+        parsed = urlsplit(text)
+        if not parsed.hostname:
+            raise ValueError(f"{text!r} names no host: https://HOST or https://HOST:PORT")
+        return cls(parsed.scheme, parsed.hostname, parsed.port or _PORTS[parsed.scheme])
+
+    @property
+    def local(self) -> bool:
+        """Whether it is of this very machine, where browsers do without TLS."""
+        if self.host == "localhost" or self.host.endswith(".localhost"):
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+class Origins:
+    """Tell requests of the site itself from those that another origin's page makes."""
+
+    def __init__(self, trusted: Collection[str], *, secure: bool) -> None:
+        """Trust other origins too. `secure` sites are at https, but on the machine itself."""
+        if isinstance(trusted, str):
+            raise ValueError("trusted_origins are several: put the one into a tuple")  # noqa: TRY004 like every other wrong value of it
+        self._trusted = frozenset(map(Origin.parse, trusted))
+        self._secure = secure
+
+    def foreign(self, scope: Scope) -> bool:
+        """Return True if a request may change something and another origin's page may have sent it.
+
+        One that names no origin at all comes from no browser of the last years: nothing makes a
+        browser leave both headers out, so no other site's page can.
+        """
+        if scope["type"] == "http" and scope["method"] in _SAFE:
+            return False
+        told, sites = _values(scope, b"origin"), _values(scope, b"sec-fetch-site")
+        if len(told) > 1:
+            return True
+        if told and _read(told[0]) in self._trusted:
+            return False
+        if sites:
+            return not _OWN.issuperset(sites)
+        return bool(told) and not self._own(told[0], scope)
+
+    def _own(self, told: bytes, scope: Scope) -> bool:
+        """Return True if an origin is the one that the request was sent to, as `Host` has it."""
+        origin, hosts = _read(told), _values(scope, b"host")
+        if origin is None or len(hosts) != 1:
+            return False
+        if self._secure and origin.scheme != "https" and not origin.local:
+            return False
+        return _read(f"{origin.scheme}://".encode() + hosts[0]) == origin
+
+
+def _read(text: bytes) -> Origin | None:
+    try:
+        return Origin.parse(text.decode("ascii"))
+    except ValueError:  # `null`, or what no browser sends
+        return None
+
+
+def _values(scope: Scope, wanted: bytes) -> list[bytes]:
+    return [text.strip() for name, text in scope["headers"] if name.lower() == wanted]
