@@ -19,6 +19,7 @@ _STYLES = {
     "expired": "yellow",
     "not_yet_valid": "yellow",
     "silent": "yellow",
+    "overdue": "yellow",
     "suspended": "yellow",
     "warning": "yellow",
     "released": "dim",

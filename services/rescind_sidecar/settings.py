@@ -36,7 +36,7 @@ class SidecarSettings(RuntimeSettings):
     credential: SecretStr  # or RESCIND_CREDENTIAL_FILE: what `rescind sidecar enrol` wrote
     trust_file: Path | None = None
     token_prefix: str = "rsc"  # noqa: S105 it is public
-    heartbeat_s: Annotated[float, Field(gt=0, le=60)] = 2.5
+    heartbeat_s: Annotated[float, Field(gt=0, le=60)] = 2.5  # and at most a quarter of the term
     labels: str | None = None  # of this verifier: region=eu,tier=prod
     address_header: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = None
     posture: str = "strict"  # or such as grace:session=60s,service=5m

@@ -27,6 +27,10 @@ class InstanceFacts(BaseModel):
     applied_seq: int | None = Field(description="What it said it has applied.")
     acked_seq: int = Field(description="That, where its hash chain agrees with the ledger's.")
     lease_left_ms: int = Field(description="The longest that its lease can still be good.")
+    overdue: bool = Field(
+        description="It is live, and was silent for more than half of the term: a heartbeat comes "
+        "at least each quarter."
+    )
     lag: int = Field(description="Events that it has not acknowledged.")
     first_seen: datetime
     last_seen: datetime
@@ -117,6 +121,7 @@ def _facts(seen: SeenInstance) -> InstanceFacts:
         applied_seq=instance.applied_seq,
         acked_seq=instance.acked_seq,
         lease_left_ms=seen.lease_left_ms,
+        overdue=seen.overdue,
         lag=seen.lag,
         first_seen=times.from_us(instance.first_seen_us),
         last_seen=times.from_us(instance.last_seen_us),

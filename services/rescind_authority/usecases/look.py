@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rescind.core import ids, tokens, verdict
+from rescind.core import ids, lease, tokens, verdict
 from rescind.core.handles import Handle
 from rescind.core.revocation import Event
 from rescind.core.verdict import Reason
@@ -64,13 +64,15 @@ class Liveness(StrEnum):
 class SeenInstance:
     """A sidecar, and how far behind the ledger its acknowledgement is (events).
 
-    `lease_left_ms` is an upper bound: a lease counts from before its heartbeat was heard.
+    `lease_left_ms` is an upper bound: a lease counts from before its heartbeat was heard. `overdue`
+    is True for one that is live and has missed a heartbeat.
     """
 
     instance: Instance
     liveness: Liveness
     lag: int
     lease_left_ms: int
+    overdue: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,4 +219,7 @@ def _seen_instance(instance: Instance, standing: Standing) -> SeenInstance:
         if instance.evicted_at_us is not None:
             liveness = Liveness.EVICTED  # a lease that it had before goes on to its end
     lag = max(0, standing.position.seq - instance.acked_seq)
-    return SeenInstance(instance, liveness, lag, max(0, left_ms))
+    overdue = liveness is Liveness.LIVE and lease.overdue(
+        silent_ms, grant_term_ms=standing.grant_term_ms
+    )
+    return SeenInstance(instance, liveness, lag, max(0, left_ms), overdue)

@@ -184,6 +184,13 @@ def _known(part: str, greeting: Greeting, fleet: Fleet) -> Iterator[Finding]:
             "It belongs to another authority: compare its RESCIND_NATS_URL with the authority's.",
         )
         return
+    if known.get("overdue"):
+        yield findings.warning(
+            f"{part}: heartbeat",
+            "none for more than half of the lease term",
+            "Run this again. If it stays, the sidecar or the way to the authority is too slow for "
+            "this term: `rescind term set` makes it longer.",
+        )
     ours = version("rescind")
     if known["version"] != ours:
         yield findings.warning(

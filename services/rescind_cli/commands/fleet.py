@@ -24,7 +24,8 @@ def fleet(context: click.Context, *, target: Target) -> None:
     """Show who verifies, and how fresh each is.
 
     A sidecar that is silent for longer than its lease answers no check any more; the lease is shown
-    as the longest that it can still have.
+    as the longest that it can still have. One that is `overdue` has missed a heartbeat: a sidecar
+    beats at least each quarter of the term.
     """
     if context.invoked_subcommand is None:
         _show(target)
@@ -72,7 +73,7 @@ def _show(target: Target) -> None:
         (
             str(each["service"]),
             str(each["instance"])[:12],
-            str(each["state"]),
+            "overdue" if each.get("overdue") else str(each["state"]),
             "" if each["applied_seq"] is None else str(each["applied_seq"]),
             str(each["lag"]),
             render.ago(each["last_seen"], now_us=now_us),

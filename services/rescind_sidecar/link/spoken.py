@@ -7,7 +7,7 @@ enrolment's answer is signed instead, and a record is signed by itself.
 from collections.abc import Callable
 from typing import TypeVar
 
-from rescind.core import mac
+from rescind.core import lease, mac
 from rescind.errors import MalformedMessageError, UnreachableError
 from rescind.wire import enrolment, heartbeat, offer, records, sealed, subjects, used
 from rescind.wire.heartbeat import ENROL_AGAIN
@@ -16,6 +16,7 @@ from rescind_sidecar.link.transport import Transport
 from rescind_sidecar.ports import NotEnrolledError, Voice
 
 _HEARTBEAT_S = 1.5
+_SHORTEST_HEARTBEAT_S = 0.3
 _LOOK_S = 0.5
 _ENROL_S = 3.0
 
@@ -27,6 +28,7 @@ class SpokenLink:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self._patience_s = _HEARTBEAT_S
 
     async def enrol(self, message: enrolment.Request) -> Sealed:
         """Ask for an instance's secret; the caller checks who signed the answer."""
@@ -37,9 +39,16 @@ class SpokenLink:
     async def beat(
         self, message: heartbeat.Heartbeat, voice: Voice
     ) -> heartbeat.Reply | heartbeat.NoLease:
-        """Ask for a lease."""
-        answer = await self._converse(subjects.HEARTBEAT, heartbeat.encode(message), voice)
-        return _read(heartbeat.decode_answer, answer)
+        """Ask for a lease; the deadline follows the term that the answer before this one told."""
+        answer = await self._converse(
+            subjects.HEARTBEAT, heartbeat.encode(message), voice, timeout_s=self._patience_s
+        )
+        reply = _read(heartbeat.decode_answer, answer)
+        if isinstance(reply, heartbeat.Reply):
+            pause_s = lease.longest_pause_s(reply.grant_term_ms)
+            # A lost heartbeat must leave time for another one; a busy authority needs some, too.
+            self._patience_s = min(_HEARTBEAT_S, max(_SHORTEST_HEARTBEAT_S, pause_s))
+        return reply
 
     async def since(self, message: heartbeat.Since, voice: Voice) -> heartbeat.Events:
         """Ask for missing events."""
@@ -71,9 +80,11 @@ class SpokenLink:
             await self._converse(subjects.OFFER, offer.encode(message), voice),
         )
 
-    async def _converse(self, subject: str, content: bytes, voice: Voice) -> bytes:
+    async def _converse(
+        self, subject: str, content: bytes, voice: Voice, *, timeout_s: float = _HEARTBEAT_S
+    ) -> bytes:
         payload = _spoken(content, voice)
-        answer = await self._transport.ask(subject, payload, timeout_s=_HEARTBEAT_S)
+        answer = await self._transport.ask(subject, payload, timeout_s=timeout_s)
         if answer == ENROL_AGAIN:
             raise NotEnrolledError
         envelope = _read(sealed.decode, answer)

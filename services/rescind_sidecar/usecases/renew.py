@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from rescind.core import lease
 from rescind.errors import UnreachableError
 from rescind.wire import heartbeat
 from rescind_runtime.seldom import Seldom
@@ -23,6 +24,7 @@ from rescind_sidecar.view.view import Diverged
 _RETRY_S = 0.25
 _NS_PER_S = 1_000_000_000
 _UNPUSHED_S = 1.0
+_SHORTEST_S = 0.1
 _RESTRAINT = 20
 _DOUBT_S = 60.0
 
@@ -71,6 +73,7 @@ class Renew:
         self._interval_s = interval_s
         self._pushes = pushes
         self._took_s = 0.0
+        self._grant_term_ms: int | None = None
         self._lease_log = LeaseLog()
         self._clock_log = ClockLog()
         self._doubts = Seldom(_DOUBT_S)
@@ -82,6 +85,7 @@ class Renew:
         """Beat, for as long as the process lives: at the interval, and at once when it is due."""
         while True:
             self._due.clear()
+            self._watch()  # also before: a lease that ran out meanwhile may be back after it
             answered = await self._beat()
             self._watch()
             self._doubt_edge_keys()
@@ -99,14 +103,23 @@ class Renew:
 
         So a whole fleet whose credential has ended floods no authority.
         """
-        return self._interval_s if self._not_enrolled else min(_RETRY_S, self._interval_s)
+        return self._longest_s if self._not_enrolled else min(_RETRY_S, self._longest_s / 2)
+
+    @property
+    def _longest_s(self) -> float:
+        """The longest pause: what is configured, but no more than the granted term allows."""
+        if self._grant_term_ms is None:
+            return self._interval_s
+        # Never without a pause, whatever term an authority grants.
+        longest_s = max(_SHORTEST_S, lease.longest_pause_s(self._grant_term_ms))
+        return min(self._interval_s, longest_s)
 
     def _pause_s(self) -> float:
         if self._pushes():
-            return self._interval_s
+            return self._longest_s
         # Revocations come with the heartbeat alone: come oftener, but not to an authority that
         # has the whole fleet at its HTTP endpoint and is slow for it.
-        return min(self._interval_s, max(_UNPUSHED_S, _RESTRAINT * self._took_s))
+        return min(self._longest_s, max(_UNPUSHED_S, _RESTRAINT * self._took_s))
 
     async def _beat(self) -> bool:
         incarnation = self._incarnations.current
@@ -152,6 +165,7 @@ class Renew:
         incarnation.attempts.answered(attempt)
         self._tally.heartbeats += 1
         self._follow.told(reply.trust_serial)
+        self._grant_term_ms = reply.grant_term_ms
         self._took_s = (received_ns - attempt.since_ns) / _NS_PER_S
         self._follow.settle(
             incarnation.view.renewed(

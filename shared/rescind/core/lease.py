@@ -28,6 +28,19 @@ def grant(position: Position, *, sent_ns: int, grant_term_ms: int) -> Lease:
     return Lease(position, sent_ns + grant_term_ms * _NS_PER_MS * 9 // 10)
 
 
+def longest_pause_s(grant_term_ms: int) -> float:
+    """Return how long a sidecar may wait from one heartbeat to the next: a quarter of the term.
+
+    So one heartbeat may be lost, and the next one be slow, before the lease ends.
+    """
+    return grant_term_ms / 4_000
+
+
+def overdue(silent_ms: int, *, grant_term_ms: int) -> bool:
+    """Return True if a sidecar that was silent for so long missed a heartbeat, or more."""
+    return silent_ms > grant_term_ms // 2
+
+
 def grace_wait_ns(grace_ns: int) -> int:
     """Say how much longer an instance may go on that adds so much grace to its deadlines.
 

@@ -37,3 +37,10 @@ def test_durations_are_whole_numbers_rounded_to_the_safe_side(term_ms: int):
     assert isinstance(lasts_ns, int)
     assert lasts_ns * 10 <= term_ms * 1_000_000 * 9
     assert (lease.wait_ns(term_ms) - 50_000_000) * 100 >= term_ms * 1_000_000 * 102
+
+
+def test_a_sidecar_beats_at_least_four_times_a_term_and_is_overdue_after_two_pauses():
+    assert lease.longest_pause_s(10_000) == 2.5
+    assert lease.longest_pause_s(500) == 0.125
+    assert not lease.overdue(5_000, grant_term_ms=10_000)
+    assert lease.overdue(5_001, grant_term_ms=10_000)
