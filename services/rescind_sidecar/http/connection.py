@@ -6,7 +6,9 @@
     reply ready    → written, if all before it are
 
 Only paths that the application names get their body read; every other body is dropped as it comes.
-What came in and waits for its turn is bounded; a connection that does not read is not read from.
+Trailers are dropped too, and bounded like a head: whoever decides did so by the head alone, and no
+proxy looked at them (RFC 9110, section 6.5.1). What came in and waits for its turn is bounded; a
+connection that does not read is not read from.
 """
 
 import asyncio
@@ -24,6 +26,7 @@ from httptools import (
 )
 
 from rescind_sidecar.http.messages import Reply, Request, encode, problem
+from rescind_sidecar.http.roster import Roster, peer_of
 
 Pending = Coroutine[Any, Any, Reply]
 Application = Callable[[Request], Reply | Pending]
@@ -33,6 +36,7 @@ _IDLE_SWEEPS = 15
 _SLOW_SWEEPS = 2
 _MOST_WAITING = 64
 _MOST_CONNECTIONS = 4096
+_MOST_OF_A_PEER = 2048
 _HEAD_BYTES = 65_536
 _BODY_BYTES = 65_536
 
@@ -43,7 +47,10 @@ _METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ")
 
 _UNREADABLE = problem(400, "unreadable", "The request cannot be read", "Send HTTP/1.1.")
 _TOO_LONG = problem(
-    431, "head-too-long", "The request is too long", f"Its head has at most {_HEAD_BYTES} bytes."
+    431,
+    "head-too-long",
+    "The request is too long",
+    f"Its head has at most {_HEAD_BYTES} bytes, and so has what follows its body.",
 )
 _TOO_LARGE = problem(
     413, "body-too-large", "The body is too large", f"It has at most {_BODY_BYTES} bytes."
@@ -90,9 +97,14 @@ class Listener:
         self.application = application
         self.tasks = tasks
         self.with_body = frozenset(with_body)
-        self.connections: set[Connection] = set()
+        self._roster = Roster(most=_MOST_CONNECTIONS, most_of_a_peer=_MOST_OF_A_PEER)
         self._server: asyncio.Server | None = None
         self._empty = asyncio.Event()
+
+    @property
+    def connections(self) -> "list[Connection]":
+        """The connections that are open."""
+        return cast("list[Connection]", list(self._roster))
 
     def serve(self, server: asyncio.Server) -> None:
         """Take charge of a server that was made with `connect`."""
@@ -102,37 +114,40 @@ class Listener:
         """Make the protocol of one connection."""
         return Connection(self)
 
-    def admit(self, connection: "Connection") -> bool:
-        """Take a connection in, unless there are too many."""
-        self.connections.add(connection)
-        return len(self.connections) <= _MOST_CONNECTIONS
+    def admit(self, connection: "Connection", peer: bytes) -> bool:
+        """Take a connection in, in the place of the idlest if there are too many."""
+        return self._roster.admit(connection, peer)
+
+    def answered(self, connection: "Connection") -> None:
+        """Note that a connection was answered."""
+        self._roster.answered(connection)
 
     def forget(self, connection: "Connection") -> None:
         """Forget a connection that is over."""
-        self.connections.discard(connection)
-        if not self.connections:
+        self._roster.discard(connection)
+        if not self._roster:
             self._empty.set()
 
     async def sweep(self) -> None:
         """End what is too slow or idle for too long, for as long as this runs."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            for connection in list(self.connections):
+            for connection in self.connections:
                 connection.sweep()
 
     async def stop(self, *, deadline_s: float) -> None:
         """Accept nobody, answer what has come in, and hang up."""
         if self._server is not None:
             self._server.close()
-        for connection in list(self.connections):
+        for connection in self.connections:
             connection.finish()
-        if self.connections:
+        if self._roster:
             self._empty.clear()
             try:
                 async with asyncio.timeout(deadline_s):
                     await self._empty.wait()
             except TimeoutError:
-                for connection in list(self.connections):
+                for connection in self.connections:
                     connection.hang_up()
 
 
@@ -150,13 +165,13 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._ending = False  # nothing more is read, and the last reply ends the connection
         self._over = False  # the last reply is written
-        self._unparsed_bytes = 0
+        self._loose_bytes = 0  # of a head, or beside the data of a body
         self._sweeps = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
-        if not self._listener.admit(self):
+        if not self._listener.admit(self, peer_of(transport.get_extra_info("peername"))):
             self._over = True
             self._transport.write(encode(_FULL, head_only=False, last=True))
             self._leave(lingering=False)
@@ -165,7 +180,7 @@ class Connection(asyncio.Protocol):
         """Take in what came, and answer what can be answered."""
         if self._ending:
             return
-        self._unparsed_bytes += len(data)
+        self._loose_bytes += len(data)
         try:
             self._parser.feed_data(data if self._incoming else _presentable(data))
         except HttpParserUpgrade:
@@ -174,7 +189,7 @@ class Connection(asyncio.Protocol):
         except HttpParserError:
             self._end_with(_UNREADABLE)
         else:
-            if self._incoming and not self._incoming.request and self._unparsed_bytes > _HEAD_BYTES:
+            if self._incoming and self._loose_bytes > _HEAD_BYTES:
                 self._end_with(_TOO_LONG)
         self._advance()
 
@@ -189,15 +204,17 @@ class Connection(asyncio.Protocol):
             self._incoming.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        if self._incoming is not None:
-            self._incoming.headers.append((name, value))
+        """Take a header, but no trailer."""
+        call = self._incoming
+        if call is not None and call.request is None:
+            call.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Know what is asked."""
         call = self._incoming
         if call is None:
             return
+        self._loose_bytes = 0
         call.keeps_alive = self._parser.should_keep_alive()
         try:
             path, query = _split(call.target)
@@ -210,6 +227,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body, if anybody wants it."""
+        self._loose_bytes = 0
         call = self._incoming
         if call is None or not call.wants_body or call.ready:
             return
@@ -220,7 +238,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """End a request; another may follow."""
         call, self._incoming = self._incoming, None
-        self._unparsed_bytes = 0
+        self._loose_bytes = 0
         self._sweeps = 0
         if call is not None:
             call.whole = True
@@ -285,6 +303,7 @@ class Connection(asyncio.Protocol):
         self._over = last
         head_only = call.request is not None and call.request.method == "HEAD"
         self._transport.write(encode(reply, head_only=head_only, last=last))
+        self._listener.answered(self)
         self._sweeps = 0
         if last:
             self._leave(lingering=not call.whole)
@@ -339,6 +358,21 @@ class Connection(asyncio.Protocol):
         self._ending = True
         self._advance()
         if not self._under_way and not self._waiting and not self._over:
+            self._leave(lingering=False)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing keeps it but the other side, which may read no answer, or send half."""
+        if self._under_way:
+            return False
+        return self._clogged or not self._waiting or self._waiting[0] is self._incoming
+
+    def make_room(self) -> None:
+        """End the connection, now that another one needs its place."""
+        if self._clogged:
+            self.hang_up()
+        else:
+            self._over = True
             self._leave(lingering=False)
 
     def hang_up(self) -> None:

@@ -17,6 +17,9 @@ Of several middleware make it the outermost (in Starlette the one added last): a
 browser of another origin asks before it calls, without a token: `preflight=True` lets that pass.
 
     app = RescindMiddleware(CORSMiddleware(api, allow_origins=[…]), preflight=True)
+
+Where uvicorn uses httptools it takes trailers of a body in chunks for headers (RFC 9110, section
+6.5.1, forbids that): run it with `--http h11`, or behind a proxy that passes no trailers on.
 """
 
 from collections.abc import Awaitable, Callable, Collection

@@ -1,6 +1,7 @@
 """HTTP/1.1 on one connection: in order, bounded, and never hanging."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 from tests.support.http_exchange import Talk, ask, bearer, request, served, talk
@@ -188,16 +189,80 @@ async def until_connected(listener: Listener, number: int) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_one_connection_too_many_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    def application(_: Request) -> Reply:
+@pytest.mark.parametrize("bound", ["_MOST_CONNECTIONS", "_MOST_OF_A_PEER"])
+async def test_one_connection_too_many_takes_the_place_of_the_idlest(
+    monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(connection, bound, 3)
+    async with (
+        served(lambda _: Reply(200, NO_STORE)) as (port, listener),
+        talk(port) as answered,
+        talk(port) as silent,
+        talk(port) as slow,
+    ):
+        assert (await answered.ask(request("/"))).status == 200
+        await slow.send(b"GET /verify HTTP/1.1\r\n")
+        await until_connected(listener, 3)
+        for gone in (silent, slow, answered):
+            async with talk(port) as another:
+                assert (await another.ask(request("/"))).status == 200
+                if gone is not answered:
+                    assert (await answered.ask(request("/"))).status == 200
+            if gone is answered:
+                continue
+            await hung_up(gone)
+
+
+async def test_where_all_wait_for_an_answer_one_too_many_is_turned_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    going = asyncio.Event()
+
+    async def wait() -> Reply:
+        await going.wait()
         return Reply(200, NO_STORE)
 
-    monkeypatch.setattr(connection, "_MOST_CONNECTIONS", 1)
-    async with served(application) as (port, _), talk(port) as first:
-        assert (await first.ask(request("/"))).status == 200
-        async with talk(port) as second:
-            assert (await second.answer()).status == 503
-        assert (await first.ask(request("/"))).status == 200
+    monkeypatch.setattr(connection, "_MOST_CONNECTIONS", 2)
+    async with served(lambda _: wait()) as (port, listener), talk(port) as one, talk(port) as two:
+        await one.send(request("/"))
+        await two.send(request("/"))
+        async with asyncio.timeout(10):
+            while len(listener.connections) < 2 or any(each.idle for each in listener.connections):
+                await asyncio.sleep(0.001)
+        async with talk(port) as third:
+            assert (await third.answer()).status == 503
+        going.set()
+        assert [(await line.answer()).status for line in (one, two)] == [200, 200]
+
+
+async def test_a_body_that_is_held_back_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_MOST_OF_A_PEER", 3)
+    half = request("/v1/check", "Content-Length: 9", method="POST") + b"{"
+    async with (
+        served(lambda _: Reply(200, NO_STORE)) as (port, listener),
+        talk(port) as one,
+        talk(port) as two,
+        talk(port) as three,
+    ):
+        for line in (one, two, three):
+            await line.send(half)
+        await until_connected(listener, 3)
+        assert (await ask(port, request("/"))).status == 200
+        await hung_up(one)
+
+
+async def test_a_thousand_silent_connections_turn_nobody_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "_MOST_OF_A_PEER", 50)
+    async with served(lambda _: Reply(200, NO_STORE)) as (port, listener), talk(port) as proxy:
+        assert (await proxy.ask(request("/"))).status == 200
+        async with AsyncExitStack() as silent:
+            for _ in range(200):
+                await silent.enter_async_context(talk(port))
+            assert (await proxy.ask(request("/"))).status == 200, "who is answered is kept"
+            assert (await ask(port, request("/"))).status == 200
+            assert len(listener.connections) <= 50
 
 
 async def test_a_stop_answers_what_came_in_and_hangs_up_on_the_idle() -> None:

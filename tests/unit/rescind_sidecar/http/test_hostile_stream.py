@@ -50,6 +50,10 @@ class Wire:
     written: bytearray = field(default_factory=bytearray)
     over: bool = False
 
+    def get_extra_info(self, name: str) -> tuple[str, int]:
+        assert name == "peername"
+        return "192.0.2.1", 1234
+
     def write(self, sent: bytes) -> None:
         assert not self.over, "nothing is said after the end"
         self.written += sent
