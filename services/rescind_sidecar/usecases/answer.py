@@ -78,11 +78,24 @@ class Answer:
         except MalformedTokenError:
             return MALFORMED
         found = self._remembered(token_hash)
+        return self._tagged(token) if found is None else found
+
+    def _forged(self, text: str) -> Denied | None:
+        """Return why a token is denied whatever the ledger says of it, None for another one."""
+        if tokens.digest(text) in self._incarnations.current.view.records:
+            return None
+        try:
+            return self._tagged(tokens.parse(text, prefix=self._prefix))
+        except MalformedTokenError:
+            return MALFORMED
+
+    def _tagged(self, token: tokens.Token) -> Denied | None:
+        """Return None if one of the edge keys made the tag of a token."""
         edge_keys = self._incarnations.current.edge_keys
-        if found is None and edge_keys and not tokens.genuine(token, edge_keys):
-            self._tally.forgeries += 1
-            return UNKNOWN
-        return found
+        if not edge_keys or tokens.genuine(token, edge_keys):
+            return None
+        self._tally.forgeries += 1
+        return UNKNOWN
 
     def covers(self, min_seq: int) -> bool:
         """Say whether an answer now is as of this position at least; all of them are of 0."""
@@ -93,6 +106,9 @@ class Answer:
         if not self.covers(min_seq):
             if not self.lease_left_ns():
                 return NO_LEASE
+            # No position makes a forgery good: it must cost no catching up.
+            if (forged := self._forged(text)) is not None:
+                return forged
             await self._catch_up.to(min_seq)
             if not self.covers(min_seq):
                 return UNAVAILABLE

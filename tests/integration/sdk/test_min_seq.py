@@ -17,6 +17,8 @@ from tests.support.sidecar import LedgerInMemory, RunningSidecar, running
 
 from rescind import Allowed, Denied, Reason, Verifier
 from rescind.client import session
+from rescind.core import tokens
+from rescind.core.tokens import Kind
 from rescind.wire import socket as wire
 
 ROUNDS = 60
@@ -24,12 +26,12 @@ ROUNDS = 60
 
 @pytest.fixture
 def link() -> LedgerInMemory:
-    return LedgerInMemory()
+    return LedgerInMemory(term_ms=600_000)
 
 
 @pytest.fixture
 def sidecar(tmp_path: Path, link: LedgerInMemory) -> Iterator[RunningSidecar]:
-    # It beats so seldom that no heartbeat brings what a test holds back.
+    # It beats so seldom, also by its term, that no heartbeat brings what a test holds back.
     with running(tmp_path / "search.sock", link, interval_s=30) as sidecar:
         yield sidecar
 
@@ -124,6 +126,24 @@ def test_positions_that_somebody_makes_up_cost_the_authority_little(
     took_s = time.monotonic() - began_s
     assert {reason(verdict) for verdict in verdicts} == {Reason.UNAVAILABLE}
     assert link.asked_since <= 2 + took_s * 40
+    verifier.close()
+
+
+def test_a_forgery_is_refused_before_anything_is_caught_up_with(
+    sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
+    verifier = Verifier.attach(sidecar.path, timeout_s=5)
+    good = link.issue()
+    assert isinstance(verifier.check(good), Allowed)
+    forged = tokens.mint(kind=Kind.AGENT, random=bytes(32), edge_key=b"x" * 32).reveal()
+    before = link.asked_since
+    for _ in range(10):
+        assert reason(verifier.check(forged, min_seq=99)) == Reason.UNKNOWN
+        assert reason(verifier.check("rsc_agt_x", min_seq=99)) == Reason.MALFORMED
+    assert sidecar.tally.forgeries == 10
+    assert link.asked_since == before
+    assert reason(verifier.check(good, min_seq=99)) == Reason.UNAVAILABLE
+    assert link.asked_since > before
     verifier.close()
 
 

@@ -276,7 +276,8 @@ def test_events_that_a_cut_off_sidecar_missed_come_before_its_next_lease(socket:
 def test_a_lost_push_is_fetched_when_the_next_one_shows_the_gap(
     socket: Path, link: LedgerInMemory
 ) -> None:
-    with running(socket, link, interval_s=60) as sidecar:  # no heartbeat may do it
+    link.term_ms = 600_000  # a heartbeat comes at least each quarter of it, and may not do it
+    with running(socket, link, interval_s=60) as sidecar:
         verifier = Verifier.attach(socket, timeout_s=5)
         token = link.issue("agent:x")
         verifier.check(token)

@@ -20,7 +20,7 @@ from rescind.wire.socket import (
 
 @pytest.fixture
 def link() -> LedgerInMemory:
-    return LedgerInMemory()
+    return LedgerInMemory(term_ms=600_000)  # a heartbeat comes at least each quarter of it
 
 
 @pytest.fixture
