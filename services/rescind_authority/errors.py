@@ -173,9 +173,6 @@ class OldPrimaryError(StoreUnavailableError):
         self.timeline = timeline
         self.newest = newest
 
-    def __reduce__(self) -> tuple[type["OldPrimaryError"], tuple[int, int]]:
-        return type(self), (self.timeline, self.newest)
-
 
 class StoreContendedError(StoreUnavailableError):
     """Say that Postgres gave up on a deadlock or a lock; a retry is likely to pass."""

@@ -1,8 +1,21 @@
 """What can go wrong, one class a situation. The facts are attributes; the advice is in the text."""
 
+from collections.abc import Callable
+from typing import Any
+
 
 class RescindError(Exception):
-    """Be the base of every error that this package raises on purpose."""
+    """Be the base of every error that this package raises on purpose.
+
+    Each can be pickled and copied, whatever its constructor takes: task queues and process pools
+    hand errors from one process to another.
+    """
+
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[..., "RescindError"], tuple[Any, ...], dict[str, Any] | None]:
+        """Give pickle the text and the facts; the constructor would make another text of them."""
+        return _restored, (type(self), self.args), self.__dict__ or None
 
 
 class MalformedTokenError(RescindError):
@@ -52,3 +65,11 @@ class DeniedError(RescindError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"the token is denied: {reason}")
         self.reason = reason
+
+
+def _restored(cls: type[RescindError], args: tuple[Any, ...]) -> RescindError:
+    error = cls.__new__(cls, *args)
+    # That of Exception, or of another builtin that a class is derived from as well.
+    builtin = next(each for each in cls.__mro__ if each.__module__ == "builtins")
+    builtin.__init__(error, *args)  # type: ignore[misc]  # its class fits: from the MRO
+    return error
