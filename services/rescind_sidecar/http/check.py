@@ -3,10 +3,12 @@
 from collections.abc import Coroutine
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from rescind.client.verifier import Verifier
+from rescind.core import scopes
 from rescind.core.verdict import Allowed, Denied
+from rescind.errors import ScopeError
 from rescind.wire import documents
 from rescind_sidecar.http.messages import Reply, Request, allowing, document, problem
 
@@ -17,13 +19,21 @@ _EXPECTED = (
 )
 
 
+def _scope(text: str) -> str:
+    try:
+        return scopes.parse(text)
+    except ScopeError:
+        # A pattern that a token has would cover it: `a:*` covers `a:x b:y`. Not repeated, as below.
+        raise ValueError("expected a scope, such as tools:call; several are a list") from None
+
+
 class Asked(BaseModel):
     """The body."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     token: Annotated[str, Field(max_length=1024)]
-    require: Annotated[list[str], Field(max_length=256)] = []
+    require: Annotated[list[Annotated[str, AfterValidator(_scope)]], Field(max_length=256)] = []
     audience: str | None = None
     address: Annotated[str, Field(max_length=64)] | None = None
     min_seq: Annotated[int, Field(ge=0, lt=1 << 64)] = 0

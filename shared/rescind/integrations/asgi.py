@@ -54,7 +54,7 @@ class RescindMiddleware:
     beginning alone, and never cancels the application. `preflight=True` passes CORS preflights on
     without a token: OPTIONS with `Origin` and `Access-Control-Request-Method` (Fetch, 3.3).
     `resource_metadata` is the URL of the resource's metadata (RFC 9728), for the challenges. Raises
-    ValueError for what is no URL.
+    ValueError for what is no URL, and ScopeError for what is no scope.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class RescindMiddleware:
     ) -> None:
         self._app = app
         self._attachment = Attachment(verifier)
-        self._require = frozenset(require)
+        self._require = bearer.required(require)
         self._audience = audience
         self._exempt = frozenset(exempt)
         self._hold = hold

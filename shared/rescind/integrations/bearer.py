@@ -8,7 +8,9 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from rescind.core import scopes
 from rescind.core.verdict import Reason
+from rescind.errors import ScopeError
 
 RETRY_AFTER_S = 1
 """A lease comes back with the next heartbeat, which is never far away."""
@@ -72,6 +74,16 @@ def metadata_url(url: str | None) -> str | None:
             "https://mcp.example.com/.well-known/oauth-protected-resource"
         )
     return url
+
+
+def required(require: Collection[str]) -> frozenset[str]:
+    """Return the scopes that calls need, or raise ScopeError for what is no scope.
+
+    A token with the pattern `a:*` would have `a:x b:y`; and one text alone is not several scopes.
+    """
+    if isinstance(require, str):
+        raise ScopeError("`require` is a collection of scopes: put the one into a set")
+    return frozenset(map(scopes.parse, require))
 
 
 def refuse(

@@ -60,7 +60,7 @@ class Rescind(SecurityBase):
 
     `audience` None means the sidecar's service. A websocket that is refused is closed with 1008.
     `resource_metadata` is the URL of the resource's metadata (RFC 9728), for the challenges. Raises
-    ValueError for what is no URL.
+    ValueError for what is no URL, and ScopeError for what is no scope.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Rescind(SecurityBase):
         self.model = HTTPBearer(description="A rescind token, checked on every call.")
         self.scheme_name = "rescind"
         self._verifier = verifier
-        self._require = frozenset(require)
+        self._require = bearer.required(require)
         self._audience = audience
         self._metadata = bearer.metadata_url(resource_metadata)
         self._unready = Unready()

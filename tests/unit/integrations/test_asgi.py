@@ -9,7 +9,7 @@ import pytest
 
 from rescind.client.verifier import Verifier
 from rescind.core.verdict import Reason
-from rescind.errors import DeniedError, UnreachableError
+from rescind.errors import DeniedError, ScopeError, UnreachableError
 from rescind.integrations.asgi import RescindMiddleware
 from rescind.testing import FakeVerifier
 
@@ -350,6 +350,12 @@ async def test_a_refusal_of_the_token_itself_is_not_logged(
     await call(verifier, http("Bearer nonsense"))
     await call(verifier, http())
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("require", ["read", ["read write"], {""}, ("a*",)])
+def test_what_is_no_collection_of_scopes_is_refused_at_once(require: Any) -> None:
+    with pytest.raises(ScopeError):
+        RescindMiddleware(Recorded().app, require=require)
 
 
 METADATA = "https://mcp.example.com/.well-known/oauth-protected-resource"

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from rescind import Reason, Record, UnreachableError, Verifier
+from rescind.errors import ScopeError
 from rescind.integrations import bearer
 from rescind.integrations.fastapi import Rescind, answer_with_problems
 from rescind.testing import FakeVerifier
@@ -104,6 +105,8 @@ def test_a_challenge_says_where_the_metadata_of_the_resource_are(verifier: FakeV
     assert challenge == f'Bearer realm="rescind", resource_metadata="{url}"'
     with pytest.raises(ValueError, match="resource_metadata"):
         Rescind(resource_metadata="/relative")
+    with pytest.raises(ScopeError):
+        Rescind(require="search:read")
 
 
 def test_without_a_lease_it_asks_to_retry(client: TestClient, verifier: FakeVerifier) -> None:

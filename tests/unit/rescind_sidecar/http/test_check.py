@@ -76,6 +76,17 @@ async def test_what_cannot_be_read_is_a_problem_that_says_what_to_send(
     assert content["errors"]
 
 
+@pytest.mark.parametrize("scope", ["", " ", "a b", "a*", "x" * 129, "é", "a\0"])
+async def test_what_is_no_scope_is_refused_though_a_pattern_would_cover_it(
+    port: int, verifier: FakeVerifier, scope: str
+) -> None:
+    token = verifier.issue(scopes={"*"}).token
+    answer = await ask(port, post({"token": token, "require": ["a", scope]}))
+    (problem,) = json.loads(answer.body)["errors"]
+    assert (answer.status, problem["field"]) == (422, "require.1")
+    assert "expected a scope" in problem["problem"]
+
+
 async def test_an_answer_covers_the_min_seq_that_is_demanded(
     port: int, verifier: FakeVerifier
 ) -> None:
