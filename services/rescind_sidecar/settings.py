@@ -12,6 +12,7 @@ from rescind.core import conditions
 from rescind.core.posture import Posture
 from rescind.core.powers import SERVICE
 from rescind.errors import ConditionError, PostureError
+from rescind.integrations import bearer
 from rescind_runtime.settings import PREFIX, NatsUrls, RuntimeSettings, environment
 from rescind_sidecar.view.records import CAPACITY
 
@@ -41,6 +42,7 @@ class SidecarSettings(RuntimeSettings):
     address_header: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = None
     posture: str = "strict"  # or such as grace:session=60s,service=5m
     audiences: str | None = None  # that `/verify?audience=` may name: search,mail
+    resource_metadata: str | None = None  # its URL, for the challenges of /verify (RFC 9728)
     stale_status: Annotated[Literal[401, 503], BeforeValidator(_number)] = 503
     first_sights_per_s: Annotated[float, Field(ge=1)] = 2_000  # of each process that asks
     records: Annotated[int, Field(ge=1)] = CAPACITY
@@ -54,6 +56,11 @@ class SidecarSettings(RuntimeSettings):
             if parsed.scheme not in {"http", "https"} or not parsed.hostname or parsed.query:
                 raise ValueError("expected http://HOST:PORT or https://…, several with commas")
         return url
+
+    @field_validator("resource_metadata")
+    @classmethod
+    def _check_metadata(cls, url: str | None) -> str | None:
+        return bearer.metadata_url(url)
 
     @field_validator("labels")
     @classmethod
@@ -92,14 +99,24 @@ class SidecarSettings(RuntimeSettings):
         inherited = {
             name: text for name, text in environment().items() if not name.startswith(PREFIX)
         }
-        return inherited | {
-            f"{PREFIX}DATA": str(self.data),
-            f"{PREFIX}LOG": self.log,
-            f"{PREFIX}SOCKET": str(self.socket_path.absolute()),
-            f"{PREFIX}STALE_STATUS": str(self.stale_status),
-            **({f"{PREFIX}AUDIENCES": self.audiences} if self.audiences else {}),
-            **({f"{PREFIX}ADDRESS_HEADER": self.address_header} if self.address_header else {}),
-        }
+        return (
+            inherited
+            | {
+                f"{PREFIX}DATA": str(self.data),
+                f"{PREFIX}LOG": self.log,
+                f"{PREFIX}SOCKET": str(self.socket_path.absolute()),
+                f"{PREFIX}STALE_STATUS": str(self.stale_status),
+            }
+            | {
+                f"{PREFIX}{name}": text
+                for name, text in (
+                    ("ADDRESS_HEADER", self.address_header),
+                    ("AUDIENCES", self.audiences),
+                    ("RESOURCE_METADATA", self.resource_metadata),
+                )
+                if text
+            }
+        )
 
     @property
     def trust_path(self) -> Path:

@@ -76,9 +76,16 @@ def test_another_stale_status_is_refused_and_the_choices_are_named(
 def test_a_worker_gets_what_its_sidecar_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESCIND_STALE_STATUS", "401")
     monkeypatch.setenv("RESCIND_AUDIENCES", "mail, https://mcp.example.com ,")
+    monkeypatch.setenv("RESCIND_RESOURCE_METADATA", "https://mcp.example.com/.well-known/x")
     told = SidecarSettings.load().for_workers()
     assert (told["RESCIND_STALE_STATUS"], "RESCIND_CREDENTIAL" in told) == ("401", False)
     for variable, text in told.items():
         monkeypatch.setenv(variable, text)
     worker = WorkerSettings.load()
+    assert worker.resource_metadata == "https://mcp.example.com/.well-known/x"
     assert (worker.stale_status, worker.services) == (401, ("mail", "https://mcp.example.com"))
+
+
+def test_what_is_no_url_of_metadata_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"RESCIND_RESOURCE_METADATA: .*well-known"):
+        load(SidecarSettings, "resource_metadata", 'https://a"b', monkeypatch)

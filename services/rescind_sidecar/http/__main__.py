@@ -36,6 +36,7 @@ class WorkerSettings(RuntimeSettings):
     stale_status: int = 503
     address_header: str | None = None
     audiences: str | None = None
+    resource_metadata: str | None = None
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -53,6 +54,7 @@ async def _main(stop: Stop) -> None:
         stale_status=settings.stale_status,
         address_header=settings.address_header,
         audiences=settings.services,
+        resource_metadata=settings.resource_metadata,
     )
     async with asyncio.TaskGroup() as tasks:
         listener = Listener(application, tasks, with_body={check.PATH})

@@ -24,12 +24,14 @@ class DataPlane:
         stale_status: int,
         address_header: str | None,
         audiences: Collection[str] = (),
+        resource_metadata: str | None = None,
     ) -> None:
         self._forward_auth = ForwardAuth(
             verifier,
             stale_status=stale_status,
             address_header=address_header,
             audiences=audiences,
+            resource_metadata=resource_metadata,
         )
         self._check = Check(verifier)
         self._relay = relay

@@ -55,7 +55,8 @@ _ANYTHING = Question()
 class ForwardAuth:
     """Judge the bearer token of a call: any method, any path after `/verify`.
 
-    `audiences` are the services that `audience=` may name, besides the sidecar's own.
+    `audiences` are the services that `audience=` may name, besides the sidecar's own;
+    `resource_metadata` is a URL for the challenges (RFC 9728).
     """
 
     def __init__(
@@ -65,12 +66,16 @@ class ForwardAuth:
         stale_status: int,
         address_header: str | None = None,
         audiences: Collection[str] = (),
+        resource_metadata: str | None = None,
     ) -> None:
         self._verifier = verifier
         self._address_header = address_header and address_header.encode()
         self._stale_status = stale_status
         self._audiences = frozenset(audiences)
-        self._unauthenticated = _refused(bearer.unauthenticated())
+        self._metadata = resource_metadata
+        self._unauthenticated = _refused(
+            bearer.unauthenticated(resource_metadata=resource_metadata)
+        )
         self._told: dict[tuple[bytes, int, int], bytes] = {}
 
     def __call__(self, request: Request) -> Reply | Coroutine[Any, Any, Reply]:
@@ -141,7 +146,10 @@ class ForwardAuth:
                 return Reply(200, b"%bx-rescind-as-of: %d\r\n" % (told, seq))
             case Denied(reason):
                 refusal = bearer.refuse(
-                    reason, require=question.require, stale_status=self._stale_status
+                    reason,
+                    require=question.require,
+                    stale_status=self._stale_status,
+                    resource_metadata=self._metadata,
                 )
                 return _refused(refusal)
 

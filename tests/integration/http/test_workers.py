@@ -49,18 +49,28 @@ async def test_a_worker_denies_as_soon_as_the_event_is_applied(
         assert poor.status == 403
 
 
-async def test_a_worker_is_told_which_audiences_may_be_named_and_what_no_lease_is(
+async def test_a_worker_does_as_the_settings_of_its_sidecar_say(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     mail = link.issue("agent:x", audience=("mail",))
-    told = {"RESCIND_AUDIENCES": "billing, mail", "RESCIND_STALE_STATUS": "401"}
+    told = {
+        "RESCIND_AUDIENCES": "billing, mail",
+        "RESCIND_STALE_STATUS": "401",
+        "RESCIND_RESOURCE_METADATA": "https://mcp.example.com/.well-known/x",
+    }
+    challenge = 'Bearer realm="rescind", resource_metadata="https://mcp.example.com/.well-known/x"'
     async with data_plane.running(sidecar, **told) as plane:
-        assert (await verify(plane.port, mail)).status == 401
+        missing = await ask(plane.port, request("/verify"))
+        assert missing.headers["www-authenticate"] == challenge
+        assert (
+            (await verify(plane.port, mail)).headers["www-authenticate"].endswith('.well-known/x"')
+        )
         assert (await verify(plane.port, mail, "?audience=mail")).status == 200
         assert (await verify(plane.port, mail, "?audience=search2")).status == 400
         sidecar.do(sidecar.incarnations.current.view.table.retire)
         stale = await verify(plane.port, mail, "?audience=mail")
         assert (stale.status, stale.headers["x-rescind-reason"]) == (401, "no_lease")
+        assert stale.headers["www-authenticate"] == challenge
 
 
 async def test_operators_hear_of_the_sidecar_itself(
