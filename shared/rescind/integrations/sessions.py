@@ -96,9 +96,12 @@ class SessionMiddleware:
 
     A cookie whose token is denied is cleared, and nobody is logged in; nor is anybody for what a
     page of another origin sends, a sibling's too, unless it is safe (GET and such) or the origin is
-    among `trusted_origins` (https://HOST). Where nobody can tell, the answer is 503. Event
-    streams and websockets are held, as by `RescindMiddleware`: they end with the session. Any other
-    request that has begun may finish: it may be the very one that logs out.
+    among `trusted_origins` (https://HOST). Behind a proxy that changes `Host`, and where browsers
+    send no `Sec-Fetch-Site` (without TLS), name the site's own origin there too.
+
+    Where nobody can tell, the answer is 503. Event streams and websockets are held, as by
+    `RescindMiddleware`: they end with the session. Any other request that has begun may finish: it
+    may be the very one that logs out.
     `secure=False` is for a server without TLS on your own machine; name another `cookie` with it.
     """
 
