@@ -403,5 +403,8 @@ def _split(target: bytes) -> tuple[str, bytes]:
         path, _, query = target.partition(b"?")
     else:
         url = parse_url(target)
+        if url.fragment is not None:
+            # No target has one (RFC 9110, section 7.1): it would hide the query that it holds.
+            raise HttpParserInvalidURLError("a fragment")
         path, query = url.path or b"", url.query or b""
     return path.decode("latin-1"), query

@@ -223,6 +223,18 @@ async def test_a_query_that_cannot_be_used_is_never_passed_over(
     assert (await ask(port, request(f"/verify?{query}"))).status == 400
 
 
+async def test_a_fragment_hides_no_query(port: int, verifier: FakeVerifier) -> None:
+    token = verifier.issue().token
+    for target, status in (
+        ("http://sidecar/verify#?require=zzz", 400),
+        ("http://sidecar/verify?require=zzz#x", 400),
+        ("/verify#?require=zzz", 404),
+        ("/verify?require=zzz#x", 403),
+    ):
+        answer = await ask(port, request(target, bearer(token)))
+        assert (target, answer.status) == (target, status)
+
+
 async def test_a_separator_that_is_encoded_is_a_part_of_the_scope(
     port: int, verifier: FakeVerifier
 ) -> None:
