@@ -402,9 +402,9 @@ def _split(target: bytes) -> tuple[str, bytes]:
     if target.startswith(b"/"):
         path, _, query = target.partition(b"?")
     else:
-        url = parse_url(target)
-        if url.fragment is not None:
-            # No target has one (RFC 9110, section 7.1): it would hide the query that it holds.
+        if b"#" in target:
+            # No target has a fragment (RFC 9110, section 7.1): it would hide the query in it.
             raise HttpParserInvalidURLError("a fragment")
+        url = parse_url(target)
         path, query = url.path or b"", url.query or b""
     return path.decode("latin-1"), query
