@@ -42,8 +42,8 @@ ON CONFLICT DO NOTHING
 """
 _ENROLMENT = """
 INSERT INTO enrolments (instance, epoch, credential, service, enrolled_at)
-VALUES ($1, 1, $2, $3, now())
-ON CONFLICT DO NOTHING
+VALUES ($1, 1, $2, $3, ledger_now())
+ON CONFLICT (instance) DO UPDATE SET enrolled_at = excluded.enrolled_at
 """
 _Seen = TypeVar("_Seen")
 
