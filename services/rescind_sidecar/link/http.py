@@ -102,7 +102,8 @@ class HttpTransport:
                     answer += chunk
                     if len(answer) > _MOST_BYTES:
                         raise UnreachableError(f"{url} answered over {_MOST_BYTES} bytes")
-        except (httpx2.HTTPError, TimeoutError, OSError) as error:
+        # AttributeError: what anyio raises for a connection that was closed as it was made.
+        except (httpx2.HTTPError, TimeoutError, OSError, AttributeError) as error:
             raise UnreachableError(f"no authority answered at {url}") from error
         return bytes(answer)
 
