@@ -314,6 +314,7 @@ async def test_openapi_describes_every_route_without_a_token(system: System) -> 
             "/v1/revocations/{revocation_id}/receipt",
             "/v1/revocations/{revocation_id}/lift",
             "/v1/fleet",
+            "/v1/fleet/{instance}/evict",
             "/v1/term",
             "/v1/events",
             "/healthz",
