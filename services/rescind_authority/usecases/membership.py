@@ -20,7 +20,7 @@ from rescind.wire.heartbeat import Heartbeat
 from rescind_authority.errors import NotEnrolledError, NotFoundError
 from rescind_authority.ports.enrolments import Enrolment, Enrolments, Evicted, Member
 from rescind_authority.ports.tokens import Records
-from rescind_authority.usecases.authorise import Actor, Scope
+from rescind_authority.usecases.authorise import Actor, Scope, judge
 from rescind_authority.usecases.batching import Batcher
 from rescind_authority.usecases.facts import Findings
 from rescind_authority.usecases.resolve import record_of
@@ -137,11 +137,7 @@ class Membership:
 
 def refusal(record: Record, at_us: int) -> str | None:
     """Return why a token enrols no sidecar, or keeps none, at this time; None where it does."""
-    denied = (
-        verdict.standing(record)
-        or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
-        or verdict.permitted(record, require=(VERIFY,), audience=AUDIENCE)
-    )
+    denied = judge(record, at_us) or verdict.permitted(record, require=(VERIFY,), audience=AUDIENCE)
     return None if denied is None else str(denied.reason)
 
 
