@@ -25,6 +25,7 @@ from rescind_runtime.embedded.home import Home
 
 DEFAULT_PORT = 7473
 
+_MIGRATE_DEADLINE_S = 60.0
 _READY_DEADLINE_S = 60.0
 _CREDENTIAL_TTL_S = 365 * 24 * 3600
 # Nothing that we start needs them, so nothing that we start gets them.
@@ -128,7 +129,8 @@ async def _start(
         | {"RESCIND_POSTGRES_DSN": urls["postgres"], "RESCIND_HTTP": f"127.0.0.1:{plan.port}"},
     )
     authority = await block.enter_async_context(children.running(program))
-    url = _text(await authority.ready(deadline_s=_READY_DEADLINE_S), "http")
+    deadline_s = _MIGRATE_DEADLINE_S + _READY_DEADLINE_S
+    url = _text(await authority.ready(deadline_s=deadline_s), "http")
     progress("starting the sidecars")
     await _credentials(plan, place, url)
     sidecars = await _sidecars(plan, place, block, common | {"RESCIND_URL": url})
