@@ -2,12 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from tests.support import standby
 from tests.support.authority import System, eventually
 
 import rescind_authority
@@ -68,7 +69,7 @@ async def test_no_writer_reports_a_commit_whose_wait_for_the_standby_was_cancell
         async with AsyncExitStack() as block:  # each writer loses one, and none can be made then
             for _ in WRITES:
                 await block.enter_async_context(postgres.connection())
-        async with _without_a_standby(system):
+        async with standby.awaited(system):
             for name, write in WRITES.items():
                 async with asyncio.TaskGroup() as tasks:
                     outcome = tasks.create_task(_unknown(write, postgres))
@@ -86,33 +87,8 @@ async def _unknown(write: Write, postgres: Postgres) -> bool:
 
 async def _cancel(system: System, outcome: "asyncio.Task[bool]") -> bool:
     """Cancel the commit that waits for a standby; true once the writer has an outcome."""
-    await system.rows(
-        """SELECT pg_cancel_backend(pid) FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event = 'SyncRep'"""
-    )
+    await standby.cancel_wait(system)
     return outcome.done()
-
-
-@asynccontextmanager
-async def _without_a_standby(system: System) -> AsyncIterator[None]:
-    """Have every commit wait for a standby that never comes."""
-    await system.rows("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
-    try:
-        await system.rows("SELECT pg_reload_conf()")
-        await eventually(lambda: _commits_wait(system))
-        yield
-    finally:
-        await system.rows("ALTER SYSTEM RESET synchronous_standby_names")
-        await system.rows("SELECT pg_reload_conf()")
-
-
-async def _commits_wait(system: System) -> bool:
-    try:
-        async with asyncio.timeout(0.3):
-            await system.rows("SELECT pg_logical_emit_message(true, 'test', '')")
-    except TimeoutError:
-        return True
-    return False
 
 
 _CALL = re.compile(r'_postgres\.rows\(\s*"(\w+)"')

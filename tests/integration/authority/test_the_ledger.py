@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from tests.support import standby
 from tests.support.authority import System, eventually, serving
 
 from rescind.core import ledger
@@ -278,38 +279,12 @@ async def test_a_connection_lost_during_commit_is_an_unknown_outcome_and_the_key
 async def test_a_cancelled_wait_for_a_standby_is_an_unknown_outcome(system: System) -> None:
     await preparing.prepare(system.settings)
     async with running_core(system, Announced()) as parts:
-        await system.rows("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        try:
-            await system.rows("SELECT pg_reload_conf()")
-            await eventually(lambda: _commits_wait(system))
-            async with asyncio.TaskGroup() as tasks:
-                waiting = tasks.create_task(_outcome_unknown(parts))
-                await eventually(lambda: _cancel_sync_wait(system))
-            assert waiting.result()
-        finally:
-            await system.rows("ALTER SYSTEM RESET synchronous_standby_names")
-            await system.rows("SELECT pg_reload_conf()")
+        async with standby.awaited(system), asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(_outcome_unknown(parts))
+            await eventually(lambda: standby.cancel_wait(system))
+        assert waiting.result()
         # The repeat commits a record of its own, so its answer is durable where that one is.
         assert (await parts.sequencer.commit(command(key="k"))).seq == 1
-
-
-async def _commits_wait(system: System) -> bool:
-    """Say whether the new configuration has reached every process: a commit waits now."""
-    try:
-        async with asyncio.timeout(0.3):
-            await system.rows("SELECT pg_logical_emit_message(true, 'test', '')")
-    except TimeoutError:
-        return True
-    return False
-
-
-async def _cancel_sync_wait(system: System) -> bool:
-    """Cancel the COMMIT that waits for a standby, once there is one."""
-    cancelled = await system.rows(
-        """SELECT pg_cancel_backend(pid) FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event = 'SyncRep'"""
-    )
-    return bool(cancelled)
 
 
 async def _outcome_unknown(parts: Core) -> bool:

@@ -1,0 +1,39 @@
+"""A standby that every commit waits for, and that never comes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tests.support.authority import System, eventually
+
+
+@asynccontextmanager
+async def awaited(system: System) -> AsyncIterator[None]:
+    """Have every commit of the block wait for a standby."""
+    await system.rows("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
+    try:
+        await system.rows("SELECT pg_reload_conf()")
+        await eventually(lambda: _commits_wait(system))
+        yield
+    finally:
+        await system.rows("ALTER SYSTEM RESET synchronous_standby_names")
+        await system.rows("SELECT pg_reload_conf()")
+
+
+async def cancel_wait(system: System) -> bool:
+    """Cancel the commits that wait for a standby; return whether there was one."""
+    cancelled = await system.rows(
+        """SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'SyncRep'"""
+    )
+    return bool(cancelled)
+
+
+async def _commits_wait(system: System) -> bool:
+    """Return True once the new configuration has reached every process: a commit waits."""
+    try:
+        async with asyncio.timeout(0.3):
+            await system.rows("SELECT pg_logical_emit_message(true, 'test', '')")
+    except TimeoutError:
+        return True
+    return False
