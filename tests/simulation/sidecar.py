@@ -9,12 +9,13 @@ from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from tests.simulation.authority import Authority, Redis
 from tests.simulation.network import Host, Network
 from tests.simulation.trust import Dice, Notary
 
-from rescind.core.posture import Posture
+from rescind.core.posture import STRICT, Posture
 from rescind.core.secret import Secret
 from rescind.errors import UnreachableError
 from rescind.wire import subjects
@@ -297,3 +298,18 @@ class Sidecar:
         if not self.alive:
             raise UnreachableError("hung up")
         return self.server.respond(request, found)
+
+
+def alone(folder: Path) -> Sidecar:
+    """Return a sidecar without an authority, Redis or a link, for a test that gives it one."""
+    nothing: Any = None
+    return Sidecar(
+        Host("here"),
+        network=Network(1),
+        authorities=lambda: (),
+        socket=folder / "s.sock",
+        redis=nothing,
+        credential="",
+        posture=STRICT,
+        seed="1",
+    )

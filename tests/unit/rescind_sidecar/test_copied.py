@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulation.network import Host, Network
-from tests.simulation.sidecar import Sidecar
+from tests.simulation.sidecar import Sidecar, alone
 
 from rescind.core import ledger
-from rescind.core.posture import STRICT
 from rescind.errors import UnreachableError
 from rescind.wire.heartbeat import MOST_TRAIL, Heartbeat, NoLease, Release, Reply
 from rescind_sidecar.ports import Voice
@@ -46,17 +44,7 @@ def refused(*, counter: int, over: bool) -> Answer:
 
 @pytest.fixture
 async def sidecar(tmp_path: Path) -> Sidecar:
-    no_redis: Any = None
-    made = Sidecar(
-        Host("here"),
-        network=Network(1),
-        authorities=lambda: (),
-        socket=tmp_path / "s.sock",
-        redis=no_redis,
-        credential="",
-        posture=STRICT,
-        seed="1",
-    )
+    made = alone(tmp_path)
     enrolled(made)
     return made
 

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulation.network import Host, Network
-from tests.simulation.sidecar import Sidecar
+from tests.simulation.sidecar import alone
 from tests.support import virtual_time
 
 from rescind.core import ledger, mac
-from rescind.core.posture import STRICT
 from rescind.errors import UnreachableError
 from rescind.wire import heartbeat, sealed, subjects
 from rescind.wire.sealed import Sealed
@@ -55,17 +53,7 @@ class Transport:
 
 async def gaps_s(folder: Path, transport: Transport) -> list[float]:
     """Run a sidecar for a minute; return when a lease came after the one before it had ended."""
-    nothing: Any = None
-    sidecar = Sidecar(
-        Host("here"),
-        network=Network(1),
-        authorities=lambda: (),
-        socket=folder / "s.sock",
-        redis=nothing,
-        credential="",
-        posture=STRICT,
-        seed="1",
-    )
+    sidecar = alone(folder)
     link: Any = transport
     sidecar.renew._link = SpokenLink(link)
     sidecar.renew._interval_s = 2.5
