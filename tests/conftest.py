@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from tests.support import outcomes
+from tests.support import logs, outcomes
+
+pytest_plugins = ["tests.support.fixtures"]
 
 settings.register_profile(
     "ci",
@@ -36,11 +38,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also what takes minutes")
-    parser.addoption("--seeds", type=int, default=200, help="how many runs are simulated")
+    parser.addoption("--seeds", type=int, default=100, help="how many runs are simulated")
     parser.addoption("--seed", type=int, help="which run is simulated again, alone")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    logs.never_cache()
     config.addinivalue_line("markers", "long: takes minutes; only with --long")
 
 
@@ -63,6 +66,7 @@ _LONGEST_FIRST = (
     "tests/simulation",
     "tests/scenarios",
     "tests/integration",
+    "tests/contracts",
     "tests/model",
     "tests/properties",
 )

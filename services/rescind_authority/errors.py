@@ -7,23 +7,23 @@ from rescind.errors import RescindError
 
 
 @dataclass(frozen=True, slots=True)
-class FieldProblem:
-    """Say what is wrong with one field of a request, and what is expected there."""
+class FieldError:
+    """What is wrong with one field of a request, and what is expected there."""
 
     field: str
     detail: str
 
 
 class InvalidRequestError(RescindError):
-    """Say which fields of a request are wrong; nothing was changed."""
+    """Raised for a request with wrong fields; nothing was changed."""
 
-    def __init__(self, *problems: FieldProblem) -> None:
+    def __init__(self, *problems: FieldError) -> None:
         super().__init__("; ".join(f"{problem.field}: {problem.detail}" for problem in problems))
         self.problems = problems
 
 
 class PreviewNeededError(RescindError):
-    """Say that a command would hit many tokens, and nobody looked first; nothing was changed."""
+    """Raised when a command would hit many tokens without a preview; nothing was changed."""
 
     def __init__(self, tokens: int, *, exact: bool, above: int) -> None:
         count = f"{tokens:,}" if exact else f"some {tokens:,}"
@@ -34,7 +34,7 @@ class PreviewNeededError(RescindError):
 
 
 class KeyReusedError(RescindError):
-    """Say that an idempotency key already stands for another request of this actor."""
+    """Raised when an idempotency key already stands for another request of this actor."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -56,23 +56,27 @@ class AlteredReceiptError(RescindError):
 
 
 class UnauthenticatedError(RescindError):
-    """Say why no holder could be recognised, never quoting; `sent`: whether a credential came."""
+    """Report why no holder could be recognised, never quoting; `sent`: whether a credential came.
 
-    def __init__(self, problem: str, *, sent: bool = True) -> None:
+    `actor` is what the audit calls the bearer of a token that is known, and is not accepted.
+    """
+
+    def __init__(self, problem: str, *, sent: bool = True, actor: str | None = None) -> None:
         super().__init__(problem)
         self.sent = sent
+        self.actor = actor
 
 
 class BeyondParentError(RescindError):
-    """Say what a delegation asked for that the parent cannot give; nothing was changed."""
+    """Raised when a delegation asks for more than its parent has; nothing was changed."""
 
-    def __init__(self, *problems: FieldProblem) -> None:
+    def __init__(self, *problems: FieldError) -> None:
         super().__init__("; ".join(f"{problem.field}: {problem.detail}" for problem in problems))
         self.problems = problems
 
 
-class HeldError(RescindError):
-    """Say which standing revocation would hold the new token from its first moment."""
+class ActiveRevocationError(RescindError):
+    """Raised when a standing revocation would deny the new token from the start."""
 
     def __init__(self, held_by: Revocation) -> None:
         advice = (
@@ -86,7 +90,7 @@ class HeldError(RescindError):
 
 
 class FinalError(RescindError):
-    """Say that there is nothing in a revocation that a lift could end; nothing was changed."""
+    """Raised when a lift cannot end a revocation; nothing was changed."""
 
     def __init__(self, revocation_id: str, effect: str) -> None:
         advice = (
@@ -97,7 +101,7 @@ class FinalError(RescindError):
 
 
 class LostError(RescindError):
-    """Say that a revocation was lost, in a restore, before it was enforced."""
+    """Raised when a restore lost a revocation before it was enforced."""
 
     def __init__(self, revocation_id: str) -> None:
         super().__init__(
@@ -109,7 +113,7 @@ class LostError(RescindError):
 
 
 class TokenMovedError(RescindError):
-    """Say that a token ended, or was rotated by somebody else; nothing was changed."""
+    """Raised when a token ended, or was rotated by another call; nothing was changed."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -119,43 +123,82 @@ class TokenMovedError(RescindError):
 
 
 class ForbiddenError(RescindError):
-    """Say which scope the admin's token lacks."""
+    """Raised when an administrator's token lacks a scope."""
 
     def __init__(self, scope: str, action: str) -> None:
         super().__init__(f"{action} needs the scope {scope}, which this admin token does not have.")
         self.scope = scope
 
 
+class SelfServiceError(RescindError):
+    """Raised for a call that a token's holder may not make; nothing was changed."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"{problem} An administrator can do it, or issue a token that allows it "
+            "(self_service, max_overlap, on_reuse)."
+        )
+
+
+class TooManyChangesError(RescindError):
+    """Raised beyond the budget of a token or its subject; says when to try again."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(
+            "this token, or the tokens of its subject together, changed too much in a while. "
+            f"Nothing was changed; it is possible in {retry_after_s} s."
+        )
+        self.retry_after_s = retry_after_s
+
+
 class NotASessionError(RescindError):
-    """Say that a call is for sessions, and the bearer's token is something else."""
+    """Raised when a call is for sessions, and the bearer's token is not one."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(f"this is a token of kind {kind}; sessions alone see and end each other.")
 
 
 class NotFoundError(RescindError):
-    """Say that no such thing is known."""
+    """Raised when no such token, revocation or instance is known."""
 
     def __init__(self, what: str, name: str) -> None:
         super().__init__(f"no {what} is called {name!r}. List them to see the names.")
 
 
+class LookupUnavailableError(RescindError):
+    """A look-up cannot be answered now. `answer` says so under the MAC of the asking instance."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__("a look-up cannot be answered now")
+        self.answer = answer
+
+
 class NotEnrolledError(RescindError):
-    """Say that a message carries no MAC of an instance that is enrolled in this epoch."""
+    """Raised for a message without the MAC of an instance enrolled in this epoch."""
 
     def __init__(self) -> None:
         super().__init__("the message's MAC is not right: the instance has to enrol (again)")
 
 
 class OverloadedError(RescindError):
-    """Say that a queue is full; nothing was changed."""
+    """Raised when a queue is full; nothing was changed."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"too many {what} are waiting. Nothing was changed; try again shortly.")
 
 
+class NoIssuerError(RescindError):
+    """Report that OAuth metadata was asked for, and no issuer is configured."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this authority has no OAuth issuer. Set RESCIND_ISSUER to the URL at which its "
+            "clients reach it."
+        )
+
+
 class StoreUnavailableError(RescindError):
-    """Say that Postgres cannot be used now; nothing was changed."""
+    """Raised when Postgres cannot be used now; nothing was changed."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"Postgres cannot be used: {problem}. Nothing was changed; try again.")
@@ -175,21 +218,32 @@ class OldPrimaryError(StoreUnavailableError):
 
 
 class StoreContendedError(StoreUnavailableError):
-    """Say that Postgres gave up on a deadlock or a lock; a retry is likely to pass."""
+    """Raised when Postgres gave up on a deadlock or a lock; a retry is likely to pass."""
 
 
 class NotMigratedError(StoreUnavailableError):
-    """Say that the schema is missing or older than this program."""
+    """Raised when the schema is missing or older than this program."""
 
     def __init__(self) -> None:
         super().__init__("its tables are missing or too old, run `rescind migrate`")
 
 
+class StoreForgedError(StoreUnavailableError):
+    """Report a ledger in Postgres that is not the one that authorities wrote, and how so."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(
+            f"{problem}. Nothing is leased or signed here until that is put right: "
+            "deploy/runbooks/changed-postgres.md"
+        )
+
+
 class StoreRefusedError(RescindError):
-    """Say that Postgres refused a value that our own checks let through: a defect of ours."""
+    """Raised when Postgres refused a value that our own checks admitted: a defect of ours."""
 
 
-class OutcomeUnknownError(RescindError):
+class CommitUnknownError(RescindError):
     """Report a commit that may be lost: it was cut off, or its wait for a standby cancelled."""
 
     def __init__(self) -> None:
@@ -201,8 +255,8 @@ class OutcomeUnknownError(RescindError):
 
 
 class MigrationError(RescindError):
-    """Say why the schema cannot be brought up to date."""
+    """Raised when the schema cannot be brought up to date."""
 
 
 class KeyFileError(RescindError):
-    """Say what is wrong with a file that holds a secret. Never quotes the file."""
+    """Raised for a bad file of secrets. Never quotes the file."""

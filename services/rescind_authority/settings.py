@@ -1,30 +1,95 @@
 """What an authority is told, by `RESCIND_…` variables."""
 
+import json
+import sys
+from importlib import resources
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field
 
-from rescind.core.tokens import PREFIX
-from rescind_runtime.settings import NatsUrls, RuntimeSettings
+from rescind.client import tls
+from rescind.core.token_format import PREFIX
+from rescind_authority.usecases.validation import MAX_TTL_S, MIN_IDLE_S
+from rescind_runtime.links import PostgresLink
+from rescind_runtime.net.proxies import Proxies
+from rescind_runtime.settings import LinkedSettings, PostgresDsn, Seconds, postgres_host
 
 
-class AuthoritySettings(RuntimeSettings):
+def _check_issuer(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        url = urlsplit(text)
+        named = bool(url.hostname) and url.port != 0
+    except ValueError:
+        raise ValueError("expected https://HOST") from None
+    local = url.scheme == "http" and tls.local(url.hostname)
+    if not named or not (url.scheme == "https" or local):
+        raise ValueError("expected https://HOST, or http:// on loopback")
+    if any(mark in text for mark in "?#@"):
+        raise ValueError("expected a URL without query, fragment and user (RFC 8414, section 2)")
+    return text.rstrip("/")
+
+
+def _check_idle(seconds: float) -> float:
+    if seconds and not MIN_IDLE_S <= seconds <= MAX_TTL_S:
+        raise ValueError(f"expected {MIN_IDLE_S}s to {MAX_TTL_S // 86_400}d, or 0 for none")
+    return seconds
+
+
+def _check_proxies(text: str | None) -> str | None:
+    Proxies.parse(text)
+    return text
+
+
+class AuthoritySettings(LinkedSettings):
     """Hold what one authority is told."""
 
-    postgres_dsn: SecretStr
-    nats_url: NatsUrls = SecretStr("nats://127.0.0.1:4222")
-    redis_url: SecretStr | None = None
+    postgres_dsn: PostgresDsn
+    postgres_ca_file: Path | None = None
+    postgres_cert_file: Path | None = None
+    postgres_key_file: Path | None = None
+    postgres_password_file: Path | None = None  # in the place of a password in the URL
     http: str = "127.0.0.1:7473"
+    issuer: Annotated[str | None, AfterValidator(_check_issuer)] = None
+    """The URL at which OAuth clients reach this authority; left out, the address it listens at."""
+    trusted_proxies: Annotated[str | None, AfterValidator(_check_proxies)] = None
+    """Addresses and networks of the proxies whose `X-Forwarded-For` is believed."""
     edge_key_file: Path | None = None
     admin_token_file: Path | None = None
     keyring_file: Path | None = None
     root_key_file: Path | None = None
     trust_file: Path | None = None
-    term: Annotated[float, Field(ge=0.5, le=3600)] = 10.0
+    ledger_index_file: Path | None = None
+    trust_life: Annotated[Seconds, Field(ge=3_600, le=31_536_000)] = 30 * 86_400.0
+    """How long a trust statement is good; it is renewed when a third of it is over."""
+    term: Annotated[Seconds, Field(ge=0.5, le=86_400)] = 10.0
     preview_above: Annotated[int, Field(ge=0)] = 1_000
     """A command that hits more tokens of many holders needs to have been looked at first."""
+    self_service_per_s: Annotated[float, Field(ge=0.1, le=100_000)] = 10.0
+    """Delegations by the holder of one token; a rotation or a logout counts as 50 of them."""
+    session_idle: Annotated[Seconds, AfterValidator(_check_idle)] = 72 * 3600.0
+    """A session not used for so long ends, unless its issuer says otherwise; 0: none does."""
+    sessions_per_subject: Annotated[int, Field(ge=0, le=100_000)] = 200
+    """Of more, the one that was used longest ago ends; 0: there may be any number."""
     token_prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{1,11}$")] = PREFIX
+
+    @property
+    def postgres(self) -> PostgresLink:
+        """How Postgres is reached."""
+        return PostgresLink(
+            self.postgres_dsn.get_secret_value(),
+            self.files("postgres"),
+            password_file=self.postgres_password_file,
+            default_host=postgres_host(),
+        )
+
+    def require_safe(self) -> None:
+        """Raise PlaintextError or TlsError for a link that is not to be used as it is set."""
+        self.postgres.require_safe(self.plaintext)
+        super().require_safe()
 
     @property
     def edge_keys_path(self) -> Path:
@@ -35,6 +100,11 @@ class AuthoritySettings(RuntimeSettings):
     def keyring_path(self) -> Path:
         """Where the keys lie with which this installation signs; every authority has the same."""
         return self.keyring_file or self.data / "keyring"
+
+    @property
+    def ledger_index_path(self) -> Path:
+        """Where this host keeps what it has seen of the ledger."""
+        return self.ledger_index_file or self.data / "ledger-index"
 
     @property
     def root_key_path(self) -> Path:
@@ -52,6 +122,29 @@ class AuthoritySettings(RuntimeSettings):
         return self.admin_token_file or self.data / "admin-token"
 
     @property
+    def proxies(self) -> Proxies:
+        """The proxies whose `X-Forwarded-For` is believed."""
+        return Proxies.parse(self.trusted_proxies)
+
+    @property
+    def trust_life_us(self) -> int:
+        """How long a trust statement is good, in microseconds."""
+        return round(self.trust_life * 1_000_000)
+
+    @property
     def term_ms(self) -> int:
         """The lease term with which a new ledger begins."""
         return round(self.term * 1000)
+
+
+def _describe() -> None:
+    """Print what is read, what is wrong with it here, and the steps of the schema, for doctor."""
+    entries = resources.files("rescind_authority.postgres.migrations").iterdir()
+    steps = sorted(each.name for each in entries if each.name.endswith(".sql"))
+    migrations = [step.removesuffix(".sql") for step in steps]
+    described = AuthoritySettings.described() | {"migrations": migrations}
+    sys.stdout.write(json.dumps(described) + "\n")
+
+
+if __name__ == "__main__":
+    _describe()

@@ -16,46 +16,33 @@ try:
 except ModuleNotFoundError:
     sys.exit("rescind: the command line needs more than the bare SDK: pip install 'rescind[cli]'")
 
+from rescind_cli.command_table import COMMANDS, VERBS
+from rescind_cli.help import examples, suggestions
+
 EXIT_CRASHED = 70  # EX_SOFTWARE in sysexits.h: a defect of ours
 EXIT_INTERRUPTED = 130  # what a shell reports for SIGINT
 EXIT_BROKEN_PIPE = 141  # and for SIGPIPE
 
-# What `--help` lists, in this order; a test compares it with what the commands say themselves.
-VERBS = {
-    "up": "Run the whole system on this machine, until Ctrl-C.",
-    "demo": "Show a revocation arrive at three services, measured, in under a minute.",
-    "bench": "Measure rescind against its real alternatives, in the same run on this machine.",
-    "issue": "Issue a token, and print it this once.",
-    "delegate": "Hand a part of a token's power on, and print the new token this once.",
-    "check": "Ask the local sidecar about the token on stdin.",
-    "revoke": "Revoke every token that has all of these handles.",
-    "suspend": "Suspend every token that has all of these handles, until it is lifted.",
-    "narrow": "Take scopes away from every token that has all of these handles.",
-    "lift": "End a suspension or a narrowing; of a kill, the suspension.",
-    "kill": "End all that speaks for a subject, and let it have nothing new.",
-    "revocations": "List what was revoked, or what stands and can be lifted; look at one.",
-    "receipt": "Show the receipt of a revocation once it is enforced, or check one.",
-    "tokens": "List tokens, look at one, rotate or expire it.",
-    "subjects": "Show all that speaks for a subject, and what holds it.",
-    "tree": "Show who delegated what to whom, and what has become of each.",
-    "fleet": "Show who verifies, and how fresh each is.",
-    "canary": "Revoke a token of no power, and see that no verifier accepts it after the receipt.",
-    "term": "Show how long a lease lasts, or change it.",
-    "events": "Show what was revoked, and with --follow what is being revoked.",
-    "explain": "Say why a token is denied, since when, by whom, and what it may still do.",
-    "doctor": "Find out what is wrong with this installation, and what to do.",
-    "authority": "Run an authority, configured by the environment.",
-    "sidecar": "Run a sidecar, configured by the environment.",
-    "migrate": "Bring the authority's schema up to date.",
-    "keys": "Look at the signing keys, or rotate one.",
-    "ledger": "Look at the ledger, or begin a new epoch after a restore.",
-    "recover": "Get back in when the last admin token is lost.",
-    "completion": "Print the completion script of a shell.",
-}
+
+def _not_installed(verb: str, error: ImportError) -> click.Command:
+    """Stand for a verb whose extra is missing: it has a `--help`, and says what to install."""
+    says = f"It uses {error.name}, which is not installed: pip install 'rescind[all]' brings it."
+    if not isinstance(error, ModuleNotFoundError):
+        says = str(error)  # it names the extra
+
+    def refuse() -> NoReturn:
+        raise error
+
+    return click.Command(
+        verb,
+        callback=refuse,
+        help=f"{VERBS[verb]}\n\n{says}",
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
 
 
 class Verbs(click.Group):
-    """Know the verbs by name, and import one when it is called."""
+    """Find commands by name, and import one when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """List the verbs as `--help` shows them."""
@@ -69,16 +56,24 @@ class Verbs(click.Group):
         """Import a verb."""
         if cmd_name not in VERBS:
             return None
-        found = getattr(import_module(f"rescind_cli.commands.{cmd_name}"), cmd_name)
+        try:
+            found = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+        except ImportError as error:
+            ours = error.name is None or error.name.startswith("rescind")
+            if isinstance(error, ModuleNotFoundError) and ours:
+                raise
+            return _not_installed(cmd_name, error)
         assert isinstance(found, click.Command)  # noqa: S101 - tests load every verb
+        examples.add(found, cmd_name)
         return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the verb, in the same words for every unknown one: click would import them all."""
+        """Return the command; an unknown one gets the same error without importing all commands."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            raise click.UsageError(f"there is no command {args[0]!r}; `rescind --help` lists them")
+            hint = suggestions.near(args[0], VERBS) or "; `rescind --help` lists them"
+            raise click.UsageError(f"there is no command {args[0]!r}{hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(
@@ -101,9 +96,9 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a verb; an error that we know becomes one message and an exit code."""
-        from rescind_cli import failures  # noqa: PLC0415 - --help need not pay for it
+        from rescind_cli.output import exit_codes  # noqa: PLC0415 - --help need not pay for it
 
-        with failures.told(ctx):
+        with exit_codes.told(ctx):
             return super().invoke(ctx)
 
 
@@ -111,8 +106,16 @@ class Verbs(click.Group):
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Settings come from RESCIND_… in the environment, then from the data directory that "
-    "`rescind up` keeps. Exit codes: 0 done, 1 refused or denied, 2 usage, 4 not known, "
-    "5 unreachable.",
+    "`rescind up` keeps.\n\n\b\nExit codes:\n"
+    "  0    done; with --wait: enforced\n"
+    "  1    refused, or denied\n"
+    "  2    wrong usage; nothing was sent\n"
+    "  3    enforced, except by verifiers in grace\n"
+    "  4    not known: repeat it with the key that was printed\n"
+    "  5    nothing answers there\n"
+    "  6    committed, and not enforced when the time was up\n"
+    "  70   a defect of rescind's: please report it\n"
+    "  130  interrupted by Ctrl-C; 129, 141, 143 by SIGHUP, SIGPIPE, SIGTERM",
 )
 @click.version_option(package_name="rescind", message="%(prog)s %(version)s")
 def rescind() -> None:
@@ -143,7 +146,7 @@ def main() -> NoReturn:
 def _last_words(
     kind: type[BaseException], error: BaseException, _traceback: TracebackType | None
 ) -> None:
-    """Say a defect in one line: a traceback helps nobody who types commands."""
+    """Print a defect in one line: a traceback does not help an operator."""
     sys.stderr.write(
         f"rescind: stopped by a defect of its own ({kind.__name__}: {error}). Please report it.\n"
     )

@@ -3,7 +3,7 @@
 from rescind_runtime import supervise
 from rescind_runtime.supervise import Stop
 from rescind_sidecar.settings import SidecarSettings
-from rescind_sidecar.wiring import Sidecar
+from rescind_sidecar.wiring.sidecar import Sidecar
 
 
 async def _main(stop: Stop) -> None:

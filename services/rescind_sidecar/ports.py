@@ -3,96 +3,111 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from rescind.core.generations import Writer
+from rescind.core.generation_table import Writer
 from rescind.errors import UnreachableError
-from rescind.wire import enrolment, heartbeat, offer, records, used
-from rescind.wire.sealed import Sealed
-from rescind.wire.trust import Purpose
+from rescind.wire import enrolment, heartbeat, records, recovery_offer, usage_report
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind.wire.trust_statement import Purpose
 
 
-class NotEnrolledError(UnreachableError):
-    """Say that the authority does not know this instance's secret (any more)."""
+class UnknownInstanceError(UnreachableError):
+    """Raised when the authority does not know this instance's secret (any more)."""
 
     def __init__(self) -> None:
         super().__init__("the authority wants this instance to enrol (again)")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Voice:
+class InstanceCredentials:
     """Who speaks, and the secret that proves it."""
 
     instance: bytes
     secret: bytes
 
 
-class Link(Protocol):
+class AuthorityLink(Protocol):
     """The way to the authority. Every method raises UnreachableError within its deadline.
 
-    What an instance says carries its MAC, and so does what it is answered; NotEnrolledError says
-    that the authority would not have it.
+    Requests carry the instance's MAC, and so do answers. UnknownInstanceError means that the
+    authority does not know that MAC.
     """
 
-    async def enrol(self, message: enrolment.Request) -> Sealed:
-        """Ask for an instance's secret; the caller checks who signed the answer."""
+    async def enrol(self, message: enrolment.EnrolmentRequest) -> SignedEnvelope:
+        """Request an instance's secret; the caller checks who signed the answer."""
         ...
 
     async def beat(
-        self, message: heartbeat.Heartbeat, voice: Voice
+        self, message: heartbeat.Heartbeat, credentials: InstanceCredentials
     ) -> heartbeat.Reply | heartbeat.NoLease:
-        """Ask for a lease."""
+        """Request a lease."""
         ...
 
-    async def acknowledge(self, message: heartbeat.Ack, voice: Voice) -> None:
-        """Say that events are applied; nobody answers."""
+    async def acknowledge(self, message: heartbeat.Ack, credentials: InstanceCredentials) -> None:
+        """Report that events are applied. There is no answer."""
         ...
 
-    async def release(self, message: heartbeat.Release, voice: Voice) -> None:
-        """Give the instance up; nobody answers."""
+    async def release(self, message: heartbeat.Release, credentials: InstanceCredentials) -> None:
+        """Report that the instance has ended. There is no answer."""
         ...
 
-    async def since(self, message: heartbeat.Since, voice: Voice) -> heartbeat.Events:
-        """Ask for missing events."""
+    async def since(
+        self, message: heartbeat.Since, credentials: InstanceCredentials
+    ) -> heartbeat.Events:
+        """Request missing events."""
         ...
 
-    async def resolve(self, message: records.Resolve) -> records.Resolved:
-        """Ask for the record of a token."""
+    async def resolve(
+        self, message: records.Resolve, credentials: InstanceCredentials
+    ) -> records.Resolved:
+        """Request the record of a token; the answer is an authority's, and to this message."""
         ...
 
-    async def used(self, message: used.Used, voice: Voice) -> None:
-        """Say which tokens are in use; nobody answers."""
+    async def used(self, message: usage_report.Used, credentials: InstanceCredentials) -> None:
+        """Report which tokens are in use. There is no answer."""
         ...
 
-    async def offer(self, message: offer.Offer, voice: Voice) -> offer.Taken:
+    async def offer(
+        self, message: recovery_offer.Offer, credentials: InstanceCredentials
+    ) -> recovery_offer.OfferAnswer:
         """Offer events that a restored ledger may have lost."""
         ...
 
 
-class Notary(Protocol):
-    """Check what the authority signed, and seal what only it may read."""
+class TrustStore(Protocol):
+    """Check what the authority signed, and encrypt what only it may read."""
 
     @property
     def serial(self) -> int:
         """The number of the trust statement that we have."""
         ...
 
-    def verify(self, purpose: Purpose, signed: Sealed) -> bool:
-        """Say whether a key that is good for this purpose signed this content."""
+    @property
+    def retirements(self) -> int:
+        """How often a key was retired, since the start, that vouched for what is in memory."""
         ...
 
-    def knows(self, purpose: Purpose, signed: Sealed) -> bool:
-        """Say whether the key is in the statement that we have."""
+    def problem(self) -> str | None:
+        """Return why the statement cannot be relied on now, and what to do; None: it can."""
         ...
 
-    def accept(self, statement: bytes) -> None:
-        """Take a newer trust statement, if it is one."""
+    def verify(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
+        """Return True if a key that is good for this purpose signed this content."""
         ...
 
-    def seal(self, content: bytes) -> bytes:
+    def knows(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
+        """Return True if the key is in the newest known statement."""
+        ...
+
+    def accept(self, statement: bytes) -> bool:
+        """Adopt a newer trust statement; return True if it was one."""
+        ...
+
+    def encrypt_for_authority(self, content: bytes) -> bytes:
         """Put content into a box that only the authority can open."""
         ...
 
 
-class InstanceKey(Protocol):
+class InstanceKeyPair(Protocol):
     """The key pair of one instance."""
 
     @property
@@ -108,16 +123,16 @@ class InstanceKey(Protocol):
 class InstanceKeys(Protocol):
     """Where key pairs come from."""
 
-    def fresh(self) -> InstanceKey:
-        """Make one that nobody has seen."""
+    def fresh(self) -> InstanceKeyPair:
+        """Return a new random key pair."""
         ...
 
 
-class SharedRecords(Protocol):
+class SharedRecordReader(Protocol):
     """Records that any sidecar may reuse: quicker than the authority, and never believed."""
 
     async def find(self, epoch: int, token_hash: bytes) -> bytes | None:
-        """Give a record as somebody left it, or None. Never raises, and never takes long."""
+        """Return a record as it was stored, or None. Never raises, and never takes long."""
         ...
 
 
@@ -133,21 +148,21 @@ class Tables(Protocol):
         ...
 
 
-class Clock(Protocol):
+class BootClock(Protocol):
     """CLOCK_BOOTTIME."""
 
     def boottime_ns(self) -> int:
-        """Give nanoseconds since boot, sleep included."""
+        """Return nanoseconds since boot, sleep included."""
         ...
 
 
-class Dice(Protocol):
+class RandomSource(Protocol):
     """Randomness."""
 
     def identity(self) -> bytes:
-        """Give 16 bytes that nobody has seen before."""
+        """Return 16 random bytes."""
         ...
 
     def jitter(self) -> float:
-        """Give a factor around 1, so that a fleet does not beat in step."""
+        """Return a factor around 1, so that a fleet's heartbeats spread out."""
         ...

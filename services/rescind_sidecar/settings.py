@@ -1,6 +1,8 @@
 """What a sidecar is told, by `RESCIND_…` variables."""
 
+import json
 import re
+import sys
 from pathlib import Path
 from socket import gethostname
 from typing import Annotated, Literal
@@ -8,15 +10,15 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
+from rescind.client.settings import usual_path
 from rescind.core import conditions
 from rescind.core.posture import Posture
-from rescind.core.powers import SERVICE
+from rescind.core.well_known_scopes import SERVICE
 from rescind.errors import ConditionError, PostureError
-from rescind.integrations import bearer
-from rescind_runtime.settings import PREFIX, NatsUrls, RuntimeSettings, environment
-from rescind_sidecar.view.records import CAPACITY
-
-_RUN = Path("/run/rescind")
+from rescind.wire import bearer
+from rescind_runtime import links
+from rescind_runtime.settings import PREFIX, LinkedSettings, Seconds, environment, is_host
+from rescind_sidecar.view.record_cache import CAPACITY
 
 
 def _number(text: object) -> object:
@@ -24,20 +26,22 @@ def _number(text: object) -> object:
     return int(text) if isinstance(text, str) and re.fullmatch("[0-9]{1,9}", text) else text
 
 
-class SidecarSettings(RuntimeSettings):
+class SidecarSettings(LinkedSettings):
     """Hold what one sidecar is told."""
 
     service: Annotated[str, Field(pattern=rf"^{SERVICE}$")]
     socket: Path | None = None
     http: str = "127.0.0.1:0"
     http_workers: Annotated[int, Field(ge=0, le=64)] = 1  # 0: no data plane, /readyz and such alone
-    nats_url: NatsUrls = SecretStr("nats://127.0.0.1:4222")
     url: str | None = None  # of the authorities, separated by commas: for when NATS fails
-    redis_url: SecretStr | None = None
+    authority_ca_file: Path | None = None
+    authority_cert_file: Path | None = None
+    authority_key_file: Path | None = None
     credential: SecretStr  # or RESCIND_CREDENTIAL_FILE: what `rescind sidecar enrol` wrote
     trust_file: Path | None = None
+    kept_trust_file: Path | None = None  # where the newest statement is kept
     token_prefix: str = "rsc"  # noqa: S105 it is public
-    heartbeat_s: Annotated[float, Field(gt=0, le=60)] = 2.5  # and at most a quarter of the term
+    heartbeat_s: Annotated[Seconds, Field(gt=0, le=60)] = 2.5  # and at most a quarter of the term
     labels: str | None = None  # of this verifier: region=eu,tier=prod
     address_header: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = None
     posture: str = "strict"  # or such as grace:session=60s,service=5m
@@ -52,8 +56,13 @@ class SidecarSettings(RuntimeSettings):
     @classmethod
     def _check_urls(cls, url: str | None) -> str | None:
         for each in _urls(url):
-            parsed = urlsplit(each)
-            if parsed.scheme not in {"http", "https"} or not parsed.hostname or parsed.query:
+            try:
+                parsed = urlsplit(each)
+                usable = parsed.scheme in {"http", "https"} and is_host(parsed.hostname)
+                usable = usable and parsed.port != 0 and not parsed.query
+            except ValueError:
+                usable = False
+            if not usable:
                 raise ValueError("expected http://HOST:PORT or https://…, several with commas")
         return url
 
@@ -79,6 +88,11 @@ class SidecarSettings(RuntimeSettings):
         except PostureError as error:
             raise ValueError(str(error)) from None
 
+    def require_safe(self) -> None:
+        """Raise PlaintextError or TlsError for a link that is not to be used as it is set."""
+        super().require_safe()
+        links.require_safe_authority(self.authorities, self.plaintext)
+
     @property
     def verifier_labels(self) -> frozenset[tuple[str, str]]:
         """What conditions of tokens may ask of this verifier."""
@@ -92,10 +106,10 @@ class SidecarSettings(RuntimeSettings):
     @property
     def socket_path(self) -> Path:
         """Where workloads find this sidecar."""
-        return self.socket or _RUN / f"{self.service}.sock"
+        return self.socket or usual_path(self.service)
 
     def for_workers(self) -> dict[str, str]:
-        """Give the environment of an HTTP worker: nothing of ours but what it needs, no secret."""
+        """Return the environment of an HTTP worker: of ours only what it needs, and no secret."""
         inherited = {
             name: text for name, text in environment().items() if not name.startswith(PREFIX)
         }
@@ -113,6 +127,9 @@ class SidecarSettings(RuntimeSettings):
                     ("ADDRESS_HEADER", self.address_header),
                     ("AUDIENCES", self.audiences),
                     ("RESOURCE_METADATA", self.resource_metadata),
+                    ("HTTP_CA_FILE", _absolute(self.http_ca_file)),
+                    ("HTTP_CERT_FILE", _absolute(self.http_cert_file)),
+                    ("HTTP_KEY_FILE", _absolute(self.http_key_file)),
                 )
                 if text
             }
@@ -123,6 +140,11 @@ class SidecarSettings(RuntimeSettings):
         """Where the authority's public keys lie: its `trust` file."""
         return self.trust_file or self.data / "trust"
 
+    @property
+    def kept_trust_path(self) -> Path:
+        """Where the newest trust statement is kept: beside the socket, unless told otherwise."""
+        return self.kept_trust_file or self.socket_path.with_suffix(".kept-trust")
+
 
 def parts(text: str | None) -> tuple[str, ...]:
     """Return the parts of a setting that names several, separated by commas."""
@@ -130,5 +152,13 @@ def parts(text: str | None) -> tuple[str, ...]:
     return tuple(part for part in found if part)
 
 
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())
+
+
 def _urls(text: str | None) -> tuple[str, ...]:
     return tuple(part.rstrip("/") for part in parts(text))
+
+
+if __name__ == "__main__":  # what is read, and what is wrong with it here, for doctor
+    sys.stdout.write(json.dumps(SidecarSettings.described()) + "\n")

@@ -6,19 +6,30 @@ The lock is a file of its own, `<socket>.lock`: a lock on the table would go wit
 import fcntl
 import mmap
 import os
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rescind.core.generations import DEFAULT_SLOTS, Writer, inspect, size_bytes
+from rescind.core.generation_table import DEFAULT_SLOTS, Writer, inspect, size_bytes
 from rescind.core.posture import STRICT, Posture
 from rescind.errors import RescindError, TableError
+
+LONGEST_PATH = 107
+"""How many bytes the path of a Unix socket has at most: sun_path has 108, with a nul."""
 
 _MODE = 0o640
 
 
 class SidecarRunningError(RescindError):
-    """Say that the socket has its sidecar already."""
+    """Raised when the socket already has a sidecar."""
+
+
+class SocketPathError(RescindError):
+    """A sidecar cannot have its socket where it was told to."""
+
+    def __init__(self, socket: Path, problem: str) -> None:
+        super().__init__(f"the socket {socket} cannot be used: {problem}. Correct RESCIND_SOCKET")
 
 
 class TableFile:
@@ -33,17 +44,25 @@ class TableFile:
         slots: int = DEFAULT_SLOTS,
     ) -> None:
         self._socket = socket
-        self._path = socket.with_suffix(".table")
-        self._lock_path = socket.with_suffix(".lock")
         self._boot = boot
         self._posture = posture
         self._slots = slots
         self._writer: Writer | None = None
 
+    @property
+    def _path(self) -> Path:
+        return self._socket.with_suffix(".table")
+
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Hold the socket for this process. Raises SidecarRunningError."""
-        with self._lock_path.open("ab") as lock:
+        """Hold the socket for this process. Raises SidecarRunningError or SocketPathError."""
+        _require_usable(self._socket)
+        try:
+            self._socket.parent.mkdir(parents=True, exist_ok=True)
+            opened = self._socket.with_suffix(".lock").open("ab")
+        except OSError as error:
+            raise SocketPathError(self._socket, _why(error)) from error
+        with opened as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -54,7 +73,17 @@ class TableFile:
             yield
 
     def begin(self, instance: bytes) -> Writer:
-        """End the leases of the table that is there, and put a new, empty one in its place."""
+        """End the leases of the table that is there, and put a new, empty one in its place.
+
+        Raises SocketPathError.
+        """
+        try:
+            return self._begin(instance)
+        except OSError as error:
+            problem = f"its table cannot be written: {_why(error)}"
+            raise SocketPathError(self._socket, problem) from error
+
+    def _begin(self, instance: bytes) -> Writer:
         self._end_leases()
         fresh = self._path.with_suffix(f".table-{instance.hex()}")
         descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE)
@@ -92,6 +121,28 @@ class TableFile:
             if os.fstat(descriptor).st_size:
                 with mmap.mmap(file.fileno(), 0) as mapped:
                     _zero(mapped)
+
+
+def _require_usable(path: Path) -> None:
+    """Raise SocketPathError for what can be no socket's path, or is another file's already."""
+    if path.name in {"", ".."} or path.suffix in {".table", ".lock"}:
+        raise SocketPathError(path, "expected a file's name, such as search.sock")
+    length = len(os.fsencode(path))
+    if length > LONGEST_PATH:
+        raise SocketPathError(path, f"it has {length} bytes, and Linux allows {LONGEST_PATH}")
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SocketPathError(path, _why(error)) from error
+    # What a killed sidecar left behind is taken away. Nothing else ever is.
+    if not stat.S_ISSOCK(mode):
+        raise SocketPathError(path, "there is something else of that name already")
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _zero(mapped: mmap.mmap) -> None:

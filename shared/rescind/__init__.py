@@ -1,6 +1,6 @@
 """rescind: check a token in under a microsecond, and deny it milliseconds after it was revoked."""
 
-from rescind.client.holding import Held
+from rescind.client.holds.hold import ThreadHold
 from rescind.client.verifier import Verifier
 from rescind.core.record import Record
 from rescind.core.verdict import Allowed, Denied, Reason, Verdict
@@ -10,10 +10,10 @@ __all__ = [
     "Allowed",
     "Denied",
     "DeniedError",
-    "Held",
     "Reason",
     "Record",
     "RescindError",
+    "ThreadHold",
     "UnreachableError",
     "Verdict",
     "Verifier",

@@ -5,25 +5,25 @@ from typing import Any
 
 
 class RescindError(Exception):
-    """Be the base of every error that this package raises on purpose.
+    """Base class of every error that this package raises on purpose.
 
     Each can be pickled and copied, whatever its constructor takes: task queues and process pools
-    hand errors from one process to another.
+    pass errors from one process to another.
     """
 
     def __reduce__(
         self,
     ) -> tuple[Callable[..., "RescindError"], tuple[Any, ...], dict[str, Any] | None]:
-        """Give pickle the text and the facts; the constructor would make another text of them."""
+        """Return the text and the attributes for pickle; the constructor would change the text."""
         return _restored, (type(self), self.args), self.__dict__ or None
 
 
 class MalformedTokenError(RescindError):
-    """Say that a text is not a token. Never carries the text: it may be somebody's secret."""
+    """Raised when a text is not a token. Never carries the text, which may be a secret."""
 
 
 class MalformedMessageError(RescindError):
-    """Say that bytes from the wire are not the message they should be."""
+    """Raised when bytes from the wire are not the expected message."""
 
     def __init__(self, message: str, problem: str) -> None:
         super().__init__(f"{message}: {problem}")
@@ -36,27 +36,27 @@ class TooLargeError(RescindError):
 
 
 class SelectorError(RescindError):
-    """Say what is wrong with a handle or a selector, and what a good one looks like."""
+    """Raised for an invalid handle or selector; the text shows a valid one."""
 
 
 class ConditionError(RescindError):
-    """Say why a text is no condition of a token."""
+    """Raised when a text is not a valid condition of a token."""
 
 
 class ScopeError(RescindError):
-    """Say what is wrong with a scope or a pattern of scopes, and what a good one looks like."""
+    """Raised for an invalid scope or pattern of scopes; the text shows a valid one."""
 
 
 class PostureError(RescindError):
-    """Say what is wrong with a posture, and what a good one looks like."""
+    """Raised for an invalid posture; the text shows a valid one."""
 
 
 class TableError(RescindError):
-    """Say why a generation table cannot be believed."""
+    """Raised when a generation table cannot be trusted."""
 
 
 class UnreachableError(RescindError):
-    """Say that a service did not answer in time, and where it was looked for."""
+    """Raised when a service did not answer in time; the text names its address."""
 
 
 class DeniedError(RescindError):

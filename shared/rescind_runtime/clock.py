@@ -1,7 +1,7 @@
 """The clocks of this machine, and the only place where a service reads one.
 
 Leases count on CLOCK_BOOTTIME, which goes on while the machine sleeps, and waits on
-CLOCK_MONOTONIC_RAW, which nobody slews (design 7). The wall clock is for people.
+CLOCK_MONOTONIC_RAW, which is not slewed (design 7). The wall clock is for people.
 """
 
 import time
@@ -11,11 +11,11 @@ from rescind.errors import RescindError
 
 
 class UnsupportedPlatformError(RescindError):
-    """Say that this machine lacks a clock without which a revocation cannot be guaranteed."""
+    """Raised where this machine lacks a clock that the guarantee needs."""
 
 
 class Clock(Protocol):
-    """Tell the time; tests bring a clock of their own."""
+    """A source of time; tests bring their own."""
 
     def boottime_ns(self) -> int:
         """Return nanoseconds since boot, sleep included."""
@@ -31,7 +31,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """Be the clock of this machine."""
+    """The clock of this machine."""
 
     def boottime_ns(self) -> int:
         return boottime_ns()

@@ -8,33 +8,12 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from rescind.errors import RescindError
+from rescind.client.data_dir import DataDirectoryError, locate, read_env
 
-
-class DataDirectoryError(RescindError):
-    """Say what is wrong with the data directory or with a file in it."""
-
-
-def locate(environ: Mapping[str, str]) -> Path:
-    """Return RESCIND_DATA, or `rescind` in the user's data folder (XDG base directories)."""
-    if named := environ.get("RESCIND_DATA"):
-        return Path(named).expanduser().absolute()
-    if shared := environ.get("XDG_DATA_HOME"):
-        return Path(shared).absolute() / "rescind"
-    return Path("~/.local/share/rescind").expanduser()
-
-
-def read_env(directory: Path) -> dict[str, str]:
-    """Return the settings in `DIR/env`: none when there is no such file."""
-    path = directory / "env"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataDirectoryError(f"{path} cannot be read: {error}") from error
-    return dict(_setting(path, line) for line in lines if line.strip() and line.strip()[0] != "#")
+__all__ = ["DataDirectoryError", "PrivateFile", "locate", "read_env", "write_env", "write_private"]
 
 
 def write_env(directory: Path, settings: Mapping[str, str]) -> Path:
@@ -45,21 +24,52 @@ def write_env(directory: Path, settings: Mapping[str, str]) -> Path:
 
 def write_private(path: Path, text: str) -> Path:
     """Put a file there in one step, mode 0600: a reader sees the old one or the new one."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    # O_EXCL: somebody else's file or link of that name is never written through.
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    return fresh.replace(path)
+    with PrivateFile(path) as file:
+        file.put(text)
+    return path
 
 
-def _setting(path: Path, line: str) -> tuple[str, str]:
-    key, equals, quoted = line.strip().partition("=")
+class PrivateFile:
+    """A file that is being written, mode 0600: it is there whole after `put`, or not at all.
+
+    Entering raises OSError where it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Name the file; nothing is written yet."""
+        self._path = path
+        self._fresh = path.with_name(f".{path.name}.new")
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        self._fresh.unlink(missing_ok=True)
+        # O_EXCL: a file or link of that name that another user made is never written through.
+        self._descriptor = os.open(self._fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        return self
+
+    def put(self, text: str) -> None:
+        """Write the text, and put the file in its place. Raises OSError."""
+        with os.fdopen(self._descriptor, "w", encoding="utf-8", closefd=False) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(self._descriptor)
+        self._fresh.replace(self._path)
+        _sync_directory(self._path.parent)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)
+        self._fresh.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Sync a directory, so that the names in it outlast a crash of the machine."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        words = shlex.split(quoted)
-    except ValueError:
-        words = ["", ""]  # an open quote: not one word either
-    if not equals or len(words) > 1:
-        raise DataDirectoryError(f"{path}: not a KEY=VALUE line: the one that begins with {key!r}")
-    return key.strip(), "".join(words)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -12,7 +12,7 @@ import traceback
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-# Any prefix: an installation may have configured its own (contract, Token).
+# Any prefix: an installation may have configured its own (docs/protocol.md, Tokens).
 _TOKEN = re.compile(r"\b([0-9A-Za-z]+_(?:agt|svc|ses|pat|adm)_)[0-9A-Za-z]{60}\b")
 _CREDENTIALS = re.compile(r"://[^\s/@]*@")
 _SECRET_KEYS = frozenset({"authorization", "cookie", "key", "password", "secret", "token"})
@@ -45,6 +45,7 @@ def configure(log: str) -> None:
     logging.basicConfig(level=threshold, handlers=[handler], force=True)
     for chatty in ("uvicorn.access", "uvicorn.error", "asyncio", "httpx2", "httpcore2"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, threshold))
+    logging.getLogger("asyncio").addFilter(is_news)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -55,6 +56,11 @@ def configure(log: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Return False for a line of asyncio that comes with every TLS connection of nats-py."""
+    return "eof_received" not in record.getMessage()
 
 
 def _short_error(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
@@ -88,7 +94,7 @@ def _exception(line: EventDict) -> BaseException | None:
 
 
 def _name_action(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    """Give the lines of libraries an action too: the name of their logger."""
+    """Set the action of a library's line to the name of its logger."""
     if "action" not in line:
         record: logging.LogRecord | None = line.get("_record")
         line["action"] = record.name if record else "note"

@@ -1,12 +1,21 @@
 """Settings: from the environment, else from `DIR/env`; an error names the variable."""
 
 import os
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -15,14 +24,21 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UnreadableSettingError
 
+from rescind.client import tls
+from rescind.client.tls import TlsFiles
 from rescind.errors import RescindError
-from rescind_runtime import data_dir
+from rescind_runtime import data_dir, links
+from rescind_runtime.links import NatsLink, RedisLink
 
 PREFIX = "RESCIND_"
 
+_HIGHEST_PORT = 65_535
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d|)")
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
 
 class SettingsError(RescindError):
-    """Say which variable is wrong, how, and where to set it. Never says its value."""
+    """Raised for an invalid variable; the text says where to set it, and never its value."""
 
 
 def environment() -> dict[str, str]:
@@ -38,11 +54,33 @@ def secret(environ: Mapping[str, str], variable: str) -> str | None:
     return _read_secret(variable, Path(path)) if path else None
 
 
+def postgres_host() -> str | None:
+    """Return where Postgres is for its driver when a URL names no host."""
+    service = os.environ.get("PGSERVICE")
+    return f"service {service}" if service else os.environ.get("PGHOST")
+
+
+def is_host(name: str | None) -> bool:
+    """Return True for what can be the name of a host. Raises ValueError for some of what cannot."""
+    return bool(name) and bool((name or "").encode("idna"))
+
+
+def read_seconds(setting: object) -> object:
+    """Return the seconds of a duration such as `90`, `10s`, `5m`, `1h` or `30d`; else its value."""
+    if not isinstance(setting, str):
+        return setting
+    found = _DURATION.fullmatch(setting.strip())
+    if found is None:
+        raise ValueError("expected a duration: 10s, 5m, 1h, 3d, or seconds")
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
 def _check_nats(urls: SecretStr) -> SecretStr:
     for each in urls.get_secret_value().split(","):
         try:
             parsed = urlsplit(each.strip())
-            usable = parsed.scheme in {"nats", "tls"} and parsed.hostname and parsed.port != 0
+            usable = parsed.scheme in {"nats", "tls"} and is_host(parsed.hostname)
+            usable = usable and parsed.port != 0
         except ValueError:
             usable = False
         if not usable:
@@ -50,8 +88,46 @@ def _check_nats(urls: SecretStr) -> SecretStr:
     return urls
 
 
+def _check_dsn(dsn: SecretStr) -> SecretStr:
+    """Read a URL of Postgres as its driver does. The message never quotes it: it has a password."""
+    try:
+        parsed = urlsplit(dsn.get_secret_value())
+        # Several hosts may be named, each with a port, which urlsplit does not know.
+        hosts = parsed.netloc.rpartition("@")[2].split(",")
+        ports = [each.rpartition("]")[2].partition(":")[2] for each in hosts]
+        parsed.netloc.encode()
+        usable = parsed.scheme in {"postgres", "postgresql"} and all(map(_is_port, ports))
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(
+            "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE; "
+            "in a password, write / as %2F, @ as %40 and : as %3A"
+        )
+    return dsn
+
+
+def _is_port(text: str) -> bool:
+    return not text or (text.isascii() and text.isdigit() and 0 < int(text) <= _HIGHEST_PORT)
+
+
+def _check_plaintext(text: str | None) -> str | None:
+    tls.allowed(text)
+    return text
+
+
+Plaintext = Annotated[str | None, AfterValidator(_check_plaintext)]
+"""The links that may leave this machine in clear text: nats,redis."""
+
+PostgresDsn = Annotated[SecretStr, AfterValidator(_check_dsn)]
+"""Where Postgres is, as a URL. It may hold a password."""
+
 NatsUrls = Annotated[SecretStr, AfterValidator(_check_nats)]
 """Where NATS is: the servers of one cluster, separated by commas. It may hold a password."""
+
+
+Seconds = Annotated[float, BeforeValidator(read_seconds)]
+"""A duration in seconds, written `10s`, `5m`, `1h`, `3d`, or as seconds."""
 
 
 class RuntimeSettings(BaseSettings):
@@ -69,6 +145,58 @@ class RuntimeSettings(BaseSettings):
         "console:info"
     )
     data: Path = Path()
+    allow_plaintext: Plaintext = None
+
+    @property
+    def plaintext(self) -> frozenset[str]:
+        """The links that may leave this machine in clear text."""
+        return tls.allowed(self.allow_plaintext)
+
+    def files(self, link: str) -> TlsFiles:
+        """Return the files of a link's TLS, as far as a subclass has fields for them."""
+        ca, cert, key = (
+            getattr(self, f"{link}_{each}_file", None) for each in ("ca", "cert", "key")
+        )
+        return TlsFiles(link, ca, cert, key)
+
+    def require_safe(self) -> None:
+        """Raise PlaintextError or TlsError for a link that is not to be used as it is set."""
+        for link in tls.LINKS:
+            if files := self.files(link):
+                _ = files.server() if link == "http" else files.client()
+
+    @model_validator(mode="after")
+    def _check_links(self) -> Self:
+        try:
+            self.require_safe()
+        except RescindError as error:
+            # A host that the environment has in bytes that are not UTF-8 is named all the same.
+            raise ValueError(str(error).encode(errors="backslashreplace").decode()) from None
+        return self
+
+    @classmethod
+    def described(cls) -> dict[str, object]:
+        """Return what is read, and what is wrong with what is set here; no value is quoted."""
+        secrets = {name for name, each in cls.model_fields.items() if _is_secret(each.annotation)}
+        names = {name.upper() for name in cls.model_fields} | {
+            f"{each.upper()}_FILE" for each in secrets
+        }
+        told = data_dir.read_env(data_dir.locate(os.environ)) | environment()
+        named = {
+            name: told[variable]
+            for name in cls.model_fields
+            if told.get(variable := f"{PREFIX}{name.upper()}")
+        }
+        problems: list[tuple[str, str]] = []
+        try:
+            cls.__pydantic_validator__.validate_python(named)
+        except ValidationError as error:
+            problems = [
+                _problem(detail["loc"], detail["msg"])
+                for detail in error.errors(include_url=False, include_input=False)
+                if detail["type"] != "missing"
+            ]
+        return {"variables": sorted(names), "problems": problems}
 
     @classmethod
     def load(cls) -> Self:
@@ -77,7 +205,7 @@ class RuntimeSettings(BaseSettings):
             return cls()
         except ValidationError as error:
             problems = [
-                f"{PREFIX}{'_'.join(map(str, detail['loc'])).upper()}: {detail['msg']}"
+                ": ".join(_problem(detail["loc"], detail["msg"]))
                 for detail in error.errors(include_url=False, include_input=False)
             ]
         except UnreadableSettingError as error:
@@ -95,6 +223,49 @@ class RuntimeSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings, _Surroundings(settings_cls))
+
+
+class LinkedSettings(RuntimeSettings):
+    """Hold what each service is told of NATS, of Redis, and of the HTTP that it serves."""
+
+    http: str
+    http_ca_file: Path | None = None  # of clients: then each needs a certificate
+    http_cert_file: Path | None = None
+    http_key_file: Path | None = None
+    nats_url: NatsUrls = SecretStr("nats://127.0.0.1:4222")
+    nats_ca_file: Path | None = None
+    nats_cert_file: Path | None = None
+    nats_key_file: Path | None = None
+    nats_creds_file: Path | None = None
+    nats_nkey_file: Path | None = None
+    redis_url: SecretStr | None = None
+    redis_ca_file: Path | None = None
+    redis_cert_file: Path | None = None
+    redis_key_file: Path | None = None
+
+    @property
+    def nats(self) -> NatsLink:
+        """How NATS is reached."""
+        return replace(
+            NatsLink.read(self.nats_url.get_secret_value()),
+            files=self.files("nats"),
+            creds=self.nats_creds_file,
+            nkey=self.nats_nkey_file,
+        )
+
+    @property
+    def redis(self) -> RedisLink | None:
+        """How Redis is reached, if there is one."""
+        url = self.redis_url
+        return None if url is None else RedisLink(url.get_secret_value(), self.files("redis"))
+
+    def require_safe(self) -> None:
+        """Raise PlaintextError or TlsError for a link that is not to be used as it is set."""
+        super().require_safe()
+        self.nats.require_safe(self.plaintext)
+        if (redis := self.redis) is not None:
+            redis.require_safe(self.plaintext)
+        links.require_safe_listener(self.http, self.files("http"), self.plaintext)
 
 
 class _Surroundings(EnvSettingsSource):
@@ -115,6 +286,14 @@ class _Surroundings(EnvSettingsSource):
             if _is_secret(field.annotation) and (text := secret(variables, variable)):
                 found[variable] = text
         return found
+
+
+def _problem(where: tuple[int | str, ...], says: str) -> tuple[str, str]:
+    """Return the variable, and what is wrong with it. What concerns several begins with one."""
+    if where:
+        return f"{PREFIX}{'_'.join(map(str, where)).upper()}", says
+    variable, colon, rest = says.removeprefix("Value error, ").partition(": ")
+    return (variable, rest) if colon else (f"{PREFIX}…", variable)
 
 
 def _is_secret(annotation: object) -> bool:

@@ -1,6 +1,6 @@
 """The life of one process: signals ask it to stop, errors end it in plain words.
 
-This is the only file with a broad `except`: what arrives here was expected by nobody.
+This is the only file with a broad `except`: no caller expected the errors that arrive here.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import structlog
 import uvloop
 
 from rescind.errors import RescindError
-from rescind_runtime import clock, logs
+from rescind_runtime import clock, dumps, logs
 from rescind_runtime.settings import RuntimeSettings
 
 _DESCRIPTORS = 65_536
@@ -22,45 +22,57 @@ _DESCRIPTORS = 65_536
 EXIT_FAILED = 1  # for a reason that the message names
 EXIT_CRASHED = 70  # EX_SOFTWARE in sysexits.h: a defect of ours
 EXIT_INTERRUPTED = 130  # what a shell reports for SIGINT
+_EXIT_SIGNALLED = 128
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class Stop:
-    """Be the wish that this process ends. Made inside a running event loop."""
+    """A request that this process ends. Created inside a running event loop."""
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()
+        self.by: int | None = None
+        """The signal that asked, if one did."""
+        self.on_hangup: Callable[[], None] | None = None
+        """What SIGHUP does in place of asking for the end, where there is something to reload."""
 
     def ask(self) -> None:
-        """Ask for the end; asking twice changes nothing."""
+        """Request the end; a second request changes nothing."""
         self._asked.set()
 
     @property
     def asked(self) -> bool:
-        """Tell whether the end was asked for."""
+        """Return True if the end was requested."""
         return self._asked.is_set()
 
     async def wait(self) -> None:
-        """Return once somebody asked for the end."""
+        """Return once the end was requested."""
         await self._asked.wait()
 
 
 def run(main: Callable[[Stop], Awaitable[None]], *, name: str) -> NoReturn:
     """Run `main` until it returns, then leave the process with an exit code that tells how it went.
 
-    SIGINT or SIGTERM set its Stop, upon which it should clean up and return; a second one cancels
-    it. A RescindError becomes one line on stderr and exit 1; anything else is logged once as
-    `crashed` and exits 70. Background jobs belong into a TaskGroup of `main`.
+    SIGINT, SIGTERM or SIGHUP set its Stop, upon which it should clean up and return; a second one
+    cancels it. Where `main` has something to reload, SIGHUP does that alone. A RescindError becomes
+    one line on stderr and exit 1; anything else is logged once as `crashed` and exits 70.
+    Background jobs belong into a TaskGroup of `main`.
+    The process leaves no core dump, if the kernel lets it forbid that.
     """
     sys.exit(exit_code(main, name=name))
 
 
 def exit_code(main: Callable[[Stop], Awaitable[None]], *, name: str) -> int:
-    """Do what `run` does, but return the exit code."""
+    """Run like `run`, but return the exit code."""
     try:
         clock.require_linux()
+        refused = dumps.forbid()  # first of all: keys and tokens are read after it
         logs.configure(RuntimeSettings.load().log)
+        if refused is not None:
+            _log.warning(
+                "core dumps of this process are possible", action="process.dumpable", why=refused
+            )
         _allow_descriptors()
         uvloop.run(_until_stopped(main))
     except (asyncio.CancelledError, KeyboardInterrupt):
@@ -70,8 +82,13 @@ def exit_code(main: Callable[[Stop], Awaitable[None]], *, name: str) -> int:
     return 0
 
 
+def exit_of(stop: Stop) -> int:
+    """Return what a shell reports for the signal that asked for the end."""
+    return EXIT_INTERRUPTED if stop.by is None else _EXIT_SIGNALLED + stop.by
+
+
 def _allow_descriptors() -> None:
-    """Take what the system allows of descriptors: our connections are more than the usual 1,024."""
+    """Raise the limit of descriptors: there are more connections than the usual 1,024."""
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if now != resource.RLIM_INFINITY:
         wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(_DESCRIPTORS, most)
@@ -83,13 +100,19 @@ async def _until_stopped(main: Callable[[Stop], Awaitable[None]]) -> None:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
 
-    def on_signal() -> None:
+    def on_signal(number: int) -> None:
+        if number == signal.SIGHUP and stop.on_hangup is not None:
+            stop.on_hangup()
+            return
         if stop.asked and task is not None:
             task.cancel()
+        stop.by = stop.by or number
         stop.ask()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Under nohup the end of a terminal is not to be heard.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, on_signal, number)
     await main(stop)
 
 
@@ -111,7 +134,7 @@ def _report(error: Exception, *, name: str) -> int:
 
 
 def _leaves(error: Exception) -> list[Exception]:
-    """Take a TaskGroup's group apart: what happened are its leaves."""
+    """Return the errors in a TaskGroup's group, without the groups."""
     if isinstance(error, ExceptionGroup):
         group = cast("ExceptionGroup[Exception]", error)
         return [leaf for inner in group.exceptions for leaf in _leaves(inner)]

@@ -24,7 +24,7 @@ def required(extra: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize("extra", LOCKS)
-def test_a_lock_holds_what_its_extra_asks_for(extra: str):
+def test_a_lock_holds_what_its_extra_asks_for(extra: str) -> None:
     pins = locked(LOCKS[extra])
     for each in required(extra):
         if each.marker is None or each.marker.evaluate():
@@ -33,13 +33,13 @@ def test_a_lock_holds_what_its_extra_asks_for(extra: str):
 
 
 @pytest.mark.parametrize("extra", LOCKS)
-def test_every_file_of_a_lock_has_a_hash_and_none_an_address(extra: str):
+def test_every_file_of_a_lock_has_a_hash_and_none_an_address(extra: str) -> None:
     for name, (_, hashes) in locked(LOCKS[extra]).items():
         assert hashes, name
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", each) for each in hashes)
     assert "//" not in LOCKS[extra].read_text()
 
 
-def test_the_tests_run_on_the_releases_that_are_deployed():
+def test_the_tests_run_on_the_releases_that_are_deployed() -> None:
     deployed, tested = locked(LOCKS["all"]), locked(LOCKS["dev"])
     assert deployed.items() <= tested.items()

@@ -19,6 +19,7 @@ PACKAGES = {
     "rescind_runtime",
     "rescind_authority",
     "rescind_cli",
+    "rescind_lab",
     "rescind_sidecar",
 }
 CODE = {".py", ".pyc"}
@@ -48,46 +49,46 @@ def sources() -> set[PurePosixPath]:
     }
 
 
-def test_the_top_level_names_are_those_of_the_list(members: set[PurePosixPath]):
+def test_the_top_level_names_are_those_of_the_list(members: set[PurePosixPath]) -> None:
     names = {member.parts[0] for member in members}
     assert {name for name in names if not name.endswith(".dist-info")} == PACKAGES
 
 
-def test_every_source_file_is_inside(members: set[PurePosixPath]):
+def test_every_source_file_is_inside(members: set[PurePosixPath]) -> None:
     assert sources() <= members
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))
-def test_a_package_says_that_it_is_typed(members: set[PurePosixPath], package: str):
+def test_a_package_says_that_it_is_typed(members: set[PurePosixPath], package: str) -> None:
     assert PurePosixPath(package, "py.typed") in members
 
 
-def test_the_statements_of_the_database_are_inside(members: set[PurePosixPath]):
+def test_the_statements_of_the_database_are_inside(members: set[PurePosixPath]) -> None:
     folder = PurePosixPath("rescind_authority", "postgres")
     inside = {member.parent for member in members if member.suffix == ".sql"}
     assert {folder / "queries", folder / "migrations"} <= inside
 
 
 @pytest.mark.parametrize("name", ["shared", "services", "tests"])
-def test_the_roots_are_not_in_the_wheel(members: set[PurePosixPath], name: str):
+def test_the_roots_are_not_in_the_wheel(members: set[PurePosixPath], name: str) -> None:
     assert name not in {member.parts[0] for member in members}
 
 
 @pytest.mark.parametrize("name", ["shared", "services"])
-def test_the_roots_cannot_be_imported(name: str):
+def test_the_roots_cannot_be_imported(name: str) -> None:
     command = [sys.executable, "-I", "-c", f"import {name}"]
     run = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
     assert "ModuleNotFoundError" in run.stderr
 
 
 @pytest.mark.parametrize("name", sorted(PACKAGES))
-def test_every_package_is_a_regular_one(name: str):
+def test_every_package_is_a_regular_one(name: str) -> None:
     found = importlib.util.find_spec(name)
     assert found is not None
     assert found.origin is not None  # a namespace package has none
 
 
-def test_another_checkout_builds_the_same_bytes(built: Path, tmp_path: Path):
+def test_another_checkout_builds_the_same_bytes(built: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"
     for name in ("shared", "services", "deploy", ".ci", "pyproject.toml", "README.md", "LICENSE"):
         source = ROOT / name
@@ -105,7 +106,7 @@ def test_another_checkout_builds_the_same_bytes(built: Path, tmp_path: Path):
     }
 
 
-def test_the_bill_of_materials_names_every_deployed_release(built: Path):
+def test_the_bill_of_materials_names_every_deployed_release(built: Path) -> None:
     (path,) = built.glob("*.cdx.json")
     bill = json.loads(path.read_text())
     listed = {

@@ -19,7 +19,7 @@ from rescind.core import lease
 WAIT_S = lease.wait_ns(round(TERM_S * 1000)) / 1e9
 LEASE_S = 0.9 * TERM_S
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.support.cluster import SERVICES, TERM_S, Cluster, cluster
-from tests.support.outcomes import raise_if_unsafe
+from tests.support.outcomes import raise_if_denied, raise_if_unsafe
 from tests.support.traffic import Traffic
 
 CYCLES = int(os.environ.get("RESCIND_FAULT_CYCLES", "6"))
-RECOVERY_S = 20.0
+RECOVERY_S = 60.0
 """Restarts, reconnects and a first lease, on two noisy cores. It is a bound, not a figure."""
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60 + 30 * CYCLES)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180 + 60 * CYCLES)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -67,10 +67,10 @@ async def test_killed_parts_come_back_and_nothing_wrong_is_accepted(
         await traffic.revoked_more(deadline_s=RECOVERY_S)
         await traffic.checked_more(100, deadline_s=RECOVERY_S)
         admin.cancel()
+    raise_if_unsafe(traffic.violations)
     if names == ("nats",):
         # There is another way. A first sight in the very moment may still be `unavailable`.
-        assert traffic.denied_good["no_lease"] == before["no_lease"]
-    raise_if_unsafe(traffic.violations)
+        raise_if_denied({"no_lease": (traffic.denied_good - before)["no_lease"]})
 
 
 async def test_authorities_that_pause_for_less_than_a_lease_deny_nobody(
@@ -83,24 +83,27 @@ async def test_authorities_that_pause_for_less_than_a_lease_deny_nobody(
         denied, checks = traffic.denied_good, traffic.checks
         for part in authorities:
             part.freeze()
-        await asyncio.sleep(0.35 * TERM_S)
+        await asyncio.sleep(0.25 * TERM_S)
         assert traffic.checks > checks
         for part in authorities:
             part.thaw()
         await asyncio.sleep(0.35 * TERM_S)
-        assert traffic.denied_good == denied
+        more = traffic.denied_good - denied
     raise_if_unsafe(traffic.violations)
+    raise_if_denied(more)
 
 
 @pytest.mark.parametrize("seed", [20261122])
 async def test_parts_killed_together_at_random_do_no_harm(installation: Cluster, seed: int) -> None:
-    dice = random.Random(seed)
+    random_source = random.Random(seed)
     names = list(installation.parts)
     async with Traffic(installation, seed=seed) as traffic, asyncio.TaskGroup() as tasks:
         admin = tasks.create_task(traffic.admin())
         for _ in range(CYCLES):
-            killed = dice.sample(names, k=dice.randint(1, 4))
-            await survive(installation, traffic, *killed, down_s=dice.uniform(0, 1.2 * TERM_S))
+            killed = random_source.sample(names, k=random_source.randint(1, 4))
+            await survive(
+                installation, traffic, *killed, down_s=random_source.uniform(0, 1.2 * TERM_S)
+            )
         admin.cancel()
     assert traffic.revoked > CYCLES
 

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from unittest import mock
 
@@ -18,28 +18,31 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 from tests.integration.authority.test_the_ledger import Announced
 from tests.support import outcomes, processes
-from tests.support.authority import eventually
+from tests.support.eventually import eventually
 from tests.support.failover import Pair
+from tests.support.rows import guard_of
 
 from rescind.core import lease
 from rescind.core.handles import select
 from rescind.core.revocation import Effect, Revocation
 from rescind.errors import RescindError
-from rescind.wire import receipts, sealed
+from rescind.wire import receipts, signed_envelope
 from rescind.wire.heartbeat import Heartbeat, Reply
-from rescind_authority import preparing
 from rescind_authority.errors import OldPrimaryError, StoreUnavailableError
-from rescind_authority.metrics import Metrics
-from rescind_authority.ports.ledger import Claim, Key
+from rescind_authority.ledger_index import LedgerIndex
+from rescind_authority.operator import bootstrap
+from rescind_authority.ports.ledger import IdempotencyClaim, Key
 from rescind_authority.postgres import pool
+from rescind_authority.postgres.integrity.ledger_watch import LedgerWatch
 from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows
+from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.settings import AuthoritySettings
-from rescind_authority.usecases.sequence import Command
-from rescind_authority.usecases.wait import Target
-from rescind_authority.wiring import Core, core
+from rescind_authority.usecases.enforcement.wait import AwaitedEvent
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand
+from rescind_authority.wiring.core import Core
 from rescind_runtime.clock import SystemClock
-from rescind_runtime.signing import Keyring
+from rescind_runtime.crypto.signing import Keyring
 
 TERM_S = 1.5
 _WARM = 3
@@ -57,7 +60,7 @@ def failed_over(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with processes.running(*command, environ=processes.clean_environment()) as run:
         pair = Pair(*(Path(str(run.ready[name])) for name in ("old", "new", "address")))
         settings = AuthoritySettings(data=directory, postgres_dsn=SecretStr(pair.dsn), term=TERM_S)
-        asyncio.run(preparing.prepare(settings))
+        asyncio.run(bootstrap.prepare(settings))
         asyncio.run(pair.fail_over())
         yield pair
 
@@ -69,15 +72,41 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def authority(dsn: str) -> AsyncIterator[tuple[Postgres, Core]]:
-    """Run the use cases of one authority, without HTTP and NATS."""
+async def stopped_authority(
+    dsn: str, *, index: LedgerIndex | None = None
+) -> AsyncIterator[tuple[Postgres, Core]]:
+    """Build the use cases of one authority, without HTTP and NATS. Nothing runs."""
     heard = Announced()
-    async with pool.connect(dsn) as postgres, asyncio.TaskGroup() as tasks:
-        parts = core(postgres, announcer=heard, caller=heard, keys=_KEYS, metrics=Metrics())
-        jobs = [tasks.create_task(parts.run())]
+    async with pool.connect(dsn) as postgres:
+        yield (
+            postgres,
+            Core(
+                postgres,
+                announcer=heard,
+                caller=heard,
+                keys=_KEYS,
+                metrics=PrometheusMetrics(),
+                index=index,
+            ),
+        )
+
+
+@asynccontextmanager
+async def running(parts: Core) -> AsyncIterator[None]:
+    """Run the background work of an authority."""
+    async with asyncio.TaskGroup() as tasks:
+        job = tasks.create_task(parts.run())
+        yield
+        job.cancel()
+
+
+@asynccontextmanager
+async def authority(
+    dsn: str, *, index: LedgerIndex | None = None
+) -> AsyncIterator[tuple[Postgres, Core]]:
+    """Run the use cases of one authority, without HTTP and NATS."""
+    async with stopped_authority(dsn, index=index) as (postgres, parts), running(parts):
         yield postgres, parts
-        for job in jobs:
-            job.cancel()
 
 
 @contextmanager
@@ -99,17 +128,32 @@ async def surviving(pair: Pair) -> AsyncIterator[tuple[Postgres, Core]]:
 
     It is asked for tokens meanwhile, so that connections to both servers are in use.
     """
-    async with AsyncExitStack() as authorities:
+    async with idle_survivor(pair) as (postgres, parts), asyncio.TaskGroup() as tasks:
+        jobs = [tasks.create_task(_look_up(parts)) for _ in range(_LOOK_UPS)]
+        yield postgres, parts
+        for job in jobs:
+            job.cancel()
+
+
+@asynccontextmanager
+async def idle_survivor(
+    pair: Pair, *, index: LedgerIndex | None = None
+) -> AsyncIterator[tuple[Postgres, Core]]:
+    """Run an authority all of whose connections lead to the old primary.
+
+    Its background work begins once the address leads to the new one. Before, a new connection
+    would lead to the old primary too, and the older end would rightly be reported.
+    """
+    async with AsyncExitStack() as block:
         with from_before(pair):
-            postgres, parts = await authorities.enter_async_context(authority(pair.dsn))
-            async with AsyncExitStack() as block:
+            postgres, parts = await block.enter_async_context(
+                stopped_authority(pair.dsn, index=index)
+            )
+            async with AsyncExitStack() as borrowed:
                 for _ in range(_WARM):
-                    await block.enter_async_context(postgres.connection())
-        async with asyncio.TaskGroup() as tasks:
-            jobs = [tasks.create_task(_look_up(parts)) for _ in range(_LOOK_UPS)]
-            yield postgres, parts
-            for job in jobs:
-                job.cancel()
+                    await borrowed.enter_async_context(postgres.connection())
+        await block.enter_async_context(running(parts))
+        yield postgres, parts
 
 
 async def _look_up(parts: Core) -> None:
@@ -119,15 +163,17 @@ async def _look_up(parts: Core) -> None:
         await asyncio.sleep(0)
 
 
-def command() -> Command:
+def command() -> RevocationCommand:
     name = f"rev_{next(_numbers):026}"
     revocation = Revocation(name, select(["tenant:t"]), Effect.REVOKE, "", "admin:a")
-    return Command(Claim(Key("admin:a", name), bytes(32)), revocation, exact=False)
+    return RevocationCommand(
+        IdempotencyClaim(Key("admin:a", name), bytes(32)), revocation, exact=False
+    )
 
 
-async def committed(parts: Core) -> Target:
+async def committed(parts: Core) -> AwaitedEvent:
     done = await parts.sequencer.commit(command())
-    return Target(done.revocation_id, done.epoch, done.seq, done.at_us)
+    return AwaitedEvent(done.revocation_id, done.epoch, done.seq, done.at_us)
 
 
 async def beat(parts: Core, instance: bytes, counter: int) -> Reply | None:
@@ -136,9 +182,10 @@ async def beat(parts: Core, instance: bytes, counter: int) -> Reply | None:
         instance, secrets.token_bytes(16), counter, None, "search", "host", "0.1.0", "strict"
     )
     try:
-        return await parts.granter.answer(message)
+        answer = await parts.granter.answer(message)
     except RescindError:
         return None
+    return answer if isinstance(answer, Reply) else None
 
 
 async def test_no_lease_is_ignorant_of_a_signed_receipt(failed_over: Pair) -> None:
@@ -185,8 +232,30 @@ async def test_no_receipt_is_signed_while_a_lease_holds_that_is_ignorant_of_it(
     outcomes.raise_if_unsafe(
         ["the receipt came while an ignorant lease held"] if ended_ns < granted.ends_ns else []
     )
-    receipt = receipts.decode(sealed.decode(envelope).content)
+    receipt = receipts.decode(signed_envelope.decode(envelope).content)
     assert "lapsed" in {each.outcome for each in receipt.verifiers if each.instance == instance}
+
+
+async def test_an_old_primary_is_not_taken_for_an_older_ledger(
+    failed_over: Pair, tmp_path: Path
+) -> None:
+    """Two authorities of one host share an index; one of them still asks the old primary."""
+    shared, counters = tmp_path / "ledger-index", itertools.count(1)
+    instance = secrets.token_bytes(16)
+    with closing(LedgerIndex(shared)) as one, closing(LedgerIndex(shared)) as two:
+        async with pool.connect(failed_over.new_dsn) as postgres:
+            await LedgerWatch(one, _KEYS, postgres.rows, reconnect=postgres.reconnect).rebuild()
+        async with authority(failed_over.new_dsn, index=one) as (_, other):
+            target = await committed(other)
+
+            async def seen() -> bool:
+                return other.watch.seq >= target.seq
+
+            await eventually(seen)
+            async with idle_survivor(failed_over, index=two) as (_, parts):
+                with capture_logs() as log:
+                    await eventually(lambda: beat(parts, instance, next(counters)))
+    assert "ledger.forged" not in [line["action"] for line in log]
 
 
 async def test_once_the_new_primary_was_seen_no_connection_to_the_old_one_is_used_or_made(
@@ -242,12 +311,12 @@ async def test_a_lease_whose_row_one_server_has_is_never_read_from_the_other(
     class Pooled(PostgresLeases):
         async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
             del connection
-            return await rows(old, "standing")  # type: ignore[arg-type] no pool is needed to read
+            return await rows(old, "ledger_tip")  # type: ignore[arg-type]  # no pool is needed to read
 
     try:
         async with pool.connect(failed_over.new_dsn) as postgres:
             with pytest.raises(StoreUnavailableError, match="pooler"):
-                await Pooled(postgres).beat(beats)
+                await Pooled(postgres, guard_of(_KEYS)).beat(beats)
     finally:
         await old.close()
 

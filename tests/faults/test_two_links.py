@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx2
 import pytest
 from tests.support.cluster import HEARTBEAT_S, SERVICES, TERM_S, Cluster, cluster
-from tests.support.outcomes import in_time, raise_if_unsafe, soon
+from tests.support.outcomes import in_time, raise_if_denied, raise_if_unsafe, soon
 from tests.support.traffic import Traffic
 
-RECOVERY_S = 20.0
+RECOVERY_S = 60.0
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 async def link(installation: Cluster, service: str) -> str:
@@ -62,8 +62,8 @@ async def test_nats_away_for_three_terms_denies_nobody(tmp_path: Path) -> None:
         await revoke_one(traffic)
         admin.cancel()
     raise_if_unsafe(traffic.violations)
-    assert traffic.denied_good == denied
-    assert denied["no_lease"] == before["no_lease"]
+    raise_if_denied(traffic.denied_good - denied)
+    raise_if_denied({"no_lease": (denied - before)["no_lease"]})
     assert traffic.issued > issued + 10  # so tokens were seen for the first time meanwhile
     print(f"{traffic.checks - checks} checks; denied {took_s:.2f} s after the answer")  # noqa: T201
 
@@ -82,7 +82,7 @@ async def test_a_silent_nats_is_given_up_before_the_lease_ends(tmp_path: Path) -
         installation.parts["nats"].thaw()
         await all_use(installation, "nats")
     raise_if_unsafe(traffic.violations)
-    assert traffic.denied_good == denied
+    raise_if_denied(traffic.denied_good - denied)
 
 
 async def test_who_waits_hears_of_the_acknowledgements_that_came_over_http(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ async def test_who_waits_hears_of_the_acknowledgements_that_came_over_http(tmp_p
     assert answer.json()["state"] == "enforced", answer.text
     outcomes = {each["outcome"] for each in answer.json()["receipt"]["verifiers"]}
     assert outcomes == {"acknowledged"}
-    assert took_s < HEARTBEAT_S + 1
+    soon(took_s, at_most_s=HEARTBEAT_S + 1)
 
 
 async def test_nats_that_was_never_there_is_not_needed(tmp_path: Path) -> None:
@@ -117,4 +117,4 @@ async def test_nats_that_was_never_there_is_not_needed(tmp_path: Path) -> None:
         await all_use(installation, "nats")
         await revoke_one(traffic)
     raise_if_unsafe(traffic.violations)
-    assert traffic.denied_good == denied
+    raise_if_denied(traffic.denied_good - denied)

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from tests.support import check_order
 
-from rescind.core import generations
-from rescind.core.generations import Writer
+from rescind.core import generation_table
+from rescind.core.generation_table import Writer
 
 ENDS_S = 60
 
@@ -42,7 +42,7 @@ def started(role: str, folder: Path, *arguments: str) -> Iterator["subprocess.Po
 def play(folder: Path, *, order: str, rounds: int, processes: int, threads: int) -> Outcome:
     """Let one process write the table and others check by it, and add up what they saw."""
     slots, readers = check_order.SLOTS, processes * threads
-    (folder / "table").write_bytes(bytes(generations.size_bytes(slots)))
+    (folder / "table").write_bytes(bytes(generation_table.size_bytes(slots)))
     (folder / "board").write_bytes(bytes(check_order.board_bytes(rounds)))
     words = check_order.mapped(folder / "table")
     Writer(words, instance=check_order.INSTANCE, boot=bytes(16), slots=slots)
@@ -66,7 +66,7 @@ def play(folder: Path, *, order: str, rounds: int, processes: int, threads: int)
     )
 
 
-def test_no_check_that_began_after_the_announcement_accepts(tmp_path: Path):
+def test_no_check_that_began_after_the_announcement_accepts(tmp_path: Path) -> None:
     outcome = play(tmp_path, order="design", rounds=1_500, processes=2, threads=2)
     assert outcome.violations == 0
     assert outcome.checks > 20_000
@@ -74,6 +74,6 @@ def test_no_check_that_began_after_the_announcement_accepts(tmp_path: Path):
 
 
 @pytest.mark.parametrize("order", ["generation-first", "lease-written-first", "lease-read-last"])
-def test_a_wrong_order_is_caught(tmp_path: Path, order: str):
+def test_a_wrong_order_is_caught(tmp_path: Path, order: str) -> None:
     outcome = play(tmp_path, order=order, rounds=6, processes=2, threads=1)
     assert outcome.violations > 0

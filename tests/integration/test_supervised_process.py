@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from tests.support import processes
+from tests.support.eventually import eventually_blocking
 from tests.support.processes import clean_environment
 
 _SCRIPT = """
 import asyncio, logging, os, structlog
 from rescind.errors import RescindError
-from rescind_runtime import ready, supervise
+from rescind_runtime import ready_line, supervise
 
 async def refuse(): raise RescindError("the door is shut")
 async def break_down(): raise KeyError("boom")
@@ -29,10 +30,14 @@ async def main(stop):
             structlog.stdlib.get_logger().info("on " + token, action="tried", password="hunter2")
             logging.getLogger("asyncpg").warning("to %s", "postgresql://me:hunter2@host/db")
         case "wait":
-            ready.announce(pid=os.getpid())
+            ready_line.announce(pid=os.getpid())
+            await stop.wait()
+        case "reload":
+            stop.on_hangup = lambda: print("read again", flush=True)
+            ready_line.announce(pid=os.getpid())
             await stop.wait()
         case "deaf":
-            ready.announce(pid=os.getpid())
+            ready_line.announce(pid=os.getpid())
             await asyncio.Event().wait()
 
 supervise.run(main, name="trial")
@@ -98,11 +103,21 @@ def test_a_signal_asks_for_the_end(number: signal.Signals) -> None:
         assert run.end(number) == 0
 
 
+def test_sighup_reads_again_what_can_be_read_again() -> None:
+    command = ("-c", _SCRIPT.format(what="reload"))
+    with processes.running(*command, environ=clean_environment()) as run:
+        assert run.process.stdout is not None
+        for _ in range(2):
+            run.process.send_signal(signal.SIGHUP)
+            assert run.process.stdout.readline() == b"read again\n"
+        assert run.end(signal.SIGTERM) == 0
+
+
 def test_a_second_signal_does_not_take_no_for_an_answer() -> None:
     script = _SCRIPT.format(what="deaf")
     with processes.running("-c", script, environ=clean_environment()) as run:
         run.process.send_signal(signal.SIGINT)
-        processes.eventually(lambda: not pending(run.process.pid, signal.SIGINT))
+        eventually_blocking(lambda: not pending(run.process.pid, signal.SIGINT))
         assert run.end(signal.SIGTERM) == 130
 
 

@@ -12,7 +12,7 @@ pass here, and ends by itself.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MOST_UNANSWERED = 2
 
@@ -112,7 +112,7 @@ class Copies:
         if process.released:
             return
 
-        def now(state: State, **changed: object) -> State:
+        def now(state: State, **changed: Any) -> State:
             processes = list(state.processes)
             processes[number] = process._replace(**changed)
             return state._replace(processes=tuple(processes))

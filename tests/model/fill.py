@@ -32,7 +32,7 @@ class Read(NamedTuple):
     as_of: int | None = None
 
 
-class Held(NamedTuple):
+class ThreadHold(NamedTuple):
     """A record in memory: no event up to `good_at` is known to hit it."""
 
     live: bool
@@ -49,7 +49,7 @@ class State(NamedTuple):
     missed: bool = False
     reads: frozenset[Read] = frozenset()
     read: int = 0
-    held: Held | None = None
+    held: ThreadHold | None = None
 
 
 Moves = Iterator[tuple[str, State]]
@@ -107,7 +107,7 @@ class Fills:
             return state
         if self.broken is not Broken.UNTESTED and self.hit_since(state, as_of):
             return state
-        return state._replace(held=Held(live, max(as_of, state.applied or 0)))
+        return state._replace(held=ThreadHold(live, max(as_of, state.applied or 0)))
 
     def hit_since(self, state: State, seq: int) -> bool:
         if state.applied is None or seq >= state.applied:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from rescind.core import delegation
 from rescind.core.handles import Handle, Selector, of_token, select
 from rescind.core.revocation import Effect, Event, Revocation, hits
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
 
 HORIZON = 2
 

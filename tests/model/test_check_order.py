@@ -65,40 +65,40 @@ def safe(reads: Order, writes: Order) -> bool:
     return violations(reads, writes) == (False, False)
 
 
-def test_the_orders_of_the_design_are_safe_together():
+def test_the_orders_of_the_design_are_safe_together() -> None:
     assert safe(DESIGN_READ, DESIGN_WRITE)
 
 
 @pytest.mark.parametrize("reads", list(permutations(READS)), ids=" ".join)
-def test_of_all_orders_of_reading_exactly_the_known_ones_are_safe(reads: Order):
+def test_of_all_orders_of_reading_exactly_the_known_ones_are_safe(reads: Order) -> None:
     assert safe(reads, DESIGN_WRITE) is (reads in SAFE_READS)
 
 
 @pytest.mark.parametrize("writes", list(permutations(WRITES)), ids=" ".join)
-def test_of_all_orders_of_writing_only_that_of_the_design_is_safe(writes: Order):
+def test_of_all_orders_of_writing_only_that_of_the_design_is_safe(writes: Order) -> None:
     assert safe(DESIGN_READ, writes) is (writes == DESIGN_WRITE)
 
 
-def test_reading_the_lease_after_the_slots_accepts_after_the_receipt():
+def test_reading_the_lease_after_the_slots_accepts_after_the_receipt() -> None:
     accepts, _ = violations(("generation", "slot", "lease", "clock"), DESIGN_WRITE)
     assert accepts
 
 
-def test_writing_the_generation_before_the_slot_loses_the_event_for_good():
+def test_writing_the_generation_before_the_slot_loses_the_event_for_good() -> None:
     _, for_ever = violations(DESIGN_READ, ("generation", "slot", "lease"))
     assert for_ever
 
 
-def test_noting_a_generation_read_after_the_slots_loses_the_event_for_good():
+def test_noting_a_generation_read_after_the_slots_loses_the_event_for_good() -> None:
     _, for_ever = violations(("lease", "slot", "generation", "clock"), DESIGN_WRITE)
     assert for_ever
 
 
-def test_writing_the_lease_before_the_slot_accepts_after_the_receipt():
+def test_writing_the_lease_before_the_slot_accepts_after_the_receipt() -> None:
     accepts, _ = violations(DESIGN_READ, ("lease", "slot", "generation"))
     assert accepts
 
 
-def test_the_model_tries_every_way_once():
+def test_the_model_tries_every_way_once() -> None:
     ways = list(interleavings(DESIGN_READ, DESIGN_WRITE))
     assert len(ways) == len(set(ways)) == 35

@@ -29,7 +29,7 @@ class Stairs:
 @pytest.mark.parametrize(
     "model", [pytest.param(model, id=name) for name, model in catalogue.sound()]
 )
-def test_with_every_rule_obeyed_no_order_of_events_is_wrong(model: Model[Any]):
+def test_with_every_rule_obeyed_no_order_of_events_is_wrong(model: Model[Any]) -> None:
     found = explore(model)
     say(found)
     assert found.problem is None, found
@@ -40,7 +40,7 @@ def test_with_every_rule_obeyed_no_order_of_events_is_wrong(model: Model[Any]):
 @pytest.mark.parametrize(
     "model", [pytest.param(model, id=name) for name, model in catalogue.sound_and_long()]
 )
-def test_nor_in_a_larger_world(model: Model[Any]):
+def test_nor_in_a_larger_world(model: Model[Any]) -> None:
     found = explore(model)
     say(found)
     assert found.problem is None, found
@@ -55,14 +55,14 @@ def test_nor_in_a_larger_world(model: Model[Any]):
 )
 def test_a_rule_switched_off_is_found_out_with_the_shortest_trace(
     rule: StrEnum, where: str, model: Model[Any]
-):
+) -> None:
     found = explore(model)
     say(found)
     assert found.problem is not None, f"a survivor: {rule}"
     assert seeded_bugs.by_model(rule, where, found) in seeded_bugs.written()
 
 
-def test_the_explorer_finds_the_shortest_way_and_says_how_many_states_it_saw():
+def test_the_explorer_finds_the_shortest_way_and_says_how_many_states_it_saw() -> None:
     found = explore(Stairs(forbidden=7))
     assert (found.trace, found.states) == (("+1", "+3", "+3"), 8)
     assert explore(Stairs(forbidden=8)) == Found(8)

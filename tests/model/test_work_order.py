@@ -1,6 +1,6 @@
 """The model of held work takes its steps in the order of the code: here both are compared.
 
-What two threads share is read and written by `holding.py` and `lookout.py` without a lock. A
+What two threads share is read and written by `hold.py` and `monitor.py` without a lock. A
 tracing holding, keeper and roll note each access as it happens.
 """
 
@@ -12,10 +12,11 @@ from tests.model import work
 from tests.support import virtual_time
 
 from rescind import Reason, Verdict
-from rescind.client import clock, lookout
-from rescind.client.holding import Claim, Holding
-from rescind.client.lookout import Lookout
-from rescind.core.verdict import Allowed
+from rescind.client import clock
+from rescind.client.holds import monitor
+from rescind.client.holds.hold import Hold
+from rescind.client.holds.monitor import HoldMonitor
+from rescind.core.verdict import Allowed, CheckRequest
 
 ALLOWED: Verdict = Allowed(None)  # type: ignore[arg-type]  # nothing here reads the record
 STEPS = {
@@ -32,12 +33,12 @@ STEPS = {
 }
 
 
-class Traced(Holding):
+class Traced(Hold):
     """A holding that notes each read and write of what two threads share."""
 
     def __init__(self, steps: list[str], keeper: Any) -> None:
         self.steps: list[str] = []
-        super().__init__(keeper, Claim("token", frozenset(), None))
+        super().__init__(keeper, CheckRequest("token"))
         self.steps = steps
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -58,26 +59,26 @@ class Keeper:
 
     def __init__(self, steps: list[str]) -> None:
         self.steps = steps
-        self.held: Holding | None = None
+        self.held: Hold | None = None
 
-    def judge(self, claim: Claim) -> Verdict:
+    def judge(self, claim: CheckRequest) -> Verdict:
         self.steps.append("judge")
         return ALLOWED
 
-    async def ajudge(self, claim: Claim) -> Verdict:
+    async def ajudge(self, claim: CheckRequest) -> Verdict:
         return self.judge(claim)
 
-    def add(self, holding: Holding) -> None:
+    def add(self, holding: Hold) -> None:
         self.steps.append("add")
         self.held = holding
 
-    def admitted(self, holding: Holding) -> None:
+    def admitted(self, holding: Hold) -> None:
         self.steps.append("admitted")
 
-    def remove(self, holding: Holding) -> None:
+    def remove(self, holding: Hold) -> None:
         self.held = None
 
-    def take(self, looks_by_ns: int) -> list[Holding]:
+    def take(self, looks_by_ns: int) -> list[Hold]:
         self.steps.append("take")
         return [] if self.held is None else [self.held]
 
@@ -93,7 +94,7 @@ def named(steps: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(STEPS[step] for step in steps))
 
 
-def test_a_thread_registers_its_work_in_the_order_of_the_model():
+def test_a_thread_registers_its_work_in_the_order_of_the_model() -> None:
     steps: list[str] = []
     with Traced(steps, Keeper(steps)):
         taken = named(steps)
@@ -137,7 +138,7 @@ class Judge:
     def __init__(self, steps: list[str]) -> None:
         self.steps = steps
 
-    def recall(self, token: str, **_: object) -> Verdict:
+    def recall_request(self, request: CheckRequest) -> Verdict:
         self.steps.append("recall")
         return ALLOWED
 
@@ -145,8 +146,8 @@ class Judge:
         return None
 
 
-def test_the_lookout_looks_in_the_order_of_the_model(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lookout, "Pushes", Silent)
+def test_the_lookout_looks_in_the_order_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "ChangeSubscription", Silent)
     monkeypatch.setattr(clock, "boottime_ns", lambda: 0)
     steps: list[str] = []
 
@@ -157,7 +158,7 @@ def test_the_lookout_looks_in_the_order_of_the_model(monkeypatch: pytest.MonkeyP
         keeper.held = holding
         itself: Any = keeper
         judge: Any = Judge(steps)
-        watching = Lookout(itself, judge, lambda: judge)
+        watching = HoldMonitor(itself, judge, lambda: judge)
         news = News()
         news.steps = steps
         monkeypatch.setattr(watching, "_news", news)
@@ -168,11 +169,11 @@ def test_the_lookout_looks_in_the_order_of_the_model(monkeypatch: pytest.MonkeyP
     assert named(steps) == work.LOOKOUT
 
 
-def test_a_hit_leaves_its_reason_before_it_ends_the_work():
+def test_a_hit_leaves_its_reason_before_it_ends_the_work() -> None:
     """The other side of `reads the reason` after `can be ended`: one of the two sees the other."""
     steps: list[str] = []
     holding = Traced(steps, Keeper(steps))
     told: list[Reason | None] = []
-    holding._end = lambda reason: told.append(Holding.__getattribute__(holding, "reason"))
+    holding._end = lambda reason: told.append(Hold.__getattribute__(holding, "reason"))
     holding.hit(Reason.REVOKED)
     assert told == [Reason.REVOKED]

@@ -9,14 +9,14 @@ from rescind.core import ledger
 from rescind.core.handles import Handle, Selector
 from rescind.core.ledger import Position
 from rescind.core.revocation import Event, Revocation
-from rescind.wire import events, sealed
+from rescind.wire import codec, events, signed_envelope
 
 texts = st.text(max_size=8)
 times_us = st.none() | st.integers(0, 2**63)
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    @initialize(epoch=st.integers(1, 2**63))
+    @initialize(epoch=st.integers(1, codec.MAX_ORDINAL))
     def begin(self, epoch: int) -> None:
         self.position = ledger.genesis(epoch)
         self.history: list[Event] = []
@@ -80,7 +80,7 @@ class LedgerMachine(RuleBasedStateMachine):
             awaited=False,
             payloads=tuple(self.payloads[first:last]),
         )
-        batch = events.decode_batch(events.encode_batch(sent, sealed.unsigned))
+        batch = events.decode_batch(events.encode_batch(sent, signed_envelope.unsigned))
         assert batch == sent
         assert [events.decode(payload) for payload in batch.payloads] == self.history[first:last]
         reached = ledger.replay(Position(batch.epoch, first, batch.before), batch.payloads)

@@ -22,7 +22,7 @@ selectors = some_names.map(lambda names: handles.select(names, exact=True))
 )
 def test_the_ring_answers_as_a_scan_of_all_events_would(
     history: list[Selector], token: set[Handle], capacity: int, base: int
-):
+) -> None:
     start = ledger.replay(ledger.genesis(1), [b"before"] * base)
     ring, positions = Ring(start, capacity=capacity), [start]
     for selector in history:

@@ -3,10 +3,10 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, rule
 
-from rescind.core import generations, handles, tokens
+from rescind.core import generation_table, handles, token_format
 from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import Event, Revocation, hits
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
 
 EDGE_KEY = b"edge" * 8
 SLOTS = 1 << 10
@@ -113,7 +113,7 @@ class TokensAndSelectors(RuleBasedStateMachine):
         above = parent.subject if parent else "agent:x"
         return Grant(
             name=f"tok_{len(self.table)}",
-            secret=tokens.mint(kind=kind, random=random, edge_key=EDGE_KEY).reveal(),
+            secret=token_format.mint(kind=kind, random=random, edge_key=EDGE_KEY).reveal(),
             kind=kind,
             subject=f"{above}/{len(self.table) % 3}",
             tenant=tenant,
@@ -144,14 +144,14 @@ class TokensAndSelectors(RuleBasedStateMachine):
             hit = hits(event, handles=grant.handles, issued_seq=grant.seq, issued_at_us=0)
             assert hit is expected
             if hit:
-                bumped = generations.slots_of([selector.anchor], SLOTS)
-                assert set(bumped) <= set(generations.slots_of(grant.handles, SLOTS))
+                bumped = generation_table.slots_of([selector.anchor], SLOTS)
+                assert set(bumped) <= set(generation_table.slots_of(grant.handles, SLOTS))
 
     @rule(grant=grants)
     def a_token_is_read_back_as_it_was_minted(self, grant: Grant) -> None:
-        token = tokens.parse(grant.secret)
+        token = token_format.parse(grant.secret)
         assert token.kind is grant.kind
-        assert tokens.genuine(token, [b"another", EDGE_KEY])
+        assert token_format.genuine(token, [b"another", EDGE_KEY])
 
     @rule(selector=selectors)
     def its_anchor_is_one_of_its_handles(self, selector: Selector) -> None:

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.support.naive_ledger import EPOCH, Issued, NaiveLedger
 
-from rescind.core import generations, lease
-from rescind.core.generations import DEADLINE, HEADER_WORDS, Writer
+from rescind.core import generation_table, lease
+from rescind.core.generation_table import DEADLINE, HEADER_WORDS, Writer
 from rescind.core.ledger import Position
 from rescind.core.revocation import Event
-from rescind.wire import events, heartbeat, records, sealed
-from rescind_sidecar.view.records import Held
-from rescind_sidecar.view.view import Behind, Current, Diverged, Progress, Refused, View
+from rescind.wire import events, heartbeat, records, signed_envelope
+from rescind_sidecar.view.record_cache import CachedRecord
+from rescind_sidecar.view.view import Behind, Current, Diverged, Progress, RefusedMessage, View
 
 T = TypeVar("T")
 
@@ -205,15 +205,17 @@ class ViewMachine(RuleBasedStateMachine):
     @rule(place=places)
     def read(self, place: int) -> None:
         token = pick(self.ledger.tokens, place)
-        self.fills.append((token, records.encode(self.ledger.record(token), sealed.unsigned)))
+        self.fills.append(
+            (token, records.encode(self.ledger.record(token), signed_envelope.unsigned))
+        )
 
     @precondition(lambda self: self.fills)
     @rule(place=places, again=st.booleans())
     def fill(self, place: int, again: bool) -> None:
         token, payload = take(self.fills, place, again=again)
         held = self.view.fill(token.token_hash, payload)
-        assert not isinstance(held, Refused)
-        if isinstance(held, Held):
+        assert not isinstance(held, RefusedMessage)
+        if isinstance(held, CachedRecord):
             self.believed(token, held)
 
     @precondition(lambda self: self.ledger.tokens)
@@ -264,7 +266,7 @@ class ViewMachine(RuleBasedStateMachine):
         return self.view.applied
 
     def refused(self, answer: object) -> None:
-        assert isinstance(answer, Refused)
+        assert isinstance(answer, RefusedMessage)
 
     def progressed(self, progress: Progress) -> None:
         match progress:
@@ -279,10 +281,10 @@ class ViewMachine(RuleBasedStateMachine):
                 # In a world without forgery only one thing ends an instance.
                 assert self.ledger.top.seq - self.position.seq > RING
                 self.new_instance()
-            case Refused(why):
+            case RefusedMessage(why):
                 raise AssertionError(why)
 
-    def believed(self, token: Issued, held: Held) -> None:
+    def believed(self, token: Issued, held: CachedRecord) -> None:
         seq = max(held.record.as_of, self.position.seq)
         truth = self.ledger.state(token, seq)
         assert (held.record.holds, held.record.scopes) == (truth.holds, truth.scopes)
@@ -293,7 +295,9 @@ class ViewMachine(RuleBasedStateMachine):
     def applied_is_a_position_of_the_ledger(self) -> None:
         if self.view.applied is not None:
             assert self.view.applied == self.ledger.positions[self.view.applied.seq]
-            assert self.table.shown == generations.applied(self.table.words) == self.position.seq
+            assert (
+                self.table.shown == generation_table.applied(self.table.words) == self.position.seq
+            )
 
     @invariant()
     def the_deadline_is_that_of_the_best_lease_whose_events_are_applied(self) -> None:

@@ -1,6 +1,7 @@
 """One system with two sidecars for the stories that share it, and a verifier beside each."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,8 @@ class System:
     def run(self, *arguments: str, code: int = 0, stdin: str = "") -> dict[str, Any]:
         ended = self.rescind(*arguments, "--json", stdin=stdin)
         assert ended.returncode == code, ended.stderr
-        return json.loads(ended.stdout or ended.stderr)
+        answer: dict[str, Any] = json.loads(ended.stdout or ended.stderr)
+        return answer
 
     def usage(self, *arguments: str) -> str:
         """Run what is called wrongly, and give what it says of that."""
@@ -73,7 +75,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     options = ("--data", str(directory), "--sidecars", "2", "--port", "0", "--json")
     with processes.running("-m", "rescind_cli", "up", *options, environ=clean_environment()) as run:
         yield System(directory, run.ready)
-        assert run.end(processes.signal.SIGTERM) == 0
+        assert run.end(signal.SIGTERM) == 0
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.support.processes import clean_environment
 pytest.importorskip("jwt")
 pytest.importorskip("matplotlib")
 
-from rescind_cli.scenes.bench import rows
+from rescind_lab.bench import table
 
 FULL_ONLY = "10000000"  # lines that a quick run has no time for
 
@@ -42,11 +42,11 @@ def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     "names",
     [("enforced", "fleet"), ("check", "events", "sight", "http"), ("apply", "commit", "leases")],
 )
-def test_each_row_gives_all_its_lines(folder: Path, names: tuple[str, ...]):
+def test_each_row_gives_all_its_lines(folder: Path, names: tuple[str, ...]) -> None:
     done = bench(folder, "--json", *names)
     assert done.returncode == 0, done.stderr
     lines = json.loads(done.stdout)["lines"]
-    assert list(lines) == [line.key for row in rows.named(names) for line in row.lines]
+    assert list(lines) == [line.key for row in table.named(names) for line in row.lines]
     for line in lines.values():
         assert line["ours"]["best"] >= 0  # in so short a time nothing may be asked for again
         assert (line["ratio"] is None) == (line["against"] is None)
@@ -54,18 +54,18 @@ def test_each_row_gives_all_its_lines(folder: Path, names: tuple[str, ...]):
     assert list(folder.iterdir()) == []
 
 
-def test_memory_and_the_hot_set_in_a_table_and_a_picture(folder: Path):
+def test_memory_and_the_hot_set_in_a_table_and_a_picture(folder: Path) -> None:
     picture = folder / "ratios.png"
     done = bench(folder, "memory", "hot", "--plot", str(picture))
     assert done.returncode == 0, done.stderr
-    for row in rows.named(["memory", "hot"]):
+    for row in table.named(["memory", "hot"]):
         for line in row.lines:
             assert (line.says in done.stdout) == (FULL_ONLY not in line.key)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert list(folder.iterdir()) == [picture]
 
 
-def test_an_unknown_row_is_a_usage_error(folder: Path):
+def test_an_unknown_row_is_a_usage_error(folder: Path) -> None:
     done = bench(folder, "nothing")
     assert done.returncode == 2
     assert "nothing" in done.stderr

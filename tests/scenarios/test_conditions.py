@@ -1,6 +1,7 @@
 """Tokens that are good in some places only: judged by each verifier alone, on every check."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object
     options = ("--data", str(directory), "--port", "0", "--json")
     with processes.running("-m", "rescind_cli", "up", *options, environ=environ) as run:
         yield {**run.ready, "directory": directory}
-        assert run.end(processes.signal.SIGTERM) == 0
+        assert run.end(signal.SIGTERM) == 0
 
 
 @pytest.fixture
@@ -46,7 +47,8 @@ def issue(ready: dict[str, object], *conditions: str) -> str:
         check=True,
         timeout=60,
     )
-    return json.loads(ended.stdout)["token"]
+    token: str = json.loads(ended.stdout)["token"]
+    return token
 
 
 def reason(verdict: Verdict) -> str:

@@ -7,7 +7,7 @@ import time
 
 import httpx2
 from tests.scenarios.conftest import System
-from tests.support.processes import eventually
+from tests.support.eventually import eventually_blocking
 
 from rescind import Allowed, Denied, Reason, Verifier
 from rescind.client import Bearer
@@ -117,4 +117,4 @@ def test_eventually_a_child_ends_with_its_parent(system: System, verifiers: list
     parent, _ = system.made("issue", "--subject", "agent:s", "--kind", "agent", *ttl)
     child, _ = system.made("delegate", "--subject", "agent:s/a", stdin=parent)
     assert accepted(verifiers, child)
-    eventually(lambda: verifiers[0].check(child) == Denied(Reason.EXPIRED), deadline_s=100)
+    eventually_blocking(lambda: verifiers[0].check(child) == Denied(Reason.EXPIRED), deadline_s=100)

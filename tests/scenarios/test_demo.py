@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from tests.support import demos
-from tests.support.processes import clean_environment, eventually
+from tests.support.eventually import eventually_blocking
+from tests.support.processes import clean_environment
 
 SERVICES = ("search", "mail", "billing")
 
@@ -47,8 +48,18 @@ def working_in(folder: Path) -> set[int]:
     return found
 
 
-def test_every_claim_of_the_demo_is_measured(folder: Path) -> None:
-    outcome = demos.outcome(folder)
+def command_of(pid: int) -> bytes:
+    """Return the command line of a process, or nothing of one that has ended."""
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_every_claim_of_the_demo_is_measured(folder: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "demo.svg"
+    outcome = demos.outcome(folder, "--svg", str(picture))
+    assert f"{outcome['calls']:,} calls" in picture.read_text(encoding="utf-8")
     assert [lane["service"] for lane in outcome["services"]] == list(SERVICES)
     for lane in outcome["services"]:
         assert lane["last_accepted_ms"] < lane["first_denied_ms"]
@@ -62,27 +73,23 @@ def test_every_claim_of_the_demo_is_measured(folder: Path) -> None:
     assert working_in(folder) == set()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_demo_and_leaves_nothing(folder: Path, number: signal.Signals) -> None:
     with started(folder) as demo:
         # Somewhere in its start: the first child is there, and most are not.
-        eventually(lambda: working_in(folder), deadline_s=30)
+        eventually_blocking(lambda: working_in(folder), deadline_s=30)
         os.kill(demo.pid, number)
-        assert demo.wait(30) == 130
+        assert demo.wait(30) == 128 + number
     assert working_in(folder) == set()
     assert list(folder.iterdir()) == []
 
 
 def test_a_part_that_dies_ends_the_demo_and_is_named(folder: Path) -> None:
     def agent() -> list[int]:
-        return [
-            pid
-            for pid in working_in(folder)
-            if b"rescind_cli.scenes.agent" in Path("/proc", str(pid), "cmdline").read_bytes()
-        ]
+        return [pid for pid in working_in(folder) if b"rescind_lab.demo.agent" in command_of(pid)]
 
     with started(folder) as demo:
-        (pid,) = eventually(agent, deadline_s=60)
+        (pid,) = eventually_blocking(agent, deadline_s=60)
         os.kill(pid, signal.SIGKILL)
         said, complained = demo.communicate(timeout=60)
     assert demo.returncode == 1
@@ -101,3 +108,13 @@ def test_a_folder_that_is_too_deep_is_said_in_plain_words(folder: Path) -> None:
     assert demo.returncode == 1
     assert "TMPDIR" in complained
     assert "Traceback" not in complained
+
+
+@pytest.mark.parametrize("scene", ["agents", "partition"])
+def test_a_picture_of_another_scene_is_refused_before_anything_starts(
+    folder: Path, tmp_path: Path, scene: str
+) -> None:
+    picture = tmp_path / "demo.svg"
+    ran = demos.run(folder, scene, "--svg", str(picture))
+    assert (ran.returncode, picture.exists()) == (2, False)
+    assert f"leave out {scene!r}" in ran.stderr

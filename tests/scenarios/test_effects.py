@@ -2,7 +2,7 @@
 
 import httpx2
 from tests.scenarios.conftest import System, answers
-from tests.support.processes import eventually
+from tests.support.eventually import eventually_blocking
 
 from rescind import Allowed, Reason, Verifier
 
@@ -65,7 +65,10 @@ def test_everything_that_tells_scopes_tells_what_is_left_after_a_narrow(
         verdict = verifier.check(token)
         assert isinstance(verdict, Allowed)
         record = verdict.record
-        assert (record.scopes, sorted(record.granted)) == ({"read"}, told["scopes_granted"])
+        assert (record.scopes, sorted(record.granted)) == (
+            frozenset({"read"}),
+            told["scopes_granted"],
+        )
     assert answers(verifiers, token, "tools:x") == {"accepted"}  # nothing took that away
     assert told.items() <= system.run("check", stdin=token)["record"].items()
     line = system.shown("check", stdin=token).split("  ")
@@ -94,7 +97,7 @@ def test_a_kill_ends_a_subject_until_it_is_let_in_again(
 def test_a_suspension_for_a_time_ends_by_itself(system: System, verifiers: list[Verifier]) -> None:
     token = system.issue("agent:for-a-while")["token"]
     suspended = system.run("suspend", "subject:agent:for-a-while", "--until", "3s", "--wait")
-    eventually(lambda: answers(verifiers, token) == {"accepted"})
+    eventually_blocking(lambda: answers(verifiers, token) == {"accepted"})
     with system.admin() as admin:
         assert admin.revocation(suspended["id"])["lifted_at"] >= suspended["until"]
 

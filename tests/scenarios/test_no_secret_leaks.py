@@ -7,6 +7,7 @@ afterwards, and each command line meanwhile, is searched; a control finds what i
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import httpx2
 import pytest
 from nats.aio.client import Client
@@ -25,11 +27,12 @@ from redis import Redis
 from tests.support import canaries as looking
 from tests.support import processes
 from tests.support.canaries import Canaries
+from tests.support.eventually import eventually_blocking
 from tests.support.processes import clean_environment, mode
 
 from rescind import Verifier
 from rescind.wire import subjects
-from rescind_runtime import bus
+from rescind_runtime.net import nats_connection
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -81,7 +84,9 @@ class Scene:
 
     def issued(self, name: str, *arguments: str, stdin: str = "") -> dict[str, Any]:
         """Run a command that gives a token, which is a secret from now on."""
-        shown = json.loads(self.rescind(*arguments, "--json", stdin=stdin, shows=True))
+        shown: dict[str, Any] = json.loads(
+            self.rescind(*arguments, "--json", stdin=stdin, shows=True)
+        )
         self.canaries.add(name, shown["token"])
         return shown
 
@@ -153,8 +158,8 @@ async def test_no_secret_turns_up_outside_of_its_home(scene: Scene) -> None:
     async def hear(message: Msg) -> None:
         heard.append(message.subject.encode() + message.data)
 
-    async with bus.connection(scene.ready["nats"], name="test") as nats:
-        await bus.subscribe(nats, ">", hear)
+    async with nats_connection.connection(scene.ready["nats"], name="test") as nats:
+        await nats_connection.subscribe(nats, ">", hear)
         with looking.watched_processes(scene.canaries) as shown:
             await asyncio.to_thread(use, scene)
             in_environments = looking.in_environments(scene.canaries, scene.data)
@@ -318,7 +323,7 @@ def misuse_commands(scene: Scene) -> None:
         ("Redis, no URL", "RESCIND_REDIS_URL", "redis://a:{}@[x:y"),
     ):
         password = scene.canaries.add(name, f"canary{len(scene.canaries.known):02}" * 4)
-        told = {variable: url.format(password)}
+        told: dict[str, Any] = {variable: url.format(password)}
         scene.rescind("doctor", **told)
         if name.startswith("Postgres"):
             scene.rescind("migrate", **told)
@@ -335,7 +340,7 @@ def open_pages(scene: Scene) -> Iterator[str]:
 
 def kill_the_authority(scene: Scene) -> None:
     """Let a part die: the rest ends with it, and says why."""
-    processes.os.kill(scene.ready["pids"]["authority"], signal.SIGKILL)
+    os.kill(scene.ready["pids"]["authority"], signal.SIGKILL)
     process = scene.run.process
     process.wait(30)
     assert process.returncode != 0
@@ -351,13 +356,13 @@ async def test_the_search_finds_what_is_planted(scene: Scene, tmp_path: Path) ->
     with Redis.from_url(ready["redis"]) as client:
         client.set("planted", planted.rpartition("_")[2])
     assert looking.in_redis(canaries, ready["redis"]) == {"planted"}
-    connection = await looking.asyncpg.connect(ready["postgres"])
+    connection = await asyncpg.connect(ready["postgres"])
     await connection.execute("CREATE TABLE planted AS SELECT $1::bytea AS b", planted.encode())
     await connection.close()
     assert await looking.in_postgres(canaries, ready["postgres"]) == {"planted"}
     sleeper = ("-c", "import time; print('{}', flush=True); time.sleep(60)", planted)
     with looking.watched_processes(canaries) as shown:
         with processes.running(*sleeper, environ=clean_environment()):
-            processes.eventually(lambda: "planted" in shown)
+            eventually_blocking(lambda: "planted" in shown)
         for form in (planted.upper(), planted.encode().hex().upper(), planted[8:]):
             assert ("planted" in canaries.among(f"x{form}y")) is (form != planted.upper())

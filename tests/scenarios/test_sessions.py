@@ -1,6 +1,6 @@
 """A product's sessions: two devices, a list of them, and a "log out everywhere" that is true."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable
 
 import httpx2
 import pytest
@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from tests.scenarios.conftest import System
+from tests.support.eventually import eventually
 
 from rescind import Verifier
 from rescind.client import AsyncBearer
@@ -21,6 +22,8 @@ def product(system: System, verifier: Verifier) -> SessionMiddleware:
     """Make a small product behind one of the sidecars."""
 
     async def log_in(request: Request) -> JSONResponse:
+        session = request.state.session
+        await session.log_out()
         with system.admin() as admin:
             issued = admin.issue(
                 subject="user:42",
@@ -30,7 +33,7 @@ def product(system: System, verifier: Verifier) -> SessionMiddleware:
                 address="192.0.2.7",
             )
         assert issued.token is not None
-        request.state.session.begin(issued.token, max_age_s=600)
+        session.begin(issued.token, max_age_s=600)
         return JSONResponse({})
 
     async def whoami(request: Request) -> JSONResponse:
@@ -43,27 +46,42 @@ def product(system: System, verifier: Verifier) -> SessionMiddleware:
 
     async def log_out(request: Request) -> JSONResponse:
         everywhere = "everywhere" in request.query_params
-        async with AsyncBearer(system.ready["authority"], request.state.session.token) as bearer:
-            done = await bearer.log_out(everywhere=everywhere, wait=True)
-        request.state.session.end()
-        return JSONResponse({"state": done["state"]})
+        await request.state.session.log_out(everywhere=everywhere, wait=True)
+        return JSONResponse({})
+
+    async def rotate(request: Request) -> JSONResponse:
+        session = request.state.session
+        async with AsyncBearer(system.ready["authority"], session.token) as bearer:
+            rotated = await bearer.rotate(wait=True)
+        assert rotated.token is not None
+        session.renew(rotated.token)
+        return JSONResponse({})
 
     routes = [
         Route("/login", log_in, methods=["POST"]),
         Route("/", whoami),
         Route("/devices", devices),
         Route("/logout", log_out, methods=["POST"]),
+        Route("/rotate", rotate, methods=["POST"]),
     ]
-    return SessionMiddleware(Starlette(routes=routes), verifier, secure=False, cookie=COOKIE)
+    return SessionMiddleware(
+        Starlette(routes=routes),
+        verifier,
+        authority=system.ready["authority"],
+        secure=False,
+        cookie=COOKIE,
+    )
 
 
 @pytest.fixture
-def shops(system: System, verifiers: list[Verifier]) -> Iterator[list[SessionMiddleware]]:
+def shops(system: System, verifiers: list[Verifier]) -> list[SessionMiddleware]:
     """Give the same product at two services."""
     return [product(system, verifier) for verifier in verifiers]
 
 
-def browser(shop: SessionMiddleware, name: str, kept: httpx2.Cookies | None = None):
+def browser(
+    shop: SessionMiddleware, name: str, kept: httpx2.Cookies | None = None
+) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(
         transport=httpx2.ASGITransport(shop),
         base_url="http://shop.test",
@@ -71,6 +89,13 @@ def browser(shop: SessionMiddleware, name: str, kept: httpx2.Cookies | None = No
         cookies=kept,
         trust_env=False,
     )
+
+
+def nobody(client: httpx2.AsyncClient) -> Callable[[], Awaitable[bool]]:
+    async def look() -> bool:
+        return bool((await client.get("/")).json() == {"subject": None})
+
+    return look
 
 
 async def test_logged_out_everywhere_means_everywhere(
@@ -88,8 +113,7 @@ async def test_logged_out_everywhere_means_everywhere(
         ]
         async with browser(shops[1], "laptop", laptop.cookies) as elsewhere:
             assert (await elsewhere.get("/")).json() == {"subject": "user:42"}
-            done = await phone.post("/logout?everywhere")
-            assert done.json() == {"state": "enforced"}
+            assert (await phone.post("/logout?everywhere")).status_code == httpx2.codes.OK
             # From here on, at every service, and the browsers are told to forget.
             assert (await elsewhere.get("/")).json() == {"subject": None}
         over = await laptop.get("/")
@@ -108,6 +132,33 @@ async def test_one_device_logs_out_and_the_other_stays(shops: list[SessionMiddle
     async with browser(shops[0], "phone") as phone, browser(shops[1], "laptop") as laptop:
         for device in (phone, laptop):
             await device.post("/login")
-        assert (await phone.post("/logout")).json() == {"state": "enforced"}
+        assert (await phone.post("/logout")).status_code == httpx2.codes.OK
         assert (await phone.get("/")).json() == {"subject": None}
         assert (await laptop.get("/")).json() == {"subject": "user:42"}
+
+
+async def test_a_log_in_ends_the_session_that_the_browser_had(
+    system: System, verifiers: list[Verifier], shops: list[SessionMiddleware]
+) -> None:
+    async with browser(shops[0], "phone") as phone, browser(shops[0], "laptop") as laptop:
+        await laptop.post("/login")
+        await phone.post("/login")
+        former = phone.cookies[COOKIE]
+        await phone.post("/login")
+        assert phone.cookies[COOKIE] != former
+        assert (await phone.get("/")).json() == {"subject": "user:42"}
+        thief = browser(shops[0], "phone", httpx2.Cookies({COOKIE: former}))
+        async with thief:
+            await eventually(nobody(thief))
+        assert (await laptop.get("/")).json() == {"subject": "user:42"}
+
+
+async def test_a_rotated_session_goes_on_under_its_new_secret(
+    shops: list[SessionMiddleware],
+) -> None:
+    async with browser(shops[0], "phone") as phone:
+        await phone.post("/login")
+        former = phone.cookies[COOKIE]
+        assert (await phone.post("/rotate")).status_code == httpx2.codes.OK
+        assert phone.cookies[COOKIE] != former
+        assert (await phone.get("/")).json() == {"subject": "user:42"}

@@ -6,23 +6,26 @@ data plane and the SDK, each as its user meets it.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from tests.support import processes
+from tests.support.eventually import eventually_blocking
 from tests.support.outcomes import soon
-from tests.support.processes import clean_environment, eventually
+from tests.support.processes import clean_environment
 
 from rescind import Allowed, Denied, Reason, Verifier
-from rescind.core import tokens
-from rescind.core.tokens import Kind
+from rescind.core import token_format
+from rescind.core.token_format import Kind
 
 ENFORCED_S = 1.0
 """A bound for this noisy machine; what is usual is milliseconds, and `rescind demo` measures it."""
@@ -67,7 +70,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     options = ("--data", str(directory), "--sidecars", "3", "--port", "0", "--json")
     with processes.running("-m", "rescind_cli", "up", *options, environ=clean_environment()) as run:
         yield System(directory, run.ready)
-        assert run.end(processes.signal.SIGTERM) == 0
+        assert run.end(signal.SIGTERM) == 0
 
 
 @pytest.fixture
@@ -100,7 +103,7 @@ def test_a_revoked_token_is_denied_beside_every_service(
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["state"] == "committed"
 
-    eventually(lambda: reasons(verifiers, token) == [Reason.REVOKED] * 3)
+    eventually_blocking(lambda: reasons(verifiers, token) == [Reason.REVOKED] * 3)
     soon(time.monotonic() - returned, at_most_s=ENFORCED_S)
     assert accepted_everywhere(verifiers, other)
 
@@ -113,8 +116,12 @@ def test_log_out_everywhere_spares_what_is_issued_afterwards(
     assert all(accepted_everywhere(verifiers, token) for token in before)
     assert system.rescind("revoke", "subject:user:42", "--yes").returncode == 0
     after, _ = system.issue(*session)
+
+    def revoked(token: str) -> bool:
+        return reasons(verifiers, token) == [Reason.REVOKED] * 3
+
     for token in before:
-        eventually(lambda t=token: reasons(verifiers, t) == [Reason.REVOKED] * 3)
+        eventually_blocking(partial(revoked, token))
     assert accepted_everywhere(verifiers, after)
 
 
@@ -123,12 +130,12 @@ def test_each_bad_token_gets_its_reason_from_sdk_cli_and_http(
 ) -> None:
     grant = ("--subject", "agent:r", "--kind", "agent", "--scope", "a")
     edge_key = bytes.fromhex((system.directory / "edge-key").read_text().split()[0])
-    unknown = tokens.mint(kind=Kind.AGENT, random=os.urandom(32), edge_key=edge_key).reveal()
+    unknown = token_format.mint(kind=Kind.AGENT, random=os.urandom(32), edge_key=edge_key).reveal()
     short, _ = system.issue(*grant, "--ttl", "1")
     elsewhere, _ = system.issue(*grant, "--audience", "another-service")
     poor, _ = system.issue(*grant)
     early = issue_over_http(system, not_before=time.time() + 3600)
-    eventually(lambda: reasons(verifiers[:1], short) == [Reason.EXPIRED])
+    eventually_blocking(lambda: reasons(verifiers[:1], short) == [Reason.EXPIRED])
     cases: dict[str, tuple[str, list[str]]] = {
         "malformed": ("rsc_agt_nonsense", []),
         "unknown": (unknown, []),

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from tests.simulation.network import Host, now_s
-from tests.simulation.trust import Dice, EdgeKeys, Keys
+from tests.simulation.trust import EdgeKeys, Keys, RandomSource
 from tests.support.postgres_in_memory import (
     Cluster,
     EnrolmentsInMemory,
@@ -17,36 +17,35 @@ from tests.support.postgres_in_memory import (
 
 from rescind.core.record import Record
 from rescind.errors import MalformedMessageError, RescindError, UnreachableError
-from rescind.wire import events, heartbeat, sealed, subjects
+from rescind.wire import events, heartbeat, signed_envelope, subjects
 from rescind.wire.events import Batch
-from rescind.wire.heartbeat import Wanted
-from rescind.wire.trust import Purpose
-from rescind_authority.errors import StoreUnavailableError
-from rescind_authority.metrics import Metrics
-from rescind_authority.usecases.acknowledgements import Acknowledgements
-from rescind_authority.usecases.desk import EMPTY, Desk
-from rescind_authority.usecases.ends import EndTimer
-from rescind_authority.usecases.enforce import Enforcer
-from rescind_authority.usecases.enrol import Enroller
-from rescind_authority.usecases.grant import Granter
-from rescind_authority.usecases.instances import Instances
-from rescind_authority.usecases.membership import Membership
-from rescind_authority.usecases.publish import Publisher
-from rescind_authority.usecases.recent import Recent
-from rescind_authority.usecases.resolve import Resolver
-from rescind_authority.usecases.salvage import Salvage
-from rescind_authority.usecases.sequence import Sequencer
-from rescind_authority.usecases.term import TermKeeper
-from rescind_authority.usecases.until import UntilKeeper
-from rescind_authority.usecases.usage import Usage
+from rescind.wire.heartbeat import AckRequest
+from rescind.wire.trust_statement import Purpose
+from rescind_authority.errors import LookupUnavailableError, StoreUnavailableError
+from rescind_authority.prometheus import PrometheusMetrics
+from rescind_authority.usecases.enforcement.acknowledgements import Acknowledgements
+from rescind_authority.usecases.enforcement.enforcer import Enforcer
+from rescind_authority.usecases.leases.enrol import Enroller
+from rescind_authority.usecases.leases.grant import Granter
+from rescind_authority.usecases.leases.instance_auth import Instances
+from rescind_authority.usecases.leases.lease_term import LeaseTermScheduler
+from rescind_authority.usecases.leases.membership import Membership
+from rescind_authority.usecases.ledger.publisher import Publisher
+from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recovery import Recovery
+from rescind_authority.usecases.ledger.sequencer import Sequencer
+from rescind_authority.usecases.lookups.resolver import Resolver
+from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
+from rescind_authority.usecases.sidecar_api import EMPTY, SidecarApi
+from rescind_authority.usecases.tokens.end_timer import EndTimer
+from rescind_authority.usecases.tokens.last_used import Usage
 
 T = TypeVar("T")
 
-MASTER = bytes(32)
 _SLOW_TRIPS = 0.4
 _AWAY = 0.5
 _OLD = 0.4
-METRICS = Metrics()
+METRICS = PrometheusMetrics()
 """One for all of them: nobody reads it here, and to make one takes longer than a simulation."""
 
 
@@ -82,13 +81,13 @@ class Authority:
         self.host = host
         self.alive = False
         self.postgres_away = False
-        self._dice = Random(seed)
+        self._random = Random(seed)
         self._publish = publish
         self._under_way: dict[asyncio.Future[Any], None] = {}  # in order: a run is repeated
-        keys, dice = Keys(), Dice(f"{seed} dice")
+        keys, random_source = Keys(), RandomSource(f"{seed} dice")
         stale = partial(_leads_to_the_old, Random(f"{seed} stale"))
         self.postgres = postgres = PostgresInMemory(cluster, self._trip, stale=stale)
-        self.recent = recent = Recent(postgres)
+        self.recent = recent = Recent(postgres, clock=host)
         self.sequencer = Sequencer(
             postgres,
             publisher=Publisher(announcer=self, recent=recent),
@@ -100,17 +99,19 @@ class Authority:
             postgres, acknowledgements=self._acknowledgements, keys=keys, caller=self, clock=host
         )
         timed: Any = postgres  # of the port Revocations it reads what stands for a time
-        self._until = UntilKeeper(timed, sequencer=self.sequencer, clock=host, entropy=dice)
-        self.term = TermKeeper(TermsInMemory(cluster, self._trip, stale=stale), clock=host)
-        self.ends = EndTimer(postgres, sequencer=self.sequencer, clock=host, entropy=dice)
-        self._resolver = Resolver(
-            postgres, keys=keys, metrics=METRICS, watch=lambda _: None, shared=redis
+        self._until = LiftScheduler(
+            timed, sequencer=self.sequencer, clock=host, entropy=random_source
         )
-        self._granter = Granter(postgres, recent=recent, metrics=METRICS)
-        instances = Instances(master=MASTER, recent=recent)
+        self.term = LeaseTermScheduler(TermsInMemory(cluster, self._trip, stale=stale), clock=host)
+        self.ends = EndTimer(postgres, sequencer=self.sequencer, clock=host, entropy=random_source)
+        self._resolver = Resolver(
+            postgres, keys=keys, clock=host, metrics=METRICS, watch=lambda *_: None, shared=redis
+        )
+        self._granter = Granter(postgres, recent=recent, clock=host, metrics=METRICS)
+        instances = Instances(keys=keys, recent=recent)
         enrolments = EnrolmentsInMemory(cluster, self._trip, stale=stale)
-        self._membership = Membership(enrolments, records=postgres)
-        self._desk = Desk(
+        self._membership = Membership(enrolments, records=postgres, clock=host)
+        self._desk = SidecarApi(
             granter=self._granter,
             resolver=self._resolver,
             recent=recent,
@@ -121,14 +122,16 @@ class Authority:
                 recent=recent,
                 edge_keys=EdgeKeys(),
                 enrolments=enrolments,
+                clock=host,
+                refused=lambda refusal: None,
             ),
             instances=instances,
             membership=self._membership,
             keys=keys,
             usage=Usage(NO_TOKENS, metrics=METRICS),
             acknowledgements=self._acknowledgements,
-            salvage=Salvage(
-                postgres, sequencer=self.sequencer, keys=keys, clock=host, entropy=dice
+            recovery=Recovery(
+                postgres, sequencer=self.sequencer, keys=keys, clock=host, entropy=random_source
             ),
         )
         self._keys = keys
@@ -151,9 +154,9 @@ class Authority:
 
     async def _trip(self) -> None:
         pause_s = self.host.paused_until_s - now_s()
-        if pause_s > 0 or self._dice.random() < _SLOW_TRIPS:
-            await asyncio.sleep(max(0.0, pause_s) + self._dice.expovariate(1 / 0.002))
-        if self.postgres_away and self._dice.random() < _AWAY:
+        if pause_s > 0 or self._random.random() < _SLOW_TRIPS:
+            await asyncio.sleep(max(0.0, pause_s) + self._random.expovariate(1 / 0.002))
+        if self.postgres_away and self._random.random() < _AWAY:
             raise StoreUnavailableError("the plan says so")
 
     # What it says (ports Announcer and Caller) --------------------------------------------------
@@ -162,8 +165,8 @@ class Authority:
         payload = events.encode_batch(batch, partial(self._keys.sign, Purpose.EVENTS))
         self._publish(subjects.EVENTS, payload)
 
-    def call(self, wanted: Wanted) -> None:
-        self._publish(subjects.WANTED, heartbeat.encode_wanted(wanted))
+    def call(self, wanted: AckRequest) -> None:
+        self._publish(subjects.WANTED, heartbeat.encode_ack_request(wanted))
 
     # What it hears ------------------------------------------------------------------------------
 
@@ -172,7 +175,7 @@ class Authority:
         try:
             if subject == subjects.ACK:
                 self._desk.ack(payload)
-            elif self._keys.verify(Purpose.EVENTS, sealed.decode(payload)):
+            elif self._keys.verify(Purpose.EVENTS, signed_envelope.decode(payload)):
                 self.recent.offer(events.decode_batch(payload))
         except RescindError:
             return
@@ -194,6 +197,8 @@ class Authority:
             answer(await lanes[subject](payload))
         except MalformedMessageError:
             answer(EMPTY)
+        except LookupUnavailableError as error:
+            answer(error.answer)
         except RescindError:
             answer(EMPTY)
 
@@ -211,9 +216,9 @@ class Authority:
             self._under_way.pop(future, None)
 
 
-def _leads_to_the_old(dice: Random) -> bool:
+def _leads_to_the_old(random_source: Random) -> bool:
     """Return True if a connection is one from before the failover, as a part of them is."""
-    return dice.random() < _OLD
+    return random_source.random() < _OLD
 
 
 async def _settle(future: asyncio.Future[T], work: Coroutine[Any, Any, T]) -> None:

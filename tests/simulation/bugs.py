@@ -9,17 +9,17 @@ from typing import Any
 from unittest import mock
 from weakref import WeakKeyDictionary
 
-from tests.simulation.network import now_s
-from tests.simulation.trust import Dice, InstanceKey
+from tests.simulation.network import Host, now_s
+from tests.simulation.trust import InstanceKey, RandomSource
 from tests.simulation.workload import SimulatedSession, SimulatedVerifier
 from tests.support.postgres_in_memory import PostgresInMemory, Tables, Transaction
 
-from rescind.client import lookout
-from rescind.client.lookout import Lookout
-from rescind.client.session import Session
-from rescind.client.watch import Watch
-from rescind.core import lease
-from rescind.core.generations import GENERATION, Writer
+from rescind.client.holds import monitor
+from rescind.client.holds.monitor import HoldMonitor
+from rescind.client.holds.registry import HoldRegistry
+from rescind.client.sidecar_session import SidecarSession
+from rescind.core import lease, posture
+from rescind.core.generation_table import GENERATION, Writer
 from rescind.core.ledger import Position
 from rescind.core.posture import Posture
 from rescind.core.receipt import Outcome
@@ -27,22 +27,25 @@ from rescind.core.record import Record
 from rescind.core.revocation import lift_of
 from rescind.core.verdict import Allowed, Reason, Verdict
 from rescind.errors import RescindError
-from rescind.wire import events, heartbeat, sealed
-from rescind.wire.trust import Purpose
-from rescind_authority.ports.ledger import Claim, Key
-from rescind_authority.usecases import enforce, naming, term, until, wait
-from rescind_authority.usecases.enforce import Enforcer
-from rescind_authority.usecases.instances import Instances
-from rescind_authority.usecases.sequence import Command, Committed, Sequencer
-from rescind_authority.usecases.until import UntilKeeper
-from rescind_authority.usecases.wait import Wait
+from rescind.wire import events, heartbeat, signed_envelope
+from rescind.wire.trust_statement import Purpose
+from rescind_authority import actors
+from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.usecases.enforcement import enforcer, wait
+from rescind_authority.usecases.enforcement.enforcer import Enforcer
+from rescind_authority.usecases.enforcement.wait import EnforcementWait
+from rescind_authority.usecases.leases import lease_term
+from rescind_authority.usecases.leases.instance_auth import AuthenticatedMessage, Instances
+from rescind_authority.usecases.ledger import new_ids
+from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand, Sequencer
+from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
 from rescind_sidecar.link import failover
 from rescind_sidecar.link.failover import FailoverTransport
 from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases import shutdown
-from rescind_sidecar.usecases.follow import Follow
-from rescind_sidecar.usecases.incarnations import Attempts
-from rescind_sidecar.usecases.renew import Renew
+from rescind_sidecar.usecases.instance import Attempts
+from rescind_sidecar.usecases.lease.renew import Renew
+from rescind_sidecar.usecases.ledger.follow import Follow
 from rescind_sidecar.view.ring import Ring
 from rescind_sidecar.view.view import View
 
@@ -94,7 +97,7 @@ def _() -> Patches:
 
 @bug("a restarted sidecar keeps its instance id")
 def _() -> Patches:
-    return [(Dice, "fresh", lambda self: InstanceKey(bytes(32)))]
+    return [(RandomSource, "fresh", lambda self: InstanceKey(bytes(32)))]
 
 
 @bug("the release leaves before the deadlines are zero")
@@ -153,10 +156,10 @@ def _() -> Patches:
 
     async def old(self: PostgresInMemory, heartbeats: Any) -> Any:
         beaten = await beat(self, heartbeats)
-        read_s, standing = cached.get(id(self), (-9.0, None))
+        read_s, tip = cached.get(id(self), (-9.0, None))
         if now_s() < read_s or now_s() - read_s > 5:
-            read_s, standing = cached[id(self)] = (now_s(), beaten.standing)
-        return dataclasses.replace(beaten, standing=standing)
+            read_s, tip = cached[id(self)] = (now_s(), beaten.tip)
+        return dataclasses.replace(beaten, tip=tip)
 
     return [(PostgresInMemory, "beat", old)]
 
@@ -180,7 +183,7 @@ def _() -> Patches:
 
     async def apart(self: PostgresInMemory, heartbeats: Any) -> Any:
         beaten = await beat(self, heartbeats)
-        return dataclasses.replace(beaten, standing=await self.standing())
+        return dataclasses.replace(beaten, tip=await self.tip())
 
     return [(PostgresInMemory, "beat", apart)]
 
@@ -190,30 +193,31 @@ def _() -> Patches:
 
 @bug("the wait's timer starts a second before the COMMIT")
 def _() -> Patches:
-    begin = Wait.__init__
+    begin = EnforcementWait.__init__
 
-    def early(self: Wait, *arguments: Any, seen_ns: int, **others: Any) -> None:
+    def early(self: EnforcementWait, *arguments: Any, seen_ns: int, **others: Any) -> None:
         begin(self, *arguments, seen_ns=seen_ns - 10**9, **others)
 
-    return [(Wait, "__init__", early)]
+    return [(EnforcementWait, "__init__", early)]
 
 
 @bug("a receipt waits for acknowledgements alone, never for the lapse")
 def _() -> Patches:
-    return [(Wait, "over", lambda self, now_ns: not self._pending)]
+    return [(EnforcementWait, "over", lambda self, now_ns: not self._pending)]
 
 
 @bug("one acknowledgement is enough")
 def _() -> Patches:
-    return [(Wait, "over", lambda self, now_ns: bool(self._done) or not self._pending)]
+    return [(EnforcementWait, "over", lambda self, now_ns: bool(self._done) or not self._pending)]
 
 
 @bug("an acknowledgement of the event before counts")
 def _() -> Patches:
-    def knows(self: Wait, row: Any) -> bool:
-        return row.epoch == self.target.epoch and row.acked_seq >= self.target.seq - 1
+    def knows(self: EnforcementWait, row: Any) -> bool:
+        knows: bool = row.epoch == self.target.epoch and row.acked_seq >= self.target.seq - 1
+        return knows
 
-    return [(Wait, "_knows", knows)]
+    return [(EnforcementWait, "_knows", knows)]
 
 
 @bug("a waiter knows only the sidecars that beat at its own authority")
@@ -241,19 +245,19 @@ def _() -> Patches:
 
 @bug("a row that stood still for half a second is over")
 def _() -> Patches:
-    begin = Wait.__init__
+    begin = EnforcementWait.__init__
 
-    def impatient(self: Wait, *arguments: Any, **others: Any) -> None:
+    def impatient(self: EnforcementWait, *arguments: Any, **others: Any) -> None:
         since = others["unchanged_since_ns"]
         others["unchanged_since_ns"] = {each: ns - 26 * 10**8 for each, ns in since.items()}
         begin(self, *arguments, **others)
 
-    return [(Wait, "__init__", impatient)]
+    return [(EnforcementWait, "__init__", impatient)]
 
 
 @bug("a verifier in grace counts as lapsed")
 def _() -> Patches:
-    return [(wait.posture, "longest_ns", lambda _: 0)]
+    return [(posture, "longest_ns", lambda _: 0)]
 
 
 @bug("grace for one kind of token is grace for all")
@@ -263,22 +267,25 @@ def _() -> Patches:
 
 @bug("a row that a later look does not show is over, whichever server was looked at")
 def _() -> Patches:
-    rows = Wait.rows
+    rows = EnforcementWait.rows
 
-    def missing(self: Wait, found: Any, *, now_ns: int) -> None:
+    def missing(self: EnforcementWait, found: Any, *, now_ns: int) -> None:
         rows(self, found, now_ns=now_ns)
         for instance in self.pending - found.keys() if self._rows_count else ():
             self._settle(self._pending[instance], Outcome.LAPSED, now_ns)
 
-    return [(Wait, "rows", missing), (Wait, "counts", lambda self, seen: True)]
+    return [
+        (EnforcementWait, "rows", missing),
+        (EnforcementWait, "counts", lambda self, seen: True),
+    ]
 
 
 @bug("what a server does not hold is called lost, though no later epoch proves it")
 def _() -> Patches:
-    def ignorant(target: wait.Target, seen: Any) -> bool:
+    def ignorant(target: wait.AwaitedEvent, seen: Any) -> bool:
         return not wait.holds(target, seen)
 
-    return [(enforce, "lost", ignorant)]
+    return [(enforcer, "lost", ignorant)]
 
 
 @bug("a process forgets its heartbeats, so that it is taken for a copy of itself")
@@ -288,9 +295,10 @@ def _() -> Patches:
 
 @bug("an acknowledgement needs no MAC")
 def _() -> Patches:
-    def believing(self: Instances, payload: bytes) -> tuple[bytes, bytes]:
-        envelope = sealed.decode(payload)
-        return envelope.key_id, envelope.content
+    def believing(self: Instances, payload: bytes) -> AuthenticatedMessage:
+        envelope = signed_envelope.decode(payload)
+        secret = self.secret(envelope.key_id)
+        return AuthenticatedMessage(envelope.key_id, envelope.content, secret, outdated=False)
 
     return [(Instances, "open", believing)]
 
@@ -301,18 +309,18 @@ def _() -> Patches:
 
     def eager(self: Follow, payload: bytes) -> None:
         batch = events.decode_batch(payload)
-        incarnation, last = self._incarnations.current, batch.first_seq + len(batch.payloads) - 1
+        current, last = self._instances.current, batch.first_seq + len(batch.payloads) - 1
         loop = asyncio.get_running_loop()
-        if incarnation.voice is not None and self._notary.verify(
-            Purpose.EVENTS, sealed.decode(payload)
+        if current.credentials is not None and self._trust_store.verify(
+            Purpose.EVENTS, signed_envelope.decode(payload)
         ):
             ack = heartbeat.Ack(
-                incarnation.instance,
-                next(incarnation.counter),
+                current.instance,
+                next(current.counter),
                 Position(batch.epoch, last, batch.after),
-                incarnation.attempts.trail,
+                current.attempts.trail,
             )
-            telling = self._link.acknowledge(ack, incarnation.voice)
+            telling = self._link.acknowledge(ack, current.credentials)
             kept.add(loop.create_task(telling))
         loop.call_later(0.3, pushed, self, payload)
 
@@ -324,10 +332,10 @@ def _() -> Patches:
 def _() -> Patches:
     def at_once(found: Any, **_: int) -> Any:
         if (found.grant_ms, found.wait_ms) == (found.target_ms,) * 2:
-            return term.Settled()
-        return term.Move(found.target_ms, found.target_ms)
+            return lease_term.Settled()
+        return lease_term.Move(found.target_ms, found.target_ms)
 
-    return [(term, "decide", at_once)]
+    return [(lease_term, "decide", at_once)]
 
 
 # The ledger -----------------------------------------------------------------------------------
@@ -375,7 +383,7 @@ def _() -> Patches:
     commit = Sequencer.commit
     done: dict[Any, Committed] = {}
 
-    async def idle(self: Sequencer, command: Command) -> Committed:
+    async def idle(self: Sequencer, command: RevocationCommand) -> Committed:
         place = (asyncio.get_running_loop(), command.revocation.selector)
         if command.revocation.effect != "revoke" or command.then is not None:
             return await commit(self, command)
@@ -417,32 +425,35 @@ def _() -> Patches:
 
 @bug("what is suspended for a time is lifted as soon as an authority looks at it")
 def _() -> Patches:
-    async def early(self: UntilKeeper) -> float:
+    async def early(self: LiftScheduler) -> float:
         for each in await self._revocations.timed(limit=64):
             await self._lift(each)
         return 1.0
 
-    return [(UntilKeeper, "step", early)]
+    return [(LiftScheduler, "step", early)]
 
 
 @bug("each authority lifts what is over under a key of its own")
 def _() -> Patches:
-    async def lift(self: UntilKeeper, timed: Any) -> None:
+    async def lift(self: LiftScheduler, timed: Any) -> None:
         name = timed.event.revocation.revocation_id
-        fresh = naming.name("rev", self._clock, self._entropy)
-        command = lift_of(timed.event, revocation_id=fresh, reason="", actor=until.ACTOR)
-        claim = Claim(Key(until.ACTOR, f"{name} {self._clock.name}"), bytes(32))
-        await self._sequencer.commit(Command(claim, command, exact=True))
+        fresh = new_ids.name("rev", self._clock, self._entropy)
+        command = lift_of(timed.event, revocation_id=fresh, reason="", actor=actors.SCHEDULED_LIFT)
+        assert isinstance(self._clock, Host)
+        claim = IdempotencyClaim(
+            Key(actors.SCHEDULED_LIFT, f"{name} {self._clock.name}"), bytes(32)
+        )
+        await self._sequencer.commit(RevocationCommand(claim, command, exact=True))
 
-    return [(UntilKeeper, "_lift", lift)]
+    return [(LiftScheduler, "_lift", lift)]
 
 
 @bug("an authority lifts only what it saw before its time was up")
 def _() -> Patches:
-    step = UntilKeeper.step
-    seen = WeakKeyDictionary[UntilKeeper, set[str]]()
+    step = LiftScheduler.step
+    seen = WeakKeyDictionary[LiftScheduler, set[str]]()
 
-    async def forgetful(self: UntilKeeper) -> float:
+    async def forgetful(self: LiftScheduler) -> float:
         known = seen.setdefault(self, set())
         timed = await self._revocations.timed(limit=64)
         known |= {each.event.revocation.revocation_id for each in timed if each.left_us > 0}
@@ -451,7 +462,7 @@ def _() -> Patches:
             return 1.0
         return await step(self)
 
-    return [(UntilKeeper, "step", forgetful)]
+    return [(LiftScheduler, "step", forgetful)]
 
 
 @bug("the lift of a kill ends its revoke too")
@@ -472,7 +483,7 @@ def _() -> Patches:
 
 @bug("a check that demands a position is answered from the client's own memory")
 def _() -> Patches:
-    return [(Session, "recall_at", lambda self, token, min_seq: self.recall(token))]
+    return [(SidecarSession, "recall_at", lambda self, token, min_seq: self.recall(token))]
 
 
 # The view -------------------------------------------------------------------------------------
@@ -542,10 +553,10 @@ def _() -> Patches:
 # The client -----------------------------------------------------------------------------------
 
 
-def _recall(*, deadline: bool, stamps: bool) -> Callable[[Session, str], Any]:
-    recall = Session.recall
+def _recall(*, deadline: bool, stamps: bool) -> Callable[[SidecarSession, str], Any]:
+    recall = SidecarSession.recall
 
-    def careless(self: Session, token: str) -> Any:
+    def careless(self: SidecarSession, token: str) -> Any:
         entry = self._entries.get(token)
         if entry is None or self.table is None:
             return recall(self, token)
@@ -562,19 +573,19 @@ def _recall(*, deadline: bool, stamps: bool) -> Callable[[Session, str], Any]:
 def _() -> Patches:
     # Nor does it know when to look again at what it holds, or it would look all the time.
     return [
-        (Session, "recall", _recall(deadline=False, stamps=True)),
-        (Session, "ends_ns", lambda *_: None),
+        (SidecarSession, "recall", _recall(deadline=False, stamps=True)),
+        (SidecarSession, "ends_ns", lambda *_: None),
     ]
 
 
 @bug("the client does not compare its stamps")
 def _() -> Patches:
-    return [(Session, "recall", _recall(deadline=True, stamps=False))]
+    return [(SidecarSession, "recall", _recall(deadline=True, stamps=False))]
 
 
 @bug("the client keeps its records when it meets another instance")
 def _() -> Patches:
-    def reopened(self: SimulatedSession, **_: Any) -> Session:
+    def reopened(self: SimulatedSession, **_: Any) -> SidecarSession:
         session = self.meet(self.place, mapped=self.mapped)
         session._entries.update(self._entries)
         return session
@@ -607,14 +618,14 @@ def _() -> Patches:
 
 @bug("held work goes on without a lease")
 def _() -> Patches:
-    excused = Lookout._excused
+    excused = HoldMonitor._excused
 
-    def generous(self: Lookout, reason: Reason, session: Session) -> bool:
+    def generous(self: HoldMonitor, reason: Reason, session: SidecarSession) -> bool:
         return reason is Reason.NO_LEASE or excused(self, reason, session)
 
-    return [(Lookout, "_excused", generous)]
+    return [(HoldMonitor, "_excused", generous)]
 
 
 @bug("held work is looked at only when the sidecar tells of a change")
 def _() -> Patches:
-    return [(lookout, "_LONGEST_NS", 3_600 * 10**9), (Watch, "look_by", lambda *_: False)]
+    return [(monitor, "_LONGEST_NS", 3_600 * 10**9), (HoldRegistry, "look_by", lambda *_: False)]

@@ -7,11 +7,11 @@ from typing import Any
 from tests.simulation.bugs import Patches
 from tests.support.changes_in_memory import Known
 
-from rescind.core.revocation import Hold
+from rescind.core.revocation import ActiveRevocation
 from rescind_authority.ports.tokens import StoredToken, TokenState
-from rescind_authority.usecases import resolve
-from rescind_authority.usecases.ends import EndTimer
-from rescind_sidecar.view.authority_time import AuthorityTime
+from rescind_authority.usecases.lookups import resolver
+from rescind_authority.usecases.tokens.end_timer import EndTimer
+from rescind_sidecar.view.authority_clock import AuthorityTime
 
 BUGS: dict[str, Callable[[], Patches]] = {}
 
@@ -28,13 +28,13 @@ def bug(name: str) -> Callable[[Callable[[], Patches]], Callable[[], Patches]]:
 
 @bug("an ended token is judged by its time, not by its position")
 def _() -> Patches:
-    def by_revocations(state: TokenState) -> tuple[Hold, ...]:
+    def by_revocations(state: TokenState) -> tuple[ActiveRevocation, ...]:
         return tuple(
-            Hold(event.revocation.revocation_id, event.revocation.effect, event.seq)
-            for event in resolve.holding(state)
+            ActiveRevocation(event.revocation.revocation_id, event.revocation.effect, event.seq)
+            for event in resolver.holding(state)
         )
 
-    return [(resolve, "holds_of", by_revocations)]
+    return [(resolver, "holds_of", by_revocations)]
 
 
 @bug("an end at a time is left to the clock")
@@ -49,7 +49,7 @@ def _() -> Patches:
 def _() -> Patches:
     def by_token(self: Known, token_hash: bytes) -> StoredToken | None:
         found = self.tokens.get(token_hash)
-        token = None if found is None else self.named(found.token_id)
+        token = None if found is None else self.named(found.grant.token_id)
         return None if token is None else replace(token, token_hash=token_hash)
 
     return [(Known, "by_hash", by_token)]

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 from tests.simulation.clock_steps import Step
 from tests.simulation.network import now_s
 from tests.simulation.oracle import Issued, Promise
-from tests.simulation.trust import Dice, EdgeKeys
+from tests.simulation.trust import EdgeKeys, RandomSource
 from tests.support.postgres_in_memory import Transaction
 
-from rescind.core import tokens
+from rescind.core import token_format
 from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import Event, Revocation
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
 from rescind.core.verdict import Allowed, Reason, Verdict
 from rescind.errors import RescindError
+from rescind_authority import actors
 from rescind_authority.ports.ledger import Change, End, Expiry, Rotation
-from rescind_authority.ports.tokens import Issued as Footed
-from rescind_authority.usecases import ends
-from rescind_authority.usecases.sequence import Committed
+from rescind_authority.ports.tokens import IssueTimes as Footed
+from rescind_authority.usecases.ledger.sequencer import Committed
 
 if TYPE_CHECKING:
     from tests.simulation.workload import SimulatedVerifier
@@ -55,8 +55,8 @@ class Changes:
         self._people = world.people
         self._oracle = world.oracle
         self._cluster = world.cluster
-        self._dice = Random(f"{world.plan.seed} changes")
-        self._entropy = Dice(f"{world.plan.seed} changed secrets")
+        self._random = Random(f"{world.plan.seed} changes")
+        self._entropy = RandomSource(f"{world.plan.seed} changed secrets")
         self._number = 0
         self._expired: dict[tuple[int, bytes, str], float] = {}
         self._awaited: dict[End, float] = {}
@@ -68,17 +68,17 @@ class Changes:
             self._world.begin(self._start_anew_after(step))
         kinds = (self._rotate, self._expire, self._expire_later, self._overlap)
         while not self._people.over:
-            await asyncio.sleep(self._dice.uniform(0.2, 1.0))
+            await asyncio.sleep(self._random.uniform(0.2, 1.0))
             token = self._issue()
             self._see(token)
-            self._world.begin(self._dice.choice((*kinds, self._let_expire))(token))
+            self._world.begin(self._random.choice((*kinds, self._let_expire))(token))
 
     async def _start_anew_after(self, step: Step) -> None:
         """Start a sidecar anew: it knows nothing of the time before, and meets what has ended."""
-        await asyncio.sleep(max(0.0, step.at_s - now_s()) + self._dice.uniform(0.0, 0.3))
-        world, number = self._world, self._dice.randrange(len(self._world.places))
+        await asyncio.sleep(max(0.0, step.at_s - now_s()) + self._random.uniform(0.0, 0.3))
+        world, number = self._world, self._random.randrange(len(self._world.places))
         sidecar = world.places[number].sidecar
-        if sidecar in world.running and sidecar is not None and not world.plan.quiet:
+        if sidecar in world.running and not world.plan.quiet:
             sidecar.crash(world.running.pop(sidecar))
             world.start_sidecar(number)
         for later_s in (0.5, 1.0, 2.0):
@@ -99,7 +99,9 @@ class Changes:
         at_us, as_of = self._cluster.time_us(self._cluster.tables), self._cluster.tables.end.seq
         transaction.store(token, Footed(at_us, as_of, at_us + ttl_us))
         transaction.commit()
-        return Issued(text, token.token_id, token.kind, frozenset(token.handles), as_of)
+        return Issued(
+            text, token.grant.token_id, token.grant.kind, frozenset(token.grant.handles), as_of
+        )
 
     def _see(self, token: Issued) -> None:
         """Have some verifiers hold its record, so that there is something to be forgotten."""
@@ -108,54 +110,55 @@ class Changes:
     def _check(self, taken: Sequence[Issued], later_s: float, *, share: float = 1.0) -> None:
         world = self._world
         for place, verifier in world.verifiers:
-            if self._dice.random() < share:
-                token = self._dice.choice(taken)
+            if self._random.random() < share:
+                token = self._random.choice(taken)
                 world.begin(world.later(later_s, place, verifier, token, None))
 
     # Changes ------------------------------------------------------------------------------------
 
     async def _rotate(self, token: Issued, overlap_us: int = 0) -> None:
-        secret = tokens.mint(
+        secret = token_format.mint(
             kind=token.kind, random=self._entropy(32), edge_key=EdgeKeys.minting
         ).reveal()
         change = Rotation(
-            token.token_id, None, tokens.digest(secret), overlap_us, reuse_revokes=False
+            token.token_id, None, token_format.digest(secret), overlap_us, reuse_revokes=False
         )
-        await asyncio.sleep(self._dice.uniform(0.0, 0.5))
+        await asyncio.sleep(self._random.uniform(0.0, 0.5))
         event = await self._change(token, change, "rotate")
         self._see(replace(token, text=secret))
-        end = End(token.token_id, tokens.digest(token.text))
+        end = End(token.token_id, token_format.digest(token.text))
         if overlap_us:
             await self._end_of(end, [token.text], event, self._cluster.tables.ending.get(end))
 
     async def _overlap(self, token: Issued) -> None:
-        await self._rotate(token, round(self._dice.uniform(0.3, 1.5) * 1_000_000))
+        await self._rotate(token, round(self._random.uniform(0.3, 1.5) * 1_000_000))
 
     async def _expire(self, token: Issued) -> None:
-        await asyncio.sleep(self._dice.uniform(0.0, 0.5))
+        await asyncio.sleep(self._random.uniform(0.0, 0.5))
         await self._change(token, Expiry(token.token_id, None), "expire")
 
     async def _expire_later(self, token: Issued) -> None:
         at_us = self._cluster.time_us(self._cluster.tables) + round(
-            self._dice.uniform(0.3, 1.5) * 1_000_000
+            self._random.uniform(0.3, 1.5) * 1_000_000
         )
         event = await self._change(token, Expiry(token.token_id, at_us), "expire later")
         await self._end_of(End(token.token_id), [token.text], event, at_us)
 
     async def _let_expire(self, _: Issued) -> None:
         """Let a token end by itself, and come with it again and again."""
-        ttl_s = self._dice.uniform(0.5, 2.0)
+        ttl_s = self._random.uniform(0.5, 2.0)
         token = self._issue(round(ttl_s * 1_000_000))
         for after_s in (0.01, ttl_s + 0.3, ttl_s + 1.0, ttl_s + 2.0, ttl_s + 4.0):
             self._check([token], after_s)
 
     # Receipts -----------------------------------------------------------------------------------
 
-    def _revocation(self, token: Issued) -> Revocation:
+    def _revocation(self, token: Issued, change: Change) -> Revocation:
         self._number += 1
+        kind = "tree" if isinstance(change, Expiry) else "token"
         return Revocation(
             revocation_id=f"rev_c{self._number}",
-            selector=Selector((Handle(f"token:{token.token_id}"),)),
+            selector=Selector((Handle(f"{kind}:{token.token_id}"),)),
             effect="changed",
             reason="a simulation",
             actor="admin:ada",
@@ -184,7 +187,7 @@ class Changes:
         """Change a token; where that ends something at once, hold the receipt against everyone."""
         events: list[Event] = []
         await self._command(
-            self._revocation(token),
+            self._revocation(token, change),
             change,
             lambda event: events.__setitem__(slice(None), [event]),
         )
@@ -203,7 +206,7 @@ class Changes:
         self._oracle.promises.append(promise)
         self._ended.append(token)
         self._oracle.count[f"receipts: {what}"] += 1
-        for later_s in (0.001, self._dice.uniform(0.0, 4.0)):
+        for later_s in (0.001, self._random.uniform(0.0, 4.0)):
             self._check([token], later_s)
 
     async def _end_of(
@@ -211,6 +214,7 @@ class Changes:
     ) -> None:
         """Wait for the event of an end, and ask for its receipt."""
         self._awaited[end] = now_s()
+        handle = f"{'tree' if end.token_hash is None else 'token'}:{end.token_id}"
         token = Issued(texts[0], end.token_id, Kind.AGENT, frozenset(), 0)
         if at_us is not None and not self._world.clock.steps:
             self._by_the_time(token, event, at_us)
@@ -222,8 +226,8 @@ class Changes:
             found = [
                 entry.event
                 for _, entry in tables.entries
-                if entry.event.revocation.actor == ends.ACTOR
-                and entry.event.revocation.selector.handles == (f"token:{end.token_id}",)
+                if entry.event.revocation.actor == actors.SCHEDULED_END
+                and entry.event.revocation.selector.handles == (handle,)
             ]
             if found and end not in tables.ending:
                 break
@@ -231,7 +235,7 @@ class Changes:
         last = found[-1]
         committed = Committed(last.revocation.revocation_id, last.epoch, last.seq, last.at_us)
         while True:
-            authority = self._dice.choice(self._world.authorities)
+            authority = self._random.choice(self._world.authorities)
             try:
                 async with asyncio.timeout(2.0):
                     await self._people._receipt(authority, committed)

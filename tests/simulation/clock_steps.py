@@ -25,14 +25,18 @@ class PostgresClock:
     """The clock that the server shows."""
 
     def __init__(self, seed: int) -> None:
-        dice = Random(f"clock {seed}")
+        random_source = Random(f"clock {seed}")
         self.steps: tuple[Step, ...] = ()
         self._offset_us = 0
-        if dice.random() < _IN_RUNS:
+        if random_source.random() < _IN_RUNS:
             # Back by an NTP step or to a standby that is behind; and perhaps on again, or ahead.
-            back = Step(dice.uniform(1.0, 5.0), -dice.choice((1, 5, 120, 600)) * 1_000_000)
-            other = Step(dice.uniform(1.0, 5.0), dice.choice((-3, 2, 300)) * 1_000_000)
-            steps = (back, other)[: dice.choice((1, 1, 2))]
+            back = Step(
+                random_source.uniform(1.0, 5.0), -random_source.choice((1, 5, 120, 600)) * 1_000_000
+            )
+            other = Step(
+                random_source.uniform(1.0, 5.0), random_source.choice((-3, 2, 300)) * 1_000_000
+            )
+            steps = (back, other)[: random_source.choice((1, 1, 2))]
             self.steps = tuple(sorted(steps, key=lambda each: each.at_s))
 
     def now_us(self) -> int:

@@ -8,9 +8,9 @@ from tests.simulation.workload import Place
 from rescind.core.handles import Handle, Selector
 from rescind.core.ledger import Position
 from rescind.core.revocation import Event, Revocation
-from rescind.wire import events, heartbeat, sealed, subjects
+from rescind.wire import events, heartbeat, signed_envelope, subjects
 from rescind.wire.events import Batch
-from rescind.wire.sealed import Sealed
+from rescind.wire.signed_envelope import SignedEnvelope
 
 
 def hears(places: Sequence[Place], authorities: Sequence[Authority], payload: bytes) -> None:
@@ -23,11 +23,13 @@ def hears(places: Sequence[Place], authorities: Sequence[Authority], payload: by
         sidecar = place.sidecar
         if sidecar is None or not sidecar.alive:
             continue
-        incarnation = sidecar.incarnations.current
-        instance, trail = incarnation.instance, incarnation.attempts.trail  # NATS carries both
+        current = sidecar.instances.current
+        instance, trail = current.instance, current.attempts.trail  # NATS carries both
         content = heartbeat.encode_ack(heartbeat.Ack(instance, 1 << 20, end, trail))
         for authority in authorities:
-            authority.hear(subjects.ACK, sealed.encode(Sealed(content, instance, bytes(32))))
+            authority.hear(
+                subjects.ACK, signed_envelope.encode(SignedEnvelope(content, instance, bytes(32)))
+            )
         if last % 4 == 0:
             sidecar.follow.pushed(forged)
 
@@ -43,4 +45,4 @@ def _lift_of_everything(end: Position) -> bytes:
         awaited=False,
         payloads=(payload,),
     )
-    return events.encode_batch(batch, lambda content: Sealed(content, bytes(8), bytes(32)))
+    return events.encode_batch(batch, lambda content: SignedEnvelope(content, bytes(8), bytes(32)))

@@ -63,7 +63,7 @@ class Weather:
 class Way:
     """One direction between two machines, with dice of its own."""
 
-    dice: Random
+    random_source: Random
     weather: Weather = field(default_factory=Weather)
 
 
@@ -89,13 +89,13 @@ class Network:
     def send(self, source: Host, target: Host, deliver: Callable[[], None]) -> None:
         """Send a message: it may come late, twice, after a later one, or never."""
         way = self.way(source, target)
-        weather, dice = way.weather, way.dice
-        if weather.cut or dice.random() < weather.lost:
+        weather, random_source = way.weather, way.random_source
+        if weather.cut or random_source.random() < weather.lost:
             return
-        for _ in range(2 if dice.random() < weather.doubled else 1):
-            delay_s = dice.uniform(0.0002, 0.003)
-            if dice.random() < weather.slow:
-                delay_s += dice.uniform(0.0, weather.slow_s)
+        for _ in range(2 if random_source.random() < weather.doubled else 1):
+            delay_s = random_source.uniform(0.0002, 0.003)
+            if random_source.random() < weather.slow:
+                delay_s += random_source.uniform(0.0, weather.slow_s)
             self.after(max(0.0, source.paused_until_s - now_s()) + delay_s, target, deliver)
 
     def after(self, delay_s: float, target: Host, deliver: Callable[[], None]) -> None:

@@ -12,7 +12,7 @@ from tests.simulation.network import unix_us
 
 from rescind.core.receipt import Receipt
 from rescind.core.revocation import Event, Revocation
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
 
 NEVER_S = 1e9
 

@@ -10,27 +10,27 @@ from random import Random
 from tests.simulation.authority import Authority
 from tests.simulation.network import now_s, now_us
 from tests.simulation.oracle import NEVER_S, Issued, Oracle, Promise
-from tests.simulation.trust import Dice, EdgeKeys
+from tests.simulation.trust import EdgeKeys, RandomSource
+from tests.support.grants import grant
 from tests.support.postgres_in_memory import Cluster, Transaction
 
-from rescind.core import ids, tokens
-from rescind.core.delegation import Mandate
+from rescind.core import public_ids, token_format
 from rescind.core.handles import Handle, Selector
-from rescind.core.powers import AUDIENCE, VERIFY
 from rescind.core.receipt import Receipt
 from rescind.core.revocation import Event, Revocation, lift_of
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
+from rescind.core.well_known_scopes import AUDIENCE, VERIFY
 from rescind.errors import RescindError
-from rescind.wire import receipts, sealed
+from rescind.wire import receipts, signed_envelope
+from rescind_authority import actors
 from rescind_authority.errors import LostError
-from rescind_authority.ports.ledger import Change, Claim, Key
-from rescind_authority.ports.tokens import Issued as Footed
+from rescind_authority.ports.ledger import Change, IdempotencyClaim, Key
+from rescind_authority.ports.tokens import IssueTimes as Footed
 from rescind_authority.ports.tokens import NewToken
-from rescind_authority.usecases import until
-from rescind_authority.usecases.mint import require_free
-from rescind_authority.usecases.resolve import holding
-from rescind_authority.usecases.sequence import Command, Committed
-from rescind_authority.usecases.wait import Target
+from rescind_authority.usecases.enforcement.wait import AwaitedEvent
+from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand
+from rescind_authority.usecases.lookups.resolver import holding
+from rescind_authority.usecases.tokens.new_token import require_free
 
 TERM_MS = 3_000
 _HOUR_US = 3_600_000_000
@@ -58,11 +58,11 @@ class People:
         self._oracle = oracle
         self._cluster = cluster
         self._authorities = authorities
-        self._dice = Random(f"{seed} people")
+        self._random = Random(f"{seed} people")
         self._terms = Random(f"{seed} until")
-        self._entropy = Dice(f"{seed} secrets")
+        self._entropy = RandomSource(f"{seed} secrets")
         self._commands = 0
-        self._favourite = (f"chain:{self._dice.choice(_SUBJECTS)}",)
+        self._favourite = (f"chain:{self._random.choice(_SUBJECTS)}",)
         self._liftable: list[Promise] = []
         self.credential = self._service()
         self.innocent = self._issued_before("agent:innocent", "innocent")
@@ -77,7 +77,8 @@ class People:
 
     def _service(self) -> str:
         token, secret = self._strike(Kind.SERVICE, "service:search", "service")
-        service = replace(token, scopes=(VERIFY,), audience=(AUDIENCE,))
+        granted = replace(token.grant, scopes=(VERIFY,), audience=(AUDIENCE,))
+        service = replace(token, grant=granted)
         self._store(service)
         return secret
 
@@ -97,49 +98,40 @@ class People:
     def _strike(
         self, kind: Kind, subject: str, tenant: str, parent: Issued | None = None
     ) -> tuple[NewToken, str]:
-        secret = tokens.mint(kind=kind, random=self._entropy(32), edge_key=EdgeKeys.minting)
-        token_id = ids.make("tok", now_ms=now_us() // 1000, entropy=self._entropy(10))
+        secret = token_format.mint(kind=kind, random=self._entropy(32), edge_key=EdgeKeys.minting)
+        token_id = public_ids.make("tok", now_ms=now_us() // 1000, entropy=self._entropy(10))
         handles = {"*", f"token:{token_id}", f"tree:{token_id}", f"chain:{subject}"}
         handles |= {f"tenant:{tenant}", f"kind:{kind}"}
         if parent is not None:
             inherited = ("tree:", "chain:", "tenant:")
             handles |= {each for each in parent.handles if each.startswith(inherited)}
         text = secret.reveal()
-        token = NewToken(
-            token_hash=tokens.digest(text),
-            token_id=token_id,
+        granted = grant(
+            token_id,
             kind=kind,
             subject=subject,
             scopes=("read", "write"),
-            audience=(),
             tenant=tenant,
-            client=None,
-            session=None,
-            labels=(),
-            handles=tuple(sorted(Handle(each) for each in handles)),
-            lineage=(),
-            chain=(),
-            not_before_us=None,
-            mandate=Mandate(),
-            created_by="people",
+            names=tuple(sorted(Handle(each) for each in handles)),
         )
+        token = NewToken(token_hash=token_format.digest(text), grant=granted)
         return token, text
 
     def _known(
         self, token: NewToken, text: str, *, issued_seq: int, parent: Issued | None
     ) -> Issued:
         family = () if parent is None else (parent, *parent.family)
-        handles = frozenset[str](token.handles)
-        issued = Issued(text, token.token_id, token.kind, handles, issued_seq, family)
+        handles = frozenset[str](token.grant.handles)
+        issued = Issued(text, token.grant.token_id, token.grant.kind, handles, issued_seq, family)
         self._oracle.tokens.append(issued)
         return issued
 
     async def logging_in(self) -> None:
         """Issue tokens now and then, some of them on behalf of others."""
         while not self.over:
-            await asyncio.sleep(self._dice.uniform(0.1, 0.8))
-            authority = self._dice.choice(self._authorities())
-            parent = self._dice.choice([None, *self._oracle.tokens[-5:]])
+            await asyncio.sleep(self._random.uniform(0.1, 0.8))
+            authority = self._random.choice(self._authorities())
+            parent = self._random.choice([None, *self._oracle.tokens[-5:]])
             if parent in self._spared:
                 parent = None
             try:
@@ -149,15 +141,15 @@ class People:
                 self._oracle.count["not issued"] += 1
 
     async def _issue(self, authority: Authority, parent: Issued | None) -> None:
-        kind = self._dice.choice((Kind.AGENT, Kind.SESSION))
-        subject, tenant = self._dice.choice(_SUBJECTS), self._dice.choice(_TENANTS)
+        kind = self._random.choice((Kind.AGENT, Kind.SESSION))
+        subject, tenant = self._random.choice(_SUBJECTS), self._random.choice(_TENANTS)
         token, text = self._strike(kind, subject, tenant, parent)
         async with authority.postgres.begin() as transaction:
-            parent_hash = None if parent is None else tokens.digest(parent.text)
-            footing = await transaction.footing(parent_hash, token.handles)
+            parent_hash = None if parent is None else token_format.digest(parent.text)
+            footing = await transaction.footing(parent_hash, token.grant.handles)
             if parent is not None and (footing.parent is None or holding(footing.parent)):
                 return
-            require_free(footing, token.handles)
+            require_free(footing, token.grant.handles)
             at_us, as_of = footing.snapshot.at_us, footing.snapshot.as_of
             await transaction.insert_token(token, Footed(at_us, as_of, at_us + _HOUR_US))
         self._oracle.count["issued"] += 1
@@ -168,29 +160,29 @@ class People:
     async def revoking(self) -> None:
         """Take power away now and then, and sometimes give it back."""
         while not self.over:
-            await asyncio.sleep(self._dice.uniform(0.2, 1.5))
-            if self._liftable and self._dice.random() < 0.3:
-                await self._lift(self._liftable.pop(self._dice.randrange(len(self._liftable))))
+            await asyncio.sleep(self._random.uniform(0.2, 1.5))
+            if self._liftable and self._random.random() < 0.3:
+                await self._lift(self._liftable.pop(self._random.randrange(len(self._liftable))))
             else:
-                effect = self._dice.choice(("revoke", "revoke", "suspend", "narrow", "kill"))
+                effect = self._random.choice(("revoke", "revoke", "suspend", "narrow", "kill"))
                 await self.revoke(effect, *self._selector())
 
     def _selector(self) -> tuple[str, ...]:
         free = [each for each in self._oracle.tokens if self._oracle.free(each)]
-        token = self._dice.choice(free)
+        token = self._random.choice(free)
         selectors = [
             self._favourite,
-            (f"chain:{self._dice.choice(_SUBJECTS)}",),
-            (f"tenant:{_TENANTS[1]}", f"chain:{self._dice.choice(_SUBJECTS)}"),
+            (f"chain:{self._random.choice(_SUBJECTS)}",),
+            (f"tenant:{_TENANTS[1]}", f"chain:{self._random.choice(_SUBJECTS)}"),
         ]
         if token not in self._spared:
             selectors += [(f"tree:{token.token_id}",)] * 2
-        return self._dice.choice(selectors)
+        return self._random.choice(selectors)
 
     async def change_term(self, term_ms: int) -> None:
         """Ask for another lease term; the authorities take the steps."""
         while True:
-            authority = self._dice.choice(self._authorities())
+            authority = self._random.choice(self._authorities())
             try:
                 async with asyncio.timeout(_PATIENCE_S):
                     await authority.call_in(authority.term.ask(term_ms, actor="admin:ada"))
@@ -205,8 +197,8 @@ class People:
 
     async def react(self) -> None:
         """Revoke at once what is used most: somebody saw that something is wrong."""
-        await asyncio.sleep(self._dice.uniform(0.0, 0.3))
-        await self.revoke(self._dice.choice(("revoke", "suspend")), *self._favourite)
+        await asyncio.sleep(self._random.uniform(0.0, 0.3))
+        await self.revoke(self._random.choice(("revoke", "suspend")), *self._favourite)
 
     async def revoke(self, effect: str, *handles: str) -> None:
         """Revoke, and come back with the receipt."""
@@ -245,7 +237,7 @@ class People:
         lifts = {
             entry.event.revocation.lifts: entry.event
             for _, entry in self._cluster.tables.entries
-            if entry.event.revocation.actor == until.ACTOR
+            if entry.event.revocation.actor == actors.SCHEDULED_LIFT
         }
         for promise in self._oracle.promises:
             revocation = promise.event.revocation
@@ -274,19 +266,19 @@ class People:
     ) -> Receipt:
         """Ask one authority after another, with the same key, until one gives the receipt."""
         name = revocation.revocation_id
-        claim = Claim(Key("admin:ada", name), hashlib.sha256(name.encode()).digest())
+        claim = IdempotencyClaim(Key("admin:ada", name), hashlib.sha256(name.encode()).digest())
         for attempt in count():
             # As the API does: a new name each time, and the key decides which one stays.
-            fresh = {"revocation_id": f"{name}.{attempt}"}
-            command = Command(
+            fresh = f"{name}.{attempt}"
+            command = RevocationCommand(
                 claim,
-                replace(revocation, **fresh),
+                replace(revocation, revocation_id=fresh),
                 exact=True,
                 awaited=True,
-                then=None if then is None else replace(then, **fresh),
+                then=None if then is None else replace(then, revocation_id=fresh),
                 change=change,
             )
-            authority = self._dice.choice(self._authorities())
+            authority = self._random.choice(self._authorities())
             try:
                 async with asyncio.timeout(_PATIENCE_S):
                     done = await authority.call_in(authority.sequencer.commit(command))
@@ -304,14 +296,16 @@ class People:
         raise AssertionError
 
     async def _receipt(self, authority: Authority, committed: Committed) -> Receipt:
-        target = Target(committed.revocation_id, committed.epoch, committed.seq, committed.at_us)
+        target = AwaitedEvent(
+            committed.revocation_id, committed.epoch, committed.seq, committed.at_us
+        )
         while True:
             async with asyncio.timeout(_PATIENCE_S):
                 given = await authority.call_in(
                     authority.enforcer.receipt(target, timeout_s=_PATIENCE_S / 2)
                 )
             if isinstance(given, bytes):
-                return receipts.decode(sealed.decode(given).content)
+                return receipts.decode(signed_envelope.decode(given).content)
 
     def _committed(self, given: Sequence[Promise]) -> None:
         """Hold it against whoever demands the position that a command came to."""
@@ -327,7 +321,7 @@ class People:
         """Check for a moment, everywhere, what the last receipt took away."""
         made = [each for each in self._oracle.promises if each.made_s < NEVER_S]
         for _ in range(4 if made else 0):
-            await asyncio.sleep(self._dice.uniform(0.0, 0.3))
+            await asyncio.sleep(self._random.uniform(0.0, 0.3))
             self._probe(max(made, key=lambda each: each.made_s), demanded=False)
 
     def _probe(self, promise: Promise, *, demanded: bool) -> None:
@@ -371,7 +365,9 @@ class People:
         oracle = self._oracle
         oracle.promises[:] = [each for each in oracle.promises if each.event in events]
         self._liftable[:] = [each for each in self._liftable if each.event in events]
-        oracle.tokens[:] = [each for each in oracle.tokens if tokens.digest(each.text) in kept]
+        oracle.tokens[:] = [
+            each for each in oracle.tokens if token_format.digest(each.text) in kept
+        ]
 
 
 def _events_of(done: Committed, revocation: Revocation, then: Revocation | None) -> list[Event]:

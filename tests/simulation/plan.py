@@ -86,52 +86,58 @@ class Plan:
 
 def draw(seed: int) -> Plan:
     """Draw a plan. Sidecars' clocks are at most 10 % slow; an authority's are within 1 %."""
-    dice = Random(f"plan {seed}")
-    kinds = dice.sample(list(Fault), k=dice.randint(1, 5))
-    if Fault.RESTORE in kinds and dice.random() < 0.5:
+    random_source = Random(f"plan {seed}")
+    kinds = random_source.sample(list(Fault), k=random_source.randint(1, 5))
+    if Fault.RESTORE in kinds and random_source.random() < 0.5:
         kinds.remove(Fault.RESTORE)
     if Fault.RESTORE in kinds and Fault.TERM in kinds:
         # After a restore one lets the longest term pass that there was since the backup
         # (deploy/runbooks); here the terms do not change then.
         kinds.remove(Fault.TERM)
-    number = 0 if seed % 4 == 0 else dice.randint(2, 8)
-    troubles = [_trouble(dice, dice.choice(kinds)) for _ in range(number if kinds else 0)]
+    number = 0 if seed % 4 == 0 else random_source.randint(2, 8)
+    troubles = [
+        _trouble(random_source, random_source.choice(kinds)) for _ in range(number if kinds else 0)
+    ]
     return Plan(
         seed=seed,
-        sidecar_rates=tuple(dice.choice((0.9, 1.0, 1.08)) for _ in range(SIDECARS)),
-        authority_rates=tuple(dice.choice((0.99, 1.0, 1.01)) for _ in range(AUTHORITIES)),
-        postures=tuple(dice.choice(("strict", "grace:session=2s")) for _ in range(SIDECARS)),
+        sidecar_rates=tuple(random_source.choice((0.9, 1.0, 1.08)) for _ in range(SIDECARS)),
+        authority_rates=tuple(random_source.choice((0.99, 1.0, 1.01)) for _ in range(AUTHORITIES)),
+        postures=tuple(
+            random_source.choice(("strict", "grace:session=2s")) for _ in range(SIDECARS)
+        ),
         troubles=tuple(sorted(troubles, key=lambda each: each.at_s)),
-        lasting=dice.choice(list(Lasting)),
+        lasting=random_source.choice(list(Lasting)),
         outages=_outages(Random(f"nats {seed}")),
     )
 
 
-def _outages(dice: Random) -> tuple[Outage, ...]:
+def _outages(random_source: Random) -> tuple[Outage, ...]:
     """Draw when NATS is away: in every second run, with whatever else goes wrong in it."""
     kinds: tuple[Nats, ...] = ("gone", "silent")
     return tuple(
         Outage(
-            dice.choice(kinds),
-            at_s=dice.uniform(0.5, ENDS_S - 2),
-            for_s=dice.uniform(0.1, 5.0),
-            sidecars=dice.choice((*((number,) for number in range(SIDECARS)), range(SIDECARS))),
+            random_source.choice(kinds),
+            at_s=random_source.uniform(0.5, ENDS_S - 2),
+            for_s=random_source.uniform(0.1, 5.0),
+            sidecars=random_source.choice(
+                (*((number,) for number in range(SIDECARS)), tuple(range(SIDECARS)))
+            ),
         )
-        for _ in range(dice.choice((0, 0, 1, 2)))
+        for _ in range(random_source.choice((0, 0, 1, 2)))
     )
 
 
-def _trouble(dice: Random, fault: Fault) -> Trouble:
+def _trouble(random_source: Random, fault: Fault) -> Trouble:
     longest_s = 1.0 if fault in (Fault.POSTGRES_AWAY, Fault.PAUSE_AUTHORITY) else 5.0
     return Trouble(
         fault,
-        at_s=dice.uniform(0.5, ENDS_S - 2),
-        for_s=dice.choice((dice.uniform(0.05, longest_s), 0.8 * longest_s)),
-        which=dice.randrange(6),
+        at_s=random_source.uniform(0.5, ENDS_S - 2),
+        for_s=random_source.choice((random_source.uniform(0.05, longest_s), 0.8 * longest_s)),
+        which=random_source.randrange(6),
         weather=Weather(
-            lost=dice.choice((0.0, 0.1, 0.5)),
-            doubled=dice.choice((0.0, 0.3)),
-            slow=dice.choice((0.1, 0.5)),
-            slow_s=dice.choice((0.2, 1.0, 3.0)),
+            lost=random_source.choice((0.0, 0.1, 0.5)),
+            doubled=random_source.choice((0.0, 0.3)),
+            slow=random_source.choice((0.1, 0.5)),
+            slow_s=random_source.choice((0.2, 1.0, 3.0)),
         ),
     )

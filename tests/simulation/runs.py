@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import structlog
 from tests.simulation.plan import draw
 from tests.simulation.world import simulate
+from tests.support import logs
 
 _AT_ONCE = 25
 
@@ -18,12 +19,9 @@ _AT_ONCE = 25
 @contextmanager
 def silence() -> Generator[None]:
     """Keep the product's log to itself: it would be a book for each run."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
+    with logs.restored():
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         yield
-    finally:
-        structlog.configure(**before)
 
 
 def some(seeds: Sequence[int]) -> tuple[dict[int, list[str]], Counter[str]]:

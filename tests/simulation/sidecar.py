@@ -11,39 +11,41 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.simulation import forgeries
 from tests.simulation.authority import Authority, Redis
 from tests.simulation.network import Host, Network
-from tests.simulation.trust import Dice, Notary
+from tests.simulation.trust import RandomSource, TrustStore
 
 from rescind.core.posture import STRICT, Posture
 from rescind.core.secret import Secret
 from rescind.errors import UnreachableError
 from rescind.wire import subjects
-from rescind.wire.socket import Check, Clock, Look, Response
+from rescind.wire.socket_protocol import Check, Clock, Look, Response
+from rescind_sidecar.link.authority_client import AuthorityClient
 from rescind_sidecar.link.failover import FailoverTransport
-from rescind_sidecar.link.spoken import SpokenLink
-from rescind_sidecar.link.transport import Handler, NotNowError
-from rescind_sidecar.socket.server import Server
+from rescind_sidecar.link.probe import Probe
+from rescind_sidecar.link.transport import Accept, AuthorityBusyError, Handler
+from rescind_sidecar.socket.server import SocketServer
+from rescind_sidecar.stats.counters import Counters
 from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases import shutdown
-from rescind_sidecar.usecases.acknowledge import Acknowledge
-from rescind_sidecar.usecases.answer import Answer
-from rescind_sidecar.usecases.budget import Allowance, Budget, Source
-from rescind_sidecar.usecases.catch_up import CatchUp
-from rescind_sidecar.usecases.enrol import Enrol
-from rescind_sidecar.usecases.fetch import Fetch
-from rescind_sidecar.usecases.follow import Follow
-from rescind_sidecar.usecases.incarnations import Incarnations
-from rescind_sidecar.usecases.offer import Offers
-from rescind_sidecar.usecases.renew import Identity, Renew
-from rescind_sidecar.usecases.tally import Tally
-from rescind_sidecar.usecases.used import Uses
-from rescind_sidecar.usecases.watchers import Watchers
+from rescind_sidecar.usecases.instance import SidecarInstances
+from rescind_sidecar.usecases.lease.enrol import Enrol
+from rescind_sidecar.usecases.lease.renew import Identity, Renew
+from rescind_sidecar.usecases.ledger.acknowledge import Acknowledge
+from rescind_sidecar.usecases.ledger.catch_up import CatchUp
+from rescind_sidecar.usecases.ledger.change_notifier import ChangeNotifier
+from rescind_sidecar.usecases.ledger.follow import Follow
+from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
+from rescind_sidecar.usecases.lookup.answer import TokenLookup
+from rescind_sidecar.usecases.lookup.fetch import Fetch
+from rescind_sidecar.usecases.lookup.rate_limit import LookupLimits, LookupPeer, TokenBucket
+from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
 
 SLOTS = 256
 BOOT = bytes(16)
 HEARTBEAT_S = 0.75
-SOMEBODY = Source(user=1, process=1)
+SOMEBODY = LookupPeer(user=1, process=1)
 
 
 class Wire:
@@ -59,15 +61,23 @@ class Wire:
         self._host = host
         self._network = network
         self._authorities = authorities
-        self._dice = Random(seed)
+        self._random = Random(seed)
+        self._heard: dict[str, bytes] = {}
 
-    async def ask(self, subject: str, payload: bytes, *, timeout_s: float) -> bytes:
+    async def ask(
+        self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
+    ) -> bytes:
         answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         authority = self._pick()
 
         def settle(answer: bytes) -> None:
-            if not answered.done():
-                answered.set_result(answer)
+            if answered.done():
+                return
+            try:
+                if accept is None or accept(answer):
+                    answered.set_result(answer)
+            except AuthorityBusyError as error:
+                answered.set_exception(error)
 
         def answer(payload: bytes) -> None:
             self._network.send(authority.host, self._host, partial(settle, payload))
@@ -75,14 +85,21 @@ class Wire:
         self._network.send(
             self._host, authority.host, lambda: authority.ask(subject, payload, answer)
         )
+        for forged in self._forged(subject):
+            settle(forged)
         try:
             async with asyncio.timeout(timeout_s):
                 answer_bytes = await answered
         except TimeoutError:
             raise UnreachableError("no answer in time") from None
         if not answer_bytes:
-            raise NotNowError(subject)
+            raise AuthorityBusyError(subject)
+        self._heard[subject] = answer_bytes
         return answer_bytes
+
+    def _forged(self, subject: str) -> Sequence[bytes]:
+        """Return what an attacker answers before the authority does: nothing, over HTTP."""
+        return ()
 
     async def tell(self, subject: str, payload: bytes) -> None:
         if subject == subjects.ACK:
@@ -105,7 +122,7 @@ class Wire:
         alive = [each for each in self._authorities() if each.alive]
         if not alive:
             raise UnreachableError("no authority is there")
-        return self._dice.choice(alive)
+        return self._random.choice(alive)
 
 
 class NatsWire(Wire):
@@ -118,6 +135,9 @@ class NatsWire(Wire):
     def _hearers(self) -> Sequence[Authority]:
         return self._authorities()
 
+    def _forged(self, subject: str) -> Sequence[bytes]:
+        return forgeries.answers(self._heard.get(subject)) if subject == subjects.RESOLVE else ()
+
     async def run(
         self,
         *,
@@ -128,12 +148,16 @@ class NatsWire(Wire):
         on_connected()
         await super().run()
 
-    async def ask(self, subject: str, payload: bytes, *, timeout_s: float) -> bytes:
+    async def ask(
+        self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
+    ) -> bytes:
         match self._host.nats:
             case "works":
-                return await super().ask(subject, payload, timeout_s=timeout_s)
+                return await super().ask(subject, payload, timeout_s=timeout_s, accept=accept)
             case "silent":
                 await asyncio.sleep(timeout_s)
+            case "gone":
+                pass
         raise UnreachableError("NATS is away")
 
     async def tell(self, subject: str, payload: bytes) -> None:
@@ -142,6 +166,8 @@ class NatsWire(Wire):
                 await super().tell(subject, payload)
             case "gone":
                 raise UnreachableError("NATS is away")
+            case "silent":
+                pass
 
 
 class Sidecar:
@@ -161,28 +187,33 @@ class Sidecar:
     ) -> None:
         self.host = host
         self.alive = False
-        self.tally = tally = Tally()
-        dice, notary = Dice(seed), Notary()
+        self.tally = tally = Counters()
+        random_source, nonces, trust_store = (
+            RandomSource(seed),
+            RandomSource(f"{seed} nonces"),
+            TrustStore(),
+        )
         self._tables = TableFile(socket, boot=BOOT, posture=posture, slots=SLOTS)
         self._lock = ExitStack()
         self._lock.enter_context(self._tables.locked())
         self._serving = AsyncExitStack()
+        self.instances = instances = SidecarInstances(self._tables, random_source, tally)
         self.transport = FailoverTransport(
             NatsWire(host, network, authorities, f"{seed} wire"),
             Wire(host, network, authorities, f"{seed} http"),
             tally,
+            probe=Probe(instances, nonces, tally),
         )
-        link = SpokenLink(self.transport)
-        self.incarnations = incarnations = Incarnations(self._tables, dice, tally)
-        self.watchers = Watchers()
+        link = AuthorityClient(self.transport, tally)
+        self.watchers = ChangeNotifier()
         self.gone = asyncio.Event()
         self._due = due = asyncio.Event()
-        self._acknowledge = Acknowledge(incarnations, link, tally)
-        self._offers = Offers(incarnations, link)
+        self._acknowledge = Acknowledge(instances, link, tally)
+        self._offers = RecoveryOffers(instances, link)
         self.follow = Follow(
-            incarnations=incarnations,
+            instances=instances,
             link=link,
-            notary=notary,
+            trust_store=trust_store,
             acknowledge=self._acknowledge,
             offers=self._offers,
             watchers=self.watchers,
@@ -195,38 +226,40 @@ class Sidecar:
             service="search",
             posture=str(posture),
             link=link,
-            notary=notary,
-            dice=dice,
+            trust_store=trust_store,
+            random_source=random_source,
             tally=tally,
         )
         self.renew = Renew(
             pushes=lambda: self.transport.pushes,
             identity=Identity("search", host.name, "0", str(posture)),
-            incarnations=incarnations,
+            instances=instances,
             enrol=enrol,
             follow=self.follow,
             offers=self._offers,
             link=link,
+            trust_store=trust_store,
             clock=host,
-            dice=dice,
+            random_source=random_source,
             tally=tally,
             due=due,
             interval_s=HEARTBEAT_S,
         )
         fetch = Fetch(
-            incarnations,
+            instances,
             link,
-            notary,
+            trust_store,
             host,
             tally,
-            budget=Budget(Allowance.of(10_000)),
+            random_source=nonces,
+            budget=LookupLimits(TokenBucket.of(10_000)),
             shared=redis,
         )
-        self._uses = Uses(incarnations, link, dice, tally)
-        self._answer = Answer(
-            incarnations,
+        self._uses = UsageReports(instances, link, host, random_source, tally)
+        self._answer = TokenLookup(
+            instances,
             fetch,
-            CatchUp(incarnations, self.follow, host),
+            CatchUp(instances, self.follow, host),
             uses=self._uses,
             clock=host,
             tally=tally,
@@ -237,7 +270,7 @@ class Sidecar:
     async def run(self) -> None:
         """Live until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            self.server = Server(
+            self.server = SocketServer(
                 answer=self._answer,
                 clock=self.host,
                 tally=self.tally,

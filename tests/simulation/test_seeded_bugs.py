@@ -14,7 +14,7 @@ say = print
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("bug", list(bugs.BUGS))
-def test_a_bug_in_the_product_breaks_a_promise(bug: str):
+def test_a_bug_in_the_product_breaks_a_promise(bug: str) -> None:
     seed: int | None = seeded_bugs.run_of(bug)
     wrong = seeded_bugs.caught(bug, seed or 0)
     if not wrong:
@@ -24,7 +24,7 @@ def test_a_bug_in_the_product_breaks_a_promise(bug: str):
     say(f"run {seed}:", *wrong[:3], sep="\n    ")
 
 
-def test_the_table_names_every_bug_and_no_other():
+def test_the_table_names_every_bug_and_no_other() -> None:
     named = {
         match[1]
         for line in seeded_bugs.written()
@@ -36,5 +36,5 @@ def test_the_table_names_every_bug_and_no_other():
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("bug", list(bugs.BUGS))
-def test_the_table_names_the_first_run_that_catches_it(bug: str):
+def test_the_table_names_the_first_run_that_catches_it(bug: str) -> None:
     assert seeded_bugs.first_run(bug) == seeded_bugs.run_of(bug)

@@ -4,15 +4,23 @@ A failing seed is replayed with `pytest tests/simulation --seed N`. It is the sa
 every machine: no clock, no hash and no thread has a say in it.
 """
 
+import contextlib
 import dataclasses
 import subprocess
 import sys
 from typing import Any
+from unittest import mock
 
 import pytest
 from tests.simulation import runs
 from tests.simulation.plan import SIDECARS, Fault, Plan, draw
 from tests.simulation.world import fingerprint, simulate
+
+from rescind.errors import MalformedMessageError
+from rescind.wire import records
+from rescind.wire.records import NotNow, Resolve, Resolved
+from rescind_sidecar.link import authority_client
+from rescind_sidecar.ports import InstanceCredentials
 
 _ENOUGH = 100
 say = print
@@ -21,7 +29,7 @@ say = print
 @pytest.mark.timeout(7_200)
 def test_no_check_that_starts_after_a_receipt_is_accepted_and_all_recovers(
     request: pytest.FixtureRequest,
-):
+) -> None:
     only: int | None = request.config.getoption("--seed")
     number: Any = request.config.getoption("--seeds")
     wrong, count = runs.some([only]) if only is not None else runs.many(range(number))
@@ -48,7 +56,7 @@ def assert_that_much_happened(count: dict[str, int]) -> None:
     assert not expected - count.keys()
 
 
-def test_a_seed_is_the_same_run_again_in_another_process_and_with_other_hashes():
+def test_a_seed_is_the_same_run_again_in_another_process_and_with_other_hashes() -> None:
     script = (
         "from tests.simulation import runs, test_simulation as here\n"
         "with runs.silence():\n"
@@ -70,12 +78,32 @@ def test_a_seed_is_the_same_run_again_in_another_process_and_with_other_hashes()
     assert len(set(here)) == 5
 
 
-def test_a_clock_that_is_slower_than_assumed_breaks_a_promise():
+def test_a_clock_that_is_slower_than_assumed_breaks_a_promise() -> None:
     with runs.silence():
         assert any(
             "was enforced at" in problem
             for seed in range(100)
             for problem in simulate(slow(seed)).wrong
+        )
+
+
+def test_a_sidecar_that_believes_who_answers_first_calls_a_token_unknown() -> None:
+    """The control: the oracle sees it where answers without a MAC are believed."""
+
+    def believing(
+        asked: Resolve, credentials: InstanceCredentials, answer: bytes
+    ) -> Resolved | NotNow | None:
+        with contextlib.suppress(MalformedMessageError):
+            found = records.decode_resolved(answer)
+            return dataclasses.replace(found, nonce=asked.nonce, token_hash=asked.token_hash)
+        return careful(asked, credentials, answer)
+
+    careful = authority_client._answers
+    with runs.silence(), mock.patch.object(authority_client, "_answers", believing):
+        assert any(
+            "a token is called unknown" in problem
+            for seed in range(10)
+            for problem in simulate(draw(seed)).wrong
         )
 
 

@@ -25,7 +25,7 @@ class Troubles:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self._dice = Random(f"{world.plan.seed} troubles")
+        self._random = Random(f"{world.plan.seed} troubles")
         self._first = world.cluster.tables.copy()
         self._healed = False
 
@@ -119,7 +119,7 @@ class Troubles:
         task = world.running.pop(sidecar)
         if trouble.fault is Fault.STOP_SIDECAR:
             sidecar.poke()  # so that a heartbeat is under way
-            await asyncio.sleep(self._dice.uniform(0.0, 0.01))
+            await asyncio.sleep(self._random.uniform(0.0, 0.01))
             world.begin(world.people.react())
             await sidecar.stop(task)
         else:
@@ -148,7 +148,7 @@ class Troubles:
             cut_s = (6.0, 3.5)[trouble.which // 2 % 2]
             world.begin(self._while_(place, _CUT, _CUT, cut_s))
         world.oracle.strangers |= {
-            each.sidecar.incarnations.current.instance for each in world.places if each.sidecar
+            each.sidecar.instances.current.instance for each in world.places if each.sidecar
         } - backup.leases.keys()
         world.cluster.restore(backup, longest_grace_ms=LONGEST_GRACE_MS)
         world.people.lost()

@@ -7,11 +7,12 @@ the simulation do not know.
 from dataclasses import dataclass
 from random import Random
 
-from rescind.wire.sealed import Sealed
-from rescind.wire.trust import Purpose
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind.wire.trust_statement import Purpose
 
 _SECRET = b"only an authority can write this"
 _NAME = bytes(8)
+_MASTER = bytes(32)
 
 
 class Keys:
@@ -19,35 +20,41 @@ class Keys:
 
     statement = b"statement"
     serial = 1
+    masters = (_MASTER,)
+    rows = (_MASTER,)
 
-    def sign(self, purpose: Purpose, content: bytes) -> Sealed:
-        return Sealed(content, _NAME, _SECRET + purpose.encode())
+    def sign(self, purpose: Purpose, content: bytes) -> SignedEnvelope:
+        return SignedEnvelope(content, _NAME, _SECRET + purpose.encode())
 
-    def verify(self, purpose: Purpose, signed: Sealed) -> bool:
+    def verify(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
         return signed.signature == _SECRET + purpose.encode()
 
     def open(self, box: bytes) -> bytes | None:
         return box
 
-    def seal_to(self, public: bytes, content: bytes) -> bytes:
+    def encrypt_for(self, public: bytes, content: bytes) -> bytes:
         return public + content
 
 
-class Notary:
-    """A sidecar's trust (port Notary)."""
+class TrustStore:
+    """A sidecar's trust (port TrustStore)."""
 
     serial = 1
+    retirements = 0
 
-    def verify(self, purpose: Purpose, signed: Sealed) -> bool:
+    def problem(self) -> str | None:
+        return None
+
+    def verify(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
         return signed.signature == _SECRET + purpose.encode()
 
-    def knows(self, purpose: Purpose, signed: Sealed) -> bool:
+    def knows(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
         return True
 
-    def accept(self, statement: bytes) -> None:
-        pass
+    def accept(self, statement: bytes) -> bool:
+        return False
 
-    def seal(self, content: bytes) -> bytes:
+    def encrypt_for_authority(self, content: bytes) -> bytes:
         return content
 
 
@@ -61,8 +68,8 @@ class InstanceKey:
         return box[len(self.public) :] if box.startswith(self.public) else None
 
 
-class Dice:
-    """Randomness that falls the same way again (ports Dice, InstanceKeys and Entropy)."""
+class RandomSource:
+    """Randomness that falls the same way again (ports RandomSource, InstanceKeys and Entropy)."""
 
     def __init__(self, seed: str) -> None:
         self._random = Random(seed)

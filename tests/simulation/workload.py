@@ -12,15 +12,16 @@ from unittest import mock
 from tests.simulation.network import Host, now_s
 from tests.simulation.sidecar import Sidecar
 
-from rescind.client import clock, lookout
-from rescind.client.connection import NoAnswerError
-from rescind.client.holding import Holding
-from rescind.client.mapped_table import MappedTable
-from rescind.client.session import Session
+from rescind.client import clock
+from rescind.client.holds import monitor
+from rescind.client.holds.hold import Hold
+from rescind.client.holds.registry import HoldRegistry
+from rescind.client.sidecar_session import SidecarSession
+from rescind.client.table_reader import MappedTable
+from rescind.client.transport import NoAnswerError
 from rescind.client.verifier import Verifier
-from rescind.client.watch import Watch
 from rescind.errors import TableError, UnreachableError
-from rescind.wire.socket import Check, Clock, Look, Request, Response
+from rescind.wire.socket_protocol import Check, Clock, Look, Request, Response
 
 _HOST: ContextVar[Host] = ContextVar("host")
 _PLACE: ContextVar["Place"] = ContextVar("place")
@@ -36,14 +37,14 @@ def clocks() -> Generator[None]:
     with (
         mock.patch.object(clock, "boottime_ns", _boottime_ns),
         mock.patch.object(clock, "monotonic_s", now_s),
-        mock.patch.object(lookout, "Pushes", SimulatedPushes),
-        mock.patch.object(Watch, "add", _add),
+        mock.patch.object(monitor, "ChangeSubscription", SimulatedPushes),
+        mock.patch.object(HoldRegistry, "add", _add),
     ):
         yield
 
 
-def _add(self: Watch, holding: Holding) -> None:
-    """Look after work as `Watch.add` does, in a task of this loop in place of a thread."""
+def _add(self: HoldRegistry, holding: Hold) -> None:
+    """Look after work as `HoldRegistry.add` does, in a task of this loop in place of a thread."""
     if self._thread is None:
         self._thread = threading.current_thread()
         self.looks_by_ns = 0
@@ -97,7 +98,7 @@ class SimulatedPushes:
         self._on_news()
 
 
-class SimulatedSession(Session):
+class SimulatedSession(SidecarSession):
     """A session whose socket is a call."""
 
     place: Place
@@ -126,7 +127,7 @@ class SimulatedSession(Session):
         session.place, session.mapped = place, mapped
         return session
 
-    def reopened(self, *, ends_s: float, patient: bool) -> Session:
+    def reopened(self, *, ends_s: float, patient: bool) -> SidecarSession:
         return self.meet(self.place, mapped=self.mapped)
 
     async def aask(self, request: Request, *, ends_s: float) -> Response:
@@ -153,7 +154,7 @@ class SimulatedSession(Session):
 class SimulatedVerifier(Verifier):
     """A verifier that starts no thread to meet its sidecar anew."""
 
-    async def _arenew(self, session: Session, ends_s: float) -> bool:
+    async def _arenew(self, session: SidecarSession, ends_s: float) -> bool:
         await asyncio.sleep(0)
         return self._renew(session, ends_s)
 

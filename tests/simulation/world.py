@@ -30,12 +30,14 @@ from tests.support.postgres_in_memory import Cluster, begun
 
 from rescind.core import lease
 from rescind.core.posture import Posture
-from rescind.core.verdict import Allowed
+from rescind.core.verdict import Allowed, Reason
 from rescind.errors import DeniedError
 from rescind.wire import subjects
-from rescind_authority.usecases import enforce, until
-from rescind_sidecar.link.failover import Way
-from rescind_sidecar.usecases import incarnations
+from rescind_authority import actors
+from rescind_authority.usecases.enforcement import enforcer
+from rescind_authority.usecases.revocations import scheduled_lifts
+from rescind_sidecar.link.failover import AuthorityRoute
+from rescind_sidecar.usecases import instance as instance_module
 from rescind_sidecar.view.view import View
 
 _WRITES = 0.5
@@ -49,7 +51,7 @@ _LATE_US = 3_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Held:
+class ThreadHold:
     """Work under a token, from when on, and whether it needs to write."""
 
     token: Issued
@@ -72,11 +74,11 @@ class World:
         self.network = Network(plan.seed)
         self.redis = Redis()
         self.cluster = Cluster(begun(term_ms=TERM_MS, at_us=now_us()), now_us=self.clock.now_us)
-        self.dice = Random(f"{plan.seed} world")
+        self.random_source = Random(f"{plan.seed} world")
         self.started = 0
         self.begun: list[asyncio.Task[None]] = []
         self.verifiers: list[tuple[Place, SimulatedVerifier]] = []
-        self.held: dict[Held, None] = {}  # in order: a run is repeated
+        self.held: dict[ThreadHold, None] = {}  # in order: a run is repeated
         self.running: dict[Authority | Sidecar, asyncio.Task[None]] = {}
         self.authorities: list[Authority] = []
         self.people = People(
@@ -189,23 +191,32 @@ class World:
 
     async def working(self, number: int, *, mapped: bool) -> None:
         """Check tokens now and then."""
-        place, dice = self.places[number], Random(f"{self.plan.seed} {number} {mapped}")
+        place, random_source = self.places[number], Random(f"{self.plan.seed} {number} {mapped}")
         verifier = await workload.attached(place, mapped=mapped)
         self.verifiers.append((place, verifier))
         while not self.people.over:
-            await asyncio.sleep(dice.uniform(0.1, 0.9))
-            token = self.alive(dice)
-            await self.check(place, verifier, token, writes=dice.random() < _WRITES)
+            await asyncio.sleep(random_source.uniform(0.1, 0.9))
+            token = self.alive(random_source)
+            await self.check(place, verifier, token, writes=random_source.random() < _WRITES)
 
     async def holding(self, number: int, *, mapped: bool) -> None:
         """Work under one token after another, each time for a while."""
-        place, dice = self.places[number], Random(f"{self.plan.seed} {number} {mapped} holds")
+        place, random_source = (
+            self.places[number],
+            Random(f"{self.plan.seed} {number} {mapped} holds"),
+        )
         verifier = await workload.attached(place, mapped=mapped)
         while not self.people.over:
-            await asyncio.sleep(dice.uniform(0.1, 1.0))
-            held = Held(self.alive(dice), now_s(), verifier, mapped, dice.random() < _WRITES)
+            await asyncio.sleep(random_source.uniform(0.1, 1.0))
+            held = ThreadHold(
+                self.alive(random_source),
+                now_s(),
+                verifier,
+                mapped,
+                random_source.random() < _WRITES,
+            )
             require = ("write",) if held.writes else ()
-            for_s = dice.uniform(2.0, 8.0)
+            for_s = random_source.uniform(2.0, 8.0)
             try:
                 async with verifier.hold(held.token.text, require=require):
                     self.held[held] = None
@@ -224,7 +235,7 @@ class World:
                 return
             self.see_ended(promise, [each for each in self.held if each.mapped is mapped])
 
-    def see_ended(self, promise: Promise, works: Sequence[Held]) -> None:
+    def see_ended(self, promise: Promise, works: Sequence[ThreadHold]) -> None:
         """Note which of these go on under what a promise takes."""
         for held in works:
             spared = promise.spares(
@@ -238,9 +249,9 @@ class World:
                     f"{promise.event.seq} was enforced at {promise.made_s:.3f} s"
                 )
 
-    def alive(self, dice: Random) -> Issued:
+    def alive(self, random_source: Random) -> Issued:
         """Choose a token that is alive, most of the time."""
-        tokens = dice.sample(self.oracle.tokens, k=min(4, len(self.oracle.tokens)))
+        tokens = random_source.sample(self.oracle.tokens, k=min(4, len(self.oracle.tokens)))
         return next((each for each in tokens if self.oracle.free(each)), tokens[0])
 
     def look(self, promise: Promise, taken: Sequence[Issued], demanded: bool) -> None:
@@ -249,11 +260,13 @@ class World:
             self.begin(self.see_held_end(promise))
         if not taken:
             return
-        verifiers = self.verifiers if not demanded else self.dice.sample(self.verifiers, k=2)
+        verifiers = (
+            self.verifiers if not demanded else self.random_source.sample(self.verifiers, k=2)
+        )
         for place, verifier in verifiers:
-            token = self.dice.choice(taken)
+            token = self.random_source.choice(taken)
             demand = promise if demanded else None
-            for later_s in (0.001, self.dice.uniform(0.0, 4.0))[: 1 if demanded else 2]:
+            for later_s in (0.001, self.random_source.uniform(0.0, 4.0))[: 1 if demanded else 2]:
                 self.begin(self.later(later_s, place, verifier, token, demand))
 
     async def later(
@@ -292,6 +305,12 @@ class World:
             self.oracle.accepted(Checked(token, started_s, now_s(), instance, writes, demanded))
             return
         self.oracle.count[f"denied: {verdict.reason}"] += 1
+        if (
+            verdict.reason is Reason.UNKNOWN
+            and token in self.oracle.tokens
+            and self.cluster.old is None  # it may not know the token, and still answers
+        ):
+            self.oracle.wrong.append(f"at {started_s:.3f} s a token is called unknown")
         if token is self.people.innocent and self.plan.quiet and 1 < started_s < ENDS_S:
             self.oracle.wrong.append(f"at {started_s:.3f} s an innocent: {verdict.reason}")
 
@@ -313,7 +332,7 @@ class World:
                         f"{place.host.name} recovered, and denies an innocent: {verdict.reason}"
                     )
             sidecar = place.sidecar
-            if sidecar is not None and sidecar.transport.way is not Way.NATS:
+            if sidecar is not None and sidecar.transport.way is not AuthorityRoute.NATS:
                 self.oracle.wrong.append(f"{place.host.name} does not go back to NATS")
         self.see_what_ended()
         began_s, bound_s = now_s(), _bound_s(self.cluster.tables.wait_term_ms)
@@ -332,7 +351,7 @@ class World:
         tables, lifts = self.cluster.tables, Counter[str]()
         for _, entry in tables.entries:
             revocation = entry.event.revocation
-            if revocation.actor == until.ACTOR and revocation.lifts is not None:
+            if revocation.actor == actors.SCHEDULED_LIFT and revocation.lifts is not None:
                 lifts[revocation.lifts] += 1
             until_us = revocation.until_us
             if until_us is None or self.cluster.now_us() - until_us <= _LATE_US:
@@ -370,9 +389,9 @@ def simulate(plan: Plan) -> Oracle:
 def small() -> Generator[None]:
     """Let rings be short and rows be swept early, so that seconds show what takes hours."""
     with (
-        mock.patch.object(incarnations, "View", partial(View, ring_capacity=_RING)),
-        mock.patch.object(enforce, "_SILENT_NS", 4 * 10**9),
-        mock.patch.object(until, "_LOOK_S", 1.0),
+        mock.patch.object(instance_module, "View", partial(View, ring_capacity=_RING)),
+        mock.patch.object(enforcer, "_SILENT_NS", 4 * 10**9),
+        mock.patch.object(scheduled_lifts, "_LOOK_S", 1.0),
     ):
         yield
 

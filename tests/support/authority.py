@@ -1,32 +1,37 @@
 """A whole authority inside the test's loop: real Postgres, real NATS, real HTTP."""
 
 import asyncio
+import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 import httpx2
 from nats.aio.client import Client
-from tests.support.outcomes import LateError
+from tests.support import rows
+from tests.support.eventually import eventually
 
-from rescind.core import mac, tokens
+from rescind.core import instance_mac, token_format
 from rescind.core.ledger import Position
 from rescind.core.record import Record
-from rescind.wire import heartbeat, records, sealed, subjects
-from rescind.wire.sealed import Sealed
-from rescind_authority import preparing
+from rescind.wire import heartbeat, records, signed_envelope, subjects
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind_authority.errors import NotMigratedError
+from rescind_authority.operator import bootstrap
 from rescind_authority.settings import AuthoritySettings
-from rescind_authority.wiring import Authority
-from rescind_runtime import bus
-from rescind_runtime.signing import Keyring
+from rescind_authority.wiring.authority import Authority
+from rescind_runtime.crypto.signing import Keyring
+from rescind_runtime.net import nats_connection
 from rescind_runtime.supervise import Stop
 
-_POLL_S = 0.01
-_NATS_S = 5.0
+_WRITES_TOKENS = re.compile(r"\b(?:INTO|UPDATE)\s+(?:tokens|retired_secrets)\b")
+_NATS_S = 20.0
 
 CREDENTIAL_ID = "tok_00000000000000000000000000"
 _CREDENTIAL = """
@@ -45,21 +50,6 @@ INSERT INTO enrolments (instance, epoch, credential, service, enrolled_at)
 VALUES ($1, 1, $2, $3, ledger_now())
 ON CONFLICT (instance) DO UPDATE SET enrolled_at = excluded.enrolled_at
 """
-_Seen = TypeVar("_Seen")
-
-
-async def eventually(
-    look: Callable[[], Awaitable[_Seen]], *, until: Callable[[_Seen], bool] = bool
-) -> _Seen:
-    """Return the first sight that satisfies; fail after 15 seconds with the last one."""
-    seen: _Seen | None = None
-    try:
-        async with asyncio.timeout(15):
-            while not until(seen := await look()):
-                await asyncio.sleep(_POLL_S)
-    except TimeoutError:
-        raise LateError(f"still {seen!r}") from None
-    return seen
 
 
 @dataclass
@@ -133,16 +123,37 @@ class Sidecar:
         asked = heartbeat.encode_since(heartbeat.Since(epoch, seq))
         return heartbeat.decode_events(await self.converse(subjects.SINCE, asked))
 
-    async def resolve(self, token: str) -> tuple[int, Record | None]:
-        """Look a token up; give as_of with its record."""
-        asked = records.encode_resolve(records.Resolve(tokens.digest(token)))
-        resolved = records.decode_resolved(await self.ask(subjects.RESOLVE, asked))
-        return resolved.as_of, resolved.record and records.decode(resolved.record)
+    async def resolve(
+        self, token: str, *, seq: int = 1 << 40, at_us: int | None = None
+    ) -> tuple[int, Record | None]:
+        """Look up a token as presented; return as_of with its record.
+
+        `seq` and `at_us` are the position and the time of it: as late as can be, unless told.
+        """
+        resolved = await self.look_up(self.asking(token, seq=seq, at_us=at_us))
+        record = None if resolved.record is None else records.decode(resolved.record)
+        return resolved.as_of, record
+
+    def asking(
+        self, token: str, *, seq: int = 1 << 40, at_us: int | None = None
+    ) -> records.Resolve:
+        """Make a look-up of a token that is presented."""
+        nonce = secrets.token_bytes(16)
+        proof = instance_mac.veil(self.secret, nonce, token_format.possession(token))
+        shown = records.PossessionProof(seq, now_us() if at_us is None else at_us, proof)
+        return records.Resolve(token_format.digest(token), nonce, shown)
+
+    async def look_up(self, asked: records.Resolve) -> records.Resolved:
+        """Send a look-up, and return the answer, which must be to this one."""
+        answer = await self.converse(subjects.RESOLVE, records.encode_resolve(asked))
+        resolved = records.decode_resolved(answer)
+        assert (resolved.nonce, resolved.token_hash) == (asked.nonce, asked.token_hash)
+        return resolved
 
     def spoken(self, content: bytes) -> bytes:
         """Put a message into the envelope with this instance's MAC."""
-        tag = mac.tag(self._secret, mac.TO_AUTHORITY, content)
-        return sealed.encode(Sealed(content, self.instance, tag))
+        tag = instance_mac.tag(self.secret, instance_mac.TO_AUTHORITY, content)
+        return signed_envelope.encode(SignedEnvelope(content, self.instance, tag))
 
     async def converse(self, subject: str, content: bytes) -> bytes:
         """Say something with our MAC, and check the MAC of the answer; b"" stays b""."""
@@ -150,19 +161,26 @@ class Sidecar:
         answer = await self.ask(subject, self.spoken(content))
         if not answer:
             return answer
-        envelope = sealed.decode(answer)
-        assert mac.genuine(self._secret, mac.TO_SIDECAR, envelope.content, envelope.signature)
+        envelope = signed_envelope.decode(answer)
+        assert instance_mac.genuine(
+            self.secret, instance_mac.TO_SIDECAR, envelope.content, envelope.signature
+        )
         return envelope.content
 
     @property
-    def _secret(self) -> bytes:
-        return mac.instance_secret(
+    def secret(self) -> bytes:
+        return instance_mac.instance_secret(
             Keyring.read(self.keyring_path).master, epoch=self.epoch, instance=self.instance
         )
 
     async def ask(self, subject: str, payload: bytes) -> bytes:
         """Send any request."""
         return (await self.nats.request(subject, payload, timeout=_NATS_S)).data
+
+
+def now_us() -> int:
+    """Read the wall clock, which is Postgres's too here."""
+    return time.time_ns() // 1000
 
 
 @dataclass(frozen=True)
@@ -181,7 +199,14 @@ class System:
         return replace(self, settings=self.settings.model_copy(update=changed))
 
     async def rows(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
-        """Run SQL beside the authority."""
+        """Run SQL beside the authority. Tokens that it writes count as written by an authority."""
+        if not (_WRITES_TOKENS.search(sql) and self.settings.keyring_path.exists()):
+            return await self.tamper(sql, *arguments)
+        async with rows.adopting(self.settings.postgres, self.settings.keyring_path):
+            return await self.tamper(sql, *arguments)
+
+    async def tamper(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        """Run SQL as a writer in Postgres that has no key."""
         connection = await asyncpg.connect(self.dsn)
         try:
             return await connection.fetch(sql, *arguments)
@@ -211,9 +236,11 @@ class System:
     @asynccontextmanager
     async def sidecar(self, service: str = "search") -> AsyncIterator[Sidecar]:
         """Be a sidecar."""
-        async with bus.connection(self.settings.nats_url.get_secret_value(), name="test") as client:
+        async with nats_connection.connection(
+            self.settings.nats_url.get_secret_value(), name="test"
+        ) as client:
             sidecar = Sidecar(client, self.settings.keyring_path, self, service=service)
-            with suppress(asyncpg.UndefinedTableError):  # nothing is migrated yet
+            with suppress(asyncpg.UndefinedTableError, NotMigratedError):  # nothing is migrated yet
                 await sidecar.enrol()
             yield sidecar
 
@@ -232,13 +259,15 @@ class Running:
             "/v1/tokens", json={"subject": subject, "kind": "agent", **facts}
         )
         assert answer.status_code == httpx2.codes.CREATED, answer.text
-        return answer.json()
+        document: dict[str, Any] = answer.json()
+        return document
 
     async def revoke(self, *selector: str, **rest: object) -> dict[str, Any]:
         """Revoke, and give the answer's document."""
         answer = await self.http.post("/v1/revocations", json={"selector": list(selector), **rest})
         assert answer.status_code == httpx2.codes.CREATED, answer.text
-        return answer.json()
+        document: dict[str, Any] = answer.json()
+        return document
 
     def as_bearer(self, token: str | None) -> httpx2.AsyncClient:
         """Call as somebody else."""
@@ -255,11 +284,18 @@ class Running:
 
 @asynccontextmanager
 async def serving(
-    system: System, *, prepare: bool = True, connected: bool = True
+    system: System,
+    *,
+    prepare: bool = True,
+    connected: bool = True,
+    verify: ssl.SSLContext | bool = True,
 ) -> AsyncIterator[Running]:
-    """Run an authority for the block, prepared and connected to NATS unless told otherwise."""
+    """Run an authority for the block, prepared and connected to NATS unless told otherwise.
+
+    `verify` is what a client of its HTTPS uses.
+    """
     if prepare:
-        await preparing.prepare(system.settings)
+        await bootstrap.prepare(system.settings)
     stop = Stop()
     async with asyncio.TaskGroup() as tasks:
         announced: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -268,18 +304,30 @@ async def serving(
         url = await announced
         token = system.settings.admin_token_path.read_text().strip()
         headers = {"authorization": f"Bearer {token}"}
-        async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=15) as client:
+        async with httpx2.AsyncClient(
+            base_url=url, headers=headers, timeout=15, verify=verify
+        ) as client:
             running = Running(system, client, url)
             if connected:
                 await eventually(lambda: _connected(client))
+            if prepare and connected:
+                await eventually(lambda: _recognises(client))
             try:
                 yield running
             finally:
                 stop.ask()
 
 
+async def _recognises(client: httpx2.AsyncClient) -> bool:
+    """Return True once the ledger was read: before that no instance's MAC can be checked."""
+    nobody = signed_envelope.encode(SignedEnvelope(b"", bytes(heartbeat.INSTANCE_BYTES)))
+    answer = await client.post(subjects.path(subjects.SINCE), content=nobody)
+    return answer.content == heartbeat.ENROL_AGAIN
+
+
 async def _connected(client: httpx2.AsyncClient) -> bool:
-    return (await client.get("/readyz")).json()["nats"] == "ok"
+    state: str = (await client.get("/readyz")).json()["nats"]
+    return state == "ok"
 
 
 def _catching(announced: "asyncio.Future[str]") -> Callable[..., None]:

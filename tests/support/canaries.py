@@ -33,7 +33,7 @@ class Canaries:
         lower = seen.lower()  # hex is written both ways
         return {
             name
-            for name, secret in self.known.items()
+            for name, secret in tuple(self.known.items())  # a test adds to it meanwhile
             if any(form in seen for form in _forms(secret))
             or secret.encode().hex().encode() in lower
         }

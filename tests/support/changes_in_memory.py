@@ -1,14 +1,16 @@
 """Rotations and ends of tokens in `postgres_in_memory`: what the queries for them do, once more.
 
-`rotate_token.sql`, `expire_token.sql`, `end_overdue.sql`, `pending_ends.sql`, and the ends that
+`rotate_token.sql`, `expire_token.sql`, `end_overdue.sql`, `pending_ends.sql`, `end_idle.sql`,
+`end_surplus_sessions.sql`, and the ends that
 `append_events.sql` writes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
-from rescind_authority.ports.ledger import Change, Done, End, Expiry, Rotation
-from rescind_authority.ports.tokens import Ended, Pending, Retired, StoredToken
+from rescind.core.token_format import Kind
+from rescind_authority.ports.ledger import Change, End, Expiry, RecordedChange, Rotation
+from rescind_authority.ports.tokens import Ended, EndReason, Retired, ScheduledEnd, StoredToken
 
 _LONGEST_SETBACK_US = 3_600_000_000
 
@@ -22,29 +24,33 @@ class Known:
 
     tokens: Mapping[bytes, StoredToken]
     ending: Mapping[End, int]
+    reasons: Mapping[End, EndReason] = field(default_factory=dict[End, EndReason])
 
     def named(self, token_id: str) -> StoredToken | None:
         """Find a token by its id."""
-        found = (each for each in self.tokens.values() if each.token_id == token_id)
+        found = (each for each in self.tokens.values() if each.grant.token_id == token_id)
         return next((each for each in found if each.retired is None), None)
 
     def by_hash(self, token_hash: bytes) -> StoredToken | None:
-        """Find a token by a secret that it has, or had: an old one ends with the token at last."""
+        """Find a token by a secret that it has, or had: the first of its line ends it."""
         found = self.tokens.get(token_hash)
-        if found is None or found.retired is None:
+        if found is None or (found.retired is None and not found.grant.lineage):
             return found
-        token = self.named(found.token_id)
-        assert token is not None
+        line = [self.named(each) for each in (found.grant.token_id, *found.grant.lineage)]
+        ends = [each.expires_at_us for each in line if each is not None]
+        if found.retired is not None:
+            ends.append(found.retired.good_until_us)
+        over = [each.ended for each in (found, *line) if each is not None and each.ended]
         return replace(
             found,
-            expires_at_us=min(token.expires_at_us, found.retired.good_until_us),
-            ended=found.ended or token.ended,
+            expires_at_us=max(found.issued_at_us, min(ends)),
+            ended=over[0] if over else None,
         )
 
-    def changed(self, change: Change, now_us: int) -> tuple["Known", Done] | None:
+    def changed(self, change: Change, now_us: int) -> tuple["Known", RecordedChange] | None:
         """Return what is known after a change, and what its event ends; None: it cannot be."""
         if isinstance(change, End):
-            return (self, Done(change)) if change in self.ending else None
+            return (self, RecordedChange(change)) if change in self.ending else None
         token = self.named(change.token_id)
         if token is None or token.ended is not None or token.expires_at_us <= now_us:
             return None
@@ -56,45 +62,93 @@ class Known:
 
     def _rotated(
         self, change: Rotation, token: StoredToken, now_us: int
-    ) -> tuple["Known", Done] | None:
+    ) -> tuple["Known", RecordedChange] | None:
         if change.replaces not in (None, token.token_hash):
             return None
         end, good_until_us = (
-            End(token.token_id, token.token_hash),
+            End(token.grant.token_id, token.token_hash),
             min(token.expires_at_us, now_us + change.overlap_us),
         )
         old = replace(token, retired=Retired(now_us, good_until_us, change.reuse_revokes))
         new = replace(token, token_hash=change.token_hash)
         tokens = {**self.tokens, token.token_hash: old, change.token_hash: new}
-        after = Known(tokens, {**self.ending, end: good_until_us})
-        return after, Done(None if change.overlap_us > 0 else end)
+        after = Known(tokens, {**self.ending, end: good_until_us}, self.reasons)
+        return after, RecordedChange(None if change.overlap_us > 0 else end)
 
-    def _expired(self, change: Expiry, token: StoredToken, now_us: int) -> tuple["Known", Done]:
+    def _expired(
+        self, change: Expiry, token: StoredToken, now_us: int
+    ) -> tuple["Known", RecordedChange]:
         over = change.at_us is None or change.at_us <= now_us
         wanted_us = now_us if change.at_us is None else change.at_us
         at_us = max(token.issued_at_us + 1, min(token.expires_at_us, wanted_us))
-        end = End(token.token_id)
+        end = End(token.grant.token_id)
         moved = over or at_us < token.expires_at_us
         tokens = {**self.tokens, token.token_hash: replace(token, expires_at_us=at_us)}
-        after = Known(tokens, {**self.ending, end: at_us} if moved else self.ending)
-        return after, Done(end if over else None)
+        after = Known(tokens, {**self.ending, end: at_us} if moved else self.ending, self.reasons)
+        return after, RecordedChange(end if over else None)
 
     def after(self, ends: Mapping[End, Ended]) -> "Known":
         """Return what is known after these ends. What has ended keeps its first position."""
         tokens = dict(self.tokens)
         for token_hash, each in self.tokens.items():
             whose = None if each.retired is None else token_hash
-            at = ends.get(End(each.token_id, whose))
+            at = ends.get(End(each.grant.token_id, whose))
             if at is not None:
                 tokens[token_hash] = replace(each, ended=each.ended or at)
-        return Known(tokens, {end: us for end, us in self.ending.items() if end not in ends})
+        return Known(
+            tokens, {end: us for end, us in self.ending.items() if end not in ends}, self.reasons
+        )
 
-    def pending(self, now_us: int, *, limit: int) -> tuple[Pending, ...]:
+    def idle(self, now_us: int, *, delay_us: int, began_us: int) -> list[str]:
+        """List the sessions that were not used for as long as they may be, in this epoch."""
+        return [
+            each.grant.token_id
+            for each in self._live(now_us)
+            if each.grant.idle_us is not None
+            and max(began_us, _used_at_us(each)) + each.grant.idle_us + delay_us <= now_us
+        ]
+
+    def surplus(self, subject: str, now_us: int, *, keep: int) -> list[str]:
+        """List the sessions of a subject but for those that were used last."""
+        theirs = [
+            each
+            for each in self._live(now_us)
+            if (each.grant.subject, each.grant.kind) == (subject, Kind.SESSION)
+        ]
+        by_use = sorted(
+            theirs, key=lambda each: (_used_at_us(each), each.grant.token_id), reverse=True
+        )
+        return [each.grant.token_id for each in by_use[keep:]]
+
+    def _live(self, now_us: int) -> list[StoredToken]:
+        return [
+            each
+            for each in self.tokens.values()
+            if each.retired is None and each.ended is None and each.expires_at_us > now_us
+        ]
+
+    def cut(self, token_ids: Collection[str], now_us: int, reason: EndReason) -> "Known":
+        """Return what is known once these tokens end now, and an event is due for each."""
+        tokens = dict(self.tokens)
+        for token_hash, each in self.tokens.items():
+            if each.grant.token_id in token_ids and each.retired is None:
+                at_us = max(each.issued_at_us + 1, now_us)
+                tokens[token_hash] = replace(each, expires_at_us=at_us)
+        ends = {End(token_id): now_us for token_id in token_ids}
+        reasons = {End(token_id): reason for token_id in token_ids}
+        return Known(tokens, {**self.ending, **ends}, {**self.reasons, **reasons})
+
+    def pending(self, now_us: int, *, limit: int) -> tuple[ScheduledEnd, ...]:
         """List what an event will end, the first to end first."""
         by_time = sorted(self.ending.items(), key=lambda each: (each[1], each[0].token_id))
         return tuple(
-            Pending(end.token_id, end.token_hash, at_us - now_us) for end, at_us in by_time[:limit]
+            ScheduledEnd(end.token_id, end.token_hash, at_us - now_us, self.reasons.get(end))
+            for end, at_us in by_time[:limit]
         )
+
+
+def _used_at_us(token: StoredToken) -> int:
+    return max(token.issued_at_us, token.grant.not_before_us or 0, token.last_used_at_us or 0)
 
 
 def ledger_time_us(latest_us: int, clock_us: int) -> int:

@@ -13,17 +13,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rescind.client.mapped_table import MappedTable
-from rescind.client.session import Remembered, Session
-from rescind.client.sharing import Shared
-from rescind.core import generations, tokens
-from rescind.core.generations import DEADLINE, GENERATION, Writer
+from rescind.client.interning import Interner
+from rescind.client.sidecar_session import Remembered, SidecarSession
+from rescind.client.table_reader import MappedTable
+from rescind.core import generation_table, token_format
+from rescind.core.generation_table import DEADLINE, GENERATION, Writer
 from rescind.core.handles import EVERYTHING
 from rescind.core.record import Record
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
 from rescind.core.verdict import Allowed, Denied, Reason
-from rescind.wire import records, sealed
-from rescind.wire.socket import Entry, Greeting
+from rescind.wire import records, signed_envelope
+from rescind.wire.socket_protocol import Entry, Greeting
 
 SLOTS = 1 << 10
 INSTANCE = bytes(16)
@@ -81,7 +81,7 @@ class GenerationFirst(Writer):
     pause: Callable[[], None]
 
     def bump(self, anchor: str, *, applied: int) -> None:
-        (slot,) = generations.slots_of([anchor], self.slots)
+        (slot,) = generation_table.slots_of([anchor], self.slots)
         self._words[GENERATION] += 1
         self.pause()
         self._words[slot] += 1
@@ -100,7 +100,7 @@ class Schedule:
         self.checks = [reader_words(board, reader) for reader in range(readers)]
         if isinstance(self.writer, GenerationFirst):
             self.writer.pause = self.let_everybody_check
-        self.dice = random.Random(1)
+        self.random_source = random.Random(1)
 
     def let_everybody_check(self) -> None:
         """Wait until each thread has done two checks: the second began after now."""
@@ -122,7 +122,7 @@ class Schedule:
     def begin(self, number: int) -> None:
         """Give a lease, and the stamps with which this round's token is good."""
         writer, board = self.writer, self.board
-        (slot,) = generations.slots_of([_handle(number)], SLOTS)
+        (slot,) = generation_table.slots_of([_handle(number)], SLOTS)
         board[_ENTRIES + 2 * number] = writer.generation
         board[_ENTRIES + 2 * number + 1] = writer.stamps([slot])[0]
         board[_ROUND] = number
@@ -160,13 +160,13 @@ class Schedule:
 
     def rest(self) -> None:
         """Let time pass, seldom the same, and sometimes none."""
-        time.sleep(self.dice.choice([0, 0, 0.000_1, 0.000_5]))
+        time.sleep(self.random_source.choice([0, 0, 0.000_1, 0.000_5]))
 
 
 # The readers --------------------------------------------------------------------------------------
 
 
-class LeaseLast(Session):
+class LeaseLast(SidecarSession):
     """Read the lease after the slots, and dawdle in between: the bug to be caught."""
 
     board: "memoryview[int]"
@@ -193,7 +193,7 @@ def _remembered(number: int, *, generation: int, stamp: int, words: int) -> Reme
     """Make the entry of a round's token as a sidecar's reply would."""
     token = _handle(number)
     record = Record(
-        token_hash=tokens.digest(token),
+        token_hash=token_format.digest(token),
         epoch=1,
         as_of=number,
         token_id=token,
@@ -210,17 +210,17 @@ def _remembered(number: int, *, generation: int, stamp: int, words: int) -> Reme
     entry = Entry(
         request=1,
         instance=INSTANCE,
-        record=records.encode(record, sealed.unsigned),
-        slots=generations.slots_of([token], SLOTS),
+        record=records.encode(record, signed_envelope.unsigned),
+        slots=generation_table.slots_of([token], SLOTS),
         stamps=(stamp,),
         generation=generation,
         not_before_ns=0,
         until_ns=2**63,
     )
-    return Remembered(token, entry, words=words, shared=Shared())
+    return Remembered(token, entry, words=words, shared=Interner())
 
 
-def _check_for_ever(session: Session, board: "memoryview[int]", reader: int) -> None:
+def _check_for_ever(session: SidecarSession, board: "memoryview[int]", reader: int) -> None:
     """Check the current round's token until the writer stops. A good check after the hit counts."""
     mine, known = reader_words(board, reader), 0
     while not board[_STOPPED]:
@@ -243,7 +243,7 @@ def _check_for_ever(session: Session, board: "memoryview[int]", reader: int) -> 
 
 def _read(table_path: Path, board_path: Path, *, first: int, threads: int, order: str) -> None:
     board, table = mapped(board_path), MappedTable.open(table_path)
-    make = LeaseLast if order == "lease-read-last" else Session
+    make = LeaseLast if order == "lease-read-last" else SidecarSession
     greeting = Greeting("service", INSTANCE, bytes(16), "strict")
     session = make(table_path, greeting, table, timeout_s=1.0, most_entries=1_000)
     if isinstance(session, LeaseLast):

@@ -8,27 +8,31 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from pydantic import SecretStr
 from tests.support import postgres_files
 from tests.support.free_ports import free_port
+from tests.support.outcomes import contention
 
 from rescind.client.admin import AsyncAdmin
-from rescind.core import powers
+from rescind.core import well_known_scopes
 from rescind.core.secret import Secret
-from rescind.core.tokens import Kind
-from rescind_authority import preparing
+from rescind.core.token_format import Kind
+from rescind_authority.operator import bootstrap
 from rescind_authority.settings import AuthoritySettings
 from rescind_runtime import settings
-from rescind_runtime.embedded import binaries, children, home, postgres, valkey
-from rescind_runtime.embedded.children import Child, Program, Server
-from rescind_runtime.embedded.home import Home
+from rescind_runtime.local_system import binaries, home, postgres, valkey
+from rescind_runtime.local_system.home import Home
+from rescind_runtime.processes import child_process
+from rescind_runtime.processes.child_process import Child, Program, Server
 
 SERVICES = ("search", "mail", "billing")
-TERM_S = 2.0
+TERM_S = round(2.5 * min(4.0, max(1.0, contention() / 1.5)), 1)
+"""Longer on a machine that is busy when the suite begins: every process there is slower, and no
+good token may be denied. The suite's own workers alone make it no longer."""
 HEARTBEAT_S = 0.4
 _READY_S = 60.0
 
@@ -86,11 +90,13 @@ class Cluster:
         authority_module: str,
         sidecar_module: str,
         services: Sequence[str],
+        by_http: Collection[str],
         route: Route,
         postgres_dsn: str | None,
     ) -> None:
         self._place = place
         self.services = services
+        self._by_http = by_http
         self._route = route
         self._nats_port = free_port()
         self._authority_ports = {name: free_port() for name in ("authority-1", "authority-2")}
@@ -155,6 +161,7 @@ class Cluster:
         return {
             **kept,
             "RESCIND_DATA": str(directory),
+            "RESCIND_ALLOW_PLAINTEXT": "authority,nats",  # to another network namespace
             "RESCIND_NATS_URL": self.nats_url,
             "RESCIND_REDIS_URL": self.urls["redis"],
             "RESCIND_ADMIN_TOKEN_FILE": str(directory / "admin-token"),
@@ -200,7 +207,7 @@ class Cluster:
             log=self._place.log("nats"),
             environment=binaries.ENVIRONMENT,
         )
-        async with children.running(program) as child:
+        async with child_process.running(program) as child:
             await child.until(lambda: (folder / "pid").exists() or None, deadline_s=_READY_S)
             yield child
 
@@ -228,6 +235,7 @@ class Cluster:
                 RESCIND_SOCKET=str(self.socket(service)),
                 RESCIND_POSTURE=self.postures.get(service, "strict"),
                 RESCIND_CREDENTIAL_FILE=str(self.credential(service)),
+                RESCIND_HTTP_WORKERS=str(int(service in self._by_http)),
             )
             async with self.python(service, self._sidecar_module, environment=environment) as child:
                 facts = await child.ready(deadline_s=_READY_S)
@@ -240,7 +248,7 @@ class Cluster:
         self, name: str, module: str, *arguments: str, environment: Mapping[str, str]
     ) -> AbstractAsyncContextManager[Child]:
         """Run one of our modules; the repository is its folder, so that test modules run too."""
-        return children.running(
+        return child_process.running(
             Program(
                 name=name,
                 command=[sys.executable, "-m", module, *arguments],
@@ -254,7 +262,7 @@ class Cluster:
     async def migrate(self) -> None:
         """Prepare the database as `rescind migrate` does, without a process of its own."""
         dsn = SecretStr(self.urls["postgres"])
-        await preparing.prepare(
+        await bootstrap.prepare(
             AuthoritySettings(data=self.directory, postgres_dsn=dsn, term=TERM_S)
         )
 
@@ -282,8 +290,8 @@ class Cluster:
             issued = await admin.issue(
                 subject=f"service:{service}",
                 kind="service",
-                scopes=(powers.VERIFY,),
-                audience=(powers.AUDIENCE,),
+                scopes=(well_known_scopes.VERIFY,),
+                audience=(well_known_scopes.AUDIENCE,),
                 ttl=3600,
                 # A test may give a service any posture later.
                 sidecars={
@@ -317,13 +325,16 @@ async def cluster(
     authority_module: str = "rescind_authority",
     sidecar_module: str = "rescind_sidecar",
     services: Sequence[str] = SERVICES,
+    by_http: Collection[str] = (),
     route: Route = lambda _, url: url,
     absent: frozenset[str] = frozenset(),
     postgres_dsn: str | None = None,
 ) -> AsyncGenerator[Cluster]:
     """Run an installation for the block; the parts that are `absent` come with the first heal.
 
-    With `postgres_dsn` it uses a Postgres that is already there, and `postgres` is no part of it.
+    Sidecars of the services in `by_http` run a worker for HTTP: a process more, which has to start
+    again with each of them. With `postgres_dsn` the installation uses a Postgres that is already
+    there, and `postgres` is not one of the parts.
     """
     longest = max(postgres.LONGEST_SOCKET, len("billing.table-") + 32)
     async with home.locked(directory, longest_socket=longest) as place, AsyncExitStack() as block:
@@ -334,6 +345,7 @@ async def cluster(
             authority_module=authority_module,
             sidecar_module=sidecar_module,
             services=services,
+            by_http=by_http,
             route=route,
             postgres_dsn=postgres_dsn,
         )

@@ -14,9 +14,9 @@ from rescind.core.ledger import Position
 from rescind.core.receipt import Outcome
 from rescind.wire.heartbeat import MOST_TRAIL, Ack, Heartbeat, NoLease, Release, Reply
 from rescind_authority.ports.leases import Receipts
-from rescind_authority.usecases.grant import Granter
-from rescind_authority.usecases.wait import Target, Wait
-from rescind_sidecar.usecases.incarnations import Attempt, Attempts, Numbers
+from rescind_authority.usecases.enforcement.wait import AwaitedEvent, EnforcementWait
+from rescind_authority.usecases.leases.grant import Granter
+from rescind_sidecar.usecases.instance import Attempt, Attempts, Numbers
 
 SEEN_NS = 10**12
 
@@ -81,13 +81,21 @@ class Here:
         answer = await self.beat(process)
         return isinstance(answer, NoLease) and answer.over
 
-    async def wait(self) -> Wait:
+    async def wait(self) -> EnforcementWait:
         """Begin a wait for an event that is committed now."""
         seen = await self.receipts.waiting()
-        target = Target("rev_1", seen.epoch, seen.seq + 1, seen.at_us)
-        return Wait(target, seen, seen_ns=SEEN_NS, unchanged_since_ns={}, rows_count=True)
+        target = AwaitedEvent("rev_1", seen.epoch, seen.seq + 1, seen.at_us)
+        return EnforcementWait(
+            target, seen, seen_ns=SEEN_NS, unchanged_since_ns={}, rows_count=True
+        )
 
-    async def rows(self, wait: Wait) -> None:
+    async def swept(self) -> int:
+        """Delete the rows of all instances, as after an hour of silence; return how many."""
+        rows = (await self.receipts.waiting()).rows
+        await self.receipts.sweep({instance: row.version for instance, row in rows.items()})
+        return len(rows)
+
+    async def rows(self, wait: EnforcementWait) -> None:
         wait.rows((await self.receipts.waiting()).rows, now_ns=SEEN_NS)
 
 
@@ -98,6 +106,39 @@ STORIES: dict[str, Story] = {}
 def story(tell: Story) -> Story:
     STORIES[tell.__name__] = tell
     return tell
+
+
+@story
+async def recorded_heartbeats_bring_no_released_instance_back_after_its_row_is_gone(
+    here: Here,
+) -> None:
+    process = Process()
+    recorded = [process.heartbeat() for _ in range(5)]
+    for message in recorded[:3]:
+        assert isinstance(await here.granter.answer(message), Reply)
+    release = process.release()
+    await here.granter.answer(release)
+    assert await here.swept() == 1
+    for message in (*recorded, process.heartbeat()):
+        answer = await here.granter.answer(message)
+        assert isinstance(answer, NoLease)
+        assert answer.over
+    await here.granter.answer(release)
+    assert await here.swept() == 0
+
+
+@story
+async def a_process_whose_row_was_swept_in_its_silence_hears_that_its_id_is_over(
+    here: Here,
+) -> None:
+    process, other = Process(), Process()
+    recorded = process.heartbeat()
+    assert isinstance(await here.granter.answer(recorded), Reply)
+    assert await here.swept() == 1
+    assert await here.over(process)
+    assert not isinstance(await here.granter.answer(recorded), Reply)
+    assert await here.leased(other)
+    assert await here.swept() == 1
 
 
 @story

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rescind.wire.events import Batch
 from rescind_authority.__main__ import main
-from rescind_authority.usecases.publish import Publisher
+from rescind_authority.usecases.ledger.publisher import Publisher
 
 _publish = Publisher.publish
 
@@ -23,5 +23,5 @@ def _die_first(self: Publisher, batch: Batch) -> None:
 
 
 if __name__ == "__main__":
-    Publisher.publish = _die_first  # type: ignore[method-assign] that is the crash point
+    Publisher.publish = _die_first  # type: ignore[method-assign]  # that is the crash point
     main()

@@ -9,8 +9,8 @@ from tests.support.sidecar import RunningSidecar
 
 from rescind_runtime.clock import SystemClock
 from rescind_sidecar.http.health import Operations
-from rescind_sidecar.http.serving import Served, serving
-from rescind_sidecar.metrics import SidecarMetrics
+from rescind_sidecar.http.supervisor import Served, serving
+from rescind_sidecar.prometheus import SidecarMetrics
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ async def running(
 ) -> AsyncIterator[Plane]:
     """Serve HTTP for a sidecar as its own process would, from the main thread."""
     metrics = SidecarMetrics(
-        sidecar.incarnations,
+        sidecar.instances,
         sidecar.tally,
         SystemClock(),
         nats=lambda: True,
@@ -39,7 +39,7 @@ async def running(
         redis=None,
     )
     async with serving(
-        Operations(sidecar.incarnations, SystemClock(), metrics),
+        Operations(sidecar.instances, SystemClock(), metrics, distrust=lambda: None),
         "127.0.0.1:0",
         number=workers,
         environment=clean_environment(RESCIND_SOCKET=str(sidecar.path), **settings),

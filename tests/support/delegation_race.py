@@ -11,30 +11,33 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from tests.support import rows
+
 from rescind.core.handles import Handle, select
 from rescind.core.revocation import Effect, Revocation
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
 from rescind.wire.events import Batch
-from rescind.wire.heartbeat import Wanted
+from rescind.wire.heartbeat import AckRequest
 from rescind_authority.errors import UnauthenticatedError
-from rescind_authority.metrics import Metrics
-from rescind_authority.ports.ledger import Claim, Key, Transactions
-from rescind_authority.ports.tokens import Footing
+from rescind_authority.ports.ledger import IdempotencyClaim, Key, Transactions
+from rescind_authority.ports.tokens import IssuanceSnapshot
 from rescind_authority.postgres import pool, queries
-from rescind_authority.postgres.ledger import LedgerTransaction, PostgresLedger
+from rescind_authority.postgres.integrity.row_guard import RowGuard
+from rescind_authority.postgres.ledger import PostgresLedger, PostgresLedgerTransaction
 from rescind_authority.postgres.pool import Borrowed, Postgres
 from rescind_authority.postgres.records import snapshot_of
 from rescind_authority.postgres.rows import candidate_of
-from rescind_authority.usecases import admins
-from rescind_authority.usecases.authorise import ALL_SCOPES, Actor
-from rescind_authority.usecases.delegate import Delegator, Portion
-from rescind_authority.usecases.issue import Issuer, Wish
-from rescind_authority.usecases.mint import Mint, Minted, Repeated
-from rescind_authority.usecases.resolve import holds_of
-from rescind_authority.usecases.sequence import Command
-from rescind_authority.wiring import Core, core
+from rescind_authority.prometheus import PrometheusMetrics
+from rescind_authority.usecases.access.authoriser import ALL_SCOPES, Actor
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand
+from rescind_authority.usecases.lookups.resolver import holds_of
+from rescind_authority.usecases.tokens import root_admin
+from rescind_authority.usecases.tokens.delegate import DelegateCommand, Delegator
+from rescind_authority.usecases.tokens.issue import IssueCommand, Issuer
+from rescind_authority.usecases.tokens.new_token import Minted, Repeated, TokenGenerator
+from rescind_authority.wiring.core import Core
 from rescind_runtime.clock import SystemClock
-from rescind_runtime.signing import Keyring
+from rescind_runtime.crypto.signing import Keyring
 
 ROOTS = 6
 HOLDERS = 8
@@ -44,34 +47,41 @@ GENERATIONS = 3
 _numbers = itertools.count()
 
 
-class _LockedTransaction(LedgerTransaction):
-    async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
+class _LockedTransaction(PostgresLedgerTransaction):
+    async def footing(
+        self, parent_hash: bytes | None, handles: Collection[Handle]
+    ) -> IssuanceSnapshot:
         locked = queries.read("footing") + "FOR SHARE OF h"
         found = await self._connection.fetch(locked, parent_hash, list(handles))
-        snapshot = snapshot_of(found)
+        snapshot = snapshot_of(found, self._guard)
         candidates = tuple(candidate_of(row) for row in found if row["revocation_id"] is not None)
-        return Footing(snapshot, next(iter(snapshot.tokens), None), candidates)
+        return IssuanceSnapshot(snapshot, next(iter(snapshot.tokens), None), candidates)
 
 
 class LockedFootings:
     """Transactions with the seeded bug."""
 
-    def __init__(self, postgres: Postgres) -> None:
+    def __init__(self, postgres: Postgres, guard: RowGuard) -> None:
         self._postgres = postgres
+        self._guard = guard
 
     @asynccontextmanager
-    async def begin(self) -> AsyncGenerator[LedgerTransaction]:
+    async def begin(self) -> AsyncGenerator[PostgresLedgerTransaction]:
         """Open one."""
         async with self._postgres.transaction() as connection:
-            yield _LockedTransaction(connection)
+            yield _LockedTransaction(connection, self._guard)
 
 
-class _InterruptedTransaction(LedgerTransaction):
-    def __init__(self, connection: Borrowed, meanwhile: Callable[[], Awaitable[object]]) -> None:
-        super().__init__(connection)
+class _InterruptedTransaction(PostgresLedgerTransaction):
+    def __init__(
+        self, connection: Borrowed, guard: RowGuard, meanwhile: Callable[[], Awaitable[object]]
+    ) -> None:
+        super().__init__(connection, guard)
         self._meanwhile = meanwhile
 
-    async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
+    async def footing(
+        self, parent_hash: bytes | None, handles: Collection[Handle]
+    ) -> IssuanceSnapshot:
         footing = await super().footing(parent_hash, handles)
         await self._meanwhile()
         return footing
@@ -82,13 +92,14 @@ class InterruptedFootings:
     """Transactions in which something happens just after the footing was read."""
 
     postgres: Postgres
+    guard: RowGuard
     meanwhile: Callable[[], Awaitable[object]]
 
     @asynccontextmanager
-    async def begin(self) -> AsyncGenerator[LedgerTransaction]:
+    async def begin(self) -> AsyncGenerator[PostgresLedgerTransaction]:
         """Open one."""
         async with self.postgres.transaction() as connection:
-            yield _InterruptedTransaction(connection, self.meanwhile)
+            yield _InterruptedTransaction(connection, self.guard, self.meanwhile)
 
 
 class OneEdgeKey:
@@ -98,13 +109,13 @@ class OneEdgeKey:
     live = (minting,)
 
 
-MINT = Mint(SystemClock(), secrets.token_bytes, OneEdgeKey(), "rsc")
+MINT = TokenGenerator(SystemClock(), secrets.token_bytes, OneEdgeKey(), "rsc")
 
 
 class _Nobody:
     def announce(self, batch: Batch) -> None: ...
 
-    def call(self, wanted: Wanted) -> None: ...
+    def call(self, wanted: AckRequest) -> None: ...
 
 
 @dataclass
@@ -112,8 +123,9 @@ class Race:
     """What came of a race: how many were made and refused, and who outlived an ancestor."""
 
     wanted: int
-    dice: random.Random
+    random_source: random.Random
     parts: Core
+    guard: RowGuard
     delegator: Delegator
     issuer: Issuer
     families: list[list[Minted]] = field(default_factory=list[list[Minted]])
@@ -135,19 +147,19 @@ class Race:
     async def orphans(self) -> list[str]:
         """Find the children that live, though an ancestor is dead."""
         everybody = await self.parts.records.by_id(self.ids)
-        states = {state.token.token_id: state for state in everybody.tokens}
+        states = {state.token.grant.token_id: state for state in everybody.tokens}
         dead = {token_id for token_id, state in states.items() if holds_of(state)}
         assert dead
         return [
             token_id
             for token_id, state in states.items()
-            if token_id not in dead and dead & set(state.token.lineage)
+            if token_id not in dead and dead & set(state.token.grant.lineage)
         ]
 
     async def root(self) -> Minted:
         """Issue a token that is nobody's child."""
         number = next(_numbers)
-        wish = Wish(
+        wish = IssueCommand(
             subject=f"agent:root-{number}",
             kind=Kind.AGENT,
             scopes=[],
@@ -156,10 +168,10 @@ class Race:
             labels={"run": str(number)},
         )
         if self.admin is None:
-            made = await admins.make_root(self.issuer, actor="race")
+            made = await root_admin.make_root(self.issuer, actor="race")
             self.admin = Actor(
-                made.token.subject,
-                made.token.token_id,
+                made.token.grant.subject,
+                made.token.grant.token_id,
                 frozenset(ALL_SCOPES),
                 made.token.token_hash,
             )
@@ -168,12 +180,12 @@ class Race:
 
     def _kept(self, minted: Minted | Repeated) -> Minted:
         assert isinstance(minted, Minted)
-        self.ids.append(minted.token.token_id)
+        self.ids.append(minted.token.grant.token_id)
         return minted
 
     async def _hand_on(self) -> None:
         while self.made < self.wanted:
-            family = self.dice.choice(self.families)
+            family = self.random_source.choice(self.families)
             parent = family[0]
             try:
                 for _ in range(GENERATIONS):
@@ -184,8 +196,8 @@ class Race:
 
     async def child(self, parent: Minted) -> Minted:
         """Delegate from a token."""
-        portion = Portion(
-            subject=f"{parent.token.subject}/{next(_numbers)}",
+        portion = DelegateCommand(
+            subject=f"{parent.token.grant.subject}/{next(_numbers)}",
             kind=Kind.AGENT,
             scopes=[],
             audience=[],
@@ -193,7 +205,7 @@ class Race:
             labels={},
         )
         child = await self.delegator.delegate(
-            portion, parent_hash=parent.token.token_hash, claim=_claim(parent.token.token_id)
+            portion, parent_hash=parent.token.token_hash, claim=_claim(parent.token.grant.token_id)
         )
         self.made += 1
         return self._kept(child)
@@ -206,33 +218,33 @@ class Race:
     async def _detect(self) -> None:
         """Kill a whole family by its root, its label or a subject, or a branch of it."""
         while self.made < self.wanted:
-            place = self.dice.randrange(ROOTS)
-            victim = self.dice.choice(self.families[place])
+            place = self.random_source.randrange(ROOTS)
+            victim = self.random_source.choice(self.families[place])
             root = self.families[place][0].token
-            selector = self.dice.choice(
+            selector = self.random_source.choice(
                 [
-                    f"tree:{victim.token.token_id}",
-                    f"chain:{victim.token.subject}",
-                    f"tree:{root.token_id}",
-                    f"label:run={dict(root.labels)['run']}",
+                    f"tree:{victim.token.grant.token_id}",
+                    f"chain:{victim.token.grant.subject}",
+                    f"tree:{root.grant.token_id}",
+                    f"label:run={dict(root.grant.labels)['run']}",
                 ]
             )
             # Half name a time just after the victim was made: its children are younger than that.
-            cutoff_us = self.dice.choice([None, victim.issued.issued_at_us + 1])
+            cutoff_us = self.random_source.choice([None, victim.issued.issued_at_us + 1])
             await self.revoke(selector, cutoff_us)
             self.families[place] = [await self.root()]
 
 
-def _claim(owner: str) -> Claim:
-    return Claim(Key(owner, f"key-{next(_numbers)}"), bytes(32))
+def _claim(owner: str) -> IdempotencyClaim:
+    return IdempotencyClaim(Key(owner, f"key-{next(_numbers)}"), bytes(32))
 
 
-def _command(selector: str, issued_before_us: int | None) -> Command:
+def _command(selector: str, issued_before_us: int | None) -> RevocationCommand:
     name = f"rev_{next(_numbers):026}"
     revocation = Revocation(
         name, select([selector]), Effect.REVOKE, "", "admin:race", issued_before_us
     )
-    return Command(_claim("admin:race"), revocation, exact=False)
+    return RevocationCommand(_claim("admin:race"), revocation, exact=False)
 
 
 @asynccontextmanager
@@ -242,15 +254,20 @@ async def prepared(
     """Make a race in a prepared database; `locked` seeds the bug."""
     keys = Keyring.create(root=bytes(32), now_us=0)
     async with pool.connect(dsn) as postgres:
-        parts = core(postgres, announcer=_Nobody(), caller=_Nobody(), keys=keys, metrics=Metrics())
-        ledger: Transactions = LockedFootings(postgres) if locked else PostgresLedger(postgres)
+        parts = Core(
+            postgres, announcer=_Nobody(), caller=_Nobody(), keys=keys, metrics=PrometheusMetrics()
+        )
+        guard = rows.guard_of(keys)
+        plain = PostgresLedger(postgres, guard)
+        ledger: Transactions = LockedFootings(postgres, guard) if locked else plain
         async with asyncio.TaskGroup() as tasks:
             job = tasks.create_task(parts.run())
             yield Race(
                 wanted=wanted,
-                dice=random.Random(seed),
+                random_source=random.Random(seed),
                 parts=parts,
+                guard=guard,
                 delegator=Delegator(ledger, mint=MINT),
-                issuer=Issuer(PostgresLedger(postgres), mint=MINT),
+                issuer=Issuer(plain, mint=MINT),
             )
             job.cancel()

@@ -5,8 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from rescind_runtime import ready
-from rescind_runtime.embedded import home, nats, postgres, valkey
+from rescind_runtime import ready_line
+from rescind_runtime.local_system import home, nats, postgres, valkey
 
 
 async def main(directory: Path) -> None:
@@ -16,7 +16,7 @@ async def main(directory: Path) -> None:
         valkey.running(place) as cache,
         postgres.running(place) as truth,
     ):
-        ready.announce(
+        ready_line.announce(
             pid=os.getpid(),
             sockets=str(place.sockets),
             postgres=truth.url,

@@ -19,11 +19,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import asyncpg
-from tests.support.authority import eventually
+from tests.support.eventually import eventually
 
-from rescind_runtime import ready
-from rescind_runtime.embedded import children, home, postgres
-from rescind_runtime.embedded.children import Child
+from rescind_runtime import ready_line
+from rescind_runtime.local_system import home, postgres
+from rescind_runtime.processes import child_process
+from rescind_runtime.processes.child_process import Child
 
 _DEADLINE_S = 60.0
 _STANDBY = "standby"
@@ -156,7 +157,7 @@ class Servers:
             *postgres._options(listen_addresses="", shared_buffers="32MB"),
             *postgres._options(dynamic_shared_memory_type="mmap", jit="off"),
         )
-        child = await self._blocks[place].enter_async_context(children.running(server))
+        child = await self._blocks[place].enter_async_context(child_process.running(server))
         await child.until(lambda: _answers(place.cluster) or None, deadline_s=_DEADLINE_S)
         self._running[place] = child
 
@@ -194,7 +195,7 @@ async def _copy(place: "postgres._Place", *, source: Path) -> None:
         "pg_basebackup",
         *("-d", conninfo, "-D", str(place.cluster), "-c", "fast", "-R", "--no-sync"),
     )
-    async with children.running(copy) as child:
+    async with child_process.running(copy) as child:
         async with asyncio.timeout(_DEADLINE_S):
             await child.gone()
         assert child.succeeded, child.failure()
@@ -229,7 +230,7 @@ async def _replicates(dsn: str, *states: str) -> bool:
 async def _serve(directory: Path) -> None:
     async with running(directory) as servers:
         pair = servers.pair
-        ready.announce(
+        ready_line.announce(
             pid=os.getpid(),
             old=str(pair.old),
             new=str(pair.new),

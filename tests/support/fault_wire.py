@@ -37,7 +37,7 @@ class Wire:
     def __init__(self, tasks: asyncio.TaskGroup, *, seed: int, at: str) -> None:
         self._tasks = tasks
         self._at = at
-        self._dice = random.Random(seed)
+        self._random = random.Random(seed)
         self._ways: dict[str, str] = {}
         self._leading: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
@@ -112,9 +112,9 @@ class Wire:
 
     async def _handled(self, chunk: bytes) -> bytes:
         if self._fault is Fault.SLOW:
-            await asyncio.sleep(self._dice.uniform(*_SLOW_S))
-        elif self._fault is Fault.GARBLED and self._dice.random() < _GARBLED:
-            place = self._dice.randrange(len(chunk))
+            await asyncio.sleep(self._random.uniform(*_SLOW_S))
+        elif self._fault is Fault.GARBLED and self._random.random() < _GARBLED:
+            place = self._random.randrange(len(chunk))
             return chunk[:place] + bytes([chunk[place] ^ 0x55]) + chunk[place + 1 :]
         return chunk
 

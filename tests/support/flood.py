@@ -11,10 +11,10 @@ from itertools import count
 
 from tests.support.sidecar import EDGE_KEY
 
-from rescind.core import tokens
-from rescind.core.tokens import Kind
-from rescind.wire.socket import Look, encode_request
-from rescind_runtime import ready
+from rescind.core import token_format
+from rescind.core.token_format import Kind
+from rescind.wire.socket_protocol import Look, encode_request
+from rescind_runtime import ready_line
 
 _AT_ONCE = 512
 
@@ -23,7 +23,7 @@ def main(path: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(path)
         threading.Thread(target=_swallow, args=[connection], daemon=True).start()
-        ready.announce(pid=os.getpid())
+        ready_line.announce(pid=os.getpid())
         for number in count():
             looks = (Look(number, _mint()) for _ in range(_AT_ONCE))
             connection.sendall(b"".join(encode_request(look) for look in looks))
@@ -35,7 +35,7 @@ def _swallow(connection: socket.socket) -> None:
 
 
 def _mint() -> str:
-    return tokens.mint(kind=Kind.AGENT, random=os.urandom(32), edge_key=EDGE_KEY).reveal()
+    return token_format.mint(kind=Kind.AGENT, random=os.urandom(32), edge_key=EDGE_KEY).reveal()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ python -m tests.support.forgetful_sidecar
 
 import runpy
 
-from rescind.core.generations import Writer
+from rescind.core.generation_table import Writer
 
 
 def _only_move(self: Writer, anchor: str, *, applied: int) -> None:
@@ -14,5 +14,5 @@ def _only_move(self: Writer, anchor: str, *, applied: int) -> None:
 
 
 if __name__ == "__main__":
-    Writer.bump = _only_move  # type: ignore[method-assign] that is the bug
+    Writer.bump = _only_move  # type: ignore[method-assign]  # that is the bug
     runpy.run_module("rescind_sidecar", run_name="__main__")

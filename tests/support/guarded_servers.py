@@ -12,8 +12,8 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from rescind_runtime import ready
-from rescind_runtime.embedded import home, postgres, valkey
+from rescind_runtime import ready_line
+from rescind_runtime.local_system import home, postgres, valkey
 
 
 async def main(directory: Path) -> None:
@@ -25,7 +25,7 @@ async def main(directory: Path) -> None:
         password = secrets.token_hex(24)
         async with Redis.from_url(cache.url) as client:
             await client.config_set("requirepass", password)
-        ready.announce(
+        ready_line.announce(
             pid=os.getpid(),
             postgres=truth.url.replace("@", f":{secrets.token_hex(24)}@"),
             redis=cache.url.replace("unix://", f"unix://:{password}@"),

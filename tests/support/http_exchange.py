@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rescind_sidecar.http import check
-from rescind_sidecar.http.connection import Application, Listener
+from rescind_sidecar.http.http1_connection import Application, Listener
 
 DEADLINE_S = 10.0
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from tests.support.sidecar import LedgerInMemory
 
-from rescind.core import mac
-from rescind.wire import enrolment, heartbeat, records, sealed, subjects, used
-from rescind.wire.sealed import Sealed
-from rescind_sidecar.link.transport import Handler
-from rescind_sidecar.ports import Voice
+from rescind.core import instance_mac
+from rescind.wire import enrolment, heartbeat, records, signed_envelope, subjects, usage_report
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind_sidecar.link.transport import Accept, Handler
+from rescind_sidecar.ports import InstanceCredentials
 
 
 class LedgerTransport:
@@ -19,7 +19,7 @@ class LedgerTransport:
 
     def __init__(self, ledger: LedgerInMemory) -> None:
         self.ledger = ledger
-        self.told: list[heartbeat.Release | used.Used | heartbeat.Ack] = []
+        self.told: list[heartbeat.Release | usage_report.Used | heartbeat.Ack] = []
         self.on_told: Callable[[], None] = lambda: None
         self.fails: asyncio.Future[None] | None = None
 
@@ -30,34 +30,37 @@ class LedgerTransport:
         on_connected()
         await self.fails
 
-    async def ask(self, subject: str, payload: bytes, *, timeout_s: float) -> bytes:
+    async def ask(
+        self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
+    ) -> bytes:
         ledger = self.ledger
-        match subject:
-            case subjects.ENROL:
-                return sealed.encode(await ledger.enrol(enrolment.decode_request(payload)))
-            case subjects.RESOLVE:
-                asked = records.decode_resolve(payload)
-                return records.encode_resolved(await ledger.resolve(asked))
-        envelope = sealed.decode(payload)
-        voice = Voice(envelope.key_id, ledger.secret(envelope.key_id))
+        if subject == subjects.ENROL:
+            return signed_envelope.encode(await ledger.enrol(enrolment.decode_request(payload)))
+        envelope = signed_envelope.decode(payload)
+        credentials = InstanceCredentials(envelope.key_id, ledger.secret(envelope.key_id))
         if subject == subjects.HEARTBEAT:
             beat = heartbeat.decode(envelope.content)
             assert isinstance(beat, heartbeat.Heartbeat)
-            content = heartbeat.encode_reply(await ledger.beat(beat, voice))
+            content = heartbeat.encode_reply(await ledger.beat(beat, credentials))
+        elif subject == subjects.RESOLVE:
+            asked = records.decode_resolve(envelope.content)
+            content = records.encode_resolved(await ledger.resolve(asked, credentials))
         else:
             assert subject == subjects.SINCE
             since = heartbeat.decode_since(envelope.content)
-            content = heartbeat.encode_events(await ledger.since(since, voice))
-        tag = mac.tag(voice.secret, mac.TO_SIDECAR, content)
-        return sealed.encode(Sealed(content, voice.instance, tag))
+            content = heartbeat.encode_events(await ledger.since(since, credentials))
+        tag = instance_mac.tag(credentials.secret, instance_mac.TO_SIDECAR, content)
+        answer = signed_envelope.encode(SignedEnvelope(content, credentials.instance, tag))
+        assert accept is None or accept(answer)
+        return answer
 
     async def tell(self, subject: str, payload: bytes) -> None:
-        content = sealed.decode(payload).content
+        content = signed_envelope.decode(payload).content
         match subject:
             case subjects.ACK:
                 self.told.append(heartbeat.decode_ack(content))
             case subjects.USED:
-                self.told.append(used.decode(content))
+                self.told.append(usage_report.decode(content))
             case _:
                 release = heartbeat.decode(content)
                 assert isinstance(release, heartbeat.Release)

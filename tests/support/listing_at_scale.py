@@ -23,30 +23,38 @@ from typing import Any
 import asyncpg
 import structlog
 from tests.support import token_generator
+from tests.support.rows import guard_of
 from tests.support.token_generator import Plan
 
-from rescind.core import ids
+from rescind.core import public_ids
 from rescind.core.handles import Handle, select
 from rescind.core.revocation import Effect, Revocation
 from rescind.wire.events import Batch
-from rescind_authority.metrics import Metrics
-from rescind_authority.ports.ledger import Claim, Key
-from rescind_authority.ports.lists import TokenFilter
+from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.ports.token_search import TokenFilter
 from rescind_authority.postgres import pool, queries
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.migrate import Migrator, known
 from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.records import PostgresRecords
-from rescind_authority.postgres.sweeps import PostgresSweeps
-from rescind_authority.postgres.tokens import PostgresTokens
-from rescind_authority.usecases.listing import NEWEST, Found, Lister, along
-from rescind_authority.usecases.publish import Publisher
-from rescind_authority.usecases.recent import Recent
-from rescind_authority.usecases.sequence import Command, Sequencer
-from rescind_authority.usecases.sweep import Sweeper
+from rescind_authority.postgres.revoked_marks import PostgresSweeps
+from rescind_authority.postgres.token_search import PostgresTokens
+from rescind_authority.prometheus import PrometheusMetrics
+from rescind_authority.usecases.ledger.publisher import Publisher
+from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
+from rescind_authority.usecases.read_model.revoked_marks import Sweeper
+from rescind_authority.usecases.read_model.token_search import (
+    NEWEST,
+    FoundTokens,
+    TokenSearch,
+    along,
+)
 from rescind_runtime.clock import SystemClock, monotonic_raw_ns
+from rescind_runtime.crypto.signing import Keyring
 
 SMALL = 10_000
+GUARD = guard_of(Keyring.create(root=bytes(32), now_us=0))
 STATES = (None, "active", "revoked", "suspended", "expired")
 FILTERS: tuple[tuple[str, ...], ...] = (
     (),
@@ -70,7 +78,7 @@ class Table:
     postgres: Postgres
     raw: "asyncpg.Connection[asyncpg.Record]"
     tokens: PostgresTokens
-    lister: Lister
+    lister: TokenSearch
     sequencer: Sequencer
     root: str
     hashes: list[bytes]
@@ -111,10 +119,10 @@ async def _lists(small: Table, large: Table, rounds: int) -> None:
             await _compare(f"count {what}", counts, rounds)
 
 
-async def _page(table: Table, wanted: TokenFilter) -> Found:
+async def _page(table: Table, wanted: TokenFilter) -> FoundTokens:
     """Find a page, and read what it shows of each token."""
     found = await table.lister.page(wanted, before=None, limit=50)
-    await PostgresRecords(table.postgres).by_id(found.token_ids)
+    await PostgresRecords(table.postgres, GUARD).by_id(found.token_ids)
     return found
 
 
@@ -122,7 +130,7 @@ async def _sights(small: Table, large: Table, rounds: int) -> None:
     """A token that nobody asked for before: most of what is read was not read lately."""
 
     def first(table: Table) -> Callable[[], Awaitable[object]]:
-        unseen, records = iter(table.hashes), PostgresRecords(table.postgres)
+        unseen, records = iter(table.hashes), PostgresRecords(table.postgres, GUARD)
         return lambda: records.by_hash([next(unseen)])
 
     await _compare("first sight", [first(small), first(large)], min(rounds * 20, 1_000))
@@ -148,7 +156,7 @@ async def _revokes(large: Table, rounds: int) -> None:
 
 
 async def _revoke(table: Table, handle: str, *, exact: bool) -> None:
-    name = ids.make("rev", now_ms=0, entropy=secrets.token_bytes(ids.ENTROPY_BYTES))
+    name = public_ids.make("rev", now_ms=0, entropy=secrets.token_bytes(public_ids.ENTROPY_BYTES))
     revocation = Revocation(
         revocation_id=name,
         selector=select([handle], exact=exact),
@@ -156,7 +164,9 @@ async def _revoke(table: Table, handle: str, *, exact: bool) -> None:
         reason="measured",
         actor="test",
     )
-    await table.sequencer.commit(Command(Claim(Key("test", name), bytes(32)), revocation, exact))
+    await table.sequencer.commit(
+        RevocationCommand(IdempotencyClaim(Key("test", name), bytes(32)), revocation, exact)
+    )
 
 
 async def _sweep(table: Table) -> None:
@@ -164,7 +174,7 @@ async def _sweep(table: Table) -> None:
         PostgresSweeps(table.postgres),
         tokens=table.tokens,
         clock=SystemClock(),
-        metrics=Metrics(),
+        metrics=PrometheusMetrics(),
     )
     before = await table.raw.fetchval("SELECT count(*) FROM revoked_tokens")
     began_ns, longest_ns = monotonic_raw_ns(), 0
@@ -238,12 +248,12 @@ async def _table(dsn: str, rows: int) -> AsyncGenerator[Table]:
             _say(f"filling {rows:,}")
             plan = Plan(rows=rows, until=datetime.now(UTC), tree=rows // 10)
             await token_generator.fill(raw, plan)
-        ledger = PostgresLedger(postgres)
+        ledger = PostgresLedger(postgres, GUARD)
         sequencer = Sequencer(
             ledger,
-            publisher=Publisher(announcer=Nobody(), recent=Recent(ledger)),
+            publisher=Publisher(announcer=Nobody(), recent=Recent(ledger, clock=SystemClock())),
             clock=SystemClock(),
-            metrics=Metrics(),
+            metrics=PrometheusMetrics(),
         )
         some = await raw.fetch(
             "SELECT token_id, token_hash FROM tokens TABLESAMPLE SYSTEM ($1)",
@@ -257,7 +267,7 @@ async def _table(dsn: str, rows: int) -> AsyncGenerator[Table]:
                 postgres=postgres,
                 raw=raw,
                 tokens=tokens,
-                lister=Lister(tokens, clock=SystemClock()),
+                lister=TokenSearch(tokens, clock=SystemClock()),
                 sequencer=sequencer,
                 root=await raw.fetchval("SELECT min(token_id) FROM tokens"),
                 hashes=[row["token_hash"] for row in some],

@@ -4,12 +4,12 @@ import asyncio
 import os
 import sys
 
-from rescind_authority.metrics import Metrics
 from rescind_authority.postgres import pool
-from rescind_authority.postgres.sweeps import PostgresSweeps
-from rescind_authority.postgres.tokens import PostgresTokens
-from rescind_authority.usecases.sweep import Sweeper
-from rescind_runtime import ready
+from rescind_authority.postgres.revoked_marks import PostgresSweeps
+from rescind_authority.postgres.token_search import PostgresTokens
+from rescind_authority.prometheus import PrometheusMetrics
+from rescind_authority.usecases.read_model.revoked_marks import Sweeper
+from rescind_runtime import ready_line
 from rescind_runtime.clock import SystemClock
 
 MOST = 10
@@ -21,10 +21,10 @@ async def main(dsn: str) -> None:
             PostgresSweeps(postgres),
             tokens=PostgresTokens(postgres),
             clock=SystemClock(),
-            metrics=Metrics(),
+            metrics=PrometheusMetrics(),
             most=MOST,
         )
-        ready.announce(pid=os.getpid())
+        ready_line.announce(pid=os.getpid())
         await sweeper.run()
 
 

@@ -7,25 +7,32 @@ from typing import Any
 from rescind.core.conditions import Conditions
 from rescind.core.handles import Handle, Selector
 from rescind.core.ledger import Position
-from rescind.core.receipt import Lenient, Outcome, Receipt, Summary, Tally, Verified
+from rescind.core.receipt import (
+    EnforcingVerifier,
+    Outcome,
+    Receipt,
+    ServiceTotals,
+    Summary,
+    VerifierInGrace,
+)
 from rescind.core.record import Record
-from rescind.core.revocation import Event, Hold, Revocation
+from rescind.core.revocation import ActiveRevocation, Event, Revocation
 from rescind.core.secret import Secret
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
 from rescind.core.verdict import Reason
 from rescind.wire import (
     enrolment,
     events,
     heartbeat,
-    offer,
     receipts,
     records,
-    sealed,
-    socket,
-    trust,
-    used,
+    recovery_offer,
+    signed_envelope,
+    socket_protocol,
+    trust_statement,
+    usage_report,
 )
-from rescind.wire.packing import Payload
+from rescind.wire.codec import Payload
 
 # Minted from bytes(range(32)) with EDGE_KEY.
 TOKEN = "rsc_agt_001GsBaniMdfHPrKhhwjnlS86reYjdQ5ckAqLoTS4ckok0FA7OvgX31DQnGk"
@@ -99,7 +106,7 @@ RECORD = Record(
         Handle("kind:agent"),
         Handle("token:tok_01kdvdsdg0000g40r40m30e209"),
     ),
-    holds=(Hold("rev_1", "narrow", 12),),
+    holds=(ActiveRevocation("rev_1", "narrow", 12),),
     tenant="acme",
     client="cli",
     session="s-1",
@@ -113,7 +120,11 @@ CONDITIONED_RECORD = replace(
 )
 ENDED_RECORD = replace(
     RECORD,
-    holds=(Hold("rev_2", "ended", 69_999), Hold("rev_1", "narrow", 12), Hold("", "ended", 0)),
+    holds=(
+        ActiveRevocation("rev_2", "ended", 69_999),
+        ActiveRevocation("rev_1", "narrow", 12),
+        ActiveRevocation("", "ended", 0),
+    ),
 )
 NARROWED_RECORD = replace(RECORD, removed=("files:*", "tools:call:github/*"))
 BARE_RECORD = Record(
@@ -153,13 +164,13 @@ FIRST_HEARTBEAT = heartbeat.Heartbeat(
 )
 
 PUBLIC = bytes(range(48, 80))
-STATEMENT = trust.Statement(
+STATEMENT = trust_statement.Statement(
     serial=2,
     issued_at_us=1_767_225_600_000_000,
     sealing=bytes(range(80, 112)),
     keys=(
-        trust.VerifyingKey(trust.Purpose.EVENTS, PUBLIC),
-        trust.VerifyingKey(trust.Purpose.RECORDS, bytes(range(112, 144))),
+        trust_statement.VerifyingKey(trust_statement.Purpose.EVENTS, PUBLIC),
+        trust_statement.VerifyingKey(trust_statement.Purpose.RECORDS, bytes(range(112, 144))),
     ),
 )
 
@@ -170,8 +181,8 @@ RECEIPT = Receipt(
     seq=70_001,
     committed_at_us=1_767_225_600_000_000,
     enforced_at_us=1_767_225_600_004_000,
-    verifiers=(Verified(INSTANCE, "search", Outcome.ACKNOWLEDGED, 3_900),),
-    grace=(Lenient(NONCE, "billing", 1_767_225_660_000_000),),
+    verifiers=(EnforcingVerifier(INSTANCE, "search", Outcome.ACKNOWLEDGED, 3_900),),
+    grace=(VerifierInGrace(NONCE, "billing", 1_767_225_660_000_000),),
 )
 UNKNOWN_GRACE_UNTIL_US = 1_767_226_230_000_000
 TELLING_RECEIPT = replace(RECEIPT, payloads=(events.encode(EVENT), events.encode(BARE_EVENT)))
@@ -183,7 +194,10 @@ SUMMARY_RECEIPT = replace(
         lapsed=100,
         grace=1,
         grace_until_us=1_767_225_660_000_000,
-        services=(Tally("search", 99_000, 900, 100, 0, 3_900), Tally("billing", 0, 0, 0, 1, 0)),
+        services=(
+            ServiceTotals("search", 99_000, 900, 100, 0, 3_900),
+            ServiceTotals("billing", 0, 0, 0, 1, 0),
+        ),
         services_left=0,
         hashes=(HEAD, NEXT_HEAD),
     ),
@@ -200,12 +214,12 @@ class Sample:
     decode: Callable[[Payload], object]
 
 
-def _request(message: socket.Request) -> bytes:
-    return unframed(socket.encode_request(message))
+def _request(message: socket_protocol.Request) -> bytes:
+    return unframed(socket_protocol.encode_request(message))
 
 
-def _response(message: socket.Response) -> bytes:
-    return unframed(socket.encode_response(message))
+def _response(message: socket_protocol.Response) -> bytes:
+    return unframed(socket_protocol.encode_response(message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,16 +253,16 @@ def _shown(payload: Payload) -> ShownCredential:
 
 def unframed(frame: bytes) -> bytes:
     """Take the length off the one message in a frame."""
-    (message,) = socket.Frames().feed(frame)
+    (message,) = socket_protocol.Frames().feed(frame)
     return message
 
 
 def unsigned_batch(batch: events.Batch) -> bytes:
-    return events.encode_batch(batch, sealed.unsigned)
+    return events.encode_batch(batch, signed_envelope.unsigned)
 
 
 def unsigned_record(record: Record) -> bytes:
-    return records.encode(record, sealed.unsigned)
+    return records.encode(record, signed_envelope.unsigned)
 
 
 SAMPLES = (
@@ -268,7 +282,12 @@ SAMPLES = (
         unsigned_batch,
         events.decode_batch,
     ),
-    Sample("sealed", sealed.Sealed(b"content", b"key", b"signed"), sealed.encode, sealed.decode),
+    Sample(
+        "sealed",
+        signed_envelope.SignedEnvelope(b"content", b"key", b"signed"),
+        signed_envelope.encode,
+        signed_envelope.decode,
+    ),
     Sample("record", RECORD, unsigned_record, records.decode),
     Sample("record, bare", BARE_RECORD, unsigned_record, records.decode),
     Sample("record, narrowed", NARROWED_RECORD, unsigned_record, records.decode),
@@ -286,6 +305,38 @@ SAMPLES = (
         records.Resolved(epoch=3, as_of=70_000, record=None),
         records.encode_resolved,
         records.decode_resolved,
+    ),
+    Sample(
+        "resolve, presented",
+        records.Resolve(
+            TOKEN_HASH, NONCE, records.PossessionProof(70_000, 1_767_225_600_000_000, PUBLIC)
+        ),
+        records.encode_resolve,
+        records.decode_resolve,
+    ),
+    Sample(
+        "resolve, of a hash alone",
+        records.Resolve(TOKEN_HASH, NONCE),
+        records.encode_resolve,
+        records.decode_resolve,
+    ),
+    Sample(
+        "resolved, to a nonce",
+        records.Resolved(3, 70_000, b"record", NONCE, TOKEN_HASH),
+        records.encode_resolved,
+        records.decode_answer,
+    ),
+    Sample(
+        "resolved, unknown, to a nonce",
+        records.Resolved(3, 70_000, None, NONCE, TOKEN_HASH),
+        records.encode_resolved,
+        records.decode_resolved,
+    ),
+    Sample(
+        "resolved, not now",
+        records.NotNow(NONCE, TOKEN_HASH),
+        records.encode_not_now,
+        records.decode_answer,
     ),
     Sample("heartbeat", HEARTBEAT, heartbeat.encode, heartbeat.decode),
     Sample("heartbeat, first", FIRST_HEARTBEAT, heartbeat.encode, heartbeat.decode),
@@ -340,7 +391,12 @@ SAMPLES = (
         heartbeat.encode_ack,
         heartbeat.decode_ack,
     ),
-    Sample("wanted", heartbeat.Wanted(3, 70_001), heartbeat.encode_wanted, heartbeat.decode_wanted),
+    Sample(
+        "wanted",
+        heartbeat.AckRequest(3, 70_001),
+        heartbeat.encode_ack_request,
+        heartbeat.decode_ack_request,
+    ),
     Sample("since", heartbeat.Since(3, 70_000), heartbeat.encode_since, heartbeat.decode_since),
     Sample(
         "events",
@@ -348,11 +404,78 @@ SAMPLES = (
         heartbeat.encode_events,
         heartbeat.decode_events,
     ),
-    Sample("trust statement", STATEMENT, trust.encode, trust.decode),
-    Sample("trust statement, bare", trust.Statement(1, 0, PUBLIC, ()), trust.encode, trust.decode),
+    Sample("trust statement", STATEMENT, trust_statement.encode, trust_statement.decode),
+    Sample(
+        "trust statement, bare",
+        trust_statement.Statement(1, 0, PUBLIC, ()),
+        trust_statement.encode,
+        trust_statement.decode,
+    ),
+    Sample(
+        "trust statement, ending",
+        replace(
+            STATEMENT,
+            not_after_us=1_769_817_600_000_000,
+            retired=(trust_statement.RetiredKey("master", PUBLIC[: trust_statement.KEY_ID_BYTES]),),
+        ),
+        trust_statement.encode,
+        trust_statement.decode,
+    ),
+    Sample(
+        "trust statement, endless, of retired keys",
+        replace(STATEMENT, retired=(trust_statement.RetiredKey("records", bytes(8)),)),
+        trust_statement.encode,
+        trust_statement.decode,
+    ),
+    Sample(
+        "link between root keys",
+        trust_statement.RootLink(PUBLIC, 1_767_225_600_000_000),
+        trust_statement.encode_link,
+        trust_statement.decode_link,
+    ),
+    Sample(
+        "signed trust statement, of links",
+        (signed_envelope.SignedEnvelope(b"content", bytes(8), bytes(64)), (b"link", b"another")),
+        lambda envelope: trust_statement.encode_envelope(*envelope),
+        trust_statement.decode_envelope,
+    ),
+    Sample(
+        "heartbeat, telling its statement",
+        replace(FIRST_HEARTBEAT, trail=(NONCE,), trust_serial=3),
+        heartbeat.encode,
+        heartbeat.decode,
+    ),
+    Sample(
+        "heartbeat, telling its statement alone",
+        replace(FIRST_HEARTBEAT, trust_serial=0),
+        heartbeat.encode,
+        heartbeat.decode,
+    ),
+    Sample(
+        "reply, with a statement",
+        heartbeat.Reply(
+            instance=INSTANCE,
+            nonce=NONCE,
+            position=POSITION,
+            grant_term_ms=10_000,
+            authority_us=1_767_225_600_000_000,
+            payloads=(),
+            trust_serial=3,
+            statement=b"statement",
+            enrol_again=True,
+        ),
+        heartbeat.encode_reply,
+        heartbeat.decode_reply,
+    ),
+    Sample(
+        "enrolment, refused with a statement",
+        enrolment.EnrolmentRefused(NONCE, "no", b"statement"),
+        enrolment.encode_answer,
+        enrolment.decode_answer,
+    ),
     Sample(
         "enrolment",
-        enrolment.Request(PUBLIC, NONCE, b"box"),
+        enrolment.EnrolmentRequest(PUBLIC, NONCE, b"box"),
         enrolment.encode_request,
         enrolment.decode_request,
     ),
@@ -378,19 +501,40 @@ SAMPLES = (
     ),
     Sample(
         "enrolment, refused",
-        enrolment.Refused(NONCE, "the credential is not known here"),
+        enrolment.EnrolmentRefused(NONCE, "the credential is not known here"),
         enrolment.encode_answer,
         enrolment.decode_answer,
     ),
     Sample(
         "belongings",
-        enrolment.Belongings(TOKEN_HASH, (EDGE_KEY, HEAD)),
-        enrolment.encode_belongings,
-        enrolment.decode_belongings,
+        enrolment.InstanceSecrets(TOKEN_HASH, (EDGE_KEY, HEAD)),
+        enrolment.encode_instance_secrets,
+        enrolment.decode_instance_secrets,
     ),
-    Sample("used", used.Used(INSTANCE, (RECORD.token_id, "tok_1")), used.encode, used.decode),
-    Sample("offer", offer.Offer(INSTANCE, b"batch"), offer.encode, offer.decode),
-    Sample("offer, taken", offer.Taken(wanted=True), offer.encode_taken, offer.decode_taken),
+    Sample(
+        "used, at a time",
+        usage_report.Used(INSTANCE, (RECORD.token_id, "tok_1"), 1_767_225_600_000_000),
+        usage_report.encode,
+        usage_report.decode,
+    ),
+    Sample(
+        "used",
+        usage_report.Used(INSTANCE, (RECORD.token_id, "tok_1")),
+        usage_report.encode,
+        usage_report.decode,
+    ),
+    Sample(
+        "offer",
+        recovery_offer.Offer(INSTANCE, b"batch"),
+        recovery_offer.encode,
+        recovery_offer.decode,
+    ),
+    Sample(
+        "offer, taken",
+        recovery_offer.OfferAnswer(wanted=True),
+        recovery_offer.encode_offer_answer,
+        recovery_offer.decode_offer_answer,
+    ),
     Sample("receipt", RECEIPT, receipts.encode, receipts.decode),
     Sample("receipt, telling", TELLING_RECEIPT, receipts.encode, receipts.decode),
     Sample(
@@ -405,6 +549,7 @@ SAMPLES = (
         receipts.encode,
         receipts.decode,
     ),
+    Sample("receipt, hit", replace(TELLING_RECEIPT, hit=3), receipts.encode, receipts.decode),
     Sample("receipt, summary", SUMMARY_RECEIPT, receipts.encode, receipts.decode),
     Sample(
         "receipt, unknown grace, summary",
@@ -412,49 +557,65 @@ SAMPLES = (
         receipts.encode,
         receipts.decode,
     ),
-    Sample("clock", socket.Clock(1), _request, socket.decode_request),
-    Sample("look", socket.Look(2, "rsc_agt_x"), _request, socket.decode_request),
-    Sample("look, demanding", socket.Look(2, "rsc_agt_x", 70_000), _request, socket.decode_request),
+    Sample("clock", socket_protocol.Clock(1), _request, socket_protocol.decode_request),
+    Sample("look", socket_protocol.Look(2, "rsc_agt_x"), _request, socket_protocol.decode_request),
+    Sample(
+        "look, demanding",
+        socket_protocol.Look(2, "rsc_agt_x", 70_000),
+        _request,
+        socket_protocol.decode_request,
+    ),
     Sample(
         "check",
-        socket.Check(3, "rsc_agt_x", ("tools:call",), "search"),
+        socket_protocol.Check(3, "rsc_agt_x", ("tools:call",), "search"),
         _request,
-        socket.decode_request,
+        socket_protocol.decode_request,
     ),
     Sample(
         "check, own audience",
-        socket.Check(4, "rsc_agt_x", (), None),
+        socket_protocol.Check(4, "rsc_agt_x", (), None),
         _request,
-        socket.decode_request,
+        socket_protocol.decode_request,
     ),
     Sample(
         "check, demanding",
-        socket.Check(5, "rsc_agt_x", (), None, 70_000),
+        socket_protocol.Check(5, "rsc_agt_x", (), None, 70_000),
         _request,
-        socket.decode_request,
+        socket_protocol.decode_request,
     ),
     Sample(
         "check, from an address",
-        socket.Check(6, "rsc_agt_x", (), None, 0, "192.0.2.7"),
+        socket_protocol.Check(6, "rsc_agt_x", (), None, 0, "192.0.2.7"),
         _request,
-        socket.decode_request,
+        socket_protocol.decode_request,
     ),
     Sample(
         "greeting, labelled",
-        socket.Greeting("checkout", INSTANCE, BOOT, "strict", (("region", "eu"),)),
+        socket_protocol.Greeting("checkout", INSTANCE, BOOT, "strict", (("region", "eu"),)),
         _response,
-        socket.decode_response,
+        socket_protocol.decode_response,
     ),
     Sample(
         "greeting",
-        socket.Greeting("checkout", INSTANCE, BOOT, "strict"),
+        socket_protocol.Greeting("checkout", INSTANCE, BOOT, "strict"),
         _response,
-        socket.decode_response,
+        socket_protocol.decode_response,
     ),
-    Sample("now", socket.Now(1, 123_456_789_000, 9_000), _response, socket.decode_response),
+    Sample(
+        "now",
+        socket_protocol.Now(1, 123_456_789_000, 9_000),
+        _response,
+        socket_protocol.decode_response,
+    ),
+    Sample(
+        "now, refused",
+        socket_protocol.Now(1, 123_456_789_000, 0, "the credential was revoked"),
+        _response,
+        socket_protocol.decode_response,
+    ),
     Sample(
         "entry",
-        socket.Entry(
+        socket_protocol.Entry(
             request=2,
             instance=INSTANCE,
             record=b"record",
@@ -465,32 +626,34 @@ SAMPLES = (
             until_ns=1 << 40,
         ),
         _response,
-        socket.decode_response,
+        socket_protocol.decode_response,
     ),
     Sample(
         "refused",
-        socket.Refused(2, INSTANCE, Reason.REVOKED),
+        socket_protocol.Refused(2, INSTANCE, Reason.REVOKED),
         _response,
-        socket.decode_response,
+        socket_protocol.decode_response,
     ),
     Sample(
         "verdict, allowed",
-        socket.Verdict(3, INSTANCE, None, b"record", 70_000, 1_200),
+        socket_protocol.Verdict(3, INSTANCE, None, b"record", 70_000, 1_200),
         _response,
-        socket.decode_response,
+        socket_protocol.decode_response,
     ),
     Sample(
         "verdict, with the token's own times",
-        socket.Verdict(3, INSTANCE, None, b"record", 70_000, 1_200, 3_600_000),
+        socket_protocol.Verdict(3, INSTANCE, None, b"record", 70_000, 1_200, 3_600_000),
         _response,
-        socket.decode_response,
+        socket_protocol.decode_response,
     ),
     Sample(
         "verdict, denied",
-        socket.Verdict(3, INSTANCE, Reason.NO_LEASE, None, 0, 0),
+        socket_protocol.Verdict(3, INSTANCE, Reason.NO_LEASE, None, 0, 0),
         _response,
-        socket.decode_response,
+        socket_protocol.decode_response,
     ),
-    Sample("watch", socket.Watch(6), _request, socket.decode_request),
-    Sample("changed", socket.Changed(6, 70_000), _response, socket.decode_response),
+    Sample("watch", socket_protocol.Watch(6), _request, socket_protocol.decode_request),
+    Sample(
+        "changed", socket_protocol.Changed(6, 70_000), _response, socket_protocol.decode_response
+    ),
 )

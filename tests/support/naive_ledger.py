@@ -6,8 +6,8 @@ from rescind.core import ledger
 from rescind.core.handles import Handle, Selector
 from rescind.core.ledger import Position
 from rescind.core.record import Record
-from rescind.core.revocation import Event, Hold, Revocation
-from rescind.core.tokens import Kind
+from rescind.core.revocation import ActiveRevocation, Event, Revocation
+from rescind.core.token_format import Kind
 from rescind.wire import events
 
 EPOCH = 1
@@ -27,7 +27,7 @@ class Issued:
 class State:
     """What the whole history up to one position makes of a token."""
 
-    holds: tuple[Hold, ...]
+    holds: tuple[ActiveRevocation, ...]
     scopes: frozenset[str]
 
 
@@ -95,7 +95,7 @@ class NaiveLedger:
 
     def state(self, token: Issued, seq: int) -> State:
         """Go through the whole history, and see what is left of a token."""
-        holds: list[Hold] = []
+        holds: list[ActiveRevocation] = []
         for event in self.events[:seq]:
             revocation = event.revocation
             if not concerns(event, token):
@@ -103,7 +103,9 @@ class NaiveLedger:
             if revocation.effect == "lift":
                 holds = [hold for hold in holds if not lifted(hold, revocation)]
             else:
-                holds.append(Hold(revocation.revocation_id, revocation.effect, event.seq))
+                holds.append(
+                    ActiveRevocation(revocation.revocation_id, revocation.effect, event.seq)
+                )
         narrowed = any(hold.effect == "narrow" for hold in holds)
         return State(tuple(holds), SCOPES - {"write"} if narrowed else SCOPES)
 
@@ -139,6 +141,6 @@ def concerns(event: Event, token: Issued) -> bool:
     return not (event.revocation.effect == "revoke" and token.issued_seq >= event.seq)
 
 
-def lifted(hold: Hold, lift: Revocation) -> bool:
+def lifted(hold: ActiveRevocation, lift: Revocation) -> bool:
     """Say whether a lift ends a hold: what it names, and never a revoke."""
     return hold.revocation_id == lift.lifts and hold.effect != "revoke"

@@ -5,10 +5,11 @@ import secrets
 from tests.support.authority import Running, Sidecar, System
 
 from rescind.core.secret import Secret
-from rescind.wire import enrolment, sealed, subjects
-from rescind.wire.enrolment import Credential, Granted, Refused, Request
-from rescind.wire.trust import Purpose
-from rescind_runtime.signing import InstanceKey, Trust
+from rescind.wire import enrolment, signed_envelope, subjects
+from rescind.wire.enrolment import Credential, EnrolmentRefused, EnrolmentRequest, Granted
+from rescind.wire.trust_statement import Purpose
+from rescind_runtime.crypto.signing import InstanceKey
+from rescind_runtime.crypto.trust import Trust
 
 CREDENTIAL = {"kind": "service", "scopes": ["rescind:verify"], "audience": ["rescind"]}
 
@@ -29,7 +30,7 @@ class Newcomer:
 
     async def enrol(
         self, token: str, service: str = "search", *, posture: str | None = None
-    ) -> Granted | Refused:
+    ) -> Granted | EnrolmentRefused:
         """Show a credential; without a posture, as an older sidecar."""
         nonce = secrets.token_bytes(16)
         shown = Credential(Secret(token), service, self.instance, nonce, posture)
@@ -37,15 +38,15 @@ class Newcomer:
 
     async def show(
         self, shown: Credential, *, nonce: bytes, public: bytes | None = None
-    ) -> Granted | Refused:
+    ) -> Granted | EnrolmentRefused:
         """Send a request that may not be what it should."""
-        box = self._trust.seal(enrolment.encode_credential(shown))
-        return await self.send(Request(public or self.key.public, nonce, box))
+        box = self._trust.encrypt_for_authority(enrolment.encode_credential(shown))
+        return await self.send(EnrolmentRequest(public or self.key.public, nonce, box))
 
-    async def send(self, request: Request) -> Granted | Refused:
+    async def send(self, request: EnrolmentRequest) -> Granted | EnrolmentRefused:
         """Send a request, and check who signed the answer."""
         payload = enrolment.encode_request(request)
-        signed = sealed.decode(await self._sidecar.ask(subjects.ENROL, payload))
+        signed = signed_envelope.decode(await self._sidecar.ask(subjects.ENROL, payload))
         assert self._trust.verify(Purpose.ENROLMENT, signed)
         answer = enrolment.decode_answer(signed.content)
         assert answer.nonce == request.nonce

@@ -1,7 +1,7 @@
 """The files of a fresh embedded Postgres, made once for each test process and then copied.
 
-initdb costs a CPU second. `tests/integration/test_embedded_servers.py` and every `rescind up` of
-the tests run it for themselves.
+initdb costs a CPU second. `tests/integration/local_system/test_servers.py` and every `rescind up`
+of the tests run it for themselves.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from rescind_runtime.embedded import home, postgres
+from rescind_runtime.local_system import home, postgres
 
 _made: Path | None = None
 

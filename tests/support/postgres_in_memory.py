@@ -21,42 +21,43 @@ from rescind.core.posture import LONGEST_GRACE_MS
 from rescind.core.revocation import NOT_HOLDS, Effect, Event
 from rescind.errors import RescindError
 from rescind.wire.heartbeat import Heartbeat, Release, Trail
-from rescind_authority.errors import OutcomeUnknownError, StoreUnavailableError
+from rescind_authority.errors import CommitUnknownError, StoreUnavailableError
 from rescind_authority.ports.enrolments import (
     Binding,
+    EnrolledInstance,
     Enrolment,
     Evicted,
-    Member,
     NoPlace,
 )
 from rescind_authority.ports.leases import (
     CommittedBeats,
     Instance,
     LeaseRow,
-    Refused,
+    RefusedHeartbeat,
     Term,
-    Waiting,
+    WaitSnapshot,
 )
 from rescind_authority.ports.ledger import (
     Change,
-    Claim,
     Claimed,
-    Done,
     End,
-    Entry,
     Epoch,
+    EventRange,
+    IdempotencyClaim,
     Key,
-    Passage,
-    Standing,
+    LedgerEntry,
+    LedgerTip,
+    RecordedChange,
 )
 from rescind_authority.ports.revocations import Timed
 from rescind_authority.ports.tokens import (
     Candidate,
     Ended,
-    Footing,
-    Issued,
+    EndReason,
+    IssuanceSnapshot,
+    IssueTimes,
     NewToken,
-    Pending,
+    ScheduledEnd,
     Snapshot,
     StoredToken,
     TokenState,
@@ -96,17 +97,19 @@ class Tables:
     wait_term_ms: int
     target_term_ms: int
     term_version: int = 1
-    entries: list[tuple[int, Entry]] = field(default_factory=list[tuple[int, Entry]])
+    entries: list[tuple[int, LedgerEntry]] = field(default_factory=list[tuple[int, LedgerEntry]])
     lifted: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     tokens: dict[bytes, StoredToken] = field(default_factory=dict[bytes, StoredToken])
     leases: dict[bytes, Row] = field(default_factory=dict[bytes, Row])
     keys: dict[Key, Claimed] = field(default_factory=dict[Key, Claimed])
     receipts: dict[str, bytes] = field(default_factory=dict[str, bytes])
     ending: dict[End, int] = field(default_factory=dict[End, int])
+    reasons: dict[End, EndReason] = field(default_factory=dict[End, EndReason])
     latest_us: int = 0
+    ended: set[bytes] = field(default_factory=set[bytes])
     unknown_grace_ms: int | None = None
     details: dict[str, tuple[bytes, ...]] = field(default_factory=dict[str, tuple[bytes, ...]])
-    enrolments: dict[bytes, Member] = field(default_factory=dict[bytes, Member])
+    enrolments: dict[bytes, EnrolledInstance] = field(default_factory=dict[bytes, EnrolledInstance])
 
     def copy(self) -> "Tables":
         """Make a backup."""
@@ -114,7 +117,7 @@ class Tables:
             name: type(value)(value)
             for name in (
                 *("epochs", "entries", "lifted", "tokens", "leases", "keys", "receipts"),
-                *("ending", "enrolments"),
+                *("ending", "reasons", "enrolments", "ended"),
             )
             for value in [getattr(self, name)]
         }
@@ -123,11 +126,12 @@ class Tables:
     @property
     def known(self) -> Known:
         """The tokens, and what ends by an event."""
-        return Known(self.tokens, self.ending)
+        return Known(self.tokens, self.ending, self.reasons)
 
     def keep(self, known: Known) -> None:
         """Have this be known of the tokens."""
         self.tokens, self.ending = dict(known.tokens), dict(known.ending)
+        self.reasons = dict(known.reasons)
 
     def holding(self, handles: Collection[Handle]) -> list[Event]:
         """Find the revocations that stand and select a token with these handles."""
@@ -188,6 +192,7 @@ class Cluster:
         """Put a backup in its place, and begin an epoch; what was under way is fenced off."""
         tables = backup.copy()
         tables.unknown_grace_ms = max(longest_grace_ms, backup.unknown_grace_ms or 0)
+        tables.ended.clear()
         tables.end = ledger.succeed(backup.end, epoch=self.tables.end.epoch + 1)
         tables.epochs.append(
             Epoch(tables.end.epoch, tables.end.seq, tables.end.head, self.now_us())
@@ -229,7 +234,7 @@ class Transaction:
         await lock.acquire()
         self._locks.append(lock)
 
-    async def claim(self, claims: Sequence[Claim]) -> Mapping[Key, Claimed]:
+    async def claim(self, claims: Sequence[IdempotencyClaim]) -> Mapping[Key, Claimed]:
         await self._trip()
         for claim in claims:
             await self._take(self._cluster.key_locks.setdefault(claim.key, asyncio.Lock()))
@@ -239,7 +244,7 @@ class Transaction:
             for claim in claims
         }
 
-    async def change(self, change: Change) -> Done | None:
+    async def change(self, change: Change) -> RecordedChange | None:
         await self._trip()
         row = Key("the row of a token", change.token_id)
         if row not in self._rows:  # else another change of this transaction has its lock
@@ -261,14 +266,14 @@ class Transaction:
             known = made[0]
         return known
 
-    async def lock_head(self) -> Standing:
+    async def lock_head(self) -> LedgerTip:
         await self._trip()
         await self._take(self._cluster.head)
-        return standing_of(self._tables, self._cluster.time_us(self._tables))
+        return tip_of(self._tables, self._cluster.time_us(self._tables))
 
     async def append(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[LedgerEntry],
         *,
         exact: Collection[str],
         head: Position,
@@ -301,35 +306,44 @@ class Transaction:
 
         self._writes.append(write)
 
-    async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
+    async def footing(
+        self, parent_hash: bytes | None, handles: Collection[Handle]
+    ) -> IssuanceSnapshot:
         await self._trip()
         tables, at_us = self._tables, self._cluster.time_us(self._tables)
-        parent = None if parent_hash is None else tables.tokens.get(parent_hash)
-        if parent is not None and parent.retired is not None:
-            parent = None  # a secret that it has no more hands nothing on
-        family = {*handles, *(parent.handles if parent else ())}
+        parent = None if parent_hash is None else tables.known.by_hash(parent_hash)
+        family = {*handles, *(parent.grant.handles if parent else ())}
         candidates = tuple(Candidate(event, at_us) for event in tables.holding(family))
         state = None if parent is None else TokenState(parent, candidates)
         snapshot = Snapshot(tables.end.epoch, tables.end.seq, at_us, (state,) if state else ())
-        return Footing(snapshot, state, candidates)
+        return IssuanceSnapshot(snapshot, state, candidates)
 
     async def presented(self, token_hash: bytes) -> Snapshot:
         await self._trip()
         return snapshot_of(self._tables, [token_hash], self._cluster.time_us(self._tables))
 
-    async def insert_token(self, token: NewToken, issued: Issued) -> None:
+    async def lock_sessions(self, subject: str) -> None:
+        await self._trip()
+        key = Key("the sessions of a subject", subject)
+        await self._take(self._cluster.key_locks.setdefault(key, asyncio.Lock()))
+
+    async def end_surplus(self, subject: str, *, keep: int) -> int:
+        await self._trip()
+        now_us = self._cluster.time_us(self._tables)
+        found = self._tables.known.surplus(subject, now_us, keep=keep)
+        self._writes.append(
+            lambda tables: tables.keep(tables.known.cut(found, now_us, EndReason.SURPLUS))
+        )
+        return len(found)
+
+    async def insert_token(self, token: NewToken, issued: IssueTimes) -> None:
         await self._trip()
         self.store(token, issued)
 
-    def store(self, token: NewToken, issued: Issued) -> None:
-        shared = {each.name for each in dataclasses.fields(StoredToken)}
-        facts = {
-            each.name: getattr(token, each.name)
-            for each in dataclasses.fields(NewToken)
-            if each.name in shared
-        }
+    def store(self, token: NewToken, issued: IssueTimes) -> None:
         stored = StoredToken(
-            **facts,
+            token_hash=token.token_hash,
+            grant=token.grant,
             issued_at_us=issued.issued_at_us,
             issued_seq=issued.issued_seq,
             expires_at_us=issued.expires_at_us,
@@ -381,7 +395,7 @@ class PostgresInMemory:
     async def _committed(self, tables: Tables, statement: Callable[[Tables], T]) -> T:
         if tables is self._cluster.old:
             await asyncio.sleep(HANGS_S)
-            raise OutcomeUnknownError
+            raise CommitUnknownError
         answer = statement(tables)
         await self._trip()
         return answer
@@ -395,22 +409,22 @@ class PostgresInMemory:
             await self._trip()
             if transaction.hangs:
                 await asyncio.sleep(HANGS_S)
-                raise OutcomeUnknownError
+                raise CommitUnknownError
             transaction.commit()
         finally:
             transaction.unlock()
         try:
             await self._trip()
         except RescindError:
-            raise OutcomeUnknownError from None
+            raise CommitUnknownError from None
 
-    async def standing(self) -> Standing:
-        return await self._do(lambda tables: standing_of(tables, self._cluster.time_us(tables)))
+    async def tip(self) -> LedgerTip:
+        return await self._do(lambda tables: tip_of(tables, self._cluster.time_us(tables)))
 
-    async def after(self, seq: int, *, limit: int) -> Passage:
-        def read(tables: Tables) -> Passage:
+    async def after(self, seq: int, *, limit: int) -> EventRange:
+        def read(tables: Tables) -> EventRange:
             payloads = [entry.payload for _, entry in tables.entries if entry.event.seq > seq]
-            return Passage(tables.end.epoch, tables.end.seq, seq + 1, tuple(payloads[:limit]))
+            return EventRange(tables.end.epoch, tables.end.seq, seq + 1, tuple(payloads[:limit]))
 
         return await self._do(read)
 
@@ -419,16 +433,30 @@ class PostgresInMemory:
             lambda tables: snapshot_of(tables, hashes, self._cluster.time_us(tables))
         )
 
-    async def pending(self, *, limit: int) -> tuple[Pending, ...]:
+    async def pending(self, *, limit: int) -> tuple[ScheduledEnd, ...]:
         return await self._do(
             lambda tables: tables.known.pending(self._cluster.time_us(tables), limit=limit)
         )
+
+    async def end_idle(self, *, delay_us: int, limit: int) -> int:
+        def write(tables: Tables) -> int:
+            now_us = self._cluster.time_us(tables)
+            began_us = tables.epochs[-1].began_us
+            found = tables.known.idle(now_us, delay_us=delay_us, began_us=began_us)[:limit]
+            tables.keep(tables.known.cut(found, now_us, EndReason.IDLE))
+            return len(found)
+
+        return await self._write(write)
 
     async def by_id(self, token_ids: Collection[str]) -> Snapshot:
         return await self._do(
             lambda tables: snapshot_of(
                 tables,
-                [each.token_hash for each in tables.tokens.values() if each.token_id in token_ids],
+                [
+                    each.token_hash
+                    for each in tables.tokens.values()
+                    if each.grant.token_id in token_ids
+                ],
                 self._cluster.time_us(tables),
             )
         )
@@ -443,10 +471,10 @@ class PostgresInMemory:
         await self._trip()
         if tables is not self._cluster.tables and tables is not self._cluster.old:
             raise StoreUnavailableError("the server was replaced by a backup")
-        return CommittedBeats(heard, standing_of(tables, self._cluster.time_us(tables)))
+        return CommittedBeats(heard, tip_of(tables, self._cluster.time_us(tables)))
 
-    async def refuse(self, heartbeats: Sequence[Heartbeat]) -> Sequence[Refused | None]:
-        def write(tables: Tables) -> Sequence[Refused | None]:
+    async def refuse(self, heartbeats: Sequence[Heartbeat]) -> Sequence[RefusedHeartbeat | None]:
+        def write(tables: Tables) -> Sequence[RefusedHeartbeat | None]:
             shared = {beat.instance for beat in heartbeats if shares(tables, beat)}
             for instance in shared:
                 row = tables.leases[instance]
@@ -454,9 +482,13 @@ class PostgresInMemory:
                     row, shared=True, version=row.version + 1
                 )
             return [
-                None
+                (
+                    RefusedHeartbeat(beat.counter, True, False, False)
+                    if beat.instance in tables.ended
+                    else None
+                )
                 if row is None
-                else Refused(
+                else RefusedHeartbeat(
                     counter=row.counter,
                     over=row.released or row.shared,
                     repeated=row.nonce == beat.nonce,
@@ -472,8 +504,9 @@ class PostgresInMemory:
         def write(tables: Tables) -> None:
             for each in releases:
                 row = tables.leases.get(each.instance) or Row("", "strict", each.counter, 0)
-                if row.released or row.shared:
+                if row.released or row.shared or each.instance in tables.ended:
                     continue
+                tables.ended.add(each.instance)
                 copied = not follows(row, each.trail)
                 tables.leases[each.instance] = dataclasses.replace(
                     row,
@@ -488,8 +521,8 @@ class PostgresInMemory:
     async def fleet(self) -> tuple[Instance, ...]:
         raise NotImplementedError
 
-    async def waiting(self, revocation_id: str | None = None) -> Waiting:
-        def read(tables: Tables) -> Waiting:
+    async def waiting(self, revocation_id: str | None = None) -> WaitSnapshot:
+        def read(tables: Tables) -> WaitSnapshot:
             rows = {
                 instance: LeaseRow(
                     instance=instance,
@@ -510,7 +543,7 @@ class PostgresInMemory:
                 for epoch, entry in tables.entries
                 if entry.event.revocation.revocation_id == revocation_id
             ]
-            return Waiting(
+            return WaitSnapshot(
                 end.epoch,
                 end.seq,
                 tables.wait_term_ms,
@@ -531,7 +564,7 @@ class PostgresInMemory:
             }
         )
 
-    async def entries_of(self, revocation_id: str) -> tuple[Entry, ...]:
+    async def entries_of(self, revocation_id: str) -> tuple[LedgerEntry, ...]:
         return await self._do(
             lambda tables: tuple(
                 entry
@@ -553,6 +586,7 @@ class PostgresInMemory:
                 row = tables.leases.get(instance)
                 if row is not None and row.version == version:
                     del tables.leases[instance]
+                    tables.ended.add(instance)
 
         await self._write(write)
 
@@ -592,14 +626,14 @@ class PostgresInMemory:
     async def timed(self, *, limit: int) -> tuple[Timed, ...]:
         def read(tables: Tables) -> tuple[Timed, ...]:
             now_us = self._cluster.time_us(tables)
-            standing = [
+            timed = [
                 Timed(entry.event, exact=True, left_us=until_us - now_us)
                 for _, entry in tables.entries
                 if (until_us := entry.event.revocation.until_us) is not None
                 and entry.event.revocation.effect not in (*NOT_HOLDS, Effect.REVOKE)
                 and (entry.event.revocation.revocation_id, entry.event.seq) not in tables.lifted
             ]
-            return tuple(sorted(standing, key=lambda each: each.left_us)[:limit])
+            return tuple(sorted(timed, key=lambda each: each.left_us)[:limit])
 
         return await self._do(read)
 
@@ -619,7 +653,7 @@ class PostgresInMemory:
 class EnrolmentsInMemory(PostgresInMemory):
     """Instances as they enrolled (port Enrolments). Nobody is silent for long, or forgotten."""
 
-    async def of(self, instances: Collection[bytes]) -> Mapping[bytes, Member]:
+    async def of(self, instances: Collection[bytes]) -> Mapping[bytes, EnrolledInstance]:
         return await self._do(
             lambda tables: {
                 instance: tables.enrolments[instance]
@@ -646,7 +680,7 @@ class EnrolmentsInMemory(PostgresInMemory):
             ]
             if len(placed) >= most:
                 return NoPlace(None, len(placed), 0)
-            tables.enrolments[enrolment.instance] = Member(enrolment)
+            tables.enrolments[enrolment.instance] = EnrolledInstance(enrolment)
             return None
 
         return await self._write(write)
@@ -674,7 +708,7 @@ def evicted(tables: Tables, instance: bytes) -> bool:
 class TermsInMemory(PostgresInMemory):
     """The terms in the head row (port Terms)."""
 
-    async def get(self) -> Term:  # type: ignore[override] another port has a method of this name
+    async def get(self) -> Term:  # type: ignore[override]  # another port has a method of this name
         return await self._do(term_of)
 
     async def ask(self, term_ms: int, *, actor: str) -> Term:
@@ -712,7 +746,10 @@ def snapshot_of(tables: Tables, hashes: Collection[bytes], at_us: int) -> Snapsh
     states = tuple(
         TokenState(
             token,
-            tuple(Candidate(event, token.issued_at_us) for event in tables.holding(token.handles)),
+            tuple(
+                Candidate(event, token.issued_at_us)
+                for event in tables.holding(token.grant.handles)
+            ),
         )
         for token in looked_up
         if token is not None
@@ -720,14 +757,16 @@ def snapshot_of(tables: Tables, hashes: Collection[bytes], at_us: int) -> Snapsh
     return Snapshot(tables.end.epoch, tables.end.seq, at_us, states)
 
 
-def standing_of(tables: Tables, at_us: int) -> Standing:
+def tip_of(tables: Tables, at_us: int) -> LedgerTip:
     """Read the ledger's end."""
-    return Standing(tables.end, tables.grant_term_ms, at_us)
+    return LedgerTip(tables.end, tables.grant_term_ms, at_us)
 
 
 def counted(tables: Tables, beat: Heartbeat) -> bool:
     """Write a heartbeat to its row, if it counts."""
     row = tables.leases.get(beat.instance) or Row("", "", 0, 0)
+    if beat.instance in tables.ended:
+        return False
     if row.released or row.shared or beat.counter <= row.counter or not follows(row, beat.trail):
         return False
     applied = beat.applied

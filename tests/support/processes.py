@@ -8,26 +8,12 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
+from tests.support.eventually import eventually_blocking
 from tests.support.outcomes import LateError
-
-_POLL_S = 0.02
-_Seen = TypeVar("_Seen")
-
-
-def eventually(predicate: Callable[[], _Seen], *, deadline_s: float = 15.0) -> _Seen:
-    """Return the first truthy answer of `predicate`; fail with the last one after the deadline."""
-    end = time.monotonic() + deadline_s
-    while not (seen := predicate()):
-        if time.monotonic() > end:
-            raise LateError(f"still {seen!r} after {deadline_s} s: {predicate}")
-        time.sleep(_POLL_S)
-    return seen
 
 
 def gone(pid: int) -> bool:
@@ -41,7 +27,7 @@ def gone(pid: int) -> bool:
 def stop(pid: int) -> None:
     """Stop a process (SIGSTOP), and wait until it has: it may run on for a moment."""
     os.kill(pid, signal.SIGSTOP)
-    eventually(lambda: _state(pid) == "T")
+    eventually_blocking(lambda: _state(pid) == "T")
 
 
 def _state(pid: int) -> str:

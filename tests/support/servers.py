@@ -5,8 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from rescind_runtime import ready
-from rescind_runtime.embedded import home, nats, postgres
+from rescind_runtime import ready_line
+from rescind_runtime.local_system import home, nats, postgres
 
 
 async def main(directory: Path) -> None:
@@ -15,7 +15,7 @@ async def main(directory: Path) -> None:
         nats.running(place) as bus,
         postgres.running(place) as truth,
     ):
-        ready.announce(pid=os.getpid(), postgres=truth.url, nats=bus.url)
+        ready_line.announce(pid=os.getpid(), postgres=truth.url, nats=bus.url)
         await asyncio.Event().wait()
 
 

@@ -1,6 +1,11 @@
 """A ledger as an older backup of it would be: what came after a position is gone."""
 
+from tests.support import rows
 from tests.support.authority import System
+
+from rescind_authority.postgres import pool
+from rescind_authority.postgres.integrity.row_rewriter import RowRewriter
+from rescind_runtime.crypto.signing import Keyring
 
 _STATEMENTS = (
     """
@@ -20,10 +25,14 @@ _STATEMENTS = (
 )
 
 
-async def set_back(system: System, seq: int) -> None:
+async def set_back(system: System, seq: int, keyring: Keyring | None = None) -> None:
     """Delete every event, revocation, receipt and key after `seq`, as a restored backup lacks them.
 
     Call it while no authority runs. The rows of tokens and leases stay as they are.
     """
     for statement in _STATEMENTS:
-        await system.rows(statement, seq)
+        await system.tamper(statement, seq)
+    # The end had this MAC then, by the keys of the authority, or by others that a test has.
+    used = keyring or rows.keys(system.settings)
+    async with pool.connect(system.dsn) as postgres:
+        await RowRewriter(postgres, rows.guard_of(used), used).head(adopting=True)

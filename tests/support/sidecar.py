@@ -15,43 +15,44 @@ from tests.support.outcomes import in_time
 
 from rescind import Verifier
 from rescind.client.clock import boot_id
-from rescind.core import handles, ids, ledger, mac, tokens
+from rescind.core import handles, instance_mac, ledger, public_ids, token_format
 from rescind.core.posture import STRICT, Posture
 from rescind.core.record import Record
-from rescind.core.revocation import Effect, Event, Hold, Revocation, hits
+from rescind.core.revocation import ActiveRevocation, Effect, Event, Revocation, hits
 from rescind.core.secret import Secret
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
 from rescind.core.verdict import Denied
 from rescind.errors import UnreachableError
-from rescind.wire import enrolment, events, heartbeat, offer, records, used
-from rescind.wire.enrolment import Belongings, Granted
-from rescind.wire.sealed import Sealed
-from rescind.wire.trust import Purpose
+from rescind.wire import enrolment, events, heartbeat, records, recovery_offer, usage_report
+from rescind.wire.enrolment import EnrolmentRefused, Granted, InstanceSecrets
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind.wire.trust_statement import Purpose
 from rescind_runtime.clock import SystemClock
-from rescind_runtime.signing import Keyring, Trust
-from rescind_sidecar.dice import SystemDice
-from rescind_sidecar.notary import FreshKeys, TrustNotary
-from rescind_sidecar.ports import NotEnrolledError, Voice
-from rescind_sidecar.redis.records import RedisRecords
-from rescind_sidecar.socket.server import Server
+from rescind_runtime.crypto.signing import Keyring
+from rescind_runtime.crypto.trust import Trust
+from rescind_sidecar.ports import InstanceCredentials, UnknownInstanceError
+from rescind_sidecar.random_source import SystemRandomSource
+from rescind_sidecar.redis.record_cache import RedisRecordReader
+from rescind_sidecar.socket.server import SocketServer
+from rescind_sidecar.stats.counters import Counters
 from rescind_sidecar.table_file import TableFile
-from rescind_sidecar.usecases.acknowledge import Acknowledge
-from rescind_sidecar.usecases.answer import Answer, Found
-from rescind_sidecar.usecases.budget import Allowance, Budget, Source
-from rescind_sidecar.usecases.catch_up import CatchUp
-from rescind_sidecar.usecases.enrol import Enrol
-from rescind_sidecar.usecases.fetch import Fetch
-from rescind_sidecar.usecases.follow import Follow
-from rescind_sidecar.usecases.incarnations import Incarnations
-from rescind_sidecar.usecases.offer import Offers
-from rescind_sidecar.usecases.renew import Identity, Renew
-from rescind_sidecar.usecases.tally import Tally
-from rescind_sidecar.usecases.used import Uses
-from rescind_sidecar.usecases.watchers import Watchers
+from rescind_sidecar.trust_store import FreshKeys, LiveTrustStore
+from rescind_sidecar.usecases.instance import SidecarInstances
+from rescind_sidecar.usecases.lease.enrol import Enrol
+from rescind_sidecar.usecases.lease.renew import Identity, Renew
+from rescind_sidecar.usecases.ledger.acknowledge import Acknowledge
+from rescind_sidecar.usecases.ledger.catch_up import CatchUp
+from rescind_sidecar.usecases.ledger.change_notifier import ChangeNotifier
+from rescind_sidecar.usecases.ledger.follow import Follow
+from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
+from rescind_sidecar.usecases.lookup.answer import TokenLookup, ValidRecord
+from rescind_sidecar.usecases.lookup.fetch import Fetch
+from rescind_sidecar.usecases.lookup.rate_limit import LookupLimits, LookupPeer, TokenBucket
+from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
 
 EDGE_KEY = bytes(range(32))
 HOUR_US = 3_600_000_000
-SOMEBODY = Source(user=1, process=1)
+SOMEBODY = LookupPeer(user=1, process=1)
 
 
 class LedgerInMemory:
@@ -61,12 +62,16 @@ class LedgerInMemory:
         self.position = ledger.genesis(1)
         self.term_ms = term_ms
         self.reachable = True
+        self.told_serial: int | None = None
+        """Which trust statement the last heartbeat told."""
         self.acknowledged: list[heartbeat.Ack] = []
         self.released: list[heartbeat.Release] = []
-        self.reported: list[used.Used] = []
-        self.offered: list[offer.Offer] = []
+        self.reported: list[usage_report.Used] = []
+        self.offered: list[recovery_offer.Offer] = []
         self.wants_more = True
         self.resolved = 0
+        self.shown: list[tuple[int, int, bytes]] = []
+        """Of each look-up what it says of the presented token: seq, time, and what proves it."""
         self.asked_since = 0
         self.resolving: asyncio.Event | None = None
         self.keyring = Keyring.create(root=os.urandom(32), now_us=now_us())
@@ -79,42 +84,50 @@ class LedgerInMemory:
         if not self.reachable:
             raise UnreachableError("the test cut the link")
 
-    async def enrol(self, message: enrolment.Request) -> Sealed:
+    async def enrol(self, message: enrolment.EnrolmentRequest) -> SignedEnvelope:
         self._reach()
+        if not message.box:
+            refused = EnrolmentRefused(
+                message.nonce, "no credential was shown", self.keyring.statement
+            )
+            return self.keyring.sign(Purpose.ENROLMENT, enrolment.encode_answer(refused))
         self.enrolled += 1
         opened = self.keyring.open(message.box)
         assert opened is not None
         credential = enrolment.decode_credential(opened)
         assert credential.nonce == message.nonce
         secret = self.secret(credential.instance)
-        belongings = enrolment.encode_belongings(Belongings(secret, (EDGE_KEY,)))
+        instance_secrets = enrolment.encode_instance_secrets(InstanceSecrets(secret, (EDGE_KEY,)))
         answer = Granted(
             nonce=message.nonce,
             instance=credential.instance,
             epoch=self.position.epoch,
             statement=self.keyring.statement,
-            box=self.keyring.seal_to(message.public, belongings),
+            box=self.keyring.encrypt_for(message.public, instance_secrets),
         )
         return self.keyring.sign(Purpose.ENROLMENT, enrolment.encode_answer(answer))
 
     def secret(self, instance: bytes) -> bytes:
-        return mac.instance_secret(
+        return instance_mac.instance_secret(
             self.keyring.master, epoch=self.position.epoch, instance=instance
         )
 
-    def _recognise(self, voice: Voice) -> None:
-        if voice.secret != self.secret(voice.instance):
-            raise NotEnrolledError
+    def _recognise(self, credentials: InstanceCredentials) -> None:
+        if credentials.secret != self.secret(credentials.instance):
+            raise UnknownInstanceError
 
-    def sign_events(self, content: bytes) -> Sealed:
+    def sign_events(self, content: bytes) -> SignedEnvelope:
         return self.keyring.sign(Purpose.EVENTS, content)
 
-    def sign_record(self, content: bytes) -> Sealed:
+    def sign_record(self, content: bytes) -> SignedEnvelope:
         return self.keyring.sign(Purpose.RECORDS, content)
 
-    async def beat(self, message: heartbeat.Heartbeat, voice: Voice) -> heartbeat.Reply:
+    async def beat(
+        self, message: heartbeat.Heartbeat, credentials: InstanceCredentials
+    ) -> heartbeat.Reply:
         self._reach()
-        self._recognise(voice)
+        self._recognise(credentials)
+        self.told_serial = message.trust_serial
         missing = self._payloads[message.applied.seq :] if message.applied else []
         return heartbeat.Reply(
             instance=message.instance,
@@ -123,17 +136,33 @@ class LedgerInMemory:
             grant_term_ms=self.term_ms,
             authority_us=now_us(),
             payloads=tuple(missing[: events.MAX_EVENTS]),
+            trust_serial=self.keyring.serial,
+            statement=self._newer_than(message.trust_serial),
         )
 
-    async def since(self, message: heartbeat.Since, voice: Voice) -> heartbeat.Events:
+    def _newer_than(self, known: int | None) -> bytes:
+        return b"" if known in {None, self.keyring.serial} else self.keyring.statement
+
+    async def since(
+        self, message: heartbeat.Since, credentials: InstanceCredentials
+    ) -> heartbeat.Events:
         self.asked_since += 1
         self._reach()
-        self._recognise(voice)
+        self._recognise(credentials)
         missing = self._payloads[message.seq :][: events.MAX_EVENTS]
         return heartbeat.Events(self.position.epoch, tuple(missing))
 
-    async def resolve(self, message: records.Resolve) -> records.Resolved:
+    async def resolve(
+        self, message: records.Resolve, credentials: InstanceCredentials
+    ) -> records.Resolved:
         self._reach()
+        self._recognise(credentials)
+        if message.presented is not None:
+            assert message.nonce is not None
+            possession = instance_mac.veil(
+                credentials.secret, message.nonce, message.presented.proof
+            )
+            self.shown.append((message.presented.seq, message.presented.at_us, possession))
         self.resolved += 1
         as_of = self.position.seq
         record = self._records.get(message.token_hash)
@@ -142,11 +171,13 @@ class LedgerInMemory:
         )
         if self.resolving is not None:
             await self.resolving.wait()  # a slow fill: what was read stays as it was read
-        return records.Resolved(self.position.epoch, as_of, answer)
+        return records.Resolved(
+            self.position.epoch, as_of, answer, message.nonce, message.token_hash
+        )
 
     def _as_of_now(self, record: Record) -> Record:
         holds = tuple(
-            Hold(event.revocation.revocation_id, event.revocation.effect, event.seq)
+            ActiveRevocation(event.revocation.revocation_id, event.revocation.effect, event.seq)
             for event in self._events
             if hits(
                 event,
@@ -172,27 +203,29 @@ class LedgerInMemory:
 
     def encoded(self, token: str) -> bytes:
         """Give a token's record as it is now, as an authority would leave it in Redis."""
-        record = self._as_of_now(self._records[tokens.digest(token)])
+        record = self._as_of_now(self._records[token_format.digest(token)])
         return records.encode(record, self.sign_record)
 
     def adopt(self, other: "LedgerInMemory", token: str) -> None:
         """Know a token that another ledger issued."""
-        self._records[tokens.digest(token)] = other._records[tokens.digest(token)]
+        self._records[token_format.digest(token)] = other._records[token_format.digest(token)]
 
-    async def acknowledge(self, message: heartbeat.Ack, voice: Voice) -> None:
+    async def acknowledge(self, message: heartbeat.Ack, credentials: InstanceCredentials) -> None:
         self._reach()
         self.acknowledged.append(message)
 
-    async def release(self, message: heartbeat.Release, voice: Voice) -> None:
+    async def release(self, message: heartbeat.Release, credentials: InstanceCredentials) -> None:
         self._reach()
         self.released.append(message)
 
-    async def offer(self, message: offer.Offer, voice: Voice) -> offer.Taken:
+    async def offer(
+        self, message: recovery_offer.Offer, credentials: InstanceCredentials
+    ) -> recovery_offer.OfferAnswer:
         self._reach()
         self.offered.append(message)
-        return offer.Taken(wanted=self.wants_more)
+        return recovery_offer.OfferAnswer(wanted=self.wants_more)
 
-    async def used(self, message: used.Used, voice: Voice) -> None:
+    async def used(self, message: usage_report.Used, credentials: InstanceCredentials) -> None:
         self._reach()
         self.reported.append(message)
 
@@ -206,10 +239,10 @@ class LedgerInMemory:
         not_before_us: int = 0,
         expires_at_us: int | None = None,
     ) -> str:
-        token = tokens.mint(kind=kind, random=os.urandom(32), edge_key=EDGE_KEY).reveal()
-        token_id = ids.make("tok", now_ms=now_us() // 1000, entropy=os.urandom(10))
+        token = token_format.mint(kind=kind, random=os.urandom(32), edge_key=EDGE_KEY).reveal()
+        token_id = public_ids.make("tok", now_ms=now_us() // 1000, entropy=os.urandom(10))
         record = Record(
-            token_hash=tokens.digest(token),
+            token_hash=token_format.digest(token),
             epoch=self.position.epoch,
             as_of=self.position.seq,
             token_id=token_id,
@@ -248,7 +281,9 @@ class LedgerInMemory:
             seq=before.seq + 1,
             at_us=now_us(),
             revocation=Revocation(
-                revocation_id=ids.make("rev", now_ms=now_us() // 1000, entropy=os.urandom(10)),
+                revocation_id=public_ids.make(
+                    "rev", now_ms=now_us() // 1000, entropy=os.urandom(10)
+                ),
                 selector=handles.select(selector),
                 effect=effect,
                 scopes=scopes,
@@ -289,16 +324,18 @@ class RunningSidecar:
         link: LedgerInMemory,
         *,
         interval_s: float = 0.05,
-        redis: RedisRecords | None = None,
-        allowance: Allowance | None = None,
+        redis: RedisRecordReader | None = None,
+        allowance: TokenBucket | None = None,
         posture: Posture = STRICT,
+        wall_us: Callable[[], int] | None = None,
     ) -> None:
         self.path = path
+        self._wall_us = wall_us or SystemClock().wall_us
         self.link = link
-        self.tally = Tally()
+        self.tally = Counters()
         self._interval_s = interval_s
         self._redis = redis
-        self._allowance = allowance or Allowance.of(2_000)
+        self._allowance = allowance or TokenBucket.of(2_000)
         self._posture = posture
         self._tables = TableFile(path, boot=boot_id(), posture=posture)
         self._ready: Future[None] = Future()
@@ -316,17 +353,19 @@ class RunningSidecar:
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        clock, dice, due = SystemClock(), SystemDice(), asyncio.Event()
-        self.incarnations = Incarnations(self._tables, FreshKeys(), self.tally)
+        clock, random_source, due = SystemClock(), SystemRandomSource(), asyncio.Event()
+        self.instances = SidecarInstances(self._tables, FreshKeys(), self.tally)
         trust = self.link.keyring.trust
-        notary = TrustNotary(Trust(trust.root, trust.signed_statement))
-        acknowledge = Acknowledge(self.incarnations, self.link, self.tally)
-        self.offers = Offers(self.incarnations, self.link)
-        self.watchers = Watchers()
+        trust_store = LiveTrustStore(
+            Trust(trust.root, trust.signed_statement), wall_us=self._wall_us
+        )
+        acknowledge = Acknowledge(self.instances, self.link, self.tally)
+        self.offers = RecoveryOffers(self.instances, self.link)
+        self.watchers = ChangeNotifier()
         self.follow = Follow(
-            incarnations=self.incarnations,
+            instances=self.instances,
             link=self.link,
-            notary=notary,
+            trust_store=trust_store,
             acknowledge=acknowledge,
             offers=self.offers,
             watchers=self.watchers,
@@ -339,20 +378,21 @@ class RunningSidecar:
             service="search",
             posture="strict",
             link=self.link,
-            notary=notary,
-            dice=dice,
+            trust_store=trust_store,
+            random_source=random_source,
             tally=self.tally,
         )
         renew = Renew(
             pushes=lambda: True,
             identity=Identity("search", "host", "0", str(self._posture)),
-            incarnations=self.incarnations,
+            instances=self.instances,
             enrol=enrol,
             follow=self.follow,
             offers=self.offers,
             link=self.link,
+            trust_store=trust_store,
             clock=clock,
-            dice=dice,
+            random_source=random_source,
             tally=self.tally,
             due=due,
             interval_s=self._interval_s,
@@ -362,20 +402,21 @@ class RunningSidecar:
                 tasks.create_task(job)
                 for job in (self.follow.repair(), acknowledge.run(), renew.run(), self.offers.run())
             ]
-            self.uses = Uses(self.incarnations, self.link, dice, self.tally)
+            self.uses = UsageReports(self.instances, self.link, clock, random_source, self.tally)
             fetch = Fetch(
-                self.incarnations,
+                self.instances,
                 self.link,
-                notary,
+                trust_store,
                 clock,
                 self.tally,
-                budget=Budget(self._allowance),
+                random_source=random_source,
+                budget=LookupLimits(self._allowance),
                 shared=self._redis,
             )
-            answer = Answer(
-                self.incarnations,
+            answer = TokenLookup(
+                self.instances,
                 fetch,
-                CatchUp(self.incarnations, self.follow, clock),
+                CatchUp(self.instances, self.follow, clock),
                 uses=self.uses,
                 clock=clock,
                 tally=self.tally,
@@ -384,7 +425,7 @@ class RunningSidecar:
             if self._redis is not None:
                 jobs.append(tasks.create_task(self._redis.run()))
             self.answer = answer
-            self.server = Server(
+            self.server = SocketServer(
                 answer=answer,
                 watchers=self.watchers,
                 clock=clock,
@@ -422,7 +463,7 @@ class RunningSidecar:
         self._loop.call_soon_threadsafe(run)
         done.result(timeout=10)
 
-    def look(self, token: str, *, source: Source = SOMEBODY) -> Found | Denied:
+    def look(self, token: str, *, source: LookupPeer = SOMEBODY) -> ValidRecord | Denied:
         """Look at a token as the socket would, for whoever it is."""
         looking = self.answer.look(token, source=source)
         return asyncio.run_coroutine_threadsafe(looking, self._loop).result(timeout=10)
@@ -433,7 +474,7 @@ class RunningSidecar:
 
     def forget(self, token: str) -> None:
         """Forget a record, as if others had taken its place."""
-        self.do(lambda: self.incarnations.current.view.records.drop(tokens.digest(token)))
+        self.do(lambda: self.instances.current.view.records.drop(token_format.digest(token)))
 
     def push(self, batch: bytes) -> None:
         """Bring a batch, as NATS would; it is applied when this returns."""
@@ -441,7 +482,7 @@ class RunningSidecar:
 
     @property
     def leased(self) -> bool:
-        return self.incarnations.current.view.leased(SystemClock().boottime_ns())
+        return self.instances.current.view.leased(SystemClock().boottime_ns())
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
@@ -455,13 +496,20 @@ def running(
     link: LedgerInMemory,
     *,
     interval_s: float = 0.05,
-    redis: RedisRecords | None = None,
-    allowance: Allowance | None = None,
+    redis: RedisRecordReader | None = None,
+    allowance: TokenBucket | None = None,
     posture: Posture = STRICT,
+    wall_us: Callable[[], int] | None = None,
 ) -> Iterator[RunningSidecar]:
     """Run a sidecar that holds a lease, and has found Redis if it is to have one."""
     sidecar = RunningSidecar(
-        path, link, interval_s=interval_s, redis=redis, allowance=allowance, posture=posture
+        path,
+        link,
+        interval_s=interval_s,
+        redis=redis,
+        allowance=allowance,
+        posture=posture,
+        wall_us=wall_us,
     )
     sidecar.start()
     try:

@@ -15,12 +15,12 @@ from pathlib import Path
 import asyncpg
 from tests.support import crashing_authority
 
-from rescind.wire.heartbeat import Heartbeat, Release, Reply
+from rescind.wire.heartbeat import Heartbeat, NoLease, Release, Reply
 from rescind_authority.__main__ import main
 from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.pool import Borrowed
-from rescind_authority.usecases.grant import Granter
-from rescind_authority.usecases.publish import Publisher
+from rescind_authority.usecases.leases.grant import Granter
+from rescind_authority.usecases.ledger.publisher import Publisher
 
 _end = PostgresLeases._end
 _answer = Granter._answer
@@ -43,7 +43,7 @@ async def _late_end(self: PostgresLeases, connection: Borrowed) -> Sequence[asyn
 
 async def _late_answer(
     self: Granter, messages: Sequence[Heartbeat | Release]
-) -> Sequence[Reply | None]:
+) -> Sequence[Reply | NoLease | None]:
     replies = await _answer(self, messages)
     await _stall("stall-reply")
     return replies

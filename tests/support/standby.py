@@ -2,9 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from tests.support.authority import System, eventually
+from tests.support.authority import System
+from tests.support.eventually import eventually
+
+from rescind_authority.postgres.pool import SIZE, Postgres
+
+
+async def fill_pool(postgres: Postgres) -> None:
+    """Make every connection of a pool, for none can be made while commits wait.
+
+    A new connection commits once before its first use.
+    """
+    async with AsyncExitStack() as borrowed:
+        for _ in range(SIZE):
+            await borrowed.enter_async_context(postgres.connection())
 
 
 @asynccontextmanager

@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import asyncpg
-from tests.support.authority import System, eventually
+from tests.support.authority import System
+from tests.support.eventually import eventually
 
 
 @asynccontextmanager

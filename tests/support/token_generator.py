@@ -13,7 +13,7 @@ from itertools import islice
 
 import asyncpg
 
-from rescind.core import handles, ids
+from rescind.core import handles, public_ids
 from rescind.core.handles import Handle
 
 _FAMILY = 8
@@ -74,7 +74,9 @@ class Plan:
 def token_id(plan: Plan, number: int) -> str:
     """Name a token by its number, the oldest one first."""
     now_ms = int(_issued_at(plan, number).timestamp() * 1000)
-    return ids.make("tok", now_ms=now_ms, entropy=_digest(number)[: ids.ENTROPY_BYTES])
+    return public_ids.make(
+        "tok", now_ms=now_ms, entropy=_digest(number)[: public_ids.ENTROPY_BYTES]
+    )
 
 
 async def fill(connection: "asyncpg.Connection[asyncpg.Record]", plan: Plan) -> None:
@@ -173,22 +175,29 @@ def _facts(
     plan: Plan, number: int
 ) -> tuple[str, str | None, str | None, str | None, dict[str, str]]:
     """Deal out kind, tenant, client, session and labels: some common, some rare."""
-    dice = int.from_bytes(_digest(number)[10:14])
+    random_source = int.from_bytes(_digest(number)[10:14])
     old = number - plan.tree < plan.rows // 50
-    kind = ("agent", "agent", "agent", "session", "service", "personal")[dice % 6]
-    tenant = "bygone" if old and dice % 2 else f"t{int((dice % 9973 / 9973) ** 3 * 2000)}"
-    labels = {"env": "prod" if dice % 10 < 7 else "dev", "team": f"team-{dice // 7 % 200}"}
+    kind = ("agent", "agent", "agent", "session", "service", "personal")[random_source % 6]
+    tenant = (
+        "bygone"
+        if old and random_source % 2
+        else f"t{int((random_source % 9973 / 9973) ** 3 * 2000)}"
+    )
+    labels = {
+        "env": "prod" if random_source % 10 < 7 else "dev",
+        "team": f"team-{random_source // 7 % 200}",
+    }
     if number % 20_000 == 11:
         labels["incident"] = f"i{number // 1_000_000}"
     session = f"s{number}" if kind == "session" else None
-    return kind, tenant, f"client-{dice // 11 % 5_000}", session, labels
+    return kind, tenant, f"client-{random_source // 11 % 5_000}", session, labels
 
 
 def _subject(number: int) -> str:
-    dice = int.from_bytes(_digest(number)[14:18])
-    if dice % 10 == 0:
-        return f"agent:bot-{dice // 10 % 20}"  # a few that never stop asking
-    return f"agent:a{dice % 1_000_003}"
+    random_source = int.from_bytes(_digest(number)[14:18])
+    if random_source % 10 == 0:
+        return f"agent:bot-{random_source // 10 % 20}"  # a few that never stop asking
+    return f"agent:a{random_source % 1_000_003}"
 
 
 def _lifetime(number: int) -> timedelta:

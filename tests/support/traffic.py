@@ -1,6 +1,6 @@
 """Traffic on an installation, and the oracle that judges every answer of every verifier.
 
-What must never happen, whatever dies (design 7; research, invariants I1, I2, I8):
+What must never happen, whatever dies (design 7; design 12, invariants I1, I2, I8):
 
 * a token is accepted by a check that began after that sidecar's table showed its revocation;
 * a token is accepted by a check that began later than one authority wait after its revocation was
@@ -14,9 +14,10 @@ import secrets
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import httpx2
 from tests.support.cluster import SERVICES, TERM_S, Cluster
@@ -27,7 +28,7 @@ from rescind.client import clock
 from rescind.core import lease
 
 _WAIT_NS = lease.wait_ns(round(TERM_S * 1000))
-_PAUSE_S = 0.0005
+_PAUSE_S = 0.004
 _EXCUSED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
 
 
@@ -64,7 +65,7 @@ class Client(threading.Thread):
         self.tally = Tally()
         self._socket = cluster.socket(service)
         self._tokens = tokens
-        self._dice = random.Random(seed)
+        self._random = random.Random(seed)
         self.ended = threading.Event()
 
     def run(self) -> None:
@@ -74,7 +75,7 @@ class Client(threading.Thread):
                 with suppress(UnreachableError):
                     verifier = Verifier.attach(self._socket)
             if verifier is not None and self._tokens:
-                self._check(verifier, self._dice.choice(self._tokens))
+                self._check(verifier, self._random.choice(self._tokens))
             time.sleep(_PAUSE_S)
         if verifier is not None:
             verifier.close()
@@ -113,7 +114,7 @@ class Traffic:
     def __init__(self, cluster: Cluster, *, seed: int, control: bool = False) -> None:
         self._cluster = cluster
         self._control = control
-        self._dice = random.Random(seed)
+        self._random = random.Random(seed)
         self.tokens: list[Known] = []
         self.issued = 0
         self.revoked = 0
@@ -159,7 +160,7 @@ class Traffic:
         while True:
             await self.issue()
             await self.revoke(
-                self._dice.choice([known for known in self.tokens if not known.doomed])
+                self._random.choice([known for known in self.tokens if not known.doomed])
             )
             await asyncio.sleep(0.05)
 
@@ -183,18 +184,18 @@ class Traffic:
         known.answered_ns = clock.boottime_ns()
         self.revoked += 1
 
-    async def _command(self, path: str, body: dict[str, object]) -> dict[str, str]:
+    async def _command(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
         """Give a command, again and again under one key, to whichever authority answers."""
         headers = {"Idempotency-Key": secrets.token_hex(8)}
         while True:
-            url = self._dice.choice(self._cluster.authorities)
+            url = self._random.choice(self._cluster.authorities)
             try:
                 answer = await self._http.post(f"{url}{path}", json=body, headers=headers)
             except httpx2.HTTPError:
                 await asyncio.sleep(0.05)
                 continue
             if answer.status_code in {200, 201}:
-                found: dict[str, str] = answer.json()
+                found: dict[str, Any] = answer.json()
                 return found
             assert answer.status_code == 503, answer.text
             await asyncio.sleep(0.05)

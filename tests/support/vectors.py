@@ -6,22 +6,22 @@ A vector is a fact of the format, so it changes only when something is appended 
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import UnionType
+from typing import get_args
 
 from nacl.signing import SigningKey
 from tests.support import messages
 
-from rescind.core import generations, handles, ledger, mac, tokens
-from rescind.core.generations import Writer
+from rescind.core import generation_table, handles, instance_mac, ledger, token_format
+from rescind.core.generation_table import Writer
 from rescind.core.handles import Selector
 from rescind.core.revocation import Event
-from rescind.core.tokens import Kind
-from rescind.wire import enrolment, events, sealed, socket, trust
-from rescind.wire.sealed import Sealed
-from rescind.wire.trust import Purpose
+from rescind.core.token_format import Kind
+from rescind.wire import enrolment, events, signed_envelope, socket_protocol, trust_statement
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind.wire.trust_statement import Purpose
 
 FOLDER = Path(__file__).parent.parent / "vectors"
-SLOTS = generations.DEFAULT_SLOTS
+SLOTS = generation_table.DEFAULT_SLOTS
 HANDLES = (
     "*",
     "token:tok_01kdvdna00000g40r40m30e209",
@@ -52,15 +52,17 @@ def token_vectors() -> object:
     good, malformed = [], {}
     for number, kind in enumerate(Kind):
         random = bytes((byte * (number + 1)) % 256 for byte in range(32))
-        text = tokens.mint(kind=kind, random=random, edge_key=messages.EDGE_KEY).reveal()
-        token = tokens.parse(text)
+        text = token_format.mint(kind=kind, random=random, edge_key=messages.EDGE_KEY).reveal()
+        token = token_format.parse(text)
         good.append(
             {
                 "kind": kind,
                 "random": random.hex(),
                 "tag": token.tag.hex(),
                 "token": text,
-                "sha256": tokens.digest(text).hex(),
+                "sha256": token_format.digest(text).hex(),
+                "possession": token_format.possession(text).hex(),
+                "possession_sha256": token_format.possession_hash(text).hex(),
             }
         )
     text = messages.TOKEN
@@ -72,7 +74,7 @@ def token_vectors() -> object:
         "the kind is not known": text.replace("_agt_", "_abc_"),
         "the prefix is another": text.replace("rsc_", "abc_"),
         "a line break follows": text + "\n",
-        "the body is 2^320 or more": f"rsc_agt_{digits}{tokens.checksum(digits)}",
+        "the body is 2^320 or more": f"rsc_agt_{digits}{token_format.checksum(digits)}",
     }
     return {
         "edge_key": messages.EDGE_KEY.hex(),
@@ -86,7 +88,7 @@ def handle_vectors() -> object:
     """Tell which word of the table stands for a handle, and which handle of a selector counts."""
     return {
         "slots": SLOTS,
-        "words": {handle: generations.slots_of([handle], SLOTS)[0] for handle in HANDLES},
+        "words": {handle: generation_table.slots_of([handle], SLOTS)[0] for handle in HANDLES},
         "anchors": [
             {"handles": chosen.handles, "anchor": chosen.anchor}
             for chosen in (handles.select(texts, exact=True) for texts in SELECTORS)
@@ -98,7 +100,7 @@ def handle_vectors() -> object:
 def table_vectors() -> object:
     """Tell the words of a table that are not zero: when new, after two events, with a lease."""
     slots = 1 << 10
-    words = memoryview(bytearray(generations.size_bytes(slots))).cast("Q")
+    words = memoryview(bytearray(generation_table.size_bytes(slots))).cast("Q")
     writer = Writer(words, instance=messages.INSTANCE, boot=messages.BOOT, slots=slots)
     steps = {"new": _set_words(words)}
     writer.start_at(70_000)
@@ -111,10 +113,10 @@ def table_vectors() -> object:
     steps["retired"] = _set_words(words)
     return {
         "slots": slots,
-        "bytes": generations.size_bytes(slots),
+        "bytes": generation_table.size_bytes(slots),
         "instance": messages.INSTANCE.hex(),
         "boot": messages.BOOT.hex(),
-        "deadline_words": {kind.value: word for kind, word in generations.DEADLINE.items()},
+        "deadline_words": {kind.value: word for kind, word in generation_table.DEADLINE.items()},
         "steps": steps,
     }
 
@@ -126,14 +128,17 @@ def _set_words(words: "memoryview[int]") -> dict[str, str]:
 
 def socket_vectors() -> object:
     """Tell every request and response as its fields and as its frame."""
-    kinds: dict[str, UnionType] = {"requests": socket.Request, "responses": socket.Response}
+    kinds: dict[str, tuple[type, ...]] = {
+        "requests": get_args(socket_protocol.Request),
+        "responses": get_args(socket_protocol.Response),
+    }
     return {
         name: [
             {
                 "name": sample.name,
                 "message": type(sample.message).__name__,
                 "fields": _plain(asdict(sample.message)),  # type: ignore[call-overload]  # every message is a dataclass
-                "frame": socket.frame(sample.encode(sample.message)).hex(),
+                "frame": socket_protocol.frame(sample.encode(sample.message)).hex(),
             }
             for sample in messages.SAMPLES
             if isinstance(sample.message, kind)
@@ -169,12 +174,12 @@ def signature_vectors() -> object:
     key, root = SigningKey(bytes(range(32))), SigningKey(bytes(range(32, 64)))
     public = bytes(key.verify_key)
     envelopes = [_signed(key, purpose, b"content") for purpose in Purpose]
-    statement = trust.Statement(
+    statement = trust_statement.Statement(
         serial=1,
         issued_at_us=messages.STATEMENT.issued_at_us,
         sealing=messages.STATEMENT.sealing,
         keys=tuple(
-            trust.VerifyingKey(purpose, public)
+            trust_statement.VerifyingKey(purpose, public)
             for purpose in Purpose
             if purpose is not Purpose.TRUST
         ),
@@ -183,29 +188,31 @@ def signature_vectors() -> object:
         "algorithm": "Ed25519",
         "seed": bytes(key).hex(),
         "public": public.hex(),
-        "key_id": trust.key_id(public).hex(),
+        "key_id": trust_statement.key_id(public).hex(),
         "content": b"content".hex(),
         "signatures": envelopes,
         "root_public": bytes(root.verify_key).hex(),
-        "statement": _signed(root, Purpose.TRUST, trust.encode(statement)),
+        "statement": _signed(root, Purpose.TRUST, trust_statement.encode(statement)),
     }
 
 
 def _signed(key: SigningKey, purpose: Purpose, content: bytes) -> dict[str, str]:
-    covered = trust.signed_bytes(purpose, content)
-    signed = Sealed(content, trust.key_id(bytes(key.verify_key)), key.sign(covered).signature)
+    covered = trust_statement.signed_bytes(purpose, content)
+    signed = SignedEnvelope(
+        content, trust_statement.key_id(bytes(key.verify_key)), key.sign(covered).signature
+    )
     return {
         "purpose": purpose,
         "covers": covered.hex(),
         "signature": signed.signature.hex(),
-        "envelope": sealed.encode(signed).hex(),
+        "envelope": signed_envelope.encode(signed).hex(),
     }
 
 
 def mac_vectors() -> object:
     """Tell an instance's id and secret, and the MAC of a message in each direction."""
     master, instance = bytes(range(32)), enrolment.instance_of(messages.PUBLIC)
-    secret = mac.instance_secret(master, epoch=3, instance=instance)
+    secret = instance_mac.instance_secret(master, epoch=3, instance=instance)
     return {
         "public": messages.PUBLIC.hex(),
         "instance": instance.hex(),
@@ -214,9 +221,12 @@ def mac_vectors() -> object:
         "secret": secret.hex(),
         "content": b"content".hex(),
         "macs": {
-            direction.decode(): mac.tag(secret, direction, b"content").hex()
-            for direction in (mac.TO_AUTHORITY, mac.TO_SIDECAR)
+            direction.decode(): instance_mac.tag(secret, direction, b"content").hex()
+            for direction in (instance_mac.TO_AUTHORITY, instance_mac.TO_SIDECAR)
         },
+        "nonce": messages.NONCE.hex(),
+        "value": messages.PUBLIC.hex(),
+        "veiled": instance_mac.veil(secret, messages.NONCE, messages.PUBLIC).hex(),
     }
 
 

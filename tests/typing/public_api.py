@@ -1,21 +1,35 @@
 """What users write, as both type checkers must read it. It is never run: see test_public_api.py."""
 
+from collections.abc import Mapping
 from threading import Event
-from typing import Literal, assert_type
+from typing import Any, Literal, assert_type
 
 from rescind import (
     Allowed,
     Denied,
     DeniedError,
-    Held,
     Reason,
     Record,
     RescindError,
+    ThreadHold,
     UnreachableError,
     Verdict,
     Verifier,
 )
-from rescind.client import Admin, AsyncAdmin
+from rescind.client import Admin, AsyncAdmin, Bearer
+from rescind.client.admin import (
+    AppliedRevocation,
+    Command,
+    ReceiptDocument,
+    RevocationDetails,
+    RevocationPreview,
+    Rotated,
+    Secret,
+    TokenEntry,
+    TokenFilters,
+    TokenProperties,
+    TreeNode,
+)
 
 
 def a_check_is_allowed_or_denied(verifier: Verifier, token: str) -> None:
@@ -36,7 +50,7 @@ async def work_in_a_loop_is_held_with_the_record(verifier: Verifier, token: str)
 
 def work_in_a_thread_is_told(verifier: Verifier, token: str) -> None:
     with verifier.hold(token) as held:
-        assert_type(held, Held)
+        assert_type(held, ThreadHold)
         assert_type(held.record, Record)
         assert_type(held.revoked, Event)
         assert_type(held.reason, Reason | None)
@@ -86,3 +100,68 @@ def a_receipt_is_typed_to_its_last_field(admin: Admin) -> None:
 async def a_receipt_is_typed_in_a_loop_too(admin: AsyncAdmin) -> None:
     async for page in admin.receipt_pages("rev_1"):
         assert_type(page["content"], str)
+
+
+def a_new_token_is_typed(admin: Admin) -> None:
+    issued = admin.issue(subject="agent:a", kind="agent", scopes=["read"], ttl=60)
+    assert_type(issued.token, Secret | None)
+    assert_type(issued.facts, TokenProperties)
+    assert_type(issued.facts["expires_at"], str)
+    rotated = admin.rotate(issued.token_id, overlap=30)
+    assert_type(rotated, Rotated)
+    assert_type(rotated.facts["seq"], int)
+
+
+def a_token_is_typed_to_its_last_field(admin: Admin) -> None:
+    found = admin.token("tok_1")
+    assert_type(found["state"], Literal["active", "suspended", "revoked", "expired"])
+    assert_type(found["tenant"], str | None)
+    assert_type(found["labels"], dict[str, str])
+    assert_type(found["holds"], list[AppliedRevocation])
+    for each in admin.tokens(subject="agent:a", label=["a=b", "c=d"]):
+        assert_type(each, TokenEntry)
+    for child in admin.children("tok_1"):
+        assert_type(child, TreeNode)
+        assert_type(child["depth"], int)
+    filters: TokenFilters = {"state": "active"}
+    assert_type(admin.count_tokens(**filters)["count"], int)
+
+
+def a_dry_run_is_a_preview_and_a_command_a_revocation(admin: Admin) -> None:
+    assert_type(admin.revoke("tenant:t"), RevocationDetails)
+    assert_type(admin.revoke("tenant:t", dry_run=True), RevocationPreview)
+    assert_type(admin.kill("agent:a", dry_run=True)["tokens"], int)
+    command = Command(exact=True, wait=True, timeout=5)
+    done = admin.suspend("tenant:t", **command)
+    assert_type(done["receipt"], ReceiptDocument | None)
+    assert_type(done["hit"], int | None)
+    outcome = admin.revoke_each([{"selector": ["token:tok_1"]}])["outcomes"][0]
+    if outcome["problem"] is not None:
+        assert_type(outcome["problem"]["detail"], str)
+
+
+def the_system_is_typed(admin: Admin) -> None:
+    assert_type(admin.fleet()["instances"][0]["lease_left_ms"], int)
+    assert_type(admin.term()["settled"], bool)
+    assert_type(admin.health()["status"], Literal["ready", "unavailable"])
+    for event in admin.events(after=0):
+        assert_type(event["selector"], list[str])
+
+
+def a_holder_is_answered_in_types(bearer: Bearer) -> None:
+    assert_type(bearer.sessions()["sessions"][0]["current"], bool)
+    assert_type(bearer.log_out(everywhere=True)["seq"], int)
+
+
+def an_answer_is_still_a_mapping(admin: Admin) -> None:
+    def shown(document: Mapping[str, Any]) -> str:
+        return str(document["instances"])
+
+    assert_type(shown(admin.fleet()), str)
+
+
+async def calls_in_a_loop_have_the_same_answers(admin: AsyncAdmin) -> None:
+    assert_type(await admin.revoke("tenant:t"), RevocationDetails)
+    assert_type(await admin.revoke("tenant:t", dry_run=True), RevocationPreview)
+    async for each in admin.tokens(state="active"):
+        assert_type(each["token_id"], str)

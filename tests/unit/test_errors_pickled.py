@@ -18,29 +18,39 @@ from tests.support.messages import EVENT
 import rescind
 import rescind_authority
 import rescind_cli
+import rescind_lab
 import rescind_runtime
 import rescind_sidecar
 from rescind import DeniedError, Reason
 from rescind.client import problems
 from rescind.core.revocation import Revocation
 from rescind.errors import RescindError
-from rescind.integrations import bearer
-from rescind.integrations.bearer import Refusal
 from rescind.integrations.fastapi import RefusedError
+from rescind.wire import bearer
+from rescind.wire.bearer import Refusal
 from rescind_authority import errors as of_the_authority
-from rescind_runtime.embedded.children import Program
+from rescind_runtime.processes.child_process import Program
 
-PACKAGES = (rescind, rescind_runtime, rescind_authority, rescind_sidecar, rescind_cli)
+PACKAGES = (
+    rescind,
+    rescind_runtime,
+    rescind_authority,
+    rescind_sidecar,
+    rescind_cli,
+    rescind_lab,
+)
 SAMPLES: dict[object, object] = {
     str: "a text",
     str | None: None,
     int: 7,
     bool: True,
+    bytes: b"an answer",
+    Path: Path("/run/rescind/search.sock"),
     Revocation: EVENT.revocation,
     Program: Program(name="a child", command=["/bin/true"], directory=Path("/"), log=None),
     Refusal: bearer.refuse(Reason.REVOKED),
     problems.FieldProblem: problems.FieldProblem("field", "detail"),
-    of_the_authority.FieldProblem: of_the_authority.FieldProblem("field", "detail"),
+    of_the_authority.FieldError: of_the_authority.FieldError("field", "detail"),
     tuple[problems.FieldProblem, ...]: (problems.FieldProblem("field", "detail"),),
 }
 

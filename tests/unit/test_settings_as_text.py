@@ -16,7 +16,7 @@ from rescind_sidecar.settings import SidecarSettings
 NEEDED = {
     "RESCIND_SERVICE": "search",
     "RESCIND_CREDENTIAL": "x",
-    "RESCIND_POSTGRES_DSN": "postgresql://h/db",
+    "RESCIND_POSTGRES_DSN": "postgresql://localhost/db",
     "RESCIND_SOCKET": "/run/x.sock",
 }
 CLASSES: tuple[type[RuntimeSettings], ...] = (AuthoritySettings, SidecarSettings, WorkerSettings)

@@ -4,24 +4,12 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from rescind_authority.http import (
-    changes,
-    delegations,
-    events,
-    fleet,
-    health,
-    listing,
-    oauth,
-    problems,
-    revocations,
-    sessions,
-    term,
-    tokens,
-    tree,
-)
-from rescind_authority.http.context import UseCases
-from rescind_authority.http.link import Counter
-from rescind_authority.http.middleware import Bounded, Counted
+from rescind_authority.http import events, fleet, health, lease_term, problems, sessions
+from rescind_authority.http.admission.middleware import Admitted, Counted
+from rescind_authority.http.dependencies import UseCases
+from rescind_authority.http.revocations import revocations
+from rescind_authority.http.sidecar_routes import SidecarRoutes
+from rescind_authority.http.tokens import delegations, oauth, rotation, token_list, tokens, tree
 
 _DESCRIPTION = """
 Revoke a token once; every verifier denies it in milliseconds.
@@ -30,30 +18,35 @@ Errors are problem documents (RFC 9457) whose `type` is stable. Commands take an
 repeated under it, a command is carried out once.
 """
 _REFUSALS = {
-    400: "The body is no text, or nested too deeply.",
+    400: "The body is not text in UTF-8, or nested too deeply.",
     401: "No token was accepted.",
     403: "The token lacks a scope.",
-    413: "The body is larger than a mebibyte.",
+    413: "The body is larger than a mebibyte, or than 64 KiB without a token.",
     422: "Something in the request is wrong; `errors` names the fields.",
     503: "It cannot be done now; nothing was changed, or the type is `outcome-unknown`.",
 }
 
 
-def application(use_cases: UseCases) -> FastAPI:
-    """Make the application around the use cases."""
+def application(use_cases: UseCases, *, issuer: str | None = None) -> FastAPI:
+    """Make the application around the use cases.
+
+    `issuer` is its OAuth issuer. Where it is only known later, set `state.issuer`.
+    """
     app = FastAPI(
         title="rescind authority",
         version=version("rescind"),
         description=_DESCRIPTION,
         docs_url=None,  # they would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # the URL to go to would be made of the request's Host
     )
     app.state.use_cases = use_cases
-    problems.install(app)
+    app.state.issuer = issuer
+    problems.install(app, refused=use_cases.refused)
     # `listing` first: `/v1/tokens/count` is no token's id.
     routers = (
-        listing,
-        changes,
+        token_list,
+        rotation,
         tokens,
         tree,
         delegations,
@@ -61,13 +54,13 @@ def application(use_cases: UseCases) -> FastAPI:
         sessions,
         fleet,
         events,
-        term,
+        lease_term,
     )
     for router in (module.router for module in routers):
         app.include_router(router, responses=problems.told(_REFUSALS))
     app.include_router(oauth.router)
     app.include_router(health.router)
-    app.router.routes.extend(Counter(use_cases.desk, use_cases.metrics).routes())
-    app.add_middleware(Bounded)
+    app.router.routes.extend(SidecarRoutes(use_cases.sidecar_api, use_cases.metrics).routes())
+    app.add_middleware(Admitted, kind_of_ours=use_cases.authoriser.kind_of_ours)
     app.add_middleware(Counted, metrics=use_cases.metrics)
     return app

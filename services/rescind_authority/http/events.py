@@ -1,21 +1,39 @@
-"""`/v1/events`: the ledger as it grows, as server-sent events (WHATWG HTML, section 9.2)."""
+"""`/v1/events`: the ledger as it grows, as server-sent events (WHATWG HTML, section 9.2).
 
+A stream ends when its token is not accepted any more. The token is looked up again before an event
+that hits it is sent, when such an event is committed, when it ends by itself, and every 15 seconds.
+"""
+
+import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Send
+from starlette.types import Scope as HttpScope
 
 from rescind.core.revocation import Event
-from rescind.wire import documents
-from rescind_authority.errors import FieldProblem, InvalidRequestError
-from rescind_authority.http.context import Authority, Reader
+from rescind.errors import RescindError
+from rescind.wire import bearer, json_documents
+from rescind_authority.errors import (
+    FieldError,
+    ForbiddenError,
+    InvalidRequestError,
+    UnauthenticatedError,
+)
+from rescind_authority.http.dependencies import Authority, Reader, UseCases, address_of
+from rescind_authority.usecases.access.authoriser import Admission, Scope
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
 _KEEP_ALIVE_S = 15
 _SEND_S = 30
+_LAST_SEND_S = 1.0
+_LOOK_AGAIN_S = 15.0
+_RETRY_S = 1.0
 _MAX_SEQ = (1 << 63) - 1
 
 
@@ -32,29 +50,122 @@ _MAX_SEQ = (1 << 63) - 1
 )
 async def follow(
     _actor: Reader,
+    request: Request,
     authority: Authority,
     since: Annotated[
         int | None, Query(ge=0, le=_MAX_SEQ, description="Begin after this seq; else from now on.")
     ] = None,
     last_event_id: Annotated[str | None, Header(description="The same, and it wins.")] = None,
 ) -> EventSourceResponse:
-    """Stream every event after a seq, then each new one as it is committed."""
+    """Stream every event after a seq, then each new one as it is committed.
+
+    The stream ends with its token: when that is revoked, suspended, expired, or loses its scope.
+    """
     start = since if last_event_id is None else _seq(last_event_id)
-    return EventSourceResponse(
-        _written(authority.looker.follow(start)), ping=_KEEP_ALIVE_S, send_timeout=_SEND_S
-    )
+    attendance = _Attendance(authority, request)
+    await attendance.begin()
+    return _Stream(_written(authority.looker.follow(start), attendance), until=attendance.over)
+
+
+class _Attendance:
+    """Whether the bearer of a request is still admitted."""
+
+    def __init__(self, authority: UseCases, request: Request) -> None:
+        self._authority = authority
+        self._bearer = bearer.find(request.scope["headers"])
+        self._address = address_of(request)
+        self._admission: Admission
+
+    async def begin(self) -> None:
+        """Resolve the token of the request. Raises the error that refuses it."""
+        admission = await self._authority.authoriser.admit(self._bearer, address=self._address)
+        admission.actor.require(Scope.READ, "this call")
+        self._admission = admission
+
+    def is_hit(self, event: Event) -> bool:
+        """Return True if an event may end the token, or change it."""
+        return event.revocation.selector.matches(self._admission.record.handles)
+
+    async def goes_on(self) -> bool:
+        """Resolve the token again, and return True if it is still admitted.
+
+        Returns False also if the token cannot be looked up.
+        """
+        try:
+            await self.begin()
+        except RescindError:
+            return False
+        return True
+
+    async def over(self) -> None:
+        """Return when the token is not accepted any more, or has not been looked up for long."""
+        sure = asyncio.get_running_loop().time()
+        while True:
+            try:
+                await self._until_due()
+                await self.begin()
+                sure = asyncio.get_running_loop().time()
+            except (UnauthenticatedError, ForbiddenError):
+                return
+            except RescindError:
+                if asyncio.get_running_loop().time() - sure > 2 * _LOOK_AGAIN_S:
+                    return
+                await asyncio.sleep(_RETRY_S)
+
+    async def _until_due(self) -> None:
+        record, at_us = self._admission.record, self._admission.at_us
+        left_s = (record.expires_at_us - at_us) / 1_000_000
+        try:
+            async with asyncio.timeout(min(left_s, _LOOK_AGAIN_S)):
+                async for event in self._authority.looker.follow(record.as_of):
+                    if self.is_hit(event):
+                        return
+        except TimeoutError:
+            return
+
+
+class _Stream(EventSourceResponse):
+    """Server-sent events that end when `until` returns, as well as when they are all sent."""
+
+    def __init__(
+        self,
+        content: AsyncIterator[ServerSentEvent],
+        *,
+        until: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
+        super().__init__(  # pyright: ignore[reportUnknownMemberType] a bare `dict` in its types
+            content, ping=_KEEP_ALIVE_S, send_timeout=_SEND_S
+        )
+        self._until = until
+
+    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            stream = tasks.create_task(super().__call__(scope, receive, send))
+            watch = tasks.create_task(self._until())
+            await asyncio.wait({stream, watch}, return_when=asyncio.FIRST_COMPLETED)
+            watch.cancel()
+            cut = stream.cancel()
+        if cut:
+            # The end of the body; a client that does not read is cut off without it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_SEND_S):
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _seq(text: str) -> int:
     # Its length first: Python reads no number of more than 4,300 digits.
     short = len(text) <= len(str(_MAX_SEQ))
     if not (short and text.isascii() and text.isdigit()) or int(text) > _MAX_SEQ:
-        raise InvalidRequestError(FieldProblem("Last-Event-ID", "expected a seq, such as 42"))
+        raise InvalidRequestError(FieldError("Last-Event-ID", "expected a seq, such as 42"))
     return int(text)
 
 
-async def _written(events: AsyncIterator[Event]) -> AsyncIterator[ServerSentEvent]:
+async def _written(
+    events: AsyncIterator[Event], attendance: _Attendance
+) -> AsyncIterator[ServerSentEvent]:
     async for event in events:
+        if attendance.is_hit(event) and not await attendance.goes_on():
+            return
         yield ServerSentEvent(
-            json.dumps(documents.of_event(event)), event="revocation", id=str(event.seq)
+            json.dumps(json_documents.of_event(event)), event="revocation", id=str(event.seq)
         )

@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
 
-from rescind_authority.http import problems, times
-from rescind_authority.http.context import Authority, Reader, RevokerActor
-from rescind_authority.http.wishes import Why
-from rescind_authority.usecases.look import Liveness, SeenInstance
+from rescind_authority.http import problems, timestamps
+from rescind_authority.http.dependencies import Authority, Reader, RevokerActor
+from rescind_authority.http.revocations.requests import Why
+from rescind_authority.usecases.read_model.inspector import Liveness, SeenInstance
 
 router = APIRouter(prefix="/v1/fleet", tags=["fleet"])
 
@@ -38,6 +38,10 @@ class InstanceFacts(BaseModel):
     credential: str | None = Field(description="The id of the token that it enrolled with.")
     evicted_at: datetime | None
     evicted_why: str | None
+    trust_serial: int | None = Field(
+        description="The number of the trust statement that it goes by; null: an older version, "
+        "which does not tell."
+    )
 
 
 class EvictRequest(Why):
@@ -64,19 +68,35 @@ class FleetFacts(BaseModel):
     seq: int
     head: str = Field(description="Hash of the ledger up to seq, in hex.")
     grant_term_ms: int
+    ended: int = Field(description="How many instances have ended and are not listed.")
     instances: list[InstanceFacts]
 
 
+class FleetQuery(BaseModel):
+    """Which sidecars to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ended: bool = Field(
+        default=False,
+        description="List those too that ended in the last hour: released, or silent for ten "
+        "minutes.",
+    )
+
+
 @router.get("", summary="List the sidecars")
-async def fleet(_actor: Reader, authority: Authority) -> FleetFacts:
+async def fleet(
+    wanted: Annotated[FleetQuery, Query()], _actor: Reader, authority: Authority
+) -> FleetFacts:
     """List the sidecars, with what each has acknowledged."""
-    seen = await authority.looker.fleet()
-    position = seen.standing.position
+    seen = await authority.looker.fleet(ended=wanted.ended)
+    position = seen.tip.position
     return FleetFacts(
         epoch=position.epoch,
         seq=position.seq,
         head=position.head.hex(),
-        grant_term_ms=seen.standing.grant_term_ms,
+        grant_term_ms=seen.tip.grant_term_ms,
+        ended=seen.ended,
         instances=[_facts(each) for each in seen.instances],
     )
 
@@ -102,9 +122,9 @@ async def evict(
     return EvictedFacts(
         instance=instance,
         service=evicted.service,
-        evicted_at=times.from_us(evicted.at_us),
+        evicted_at=timestamps.from_us(evicted.at_us),
         evicted_why=evicted.why,
-        lease_ends_at=times.from_us(evicted.lease_ends_at_us),
+        lease_ends_at=timestamps.from_us(evicted.lease_ends_at_us),
     )
 
 
@@ -123,10 +143,11 @@ def _facts(seen: SeenInstance) -> InstanceFacts:
         lease_left_ms=seen.lease_left_ms,
         overdue=seen.overdue,
         lag=seen.lag,
-        first_seen=times.from_us(instance.first_seen_us),
-        last_seen=times.from_us(instance.last_seen_us),
-        released_at=times.maybe_from_us(instance.released_at_us),
+        first_seen=timestamps.from_us(instance.first_seen_us),
+        last_seen=timestamps.from_us(instance.last_seen_us),
+        released_at=timestamps.maybe_from_us(instance.released_at_us),
         credential=instance.credential,
-        evicted_at=times.maybe_from_us(instance.evicted_at_us),
+        evicted_at=timestamps.maybe_from_us(instance.evicted_at_us),
         evicted_why=instance.evicted_why,
+        trust_serial=instance.trust_serial,
     )

@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz`, `/metrics`: open to everybody, and free of secrets."""
+"""`/healthz`, `/readyz`, `/metrics`: open to every client, and free of secrets."""
 
 from importlib.metadata import version
 from typing import Literal
@@ -6,8 +6,8 @@ from typing import Literal
 from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, Field
 
-from rescind_authority.http.context import Authority
-from rescind_authority.metrics import CONTENT_TYPE
+from rescind_authority.http.dependencies import Authority
+from rescind_authority.ports.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
 
@@ -24,12 +24,13 @@ class Ready(BaseModel):
     status: Literal["ready", "unavailable"]
     postgres: str = Field(description="`ok`, or what is wrong.")
     nats: str = Field(description="`ok`, or what is wrong; nothing but speed depends on it.")
+    trust: str = Field(description="`ok`, or until when sidecars believe this authority's keys.")
     version: str = Field(description="Of the authority.")
 
 
 @router.get("/healthz", summary="Is the process alive?")
 async def healthz() -> Alive:
-    """Answer, as long as the process can."""
+    """Return an answer as long as the process can."""
     return Alive()
 
 
@@ -39,7 +40,7 @@ async def healthz() -> Alive:
     responses={503: {"model": Ready, "description": "Postgres is away or not migrated."}},
 )
 async def readyz(response: Response, authority: Authority) -> Ready:
-    """Ask Postgres whether it is there and migrated; NATS is reported, not required."""
+    """Return whether Postgres answers and is migrated; NATS is reported, not required."""
     health = await authority.health()
     if not health.ready:
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
@@ -48,6 +49,7 @@ async def readyz(response: Response, authority: Authority) -> Ready:
         status="ready" if health.ready else "unavailable",
         postgres=health.postgres,
         nats=health.nats,
+        trust=health.trust,
         version=version("rescind"),
     )
 

@@ -1,6 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457), with types that programs can rely on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -11,9 +11,12 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from rescind.core import tokens
+from rescind.core import token_format
 from rescind.errors import RescindError, TooLargeError
 from rescind_authority import errors
+from rescind_authority.http.dependencies import disprove
+from rescind_authority.http.refusal_log import RefusalLog
+from rescind_authority.ports.audit import RefusedCall
 
 MEDIA_TYPE = "application/problem+json"
 _REALM = 'Bearer realm="rescind"'
@@ -74,7 +77,10 @@ _KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
         errors.BeyondParentError,
         _Kind("beyond-parent", HTTPStatus.FORBIDDEN, "The parent has not that much"),
     ),
-    (errors.HeldError, _Kind("held", HTTPStatus.CONFLICT, "A standing revocation forbids it")),
+    (
+        errors.ActiveRevocationError,
+        _Kind("held", HTTPStatus.CONFLICT, "A standing revocation forbids it"),
+    ),
     (errors.FinalError, _Kind("final", HTTPStatus.CONFLICT, "A revocation is final")),
     (errors.LostError, _Kind("lost", HTTPStatus.CONFLICT, "A restore lost the revocation")),
     (
@@ -91,12 +97,21 @@ _KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
     ),
     (errors.ForbiddenError, _Kind("forbidden", HTTPStatus.FORBIDDEN, "A scope is missing")),
     (
+        errors.SelfServiceError,
+        _Kind("self-service", HTTPStatus.FORBIDDEN, "The token's holder may not do that"),
+    ),
+    (
+        errors.TooManyChangesError,
+        _Kind("too-many-changes", HTTPStatus.TOO_MANY_REQUESTS, "Too many changes by one holder"),
+    ),
+    (
         errors.NotASessionError,
         _Kind("not-a-session", HTTPStatus.FORBIDDEN, "It takes a session"),
     ),
+    (errors.NoIssuerError, _Kind("not-found", HTTPStatus.NOT_FOUND, "There is no issuer")),
     (errors.NotFoundError, _Kind("not-found", HTTPStatus.NOT_FOUND, "There is no such thing")),
     (
-        errors.OutcomeUnknownError,
+        errors.CommitUnknownError,
         _Kind(
             "outcome-unknown",
             HTTPStatus.SERVICE_UNAVAILABLE,
@@ -135,8 +150,12 @@ def told(texts: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of an application with a problem."""
+def install(app: FastAPI, *, refused: Callable[[RefusedCall], None]) -> None:
+    """Register handlers that return a problem for every error of an application.
+
+    `refused` records refused calls.
+    """
+    app.state.refusals = RefusalLog(refused)
     app.add_exception_handler(RescindError, _expected)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -155,6 +174,8 @@ def response(error: RescindError, *, key: str | None = None) -> Response:
             headers["WWW-Authenticate"] = (
                 f'{_REALM}, error="insufficient_scope", scope="{error.scope}"'
             )
+        case errors.TooManyChangesError():
+            headers["Retry-After"] = str(error.retry_after_s)
         case _:
             pass
     return _sent(problem(error, key=key), headers)
@@ -163,10 +184,10 @@ def response(error: RescindError, *, key: str | None = None) -> Response:
 def problem(error: RescindError, *, key: str | None = None) -> Problem:
     """Write one of our errors as a problem, wherever it is sent."""
     kind = _kind(error)
-    fields: Sequence[errors.FieldProblem] = ()
+    fields: Sequence[errors.FieldError] = ()
     if isinstance(error, errors.InvalidRequestError | errors.BeyondParentError):
         fields = error.problems
-    unknown = isinstance(error, errors.OutcomeUnknownError)
+    unknown = isinstance(error, errors.CommitUnknownError)
     return _problem(
         kind,
         detail=_DEFECT_DETAIL if kind is _DEFECT else str(error),
@@ -185,8 +206,22 @@ def too_large(limit_bytes: int) -> Response:
     return _answer(kind, detail=f"send at most {limit_bytes} bytes.")
 
 
+def unreadable(detail: str) -> Response:
+    """Return the problem of a body that is not text."""
+    return _answer(_Kind("bad-request", HTTPStatus.BAD_REQUEST, "Bad Request"), detail=detail)
+
+
+def note_refusal(request: Request, error: RescindError) -> None:
+    """Log and audit a refused authentication or authorisation, as often as `RefusalLog` does."""
+    if isinstance(error, errors.UnauthenticatedError):
+        disprove(request.scope)
+    refusals: RefusalLog = request.app.state.refusals
+    refusals.note(request, error, _kind(error).status)
+
+
 async def _expected(request: Request, error: Exception) -> Response:
     assert isinstance(error, RescindError)  # noqa: S101 it was registered for this class
+    note_refusal(request, error)
     return response(error, key=getattr(request.state, "idempotency_key", None))
 
 
@@ -213,15 +248,15 @@ async def _defect(_request: Request, _error: Exception) -> Response:
     return _answer(_DEFECT, detail=_DEFECT_DETAIL)
 
 
-def _field(error: Mapping[str, Any]) -> errors.FieldProblem:
+def _field(error: Mapping[str, Any]) -> errors.FieldError:
     """Name the field as the caller wrote it; never quote what was sent, it may be a token."""
     place, *rest = error["loc"]
     if place == "body" and (not rest or error["type"] == "json_invalid"):
-        return errors.FieldProblem("body", "expected a JSON object, sent as application/json")
+        return errors.FieldError("body", "expected a JSON object, sent as application/json")
     name = ".".join(str(part) for part in rest) or str(place)
     if error["type"] == "extra_forbidden":
-        return errors.FieldProblem(name, "there is no such field; see /openapi.json")
-    return errors.FieldProblem(name, str(error["msg"]))
+        return errors.FieldError(name, "there is no such field; see /openapi.json")
+    return errors.FieldError(name, str(error["msg"]))
 
 
 def _answer(kind: _Kind, *, detail: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -232,7 +267,7 @@ def _problem(
     kind: _Kind,
     *,
     detail: str,
-    fields: Sequence[errors.FieldProblem] = (),
+    fields: Sequence[errors.FieldError] = (),
     key: str | None = None,
 ) -> Problem:
     return Problem(
@@ -259,4 +294,4 @@ def _sent(problem: Problem, headers: Mapping[str, str] | None) -> Response:
 
 def _sendable(text: str) -> str:
     """Hide tokens, and escape lone surrogates, which JSON can carry in and UTF-8 not carry out."""
-    return tokens.hidden(text).encode(errors="backslashreplace").decode()
+    return token_format.hidden(text).encode(errors="backslashreplace").decode()

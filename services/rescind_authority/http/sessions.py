@@ -5,11 +5,12 @@ from datetime import datetime
 from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, Field
 
-from rescind_authority.http import problems, receipts, times
-from rescind_authority.http.context import Authority, IdempotencyKey, Parent, bind
-from rescind_authority.http.receipts import Awaited
-from rescind_authority.http.wishes import HOW, Waiting
-from rescind_authority.usecases.look import SeenToken
+from rescind_authority.http import problems, timestamps
+from rescind_authority.http.dependencies import Authority, IdempotencyKey, SessionHolder, bind
+from rescind_authority.http.revocations import receipts
+from rescind_authority.http.revocations.receipts import Awaited
+from rescind_authority.http.revocations.requests import HOW, WaitOptions
+from rescind_authority.usecases.read_model.inspector import SeenToken
 from rescind_authority.usecases.sessions import LogOut
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
@@ -34,7 +35,7 @@ class SessionList(BaseModel):
     sessions: list[SessionFacts]
 
 
-class LogOutRequest(Waiting):
+class LogOutRequest(WaitOptions):
     """Which sessions are to end: the one that asks, unless another one, or all, are named."""
 
     token_id: str | None = Field(default=None, description="Another session of the same subject.")
@@ -51,9 +52,14 @@ class LogOutFacts(Awaited):
     committed_at: datetime
 
 
-@router.get("", summary="List my sessions")
-async def mine(session: Parent, authority: Authority) -> SessionList:
+@router.get(
+    "",
+    summary="List my sessions",
+    responses=problems.told({403: "The token's holder may not do that."}),
+)
+async def mine(holder: SessionHolder, authority: Authority) -> SessionList:
     """List the sessions of the subject whose session authorises this call."""
+    session = holder.record
     seen = await authority.sessions.of(session)
     return SessionList(
         subject=session.subject, sessions=[_facts(each, session.token_id) for each in seen]
@@ -65,30 +71,40 @@ async def mine(session: Parent, authority: Authority) -> SessionList:
     status_code=status.HTTP_201_CREATED,
     summary="Log out",
     responses={
+        200: {"model": LogOutFacts, "description": "It was over before, by this event."},
         202: {"model": LogOutFacts, "description": "Committed, and not enforced in time."},
-        **problems.told({404: "There is no such session of the subject."}),
+        **problems.told(
+            {
+                403: "The token's holder may not do that.",
+                404: "There is no such session of the subject, or it ended by itself.",
+                429: "Too many changes by this token; `Retry-After` says when to try again.",
+            }
+        ),
     },
 )
 async def log_out(
     asked: LogOutRequest,
-    session: Parent,
+    holder: SessionHolder,
     key: IdempotencyKey,
     authority: Authority,
     response: Response,
 ) -> LogOutFacts:
     """Log out here, elsewhere, or everywhere. With `wait` it is over at every service."""
+    session = holder.record
     done = await authority.sessions.log_out(
         LogOut(asked.token_id, everywhere=asked.everywhere, awaited=asked.wait),
         bearer=session,
         claim=bind("POST /v1/sessions/logout", asked, owner=session.token_id, key=key, besides=HOW),
     )
     committed = done.committed
+    if not committed.fresh:
+        response.status_code = status.HTTP_200_OK
     facts = LogOutFacts(
         id=committed.revocation_id,
         epoch=committed.epoch,
         seq=committed.seq,
         selector=list(done.revocation.selector.handles),
-        committed_at=times.from_us(committed.at_us),
+        committed_at=timestamps.from_us(committed.at_us),
     )
     if not asked.wait:
         return facts
@@ -98,11 +114,11 @@ async def log_out(
 def _facts(seen: SeenToken, current: str) -> SessionFacts:
     token = seen.token
     return SessionFacts(
-        token_id=token.token_id,
-        current=token.token_id == current,
-        user_agent=token.device.user_agent,
-        address=token.device.address,
-        issued_at=times.from_us(token.issued_at_us),
-        last_used_at=times.maybe_from_us(token.last_used_at_us),
-        expires_at=times.from_us(token.expires_at_us),
+        token_id=token.grant.token_id,
+        current=token.grant.token_id == current,
+        user_agent=token.grant.device.user_agent,
+        address=token.grant.device.address,
+        issued_at=timestamps.from_us(token.issued_at_us),
+        last_used_at=timestamps.maybe_from_us(token.last_used_at_us),
+        expires_at=timestamps.from_us(token.expires_at_us),
     )

@@ -1,4 +1,4 @@
-"""Push committed events to everybody who listens (port Announcer)."""
+"""Push committed events to every sidecar (port EventAnnouncer)."""
 
 import asyncio
 from contextlib import suppress
@@ -8,18 +8,18 @@ from nats.aio.client import Client
 
 from rescind.wire import events, heartbeat, subjects
 from rescind.wire.events import Batch
-from rescind.wire.heartbeat import Wanted
-from rescind.wire.trust import Purpose
-from rescind_authority.metrics import Metrics
+from rescind.wire.heartbeat import AckRequest
+from rescind.wire.trust_statement import Purpose
 from rescind_authority.ports.keys import Keys
-from rescind_runtime import bus
+from rescind_authority.ports.metrics import Metrics
+from rescind_runtime.net import nats_connection
 
 _CAPACITY = 1_024
 _PUBLISH_S = 2.0
 
 
-class Publisher:
-    """Be a bounded queue in front of NATS.
+class NatsPublisher:
+    """A bounded queue in front of NATS.
 
     What does not fit, or comes while NATS is away, is dropped and counted: a heartbeat reply
     brings it. So a revocation never waits for NATS.
@@ -28,7 +28,7 @@ class Publisher:
     def __init__(self, keys: Keys, metrics: Metrics) -> None:
         self._keys = keys
         self._metrics = metrics
-        self._queue: asyncio.Queue[Batch | Wanted] = asyncio.Queue(_CAPACITY)
+        self._queue: asyncio.Queue[Batch | AckRequest] = asyncio.Queue(_CAPACITY)
 
     def announce(self, batch: Batch) -> None:
         """Send a batch on its way."""
@@ -37,21 +37,24 @@ class Publisher:
         except asyncio.QueueFull:
             self._metrics.unannounced()
 
-    def call(self, wanted: Wanted) -> None:
-        """Ask every sidecar to acknowledge (port Caller); after what was announced before it."""
+    def call(self, wanted: AckRequest) -> None:
+        """Queue a request to acknowledge for every sidecar (port AcknowledgementCaller).
+
+        The request follows earlier events.
+        """
         with suppress(asyncio.QueueFull):
             self._queue.put_nowait(wanted)
 
     async def drop_all(self) -> None:
-        """Drop what is announced, until cancelled: there is no connection yet."""
+        """Drop announcements, until cancelled: there is no connection yet."""
         while True:
             await self._queue.get()
             self._metrics.unannounced()
 
-    async def _publish(self, client: Client, said: Batch | Wanted) -> None:
+    async def _publish(self, client: Client, said: Batch | AckRequest) -> None:
         match said:
-            case Wanted():
-                await client.publish(subjects.WANTED, heartbeat.encode_wanted(said))
+            case AckRequest():
+                await client.publish(subjects.WANTED, heartbeat.encode_ack_request(said))
             case Batch():
                 await client.publish(
                     subjects.EVENTS,
@@ -70,5 +73,5 @@ class Publisher:
             try:
                 async with asyncio.timeout(_PUBLISH_S):
                     await self._publish(client, said)
-            except bus.AWAY:
+            except nats_connection.AWAY:
                 self._metrics.unannounced()

@@ -27,7 +27,7 @@ class Enrolment:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class EnrolledInstance:
     """An enrolment that is known. `silent`: its place may be another's, it has to enrol again.
 
     `evicted` says why, and is None for one that was not.
@@ -60,7 +60,7 @@ class Evicted:
 class Enrolments(Protocol):
     """Keep which instance enrolled as what."""
 
-    async def of(self, instances: Collection[bytes]) -> Mapping[bytes, Member]:
+    async def of(self, instances: Collection[bytes]) -> Mapping[bytes, EnrolledInstance]:
         """Read enrolments; who has none is left out."""
         ...
 

@@ -1,13 +1,13 @@
-"""Keys and dice."""
+"""Keys and randomness."""
 
 from typing import Protocol
 
-from rescind.wire.sealed import Sealed
-from rescind.wire.trust import Purpose
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind.wire.trust_statement import Purpose
 
 
 class Keys(Protocol):
-    """Sign, seal and open with this installation's keys."""
+    """Sign, encrypt and decrypt with this installation's keys."""
 
     @property
     def statement(self) -> bytes:
@@ -19,20 +19,30 @@ class Keys(Protocol):
         """The number of the statement; it only grows."""
         ...
 
-    def sign(self, purpose: Purpose, content: bytes) -> Sealed:
+    @property
+    def masters(self) -> tuple[bytes, ...]:
+        """The keys that secrets of instances derive from: first the one that is in use now."""
+        ...
+
+    @property
+    def rows(self) -> tuple[bytes, ...]:
+        """The keys that authenticate rows in Postgres: first the one that is in use now."""
+        ...
+
+    def sign(self, purpose: Purpose, content: bytes) -> SignedEnvelope:
         """Sign content for one purpose."""
         ...
 
-    def verify(self, purpose: Purpose, signed: Sealed) -> bool:
-        """Say whether one of this installation's keys signed this content."""
+    def verify(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
+        """Return True if one of this installation's keys signed this content."""
         ...
 
     def open(self, box: bytes) -> bytes | None:
         """Open a box that was sealed to this installation, or say None."""
         ...
 
-    def seal_to(self, public: bytes, content: bytes) -> bytes:
-        """Seal content to somebody's public key."""
+    def encrypt_for(self, public: bytes, content: bytes) -> bytes:
+        """Seal content to a peer's public key."""
         ...
 
 
@@ -51,7 +61,7 @@ class EdgeKeys(Protocol):
 
 
 class Entropy(Protocol):
-    """Roll dice."""
+    """Return random bytes."""
 
     def __call__(self, length: int, /) -> bytes:
         """Return random bytes fit for a secret."""

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rescind.wire.heartbeat import Heartbeat, Release
-from rescind_authority.ports.ledger import Entry, Standing
+from rescind_authority.ports.ledger import LedgerEntry, LedgerTip
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
     """A sidecar as its lease row has it. Times are Unix microseconds of Postgres's clock.
 
-    `credential` is the id of the token that it enrolled with, None if that is not known.
+    `credential` is the id of the token that it enrolled with, None if that is not known;
+    `trust_serial` the number of the trust statement that it goes by, None if it does not tell.
     """
 
     instance: bytes
@@ -29,6 +30,7 @@ class Instance:
     credential: str | None = None
     evicted_at_us: int | None = None
     evicted_why: str | None = None
+    trust_serial: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,11 @@ class CommittedBeats:
     """Which heartbeats counted, and the ledger's end as it stood after their commit."""
 
     counted: frozenset[bytes]
-    standing: Standing
+    tip: LedgerTip
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedHeartbeat:
     """Why a heartbeat did not count: its instance's row is at this counter, or `over` for ever.
 
     `repeated`: it is the very heartbeat that counted last. `shared`: it proves that two processes
@@ -53,7 +55,7 @@ class Refused:
     shared: bool
 
 
-class Leases(Protocol):
+class LeaseStore(Protocol):
     """Keep what sidecars say of themselves."""
 
     async def beat(self, heartbeats: Sequence[Heartbeat]) -> CommittedBeats:
@@ -66,15 +68,15 @@ class Leases(Protocol):
         """
         ...
 
-    async def refuse(self, heartbeats: Sequence[Heartbeat]) -> Sequence[Refused | None]:
+    async def refuse(self, heartbeats: Sequence[Heartbeat]) -> Sequence[RefusedHeartbeat | None]:
         """Return why each of these did not count; end ids that two processes have, and commit that.
 
-        None for one whose instance has no row.
+        None for one whose instance has no row, and did not end before.
         """
         ...
 
     async def release(self, releases: Sequence[Release]) -> None:
-        """Commit releases, sorted and one an instance; each is final."""
+        """Commit releases, sorted and one an instance; each is final for the ledger's epoch."""
         ...
 
     async def fleet(self) -> tuple[Instance, ...]:
@@ -87,7 +89,8 @@ class LeaseRow:
     """A lease row as a waiter sees it. `version` grows with every heartbeat that counted.
 
     `nonce` is that of the last one, None if its sender is too old to name it again. `shared`: two
-    processes have this id, so that neither speaks for the other; or it was evicted.
+    processes have this id, so that neither speaks for the other; or it was evicted. `released_us`
+    is when it was released, by Postgres's clock.
     """
 
     instance: bytes
@@ -99,16 +102,18 @@ class LeaseRow:
     released: bool
     shared: bool = False
     nonce: bytes | None = None
+    released_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitSnapshot:
     """What one snapshot, taken after a COMMIT, says to a waiter.
 
     `held` is the epoch and the seq of the last event of the revocation that was asked for, where
     this snapshot has it. Without it the snapshot is older than the event, or the ledger lost it.
     `unknown_grace_ms` is the longest grace of a verifier that the rows may lack, since a backup was
-    restored; None where no such verifier is in grace any more.
+    restored; None where no such verifier is in grace any more. `server` tells one server from
+    another, and a server from itself before a restart.
     """
 
     epoch: int
@@ -118,12 +123,13 @@ class Waiting:
     rows: Mapping[bytes, LeaseRow]
     held: tuple[int, int] | None = None
     unknown_grace_ms: int | None = None
+    server: int = 0
 
 
 class Receipts(Protocol):
     """Keep receipts, and read what has to be seen before one may be written."""
 
-    async def waiting(self, revocation_id: str | None = None) -> Waiting:
+    async def waiting(self, revocation_id: str | None = None) -> WaitSnapshot:
         """Read the ledger's end, its term, every lease row and one revocation, in a new snapshot.
 
         Raises StoreUnavailableError where the server is a standby.
@@ -134,7 +140,7 @@ class Receipts(Protocol):
         """Read epoch and head of events."""
         ...
 
-    async def entries_of(self, revocation_id: str) -> tuple[Entry, ...]:
+    async def entries_of(self, revocation_id: str) -> tuple[LedgerEntry, ...]:
         """Read the events that were committed under an id, in their order."""
         ...
 
@@ -143,7 +149,7 @@ class Receipts(Protocol):
         ...
 
     async def sweep(self, versions: Mapping[bytes, int]) -> None:
-        """Delete lease rows that still are at these versions."""
+        """Delete lease rows that still are at these versions: their instances are over."""
         ...
 
     async def keep(
@@ -194,5 +200,8 @@ class Terms(Protocol):
         ...
 
     async def move(self, version: int, *, grant_ms: int, wait_ms: int) -> bool:
-        """Write other terms, unless somebody changed anything since that version."""
+        """Write other terms, unless a term changed since that version.
+
+        Returns True if they were written.
+        """
         ...

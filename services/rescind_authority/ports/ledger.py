@@ -8,7 +8,7 @@ from typing import Protocol
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
 from rescind.core.revocation import Event
-from rescind_authority.ports.tokens import Footing, Issued, NewToken, Snapshot
+from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken, Snapshot
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -20,7 +20,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class IdempotencyClaim:
     """A wish to be the first to use a key, for a request with this SHA-256."""
 
     key: Key
@@ -36,7 +36,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LedgerTip:
     """The ledger's end as one snapshot shows it. `at_us` is Postgres's clock (Unix µs)."""
 
     position: Position
@@ -45,7 +45,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerEntry:
     """One event as the ledger stores it: its bytes, and the head after them."""
 
     event: Event
@@ -54,7 +54,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class EventRange:
     """Events in order: the first one is `first_seq`. `epoch` and `last` are the ledger's own."""
 
     epoch: int
@@ -72,6 +72,7 @@ class Rotation:
     token_hash: bytes
     overlap_us: int
     reuse_revokes: bool
+    possession_hash: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ Change = Rotation | Expiry | End
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class RecordedChange:
     """A change that was made; `end` is what its event ends, None where nothing ends yet."""
 
     end: End | None = None
@@ -104,21 +105,24 @@ class Done:
 class LedgerTransaction(Protocol):
     """One transaction of the sequencer; leaving its block without an error commits it."""
 
-    async def change(self, change: Change) -> Done | None:
+    async def change(self, change: Change) -> RecordedChange | None:
         """Change a token that is live and as the change expects it; else do nothing: None."""
         ...
 
-    async def claim(self, claims: Sequence[Claim]) -> Mapping[Key, Claimed]:
-        """Take the keys in the order given, waiting for whoever holds one."""
+    async def claim(self, claims: Sequence[IdempotencyClaim]) -> Mapping[Key, Claimed]:
+        """Claim the keys in the order given.
+
+        Waits for a transaction that holds one of them.
+        """
         ...
 
-    async def lock_head(self) -> Standing:
-        """Take the head row's lock, and read it and the clock under it."""
+    async def lock_head(self) -> LedgerTip:
+        """Lock the head row, and read it and the clock under the lock."""
         ...
 
     async def append(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[LedgerEntry],
         *,
         exact: Collection[str],
         head: Position,
@@ -136,7 +140,9 @@ class LedgerTransaction(Protocol):
         """Keep what each key is to answer when it comes again."""
         ...
 
-    async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
+    async def footing(
+        self, parent_hash: bytes | None, handles: Collection[Handle]
+    ) -> IssuanceSnapshot:
         """Read what a token with these handles, and those it inherits, would stand on."""
         ...
 
@@ -144,7 +150,15 @@ class LedgerTransaction(Protocol):
         """Read the token whose secret was presented, in a new snapshot of this transaction."""
         ...
 
-    async def insert_token(self, token: NewToken, issued: Issued) -> None:
+    async def lock_sessions(self, subject: str) -> None:
+        """Lock the sessions of a subject against other issuers, until the COMMIT."""
+        ...
+
+    async def end_surplus(self, subject: str, *, keep: int) -> int:
+        """End the sessions of a subject now, but for those used last. Return how many end."""
+        ...
+
+    async def insert_token(self, token: NewToken, issued: IssueTimes) -> None:
         """Store a token and its audit entry."""
         ...
 
@@ -160,11 +174,11 @@ class Transactions(Protocol):
 class Ledger(Protocol):
     """Read the ledger."""
 
-    async def standing(self) -> Standing:
+    async def tip(self) -> LedgerTip:
         """Read the ledger's end in a new snapshot, on a server that is not in recovery."""
         ...
 
-    async def after(self, seq: int, *, limit: int) -> Passage:
+    async def after(self, seq: int, *, limit: int) -> EventRange:
         """Read the events after a position."""
         ...
 

@@ -47,7 +47,7 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SweepCursor:
     """Every revoke up to `seq` is stamped, and of the next one what is not below `before`."""
 
     seq: int
@@ -62,11 +62,11 @@ class Revoke:
     handles: tuple[Handle, ...]
 
 
-class Turn(Protocol):
+class SweepTransaction(Protocol):
     """One transaction of the sweep; leaving its block without an error commits it."""
 
     @property
-    def place(self) -> Place:
+    def place(self) -> SweepCursor:
         """How far the sweep had come when this began."""
         ...
 
@@ -78,7 +78,7 @@ class Turn(Protocol):
         """Stamp those of the tokens that a revoke hits, and count those that none did before."""
         ...
 
-    async def note(self, place: Place) -> None:
+    async def note(self, place: SweepCursor) -> None:
         """Remember how far the sweep has come."""
         ...
 
@@ -91,15 +91,21 @@ class Sweeps(Protocol):
         ...
 
     async def fence(self) -> int:
-        """Give a number above those of all transactions that have written by now."""
+        """Return a transaction number that serves as a fence.
+
+        All transactions that have written by now have lower numbers.
+        """
         ...
 
     async def passed(self, fence: int) -> bool:
-        """Say whether all transactions below a fence have ended."""
+        """Return True if all transactions below a fence have ended."""
         ...
 
-    def turn(self) -> AbstractAsyncContextManager[Turn | None]:
-        """Begin one, or give None while somebody else sweeps."""
+    def turn(self) -> AbstractAsyncContextManager[SweepTransaction | None]:
+        """Begin a transaction of the sweep.
+
+        Yields None while another process sweeps.
+        """
         ...
 
     async def forget_keys(self, *, older_than_s: int, but: Collection[str], most: int) -> int:
@@ -108,7 +114,7 @@ class Sweeps(Protocol):
 
 
 class Revocations(Protocol):
-    """Look through the revocations."""
+    """Read and list revocations."""
 
     async def get(self, revocation_id: str) -> StoredRevocation | None:
         """Read one."""
@@ -118,7 +124,7 @@ class Revocations(Protocol):
         """List them, newest first."""
         ...
 
-    async def standing(
+    async def active_revocations(
         self, handles: Collection[Handle], *, before_seq: int | None, limit: int
     ) -> tuple[StoredRevocation, ...]:
         """List what a lift could end, newest first; where there are handles, what names one."""

@@ -2,26 +2,14 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
-from rescind.core.conditions import UNCONDITIONAL, Conditions
-from rescind.core.delegation import Mandate
-from rescind.core.handles import Handle
 from rescind.core.record import Record
 from rescind.core.revocation import Event
-from rescind.core.tokens import Kind
 from rescind_authority.ports.enrolments import Binding
+from rescind_authority.ports.token_grant import TokenGrant
 
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Where a token began, as its issuer told: shown to its owner, and in no record."""
-
-    user_agent: str | None = None
-    address: str | None = None
-
-
-_NO_DEVICE = Device()
 _UNBOUND = Binding()
 
 
@@ -29,33 +17,18 @@ _UNBOUND = Binding()
 class NewToken:
     """A token to be stored, but for what its footing says.
 
-    `created_by` is the subject that issued it, `issued_by` what the audit calls that actor.
+    `issued_by` is what the audit calls the actor that issued it.
     """
 
     token_hash: bytes
-    token_id: str
-    kind: Kind
-    subject: str
-    scopes: tuple[str, ...]
-    audience: tuple[str, ...]
-    tenant: str | None
-    client: str | None
-    session: str | None
-    labels: tuple[tuple[str, str], ...]
-    handles: tuple[Handle, ...]
-    lineage: tuple[str, ...]
-    chain: tuple[str, ...]
-    not_before_us: int | None
-    mandate: Mandate
-    created_by: str
-    device: Device = _NO_DEVICE
-    conditions: Conditions = UNCONDITIONAL
+    grant: TokenGrant
     issued_by: str | None = None
     sidecars: Binding = _UNBOUND
+    possession_hash: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssueTimes:
     """As of when a token is stored. Times are Unix microseconds of Postgres's clock."""
 
     issued_at_us: int
@@ -65,11 +38,16 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """A secret that its token has no more: good until then, and what its use after that means."""
+    """A secret that its token has no more: good until then, and what its use after that means.
+
+    `possession_hash` is the SHA-256 of `tokens.possession`, by which its holder is recognised; None
+    for a secret from before that was stored, whose holder cannot be recognised.
+    """
 
     at_us: int
     good_until_us: int
     revokes: bool
+    possession_hash: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,27 +66,11 @@ class StoredToken:
     """A token as the table has it. Times are Unix microseconds of Postgres's clock."""
 
     token_hash: bytes
-    token_id: str
-    kind: Kind
-    subject: str
-    scopes: tuple[str, ...]
-    audience: tuple[str, ...]
-    tenant: str | None
-    client: str | None
-    session: str | None
-    labels: tuple[tuple[str, str], ...]
-    lineage: tuple[str, ...]
-    chain: tuple[str, ...]
-    handles: tuple[Handle, ...]
+    grant: TokenGrant
     issued_at_us: int
     issued_seq: int
-    not_before_us: int | None
     expires_at_us: int
     last_used_at_us: int | None
-    created_by: str
-    mandate: Mandate
-    device: Device = _NO_DEVICE
-    conditions: Conditions = UNCONDITIONAL
     retired: Retired | None = None
     ended: Ended | None = None
 
@@ -144,11 +106,12 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Footing:
-    """What a new token stands on, from one snapshot; `as_of` becomes its issued_seq.
+class IssuanceSnapshot:
+    """Hold what a new token stands on, from one snapshot.
 
-    `parent` is None for nobody's child, and for a parent that is not in the table. `candidates`
-    hold at least the revocations that would hold the new token.
+    `as_of` becomes the token's issued_seq. `parent` is None if the token has no parent, or if its
+    parent is not in the table. `candidates` hold at least the revocations that would hold the new
+    token.
     """
 
     snapshot: Snapshot
@@ -156,7 +119,7 @@ class Footing:
     candidates: tuple[Candidate, ...]
 
 
-class Records(Protocol):
+class TokenRecords(Protocol):
     """Read tokens together with what may hold them."""
 
     async def by_hash(self, hashes: Collection[bytes]) -> Snapshot:
@@ -168,27 +131,43 @@ class Records(Protocol):
         ...
 
 
+class EndReason(StrEnum):
+    """Why the end of a session was moved by itself."""
+
+    IDLE = "idle"
+    SURPLUS = "surplus"
+
+
 @dataclass(frozen=True, slots=True)
-class Pending:
+class ScheduledEnd:
     """What will end by an event in so many microseconds of the ledger's time.
 
-    A token, or the retired secret of it that has this hash.
+    A token, or the retired secret of it that has this hash. `reason` is None where a command said
+    when.
     """
 
     token_id: str
     token_hash: bytes | None
     left_us: int
+    reason: EndReason | None = None
 
 
 class Ends(Protocol):
     """Find what is to end."""
 
-    async def pending(self, *, limit: int) -> tuple[Pending, ...]:
+    async def pending(self, *, limit: int) -> tuple[ScheduledEnd, ...]:
         """List the tokens and retired secrets that an event will end, the first to end first."""
         ...
 
+    async def end_idle(self, *, delay_us: int, limit: int) -> int:
+        """End idle sessions now, of at most so many. Return how many were looked at.
 
-class SharedRecords(Protocol):
+        A use is known at most `delay_us` late.
+        """
+        ...
+
+
+class SharedRecordWriter(Protocol):
     """Records that sidecars may read before they ask an authority."""
 
     def keep(self, record: Record, encoded: bytes, *, now_us: int) -> None:

@@ -2,21 +2,31 @@
 
 from collections.abc import Collection, Mapping
 
-from rescind_authority.ports.enrolments import Binding, Enrolment, Evicted, Member, NoPlace
+from rescind_authority.ports.enrolments import (
+    Binding,
+    EnrolledInstance,
+    Enrolment,
+    Evicted,
+    NoPlace,
+)
+from rescind_authority.postgres.integrity.row_guard import RowGuard
 from rescind_authority.postgres.pool import Postgres, rows
 
 _US_PER_MS = 1000
+_NONE = Binding("strict", 0)
+"""What a credential allows that is not there any more, or was changed: no sidecar at all."""
 
 
 class PostgresEnrolments:
     """Keep enrolments (port Enrolments)."""
 
-    def __init__(self, postgres: Postgres) -> None:
+    def __init__(self, postgres: Postgres, guard: RowGuard) -> None:
         self._postgres = postgres
+        self._guard = guard
 
-    async def of(self, instances: Collection[bytes]) -> Mapping[bytes, Member]:
+    async def of(self, instances: Collection[bytes]) -> Mapping[bytes, EnrolledInstance]:
         return {
-            row["instance"]: Member(
+            row["instance"]: EnrolledInstance(
                 Enrolment(row["instance"], row["credential"], row["service"], row["posture"]),
                 silent=row["silent"],
                 evicted=row["evicted_why"],
@@ -26,9 +36,10 @@ class PostgresEnrolments:
 
     async def binding(self, credential: str) -> Binding:
         found = await self._postgres.rows("binding", credential)
-        return (
-            Binding(found[0]["worst_posture"], found[0]["most_instances"]) if found else Binding()
-        )
+        if not found or not self._guard.token(found[0]["whole"]):
+            return _NONE
+        token = found[0]["whole"]
+        return Binding(token["worst_posture"], token["most_instances"])
 
     async def enrol(self, enrolment: Enrolment, *, most: int, most_begun: int) -> NoPlace | None:
         async with self._postgres.transaction() as connection:

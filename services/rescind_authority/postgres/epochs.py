@@ -1,20 +1,23 @@
 """The epochs of the ledger: where each began."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 
 from rescind.core import ledger
 from rescind.core.ledger import Position
 from rescind.core.posture import LONGEST_GRACE_MS
 from rescind_authority.errors import NotMigratedError
 from rescind_authority.ports.ledger import Epoch
+from rescind_authority.postgres.integrity.row_guard import RowGuard
 from rescind_authority.postgres.pool import Postgres, rows
 
 
 class PostgresEpochs:
     """Read the epochs, and begin one (port Epochs)."""
 
-    def __init__(self, postgres: Postgres) -> None:
+    def __init__(self, postgres: Postgres, guard: RowGuard) -> None:
         self._postgres = postgres
+        self._guard = guard
 
     async def known(self) -> tuple[Epoch, ...]:
         found = await self._postgres.rows("epochs")
@@ -42,7 +45,9 @@ class PostgresEpochs:
             found = await rows(connection, "lock_head")
             if not found:
                 raise NotMigratedError
+            self._guard.require_end(found[0], seen=-1)
             before = Position(found[0]["epoch"], found[0]["seq"], found[0]["head"])
             after = ledger.succeed(before, epoch=max(before.epoch + 1, now_s))
-            await rows(connection, "begin_epoch", after.epoch, after.head, unknown_grace_ms)
+            mac = self._guard.mac("ledger_head", asdict(after))
+            await rows(connection, "begin_epoch", after.epoch, after.head, unknown_grace_ms, mac)
         return before, after

@@ -6,24 +6,28 @@ import asyncpg
 
 from rescind.wire.heartbeat import Heartbeat, Release
 from rescind_authority.errors import StoreUnavailableError
-from rescind_authority.ports.leases import CommittedBeats, Instance, Refused
+from rescind_authority.ports.leases import CommittedBeats, Instance, RefusedHeartbeat
+from rescind_authority.postgres.integrity.row_guard import RowGuard
+from rescind_authority.postgres.ledger_tip import tip_of
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows, transaction
-from rescind_authority.postgres.standing import standing_of
 
 
 class PostgresLeases:
-    """Keep leases (port Leases)."""
+    """Keep leases (port LeaseStore)."""
 
-    def __init__(self, postgres: Postgres) -> None:
+    def __init__(self, postgres: Postgres, guard: RowGuard) -> None:
         self._postgres = postgres
+        self._guard = guard
 
     async def beat(self, heartbeats: Sequence[Heartbeat]) -> CommittedBeats:
+        seen = self._guard.seen
         async with self._postgres.connection() as connection:
             async with transaction(connection):
                 counted = await self._write(connection, heartbeats)
             found = await self._end(connection)
         _require_same_server(counted, found)
-        return CommittedBeats(frozenset(row["instance"] for row in counted), standing_of(found))
+        tip = tip_of(found, self._guard, seen=seen)
+        return CommittedBeats(frozenset(row["instance"] for row in counted), tip)
 
     async def _write(
         self, connection: Borrowed, heartbeats: Sequence[Heartbeat]
@@ -44,13 +48,14 @@ class PostgresLeases:
             [position and position.head for position in applied],
             [beat.nonce for beat in heartbeats],
             _trails(heartbeats),
+            [beat.trust_serial for beat in heartbeats],
         )
 
     async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
         """Read G2 on the connection of G1, after its commit."""
-        return await rows(connection, "standing")
+        return await rows(connection, "ledger_tip")
 
-    async def refuse(self, heartbeats: Sequence[Heartbeat]) -> Sequence[Refused | None]:
+    async def refuse(self, heartbeats: Sequence[Heartbeat]) -> Sequence[RefusedHeartbeat | None]:
         found = await self._postgres.write(
             "refuse",
             [beat.instance for beat in heartbeats],
@@ -59,7 +64,9 @@ class PostgresLeases:
             _trails(heartbeats),
         )
         refused = {
-            row["place"]: Refused(row["counter"], row["over"], row["repeated"], row["shared"])
+            row["place"]: RefusedHeartbeat(
+                row["counter"], row["over"], row["repeated"], row["shared"]
+            )
             for row in found
         }
         return [refused.get(place) for place in range(1, len(heartbeats) + 1)]
@@ -89,6 +96,7 @@ class PostgresLeases:
                 credential=row["credential"],
                 evicted_at_us=row["evicted_at"],
                 evicted_why=row["evicted_why"],
+                trust_serial=row["trust_serial"],
             )
             for row in await self._postgres.rows("fleet")
         )

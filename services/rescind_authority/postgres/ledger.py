@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 
 import asyncpg
 
@@ -10,31 +11,35 @@ from rescind.core.ledger import Position
 from rescind_authority.errors import NotMigratedError
 from rescind_authority.ports.ledger import (
     Change,
-    Claim,
     Claimed,
-    Done,
     End,
-    Entry,
+    EventRange,
     Expiry,
+    IdempotencyClaim,
     Key,
-    Passage,
+    LedgerEntry,
+    LedgerTip,
+    RecordedChange,
     Rotation,
-    Standing,
 )
-from rescind_authority.ports.tokens import Footing, Issued, NewToken, Snapshot
+from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken, Snapshot
+from rescind_authority.postgres.changes import Changes
+from rescind_authority.postgres.integrity.row_guard import RowGuard
+from rescind_authority.postgres.ledger_tip import tip_of
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows
-from rescind_authority.postgres.records import snapshot_of
-from rescind_authority.postgres.rows import candidate_of
-from rescind_authority.postgres.standing import standing_of
+from rescind_authority.postgres.records import read_snapshot
+from rescind_authority.postgres.rows import INSERTED, candidate_of, row_of
 
 
-class LedgerTransaction:
+class PostgresLedgerTransaction:
     """One transaction that writes (port LedgerTransaction)."""
 
-    def __init__(self, connection: Borrowed) -> None:
+    def __init__(self, connection: Borrowed, guard: RowGuard) -> None:
         self._connection = connection
+        self._guard = guard
+        self._changes = Changes(guard)
 
-    async def claim(self, claims: Sequence[Claim]) -> Mapping[Key, Claimed]:
+    async def claim(self, claims: Sequence[IdempotencyClaim]) -> Mapping[Key, Claimed]:
         found = await rows(
             self._connection,
             "claim_keys",
@@ -46,7 +51,7 @@ class LedgerTransaction:
             Key(row["actor"], row["key"]): Claimed(row["body_hash"], row["answer"]) for row in found
         }
 
-    async def change(self, change: Change) -> Done | None:
+    async def change(self, change: Change) -> RecordedChange | None:
         match change:
             case Rotation():
                 found = await rows(
@@ -57,6 +62,7 @@ class LedgerTransaction:
                     change.token_hash,
                     change.overlap_us,
                     change.reuse_revokes,
+                    change.possession_hash,
                 )
             case Expiry():
                 found = await rows(self._connection, "expire_token", change.token_id, change.at_us)
@@ -64,22 +70,26 @@ class LedgerTransaction:
                 found = await rows(
                     self._connection, "end_overdue", change.token_id, change.token_hash
                 )
-        return _done(change, found[0]) if found else None
+        return self._changes.note(change, found[0]) if found else None
 
-    async def lock_head(self) -> Standing:
-        return standing_of(await rows(self._connection, "lock_head"))
+    async def lock_head(self) -> LedgerTip:
+        seen = self._guard.seen
+        found = await rows(self._connection, "lock_head")
+        tip = tip_of(found, self._guard, seen=seen)
+        # What others committed meanwhile is chained to what was seen before, or is no ledger.
+        await self._guard.reach(tip.position.seq, self._read)
+        return tip_of(found, self._guard, seen=seen)
 
     async def append(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[LedgerEntry],
         *,
         exact: Collection[str],
         head: Position,
         answers: Mapping[Key, str],
         ends: Mapping[End, int],
     ) -> None:
-        whole = {each.token_id: seq for each, seq in ends.items() if each.token_hash is None}
-        secrets = {each.token_hash: seq for each, seq in ends.items() if each.token_hash}
+        tokens, secrets = self._changes.written(entries, ends)
         await rows(
             self._connection,
             "append_events",
@@ -93,10 +103,14 @@ class LedgerTransaction:
             [key.actor for key in answers],
             [key.key for key in answers],
             list(answers.values()),
-            list(whole),
-            list(whole.values()),
-            list(secrets),
-            list(secrets.values()),
+            [each.token_id for each in tokens],
+            [each.changed_seq for each in tokens],
+            [each.ended_seq for each in tokens],
+            [each.mac for each in tokens],
+            [each.token_hash for each in secrets],
+            [each.ended_seq for each in secrets],
+            [each.mac for each in secrets],
+            self._guard.mac("ledger_head", asdict(head)),
         )
 
     async def answer(self, answers: Mapping[Key, str]) -> None:
@@ -108,62 +122,55 @@ class LedgerTransaction:
             list(answers.values()),
         )
 
-    async def footing(self, parent_hash: bytes | None, handles: Collection[Handle]) -> Footing:
-        found = await rows(self._connection, "footing", parent_hash, list(handles))
-        snapshot = snapshot_of(found)
+    async def footing(
+        self, parent_hash: bytes | None, handles: Collection[Handle]
+    ) -> IssuanceSnapshot:
+        found, snapshot = await read_snapshot(
+            lambda: rows(self._connection, "footing", parent_hash, list(handles)),
+            self._guard,
+            self._read,
+        )
         candidates = tuple(candidate_of(row) for row in found if row["revocation_id"] is not None)
-        return Footing(snapshot, next(iter(snapshot.tokens), None), candidates)
+        self._guard.require_complete(handles, candidates, as_of=snapshot.as_of)
+        return IssuanceSnapshot(snapshot, next(iter(snapshot.tokens), None), candidates)
 
     async def presented(self, token_hash: bytes) -> Snapshot:
-        return snapshot_of(await rows(self._connection, "records_by_hash", [token_hash]))
+        _, snapshot = await read_snapshot(
+            lambda: rows(self._connection, "records_by_hash", [token_hash]),
+            self._guard,
+            self._read,
+        )
+        return snapshot
 
-    async def insert_token(self, token: NewToken, issued: Issued) -> None:
+    async def _read(self, query: str, seq: int, most: int) -> Sequence[asyncpg.Record]:
+        return await rows(self._connection, query, seq, most)
+
+    async def lock_sessions(self, subject: str) -> None:
+        await rows(self._connection, "lock_sessions", subject)
+
+    async def end_surplus(self, subject: str, *, keep: int) -> int:
+        return len(await rows(self._connection, "end_surplus_sessions", subject, keep))
+
+    async def insert_token(self, token: NewToken, issued: IssueTimes) -> None:
+        row = row_of(token, issued)
         await rows(
             self._connection,
             "insert_token",
-            token.token_hash,
-            token.token_id,
-            token.kind,
-            token.subject,
-            token.scopes,
-            token.audience,
-            token.tenant,
-            token.client,
-            token.session,
-            dict(token.labels),
-            token.handles,
-            token.not_before_us,
-            token.created_by,
-            issued.issued_seq,
-            issued.issued_at_us,
-            issued.expires_at_us,
-            token.lineage,
-            token.chain,
-            token.mandate.may_speak_for,
-            token.mandate.max_depth,
-            token.device.user_agent,
-            token.device.address,
-            token.conditions.addresses,
-            dict(token.conditions.verifier),
-            token.issued_by,
-            token.sidecars.posture,
-            token.sidecars.instances,
+            *(row[name] for name in INSERTED),
+            self._guard.mac("tokens", row),
         )
+        if token.grant.idle_us is not None:
+            used_at_us = max(issued.issued_at_us, token.grant.not_before_us or 0)
+            await rows(
+                self._connection,
+                "set_idle_timeout",
+                token.grant.token_id,
+                used_at_us,
+                token.grant.idle_us,
+            )
 
 
-def _done(change: Change, row: asyncpg.Record) -> Done:
-    match change:
-        case End():
-            return Done(change)
-        case Expiry() if row["over"]:
-            return Done(End(change.token_id))
-        case Rotation() if row["over"]:
-            return Done(End(change.token_id, row["replaced"]))
-        case _:
-            return Done()
-
-
-def _revocation(entry: Entry, exact: Collection[str]) -> dict[str, object]:
+def _revocation(entry: LedgerEntry, exact: Collection[str]) -> dict[str, object]:
     event, revocation = entry.event, entry.event.revocation
     return {
         "id": revocation.revocation_id,
@@ -185,20 +192,22 @@ def _revocation(entry: Entry, exact: Collection[str]) -> dict[str, object]:
 class PostgresLedger:
     """Write and read the ledger (ports Transactions and Ledger)."""
 
-    def __init__(self, postgres: Postgres) -> None:
+    def __init__(self, postgres: Postgres, guard: RowGuard) -> None:
         self._postgres = postgres
+        self._guard = guard
 
     @asynccontextmanager
-    async def begin(self) -> AsyncGenerator[LedgerTransaction]:
+    async def begin(self) -> AsyncGenerator[PostgresLedgerTransaction]:
         async with self._postgres.transaction() as connection:
-            yield LedgerTransaction(connection)
+            yield PostgresLedgerTransaction(connection, self._guard)
 
-    async def standing(self) -> Standing:
-        return standing_of(await self._postgres.rows("standing"))
+    async def tip(self) -> LedgerTip:
+        seen = self._guard.seen
+        return tip_of(await self._postgres.rows("ledger_tip"), self._guard, seen=seen)
 
-    async def after(self, seq: int, *, limit: int) -> Passage:
+    async def after(self, seq: int, *, limit: int) -> EventRange:
         found = await self._postgres.rows("events_after", seq, limit)
         if not found:
             raise NotMigratedError
         payloads = tuple(row["payload"] for row in found if row["payload"] is not None)
-        return Passage(found[0]["epoch"], found[0]["last"], seq + 1, payloads)
+        return EventRange(found[0]["epoch"], found[0]["last"], seq + 1, payloads)

@@ -11,7 +11,7 @@ from importlib.resources import files
 import asyncpg
 
 from rescind.core import ledger
-from rescind_authority.errors import MigrationError, OutcomeUnknownError
+from rescind_authority.errors import CommitUnknownError, MigrationError
 from rescind_authority.postgres import migrations
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows, transaction, translated
 
@@ -70,17 +70,27 @@ class Migrator:
                 with suppress(asyncpg.InterfaceError):
                     connection.terminate()
 
-    async def ready(self) -> bool:
-        """Say whether every known step was applied. Raises StoreUnavailableError."""
+    async def require_current(self) -> bool:
+        """Return True if the schema is the one that this program knows, False if there is none.
+
+        Raises MigrationError for a newer, an older and a changed one, or StoreUnavailableError.
+        """
         async with self._postgres.connection() as connection:
             if await connection.fetchval("SELECT to_regclass('rescind_migrations')") is None:
                 return False
-            applied = await connection.fetch("SELECT name FROM rescind_migrations")
-            return {step.name for step in known()} <= {row["name"] for row in applied}
+            history = await _history(connection)
+        steps = known()
+        _compare(history, steps)
+        missing = [step.name for step in steps if step.name not in history]
+        if missing:
+            raise MigrationError(
+                f"this database lacks migration {', '.join(missing)}: run `rescind migrate`"
+            )
+        return True
 
 
 class Schema:
-    """The schema, while nobody else changes it."""
+    """Change the schema while the lock keeps other migrators out."""
 
     def __init__(self, connection: Borrowed) -> None:
         self._connection = connection
@@ -89,10 +99,7 @@ class Schema:
         """Apply what is missing, and name it. Raises MigrationError; nothing is half done."""
         await self._check_version()
         await self._connection.execute(_HISTORY)
-        history = {
-            row["name"]: row["sha256"]
-            for row in await self._connection.fetch("SELECT name, sha256 FROM rescind_migrations")
-        }
+        history = await _history(self._connection)
         _compare(history, steps)
         missing = [step for step in steps if step.name not in history]
         for step in missing:
@@ -105,6 +112,16 @@ class Schema:
         with translated():
             async with transaction(self._connection):
                 await rows(self._connection, "begin_ledger", genesis.epoch, genesis.head, term_ms)
+
+    async def any_token(self) -> bool:
+        """Return True if there is a token that has not ended."""
+        with translated():
+            return bool((await rows(self._connection, "any_token"))[0]["any_token"])
+
+    async def any_mac(self) -> bool:
+        """Return True if an authority with a key for rows has worked on this database."""
+        with translated():
+            return bool((await rows(self._connection, "any_mac"))[0]["any_mac"])
 
     async def live_admins(self) -> int:
         """Count the admin tokens that have not expired."""
@@ -127,7 +144,7 @@ class Schema:
                     step.name,
                     step.sha256,
                 )
-        except OutcomeUnknownError as error:
+        except CommitUnknownError as error:
             raise MigrationError(
                 f"it is not known whether migration {step.name} lasts: the connection was lost "
                 "during its commit, or the wait for a standby was cancelled. Bring the standby "
@@ -137,6 +154,11 @@ class Schema:
             raise MigrationError(
                 f"migration {step.name} failed and was rolled back: {error}"
             ) from error
+
+
+async def _history(connection: Borrowed) -> dict[str, bytes]:
+    found = await connection.fetch("SELECT name, sha256 FROM rescind_migrations")
+    return {row["name"]: row["sha256"] for row in found}
 
 
 def _compare(history: dict[str, bytes], steps: tuple[Migration, ...]) -> None:

@@ -12,20 +12,24 @@ from typing import TypeAlias, cast
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from rescind.client import causes
+from rescind.client.tls import TlsError
 from rescind_authority.errors import (
+    CommitUnknownError,
     NotMigratedError,
-    OutcomeUnknownError,
     StoreContendedError,
     StoreRefusedError,
     StoreUnavailableError,
 )
 from rescind_authority.postgres import queries
 from rescind_authority.postgres.servers import IdentifiedConnection, Servers
+from rescind_runtime.links import PostgresLink
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Borrowed: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
-_SIZE = 12
+_NO_URL = "RESCIND_POSTGRES_DSN is no connection URL (postgresql://user@host/database)"
+SIZE = 12  # connections of one authority
 _CONNECT_S = 5.0
 _STATEMENT_S = 10.0
 _COMMIT_S = 10.0
@@ -72,8 +76,11 @@ class Postgres:
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Borrowed]:
         """Borrow a connection; errors inside come out as ours."""
-        with translated():
-            connection = await self._pool.acquire(timeout=_CONNECT_S)
+        try:
+            with translated():
+                connection = await self._pool.acquire(timeout=_CONNECT_S)
+        except ValueError as error:  # what the driver cannot read of the URL
+            raise StoreUnavailableError(_NO_URL) from error
         try:
             with translated():
                 yield connection
@@ -97,6 +104,10 @@ class Postgres:
         # The pool's proxy passes attributes on.
         self._servers.require(cast("IdentifiedConnection", connection).server)
 
+    async def reconnect(self) -> None:
+        """Replace every connection before its next use."""
+        await self._pool.expire_connections()
+
     async def write(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         """Run one query file in a transaction of its own. Raises as `transaction` does."""
         async with self.transaction() as connection:
@@ -115,7 +126,7 @@ async def transaction(
 ) -> AsyncGenerator[None]:
     """Run a block in one transaction on a borrowed connection, which can be used after it.
 
-    Raises OutcomeUnknownError when COMMIT was cut off, or its wait for a standby cancelled.
+    Raises CommitUnknownError when COMMIT was cut off, or its wait for a standby cancelled.
     """
     await connection.execute("BEGIN", timeout=_STATEMENT_S)
     done = False
@@ -137,8 +148,13 @@ async def rows(connection: Borrowed, query: str, *arguments: object) -> Sequence
 
 
 @asynccontextmanager
-async def connect(dsn: str) -> AsyncGenerator[Postgres]:
-    """Open a pool; no connection is made yet, so Postgres may be away."""
+async def connect(link: PostgresLink | str) -> AsyncGenerator[Postgres]:
+    """Open a pool; no connection is made yet, so Postgres may be away. A text is a URL.
+
+    Raises TlsError for a file that cannot be used.
+    """
+    if isinstance(link, str):
+        link = PostgresLink(link)
     servers = Servers()
 
     async def prepare(connection: Connection) -> None:
@@ -148,14 +164,15 @@ async def connect(dsn: str) -> AsyncGenerator[Postgres]:
         await _prepare(connection)
 
     pool = asyncpg.create_pool(
-        dsn,
+        link.dsn,
         min_size=0,
-        max_size=_SIZE,
+        max_size=SIZE,
         connection_class=IdentifiedConnection,
         init=prepare,
         reset=_leave_as_is,
         server_settings=_SESSION,
         timeout=_CONNECT_S,
+        **link.options(),
     )
     async with pool:
         yield Postgres(pool, servers)
@@ -173,7 +190,7 @@ async def _confirm(connection: Connection) -> None:
     try:
         async with transaction(cast("Borrowed", connection), deadline_s=_CONFIRM_S):
             await rows(cast("Borrowed", connection), "confirm")
-    except OutcomeUnknownError as error:
+    except CommitUnknownError as error:
         raise StoreUnavailableError(
             "its commits do not end, so it may be an old primary. Bring its standby back, or have "
             "RESCIND_POSTGRES_DSN lead to the new primary"
@@ -181,11 +198,12 @@ async def _confirm(connection: Connection) -> None:
 
 
 async def _commit(connection: Borrowed, *, deadline_s: float) -> None:
-    """Commit, and never ask Postgres to cancel that.
+    """Commit, and never cancel the COMMIT in Postgres.
 
-    A cancelled COMMIT that waits for its standby would be reported as done. So a deadline or a
-    cancelled task cuts the connection instead, and the outcome is unknown. So it is when somebody
-    else cancels it: Postgres then says done, with a warning (SQLSTATE 01000) that it may be lost.
+    Postgres would report a cancelled COMMIT that waits for its standby as done. So a deadline or a
+    cancelled task cuts the connection instead, and the outcome is unknown. The outcome is also
+    unknown if another client cancels the COMMIT. Postgres then reports it as done, with a warning
+    (SQLSTATE 01000) that it may be lost.
     """
     warned: list[object] = []
 
@@ -200,16 +218,16 @@ async def _commit(connection: Borrowed, *, deadline_s: float) -> None:
         await asyncio.sleep(0)  # the driver hands warnings on in the loop's next turn
     except asyncpg.PostgresError as error:
         if isinstance(error, _AWAY):
-            raise OutcomeUnknownError from error
+            raise CommitUnknownError from error
         raise  # Postgres said no: rolled back
     except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        raise OutcomeUnknownError from error
+        raise CommitUnknownError from error
     finally:
         deadline.cancel()
         with suppress(asyncpg.InterfaceError):  # a connection that is gone has no listeners
             connection.remove_log_listener(hear)
     if warned:
-        raise OutcomeUnknownError
+        raise CommitUnknownError
 
 
 @contextmanager
@@ -217,6 +235,8 @@ def translated() -> Generator[None]:
     """Turn the driver's errors into ours. None of them quotes the DSN or a value."""
     try:
         yield
+    except TlsError as error:  # a file that was there at the start
+        raise StoreUnavailableError(str(error)) from error
     except _MISSING as error:
         raise NotMigratedError from error
     except _CONTENDED as error:
@@ -229,16 +249,12 @@ def translated() -> Generator[None]:
 
 def _why(error: Exception) -> str:
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return "RESCIND_POSTGRES_DSN is no connection URL (postgresql://user@host/database)"
-    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
-        return "it refuses the user or the password of RESCIND_POSTGRES_DSN"
+        return _NO_URL
     if isinstance(error, asyncpg.InvalidCatalogNameError):
         return "the database that RESCIND_POSTGRES_DSN names does not exist, create it"
-    if isinstance(error, TimeoutError):
-        return "it does not answer in time"
-    if isinstance(error, OSError):
-        return f"it does not accept connections ({error.strerror or type(error).__name__})"
-    return type(error).__name__.removesuffix("Error")
+    cause = causes.of(error)
+    advice = cause.advice("postgres", "RESCIND_POSTGRES_DSN")
+    return f"{cause.says}. {advice.removesuffix('.')}" if advice else cause.says
 
 
 async def _prepare(connection: Connection) -> None:
@@ -249,8 +265,13 @@ async def _prepare(connection: Connection) -> None:
         encoder=_to_postgres,
         decoder=_to_unix_us,
     )
+    # Binary, as the driver needs it inside whole rows: a byte with the version, then the text.
     await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: b"\x01" + json.dumps(value).encode(),
+        decoder=lambda value: json.loads(value[1:]),
     )
 
 

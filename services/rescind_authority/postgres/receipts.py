@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from rescind.wire import events
 from rescind_authority.errors import NotMigratedError, StoreUnavailableError
-from rescind_authority.ports.leases import LeaseRow, Waiting
-from rescind_authority.ports.ledger import Entry
+from rescind_authority.ports.leases import LeaseRow, WaitSnapshot
+from rescind_authority.ports.ledger import LedgerEntry
 from rescind_authority.postgres.pool import Postgres
 
 
@@ -15,7 +15,7 @@ class PostgresReceipts:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
-    async def waiting(self, revocation_id: str | None = None) -> Waiting:
+    async def waiting(self, revocation_id: str | None = None) -> WaitSnapshot:
         found = await self._postgres.rows("waiting", revocation_id)
         if not found:
             raise NotMigratedError
@@ -30,15 +30,16 @@ class PostgresReceipts:
                 version=row["row_version"],
                 epoch=row["lease_epoch"],
                 acked_seq=row["acked_seq"],
-                released=row["released"],
+                released=row["released_at"] is not None,
                 shared=row["shared"],
                 nonce=row["nonce"],
+                released_us=row["released_at"],
             )
             for row in found
             if row["instance"] is not None
         }
         held = None if head["held_seq"] is None else (head["held_epoch"], head["held_seq"])
-        return Waiting(
+        return WaitSnapshot(
             head["epoch"],
             head["seq"],
             head["wait_term_ms"],
@@ -46,16 +47,17 @@ class PostgresReceipts:
             rows,
             held,
             unknown_grace_ms=head["unknown_grace_ms"],
+            server=head["server"],
         )
 
     async def heads(self, seqs: Collection[int]) -> Mapping[int, tuple[int, bytes]]:
         found = await self._postgres.rows("heads", list(seqs))
         return {row["seq"]: (row["epoch"], row["head"]) for row in found}
 
-    async def entries_of(self, revocation_id: str) -> tuple[Entry, ...]:
+    async def entries_of(self, revocation_id: str) -> tuple[LedgerEntry, ...]:
         found = await self._postgres.rows("events_of", revocation_id)
         return tuple(
-            Entry(events.decode(row["payload"]), row["payload"], row["head"]) for row in found
+            LedgerEntry(events.decode(row["payload"]), row["payload"], row["head"]) for row in found
         )
 
     async def settle_epoch(self, epoch: int) -> None:

@@ -4,15 +4,17 @@ from collections.abc import Collection
 
 from rescind.core.handles import Handle
 from rescind_authority.ports.revocations import StoredRevocation, Timed
+from rescind_authority.postgres.integrity.row_guard import RowGuard
 from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.rows import revocation_of, timed_of
 
 
 class PostgresRevocations:
-    """Look revocations up (port Revocations)."""
+    """Read and list revocations (port Revocations)."""
 
-    def __init__(self, postgres: Postgres) -> None:
+    def __init__(self, postgres: Postgres, guard: RowGuard) -> None:
         self._postgres = postgres
+        self._guard = guard
 
     async def get(self, revocation_id: str) -> StoredRevocation | None:
         found = await self._postgres.rows("get_revocation", revocation_id)
@@ -22,13 +24,14 @@ class PostgresRevocations:
         found = await self._postgres.rows("list_revocations", before_seq, limit)
         return tuple(revocation_of(row) for row in found)
 
-    async def standing(
+    async def active_revocations(
         self, handles: Collection[Handle], *, before_seq: int | None, limit: int
     ) -> tuple[StoredRevocation, ...]:
         named = list(handles) or None
-        found = await self._postgres.rows("standing_revocations", before_seq, limit, named)
+        found = await self._postgres.rows("active_revocations", before_seq, limit, named)
         return tuple(revocation_of(row) for row in found)
 
     async def timed(self, *, limit: int) -> tuple[Timed, ...]:
         found = await self._postgres.rows("timed_revocations", limit)
-        return tuple(timed_of(row) for row in found)
+        # Another writer could move its end, so that an authority lifts it.
+        return tuple(timed for timed in map(timed_of, found) if self._guard.knows(timed.event))

@@ -3,25 +3,46 @@
 import asyncpg
 
 from rescind.core.conditions import UNCONDITIONAL, Conditions
-from rescind.core.delegation import Mandate
+from rescind.core.delegation import MAX_OWN_OVERLAP_US, DelegationLimits, Right
 from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import Event, Revocation
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
 from rescind_authority.ports.revocations import StoredRevocation, Swept, Timed
+from rescind_authority.ports.token_grant import Device, TokenGrant
 from rescind_authority.ports.tokens import (
     Candidate,
-    Device,
     Ended,
-    Pending,
+    EndReason,
+    IssueTimes,
+    NewToken,
     Retired,
+    ScheduledEnd,
     StoredToken,
 )
+
+_REASONS = {each.value: each for each in EndReason}
 
 
 def token_of(row: asyncpg.Record) -> StoredToken:
     """Read a token out of its columns."""
     return StoredToken(
         token_hash=row["token_hash"],
+        grant=_grant(row),
+        issued_at_us=row["issued_at"],
+        issued_seq=row["issued_seq"],
+        expires_at_us=row["expires_at"],
+        last_used_at_us=row["last_used_at"],
+        retired=None
+        if row["retired_at"] is None
+        else Retired(
+            row["retired_at"], row["good_until"], row["revokes"], row.get("possession_hash")
+        ),
+        ended=None if row["ended_seq"] is None else Ended(row["ended_seq"], row["ended_by"] or ""),
+    )
+
+
+def _grant(row: asyncpg.Record) -> TokenGrant:
+    return TokenGrant(
         token_id=row["token_id"],
         kind=Kind(row["kind"]),
         subject=row["subject"],
@@ -31,23 +52,68 @@ def token_of(row: asyncpg.Record) -> StoredToken:
         client=row["client"],
         session=row["session"],
         labels=tuple(sorted(row["labels"].items())),
+        handles=tuple(Handle(text) for text in row["handles"]),
         lineage=tuple(row["lineage"]),
         chain=tuple(row["chain"]),
-        handles=tuple(Handle(text) for text in row["handles"]),
-        issued_at_us=row["issued_at"],
-        issued_seq=row["issued_seq"],
         not_before_us=row["not_before"],
-        expires_at_us=row["expires_at"],
-        last_used_at_us=row["last_used_at"],
+        mandate=_mandate(row),
         created_by=row["created_by"],
-        mandate=Mandate(tuple(row["may_speak_for"]), row["max_depth"]),
-        conditions=_conditions(row),
         device=Device(row["user_agent"], row["address"]),
-        retired=None
-        if row["retired_at"] is None
-        else Retired(row["retired_at"], row["good_until"], row["revokes"]),
-        ended=None if row["ended_seq"] is None else Ended(row["ended_seq"], row["ended_by"] or ""),
+        conditions=_conditions(row),
+        idle_us=row.get("idle_us"),  # a footing has none: a session hands none on
     )
+
+
+INSERTED = (
+    *("token_hash", "token_id", "kind", "subject", "scopes", "audience", "tenant", "client"),
+    *("session", "labels", "handles", "not_before", "created_by", "issued_seq", "issued_at"),
+    *("expires_at", "lineage", "chain", "may_speak_for", "max_depth", "user_agent", "address"),
+    *("addresses", "verifier", "issued_by", "worst_posture", "most_instances"),
+    *("possession_hash", "self_service", "max_overlap_us", "reuse_denies"),
+)
+"""What `insert_token` takes, in this order, before the MAC."""
+
+
+def row_of(token: NewToken, issued: IssueTimes) -> dict[str, object]:
+    """Return the columns of a token that is about to be stored."""
+    grant = token.grant
+    mandate, conditions, device = grant.mandate, grant.conditions, grant.device
+    return {
+        "token_hash": token.token_hash,
+        "token_id": grant.token_id,
+        "kind": grant.kind,
+        "subject": grant.subject,
+        "scopes": grant.scopes,
+        "audience": grant.audience,
+        "tenant": grant.tenant,
+        "client": grant.client,
+        "session": grant.session,
+        "labels": dict(grant.labels),
+        "handles": grant.handles,
+        "not_before": grant.not_before_us,
+        "created_by": grant.created_by,
+        "issued_seq": issued.issued_seq,
+        "issued_at": issued.issued_at_us,
+        "expires_at": issued.expires_at_us,
+        "granted_until": issued.expires_at_us,
+        "lineage": grant.lineage,
+        "chain": grant.chain,
+        "may_speak_for": mandate.may_speak_for,
+        "max_depth": mandate.max_depth,
+        "user_agent": device.user_agent,
+        "address": device.address,
+        "addresses": conditions.addresses,
+        "verifier": dict(conditions.verifier),
+        "issued_by": token.issued_by,
+        "worst_posture": token.sidecars.posture,
+        "most_instances": token.sidecars.instances,
+        "possession_hash": token.possession_hash,
+        "self_service": mandate.self_service,
+        "max_overlap_us": mandate.max_overlap_us,
+        "reuse_denies": mandate.reuse_denies,
+        "changed_seq": None,
+        "ended_seq": None,
+    }
 
 
 def event_of(row: asyncpg.Record) -> Event:
@@ -71,7 +137,11 @@ def event_of(row: asyncpg.Record) -> Event:
 
 
 def candidate_of(row: asyncpg.Record) -> Candidate:
-    """Read a revocation that may concern a token; what nobody has yet it will have from now on."""
+    """Read a revocation that may concern a token.
+
+    `since_us` is the snapshot's time if neither the token nor an ancestor has the selected handles
+    yet. A new token has them from that time on.
+    """
     since_us = row["at"] if row["since"] is None else row["since"]
     return Candidate(event_of(row), since_us)
 
@@ -87,9 +157,27 @@ def timed_of(row: asyncpg.Record) -> Timed:
     return Timed(event_of(row), row["exact"], row["until"] - row["at"])
 
 
-def pending_of(row: asyncpg.Record) -> Pending:
+def pending_of(row: asyncpg.Record) -> ScheduledEnd:
     """Read what is to end out of its columns."""
-    return Pending(row["token_id"], row["token_hash"], row["at"] - row["now"])
+    return ScheduledEnd(
+        token_id=row["token_id"],
+        token_hash=row["token_hash"],
+        left_us=row["at"] - row["now"],
+        # What a newer authority wrote is not known here: it ends all the same.
+        reason=_REASONS.get(row["reason"]),
+    )
+
+
+def _mandate(row: asyncpg.Record) -> DelegationLimits:
+    given, overlap_us = row["self_service"], row["max_overlap_us"]
+    return DelegationLimits(
+        may_speak_for=tuple(row["may_speak_for"]),
+        max_depth=row["max_depth"],
+        # What a newer authority gave, this one does not know how to let anyone do.
+        self_service=None if given is None else tuple(each for each in Right if each in given),
+        max_overlap_us=MAX_OWN_OVERLAP_US if overlap_us is None else overlap_us,
+        reuse_denies=row["reuse_denies"],
+    )
 
 
 def _conditions(row: asyncpg.Record) -> Conditions:

@@ -18,7 +18,7 @@ import structlog
 from rescind_authority.errors import OldPrimaryError
 from rescind_authority.postgres import queries
 from rescind_runtime.clock import monotonic_raw_ns
-from rescind_runtime.seldom import Seldom
+from rescind_runtime.log_throttle import LogThrottle
 
 _HIDDEN_S = 3_600.0
 
@@ -32,7 +32,7 @@ else:  # the driver's class takes no parameter
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class PostgresServer:
     """The system of a server, and its timeline: None on a standby, or where it is hidden."""
 
     system: int | None
@@ -43,21 +43,21 @@ class Server:
 class IdentifiedConnection(_Connection):
     """A connection that knows its server."""
 
-    server = Server(None, None)
+    server = PostgresServer(None, None)
 
-    async def identify(self) -> Server:
-        """Ask the server which one it is.
+    async def identify(self) -> PostgresServer:
+        """Read which server this connection leads to.
 
-        Every role may call these functions, on Postgres 15 to 18. Where an operator has taken that
-        right away, or a service does not offer them, the server is used all the same.
+        Every role may call the functions that it uses, on Postgres 15 to 18. If an operator took
+        that right away, or a service does not offer them, the server is used anyway.
         """
         try:
             system = await self.fetchval(queries.read("server_system"))
             timeline = await self.fetchval(queries.read("server_timeline"))
         except (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError):
-            self.server = Server(None, None, hidden=True)
+            self.server = PostgresServer(None, None, hidden=True)
         else:
-            self.server = Server(system, timeline)
+            self.server = PostgresServer(system, timeline)
         return self.server
 
 
@@ -71,11 +71,11 @@ class Servers:
 
     def __init__(self) -> None:
         self._newest: dict[int | None, int] = {}
-        self._latest: Server | None = None
-        self._refused = Seldom()
-        self._hidden = Seldom(_HIDDEN_S)
+        self._latest: PostgresServer | None = None
+        self._refused = LogThrottle()
+        self._hidden = LogThrottle(_HIDDEN_S)
 
-    def admit(self, server: Server) -> bool:
+    def admit(self, server: PostgresServer) -> bool:
         """Return True if connections from before lead to another primary, and have to be dropped.
 
         Raises OldPrimaryError if this one is the old one.
@@ -103,7 +103,7 @@ class Servers:
         )
         return True
 
-    def require(self, server: Server) -> None:
+    def require(self, server: PostgresServer) -> None:
         """Raise OldPrimaryError if a newer timeline of the same system was seen."""
         newest = self._newest.get(server.system, 0)
         if server.timeline is None or server.timeline >= newest:

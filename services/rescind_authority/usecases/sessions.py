@@ -1,25 +1,27 @@
-"""Sessions: whoever bears one sees the others of the same subject, and logs out of them.
+"""List the sessions of a subject, and log out of them.
 
-A session is a token of kind `session`. It needs no admin: it may end itself, and what speaks for
-its own subject, and nothing else.
+The bearer of a session sees the others of the same subject, and logs out of them. A session is a
+token of kind `session`. It needs no admin. It may end itself and what speaks for its own subject,
+and nothing else. A delegated session ends only itself.
 """
 
 from dataclasses import dataclass
 
-from rescind.core.handles import Handle, Selector, select
+from rescind.core.handles import Handle, kind_of, select
 from rescind.core.record import Record
-from rescind.core.revocation import Effect, Revocation
-from rescind.core.tokens import Kind
+from rescind.core.revocation import Effect, Event, Revocation
+from rescind.core.token_format import Kind
 from rescind_authority.errors import NotASessionError, NotFoundError
+from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
-from rescind_authority.ports.ledger import Claim
-from rescind_authority.ports.lists import TokenFilter
-from rescind_authority.usecases import naming
-from rescind_authority.usecases.authorise import actor_name
-from rescind_authority.usecases.look import Looker, SeenToken, State
-from rescind_authority.usecases.revoke import Done
-from rescind_authority.usecases.sequence import Command, Sequencer
-from rescind_runtime.clock import Clock
+from rescind_authority.ports.ledger import IdempotencyClaim
+from rescind_authority.ports.token_search import TokenFilter
+from rescind_authority.usecases.access.authoriser import actor_name
+from rescind_authority.usecases.access.change_budgets import Budgets, Cost
+from rescind_authority.usecases.ledger import new_ids
+from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand, Sequencer
+from rescind_authority.usecases.read_model.inspector import Inspector, SeenToken, State
+from rescind_authority.usecases.revocations.revoke import CommittedRevocation
 
 MOST_SHOWN = 200
 
@@ -39,45 +41,103 @@ class Sessions:
     """Show sessions to their owner, and end them."""
 
     def __init__(
-        self, looker: Looker, *, sequencer: Sequencer, clock: Clock, entropy: Entropy
+        self,
+        looker: Inspector,
+        *,
+        sequencer: Sequencer,
+        budgets: Budgets,
+        clock: Clock,
+        entropy: Entropy,
     ) -> None:
         self._looker = looker
+        self._budgets = budgets
         self._sequencer = sequencer
         self._clock = clock
         self._entropy = entropy
 
     async def of(self, bearer: Record) -> tuple[SeenToken, ...]:
         """List the sessions of the bearer's subject that are good now, newest first."""
-        _require_session(bearer)
+        _require_owner(bearer)
         wanted = TokenFilter((Handle(f"subject:{bearer.subject}"), _SESSIONS), State.ACTIVE)
         return (await self._looker.tokens(wanted, before=None, limit=MOST_SHOWN))[0]
 
-    async def log_out(self, wish: LogOut, *, bearer: Record, claim: Claim) -> Done:
-        """End sessions and what came of them. Raises NotFoundError, NotASessionError."""
-        _require_session(bearer)
-        selector = await self._selector(wish, bearer)
+    async def log_out(
+        self, wish: LogOut, *, bearer: Record, claim: IdempotencyClaim
+    ) -> CommittedRevocation:
+        """End sessions and what came of them, unless they have ended: then say what ended them.
+
+        Raises NotFoundError, NotASessionError, TooManyChangesError.
+        """
+        if wish.everywhere or wish.token_id not in {None, bearer.token_id}:
+            _require_owner(bearer)
+        else:
+            _require_session(bearer)
+        token_id = wish.token_id or bearer.token_id
+        last = wish.everywhere or token_id == bearer.token_id
+        over = None if last else await self._over(token_id, bearer)
+        if over is not None:
+            return over
+        self._budgets.take(bearer, Cost.EVENT, last=last)
+        selector = (
+            select([f"subject:{bearer.subject}", _SESSIONS])
+            if wish.everywhere
+            else select([f"token:{token_id}"])
+        )
         revocation = Revocation(
-            revocation_id=naming.name("rev", self._clock, self._entropy),
+            revocation_id=new_ids.name("rev", self._clock, self._entropy),
             selector=selector,
             effect=Effect.REVOKE,
             reason="logged out everywhere" if wish.everywhere else "logged out",
             actor=actor_name(bearer.subject, bearer.token_id),
         )
         committed = await self._sequencer.commit(
-            Command(claim, revocation, exact=False, awaited=wish.awaited)
+            RevocationCommand(claim, revocation, exact=False, awaited=wish.awaited)
         )
-        return Done(committed, revocation, exact=False)
+        return CommittedRevocation(committed, revocation, exact=False)
 
-    async def _selector(self, wish: LogOut, bearer: Record) -> Selector:
-        if wish.everywhere:
-            return select([f"subject:{bearer.subject}", _SESSIONS])
-        token_id = wish.token_id or bearer.token_id
-        if token_id != bearer.token_id:
-            seen = (await self._looker.token(token_id)).token
-            if (seen.subject, seen.kind) != (bearer.subject, Kind.SESSION):
-                # As if it were not there: whose it is is nobody else's business.
-                raise NotFoundError("session", token_id)
-        return select([f"token:{token_id}"])
+    async def _over(self, token_id: str, bearer: Record) -> CommittedRevocation | None:
+        """Return what ended another session of the bearer's subject for good, if it has ended.
+
+        There is nothing to commit then: an event for each call would be there for ever.
+        Raises NotFoundError.
+        """
+        seen = await self._looker.token(token_id)
+        if (seen.token.grant.subject, seen.token.grant.kind) != (bearer.subject, Kind.SESSION):
+            # As if it were not there: whose it is is nobody else's business.
+            raise NotFoundError("session", token_id)
+        ends = [event for event in seen.holds if _ends_tree(event)]
+        if not ends and seen.token.ended is not None and seen.token.ended.revocation_id:
+            stored = await self._looker.revocation(seen.token.ended.revocation_id)
+            ends = [stored.event]
+        if ends:
+            return _done(ends[0])
+        if seen.state is State.EXPIRED:
+            raise NotFoundError("session", token_id)
+        return None
+
+
+def _ends_tree(event: Event) -> bool:
+    """Return True for a revoke that takes along what was delegated from what it hits."""
+    return event.revocation.effect == Effect.REVOKE and not any(
+        kind_of(handle) in {"token", "subject"} for handle in event.revocation.selector.handles
+    )
+
+
+def _done(event: Event) -> CommittedRevocation:
+    revocation = event.revocation
+    committed = Committed(revocation.revocation_id, event.epoch, event.seq, event.at_us)
+    return CommittedRevocation(committed, revocation, exact=False)
+
+
+def _require_owner(bearer: Record) -> None:
+    """Raise NotASessionError for what is not a session, or was delegated and not issued.
+
+    Sessions delegated none since `/` is reserved. One from before may bear the name of another
+    subject that was issued then.
+    """
+    _require_session(bearer)
+    if bearer.lineage:
+        raise NotASessionError("session that was delegated")
 
 
 def _require_session(bearer: Record) -> None:

@@ -15,13 +15,15 @@ from pathlib import Path
 
 from rescind.client.verifier import Verifier
 from rescind.errors import UnreachableError
-from rescind_runtime import ready, supervise
+from rescind_runtime import ready_line, supervise
+from rescind_runtime.net.certificates import LiveCertificate
+from rescind_runtime.net.tls_protocol import Secured
 from rescind_runtime.settings import RuntimeSettings
 from rescind_runtime.supervise import Stop
 from rescind_sidecar.http import check
-from rescind_sidecar.http.connection import Listener
-from rescind_sidecar.http.data_plane import DataPlane
-from rescind_sidecar.http.relay import Relay
+from rescind_sidecar.http.http1_connection import Listener
+from rescind_sidecar.http.operations_relay import Relay
+from rescind_sidecar.http.routes import DataPlane
 from rescind_sidecar.settings import parts
 
 _ATTACH_ATTEMPTS = 20
@@ -37,6 +39,9 @@ class WorkerSettings(RuntimeSettings):
     address_header: str | None = None
     audiences: str | None = None
     resource_metadata: str | None = None
+    http_ca_file: Path | None = None
+    http_cert_file: Path | None = None
+    http_key_file: Path | None = None
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -56,25 +61,31 @@ async def _main(stop: Stop) -> None:
         audiences=settings.services,
         resource_metadata=settings.resource_metadata,
     )
+    certificate = LiveCertificate.of(settings.files("http"))
+    secured = Secured(certificate)
     async with asyncio.TaskGroup() as tasks:
         listener = Listener(application, tasks, with_body={check.PATH})
         listener.serve(
             await asyncio.get_running_loop().create_server(
-                listener.connect, sock=socket.socket(fileno=int(descriptor))
+                lambda: secured.wrap(listener.connect()),
+                sock=socket.socket(fileno=int(descriptor)),
             )
         )
-        sweeping = tasks.create_task(listener.sweep())
+        jobs = [tasks.create_task(listener.sweep())]
+        if certificate is not None:
+            jobs.append(tasks.create_task(certificate.run()))
         gc.collect()
         gc.freeze()  # all that was imported stays: to look through it again costs calls a tenth
-        ready.announce(pid=os.getpid())
+        ready_line.announce(pid=os.getpid())
         await stop.wait()
         await listener.stop(deadline_s=_FINISH_S)
-        sweeping.cancel()
+        for job in jobs:
+            job.cancel()
     verifier.close()
 
 
 def _attached(path: Path) -> Verifier:
-    """Meet the sidecar, which has a start of its own to do and may be slow to greet."""
+    """Connect to the sidecar, which may be slow to greet while it starts."""
     for _ in range(_ATTACH_ATTEMPTS - 1):
         with contextlib.suppress(UnreachableError):
             return Verifier.attach(path, timeout_s=_TIMEOUT_S)

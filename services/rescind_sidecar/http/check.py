@@ -7,10 +7,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from rescind.client.verifier import Verifier
 from rescind.core import scopes
-from rescind.core.verdict import Allowed, Denied
+from rescind.core.verdict import Allowed, CheckRequest, Denied
 from rescind.errors import ScopeError
-from rescind.wire import documents
-from rescind_sidecar.http.messages import Reply, Request, allowing, document, problem
+from rescind.wire import json_documents
+from rescind_sidecar.http.messages import HttpRequest, HttpResponse, allowing, document, problem
 
 PATH = "/v1/check"
 _EXPECTED = (
@@ -38,38 +38,40 @@ class Asked(BaseModel):
     address: Annotated[str, Field(max_length=64)] | None = None
     min_seq: Annotated[int, Field(ge=0, lt=1 << 64)] = 0
 
+    def request(self) -> CheckRequest:
+        """Return what the check is asked."""
+        return CheckRequest(self.token, self.require, self.audience, self.address, self.min_seq)
 
-class Check:
-    """Judge the token in the body."""
+
+class CheckEndpoint:
+    """Check the token in the body."""
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
 
-    def __call__(self, request: Request) -> Reply | Coroutine[Any, Any, Reply]:
-        """Answer a request; one that cannot be read at once, another when the token is judged."""
+    def __call__(self, request: HttpRequest) -> HttpResponse | Coroutine[Any, Any, HttpResponse]:
+        """Return the response to a request.
+
+        A request that cannot be read is refused at once. Any other is answered when the token is
+        judged.
+        """
         if request.method != "POST":
             return allowing("POST")
         try:
             asked = Asked.model_validate_json(request.body)
         except ValidationError as error:
             return _unusable(error)
-        return self._judge(asked)
+        return self._judge(asked.request())
 
-    async def _judge(self, asked: Asked) -> Reply:
+    async def _judge(self, request: CheckRequest) -> HttpResponse:
         freshness = self._verifier.freshness()
-        verdict = await self._verifier.acheck(
-            asked.token,
-            require=asked.require,
-            audience=asked.audience,
-            address=asked.address,
-            min_seq=asked.min_seq,
-        )
+        verdict = await self._verifier.acheck_request(request)
         match verdict:
             case Allowed(record):
                 answer: dict[str, object] = {
                     "active": True,
-                    "record": documents.of_record(record),
-                    "as_of": max(freshness.as_of, record.as_of, asked.min_seq),
+                    "record": json_documents.of_record(record),
+                    "as_of": max(freshness.as_of, record.as_of, request.min_seq),
                     "fresh_for_ms": freshness.fresh_for_ms,
                 }
             case Denied(reason):
@@ -77,7 +79,7 @@ class Check:
         return document(200, answer)
 
 
-def _unusable(error: ValidationError) -> Reply:
+def _unusable(error: ValidationError) -> HttpResponse:
     # The names of fields that we do not know are never repeated: they may be somebody's token.
     errors = [
         {"field": ".".join(map(str, each["loc"])), "problem": each["msg"]}

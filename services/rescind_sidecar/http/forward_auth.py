@@ -20,15 +20,16 @@ from urllib.parse import parse_qsl, quote
 from rescind.client.verifier import Verifier
 from rescind.core import scopes
 from rescind.core.record import Record
-from rescind.core.verdict import Allowed, Denied, Verdict
+from rescind.core.verdict import Allowed, CheckRequest, Denied, Verdict
 from rescind.errors import ScopeError
-from rescind.integrations import bearer
-from rescind_sidecar.http.messages import NO_STORE, Reply, Request, lines, problem
+from rescind.wire import bearer
+from rescind_sidecar.http.messages import NO_STORE, HttpRequest, HttpResponse, lines, problem
 
 PATH = "/verify"
 _MOST_PARAMETERS = 100
 _MOST_REMEMBERED = 1024
 _MOST_TOLD = 10_000
+_TOLD_BYTES = 16 << 20
 _LONGEST_REMEMBERED_BYTES = 256
 _LARGEST_SEQ = (1 << 64) - 1
 
@@ -37,12 +38,12 @@ _VISIBLE_BUT_PERCENT = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
 
 
 class _QueryError(ValueError):
-    """Say what is wrong with a query."""
+    """Raised for an invalid query."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a proxy wants to know of a token."""
+    """What the query of a call says that the token must grant, and where."""
 
     require: frozenset[str] = frozenset()
     audience: str | None = None
@@ -53,7 +54,7 @@ _ANYTHING = Question()
 
 
 class ForwardAuth:
-    """Judge the bearer token of a call: any method, any path after `/verify`.
+    """Check the bearer token of a call: any method, any path after `/verify`.
 
     `audiences` are the services that `audience=` may name, besides the sidecar's own;
     `resource_metadata` is a URL for the challenges (RFC 9728).
@@ -77,9 +78,10 @@ class ForwardAuth:
             bearer.unauthenticated(resource_metadata=resource_metadata)
         )
         self._told: dict[tuple[bytes, int, int], bytes] = {}
+        self._told_bytes = 0
 
-    def __call__(self, request: Request) -> Reply | Coroutine[Any, Any, Reply]:
-        """Answer at once from memory, or else when the sidecar has been asked."""
+    def __call__(self, request: HttpRequest) -> HttpResponse | Coroutine[Any, Any, HttpResponse]:
+        """Return a response from memory, or a coroutine that asks the sidecar."""
         question = _ANYTHING
         if request.query and request.path == PATH:
             try:
@@ -92,6 +94,7 @@ class ForwardAuth:
             return self._unauthenticated
         as_of = self._verifier.as_of
         address = self._address(request) if self._address_header else None
+        # Not as one value: to make it would cost a twentieth of the whole answer.
         verdict = self._verifier.recall(
             token,
             require=question.require,
@@ -111,7 +114,7 @@ class ForwardAuth:
             "RESCIND_AUDIENCES, and never hand on the caller's query."
         )
 
-    def _address(self, request: Request) -> str | None:
+    def _address(self, request: HttpRequest) -> str | None:
         """Return the caller's address as the proxy has it: of a list, what the nearest added."""
         found = [value for name, value in request.headers if name.lower() == self._address_header]
         return found[-1].decode("latin-1").rpartition(",")[2].strip() if found else None
@@ -121,29 +124,27 @@ class ForwardAuth:
 
         Remembering them remembers no verdict. Of too many, the first written go.
         """
-        if len(self._told) >= _MOST_TOLD:
-            del self._told[next(iter(self._told))]
-        self._told[key] = told = _described(record)
+        told = _described(record)
+        self._told_bytes += len(told)
+        while self._told and (len(self._told) >= _MOST_TOLD or self._told_bytes > _TOLD_BYTES):
+            self._told_bytes -= len(self._told.pop(next(iter(self._told))))
+        self._told[key] = told
         return told
 
-    async def _ask(self, token: str, question: Question, address: str | None) -> Reply:
+    async def _ask(self, token: str, question: Question, address: str | None) -> HttpResponse:
         as_of = self._verifier.as_of
-        verdict = await self._verifier.acheck(
-            token,
-            require=question.require,
-            audience=question.audience,
-            address=address,
-            min_seq=question.min_seq,
+        verdict = await self._verifier.acheck_request(
+            CheckRequest(token, question.require, question.audience, address, question.min_seq)
         )
         return self._reply(verdict, question, as_of=as_of)
 
-    def _reply(self, verdict: Verdict, question: Question, *, as_of: int) -> Reply:
+    def _reply(self, verdict: Verdict, question: Question, *, as_of: int) -> HttpResponse:
         match verdict:
             case Allowed(record):
                 key = (record.token_hash, record.epoch, record.as_of)
                 told = self._told.get(key) or self._tell(key, record)
                 seq = max(as_of, record.as_of, question.min_seq)
-                return Reply(200, b"%bx-rescind-as-of: %d\r\n" % (told, seq))
+                return HttpResponse(200, b"%bx-rescind-as-of: %d\r\n" % (told, seq))
             case Denied(reason):
                 refusal = bearer.refuse(
                     reason,
@@ -154,9 +155,9 @@ class ForwardAuth:
                 return _refused(refusal)
 
 
-def _refused(refusal: bearer.Refusal) -> Reply:
+def _refused(refusal: bearer.Refusal) -> HttpResponse:
     headers = [each for each in refusal.headers if each[0] != "content-length"]
-    return Reply(refusal.status, lines(headers), refusal.body)
+    return HttpResponse(refusal.status, lines(headers), refusal.body)
 
 
 def _described(record: Record) -> bytes:
@@ -167,7 +168,8 @@ def _described(record: Record) -> bytes:
             ("x-rescind-token-id", _visible(record.token_id)),
             ("x-rescind-scopes", " ".join(map(_visible, sorted(record.scopes)))),
             # Also when it is empty: a proxy then overwrites what the caller made up.
-            ("x-rescind-scopes-removed", " ".join(map(_visible, record.removed))),
+            ("x-rescind-scopes-removed", " ".join(map(_visible, scopes.told(record.removed)))),
+            ("x-rescind-scopes-removed-count", str(len(record.removed))),
             ("x-rescind-chain", " ".join(map(_visible, record.chain))),
         )
     )

@@ -1,35 +1,49 @@
 """Whether this sidecar is alive, whether it may answer, and what it counts."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, generate_latest
 
 from rescind_sidecar.http.messages import (
     NO_STORE,
     NOT_FOUND,
-    Reply,
-    Request,
+    HttpRequest,
+    HttpResponse,
     allowing,
     document,
     lines,
 )
-from rescind_sidecar.metrics import SidecarMetrics
-from rescind_sidecar.ports import Clock
-from rescind_sidecar.usecases.incarnations import Incarnations
+from rescind_sidecar.ports import BootClock
+from rescind_sidecar.prometheus import SidecarMetrics
+from rescind_sidecar.usecases.instance import SidecarInstances
 
 PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Operations:
-    """Answer whoever operates this sidecar. Only the sidecar itself can: it holds the lease."""
+    """Serve the operator's requests.
 
-    def __init__(self, incarnations: Incarnations, clock: Clock, metrics: SidecarMetrics) -> None:
-        self._incarnations = incarnations
+    Only the sidecar itself can, because it holds the lease.
+    """
+
+    def __init__(
+        self,
+        instances: SidecarInstances,
+        clock: BootClock,
+        metrics: SidecarMetrics,
+        *,
+        distrust: Callable[[], str | None],
+    ) -> None:
+        """`distrust` returns why the trust statement cannot be relied on; None: it can."""
+        self._instances = instances
         self._clock = clock
         self._metrics = metrics
+        self._distrust = distrust
         self._registry = CollectorRegistry()
         self._registry.register(metrics)
 
-    def __call__(self, request: Request) -> Reply:
-        """Answer a request."""
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Return the response to a request."""
         if request.path not in PATHS:
             return NOT_FOUND
         if request.method not in {"GET", "HEAD"}:
@@ -39,13 +53,14 @@ class Operations:
                 return self._readiness()
             case "/metrics":
                 media_type = lines([("content-type", "text/plain; version=0.0.4")])
-                return Reply(200, NO_STORE + media_type, generate_latest(self._registry))
+                return HttpResponse(200, NO_STORE + media_type, generate_latest(self._registry))
             case _:
                 return document(200, {"status": "alive"})
 
-    def _readiness(self) -> Reply:
-        current = self._incarnations.current
+    def _readiness(self) -> HttpResponse:
+        current = self._instances.current
         leased = current.view.leased(self._clock.boottime_ns())
+        distrust = self._distrust()
         return document(
             200 if leased else 503,
             {
@@ -53,6 +68,13 @@ class Operations:
                 "instance": current.instance.hex(),
                 "applied": current.view.applied.seq if current.view.applied else None,
                 "link": self._metrics.link,
-                "detail": "holds a lease" if leased else "no lease: the authority is not reached",
+                "detail": _detail(leased=leased, refused=current.refused or distrust),
             },
         )
+
+
+def _detail(*, leased: bool, refused: str | None) -> str:
+    if refused is not None:
+        held = "holds its last lease" if leased else "no lease"
+        return f"{held}, and is refused another: {refused}"
+    return "holds a lease" if leased else "no lease: the authority is not reached"

@@ -14,7 +14,7 @@ _STATUS_LINES = {
 
 
 # Named tuples: they are made for every call, in a third of the time of a frozen dataclass.
-class Request(NamedTuple):
+class HttpRequest(NamedTuple):
     """What was asked. `path` is as it was sent, never decoded: the first letters decide."""
 
     method: str
@@ -24,7 +24,7 @@ class Request(NamedTuple):
     body: bytes = b""
 
 
-class Reply(NamedTuple):
+class HttpResponse(NamedTuple):
     """What to answer. `head` is whole lines of headers, as `lines` writes them.
 
     `content-length` and `connection` are added when it is sent.
@@ -36,18 +36,18 @@ class Reply(NamedTuple):
 
 
 def lines(headers: Iterable[tuple[str, str]]) -> bytes:
-    """Write headers. Their texts are visible ASCII and spaces: whoever makes one sees to it."""
+    """Return headers as lines. The caller makes sure that texts are visible ASCII and spaces."""
     return "".join([f"{name}: {text}\r\n" for name, text in headers]).encode("ascii")
 
 
-def document(status: int, content: object, *, media_type: str = "application/json") -> Reply:
-    """Answer with JSON that nobody may keep."""
+def document(status: int, content: object, *, media_type: str = "application/json") -> HttpResponse:
+    """Return an answer in JSON that no cache may store."""
     head = NO_STORE + lines([("content-type", media_type)])
-    return Reply(status, head, json.dumps(content).encode())
+    return HttpResponse(status, head, json.dumps(content).encode())
 
 
-def problem(status: int, slug: str, title: str, detail: str, **more: object) -> Reply:
-    """Answer with a problem (RFC 9457)."""
+def problem(status: int, slug: str, title: str, detail: str, **more: object) -> HttpResponse:
+    """Return a response with a problem (RFC 9457)."""
     content = {
         "type": f"urn:rescind:problem:{slug}",
         "title": title,
@@ -63,13 +63,13 @@ NOT_FOUND = problem(
 )
 
 
-def allowing(methods: str) -> Reply:
+def allowing(methods: str) -> HttpResponse:
     """Refuse a method, and name those that can be used."""
     reply = problem(405, "wrong-method", "The method cannot be used here", f"Use {methods}.")
-    return Reply(reply.status, reply.head + lines([("allow", methods)]), reply.body)
+    return HttpResponse(reply.status, reply.head + lines([("allow", methods)]), reply.body)
 
 
-def encode(reply: Reply, *, head_only: bool, last: bool) -> bytes:
+def encode(reply: HttpResponse, *, head_only: bool, last: bool) -> bytes:
     """Write a reply, the last of its connection or not. The answer to HEAD has no body."""
     status, head, body = reply
     return b"%b%bcontent-length: %d\r\n%b%b" % (

@@ -1,7 +1,7 @@
-"""Who is connected: bounded in all and for each peer, and the idlest makes room for a new one.
+"""The open connections: bounded in all and for each peer; the idlest makes room for a new one.
 
-To turn the new one away instead would let whoever opens connections and says nothing turn the
-service off. Those that were never answered go first, in the order in which they came, then the one
+To refuse the new one instead would let a client that opens silent connections turn the service
+off. Those that were never answered go first, in the order in which they came, then the one
 that was answered the longest ago; one that waits for an answer never goes.
 """
 
@@ -53,7 +53,7 @@ class _Order:
         return None
 
     def remove(self, member: Member) -> Peer | None:
-        """Take one out; return its peer, or None if it is not among them."""
+        """Remove a connection; return its peer, or None if it is not among them."""
         peer = self.fresh.pop(member, None)
         return self.answered.pop(member, None) if peer is None else peer
 
@@ -75,7 +75,7 @@ class Roster:
         yield from self._all.answered
 
     def admit(self, member: Member, peer: Peer) -> bool:
-        """Take a connection in; False where all others of its peer, or all, wait for an answer."""
+        """Add a connection. Return False if all others, or all of its peer, wait for an answer."""
         own = self._peers.get(peer)
         if own is not None and len(own) >= self._most_of_a_peer and not self._make_room(own):
             return False
@@ -86,7 +86,7 @@ class Roster:
         return True
 
     def answered(self, member: Member) -> None:
-        """Note that a connection was answered just now."""
+        """Record that a connection was answered just now."""
         peer = self._all.answered.get(member)
         if peer is not None:  # as nearly always: no more than two moves for each call
             self._all.answered.move_to_end(member)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import structlog
 
-from rescind_runtime.embedded.children import Child, Program
-from rescind_sidecar.usecases.tally import Tally
+from rescind_runtime.processes.child_process import Child, Program
+from rescind_sidecar.stats.counters import Counters
 
 _READY_DEADLINE_S = 30.0
 _STOP_DEADLINE_S = 2.0
@@ -28,7 +28,7 @@ class Workers:
     again waits for it in the backlog, where otherwise it would be lost with the worker's own.
     """
 
-    def __init__(self, program: Program, *, number: int, tally: Tally) -> None:
+    def __init__(self, program: Program, *, number: int, tally: Counters) -> None:
         self._program = program
         self._number = number
         self._tally = tally

@@ -1,10 +1,10 @@
 """Two ways to the authority: NATS while it works, else HTTP, and back by itself (design 10).
 
-NATS is given up for the moment when a message reaches nobody over it: there is no connection, no
-authority listens behind it, or no answer came in a third of the deadline; the rest is HTTP's. An
-authority that says "not now" over NATS was reached, so it is not asked a second time: it is busy,
-or its Postgres is away. From then on all goes over HTTP first, and nobody pays for the silence of
-NATS but a probe each second, until one is answered.
+NATS is abandoned when a message reaches no authority over it: there is no connection, no authority
+listens behind it, or no answer came in a third of the deadline. The rest of the deadline is for
+HTTP. An authority that answers "not now" over NATS was reached, so it is not asked a second time:
+it is busy, or its Postgres is away. From then on every message goes over HTTP first. A probe each
+second finds out when NATS answers again.
 """
 
 import asyncio
@@ -16,31 +16,40 @@ from typing import Protocol, TypeVar
 import structlog
 
 from rescind.errors import UnreachableError
-from rescind.wire import records, subjects
-from rescind_sidecar.link.transport import Handler, NotNowError, PushingTransport, Transport
-from rescind_sidecar.usecases.tally import Tally
+from rescind_sidecar.link.transport import (
+    Accept,
+    AuthorityBusyError,
+    Handler,
+    PushingTransport,
+    Transport,
+)
+from rescind_sidecar.stats.counters import Counters
 
 _PATIENCE_S = 0.5
 _PROBE_S = 1.0
 _TELL_S = 4.0
 # Of half a second for a look-up: who waits for it in a workload gives up after 250 ms.
 _FIRST_SHARE = 0.3
-# A look-up of a token that cannot be: its answer proves the whole way, up to Postgres.
-_NOBODY = records.encode_resolve(records.Resolve(bytes(32)))
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 _T = TypeVar("_T")
 
+Probe = Callable[[Transport], Awaitable[None]]
+"""Ask something over a transport whose answer proves the whole way, up to Postgres.
 
-class Way(StrEnum):
+Raises UnreachableError.
+"""
+
+
+class AuthorityRoute(StrEnum):
     """How the authority is reached."""
 
     NATS = "nats"
     HTTP = "http"
 
 
-_OTHER = {Way.NATS: Way.HTTP, Way.HTTP: Way.NATS}
+_OTHER = {AuthorityRoute.NATS: AuthorityRoute.HTTP, AuthorityRoute.HTTP: AuthorityRoute.NATS}
 
 
 class PlainTransport(Transport, Protocol):
@@ -58,23 +67,25 @@ class FailoverTransport:
         self,
         nats: PushingTransport,
         http: PlainTransport | None,
-        tally: Tally,
+        tally: Counters,
         *,
+        probe: Probe,
         probe_s: float = _PROBE_S,
     ) -> None:
         self._nats = nats
         self._http = http
         self._tally = tally
+        self._probe = probe
         self._probe_s = probe_s
         self._settled = asyncio.Event()
         self._away = asyncio.Event()
         self._on_connected: Callable[[], None] = _nothing
-        self.way = Way.NATS
+        self.way = AuthorityRoute.NATS
 
     @property
     def pushes(self) -> bool:
         """Whether revocations are pushed, as far as is known; else they come with heartbeats."""
-        return self.way is Way.NATS
+        return self.way is AuthorityRoute.NATS
 
     async def run(
         self, *, on_events: Handler, on_wanted: Handler, on_connected: Callable[[], None]
@@ -93,32 +104,35 @@ class FailoverTransport:
                 tasks.create_task(self._return())
             await self._nats.run(on_events=on_events, on_wanted=on_wanted, on_connected=connected)
 
-    async def ask(self, subject: str, payload: bytes, *, timeout_s: float) -> bytes:
-        """Send a message and give the answer."""
+    async def ask(
+        self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
+    ) -> bytes:
+        """Send a message and return the answer."""
         return await self._over_either(
-            lambda way, share_s: way.ask(subject, payload, timeout_s=share_s), timeout_s=timeout_s
+            lambda way, share_s: way.ask(subject, payload, timeout_s=share_s, accept=accept),
+            timeout_s=timeout_s,
         )
 
     async def tell(self, subject: str, payload: bytes) -> None:
-        """Send a message that nobody answers."""
+        """Send a message that has no answer."""
         await self._over_either(lambda way, _: way.tell(subject, payload), timeout_s=_TELL_S)
 
     async def _over_either(
         self, send: Callable[[Transport, float], Awaitable[_T]], *, timeout_s: float
     ) -> _T:
         if self._http is None:
-            return await self._over(Way.NATS, send, timeout_s)
+            return await self._over(AuthorityRoute.NATS, send, timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
                 # At the start NATS needs a moment, and a fleet that starts should not come over
                 # HTTP for that: whoever asks before waits, half a second at most.
                 await self._settled.wait()
                 first, second = self.way, _OTHER[self.way]
-                if first is Way.HTTP and not self._nats.connected:
+                if first is AuthorityRoute.HTTP and not self._nats.connected:
                     return await self._over(first, send, timeout_s)
                 try:
                     return await self._over(first, send, _FIRST_SHARE * timeout_s)
-                except NotNowError:
+                except AuthorityBusyError:
                     raise
                 except UnreachableError as error:
                     answer = await self._over(second, send, timeout_s)
@@ -129,23 +143,23 @@ class FailoverTransport:
 
     async def _over(
         self,
-        way: Way,
+        way: AuthorityRoute,
         send: Callable[[Transport, float], Awaitable[_T]],
         share_s: float,
     ) -> _T:
-        transport = self._http if way is Way.HTTP else self._nats
+        transport = self._http if way is AuthorityRoute.HTTP else self._nats
         if transport is None:
             raise UnreachableError("RESCIND_URL names no authority")
         answer = await send(transport, share_s)
         self._tally.carried[way] = self._tally.carried.get(way, 0) + 1
         return answer
 
-    def _change(self, way: Way, *, why: str) -> None:
+    def _change(self, way: AuthorityRoute, *, why: str) -> None:
         if way is self.way:
             return  # somebody who asked at the same time found it out first
         self.way = way
         self._tally.link_changes += 1
-        if way is Way.NATS:
+        if way is AuthorityRoute.NATS:
             _log.info("the authority is asked over NATS", action="link.changed", link=way, why=why)
             self._on_connected()  # what was not pushed meanwhile comes with a heartbeat, now
         else:
@@ -158,15 +172,17 @@ class FailoverTransport:
             self._away.set()
 
     async def _return(self) -> None:
-        """Go back to NATS as soon as an authority answers there."""
+        """Return to NATS as soon as an authority answers there."""
         while True:
             await self._away.wait()
             self._away.clear()
-            while self.way is Way.HTTP:
+            while self.way is AuthorityRoute.HTTP:
                 await asyncio.sleep(self._probe_s)
-                with suppress(UnreachableError):  # "not now" too: HTTP is no worse than that
-                    await self._nats.ask(subjects.RESOLVE, _NOBODY, timeout_s=self._probe_s)
-                    self._change(Way.NATS, why="an authority answers there again")
+                # "Not now" does not lead back either: HTTP is no worse than that.
+                with suppress(UnreachableError, TimeoutError):
+                    async with asyncio.timeout(self._probe_s):
+                        await self._probe(self._nats)
+                    self._change(AuthorityRoute.NATS, why="an authority answers there again")
 
 
 def _nothing() -> None:

@@ -1,4 +1,4 @@
-"""Ways for bytes to reach the authority. What the bytes mean is `spoken.py`'s business."""
+"""Carry bytes to the authority. `authority_client.py` knows what they mean."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -7,9 +7,15 @@ from rescind.errors import UnreachableError
 
 Handler = Callable[[bytes], None]
 
+Accept = Callable[[bytes], bool]
+"""Return True for the authority's answer, and False for one that every client could have sent.
 
-class NotNowError(UnreachableError):
-    """Say that an authority was reached, and cannot answer now: another way leads to the same."""
+Raises NotNowError where the authority's answer is that it cannot answer now.
+"""
+
+
+class AuthorityBusyError(UnreachableError):
+    """Raised when an authority was reached and cannot answer now; another route would not help."""
 
     def __init__(self, subject: str) -> None:
         super().__init__(f"the authority cannot answer {subject} now")
@@ -18,12 +24,18 @@ class NotNowError(UnreachableError):
 class Transport(Protocol):
     """Carry messages. Both methods raise UnreachableError within their deadline."""
 
-    async def ask(self, subject: str, payload: bytes, *, timeout_s: float) -> bytes:
-        """Send a message and give the answer, which is not empty."""
+    async def ask(
+        self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
+    ) -> bytes:
+        """Send a message and return the answer, which is not empty.
+
+        With `accept`, it is the first answer that this accepts. Others are passed over, and so are
+        refusals, because the right answer may come after them.
+        """
         ...
 
     async def tell(self, subject: str, payload: bytes) -> None:
-        """Send a message that nobody answers."""
+        """Send a message that has no answer."""
         ...
 
 

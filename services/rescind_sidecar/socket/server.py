@@ -14,9 +14,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import cast
 
+from rescind.core.times import NS_PER_MS
 from rescind.core.verdict import Denied, Reason, permitted
 from rescind.errors import MalformedMessageError
-from rescind.wire.socket import (
+from rescind.wire.socket_protocol import (
     Changed,
     Check,
     Clock,
@@ -33,12 +34,12 @@ from rescind.wire.socket import (
     decode_request,
     encode_response,
 )
-from rescind_sidecar.ports import Clock as LocalClock
-from rescind_sidecar.socket import peer
-from rescind_sidecar.usecases.answer import Answer, Found
-from rescind_sidecar.usecases.budget import Source
-from rescind_sidecar.usecases.tally import Tally
-from rescind_sidecar.usecases.watchers import Watchers
+from rescind_sidecar.ports import BootClock as LocalClock
+from rescind_sidecar.socket import peer_credentials
+from rescind_sidecar.stats.counters import Counters
+from rescind_sidecar.usecases.ledger.change_notifier import ChangeNotifier
+from rescind_sidecar.usecases.lookup.answer import TokenLookup, ValidRecord
+from rescind_sidecar.usecases.lookup.rate_limit import LookupPeer
 
 _MODE = 0o660
 _BACKLOG = 1024
@@ -47,19 +48,18 @@ _MOST_IN_A_TURN = 128
 _MOST_CONNECTIONS = 4096
 _MOST_OF_ONE_SOURCE = 1024
 _LONGEST_REQUEST_BYTES = 65_536
-_NS_PER_MS = 1_000_000
 
 
-class Server:
+class SocketServer:
     """Serve the workloads of one service."""
 
     def __init__(
         self,
         *,
-        answer: Answer,
-        watchers: Watchers,
+        answer: TokenLookup,
+        watchers: ChangeNotifier,
         clock: LocalClock,
-        tally: Tally,
+        tally: Counters,
         tasks: asyncio.TaskGroup,
         service: str,
         posture: str,
@@ -78,15 +78,15 @@ class Server:
         self._listener: asyncio.Server | None = None
         self._path: Path | None = None
         self._stopped = False
-        self.connections: set[Connection] = set()
-        self._of_source: Counter[Source] = Counter()
+        self.connections: set[WorkloadConnection] = set()
+        self._of_source: Counter[LookupPeer] = Counter()
 
     async def listen(self, path: Path) -> None:
-        """Bind the socket. Whoever lay there before is gone: the caller holds the lock."""
+        """Bind the socket. The process that had it is gone: the caller holds the lock."""
         bound = _bind(path)
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_unix_server(
-            lambda: Connection(self), sock=bound, backlog=_BACKLOG
+            lambda: WorkloadConnection(self), sock=bound, backlog=_BACKLOG
         )
         self._path = path
 
@@ -100,8 +100,8 @@ class Server:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    def admit(self, connection: "Connection", source: Source) -> bool:
-        """Take a connection in, unless there are too many of them, or of its source."""
+    def admit(self, connection: "WorkloadConnection", source: LookupPeer) -> bool:
+        """Admit a connection, unless there are too many of them, or of its source."""
         if self._stopped:
             return False
         if (
@@ -114,7 +114,7 @@ class Server:
         self._of_source[source] += 1
         return True
 
-    def forget(self, connection: "Connection", source: Source) -> None:
+    def forget(self, connection: "WorkloadConnection", source: LookupPeer) -> None:
         """Forget a connection that was taken in."""
         if connection not in self.connections:
             return
@@ -124,21 +124,22 @@ class Server:
             del self._of_source[source]
 
     def greeting(self) -> Greeting:
-        """Say who answers here."""
+        """Return the greeting of this sidecar."""
         labels = tuple(sorted(self._labels))
         return Greeting(self._service, self.answer.instance, self._boot, self._posture, labels)
 
     def at_once(self, request: Clock | Look | Check) -> Response | None:
-        """Answer what needs nobody else; None where the authority has to be asked."""
+        """Return the answer, or None where the authority has to be asked."""
         if isinstance(request, Clock):
-            left_ms = self.answer.lease_left_ns() // _NS_PER_MS
-            return Now(request.request, self._clock.boottime_ns(), left_ms)
+            left_ms = self.answer.lease_left_ns() // NS_PER_MS
+            now_ns = self._clock.boottime_ns()
+            return Now(request.request, now_ns, left_ms, self.answer.refused)
         if not self.answer.covers(request.min_seq):
             return None
         found = self.answer.recall(request.token)
         return None if found is None else self.respond(request, found)
 
-    def respond(self, request: Look | Check, found: Found | Denied) -> Response:
+    def respond(self, request: Look | Check, found: ValidRecord | Denied) -> Response:
         """Put what was found into the form that was asked for."""
         match request:
             case Look():
@@ -146,14 +147,14 @@ class Server:
             case Check():
                 return self._verdict(request, found)
 
-    def _entry(self, request: Look, found: Found | Denied) -> Entry | Refused:
+    def _entry(self, request: Look, found: ValidRecord | Denied) -> Entry | Refused:
         if isinstance(found, Denied):
             self.tally.denied(found.reason)
             return Refused(request.request, self.answer.instance, found.reason)
-        table = found.incarnation.view.table
+        table = found.instance.view.table
         return Entry(
             request=request.request,
-            instance=found.incarnation.instance,
+            instance=found.instance.instance,
             record=found.held.payload,
             slots=found.held.slots,
             stamps=table.stamps(found.held.slots),
@@ -162,9 +163,9 @@ class Server:
             until_ns=found.window.until_ns,
         )
 
-    def _verdict(self, request: Check, found: Found | Denied) -> Verdict:
+    def _verdict(self, request: Check, found: ValidRecord | Denied) -> Verdict:
         denied = found if isinstance(found, Denied) else None
-        if isinstance(found, Found):
+        if isinstance(found, ValidRecord):
             audience = request.audience or self._service
             denied = permitted(
                 found.held.record,
@@ -177,16 +178,16 @@ class Server:
             reason = denied.reason if denied else Reason.UNAVAILABLE
             self.tally.denied(reason)
             return Verdict(request.request, self.answer.instance, reason, None, 0, 0)
-        view = found.incarnation.view
+        view = found.instance.view
         now_ns = self._clock.boottime_ns()
         return Verdict(
             request=request.request,
-            instance=found.incarnation.instance,
+            instance=found.instance.instance,
             reason=None,
             record=found.held.payload,
             as_of=found.held.good_at,
-            fresh_for_ms=max(0, view.leases.ends_ns - now_ns) // _NS_PER_MS,
-            token_for_ms=max(0, found.window.until_ns - now_ns) // _NS_PER_MS,
+            fresh_for_ms=max(0, view.leases.ends_ns - now_ns) // NS_PER_MS,
+            token_for_ms=max(0, found.window.until_ns - now_ns) // NS_PER_MS,
         )
 
 
@@ -203,14 +204,14 @@ def _bind(path: Path) -> socket.socket:
     return bound
 
 
-class Connection(asyncio.Protocol):
+class WorkloadConnection(asyncio.Protocol):
     """One workload's connection."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: SocketServer) -> None:
         self._server = server
         self._frames = Frames(longest_bytes=_LONGEST_REQUEST_BYTES)
         self._transport: asyncio.Transport | None = None
-        self._source = Source(0, 0)
+        self._source = LookupPeer(0, 0)
         self._waiting: deque[bytes] = deque()
         self._turn: asyncio.Handle | None = None
         self._under_way = 0
@@ -221,14 +222,14 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
         self._transport = cast("asyncio.Transport", transport)
-        self._source = peer.source(transport)
+        self._source = peer_credentials.source(transport)
         if self._server.admit(self, self._source):
             self._transport.write(encode_response(self._server.greeting()))
         else:
             self.hang_up()
 
     def data_received(self, data: bytes) -> None:
-        """Answer every whole request in what came, in turns."""
+        """Process every complete request in the received data, in turns."""
         try:
             self._waiting.extend(self._frames.feed(data))
         except MalformedMessageError:
@@ -267,7 +268,7 @@ class Connection(asyncio.Protocol):
             self._server.tasks.create_task(self._look(request))
 
     def _tell(self) -> None:
-        """Tell that something changed; to who does not read, once, when it reads again."""
+        """Send that the table changed; while a client does not read, once for all changes."""
         self._untold = self._clogged
         if self._watch is not None and not self._clogged:
             self._send(Changed(self._watch.request, self._server.answer.as_of))
@@ -285,12 +286,12 @@ class Connection(asyncio.Protocol):
             self._transport.write(encode_response(response))
 
     def pause_writing(self) -> None:
-        """Read no more from somebody who does not read our answers."""
+        """Stop reading from a client that does not read the answers."""
         self._clogged = True
         self._pace()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Resume reading."""
         self._clogged = False
         if self._untold:
             self._tell()

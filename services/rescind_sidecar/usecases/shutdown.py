@@ -8,11 +8,13 @@ step fails or is cancelled, the later ones are not taken: without a release the 
 from contextlib import AsyncExitStack
 
 from rescind_sidecar.ports import Tables
-from rescind_sidecar.usecases.renew import Renew
-from rescind_sidecar.usecases.used import Uses
+from rescind_sidecar.usecases.lease.renew import Renew
+from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
 
 
-async def shut_down(serving: AsyncExitStack, *, tables: Tables, renew: Renew, uses: Uses) -> None:
+async def shut_down(
+    serving: AsyncExitStack, *, tables: Tables, renew: Renew, uses: UsageReports
+) -> None:
     """Stop answering, end the leases, release the instance, report uses: in this order.
 
     `serving` holds what answers workloads: the socket's server and the HTTP workers. The report is

@@ -18,7 +18,7 @@ class Leases:
         self._waiting: list[Lease] = []
 
     def prove(self, lease: Lease) -> None:
-        """Take a lease whose position is applied, with the head that we have there."""
+        """Adopt a lease whose position is applied, with the head that we have there."""
         self.ends_ns = max(self.ends_ns, lease.ends_ns)
 
     def wait(self, lease: Lease) -> None:

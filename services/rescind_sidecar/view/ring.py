@@ -60,7 +60,7 @@ class Ring:
             oldest.later.earlier = None
 
     def head_at(self, seq: int) -> bytes | None:
-        """Give the head at a position, or None where the ring does not reach."""
+        """Return the head at a position, or None where the ring does not reach."""
         if seq == self.floor:
             return self._floor_head
         if not self.floor < seq <= self._top:
@@ -69,7 +69,7 @@ class Ring:
         return self._events[seq - self._top - 1].head
 
     def hit_since(self, handles: Collection[Handle], seq: int) -> bool:
-        """Say whether an event after `seq` matches. True also where the ring does not reach."""
+        """Return True if an event after `seq` matches, or where the ring does not reach."""
         if seq < self.floor:
             return True
         for handle in handles:

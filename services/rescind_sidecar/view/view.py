@@ -14,16 +14,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rescind.core import lease, verdict
-from rescind.core.generations import Writer, slots_of
+from rescind.core.generation_table import Writer, slots_of
 from rescind.core.ledger import Position
 from rescind.core.revocation import Event
-from rescind.core.tokens import Kind
+from rescind.core.token_format import REUSE_LEEWAY_US, Kind
 from rescind.errors import MalformedMessageError
 from rescind.wire import events, heartbeat, records
-from rescind_sidecar.view.authority_time import AuthorityTime
+from rescind_sidecar.view.authority_clock import AuthorityTime
 from rescind_sidecar.view.leases import Leases
-from rescind_sidecar.view.records import CAPACITY as RECORDS_CAPACITY
-from rescind_sidecar.view.records import Held, Records, Window
+from rescind_sidecar.view.record_cache import CAPACITY as RECORDS_CAPACITY
+from rescind_sidecar.view.record_cache import CachedRecord, RecordCache, Window
 from rescind_sidecar.view.ring import CAPACITY as RING_CAPACITY
 from rescind_sidecar.view.ring import Ring
 
@@ -33,6 +33,8 @@ WINDOW_NS = 300 * 10**9
 So a step of the authority's clock is noticed, and what a clock here does beyond what is assumed of
 it ends: at 20 % slow, a token ends 42 s late at most.
 """
+
+_MARGIN_US = 1_000_000  # by which two readings of the authority's time may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Behind:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedMessage:
     """The message is not what it claims to be, and changed nothing."""
 
     why: str
@@ -61,7 +63,7 @@ class Diverged:
     why: str
 
 
-Progress = Current | Behind | Refused | Diverged
+Progress = Current | Behind | RefusedMessage | Diverged
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Stale:
 
 
 class View:
-    """Know what is good, at a position of the ledger that moves with the events."""
+    """Decide which tokens are good, at a position of the ledger that moves with the events."""
 
     def __init__(
         self,
@@ -83,18 +85,18 @@ class View:
         """Make one. `time` is what the process knows of the authority's time from before."""
         self.table = table
         self.leases = Leases()
-        self.records = Records(capacity=records_capacity)
+        self.records = RecordCache(capacity=records_capacity)
         self.applied: Position | None = None
         self._ring_capacity = ring_capacity
         self._ring = Ring(Position(0, 0, b""), capacity=ring_capacity)
         self.time = time
 
     def leased(self, now_ns: int) -> bool:
-        """Say whether the instance holds a lease now."""
+        """Return True if the instance holds a lease now."""
         return now_ns < self.leases.ends_ns
 
     def answers_for(self, kind: Kind, now_ns: int) -> bool:
-        """Say whether it may answer for a kind of token from memory: by its lease, or in grace.
+        """Return True if it may answer for a kind of token from memory: by its lease, or in grace.
 
         Grace lengthens a lease that was held: an instance without one has none.
         """
@@ -102,7 +104,7 @@ class View:
         return ends_ns > 0 and now_ns < ends_ns + self.table.posture.grace_ns(kind)
 
     def reached(self, seq: int) -> bool:
-        """Say whether every event up to this position is applied."""
+        """Return True if every event up to this position is applied."""
         return self.applied is not None and self.applied.seq >= seq
 
     # The ledger -------------------------------------------------------------------------------
@@ -115,21 +117,23 @@ class View:
         sent_ns: int,
         received_ns: int,
     ) -> Progress:
-        """Take a reply to a heartbeat of this instance.
+        """Apply a reply to a heartbeat of this instance.
 
         `carried` is what that heartbeat said of `applied`; the times are CLOCK_BOOTTIME from
         before it left and after the reply arrived.
         """
         position = reply.position
         if self.applied is None and reply.payloads:
-            return Refused("a first reply with events: there is nothing that they could follow")
+            return RefusedMessage(
+                "a first reply with events: there is nothing that they could follow"
+            )
         if self.applied is None:
             self._adopt(position)
         problem = self._contradiction(position, carried)
         if problem is not None:
             return Diverged(problem)
         progress = self._follow(reply.payloads)
-        if isinstance(progress, (Refused, Diverged)):
+        if isinstance(progress, (RefusedMessage, Diverged)):
             return progress
         self.time = AuthorityTime.learned(
             reply.authority_us, sent_ns=sent_ns, received_ns=received_ns, before=self.time
@@ -169,22 +173,22 @@ class View:
         return self._progress()
 
     def pushed(self, batch: events.Batch) -> Progress:
-        """Take a batch of events that NATS brought."""
+        """Apply a batch of events that NATS brought."""
         if self.applied is None:
             return Current()  # the first lease reply says where to begin
         if batch.epoch != self.applied.epoch:
-            return Refused(f"epoch {batch.epoch} in place of {self.applied.epoch}")
+            return RefusedMessage(f"epoch {batch.epoch} in place of {self.applied.epoch}")
         if batch.first_seq > self.applied.seq + 1:
             return self._behind()
         if batch.first_seq == self.applied.seq + 1 and batch.before != self.applied.head:
-            return Refused("a batch of another history")
+            return RefusedMessage("a batch of another history")
         return self._follow(batch.payloads, after=batch.after)
 
     def caught_up(self, missing: heartbeat.Events) -> Progress:
-        """Take the answer to a request for missing events."""
+        """Apply the answer to a request for missing events."""
         applied = self._where()
         if missing.epoch != applied.epoch:
-            return Refused(f"epoch {missing.epoch} in place of {applied.epoch}")
+            return RefusedMessage(f"epoch {missing.epoch} in place of {applied.epoch}")
         return self._follow(missing.payloads)
 
     def _follow(self, payloads: Iterable[bytes], *, after: bytes | None = None) -> Progress:
@@ -195,15 +199,15 @@ class View:
             try:
                 event = events.decode(payload)
             except MalformedMessageError as error:
-                return Refused(str(error))
+                return RefusedMessage(str(error))
             if event.epoch == position.epoch and event.seq <= position.seq:
                 continue  # applied already
             if (event.epoch, event.seq) != (position.epoch, position.seq + 1):
-                return Refused(f"event {event.epoch}.{event.seq} after {position.seq}")
+                return RefusedMessage(f"event {event.epoch}.{event.seq} after {position.seq}")
             position = position.after(payload)
             steps.append((event, position))
         if steps and after is not None and after != position.head:
-            return Refused("a batch that does not lead to its own head")
+            return RefusedMessage("a batch that does not lead to its own head")
         for event, reached in steps:
             if not self._apply(event, reached):
                 return Diverged(f"another history at {reached.seq}")
@@ -236,36 +240,42 @@ class View:
         """Return how long ago a time of the authority was; None before the first lease."""
         return None if self.time is None else self.time.since_us(at_us, now_ns)
 
+    def told(self, held: CachedRecord, now_ns: int) -> bool:
+        """Return True if the authority need not hear again that this ended token is presented."""
+        reuse_us = held.record.expires_at_us + REUSE_LEEWAY_US + _MARGIN_US
+        reuse_ns = 0 if self.time is None else self.time.after_ns(reuse_us)
+        return held.told(now_ns, reuse_ns=reuse_ns)
+
     # The records ------------------------------------------------------------------------------
 
-    def look(self, token_hash: bytes) -> Held | None:
-        """Find a record that no event up to now has hit."""
+    def look(self, token_hash: bytes) -> CachedRecord | None:
+        """Return a record that no event up to now has hit."""
         held = self.records.get(token_hash)
         if held is None or self._good(held):
             return held
         self.records.drop(token_hash)
         return None
 
-    def fill(self, token_hash: bytes, payload: bytes) -> Held | Stale | Refused:
-        """Take a record that somebody read, if it is this token's and still good here."""
+    def fill(self, token_hash: bytes, payload: bytes) -> CachedRecord | Stale | RefusedMessage:
+        """Store a record that was fetched, if it is this token's and still good here."""
         if self.applied is None:
             return Stale()
         try:
             record = records.decode(payload)
         except MalformedMessageError as error:
-            return Refused(str(error))
+            return RefusedMessage(str(error))
         if record.token_hash != token_hash:
-            return Refused("the record of another token")
+            return RefusedMessage("the record of another token")
         if record.epoch != self.applied.epoch:
             return Stale()
         slots = slots_of(record.handles, self.table.slots)
-        held = Held(record, payload, slots, record.as_of)
+        held = CachedRecord(record, payload, slots, record.as_of)
         if not self._good(held):
             return Stale()
         self.records.put(held)
         return held
 
-    def _good(self, held: Held) -> bool:
+    def _good(self, held: CachedRecord) -> bool:
         applied = self._where().seq
         if held.good_at < applied:
             # The set is made here and thrown away: kept, it would be a quarter of all memory.
@@ -274,12 +284,12 @@ class View:
             held.good_at = applied
         return True
 
-    def judge(self, held: Held, now_ns: int) -> Window | verdict.Denied:
-        """Judge holds and times, and say how long the answer about the times stays true."""
+    def judge(self, held: CachedRecord, now_ns: int) -> Window | verdict.Denied:
+        """Check revocations and times; return how long the answer about the times stays true."""
         known = held.window
         if known is not None and known.not_before_ns <= now_ns < known.until_ns:
             return known
-        denied = verdict.standing(held.record)
+        denied = verdict.judge_state(held.record)
         if denied is not None:
             return denied
         time = self.time

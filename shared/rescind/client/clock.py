@@ -14,7 +14,7 @@ boottime_ns = functools.partial(time.clock_gettime_ns, _BOOTTIME if _BOOTTIME is
 
 
 def monotonic_s() -> float:
-    """Give seconds for the deadlines of I/O."""
+    """Return the time in seconds, for deadlines of I/O."""
     return time.monotonic()
 
 

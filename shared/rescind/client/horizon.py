@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from rescind.core.verdict import Allowed
 
 
-class Horizon:
+class LeaseEnd:
     """The end of an instance's lease, as its answers at one position of the ledger implied it.
 
     Everything that was confirmed at this position shares it: an answer about one token moves it for
@@ -35,7 +35,7 @@ class Answered(Allowed):
     sidecar, which does not say it.
     """
 
-    horizon: Horizon = field(repr=False)
+    horizon: LeaseEnd = field(repr=False)
     grace_ns: int = field(repr=False)
     token_until_ns: int | None = field(repr=False)
 

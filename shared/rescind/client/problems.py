@@ -8,7 +8,7 @@ from rescind.errors import RescindError
 
 
 class MissingExtraError(RescindError, ImportError):
-    """Say what to install for a part of rescind that the bare SDK does not bring."""
+    """Raised for a part of rescind that the bare SDK lacks; the text says what to install."""
 
     def __init__(self, extra: str, what: str) -> None:
         super().__init__(f"{what} needs more than is installed: pip install 'rescind[{extra}]'")
@@ -48,7 +48,7 @@ class ProblemError(RescindError):
 
 
 class OutcomeUnknownError(RescindError):
-    """Say that a command was sent, and that nobody said whether it was carried out.
+    """Raised when a command was sent and no answer says whether it was carried out.
 
     Sending it again under `idempotency_key` is safe: it will not happen twice.
     """
@@ -62,7 +62,7 @@ class OutcomeUnknownError(RescindError):
 
 
 def read(document: object, *, status: int, reason: str) -> ProblemError:
-    """Make the error of a refused call; what is no problem document is known by its status."""
+    """Return the error of a refused call; without a problem document, from its status."""
     if not isinstance(document, dict):
         return ProblemError(type="about:blank", title=reason or "refused", status=status)
     members = cast("dict[str, object]", document)

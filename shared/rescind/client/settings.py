@@ -1,28 +1,202 @@
-"""Where the SDK looks for its sidecar, when the program does not say."""
+"""Where a program finds the system: the environment, and behind it the data directory's `DIR/env`.
+
+The command line and the SDK share this module, so that a program finds what the command finds.
+"""
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from rescind.client import data_dir, tls
+from rescind.client.data_dir import DataDirectoryError
+from rescind.client.tls import LinkSecurity, TlsFiles
+from rescind.core.secret import Secret
 from rescind.errors import RescindError
 
 RUN = Path("/run/rescind")
 """Where the sockets of sidecars lie, unless a setting says otherwise."""
 
+_SOCKET = "RESCIND_SOCKET"
+_SERVICE = "RESCIND_SERVICE"
+_URL = "RESCIND_URL"
+_TOKEN = "RESCIND_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
+_HOLDER_TOKEN = "RESCIND_TOKEN"  # noqa: S105 - the name of a variable
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where the authority is, the token for it, and how it may be reached."""
+
+    url: str
+    token: Secret
+    way: LinkSecurity
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is set here. `sources` are in the order in which they count; `kept` is `DIR/env`."""
+
+    directory: Path
+    kept: Mapping[str, str]
+    sources: tuple[Mapping[str, str], ...]
+
+    def find(self, variable: str) -> str | None:
+        """Return a setting; an empty one counts as none."""
+        return next((found for each in self.sources if (found := each.get(variable))), None)
+
+    def path(self, variable: str) -> Path | None:
+        """Return the path that a setting names."""
+        found = self.find(variable)
+        return Path(found) if found else None
+
+    def files(self, link: str) -> TlsFiles:
+        """Return the files of a link's TLS."""
+        names = (f"RESCIND_{link.upper()}_{each}_FILE" for each in ("CA", "CERT", "KEY"))
+        return TlsFiles(link, *map(self.path, names))
+
+    @property
+    def plaintext(self) -> frozenset[str]:
+        """The links that may leave this machine in clear text. Raises RescindError."""
+        try:
+            return tls.allowed(self.find(tls.ALLOW_PLAINTEXT))
+        except ValueError as error:
+            raise RescindError(f"{tls.ALLOW_PLAINTEXT}: {error}") from None
+
+    @property
+    def way(self) -> LinkSecurity:
+        """How an authority may be reached. Raises RescindError."""
+        return LinkSecurity(self.files("authority"), "authority" in self.plaintext)
+
+    @property
+    def url(self) -> str | None:
+        """Return the first RESCIND_URL that names an authority; it may name several."""
+        found = (each.get(_URL) for each in self.sources)
+        return next((url for url in found if url and urls(url)), None)
+
+    def token_for(self, url: str) -> Secret | None:
+        """Return the admin token for an authority. Raises RescindError if it cannot be read.
+
+        The token of the data directory is only ever sent to the authority of that directory:
+        another URL gets the token of the environment, or none.
+        """
+        for source in self.sources:
+            ours = source is not self.kept or set(urls(url)) <= set(urls(self.kept.get(_URL)))
+            if ours and (token := _token(source)):
+                return token
+        return None
+
+    def admin(self) -> Access:
+        """Return what `Admin` needs. Raises RescindError for what is missing."""
+        url = self.require_url("Admin()")
+        token = self.token_for(url)
+        if token is None:
+            raise RescindError(
+                f"there is no admin token for {url}: set {_TOKEN}_FILE to the file that holds it, "
+                f"or {_TOKEN} to the token, or pass a Secret to Admin()"
+            )
+        return Access(url, token, self.way)
+
+    def holder(self) -> Access:
+        """Return what `Bearer` needs. Raises RescindError for what is missing."""
+        url, token = self.require_url("Bearer()"), holder_token()
+        if token is None:
+            raise RescindError(
+                f"there is no token: set {_HOLDER_TOKEN} to it, or pass a Secret to Bearer()"
+            )
+        return Access(url, token, self.way)
+
+    def require_url(self, client: str) -> str:
+        """Return `url`. Raises RescindError, which says that `client` takes one too."""
+        if (url := self.url) is not None:
+            return url
+        raise RescindError(
+            f"no authority is set: set {_URL} to its URL, or pass the URL to {client}. "
+            f"{_where(self.directory)}"
+        )
+
+
+def load(data: Path | None = None) -> Settings:
+    """Return what is set here. Raises DataDirectoryError.
+
+    The environment counts before `DIR/env`, and after it where `data` names the directory.
+    """
+    environ = dict(os.environ)
+    if data is not None:
+        kept = data_dir.read_env(data)
+        return Settings(data.absolute(), kept, (kept, environ))
+    try:
+        directory = data_dir.locate(environ)
+    except DataDirectoryError:  # in a container, a user may have no home: nothing is read there
+        return Settings(data_dir.USUAL, {}, (environ,))
+    kept = data_dir.read_env(directory)
+    return Settings(directory, kept, (environ, kept))
+
 
 def socket_path() -> Path:
-    """Give RESCIND_SOCKET, or the usual place for RESCIND_SERVICE. Raises RescindError."""
-    named = os.environ.get("RESCIND_SOCKET")
-    if named:
+    """Return the socket of the sidecar: of the environment, or else of the data directory.
+
+    RESCIND_SOCKET names it, or RESCIND_SERVICE the service whose socket has the usual place. The
+    data directory is only read if the environment has neither. Raises RescindError.
+    """
+    if (found := environment_socket()) is not None:
+        return found
+    settings = load()
+    if (named := settings.find(_SOCKET)) is not None:
         return Path(named)
-    service = os.environ.get("RESCIND_SERVICE")
-    if service:
-        return usual_path(service)
     raise RescindError(
-        "no sidecar is named: set RESCIND_SOCKET to its socket, or RESCIND_SERVICE to the "
-        f"service whose socket lies in {RUN}, or give Verifier.attach() a path"
+        f"no sidecar is set: set {_SOCKET} to its socket, or {_SERVICE} to the service whose "
+        f"socket is in {RUN}, or pass a path to Verifier.attach(). {_where(settings.directory)}"
     )
 
 
+def environment_socket() -> Path | None:
+    """Return the socket that the environment alone names."""
+    if named := os.environ.get(_SOCKET):
+        return Path(named)
+    service = os.environ.get(_SERVICE)
+    return usual_path(service) if service else None
+
+
 def usual_path(service: str) -> Path:
-    """Give the socket of a service's sidecar where no setting names one."""
+    """Return the socket of a service's sidecar where no setting names one."""
     return RUN / f"{service}.sock"
+
+
+def holder_token() -> Secret | None:
+    """Return RESCIND_TOKEN, the token that a workload was started with, if there is one."""
+    found = os.environ.get(_HOLDER_TOKEN)
+    return Secret(found.strip()) if found else None
+
+
+def urls(text: str | None) -> tuple[str, ...]:
+    """Return the URLs of several authorities: RESCIND_URL separates them by commas."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def read_token(path: Path) -> Secret:
+    """Read an admin token from its file. Raises RescindError."""
+    try:
+        return Secret(path.read_text(encoding="utf-8").strip())
+    except UnicodeDecodeError:
+        raise RescindError(f"{path} holds no admin token: it is not text") from None
+    except OSError as error:
+        raise RescindError(
+            f"the admin token cannot be read from {path}: {error.strerror}. "
+            "`rescind recover admin` on the authority's host makes a new one"
+        ) from error
+
+
+def _token(source: Mapping[str, str]) -> Secret | None:
+    if found := source.get(_TOKEN):
+        return Secret(found.strip())
+    if path := source.get(f"{_TOKEN}_FILE"):
+        return read_token(Path(path))
+    return None
+
+
+def _where(directory: Path) -> str:
+    return (
+        f"It was looked for in the environment and in {directory / 'env'}: "
+        "`rescind up` starts a system and writes that file"
+    )

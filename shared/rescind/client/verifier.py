@@ -9,14 +9,14 @@ from typing import ClassVar, Self
 from weakref import WeakSet
 
 from rescind.client import clock, settings
-from rescind.client.holding import Claim, Holding
-from rescind.client.session import ELSEWHERE, NO_ANSWER, Freshness, Session
-from rescind.client.watch import Watch
-from rescind.core import tokens
+from rescind.client.holds.hold import Hold
+from rescind.client.holds.registry import HoldRegistry
+from rescind.client.sidecar_session import NO_ANSWER, SUPERSEDED, Freshness, SidecarSession
+from rescind.core import token_format
 from rescind.core.conditions import UNCONDITIONAL
-from rescind.core.verdict import Allowed, Denied, Reason, Verdict, permitted
+from rescind.core.verdict import Allowed, CheckRequest, Denied, Reason, Verdict, permitted
 from rescind.errors import UnreachableError
-from rescind.wire.socket import Request
+from rescind.wire.socket_protocol import Request
 
 _ATTEMPTS = 4
 _MALFORMED = Denied(Reason.MALFORMED)
@@ -36,13 +36,13 @@ class Verifier:
 
     _living: ClassVar["WeakSet[Verifier]"] = WeakSet()
 
-    def __init__(self, session: Session, *, audience: str | None) -> None:
+    def __init__(self, session: SidecarSession, *, audience: str | None) -> None:
         self._session = session
         self._audience = audience
         self._renewing = threading.Lock()
         self._impatient_until_s = 0.0
         self._closed = False
-        self._watch = Watch(self, lambda: self._session)
+        self._watch = HoldRegistry(self, lambda: self._session)
         self._living.add(self)
 
     @classmethod
@@ -54,15 +54,19 @@ class Verifier:
         timeout_s: float = TIMEOUT_S,
         most_entries: int = MOST_ENTRIES,
     ) -> Self:
-        """Meet the sidecar at a socket, by default the one that RESCIND_SOCKET names.
+        """Connect to the sidecar at a socket, by default to the one that is set.
+
+        Without a path the socket is RESCIND_SOCKET, or that of RESCIND_SERVICE in /run/rescind.
+        Without these it is the RESCIND_SOCKET of `env` in the data directory, which `rescind up`
+        writes; RESCIND_DATA names the directory.
 
         `audience` is what tokens must be meant for: by default the sidecar's service. A check that
-        has to ask the sidecar may take `timeout_s` seconds in all before it is denied as
-        `unavailable`. Of at most `most_entries` tokens the record is kept here. Raises
-        UnreachableError.
+        has to ask the sidecar is denied as `unavailable` after `timeout_s` seconds in all. Records
+        of at most `most_entries` tokens are cached. Raises UnreachableError if no sidecar answers,
+        and RescindError if none is set.
         """
         socket = settings.socket_path() if path is None else Path(path)
-        session = Session.open(socket, timeout_s=timeout_s, most_entries=most_entries)
+        session = SidecarSession.open(socket, timeout_s=timeout_s, most_entries=most_entries)
         return cls(session, audience=audience)
 
     @property
@@ -76,15 +80,15 @@ class Verifier:
         return self._session.table is not None
 
     def ready(self) -> bool:
-        """Say whether a check can be answered now: the sidecar is there, and holds a lease.
+        """Return True if a check can be answered now: the sidecar is there, and holds a lease.
 
-        Meant for readiness probes. It may ask the socket, within the deadline of a check.
+        For readiness probes. It may ask the socket, within the deadline of a check.
         """
         ends_s = self._session.deadline_s()
         for _ in range(_ATTEMPTS):
             session = self._session
             leased = session.leased(ends_s=ends_s)
-            if leased is not ELSEWHERE:
+            if leased is not SUPERSEDED:
                 return leased
             if not self._renew(session, ends_s):
                 return False
@@ -96,10 +100,10 @@ class Verifier:
         return self._session.as_of
 
     def freshness(self) -> Freshness:
-        """Say how fresh an answer is that a check gives from now on."""
+        """Return how fresh the answer of a check is from now on."""
         return self._session.freshness()
 
-    def check(  # noqa: C901, PLR0911 a call for its first lines would cost a tenth of the whole
+    def check(
         self,
         token: str,
         *,
@@ -108,7 +112,7 @@ class Verifier:
         address: str | None = None,
         min_seq: int = 0,
     ) -> Verdict:
-        """Judge a token for one call: needs every scope in `require`. Never raises for a bad one.
+        """Check a token for one call. It needs every scope in `require`; a bad one never raises.
 
         The answer holds at the moment of the check. Do not keep it: check again next time.
         `address` is the caller's, for tokens that are good from some networks only.
@@ -126,33 +130,31 @@ class Verifier:
                 if not require or record.scopes.issuperset(require):
                     return verdict
                 return verdict if record.matches(require) else _INSUFFICIENT_SCOPE
+        return self.check_request(CheckRequest(token, require, audience, address, min_seq))
+
+    def check_request(self, request: CheckRequest) -> Verdict:
+        """Check a token as `check` does. The arguments come as one value."""
         ends_s = None
         for _ in range(_ATTEMPTS):
             session = self._session
-            verdict = session.recall_at(token, min_seq) if min_seq else session.recall(token)
+            verdict = session.recall_at(request.token, request.min_seq)
             if verdict is None:
-                if not tokens.shaped(token):
+                if not token_format.shaped(request.token):
                     return _MALFORMED
                 ends_s = ends_s or session.deadline_s()
-                request = self._request(
-                    session,
-                    token,
-                    require=require,
-                    audience=audience,
-                    address=address,
-                    min_seq=min_seq,
-                )
                 asked_ns = clock.boottime_ns()
                 try:
-                    response = session.ask(request, ends_s=ends_s)
+                    response = session.ask(self._question(session, request), ends_s=ends_s)
                 except UnreachableError:
-                    verdict = ELSEWHERE
+                    verdict = SUPERSEDED
                 else:
-                    verdict = session.settle(token, response, asked_ns=asked_ns, min_seq=min_seq)
-            if verdict is not None and verdict is not ELSEWHERE:
-                return self._narrow(session, verdict, require, audience, address)
+                    verdict = session.apply_response(
+                        request.token, response, asked_ns=asked_ns, min_seq=request.min_seq
+                    )
+            if verdict is not None and verdict is not SUPERSEDED:
+                return self._narrowed(session, verdict, request)
             ends_s = ends_s or session.deadline_s()
-            if verdict is ELSEWHERE and not self._renew(session, ends_s):
+            if verdict is SUPERSEDED and not self._renew(session, ends_s):
                 return NO_ANSWER
         return NO_ANSWER
 
@@ -165,38 +167,36 @@ class Verifier:
         address: str | None = None,
         min_seq: int = 0,
     ) -> Verdict:
-        """Judge a token as `check` does; awaits only where the sidecar has to be asked."""
+        """Check a token as `check` does; await only where the sidecar has to be asked."""
         if not min_seq:
             verdict = self._session.recall(token)
             if type(verdict) is Allowed:
                 return self._narrow(self._session, verdict, require, audience, address)
+        return await self.acheck_request(CheckRequest(token, require, audience, address, min_seq))
+
+    async def acheck_request(self, request: CheckRequest) -> Verdict:
+        """Check a token as `acheck` does. The arguments come as one value."""
         ends_s = None
         for _ in range(_ATTEMPTS):
             session = self._session
-            verdict = session.recall_at(token, min_seq) if min_seq else session.recall(token)
+            verdict = session.recall_at(request.token, request.min_seq)
             if verdict is None:
-                if not tokens.shaped(token):
+                if not token_format.shaped(request.token):
                     return _MALFORMED
                 ends_s = ends_s or session.deadline_s()
-                request = self._request(
-                    session,
-                    token,
-                    require=require,
-                    audience=audience,
-                    address=address,
-                    min_seq=min_seq,
-                )
                 asked_ns = clock.boottime_ns()
                 try:
-                    response = await session.aask(request, ends_s=ends_s)
+                    response = await session.aask(self._question(session, request), ends_s=ends_s)
                 except UnreachableError:
-                    verdict = ELSEWHERE
+                    verdict = SUPERSEDED
                 else:
-                    verdict = session.settle(token, response, asked_ns=asked_ns, min_seq=min_seq)
-            if verdict is not None and verdict is not ELSEWHERE:
-                return self._narrow(session, verdict, require, audience, address)
+                    verdict = session.apply_response(
+                        request.token, response, asked_ns=asked_ns, min_seq=request.min_seq
+                    )
+            if verdict is not None and verdict is not SUPERSEDED:
+                return self._narrowed(session, verdict, request)
             ends_s = ends_s or session.deadline_s()
-            if verdict is ELSEWHERE and not await self._arenew(session, ends_s):
+            if verdict is SUPERSEDED and not await self._arenew(session, ends_s):
                 return NO_ANSWER
         return NO_ANSWER
 
@@ -209,15 +209,25 @@ class Verifier:
         address: str | None = None,
         min_seq: int = 0,
     ) -> Verdict | None:
-        """Judge a token as `check` does, from memory alone; None says that somebody must be asked.
+        """Check a token from memory alone; return None if the sidecar must be asked.
 
-        For event loops that want to do without a task for each call: `acheck` does the rest.
+        For event loops that avoid a task for each call: call `acheck` when it returns None.
         """
         session = self._session
         verdict = session.recall_at(token, min_seq) if min_seq else session.recall(token)
-        if verdict is None or verdict is ELSEWHERE:
+        if verdict is None or verdict is SUPERSEDED:
             return None
         return self._narrow(session, verdict, require, audience, address)
+
+    def recall_request(self, request: CheckRequest) -> Verdict | None:
+        """Check a token as `recall` does. The arguments come as one value."""
+        return self.recall(
+            request.token,
+            require=request.require,
+            audience=request.audience,
+            address=request.address,
+            min_seq=request.min_seq,
+        )
 
     def hold(
         self,
@@ -226,46 +236,45 @@ class Verifier:
         require: Collection[str] = (),
         audience: str | None = None,
         address: str | None = None,
-    ) -> Holding:
+    ) -> Hold:
         """Cover work that outlasts a check: a stream, a job, a tool call. Needs what `check` does.
 
         `async with` gives the record, and cancels the body as soon as the token is denied:
         revoked, suspended, expired, without a scope in `require`, or no lease any more. The block
         then raises DeniedError; other cancellations pass, as with `asyncio.timeout`. `with`, in a
-        thread, gives a `Held`, whose `revoked` is set then; it raises nothing at its end. Both
-        raise DeniedError at the beginning for a token that is denied already.
+        thread, gives a `ThreadHold`, whose `revoked` is set then; it raises nothing at its end.
+        Both raise DeniedError at the beginning for a token that is denied already.
         """
-        return Holding(self._watch, Claim(token, frozenset(require), audience, address))
+        return Hold(self._watch, CheckRequest(token, frozenset(require), audience, address))
 
-    def _request(
-        self,
-        session: Session,
-        token: str,
-        *,
-        require: Collection[str],
-        audience: str | None,
-        address: str | None,
-        min_seq: int,
-    ) -> Request:
+    def _question(self, session: SidecarSession, request: CheckRequest) -> Request:
         if session.table is not None:
-            return session.look(token, min_seq=min_seq)
-        meant_for = self._meant_for(session, audience)
+            return session.look(request.token, min_seq=request.min_seq)
         return session.remote_check(
-            token, tuple(require), meant_for, min_seq=min_seq, address=address
+            request.token,
+            tuple(request.require),
+            self._meant_for(session, request.audience),
+            min_seq=request.min_seq,
+            address=request.address,
         )
 
-    def _meant_for(self, session: Session, audience: str | None) -> str:
+    def _meant_for(self, session: SidecarSession, audience: str | None) -> str:
         return audience or self._audience or session.service
+
+    def _narrowed(
+        self, session: SidecarSession, verdict: Verdict, request: CheckRequest
+    ) -> Verdict:
+        return self._narrow(session, verdict, request.require, request.audience, request.address)
 
     def _narrow(
         self,
-        session: Session,
+        session: SidecarSession,
         verdict: Verdict,
         require: Collection[str],
         audience: str | None,
         address: str | None,
     ) -> Verdict:
-        """Judge what this call asks for, against the record: never remembered (design 6.6)."""
+        """Check what this call requires against the record: never cached (design 6.6)."""
         if isinstance(verdict, Denied):
             return verdict
         denied = permitted(
@@ -277,11 +286,11 @@ class Verifier:
         )
         return denied or verdict
 
-    def _renew(self, session: Session, ends_s: float) -> bool:
-        """Meet whoever answers at the socket now, unless another thread just did.
+    def _renew(self, session: SidecarSession, ends_s: float) -> bool:
+        """Reconnect, unless another thread already has.
 
-        The first who finds nobody waits for a sidecar that restarts. Who comes in the second after
-        that tries once: a sidecar that is gone for good must not cost each call its whole deadline.
+        The first caller to fail waits for a sidecar that restarts. For one second afterwards,
+        callers try only once: a sidecar that is gone must not cost each call its whole deadline.
         """
         now_s = clock.monotonic_s()
         if self._closed or not self._renewing.acquire(timeout=max(0.0, ends_s - now_s)):
@@ -304,7 +313,7 @@ class Verifier:
         session.close()
         return True
 
-    async def _arenew(self, session: Session, ends_s: float) -> bool:
+    async def _arenew(self, session: SidecarSession, ends_s: float) -> bool:
         try:
             async with asyncio.timeout(max(0.0, ends_s - clock.monotonic_s())):
                 return await asyncio.to_thread(self._renew, session, ends_s)
@@ -321,7 +330,7 @@ class Verifier:
 
     @classmethod
     def _after_fork_in_child(cls) -> None:
-        """Give a forked child connections of its own, and locks that nobody holds."""
+        """Replace connections and locks in a forked child: its parent may hold them."""
         for verifier in list(cls._living):
             verifier._fork()  # noqa: SLF001 its own class
 

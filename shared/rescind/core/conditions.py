@@ -29,18 +29,18 @@ class Conditions:
         return bool(self.addresses or self.verifier)
 
     def admits(self, address: str | None) -> bool:
-        """Say whether a caller may use the token. Whose address is not known may not."""
+        """Return True if the caller may use the token; an unknown address (None) never may."""
         if not self.addresses:
             return True
         found = None if address is None else _parsed(address)
         return found is not None and any(found in each for each in _networks(self.addresses))
 
     def fits(self, labels: Collection[tuple[str, str]]) -> bool:
-        """Say whether a verifier with these labels may accept the token."""
+        """Return True if a verifier with these labels may accept the token."""
         return all(label in labels for label in self.verifier)
 
     def within(self, outer: "Conditions") -> bool:
-        """Say whether every network lies in one of the outer ones."""
+        """Return True if every network lies in one of the outer ones."""
         if not outer.addresses:
             return True
         wide = _networks(outer.addresses)

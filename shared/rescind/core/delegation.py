@@ -7,31 +7,50 @@ but for what it cannot be without: the parent's audience, labels, end and handle
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
-from rescind.core import powers, scopes
+from rescind.core import scopes, well_known_scopes
 from rescind.core.conditions import UNCONDITIONAL, Conditions
-from rescind.core.handles import Handle, kind_of
+from rescind.core.handles import Handle, alike, kind_of
 from rescind.core.record import MAX_LABELS, MAX_LINEAGE, Record
-from rescind.core.tokens import Kind
+from rescind.core.times import US_PER_S
+from rescind.core.token_format import Kind
 
 _OF_ONE_TOKEN = frozenset({"token", "subject"})
-_US_PER_S = 1_000_000
+
+
+MAX_OWN_OVERLAP_US = 3_600_000_000
+"""How long a holder may let both secrets live, unless the token's issuer said otherwise."""
+
+
+class Right(StrEnum):
+    """What the holder of a token may do at the authority with nothing but the token."""
+
+    DELEGATE = "delegate"
+    ROTATE = "rotate"
+    SESSIONS = "sessions"  # list and end the sessions of its subject
 
 
 @dataclass(frozen=True, slots=True)
-class Mandate:
+class DelegationLimits:
     """How far a token's power may go.
 
     `may_speak_for` are patterns, as scopes have them, of subjects besides `<own subject>/<name>`.
     `max_depth` counts the generations below it; None means as many as a lineage can have.
+    `self_service` are the rights that were given to it; None means by default (`rights`). When its
+    holder rotates it, the overlap is at most `max_overlap_us`, and what comes with the old secret
+    later ends it, unless `reuse_denies`.
     """
 
     may_speak_for: tuple[str, ...] = ()
     max_depth: int | None = None
+    self_service: tuple[Right, ...] | None = None
+    max_overlap_us: int = MAX_OWN_OVERLAP_US
+    reuse_denies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class ChildGrant:
     """What a child is to have. An empty audience, no `ttl_us` and no depth: as the parent can."""
 
     subject: str
@@ -40,12 +59,12 @@ class Share:
     audience: tuple[str, ...]
     labels: tuple[tuple[str, str], ...]
     ttl_us: int | None
-    mandate: Mandate
+    mandate: DelegationLimits
     conditions: Conditions = UNCONDITIONAL
 
 
 @dataclass(frozen=True, slots=True)
-class Excess:
+class DelegationViolation:
     """One thing that a share asks for and its parent cannot give."""
 
     field: str
@@ -53,8 +72,13 @@ class Excess:
 
 
 def excess(
-    parent: Record, mandate: Mandate, share: Share, *, removed: Collection[str], at_us: int
-) -> tuple[Excess, ...]:
+    parent: Record,
+    mandate: DelegationLimits,
+    share: ChildGrant,
+    *,
+    removed: Collection[str],
+    at_us: int,
+) -> tuple[DelegationViolation, ...]:
     """Name everything that goes beyond the parent; nothing means that it may be handed on.
 
     `removed` are the scopes that a `narrow` took from the parent. Some narrow the parent alone
@@ -62,6 +86,7 @@ def excess(
     """
     return (
         *_too_deep(parent, mandate, share),
+        *_too_able(parent, mandate, share),
         *_of_another(parent, mandate, share),
         *_too_wide(parent, share, removed),
         *_too_long(parent, share, at_us),
@@ -70,7 +95,7 @@ def excess(
     )
 
 
-def hand_down(parent: Record, mandate: Mandate, share: Share) -> Share:
+def hand_down(parent: Record, mandate: DelegationLimits, share: ChildGrant) -> ChildGrant:
     """Complete a share without excess by what its parent hands down."""
     left = depth_left(parent, mandate)
     depth = share.mandate.max_depth
@@ -79,11 +104,30 @@ def hand_down(parent: Record, mandate: Mandate, share: Share) -> Share:
         audience=share.audience or tuple(sorted(parent.audience)),
         labels=tuple(sorted({*parent.labels, *share.labels})),
         conditions=_bound(parent.conditions, share.conditions),
-        mandate=replace(share.mandate, max_depth=left - 1 if depth is None else depth),
+        mandate=replace(
+            share.mandate,
+            max_depth=left - 1 if depth is None else depth,
+            self_service=_handed_down(mandate, share.mandate),
+            max_overlap_us=mandate.max_overlap_us,
+            reuse_denies=mandate.reuse_denies,
+        ),
     )
 
 
-def depth_left(parent: Record, mandate: Mandate) -> int:
+def rights(record: Record, mandate: DelegationLimits) -> frozenset[Right]:
+    """Return what a token's holder may do at the authority.
+
+    By default the holder may do everything. A token that is bound to services or to verifiers, and
+    not to the authority, gives no such right: the operator of one of them, who is shown the token,
+    could use it too.
+    """
+    if mandate.self_service is not None:
+        return frozenset(mandate.self_service)
+    elsewhere = bool(record.audience) and well_known_scopes.AUDIENCE not in record.audience
+    return frozenset() if elsewhere or record.conditions.verifier else frozenset(Right)
+
+
+def depth_left(parent: Record, mandate: DelegationLimits) -> int:
     """Count the generations that may still come below a token."""
     room = MAX_LINEAGE - len(parent.lineage)
     return room if mandate.max_depth is None else min(room, mandate.max_depth)
@@ -94,83 +138,135 @@ def inherited(handles: Collection[Handle]) -> tuple[Handle, ...]:
     return tuple(handle for handle in handles if kind_of(handle) not in _OF_ONE_TOKEN)
 
 
-def may_speak_for(parent: Record, mandate: Mandate, subject: str) -> bool:
-    """Say whether a parent may hand its power to this subject."""
+def may_speak_for(parent: Record, mandate: DelegationLimits, subject: str) -> bool:
+    """Return True if a parent may delegate to this subject."""
     start, slash, name = subject.rpartition("/")
     own = start == parent.subject and bool(slash and name)
     return own or scopes.covers(mandate.may_speak_for, subject)
 
 
-def _too_deep(parent: Record, mandate: Mandate, share: Share) -> Iterator[Excess]:
+def _too_deep(
+    parent: Record, mandate: DelegationLimits, share: ChildGrant
+) -> Iterator[DelegationViolation]:
     left = depth_left(parent, mandate)
     if parent.kind is Kind.ADMIN:
-        yield Excess("parent", "admin tokens are not delegated; issue a token instead")
-    elif powers.is_credential(parent.granted):
-        yield Excess("parent", "the credentials of sidecars are not delegated")
+        yield DelegationViolation("parent", "admin tokens are not delegated; issue a token instead")
+    elif well_known_scopes.is_credential(parent.granted):
+        yield DelegationViolation("parent", "the credentials of sidecars are not delegated")
+    elif Right.DELEGATE not in rights(parent, mandate):
+        yield DelegationViolation(
+            "parent",
+            "this token may not be delegated by its holder: its audience or verifier binds it "
+            "elsewhere, or its issuer left `delegate` out of self_service",
+        )
     elif left < 1:
-        yield Excess(
+        yield DelegationViolation(
             "parent",
             "this token may not be delegated (any further): its max_depth is used up"
             if mandate.max_depth is not None
             else f"a lineage has at most {MAX_LINEAGE} ancestors, this would be one more",
         )
     elif share.mandate.max_depth is not None and share.mandate.max_depth > left - 1:
-        yield Excess("max_depth", f"the parent leaves {left - 1}")
+        yield DelegationViolation("max_depth", f"the parent leaves {left - 1}")
 
 
-def _of_another(parent: Record, mandate: Mandate, share: Share) -> Iterator[Excess]:
+def _too_able(
+    parent: Record, mandate: DelegationLimits, share: ChildGrant
+) -> Iterator[DelegationViolation]:
+    held = rights(parent, mandate)
+    for right in share.mandate.self_service or ():
+        if right not in held:
+            yield DelegationViolation("self_service", f"the parent's holder may not {right}")
+
+
+def _of_another(
+    parent: Record, mandate: DelegationLimits, share: ChildGrant
+) -> Iterator[DelegationViolation]:
     # An agent is what posture spares least; any other kind might outlive a lease (design 7).
     if share.kind not in {Kind.AGENT, parent.kind}:
-        yield Excess("kind", f"a child is an agent, or of its parent's kind ({parent.kind})")
+        yield DelegationViolation(
+            "kind", f"a child is an agent, or of its parent's kind ({parent.kind})"
+        )
+    elif share.kind is Kind.SESSION:
+        # It would see and end the sessions of its subject, and a session is issued at a login.
+        yield DelegationViolation(
+            "kind", "a session delegates to agents, and no session: issue one"
+        )
     if not may_speak_for(parent, mandate, share.subject):
         allowed = " or ".join((f"{parent.subject}/<name>", *mandate.may_speak_for))
-        yield Excess("subject", f"the parent may speak for {allowed}, where a name has no `/`")
+        yield DelegationViolation(
+            "subject", f"the parent may speak for {allowed}, where a name has no `/`"
+        )
     for pattern in share.mandate.may_speak_for:
         if not scopes.covers(mandate.may_speak_for, pattern):
-            yield Excess("may_speak_for", f"the parent's own may_speak_for lacks {pattern}")
+            yield DelegationViolation(
+                "may_speak_for", f"the parent's own may_speak_for lacks {pattern}"
+            )
 
 
-def _too_wide(parent: Record, share: Share, removed: Collection[str]) -> Iterator[Excess]:
+def _too_wide(
+    parent: Record, share: ChildGrant, removed: Collection[str]
+) -> Iterator[DelegationViolation]:
     for scope in share.scopes:
-        if powers.own(scope):
-            yield Excess("scopes", f"{scope} has power over rescind itself: that is not delegated")
+        if well_known_scopes.own(scope):
+            yield DelegationViolation(
+                "scopes", f"{scope} has power over rescind itself: that is not delegated"
+            )
         elif not scopes.covers(parent.granted, scope):
-            yield Excess("scopes", f"the parent does not have {scope}")
+            yield DelegationViolation("scopes", f"the parent does not have {scope}")
         elif scopes.meets(removed, scope):
-            yield Excess("scopes", f"{scope} was taken from the parent, or a part of it")
+            yield DelegationViolation(
+                "scopes", f"{scope} was taken from the parent, or a part of it"
+            )
     if parent.audience:
         for service in share.audience:
             if service not in parent.audience:
-                yield Excess("audience", f"the parent is not good at {service}")
+                yield DelegationViolation("audience", f"the parent is not good at {service}")
 
 
-def _too_long(parent: Record, share: Share, at_us: int) -> Iterator[Excess]:
+def _too_long(parent: Record, share: ChildGrant, at_us: int) -> Iterator[DelegationViolation]:
     left_us = parent.expires_at_us - at_us
     if share.ttl_us is not None and share.ttl_us > left_us:
-        yield Excess(
+        yield DelegationViolation(
             "ttl",
-            f"the parent ends in {left_us / _US_PER_S:.3f} seconds; without a ttl the child lives "
+            f"the parent ends in {left_us / US_PER_S:.3f} seconds; without a ttl the child lives "
             "an hour, or as long as its parent",
         )
 
 
-def _relabelled(parent: Record, share: Share) -> Iterator[Excess]:
+def _relabelled(parent: Record, share: ChildGrant) -> Iterator[DelegationViolation]:
     theirs = dict(parent.labels)
     for key, text in share.labels:
         if theirs.get(key, text) != text:
-            yield Excess(f"labels.{key}", "the parent has it with another value: only add labels")
+            yield DelegationViolation(
+                f"labels.{key}", "the parent has it with another value: only add labels"
+            )
+    for key in alike((*theirs, *(key for key, _ in share.labels if key not in theirs))):
+        if key not in theirs:
+            yield DelegationViolation(
+                f"labels.{key}", "the parent has a label whose key reads like this one"
+            )
     if len({**theirs, **dict(share.labels)}) > MAX_LABELS:
-        yield Excess("labels", f"at most {MAX_LABELS} labels, the parent's included")
+        yield DelegationViolation("labels", f"at most {MAX_LABELS} labels, the parent's included")
 
 
-def _less_bound(parent: Record, share: Share) -> Iterator[Excess]:
+def _less_bound(parent: Record, share: ChildGrant) -> Iterator[DelegationViolation]:
     if not share.conditions.within(parent.conditions):
         allowed = ", ".join(parent.conditions.addresses)
-        yield Excess("addresses", f"the parent is good from {allowed} only")
+        yield DelegationViolation("addresses", f"the parent is good from {allowed} only")
     theirs = dict(parent.conditions.verifier)
     for key, text in share.conditions.verifier:
         if theirs.get(key, text) != text:
-            yield Excess(f"verifier.{key}", "the parent asks for another value: only add labels")
+            yield DelegationViolation(
+                f"verifier.{key}", "the parent asks for another value: only add labels"
+            )
+
+
+def _handed_down(parent: DelegationLimits, child: DelegationLimits) -> tuple[Right, ...] | None:
+    """Return a child's rights: where its parent's were given, none that is not asked for."""
+    if child.self_service is None and parent.self_service is not None:
+        return ()
+    return child.self_service
 
 
 def _bound(parent: Conditions, own: Conditions) -> Conditions:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NewType
 
-from rescind.core import tokens
+from rescind.core import token_format
 from rescind.errors import SelectorError
 
 Handle = NewType("Handle", str)
@@ -39,6 +39,8 @@ _KINDS = (
     "*",
 )
 _RANK = {kind: rank for rank, kind in enumerate(_KINDS)}
+# Handles of many holders. What names nothing else may hit more than was meant.
+_WIDE = frozenset({"label", "client", "tenant", "issuer", "created_by", "kind", "*"})
 # A newer authority may name handles that we do not know: they are wider than what we know to be
 # narrow, and narrower than a whole kind. Any handle of a selector is right as its anchor.
 _UNKNOWN_RANK = _RANK["kind"]
@@ -49,7 +51,7 @@ _WITH_DESCENDANTS = {"token": "tree", "subject": "chain"}
 def parse(text: str) -> Handle:
     """Read one handle. Raises SelectorError, which says what a good one looks like."""
     handle = Handle(unicodedata.normalize("NFC", text))
-    if tokens.contained(handle):
+    if token_format.contained(handle):
         # Never quoted: whoever pastes a token here must not find it in a log.
         raise SelectorError("that is a token, no handle: name it by its id, or give it on stdin")
     if len(handle.encode(errors="surrogatepass")) > MAX_BYTES:
@@ -61,7 +63,9 @@ def parse(text: str) -> Handle:
     kind, colon, value = handle.partition(":")
     if not colon or kind == EVERYTHING or kind not in _RANK:
         kinds = ", ".join(f"{known}:…" for known in _KINDS[:-1])
-        raise SelectorError(f"{handle!r} is no handle: expected one of {kinds} or *")
+        raise SelectorError(
+            f"{handle!r} is no handle: expected one of {kinds} or *{_near(handle, kind, colon)}"
+        )
     if not value:
         raise SelectorError(f"{handle!r} names nothing: expected {kind}:<value>")
     if kind == "label" and value.find("=") < 1:
@@ -71,8 +75,37 @@ def parse(text: str) -> Handle:
     return handle
 
 
+def _near(handle: str, kind: str, colon: str) -> str:
+    """Return which handle may have been meant; one without its kind may be a subject."""
+    import difflib  # noqa: PLC0415 - only what was written wrongly pays for it
+
+    if not colon:
+        return f"; did you mean subject:{handle}?" if handle.isprintable() and handle else ""
+    found = difflib.get_close_matches(kind.lower(), _KINDS[:-1], n=1)
+    if found:
+        return f"; did you mean {found[0]}:{handle[len(kind) + 1 :]}?"
+    subjects = {"agent", "service", "user", "admin"}
+    return f"; did you mean subject:{handle}?" if kind in subjects else ""
+
+
+def alike(keys: Iterable[str]) -> tuple[str, ...]:
+    """Return the keys of labels that read like an earlier one of them.
+
+    Two are alike if they differ in case, or in characters that Unicode calls compatible. The
+    KELVIN SIGN and the letter K are one character in NFC, so that one of two labels would be lost.
+    """
+    seen: set[str] = set()
+    found: list[str] = []
+    for key in keys:
+        folded = _folded(key)
+        if folded in seen:
+            found.append(key)
+        seen.add(folded)
+    return tuple(found)
+
+
 def kind_of(handle: Handle) -> str:
-    """Give what stands before the first colon."""
+    """Return the part before the first colon."""
     return handle.partition(":")[0]
 
 
@@ -88,8 +121,13 @@ class Selector:
         handles = self.handles
         return handles[0] if len(handles) == 1 else min(handles, key=_selectiveness)
 
+    @property
+    def wide(self) -> bool:
+        """Whether it names no token, tree, subject, chain or session, so that it may hit many."""
+        return all(kind_of(handle) in _WIDE for handle in self.handles)
+
     def matches(self, handles: Collection[Handle]) -> bool:
-        """Say whether a record with these handles is hit."""
+        """Return True if a record with these handles matches."""
         return all(handle in handles for handle in self.handles)
 
     def __str__(self) -> str:
@@ -104,17 +142,24 @@ def select(texts: Iterable[str], *, exact: bool = False) -> Selector:
     """
     handles = {parse(text) for text in texts}
     if not exact:
-        handles = {_with_descendants(handle) for handle in handles}
+        handles = {with_descendants(handle) for handle in handles}
     if not 1 <= len(handles) <= MAX_HANDLES:
         raise SelectorError(f"a selector has 1 to {MAX_HANDLES} handles, this one {len(handles)}")
     return Selector(tuple(sorted(handles)))
+
+
+def _folded(key: str) -> str:
+    """Return what keys that are alike have in common (Unicode 3.13, D146)."""
+    once = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", key).casefold()).casefold()
+    return unicodedata.normalize("NFKC", once)
 
 
 def _selectiveness(handle: Handle) -> tuple[int, Handle]:
     return _RANK.get(kind_of(handle), _UNKNOWN_RANK), handle
 
 
-def _with_descendants(handle: Handle) -> Handle:
+def with_descendants(handle: Handle) -> Handle:
+    """Return a handle as commands mean it: `tree:` for `token:`, and `chain:` for `subject:`."""
     kind, colon, value = handle.partition(":")
     return Handle(_WITH_DESCENDANTS.get(kind, kind) + colon + value)
 

@@ -8,11 +8,10 @@ than any lease it may have granted, on CLOCK_MONOTONIC_RAW, after its COMMIT ret
 from dataclasses import dataclass
 
 from rescind.core.ledger import Position
+from rescind.core.times import NS_PER_MS
 
 MAX_TERM_MS = 86_400_000
 """A day: a longer term is a mistake, and no revocation could ever wait for it."""
-
-_NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Lease:
 
 def grant(position: Position, *, sent_ns: int, grant_term_ms: int) -> Lease:
     """Make the lease of a heartbeat whose bytes left after `sent_ns` (CLOCK_BOOTTIME)."""
-    return Lease(position, sent_ns + grant_term_ms * _NS_PER_MS * 9 // 10)
+    return Lease(position, sent_ns + grant_term_ms * NS_PER_MS * 9 // 10)
 
 
 def longest_pause_s(grant_term_ms: int) -> float:
@@ -42,13 +41,13 @@ def overdue(silent_ms: int, *, grant_term_ms: int) -> bool:
 
 
 def grace_wait_ns(grace_ns: int) -> int:
-    """Say how much longer an instance may go on that adds so much grace to its deadlines.
+    """Return how much longer an instance with this grace may answer, in nanoseconds.
 
-    Its clock may be 10 % slow, as for the term; so it is a fifth more (design 7).
+    Its clock may be 10 % slow, as for the term. So a fifth is added (design 7).
     """
     return grace_ns * 12 // 10
 
 
 def wait_ns(wait_term_ms: int) -> int:
-    """Say how long after COMMIT no lease that is ignorant of it can still be valid (Theorem 1)."""
-    return wait_term_ms * _NS_PER_MS * 102 // 100 + 50 * _NS_PER_MS
+    """Return the time after COMMIT by which every lease granted before it has ended (Theorem 1)."""
+    return wait_term_ms * NS_PER_MS * 102 // 100 + 50 * NS_PER_MS

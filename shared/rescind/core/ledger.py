@@ -20,17 +20,17 @@ class Position:
     head: bytes
 
     def after(self, payload: bytes) -> "Position":
-        """Give the position that one more event leads to."""
+        """Return the position after one more event."""
         return Position(self.epoch, self.seq + 1, extend(self.head, payload))
 
 
 def genesis(epoch: int) -> Position:
-    """Give the position at which a new ledger begins."""
+    """Return the position at which a new ledger begins."""
     return Position(epoch, 0, hashlib.sha256(epoch.to_bytes(8)).digest())
 
 
 def succeed(position: Position, *, epoch: int) -> Position:
-    """Give the position at which an epoch begins that goes on from an earlier one.
+    """Return the position at which an epoch begins that continues an earlier one.
 
     The epoch enters the chain: two restores of one backup are two histories from the start.
     """
@@ -38,7 +38,7 @@ def succeed(position: Position, *, epoch: int) -> Position:
 
 
 def extend(head: bytes, payload: bytes) -> bytes:
-    """Give the head after one more event."""
+    """Return the head after one more event."""
     return hashlib.sha256(head + payload).digest()
 
 

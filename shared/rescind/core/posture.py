@@ -12,11 +12,11 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
 from rescind.errors import PostureError
 
 LONGEST_GRACE_NS = 3_600 * 10**9
-"""An hour: whoever needs more wants a longer term, which receipts can wait for."""
+"""An hour. For more, choose a longer term, which receipts can wait for."""
 
 LONGEST_GRACE_MS = LONGEST_GRACE_NS // 10**6
 
@@ -77,9 +77,9 @@ def within(posture: Posture, worst: Posture) -> bool:
 
 
 def longest_ns(text: str) -> int:
-    """Say for how long an instance with this posture may go on, as a waiter has to take it.
+    """Return the longest grace of a posture, in nanoseconds, as a waiter has to assume it.
 
-    What cannot be read may be a grace that is newer than we are: it counts as the longest.
+    A text that cannot be parsed may be of a newer version: it counts as the longest grace.
     """
     try:
         return Posture.parse(text).longest_ns

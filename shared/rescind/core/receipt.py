@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class EnforcingVerifier:
     """One verifier, and how long after the commit it was out of danger (microseconds)."""
 
     instance: bytes
@@ -41,7 +41,7 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
-class Lenient:
+class VerifierInGrace:
     """A verifier in grace that has not said that it knows: until then (Unix µs) it may accept."""
 
     instance: bytes
@@ -50,7 +50,7 @@ class Lenient:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class ServiceTotals:
     """How the verifiers of one service got there, and the longest time it took one of them."""
 
     service: str
@@ -74,7 +74,7 @@ class Summary:
     lapsed: int
     grace: int
     grace_until_us: int
-    services: tuple[Tally, ...]
+    services: tuple[ServiceTotals, ...]
     services_left: int
     hashes: tuple[bytes, ...] = ()
 
@@ -93,6 +93,7 @@ class Receipt:
     until then a verifier that began since the backup, of which this ledger knows nothing, may be in
     grace as well. `payloads` are the ledger's own bytes of the events with this id, of
     which a kill has two: without them a receipt says that something is enforced, and not what.
+    `hit` is how many tokens matched and had not ended, exact up to 10,000; None: not counted.
 
     With a `summary`, `verifiers` are those of `notable` alone, and `grace` the first `MOST_GRACE`.
     """
@@ -102,11 +103,12 @@ class Receipt:
     seq: int
     committed_at_us: int
     enforced_at_us: int
-    verifiers: tuple[Verified, ...]
-    grace: tuple[Lenient, ...]
+    verifiers: tuple[EnforcingVerifier, ...]
+    grace: tuple[VerifierInGrace, ...]
     payloads: tuple[bytes, ...] = ()
     unknown_grace_until_us: int | None = None
     summary: Summary | None = None
+    hit: int | None = None
 
 
 def summarised(receipt: Receipt, hashes: tuple[bytes, ...]) -> Receipt:
@@ -119,7 +121,7 @@ def summarised(receipt: Receipt, hashes: tuple[bytes, ...]) -> Receipt:
     )
 
 
-def notable(verifiers: Sequence[Verified]) -> tuple[Verified, ...]:
+def notable(verifiers: Sequence[EnforcingVerifier]) -> tuple[EnforcingVerifier, ...]:
     """Return the first `MOST_LAPSED` that lapsed, and of the others the `MOST_SLOWEST` slowest."""
     lapsed = [each for each in verifiers if each.outcome is Outcome.LAPSED]
     others = (each for each in verifiers if each.outcome is not Outcome.LAPSED)
@@ -143,7 +145,7 @@ def summary_of(receipt: Receipt) -> Summary:
         tally = tallies.setdefault(lenient.service, {})
         tally[None] = tally.get(None, 0) + 1
     services = [
-        Tally(
+        ServiceTotals(
             service=service,
             acknowledged=tally.get(Outcome.ACKNOWLEDGED, 0),
             released=tally.get(Outcome.RELEASED, 0),

@@ -1,17 +1,30 @@
 """Everything that a verifier needs to know of a token, as of a position in the ledger."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from rescind.core.conditions import UNCONDITIONAL, Conditions
 from rescind.core.handles import Handle
-from rescind.core.revocation import Effect, Hold
+from rescind.core.revocation import ActiveRevocation, Effect
 from rescind.core.scopes import Matcher, remaining
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
 
 MAX_SCOPES = 64
 MAX_LABELS = 32
 MAX_LINEAGE = 16
+MAX_NAMES_BYTES = 8_192
+"""Of the handles, labels, lineage and chain of one token, in UTF-8: each verifier keeps them."""
+
+
+def names_bytes(
+    handles: Iterable[str],
+    labels: Iterable[tuple[str, str]],
+    lineage: Iterable[str],
+    chain: Iterable[str],
+) -> int:
+    """Return how many bytes a token's names have, of which there may be `MAX_NAMES_BYTES`."""
+    texts = (*handles, *lineage, *chain, *(text for label in labels for text in label))
+    return sum(len(text.encode()) for text in texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +51,7 @@ class Record:
     not_before_us: int
     expires_at_us: int
     handles: tuple[Handle, ...]
-    holds: tuple[Hold, ...] = ()
+    holds: tuple[ActiveRevocation, ...] = ()
     tenant: str | None = None
     client: str | None = None
     session: str | None = None

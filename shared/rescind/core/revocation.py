@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rescind.core.handles import EVERYTHING, SIDECARS, Handle, Selector, kind_of
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
 
 _ADMINS = Handle(f"kind:{Kind.ADMIN}")
 _SPARE_SIDECARS = frozenset({"*", "kind", "tenant", "label", "client", "issuer"})
@@ -60,7 +60,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class ActiveRevocation:
     """What keeps a token from being live: one revocation that applies to it, or its early end.
 
     `revocation_id` names the event at `seq`. It is empty, and `seq` is 0, for an end (`ENDED`) from
@@ -101,12 +101,12 @@ def spares(selector: Selector, handles: Collection[Handle]) -> bool:
 
 
 def hits(event: Event, *, handles: Collection[Handle], issued_seq: int, issued_at_us: int) -> bool:
-    """Say whether an event concerns a token. The positions decide, not the clocks (design 5).
+    """Return True if an event applies to a token. Positions decide, not clocks (design 5).
 
     A `revoke` spares tokens issued at or after its own seq: that is "log out everywhere", after
-    which one may log in again. Some tokens are spared unless they are named (`spares`). Give as
-    `issued_at_us` when the first of its ancestors that the selector matches too was issued: what
-    was delegated does not outlive its parent by being younger than a cutoff.
+    which one may log in again. Some tokens are spared unless they are named (`spares`).
+    `issued_at_us` is the time of issue of the first ancestor that the selector matches too: a
+    delegated token does not outlive its parent by being younger than a cutoff.
     """
     selector = event.revocation.selector
     if not selector.matches(handles):

@@ -16,6 +16,8 @@ from rescind.errors import ScopeError
 
 WILDCARD = "*"
 MAX_CHARACTERS = 128
+MAX_TOLD_BYTES = 2_048
+"""Of the removed patterns that are told of one token, as `X-Rescind-Scopes-Removed` writes them."""
 
 _CHARACTERS = re.compile(rf"[\x21\x23-\x5b\x5d-\x7e]{{1,{MAX_CHARACTERS}}}")
 _PATTERN = re.compile(r"(?:[^*]*[:/])?\*")
@@ -38,7 +40,7 @@ def parse(text: str) -> str:
 
 
 def prefix(pattern: str) -> str | None:
-    """Give what every scope of a pattern begins with, or None for a plain scope."""
+    """Return what every scope of a pattern begins with, or None for a plain scope."""
     return pattern[:-1] if pattern.endswith(WILDCARD) else None
 
 
@@ -52,21 +54,21 @@ class Matcher:
         self.starts = tuple(start for each in patterns if (start := prefix(each)) is not None)
 
     def covers(self, wanted: str) -> bool:
-        """Say what `covers` says."""
+        """Return the same as the module's `covers`."""
         return wanted.startswith(self.starts) or wanted in self.patterns
 
     def meets(self, wanted: str) -> bool:
-        """Say what `meets` says."""
+        """Return the same as the module's `meets`."""
         return self.covers(wanted) or (wanted[-1:] == WILDCARD and meets(self.patterns, wanted))
 
 
 def covers(granted: Iterable[str], wanted: str) -> bool:
-    """Say whether what is granted contains a scope, or all that a pattern stands for."""
+    """Return True if the grant contains a scope, or every scope of a pattern."""
     return any(_covers(pattern, wanted) for pattern in granted)
 
 
 def meets(removed: Iterable[str], wanted: str) -> bool:
-    """Say whether what was taken away touches a scope, or any part of a pattern."""
+    """Return True if the removal concerns a scope, or any part of a pattern."""
     return any(_covers(pattern, wanted) or _covers(wanted, pattern) for pattern in removed)
 
 
@@ -74,10 +76,25 @@ def remaining(granted: Iterable[str], removed: Collection[str]) -> frozenset[str
     """Return the granted patterns of which no part was taken away.
 
     Of `tools:*` without `tools:call:*` no list of patterns can say what is left, so it is left out:
-    whoever decides by the list allows too little, never too much.
+    a caller that decides by the list allows too little, never too much.
     """
     taken = Matcher(removed)
     return frozenset(each for each in granted if not taken.meets(each))
+
+
+def told(removed: Collection[str], *, most_bytes: int = MAX_TOLD_BYTES) -> tuple[str, ...]:
+    """Return the removed patterns, sorted; of more than fit, the first ones and then `*`.
+
+    The `*` errs on the side that denies: a reader that takes away what it is told takes away all.
+    A pattern counts as it is written in a header: `%` as three bytes, and one between two patterns.
+    """
+    left, shown = most_bytes, list[str]()
+    for each in sorted(removed):
+        left -= len(each) + 2 * each.count("%") + 1
+        if left < 0:
+            return (*shown, WILDCARD)
+        shown.append(each)
+    return tuple(shown)
 
 
 def _covers(pattern: str, wanted: str) -> bool:

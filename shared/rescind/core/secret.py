@@ -12,7 +12,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Hand out the text. Every call is a place to review."""
+        """Return the text. Review every call."""
         return self._text
 
     def __repr__(self) -> str:

@@ -1,11 +1,27 @@
-"""What a check answers, and the rules that need no clock."""
+"""What a check is asked and answers, and the rules that need no clock."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rescind.core.record import Record
 from rescind.core.revocation import ENDED, Effect
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRequest:
+    """A token, and what its bearer wants to do.
+
+    `require` are the scopes that the token must grant. `audience` is the service; None means the
+    verifier's own. `address` is the caller's; None where it is not known. The answer covers the
+    ledger up to `min_seq` at least.
+    """
+
+    token: str = field(repr=False)
+    require: Collection[str] = frozenset()
+    audience: str | None = None
+    address: str | None = None
+    min_seq: int = 0
 
 
 class Reason(StrEnum):
@@ -43,7 +59,7 @@ class Denied:
 Verdict = Allowed | Denied
 
 
-def standing(record: Record) -> Denied | None:
+def judge_state(record: Record) -> Denied | None:
     """Return why a record's holds deny it, or None where they do not.
 
     Several may apply: a revoke is named before a suspension, and both before an early end.
@@ -62,7 +78,7 @@ def standing(record: Record) -> Denied | None:
 
 
 def timely(record: Record, *, earliest_us: int, latest_us: int) -> Denied | None:
-    """Judge a record's times when now lies in [earliest, latest], on the safe side at both ends."""
+    """Check a record's times for a now within [earliest, latest], on the safe side at both ends."""
     if latest_us >= record.expires_at_us:
         return Denied(Reason.EXPIRED)
     if earliest_us < record.not_before_us:
@@ -78,7 +94,7 @@ def permitted(
     address: str | None = None,
     labels: Collection[tuple[str, str]] = (),
 ) -> Denied | None:
-    """Judge what this one call asks for, and where. Never cached: each check asks anew.
+    """Check what this one call requires, and where. The result is never cached.
 
     `address` is the caller's, None where it is not known; `labels` are the verifier's.
     """

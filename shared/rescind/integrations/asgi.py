@@ -24,21 +24,21 @@ Where uvicorn uses httptools it takes trailers of a body in chunks for headers (
 
 from collections.abc import Awaitable, Callable, Collection
 
-from rescind.client.holding import Holding
+from rescind.client.holds.hold import Hold
 from rescind.core.record import Record
 from rescind.core.verdict import Allowed, Denied, Reason
 from rescind.errors import DeniedError, UnreachableError
-from rescind.integrations import bearer
 from rescind.integrations.asgi_call import (
     POLICY_VIOLATION,
-    Call,
+    AsgiCall,
     Receive,
     Scope,
     Send,
     address_of,
 )
 from rescind.integrations.attachment import Attachment, Checking
-from rescind.integrations.bearer import Refusal
+from rescind.wire import bearer
+from rescind.wire.bearer import Refusal
 
 __all__ = ["POLICY_VIOLATION", "Checking", "RescindMiddleware"]
 
@@ -46,7 +46,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class RescindMiddleware:
-    """Let through calls whose bearer token is good now, for these scopes and this audience.
+    """Admit calls whose bearer token is good now, for these scopes and this audience.
 
     Without `verifier` it attaches to the sidecar that the environment names, at the first call and
     again for as long as that fails, and closes it at shutdown. `audience` None means the sidecar's
@@ -54,7 +54,7 @@ class RescindMiddleware:
     beginning alone, and never cancels the application. `preflight=True` passes CORS preflights on
     without a token: OPTIONS with `Origin` and `Access-Control-Request-Method` (Fetch, 3.3).
     `resource_metadata` is the URL of the resource's metadata (RFC 9728), for the challenges. Raises
-    ValueError for what is no URL, and ScopeError for what is no scope.
+    ValueError for an invalid URL, and ScopeError for an invalid scope.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class RescindMiddleware:
             await self._guard(scope, receive, send)
 
     async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(scope, receive, send)
+        call = AsgiCall(scope, receive, send)
         token = bearer.find(scope["headers"])
         if token is None:
             await call.refuse(self._refusal(Reason.MISSING))
@@ -109,7 +109,7 @@ class RescindMiddleware:
             case Denied(reason):
                 await call.refuse(self._refusal(reason))
 
-    async def _serve_held(self, scope: Scope, call: Call, holding: Holding) -> None:
+    async def _serve_held(self, scope: Scope, call: AsgiCall, holding: Hold) -> None:
         try:
             async with holding as record:
                 await self._app(_with(record, scope), call.receive, call.sending(holding))
@@ -118,7 +118,7 @@ class RescindMiddleware:
                 raise  # the application's own
             await call.cut(self._refusal(holding.reason))
 
-    def _holding(self, verifier: Checking, token: str, scope: Scope) -> Holding:
+    def _holding(self, verifier: Checking, token: str, scope: Scope) -> Hold:
         return verifier.hold(
             token, require=self._require, audience=self._audience, address=address_of(scope)
         )

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from rescind.client.holding import Holding
+from rescind.client.holds.hold import Hold
 from rescind.errors import DeniedError
-from rescind.integrations.bearer import Refusal
+from rescind.wire.bearer import Refusal
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -24,13 +24,13 @@ _ENDS = {"websocket.close", "http.response.pathsend"}
 
 
 def address_of(scope: Scope) -> str | None:
-    """Give the caller's address, as the server has it."""
+    """Return the caller's address, as the server has it."""
     client = scope.get("client")
     return client[0] if client else None
 
 
-class Call:
-    """See what passes between the server and the application."""
+class AsgiCall:
+    """Observe the messages between the server and the application."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
@@ -49,7 +49,7 @@ class Call:
             self._over = True
         return message
 
-    def sending(self, holding: Holding) -> Send:
+    def sending(self, holding: Hold) -> Send:
         """Make what passes messages to the server, for as long as the token is good."""
 
         async def send(message: Message) -> None:
@@ -62,7 +62,7 @@ class Call:
         return send
 
     def _note(self, message: Message) -> None:
-        """Note it before it is sent: cancelled meanwhile, it may have gone out all the same."""
+        """Record a message before it is sent: a cancelled send may have gone out all the same."""
         kind = message["type"]
         if kind in _BEGINNINGS:
             self._begun = True
@@ -72,7 +72,10 @@ class Call:
             self._over = True
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Answer in place of the application, which has not begun to."""
+        """Send the refusal in place of the application's response.
+
+        The application has not begun to respond.
+        """
         kind = "http.response"
         if self._scope["type"] == "websocket":
             if not self._connected:

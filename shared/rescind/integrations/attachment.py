@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from rescind.client import clock
-from rescind.client.holding import Holding
+from rescind.client.holds.hold import Hold
 from rescind.client.verifier import Verifier
 from rescind.core.verdict import Reason, Verdict
 from rescind.errors import UnreachableError
@@ -17,7 +17,7 @@ _log = logging.getLogger("rescind")
 
 
 class Checking(Protocol):
-    """Judge tokens: a Verifier, or the fake of `rescind.testing`."""
+    """What checks tokens: a Verifier, or the fake of `rescind.testing`."""
 
     async def acheck(
         self,
@@ -27,7 +27,7 @@ class Checking(Protocol):
         audience: str | None = None,
         address: str | None = None,
     ) -> Verdict:
-        """Judge one token for one call."""
+        """Check one token for one call."""
         ...
 
     def hold(
@@ -37,12 +37,12 @@ class Checking(Protocol):
         require: Collection[str] = (),
         audience: str | None = None,
         address: str | None = None,
-    ) -> Holding:
-        """Judge one token from a call's beginning to its end."""
+    ) -> Hold:
+        """Check one token from a call's beginning to its end."""
         ...
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Close its connections."""
         ...
 
 
@@ -74,7 +74,7 @@ class Attachment:
         self._unready = Unready()
 
     async def verifier(self) -> Checking:
-        """Give the verifier. Raises UnreachableError."""
+        """Return the verifier. Raises UnreachableError."""
         if self._given is not None:
             return self._given
         async with self._attaching:

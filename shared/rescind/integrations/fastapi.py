@@ -32,11 +32,11 @@ from rescind.client.verifier import Verifier
 from rescind.core.record import Record
 from rescind.core.verdict import Allowed, Denied, Reason
 from rescind.errors import UnreachableError
-from rescind.integrations import bearer
 from rescind.integrations.asgi import POLICY_VIOLATION, Checking
 from rescind.integrations.asgi_call import address_of
 from rescind.integrations.attachment import Unready
-from rescind.integrations.bearer import Refusal
+from rescind.wire import bearer
+from rescind.wire.bearer import Refusal
 
 _STATE = "rescind"
 _WRITTEN_BY_FASTAPI = frozenset({"content-type", "content-length"})
@@ -56,11 +56,11 @@ class RefusedError(HTTPException):
 
 
 class Rescind(SecurityBase):
-    """Let through calls whose bearer token is good now, for these scopes and this audience.
+    """Admit calls whose bearer token is good now, for these scopes and this audience.
 
     `audience` None means the sidecar's service. A websocket that is refused is closed with 1008.
     `resource_metadata` is the URL of the resource's metadata (RFC 9728), for the challenges. Raises
-    ValueError for what is no URL, and ScopeError for what is no scope.
+    ValueError for an invalid URL, and ScopeError for an invalid scope.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Rescind(SecurityBase):
         self._unready = Unready()
 
     async def __call__(self, connection: HTTPConnection, scopes: SecurityScopes) -> Record:
-        """Give the record, or raise RefusedError (WebSocketException for a websocket)."""
+        """Return the record, or raise RefusedError (WebSocketException for a websocket)."""
         match await self._judge(connection, self._require.union(scopes.scopes)):
             case Allowed(record):
                 return record
@@ -118,7 +118,10 @@ class Rescind(SecurityBase):
 
 
 def answer_with_problems(app: FastAPI) -> None:
-    """Answer refusals with the problem as the whole body, as the middleware and the proxies do."""
+    """Register a handler that sends a refusal's problem as the whole body.
+
+    The middleware and the proxies answer in the same way.
+    """
 
     async def answer(_: Request, error: Exception) -> Response:
         refusal = error.refusal if isinstance(error, RefusedError) else bearer.unauthenticated()
@@ -128,7 +131,7 @@ def answer_with_problems(app: FastAPI) -> None:
 
 
 async def _shared(state: Any) -> Checking:
-    """Give the application's verifier. Raises UnreachableError."""
+    """Return the application's verifier. Raises UnreachableError."""
     found = cast("Checking | None", getattr(state, _STATE, None))
     if found is not None:
         return found

@@ -51,7 +51,7 @@ class Origin:
 
 
 class Origins:
-    """Tell requests of the site itself from those that another origin's page makes."""
+    """Distinguish requests of the site itself from those of another origin's page."""
 
     def __init__(self, trusted: Collection[str], *, secure: bool) -> None:
         """Trust other origins too. `secure` sites are at https, but on the machine itself."""

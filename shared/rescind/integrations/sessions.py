@@ -3,38 +3,37 @@
     app = SessionMiddleware(app)
 
     async def log_in(request):                        # after the password, or the passkey
+        session = request.state.session
+        await session.log_out()                       # the one that this browser had before
         issued = await admin.issue(subject="user:42", kind="session", ttl=30 * 86_400,
                                    user_agent=…, address=request.client.host)
-        request.state.session.begin(issued.token)
+        session.begin(issued.token)
 
     async def anything(request):
-        record = request.state.session.record         # None: nobody is logged in
+        record = request.state.session.record         # None: no user is logged in
 
     async def log_out(request):                       # here, or everywhere=True
-        async with AsyncBearer(url, request.state.session.token) as bearer:
-            await bearer.log_out(wait=True)
-        request.state.session.end()
+        await request.state.session.log_out(wait=True)
 
 A session that was revoked is over with the next request, at every service; its cookie is cleared.
 
-What may change something counts only from the site's own pages, and from `trusted_origins`: for
-another origin's POST or websocket nobody is logged in, and it can log nobody in or out.
+Unsafe requests count only from the site's own pages and from `trusted_origins`. A POST or websocket
+of another origin is served without a session, and can neither begin nor end one.
 """
 
 import json
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Literal
 
-from rescind.client.holding import Holding
+from rescind.client.holds.hold import Hold
 from rescind.core.record import Record
 from rescind.core.secret import Secret
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
 from rescind.core.verdict import Allowed, Denied, Reason
-from rescind.errors import DeniedError, UnreachableError
-from rescind.integrations import bearer
+from rescind.errors import DeniedError, RescindError, UnreachableError
 from rescind.integrations.asgi_call import (
     POLICY_VIOLATION,
-    Call,
+    AsgiCall,
     Message,
     Receive,
     Scope,
@@ -43,6 +42,7 @@ from rescind.integrations.asgi_call import (
 )
 from rescind.integrations.attachment import Attachment, Checking
 from rescind.integrations.origins import Origins
+from rescind.wire import bearer
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 SameSite = Literal["lax", "strict"]
@@ -55,7 +55,7 @@ _FOREIGN_BODY = json.dumps(
         "type": "urn:rescind:problem:cross-origin",
         "title": "The call comes from another origin",
         "status": 403,
-        "detail": "A page of another origin logs nobody in or out. If it is yours, add it to the "
+        "detail": "A page of another origin cannot log in or out. If it is yours, add it to the "
         "trusted_origins of SessionMiddleware.",
     }
 ).encode()
@@ -68,40 +68,96 @@ _STARTS = frozenset({"http.response.start", "websocket.http.response.start", "we
 
 
 class Session:
-    """Who is logged in, for one request; `request.state.session` in Starlette and FastAPI.
+    """The session of one request; `request.state.session` in Starlette and FastAPI.
 
-    `foreign` is True for what another origin's page may have sent, and may change something: nobody
-    is logged in then, and `begin` and `end` turn the answer into a 403 that sets no cookie.
+    `foreign` is True for an unsafe request that another origin's page may have sent. It has no
+    record, and `begin`, `end` and `log_out` turn the answer into a 403 that sets no cookie.
     """
 
     def __init__(
-        self, record: Record | None, token: Secret | None, *, foreign: bool = False
+        self,
+        record: Record | None,
+        token: Secret | None,
+        *,
+        foreign: bool = False,
+        authority: str | None = None,
     ) -> None:
         self.record = record
         self.token = token
         self.foreign = foreign
         self.cookie: tuple[str, int | None] | None = None
+        self._authority = authority
+        self._live = token is not None
 
     def begin(self, token: Secret, *, max_age_s: int | None = None) -> None:
-        """Have the browser keep this token: for so long, or until it is closed."""
+        """Set the cookie to the token of a new session, after a log-in.
+
+        Args:
+            token: The token that the authority issued.
+            max_age_s: How long the browser keeps the cookie, in seconds; None: until it is closed.
+
+        Raises:
+            RescindError: The browser's former session is live. `await log_out()` ends it.
+        """
+        if self._live:
+            raise RescindError(
+                "this browser has a session, and its token would stay good beside the new one: "
+                "call `await session.log_out()` before `begin`, or `renew` after a rotation"
+            )
         self.cookie = (token.reveal(), max_age_s)
 
+    def renew(self, token: Secret, *, max_age_s: int | None = None) -> None:
+        """Set the cookie to the new secret of this session, after `Bearer.rotate`.
+
+        `max_age_s` is as for `begin`. Raises RescindError if the request has no session.
+        """
+        if not self._live:
+            raise RescindError("this request has no session that could be renewed: call `begin`")
+        self.cookie = (token.reveal(), max_age_s)
+
+    async def log_out(self, *, everywhere: bool = False, wait: bool = False) -> None:
+        """End this session at the authority, and clear the cookie; without a session do nothing.
+
+        Args:
+            everywhere: True: end all sessions of its subject.
+            wait: True: return when no verifier accepts it any more.
+
+        Raises:
+            RescindError: What `AsyncBearer.log_out` raises. The cookie stays as it is then.
+        """
+        if self.foreign:
+            self.end()  # which is refused
+        if self.token is None or not self._live:
+            return
+        from rescind.client import AsyncBearer, settings  # noqa: PLC0415 - of the extra `admin`
+
+        found = settings.load()
+        url = self._authority or found.require_url("SessionMiddleware(authority=…)")
+        async with AsyncBearer(
+            url, self.token, files=found.way.files, plaintext=found.way.plaintext
+        ) as bearer:
+            await bearer.log_out(everywhere=everywhere, wait=wait)
+        self.end()
+
     def end(self) -> None:
-        """Have the browser forget its token. What ends the session is `Bearer.log_out`."""
+        """Clear the cookie. It ends nothing at the authority: that is `log_out`."""
+        self._live = False
         self.cookie = ("", 0)
 
 
 class SessionMiddleware:
-    """Read the session's cookie, check it, and keep it as the application says.
+    """Read the session's cookie, check it, and set or clear it as the application says.
 
-    A cookie whose token is denied is cleared, and nobody is logged in; nor is anybody for what a
-    page of another origin sends, a sibling's too, unless it is safe (GET and such) or the origin is
-    among `trusted_origins` (https://HOST). Behind a proxy that changes `Host`, and where browsers
-    send no `Sec-Fetch-Site` (without TLS), name the site's own origin there too.
+    A cookie whose token is denied is cleared, and the request has no session. Nor has an unsafe
+    request (not GET and the like) of a page of another origin, a sibling's too, unless the origin
+    is among `trusted_origins` (https://HOST). Behind a proxy that changes `Host`, and where
+    browsers send no `Sec-Fetch-Site` (without TLS), name the site's own origin there too.
 
-    Where nobody can tell, the answer is 503. Event streams and websockets are held, as by
+    If the token cannot be checked, the answer is 503. Event streams and websockets are held, as by
     `RescindMiddleware`: they end with the session. Any other request that has begun may finish: it
     may be the very one that logs out.
+
+    `authority` is the URL at which sessions log out; without it, RESCIND_URL.
     `secure=False` is for a server without TLS on your own machine; name another `cookie` with it.
     """
 
@@ -111,6 +167,7 @@ class SessionMiddleware:
         verifier: Checking | None = None,
         *,
         audience: str | None = None,
+        authority: str | None = None,
         cookie: str = COOKIE,
         same_site: SameSite = "lax",
         secure: bool = True,
@@ -121,6 +178,7 @@ class SessionMiddleware:
         self._app = app
         self._attachment = Attachment(verifier)
         self._audience = audience
+        self._authority = authority
         self._cookie = cookie
         self._origins = Origins(trusted_origins, secure=secure)
         self._attributes = f"Path=/; HttpOnly; SameSite={same_site.title()}" + (
@@ -140,7 +198,7 @@ class SessionMiddleware:
             await self._guard(token, scope, receive, send)
 
     async def _guard(self, token: str, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(scope, receive, send)
+        call = AsgiCall(scope, receive, send)
         try:
             verifier = await self._attachment.verifier()
         except UnreachableError:
@@ -149,7 +207,7 @@ class SessionMiddleware:
         address = address_of(scope)
         match await verifier.acheck(token, audience=self._audience, address=address):
             case Allowed(record) if record.kind is Kind.SESSION and not _lasting(scope):
-                await self._serve(Session(record, Secret(token)), scope, receive, send)
+                await self._serve(self._session(record, Secret(token)), scope, receive, send)
             case Allowed(record) if record.kind is Kind.SESSION:
                 holding = verifier.hold(token, audience=self._audience, address=address)
                 await self._serve_held(Secret(token), scope, call, holding)
@@ -160,15 +218,18 @@ class SessionMiddleware:
                 over.end()
                 await self._serve(over, scope, receive, send)
 
-    async def _serve_held(self, token: Secret, scope: Scope, call: Call, holding: Holding) -> None:
+    async def _serve_held(self, token: Secret, scope: Scope, call: AsgiCall, holding: Hold) -> None:
         try:
             async with holding as record:
-                session = Session(record, token)
+                session = self._session(record, token)
                 await self._serve(session, scope, call.receive, call.sending(holding))
         except (DeniedError, ExceptionGroup):
             if holding.reason is None:
                 raise  # the application's own
             await call.cut(self._refusal(holding.reason))
+
+    def _session(self, record: Record, token: Secret) -> Session:
+        return Session(record, token, authority=self._authority)
 
     def _refusal(self, reason: Reason) -> bearer.Refusal:
         self._attachment.note(reason)
@@ -180,7 +241,10 @@ class SessionMiddleware:
         await self._app({**scope, "state": state}, receive, setting(session, send))
 
     def _refusing(self, session: Session, send: Send) -> Send:
-        """Answer 403 in place of what would log somebody in or out, and pass the rest on."""
+        """Replace a response that sets or clears the cookie with a 403.
+
+        Other responses pass unchanged.
+        """
         refused = False
 
         async def refuse_or_send(message: Message) -> None:
@@ -217,7 +281,7 @@ class SessionMiddleware:
 
 
 def _find(headers: Iterable[tuple[bytes, bytes]], cookie: str) -> str | None:
-    """Find the cookie: None if there is none, a text that is no token if there are two."""
+    """Return the cookie's value: None without one, and an empty text if there are two."""
     pairs = (
         pair.strip().partition("=")
         for name, value in headers
@@ -229,6 +293,6 @@ def _find(headers: Iterable[tuple[bytes, bytes]], cookie: str) -> str | None:
 
 
 def _lasting(scope: Scope) -> bool:
-    """Say whether a call goes on for as long as somebody looks."""
+    """Return True if a call lasts: a websocket or an event stream."""
     accept = dict(scope["headers"]).get(b"accept", b"")
     return scope["type"] == "websocket" or b"text/event-stream" in accept

@@ -6,15 +6,15 @@ from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from rescind.client.holding import Claim, Holding
-from rescind.client.session import Freshness
-from rescind.core import handles, revocation, tokens, verdict
+from rescind.client.holds.hold import Hold
+from rescind.client.sidecar_session import Freshness
+from rescind.core import handles, revocation, token_format, verdict
 from rescind.core.conditions import UNCONDITIONAL, Conditions, network
 from rescind.core.record import Record
-from rescind.core.revocation import Effect, Event, Hold, Revocation
+from rescind.core.revocation import ActiveRevocation, Effect, Event, Revocation
 from rescind.core.scopes import parse
-from rescind.core.tokens import Kind
-from rescind.core.verdict import Allowed, Denied, Reason, Verdict
+from rescind.core.token_format import Kind
+from rescind.core.verdict import Allowed, CheckRequest, Denied, Reason, Verdict
 from rescind.errors import MalformedTokenError
 
 _EDGE_KEY = b"edge key of rescind.testing, 32 B"
@@ -112,7 +112,7 @@ class FakeVerifier:
         self._keeper.look()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the fake's clock."""
         self._now_us += round(seconds * 1_000_000)
         self._keeper.look()
 
@@ -133,16 +133,16 @@ class FakeVerifier:
     ) -> Issued:
         """Issue a token; with `parent`, one that dies with it."""
         number = next(self._numbers)
-        token = tokens.mint(
+        token = token_format.mint(
             kind=Kind(kind),
-            random=secrets.token_bytes(tokens.RANDOM_BYTES),
+            random=secrets.token_bytes(token_format.RANDOM_BYTES),
             edge_key=_EDGE_KEY,
         ).reveal()
         token_id = f"tok_{number:026d}"
-        above = self._records[tokens.digest(parent.token)] if parent else None
+        above = self._records[token_format.digest(parent.token)] if parent else None
         pairs = tuple(sorted((labels or {}).items()))
         record = Record(
-            token_hash=tokens.digest(token),
+            token_hash=token_format.digest(token),
             epoch=1,
             as_of=self._seq,
             token_id=token_id,
@@ -173,7 +173,7 @@ class FakeVerifier:
         holds = [
             *(above.holds if above else ()),
             *(
-                Hold(name, event.revocation.effect, event.seq)
+                ActiveRevocation(name, event.revocation.effect, event.seq)
                 for name, event in self._lasting.items()
                 if _hits(event, record)  # these also hit what is issued after them
             ),
@@ -191,7 +191,7 @@ class FakeVerifier:
         return self._hold(selector, exact=exact, effect=Effect.SUSPEND)
 
     def narrow(self, *selector: str, remove: Collection[str], exact: bool = False) -> str:
-        """Take scopes away from what matches, until `lift` gets the id that this returns.
+        """Remove scopes from matching tokens, until `lift` gets the id that this returns.
 
         `remove` are scopes or patterns. Raises SelectorError and ScopeError.
         """
@@ -209,7 +209,7 @@ class FakeVerifier:
                 raise ValueError("a revocation is final; a suspension or a narrow can be lifted")
             self._records[token_hash] = self._held(record, kept)
 
-    def _held(self, record: Record, holds: tuple[Hold, ...]) -> Record:
+    def _held(self, record: Record, holds: tuple[ActiveRevocation, ...]) -> Record:
         """Return the record under these holds, without what the narrows among them took away."""
         narrows = (each.revocation_id for each in holds if each.effect == Effect.NARROW)
         removed = {scope for name in narrows for scope in self._lasting[name].revocation.scopes}
@@ -242,14 +242,14 @@ class FakeVerifier:
             self._lasting[name] = event
         for token_hash, record in self._records.items():
             if _hits(event, record):
-                hold = Hold(name, effect, self._seq)
+                hold = ActiveRevocation(name, effect, self._seq)
                 self._records[token_hash] = self._held(record, (*record.holds, hold))
         self._keeper.look()
         return name
 
     @contextmanager
     def without_lease(self) -> Generator[None]:
-        """Be a sidecar that lost its authority, for the block."""
+        """Act as a sidecar that lost its authority, within the block."""
         self.leased = False
         try:
             yield
@@ -257,7 +257,7 @@ class FakeVerifier:
             self.leased = True
 
     def ready(self) -> bool:
-        """Say whether a check can be answered now, as a Verifier does."""
+        """Return True if a check can be answered now, as a Verifier does."""
         return self.leased
 
     @property
@@ -266,7 +266,7 @@ class FakeVerifier:
         return self._seq
 
     def freshness(self) -> Freshness:
-        """Say how fresh an answer is, as a Verifier does."""
+        """Return how fresh an answer is, as a Verifier does."""
         return Freshness(self._seq, _LEASE_MS if self.leased else 0)
 
     def check(
@@ -278,30 +278,38 @@ class FakeVerifier:
         address: str | None = None,
         min_seq: int = 0,
     ) -> Verdict:
-        """Judge a token for one call, as a Verifier does."""
+        """Check a token for one call, as a Verifier does."""
+        return self.check_request(CheckRequest(token, require, audience, address, min_seq))
+
+    def check_request(self, request: CheckRequest) -> Verdict:
+        """Check a token, with the arguments as one value, as a Verifier does."""
         if not self.leased:
             return Denied(Reason.NO_LEASE)
-        if min_seq > self._seq:
+        if request.min_seq > self._seq:
             return Denied(Reason.UNAVAILABLE)
         try:
-            tokens.parse(token)
+            token_format.parse(request.token)
         except MalformedTokenError:
             return Denied(Reason.MALFORMED)
-        record = self._records.get(tokens.digest(token))
+        record = self._records.get(token_format.digest(request.token))
         if record is None:
             return Denied(Reason.UNKNOWN)
         return (
-            verdict.standing(record)
+            verdict.judge_state(record)
             or verdict.timely(record, earliest_us=self._now_us, latest_us=self._now_us)
             or verdict.permitted(
                 record,
-                require=require,
-                audience=audience or self.service,
-                address=address,
+                require=request.require,
+                audience=request.audience or self.service,
+                address=request.address,
                 labels=self.labels,
             )
             or Allowed(replace(record, as_of=self._seq))
         )
+
+    async def acheck_request(self, request: CheckRequest) -> Verdict:
+        """Check a token, with the arguments as one value, as a Verifier does."""
+        return self.check_request(request)
 
     def recall(
         self,
@@ -312,10 +320,12 @@ class FakeVerifier:
         address: str | None = None,
         min_seq: int = 0,
     ) -> Verdict | None:
-        """Judge a token from memory, as a Verifier does; the fake remembers everything."""
-        return self.check(
-            token, require=require, audience=audience, address=address, min_seq=min_seq
-        )
+        """Check a token from memory, as a Verifier does; the fake remembers everything."""
+        return self.recall_request(CheckRequest(token, require, audience, address, min_seq))
+
+    def recall_request(self, request: CheckRequest) -> Verdict | None:
+        """Check a token from memory, with the arguments as one value, as a Verifier does."""
+        return self.check_request(request)
 
     async def acheck(
         self,
@@ -326,10 +336,8 @@ class FakeVerifier:
         address: str | None = None,
         min_seq: int = 0,
     ) -> Verdict:
-        """Judge a token for one call, as a Verifier does."""
-        return self.check(
-            token, require=require, audience=audience, address=address, min_seq=min_seq
-        )
+        """Check a token for one call, as a Verifier does."""
+        return self.check_request(CheckRequest(token, require, audience, address, min_seq))
 
     def hold(
         self,
@@ -338,42 +346,40 @@ class FakeVerifier:
         require: Collection[str] = (),
         audience: str | None = None,
         address: str | None = None,
-    ) -> Holding:
+    ) -> Hold:
         """Cover work that outlasts a check, as a Verifier does: what hits the token ends it."""
-        return Holding(self._keeper, Claim(token, frozenset(require), audience, address))
+        return Hold(self._keeper, CheckRequest(token, frozenset(require), audience, address))
 
     def close(self) -> None:
-        """Remember that somebody let go."""
+        """Mark the fake as closed."""
         self.closed = True
 
 
 class _Keeper:
-    """Look at everything held after each thing that the fake is told."""
+    """Check every held token again after each command to the fake."""
 
     def __init__(self, verifier: FakeVerifier) -> None:
         self._verifier = verifier
-        self._holdings: set[Holding] = set()
+        self._holdings: set[Hold] = set()
 
-    def judge(self, claim: Claim) -> Verdict:
-        return self._verifier.check(
-            claim.token, require=claim.require, audience=claim.audience, address=claim.address
-        )
+    def judge(self, request: CheckRequest) -> Verdict:
+        return self._verifier.check_request(request)
 
-    async def ajudge(self, claim: Claim) -> Verdict:
-        return self.judge(claim)
+    async def ajudge(self, request: CheckRequest) -> Verdict:
+        return self.judge(request)
 
-    def add(self, holding: Holding) -> None:
+    def add(self, holding: Hold) -> None:
         self._holdings.add(holding)
 
-    def admitted(self, holding: Holding) -> None:
-        """Do nothing: time passes only where `advance` looks."""
+    def admitted(self, holding: Hold) -> None:
+        """Return at once: time passes only in `advance`."""
 
-    def remove(self, holding: Holding) -> None:
+    def remove(self, holding: Hold) -> None:
         self._holdings.discard(holding)
 
     def look(self) -> None:
         for holding in tuple(self._holdings):
-            verdict = self.judge(holding.claim)
+            verdict = self.judge(holding.request)
             if isinstance(verdict, Denied):
                 self.remove(holding)
                 holding.hit(verdict.reason)
@@ -396,7 +402,7 @@ def _conditions(addresses: Collection[str], verifier: Mapping[str, str] | None) 
 
 
 def _handed_down(parent: Record | None) -> tuple[handles.Handle, ...]:
-    """Give what a child inherits: all but what names this one token and its own subject."""
+    """Return the handles that a child inherits: all but its parent's token id and subject."""
     if parent is None:
         return ()
     own = {"token", "subject", "kind"}

@@ -8,9 +8,9 @@ import hashlib
 from dataclasses import dataclass
 
 from rescind.core.secret import Secret
+from rescind.wire.codec import Fields, Payload, pack
 from rescind.wire.heartbeat import INSTANCE_BYTES, NONCE_BYTES
-from rescind.wire.packing import Fields, Payload, pack
-from rescind.wire.trust import KEY_BYTES
+from rescind.wire.trust_statement import KEY_BYTES
 
 SECRET_BYTES = 32
 
@@ -18,7 +18,7 @@ _REQUEST = 1
 _CREDENTIAL = 1
 _GRANTED = 1
 _REFUSED = 2
-_BELONGINGS = 1
+_INSTANCE_SECRETS = 1
 
 
 def instance_of(public: bytes) -> bytes:
@@ -27,8 +27,11 @@ def instance_of(public: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """Ask to be enrolled. `box` holds a Credential, sealed to the authority's sealing key."""
+class EnrolmentRequest:
+    """A request to enrol. `box` is a Credential, encrypted to the authority's sealing key.
+
+    An empty box asks for the newest trust statement alone; an EnrolmentRefused brings it.
+    """
 
     public: bytes
     nonce: bytes
@@ -51,7 +54,10 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """Answer with what the instance owns. `box` holds Belongings, sealed to its public key."""
+    """Grant an enrolment, and send what the instance owns.
+
+    `box` holds InstanceSecrets, encrypted for the public key of the instance.
+    """
 
     nonce: bytes
     instance: bytes
@@ -61,30 +67,36 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """Answer that the credential does not do, in words for the log of the sidecar."""
+class EnrolmentRefused:
+    """Refuse an enrolment, because its credential is not accepted.
+
+    `why` says so in words for the log of the sidecar. `statement` is the newest trust statement. It
+    is empty from an older authority. A sidecar whose own statement is too old learns from it to
+    whom it may show its credential.
+    """
 
     nonce: bytes
     why: str
+    statement: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
-class Belongings:
+class InstanceSecrets:
     """The secret under which the instance's messages carry their MAC, and the live edge keys."""
 
     secret: bytes
     edge_keys: tuple[bytes, ...]
 
 
-def encode_request(request: Request) -> bytes:
+def encode_request(request: EnrolmentRequest) -> bytes:
     """Write a request."""
     return pack(_REQUEST, request.public, request.nonce, request.box)
 
 
-def decode_request(payload: Payload) -> Request:
+def decode_request(payload: Payload) -> EnrolmentRequest:
     """Read a request. Raises MalformedMessageError."""
     fields = Fields(payload, message="enrolment").expect(_REQUEST)
-    return Request(fields.octets(KEY_BYTES), fields.octets(NONCE_BYTES), fields.octets())
+    return EnrolmentRequest(fields.octets(KEY_BYTES), fields.octets(NONCE_BYTES), fields.octets())
 
 
 def encode_credential(credential: Credential) -> bytes:
@@ -111,18 +123,23 @@ def decode_credential(payload: Payload) -> Credential:
     )
 
 
-def encode_answer(answer: Granted | Refused) -> bytes:
+def encode_answer(answer: Granted | EnrolmentRefused) -> bytes:
     """Write an answer; it then goes into an envelope that the enrolment key signed."""
-    if isinstance(answer, Refused):
-        return pack(_REFUSED, answer.nonce, answer.why)
+    if isinstance(answer, EnrolmentRefused):
+        appended = (answer.statement,) if answer.statement else ()
+        return pack(_REFUSED, answer.nonce, answer.why, *appended)
     return pack(_GRANTED, answer.nonce, answer.instance, answer.epoch, answer.statement, answer.box)
 
 
-def decode_answer(content: Payload) -> Granted | Refused:
+def decode_answer(content: Payload) -> Granted | EnrolmentRefused:
     """Read an answer. Raises MalformedMessageError."""
     fields = Fields(content, message="enrolment answer")
     if fields.tag == _REFUSED:
-        return Refused(fields.octets(NONCE_BYTES), fields.text())
+        return EnrolmentRefused(
+            fields.octets(NONCE_BYTES),
+            fields.text(),
+            (fields.optional_octets() or b"") if fields.more else b"",
+        )
     fields.expect(_GRANTED)
     return Granted(
         nonce=fields.octets(NONCE_BYTES),
@@ -133,12 +150,12 @@ def decode_answer(content: Payload) -> Granted | Refused:
     )
 
 
-def encode_belongings(belongings: Belongings) -> bytes:
+def encode_instance_secrets(instance_secrets: InstanceSecrets) -> bytes:
     """Write what an instance owns, to be sealed at once."""
-    return pack(_BELONGINGS, belongings.secret, belongings.edge_keys)
+    return pack(_INSTANCE_SECRETS, instance_secrets.secret, instance_secrets.edge_keys)
 
 
-def decode_belongings(payload: Payload) -> Belongings:
+def decode_instance_secrets(payload: Payload) -> InstanceSecrets:
     """Read what an instance owns. Raises MalformedMessageError."""
-    fields = Fields(payload, message="belongings").expect(_BELONGINGS)
-    return Belongings(fields.octets(SECRET_BYTES), fields.chunks())
+    fields = Fields(payload, message="belongings").expect(_INSTANCE_SECRETS)
+    return InstanceSecrets(fields.octets(SECRET_BYTES), fields.chunks())

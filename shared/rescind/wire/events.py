@@ -11,9 +11,9 @@ from rescind.core.handles import Selector
 from rescind.core.ledger import HEAD_BYTES
 from rescind.core.revocation import Event, Revocation
 from rescind.errors import MalformedMessageError
-from rescind.wire import sealed
-from rescind.wire.packing import Fields, Payload, Run, pack
-from rescind.wire.sealed import Seal
+from rescind.wire import signed_envelope
+from rescind.wire.codec import Fields, Payload, Run, pack
+from rescind.wire.signed_envelope import Signer
 
 _EVENT = 1
 _BATCH = 1
@@ -27,7 +27,7 @@ MAX_EVENTS_BYTES = 1 << 19
 
 
 def fit(payloads: Iterable[bytes]) -> tuple[bytes, ...]:
-    """Take as many events from the start as fit into one message."""
+    """Return as many of the first events as fit into one message."""
     taken: list[bytes] = []
     left = MAX_EVENTS_BYTES
     for payload in payloads:
@@ -89,8 +89,8 @@ def decode(payload: Payload) -> Event:
 class Batch:
     """Events that were committed together: `first_seq`, `first_seq` + 1, ….
 
-    `before` and `after` are the ledger's head before the first and after the last. `awaited` says
-    that somebody waits for the acknowledgements.
+    `before` and `after` are the ledger's head before the first and after the last. `awaited`: a
+    client waits for the acknowledgements.
     """
 
     epoch: int
@@ -101,7 +101,7 @@ class Batch:
     payloads: tuple[bytes, ...]
 
 
-def encode_batch(batch: Batch, seal: Seal) -> bytes:
+def encode_batch(batch: Batch, sign: Signer) -> bytes:
     """Write a batch, in its envelope."""
     content = pack(
         _BATCH,
@@ -112,15 +112,15 @@ def encode_batch(batch: Batch, seal: Seal) -> bytes:
         batch.awaited,
         batch.payloads,
     )
-    return sealed.encode(seal(content))
+    return signed_envelope.encode(sign(content))
 
 
 def decode_batch(payload: Payload) -> Batch:
     """Read a batch out of its envelope. Raises MalformedMessageError."""
-    fields = Fields(sealed.decode(payload).content, message="event batch").expect(_BATCH)
+    fields = Fields(signed_envelope.decode(payload).content, message="event batch").expect(_BATCH)
     return Batch(
-        epoch=fields.uint(),
-        first_seq=fields.uint(),
+        epoch=fields.ordinal(),
+        first_seq=fields.ordinal(),
         before=fields.octets(HEAD_BYTES),
         after=fields.octets(HEAD_BYTES),
         awaited=fields.flag(),

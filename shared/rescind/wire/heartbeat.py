@@ -1,7 +1,7 @@
 """How a sidecar asks for a lease, acknowledges, releases, and asks for events that it missed.
 
-Each goes in an envelope (`wire.sealed`) with the MAC of its instance; `wanted` alone does not: it
-asks for nothing that could do harm.
+Each message is in an envelope (`wire.signed_envelope`) with the MAC of its instance. Only a request
+for acknowledgements has none: it can do no harm.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rescind.core.lease import MAX_TERM_MS
 from rescind.core.ledger import HEAD_BYTES, Position
 from rescind.errors import MalformedMessageError
-from rescind.wire.packing import Fields, Payload, pack
+from rescind.wire.codec import Fields, Payload, pack
 
 INSTANCE_BYTES = 16
 NONCE_BYTES = 16
@@ -30,16 +30,17 @@ _RELEASE = 2
 _REPLY = 1
 _NO_LEASE = 2
 _ACK = 1
-_WANTED = 1
+_ACK_REQUEST = 1
 _SINCE = 1
 _EVENTS = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Ask for a lease. `applied` is None before the first reply; the counter only grows.
+    """A request for a lease. `applied` is None before the first reply; the counter only grows.
 
-    `trail` is None from an older sidecar, which does not name what it sent before.
+    `trail` is None from an older sidecar, which does not name what it sent before; `trust_serial`,
+    the number of the trust statement that the sidecar goes by, from one that does not tell it.
     """
 
     instance: bytes
@@ -51,11 +52,12 @@ class Heartbeat:
     version: str
     posture: str
     trail: Trail | None = None
+    trust_serial: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Give up an instance for ever: it answers no check any more."""
+    """The end of an instance: it never answers a check again."""
 
     instance: bytes
     counter: int
@@ -67,7 +69,9 @@ class Reply:
     """Grant a lease at `position`, with the events from the heartbeat's `applied` on.
 
     `authority_us` is Postgres's clock (Unix microseconds), read with `position`; `trust_serial`
-    the number of the newest trust statement, 0 where it is not told.
+    the number of the newest trust statement, 0 where it is not told. `statement` is that statement,
+    for a sidecar whose own is older, else empty. `enrol_again`: another secret waits for the
+    instance, whose own is derived from a key that was rotated.
     """
 
     instance: bytes
@@ -77,6 +81,8 @@ class Reply:
     authority_us: int
     payloads: tuple[bytes, ...]
     trust_serial: int = 0
+    statement: bytes = b""
+    enrol_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ class NoLease:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Say that every reader of an instance's table sees the ledger up to `applied`."""
+    """The promise that every reader of an instance's table sees the ledger up to `applied`."""
 
     instance: bytes
     counter: int
@@ -103,8 +109,8 @@ class Ack:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Ask every sidecar to acknowledge as soon as it has applied `seq`."""
+class AckRequest:
+    """A request to every sidecar to acknowledge as soon as it has applied `seq`."""
 
     epoch: int
     seq: int
@@ -112,7 +118,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """Ask for the events after `seq`."""
+    """A request for the events after `seq`."""
 
     epoch: int
     seq: int
@@ -120,7 +126,10 @@ class Since:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Answer with events in order, from the one asked for; `epoch` is the ledger's own."""
+    """Return events in order, from the one that was requested.
+
+    `epoch` is the ledger's own.
+    """
 
     epoch: int
     payloads: tuple[bytes, ...]
@@ -140,7 +149,7 @@ def encode(message: Heartbeat | Release) -> bytes:
         message.host,
         message.version,
         message.posture,
-        *_trailing(message.trail),
+        *_knowing(message.trail, message.trust_serial),
     )
 
 
@@ -148,18 +157,19 @@ def decode(payload: Payload) -> Heartbeat | Release:
     """Read a heartbeat or a release. Raises MalformedMessageError."""
     fields = Fields(payload, message="heartbeat")
     if fields.tag == _RELEASE:
-        return Release(fields.octets(INSTANCE_BYTES), fields.uint(), _trail(fields))
+        return Release(fields.octets(INSTANCE_BYTES), fields.ordinal(), _trail(fields))
     fields.expect(_HEARTBEAT)
     return Heartbeat(
         instance=fields.octets(INSTANCE_BYTES),
         nonce=fields.octets(NONCE_BYTES),
-        counter=fields.uint(),
+        counter=fields.ordinal(),
         applied=_applied(fields),
         service=fields.text(),
         host=fields.text(),
         version=fields.text(),
         posture=fields.text(),
         trail=_trail(fields),
+        trust_serial=fields.optional_uint() if fields.more else None,
     )
 
 
@@ -174,6 +184,7 @@ def encode_reply(reply: Reply) -> bytes:
         reply.authority_us,
         reply.payloads,
         reply.trust_serial,
+        *((reply.statement, reply.enrol_again) if reply.statement or reply.enrol_again else ()),
     )
 
 
@@ -183,11 +194,13 @@ def decode_reply(payload: Payload) -> Reply:
     reply = Reply(
         instance=fields.octets(INSTANCE_BYTES),
         nonce=fields.octets(NONCE_BYTES),
-        position=Position(fields.uint(), fields.uint(), fields.octets(HEAD_BYTES)),
+        position=Position(fields.ordinal(), fields.ordinal(), fields.octets(HEAD_BYTES)),
         grant_term_ms=fields.uint(),
         authority_us=fields.uint(),
         payloads=fields.chunks(),
         trust_serial=fields.uint() if fields.more else 0,
+        statement=(fields.optional_octets() or b"") if fields.more else b"",
+        enrol_again=fields.optional_flag() if fields.more else False,
     )
     if reply.grant_term_ms > MAX_TERM_MS:
         raise MalformedMessageError("lease reply", f"a term of more than {MAX_TERM_MS} ms")
@@ -207,7 +220,7 @@ def decode_answer(payload: Payload) -> Reply | NoLease:
     return NoLease(
         instance=fields.octets(INSTANCE_BYTES),
         nonce=fields.octets(NONCE_BYTES),
-        counter=fields.uint(),
+        counter=fields.ordinal(),
         over=fields.flag(),
     )
 
@@ -220,20 +233,20 @@ def encode_ack(ack: Ack) -> bytes:
 def decode_ack(payload: Payload) -> Ack:
     """Read an acknowledgement. Raises MalformedMessageError."""
     fields = Fields(payload, message="acknowledgement").expect(_ACK)
-    instance, counter = fields.octets(INSTANCE_BYTES), fields.uint()
-    applied = Position(fields.uint(), fields.uint(), fields.octets(HEAD_BYTES))
+    instance, counter = fields.octets(INSTANCE_BYTES), fields.ordinal()
+    applied = Position(fields.ordinal(), fields.ordinal(), fields.octets(HEAD_BYTES))
     return Ack(instance, counter, applied, _trail(fields))
 
 
-def encode_wanted(wanted: Wanted) -> bytes:
-    """Write a wish for acknowledgements."""
-    return pack(_WANTED, wanted.epoch, wanted.seq)
+def encode_ack_request(request: AckRequest) -> bytes:
+    """Encode a request for acknowledgements."""
+    return pack(_ACK_REQUEST, request.epoch, request.seq)
 
 
-def decode_wanted(payload: Payload) -> Wanted:
-    """Read a wish for acknowledgements. Raises MalformedMessageError."""
-    fields = Fields(payload, message="wanted").expect(_WANTED)
-    return Wanted(fields.uint(), fields.uint())
+def decode_ack_request(payload: Payload) -> AckRequest:
+    """Decode a request for acknowledgements. Raises MalformedMessageError."""
+    fields = Fields(payload, message="wanted").expect(_ACK_REQUEST)
+    return AckRequest(fields.ordinal(), fields.ordinal())
 
 
 def encode_since(since: Since) -> bytes:
@@ -244,7 +257,7 @@ def encode_since(since: Since) -> bytes:
 def decode_since(payload: Payload) -> Since:
     """Read a request for missing events. Raises MalformedMessageError."""
     fields = Fields(payload, message="since").expect(_SINCE)
-    return Since(fields.uint(), fields.uint())
+    return Since(fields.ordinal(), fields.ordinal())
 
 
 def encode_events(events: Events) -> bytes:
@@ -255,7 +268,7 @@ def encode_events(events: Events) -> bytes:
 def decode_events(payload: Payload) -> Events:
     """Read the answer to a request for missing events. Raises MalformedMessageError."""
     fields = Fields(payload, message="events").expect(_EVENTS)
-    return Events(fields.uint(), fields.chunks())
+    return Events(fields.ordinal(), fields.chunks())
 
 
 def _position(position: Position | None) -> tuple[int, int, bytes]:
@@ -264,6 +277,10 @@ def _position(position: Position | None) -> tuple[int, int, bytes]:
 
 def _trailing(trail: Trail | None) -> tuple[object, ...]:
     return () if trail is None else (trail,)
+
+
+def _knowing(trail: Trail | None, trust_serial: int | None) -> tuple[object, ...]:
+    return _trailing(trail) if trust_serial is None else (trail, trust_serial)
 
 
 def _trail(fields: Fields) -> Trail | None:
@@ -276,7 +293,7 @@ def _trail(fields: Fields) -> Trail | None:
 
 
 def _applied(fields: Fields) -> Position | None:
-    epoch, seq = fields.uint(), fields.uint()
+    epoch, seq = fields.ordinal(), fields.ordinal()
     # Epochs count from 1: zero says that the sidecar has adopted no ledger yet.
     head = fields.octets(HEAD_BYTES if epoch else 0)
     return Position(epoch, seq, head) if epoch else None

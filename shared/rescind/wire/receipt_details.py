@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from rescind.core.receipt import (
     MOST_GRACE,
     MOST_INLINE,
-    Lenient,
+    EnforcingVerifier,
     Receipt,
-    Verified,
+    VerifierInGrace,
     summarised,
     summary_of,
 )
 from rescind.errors import MalformedMessageError, TooLargeError
 from rescind.wire import receipts
-from rescind.wire.packing import MAX_MESSAGE_BYTES, Fields, Payload, pack
+from rescind.wire.codec import MAX_MESSAGE_BYTES, Fields, Payload, pack
 
 PER_CHUNK = 1_000
 MOST_CHUNKS = 4_096
@@ -30,7 +30,7 @@ _CHUNK = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class DetailsPage:
     """A part of a receipt's verifiers. `cursor` is where the next page begins, None at the end.
 
     Places count the verifiers, and then those in grace that the receipt does not name itself;
@@ -38,8 +38,8 @@ class Page:
     """
 
     first: int
-    verifiers: tuple[Verified, ...]
-    grace: tuple[Lenient, ...]
+    verifiers: tuple[EnforcingVerifier, ...]
+    grace: tuple[VerifierInGrace, ...]
     cursor: int | None
 
 
@@ -54,7 +54,9 @@ def divide(receipt: Receipt) -> tuple[Receipt, tuple[bytes, ...]]:
     return summarised(receipt, tuple(map(_hash, chunks))), chunks
 
 
-def completed(signed: Receipt, verifiers: Sequence[Verified], grace: Sequence[Lenient]) -> Receipt:
+def completed(
+    signed: Receipt, verifiers: Sequence[EnforcingVerifier], grace: Sequence[VerifierInGrace]
+) -> Receipt:
     """Return the complete receipt that a signed summary stands for, out of all its details.
 
     Raises MalformedMessageError if they are not exactly those whose hashes were signed.
@@ -78,7 +80,7 @@ def span(receipt: Receipt, *, cursor: int, limit: int) -> range:
     return range(_place(receipt, cursor) // PER_CHUNK, _place(receipt, last) // PER_CHUNK + 1)
 
 
-def page(receipt: Receipt, chunks: Sequence[Payload], *, cursor: int, limit: int) -> Page:
+def page(receipt: Receipt, chunks: Sequence[Payload], *, cursor: int, limit: int) -> DetailsPage:
     """Return a page of a receipt; of a summary, out of the chunks that `span` names.
 
     Raises MalformedMessageError for a chunk that is not the one whose hash was signed.
@@ -87,11 +89,11 @@ def page(receipt: Receipt, chunks: Sequence[Payload], *, cursor: int, limit: int
     ends = min(cursor + limit, length(receipt))
     following = ends if ends < length(receipt) else None
     if summary is None:
-        return Page(cursor, receipt.verifiers[cursor:ends], (), following)
+        return DetailsPage(cursor, receipt.verifiers[cursor:ends], (), following)
     numbers = span(receipt, cursor=cursor, limit=limit)
     if len(chunks) != len(numbers) or numbers.stop > len(summary.hashes):
         raise MalformedMessageError("receipt", "chunks of its details are missing")
-    found: list[Verified | Lenient] = []
+    found: list[EnforcingVerifier | VerifierInGrace] = []
     for number, chunk in zip(numbers, chunks, strict=True):
         if _hash(chunk) != summary.hashes[number]:
             raise MalformedMessageError("receipt", f"chunk {number} is not the one that was signed")
@@ -100,10 +102,10 @@ def page(receipt: Receipt, chunks: Sequence[Payload], *, cursor: int, limit: int
     if places and places[-1] >= len(found):
         raise MalformedMessageError("receipt", "its chunks hold less than its counts say")
     wanted = [found[place] for place in places]
-    return Page(
+    return DetailsPage(
         cursor,
-        tuple(each for each in wanted if isinstance(each, Verified)),
-        tuple(each for each in wanted if isinstance(each, Lenient)),
+        tuple(each for each in wanted if isinstance(each, EnforcingVerifier)),
+        tuple(each for each in wanted if isinstance(each, VerifierInGrace)),
         following,
     )
 
@@ -121,7 +123,9 @@ def _place(receipt: Receipt, place: int) -> int:
     return place if place < summary_of(receipt).verifiers else place + MOST_GRACE
 
 
-def _chunks(verifiers: Sequence[Verified], grace: Sequence[Lenient]) -> tuple[bytes, ...]:
+def _chunks(
+    verifiers: Sequence[EnforcingVerifier], grace: Sequence[VerifierInGrace]
+) -> tuple[bytes, ...]:
     many = len(verifiers) + len(grace)
     if many > MOST_CHUNKS * PER_CHUNK:
         raise TooLargeError(
@@ -147,7 +151,7 @@ def _chunks(verifiers: Sequence[Verified], grace: Sequence[Lenient]) -> tuple[by
     return chunks
 
 
-def _read(chunk: Payload) -> list[Verified | Lenient]:
+def _read(chunk: Payload) -> list[EnforcingVerifier | VerifierInGrace]:
     fields = Fields(chunk, message="receipt details").expect(_CHUNK)
     verifiers = [receipts.read_verified(each) for each in fields.nested("verifier")]
     return [

@@ -6,10 +6,17 @@ names; a reader that knows tag 1 alone refuses it rather than take a part for th
 
 from dataclasses import replace
 
-from rescind.core.receipt import Lenient, Outcome, Receipt, Summary, Tally, Verified
+from rescind.core.receipt import (
+    EnforcingVerifier,
+    Outcome,
+    Receipt,
+    ServiceTotals,
+    Summary,
+    VerifierInGrace,
+)
 from rescind.errors import MalformedMessageError, TooLargeError
+from rescind.wire.codec import MAX_ITEMS, MAX_MESSAGE_BYTES, Fields, Payload, pack, tag_of
 from rescind.wire.heartbeat import INSTANCE_BYTES
-from rescind.wire.packing import MAX_ITEMS, MAX_MESSAGE_BYTES, Fields, Payload, pack, tag_of
 
 HASH_BYTES = 32
 
@@ -83,12 +90,12 @@ def _checked(content: bytes, *, longest: int) -> bytes:
     return content
 
 
-def verified(each: Verified) -> tuple[object, ...]:
+def verified(each: EnforcingVerifier) -> tuple[object, ...]:
     """Return the fields of one verifier."""
     return (_VERIFIED, each.instance, each.service, each.outcome, each.latency_us)
 
 
-def lenient(each: Lenient) -> tuple[object, ...]:
+def lenient(each: VerifierInGrace) -> tuple[object, ...]:
     """Return the fields of one verifier in grace."""
     return (_LENIENT, each.instance, each.service, each.until_us)
 
@@ -113,14 +120,16 @@ def _named(content: Payload) -> Receipt:
         grace=tuple(read_lenient(each) for each in fields.nested("lenient verifier")),
         payloads=fields.optional_chunks() if fields.more else (),
         unknown_grace_until_us=fields.optional_uint() if fields.more else None,
+        hit=fields.optional_uint() if fields.more else None,
     )
 
 
 def _later(receipt: Receipt) -> tuple[object, ...]:
     """Return the fields appended since the first version, without nils at the end."""
-    if receipt.unknown_grace_until_us is not None:
-        return receipt.payloads or None, receipt.unknown_grace_until_us
-    return (receipt.payloads,) if receipt.payloads else ()
+    later = [receipt.payloads or None, receipt.unknown_grace_until_us, receipt.hit]
+    while later and later[-1] is None:
+        later.pop()
+    return tuple(later)
 
 
 def _summary(fields: Fields) -> Summary:
@@ -139,9 +148,9 @@ def _summary(fields: Fields) -> Summary:
     return summary
 
 
-def _tally(fields: Fields) -> Tally:
+def _tally(fields: Fields) -> ServiceTotals:
     fields.expect(_TALLY)
-    return Tally(
+    return ServiceTotals(
         service=fields.text(),
         acknowledged=fields.uint(),
         released=fields.uint(),
@@ -151,16 +160,16 @@ def _tally(fields: Fields) -> Tally:
     )
 
 
-def read_verified(fields: Fields) -> Verified:
+def read_verified(fields: Fields) -> EnforcingVerifier:
     """Read one verifier. Raises MalformedMessageError."""
     fields.expect(_VERIFIED)
     instance, service, outcome = fields.octets(INSTANCE_BYTES), fields.text(), fields.text()
     if outcome not in set(Outcome):
         raise MalformedMessageError("receipt", f"the outcome {outcome[:32]!r} is not known")
-    return Verified(instance, service, Outcome(outcome), fields.uint())
+    return EnforcingVerifier(instance, service, Outcome(outcome), fields.uint())
 
 
-def read_lenient(fields: Fields) -> Lenient:
+def read_lenient(fields: Fields) -> VerifierInGrace:
     """Read one verifier in grace. Raises MalformedMessageError."""
     fields.expect(_LENIENT)
-    return Lenient(fields.octets(INSTANCE_BYTES), fields.text(), fields.uint())
+    return VerifierInGrace(fields.octets(INSTANCE_BYTES), fields.text(), fields.uint())

@@ -6,16 +6,17 @@ from typing import Any
 from rescind.core.conditions import UNCONDITIONAL, Conditions, network
 from rescind.core.handles import EVERYTHING
 from rescind.core.record import Record
-from rescind.core.revocation import Hold
-from rescind.core.tokens import Kind
+from rescind.core.revocation import ActiveRevocation
+from rescind.core.token_format import POSSESSION_BYTES, Kind
 from rescind.errors import ConditionError, MalformedMessageError
-from rescind.wire import sealed
-from rescind.wire.packing import Fields, Payload, Run, pack
-from rescind.wire.sealed import Seal
+from rescind.wire import signed_envelope
+from rescind.wire.codec import Fields, Payload, Run, pack
+from rescind.wire.heartbeat import NONCE_BYTES
+from rescind.wire.signed_envelope import Signer
 
 HASH_BYTES = 32
 LONGEST_TTL_MS = 600_000
-"""How long Redis may keep a record that nobody reads again."""
+"""How long Redis may keep a record that is not read again."""
 
 _RECORD = 1
 _NARROWED = 2
@@ -30,9 +31,10 @@ _CONDITIONS = Run(list, list)
 _KINDS: dict[str, Kind] = {kind.value: kind for kind in Kind}
 _RESOLVE = 1
 _RESOLVED = 1
+_NOT_NOW = 2
 
 
-def encode(record: Record, seal: Seal) -> bytes:
+def encode(record: Record, sign: Signer) -> bytes:
     """Write a record, in its envelope."""
     # Tags of their own: a reader that knows nothing of removed scopes or conditions must refuse the
     # record, for one that skipped an appended field would allow what it forbids.
@@ -63,12 +65,12 @@ def encode(record: Record, seal: Seal) -> bytes:
         *((record.removed,) if tag != _RECORD else ()),
         *((conditions.addresses, conditions.verifier) if conditions else ()),
     )
-    return sealed.encode(seal(content))
+    return signed_envelope.encode(sign(content))
 
 
 def decode(payload: Payload) -> Record:
     """Read a record out of its envelope. Raises MalformedMessageError."""
-    fields = Fields(sealed.decode(payload).content, message="record")
+    fields = Fields(signed_envelope.decode(payload).content, message="record")
     narrowed, conditioned = fields.tag in {_NARROWED, _CONDITIONED}, fields.tag == _CONDITIONED
     if not narrowed:
         fields.expect(_RECORD)
@@ -116,9 +118,9 @@ def key(epoch: int, token_hash: bytes) -> str:
     return f"rescind:v1:{epoch}:{token_hash.hex()}"
 
 
-def _hold(fields: Fields) -> Hold:
+def _hold(fields: Fields) -> ActiveRevocation:
     fields.expect(_HOLD)
-    return Hold(fields.text(), fields.text(), fields.uint())
+    return ActiveRevocation(fields.text(), fields.text(), fields.uint())
 
 
 def _conditions(fields: Fields, addresses: list[str], verifier: list[Any]) -> Conditions:
@@ -137,37 +139,112 @@ def _kind(text: str) -> Kind:
 
 
 @dataclass(frozen=True, slots=True)
+class PossessionProof:
+    """Prove that a token is presented, and when: a recorded look-up proves nothing later.
+
+    The instance had applied the ledger up to `seq`, and the authority's clock had reached `at_us`
+    (Unix µs). `proof` is `tokens.possession`, encrypted by `mac.veil` under the look-up's nonce.
+    """
+
+    seq: int
+    at_us: int
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Resolve:
-    """Ask for the record of one token, by its SHA-256."""
+    """A request for the record of one token, by its SHA-256, in the envelope of an instance.
+
+    An older sidecar sends no nonce, and no envelope. `presented` is None where no token is
+    presented.
+    """
 
     token_hash: bytes
+    nonce: bytes | None = None
+    presented: PossessionProof | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Answer with the record, still encoded, or None where no such token is known at `as_of`."""
+    """Return the record of a token, still encoded.
+
+    `record` is None if no such token is known at `as_of`. `nonce` and `token_hash` are those of the
+    look-up. So a recorded answer is not believed for another look-up. An older authority names
+    neither.
+    """
 
     epoch: int
     as_of: int
     record: bytes | None
+    nonce: bytes | None = None
+    token_hash: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotNow:
+    """Report that this look-up cannot be answered now."""
+
+    nonce: bytes
+    token_hash: bytes
 
 
 def encode_resolve(resolve: Resolve) -> bytes:
     """Write a look-up."""
-    return pack(_RESOLVE, resolve.token_hash)
+    if resolve.nonce is None:
+        return pack(_RESOLVE, resolve.token_hash)
+    shown = resolve.presented
+    rest = (None, None, None) if shown is None else (shown.seq, shown.at_us, shown.proof)
+    return pack(_RESOLVE, resolve.token_hash, resolve.nonce, *rest)
 
 
 def decode_resolve(payload: Payload) -> Resolve:
     """Read a look-up. Raises MalformedMessageError."""
-    return Resolve(Fields(payload, message="resolve").expect(_RESOLVE).octets(HASH_BYTES))
+    fields = Fields(payload, message="look-up").expect(_RESOLVE)
+    token_hash = fields.octets(HASH_BYTES)
+    if not fields.more:
+        return Resolve(token_hash)
+    nonce, presented = fields.optional_octets(NONCE_BYTES), _presented(fields)
+    if nonce is None and presented is not None:
+        raise MalformedMessageError("look-up", "a proof without the nonce that hides it")
+    return Resolve(token_hash, nonce, presented)
+
+
+def _presented(fields: Fields) -> PossessionProof | None:
+    seq, at_us = fields.optional_uint(), fields.optional_uint()
+    proof = fields.optional_octets(POSSESSION_BYTES)
+    if seq is None or at_us is None or proof is None:
+        return None
+    return PossessionProof(seq, at_us, proof)
 
 
 def encode_resolved(resolved: Resolved) -> bytes:
     """Write an answer to a look-up."""
-    return pack(_RESOLVED, resolved.epoch, resolved.as_of, resolved.record)
+    answer = (_RESOLVED, resolved.epoch, resolved.as_of, resolved.record)
+    if resolved.nonce is None:
+        return pack(*answer)
+    return pack(*answer, resolved.nonce, resolved.token_hash)
 
 
 def decode_resolved(payload: Payload) -> Resolved:
     """Read an answer to a look-up. Raises MalformedMessageError."""
     fields = Fields(payload, message="resolved").expect(_RESOLVED)
-    return Resolved(fields.uint(), fields.uint(), fields.optional_octets())
+    epoch, as_of, record = fields.uint(), fields.uint(), fields.optional_octets()
+    if not fields.more:
+        return Resolved(epoch, as_of, record)
+    nonce, token_hash = fields.optional_octets(NONCE_BYTES), fields.optional_octets(HASH_BYTES)
+    if nonce is None or token_hash is None:
+        return Resolved(epoch, as_of, record)
+    return Resolved(epoch, as_of, record, nonce, token_hash)
+
+
+def encode_not_now(answer: NotNow) -> bytes:
+    """Write that a look-up cannot be answered now."""
+    return pack(_NOT_NOW, answer.nonce, answer.token_hash)
+
+
+def decode_answer(payload: Payload) -> Resolved | NotNow:
+    """Read either answer to a look-up. Raises MalformedMessageError."""
+    fields = Fields(payload, message="resolved")
+    if fields.tag != _NOT_NOW:
+        return decode_resolved(payload)
+    return NotNow(fields.octets(NONCE_BYTES), fields.octets(HASH_BYTES))

@@ -17,5 +17,5 @@ _PREFIX = "rescind.v1."
 
 
 def path(subject: str) -> str:
-    """Give where the authority takes over HTTP what it takes over NATS under this subject."""
+    """Return the HTTP path at which the authority serves this NATS subject."""
     return f"/link/v1/{subject.removeprefix(_PREFIX)}"

@@ -8,11 +8,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.support.authority import Running, eventually
+from tests.support.authority import Running
+from tests.support.eventually import eventually
 
 from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import spares
-from rescind_authority.usecases.authorise import ALL_SCOPES
+from rescind_authority.usecases.access.authoriser import ALL_SCOPES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -35,7 +36,8 @@ async def administrator(
 async def made_administrator(authority: Running, *scopes: str, **facts: object) -> dict[str, Any]:
     """Issue an administrator's token."""
     name = f"admin:a-{next(_numbers)}"
-    return await authority.issue(**{"subject": name, "kind": "admin", "scopes": scopes, **facts})
+    wish: dict[str, Any] = {"subject": name, "kind": "admin", "scopes": scopes, **facts}
+    return await authority.issue(**wish)
 
 
 async def status(client: httpx2.AsyncClient, path: str, body: object) -> int:
@@ -192,7 +194,7 @@ async def test_the_caller_is_judged_in_the_transaction_again(
     shared: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is taken from it between its recognition and the commit counts."""
-    from rescind_authority.usecases.authorise import Authoriser  # noqa: PLC0415 - patched here
+    from rescind_authority.usecases.access.authoriser import Authoriser  # noqa: PLC0415 - patched here
 
     recognise = Authoriser.recognise
     for effect, scopes, refusal in (

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.support.authority import Running
 
-from rescind_authority.usecases.authorise import ALL_SCOPES
+from rescind_authority.usecases.access.authoriser import ALL_SCOPES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -126,7 +126,7 @@ async def call(shared: Running, method: str, path: str, token: str | None) -> in
     """Send an operation without what it needs, so that nothing is changed by who is admitted."""
     headers = {"authorization": "" if token is None else f"Bearer {token}"}
     names = {"token_id": "tok_x", "revocation_id": "rev_x", "instance": "0" * 32}
-    body = None if method == "GET" else {}
+    body: dict[str, object] | None = None if method == "GET" else {}
     url = path.format(**names) + ("?since=x" if path == "/v1/events" else "")
     answer = await shared.http.request(method, url, json=body, headers=headers)
     return answer.status_code

@@ -11,7 +11,8 @@ async def send(authority: Running, *deeds: dict[str, Any], **rest: Any) -> dict[
         "/v1/revocations/batch", json={"revocations": list(deeds), **rest}, headers=headers
     )
     assert answer.status_code in (200, 202), answer.text
-    return answer.json()
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 def subject(number: int) -> dict[str, Any]:

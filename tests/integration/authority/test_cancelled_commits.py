@@ -3,26 +3,30 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from tests.support import standby
-from tests.support.authority import System, eventually
+from tests.support.authority import System
+from tests.support.eventually import eventually
+from tests.support.rows import guard_of
 
 import rescind_authority
 from rescind.wire.heartbeat import Heartbeat, Release
-from rescind_authority import preparing
-from rescind_authority.errors import OutcomeUnknownError
+from rescind_authority.errors import CommitUnknownError
+from rescind_authority.operator import bootstrap
 from rescind_authority.postgres import pool, queries
+from rescind_authority.postgres.lease_term import PostgresTerms
 from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.receipts import PostgresReceipts
-from rescind_authority.postgres.sweeps import PostgresSweeps
-from rescind_authority.postgres.terms import PostgresTerms
+from rescind_authority.postgres.revoked_marks import PostgresSweeps
+from rescind_runtime.crypto.signing import Keyring
 
 _INSTANCE = bytes(16)
+_GUARD = guard_of(Keyring.create(root=bytes(32), now_us=0))
 _REVOKED = """
 WITH event AS (
     INSERT INTO events (seq, epoch, payload, head) VALUES (1, 1, '\\x00', sha256('\\x00'))
@@ -41,8 +45,8 @@ def _beat() -> Heartbeat:
 
 
 WRITES: dict[str, Write] = {
-    "beat": lambda postgres: PostgresLeases(postgres).beat([_beat()]),
-    "release": lambda postgres: PostgresLeases(postgres).release([Release(_INSTANCE, 3)]),
+    "beat": lambda postgres: PostgresLeases(postgres, _GUARD).beat([_beat()]),
+    "release": lambda postgres: PostgresLeases(postgres, _GUARD).release([Release(_INSTANCE, 3)]),
     "keep_receipt": lambda postgres: PostgresReceipts(postgres).keep(
         "rev_1", enforced_at_us=1, envelope=b"envelope"
     ),
@@ -59,28 +63,26 @@ WRITES: dict[str, Write] = {
 async def test_no_writer_reports_a_commit_whose_wait_for_the_standby_was_cancelled(
     system: System,
 ) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     await system.rows(_REVOKED)
     await system.rows(
         "INSERT INTO idempotency (actor, key, body_hash, claimed_at) "
         "VALUES ('ada', 'k', sha256(''), now() - interval '1 hour')"
     )
     async with pool.connect(system.dsn) as postgres:
-        async with AsyncExitStack() as block:  # each writer loses one, and none can be made then
-            for _ in WRITES:
-                await block.enter_async_context(postgres.connection())
+        await standby.fill_pool(postgres)  # each writer loses one
         async with standby.awaited(system):
             for name, write in WRITES.items():
                 async with asyncio.TaskGroup() as tasks:
                     outcome = tasks.create_task(_unknown(write, postgres))
-                    await eventually(lambda outcome=outcome: _cancel(system, outcome))
+                    await eventually(partial(_cancel, system, outcome))
                 assert outcome.result(), name
 
 
 async def _unknown(write: Write, postgres: Postgres) -> bool:
     try:
         await write(postgres)
-    except OutcomeUnknownError:
+    except CommitUnknownError:
         return True
     return False
 

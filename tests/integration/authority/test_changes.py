@@ -6,7 +6,8 @@ from typing import Any
 from unittest.mock import ANY
 
 import httpx2
-from tests.support.authority import Running, Sidecar, System, eventually, serving
+from tests.support.authority import Running, Sidecar, System, serving
+from tests.support.eventually import eventually
 
 from rescind.core.record import Record
 
@@ -14,7 +15,8 @@ from rescind.core.record import Record
 async def rotate(authority: Running, token_id: str, **how: object) -> dict[str, Any]:
     answer = await authority.http.post(f"/v1/tokens/{token_id}/rotate", json=how)
     assert answer.status_code in (200, 202), answer.text
-    return answer.json()
+    rotated: dict[str, Any] = answer.json()
+    return rotated
 
 
 async def record(sidecar: Sidecar, token: str) -> Record:
@@ -24,7 +26,9 @@ async def record(sidecar: Sidecar, token: str) -> Record:
 
 
 async def facts(authority: Running, token: dict[str, Any]) -> dict[str, Any]:
-    return (await authority.http.get(f"/v1/tokens/{token['token_id']}")).json()
+    answer = await authority.http.get(f"/v1/tokens/{token['token_id']}")
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 async def long_ago(system: System) -> None:
@@ -52,7 +56,7 @@ async def test_a_rotation_leaves_the_grant_and_ends_the_old_secret(system: Syste
         at_us = datetime.now(UTC).timestamp() * 1e6
         assert (await record(sidecar, old["token"])).expires_at_us <= at_us
         fresh = await record(sidecar, new["token"])
-        assert (fresh.expires_at_us > at_us, fresh.scopes) == (True, {"x"})
+        assert (fresh.expires_at_us > at_us, fresh.scopes) == (True, frozenset({"x"}))
 
 
 async def test_an_overlap_lets_both_secrets_live_and_no_longer_than_the_token(
@@ -96,7 +100,7 @@ async def test_the_old_secret_used_again_ends_the_token_and_its_tree_once(system
             await record(sidecar, old["token"])
 
         async def state() -> str:
-            return (await facts(authority, new))["state"]
+            return str((await facts(authority, new))["state"])
 
         await eventually(state, until=lambda seen: seen == "revoked")
         assert await effects(system) == [
@@ -181,6 +185,84 @@ async def test_expiring_ends_a_token_now_or_earlier_but_never_later(system: Syst
         assert (await facts(authority, token))["state"] == "expired"
         assert (await authority.http.post(path, json={})).status_code == 409
         assert [effect for effect, _ in await effects(system)] == ["changed"] * 3
+
+
+async def delegated(authority: Running, parent: dict[str, Any], **asked: object) -> dict[str, Any]:
+    async with authority.as_bearer(parent["token"]) as bearer:
+        body = {"subject": f"{parent['subject']}/x", **asked}
+        answer = await bearer.post("/v1/delegations", json=body)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made | {"subject": f"{parent['subject']}/x"}
+
+
+async def expire(authority: Running, token: dict[str, Any], **how: object) -> dict[str, Any]:
+    answer = await authority.http.post(f"/v1/tokens/{token['token_id']}/expire", json=how)
+    assert answer.status_code == 200, answer.text
+    expired: dict[str, Any] = answer.json()
+    return expired
+
+
+async def test_what_was_delegated_ends_with_the_early_end_of_an_ancestor_everywhere(
+    system: System,
+) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        parent = await authority.issue("agent:a")
+        child = await delegated(authority, parent)
+        grandchild = await delegated(authority, child)
+        other = await authority.issue("agent:a")
+        await expire(authority, parent)
+        # One event reaches what verifiers remember of all three.
+        assert await effects(system) == [("changed", [f"tree:{parent['token_id']}"])]
+        for token, state in ((child, "expired"), (grandchild, "expired"), (other, "active")):
+            assert (await facts(authority, token))["state"] == state
+            assert bool((await record(sidecar, token["token"])).holds) is (state == "expired")
+            page = await authority.http.get(
+                "/v1/tokens", params={"state": state, "subject": token["subject"]}
+            )
+            assert token["token_id"] in [each["token_id"] for each in page.json()["tokens"]]
+        radius = await authority.http.post(
+            "/v1/revocations", json={"selector": ["chain:agent:a"], "dry_run": True}
+        )
+        assert radius.json()["tokens"] == 1
+        for token in (child, grandchild):
+            async with authority.as_bearer(token["token"]) as bearer:
+                body = {"subject": f"{token['subject']}/y"}
+                assert (await bearer.post("/v1/delegations", json=body)).status_code == 401
+                assert (await bearer.post("/v1/rotations", json={})).status_code == 401
+
+
+async def test_a_child_ends_when_its_parent_does_that_is_expired_for_later(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        parent = await authority.issue("agent:a", ttl=3600)
+        child = await delegated(authority, parent, ttl=1800)
+        soon = datetime.now(UTC) + timedelta(seconds=90)
+        await expire(authority, parent, at=soon.isoformat())
+        ends_us = (await record(sidecar, child["token"])).expires_at_us
+        assert ends_us == (await record(sidecar, parent["token"])).expires_at_us
+        young = await delegated(authority, parent)
+        assert (await record(sidecar, young["token"])).expires_at_us <= ends_us
+        await expire(authority, parent, at=datetime.now(UTC).timestamp() - 1)
+        assert (await record(sidecar, young["token"])).holds
+
+
+async def test_a_secret_in_its_overlap_hands_on_what_ends_with_the_overlap(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        old = await authority.issue("agent:a", ttl=3600)
+        new = await rotate(authority, old["token_id"], overlap=60, on_reuse="deny")
+        child = await delegated(authority, old)
+        assert (await record(sidecar, child["token"])).live
+        ends_us = (await record(sidecar, old["token"])).expires_at_us
+        assert (await record(sidecar, child["token"])).expires_at_us == ends_us
+        async with authority.as_bearer(old["token"]) as bearer:
+            body = {"subject": "agent:a/x", "ttl": 61}
+            assert (await bearer.post("/v1/delegations", json=body)).status_code == 403
+            # The holder of the new secret rotates; with the old one the token would change hands.
+            assert (await bearer.post("/v1/rotations", json={})).status_code == 409
+            await long_ago(system)
+            assert (await bearer.post("/v1/delegations", json=body)).status_code == 401
+        fresh = await delegated(authority, old | {"token": new["token"]})
+        assert (await record(sidecar, fresh["token"])).expires_at_us > ends_us
 
 
 async def test_a_token_that_is_not_good_yet_can_be_expired(system: System) -> None:

@@ -6,28 +6,35 @@ import time
 import pytest
 from tests.support.authority import Sidecar, System, serving
 from tests.support.copies import STORIES, Here, Process
+from tests.support.rows import guard
 
 from rescind.core import lease
 from rescind.core.ledger import Position
 from rescind.wire import heartbeat, subjects
 from rescind.wire.heartbeat import NoLease, Reply
-from rescind_authority import preparing
-from rescind_authority.metrics import Metrics
+from rescind_authority.operator import bootstrap
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.receipts import PostgresReceipts
-from rescind_authority.usecases.grant import Granter
-from rescind_authority.usecases.recent import Recent
+from rescind_authority.prometheus import PrometheusMetrics
+from rescind_authority.usecases.leases.grant import Granter
+from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_runtime.clock import SystemClock
 
 TERM_S = 1.5
 
 
 async def test_in_postgres(system: System, subtests: pytest.Subtests) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with pool.connect(system.dsn) as postgres:
-        ledger = PostgresLedger(postgres)
-        granter = Granter(PostgresLeases(postgres), recent=Recent(ledger), metrics=Metrics())
+        ledger = PostgresLedger(postgres, guard(system.settings))
+        granter = Granter(
+            PostgresLeases(postgres, guard(system.settings)),
+            recent=Recent(ledger, clock=SystemClock()),
+            clock=SystemClock(),
+            metrics=PrometheusMetrics(),
+        )
         async with asyncio.TaskGroup() as tasks:
             job = tasks.create_task(granter.run())
             for name, story in STORIES.items():

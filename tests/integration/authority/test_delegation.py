@@ -7,10 +7,10 @@ import httpx2
 import pytest
 from tests.support.authority import Running, System, serving
 
-from rescind.core import tokens
+from rescind.core import token_format
 from rescind.core.conditions import Conditions
-from rescind.core.tokens import Kind
-from rescind_authority.edge_keys import EdgeKeys
+from rescind.core.token_format import Kind
+from rescind_authority.keys.edge_keys import EdgeKeyFile
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -37,10 +37,20 @@ async def child_of(
 async def test_a_child_has_what_was_asked_for_and_its_parent_s_handles(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         parent = await authority.issue(
-            "agent:o", scopes=["tools:*"], audience=["search"], tenant="t", labels={"team": "red"}
+            "agent:o",
+            scopes=["tools:*"],
+            audience=["search"],
+            tenant="t",
+            labels={"team": "red"},
+            self_service=["delegate"],
         )
         child = await child_of(
-            authority, parent, scopes=["tools:call"], labels={"step": "1"}, max_depth=1
+            authority,
+            parent,
+            scopes=["tools:call"],
+            labels={"step": "1"},
+            max_depth=1,
+            self_service=["delegate"],
         )
         grandchild = await child_of(authority, child, "b")
         _, record = await sidecar.resolve(grandchild["token"])
@@ -48,7 +58,7 @@ async def test_a_child_has_what_was_asked_for_and_its_parent_s_handles(system: S
         assert record.live
         assert record.lineage == (parent["token_id"], child["token_id"])
         assert record.chain == ("agent:o", "agent:o/a")
-        assert (record.scopes, record.audience) == (frozenset(), {"search"})
+        assert (record.scopes, record.audience) == (frozenset[str](), frozenset({"search"}))
         assert (record.kind, record.tenant) == ("agent", "t")
         assert record.labels == (("step", "1"), ("team", "red"))
         expected = {f"tree:{each['token_id']}" for each in (parent, child, grandchild)}
@@ -76,7 +86,9 @@ async def test_a_child_ends_with_its_parent_at_the_latest(system: System) -> Non
 
 async def test_more_than_the_parent_has_is_refused_field_by_field(system: System) -> None:
     async with serving(system) as authority:
-        parent = await authority.issue("agent:o", scopes=["a"], audience=["search"])
+        parent = await authority.issue(
+            "agent:o", scopes=["a"], audience=["search"], self_service=["delegate"]
+        )
         answer = await delegate(
             authority, parent["token"], subject="user:1", scopes=["a", "b"], audience=["mail"]
         )
@@ -166,10 +178,10 @@ async def test_a_lineage_ends_at_sixteen_ancestors(system: System) -> None:
 
 async def test_forged_parents_cost_no_look_up(system: System) -> None:
     async with serving(system) as authority:
-        edge_key = EdgeKeys.read(system.settings.edge_keys_path).keys[0].key
+        edge_key = EdgeKeyFile.read(system.settings.edge_keys_path).keys[0].key
 
         async def look_ups_after_asking_with(key: bytes) -> float:
-            token = tokens.mint(kind=Kind.AGENT, random=bytes(32), edge_key=key).reveal()
+            token = token_format.mint(kind=Kind.AGENT, random=bytes(32), edge_key=key).reveal()
             for answer in (
                 await delegate(authority, token, subject="agent:o/a"),
                 await exchange(authority, subject_token=token),
@@ -226,21 +238,23 @@ async def test_a_standing_suspension_of_the_child_s_subject_stops_it_before_it_i
 ) -> None:
     async with serving(system) as authority:
         parent = await authority.issue("agent:o")
-        await _suspend(system, "chain:agent:o/a")
+        suspended = await _suspend(authority, "chain:agent:o/a")
         answer = await delegate(authority, parent["token"], subject="agent:o/a")
         assert answer.status_code == 409
         assert answer.json()["type"] == "urn:rescind:problem:held"
         assert (await delegate(authority, parent["token"], subject="agent:o/b")).status_code == 201
-        issue = {"subject": "agent:o/a", "kind": "agent"}
+        await _suspend(authority, "chain:agent:s")
+        issue = {"subject": "agent:s", "kind": "agent"}
         assert (await authority.http.post("/v1/tokens", json=issue)).status_code == 409
-        await system.rows("UPDATE revocations SET lifted_at = now()")
+        lifted = await authority.http.post(f"/v1/revocations/{suspended['id']}/lift", json={})
+        assert lifted.is_success, lifted.text
         assert (await delegate(authority, parent["token"], subject="agent:o/a")).status_code == 201
 
 
 async def test_a_suspended_parent_hands_nothing_on_until_it_is_lifted(system: System) -> None:
     async with serving(system) as authority:
         parent = await authority.issue("agent:o")
-        await _suspend(system, f"tree:{parent['token_id']}")
+        await _suspend(authority, f"tree:{parent['token_id']}")
         answer = await delegate(authority, parent["token"], subject="agent:o/a")
         assert answer.status_code == 401
         assert "suspended" in answer.json()["detail"]
@@ -249,7 +263,9 @@ async def test_a_suspended_parent_hands_nothing_on_until_it_is_lifted(system: Sy
 async def test_a_narrowed_parent_does_not_hand_on_what_was_taken(system: System) -> None:
     async with serving(system) as authority:
         parent = await authority.issue("agent:o", scopes=["tools:*"])
-        await _suspend(system, f"token:{parent['token_id']}", effect="narrow", scopes=["tools:x"])
+        await _suspend(
+            authority, f"token:{parent['token_id']}", effect="narrow", scopes=["tools:x"]
+        )
         answer = await delegate(
             authority, parent["token"], subject="agent:o/a", scopes=["tools:x", "tools:y"]
         )
@@ -259,20 +275,9 @@ async def test_a_narrowed_parent_does_not_hand_on_what_was_taken(system: System)
 
 
 async def _suspend(
-    system: System, handle: str, *, effect: str = "suspend", scopes: list[str] | None = None
-) -> None:
-    """Put a standing revocation into the ledger as another version of us would."""
-    await system.rows("UPDATE ledger_head SET seq = seq + 1")
-    await system.rows("INSERT INTO events SELECT seq, epoch, '', head FROM ledger_head")
-    await system.rows(
-        "INSERT INTO revocations (revocation_id, epoch, seq, effect, selector, anchor, exact, "
-        "scopes, reason, actor, committed_at) "
-        "SELECT 'rev_' || seq, epoch, seq, $1, ARRAY[$2], $2, false, $3, '', 'test', now() "
-        "FROM ledger_head",
-        effect,
-        handle,
-        scopes or [],
-    )
+    authority: Running, handle: str, *, effect: str = "suspend", **more: object
+) -> dict[str, Any]:
+    return await authority.revoke(handle, effect=effect, exact=True, **more)
 
 
 async def exchange(authority: Running, **form: Any) -> httpx2.Response:
@@ -289,7 +294,9 @@ async def exchange(authority: Running, **form: Any) -> httpx2.Response:
 
 async def test_a_token_exchange_delegates(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
-        parent = await authority.issue("agent:o", scopes=["a", "b"], audience=["x", "y", "z"])
+        parent = await authority.issue(
+            "agent:o", scopes=["a", "b"], audience=["x", "y", "z"], self_service=["delegate"]
+        )
         answer = await exchange(
             authority, subject_token=parent["token"], audience=["x", "y"], scope="b a", ttl="60"
         )
@@ -334,7 +341,9 @@ async def test_a_bad_exchange_is_refused_as_oauth_says(
     system: System, form: dict[str, Any], error: str
 ) -> None:
     async with serving(system) as authority:
-        parent = await authority.issue("agent:o", scopes=["a"], audience=["search"])
+        parent = await authority.issue(
+            "agent:o", scopes=["a"], audience=["search"], self_service=["delegate"]
+        )
         answer = await exchange(authority, **{"subject_token": parent["token"], **form})
         assert answer.status_code == 400
         assert answer.json()["error"] == error
@@ -364,18 +373,98 @@ async def test_a_repeated_exchange_names_the_token_that_was_made(system: System)
         assert "access_token" not in again.json()
 
 
+_ADMIN: dict[str, Any] = {
+    "subject": "admin:b",
+    "kind": "admin",
+    "scopes": ["rescind:read"],
+}
+_PARENT: dict[str, Any] = {"subject": "agent:a", "scopes": ["x"]}
+
+
 async def test_what_oauth_there_is_stands_where_rfc_8414_says(system: System) -> None:
     async with serving(system) as authority, authority.as_bearer(None) as anybody:
         found = (await anybody.get("/.well-known/oauth-authorization-server")).json()
         assert found["issuer"] == authority.url
         assert found["token_endpoint"] == f"{authority.url}/oauth/token"
         assert found["grant_types_supported"] == [EXCHANGE]
+        # Neither does a request say what the issuer is, nor who forwards it.
+        lies = {"host": "evil.example", "x-forwarded-host": "evil.example"}
+        lies |= {"x-forwarded-proto": "https", "forwarded": "host=evil.example;proto=https"}
+        told = await anybody.get("/.well-known/oauth-authorization-server", headers=lies)
+        assert told.json() == found
+        # Nor is a URL made of it anywhere else.
+        slashed = await anybody.get("/v1/tokens/", headers=lies, follow_redirects=False)
+        assert slashed.status_code in {401, 404}
+        assert "evil.example" not in f"{slashed.headers} {slashed.text}"
+
+
+async def test_the_issuer_is_a_setting(system: System) -> None:
+    system = system.but(issuer="https://auth.example", trusted_proxies="127.0.0.1")
+    async with serving(system) as authority, authority.as_bearer(None) as anybody:
+        lies = {"host": "evil.example", "x-forwarded-host": "evil.example"}
+        path = "/.well-known/oauth-authorization-server"
+        found = (await anybody.get(path, headers=lies)).json()
+        assert found["issuer"] == "https://auth.example"
+        assert found["token_endpoint"] == "https://auth.example/oauth/token"
+
+
+async def test_an_authority_at_every_address_has_no_issuer_of_itself(system: System) -> None:
+    async with serving(system.but(http="0.0.0.0:0")) as authority:
+        found = await authority.http.get("/.well-known/oauth-authorization-server")
+        assert found.status_code == 404
+        assert "RESCIND_ISSUER" in found.json()["detail"]
+
+
+BOUND: dict[str, Any] = {"addresses": ["10.9.0.0/16"]}
+FORWARDED: tuple[dict[str, str], ...] = (
+    {},
+    {"x-forwarded-for": "10.9.1.1"},
+    {"x-real-ip": "10.9.1.1", "forwarded": "for=10.9.1.1", "x-client-ip": "10.9.1.1"},
+)
+
+
+async def test_without_trusted_proxies_nothing_that_is_forwarded_moves_a_caller(
+    system: System,
+) -> None:
+    async with serving(system) as authority:
+        for facts, path in ((_ADMIN, "/v1/fleet"), (_PARENT, "/v1/delegations")):
+            bound = await authority.issue(**facts, **BOUND)
+            async with authority.as_bearer(bound["token"]) as bearer:
+                for headers in FORWARDED:
+                    method = "GET" if path == "/v1/fleet" else "POST"
+                    body = None if method == "GET" else {"subject": "agent:a/b"}
+                    answer = await bearer.request(method, path, json=body, headers=headers)
+                    assert answer.status_code == 401, (path, headers)
+
+
+async def test_behind_a_trusted_proxy_the_caller_is_who_called_it(system: System) -> None:
+    system = system.but(trusted_proxies="127.0.0.1")
+    async with serving(system) as authority:
+        bound = await authority.issue(**_PARENT, **BOUND)
+        anywhere = await authority.issue(**_PARENT, addresses=["127.0.0.0/8"])
+        for token, forwarded, status in (
+            (bound, "10.9.1.1", 201),
+            (bound, "192.0.2.1, 10.9.1.2", 201),
+            (bound, "10.9.1.1, 192.0.2.1", 401),  # the caller wrote the first one
+            (bound, "10.9.1.1, x", 401),
+            (bound, None, 401),
+            (anywhere, None, 401),  # the proxy's own address is not its caller's
+            (anywhere, "10.9.1.1", 401),
+        ):
+            headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
+            async with authority.as_bearer(token["token"]) as bearer:
+                body = {"subject": "agent:a/b"}
+                answer = await bearer.post("/v1/delegations", json=body, headers=headers)
+            assert answer.status_code == status, (forwarded, answer.text)
 
 
 async def test_conditions_are_kept_and_no_child_is_less_bound(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         parent = await authority.issue(
-            "agent:a", addresses=["127.0.0.0/8", "10.0.0.0/8"], verifier={"region": "eu"}
+            "agent:a",
+            addresses=["127.0.0.0/8", "10.0.0.0/8"],
+            verifier={"region": "eu"},
+            self_service=["delegate"],
         )
         assert parent["addresses"] == ["10.0.0.0/8", "127.0.0.0/8"]
         async with authority.as_bearer(parent["token"]) as bearer:
@@ -423,3 +512,30 @@ async def test_a_bad_condition_is_refused(
         answer = await authority.http.post("/v1/tokens", json=body)
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["field"] == field
+
+
+async def test_the_names_of_a_token_are_bounded_in_bytes(system: System) -> None:
+    # Each verifier keeps them: fat records made gigabytes of what was promised as 250 MB.
+    fits = {f"label-{number:02}": "v" * 110 for number in range(30)}
+    wide = {f"label-{number:02}": "\U0001f511" * 60 for number in range(30)}
+    async with serving(system) as authority:
+        parent = await authority.issue("agent:a", labels=fits)
+        body = {"subject": "agent:b", "kind": "agent", "labels": wide}
+        refused = await authority.http.post("/v1/tokens", json=body)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "labels")
+        assert "8192 bytes" in refused.json()["errors"][0]["detail"]
+        lineage: list[int] = []
+        token = parent["token"]
+        while len(lineage) < 16:
+            async with authority.as_bearer(token) as bearer:
+                child = {"subject": f"agent:a{'/a' * (1 + len(lineage))}", "labels": {}}
+                if len(lineage) < 2:
+                    child["labels"] = {f"more-{len(lineage)}": "v" * 200}
+                answer = await bearer.post("/v1/delegations", json=child)
+            lineage.append(answer.status_code)
+            if answer.status_code != 201:
+                break
+            token = answer.json()["token"]
+        assert lineage[0] == 201
+        assert lineage[-1] == 403, lineage
+        assert answer.json()["errors"][0]["field"] == "labels"

@@ -5,9 +5,9 @@ from tests.support import delegation_race
 from tests.support.authority import System
 from tests.support.delegation_race import MINT, InterruptedFootings
 
-from rescind_authority import preparing
+from rescind_authority.operator import bootstrap
 from rescind_authority.postgres import pool
-from rescind_authority.usecases.delegate import Delegator
+from rescind_authority.usecases.tokens.delegate import Delegator
 
 CHILDREN = 4_000
 
@@ -16,18 +16,18 @@ CHILDREN = 4_000
 async def test_a_child_whose_parent_is_revoked_while_it_is_made_is_dead_on_arrival(
     system: System, selector: str
 ) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with (
         delegation_race.prepared(system.dsn, wanted=1, seed=1) as race,
         pool.connect(system.dsn) as postgres,
     ):
         parent = await race.root()
         named = selector.format(
-            token_id=parent.token.token_id,
-            subject=parent.token.subject,
-            run=dict(parent.token.labels)["run"],
+            token_id=parent.token.grant.token_id,
+            subject=parent.token.grant.subject,
+            run=dict(parent.token.grant.labels)["run"],
         )
-        footings = InterruptedFootings(postgres, meanwhile=lambda: race.revoke(named))
+        footings = InterruptedFootings(postgres, race.guard, meanwhile=lambda: race.revoke(named))
         race.delegator = Delegator(footings, mint=MINT)
         child = await race.child(parent)
         assert (child.issued.issued_seq, race.revoked) == (0, 1)
@@ -37,7 +37,7 @@ async def test_a_child_whose_parent_is_revoked_while_it_is_made_is_dead_on_arriv
 async def test_no_child_outlives_an_ancestor_that_is_revoked_while_it_is_made(
     system: System,
 ) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with delegation_race.prepared(system.dsn, wanted=CHILDREN, seed=1) as race:
         await race.run()
         assert race.made >= CHILDREN
@@ -48,7 +48,7 @@ async def test_no_child_outlives_an_ancestor_that_is_revoked_while_it_is_made(
 async def test_control_with_the_head_read_under_a_lock_children_do_outlive_their_ancestors(
     system: System,
 ) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with delegation_race.prepared(system.dsn, wanted=CHILDREN, seed=1, locked=True) as race:
         await race.run()
         assert await race.orphans() != []

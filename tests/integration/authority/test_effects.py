@@ -7,15 +7,18 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.support.authority import Running, System, eventually, serving
+from tests.support.authority import Running, System, serving
+from tests.support.eventually import eventually
 from tests.support.naive_ledger import Issued, NaiveLedger
+from tests.support.rows import guard
 from tests.support.sweeping import swept
 
 from rescind.wire import events
+from rescind_authority import actors
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.records import PostgresRecords
-from rescind_authority.usecases.resolve import holds_of
-from rescind_authority.usecases.until import ACTOR
+from rescind_authority.usecases.lookups.resolver import holds_of
+from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
 
 NOBODY = "rev_00000000000000000000000000"
 
@@ -25,7 +28,8 @@ async def lift(authority: Running, revocation_id: str, **rest: object) -> httpx2
 
 
 async def state(authority: Running, token: dict[str, Any]) -> str:
-    return (await authority.http.get(f"/v1/tokens/{token['token_id']}")).json()["state"]
+    seen: dict[str, str] = (await authority.http.get(f"/v1/tokens/{token['token_id']}")).json()
+    return seen["state"]
 
 
 async def issue_status(authority: Running, subject: str) -> int:
@@ -238,7 +242,7 @@ async def test_a_suspension_ends_with_one_lift_of_its_own_though_two_authorities
         rows = await system.rows(
             "SELECT actor, lifts, committed_at FROM revocations WHERE effect = 'lift' ORDER BY seq"
         )
-        assert {row["actor"] for row in rows} == {ACTOR}
+        assert {row["actor"] for row in rows} == {actors.SCHEDULED_LIFT}
         assert rows[0]["lifts"] == suspended["id"]
         assert rows[0]["committed_at"] >= ends
         assert await issue_status(authority, "agent:a") == 201
@@ -246,8 +250,9 @@ async def test_a_suspension_ends_with_one_lift_of_its_own_though_two_authorities
 
 async def test_what_fell_due_while_no_authority_ran_is_lifted_by_the_next(system: System) -> None:
     async with serving(system) as authority:
-        await authority.revoke("tenant:t", effect="suspend", until=soon(3_600))
-    await system.rows("UPDATE revocations SET until = now() - interval '1 second' RETURNING seq")
+        await authority.revoke("tenant:t", effect="suspend", until=soon(5))
+    assert await effects(system) == [(1, "suspend")]
+    await _due(system)
     async with serving(system, prepare=False):
 
         async def lifted() -> bool:
@@ -256,12 +261,23 @@ async def test_what_fell_due_while_no_authority_ran_is_lifted_by_the_next(system
         await eventually(lifted)
 
 
-async def test_a_hold_stands_past_its_end_until_the_lift_is_committed(system: System) -> None:
+async def _due(system: System) -> None:
+    """Wait until the time of every revocation that ends by itself has come."""
+    await eventually(lambda: system.rows("SELECT FROM revocations HAVING max(until) < now()"))
+
+
+async def test_a_hold_stands_past_its_end_until_the_lift_is_committed(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def sleep(_keeper: LiftScheduler) -> None:
+        await asyncio.Event().wait()
+
+    # No keeper looks; the time alone must revive nobody.
+    monkeypatch.setattr(LiftScheduler, "run", sleep)
     async with serving(system) as authority:
         token = await authority.issue("agent:a")
-        await authority.revoke("subject:agent:a", effect="suspend", until=soon(3_600))
-        # Every keeper sleeps until then; the time alone must revive nobody.
-        await system.rows("UPDATE revocations SET until = now() - interval '1 second' RETURNING 1")
+        await authority.revoke("subject:agent:a", effect="suspend", until=soon(1))
+        await _due(system)
         assert await state(authority, token) == "suspended"
 
 
@@ -310,34 +326,40 @@ _NAMED = ["subject:agent:a", "subject:agent:b", "tenant:t", "label:k=v", "*"]
 @pytest.mark.parametrize("seed", range(4))
 async def test_the_table_and_the_log_agree_on_every_hold(system: System, seed: int) -> None:
     """Random commands; the oracle reads nothing but the events, from the first one on."""
-    dice = random.Random(seed)
+    random_source = random.Random(seed)
+    kinds: list[dict[str, Any]] = [{}, {"tenant": "t"}, {"labels": {"k": "v"}}]
     async with serving(system) as authority:
         for subject in ("agent:a", "agent:b"):  # before a suspension keeps them out
-            for facts in ({}, {"tenant": "t"}, {"labels": {"k": "v"}}):
+            for facts in kinds:
                 await authority.issue(subject, **facts)
         holds: list[str] = []
         for _ in range(50):
-            match dice.choice(["issue", "take", "take", "kill", "lift", "lift"]):
+            match random_source.choice(["issue", "take", "take", "kill", "lift", "lift"]):
                 case "issue":
-                    facts = dice.choice([{}, {"tenant": "t"}, {"labels": {"k": "v"}}])
-                    body = {"subject": dice.choice(["agent:a", "agent:b"]), "kind": "agent"}
+                    facts = random_source.choice(kinds)
+                    body = {
+                        "subject": random_source.choice(["agent:a", "agent:b"]),
+                        "kind": "agent",
+                    }
                     await authority.http.post("/v1/tokens", json={**body, **facts})
                 case "kill":
-                    killed = await authority.revoke(dice.choice(_NAMED[:2]), effect="kill")
+                    killed = await authority.revoke(random_source.choice(_NAMED[:2]), effect="kill")
                     holds.append(killed["id"])
                 case "lift" if holds:
-                    await lift(authority, dice.choice(holds))
+                    await lift(authority, random_source.choice(holds))
                 case _:
-                    effect = dice.choice(["revoke", "suspend", "narrow"])
+                    effect = random_source.choice(["revoke", "suspend", "narrow"])
                     scopes = ["x"] if effect == "narrow" else []
-                    selector = dice.sample(_NAMED, dice.choice([1, 2]))
+                    selector = random_source.sample(_NAMED, random_source.choice([1, 2]))
                     taken = await authority.revoke(*selector, effect=effect, scopes=scopes)
                     holds.append(taken["id"])
         payloads = await system.rows("SELECT payload FROM events ORDER BY seq")
         oracle = NaiveLedger(events=[events.decode(row["payload"]) for row in payloads])
         tokens = await system.rows("SELECT token_id, token_hash, handles, issued_seq FROM tokens")
         async with pool.connect(system.dsn) as postgres:
-            snapshot = await PostgresRecords(postgres).by_id([row["token_id"] for row in tokens])
+            snapshot = await PostgresRecords(postgres, guard(system.settings)).by_id(
+                [row["token_id"] for row in tokens]
+            )
         told = {state.token.token_hash: holds_of(state) for state in snapshot.tokens}
         for row in tokens:
             token = Issued(row["token_hash"], tuple(row["handles"]), row["issued_seq"])

@@ -5,19 +5,22 @@ import os
 import secrets
 
 import pytest
-from tests.support.authority import Running, System, eventually, serving
+from tests.support.authority import Running, System, serving
+from tests.support.eventually import eventually
 from tests.support.newcomer import Newcomer, credential, enrolled
 
-from rescind.core import mac
+from rescind.core import instance_mac, times, token_format
 from rescind.core.ledger import Position
 from rescind.core.secret import Secret
-from rescind.wire import enrolment, events, heartbeat, sealed, subjects
-from rescind.wire.enrolment import Credential, Granted, Refused, Request
+from rescind.core.token_format import Kind
+from rescind.wire import enrolment, events, heartbeat, signed_envelope, subjects
+from rescind.wire.enrolment import Credential, EnrolmentRefused, EnrolmentRequest, Granted
 from rescind.wire.heartbeat import ENROL_AGAIN, Heartbeat
-from rescind.wire.sealed import Sealed
-from rescind.wire.trust import Purpose
-from rescind_cli import render
-from rescind_runtime.signing import Keyring, Trust
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind.wire.trust_statement import Purpose
+from rescind_authority.operator import bootstrap
+from rescind_runtime.crypto.signing import Keyring
+from rescind_runtime.crypto.trust import Trust
 
 
 async def test_a_credential_of_the_service_earns_the_secret_that_opens_a_row(
@@ -29,10 +32,10 @@ async def test_a_credential_of_the_service_earns_the_secret_that_opens_a_row(
         assert isinstance(answer, Granted)
         opened = newcomer.key.open(answer.box)
         assert opened is not None
-        belongings = enrolment.decode_belongings(opened)
+        instance_secrets = enrolment.decode_instance_secrets(opened)
         keyring = Keyring.read(system.settings.keyring_path)
-        derived = mac.instance_secret(keyring.master, epoch=1, instance=newcomer.instance)
-        assert (belongings.secret, answer.epoch) == (derived, 1)
+        derived = instance_mac.instance_secret(keyring.master, epoch=1, instance=newcomer.instance)
+        assert (instance_secrets.secret, answer.epoch) == (derived, 1)
         sidecar.instance = newcomer.instance
         assert await sidecar.beat() is not None
         assert await _rows(system) == [newcomer.instance]
@@ -67,11 +70,56 @@ async def test_no_credential_or_another_service_s_enrols_nobody(system: System) 
             await _refused(await newcomer.enrol(token), system, why)
 
 
+async def test_a_forged_credential_is_refused_without_a_look_up(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        newcomer = Newcomer(sidecar, system)
+        looks = "rescind_authority_resolve_seconds_count"
+        before = await authority.metric(looks)
+        random = bytes(32)
+        forged = token_format.mint(
+            kind=token_format.Kind.SERVICE, random=random, edge_key=bytes(32)
+        )
+        for text in (forged.reveal(), "rsc_svc_x", "", "\0", "_"):
+            await _refused(await newcomer.enrol(text), system, "not known here")
+        assert await authority.metric(looks) == before
+
+
 async def test_a_revoked_credential_enrols_nobody(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         made = await credential(authority)
         await authority.revoke(f"token:{made['token_id']}")
         await _refused(await Newcomer(sidecar, system).enrol(made["token"]), system, "revoked")
+
+
+async def test_a_credential_that_ended_is_refused_with_how_it_ended_and_what_to_do(
+    system: System,
+) -> None:
+    anew = "rescind sidecar enrol --service search --file FILE"
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        made = [await credential(authority) for _ in range(5)]
+        ids = [each["token_id"] for each in made]
+        await authority.revoke(f"token:{ids[0]}")
+        for number, change in ((1, "expire"), (2, "rotate")):
+            changed = await authority.http.post(f"/v1/tokens/{ids[number]}/{change}", json={})
+            assert changed.status_code == 200, changed.text
+        await authority.revoke(f"token:{ids[3]}", effect="suspend")
+        await authority.revoke(f"token:{ids[4]}", effect="narrow", scopes=["rescind:verify"])
+        lift = "rescind explain {}"
+        expected = [
+            (made[0]["token"], "revoked", anew),
+            (made[1]["token"], "expired", anew),
+            (made[2]["token"], "rotated, and this is its old secret", anew),
+            (made[3]["token"], "suspended", lift.format(ids[3])),
+            (made[4]["token"], "insufficient_scope", lift.format(ids[4])),
+            ("rsc_svc_x", "another authority's, or this ledger was restored", anew),
+            ((await credential(authority, "mail"))["token"], "service:mail", "rescind sidecar"),
+        ]
+        for token, says, advice in expected:
+            answer = await Newcomer(sidecar, system).enrol(token)
+            assert isinstance(answer, EnrolmentRefused)
+            why, _, what_to_do = answer.why.partition(". ")
+            assert says in why
+            assert advice in what_to_do
 
 
 async def test_a_box_is_good_for_its_request_alone(system: System) -> None:
@@ -83,7 +131,7 @@ async def test_a_box_is_good_for_its_request_alone(system: System) -> None:
         for answer in (
             await newcomer.show(shown, nonce=other),  # replayed under a nonce of theirs
             await newcomer.show(shown, nonce=nonce, public=thief.key.public),  # under their key
-            await newcomer.send(Request(newcomer.key.public, nonce, os.urandom(200))),
+            await newcomer.send(EnrolmentRequest(newcomer.key.public, nonce, os.urandom(200))),
         ):
             await _refused(answer, system, "not sealed")
 
@@ -93,8 +141,10 @@ async def test_a_public_key_that_everybody_can_open_gets_nothing(system: System)
         token = Secret((await credential(authority))["token"])
         weak, nonce = bytes(32), secrets.token_bytes(16)
         shown = Credential(token, "search", enrolment.instance_of(weak), nonce)
-        box = Trust.read(system.settings.trust_path).seal(enrolment.encode_credential(shown))
-        request = enrolment.encode_request(Request(weak, nonce, box))
+        box = Trust.read(system.settings.trust_path).encrypt_for_authority(
+            enrolment.encode_credential(shown)
+        )
+        request = enrolment.encode_request(EnrolmentRequest(weak, nonce, box))
         assert await sidecar.ask(subjects.ENROL, request) == b""
         assert await sidecar.beat() is not None  # and the authority lives on
 
@@ -103,9 +153,12 @@ async def test_what_carries_no_mac_of_ours_opens_no_row_and_is_counted(system: S
     async with serving(system) as authority, system.sidecar() as sidecar:
         content = heartbeat.encode(_heartbeat(sidecar.instance))
         envelope = bytearray(sidecar.spoken(content))
-        forged = [Sealed(content, sidecar.instance), Sealed(content, sidecar.instance, bytes(32))]
+        forged = [
+            SignedEnvelope(content, sidecar.instance),
+            SignedEnvelope(content, sidecar.instance, bytes(32)),
+        ]
         sidecar.epoch = 2
-        payloads = [sidecar.spoken(content), *(sealed.encode(each) for each in forged)]
+        payloads = [sidecar.spoken(content), *(signed_envelope.encode(each) for each in forged)]
         for place in range(5, len(envelope), 7):
             envelope[place] ^= 1
             payloads.append(bytes(envelope))
@@ -138,12 +191,61 @@ async def test_a_replayed_heartbeat_earns_nothing_and_moves_nothing(system: Syst
         assert await system.rows("SELECT * FROM leases") == before
 
 
+async def test_recorded_heartbeats_bring_no_released_instance_back_after_its_row_is_gone(
+    system: System,
+) -> None:
+    """After an hour of silence the sweep deletes it."""
+    async with serving(system), system.sidecar() as sidecar:
+        recorded = [
+            sidecar.spoken(heartbeat.encode(_heartbeat(sidecar.instance, counter=counter)))
+            for counter in range(1, 6)
+        ]
+        for payload in recorded[:3]:
+            assert await sidecar.ask(subjects.HEARTBEAT, payload) != b""
+        sidecar.counter = 3
+        await sidecar.release()
+        await system.rows("DELETE FROM leases")
+        for payload in recorded:
+            await sidecar.ask(subjects.HEARTBEAT, payload)
+        assert await _rows(system) == []
+        # In another epoch the MAC is another one, so that nothing has to be remembered.
+        assert await system.rows("SELECT FROM ended_instances")
+        await bootstrap.new_epoch(system.settings, unknown_grace_ms=0)
+        assert not await system.rows("SELECT FROM ended_instances")
+
+
+async def test_a_credential_that_is_made_up_never_reaches_postgres(system: System) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        forged = token_format.mint(
+            kind=Kind.SERVICE, random=secrets.token_bytes(32), edge_key=secrets.token_bytes(32)
+        ).reveal()
+        true = (await credential(authority))["token"]
+        altered = true[:-1] + ("0" if true[-1] != "0" else "1")
+        before = await _looked_up(authority)
+        for made_up in (forged, "rsc_svc_short", "", altered, true + "\0"):
+            answer = await Newcomer(sidecar, system).enrol(made_up)
+            assert isinstance(answer, EnrolmentRefused)
+            assert "not known here" in answer.why
+        assert await _looked_up(authority) == before
+        assert isinstance(await Newcomer(sidecar, system).enrol(true), Granted)
+        assert await _looked_up(authority) == before + 1
+
+
+async def _looked_up(authority: Running) -> float:
+    text = (await authority.http.get("/metrics")).text
+    name = "rescind_authority_resolves_total"
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+
 async def test_a_forged_release_ends_nobody(system: System) -> None:
     async with serving(system), system.sidecar() as sidecar:
         assert await sidecar.beat() is not None
         release = heartbeat.encode(heartbeat.Release(sidecar.instance, 1 << 40))
-        for forged in (Sealed(release), Sealed(release, sidecar.instance, bytes(32))):
-            await sidecar.ask(subjects.HEARTBEAT, sealed.encode(forged))
+        for forged in (
+            SignedEnvelope(release),
+            SignedEnvelope(release, sidecar.instance, bytes(32)),
+        ):
+            await sidecar.ask(subjects.HEARTBEAT, signed_envelope.encode(forged))
         assert await sidecar.beat() is not None
 
 
@@ -158,8 +260,8 @@ async def test_an_answer_is_not_a_question(system: System) -> None:
 async def test_events_are_not_told_to_who_is_not_enrolled(system: System) -> None:
     async with serving(system), system.sidecar() as sidecar:
         asked = heartbeat.encode_since(heartbeat.Since(1, 0))
-        forged = Sealed(asked, sidecar.instance, bytes(32))
-        assert await sidecar.ask(subjects.SINCE, sealed.encode(forged)) == ENROL_AGAIN
+        forged = SignedEnvelope(asked, sidecar.instance, bytes(32))
+        assert await sidecar.ask(subjects.SINCE, signed_envelope.encode(forged)) == ENROL_AGAIN
 
 
 async def test_events_that_somebody_made_up_move_no_authority(system: System) -> None:
@@ -176,7 +278,7 @@ async def test_events_that_somebody_made_up_move_no_authority(system: System) ->
         other = Keyring.create(root=os.urandom(32), now_us=1)
         ours = Keyring.read(system.settings.keyring_path)
         for forged in (
-            events.encode_batch(batch, sealed.unsigned),
+            events.encode_batch(batch, signed_envelope.unsigned),
             events.encode_batch(batch, lambda content: other.sign(Purpose.EVENTS, content)),
             events.encode_batch(batch, lambda content: ours.sign(Purpose.RECORDS, content)),
             b"",
@@ -203,7 +305,7 @@ async def test_an_evicted_instance_gets_no_lease_and_its_last_one_is_waited_for(
         path = f"/v1/fleet/{sidecar.instance.hex()}/evict"
         evicted = await authority.http.post(path, json={"reason": "it is not ours"})
         assert evicted.status_code == 200, evicted.text
-        left_s = render.unix_us(evicted.json()["lease_ends_at"]) - render.unix_us(
+        left_s = times.parse_rfc3339(evicted.json()["lease_ends_at"]) - times.parse_rfc3339(
             evicted.json()["evicted_at"]
         )
         assert left_s >= first.grant_term_ms * 1000
@@ -216,7 +318,7 @@ async def test_an_evicted_instance_gets_no_lease_and_its_last_one_is_waited_for(
             == ENROL_AGAIN
         )
         answer = await newcomer.enrol(made["token"])
-        assert isinstance(answer, Refused)
+        assert isinstance(answer, EnrolmentRefused)
         assert "it is not ours" in answer.why
         (seen,) = (await authority.http.get("/v1/fleet")).json()["instances"]
         assert (seen["state"], seen["credential"]) == ("evicted", made["token_id"])
@@ -233,15 +335,15 @@ async def test_an_evicted_instance_gets_no_lease_and_its_last_one_is_waited_for(
             subjects.HEARTBEAT,
             sidecar.spoken(heartbeat.encode(heartbeat.Release(sidecar.instance, 1 << 30))),
         )
-        answer = await authority.http.get(f"/v1/revocations/{revoked['id']}/receipt")
-        (verifier,) = answer.json()["receipt"]["verifiers"]
+        told = await authority.http.get(f"/v1/revocations/{revoked['id']}/receipt")
+        (verifier,) = told.json()["receipt"]["verifiers"]
         assert verifier["outcome"] == "lapsed"
         other = Newcomer(sidecar, system)  # its process begins anew: that id is another
         assert isinstance(await other.enrol(made["token"]), Granted)
 
 
-async def _refused(answer: Granted | Refused, system: System, why: str) -> None:
-    assert isinstance(answer, Refused)
+async def _refused(answer: Granted | EnrolmentRefused, system: System, why: str) -> None:
+    assert isinstance(answer, EnrolmentRefused)
     assert why in answer.why
     assert await _rows(system) == []
 

@@ -19,10 +19,10 @@ EXAMPLES = max(20, settings.default.max_examples) if settings.default else 20
 ASKED = {
     subjects.HEARTBEAT: ("heartbeat", "heartbeat, first", "release"),
     subjects.SINCE: ("since",),
-    subjects.RESOLVE: ("resolve",),
+    subjects.RESOLVE: ("resolve", "resolve, presented"),
     subjects.ENROL: ("enrolment", "sealed"),
     subjects.ACK: ("ack",),
-    subjects.USED: ("used",),
+    subjects.USED: ("used", "used, at a time"),
     subjects.OFFER: ("offer",),
 }
 STATE = """

@@ -1,5 +1,8 @@
 """Requests that are well formed and mean harm: nothing of them is kept that cannot be shown."""
 
+import json
+from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import httpx2
@@ -114,3 +117,56 @@ async def test_what_postgres_cannot_keep_is_refused_before_it(
     async with serving(system) as running:
         refused = await running.http.post("/v1/tokens", json={**AGENT, **facts})
         assert refused.status_code == httpx2.codes.UNPROCESSABLE_CONTENT
+
+
+HALVES = (
+    b'"\\ud800"',
+    b'"\\udfff\\ud800"',
+    b'"x\\uDBFFx"',
+    b'["a", "\\ud800"]',
+    b'{"a": "\\ud800"}',
+    b'{"\\ud800": "a"}',
+    b'"\xed\xa0\x80"',  # the same in UTF-8, which Python's decoder of JSON lets through
+    b'"\xff"',
+)
+
+
+def bodies_of(document: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """Yield each call that takes JSON bodies, with half a pair in each of its fields in turn."""
+    schemas = document["components"]["schemas"]
+    for path, item in document["paths"].items():
+        content = item.get("post", {}).get("requestBody", {}).get("content", {})
+        if "application/json" not in content:
+            continue
+        name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        for field, half in product(["no_such_field", *schemas[name]["properties"]], HALVES):
+            yield path, b'{"%s": %s}' % (field.encode(), half)
+        yield path, '{"subject": "\ud800"}'.encode("utf-16", "surrogatepass")
+
+
+async def test_half_of_a_surrogate_pair_is_refused_in_every_field_of_every_call(
+    system: System,
+) -> None:
+    async with serving(system) as running:
+        document = (await running.http.get("/openapi.json")).json()
+        headers = {"content-type": "application/json"}
+        paths: set[str] = set()
+        for path, body in bodies_of(document):
+            paths.add(path)
+            where = path.replace("{", "").replace("}", "")
+            refused = await running.http.post(where, content=body, headers=headers)
+            assert refused.status_code in {400, 422}, (path, body, refused.text)
+            assert refused.headers["content-type"] == "application/problem+json"
+        assert {"/v1/tokens/expire", "/v1/revocations/batch", "/v1/delegations"} <= paths
+        assert await head(running) == 0
+        pair = await running.revoke("subject:agent:a", reason="\U0001f511")
+        assert pair["reason"] == "\U0001f511"
+
+
+async def test_the_field_with_half_of_a_pair_is_named(system: System) -> None:
+    async with serving(system) as running:
+        deed = {"selector": ["tenant:t"], "reason": "\ud800"}
+        body = json.dumps({"revocations": [{"selector": ["tenant:t"]}, deed]})
+        headers = {"content-type": "application/json"}
+        refused = await running.http.post("/v1/revocations/batch", content=body, headers=headers)
+        assert [each["field"] for each in refused.json()["errors"]] == ["revocations.1.reason"]

@@ -5,43 +5,82 @@ import base64
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 from tests.integration.authority.test_tampering import scene
-from tests.support.authority import System, eventually
+from tests.support.authority import System
+from tests.support.clocks import ManualClock
+from tests.support.eventually import eventually
 
 from rescind import Allowed, Denied, Reason
-from rescind.core.tokens import Kind, genuine, mint, parse
-from rescind.wire import sealed
-from rescind.wire.sealed import Sealed
-from rescind.wire.trust import Purpose
-from rescind_authority import keys, preparing, secret_files
-from rescind_authority.edge_keys import EdgeKeys, LiveEdgeKeys
+from rescind.core import instance_mac
+from rescind.core.token_format import Kind, genuine, mint, parse
+from rescind.wire import signed_envelope, subjects
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind.wire.trust_statement import Purpose
 from rescind_authority.errors import KeyFileError
-from rescind_authority.live_keyring import LiveKeyring
-from rescind_runtime import signing
+from rescind_authority.keys import secret_files
+from rescind_authority.keys.edge_keys import EdgeKeyFile, LiveEdgeKeys
+from rescind_authority.keys.reloading_keyring import LiveKeyring
+from rescind_authority.operator import bootstrap, key_commands
 from rescind_runtime.clock import SystemClock
-from rescind_runtime.signing import OVERLAP_US, Keyring, KeyringError, Trust
+from rescind_runtime.crypto import signing
+from rescind_runtime.crypto.signing import KINDS, OVERLAP_US, Keyring
+from rescind_runtime.crypto.trust import KeyringError, Trust
+from rescind_runtime.net import nats_connection
 
 
-async def test_a_rotation_under_traffic_refuses_no_event_and_no_record(
+async def test_a_rotation_of_every_key_under_traffic_refuses_no_event_no_record_and_no_check(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signing, "OVERLAP_US", 4_000_000)
     async with scene(system, tmp_path) as stage:
+        spoken = set[bytes]()
+
+        async def hear(message: Msg) -> None:
+            spoken.add(message.data)
+
+        await nats_connection.subscribe(stage.mallory, subjects.HEARTBEAT, hear)
         names = set[bytes]()
-        for purpose in (Purpose.EVENTS, Purpose.RECORDS):
-            keyring = Keyring.read(system.settings.keyring_path)
-            await stage._sees(lambda keyring=keyring: keyring.settled(SystemClock().wall_us()))
-            keys.rotate(system.settings, purpose)
+        before = _rotate_all(system)
         for number in range(60):
             pushed = await stage.revoke(f"tenant:{number}")
-            names.add(sealed.decode(pushed).key_id)
+            names.add(signed_envelope.decode(pushed).key_id)
             token = (await stage.authority.issue(f"agent:{number}"))["token"]
             assert isinstance(await stage.check(token), Allowed)
             await asyncio.sleep(0.1)  # six seconds of traffic: longer than the overlap
         assert len(names) == 2  # the key before, and then the new one
         assert stage.tally.messages_refused == 0
+        assert stage.tally.enrolments_refused == 0
         assert stage.tally.instances_ended == 0
-        assert stage.sidecar._notary.serial == 3
+        assert stage.sidecar._trust_store.serial == before.serial + len(KINDS)
+        # The same instance spoke under the old master key, and under the new one.
+        now = Keyring.read(system.settings.keyring_path)
+        now.advance(SystemClock().wall_us())
+        assert {_master_of(each, now.masters) for each in spoken} == {0, 1}
+        assert len({signed_envelope.decode(each).key_id for each in spoken}) == 1
+
+
+def _rotate_all(system: System) -> Keyring:
+    """Rotate every key of the keyring at once; return the keyring of before."""
+    before = keyring = Keyring.read(system.settings.keyring_path)
+    root = secret_files.read_key(system.settings.root_key_path)
+    for kind in KINDS:
+        keyring = keyring.rotated(kind, root=root, now_us=SystemClock().wall_us())
+    keyring.write(system.settings.keyring_path)
+    keyring.trust.write(system.settings.trust_path)
+    return before
+
+
+def _master_of(payload: bytes, masters: tuple[bytes, ...]) -> int | None:
+    """Return under which of these master keys an instance spoke."""
+    envelope = signed_envelope.decode(payload)
+    for place, master in enumerate(masters):
+        secret = instance_mac.instance_secret(master, epoch=1, instance=envelope.key_id)
+        if instance_mac.genuine(
+            secret, instance_mac.TO_AUTHORITY, envelope.content, envelope.signature
+        ):
+            return place
+    return None
 
 
 async def test_edge_keys_are_rotated_and_no_good_token_is_ever_taken_for_a_forgery(
@@ -51,8 +90,8 @@ async def test_edge_keys_are_rotated_and_no_good_token_is_ever_taken_for_a_forge
     async with scene(system, tmp_path) as stage:
         path = system.settings.edge_keys_path
         before = (await stage.authority.issue("agent:before"))["token"]
-        assert keys.rotate_edge(system.settings)["serial"] == 2
-        fresh, old = (each.key for each in EdgeKeys.read(path).keys)
+        assert key_commands.rotate(system.settings, key_commands.EDGE)["serial"] == 2
+        fresh, old = (each.key for each in EdgeKeyFile.read(path).keys)
         minted = set[bytes]()
         for number in range(60):
             token = (await stage.authority.issue(f"agent:{number}"))["token"]
@@ -62,7 +101,7 @@ async def test_edge_keys_are_rotated_and_no_good_token_is_ever_taken_for_a_forge
         assert minted == {fresh, old}
         assert isinstance(await stage.check(before), Allowed)
         assert stage.tally.forgeries == 0
-        assert stage.sidecar._notary.serial == 2
+        assert stage.sidecar._trust_store.serial == 2
         forged = mint(kind=Kind.AGENT, random=bytes(32), edge_key=bytes(32)).reveal()
         assert await stage.check(forged) == Denied(Reason.UNKNOWN)
         assert stage.tally.forgeries == 1
@@ -75,7 +114,7 @@ async def test_a_sidecar_that_missed_an_edge_key_fetches_it_when_it_meets_its_to
     async with scene(system, tmp_path) as stage:
         # As if the file of another host had come late: no newer statement tells of it.
         path = system.settings.edge_keys_path
-        EdgeKeys.read(path).rotated(SystemClock().wall_us() - 1_000_000).write(path)
+        EdgeKeyFile.read(path).rotated(SystemClock().wall_us() - 1_000_000).write(path)
         token = (await stage.authority.issue("agent:new"))["token"]
 
         async def accepted() -> bool:
@@ -90,7 +129,7 @@ async def test_receipts_go_on_while_their_key_is_rotated_and_the_old_ones_stay_g
 ) -> None:
     monkeypatch.setattr(signing, "OVERLAP_US", 2_000_000)
     async with scene(system, tmp_path) as stage:
-        keys.rotate(system.settings, Purpose.RECEIPTS)
+        key_commands.rotate(system.settings, Purpose.RECEIPTS)
         receipts: list[dict[str, str]] = []
         for number in range(13):
             done = await stage.authority.revoke(f"tenant:{number}", wait=True)
@@ -102,7 +141,7 @@ async def test_receipts_go_on_while_their_key_is_rotated_and_the_old_ones_stay_g
         for each in receipts:
             content = base64.b64decode(each["content"])
             key_id, signature = bytes.fromhex(each["key_id"]), bytes.fromhex(each["signature"])
-            assert trust.verify(Purpose.RECEIPTS, Sealed(content, key_id, signature))
+            assert trust.verify(Purpose.RECEIPTS, SignedEnvelope(content, key_id, signature))
 
 
 async def test_a_sidecar_with_an_old_trust_file_enrols_before_while_and_after_its_key_is_rotated(
@@ -112,7 +151,7 @@ async def test_a_sidecar_with_an_old_trust_file_enrols_before_while_and_after_it
     old = tmp_path / "old-trust"
     async with scene(system, tmp_path) as stage:
         old.write_bytes(system.settings.trust_path.read_bytes())
-        keys.rotate(system.settings, Purpose.ENROLMENT)
+        key_commands.rotate(system.settings, Purpose.ENROLMENT)
         for number in range(5):
             tally = await stage.another(tmp_path / f"{number}.sock", trust_file=old)
             assert (tally.heartbeats > 0, tally.messages_refused) == (True, 0)
@@ -121,25 +160,16 @@ async def test_a_sidecar_with_an_old_trust_file_enrols_before_while_and_after_it
 
 @pytest.fixture
 def prepared(system: System) -> System:
-    preparing.make_keys(system.settings)
+    bootstrap.make_keys(system.settings)
     secret_files.create_edge_key(system.settings.edge_keys_path)
     return system
 
 
-class ManualClock(SystemClock):
-    """A wall clock that a test moves."""
-
-    now_us = SystemClock().wall_us()
-
-    def wall_us(self) -> int:
-        return self.now_us
-
-
 def test_a_new_key_is_known_before_it_signs(prepared: System) -> None:
-    clock = ManualClock()
+    clock = ManualClock(now_us=SystemClock().wall_us())
     live = LiveKeyring(prepared.settings.keyring_path, clock)
     before = live.sign(Purpose.EVENTS, b"x").key_id
-    keys.rotate(prepared.settings, Purpose.EVENTS)
+    key_commands.rotate(prepared.settings, Purpose.EVENTS)
     live.look()
     assert live.serial == 2
     assert live.sign(Purpose.EVENTS, b"x").key_id == before
@@ -153,11 +183,11 @@ def test_a_new_key_is_known_before_it_signs(prepared: System) -> None:
 def test_a_new_edge_key_is_known_before_it_mints_and_an_old_one_outlives_its_tokens(
     prepared: System,
 ) -> None:
-    clock, path = ManualClock(), prepared.settings.edge_keys_path
+    clock, path = ManualClock(now_us=SystemClock().wall_us()), prepared.settings.edge_keys_path
     live = LiveEdgeKeys(path, clock)
     (before,) = live.live
     clock.now_us = SystemClock().wall_us()
-    keys.rotate_edge(prepared.settings)
+    key_commands.rotate(prepared.settings, key_commands.EDGE)
     fresh, kept = live.live
     assert (kept, live.minting) == (before, before)
     clock.now_us += OVERLAP_US - 1
@@ -168,7 +198,7 @@ def test_a_new_edge_key_is_known_before_it_mints_and_an_old_one_outlives_its_tok
     clock.now_us = now_us + 366 * 86_400 * 1_000_000
     assert live.live == (fresh, before)
     clock.now_us += OVERLAP_US + 1_000_000
-    assert live.live == (fresh,)
+    assert [*live.live] == [fresh]
 
 
 def test_an_edge_key_file_that_cannot_be_read_changes_no_key(prepared: System) -> None:
@@ -183,32 +213,32 @@ def test_an_edge_key_file_that_cannot_be_read_changes_no_key(prepared: System) -
 
 
 def test_what_is_shown_of_the_edge_keys_is_public(prepared: System) -> None:
-    shown = repr(keys.rotate_edge(prepared.settings))
-    edge = EdgeKeys.read(prepared.settings.edge_keys_path)
+    shown = repr(key_commands.rotate(prepared.settings, key_commands.EDGE))
+    edge = EdgeKeyFile.read(prepared.settings.edge_keys_path)
     assert not any(each.key.hex() in shown for each in edge.keys)
 
 
 def test_two_rotations_at_once_are_refused_and_change_nothing(prepared: System) -> None:
-    keys.rotate(prepared.settings, Purpose.EVENTS)
+    key_commands.rotate(prepared.settings, Purpose.EVENTS)
     text = prepared.settings.keyring_path.read_text()
     with pytest.raises(KeyringError, match="again in a minute"):
-        keys.rotate(prepared.settings, Purpose.RECORDS)
+        key_commands.rotate(prepared.settings, Purpose.RECORDS)
     assert prepared.settings.keyring_path.read_text() == text
 
 
 def test_without_the_root_key_nothing_is_rotated(prepared: System) -> None:
     elsewhere = prepared.settings.root_key_path.rename(prepared.settings.data / "vault")
     with pytest.raises(KeyFileError, match="RESCIND_ROOT_KEY_FILE"):
-        keys.rotate(prepared.settings, Purpose.EVENTS)
+        key_commands.rotate(prepared.settings, Purpose.EVENTS)
     kept = prepared.but(root_key_file=elsewhere)
-    assert keys.rotate(kept.settings, Purpose.EVENTS)["serial"] == 2
+    assert key_commands.rotate(kept.settings, Purpose.EVENTS)["serial"] == 2
 
 
 def test_what_is_shown_of_the_keys_is_public(prepared: System) -> None:
-    shown = repr(keys.show(prepared.settings))
+    shown = repr(key_commands.show(prepared.settings))
     text = prepared.settings.keyring_path.read_text()
     keyring = Keyring.read(prepared.settings.keyring_path)
-    secrets = [keyring.master.hex(), *(key.seed.hex() for key in keyring._keys)]
+    secrets = [keyring.master.hex(), *(key.seed.hex() for key in keyring._private.keys)]
     assert all(secret in text and secret not in shown for secret in secrets)
 
 

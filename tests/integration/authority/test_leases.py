@@ -2,28 +2,31 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import pytest
 from tests.support.authority import System, serving
+from tests.support.eventually import eventually
+from tests.support.rows import guard
 
 from rescind.core import ledger
 from rescind.core.ledger import Position
 from rescind.errors import MalformedMessageError
-from rescind.wire import events, subjects
+from rescind.wire import events, heartbeat, subjects
 from rescind.wire.heartbeat import Heartbeat, Release, Reply
-from rescind_authority import preparing
-from rescind_authority.errors import StoreUnavailableError
-from rescind_authority.metrics import Metrics
-from rescind_authority.ports.ledger import Passage, Standing
+from rescind_authority.errors import StoreRefusedError, StoreUnavailableError
+from rescind_authority.operator import bootstrap
+from rescind_authority.ports.ledger import EventRange, LedgerTip
 from rescind_authority.postgres import leases, pool, queries
 from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.pool import Borrowed
-from rescind_authority.usecases.grant import Granter
-from rescind_authority.usecases.recent import Recent
+from rescind_authority.prometheus import PrometheusMetrics
+from rescind_authority.usecases.leases.grant import Granter
+from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_runtime.clock import SystemClock
 
 _ROW = "SELECT counter, acked_seq, applied_seq, row_version, released_at FROM leases"
 
@@ -101,7 +104,7 @@ async def test_a_stale_counter_changes_nothing_and_gets_nothing(system: System) 
 async def test_of_heartbeats_of_one_instance_in_one_batch_the_newest_counts(
     system: System,
 ) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with granting(system) as granter, asyncio.TaskGroup() as tasks:
         replies = [tasks.create_task(granter.answer(_beat(counter))) for counter in (1, 3, 2)]
     assert [reply.result() is not None for reply in replies] == [False, True, False]
@@ -114,7 +117,9 @@ async def test_a_released_instance_gets_nothing_ever_again(system: System) -> No
         assert await sidecar.release() == b""
         assert await sidecar.beat() is None
         assert await sidecar.beat(counter=1 << 62) is None
-        fleet = (await authority.http.get("/v1/fleet")).json()
+        pruned = (await authority.http.get("/v1/fleet")).json()
+        assert (pruned["instances"], pruned["ended"]) == ([], 1)
+        fleet = (await authority.http.get("/v1/fleet", params={"ended": "true"})).json()
         assert [each["state"] for each in fleet["instances"]] == ["released"]
         assert fleet["instances"][0]["service"] == "search"
         assert fleet["instances"][0]["lease_left_ms"] == 0
@@ -139,7 +144,7 @@ async def test_a_release_that_overtook_its_heartbeat_is_final_too(system: System
 
 
 async def test_a_release_and_a_heartbeat_in_one_batch_release(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with granting(system) as granter, asyncio.TaskGroup() as tasks:
         beat = tasks.create_task(granter.answer(_beat(2)))
         release = tasks.create_task(granter.answer(Release(bytes(16), 1)))
@@ -153,7 +158,7 @@ async def test_a_position_that_is_not_the_ledger_s_is_no_acknowledgement(
     async with serving(system) as authority, system.sidecar() as sidecar:
         await authority.revoke("tenant:t")
         good = _granted(await sidecar.beat()).position
-        bad = {"head": bytes(32), "epoch": 2, "seq": 9}[wrong]
+        bad: Any = {"head": bytes(32), "epoch": 2, "seq": 9}[wrong]
         sidecar.applied = dataclasses.replace(good, **{wrong: bad})
         assert await sidecar.beat() is not None
         assert (await system.rows(_ROW))[0]["acked_seq"] == 0
@@ -166,7 +171,7 @@ async def test_the_lease_rows_are_committed_before_the_ledger_s_end_is_read(
     system: System,
 ) -> None:
     """G1 before G2 (design 7): whoever commits after G2 finds the row."""
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     seen: list[int] = []
 
     class Watching(PostgresLeases):
@@ -184,7 +189,7 @@ async def test_the_ledger_s_end_is_read_on_the_connection_that_committed_the_row
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two servers one may be an old primary that still answers (G1 and G2, design 7)."""
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     used: list[tuple[str, int]] = []
 
     async def noting(connection: Borrowed, query: str, *arguments: object) -> Any:
@@ -196,35 +201,35 @@ async def test_the_ledger_s_end_is_read_on_the_connection_that_committed_the_row
         for number in range(20):
             tasks.create_task(granter.answer(_beat(1, instance=number.to_bytes(16))))
             await asyncio.sleep(0)
-    assert [query for query, _ in used] == ["beat", "standing"] * (len(used) // 2)
+    assert [query for query, _ in used] == ["beat", "ledger_tip"] * (len(used) // 2)
     assert [pid for _, pid in used[::2]] == [pid for _, pid in used[1::2]]
 
 
 async def test_behind_a_pooler_that_changes_the_server_between_commit_and_read_there_is_no_lease(
     system: System,
 ) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
 
-    class Elsewhere(PostgresLeases):
+    class Superseded(PostgresLeases):
         async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
             # A second server is more than this needs: what tells two apart is one column.
-            sql = queries.read("standing").replace(
+            sql = queries.read("ledger_tip").replace(
                 "pg_postmaster_start_time()", "pg_postmaster_start_time() - interval '1 us'"
             )
             return await connection.fetch(sql)
 
-    async with granting(system, Elsewhere) as granter:
+    async with granting(system, Superseded) as granter:
         with pytest.raises(StoreUnavailableError, match="pooler"):
             await granter.answer(_beat(1))
 
 
 async def test_a_standby_grants_nothing(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
 
     class Standby(PostgresLeases):
         async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
             # A second server is more than this needs: the answer of a standby is one column.
-            sql = queries.read("standing").replace("pg_is_in_recovery()", "true")
+            sql = queries.read("ledger_tip").replace("pg_is_in_recovery()", "true")
             return await connection.fetch(sql)
 
     async with granting(system, Standby) as granter:
@@ -233,21 +238,48 @@ async def test_a_standby_grants_nothing(system: System) -> None:
 
 
 async def test_what_no_row_can_hold_is_refused_alone(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with granting(system) as granter:
         for bad in (
-            dataclasses.replace(_beat(1), counter=1 << 63),
+            dataclasses.replace(_beat(1), counter=(1 << 62) + 1),
             dataclasses.replace(_beat(1), service="a\0"),
             dataclasses.replace(_beat(1), host="x" * 257),
-            dataclasses.replace(_beat(1), applied=Position(1, 1 << 63, bytes(32))),
+            dataclasses.replace(_beat(1), applied=Position(1, (1 << 62) + 1, bytes(32))),
         ):
             with pytest.raises(MalformedMessageError):
                 await granter.answer(bad)
         assert await granter.answer(_beat(1)) is not None
 
 
+async def test_a_row_that_can_grow_no_more_refuses_its_own_messages_alone(system: System) -> None:
+    # An authority before this one let counters grow to the end of bigint.
+    await bootstrap.prepare(system.settings)
+    full = [(1000 + number).to_bytes(16) for number in range(3)]
+    async with granting(system) as granter:
+        for instance in full:
+            await granter.answer(_beat(1, instance=instance))
+        await system.rows("UPDATE leases SET row_version = $1", (1 << 63) - 1)
+        async with asyncio.TaskGroup() as tasks:
+            good = [
+                tasks.create_task(granter.answer(_beat(2, instance=number.to_bytes(16))))
+                for number in range(1, 40)
+            ]
+            releases = [granter.answer(Release(instance, 5)) for instance in full]
+            refused = [tasks.create_task(_refused(release)) for release in releases]
+    assert all(isinstance(each.result(), Reply) for each in good)
+    assert [each.result() for each in refused] == [True] * 3
+
+
+async def _refused(answer: Awaitable[object]) -> bool:
+    try:
+        await answer
+    except StoreRefusedError:
+        return True
+    return False
+
+
 async def test_many_sidecars_share_a_statement(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with granting(system) as granter, asyncio.TaskGroup() as tasks:
         replies = [
             tasks.create_task(granter.answer(_beat(1, instance=number.to_bytes(16))))
@@ -284,6 +316,25 @@ async def test_the_fleet_shows_how_far_behind_each_sidecar_is(system: System) ->
         assert await authority.metric("rescind_authority_leases ") == 2
 
 
+async def test_the_fleet_is_not_behind_what_was_acknowledged_since_the_last_heartbeat(
+    system: System,
+) -> None:
+    async with serving(system) as authority, system.sidecar() as sidecar:
+        sidecar.applied = _granted(await sidecar.beat()).position
+        await sidecar.beat()
+        done = await authority.revoke("tenant:t")
+        (event,) = await system.rows("SELECT head FROM events WHERE seq = $1", done["seq"])
+        applied = Position(1, done["seq"], event["head"])
+        ack = heartbeat.encode_ack(heartbeat.Ack(sidecar.instance, sidecar.counter + 1, applied))
+        await sidecar.nats.publish(subjects.ACK, sidecar.spoken(ack))
+
+        async def lag() -> list[int]:
+            fleet = (await authority.http.get("/v1/fleet")).json()
+            return [each["lag"] for each in fleet["instances"]]
+
+        assert await eventually(lag, until=lambda found: found == [0])
+
+
 def _granted(reply: Reply | None) -> Reply:
     assert reply is not None
     return reply
@@ -296,11 +347,11 @@ def _beat(counter: int, *, instance: bytes = bytes(16)) -> Heartbeat:
 class Nowhere:
     """A ledger for a Recent that nobody asks."""
 
-    async def standing(self) -> Standing:
+    async def tip(self) -> LedgerTip:
         """Fail."""
         raise NotImplementedError
 
-    async def after(self, seq: int, *, limit: int) -> Passage:
+    async def after(self, seq: int, *, limit: int) -> EventRange:
         """Fail."""
         raise NotImplementedError
 
@@ -311,7 +362,13 @@ async def granting(
 ) -> AsyncIterator[Granter]:
     """Run a Granter on a prepared database, without NATS."""
     async with pool.connect(system.dsn) as postgres, asyncio.TaskGroup() as tasks:
-        granter = Granter(leases_kind(postgres), recent=Recent(Nowhere()), metrics=Metrics())
+        leases = leases_kind(postgres, guard(system.settings))
+        granter = Granter(
+            leases,
+            recent=Recent(Nowhere(), clock=SystemClock()),
+            clock=SystemClock(),
+            metrics=PrometheusMetrics(),
+        )
         job = tasks.create_task(granter.run())
         yield granter
         job.cancel()

@@ -5,15 +5,15 @@ import secrets
 
 import httpx2
 import pytest
-from tests.support.authority import Running, Sidecar, System, eventually, serving
+from tests.support.authority import Running, Sidecar, System, serving
+from tests.support.eventually import eventually
 
-from rescind.core import tokens
 from rescind.errors import UnreachableError
-from rescind.wire import heartbeat, records, sealed, subjects
-from rescind.wire.sealed import Sealed
-from rescind_authority.http.link import MAX_BYTES
-from rescind_sidecar.link.http import HttpTransport
-from rescind_sidecar.link.transport import NotNowError
+from rescind.wire import heartbeat, records, signed_envelope, subjects
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind_authority.http.sidecar_routes import MAX_BYTES
+from rescind_sidecar.link.http_transport import HttpTransport
+from rescind_sidecar.link.transport import AuthorityBusyError
 
 
 async def post(running: Running, subject: str, payload: bytes) -> httpx2.Response:
@@ -42,7 +42,7 @@ async def test_a_heartbeat_earns_a_lease_and_a_stale_one_earns_nothing(system: S
         payload = beat(sidecar)
         answer = await post(running, subjects.HEARTBEAT, payload)
         assert answer.headers["content-type"] == "application/octet-stream"
-        reply = heartbeat.decode_reply(sealed.decode(answer.content).content)
+        reply = heartbeat.decode_reply(signed_envelope.decode(answer.content).content)
         assert (reply.instance, reply.position.seq) == (sidecar.instance, 1)
         again = await post(running, subjects.HEARTBEAT, payload)
         assert (again.status_code, again.content) == (204, b"")
@@ -50,8 +50,10 @@ async def test_a_heartbeat_earns_a_lease_and_a_stale_one_earns_nothing(system: S
 
 async def test_without_a_right_mac_there_is_no_lease_row(system: System) -> None:
     async with serving(system) as running, system.sidecar() as sidecar:
-        envelope = sealed.decode(beat(sidecar))
-        forged = sealed.encode(Sealed(envelope.content, envelope.key_id, bytes(32)))
+        envelope = signed_envelope.decode(beat(sidecar))
+        forged = signed_envelope.encode(
+            SignedEnvelope(envelope.content, envelope.key_id, bytes(32))
+        )
         answer = await post(running, subjects.HEARTBEAT, forged)
         assert answer.content == heartbeat.ENROL_AGAIN
         assert await system.rows("SELECT 1 FROM leases") == []
@@ -59,16 +61,18 @@ async def test_without_a_right_mac_there_is_no_lease_row(system: System) -> None
 
 async def test_a_record_and_missing_events_are_to_be_had(system: System) -> None:
     async with serving(system) as running, system.sidecar() as sidecar:
+        await sidecar.enrol()
         issued = await running.issue()
         await running.revoke("subject:agent:a")
-        look = records.encode_resolve(records.Resolve(tokens.digest(issued["token"])))
-        found = await post(running, subjects.RESOLVE, look)
-        resolved = records.decode_resolved(found.content)
+        look = sidecar.asking(issued["token"])
+        found = await post(running, subjects.RESOLVE, sidecar.spoken(records.encode_resolve(look)))
+        resolved = records.decode_resolved(signed_envelope.decode(found.content).content)
+        assert (resolved.nonce, resolved.token_hash) == (look.nonce, look.token_hash)
         assert resolved.record is not None
         assert records.decode(resolved.record).token_id == issued["token_id"]
         asked = sidecar.spoken(heartbeat.encode_since(heartbeat.Since(1, 0)))
         answer = await post(running, subjects.SINCE, asked)
-        events = heartbeat.decode_events(sealed.decode(answer.content).content)
+        events = heartbeat.decode_events(signed_envelope.decode(answer.content).content)
         assert len(events.payloads) == 1
 
 
@@ -94,8 +98,13 @@ async def test_the_schema_for_people_leaves_it_out(system: System) -> None:
 async def test_an_authority_without_postgres_says_not_now_and_the_next_one_is_asked(
     system: System,
 ) -> None:
-    asked = records.encode_resolve(records.Resolve(bytes(32)))
-    async with serving(system) as running, asyncio.TaskGroup() as tasks:
+    async with (
+        serving(system) as running,
+        system.sidecar() as sidecar,
+        asyncio.TaskGroup() as tasks,
+    ):
+        await sidecar.enrol()
+        asked = sidecar.spoken(records.encode_resolve(records.Resolve(bytes(32), bytes(16))))
         # A port where nobody listens comes first.
         transport = HttpTransport(["http://127.0.0.1:9", running.url])
         job = tasks.create_task(transport.run())
@@ -104,10 +113,14 @@ async def test_an_authority_without_postgres_says_not_now_and_the_next_one_is_as
         async def look() -> bytes | None:
             try:
                 return await transport.ask(subjects.RESOLVE, asked, timeout_s=2)
-            except NotNowError:
+            except AuthorityBusyError:
                 return None
 
-        resolved = records.decode_resolved(await eventually(look) or b"")
+        heard = await eventually(look)
+        answer = signed_envelope.decode(heard or b"")
+        resolved = records.decode_resolved(answer.content)
+        with pytest.raises(UnreachableError, match="no authority of ours"):
+            await transport.ask(subjects.RESOLVE, asked, timeout_s=2, accept=lambda _: False)
         assert (resolved.epoch, resolved.record) == (1, None)
         await system.shut()
         await eventually(look, until=lambda answer: answer is None)

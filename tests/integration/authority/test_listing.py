@@ -15,12 +15,12 @@ from tests.support.plans import plan_of
 from tests.support.token_generator import Plan
 
 from rescind.core.handles import Handle
-from rescind_authority import preparing
-from rescind_authority.ports.lists import TokenFilter
+from rescind_authority.operator import bootstrap
+from rescind_authority.ports.token_search import TokenFilter
 from rescind_authority.postgres import pool
-from rescind_authority.postgres.tokens import PostgresTokens
-from rescind_authority.usecases import listing
-from rescind_authority.usecases.listing import Lister
+from rescind_authority.postgres.token_search import PostgresTokens
+from rescind_authority.usecases.read_model import token_search
+from rescind_authority.usecases.read_model.token_search import TokenSearch
 from rescind_runtime.clock import SystemClock
 
 PLAN = Plan(rows=200_000, until=datetime.now(UTC) - timedelta(minutes=1), tree=20_000)
@@ -35,7 +35,7 @@ def crowd(shared_system: System) -> System:
 
 
 async def _fill(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     connection = await asyncpg.connect(system.dsn)
     try:
         await token_generator.fill(connection, PLAN)
@@ -66,7 +66,7 @@ def filter_of(*handles: str, **rest: Any) -> TokenFilter:
     return TokenFilter(tuple(Handle(each) for each in handles), **rest)
 
 
-async def pages(lister: Lister, wanted: TokenFilter, *, limit: int) -> list[Sequence[str]]:
+async def pages(lister: TokenSearch, wanted: TokenFilter, *, limit: int) -> list[Sequence[str]]:
     found: list[Sequence[str]] = []
     before = None
     while True:
@@ -93,7 +93,7 @@ async def pages(lister: Lister, wanted: TokenFilter, *, limit: int) -> list[Sequ
 async def test_a_walk_goes_along_its_index_and_no_further_than_told(
     crowd: System, handles: list[str], index: str, state: str | None
 ) -> None:
-    way = listing.along(filter_of(*handles).handles)
+    way = token_search.along(filter_of(*handles).handles)
     plan = await plan_of(
         crowd,
         "walk_tokens",
@@ -119,7 +119,7 @@ async def test_a_walk_goes_along_its_index_and_no_further_than_told(
 )
 async def test_what_is_rare_is_found_by_its_handles(crowd: System, handles: list[str]) -> None:
     plan = await plan_of(
-        crowd, "few_tokens", handles, NEWEST, None, None, "active", listing.EXACT_UP_TO, 51
+        crowd, "few_tokens", handles, NEWEST, None, None, "active", token_search.EXACT_UP_TO, 51
     )
     assert "Bitmap Index Scan on tokens_handles" in plan
     assert "Seq Scan on tokens" not in plan
@@ -156,7 +156,7 @@ async def test_page_by_page_every_token_comes_once_and_newest_first(
         )
     ]
     async with pool.connect(crowd.dsn) as postgres:
-        found = await pages(Lister(PostgresTokens(postgres), clock=clock), wanted, limit=200)
+        found = await pages(TokenSearch(PostgresTokens(postgres), clock=clock), wanted, limit=200)
     assert [token_id for page in found for token_id in page] == expected
     assert max(map(len, found)) <= 200
 
@@ -166,7 +166,7 @@ async def test_a_page_that_takes_too_long_is_cut_short_and_says_where_to_go_on(
 ) -> None:
     oldest = filter_of(f"tree:{PLAN.root}")
     async with pool.connect(crowd.dsn) as postgres:
-        page = await Lister(PostgresTokens(postgres), clock=HastyClock()).page(
+        page = await TokenSearch(PostgresTokens(postgres), clock=HastyClock()).page(
             oldest, before=None, limit=50
         )
     assert not page.token_ids
@@ -190,7 +190,7 @@ async def test_a_time_is_gone_straight_to(crowd: System) -> None:
     )
     async with pool.connect(crowd.dsn) as postgres:
         found = await pages(
-            Lister(PostgresTokens(postgres), clock=HastyClock()), wanted, limit=10_000
+            TokenSearch(PostgresTokens(postgres), clock=HastyClock()), wanted, limit=10_000
         )
     assert [each for page in found for each in page] == [row["token_id"] for row in expected]
     assert len(found) < 12  # of 200 that the whole table is
@@ -213,7 +213,7 @@ async def test_a_count_of_at_most_10_000_is_exact(
 ) -> None:
     expected = await _counted(crowd, handles, state)
     async with pool.connect(crowd.dsn) as postgres:
-        counted = await Lister(PostgresTokens(postgres), clock=FrozenClock()).count(
+        counted = await TokenSearch(PostgresTokens(postgres), clock=FrozenClock()).count(
             filter_of(*handles, state=state)
         )
     assert (counted.tokens, counted.exact) == (expected, True)
@@ -224,7 +224,7 @@ async def test_a_count_since_lately_is_exact_in_a_table_of_many(crowd: System) -
     expected = await crowd.rows("SELECT count(*) FROM tokens WHERE issued_at >= $1", since)
     wanted = filter_of(issued_after_us=int(since.timestamp() * 1e6))
     async with pool.connect(crowd.dsn) as postgres:
-        counted = await Lister(PostgresTokens(postgres), clock=FrozenClock()).count(wanted)
+        counted = await TokenSearch(PostgresTokens(postgres), clock=FrozenClock()).count(wanted)
     assert (counted.tokens, counted.exact) == (expected[0][0], True)
 
 
@@ -238,7 +238,7 @@ async def test_a_count_of_many_is_an_estimate_and_says_so(
 ) -> None:
     expected = await _counted(crowd, wanted.handles, wanted.state)
     async with pool.connect(crowd.dsn) as postgres:
-        counted = await Lister(PostgresTokens(postgres), clock=HastyClock()).count(wanted)
+        counted = await TokenSearch(PostgresTokens(postgres), clock=HastyClock()).count(wanted)
     assert not counted.exact
     assert counted.tokens == pytest.approx(expected, rel=0.25)
 

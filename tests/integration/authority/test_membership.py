@@ -7,8 +7,8 @@ import pytest
 from tests.support.authority import Running, Sidecar, System
 from tests.support.newcomer import CREDENTIAL, Newcomer, credential, enrolled
 
-from rescind.wire import heartbeat, offer, subjects
-from rescind.wire.enrolment import Granted, Refused
+from rescind.wire import heartbeat, recovery_offer, subjects
+from rescind.wire.enrolment import EnrolmentRefused, Granted
 from rescind.wire.heartbeat import ENROL_AGAIN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -57,7 +57,7 @@ async def test_an_instance_is_what_it_enrolled_as_and_no_other_service(shared: R
         assert await sidecar.beat() is not None
         await lies(sidecar, service="payments-prod")
         answer = await newcomer.enrol((await credential(shared))["token"])
-        assert isinstance(answer, Refused)
+        assert isinstance(answer, EnrolmentRefused)
         assert "evicted" in answer.why
         assert "payments-prod" in answer.why
         fleet = (await shared.http.get("/v1/fleet")).json()["instances"]
@@ -84,14 +84,14 @@ async def test_a_posture_is_never_more_lenient_than_the_credential_allows(
     made = await shared.issue("service:search", **CREDENTIAL, **bound)
     async with shared.system.sidecar() as sidecar:
         told = await Newcomer(sidecar, shared.system).enrol(made["token"], posture=declared)
-        assert isinstance(told, Granted if is_taken else Refused)
+        assert isinstance(told, Granted if is_taken else EnrolmentRefused)
         newcomer = await enrolled(sidecar, shared.system, made["token"])
         if is_taken:
             assert await sidecar.beat(posture=declared) is not None
             return
         await lies(sidecar, posture=declared)
         refused = await newcomer.enrol(made["token"], posture="strict")
-        assert isinstance(refused, Refused)
+        assert isinstance(refused, EnrolmentRefused)
         assert "lenient" in refused.why
 
 
@@ -105,12 +105,14 @@ async def test_a_credential_has_so_many_sidecars_and_no_more(shared: Running) ->
         answers = await asyncio.gather(*(each.enrol(made["token"]) for each in others))
         assert sum(isinstance(each, Granted) for each in answers) == 1
         assert any(
-            "has its 2 sidecars" in each.why for each in answers if isinstance(each, Refused)
+            "has its 2 sidecars" in each.why
+            for each in answers
+            if isinstance(each, EnrolmentRefused)
         )
         assert isinstance(await first.enrol(made["token"]), Granted)  # it has its place
         await sidecar.release()
         assert isinstance(await Newcomer(sidecar, system).enrol(made["token"]), Granted)
-        assert isinstance(await Newcomer(sidecar, system).enrol(made["token"]), Refused)
+        assert isinstance(await Newcomer(sidecar, system).enrol(made["token"]), EnrolmentRefused)
         # Who is silent for long has no place, and asks for one again when it comes back.
         await grow_old(shared, made, minutes=5)
         silent = await enrolled(sidecar, system, made["token"])
@@ -130,7 +132,7 @@ async def test_a_credential_begins_ten_times_as_many_within_an_hour(shared: Runn
             assert await sidecar.beat() is not None
             await sidecar.release()
         refused = await Newcomer(sidecar, system).enrol(made["token"])
-        assert isinstance(refused, Refused)
+        assert isinstance(refused, EnrolmentRefused)
         assert "within an hour" in refused.why
         await grow_old(shared, made, minutes=180)
         assert isinstance(await Newcomer(sidecar, system).enrol(made["token"]), Granted)
@@ -174,12 +176,12 @@ async def test_when_the_credential_ends_so_do_its_instances(shared: Running, how
         assert await asks(sidecar, service=service) == ENROL_AGAIN
         since = heartbeat.encode_since(heartbeat.Since(1, 0))
         assert await sidecar.ask(subjects.SINCE, sidecar.spoken(since)) == ENROL_AGAIN
-        offered = offer.encode(offer.Offer(sidecar.instance, b"batch"))
+        offered = recovery_offer.encode(recovery_offer.Offer(sidecar.instance, b"batch"))
         assert await sidecar.ask(subjects.OFFER, sidecar.spoken(offered)) == ENROL_AGAIN
         assert (
             await sidecar.ask(subjects.HEARTBEAT, sidecar.spoken(a_release(sidecar))) == ENROL_AGAIN
         )
-        assert isinstance(await newcomer.enrol(made["token"], service), Refused)
+        assert isinstance(await newcomer.enrol(made["token"], service), EnrolmentRefused)
         # Its row stands still from here on: receipts wait until its last lease has ended.
         assert await row_version(system, sidecar.instance) == version
         assert await other.beat() is not None

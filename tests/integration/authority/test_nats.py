@@ -2,21 +2,23 @@
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 from pydantic import SecretStr
-from tests.support.authority import System, eventually, serving
+from tests.support.authority import System, serving
+from tests.support.eventually import eventually
 
 from rescind.core import ledger
 from rescind.wire import events, subjects
-from rescind_runtime import bus
+from rescind_runtime.net import nats_connection
 
 
 async def test_a_commit_is_pushed_to_everybody_as_a_batch(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as one:
         heard: asyncio.Queue[Msg] = asyncio.Queue()
-        await bus.subscribe(one.nats, subjects.EVENTS, heard.put)
+        await nats_connection.subscribe(one.nats, subjects.EVENTS, heard.put)
         await one.nats.flush()
         done = await authority.revoke("tenant:t", reason="gone")
         async with asyncio.timeout(5):
@@ -77,7 +79,7 @@ async def test_an_authority_hears_what_another_one_committed(system: System) -> 
             await two.revoke("tenant:u")
         for authority in (one, two):
             await eventually(
-                lambda authority=authority: authority.metric("rescind_authority_head_seq"),
+                partial(authority.metric, "rescind_authority_head_seq"),
                 until=lambda seq: seq == 10,
             )
         for _ in range(4):  # whichever of them answers

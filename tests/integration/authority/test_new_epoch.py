@@ -8,10 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.support.authority import Running, System, eventually, serving
+from tests.support.authority import Running, System, serving
+from tests.support.eventually import eventually
 from tests.support.processes import clean_environment
+from tests.support.rows import guard
 
-from rescind_authority import preparing
+from rescind_authority.operator import bootstrap
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.epochs import PostgresEpochs
 from rescind_authority.postgres.receipts import PostgresReceipts
@@ -54,7 +56,7 @@ async def test_every_receipt_of_a_new_epoch_says_that_a_verifier_may_be_unknown(
     system: System,
 ) -> None:
     system = system.but(term=TERM_S)
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with serving(system) as running:
         ids = [(await running.issue(f"agent:{number}"))["token_id"] for number in range(3)]
         assert (await posted(running, "/v1/revocations", selector=["tenant:a"]))[
@@ -89,17 +91,21 @@ async def test_the_command_line_says_it_and_exits_3_and_so_does_an_authority_tha
     system: System, tmp_path: Path
 ) -> None:
     system = system.but(term=TERM_S)
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     await new_epoch(system)
     # What the wall clock showed when the epoch began decides nothing: it may have been set.
     await system.rows("UPDATE ledger_epochs SET began_at = began_at - interval '2 days'")
     async with serving(system) as running:
-        status, said = await rescind(system, running, "revoke", "tenant:a", "--wait", "--json")
+        status, said = await rescind(
+            system, running, "revoke", "tenant:a", "--yes", "--wait", "--json"
+        )
         assert status == _GRACE, said
-        done = json.loads(said)
+        # Besides the receipt there is a warning: it hit nothing.
+        (document,) = (line for line in said.splitlines() if "receipt" in line)
+        done = json.loads(document)
         until = done["receipt"]["unknown_grace_until"]
         for command in (
-            ("suspend", "tenant:b", "--wait"),
+            ("suspend", "tenant:b", "--yes", "--wait"),
             ("kill", "agent:x", "--wait"),
             ("receipt", done["id"]),
         ):
@@ -121,10 +127,10 @@ async def test_where_the_operator_knows_that_all_are_strict_a_receipt_is_whole_a
     system: System,
 ) -> None:
     system = system.but(term=TERM_S)
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     await new_epoch(system, "--longest-grace", "0")
     async with serving(system) as running:
-        status, said = await rescind(system, running, "revoke", "tenant:a", "--wait")
+        status, said = await rescind(system, running, "revoke", "tenant:a", "--yes", "--wait")
         assert status == _ENFORCED, said
         # Watched for a full wait: that is noted with the epoch, for an authority that starts later.
         await eventually(lambda: _grace_of_the_unknown(system), until=lambda found: found is None)
@@ -138,19 +144,19 @@ async def test_where_the_operator_knows_that_all_are_strict_a_receipt_is_whole_a
 async def test_an_epoch_notes_how_long_the_grace_of_an_unknown_verifier_may_be(
     system: System,
 ) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     assert await _grace_of_the_unknown(system) is None
-    await preparing.new_epoch(system.settings, unknown_grace_ms=90_000)
+    await bootstrap.new_epoch(system.settings, unknown_grace_ms=90_000)
     assert await _grace_of_the_unknown(system) == 90_000
-    await preparing.new_epoch(system.settings, unknown_grace_ms=HOUR_MS)
+    await bootstrap.new_epoch(system.settings, unknown_grace_ms=HOUR_MS)
     assert await _grace_of_the_unknown(system) == HOUR_MS
     # Who was unknown to the last epoch, and may be in grace still, is unknown to the next one.
-    await preparing.new_epoch(system.settings, unknown_grace_ms=0)
+    await bootstrap.new_epoch(system.settings, unknown_grace_ms=0)
     assert await _grace_of_the_unknown(system) == HOUR_MS
     async with pool.connect(system.dsn) as postgres:
-        epoch = (await PostgresEpochs(postgres).known())[-1].number
+        epoch = (await PostgresEpochs(postgres, guard(system.settings)).known())[-1].number
         await PostgresReceipts(postgres).settle_epoch(epoch)
-    await preparing.new_epoch(system.settings, unknown_grace_ms=0)
+    await bootstrap.new_epoch(system.settings, unknown_grace_ms=0)
     assert await _grace_of_the_unknown(system) == 0
 
 
@@ -158,7 +164,8 @@ async def _grace_of_the_unknown(system: System) -> int | None:
     rows = await system.rows(
         "SELECT unknown_grace_ms FROM ledger_epochs JOIN ledger_head USING (epoch)"
     )
-    return rows[0]["unknown_grace_ms"]
+    grace_ms: int | None = rows[0]["unknown_grace_ms"]
+    return grace_ms
 
 
 def _unix_s(text: str) -> float:

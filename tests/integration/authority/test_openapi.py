@@ -4,6 +4,7 @@ schemathesis makes the requests and judges the answers. `HYPOTHESIS_PROFILE=long
 """
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,14 +18,15 @@ from hypothesis.errors import Unsatisfiable
 from tests.support import processes
 from tests.support.authority import System
 
-from rescind_authority import preparing
+from rescind_authority.operator import bootstrap
 
 schemathesis = pytest.importorskip("schemathesis", reason="it comes with the extra `dev`")
 
 from schemathesis import GenerationMode  # noqa: E402 only where there is one
 from schemathesis.checks import load_all_checks  # noqa: E402
 
-EXAMPLES = max(6, settings.default.max_examples // 8)
+assert settings.default is not None
+EXAMPLES = max(4, settings.default.max_examples // 15)
 pytestmark = pytest.mark.timeout(180 + 60 * EXAMPLES)
 ENDLESS = "/v1/events"  # a stream: what it refuses is asked, what it says never ends
 CHECKS = (
@@ -49,26 +51,29 @@ class Stage:
         facts = {"subject": subject, "kind": kind, "scopes": ["a", "b:*"], **more}
         answer = self.http.post("/v1/tokens", json=facts)
         assert answer.status_code == httpx2.codes.CREATED, answer.text
-        return answer.json()
+        found: dict[str, Any] = answer.json()
+        return found
 
     def revoke(self, *selector: str, **more: object) -> str:
         answer = self.http.post("/v1/revocations", json={"selector": selector, **more})
         assert answer.status_code == httpx2.codes.CREATED, answer.text
-        return answer.json()["id"]
+        found: dict[str, str] = answer.json()
+        return found["id"]
 
     def bearer(self, operation: Any) -> str:
         """Give a token that may make the call. A call of a holder's own may end its token."""
         if operation.path.startswith("/v1/term"):
             return self.http.headers["authorization"].removeprefix("Bearer ")
         if schemes(operation) == {"parent token"}:
-            return self.issue("session", "user:fuzz")["token"]
+            token: str = self.issue("session", "user:fuzz")["token"]
+            return token
         return self.fuzzer
 
 
 @pytest.fixture(scope="module")
 def stage(shared_system: System) -> Iterator[Stage]:
     system = shared_system.settings
-    asyncio.run(preparing.prepare(system))
+    asyncio.run(bootstrap.prepare(system))
     environment = processes.clean_environment(
         RESCIND_DATA=str(system.data),
         RESCIND_POSTGRES_DSN=shared_system.dsn,
@@ -89,12 +94,13 @@ def stage(shared_system: System) -> Iterator[Stage]:
             "admin", "admin:fuzzer", scopes=FUZZER, audience=["rescind"], ttl=86_400
         )
         yield Stage(stage.url, http, fuzzer["token"])
-        assert run.end(processes.signal.SIGTERM) == 0
+        assert run.end(signal.SIGTERM) == 0
 
 
 @pytest.fixture
 def document(stage: Stage) -> Mapping[str, Any]:
-    return stage.http.get("/openapi.json").json()
+    found: dict[str, Any] = stage.http.get("/openapi.json").json()
+    return found
 
 
 @pytest.fixture
@@ -109,7 +115,9 @@ def schemes(operation: Any) -> set[str]:
     return {name for each in operation.definition.raw.get("security", []) for name in each}
 
 
-def fuzz(*strategies: Any, test: Callable[..., None], examples: int = EXAMPLES) -> None:
+def fuzz(
+    *strategies: st.SearchStrategy[Any], test: Callable[..., None], examples: int = EXAMPLES
+) -> None:
     """Run a test on examples."""
     quick = [HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.large_base_example]
     bounded = settings(

@@ -10,29 +10,33 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.support.authority import Running, Sidecar, System, eventually, serving
+from tests.support.authority import Running, Sidecar, System, serving
+from tests.support.eventually import eventually
+from tests.support.rows import guard, guard_of
 
-from rescind.core import tokens, verdict
+from rescind.core import token_format, verdict
 from rescind.core.handles import Handle
 from rescind.core.record import Record
-from rescind.core.revocation import ENDED, Hold
+from rescind.core.revocation import ENDED, ActiveRevocation
 from rescind.core.verdict import Denied, Reason
 from rescind.wire.events import Batch
-from rescind_authority.metrics import Metrics
 from rescind_authority.ports.ledger import End
 from rescind_authority.ports.tokens import Ended
 from rescind_authority.postgres import pool
+from rescind_authority.postgres.integrity.row_rewriter import RowRewriter
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.migrate import Migrator, known
 from rescind_authority.postgres.pool import Postgres
 from rescind_authority.postgres.records import PostgresRecords
-from rescind_authority.postgres.tokens import PostgresTokens
-from rescind_authority.usecases.ends import EndTimer
-from rescind_authority.usecases.publish import Publisher
-from rescind_authority.usecases.recent import Recent
-from rescind_authority.usecases.resolve import record_of
-from rescind_authority.usecases.sequence import Sequencer
+from rescind_authority.postgres.token_search import PostgresTokens
+from rescind_authority.prometheus import PrometheusMetrics
+from rescind_authority.usecases.ledger.publisher import Publisher
+from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.sequencer import Sequencer
+from rescind_authority.usecases.lookups.resolver import record_of
+from rescind_authority.usecases.tokens.end_timer import EndTimer
 from rescind_runtime.clock import SystemClock
+from rescind_runtime.crypto.signing import Keyring
 
 CHILD = {"subject": "agent:a/b"}
 
@@ -58,7 +62,9 @@ async def call(authority: Running, token: dict[str, Any], verb: str, **how: obje
 
 
 async def look(authority: Running, token: dict[str, Any]) -> dict[str, Any]:
-    return (await authority.http.get(f"/v1/tokens/{token['token_id']}")).json()
+    answer = await authority.http.get(f"/v1/tokens/{token['token_id']}")
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 async def listed(authority: Running, state: str) -> list[str]:
@@ -80,8 +86,8 @@ async def test_a_token_that_was_expired_is_ended_at_a_position_whatever_the_cloc
         ended = await call(authority, token, "expire")
         await set_back(system)
         found = await record(sidecar, token)
-        assert found.holds == (Hold(ended["id"], ENDED, ended["seq"]),)
-        assert verdict.standing(found) == Denied(Reason.EXPIRED)
+        assert found.holds == (ActiveRevocation(ended["id"], ENDED, ended["seq"]),)
+        assert verdict.judge_state(found) == Denied(Reason.EXPIRED)
         async with authority.as_bearer(token["token"]) as bearer:
             assert (await bearer.post("/v1/delegations", json=CHILD)).status_code == 401
             assert (await bearer.post("/v1/rotations", json={})).status_code == 401
@@ -104,7 +110,7 @@ async def test_a_token_can_be_expired_before_the_clock_shows_that_it_was_issued(
         token = await authority.issue("agent:a", ttl=3600)
         await set_back(system)
         await call(authority, token, "expire")
-        assert verdict.standing(await record(sidecar, token)) == Denied(Reason.EXPIRED)
+        assert verdict.judge_state(await record(sidecar, token)) == Denied(Reason.EXPIRED)
         assert (await look(authority, token))["state"] == "expired"
 
 
@@ -118,8 +124,8 @@ async def test_a_rotated_secret_is_ended_at_a_position_and_its_token_goes_on(
         await set_back(system)
         for old, ended in ((first, second), (second, third)):
             found = await record(sidecar, old)
-            assert found.holds == (Hold(ended["id"], ENDED, ended["seq"]),)
-            assert verdict.standing(found) == Denied(Reason.EXPIRED)
+            assert found.holds == (ActiveRevocation(ended["id"], ENDED, ended["seq"]),)
+            assert verdict.judge_state(found) == Denied(Reason.EXPIRED)
             async with authority.as_bearer(old["token"]) as bearer:
                 assert (await bearer.post("/v1/delegations", json=CHILD)).status_code == 401
         assert (await record(sidecar, third)).live
@@ -135,7 +141,7 @@ async def test_every_secret_of_an_expired_token_is_ended(system: System) -> None
         await call(authority, first, "expire")
         await set_back(system)
         for each in (first, second):
-            assert verdict.standing(await record(sidecar, each)) == Denied(Reason.EXPIRED)
+            assert verdict.judge_state(await record(sidecar, each)) == Denied(Reason.EXPIRED)
 
 
 async def test_the_footing_of_a_delegation_shows_the_end_of_the_parent(system: System) -> None:
@@ -143,16 +149,19 @@ async def test_the_footing_of_a_delegation_shows_the_end_of_the_parent(system: S
     async with serving(system) as authority, pool.connect(system.dsn) as postgres:
         parent, rotated = await authority.issue("agent:a"), await authority.issue("agent:b")
         ended = await call(authority, parent, "expire")
-        await call(authority, rotated, "rotate")
+        replaced = await call(authority, rotated, "rotate")
         await set_back(system)
-        async with PostgresLedger(postgres).begin() as transaction:
-            footing = await transaction.footing(tokens.digest(parent["token"]), [Handle("*")])
+        async with PostgresLedger(postgres, guard(system.settings)).begin() as transaction:
+            footing = await transaction.footing(token_format.digest(parent["token"]), [Handle("*")])
             assert footing.parent is not None
             found = record_of(footing.parent, footing.snapshot)
-            assert found.holds == (Hold(ended["id"], ENDED, ended["seq"]),)
-            assert (
-                await transaction.footing(tokens.digest(rotated["token"]), [Handle("*")])
-            ).parent is None
+            assert found.holds == (ActiveRevocation(ended["id"], ENDED, ended["seq"]),)
+            footing = await transaction.footing(
+                token_format.digest(rotated["token"]), [Handle("*")]
+            )
+            assert footing.parent is not None
+            found = record_of(footing.parent, footing.snapshot)
+            assert [(hold.effect, hold.seq) for hold in found.holds] == [(ENDED, replaced["seq"])]
 
 
 async def test_an_admin_token_that_was_expired_opens_nothing_and_counts_for_nothing(
@@ -179,7 +188,7 @@ async def test_a_suspension_is_named_before_the_end_as_it_is_for_a_token_whose_t
         token = await authority.issue("agent:a")
         held = await authority.revoke("subject:agent:a", effect="suspend")
         await call(authority, token, "expire")
-        assert verdict.standing(await record(sidecar, token)) == Denied(Reason.SUSPENDED)
+        assert verdict.judge_state(await record(sidecar, token)) == Denied(Reason.SUSPENDED)
         assert (await look(authority, token))["state"] == "suspended"
         assert await listed(authority, "suspended") == [token["token_id"]]
         lifted = await authority.http.post(f"/v1/revocations/{held['id']}/lift", json={})
@@ -267,11 +276,13 @@ async def test_what_ended_before_positions_were_kept_is_ended_for_good_or_will_b
         head = (await system.rows("SELECT latest_at FROM ledger_head"))[0]["latest_at"]
         last = "SELECT max(committed_at) AS at FROM revocations"
         assert head == (await system.rows(last))[0]["at"]
-        pending = await PostgresRecords(postgres).pending(limit=9)
+        keyring = Keyring.create(root=bytes(32), now_us=0)
+        records = PostgresRecords(postgres, guard_of(keyring))
+        pending = await records.pending(limit=9)
         assert [each.token_id for each in pending] == ["tok_expiring"] * 2 + ["tok_rotated"]
-        records = PostgresRecords(postgres)
+        await RowRewriter(postgres, guard_of(keyring), keyring).adopt()
         states = (await records.by_id(["tok_expired", "tok_left_alone"])).tokens
-        assert {each.token.token_id: each.token.ended for each in states} == {
+        assert {each.token.grant.token_id: each.token.ended for each in states} == {
             "tok_expired": Ended(0, ""),
             "tok_left_alone": None,
         }
@@ -291,7 +302,8 @@ async def let_the_time_come(system: System) -> None:
 
 async def events_of_ends(system: System) -> list[tuple[int, str]]:
     found = await system.rows(
-        "SELECT seq, anchor FROM revocations JOIN tokens ON anchor = 'token:' || token_id "
+        "SELECT seq, anchor FROM revocations "
+        "JOIN tokens ON anchor IN ('token:' || token_id, 'tree:' || token_id) "
         "WHERE actor = 'rescind:ends' AND subject <> 'agent:another' ORDER BY seq"
     )
     return [(row["seq"], row["anchor"]) for row in found]
@@ -319,11 +331,11 @@ async def test_a_token_that_was_to_end_later_is_ended_by_an_event_when_its_time_
         await let_the_time_come(system)
         await look_again(authority)
         found = await eventually(lambda: events_of_ends(system))
-        assert [anchor for _, anchor in found] == [f"token:{token['token_id']}"]
+        assert [anchor for _, anchor in found] == [f"tree:{token['token_id']}"]
         await set_back(system, "3 h")
         ended = await record(sidecar, token)
         assert [(hold.effect, hold.seq) for hold in ended.holds] == [(ENDED, found[0][0])]
-        assert verdict.standing(ended) == Denied(Reason.EXPIRED)
+        assert verdict.judge_state(ended) == Denied(Reason.EXPIRED)
 
 
 async def test_the_overlap_of_a_rotation_ends_by_an_event_too_and_the_token_goes_on(
@@ -367,8 +379,8 @@ async def test_of_several_authorities_one_ends_what_is_due_under_one_key(system:
                 await call(authority, token, "rotate", overlap=3600)
     await let_the_time_come(system)
     async with pool.connect(system.dsn) as postgres:
-        records = PostgresRecords(postgres)
-        sequencers = [sequencer(postgres) for _ in range(3)]
+        records = PostgresRecords(postgres, guard(system.settings))
+        sequencers = [sequencer(postgres, system) for _ in range(3)]
         timers = [
             EndTimer(records, sequencer=each, clock=SystemClock(), entropy=secrets.token_bytes)
             for each in sequencers
@@ -395,8 +407,8 @@ async def test_what_somebody_ends_before_its_time_is_ended_once(system: System) 
         now = await call(authority, token, "expire")
         assert (await look(authority, token))["ended_seq"] == now["seq"]
         async with pool.connect(system.dsn) as postgres:
-            assert await PostgresRecords(postgres).pending(limit=9) == ()
-            async with PostgresLedger(postgres).begin() as transaction:
+            assert await PostgresRecords(postgres, guard(system.settings)).pending(limit=9) == ()
+            async with PostgresLedger(postgres, guard(system.settings)).begin() as transaction:
                 assert await transaction.change(End(token["token_id"])) is None
 
 
@@ -405,14 +417,14 @@ async def test_an_end_that_moves_nothing_needs_no_event(system: System) -> None:
         token = await authority.issue("agent:a", ttl=600)
         await in_an_hour(authority, token)  # later than its own end
         async with pool.connect(system.dsn) as postgres:
-            assert await PostgresRecords(postgres).pending(limit=9) == ()
+            assert await PostgresRecords(postgres, guard(system.settings)).pending(limit=9) == ()
 
 
-def sequencer(postgres: Postgres) -> Sequencer:
+def sequencer(postgres: Postgres, system: System) -> Sequencer:
     """Make the sequencer of one more authority, which announces to nobody."""
-    ledger = PostgresLedger(postgres)
-    publisher = Publisher(announcer=Silent(), recent=Recent(ledger))
-    return Sequencer(ledger, publisher=publisher, clock=SystemClock(), metrics=Metrics())
+    ledger = PostgresLedger(postgres, guard(system.settings))
+    publisher = Publisher(announcer=Silent(), recent=Recent(ledger, clock=SystemClock()))
+    return Sequencer(ledger, publisher=publisher, clock=SystemClock(), metrics=PrometheusMetrics())
 
 
 class Silent:

@@ -1,32 +1,37 @@
 """Migrations, the first admin and the edge key: once, whoever starts it, however often."""
 
 import asyncio
+import signal
 
 import pytest
 from tests.support import processes
 from tests.support.authority import System, serving
 
-from rescind_authority import preparing
-from rescind_authority.edge_keys import EdgeKeys
 from rescind_authority.errors import KeyFileError, MigrationError, StoreUnavailableError
+from rescind_authority.keys import secret_files
+from rescind_authority.keys.edge_keys import EdgeKeyFile
+from rescind_authority.operator import bootstrap
+from rescind_authority.operator.bootstrap import Replacing
 from rescind_authority.postgres import migrate, pool
 from rescind_authority.postgres.migrate import Migration, Migrator
+from rescind_authority.wiring.authority import Authority
+from rescind_runtime.supervise import Stop
 
 
 async def test_preparing_twice_changes_nothing(system: System) -> None:
-    first = await preparing.prepare(system.settings)
+    first = await bootstrap.prepare(system.settings)
     files = _files(system)
-    again = await preparing.prepare(system.settings)
+    again = await bootstrap.prepare(system.settings)
     assert first.applied == tuple(step.name for step in migrate.known())
     assert first.admin_token_id is not None
-    assert again == preparing.Prepared((), None)
+    assert again == bootstrap.Prepared((), None)
     assert _files(system) == files
     assert len(await system.rows("SELECT FROM tokens")) == 1
 
 
 async def test_several_that_prepare_at_once_do_it_once(system: System) -> None:
     async with asyncio.TaskGroup() as tasks:
-        runs = [tasks.create_task(preparing.prepare(system.settings)) for _ in range(4)]
+        runs = [tasks.create_task(bootstrap.prepare(system.settings)) for _ in range(4)]
     done = [run.result() for run in runs]
     assert sorted(len(each.applied) for each in done) == [0, 0, 0, len(migrate.known())]
     assert sum(each.admin_token_id is not None for each in done) == 1
@@ -35,13 +40,13 @@ async def test_several_that_prepare_at_once_do_it_once(system: System) -> None:
 
 
 async def test_what_is_secret_is_its_owner_s_alone(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     assert processes.mode(system.settings.admin_token_path) == 0o600
     assert processes.mode(system.settings.edge_keys_path) == 0o600
 
 
 async def test_a_changed_migration_is_refused(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     first, *rest = migrate.known()
     changed = (Migration(first.name, first.script + "\n-- a harmless remark"), *rest)
     async with pool.connect(system.dsn) as postgres, Migrator(postgres).alone() as schema:
@@ -50,10 +55,30 @@ async def test_a_changed_migration_is_refused(system: System) -> None:
 
 
 async def test_a_newer_database_is_refused(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     await system.rows("INSERT INTO rescind_migrations (name, sha256) VALUES ('9999_later', '')")
     with pytest.raises(MigrationError, match=r"9999_later.*newer"):
-        await preparing.prepare(system.settings)
+        await bootstrap.prepare(system.settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("INSERT INTO rescind_migrations (name, sha256) VALUES ('9999_later', '')", "9999_later"),
+        (
+            "DELETE FROM rescind_migrations WHERE name >= '0023'",
+            "lacks migration",
+        ),
+        ("UPDATE rescind_migrations SET sha256 = '' WHERE name = '0001_the_line'", "0001_the_line"),
+    ],
+)
+async def test_no_authority_starts_on_a_schema_of_another_version(
+    system: System, change: str, says: str
+) -> None:
+    await bootstrap.prepare(system.settings)
+    await system.rows(change)
+    with pytest.raises(MigrationError, match=says):
+        await Authority(system.settings, announce=lambda **_: None).run(Stop())
 
 
 async def test_a_migration_that_fails_leaves_nothing_behind(system: System) -> None:
@@ -61,16 +86,17 @@ async def test_a_migration_that_fails_leaves_nothing_behind(system: System) -> N
     async with pool.connect(system.dsn) as postgres, Migrator(postgres).alone() as schema:
         with pytest.raises(MigrationError, match="9999_broken failed and was rolled back"):
             await schema.migrate(broken)
-    assert await system.rows("SELECT to_regclass('half') AS half") == [(None,)]
-    assert (await preparing.prepare(system.settings)).applied == ()
+    (row,) = await system.rows("SELECT to_regclass('half') AS half")
+    assert tuple(row) == (None,)
+    assert (await bootstrap.prepare(system.settings)).applied == ()
 
 
 async def test_a_lost_admin_token_is_not_made_again_by_accident(
     system: System, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     system.settings.admin_token_path.unlink()
-    assert (await preparing.prepare(system.settings)).admin_token_id is None
+    assert (await bootstrap.prepare(system.settings)).admin_token_id is None
     assert "rescind recover admin" in capsys.readouterr().err
     assert not system.settings.admin_token_path.exists()
 
@@ -78,7 +104,7 @@ async def test_a_lost_admin_token_is_not_made_again_by_accident(
 async def test_a_recovered_admin_is_as_good_as_the_first(system: System) -> None:
     async with serving(system) as authority:
         before = system.settings.admin_token_path.read_text()
-        token_id = await preparing.recover(system.settings)
+        token_id = await bootstrap.recover(system.settings)
         after = system.settings.admin_token_path.read_text()
         assert before != after
         assert processes.mode(system.settings.admin_token_path) == 0o600
@@ -92,9 +118,9 @@ async def test_a_recovered_admin_is_as_good_as_the_first(system: System) -> None
 
 
 async def test_an_authority_that_was_not_migrated_says_what_to_do(system: System) -> None:
-    preparing.secret_files.create_edge_key(system.settings.edge_keys_path)
-    preparing.secret_files.create(system.settings.admin_token_path, "x")
-    preparing.make_keys(system.settings)
+    secret_files.create_edge_key(system.settings.edge_keys_path)
+    secret_files.create(system.settings.admin_token_path, "x")
+    bootstrap.make_keys(system.settings)
     async with serving(system, prepare=False, connected=False) as authority:
         ready = await authority.http.get("/readyz")
         assert ready.status_code == 503
@@ -104,7 +130,7 @@ async def test_an_authority_that_was_not_migrated_says_what_to_do(system: System
 async def test_postgres_that_is_not_there_is_named_in_plain_words(system: System) -> None:
     await system.shut()
     with pytest.raises(StoreUnavailableError, match="Postgres cannot be used"):
-        await preparing.prepare(system.settings)
+        await bootstrap.prepare(system.settings)
 
 
 def test_the_commands_speak_json_and_plain_words(system: System) -> None:
@@ -124,7 +150,7 @@ def test_the_commands_speak_json_and_plain_words(system: System) -> None:
     with processes.running(*command, environ=environ) as run:
         assert str(run.ready["http"]).startswith("http://127.0.0.1:")
         assert run.ready["pid"] == run.process.pid
-        assert run.end(processes.signal.SIGTERM) == 0
+        assert run.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize(
@@ -133,9 +159,32 @@ def test_the_commands_speak_json_and_plain_words(system: System) -> None:
 def test_a_bad_edge_key_file_is_refused(system: System, text: str, problem: str) -> None:
     system.settings.edge_keys_path.write_text(text)
     with pytest.raises(KeyFileError, match=problem):
-        EdgeKeys.read(system.settings.edge_keys_path)
+        EdgeKeyFile.read(system.settings.edge_keys_path)
 
 
 def _files(system: System) -> list[str]:
     paths = (system.settings.admin_token_path, system.settings.edge_keys_path)
     return [path.read_text() for path in paths]
+
+
+async def test_a_lost_edge_key_is_never_replaced_in_silence(system: System) -> None:
+    await bootstrap.prepare(system.settings)
+    path = system.settings.edge_keys_path
+    kept = path.read_bytes()
+    path.unlink()
+    with pytest.raises(KeyFileError, match=r"Restore the file.*--new-edge-key"):
+        await bootstrap.prepare(system.settings)
+    assert not path.exists()
+    path.write_bytes(kept)
+    assert (await bootstrap.prepare(system.settings)).applied == ()
+    path.unlink()
+    await bootstrap.prepare(system.settings, Replacing(edge_key=True))
+    assert path.read_bytes() != kept
+
+
+async def test_where_no_token_lives_the_edge_key_is_made(system: System) -> None:
+    await bootstrap.prepare(system.settings)
+    await system.rows("UPDATE tokens SET issued_at = '2000-01-01', expires_at = '2000-01-02'")
+    system.settings.edge_keys_path.unlink()
+    await bootstrap.prepare(system.settings)
+    assert system.settings.edge_keys_path.exists()

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import httpx2
-from tests.support.authority import Running, System, eventually, serving
+from tests.support.authority import Running, System, now_us, serving
+from tests.support.eventually import eventually
 
-from rescind.wire import subjects, used
+from rescind.wire import subjects, usage_report
 
 Body = Mapping[str, Any]
 
@@ -18,7 +19,8 @@ async def send(authority: Running, **body: object) -> httpx2.Response:
 async def look(authority: Running, *selector: str, **rest: object) -> Body:
     answer = await send(authority, selector=list(selector), dry_run=True, **rest)
     assert answer.status_code == 200, answer.text
-    return answer.json()
+    found: Body = answer.json()
+    return found
 
 
 async def clone(system: System, count: int) -> None:
@@ -37,7 +39,8 @@ async def clone(system: System, count: int) -> None:
 
 
 async def seq(system: System) -> int:
-    return (await system.rows("SELECT seq FROM ledger_head"))[0]["seq"]
+    found: int = (await system.rows("SELECT seq FROM ledger_head"))[0]["seq"]
+    return found
 
 
 async def test_a_dry_run_counts_and_changes_nothing(system: System) -> None:
@@ -46,7 +49,10 @@ async def test_a_dry_run_counts_and_changes_nothing(system: System) -> None:
             await authority.issue("agent:a", tenant="t", labels={"n": str(number)})
         await authority.issue("agent:b", tenant="t")
         await authority.issue("agent:b")
-        await system.rows("UPDATE tokens SET lineage = '{x}', chain = '{y}' WHERE tenant IS NULL")
+        await system.rows(
+            "UPDATE tokens SET lineage = '{x}', chain = '{y}' "
+            "WHERE subject = 'agent:b' AND tenant IS NULL"
+        )
         found = await look(authority, "tenant:t")
         assert (found["tokens"], found["subjects"], found["exact"]) == (4, 2, True)
         assert (await look(authority, "subject:agent:b"))["selector"] == ["chain:agent:b"]
@@ -82,11 +88,14 @@ async def test_it_names_the_services_that_saw_the_tokens_lately(system: System) 
         token = await authority.issue("agent:a")
         for sidecar in (one, two):
             await sidecar.beat()
-            report = used.encode(used.Used(sidecar.instance, (token["token_id"],)))
+            report = usage_report.encode(
+                usage_report.Used(sidecar.instance, (token["token_id"],), now_us())
+            )
             await sidecar.nats.publish(subjects.USED, sidecar.spoken(report))
 
         async def services() -> list[str]:
-            return (await look(authority, "subject:agent:a"))["services"]
+            found: list[str] = (await look(authority, "subject:agent:a"))["services"]
+            return found
 
         assert await eventually(services, until=lambda found: len(found) == 2) == ["mail", "search"]
         assert (await look(authority, "subject:agent:a"))["used"] == 1
@@ -131,6 +140,7 @@ async def test_what_names_its_holder_is_never_held_up(system: System) -> None:
         handles = (f"token:{token['token_id']}", "subject:agent:a", "session:s")
         for selector in ([each] for each in handles):
             assert (await send(authority, selector=selector)).status_code == 201
+        await authority.issue("agent:a", tenant="t")
         assert (await send(authority, selector=["tenant:t"])).status_code == 409
 
 

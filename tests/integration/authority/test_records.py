@@ -2,21 +2,24 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from tests.support.authority import Running, System, serving
+from tests.support.authority import Running, Sidecar, System, serving
+from tests.support.rows import guard
 from tests.support.sweeping import forbidden_to_sweep, swept
 
 from rescind.core import verdict
-from rescind.core.revocation import Effect, Hold
-from rescind_authority.ports.lists import TokenFilter
+from rescind.core.record import Record
+from rescind.core.revocation import ActiveRevocation, Effect
+from rescind_authority.ports.token_search import TokenFilter
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.records import PostgresRecords
-from rescind_authority.postgres.tokens import PostgresTokens
-from rescind_authority.usecases.listing import Lister
-from rescind_authority.usecases.look import State
-from rescind_authority.usecases.resolve import holds_of, record_of
+from rescind_authority.postgres.token_search import PostgresTokens
+from rescind_authority.usecases.lookups.resolver import holds_of, record_of
+from rescind_authority.usecases.read_model.inspector import State
+from rescind_authority.usecases.read_model.token_search import TokenSearch
 from rescind_runtime.clock import SystemClock
 
 
@@ -40,7 +43,7 @@ async def test_a_record_carries_the_token_s_facts(system: System) -> None:
             "user:42",
             "session",
         )
-        assert (record.scopes, record.audience) == ({"read"}, {"search"})
+        assert (record.scopes, record.audience) == (frozenset({"read"}), frozenset({"search"}))
         assert (record.tenant, record.client, record.session) == ("t", "web", "s-1")
         assert record.labels == (("team", "red"),)
         assert record.not_before_us == 0
@@ -95,7 +98,7 @@ async def test_a_star_spares_admins_unless_they_are_named(system: System) -> Non
         ] == "active"
 
 
-async def _record(sidecar, issued):
+async def _record(sidecar: Sidecar, issued: Mapping[str, Any]) -> Record:
     _, record = await sidecar.resolve(issued["token"])
     assert record is not None
     return record
@@ -109,7 +112,9 @@ async def test_a_token_issued_after_a_revocation_is_good(system: System) -> None
         assert issued["issued_seq"] == 3
         assert (await _record(sidecar, issued)).live
         done = await authority.revoke("subject:agent:a")
-        assert (await _record(sidecar, issued)).holds == (Hold(done["id"], "revoke", 4),)
+        assert (await _record(sidecar, issued)).holds == (
+            ActiveRevocation(done["id"], "revoke", 4),
+        )
 
 
 async def test_issuing_waits_for_no_revocation_and_is_hit_by_the_one_under_way(
@@ -118,7 +123,7 @@ async def test_issuing_waits_for_no_revocation_and_is_hit_by_the_one_under_way(
     """The head is read without its lock: with it, this token would outlive the revocation."""
     async with serving(system) as authority, system.sidecar() as sidecar:
         async with pool.connect(system.dsn) as postgres:
-            async with PostgresLedger(postgres).begin() as under_way:
+            async with PostgresLedger(postgres, guard(system.settings)).begin() as under_way:
                 await under_way.lock_head()
                 issued = await authority.issue()  # although somebody holds the head's lock
                 assert issued["issued_seq"] == 0
@@ -230,18 +235,18 @@ async def test_a_repeated_revocation_is_the_first_one(system: System) -> None:
 _HANDLES = ["subject:agent:a", "tenant:t", "label:k=v", "kind:agent", "kind:admin", "*"]
 
 
-async def listed(lister: Lister, state: State | None) -> Sequence[str]:
+async def listed(lister: TokenSearch, state: State | None) -> Sequence[str]:
     return (await lister.page(TokenFilter(state=state), before=None, limit=1000)).token_ids
 
 
 async def test_the_list_the_sweep_and_the_pure_rule_agree_on_what_is_held(system: System) -> None:
     async with serving(system) as authority:
-        dice = random.Random(7)
+        random_source = random.Random(8)
         for _ in range(60):
-            if dice.random() < 0.6:
-                await _issue_some(authority, dice)
+            if random_source.random() < 0.6:
+                await _issue_some(authority, random_source)
             else:
-                await _revoke_some(authority, system, dice)
+                await _revoke_some(authority, system, random_source)
         # Half stay a revoke; the others become an effect that cannot be commanded yet.
         await system.rows(
             """
@@ -255,21 +260,23 @@ async def test_the_list_the_sweep_and_the_pure_rule_agree_on_what_is_held(system
         await system.rows("UPDATE sweep SET seq = 0")
         await system.rows("DELETE FROM revoked_tokens")
         async with pool.connect(system.dsn) as postgres, forbidden_to_sweep(system):
-            lister = Lister(PostgresTokens(postgres), clock=SystemClock())
+            lister = TokenSearch(PostgresTokens(postgres), clock=SystemClock())
             everything = await listed(lister, None)
-            snapshot = await PostgresRecords(postgres).by_id(everything)
+            snapshot = await PostgresRecords(postgres, guard(system.settings)).by_id(everything)
             computed = {state: set(await listed(lister, state)) for state in State}
         await swept(system)
         async with pool.connect(system.dsn) as postgres:
-            lister = Lister(PostgresTokens(postgres), clock=SystemClock())
+            lister = TokenSearch(PostgresTokens(postgres), clock=SystemClock())
             stamped = {state: set(await listed(lister, state)) for state in State}
         by_rule: dict[State, set[str]] = {state: set() for state in State}
         by_revoke: set[str] = set()
         for state in snapshot.tokens:
-            held = verdict.standing(record_of(state, snapshot))
-            by_rule[State.ACTIVE if held is None else State(held.reason)].add(state.token.token_id)
+            held = verdict.judge_state(record_of(state, snapshot))
+            by_rule[State.ACTIVE if held is None else State(held.reason)].add(
+                state.token.grant.token_id
+            )
             if any(hold.effect == Effect.REVOKE for hold in holds_of(state)):
-                by_revoke.add(state.token.token_id)
+                by_revoke.add(state.token.grant.token_id)
         assert computed == stamped == by_rule
         found = await system.rows("SELECT token_id FROM revoked_tokens")
         assert {row["token_id"] for row in found} == by_revoke != set()
@@ -279,31 +286,37 @@ async def test_the_list_the_sweep_and_the_pure_rule_agree_on_what_is_held(system
 async def test_a_lift_and_a_change_hold_nothing(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         issued = await authority.issue()
-        await authority.revoke("subject:agent:a")
-        for effect in ("lift", "changed"):
-            await system.rows("UPDATE revocations SET effect = $1 RETURNING seq", effect)
-            assert (await _record(sidecar, issued)).holds == ()
+        suspended = await authority.revoke("subject:agent:a", effect="suspend")
+        assert (await _record(sidecar, issued)).holds
+        lifted = await authority.http.post(f"/v1/revocations/{suspended['id']}/lift", json={})
+        assert lifted.is_success, lifted.text
+        assert (await _record(sidecar, issued)).holds == ()
+        path = f"/v1/tokens/{issued['token_id']}/rotate"
+        rotated = await authority.http.post(path, json={"overlap": 600})
+        assert (await _record(sidecar, rotated.json())).holds == ()
+        assert (await _record(sidecar, issued)).holds == ()
 
 
-async def _issue_some(authority: Running, dice: random.Random) -> None:
+async def _issue_some(authority: Running, random_source: random.Random) -> None:
     issued = await authority.issue(
-        dice.choice(["agent:a", "agent:b"]),
-        kind=dice.choice(["agent", "admin"]),
-        **dice.choice([{}, {"tenant": "t"}]),
-        **dice.choice([{}, {"labels": {"k": "v"}}]),
+        random_source.choice(["agent:a", "agent:b"]),
+        kind=random_source.choice(["agent", "admin"]),
+        **random_source.choice([{}, {"tenant": "t"}]),
+        **random_source.choice([{}, {"labels": {"k": "v"}}]),
     )
     if issued["kind"] == "agent":
-        added = dice.choice([{}, {"labels": {"k": "v"}}])
+        added = random_source.choice([{}, {"labels": {"k": "v"}}])
         async with authority.as_bearer(issued["token"]) as bearer:
             await bearer.post(
                 "/v1/delegations", json={"subject": issued["subject"] + "/x", **added}
             )
 
 
-async def _revoke_some(authority: Running, system: System, dice: random.Random) -> None:
-    selector = dice.sample(_HANDLES, dice.choice([1, 2]))
+async def _revoke_some(authority: Running, system: System, random_source: random.Random) -> None:
+    selector = random_source.sample(_HANDLES, random_source.choice([1, 2]))
     # `kind:admin` alone would end us too.
     selector = [*selector, "label:k=v"] if "kind:admin" in selector else selector
-    moments = await system.rows("SELECT issued_at FROM tokens ORDER BY random() LIMIT 1")
-    cutoff = dice.choice([{}, {"issued_before": moments[0]["issued_at"].isoformat()}])
-    await authority.revoke(*selector, exact=dice.choice([True, False]), **cutoff)
+    moments = await system.rows("SELECT issued_at FROM tokens ORDER BY issued_at")
+    moment = random_source.choice(moments)["issued_at"]
+    cutoff = random_source.choice([{}, {"issued_before": moment.isoformat()}])
+    await authority.revoke(*selector, exact=random_source.choice([True, False]), **cutoff)

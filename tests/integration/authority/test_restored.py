@@ -10,27 +10,30 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.support.authority import System, eventually, serving
+from tests.support.authority import System, serving
+from tests.support.eventually import eventually
+from tests.support.rows import guard_of
 from tests.support.set_back import set_back
 
 from rescind.core import verdict
 from rescind.core.handles import select
 from rescind.core.revocation import Effect, Revocation
-from rescind.wire import events, offer, subjects
+from rescind.wire import events, recovery_offer, subjects
 from rescind.wire.events import Batch
-from rescind.wire.heartbeat import Wanted
-from rescind.wire.trust import Purpose
-from rescind_authority import preparing
-from rescind_authority.metrics import Metrics
-from rescind_authority.ports.ledger import Claim, Key
+from rescind.wire.heartbeat import AckRequest
+from rescind.wire.trust_statement import Purpose
+from rescind_authority import actors
+from rescind_authority.operator import bootstrap
+from rescind_authority.ports.ledger import IdempotencyClaim, Key
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.epochs import PostgresEpochs
-from rescind_authority.usecases.salvage import ACTOR, Salvage
-from rescind_authority.usecases.sequence import Command, Committed
-from rescind_authority.wiring import Core, core
-from rescind_runtime.signing import Keyring
-from rescind_sidecar.ports import Voice
-from rescind_sidecar.usecases.offer import Offers
+from rescind_authority.prometheus import PrometheusMetrics
+from rescind_authority.usecases.ledger.recovery import Recovery
+from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand
+from rescind_authority.wiring.core import Core
+from rescind_runtime.crypto.signing import Keyring
+from rescind_sidecar.ports import InstanceCredentials
+from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
 
 KEYS = Keyring.create(root=bytes(32), now_us=0)
 
@@ -46,7 +49,7 @@ class Heard:
         signed = events.encode_batch(batch, lambda content: KEYS.sign(Purpose.EVENTS, content))
         self.batches.append((batch, signed))
 
-    def call(self, wanted: Wanted) -> None:
+    def call(self, wanted: AckRequest) -> None:
         """Hear a waiter's call for acknowledgements."""
 
 
@@ -54,18 +57,22 @@ class Heard:
 class Direct:
     """The link of a sidecar that calls the authority's use case."""
 
-    salvage: Salvage
+    recovery: Recovery
 
-    async def offer(self, message: offer.Offer, voice: Voice) -> offer.Taken:
+    async def offer(
+        self, message: recovery_offer.Offer, credentials: InstanceCredentials
+    ) -> recovery_offer.OfferAnswer:
         """Offer a batch."""
-        return offer.Taken(wanted=await self.salvage.take(message.batch))
+        return recovery_offer.OfferAnswer(wanted=await self.recovery.take(message.batch))
 
 
 @asynccontextmanager
 async def running(system: System, heard: Heard) -> AsyncIterator[Core]:
     """Run the use cases of one authority, without HTTP and NATS."""
     async with pool.connect(system.dsn) as postgres:
-        parts = core(postgres, announcer=heard, caller=heard, keys=KEYS, metrics=Metrics())
+        parts = Core(
+            postgres, announcer=heard, caller=heard, keys=KEYS, metrics=PrometheusMetrics()
+        )
         async with asyncio.TaskGroup() as tasks:
             job = tasks.create_task(parts.run())
             yield parts
@@ -75,7 +82,7 @@ async def running(system: System, heard: Heard) -> AsyncIterator[Core]:
 async def new_epoch(system: System) -> int:
     """Begin an epoch, as `rescind ledger new-epoch` does."""
     async with pool.connect(system.dsn) as postgres:
-        _, after = await PostgresEpochs(postgres).begin(now_s=int(time.time()))
+        _, after = await PostgresEpochs(postgres, guard_of(KEYS)).begin(now_s=int(time.time()))
     return after.epoch
 
 
@@ -83,35 +90,41 @@ async def revoke(parts: Core, handle: str) -> Committed:
     name = f"rev_{secrets.token_hex(8)}"
     revocation = Revocation(name, select([handle]), Effect.REVOKE, "", "admin:a")
     return await parts.sequencer.commit(
-        Command(Claim(Key("admin:a", name), bytes(32)), revocation, exact=False)
+        RevocationCommand(
+            IdempotencyClaim(Key("admin:a", name), bytes(32)), revocation, exact=False
+        )
     )
 
 
 def sidecar_of(epoch: int) -> Any:
     instance = secrets.token_bytes(16)
-    voice = Voice(instance, secrets.token_bytes(32))
-    return SimpleNamespace(current=SimpleNamespace(instance=instance, voice=voice, epoch=epoch))
+    credentials = InstanceCredentials(instance, secrets.token_bytes(32))
+    return SimpleNamespace(
+        current=SimpleNamespace(instance=instance, credentials=credentials, epoch=epoch)
+    )
 
 
 @pytest.mark.parametrize("arrived", [(1, 2, 0), (2, 1, 0)])
 async def test_every_lost_batch_is_taken_back_whichever_arrived_first(
     system: System, arrived: tuple[int, ...]
 ) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     heard = Heard()
     async with running(system, heard) as parts:
         for number in (1, 2, 3):
             await revoke(parts, f"tenant:{number}")
-    sidecar, link = sidecar_of(epoch=1), Direct(parts.salvage)
-    offers = Offers(sidecar, link)  # type: ignore[arg-type] # of a link, it only offers
+    sidecar, link = sidecar_of(epoch=1), Direct(parts.recovery)
+    offers = RecoveryOffers(sidecar, link)  # type: ignore[arg-type] # of a link, it only offers
     for place in arrived:
         offers.keep(*heard.batches[place])
-    await set_back(system, 1)
+    await set_back(system, 1, KEYS)
     sidecar.current.epoch = await new_epoch(system)
     async with running(system, Heard()) as restored:
-        link.salvage = restored.salvage
+        link.recovery = restored.recovery
         await offers._offer_all()
-    taken = await system.rows("SELECT anchor FROM revocations WHERE actor = $1 ORDER BY 1", ACTOR)
+    taken = await system.rows(
+        "SELECT anchor FROM revocations WHERE actor = $1 ORDER BY 1", actors.RECOVERY
+    )
     assert [row["anchor"] for row in taken] == ["tenant:2", "tenant:3"]
 
 
@@ -140,14 +153,15 @@ async def test_a_lost_rotation_and_a_lost_end_let_no_old_secret_and_no_ended_tok
         await eventually(_count(pushed), until=lambda count: count == 2)
     await _restore_tokens(system)
     await set_back(system, 0)
-    epoch = await new_epoch(system)
+    _, after = await bootstrap.new_epoch(system.settings, unknown_grace_ms=0)
+    epoch = after.epoch
     async with serving(system), system.sidecar() as sidecar:
         sidecar.epoch = epoch
         assert await _standing(sidecar, rotated["token"]) is None  # for a moment, it lives again
         for payload in reversed(pushed):
-            asked = offer.encode(offer.Offer(sidecar.instance, payload))
+            asked = recovery_offer.encode(recovery_offer.Offer(sidecar.instance, payload))
             answer_bytes = await sidecar.converse(subjects.OFFER, asked)
-            assert offer.decode_taken(answer_bytes).wanted
+            assert recovery_offer.decode_offer_answer(answer_bytes).wanted
         for token, expected in (
             (rotated["token"], verdict.Reason.REVOKED),
             (ended["token"], verdict.Reason.REVOKED),
@@ -179,5 +193,5 @@ async def _restore_tokens(system: System) -> None:
 async def _standing(sidecar: Any, token: str) -> verdict.Reason | None:
     """Return what holds a token, by its record."""
     _, record = await sidecar.resolve(token)
-    denied = verdict.standing(record)
+    denied = verdict.judge_state(record)
     return None if denied is None else denied.reason

@@ -10,14 +10,14 @@ import pytest
 from structlog.testing import capture_logs
 from tests.support.authority import System
 
-from rescind_authority import preparing
 from rescind_authority.errors import OldPrimaryError
+from rescind_authority.operator import bootstrap
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.pool import Borrowed
-from rescind_authority.postgres.servers import IdentifiedConnection, Server
+from rescind_authority.postgres.servers import IdentifiedConnection, PostgresServer
 
 
-async def _identified(dsn: str) -> Server:
+async def _identified(dsn: str) -> PostgresServer:
     connection = await asyncpg.connect(dsn, connection_class=IdentifiedConnection)
     try:
         return await connection.identify()
@@ -59,13 +59,13 @@ async def test_where_a_role_may_not_ask_it_works_on_and_says_so_once(
             ):
                 assert [await each.fetchval("SELECT 1") for each in (one, two)] == [1, 1]
         assert [line["action"] for line in log] == ["postgres.unidentified"]
-        assert await _identified(dsn) == Server(None, None, hidden=True)
+        assert await _identified(dsn) == PostgresServer(None, None, hidden=True)
 
 
 async def test_an_answer_of_a_server_that_was_replaced_meanwhile_is_not_used(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     known = await _identified(system.dsn)
     assert known.timeline is not None
     newer = dataclasses.replace(known, timeline=known.timeline + 1)

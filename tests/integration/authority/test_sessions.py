@@ -12,7 +12,9 @@ async def log_in(authority: Running, subject: str, **device: str) -> dict[str, A
     return await authority.issue(subject, kind="session", **device)
 
 
-async def ask(authority: Running, token: dict[str, Any], method: str, path: str, **body: object):
+async def ask(
+    authority: Running, token: dict[str, Any], method: str, path: str, **body: object
+) -> httpx2.Response:
     async with authority.as_bearer(token["token"]) as bearer:
         return await bearer.request(method, path, json=body or None)
 
@@ -20,7 +22,8 @@ async def ask(authority: Running, token: dict[str, Any], method: str, path: str,
 async def shown(authority: Running, token: dict[str, Any]) -> list[dict[str, Any]]:
     answer = await ask(authority, token, "GET", "/v1/sessions")
     assert answer.status_code == 200, answer.text
-    return answer.json()["sessions"]
+    sessions: list[dict[str, Any]] = answer.json()["sessions"]
+    return sessions
 
 
 async def log_out(authority: Running, token: dict[str, Any], **how: object) -> httpx2.Response:
@@ -28,7 +31,8 @@ async def log_out(authority: Running, token: dict[str, Any], **how: object) -> h
 
 
 async def state(authority: Running, token: dict[str, Any]) -> str:
-    return (await authority.http.get(f"/v1/tokens/{token['token_id']}")).json()["state"]
+    found = (await authority.http.get(f"/v1/tokens/{token['token_id']}")).json()
+    return str(found["state"])
 
 
 async def test_an_owner_sees_where_they_are_logged_in(system: System) -> None:

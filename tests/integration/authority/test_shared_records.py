@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
-from tests.support.authority import Running, Sidecar, System, eventually, serving
+from tests.support.authority import Running, Sidecar, System, now_us, serving
+from tests.support.eventually import eventually
 
-from rescind.core import tokens
-from rescind.wire import records, subjects, used
+from rescind.core import instance_mac, token_format
+from rescind.wire import records, signed_envelope, subjects, usage_report
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind_authority.ports.token_search import Use
 from rescind_authority.postgres import pool
-from rescind_authority.postgres.tokens import PostgresTokens
-from rescind_runtime.embedded import home, postgres, valkey
-from rescind_runtime.embedded.children import Server
+from rescind_authority.postgres.token_search import PostgresTokens
+from rescind_runtime.local_system import home, postgres, valkey
+from rescind_runtime.processes.child_process import Server
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,9 @@ class World:
 
     async def left(self, token: str, *, epoch: int = 1) -> bytes | None:
         """Read what lies in Redis for a token."""
-        return await self.cache.get(records.key(epoch, tokens.digest(token)))
+        found = await self.cache.get(records.key(epoch, token_format.digest(token)))
+        assert not isinstance(found, str)
+        return found
 
 
 @pytest.fixture
@@ -54,7 +59,7 @@ async def test_a_look_up_leaves_its_record_for_the_next_sidecar(world: World) ->
     assert left is not None
     assert records.decode(left) == record
     assert await world.left(issued["token"], epoch=2) is None
-    key = records.key(1, tokens.digest(issued["token"]))
+    key = records.key(1, token_format.digest(issued["token"]))
     assert 0 < await world.cache.pttl(key) <= records.LONGEST_TTL_MS
 
 
@@ -62,7 +67,7 @@ async def test_a_record_does_not_outlive_its_token_in_redis(world: World) -> Non
     issued = await world.authority.issue(ttl=30)
     await world.sidecar.resolve(issued["token"])
     await eventually(lambda: world.left(issued["token"]))
-    key = records.key(1, tokens.digest(issued["token"]))
+    key = records.key(1, token_format.digest(issued["token"]))
     assert 0 < await world.cache.pttl(key) <= 30_000
 
 
@@ -108,16 +113,21 @@ async def test_reported_tokens_are_marked_as_used_and_rubbish_is_not_minded(
         rubbish = ("tok_0000000000000000000000000z", "tok_\0", "DROP TABLE tokens", "")
         for payload in (
             b"rubbish",
-            used.encode(used.Used(sidecar.instance, (other["token_id"],))),  # without a MAC
+            usage_report.encode(
+                usage_report.Used(sidecar.instance, (other["token_id"],), now_us())
+            ),  # without a MAC
             sidecar.spoken(
-                used.encode(used.Used(sidecar.instance, (*rubbish, issued["token_id"])))
+                usage_report.encode(
+                    usage_report.Used(sidecar.instance, (*rubbish, issued["token_id"]), now_us())
+                )
             ),
         ):
             await sidecar.nats.publish(subjects.USED, payload)
 
         async def seen() -> str | None:
             answer = await authority.http.get(f"/v1/tokens/{issued['token_id']}")
-            return answer.json()["last_used_at"]
+            last_used_at: str | None = answer.json()["last_used_at"]
+            return last_used_at
 
         assert await eventually(seen) > issued["issued_at"]
         answer = await authority.http.get(f"/v1/tokens/{other['token_id']}")
@@ -134,7 +144,7 @@ async def test_last_used_at_only_moves_forward_and_not_twice_at_once(system: Sys
             )
             rows = await system.rows("SELECT last_used_at FROM tokens")
             was = {row["last_used_at"] for row in rows}
-            await PostgresTokens(store).mark_used([(token_id, bytes(16))])
+            await PostgresTokens(store).mark_used([Use(token_id, bytes(16), now_us())])
             (now,) = await system.rows(
                 "SELECT last_used_at, now() - last_used_at < interval '5 seconds' AS fresh "
                 "FROM tokens WHERE token_id = $1",
@@ -147,25 +157,48 @@ async def test_last_used_at_only_moves_forward_and_not_twice_at_once(system: Sys
         assert await marked(3600) == (False, True)
 
 
+async def test_a_use_that_is_told_again_moves_nothing_and_none_is_ahead_of_time(
+    system: System,
+) -> None:
+    async with serving(system) as authority, pool.connect(system.dsn) as store:
+        token_id = (await authority.issue())["token_id"]
+        now = now_us()
+
+        async def marked(at_us: int) -> int:
+            await PostgresTokens(store).mark_used([Use(token_id, bytes(16), at_us)])
+            (row,) = await store.rows("records_by_id", [token_id])
+            return int(row["last_used_at"])
+
+        assert await marked(now) == now
+        for again in (now - 3_600_000_000, now, 0):
+            assert await marked(again) == now
+        await system.rows("UPDATE tokens SET last_used_at = NULL")
+        assert now <= await marked(now + 10**12) <= now_us()
+
+
 async def test_marking_waits_for_nobody(system: System) -> None:
     async with serving(system) as authority, pool.connect(system.dsn) as store:
         locked, free = [(await authority.issue())["token_id"] for _ in range(2)]
         async with store.transaction() as transaction:
             await transaction.execute("SELECT FROM tokens WHERE token_id = $1 FOR UPDATE", locked)
             async with asyncio.timeout(2):
-                await PostgresTokens(store).mark_used([(locked, bytes(16)), (free, bytes(16))])
+                uses = [Use(each, bytes(16), now_us()) for each in (locked, free)]
+                await PostgresTokens(store).mark_used(uses)
         rows = await system.rows("SELECT token_id FROM tokens WHERE last_used_at IS NOT NULL")
         assert [row["token_id"] for row in rows] == [free]
 
 
 async def test_a_flood_of_look_ups_does_not_take_the_place_of_heartbeats(system: System) -> None:
     async with serving(system), system.sidecar() as flooder, system.sidecar() as sidecar:
-        flooding = asyncio.Event()
+        await flooder.enrol()
+        flooding, secret = asyncio.Event(), flooder.secret
 
         async def flood() -> None:
             for number in range(20_000):
-                asked = records.encode_resolve(records.Resolve(number.to_bytes(32)))
-                await flooder.nats.publish(subjects.RESOLVE, asked, reply="_INBOX.nobody")
+                asked = records.encode_resolve(records.Resolve(number.to_bytes(32), bytes(16)))
+                tag = instance_mac.tag(secret, instance_mac.TO_AUTHORITY, asked)
+                payload = signed_envelope.encode(SignedEnvelope(asked, flooder.instance, tag))
+                await flooder.nats.publish(subjects.RESOLVE, payload, reply="_INBOX.nobody")
                 if number == 2_000:
                     flooding.set()
                 if number % 500 == 0:

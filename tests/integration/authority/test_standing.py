@@ -8,7 +8,7 @@ import pytest
 from tests.support.authority import System
 from tests.support.plans import plan_of
 
-from rescind_authority import preparing
+from rescind_authority.operator import bootstrap
 
 FILL = """
 WITH event AS (
@@ -30,7 +30,7 @@ def years(shared_system: System) -> System:
     """Have a hundred thousand revocations, of which every tenth stands."""
 
     async def fill() -> None:
-        await preparing.prepare(shared_system.settings)
+        await bootstrap.prepare(shared_system.settings)
         connection = await asyncpg.connect(shared_system.dsn)
         try:
             await connection.execute(FILL)
@@ -46,7 +46,7 @@ def years(shared_system: System) -> System:
 async def test_a_page_of_what_stands_goes_along_its_index_and_no_further(
     years: System, before_seq: int | None
 ) -> None:
-    plan = await plan_of(years, "standing_revocations", before_seq, 51, None)
+    plan = await plan_of(years, "active_revocations", before_seq, 51, None)
     assert plan.count("revocations_standing_seq") == 2
     assert "Seq Scan" not in plan
     assert all(int(rows) <= 1 for rows in re.findall(r"Rows Removed by Filter: (\d+)", plan))
@@ -62,7 +62,7 @@ async def test_a_page_of_all_goes_no_further_either(years: System, before_seq: i
 async def test_what_stands_against_somebody_is_looked_for_among_what_stands_alone(
     years: System,
 ) -> None:
-    plan = await plan_of(years, "standing_revocations", None, 51, ["subject:agent:70000"])
+    plan = await plan_of(years, "active_revocations", None, 51, ["subject:agent:70000"])
     assert "actual rows=1 " in plan.replace("actual rows=1.00", "actual rows=1")
     assert "Rows Removed by Filter: 9999" in plan
     assert "Seq Scan" not in plan

@@ -12,25 +12,26 @@ from typing import Any
 import httpx2
 import pytest
 from tests.support import processes
-from tests.support.authority import Running, System, eventually, serving
+from tests.support.authority import Running, System, serving
+from tests.support.eventually import eventually
+from tests.support.grants import grant
+from tests.support.rows import guard
 from tests.support.sweeping import forbidden_to_sweep, stamps, swept
 
-from rescind.core import handles, ids
-from rescind.core.delegation import Mandate
-from rescind.core.tokens import Kind
+from rescind.core import public_ids
+from rescind_authority import actors
 from rescind_authority.errors import StoreUnavailableError
-from rescind_authority.metrics import Metrics
-from rescind_authority.ports.ledger import Claim, Key
+from rescind_authority.ports.ledger import IdempotencyClaim, Key
 from rescind_authority.ports.revocations import Sweeps
-from rescind_authority.ports.tokens import Issued, NewToken
+from rescind_authority.ports.tokens import IssueTimes, NewToken
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.pool import Postgres
-from rescind_authority.postgres.sweeps import PostgresSweeps, Turn
-from rescind_authority.postgres.tokens import PostgresTokens
-from rescind_authority.usecases import reuse, salvage
-from rescind_authority.usecases.claims import KEPT_S, ClaimKeeper
-from rescind_authority.usecases.sweep import Sweeper
+from rescind_authority.postgres.revoked_marks import PostgresSweeps, PostgresSweepTransaction
+from rescind_authority.postgres.token_search import PostgresTokens
+from rescind_authority.prometheus import PrometheusMetrics
+from rescind_authority.usecases.ledger.idempotency import KEPT_S, IdempotencyKeyReaper
+from rescind_authority.usecases.read_model.revoked_marks import Sweeper
 from rescind_runtime.clock import SystemClock
 
 FAMILY = 100
@@ -41,7 +42,7 @@ def sweeper(postgres: Postgres, sweeps: Sweeps | None = None, *, most: int = 10)
         sweeps or PostgresSweeps(postgres),
         tokens=PostgresTokens(postgres),
         clock=SystemClock(),
-        metrics=Metrics(),
+        metrics=PrometheusMetrics(),
         most=most,
     )
 
@@ -55,7 +56,9 @@ async def state(authority: Running, token: dict[str, Any]) -> str:
 
 
 async def look(authority: Running, revocation: dict[str, Any]) -> dict[str, Any]:
-    return (await authority.http.get(f"/v1/revocations/{revocation['id']}")).json()
+    answer = await authority.http.get(f"/v1/revocations/{revocation['id']}")
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 async def multiply(system: System, token: dict[str, Any], count: int) -> None:
@@ -165,7 +168,7 @@ class CutOff(PostgresSweeps):
     """Dies in each turn after the stamps and before the commit."""
 
     @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[Turn | None]:
+    async def turn(self) -> AsyncGenerator[PostgresSweepTransaction | None]:
         async with super().turn() as turn:
             yield turn
             raise StoreUnavailableError("the test cut it off")
@@ -237,10 +240,12 @@ async def test_a_token_that_is_stored_while_a_revoke_hits_it_is_stamped_too(
     """Issuing reads the ledger's end, then a revoke is committed, then the token is."""
     kind = PostgresSweeps if fenced else Unfenced
     async with serving(system) as authority, pool.connect(system.dsn) as postgres:
-        async with PostgresLedger(postgres).begin() as transaction:
+        async with PostgresLedger(postgres, guard(system.settings)).begin() as transaction:
             token = new_token("agent:late")
-            await transaction.claim([Claim(Key("test", token.token_id), token.token_hash)])
-            footing = await transaction.footing(None, token.handles)
+            await transaction.claim(
+                [IdempotencyClaim(Key("test", token.grant.token_id), token.token_hash)]
+            )
+            footing = await transaction.footing(None, token.grant.handles)
             async with forbidden_to_sweep(system):
                 revoked = await authority.revoke("subject:agent:late")
             sweeping = sweeper(postgres, kind(postgres))
@@ -248,44 +253,22 @@ async def test_a_token_that_is_stored_while_a_revoke_hits_it_is_stamped_too(
                 await sweeping.step()
             at_us = footing.snapshot.at_us
             await transaction.insert_token(
-                token, Issued(at_us, footing.snapshot.as_of, at_us + 10**9)
+                token, IssueTimes(at_us, footing.snapshot.as_of, at_us + 10**9)
             )
         if fenced:
             await eventually(lambda: stamps(system))
-            assert await stamps(system) == {token.token_id: revoked["seq"]}
+            assert await stamps(system) == {token.grant.token_id: revoked["seq"]}
         else:
             assert await stamps(system) == {}
             assert sweeping.waiting == 0
 
 
 def new_token(subject: str) -> NewToken:
-    token_id = ids.make("tok", now_ms=0, entropy=secrets.token_bytes(ids.ENTROPY_BYTES))
-    return NewToken(
-        token_hash=hashlib.sha256(token_id.encode()).digest(),
-        token_id=token_id,
-        kind=Kind.AGENT,
-        subject=subject,
-        scopes=(),
-        audience=(),
-        tenant=None,
-        client=None,
-        session=None,
-        labels=(),
-        handles=handles.of_token(
-            token_id=token_id,
-            kind=Kind.AGENT,
-            subject=subject,
-            tenant=None,
-            client=None,
-            session=None,
-            labels=(),
-        ),
-        lineage=(),
-        chain=(),
-        not_before_us=None,
-        mandate=Mandate((), None),
-        created_by="test",
+    token_id = public_ids.make(
+        "tok", now_ms=0, entropy=secrets.token_bytes(public_ids.ENTROPY_BYTES)
     )
+    token_hash = hashlib.sha256(token_id.encode()).digest()
+    return NewToken(token_hash, grant(token_id, subject=subject))
 
 
 async def test_a_key_is_forgotten_a_day_after_its_first_use(system: System) -> None:
@@ -296,13 +279,13 @@ async def test_a_key_is_forgotten_a_day_after_its_first_use(system: System) -> N
         await grow_old(system, KEPT_S + 60, ["old"])
         await grow_old(system, KEPT_S - 60, ["new"])
         async with pool.connect(system.dsn) as postgres:
-            assert await ClaimKeeper(PostgresSweeps(postgres)).step() == 1
-            assert await ClaimKeeper(PostgresSweeps(postgres)).step() == 0
+            assert await IdempotencyKeyReaper(PostgresSweeps(postgres)).step() == 1
+            assert await IdempotencyKeyReaper(PostgresSweeps(postgres)).step() == 0
         assert (await revoke_under(authority, "old"))["id"] != old["id"]
         assert (await revoke_under(authority, "new"))["id"] == new["id"]
 
 
-@pytest.mark.parametrize("actor", [salvage.ACTOR, reuse.ACTOR])
+@pytest.mark.parametrize("actor", [actors.RECOVERY, actors.REUSE_DETECTION])
 async def test_what_must_not_happen_twice_ever_is_remembered_for_ever(
     system: System, actor: str
 ) -> None:
@@ -311,7 +294,7 @@ async def test_what_must_not_happen_twice_ever_is_remembered_for_ever(
         await system.rows("UPDATE idempotency SET actor = $1", actor)
         await grow_old(system, KEPT_S * 1_000, ["lost"])
         async with pool.connect(system.dsn) as postgres:
-            assert await ClaimKeeper(PostgresSweeps(postgres)).step() == 0
+            assert await IdempotencyKeyReaper(PostgresSweeps(postgres)).step() == 0
 
 
 async def revoke_under(authority: Running, key: str) -> dict[str, Any]:
@@ -319,7 +302,8 @@ async def revoke_under(authority: Running, key: str) -> dict[str, Any]:
         "/v1/revocations", json={"selector": ["tenant:t"]}, headers={"Idempotency-Key": key}
     )
     assert answer.status_code == httpx2.codes.CREATED, answer.text
-    return answer.json()
+    document: dict[str, Any] = answer.json()
+    return document
 
 
 async def grow_old(system: System, seconds: int, keys: Collection[str]) -> None:

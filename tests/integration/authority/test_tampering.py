@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,19 +13,21 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from pydantic import SecretStr
 from structlog.testing import capture_logs
-from tests.support.authority import Running, System, eventually, serving
+from tests.support.authority import Running, System, serving
+from tests.support.eventually import eventually
 
 from rescind import Allowed, Denied, Reason, Verifier
-from rescind.core import generations
-from rescind.wire import events, heartbeat, sealed, subjects
-from rescind.wire.sealed import Sealed
-from rescind.wire.trust import Purpose
-from rescind_runtime import bus
-from rescind_runtime.signing import Keyring
+from rescind.core import generation_table, token_format
+from rescind.core.token_format import Kind
+from rescind.wire import events, heartbeat, records, signed_envelope, subjects
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind.wire.trust_statement import Purpose
+from rescind_runtime.crypto.signing import Keyring
+from rescind_runtime.net import nats_connection
 from rescind_runtime.supervise import Stop
 from rescind_sidecar.settings import SidecarSettings
-from rescind_sidecar.usecases.tally import Tally
-from rescind_sidecar.wiring import Sidecar
+from rescind_sidecar.stats.counters import Counters
+from rescind_sidecar.wiring.sidecar import Sidecar
 
 CREDENTIAL = {"kind": "service", "scopes": ["rescind:verify"], "audience": ["rescind"]}
 
@@ -42,14 +44,14 @@ class Scene:
     pushed: list[bytes] = field(default_factory=list)
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> Counters:
         return self.sidecar._tally
 
     def table(self) -> bytes:
         """Read the table, but for the deadlines, which move by themselves."""
         table = bytearray(self.socket.with_suffix(".table").read_bytes())
         words = memoryview(table).cast("Q")
-        for word in generations.DEADLINE.values():
+        for word in generation_table.DEADLINE.values():
             words[word] = 0
         return bytes(table)
 
@@ -57,8 +59,8 @@ class Scene:
     def applied(self) -> int:
         """The seq that readers of the table see."""
         with self.socket.with_suffix(".table").open("rb") as file:
-            header = file.read(8 * generations.HEADER_WORDS)
-        return memoryview(header).cast("Q")[generations._APPLIED]
+            header = file.read(8 * generation_table.HEADER_WORDS)
+        return memoryview(header).cast("Q")[generation_table._APPLIED]
 
     async def push(self, payload: bytes, *, subject: str = subjects.EVENTS) -> None:
         """Say something that everybody hears."""
@@ -92,7 +94,7 @@ class Scene:
         """Check a token in a process of its own memory: a first sight, every time."""
 
         def check() -> Allowed | Denied:
-            verifier = Verifier.attach(self.socket)
+            verifier = Verifier.attach(self.socket, timeout_s=5)
             try:
                 return verifier.check(token)
             finally:
@@ -106,7 +108,7 @@ class Scene:
 
         await eventually(look)
 
-    async def another(self, socket: Path, *, trust_file: Path) -> Tally:
+    async def another(self, socket: Path, *, trust_file: Path) -> Counters:
         """Run another sidecar until it holds a lease; gives what it counted."""
         settings = self.sidecar._settings.model_copy(
             update={"socket": socket, "trust_file": trust_file}
@@ -124,7 +126,9 @@ class Scene:
 async def scene(system: System, directory: Path) -> AsyncIterator[Scene]:
     async with (
         serving(system) as authority,
-        bus.connection(system.settings.nats_url.get_secret_value(), name="mallory") as mallory,
+        nats_connection.connection(
+            system.settings.nats_url.get_secret_value(), name="mallory"
+        ) as mallory,
         asyncio.TaskGroup() as tasks,
     ):
         credential = await authority.issue("service:search", **CREDENTIAL)
@@ -146,7 +150,7 @@ async def scene(system: System, directory: Path) -> AsyncIterator[Scene]:
         async def hear(message: Msg) -> None:
             stage.pushed.append(message.data)
 
-        await bus.subscribe(mallory, subjects.EVENTS, hear)
+        await nats_connection.subscribe(mallory, subjects.EVENTS, hear)
         await mallory.flush()
         await stage._sees(lambda: sidecar._tally.heartbeats > 0)
         try:
@@ -156,7 +160,9 @@ async def scene(system: System, directory: Path) -> AsyncIterator[Scene]:
             await running
 
 
-async def test_a_batch_that_was_touched_anywhere_changes_nothing(system: System, tmp_path: Path):
+async def test_a_batch_that_was_touched_anywhere_changes_nothing(
+    system: System, tmp_path: Path
+) -> None:
     async with scene(system, tmp_path) as stage:
         batch = await stage.revoke("tenant:t")
         for place in range(0, len(batch), 11):
@@ -167,23 +173,25 @@ async def test_a_batch_that_was_touched_anywhere_changes_nothing(system: System,
             await stage.refused(batch[:length])
 
 
-async def test_a_batch_of_somebody_else_changes_nothing(system: System, tmp_path: Path):
+async def test_a_batch_of_somebody_else_changes_nothing(system: System, tmp_path: Path) -> None:
     async with scene(system, tmp_path) as stage:
-        content = sealed.decode(await stage.revoke("tenant:t")).content
+        content = signed_envelope.decode(await stage.revoke("tenant:t")).content
         other = Keyring.create(root=os.urandom(32), now_us=1)
         ours = Keyring.read(system.settings.keyring_path)
         name = ours.sign(Purpose.EVENTS, content).key_id
         for forged in (
-            Sealed(content),
+            SignedEnvelope(content),
             other.sign(Purpose.EVENTS, content),
-            Sealed(content, name, other.sign(Purpose.EVENTS, content).signature),
+            SignedEnvelope(content, name, other.sign(Purpose.EVENTS, content).signature),
             ours.sign(Purpose.RECORDS, content),
             ours.sign(Purpose.ENROLMENT, content),
         ):
-            await stage.refused(sealed.encode(forged))
+            await stage.refused(signed_envelope.encode(forged))
 
 
-async def test_true_batches_again_and_in_any_order_change_nothing(system: System, tmp_path: Path):
+async def test_true_batches_again_and_in_any_order_change_nothing(
+    system: System, tmp_path: Path
+) -> None:
     async with scene(system, tmp_path) as stage:
         token = (await stage.authority.issue("agent:a"))["token"]
         heard = [await stage.revoke(f"tenant:{number}") for number in range(4)]
@@ -198,12 +206,12 @@ async def test_true_batches_again_and_in_any_order_change_nothing(system: System
 
 async def test_a_batch_of_another_epoch_changes_nothing_even_if_it_is_signed(
     system: System, tmp_path: Path
-):
+) -> None:
     async with scene(system, tmp_path) as stage:
         batch = events.decode_batch(await stage.revoke("tenant:t"))
         ours = Keyring.read(system.settings.keyring_path)
 
-        def sign(content: bytes) -> Sealed:
+        def sign(content: bytes) -> SignedEnvelope:
             return ours.sign(Purpose.EVENTS, content)
 
         for epoch in (0, 2, 1 << 40):
@@ -220,14 +228,14 @@ async def test_a_batch_of_another_epoch_changes_nothing_even_if_it_is_signed(
 
 async def test_forged_wishes_to_hear_change_nothing_and_hide_no_true_one(
     system: System, tmp_path: Path
-):
+) -> None:
     async with scene(system, tmp_path) as stage:
-        wish = heartbeat.encode_wanted(heartbeat.Wanted(1, 7))
+        wish = heartbeat.encode_ack_request(heartbeat.AckRequest(1, 7))
         for wrong in (b"", wish[:-1], b"\xc1" * 9, bytes(64)):
             await stage.refused(wrong, subject=subjects.WANTED)
         for far in (1 << 62, (1 << 64) - 1):
             await stage.push(
-                heartbeat.encode_wanted(heartbeat.Wanted(1, far)), subject=subjects.WANTED
+                heartbeat.encode_ack_request(heartbeat.AckRequest(1, far)), subject=subjects.WANTED
             )
         heard = stage.tally.acknowledgements
         receipt = await stage.authority.revoke("tenant:t", wait=True, timeout=10)
@@ -237,7 +245,7 @@ async def test_forged_wishes_to_hear_change_nothing_and_hide_no_true_one(
 
 async def test_answers_that_mallory_gives_faster_are_believed_by_nobody(
     system: System, tmp_path: Path
-):
+) -> None:
     """Who owns NATS can keep answers away, so deny; never make anything be accepted."""
     async with scene(system, tmp_path) as stage:
         token = (await stage.authority.issue("agent:a"))["token"]
@@ -255,7 +263,7 @@ async def test_answers_that_mallory_gives_faster_are_believed_by_nobody(
             await message.respond(recorded[message.subject][-1])
 
         for subject in recorded:
-            await bus.subscribe(stage.mallory, subject, answer)
+            await nats_connection.subscribe(stage.mallory, subject, answer)
         await stage.mallory.flush()
         stranger = (await stage.authority.issue("agent:c"))["token"]
         for _ in range(5):
@@ -267,7 +275,44 @@ async def test_answers_that_mallory_gives_faster_are_believed_by_nobody(
         assert stage.tally.heartbeats_lost >= lost
 
 
-async def _overhear(stage: Scene, recorded: dict[str, list[bytes]]) -> Callable[[], object]:
+async def test_a_good_token_is_not_called_unknown_by_who_answers_faster(
+    system: System, tmp_path: Path
+) -> None:
+    """A wrong answer that comes first is passed over, and the right one is waited for."""
+    async with scene(system, tmp_path) as stage:
+        recorded: dict[str, list[bytes]] = {subjects.RESOLVE: []}
+        heard = await _overhear(stage, recorded)
+        edge_key = bytes.fromhex(system.settings.edge_keys_path.read_text().split()[0])
+        stranger = token_format.mint(kind=Kind.AGENT, random=os.urandom(32), edge_key=edge_key)
+        assert await stage.check(stranger.reveal()) == Denied(Reason.UNKNOWN)
+        await stage._sees(lambda: bool(recorded[subjects.RESOLVE]))
+        await heard()
+        unknown = records.encode_resolved(records.Resolved(1, 1 << 40, None))
+        true_once = recorded[subjects.RESOLVE][-1]
+        answers = [unknown, true_once, true_once[:-1], b"", heartbeat.ENROL_AGAIN, b"\xc1"]
+
+        async def answer(message: Msg) -> None:
+            for wrong in answers:
+                await message.respond(wrong)
+
+        await nats_connection.subscribe(stage.mallory, subjects.RESOLVE, answer)
+        await stage.mallory.flush()
+        for _ in range(len(answers)):
+            answers.append(answers.pop(0))  # each of them comes first once
+            token = (await stage.authority.issue("agent:a"))["token"]
+
+            async def seen(token: str = token) -> Allowed | Denied:
+                judged = await stage.check(token)
+                assert judged != Denied(Reason.UNKNOWN)
+                return judged
+
+            await eventually(seen, until=lambda judged: isinstance(judged, Allowed))
+        assert stage.tally.messages_refused >= len(answers)
+
+
+async def _overhear(
+    stage: Scene, recorded: dict[str, list[bytes]]
+) -> Callable[[], Awaitable[object]]:
     """Keep the true answers to what sidecars ask."""
     wires: dict[str, str] = {}
 
@@ -280,7 +325,7 @@ async def _overhear(stage: Scene, recorded: dict[str, list[bytes]]) -> Callable[
             recorded[subject].append(message.data)
 
     for subject in recorded:
-        await bus.subscribe(stage.mallory, subject, question)
+        await nats_connection.subscribe(stage.mallory, subject, question)
     listening = await stage.mallory.subscribe("_INBOX.>", cb=answer)
     await stage.mallory.flush()
     return listening.unsubscribe
@@ -289,7 +334,7 @@ async def _overhear(stage: Scene, recorded: dict[str, list[bytes]]) -> Callable[
 @pytest.mark.parametrize("evicted", [False, True], ids=["its credential", "itself"])
 async def test_a_sidecar_that_was_ended_denies_after_its_lease_and_both_ends_say_why(
     system: System, tmp_path: Path, evicted: bool
-):
+) -> None:
     async with scene(system.but(term=1), tmp_path) as stage:
         token = (await stage.authority.issue())["token"]
 

@@ -1,7 +1,8 @@
 """`/v1/term` on a real ledger: what is granted and what is waited for, at every step."""
 
 import pytest
-from tests.support.authority import Running, System, eventually, serving
+from tests.support.authority import Running, System, serving
+from tests.support.eventually import eventually
 
 TERM = "SELECT grant_term_ms, wait_term_ms FROM ledger_head"
 
@@ -9,12 +10,14 @@ TERM = "SELECT grant_term_ms, wait_term_ms FROM ledger_head"
 async def put(authority: Running, term_ms: object) -> dict[str, object]:
     answer = await authority.http.put("/v1/term", json={"term_ms": term_ms})
     assert answer.status_code == 200, answer.text
-    return answer.json()
+    found: dict[str, object] = answer.json()
+    return found
 
 
 async def settled(authority: Running) -> dict[str, object]:
     async def look() -> dict[str, object]:
-        return (await authority.http.get("/v1/term")).json()
+        found: dict[str, object] = (await authority.http.get("/v1/term")).json()
+        return found
 
     return await eventually(look, until=lambda found: found["settled"] is True)
 

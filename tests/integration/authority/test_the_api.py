@@ -2,14 +2,16 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from tests.support.authority import Running, System, eventually, serving
+from tests.support.authority import Running, System, serving
+from tests.support.eventually import eventually
 from tests.support.sweeping import swept
 
-from rescind_authority.usecases.authorise import ALL_SCOPES
+from rescind_authority.usecases.access.authoriser import ALL_SCOPES
 
 _JSON = {"content-type": "application/json"}
 _AGENT = {"subject": "agent:a", "kind": "agent"}
@@ -39,7 +41,8 @@ async def test_a_revocation_is_listed_shown_and_ends_the_token(system: System) -
         await swept(system)
         done["swept"] = {"tokens": 1, "done": True}
         assert (await authority.http.get(f"/v1/revocations/{done['id']}")).json() == done
-        assert (await authority.http.get("/v1/revocations")).json()["revocations"] == [done]
+        listed = done | dict.fromkeys(("hit", "hit_subjects", "hit_exact"))
+        assert (await authority.http.get("/v1/revocations")).json()["revocations"] == [listed]
         dead = (await authority.http.get(f"/v1/tokens/{issued['token_id']}")).json()
         assert dead["state"] == "revoked"
         (hold,) = dead["holds"]
@@ -383,7 +386,7 @@ async def test_who_may_call_what(system: System) -> None:
 
 
 async def _call(
-    authority: Running, token: str | None, method: str, path: str, body: dict[str, object] | None
+    authority: Running, token: str | None, method: str, path: str, body: Mapping[str, object] | None
 ) -> Any:
     async with authority.as_bearer(token) as client:
         return await client.request(method, path, json=body)

@@ -8,30 +8,31 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.support import standby
-from tests.support.authority import System, eventually, serving
+from tests.support import rows, standby
+from tests.support.authority import System, serving
+from tests.support.eventually import eventually
 
 from rescind.core import ledger
 from rescind.core.handles import select
 from rescind.core.revocation import Effect, Revocation
 from rescind.wire import events
 from rescind.wire.events import Batch
-from rescind.wire.heartbeat import Wanted
-from rescind_authority import preparing
+from rescind.wire.heartbeat import AckRequest
 from rescind_authority.errors import (
+    CommitUnknownError,
     KeyReusedError,
     LostError,
-    OutcomeUnknownError,
     StoreRefusedError,
     StoreUnavailableError,
 )
-from rescind_authority.metrics import Metrics
-from rescind_authority.ports.ledger import Claim, Key
+from rescind_authority.operator import bootstrap
+from rescind_authority.ports.ledger import IdempotencyClaim, Key
 from rescind_authority.postgres import pool
-from rescind_authority.usecases.sequence import Command, Committed
-from rescind_authority.usecases.wait import Target
-from rescind_authority.wiring import Core, core
-from rescind_runtime.signing import Keyring
+from rescind_authority.postgres.pool import Postgres
+from rescind_authority.prometheus import PrometheusMetrics
+from rescind_authority.usecases.enforcement.wait import AwaitedEvent
+from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand
+from rescind_authority.wiring.core import Core
 
 _numbers = itertools.count()
 
@@ -46,7 +47,7 @@ class Announced:
         """Remember a batch."""
         self.batches.append(batch)
 
-    def call(self, wanted: Wanted) -> None:
+    def call(self, wanted: AckRequest) -> None:
         """Hear that somebody waits."""
 
 
@@ -61,38 +62,46 @@ class Crashing:
         """Die."""
         raise Crash
 
-    def call(self, wanted: Wanted) -> None:
+    def call(self, wanted: AckRequest) -> None:
         """Hear that somebody waits."""
-
-
-_KEYS = Keyring.create(root=bytes(32), now_us=0)
 
 
 @asynccontextmanager
 async def running_core(system: System, announcer: Announced | Crashing) -> AsyncIterator[Core]:
     """Run the use cases of one authority, without HTTP and NATS."""
-    async with pool.connect(system.dsn) as postgres:
-        parts = core(postgres, announcer=announcer, caller=announcer, keys=_KEYS, metrics=Metrics())
-        async with asyncio.TaskGroup() as tasks:
-            job = tasks.create_task(parts.run())
-            yield parts
-            job.cancel()
+    async with pool.connect(system.dsn) as postgres, running(postgres, announcer, system) as parts:
+        yield parts
+
+
+@asynccontextmanager
+async def running(
+    postgres: Postgres, announcer: Announced | Crashing, system: System
+) -> AsyncIterator[Core]:
+    """Run the use cases of one authority on a pool."""
+    keys = rows.keys(system.settings)
+    parts = Core(
+        postgres, announcer=announcer, caller=announcer, keys=keys, metrics=PrometheusMetrics()
+    )
+    async with asyncio.TaskGroup() as tasks:
+        job = tasks.create_task(parts.run())
+        yield parts
+        job.cancel()
 
 
 def command(
     selector: str = "tenant:t", *, key: str | None = None, actor: str = "admin:a", reason: str = ""
-) -> Command:
+) -> RevocationCommand:
     """Make a command; its body is its selector."""
     name = f"rev_{next(_numbers):026}"
     revocation = Revocation(name, select([selector]), Effect.REVOKE, reason, actor)
-    claim = Claim(Key(actor, key or name), hashlib.sha256(selector.encode()).digest())
-    return Command(claim, revocation, exact=False)
+    claim = IdempotencyClaim(Key(actor, key or name), hashlib.sha256(selector.encode()).digest())
+    return RevocationCommand(claim, revocation, exact=False)
 
 
 async def test_the_ledger_is_dense_and_chained_under_many_writers_and_two_authorities(
     system: System,
 ) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     heard = Announced()
     async with running_core(system, heard) as one, running_core(system, heard) as two:
 
@@ -140,7 +149,7 @@ async def _verify(system: System, batches: Sequence[Batch], last: int) -> None:
 
 
 async def test_what_queues_during_a_commit_goes_into_one_batch(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     heard = Announced()
     async with running_core(system, heard) as parts, asyncio.TaskGroup() as tasks:
         for _ in range(300):
@@ -150,7 +159,7 @@ async def test_what_queues_during_a_commit_goes_into_one_batch(system: System) -
 
 
 async def test_the_same_key_and_body_commit_once(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     heard = Announced()
     async with running_core(system, heard) as one, running_core(system, heard) as two:
         async with asyncio.TaskGroup() as tasks:
@@ -165,7 +174,7 @@ async def test_the_same_key_and_body_commit_once(system: System) -> None:
 
 
 async def test_the_same_key_with_another_body_is_refused(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with running_core(system, Announced()) as parts:
         await parts.sequencer.commit(command("tenant:t", key="k"))
         with pytest.raises(KeyReusedError):
@@ -177,14 +186,14 @@ async def test_the_same_key_with_another_body_is_refused(system: System) -> None
     assert len(await system.rows("SELECT FROM events")) == 2
 
 
-async def _refused(parts: Core, wanted: Command) -> bool:
+async def _refused(parts: Core, wanted: RevocationCommand) -> bool:
     with pytest.raises(KeyReusedError):
         await parts.sequencer.commit(wanted)
     return True
 
 
 async def test_a_key_belongs_to_its_actor(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with running_core(system, Announced()) as parts:
         mine = await parts.sequencer.commit(command("tenant:t", key="k", actor="admin:a"))
         yours = await parts.sequencer.commit(command("tenant:u", key="k", actor="admin:b"))
@@ -194,17 +203,17 @@ async def test_a_key_belongs_to_its_actor(system: System) -> None:
 async def test_every_command_makes_its_own_event_also_when_nothing_seems_to_change(
     system: System,
 ) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with running_core(system, Announced()) as parts:
         seqs = [(await parts.sequencer.commit(command("tenant:t"))).seq for _ in range(3)]
         assert seqs == [1, 2, 3]
 
 
 async def test_a_receipt_is_kept_only_of_what_the_ledger_holds(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with running_core(system, Announced()) as parts:
         done = await parts.sequencer.commit(command())
-        target = Target(done.revocation_id, done.epoch, done.seq, done.at_us)
+        target = AwaitedEvent(done.revocation_id, done.epoch, done.seq, done.at_us)
         receipt = await parts.enforcer.receipt(target, timeout_s=10)
         assert isinstance(receipt, bytes)
         assert await parts.enforcer.kept(done.revocation_id) == receipt
@@ -212,14 +221,14 @@ async def test_a_receipt_is_kept_only_of_what_the_ledger_holds(system: System) -
         # Not known here is not lost: that is said only once there is a later epoch without it.
         with pytest.raises(StoreUnavailableError):
             await parts.enforcer.receipt(lost, timeout_s=0.5)
-        await preparing.new_epoch(system.settings, unknown_grace_ms=0)
+        await bootstrap.new_epoch(system.settings, unknown_grace_ms=0)
         with pytest.raises(LostError):
             await parts.enforcer.receipt(lost, timeout_s=10)
         assert await parts.enforcer.kept(lost.revocation_id) is None
 
 
 async def test_a_command_that_postgres_refuses_does_not_take_others_along(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with running_core(system, Announced()) as parts, asyncio.TaskGroup() as tasks:
         good = [tasks.create_task(parts.sequencer.commit(command())) for _ in range(3)]
         bad = tasks.create_task(_postgres_refuses(parts))
@@ -235,7 +244,7 @@ async def _postgres_refuses(parts: Core) -> bool:
 
 
 async def test_a_crash_between_commit_and_publish_loses_nothing(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     with pytest.raises(BaseExceptionGroup) as crash:
         async with running_core(system, Crashing()) as parts:
             await parts.sequencer.commit(command("tenant:lost"))
@@ -244,6 +253,7 @@ async def test_a_crash_between_commit_and_publish_loses_nothing(system: System) 
     async with serving(system, prepare=False), system.sidecar() as sidecar:
         sidecar.applied = ledger.genesis(1)
         reply = await eventually(sidecar.beat)
+        assert reply is not None
         assert reply.position.seq == 1
         assert ledger.replay(sidecar.applied, reply.payloads) == reply.position
         assert str(events.decode(reply.payloads[0]).revocation.selector) == "tenant:lost"
@@ -252,7 +262,7 @@ async def test_a_crash_between_commit_and_publish_loses_nothing(system: System) 
 async def test_a_connection_lost_during_commit_is_an_unknown_outcome_and_the_key_tells(
     system: System,
 ) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     # COMMIT runs this trigger, so it stands still where we want it.
     await system.rows("CREATE TABLE gate (shut boolean)")
     await system.rows("INSERT INTO gate VALUES (true)")
@@ -277,8 +287,12 @@ async def test_a_connection_lost_during_commit_is_an_unknown_outcome_and_the_key
 
 
 async def test_a_cancelled_wait_for_a_standby_is_an_unknown_outcome(system: System) -> None:
-    await preparing.prepare(system.settings)
-    async with running_core(system, Announced()) as parts:
+    await bootstrap.prepare(system.settings)
+    async with (
+        pool.connect(system.dsn) as postgres,
+        running(postgres, Announced(), system) as parts,
+    ):
+        await standby.fill_pool(postgres)
         async with standby.awaited(system), asyncio.TaskGroup() as tasks:
             waiting = tasks.create_task(_outcome_unknown(parts))
             await eventually(lambda: standby.cancel_wait(system))
@@ -288,7 +302,7 @@ async def test_a_cancelled_wait_for_a_standby_is_an_unknown_outcome(system: Syst
 
 
 async def _outcome_unknown(parts: Core) -> bool:
-    with pytest.raises(OutcomeUnknownError, match="same Idempotency-Key"):
+    with pytest.raises(CommitUnknownError, match="same Idempotency-Key"):
         await parts.sequencer.commit(command(key="k"))
     return True
 
@@ -303,7 +317,7 @@ async def _cut_at_gate(system: System) -> bool:
 
 
 async def test_a_deadlock_is_retried(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     async with (
         running_core(system, Announced()) as parts,
         pool.connect(system.dsn) as postgres,
@@ -333,7 +347,7 @@ async def _waits_for_the_head(system: System) -> bool:
 
 
 async def test_when_postgres_is_away_nothing_changes_and_it_is_said(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     heard = Announced()
     async with running_core(system, heard) as parts:
         await system.shut()
@@ -345,7 +359,7 @@ async def test_when_postgres_is_away_nothing_changes_and_it_is_said(system: Syst
 
 
 async def test_an_asker_that_goes_away_does_not_stop_the_commit(system: System) -> None:
-    await preparing.prepare(system.settings)
+    await bootstrap.prepare(system.settings)
     heard = Announced()
     async with running_core(system, heard) as parts:
         async with asyncio.TaskGroup() as tasks:

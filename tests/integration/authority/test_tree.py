@@ -20,7 +20,8 @@ async def child_of(authority: Running, parent: dict[str, Any], name: str, **aske
 async def tree(authority: Running, token: dict[str, Any], **query: int) -> dict[str, Any]:
     answer = await authority.http.get(f"/v1/tokens/{token['token_id']}/tree", params=query)
     assert answer.status_code == httpx2.codes.OK, answer.text
-    return answer.json()
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 def drawn(found: dict[str, Any]) -> list[tuple[int, str, str]]:

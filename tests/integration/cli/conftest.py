@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support import processes
@@ -13,14 +15,35 @@ Rescind = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Run `rescind up`, and return its data directory."""
-    directory = tmp_path_factory.mktemp("cli")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Any]]:
+    """Run `rescind up`, and return what it says once it is ready, and its directory."""
+    with running_system(tmp_path_factory.mktemp("cli")) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def own_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Any]]:
+    """Run another system for the tests of a module: for what others would notice."""
+    with running_system(tmp_path_factory.mktemp("own")) as ready:
+        yield ready
+
+
+@contextmanager
+def running_system(directory: Path) -> Iterator[Mapping[str, Any]]:
+    """Run `rescind up` for the block."""
     options = ("--data", str(directory), "--port", "0", "--json")
     with processes.running("-m", "rescind_cli", "up", *options, environ=clean_environment()) as run:
-        yield directory
+        yield {**run.ready, "directory": directory}
         run.process.terminate()
         run.process.wait(30)
+
+
+@pytest.fixture
+def data(ready: Mapping[str, Any]) -> Path:
+    """Return the data directory of the running system."""
+    directory = ready["directory"]
+    assert isinstance(directory, Path)
+    return directory
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import httpx2
 from tests.integration.cli.conftest import Rescind
+from tests.support.eventually import eventually_blocking
 from tests.support.free_ports import free_port
-from tests.support.processes import clean_environment, eventually
+from tests.support.processes import clean_environment
 
 
 def test_one_flight_says_who_enforced_it_and_how_fast(rescind: Rescind) -> None:
@@ -43,7 +44,7 @@ def test_on_a_schedule_it_publishes_the_latency_of_enforcement(data: Path) -> No
         assert all(line.startswith("enforced  ") for line in lines)
         url = f"http://127.0.0.1:{port}/metrics"
         wanted = 'rescind_canary_rounds_total{outcome="enforced"} '
-        eventually(lambda: wanted in httpx2.get(url, trust_env=False).text)
+        eventually_blocking(lambda: wanted in httpx2.get(url, trust_env=False).text)
         assert "rescind_canary_enforced_seconds_bucket" in httpx2.get(url, trust_env=False).text
         flying.send_signal(signal.SIGINT)
         assert flying.wait(10) == 130

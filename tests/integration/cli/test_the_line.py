@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 from tests.integration.cli.conftest import Rescind
-from tests.support.processes import clean_environment, eventually
+from tests.support.eventually import eventually_blocking
+from tests.support.processes import clean_environment
 
 
 def issue(rescind: Rescind, subject: str, *more: str) -> dict[str, Any]:
     ended = rescind("issue", "--subject", subject, "--kind", "agent", "--json", *more)
     assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout)
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
 
 
 def denied(rescind: Rescind, token: str) -> bool:
@@ -45,7 +47,7 @@ def test_a_token_is_accepted_until_it_is_revoked(rescind: Rescind) -> None:
     revoked = rescind("revoke", f"token:{issued['token_id']}", "--reason", "test", "--json")
     assert revoked.returncode == 0
     assert json.loads(revoked.stdout)["state"] == "committed"
-    eventually(lambda: denied(rescind, issued["token"]))
+    eventually_blocking(lambda: denied(rescind, issued["token"]))
     assert rescind("check", stdin=other["token"]).returncode == 0
 
 
@@ -64,7 +66,7 @@ def test_a_check_that_demands_a_revocation_never_accepts(rescind: Rescind) -> No
 def test_whoever_holds_a_token_can_end_it_through_stdin(rescind: Rescind) -> None:
     issued = issue(rescind, "agent:found")
     assert rescind("revoke", "-", stdin=issued["token"]).returncode == 0
-    eventually(lambda: denied(rescind, issued["token"]))
+    eventually_blocking(lambda: denied(rescind, issued["token"]))
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])

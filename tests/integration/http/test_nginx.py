@@ -12,7 +12,7 @@ from tests.support.data_plane import Plane
 from tests.support.http_exchange import ask, bearer, request, served, talk
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running
 
-from rescind_sidecar.http.messages import NO_STORE, Reply, Request
+from rescind_sidecar.http.messages import NO_STORE, HttpRequest, HttpResponse
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
@@ -75,7 +75,8 @@ async def plane(sidecar: RunningSidecar) -> AsyncIterator[Plane]:
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture(params=[WITHOUT_BODY, FORGOTTEN], ids=["as advised", "length passed on"])
@@ -83,9 +84,9 @@ async def nginx(request: pytest.FixtureRequest, plane: Plane, tmp_path: Path) ->
     if NGINX is None:
         pytest.skip("nginx is not installed: apt-get install nginx-light")
 
-    def service(asked: Request) -> Reply:
+    def service(asked: HttpRequest) -> HttpResponse:
         headers = {name.lower(): value for name, value in asked.headers}
-        return Reply(200, NO_STORE, headers.get(b"x-subject", b"nobody"))
+        return HttpResponse(200, NO_STORE, headers.get(b"x-subject", b"nobody"))
 
     port = free_port()
     async with served(service) as (behind, _):

@@ -8,16 +8,18 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support import data_plane
+from tests.support.eventually import eventually_blocking
 from tests.support.http_exchange import Answer, ask, bearer, request, talk
 from tests.support.outcomes import soon
-from tests.support.processes import eventually, gone
+from tests.support.processes import gone
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running
 
-from rescind_sidecar.http import relay
-from rescind_sidecar.http.messages import Request
+from rescind_sidecar.http import operations_relay
+from rescind_sidecar.http.messages import HttpRequest
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ async def test_a_worker_does_as_the_settings_of_its_sidecar_say(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     mail = link.issue("agent:x", audience=("mail",))
-    told = {
+    told: dict[str, Any] = {
         "RESCIND_AUDIENCES": "billing, mail",
         "RESCIND_STALE_STATUS": "401",
         "RESCIND_RESOURCE_METADATA": "https://mcp.example.com/.well-known/x",
@@ -67,7 +69,7 @@ async def test_a_worker_does_as_the_settings_of_its_sidecar_say(
         )
         assert (await verify(plane.port, mail, "?audience=mail")).status == 200
         assert (await verify(plane.port, mail, "?audience=search2")).status == 400
-        sidecar.do(sidecar.incarnations.current.view.table.retire)
+        sidecar.do(sidecar.instances.current.view.table.retire)
         stale = await verify(plane.port, mail, "?audience=mail")
         assert (stale.status, stale.headers["x-rescind-reason"]) == (401, "no_lease")
         assert stale.headers["www-authenticate"] == challenge
@@ -80,7 +82,7 @@ async def test_operators_hear_of_the_sidecar_itself(
     async with data_plane.running(sidecar) as plane:
         ready = await ask(plane.port, request("/readyz"))
         assert ready.status == 200
-        assert json.loads(ready.body)["instance"] == sidecar.incarnations.current.instance.hex()
+        assert json.loads(ready.body)["instance"] == sidecar.instances.current.instance.hex()
         alive = await ask(plane.port, request("/healthz", method="HEAD"))
         assert (alive.status, alive.body) == (200, b"")
         metrics = await ask(plane.port, request("/metrics"))
@@ -189,19 +191,21 @@ async def test_workers_die_with_a_sidecar_that_is_killed(tmp_path: Path) -> None
             pids = [int(word) for word in words] if all(w.isdigit() for w in words) else []
     parent.kill()
     await parent.wait()
-    eventually(lambda: all(map(gone, pids)))
+    eventually_blocking(lambda: all(map(gone, pids)))
 
 
 async def test_a_sidecar_that_hangs_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "DEADLINE_S", 0.05)
-    ask_it = relay.Relay(b"\0rescind test, nobody listens here")
+    monkeypatch.setattr(operations_relay, "DEADLINE_S", 0.05)
+    ask_it = operations_relay.Relay(b"\0rescind test, nobody listens here")
     assert (await ask_it(_request("/readyz"))).status == 503
 
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind("")
         deaf.listen()  # and never accept
-        assert (await relay.Relay(deaf.getsockname())(_request("/healthz"))).status == 503
+        assert (
+            await operations_relay.Relay(deaf.getsockname())(_request("/healthz"))
+        ).status == 503
 
 
-def _request(path: str) -> Request:
-    return Request("GET", path, b"", [])
+def _request(path: str) -> HttpRequest:
+    return HttpRequest("GET", path, b"", [])

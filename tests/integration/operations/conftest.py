@@ -1,6 +1,7 @@
 """One system for those who operate it, and what it said when it was ready."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -57,7 +58,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     options = ("--data", str(directory), "--sidecars", "2", "--port", "0", "--json")
     with processes.running("-m", "rescind_cli", "up", *options, environ=clean_environment()) as run:
         yield System(directory, run.ready)
-        assert run.end(processes.signal.SIGTERM) == 0
+        assert run.end(signal.SIGTERM) == 0
 
 
 Diagnose = Callable[..., tuple[int, dict[str, dict[str, str]]]]

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 from tests.integration.operations.conftest import System
-from tests.support.processes import eventually
+from tests.support.eventually import eventually_blocking
 
 
 def reasons(explained: dict[str, Any]) -> list[str]:
@@ -51,13 +51,13 @@ def test_each_of_two_holds_is_told_and_so_do_the_sidecars(system: System) -> Non
         sidecars = system.json("explain", "-", stdin=issued["token"])["sidecars"]
         return [each.get("reason") for each in sidecars]
 
-    eventually(lambda: told() == ["revoked", "revoked"])
+    eventually_blocking(lambda: told() == ["revoked", "revoked"])
 
 
 def test_an_expired_token_that_was_revoked_too_has_both_causes(system: System) -> None:
     issued = system.issue("agent:over", "--ttl", "1")
     system.json("revoke", f"token:{issued['token_id']}")
-    eventually(
+    eventually_blocking(
         lambda: reasons(system.json("explain", issued["token_id"])) == ["revoked", "expired"]
     )
 
@@ -71,6 +71,21 @@ def test_a_token_before_its_time_may_still_be_used_later(system: System) -> None
     assert (explained["reason"], reasons(explained)) == ("not_yet_valid", ["not_yet_valid"])
     assert explained["may"]["from"] == issued["not_before"]
     assert explained["may"]["until"] == issued["expires_at"]
+
+
+def test_a_rotated_secret_is_said_to_be_one_and_no_sidecar_is_shown_it(system: System) -> None:
+    issued = system.issue("agent:rotated", "--ttl", "600")
+    rotated = system.json("tokens", "rotate", issued["token_id"])
+    explained = system.json("explain", "-", stdin=issued["token"])
+    assert (explained["accepted"], reasons(explained)) == (False, ["expired"])
+    (cause,) = explained["causes"]
+    assert "was rotated away" in cause["says"]
+    assert f"rescind tokens rotate {issued['token_id']}" in cause["advice"]
+    assert rotated["id"] in cause["where"]
+    assert explained["sidecars"] == []  # an operator who asks must not end the token
+    explained = system.json("explain", "-", stdin=rotated["token"])
+    assert (explained["accepted"], explained["causes"]) == (True, [])
+    assert len(explained["sidecars"]) == 2
 
 
 def test_a_person_reads_why(system: System) -> None:

@@ -9,10 +9,10 @@ import httpx2
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.operations.conftest import System
-from tests.support.processes import eventually
+from tests.support.eventually import eventually_blocking
 
-from rescind_cli.canary import Enforcement, Round
-from rescind_cli.canary_metrics import CanaryMetrics
+from rescind_cli.canary.metrics import CanaryMetrics
+from rescind_cli.canary.probe import Round, VerifierDenial
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 NAME = re.compile(r"\brescind_(?:authority|canary|sidecar)_[a-z0-9_]+")
@@ -70,7 +70,7 @@ def test_values_move_with_what_happens(system: System) -> None:
     issued = system.issue("agent:measured")
     assert system.rescind("check", stdin=issued["token"]).returncode == 0
     assert system.rescind("revoke", f"token:{issued['token_id']}").returncode == 0
-    eventually(lambda: system.rescind("check", stdin=issued["token"]).returncode == 1)
+    eventually_blocking(lambda: system.rescind("check", stdin=issued["token"]).returncode == 1)
     assert {name for name in watched if value(system, name) <= before[name]} == set()
     assert value(system, "rescind_sidecar_denials_total", reason="revoked") > denials
     assert 0 < value(system, "rescind_sidecar_lease_left_seconds") <= 10
@@ -81,7 +81,7 @@ def test_values_move_with_what_happens(system: System) -> None:
 def flown() -> set[str]:
     """Name the series that the canary publishes; `integration/cli/test_canary` sees it serve."""
     metrics = CanaryMetrics()
-    metrics.flown(Round("rev_1", 1.0, (Enforcement("a", "b", "lapsed", 1.0),), 0, ()))
+    metrics.flown(Round("rev_1", 1.0, (VerifierDenial("a", "b", "lapsed", 1.0),), 0, ()))
     return {sample.name for each in metrics.registry.collect() for sample in each.samples}
 
 

@@ -16,10 +16,10 @@ import pytest
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running
 
 from rescind import Allowed, Denied, Reason, Verifier
-from rescind.client import session
-from rescind.core import tokens
-from rescind.core.tokens import Kind
-from rescind.wire import socket as wire
+from rescind.client import sidecar_session
+from rescind.core import token_format
+from rescind.core.token_format import Kind
+from rescind.wire import socket_protocol as wire
 
 ROUNDS = 60
 
@@ -41,7 +41,7 @@ def verifier(
     sidecar: RunningSidecar, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Verifier]:
     if request.param == "socket alone":
-        monkeypatch.setattr(session, "_ORDERED_MACHINES", frozenset[str]())
+        monkeypatch.setattr(sidecar_session, "ORDERED_MACHINES", frozenset[str]())
     verifier = Verifier.attach(sidecar.path, timeout_s=5)
     assert verifier.shares_memory == (request.param == "table")
     yield verifier
@@ -135,7 +135,7 @@ def test_a_forgery_is_refused_before_anything_is_caught_up_with(
     verifier = Verifier.attach(sidecar.path, timeout_s=5)
     good = link.issue()
     assert isinstance(verifier.check(good), Allowed)
-    forged = tokens.mint(kind=Kind.AGENT, random=bytes(32), edge_key=b"x" * 32).reveal()
+    forged = token_format.mint(kind=Kind.AGENT, random=bytes(32), edge_key=b"x" * 32).reveal()
     before = link.asked_since
     for _ in range(10):
         assert reason(verifier.check(forged, min_seq=99)) == Reason.UNKNOWN
@@ -150,7 +150,7 @@ def test_a_forgery_is_refused_before_anything_is_caught_up_with(
 def test_without_a_lease_it_is_said_at_once(sidecar: RunningSidecar, link: LedgerInMemory) -> None:
     verifier = Verifier.attach(sidecar.path, timeout_s=5)
     token = link.issue()
-    sidecar.do(lambda: setattr(sidecar.incarnations.current.view.leases, "ends_ns", 0))
+    sidecar.do(lambda: setattr(sidecar.instances.current.view.leases, "ends_ns", 0))
     asked = link.asked_since
     assert reason(verifier.check(token, min_seq=1)) == Reason.NO_LEASE
     assert link.asked_since == asked
@@ -165,7 +165,7 @@ def test_a_sidecar_that_does_not_know_the_demand_is_not_believed(
     link.revoke("subject:agent:x")
     at_once = sidecar.server.at_once
 
-    def older(request: wire.Request) -> wire.Response | None:
+    def older(request: wire.Clock | wire.Look | wire.Check) -> wire.Response | None:
         return at_once(request if isinstance(request, wire.Clock) else replace(request, min_seq=0))
 
     sidecar.do(lambda: setattr(sidecar.server, "at_once", older))
@@ -176,14 +176,14 @@ def test_a_sidecar_that_does_not_know_the_demand_is_not_believed(
 def test_no_check_that_demands_the_revocation_ever_accepts(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
-    dice = random.Random(7)
+    random_source = random.Random(7)
     with ThreadPoolExecutor(4) as workers:
         for number in range(ROUNDS):
             token = link.issue(f"agent:{number}")
             assert isinstance(verifier.check(token), Allowed)
             batch = link.revoke(f"subject:agent:{number}")
             seq = link.position.seq
-            pushing = threading.Timer(dice.uniform(0, 0.004), sidecar.push, [batch])
+            pushing = threading.Timer(random_source.uniform(0, 0.004), sidecar.push, [batch])
             pushing.start()
             demand = [workers.submit(verifier.check, token, min_seq=seq) for _ in range(4)]
             assert {reason(each.result()) for each in demand} == {Reason.REVOKED}

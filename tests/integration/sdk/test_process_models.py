@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.support.eventually import eventually_blocking
 from tests.support.http_exchange import ask, bearer, request
-from tests.support.processes import clean_environment, eventually, gone
+from tests.support.processes import clean_environment, gone
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running
 
 from rescind import Allowed, Denied, Reason, Verifier
@@ -166,7 +167,8 @@ def gunicorn(
     environment = clean_environment(RESCIND_SOCKET=str(sidecar.path), PYTHONPATH=str(tmp_path))
     with subprocess.Popen(command, env=environment, cwd=tmp_path) as process:
         try:
-            port = eventually(lambda: _port(log, process), deadline_s=30)
+            port = eventually_blocking(lambda: _port(log, process), deadline_s=30)
+            assert port is not None
             yield lambda token: _told(port, token)
         finally:
             process.terminate()
@@ -184,7 +186,8 @@ def _port(log: Path, process: subprocess.Popen[bytes]) -> int | None:
 
 def _told(port: int, token: str) -> dict[str, object]:
     sent = request("/", bearer(token), "Connection: close")
-    return json.loads(asyncio.run(ask(port, sent)).body)
+    found: dict[str, object] = json.loads(asyncio.run(ask(port, sent)).body)
+    return found
 
 
 def test_a_verifier_attached_before_the_fork_works_in_every_worker_of_gunicorn(
@@ -204,5 +207,5 @@ def test_a_verifier_attached_before_the_fork_works_in_every_worker_of_gunicorn(
     (killed,) = list(pids)[:1]
     assert isinstance(killed, int)
     os.kill(killed, signal.SIGKILL)  # gunicorn forks another from the parent that never checked
-    eventually(lambda: gone(killed))
+    eventually_blocking(lambda: gone(killed))
     assert gunicorn(hit)["reason"] == "revoked"

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,10 @@ def reason(verdict: Allowed | Denied) -> Reason | None:
     return verdict.reason if isinstance(verdict, Denied) else None
 
 
+def not_ready(verifier: Verifier) -> bool:
+    return not verifier.ready()
+
+
 @dataclass
 class Traffic:
     """Threads that check without a pause, and what they saw."""
@@ -44,6 +49,9 @@ class Traffic:
     latest_s: float = 0.0
     longest_outage_s: float = 0.0
     stopping: bool = False
+
+    def allowed_more_than(self, times: int) -> bool:
+        return self.seen["allowed"] > times
 
     def check_for_ever(self, offset: int) -> None:
         turn, last_good_s = offset, time.monotonic()
@@ -97,7 +105,7 @@ def test_restarts_under_traffic_give_no_wrong_answer_and_end_by_themselves(socke
                 sidecar.push(link.revoke(f"subject:{subject}"))
                 calls.revoked.append(token)
                 seen = calls.seen["allowed"]
-                wait_until(lambda seen=seen: calls.seen["allowed"] > seen + 1000)
+                wait_until(partial(calls.allowed_more_than, seen + 1000))
             subject, token = doomed[6 + number]
             link.revoke(f"subject:{subject}")  # while nobody hears it
             assert not verifier.ready()
@@ -187,7 +195,7 @@ def test_ready_means_holding_a_lease_with_and_without_a_table(socket: Path) -> N
             wait_until(verifier.ready)
         link.reachable = False
         for verifier in (mapped, remote):
-            wait_until(lambda verifier=verifier: not verifier.ready())
+            wait_until(partial(not_ready, verifier))
         link.reachable = True
         for verifier in (mapped, remote):
             wait_until(verifier.ready)

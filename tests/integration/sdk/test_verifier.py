@@ -19,10 +19,10 @@ from tests.support.sidecar import (
 
 from rescind import Allowed, Denied, Reason, UnreachableError, Verifier
 from rescind.client import clock as client_clock
-from rescind.client.mapped_table import MappedTable
-from rescind.core import tokens
+from rescind.client.table_reader import MappedTable
+from rescind.core import token_format
 from rescind.core.posture import Posture
-from rescind.core.tokens import Kind
+from rescind.core.token_format import Kind
 from rescind_runtime import clock as runtime_clock
 
 
@@ -55,7 +55,7 @@ def reason(verdict: Allowed | Denied) -> Reason | None:
 
 
 def forge() -> str:
-    return tokens.mint(kind=Kind.AGENT, random=os.urandom(32), edge_key=b"?" * 32).reveal()
+    return token_format.mint(kind=Kind.AGENT, random=os.urandom(32), edge_key=b"?" * 32).reveal()
 
 
 def test_a_good_token_is_allowed_and_brings_its_record(
@@ -82,7 +82,7 @@ def test_the_second_check_asks_nobody(
 
 
 def test_every_reason_is_said(verifier: Verifier, link: LedgerInMemory) -> None:
-    unknown = tokens.mint(kind=Kind.AGENT, random=os.urandom(32), edge_key=EDGE_KEY).reveal()
+    unknown = token_format.mint(kind=Kind.AGENT, random=os.urandom(32), edge_key=EDGE_KEY).reveal()
     assert reason(verifier.check("nonsense")) == Reason.MALFORMED
     assert reason(verifier.check("")) == Reason.MALFORMED
     assert reason(verifier.check("\ud800")) == Reason.MALFORMED
@@ -269,7 +269,7 @@ def test_events_that_a_cut_off_sidecar_missed_come_before_its_next_lease(socket:
         wait_until(lambda: reason(verifier.check(token)) == Reason.NO_LEASE)
         link.reachable = True
         wait_until(lambda: reason(verifier.check(token)) == Reason.REVOKED)
-        assert sidecar.incarnations.current.view.applied == link.position
+        assert sidecar.instances.current.view.applied == link.position
         verifier.close()
 
 
@@ -293,12 +293,12 @@ def test_a_replayed_a_forged_and_a_mangled_push_change_nothing(
     batch = link.revoke("subject:agent:x")
     sidecar.push(batch)
     sidecar.push(batch)
-    applied = sidecar.incarnations.current.view.applied
+    applied = sidecar.instances.current.view.applied
     forger = LedgerInMemory()
     forger.revoke("subject:agent:z")
     sidecar.push(forger.revoke("subject:agent:forged"))  # its seq fits, its history does not
     sidecar.push(b"\xc1garbage")
-    assert sidecar.incarnations.current.view.applied == applied == link.position
+    assert sidecar.instances.current.view.applied == applied == link.position
     assert sidecar.tally.messages_refused == 2
 
 
@@ -309,22 +309,22 @@ def test_a_ledger_that_went_back_ends_the_instance_and_denies_until_the_new_one_
     verifier.check(token)
     for _ in range(3):
         sidecar.push(link.revoke("subject:agent:other"))
-    first = sidecar.incarnations.current
+    first = sidecar.instances.current
     wait_until(lambda: sidecar.tally.heartbeats > 1)
     link.restore(1, epoch=1)
-    wait_until(lambda: sidecar.incarnations.current is not first)
+    wait_until(lambda: sidecar.instances.current is not first)
     wait_until(lambda: sidecar.leased)
     wait_until(lambda: isinstance(verifier.check(token), Allowed))
-    assert sidecar.incarnations.current.instance != first.instance
-    assert sidecar.incarnations.current.view.applied == link.position
+    assert sidecar.instances.current.instance != first.instance
+    assert sidecar.instances.current.view.applied == link.position
 
 
 def test_a_new_epoch_ends_the_instance(sidecar: RunningSidecar, link: LedgerInMemory) -> None:
-    first = sidecar.incarnations.current
+    first = sidecar.instances.current
     link.restore(0, epoch=2)
-    wait_until(lambda: sidecar.incarnations.current is not first)
+    wait_until(lambda: sidecar.instances.current is not first)
     wait_until(lambda: sidecar.leased)
-    assert sidecar.incarnations.current.view.applied == link.position
+    assert sidecar.instances.current.view.applied == link.position
 
 
 def test_an_awaited_event_is_acknowledged_with_the_position_it_led_to(
@@ -334,7 +334,7 @@ def test_an_awaited_event_is_acknowledged_with_the_position_it_led_to(
     wait_until(lambda: link.acknowledged)
     (ack,) = link.acknowledged
     assert (ack.instance, ack.applied) == (
-        sidecar.incarnations.current.instance,
+        sidecar.instances.current.instance,
         link.position,
     )
 

@@ -11,7 +11,9 @@ def test_a_cloned_configuration_makes_two_instances(tmp_path: Path) -> None:
         running(tmp_path / "one.sock", link) as one,
         running(tmp_path / "two.sock", link) as two,
     ):
-        voices = [sidecar.incarnations.current.voice for sidecar in (one, two)]
-        assert all(voices)
-        assert len({voice.instance for voice in voices if voice}) == 2
-        assert len({voice.secret for voice in voices if voice}) == 2
+        credentials_of_each = [sidecar.instances.current.credentials for sidecar in (one, two)]
+        assert all(credentials_of_each)
+        assert (
+            len({credentials.instance for credentials in credentials_of_each if credentials}) == 2
+        )
+        assert len({credentials.secret for credentials in credentials_of_each if credentials}) == 2

@@ -5,8 +5,8 @@ from pathlib import Path
 from tests.support.sidecar import LedgerInMemory, running, wait_until
 
 from rescind.wire import heartbeat
-from rescind_sidecar.ports import NotEnrolledError, Voice
-from rescind_sidecar.usecases.answer import Found
+from rescind_sidecar.ports import InstanceCredentials, UnknownInstanceError
+from rescind_sidecar.usecases.lookup.answer import ValidRecord
 
 
 class Doubtful(LedgerInMemory):
@@ -16,14 +16,16 @@ class Doubtful(LedgerInMemory):
         super().__init__()
         self.doubts = 0
 
-    async def beat(self, message: heartbeat.Heartbeat, voice: Voice) -> heartbeat.Reply:
+    async def beat(
+        self, message: heartbeat.Heartbeat, credentials: InstanceCredentials
+    ) -> heartbeat.Reply:
         if self.doubts:
             self.doubts -= 1
-            raise NotEnrolledError
-        return await super().beat(message, voice)
+            raise UnknownInstanceError
+        return await super().beat(message, credentials)
 
 
-def test_a_new_epoch_makes_a_new_instance(tmp_path: Path):
+def test_a_new_epoch_makes_a_new_instance(tmp_path: Path) -> None:
     link = LedgerInMemory()
     with running(tmp_path / "search.sock", link) as sidecar:
         before = sidecar.answer.instance
@@ -32,34 +34,34 @@ def test_a_new_epoch_makes_a_new_instance(tmp_path: Path):
         wait_until(lambda: sidecar.answer.instance != before)
         wait_until(lambda: sidecar.leased)
         assert sidecar.tally.instances_ended == 1
-        current = sidecar.incarnations.current
+        current = sidecar.instances.current
         assert current.view.applied == link.position
-        assert current.voice is not None
-        assert current.voice.secret == link.secret(current.instance)
+        assert current.credentials is not None
+        assert current.credentials.secret == link.secret(current.instance)
 
 
-def test_a_forged_wish_to_enrol_again_does_no_harm(tmp_path: Path):
+def test_a_forged_wish_to_enrol_again_does_no_harm(tmp_path: Path) -> None:
     link = Doubtful()
     token = link.issue()
     with running(tmp_path / "search.sock", link) as sidecar:
-        assert isinstance(sidecar.look(token), Found)
+        assert isinstance(sidecar.look(token), ValidRecord)
         before, enrolled = sidecar.answer.instance, link.enrolled
         link.doubts = 3
         wait_until(lambda: link.doubts == 0)
         assert link.enrolled >= enrolled + 2
         assert sidecar.leased
         assert sidecar.answer.instance == before
-        assert isinstance(sidecar.look(token), Found)
+        assert isinstance(sidecar.look(token), ValidRecord)
         assert (sidecar.tally.instances_ended, link.resolved) == (0, 1)
 
 
-def test_no_lease_and_no_record_without_enrolment(tmp_path: Path):
+def test_no_lease_and_no_record_without_enrolment(tmp_path: Path) -> None:
     link = LedgerInMemory()
     link.reachable = False
     token = link.issue()
     with running(tmp_path / "search.sock", link) as sidecar:
-        assert not isinstance(sidecar.look(token), Found)
-        assert sidecar.incarnations.current.voice is None
+        assert not isinstance(sidecar.look(token), ValidRecord)
+        assert sidecar.instances.current.credentials is None
         link.reachable = True
         wait_until(lambda: sidecar.leased)
-        assert isinstance(sidecar.look(token), Found)
+        assert isinstance(sidecar.look(token), ValidRecord)

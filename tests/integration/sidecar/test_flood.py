@@ -14,15 +14,15 @@ from tests.support.processes import clean_environment
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running, wait_until
 
 from rescind import Denied, Reason
-from rescind.core import tokens
-from rescind.wire.socket import Frames, Look, encode_request
+from rescind.core import token_format
+from rescind.wire.socket_protocol import Frames, Look, encode_request
 from rescind_sidecar.socket import server
-from rescind_sidecar.usecases.answer import Found
-from rescind_sidecar.usecases.budget import Allowance, Source
+from rescind_sidecar.usecases.lookup.answer import ValidRecord
+from rescind_sidecar.usecases.lookup.rate_limit import LookupPeer, TokenBucket
 
-ALLOWANCE = Allowance(per_s=200, burst=400)
-WORKLOAD = Source(user=1, process=1)
-OTHER = Source(user=1, process=2)
+ALLOWANCE = TokenBucket(per_s=200, burst=400)
+WORKLOAD = LookupPeer(user=1, process=1)
+OTHER = LookupPeer(user=1, process=2)
 
 
 @pytest.fixture
@@ -40,13 +40,13 @@ def stranger() -> str:
     return LedgerInMemory().issue()
 
 
-def reason(found: Found | Denied) -> Reason | None:
+def reason(found: ValidRecord | Denied) -> Reason | None:
     return found.reason if isinstance(found, Denied) else None
 
 
 def test_a_flood_of_one_workload_starves_neither_heartbeats_nor_another(
     sidecar: RunningSidecar, link: LedgerInMemory
-):
+) -> None:
     tally = sidecar.tally
     with processes.running(
         "-m", "tests.support.flood", str(sidecar.path), environ=clean_environment()
@@ -68,14 +68,17 @@ def test_a_flood_of_one_workload_starves_neither_heartbeats_nor_another(
 
 def test_over_its_budget_a_workload_is_told_unavailable_and_another_is_not(
     sidecar: RunningSidecar, link: LedgerInMemory
-):
-    answers = [reason(sidecar.look(stranger(), source=WORKLOAD)) for _ in range(1_000)]
+) -> None:
+    strangers = [stranger() for _ in range(1_000)]  # first: meanwhile the budget would grow
+    answers = [reason(sidecar.look(each, source=WORKLOAD)) for each in strangers]
     assert answers[:400] == [Reason.UNKNOWN] * 400
     assert set(answers[400:]) == {Reason.UNKNOWN, Reason.UNAVAILABLE}
     assert reason(sidecar.look(link.issue(), source=OTHER)) is None
 
 
-def test_what_memory_can_answer_costs_no_budget(sidecar: RunningSidecar, link: LedgerInMemory):
+def test_what_memory_can_answer_costs_no_budget(
+    sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
     good, unknown = link.issue(), stranger()
     for token in (good, unknown):
         sidecar.look(token, source=WORKLOAD)
@@ -84,7 +87,9 @@ def test_what_memory_can_answer_costs_no_budget(sidecar: RunningSidecar, link: L
     assert reason(sidecar.look(good, source=WORKLOAD)) is None
 
 
-def test_an_unknown_token_costs_one_look_up_a_second(sidecar: RunningSidecar, link: LedgerInMemory):
+def test_an_unknown_token_costs_one_look_up_a_second(
+    sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
     token = stranger()
     began = time.monotonic()
     for _ in range(500):
@@ -95,7 +100,7 @@ def test_an_unknown_token_costs_one_look_up_a_second(sidecar: RunningSidecar, li
 
 def test_a_token_that_is_issued_after_it_was_asked_for_is_soon_accepted(
     sidecar: RunningSidecar, link: LedgerInMemory
-):
+) -> None:
     elsewhere = LedgerInMemory()
     token = elsewhere.issue()
     assert reason(sidecar.look(token)) is Reason.UNKNOWN
@@ -103,7 +108,9 @@ def test_a_token_that_is_issued_after_it_was_asked_for_is_soon_accepted(
     wait_until(lambda: reason(sidecar.look(token)) is None)
 
 
-def test_many_requests_in_one_write_are_all_answered(sidecar: RunningSidecar, link: LedgerInMemory):
+def test_many_requests_in_one_write_are_all_answered(
+    sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
     asked = [link.issue() for _ in range(300)] + [stranger()] * 3_000
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(20)
@@ -116,7 +123,7 @@ def test_many_requests_in_one_write_are_all_answered(sidecar: RunningSidecar, li
             answers += len(frames.feed(connection.recv(1 << 20)))
 
 
-def test_a_frame_that_no_request_needs_ends_the_connection(sidecar: RunningSidecar):
+def test_a_frame_that_no_request_needs_ends_the_connection(sidecar: RunningSidecar) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(5)
         connection.connect(str(sidecar.path))
@@ -128,7 +135,7 @@ def test_a_frame_that_no_request_needs_ends_the_connection(sidecar: RunningSidec
 
 def test_one_workload_cannot_take_every_connection(
     sidecar: RunningSidecar, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(server, "_MOST_OF_ONE_SOURCE", 16)
     with ExitStack() as opened:
         for _ in range(20):
@@ -139,19 +146,19 @@ def test_one_workload_cannot_take_every_connection(
     wait_until(lambda: not sidecar.server.connections)
 
 
-def test_tokens_in_use_are_reported_once_each_and_a_lost_report_costs_nothing(
+def test_tokens_in_use_are_reported_once_each_and_again_where_no_authority_heard_it(
     sidecar: RunningSidecar, link: LedgerInMemory
-):
+) -> None:
     good = [link.issue() for _ in range(3)]
     for token in [*good, *good, stranger()]:
         sidecar.look(token)
     sidecar.report()
     (report,) = link.reported
     assert len(report.token_ids) == 3
-    assert report.instance == sidecar.incarnations.current.instance
+    assert report.instance == sidecar.instances.current.instance
     assert set(report.token_ids) == {
         held.record.token_id
-        for held in map(sidecar.incarnations.current.view.look, map(tokens.digest, good))
+        for held in map(sidecar.instances.current.view.look, map(token_format.digest, good))
         if held is not None
     }
     sidecar.report()
@@ -159,4 +166,7 @@ def test_tokens_in_use_are_reported_once_each_and_a_lost_report_costs_nothing(
     sidecar.look(good[0])
     link.reachable = False
     sidecar.report()
-    assert (sidecar.tally.uses_reported, sidecar.tally.uses_lost) == (3, 1)
+    assert (sidecar.tally.uses_reported, sidecar.tally.uses_lost) == (3, 0)
+    link.reachable = True
+    sidecar.report()
+    assert (sidecar.tally.uses_reported, len(link.reported)) == (4, 2)

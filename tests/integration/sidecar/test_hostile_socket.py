@@ -15,9 +15,9 @@ from tests.support.messages import SAMPLES
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running, wait_until
 
 from rescind import Allowed, Verifier
-from rescind.core import generations
+from rescind.core import generation_table
 from rescind.errors import MalformedMessageError
-from rescind.wire.socket import (
+from rescind.wire.socket_protocol import (
     Frames,
     Greeting,
     Request,
@@ -58,7 +58,7 @@ def sidecar(tmp_path: Path, link: LedgerInMemory) -> Iterator[RunningSidecar]:
 def table(sidecar: RunningSidecar) -> bytes:
     """Read the table, but for the deadlines, which move by themselves."""
     words = memoryview(bytearray(sidecar.path.with_suffix(".table").read_bytes())).cast("Q")
-    for word in generations.DEADLINE.values():
+    for word in generation_table.DEADLINE.values():
         words[word] = 0
     return words.tobytes()
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 import pytest
 import uvloop
+from nats.aio.transport import TcpTransport
 
 from rescind.errors import UnreachableError
 from rescind.wire import subjects
-from rescind_runtime import bus
-from rescind_sidecar.link.nats import NatsTransport
+from rescind_runtime.net import nats_connection
+from rescind_sidecar.link.nats_transport import NatsTransport
 
 _INFO = json.dumps({"server_id": "x", "version": "2.15.1", "max_payload": 1 << 20, "headers": True})
 _DEADLINE_S = 10.0
@@ -113,7 +114,10 @@ def test_a_connection_that_was_just_lost_is_away_and_no_defect() -> None:
             assert client is not None
             # Nobody reads any more, so nats-py believes that it is connected: what it writes to is
             # closed, and uvloop says so with a RuntimeError.
+            assert client._reading_task is not None
             client._reading_task.cancel()
+            assert isinstance(client._transport, TcpTransport)
+            assert client._transport._io_writer is not None
             client._transport._io_writer.transport.abort()
             away = 0
             while not away:
@@ -144,8 +148,8 @@ def test_a_server_that_answers_late_does_not_end_what_is_pushed() -> None:
 
 
 def test_a_client_that_has_stopped_trying_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus, "_LOOK_S", 0.02)
-    monkeypatch.setattr(bus, "_LONGEST_AWAY_S", 0.1)
+    monkeypatch.setattr(nats_connection, "_LOOK_S", 0.02)
+    monkeypatch.setattr(nats_connection, "_LONGEST_AWAY_S", 0.1)
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def story() -> None:
@@ -156,6 +160,7 @@ def test_a_client_that_has_stopped_trying_is_replaced(monkeypatch: pytest.Monkey
                 await asyncio.sleep(0)
             first = transport._client
             assert first is not None
+            assert first._reconnection_task is not None
             first._reconnection_task.cancel()
             await server.subscribed.wait()
             server.push(subjects.EVENTS, b"an event")
@@ -167,7 +172,7 @@ def test_a_client_that_has_stopped_trying_is_replaced(monkeypatch: pytest.Monkey
 
 
 def test_what_is_no_nats_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus, "_LOOK_S", 0.02)
+    monkeypatch.setattr(nats_connection, "_LOOK_S", 0.02)
     greetings = (b"INFO []\r\n", b"INFO " + b"x" * 200_000, b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     async def story() -> None:

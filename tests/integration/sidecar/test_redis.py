@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import redis
+from redis import Redis
 from tests.support.outcomes import soon
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running, wait_until
 
 from rescind import Denied, Reason
-from rescind.core import tokens
-from rescind.wire import records, sealed
-from rescind.wire.sealed import Sealed
-from rescind.wire.trust import Purpose
-from rescind_runtime.embedded import home, postgres, valkey
-from rescind_runtime.embedded.children import Server
-from rescind_runtime.signing import Keyring
-from rescind_sidecar.redis.records import RedisRecords
-from rescind_sidecar.usecases.answer import Found
+from rescind.core import token_format
+from rescind.wire import records, signed_envelope
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind.wire.trust_statement import Purpose
+from rescind_runtime.crypto.signing import Keyring
+from rescind_runtime.local_system import home, postgres, valkey
+from rescind_runtime.processes.child_process import Server
+from rescind_sidecar.redis.record_cache import RedisRecordReader
+from rescind_sidecar.usecases.lookup.answer import ValidRecord
 
 DEADLINE_S = 0.05
 HELLO = b"%1\r\n$5\r\nproto\r\n:3\r\n"
@@ -39,12 +39,12 @@ class World:
     sidecar: RunningSidecar
     link: LedgerInMemory
     server: Server
-    redis: RedisRecords
-    cache: "redis.Redis"
+    redis: RedisRecordReader
+    cache: Redis
 
     def put(self, token: str, payload: bytes, *, epoch: int = 1) -> None:
         """Leave something in Redis where a token's record belongs."""
-        self.cache.set(records.key(epoch, tokens.digest(token)), payload)
+        self.cache.set(records.key(epoch, token_format.digest(token)), payload)
 
     def judge(self, token: str) -> Reason | None:
         """Look at a token that is not in memory; None is allowed."""
@@ -56,7 +56,7 @@ class World:
         """Look at a good token that is not in memory, and say how long that took."""
         self.sidecar.forget(token)
         began = time.monotonic()
-        assert isinstance(self.sidecar.look(token), Found)
+        assert isinstance(self.sidecar.look(token), ValidRecord)
         return time.monotonic() - began
 
 
@@ -71,9 +71,9 @@ async def valkeys(directory: Path) -> AsyncIterator[Server]:
 
 @contextmanager
 def beside(server: Server, directory: Path) -> Iterator[World]:
-    link, reader = LedgerInMemory(), RedisRecords(server.url)
+    link, reader = LedgerInMemory(), RedisRecordReader(server.url)
     with (
-        redis.Redis.from_url(server.url, socket_timeout=5) as cache,
+        Redis.from_url(server.url, socket_timeout=5) as cache,
         running(directory / "search.sock", link, redis=reader) as sidecar,
     ):
         yield World(sidecar, link, server, reader, cache)
@@ -86,14 +86,14 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             yield world
 
 
-async def test_a_record_in_redis_saves_the_authority_a_look_up(world: World):
+async def test_a_record_in_redis_saves_the_authority_a_look_up(world: World) -> None:
     token = world.link.issue()
     world.put(token, world.link.encoded(token))
     assert world.judge(token) is None
     assert (world.sidecar.tally.looks_at_redis, world.link.resolved) == (1, 0)
 
 
-async def test_what_redis_does_not_have_the_authority_is_asked_for(world: World):
+async def test_what_redis_does_not_have_the_authority_is_asked_for(world: World) -> None:
     token = world.link.issue()
     assert world.judge(token) is None
     world.put(token, world.link.encoded(token))
@@ -102,7 +102,7 @@ async def test_what_redis_does_not_have_the_authority_is_asked_for(world: World)
     assert (world.sidecar.tally.redis_absent, world.link.resolved) == (2, 2)
 
 
-async def test_a_record_from_before_a_revocation_does_not_resurrect_the_token(world: World):
+async def test_a_record_from_before_a_revocation_does_not_resurrect_the_token(world: World) -> None:
     token = world.link.issue("agent:x")
     old = world.link.encoded(token)
     world.sidecar.push(world.link.revoke("subject:agent:x"))
@@ -111,7 +111,7 @@ async def test_a_record_from_before_a_revocation_does_not_resurrect_the_token(wo
     assert (world.sidecar.tally.redis_stale, world.link.resolved) == (1, 1)
 
 
-async def test_an_old_copy_that_was_promoted_changes_no_answer(world: World):
+async def test_an_old_copy_that_was_promoted_changes_no_answer(world: World) -> None:
     good, bad = world.link.issue("agent:good"), world.link.issue("agent:bad")
     copy = {token: world.link.encoded(token) for token in (good, bad)}
     for _ in range(20):
@@ -125,7 +125,7 @@ async def test_an_old_copy_that_was_promoted_changes_no_answer(world: World):
     assert (world.sidecar.tally.looks_at_redis, world.sidecar.tally.redis_stale) == (1, 1)
 
 
-async def test_a_poisoned_value_is_counted_and_never_believed(world: World):
+async def test_a_poisoned_value_is_counted_and_never_believed(world: World) -> None:
     token, other = world.link.issue("agent:x"), world.link.issue("agent:y")
     world.sidecar.push(world.link.revoke("subject:agent:x"))
     garbage = [b"", b"\x00", b"\xdd\xff\xff\xff\xff", b"x" * 70_000, world.link.encoded(token)[:-9]]
@@ -135,23 +135,23 @@ async def test_a_poisoned_value_is_counted_and_never_believed(world: World):
     assert world.sidecar.tally.redis_refused == 1 + len(garbage)
 
 
-async def test_a_plausible_record_that_somebody_made_up_is_refused(world: World):
+async def test_a_plausible_record_that_somebody_made_up_is_refused(world: World) -> None:
     """Right in hash, epoch and as_of, free of holds: only the signature tells."""
     token = world.link.issue("agent:x")
     free = world.link.encoded(token)
     world.sidecar.push(world.link.revoke("subject:agent:x"))
     record = dataclasses.replace(records.decode(free), as_of=world.link.position.seq)
     other = Keyring.create(root=os.urandom(32), now_us=1)
-    ours = sealed.decode(free)
+    ours = signed_envelope.decode(free)
 
-    def borrowed(content: bytes) -> Sealed:
-        return Sealed(content, ours.key_id, ours.signature)
+    def borrowed(content: bytes) -> SignedEnvelope:
+        return SignedEnvelope(content, ours.key_id, ours.signature)
 
     signers = (
-        sealed.unsigned,
+        signed_envelope.unsigned,
         borrowed,
         lambda content: other.sign(Purpose.RECORDS, content),
-        lambda content: Sealed(
+        lambda content: SignedEnvelope(
             content, ours.key_id, other.sign(Purpose.RECORDS, content).signature
         ),
         world.link.sign_events,
@@ -162,7 +162,7 @@ async def test_a_plausible_record_that_somebody_made_up_is_refused(world: World)
     assert world.sidecar.tally.redis_refused == len(signers)
 
 
-async def test_a_token_that_redis_alone_knows_is_unknown(world: World):
+async def test_a_token_that_redis_alone_knows_is_unknown(world: World) -> None:
     stranger = LedgerInMemory()
     token = stranger.issue("agent:x")
     world.put(token, stranger.encoded(token))
@@ -170,7 +170,7 @@ async def test_a_token_that_redis_alone_knows_is_unknown(world: World):
     assert world.sidecar.tally.redis_refused == 1
 
 
-async def test_a_record_of_another_epoch_is_never_believed(world: World):
+async def test_a_record_of_another_epoch_is_never_believed(world: World) -> None:
     token = world.link.issue()
     world.link.restore(0, epoch=2)
     world.put(token, world.link.encoded(token), epoch=1)
@@ -179,20 +179,20 @@ async def test_a_record_of_another_epoch_is_never_believed(world: World):
     assert (world.sidecar.tally.redis_stale, world.link.resolved) == (1, 1)
 
 
-async def test_a_value_of_another_type_is_passed_by(world: World):
+async def test_a_value_of_another_type_is_passed_by(world: World) -> None:
     token = world.link.issue()
-    world.cache.lpush(records.key(1, tokens.digest(token)), "a list")
+    world.cache.lpush(records.key(1, token_format.digest(token)), "a list")
     assert world.judge(token) is None
     assert world.redis.connected
 
 
-async def test_an_unknown_token_leaves_nothing_in_redis(world: World):
+async def test_an_unknown_token_leaves_nothing_in_redis(world: World) -> None:
     stranger = LedgerInMemory().issue()
     assert world.judge(stranger) is Reason.UNKNOWN
     assert world.cache.dbsize() == 0
 
 
-async def test_a_redis_that_is_killed_costs_no_answer_and_is_found_again(tmp_path: Path):
+async def test_a_redis_that_is_killed_costs_no_answer_and_is_found_again(tmp_path: Path) -> None:
     async with (
         home.locked(tmp_path / "data", longest_socket=postgres.LONGEST_SOCKET) as place,
         AsyncExitStack() as life,
@@ -217,7 +217,7 @@ async def test_a_redis_that_is_killed_costs_no_answer_and_is_found_again(tmp_pat
         assert world.sidecar.tally.looks_at_redis == served + 1
 
 
-async def test_a_redis_that_hangs_costs_one_deadline_and_is_found_again(world: World):
+async def test_a_redis_that_hangs_costs_one_deadline_and_is_found_again(world: World) -> None:
     token = world.link.issue()
     world.put(token, world.link.encoded(token))
     world.took_s(token)
@@ -236,12 +236,12 @@ async def test_a_redis_that_hangs_costs_one_deadline_and_is_found_again(world: W
     assert world.sidecar.tally.looks_at_redis == served + 1
 
 
-async def test_a_sidecar_ends_while_redis_hangs(tmp_path: Path):
+async def test_a_sidecar_ends_while_redis_hangs(tmp_path: Path) -> None:
     async with valkeys(tmp_path / "data") as server:
         os.kill(server.child.pid, signal.SIGSTOP)
         try:
             link = LedgerInMemory()
-            sidecar = RunningSidecar(tmp_path / "s.sock", link, redis=RedisRecords(server.url))
+            sidecar = RunningSidecar(tmp_path / "s.sock", link, redis=RedisRecordReader(server.url))
             sidecar.start()
             began = time.monotonic()
             sidecar.stop()
@@ -270,7 +270,7 @@ NONSENSE = {
 @pytest.mark.parametrize("command", [b"HELLO", b"PING", b"MGET"])
 async def test_nothing_that_a_server_may_say_gets_out_of_the_reader(
     nonsense: bytes, command: bytes, tmp_path: Path
-):
+) -> None:
     async def answer(asked: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(5):
             while received := await asked.read(65_536):
@@ -283,7 +283,7 @@ async def test_nothing_that_a_server_may_say_gets_out_of_the_reader(
 
     heard = asyncio.Event()
     server = await asyncio.start_unix_server(answer, tmp_path / "redis.sock")
-    reader = RedisRecords(f"unix://{tmp_path / 'redis.sock'}")
+    reader = RedisRecordReader(f"unix://{tmp_path / 'redis.sock'}")
     async with server, asyncio.TaskGroup() as tasks:
         job = tasks.create_task(reader.run())
         async with asyncio.timeout(5):

@@ -19,16 +19,20 @@ from tests.support.processes import gone
 from tests.support.sidecar import LedgerInMemory
 
 from rescind import Denied, Verifier
-from rescind.client.mapped_table import MappedTable
-from rescind.core.generations import DEADLINE
+from rescind.client.table_reader import MappedTable
+from rescind.core.generation_table import DEADLINE
 from rescind.core.verdict import Allowed
-from rescind.wire import heartbeat, used
+from rescind.wire import heartbeat, usage_report
 from rescind_runtime.supervise import Stop
-from rescind_sidecar import wiring
-from rescind_sidecar.http.serving import Served
+from rescind_sidecar.http import supervisor
+from rescind_sidecar.http.supervisor import Served
+from rescind_sidecar.ports import Tables
 from rescind_sidecar.settings import SidecarSettings
 from rescind_sidecar.usecases import shutdown
-from rescind_sidecar.wiring import Sidecar
+from rescind_sidecar.usecases.lease.renew import Renew
+from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
+from rescind_sidecar.wiring import parts
+from rescind_sidecar.wiring.sidecar import Sidecar
 
 _ATTACH_S = 20.0
 
@@ -93,7 +97,7 @@ def transport(path: Path) -> LedgerTransport:
 
 @pytest.fixture(autouse=True)
 def _over_it(transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wiring, "NatsTransport", lambda *_, **__: transport)
+    monkeypatch.setattr(parts, "NatsTransport", lambda *_, **__: transport)
 
 
 @asynccontextmanager
@@ -102,7 +106,7 @@ async def observed(
 ) -> AsyncGenerator[tuple[Observed, asyncio.Task[None]]]:
     """Run a sidecar until a workload has accepted a token; the block has to end it."""
     ready: asyncio.Future[Served] = asyncio.get_running_loop().create_future()
-    serving = wiring.data_plane.serving
+    serving = supervisor.serving
 
     @asynccontextmanager
     async def noted(*arguments: object, **named: object) -> AsyncGenerator[Served]:
@@ -110,7 +114,7 @@ async def observed(
             ready.set_result(served)
             yield served
 
-    monkeypatch.setattr(wiring.data_plane, "serving", noted)
+    monkeypatch.setattr(supervisor, "serving", noted)
     settings = SidecarSettings(
         service="search",
         socket=path,
@@ -122,7 +126,7 @@ async def observed(
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(_run(Sidecar(settings), stop))
         served = await ready
-        verifier = await asyncio.to_thread(Verifier.attach, path)
+        verifier = await asyncio.to_thread(Verifier.attach, path, timeout_s=5)
         try:
             here = Observed(path, transport, stop=stop, served=served, verifier=verifier)
             await here.check_first()
@@ -154,7 +158,7 @@ async def test_when_the_release_leaves_no_workload_gets_an_answer_any_more(
         here.stop.ask()
         await running
     assert here.left == set()
-    assert [type(each) for each in transport.told] == [heartbeat.Release, used.Used]
+    assert [type(each) for each in transport.told] == [heartbeat.Release, usage_report.Used]
 
 
 async def test_a_worker_that_died_just_before_the_stop_is_not_started_again_after_it(
@@ -192,18 +196,18 @@ async def test_a_sidecar_that_breaks_releases_nothing_because_its_table_still_ha
     assert "a deadline" in here._what_answers()
 
 
-Step = Callable[[AsyncExitStack, shutdown.Tables, shutdown.Renew, shutdown.Uses], Awaitable[None]]
+Step = Callable[[AsyncExitStack, Tables, Renew, UsageReports], Awaitable[None]]
 
 
 async def stop_answering(serving: AsyncExitStack, *_: object) -> None:
     await serving.aclose()
 
 
-async def retire(_: object, tables: shutdown.Tables, *__: object) -> None:
+async def retire(_: object, tables: Tables, *__: object) -> None:
     tables.retire()
 
 
-async def release(_: object, __: object, renew: shutdown.Renew, *___: object) -> None:
+async def release(_: object, __: object, renew: Renew, *___: object) -> None:
     await renew.release()
 
 
@@ -229,9 +233,9 @@ async def test_another_order_is_found_out(
     async def wrong(
         serving: AsyncExitStack,
         *,
-        tables: shutdown.Tables,
-        renew: shutdown.Renew,
-        uses: shutdown.Uses,
+        tables: Tables,
+        renew: Renew,
+        uses: UsageReports,
     ) -> None:
         for step in order:
             await step(serving, tables, renew, uses)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running, wait_until
 
-from rescind.wire.socket import (
+from rescind.wire.socket_protocol import (
     Changed,
     Frames,
     Response,
@@ -81,7 +81,12 @@ def test_changes_that_come_thick_and_fast_are_told_as_one(
     with watching(sidecar) as connection:
         connection.next()
         batches = [link.revoke("subject:agent:x") for _ in range(500)]
-        sidecar.do(lambda: [sidecar.follow.pushed(batch) for batch in batches])
+
+        def push() -> None:
+            for batch in batches:
+                sidecar.follow.pushed(batch)
+
+        sidecar.do(push)
         assert connection.until(500) <= 3
 
 
@@ -92,8 +97,13 @@ def test_who_does_not_read_costs_a_buffer_and_is_told_when_it_reads_again(
         connection.next()
         (served,) = sidecar.server.connections
         told = 0
+
+        def tell() -> None:
+            for _ in range(1_000):
+                served._tell()
+
         while not served._clogged and told < 200_000:
-            sidecar.do(lambda: [served._tell() for _ in range(1_000)])
+            sidecar.do(tell)
             told += 1_000
         assert served._clogged
         sidecar.push(link.revoke("subject:agent:x"))

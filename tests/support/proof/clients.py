@@ -13,10 +13,10 @@ from tests.support.proof.oracle import Known, Oracle
 
 from rescind import Denied, Reason, UnreachableError, Verifier
 from rescind.client import clock
+from rescind.core.record import Record
 from rescind.core.verdict import Allowed, Verdict
 from rescind.testing import FakeVerifier
 
-_PAUSE_S = 0.005
 _AGAIN_S = 0.05
 
 
@@ -80,7 +80,7 @@ def by_http(url: Callable[[], str]) -> Attach:
     return lambda: _Http(url)
 
 
-def _some_record():
+def _some_record() -> Record:
     verifier = FakeVerifier()
     verdict = verifier.check(verifier.issue().token)
     assert isinstance(verdict, Allowed)
@@ -100,6 +100,7 @@ class Client(threading.Thread):
         pools: Callable[[], Sequence[Sequence[Known]]],
         oracle: Oracle,
         *,
+        pause_s: float,
         seed: int,
     ) -> None:
         super().__init__(name=f"client-{service}", daemon=True)
@@ -109,7 +110,8 @@ class Client(threading.Thread):
         self._attach = attach
         self._pools = pools
         self._oracle = oracle
-        self._dice = random.Random(seed)
+        self._pause_s = pause_s
+        self._random = random.Random(seed)
 
     def run(self) -> None:
         """Check until it is ended."""
@@ -118,12 +120,12 @@ class Client(threading.Thread):
             if checker is None:
                 with suppress(UnreachableError):
                     checker = self._attach()
-            pool = self._dice.choice(self._pools())
+            pool = self._random.choice(self._pools())
             if checker is None or not pool:
                 time.sleep(_AGAIN_S)
                 continue
-            self._check(checker, self._dice.choice(pool))
-            time.sleep(_PAUSE_S)
+            self._check(checker, self._random.choice(pool))
+            time.sleep(self._pause_s)
         if checker is not None:
             checker.close()
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import nats
 import redis.asyncio as redis
@@ -21,10 +22,11 @@ from tests.support.outcomes import in_time
 from tests.support.proof.oracle import EXCUSED, Oracle
 from tests.support.proof.people import People
 
-from rescind.core import tokens
-from rescind.core.tokens import Kind
+from rescind.core import instance_mac
 from rescind.core.verdict import Reason
-from rescind.wire import subjects
+from rescind.wire import heartbeat, records, signed_envelope, subjects
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind_runtime.crypto.signing import Keyring
 
 _UNKNOWN_S = 4.0
 _RECEIPTS = 10
@@ -41,11 +43,11 @@ class Stage:
     oracle: Oracle
     wires: Mapping[str, Wire]
     folder: Path
-    dice: random.Random
+    random_source: random.Random
 
     @property
     def service(self) -> str:
-        return self.dice.choice(list(self.cluster.services))
+        return self.random_source.choice(list(self.cluster.services))
 
     async def enforced_more(self, count: int) -> None:
         """Wait until so many more receipts came."""
@@ -69,7 +71,7 @@ def killed(*names: str) -> Nemesis:
     async def work(stage: Stage) -> None:
         for name in names:
             stage.cluster.parts[name].kill()
-        await asyncio.sleep(stage.dice.uniform(0, 1.1 * TERM_S))
+        await asyncio.sleep(stage.random_source.uniform(0, 1.1 * TERM_S))
         await stage.cluster.heal()
 
     return work
@@ -78,14 +80,14 @@ def killed(*names: str) -> Nemesis:
 async def some_killed(stage: Stage) -> None:
     """Kill one to three parts, whichever they are."""
     names = list(stage.cluster.parts)
-    await killed(*stage.dice.sample(names, stage.dice.randint(1, 3)))(stage)
+    await killed(*stage.random_source.sample(names, stage.random_source.randint(1, 3)))(stage)
 
 
 def frozen(what: str, terms: float) -> Nemesis:
     """Freeze a sidecar or an authority for so many lease terms."""
 
     async def work(stage: Stage) -> None:
-        name = stage.service if what == "sidecar" else stage.dice.choice(AUTHORITIES)
+        name = stage.service if what == "sidecar" else stage.random_source.choice(AUTHORITIES)
         part = stage.cluster.parts[name]
         part.freeze()
         await asyncio.sleep(terms * TERM_S)
@@ -98,7 +100,7 @@ def wired(fault: Fault, terms: float) -> Nemesis:
     """Do something to the wires of two sidecars for so many lease terms."""
 
     async def work(stage: Stage) -> None:
-        chosen = stage.dice.sample(list(stage.wires), 2)
+        chosen = stage.random_source.sample(list(stage.wires), 2)
         for service in chosen:
             stage.wires[service].suffer(fault)
         await asyncio.sleep(terms * TERM_S)
@@ -143,14 +145,19 @@ async def redis_poisoned(stage: Stage) -> None:
     async with redis.Redis.from_url(stage.cluster.urls["redis"]) as client:
         while time.monotonic() < ends:
             keys = [key async for key in client.scan_iter(count=500)]
-            found = await client.mget(keys) if keys else []
+            # Nothing is decoded: there is no string among them.
+            found = cast("list[bytes | None]", await client.mget(keys)) if keys else []
             held = {key: value for key, value in zip(keys, found, strict=True) if value}
             oldest = held | oldest
             # In one go: thousands of records, each with an answer awaited, take minutes.
             async with client.pipeline(transaction=False) as poison:
                 for key, value in held.items():
-                    wrong = stage.dice.choice(
-                        (oldest[key], stage.dice.choice(found), _flipped(value, stage.dice))
+                    wrong = stage.random_source.choice(
+                        (
+                            oldest[key],
+                            stage.random_source.choice(found),
+                            _flipped(value, stage.random_source),
+                        )
                     )
                     poison.set(key, wrong or b"", keepttl=True)
                 await poison.execute()
@@ -158,9 +165,9 @@ async def redis_poisoned(stage: Stage) -> None:
         await client.flushall()
 
 
-def _flipped(payload: bytes, dice: random.Random) -> bytes:
+def _flipped(payload: bytes, random_source: random.Random) -> bytes:
     wrong = bytearray(payload)
-    wrong[dice.randrange(len(wrong))] ^= 1 << dice.randrange(8)
+    wrong[random_source.randrange(len(wrong))] ^= 1 << random_source.randrange(8)
     return bytes(wrong)
 
 
@@ -186,11 +193,11 @@ async def failing_over(
     a token of that time is denied as `unknown`, for as long as a sidecar remembers that.
     """
     pair = servers.pair
-    cut, dead = stage.dice.sample(list(stage.cluster.services), 2)
+    cut, dead = stage.random_source.sample(list(stage.cluster.services), 2)
     stage.wires[cut].suffer(Fault.CUT)
     stage.cluster.parts[dead].kill()
     await pair.cut_off()
-    await asyncio.sleep(stage.dice.uniform(0.5, 1.0) * TERM_S)
+    await asyncio.sleep(stage.random_source.uniform(0.5, 1.0) * TERM_S)
     if restart:
         await servers.restart_old()
     stage.oracle.excused = EXCUSED | {Reason.UNKNOWN}
@@ -201,7 +208,7 @@ async def failing_over(
     async with asyncio.TaskGroup() as tasks:
         pair.move_to(pair.old)
         await pair.drop_connections()
-        moving = tasks.create_task(_move_between(pair, stage.dice))
+        moving = tasks.create_task(_move_between(pair, stage.random_source))
         stage.wires[cut].suffer(Fault.NONE)
         await stage.cluster.heal()
         yield
@@ -210,9 +217,9 @@ async def failing_over(
     await servers.rejoin()
 
 
-async def _move_between(pair: Pair, dice: random.Random) -> None:
+async def _move_between(pair: Pair, random_source: random.Random) -> None:
     for sockets in itertools.cycle((pair.new, pair.old)):
-        await asyncio.sleep(dice.uniform(*_MOVED_S))
+        await asyncio.sleep(random_source.uniform(*_MOVED_S))
         pair.move_to(sockets)
 
 
@@ -245,11 +252,13 @@ async def forged(stage: Stage) -> None:
         await asyncio.sleep(1.0)
         for message in heard:
             payload = message.data
-            if stage.dice.random() < 0.5 and payload:
-                payload = _flipped(payload, stage.dice)
+            if stage.random_source.random() < 0.5 and payload:
+                payload = _flipped(payload, stage.random_source)
             await client.publish(message.subject, payload)
-            if stage.dice.random() < 0.3:
-                await client.publish(subjects.EVENTS, secrets.token_bytes(stage.dice.randrange(99)))
+            if stage.random_source.random() < 0.3:
+                await client.publish(
+                    subjects.EVENTS, secrets.token_bytes(stage.random_source.randrange(99))
+                )
         await client.flush()
         await asyncio.sleep(0.5)
     finally:
@@ -257,18 +266,21 @@ async def forged(stage: Stage) -> None:
 
 
 async def flooded(stage: Stage) -> None:
-    """Ask the authorities about tokens that nobody issued, some of them with a good tag."""
-    edge_key = bytes.fromhex((stage.cluster.directory / "edge-key").read_text().split()[0])
+    """Ask the authorities about tokens that were never issued, half of it under a right MAC."""
+    master = Keyring.read(stage.cluster.directory / "keyring").master
+    instance = secrets.token_bytes(heartbeat.INSTANCE_BYTES)
+    secret = instance_mac.instance_secret(master, epoch=1, instance=instance)
     client = await nats.connect(stage.cluster.nats_url, max_reconnect_attempts=-1)
     try:
         for _ in range(20):
             for _ in range(100):
-                secret = tokens.mint(
-                    kind=Kind.AGENT, random=secrets.token_bytes(32), edge_key=edge_key
-                )
-                await client.publish(
-                    subjects.RESOLVE, tokens.digest(secret.reveal()), reply="_INBOX.nobody"
-                )
+                asked = records.Resolve(secrets.token_bytes(32), secrets.token_bytes(16))
+                content = records.encode_resolve(asked)
+                tag = instance_mac.tag(secret, instance_mac.TO_AUTHORITY, content)
+                if stage.random_source.random() < 0.5:
+                    tag = bytes(len(tag))
+                payload = signed_envelope.encode(SignedEnvelope(content, instance, tag))
+                await client.publish(subjects.RESOLVE, payload, reply="_INBOX.nobody")
             await asyncio.sleep(0.05)
     finally:
         await client.close()

@@ -1,4 +1,4 @@
-"""The oracle: one clock, every operation, and what must never be seen (research, section 3.3).
+"""The oracle: one clock, every operation, and what must never be seen (design 12).
 
 It is told when each command was asked for, answered and enforced, and when each sidecar's
 acknowledgement was heard; and it judges every answer of every verifier by what was known before
@@ -131,9 +131,8 @@ class Oracle:
     def judge(self, known: Known, service: str, verdict: Verdict, premise: Premise) -> None:
         """Judge what a verifier said, by what was known when it was asked."""
         with self._lock:
-            accepted = isinstance(verdict, Allowed)
-            self.checks["accepted" if accepted else "denied"] += 1
-            if accepted:
+            self.checks["accepted" if isinstance(verdict, Allowed) else "denied"] += 1
+            if isinstance(verdict, Allowed):
                 self._accepted(known, service, premise)
             elif verdict.reason is Reason.REVOKED:
                 self._denied_ns.setdefault((service, known.token), clock.boottime_ns())

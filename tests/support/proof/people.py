@@ -15,32 +15,40 @@ from tests.support.cluster import Cluster
 from tests.support.proof.clients import now_ns
 from tests.support.proof.oracle import Command, Known, Oracle
 
-from rescind.core import tokens
-from rescind.core.tokens import Kind
+from rescind.core import token_format
+from rescind.core.token_format import Kind
 
 MOST_GOOD = 120
 _KEPT_NS = 1_500_000_000
 _FORGERIES_GO = 0.02
 _DEAD_GO = 0.03
 _AGAIN_S = 0.05
+_NEXT_S = 0.01
 _WAIT_S = 1.0
 _READ_S = 0.01
 _FOREVER_S = 120.0
 
 
 class People:
-    """Command an installation. `pools` is what the clients check: good ones, and dead ones."""
+    """Command an installation. `pools` is what the clients check: good ones, and dead ones.
 
-    def __init__(self, cluster: Cluster, oracle: Oracle, *, seed: int) -> None:
+    A detector waits up to `pause_s` before each revocation.
+    """
+
+    def __init__(self, cluster: Cluster, oracle: Oracle, *, pause_s: float, seed: int) -> None:
         self._cluster = cluster
         self._oracle = oracle
-        self._dice = random.Random(seed)
+        self._pause_s = pause_s
+        self._random = random.Random(seed)
         self._http = httpx2.AsyncClient(timeout=3.0, trust_env=False, headers=cluster.admin)
         self.tokens: list[Known] = []
         self.pools: tuple[list[Known], list[Known]] = ([], [])
         self.revocations: dict[str, int] = {}
         self.waited: list[Command] = []
         self.repeated = frozenset({httpx2.codes.SERVICE_UNAVAILABLE})
+        self.revoking = asyncio.Event()
+        """Cleared, no detector revokes; what is under way goes on."""
+        self.revoking.set()
 
     async def close(self) -> None:
         """Hang up."""
@@ -70,7 +78,7 @@ class People:
         """Issue a token, or delegate one; some are for one service alone."""
         audience = None
         if parent is None:
-            audience = self._dice.choice([None, None, None, *self._cluster.services])
+            audience = self._random.choice([None, None, None, *self._cluster.services])
             body: dict[str, Any] = {"subject": f"agent:{secrets.token_hex(4)}", "kind": "agent"}
             body |= {"audience": [audience] if audience else [], "ttl": 3600}
             found = await self._command("/v1/tokens", body)
@@ -89,7 +97,7 @@ class People:
 
     def forge(self) -> None:
         """Add a token that nobody issued."""
-        secret = tokens.mint(
+        secret = token_format.mint(
             kind=Kind.AGENT, random=secrets.token_bytes(32), edge_key=secrets.token_bytes(32)
         )
         self._keep(Known(secret.reveal(), "forged", issued=False))
@@ -99,27 +107,29 @@ class People:
         while True:
             if len(self.good) < MOST_GOOD:
                 root = await self.issue()
-                for _ in range(self._dice.randrange(3)):
-                    parent = root and self._dice.choice([root, *self._children(root)])
+                for _ in range(self._random.randrange(3)):
+                    parent = root and self._random.choice([root, *self._children(root)])
                     if parent is not None and not parent.doomed:
                         await self.issue(parent=parent)
-                if self._dice.random() < 0.1:
+                if self._random.random() < 0.1:
                     self.forge()
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(_NEXT_S)
 
     async def detect(self) -> None:
         """Revoke until cancelled: one, a tree, or many in a batch; some wait for the receipt."""
         while True:
-            choice = self._dice.random()
+            await asyncio.sleep(self._random.uniform(0, self._pause_s))
+            await self.revoking.wait()
+            choice = self._random.random()
             good = self.good
             if len(good) < MOST_GOOD // 2:
                 await asyncio.sleep(0.02)
             elif choice < 0.3:
-                await self.revoke(self._dice.choice(good), wait=True)
+                await self.revoke(self._random.choice(good), wait=True)
             elif choice < 0.4:
-                await self._batch(self._dice.sample(good, 10))
+                await self._batch(self._random.sample(good, 10))
             else:
-                await self.revoke(self._dice.choice(good), wait=False)
+                await self.revoke(self._random.choice(good), wait=False)
 
     async def hold(self) -> None:
         """Suspend a token, wait until it is enforced, and lift it, until cancelled."""
@@ -128,14 +138,14 @@ class People:
             if not good:
                 await asyncio.sleep(_AGAIN_S)
                 continue
-            known = self._dice.choice(good)
+            known = self._random.choice(good)
             command = Command(now_ns())
             known.whole.suspensions.append(command)
             body = {"selector": [f"token:{known.token_id}"], "effect": "suspend"}
             done = await self._command("/v1/revocations", body)
             self._answered(command, done)
             await self._enforced(command, done["id"])
-            await asyncio.sleep(self._dice.uniform(0, 0.3))
+            await asyncio.sleep(self._random.uniform(0, 0.3))
             command.lift_asked_ns = now_ns()
             path = f"/v1/revocations/{done['id']}/lift"
             lifted = await self._command(path, {"reason": "over"})
@@ -154,8 +164,8 @@ class People:
         """Look tokens up at either authority until cancelled, whatever it answers."""
         while True:
             await asyncio.sleep(_READ_S)
-            for known in self._dice.sample(self.good, min(1, len(self.good))):
-                url = self._dice.choice(self._cluster.authorities)
+            for known in self._random.sample(self.good, min(1, len(self.good))):
+                url = self._random.choice(self._cluster.authorities)
                 with suppress(httpx2.HTTPError):
                     await self._http.get(f"{url}/v1/tokens/{known.token_id}")
 
@@ -164,7 +174,7 @@ class People:
         while True:
             known = await self.issue(rotates=True)
             while known is not None:
-                await asyncio.sleep(self._dice.uniform(0, 0.3))
+                await asyncio.sleep(self._random.uniform(0, 0.3))
                 known = await self._rotated(known)
 
     async def _rotated(self, known: Known) -> Known | None:
@@ -230,7 +240,7 @@ class People:
         """Wait for a receipt, at whichever authority answers."""
         async with asyncio.timeout(_FOREVER_S):
             while True:
-                url = self._dice.choice(self._cluster.authorities)
+                url = self._random.choice(self._cluster.authorities)
                 path = f"{url}/v1/revocations/{revocation_id}/receipt"
                 try:
                     answer = await self._http.get(path, params={"timeout": _WAIT_S})
@@ -246,7 +256,7 @@ class People:
     async def _subject(self, known: Known) -> str:
         path = f"/v1/tokens/{known.token_id}"
         while True:
-            url = self._dice.choice(self._cluster.authorities)
+            url = self._random.choice(self._cluster.authorities)
             try:
                 answer = await self._http.get(f"{url}{path}")
             except httpx2.HTTPError:
@@ -271,7 +281,7 @@ class People:
             headers["Authorization"] = f"Bearer {bearer}"
         async with asyncio.timeout(_FOREVER_S):
             while True:
-                url = self._dice.choice(at or self._cluster.authorities)
+                url = self._random.choice(at or self._cluster.authorities)
                 try:
                     answer = await self._http.post(f"{url}{path}", json=body, headers=headers)
                 except httpx2.HTTPError:
@@ -303,12 +313,12 @@ class People:
     def _forgettable(self, known: Known) -> bool:
         """Say whether a token has been dead for so long that nothing new can be seen of it."""
         if not known.issued:
-            return self._dice.random() < _FORGERIES_GO
+            return self._random.random() < _FORGERIES_GO
         ended = [each.revocation for each in known.lineage() if each.revocation is not None]
         if any(each.waits and each.enforced_ns is None for each in ended):
             return False
         if any(each.answered_ns and not each.waits for each in ended):
-            return self._dice.random() < _DEAD_GO
+            return self._random.random() < _DEAD_GO
         return any(
             each.answered_ns is not None
             and now_ns() > (each.enforced_ns or each.answered_ns + self._oracle.wait_ns) + _KEPT_NS

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.outcomes import LateError, UnsafeError, only_late
+from tests.support import outcomes
+from tests.support.outcomes import LateError, UnsafeError, only_late, raise_if_denied
+
+from rescind.client.transport import unreachable
 
 ROOT = Path(__file__).parents[3]
 UNSAFE = UnsafeError(["I1 search: tok_1 was accepted after its receipt"])
@@ -18,6 +21,7 @@ UNSAFE = UnsafeError(["I1 search: tok_1 was accepted after its receipt"])
         LateError(),
         TimeoutError(),
         subprocess.TimeoutExpired("rescind", 60),
+        unreachable(Path("search.sock"), BlockingIOError(11, "Resource temporarily unavailable")),
         ExceptionGroup("tasks", [TimeoutError(), ExceptionGroup("more", [LateError()])]),
     ],
     ids=repr,
@@ -34,12 +38,35 @@ def test_what_says_only_that_it_came_too_late_is_late(error: BaseException) -> N
         AssertionError("revoked != accepted"),
         ExceptionGroup("tasks", [TimeoutError(), UNSAFE]),
         ExceptionGroup("tasks", [TimeoutError(), ValueError()]),
+        unreachable(Path("search.sock"), ConnectionResetError("it hung up")),
         KeyboardInterrupt(),
     ],
     ids=repr,
 )
 def test_what_says_anything_else_is_not(error: BaseException | None) -> None:
     assert not only_late(error)
+
+
+@pytest.mark.parametrize(
+    ("good", "contention", "late"),
+    [
+        ({}, 1.0, False),
+        ({"no_lease": 0}, 1.0, False),
+        ({"unavailable": 1}, 1.0, True),
+        ({"unavailable": 1}, 1.5, False),
+        ({"no_lease": 1}, 1.5, True),
+        ({"no_lease": 1, "unavailable": 1}, 1.5, True),
+    ],
+)
+def test_only_slow_first_answers_are_excused_by_a_busy_machine(
+    good: dict[str, int], contention: float, *, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "contention", lambda: contention)
+    if late:
+        with pytest.raises(LateError):
+            raise_if_denied(good)
+    else:
+        raise_if_denied(good)
 
 
 SUITE = """

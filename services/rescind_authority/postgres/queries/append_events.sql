@@ -1,10 +1,12 @@
 -- Writes a batch of events with their revocations and audit entries, keeps what each key answers when
 -- it comes again, and moves the head: in one trip, for until the COMMIT nobody else appends.
 -- $1 epoch, $2 seqs, $3 payloads, $4 heads, $5 the revocations as a JSON array, $6 last seq,
--- $7 last head, $8 actors, $9 keys, $10 answers. What a lift ends is marked in the same statement; a
+-- $7 last head with its MAC $18, $8 actors, $9 keys, $10 answers. What a lift ends is marked in the same statement; a
 -- revoke is final, and of a kill only the suspension ends. Nobody else writes these rows: the head's
--- lock orders their writers. Tokens $11 end at the seqs $12, and retired secrets $13 at the seqs $14:
--- what ended keeps its first position. The ledger's time is from here on at least that of its events.
+-- lock orders their writers. Of the tokens $11, which events changed at the seqs $12,
+-- those end for which $13 says when (NULL: not), and $14 are their MACs (NULL: the row had none that was
+-- genuine, and gets none); retired secrets $15 end at $16 (NULL: not yet), and have the MACs $17.
+-- What ended keeps its first position. The ledger's time is from here on at least that of its events.
 -- Served by: primary keys; the head row, the keys and what ends are locked already.
 WITH event AS (
     INSERT INTO events (epoch, seq, payload, head)
@@ -34,13 +36,19 @@ WITH event AS (
     WHERE held.revocation_id = revocation.lifts AND held.lifted_at IS NULL
         AND held.effect NOT IN ('revoke', 'lift', 'changed')
 ), ended AS (
-    UPDATE tokens AS t SET ended_seq = e.seq
-    FROM unnest($11::text[], $12::bigint[]) AS e (token_id, seq)
-    WHERE t.token_id = e.token_id AND t.ended_seq IS NULL
+    UPDATE tokens AS t
+    SET
+        changed_seq = e.changed_seq,
+        ended_seq = coalesce(t.ended_seq, e.ended_seq),
+        granted_until = least(t.granted_until, t.expires_at),
+        mac = e.mac
+    FROM unnest($11::text[], $12::bigint[], $13::bigint[], $14::bytea[])
+        AS e (token_id, changed_seq, ended_seq, mac)
+    WHERE t.token_id = e.token_id
 ), retired AS (
-    UPDATE retired_secrets AS s SET ended_seq = e.seq
-    FROM unnest($13::bytea[], $14::bigint[]) AS e (token_hash, seq)
-    WHERE s.token_hash = e.token_hash AND s.ended_seq IS NULL
+    UPDATE retired_secrets AS s SET ended_seq = coalesce(s.ended_seq, e.ended_seq), mac = e.mac
+    FROM unnest($15::bytea[], $16::bigint[], $17::bytea[]) AS e (token_hash, ended_seq, mac)
+    WHERE s.token_hash = e.token_hash
 ), entry AS (
     INSERT INTO audit (at, actor, action, target, seq, detail)
     SELECT
@@ -60,4 +68,5 @@ WITH event AS (
 UPDATE ledger_head SET
     seq = $6,
     head = $7,
+    mac = $18,
     latest_at = greatest(latest_at, (SELECT max(committed_at) FROM revocation))

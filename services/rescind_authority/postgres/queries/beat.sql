@@ -3,16 +3,17 @@
 -- as acknowledged only if its head is the ledger's own at that seq. The heartbeat of a copy does not
 -- count, which is one that knows nothing of the last that did: `refuse.sql` says how it is told.
 -- `started` tells which server it was.
+-- An instance that is over gets no row any more, though its own was swept away (ended_instances).
 -- A version never comes again, also after the row was swept away: who watched the old one would
 -- take the new row for one that stood still. The counter only grows, so it keeps them apart.
--- Served by: leases_pkey, events_pkey, ledger_epochs_pkey.
+-- Served by: leases_pkey, ended_instances_pkey, events_pkey, ledger_epochs_pkey.
 INSERT INTO leases AS l (
     instance, service, host, version_text, posture, counter, epoch, applied_seq, applied_head,
-    nonce, nonce_counter, trail, acked_seq, row_version, first_seen, last_seen
+    nonce, nonce_counter, trail, trust_serial, acked_seq, row_version, first_seen, last_seen
 )
 SELECT
     b.instance, b.service, b.host, b.version_text, b.posture, b.counter, b.epoch, b.applied_seq,
-    b.applied_head, b.nonce, b.counter, b.trail,
+    b.applied_head, b.nonce, b.counter, b.trail, b.trust_serial,
     CASE
         WHEN EXISTS (
             SELECT FROM events AS e
@@ -26,11 +27,12 @@ SELECT
     b.counter, (SELECT ledger_now()), (SELECT ledger_now())
 FROM unnest(
     $1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-    $8::bigint[], $9::bytea[], $10::bytea[], $11::bytea[]
+    $8::bigint[], $9::bytea[], $10::bytea[], $11::bytea[], $12::bigint[]
 ) WITH ORDINALITY AS b (
     instance, service, host, version_text, posture, counter, epoch, applied_seq, applied_head, nonce,
-    trail, place
+    trail, trust_serial, place
 )
+WHERE NOT EXISTS (SELECT FROM ended_instances AS x WHERE x.instance = b.instance)
 ORDER BY b.place
 ON CONFLICT (instance) DO UPDATE SET
     service = excluded.service,
@@ -44,6 +46,7 @@ ON CONFLICT (instance) DO UPDATE SET
     nonce = excluded.nonce,
     nonce_counter = excluded.counter,
     trail = excluded.trail,
+    trust_serial = excluded.trust_serial,
     acked_seq = greatest(l.acked_seq, excluded.acked_seq),
     row_version = greatest(l.row_version + 1, excluded.row_version),
     last_seen = excluded.last_seen

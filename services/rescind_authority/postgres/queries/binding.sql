@@ -1,3 +1,3 @@
 -- Reads what the credential $1 binds its sidecars to.
 -- Served by: tokens_pkey.
-SELECT worst_posture, most_instances FROM tokens WHERE token_id = $1
+SELECT t AS whole FROM tokens AS t WHERE token_id = $1

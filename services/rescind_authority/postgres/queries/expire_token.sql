@@ -1,11 +1,10 @@
 -- Ends token $1 at $2 (Unix µs as a time; NULL: now), if it would have ended later. No row: there is
--- no such live token. A token that was not good yet never will be. `over`: that time has come, so the
+-- no such live token. `over`: that time has come, so the
 -- event of this very commit ends the token (append_events); else one is due at expires_at (`ending`).
 -- Served by: tokens_pkey.
 UPDATE tokens AS t
 SET
     expires_at = ends.at,
-    not_before = CASE WHEN t.not_before < ends.at THEN t.not_before END,
     ending = t.ending OR ends.over OR ends.at < t.expires_at
 FROM (
     SELECT
@@ -20,4 +19,4 @@ FROM (
     FOR NO KEY UPDATE OF tokens
 ) AS ends
 WHERE t.token_id = ends.token_id
-RETURNING t.token_id, ends.over
+RETURNING ends.over, t AS whole

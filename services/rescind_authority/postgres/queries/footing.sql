@@ -7,15 +7,26 @@
 -- `since` is when the first of the parent's ancestors, or itself, had all that is selected; NULL:
 -- only the child will have it.
 -- One row for each revocation, one without when there is none.
--- Served by: tokens_token_hash_key, revocations_anchor, revocations_standing,
+-- A secret that was rotated away finds the parent too, with an end of its own: within its overlap it
+-- hands on what ends with that. The parent ends with each of its ancestors (`above`).
+-- `whole`, `secret` and `line` are the rows themselves, whose MACs are checked: the token, the secret that
+-- was rotated away (NULL: none), and the token's ancestors.
+-- Served by: tokens_token_hash_key, retired_secrets_pkey, tokens_pkey, revocations_anchor, revocations_standing,
 -- revocations_seq_key.
 SELECT
     h.epoch AS ledger_epoch, h.seq AS as_of, ledger_time(h.latest_at, clock_timestamp()) AS at,
-    t.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,
+    s.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,
     t.session, t.labels, t.lineage, t.chain, t.handles, t.issued_at, t.issued_seq, t.not_before,
-    t.expires_at, t.last_used_at, t.created_by, t.may_speak_for, t.max_depth, t.user_agent, host(t.address) AS address, t.addresses, t.verifier,
-    NULL AS retired_at, NULL AS good_until, false AS revokes,
-    t.ended_seq, (SELECT revocation_id FROM revocations WHERE seq = t.ended_seq) AS ended_by,
+    greatest(t.issued_at, least(t.expires_at, s.good_until, above.expires_at)) AS expires_at,
+    t.last_used_at, t.created_by, t.may_speak_for, t.max_depth, t.self_service, t.max_overlap_us, t.reuse_denies,
+    t.user_agent, host(t.address) AS address, t.addresses, t.verifier,
+    s.retired_at, s.good_until, s.revokes, s.possession_hash,
+    coalesce(s.ended_seq, t.ended_seq, above.ended_seq) AS ended_seq,
+    (
+        SELECT revocation_id FROM revocations
+        WHERE seq = coalesce(s.ended_seq, t.ended_seq, above.ended_seq)
+    ) AS ended_by,
+    t AS whole, s.secret, coalesce(above.line, '{}') AS line,
     r.revocation_id, r.epoch AS event_epoch, r.seq, r.effect, r.selector, r.issued_before, r.until,
     r.scopes AS removed, r.lifts, r.reason, r.actor, r.committed_at,
     (
@@ -23,7 +34,23 @@ SELECT
         WHERE token_id = ANY (t.lineage || t.token_id) AND r.selector <@ ancestor.handles
     ) AS since
 FROM ledger_head AS h
-LEFT JOIN tokens AS t ON t.token_hash = $1
+LEFT JOIN (
+    SELECT token_hash, token_id, NULL AS retired_at, NULL AS good_until, false AS revokes,
+        NULL::bigint AS ended_seq, NULL::bytea AS possession_hash,
+        NULL::retired_secrets AS secret
+    FROM tokens
+    WHERE token_hash = $1
+    UNION ALL
+    SELECT token_hash, token_id, retired_at, good_until, revokes, ended_seq, possession_hash, old
+    FROM retired_secrets AS old
+    WHERE token_hash = $1
+) AS s ON true
+LEFT JOIN tokens AS t ON t.token_id = s.token_id
+LEFT JOIN LATERAL (
+    SELECT min(expires_at) AS expires_at, min(ended_seq) AS ended_seq, array_agg(ancestor) AS line
+    FROM tokens AS ancestor
+    WHERE token_id = ANY (t.lineage)
+) AS above ON true
 CROSS JOIN LATERAL (SELECT $2::text[] || COALESCE(t.handles, '{}') AS handles) AS family
 LEFT JOIN LATERAL (
     SELECT * FROM revocations

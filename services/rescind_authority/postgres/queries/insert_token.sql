@@ -1,16 +1,17 @@
 -- Stores a new token with its audit entry, as of the footing that was read for it. $25 is what the
--- audit calls its issuer; $26 and $27 are what a credential binds its sidecars to.
+-- audit calls its issuer; $26 and $27 are what a credential binds its sidecars to; $28 to $30 are what
+-- the token's holder may do (NULL: by default); $32 is the row's MAC.
 -- Served by: tokens_pkey, tokens_token_hash_key.
 WITH token AS (
     INSERT INTO tokens (
         token_hash, token_id, kind, subject, scopes, audience, tenant, client, session, labels,
         handles, not_before, created_by, issued_seq, issued_at, expires_at, lineage, chain,
         may_speak_for, max_depth, user_agent, address, addresses, verifier, worst_posture,
-        most_instances
+        most_instances, possession_hash, self_service, max_overlap_us, reuse_denies, granted_until, mac
     )
     VALUES (
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-        $21, $22::text::inet, $23, $24, $26, $27
+        $21, $22::text::inet, $23, $24, $26, $27, $28, $29, $30, $31, $16, $32
     )
     RETURNING
         token_id, kind, subject, scopes, audience, created_by, issued_seq, issued_at, expires_at,

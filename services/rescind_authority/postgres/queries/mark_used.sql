@@ -1,27 +1,29 @@
--- Notes that the tokens $1 were used just now, each by a sidecar of the instance at its place in $2:
--- only forward in time, not twice in 15 s (several sidecars report the same token) unless by a
--- service that is new to it, and without waiting for anybody. A row that somebody else has locked
+-- Notes that the tokens $1 were used at the times $3, each by a sidecar of the instance at its place in
+-- $2: only forward in time and never ahead of it, so that a report said again moves nothing; not twice
+-- in 15 s (several sidecars report the same token) unless by a service that is new to it, and without
+-- waiting for anybody. A row that somebody else has locked
 -- is skipped, so two authorities never wait for each other here: a later report does.
 -- Served by: tokens_pkey, leases_pkey.
 WITH reported AS (
     SELECT
         u.token_id,
-        coalesce(array_agg(DISTINCT l.service) FILTER (WHERE l.service IS NOT NULL), '{}') AS by
-    FROM unnest($1::text[], $2::bytea[]) AS u (token_id, instance)
+        coalesce(array_agg(DISTINCT l.service) FILTER (WHERE l.service IS NOT NULL), '{}') AS by,
+        least(max(u.at), statement_timestamp()) AS at
+    FROM unnest($1::text[], $2::bytea[], $3::timestamptz[]) AS u (token_id, instance, at)
     LEFT JOIN leases AS l ON l.instance = u.instance
     GROUP BY u.token_id
 ), used AS (
-    SELECT t.token_id, r.by
+    SELECT t.token_id, r.by, r.at
     FROM tokens AS t
     JOIN reported AS r ON r.token_id = t.token_id
-    WHERE t.last_used_at IS NULL OR t.last_used_at < statement_timestamp() - interval '15 seconds'
+    WHERE t.last_used_at IS NULL OR t.last_used_at < r.at - interval '15 seconds'
         OR NOT r.by <@ t.used_by
     ORDER BY t.token_id
     FOR NO KEY UPDATE OF t SKIP LOCKED
 )
 UPDATE tokens AS t
 SET
-    last_used_at = statement_timestamp(),
+    last_used_at = greatest(t.last_used_at, used.at),
     used_by = CASE
         WHEN used.by <@ t.used_by THEN t.used_by
         ELSE ARRAY(SELECT DISTINCT each FROM unnest(t.used_by || used.by) AS each ORDER BY each)

@@ -1,16 +1,16 @@
 -- Lists what will end by an event, tokens and retired secrets, at most $1, the first to end first.
 -- Served by: tokens_ending, retired_secrets_ending.
-SELECT token_id, token_hash, at, ledger_now() AS now
+SELECT token_id, token_hash, at, reason, ledger_now() AS now
 FROM (
     (
-        SELECT token_id, NULL AS token_hash, expires_at AS at FROM tokens
+        SELECT token_id, NULL AS token_hash, expires_at AS at, ending_reason AS reason FROM tokens
         WHERE ending AND ended_seq IS NULL
         ORDER BY expires_at
         LIMIT $1
     )
     UNION ALL
     (
-        SELECT token_id, token_hash, good_until FROM retired_secrets
+        SELECT token_id, token_hash, good_until, NULL FROM retired_secrets
         WHERE ended_seq IS NULL
         ORDER BY good_until
         LIMIT $1

@@ -5,18 +5,30 @@
 -- that logged out a thousand times costs no more. Of the others core.revocation.hits decides.
 -- Where a cutoff compares times, `since` is when the first of the token's ancestors, or itself, had
 -- all that is selected: what was delegated from a token does not outlive it by being younger.
--- A secret that was rotated away finds its token too, with an end of its own (good_until).
+-- A secret that was rotated away finds its token too, with an end of its own (good_until), and with
+-- what shows who holds it (possession_hash).
 -- `ended_seq` is the position at which it, or the token, ended, and `ended_by` the event there.
+-- A token ends with each of its ancestors (`above`), which an event of the ancestor's tree tells.
+-- `whole`, `secret` and `line` are the rows themselves, whose MACs are checked: the token, the secret that
+-- was rotated away (NULL: none), and the token's ancestors.
 -- Served by: tokens_token_hash_key, retired_secrets_pkey, tokens_pkey, revocations_anchor, revocations_standing,
--- revocations_seq_key.
+-- revocations_seq_key, idle_timeouts_pkey.
 SELECT
     h.epoch AS ledger_epoch, h.seq AS as_of, ledger_time(h.latest_at, clock_timestamp()) AS at,
     s.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,
     t.session, t.labels, t.lineage, t.chain, t.handles, t.issued_at, t.issued_seq, t.not_before,
-    least(t.expires_at, s.good_until) AS expires_at, t.last_used_at, t.created_by,
-    t.may_speak_for, t.max_depth, t.user_agent, host(t.address) AS address, t.addresses, t.verifier, s.retired_at, s.good_until, s.revokes,
-    coalesce(s.ended_seq, t.ended_seq) AS ended_seq,
-    (SELECT revocation_id FROM revocations WHERE seq = coalesce(s.ended_seq, t.ended_seq)) AS ended_by,
+    greatest(t.issued_at, least(t.expires_at, s.good_until, above.expires_at)) AS expires_at,
+    t.last_used_at, t.created_by,
+    t.may_speak_for, t.max_depth, t.self_service, t.max_overlap_us, t.reuse_denies,
+    t.user_agent, host(t.address) AS address, t.addresses, t.verifier, s.retired_at, s.good_until, s.revokes,
+    s.possession_hash,
+    coalesce(s.ended_seq, t.ended_seq, above.ended_seq) AS ended_seq,
+    (
+        SELECT revocation_id FROM revocations
+        WHERE seq = coalesce(s.ended_seq, t.ended_seq, above.ended_seq)
+    ) AS ended_by,
+    (SELECT idle_us FROM idle_timeouts AS i WHERE i.token_id = t.token_id) AS idle_us,
+    t AS whole, s.secret, coalesce(above.line, '{}') AS line,
     r.revocation_id, r.epoch AS event_epoch, r.seq, r.effect, r.selector, r.issued_before, r.until,
     r.scopes AS removed, r.lifts, r.reason, r.actor, r.committed_at,
     CASE WHEN r.issued_before IS NULL THEN t.issued_at ELSE (
@@ -26,15 +38,21 @@ SELECT
 FROM ledger_head AS h
 LEFT JOIN (
     SELECT token_hash, token_id, NULL AS retired_at, NULL AS good_until, false AS revokes,
-        NULL::bigint AS ended_seq
+        NULL::bigint AS ended_seq, NULL::bytea AS possession_hash,
+        NULL::retired_secrets AS secret
     FROM tokens
     WHERE token_hash = ANY ($1::bytea[])
     UNION ALL
-    SELECT token_hash, token_id, retired_at, good_until, revokes, ended_seq
-    FROM retired_secrets
+    SELECT token_hash, token_id, retired_at, good_until, revokes, ended_seq, possession_hash, old
+    FROM retired_secrets AS old
     WHERE token_hash = ANY ($1::bytea[])
 ) AS s ON true
 LEFT JOIN tokens AS t ON t.token_id = s.token_id
+LEFT JOIN LATERAL (
+    SELECT min(expires_at) AS expires_at, min(ended_seq) AS ended_seq, array_agg(ancestor) AS line
+    FROM tokens AS ancestor
+    WHERE token_id = ANY (t.lineage)
+) AS above ON true
 LEFT JOIN LATERAL (
     SELECT * FROM revocations
     WHERE anchor = ANY (t.handles) AND seq > t.issued_seq AND effect = 'revoke'

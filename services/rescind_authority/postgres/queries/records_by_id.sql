@@ -5,15 +5,24 @@
 -- that logged out a thousand times costs no more. Of the others core.revocation.hits decides.
 -- Where a cutoff compares times, `since` is when the first of the token's ancestors, or itself, had
 -- all that is selected: what was delegated from a token does not outlive it by being younger.
+-- A token ends with each of its ancestors (`above`), which an event of the ancestor's tree tells.
+-- `whole` and `line` are the token and its ancestors themselves, whose MACs are checked.
 -- Served by: tokens_pkey, revocations_anchor, revocations_standing,
--- revocations_seq_key.
+-- revocations_seq_key, idle_timeouts_pkey.
 SELECT
     h.epoch AS ledger_epoch, h.seq AS as_of, ledger_time(h.latest_at, clock_timestamp()) AS at,
     t.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,
     t.session, t.labels, t.lineage, t.chain, t.handles, t.issued_at, t.issued_seq, t.not_before,
-    t.expires_at, t.last_used_at, t.created_by, t.may_speak_for, t.max_depth, t.user_agent, host(t.address) AS address, t.addresses, t.verifier,
+    greatest(t.issued_at, least(t.expires_at, above.expires_at)) AS expires_at,
+    t.last_used_at, t.created_by, t.may_speak_for, t.max_depth, t.self_service, t.max_overlap_us, t.reuse_denies,
+    t.user_agent, host(t.address) AS address, t.addresses, t.verifier,
     NULL AS retired_at, NULL AS good_until, false AS revokes,
-    t.ended_seq, (SELECT revocation_id FROM revocations WHERE seq = t.ended_seq) AS ended_by,
+    coalesce(t.ended_seq, above.ended_seq) AS ended_seq,
+    (
+        SELECT revocation_id FROM revocations WHERE seq = coalesce(t.ended_seq, above.ended_seq)
+    ) AS ended_by,
+    (SELECT idle_us FROM idle_timeouts AS i WHERE i.token_id = t.token_id) AS idle_us,
+    t AS whole, NULL::retired_secrets AS secret, coalesce(above.line, '{}') AS line,
     r.revocation_id, r.epoch AS event_epoch, r.seq, r.effect, r.selector, r.issued_before, r.until,
     r.scopes AS removed, r.lifts, r.reason, r.actor, r.committed_at,
     CASE WHEN r.issued_before IS NULL THEN t.issued_at ELSE (
@@ -22,6 +31,11 @@ SELECT
     ) END AS since
 FROM ledger_head AS h
 LEFT JOIN tokens AS t ON t.token_id = ANY ($1::text[])
+LEFT JOIN LATERAL (
+    SELECT min(expires_at) AS expires_at, min(ended_seq) AS ended_seq, array_agg(ancestor) AS line
+    FROM tokens AS ancestor
+    WHERE token_id = ANY (t.lineage)
+) AS above ON true
 LEFT JOIN LATERAL (
     SELECT * FROM revocations
     WHERE anchor = ANY (t.handles) AND seq > t.issued_seq AND effect = 'revoke'

@@ -1,8 +1,9 @@
 -- Says why heartbeats did not count, and ends the ids of those that a copy sent: a process with the
 -- same memory as another. One process never has two heartbeats with one counter, and each names the
 -- nonces that it used before, among them that of the last heartbeat which counted. A late heartbeat
--- has a lower counter, and proves nothing. $1 instances, $2 counters, $3 nonces, $4 trails.
--- Served by: leases_pkey.
+-- has a lower counter, and proves nothing. One whose instance is over, and has no row any more, is over.
+-- $1 instances, $2 counters, $3 nonces, $4 trails.
+-- Served by: leases_pkey, ended_instances_pkey.
 WITH said AS (
     SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::bytea[])
     WITH ORDINALITY AS b (instance, counter, nonce, trail, place)
@@ -33,4 +34,8 @@ SELECT
         AS over,
     shared.instance IS NOT NULL AS shared
 FROM said JOIN locked USING (instance) LEFT JOIN shared USING (instance)
-ORDER BY said.place
+UNION ALL
+SELECT said.place, said.counter, false, true, false
+FROM said JOIN ended_instances USING (instance)
+WHERE NOT EXISTS (SELECT FROM locked WHERE locked.instance = said.instance)
+ORDER BY place

@@ -1,29 +1,35 @@
 -- Ends instances for ever, in the order given (sorted). One that was never heard of gets a row
 -- too, so that a heartbeat which the release overtook finds it ended. A copy of the process that holds
 -- the lease releases nothing: it makes the id a shared one, as in `refuse.sql`.
--- Served by: leases_pkey.
-INSERT INTO leases AS l (
-    instance, service, host, version_text, posture, counter, row_version, first_seen, last_seen,
-    released_at, trail
+-- Served by: leases_pkey, ended_instances_pkey.
+WITH ended AS (
+    INSERT INTO leases AS l (
+        instance, service, host, version_text, posture, counter, row_version, first_seen, last_seen,
+        released_at, trail
+    )
+    SELECT
+        r.instance, '', '', '', '', r.counter, r.counter, (SELECT ledger_now()),
+        (SELECT ledger_now()), (SELECT ledger_now()), r.trail
+    FROM unnest($1::bytea[], $2::bigint[], $3::bytea[])
+    WITH ORDINALITY AS r (instance, counter, trail, place)
+    WHERE NOT EXISTS (SELECT FROM ended_instances AS x WHERE x.instance = r.instance)
+    ORDER BY r.place
+    ON CONFLICT (instance) DO UPDATE SET
+        counter = greatest(l.counter, excluded.counter),
+        row_version = greatest(l.row_version + 1, excluded.row_version),
+        last_seen = excluded.last_seen,
+        released_at = CASE
+            WHEN l.nonce_counter IS DISTINCT FROM l.counter
+                OR excluded.trail IS NULL
+                OR position(l.nonce IN excluded.trail) > 0
+            THEN excluded.released_at
+        END,
+        shared_at = CASE
+            WHEN l.nonce_counter = l.counter AND position(l.nonce IN excluded.trail) = 0
+            THEN excluded.released_at
+        END
+    WHERE l.released_at IS NULL AND l.shared_at IS NULL
+    RETURNING instance
 )
-SELECT
-    r.instance, '', '', '', '', r.counter, r.counter, (SELECT ledger_now()),
-    (SELECT ledger_now()), (SELECT ledger_now()), r.trail
-FROM unnest($1::bytea[], $2::bigint[], $3::bytea[])
-WITH ORDINALITY AS r (instance, counter, trail, place)
-ORDER BY r.place
-ON CONFLICT (instance) DO UPDATE SET
-    counter = greatest(l.counter, excluded.counter),
-    row_version = greatest(l.row_version + 1, excluded.row_version),
-    last_seen = excluded.last_seen,
-    released_at = CASE
-        WHEN l.nonce_counter IS DISTINCT FROM l.counter
-            OR excluded.trail IS NULL
-            OR position(l.nonce IN excluded.trail) > 0
-        THEN excluded.released_at
-    END,
-    shared_at = CASE
-        WHEN l.nonce_counter = l.counter AND position(l.nonce IN excluded.trail) = 0
-        THEN excluded.released_at
-    END
-WHERE l.released_at IS NULL AND l.shared_at IS NULL
+INSERT INTO ended_instances (instance) SELECT instance FROM ended
+ON CONFLICT DO NOTHING

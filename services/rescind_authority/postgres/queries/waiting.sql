@@ -1,7 +1,8 @@
 -- Reads what a waiter needs, in one snapshot after the COMMIT that it waits for: the ledger's end
 -- and its term, every lease row, the longest grace of a verifier that it may not know, and the last
 -- event of the revocation $1 (NULL: none). That one shows whether the server has the commit at all.
--- `shared`: two processes have the id, or it was evicted: what it says settles nothing.
+-- `shared`: two processes have the id, or it was evicted: what it says settles nothing. `server` tells
+-- which server it was.
 -- One row for each instance, one without if there are none.
 -- Served by: a scan of leases; there are as many rows as sidecars; revocations_pkey,
 -- ledger_epochs_pkey, enrolments_pkey.
@@ -10,7 +11,7 @@ SELECT
     pg_is_in_recovery() AS in_recovery, r.epoch AS held_epoch, r.seq AS held_seq,
     e.unknown_grace_ms,
     l.instance, l.service, l.posture, l.row_version, l.epoch AS lease_epoch, l.acked_seq,
-    l.released_at IS NOT NULL AS released,
+    pg_postmaster_start_time() AS server, l.released_at,
     l.shared_at IS NOT NULL OR EXISTS (
         SELECT FROM enrolments AS n WHERE n.instance = l.instance AND n.evicted_at IS NOT NULL
     ) AS shared,

@@ -7,21 +7,63 @@
     with Bearer.from_environment() as bearer:               # an agent, with its own token
         child = bearer.delegate(subject="agent:a/search-1", scopes=["read"])
 
-Answers are the API's own JSON documents, as `/openapi.json` describes them. `calls.py` says what
-is sent and how an answer is read, `link.py` what httpx2 needs to be told; the two clients only
-send. httpx2 comes with `pip install 'rescind[admin]'`; without it this import says so.
+`requests.py` has the types of what is sent, `responses.py` and `receipts.py` those of the answers.
+`calls.py` builds each request and reads its answer, `link.py` adapts httpx2. The package
+`async_client` has the clients; `sync_client` is generated from it. httpx2 comes with
+`pip install 'rescind[admin]'`; without it this import raises MissingExtraError.
 """
 
-from rescind.client.admin.calls import (
+from rescind.client.admin.calls import Document, Issued, Rotated
+from rescind.client.admin.receipts import (
+    GraceVerifier,
+    LedgerEvent,
+    PendingVerifier,
+    ReceiptContent,
+    ReceiptDocument,
+    ReceiptSummary,
+    ServiceOutcomes,
+    VerifierOutcome,
+    WaitProgress,
+)
+from rescind.client.admin.requests import (
+    Answer,
     Command,
     Deed,
-    Document,
     Grant,
-    Issued,
     Manner,
     Portion,
     Renewal,
+    RevocationFilters,
     SidecarBinding,
+    TokenFilters,
+)
+from rescind.client.admin.responses import (
+    AppliedRevocation,
+    AuthorityHealth,
+    BatchOutcome,
+    BatchResult,
+    Enforceable,
+    EvictedInstance,
+    ExpiryOutcome,
+    ExpiryResult,
+    FleetDetails,
+    FleetInstance,
+    LeaseTerm,
+    LogOutResult,
+    ProblemDocument,
+    ProblemField,
+    RevocationDetails,
+    RevocationPreview,
+    SessionDetails,
+    SubjectSessions,
+    SweepProgress,
+    TokenChange,
+    TokenDetails,
+    TokenEntry,
+    TokenProperties,
+    TokenTotal,
+    TokenTree,
+    TreeNode,
 )
 from rescind.client.problems import (
     FieldProblem,
@@ -29,29 +71,70 @@ from rescind.client.problems import (
     OutcomeUnknownError,
     ProblemError,
 )
+from rescind.core.secret import Secret
 
 try:
-    from rescind.client.admin.aio import AsyncAdmin, AsyncBearer
-    from rescind.client.admin.blocking import Admin, Bearer
+    from rescind.client.admin.async_client.clients import AsyncAdmin, AsyncBearer
+    from rescind.client.admin.sync_client.clients import Admin, Bearer
 except ModuleNotFoundError as missing:
     raise MissingExtraError("admin", "the client of the authority's HTTP API") from missing
 
 __all__ = [
     "Admin",
+    "Answer",
+    "AppliedRevocation",
     "AsyncAdmin",
     "AsyncBearer",
+    "AuthorityHealth",
+    "BatchOutcome",
+    "BatchResult",
     "Bearer",
     "Command",
     "Deed",
     "Document",
+    "Enforceable",
+    "EvictedInstance",
+    "ExpiryOutcome",
+    "ExpiryResult",
     "FieldProblem",
+    "FleetDetails",
+    "FleetInstance",
+    "GraceVerifier",
     "Grant",
     "Issued",
+    "LeaseTerm",
+    "LedgerEvent",
+    "LogOutResult",
     "Manner",
     "MissingExtraError",
     "OutcomeUnknownError",
+    "PendingVerifier",
     "Portion",
+    "ProblemDocument",
     "ProblemError",
+    "ProblemField",
+    "ReceiptContent",
+    "ReceiptDocument",
+    "ReceiptSummary",
     "Renewal",
+    "RevocationDetails",
+    "RevocationFilters",
+    "RevocationPreview",
+    "Rotated",
+    "Secret",
+    "ServiceOutcomes",
+    "SessionDetails",
     "SidecarBinding",
+    "SubjectSessions",
+    "SweepProgress",
+    "TokenChange",
+    "TokenDetails",
+    "TokenEntry",
+    "TokenFilters",
+    "TokenProperties",
+    "TokenTotal",
+    "TokenTree",
+    "TreeNode",
+    "VerifierOutcome",
+    "WaitProgress",
 ]

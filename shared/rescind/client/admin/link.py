@@ -1,17 +1,25 @@
-"""The authority over HTTP, as httpx2 speaks it: options, errors and answers, for both clients."""
+"""httpx2 for both clients: options, requests, answers, and its errors as ours."""
 
 import contextlib
-import ipaddress
-from collections.abc import Generator
+import re
+import ssl
+from collections.abc import Generator, Sequence
 from typing import Any, TypedDict, TypeVar, cast
 
 import httpx2
 
-from rescind.client import problems
+from rescind.client import causes, problems, tls
 from rescind.client.admin.calls import Call, Document
+from rescind.client.causes import Fault
 from rescind.client.problems import OutcomeUnknownError
+from rescind.client.tls import LinkSecurity, PlaintextError, TlsFiles
 from rescind.core.secret import Secret
-from rescind.errors import MalformedMessageError, RescindError, UnreachableError
+from rescind.errors import (
+    MalformedMessageError,
+    MalformedTokenError,
+    RescindError,
+    UnreachableError,
+)
 
 T = TypeVar("T")
 
@@ -20,42 +28,82 @@ SILENCE_S = 60.0
 """How long the event stream may be silent: the authority sends a comment every 15 s."""
 RETRY_S = 1.0
 PATIENCE = 60
-"""How often in a row the event stream is opened anew before it is given up."""
+"""How often in a row the event stream is opened again before the error is raised."""
 
 _SERVER_ERROR = 500
 _OURS = "urn:rescind:problem:"
+_IN_A_HEADER = re.compile(r"[!-~]+")
 _UNCERTAIN = frozenset({f"{_OURS}outcome-unknown", f"{_OURS}internal"})
 
 
 class Options(TypedDict):
-    """What both kinds of httpx2 client are made with."""
+    """The arguments of both kinds of httpx2 client."""
 
     base_url: str
     headers: dict[str, str]
     timeout: float
     trust_env: bool
+    verify: ssl.SSLContext | bool
 
 
-def options(url: str, token: Secret | None, *, timeout_s: float) -> Options:
-    """Give the options of a client. Raises RescindError for what is no URL."""
-    try:
-        parsed = httpx2.URL(url)
-    except httpx2.InvalidURL as error:
-        raise RescindError(f"{url!r} is no URL: expected http://… or https://…") from error
-    if parsed.scheme not in {"http", "https"} or not parsed.host:
-        raise RescindError(f"{url!r} is no URL of the authority: expected http://… or https://…")
-    headers = {"authorization": f"Bearer {token.reveal()}"} if token is not None else {}
-    # A proxy that the environment names never stands between us and this very machine.
-    return Options(
-        base_url=url,
-        headers=headers,
-        timeout=timeout_s,
-        trust_env=not _loopback(parsed.host),
+NO_FILES = TlsFiles("authority")
+"""The trust store of the system, and no client certificate."""
+
+
+def unreachable(urls: Sequence[str]) -> UnreachableError:
+    """Return the error for several authorities of which none answered."""
+    return UnreachableError(
+        f"no authority answers at any of {', '.join(urls)}: start one, or correct RESCIND_URL"
     )
 
 
+def options(
+    urls: Sequence[str], place: int, token: Secret | None, *, timeout_s: float, way: LinkSecurity
+) -> Options:
+    """Return the options of a client for one of several URLs.
+
+    Raises RescindError for a text that is not a URL, PlaintextError if any of the URLs leads to
+    another machine in clear text, since each of them may get the token, and MalformedTokenError for
+    a token that no header can carry.
+    """
+    parsed = [_parsed(url) for url in (urls[place], *urls)]
+    for each in parsed:
+        if each.scheme == "http" and not (way.plaintext or tls.local(each.host)):
+            better = "Write https://…"
+            raise PlaintextError(tls.refusal("RESCIND_URL", "authority", each.host, better))
+    headers = {"authorization": f"Bearer {_sendable(token)}"} if token is not None else {}
+    # A proxy that the environment names never stands between us and this very machine.
+    return Options(
+        base_url=urls[place],
+        headers=headers,
+        timeout=timeout_s,
+        trust_env=not tls.local(parsed[0].host),
+        verify=way.files.client() if parsed[0].scheme == "https" else False,
+    )
+
+
+def _sendable(token: Secret) -> str:
+    text = token.reveal()
+    if not _IN_A_HEADER.fullmatch(text):
+        raise MalformedTokenError(
+            "the token is not one line of visible ASCII, so it was not sent: give one token, as "
+            "`rescind issue` prints it"
+        )
+    return text
+
+
+def _parsed(url: str) -> httpx2.URL:
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise RescindError(f"{url!r} is not a URL: expected http://… or https://…") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise RescindError(f"{url!r} is not a URL of an authority: expected http://… or https://…")
+    return parsed
+
+
 def arguments(call: Call[T]) -> dict[str, Any]:
-    """Give what httpx2's `request` takes."""
+    """Return the arguments of `request` of httpx2."""
     keyed = {"headers": {"idempotency-key": call.key}} if call.key is not None else {}
     return {
         "method": call.method,
@@ -67,7 +115,7 @@ def arguments(call: Call[T]) -> dict[str, Any]:
 
 
 def stream(after: int) -> dict[str, Any]:
-    """Give what httpx2's `sse` takes to follow the events that come after a position."""
+    """Return the arguments of `sse` of httpx2, to follow the events after a seq."""
     return {
         "url": "/v1/events",
         "method": "GET",
@@ -77,7 +125,7 @@ def stream(after: int) -> dict[str, Any]:
 
 
 def answer(call: Call[T], response: httpx2.Response) -> T:
-    """Read an answer, or raise what it says went wrong."""
+    """Return an answer. Raises ProblemError or OutcomeUnknownError for a refusal."""
     if response.is_success or response.status_code in call.also:
         return call.read(_object(response))
     problem = refusal(response)
@@ -89,7 +137,7 @@ def answer(call: Call[T], response: httpx2.Response) -> T:
 
 
 def refusal(response: httpx2.Response) -> problems.ProblemError:
-    """Read the problem that a response carries."""
+    """Return the problem that a response carries."""
     try:
         document = response.json()
     except ValueError:
@@ -102,7 +150,7 @@ def refusal(response: httpx2.Response) -> problems.ProblemError:
 
 
 def event(sent: httpx2.ServerSentEvent) -> tuple[int, Document]:
-    """Read one event of the stream, with its seq."""
+    """Return one event of the stream, with its seq. Raises MalformedMessageError."""
     try:
         return int(sent.id), _mapping(sent.json())
     except ValueError as error:
@@ -111,22 +159,35 @@ def event(sent: httpx2.ServerSentEvent) -> tuple[int, Document]:
 
 @contextlib.contextmanager
 def translated(url: str, *, key: str | None = None) -> Generator[None]:
-    """Turn httpx2's errors into ours. A command that may have arrived has an unknown outcome."""
+    """Raise the errors of httpx2 as UnreachableError or OutcomeUnknownError.
+
+    The outcome of a command (`key`) is unknown if the request may have arrived.
+    """
     try:
         yield
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
         raise _unreachable(url, error) from error
-    except httpx2.HTTPError as error:
-        if key is not None:
+    except (httpx2.HTTPError, ssl.SSLError) as error:  # its client for event loops lets TLS's by
+        # A server that refuses our certificate tells so after the client has sent its request.
+        if key is not None and causes.of(error).kind not in _NOT_READ:
             problem = f"the answer of {url} did not come ({type(error).__name__})."
             raise OutcomeUnknownError(problem, idempotency_key=key) from error
         raise _unreachable(url, error) from error
 
 
+_NOT_READ = {Fault.CLIENT_CERTIFICATE, Fault.CLIENT_CERTIFICATE_REFUSED}
+
+
 def _unreachable(url: str, error: Exception) -> UnreachableError:
+    cause = causes.of(error)
+    if cause.transient or cause.kind is Fault.NAME:
+        return UnreachableError(
+            f"no authority answers at {url} ({cause.says}): "
+            "start it with `rescind up`, or correct RESCIND_URL"
+        )
     return UnreachableError(
-        f"no authority answers at {url} ({str(error) or type(error).__name__}): "
-        "start it with `rescind up`, or correct RESCIND_URL"
+        f"the authority at {url} cannot be used: {cause.says}. "
+        f"{cause.advice('authority', 'RESCIND_URL')}"
     )
 
 
@@ -142,10 +203,3 @@ def _mapping(document: object) -> Document:
     if not isinstance(document, dict):
         raise MalformedMessageError("answer", "not a JSON object: is this URL the authority's?")
     return cast("Document", document)
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,28 +1,32 @@
-"""The answers about receipts, as an editor and a type checker see them."""
+"""Receipts and waits as types; `responses.py` says how such types are to be read."""
 
-from collections.abc import Mapping
-from typing import Literal, NotRequired, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
+
+Timestamp = Annotated[str, "an RFC 3339 time in UTC, such as 2030-01-31T12:00:00Z"]
+"""A time, as the API writes it: `datetime.fromisoformat` reads it."""
 
 
-class Verifier(TypedDict):
-    """One verifier, and how long after the commit it was out of danger."""
+class VerifierOutcome(TypedDict):
+    """One verifier, and how it came to deny."""
 
     instance: str
+    """The id of the sidecar instance, in hex."""
     service: str
     outcome: Literal["acknowledged", "released", "lapsed"]
     latency_ms: float
+    """The longest time from the commit until it denied, in milliseconds."""
 
 
-class Lenient(TypedDict):
-    """One verifier in grace: until then (RFC 3339) it may accept what was revoked."""
+class GraceVerifier(TypedDict):
+    """One verifier in grace: until then it may accept what was revoked."""
 
     instance: str
     service: str
-    until: str
+    until: Timestamp
 
 
-class Tally(TypedDict):
-    """How the verifiers of one service got there."""
+class ServiceOutcomes(TypedDict):
+    """How many verifiers of one service came to deny, and how."""
 
     service: str
     acknowledged: int
@@ -30,80 +34,111 @@ class Tally(TypedDict):
     lapsed: int
     grace: int
     slowest_ms: float
+    """The longest latency among them, in milliseconds."""
 
 
-class Summary(TypedDict):
-    """How many verifiers got there, and how.
-
-    `services` are the 200 with most verifiers, beside `services_left` others. `notable` are those
-    that lapsed, at most 500, and the 50 slowest of the others.
-    """
+class ReceiptSummary(TypedDict):
+    """How many verifiers came to deny, and how."""
 
     verifiers: int
+    """The sum of `acknowledged`, `released` and `lapsed`."""
     acknowledged: int
     released: int
     lapsed: int
     grace: int
-    grace_until: str | None
-    services: list[Tally]
+    """Verifiers in grace, for which the guarantee does not hold yet."""
+    grace_until: Timestamp | None
+    """When the last of these denies; None: there are none."""
+    services: list[ServiceOutcomes]
+    """The 200 services with most verifiers."""
     services_left: int
-    notable: list[Verifier]
+    """How many services are not listed."""
+    notable: list[VerifierOutcome]
+    """Those that lapsed, at most 500, and the 50 slowest of the others."""
 
 
-class Receipt(TypedDict):
-    """That a revocation is enforced, with a page of its verifiers.
+class LedgerEvent(TypedDict):
+    """A revocation as the ledger numbers and stores it."""
 
-    `content` (base64) is what `signature` (hex) signs. `next` is None on the last page. Until
-    `unknown_grace_until` (RFC 3339, or None) a verifier that began after a restored backup was made
-    may be in grace. An older authority lists all verifiers, and leaves out `unknown_grace_until`,
-    `summary` and `next`.
+    epoch: int
+    seq: int
+    at: Timestamp
+    id: str
+    effect: str
+    """`revoke`, `suspend`, `narrow`, `lift` or `changed`."""
+    selector: list[str]
+    scopes: list[str]
+    """Scope patterns that a `narrow` removes."""
+    issued_before: Timestamp | None
+    until: Timestamp | None
+    lifts: str | None
+    """The id of what a lift ends."""
+    reason: str
+    actor: str
+
+
+class ReceiptContent(TypedDict):
+    """What a receipt says: that a revocation is enforced, and how each verifier came to deny.
+
+    An older authority leaves out `unknown_grace_until` and `summary`.
     """
 
     revocation_id: str
     epoch: int
     seq: int
-    events: list[Mapping[str, object]]
-    committed_at: str
-    enforced_at: str
-    verifiers: list[Verifier]
-    grace: list[Lenient]
-    unknown_grace_until: NotRequired[str | None]
-    summary: NotRequired[Summary]
+    events: list[LedgerEvent]
+    """What is enforced; two events of a kill."""
+    committed_at: Timestamp
+    enforced_at: Timestamp
+    """From this time on no check is accepted by an enforcing verifier."""
+    verifiers: list[VerifierOutcome]
+    """At most 1,000; `summary` has their number."""
+    grace: list[GraceVerifier]
+    """Where the guarantee does not hold yet: the first 500, and the rest on later pages."""
+    unknown_grace_until: NotRequired[Timestamp | None]
+    """Until then a verifier may be in grace that a restored ledger does not know; None: no."""
+    hit: int | None
+    """How many live tokens matched; None: the count was not there when this was signed."""
+    summary: NotRequired[ReceiptSummary]
+
+
+class ReceiptDocument(ReceiptContent):
+    """A receipt with its signature, and a page of its verifiers.
+
+    An older authority lists all verifiers at once, and leaves out `next`.
+    """
+
     next: NotRequired[str | None]
+    """The cursor of the next page; None at the end."""
     key_id: str
     signature: str
+    """The Ed25519 signature of `content`, in hex."""
     content: str
+    """The bytes that were signed, in base64."""
     statement: str
+    """The root key's statement of who may sign, in base64."""
 
 
-class Progress(TypedDict):
-    """How far a wait has come; in `lapse_in_s` seconds the rest has lapsed."""
+class PendingVerifier(TypedDict):
+    """One verifier that a wait waits for."""
+
+    instance: str
+    service: str
+    silent_s: float | None
+    """Seconds since its last heartbeat; None: not known."""
+
+
+class WaitProgress(TypedDict):
+    """How far a wait is."""
 
     acknowledged: int
     released: int
     lapsed: int
     grace: int
+    """Verifiers in grace: the wait does not wait for them."""
     of: int
+    """How many verifiers there are in all."""
     lapse_in_s: float
-
-
-class Enforcement(TypedDict):
-    """A revocation, and whether it is enforced: then with its `receipt`, else with `progress`."""
-
-    id: str
-    epoch: int
-    seq: int
-    effect: str
-    selector: list[str]
-    exact: bool
-    scopes: list[str]
-    issued_before: str | None
-    until: str | None
-    lifts: str | None
-    lifted_at: str | None
-    reason: str
-    actor: str
-    committed_at: str
-    state: Literal["committed", "enforced"]
-    receipt: Receipt | None
-    progress: Progress | None
+    """In how many seconds the rest have lapsed."""
+    waits_for: list[PendingVerifier]
+    """The first 20 that are missing."""

@@ -8,8 +8,8 @@ from tests.support.http_exchange import served
 
 from rescind.client.verifier import Verifier
 from rescind.testing import FakeVerifier
-from rescind_sidecar.http.data_plane import DataPlane
-from rescind_sidecar.http.relay import Relay
+from rescind_sidecar.http.operations_relay import Relay
+from rescind_sidecar.http.routes import DataPlane
 
 NOBODY = b"\0rescind test, nobody listens here"
 

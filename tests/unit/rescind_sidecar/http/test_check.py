@@ -1,6 +1,7 @@
 """`POST /v1/check`, for languages without a client."""
 
 import json
+from datetime import datetime
 
 import pytest
 from tests.support.http_exchange import ask, request
@@ -41,7 +42,12 @@ async def test_a_record_tells_what_is_left_what_was_granted_and_what_was_removed
         "scopes": ["search:read"],
         "scopes_granted": ["files:*", "search:read", "tools:call:github"],
         "scopes_removed": ["files:write", "tools:*"],
+        "scopes_removed_count": 2,
     }
+    # Times as everywhere else.
+    ends = datetime.fromisoformat(record["expires_at"])
+    assert record["expires_at"].endswith("Z")
+    assert ends > datetime.fromisoformat(record["issued_at"])
 
 
 async def test_a_denial_is_an_answer_and_says_why(port: int, verifier: FakeVerifier) -> None:

@@ -7,9 +7,9 @@ import pytest
 from tests.support.http_exchange import Talk, ask, bearer, request, served, talk
 
 from rescind.testing import FakeVerifier
-from rescind_sidecar.http import connection
-from rescind_sidecar.http.connection import Listener, Pending
-from rescind_sidecar.http.messages import NO_STORE, Reply, Request
+from rescind_sidecar.http import http1_connection
+from rescind_sidecar.http.http1_connection import Listener, Pending
+from rescind_sidecar.http.messages import NO_STORE, HttpRequest, HttpResponse
 
 
 async def test_a_connection_is_kept_and_many_calls_go_over_it(
@@ -36,12 +36,12 @@ async def test_pipelined_calls_are_answered_in_order(port: int, verifier: FakeVe
 async def test_a_slow_answer_holds_up_those_after_it_on_its_own_connection_alone() -> None:
     slow = asyncio.Event()
 
-    async def wait() -> Reply:
+    async def wait() -> HttpResponse:
         await slow.wait()
-        return Reply(200, NO_STORE, b"slow")
+        return HttpResponse(200, NO_STORE, b"slow")
 
-    def application(asked: Request) -> Reply | Pending:
-        return wait() if asked.path == "/slow" else Reply(200, NO_STORE, asked.path.encode())
+    def application(asked: HttpRequest) -> HttpResponse | Pending:
+        return wait() if asked.path == "/slow" else HttpResponse(200, NO_STORE, asked.path.encode())
 
     async with served(application) as (port, _), talk(port) as line:
         await line.send(request("/slow") + request("/next"))
@@ -161,8 +161,8 @@ async def sweep(listener: Listener, times: int) -> None:
 
 
 async def test_who_sends_too_slowly_is_told_so_and_who_is_idle_is_hung_up_on() -> None:
-    def application(_: Request) -> Reply:
-        return Reply(200, NO_STORE)
+    def application(_: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, NO_STORE)
 
     async with served(application) as (port, listener), talk(port) as slow, talk(port) as idle:
         assert (await idle.ask(request("/"))).status == 200
@@ -193,9 +193,9 @@ async def until_connected(listener: Listener, number: int) -> None:
 async def test_one_connection_too_many_takes_the_place_of_the_idlest(
     monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
-    monkeypatch.setattr(connection, bound, 3)
+    monkeypatch.setattr(http1_connection, bound, 3)
     async with (
-        served(lambda _: Reply(200, NO_STORE)) as (port, listener),
+        served(lambda _: HttpResponse(200, NO_STORE)) as (port, listener),
         talk(port) as answered,
         talk(port) as silent,
         talk(port) as slow,
@@ -218,11 +218,11 @@ async def test_where_all_wait_for_an_answer_one_too_many_is_turned_away(
 ) -> None:
     going = asyncio.Event()
 
-    async def wait() -> Reply:
+    async def wait() -> HttpResponse:
         await going.wait()
-        return Reply(200, NO_STORE)
+        return HttpResponse(200, NO_STORE)
 
-    monkeypatch.setattr(connection, "_MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(http1_connection, "_MOST_CONNECTIONS", 2)
     async with served(lambda _: wait()) as (port, listener), talk(port) as one, talk(port) as two:
         await one.send(request("/"))
         await two.send(request("/"))
@@ -236,10 +236,10 @@ async def test_where_all_wait_for_an_answer_one_too_many_is_turned_away(
 
 
 async def test_a_body_that_is_held_back_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_MOST_OF_A_PEER", 3)
+    monkeypatch.setattr(http1_connection, "_MOST_OF_A_PEER", 3)
     half = request("/v1/check", "Content-Length: 9", method="POST") + b"{"
     async with (
-        served(lambda _: Reply(200, NO_STORE)) as (port, listener),
+        served(lambda _: HttpResponse(200, NO_STORE)) as (port, listener),
         talk(port) as one,
         talk(port) as two,
         talk(port) as three,
@@ -254,8 +254,11 @@ async def test_a_body_that_is_held_back_keeps_no_place(monkeypatch: pytest.Monke
 async def test_a_thousand_silent_connections_turn_nobody_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection, "_MOST_OF_A_PEER", 50)
-    async with served(lambda _: Reply(200, NO_STORE)) as (port, listener), talk(port) as proxy:
+    monkeypatch.setattr(http1_connection, "_MOST_OF_A_PEER", 50)
+    async with (
+        served(lambda _: HttpResponse(200, NO_STORE)) as (port, listener),
+        talk(port) as proxy,
+    ):
         assert (await proxy.ask(request("/"))).status == 200
         async with AsyncExitStack() as silent:
             for _ in range(200):
@@ -268,9 +271,9 @@ async def test_a_thousand_silent_connections_turn_nobody_away(
 async def test_a_stop_answers_what_came_in_and_hangs_up_on_the_idle() -> None:
     going = asyncio.Event()
 
-    async def wait() -> Reply:
+    async def wait() -> HttpResponse:
         await going.wait()
-        return Reply(200, NO_STORE, b"done")
+        return HttpResponse(200, NO_STORE, b"done")
 
     async with served(lambda _: wait()) as (port, listener), talk(port) as busy, talk(port) as idle:
         await busy.send(request("/"))

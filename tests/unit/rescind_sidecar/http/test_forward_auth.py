@@ -1,4 +1,4 @@
-"""What a proxy hears about the call that it holds (contract, Sidecar)."""
+"""What a proxy hears about the call that it holds (services/verify.md)."""
 
 import json
 
@@ -6,7 +6,10 @@ import pytest
 from tests.support.http_exchange import ask, bearer, request, served
 from tests.unit.rescind_sidecar.http.conftest import plane
 
+from rescind.core.scopes import MAX_TOLD_BYTES
 from rescind.testing import FakeVerifier
+from rescind_sidecar.http import forward_auth
+from rescind_sidecar.http.messages import HttpRequest, HttpResponse
 
 
 async def test_a_good_token_is_200_and_tells_who_it_is(port: int, verifier: FakeVerifier) -> None:
@@ -22,6 +25,7 @@ async def test_a_good_token_is_200_and_tells_who_it_is(port: int, verifier: Fake
         "x-rescind-token-id": child.token_id,
         "x-rescind-scopes": "a b",
         "x-rescind-scopes-removed": "",
+        "x-rescind-scopes-removed-count": "0",
         "x-rescind-chain": "agent:root",
         "x-rescind-as-of": "1",
         "cache-control": "no-store",
@@ -276,6 +280,45 @@ async def test_an_upstream_is_told_what_is_left_after_narrows(
         assert (scope, answer.status) == (scope, status)
     verifier.lift(narrow)
     assert await told() == ("mail:send search:read tools:* tools:call:github", "")
+
+
+async def test_what_was_removed_is_told_in_bounded_space_and_is_never_less_than_it_was(
+    port: int, verifier: FakeVerifier
+) -> None:
+    issued = verifier.issue(scopes={"*", "search:read"})
+    many = {f"tools:call:{number:04}:%{'x' * 80}" for number in range(100)}
+    verifier.narrow(f"token:{issued.token_id}", remove=many | {"search:read"})
+    headers = (await ask(port, request("/verify", bearer(issued.token)))).headers
+    removed = headers["x-rescind-scopes-removed"]
+    assert len(removed) <= MAX_TOLD_BYTES + 2
+    *shown, last = removed.replace("%25", "%").split(" ")
+    assert (shown, last) == (sorted(many | {"search:read"})[: len(shown)], "*")
+    assert len(shown) > 10
+    assert headers["x-rescind-scopes-removed-count"] == "101"
+    sent = json.dumps({"token": issued.token}).encode()
+    body = await ask(port, request("/v1/check", method="POST", body=sent))
+    record = json.loads(body.body)["record"]
+    assert record["scopes_removed"] == [*shown, "*"]
+    assert (record["scopes_removed_count"], record["scopes"]) == (101, [])
+
+
+async def test_answers_that_are_kept_ready_are_bounded_by_number_and_bytes(
+    port: int, verifier: FakeVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward_auth, "_MOST_TOLD", 20)
+    monkeypatch.setattr(forward_auth, "_TOLD_BYTES", 30_000)
+    thin = [verifier.issue() for _ in range(30)]
+    fat = [verifier.issue(scopes={f"{n}:{'s' * 120}" for n in range(60)}) for _ in range(30)]
+    asked = plane(verifier)._forward_auth
+    for most, issued in ((20, thin), (4, fat), (20, thin)):
+        for each in issued:
+            headers = [(b"authorization", f"Bearer {each.token}".encode())]
+            reply = asked(HttpRequest("GET", "/verify", b"", headers))
+            assert isinstance(reply, HttpResponse)
+            assert reply.status == 200
+        sizes = [len(told) for told in asked._told.values()]
+        assert 0 < len(sizes) <= most
+        assert sum(sizes) == asked._told_bytes <= 30_000
 
 
 async def test_without_a_lease_it_is_503_or_what_the_setting_says(

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.http_exchange import request
 
-from rescind_sidecar.http.connection import Connection, Listener
-from rescind_sidecar.http.messages import NO_STORE, Reply, Request
+from rescind_sidecar.http.http1_connection import HttpConnection, Listener
+from rescind_sidecar.http.messages import NO_STORE, HttpRequest, HttpResponse
 
 MOST_WRITTEN = 200_000
 REQUESTS = [
@@ -78,16 +78,16 @@ class Wire:
     resume_reading = pause_reading
 
 
-def answered(stream: bytes, lengths: list[int]) -> tuple[bytes, bool, list[Request]]:
+def answered(stream: bytes, lengths: list[int]) -> tuple[bytes, bool, list[HttpRequest]]:
     """Feed a stream in pieces; give what was said, whether it is over, and what was asked."""
-    asked: list[Request] = []
+    asked: list[HttpRequest] = []
 
-    def application(heard: Request) -> Reply:
+    def application(heard: HttpRequest) -> HttpResponse:
         asked.append(heard)
-        return Reply(200, NO_STORE, heard.path.encode("latin-1", "replace"))
+        return HttpResponse(200, NO_STORE, heard.path.encode("latin-1", "replace"))
 
     listener = Listener(application, cast("asyncio.TaskGroup", None), with_body={"/v1/check"})
-    connection, wire = Connection(listener), Wire()
+    connection, wire = HttpConnection(listener), Wire()
     connection.connection_made(cast("asyncio.Transport", wire))
     for length in [*lengths, len(stream)]:
         piece, stream = stream[:length], stream[length:]

@@ -35,8 +35,8 @@ def test_those_that_were_never_answered_go_first_then_the_one_answered_the_longe
     for name, rest in (("e", "abce"), ("f", "abcf")):
         admitted(roster, name)
         assert left(roster) == rest
-    for line in list(roster):
-        roster.answered(line)  # in the order in which they are to go: f, a, c, b
+    for member in list(roster):
+        roster.answered(member)  # in the order in which they are to go: f, a, c, b
     roster.answered(a)
     admitted(roster, "g")
     assert (left(roster), a.gone, b.gone) == ("abcg", False, False)

@@ -7,8 +7,8 @@ import pytest
 from tests.support.http_exchange import Talk, ask, bearer, request, served, talk
 
 from rescind.testing import FakeVerifier
-from rescind_sidecar.http.connection import Pending
-from rescind_sidecar.http.messages import NO_STORE, Reply, Request
+from rescind_sidecar.http.http1_connection import Pending
+from rescind_sidecar.http.messages import NO_STORE, HttpRequest, HttpResponse
 
 CHUNKED = "Transfer-Encoding: chunked"
 MEGABYTE = 1 << 20
@@ -52,15 +52,15 @@ async def test_the_caller_s_address_is_not_read_out_of_a_trailer(
 
 
 async def test_a_request_that_waits_for_its_turn_gets_no_headers_from_its_trailers() -> None:
-    turn, seen = asyncio.Event(), list[Request]()
+    turn, seen = asyncio.Event(), list[HttpRequest]()
 
-    async def wait() -> Reply:
+    async def wait() -> HttpResponse:
         await turn.wait()
-        return Reply(200, NO_STORE)
+        return HttpResponse(200, NO_STORE)
 
-    def application(asked: Request) -> Reply | Pending:
+    def application(asked: HttpRequest) -> HttpResponse | Pending:
         seen.append(asked)
-        return wait() if asked.path == "/slow" else Reply(200, NO_STORE)
+        return wait() if asked.path == "/slow" else HttpResponse(200, NO_STORE)
 
     async with served(application) as (port, _), talk(port) as line:
         await line.send(request("/slow"), chunked("/next", trailers="X-Late: 1\r\n"))

@@ -1,0 +1,1 @@
+"""Bound what a request may cost before its caller is known."""

@@ -1,0 +1,172 @@
+"""Bound the work and the memory that clients get before they have proven anything."""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, MutableMapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any
+
+from rescind.errors import RescindError
+from rescind_authority.errors import OverloadedError
+
+_LONGEST_WAIT_S = 10.0
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class TooLargeBodyError(RescindError):
+    """A body is larger than its sender may send."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"send at most {limit_bytes} bytes.")
+        self.limit_bytes = limit_bytes
+
+
+class GateTurn:
+    """The right to be worked for. `end` gives it back, once."""
+
+    def __init__(self, end: Callable[[], object]) -> None:
+        self._end: Callable[[], object] | None = end
+
+    def end(self) -> None:
+        """Return it to the gate; done twice, it changes nothing."""
+        end, self._end = self._end, None
+        if end is not None:
+            end()
+
+
+class Gate:
+    """Admit a few requests at a time, and in a round of the event loop.
+
+    Those that wait are admitted one peer after the other. So an administrator's request, which
+    needs no turn, shares the event loop with a few of them, and a peer that sends many requests
+    does not make the other peers wait for all of them.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @asynccontextmanager
+    async def turn(self, peer: str) -> AsyncGenerator[GateTurn]:
+        """Wait for a turn. Raises OverloadedError after ten seconds."""
+        if self._free and not self._waiting:
+            self._free -= 1
+        else:
+            await self._wait(peer)
+        # In the loop's next round: a request that waits for nothing is over in one step, so all
+        # that came in would be worked for in one round.
+        turn = GateTurn(partial(asyncio.get_running_loop().call_soon, self._leave))
+        try:
+            yield turn
+        finally:
+            turn.end()
+
+    async def _wait(self, peer: str) -> None:
+        called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(peer, deque()).append(called)
+        try:
+            async with asyncio.timeout(_LONGEST_WAIT_S):
+                await called
+        except (asyncio.CancelledError, TimeoutError) as error:
+            # A future that is cancelled stays in its queue, and is passed over there.
+            if not called.cancel() and not called.cancelled():
+                self._leave()  # its turn came while it gave up
+            if isinstance(error, TimeoutError):
+                raise OverloadedError("requests") from None
+            raise
+
+    def _leave(self) -> None:
+        while self._waiting:
+            peer, queue = self._waiting.popitem(last=False)
+            called = queue.popleft()
+            if queue:
+                self._waiting[peer] = queue  # at the end: the other peers are next
+            if not called.done():
+                called.set_result(None)
+                return
+        self._free += 1
+
+
+class Body:
+    """The body of one request, as far as it has come."""
+
+    __slots__ = ("_among", "_deadline", "content")
+
+    def __init__(self, among: "Bodies") -> None:
+        self.content = bytearray()
+        self._among = among
+        self._deadline: asyncio.Timeout | None = None
+
+    async def read(self, receive: Receive, *, limit_bytes: int) -> bool:
+        """Read it whole; False where the client went.
+
+        Raises TooLargeBodyError, or OverloadedError where its memory was needed for others.
+        """
+        try:
+            async with asyncio.timeout(None) as self._deadline:
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return False
+                    chunk: bytes = message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if len(self.content) + len(chunk) > limit_bytes:
+                        raise TooLargeBodyError(limit_bytes)
+                    self.content += chunk
+                    self._among.grew(self, len(chunk))
+        except TimeoutError:
+            raise OverloadedError("request bodies") from None
+        finally:
+            self._among.came(self)
+        return True
+
+    def cut(self) -> None:
+        """End the reading."""
+        if self._deadline is not None:
+            self._deadline.reschedule(asyncio.get_running_loop().time())
+
+
+class Bodies:
+    """Bodies in memory, which are so many bytes in all.
+
+    Of too many the one goes that has been coming longest: a slow sender displaces no fast one.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self._held: dict[Body, int] = {}
+        self._coming: OrderedDict[Body, None] = OrderedDict()
+        self.bytes = 0
+
+    @contextmanager
+    def body(self) -> Generator[Body]:
+        """Hold a body for the block."""
+        body = Body(self)
+        self._held[body] = 0
+        self._coming[body] = None
+        try:
+            yield body
+        finally:
+            self._coming.pop(body, None)
+            self._release(body)
+
+    def grew(self, body: Body, size: int) -> None:
+        """Count more bytes of a body; cut others, or it, if that is too much."""
+        if body not in self._held:
+            return  # it is cut already
+        self._held[body] += size
+        self.bytes += size
+        while self.bytes > self._most and self._coming:
+            slowest, _ = self._coming.popitem(last=False)
+            slowest.cut()
+            self._release(slowest)
+
+    def came(self, body: Body) -> None:
+        """Mark a body as whole."""
+        self._coming.pop(body, None)
+
+    def _release(self, body: Body) -> None:
+        self.bytes -= self._held.pop(body, 0)

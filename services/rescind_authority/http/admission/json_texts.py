@@ -1,0 +1,69 @@
+"""Refuse JSON whose texts cannot be written again, at whatever place they stand.
+
+JSON can carry half of a surrogate pair in, escaped, and nothing can carry it out: neither Postgres,
+nor an answer, nor a log takes it.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+from rescind_authority.errors import FieldError, InvalidRequestError
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_WRONG = "this text has half of a surrogate pair (\\ud800 to \\udfff), which is no character"
+
+
+class UnreadableBodyError(ValueError):
+    """A body is not text in UTF-8."""
+
+
+def check(body: bytes) -> None:
+    """Raise InvalidRequestError for half a surrogate pair, UnreadableBodyError for other bytes.
+
+    Text that is not JSON passes: its parser says what is wrong.
+    """
+    if b"\0" in body:
+        raise UnreadableBodyError("the body is not JSON in UTF-8: it has NUL bytes.")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise UnreadableBodyError("the body is not text in UTF-8.") from None
+    if not _SURROGATE.search(body):
+        return
+    try:
+        parsed: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    place = _broken_place(parsed)
+    if place is not None:
+        raise InvalidRequestError(FieldError(place, _WRONG))
+
+
+def _broken_place(parsed: Any) -> str | None:
+    """Return the name of the first field with such a text, as other problems name it."""
+    waiting: list[tuple[str, Any]] = [("", parsed)]
+    while waiting:
+        place, value = waiting.pop()
+        inner = list(_inside(value))
+        if (isinstance(value, str) and _broken(value)) or any(_broken(key) for key, _ in inner):
+            return place or "body"
+        waiting += [(f"{place}.{key}" if place else key, each) for key, each in reversed(inner)]
+    return None
+
+
+def _inside(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from cast("dict[str, Any]", value).items()
+    elif isinstance(value, list):
+        items = enumerate(cast("Iterable[Any]", value))
+        yield from ((str(place), each) for place, each in items)
+
+
+def _broken(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -1,0 +1,141 @@
+"""What happens around every request: it is counted, it is bounded, and it waits for its turn."""
+
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rescind.core import token_format
+from rescind.core.token_format import Kind
+from rescind.wire import bearer, subjects
+from rescind_authority.errors import InvalidRequestError, OverloadedError
+from rescind_authority.http import problems
+from rescind_authority.http.admission import json_texts
+from rescind_authority.http.admission.gate import Bodies, Gate, TooLargeBodyError
+from rescind_authority.http.admission.json_texts import UnreadableBodyError
+from rescind_authority.http.dependencies import owner_of, prove
+from rescind_authority.ports.metrics import Metrics
+
+MAX_BODY_BYTES = 1024 * 1024  # a thousand commands
+UNPROVEN_BODY_BYTES = 64 * 1024
+"""Of a request without a token of ours. A delegation, a report of a sidecar's, is half of it."""
+
+_UNPROVEN_BYTES = 32 * 1024 * 1024
+_PROVEN_BYTES = 64 * 1024 * 1024
+_UNPROVEN_AT_ONCE = 8
+_HEALTH_AT_ONCE = 4
+_HEALTH = ("/healthz", "/readyz")
+_LINK = "/link/"
+_OFFER = subjects.path(subjects.OFFER)  # proven by a MAC over all of it
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_OTHER = "other"
+_NOT_FOUND = "none"
+
+
+class Counted:
+    """Count requests by method, route and status: names that callers make up do not get in."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", _NOT_FOUND)
+                method = scope["method"] if scope["method"] in _METHODS else _OTHER
+                self._metrics.request(method=method, route=route, status=message["status"])
+            await send(message)
+
+        await self._app(scope, receive, counting)
+
+
+class Admitted:
+    """Read each body before it is parsed, and let requests in.
+
+    A request with a token of ours, or on a connection that has proven something, may have a body
+    of a mebibyte, and does not wait. Of all others a few are worked for at a time, so that no
+    revocation waits for all of them.
+    """
+
+    def __init__(self, app: ASGIApp, *, kind_of_ours: Callable[[str | None], Kind | None]) -> None:
+        """Store both; `kind_of_ours` returns the kind of a bearer token that was made here."""
+        self._app = app
+        self._kind_of_ours = kind_of_ours
+        self._proven, self._unproven = Bodies(_PROVEN_BYTES), Bodies(_UNPROVEN_BYTES)
+        self._gate = Gate(_UNPROVEN_AT_ONCE)
+        self._health = {path: Gate(_HEALTH_AT_ONCE) for path in _HEALTH}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        token = bearer.find(scope["headers"])
+        kind = self._kind_of_ours(token)
+        known = kind is not None or owner_of(scope) is not None
+        if token is not None and kind is Kind.ADMIN:
+            # Already now: its body may be large, and its sender far. Taken back if it is refused.
+            prove(scope, token_format.digest(token).hex())
+        large = known or scope["path"] == _OFFER
+        limit = MAX_BODY_BYTES if large else UNPROVEN_BODY_BYTES
+        if _announced(scope) > limit:
+            await problems.too_large(limit)(scope, receive, send)
+            return
+        try:
+            with (self._proven if known else self._unproven).body() as body:
+                if not await body.read(receive, limit_bytes=limit):
+                    return  # the client went
+                content = bytes(body.content)
+                if known:
+                    await self._answer(content, scope, receive, send)
+                else:
+                    await self._in_turn(content, scope, receive, send)
+        except TooLargeBodyError as error:
+            await problems.too_large(error.limit_bytes)(scope, receive, send)
+        except OverloadedError as error:
+            await problems.response(error)(scope, receive, send)
+
+    async def _in_turn(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        gate = self._health.get(scope["path"], self._gate)
+        client = scope["client"]
+        async with gate.turn(client[0] if client else "") as turn:
+
+            async def answering(message: Message) -> None:
+                turn.end()  # the work is done: who reads slowly keeps no turn
+                await send(message)
+
+            await self._answer(body, scope, receive, answering)
+
+    async def _answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if not scope["path"].startswith(_LINK):  # whose messages are bytes
+                json_texts.check(body)
+        except UnreadableBodyError as error:
+            await problems.unreadable(str(error))(scope, receive, send)
+        except InvalidRequestError as error:
+            await problems.response(error)(scope, receive, send)
+        else:
+            await self._app(scope, _first(body, receive), send)
+
+
+def _announced(scope: Scope) -> int:
+    """Return the length that a request announces; 0 where it announces none."""
+    # The server checked that it is one number, of a length that int reads.
+    return next((int(text) for name, text in scope["headers"] if name == b"content-length"), 0)
+
+
+def _first(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives the body as one message, and then what follows."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

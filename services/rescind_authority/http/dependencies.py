@@ -1,0 +1,246 @@
+"""What every handler needs: the use cases, who calls, and the idempotency key."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Header, Request, Response, Security
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel
+from starlette.types import Scope as HttpScope
+
+from rescind.core import token_format
+from rescind.core.delegation import Right
+from rescind.core.record import Record
+from rescind.wire import bearer
+from rescind_authority.errors import FieldError, ForbiddenError, InvalidRequestError
+from rescind_authority.ports.audit import RefusedCall
+from rescind_authority.ports.keys import Keys
+from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.ports.metrics import Metrics
+from rescind_authority.usecases.access.authoriser import Actor, Authoriser, Holder, Scope
+from rescind_authority.usecases.access.change_budgets import Budgets
+from rescind_authority.usecases.enforcement.enforcer import Enforcer
+from rescind_authority.usecases.leases.lease_term import LeaseTermScheduler
+from rescind_authority.usecases.leases.membership import Membership
+from rescind_authority.usecases.read_model.delegation_tree import Trees
+from rescind_authority.usecases.read_model.inspector import Inspector
+from rescind_authority.usecases.revocations.hit_counts import Hits
+from rescind_authority.usecases.revocations.lift import Lifter
+from rescind_authority.usecases.revocations.revoke import Revoker
+from rescind_authority.usecases.sessions import Sessions
+from rescind_authority.usecases.sidecar_api import SidecarApi
+from rescind_authority.usecases.tokens.delegate import Delegator
+from rescind_authority.usecases.tokens.issue import Issuer
+from rescind_authority.usecases.tokens.rotate_and_expire import TokenChanger
+from rescind_runtime.net.connection_limits import SCOPE_KEY, Connection
+
+_KEY_BYTES = 16
+_MAX_KEY = 200
+
+_scheme = HTTPBearer(
+    auto_error=False, scheme_name="admin token", description="A rescind token of kind admin."
+)
+
+_parent_scheme = HTTPBearer(
+    auto_error=False, scheme_name="parent token", description="The token to delegate from."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the authority is: one line of text for each part that is not as it should be."""
+
+    ready: bool
+    postgres: str
+    nats: str
+    trust: str = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """Everything that a handler may call."""
+
+    authoriser: Authoriser
+    budgets: Budgets
+    issuer: Issuer
+    delegator: Delegator
+    revoker: Revoker
+    lifter: Lifter
+    membership: Membership
+    changer: TokenChanger
+    sessions: Sessions
+    looker: Inspector
+    trees: Trees
+    enforcer: Enforcer
+    hits: Hits
+    keys: Keys
+    sidecar_api: SidecarApi
+    term: LeaseTermScheduler
+    metrics: Metrics
+    refused: Callable[[RefusedCall], None]
+    health: Callable[[], Awaitable[Health]]
+
+
+# Coroutines, though they wait for nothing: FastAPI sends a plain function to a thread and back, for
+# each request, which costs more than what it does.
+async def use_cases(request: Request) -> UseCases:
+    """Return the use cases that the application was made with."""
+    return cast("UseCases", request.app.state.use_cases)
+
+
+def address_of(request: Request) -> str | None:
+    """Return the caller's address: the connection's other end, or what a trusted proxy says."""
+    return request.client.host if request.client else None
+
+
+def owner_of(scope: HttpScope) -> str | None:
+    """Return who proved themselves by the latest request over this connection; None: not known."""
+    connection: Connection | None = scope.get(SCOPE_KEY)
+    return None if connection is None else connection.owner
+
+
+def prove(scope: HttpScope, owner: str) -> None:
+    """Mark a request as authenticated, by the token or the instance of this id.
+
+    From then on its connection is not closed to make room for others.
+    """
+    connection: Connection | None = scope.get(SCOPE_KEY)
+    if connection is not None:
+        connection.prove(owner)
+
+
+def disprove(scope: HttpScope) -> None:
+    """Mark a request as not authenticated, whatever it looked like."""
+    connection: Connection | None = scope.get(SCOPE_KEY)
+    if connection is not None:
+        connection.disprove()
+
+
+def requires(*scopes: Scope) -> Callable[..., Awaitable[Actor]]:
+    """Make a dependency that admits admins with one of these scopes."""
+
+    async def admit(
+        request: Request,
+        authority: Annotated[UseCases, Depends(use_cases)],
+        _documented: Annotated[object, Security(_scheme)],
+    ) -> Actor:
+        actor = await authority.authoriser.recognise(
+            bearer.find(request.scope["headers"]), address=address_of(request)
+        )
+        prove(request.scope, actor.token_id)
+        request.state.caller = actor.name  # for log and audit, where the scope is refused
+        if not any(actor.holds(scope) for scope in scopes):
+            raise ForbiddenError(scopes[0], "this call")
+        return actor
+
+    return admit
+
+
+async def holder(
+    request: Request,
+    authority: Annotated[UseCases, Depends(use_cases)],
+    _documented: Annotated[object, Security(_parent_scheme)],
+) -> Holder:
+    """Admit the bearer of a live token, for what its holder may do."""
+    found = await authority.authoriser.holder(
+        bearer.find(request.scope["headers"]), address=address_of(request)
+    )
+    request.state.caller = found.name
+    return found
+
+
+async def parent(bearer: Annotated[Holder, Depends(holder)]) -> Record:
+    """Admit the bearer of a live token, to delegate from it if that is allowed."""
+    return bearer.record
+
+
+def may(right: Right, action: str) -> Callable[..., Awaitable[Holder]]:
+    """Make a dependency that admits who bears a token whose holder has this right."""
+
+    async def admit(bearer: Annotated[Holder, Depends(holder)]) -> Holder:
+        bearer.require(right, action)
+        return bearer
+
+    return admit
+
+
+Parent = Annotated[Record, Depends(parent)]
+Rotator = Annotated[Holder, Depends(may(Right.ROTATE, "rotate it"))]
+SessionHolder = Annotated[Holder, Depends(may(Right.SESSIONS, "list and end sessions"))]
+Authority = Annotated[UseCases, Depends(use_cases)]
+# The scopes stand in the OpenAPI document too: any one of them admits.
+Reader = Annotated[Actor, Security(requires(Scope.READ), scopes=[Scope.READ])]
+IssuerActor = Annotated[
+    Actor, Security(requires(Scope.ISSUE, Scope.ENROL), scopes=[Scope.ISSUE, Scope.ENROL])
+]
+AdminActor = Annotated[Actor, Security(requires(Scope.ADMIN), scopes=[Scope.ADMIN])]
+RevokerActor = Annotated[Actor, Security(requires(Scope.REVOKE), scopes=[Scope.REVOKE])]
+LifterActor = Annotated[Actor, Security(requires(Scope.LIFT), scopes=[Scope.LIFT])]
+
+
+async def idempotency_key(
+    request: Request,
+    response: Response,
+    key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            description="Repeat a command under its key: it is carried out once. "
+            "Made up for you, and returned, when you send none.",
+        ),
+    ] = None,
+) -> str:
+    """Return the caller's key, or a new one; the answer names it either way."""
+    if key is not None and not _is_key(key):
+        raise InvalidRequestError(
+            FieldError(
+                "Idempotency-Key",
+                f"expected 1 to {_MAX_KEY} printable ASCII characters, and no token among them",
+            )
+        )
+    chosen = key or secrets.token_hex(_KEY_BYTES)
+    response.headers["Idempotency-Key"] = chosen
+    request.state.idempotency_key = chosen  # for a problem that asks to retry with it
+    return chosen
+
+
+def _is_key(text: str) -> bool:
+    short = 0 < len(text) <= _MAX_KEY
+    return short and text.isascii() and text.isprintable() and not token_format.contained(text)
+
+
+IdempotencyKey = Annotated[str, Depends(idempotency_key)]
+
+
+def claim(
+    operation: str,
+    body: BaseModel,
+    *,
+    actor: Actor,
+    key: str,
+    besides: frozenset[str] = frozenset(),
+) -> IdempotencyClaim:
+    """Bind an admin's key to one request."""
+    return bind(operation, body, owner=actor.subject, key=key, besides=besides)
+
+
+def bind(
+    operation: str,
+    body: BaseModel,
+    *,
+    owner: str,
+    key: str,
+    besides: frozenset[str] = frozenset(),
+) -> IdempotencyClaim:
+    """Bind its owner's key to one request. Only what the caller set counts, in whatever order.
+
+    The fields `besides` may differ in a repeat: they say how to answer, and not what to do.
+    """
+    facts = body.model_dump(mode="json", exclude_unset=True, exclude=set(besides))
+    asked = json.dumps(facts, sort_keys=True)
+    body_hash = hashlib.sha256(f"{operation}\n{asked}".encode()).digest()
+    return IdempotencyClaim(Key(owner, key), body_hash)

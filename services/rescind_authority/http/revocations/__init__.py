@@ -1,0 +1,1 @@
+"""Serve `/v1/revocations` and receipts."""

@@ -1,0 +1,447 @@
+"""`/v1/revocations`: revoke, suspend, narrow, kill and lift; list, look, wait."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response, status
+from pydantic import BaseModel, ConfigDict, Field
+
+from rescind.core.handles import Handle, with_descendants
+from rescind.core.revocation import Event
+from rescind.errors import RescindError
+from rescind_authority.errors import FieldError, InvalidRequestError
+from rescind_authority.http import handles, problems, timestamps
+from rescind_authority.http.dependencies import (
+    Authority,
+    IdempotencyKey,
+    LifterActor,
+    Reader,
+    RevokerActor,
+    UseCases,
+    claim,
+)
+from rescind_authority.http.problems import Problem
+from rescind_authority.http.revocations import receipts, requests
+from rescind_authority.http.revocations.receipts import LONGEST_WAIT_S, MOST_VERIFIERS, Awaited
+from rescind_authority.http.revocations.requests import (
+    HOW,
+    BatchRequest,
+    LiftRequest,
+    RevokeRequest,
+)
+from rescind_authority.ports.revocations import StoredRevocation
+from rescind_authority.usecases.ledger.sequencer import Committed
+from rescind_authority.usecases.revocations.hit_counts import AFTER_A_WAIT_S
+from rescind_authority.usecases.revocations.lift import LiftCommand
+from rescind_authority.usecases.revocations.preview import Preview
+from rescind_authority.usecases.revocations.revoke import CommittedRevocation, Verb
+
+router = APIRouter(prefix="/v1/revocations", tags=["revocations"])
+
+_NO_REVOCATION = problems.told({404: "There is no such revocation."})
+
+
+class SweptFacts(BaseModel):
+    """How far the table of tokens shows it. Verifiers know long before."""
+
+    tokens: int = Field(description="Those that it ended and nothing had ended before.")
+    done: bool = Field(description="Whether these are all.")
+
+
+class RevocationFacts(Awaited):
+    """A revocation at its place in the ledger."""
+
+    id: str
+    epoch: int
+    seq: int
+    effect: str = Field(description="Of a kill `kill`, where it is named by its id.")
+    selector: list[str]
+    exact: bool
+    scopes: list[str] = Field(description="What a `narrow` takes away.")
+    issued_before: datetime | None
+    until: datetime | None = Field(description="When it ends by itself.")
+    lifts: str | None = Field(description="Of a lift: the id of what it ends.")
+    lifted_at: datetime | None = Field(description="When it ended.")
+    reason: str
+    actor: str
+    committed_at: datetime
+    hit: int | None = Field(
+        default=None,
+        description="How many tokens matched and had not ended, neither revoked nor expired, as of "
+        "this event: exact up to 10,000. Of a lift, those that it let go. Null in a list, and "
+        "where it was not counted within two seconds.",
+    )
+    hit_subjects: int | None = Field(
+        default=None, description="How many subjects these speak for; at least, unless `hit_exact`."
+    )
+    hit_exact: bool | None = Field(default=None, description="False: `hit` is an estimate.")
+    swept: SweptFacts | None = Field(
+        default=None, description="Of a revoke, when it is looked at: what became of the tokens."
+    )
+
+
+class RevocationQuery(BaseModel):
+    """Which revocations to list, and how many at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    standing: bool = Field(
+        default=False, description="Only suspensions and narrowings that nothing has ended yet."
+    )
+    handle: list[str] = Field(
+        default=[],
+        description="Of what stands, what names one of these handles: as commands read them, so "
+        "that `subject:` finds its `chain:` too, and `token:` its `tree:`.",
+    )
+    cursor: int | None = Field(
+        default=None, description="`next` of the page before.", ge=1, lt=1 << 63
+    )
+    limit: int = Field(default=50, ge=1, le=200)
+
+    def named(self) -> list[Handle]:
+        """Read the handles. Raises InvalidRequestError."""
+        if self.handle and not self.standing:
+            raise InvalidRequestError(FieldError("handle", "it goes with standing=true"))
+        named = [handles.parse(text, field="handle") for text in self.handle]
+        return list(dict.fromkeys([*named, *map(with_descendants, named)]))
+
+
+class RevocationPage(BaseModel):
+    """Revocations, newest first; `next` is the cursor of the next page, null at the end."""
+
+    revocations: list[RevocationFacts]
+    next: str | None
+
+
+class ReceiptQuery(BaseModel):
+    """For how long to wait for a receipt, and which of its verifiers to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    timeout: float | None = Field(default=None, gt=0, le=LONGEST_WAIT_S)
+    cursor: int | None = Field(
+        default=None, description="`next` of the page before.", ge=1, lt=1 << 63
+    )
+    limit: int = Field(default=MOST_VERIFIERS, ge=1, le=MOST_VERIFIERS)
+
+
+class RadiusFacts(BaseModel):
+    """What a command would hit of what has not ended. Nothing was changed."""
+
+    selector: list[str] = Field(description="As it will be meant: with `tree:` and `chain:`.")
+    tokens: int
+    exact: bool = Field(
+        description="False: `tokens` is an estimate, and the rest was counted among the first "
+        "10,000: at least so many."
+    )
+    subjects: int = Field(description="How many different ones these tokens speak for.")
+    delegated: int = Field(description="Tokens that were handed on to sub-agents.")
+    used: int = Field(description="Tokens that were used in the last day.")
+    spared_credentials: int = Field(
+        description="Credentials of sidecars that match and are not hit: `*`, `kind:`, `tenant:`, "
+        "`client:`, `issuer:` and `label:` spare them unless `kind:sidecar` is named too."
+    )
+    services: list[str] = Field(description="Where those were seen.")
+    preview: str = Field(description="Names what was looked at; see `preview_needed`.")
+    preview_needed: bool = Field(
+        description="The command is refused unless it carries `preview`: it hits many tokens of "
+        "many holders."
+    )
+
+
+class BatchItemOutcome(BaseModel):
+    """What became of one command of a batch: its place in the ledger, or why it has none."""
+
+    model_config = receipts.ALWAYS_THERE
+
+    id: str | None = None
+    epoch: int | None = None
+    seq: int | None = None
+    committed_at: datetime | None = None
+    problem: Problem | None = None
+
+
+class BatchFacts(Awaited):
+    """What became of each command, in the order in which they were sent.
+
+    With `wait`, `state` and `receipt` are of the last event of them all, and so hold for each.
+    """
+
+    committed: int
+    refused: int
+    outcomes: list[BatchItemOutcome]
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    summary="Revoke",
+    responses={
+        200: {"model": RadiusFacts, "description": "A dry run: what would be hit."},
+        202: {"model": RevocationFacts, "description": "Committed, and not enforced in time."},
+        **problems.told({409: "It hits many, and was not looked at first."}),
+    },
+    response_model=RevocationFacts | RadiusFacts,
+)
+async def revoke(
+    asked: RevokeRequest,
+    actor: RevokerActor,
+    key: IdempotencyKey,
+    authority: Authority,
+    response: Response,
+) -> RevocationFacts | RadiusFacts:
+    """Revoke every token that matches, in one event; or suspend them, narrow them, kill a subject.
+
+    A revoke is final, the others end with a lift. The answer comes once the ledger has it; sidecars
+    hear of it in milliseconds. With `wait` it comes once it is enforced, with the receipt; 202 says
+    that it is committed, and not yet that. With `dry_run` nothing is changed: 200 says what would
+    be hit.
+    """
+    wish = requests.wish(asked, awaited=asked.wait)
+    if asked.dry_run:
+        response.status_code = status.HTTP_200_OK
+        return _radius(await authority.revoker.preview(wish, actor=actor))
+    done = await authority.revoker.revoke(
+        wish,
+        actor=actor,
+        claim=claim("POST /v1/revocations", asked, actor=actor, key=key, besides=HOW),
+    )
+    return await _answer(done, asked, authority, response)
+
+
+@router.post("/batch", summary="Revoke many", responses={202: {"model": BatchFacts}})
+async def batch(
+    asked: BatchRequest,
+    actor: RevokerActor,
+    key: IdempotencyKey,
+    authority: Authority,
+    response: Response,
+) -> BatchFacts:
+    """Carry out up to 1,000 commands, each with an outcome of its own.
+
+    The refusal of one does not affect the others: they share commits, but not a transaction. Each
+    has the idempotency key `<key>#<its place>`, so that the whole call can be repeated. An item
+    with a field of a wrong type refuses the call, and changes nothing.
+    """
+    operation = "POST /v1/revocations/batch"
+    commands = [
+        (
+            requests.wish(each, awaited=asked.wait),
+            claim(operation, each, actor=actor, key=f"{key}#{place}", besides=HOW),
+        )
+        for place, each in enumerate(asked.revocations)
+    ]
+    outcomes = await authority.revoker.revoke_each(commands, actor=actor)
+    facts = BatchFacts(
+        committed=sum(isinstance(each, CommittedRevocation) for each in outcomes),
+        refused=sum(not isinstance(each, CommittedRevocation) for each in outcomes),
+        outcomes=[_outcome(each, key=f"{key}#{place}") for place, each in enumerate(outcomes)],
+    )
+    done = [each.committed for each in outcomes if isinstance(each, CommittedRevocation)]
+    if not (asked.wait and done):
+        return facts
+    return await receipts.enforced(
+        facts, max(done, key=_place), authority, response, timeout_s=asked.timeout
+    )
+
+
+@router.post(
+    "/{revocation_id}/lift",
+    status_code=status.HTTP_201_CREATED,
+    summary="Lift",
+    responses={
+        202: {"model": RevocationFacts, "description": "Committed, and not enforced in time."},
+        **_NO_REVOCATION,
+        **problems.told({409: "There is nothing in it that a lift could end."}),
+    },
+)
+async def lift(
+    *,
+    revocation_id: str,
+    asked: LiftRequest,
+    actor: LifterActor,
+    key: IdempotencyKey,
+    authority: Authority,
+    response: Response,
+) -> RevocationFacts:
+    """End a suspension or a narrowing; of a kill, the suspension. A revoke is final: 409.
+
+    A token that something else holds stays held. The lift has an id of its own; with `wait` the
+    answer comes once no verifier goes by the old state.
+    """
+    operation = f"POST /v1/revocations/{revocation_id}/lift"
+    done = await authority.lifter.lift(
+        LiftCommand(revocation_id, asked.reason, awaited=asked.wait),
+        actor=actor,
+        claim=claim(operation, asked, actor=actor, key=key, besides=HOW),
+    )
+    return await _answer(done, asked, authority, response)
+
+
+@router.get("", summary="List revocations")
+async def page(
+    wanted: Annotated[RevocationQuery, Query()], _actor: Reader, authority: Authority
+) -> RevocationPage:
+    """List revocations, newest first; or what stands, which is what a lift could end."""
+    named = wanted.named()
+    # One more than asked for tells whether there is a next page.
+    found = (
+        await authority.looker.active_revocations(
+            named, before_seq=wanted.cursor, limit=wanted.limit + 1
+        )
+        if wanted.standing
+        else await authority.looker.revocations(before_seq=wanted.cursor, limit=wanted.limit + 1)
+    )
+    shown = found[: wanted.limit]
+    return RevocationPage(
+        revocations=[_facts(each) for each in shown],
+        next=str(shown[-1].event.seq) if len(found) > wanted.limit else None,
+    )
+
+
+@router.get("/{revocation_id}", summary="Look at a revocation", responses=_NO_REVOCATION)
+async def look(revocation_id: str, _actor: Reader, authority: Authority) -> RevocationFacts:
+    """Return one revocation, with its receipt if a client waited for it."""
+    stored = await authority.looker.revocation(revocation_id)
+    facts = await _counted(_facts(stored), stored, authority)
+    envelope = await authority.enforcer.kept(facts.id)
+    return facts if envelope is None else await receipts.with_receipt(facts, envelope, authority)
+
+
+@router.get(
+    "/{revocation_id}/receipt",
+    summary="Wait for a receipt",
+    responses={
+        202: {"model": RevocationFacts, "description": "Not enforced in time."},
+        **_NO_REVOCATION,
+    },
+)
+async def receipt(
+    revocation_id: str,
+    _actor: Reader,
+    authority: Authority,
+    response: Response,
+    wanted: Annotated[ReceiptQuery, Query()],
+) -> RevocationFacts:
+    """Wait until a revocation is enforced, and give its receipt; 202 if the time runs out.
+
+    Any authority can be asked, also after the one that was told to revoke has died. A receipt of
+    many verifiers lists them page by page; its `content` is signed and says the same on each.
+    """
+    stored = await authority.looker.revocation(revocation_id)
+    if wanted.cursor:
+        envelope = await authority.enforcer.kept(revocation_id)
+        if envelope is None:
+            raise InvalidRequestError(FieldError("cursor", "there is no receipt yet: wait first"))
+        return await receipts.with_receipt(
+            _facts(stored), envelope, authority, cursor=wanted.cursor, limit=wanted.limit
+        )
+    event = stored.event
+    committed = Committed(revocation_id, event.epoch, event.seq, event.at_us)
+    facts = await receipts.enforced(
+        _facts(stored),
+        committed,
+        authority,
+        response,
+        timeout_s=wanted.timeout,
+        limit=wanted.limit,
+    )
+    return await _counted(facts, stored, authority)
+
+
+async def _answer(
+    done: CommittedRevocation,
+    asked: RevokeRequest | LiftRequest,
+    authority: UseCases,
+    response: Response,
+) -> RevocationFacts:
+    """Return what was committed and what it hit.
+
+    With `wait`, the answer has the receipt too, or the progress if the time runs out first.
+    """
+    stored = _stored(done)
+    facts = _facts(stored)
+    if asked.wait:
+        facts = await receipts.enforced(
+            facts, done.committed, authority, response, timeout_s=asked.timeout
+        )
+    return await _counted(facts, stored, authority)
+
+
+async def _counted(
+    facts: RevocationFacts, stored: StoredRevocation, authority: UseCases
+) -> RevocationFacts:
+    """Add what was hit; a wait has counted it meanwhile."""
+    deadline_s = AFTER_A_WAIT_S if facts.state == "enforced" else None
+    hit = await authority.hits.of(stored.event, killed=stored.killed, deadline_s=deadline_s)
+    if hit is None:
+        return facts
+    counted = {"hit": hit.tokens, "hit_subjects": hit.subjects, "hit_exact": hit.exact}
+    return facts.model_copy(update=counted)
+
+
+def _place(committed: Committed) -> tuple[int, int]:
+    return committed.epoch, committed.seq
+
+
+def _outcome(outcome: CommittedRevocation | RescindError, *, key: str) -> BatchItemOutcome:
+    if isinstance(outcome, RescindError):
+        return BatchItemOutcome(problem=problems.problem(outcome, key=key))
+    committed = outcome.committed
+    return BatchItemOutcome(
+        id=committed.revocation_id,
+        epoch=committed.epoch,
+        seq=committed.seq,
+        committed_at=timestamps.from_us(committed.at_us),
+    )
+
+
+def _radius(preview: Preview) -> RadiusFacts:
+    radius = preview.radius
+    return RadiusFacts(
+        selector=list(preview.selector.handles),
+        tokens=radius.tokens,
+        exact=radius.exact,
+        subjects=radius.subjects,
+        delegated=radius.delegated,
+        used=radius.used,
+        spared_credentials=radius.spared_credentials,
+        services=list(radius.services),
+        preview=preview.name,
+        preview_needed=preview.needed,
+    )
+
+
+def _stored(done: CommittedRevocation) -> StoredRevocation:
+    committed = done.committed
+    event = Event(
+        epoch=committed.epoch,
+        seq=committed.seq,
+        at_us=committed.at_us,
+        revocation=replace(done.revocation, revocation_id=committed.revocation_id),
+    )
+    return StoredRevocation(event, done.exact, lifted_at_us=None, killed=done.killed)
+
+
+def _facts(stored: StoredRevocation) -> RevocationFacts:
+    event, revocation = stored.event, stored.event.revocation
+    return RevocationFacts(
+        id=revocation.revocation_id,
+        epoch=event.epoch,
+        seq=event.seq,
+        effect=Verb.KILL if stored.killed else revocation.effect,
+        selector=list(revocation.selector.handles),
+        exact=stored.exact,
+        scopes=list(revocation.scopes),
+        issued_before=timestamps.maybe_from_us(revocation.issued_before_us),
+        until=timestamps.maybe_from_us(revocation.until_us),
+        lifts=revocation.lifts,
+        lifted_at=timestamps.maybe_from_us(stored.lifted_at_us),
+        reason=revocation.reason,
+        actor=revocation.actor,
+        committed_at=timestamps.from_us(event.at_us),
+        swept=None
+        if stored.swept is None
+        else SweptFacts(tokens=stored.swept.tokens, done=stored.swept.done),
+    )

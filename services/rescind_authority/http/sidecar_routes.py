@@ -1,0 +1,150 @@
+"""`/link/v1/…`: the sidecars' requests when NATS fails, in the same bytes as over NATS.
+
+A message authenticates its sender, by its MAC or by the encrypted credential, so there is no admin
+token here. 204 is the empty answer: "not now", or nothing to say.
+
+HTTP/1.1 has one request of a connection under way, and a sidecar opens a few. Of each subject so
+many are under way in all, far fewer than over NATS: what an admin asks never queues behind a
+fleet whose NATS is gone. One more is refused at once, and its sidecar asks the next authority.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
+
+from rescind.errors import MalformedMessageError, RescindError
+from rescind.wire import signed_envelope, subjects
+from rescind.wire.heartbeat import ENROL_AGAIN
+from rescind_authority.errors import NotEnrolledError
+from rescind_authority.http import problems
+from rescind_authority.http.dependencies import prove
+from rescind_authority.ports.metrics import Metrics
+from rescind_authority.usecases.access.refused_messages import RefusedMessages
+from rescind_authority.usecases.sidecar_api import EMPTY, SidecarApi
+from rescind_runtime.clock import SystemClock
+
+MAX_BYTES = 64 * 1024
+"""Of a request. The largest but an offer, a report of 1,000 tokens in use, is half of it."""
+
+_MAX_OFFER_BYTES = 1024 * 1024
+
+_MOST_HEARTBEATS = 1_024
+_MOST_LOOKS = 512
+_MOST_ENROLMENTS = 32  # each of them opens a box and reads Postgres
+_MOST_SINCE = 64  # each of them may read Postgres
+_MOST_REPORTS = 64
+_MOST_OFFERS = 8
+_BAD_REQUEST = 400
+_MEDIA_TYPE = "application/octet-stream"
+
+Answer = Callable[[bytes], Awaitable[bytes]]
+
+
+class _RequestClass:
+    """How one subject is answered, and how many of its requests are under way."""
+
+    def __init__(
+        self,
+        subject: str,
+        answer: Answer,
+        *,
+        most: int,
+        max_bytes: int = MAX_BYTES,
+        proves: bool = True,
+    ) -> None:
+        self.subject = subject
+        self.proves = proves
+        """Whether an answer shows that the message had the MAC of an instance."""
+        self.max_bytes = max_bytes
+        self.answer = answer
+        self.most = most
+        self.at_once = 0
+
+
+class SidecarRoutes:
+    """Where sidecars ask, over HTTP."""
+
+    def __init__(self, sidecar_api: SidecarApi, metrics: Metrics) -> None:
+        self._sidecar_api = sidecar_api
+        self._metrics = metrics
+        self._refused = RefusedMessages(clock=SystemClock(), metrics=metrics)
+
+    def routes(self) -> list[BaseRoute]:
+        """Return a route for each subject; none of them is in the schema, which is for people."""
+        kinds = (
+            _RequestClass(subjects.HEARTBEAT, self._sidecar_api.heartbeat, most=_MOST_HEARTBEATS),
+            _RequestClass(subjects.RESOLVE, self._sidecar_api.resolve, most=_MOST_LOOKS),
+            _RequestClass(
+                subjects.ENROL, self._sidecar_api.enrol, most=_MOST_ENROLMENTS, proves=False
+            ),
+            _RequestClass(subjects.SINCE, self._sidecar_api.since, most=_MOST_SINCE),
+            _RequestClass(subjects.ACK, _told(self._sidecar_api.ack), most=_MOST_HEARTBEATS),
+            _RequestClass(subjects.USED, _told(self._sidecar_api.used), most=_MOST_REPORTS),
+            _RequestClass(
+                subjects.OFFER,
+                self._sidecar_api.offer,
+                most=_MOST_OFFERS,
+                max_bytes=_MAX_OFFER_BYTES,
+            ),
+        )
+        return [
+            Route(
+                subjects.path(kind.subject),
+                self._endpoint(kind),
+                methods=["POST"],
+                include_in_schema=False,
+            )
+            for kind in kinds
+        ]
+
+    def _endpoint(self, kind: _RequestClass) -> Callable[[Request], Awaitable[Response]]:
+        async def respond(request: Request) -> Response:
+            payload = await request.body()
+            if len(payload) > kind.max_bytes:
+                return problems.too_large(kind.max_bytes)
+            answer = await self._answer(kind, payload, request.scope)
+            if not answer:
+                return Response(status_code=204)
+            return Response(answer, media_type=_MEDIA_TYPE, headers={"cache-control": "no-store"})
+
+        return respond
+
+    async def _answer(self, kind: _RequestClass, payload: bytes, scope: Scope) -> bytes:
+        if kind.at_once >= kind.most:
+            self._metrics.unanswered(subject=kind.subject, outcome="overloaded")
+            return EMPTY
+        kind.at_once += 1
+        try:
+            answer = await kind.answer(payload)
+        except MalformedMessageError as error:
+            self._refused.note(kind.subject, error)
+            raise HTTPException(_BAD_REQUEST, str(error)) from error
+        except NotEnrolledError:
+            # Nobody waits for an answer; the sender's next heartbeat is told so.
+            self._metrics.unanswered(subject=kind.subject, outcome="not_enrolled")
+            return EMPTY
+        except RescindError:
+            # Overloaded, or Postgres is away: the metrics and /readyz say why.
+            self._metrics.unanswered(subject=kind.subject, outcome="unavailable")
+            return EMPTY
+        finally:
+            kind.at_once -= 1
+        if answer == ENROL_AGAIN:
+            self._metrics.unanswered(subject=kind.subject, outcome="not_enrolled")
+        elif kind.proves:
+            prove(scope, signed_envelope.decode(payload).key_id.hex())
+        return answer
+
+
+def _told(take: Callable[[bytes], None]) -> Answer:
+    """Handle a message that has no answer."""
+
+    async def answer(payload: bytes) -> bytes:
+        take(payload)
+        return EMPTY
+
+    return answer

@@ -1,0 +1,108 @@
+"""`/v1/delegations`: the bearer of a token delegates a part of its power."""
+
+from fastapi import APIRouter, Response, status
+from pydantic import BaseModel, ConfigDict, Field
+
+from rescind.core.delegation import Right
+from rescind.core.token_format import Kind
+from rescind_authority.http import problems
+from rescind_authority.http.dependencies import Authority, IdempotencyKey, Parent, bind
+from rescind_authority.http.tokens.tokens import IssuedToken, issued
+from rescind_authority.usecases.access.change_budgets import Cost
+from rescind_authority.usecases.tokens.delegate import DelegateCommand
+
+router = APIRouter(prefix="/v1/delegations", tags=["tokens"])
+
+
+class DelegationRequest(BaseModel):
+    """What the child is to have: at most what its parent has."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str = Field(
+        description="Whom it speaks for: `<the parent's subject>/<name>`, or a subject that the "
+        "parent's `may_speak_for` allows.",
+        examples=["agent:orchestrator/search-1"],
+    )
+    kind: Kind = Field(
+        default=Kind.AGENT,
+        description="`agent`, or the parent's kind; a session delegates to agents alone.",
+    )
+    scopes: list[str] = Field(default=[], description="Each one covered by the parent's.")
+    audience: list[str] = Field(
+        default=[], description="Services among the parent's; none named means the parent's."
+    )
+    ttl: float | None = Field(
+        default=None,
+        description="Lifetime in seconds, at most what is left of the parent's. Left out: an hour, "
+        "or as long as the parent lives.",
+    )
+    labels: dict[str, str] = Field(default={}, description="Added to the parent's.")
+    addresses: list[str] = Field(
+        default=[],
+        description="Networks (CIDR) within the parent's; none named means the parent's.",
+    )
+    verifier: dict[str, str] = Field(
+        default={}, description="Labels that a verifier must have, besides the parent's."
+    )
+    may_speak_for: list[str] = Field(
+        default=[], description="Patterns of subjects to delegate to, covered by the parent's."
+    )
+    max_depth: int | None = Field(
+        default=None, description="Generations that may come below it; 0: none."
+    )
+    self_service: list[Right] | None = Field(
+        default=None,
+        description="What the child's holder may do here, of what the parent's may. Left out: by "
+        "default, or nothing where the parent was given a choice of rights.",
+    )
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    summary="Delegate a part of the bearer's power",
+    responses={
+        200: {"model": IssuedToken, "description": "A repeat: delegated before, no secret."},
+        **problems.told(
+            {
+                401: "The parent token is not accepted.",
+                403: "More than the parent has; `errors` names the fields.",
+                409: "A standing suspension would hold the child.",
+                429: "Too many changes by this token; `Retry-After` says when to try again.",
+            }
+        ),
+    },
+)
+async def delegate(
+    asked: DelegationRequest,
+    response: Response,
+    parent: Parent,
+    key: IdempotencyKey,
+    authority: Authority,
+) -> IssuedToken:
+    """Make a child of the token that authorises this call: the only time its secret is shown.
+
+    The child inherits its parent's handles, labels and audience, and dies with each of its
+    ancestors. It never has more: scopes, audience, lifetime, depth.
+    """
+    portion = DelegateCommand(
+        subject=asked.subject,
+        kind=asked.kind,
+        scopes=asked.scopes,
+        audience=asked.audience,
+        ttl_s=asked.ttl,
+        labels=asked.labels,
+        may_speak_for=asked.may_speak_for,
+        max_depth=asked.max_depth,
+        addresses=asked.addresses,
+        verifier=asked.verifier,
+        self_service=asked.self_service,
+    )
+    authority.budgets.take(parent, Cost.DELEGATION)
+    # A key belongs to the parent token: no other holder can meet it, whatever its subject.
+    claim = bind("POST /v1/delegations", asked, owner=parent.token_id, key=key)
+    outcome = await authority.delegator.delegate(
+        portion, parent_hash=parent.token_hash, claim=claim
+    )
+    return await issued(outcome, response, authority)

@@ -1,0 +1,288 @@
+"""Rotate and expire: a token gets a new secret, or an earlier end."""
+
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from rescind.errors import RescindError
+from rescind_authority.http import problems, timestamps
+from rescind_authority.http.dependencies import (
+    Authority,
+    IdempotencyKey,
+    IssuerActor,
+    RevokerActor,
+    Rotator,
+    UseCases,
+    bind,
+    claim,
+)
+from rescind_authority.http.problems import Problem
+from rescind_authority.http.revocations import receipts
+from rescind_authority.http.revocations.receipts import Awaited
+from rescind_authority.http.revocations.requests import HOW, MOST_AT_ONCE, WaitOptions, Why
+from rescind_authority.http.tokens.tokens import OnReuse
+from rescind_authority.usecases.access.change_budgets import Cost
+from rescind_authority.usecases.tokens.rotate_and_expire import (
+    CommittedChange,
+    ExpireCommand,
+    RotateCommand,
+)
+
+router = APIRouter(tags=["tokens"])
+
+
+class RotateRequest(Why, WaitOptions):
+    """How a token gets a new secret."""
+
+    overlap: float = Field(
+        default=0,
+        description="Seconds for which the old secret stays good; then an event ends it. Of an "
+        "admin token an hour at most; for a token's holder at most its `max_overlap`.",
+    )
+    on_reuse: OnReuse | None = Field(
+        default=None,
+        description="What happens when the old secret is presented more than 30 seconds after its "
+        "end: `revoke` ends the token and what was delegated from it, for one of two holders is a "
+        "thief; `deny` does not. Left out: as the token was issued. Its holder cannot choose "
+        "`deny` unless it was issued with that.",
+    )
+
+
+class ExpireRequest(Why, WaitOptions):
+    """When a token is to end, if it would have ended later."""
+
+    at: timestamps.Moment | None = Field(
+        default=None,
+        description="RFC 3339, or Unix seconds; left out, now. At a later time an event ends it.",
+    )
+
+
+class ExpireManyRequest(Why):
+    """Which tokens are to end, and when."""
+
+    token_ids: Annotated[list[str], Field(min_length=1, max_length=MOST_AT_ONCE)]
+    at: timestamps.Moment | None = Field(default=None, description="Left out, now.")
+
+
+class ChangeFacts(Awaited):
+    """A change at its place in the ledger: every verifier drops the record that it has."""
+
+    token_id: str
+    id: str = Field(description="Its receipt is at `/v1/revocations/{id}/receipt`.")
+    epoch: int
+    seq: int
+    committed_at: datetime
+
+
+class RotationFacts(ChangeFacts):
+    """A token with a new secret.
+
+    With `receipt` and no overlap, the old one is dead at every verifier, whatever the clocks show.
+    With an overlap every verifier knows its end; at that time an event of its own ends it.
+    """
+
+    token: str | None = Field(
+        description="The new secret, shown this once; null in a repeat under one key."
+    )
+
+
+_Facts = TypeVar("_Facts", bound=ChangeFacts)
+
+
+def _refusals(facts: type[ChangeFacts]) -> dict[int | str, dict[str, Any]]:
+    return {
+        202: {"model": facts, "description": "Committed, and not enforced in time."},
+        **problems.told(
+            {
+                404: "There is no such token.",
+                409: "It is held, has ended, or was changed meanwhile.",
+            }
+        ),
+    }
+
+
+class ChangeOutcome(BaseModel):
+    """What became of one token: its change, or why there is none."""
+
+    model_config = receipts.ALWAYS_THERE
+
+    token_id: str
+    seq: int | None = None
+    problem: Problem | None = None
+
+
+class ChangesFacts(BaseModel):
+    """What became of each token, in the order in which they were named."""
+
+    changed: int
+    refused: int
+    outcomes: list[ChangeOutcome]
+
+
+@router.post(
+    "/v1/tokens/{token_id}/rotate",
+    summary="Rotate a token's secret",
+    responses=_refusals(RotationFacts),
+)
+async def rotate(
+    *,
+    token_id: str,
+    asked: RotateRequest,
+    actor: IssuerActor,
+    key: IdempotencyKey,
+    authority: Authority,
+    response: Response,
+) -> RotationFacts:
+    """Create a new secret under the same grant; the old one ends, or is good for `overlap`.
+
+    The caller needs what issuing such a token needs: for an admin token, all of its scopes too.
+
+    The token's id, its end and the tokens delegated from it stay. After a leak, revoke instead: a
+    thief may have delegated.
+    """
+    operation = f"POST /v1/tokens/{token_id}/rotate"
+    changed = await authority.changer.rotate(
+        _renewal(token_id, asked),
+        actor=actor,
+        claim=claim(operation, asked, actor=actor, key=key, besides=HOW),
+    )
+    return await _rotated(changed, asked, authority, response)
+
+
+@router.post(
+    "/v1/rotations",
+    summary="Rotate the bearer's own secret",
+    responses={
+        **_refusals(RotationFacts),
+        **problems.told(
+            {
+                403: "The token's holder may not do that.",
+                429: "Too many changes by this token; `Retry-After` says when to try again.",
+            }
+        ),
+    },
+)
+async def rotate_own(
+    asked: RotateRequest,
+    holder: Rotator,
+    key: IdempotencyKey,
+    authority: Authority,
+    response: Response,
+) -> RotationFacts:
+    """Create a new secret for the token that authorises this call.
+
+    Of two such calls, one is refused."""
+    token_id = holder.record.token_id
+    authority.budgets.take(holder.record, Cost.EVENT)
+    changed = await authority.changer.rotate_own(
+        _renewal(token_id, asked),
+        bearer=holder,
+        claim=bind("POST /v1/rotations", asked, owner=token_id, key=key, besides=HOW),
+    )
+    return await _rotated(changed, asked, authority, response)
+
+
+@router.post(
+    "/v1/tokens/{token_id}/expire", summary="End a token early", responses=_refusals(ChangeFacts)
+)
+async def expire(
+    *,
+    token_id: str,
+    asked: ExpireRequest,
+    actor: RevokerActor,
+    key: IdempotencyKey,
+    authority: Authority,
+    response: Response,
+) -> ChangeFacts:
+    """End a token now, or at a time before its end, and what was delegated from it with it.
+
+    With `receipt`, a token that ends now is dead at every verifier, whatever the clocks show.
+    """
+    operation = f"POST /v1/tokens/{token_id}/expire"
+    changed = await authority.changer.expire(
+        ExpireCommand(token_id, timestamps.maybe_to_us(asked.at), asked.reason, awaited=asked.wait),
+        actor=actor,
+        claim=claim(operation, asked, actor=actor, key=key, besides=HOW),
+    )
+    return await _answer(ChangeFacts(**_facts(changed)), changed, asked, authority, response)
+
+
+@router.post("/v1/tokens/expire", summary="End many tokens early")
+async def expire_many(
+    asked: ExpireManyRequest,
+    actor: RevokerActor,
+    key: IdempotencyKey,
+    authority: Authority,
+) -> ChangesFacts:
+    """End up to 1,000 tokens, each with an outcome of its own, and a key `<key>#<its place>`."""
+    at_us = timestamps.maybe_to_us(asked.at)
+    outcomes = await authority.changer.expire_each(
+        [
+            (
+                ExpireCommand(token_id, at_us, asked.reason),
+                claim("POST /v1/tokens/expire", asked, actor=actor, key=f"{key}#{place}"),
+            )
+            for place, token_id in enumerate(asked.token_ids)
+        ],
+        actor=actor,
+    )
+    return ChangesFacts(
+        changed=sum(isinstance(each, CommittedChange) for each in outcomes),
+        refused=sum(not isinstance(each, CommittedChange) for each in outcomes),
+        outcomes=[
+            _outcome(token_id, outcome)
+            for token_id, outcome in zip(asked.token_ids, outcomes, strict=True)
+        ],
+    )
+
+
+def _renewal(token_id: str, asked: RotateRequest) -> RotateCommand:
+    return RotateCommand(
+        token_id=token_id,
+        overlap_s=asked.overlap,
+        reuse_revokes=None if asked.on_reuse is None else asked.on_reuse is OnReuse.REVOKE,
+        reason=asked.reason,
+        awaited=asked.wait,
+    )
+
+
+async def _rotated(
+    changed: CommittedChange, asked: RotateRequest, authority: UseCases, response: Response
+) -> RotationFacts:
+    response.headers["Cache-Control"] = "no-store"
+    secret = None if changed.secret is None else changed.secret.reveal()
+    facts = RotationFacts(**_facts(changed), token=secret)
+    return await _answer(facts, changed, asked, authority, response)
+
+
+async def _answer(
+    facts: _Facts,
+    changed: CommittedChange,
+    asked: WaitOptions,
+    authority: UseCases,
+    response: Response,
+) -> _Facts:
+    if not asked.wait:
+        return facts
+    return await receipts.enforced(
+        facts, changed.committed, authority, response, timeout_s=asked.timeout
+    )
+
+
+def _facts(changed: CommittedChange) -> dict[str, Any]:
+    committed = changed.committed
+    return {
+        "token_id": changed.token_id,
+        "id": committed.revocation_id,
+        "epoch": committed.epoch,
+        "seq": committed.seq,
+        "committed_at": timestamps.from_us(committed.at_us),
+    }
+
+
+def _outcome(token_id: str, outcome: CommittedChange | RescindError) -> ChangeOutcome:
+    if isinstance(outcome, RescindError):
+        return ChangeOutcome(token_id=token_id, problem=problems.problem(outcome))
+    return ChangeOutcome(token_id=token_id, seq=outcome.committed.seq)

@@ -1,0 +1,106 @@
+"""`/v1/tokens` and `/v1/tokens/count`: which there are, and how many."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from rescind.core.token_format import Kind
+from rescind_authority.http import handles, timestamps
+from rescind_authority.http.dependencies import Authority, Reader
+from rescind_authority.http.tokens.tokens import ListedToken, listed
+from rescind_authority.ports.token_search import TokenFilter
+from rescind_authority.usecases.read_model.inspector import State
+from rescind_authority.usecases.read_model.token_search import EXACT_UP_TO
+
+router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
+
+_ID_SHAPE = "^tok_[0-9a-z]{26}$"
+
+
+class TokenChoice(BaseModel):
+    """Which tokens: those that match every filter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str | None = Field(default=None, description="Exactly this subject.")
+    chain: str | None = Field(default=None, description="This subject, or delegated from it.")
+    tree: str | None = Field(
+        default=None, description="This token's id, or delegated from it.", pattern=_ID_SHAPE
+    )
+    kind: Kind | None = None
+    tenant: str | None = None
+    client: str | None = None
+    session: str | None = None
+    created_by: str | None = Field(
+        default=None, description="Issued by this administrator, or delegated from that."
+    )
+    label: list[str] = Field(default=[], description="`key=value`; several must all match.")
+    state: State | None = None
+    issued_after: timestamps.Moment | None = Field(default=None, description="Then, or later.")
+    issued_before: timestamps.Moment | None = None
+
+    def chosen(self) -> TokenFilter:
+        """Make the filter. Raises InvalidRequestError."""
+        names = (
+            *("subject", "chain", "tree", "kind", "tenant", "client", "session"),
+            "created_by",
+        )
+        named = ((name, getattr(self, name)) for name in names)
+        texts = [f"{name}:{text}" for name, text in named if text is not None]
+        texts += [f"label:{text}" for text in self.label]
+        return TokenFilter(
+            handles=tuple(handles.parse(text, field=text.partition(":")[0]) for text in texts),
+            state=self.state,
+            issued_after_us=timestamps.maybe_to_us(self.issued_after),
+            issued_before_us=timestamps.maybe_to_us(self.issued_before),
+        )
+
+
+class TokenQuery(TokenChoice):
+    """Which tokens to list, and how many at once."""
+
+    cursor: str | None = Field(
+        default=None, description="`next` of the page before.", pattern=_ID_SHAPE
+    )
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class TokenPage(BaseModel):
+    """Tokens, newest first; `next` is the cursor of the next page, null at the end.
+
+    A page that is short, or empty, is not the end unless `next` is null.
+    """
+
+    tokens: list[ListedToken]
+    next: str | None
+
+
+class TokenCount(BaseModel):
+    """How many tokens match."""
+
+    count: int
+    exact: bool = Field(
+        description=f"False for an estimate: of more than {EXACT_UP_TO:,}, or where more would "
+        "have to be looked through than there is time for."
+    )
+
+
+@router.get("", summary="List tokens")
+async def page(
+    wanted: Annotated[TokenQuery, Query()], _actor: Reader, authority: Authority
+) -> TokenPage:
+    """List the tokens that match every filter, newest first."""
+    shown, following = await authority.looker.tokens(
+        wanted.chosen(), before=wanted.cursor, limit=wanted.limit
+    )
+    return TokenPage(tokens=[ListedToken(**listed(each)) for each in shown], next=following)
+
+
+@router.get("/count", summary="Count tokens")
+async def count(
+    wanted: Annotated[TokenChoice, Query()], _actor: Reader, authority: Authority
+) -> TokenCount:
+    """Count the tokens that match every filter; many of them are estimated, and that is said."""
+    counted = await authority.looker.count(wanted.chosen())
+    return TokenCount(count=counted.tokens, exact=counted.exact)

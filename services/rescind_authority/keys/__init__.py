@@ -1,0 +1,1 @@
+"""Read and write the key files. Reload them while the authority runs."""

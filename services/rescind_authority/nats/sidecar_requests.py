@@ -1,0 +1,154 @@
+"""Serve requests of sidecars over NATS: heartbeats, look-ups, missing events.
+
+Authorities share one queue group, so each request reaches one of them. A request that cannot be
+answered now, or has no answer, gets an empty payload at once instead of a timeout. A look-up that
+cannot be answered now gets "not now" instead. The number of requests under way is bounded for each
+subject. So a flood of look-ups does not displace heartbeats.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from rescind.errors import MalformedMessageError, RescindError
+from rescind.wire import events, signed_envelope, subjects
+from rescind.wire.heartbeat import ENROL_AGAIN
+from rescind.wire.trust_statement import Purpose
+from rescind_authority.errors import LookupUnavailableError, NotEnrolledError, StoreUnavailableError
+from rescind_authority.ports.keys import Keys
+from rescind_authority.ports.metrics import Metrics
+from rescind_authority.usecases.access.refused_messages import RefusedMessages
+from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.sidecar_api import EMPTY, SidecarApi
+from rescind_runtime.clock import SystemClock
+from rescind_runtime.net import nats_connection
+
+_MOST_HEARTBEATS = 8_192
+_MOST_LOOKS = 8_192
+_MOST_ENROLMENTS = 256  # each of them opens a box and reads Postgres
+_MOST_SINCE = 1_024  # each of them may read Postgres
+_MOST_OFFERS = 256  # each of them may be half a megabyte, and be committed
+
+Answer = Callable[[bytes], Awaitable[bytes]]
+
+
+def _refused(_: bytes) -> bytes:
+    return EMPTY
+
+
+class _RequestClass:
+    """How one subject is answered, and how many of its requests are under way."""
+
+    def __init__(
+        self, answer: Answer, *, most: int, refuse: Callable[[bytes], bytes] = _refused
+    ) -> None:
+        self.answer = answer
+        self.most = most
+        self.refuse = refuse
+        self.at_once = 0
+
+
+class Requests:
+    """Turn messages into calls of the use cases."""
+
+    def __init__(
+        self, sidecar_api: SidecarApi, *, keys: Keys, recent: Recent, metrics: Metrics
+    ) -> None:
+        self._sidecar_api = sidecar_api
+        self._keys = keys
+        self._recent = recent
+        self._metrics = metrics
+        self._refused = RefusedMessages(clock=SystemClock(), metrics=metrics)
+
+    async def subscribe(self, client: Client, tasks: asyncio.TaskGroup) -> None:
+        """Listen; each request is answered in a task of the group."""
+        kinds = {
+            subjects.HEARTBEAT: _RequestClass(self._sidecar_api.heartbeat, most=_MOST_HEARTBEATS),
+            subjects.RESOLVE: _RequestClass(
+                self._sidecar_api.resolve, most=_MOST_LOOKS, refuse=self._sidecar_api.put_off
+            ),
+            subjects.ENROL: _RequestClass(self._sidecar_api.enrol, most=_MOST_ENROLMENTS),
+            subjects.SINCE: _RequestClass(self._sidecar_api.since, most=_MOST_SINCE),
+            subjects.OFFER: _RequestClass(self._sidecar_api.offer, most=_MOST_OFFERS),
+        }
+        for subject, kind in kinds.items():
+            await nats_connection.subscribe(
+                client, subject, self._starting(kind, tasks), queue=subjects.AUTHORITY_QUEUE
+            )
+        await nats_connection.subscribe(
+            client, subjects.USED, self._used, queue=subjects.AUTHORITY_QUEUE
+        )
+        # No queue group: each waiter counts for itself, in whichever authority it waits.
+        await nats_connection.subscribe(client, subjects.ACK, self._ack)
+        # No queue group: every authority hears what every other one committed.
+        await nats_connection.subscribe(client, subjects.EVENTS, self._hear)
+
+    def _starting(self, kind: _RequestClass, tasks: asyncio.TaskGroup) -> nats_connection.Handler:
+        async def start(message: Msg) -> None:
+            if kind.at_once >= kind.most:
+                self._metrics.unanswered(subject=message.subject, outcome="overloaded")
+                await _respond(message, kind.refuse(message.data))  # full: refuse at once
+                return
+            kind.at_once += 1
+            tasks.create_task(self._finish(message, kind))
+
+        return start
+
+    async def _finish(self, message: Msg, kind: _RequestClass) -> None:
+        try:
+            reply = await kind.answer(message.data)
+        except MalformedMessageError as error:
+            self._refused.note(message.subject, error)
+            reply = EMPTY
+        except LookupUnavailableError as error:
+            self._metrics.unanswered(subject=message.subject, outcome="unavailable")
+            reply = error.answer
+        except RescindError:
+            # Overloaded, or Postgres is away: the sidecar reads this as `unavailable`, and the
+            # metrics and /readyz say why.
+            self._metrics.unanswered(subject=message.subject, outcome="unavailable")
+            reply = EMPTY
+        finally:
+            kind.at_once -= 1
+        if reply == ENROL_AGAIN:
+            self._metrics.unanswered(subject=message.subject, outcome="not_enrolled")
+        await _respond(message, reply)
+
+    async def _used(self, message: Msg) -> None:
+        try:
+            self._sidecar_api.used(message.data)
+        except MalformedMessageError as error:
+            self._refused.note(message.subject, error)  # nobody waits for an answer
+        except NotEnrolledError:
+            # Nobody waits for an answer; its next heartbeat is told so.
+            self._metrics.unanswered(subject=message.subject, outcome="not_enrolled")
+
+    async def _ack(self, message: Msg) -> None:
+        try:
+            self._sidecar_api.ack(message.data)
+        except MalformedMessageError as error:
+            self._refused.note(message.subject, error)
+        except (NotEnrolledError, StoreUnavailableError):
+            return  # its heartbeats say the same
+
+    async def _hear(self, message: Msg) -> None:
+        try:
+            signed = self._keys.verify(Purpose.EVENTS, signed_envelope.decode(message.data))
+            if signed:
+                self._recent.offer(events.decode_batch(message.data))
+            else:
+                unsigned = MalformedMessageError("batch", "no key of ours signed it")
+                self._refused.note(message.subject, unsigned)
+        except MalformedMessageError as error:
+            self._refused.note(message.subject, error)  # what is missing is read from Postgres
+
+
+async def _respond(message: Msg, reply: bytes) -> None:
+    if not message.reply:
+        return
+    try:
+        await message.respond(reply)
+    except nats_connection.AWAY:
+        return  # the connection went: the sidecar asks again

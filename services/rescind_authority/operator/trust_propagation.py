@@ -1,0 +1,72 @@
+"""Which sidecars have heard of the newest trust statement, and when the others stop at the latest.
+
+The answer to `rescind keys retire`, read from the lease rows: a sidecar tells with each heartbeat
+which statement it goes by, and gets the newest with the answer.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from rescind_authority.operator.key_commands import ALL
+from rescind_authority.postgres import pool
+from rescind_authority.postgres.trust_reports import Hearing, Hearings, PostgresHearings
+from rescind_authority.settings import AuthoritySettings
+from rescind_runtime.clock import monotonic_raw_ns
+from rescind_runtime.crypto.signing import MASTER, Keyring
+
+FORGEABLE = frozenset({MASTER, ALL})
+"""What is retired with these signs heartbeats: until authorities went by it, they prove nothing."""
+
+_POLL_S = 0.25
+_TAKEN_US = 4_000_000
+"""Within this time a running authority has taken the file: it looks at it every two seconds."""
+
+
+async def wait(
+    settings: AuthoritySettings, *, timeout_s: float, retired: str | None = None
+) -> dict[str, object]:
+    """Wait until every sidecar has heard of the statement, or has no lease. Raises RescindError.
+
+    Returns who has, and who has not when the time was up. `retired`: what was retired just now.
+    """
+    serial = Keyring.read(settings.keyring_path).serial
+    ends_ns = monotonic_raw_ns() + round(timeout_s * 1e9)
+    async with pool.connect(settings.postgres) as postgres:
+        hearings = PostgresHearings(postgres)
+        seen = await hearings.read()
+        since_us = seen.at_us + _TAKEN_US if retired in FORGEABLE else 0
+        while True:
+            heard, waiting = _divided(seen, serial=serial, since_us=since_us)
+            if not waiting or monotonic_raw_ns() >= ends_ns:
+                return {
+                    "serial": serial,
+                    "state": "waiting" if waiting else "heard",
+                    "heard": [_document(each) for each in heard],
+                    "waiting": [_document(each) for each in waiting],
+                }
+            await asyncio.sleep(_POLL_S)
+            seen = await hearings.read()
+
+
+def _divided(
+    seen: Hearings, *, serial: int, since_us: int
+) -> tuple[Sequence[Hearing], Sequence[Hearing]]:
+    """Return who has heard, and who has not and may have a lease."""
+    heard = [
+        each
+        for each in seen.sidecars
+        if (each.trust_serial or 0) >= serial and each.last_seen_us >= since_us
+    ]
+    rest = [each for each in seen.sidecars if each not in heard and each.stops_us > seen.at_us]
+    return heard, rest
+
+
+def _document(each: Hearing) -> dict[str, object]:
+    return {
+        "instance": each.instance.hex(),
+        "service": each.service,
+        "host": each.host,
+        "trust_serial": each.trust_serial,
+        "last_seen_us": each.last_seen_us,
+        "stops_us": each.stops_us,
+    }

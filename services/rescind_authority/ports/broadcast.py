@@ -1,0 +1,25 @@
+"""What is said to every sidecar; heartbeats repair what is lost."""
+
+from typing import Protocol
+
+from rescind.wire.events import Batch
+from rescind.wire.heartbeat import AckRequest
+
+
+class EventAnnouncer(Protocol):
+    """Send committed events to every sidecar and authority that listens."""
+
+    def announce(self, batch: Batch) -> None:
+        """Send a batch on its way. Never waits and never fails: heartbeats repair what is lost."""
+        ...
+
+
+class AcknowledgementCaller(Protocol):
+    """Request acknowledgements from the fleet."""
+
+    def call(self, wanted: AckRequest) -> None:
+        """Send every sidecar a request to acknowledge a position.
+
+        Never waits and never fails.
+        """
+        ...

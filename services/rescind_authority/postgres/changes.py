@@ -1,0 +1,129 @@
+"""What one transaction changes of tokens, until its events have positions: then rows get MACs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from rescind.core.revocation import Effect
+from rescind_authority.ports.ledger import (
+    Change,
+    End,
+    Expiry,
+    LedgerEntry,
+    RecordedChange,
+    Rotation,
+)
+from rescind_authority.postgres.integrity.row_guard import RowGuard
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedToken:
+    """What is written to a token with its event. `mac` is None for one that was not sound."""
+
+    token_id: str
+    changed_seq: int
+    ended_seq: int | None
+    mac: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedSecret:
+    """What is written to a secret that was rotated away."""
+
+    token_hash: bytes
+    ended_seq: int | None
+    mac: bytes | None
+
+
+class Changes:
+    """Collect the rows of one transaction, each as its last statement left it."""
+
+    def __init__(self, guard: RowGuard) -> None:
+        self._guard = guard
+        self._tokens: dict[str, dict[str, Any] | None] = {}
+        self._secrets: dict[bytes, dict[str, Any] | None] = {}
+
+    def note(self, change: Change, found: asyncpg.Record) -> RecordedChange | None:
+        """Note what a statement changed, and return what its event ends.
+
+        None: a token that is not as it was written is not rotated. What it may do was not decided
+        by an authority, and the MAC of a rotated row would say so. It may end.
+        """
+        match change:
+            case Rotation():
+                if not self._keep(found["before"], found["whole"]):
+                    return None
+                self._secrets[found["secret"]["token_hash"]] = dict(found["secret"])
+                replaced = found["secret"]["token_hash"]
+                return RecordedChange(End(change.token_id, replaced) if found["over"] else None)
+            case Expiry():
+                self._keep(found["whole"], found["whole"])
+                return RecordedChange(End(change.token_id) if found["over"] else None)
+            case End():
+                self._keep(found["whole"], found["whole"])
+                self._keep_secret(found["secret"])
+                return RecordedChange(change)
+
+    def _keep(self, before: asyncpg.Record, after: asyncpg.Record) -> bool:
+        """Note a token as it is now, if it was sound before this transaction changed it."""
+        token_id = after["token_id"]
+        if token_id in self._tokens:
+            sound = self._tokens[token_id] is not None
+        else:
+            sound = self._guard.token(before)
+        self._tokens[token_id] = dict(after) if sound else None
+        return sound
+
+    def _keep_secret(self, secret: asyncpg.Record | None) -> None:
+        if secret is None:
+            return
+        token_hash = secret["token_hash"]
+        sound = token_hash in self._secrets or self._guard.secret(secret)
+        self._secrets[token_hash] = dict(secret) if sound else None
+
+    def written(
+        self, entries: Sequence[LedgerEntry], ends: Mapping[End, int]
+    ) -> tuple[list[ChangedToken], list[ChangedSecret]]:
+        """Return what is to be written now that the events have positions."""
+        changed = _changed_at(entries)
+        tokens = [
+            self._token(token_id, row, changed[token_id], ends.get(End(token_id)))
+            for token_id, row in self._tokens.items()
+            if token_id in changed
+        ]
+        ended = {each.token_hash: seq for each, seq in ends.items() if each.token_hash}
+        secrets = [
+            self._secret(token_hash, row, ended.get(token_hash))
+            for token_hash, row in self._secrets.items()
+        ]
+        return tokens, secrets
+
+    def _token(
+        self, token_id: str, row: dict[str, Any] | None, seq: int, ended_seq: int | None
+    ) -> ChangedToken:
+        if row is None:
+            return ChangedToken(token_id, seq, ended_seq, None)
+        ended_seq = ended_seq if row["ended_seq"] is None else row["ended_seq"]
+        until = min(row["granted_until"], row["expires_at"])
+        written = row | {"changed_seq": seq, "ended_seq": ended_seq, "granted_until": until}
+        return ChangedToken(token_id, seq, ended_seq, self._guard.mac("tokens", written))
+
+    def _secret(
+        self, token_hash: bytes, row: dict[str, Any] | None, ended_seq: int | None
+    ) -> ChangedSecret:
+        if row is None:
+            return ChangedSecret(token_hash, ended_seq, None)
+        ended_seq = ended_seq if row["ended_seq"] is None else row["ended_seq"]
+        written = row | {"ended_seq": ended_seq}
+        return ChangedSecret(token_hash, ended_seq, self._guard.mac("retired_secrets", written))
+
+
+def _changed_at(entries: Sequence[LedgerEntry]) -> dict[str, int]:
+    """Return at which seq the last event of a batch changed each token."""
+    return {
+        entry.event.revocation.selector.anchor.partition(":")[2]: entry.event.seq
+        for entry in entries
+        if entry.event.revocation.effect == Effect.CHANGED
+    }

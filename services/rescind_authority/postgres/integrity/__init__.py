@@ -1,0 +1,1 @@
+"""Whether Postgres shows what authorities wrote: MACs of rows, and an index of the ledger."""

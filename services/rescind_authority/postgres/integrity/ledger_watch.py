@@ -1,0 +1,355 @@
+"""Follow the ledger in Postgres, and notice when it is not the one that this host has seen.
+
+Each event is chained to those before, and the end has a MAC. An event that is missing or another
+one, and an end that is older than one seen before, are no ledger of ours: from then on nothing is
+leased, signed or committed here. A new epoch with a MAC is an operator's: then all is read anew.
+
+After a failover a connection may lead to the old primary, whose end is older too. What it shows is
+refused like any older end, but it is told as a problem only if a new connection shows it again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from itertools import count
+
+import asyncpg
+import structlog
+
+from rescind.core import ledger
+from rescind.core.ledger import Position
+from rescind.errors import MalformedMessageError, RescindError
+from rescind.wire import events
+from rescind.wire.events import Batch
+from rescind_authority.errors import NotMigratedError, StoreContendedError, StoreForgedError
+from rescind_authority.ledger_index import KEPT_US, LedgerIndex
+from rescind_authority.postgres.integrity import row_macs
+from rescind_authority.postgres.integrity.row_macs import Row, RowKeys
+from rescind_runtime.clock import wall_us
+
+MOST = 1_024
+"""How many events are read at once, to follow the ledger or to look through it."""
+
+_STEP_S = 1.0
+_AGAIN_S = 0.1  # until the next step, if a reader met an older end meanwhile
+_PAUSE = 5  # steps between two looks through all events
+_ATTEMPTS = 3
+
+Read = Callable[[str, int, int], Awaitable[Sequence[asyncpg.Record]]]
+"""Run the query of this name for the events after a seq, so many at most."""
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class _OlderEndError(StoreForgedError):
+    """Report an end before one that was seen: of an old primary, or of an older ledger."""
+
+
+class LedgerWatch:
+    """Compare Postgres with what this host has seen of the ledger."""
+
+    def __init__(
+        self,
+        index: LedgerIndex,
+        keys: RowKeys,
+        read: Read,
+        *,
+        reconnect: Callable[[], Awaitable[None]],
+        begins: bool = False,
+    ) -> None:
+        """Store what is given.
+
+        `reconnect` has later reads use new connections. `begins`: an empty index takes the ledger
+        that is there.
+        """
+        self.index = index
+        self._keys = keys
+        self._read = read
+        self._reconnect = reconnect
+        self._begins = begins
+        self._lock = asyncio.Lock()
+        self._doubted = asyncio.Event()
+        self._looked: Position | None = None
+        self._end_problem: str | None = None
+        self._old_problem: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the ledger in Postgres; None: it is the one that this host has seen.
+
+        It goes away when Postgres shows that one again.
+        """
+        return self._end_problem or self._old_problem
+
+    def require(self) -> None:
+        """Raise StoreForgedError if Postgres has shown another ledger."""
+        if self.problem is not None:
+            raise StoreForgedError(self.problem)
+
+    @property
+    def seq(self) -> int:
+        """The last seq that this host has seen, or -1."""
+        position = self.index.position
+        return -1 if position is None else position.seq
+
+    def offer(self, batch: Batch) -> None:
+        """Add a batch that an authority signed, if it continues from here."""
+        position = self.index.position
+        if position is None or self.problem is not None or self._lock.locked():
+            return  # what is missing is read from Postgres
+        if (batch.epoch, batch.first_seq - 1, batch.before) == (
+            position.epoch,
+            position.seq,
+            position.head,
+        ):
+            with suppress(StoreContendedError), self.index.changing():
+                self.index.move(self._taken(position, batch.payloads))
+
+    async def run(self) -> None:
+        """Follow the ledger, look through what is old, and keep the file small, until cancelled."""
+        for step in count():
+            with suppress(RescindError):  # Postgres is away, or `problem` says what is wrong
+                self._doubted.clear()
+                async with self._lock:
+                    await self._follow_on_new_connections()
+                self._end_problem = None
+                if self._looked is not None or step % _PAUSE == 0:
+                    await self.look_through()
+            self.index.sync()
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait for the next step, which comes sooner if a reader meets an older end meanwhile."""
+        await asyncio.sleep(_AGAIN_S)
+        if self.problem is not None:
+            self._doubted.clear()  # what it doubts is known
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STEP_S - _AGAIN_S):
+                await self._doubted.wait()
+
+    async def _follow_on_new_connections(self) -> None:
+        """Follow the ledger, and where its end is older, once more on new connections."""
+        try:
+            await self._follow(self._read)
+        except _OlderEndError:
+            await self._reconnect()  # a new connection to an old primary is refused
+            try:
+                await self._follow(self._read)
+            except _OlderEndError as error:
+                raise self._found(error.problem) from error
+
+    async def reach(self, seq: int, read: Read) -> None:
+        """Follow the ledger up to a seq at least. Raises StoreForgedError."""
+        self.require()
+        if seq <= self.seq:
+            return
+        async with self._lock:
+            for _ in range(_ATTEMPTS):
+                await self._follow(read)
+                if seq <= self.seq:
+                    return
+        raise StoreContendedError("LedgerIndex")
+
+    async def follow(self, read: Read) -> None:
+        """Read the ledger up to its end. Raises StoreForgedError if that is an older one."""
+        self.require()
+        async with self._lock:
+            await self._follow(read)
+
+    def require_end(self, row: Row, *, seen: int) -> None:
+        """Raise StoreForgedError unless this is an end of the ledger that this host has seen.
+
+        `seen` is what it had seen before the row was read.
+        """
+        self.require()
+        end = Position(row["epoch"], row["seq"], row["head"])
+        self._require_written(row)
+        position = self.index.position
+        if position is None or end.epoch > position.epoch:
+            return  # it is followed, and read anew where it begins before what was seen
+        older = end.epoch < position.epoch or end.seq < seen
+        if older or (end.seq == position.seq and end != position):
+            raise self._older(end, max(seen, position.seq))
+
+    async def look_through(self) -> None:
+        """Chain some of the old events anew: all, one part after the other."""
+        target = self.index.position
+        if target is None:
+            return
+        start = self._looked or ledger.genesis(1)
+        found = await self._read("chain_after", start.seq, MOST)
+        epochs = [each for each in _epochs(found) if each[0] <= target.epoch]
+        for row in found:
+            if row["event"] is None or row["event"] > target.seq:
+                break
+            start = _begun(start, epochs)
+            if row["event"] != start.seq + 1:
+                raise self._found_old(f"event {start.seq + 1} is missing")
+            start = start.after(row["payload"])
+        start = _begun(start, epochs)
+        if start.seq < target.seq:
+            if len(found) < MOST:
+                raise self._found_old(f"event {start.seq + 1} is missing")
+            self._looked = start
+            return
+        self._looked = None
+        if start != target:
+            raise self._found_old("an event is not the one that an authority wrote")
+        self._old_problem = None
+        self.index.prune(wall_us() - KEPT_US)
+
+    async def _follow(self, read: Read) -> None:
+        position = self.index.position
+        found = await read("chain_after", self.seq, MOST)
+        if not found:
+            raise NotMigratedError
+        self._require_written(found[0])
+        if position is None:
+            if _end(found).seq and not self._begins:
+                raise self._found(
+                    "this host has no ledger index, so it cannot tell an older ledger from the "
+                    "newest: copy `ledger-index` from another authority's host, or see `rescind "
+                    "ledger accept`"
+                )
+            await self.rebuild(read)
+            return
+        end = _end(found)
+        if end.epoch > position.epoch and not self._continues(position, end, found):
+            _log.warning(
+                "a new epoch began: this host reads the ledger anew",
+                action="ledger_index.rebuilt",
+                epoch=end.epoch,
+                seq=end.seq,
+            )
+            await self.rebuild(read)
+            return
+        if end.epoch < position.epoch or end.seq < position.seq:
+            raise self._older(end, position.seq)
+        with self.index.changing():
+            if self.index.position != position:
+                return  # another authority of this host was faster
+            await self._take_to_end(position, found, read)
+
+    async def _take_to_end(
+        self, position: Position, found: Sequence[asyncpg.Record], read: Read
+    ) -> Position:
+        """Add every event after a position, the first of which were found. Return the end."""
+        while (position := self._chained(position, found)).seq < _end(found).seq:
+            found = await read("chain_after", position.seq, MOST)
+            self._require_written(found[0])
+        if position != _end(found):
+            raise self._found("an event is not the one that an authority wrote")
+        self.index.move(position)
+        return position
+
+    def _continues(
+        self, position: Position, end: Position, found: Sequence[asyncpg.Record]
+    ) -> bool:
+        """Return True if the later epochs began where this host has been, or after."""
+        bases = [base for epoch, base in _epochs(found) if epoch > position.epoch]
+        return bool(bases) and min(bases) >= position.seq and end.seq >= position.seq
+
+    async def rebuild(self, read: Read | None = None) -> Position:
+        """Read the ledger from its beginning, and return its end.
+
+        Raises StoreForgedError where it is not whole.
+        """
+        read = read or self._read
+        begin = ledger.genesis(1)
+        with self.index.changing():
+            self.index.forget()
+            found = await read("chain_after", begin.seq, MOST)
+            self._require_written(found[0])
+            return await self._take_to_end(begin, found, read)
+
+    async def accept_as_it_is(self) -> Position:
+        """Accept the ledger that is there, whole or not. Return its end."""
+        seq = 0
+        with self.index.changing():
+            self.index.forget()
+            while True:
+                found = await self._read("chain_after", seq, MOST)
+                for row in found:
+                    if row["event"] is not None:
+                        with suppress(MalformedMessageError):
+                            self.index.add(events.decode(row["payload"]))
+                        seq = row["event"]
+                if len(found) < MOST:
+                    break
+            self.index.move(_end(found))
+        return _end(found)
+
+    def _chained(self, position: Position, found: Sequence[asyncpg.Record]) -> Position:
+        """Chain what was read, and take it in. Raises StoreForgedError."""
+        epochs, last = _epochs(found), _end(found).seq
+        for row in found:
+            if row["event"] is None:
+                break
+            position = _begun(position, epochs)
+            if row["event"] != position.seq + 1:
+                raise self._found(f"event {position.seq + 1} is missing")
+            position = self._taken(position, [row["payload"]])
+        position = _begun(position, epochs)
+        if position.seq > last or (position.seq < last and len(found) < MOST):
+            raise self._found(f"event {position.seq + 1} is missing")
+        return position
+
+    def _taken(self, position: Position, payloads: Sequence[bytes]) -> Position:
+        for payload in payloads:
+            try:
+                event = events.decode(payload)
+            except MalformedMessageError:
+                raise self._found(f"event {position.seq + 1} cannot be read") from None
+            self.index.add(event)
+            position = position.after(payload)
+        return position
+
+    def _require_written(self, row: Row) -> None:
+        """Raise StoreForgedError unless an authority wrote this end of the ledger."""
+        if row["seq"] == 0 and row["epoch"] == 1:
+            genuine = row["head"] == ledger.genesis(1).head
+        else:
+            genuine = row_macs.genuine(self._keys.rows, "ledger_head", row, row["mac"])
+        if not genuine:
+            raise self._found("no authority wrote the end of the ledger that is there")
+
+    def _older(self, end: Position, seen: int) -> _OlderEndError:
+        self._doubted.set()
+        return _OlderEndError(
+            f"the ledger in Postgres ends at {end.epoch}.{end.seq}, and this host has seen {seen}"
+        )
+
+    def _found(self, problem: str) -> StoreForgedError:
+        self._tell(problem)
+        self._end_problem = problem
+        return StoreForgedError(problem)
+
+    def _found_old(self, problem: str) -> StoreForgedError:
+        self._tell(problem)
+        self._looked, self._old_problem = None, problem
+        return StoreForgedError(problem)
+
+    def _tell(self, problem: str) -> None:
+        if self.problem is None:
+            _log.critical(
+                "the ledger in Postgres is not the one that this host has seen: nothing is leased "
+                "any more. See deploy/runbooks/changed-postgres.md",
+                action="ledger.forged",
+                why=problem,
+            )
+
+
+def _end(found: Sequence[asyncpg.Record]) -> Position:
+    return Position(found[0]["epoch"], found[0]["seq"], found[0]["head"])
+
+
+def _epochs(found: Sequence[asyncpg.Record]) -> list[tuple[int, int]]:
+    return list(zip(found[0]["epochs"], found[0]["bases"], strict=True))
+
+
+def _begun(position: Position, epochs: Sequence[tuple[int, int]]) -> Position:
+    """Return the position after the epochs that began there."""
+    for epoch, base in epochs:
+        if epoch > position.epoch and base == position.seq:
+            position = ledger.succeed(position, epoch=epoch)
+    return position

@@ -1,0 +1,156 @@
+"""What rows must pass before they become something that is signed, or answered as good.
+
+A row that an authority did not write as it stands is left out, as if it were not there: that is a
+denial everywhere. It is told once a minute, counted and audited; other rows are not affected.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from rescind.core.handles import Handle
+from rescind.core.revocation import Event
+from rescind_authority.errors import StoreForgedError
+from rescind_authority.ledger_index import digest_of
+from rescind_authority.ports.tokens import Candidate
+from rescind_authority.postgres.integrity import row_macs
+from rescind_authority.postgres.integrity.ledger_watch import LedgerWatch, Read
+from rescind_authority.postgres.integrity.row_macs import Row, RowKeys
+
+Refused = Callable[[str, str], None]
+"""Told of a row by its name, and why it was refused."""
+
+
+class StaleSnapshotError(Exception):
+    """Report a snapshot that is older than what this host has seen: it is to be read again."""
+
+
+class RowGuard:
+    """Make the MACs of rows, and check them against what this host has seen of the ledger.
+
+    `watch` is None in a command that signs nothing of what it reads.
+    """
+
+    def __init__(
+        self, keys: RowKeys, *, refused: Refused, watch: LedgerWatch | None = None
+    ) -> None:
+        self._keys = keys
+        self._refused = refused
+        self._watch = watch
+
+    @property
+    def seen(self) -> int:
+        """The last seq that this host has seen: note it before a read."""
+        return -1 if self._watch is None else self._watch.seq
+
+    async def reach(self, seq: int, read: Read) -> None:
+        """Follow the ledger up to a seq at least. Raises StoreForgedError."""
+        if self._watch is not None:
+            await self._watch.reach(seq, read)
+
+    def mac(self, table: str, row: Row) -> bytes:
+        """Return the MAC of a row that is about to be written."""
+        return row_macs.mac_of(self._keys.rows, table, row)
+
+    async def reach_end(self, read: Read) -> None:
+        """Follow the ledger to its end, which is older than one seen. Raises StoreForgedError."""
+        if self._watch is not None:
+            await self._watch.follow(read)
+
+    def sound(self, found: Row) -> bool:
+        """Return True if a token, its old secret and all its ancestors are as they were written.
+
+        `found` has them as `whole`, `secret` and `line`, in a snapshot of `as_of`. Raises
+        StaleSnapshotError.
+        """
+        token, secret, line = found["whole"], found["secret"], found["line"]
+        return self._passes(token, self._problems(token, secret, line, as_of=found["as_of"]))
+
+    def complete(self, found: Row, candidates: Collection[Candidate]) -> bool:
+        """Return True if a token was read with every revocation that may hold it."""
+        token = found["whole"]
+        missing = self._missing(
+            token["handles"], candidates, issued_seq=token["issued_seq"], as_of=found["as_of"]
+        )
+        return self._passes(token, iter(missing))
+
+    def require_complete(
+        self, handles: Collection[Handle], candidates: Collection[Candidate], *, as_of: int
+    ) -> None:
+        """Raise StoreForgedError where a revocation that stands was not read."""
+        for problem in self._missing(handles, candidates, issued_seq=as_of, as_of=as_of):
+            raise StoreForgedError(problem)
+
+    def knows(self, event: Event) -> bool:
+        """Return True if a revocation is in the ledger as it was read."""
+        return self._watch is None or self._watch.index.knows(event)
+
+    def _missing(
+        self,
+        handles: Collection[Handle],
+        candidates: Collection[Candidate],
+        *,
+        issued_seq: int,
+        as_of: int,
+    ) -> list[str]:
+        if self._watch is None:
+            return []
+        read = {(each.event.seq, digest_of(each.event)) for each in candidates}
+        required = self._watch.index.required(handles, issued_seq=issued_seq, as_of=as_of)
+        return [
+            f"the revocation at seq {each.seq} is missing, or another one"
+            for each in required
+            if (each.seq, each.digest) not in read
+        ]
+
+    def token(self, token: Row) -> bool:
+        """Return True if a token is as it was written, whatever has become of its ancestors."""
+        return self._passes(token, self._problems_of(token))
+
+    def secret(self, secret: Row) -> bool:
+        """Return True if a secret that was rotated away is as it was written."""
+        return self._genuine("retired_secrets", secret)
+
+    def _passes(self, token: Row, problems: Iterator[str]) -> bool:
+        problem = next(problems, None)
+        if problem is not None:
+            self._refused(token["token_id"], problem)
+        return problem is None
+
+    def _problems(
+        self, token: Row, secret: Row | None, line: Sequence[Row], *, as_of: int
+    ) -> Iterator[str]:
+        yield from self._problems_of(token, as_of)
+        if secret is not None and not (
+            secret["token_id"] == token["token_id"] and self.secret(secret)
+        ):
+            yield "the MAC of a secret that it had is not genuine"
+        if {each["token_id"] for each in line} != set(token["lineage"]):
+            yield "an ancestor of it is missing"
+        for ancestor in line:
+            yield from (f"its ancestor: {why}" for why in self._problems_of(ancestor, as_of))
+
+    def _problems_of(self, token: Row, as_of: int | None = None) -> Iterator[str]:
+        if not self._genuine("tokens", token):
+            yield "its MAC is not genuine" if token["mac"] else "it has no MAC"
+        elif token["expires_at"] > token["granted_until"]:
+            yield "it ends later than it was written to"
+        elif as_of is not None and token["issued_seq"] > as_of:
+            yield "it was issued after the end of this ledger"
+        elif self._watch is not None:
+            changed = self._watch.index.changed(token["token_id"])
+            if changed != token["changed_seq"]:
+                if changed is not None and as_of is not None and changed > as_of:
+                    raise StaleSnapshotError
+                yield "it is older than the last event that changed it"
+
+    def _genuine(self, table: str, row: Row) -> bool:
+        return row_macs.genuine(self._keys.rows, table, row, row["mac"])
+
+    def require_end(self, row: Row, *, seen: int) -> None:
+        """Raise StoreForgedError unless this is an end of the ledger that authorities wrote.
+
+        `seen` is what this host had seen before the row was read.
+        """
+        if self._watch is not None:
+            self._watch.require_end(row, seen=seen)
+        elif row["seq"] and not self._genuine("ledger_head", row):
+            raise StoreForgedError("no authority wrote the end of the ledger that is there")

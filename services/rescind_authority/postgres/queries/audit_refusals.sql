@@ -1,0 +1,13 @@
+-- Keeps refused calls in the audit: $1, a JSON array. Of a caller that no token names the actor is
+-- `unknown`, which is the name of no subject.
+-- Served by: audit_pkey.
+INSERT INTO audit (at, actor, action, target, seq, detail)
+SELECT
+    ledger_now(), coalesce(r.actor, 'unknown'), 'refused', r.call, NULL,
+    jsonb_strip_nulls(jsonb_build_object(
+        'status', r.status, 'reason', r.why, 'source', r.source,
+        'withheld', nullif(r.withheld, 0)
+    ))
+FROM jsonb_to_recordset($1::jsonb) AS r (
+    actor text, call text, status integer, why text, source text, withheld bigint
+)

@@ -1,0 +1,9 @@
+-- Reads of each sidecar that did not take its leave which trust statement it goes by, and what tells
+-- how long its last lease may be good. One row without an instance if there are none.
+-- Served by: a scan of leases; there are as many rows as sidecars.
+SELECT
+    l.instance, l.service, l.host, l.posture, l.trust_serial, l.last_seen, h.wait_term_ms,
+    ledger_time(h.latest_at, clock_timestamp()) AS at
+FROM ledger_head AS h
+LEFT JOIN leases AS l ON l.released_at IS NULL
+ORDER BY l.service, l.host, l.instance

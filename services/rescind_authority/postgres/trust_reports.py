@@ -1,0 +1,63 @@
+"""Which trust statement each sidecar goes by."""
+
+from dataclasses import dataclass
+
+from rescind.core import lease, posture
+from rescind_authority.postgres.pool import Postgres
+
+_NS_PER_US = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """A sidecar, the statement that its last heartbeat told, and when its last lease has ended.
+
+    Times are Unix microseconds of Postgres's clock.
+    """
+
+    instance: bytes
+    service: str
+    host: str
+    trust_serial: int | None
+    last_seen_us: int
+    stops_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hearings:
+    """All of them, as of one time."""
+
+    at_us: int
+    sidecars: tuple[Hearing, ...]
+
+
+class PostgresHearings:
+    """Read it from the lease rows."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def read(self) -> Hearings:
+        """Read all of it in one snapshot. Raises StoreUnavailableError."""
+        found = await self._postgres.rows("trust_heard")
+        return Hearings(
+            found[0]["at"],
+            tuple(
+                Hearing(
+                    row["instance"],
+                    row["service"],
+                    row["host"],
+                    row["trust_serial"],
+                    row["last_seen"],
+                    row["last_seen"] + _longest_us(row["wait_term_ms"], row["posture"]),
+                )
+                for row in found
+                if row["instance"] is not None
+            ),
+        )
+
+
+def _longest_us(wait_term_ms: int, declared: str) -> int:
+    """Return how long after its heartbeat an instance may answer, its grace included."""
+    grace_ns = lease.grace_wait_ns(posture.longest_ns(declared))
+    return (lease.wait_ns(wait_term_ms) + grace_ns) // _NS_PER_US

@@ -1,0 +1,110 @@
+"""Records into Redis, for the sidecars that ask for them next (port SharedRecordWriter).
+
+Redis only saves look-ups, so records may be lost: while the queue is full, or Redis is away, they
+are dropped and counted, and no request waits. A sidecar checks hash, epoch and `as_of` of what it
+finds there. So neither a lost nor an old record does harm.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+from redis.asyncio import Redis
+
+from rescind.client import causes
+from rescind.core.record import Record
+from rescind.core.times import US_PER_MS
+from rescind.wire import records
+from rescind_authority.ports.metrics import Metrics
+from rescind_runtime.links import RedisLink
+from rescind_runtime.net import redis_connection
+
+_CAPACITY = 4_096
+_MOST_AT_ONCE = 256
+_DEADLINE_S = 0.5
+_PAUSE_S = 1.0
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    key: str
+    encoded: bytes
+    ttl_ms: int
+
+
+class RedisRecordWriter:
+    """A bounded queue in front of Redis; `run` empties it."""
+
+    def __init__(self, link: RedisLink, metrics: Metrics) -> None:
+        self._link = link
+        self._metrics = metrics
+        self._queue: asyncio.Queue[_Kept] = asyncio.Queue(_CAPACITY)
+        self._there = True
+        self._troubles = redis_connection.Troubles(
+            "Redis cannot be written to; look-ups do without it"
+        )
+
+    @property
+    def connected(self) -> bool:
+        """Whether Redis took what it was given last."""
+        return self._there
+
+    def keep(self, record: Record, encoded: bytes, *, now_us: int) -> None:
+        life_ms = (record.expires_at_us - now_us) // US_PER_MS
+        if life_ms <= 0:
+            return
+        key = records.key(record.epoch, record.token_hash)
+        try:
+            self._queue.put_nowait(_Kept(key, encoded, min(life_ms, records.LONGEST_TTL_MS)))
+        except asyncio.QueueFull:
+            self._metrics.shared(written=0, lost=1)
+
+    async def run(self) -> None:
+        """Write what is kept, until cancelled."""
+        async with redis_connection.connection(self._link) as client:
+            await self._look(client)
+            while True:
+                batch = [await self._queue.get()]
+                while len(batch) < _MOST_AT_ONCE and not self._queue.empty():
+                    batch.append(self._queue.get_nowait())
+                try:
+                    await _write(client, batch)
+                except redis_connection.AWAY as error:
+                    self._metrics.shared(written=0, lost=len(batch))
+                    self._say_lost(error)
+                    # Meanwhile the queue fills, and what does not fit is lost: nobody waits.
+                    await asyncio.sleep(_PAUSE_S)
+                else:
+                    self._say_back()
+                    self._metrics.shared(written=len(batch), lost=0)
+
+    async def _look(self, client: Redis) -> None:
+        """Check at the start whether Redis can be used, not with the first record."""
+        try:
+            async with redis_connection.deadline(_DEADLINE_S):
+                await client.ping()  # pyright: ignore[reportUnknownMemberType] untyped options
+        except redis_connection.AWAY as error:
+            if causes.of(error).kind is not causes.Fault.TIMEOUT:  # all of us starts at once
+                self._say_lost(error)
+
+    def _say_lost(self, error: Exception) -> None:
+        self._troubles.note(error)
+        self._there = False
+
+    def _say_back(self) -> None:
+        if not self._there:
+            _log.info("Redis can be written to again", action="redis.back")
+            self._troubles.good()
+        self._there = True
+
+
+async def _write(client: Redis, batch: list[_Kept]) -> None:
+    async with (
+        redis_connection.deadline(_DEADLINE_S),
+        client.pipeline(transaction=False) as pipeline,
+    ):
+        for kept in batch:
+            pipeline.set(kept.key, kept.encoded, px=kept.ttl_ms)
+        await pipeline.execute()

@@ -1,0 +1,252 @@
+"""Authenticate and authorise callers: admin tokens by their scopes, and holders of tokens."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rescind.core import token_format, verdict
+from rescind.core.delegation import DelegationLimits, Right, rights
+from rescind.core.handles import EVERYTHING, Handle, Selector
+from rescind.core.record import Record
+from rescind.core.token_format import Kind
+from rescind.core.well_known_scopes import AUDIENCE
+from rescind.errors import MalformedTokenError
+from rescind_authority.actors import RESERVED
+from rescind_authority.errors import ForbiddenError, SelfServiceError, UnauthenticatedError
+from rescind_authority.ports.keys import EdgeKeys
+from rescind_authority.ports.token_search import Tokens
+from rescind_authority.ports.tokens import Snapshot
+from rescind_authority.usecases.lookups.resolver import Resolver, record_of
+
+_MOST_REFUSED = 4_096
+_ADMINS = Handle(f"kind:{Kind.ADMIN}")
+
+
+class Scope(StrEnum):
+    """What an admin token may do."""
+
+    READ = "rescind:read"
+    ISSUE = "rescind:issue"
+    REVOKE = "rescind:revoke"
+    LIFT = "rescind:lift"  # give back what a suspension or a narrowing holds
+    ENROL = "rescind:enrol"  # issue and rotate the credentials of sidecars, and nothing else
+    ADMIN = "rescind:admin"  # issue and revoke admin tokens too, and change the lease term
+
+
+ALL_SCOPES = tuple(sorted(Scope))
+
+# Before there was `rescind:enrol`, this was what made credentials and could do what they can.
+_AS_ENROL = frozenset({Scope.ADMIN, Scope.ISSUE, Scope.READ})
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """The administrator who gives a command. Idempotency keys belong to the subject.
+
+    `scopes` are those that no revocation takes away. `token_hash` is of the secret that was
+    presented, `handles` are the token's.
+    """
+
+    subject: str
+    token_id: str
+    scopes: frozenset[str]
+    token_hash: bytes
+    handles: frozenset[Handle] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """Return what the ledger and the audit call this actor."""
+        return actor_name(self.subject, self.token_id)
+
+    def holds(self, scope: str) -> bool:
+        """Return True if this actor has a scope, by name."""
+        return scope in self.scopes or (scope == Scope.ENROL and self.scopes >= _AS_ENROL)
+
+    def require(self, scope: Scope, action: str) -> None:
+        """Raise ForbiddenError unless this actor has the scope."""
+        if not self.holds(scope):
+            raise ForbiddenError(scope, action)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who bears a token, and acts by nothing but that: its record, and what its issuer allowed."""
+
+    record: Record
+    mandate: DelegationLimits
+
+    @property
+    def name(self) -> str:
+        """Return what the ledger and the audit call this holder."""
+        return actor_name(self.record.subject, self.record.token_id)
+
+    def require(self, right: Right, action: str) -> None:
+        """Raise SelfServiceError unless a token's holder has a right."""
+        if right not in rights(self.record, self.mandate):
+            raise SelfServiceError(
+                f"the holder of this token may not {action}: its audience or verifier binds it "
+                f"elsewhere, or its issuer left `{right}` out of self_service."
+            )
+
+
+def actor_name(subject: str, token_id: str) -> str:
+    """Return what the ledger and the audit call the bearer of a token.
+
+    The subject alone is not enough: who issues the token chooses it. The id comes last, and has no
+    space in it.
+    """
+    return f"{subject} {token_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """An actor, and the record by which it was recognised at `at_us` (Postgres's clock)."""
+
+    actor: Actor
+    record: Record
+    at_us: int
+
+
+class Authoriser:
+    """Authenticate callers. Each call looks the token up, so a revocation takes effect at once."""
+
+    def __init__(self, resolver: Resolver, *, edge_keys: EdgeKeys, prefix: str) -> None:
+        self._resolver = resolver
+        self._edge_keys = edge_keys
+        self._prefix = prefix
+        self._refused: OrderedDict[bytes, None] = OrderedDict()
+
+    def kind_of_ours(self, bearer: str | None) -> Kind | None:
+        """Return the kind of a bearer token that was made here; None for any other.
+
+        None, too, for one that was refused when it came last. It costs microseconds and no look-up,
+        so it says nothing of what the token may do.
+        """
+        try:
+            token = token_format.parse(bearer or "", prefix=self._prefix)
+        except MalformedTokenError:
+            return None
+        ours = token_format.genuine(token, self._edge_keys.live)
+        refused = token_format.digest(bearer or "") in self._refused
+        return token.kind if ours and not refused else None
+
+    async def recognise(self, bearer: str | None, *, address: str | None) -> Actor:
+        """Return the actor that calls with this token.
+
+        Raises UnauthenticatedError with the reason.
+        """
+        return (await self.admit(bearer, address=address)).actor
+
+    async def admit(self, bearer: str | None, *, address: str | None) -> Admission:
+        """Return who calls with this token, and what that rests on.
+
+        Raises UnauthenticatedError with the reason.
+        """
+        record, _, at_us = await self._look(bearer, "admin token")
+        denied = judge(record, at_us) or verdict.permitted(
+            record, require=(), audience=AUDIENCE, address=address
+        )
+        self._note(record.token_hash, refused=denied is not None)
+        if denied is not None:
+            raise refused(denied.reason, "admin token", record)
+        if record.kind is not Kind.ADMIN:
+            raise UnauthenticatedError(
+                f"this is a token of kind {record.kind}; the API takes admin tokens.",
+                actor=actor_name(record.subject, record.token_id),
+            )
+        if record.subject.startswith(RESERVED):
+            # Issued before such subjects were refused. What rescind does by itself has keys there.
+            raise UnauthenticatedError(
+                f"the subject {RESERVED}… is reserved: issue another token.",
+                actor=actor_name(record.subject, record.token_id),
+            )
+        return Admission(_actor(record), record, at_us)
+
+    async def holder(self, bearer: str | None, *, address: str | None) -> Holder:
+        """Recognise who bears a token, whatever it is to be used for.
+
+        Raises UnauthenticatedError with the reason.
+        """
+        record, mandate, at_us = await self._look(bearer, "parent token")
+        denied = judge(record, at_us)
+        if denied is None and not record.conditions.admits(address):
+            denied = verdict.Denied(verdict.Reason.WRONG_ADDRESS)
+        self._note(record.token_hash, refused=denied is not None)
+        if denied is not None:
+            raise refused(denied.reason, "parent token", record)
+        return Holder(record, mandate)
+
+    def _note(self, token_hash: bytes, *, refused: bool) -> None:
+        """Remember the tokens that were refused last; an accepted one is forgotten."""
+        self._refused.pop(token_hash, None)
+        if refused:
+            self._refused[token_hash] = None
+            if len(self._refused) > _MOST_REFUSED:
+                self._refused.popitem(last=False)
+
+    async def _look(self, bearer: str | None, what: str) -> tuple[Record, DelegationLimits, int]:
+        if bearer is None:
+            raise UnauthenticatedError(
+                f"send the {what} as `Authorization: Bearer <token>`.", sent=False
+            )
+        try:
+            token = token_format.parse(bearer, prefix=self._prefix)
+        except MalformedTokenError as error:
+            raise UnauthenticatedError(f"the bearer is {error}.") from None
+        # The tag costs microseconds: a flood of forgeries never reaches Postgres.
+        if not token_format.genuine(token, self._edge_keys.live):
+            raise refused(verdict.Reason.UNKNOWN, what)
+        found = await self._resolver.present(bearer)
+        if found.record is None or found.token is None:
+            self._note(token_format.digest(bearer), refused=True)
+            raise refused(verdict.Reason.UNKNOWN, what)
+        return found.record, found.token.grant.mandate, found.snapshot.at_us
+
+
+def refreshed(actor: Actor, snapshot: Snapshot) -> Actor:
+    """Return an actor as a later snapshot of its token shows it. Raises UnauthenticatedError."""
+    for state in snapshot.tokens:
+        record = record_of(state, snapshot)
+        if (record.token_hash, record.token_id) == (actor.token_hash, actor.token_id):
+            denied = judge(record, snapshot.at_us)
+            if denied is not None:
+                raise refused(denied.reason, "admin token", record)
+            return _actor(record)
+    raise refused(verdict.Reason.UNKNOWN, "admin token")
+
+
+def _actor(record: Record) -> Actor:
+    return Actor(
+        subject=record.subject,
+        token_id=record.token_id,
+        scopes=record.scopes,
+        token_hash=record.token_hash,
+        handles=frozenset(record.handles),
+    )
+
+
+async def require_reach(selector: Selector, actor: Actor, table: Tokens) -> None:
+    """Raise ForbiddenError where a selector may hit admin tokens, unless the actor may do that."""
+    if Scope.ADMIN in actor.scopes:
+        return
+    wide = EVERYTHING in selector.handles
+    if _ADMINS not in selector.handles and (
+        wide or not await table.any_admin({*selector.handles, _ADMINS})
+    ):
+        return  # `*` spares admin tokens unless they are named
+    actor.require(Scope.ADMIN, "a command that hits admin tokens")
+
+
+def judge(record: Record, at_us: int) -> verdict.Denied | None:
+    """Return why a token is denied by its holds or by the time; None where it is not."""
+    return verdict.judge_state(record) or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
+
+
+def refused(
+    reason: verdict.Reason, what: str, record: Record | None = None
+) -> UnauthenticatedError:
+    """Return the error of a token that is not accepted; `record` is its own, if it is known."""
+    return UnauthenticatedError(
+        f"the {what} is not accepted: {reason}.",
+        actor=None if record is None else actor_name(record.subject, record.token_id),
+    )

@@ -1,0 +1,60 @@
+"""Enforce that no caller obtains a scope that it does not hold.
+
+The rule applies to issuing and rotating. It concerns power over rescind itself: admin tokens,
+scopes that meet `rescind:*`, the audience `rescind`, and the credentials of sidecars. A token that
+is delegated or exchanged never has such power (`core.delegation`). Every actor that may issue
+tokens may issue scopes of applications.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from rescind.core import well_known_scopes
+from rescind.core.scopes import covers, prefix
+from rescind.core.token_format import Kind
+from rescind_authority.errors import ForbiddenError
+from rescind_authority.usecases.access.authoriser import ALL_SCOPES, Actor, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """What a token may do, as far as it decides who may have its secret."""
+
+    kind: Kind
+    scopes: Collection[str]
+    audience: Collection[str]
+
+
+def require_held(actor: Actor, power: Power, action: str) -> None:
+    """Raise ForbiddenError unless an actor may have the secret of a token with this power."""
+    others = set(power.scopes)
+    if well_known_scopes.is_credential(power.scopes):
+        # Its holder reads the ledger and the edge keys, and has a say in receipts.
+        actor.require(Scope.ENROL, f"{action} the credential of sidecars")
+        others.discard(well_known_scopes.VERIFY)
+    else:
+        actor.require(Scope.ISSUE, action)
+        if well_known_scopes.AUDIENCE in power.audience:
+            actor.require(
+                Scope.ADMIN, f"{action} a token for the audience {well_known_scopes.AUDIENCE}"
+            )
+    if power.kind is Kind.ADMIN:
+        actor.require(Scope.ADMIN, f"{action} an admin token")
+    for scope in sorted(others):
+        if power.kind is Kind.ADMIN or well_known_scopes.own(scope):
+            actor.require(Scope.ADMIN, f"{action} a token with {scope}")
+            _require(actor, scope, power.kind)
+
+
+def _require(actor: Actor, scope: str, kind: Kind) -> None:
+    """Raise ForbiddenError unless an actor holds a scope, or all that a pattern stands for.
+
+    An admin token's scopes count by name alone, so a pattern there has to be held by name too.
+    """
+    if actor.holds(scope):
+        return
+    if kind is Kind.ADMIN or prefix(scope) is None:
+        raise ForbiddenError(scope, "handing out this scope")
+    for each in ALL_SCOPES:
+        if covers((scope,), each):
+            actor.require(each, f"handing out {scope}, which contains this scope,")

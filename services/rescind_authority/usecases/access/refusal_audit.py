@@ -1,0 +1,70 @@
+"""Refused calls in the audit: a bounded number of entries, whatever is refused."""
+
+import asyncio
+from collections import deque
+from itertools import islice
+
+from rescind.errors import RescindError
+from rescind_authority.ports.audit import Audit, RefusedCall
+from rescind_authority.ports.clock import Clock
+from rescind_authority.ports.metrics import Metrics
+
+CAPACITY = 1_000
+"""How many entries wait, and how many may be written at once after a quiet time."""
+
+_PER_S = 1.0
+_INTERVAL_S = 1.0
+_MOST_AT_ONCE = 100
+_NS_PER_S = 1_000_000_000
+
+
+class RefusalAudit:
+    """Write refused calls to the audit, one a second at most in the long run.
+
+    What is beyond that, or waits for a Postgres that is away in such a number, is not kept, and
+    counted in `/metrics`. The callers wait for nothing.
+    """
+
+    def __init__(self, audit: Audit, *, clock: Clock, metrics: Metrics) -> None:
+        self._audit = audit
+        self._clock = clock
+        self._metrics = metrics
+        self._waiting: deque[RefusedCall] = deque()
+        self._left = float(CAPACITY)
+        self._as_of_ns: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def note(self, refusal: RefusedCall) -> None:
+        """Queue a refused call to be written, if that is still within the bound."""
+        if len(self._waiting) >= CAPACITY or not self._spend():
+            self._metrics.refusal_not_audited()
+            return
+        self._waiting.append(refusal)
+
+    async def run(self) -> None:
+        """Write, until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            await self.write()
+
+    async def write(self) -> None:
+        """Write what waits; what finds no Postgres waits on."""
+        while batch := tuple(islice(self._waiting, _MOST_AT_ONCE)):
+            try:
+                await self._audit.refused(batch)
+            except RescindError:
+                return  # Postgres is away, as /readyz says
+            for _ in batch:
+                self._waiting.popleft()
+
+    def _spend(self) -> bool:
+        now_ns = self._clock.monotonic_raw_ns()
+        passed_ns = 0 if self._as_of_ns is None else now_ns - self._as_of_ns
+        self._as_of_ns = now_ns
+        self._left = min(CAPACITY, self._left + passed_ns * _PER_S / _NS_PER_S)
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

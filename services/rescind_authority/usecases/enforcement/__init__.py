@@ -1,0 +1,1 @@
+"""Wait until no verifier accepts what was revoked, and sign receipts."""

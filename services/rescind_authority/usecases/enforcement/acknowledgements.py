@@ -1,0 +1,86 @@
+"""Record acknowledgements of sidecars in memory.
+
+Every authority records them, so that a waiter here counts them. A lost acknowledgement is found in
+the lease rows, where the next heartbeat repeats it.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rescind.core.ledger import Position
+from rescind.wire.heartbeat import Ack
+from rescind_authority.ports.clock import Clock
+
+_MOST_INSTANCES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgedPosition:
+    """How far an instance said that its table has come, and when (CLOCK_MONOTONIC_RAW).
+
+    `nonces` are those of the heartbeats that it sent before: where two processes have one id, they
+    tell which of them it was.
+    """
+
+    applied: Position
+    heard_ns: int
+    nonces: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True)
+class AcknowledgementInbox:
+    """Collect the instances heard since the last `take`."""
+
+    stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    instances: set[bytes] = field(default_factory=set[bytes])
+
+    def take(self) -> set[bytes]:
+        """Return the instances that were heard, and clear the inbox."""
+        self.stirred.clear()
+        taken, self.instances = self.instances, set()
+        return taken
+
+
+class Acknowledgements:
+    """Keep the furthest acknowledgement of each instance; of too many, the oldest goes."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heard: OrderedDict[bytes, AcknowledgedPosition] = OrderedDict()
+        self._listeners: list[AcknowledgementInbox] = []
+
+    def note(self, ack: Ack) -> None:
+        """Store an acknowledgement whose MAC was genuine."""
+        known = self._heard.get(ack.instance)
+        nonces = ack.trail or ()
+        if known is not None:
+            if known.applied.seq > ack.applied.seq:
+                return
+            if known.applied.seq == ack.applied.seq and known.nonces == nonces:
+                return
+        self._heard[ack.instance] = AcknowledgedPosition(
+            ack.applied, self._clock.monotonic_raw_ns(), nonces
+        )
+        self._heard.move_to_end(ack.instance)
+        if len(self._heard) > _MOST_INSTANCES:
+            self._heard.popitem(last=False)
+        for listener in self._listeners:
+            listener.instances.add(ack.instance)
+            listener.stirred.set()
+
+    def of(self, instance: bytes) -> AcknowledgedPosition | None:
+        """Return the latest acknowledgement kept of an instance; None without one."""
+        return self._heard.get(instance)
+
+    @contextmanager
+    def listening(self) -> Generator[AcknowledgementInbox]:
+        """Yield an inbox that collects acknowledgements during the block."""
+        listener = AcknowledgementInbox()
+        self._listeners.append(listener)
+        try:
+            yield listener
+        finally:
+            self._listeners.remove(listener)

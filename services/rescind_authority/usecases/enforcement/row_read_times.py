@@ -1,0 +1,75 @@
+"""When each sidecar's acknowledgement was first seen in its row: for receipts asked for later.
+
+An authority reads all rows each second. What it notes there is never earlier than the truth, and at
+most a second later. It is of one Postgres server: what another one showed, as an old primary may,
+is forgotten. Nothing is stored, and nothing waits for it.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rescind_authority.ports.leases import LeaseRow, WaitSnapshot
+
+_MOST = 200_000
+_MOST_EACH, _LEAST_EACH = 64, 4
+_MOST_ENDS = 4_096
+_SWEPT_LATER_NS = 1_800 * 10**9
+"""No row is swept before it was silent for an hour; half of that, for clocks and slow reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    epoch: int
+    seq: int
+    at_ns: int
+
+
+class RowReadTimes:
+    """Note the rows as they are read. Times are CLOCK_MONOTONIC_RAW, after the read."""
+
+    def __init__(self) -> None:
+        self._server: int | None = None
+        self._acknowledged: dict[bytes, deque[_Noted]] = {}
+        self._ends: deque[_Noted] = deque(maxlen=_MOST_ENDS)
+
+    def note(self, seen: WaitSnapshot, at_ns: int) -> None:
+        """Note how far the ledger and each instance are."""
+        if seen.server != self._server:
+            self._server = seen.server
+            self._acknowledged.clear()
+            self._ends.clear()
+        if not self._ends or (self._ends[-1].epoch, self._ends[-1].seq) < (seen.epoch, seen.seq):
+            self._ends.append(_Noted(seen.epoch, seen.seq, at_ns))
+        elif (self._ends[-1].epoch, self._ends[-1].seq) == (seen.epoch, seen.seq):
+            self._ends[-1] = _Noted(seen.epoch, seen.seq, at_ns)
+        each = max(_LEAST_EACH, min(_MOST_EACH, _MOST // max(1, len(seen.rows))))
+        for instance, row in seen.rows.items():
+            if row.epoch is None:
+                continue
+            noted = self._acknowledged.setdefault(instance, deque())
+            if not noted or (noted[-1].epoch, noted[-1].seq) < (row.epoch, row.acked_seq):
+                noted.append(_Noted(row.epoch, row.acked_seq, at_ns))
+                while len(noted) > each:
+                    noted.popleft()
+        for gone in self._acknowledged.keys() - seen.rows.keys():
+            del self._acknowledged[gone]
+
+    def acknowledged(
+        self, rows: Mapping[bytes, LeaseRow], *, epoch: int, seq: int
+    ) -> dict[bytes, int]:
+        """Return by when each instance had acknowledged an event, of those that have."""
+        found: dict[bytes, int] = {}
+        for instance, row in rows.items():
+            if row.epoch != epoch or row.acked_seq < seq:
+                continue
+            for noted in self._acknowledged.get(instance, ()):
+                if noted.epoch == epoch and noted.seq >= seq:
+                    found[instance] = noted.at_ns
+                    break
+        return found
+
+    def complete(self, *, epoch: int, seq: int, now_ns: int) -> bool:
+        """Return True if no row can have been swept away since an event was committed."""
+        before = [each for each in self._ends if each.epoch == epoch and each.seq < seq]
+        return bool(before) and now_ns - before[-1].at_ns < _SWEPT_LATER_NS

@@ -1,0 +1,1 @@
+"""Report rows that fail their MAC, and renew the MACs of the others."""

@@ -1,0 +1,52 @@
+"""Write the newest key's MAC to each row after `rescind keys rotate rows`, in the background."""
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from rescind.errors import RescindError
+from rescind_authority.ports.keys import Keys
+
+_LOOK_S = 2.0
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class Rewriter(Protocol):
+    """Write MACs."""
+
+    async def renew(self) -> int:
+        """Rewrite the MAC of rows of a former key. Return how many were rewritten."""
+        ...
+
+
+class RowRenewal:
+    """Rewrite the rows whenever another key is in use. Every authority does.
+
+    A walk that was cut off begins again: rows that have the new MAC are only read.
+    """
+
+    def __init__(self, rewriter: Rewriter, *, keys: Keys) -> None:
+        self._rewriter = rewriter
+        self._keys = keys
+        self._done: bytes | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            await self.step()
+            await asyncio.sleep(_LOOK_S)
+
+    async def step(self) -> None:
+        """Rewrite the rows if a key that has others before it is new here."""
+        newest, *former = self._keys.rows
+        if not former or newest == self._done:
+            return
+        try:
+            written = await self._rewriter.renew()
+        except RescindError:
+            return  # Postgres is away or contended: the next look begins again
+        self._done = newest
+        if written:  # none in the minute in which the newest key is only made known
+            _log.info("rows have the MAC of the newest key", action="rows.renewed", rows=written)

@@ -1,0 +1,1 @@
+"""Enrol sidecars, authenticate their messages, and grant leases."""

@@ -1,0 +1,165 @@
+"""Judge instances: one is a member as long as its credential is good, and as it enrolled.
+
+Every heartbeat and every request for events is judged anew, in a snapshot from after it arrived.
+So an instance whose credential was revoked, suspended or has expired, and one that was evicted,
+gets no lease and no events from then on. A lease that it asked for before goes on until its own
+end, and receipts wait for that (Theorem 1): an instance that was judged good had asked before the
+end was committed.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from rescind.core import posture, verdict
+from rescind.core.posture import Posture
+from rescind.core.record import Record
+from rescind.core.well_known_scopes import AUDIENCE, VERIFY
+from rescind.errors import PostureError, RescindError
+from rescind.wire.heartbeat import Heartbeat
+from rescind_authority.errors import NotEnrolledError, NotFoundError
+from rescind_authority.ports.clock import Clock
+from rescind_authority.ports.enrolments import EnrolledInstance, Enrolment, Enrolments, Evicted
+from rescind_authority.ports.tokens import TokenRecords
+from rescind_authority.usecases.access.authoriser import Actor, Scope, judge
+from rescind_authority.usecases.ledger.batcher import Batcher
+from rescind_authority.usecases.lookups.resolver import record_of
+from rescind_authority.usecases.validation import FieldErrors
+from rescind_runtime.log_throttle import LogThrottle
+
+_MAX_BATCH = 500
+_CAPACITY = 16_384
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class Membership:
+    """Decide in batches which instances are members, and which have to enrol (again)."""
+
+    def __init__(self, enrolments: Enrolments, *, records: TokenRecords, clock: Clock) -> None:
+        self._enrolments = enrolments
+        self._records = records
+        self._clock = clock
+        self._batcher = Batcher[bytes, Enrolment](
+            self._judge, most=_MAX_BATCH, capacity=_CAPACITY, what="messages of sidecars"
+        )
+        self._ended = LogThrottle()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        await self._batcher.run()
+
+    async def require(self, instance: bytes) -> Enrolment:
+        """Return what an instance enrolled as. Raises NotEnrolledError where it is no member."""
+        return await self._batcher.ask(instance)
+
+    async def hear(self, heartbeat: Heartbeat) -> None:
+        """Raise NotEnrolledError unless a member says of itself what it enrolled as.
+
+        One that contradicts its enrolment is evicted: it would only be refused again.
+        """
+        enrolment = await self.require(heartbeat.instance)
+        why = contradiction(enrolment, service=heartbeat.service, declared=heartbeat.posture)
+        if why is None:
+            return
+        await self._enrolments.evict(heartbeat.instance, why=why, actor=None)
+        _log.error(
+            "a sidecar contradicts its enrolment, and is evicted",
+            action="sidecar.evicted",
+            instance=heartbeat.instance.hex(),
+            service=enrolment.service,
+            credential=enrolment.credential,
+            why=why,
+        )
+        raise NotEnrolledError
+
+    async def evict(self, instance: bytes, *, reason: str, actor: Actor) -> Evicted:
+        """End an instance for good: it gets no lease any more, and enrols under no credential.
+
+        Raises InvalidRequestError, ForbiddenError, NotFoundError, or what the store raises.
+        """
+        findings = FieldErrors()
+        reason = findings.reason(reason)
+        findings.raise_if_any()
+        actor.require(Scope.REVOKE, "evicting")
+        why = f"by {actor.name}" + (f": {reason}" if reason else "")
+        evicted = await self._enrolments.evict(instance, why=why, actor=actor.name)
+        if evicted is None:
+            raise NotFoundError("sidecar", instance.hex())
+        _log.warning(
+            "a sidecar was evicted",
+            action="sidecar.evicted",
+            instance=instance.hex(),
+            service=evicted.service,
+            actor=actor.name,
+            why=reason,
+        )
+        return evicted
+
+    async def _judge(self, instances: Sequence[bytes]) -> Sequence[Enrolment | RescindError]:
+        # The enrolments first: which credential counts is what the second read is about.
+        members = await self._enrolments.of(frozenset(instances))
+        credentials = {each.enrolment.credential for each in members.values()} - {""}
+        held = await self._held(credentials)
+        return [self._answer(members.get(instance), held) for instance in instances]
+
+    async def _held(self, credentials: set[str]) -> Mapping[str, str | None]:
+        """Return for each known credential why it is not good any more; None: it is good."""
+        if not credentials:
+            return {}
+        snapshot = await self._records.by_id(sorted(credentials))
+        return {
+            state.token.grant.token_id: refusal(record_of(state, snapshot), snapshot.at_us)
+            for state in snapshot.tokens
+        }
+
+    def _answer(
+        self, member: EnrolledInstance | None, held: Mapping[str, str | None]
+    ) -> Enrolment | RescindError:
+        if member is None or member.silent or member.evicted is not None:
+            return NotEnrolledError()
+        enrolment = member.enrolment
+        why = held.get(enrolment.credential, "it is not known here")
+        if why is None:
+            return enrolment
+        withheld = self._ended.due(self._clock.monotonic_raw_ns())
+        if withheld is not None:
+            _log.warning(
+                "a sidecar's credential is not good any more: it gets no lease and no events",
+                action="sidecar.ended",
+                instance=enrolment.instance.hex(),
+                service=enrolment.service,
+                credential=enrolment.credential,
+                why=why,
+                withheld=withheld,
+            )
+        return NotEnrolledError()
+
+
+def refusal(record: Record, at_us: int) -> str | None:
+    """Return why a token enrols no sidecar, or keeps none, at this time; None where it does."""
+    denied = judge(record, at_us) or verdict.permitted(record, require=(VERIFY,), audience=AUDIENCE)
+    return None if denied is None else str(denied.reason)
+
+
+def contradiction(enrolment: Enrolment, *, service: str, declared: str | None) -> str | None:
+    """Return in what an instance is not what it enrolled as; None: in nothing.
+
+    A posture that cannot be read may be newer than this authority: it counts as the longest grace.
+    """
+    if service != enrolment.service:
+        return f"it enrolled for {enrolment.service!r} and says that it is of {service[:80]!r}"
+    if declared is None or enrolment.posture is None or _within(declared, enrolment.posture):
+        return None
+    return (
+        f"its posture {declared[:80]!r} is more lenient than its credential allows "
+        f"({enrolment.posture}). Make another one: `rescind sidecar enrol --posture …`"
+    )
+
+
+def _within(declared: str, worst: str) -> bool:
+    try:
+        graces, bound = Posture.parse(declared), Posture.parse(worst)
+    except PostureError:
+        return False
+    return posture.within(graces, bound)

@@ -1,0 +1,1 @@
+"""Write the ledger, publish it, and recover what a restore lost."""

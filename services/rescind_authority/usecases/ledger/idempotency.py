@@ -1,0 +1,39 @@
+"""Forget what idempotency keys answered, a day after each was first used."""
+
+import asyncio
+
+from rescind.errors import RescindError
+from rescind_authority import actors
+from rescind_authority.ports.revocations import Sweeps
+
+KEPT_S = 24 * 3600
+_LOOK_S = 60.0
+_MOST_AT_ONCE = 1_000
+# A sidecar may come back after weeks with what a restore lost, and a thief with a rotated secret:
+# neither may count twice.
+_FOR_EVER = (actors.RECOVERY, actors.REUSE_DETECTION)
+
+
+class IdempotencyKeyReaper:
+    """Delete each key once no caller may repeat its command.
+
+    A key is kept until then.
+    """
+
+    def __init__(self, sweeps: Sweeps) -> None:
+        self._sweeps = sweeps
+
+    async def run(self) -> None:
+        """Forget what is old, until cancelled."""
+        while True:
+            try:
+                forgotten = await self.step()
+            except RescindError:
+                forgotten = 0  # Postgres is away, which is said elsewhere
+            await asyncio.sleep(0 if forgotten == _MOST_AT_ONCE else _LOOK_S)
+
+    async def step(self) -> int:
+        """Forget some, and say how many."""
+        return await self._sweeps.forget_keys(
+            older_than_s=KEPT_S, but=_FOR_EVER, most=_MOST_AT_ONCE
+        )

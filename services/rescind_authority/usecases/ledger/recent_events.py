@@ -1,0 +1,169 @@
+"""Hold the end of the ledger in memory.
+
+It serves heartbeat replies, `since`, and callers that follow events. Commits of this authority and
+announcements of other authorities feed it, in any order and with gaps. It accepts only what
+continues it, and reads the rest from Postgres. So it may lag, but it is never wrong.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+
+import structlog
+
+from rescind.errors import RescindError
+from rescind.wire.events import MAX_EVENTS, Batch, fit
+from rescind_authority.ports.clock import Clock
+from rescind_authority.ports.ledger import EventRange, Ledger
+
+CAPACITY = 65_536
+MAX_BYTES = 32 << 20
+_POLL_S = 1.0  # how long a lost announcement of another authority may go unnoticed
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class Recent:
+    """Hold the latest payloads of one epoch, without a gap."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        capacity: int = CAPACITY,
+        max_bytes: int = MAX_BYTES,
+        heard: Callable[[Batch], None] = lambda _batch: None,
+    ) -> None:
+        """Hold at most `capacity` payloads, and at most `max_bytes` of them.
+
+        `heard` is told of each batch that an authority announced.
+        """
+        self._ledger = ledger
+        self._clock = clock
+        self._heard = heard
+        self._capacity = capacity
+        self._max_bytes = max_bytes
+        self._payloads: deque[bytes] = deque()
+        self._bytes = 0
+        self._epoch = 0
+        self._last = 0
+        self._behind = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._ended = False
+        self._lost_ns = 0
+        self.reaches_postgres = True
+
+    @property
+    def epoch(self) -> int:
+        """The ledger's epoch, or 0 before it was read for the first time."""
+        return self._epoch
+
+    @property
+    def last(self) -> int:
+        """The seq of the newest event that is here."""
+        return self._last
+
+    def offer(self, batch: Batch) -> None:
+        """Append events that continue those here; read from Postgres later what is missing."""
+        self._heard(batch)
+        if batch.epoch != self._epoch or batch.first_seq > self._last + 1:
+            self._behind.set()
+            return
+        self._extend(batch.payloads[self._last + 1 - batch.first_seq :])
+
+    def after(self, epoch: int, seq: int) -> tuple[bytes, ...] | None:
+        """Return up to 256 events after a position.
+
+        Returns None if memory does not reach that position.
+        """
+        kept = len(self._payloads)
+        if epoch != self._epoch or not self._last - kept <= seq <= self._last:
+            return None
+        start = kept - (self._last - seq)
+        return fit(islice(self._payloads, start, start + MAX_EVENTS))
+
+    async def read(self, seq: int) -> EventRange:
+        """Return the events after a position that fit into a message.
+
+        They come from memory, or else from Postgres.
+        """
+        if self._epoch and seq < self._last:
+            payloads = self.after(self._epoch, seq)
+            if payloads is not None:
+                return EventRange(self._epoch, self._last, seq + 1, payloads)
+        passage = await self._ledger.after(seq, limit=MAX_EVENTS)
+        return replace(passage, payloads=fit(passage.payloads))
+
+    async def beyond(self, seq: int) -> bool:
+        """Return True once events after a position are here, False once this process ends."""
+        while self._last <= seq and not self._ended:
+            await self._moved.wait()
+        return not self._ended
+
+    def end(self) -> None:
+        """Release every caller that waits for events, as this process ends."""
+        self._ended = True
+        self._wake()
+
+    async def run(self) -> None:
+        """Catch up with Postgres whenever something is missing, and once a second, for ever."""
+        while True:
+            try:
+                await self._catch_up()
+            except RescindError as error:
+                self._say_lost(error)
+                self._behind.clear()  # the next round tries again
+            else:
+                self._say_back()
+            try:
+                async with asyncio.timeout(_POLL_S):
+                    await self._behind.wait()
+            except TimeoutError:
+                continue
+
+    def _say_lost(self, error: RescindError) -> None:
+        if self.reaches_postgres:
+            self._lost_ns = self._clock.monotonic_raw_ns()
+            _log.error("Postgres went away", action="postgres.lost", why=str(error))
+        self.reaches_postgres = False
+
+    def _say_back(self) -> None:
+        if not self.reaches_postgres:
+            seconds = (self._clock.monotonic_raw_ns() - self._lost_ns) / 1e9
+            _log.info("Postgres is back", action="postgres.back", after_s=round(seconds, 1))
+        self.reaches_postgres = True
+
+    async def _catch_up(self) -> None:
+        self._behind.clear()
+        while True:
+            passage = await self._ledger.after(self._last, limit=MAX_EVENTS)
+            if passage.epoch != self._epoch:
+                self._adopt(passage)
+                continue
+            # Announcements may have moved us on while the statement ran.
+            self._extend(passage.payloads[max(0, self._last + 1 - passage.first_seq) :])
+            if self._last >= passage.last:
+                return
+
+    def _adopt(self, passage: EventRange) -> None:
+        self._payloads.clear()
+        self._bytes = 0
+        self._epoch, self._last = passage.epoch, passage.last
+        self._wake()
+
+    def _extend(self, payloads: tuple[bytes, ...]) -> None:
+        if not payloads:
+            return
+        self._payloads.extend(payloads)
+        self._bytes += sum(map(len, payloads))
+        self._last += len(payloads)
+        while len(self._payloads) > self._capacity or self._bytes > self._max_bytes:
+            self._bytes -= len(self._payloads.popleft())
+        self._wake()
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()

@@ -1,0 +1,117 @@
+"""Reuse: a rotated secret comes again after its overlap, so two hold it, and one is a thief.
+
+Which of the two it is cannot be told, so the token ends with all that was delegated from it (of
+refresh tokens RFC 6749, section 10.4, and RFC 9700, section 4.14.2, say so). That is final, so it
+needs a proof that the secret was presented, and that this was after its end:
+
+* The SHA-256 of a token is no secret: it names keys in Redis, is in every look-up, and in the
+  table. The proof is `tokens.possession`, of which the table has only the SHA-256.
+* A look-up that was recorded before the rotation carries the position that was applied then, which
+  is below that of the event which ended the secret. One from within the leeway carries its time.
+"""
+
+import asyncio
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+import structlog
+
+from rescind.core.handles import select
+from rescind.core.revocation import Effect, Revocation
+from rescind.core.token_format import REUSE_LEEWAY_US
+from rescind.errors import RescindError
+from rescind_authority import actors
+from rescind_authority.ports.clock import Clock
+from rescind_authority.ports.keys import Entropy
+from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.ports.tokens import StoredToken
+from rescind_authority.usecases.ledger import new_ids
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
+from rescind_runtime.log_throttle import LogThrottle
+
+_MOST_WAITING = 1_024
+_RETRY_S = 1.0
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class PresentedToken:
+    """A token that was presented where the ledger was applied up to `seq`.
+
+    `possession` is derived from its text; `at_us` is a time (Unix µs of the ledger) that had come.
+    """
+
+    possession: bytes
+    seq: int
+    at_us: int
+
+
+class Reuse:
+    """Watch the look-ups, and end a token whose old secret is used."""
+
+    def __init__(self, sequencer: Sequencer, *, clock: Clock, entropy: Entropy) -> None:
+        self._sequencer = sequencer
+        self._clock = clock
+        self._entropy = entropy
+        self._found: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_MOST_WAITING)
+        self._unproven = LogThrottle()
+
+    def saw(self, token: StoredToken, presented: PresentedToken) -> None:
+        """Note that a secret was presented, if that is after its end."""
+        retired, ended = token.retired, token.ended
+        if retired is None or not retired.revokes or self._found.full():
+            return  # with a full queue: a secret in use is presented again
+        if ended is not None and presented.seq < ended.seq:
+            return
+        if presented.at_us <= retired.good_until_us + REUSE_LEEWAY_US:
+            return
+        if _proves(presented, retired.possession_hash):
+            self._found.put_nowait((token.grant.token_id, token.token_hash))
+        else:
+            self._doubt(token, unknowable=retired.possession_hash is None)
+
+    def _doubt(self, token: StoredToken, *, unknowable: bool) -> None:
+        withheld = self._unproven.due(self._clock.monotonic_raw_ns())
+        if withheld is None:
+            return
+        why = "was issued before migration 0018" if unknowable else "was not shown to be held"
+        _log.warning(
+            f"a rotated secret is said to be in use; it {why}, so nothing ends",
+            action="token.reuse_unproven",
+            token_id=token.grant.token_id,
+            withheld=withheld,
+        )
+
+    async def run(self) -> None:
+        """End what was found, until cancelled."""
+        while True:
+            token_id, token_hash = await self._found.get()
+            try:
+                await self._end(token_id, token_hash)
+            except RescindError:
+                await asyncio.sleep(_RETRY_S)  # Postgres is away; the secret is denied meanwhile
+
+    async def _end(self, token_id: str, token_hash: bytes) -> None:
+        revocation_id = new_ids.name("rev", self._clock, self._entropy)
+        revocation = Revocation(
+            revocation_id=revocation_id,
+            selector=select([f"token:{token_id}"]),
+            effect=Effect.REVOKE,
+            reason="a secret was used after it was rotated: two hold it",
+            actor=actors.REUSE_DETECTION,
+        )
+        # One event for each retired secret, however often and wherever it is used.
+        claim = IdempotencyClaim(
+            Key(actors.REUSE_DETECTION, token_hash.hex()), hashlib.sha256(token_hash).digest()
+        )
+        committed = await self._sequencer.commit(RevocationCommand(claim, revocation, exact=False))
+        if committed.revocation_id == revocation_id:
+            _log.warning("a rotated secret was used", action="token.reused", token_id=token_id)
+
+
+def _proves(presented: PresentedToken, possession_hash: bytes | None) -> bool:
+    if possession_hash is None:
+        return False
+    return hmac.compare_digest(hashlib.sha256(presented.possession).digest(), possession_hash)

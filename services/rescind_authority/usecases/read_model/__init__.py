@@ -1,0 +1,1 @@
+"""Show tokens, trees, revocations and the fleet."""

@@ -1,0 +1,125 @@
+"""Read the delegation tree, with the state of each token.
+
+The tree shows who delegated what to whom. A tree may have a hundred thousand nodes, so no caller
+gets all of it at once. A caller gets a few generations, a few children of each node, and the way to
+the next ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rescind.core.handles import Handle
+from rescind_authority.ports.token_search import Tokens
+from rescind_authority.usecases.read_model.inspector import Inspector, SeenToken
+
+MOST_NODES = 1_000
+MOST_DEPTH = 16
+MOST_CHILDREN = 200
+COUNTED_UP_TO = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One token of a tree. `next` is where its other children begin, if not all are shown.
+
+    It is the id of the last child that is shown, or the empty text where none is.
+    """
+
+    seen: SeenToken
+    depth: int
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A part of a tree, parents before their children. `size` counts what hangs below the root.
+
+    It is exact up to a bound; `exact` says whether it is.
+    """
+
+    ancestors: tuple[SeenToken, ...]
+    nodes: tuple[Node, ...]
+    size: int
+    exact: bool
+
+
+class Trees:
+    """Read trees, and change nothing."""
+
+    def __init__(self, looker: Inspector, tokens: Tokens) -> None:
+        self._looker = looker
+        self._tokens = tokens
+
+    async def below(self, token_id: str, *, depth: int, children: int) -> Tree:
+        """Read a token, its ancestors, and what was delegated from it.
+
+        Raises NotFoundError.
+        """
+        root = await self._looker.token(token_id)
+        counted = await self._tokens.count([Handle(f"tree:{token_id}")], most=COUNTED_UP_TO + 2)
+        return Tree(
+            ancestors=await self._looker.these(root.token.grant.lineage),
+            nodes=await self._nodes(root, depth=depth, children=children),
+            size=min(counted - 1, COUNTED_UP_TO),
+            exact=counted <= COUNTED_UP_TO + 1,
+        )
+
+    async def children(
+        self, token_id: str, *, after: str | None, limit: int
+    ) -> tuple[tuple[Node, ...], str | None]:
+        """List the children of a token, oldest first, and say where the next ones begin."""
+        parent = await self._looker.token(token_id)
+        found = (await self._tokens.children([token_id], after=after, most=limit + 1)).get(
+            token_id, ()
+        )
+        seen = await self._looker.these(found[:limit])
+        more = await self._tokens.children([each.token.grant.token_id for each in seen], most=1)
+        depth = len(parent.token.grant.lineage) + 1
+        nodes = tuple(
+            Node(each, depth, "" if each.token.grant.token_id in more else None) for each in seen
+        )
+        return nodes, found[limit - 1] if len(found) > limit else None
+
+    async def _nodes(self, root: SeenToken, *, depth: int, children: int) -> tuple[Node, ...]:
+        """Go down generation by generation, with one question for each, until enough is shown."""
+        shown: dict[str, tuple[str, ...]] = {}
+        rest: dict[str, str] = {}
+        generation: Sequence[str] = [root.token.grant.token_id]
+        left = MOST_NODES - 1
+        for level in range(depth + 1):
+            found = await self._tokens.children(
+                generation, most=children + 1 if level < depth else 1
+            )
+            following: list[str] = []
+            for parent in generation:
+                of_it = found.get(parent, ())
+                taken = of_it[: min(children, left)] if level < depth else ()
+                left -= len(taken)
+                shown[parent] = taken
+                following += taken
+                if len(of_it) > len(taken):
+                    rest[parent] = taken[-1] if taken else ""
+            generation = following
+            if not generation:
+                break
+        seen = {root.token.grant.token_id: root}
+        below = [child for taken in shown.values() for child in taken]
+        seen.update((each.token.grant.token_id, each) for each in await self._looker.these(below))
+        return tuple(_in_order(root.token.grant.token_id, shown=shown, rest=rest, seen=seen))
+
+
+def _in_order(
+    token_id: str,
+    *,
+    shown: Mapping[str, tuple[str, ...]],
+    rest: Mapping[str, str],
+    seen: Mapping[str, SeenToken],
+) -> list[Node]:
+    """Put every parent before its children, and each child before the next."""
+    each = seen.get(token_id)
+    if each is None:
+        return []
+    nodes = [Node(each, len(each.token.grant.lineage), rest.get(token_id))]
+    for child in shown.get(token_id, ()):
+        nodes += _in_order(child, shown=shown, rest=rest, seen=seen)
+    return nodes

@@ -1,0 +1,130 @@
+"""Stamp the tokens that a revoke ended (design 5).
+
+Lists and counts then need not compute it. Enforcement never waits for the stamps. The first
+authority that comes runs a turn. A turn stamps a bounded number of tokens, in one transaction with
+the place that it reached. So a turn that is cut off has no effect. The next turn, here or in
+another authority, goes on from that place. Only a revoke is stamped, because it is final. What can
+be lifted is always computed.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from rescind.errors import RescindError
+from rescind_authority.ports.clock import Clock
+from rescind_authority.ports.metrics import Metrics
+from rescind_authority.ports.revocations import Revoke, SweepCursor, Sweeps, SweepTransaction
+from rescind_authority.ports.token_search import TokenFilter, Tokens
+from rescind_authority.usecases.read_model.token_search import EXPECTED_FEW, NEWEST, OLDEST, along
+
+MOST = 2_000
+_STEPS_EACH = 10  # where few of those gone past are hit
+_FEW_EACH = 5  # rather than go past all
+_MOST_REVOKES = 256
+_LOOK_S = 1.0
+_FENCE_S = 0.05
+_NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Fence:
+    """The transactions below `number` may still add a token that a revoke up to `seq` hits."""
+
+    seq: int
+    number: int
+
+
+class Sweeper:
+    """Run turns of the sweep, as long as there is something to do."""
+
+    def __init__(
+        self,
+        sweeps: Sweeps,
+        *,
+        tokens: Tokens,
+        clock: Clock,
+        metrics: Metrics,
+        most: int = MOST,
+    ) -> None:
+        self._sweeps = sweeps
+        self._tokens = tokens
+        self._clock = clock
+        self._metrics = metrics
+        self._most = most
+        self._few = most * _FEW_EACH
+        self._fence: _Fence | None = None
+        self.waiting = 0
+
+    async def run(self) -> None:
+        """Sweep, until cancelled."""
+        while True:
+            try:
+                pause_s = await self.step()
+            except RescindError:
+                pause_s = _LOOK_S  # Postgres is away, which is said elsewhere
+            await asyncio.sleep(pause_s)
+
+    async def step(self) -> float:
+        """Run one turn if there is something to do, and return how long to pause."""
+        backlog = await self._sweeps.backlog()
+        self.waiting = backlog.waiting
+        if backlog.head <= backlog.swept:
+            return _LOOK_S
+        up_to = backlog.head
+        if backlog.waiting:
+            # Issuing writes its key first, then reads the ledger's end, then stores the token. So
+            # a token that a revoke hits may come after the revoke, but from no transaction that
+            # wrote for the first time when the revoke could be seen: those below the fence.
+            if self._fence is None or self._fence.seq <= backlog.swept:
+                self._fence = _Fence(backlog.head, await self._sweeps.fence())
+            if not await self._sweeps.passed(self._fence.number):
+                return _FENCE_S
+            up_to = self._fence.seq
+        began_ns = self._clock.monotonic_raw_ns()
+        async with self._sweeps.turn() as turn:
+            if turn is None:
+                return _LOOK_S
+            stamped = await self._take(turn, up_to)
+        self._metrics.stamped(stamped)
+        # As long as it took: a database that is busy is left alone for longer.
+        return (self._clock.monotonic_raw_ns() - began_ns) / _NS_PER_S
+
+    async def _take(self, turn: SweepTransaction, up_to: int) -> int:
+        """Stamp until enough is done, and remember how far that was; say how many were stamped."""
+        place, stamped, left = turn.place, 0, self._most
+        revokes = await turn.following(up_to=up_to, most=_MOST_REVOKES)
+        for revoke in revokes:
+            token_ids, last = await self._hit(revoke, place, left)
+            stamped += await turn.stamp(revoke.seq, token_ids)
+            left -= len(token_ids)
+            if last is not None:
+                await turn.note(SweepCursor(place.seq, last))
+                return stamped
+            place = SweepCursor(revoke.seq, None)
+            if left <= 0:
+                break
+        else:
+            if len(revokes) < _MOST_REVOKES:
+                place = SweepCursor(up_to, None)
+        await turn.note(place)
+        return stamped
+
+    async def _hit(
+        self, revoke: Revoke, place: SweepCursor, most: int
+    ) -> tuple[tuple[str, ...], str | None]:
+        """Name tokens that a revoke may hit, and where to go on: None where they are all."""
+        wanted = TokenFilter(revoke.handles)
+        if place.before is None and await self._tokens.estimate(revoke.handles) <= EXPECTED_FEW:
+            few = await self._tokens.few(wanted, before=NEWEST, most=self._few, bound=self._few)
+            if few is not None:
+                return few, None
+        walked = await self._tokens.walk(
+            wanted,
+            along(revoke.handles),
+            before=place.before or NEWEST,
+            after=OLDEST,
+            steps=most * _STEPS_EACH,
+            most=most,
+        )
+        cut_short = len(walked.token_ids) == most
+        return walked.token_ids, walked.token_ids[-1] if cut_short else walked.last

@@ -1,0 +1,211 @@
+"""Go through the token table, however large: each page in bounded time, each count up to a bound.
+
+Where some index leads straight to the tokens wanted, and they are few, it is asked. Otherwise the
+table is walked, newest first, along the index that comes closest, until the page is full or enough
+time has gone: what was not found by then is left to the next page.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from rescind.core import handles, public_ids
+from rescind.core.handles import Handle
+from rescind_authority.ports.clock import Clock
+from rescind_authority.ports.token_search import Sample, ScanIndex, TokenFilter, Tokens
+
+EXACT_UP_TO = 10_000
+EXPECTED_FEW = 50_000  # the planner errs, and to find that out costs a millisecond
+_STEPS = 1_000
+_PAGE_NS = 20_000_000
+_COUNT_NS = 15_000_000
+_ENOUGH = 30
+_SAMPLE = 1_500
+_US_PER_MS = 1_000
+# An id is made by an authority's clock, a token's time is Postgres's: so far they may be apart.
+_APART_MS = 3_600_000
+_REVOKED, _SUSPENDED = "revoked", "suspended"
+_STAMPS = ScanIndex("revoked", "")
+_ORDERED = ("subject", "client", "tenant")
+NEWEST = "tok_" + "z" * 27
+OLDEST = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTokens:
+    """Some token ids, newest first. `next` is where the others begin: None at the end."""
+
+    token_ids: Sequence[str]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many tokens there are: an estimate, unless `exact`."""
+
+    tokens: int
+    exact: bool
+
+
+class TokenSearch:
+    """Find tokens and count them; change nothing."""
+
+    def __init__(self, tokens: Tokens, *, clock: Clock) -> None:
+        self._tokens = tokens
+        self._clock = clock
+
+    async def page(self, wanted: TokenFilter, *, before: str | None, limit: int) -> FoundTokens:
+        """Find up to so many; less than that, or none, are not the end unless `next` says so."""
+        newest = min(before or NEWEST, _newest(wanted))
+        few = await self._few(wanted, before=newest, most=limit + 1)
+        if few is not None:
+            return _cut(few, limit)
+        way = await self._way(wanted)
+        if way is None:
+            return FoundTokens((), None)
+        found: list[str] = []
+        began_ns, last = self._clock.monotonic_raw_ns(), newest
+        while True:
+            walked = await self._tokens.walk(
+                wanted,
+                way,
+                before=last,
+                after=_oldest(wanted),
+                steps=_STEPS,
+                most=limit + 1 - len(found),
+            )
+            found += walked.token_ids
+            if len(found) > limit or walked.last is None:
+                return _cut(found, limit)
+            last = walked.last
+            if self._clock.monotonic_raw_ns() - began_ns > _PAGE_NS:
+                return FoundTokens(found, last)
+
+    async def count(self, wanted: TokenFilter) -> Count:
+        """Count up to 10,000, as far as the time goes; estimate the rest."""
+        expected = await self._tokens.estimate(wanted.handles)
+        if _by_handles(wanted) and expected > EXPECTED_FEW:
+            return Count(expected, exact=False)
+        way = await self._way(wanted)
+        if way is None:
+            return Count(0, exact=True)
+        if _leads_to_these_alone(way, wanted):
+            return await self._along(way, expected)
+        few = await self._few(wanted, before=_newest(wanted), most=EXACT_UP_TO)
+        if few is not None:
+            return Count(len(few), exact=True)
+        return await self._look_through(wanted, way, expected)
+
+    async def _along(self, way: ScanIndex, expected: int) -> Count:
+        """Count all that there is on a way."""
+        found = await self._tokens.count_along(way, most=EXACT_UP_TO + 1)
+        if found <= EXACT_UP_TO:
+            return Count(found, exact=True)
+        if way == _STAMPS:
+            expected = (await self._tokens.stamps()).tokens
+        return Count(max(found, expected), exact=False)
+
+    async def _look_through(self, wanted: TokenFilter, way: ScanIndex, expected: int) -> Count:
+        """Count what may lie in reach, else estimate the share of those expected."""
+        found = 0
+        if way == _STAMPS or expected <= EXPECTED_FEW or wanted.issued_after_us is not None:
+            counted = await self._walk(wanted, way)
+            if counted.exact:
+                return counted
+            found = counted.tokens
+        if not _by_handles(wanted):
+            expected = round(expected * _share(await self._tokens.sample(wanted, size=_SAMPLE)))
+        return Count(max(found, expected), exact=False)
+
+    async def _walk(self, wanted: TokenFilter, way: ScanIndex) -> Count:
+        """Count what is wanted on a way, as far as the time goes."""
+        found, last, began_ns = 0, _newest(wanted), self._clock.monotonic_raw_ns()
+        while found <= EXACT_UP_TO and self._clock.monotonic_raw_ns() - began_ns < _COUNT_NS:
+            walked = await self._tokens.walk(
+                wanted, way, before=last, after=_oldest(wanted), steps=_STEPS, most=_STEPS
+            )
+            found += len(walked.token_ids)
+            if walked.last is None:
+                return Count(found, exact=True)
+            last = walked.last
+        return Count(found, exact=False)
+
+    async def _way(self, wanted: TokenFilter) -> ScanIndex | None:
+        """Choose the narrowest way to what is wanted; None: there is nothing of the kind."""
+        way = along(wanted.handles)
+        if wanted.state not in (_REVOKED, _SUSPENDED):
+            return way
+        stamps = await self._tokens.stamps()
+        if wanted.state == _SUSPENDED:
+            return way if stamps.suspending else None
+        named = () if way.index == "id" else (Handle(f"{way.index}:{way.name}"),)
+        if stamps.complete and stamps.tokens <= await self._tokens.estimate(named):
+            return _STAMPS
+        return way
+
+    async def _few(self, wanted: TokenFilter, *, before: str, most: int) -> tuple[str, ...] | None:
+        """Query the index of all handles for the tokens wanted.
+
+        Returns None if a way leads there as well, or if too many tokens have the handles.
+        """
+        if _leads_to_all(along(wanted.handles), wanted):
+            return None
+        if await self._tokens.estimate(wanted.handles) > EXPECTED_FEW:
+            return None
+        return await self._tokens.few(wanted, before=before, most=most, bound=EXACT_UP_TO)
+
+
+def along(named: Collection[Handle]) -> ScanIndex:
+    """Choose the index to walk along: the narrowest that gives tokens in the order of their ids."""
+    values = {handles.kind_of(each): each.partition(":")[2] for each in named}
+    for kind in _ORDERED:
+        if kind in values:
+            return ScanIndex(kind, values[kind])
+    return ScanIndex("id", "")
+
+
+def _by_handles(wanted: TokenFilter) -> bool:
+    return wanted == TokenFilter(wanted.handles)
+
+
+def _leads_to_all(way: ScanIndex, wanted: TokenFilter) -> bool:
+    return all(each == f"{way.index}:{way.name}" for each in wanted.handles)
+
+
+def _leads_to_these_alone(way: ScanIndex, wanted: TokenFilter) -> bool:
+    if way == _STAMPS:
+        return wanted == TokenFilter(state=_REVOKED)
+    return _by_handles(wanted) and _leads_to_all(way, wanted)
+
+
+def _share(sample: Sample) -> float:
+    """Return the wanted share of the tokens that have the handles.
+
+    If too few of them were seen, the share among all tokens stands for it.
+    """
+    if sample.having >= _ENOUGH:
+        return sample.wanted / sample.having
+    return sample.alike / max(1, sample.looked_at)
+
+
+def _cut(found: Sequence[str], limit: int) -> FoundTokens:
+    return FoundTokens(found[:limit], found[limit - 1] if len(found) > limit else None)
+
+
+def _newest(wanted: TokenFilter) -> str:
+    """Return an id above every id that the time range allows."""
+    if wanted.issued_before_us is None:
+        return NEWEST
+    return _id_at(wanted.issued_before_us // _US_PER_MS + _APART_MS)
+
+
+def _oldest(wanted: TokenFilter) -> str:
+    """Return an id below every id that the time range allows."""
+    if wanted.issued_after_us is None:
+        return OLDEST
+    return _id_at(wanted.issued_after_us // _US_PER_MS - _APART_MS)
+
+
+def _id_at(ms: int) -> str:
+    return public_ids.make(
+        "tok", now_ms=min(max(ms, 0), public_ids.LATEST_MS), entropy=bytes(public_ids.ENTROPY_BYTES)
+    )

@@ -1,0 +1,89 @@
+"""How many tokens a revocation hit: counted beside its commit, and never in its path.
+
+The count is as of the event's own place in the ledger, so that it is the same at each look.
+"""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from rescind.core.revocation import Effect, Event
+from rescind.errors import RescindError
+from rescind_authority.ports.revocations import Revocations
+from rescind_authority.ports.token_search import Tokens
+from rescind_authority.usecases.revocations.preview import MOST_COUNTED
+
+_AT_ONCE = 4  # of the twelve connections to Postgres: the sequencer never waits for a count
+_MOST_WAITING = 256
+_MOST_KEPT = 1_024
+_DEADLINE_S = 2.0
+AFTER_A_WAIT_S = 0.25
+"""What is enforced is told soon: the count, which began with the wait, has so long left."""
+
+_COUNTED = frozenset({Effect.REVOKE, Effect.SUSPEND, Effect.NARROW, Effect.LIFT})
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """The tokens that match and had not ended, and how many subjects they speak for.
+
+    Not `exact`, `tokens` is an estimate, and `subjects` a lower bound.
+    """
+
+    tokens: int
+    subjects: int
+    exact: bool
+
+
+_NOTHING = Hit(0, 0, exact=True)
+
+
+class Hits:
+    """Count what events hit: a few at once, and none for long."""
+
+    def __init__(self, tokens: Tokens, *, revocations: Revocations) -> None:
+        self._tokens = tokens
+        self._revocations = revocations
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._waiting = 0
+        # What was counted does not change any more: the receipt's writer and the answer share it.
+        self._kept: OrderedDict[tuple[int, int], Hit] = OrderedDict()
+
+    async def of(
+        self, event: Event, *, killed: bool = False, deadline_s: float | None = None
+    ) -> Hit | None:
+        """Count what an event hit; None where nothing is counted, or not in time.
+
+        Of a kill, `event` is the suspension, and the revoke right before it is what counts.
+        """
+        kept = self._kept.get((event.epoch, event.seq))
+        if kept is not None:
+            return kept
+        if event.revocation.effect not in _COUNTED or self._waiting >= _MOST_WAITING:
+            return None
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(deadline_s or _DEADLINE_S), self._slots:
+                hit = await self._count(event, seq=event.seq - killed)
+        except (TimeoutError, RescindError):
+            return None  # the command is done, and its answer need not wait any longer
+        finally:
+            self._waiting -= 1
+        self._kept[event.epoch, event.seq] = hit
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+        return hit
+
+    async def _count(self, event: Event, *, seq: int) -> Hit:
+        revocation = event.revocation
+        if revocation.lifts is not None:
+            lifted = await self._revocations.get(revocation.lifts)
+            if lifted is None or lifted.lifted_at_us != event.at_us:
+                return _NOTHING  # another lift came before this one
+        found = await self._tokens.radius(
+            revocation.selector.handles,
+            issued_before_us=revocation.issued_before_us,
+            most=MOST_COUNTED,
+            seq=seq,
+        )
+        return Hit(found.tokens, found.subjects, found.exact)

@@ -1,0 +1,87 @@
+"""The blast radius: what a command would hit, before anything is written."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from rescind.core.handles import Selector
+from rescind_authority.errors import PreviewNeededError
+from rescind_authority.ports.token_search import BlastRadius, Tokens
+
+MOST_COUNTED = 10_000
+"""Up to here the counts are exact."""
+
+_GROWTH = 1.5
+_SLACK = 100
+_DIGITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewTarget:
+    """Whom a command hits, and with what: all that a preview is good for."""
+
+    verb: str
+    selector: Selector
+    issued_before_us: int | None
+    until_us: int | None
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A blast radius, and the name under which the command may be given that was looked at."""
+
+    selector: Selector
+    radius: BlastRadius
+    name: str
+    needed: bool
+
+
+class Previewer:
+    """Preview commands, and require a preview of those that hit many tokens."""
+
+    def __init__(self, tokens: Tokens, *, above: int) -> None:
+        self._tokens = tokens
+        self._above = above
+
+    async def look(self, aim: PreviewTarget) -> Preview:
+        """Return what a command would hit now."""
+        radius = await self._radius(aim)
+        needed = aim.selector.wide and radius.tokens > self._above
+        return Preview(aim.selector, radius, _name(aim, radius.tokens), needed)
+
+    async def require(self, aim: PreviewTarget, name: str | None) -> None:
+        """Raise PreviewNeededError for a wide command that hits many, unless it was looked at.
+
+        What names a token, a tree, a subject or a session is never held up: it is what stops a
+        rogue, and its radius was chosen when it was issued.
+        """
+        if not aim.selector.wide:
+            return
+        radius = await self._radius(aim)
+        if radius.tokens > self._above and not _covers(name, aim, radius.tokens):
+            raise PreviewNeededError(radius.tokens, exact=radius.exact, above=self._above)
+
+    async def _radius(self, aim: PreviewTarget) -> BlastRadius:
+        return await self._tokens.radius(
+            aim.selector.handles, issued_before_us=aim.issued_before_us, most=MOST_COUNTED
+        )
+
+
+def _name(aim: PreviewTarget, tokens: int) -> str:
+    asked = (aim.verb, sorted(aim.selector.handles), aim.issued_before_us, aim.until_us)
+    facts = json.dumps([*asked, aim.scopes, tokens])
+    return f"{tokens}-{hashlib.sha256(facts.encode()).hexdigest()[:_DIGITS]}"
+
+
+def _covers(name: str | None, aim: PreviewTarget, tokens: int) -> bool:
+    """Return True if a preview covers what a command hits now.
+
+    The preview has to be of this very command. The command may hit at most `_GROWTH` times as many
+    tokens as the preview counted, plus `_SLACK`.
+    """
+    count = (name or "").partition("-")[0]
+    if not (count.isascii() and count.isdigit()):
+        return False
+    seen = int(count)
+    return name == _name(aim, seen) and tokens <= seen * _GROWTH + _SLACK

@@ -1,0 +1,76 @@
+"""Lift what was suspended or narrowed for a time, when the time is up.
+
+The time alone ends nothing: the hold stands until the lift is in the ledger. Every authority tries,
+under a key that follows from the revocation's id, so one of them commits it. Nothing is kept in
+memory: an authority that starts late finds what is overdue in the table.
+"""
+
+import asyncio
+import hashlib
+from contextlib import suppress
+
+from rescind.core.revocation import lift_of
+from rescind_authority import actors
+from rescind_authority.errors import KeyReusedError
+from rescind_authority.ports.clock import Clock
+from rescind_authority.ports.keys import Entropy
+from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.ports.revocations import Revocations, Timed
+from rescind_authority.usecases.ledger import new_ids
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
+from rescind_authority.usecases.step_timer import run_steps
+
+_LOOK_S = 5.0  # how late it may be when the authority that heard of it died
+_RETRY_S = 1.0
+_MOST_AT_ONCE = 64
+_US_PER_S = 1_000_000
+
+
+class LiftScheduler:
+    """Lift each timed revocation once its time is up."""
+
+    def __init__(
+        self, revocations: Revocations, *, sequencer: Sequencer, clock: Clock, entropy: Entropy
+    ) -> None:
+        self._revocations = revocations
+        self._sequencer = sequencer
+        self._clock = clock
+        self._entropy = entropy
+        self._due = asyncio.Event()
+
+    def look_again(self) -> None:
+        """Wake the loop for a new timed revocation.
+
+        It may be the next to lift.
+        """
+        self._due.set()
+
+    async def run(self) -> None:
+        """Lift what is due, until cancelled."""
+        await run_steps(self._due, self.step, retry_s=_RETRY_S)
+
+    async def step(self) -> float:
+        """Lift what is due, and say in how many seconds to look again."""
+        timed = await self._revocations.timed(limit=_MOST_AT_ONCE)
+        for each in timed:
+            if each.left_us > 0:
+                return min(_LOOK_S, each.left_us / _US_PER_S)
+            # One whose key another command has (of a token from before such subjects were refused)
+            # holds up none after it; an administrator can lift it.
+            with suppress(KeyReusedError):
+                await self._lift(each)
+        return 0 if len(timed) == _MOST_AT_ONCE else _LOOK_S
+
+    async def _lift(self, timed: Timed) -> None:
+        name = timed.event.revocation.revocation_id
+        revocation_id = new_ids.name("rev", self._clock, self._entropy)
+        revocation = lift_of(
+            timed.event,
+            revocation_id=revocation_id,
+            reason="its time was up",
+            actor=actors.SCHEDULED_LIFT,
+        )
+        claim = IdempotencyClaim(
+            Key(actors.SCHEDULED_LIFT, name), hashlib.sha256(name.encode()).digest()
+        )
+        await self._sequencer.commit(RevocationCommand(claim, revocation, exact=timed.exact))

@@ -1,0 +1,209 @@
+"""What sidecars may ask, as bytes: the same over NATS and over HTTP.
+
+Everything from an enrolled instance comes in an envelope with its MAC, and is answered in one.
+An empty answer says "not now"; a look-up is told so in the envelope too. ENROL_AGAIN, which proves
+nothing, says that the MAC is of another epoch or of no instance of ours, or that it is no member
+any more: the signed answer to its wish to enrol says which.
+"""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from rescind.core import instance_mac
+from rescind.errors import MalformedMessageError, RescindError
+from rescind.wire import heartbeat, records, recovery_offer, usage_report
+from rescind.wire.heartbeat import ENROL_AGAIN, Heartbeat, Release
+from rescind.wire.records import NotNow, Resolve
+from rescind_authority.errors import LookupUnavailableError, NotEnrolledError
+from rescind_authority.ports.keys import Keys
+from rescind_authority.usecases.enforcement.acknowledgements import Acknowledgements
+from rescind_authority.usecases.leases.enrol import Enroller
+from rescind_authority.usecases.leases.grant import Granter
+from rescind_authority.usecases.leases.instance_auth import AuthenticatedMessage, Instances
+from rescind_authority.usecases.leases.membership import Membership
+from rescind_authority.usecases.ledger.batcher import each_of
+from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recovery import Recovery
+from rescind_authority.usecases.lookups.resolver import LookupResult, Resolver
+from rescind_authority.usecases.lookups.reuse_detection import PresentedToken
+from rescind_authority.usecases.tokens.last_used import Usage
+
+EMPTY = b""
+
+
+class SidecarApi:
+    """Handle requests of sidecars. Each method raises RescindError for "not now"."""
+
+    def __init__(
+        self,
+        *,
+        granter: Granter,
+        resolver: Resolver,
+        recent: Recent,
+        enroller: Enroller,
+        instances: Instances,
+        membership: Membership,
+        keys: Keys,
+        usage: Usage,
+        acknowledgements: Acknowledgements,
+        recovery: Recovery,
+    ) -> None:
+        self._granter = granter
+        self._resolver = resolver
+        self._recent = recent
+        self._enroller = enroller
+        self._instances = instances
+        self._membership = membership
+        self._keys = keys
+        self._usage = usage
+        self._acknowledgements = acknowledgements
+        self._recovery = recovery
+
+    async def enrol(self, payload: bytes) -> bytes:
+        """Hand an instance its secret, sealed to it."""
+        return await self._enroller.answer(payload)
+
+    async def heartbeat(self, payload: bytes) -> bytes:
+        """Grant a lease, or take a release."""
+        try:
+            heard = self._instances.open(payload)
+        except NotEnrolledError:
+            return ENROL_AGAIN
+        message = heartbeat.decode(heard.content)
+        if message.instance != heard.instance:
+            raise MalformedMessageError("heartbeat", "it speaks for another instance")
+        try:
+            # Before G1: an instance that is judged good asked before its end was committed.
+            if isinstance(message, Heartbeat):
+                await self._membership.hear(message)
+            else:
+                await self._membership.require(heard.instance)
+        except NotEnrolledError:
+            return ENROL_AGAIN
+        reply = await self._granter.answer(message)
+        if reply is None:
+            return EMPTY
+        if isinstance(reply, heartbeat.NoLease):
+            return self._instances.authenticated(heard, heartbeat.encode_no_lease(reply))
+        # So a sidecar has a new key before anything is signed with it. One that tells which
+        # statement it goes by gets a newer one with the lease: whoever holds a lease has it.
+        reply = replace(
+            reply,
+            trust_serial=self._keys.serial,
+            statement=self._statement_for(message),
+            enrol_again=heard.outdated,
+        )
+        return self._instances.authenticated(heard, heartbeat.encode_reply(reply))
+
+    def _statement_for(self, message: Heartbeat | Release) -> bytes:
+        known = message.trust_serial if isinstance(message, Heartbeat) else None
+        return b"" if known in {None, self._keys.serial} else self._keys.statement
+
+    async def since(self, payload: bytes) -> bytes:
+        """Return the events that an instance is missing."""
+        try:
+            heard = self._instances.open(payload)
+            await self._membership.require(heard.instance)
+        except NotEnrolledError:
+            return ENROL_AGAIN
+        asked = heartbeat.decode_since(heard.content)
+        passage = await self._recent.read(asked.seq)
+        payloads = passage.payloads if passage.epoch == asked.epoch else ()
+        answer = heartbeat.encode_events(heartbeat.Events(passage.epoch, payloads))
+        return self._instances.authenticated(heard, answer)
+
+    async def offer(self, payload: bytes) -> bytes:
+        """Recover what a restored ledger lost."""
+        try:
+            heard = self._instances.open(payload)
+            await self._membership.require(heard.instance)
+        except NotEnrolledError:
+            return ENROL_AGAIN
+        offered = recovery_offer.decode(heard.content)
+        if offered.instance != heard.instance:
+            raise MalformedMessageError("offer", "it speaks for another instance")
+        taken = recovery_offer.OfferAnswer(wanted=await self._recovery.take(offered.batch))
+        return self._instances.authenticated(heard, recovery_offer.encode_offer_answer(taken))
+
+    def used(self, payload: bytes) -> None:
+        """Store a report of which tokens are in use. Raises RescindError."""
+        heard = self._instances.open(payload)
+        report = usage_report.decode(heard.content)
+        if report.instance == heard.instance:
+            self._usage.note(report)
+
+    def ack(self, payload: bytes) -> None:
+        """Store an acknowledgement. Raises RescindError."""
+        heard = self._instances.open(payload)
+        ack = heartbeat.decode_ack(heard.content)
+        if ack.instance == heard.instance:
+            self._acknowledgements.note(ack)
+
+    async def resolve(self, payload: bytes) -> bytes:
+        """Return the record of a token, or that there is none, to the instance that asks.
+
+        Raises LookupUnavailableError, which has the answer for it.
+        """
+        try:
+            look = self._look(payload)
+        except NotEnrolledError:
+            return ENROL_AGAIN
+        # Side by side: a first sight waits for both. What it proves counts from a member alone.
+        member, found = await each_of(
+            (
+                partial[Awaitable[object]](self._membership.require, look.heard.instance),
+                partial[Awaitable[object]](self._resolver.read, look.token_hash),
+            )
+        )
+        if isinstance(member, NotEnrolledError):
+            return ENROL_AGAIN
+        if isinstance(member, RescindError) or not isinstance(found, LookupResult):
+            raise LookupUnavailableError(self._not_now(look))
+        resolved = self._resolver.answer(found, look.presented)
+        answer = replace(resolved, nonce=look.nonce, token_hash=look.token_hash)
+        return self._instances.authenticated(look.heard, records.encode_resolved(answer))
+
+    def put_off(self, payload: bytes) -> bytes:
+        """Return "not now" for a look-up, empty for what no instance of ours sent."""
+        try:
+            return self._not_now(self._look(payload))
+        except RescindError:
+            return EMPTY
+
+    def _look(self, payload: bytes) -> "_Look":
+        """Open a look-up. Raises NotEnrolledError, or MalformedMessageError."""
+        try:
+            heard = self._instances.open(payload)
+        except MalformedMessageError as error:
+            raise MalformedMessageError(
+                "look-up",
+                f"it is not in the envelope of an instance ({error}): its sender is not enrolled, "
+                "or is a sidecar of an older version, which must be upgraded",
+            ) from error
+        asked = records.decode_resolve(heard.content)
+        if asked.nonce is None:
+            raise MalformedMessageError("look-up", "it has no nonce")
+        return _Look(heard, asked.token_hash, asked.nonce, _presented(heard, asked))
+
+    def _not_now(self, look: "_Look") -> bytes:
+        answer = records.encode_not_now(NotNow(look.nonce, look.token_hash))
+        return self._instances.authenticated(look.heard, answer)
+
+
+def _presented(heard: AuthenticatedMessage, asked: Resolve) -> PresentedToken | None:
+    shown = asked.presented
+    if shown is None or asked.nonce is None:
+        return None
+    possession = instance_mac.veil(heard.secret, asked.nonce, shown.proof)
+    return PresentedToken(possession, shown.seq, shown.at_us)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Look:
+    """A look-up whose MAC was right."""
+
+    heard: AuthenticatedMessage
+    token_hash: bytes
+    nonce: bytes
+    presented: PresentedToken | None

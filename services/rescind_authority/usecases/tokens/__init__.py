@@ -1,0 +1,1 @@
+"""Issue, delegate, rotate and expire tokens."""

@@ -1,0 +1,221 @@
+"""Issue a token: mint it, store its hash, show it once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rescind.core import handles, well_known_scopes
+from rescind.core.delegation import Right
+from rescind.core.token_format import Kind
+from rescind.core.well_known_scopes import AUDIENCE
+from rescind_authority.errors import InvalidRequestError
+from rescind_authority.ports.enrolments import Binding
+from rescind_authority.ports.ledger import IdempotencyClaim, Key, LedgerTransaction, Transactions
+from rescind_authority.ports.token_grant import TokenGrant
+from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken
+from rescind_authority.usecases.access.authoriser import Actor, refreshed
+from rescind_authority.usecases.access.held_scopes import Power, require_held
+from rescind_authority.usecases.tokens.new_token import (
+    Minted,
+    NewSecret,
+    Repeated,
+    TokenGenerator,
+    require_free,
+    store_once,
+)
+from rescind_authority.usecases.validation import FieldErrors, too_many_names
+
+
+@dataclass(frozen=True, slots=True)
+class IssueCommand:
+    """Describe the token that a caller requests, as it came.
+
+    `not_before_us` is Unix microseconds.
+    """
+
+    subject: str
+    kind: Kind
+    scopes: Sequence[str]
+    audience: Sequence[str]
+    ttl_s: float
+    labels: Mapping[str, str]
+    tenant: str | None = None
+    client: str | None = None
+    session: str | None = None
+    not_before_us: int | None = None
+    may_speak_for: Sequence[str] = ()
+    max_depth: int | None = None
+    user_agent: str | None = None
+    address: str | None = None
+    addresses: Sequence[str] = ()
+    verifier: Mapping[str, str] = field(default_factory=dict[str, str])
+    sidecars: Binding | None = None
+    self_service: Sequence[Right] | None = None
+    max_overlap_s: float | None = None
+    reuse_denies: bool = False
+    idle_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """After how long without a use a session ends, unless its issuer says otherwise; 0: never.
+
+    `most` is how many a subject may have; 0: any number.
+    """
+
+    idle_s: float = 0
+    most: int = 0
+
+
+_NO_LIMITS = SessionLimits()
+
+
+class Issuer:
+    """Make tokens that have no parent.
+
+    `made_room` is called after the end of a session was set: the event of it is due.
+    """
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        *,
+        mint: TokenGenerator,
+        limits: SessionLimits = _NO_LIMITS,
+        made_room: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._transactions = transactions
+        self._mint = mint
+        self._limits = limits
+        self._made_room = made_room
+
+    async def issue(
+        self, wish: IssueCommand, *, actor: Actor, claim: IdempotencyClaim
+    ) -> Minted | Repeated:
+        """Issue what was asked for, once for each key.
+
+        Raises InvalidRequestError, ForbiddenError, UnauthenticatedError, ActiveRevocationError,
+        KeyReusedError, or what the store raises.
+        """
+        struck, token, ttl_us = self._prepare(wish, actor=actor.subject, issued_by=actor.name)
+        power = Power(token.grant.kind, token.grant.scopes, token.grant.audience)
+        require_held(actor, power, "issuing")
+
+        ended = 0
+
+        async def store(transaction: LedgerTransaction) -> Minted:
+            nonlocal ended
+            bounded = token.grant.kind is Kind.SESSION and self._limits.most > 0
+            if bounded:
+                # Before anything is counted: two logins at once would each leave room for one.
+                await transaction.lock_sessions(token.grant.subject)
+            footing = await transaction.footing(None, token.grant.handles)
+            require_free(footing, token.grant.handles)
+            # After the footing: whatever ends the issuer was seen here, or is above issued_seq.
+            now = refreshed(actor, await transaction.presented(actor.token_hash))
+            require_held(now, power, "issuing")
+            issued = _issued(footing, ttl_us)
+            if bounded:
+                ended = await transaction.end_surplus(
+                    token.grant.subject, keep=self._limits.most - 1
+                )
+            await transaction.insert_token(token, issued)
+            return Minted(struck.secret, token, issued)
+
+        outcome = await store_once(self._transactions, claim, store)
+        if ended:
+            self._made_room()
+        return outcome
+
+    async def make_admin(self, wish: IssueCommand, *, actor: str) -> Minted:
+        """Issue a token that no token authorises: the host's owner asks."""
+        struck, token, ttl_us = self._prepare(wish, actor=actor, issued_by=actor)
+        async with self._transactions.begin() as transaction:
+            # Written before the footing is read, as by `store_once`: the sweep waits for it.
+            key = Key(actor, token.grant.token_id)
+            await transaction.claim([IdempotencyClaim(key, token.token_hash)])
+            issued = _issued(await transaction.footing(None, token.grant.handles), ttl_us)
+            await transaction.insert_token(token, issued)
+            await transaction.answer({key: token.grant.token_id})
+        return Minted(struck.secret, token, issued)
+
+    def _prepare(
+        self, wish: IssueCommand, *, actor: str, issued_by: str
+    ) -> tuple[NewSecret, NewToken, int]:
+        findings = FieldErrors()
+        subject = findings.root_subject(wish.subject, wish.kind)
+        scopes = findings.scopes(wish.scopes)
+        audience = findings.audience(wish.audience)
+        labels = findings.labels(wish.labels)
+        tenant = findings.name("tenant", wish.tenant)
+        client = findings.name("client", wish.client)
+        session = findings.name("session", wish.session)
+        conditions = findings.conditions(wish.addresses, wish.verifier)
+        device = findings.device(wish.user_agent, wish.address)
+        mandate = findings.credential(
+            subject,
+            wish.kind,
+            scopes=scopes,
+            audience=audience,
+            mandate=findings.policy(
+                findings.mandate(wish.may_speak_for, wish.max_depth),
+                wish.self_service,
+                max_overlap_s=wish.max_overlap_s,
+                reuse_denies=wish.reuse_denies,
+            ),
+        )
+        sidecars = findings.sidecars(wish.sidecars, scopes)
+        ttl_us = findings.ttl_us(wish.ttl_s)
+        idle_us = findings.idle_us(wish.idle_s, wish.kind, default_s=self._limits.idle_s)
+        findings.name("created_by", actor)
+        now_us = self._mint.clock.wall_us()
+        if wish.not_before_us is not None and not 0 < wish.not_before_us < now_us + ttl_us:
+            findings.add("not_before", "expected a time before the token's end (now + ttl)")
+        findings.raise_if_any()
+        struck = self._mint.strike(wish.kind)
+        grant = TokenGrant(
+            token_id=struck.token_id,
+            kind=wish.kind,
+            subject=subject,
+            scopes=scopes,
+            # An admin token is good here; without an audience it would be good everywhere.
+            audience=audience or ((AUDIENCE,) if wish.kind is Kind.ADMIN else ()),
+            tenant=tenant,
+            client=client,
+            session=session,
+            labels=labels,
+            handles=handles.of_token(
+                token_id=struck.token_id,
+                kind=wish.kind,
+                subject=subject,
+                tenant=tenant,
+                client=client,
+                session=session,
+                labels=labels,
+                created_by=actor,
+                credential=well_known_scopes.is_credential(scopes),
+            ),
+            lineage=(),
+            chain=(),
+            not_before_us=wish.not_before_us,
+            mandate=mandate,
+            created_by=actor,
+            device=device,
+            conditions=conditions,
+            idle_us=idle_us,
+        )
+        token = NewToken(
+            token_hash=struck.token_hash,
+            grant=grant,
+            issued_by=issued_by,
+            sidecars=sidecars,
+            possession_hash=struck.possession_hash,
+        )
+        problem = too_many_names(grant)
+        if problem is not None:
+            raise InvalidRequestError(problem)
+        return struck, token, ttl_us
+
+
+def _issued(footing: IssuanceSnapshot, ttl_us: int) -> IssueTimes:
+    at_us = footing.snapshot.at_us
+    return IssueTimes(at_us, footing.snapshot.as_of, at_us + ttl_us)

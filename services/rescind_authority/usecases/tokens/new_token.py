@@ -1,0 +1,109 @@
+"""Provide the secret, name and footing that every new token needs.
+
+The need is the same for every caller that requests a token.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from rescind.core import token_format
+from rescind.core.handles import Handle
+from rescind.core.revocation import Effect
+from rescind.core.secret import Secret
+from rescind.core.token_format import Kind
+from rescind_authority.errors import ActiveRevocationError, KeyReusedError
+from rescind_authority.ports.clock import Clock
+from rescind_authority.ports.keys import EdgeKeys, Entropy
+from rescind_authority.ports.ledger import IdempotencyClaim, LedgerTransaction, Transactions
+from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken
+from rescind_authority.usecases.ledger import new_ids
+from rescind_authority.usecases.lookups.resolver import hitting
+
+
+@dataclass(frozen=True, slots=True)
+class NewSecret:
+    """A secret that is no token yet, with its public name."""
+
+    secret: Secret
+    token_id: str
+
+    @property
+    def token_hash(self) -> bytes:
+        """What is stored of the secret."""
+        return token_format.digest(self.secret.reveal())
+
+    @property
+    def possession_hash(self) -> bytes:
+        """What is stored to recognise, after a rotation, who holds the secret."""
+        return token_format.possession_hash(self.secret.reveal())
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A new token: the only time its secret is at hand."""
+
+    secret: Secret
+    token: NewToken
+    issued: IssueTimes
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A repeat of an earlier call: the token exists, its secret was shown then."""
+
+    token_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGenerator:
+    """Strike secrets, with a tag by which sidecars know a forgery."""
+
+    clock: Clock
+    entropy: Entropy
+    edge_keys: EdgeKeys
+    prefix: str
+
+    def secret(self, kind: Kind) -> Secret:
+        """Generate a secret that no token had before."""
+        return token_format.mint(
+            kind=kind,
+            random=self.entropy(token_format.RANDOM_BYTES),
+            edge_key=self.edge_keys.minting,
+            prefix=self.prefix,
+        )
+
+    def strike(self, kind: Kind) -> NewSecret:
+        """Generate a secret that no token had before, and name it."""
+        secret = self.secret(kind)
+        return NewSecret(secret, new_ids.name("tok", self.clock, self.entropy))
+
+
+async def store_once(
+    transactions: Transactions,
+    claim: IdempotencyClaim,
+    store: Callable[[LedgerTransaction], Awaitable[Minted]],
+) -> Minted | Repeated:
+    """Store a token once for each key. Raises KeyReusedError, or what `store` raises."""
+    async with transactions.begin() as transaction:
+        # First of all: whoever waits here for another must not stand on an old footing.
+        claimed = (await transaction.claim([claim]))[claim.key]
+        if claimed.body_hash != claim.body_hash:
+            raise KeyReusedError
+        if claimed.answer is not None:
+            return Repeated(json.loads(claimed.answer)["token_id"])
+        minted = await store(transaction)
+        await transaction.answer({claim.key: json.dumps({"token_id": minted.token.grant.token_id})})
+    return minted
+
+
+def require_free(footing: IssuanceSnapshot, handles: Sequence[Handle]) -> None:
+    """Raise ActiveRevocationError if a standing revocation would deny the new token.
+
+    `handles` are those of the token. A `revoke` that the footing shows does not hit tokens that are
+    issued after it. A `narrow` goes on narrowing the new token, which may live.
+    """
+    held = hitting(footing.candidates, handles=handles, issued_seq=footing.snapshot.as_of)
+    for event in held:
+        if event.revocation.effect != Effect.NARROW:
+            raise ActiveRevocationError(event.revocation)

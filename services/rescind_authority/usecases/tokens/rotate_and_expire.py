@@ -1,0 +1,270 @@
+"""Change a token: a new secret under the same grant, or an earlier end.
+
+A change is an event (`changed`) in the commit of what it changes, so that every verifier drops the
+record that it has, and a receipt can say when the last one did. What ends with it has a final hold
+at the event's position, and what was delegated from a token ends with it. What is to end later has
+an event of its own then (`usecases/ends.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from rescind.core import public_ids, token_format
+from rescind.core.delegation import DelegationLimits
+from rescind.core.handles import select
+from rescind.core.revocation import Effect, Revocation
+from rescind.core.secret import Secret
+from rescind.core.token_format import Kind
+from rescind.errors import RescindError
+from rescind_authority.errors import ActiveRevocationError, NotFoundError, SelfServiceError
+from rescind_authority.ports.ledger import Change, Expiry, IdempotencyClaim, Rotation
+from rescind_authority.ports.tokens import Snapshot, TokenRecords, TokenState
+from rescind_authority.usecases.access.authoriser import Actor, Holder, Scope, actor_name, refreshed
+from rescind_authority.usecases.access.held_scopes import Power, require_held
+from rescind_authority.usecases.ledger import new_ids
+from rescind_authority.usecases.ledger.batcher import each_of
+from rescind_authority.usecases.ledger.sequencer import (
+    Committed,
+    RevocationCommand,
+    Sequencer,
+    Warrant,
+)
+from rescind_authority.usecases.lookups.resolver import holding
+from rescind_authority.usecases.tokens.end_timer import EndTimer
+from rescind_authority.usecases.tokens.new_token import TokenGenerator
+from rescind_authority.usecases.validation import MAX_TTL_S, FieldErrors
+
+_US_PER_S = 1_000_000
+_MAX_ADMIN_OVERLAP_S = 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class RotateCommand:
+    """Describe how a caller wants a token rotated.
+
+    The old secret stays valid for `overlap_s`. With `reuse_revokes`, a later use of it ends the
+    token and what was delegated from it. One of two holders is then a thief. A `reuse_revokes` of
+    None keeps the policy with which the token was issued.
+    """
+
+    token_id: str
+    overlap_s: float
+    reuse_revokes: bool | None
+    reason: str
+    awaited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireCommand:
+    """Describe how a caller wants a token ended early.
+
+    `at_us` is the end in Unix µs; None means now.
+    """
+
+    token_id: str
+    at_us: int | None
+    reason: str
+    awaited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedChange:
+    """A change in the ledger. `secret` is the new one, and None in a repeat of the key."""
+
+    committed: Committed
+    token_id: str
+    secret: Secret | None = None
+
+
+class TokenChanger:
+    """Turn wishes to change a token into commands, and have them committed."""
+
+    def __init__(
+        self, sequencer: Sequencer, *, records: TokenRecords, mint: TokenGenerator, ends: EndTimer
+    ) -> None:
+        self._sequencer = sequencer
+        self._records = records
+        self._mint = mint
+        self._ends = ends
+
+    async def rotate(
+        self, renewal: RotateCommand, *, actor: Actor, claim: IdempotencyClaim
+    ) -> CommittedChange:
+        """Replace a token's secret with a new one, for the actor.
+
+        The actor then has the new secret, so it must hold the token's power over rescind itself.
+
+        Raises NotFoundError, ActiveRevocationError, InvalidRequestError, ForbiddenError,
+        UnauthenticatedError, TokenMovedError, or the sequencer's.
+        """
+        _reason(renewal, Kind.AGENT)  # what is wrong in itself is said first
+        state = await self._token(renewal.token_id)
+        token = state.token
+        power = Power(token.grant.kind, token.grant.scopes, token.grant.audience)
+        require_held(actor, power, "rotating")
+        for event in holding(state):
+            if event.revocation.effect != Effect.NARROW:
+                raise ActiveRevocationError(event.revocation)
+
+        def judge(snapshot: Snapshot) -> None:
+            require_held(refreshed(actor, snapshot), power, "rotating")
+
+        warrant = Warrant(actor.token_hash, judge)
+        return await self._rotate(
+            _as_issued(renewal, token.grant.mandate),
+            token.grant.kind,
+            None,
+            actor=actor.name,
+            claim=claim,
+            warrant=warrant,
+        )
+
+    async def rotate_own(
+        self, renewal: RotateCommand, *, bearer: Holder, claim: IdempotencyClaim
+    ) -> CommittedChange:
+        """Rotate the token that the caller presented, unless it was rotated meanwhile.
+
+        Raises SelfServiceError for what its issuer did not leave to its holder: a thief who rotates
+        would choose that the other secret goes on, and that its use tells nothing.
+        """
+        record, mandate = bearer.record, bearer.mandate
+        _reason(renewal, record.kind)
+        if renewal.overlap_s * _US_PER_S > mandate.max_overlap_us:
+            most_s = mandate.max_overlap_us / _US_PER_S
+            raise SelfServiceError(f"overlap: its holder may ask for at most {most_s:g} seconds.")
+        if renewal.reuse_revokes is False and not mandate.reuse_denies:
+            raise SelfServiceError("on_reuse: this token's holder cannot choose `deny`.")
+        return await self._rotate(
+            _as_issued(renewal, mandate),
+            record.kind,
+            record.token_hash,
+            actor=actor_name(record.subject, record.token_id),
+            claim=claim,
+        )
+
+    async def expire(
+        self, ending: ExpireCommand, *, actor: Actor, claim: IdempotencyClaim
+    ) -> CommittedChange:
+        """End a token early. Raises as `rotate` does."""
+        findings = FieldErrors()
+        reason = findings.reason(ending.reason)
+        findings.raise_if_any()
+        actor.require(Scope.REVOKE, "expiring")
+        state = await self._token(ending.token_id)
+        if state.token.grant.kind is Kind.ADMIN:
+            actor.require(Scope.ADMIN, "expiring an admin token")
+        change = Expiry(ending.token_id, ending.at_us)
+        return await self._commit(
+            change, reason or "expired", actor=actor.name, claim=claim, awaited=ending.awaited
+        )
+
+    async def expire_each(
+        self, endings: Sequence[tuple[ExpireCommand, IdempotencyClaim]], *, actor: Actor
+    ) -> Sequence[CommittedChange | RescindError]:
+        """End tokens; each has an outcome of its own, and one that fails takes none along."""
+        return await each_of(
+            [partial(self.expire, ending, actor=actor, claim=claim) for ending, claim in endings]
+        )
+
+    async def _rotate(
+        self,
+        renewal: RotateCommand,
+        kind: Kind,
+        presented: bytes | None,
+        *,
+        actor: str,
+        claim: IdempotencyClaim,
+        warrant: Warrant | None = None,
+    ) -> CommittedChange:
+        reason = _reason(renewal, kind)
+        secret = self._mint.secret(kind)
+        change = Rotation(
+            token_id=renewal.token_id,
+            replaces=presented,
+            token_hash=token_format.digest(secret.reveal()),
+            overlap_us=round(renewal.overlap_s * _US_PER_S),
+            reuse_revokes=renewal.reuse_revokes is not False,
+            possession_hash=token_format.possession_hash(secret.reveal()),
+        )
+        return await self._commit(
+            change,
+            reason or "rotated",
+            actor=actor,
+            claim=claim,
+            awaited=renewal.awaited,
+            secret=secret,
+            warrant=warrant,
+        )
+
+    async def _commit(
+        self,
+        change: Change,
+        reason: str,
+        *,
+        actor: str,
+        claim: IdempotencyClaim,
+        awaited: bool,
+        secret: Secret | None = None,
+        warrant: Warrant | None = None,
+    ) -> CommittedChange:
+        revocation_id = new_ids.name("rev", self._mint.clock, self._mint.entropy)
+        # What was delegated from it stands on the grant, which a rotation leaves, and an end ends.
+        exact = not isinstance(change, Expiry)
+        revocation = Revocation(
+            revocation_id=revocation_id,
+            selector=select([f"token:{change.token_id}"], exact=exact),
+            effect=Effect.CHANGED,
+            reason=reason,
+            actor=actor,
+        )
+        committed = await self._sequencer.commit(
+            RevocationCommand(
+                claim, revocation, exact=exact, awaited=awaited, change=change, warrant=warrant
+            )
+        )
+        left_us = _left_us(change, committed)
+        if left_us > 0:
+            self._ends.expect(left_us / _US_PER_S)
+        # A repeat of the key finds the first one's place in the ledger; its secret was shown then.
+        ours = committed.revocation_id == revocation_id
+        return CommittedChange(committed, change.token_id, secret if ours else None)
+
+    async def _token(self, token_id: str) -> TokenState:
+        known = public_ids.is_id(token_id, "tok")
+        found = (await self._records.by_id([token_id])).tokens if known else ()
+        if not found:
+            raise NotFoundError("token", token_id)
+        return found[0]
+
+
+def _as_issued(renewal: RotateCommand, mandate: DelegationLimits) -> RotateCommand:
+    """Return a wish with the token's own policy where it says nothing of it."""
+    if renewal.reuse_revokes is not None:
+        return renewal
+    return replace(renewal, reuse_revokes=not mandate.reuse_denies)
+
+
+def _left_us(change: Change, committed: Committed) -> int:
+    """Return in how many microseconds of the ledger's time an event will end something; 0: none."""
+    match change:
+        case Rotation():
+            return change.overlap_us
+        case Expiry(_, int(at_us)):
+            return max(0, at_us - committed.at_us)
+        case _:
+            return 0
+
+
+def _reason(renewal: RotateCommand, kind: Kind) -> str:
+    """Validate the fields of a rotation, and return its reason. Raises InvalidRequestError."""
+    findings = FieldErrors()
+    reason = findings.reason(renewal.reason)
+    if not 0 <= renewal.overlap_s <= MAX_TTL_S:
+        findings.add("overlap", f"expected seconds, from 0 to {MAX_TTL_S} (366 days)")
+    elif kind is Kind.ADMIN and renewal.overlap_s > _MAX_ADMIN_OVERLAP_S:
+        findings.add(
+            "overlap", f"expected at most {_MAX_ADMIN_OVERLAP_S} seconds for an admin token"
+        )
+    findings.raise_if_any()
+    return reason

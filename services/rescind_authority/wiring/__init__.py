@@ -1,0 +1,1 @@
+"""Build the authority from its parts: the one place that knows every adapter."""

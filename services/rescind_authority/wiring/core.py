@@ -1,0 +1,309 @@
+"""Build the use cases that work in the background, around one Postgres."""
+
+import asyncio
+import secrets
+from functools import cached_property
+
+from rescind_authority.ledger_index import LedgerIndex
+from rescind_authority.ports.broadcast import AcknowledgementCaller, EventAnnouncer
+from rescind_authority.ports.keys import Keys
+from rescind_authority.ports.metrics import Metrics
+from rescind_authority.ports.tokens import SharedRecordWriter
+from rescind_authority.postgres.audit import PostgresAudit
+from rescind_authority.postgres.enrolments import PostgresEnrolments
+from rescind_authority.postgres.epochs import PostgresEpochs
+from rescind_authority.postgres.integrity.ledger_watch import LedgerWatch
+from rescind_authority.postgres.integrity.row_guard import RowGuard
+from rescind_authority.postgres.integrity.row_rewriter import RowRewriter
+from rescind_authority.postgres.lease_term import PostgresTerms
+from rescind_authority.postgres.leases import PostgresLeases
+from rescind_authority.postgres.ledger import PostgresLedger
+from rescind_authority.postgres.pool import Postgres
+from rescind_authority.postgres.receipts import PostgresReceipts
+from rescind_authority.postgres.records import PostgresRecords
+from rescind_authority.postgres.revocations import PostgresRevocations
+from rescind_authority.postgres.revoked_marks import PostgresSweeps
+from rescind_authority.postgres.token_search import PostgresTokens
+from rescind_authority.usecases.access.refusal_audit import RefusalAudit
+from rescind_authority.usecases.enforcement.acknowledgements import Acknowledgements
+from rescind_authority.usecases.enforcement.enforcer import Enforcer
+from rescind_authority.usecases.integrity.refused_rows import RefusedRows
+from rescind_authority.usecases.integrity.row_renewal import RowRenewal
+from rescind_authority.usecases.leases.grant import Granter
+from rescind_authority.usecases.leases.lease_term import LeaseTermScheduler
+from rescind_authority.usecases.leases.membership import Membership
+from rescind_authority.usecases.ledger.idempotency import IdempotencyKeyReaper
+from rescind_authority.usecases.ledger.publisher import Publisher
+from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recovery import Recovery
+from rescind_authority.usecases.ledger.sequencer import Sequencer
+from rescind_authority.usecases.lookups.resolver import Resolver
+from rescind_authority.usecases.lookups.reuse_detection import Reuse
+from rescind_authority.usecases.read_model.revoked_marks import Sweeper
+from rescind_authority.usecases.revocations.hit_counts import Hits
+from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
+from rescind_authority.usecases.tokens.end_timer import EndTimer
+from rescind_authority.usecases.tokens.last_used import Usage
+from rescind_runtime.clock import SystemClock
+
+
+class Core:
+    """The use cases that work in the background. Each part is built when it is first needed."""
+
+    def __init__(
+        self,
+        postgres: Postgres,
+        *,
+        announcer: EventAnnouncer,
+        caller: AcknowledgementCaller,
+        keys: Keys,
+        metrics: Metrics,
+        shared: SharedRecordWriter | None = None,
+        index: LedgerIndex | None = None,
+    ) -> None:
+        """Store what the parts need.
+
+        `shared` is None where there is no Redis. Without an `index` the ledger counts as it is at
+        the start.
+        """
+        self.metrics = metrics
+        self._postgres = postgres
+        self._announcer = announcer
+        self._caller = caller
+        self._keys = keys
+        self._shared = shared
+        self._index = index
+        self.clock = SystemClock()
+        self._publish_gauges()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        parts = (
+            self.recent,
+            self.resolver,
+            self.granter,
+            self.sequencer,
+            self.usage,
+            self.enforcer,
+            self.term,
+            self.until,
+            self.ends,
+            self.reuse,
+            self._sweeper,
+            self._idempotency,
+            self.membership,
+            self.refusals,
+            self._renewal,
+            self.watch,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            for part in parts:
+                tasks.create_task(part.run())
+
+    # What Postgres holds, and how it is guarded -------------------------------------------------
+
+    @cached_property
+    def refusals(self) -> RefusalAudit:
+        """The audit of refused calls."""
+        audit = PostgresAudit(self._postgres)
+        return RefusalAudit(audit, clock=self.clock, metrics=self.metrics)
+
+    @cached_property
+    def watch(self) -> LedgerWatch:
+        """What compares the ledger in Postgres with what this host has seen of it."""
+        return LedgerWatch(
+            self._index or LedgerIndex(None),
+            self._keys,
+            self._postgres.rows,
+            reconnect=self._postgres.reconnect,
+            begins=self._index is None,
+        )
+
+    @cached_property
+    def guard(self) -> RowGuard:
+        """What checks the MAC of each row that is read."""
+        refused = RefusedRows(self.refusals.note, clock=self.clock, metrics=self.metrics)
+        return RowGuard(self._keys, refused=refused.note, watch=self.watch)
+
+    @cached_property
+    def _renewal(self) -> RowRenewal:
+        return RowRenewal(RowRewriter(self._postgres, self.guard, self._keys), keys=self._keys)
+
+    @cached_property
+    def table(self) -> PostgresTokens:
+        """The tokens, to search through."""
+        return PostgresTokens(self._postgres)
+
+    @cached_property
+    def records(self) -> PostgresRecords:
+        """The tokens, each with what holds it."""
+        return PostgresRecords(self._postgres, self.guard)
+
+    @cached_property
+    def revocations(self) -> PostgresRevocations:
+        """The revocations, to list."""
+        return PostgresRevocations(self._postgres, self.guard)
+
+    @cached_property
+    def leases(self) -> PostgresLeases:
+        """The lease of each sidecar."""
+        return PostgresLeases(self._postgres, self.guard)
+
+    @cached_property
+    def enrolments(self) -> PostgresEnrolments:
+        """The instances of sidecars as they enrolled."""
+        return PostgresEnrolments(self._postgres, self.guard)
+
+    # The ledger ---------------------------------------------------------------------------------
+
+    @cached_property
+    def ledger(self) -> PostgresLedger:
+        """The ledger in Postgres."""
+        return PostgresLedger(self._postgres, self.guard)
+
+    @cached_property
+    def recent(self) -> Recent:
+        """The end of the ledger, in memory."""
+        return Recent(self.ledger, clock=self.clock, heard=self.watch.offer)
+
+    @cached_property
+    def sequencer(self) -> Sequencer:
+        """The one writer of the ledger in this process."""
+        return Sequencer(
+            self.ledger,
+            publisher=Publisher(announcer=self._announcer, recent=self.recent),
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+
+    @cached_property
+    def recovery(self) -> Recovery:
+        """What takes lost events back from sidecars after a restore."""
+        return Recovery(
+            PostgresEpochs(self._postgres, self.guard),
+            sequencer=self.sequencer,
+            keys=self._keys,
+            clock=self.clock,
+            entropy=secrets.token_bytes,
+        )
+
+    @cached_property
+    def _sweeps(self) -> PostgresSweeps:
+        return PostgresSweeps(self._postgres)
+
+    @cached_property
+    def _sweeper(self) -> Sweeper:
+        return Sweeper(self._sweeps, tokens=self.table, clock=self.clock, metrics=self.metrics)
+
+    @cached_property
+    def _idempotency(self) -> IdempotencyKeyReaper:
+        return IdempotencyKeyReaper(self._sweeps)
+
+    # Tokens -------------------------------------------------------------------------------------
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """The look-ups by secret."""
+        return Resolver(
+            self.records,
+            keys=self._keys,
+            clock=self.clock,
+            metrics=self.metrics,
+            watch=self.reuse.saw,
+            shared=self._shared,
+        )
+
+    @cached_property
+    def reuse(self) -> Reuse:
+        """What ends a token whose rotated secret is used again."""
+        return Reuse(self.sequencer, clock=self.clock, entropy=secrets.token_bytes)
+
+    @cached_property
+    def usage(self) -> Usage:
+        """When each token was last used."""
+        return Usage(self.table, metrics=self.metrics)
+
+    @cached_property
+    def ends(self) -> EndTimer:
+        """What commits the ends that were set for a time."""
+        return EndTimer(
+            self.records,
+            sequencer=self.sequencer,
+            clock=self.clock,
+            entropy=secrets.token_bytes,
+        )
+
+    # Leases, and the waits for them -------------------------------------------------------------
+
+    @cached_property
+    def membership(self) -> Membership:
+        """What judges whether an instance may still speak."""
+        return Membership(self.enrolments, records=self.records, clock=self.clock)
+
+    @cached_property
+    def granter(self) -> Granter:
+        """What grants leases."""
+        return Granter(self.leases, recent=self.recent, clock=self.clock, metrics=self.metrics)
+
+    @cached_property
+    def term(self) -> LeaseTermScheduler:
+        """What changes the lease term, step by step."""
+        return LeaseTermScheduler(PostgresTerms(self._postgres), clock=self.clock)
+
+    @cached_property
+    def acknowledgements(self) -> Acknowledgements:
+        """What sidecars acknowledged."""
+        return Acknowledgements(self.clock)
+
+    @cached_property
+    def hits(self) -> Hits:
+        """How many tokens each revocation hit."""
+        return Hits(self.table, revocations=self.revocations)
+
+    @cached_property
+    def enforcer(self) -> Enforcer:
+        """What waits until revocations are enforced, and signs receipts."""
+        return Enforcer(
+            PostgresReceipts(self._postgres),
+            acknowledgements=self.acknowledgements,
+            keys=self._keys,
+            caller=self._caller,
+            clock=self.clock,
+            hits=self.hits,
+        )
+
+    @cached_property
+    def until(self) -> LiftScheduler:
+        """What lifts suspensions and narrowings whose time is up."""
+        return LiftScheduler(
+            self.revocations,
+            sequencer=self.sequencer,
+            clock=self.clock,
+            entropy=secrets.token_bytes,
+        )
+
+    def _publish_gauges(self) -> None:
+        watch = self.metrics.watch
+        watch(
+            "queued_revocations", "Commands that wait for a commit.", lambda: self.sequencer.depth
+        )
+        watch(
+            "postgres_connected", "Whether Postgres answers.", lambda: self.recent.reaches_postgres
+        )
+        watch("head_seq", "Seq of the last event known here.", lambda: self.recent.last)
+        watch(
+            "ledger_forged",
+            "Whether the ledger in Postgres is another one than this host has seen.",
+            lambda: self.watch.problem is not None,
+        )
+        watch(
+            "sweep_backlog_events",
+            "Revokes whose tokens are not all stamped, up to 10,000.",
+            lambda: self._sweeper.waiting,
+        )
+        watch("leases", "Leases granted here that may still be valid.", lambda: self.granter.leases)
+        watch(
+            "silent_sidecars",
+            "Sidecars that have said nothing for a full wait, and did not take their leave.",
+            lambda: self.enforcer.silent,
+        )

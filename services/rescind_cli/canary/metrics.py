@@ -1,0 +1,61 @@
+"""What the canary publishes for Prometheus: how long enforcement takes, and whether it held."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from rescind_cli.canary.probe import Round
+from rescind_runtime import clock
+
+_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
+
+
+class CanaryMetrics:
+    """Hold the figures of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._enforced = Histogram(
+            "rescind_canary_enforced_seconds",
+            "From the commit of the canary's revocation until no verifier accepts it.",
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+        self._verifier = Histogram(
+            "rescind_canary_verifier_seconds",
+            "The same for each service, and how its sidecar got there.",
+            ("service", "outcome"),
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+        self._rounds = Counter(
+            "rescind_canary_rounds",
+            "Flights: `enforced`, `faulty` (a check did not say what it must), `late` (no receipt "
+            "in time), `unreachable`.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._succeeded = Gauge(
+            "rescind_canary_last_success_timestamp_seconds",
+            "When a flight last ended well, in Unix seconds.",
+            registry=registry,
+        )
+
+    def serve(self, port: int) -> None:
+        """Serve `/metrics` on the loopback, from a thread of its own."""
+        start_http_server(port, addr="127.0.0.1", registry=self.registry)
+
+    def unreachable(self) -> None:
+        """Count a flight that could not begin or end."""
+        self._rounds.labels("unreachable").inc()
+
+    def flown(self, found: Round) -> None:
+        """Count a flight."""
+        for each in found.verifiers:
+            self._verifier.labels(each.service, each.outcome).observe(each.latency_ms / 1000)
+        if found.faults:
+            self._rounds.labels("faulty").inc()
+        elif found.enforced_ms is None:
+            self._rounds.labels("late").inc()
+        else:
+            self._enforced.observe(found.enforced_ms / 1000)
+            self._rounds.labels("enforced").inc()
+            self._succeeded.set(clock.wall_us() / 1_000_000)

@@ -1,0 +1,120 @@
+"""The canary: a token of no power is issued, revoked and checked, as a real one would be.
+
+What it finds is what an attacker would find: a verifier that still accepts after the receipt.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+from rescind.client.admin import Issued, RevocationDetails
+from rescind.core.verdict import Allowed, Reason, Verdict
+from rescind_cli.output import receipt_progress
+
+SUBJECT = "service:rescind-canary"
+_TTL_S = 600
+
+
+class AdminApi(Protocol):
+    """What the canary asks of the admin API; `rescind.client.Admin` has it."""
+
+    def issue(self, *, subject: str, kind: str, ttl: float) -> Issued:
+        """Issue a token."""
+        ...
+
+    def revoke(self, *selector: str, reason: str, wait: bool, timeout: float) -> RevocationDetails:
+        """Revoke it, and wait for the receipt."""
+        ...
+
+
+class Checker(Protocol):
+    """What the canary asks of a sidecar; `rescind.Verifier` has it."""
+
+    def check(self, token: str) -> Verdict:
+        """Check a token."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryFault:
+    """What went wrong, and at which of the sidecars that were asked."""
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierDenial:
+    """How a verifier came to deny the canary's token, as the receipt has it."""
+
+    service: str
+    instance: str
+    outcome: str
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one flight found. `enforced_ms` is from the commit, None if no receipt came in time."""
+
+    revocation_id: str
+    enforced_ms: float | None
+    verifiers: tuple[VerifierDenial, ...]
+    in_grace: int
+    faults: tuple[CanaryFault, ...]
+
+    def document(self) -> Mapping[str, object]:
+        """Write it for `--json`."""
+        return asdict(self)
+
+
+class Canary:
+    """Fly once: issue, see it accepted, revoke, wait for the receipt, see it denied."""
+
+    def __init__(self, authority: AdminApi, checkers: Mapping[str, Checker]) -> None:
+        self._authority = authority
+        self._checkers = checkers
+
+    def fly(self, *, timeout_s: float) -> Round:
+        """Run one round. Raises RescindError when the authority cannot be asked."""
+        issued = self._authority.issue(subject=SUBJECT, kind="service", ttl=_TTL_S)
+        assert issued.token is not None  # noqa: S101 - every call has a key of its own
+        token = issued.token.reveal()
+        faults = [
+            CanaryFault(where, f"denied it while it was good: {verdict}")
+            for where, verdict in self._ask(token)
+            if verdict != _ACCEPTED
+        ]
+        done = self._authority.revoke(
+            f"token:{issued.token_id}", reason="canary", wait=True, timeout=timeout_s
+        )
+        receipt = done.get("receipt")
+        if receipt is None:
+            return Round(done["id"], None, (), 0, tuple(faults))
+        # From here on no verifier may accept it: these checks start after the receipt.
+        faults += [
+            CanaryFault(where, f"answered {verdict} after the receipt, and not revoked")
+            for where, verdict in self._ask(token)
+            if verdict != Reason.REVOKED and not receipt_progress.grace_in(receipt)
+        ]
+        verifiers = tuple(
+            VerifierDenial(each["service"], each["instance"], each["outcome"], each["latency_ms"])
+            for each in receipt["verifiers"]
+        )
+        # Of very many verifiers the receipt lists a page, and counts all.
+        summary = receipt.get("summary")
+        latencies_ms = [each.latency_ms for each in verifiers]
+        latencies_ms += [each["slowest_ms"] for each in (summary["services"] if summary else ())]
+        slowest_ms = max(latencies_ms, default=0.0)
+        in_grace = summary["grace"] if summary else len(receipt["grace"])
+        return Round(done["id"], slowest_ms, verifiers, in_grace, tuple(faults))
+
+    def _ask(self, token: str) -> Sequence[tuple[str, str]]:
+        return [(where, _said(checker.check(token))) for where, checker in self._checkers.items()]
+
+
+_ACCEPTED = "accepted"
+
+
+def _said(verdict: Verdict) -> str:
+    return _ACCEPTED if isinstance(verdict, Allowed) else str(verdict.reason)

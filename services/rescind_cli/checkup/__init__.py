@@ -1,5 +1,0 @@
-"""What `rescind doctor` looks at, one file for each part.
-
-A finding says what is wrong and what to do. Nothing here changes anything, and no finding quotes a
-secret.
-"""

@@ -1,0 +1,196 @@
+"""`rescind keys`: look at the keys, rotate or retire one, on the authority's own host."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rescind_cli import service_process as process
+from rescind_cli.help import suggestions as suggesting
+from rescind_cli.options.authority_options import data_option, json_option
+from rescind_cli.options.param_types import DURATION
+from rescind_cli.output import terminal as render
+from rescind_cli.output.exit_codes import Exit
+
+_KEYRING = ("events", "records", "receipts", "enrolment", "sealing", "master")
+ROTATABLE = (*_KEYRING, "rows", "edge", "root")
+RETIRABLE = (*_KEYRING, "rows", "root", "all")
+
+_AUTHORITY = "rescind_authority"
+_WAIT_S = 30
+_IN_USE = {
+    "sealing": "opens enrolments",
+    "master": "derives secrets",
+    "rows": "authenticates rows",
+}
+_ANEW = "Sidecars begin anew with empty memory, and deny until their next lease, moments later."
+_RECEIPTS = "Receipts that were signed so far prove nothing any more; revoke again for new ones."
+_ASKS = {
+    "events": "Pushed events are refused until the new key is known; sidecars fetch them instead.",
+    "records": _ANEW,
+    "receipts": _RECEIPTS,
+    "enrolment": _ANEW,
+    "sealing": "Enrolments that are under way are refused once, and repeated.",
+    "master": _ANEW,
+    "rows": "A row whose MAC is of a former key is denied from then on.",
+    "root": "Who knows a former root key alone needs the new trust file from then on.",
+    "all": f"{_ANEW} {_RECEIPTS}",
+}
+
+
+@click.group(cls=suggesting.Group)
+def keys() -> None:
+    """Show the keys, rotate or retire one."""
+
+
+@keys.command()
+@data_option
+@json_option
+def show(*, data: Path | None, as_json: bool) -> None:
+    """Show which keys there are, which of them are in use, and when the trust statement ends."""
+    _tell(process.ask(_AUTHORITY, "show-keys", data=data), as_json=as_json)
+
+
+@keys.command()
+@click.argument("kind", type=click.Choice(ROTATABLE))
+@data_option
+@json_option
+def rotate(*, kind: str, data: Path | None, as_json: bool) -> None:
+    """Make a new key of KIND; it is in use from a minute on, when all know it.
+
+    Needs the root key (RESCIND_ROOT_KEY_FILE, if it is kept elsewhere). Where authorities run on
+    several hosts, copy the keyring to all of them within that minute. What the key before signed
+    stays good until the next rotation; an edge key until the last token that it tagged has ended.
+    No check is denied for a rotation.
+
+    `root` replaces the root key itself, at once, by a link that the one before signs: sidecars that
+    hold the one before follow it, also later. Copy root key and keyring to the other hosts.
+    """
+    _tell(process.ask(_AUTHORITY, f"rotate-{kind}", data=data), as_json=as_json)
+
+
+@keys.command()
+@data_option
+@json_option
+def renew(*, data: Path | None, as_json: bool) -> None:
+    """Make a newer trust statement of the same keys, where the root key is kept elsewhere.
+
+    An authority that has the root key does it by itself, when a third of the statement's life
+    (RESCIND_TRUST_LIFE) is over.
+    """
+    _tell(process.ask(_AUTHORITY, "renew-keys", data=data), as_json=as_json)
+
+
+@keys.command()
+@click.argument("kind", type=click.Choice(RETIRABLE))
+@click.option("--yes", is_flag=True, help="Do not ask; needed without a terminal.")
+@click.option(
+    "--timeout", type=DURATION, default=_WAIT_S, show_default="30s", help="Wait for so long."
+)
+@data_option
+@json_option
+def retire(*, kind: str, yes: bool, timeout: int, data: Path | None, as_json: bool) -> None:
+    """Replace a stolen key at once: a verifier that hears of it trusts the old one no more.
+
+    KIND `all` is every key of the keyring: what is lost with a copy of that file. Needs the root
+    key. Waits until every sidecar has heard, and names those that have not. Copy the keyring to the
+    other authorities' hosts meanwhile: theirs are refused until then. A stolen edge key makes no
+    token that is accepted: rotate it.
+
+    Exits 0 when all have heard, 6 when some have not.
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("there is no terminal to ask at: add --yes")
+        click.confirm(f"{_ASKS[kind]} Retire {kind}?", abort=True, err=True)
+    done = process.ask(_AUTHORITY, f"retire-{kind}", data=data)
+    if not as_json:
+        render.line("retired", kind, f"serial {done['serial']}")
+    heard = _ask_who_heard(data, timeout_s=timeout, retired=kind)
+    if as_json:
+        render.as_json({"retired": kind} | heard | {"keys": done})
+    else:
+        _tell_who_heard(heard)
+    if heard["waiting"]:
+        raise click.exceptions.Exit(Exit.NOT_YET)
+
+
+@keys.command(name="heard")
+@click.option("--timeout", type=DURATION, default=0, help="Wait for so long.")
+@data_option
+@json_option
+def heard_of(*, timeout: int, data: Path | None, as_json: bool) -> None:
+    """Show which sidecars have heard of the newest trust statement, and which have not.
+
+    Exits 0 when all have heard, 6 when some have not.
+    """
+    heard = _ask_who_heard(data, timeout_s=timeout)
+    if as_json:
+        render.as_json(heard)
+    else:
+        _tell_who_heard(heard)
+    if heard["waiting"]:
+        raise click.exceptions.Exit(Exit.NOT_YET)
+
+
+def _ask_who_heard(
+    data: Path | None, *, timeout_s: int, retired: str | None = None
+) -> dict[str, Any]:
+    about = () if retired is None else (f"--retired={retired}",)
+    return process.ask(_AUTHORITY, "keys-heard", f"--timeout-s={timeout_s}", *about, data=data)
+
+
+def _tell_who_heard(heard: Mapping[str, Any]) -> None:
+    render.line(str(heard["state"]), f"serial {heard['serial']}")
+    rows = [
+        (
+            str(each["service"]),
+            str(each["instance"])[:12],
+            str(each["host"]),
+            "heard" if each in heard["heard"] else f"stops at {render.timestamp(each['stops_us'])}",
+        )
+        for each in (*heard["heard"], *heard["waiting"])
+    ]
+    render.table(("service", "instance", "host", "now"), rows, empty="No sidecar has a lease.")
+    if heard["waiting"]:
+        click.echo(
+            "Those that have not heard stop when their lease ends, as shown. One whose way to the "
+            "authority a thief of the keys controls may go on until its trust statement ends, or "
+            "you restart it: see `a key was stolen` in deploy/runbooks.",
+            err=True,
+        )
+
+
+def _tell(found: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        render.as_json(found)
+        return
+    ends_us = found["not_after_us"]
+    render.facts(
+        [
+            ("serial", str(found["serial"])),
+            ("root", str(found["root"])[:16]),
+            ("good until", "for ever" if ends_us is None else render.timestamp(ends_us)),
+        ]
+    )
+    rows = [
+        (
+            str(key["purpose"]),
+            str(key["key_id"]),
+            _IN_USE.get(key["purpose"], "signs") if key["signs"] else "is believed",
+        )
+        for key in found["keys"]
+    ]
+    rows += [
+        (
+            "edge",
+            str(key["key_id"]),
+            ("tags new tokens" if key["mints"] else "is believed")
+            + (f" until {render.timestamp(key['retires_at_us'])}" if key["retires_at_us"] else ""),
+        )
+        for key in found["edge_keys"]
+    ]
+    rows += [(str(key["purpose"]), str(key["key_id"]), "is retired") for key in found["retired"]]
+    render.table(("purpose", "key", "now"), rows, empty="There are no keys.")

@@ -1,0 +1,108 @@
+"""`rescind ledger`: where the ledger ends, and what to do after a restored backup."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from rescind.core.posture import LONGEST_GRACE_MS
+from rescind_cli import service_process
+from rescind_cli.help import suggestions
+from rescind_cli.options.authority_options import data_option, json_option
+from rescind_cli.options.param_types import DURATION
+from rescind_cli.output import terminal
+
+_LONGEST_GRACE_S = LONGEST_GRACE_MS // 1000
+
+
+@click.group(cls=suggestions.Group)
+def ledger() -> None:
+    """Show the ledger, accept it, or begin a new epoch after a restore."""
+
+
+@ledger.command()
+@data_option
+@json_option
+def show(*, data: Path | None, as_json: bool) -> None:
+    """Show where the ledger ends, and where each of its epochs began.
+
+    Runs on the authority's host, where Postgres can be reached.
+    """
+    found = service_process.ask("rescind_authority", "show-ledger", data=data)
+    if as_json:
+        terminal.as_json(found)
+        return
+    terminal.facts([(name, str(found[name])) for name in ("epoch", "seq", "head")])
+    rows = [
+        (str(each["epoch"]), str(each["base_seq"]), terminal.timestamp(each["began_at_us"]))
+        for each in found["epochs"]
+    ]
+    terminal.table(("epoch", "after seq", "began"), rows, empty="There is no epoch.")
+
+
+@ledger.command(name="new-epoch")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--longest-grace",
+    type=DURATION,
+    default=_LONGEST_GRACE_S,
+    show_default="1h, the longest there is",
+    help="The longest grace of any sidecar that ran since the backup was made; 0: all were strict.",
+)
+@data_option
+@json_option
+def new_epoch(*, data: Path | None, as_json: bool, yes: bool, longest_grace: int) -> None:
+    """Begin a new epoch, after a restore or a failover with loss.
+
+    Run this after Postgres was restored from a backup or failed over with loss. First fence the old
+    primary: while two primaries answer, it is not certain what is revoked. Then let one lease term
+    pass, the longest since the backup was made, for sidecars that are cut off. Every sidecar begins
+    anew, denies until its next lease, and offers the revocations that it heard and this database
+    lost; they are taken back. For one lease term receipts come by lapse alone.
+
+    This database does not know the sidecars that began after the backup. One of them may be cut off
+    and in grace: for a lease term and 1.2 times the longest grace, which an authority counts from
+    when it first saw the epoch, each receipt says until when, and `--wait` exits 3.
+    """
+    if longest_grace > _LONGEST_GRACE_S:
+        raise click.UsageError("--longest-grace: no sidecar has a longer grace than 1h")
+    if not yes:
+        _confirm("Is the old primary fenced, so that nothing reaches it any more?")
+    begun = service_process.ask(
+        "rescind_authority", "new-epoch", f"--longest-grace-ms={longest_grace * 1000}", data=data
+    )
+    if as_json:
+        terminal.as_json(begun)
+        return
+    terminal.facts([(name, str(begun[name])) for name in ("previous", "epoch", "seq")])
+
+
+@ledger.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--as-it-is",
+    is_flag=True,
+    help="Also where events are missing or changed: what they revoked may live again.",
+)
+@data_option
+@json_option
+def accept(*, data: Path | None, as_json: bool, yes: bool, as_it_is: bool) -> None:
+    """Accept the ledger in Postgres as the newest, where this host's `ledger-index` is lost.
+
+    Stop the authority of this host before. If there is another authority's host, copy its
+    `ledger-index` instead: with it this host notices a ledger that was set back or changed.
+    """
+    if not yes:
+        _confirm("Are you sure that only authorities have written to Postgres?")
+    more = ("--as-it-is",) if as_it_is else ()
+    accepted = service_process.ask("rescind_authority", "accept-ledger", *more, data=data)
+    if as_json:
+        terminal.as_json(accepted)
+        return
+    terminal.facts([(name, str(accepted[name])) for name in ("epoch", "seq", "head")])
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError("no terminal to ask at: add --yes")
+    click.confirm(question, abort=True)

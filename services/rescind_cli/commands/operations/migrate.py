@@ -1,0 +1,61 @@
+"""`rescind migrate`: the authority's schema, its edge key, and the first admin token."""
+
+from pathlib import Path
+
+import click
+
+from rescind_cli import service_process
+from rescind_cli.options.authority_options import data_option, json_option
+from rescind_cli.output import terminal
+
+
+@click.command()
+@click.option(
+    "--new-edge-key",
+    is_flag=True,
+    help="Make another edge key where it is lost for good: every older token is unknown then.",
+)
+@click.option(
+    "--new-keyring",
+    is_flag=True,
+    help="Make another keyring where it is lost for good: every older token is denied then.",
+)
+@click.option(
+    "--trust-rows",
+    is_flag=True,
+    help="Take every row in Postgres as written by an authority. Stop all authorities before.",
+)
+@data_option
+@json_option
+def migrate(
+    *,
+    data: Path | None,
+    new_edge_key: bool,
+    new_keyring: bool,
+    trust_rows: bool,
+    as_json: bool,
+) -> None:
+    """Bring the authority's schema up to date.
+
+    The first time it also makes the edge key and the first admin token, in files of mode 0600.
+    Later it makes neither by itself: a lost edge key is restored from the backup, and a lost admin
+    token replaced by `rescind recover admin`.
+    """
+    options = {
+        "--new-edge-key": new_edge_key,
+        "--new-keyring": new_keyring,
+        "--trust-rows": trust_rows,
+    }
+    more = tuple(option for option, wanted in options.items() if wanted)
+    done = service_process.ask("rescind_authority", "migrate", *more, data=data)
+    if as_json:
+        terminal.as_json(done)
+        return
+    terminal.facts(
+        [
+            ("applied", ", ".join(map(str, done["applied"])) or "nothing: it is up to date"),
+            ("edge key", str(done["edge_key_file"])),
+            ("admin token", str(done["admin_token_file"])),
+            ("its id", str(done["admin_token_id"] or "")),
+        ]
+    )

@@ -1,0 +1,35 @@
+"""`rescind recover`: back in, on the authority's own host."""
+
+from pathlib import Path
+
+import click
+
+from rescind_cli import service_process
+from rescind_cli.help import suggestions
+from rescind_cli.options.authority_options import data_option, json_option
+from rescind_cli.output import terminal
+
+
+@click.group(cls=suggestions.Group)
+def recover() -> None:
+    """Get back in when the last admin token is lost."""
+
+
+@recover.command()
+@data_option
+@json_option
+def admin(*, data: Path | None, as_json: bool) -> None:
+    """Make a new admin token, in a file of mode 0600.
+
+    Runs on the authority's host, where the edge key is and Postgres can be reached.
+    """
+    made = service_process.ask("rescind_authority", "recover-admin", data=data)
+    if as_json:
+        terminal.as_json(made)
+        return
+    terminal.facts(
+        [
+            ("admin token", str(made["admin_token_file"])),
+            ("its id", str(made["admin_token_id"])),
+        ]
+    )

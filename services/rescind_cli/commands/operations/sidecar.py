@@ -1,0 +1,139 @@
+"""`rescind sidecar`: becomes `python -m rescind_sidecar`; `rescind sidecar enrol` comes before."""
+
+import contextlib
+import re
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rescind.core.well_known_scopes import AUDIENCE, SERVICE, VERIFY
+from rescind.errors import RescindError
+from rescind_cli import service_process
+from rescind_cli.help import suggestions
+from rescind_cli.options.authority_options import CommandTarget, data_option, with_target
+from rescind_cli.options.param_types import LIFETIME
+from rescind_cli.output import terminal
+from rescind_runtime import data_dir
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import Admin
+
+_TTL_S = 365 * 24 * 3600
+
+
+@click.group(cls=suggestions.Group, invoke_without_command=True)
+@data_option
+@click.pass_context
+def sidecar(context: click.Context, *, data: Path | None) -> None:
+    """Run a sidecar, configured by the environment."""
+    if context.invoked_subcommand is None:
+        service_process.become("rescind_sidecar", data=data)
+
+
+@sidecar.command()
+@click.option("--service", required=True, help="The service whose sidecars it is for.")
+@click.option(
+    "--file",
+    "path",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the credential goes (mode 0600); RESCIND_CREDENTIAL_FILE names it later.",
+)
+@click.option("--ttl", type=LIFETIME, default=_TTL_S, help="How long it lives. [default: 365d]")
+@click.option(
+    "--posture",
+    default="strict",
+    show_default=True,
+    help="The most lenient one that its sidecars may declare: grace:session=60s,service=5m.",
+)
+@click.option("--instances", type=int, help="How many sidecars at once. [default: 100]")
+@click.option(
+    "--replace", is_flag=True, help="Replace FILE; what it held stays good, and is named."
+)
+@with_target
+def enrol(
+    *,
+    target: CommandTarget,
+    service: str,
+    path: Path,
+    ttl: int,
+    posture: str,
+    instances: int | None,
+    replace: bool,
+) -> None:
+    """Make the credential with which the sidecars of a service enrol. It needs rescind:enrol.
+
+    It is a token of kind service: `rescind tokens` lists it, `rescind revoke` ends it, and wide
+    selectors spare it. A sidecar shows it when it starts, and holds no lease without it. When it is
+    revoked, suspended or over, its sidecars get no lease any more; the one that they have goes on
+    to its end. So make another one in time, and restart them with it.
+    """
+    # --help need not pay for httpx2
+    from rescind.client.admin import Grant, SidecarBinding  # noqa: PLC0415
+
+    if not re.fullmatch(SERVICE, service):
+        raise click.BadParameter(
+            f"{service!r} is not the name of a service: 1 to 63 letters, digits, '.', '_' or '-', "
+            "and a letter or digit first",
+            param_hint="--service",
+        )
+    path = path.absolute()
+    if path.exists() and not replace:
+        raise RescindError(
+            f"{path} is there already: name another file, or add --replace. The credential in it "
+            "stays good until it is revoked: `rescind revoke - < FILE` ends it"
+        )
+    binding = SidecarBinding(posture=posture)
+    if instances is not None:
+        binding["instances"] = instances
+    grant = Grant(
+        subject=f"service:{service}", kind="service", scopes=(VERIFY,), audience=(AUDIENCE,)
+    )
+    grant["ttl"] = ttl
+    grant["sidecars"] = binding
+    # The file first: a credential that nothing holds would live on unseen.
+    with _writable(path) as file, target.admin() as admin:
+        before = _held(admin, path)
+        issued = admin.issue(**grant)
+        if issued.token is None:
+            raise click.ClickException("the credential was issued before: enrol again")
+        try:
+            file.put(issued.token.reveal() + "\n")
+        except OSError as error:
+            admin.expire(issued.token_id, reason="its file could not be written")
+            raise _unwritable(path, error) from error
+    if target.as_json:
+        terminal.as_json({"token_id": issued.token_id, "file": str(path), "replaced": before})
+        return
+    terminal.facts([("credential", str(path)), ("its id", issued.token_id)])
+    if before is not None:
+        terminal.line("replaced", f"{before} is still good: rescind revoke token:{before} ends it")
+
+
+def _held(admin: "Admin", path: Path) -> str | None:
+    """Return the id of the credential that a file holds, if it is one that is good."""
+    from rescind.core.secret import Secret  # noqa: PLC0415 - as for httpx2
+
+    try:
+        seen = admin.presented(Secret(path.read_text(encoding="ascii").strip()))
+    except (OSError, UnicodeDecodeError, RescindError):
+        return None
+    return None if seen["denied"] is not None else str(seen["token_id"])
+
+
+@contextlib.contextmanager
+def _writable(path: Path) -> Generator[data_dir.PrivateFile]:
+    """Open a file to be, before anything depends on it. Raises RescindError."""
+    try:
+        with data_dir.PrivateFile(path) as file:
+            yield file
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> RescindError:
+    return RescindError(
+        f"{path} cannot be written: {(error.strerror or str(error)).lower()}. No credential is left"
+    )

@@ -1,0 +1,78 @@
+"""`rescind events`: what was revoked, and what is being revoked."""
+
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from rescind_cli.options.authority_options import CommandTarget, with_target
+from rescind_cli.output import terminal
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import LedgerEvent, RevocationDetails
+
+
+@click.command()
+@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--after", type=click.IntRange(min=0), help="With --follow: from this seq on.")
+@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True)
+@with_target
+def events(*, target: CommandTarget, follow: bool, after: int | None, limit: int) -> None:
+    """Show what was revoked, and with --follow what is being revoked.
+
+    Oldest first. With --json, one line for each.
+    """
+    if after is not None and not follow:
+        raise click.UsageError("--after goes with --follow")
+    with target.admin() as admin:
+        if after is None:
+            latest = list(itertools.islice(admin.revocations(), limit))
+            for each in reversed(latest):
+                _show(_event(each), target)
+            after = max((each["seq"] for each in latest), default=0) if limit else None
+        if follow:
+            for event in admin.events(after=after):
+                _show(event, target)
+
+
+def _event(revocation: "RevocationDetails") -> "LedgerEvent":
+    """Return a listed revocation as the event stream writes it: one form for both."""
+    return {
+        "at": revocation["committed_at"],
+        "epoch": revocation["epoch"],
+        "seq": revocation["seq"],
+        "id": revocation["id"],
+        "effect": revocation["effect"],
+        "selector": revocation["selector"],
+        "scopes": revocation["scopes"],
+        "issued_before": revocation["issued_before"],
+        "until": revocation["until"],
+        "lifts": revocation["lifts"],
+        "reason": revocation["reason"],
+        "actor": revocation["actor"],
+    }
+
+
+def _show(each: "LedgerEvent", target: CommandTarget) -> None:
+    if target.as_json:
+        terminal.as_json(each)
+    else:
+        terminal.line(
+            f"{each['seq']:>6}",
+            str(each["at"]),
+            str(each["effect"]),
+            " AND ".join(map(str, each["selector"])),
+            *_more(each),
+            str(each.get("reason") or ""),
+        )
+
+
+def _more(each: "LedgerEvent") -> Iterator[str]:
+    """Return what belongs to one effect only."""
+    if each.get("scopes"):
+        yield f"without {' '.join(map(str, each['scopes']))}"
+    if each.get("until"):
+        yield f"until {each['until']}"
+    if each.get("lifts"):
+        yield f"ends {each['lifts']}"

@@ -1,0 +1,25 @@
+"""`rescind lift`: the end of a suspension or a narrowing."""
+
+import click
+
+from rescind_cli.commands.revocations.revocation_command import CommandOptions, finish, with_options
+from rescind_cli.options.authority_options import CommandTarget, with_target
+from rescind_cli.options.param_types import ID
+
+
+@click.command()
+@click.argument("revocation_id", type=ID, metavar="ID")
+@with_options
+@with_target
+def lift(*, target: CommandTarget, revocation_id: str, options: CommandOptions) -> None:
+    """End a suspension or a narrowing; of a kill, the suspension.
+
+    What another one holds stays held. A revoke is final. `rescind revocations ls --standing` lists
+    what can be lifted. It needs the scope rescind:lift.
+    """
+    from rescind.client.admin import Manner  # noqa: PLC0415 - --help need not pay for httpx2
+
+    manner = Manner()
+    options.write_into(manner)
+    key = options.idempotency_key
+    finish(target, options, lambda admin: admin.lift(revocation_id, idempotency_key=key, **manner))

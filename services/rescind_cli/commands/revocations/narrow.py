@@ -1,0 +1,47 @@
+"""`rescind narrow`: take scopes away from every token that a selector matches."""
+
+import click
+
+from rescind_cli.commands.revocations.revocation_command import (
+    CommandEffect,
+    CommandOptions,
+    Confirmation,
+    Selection,
+    carry_out,
+    with_aim,
+    with_confirmation,
+    with_options,
+)
+from rescind_cli.options.authority_options import CommandTarget, with_target
+from rescind_cli.options.param_types import END
+
+
+@click.command()
+@with_aim
+@click.option("--remove", multiple=True, required=True, help="A scope, or tools:*; again for more.")
+@click.option("--until", type=END, help="When it is lifted by itself: a time, or 2h from now.")
+@with_confirmation
+@with_options
+@with_target
+def narrow(
+    *,
+    target: CommandTarget,
+    aim: Selection,
+    remove: tuple[str, ...],
+    until: str | None,
+    confirmation: Confirmation,
+    options: CommandOptions,
+) -> None:
+    """Remove scopes from every token that has all of these handles.
+
+    SELECTOR is as for `rescind revoke`. It hits tokens whenever they are issued, and what was
+    delegated from them. `rescind lift ID` ends it; so does --until.
+    """
+    asks = f"This takes {' '.join(remove)} from every token with {{}}, until it is lifted."
+    carry_out(
+        target,
+        CommandEffect("narrow", asks, scopes=remove, until=until),
+        aim,
+        confirmation,
+        options,
+    )

@@ -1,0 +1,301 @@
+"""What revoke, suspend, narrow, kill and lift share: the flags, the question, the end."""
+
+import functools
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from rescind.core.handles import select
+from rescind.core.secret import Secret
+from rescind_cli.options.authority_options import CommandTarget
+from rescind_cli.options.param_types import DURATION, MOMENT, token_from_stdin
+from rescind_cli.output import hits, receipt_progress, terminal
+from rescind_cli.output.exit_codes import Exit
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import Admin, Command, Manner, RevocationDetails, RevocationPreview
+
+_STDIN = "-"
+_FIRST_WAIT_S = 0.5
+_PREVIEW_NEEDED = "urn:rescind:problem:preview-needed"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandOptions:
+    """How a command is carried out, whatever it does. `timeout_s` goes with `wait`."""
+
+    reason: str
+    wait: bool
+    timeout_s: int | None
+    idempotency_key: str
+
+    def write_into(self, manner: "Manner") -> None:
+        """Write the options into the fields of the API."""
+        manner["reason"] = self.reason
+        if self.wait:
+            # A short first wait: it says "awaited" on the event, so that sidecars answer at once.
+            manner["wait"] = True
+            manner["timeout"] = _FIRST_WAIT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Whom a command hits."""
+
+    selector: tuple[str, ...]
+    exact: bool = False
+    issued_before: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """How a command that may hit many is looked at before it is given."""
+
+    yes: bool = False
+    dry_run: bool = False
+    preview: str | None = None
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --reason, --wait, --timeout and --idempotency-key, and hand them over as `options`."""
+
+    @click.option("--reason", default="", help="Why; it stands in the ledger and in the audit.")
+    @click.option("--wait", is_flag=True, help="Return when every verifier goes by it.")
+    @click.option("--timeout", type=DURATION, help="With --wait: give up after so long.")
+    @click.option("--idempotency-key", help="Repeated under one key, it happens once.")
+    @functools.wraps(command)
+    def told(
+        *,
+        reason: str,
+        wait: bool,
+        timeout: int | None,
+        idempotency_key: str | None,
+        **arguments: object,
+    ) -> None:
+        key = idempotency_key or _new_key()
+        command(options=CommandOptions(reason, wait, timeout, key), **arguments)
+
+    return told
+
+
+def with_aim(command: Callable[..., None]) -> Callable[..., None]:
+    """Add SELECTOR and what narrows it down, and hand them over as `aim`."""
+
+    @click.argument("selector", nargs=-1, required=True)
+    @click.option(
+        "--issued-before", type=MOMENT, help="Spare what was issued later: a time, or 15m."
+    )
+    @click.option("--exact", is_flag=True, help="Spare what was delegated from what is hit.")
+    @functools.wraps(command)
+    def aimed(
+        *, selector: tuple[str, ...], issued_before: str | None, exact: bool, **arguments: object
+    ) -> None:
+        command(aim=Selection(selector, exact, issued_before), **arguments)
+
+    return aimed
+
+
+def with_confirmation(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --dry-run, --preview and --yes, and hand them over as `confirmation`."""
+
+    @click.option("--dry-run", is_flag=True, help="Show what would be hit, and change nothing.")
+    @click.option("--preview", help="What --dry-run gave; needed for what hits many holders.")
+    @click.option(
+        "--yes", is_flag=True, help="Do not ask before what hits many; needed without a terminal."
+    )
+    @functools.wraps(command)
+    def careful(*, dry_run: bool, preview: str | None, yes: bool, **arguments: object) -> None:
+        command(confirmation=Confirmation(yes, dry_run, preview), **arguments)
+
+    return careful
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEffect:
+    """What is done to whom a command hits, in the words of the API; `asks` is what it means."""
+
+    effect: str
+    asks: str
+    scopes: Sequence[str] = ()
+    until: str | None = None
+
+
+def carry_out(
+    target: CommandTarget,
+    deed: CommandEffect,
+    aim: Selection,
+    confirmation: Confirmation,
+    options: CommandOptions,
+) -> None:
+    """Carry out a command, after a confirmation if it is wide, and print the result."""
+    order = _order(deed, aim, options)
+    if confirmation.dry_run:
+        with target.admin() as admin:
+            _show_radius(order.look(admin), as_json=target.as_json)
+        return
+    preview = confirmation.preview
+    if preview is None and _is_wide(aim):
+        if not (confirmation.yes or _is_watched()):
+            raise click.UsageError(
+                "it may hit tokens of many holders, and no terminal is there to ask: add --yes, or "
+                "look with --dry-run first and add the --preview that it gives"
+            )
+        with target.admin() as admin:
+            radius = order.look(admin)
+        preview = radius["preview"] if confirmation.yes else _confirm(deed, radius)
+    finish(target, options, lambda admin: _in_our_words(lambda: order.send(admin, preview=preview)))
+
+
+def finish(
+    target: CommandTarget, options: CommandOptions, call: "Callable[[Admin], RevocationDetails]"
+) -> None:
+    """Send a command, wait if that was asked for, and tell what came of it."""
+    with target.admin() as admin:
+        with receipt_progress.told_if_interrupted(options.idempotency_key):
+            done = call(admin)
+        wait = receipt_progress.ReceiptWait(admin, done["id"], done, timeout_s=options.timeout_s)
+        if options.wait:
+            done = wait.run() or done
+            if target.as_json and not wait.interrupted:
+                done = receipt_progress.completed(admin, done)
+    if target.as_json:
+        terminal.as_json(done)
+    else:
+        hit = " AND ".join(map(str, done["selector"]))
+        words = (str(done["effect"]), hit, f"seq {done['seq']}", str(done["id"]))
+        terminal.line(str(done["state"]), *words)
+        hits.show(done)
+        if (receipt := done.get("receipt")) is not None:
+            receipt_progress.show(receipt)
+    hits.warn_of_none(done, as_json=target.as_json)
+    if options.wait:
+        wait.end(as_json=target.as_json)
+
+
+def _new_key() -> str:
+    """Make the key here: a person who interrupts a call is told under which to repeat it."""
+    return secrets.token_urlsafe(18)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A command as it is sent; a token on stdin is read once, and stays in its Secret."""
+
+    selector: tuple[str, ...]
+    secret: Secret | None
+    command: "Command"
+    key: str
+
+    def look(self, admin: "Admin") -> "RevocationPreview":
+        """Return what it would hit; nothing is changed."""
+        if self.secret is not None:
+            return admin.revoke_token(self.secret, dry_run=True, **self.command)
+        return admin.revoke(*self.selector, dry_run=True, **self.command)
+
+    def send(self, admin: "Admin", *, preview: str | None) -> "RevocationDetails":
+        """Send it, with the preview that it may need."""
+        command = self.command.copy()
+        if preview is not None:
+            command["preview"] = preview
+        if self.secret is not None:
+            return admin.revoke_token(self.secret, idempotency_key=self.key, **command)
+        return admin.revoke(*self.selector, idempotency_key=self.key, **command)
+
+
+def _order(deed: CommandEffect, aim: Selection, options: CommandOptions) -> _Order:
+    """Build a command. Raises UsageError or SelectorError for a selector that is not valid."""
+    from rescind.client.admin import Command  # noqa: PLC0415 - --help need not pay for httpx2
+
+    command = Command(effect=deed.effect, exact=aim.exact)
+    options.write_into(command)
+    if deed.scopes:
+        command["scopes"] = list(deed.scopes)
+    if deed.until is not None:
+        command["until"] = deed.until
+    if aim.issued_before is not None:
+        command["issued_before"] = aim.issued_before
+    if _STDIN in aim.selector and len(aim.selector) > 1:
+        raise click.UsageError("`-` stands alone: the token says all that there is to say")
+    secret = Secret(token_from_stdin()) if _STDIN in aim.selector else None
+    if secret is None:
+        select(aim.selector, exact=aim.exact)  # what is no selector need not be sent
+    return _Order(aim.selector, secret, command, options.idempotency_key)
+
+
+def _is_wide(aim: Selection) -> bool:
+    """Return True if a command may hit tokens of many holders; `-` names one token."""
+    return _STDIN not in aim.selector and select(aim.selector, exact=aim.exact).wide
+
+
+def _is_watched() -> bool:
+    """Return True if a person sits in front of it, who can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _in_our_words(send: "Callable[[], RevocationDetails]") -> "RevocationDetails":
+    """Send a command; a refusal that names fields of the API names our options instead."""
+    from rescind.client.problems import ProblemError  # noqa: PLC0415 - as for httpx2
+
+    try:
+        return send()
+    except ProblemError as error:
+        if error.type != _PREVIEW_NEEDED:
+            raise
+        detail = (
+            "it hits many more tokens than when it was looked at. Nothing was changed. "
+            "Look again with --dry-run, and add the --preview that it gives."
+        )
+        raise ProblemError(
+            type=error.type, title=error.title, status=error.status, detail=detail
+        ) from error
+
+
+def _confirm(deed: CommandEffect, radius: "RevocationPreview") -> str:
+    """Prompt for confirmation, and return the preview that was confirmed.
+
+    Raises Exit if the operator declines.
+    """
+    hit = " AND ".join(map(str, radius["selector"]))
+    if not click.confirm(f"{deed.asks.format(hit)} {_radius(radius)} Go on?", err=True):
+        click.echo("Nothing was changed.", err=True)
+        raise click.exceptions.Exit(Exit.REFUSED)
+    return radius["preview"]
+
+
+def _radius(radius: "RevocationPreview") -> str:
+    about = "" if radius["exact"] else "some "
+    hits = f"It hits {about}{radius['tokens']:,} tokens of {radius['subjects']:,} subjects."
+    spared = _spared(radius)
+    return f"{hits} It spares {spared}." if spared else hits
+
+
+def _spared(radius: "RevocationPreview") -> str:
+    """Name what is left out though it matches; an older authority spares no credentials."""
+    count = radius.get("spared_credentials", 0)
+    if not count:
+        return ""
+    credentials = "the credential" if count == 1 else f"{count:,} credentials"
+    return f"{credentials} of sidecars (kind:sidecar, token: or subject: names them)"
+
+
+def _show_radius(radius: "RevocationPreview", *, as_json: bool) -> None:
+    if as_json:
+        terminal.as_json(radius)
+        return
+    about, least = ("", "") if radius["exact"] else ("some ", "at least ")
+    terminal.facts(
+        [
+            ("would hit", " AND ".join(map(str, radius["selector"]))),
+            ("tokens", f"{about}{radius['tokens']:,}"),
+            ("subjects", f"{least}{radius['subjects']:,}"),
+            ("delegated", f"{least}{radius['delegated']:,}"),
+            *([("spared", spared)] if (spared := _spared(radius)) else []),
+            ("used in the last day", f"{least}{radius['used']:,}"),
+            ("at", " ".join(radius["services"]) or "no service that has said so"),
+            ("preview", f"{radius['preview']}{' (needed)' if radius['preview_needed'] else ''}"),
+        ]
+    )

@@ -1,0 +1,41 @@
+"""`rescind suspend`: hold every token that a selector matches, until that is lifted."""
+
+import click
+
+from rescind_cli.commands.revocations.revocation_command import (
+    CommandEffect,
+    CommandOptions,
+    Confirmation,
+    Selection,
+    carry_out,
+    with_aim,
+    with_confirmation,
+    with_options,
+)
+from rescind_cli.options.authority_options import CommandTarget, with_target
+from rescind_cli.options.param_types import END
+
+
+@click.command()
+@with_aim
+@click.option("--until", type=END, help="When it is lifted by itself: a time, or 2h from now.")
+@with_confirmation
+@with_options
+@with_target
+def suspend(
+    *,
+    target: CommandTarget,
+    aim: Selection,
+    until: str | None,
+    confirmation: Confirmation,
+    options: CommandOptions,
+) -> None:
+    """Suspend every token that has all of these handles, until it is lifted.
+
+    SELECTOR is as for `rescind revoke`. It hits tokens whenever they are issued, and no new ones
+    are issued meanwhile. `rescind lift ID` ends it; so does --until.
+    """
+    deed = CommandEffect(
+        "suspend", "This denies every token with {}, until it is lifted.", until=until
+    )
+    carry_out(target, deed, aim, confirmation, options)

@@ -1,0 +1,56 @@
+"""`rescind delegate`: a token with a part of another one's power."""
+
+from typing import TYPE_CHECKING, Unpack, cast
+
+import click
+
+from rescind.core.secret import Secret
+from rescind_cli import settings
+from rescind_cli.options.authority_options import CommandTarget, with_target
+from rescind_cli.options.param_types import LIFETIME, token_from_stdin
+from rescind_cli.options.token_options import (
+    PortionOptions,
+    address_option,
+    fields,
+    label_option,
+    may_speak_for_option,
+    scope_option,
+    self_service_option,
+    verifier_option,
+)
+from rescind_cli.output import new_token
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import Portion
+
+
+@click.command()
+@click.option("--subject", required=True, help="Whom it speaks for: <the parent's subject>/<name>.")
+@click.option("--kind", help="`agent`, or the parent's kind. [default: agent]")
+@scope_option
+@click.option("--audience", multiple=True, help="A service that may accept it. [default: parent's]")
+@click.option("--ttl", type=LIFETIME, help="How long it lives. [default: 1h, or parent's end]")
+@label_option
+@may_speak_for_option
+@click.option("--max-depth", type=int, help="Generations that may come below it; 0: none.")
+@address_option
+@verifier_option
+@self_service_option
+@click.option("--idempotency-key", help="Repeated under one key, one token is made.")
+@with_target
+def delegate(
+    *,
+    target: CommandTarget,
+    idempotency_key: str | None,
+    **options: Unpack[PortionOptions],
+) -> None:
+    """Delegate a part of a token's power, and print the new token this once.
+
+    The parent token is RESCIND_TOKEN, or else comes on stdin. The child never has more than its
+    parent, and dies with it. It goes to stdout and its id to stderr.
+    """
+    asked = fields(options)
+    parent = settings.holder_token() or Secret(token_from_stdin())
+    with target.bearer(parent) as bearer:
+        issued = bearer.delegate(idempotency_key=idempotency_key, **cast("Portion", asked))
+    new_token.show(issued, as_json=target.as_json)

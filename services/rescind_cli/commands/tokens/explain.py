@@ -1,0 +1,103 @@
+"""`rescind explain`: why a token is denied, and what it may still do."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from rescind.client.admin import TokenDetails
+from rescind.core import times, token_format
+from rescind.core.secret import Secret
+from rescind_cli import settings
+from rescind_cli.commands.tokens import denial_causes
+from rescind_cli.commands.tokens.denial_causes import DenialCause
+from rescind_cli.options.authority_options import CommandTarget, with_target
+from rescind_cli.options.param_types import ID, token_to_look_at
+from rescind_cli.output import terminal
+
+_STDIN = "-"
+
+
+@click.command()
+@click.argument("token_id", type=ID)
+@with_target
+def explain(*, target: CommandTarget, token_id: str) -> None:
+    """Explain why a token is denied, since when, by whom, and what it may still do.
+
+    TOKEN_ID is its public name, tok_…; `-` reads the token itself from stdin (or RESCIND_TOKEN),
+    and then each sidecar of this machine is asked about it too, unless it was rotated away.
+    """
+    if token_format.contained(token_id):
+        raise click.UsageError("that is a token, not its id: rescind explain - < token-file")
+    secret = Secret(token_to_look_at()) if token_id == _STDIN else None
+    with target.admin() as admin:
+        seen = admin.token(token_id) if secret is None else admin.presented(secret)
+    causes = denial_causes.causes(seen)
+    told = [] if secret is None or _spent(seen) else _told(secret, target.data)
+    if target.as_json:
+        terminal.as_json(
+            {
+                "token_id": seen["token_id"],
+                "accepted": seen["denied"] is None,
+                "reason": seen["denied"],
+                "causes": [denial_causes.document(cause) for cause in causes],
+                "may": denial_causes.remaining_power(seen),
+                "sidecars": told,
+                "as_of": seen["as_of"],
+                "token": seen,
+            }
+        )
+    else:
+        _show(seen, causes, told)
+
+
+def _spent(seen: TokenDetails) -> bool:
+    """Return True for a secret that was rotated away: to show it to a sidecar ends the token."""
+    return seen.get("rotated_at") is not None and seen["denied"] is not None
+
+
+def _show(
+    seen: TokenDetails, causes: Sequence[DenialCause], told: Sequence[dict[str, object]]
+) -> None:
+    now_us = times.parse_rfc3339(seen["at"])
+    state = "accepted" if seen["denied"] is None else "denied"
+    holder = f"{seen['subject']} ({seen['kind']})"
+    terminal.line(state, *([seen["denied"]] if seen["denied"] else []), holder, seen["token_id"])
+    for cause in causes:
+        terminal.line(f"\n{cause.reason}", cause.says)
+        since = (
+            f"{cause.since}  ({terminal.ago(cause.since, now_us=now_us)})" if cause.since else ""
+        )
+        facts = [("since", since), ("by", cause.actor), ("why", cause.why or "no reason was given")]
+        hold = [("where", cause.where), *(("hits it by", text) for text in cause.matched)]
+        for name, text in [*(facts if cause.where else facts[:1]), *(hold if cause.where else [])]:
+            _fact(name, text)
+        _fact("to do", cause.advice)
+    _show_rest(seen, now_us)
+    for each in told:
+        terminal.line(f"\nsidecar {each['service']}", str(each["says"]), str(each["socket"]))
+
+
+def _show_rest(seen: TokenDetails, now_us: int) -> None:
+    may = denial_causes.remaining_power(seen)
+    terminal.line("\nit may still" if may["until"] else "\nit was granted")
+    _fact("scopes", " ".join(may["scopes"]) or "none")
+    _fact("taken away", " ".join(may["taken_away"]))
+    _fact("at", " ".join(seen["audience"]) or "every service")
+    _fact("issued", f"{seen['issued_at']}  by {seen['created_by']}")
+    ends = terminal.ago(seen["expires_at"], now_us=now_us)
+    _fact("until", f"{seen['expires_at']}  ({ends})")
+    _fact("below", " → ".join(seen["chain"]))
+
+
+def _fact(name: str, text: str) -> None:
+    if text:
+        terminal.line(f"  {name:<11}", text)
+
+
+def _told(secret: Secret, data: Path | None) -> list[dict[str, object]]:
+    """Return the verdict of each sidecar of this machine."""
+    from rescind_cli.doctor import sidecars  # noqa: PLC0415 - only a token on stdin needs it
+
+    here = settings.surroundings(data)
+    return [sidecars.asked(path, secret) for path in sidecars.sockets(here)]

@@ -1,0 +1,158 @@
+"""`rescind tokens rotate` and `expire`: a token gets a new secret, or an earlier end."""
+
+import itertools
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from rescind.core.secret import Secret
+from rescind_cli.commands.revocations.revocation_command import CommandOptions, with_options
+from rescind_cli.options.authority_options import CommandTarget, with_target
+from rescind_cli.options.param_types import END, ID, LABEL, OVERLAP, token_from_stdin
+from rescind_cli.output import hits, new_token, receipt_progress, terminal
+from rescind_cli.output.exit_codes import Exit
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import TokenFilters
+
+_STDIN = "-"
+_AT_ONCE = 500
+
+
+@click.command()
+@click.argument("token_id", type=ID, metavar="TOKEN_ID|-")
+@click.option("--overlap", type=OVERLAP, default=0, help="How long the old secret stays good.")
+@click.option(
+    "--on-reuse",
+    type=click.Choice(["revoke", "deny"]),
+    help="What its use 30 s after that and later means: the end of the token, or a denial. "
+    "[default: as it was issued]",
+)
+@with_options
+@with_target
+def rotate(
+    *,
+    target: CommandTarget,
+    token_id: str,
+    overlap: int,
+    on_reuse: str | None,
+    options: CommandOptions,
+) -> None:
+    """Create a new secret for a token, and print it this once.
+
+    Its name, its grant, its end and what was delegated from it stay. `-` takes the token itself
+    from stdin: its holder may rotate it. With --wait no verifier accepts the old secret any
+    more (without --overlap). After a leak, revoke instead: a thief may have delegated.
+    """
+    from rescind.client.admin import Renewal  # noqa: PLC0415 - --help need not pay for httpx2
+
+    renewal = Renewal(overlap=overlap)
+    if on_reuse is not None:
+        renewal["on_reuse"] = on_reuse
+    key = options.idempotency_key
+    if token_id == _STDIN:
+        if options.wait:
+            raise click.UsageError("--wait needs an admin token: name the token's id")
+        renewal["reason"] = options.reason
+        with target.bearer(Secret(token_from_stdin())) as bearer:
+            new_token.show(bearer.rotate(idempotency_key=key, **renewal), as_json=target.as_json)
+        return
+    options.write_into(renewal)
+    with target.admin() as admin:
+        with receipt_progress.told_if_interrupted(key):
+            issued = admin.rotate(token_id, idempotency_key=key, **renewal)
+        # Before the wait: a person who ends that early must not lose the only copy of the secret.
+        new_token.show(issued, as_json=target.as_json)
+        if options.wait:
+            wait = receipt_progress.ReceiptWait(
+                admin, issued.facts["id"], issued.facts, timeout_s=options.timeout_s
+            )
+            wait.run()
+            wait.end(as_json=target.as_json)
+
+
+@click.command()
+@click.argument("token_ids", type=ID, metavar="[TOKEN_ID]...", nargs=-1)
+@click.option("--subject", help="All that speak for it.")
+@click.option("--kind", help="All of a kind.")
+@click.option("--tenant", help="All of a tenant.")
+@click.option("--label", "labels", type=LABEL, multiple=True, help="All with a label.")
+@click.option("--at", type=END, help="When: a time, or 2h from now. [default: now]")
+@click.option("--reason", default="", help="Why; it stands in the ledger and in the audit.")
+@click.option(
+    "--yes", is_flag=True, help="Do not ask before what hits many; needed without a terminal."
+)
+@with_target
+def expire(
+    *,
+    target: CommandTarget,
+    token_ids: tuple[str, ...],
+    subject: str | None,
+    kind: str | None,
+    tenant: str | None,
+    labels: tuple[tuple[str, str], ...],
+    at: str | None,
+    reason: str,
+    yes: bool,
+) -> None:
+    """End tokens early: those that are named, or all that match every filter.
+
+    What was delegated from them ends with them. Many take a while, unlike a revocation, which is
+    one event; Ctrl-C leaves the rest as it is.
+    """
+    named = {"subject": subject, "kind": kind, "tenant": tenant}
+    named_labels = [f"{key}={text}" for key, text in labels]
+    given = {name: text for name, text in {**named, "label": named_labels}.items() if text}
+    filters = cast("TokenFilters", given)  # the options have the names of the filters
+    if bool(token_ids) == bool(filters):
+        raise click.UsageError("name tokens by their ids, or filter them; not both")
+    done = refused = 0
+    with target.admin() as admin:
+        chosen = list(token_ids)
+        if filters:
+            live: TokenFilters = {**filters, "state": "active"}
+            chosen = [each["token_id"] for each in admin.tokens(**live)]
+            _confirm(len(chosen), yes=yes or subject is not None)
+        for batch in _batches(chosen):
+            found = admin.expire_each(batch, at=at, reason=reason)
+            done, refused = done + found["changed"], refused + found["refused"]
+            _progress(done + refused, len(chosen))
+            for each in found["outcomes"]:
+                if (problem := each["problem"]) is not None and not target.as_json:
+                    terminal.line("refused", each["token_id"], problem["detail"])
+    if target.as_json:
+        terminal.as_json({"changed": done, "refused": refused})
+    else:
+        terminal.line("expired", f"{done:,} tokens" + (f", {refused:,} refused" if refused else ""))
+    if not done and not refused:
+        hits.warn("no token that is live matches these filters", as_json=target.as_json)
+    if refused:
+        raise click.exceptions.Exit(Exit.REFUSED)
+
+
+def _batches(token_ids: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(token_ids)
+    while batch := list(itertools.islice(left, _AT_ONCE)):
+        yield batch
+
+
+def _confirm(count: int, *, yes: bool) -> None:
+    if yes or not count:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError(
+            f"this ends {count:,} tokens of many holders, and no terminal is there to ask: "
+            "add --yes"
+        )
+    if not click.confirm(f"This ends {count:,} tokens. Go on?", err=True):
+        click.echo("Nothing was changed.", err=True)
+        raise click.exceptions.Exit(Exit.REFUSED)
+
+
+def _progress(done: int, of: int) -> None:
+    """Write one line that replaces itself, on a terminal and for many tokens."""
+    if sys.stderr.isatty() and of > _AT_ONCE:
+        sys.stderr.write(f"\r\x1b[K{done:,} of {of:,}" + ("\n" if done == of else ""))
+        sys.stderr.flush()

@@ -1,0 +1,73 @@
+"""`rescind subjects`: a subject's tokens, and the revocations that apply to them."""
+
+import itertools
+from typing import TYPE_CHECKING
+
+import click
+
+from rescind_cli.help import suggestions
+from rescind_cli.options.authority_options import CommandTarget, with_target
+from rescind_cli.output import holds, terminal
+from rescind_runtime import clock
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import TokenFilters
+
+_COLUMNS = ("id", "kind", "state", "issued", "last used", "ends", "device", "from")
+_MOST = 1_000
+
+
+@click.group(cls=suggestions.Group)
+def subjects() -> None:
+    """Show all that speaks for a subject, and what holds it."""
+
+
+@subjects.command("show")
+@click.argument("subject")
+@click.option("--kind", help="Only tokens of a kind, such as session.")
+@click.option("--all", "dead", is_flag=True, help="Those that are over as well.")
+@with_target
+def show(*, target: CommandTarget, subject: str, kind: str | None, dead: bool) -> None:
+    """Show the tokens of a subject, with where each began and was last used.
+
+    What stands against it comes last: `rescind lift` ends that. `rescind revoke subject:SUBJECT
+    kind:session` logs it out everywhere.
+    """
+    filters: TokenFilters = {"subject": subject}
+    if kind:
+        filters["kind"] = kind
+    handles = [f"subject:{subject}", *(f"chain:{each}" for each in _lineage(subject))]
+    with target.admin() as admin:
+        found = [
+            each
+            for each in itertools.islice(admin.tokens(**filters), _MOST)
+            if dead or each["state"] in ("active", "suspended")
+        ]
+        standing = list(itertools.islice(admin.revocations(standing="true", handle=handles), _MOST))
+    if target.as_json:
+        terminal.as_json({"subject": subject, "tokens": found, "standing": standing})
+        return
+    now_us = clock.wall_us()
+    rows = [
+        (
+            str(each["token_id"]),
+            str(each["kind"]),
+            str(each["state"]),
+            terminal.ago(each["issued_at"], now_us=now_us),
+            terminal.ago(each["last_used_at"], now_us=now_us) or "never",
+            terminal.ago(each["expires_at"], now_us=now_us),
+            str(each["user_agent"] or ""),
+            str(each["address"] or ""),
+        )
+        for each in found
+    ]
+    empty = f"Nothing speaks for {subject}."
+    terminal.table(_COLUMNS, rows, empty=empty, cut=("device",))
+    for each in standing:
+        terminal.line("held by", holds.said(each))
+
+
+def _lineage(subject: str) -> list[str]:
+    """Return a subject, and the subjects that it was delegated from."""
+    parts = subject.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]

@@ -1,0 +1,139 @@
+"""`rescind tokens`: the table of tokens."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from rescind_cli.commands.tokens.rotation import expire, rotate
+from rescind_cli.help import suggestions
+from rescind_cli.help.suggestions import Known
+from rescind_cli.options.authority_options import CommandTarget, with_target
+from rescind_cli.options.param_types import ID, KINDS, LABEL, MOMENT, limit_option, listed
+from rescind_cli.output import holds, terminal
+from rescind_runtime import clock
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import TokenEntry, TokenFilters, TokenTotal
+
+_COLUMNS = ("id", "state", "subject", "kind", "scopes", "issued", "ends")
+_TIMES = frozenset({"issued_at", "expires_at", "not_before", "last_used_at"})
+
+
+@click.group(cls=suggestions.Group)
+def tokens() -> None:
+    """List tokens, look at one, rotate or expire it."""
+
+
+@tokens.command("ls")
+@click.option("--subject", help="Only those that speak for it.")
+@click.option("--chain", metavar="SUBJECT", help="Only those, and what was delegated from them.")
+@click.option("--tree", metavar="TOKEN_ID", help="Only this one, and what was delegated from it.")
+@click.option("--kind", type=Known(KINDS), help="Only those of a kind.")
+@click.option("--tenant", help="Only those of a tenant.")
+@click.option("--client", help="Only those of a client.")
+@click.option("--created-by", metavar="SUBJECT", help="Only what this administrator issued.")
+@click.option("--session", help="Only those of a session.")
+@click.option("--label", "labels", type=LABEL, multiple=True, help="Only those with a label.")
+@click.option(
+    "--state", type=click.Choice(["active", "suspended", "revoked", "expired"]), help="Only these."
+)
+@click.option("--issued-after", type=MOMENT, help="Only those issued since; 2h is two hours ago.")
+@click.option("--issued-before", type=MOMENT, help="Only those issued before.")
+@limit_option
+@click.option("--count", is_flag=True, help="Say how many they are, instead; many: about how many.")
+@with_target
+def ls(
+    *,
+    target: CommandTarget,
+    labels: tuple[tuple[str, str], ...],
+    limit: int,
+    count: bool,
+    **filters: str | None,
+) -> None:
+    """List tokens, newest first."""
+    given = {name: text for name, text in filters.items() if text}
+    chosen = cast("TokenFilters", given)  # the options have the names of the filters
+    if labels:
+        chosen["label"] = [f"{key}={text}" for key, text in labels]
+    if count:
+        _count(target, chosen)
+        return
+    with target.admin() as admin:
+        found, more = listed(admin.tokens(**chosen), limit)
+        total = admin.count_tokens(**chosen) if more and not target.as_json else None
+    if target.as_json:
+        terminal.as_json({"tokens": found, "more": more})
+        return
+    now_us = clock.wall_us()
+    rows = [
+        (
+            str(each["token_id"]),
+            str(each["state"]),
+            str(each["subject"]),
+            str(each["kind"]),
+            _listed([*each["scopes"], *_removed(each)]),
+            terminal.ago(each["issued_at"], now_us=now_us),
+            terminal.ago(each["expires_at"], now_us=now_us),
+        )
+        for each in found
+    ]
+    terminal.table(_COLUMNS, rows, empty="There are no such tokens.", cut=("scopes",))
+    if total is not None:
+        terminal.rest(len(rows), _number(total))
+
+
+def _count(target: CommandTarget, chosen: "TokenFilters") -> None:
+    with target.admin() as admin:
+        counted = admin.count_tokens(**chosen)
+    if target.as_json:
+        terminal.as_json(counted)
+        return
+    terminal.line(_number(counted))
+
+
+def _number(counted: "TokenTotal") -> str:
+    number = f"{counted['count']:,}"
+    return number if counted["exact"] else f"about {number}"
+
+
+@tokens.command("show")
+@click.argument("token_id", type=ID)
+@with_target
+def show(*, target: CommandTarget, token_id: str) -> None:
+    """Show one token."""
+    with target.admin() as admin:
+        found = admin.token(token_id)
+    if target.as_json:
+        terminal.as_json(found)
+        return
+    now_us = clock.wall_us()
+    rest = ((name, value) for name, value in found.items() if name != "holds")
+    terminal.facts(
+        [
+            *((name, _written(name, value, now_us)) for name, value in rest),
+            *(("held by", holds.said(hold)) for hold in found["holds"]),
+        ]
+    )
+
+
+tokens.add_command(rotate)
+tokens.add_command(expire)
+
+
+def _removed(token: "TokenEntry") -> list[str]:
+    return sorted({f"-{scope}" for hold in token["holds"] for scope in hold["scopes"]})
+
+
+def _written(name: str, text: object, now_us: int) -> str:
+    if isinstance(text, str) and name in _TIMES:
+        return f"{text}  ({terminal.ago(text, now_us=now_us)})"
+    if isinstance(text, list):
+        return _listed(cast("list[object]", text))
+    if isinstance(text, dict):
+        return _listed(f"{key}={each}" for key, each in cast("dict[str, object]", text).items())
+    return "" if text is None else str(text)
+
+
+def _listed(texts: Iterable[object]) -> str:
+    return " ".join(str(text) for text in texts)

@@ -1,0 +1,165 @@
+"""The authority: does it answer, can it work, does it accept our admin token, whom does it know?"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from rescind.client import causes
+from rescind.client.admin import (
+    Admin,
+    AuthorityHealth,
+    FleetInstance,
+    ProblemError,
+    TokenDetails,
+)
+from rescind.client.tls import LinkSecurity
+from rescind.core import times
+from rescind.core.secret import Secret
+from rescind.errors import RescindError, UnreachableError
+from rescind_cli import settings
+from rescind_cli.doctor import driver_errors, findings
+from rescind_cli.doctor.findings import Finding
+from rescind_cli.output import terminal
+from rescind_cli.settings import Surroundings
+from rescind_runtime import clock, links
+
+_TIMEOUT_S = 5.0
+_SOON_DAYS = 14
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
+_START = "Start it: `rescind up`, or `rescind authority`; or correct RESCIND_URL."
+_RECOVER = "On the authority's host, make another: rescind recover admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What the authority says of the ledger's end, and of each sidecar by its instance id."""
+
+    seq: int
+    instances: Mapping[str, FleetInstance]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found, and what other checks need of it: None where it cannot be had."""
+
+    found: tuple[Finding, ...]
+    fleet: Fleet | None = None
+
+
+def check(here: Surroundings, data: Path | None) -> Report:
+    """Check each authority, and the admin token at the first that answers.
+
+    The token is the one that the settings hold for the authority.
+    """
+    urls = settings.urls(here.find("RESCIND_URL"))
+    if not urls:
+        return Report((findings.skipped("authority", "RESCIND_URL is not set here"),))
+    try:
+        way = here.way
+        links.require_safe_authority(urls, here.plaintext)
+    except RescindError as error:
+        return Report((driver_errors.refused("authority", error),))
+    asked = {url: _ask(url, way) for url in urls}
+    parts = tuple(each for found, _ in asked.values() for each in found)
+    answers = [url for url, (_, answered) in asked.items() if answered]
+    if not answers:
+        return Report(parts)
+    try:
+        token = settings.authority(url=None, data=data).token
+    except RescindError as error:
+        return Report((*parts, findings.warning("admin token", str(error), _RECOVER)))
+    with _admin(answers[0], token, way) as admin:
+        accepted = _token(admin, token)
+        return Report((*parts, accepted), _fleet(admin))
+
+
+def _admin(url: str, token: Secret | None, way: LinkSecurity) -> Admin:
+    return Admin(url, token, timeout_s=_TIMEOUT_S, files=way.files, plaintext=way.plaintext)
+
+
+def _ask(url: str, way: LinkSecurity) -> tuple[tuple[Finding, ...], bool]:
+    """Return what is found at one URL, and whether an authority answers there."""
+    try:
+        with _admin(url, None, way) as anybody:
+            parts = tuple(_parts(url, anybody.health()))
+    except UnreachableError as error:
+        cause = causes.of(error)
+        answers = "nothing answers at" if cause.transient else "there is no use of"
+        advice = (not cause.transient and cause.advice("authority", "RESCIND_URL")) or _START
+        says = f"{answers} {url}: {cause.says}"
+        return (findings.failed("authority", says, advice),), False
+    except RescindError as error:
+        return (findings.failed("authority", str(error), "Correct RESCIND_URL."),), False
+    if parts:
+        return parts, True
+    says = f"what answers at {url} is not an authority"
+    return (findings.failed("authority", says, "Correct RESCIND_URL: is it a sidecar's?"),), False
+
+
+def _parts(url: str, health: AuthorityHealth) -> Iterator[Finding]:
+    """Return findings of an authority's own health; none if it is not an authority."""
+    match health:
+        case {"status": str(status), "postgres": str(postgres), "nats": str(nats)}:
+            pass
+        case _:
+            return
+    theirs, ours = str(health.get("version", "unknown")), version("rescind")
+    if status == "ready":
+        yield findings.ok("authority", f"{url} is ready, version {theirs}")
+    else:
+        yield findings.failed("authority", f"{url} answers, and cannot work", "See the next lines.")
+    if postgres != "ok":
+        yield findings.failed("authority's Postgres", postgres, "Without it nothing is revoked.")
+    if nats != "ok":
+        yield findings.failed(
+            "authority's NATS", nats, "Start NATS, or correct RESCIND_NATS_URL of the authority."
+        )
+    trust = str(health.get("trust", "ok"))  # an older authority does not tell
+    if trust != "ok":
+        yield findings.warning(
+            "authority's keys",
+            f"the trust statement: {trust}",
+            "With the root key (RESCIND_ROOT_KEY_FILE) on the authority's host: rescind keys renew",
+        )
+    if theirs != ours:
+        yield findings.warning(
+            "versions", f"the authority is {theirs}, this command {ours}", "Upgrade the older one."
+        )
+
+
+def _token(admin: Admin, token: Secret) -> Finding:
+    try:
+        seen = admin.presented(token)
+    except ProblemError as error:
+        if error.status == _UNAUTHORIZED:
+            return findings.failed("admin token", str(error), _RECOVER)
+        if error.status == _FORBIDDEN:
+            return findings.warning(
+                "admin token", f"accepted; {error}", "It cannot look: use it to issue or revoke."
+            )
+        return findings.failed("admin token", str(error), "See the authority's own lines above.")
+    except RescindError as error:
+        return findings.failed("admin token", str(error), "See the authority's own lines above.")
+    return _standing(seen)
+
+
+def _standing(seen: TokenDetails) -> Finding:
+    now_us = clock.wall_us()
+    ends = terminal.ago(seen["expires_at"], now_us=now_us)
+    scopes = " ".join(seen["scopes_left"])
+    says = f"{seen['subject']} with {scopes}, ends {ends} ({seen['token_id']})"
+    left_s = times.parse_rfc3339(seen["expires_at"]) / 1e6 - now_us / 1e6
+    if left_s < _SOON_DAYS * 86_400:
+        return findings.warning(
+            "admin token", says, "Make the next one in time: rescind recover admin"
+        )
+    return findings.ok("admin token", says)
+
+
+def _fleet(admin: Admin) -> Fleet | None:
+    try:
+        fleet = admin.fleet(ended=True)
+    except RescindError:
+        return None  # the lines above say why
+    return Fleet(fleet["seq"], {each["instance"]: each for each in fleet["instances"]})

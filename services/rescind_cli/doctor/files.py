@@ -1,0 +1,162 @@
+"""Files here: the data directory, its settings, and the files that hold secrets."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from rescind.core import token_format
+from rescind.errors import MalformedTokenError
+from rescind_cli.doctor import findings
+from rescind_cli.doctor.findings import Finding
+from rescind_cli.settings import Surroundings
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_KEY_DIGITS = 64
+_BOTH = 2
+
+
+def check(here: Surroundings) -> Iterator[Finding]:
+    """Check the directory, and each file that a setting names."""
+    yield from _directory(here.directory)
+    read: dict[str, str] = {}
+    for part, variable, usual in (
+        ("admin token file", "RESCIND_ADMIN_TOKEN_FILE", "admin-token"),
+        ("edge key file", "RESCIND_EDGE_KEY_FILE", "edge-key"),
+    ):
+        named, kept = here.find(variable), here.directory / usual
+        if named is None and not kept.is_file():
+            yield findings.skipped(part, f"{variable} is not set here, and there is no {kept}")
+            continue
+        path = Path(named or kept)
+        content = _secret(part, path, variable)
+        if isinstance(content, str):
+            read[part] = content
+            content = _judge(part, path, content)
+        yield content
+    if len(read) == _BOTH:
+        yield from _fit(*read.values())
+    yield _root_key(here)
+
+
+def _root_key(here: Surroundings) -> Finding:
+    """Check that a thief of the keyring does not get the root key with it."""
+    part = "root key file"
+    keyring = here.path("RESCIND_KEYRING_FILE") or here.directory / "keyring"
+    path = here.path("RESCIND_ROOT_KEY_FILE") or here.directory / "root-key"
+    if not keyring.is_file():
+        return findings.skipped(part, f"no authority's host: there is no {keyring}")
+    if not path.is_file():
+        return findings.ok(part, f"it is kept elsewhere: there is no {path}")
+    if wrong := _private(part, path, wanted="0600"):
+        return wrong
+    if path.resolve().parent != keyring.resolve().parent:
+        return findings.ok(part, str(path))
+    if (here.directory / "env").is_file():
+        return findings.ok(part, f"{path}, beside the keyring, as `rescind up` keeps it")
+    return findings.warning(
+        part,
+        f"{path} lies beside the keyring: a copy of this folder makes keys that sidecars believe",
+        "Move it to where the folder's backups do not go, and set RESCIND_ROOT_KEY_FILE for "
+        "`rescind keys`.",
+    )
+
+
+def _fit(admin_token: str, edge_keys: str) -> Iterator[Finding]:
+    """Compare the admin token with the edge keys here: one of them has to have tagged it."""
+    words = edge_keys.split()
+    keys = [bytes.fromhex(word) for word in words if _is_key(word)]
+    text = admin_token.strip()
+    prefix = text.partition("_")[0]
+    try:
+        token = token_format.parse(text, prefix=prefix)
+    except MalformedTokenError:
+        return  # the lines above say so
+    if keys and not token_format.genuine(token, keys):
+        yield findings.failed(
+            "edge key",
+            "the admin token here was tagged with another edge key: an authority with this file "
+            "knows none of the tokens from before",
+            "Restore the edge key from the backup, or copy it from another authority's host.",
+        )
+
+
+def _directory(directory: Path) -> Iterator[Finding]:
+    if not directory.is_dir():
+        yield findings.skipped(
+            "data directory", f"{directory} does not exist: `rescind up` never ran here"
+        )
+        return
+    yield _of_directory(directory)
+    env = directory / "env"
+    if not env.is_file():
+        yield findings.skipped("settings file", f"there is no {env}")
+        return
+    yield _private("settings file", env, wanted="0600") or findings.ok("settings file", str(env))
+
+
+def _of_directory(directory: Path) -> Finding:
+    """Check the directory itself. The files in it are 0600, and the folders 0700."""
+    part, mode = "data directory", stat.S_IMODE(directory.stat().st_mode)
+    if mode & _OTHERS and not mode & _OTHERS_WRITE:
+        return findings.warning(
+            part,
+            f"{directory} has mode {mode:04o}: others see the names of the files in it",
+            f"chmod 0700 {directory}",
+        )
+    return _private(part, directory, wanted="0700") or findings.ok(part, str(directory))
+
+
+def _secret(part: str, path: Path, variable: str) -> str | Finding:
+    """Read a file of secrets, unless something is wrong with it."""
+    try:
+        content = path.read_text(encoding="ascii")
+    except UnicodeDecodeError:
+        return findings.failed(part, f"{path} is not text", f"Correct {variable}.")
+    except OSError as error:
+        return findings.failed(
+            part, f"{path} cannot be read: {error.strerror}", f"Correct {variable}, or its rights."
+        )
+    return _private(part, path, wanted="0600") or content
+
+
+def _judge(part: str, path: Path, content: str) -> Finding:
+    words = content.split()
+    if part == "admin token file":
+        if len(words) == 1:
+            return findings.ok(part, str(path))
+        return findings.failed(
+            part, f"{path} does not hold one token", "Make another: rescind recover admin"
+        )
+    # Behind a key stands the second in which it was made.
+    keys = [line.split()[0] for line in content.splitlines() if line.strip()]
+    if keys and all(map(_is_key, keys)):
+        return findings.ok(part, f"{path}, {len(keys)} {'key' if len(keys) == 1 else 'keys'}")
+    return findings.failed(
+        part,
+        f"{path} does not hold 64 hex digits on each line",
+        "Copy it from the authority's host; `rescind migrate` makes the first one there.",
+    )
+
+
+def _is_key(word: str) -> bool:
+    return len(word) == _KEY_DIGITS and set(word.lower()) <= set("0123456789abcdef")
+
+
+def _private(part: str, path: Path, *, wanted: str) -> Finding | None:
+    """Return a finding if a path's rights are wrong."""
+    facts = path.stat()
+    mode = stat.S_IMODE(facts.st_mode)
+    if mode & _OTHERS:
+        return findings.failed(
+            part,
+            f"{path} has mode {mode:04o}: others than its owner may use it",
+            f"chmod {wanted} {path}"
+            + ("; then replace the secrets in it." if mode & (stat.S_IRGRP | stat.S_IROTH) else ""),
+        )
+    if facts.st_uid != os.geteuid() and os.geteuid() != 0:
+        return findings.warning(
+            part, f"{path} belongs to another user", "chown it, or run as them."
+        )
+    return None

@@ -1,0 +1,90 @@
+"""The machine: does it count leases, how quick is a check, and may it write secrets to a disk?"""
+
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rescind.client import clock as sdk_clock
+from rescind.core.generation_table import ORDERED_MACHINES
+from rescind.errors import RescindError
+from rescind_cli.doctor import findings
+from rescind_cli.doctor.findings import Finding
+from rescind_runtime import clock, dumps
+
+_OLDEST_PYTHON = (3, 11)
+_CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+# Those that a program reads without asking the kernel, and that do not drift off.
+_GOOD_SOURCES = frozenset({"tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter"})
+
+
+def check() -> Iterator[Finding]:
+    """Check platform, Python, clocks and core dumps."""
+    yield _python()
+    yield _platform()
+    yield from _clocks()
+    yield _core_dumps()
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if sys.version_info >= _OLDEST_PYTHON:
+        return findings.ok("python", version)
+    return findings.failed("python", f"{version} is too old", "Use Python 3.11 or newer.")
+
+
+def _platform() -> Finding:
+    machine = platform.machine()
+    says = f"{platform.system()} {platform.release()} on {machine}"
+    if machine.lower() in ORDERED_MACHINES:
+        return findings.ok("platform", says)
+    return findings.warning(
+        "platform",
+        f"{says}: checks go over the socket, tens of microseconds each",
+        "Nothing to repair. Shared memory is used on x86-64 only, where loads keep their order.",
+    )
+
+
+def _clocks() -> Iterator[Finding]:
+    try:
+        clock.require_linux()
+    except RescindError as error:
+        yield findings.failed("clock", str(error), "Move this service to Linux.")
+        return
+    try:
+        boot = sdk_clock.boot_id().hex()
+    except OSError as error:
+        yield findings.failed(
+            "clock",
+            f"the boot id cannot be read ({error.strerror})",
+            "Let /proc/sys/kernel/random/boot_id be read in this container.",
+        )
+        return
+    yield findings.ok("clock", f"CLOCK_BOOTTIME is there, boot {boot[:12]}")
+    yield _source()
+
+
+def _core_dumps() -> Finding:
+    how = dumps.possible()
+    if how is None:
+        return findings.ok("core dumps", "a process that is started from here leaves none")
+    return findings.warning(
+        "core dumps",
+        f"{how}: that of a workload holds the tokens that it was shown",
+        "Authority and sidecar leave none. Start workloads with LimitCORE=0 (ulimit -c 0), and let "
+        "the kernel give dumps to no program, or keep them from others.",
+    )
+
+
+def _source() -> Finding:
+    try:
+        source = _CLOCKSOURCE.read_text(encoding="ascii").strip()
+    except OSError:
+        return findings.skipped("clock source", "the kernel does not say which one it uses")
+    if source in _GOOD_SOURCES:
+        return findings.ok("clock source", source)
+    return findings.warning(
+        "clock source",
+        f"{source}: reading the clock is a system call, and each check reads it",
+        "Correct, but slower. Where the processor's counter is stable, boot with clocksource=tsc.",
+    )

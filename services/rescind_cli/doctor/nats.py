@@ -1,0 +1,165 @@
+"""NATS: is it there, quick, new enough, with JetStream, and does an authority listen behind it?"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rescind.errors import RescindError
+from rescind.wire import heartbeat, signed_envelope, subjects
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind_cli.doctor import driver_errors, findings
+from rescind_cli.doctor.findings import Finding
+from rescind_cli.settings import Surroundings
+from rescind_runtime import clock, logs
+from rescind_runtime.links import NatsLink
+
+if TYPE_CHECKING:  # imported where it is installed and needed
+    from nats.aio.client import Client
+
+_PART = "nats"
+_OLDEST = (2, 10)
+_ASK_S = 2.0
+_SLOW_MS = 20.0
+_CORRECT = "Start NATS, or correct RESCIND_NATS_URL. Until then revocations arrive with heartbeats."
+
+
+def check(here: Surroundings) -> list[Finding]:
+    """Check the server that RESCIND_NATS_URL names."""
+    try:
+        url = here.secret("RESCIND_NATS_URL")
+    except RescindError as error:
+        return [findings.failed(_PART, str(error), "Correct RESCIND_NATS_URL_FILE.")]
+    if url is None:
+        return [findings.skipped(_PART, "RESCIND_NATS_URL is not set here")]
+    if (absent := driver_errors.missing(_PART, "nats")) is not None:
+        return [absent]
+    link = replace(
+        NatsLink.read(url),
+        files=here.files("nats"),
+        creds=here.path("RESCIND_NATS_CREDS_FILE"),
+        nkey=here.path("RESCIND_NATS_NKEY_FILE"),
+    )
+    try:
+        link.require_safe(here.plaintext)
+        return asyncio.run(_look(link))
+    except RescindError as error:
+        return [driver_errors.refused(_PART, error)]
+
+
+async def _look(link: NatsLink) -> list[Finding]:
+    from nats.errors import Error  # noqa: PLC0415 - only where a service of ours is installed
+
+    where = ", ".join(driver_errors.place(url) for url in link.urls)
+    failures: list[Exception] = []
+    try:
+        async with (
+            asyncio.timeout(2 * driver_errors.DEADLINE_S),
+            _connected(link, failures) as client,
+        ):
+            return [
+                await _server(client, where),
+                await _stream(client),
+                await _authority(client),
+            ]
+    except (Error, OSError, TimeoutError, ValueError) as error:
+        # What nats-py raises in the end says less than what it told on the way.
+        found = failures[0] if failures else error
+        says = f"{where} cannot be used: {driver_errors.reason(found)}"
+        advice = driver_errors.advice(found, "nats", "RESCIND_NATS_URL", _CORRECT)
+        return [findings.failed(_PART, says, advice)]
+
+
+@contextlib.asynccontextmanager
+async def _connected(link: NatsLink, failures: list[Exception]) -> AsyncGenerator["Client"]:
+    from rescind_runtime.net import nats_client  # noqa: PLC0415 - the same
+
+    async def note(error: Exception) -> None:
+        failures.append(error)
+
+    logging.getLogger("asyncio").addFilter(logs.is_news)  # nats-py over TLS is noisy
+
+    client = nats_client.client(link)
+    await client.connect(  # pyright: ignore[reportUnknownMemberType] its options are untyped
+        **nats_client.options(link),
+        name="rescind-doctor",
+        allow_reconnect=False,
+        max_reconnect_attempts=0,
+        connect_timeout=2,
+        error_cb=note,
+    )
+    try:
+        yield client
+    finally:
+        # nats-py raises TypeError or ConnectionResetError from close() when the server went first.
+        with contextlib.suppress(OSError, TypeError, TimeoutError):
+            await client.close()
+
+
+async def _server(client: "Client", where: str) -> Finding:
+    version = client.connected_server_version
+    before_ns = clock.boottime_ns()
+    await client.flush(timeout=2)
+    took_ms = (clock.boottime_ns() - before_ns) / 1e6
+    says = f"{where}, version {version.major}.{version.minor}.{version.patch}, {took_ms:.1f} ms"
+    if (version.major, version.minor) < _OLDEST:
+        return findings.failed(_PART, f"{says} is too old", "Upgrade to NATS 2.10 or newer.")
+    if took_ms > _SLOW_MS:
+        return findings.warning(
+            _PART,
+            f"{says} for a round trip",
+            "Each revocation takes this way: put NATS nearer, or look what it is busy with.",
+        )
+    return findings.ok(_PART, says)
+
+
+async def _stream(client: "Client") -> Finding:
+    from nats.js.errors import Error, NotFoundError  # noqa: PLC0415 - the same
+
+    try:
+        context = client.jetstream(timeout=_ASK_S)  # pyright: ignore[reportUnknownMemberType] nats-py leaves types open
+        stream = await context.stream_info(subjects.STREAM)
+    except NotFoundError:
+        return findings.warning(
+            "jetstream",
+            f"there is no stream {subjects.STREAM}",
+            "An authority makes it when it connects: is one running? Only auditors need it.",
+        )
+    except (Error, TimeoutError) as error:
+        return findings.warning(
+            "jetstream",
+            f"JetStream does not answer ({driver_errors.reason(error)})",
+            "Switch it on if auditors or late consumers need the events; nothing else does.",
+        )
+    return findings.ok("jetstream", f"{subjects.STREAM}, {stream.state.messages} batches of events")
+
+
+async def _authority(client: "Client") -> Finding:
+    from nats.errors import Error, NoRespondersError  # noqa: PLC0415 - the same
+
+    # We are no instance, and have no secret: an authority tells us so, and changes nothing.
+    nobody = SignedEnvelope(b"", bytes(heartbeat.INSTANCE_BYTES))
+    part, question = "authority over nats", signed_envelope.encode(nobody)
+    before_ns = clock.boottime_ns()
+    try:
+        answer = await client.request(subjects.SINCE, question, timeout=_ASK_S)
+    except NoRespondersError:
+        return findings.failed(
+            part,
+            "no authority listens at this NATS",
+            "Start one, or give authority and sidecars the same RESCIND_NATS_URL.",
+        )
+    except (Error, TimeoutError) as error:
+        says = f"an authority listens and does not answer ({driver_errors.reason(error)})"
+        return findings.failed(part, says, "Look at its log and at its Postgres.")
+    took_ms = (clock.boottime_ns() - before_ns) / 1e6
+    if not answer.data:
+        return findings.failed(
+            part, "it cannot answer now", "Most likely its Postgres is away: see its /readyz."
+        )
+    if answer.data != heartbeat.ENROL_AGAIN:
+        says = "what answers is no authority of this version"
+        return findings.failed(part, says, "Let both sides run the same version.")
+    return findings.ok(part, f"answers in {took_ms:.1f} ms")

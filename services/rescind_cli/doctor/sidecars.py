@@ -1,0 +1,247 @@
+"""The sidecars of this machine: do they answer, may they, and how near are they to the ledger?"""
+
+import platform
+import secrets
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from rescind.client import clock as sdk_clock
+from rescind.client import settings as sdk_settings
+from rescind.client.table_reader import MappedTable
+from rescind.client.transport import BlockingConnection
+from rescind.core import generation_table, token_format
+from rescind.core.generation_table import DEADLINE
+from rescind.core.secret import Secret
+from rescind.core.token_format import Kind
+from rescind.core.verdict import Reason
+from rescind.errors import TableError, UnreachableError
+from rescind.wire.socket_protocol import Check, Clock, Greeting, Now, Verdict
+from rescind_cli.doctor import driver_errors, findings
+from rescind_cli.doctor.authority import Fleet
+from rescind_cli.doctor.findings import Finding, Level
+from rescind_cli.settings import Surroundings
+
+_TIMEOUT_S = 2.0
+_START = "Start it: `rescind up`, or `rescind sidecar`; or correct RESCIND_SOCKET."
+
+
+def sockets(here: Surroundings) -> list[Path]:
+    """Name the sockets of this machine: the one that is configured, and those beside it.
+
+    One that a sidecar left behind when it was killed is among them; a stopped one leaves nothing.
+    """
+    named = here.find("RESCIND_SOCKET")
+    service = here.find("RESCIND_SERVICE")
+    first = Path(named) if named else sdk_settings.usual_path(service) if service else None
+    folder = first.parent if first else sdk_settings.RUN
+    beside = [table.with_suffix(".sock") for table in sorted(folder.glob("*.table"))]
+    return list(dict.fromkeys([*([first] if first else []), *beside]))
+
+
+def check(here: Surroundings, fleet: Fleet | None) -> Iterator[Finding]:
+    """Check each sidecar."""
+    found = sockets(here)
+    if not found:
+        yield findings.skipped("sidecar", "no sidecar runs here, and RESCIND_SOCKET is not set")
+    for path in found:
+        yield from _sidecar(path, fleet)
+
+
+def asked(path: Path, token: Secret) -> dict[str, object]:
+    """Return one sidecar's verdict on a token, without the requirements of a call."""
+    found: dict[str, object] = {"socket": str(path), "service": path.stem}
+    try:
+        connection = BlockingConnection(path, ends_s=_soon())
+        try:
+            greeting = connection.greeting
+            question = Check(1, token.reveal(), (), None)
+            answer = connection.ask(question, ends_s=_soon())
+        finally:
+            connection.close()
+    except UnreachableError as error:
+        return found | {"accepts": None, "says": f"does not answer: {driver_errors.reason(error)}"}
+    found |= {"service": greeting.service, "instance": greeting.instance.hex()}
+    if not isinstance(answer, Verdict):
+        return found | {"accepts": None, "says": "gives an answer of another kind"}
+    if answer.reason is not None:
+        return found | {
+            "accepts": False,
+            "reason": answer.reason,
+            "says": f"denies it: {answer.reason}",
+        }
+    return found | {"accepts": True, "says": f"accepts it, as of seq {answer.as_of}"}
+
+
+def _sidecar(path: Path, fleet: Fleet | None) -> Iterator[Finding]:
+    part = f"sidecar {path.stem}"
+    try:
+        connection = BlockingConnection(path, ends_s=_soon())
+    except UnreachableError as error:
+        says = f"nothing answers at {path}: {driver_errors.reason(error)}"
+        yield findings.failed(part, says, _advice(error))
+        return
+    greeting, leased, refused = connection.greeting, True, None
+    try:
+        refused = _refused(connection)
+        table = _table(path, connection)
+        yield findings.ok(
+            part,
+            f"{path}, instance {greeting.instance.hex()[:12]}, {greeting.posture}",
+        )
+        lease = _lease(f"{part}: lease", connection, table, refused)
+        yield lease
+        leased = lease.level is Level.OK
+        if isinstance(table, MappedTable):
+            yield findings.ok(f"{part}: table", "shared: a check is a read of memory")
+            yield _position(f"{part}: ledger", table, fleet)
+        else:
+            yield findings.warning(f"{part}: table", f"not shared: {table}", _TABLE_ADVICE)
+    except UnreachableError as error:
+        yield findings.failed(part, f"it greets and then fails: {error}", "Look at its log.")
+    finally:
+        connection.close()
+    if fleet is not None:
+        yield from _known(part, greeting, fleet, leased=leased, refused=refused)
+
+
+_TABLE_ADVICE = (
+    "Checks from here go over the socket: correct, tens of microseconds each. Share the volume "
+    "with the sidecar, in the same kernel and time namespace, to spare them that."
+)
+
+
+_ELSEWHERE = "It belongs to another authority: compare its RESCIND_NATS_URL with the authority's."
+_NOT_ENROLLED = (
+    "It has not enrolled. If its log says enrolment.refused, its credential was revoked, has "
+    "expired or is another service's: make one with `rescind sidecar enrol`, and restart it. Else "
+    "compare its RESCIND_NATS_URL with the authority's."
+)
+_RENEW = (
+    "Make another credential with `rescind sidecar enrol`, and restart the sidecar with it "
+    "(RESCIND_CREDENTIAL_FILE)"
+)
+_NO_RIGHT = "Let its workloads and you open it: as its owner, or as members of its group."
+_HANGS = "It is stopped, or has too much to do: look at its process (kill -CONT) and its log."
+_LEFT = "It was killed and left its socket behind: start `rescind sidecar` again."
+
+
+def _advice(error: UnreachableError) -> str:
+    match error.__cause__ or error.__context__:
+        case PermissionError():
+            return _NO_RIGHT
+        case TimeoutError() | BlockingIOError():
+            return _HANGS
+        case ConnectionRefusedError():
+            return _LEFT
+        case _:
+            return _START
+
+
+def _table(path: Path, connection: BlockingConnection) -> MappedTable | str:
+    """Map the table as the SDK would, or say why the SDK would not believe it (design 6.2)."""
+    if platform.machine().lower() not in generation_table.ORDERED_MACHINES:
+        return f"{platform.machine()} may change the order of two loads"
+    try:
+        table = MappedTable.open(path.with_suffix(".table"))
+    except TableError as error:
+        return str(error)
+    greeting = connection.greeting
+    if table.instance != greeting.instance:
+        return (
+            "the file beside the socket is another instance's: a sidecar is just starting, or two"
+        )
+    if not table.boot == greeting.boot == sdk_clock.boot_id():
+        return "the sidecar runs on another kernel, or did before a reboot"
+    before_ns = sdk_clock.boottime_ns()
+    response = connection.ask(Clock(0), ends_s=_soon())
+    if not isinstance(response, Now) or not (
+        before_ns <= response.boottime_ns <= sdk_clock.boottime_ns()
+    ):
+        return "its CLOCK_BOOTTIME is another one: a time namespace lies between"
+    return table
+
+
+def _soon() -> float:
+    return sdk_clock.monotonic_s() + _TIMEOUT_S
+
+
+def _refused(connection: BlockingConnection) -> str | None:
+    """Return why it is refused a lease; None if it is not, or is too old to tell."""
+    response = connection.ask(Clock(0), ends_s=_soon())
+    return response.refused if isinstance(response, Now) else None
+
+
+def _lease(
+    part: str, connection: BlockingConnection, table: MappedTable | str, refused: str | None
+) -> Finding:
+    if isinstance(table, MappedTable):
+        ends_ns = min(table.words[word] for word in DEADLINE.values())
+        left_s = (ends_ns - sdk_clock.boottime_ns()) / 1e9
+        held, says = left_s > 0, f"held, {left_s:.1f} s left"
+    else:
+        held, says = _answers(connection), "held"
+    if refused is not None:
+        # What is wrong, and what to do, as the authority says it; an older one says the first part.
+        why, _, advice = refused.partition(". ")
+        lease = "the last one ends soon, and no other is granted" if held else "none"
+        return findings.failed(part, f"{lease}: {why}", f"{advice or _RENEW}.")
+    if held:
+        return findings.ok(part, says)
+    return findings.failed(
+        part,
+        "none: every check is denied with no_lease",
+        "It reaches no authority: see the authority's and NATS's lines, and the sidecar's log.",
+    )
+
+
+def _answers(connection: BlockingConnection) -> bool:
+    """Return True if the sidecar holds a lease: then a made-up token is `unknown` to it."""
+    nobody = token_format.mint(
+        kind=Kind.AGENT, random=secrets.token_bytes(32), edge_key=secrets.token_bytes(32)
+    )
+    verdict = connection.ask(Check(1, nobody.reveal(), (), None), ends_s=_soon())
+    return isinstance(verdict, Verdict) and verdict.reason != Reason.NO_LEASE
+
+
+def _position(part: str, table: MappedTable, fleet: Fleet | None) -> Finding:
+    applied = generation_table.applied(table.words)
+    if fleet is None:
+        return findings.ok(part, f"applied {applied}; the ledger's end is not known here")
+    if applied >= fleet.seq:
+        return findings.ok(part, f"applied {applied}, all of it")
+    return findings.warning(
+        part,
+        f"applied {applied} of {fleet.seq}: {fleet.seq - applied} events behind",
+        "Run this again: a moment of it is normal. If it stays, look at the sidecar's log.",
+    )
+
+
+def _known(
+    part: str, greeting: Greeting, fleet: Fleet, *, leased: bool, refused: str | None
+) -> Iterator[Finding]:
+    """Hold what the authority says of it against what it says itself."""
+    known = fleet.instances.get(greeting.instance.hex())
+    if known is None and refused is not None:
+        return  # the line above says why it has none
+    if known is None:
+        yield findings.failed(
+            f"{part}: fleet",
+            "the authority does not know this instance",
+            _ELSEWHERE if leased else _NOT_ENROLLED,
+        )
+        return
+    if known.get("overdue"):
+        yield findings.warning(
+            f"{part}: heartbeat",
+            "none for more than half of the lease term",
+            "Run this again. If it stays, the sidecar or the way to the authority is too slow for "
+            "this term: `rescind term set` makes it longer.",
+        )
+    ours = version("rescind")
+    if known["version"] != ours:
+        yield findings.warning(
+            f"{part}: version",
+            f"the sidecar is {known['version']}, this command {ours}",
+            "Upgrade the older one, and restart it.",
+        )

@@ -1,0 +1,50 @@
+"""The settings: is each one that is set here known, and does each have a value that can be read?"""
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rescind_cli import service_process
+from rescind_cli.doctor import findings
+from rescind_cli.doctor.findings import Finding
+from rescind_cli.settings import Surroundings
+
+_PREFIX = "RESCIND_"
+_MODULES = {"authority": "rescind_authority", "sidecar": "rescind_sidecar"}
+_OURS = frozenset({"ADMIN_TOKEN", "ADMIN_TOKEN_FILE", "TOKEN", "URL", "SOCKET", "SERVICE"})
+
+Description = Mapping[str, Any]
+"""What a process of ours says of its settings; empty where it is not installed here."""
+
+
+def described(data: Path | None) -> Mapping[str, Description]:
+    """Return, for each process, the variables that it reads and what is wrong with them here."""
+    found = service_process.described(_MODULES.values(), data=data)
+    return {name: found.get(module, {}) for name, module in _MODULES.items()}
+
+
+def check(here: Surroundings, told: Mapping[str, Description]) -> Iterator[Finding]:
+    """Name what none of them reads, and what one of them would refuse."""
+    if not all(told.values()):
+        yield findings.skipped("settings", "the services are not installed here: not checked")
+        return
+    # Both read some of them: what is wrong with one is said once.
+    refused: dict[str, tuple[str, str]] = {}
+    for name, description in told.items():
+        for variable, problem in description["problems"]:
+            refused.setdefault(variable, (problem, name))
+    for variable, (problem, name) in refused.items():
+        advice = f"Correct it: `rescind {name}` would not start."
+        yield findings.failed("settings", f"{variable}: {problem}", advice)
+    known = _OURS.union(*(description["variables"] for description in told.values()))
+    found = {name for source in here.sources for name in source if name.startswith(_PREFIX)}
+    for variable in sorted(found):
+        if variable.removeprefix(_PREFIX) not in known:
+            says = f"{variable} is not a setting"
+            yield findings.warning("settings", says, _advice(variable, known))
+
+
+def _advice(variable: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(variable.removeprefix(_PREFIX), sorted(known), n=1)
+    return f"Did you mean {_PREFIX}{near[0]}?" if near else "Take it away, or correct its name."

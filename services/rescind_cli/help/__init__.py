@@ -1,0 +1,1 @@
+"""Help texts: an example in each `--help`, and the name that was meant."""

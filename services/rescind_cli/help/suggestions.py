@@ -1,0 +1,41 @@
+"""Did you mean …? For what is written almost right; and an example in each `--help`."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+
+def near(text: str, known: Iterable[str]) -> str:
+    """Return `; did you mean …?` for the one that comes closest, or nothing."""
+    import difflib  # noqa: PLC0415 - only what was written wrongly pays for it
+
+    found = difflib.get_close_matches(text.lower(), sorted(known), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+class Group(click.Group):
+    """A group that says which of its commands was meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command, or raise an error that suggests the closest one."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            hint = near(args[0], self.commands) or f"; `{ctx.command_path} --help` lists them"
+            raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class Known(click.Choice[str]):
+    """One of some words, and which of them was meant."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__(words)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Read a word; click turns the failure into a usage error."""
+        if value in self.choices:
+            return str(value)
+        hint = near(str(value), self.choices)
+        return self.fail(f"{value!r} is not one of {', '.join(self.choices)}{hint}", param, ctx)

@@ -1,0 +1,71 @@
+"""The options that every command to the authority has, and what they lead to."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rescind_cli import settings
+from rescind_cli.output import exit_codes
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import Admin, Bearer
+    from rescind.core.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class CommandTarget:
+    """Which authority a command talks to, and in which form it answers."""
+
+    url: str | None
+    data: Path | None
+    as_json: bool
+
+    def admin(self) -> "Admin":
+        """Make a client; it connects with its first call. Raises RescindError."""
+        from rescind.client.admin import Admin  # noqa: PLC0415 - see above
+
+        found = settings.authority(url=self.url, data=self.data)
+        return Admin(found.url, found.token, files=found.way.files, plaintext=found.way.plaintext)
+
+    def bearer(self, token: "Secret") -> "Bearer":
+        """Return a client for the holder of a token. Raises RescindError."""
+        from rescind.client.admin import Bearer  # noqa: PLC0415 - see above
+
+        url, way = (
+            settings.authority_url(url=self.url, data=self.data),
+            settings.way(data=self.data),
+        )
+        return Bearer(url, token, files=way.files, plaintext=way.plaintext)
+
+
+def remember_json(context: click.Context, _parameter: click.Parameter, chosen: bool) -> bool:
+    """Print errors in JSON too."""
+    context.find_root().meta[exit_codes.JSON] = chosen
+    return chosen
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=remember_json, help="Answer in JSON."
+)
+data_option = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The data directory of `rescind up`. [default: RESCIND_DATA]",
+)
+
+
+def with_target(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --url, --data and --json, and hand them over as `target`."""
+
+    @click.option("--url", help="The authority. [default: RESCIND_URL]")
+    @data_option
+    @json_option
+    @functools.wraps(command)
+    def targeted(*, url: str | None, data: Path | None, as_json: bool, **arguments: object) -> None:
+        command(target=CommandTarget(url, data, as_json), **arguments)
+
+    return targeted

@@ -1,0 +1,88 @@
+"""The options of a new token that `issue` and `delegate` share, and what they were given."""
+
+from typing import TypedDict
+
+import click
+
+from rescind_cli.options.param_types import LABEL, distinct
+
+scope_option = click.option(
+    "--scope", "scopes", multiple=True, help="What it may do; again for more."
+)
+label_option = click.option(
+    "--label",
+    "labels",
+    type=LABEL,
+    multiple=True,
+    callback=distinct,
+    help="A label; again for more.",
+)
+may_speak_for_option = click.option(
+    "--may-speak-for", multiple=True, help="Subjects it may delegate to: agent:team/*."
+)
+address_option = click.option(
+    "--address", "addresses", multiple=True, help="Only from a network: 10.0.0.0/8."
+)
+verifier_option = click.option(
+    "--verifier",
+    type=LABEL,
+    multiple=True,
+    callback=distinct,
+    help="Only at verifiers with this label.",
+)
+self_service_option = click.option(
+    "--self-service",
+    type=click.Choice(["delegate", "rotate", "sessions", "none"]),
+    multiple=True,
+    help="What its holder may do with nothing but it; again for more.",
+)
+
+
+class PortionOptions(TypedDict):
+    """What the options of `delegate` were given; None or (): not given. `ttl` is in seconds."""
+
+    subject: str
+    kind: str | None
+    scopes: tuple[str, ...]
+    audience: tuple[str, ...]
+    ttl: int | None
+    labels: tuple[tuple[str, str], ...]
+    may_speak_for: tuple[str, ...]
+    max_depth: int | None
+    addresses: tuple[str, ...]
+    verifier: tuple[tuple[str, str], ...]
+    self_service: tuple[str, ...]
+
+
+class GrantOptions(PortionOptions):
+    """What the options of `issue` were given besides. `max_overlap` and `idle` are in seconds."""
+
+    tenant: str | None
+    client: str | None
+    session: str | None
+    max_overlap: int | None
+    on_reuse: str | None
+    idle: int | None
+
+
+def fields(options: PortionOptions) -> dict[str, object]:
+    """Return the fields of the request: the API knows the defaults of options not given.
+
+    Raises UsageError for rights of the holder that exclude each other.
+    """
+    found = {
+        **options,
+        "labels": dict(options["labels"]),
+        "verifier": dict(options["verifier"]),
+        "self_service": rights(options["self_service"]),
+    }
+    return {name: value for name, value in found.items() if value not in (None, (), {})}
+
+
+def rights(chosen: tuple[str, ...]) -> list[str] | None:
+    """Return the rights of a token's holder that were chosen; None: by default."""
+    if not chosen:
+        return None
+    if "none" in chosen and len(set(chosen)) > 1:
+        raise click.UsageError("--self-service: none goes with no other")
+    return sorted(set(chosen) - {"none"})

@@ -1,0 +1,1 @@
+"""What commands print: texts, tables, JSON, receipts as they come, and exit codes."""

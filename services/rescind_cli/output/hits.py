@@ -1,0 +1,51 @@
+"""What a command hit, in words."""
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from rescind_cli.output import terminal
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import RevocationDetails
+
+_NONE = "it hits no token that is live. Was the handle mistyped? `rescind tokens ls` lists them"
+_NONE_LIFTED = "it lets no token go: it was lifted before, or none that is live matches"
+
+
+def said(done: "RevocationDetails") -> str | None:
+    """Return how many tokens of how many subjects; None where they were not counted."""
+    tokens = done.get("hit")  # an older authority does not say
+    if tokens is None:
+        return None
+    subjects = done["hit_subjects"] or 0
+    about, least = ("", "") if done["hit_exact"] else ("some ", "at least ")
+    return f"{about}{_counted(tokens, 'token')} of {least}{_counted(subjects, 'subject')}"
+
+
+def show(done: "RevocationDetails") -> None:
+    """Print it in a line of its own."""
+    words = said(done)
+    terminal.line("hit", words if words is not None else "not counted in time")
+
+
+def warn_of_none(done: "RevocationDetails", *, as_json: bool) -> None:
+    """Warn on stderr if nothing was hit: most likely it was meant for something else."""
+    if done.get("hit") != 0:
+        return
+    words = _NONE_LIFTED if done["effect"] == "lift" else _NONE
+    if done["effect"] in {"suspend", "narrow", "kill"}:
+        words = f"{words}. It stands for what is issued later"
+    warn(words, as_json=as_json)
+
+
+def warn(words: str, *, as_json: bool) -> None:
+    """Write a warning on stderr."""
+    if as_json:
+        sys.stderr.write(json.dumps({"warning": words}) + "\n")
+    else:
+        sys.stderr.write(f"rescind: warning: {words}\n")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,27 @@
+"""A new token, printed this once; `issue` and `delegate` show it alike."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from rescind_cli.output import terminal
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import Issued, Rotated
+
+
+def show(issued: "Issued | Rotated", *, as_json: bool) -> None:
+    """Print the token on stdout and its id on stderr, or both in one document."""
+    secret = issued.token.reveal() if issued.token is not None else None
+    if as_json:
+        terminal.as_json({"token": secret, **issued.facts})
+        return
+    if secret is None:
+        raise click.ClickException(
+            f"{issued.token_id} was issued under this key before, and its token shown then. "
+            "If it is lost: rescind revoke token:… and issue another under a new key"
+        )
+    sys.stdout.write(f"{secret}\n")
+    sys.stdout.flush()
+    sys.stderr.write(f"{issued.token_id}\n")

@@ -1,0 +1,241 @@
+"""Wait for a receipt, and tell meanwhile how far it has come."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from rescind_cli.output import terminal
+from rescind_cli.output.exit_codes import EXIT_INTERRUPTED, Exit
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import (
+        Admin,
+        Enforceable,
+        GraceVerifier,
+        ReceiptContent,
+        ReceiptSummary,
+        RevocationDetails,
+        VerifierOutcome,
+        WaitProgress,
+    )
+
+MOST_SHOWN = 50
+MOST_SERVICES = 20
+"""How many verifiers, and services, are shown; JSON has all of them."""
+
+MOST_NAMED = 5
+"""How many verifiers a wait that ends early names."""
+
+_STEP_S = 1.0
+_ALL = "--json has all"
+
+
+class ReceiptWait:
+    """Poll the receipt of a command until it is there, the time is up, or Ctrl-C.
+
+    `interrupted` is True after Ctrl-C.
+    """
+
+    def __init__(
+        self,
+        admin: "Admin",
+        revocation_id: str,
+        done: "Enforceable | None" = None,
+        *,
+        timeout_s: float | None,
+    ) -> None:
+        """Store what to wait for, and the answer so far."""
+        self._admin = admin
+        self._id = revocation_id
+        self._done = done
+        self._last: RevocationDetails | None = None
+        self._ends_s = None if timeout_s is None else time.monotonic() + timeout_s
+        self.interrupted = False
+
+    def run(self) -> "RevocationDetails | None":
+        """Wait, and return the last answer; None if there was none."""
+        try:
+            self._until_over()
+        except KeyboardInterrupt:
+            self.interrupted = True
+        _tell(None)
+        return self._last
+
+    def end(self, *, as_json: bool) -> NoReturn:
+        """Leave with the exit code; one that ended early says so, and how to go on."""
+        if not self._is_over() and not as_json:
+            sys.stderr.write(f"{not_yet(self._id, self._done)}\n")
+        code = EXIT_INTERRUPTED if self.interrupted else exit_code(self._done)
+        raise click.exceptions.Exit(code)
+
+    def _until_over(self) -> None:
+        while not self._is_over():
+            _tell(_progress(self._done))
+            left_s = _STEP_S
+            if self._ends_s is not None:
+                left_s = min(_STEP_S, self._ends_s - time.monotonic())
+            if left_s <= 0:
+                return
+            self._done = self._last = self._admin.receipt(self._id, timeout_s=left_s)
+
+    def _is_over(self) -> bool:
+        return self._done is not None and self._done["state"] == "enforced"
+
+
+def not_yet(revocation_id: str, done: "Enforceable | None") -> str:
+    """Return in words that a command is committed, whom it waits for, and how to go on."""
+    progress = _progress(done)
+    waits_for = () if progress is None else progress.get("waits_for") or ()
+    named = [
+        f"{each['service']} ({each['instance'][:12]}{_silence(each.get('silent_s'))})"
+        for each in waits_for[:MOST_NAMED]
+    ]
+    missing = 0 if progress is None else progress["of"] - _settled(progress)
+    if missing > len(named):
+        named.append(f"{missing - len(named):,} more")
+    waits = f": it waits for {', '.join(named)}" if named else ""
+    return (
+        f"rescind: NOT enforced yet{waits}. "
+        f"It is committed, and goes on: `rescind receipt {revocation_id}` waits for the rest."
+    )
+
+
+@contextlib.contextmanager
+def told_if_interrupted(idempotency_key: str) -> Generator[None]:
+    """Write at Ctrl-C that a command may have been carried out, and how to repeat it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "rescind: interrupted before the answer came: it is not known whether it was "
+            "committed. Repeat it with the same key, and it will not happen twice: "
+            f"--idempotency-key {idempotency_key}\n"
+        )
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+
+
+def _silence(silent_s: float | None) -> str:
+    return "" if silent_s is None else f", silent for {silent_s:.0f} s"
+
+
+def exit_code(done: "Enforceable | None") -> Exit:
+    """Return how it ended: enforced, enforced but for verifiers in grace, or not yet.
+
+    After a restore, a verifier that the ledger may not know counts like one that it names.
+    """
+    if done is None or done["state"] != "enforced" or done["receipt"] is None:
+        return Exit.NOT_YET
+    return Exit.GRACE if grace_in(done["receipt"]) else Exit.DONE
+
+
+def grace_in(receipt: "ReceiptContent") -> bool:
+    """Return True if a verifier may be in grace: a named, a counted, or an unknown one.
+
+    An older authority counts none, and knows of no unknown one.
+    """
+    summary = receipt.get("summary")
+    counted = summary["grace"] if summary else 0
+    return bool(receipt["grace"] or counted or receipt.get("unknown_grace_until"))
+
+
+def completed(admin: "Admin", done: "RevocationDetails") -> "RevocationDetails":
+    """Return an answer whose receipt lists all verifiers, fetched page by page."""
+    receipt = done.get("receipt")
+    if not receipt or receipt.get("next") is None:
+        return done
+    verifiers: list[VerifierOutcome] = []
+    grace: list[GraceVerifier] = []
+    for page in admin.receipt_pages(done["id"]):
+        verifiers += page["verifiers"]
+        grace += page["grace"]
+    return {
+        **done,
+        "receipt": {**receipt, "verifiers": verifiers, "grace": grace, "next": None},
+    }
+
+
+def show(receipt: "ReceiptContent") -> None:
+    """Show who enforces it, and how long each took; of very many, how many and the notable ones."""
+    verifiers, summary = receipt["verifiers"], receipt.get("summary")
+    total = summary["verifiers"] if summary else len(verifiers)
+    in_grace = summary["grace"] if summary else len(receipt["grace"])
+    if summary and total > MOST_SHOWN:
+        _show_services(summary)
+        verifiers = summary["notable"]
+    rows = [
+        (
+            each["service"],
+            each["instance"][:12],
+            each["outcome"],
+            f"{each['latency_ms']:.1f} ms",
+        )
+        for each in verifiers[:MOST_SHOWN]
+    ]
+    empty = "No sidecar holds a lease." if not total else ""
+    terminal.table(("service", "instance", "outcome", "after"), rows, empty=empty)
+    if len(rows) < total:
+        terminal.line("showing", f"{len(rows):,} of {total:,}: what lapsed, then the slowest", _ALL)
+    for each in receipt["grace"][:MOST_SHOWN]:
+        terminal.line(
+            "grace",
+            f"{each['service']} ({each['instance'][:12]}) may accept without a lease "
+            f"until {each['until']}: the guarantee does not hold there",
+        )
+    if in_grace > MOST_SHOWN:
+        terminal.line("showing", f"{MOST_SHOWN:,} of {in_grace:,} in grace", _ALL)
+    if until := receipt.get("unknown_grace_until"):
+        terminal.line(
+            "grace",
+            "verifiers that this ledger does not know may be in grace until "
+            f"{until}: it was restored, and the guarantee does not hold "
+            "where a sidecar began after the backup",
+        )
+
+
+def _show_services(summary: "ReceiptSummary") -> None:
+    services = summary["services"]
+    shown = services[:MOST_SERVICES]
+    rows = [
+        (
+            each["service"],
+            f"{each['acknowledged']:,}",
+            f"{each['released']:,}",
+            f"{each['lapsed']:,}",
+            f"{each['grace']:,}",
+            f"{each['slowest_ms']:.1f} ms",
+        )
+        for each in shown
+    ]
+    columns = ("service", "acknowledged", "released", "lapsed", "grace", "slowest")
+    terminal.table(columns, rows, empty="")
+    left = len(services) - len(shown) + summary["services_left"]
+    if left:
+        terminal.line("showing", f"{len(shown):,} of {len(shown) + left:,} services", _ALL)
+
+
+def _progress(done: "Enforceable | None") -> "WaitProgress | None":
+    return None if done is None else done.get("progress")
+
+
+def _settled(progress: "WaitProgress") -> int:
+    """Return of how many verifiers the wait knows enough."""
+    known = progress["acknowledged"] + progress["released"]
+    return known + progress["lapsed"] + progress["grace"]
+
+
+def _tell(progress: "WaitProgress | None") -> None:
+    """Write one line that replaces itself, on a terminal."""
+    if not sys.stderr.isatty():
+        return
+    sys.stderr.write("\r\x1b[K")
+    if progress is not None:
+        left = progress["of"] - _settled(progress)
+        sys.stderr.write(
+            f"{progress['acknowledged']}/{progress['of']} acknowledged"
+            + (f", {left} lapse in {progress['lapse_in_s']:.1f} s" if left else "")
+        )
+    sys.stderr.flush()

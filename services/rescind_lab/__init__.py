@@ -1,0 +1,1 @@
+"""Demonstrations and measurements on real components. No service imports this package."""

@@ -1,0 +1,100 @@
+"""Lines of the outcome: what is compared with what, the target it has, and what was measured."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from rescind_lab.bench.environment import BenchStage
+from rescind_lab.bench.samples import Samples, ratio
+
+
+class Of(StrEnum):
+    """Which number a target is about."""
+
+    RATIO = "ratio"
+    BEST = "best"
+    P50 = "p50"
+    P99 = "p99"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bound that design section 11 sets."""
+
+    of: Of
+    bound: float
+    at_least: bool
+
+    def met(self, number: float) -> bool:
+        """Return True if a number keeps the bound."""
+        return number >= self.bound if self.at_least else number <= self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One comparison. `key` is stable; `against` names the alternative, None if there is none."""
+
+    key: str
+    says: str
+    against: str | None = None
+    targets: tuple[Target, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a line gave. `notes` says what a reader has to know to believe it."""
+
+    ours: Samples
+    theirs: Samples | None = None
+    notes: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times better ours is; None where there is no alternative."""
+        return None if self.theirs is None else ratio(self.ours, self.theirs)
+
+    def number(self, of: Of) -> float | None:
+        """Return the number that a target is about."""
+        match of:
+            case Of.RATIO:
+                return self.ratio
+            case Of.BEST:
+                return self.ours.best
+            case Of.P50:
+                return self.ours.quantile(0.5)
+            case Of.P99:
+                return self.ours.quantile(0.99)
+
+
+Measure = Callable[[BenchStage], Awaitable[Mapping[str, Measured]]]
+"""Measure all lines of a row; the keys are the lines' keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Lines that are measured together, and how."""
+
+    name: str
+    lines: tuple[Line, ...]
+    measure: Measure
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A line with what was measured, and for each target whether it was met."""
+
+    line: Line
+    measured: Measured
+    met: Mapping[Target, bool] = field(default_factory=dict[Target, bool])
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether every target was met; None where there is none."""
+        return all(self.met.values()) if self.met else None
+
+
+def judge(line: Line, measured: Measured) -> Judged:
+    """Hold what was measured against the line's targets."""
+    numbers = {target: measured.number(target.of) for target in line.targets}
+    met = {target: number is not None and target.met(number) for target, number in numbers.items()}
+    return Judged(line, measured, met)

@@ -1,0 +1,137 @@
+# redis-py leaves types open:
+# pyright: reportUnknownMemberType=false
+"""What the rows stand on: the whole system in a directory of its own, tokens, and a way to ask.
+
+The servers are those of `rescind up`: so a rival is as near as the sidecar, and as quiet.
+"""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import asyncpg
+import redis
+
+from rescind.client.admin import AsyncAdmin
+from rescind.client.settings import read_token
+from rescind_lab import scene
+from rescind_lab.errors import SceneError
+from rescind_runtime.local_system import stack
+from rescind_runtime.local_system.stack import Sidecar, System
+from rescind_runtime.processes import child_process
+from rescind_runtime.processes.child_process import Child, Program
+
+SUBJECT = "agent:bench"
+SCOPE = "work:do"
+SERVICES = ("search", "mail", "billing")
+
+_TTL_S = 24 * 3600
+_AT_ONCE = 16
+_READY_DEADLINE_S = 60.0
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+@dataclass(frozen=True, slots=True)
+class BenchStage:
+    """The running system, and how long a row may take."""
+
+    system: System
+    environ: Mapping[str, str]
+    admin: AsyncAdmin
+    postgres: Connection
+    redis_port: int
+    quick: bool
+    say: Callable[[str], None]
+
+    @property
+    def sidecar(self) -> Sidecar:
+        """The sidecar that a row asks, where one is enough."""
+        return self.system.sidecars[0]
+
+    def choose(self, *, quick: int, full: int) -> int:
+        """Return `quick`, the smaller number, in a quick run, else `full`."""
+        return quick if self.quick else full
+
+    async def issue(self, count: int) -> list[str]:
+        """Issue tokens at the authority; return them."""
+        return list((await self.issue_with_ids(count)).values())
+
+    async def issue_with_ids(self, count: int) -> dict[str, str]:
+        """Issue tokens at the authority; return them by their ids."""
+        free = asyncio.Semaphore(_AT_ONCE)
+
+        async def one() -> tuple[str, str]:
+            async with free:
+                issued = await self.admin.issue(
+                    subject=SUBJECT, kind="agent", scopes=[SCOPE], ttl=_TTL_S
+                )
+            if issued.token is None:
+                raise SceneError("the authority took a new key for an old one")
+            return issued.token_id, issued.token.reveal()
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one()) for _ in range(count)]
+        return dict(task.result() for task in tasks)
+
+    async def leave_one(self) -> None:
+        """Stop every sidecar but the first: from now on one is enough."""
+        for child in self.system.children:
+            if child.pid in {each.pid for each in self.system.sidecars[1:]}:
+                await child.stop()
+
+    @contextlib.asynccontextmanager
+    async def process(
+        self, module: str, *arguments: str, **environment: str
+    ) -> AsyncGenerator[tuple[Child, dict[str, object]]]:
+        """Run `python -m module` for the block; give it with the facts of its ready line."""
+        name = module.rpartition(".")[2]
+        program = Program(
+            name=f"the bench's {name}",
+            command=[sys.executable, "-P", "-m", module, *arguments],
+            directory=self.system.directory,
+            log=self.system.directory / "logs" / f"bench-{name}-{'-'.join(arguments[1:])}.log",
+            environment={
+                **self.environ,
+                "RESCIND_DATA": str(self.system.directory),
+                "RESCIND_LOG": "console:warning",
+                **environment,
+            },
+            announces=True,
+        )
+        async with child_process.running(program) as child:
+            yield child, await child.ready(deadline_s=_READY_DEADLINE_S)
+
+
+@contextlib.asynccontextmanager
+async def standing(
+    environ: Mapping[str, str], *, quick: bool, sidecars: int, say: Callable[[str], None]
+) -> AsyncGenerator[BenchStage]:
+    """Set the stage in a directory that is gone afterwards. Raises RescindError in plain words."""
+    with scene.folder("bench") as directory:
+        ours = scene.without_settings(environ)
+        plan = stack.Plan(directory=directory, services=SERVICES[:sidecars], port=0, environ=ours)
+        async with stack.running(plan, progress=say) as system, AsyncExitStack() as set_up:
+            admin = await set_up.enter_async_context(
+                AsyncAdmin(system.authority, read_token(system.admin_token_file))
+            )
+            postgres = await asyncpg.connect(system.postgres)
+            set_up.push_async_callback(postgres.close)
+            port = _open_tcp(system.redis)
+            yield BenchStage(system, ours, admin, postgres, port, quick, say)
+
+
+def _open_tcp(url: str) -> int:
+    """Make the embedded Valkey listen on loopback too; it holds copies of records alone."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    with contextlib.closing(redis.Redis.from_url(url)) as client:
+        client.config_set("bind", "127.0.0.1")
+        client.config_set("port", port)
+    return port

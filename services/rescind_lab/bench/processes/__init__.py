@@ -1,0 +1,1 @@
+"""Programs that the rows start with `python -m`: loads, alternatives and rates measured alone."""

@@ -1,0 +1,101 @@
+"""How fast a sidecar applies events, with nothing around it.
+
+    python -m rescind_lab.bench.processes.apply_rate EVENTS
+
+Batches as NATS brings them go into a view with a real table; the ready line says how long it took.
+"""
+
+import os
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+from rescind.client.clock import boot_id
+from rescind.core import ledger
+from rescind.core.handles import Handle, Selector
+from rescind.core.ledger import Position
+from rescind.core.revocation import Effect, Event, Revocation
+from rescind.wire import events, heartbeat, signed_envelope
+from rescind.wire.events import Batch
+from rescind_runtime import clock, ready_line, supervise
+from rescind_runtime.supervise import Stop
+from rescind_sidecar.table_file import TableFile
+from rescind_sidecar.view.view import Current, View
+
+_TERM_MS = 60_000
+
+
+def committed(count: int) -> list[bytes]:
+    """Write that many events of a ledger, in batches."""
+    position = ledger.genesis(1)
+    batches: list[bytes] = []
+    for first in range(1, count + 1, events.MAX_EVENTS):
+        before, payloads = position, list[bytes]()
+        for seq in range(first, min(first + events.MAX_EVENTS, count + 1)):
+            payloads.append(events.encode(_event(seq)))
+            position = position.after(payloads[-1])
+        batch = Batch(
+            epoch=1,
+            first_seq=first,
+            before=before.head,
+            after=position.head,
+            awaited=False,
+            payloads=tuple(payloads),
+        )
+        batches.append(events.encode_batch(batch, signed_envelope.unsigned))
+    return batches
+
+
+def _event(seq: int) -> Event:
+    return Event(
+        epoch=1,
+        seq=seq,
+        at_us=clock.wall_us(),
+        revocation=Revocation(
+            revocation_id=f"rev_{seq:026}",
+            selector=Selector((Handle(f"tree:tok_{seq:026}"),)),
+            effect=Effect.REVOKE,
+            reason="a measurement",
+            actor="admin:bench",
+        ),
+    )
+
+
+def applied_in_s(view: View, batches: list[bytes]) -> float:
+    """Apply batches to a view; return the seconds that it took."""
+    began_ns = clock.monotonic_raw_ns()
+    for payload in batches:
+        progress = view.pushed(events.decode_batch(payload))
+        assert isinstance(progress, Current), progress  # noqa: S101 - else the figure means nothing
+    return (clock.monotonic_raw_ns() - began_ns) / 1e9
+
+
+def at_start(view: View) -> View:
+    """Return a view with its first lease, at the beginning of the ledger."""
+    reply = heartbeat.Reply(
+        instance=bytes(heartbeat.INSTANCE_BYTES),
+        nonce=bytes(heartbeat.NONCE_BYTES),
+        position=Position(1, 0, ledger.genesis(1).head),
+        grant_term_ms=_TERM_MS,
+        authority_us=clock.wall_us(),
+        payloads=(),
+    )
+    now_ns = clock.boottime_ns()
+    view.renewed(reply, carried=None, sent_ns=now_ns, received_ns=now_ns)
+    return view
+
+
+async def _main(_stop: Stop) -> None:
+    count = int(sys.argv[1])
+    with tempfile.TemporaryDirectory(prefix="rescind-measure-") as folder:
+        tables = TableFile(Path(folder, "measured.sock"), boot=boot_id())
+        with tables.locked():
+            view = at_start(View(tables.begin(secrets.token_bytes(heartbeat.INSTANCE_BYTES))))
+            seconds = applied_in_s(view, committed(count))
+            tables.retire()
+    ready_line.announce(pid=os.getpid(), events=count, seconds=seconds)
+
+
+if __name__ == "__main__":
+    supervise.run(_main, name="sidecar measure")

@@ -1,0 +1,184 @@
+"""A sidecar's outside.
+
+    python -m rescind_lab.bench.processes.fake_sidecar SOCKET HANDLES EVENTS_PER_S
+
+It answers at a socket and writes a table as a sidecar does, with the same codecs and the same
+writer, but knows every token, and applies as many events a second as it is told, each of which
+hits a random tree. So a check can be measured under a load of events that no one has to commit.
+A `check` is answered with the number of looks so far, in place of a position.
+"""
+
+import asyncio
+import hashlib
+import mmap
+import os
+import random
+import secrets
+import sys
+from pathlib import Path
+from typing import cast
+
+from rescind.client.clock import boot_id
+from rescind.core import generation_table, handles, token_format
+from rescind.core.generation_table import Writer
+from rescind.core.record import Record
+from rescind.core.times import NS_PER_S
+from rescind.core.token_format import Kind
+from rescind.wire import records, signed_envelope
+from rescind.wire.socket_protocol import (
+    Changed,
+    Check,
+    Clock,
+    Entry,
+    Frames,
+    Greeting,
+    Look,
+    Now,
+    Request,
+    Response,
+    Verdict,
+    Watch,
+    decode_request,
+    encode_response,
+)
+from rescind_runtime import clock, ready_line, supervise
+from rescind_runtime.supervise import Stop
+
+SERVICE = "standin"
+
+_TICK_S = 0.001
+_LEASE_NS = 10_000_000_000
+_HOUR_NS = 3_600_000_000_000
+_HOUR_US = 3_600_000_000
+_FIXED_HANDLES = 6  # those that every token has; labels make up the rest
+
+
+class Standin:
+    """Write continuous events to a table, and return records to any client."""
+
+    def __init__(self, table: Path, *, handles_each: int) -> None:
+        self.instance = secrets.token_bytes(16)
+        self.looks = 0
+        size = generation_table.size_bytes(generation_table.DEFAULT_SLOTS)
+        descriptor = os.open(table, os.O_RDWR | os.O_CREAT, 0o600)
+        os.ftruncate(descriptor, size)
+        words = memoryview(mmap.mmap(descriptor, size)).cast("Q")
+        os.close(descriptor)
+        self._table = Writer(words, instance=self.instance, boot=boot_id())
+        self._labels = max(0, handles_each - _FIXED_HANDLES)
+        self._random = random.Random(handles_each)  # noqa: S311 - the same events in every run
+        self._applied = 0
+
+    def lease(self) -> None:
+        """Go on answering."""
+        self._table.extend(clock.boottime_ns() + _LEASE_NS)
+
+    def apply(self, count: int) -> None:
+        """Apply `count` events to random trees that no token here belongs to."""
+        for _ in range(count):
+            self._applied += 1
+            self._table.bump(f"tree:tok_{self._random.getrandbits(64):x}", applied=self._applied)
+
+    def respond(self, request: Request) -> Response:
+        """Return the response of a sidecar that knows every token."""
+        match request:
+            case Clock(number):
+                return Now(number, clock.boottime_ns())
+            case Look(number, token):
+                self.looks += 1
+                return self._entry(number, token)
+            case Check(number, token):
+                record = records.encode(self._record(token), signed_envelope.unsigned)
+                return Verdict(number, self.instance, None, record, self.looks, 0)
+            case Watch(number):
+                return Changed(number, self._applied)  # nobody holds anything in a bench
+
+    def _entry(self, number: int, token: str) -> Entry:
+        record, now_ns = self._record(token), clock.boottime_ns()
+        slots = generation_table.slots_of(record.handles, self._table.slots)
+        return Entry(
+            request=number,
+            instance=self.instance,
+            record=records.encode(record, signed_envelope.unsigned),
+            slots=slots,
+            stamps=self._table.stamps(slots),
+            generation=self._table.generation,
+            not_before_ns=0,
+            until_ns=now_ns + _HOUR_NS,
+        )
+
+    def _record(self, token: str) -> Record:
+        token_hash = token_format.digest(token)
+        name = hashlib.sha256(token_hash).hexdigest()[:26]
+        now_us = clock.wall_us()
+        labels = tuple((f"bench-{place}", f"{name}-{place}") for place in range(self._labels))
+        return Record(
+            token_hash=token_hash,
+            epoch=1,
+            as_of=self._applied,
+            token_id=f"tok_{name}",
+            kind=Kind.AGENT,
+            subject=f"agent:{name}",
+            granted=frozenset({"work:do"}),
+            audience=frozenset(),
+            issued_at_us=now_us,
+            issued_seq=0,
+            not_before_us=0,
+            expires_at_us=now_us + _HOUR_US,
+            handles=handles.of_token(
+                token_id=f"tok_{name}",
+                kind=Kind.AGENT,
+                subject=f"agent:{name}",
+                tenant=None,
+                client=None,
+                session=None,
+                labels=labels,
+            ),
+            labels=labels,
+        )
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, standin: Standin) -> None:
+        self._standin = standin
+        self._frames = Frames()
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)
+        greeting = Greeting(SERVICE, self._standin.instance, boot_id(), "strict")
+        self._transport.write(encode_response(greeting))
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is not None:
+            for message in self._frames.feed(data):
+                response = self._standin.respond(decode_request(message))
+                self._transport.write(encode_response(response))
+
+
+async def _events(standin: Standin, *, per_s: int) -> None:
+    """Apply events at a rate, a few in each tick, and make up for ticks that came late."""
+    began_ns, applied = clock.monotonic_raw_ns(), 0
+    while True:
+        standin.lease()
+        due = (clock.monotonic_raw_ns() - began_ns) * per_s // NS_PER_S
+        standin.apply(due - applied)
+        applied = due
+        await asyncio.sleep(_TICK_S)
+
+
+async def _main(stop: Stop) -> None:
+    path, handles_each, per_s = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    standin = Standin(path.with_suffix(".table"), handles_each=handles_each)
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as tasks:
+        applying = tasks.create_task(_events(standin, per_s=per_s))
+        server = await loop.create_unix_server(lambda: _Connection(standin), str(path))
+        ready_line.announce(socket=str(path))
+        await stop.wait()
+        server.close()
+        applying.cancel()
+
+
+if __name__ == "__main__":
+    supervise.run(_main, name="bench stand-in")

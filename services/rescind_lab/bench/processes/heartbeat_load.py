@@ -1,0 +1,81 @@
+"""A fleet that renews leases.
+
+    python -m rescind_lab.bench.processes.heartbeat_load ORDERS COUNT SECONDS
+
+Each instance beats once in SECONDS, evenly spread, under the MAC of its own secret, over one
+connection. A sidecar of its own for each would measure this machine.
+"""
+
+import asyncio
+import json
+import secrets
+import sys
+from itertools import count, cycle
+from pathlib import Path
+
+from rescind.core import instance_mac
+from rescind.core.ledger import Position
+from rescind.wire import heartbeat, signed_envelope, subjects
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind_runtime import clock, ready_line, supervise
+from rescind_runtime.net import nats_connection
+from rescind_runtime.supervise import Stop
+
+_STEP_S = 0.01
+
+
+class Beater:
+    """One instance that was enrolled, and says that it has applied all there is."""
+
+    def __init__(self, instance: bytes, master: bytes, at: Position) -> None:
+        self._instance = instance
+        self._secret = instance_mac.instance_secret(master, epoch=at.epoch, instance=self._instance)
+        self._at = at
+        self._counter = count(1)
+
+    def beat(self) -> bytes:
+        """Return the next heartbeat."""
+        content = heartbeat.encode(
+            heartbeat.Heartbeat(
+                instance=self._instance,
+                nonce=secrets.token_bytes(heartbeat.NONCE_BYTES),
+                counter=next(self._counter),
+                applied=self._at,
+                service="bench",
+                host="bench",
+                version="bench",
+                posture="strict",
+            )
+        )
+        tag = instance_mac.tag(self._secret, instance_mac.TO_AUTHORITY, content)
+        return signed_envelope.encode(SignedEnvelope(content, self._instance, tag))
+
+
+def _orders() -> dict[str, str]:
+    """Read what the bench wrote: a key and a URL with a password, so they stand in no argv."""
+    orders: dict[str, str] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    return orders
+
+
+async def _main(stop: Stop) -> None:
+    orders = _orders()
+    beaters, every_s = int(sys.argv[2]), float(sys.argv[3])
+    at = Position(int(orders["epoch"]), int(orders["seq"]), bytes.fromhex(orders["head"]))
+    # The first of them was enrolled under this id, and the others under those that follow it.
+    first = int(orders["first"], 16)
+    instances = [each.to_bytes(heartbeat.INSTANCE_BYTES) for each in range(first, first + beaters)]
+    fleet = cycle([Beater(each, bytes.fromhex(orders["master"]), at) for each in instances])
+    async with nats_connection.connection(orders["nats"], name="rescind-bench") as client:
+        inbox = client.new_inbox()  # nobody reads the replies: the lease rows tell what counted
+        ready_line.announce(instances=beaters)
+        began_ns, sent = clock.monotonic_raw_ns(), 0
+        while not stop.asked:
+            due = int((clock.monotonic_raw_ns() - began_ns) / 1e9 * beaters / every_s)
+            for _ in range(due - sent):
+                await client.publish(subjects.HEARTBEAT, next(fleet).beat(), reply=inbox)
+            sent = due
+            await asyncio.sleep(_STEP_S)
+
+
+if __name__ == "__main__":
+    supervise.run(_main, name="bench beating")

@@ -1,0 +1,106 @@
+"""How fast the sequencer commits, alone.
+
+    python -m rescind_lab.bench.processes.sequencer_rate REVOCATIONS
+
+That many commands wait at its queue, as those of a batch call would; nothing is announced, but
+what would be is encoded. The ready line says how long it took. RESCIND_POSTGRES_DSN names a ledger
+that it may fill.
+"""
+
+import asyncio
+import hashlib
+import os
+import secrets
+import sys
+from functools import partial
+
+from rescind.core import public_ids
+from rescind.core.handles import Handle, Selector
+from rescind.core.revocation import Effect, Revocation
+from rescind.wire import events
+from rescind.wire.events import Batch
+from rescind.wire.trust_statement import Purpose
+from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.postgres import pool
+from rescind_authority.postgres.integrity.row_guard import RowGuard
+from rescind_authority.postgres.ledger import PostgresLedger
+from rescind_authority.prometheus import PrometheusMetrics
+from rescind_authority.settings import AuthoritySettings
+from rescind_authority.usecases.ledger.publisher import Publisher
+from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.sequencer import MAX_BATCH, RevocationCommand, Sequencer
+from rescind_runtime import clock, ready_line, supervise
+from rescind_runtime.clock import SystemClock
+from rescind_runtime.crypto.signing import Keyring
+from rescind_runtime.supervise import Stop
+
+_ASKERS = 4 * MAX_BATCH
+
+
+class _Silent:
+    """Sign and encode what would be published, and publish nothing (port EventAnnouncer)."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._seal = partial(keyring.sign, Purpose.EVENTS)
+
+    def announce(self, batch: Batch) -> None:
+        events.encode_batch(batch, self._seal)
+
+
+def _command(number: int) -> RevocationCommand:
+    name = f"{os.getpid()}-{number}"
+    return RevocationCommand(
+        claim=IdempotencyClaim(Key("admin:bench", name), hashlib.sha256(name.encode()).digest()),
+        revocation=Revocation(
+            revocation_id=public_ids.make(
+                "rev",
+                now_ms=clock.wall_us() // 1000,
+                entropy=secrets.token_bytes(public_ids.ENTROPY_BYTES),
+            ),
+            selector=Selector((Handle(f"tree:tok_nobody-{name}"),)),
+            effect=Effect.REVOKE,
+            reason="a measurement",
+            actor="admin:bench",
+        ),
+        exact=False,
+    )
+
+
+async def _commit(sequencer: Sequencer, count: int) -> float:
+    """Commit commands, one after the other in each of many tasks; return the seconds it took."""
+    commands = iter([_command(number) for number in range(count)])
+
+    async def ask() -> None:
+        for command in commands:
+            await sequencer.commit(command)
+
+    began_ns = clock.monotonic_raw_ns()
+    async with asyncio.TaskGroup() as askers:
+        for _ in range(_ASKERS):
+            askers.create_task(ask())
+    return (clock.monotonic_raw_ns() - began_ns) / 1e9
+
+
+async def _main(_stop: Stop) -> None:
+    settings, count = AuthoritySettings.load(), int(sys.argv[1])
+    async with pool.connect(settings.postgres) as postgres:
+        keyring = Keyring.read(settings.keyring_path)
+        guard = RowGuard(keyring, refused=lambda _name, _why: None)
+        ledger = PostgresLedger(postgres, guard)
+        sequencer = Sequencer(
+            ledger,
+            publisher=Publisher(
+                announcer=_Silent(keyring), recent=Recent(ledger, clock=SystemClock())
+            ),
+            clock=SystemClock(),
+            metrics=PrometheusMetrics(),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            working = tasks.create_task(sequencer.run())
+            seconds = await _commit(sequencer, count)
+            working.cancel()
+    ready_line.announce(pid=os.getpid(), revocations=count, seconds=seconds)
+
+
+if __name__ == "__main__":
+    supervise.run(_main, name="authority measure")

@@ -1,0 +1,111 @@
+"""`python -m rescind_lab.bench.processes.thin_sidecars ORDERS`: many thin sidecars in one process.
+
+Each has a NATS connection of its own, follows the hash chain over every batch, and acknowledges
+it under a MAC; it holds no records and no table, and checks no signature: a thousand checks in one
+process would measure that process. The protocol is spoken by hand: a client library for each of
+a thousand would measure the library.
+"""
+
+import asyncio
+import json
+import re
+import secrets
+import sys
+from itertools import count
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+
+from rescind.core import instance_mac
+from rescind.core.ledger import Position, replay
+from rescind.wire import events, heartbeat, signed_envelope, subjects
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind_lab.errors import SceneError
+from rescind_runtime import ready_line, supervise
+from rescind_runtime.supervise import Stop
+
+_PORT = 4222
+_LINE = b"\r\n"
+# MSG <subject> <sid> [reply] <bytes>, HMSG <subject> <sid> [reply] <header bytes> <bytes>
+_MESSAGE = re.compile(rb"(H?)MSG \S+ \S+ (?:\S+ )??(?:(\d+) )?(\d+)")
+
+
+class ThinSidecar(asyncio.Protocol):
+    """One connection: takes batches, answers each with an acknowledgement."""
+
+    def __init__(self, *, user: str, password: str) -> None:
+        self.subscribed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._login = {"user": user, "pass": password, "headers": True, "verbose": False}
+        self._instance = secrets.token_bytes(heartbeat.INSTANCE_BYTES)
+        self._secret = secrets.token_bytes(instance_mac.MAC_BYTES)
+        self._counter = count(1)
+        self._received = bytearray()
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Log in and subscribe; the server's PONG says that both is done."""
+        self._transport = cast("asyncio.WriteTransport", transport)
+        login = json.dumps(self._login).encode()
+        subscription = f"SUB {subjects.EVENTS} 1".encode()
+        self._transport.write(_LINE.join((b"CONNECT " + login, subscription, b"PING", b"")))
+
+    def data_received(self, data: bytes) -> None:
+        """Consume whole lines and whole messages."""
+        self._received += data
+        while (end := self._received.find(_LINE)) >= 0:
+            line = bytes(self._received[:end])
+            rest = end + len(_LINE)
+            if message := _MESSAGE.fullmatch(line):
+                header, size = int(message[2] or 0), int(message[3])
+                if len(self._received) < rest + size + len(_LINE):
+                    return
+                self._batch(bytes(self._received[rest + header : rest + size]))
+                rest += size + len(_LINE)
+            elif line == b"PING":
+                self._write(b"PONG\r\n")
+            elif line == b"PONG" and not self.subscribed.done():
+                self.subscribed.set_result(None)
+            elif line.startswith(b"-ERR") and not self.subscribed.done():
+                self.subscribed.set_exception(SceneError(f"NATS refuses: {line.decode()}"))
+            del self._received[:rest]
+
+    def _batch(self, payload: bytes) -> None:
+        batch = events.decode_batch(payload)
+        before = Position(batch.epoch, batch.first_seq - 1, batch.before)
+        reached = replay(before, batch.payloads)
+        if reached.head != batch.after:
+            raise SceneError("a batch does not lead to its own head")
+        content = heartbeat.encode_ack(heartbeat.Ack(self._instance, next(self._counter), reached))
+        tag = instance_mac.tag(self._secret, instance_mac.TO_AUTHORITY, content)
+        ack = signed_envelope.encode(SignedEnvelope(content, self._instance, tag))
+        self._write(b"PUB %s %d\r\n%s\r\n" % (subjects.ACK.encode(), len(ack), ack))
+
+    def _write(self, frame: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(frame)
+
+
+def _orders() -> dict[str, str]:
+    """Read what the bench wrote: the URL carries a password, so it stands in no argv."""
+    orders: dict[str, str] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    return orders
+
+
+async def _main(stop: Stop) -> None:
+    where = urlsplit(_orders()["nats"])
+    loop = asyncio.get_running_loop()
+    thin: list[ThinSidecar] = []
+    for _ in range(int(sys.argv[2])):
+        _, one = await loop.create_connection(
+            lambda: ThinSidecar(user=where.username or "", password=where.password or ""),
+            where.hostname or "127.0.0.1",
+            where.port or _PORT,
+        )
+        await one.subscribed
+        thin.append(one)
+    ready_line.announce(sidecars=len(thin))
+    await stop.wait()
+
+
+if __name__ == "__main__":
+    supervise.run(_main, name="bench fleet")

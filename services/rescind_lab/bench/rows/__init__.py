@@ -1,0 +1,1 @@
+"""The rows of the bench: each module measures both sides of one comparison."""

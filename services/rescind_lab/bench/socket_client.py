@@ -1,0 +1,53 @@
+"""Send requests to a sidecar's socket, one frame after the other.
+
+A client in another language would do the same.
+"""
+
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rescind.wire.socket_protocol import Frames, Request, Response, decode_response, encode_request
+from rescind_lab.errors import SceneError
+
+_RECEIVE_BYTES = 65_536
+_DEADLINE_S = 5.0
+
+
+class Asking:
+    """One connection. No pool, no table, no memory: what is left is the socket and the sidecar."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._frames = Frames()
+        self._read: list[bytes] = []
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: str | Path) -> Generator["Asking"]:
+        """Connect, and take the greeting."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_DEADLINE_S)
+            connection.connect(str(path))
+            asking = cls(connection)
+            asking.take()
+            yield asking
+
+    def ask(self, request: Request) -> Response:
+        """Send one request, and wait for its response."""
+        self._connection.sendall(encode_request(request))
+        return self.take()
+
+    def send(self, requests: bytes) -> None:
+        """Send requests that are encoded already, and wait for none of them."""
+        self._connection.sendall(requests)
+
+    def take(self) -> Response:
+        """Wait for the next response."""
+        while not self._read:
+            received = self._connection.recv(_RECEIVE_BYTES)
+            if not received:
+                raise SceneError("the sidecar hung up on the bench")
+            self._read = self._frames.feed(received)
+        return decode_response(self._read.pop(0))

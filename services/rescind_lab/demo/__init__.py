@@ -1,0 +1,5 @@
+"""`rescind demo`: a revocation arrives at three services, measured.
+
+Start reading at `single_revocation.py`; `agents/` and `partition/` are the other two scenarios.
+Each process of a scenario is a module here.
+"""

@@ -1,0 +1,67 @@
+"""Record the acknowledgements of sidecars, as a waiter in the authority would.
+
+They come over NATS, and each has the time of its arrival.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from rescind.wire import heartbeat, signed_envelope, subjects
+from rescind_lab.errors import SceneError
+from rescind_runtime import clock
+from rescind_runtime.net import nats_connection
+
+_DEADLINE_S = 15.0
+
+
+class AcknowledgementTimes:
+    """Note when each sidecar first said that every reader of its table sees a position."""
+
+    def __init__(self, client: Client, instances: Mapping[bytes, str]) -> None:
+        self._client = client
+        self._instances = instances
+        self._heard: list[tuple[heartbeat.Ack, int]] = []
+        self._more = asyncio.Event()
+
+    async def listen(self, *, epoch: int, seq: int) -> None:
+        """Subscribe to acknowledgements, and request one of `seq` from every sidecar.
+
+        A sidecar sends it as soon as it has applied `seq`.
+        """
+        await nats_connection.subscribe(self._client, subjects.ACK, self._note)
+        wanted = heartbeat.encode_ack_request(heartbeat.AckRequest(epoch, seq))
+        await self._client.publish(subjects.WANTED, wanted)
+        # What NATS took before the event, it hands on before the event.
+        await self._client.flush()
+
+    async def _note(self, message: Msg) -> None:
+        arrived_ns = clock.boottime_ns()
+        self._heard.append(
+            (heartbeat.decode_ack(signed_envelope.decode(message.data).content), arrived_ns)
+        )
+        self._more.set()
+
+    async def of(self, *, epoch: int, seq: int) -> dict[str, int]:
+        """Return when each service's sidecar acknowledged it (CLOCK_BOOTTIME, ns)."""
+        try:
+            async with asyncio.timeout(_DEADLINE_S):
+                while len(found := self._found(epoch, seq)) < len(self._instances):
+                    self._more.clear()
+                    await self._more.wait()
+        except TimeoutError:
+            missing = set(self._instances.values()) - set(self._found(epoch, seq))
+            raise SceneError(
+                f"no acknowledgement from {', '.join(sorted(missing))} in {_DEADLINE_S:.0f} s"
+            ) from None
+        return found
+
+    def _found(self, epoch: int, seq: int) -> dict[str, int]:
+        first: dict[str, int] = {}
+        for ack, arrived_ns in self._heard:
+            service = self._instances.get(ack.instance)
+            if service and ack.applied.epoch == epoch and ack.applied.seq >= seq:
+                first.setdefault(service, arrived_ns)
+        return first

@@ -1,0 +1,115 @@
+"""`python -m rescind_lab.demo.agent ORDERS`: an agent that calls services until it is stopped.
+
+Its tokens take turns. It keeps one connection to each service, announces itself when each token
+was accepted everywhere once, and writes down every call when it is asked to stop.
+"""
+
+import asyncio
+import itertools
+import re
+import sys
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from rescind_lab.demo import calls
+from rescind_lab.demo.calls import MeasuredCall, Orders
+from rescind_lab.errors import SceneError
+from rescind_runtime import clock, ready_line, supervise
+from rescind_runtime.supervise import Stop
+
+_CALL_DEADLINE_S = 5.0
+_STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_REASON = re.compile(rb"\r\nx-rescind-reason: *([a-z_]+)\r\n", re.IGNORECASE)
+
+
+class _Line:
+    """One HTTP/1.1 connection that is kept. So small that a call's times are the service's."""
+
+    def __init__(
+        self, service: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._service = service
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, service: str, url: str) -> Self:
+        where = urlsplit(url)
+        return cls(service, *await asyncio.open_connection(where.hostname, where.port))
+
+    async def call(self, name: str, token: str) -> MeasuredCall:
+        request = f"GET /work HTTP/1.1\r\nhost: demo\r\nauthorization: Bearer {token}\r\n\r\n"
+        began_ns = clock.boottime_ns()
+        self._writer.write(request.encode())
+        try:
+            async with asyncio.timeout(_CALL_DEADLINE_S):
+                head = await self._reader.readuntil(b"\r\n\r\n")
+                ended_ns = clock.boottime_ns()
+                length = _LENGTH.search(head)
+                await self._reader.readexactly(int(length[1]) if length else 0)
+        except (OSError, EOFError, TimeoutError) as error:
+            raise SceneError(f"{self._service} did not answer: {type(error).__name__}") from error
+        status, reason = _STATUS.match(head), _REASON.search(head)
+        return MeasuredCall(
+            service=self._service,
+            token=name,
+            began_ns=began_ns,
+            ended_ns=ended_ns,
+            status=int(status[1]) if status else 0,
+            reason=reason[1].decode() if reason else "",
+        )
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+async def _use(
+    orders: Orders, service: str, made: list[MeasuredCall], stop: Stop, *, offset_s: float
+) -> None:
+    """Call one service again and again, at an even pace, with each token in turn."""
+    line = await _Line.open(service, orders.services[service])
+    now = asyncio.get_running_loop().time
+    due = now() + offset_s
+    try:
+        for name, token in itertools.cycle(orders.tokens.items()):
+            if stop.asked:
+                return
+            await asyncio.sleep(due - now())
+            made.append(await line.call(name, token))
+            # Late once is late once: the calls that were missed are not made up for.
+            due = max(due + orders.period_s, now())
+    finally:
+        line.close()
+
+
+async def _warm_up(orders: Orders) -> None:
+    """Make sure that every token is accepted everywhere before the scene begins."""
+    for service, url in orders.services.items():
+        line = await _Line.open(service, url)
+        for name, token in orders.tokens.items():
+            call = await line.call(name, token)
+            if not call.accepted:
+                raise SceneError(
+                    f"{service} refused the {name} token before the scene began: "
+                    f"{call.status} {call.reason}"
+                )
+        line.close()
+
+
+async def _main(stop: Stop) -> None:
+    orders = calls.read_orders(Path(sys.argv[1]))
+    made: list[MeasuredCall] = []
+    await _warm_up(orders)
+    async with asyncio.TaskGroup() as group:
+        # Out of step with each other, so that together they see more moments.
+        for place, service in enumerate(orders.services):
+            offset_s = orders.period_s * place / len(orders.services)
+            group.create_task(_use(orders, service, made, stop, offset_s=offset_s))
+        ready_line.announce()
+    calls.write(orders.report, made)
+
+
+if __name__ == "__main__":
+    supervise.run(_main, name="demo agent")

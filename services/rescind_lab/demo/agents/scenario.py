@@ -1,0 +1,107 @@
+"""Run the story of a rogue agent, and of what it delegated.
+
+The agent is narrowed, and then killed. Everything is real, as in the demo. Only the operator is
+asked. No agent is told.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from rescind.client.admin import AsyncBearer, ProblemError, RevocationDetails
+from rescind_lab.demo import environment
+from rescind_lab.demo.agents import agent_tree, findings, streams
+from rescind_lab.demo.agents.agent_tree import ROGUE
+from rescind_lab.demo.agents.findings import AgentLane, Moment, Refusals
+from rescind_lab.demo.calls import MeasuredCall
+from rescind_lab.demo.timeline import Assertion
+from rescind_lab.errors import SceneError
+from rescind_runtime import clock
+
+NARROWED = "mail"
+STREAMING = "search"
+
+_BEFORE_S = 1.5
+_BETWEEN_S = 1.5
+_AFTER_S = 1.5
+_TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentsOutcome:
+    """What was measured."""
+
+    narrowed: Moment
+    killed: Moment
+    calls: tuple[MeasuredCall, ...]
+    lanes: tuple[AgentLane, ...]
+    claims: tuple[Assertion, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that is claimed was measured."""
+        return all(claim.holds for claim in self.claims)
+
+
+async def play(environ: Mapping[str, str], *, say: Callable[[str], None]) -> AgentsOutcome:
+    """Run the story in a directory that is gone afterwards. Raises RescindError in plain words."""
+    async with (
+        environment.running(environ, say=say) as here,
+        here.admin(timeout_s=_TIMEOUT_S) as admin,
+    ):
+        say("an orchestrator makes agents, which make others")
+        secrets = await agent_tree.born(admin, here.system.authority)
+        async with (
+            environment.calling(here, secrets, say=say) as traffic,
+            streams.opened(traffic.services[STREAMING], secrets) as opened,
+        ):
+            await asyncio.sleep(_BEFORE_S)
+            say(f"{ROGUE} is narrowed")
+            narrowed = _moment(
+                await admin.narrow(
+                    f"chain:{agent_tree.subject_of(ROGUE)}",
+                    remove=[f"work:{NARROWED}"],
+                    reason="it writes to everybody",
+                    wait=True,
+                )
+            )
+            await asyncio.sleep(_BETWEEN_S)
+            say(f"{ROGUE} is killed")
+            subject = agent_tree.subject_of(ROGUE)
+            killed = _moment(await admin.kill(subject, reason="it did not stop", wait=True))
+            async with (
+                AsyncBearer(here.system.authority, secrets["fetcher"]) as dead,
+                AsyncBearer(here.system.authority, secrets["orchestrator"]) as maker,
+            ):
+                refusals = await _refusals(dead, maker)
+            await asyncio.sleep(_AFTER_S)
+            ended_ns = {each.agent: each.ended_ns for each in opened}
+    calls = tuple(traffic.made)
+    lanes = findings.lanes(calls, ended_ns, narrowed, killed, narrowed_at=NARROWED)
+    claims = findings.claims(lanes, refusals, narrowed_at=NARROWED)
+    return AgentsOutcome(narrowed, killed, calls, lanes, claims)
+
+
+def _moment(done: RevocationDetails) -> Moment:
+    answered_ns = clock.boottime_ns()
+    if done["receipt"] is None:
+        raise SceneError("there was no receipt in time")
+    return Moment(environment.boottime_ns(done["receipt"]["committed_at"]), answered_ns, done["id"])
+
+
+async def _refusals(dead: AsyncBearer, maker: AsyncBearer) -> Refusals:
+    """Delegate as the rogue would, and make the rogue again as its live maker would."""
+    return Refusals(
+        delegation=await _delegation(dead, f"{agent_tree.subject_of('fetcher')}/heir"),
+        again=await _delegation(maker, agent_tree.subject_of(ROGUE)),
+    )
+
+
+async def _delegation(bearer: AsyncBearer, subject: str) -> int:
+    """Return the status that answers the wish to delegate to a subject."""
+    try:
+        await bearer.delegate(subject=subject)
+    except ProblemError as problem:
+        return problem.status
+    return HTTPStatus.CREATED

@@ -1,0 +1,73 @@
+"""One call of a scene's agent, as it is measured and written down."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+from rescind_lab.errors import SceneError
+from rescind_runtime.data_dir import write_private
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCall:
+    """A call that was answered: when it began and ended (CLOCK_BOOTTIME), and how.
+
+    `token` names the token in the scene; `reason` is empty when the call was accepted.
+    """
+
+    service: str
+    token: str
+    began_ns: int
+    ended_ns: int
+    status: int
+    reason: str
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the service did the work."""
+        return self.status == 200  # noqa: PLR2004 - HTTP's own number
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the agent is told: whom to call, with which tokens, and where to write the calls.
+
+    It travels in a file of mode 0600: tokens stand neither in argv nor in the environment.
+    """
+
+    services: Mapping[str, str]
+    tokens: Mapping[str, str]
+    period_s: float
+    report: Path
+
+
+def write_orders(path: Path, orders: Orders) -> None:
+    """Write what the agent is told."""
+    write_private(path, json.dumps(asdict(orders) | {"report": str(orders.report)}))
+
+
+def read_orders(path: Path) -> Orders:
+    """Read what the agent is told."""
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return Orders(
+        services=document["services"],
+        tokens=document["tokens"],
+        period_s=document["period_s"],
+        report=Path(document["report"]),
+    )
+
+
+def write(path: Path, calls: Iterable[MeasuredCall]) -> None:
+    """Write the calls, one a line."""
+    write_private(path, "".join(f"{json.dumps(astuple(call))}\n" for call in calls))
+
+
+def read(path: Path) -> tuple[MeasuredCall, ...]:
+    """Read the calls. Raises SceneError when the agent left none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise SceneError("the agent stopped without writing down its calls") from None
+    return tuple(MeasuredCall(*json.loads(line)) for line in lines)

@@ -1,0 +1,99 @@
+"""Forward one sidecar's TCP connections through a wire that can be cut.
+
+This process forwards the data. A wire that is cut acts as a network that loses every packet, both
+ways. Connections stay open, and what is sent into them stays in a buffer. Neither side is told
+anything, not even that the other side hung up. A healed wire delivers late what was sent, as TCP
+does.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncGenerator, Generator
+from urllib.parse import urlsplit
+
+_CHUNK_BYTES = 65_536
+
+
+class Wire:
+    """One sidecar's ways to the rest, which are cut and healed together."""
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
+        self._ways: list[asyncio.Task[None]] = []
+        self._whole = asyncio.Event()
+        self._whole.set()
+
+    def through(self, url: str) -> str:
+        """Lead a way through the wire to where a URL points; give the URL at its near end."""
+        where = urlsplit(url)
+        if where.hostname is None or where.port is None:
+            raise ValueError("only a URL with host and port leads through a wire")
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setblocking(False)
+        far = (where.hostname, where.port)
+        self._ways.append(self._tasks.create_task(self._lead(listener, far)))
+        user, at, _ = where.netloc.rpartition("@")
+        near = f"{user}{at}127.0.0.1:{listener.getsockname()[1]}"
+        return where._replace(netloc=near).geturl()
+
+    @contextlib.contextmanager
+    def cut(self) -> Generator[None]:
+        """Drop all bytes during the block, in both directions."""
+        self._whole.clear()
+        try:
+            yield
+        finally:
+            self._whole.set()
+
+    def end(self) -> None:
+        """Stop listening, and close every connection."""
+        for way in self._ways:
+            way.cancel()
+
+    async def _lead(self, listener: socket.socket, far: tuple[str, int]) -> None:
+        loop = asyncio.get_running_loop()
+        with listener:
+            async with asyncio.TaskGroup() as connections:
+                while True:
+                    near, _ = await loop.sock_accept(listener)
+                    connections.create_task(self._connect(near, far))
+
+    async def _connect(self, near: socket.socket, far: tuple[str, int]) -> None:
+        await self._whole.wait()
+        with near, contextlib.suppress(OSError):  # nobody there: hang up, as the far end would
+            there = await asyncio.open_connection(*far)
+            here = await asyncio.open_connection(sock=near)
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._carry(here[0], there[1]))
+                both.create_task(self._carry(there[0], here[1]))
+
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        try:
+            with contextlib.suppress(OSError):  # a reset is an end like any other
+                while chunk := await self._next(source):
+                    target.write(chunk)
+                    await target.drain()
+        finally:
+            target.close()
+
+    async def _next(self, source: asyncio.StreamReader) -> bytes:
+        """Return the received bytes, or none at the end.
+
+        While the wire is cut, the call does not return.
+        """
+        try:
+            chunk = await source.read(_CHUNK_BYTES)
+        except OSError:
+            chunk = b""
+        await self._whole.wait()
+        return chunk
+
+
+@contextlib.asynccontextmanager
+async def laid() -> AsyncGenerator[Wire]:
+    """Run a proxy for the block."""
+    async with asyncio.TaskGroup() as tasks:
+        wire = Wire(tasks)
+        yield wire
+        wire.end()

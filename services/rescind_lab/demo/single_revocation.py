@@ -1,0 +1,79 @@
+"""The demo: an agent with two tokens calls three services; one token is revoked; who noticed when?
+
+Everything is real: the servers of `rescind up`, three services as processes of their own with the
+middleware and a sidecar each, and the agent as another. Nothing that is printed is assumed.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from rescind.client.admin import AsyncAdmin, RevocationDetails
+from rescind_lab.demo import environment, timeline
+from rescind_lab.demo.acknowledgements import AcknowledgementTimes
+from rescind_lab.demo.calls import MeasuredCall
+from rescind_lab.demo.environment import REVOKED, SERVICES
+from rescind_lab.demo.timeline import Assertion, RevocationTimes, ServiceLane
+from rescind_lab.errors import SceneError
+from rescind_runtime import clock
+from rescind_runtime.local_system.stack import System
+from rescind_runtime.net import nats_connection
+
+_BEFORE_S = 2.0
+_AFTER_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationOutcome:
+    """What the demo measured."""
+
+    revocation: RevocationDetails
+    moments: RevocationTimes
+    calls: tuple[MeasuredCall, ...]
+    lanes: tuple[ServiceLane, ...]
+    claims: tuple[Assertion, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that is claimed was measured."""
+        return all(claim.holds for claim in self.claims)
+
+
+async def play(environ: Mapping[str, str], *, say: Callable[[str], None]) -> RevocationOutcome:
+    """Run the demo in a directory that is gone afterwards. Raises RescindError in plain words."""
+    async with environment.running(environ, say=say) as here, here.admin() as admin:
+        pair = await environment.issue(admin)
+        async with environment.calling(here, pair.secrets, say=say) as traffic:
+            await asyncio.sleep(_BEFORE_S)
+            revocation, moments = await _revoke(here.system, admin, pair.revoked_id)
+            await asyncio.sleep(_AFTER_S)
+    return _outcome(revocation, moments, tuple(traffic.made))
+
+
+async def _revoke(
+    system: System, admin: AsyncAdmin, token_id: str
+) -> tuple[RevocationDetails, RevocationTimes]:
+    """Revoke a token, and record when each sidecar acknowledged it."""
+    standing = await admin.fleet()
+    epoch, seq = int(standing["epoch"]), int(standing["seq"]) + 1
+    instances = {bytes.fromhex(each.instance): each.service for each in system.sidecars}
+    async with nats_connection.connection(system.nats, name="rescind-demo") as client:
+        acknowledgements = AcknowledgementTimes(client, instances)
+        await acknowledgements.listen(epoch=epoch, seq=seq)
+        revocation = await admin.revoke(f"token:{token_id}", reason="the demo")
+        answered_ns = clock.boottime_ns()
+        if (revocation["epoch"], revocation["seq"]) != (epoch, seq):
+            raise SceneError("somebody else revoked something in the demo's own system")
+        heard = await acknowledgements.of(epoch=epoch, seq=seq)
+    return revocation, RevocationTimes(
+        commit_ns=environment.boottime_ns(revocation["committed_at"]),
+        answered_ns=answered_ns,
+        acknowledged_ns=heard,
+    )
+
+
+def _outcome(
+    revocation: RevocationDetails, moments: RevocationTimes, made: tuple[MeasuredCall, ...]
+) -> RevocationOutcome:
+    lanes = timeline.lanes(made, moments, services=SERVICES, revoked=REVOKED)
+    return RevocationOutcome(revocation, moments, made, lanes, timeline.claims(lanes))

@@ -1,0 +1,114 @@
+"""What a revocation did at each service: measured calls in, facts and claims out. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rescind.core.times import NS_PER_MS
+from rescind_lab.demo.calls import MeasuredCall
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationTimes:
+    """When it happened, CLOCK_BOOTTIME in ns; `acknowledged_ns` by service, as it was heard."""
+
+    commit_ns: int
+    answered_ns: int
+    acknowledged_ns: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLane:
+    """What one service saw, in ms after the commit. None where it did not happen."""
+
+    service: str
+    last_accepted_ms: float | None
+    first_denied_ms: float | None
+    acknowledged_ms: float | None
+    accepted: int
+    denied: int
+    reasons: tuple[str, ...]
+    began_after_acknowledgement: int
+    accepted_after_acknowledgement: int
+    other_calls: int
+    other_denied: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """A sentence that the scene prints, and whether the measurement bears it out."""
+
+    text: str
+    holds: bool
+
+
+def lanes(
+    calls: Sequence[MeasuredCall],
+    moments: RevocationTimes,
+    *,
+    services: Sequence[str],
+    revoked: str,
+) -> tuple[ServiceLane, ...]:
+    """Sum up what was measured at each service; a call counts by when it began."""
+    return tuple(_lane(calls, moments, service, revoked) for service in services)
+
+
+def claims(lanes: Sequence[ServiceLane]) -> tuple[Assertion, ...]:
+    """Return what the measurement shows.
+
+    Nothing is claimed of what was not measured.
+    """
+    return (
+        Assertion(
+            "at every service the revoked token was accepted before, and denied as revoked after",
+            all(_turned(lane) for lane in lanes),
+        ),
+        Assertion(
+            "no call with it that began after its sidecar's acknowledgement was accepted",
+            all(
+                lane.began_after_acknowledgement > 0 and lane.accepted_after_acknowledgement == 0
+                for lane in lanes
+            ),
+        ),
+        Assertion(
+            "the other token went on everywhere without a single denial",
+            all(lane.other_calls > 0 and lane.other_denied == 0 for lane in lanes),
+        ),
+    )
+
+
+def _turned(lane: ServiceLane) -> bool:
+    return (
+        lane.last_accepted_ms is not None
+        and lane.first_denied_ms is not None
+        and lane.last_accepted_ms < lane.first_denied_ms
+        and lane.reasons == ("revoked",)
+    )
+
+
+def _lane(
+    calls: Sequence[MeasuredCall], moments: RevocationTimes, service: str, revoked: str
+) -> ServiceLane:
+    here = [call for call in calls if call.service == service]
+    hit = [call for call in here if call.token == revoked]
+    other = [call for call in here if call.token != revoked]
+    accepted = [call for call in hit if call.accepted]
+    denied = [call for call in hit if not call.accepted]
+    heard_ns = moments.acknowledged_ns.get(service)
+    after = [] if heard_ns is None else [call for call in hit if call.began_ns > heard_ns]
+
+    def ms(moment_ns: int | None) -> float | None:
+        return None if moment_ns is None else (moment_ns - moments.commit_ns) / NS_PER_MS
+
+    return ServiceLane(
+        service=service,
+        last_accepted_ms=ms(max((call.began_ns for call in accepted), default=None)),
+        first_denied_ms=ms(min((call.began_ns for call in denied), default=None)),
+        acknowledged_ms=ms(heard_ns),
+        accepted=len(accepted),
+        denied=len(denied),
+        reasons=tuple(sorted({call.reason for call in denied})),
+        began_after_acknowledgement=len(after),
+        accepted_after_acknowledgement=sum(call.accepted for call in after),
+        other_calls=len(other),
+        other_denied=sum(not call.accepted for call in other),
+    )

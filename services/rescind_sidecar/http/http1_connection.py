@@ -1,0 +1,413 @@
+"""HTTP/1.1 on one connection: llhttp finds the requests, and they are answered in their order.
+
+    head complete  → the request is decided on: a proxy may announce a body that it never sends
+    body complete  → the connection may go on; if it is not when the reply is ready, it ends there,
+                     because what follows could be taken for a body, or a body for what follows
+    reply ready    → written, if all before it are
+
+Only paths that the application names get their body read; every other body is dropped as it comes.
+Trailers are dropped too, and bounded like a head: the decision was made by the head alone, and no
+proxy looked at them (RFC 9110, section 6.5.1). Requests that wait for their turn are bounded. While
+a client does not read, nothing is read from it.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, cast
+
+from httptools import (
+    HttpParserError,
+    HttpParserInvalidURLError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+    parse_url,
+)
+
+from rescind_sidecar.http.messages import HttpRequest, HttpResponse, encode, problem
+from rescind_sidecar.http.roster import Roster, peer_of
+
+Pending = Coroutine[Any, Any, HttpResponse]
+Application = Callable[[HttpRequest], HttpResponse | Pending]
+
+SWEEP_S = 5.0
+_IDLE_SWEEPS = 15
+_SLOW_SWEEPS = 2
+_MOST_WAITING = 64
+_MOST_CONNECTIONS = 4096
+_MOST_OF_A_PEER = 2048
+_HEAD_BYTES = 65_536
+_BODY_BYTES = 65_536
+
+# The method decides nothing here but whether a body is wanted, so a method that llhttp does not
+# know, or that would change its mind about what follows (CONNECT), is shown to it as GET.
+_USUAL = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS ")
+_METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ")
+
+_UNREADABLE = problem(400, "unreadable", "The request cannot be read", "Send HTTP/1.1.")
+_TOO_LONG = problem(
+    431,
+    "head-too-long",
+    "The request is too long",
+    f"Its head has at most {_HEAD_BYTES} bytes, and so has what follows its body.",
+)
+_TOO_LARGE = problem(
+    413, "body-too-large", "The body is too large", f"It has at most {_BODY_BYTES} bytes."
+)
+_TOO_SLOW = problem(408, "too-slow", "The request is too slow", "Send all of it at once.")
+_FULL = problem(503, "full", "Too many connections", "Use fewer, and keep them open.")
+
+
+class _Call:
+    """A request on its way to its reply. `ready` is a reply that needed no application."""
+
+    __slots__ = (
+        "body",
+        "headers",
+        "keeps_alive",
+        "ready",
+        "request",
+        "target",
+        "wants_body",
+        "whole",
+    )
+
+    def __init__(self, ready: HttpResponse | None = None) -> None:
+        self.target = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.request: HttpRequest | None = None
+        self.ready = ready
+        self.wants_body = False
+        self.body = b""
+        self.whole = False
+        self.keeps_alive = False
+
+
+class Listener:
+    """Serve an application at a socket. `with_body` are the paths whose requests have a body."""
+
+    def __init__(
+        self,
+        application: Application,
+        tasks: asyncio.TaskGroup,
+        *,
+        with_body: Collection[str] = (),
+    ) -> None:
+        self.application = application
+        self.tasks = tasks
+        self.with_body = frozenset(with_body)
+        self._roster = Roster(most=_MOST_CONNECTIONS, most_of_a_peer=_MOST_OF_A_PEER)
+        self._server: asyncio.Server | None = None
+        self._empty = asyncio.Event()
+
+    @property
+    def connections(self) -> "list[HttpConnection]":
+        """The connections that are open."""
+        return cast("list[HttpConnection]", list(self._roster))
+
+    def serve(self, server: asyncio.Server) -> None:
+        """Manage a server that was made with `connect`."""
+        self._server = server
+
+    def connect(self) -> "HttpConnection":
+        """Make the protocol of one connection."""
+        return HttpConnection(self)
+
+    def admit(self, connection: "HttpConnection", peer: bytes) -> bool:
+        """Admit a connection; close the idlest if there are too many."""
+        return self._roster.admit(connection, peer)
+
+    def answered(self, connection: "HttpConnection") -> None:
+        """Record that a connection was answered."""
+        self._roster.answered(connection)
+
+    def forget(self, connection: "HttpConnection") -> None:
+        """Forget a connection that is over."""
+        self._roster.discard(connection)
+        if not self._roster:
+            self._empty.set()
+
+    async def sweep(self) -> None:
+        """End what is too slow or idle for too long, for as long as this runs."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for connection in self.connections:
+                connection.sweep()
+
+    async def stop(self, *, deadline_s: float) -> None:
+        """Accept no connection, answer the requests that arrived, and close."""
+        if self._server is not None:
+            self._server.close()
+        for connection in self.connections:
+            connection.finish()
+        if self._roster:
+            self._empty.clear()
+            try:
+                async with asyncio.timeout(deadline_s):
+                    await self._empty.wait()
+            except TimeoutError:
+                for connection in self.connections:
+                    connection.hang_up()
+
+
+class HttpConnection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._parser = HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._incoming: _Call | None = None
+        self._waiting: deque[_Call] = deque()
+        self._under_way = False
+        self._clogged = False
+        self._paused = False
+        self._ending = False  # nothing more is read, and the last reply ends the connection
+        self._over = False  # the last reply is written
+        self._loose_bytes = 0  # of a head, or beside the data of a body
+        self._sweeps = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
+        if not self._listener.admit(self, peer_of(transport.get_extra_info("peername"))):
+            self._over = True
+            self._transport.write(encode(_FULL, head_only=False, last=True))
+            self._leave(lingering=False)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse received bytes, and answer the requests that are complete."""
+        if self._ending:
+            return
+        self._loose_bytes += len(data)
+        try:
+            self._parser.feed_data(data if self._incoming else _presentable(data))
+        except HttpParserUpgrade:
+            # Whoever asks for another protocol gets its answer in this one, and that is all.
+            self._ending = True
+        except HttpParserError:
+            self._end_with(_UNREADABLE)
+        else:
+            if self._incoming and self._loose_bytes > _HEAD_BYTES:
+                self._end_with(_TOO_LONG)
+        self._advance()
+
+    def on_message_begin(self) -> None:
+        """Begin a request (called by the parser, like all that begin with `on_`)."""
+        self._incoming = _Call()
+        self._sweeps = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Append a part of the target."""
+        if self._incoming is not None:
+            self._incoming.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Store a header; ignore trailers."""
+        call = self._incoming
+        if call is not None and call.request is None:
+            call.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Decide on the request, once its head is complete."""
+        call = self._incoming
+        if call is None:
+            return
+        self._loose_bytes = 0
+        call.keeps_alive = self._parser.should_keep_alive()
+        try:
+            path, query = _split(call.target)
+        except HttpParserInvalidURLError:
+            call.ready, path, query = _UNREADABLE, "", b""
+        method = self._parser.get_method().decode("ascii")
+        call.request = HttpRequest(method, path, query, call.headers)
+        call.wants_body = path in self._listener.with_body
+        self._waiting.append(call)
+
+    def on_body(self, body: bytes) -> None:
+        """Store a part of the body if its path has one."""
+        self._loose_bytes = 0
+        call = self._incoming
+        if call is None or not call.wants_body or call.ready:
+            return
+        call.body += body
+        if len(call.body) > _BODY_BYTES:
+            call.ready = _TOO_LARGE
+
+    def on_message_complete(self) -> None:
+        """End a request; another may follow."""
+        call, self._incoming = self._incoming, None
+        self._loose_bytes = 0
+        self._sweeps = 0
+        if call is not None:
+            call.whole = True
+
+    def eof_received(self) -> bool:
+        """Go on answering a client that sends nothing more."""
+        self._ending = True
+        self._incoming = None
+        self._advance()
+        return self._under_way or bool(self._waiting)
+
+    def _end_with(self, reply: HttpResponse) -> None:
+        """Queue this reply as the last one, after those to earlier requests."""
+        self._ending = True
+        if self._incoming is not None and self._incoming in self._waiting:
+            self._incoming.ready = reply
+        else:
+            self._waiting.append(_Call(ready=reply))
+        self._incoming = None
+
+    def _advance(self) -> None:
+        """Send replies in order, as far as that is possible now."""
+        while self._waiting and not (self._under_way or self._clogged or self._over):
+            call = self._waiting[0]
+            if call.wants_body and not (call.whole or call.ready or self._ending):
+                self._encourage(call)
+                break
+            self._waiting.popleft()
+            reply = call.ready or self._answered(call)
+            if isinstance(reply, HttpResponse):
+                self._reply(call, reply)
+            else:
+                self._under_way = True
+                self._listener.tasks.create_task(self._wait(call, reply))
+        self._pace()
+
+    def _answered(self, call: _Call) -> HttpResponse | Pending:
+        request = call.request
+        if request is None or (call.wants_body and not call.whole):
+            return _UNREADABLE
+        if call.wants_body:
+            request = request._replace(body=call.body)
+        return self._listener.application(request)
+
+    async def _wait(self, call: _Call, pending: Pending) -> None:
+        reply = await pending
+        self._under_way = False
+        self._reply(call, reply)
+        self._advance()
+
+    def _encourage(self, call: _Call) -> None:
+        """Send `100 Continue` to a client that expects it (RFC 9110, 10.1.1).
+
+        Such a client holds its body back.
+        """
+        expects = any(name.lower() == b"expect" for name, _ in call.headers)
+        if expects and not call.body and self._transport is not None:
+            call.headers = [each for each in call.headers if each[0].lower() != b"expect"]
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _reply(self, call: _Call, reply: HttpResponse) -> None:
+        if self._transport is None or self._over:
+            return
+        last = not (call.keeps_alive and call.whole) or (self._ending and not self._waiting)
+        self._over = last
+        head_only = call.request is not None and call.request.method == "HEAD"
+        self._transport.write(encode(reply, head_only=head_only, last=last))
+        self._listener.answered(self)
+        self._sweeps = 0
+        if last:
+            self._leave(lingering=not call.whole)
+
+    def _leave(self, *, lingering: bool) -> None:
+        """Close. Who still sends must be heard out, or the reset would overtake our reply."""
+        self._ending = True
+        self._waiting.clear()
+        if self._transport is None:
+            return
+        if lingering and self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _pace(self) -> None:
+        """Read on, or wait, as it has become."""
+        full = self._clogged or len(self._waiting) > _MOST_WAITING
+        transport = self._transport
+        if full is self._paused or transport is None or transport.is_closing():
+            return
+        self._paused = full
+        if full:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Stop answering a client that does not read."""
+        self._clogged = True
+        self._pace()
+
+    def resume_writing(self) -> None:
+        """Resume reading."""
+        self._clogged = False
+        self._advance()
+
+    def sweep(self) -> None:
+        """End what has not moved for long; a reply that is being made has a deadline of its own."""
+        self._sweeps += 1
+        if self._over or self._clogged:
+            if self._sweeps > _SLOW_SWEEPS:
+                self.hang_up()
+        elif self._incoming is not None and self._sweeps > _SLOW_SWEEPS:
+            self._end_with(_TOO_SLOW)
+            self._advance()
+        elif self._sweeps > _IDLE_SWEEPS and not self._under_way:
+            self.hang_up()
+
+    def finish(self) -> None:
+        """Send the replies to all received requests, then close the connection."""
+        self._ending = True
+        self._advance()
+        if not self._under_way and not self._waiting and not self._over:
+            self._leave(lingering=False)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing keeps it but the other side, which may read no answer, or send half."""
+        if self._under_way:
+            return False
+        return self._clogged or not self._waiting or self._waiting[0] is self._incoming
+
+    def make_room(self) -> None:
+        """End the connection, now that another one needs its place."""
+        if self._clogged:
+            self.hang_up()
+        else:
+            self._over = True
+            self._leave(lingering=False)
+
+    def hang_up(self) -> None:
+        """End the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        del exc
+        self._ending = self._over = True
+        self._transport = None
+        self._waiting.clear()
+        self._listener.forget(self)
+
+
+def _presentable(data: bytes) -> bytes:
+    """Show the parser a method that it knows."""
+    if data.startswith(_USUAL):
+        return data
+    match = _METHOD.match(data)
+    return data if match is None else b"GET" + data[match.end(1) :]
+
+
+def _split(target: bytes) -> tuple[str, bytes]:
+    """Split a request's target into path and query; a proxy may send a whole URL."""
+    if target.startswith(b"/"):
+        path, _, query = target.partition(b"?")
+    else:
+        if b"#" in target:
+            # No target has a fragment (RFC 9110, section 7.1): it would hide the query in it.
+            raise HttpParserInvalidURLError("a fragment")
+        url = parse_url(target)
+        path, query = url.path or b"", url.query or b""
+    return path.decode("latin-1"), query

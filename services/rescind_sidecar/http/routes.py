@@ -1,0 +1,49 @@
+"""What a worker answers, by path."""
+
+from collections.abc import Collection
+
+from rescind.client.verifier import Verifier
+from rescind_sidecar.http import check, forward_auth, health
+from rescind_sidecar.http.check import CheckEndpoint
+from rescind_sidecar.http.forward_auth import ForwardAuth
+from rescind_sidecar.http.http1_connection import Pending
+from rescind_sidecar.http.messages import NOT_FOUND, HttpRequest, HttpResponse
+from rescind_sidecar.http.operations_relay import Relay
+
+_BELOW = f"{forward_auth.PATH}/"
+
+
+class DataPlane:
+    """Send each request to who answers it."""
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        relay: Relay,
+        *,
+        stale_status: int,
+        address_header: str | None,
+        audiences: Collection[str] = (),
+        resource_metadata: str | None = None,
+    ) -> None:
+        self._forward_auth = ForwardAuth(
+            verifier,
+            stale_status=stale_status,
+            address_header=address_header,
+            audiences=audiences,
+            resource_metadata=resource_metadata,
+        )
+        self._check = CheckEndpoint(verifier)
+        self._relay = relay
+
+    def __call__(self, request: HttpRequest) -> HttpResponse | Pending:
+        """Route a request by its path, and return the response."""
+        path = request.path
+        # By the first letters, undecoded: what a caller puts after `/verify/` leads nowhere else.
+        if path == forward_auth.PATH or path.startswith(_BELOW):
+            return self._forward_auth(request)
+        if path == check.PATH:
+            return self._check(request)
+        if path in health.PATHS:
+            return self._relay(request)
+        return NOT_FOUND

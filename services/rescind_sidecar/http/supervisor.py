@@ -1,0 +1,99 @@
+"""The sidecar's HTTP: workers for the data plane, and the operator's endpoints.
+
+caller ──▶ listening socket ──▶ worker ──▶ table (a map), socket (a first sight)
+                                  └──────▶ us, for /healthz /readyz /metrics
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
+
+from rescind.client.tls import TlsFiles
+from rescind_runtime.net import listen
+from rescind_runtime.net.certificates import LiveCertificate
+from rescind_runtime.net.tls_protocol import Secured
+from rescind_sidecar.http import workers
+from rescind_sidecar.http.health import Operations
+from rescind_sidecar.http.http1_connection import Listener
+from rescind_sidecar.http.workers import Workers
+from rescind_sidecar.stats.counters import Counters
+
+_FINISH_S = 1.0
+_NO_FILES = TlsFiles("http")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Where the sidecar serves HTTP, and the processes that do it."""
+
+    url: str
+    workers: Workers | None
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the workers."""
+        return self.workers.pids if self.workers else []
+
+
+@asynccontextmanager
+async def serving(
+    operations: Operations,
+    address: str,
+    *,
+    number: int,
+    environment: Mapping[str, str],
+    tally: Counters,
+    files: TlsFiles = _NO_FILES,
+) -> AsyncGenerator[Served]:
+    """Serve HTTP at `host:port` for the block, with so many workers; with a certificate, HTTPS.
+
+    With none there is no data plane, and we answer the operators' endpoints there ourselves. Raises
+    AddressError, ChildError and TlsError.
+    """
+    certificate = LiveCertificate.of(files)  # before a worker fails for want of it
+    with listen.bind(address) as bound:
+        url = listen.url(bound, secured=certificate is not None)
+        if not number:
+            async with _answering(operations, bound.dup(), certificate):
+                yield Served(url, None)
+            return
+        with _unnamed() as own:
+            program = workers.program(
+                listening=bound,
+                operations=cast("bytes", own.getsockname()),
+                environment=environment,
+            )
+            crew = Workers(program, number=number, tally=tally)
+            async with _answering(operations, own.dup()), crew.running():
+                yield Served(url, crew)
+
+
+@asynccontextmanager
+async def _answering(
+    operations: Operations, bound: socket.socket, certificate: LiveCertificate | None = None
+) -> AsyncGenerator[None]:
+    loop, secured = asyncio.get_running_loop(), Secured(certificate)
+    async with asyncio.TaskGroup() as tasks:
+        listener = Listener(operations, tasks)
+        create = loop.create_unix_server if bound.family == socket.AF_UNIX else loop.create_server
+        listener.serve(await create(lambda: secured.wrap(listener.connect()), sock=bound))
+        jobs = [tasks.create_task(listener.sweep())]
+        if certificate is not None:
+            jobs.append(tasks.create_task(certificate.run()))
+        try:
+            yield
+        finally:
+            await listener.stop(deadline_s=_FINISH_S)
+            for job in jobs:
+                job.cancel()
+
+
+def _unnamed() -> socket.socket:
+    """Listen at an address that the kernel chooses, with no file to leave behind: unix(7)."""
+    own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    own.bind("")
+    own.listen()
+    return own

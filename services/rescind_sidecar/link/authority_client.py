@@ -1,0 +1,168 @@
+"""What a sidecar says to the authority, over any transport (port AuthorityLink).
+
+Everything that an instance says carries its MAC, and an answer is believed only under it; an
+enrolment's answer is signed instead, and a record is signed by itself. The answer to a look-up
+names its nonce as well: "unknown" is believed from an authority alone, and for this look-up alone.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from rescind.core import instance_mac, lease
+from rescind.errors import MalformedMessageError, UnreachableError
+from rescind.wire import (
+    enrolment,
+    heartbeat,
+    records,
+    recovery_offer,
+    signed_envelope,
+    subjects,
+    usage_report,
+)
+from rescind.wire.heartbeat import ENROL_AGAIN
+from rescind.wire.records import NotNow, Resolved
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind_sidecar.link.transport import AuthorityBusyError, Transport
+from rescind_sidecar.ports import InstanceCredentials, UnknownInstanceError
+from rescind_sidecar.stats.counters import Counters
+
+_HEARTBEAT_S = 1.5
+_SHORTEST_HEARTBEAT_S = 0.3
+_LOOK_S = 0.5
+_ENROL_S = 3.0
+
+_T = TypeVar("_T")
+
+
+class AuthorityClient:
+    """Send the sidecar's requests to the authority (port AuthorityLink)."""
+
+    def __init__(self, transport: Transport, tally: Counters) -> None:
+        self._transport = transport
+        self._patience_s = _HEARTBEAT_S
+        self._tally = tally
+
+    async def enrol(self, message: enrolment.EnrolmentRequest) -> SignedEnvelope:
+        """Request an instance's secret; the caller checks who signed the answer."""
+        payload = enrolment.encode_request(message)
+        answer = await self._transport.ask(subjects.ENROL, payload, timeout_s=_ENROL_S)
+        return _read(signed_envelope.decode, answer)
+
+    async def beat(
+        self, message: heartbeat.Heartbeat, credentials: InstanceCredentials
+    ) -> heartbeat.Reply | heartbeat.NoLease:
+        """Request a lease; the deadline follows the term that the answer before this one told."""
+        answer = await self._converse(
+            subjects.HEARTBEAT, heartbeat.encode(message), credentials, timeout_s=self._patience_s
+        )
+        reply = _read(heartbeat.decode_answer, answer)
+        if isinstance(reply, heartbeat.Reply):
+            pause_s = lease.longest_pause_s(reply.grant_term_ms)
+            # A lost heartbeat must leave time for another one; a busy authority needs some, too.
+            self._patience_s = min(_HEARTBEAT_S, max(_SHORTEST_HEARTBEAT_S, pause_s))
+        return reply
+
+    async def since(
+        self, message: heartbeat.Since, credentials: InstanceCredentials
+    ) -> heartbeat.Events:
+        """Request missing events."""
+        answer = await self._converse(subjects.SINCE, heartbeat.encode_since(message), credentials)
+        return _read(heartbeat.decode_events, answer)
+
+    async def resolve(self, message: records.Resolve, credentials: InstanceCredentials) -> Resolved:
+        """Request the record of a token; an answer without a MAC for this look-up is ignored."""
+        right: Resolved | None = None
+
+        def accept(answer: bytes) -> bool:
+            nonlocal right
+            found = _answers(message, credentials, answer)
+            if isinstance(found, NotNow):
+                raise AuthorityBusyError(subjects.RESOLVE)
+            right = found
+            self._tally.messages_refused += found is None
+            return found is not None
+
+        payload = _spoken(records.encode_resolve(message), credentials)
+        await self._transport.ask(subjects.RESOLVE, payload, timeout_s=_LOOK_S, accept=accept)
+        if right is None:
+            raise UnreachableError("no authority of ours answered a look-up")
+        return right
+
+    async def acknowledge(self, message: heartbeat.Ack, credentials: InstanceCredentials) -> None:
+        """Report that events are applied."""
+        await self._transport.tell(
+            subjects.ACK, _spoken(heartbeat.encode_ack(message), credentials)
+        )
+
+    async def release(self, message: heartbeat.Release, credentials: InstanceCredentials) -> None:
+        """Report that the instance has ended."""
+        await self._transport.tell(
+            subjects.HEARTBEAT, _spoken(heartbeat.encode(message), credentials)
+        )
+
+    async def used(self, message: usage_report.Used, credentials: InstanceCredentials) -> None:
+        """Report which tokens are in use."""
+        await self._transport.tell(
+            subjects.USED, _spoken(usage_report.encode(message), credentials)
+        )
+
+    async def offer(
+        self, message: recovery_offer.Offer, credentials: InstanceCredentials
+    ) -> recovery_offer.OfferAnswer:
+        """Offer events that a restored ledger may have lost."""
+        return _read(
+            recovery_offer.decode_offer_answer,
+            await self._converse(subjects.OFFER, recovery_offer.encode(message), credentials),
+        )
+
+    async def _converse(
+        self,
+        subject: str,
+        content: bytes,
+        credentials: InstanceCredentials,
+        *,
+        timeout_s: float = _HEARTBEAT_S,
+    ) -> bytes:
+        payload = _spoken(content, credentials)
+        answer = await self._transport.ask(subject, payload, timeout_s=timeout_s)
+        if answer == ENROL_AGAIN:
+            raise UnknownInstanceError
+        opened = _opened(_read(signed_envelope.decode, answer), credentials)
+        if opened is None:
+            raise UnreachableError(f"the answer to {subject} does not carry our MAC")
+        return opened
+
+
+def _spoken(content: bytes, credentials: InstanceCredentials) -> bytes:
+    tag = instance_mac.tag(credentials.secret, instance_mac.TO_AUTHORITY, content)
+    return signed_envelope.encode(SignedEnvelope(content, credentials.instance, tag))
+
+
+def _opened(envelope: SignedEnvelope, credentials: InstanceCredentials) -> bytes | None:
+    """Return what an envelope holds if it is for us, and carries our MAC."""
+    ours = envelope.key_id == credentials.instance and instance_mac.genuine(
+        credentials.secret, instance_mac.TO_SIDECAR, envelope.content, envelope.signature
+    )
+    return envelope.content if ours else None
+
+
+def _answers(
+    asked: records.Resolve, credentials: InstanceCredentials, answer: bytes
+) -> Resolved | NotNow | None:
+    """Return what an authority answered to this very look-up, and None for anything else."""
+    try:
+        content = _opened(signed_envelope.decode(answer), credentials)
+        found = None if content is None else records.decode_answer(content)
+    except MalformedMessageError:
+        return None
+    if found is None or (found.nonce, found.token_hash) != (asked.nonce, asked.token_hash):
+        return None
+    return found
+
+
+def _read(decode: Callable[[bytes], _T], answer: bytes) -> _T:
+    """Decode an answer; one that cannot be decoded counts as none."""
+    try:
+        return decode(answer)
+    except MalformedMessageError as error:
+        raise UnreachableError(f"the authority's answer cannot be read: {error}") from error

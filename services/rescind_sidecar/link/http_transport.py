@@ -1,0 +1,148 @@
+"""The authority over HTTP: the same bytes as over NATS, posted to `/link/v1/…`."""
+
+import ssl
+from asyncio import timeout
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import httpx2
+import structlog
+
+from rescind.client import causes
+from rescind.client.causes import Cause
+from rescind.client.tls import TlsFiles
+from rescind.errors import UnreachableError
+from rescind.wire import subjects
+from rescind_runtime.net import nats_connection
+from rescind_sidecar.link.transport import Accept, AuthorityBusyError
+
+_TELL_S = 2.0
+_MOST_BYTES = 1024 * 1024
+"""Of an answer: as much as NATS would carry."""
+_OK, _EMPTY = 200, 204
+_HEADERS = {"content-type": "application/octet-stream", "accept-encoding": "identity"}
+# Few connections: together with the fleet's they must leave the authority some for its admins.
+_FOR_LOOKS = httpx2.Limits(max_connections=16, max_keepalive_connections=4, keepalive_expiry=4.0)
+_FOR_THE_REST = httpx2.Limits(max_connections=4, max_keepalive_connections=2, keepalive_expiry=4.0)
+_NO_FILES = TlsFiles("authority")
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class HttpTransport:
+    """Try one authority after the other, first the one that answered last.
+
+    `run` keeps the connections, and must run for anything to work. Every message may be sent
+    twice: it carries its own counter or nonce, or changes nothing.
+    """
+
+    def __init__(self, urls: Sequence[str], files: TlsFiles = _NO_FILES) -> None:
+        self._urls = tuple(urls)
+        self._files = files
+        self._said: set[tuple[int, causes.Fault]] = set()
+        self._first = 0
+        self._looks: httpx2.AsyncClient | None = None
+        self._rest: httpx2.AsyncClient | None = None
+
+    async def run(self) -> None:
+        """Keep connections open between messages, for as long as the process lives."""
+        secured = any(url.startswith("https:") for url in self._urls)
+        context = self._files.client() if secured else False
+        # Two pools: a flood of look-ups must not take the heartbeat's connection.
+        async with _pool(context, _FOR_LOOKS) as looks, _pool(context, _FOR_THE_REST) as rest:
+            self._looks, self._rest = looks, rest
+            try:
+                await nats_connection.forever()
+            finally:
+                self._looks = self._rest = None
+
+    async def ask(
+        self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
+    ) -> bytes:
+        """Send a message and return the answer."""
+        failure: UnreachableError | None = None
+        try:
+            async with timeout(timeout_s):
+                for number in self._order():
+                    # A silent authority leaves the others their share of the time.
+                    share_s = timeout_s / len(self._urls)
+                    try:
+                        answer = await self._post(number, subject, payload, share_s=share_s)
+                        wrong = answer and accept is not None and not accept(answer)
+                    except UnreachableError as error:
+                        failure = error
+                        continue
+                    if wrong:
+                        failure = UnreachableError(f"no authority of ours answered {subject}")
+                        continue
+                    if answer:
+                        self._first = number
+                        return answer
+                    # This one is away from its Postgres, perhaps; the next one need not be.
+                    failure = AuthorityBusyError(subject)
+        except TimeoutError:
+            pass
+        raise failure or UnreachableError(f"no authority answered {subject} over HTTP in time")
+
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """Send a message that has no answer."""
+        failure: UnreachableError | None = None
+        for number in self._order():
+            try:
+                await self._post(number, subject, payload, share_s=_TELL_S / len(self._urls))
+            except UnreachableError as error:
+                failure = error
+            else:
+                return
+        raise failure or UnreachableError(f"{subject} did not reach an authority over HTTP")
+
+    def _order(self) -> Sequence[int]:
+        # The first once more at the end: a connection that it closed a moment ago fails at once.
+        order = [(self._first + step) % len(self._urls) for step in range(len(self._urls))]
+        return [*order, order[0]]
+
+    async def _post(self, number: int, subject: str, payload: bytes, *, share_s: float) -> bytes:
+        pool = self._looks if subject == subjects.RESOLVE else self._rest
+        if pool is None:
+            raise UnreachableError("HTTP is not in use yet, or no more")
+        url = f"{self._urls[number]}{subjects.path(subject)}"
+        answer = bytearray()
+        try:
+            async with (
+                timeout(share_s),
+                pool.stream("POST", url, content=payload, timeout=share_s) as response,
+            ):
+                if response.status_code not in {_OK, _EMPTY}:
+                    raise UnreachableError(f"{url} answered {response.status_code}")
+                async for chunk in response.aiter_raw():
+                    answer += chunk
+                    if len(answer) > _MOST_BYTES:
+                        raise UnreachableError(f"{url} answered over {_MOST_BYTES} bytes")
+        # AttributeError: what anyio raises for a connection that was closed as it was made.
+        except (httpx2.HTTPError, TimeoutError, OSError, AttributeError) as error:
+            cause = causes.of(error)
+            self._note(number, cause)
+            raise UnreachableError(f"no authority answered at {url}: {cause.says}") from error
+        if self._said:
+            self._said = {(place, kind) for place, kind in self._said if place != number}
+        return bytes(answer)
+
+    def _note(self, number: int, cause: Cause) -> None:
+        """Log once what waiting does not mend, until this authority answers again."""
+        said = (number, cause.kind)
+        if cause.transient or said in self._said:
+            return
+        self._said.add(said)
+        _log.warning(
+            "an authority cannot be asked over HTTP",
+            action="link.refused",
+            server=urlsplit(self._urls[number]).netloc.rpartition("@")[2],
+            cause=str(cause.kind),
+            why=cause.says,
+            do=cause.advice("authority", "RESCIND_URL"),
+        )
+
+
+def _pool(verify: ssl.SSLContext | bool, limits: httpx2.Limits) -> httpx2.AsyncClient:
+    # No proxy of the environment ever stands between a sidecar and its authority.
+    return httpx2.AsyncClient(verify=verify, limits=limits, trust_env=False, headers=_HEADERS)

@@ -1,0 +1,140 @@
+"""The authority over NATS: requests to whichever of them answers first, and what they push."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain, count, repeat
+
+from nats.aio.client import NO_RESPONDERS_STATUS, Client
+from nats.aio.msg import Msg
+from nats.js.api import Header
+
+from rescind.errors import UnreachableError
+from rescind.wire import subjects
+from rescind_runtime.links import NatsLink
+from rescind_runtime.net import nats_connection
+from rescind_sidecar.link.transport import Accept, AuthorityBusyError, Handler
+
+_TELL_S = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A request under way. `answered` is its reply, or why there is none."""
+
+    subject: str
+    accept: Accept | None
+    answered: asyncio.Future[bytes]
+
+    def hear(self, message: Msg) -> None:
+        """Settle the question by a reply; every client of NATS can send one."""
+        if self.answered.done():
+            return
+        if self.accept is not None:
+            self._judge(self.accept, message.data)
+        elif message.headers and message.headers.get(Header.STATUS) == NO_RESPONDERS_STATUS:
+            why = f"no authority listens to {self.subject} over NATS"
+            self.answered.set_exception(UnreachableError(why))
+        elif message.data:
+            self.answered.set_result(message.data)
+        else:
+            self.answered.set_exception(AuthorityBusyError(self.subject))
+
+    def _judge(self, accept: Accept, payload: bytes) -> None:
+        try:
+            if accept(payload):
+                self.answered.set_result(payload)
+        except AuthorityBusyError as error:
+            self.answered.set_exception(error)
+
+
+class NatsTransport:
+    """Carry messages; `run` keeps the connection, and must run for anything to work."""
+
+    def __init__(self, link: NatsLink | str, *, name: str) -> None:
+        self._link = link
+        self._name = name
+        self._client: Client | None = None
+        self._asking: set[asyncio.Timeout] = set()
+        self._inbox = ""
+        self._numbers = count()
+        self._questions: dict[str, _Question] = {}
+
+    @property
+    def connected(self) -> bool:
+        """Whether NATS can be reached now."""
+        return self._client is not None and self._client.is_connected
+
+    async def run(
+        self, *, on_events: Handler, on_wanted: Handler, on_connected: Callable[[], None]
+    ) -> None:
+        """Keep connected, and hand on what is pushed, for as long as the process lives."""
+        for again in chain((False,), repeat(True)):
+            async with nats_connection.connection(
+                self._link,
+                name=self._name,
+                on_reconnected=on_connected,
+                on_lost=self._give_up,
+                again=again,
+            ) as client:
+                await nats_connection.subscribe(client, subjects.EVENTS, _handing(on_events))
+                await nats_connection.subscribe(client, subjects.WANTED, _handing(on_wanted))
+                # An inbox of our own: nats-py's `request` returns the first reply, true or forged.
+                self._inbox = client.new_inbox()
+                await nats_connection.subscribe(client, f"{self._inbox}.*", self._hear)
+                self._client = client
+                on_connected()
+                await nats_connection.given_up(client)
+
+    async def ask(
+        self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
+    ) -> bytes:
+        """Send a message and return the answer."""
+        client, number = self._reachable(), str(next(self._numbers))
+        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._questions[number] = _Question(subject, accept, answered)
+        try:
+            async with asyncio.timeout(timeout_s) as deadline:
+                self._asking.add(deadline)
+                try:
+                    await client.publish(subject, payload, reply=f"{self._inbox}.{number}")
+                    return await answered
+                finally:
+                    self._asking.discard(deadline)
+        except nats_connection.AWAY as error:
+            raise UnreachableError(f"no authority answered {subject} over NATS") from error
+        finally:
+            del self._questions[number]
+
+    async def _hear(self, message: Msg) -> None:
+        question = self._questions.get(message.subject.rpartition(".")[2])
+        if question is not None:
+            question.hear(message)
+
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """Send a message that has no answer: what NATS loses, the next heartbeat repeats."""
+        client = self._reachable()
+        try:
+            async with asyncio.timeout(_TELL_S):
+                await client.publish(subject, payload)
+        except nats_connection.AWAY as error:
+            raise UnreachableError(f"{subject} did not reach NATS") from error
+
+    def _give_up(self) -> None:
+        # No answer comes over a connection that is gone: who waits has another way, and little
+        # time (a workload gives up after 250 ms).
+        for deadline in self._asking:
+            deadline.reschedule(asyncio.get_running_loop().time())
+
+    def _reachable(self) -> Client:
+        # A request while NATS is away would wait in a buffer, and be an old one when it leaves.
+        if self._client is None or not self._client.is_connected:
+            raise UnreachableError("NATS cannot be reached")
+        return self._client
+
+
+def _handing(handler: Handler) -> nats_connection.Handler:
+    async def hand(message: Msg) -> None:
+        handler(message.data)
+
+    return hand

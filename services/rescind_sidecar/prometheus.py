@@ -1,0 +1,140 @@
+"""A sidecar's metrics for Prometheus, read from the tally and the view at each scrape."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from rescind.core.times import NS_PER_S
+from rescind_sidecar.ports import BootClock
+from rescind_sidecar.stats.counters import Counters
+from rescind_sidecar.usecases.instance import SidecarInstances
+
+_PREFIX = "rescind_sidecar_"
+
+COUNTERS = {
+    "events_pushed": "Events that NATS brought, also those that were here already.",
+    "events_repaired": "Events that had to be fetched because a push was lost or late.",
+    "messages_refused": "Messages that were not what they claimed to be; they changed nothing.",
+    "instances_ended": "How often the ledger was not the one followed, and all began anew.",
+    "heartbeats": "Heartbeats that an authority answered.",
+    "heartbeats_lost": "Heartbeats without an answer in time.",
+    "enrolments_refused": "Answers to an enrolment that refused it, or were not to be believed.",
+    "looks_in_grace": "Look-ups answered without a lease, as the posture allows. Checks that a "
+    "process makes by itself are not seen.",
+    "acknowledgements": "Acknowledgements sent because a client waited for them.",
+    "looks_from_memory": "Questions of workloads answered from memory: first sights in a process, "
+    "re-asks after an event near their token, and checks without the table.",
+    "looks_at_authority": "Look-ups sent to an authority.",
+    "looks_unanswered": "Look-ups without an answer in time; the workload got `unavailable`.",
+    "forgeries": "Tokens dropped by their tag, without a look-up.",
+    "looks_at_redis": "Look-ups that Redis answered.",
+    "redis_absent": "Look-ups for which Redis had nothing, or was away.",
+    "redis_stale": "Records from Redis that were over, or perhaps hit; the authority was asked.",
+    "redis_refused": "Records from Redis that were not what they claimed to be.",
+    "looks_known_unknown": "Questions for a token that the authority did not know a moment ago.",
+    "looks_over_budget": "Look-ups refused to a workload that asked for too many.",
+    "connections_refused": "Connections of workloads refused, because there were too many.",
+    "http_workers_restarted": "Workers of the HTTP data plane that died and were started again.",
+    "uses_reported": "Tokens reported to the authority as used.",
+    "uses_lost": "Tokens whose use was not reported.",
+    "link_changes": "How often it went from NATS to HTTP, or back.",
+}
+
+
+WAYS = ("nats", "http")
+
+
+class SidecarMetrics(Collector):
+    """Collect the tally and the view as metrics. `redis` is None where there is no second level."""
+
+    def __init__(
+        self,
+        instances: SidecarInstances,
+        tally: Counters,
+        clock: BootClock,
+        *,
+        nats: Callable[[], bool],
+        link: Callable[[], str],
+        redis: Callable[[], bool] | None,
+    ) -> None:
+        self._instances = instances
+        self._tally = tally
+        self._clock = clock
+        self._nats = nats
+        self._link = link
+        self._redis = redis
+
+    @property
+    def link(self) -> str:
+        """Which way to the authority is used now."""
+        return self._link()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return every counter, distribution and gauge."""
+        for name, text in COUNTERS.items():
+            yield CounterMetricFamily(_PREFIX + name, text, value=getattr(self._tally, name))
+        yield self._denials()
+        yield from self._links()
+        yield from self._distributions()
+        for name, text, value in self._gauges():
+            yield GaugeMetricFamily(_PREFIX + name, text, value=value)
+
+    def _denials(self) -> Metric:
+        family = CounterMetricFamily(
+            f"{_PREFIX}denials",
+            "Denials told over the socket, by reason; those that a workload finds in its own "
+            "memory are not known here.",
+            labels=["reason"],
+        )
+        for reason, number in sorted(self._tally.denials.items()):
+            family.add_metric([reason], number)
+        return family
+
+    def _links(self) -> Iterator[Metric]:
+        used, carried = self._link(), self._tally.carried
+        now = GaugeMetricFamily(
+            f"{_PREFIX}link", "Which way to the authority is used now: 1, else 0.", labels=["link"]
+        )
+        messages = CounterMetricFamily(
+            f"{_PREFIX}carried", "Messages that reached the authority, by way.", labels=["link"]
+        )
+        for way in WAYS:
+            now.add_metric([way], way == used)
+            messages.add_metric([way], carried.get(way, 0))
+        yield now
+        yield messages
+
+    def _distributions(self) -> Iterator[Metric]:
+        for name, text, seen in (
+            (
+                "push_seconds",
+                "From the commit of an event that NATS brought to its being applied here, at most.",
+                self._tally.pushes_s,
+            ),
+            ("look_seconds", "Time of a look-up at an authority.", self._tally.looks_s),
+        ):
+            yield HistogramMetricFamily(
+                _PREFIX + name, text, buckets=seen.cumulative(), sum_value=seen.sum_s
+            )
+
+    def _gauges(self) -> Iterator[tuple[str, str, float]]:
+        view = self._instances.current.view
+        left_ns = view.leases.ends_ns - self._clock.boottime_ns()
+        applied, awaited = (view.applied.seq if view.applied else 0), view.leases.awaited_seq
+        yield "lease_left_seconds", "Until every check is denied.", max(0, left_ns) / NS_PER_S
+        yield "applied_seq", "Seq of the last event applied.", applied
+        yield (
+            "missing_events",
+            "Events known to exist and not applied.",
+            max(0, (awaited or applied) - applied),
+        )
+        yield "records", "Records in memory.", len(view.records)
+        yield "nats_connected", "Whether NATS is there.", self._nats()
+        if self._redis is not None:
+            yield "redis_connected", "Whether Redis is there.", self._redis()

@@ -1,0 +1,113 @@
+"""Records out of Redis, in front of the authority (port SharedRecordReader).
+
+Redis is not trusted: a record counts only if one of the authority's keys signed it, and the view
+stores it only if its hash, its epoch and its `as_of` allow it. So a writer in Redis can make
+look-ups slower, and nothing else.
+
+One reader requests everything that queued up during its last request, over one connection. Once a
+request fails, no look-up waits for Redis any more, until a PING, sent every second, is answered.
+So a failure delays the look-ups that wait at that moment by at most 50 ms, and no others.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import TypeGuard, cast
+
+import structlog
+from redis.asyncio import Redis
+
+from rescind.wire import records
+from rescind_runtime.links import RedisLink
+from rescind_runtime.net import redis_connection
+
+_DEADLINE_S = 0.05
+_PAUSE_S = 1.0
+_MOST_AT_ONCE = 128
+_CAPACITY = 4_096
+
+_Asked = tuple[str, asyncio.Future[bytes | None]]
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class RedisRecordReader:
+    """Read records; `run` asks for them, and must run for anything to be found.
+
+    A look-up that comes while the queue is full passes Redis by, too.
+    """
+
+    def __init__(self, link: RedisLink | str) -> None:
+        self._link = link
+        self._queue: asyncio.Queue[_Asked] = asyncio.Queue(_CAPACITY)
+        self._there = False
+        self._troubles = redis_connection.Troubles(
+            "Redis cannot be used; look-ups go to the authority"
+        )
+
+    @property
+    def connected(self) -> bool:
+        """Whether Redis answered the last time it was asked."""
+        return self._there
+
+    async def find(self, epoch: int, token_hash: bytes) -> bytes | None:
+        """Return what Redis has, not decoded. Never raises, and never takes longer than 0.1 s."""
+        if not self._there:
+            return None
+        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        try:
+            self._queue.put_nowait((records.key(epoch, token_hash), future))
+        except asyncio.QueueFull:
+            return None
+        return await future
+
+    async def run(self) -> None:
+        """Serve look-ups from Redis, for as long as the process lives."""
+        async with redis_connection.connection(self._link) as client:
+            while True:
+                try:
+                    await self._serve(client)
+                except redis_connection.AWAY as error:
+                    self._troubles.note(error)
+                finally:
+                    self._give_up()
+                await asyncio.sleep(_PAUSE_S)
+
+    async def _serve(self, client: Redis) -> None:
+        async with redis_connection.deadline(redis_connection.CONNECT_S):  # no look-up waits for it
+            await client.ping()  # pyright: ignore[reportUnknownMemberType] its options are untyped
+        _log.info("Redis answers", action="redis.connected")
+        self._there = True
+        self._troubles.good()
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < _MOST_AT_ONCE and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            found: Sequence[bytes | None] = [None] * len(batch)
+            try:
+                found = await _read(client, [key for key, _ in batch])
+            finally:
+                _settle(batch, found)
+
+    def _give_up(self) -> None:
+        self._there = False
+        while not self._queue.empty():
+            _settle([self._queue.get_nowait()], [None])
+
+
+async def _read(client: Redis, keys: list[str]) -> Sequence[bytes | None]:
+    async with redis_connection.deadline(_DEADLINE_S):
+        # redis-py types one method for its two clients; ours is the one that is awaited.
+        found = await cast("Awaitable[object]", client.mget(keys))
+    if not _is_list(found) or len(found) != len(keys):
+        raise ValueError("not one answer to each question")
+    return [each if isinstance(each, bytes) else None for each in found]
+
+
+def _is_list(answer: object) -> TypeGuard[list[object]]:
+    return isinstance(answer, list)
+
+
+def _settle(batch: Sequence[_Asked], found: Sequence[bytes | None]) -> None:
+    for (_, future), payload in zip(batch, found, strict=True):
+        if not future.done():
+            future.set_result(payload)

@@ -1,0 +1,1 @@
+"""Count and time what a sidecar does, for its metrics."""

@@ -1,0 +1,132 @@
+"""The newest trust statement that a sidecar has seen, kept beside its socket.
+
+So an old trust file, or an old backup of one, does not make it believe a key again that was rotated
+or retired since. The file is private, and written before the statement counts as kept.
+"""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import structlog
+
+from rescind_runtime.crypto.trust import KeyringError, Trust, read_json
+from rescind_runtime.data_dir import write_private
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class KeptTrust:
+    """The file (port Store of the trust store)."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file; nothing is read or written yet."""
+        self._path = path
+        self._kept: bytes | None = None
+        self._failed = False
+
+    def newest(self, configured: Trust, *, source: Path) -> Trust:
+        """Return the newer of the configured statement and the kept one.
+
+        Raises KeyringError for a kept one that cannot be read: it may be newer.
+        """
+        if self._path.absolute() == source.absolute():
+            raise KeyringError(
+                f"{source} is both the trust file and where the newest statement is kept: name "
+                "another file with RESCIND_KEPT_TRUST_FILE"
+            )
+        kept = self._read()
+        if kept is None:
+            self.keep(configured)
+            return configured
+        if configured.root not in kept.roots and not _follows(configured, kept):
+            _log.warning(
+                "the trust file names another root key than the one kept here, and counts",
+                action="trust.replaced",
+                trust_file=str(source),
+                kept=str(self._path),
+            )
+            self.keep(configured)
+            return configured
+        try:
+            newer = kept.accept(configured.signed_statement)
+        except KeyringError as error:
+            newer = False
+            _log.warning(
+                "the trust file is not used, the statement kept here is",
+                action="trust.refused",
+                trust_file=str(source),
+                why=str(error),
+            )
+        if not newer and configured.serial < kept.serial:
+            _log.info(
+                "the trust file is older than the statement kept here, which counts",
+                action="trust.kept",
+                trust_file=str(source),
+                serial=configured.serial,
+                kept_serial=kept.serial,
+            )
+        self.keep(kept)
+        return kept
+
+    def keep(self, trust: Trust) -> None:
+        """Write a statement, unless it is there. Where that fails it is tried at the next."""
+        if trust.signed_statement == self._kept:
+            return
+        document = {
+            "roots": [root.hex() for root in trust.roots],
+            "statement": trust.signed_statement.hex(),
+        }
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_private(self._path, json.dumps(document, indent=1))
+        except OSError as error:
+            if not self._failed:
+                _log.error(
+                    "the newest trust statement cannot be kept: after a restart an older one may "
+                    "be believed",
+                    action="trust.not_kept",
+                    path=str(self._path),
+                    why=error.strerror,
+                )
+            self._failed = True
+            return
+        self._failed, self._kept = False, trust.signed_statement
+
+    def _read(self) -> Trust | None:
+        try:
+            facts = self._path.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unusable(error.strerror) from error
+        if not stat.S_ISREG(facts.st_mode) or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise self._unusable("others than its owner may write it")
+        if facts.st_uid not in {os.geteuid(), 0}:
+            raise self._unusable("it belongs to another user")
+        try:
+            found = read_json(self._path, "a kept trust statement", "see below")
+            first, *others = (bytes.fromhex(root) for root in found["roots"])
+            statement = bytes.fromhex(found["statement"])
+            kept = Trust(first, statement, successors=tuple(others))
+        except (KeyringError, KeyError, TypeError, ValueError, UnicodeError) as error:
+            raise self._unusable(str(error)) from error
+        self._kept = statement
+        return kept
+
+    def _unusable(self, why: str | None) -> KeyringError:
+        return KeyringError(
+            f"{self._path}, where this sidecar keeps the newest trust statement, cannot be used "
+            f"({why}). It may be newer than the trust file. Copy the authority's trust file anew, "
+            f"delete {self._path}, and start again"
+        )
+
+
+def _follows(configured: Trust, kept: Trust) -> bool:
+    """Return True if the configured statement's links lead from the kept root key to its own."""
+    try:
+        kept.leads_to(configured.signed_statement)
+    except KeyringError:
+        return False
+    return True

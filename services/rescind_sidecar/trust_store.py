@@ -1,0 +1,95 @@
+"""Check what the authority signed, and encrypt for it (ports TrustStore, InstanceKeys)."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind.wire.trust_statement import Purpose
+from rescind_runtime.crypto.signing import MASTER, InstanceKey
+from rescind_runtime.crypto.trust import KeyringError, Trust
+
+_VOUCHING = frozenset[str]({Purpose.RECORDS, Purpose.ENROLMENT, MASTER})
+"""The kinds of key by which a thief may have put something into a sidecar's memory."""
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class Store(Protocol):
+    """Where the newest statement is kept, for the next start."""
+
+    def keep(self, trust: Trust) -> None:
+        """Write it; log where that fails. What is there already is not written again."""
+        ...
+
+
+class LiveTrustStore:
+    """Believe what the trust file's root key leads to."""
+
+    def __init__(
+        self, trust: Trust, *, wall_us: Callable[[], int], store: Store | None = None
+    ) -> None:
+        """Use the wall clock: what the authority says of the time is what is in doubt here."""
+        self._trust = trust
+        self._wall_us = wall_us
+        self._store = store
+        self._refused: str | None = None
+        self.retirements = 0
+        """How often a key was retired, since the start, that vouched for what is in memory."""
+
+    @property
+    def serial(self) -> int:
+        """The number of the trust statement that we have."""
+        return self._trust.serial
+
+    def problem(self) -> str | None:
+        """Return why the statement cannot be relied on now, and what to do; None: it can."""
+        problem = self._trust.problem(self._wall_us())
+        return None if problem is None else f"{problem}. {ADVICE}"
+
+    def verify(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
+        """Return True if a key that is good for this purpose signed this content."""
+        return self._trust.verify(purpose, signed)
+
+    def knows(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
+        """Return True if the key is in the newest known statement."""
+        return self._trust.knows(purpose, signed)
+
+    def accept(self, statement: bytes) -> bool:
+        """Adopt a newer trust statement; one that the root did not sign changes nothing."""
+        before = {each for each in self._trust.retired if each.kind in _VOUCHING}
+        try:
+            taken = self._trust.accept(statement, now_us=self._wall_us())
+        except KeyringError as error:
+            # Once for each reason: a heartbeat may bring it again and again.
+            if self._refused != str(error):
+                self._refused = str(error)
+                _log.warning("refused a trust statement", action="trust.refused", why=str(error))
+            return False
+        if taken:
+            self._refused = None
+            gone = {each for each in self._trust.retired if each.kind in _VOUCHING} - before
+            self.retirements += bool(gone)
+            _log.info("the keys changed", action="trust.renewed", serial=self._trust.serial)
+        if self._store is not None:
+            self._store.keep(self._trust)
+        return taken
+
+    def encrypt_for_authority(self, content: bytes) -> bytes:
+        """Put content into a box that only the authority can open."""
+        return self._trust.encrypt_for_authority(content)
+
+
+ADVICE = (
+    "Set the clock of this machine if it is wrong. Else an authority that is reached sends a newer "
+    "statement by itself, or copy the authority's trust file (RESCIND_TRUST_FILE) here and restart"
+)
+
+
+class FreshKeys:
+    """Make the key pair of each instance."""
+
+    def fresh(self) -> InstanceKey:
+        """Return a new random key pair."""
+        return InstanceKey()

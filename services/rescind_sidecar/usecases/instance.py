@@ -1,0 +1,140 @@
+"""The instance that this process is now: its id, its table and its view, replaced only together."""
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from rescind.core.ledger import Position
+from rescind.wire.enrolment import instance_of
+from rescind.wire.heartbeat import MOST_TRAIL, Trail
+from rescind_sidecar.ports import InstanceCredentials, InstanceKeyPair, InstanceKeys, Tables
+from rescind_sidecar.stats.counters import Counters
+from rescind_sidecar.view.authority_clock import AuthorityTime
+from rescind_sidecar.view.negative_cache import NegativeCache
+from rescind_sidecar.view.record_cache import CAPACITY
+from rescind_sidecar.view.view import View
+
+_MOST_ANSWERED = 4
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class Numbers:
+    """Number what an instance says; `last` is the highest so far."""
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def __next__(self) -> int:
+        self.last += 1
+        return self.last
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A nonce to ask for a lease with, and what was used before it.
+
+    A lease counts from `since_ns` (CLOCK_BOOTTIME), when the nonce was used first, and `applied` is
+    what was applied then: the answer may be the answer to that.
+    """
+
+    nonce: bytes
+    trail: Trail
+    since_ns: int
+    applied: Position | None
+    fresh: bool = True
+
+
+class Attempts:
+    """Remember the nonces of the latest heartbeats: the last answered ones, and all after them.
+
+    The one that counted last at the authority is always among them. Without an answer for
+    long, the last nonce is used again, so that their number is bounded.
+    """
+
+    def __init__(self) -> None:
+        self._answered: deque[bytes] = deque(maxlen=_MOST_ANSWERED)
+        self._unanswered: list[bytes] = []
+        self._last: Attempt | None = None
+
+    @property
+    def trail(self) -> Trail:
+        """The nonces that were used so far."""
+        return (*self._answered, *self._unanswered)
+
+    def begin(self, nonce: bytes, *, now_ns: int, applied: Position | None) -> Attempt:
+        """Return the next attempt, with this nonce if there is room for one more."""
+        last = self._last
+        if last is not None and len(self._unanswered) >= MOST_TRAIL - _MOST_ANSWERED:
+            return replace(last, trail=self.trail, fresh=False)
+        self._last = Attempt(nonce, self.trail, now_ns, applied)
+        self._unanswered.append(nonce)
+        return self._last
+
+    def answered(self, attempt: Attempt) -> None:
+        """Record that an attempt brought a lease."""
+        self._answered.append(attempt.nonce)
+        self._unanswered.clear()
+
+
+@dataclass(slots=True)
+class SidecarInstance:
+    """One instance. Its counter numbers what it says, so that an old message changes nothing.
+
+    `credentials`, `epoch` and `edge_keys` come with its enrolment. Before that it sends and holds
+    nothing.
+    `refused` is why it was not enrolled when it asked last; None where it was, or had no answer.
+    """
+
+    instance: bytes
+    key: InstanceKeyPair
+    view: View
+    credentials: InstanceCredentials | None = None
+    epoch: int | None = None
+    edge_keys: tuple[bytes, ...] = ()
+    refused: str | None = None
+    negative_cache: NegativeCache = field(default_factory=NegativeCache)
+    counter: Numbers = field(default_factory=Numbers)
+    attempts: Attempts = field(default_factory=Attempts)
+
+
+class SidecarInstances:
+    """Hold the current instance, and begin a new one when the ledger or the id is not its own."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        keys: InstanceKeys,
+        tally: Counters,
+        *,
+        records_capacity: int = CAPACITY,
+    ) -> None:
+        self._tables = tables
+        self._keys = keys
+        self._tally = tally
+        self._records_capacity = records_capacity
+        self.current = self._begin()
+
+    def _begin(self, time: AuthorityTime | None = None) -> SidecarInstance:
+        key = self._keys.fresh()
+        instance = instance_of(key.public)
+        table = self._tables.begin(instance)
+        view = View(table, records_capacity=self._records_capacity, time=time)
+        return SidecarInstance(instance, key, view)
+
+    def begin_anew(self, why: str) -> None:
+        """End the instance: no lease, no records, no table of it is believed from here on.
+
+        What it knew of the authority's time stays: another server's clock may be behind.
+        """
+        ended = self.current
+        self.current = self._begin(ended.view.time)
+        self._tally.instances_ended += 1
+        _log.error(
+            "this instance cannot go on; began anew with nothing in memory",
+            action="diverged",
+            why=why,
+            ended=ended.instance.hex(),
+            instance=self.current.instance.hex(),
+        )

@@ -1,0 +1,1 @@
+"""Enrol, and keep the lease."""

@@ -1,0 +1,184 @@
+"""Enrol an instance: prove which service it belongs to, get the secret that its messages carry.
+
+The credential is sealed to the key that the trust statement names, and a stolen one opens the box.
+So the newest statement is asked for before the credential is shown, each time: a wish that it enrol
+again may come of a key that was just retired. Under a statement that has ended it is not shown.
+"""
+
+import asyncio
+
+import structlog
+
+from rescind.core.secret import Secret
+from rescind.errors import MalformedMessageError, UnreachableError
+from rescind.wire import enrolment
+from rescind.wire.enrolment import Credential, EnrolmentRefused, EnrolmentRequest, Granted
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind.wire.trust_statement import Purpose
+from rescind_sidecar.ports import AuthorityLink, InstanceCredentials, RandomSource, TrustStore
+from rescind_sidecar.stats.counters import Counters
+from rescind_sidecar.usecases.instance import SidecarInstance
+
+_UNBELIEVED = (
+    "the answer is not signed by a key that the trust file, or the newer statement kept beside the "
+    "socket, leads to: another installation answers, an authority whose keyring is old, or a thief"
+)
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class Enrol:
+    """Show the service's credential, sealed, for an instance's own key."""
+
+    def __init__(
+        self,
+        *,
+        credential: Secret,
+        service: str,
+        posture: str,
+        link: AuthorityLink,
+        trust_store: TrustStore,
+        random_source: RandomSource,
+        tally: Counters,
+    ) -> None:
+        self._credential = credential
+        self._service = service
+        self._posture = posture
+        self._link = link
+        self._trust_store = trust_store
+        self._random = random_source
+        self._tally = tally
+        self._refused: str | None = None
+        self.refused = False
+        """Whether the last attempt was answered with a refusal."""
+        self.tried = asyncio.Event()
+        """Set once an attempt has come to an end."""
+        self.done = asyncio.Event()
+        """Set once an attempt has succeeded."""
+
+    async def enrol(self, current: SidecarInstance) -> bool:
+        """Enrol an instance; say whether it is. It also brings the newest trust statement."""
+        self.refused = False
+        try:
+            return await self._enrol(current)
+        finally:
+            self.tried.set()
+
+    async def _enrol(self, current: SidecarInstance) -> bool:
+        try:
+            if not await self._ask_for_statement(current):
+                self._tally.enrolments_refused += 1
+                return False
+        except UnreachableError as error:
+            _log.info("not enrolled yet", action="enrolment.lost", why=str(error))
+            self._say_distrust(current)
+            return False
+        if self._say_distrust(current):
+            self.refused = True
+            return False
+        nonce, serial = self._random.identity(), self._trust_store.serial
+        credential = Credential(
+            self._credential, self._service, current.instance, nonce, self._posture
+        )
+        box = self._trust_store.encrypt_for_authority(enrolment.encode_credential(credential))
+        try:
+            signed = await self._link.enrol(EnrolmentRequest(current.key.public, nonce, box))
+        except UnreachableError as error:
+            _log.info("not enrolled yet", action="enrolment.lost", why=str(error))
+            return False
+        enrolled = self._judge(current, signed, nonce)
+        # Refused because the key was retired in between: the answer brought the one to use.
+        self.refused = self.refused and serial == self._trust_store.serial
+        self._tally.enrolments_refused += not enrolled
+        return enrolled
+
+    async def _ask_for_statement(self, current: SidecarInstance) -> bool:
+        """Request the newest statement without a credential; return True if it was answered.
+
+        Raises UnreachableError.
+        """
+        nonce = self._random.identity()
+        signed = await self._link.enrol(EnrolmentRequest(current.key.public, nonce, b""))
+        if not self._believed(signed):
+            self._say_refused(current, _UNBELIEVED)
+            return False
+        try:
+            answer = enrolment.decode_answer(signed.content)
+        except MalformedMessageError as error:
+            self._say_refused(current, str(error))
+            return False
+        if answer.nonce != nonce:
+            return False
+        self._take_statement(answer)
+        return True
+
+    def _judge(self, current: SidecarInstance, signed: SignedEnvelope, nonce: bytes) -> bool:
+        if not self._believed(signed):
+            self._say_refused(current, _UNBELIEVED)
+            return False
+        try:
+            return self._take(current, enrolment.decode_answer(signed.content), nonce)
+        except MalformedMessageError as error:
+            self._say_refused(current, str(error))
+            return False
+
+    def _believed(self, signed: SignedEnvelope) -> bool:
+        """Check who signed an answer, by the statement in it if ours is too old to tell."""
+        if self._trust_store.verify(Purpose.ENROLMENT, signed):
+            return True
+        if self._trust_store.knows(Purpose.ENROLMENT, signed):
+            return False
+        # The key was rotated while we were away. The statement vouches for itself: the root
+        # signed it, and it is only taken if it is newer than ours.
+        try:
+            answer = enrolment.decode_answer(signed.content)
+        except MalformedMessageError:
+            return False
+        self._take_statement(answer)
+        return self._trust_store.verify(Purpose.ENROLMENT, signed)
+
+    def _take(
+        self, current: SidecarInstance, answer: Granted | EnrolmentRefused, nonce: bytes
+    ) -> bool:
+        if answer.nonce != nonce:
+            return False  # the answer to another request
+        match answer:
+            case EnrolmentRefused(why=why):
+                self._take_statement(answer)
+                self._say_refused(current, why)
+                self.refused = True
+                return False
+            case Granted():
+                if answer.instance != current.instance:
+                    return False
+                self._take_statement(answer)
+                opened = current.key.open(answer.box)
+                if opened is None:
+                    self._say_refused(current, "the secret was not sealed to this instance")
+                    return False
+                instance_secrets = enrolment.decode_instance_secrets(opened)
+                current.edge_keys = instance_secrets.edge_keys
+                current.epoch = answer.epoch
+                current.credentials = InstanceCredentials(current.instance, instance_secrets.secret)
+                self._refused = current.refused = None
+                self.done.set()
+                _log.info("enrolled", action="enrolment.done", epoch=answer.epoch)
+                return True
+
+    def _say_distrust(self, current: SidecarInstance) -> bool:
+        """Return True, and log it, if the statement cannot be relied on."""
+        problem = self._trust_store.problem()
+        if problem is not None:
+            self._say_refused(current, f"the credential is not shown: {problem}")
+        return problem is not None
+
+    def _take_statement(self, answer: Granted | EnrolmentRefused) -> None:
+        if answer.statement:  # an older authority tells it to those alone whom it enrols
+            self._trust_store.accept(answer.statement)
+
+    def _say_refused(self, current: SidecarInstance, why: str) -> None:
+        current.refused = why
+        # Once for each reason: it is asked again at every beat until it works.
+        if why != self._refused:
+            _log.error("enrolment was refused", action="enrolment.refused", why=why)
+        self._refused = why

@@ -1,0 +1,50 @@
+"""Log once when the lease runs out, and once when it is back, for an operator's alert."""
+
+import structlog
+
+from rescind.core.times import NS_PER_S
+
+_PATIENCE_NS = 3 * NS_PER_S
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class LeaseLog:
+    """Watch whether there is a lease. Before the first one nothing was lost."""
+
+    def __init__(self) -> None:
+        self._held: bool | None = None
+        self._lost_ns = 0
+        self._began_ns: int | None = None
+        self._awaited = False
+
+    def saw(self, *, held: bool, now_ns: int, ends_ns: int, applied: int | None) -> None:
+        """Compare with the last state (CLOCK_BOOTTIME); `ends_ns`: the end of the latest lease."""
+        if self._held is None and not held:
+            self._wait(now_ns)
+        elif held and self._held is None:
+            _log.info("holds a lease", action="lease.first", seq=applied)
+        elif held and not self._held:
+            seconds = (now_ns - self._lost_ns) / NS_PER_S
+            _log.info(
+                "holds a lease again", action="lease.back", seq=applied, after_s=round(seconds, 1)
+            )
+        elif not held and self._held:
+            # A new instance never had one: there, it was lost just now.
+            self._lost_ns = ends_ns or now_ns
+            _log.error(
+                "the lease ran out: checks are denied, after any grace, until another is granted",
+                action="lease.lost",
+                applied=applied,
+            )
+        if held or self._held is not None:
+            self._held = held
+
+    def _wait(self, now_ns: int) -> None:
+        if self._began_ns is None:
+            self._began_ns = now_ns
+        if not self._awaited and now_ns - self._began_ns >= _PATIENCE_NS:
+            self._awaited = True
+            _log.warning(
+                "no authority grants a lease yet: every check is denied", action="lease.awaited"
+            )

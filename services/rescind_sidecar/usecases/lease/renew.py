@@ -1,0 +1,294 @@
+"""Renew the lease: beat, note when, and give the reply to the view."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from rescind.core import lease
+from rescind.core.times import NS_PER_S
+from rescind.errors import UnreachableError
+from rescind.wire import heartbeat
+from rescind_runtime.log_throttle import LogThrottle
+from rescind_sidecar.ports import (
+    AuthorityLink,
+    BootClock,
+    RandomSource,
+    TrustStore,
+    UnknownInstanceError,
+)
+from rescind_sidecar.stats.counters import Counters
+from rescind_sidecar.usecases.instance import Attempt, SidecarInstance, SidecarInstances
+from rescind_sidecar.usecases.lease.clock_log import ClockLog
+from rescind_sidecar.usecases.lease.enrol import Enrol
+from rescind_sidecar.usecases.lease.lease_log import LeaseLog
+from rescind_sidecar.usecases.ledger.follow import Follow
+from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
+from rescind_sidecar.view.view import Diverged
+
+_RETRY_S = 0.25
+_UNPUSHED_S = 1.0
+_SHORTEST_S = 0.1
+_RESTRAINT = 20
+_DOUBT_S = 60.0
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a sidecar tells of itself."""
+
+    service: str
+    host: str
+    version: str
+    posture: str
+
+
+class Renew:
+    """Hold a lease, for as long as the authority can be reached."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        instances: SidecarInstances,
+        enrol: Enrol,
+        follow: Follow,
+        offers: RecoveryOffers,
+        link: AuthorityLink,
+        trust_store: TrustStore,
+        clock: BootClock,
+        random_source: RandomSource,
+        tally: Counters,
+        due: asyncio.Event,
+        interval_s: float,
+        pushes: Callable[[], bool],
+    ) -> None:
+        self._identity = identity
+        self._instances = instances
+        self._enrol = enrol
+        self._follow = follow
+        self._offers = offers
+        self._link = link
+        self._trust_store = trust_store
+        self._clock = clock
+        self._random = random_source
+        self._tally = tally
+        self._due = due
+        self._interval_s = interval_s
+        self._pushes = pushes
+        self._took_s = 0.0
+        self._grant_term_ms: int | None = None
+        self._lease_log = LeaseLog()
+        self._clock_log = ClockLog()
+        self._doubts = LogThrottle(_DOUBT_S)
+        self._forgeries = 0
+        self._leaving = False
+        self._not_enrolled = False
+        self._retirements = 0
+        self._distrust: str | None = None
+
+    async def run(self) -> None:
+        """Beat, for as long as the process lives: at the interval, and at once when it is due."""
+        while True:
+            self._due.clear()
+            self._watch()  # also before: a lease that ran out meanwhile may be back after it
+            answered = await self._beat()
+            self._forget_what_a_thief_may_have_said()
+            self._watch()
+            self._doubt_edge_keys()
+            # An instance that has not enrolled yet does so with the next beat.
+            if self._follow.trust_due.is_set() and self._instances.current.credentials is not None:
+                self._follow.trust_due.clear()
+                if not await self._enrol.enrol(self._instances.current):
+                    # What it was to bring is still missing: with the next heartbeat again.
+                    self._follow.trust_due.set()
+                self._forget_what_a_thief_may_have_said()
+            pause_s = self._pause_s() if answered else self._retry_s()
+            # Not wait_for: on 3.11 it swallows a cancellation that comes with the event.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s * self._random.jitter()):
+                    await self._due.wait()
+
+    def _retry_s(self) -> float:
+        """Return how soon to try again; after a refusal not sooner than the next heartbeat.
+
+        So a whole fleet whose credential has ended floods no authority.
+        """
+        return self._longest_s if self._not_enrolled else min(_RETRY_S, self._longest_s / 2)
+
+    @property
+    def _longest_s(self) -> float:
+        """The longest pause: what is configured, but no more than the granted term allows."""
+        if self._grant_term_ms is None:
+            return self._interval_s
+        # Never without a pause, whatever term an authority grants.
+        longest_s = max(_SHORTEST_S, lease.longest_pause_s(self._grant_term_ms))
+        return min(self._interval_s, longest_s)
+
+    def _pause_s(self) -> float:
+        if self._pushes():
+            return self._longest_s
+        # Revocations come with the heartbeat alone: come oftener, but not to an authority that
+        # has the whole fleet at its HTTP endpoint and is slow for it.
+        return min(self._longest_s, max(_UNPUSHED_S, _RESTRAINT * self._took_s))
+
+    async def _beat(self) -> bool:
+        current = self._instances.current
+        credentials = current.credentials
+        self._not_enrolled = False
+        if credentials is None:
+            if not await self._enrol.enrol(current):
+                self._not_enrolled = self._enrol.refused
+                return False
+            self._due.set()  # enrolled: beat with the new voice at once
+            return True
+        # The clock before the bytes leave: a lease counts from here, never from the reply.
+        attempt = current.attempts.begin(
+            self._random.identity(),
+            now_ns=self._clock.boottime_ns(),
+            applied=current.view.applied,
+        )
+        try:
+            reply = await self._link.beat(self._message(current, attempt), credentials)
+        except UnknownInstanceError:
+            return await self._enrol_again(current)
+        except UnreachableError as error:
+            self._tally.heartbeats_lost += 1
+            # Only at debug: lease.lost says it once, when it matters.
+            _log.debug("no lease granted", action="heartbeat.lost", why=str(error))
+            return False
+        return self._take(reply, attempt, current)
+
+    def _take(
+        self,
+        reply: heartbeat.Reply | heartbeat.NoLease,
+        attempt: Attempt,
+        current: SidecarInstance,
+    ) -> bool:
+        """Apply the answer to a heartbeat; return True if it was a lease."""
+        received_ns = self._clock.boottime_ns()
+        ours = (reply.instance, reply.nonce) == (current.instance, attempt.nonce)
+        if not ours or current is not self._instances.current or self._leaving:
+            return False
+        if isinstance(reply, heartbeat.NoLease):
+            self._refused(reply, current)
+            return False
+        current.attempts.answered(attempt)
+        current.refused = None
+        self._tally.heartbeats += 1
+        self._follow.told(reply.trust_serial, enrol_again=reply.enrol_again)
+        if reply.statement and self._trust_store.accept(reply.statement):
+            self._follow.trust_due.set()
+        if self._distrusts():
+            self._not_enrolled = True  # so that it does not ask sooner than at the next heartbeat
+            return False
+        self._grant_term_ms = reply.grant_term_ms
+        self._took_s = (received_ns - attempt.since_ns) / NS_PER_S
+        self._follow.act_on(
+            current.view.renewed(
+                reply, carried=attempt.applied, sent_ns=attempt.since_ns, received_ns=received_ns
+            )
+        )
+        self._offers.met(reply.position.epoch)
+        if not attempt.fresh:
+            self._due.set()  # the lease may be an old one already: ask for another at once
+        return True
+
+    def _refused(self, reply: heartbeat.NoLease, current: SidecarInstance) -> None:
+        """End an instance whose id another process has too: a copy of this one, with its memory.
+
+        The authority found it out; or its row counts further than this process ever did. A late
+        heartbeat of our own is refused as well, and its row is no further than that.
+        """
+        if reply.over:
+            self._follow.act_on(
+                Diverged(
+                    "its id is over: a copy of this process has it too, or the authority heard "
+                    "nothing of it for an hour"
+                )
+            )
+        elif reply.counter > current.counter.last:
+            self._follow.act_on(Diverged("a copy of this process has sent more than it has"))
+
+    def _distrusts(self) -> bool:
+        """Return True, and log it once, if the statement has ended: then no lease is taken.
+
+        Who answers may be a thief of the keys that it names. The last lease ends by its term.
+        """
+        problem = self._trust_store.problem()
+        if problem is not None and self._distrust is None:
+            _log.error("no lease is taken", action="trust.ended", why=problem)
+        self._distrust = problem
+        return problem is not None
+
+    def _forget_what_a_thief_may_have_said(self) -> None:
+        """Begin anew when a key was retired by which records, or a secret, may have come here."""
+        if self._leaving or self._retirements == self._trust_store.retirements:
+            return
+        self._retirements = self._trust_store.retirements
+        self._follow.act_on(Diverged("a key was retired by which what it knows may be false"))
+
+    def _watch(self) -> None:
+        view, now_ns = self._instances.current.view, self._clock.boottime_ns()
+        self._lease_log.saw(
+            held=view.leased(now_ns),
+            now_ns=now_ns,
+            ends_ns=view.leases.ends_ns,
+            applied=view.applied.seq if view.applied else None,
+        )
+        self._clock_log.saw(view.time, now_ns)
+
+    def _doubt_edge_keys(self) -> None:
+        """Fetch the edge keys again, once a minute at most, while tags come that none of them made.
+
+        They are forgeries, most likely; or an authority mints with a key that another one, which
+        enrolled us, had not got yet.
+        """
+        if self._tally.forgeries == self._forgeries:
+            return
+        self._forgeries = self._tally.forgeries
+        if self._doubts.due(self._clock.boottime_ns()) is not None:
+            self._follow.trust_due.set()
+
+    async def _enrol_again(self, current: SidecarInstance) -> bool:
+        """End this instance if the authority's ledger is of another epoch.
+
+        The request proves nothing; the signed answer to our own nonce does (design 4).
+        """
+        before = current.epoch
+        enrolled = await self._enrol.enrol(current)
+        self._not_enrolled = not enrolled and self._enrol.refused
+        if enrolled and current.epoch != before:
+            self._follow.act_on(Diverged(f"epoch {current.epoch} in place of {before}"))
+        return False
+
+    def _message(self, current: SidecarInstance, attempt: Attempt) -> heartbeat.Heartbeat:
+        return heartbeat.Heartbeat(
+            instance=current.instance,
+            nonce=attempt.nonce,
+            counter=next(current.counter),
+            applied=current.view.applied,
+            service=self._identity.service,
+            host=self._identity.host,
+            version=self._identity.version,
+            posture=self._identity.posture,
+            trail=attempt.trail,
+            trust_serial=self._trust_store.serial,
+        )
+
+    async def release(self) -> None:
+        """Report that this instance answers no more checks. Only after its deadlines are zero."""
+        # What is answered to a heartbeat from here on must not begin another instance.
+        self._leaving = True
+        current = self._instances.current
+        if current.credentials is None:
+            return  # never enrolled: there is nothing to give up
+        message = heartbeat.Release(current.instance, next(current.counter), current.attempts.trail)
+        try:
+            await self._link.release(message, current.credentials)
+        except UnreachableError as error:
+            _log.info("not released; the lease lapses", action="release.lost", why=str(error))

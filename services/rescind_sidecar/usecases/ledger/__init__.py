@@ -1,0 +1,1 @@
+"""Follow the ledger, and acknowledge how far."""

@@ -1,0 +1,42 @@
+"""Notify clients that watch of changes of the table."""
+
+import asyncio
+from collections.abc import Callable
+
+_PAUSE_S = 0.005
+
+
+class ChangeNotifier:
+    """Notify at once, and join events that follow closely into one notification.
+
+    A client that is notified checks what it holds, which costs it time. So there are at least five
+    milliseconds between two notifications.
+    """
+
+    def __init__(self) -> None:
+        self._watching: set[Callable[[], None]] = set()
+        self._due: asyncio.TimerHandle | None = None
+        self._not_before_s = 0.0
+
+    def __len__(self) -> int:
+        return len(self._watching)
+
+    def add(self, tell: Callable[[], None]) -> None:
+        """Call this after each change from now on. It must neither block nor raise."""
+        self._watching.add(tell)
+
+    def discard(self, tell: Callable[[], None]) -> None:
+        """Call it no more."""
+        self._watching.discard(tell)
+
+    def changed(self) -> None:
+        """Notify every client, after the table shows the change and not before."""
+        if self._due is None and self._watching:
+            loop = asyncio.get_running_loop()
+            self._due = loop.call_at(max(loop.time(), self._not_before_s), self._tell)
+
+    def _tell(self) -> None:
+        self._due = None
+        self._not_before_s = asyncio.get_running_loop().time() + _PAUSE_S
+        for tell in tuple(self._watching):
+            tell()

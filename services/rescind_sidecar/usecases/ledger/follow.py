@@ -1,0 +1,178 @@
+"""Follow the ledger: take what is pushed, notice what is missing, fetch it.
+
+Nothing that a client library says about order or loss is trusted: the seq in the events is.
+"""
+
+import asyncio
+
+import structlog
+
+from rescind.errors import MalformedMessageError, UnreachableError
+from rescind.wire import events, heartbeat, signed_envelope
+from rescind.wire.events import Batch
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind.wire.trust_statement import Purpose
+from rescind_runtime.log_throttle import LogThrottle
+from rescind_sidecar.ports import AuthorityLink, BootClock, TrustStore
+from rescind_sidecar.stats.counters import Counters
+from rescind_sidecar.usecases.instance import SidecarInstances
+from rescind_sidecar.usecases.ledger.acknowledge import Acknowledge
+from rescind_sidecar.usecases.ledger.change_notifier import ChangeNotifier
+from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
+from rescind_sidecar.view.view import Behind, Current, Diverged, Progress, RefusedMessage
+
+_RETRY_S = 0.2
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+class Follow:
+    """Bring the view forward, and keep asking while something is missing."""
+
+    def __init__(
+        self,
+        *,
+        instances: SidecarInstances,
+        link: AuthorityLink,
+        trust_store: TrustStore,
+        acknowledge: Acknowledge,
+        offers: RecoveryOffers,
+        watchers: ChangeNotifier,
+        tally: Counters,
+        clock: BootClock,
+        beat_due: asyncio.Event,
+    ) -> None:
+        self._instances = instances
+        self._link = link
+        self._trust_store = trust_store
+        self.trust_due = asyncio.Event()
+        self._acknowledge = acknowledge
+        self._offers = offers
+        self._watchers = watchers
+        self._tally = tally
+        self._clock = clock
+        self._refusals = LogThrottle()
+        self._repairs = LogThrottle()
+        self._beat_due = beat_due
+        self._missing = asyncio.Event()
+
+    def pushed(self, payload: bytes) -> None:
+        """Apply a batch of events from NATS, if it is genuine."""
+        try:
+            if not self._believed(signed_envelope.decode(payload)):
+                return
+            batch = events.decode_batch(payload)
+        except MalformedMessageError as error:
+            self.act_on(RefusedMessage(str(error)))
+            return
+        self._tally.events_pushed += len(batch.payloads)
+        self._offers.keep(batch, payload)
+        if batch.awaited:
+            last = batch.first_seq + len(batch.payloads) - 1
+            self._acknowledge.wanted(heartbeat.AckRequest(batch.epoch, last))
+        self.act_on(self._instances.current.view.pushed(batch))
+        self._time(batch)
+
+    def _time(self, batch: Batch) -> None:
+        """Record how long ago the last event of a batch was committed, if it is applied now."""
+        view, last = self._instances.current.view, batch.first_seq + len(batch.payloads) - 1
+        if view.applied is None or (view.applied.epoch, view.applied.seq) != (batch.epoch, last):
+            return
+        at_us = events.decode(batch.payloads[-1]).at_us
+        age_us = view.age_us(at_us, self._clock.boottime_ns())
+        if age_us is not None:
+            self._tally.pushes_s.observe(age_us / 1e6)
+
+    def _believed(self, signed: SignedEnvelope) -> bool:
+        """Check a batch's signature before anything of it is decoded."""
+        if self._trust_store.verify(Purpose.EVENTS, signed):
+            return True
+        if not self._trust_store.knows(Purpose.EVENTS, signed):
+            # A key may have been rotated: the next enrolment brings the newest statement, and the
+            # events of this batch come with the heartbeat or a repair.
+            self.trust_due.set()
+        self.act_on(RefusedMessage("a batch that no key of ours signed"))
+        return False
+
+    def told(self, trust_serial: int, *, enrol_again: bool = False) -> None:
+        """Fetch the authority's newest trust statement if this serial is newer than ours.
+
+        Other news come with it, such as edge keys; or another secret waits (`enrol_again`).
+        """
+        if trust_serial > self._trust_store.serial or enrol_again:
+            self.trust_due.set()
+
+    def wanted(self, payload: bytes) -> None:
+        """Handle a request to report how far this sidecar has come."""
+        try:
+            self._acknowledge.wanted(heartbeat.decode_ack_request(payload))
+        except MalformedMessageError as error:
+            self.act_on(RefusedMessage(str(error)))
+            return
+        self._acknowledge.progressed()
+
+    def act_on(self, progress: Progress) -> None:
+        """Act on what the view returned, from whichever source its events came."""
+        match progress:
+            case Current():
+                pass
+            case Behind():
+                self._missing.set()
+            case RefusedMessage(why):
+                self._refuse(why)
+            case Diverged(why):
+                self._instances.begin_anew(why)
+                self._beat_due.set()  # a new instance has no lease until its first reply
+        self._acknowledge.progressed()
+        self._watchers.changed()
+
+    def _refuse(self, why: str) -> None:
+        """Count a message that is not genuine; any peer can send one, so it is not logged."""
+        self._tally.messages_refused += 1
+        withheld = self._refusals.due(self._clock.boottime_ns())
+        if withheld is not None:
+            _log.warning("refused a message", action="message.refused", why=why, withheld=withheld)
+
+    async def repair(self) -> None:
+        """Fetch missing events, for as long as the process lives."""
+        while True:
+            await self._missing.wait()
+            self._missing.clear()
+            try:
+                await self.fetch()
+            except UnreachableError as error:
+                self._say_failed(error)
+                await asyncio.sleep(_RETRY_S)
+                self._missing.set()
+
+    def _say_failed(self, error: UnreachableError) -> None:
+        withheld = self._repairs.due(self._clock.boottime_ns())
+        if withheld is not None:
+            _log.warning(
+                "missing events are not to be had",
+                action="repair.failed",
+                why=str(error),
+                withheld=withheld,
+            )
+
+    async def fetch(self) -> None:
+        """Request the events after the last applied one, once. Raises UnreachableError."""
+        current = self._instances.current
+        before, credentials = current.view.applied, current.credentials
+        if before is None or credentials is None:
+            return
+        missing = await self._link.since(heartbeat.Since(before.epoch, before.seq), credentials)
+        if current is not self._instances.current:
+            return  # asked by an instance that has ended
+        self._tally.events_repaired += len(missing.payloads)
+        progress = current.view.caught_up(missing)
+        if missing.payloads:
+            _log.info(
+                "fetched events that were missing",
+                action="repair",
+                after=before.seq,
+                events=len(missing.payloads),
+            )
+        stuck = isinstance(progress, Behind) and current.view.applied == before
+        # Whoever sent us behind had events that the authority has not: the next lease decides.
+        self.act_on(Current() if stuck else progress)

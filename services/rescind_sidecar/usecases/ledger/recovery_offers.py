@@ -1,0 +1,136 @@
+"""Keep what the authority signed, and offer it to a ledger that was restored without it.
+
+A backup lacks the revocations since it was made. Sidecars heard them: after a restore each offers
+the batches that it still has, in the order of the ledger and the newest first, until the authority
+has the rest (design 4). The order in which they arrived decides nothing: NATS keeps an order for
+each connection only, so that the batches of two authorities may overtake each other.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from rescind.errors import UnreachableError
+from rescind.wire import recovery_offer
+from rescind.wire.events import Batch
+from rescind_sidecar.ports import AuthorityLink
+from rescind_sidecar.usecases.instance import SidecarInstances
+
+MOST_BYTES = 8 << 20
+_RETRY_S = 1.0
+_MOST_ATTEMPTS = 30
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """A batch as it came, its place, and the instance of ours that was the current one then.
+
+    `before` and `after` are the ledger's heads around it: they chain it to the batches beside it.
+    """
+
+    epoch: int
+    first_seq: int
+    before: bytes
+    after: bytes
+    instance: bytes
+    payload: bytes
+
+
+class RecoveryOffers:
+    """Remember the latest signed batches, as they came."""
+
+    def __init__(
+        self, instances: SidecarInstances, link: AuthorityLink, *, most_bytes: int = MOST_BYTES
+    ) -> None:
+        self._instances = instances
+        self._link = link
+        self._most_bytes = most_bytes
+        self._kept: deque[_Kept] = deque()
+        self._bytes = 0
+        self._due = asyncio.Event()
+
+    def keep(self, batch: Batch, payload: bytes) -> None:
+        """Remember a batch whose signature is good; the oldest make room."""
+        self._kept.append(
+            _Kept(
+                epoch=batch.epoch,
+                first_seq=batch.first_seq,
+                before=batch.before,
+                after=batch.after,
+                instance=self._instances.current.instance,
+                payload=payload,
+            )
+        )
+        self._bytes += len(payload)
+        while self._bytes > self._most_bytes:
+            self._bytes -= len(self._kept.popleft().payload)
+
+    def met(self, epoch: int) -> None:
+        """Record the ledger's epoch: events of an earlier one may be lost to it."""
+        if any(kept.epoch < epoch for kept in self._kept):
+            self._due.set()
+
+    async def run(self) -> None:
+        """Offer what is due, for as long as the process lives."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            await self._offer_all()
+
+    async def _offer_all(self) -> None:
+        """Offer every batch of an earlier epoch; one without an answer is kept for the next time.
+
+        A batch that the ledger has proves one more: the batch that led to it, by the hash chain.
+        Others below it may be of another history, which the ledger was set back from, and a gap in
+        what was pushed costs an offer more.
+        """
+        epoch = self._instances.current.epoch
+        if epoch is None:
+            return
+        offered, over, proven = 0, set[_Kept](), set[tuple[bytes, bytes]]()
+        earlier = [kept for kept in reversed(self._kept) if kept.epoch < epoch]
+        for each in sorted(earlier, key=_place, reverse=True):
+            held = (each.instance, each.after) in proven
+            if not held:
+                taken = await self._offer(each.payload)
+                if taken is None:
+                    continue
+                offered += 1
+                held = not taken.wanted
+            over.add(each)
+            if held:
+                proven.add((each.instance, each.before))
+        self._forget(over)
+        if offered:
+            _log.warning(
+                "offered the ledger what it may have lost in a restore",
+                action="events.offered",
+                epoch=epoch,
+                batches=offered,
+            )
+
+    def _forget(self, over: Collection[_Kept]) -> None:
+        self._kept = deque(kept for kept in self._kept if kept not in over)
+        self._bytes = sum(len(kept.payload) for kept in self._kept)
+
+    async def _offer(self, payload: bytes) -> recovery_offer.OfferAnswer | None:
+        """Offer one batch until an authority answers; None where none does for half a minute."""
+        for _ in range(_MOST_ATTEMPTS):
+            credentials = self._instances.current.credentials
+            if credentials is not None:
+                with suppress(UnreachableError):  # another authority, or the same in a moment
+                    return await self._link.offer(
+                        recovery_offer.Offer(credentials.instance, payload), credentials
+                    )
+            await asyncio.sleep(_RETRY_S)
+        return None
+
+
+def _place(kept: _Kept) -> tuple[int, int]:
+    return kept.epoch, kept.first_seq

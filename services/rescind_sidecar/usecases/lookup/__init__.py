@@ -1,0 +1,1 @@
+"""Answer the look-ups of workloads within their limits."""

@@ -1,0 +1,174 @@
+"""Serve a workload's look-ups from memory, or else from elsewhere.
+
+Without an answer from either, the token is denied.
+"""
+
+from dataclasses import dataclass
+
+from rescind.core import token_format
+from rescind.core.verdict import Denied, Reason
+from rescind.errors import MalformedTokenError
+from rescind_sidecar.ports import BootClock
+from rescind_sidecar.stats.counters import Counters
+from rescind_sidecar.usecases.instance import SidecarInstance, SidecarInstances
+from rescind_sidecar.usecases.ledger.catch_up import CatchUp
+from rescind_sidecar.usecases.lookup.fetch import UNAVAILABLE, UNKNOWN, Fetch
+from rescind_sidecar.usecases.lookup.rate_limit import LookupPeer
+from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
+from rescind_sidecar.view.record_cache import CachedRecord, Window
+
+_ATTEMPTS = 4
+
+MALFORMED = Denied(Reason.MALFORMED)
+NO_LEASE = Denied(Reason.NO_LEASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ValidRecord:
+    """A record that is good now, in this instance, within this window."""
+
+    instance: SidecarInstance
+    held: CachedRecord
+    window: Window
+
+
+class TokenLookup:
+    """Find the record behind a token, and check all of it that does not depend on the call."""
+
+    def __init__(
+        self,
+        instances: SidecarInstances,
+        fetch: Fetch,
+        catch_up: CatchUp,
+        *,
+        uses: UsageReports,
+        clock: BootClock,
+        tally: Counters,
+        prefix: str,
+    ) -> None:
+        self._instances = instances
+        self._fetch = fetch
+        self._catch_up = catch_up
+        self._uses = uses
+        self._clock = clock
+        self._tally = tally
+        self._prefix = prefix
+
+    @property
+    def instance(self) -> bytes:
+        """The instance that answers now."""
+        return self._instances.current.instance
+
+    @property
+    def as_of(self) -> int:
+        """The position that the instance has applied; 0 before its first lease."""
+        applied = self._instances.current.view.applied
+        return 0 if applied is None else applied.seq
+
+    @property
+    def refused(self) -> str | None:
+        """Why the instance is refused another lease; None where it is not."""
+        return self._instances.current.refused
+
+    def lease_left_ns(self) -> int:
+        """Return for how many nanoseconds the instance may answer from now; 0 without a lease."""
+        ends_ns = self._instances.current.view.leases.ends_ns
+        return max(0, ends_ns - self._clock.boottime_ns())
+
+    def recall(self, text: str) -> ValidRecord | Denied | None:
+        """Return the answer from memory; None if a look-up is needed."""
+        token_hash = token_format.digest(text)
+        if token_hash in self._instances.current.view.records:
+            # What memory holds was issued: its form is good, whatever key tags new tokens now.
+            return self._remembered(token_hash)
+        try:
+            token = token_format.parse(text, prefix=self._prefix)
+        except MalformedTokenError:
+            return MALFORMED
+        found = self._remembered(token_hash)
+        return self._tagged(token) if found is None else found
+
+    def _forged(self, text: str) -> Denied | None:
+        """Return why a token is denied whatever the ledger says of it, None for another one."""
+        if token_format.digest(text) in self._instances.current.view.records:
+            return None
+        try:
+            return self._tagged(token_format.parse(text, prefix=self._prefix))
+        except MalformedTokenError:
+            return MALFORMED
+
+    def _tagged(self, token: token_format.Token) -> Denied | None:
+        """Return None if one of the edge keys made the tag of a token."""
+        edge_keys = self._instances.current.edge_keys
+        if not edge_keys or token_format.genuine(token, edge_keys):
+            return None
+        self._tally.forgeries += 1
+        return UNKNOWN
+
+    def covers(self, min_seq: int) -> bool:
+        """Return True if an answer now is as of this position or a later one."""
+        return not min_seq or self._instances.current.view.reached(min_seq)
+
+    async def look(
+        self, text: str, *, source: LookupPeer, min_seq: int = 0
+    ) -> ValidRecord | Denied:
+        """Return the answer, as of `min_seq` at least.
+
+        What memory does not answer is fetched from elsewhere.
+        """
+        if not self.covers(min_seq):
+            if not self.lease_left_ns():
+                return NO_LEASE
+            # No position makes a forgery good: it must cost no catching up.
+            if (forged := self._forged(text)) is not None:
+                return forged
+            await self._catch_up.to(min_seq)
+            if not self.covers(min_seq):
+                return UNAVAILABLE
+        found = await self._find(text, source)
+        # Another instance may have begun meanwhile, on a ledger that was set back.
+        return found if self.covers(min_seq) else UNAVAILABLE
+
+    async def _find(self, text: str, source: LookupPeer) -> ValidRecord | Denied:
+        found = self.recall(text)
+        if found is not None:
+            return found
+        token_hash = token_format.digest(text)
+        for attempt in range(_ATTEMPTS):
+            denied = await self._fetch.record(text, source=source, past_redis=attempt > 0)
+            if denied is not None:
+                return denied
+            found = self._remembered(token_hash)
+            if found is not None:
+                return found
+        self._tally.looks_unanswered += 1
+        return UNAVAILABLE
+
+    def _remembered(self, token_hash: bytes) -> ValidRecord | Denied | None:
+        current = self._instances.current
+        view, now_ns = current.view, self._clock.boottime_ns()
+        if view.applied is None:
+            return NO_LEASE
+        held = view.look(token_hash)
+        if held is None or not view.answers_for(held.record.kind, now_ns):
+            # Grace is for what was known under the lease: nothing new is looked up without one.
+            leased = view.leased(now_ns)
+            return self._unknown(current, token_hash, now_ns) if leased else NO_LEASE
+        self._tally.looks_from_memory += 1
+        judged = view.judge(held, now_ns)
+        if isinstance(judged, Denied):
+            ended = judged.reason is Reason.EXPIRED
+            if ended and view.leased(now_ns) and not view.told(held, now_ns):
+                view.records.drop(token_hash)
+                return None
+            return judged
+        if not view.leased(now_ns):
+            self._tally.looks_in_grace += 1
+        self._uses.note(held.record.token_id)
+        return ValidRecord(current, held, judged)
+
+    def _unknown(self, current: SidecarInstance, token_hash: bytes, now_ns: int) -> Denied | None:
+        if not current.negative_cache.has(token_hash, now_ns):
+            return None
+        self._tally.looks_known_unknown += 1
+        return UNKNOWN

@@ -1,0 +1,184 @@
+"""Fetch a record that memory does not have: from Redis if it is there, else from the authority.
+
+From either source, the view decides whether it is this token's, of this epoch, and still good at
+the position that is applied here. That there is no such token is believed from the authority alone,
+under the MAC of this instance, and as of no older position; else the answer is `unavailable`.
+"""
+
+import asyncio
+
+from rescind.core import instance_mac, token_format
+from rescind.core.verdict import Denied, Reason
+from rescind.errors import MalformedMessageError, UnreachableError
+from rescind.wire import signed_envelope
+from rescind.wire.records import PossessionProof, Resolve
+from rescind.wire.trust_statement import Purpose
+from rescind_sidecar.ports import (
+    AuthorityLink,
+    BootClock,
+    InstanceCredentials,
+    RandomSource,
+    SharedRecordReader,
+    TrustStore,
+)
+from rescind_sidecar.stats.counters import Counters
+from rescind_sidecar.usecases.instance import SidecarInstance, SidecarInstances
+from rescind_sidecar.usecases.lookup.rate_limit import LookupLimits, LookupPeer
+from rescind_sidecar.view.record_cache import CachedRecord
+from rescind_sidecar.view.view import RefusedMessage, Stale
+
+UNKNOWN = Denied(Reason.UNKNOWN)
+UNAVAILABLE = Denied(Reason.UNAVAILABLE)
+EXPIRED = Denied(Reason.EXPIRED)
+
+_MOST_FLIGHTS = 4_096
+
+
+class Fetch:
+    """Bring records into the view. `shared` is None where there is no second level.
+
+    At most 4,096 look-ups are under way, and of each source what its budget allows; one more is
+    answered `unavailable` at once.
+    """
+
+    def __init__(
+        self,
+        instances: SidecarInstances,
+        link: AuthorityLink,
+        trust_store: TrustStore,
+        clock: BootClock,
+        tally: Counters,
+        *,
+        random_source: RandomSource,
+        budget: LookupLimits,
+        shared: SharedRecordReader | None,
+    ) -> None:
+        self._instances = instances
+        self._link = link
+        self._trust_store = trust_store
+        self._clock = clock
+        self._random = random_source
+        self._tally = tally
+        self._budget = budget
+        self._shared = shared
+        self._flights: dict[bytes, asyncio.Future[Denied | None]] = {}
+
+    async def record(self, text: str, *, source: LookupPeer, past_redis: bool) -> Denied | None:
+        """Make one look-up for all who present the same token now. None: look in memory again.
+
+        To join one that is under way is safe here: what it brings is held against the events
+        applied by the time it comes, not by the time it was asked (design 6.4).
+        """
+        token_hash = token_format.digest(text)
+        flight = self._flights.get(token_hash)
+        if flight is not None:
+            await asyncio.wait([flight])
+            return None if flight.cancelled() else flight.result()
+        if not self._may_start(source):
+            self._tally.looks_over_budget += 1
+            return UNAVAILABLE
+        flight = asyncio.get_running_loop().create_future()
+        self._flights[token_hash] = flight
+        try:
+            found = not past_redis and await self._from_redis(token_hash)
+            denied = None if found else await self._from_authority(text, token_hash)
+            flight.set_result(denied)
+        finally:
+            del self._flights[token_hash]
+            self._budget.end(source)
+            flight.cancel()  # if this caller was cancelled, the others look for themselves
+        return denied
+
+    def _may_start(self, source: LookupPeer) -> bool:
+        return len(self._flights) < _MOST_FLIGHTS and self._budget.begin(
+            source, self._clock.boottime_ns()
+        )
+
+    async def _from_redis(self, token_hash: bytes) -> bool:
+        applied = self._instances.current.view.applied
+        if self._shared is None or applied is None:
+            return False
+        payload = await self._shared.find(applied.epoch, token_hash)
+        if payload is None:
+            self._tally.redis_absent += 1
+            return False
+        # Whatever is wrong with it: the authority is asked next, never Redis again.
+        match self._checked_fill(token_hash, payload):
+            case CachedRecord() as held if self._ended(held):
+                # Redis keeps it for a moment longer than we take it to be good; and of a secret
+                # that comes after its end the authority wants to know, not Redis.
+                self._tally.redis_stale += 1
+                return False
+            case CachedRecord():
+                self._tally.looks_at_redis += 1
+                return True
+            case Stale():
+                self._tally.redis_stale += 1
+                return False
+            case RefusedMessage():
+                self._tally.redis_refused += 1
+                return False
+
+    def _ended(self, held: CachedRecord) -> bool:
+        view = self._instances.current.view
+        return view.judge(held, self._clock.boottime_ns()) == EXPIRED
+
+    def _checked_fill(
+        self, token_hash: bytes, payload: bytes
+    ) -> CachedRecord | Stale | RefusedMessage:
+        """Check a record's signature before it is decoded: Redis and NATS are not trusted."""
+        try:
+            if not self._trust_store.verify(Purpose.RECORDS, signed_envelope.decode(payload)):
+                return RefusedMessage("a record that no key of ours signed")
+        except MalformedMessageError as error:
+            return RefusedMessage(str(error))
+        return self._instances.current.view.fill(token_hash, payload)
+
+    async def _from_authority(self, text: str, token_hash: bytes) -> Denied | None:
+        self._tally.looks_at_authority += 1
+        began_ns = self._clock.boottime_ns()
+        current = self._instances.current
+        applied, credentials = current.view.applied, current.credentials
+        if applied is None or credentials is None:  # not enrolled: no authority would answer
+            self._tally.looks_unanswered += 1
+            return UNAVAILABLE
+        asked = self._question(text, token_hash, current, credentials)
+        try:
+            resolved = await self._link.resolve(asked, credentials)
+            self._tally.looks_s.observe((self._clock.boottime_ns() - began_ns) / 1e9)
+        except UnreachableError:
+            self._tally.looks_unanswered += 1
+            return UNAVAILABLE
+        if resolved.record is None:
+            older = (resolved.epoch, resolved.as_of) < (applied.epoch, applied.seq)
+            if older or current is not self._instances.current:
+                return None  # it is not about the ledger that is followed here: ask again
+            current.negative_cache.add(token_hash, self._clock.boottime_ns())
+            return UNKNOWN
+        match self._checked_fill(token_hash, resolved.record):
+            case CachedRecord() | Stale():
+                return None
+            case RefusedMessage():
+                self._tally.messages_refused += 1
+                return UNAVAILABLE
+
+    def _question(
+        self,
+        text: str,
+        token_hash: bytes,
+        current: SidecarInstance,
+        credentials: InstanceCredentials,
+    ) -> Resolve:
+        """Return a request for a token's record, with a proof that the token is presented now."""
+        view, nonce = current.view, self._random.identity()
+        if view.applied is None or view.time is None:
+            return Resolve(token_hash, nonce)
+        return Resolve(
+            token_hash,
+            nonce,
+            PossessionProof(
+                seq=view.applied.seq,
+                at_us=max(0, view.time.earliest_us(self._clock.boottime_ns())),
+                proof=instance_mac.veil(credentials.secret, nonce, token_format.possession(text)),
+            ),
+        )

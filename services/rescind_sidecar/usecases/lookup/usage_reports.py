@@ -1,0 +1,90 @@
+"""Report to the authority which tokens are in use, at no cost to a check (`last_used_at`).
+
+A token counts as used when the sidecar is asked for it: at its first sight in a process, and again
+at least every five minutes, when the process's entry ends (`view.judge`). Checks in between write
+nothing anywhere. So `last_used_at` may lie five minutes back for a token that is used all the time,
+and half a minute for one that is checked over HTTP or without the table. A report that finds no
+authority is made again with the next one, with its own time; one that is lost on the way stays so.
+"""
+
+import asyncio
+from itertools import islice
+
+from rescind.errors import UnreachableError
+from rescind.wire import usage_report
+from rescind_sidecar.ports import AuthorityLink, BootClock, RandomSource
+from rescind_sidecar.stats.counters import Counters
+from rescind_sidecar.usecases.instance import SidecarInstances
+
+CAPACITY = 50_000
+_INTERVAL_S = 30.0
+
+
+class UsageReports:
+    """Collect token ids, and report them every half minute; what does not fit is not reported."""
+
+    def __init__(
+        self,
+        instances: SidecarInstances,
+        link: AuthorityLink,
+        clock: BootClock,
+        random_source: RandomSource,
+        tally: Counters,
+        *,
+        interval_s: float = _INTERVAL_S,
+        capacity: int = CAPACITY,
+    ) -> None:
+        self._instances = instances
+        self._link = link
+        self._clock = clock
+        self._random = random_source
+        self._tally = tally
+        self._interval_s = interval_s
+        self._capacity = capacity
+        self._seen: set[str] = set()
+        self._unsent: list[tuple[tuple[str, ...], int]] = []
+        self._tokens_unsent = 0
+
+    def __len__(self) -> int:
+        return len(self._seen) + self._tokens_unsent
+
+    def note(self, token_id: str) -> None:
+        """Record that a token was good at a check."""
+        if len(self._seen) + self._tokens_unsent < self._capacity:
+            self._seen.add(token_id)
+        elif token_id not in self._seen:
+            self._tally.uses_lost += 1
+
+    async def run(self) -> None:
+        """Report, for as long as the process lives."""
+        while True:
+            await asyncio.sleep(self._interval_s * self._random.jitter())
+            await self.report()
+
+    async def report(self) -> None:
+        """Report what was seen since the last report, and what that one could not."""
+        current = self._instances.current
+        credentials, time = current.credentials, current.view.time
+        if credentials is None or time is None:
+            return
+        at_us = max(0, time.earliest_us(self._clock.boottime_ns()))
+        left = iter(self._seen)
+        batches, self._unsent, self._tokens_unsent, self._seen = self._unsent, [], 0, set()
+        while token_ids := tuple(islice(left, usage_report.MOST_TOKENS)):
+            batches.append((token_ids, at_us))
+        for token_ids, then_us in batches:
+            try:
+                await self._link.used(
+                    usage_report.Used(credentials.instance, token_ids, then_us), credentials
+                )
+            except UnreachableError:
+                self._keep(token_ids, then_us)
+            else:
+                self._tally.uses_reported += len(token_ids)
+
+    def _keep(self, token_ids: tuple[str, ...], at_us: int) -> None:
+        if len(self) + len(token_ids) <= self._capacity:
+            self._unsent.append((token_ids, at_us))
+            self._tokens_unsent += len(token_ids)
+        else:
+            self._tally.uses_lost += len(token_ids)

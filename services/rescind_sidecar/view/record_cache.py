@@ -1,0 +1,131 @@
+"""The records that a sidecar holds: bounded in number and in bytes; the least recently used go.
+
+A token that goes is looked up again, no more.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+from sys import getsizeof
+
+from rescind.core.record import Record
+
+CAPACITY = 100_000
+BYTES_EACH = 4_000
+"""What a record may take on average, in bytes: 400 MB for 100,000 of them."""
+
+_LEAST_BYTES = 1 << 20
+_FIXED_BYTES = 1_050  # the objects of every record, its place in the dict, its window, its slots
+_ROUNDED = 16  # what an allocation may be more than the object
+_AGAIN_NS = 60 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a record may be accepted, in CLOCK_BOOTTIME nanoseconds; after `until_ns`, ask again."""
+
+    not_before_ns: int
+    until_ns: int
+
+
+@dataclass(slots=True)
+class CachedRecord:
+    """A record as it came, and the position up to which no event is known to hit it.
+
+    `window` is what its times came to when they were last judged, at most five minutes ago;
+    `again_ns` is when the authority is to hear again that it is presented, where it has ended.
+    """
+
+    record: Record
+    payload: bytes
+    slots: tuple[int, ...]
+    good_at: int
+    window: Window | None = None
+    again_ns: int | None = None
+    weight: int = 0
+    """Bytes in memory, an upper estimate, once it is kept."""
+
+    def told(self, now_ns: int, *, reuse_ns: int) -> bool:
+        """Return True if the authority knows that this token, which has ended, is presented.
+
+        It may be a secret that was rotated away, in hands that should not have it. The authority
+        hears of it when it ends, at `reuse_ns`, from which on it counts as reuse, and from then on
+        once a minute while it comes.
+        """
+        if self.window is not None:
+            return False
+        if self.again_ns is None:
+            again_ns = now_ns + _AGAIN_NS
+            self.again_ns = min(again_ns, reuse_ns) if now_ns < reuse_ns else again_ns
+        return now_ns < self.again_ns
+
+
+class RecordCache:
+    """Hold records by the SHA-256 of their token."""
+
+    def __init__(self, *, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._most_bytes = max(_LEAST_BYTES, capacity * BYTES_EACH)
+        self.bytes = 0
+        self._held: OrderedDict[bytes, CachedRecord] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, token_hash: bytes) -> bool:
+        return token_hash in self._held
+
+    def get(self, token_hash: bytes) -> CachedRecord | None:
+        """Return a record, and count that as use."""
+        held = self._held.get(token_hash)
+        if held is not None:
+            self._held.move_to_end(token_hash)
+        return held
+
+    def put(self, held: CachedRecord) -> None:
+        """Keep a record, and drop the least recently used ones when full."""
+        self.drop(held.record.token_hash)
+        held.weight = weight(held)
+        self.bytes += held.weight
+        self._held[held.record.token_hash] = held
+        while len(self._held) > self._capacity or self.bytes > self._most_bytes:
+            _, oldest = self._held.popitem(last=False)
+            self.bytes -= oldest.weight
+
+    def drop(self, token_hash: bytes) -> None:
+        """Forget a record."""
+        held = self._held.pop(token_hash, None)
+        if held is not None:
+            self.bytes -= held.weight
+
+
+def weight(held: CachedRecord) -> int:
+    """Return how many bytes of memory a record takes, at the most."""
+    record, conditions = held.record, held.record.conditions
+    texts: Iterable[Iterable[str]] = (
+        *(record.handles, record.granted, record.audience, record.lineage, record.chain),
+        *(record.removed, conditions.addresses, *record.labels, *conditions.verifier),
+        *((hold.revocation_id, hold.effect) for hold in record.holds),
+        (record.subject, record.token_id, *(_or_nothing(record))),
+    )
+    # A text has its place in a list besides; scopes and what is removed have it in matchers, too.
+    sizes = [getsizeof(text) + _ROUNDED for text in chain.from_iterable(texts)]
+    places = (
+        len(record.handles)
+        + len(record.lineage)
+        + len(record.chain)
+        + 8 * len(record.labels)
+        + 8 * len(conditions.verifier)
+        + len(conditions.addresses)
+        + 16 * len(record.holds)
+        + len(held.slots)
+    )
+    matched = 4 * getsizeof(record.granted) + getsizeof(record.audience) + 40 * len(record.removed)
+    if record.removed:
+        matched += getsizeof(record.scopes)  # what is left is a set of its own
+    return _FIXED_BYTES + getsizeof(held.payload) + sum(sizes) + 8 * places + matched
+
+
+def _or_nothing(record: Record) -> Iterable[str]:
+    return (text for text in (record.tenant, record.client, record.session) if text)

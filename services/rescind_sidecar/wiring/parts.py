@@ -1,0 +1,195 @@
+"""Build the parts of a sidecar that work in the background, and what answers workloads."""
+
+import asyncio
+from functools import cached_property
+from importlib.metadata import version
+
+from rescind.core.secret import Secret
+from rescind_runtime.clock import SystemClock
+from rescind_sidecar.link.authority_client import AuthorityClient
+from rescind_sidecar.link.failover import FailoverTransport
+from rescind_sidecar.link.http_transport import HttpTransport
+from rescind_sidecar.link.nats_transport import NatsTransport
+from rescind_sidecar.link.probe import Probe
+from rescind_sidecar.prometheus import SidecarMetrics
+from rescind_sidecar.random_source import SystemRandomSource
+from rescind_sidecar.redis.record_cache import RedisRecordReader
+from rescind_sidecar.settings import SidecarSettings
+from rescind_sidecar.stats.counters import Counters
+from rescind_sidecar.table_file import TableFile
+from rescind_sidecar.trust_store import FreshKeys, LiveTrustStore
+from rescind_sidecar.usecases.instance import SidecarInstances
+from rescind_sidecar.usecases.lease.enrol import Enrol
+from rescind_sidecar.usecases.lease.renew import Identity, Renew
+from rescind_sidecar.usecases.ledger.acknowledge import Acknowledge
+from rescind_sidecar.usecases.ledger.catch_up import CatchUp
+from rescind_sidecar.usecases.ledger.change_notifier import ChangeNotifier
+from rescind_sidecar.usecases.ledger.follow import Follow
+from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
+from rescind_sidecar.usecases.lookup.answer import TokenLookup
+from rescind_sidecar.usecases.lookup.fetch import Fetch
+from rescind_sidecar.usecases.lookup.rate_limit import LookupLimits, TokenBucket
+from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
+
+
+class Parts:
+    """The parts of one sidecar. Each is built when it is first needed."""
+
+    def __init__(
+        self,
+        settings: SidecarSettings,
+        *,
+        tables: TableFile,
+        clock: SystemClock,
+        tally: Counters,
+        trust_store: LiveTrustStore,
+        redis: RedisRecordReader | None,
+    ) -> None:
+        """Store what the parts need. `redis` is None where there is none."""
+        self.clock = clock
+        self.tally = tally
+        self.beat_due = asyncio.Event()
+        self._settings = settings
+        self._tables = tables
+        self._trust_store = trust_store
+        self._redis = redis
+        self._random = SystemRandomSource()
+
+    # The instance, and the ways to the authority ------------------------------------------------
+
+    @cached_property
+    def instances(self) -> SidecarInstances:
+        """The instance that this process is now."""
+        return SidecarInstances(
+            self._tables, FreshKeys(), self.tally, records_capacity=self._settings.records
+        )
+
+    @cached_property
+    def nats(self) -> NatsTransport:
+        """The authority over NATS."""
+        return NatsTransport(self._settings.nats, name=f"rescind-sidecar-{self._settings.service}")
+
+    @cached_property
+    def transport(self) -> FailoverTransport:
+        """The authority over NATS, else over HTTP."""
+        urls = self._settings.authorities
+        http = HttpTransport(urls, self._settings.files("authority")) if urls else None
+        probe = Probe(self.instances, self._random, self.tally)
+        return FailoverTransport(self.nats, http, self.tally, probe=probe)
+
+    @cached_property
+    def link(self) -> AuthorityClient:
+        """What the sidecar says to the authority."""
+        return AuthorityClient(self.transport, self.tally)
+
+    # The ledger ---------------------------------------------------------------------------------
+
+    @cached_property
+    def acknowledge(self) -> Acknowledge:
+        """What reports how far the table has come."""
+        return Acknowledge(self.instances, self.link, self.tally)
+
+    @cached_property
+    def offers(self) -> RecoveryOffers:
+        """What offers events to a restored ledger."""
+        return RecoveryOffers(self.instances, self.link)
+
+    @cached_property
+    def watchers(self) -> ChangeNotifier:
+        """What notifies workloads of changes."""
+        return ChangeNotifier()
+
+    @cached_property
+    def follow(self) -> Follow:
+        """What follows the ledger."""
+        return Follow(
+            instances=self.instances,
+            link=self.link,
+            trust_store=self._trust_store,
+            acknowledge=self.acknowledge,
+            offers=self.offers,
+            watchers=self.watchers,
+            tally=self.tally,
+            clock=self.clock,
+            beat_due=self.beat_due,
+        )
+
+    # The lease ----------------------------------------------------------------------------------
+
+    @cached_property
+    def enrol(self) -> Enrol:
+        """What proves which service this sidecar belongs to."""
+        settings = self._settings
+        return Enrol(
+            credential=Secret(settings.credential.get_secret_value()),
+            service=settings.service,
+            posture=settings.posture,
+            link=self.link,
+            trust_store=self._trust_store,
+            random_source=self._random,
+            tally=self.tally,
+        )
+
+    @cached_property
+    def renew(self) -> Renew:
+        """What renews the lease."""
+        settings = self._settings
+        identity = Identity(settings.service, settings.host, version("rescind"), settings.posture)
+        return Renew(
+            identity=identity,
+            instances=self.instances,
+            enrol=self.enrol,
+            follow=self.follow,
+            offers=self.offers,
+            link=self.link,
+            trust_store=self._trust_store,
+            clock=self.clock,
+            random_source=self._random,
+            tally=self.tally,
+            due=self.beat_due,
+            interval_s=settings.heartbeat_s,
+            pushes=lambda: self.transport.pushes,
+        )
+
+    # Look-ups -----------------------------------------------------------------------------------
+
+    @cached_property
+    def uses(self) -> UsageReports:
+        """What reports which tokens are in use."""
+        return UsageReports(self.instances, self.link, self.clock, self._random, self.tally)
+
+    @cached_property
+    def lookup(self) -> TokenLookup:
+        """What answers the look-ups of workloads."""
+        fetch = Fetch(
+            self.instances,
+            self.link,
+            self._trust_store,
+            self.clock,
+            self.tally,
+            random_source=self._random,
+            budget=LookupLimits(TokenBucket.of(self._settings.first_sights_per_s)),
+            shared=self._redis,
+        )
+        return TokenLookup(
+            self.instances,
+            fetch,
+            CatchUp(self.instances, self.follow, self.clock),
+            uses=self.uses,
+            clock=self.clock,
+            tally=self.tally,
+            prefix=self._settings.token_prefix,
+        )
+
+    @cached_property
+    def metrics(self) -> SidecarMetrics:
+        """What the sidecar counts, for Prometheus."""
+        redis = self._redis
+        return SidecarMetrics(
+            self.instances,
+            self.tally,
+            self.clock,
+            nats=lambda: self.nats.connected,
+            link=lambda: self.transport.way,
+            redis=None if redis is None else lambda: redis.connected,
+        )

@@ -1,0 +1,171 @@
+"""What the calls of an administrator and of a holder send, as types. The names are the API's.
+
+A field that is left out has the default that is named here. Times are RFC 3339.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
+
+
+class SidecarBinding(TypedDict):
+    """What the sidecars of a credential are bound to."""
+
+    posture: NotRequired[str]
+    """The most lenient posture that they may declare; default: `strict`."""
+    instances: NotRequired[int]
+    """How many there may be at once."""
+
+
+class Grant(TypedDict):
+    """What a new token may do."""
+
+    subject: str
+    """For whom it speaks, such as `agent:billing-bot`."""
+    kind: str
+    """What holds it: `agent`, `service`, `session`, `personal` or `admin`."""
+    scopes: NotRequired[Sequence[str]]
+    audience: NotRequired[Sequence[str]]
+    """The services at which it is good; default: every service."""
+    ttl: NotRequired[float]
+    """Its lifetime in seconds; default: an hour."""
+    not_before: NotRequired[str]
+    """When it begins to be good; default: now."""
+    labels: NotRequired[Mapping[str, str]]
+    tenant: NotRequired[str]
+    client: NotRequired[str]
+    session: NotRequired[str]
+    may_speak_for: NotRequired[Sequence[str]]
+    """Patterns of subjects that its children may have besides `<own subject>/<name>`."""
+    max_depth: NotRequired[int]
+    """How many generations may be delegated from it; default: 16, 0 forbids it."""
+    addresses: NotRequired[Sequence[str]]
+    """Networks (CIDR) from which it is good; default: every address."""
+    verifier: NotRequired[Mapping[str, str]]
+    """Labels that a verifier must have; default: none."""
+    user_agent: NotRequired[str]
+    """Of a session: with what its owner logged in."""
+    address: NotRequired[str]
+    """Of a session: the IP address from which its owner logged in."""
+    sidecars: NotRequired[SidecarBinding]
+    """Of a credential of sidecars."""
+    self_service: NotRequired[Sequence[str]]
+    """What its holder may do here: `delegate`, `rotate`, `sessions`."""
+    max_overlap: NotRequired[float]
+    """The longest overlap of a rotation by its holder, in seconds; default: an hour."""
+    on_reuse: NotRequired[str]
+    """What follows when a rotated secret is used later: `revoke` (the default) or `deny`."""
+    idle: NotRequired[float]
+    """Of a session: seconds without a use after which it ends; 0: never."""
+
+
+class Portion(TypedDict):
+    """What a token hands on to its child: at most what it has itself."""
+
+    subject: str
+    """`<own subject>/<name>`, or what the token's `may_speak_for` allows."""
+    kind: NotRequired[str]
+    """`agent` (the default), or the parent's kind."""
+    scopes: NotRequired[Sequence[str]]
+    audience: NotRequired[Sequence[str]]
+    """Services among the parent's; default: the parent's."""
+    ttl: NotRequired[float]
+    """Its lifetime in seconds; default: an hour, or what is left of the parent's."""
+    labels: NotRequired[Mapping[str, str]]
+    """Labels besides the parent's."""
+    may_speak_for: NotRequired[Sequence[str]]
+    max_depth: NotRequired[int]
+    addresses: NotRequired[Sequence[str]]
+    """Networks (CIDR) within the parent's; default: the parent's."""
+    verifier: NotRequired[Mapping[str, str]]
+    """Labels that a verifier must have besides the parent's."""
+    self_service: NotRequired[Sequence[str]]
+
+
+class Answer(TypedDict):
+    """When to answer."""
+
+    wait: NotRequired[bool]
+    """True: when it is enforced, with the receipt. False (the default): once it is committed."""
+    timeout: NotRequired[float]
+    """With `wait`: answer after so many seconds in any case; default: the longest wait."""
+
+
+class _Reason(TypedDict):
+    reason: NotRequired[str]
+    """The reason, for the ledger and the audit trail."""
+
+
+class Manner(Answer, _Reason):
+    """Why something is done, and when to answer."""
+
+
+class _Effect(TypedDict):
+    exact: NotRequired[bool]
+    """True: spare the descendants of what is hit."""
+    effect: NotRequired[str]
+    """`revoke` (the default), `suspend`, `narrow` or `kill`."""
+    scopes: NotRequired[Sequence[str]]
+    """Scopes, or patterns of them, that a `narrow` removes."""
+    issued_before: NotRequired[str]
+    """Spare tokens that were issued at this time or later."""
+    until: NotRequired[str]
+    """When a suspend or a narrow is lifted without a command."""
+    preview: NotRequired[str]
+    """The `preview` of a dry run, which a command that hits many tokens needs."""
+
+
+class Command(Manner, _Effect):
+    """What a revocation does besides to whom."""
+
+
+class Renewal(Manner):
+    """How a token is rotated."""
+
+    overlap: NotRequired[float]
+    """Seconds for which the old secret stays good; default: 0."""
+    on_reuse: NotRequired[str]
+    """What follows when the old secret is used 30 seconds after its end, or later.
+
+    `revoke` ends the token and its descendants, `deny` does not; default: as it was issued.
+    """
+
+
+class Deed(_Effect, _Reason):
+    """One command of a batch: the fields of `Command`, with a selector or a token's secret."""
+
+    selector: NotRequired[Sequence[str]]
+    token: NotRequired[str]
+
+
+class TokenFilters(TypedDict, total=False):
+    """Which tokens to list or to count: those that match every filter."""
+
+    subject: str
+    """Exactly this subject."""
+    chain: str
+    """This subject, or delegated from it."""
+    tree: str
+    """The token with this id, or delegated from it."""
+    kind: str
+    tenant: str
+    client: str
+    session: str
+    created_by: str
+    """Issued by the administrator of this subject, or delegated from such a token."""
+    label: str | Sequence[str]
+    """`key=value`; of several, all must match."""
+    state: str
+    """`active`, `suspended`, `revoked` or `expired`."""
+    issued_after: str
+    """Issued at this time or later."""
+    issued_before: str
+    """Issued before this time."""
+
+
+class RevocationFilters(TypedDict, total=False):
+    """Which revocations to list."""
+
+    standing: str
+    """`"true"`: only suspends and narrows that are not lifted."""
+    handle: str | Sequence[str]
+    """With `standing`: only what names one of these handles, or its tree or chain."""

@@ -1,0 +1,1 @@
+"""Follow work in progress, and cancel it once its token is denied."""

@@ -1,0 +1,193 @@
+"""Work that outlasts the check: cut short when its token is hit (design 6.7).
+
+The rules of this file:
+
+* Register first, then check: a change between the two is reported and not lost.
+* Suppress the hold's own cancellation alone, as `asyncio.timeout` does. Never replace what the body
+  raises.
+* The end of a hold comes from another thread, once. After the block it has no effect.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from types import TracebackType
+from typing import Protocol
+
+from rescind.core.record import Record
+from rescind.core.verdict import Allowed, CheckRequest, Denied, Reason, Verdict
+from rescind.errors import DeniedError
+
+
+class HoldKeeper(Protocol):
+    """Check a request, and go on checking it while work is registered."""
+
+    def judge(self, request: CheckRequest) -> Verdict:
+        """Check it now, blocking this thread."""
+        ...
+
+    async def ajudge(self, request: CheckRequest) -> Verdict:
+        """Check it now."""
+        ...
+
+    def add(self, holding: "Hold") -> None:
+        """Call `hit`, from any thread, as soon as its request is denied."""
+        ...
+
+    def admitted(self, holding: "Hold") -> None:
+        """Schedule the next check of a hold that was just allowed."""
+        ...
+
+    def remove(self, holding: "Hold") -> None:
+        """Stop checking it."""
+        ...
+
+
+class ThreadHold:
+    """A thread's work as its token stands: `revoked` is set when it has to end, whatever the why.
+
+    Ask `revoked.is_set()` between two steps, or wait with `revoked.wait(seconds)` in place of a
+    sleep. `reason` says why; it is None until then.
+    """
+
+    __slots__ = ("reason", "record", "revoked")
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.revoked = threading.Event()
+        self.reason: Reason | None = None
+
+    def end(self, reason: Reason) -> None:
+        """End the work, because the token is denied with this reason."""
+        self.reason = reason
+        self.revoked.set()
+
+
+class Hold:
+    """One piece of work under one token. Enter it once: with `async with`, or `with` in a thread.
+
+    `reason` says why the token is denied, from when it is; None until then. `allowed` is the last
+    verdict that confirmed it, and `table_until_ns` the end of the lease that the mapped table
+    showed then.
+    """
+
+    def __init__(self, keeper: HoldKeeper, request: CheckRequest) -> None:
+        self.request = request
+        self.reason: Reason | None = None
+        self.thread: int | None = None
+        self.passed_by = False
+        self.allowed: Allowed | None = None
+        self.table_until_ns: int | None = None
+        self._keeper = keeper
+        self._begun = False
+        self._end: Callable[[Reason], object] | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._cancelled = False
+
+    def hit(self, reason: Reason) -> None:
+        """End the work. Safe from any thread, and a second time."""
+        self.reason = self.reason or reason
+        if self._end is not None:
+            self._end(self.reason)
+
+    def defer(self) -> bool:
+        """Return True while the first check is in flight, and mark the hold for a check after it.
+
+        A second check at the same time could fail by itself and end the work.
+        """
+        # In this order; `_goes_on_until` writes and reads in the other. So one of them sees it.
+        self.passed_by = True
+        return self._end is None
+
+    # In an event loop --------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Record:
+        """Return the token's record. Raises DeniedError if it is denied now."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a hold cancels the task that it is entered in: there is none here")
+        self._begin()
+        try:
+            record = self._admitted(await self._keeper.ajudge(self.request))
+            self._task, self._cancelling = task, task.cancelling()
+            self._goes_on_until(partial(_call, task.get_loop(), self._cancel))
+        except BaseException:
+            self._task = None
+            self._keeper.remove(self)
+            raise
+        return record
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Raise DeniedError if the token was hit, in place of the cancellation that came of it."""
+        task, self._task = self._task, None
+        self._keeper.remove(self)
+        if not self._cancelled or task is None:
+            return
+        foreign = task.uncancel() > self._cancelling
+        if kind is None or (issubclass(kind, asyncio.CancelledError) and not foreign):
+            raise DeniedError(self._reason) from error
+
+    def _cancel(self) -> None:
+        """Cancel the body, in its own loop, if it still runs."""
+        if self._task is not None and not self._cancelled:
+            self._cancelled = True
+            self._task.cancel(f"the token is denied: {self._reason}")
+
+    # In a thread -------------------------------------------------------------------------------
+
+    def __enter__(self) -> ThreadHold:
+        """Return the handle with `revoked`. Raises DeniedError if the token is denied now."""
+        self.thread = threading.get_ident()
+        self._begin()
+        try:
+            held = ThreadHold(self._admitted(self._keeper.judge(self.request)))
+            self._goes_on_until(held.end)
+        except BaseException:
+            self._keeper.remove(self)
+            raise
+        return held
+
+    def __exit__(self, *_: object) -> None:
+        """End it. Raises nothing: a thread is not interrupted, it asks."""
+        self._keeper.remove(self)
+
+    # Either way --------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        if self._begun:
+            raise RuntimeError("it covers one block: call hold() for each")
+        self._begun = True
+        self._keeper.add(self)
+
+    def _admitted(self, verdict: Verdict) -> Record:
+        match verdict:
+            case Allowed(record):
+                self.allowed = verdict
+                return record
+            case Denied(reason):
+                self.reason = reason
+                raise DeniedError(reason)
+
+    def _goes_on_until(self, end: Callable[[Reason], object]) -> None:
+        self._end = end
+        # After the line above: who hits from now on calls it, and who did before has left a reason.
+        if self.reason is not None:
+            raise DeniedError(self.reason)
+        self._keeper.admitted(self)
+
+    @property
+    def _reason(self) -> Reason:
+        return self.reason or Reason.UNAVAILABLE
+
+
+def _call(loop: asyncio.AbstractEventLoop, action: Callable[[], None], _: Reason) -> None:
+    with suppress(RuntimeError):  # the loop is closed, and the work gone with it
+        loop.call_soon_threadsafe(action)

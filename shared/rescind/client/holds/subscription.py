@@ -1,0 +1,87 @@
+"""A subscription to the sidecar's notifications of changes, and to its successors'."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+from rescind.errors import MalformedMessageError
+from rescind.wire.socket_protocol import Changed, Frames, Watch, decode_response, encode_request
+
+_AGAIN_S = 0.02
+_NOT_HEARD_S = 1.0
+
+
+class ChangeSubscription:
+    """Call `on_news` after each change, and when the connection comes or goes.
+
+    While `open` is False no change is notified: check without it.
+    """
+
+    def __init__(self, path: Callable[[], Path], on_news: Callable[[], None]) -> None:
+        self.open = False
+        self._path = path
+        self._on_news = on_news
+        self._socket: socket.socket | None = None
+
+    async def listen(self) -> None:
+        """Stay connected, until cancelled."""
+        while True:
+            heard = await self._hear()
+            self.open = False
+            self._on_news()
+            # Who hangs up on us without a word is a sidecar that does not know what a Watch is.
+            await asyncio.sleep(_AGAIN_S if heard else _NOT_HEARD_S)
+
+    async def _hear(self) -> bool:
+        """Receive until the connection ends. Return True if it was answered at all."""
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as self._socket:
+            self._socket.setblocking(False)
+            try:
+                await loop.sock_connect(self._socket, str(self._path()))
+            except OSError:
+                return True
+            listener = _Listener(self._heard)
+            transport, _ = await loop.create_unix_connection(lambda: listener, sock=self._socket)
+            try:
+                await listener.over.wait()
+            finally:
+                transport.abort()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)  # the loop's own step from abort() to the closed socket
+        return self.open
+
+    def _heard(self) -> None:
+        self.open = True
+        self._on_news()
+
+    def let_go(self) -> None:
+        """Close a forked child's copy of the connection; the parent keeps its own."""
+        if self._socket is not None:
+            self._socket.close()
+
+
+class _Listener(asyncio.Protocol):
+    def __init__(self, on_changed: Callable[[], None]) -> None:
+        self.over = asyncio.Event()
+        self._on_changed = on_changed
+        self._frames = Frames()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.WriteTransport", transport).write(encode_request(Watch(1)))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            come = [decode_response(message) for message in self._frames.feed(data)]
+        except MalformedMessageError:
+            self.over.set()
+        else:
+            if any(isinstance(response, Changed) for response in come):
+                self._on_changed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self.over.set()

@@ -1,0 +1,144 @@
+"""Bearer tokens in HTTP, for every framework: where the token is, and how a denial is said.
+
+RFC 6750 says how a token is sent and refused; the body of a refusal is a problem (RFC 9457).
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from rescind.core import scopes
+from rescind.core.verdict import Reason
+from rescind.errors import ScopeError
+
+RETRY_AFTER_S = 1
+"""A lease comes back with the next heartbeat, which is never far away."""
+
+_HEADER = re.compile(rb"bearer +([^ ]+) *", re.IGNORECASE)
+_SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 §3.3: what may stand in a quoted challenge
+_METADATA = re.compile(r"https?://[!#-\[\]-~]+")  # RFC 9728 §5.1, inside quotes
+_REALM = 'realm="rescind"'
+_UNAUTHORIZED = 401
+_NOT_JUDGED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
+
+_DETAIL = {
+    Reason.MISSING: "No bearer token was sent.",
+    Reason.MALFORMED: "The text that was sent is not a token.",
+    Reason.UNKNOWN: "The authority does not know this token.",
+    Reason.EXPIRED: "The token has expired.",
+    Reason.NOT_YET_VALID: "The token is not valid yet.",
+    Reason.REVOKED: "The token was revoked.",
+    Reason.SUSPENDED: "The token is suspended.",
+    Reason.WRONG_AUDIENCE: "The token was issued for another service.",
+    Reason.WRONG_VERIFIER: "The token may not be used at this service's place.",
+    Reason.WRONG_ADDRESS: "The token may not be used from this address.",
+    Reason.INSUFFICIENT_SCOPE: "The token lacks a scope that this call requires.",
+    Reason.NO_LEASE: "This service cannot tell right now whether the token is still good.",
+    Reason.UNAVAILABLE: "This service cannot reach what would tell whether the token is good.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What to answer in place of the application. Header names are in lower case."""
+
+    reason: Reason
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+def find(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return the bearer token (RFC 6750 §2.1): None without one, an empty text if there are two.
+
+    Two `Authorization` headers contradict each other, so neither is believed.
+    """
+    found = [value for name, value in headers if name.lower() == b"authorization"]
+    if len(found) > 1:
+        return ""
+    match = _HEADER.fullmatch(found[0]) if found else None
+    return match[1].decode("latin-1") if match else None
+
+
+def unauthenticated(*, resource_metadata: str | None = None) -> Refusal:
+    """Refuse a call that brought no token."""
+    return refuse(Reason.MISSING, resource_metadata=resource_metadata)
+
+
+def metadata_url(url: str | None) -> str | None:
+    """Return the URL of a resource's metadata (RFC 9728) as it is, or raise ValueError."""
+    if url is not None and not _METADATA.fullmatch(url):
+        raise ValueError(
+            "resource_metadata is the URL of the resource's metadata, such as "
+            "https://mcp.example.com/.well-known/oauth-protected-resource"
+        )
+    return url
+
+
+def required(require: Collection[str]) -> frozenset[str]:
+    """Return the scopes that calls need. Raises ScopeError for an invalid scope.
+
+    A token with the pattern `a:*` would have `a:x b:y`; and one text alone is not several scopes.
+    """
+    if isinstance(require, str):
+        raise ScopeError("`require` is a collection of scopes: put the one into a set")
+    return frozenset(map(scopes.parse, require))
+
+
+def refuse(
+    reason: Reason,
+    *,
+    require: Collection[str] = (),
+    stale_status: int = 503,
+    resource_metadata: str | None = None,
+) -> Refusal:
+    """Refuse a call whose token was denied. `require` is what the call would have needed.
+
+    `stale_status` 401 is for proxies that treat a 503 as a fault of the sidecar.
+    `resource_metadata` tells clients where to get a token from (RFC 9728, section 5.1).
+    """
+    more = (f'resource_metadata="{resource_metadata}"',) if resource_metadata else ()
+
+    def challenge(*parts: str) -> str:
+        return f"Bearer {', '.join((*parts, *more))}"
+
+    detail = _DETAIL[reason]
+    if reason in _NOT_JUDGED:
+        # No error code: the token may be good, and must not be thrown away.
+        mild = challenge(_REALM) if stale_status == _UNAUTHORIZED else None
+        return _refusal(stale_status, reason, detail, mild, retry=True)
+    if reason is Reason.MISSING:
+        return _refusal(401, reason, detail, challenge(_REALM))  # RFC 6750 §3.1: no error code
+    if reason is Reason.INSUFFICIENT_SCOPE:
+        # What is no scope may come from a query, and would end the quotes or the header.
+        scope = " ".join(sorted(each for each in require if _SCOPE.fullmatch(each)))
+        error = challenge('error="insufficient_scope"', f'scope="{scope}"')
+        return _refusal(403, reason, detail, error)
+    return _refusal(401, reason, detail, challenge('error="invalid_token"'))
+
+
+def _refusal(
+    status: int, reason: Reason, detail: str, challenge: str | None, *, retry: bool = False
+) -> Refusal:
+    problem = {
+        "type": f"urn:rescind:denied:{reason}",
+        "title": "The call was refused",
+        "status": status,
+        "detail": detail,
+        "reason": reason,
+    }
+    body = json.dumps(problem).encode()
+    return Refusal(
+        reason,
+        status,
+        (
+            ("content-type", "application/problem+json"),
+            ("content-length", str(len(body))),
+            ("cache-control", "no-store"),
+            ("x-rescind-reason", reason),
+            *((("www-authenticate", challenge),) if challenge else ()),
+            *((("retry-after", str(RETRY_AFTER_S)),) if retry else ()),
+        ),
+        body,
+    )

@@ -1,0 +1,52 @@
+"""Events that a restored ledger may have lost, offered by a sidecar that still has them (design 4).
+
+The batch is as it was pushed, with its signature: the sidecar vouches for nothing. It goes in an
+envelope with the instance's MAC, as a heartbeat does.
+"""
+
+from dataclasses import dataclass
+
+from rescind.wire.codec import Fields, Payload, pack
+from rescind.wire.heartbeat import INSTANCE_BYTES
+
+_OFFER = 1
+_TAKEN = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Offer one signed batch of an earlier epoch. A sidecar offers its newest first."""
+
+    instance: bytes
+    batch: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OfferAnswer:
+    """Confirm that an offer's lost events are in the ledger again.
+
+    `wanted` is True if older offers are wanted.
+    """
+
+    wanted: bool
+
+
+def encode(offer: Offer) -> bytes:
+    """Write an offer."""
+    return pack(_OFFER, offer.instance, offer.batch)
+
+
+def decode(payload: Payload) -> Offer:
+    """Read an offer. Raises MalformedMessageError."""
+    fields = Fields(payload, message="offer").expect(_OFFER)
+    return Offer(fields.octets(INSTANCE_BYTES), fields.octets())
+
+
+def encode_offer_answer(taken: OfferAnswer) -> bytes:
+    """Write an answer to an offer."""
+    return pack(_TAKEN, taken.wanted)
+
+
+def decode_offer_answer(payload: Payload) -> OfferAnswer:
+    """Read an answer to an offer. Raises MalformedMessageError."""
+    return OfferAnswer(Fields(payload, message="answer to an offer").expect(_TAKEN).flag())

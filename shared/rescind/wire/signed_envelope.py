@@ -1,0 +1,43 @@
+"""An envelope for content that is signed or carries a MAC: `[1, key id, signature, content]`.
+
+What is signed (events, records, receipts) names its Ed25519 key; what carries a MAC (heartbeats
+and their replies) names its instance. A reader checks before it decodes the content.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rescind.wire.codec import Fields, Payload, Run, pack
+
+_TAG = 1
+_FIELDS = Run(bytes, bytes, bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedEnvelope:
+    """Content as it was signed, byte for byte."""
+
+    content: bytes
+    key_id: bytes = b""
+    signature: bytes = b""
+
+
+Signer = Callable[[bytes], SignedEnvelope]
+"""Vouch for content: how, and with which key, is the caller's business."""
+
+
+def unsigned(content: bytes) -> SignedEnvelope:
+    """Vouch for nothing: for the bytes of a record between a sidecar and its workload."""
+    return SignedEnvelope(content)
+
+
+def encode(sealed: SignedEnvelope) -> bytes:
+    """Write an envelope."""
+    return pack(_TAG, sealed.key_id, sealed.signature, sealed.content)
+
+
+def decode(payload: Payload) -> SignedEnvelope:
+    """Read an envelope. Raises MalformedMessageError."""
+    fields = Fields(payload, message="sealed").expect(_TAG)
+    key_id, signature, content = fields.run(_FIELDS)
+    return SignedEnvelope(content, key_id, signature)

@@ -1,0 +1,1 @@
+"""Sign, encrypt, and decide whose signature counts."""

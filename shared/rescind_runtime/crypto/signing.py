@@ -1,0 +1,447 @@
+"""Signatures (Ed25519, RFC 8032) and sealed boxes (X25519), by PyNaCl.
+
+`Keyring` is the authority's private side; `Trust`, in `trust.py`, is what others need to check it.
+Both are files that an operator can look at; neither is ever in Postgres.
+"""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self, TypeVar, cast
+
+from nacl.exceptions import CryptoError
+from nacl.public import PrivateKey, PublicKey, SealedBox
+from nacl.signing import SigningKey
+
+from rescind.errors import MalformedMessageError
+from rescind.wire import trust_statement
+from rescind.wire.signed_envelope import SignedEnvelope
+from rescind.wire.trust_statement import (
+    Purpose,
+    RetiredKey,
+    RootLink,
+    Statement,
+    VerifyingKey,
+    key_id,
+    signed_bytes,
+)
+from rescind_runtime.crypto.trust import KeyringError, Trust, read_json
+from rescind_runtime.data_dir import write_private
+
+_PURPOSES = (Purpose.EVENTS, Purpose.RECORDS, Purpose.RECEIPTS, Purpose.ENROLMENT)
+
+_T = TypeVar("_T")
+
+SEALING, MASTER = "sealing", "master"
+KINDS = (*map(str, _PURPOSES), SEALING, MASTER)
+"""The kinds of key in a keyring: what signs, what opens enrolments, what secrets derive from."""
+
+ROWS = "rows"
+"""The kind that authenticates rows in Postgres. Authorities alone need it."""
+
+SEED_BYTES = trust_statement.KEY_BYTES
+
+OVERLAP_US = 60_000_000
+"""How long a new key is only made known: sidecars learn of it with a heartbeat, and authorities by
+their file, before the first use of it is made."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Key:
+    purpose: Purpose
+    seed: bytes
+
+    @property
+    def signing(self) -> SigningKey:
+        return SigningKey(self.seed)
+
+    @property
+    def public(self) -> bytes:
+        return bytes(self.signing.verify_key)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Private:
+    """The private halves. Of each kind there are one or two, and the newest is the last.
+
+    `rotated_at_us` is when the last of them was made that has to be known before it is used.
+    """
+
+    keys: tuple[_Key, ...]
+    sealings: tuple[bytes, ...]
+    masters: tuple[bytes, ...]
+    rotated_at_us: int = 0
+    rows: tuple[bytes, ...] = ()
+
+    @classmethod
+    def create(cls) -> Self:
+        """Make one key of each kind."""
+        keys = tuple(_Key(purpose, _seed()) for purpose in _PURPOSES)
+        return cls(keys, (_sealing_key(),), (_seed(),), rows=(_seed(),))
+
+    def changed(self, kind: str, *, keep: int) -> Self:
+        """Add a new key of a kind, behind the newest `keep` of those before."""
+        if kind == SEALING:
+            return replace(self, sealings=(*_last(self.sealings, keep), _sealing_key()))
+        if kind == MASTER:
+            return replace(self, masters=(*_last(self.masters, keep), _seed()))
+        if kind == ROWS:
+            # All before stay: what has a MAC of one of them is denied once that is gone.
+            return replace(self, rows=(*self.rows, _seed()))
+        purpose = Purpose(kind)
+        others = tuple(key for key in self.keys if key.purpose != purpose)
+        before = tuple(key for key in self.keys if key.purpose == purpose)
+        fresh = _Key(purpose, _seed())
+        return replace(self, keys=(*others, *_last(before, keep), fresh))
+
+    def ids(self, kind: str) -> tuple[bytes, ...]:
+        """Return the public name of each key of a kind."""
+        if kind == SEALING:
+            return tuple(key_id(_public(seed)) for seed in self.sealings)
+        if kind == MASTER:
+            return tuple(map(key_id, self.masters))
+        if kind == ROWS:
+            return tuple(map(key_id, self.rows))
+        return tuple(key_id(key.public) for key in self.keys if key.purpose == kind)
+
+
+class Keyring:
+    """The keys with which one installation signs: the newest of each purpose is used.
+
+    `trust` is what others need to check these signatures. `adopting`: rows from before there was a
+    key for them get their MAC first, and no authority starts.
+    """
+
+    def __init__(
+        self,
+        private: _Private,
+        *,
+        statement: bytes,
+        root: bytes,
+        adopting: bool = False,
+    ) -> None:
+        self.statement = statement
+        self.root = root
+        self.adopting = adopting
+        self._private = private
+        self._sealings = tuple(map(PrivateKey, private.sealings))
+        if {key.purpose for key in private.keys} != set(_PURPOSES) or not private.masters:
+            raise ValueError("a purpose lacks its key")
+        self.trust = Trust(root, statement)
+        self.serial = self.trust.serial
+        names = frozenset((key.purpose, key_id(key.public)) for key in private.keys)
+        sealing = bytes(self._sealings[-1].public_key)
+        if (self.trust.sealing, self.trust.keys) != (sealing, names):
+            raise ValueError("the statement is about other keys")
+        self.advance(0)
+
+    @classmethod
+    def create(cls, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
+        """Make a keyring under a root key (its 32-byte seed); its statement is good for a life."""
+        private = _Private.create()
+        return cls._stated(
+            SigningKey(root), private, Statement(1, now_us, b"", ()), life_us=life_us
+        )
+
+    @classmethod
+    def _stated(
+        cls,
+        root: SigningKey,
+        private: _Private,
+        statement: Statement,
+        *,
+        life_us: int | None,
+        links: tuple[bytes, ...] = (),
+    ) -> Self:
+        """Sign a statement of these keys, with the number, time and retired keys of another."""
+        statement = replace(
+            statement,
+            sealing=_public(private.sealings[-1]),
+            keys=tuple(VerifyingKey(key.purpose, key.public) for key in private.keys),
+            not_after_us=None if life_us is None else statement.issued_at_us + life_us,
+        )
+        signed = _sign(root, Purpose.TRUST, trust_statement.encode(statement))
+        envelope = trust_statement.encode_envelope(signed, links)
+        return cls(private, statement=envelope, root=bytes(root.verify_key))
+
+    def with_rows(self, *, adopting: bool) -> Self:
+        """Return these keys with one for rows, if there was none; the statement stays the same."""
+        private = self._private
+        if not private.rows:
+            private = private.changed(ROWS, keep=0)
+        return type(self)(private, statement=self.statement, root=self.root, adopting=adopting)
+
+    def _restated(
+        self,
+        private: _Private,
+        *,
+        root: bytes,
+        now_us: int,
+        life_us: int | None,
+        retired: tuple[RetiredKey, ...] = (),
+        links: tuple[bytes, ...] | None = None,
+    ) -> Self:
+        signer = SigningKey(root)
+        if bytes(signer.verify_key) != self.root and links is None:
+            raise KeyringError("that is the root key of another keyring")
+        kept = (*self.trust.retired, *retired)[-trust_statement.MOST_RETIRED :]
+        changed = self._stated(
+            signer,
+            private,
+            Statement(self.serial + 1, now_us, b"", (), retired=kept),
+            life_us=self.trust.life_us if life_us is None else life_us,
+            links=self.links if links is None else links,
+        )
+        changed.adopting = self.adopting
+        return changed
+
+    @property
+    def links(self) -> tuple[bytes, ...]:
+        """The links from former root keys to this one, as they travel with each statement."""
+        return trust_statement.decode_envelope(self.statement)[1]
+
+    @property
+    def rerooted_at_us(self) -> int | None:
+        """When the newest link was made (Unix microseconds); None if there is not one."""
+        if not self.links:
+            return None
+        signed, _ = trust_statement.decode_envelope(self.links[-1])
+        return trust_statement.decode_link(signed.content).issued_at_us
+
+    def restated(self, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
+        """Make a newer statement of the same keys: who sees its number asks for what is new."""
+        return self._restated(self._private, root=root, now_us=now_us, life_us=life_us)
+
+    def rotated(self, kind: str, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
+        """Add a new key of a kind; the one before it stays good until the next rotation."""
+        private = replace(self._private.changed(kind, keep=1), rotated_at_us=now_us)
+        return self._restated(private, root=root, now_us=now_us, life_us=life_us)
+
+    def retired(
+        self, kinds: Collection[str], *, root: bytes, now_us: int, life_us: int | None = None
+    ) -> Self:
+        """Put one new key of each kind in the place of all before, which are good for nothing.
+
+        The new ones are in use at once. A key for rows stays beside its new one: what has a MAC of
+        it gets another.
+        """
+        private, gone = replace(self._private, rotated_at_us=0), list[RetiredKey]()
+        for kind in kinds:
+            if kind == ROWS:
+                private = private.changed(ROWS, keep=1)
+                continue
+            gone += [RetiredKey(kind, name) for name in private.ids(kind)]
+            private = private.changed(kind, keep=0)
+        return self._restated(
+            private, root=root, now_us=now_us, life_us=life_us, retired=tuple(gone)
+        )
+
+    def without_former_rows(self, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
+        """Leave out the keys for rows from before the newest one."""
+        private = replace(self._private, rows=_last(self._private.rows, 1))
+        return self._restated(private, root=root, now_us=now_us, life_us=life_us)
+
+    def rerooted(
+        self, *, root: bytes, new_root: bytes, now_us: int, life_us: int | None = None
+    ) -> Self:
+        """Replace the root key. The new one signs from now on; the old one signs the link to it."""
+        before, after = SigningKey(root), SigningKey(new_root)
+        if bytes(before.verify_key) != self.root:
+            raise KeyringError("that is the root key of another keyring")
+        link = _sign(
+            before,
+            Purpose.TRUST,
+            trust_statement.encode_link(RootLink(bytes(after.verify_key), now_us)),
+        )
+        links = (*self.links, trust_statement.encode_envelope(link, ()))[
+            -trust_statement.MOST_LINKS :
+        ]
+        return self._restated(
+            self._private, root=new_root, now_us=now_us, life_us=life_us, links=links
+        )
+
+    def unlinked(self, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
+        """Leave out the links: who has a former root key alone needs a new trust file."""
+        if bytes(SigningKey(root).verify_key) != self.root:
+            raise KeyringError("that is the root key of another keyring")
+        return self._restated(self._private, root=root, now_us=now_us, life_us=life_us, links=())
+
+    def settled(self, now_us: int) -> bool:
+        """Return True if every newest key is in use: only then may another one be made."""
+        at_us = self._private.rotated_at_us
+        return not at_us or now_us >= at_us + OVERLAP_US
+
+    def advance(self, now_us: int) -> None:
+        """Use the newest key of each kind, or the one before until the newest is known."""
+        settled = self.settled(now_us)
+        self._signing: dict[Purpose, tuple[bytes, SigningKey]] = {}
+        for key in self._private.keys:
+            if settled or key.purpose not in self._signing:
+                self._signing[key.purpose] = (key_id(key.public), key.signing)
+        newest_first = tuple(reversed(self._private.masters))
+        self.masters = newest_first if settled else tuple(self._private.masters)
+        rows = list(reversed(self._private.rows))
+        if not settled:
+            rows[:2] = reversed(rows[:2])
+        self.rows = tuple(rows)
+
+    @property
+    def master(self) -> bytes:
+        """The key from which secrets of instances are derived now."""
+        return self.masters[0]
+
+    def known(self) -> tuple[tuple[str, bytes, bool], ...]:
+        """Return the kind and id of each key, and whether it is the one in use now."""
+        in_use = {name for name, _ in self._signing.values()}
+        in_use |= {key_id(self.master), key_id(bytes(self._sealings[-1].public_key))}
+        in_use |= set(map(key_id, self.rows[:1]))
+        kinds = (*KINDS, ROWS)
+        return tuple(
+            (kind, name, name in in_use) for kind in kinds for name in self._private.ids(kind)
+        )
+
+    def sign(self, purpose: Purpose, content: bytes) -> SignedEnvelope:
+        """Put content into an envelope with a signature."""
+        name, key = self._signing[purpose]
+        return _sign(key, purpose, content, name=name)
+
+    def open(self, box: bytes) -> bytes | None:
+        """Open a box that was sealed to this installation, or say None."""
+        opened = (_opened(sealing, box) for sealing in reversed(self._sealings))
+        return next((content for content in opened if content is not None), None)
+
+    def encrypt_for(self, public: bytes, content: bytes) -> bytes:
+        """Encrypt content to a public key. Raises MalformedMessageError for a weak one."""
+        try:
+            return SealedBox(PublicKey(public)).encrypt(content)
+        except (CryptoError, ValueError, TypeError) as error:
+            # A point of small order: what is sealed to it, anybody opens (libsodium refuses it).
+            raise MalformedMessageError("public key", "nothing can be sealed to it") from error
+
+    def verify(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
+        """Return True if one of this installation's keys signed this content."""
+        return self.trust.verify(purpose, signed)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a keyring file. Raises KeyringError."""
+        found = cast("dict[str, Any]", read_json(path, "a keyring", "`rescind migrate` makes one"))
+        try:
+            keys = tuple(
+                _Key(Purpose(purpose), bytes.fromhex(seed))
+                for purpose, seed in cast("list[tuple[str, str]]", found["keys"])
+            )
+            statement, root = bytes.fromhex(found["statement"]), bytes.fromhex(found["root"])
+            private = _Private(
+                keys,
+                (*_all(found.get("sealings_before", [])), _key_bytes(found["sealing"])),
+                (*_all(found.get("masters_before", [])), _key_bytes(found["master"])),
+                # From before it was noted: then every statement followed a rotation.
+                _time(found.get("rotated_at_us", _assumed(keys, root, statement))),
+                _all(found.get("rows", [])),
+            )
+            adopting = _flag(found.get("adopting_rows", False))
+            return cls(private, statement=statement, root=root, adopting=adopting)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise KeyringError(f"{path} is no keyring: `rescind migrate` makes one") from error
+
+    def write(self, path: Path) -> None:
+        """Write the keyring file, mode 0600."""
+        private = self._private
+        write_private(
+            path,
+            json.dumps(
+                {
+                    "root": self.root.hex(),
+                    "statement": self.statement.hex(),
+                    "master": private.masters[-1].hex(),
+                    "masters_before": [each.hex() for each in private.masters[:-1]],
+                    "sealing": private.sealings[-1].hex(),
+                    "sealings_before": [each.hex() for each in private.sealings[:-1]],
+                    "keys": [(key.purpose, key.seed.hex()) for key in private.keys],
+                    "rotated_at_us": private.rotated_at_us,
+                    "rows": [each.hex() for each in private.rows],
+                    "adopting_rows": self.adopting,
+                },
+                indent=1,
+            ),
+        )
+
+
+class InstanceKey:
+    """The key pair that one process of a sidecar makes at its start."""
+
+    def __init__(self) -> None:
+        self._private = PrivateKey.generate()
+
+    @property
+    def public(self) -> bytes:
+        """The public half, whose hash is the instance id."""
+        return bytes(self._private.public_key)
+
+    def open(self, box: bytes) -> bytes | None:
+        """Open a box that was sealed to this instance, or say None."""
+        return _opened(self._private, box)
+
+
+def public_of(seed: bytes) -> bytes:
+    """Return the public half of a signing key."""
+    return bytes(SigningKey(seed).verify_key)
+
+
+def _seed() -> bytes:
+    return bytes(SigningKey.generate())
+
+
+def _sealing_key() -> bytes:
+    return bytes(PrivateKey.generate())
+
+
+def _public(sealing: bytes) -> bytes:
+    return bytes(PrivateKey(sealing).public_key)
+
+
+def _last(keys: tuple[_T, ...], count: int) -> tuple[_T, ...]:
+    return keys[-count:] if count else ()
+
+
+def _assumed(keys: tuple[_Key, ...], root: bytes, statement: bytes) -> int:
+    return Trust(root, statement).issued_at_us if len(keys) > len(_PURPOSES) else 0
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("a flag of another kind")
+    return value
+
+
+def _time(value: object) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError("a time of another kind")
+    return value
+
+
+def _all(texts: list[str]) -> tuple[bytes, ...]:
+    return tuple(map(_key_bytes, texts))
+
+
+def _key_bytes(text: str) -> bytes:
+    key = bytes.fromhex(text)
+    if len(key) != trust_statement.KEY_BYTES:
+        raise ValueError("a key of another length")
+    return key
+
+
+def _opened(private: PrivateKey, box: bytes) -> bytes | None:
+    try:
+        return SealedBox(private).decrypt(box)
+    except (CryptoError, ValueError, TypeError):
+        return None
+
+
+def _sign(
+    key: SigningKey, purpose: Purpose, content: bytes, *, name: bytes | None = None
+) -> SignedEnvelope:
+    signature = key.sign(signed_bytes(purpose, content)).signature
+    return SignedEnvelope(content, name or key_id(bytes(key.verify_key)), signature)

@@ -1,0 +1,245 @@
+"""The links to servers: how a URL and the files beside it are read, and which are refused.
+
+What leaves this machine is under TLS, with a certificate that is checked, or else the setting
+RESCIND_ALLOW_PLAINTEXT names the link. Each reader below sees a URL as its driver does: where the
+two differ, the driver would connect to another host than the one that was judged.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from rescind.client import tls
+from rescind.client.tls import PlaintextError, TlsError, TlsFiles
+
+_NATS, _REDIS, _POSTGRES = map(TlsFiles, ("nats", "redis", "postgres"))  # of which none is set
+
+_CHECKED = {"verify-full", "verify-ca"}
+_MODES = {"disable", "allow", "prefer", "require"} | _CHECKED
+# What the driver would apply itself, and does not once it is given a context.
+_IGNORED = ("sslcrl", "sslpassword", "ssl_min_protocol_version", "ssl_max_protocol_version")
+_REDIS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+
+
+@dataclass(frozen=True, slots=True)
+class NatsLink:
+    """How NATS is reached: the servers of a cluster, TLS, and who this client is."""
+
+    urls: tuple[str, ...] = field(repr=False)
+    files: TlsFiles = _NATS
+    creds: Path | None = None
+    """A `.creds` file: a user's JWT and its seed."""
+    nkey: Path | None = None
+    """The seed of a user."""
+
+    @classmethod
+    def read(cls, urls: str) -> "NatsLink":
+        """Read what RESCIND_NATS_URL holds, where nothing is set beside it."""
+        return cls(tuple(each.strip() for each in urls.split(",")))
+
+    @property
+    def secured(self) -> bool:
+        """Whether nothing is sent before TLS: one tls:// or one file asks that of every server."""
+        return bool(self.files) or any(urlsplit(url).scheme == "tls" for url in self.urls)
+
+    def require_safe(self, plaintext: Collection[str]) -> None:
+        """Raise PlaintextError if this link would leave the machine in clear text."""
+        if not self.secured and "nats" not in plaintext:
+            _require_local("nats", "RESCIND_NATS_URL", map(_host, self.urls), "Write tls://…")
+
+
+@dataclass(frozen=True, slots=True)
+class RedisLink:
+    """How Redis or Valkey is reached."""
+
+    url: str = field(repr=False)
+    files: TlsFiles = _REDIS
+
+    @property
+    def secured(self) -> bool:
+        """Whether it is TLS with a certificate that is checked."""
+        parts = urlsplit(self.url)
+        asked = parse_qs(parts.query)
+        weak = any(
+            name.startswith("ssl")
+            and name not in _REDIS_FILES
+            and (name, value[0].lower()) != ("ssl_cert_reqs", "required")
+            for name, value in asked.items()
+        )
+        return parts.scheme == "rediss" and not weak
+
+    @property
+    def tls(self) -> TlsFiles:
+        """The files: those of the settings, else those that the URL names."""
+        if self.files:
+            return self.files
+        asked = parse_qs(urlsplit(self.url).query)
+        return TlsFiles("redis", *(_path(asked.get(name, [""])[0]) for name in _REDIS_FILES))
+
+    def require_safe(self, plaintext: Collection[str]) -> None:
+        """Raise PlaintextError if this link would leave the machine in clear text.
+
+        Raises TlsError where the files beside the URL would not be used.
+        """
+        parts = urlsplit(self.url)
+        better = "Write rediss://…"
+        if parts.scheme == "rediss":
+            better = "Take ssl_cert_reqs and ssl_check_hostname out of it, for what they switch off"
+        if self.files and not self.secured:
+            raise TlsError(
+                "RESCIND_REDIS_URL: it is not TLS that is checked, and "
+                f"RESCIND_REDIS_{_first(self.files)}_FILE would not be used. {better}"
+            )
+        if parts.scheme == "unix" or self.secured or "redis" in plaintext:
+            return
+        # Without a host in its place the driver takes one from the query, else its default.
+        host = parts.hostname or parse_qs(parts.query).get("host", ["localhost"])[0]
+        _require_local("redis", "RESCIND_REDIS_URL", [unquote(host)], better)
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresLink:
+    """How Postgres is reached."""
+
+    dsn: str = field(repr=False)
+    files: TlsFiles = _POSTGRES
+    password_file: Path | None = None
+    default_host: str | None = None
+    """PGHOST, which the driver takes where the URL names no host."""
+
+    @property
+    def _asked(self) -> dict[str, str]:
+        return {name: values[-1] for name, values in parse_qs(urlsplit(self.dsn).query).items()}
+
+    @property
+    def mode(self) -> str | None:
+        """The sslmode: with files of TLS it is verify-full, unless the URL says verify-ca."""
+        return self._asked.get("sslmode") or ("verify-full" if self.files else None)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts and the folders of sockets, as asyncpg finds them."""
+        _, at, named = (netloc := urlsplit(self.dsn).netloc).partition("@")
+        asked = self._asked
+        if found := named if at else netloc:
+            return tuple(unquote(_postgres_host(each.strip())) for each in found.split(","))
+        listed = asked.get("host") or asked.get("service") or self.default_host or ""
+        return tuple(_postgres_host(each.strip()) for each in listed.split(",") if each)
+
+    def require_safe(self, plaintext: Collection[str]) -> None:
+        """Raise PlaintextError if this link would leave the machine in clear text.
+
+        Raises TlsError where URL and files contradict each other.
+        """
+        mode = self.mode
+        if mode is not None and mode not in _MODES:
+            raise TlsError(f"RESCIND_POSTGRES_DSN: sslmode is one of {', '.join(sorted(_MODES))}")
+        if self.files and mode not in _CHECKED:
+            raise TlsError(
+                f"RESCIND_POSTGRES_DSN: sslmode={mode} would leave "
+                f"RESCIND_POSTGRES_{_first(self.files)}_FILE unused. Write sslmode=verify-full, or "
+                "leave it out"
+            )
+        if mode in _CHECKED:
+            self._require_applied(mode)
+        elif "postgres" not in plaintext:
+            better = "Write sslmode=verify-full, or set RESCIND_POSTGRES_CA_FILE"
+            away = (host for host in self.hosts if not host.startswith("/"))
+            _require_local("postgres", "RESCIND_POSTGRES_DSN", away, better)
+
+    def _require_applied(self, mode: str | None) -> None:
+        asked = self._asked
+        for name in _IGNORED:
+            if name in asked:
+                raise TlsError(f"RESCIND_POSTGRES_DSN: {name} is not supported with {mode}")
+        if mode == "verify-ca" and self._tls.ca is None:
+            raise TlsError(
+                "RESCIND_POSTGRES_DSN: sslmode=verify-ca needs a CA of your own, in "
+                "RESCIND_POSTGRES_CA_FILE: every CA of the system would do otherwise"
+            )
+
+    @property
+    def _tls(self) -> TlsFiles:
+        asked = self._asked
+        named = (asked.get(name) for name in ("sslrootcert", "sslcert", "sslkey"))
+        given = (self.files.ca, self.files.cert, self.files.key)
+        found = (own or _path(path) for own, path in zip(given, named, strict=True))
+        return TlsFiles("postgres", *found)
+
+    def options(self) -> dict[str, Any]:
+        """Return what asyncpg is told besides the URL. Raises TlsError.
+
+        The password is read for each connection, so that it can be changed while this runs.
+        """
+        options: dict[str, Any] = {}
+        if self.mode in _CHECKED:
+            context = self._tls.client()
+            context.check_hostname = self.mode == "verify-full"
+            options["ssl"] = context
+        if self.password_file is not None:
+            _password(self.password_file)
+            options["password"] = _reading(self.password_file)
+        return options
+
+
+def require_safe_authority(urls: Sequence[str], plaintext: Collection[str]) -> None:
+    """Raise PlaintextError if an authority would be asked in clear text beyond this machine."""
+    if "authority" not in plaintext:
+        clear = (_host(url) for url in urls if urlsplit(url).scheme == "http")
+        _require_local("authority", "RESCIND_URL", clear, "Write https://…")
+
+
+def require_safe_listener(address: str, files: TlsFiles, plaintext: Collection[str]) -> None:
+    """Raise PlaintextError if HTTP would be served beyond this machine in clear text.
+
+    An address of all interfaces is beyond it.
+    """
+    if files or "http" in plaintext:
+        return
+    host, colon, _ = address.rpartition(":")
+    if colon and not tls.local(host.strip("[]")):  # what is no address is refused later
+        raise PlaintextError(
+            f"RESCIND_HTTP: {address} would be served in clear text beyond this machine. Set "
+            "RESCIND_HTTP_CERT_FILE and RESCIND_HTTP_KEY_FILE; or listen at 127.0.0.1, behind a "
+            "proxy of this host that ends TLS; or, where the network between is trusted, name the "
+            f"link: {tls.ALLOW_PLAINTEXT}=http"
+        )
+
+
+def _require_local(link: str, variable: str, hosts: Iterable[str], better: str) -> None:
+    for host in hosts:
+        if not tls.local(host):
+            raise PlaintextError(tls.refusal(variable, link, host, better))
+
+
+def _path(text: str | None) -> Path | None:
+    """Return the file that a URL names; for `system` libpq takes the trust store."""
+    return Path(text) if text and text != "system" else None
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or "what it names"
+
+
+def _postgres_host(text: str) -> str:
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text if text.startswith("/") else text.partition(":")[0]
+
+
+def _first(files: TlsFiles) -> str:
+    return "CA" if files.ca else "CERT" if files.cert else "KEY"
+
+
+def _reading(path: Path) -> Callable[[], str]:
+    return lambda: _password(path)
+
+
+def _password(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise TlsError(f"RESCIND_POSTGRES_PASSWORD_FILE: {path} cannot be read: {why}") from error

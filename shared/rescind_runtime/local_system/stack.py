@@ -1,0 +1,346 @@
+"""The whole system on this machine, as children of this process, inside one directory.
+
+Embedded Postgres, NATS and Valkey (or the user's own, where a setting names them), the schema, the
+authority, and one sidecar for each service. What starts here ends here, in any order of death: the
+kernel signals a child that outlives its parent, and a child that dies takes the rest with it.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+import sys
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rescind.core import well_known_scopes
+from rescind.core.secret import Secret
+from rescind.errors import RescindError
+from rescind_runtime import data_dir, settings
+from rescind_runtime.local_system import home, nats, postgres, valkey
+from rescind_runtime.local_system.home import Home
+from rescind_runtime.processes import child_process
+from rescind_runtime.processes.child_process import Child, Program
+
+DEFAULT_PORT = 7473
+
+_MIGRATE_DEADLINE_S = 60.0
+_READY_DEADLINE_S = 60.0
+_CREDENTIAL_TTL_S = 365 * 24 * 3600
+# Nothing that we start needs them, so nothing that we start gets them.
+_WITHHELD = (
+    *("RESCIND_ADMIN_TOKEN", "RESCIND_TOKEN"),
+    # What we serve, we serve on loopback.
+    *("RESCIND_HTTP_CA_FILE", "RESCIND_HTTP_CERT_FILE", "RESCIND_HTTP_KEY_FILE"),
+)
+
+_OF_A_LINK = re.compile(
+    "RESCIND_(?:ALLOW_PLAINTEXT|(NATS|REDIS|POSTGRES)_(?:CA|CERT|KEY|CREDS|NKEY|PASSWORD)_FILE)"
+)
+
+Reach = Callable[[str, Mapping[str, str]], Mapping[str, str]]
+"""Given a service and what its sidecar would be told, what the sidecar is told instead."""
+
+
+def directly(_service: str, told: Mapping[str, str]) -> Mapping[str, str]:
+    """Put nothing between a sidecar and the rest."""
+    return told
+
+
+class StackError(RescindError):
+    """Raised when the system cannot start here; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to start, and where."""
+
+    directory: Path
+    services: Sequence[str]  # one sidecar each
+    port: int = DEFAULT_PORT  # the authority's, on loopback; 0 takes any that is free
+    environ: Mapping[str, str]  # what the user set; it may name servers of their own
+    reach: Reach = directly  # a scene may put a wire of its own in a sidecar's way
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A sidecar that is ready: where its service finds it."""
+
+    service: str
+    instance: str
+    socket: str
+    http: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """The running system. Its URLs carry passwords; only files and programs should see them."""
+
+    directory: Path
+    authority: str
+    admin_token_file: Path
+    postgres: str
+    nats: str
+    redis: str
+    sidecars: Sequence[Sidecar]
+    pids: Mapping[str, int | None]  # None: a server of the user's own
+    children: Sequence[Child]
+
+    async def watch(self) -> None:
+        """Run until cancelled; raise StackError as soon as a part ends that should not."""
+        async with asyncio.TaskGroup() as group:
+            for child in self.children:
+                group.create_task(_fail_when_gone(child))
+
+
+@contextlib.asynccontextmanager
+async def running(
+    plan: Plan, *, progress: Callable[[str], None] = lambda _: None
+) -> AsyncGenerator[System]:
+    """Run the system for the block, and write `DIR/env`; from the main thread only.
+
+    `progress` is told what is being started. Every error is a RescindError that says what failed,
+    why (the end of its log), and what to do.
+    """
+    _require_free(plan.port)
+    names = (valkey.SOCKET, *(f"{service}.sock" for service in plan.services))
+    longest = max(postgres.LONGEST_SOCKET, *(1 + len(os.fsencode(name)) for name in names))
+    async with AsyncExitStack() as block:
+        place = await block.enter_async_context(
+            home.locked(plan.directory.absolute(), longest_socket=longest)
+        )
+        system = await _start(plan, place, block, progress)
+        data_dir.write_env(place.directory, _env_file(place, system, plan.environ))
+        yield system
+
+
+async def _start(
+    plan: Plan, place: Home, block: AsyncExitStack, progress: Callable[[str], None]
+) -> System:
+    urls, servers = await _servers(plan, place, block, progress)
+    own = frozenset(urls) - frozenset(servers)
+    common = _common_settings(plan, place, urls, own=own)
+    progress("starting the authority")
+    program = _python(
+        place,
+        "rescind_authority",
+        "migrate-and-serve",  # it also makes the edge key and the first admin token
+        name="authority",
+        environment=common
+        | {"RESCIND_POSTGRES_DSN": urls["postgres"], "RESCIND_HTTP": f"127.0.0.1:{plan.port}"},
+    )
+    authority = await block.enter_async_context(child_process.running(program))
+    deadline_s = _MIGRATE_DEADLINE_S + _READY_DEADLINE_S
+    url = _text(await authority.ready(deadline_s=deadline_s), "http")
+    progress("starting the sidecars")
+    await _credentials(plan, place, url)
+    sidecars = await _sidecars(plan, place, block, common | {"RESCIND_URL": url})
+    return System(
+        directory=place.directory,
+        authority=url,
+        admin_token_file=place.directory / "admin-token",
+        sidecars=list(sidecars),
+        pids={"authority": authority.pid}
+        | {name: servers[name].pid if name in servers else None for name in urls},
+        children=[*servers.values(), authority, *sidecars.values()],
+        **urls,
+    )
+
+
+async def _servers(
+    plan: Plan, place: Home, block: AsyncExitStack, progress: Callable[[str], None]
+) -> tuple[dict[str, str], dict[str, Child]]:
+    """Return the URL of every server, and the child of each that is not the user's own."""
+    urls: dict[str, str] = {}
+    started: dict[str, Child] = {}
+    for name, variable, embedded in (
+        ("nats", "RESCIND_NATS_URL", nats.running),
+        ("redis", "RESCIND_REDIS_URL", valkey.running),
+        ("postgres", "RESCIND_POSTGRES_DSN", postgres.running),
+    ):
+        if own := settings.secret(plan.environ, variable):
+            urls[name] = own
+            continue
+        progress(f"starting {name}")
+        server = await block.enter_async_context(embedded(place))
+        urls[name], started[name] = server.url, server.child
+    return urls, started
+
+
+async def _sidecars(
+    plan: Plan, place: Home, block: AsyncExitStack, environment: Mapping[str, str]
+) -> dict[Sidecar, Child]:
+    """Start all of them, then wait for all of them: most of a start is importing."""
+    processes: list[Child] = []
+    for service in plan.services:
+        program = _python(
+            place,
+            "rescind_sidecar",
+            name=f"sidecar-{service}",
+            environment={
+                **plan.reach(service, environment),
+                "RESCIND_SERVICE": service,
+                "RESCIND_SOCKET": str(place.sockets / f"{service}.sock"),
+                "RESCIND_HTTP": "127.0.0.1:0",
+                "RESCIND_CREDENTIAL_FILE": str(_credential(place, service)),
+            },
+        )
+        processes.append(await block.enter_async_context(child_process.running(program)))
+
+    def ask_all_to_stop() -> None:
+        for process in processes:
+            process.ask_to_stop()
+
+    block.callback(ask_all_to_stop)  # runs first, so that they stop side by side
+    return {_sidecar(await each.ready(deadline_s=_READY_DEADLINE_S)): each for each in processes}
+
+
+async def _credentials(plan: Plan, place: Home, url: str) -> None:
+    """Issue what each service's sidecar enrols with: a new one at each start, for a year."""
+    # `up --help` is quick
+    from rescind.client.admin import AsyncAdmin, Grant, SidecarBinding  # noqa: PLC0415
+
+    admin_token = (place.directory / "admin-token").read_text(encoding="ascii").strip()
+    async with AsyncAdmin(url, Secret(admin_token)) as admin:
+        for service in plan.services:
+            grant = Grant(
+                subject=f"service:{service}",
+                kind="service",
+                scopes=(well_known_scopes.VERIFY,),
+                audience=(well_known_scopes.AUDIENCE,),
+            )
+            grant["ttl"] = _CREDENTIAL_TTL_S
+            # The posture that the sidecars here are told, if they are told one.
+            posture = plan.environ.get("RESCIND_POSTURE", "strict")
+            grant["sidecars"] = SidecarBinding(posture=posture)
+            issued = await admin.issue(**grant)
+            if issued.token is None:
+                raise StackError(f"no credential for {service}: start it again")
+            data_dir.write_private(_credential(place, service), issued.token.reveal() + "\n")
+
+
+def _credential(place: Home, service: str) -> Path:
+    return place.folder("credentials") / service
+
+
+async def _fail_when_gone(child: Child) -> None:
+    await child.gone()
+    raise StackError(
+        f"{child.failure()}\nThe rest was stopped with it; the data is kept. Start it again."
+    )
+
+
+def _common_settings(
+    plan: Plan, place: Home, urls: Mapping[str, str], *, own: Collection[str]
+) -> dict[str, str]:
+    """Return the user's environment with what every process of ours is told.
+
+    A variable that the user set for something else must not reach a child by accident, so each
+    one that we rely on is set here or in `_start`.
+    """
+    inherited = {
+        key: text
+        for key, text in plan.environ.items()
+        if key not in _WITHHELD and not _OF_A_LINK.fullmatch(key)
+    }
+    inherited.pop("RESCIND_POSTGRES_DSN", None)  # for the authority alone
+    return (
+        inherited
+        | _links(plan.environ, own)
+        | {
+            "RESCIND_DATA": str(place.directory),
+            "RESCIND_NATS_URL": urls["nats"],
+            "RESCIND_REDIS_URL": urls["redis"],
+            "RESCIND_ADMIN_TOKEN_FILE": str(place.directory / "admin-token"),
+            "RESCIND_EDGE_KEY_FILE": str(place.directory / "edge-key"),
+            "RESCIND_KEYRING_FILE": str(place.directory / "keyring"),
+            "RESCIND_ROOT_KEY_FILE": str(place.directory / "root-key"),
+            "RESCIND_TRUST_FILE": str(place.directory / "trust"),
+        }
+    )
+
+
+def _links(environ: Mapping[str, str], own: Collection[str]) -> dict[str, str]:
+    """Return what servers of the user's own need, with paths that hold in any directory.
+
+    A server of ours would be asked for a TLS that it does not have.
+    """
+    found = {
+        each: text
+        for each, text in environ.items()
+        if text and (match := _OF_A_LINK.fullmatch(each)) and (match[1] or "").lower() in {*own, ""}
+    }
+    return {
+        each: str(Path(text).absolute()) if each.endswith("_FILE") else text
+        for each, text in found.items()
+    }
+
+
+def _env_file(place: Home, system: System, environ: Mapping[str, str]) -> dict[str, str]:
+    found = {
+        "RESCIND_URL": system.authority,
+        "RESCIND_ADMIN_TOKEN_FILE": str(system.admin_token_file),
+        "RESCIND_POSTGRES_DSN": system.postgres,
+        "RESCIND_NATS_URL": system.nats,
+        "RESCIND_REDIS_URL": system.redis,
+        "RESCIND_EDGE_KEY_FILE": str(place.directory / "edge-key"),
+    }
+    own = [name for name, pid in system.pids.items() if pid is None]
+    found |= _links(environ, own)  # the commands read them from here
+    if system.sidecars:
+        found["RESCIND_SOCKET"] = system.sidecars[0].socket
+    return found
+
+
+def _python(
+    place: Home, module: str, *arguments: str, name: str, environment: Mapping[str, str]
+) -> Program:
+    return Program(
+        name=f"rescind {name.replace('-', ' ', 1)}",
+        # -P: the directory it runs in is data, and never a place to import from.
+        command=[sys.executable, "-P", "-m", module, *arguments],
+        directory=place.directory,
+        log=place.log(name),
+        environment=environment,
+        inherited=(place.lock,),
+        announces=True,
+    )
+
+
+def _sidecar(facts: Mapping[str, object]) -> Sidecar:
+    match facts:
+        case {
+            "service": str(service),
+            "instance": str(instance),
+            "socket": str(path),
+            "http": str(http),
+            "pid": int(pid),
+        }:
+            return Sidecar(service, instance, path, http, pid)
+        case _:
+            raise StackError(f"a sidecar's ready line lacks something: {dict(facts)}")
+
+
+def _text(facts: Mapping[str, object], name: str) -> str:
+    match facts.get(name):
+        case str(text):
+            return text
+        case _:
+            raise StackError(f"the authority's ready line has no {name!r}: {dict(facts)}")
+
+
+def _require_free(port: int) -> None:
+    """Raise StackError for a port that is taken, before anything starts."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise StackError(
+                f"port {port} cannot be used ({error.strerror}). "
+                "Name another with --port, or take any free one with --port 0."
+            ) from error

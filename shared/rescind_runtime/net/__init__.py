@@ -1,0 +1,1 @@
+"""Connect to servers, and serve HTTP."""

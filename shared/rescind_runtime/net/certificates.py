@@ -1,0 +1,70 @@
+"""The certificate of a server, as its files are now: renewed without losing a connection."""
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import structlog
+
+from rescind.client.tls import TlsError, TlsFiles
+
+_LOOK_S = 2.0
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+_Stamp = tuple[int, int, int] | None
+
+
+class LiveCertificate:
+    """Read the files again when they changed. Files that cannot be used change nothing.
+
+    A connection keeps what it began with; each new one gets what is current.
+    """
+
+    def __init__(self, files: TlsFiles) -> None:
+        """Read the files for the first time. Raises TlsError."""
+        self._files = files
+        self._seen = self._stamps()
+        self.context: ssl.SSLContext = files.server()
+
+    @classmethod
+    def of(cls, files: TlsFiles) -> "LiveCertificate | None":
+        """Return the certificate of a listener, None where none is set. Raises TlsError."""
+        return cls(files) if files else None
+
+    async def run(self) -> None:
+        """Check the files for changes every two seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self.look()
+
+    def look(self) -> None:
+        """Load the files if they changed."""
+        stamps = self._stamps()
+        if stamps == self._seen:
+            return
+        self._seen = stamps
+        try:
+            self.context = self._files.server()
+        except TlsError as error:
+            # Half of a new pair, perhaps: the other half changes the stamps again.
+            _log.error(
+                "the new certificate was not taken; the one before is still in use",
+                action="http.certificate_refused",
+                why=str(error),
+            )
+        else:
+            _log.info("the certificate changed", action="http.certificate_renewed")
+
+    def _stamps(self) -> tuple[_Stamp, ...]:
+        return tuple(_stamp(path) for path in (self._files.ca, self._files.cert, self._files.key))
+
+
+def _stamp(path: Path | None) -> _Stamp:
+    if path is None:
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

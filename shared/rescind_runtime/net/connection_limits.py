@@ -1,0 +1,394 @@
+"""Bound the HTTP connections of a server: their number, and how long each may take.
+
+uvicorn bounds none of it: a connection that sends nothing, or a part of a request, is kept for
+ever. `Connection` is uvicorn's h11 protocol with deadlines; `Connections` closes what is too much.
+
+    phase   the connection has                        it may last
+    HEAD    no request yet, or a part of a head       head_s
+    BODY    a whole head and a part of its body       body_s, from the end of the head
+    WORK    a whole request that is being answered    as long as the application takes
+    IDLE    been answered, and sent nothing since     idle_s
+
+A client that does not read what it is sent is given stalled_s, in any phase. When there is no room
+for a new connection, another one is closed for it, in this order: the one that has been longest in
+HEAD, BODY or IDLE; then the one longest in WORK; both of clients without a proven request; then,
+of the clients with one, the one longest not in WORK. So silent clients displace each other, and
+never an administrator or a sidecar whose request was proven. A proof is good for one request and
+the pause after it.
+"""
+
+import asyncio
+import ipaddress
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, cast
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from rescind_runtime.net.certificates import LiveCertificate
+from rescind_runtime.net.tls_protocol import Secured
+
+_READ_BYTES = 16 * 1024
+_CLOSING_S = 2.0
+_PREFIX_OF_A_SITE = 64  # of an IPv6 address: one customer has all addresses with these bits
+_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"content-length: 0\r\n\r\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a connection may take, and how many there may be."""
+
+    head_s: float = 10.0
+    body_s: float = 30.0
+    idle_s: float = 60.0
+    stalled_s: float = 30.0
+    sweep_s: float = 1.0
+    most: int = 4_096
+    most_of_peer: int = 1_024
+    """Of clients at one address that proved nothing; an IPv6 site (/64) counts as one address."""
+    most_of_owner: int = 256
+    """With a proof by one token or instance; any further connection counts as without a proof."""
+
+
+class Phase(Enum):
+    """What a connection is waiting for."""
+
+    HEAD = auto()
+    BODY = auto()
+    WORK = auto()
+    IDLE = auto()
+
+
+class _Queue:
+    """Connections in the order in which they are closed for others."""
+
+    __slots__ = ("idle", "working")
+
+    def __init__(self) -> None:
+        self.idle: OrderedDict[Connection, None] = OrderedDict()
+        self.working: OrderedDict[Connection, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.idle) + len(self.working)
+
+    def put(self, connection: "Connection") -> None:
+        """Put a connection at the end."""
+        self.drop(connection)
+        chosen = self.working if connection.phase is Phase.WORK else self.idle
+        chosen[connection] = None
+
+    def drop(self, connection: "Connection") -> None:
+        """Remove a connection, if it is in."""
+        self.idle.pop(connection, None)
+        self.working.pop(connection, None)
+
+    def first(self) -> "Connection | None":
+        """Return the one that goes first."""
+        return next(iter(self.idle), None) or next(iter(self.working), None)
+
+
+class Connections:
+    """The connections of one server."""
+
+    def __init__(
+        self, limits: Limits, *, many_behind: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        """Store the limits; `many_behind` returns True for a proxy, whose clients are many."""
+        self.limits = limits
+        self.buffer = memoryview(bytearray(_READ_BYTES))
+        """Where every connection reads into: what comes in one go is small, and copied at once."""
+        self._many_behind = many_behind
+        self._all: set[Connection] = set()
+        self._unproven = _Queue()
+        self._proven = _Queue()
+        self._peers: dict[str, _Queue] = {}
+        self._owners: Counter[str] = Counter()
+        self.admitted = 0
+        self.closed_for_others = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def admit(self, connection: "Connection") -> bool:
+        """Add a new connection, and close another one for it; return False if there is no room."""
+        peer = self._peers.get(connection.peer)
+        alone = not self._many_behind(connection.address)
+        if alone and peer is not None and len(peer) >= self.limits.most_of_peer:
+            self._close(peer.first())
+        elif len(self._all) >= self.limits.most:
+            self._close(self._unproven.first() or next(iter(self._proven.idle), None))
+        if len(self._all) >= self.limits.most:
+            return False
+        self.admitted += 1
+        self._all.add(connection)
+        self.moved(connection)
+        return True
+
+    def _close(self, connection: "Connection | None") -> None:
+        if connection is not None:
+            self.closed_for_others += 1
+            self.leave(connection)
+            connection.transport.abort()
+
+    def leave(self, connection: "Connection") -> None:
+        """Remove a connection."""
+        if connection not in self._all:
+            return
+        self._all.remove(connection)
+        self._drop(connection)
+        self._disown(connection)
+
+    def moved(self, connection: "Connection") -> None:
+        """Move a connection to where its phase and its proof belong."""
+        if connection not in self._all:
+            return
+        if connection.owner is not None:
+            self._proven.put(connection)
+            return
+        self._unproven.put(connection)
+        self._peers.setdefault(connection.peer, _Queue()).put(connection)
+
+    def prove(self, connection: "Connection", owner: str) -> None:
+        """Record who has proven to be at the other end."""
+        if connection not in self._all or connection.owner == owner:
+            return
+        self.disprove(connection)
+        if self._owners[owner] < self.limits.most_of_owner:
+            self._drop(connection)
+            self._owners[owner] += 1
+            connection.owner = owner
+            self.moved(connection)
+
+    def disprove(self, connection: "Connection") -> None:
+        """Drop a connection's proof."""
+        if connection.owner is not None:
+            self._drop(connection)
+            self._disown(connection)
+            self.moved(connection)
+
+    def _drop(self, connection: "Connection") -> None:
+        self._proven.drop(connection)
+        self._unproven.drop(connection)
+        peer = self._peers.get(connection.peer)
+        if peer is not None:
+            peer.drop(connection)
+            if not peer:
+                del self._peers[connection.peer]
+
+    def _disown(self, connection: "Connection") -> None:
+        owner, connection.owner = connection.owner, None
+        if owner is not None:
+            self._owners[owner] -= 1
+            if not self._owners[owner]:
+                del self._owners[owner]
+
+    async def sweep(self) -> None:
+        """Close what takes too long, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self.limits.sweep_s)
+            now = loop.time()
+            for connection in tuple(self._all):
+                connection.end_if_late(now)
+
+
+class Config(uvicorn.Config):
+    """uvicorn's configuration, and the connections of this server."""
+
+    def __init__(
+        self, app: Any, connections: Connections, certificate: LiveCertificate | None = None
+    ) -> None:
+        secured = Secured(certificate)
+
+        def connect(*arguments: Any, **named: Any) -> asyncio.BaseProtocol:
+            return secured.wrap(Connection(*arguments, **named))
+
+        super().__init__(
+            app,
+            http=cast("type[asyncio.Protocol]", connect),
+            ws="none",  # an upgraded connection would be beyond every limit
+            log_config=None,
+            log_level="error",  # else each unreadable request is a line in the log
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,  # by default uvicorn believes what loopback says
+            timeout_graceful_shutdown=2,
+            timeout_keep_alive=math.ceil(connections.limits.idle_s),
+        )
+        self.connections = connections
+
+
+class Connection(H11Protocol, asyncio.BufferedProtocol):
+    """One connection, which ends when it takes too long."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        H11Protocol.__init__(self, config, server_state, app_state, _loop)
+        self.among = config.connections
+        self.phase = Phase.HEAD
+        self.owner: str | None = None
+        """Whose proof the latest request brought: a token's or an instance's id."""
+        self.address = ""
+        self.peer = ""
+        """The address, or the network of a site, that its peers are counted by."""
+        self._application = self.app
+        self.app = self._call
+        self._proved = False
+        self._since = self.loop.time()
+        self._stalled: float | None = None
+        self._closing: float | None = None
+
+    def prove(self, owner: str) -> None:
+        """Mark the request under way as authenticated: it is not closed for others now."""
+        self._proved = True
+        self.among.prove(self, owner)
+
+    def disprove(self) -> None:
+        """Mark the request under way as not authenticated after all."""
+        self._proved = False
+        self.among.disprove(self)
+
+    # What the transport calls -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Open the connection, or close it at once where there is no room."""
+        super().connection_made(cast("asyncio.Transport", transport))
+        self.address = self.client[0] if self.client else ""
+        self.peer = site(self.address)
+        if not self.among.admit(self):
+            self._end(_FULL)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self.among.leave(self)
+        super().connection_lost(exc)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 ours is what it is
+        """Return the buffer that all connections read into."""
+        return self.among.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Handle what was read into the buffer."""
+        self.data_received(bytes(self.among.buffer[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        """Handle what was read."""
+        if self._closing is not None:
+            return
+        try:
+            super().data_received(data)
+        except h11.LocalProtocolError:
+            # uvicorn cannot answer 400 to a request that is answered already.
+            self.transport.abort()
+            return
+        self._note()
+        # What the application did not ask for stays with its sender, until it has answered.
+        if self.phase is Phase.BODY and self.cycle.body and not self.cycle.response_complete:
+            self.flow.pause_reading()
+
+    def pause_writing(self) -> None:
+        """Start the time within which the client has to read."""
+        self._stalled = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Stop it."""
+        self._stalled = None
+        super().resume_writing()
+
+    # What uvicorn calls -----------------------------------------------------------------------
+
+    def on_response_complete(self) -> None:
+        """Continue with the next request, which needs a proof of its own."""
+        if not self._proved:
+            self.among.disprove(self)
+        self._proved = False
+        super().on_response_complete()
+        self._note()
+
+    async def _call(self, scope: Any, receive: Any, send: Any) -> None:
+        scope[SCOPE_KEY] = self
+        await self._application(scope, receive, send)
+
+    # ------------------------------------------------------------------------------------------
+
+    def _note(self) -> None:
+        phase = self._now_in()
+        if phase is not self.phase:
+            self.phase = phase
+            self._since = self.loop.time()
+            self.among.moved(self)
+
+    def _now_in(self) -> Phase:
+        if self.conn.their_state is h11.SEND_BODY:
+            return Phase.BODY
+        cycle = self._cycle
+        if cycle is not None and not cycle.response_complete:
+            return Phase.WORK
+        begun = cycle is None or bool(self.conn.trailing_data[0])
+        return Phase.HEAD if begun else Phase.IDLE
+
+    def end_if_late(self, now: float) -> None:
+        """Close this connection if it has taken too long."""
+        limits = self.among.limits
+        if self._closing is not None:
+            if now - self._closing > _CLOSING_S:
+                self.transport.abort()
+            return
+        if self._stalled is not None and now - self._stalled > limits.stalled_s:
+            self.transport.abort()
+            return
+        left_s = {
+            Phase.HEAD: limits.head_s,
+            Phase.BODY: limits.body_s,
+            Phase.IDLE: limits.idle_s,
+        }.get(self.phase)
+        if left_s is not None and now - self._since > left_s:
+            cycle = self._cycle if self.phase is Phase.BODY else None
+            answered = cycle is not None and cycle.response_started
+            self._end(b"" if self.phase is Phase.IDLE or answered else _SLOW)
+
+    @property
+    def _cycle(self) -> RequestResponseCycle | None:
+        # None before the first request, which uvicorn's annotation conceals.
+        return cast("RequestResponseCycle | None", self.cycle)
+
+    def _end(self, said: bytes) -> None:
+        """Close, with a last word; who does not read it is cut off a little later."""
+        self._closing = self.loop.time()
+        if said:
+            self.transport.write(said)
+        self.transport.close()
+
+
+SCOPE_KEY = "rescind.connection"
+"""Where an application finds its request's `Connection` in the ASGI scope."""
+
+
+def site(address: str) -> str:
+    """Return what clients of one customer have in common: an IPv4 address, or an IPv6 /64."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, _PREFIX_OF_A_SITE), strict=False))
+    return address

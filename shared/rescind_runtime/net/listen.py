@@ -1,0 +1,48 @@
+"""Listen at `host:port`, and say where that is when the port was chosen for us."""
+
+import socket
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from rescind.errors import RescindError
+
+_BACKLOG = 1024
+
+
+class AddressError(RescindError):
+    """Raised for an address that cannot be listened at; names its setting."""
+
+
+def bind(address: str) -> socket.socket:
+    """Listen at `host:port`; port 0 takes any that is free. Raises AddressError."""
+    host, colon, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not port.isdecimal():
+        raise AddressError(f"RESCIND_HTTP is {address!r}: expected host:port, 127.0.0.1:7473 say")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named, for asyncio sends small answers at once only on what says that it is TCP; else each one
+    # waits 40 ms for the acknowledgement of its head.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, int(port)))
+        bound.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise AddressError(
+            f"cannot listen at {address}: {error}. Another process may have the port: "
+            "choose another with RESCIND_HTTP, or port 0 for any"
+        ) from error
+    return bound
+
+
+def url(bound: socket.socket, *, secured: bool = False) -> str:
+    """Return the URL of a socket that listens; `secured` means that it serves HTTPS."""
+    host, port = bound.getsockname()[:2]
+    scheme = "https" if secured else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def everywhere(url: str) -> bool:
+    """Return True if a URL names no address, but all that this machine has."""
+    return ip_address(urlsplit(url).hostname or "").is_unspecified

@@ -1,0 +1,240 @@
+"""A connection to NATS that never gives up, with what nats-py needs to be told for that.
+
+Its defaults give up after 60 attempts, notice a dead server after minutes, and its `close` may
+raise when the server went first. Nor is `flush` with a deadline to be used (nats-py 2.16): it
+leaves a future behind that is done, and the PONG that comes late then ends the read loop for good.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from rescind.client import causes
+from rescind.client.causes import Cause, Fault
+from rescind.client.tls import TlsError
+from rescind_runtime.links import NatsLink
+from rescind_runtime.net import nats_client
+
+# When the loop stalls so long that this overflows, nats-py drops messages without a word that
+# could be relied on. That is safe: each of ours carries its seq, and a gap is fetched.
+_MOST_PENDING = 65_536
+_MOST_PENDING_BYTES = 64 * 1024 * 1024
+_PATIENCE_S = 3.0
+_LOOK_S = 1.0
+_LONGEST_AWAY_S = 30.0
+_CLOSE_S = 2.0
+_CANCEL_AGAIN_S = 0.1
+
+AWAY = (
+    NatsError,
+    OSError,
+    TimeoutError,
+    RuntimeError,  # from uvloop, for writing to a connection that was just lost
+)
+"""What nats-py raises where NATS is away."""
+
+_GARBLED = (
+    *(AttributeError, LookupError, RuntimeError, TypeError, ValueError),
+    *nats_client.NKEY_ERRORS,  # from a file of ours that was replaced by something else
+)
+"""What nats-py may raise at once, and not try again, where a greeting is none of NATS's."""
+
+Handler = Callable[[Msg], Awaitable[None]]
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+@asynccontextmanager
+async def connection(
+    link: NatsLink | str,
+    *,
+    name: str,
+    on_reconnected: Callable[[], None] = lambda: None,
+    on_lost: Callable[[], None] = lambda: None,
+    again: bool = False,
+) -> AsyncGenerator[Client]:
+    """Connect, waiting for NATS as long as it takes, and close at the end, whatever its state.
+
+    A text is the URLs of several servers of one cluster, separated by commas. The files of a link
+    are read now. Raises TlsError for one that cannot be used, unless it was good before (`again`):
+    then it is waited for too.
+    """
+    if isinstance(link, str):
+        link = NatsLink.read(link)
+    # nats-py says nothing of a server that was never there.
+    ending, troubles = asyncio.Event(), _Troubles()
+    awaiting = asyncio.get_running_loop().call_later(_PATIENCE_S, troubles.say_awaited)
+    try:
+        client = await _connected(
+            link,
+            _callbacks(on_reconnected, on_lost, ending, troubles) | {"name": name},
+            again=again,
+        )
+    finally:
+        awaiting.cancel()
+    _log.info("connected to NATS", action="nats.connected")
+    try:
+        yield client
+    finally:
+        ending.set()
+        await _close(client)
+
+
+async def _connected(link: NatsLink, callbacks: dict[str, Any], *, again: bool) -> Client:
+    options: dict[str, Any] = (
+        callbacks
+        | await _read(link, again=again)
+        | {
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": 0.2,
+            "connect_timeout": 2,
+            "ping_interval": 5,
+            "max_outstanding_pings": 2,
+            "flush_timeout": 1,  # a publish waits so long for a server that does not read; not ten
+        }
+    )
+    while True:
+        client = nats_client.client(link)
+        try:
+            await _to_the_end(client.connect(**options))
+        except _GARBLED as error:
+            _log.warning("no NATS answers there", action="nats.garbled", why=type(error).__name__)
+            await _close(client)
+            await asyncio.sleep(_LOOK_S)
+        except asyncio.CancelledError:
+            await _close(client)  # it may have connected in the same moment
+            raise
+        else:
+            return client
+
+
+async def _read(link: NatsLink, *, again: bool) -> dict[str, Any]:
+    while True:
+        try:
+            return nats_client.options(link)
+        except TlsError as error:
+            if not again:
+                raise
+            _log.error("NATS cannot be used", action="nats.refused", cause="file", why=str(error))
+            await asyncio.sleep(_LONGEST_AWAY_S)
+
+
+async def _to_the_end(connecting: Coroutine[Any, Any, None]) -> None:
+    """Await an attempt to connect, and end it when this task is cancelled, however often it takes.
+
+    nats-py goes on trying where the cancellation comes together with a connection that was refused.
+    """
+    task = asyncio.create_task(connecting)  # noqa: TID251 - it ends before this returns
+    try:
+        await asyncio.wait({task})
+    finally:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=_CANCEL_AGAIN_S)
+    await task
+
+
+async def _close(client: Client) -> None:
+    # nats-py raises TypeError or ConnectionResetError from close() when the server went first.
+    with suppress(*AWAY, TypeError):
+        async with asyncio.timeout(_CLOSE_S):
+            await client.close()
+
+
+class _Troubles:
+    """What goes wrong with a connection, said once: nats-py says it five times a second."""
+
+    def __init__(self) -> None:
+        self._last: Cause | None = None
+        self._said: set[Cause] = set()
+
+    def note(self, error: Exception) -> None:
+        """Log what waiting does not mend; the rest is left to `say_awaited`."""
+        cause = causes.of(error)
+        if cause not in self._said and not cause.transient:
+            self._said.add(cause)
+            _log.warning(
+                "NATS cannot be used",
+                action="nats.refused",
+                cause=str(cause.kind),
+                why=cause.says,
+                do=cause.advice("nats", "RESCIND_NATS_URL"),
+            )
+        self._last = cause
+
+    def good(self) -> None:
+        """Forget it all: what comes next is news again."""
+        self._last = None
+        self._said.clear()
+
+    def say_awaited(self) -> None:
+        """Log that NATS is not there, and why."""
+        cause = self._last or Cause(Fault.TIMEOUT)
+        _log.warning(
+            "NATS is not there; connecting as soon as it is",
+            action="nats.awaited",
+            cause=str(cause.kind),
+            why=cause.says,
+            do=cause.advice("nats", "RESCIND_NATS_URL"),
+        )
+
+
+async def subscribe(client: Client, subject: str, handler: Handler, *, queue: str = "") -> None:
+    """Subscribe a handler to every message; with a queue, one of its members gets each."""
+    # Lost right now: nats-py knows of it, and says it again over the next connection.
+    with suppress(*AWAY):
+        await client.subscribe(  # pyright: ignore[reportUnknownMemberType] nats-py leaves a type open
+            subject,
+            queue=queue,
+            cb=handler,
+            pending_msgs_limit=_MOST_PENDING,
+            pending_bytes_limit=_MOST_PENDING_BYTES,
+        )
+
+
+async def forever() -> None:
+    """Wait until cancelled."""
+    await asyncio.Event().wait()
+
+
+async def given_up(client: Client) -> None:
+    """Wait until a client was away for so long that it may have stopped trying.
+
+    An error that nats-py does not expect, such as a garbled greeting, ends its task that connects
+    again, and nothing tells. Where NATS itself is away, a new client waits for it just as well.
+    """
+    away_s = 0.0
+    while away_s < _LONGEST_AWAY_S:
+        await asyncio.sleep(_LOOK_S)
+        away_s = 0.0 if client.is_connected else away_s + _LOOK_S
+    _log.warning("NATS is away for long; connecting anew", action="nats.given_up")
+
+
+def _callbacks(
+    on_reconnected: Callable[[], None],
+    on_lost: Callable[[], None],
+    ending: asyncio.Event,
+    troubles: _Troubles,
+) -> dict[str, Any]:
+    async def lost() -> None:
+        if ending.is_set():
+            return
+        _log.warning("NATS went away; connecting again", action="nats.lost")
+        on_lost()
+
+    async def back() -> None:
+        troubles.good()
+        _log.info("NATS is back", action="nats.back")
+        on_reconnected()
+
+    async def failed(error: Exception) -> None:
+        troubles.note(error)
+        _log.debug("NATS", action="nats.error", error=f"{type(error).__name__}: {error}")
+
+    return {"disconnected_cb": lost, "reconnected_cb": back, "error_cb": failed}

@@ -1,0 +1,135 @@
+"""A connection to Redis or Valkey that fails at once, with what redis-py needs to be told for that.
+
+Its defaults wait five seconds and try again with growing pauses: a GET from a dead server took
+3.7 s. Redis only makes look-ups quicker, so no look-up may wait for it.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from rescind.client import causes
+from rescind_runtime.links import RedisLink
+from rescind_runtime.settings import SettingsError, is_host
+
+AWAY = (
+    RedisError,
+    OSError,
+    TimeoutError,
+    ValueError,  # from redis-py, for an answer that is no RESP
+    RuntimeError,  # from uvloop, for writing to a connection that was just lost
+)
+"""What redis-py raises when the server is away, or is not what it should be."""
+
+DEADLINE_S = 0.05
+CONNECT_S = 0.5
+"""For a connection and its first answer, for which no look-up waits: TLS takes some round trips."""
+
+_MOST_CONNECTIONS = 2
+_URL = (
+    "RESCIND_REDIS_URL: expected redis://HOST:PORT/DATABASE, rediss://… or unix://PATH; in "
+    "a password, write / as %2F, @ as %40 and : as %3A"
+)
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+
+
+@asynccontextmanager
+async def deadline(seconds: float) -> AsyncGenerator[None]:
+    """Bound what the block asks of redis-py. Raises TimeoutError.
+
+    redis-py can drop a cancellation that comes while a connection fails, and raise one of `AWAY`
+    in its place, or nothing. So CancelledError is raised at the end of the block if this task was
+    cancelled: a loop that goes on then would never end.
+    """
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - only a coroutine gets here
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    finally:
+        if task.cancelling():
+            raise asyncio.CancelledError
+
+
+class Troubles:
+    """Log why Redis cannot be used: each cause once, until it could be used again."""
+
+    def __init__(self, event: str) -> None:
+        """Keep the event to log, which says what goes on without Redis."""
+        self._event = event
+        self._logged: set[causes.Fault] = set()
+
+    def note(self, error: Exception) -> None:
+        """Log what the driver raised, if its cause is news."""
+        cause = causes.of(error)
+        if cause.kind not in self._logged:
+            self._logged.add(cause.kind)
+            _log.warning(
+                self._event,
+                action="redis.lost",
+                cause=str(cause.kind),
+                why=cause.says,
+                do=cause.advice("redis", "RESCIND_REDIS_URL"),
+            )
+
+    def good(self) -> None:
+        """Forget them: each is news again."""
+        self._logged.clear()
+
+
+class _Secured(SSLConnection):
+    """A connection with our context: redis-py's own trusts the CAs of the system besides ours."""
+
+    def __init__(self, *, context: Any, **options: Any) -> None:
+        super().__init__(**options)  # pyright: ignore[reportUnknownMemberType] untyped options
+        self.ssl_context.context = context
+
+
+@asynccontextmanager
+async def connection(
+    link: RedisLink | str, *, timeout_s: float = DEADLINE_S
+) -> AsyncGenerator[Redis]:
+    """Prepare to connect; that happens when it is first used. A text is its URL.
+
+    Raises SettingsError, or TlsError for a file that cannot be used.
+    """
+    client = Redis.from_pool(_pool(RedisLink(link) if isinstance(link, str) else link, timeout_s))
+    try:
+        yield client
+    finally:
+        with suppress(*AWAY):
+            await client.aclose()
+
+
+def _pool(link: RedisLink, timeout_s: float) -> ConnectionPool:
+    try:
+        host = urlsplit(link.url).hostname
+        if host is not None:
+            is_host(host)
+        options: dict[str, Any] = {
+            "retry": Retry(NoBackoff(), 0),
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": max(timeout_s, CONNECT_S),
+            "max_connections": _MOST_CONNECTIONS,
+            # A server that moves would name the next one, which was not judged.
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        } | dict(parse_url(link.url))
+        # Each is checked when a connection is made, long after it can be told whose mistake it is.
+        if options.get("connection_class") is SSLConnection and link.secured:
+            options = {key: each for key, each in options.items() if not key.startswith("ssl_")}
+            options |= {"connection_class": _Secured, "context": link.tls.client()}
+        return ConnectionPool(**options)
+    except (ValueError, TypeError):
+        # The driver's message may quote a part of the password.
+        raise SettingsError(_URL) from None

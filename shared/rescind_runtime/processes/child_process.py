@@ -1,0 +1,236 @@
+"""Direct children of this process: started, watched, stopped, and never left behind.
+
+A child gets its stop signal from us, or from the kernel when we die first (`launcher.py`). It leads
+a process group of its own: Ctrl-C at a terminal reaches us alone, so that we stop things in order,
+and whatever it leaves behind dies with the group.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from rescind.errors import RescindError
+from rescind_runtime import ready_line as ready
+from rescind_runtime.processes import launcher
+
+STOP_DEADLINE_S = 10.0
+_POLL_S = 0.005
+_TAIL_LINES = 12
+
+_Seen = TypeVar("_Seen")
+
+
+class ChildError(RescindError):
+    """Raised when a child failed; the text has the last lines of its log."""
+
+    def __init__(self, program: "Program", problem: str) -> None:
+        super().__init__(f"{program.name} {problem}{_tail(program.log)}")
+        self.name = program.name
+        self.log = program.log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """Describe a child: what a person calls it, what to run, and how it is asked to stop."""
+
+    name: str
+    command: Sequence[str]  # the program's absolute path first; never a secret: `ps` shows it
+    directory: Path  # where it runs
+    log: Path | None  # None: our own standard error
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    stop_signal: signal.Signals = signal.SIGTERM
+    identity: str = launcher.SAME
+    inherited: tuple[int, ...] = ()  # descriptors that it keeps open
+    announces: bool = False  # it prints a ready line; else its standard output belongs to the log
+
+
+class Child:
+    """One running child. Created by `running`, from the main thread only."""
+
+    def __init__(self, program: Program) -> None:
+        # The kernel ties "when the parent dies" to the *thread* that forked (prctl(2)).
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("children are started from the main thread")
+        self.program = program
+        self._heard = b""
+        with _fresh_log(program.log) as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program and arguments
+                launched(program),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if program.announces else log,
+                stderr=log,
+                env=program.environment,
+                process_group=0,
+                pass_fds=program.inherited,
+            )
+        if self._process.stdout is not None:
+            os.set_blocking(self._process.stdout.fileno(), False)
+
+    @property
+    def pid(self) -> int:
+        """Return its process id; not reused before `stop` returned."""
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Return True if it ended, without reaping it: its pid stays ours until `stop`."""
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return self._process.returncode is not None or (
+            os.waitid(os.P_PID, self.pid, flags) is not None
+        )
+
+    @property
+    def succeeded(self) -> bool:
+        """Return True if it ended by itself with exit code 0."""
+        end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return end is not None and (end.si_code, end.si_status) == (os.CLD_EXITED, 0)
+
+    async def gone(self) -> None:
+        """Return once it ended, for whatever reason."""
+        if self._process.returncode is not None:
+            return
+        gone = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        descriptor = os.pidfd_open(self.pid)
+        loop.add_reader(descriptor, gone.set)
+        try:
+            await gone.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+    async def until(self, probe: Callable[[], _Seen | None], *, deadline_s: float) -> _Seen:
+        """Poll `probe` until it returns something. Raises ChildError if it ends, or is late."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                while True:
+                    # Read before the probe: what the child did last is still seen by it.
+                    ended = self.ended
+                    if (seen := probe()) is not None:
+                        return seen
+                    if ended:
+                        raise self.failure()
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            problem = f"was not ready after {deadline_s:.0f} s."
+            raise ChildError(self.program, problem) from None
+
+    async def ready(self, *, deadline_s: float) -> dict[str, object]:
+        """Return the facts of the ready line that it prints (`rescind_runtime.ready_line`)."""
+        return await self.until(self._ready_line, deadline_s=deadline_s)
+
+    def failure(self) -> ChildError:
+        """Describe how it ended, for a child that should not have."""
+        end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        if end is None or end.si_code == os.CLD_EXITED:
+            status = end.si_status if end else "?"
+            return ChildError(self.program, f"stopped by itself, with exit code {status}.")
+        name = signal.Signals(end.si_status).name
+        return ChildError(
+            self.program, f"was killed with {name}, by somebody or for want of memory."
+        )
+
+    def ask_to_stop(self) -> None:
+        """Send its stop signal and do not wait."""
+        if not self.ended:
+            self._process.send_signal(self.program.stop_signal)
+
+    async def stop(self, *, deadline_s: float = STOP_DEADLINE_S) -> None:
+        """Stop it: signal, wait, kill it when it is late, and reap it with all it left behind."""
+        if self._process.returncode is not None:
+            return
+        self.ask_to_stop()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(deadline_s):
+                    await self.gone()
+        finally:
+            # Before reaping: as long as it is a zombie, its group number cannot be anybody else's.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+
+    def _ready_line(self) -> dict[str, object] | None:
+        if self._process.stdout is None:
+            raise ValueError(f"{self.program.name} announces nothing")
+        with contextlib.suppress(BlockingIOError):
+            self._heard += os.read(self._process.stdout.fileno(), 65_536)
+        line, newline, _ = self._heard.partition(b"\n")
+        if not newline:
+            return None
+        facts = ready.parse(line)
+        if (why := ready.refusal(line)) is not None:
+            raise ChildError(self.program, f"is not ready: {why}.")
+        if facts is None:
+            said = line[:200].decode(errors="replace")
+            raise ChildError(self.program, f"printed {said!r} where its ready line belongs.")
+        return facts
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answered: the child, and where it listens."""
+
+    child: Child
+    url: str
+
+
+@contextlib.asynccontextmanager
+async def running(program: Program) -> AsyncGenerator[Child]:
+    """Start a child, and stop it at the end of the block."""
+    child = Child(program)
+    try:
+        yield child
+    finally:
+        await child.stop()
+
+
+def launched(program: Program) -> list[str]:
+    """Return the command that becomes the program by way of `launcher.py`."""
+    return [
+        sys.executable,
+        "-IS",  # no site, no user paths: it starts in 10 ms, and nobody's code runs as us
+        launcher.__file__,
+        str(os.getpid()),
+        str(int(program.stop_signal)),
+        program.identity,
+        str(program.directory),
+        *program.command,
+    ]
+
+
+@contextlib.contextmanager
+def _fresh_log(path: Path | None) -> Generator[int | None]:
+    """Begin a new log, and keep the one of the last start beside it: bounded, yet never lost."""
+    if path is None:
+        yield None
+        return
+    with contextlib.suppress(FileNotFoundError):
+        path.replace(path.with_name(f"{path.name}.1"))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _tail(log: Path | None) -> str:
+    if log is None:
+        return ""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
+    except OSError:
+        return f" Its log was to be {log}."
+    if not lines:
+        return f" Its log, {log}, is empty."
+    return "\n".join([f" The end of {log}:", *(f"    {line}" for line in lines)])

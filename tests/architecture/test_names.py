@@ -1,0 +1,44 @@
+"""One name, one concept: public classes that share a name are few, and each has its reason."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SHARED_NAMES = {
+    "Clock": "the request for a clock, whose name test vectors pin, and the clock of this machine",
+    "Issued": "the public answer of the admin client, and that of the fake in its place",
+    "RevocationPage": "one answer of the HTTP API, as the authority writes and the client reads it",
+    "Row": "a line of a table: of Postgres, and of the benchmark's report",
+    "Sidecar": "a sidecar as its own process is wired, and as the local system runs it",
+    "TokenPage": "one answer of the HTTP API, as the authority writes and the client reads it",
+}
+MOST = 15
+FORMER_NAMES = {
+    "Belongings", "Care", "Dice", "Elsewhere", "Held", "HeldError", "Holding", "Horizon", "How",
+    "Lister", "Mint", "Notary", "Previews", "Seal", "Seldom", "SeldomEach", "SpokenLink",
+    "SystemDice", "Taken", "TrustNotary", "Unknowns", "Verified", "Voice", "Wanted",
+}  # fmt: skip
+
+
+def classes() -> Iterator[tuple[str, Path]]:
+    """Return the name and the file of every public class."""
+    for folder in ("services", "shared"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    yield node.name, path.relative_to(ROOT)
+
+
+def test_class_names_that_are_defined_twice_are_few_and_have_reasons() -> None:
+    places = defaultdict(list)
+    for name, path in classes():
+        places[name].append(path)
+    twice = {name: paths for name, paths in places.items() if len(paths) > 1}
+    assert twice.keys() == SHARED_NAMES.keys(), twice
+    assert len(twice) < MOST
+
+
+def test_no_class_has_a_name_that_a_term_of_the_glossary_replaced() -> None:
+    assert FORMER_NAMES.isdisjoint(name for name, _ in classes())

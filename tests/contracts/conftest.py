@@ -1,0 +1,89 @@
+"""Each suite here runs on the adapter in memory and on the one for Postgres: both must pass it.
+
+A test uses ports alone. It compares with what it read before, since all tests of a module share one
+database.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from tests.contracts.store import Store
+from tests.support import rows
+from tests.support.authority import System, now_us
+from tests.support.postgres_in_memory import (
+    Cluster,
+    EnrolmentsInMemory,
+    PostgresInMemory,
+    TermsInMemory,
+    begun,
+)
+
+from rescind_authority.operator import bootstrap
+from rescind_authority.postgres import pool
+from rescind_authority.postgres.enrolments import PostgresEnrolments
+from rescind_authority.postgres.epochs import PostgresEpochs
+from rescind_authority.postgres.lease_term import PostgresTerms
+from rescind_authority.postgres.leases import PostgresLeases
+from rescind_authority.postgres.ledger import PostgresLedger
+from rescind_authority.postgres.receipts import PostgresReceipts
+from rescind_authority.postgres.records import PostgresRecords
+
+TERM_MS = 10_000
+
+
+@pytest.fixture(scope="module")
+def prepared(shared_system: System) -> System:
+    asyncio.run(bootstrap.prepare(shared_system.settings))
+    return shared_system
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def adapter(request: pytest.FixtureRequest) -> System | None:
+    """Return a system whose Postgres is prepared; None stands for memory."""
+    if request.param == "memory":
+        return None
+    system: System = request.getfixturevalue("prepared")
+    return system
+
+
+@pytest_asyncio.fixture
+async def store(adapter: System | None) -> AsyncIterator[Store]:
+    if adapter is None:
+        yield _in_memory()
+        return
+    guard = rows.guard(adapter.settings)
+    async with pool.connect(adapter.dsn) as postgres:
+        ledger, records = PostgresLedger(postgres, guard), PostgresRecords(postgres, guard)
+        yield Store(
+            transactions=ledger,
+            ledger=ledger,
+            epochs=PostgresEpochs(postgres, guard),
+            records=records,
+            ends=records,
+            leases=PostgresLeases(postgres, guard),
+            receipts=PostgresReceipts(postgres),
+            terms=PostgresTerms(postgres),
+            enrolments=PostgresEnrolments(postgres, guard),
+        )
+
+
+def _in_memory() -> Store:
+    cluster = Cluster(begun(term_ms=TERM_MS, at_us=now_us()), now_us=now_us)
+    postgres = PostgresInMemory(cluster, _no_trip)
+    return Store(
+        transactions=postgres,
+        ledger=postgres,
+        epochs=postgres,
+        records=postgres,
+        ends=postgres,
+        leases=postgres,
+        receipts=postgres,
+        terms=TermsInMemory(cluster, _no_trip),
+        enrolments=EnrolmentsInMemory(cluster, _no_trip),
+    )
+
+
+async def _no_trip() -> None:
+    await asyncio.sleep(0)

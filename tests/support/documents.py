@@ -1,0 +1,108 @@
+"""The documents of the repository, and what they refer to."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TESTS = ROOT / "tests"
+DOCS = ROOT / "docs"
+HISTORY = ROOT / "CHANGELOG.md"
+
+FOLDERS = ("services", "shared", "tests", "deploy", "docs", ".github", ".ci")
+"""What belongs to the repository, beside the files at its top."""
+
+_FENCE = re.compile(r"^ *(```|~~~).*?^ *\1[^\n]*$", re.DOTALL | re.MULTILINE)
+_SPAN = re.compile(r"`([^`]+)`")
+_LINK = re.compile(r"\[[^\]]*\]\(([^()\s]+)\)")
+_HEADING = re.compile(r"^(#{1,6}) +(.+?) *$", re.MULTILINE)
+_LABEL = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+
+
+@cache
+def pages() -> tuple[Path, ...]:
+    """Return every Markdown file of the repository."""
+    inside = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))
+    return tuple(sorted((*ROOT.glob("*.md"), *inside)))
+
+
+@cache
+def prose(page: Path) -> str:
+    """Return the text of a page without its blocks of code."""
+    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+@cache
+def spans(page: Path) -> tuple[str, ...]:
+    """Return what a page shows as code inside its sentences."""
+    return tuple(_SPAN.findall(prose(page)))
+
+
+def links(page: Path) -> tuple[str, ...]:
+    """Return the targets of a page's links."""
+    return tuple(_LINK.findall(_SPAN.sub("", prose(page))))
+
+
+@cache
+def anchors(page: Path) -> frozenset[str]:
+    """Return the anchors that GitHub makes of a page's headings."""
+    found: dict[str, int] = {}
+    names: set[str] = set()
+    for _, heading in _HEADING.findall(prose(page)):
+        text = _LABEL.sub(r"\1", heading).replace("`", "").lower()
+        name = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        names.add(f"{name}-{found[name]}" if name in found else name)
+        found[name] = found.get(name, 0) + 1
+    return frozenset(names)
+
+
+def table(page: Path, *, headed: str) -> list[list[str]]:
+    """Return the rows of the first table whose first column has this head."""
+    lines = iter(prose(page).splitlines())
+    for line in lines:
+        if line.startswith(f"| {headed} |"):
+            next(lines)
+            return list(_rows(lines))
+    raise AssertionError(f"{page.name} has no table headed {headed!r}")
+
+
+def tables(page: Path, *, headed: str) -> list[list[str]]:
+    """Return the rows of all tables whose first column has this head."""
+    lines = iter(prose(page).splitlines())
+    return [
+        row
+        for line in lines
+        if line.startswith(f"| {headed} |")
+        for row in (list(_rows(lines)) if next(lines) else [])
+    ]
+
+
+def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
+    for line in lines:
+        if not line.startswith("|"):
+            return
+        yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def sentences(page: Path) -> Iterator[str]:
+    """Return the sentences of a page; what is shown as code counts as one word each."""
+    for block in re.split(r"\n\s*\n", prose(page)):
+        for unit in _units(block):
+            text = _SPAN.sub("code", _LABEL.sub(r"\1", unit))
+            yield from re.split(r"(?<=[.!?])[*)]*\s+", text.strip())
+
+
+def _units(block: str) -> Iterator[str]:
+    """Cut a block into what a reader reads in one go: paragraphs, items, cells, headings."""
+    current: list[str] = []
+    for line in block.splitlines():
+        begins = re.match(r"\s*(?:[*-]|\d+\.|#+) ", line)
+        if begins or line.startswith("|"):
+            yield " ".join(current)
+            current = []
+        if line.startswith("|"):
+            yield from re.split(r"(?<!\\)\|", line)
+        else:
+            current.append(line[begins.end() :] if begins else line.strip())
+    yield " ".join(current)

@@ -1,0 +1,40 @@
+"""Wait for what a test has to see, with a deadline."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from tests.support.outcomes import LateError
+
+_DEADLINE_S = 15.0
+_POLL_S = 0.01
+_Seen = TypeVar("_Seen")
+
+
+async def eventually(
+    look: Callable[[], Awaitable[_Seen]],
+    *,
+    until: Callable[[_Seen], bool] = bool,
+    deadline_s: float = _DEADLINE_S,
+) -> _Seen:
+    """Return the first sight that satisfies. Raises LateError with the last one."""
+    seen: _Seen | None = None
+    try:
+        async with asyncio.timeout(deadline_s):
+            while not until(found := await look()):
+                seen = found
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        raise LateError(f"still {seen!r} after {deadline_s} s") from None
+    return found
+
+
+def eventually_blocking(look: Callable[[], _Seen], *, deadline_s: float = _DEADLINE_S) -> _Seen:
+    """Return the first true sight, in a test without a loop. Raises LateError with the last one."""
+    ends_s = time.monotonic() + deadline_s
+    while not (seen := look()):
+        if time.monotonic() > ends_s:
+            raise LateError(f"still {seen!r} after {deadline_s} s")
+        time.sleep(_POLL_S)
+    return seen

@@ -1,0 +1,40 @@
+"""Append events to a ledger by its port, as the sequencer does."""
+
+from collections.abc import Mapping, Sequence
+
+from rescind.core.ledger import Position
+from rescind.core.revocation import Event, Revocation
+from rescind.wire import events
+from rescind_authority.ports.ledger import End, Key, LedgerEntry, LedgerTip, LedgerTransaction
+
+
+async def append(
+    transaction: LedgerTransaction,
+    revocations: Sequence[Revocation],
+    *,
+    answers: Mapping[Key, str] | None = None,
+    ends: Sequence[End] = (),
+) -> Sequence[LedgerEntry]:
+    """Append an event for each revocation; the last one ends what is named."""
+    tip = await transaction.lock_head()
+    entries = chain(tip, revocations)
+    last = entries[-1]
+    await transaction.append(
+        entries,
+        exact=(),
+        head=Position(tip.position.epoch, last.event.seq, last.head),
+        answers=answers or {},
+        ends=dict.fromkeys(ends, last.event.seq),
+    )
+    return entries
+
+
+def chain(tip: LedgerTip, revocations: Sequence[Revocation]) -> Sequence[LedgerEntry]:
+    """Make the entries that come after a tip."""
+    position, entries = tip.position, list[LedgerEntry]()
+    for revocation in revocations:
+        event = Event(position.epoch, position.seq + 1, tip.at_us, revocation)
+        payload = events.encode(event)
+        position = position.after(payload)
+        entries.append(LedgerEntry(event, payload, position.head))
+    return entries

@@ -1,0 +1,345 @@
+"""A hold ends its own body, for its own reason, and swallows nobody else's cancellation."""
+
+# ruff: noqa: PT012 - a whole block is what is tested
+
+import asyncio
+import threading
+
+import pytest
+
+from rescind import DeniedError, Reason, Record, Verdict
+from rescind.client.holds.hold import Hold, HoldKeeper
+from rescind.core.verdict import CheckRequest
+from rescind.testing import FakeVerifier
+from rescind.testing.verifier import Issued
+
+
+@pytest.fixture
+def verifier() -> FakeVerifier:
+    return FakeVerifier()
+
+
+@pytest.fixture
+def issued(verifier: FakeVerifier) -> Issued:
+    return verifier.issue(subject="agent:x", scopes={"a", "b"})
+
+
+async def for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+def soon(verifier: FakeVerifier, *selector: str) -> None:
+    """Revoke when everybody waits."""
+    asyncio.get_running_loop().call_later(0.01, verifier.revoke, *selector)
+
+
+def nobody_cancels() -> bool:
+    task = asyncio.current_task()
+    assert task is not None
+    return not task.cancelling()
+
+
+async def test_a_hit_ends_a_body_that_waits_and_the_block_says_why(
+    verifier: FakeVerifier, issued: Issued
+) -> None:
+    soon(verifier, "subject:agent:x")
+    hold = verifier.hold(issued.token)
+    with pytest.raises(DeniedError, match="revoked"):
+        async with hold as record:
+            assert record.subject == "agent:x"
+            await for_ever()
+    assert hold.reason is Reason.REVOKED
+    assert nobody_cancels()
+    await asyncio.sleep(0)  # what comes after the block is not cancelled
+
+
+@pytest.mark.parametrize("reason", [Reason.SUSPENDED, Reason.EXPIRED, Reason.NO_LEASE])
+async def test_whatever_denies_a_check_ends_the_work(
+    verifier: FakeVerifier, issued: Issued, reason: Reason
+) -> None:
+    with pytest.raises(DeniedError) as denied:
+        async with verifier.hold(issued.token):
+            match reason:
+                case Reason.SUSPENDED:
+                    verifier.suspend("subject:agent:x")
+                case Reason.EXPIRED:
+                    verifier.advance(3_600)
+                case _:
+                    verifier.leased = False
+            await for_ever()
+    assert denied.value.reason == reason
+
+
+async def test_a_hit_spares_work_under_another_token(
+    verifier: FakeVerifier, issued: Issued
+) -> None:
+    other = verifier.issue(subject="agent:y")
+    async with verifier.hold(other.token):
+        verifier.revoke("subject:agent:x")
+        await asyncio.sleep(0.01)
+    assert nobody_cancels()
+
+
+async def test_a_hit_after_the_body_comes_to_nothing(
+    verifier: FakeVerifier, issued: Issued
+) -> None:
+    async with verifier.hold(issued.token):
+        verifier.revoke("subject:agent:x")  # no await follows: the body is over before it knows
+    await asyncio.sleep(0.01)
+    assert nobody_cancels()
+    async with verifier.hold(verifier.issue(subject="agent:y").token):
+        pass
+    verifier.revoke("subject:agent:y")
+    await asyncio.sleep(0.01)
+
+
+async def test_what_the_body_raises_is_never_replaced(
+    verifier: FakeVerifier, issued: Issued
+) -> None:
+    with pytest.raises(KeyError, match="from the body"):
+        async with verifier.hold(issued.token):
+            verifier.revoke("subject:agent:x")
+            try:
+                await for_ever()
+            finally:
+                raise KeyError("from the body")
+    assert nobody_cancels()
+
+
+async def test_a_body_that_swallows_the_cancellation_is_denied_all_the_same(
+    verifier: FakeVerifier, issued: Issued
+) -> None:
+    with pytest.raises(DeniedError):
+        async with verifier.hold(issued.token):
+            verifier.revoke("subject:agent:x")
+            try:  # noqa: SIM105 that is what such a body looks like
+                await for_ever()
+            except asyncio.CancelledError:
+                pass
+    assert nobody_cancels()
+
+
+@pytest.mark.parametrize("hit_too", [False, True])
+async def test_the_cancellation_of_somebody_else_passes_even_beside_a_hit(
+    verifier: FakeVerifier, issued: Issued, hit_too: bool
+) -> None:
+    began = asyncio.Event()
+
+    async def work() -> None:
+        async with verifier.hold(issued.token):
+            began.set()
+            await for_ever()
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(work())
+        await began.wait()
+        if hit_too:
+            verifier.revoke("subject:agent:x")
+        task.cancel()
+    assert task.cancelled()
+
+
+async def test_a_timeout_around_it_and_within_it_keep_their_own(
+    verifier: FakeVerifier, issued: Issued
+) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01), verifier.hold(issued.token):
+            await for_ever()
+    async with verifier.hold(issued.token):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await for_ever()
+    soon(verifier, "subject:agent:x")
+    with pytest.raises(DeniedError):
+        async with asyncio.timeout(10), verifier.hold(issued.token):
+            async with asyncio.timeout(10):
+                await for_ever()
+    assert nobody_cancels()
+
+
+async def test_of_nested_holds_the_one_that_is_hit_raises(
+    verifier: FakeVerifier, issued: Issued
+) -> None:
+    inner = verifier.issue(subject="agent:inner")
+    async with verifier.hold(issued.token):
+        with pytest.raises(DeniedError):
+            async with verifier.hold(inner.token):
+                verifier.revoke("subject:agent:inner")
+                await for_ever()
+        await asyncio.sleep(0)  # the outer body goes on
+    inner = verifier.issue(subject="agent:inner")
+    passed = False
+    with pytest.raises(DeniedError):
+        async with verifier.hold(issued.token):
+            try:
+                async with verifier.hold(inner.token):
+                    verifier.revoke("subject:agent:x")
+                    await for_ever()
+            except asyncio.CancelledError:
+                passed = True
+                raise
+    assert passed
+    assert nobody_cancels()
+
+
+async def test_when_one_event_hits_all_that_are_nested_the_outermost_raises(
+    verifier: FakeVerifier, issued: Issued
+) -> None:
+    with pytest.raises(DeniedError):
+        async with verifier.hold(issued.token), verifier.hold(issued.token):
+            verifier.revoke("subject:agent:x")
+            await for_ever()
+    assert nobody_cancels()
+
+
+async def test_every_task_under_one_token_is_ended(verifier: FakeVerifier, issued: Issued) -> None:
+    async def work() -> str:
+        try:
+            async with verifier.hold(issued.token):
+                await for_ever()
+        except DeniedError as denied:
+            return denied.reason
+        return ""
+
+    async with asyncio.TaskGroup() as tasks:
+        works = [tasks.create_task(work()) for _ in range(3)]
+        soon(verifier, "subject:agent:x")
+    assert [each.result() for each in works] == [Reason.REVOKED] * 3
+
+
+async def test_a_group_of_tasks_within_it_is_ended_with_it(
+    verifier: FakeVerifier, issued: Issued
+) -> None:
+    soon(verifier, "subject:agent:x")
+    with pytest.raises(DeniedError):
+        async with verifier.hold(issued.token), asyncio.TaskGroup() as tasks:
+            works = [tasks.create_task(for_ever()) for _ in range(3)]
+    assert all(each.cancelled() for each in works)
+    assert nobody_cancels()
+
+
+async def test_in_a_group_of_tasks_its_denial_is_an_error_like_any(
+    verifier: FakeVerifier, issued: Issued
+) -> None:
+    async def work() -> None:
+        async with verifier.hold(issued.token):
+            await for_ever()
+
+    soon(verifier, "subject:agent:x")
+    with pytest.raises(ExceptionGroup) as errors:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(work())
+            other = tasks.create_task(for_ever())
+    assert errors.group_contains(DeniedError)
+    assert other.cancelled()
+
+
+async def test_a_denied_token_begins_nothing(verifier: FakeVerifier, issued: Issued) -> None:
+    hold = verifier.hold(issued.token, require={"c"})
+    with pytest.raises(DeniedError) as denied:
+        async with hold:
+            pytest.fail("the body ran")
+    assert denied.value.reason == hold.reason == Reason.INSUFFICIENT_SCOPE
+    verifier.revoke("subject:agent:x")  # nobody listens
+    await asyncio.sleep(0.01)
+    assert nobody_cancels()
+
+
+async def test_a_hold_covers_one_block(verifier: FakeVerifier, issued: Issued) -> None:
+    hold = verifier.hold(issued.token)
+    async with hold:
+        with pytest.raises(RuntimeError, match="one block"), hold:
+            pytest.fail("the body ran")
+    with pytest.raises(RuntimeError, match="one block"):
+        async with hold:
+            pytest.fail("the body ran")
+
+
+class Slow:
+    """A keeper whose judgement takes so long that the token is hit before it is told."""
+
+    def __init__(self, keeper: HoldKeeper, hit: Reason) -> None:
+        self._keeper = keeper
+        self._hit = hit
+        self.holds: set[Hold] = set()
+
+    def judge(self, request: CheckRequest) -> Verdict:
+        verdict = self._keeper.judge(request)
+        for hold in self.holds:  # the news comes now, to whoever is registered
+            hold.hit(self._hit)
+        return verdict
+
+    async def ajudge(self, request: CheckRequest) -> Verdict:
+        return self.judge(request)
+
+    def add(self, holding: Hold) -> None:
+        self.holds.add(holding)
+
+    def admitted(self, holding: Hold) -> None:
+        pass
+
+    def remove(self, holding: Hold) -> None:
+        self.holds.discard(holding)
+
+
+class CheckedFirst(Hold):
+    """The wrong order, which loses what comes between the two."""
+
+    async def __aenter__(self) -> Record:
+        record = self._admitted(await self._keeper.ajudge(self.request))
+        self._keeper.add(self)
+        self._task = asyncio.current_task()
+        return record
+
+
+@pytest.mark.parametrize(("order", "lost"), [(Hold, False), (CheckedFirst, True)])
+async def test_a_hit_between_the_registration_and_the_check_is_not_lost(
+    verifier: FakeVerifier, issued: Issued, order: type[Hold], lost: bool
+) -> None:
+    keeper = Slow(verifier._keeper, Reason.REVOKED)
+    hold = order(keeper, CheckRequest(issued.token))
+    try:
+        async with hold:
+            await asyncio.sleep(0.01)
+            assert lost
+    except DeniedError:
+        assert not lost
+    assert not keeper.holds
+    if not lost:
+        with pytest.raises(DeniedError), Hold(keeper, hold.request):
+            pytest.fail("the body ran")
+
+
+def test_a_thread_is_told_and_may_go_on(verifier: FakeVerifier, issued: Issued) -> None:
+    steps: list[str] = []
+    began = threading.Event()
+
+    def work() -> None:
+        with verifier.hold(issued.token) as held:
+            began.set()
+            steps.append(held.record.subject)
+            assert held.revoked.wait(10)
+            steps.append(held.reason or "")
+            steps.append("tidied up")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert began.wait(10)
+    verifier.revoke("subject:agent:x")
+    thread.join(10)
+    assert steps == ["agent:x", "revoked", "tidied up"]
+
+
+def test_a_hit_on_a_loop_that_is_gone_harms_nobody(verifier: FakeVerifier, issued: Issued) -> None:
+    async def begin() -> Hold:
+        hold = verifier.hold(issued.token)
+        await hold.__aenter__()
+        return hold
+
+    hold = asyncio.run(begin())
+    verifier.revoke("subject:agent:x")
+    assert hold.reason is Reason.REVOKED
+
+
+def test_a_claim_does_not_show_its_token(issued: Issued) -> None:
+    assert issued.token not in repr(CheckRequest(issued.token))

@@ -1,0 +1,21 @@
+"""What many records have in common is kept once, also what a narrow left of them."""
+
+from dataclasses import replace
+
+import pytest
+from tests.support.messages import RECORD
+
+from rescind.client.interning import Interner
+
+
+@pytest.mark.parametrize("removed", [(), ("tools:*",)])
+def test_records_share_what_they_were_granted_and_what_is_left(removed: tuple[str, ...]) -> None:
+    shared = Interner()
+    one, other = (
+        shared.interned(replace(RECORD, granted=frozenset(list(RECORD.granted)), removed=removed))
+        for _ in range(2)
+    )
+    assert one == other
+    assert one.granted is other.granted
+    assert one.scopes is other.scopes
+    assert one.scopes == (RECORD.granted if not removed else {"files:read"})

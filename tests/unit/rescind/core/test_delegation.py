@@ -1,0 +1,284 @@
+"""A child never has more than its parent."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rescind.core import delegation, handles
+from rescind.core.conditions import UNCONDITIONAL, Conditions
+from rescind.core.delegation import ChildGrant, DelegationLimits, Right
+from rescind.core.record import MAX_LABELS, MAX_LINEAGE, Record
+from rescind.core.token_format import Kind
+
+NOW_US = 1_000_000_000
+PARENT = Record(
+    token_hash=bytes(32),
+    epoch=1,
+    as_of=7,
+    token_id="tok_p",
+    kind=Kind.AGENT,
+    subject="agent:o",
+    granted=frozenset({"tools:*", "mail:send"}),
+    audience=frozenset({"mail", "search"}),
+    issued_at_us=0,
+    issued_seq=3,
+    not_before_us=0,
+    expires_at_us=NOW_US + 60_000_000,
+    handles=handles.of_token(
+        token_id="tok_p",
+        kind="agent",
+        subject="agent:o",
+        tenant="t",
+        client="c",
+        session="s",
+        labels=[("team", "red")],
+        inherited=[handles.Handle("tree:tok_root"), handles.Handle("chain:agent:root")],
+    ),
+    tenant="t",
+    labels=(("team", "red"),),
+    lineage=("tok_root",),
+    chain=("agent:root",),
+)
+MANDATE = DelegationLimits(("user:42", "agent:team/*"), 2, self_service=tuple(Right))
+SHARE = ChildGrant(
+    subject="agent:o/search-1",
+    kind=Kind.AGENT,
+    scopes=("tools:call",),
+    audience=(),
+    labels=(),
+    ttl_us=None,
+    mandate=DelegationLimits(),
+)
+
+
+def fields(
+    share: ChildGrant = SHARE,
+    *,
+    parent: Record = PARENT,
+    mandate: DelegationLimits = MANDATE,
+    removed: Collection[str] = (),
+) -> list[str]:
+    found = delegation.excess(parent, mandate, share, removed=removed, at_us=NOW_US)
+    return [each.field for each in found]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {},
+        {"scopes": ()},
+        {"scopes": ("tools:*", "mail:send")},
+        {"audience": ("mail",)},
+        {"audience": ("mail", "search")},
+        {"ttl_us": 60_000_000},
+        {"labels": (("team", "red"), ("step", "1"))},
+        {"subject": "user:42"},
+        {"subject": "agent:team/anybody/else"},
+        {"mandate": DelegationLimits(("agent:team/a/*", "user:42"), 1)},
+        {"mandate": DelegationLimits((), 0)},
+    ],
+)
+def test_a_part_of_what_the_parent_has_may_be_handed_on(part: dict[str, Any]) -> None:
+    assert fields(replace(SHARE, **part)) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ({"scopes": ("mail:read",)}, "scopes"),
+        ({"scopes": ("mail:*",)}, "scopes"),
+        ({"scopes": ("*",)}, "scopes"),
+        ({"audience": ("billing",)}, "audience"),
+        ({"audience": ("mail", "billing")}, "audience"),
+        ({"ttl_us": 60_000_001}, "ttl"),
+        ({"labels": (("team", "blue"),)}, "labels.team"),
+        ({"labels": tuple((f"k{n}", "") for n in range(MAX_LABELS))}, "labels"),
+        ({"kind": Kind.SERVICE}, "kind"),
+        ({"kind": Kind.ADMIN}, "kind"),
+        ({"subject": "agent:o"}, "subject"),
+        ({"subject": "agent:o/"}, "subject"),
+        ({"subject": "agent:o/a/b"}, "subject"),
+        ({"subject": "agent:other/a"}, "subject"),
+        ({"subject": "agent:root/a"}, "subject"),
+        ({"subject": "user:421"}, "subject"),
+        ({"mandate": DelegationLimits(("agent:*",))}, "may_speak_for"),
+        ({"mandate": DelegationLimits(("agent:o/*",))}, "may_speak_for"),
+        ({"mandate": DelegationLimits((), 2)}, "max_depth"),
+    ],
+)
+def test_whatever_goes_beyond_the_parent_is_named(part: dict[str, Any], field: str) -> None:
+    assert fields(replace(SHARE, **part)) == [field]
+
+
+@pytest.mark.parametrize("key", ["Team", "TEAM", "\uff54eam", "tea\u217f"])
+def test_a_child_adds_no_label_whose_key_reads_like_its_parent_s(key: str) -> None:
+    for labels in ([(key, "blue")], [("team", "red"), (key, "red")]):
+        assert fields(replace(SHARE, labels=tuple(labels))) == [f"labels.{key}"]
+
+
+def test_labels_of_a_parent_from_before_that_read_alike_are_handed_on() -> None:
+    parent = replace(PARENT, labels=(("Team", "a"), ("team", "red")))
+    assert fields(replace(SHARE, labels=(("step", "1"),)), parent=parent) == []
+    assert fields(replace(SHARE, labels=(("Team", "a"),)), parent=parent) == []
+    assert fields(replace(SHARE, labels=(("TEAM", "a"),)), parent=parent) == ["labels.TEAM"]
+
+
+def test_everything_beyond_the_parent_is_named_at_once() -> None:
+    wide = replace(SHARE, subject="user:1", scopes=("root",), audience=("x",), ttl_us=10**12)
+    assert fields(wide) == ["subject", "scopes", "audience", "ttl"]
+
+
+def test_a_parent_without_audience_is_good_everywhere_and_hands_on_any_part_of_it() -> None:
+    anywhere = replace(PARENT, audience=frozenset())
+    assert fields(replace(SHARE, audience=("billing",)), parent=anywhere) == []
+    assert delegation.hand_down(anywhere, MANDATE, SHARE).audience == ()
+
+
+def test_what_was_taken_from_the_parent_is_not_handed_on_in_any_part() -> None:
+    def asks(*scopes: str) -> list[str]:
+        return fields(replace(SHARE, scopes=scopes), removed=("tools:call:github/*",))
+
+    assert asks("tools:call:github/issues") == ["scopes"]
+    assert asks("tools:*") == ["scopes"]
+    assert asks("tools:call:*", "mail:send") == ["scopes"]
+    assert asks("tools:call", "tools:call:jira") == []
+
+
+UNBOUND = replace(PARENT, audience=frozenset())
+
+
+@pytest.mark.parametrize(
+    ("audience", "verifier", "given", "expected"),
+    [
+        ((), (), None, set(Right)),
+        (("search",), (), None, set()),
+        (("rescind", "search"), (), None, set(Right)),
+        ((), (("region", "eu"),), None, set()),
+        (("rescind",), (("region", "eu"),), None, set()),
+        (("search",), (), (Right.ROTATE,), {Right.ROTATE}),
+        ((), (), (), set()),
+        ((), (("region", "eu"),), (Right.DELEGATE,), {Right.DELEGATE}),
+    ],
+)
+def test_what_is_bound_elsewhere_is_good_at_the_authority_only_for_what_it_was_given(
+    audience: tuple[str, ...],
+    verifier: tuple[tuple[str, str], ...],
+    given: tuple[Right, ...] | None,
+    expected: set[Right],
+) -> None:
+    bound = Conditions((), verifier) if verifier else UNCONDITIONAL
+    record = replace(PARENT, audience=frozenset(audience), conditions=bound)
+    assert delegation.rights(record, DelegationLimits(self_service=given)) == expected
+    may = Right.DELEGATE in expected
+    share = replace(SHARE, audience=audience, conditions=bound)
+    found = fields(share, parent=record, mandate=replace(MANDATE, self_service=given))
+    assert found == ([] if may else ["parent"])
+
+
+def test_a_child_has_no_right_that_its_parent_lacks_and_none_unasked_where_a_choice_was_given() -> (
+    None
+):
+    chosen = replace(MANDATE, self_service=(Right.DELEGATE, Right.ROTATE))
+
+    def child(*rights: Right) -> ChildGrant:
+        return replace(SHARE, mandate=DelegationLimits(self_service=rights))
+
+    assert fields(child(Right.ROTATE), mandate=chosen) == []
+    assert fields(child(Right.SESSIONS, Right.ROTATE), mandate=chosen) == ["self_service"]
+    assert delegation.hand_down(PARENT, chosen, SHARE).mandate.self_service == ()
+    handed = delegation.hand_down(PARENT, chosen, child(Right.ROTATE)).mandate.self_service
+    assert handed == (Right.ROTATE,)
+    assert delegation.hand_down(UNBOUND, replace(MANDATE, self_service=None), SHARE).mandate == (
+        DelegationLimits((), 1)
+    )
+
+
+def test_a_child_has_its_parent_s_policy_of_rotations() -> None:
+    strict = replace(MANDATE, self_service=None, max_overlap_us=7, reuse_denies=True)
+    asked = replace(SHARE, mandate=DelegationLimits(max_overlap_us=10**9))
+    mandate = delegation.hand_down(UNBOUND, strict, asked).mandate
+    assert (mandate.max_overlap_us, mandate.reuse_denies) == (7, True)
+
+
+def test_admin_tokens_are_not_delegated() -> None:
+    assert "parent" in fields(parent=replace(PARENT, kind=Kind.ADMIN))
+
+
+def test_a_session_hands_on_to_an_agent_and_to_no_session_whatever_its_subject() -> None:
+    session = replace(PARENT, kind=Kind.SESSION)
+    assert fields(parent=session) == []
+    for subject in ("agent:o/search-1", "user:42"):
+        nested = replace(SHARE, kind=Kind.SESSION, subject=subject)
+        assert fields(nested, parent=session) == ["kind"]
+    assert fields(replace(SHARE, kind=Kind.SERVICE), parent=session) == ["kind"]
+
+
+@pytest.mark.parametrize("max_depth", [0, None])
+def test_a_lineage_ends_at_its_max_depth_and_at_sixteen(max_depth: int | None) -> None:
+    parents = tuple(f"tok_{n}" for n in range(0 if max_depth == 0 else MAX_LINEAGE))
+    last = replace(UNBOUND, lineage=parents, chain=parents)
+    assert fields(parent=last, mandate=DelegationLimits(max_depth=max_depth)) == ["parent"]
+
+
+def test_depth_is_used_up_generation_by_generation() -> None:
+    parent, mandate = UNBOUND, DelegationLimits(max_depth=3)
+    for left in (2, 1, 0):
+        mandate = delegation.hand_down(parent, mandate, SHARE).mandate
+        assert mandate.max_depth == left
+    assert fields(parent=parent, mandate=mandate) == ["parent"]
+
+
+def test_without_a_max_depth_the_lineage_s_limit_counts() -> None:
+    assert (
+        delegation.hand_down(PARENT, DelegationLimits(), SHARE).mandate.max_depth == MAX_LINEAGE - 2
+    )
+    assert delegation.depth_left(PARENT, DelegationLimits(max_depth=MAX_LINEAGE)) == MAX_LINEAGE - 1
+
+
+def test_what_is_not_asked_for_is_not_had_but_audience_and_labels_are_the_parent_s() -> None:
+    child = delegation.hand_down(PARENT, MANDATE, replace(SHARE, labels=(("step", "1"),)))
+    assert child.scopes == ("tools:call",)
+    assert child.audience == ("mail", "search")
+    assert child.labels == (("step", "1"), ("team", "red"))
+    assert child.mandate == DelegationLimits((), 1, self_service=())
+
+
+def test_a_child_inherits_all_handles_but_those_of_its_parent_alone() -> None:
+    assert set(delegation.inherited(PARENT.handles)) == set(PARENT.handles) - {
+        "token:tok_p",
+        "subject:agent:o",
+    }
+    assert {"tree:tok_p", "tree:tok_root", "chain:agent:o", "chain:agent:root", "kind:agent"} < set(
+        delegation.inherited(PARENT.handles)
+    )
+
+
+BOUND = replace(PARENT, conditions=Conditions(("10.0.0.0/8",), (("region", "eu"),)))
+
+
+def test_a_child_is_bound_as_its_parent_is_and_may_be_bound_more() -> None:
+    free = delegation.hand_down(BOUND, MANDATE, SHARE)
+    assert free.conditions == BOUND.conditions
+    own = Conditions(("10.1.0.0/16",), (("tier", "prod"),))
+    bound = delegation.hand_down(BOUND, MANDATE, replace(SHARE, conditions=own))
+    assert bound.conditions == Conditions(("10.1.0.0/16",), (("region", "eu"), ("tier", "prod")))
+    unbound = delegation.hand_down(PARENT, MANDATE, replace(SHARE, conditions=own))
+    assert unbound.conditions == own
+
+
+@pytest.mark.parametrize(
+    ("own", "field"),
+    [
+        (Conditions(("11.0.0.0/8",)), "addresses"),
+        (Conditions(("10.0.0.0/7",)), "addresses"),
+        (Conditions(("10.1.0.0/16", "2001:db8::/32")), "addresses"),
+        (Conditions(verifier=(("region", "us"),)), "verifier.region"),
+    ],
+)
+def test_no_child_is_less_bound_than_its_parent(own: Conditions, field: str) -> None:
+    found = delegation.excess(
+        BOUND, MANDATE, replace(SHARE, conditions=own), removed=(), at_us=NOW_US
+    )
+    assert [each.field for each in found] == [field]

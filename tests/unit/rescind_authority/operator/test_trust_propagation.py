@@ -1,0 +1,49 @@
+"""Who has heard of a statement, and until when others go on: nothing is called heard early."""
+
+from dataclasses import replace
+
+from rescind.core import lease
+from rescind_authority.operator.trust_propagation import _divided
+from rescind_authority.postgres.trust_reports import Hearing, Hearings, _longest_us
+
+NOW_US = 1_767_225_600_000_000
+SECOND_US = 1_000_000
+ONE = Hearing(b"1" * 16, "search", "host", 3, NOW_US, NOW_US + 10 * SECOND_US)
+
+
+def divided(
+    *sidecars: Hearing, serial: int = 3, since_us: int = 0, at_us: int = NOW_US
+) -> tuple[list[Hearing], list[Hearing]]:
+    heard, waiting = _divided(Hearings(at_us, sidecars), serial=serial, since_us=since_us)
+    return list(heard), list(waiting)
+
+
+def test_who_tells_this_statement_or_a_newer_one_has_heard() -> None:
+    newer, older = replace(ONE, trust_serial=4), replace(ONE, trust_serial=2)
+    assert divided(ONE, newer, older) == ([ONE, newer], [older])
+
+
+def test_who_tells_none_is_waited_for_as_one_of_an_older_version() -> None:
+    silent = replace(ONE, trust_serial=None)
+    assert divided(silent) == ([], [silent])
+
+
+def test_who_has_not_heard_counts_for_nothing_once_its_lease_has_ended() -> None:
+    older = replace(ONE, trust_serial=2)
+    assert divided(older, at_us=older.stops_us - 1) == ([], [older])
+    assert divided(older, at_us=older.stops_us) == ([], [])
+
+
+def test_a_heartbeat_that_the_thief_of_the_master_key_could_sign_proves_nothing() -> None:
+    since_us = NOW_US + SECOND_US
+    forged = replace(ONE, trust_serial=1 << 62)
+    assert divided(forged, since_us=since_us) == ([], [forged])
+    later = replace(forged, last_seen_us=since_us)
+    assert divided(later, since_us=since_us) == ([later], [])
+
+
+def test_a_lease_is_waited_for_as_receipts_wait_and_a_grace_comes_on_top() -> None:
+    wait_us = lease.wait_ns(10_000) // 1_000
+    assert _longest_us(10_000, "strict") == wait_us
+    assert _longest_us(10_000, "grace:session=60s") == wait_us + 72 * SECOND_US
+    assert _longest_us(10_000, "one of the future") == wait_us + 4_320 * SECOND_US

@@ -1,0 +1,71 @@
+"""Sidecars that were copied with their memory, over Postgres in memory; and one that was not."""
+
+import asyncio
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.simulation.authority import METRICS
+from tests.support.copies import STORIES, Here, Process, Story
+from tests.support.postgres_in_memory import Cluster, PostgresInMemory, begun
+
+from rescind.wire.heartbeat import Heartbeat, NoLease, Reply
+from rescind_authority.usecases.leases.grant import Granter
+from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_runtime.clock import SystemClock
+
+
+async def tell(of: Story) -> None:
+    async def at_once() -> None:
+        await asyncio.sleep(0)
+
+    cluster = Cluster(begun(term_ms=10_000, at_us=0), now_us=lambda: 0)
+    postgres = PostgresInMemory(cluster, at_once)
+    granter = Granter(
+        postgres, recent=Recent(postgres, clock=SystemClock()), clock=SystemClock(), metrics=METRICS
+    )
+    async with asyncio.TaskGroup() as tasks:
+        job = tasks.create_task(granter.run())
+        await of(Here(granter, postgres))
+        job.cancel()
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_in_memory(name: str) -> None:
+    asyncio.run(tell(STORIES[name]))
+
+
+@given(
+    plan=st.lists(
+        st.sampled_from(("answered", "answer lost", "late", "lost", "again")), max_size=60
+    ),
+    order=st.randoms(use_true_random=False),
+)
+def test_whatever_is_lost_late_or_repeated_a_process_alone_is_never_taken_for_two(
+    plan: list[str], order: Random
+) -> None:
+    async def live(here: Here) -> None:
+        process, kept = Process(), list[Heartbeat]()
+        for what in plan:
+            if what == "again" and kept:
+                await none_over(here, order.choice(kept))
+                continue
+            message = process.heartbeat()
+            kept.append(message)
+            if what.startswith("answer"):
+                answer = await here.granter.answer(message)
+                assert isinstance(answer, Reply)
+                if what == "answered":
+                    assert process.latest is not None
+                    process.attempts.answered(process.latest)
+        order.shuffle(kept)
+        for message in kept:
+            await none_over(here, message)
+        assert await here.leased(process)
+
+    async def none_over(here: Here, message: Heartbeat) -> None:
+        answer = await here.granter.answer(message)
+        assert not (isinstance(answer, NoLease) and answer.over)
+
+    asyncio.run(tell(live))

@@ -1,0 +1,43 @@
+"""Timed holds: one that cannot be lifted does not keep the others from being lifted."""
+
+import secrets
+from typing import Any
+
+from rescind.core.handles import select
+from rescind.core.revocation import Effect, Event, Revocation
+from rescind_authority.errors import KeyReusedError
+from rescind_authority.ports.revocations import Timed
+from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand
+from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
+from rescind_runtime.clock import SystemClock
+
+
+def timed(name: str) -> Timed:
+    """Make a suspension whose time is up."""
+    revocation = Revocation(name, select(["tenant:t"]), Effect.SUSPEND, "", "admin:a")
+    return Timed(Event(1, 1, 0, revocation), exact=False, left_us=-1)
+
+
+class Overdue:
+    """What is overdue, and a sequencer whose first key somebody else took."""
+
+    def __init__(self) -> None:
+        self.lifted: list[str | None] = []
+
+    async def timed(self, *, limit: int) -> tuple[Timed, ...]:
+        return timed("rev_taken"), timed("rev_two"), timed("rev_three")
+
+    async def commit(self, command: RevocationCommand) -> Committed:
+        if command.claim.key.key == "rev_taken":
+            raise KeyReusedError
+        self.lifted.append(command.revocation.lifts)
+        return Committed(command.revocation.revocation_id, 1, 2, 0)
+
+
+async def test_a_lift_whose_key_is_taken_holds_up_no_other() -> None:
+    overdue: Any = Overdue()
+    keeper = LiftScheduler(
+        overdue, sequencer=overdue, clock=SystemClock(), entropy=secrets.token_bytes
+    )
+    await keeper.step()
+    assert overdue.lifted == ["rev_two", "rev_three"]

@@ -1,0 +1,77 @@
+"""Why a token is denied: what `rescind explain` makes of what the authority says."""
+
+from typing import Any, cast
+
+from rescind.client.admin import TokenDetails
+from rescind_cli.commands.tokens import denial_causes
+from rescind_cli.commands.tokens.denial_causes import DenialCause
+
+AT = "2026-01-01T00:00:00Z"
+SEEN: dict[str, Any] = {
+    "holds": [],
+    "scopes": ["read"],
+    "scopes_left": ["read"],
+    "audience": [],
+    "not_before": None,
+    "expires_at": "2026-01-01T01:00:00Z",
+    "at": AT,
+    "ended_seq": None,
+    "ended_by": None,
+}
+
+
+def causes(seen: dict[str, Any]) -> list[DenialCause]:
+    return denial_causes.causes(cast("TokenDetails", seen))
+
+
+def may(seen: dict[str, Any]) -> dict[str, Any]:
+    return denial_causes.remaining_power(cast("TokenDetails", seen))
+
+
+def test_a_token_with_time_left_that_no_event_ended_has_no_cause() -> None:
+    assert causes(SEEN) == []
+    assert may(SEEN)["until"] == SEEN["expires_at"]
+
+
+def test_a_token_that_was_ended_early_is_expired_though_its_time_is_not_over() -> None:
+    seen = SEEN | {"ended_seq": 7, "ended_by": "rev_7"}
+    (cause,) = causes(seen)
+    assert (cause.reason, cause.where) == ("expired", "change rev_7, seq 7")
+    assert may(seen)["until"] is None
+
+
+def test_the_reason_of_an_early_end_is_told_where_the_authority_knows_it() -> None:
+    seen = SEEN | {"ended_seq": 7, "ended_by": "rev_7", "ended_reason": "it was not used"}
+    assert [cause.why for cause in causes(seen)] == ["it was not used"]
+
+
+def test_an_end_of_which_no_position_was_kept_names_none() -> None:
+    (cause,) = causes(SEEN | {"ended_seq": 0})
+    assert (cause.reason, cause.where) == ("expired", "")
+
+
+def test_a_secret_that_was_rotated_away_is_said_to_be_that_and_not_short_of_time() -> None:
+    seen = SEEN | {
+        "token_id": "tok_1",
+        "rotated_at": "2025-12-31T23:00:00Z",
+        "expires_at": "2025-12-31T23:00:00Z",
+        "ended_seq": 7,
+        "ended_by": "rev_7",
+    }
+    (cause,) = causes(seen)
+    assert (cause.reason, cause.where) == ("expired", "change rev_7, seq 7")
+    assert "was rotated away at 2025-12-31T23:00:00Z" in cause.says
+    assert "rescind tokens rotate tok_1" in cause.advice
+    assert "--ttl" not in cause.advice
+    assert may(seen)["until"] is None
+
+
+def test_a_rotated_secret_within_its_overlap_has_no_cause() -> None:
+    assert causes(SEEN | {"rotated_at": AT}) == []
+
+
+def test_an_authority_that_does_not_say_is_taken_by_the_time() -> None:
+    older = {name: value for name, value in SEEN.items() if not name.startswith("ended")}
+    assert causes(older) == []
+    (cause,) = causes(older | {"at": "2026-01-01T02:00:00Z"})
+    assert cause.reason == "expired"

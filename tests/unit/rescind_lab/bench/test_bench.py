@@ -1,0 +1,146 @@
+"""What the bench makes of samples: best, ratio, targets, document, table, picture."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rescind_lab.bench import plot, report, table
+from rescind_lab.bench.comparison import Judged, Line, Measured, Of, Target, judge
+from rescind_lab.bench.samples import Samples, Unit, in_turns, ratio
+
+FASTER = Target(Of.RATIO, 50, at_least=True)
+
+
+def us(*figures: float) -> Samples:
+    return Samples(Unit.US, figures)
+
+
+def per_s(*figures: float) -> Samples:
+    return Samples(Unit.PER_S, figures)
+
+
+def test_the_best_of_times_is_the_least_and_of_rates_the_most() -> None:
+    assert us(3, 1, 2).best == 1
+    assert per_s(3, 1, 2).best == 3
+    assert us(3, 1, 2).median == 2
+
+
+def test_a_ratio_says_how_many_times_better_ours_is() -> None:
+    assert ratio(us(2, 4), us(100, 300)) == 50
+    assert ratio(per_s(30_000, 20_000), per_s(10_000, 5_000)) == 3
+    assert ratio(us(4), us(2)) == 0.5
+
+
+@pytest.mark.parametrize(("share", "figure"), [(0.5, 50), (0.99, 99), (1.0, 100), (0.0, 1)])
+def test_a_quantile_is_a_figure_that_was_measured(share: float, figure: float) -> None:
+    assert us(*range(100, 0, -1)).quantile(share) == figure
+
+
+async def test_both_sides_take_turns() -> None:
+    order: list[str] = []
+
+    async def side(name: str, figure: float) -> float:
+        order.append(name)
+        return figure
+
+    timed = await in_turns(
+        {"ours": lambda: side("ours", 1.0), "theirs": lambda: side("theirs", 2.0)},
+        rounds=3,
+        unit=Unit.US,
+    )
+    assert order == ["ours", "theirs"] * 3
+    assert timed == {"ours": us(1, 1, 1), "theirs": us(2, 2, 2)}
+
+
+@pytest.mark.parametrize(
+    ("target", "met"),
+    [
+        (FASTER, True),
+        (Target(Of.RATIO, 51, at_least=True), False),
+        (Target(Of.BEST, 2, at_least=False), True),
+        (Target(Of.P50, 3, at_least=False), True),
+        (Target(Of.P99, 3, at_least=False), False),
+    ],
+)
+def test_a_target_is_held_against_its_number(target: Target, met: bool) -> None:
+    judged = judge(Line("k", "says", "them", (target,)), Measured(us(2, 3, 9), us(100)))
+    assert judged.met == {target: met}
+    assert judged.ok is met
+
+
+def test_a_line_that_missed_one_target_of_two_missed() -> None:
+    targets = (FASTER, Target(Of.BEST, 1, at_least=False))
+    assert judge(Line("k", "says", "them", targets), Measured(us(2), us(100))).ok is False
+    assert judge(Line("k", "says", "them"), Measured(us(2), us(100))).ok is None
+
+
+def test_a_target_on_a_ratio_without_an_alternative_is_missed() -> None:
+    assert judge(Line("k", "says", None, (FASTER,)), Measured(us(2))).ok is False
+
+
+def lines() -> list[Judged]:
+    return [
+        judge(Line("fast", "fast", "them", (FASTER,)), Measured(us(1, 2), us(90, 80), "a note")),
+        judge(Line("slow", "slow", "them", (FASTER,)), Measured(per_s(10), per_s(10))),
+        judge(Line("free", "free"), Measured(Samples(Unit.MB, (12.5,)))),
+    ]
+
+
+def test_the_document_holds_every_figure_and_what_follows_from_them() -> None:
+    document = json.loads(json.dumps(report.as_document(lines(), quick=True, seconds=1.25)))
+    fast: Mapping[str, Any] = document["lines"]["fast"]
+    assert fast["ratio"] == 80
+    assert fast["met"] is True
+    assert fast["notes"] == "a note"
+    assert fast["ours"] == {
+        "unit": "µs",
+        "best": 1,
+        "median": 1.5,
+        "p99": 2,
+        "rounds": 2,
+        "figures": [1, 2],
+    }
+    assert fast["targets"] == [
+        {"of": "ratio", "bound": 50, "at_least": True, "number": 80, "met": True}
+    ]
+    assert document["lines"]["slow"]["met"] is False
+    assert document["lines"]["free"]["ratio"] is None
+    assert document["quick"] is True
+
+
+def test_the_table_puts_the_ratio_first_and_says_what_missed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report.show(lines())
+    head, fast, slow, free, *rest = capsys.readouterr().out.splitlines()
+    assert head.startswith("RATIO")
+    assert fast.startswith("80.0")
+    assert "≥ 50.0" in fast
+    assert "yes" in fast
+    assert " NO " in slow
+    assert "12.5 MB" in free
+    assert rest[0].startswith("1 of 2")
+    assert rest[1].startswith("missed  slow")
+
+
+def test_the_plot_is_a_png(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    plot.draw(lines(), tmp_path / "ratios.png")
+    assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rows_and_lines_have_one_name_each() -> None:
+    names = [row.name for row in table.ROWS]
+    keys = [line.key for row in table.ROWS for line in row.lines]
+    assert len(names) == len(set(names))
+    assert len(keys) == len(set(keys))
+    assert [row.name for row in table.named(["http", "check"])] == ["check", "http"]
+    assert table.named([]) == table.ROWS
+
+
+def test_every_line_names_a_target_or_an_alternative_or_belongs_to_one_that_does() -> None:
+    for row in table.ROWS:
+        assert any(line.targets or line.against for line in row.lines), row.name

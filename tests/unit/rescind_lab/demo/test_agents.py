@@ -1,0 +1,87 @@
+"""What the agents' scene claims: each sentence fails when the measurement does not bear it out."""
+
+import pytest
+
+from rescind_lab.demo.agents.agent_tree import FAMILY, is_hit
+from rescind_lab.demo.agents.findings import Moment, Refusals, claims, lanes
+from rescind_lab.demo.calls import MeasuredCall
+
+MS = 1_000_000
+NARROWED = Moment(1_000 * MS, 1_010 * MS, "rev_1")
+KILLED = Moment(2_000 * MS, 2_010 * MS, "rev_2")
+GOOD = Refusals(401, 409)
+
+
+def calls() -> list[MeasuredCall]:
+    """Give one call of each agent at each service in each part of the story, as they should go."""
+    made: list[MeasuredCall] = []
+    for agent in FAMILY:
+        for service in ("search", "mail"):
+            for began_ms, part in ((500, "before"), (1_500, "between"), (2_500, "after")):
+                reason = ""
+                if is_hit(agent) and part == "after":
+                    reason = "revoked"
+                elif is_hit(agent) and part == "between" and service == "mail":
+                    reason = "insufficient_scope"
+                status = 200 if not reason else 401
+                made.append(MeasuredCall(service, agent.name, began_ms * MS, 0, status, reason))
+    return made
+
+
+def ended() -> dict[str, int | None]:
+    return {agent.name: 2_005 * MS if is_hit(agent) else None for agent in FAMILY}
+
+
+def held(
+    made: list[MeasuredCall],
+    ended_ns: dict[str, int | None] | None = None,
+    refusals: Refusals = GOOD,
+) -> list[bool]:
+    found = lanes(made, ended_ns or ended(), NARROWED, KILLED, narrowed_at="mail")
+    return [claim.holds for claim in claims(found, refusals, narrowed_at="mail")]
+
+
+def changed(place: tuple[str, str, int], status: int, reason: str) -> list[MeasuredCall]:
+    agent, service, began_ms = place
+    return [
+        MeasuredCall(each.service, each.token, each.began_ns, 0, status, reason)
+        if (each.token, each.service, each.began_ns) == (agent, service, began_ms * MS)
+        else each
+        for each in calls()
+    ]
+
+
+def test_what_went_as_it_should_is_claimed() -> None:
+    assert held(calls()) == [True] * 6
+
+
+@pytest.mark.parametrize(
+    ("place", "status", "reason", "broken"),
+    [
+        (("reader", "mail", 1_500), 200, "", {0}),
+        (("reader", "search", 1_500), 403, "insufficient_scope", {1}),
+        (("fetcher", "search", 2_500), 200, "", {2}),
+        (("fetcher", "search", 2_500), 503, "no_lease", {2}),
+        (("scribe", "mail", 2_500), 401, "revoked", {5}),
+    ],
+)
+def test_one_call_that_went_otherwise_breaks_its_sentence(
+    place: tuple[str, str, int], status: int, reason: str, broken: set[int]
+) -> None:
+    found = held(changed(place, status, reason))
+    assert {number for number, holds in enumerate(found) if not holds} == broken
+
+
+def test_without_calls_after_the_kill_nothing_is_claimed_of_it() -> None:
+    assert held([each for each in calls() if each.began_ns < 2_000 * MS])[2] is False
+
+
+def test_a_stream_that_goes_on_or_ended_early_or_was_an_innocent_s_breaks_its_sentence() -> None:
+    assert held(calls(), ended() | {"reader": None})[3] is False
+    assert held(calls(), ended() | {"reader": 1_900 * MS})[3] is False
+    assert held(calls(), ended() | {"scribe": 2_005 * MS})[5] is False
+
+
+def test_a_dead_agent_that_hands_on_breaks_its_sentence() -> None:
+    assert held(calls(), refusals=Refusals(201, 409))[4] is False
+    assert held(calls(), refusals=Refusals(401, 201))[4] is False
