@@ -2,7 +2,8 @@
 
 import ssl
 from asyncio import timeout
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -110,7 +111,13 @@ class HttpTransport:
         try:
             async with (
                 timeout(share_s),
-                pool.stream("POST", url, content=payload, timeout=share_s) as response,
+                pool.stream(
+                    "POST",
+                    url,
+                    content=payload,
+                    timeout=share_s,
+                    extensions={"trace": _Handshake().trace},
+                ) as response,
             ):
                 if response.status_code not in {_OK, _EMPTY}:
                     raise UnreachableError(f"{url} answered {response.status_code}")
@@ -141,6 +148,27 @@ class HttpTransport:
             why=cause.says,
             do=cause.advice("authority", "RESCIND_URL"),
         )
+
+
+class _Handshake:
+    """Close the connection of a TLS handshake in which the task is cancelled, as time-outs do.
+
+    httpcore closes it only where the handshake itself fails. The event loop would keep the socket
+    for as long as the server does: one more for each message to an authority that hangs.
+    """
+
+    def __init__(self) -> None:
+        self._connection: Any = None
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Note the connection, and close it where it gets no TLS. httpcore calls this."""
+        match event:
+            case "connection.connect_tcp.complete":
+                self._connection = info["return_value"]
+            case "connection.start_tls.failed":
+                await self._connection.aclose()
+            case _:
+                pass
 
 
 def _pool(verify: ssl.SSLContext | bool, limits: httpx2.Limits) -> httpx2.AsyncClient:

@@ -1,5 +1,8 @@
-"""The link over HTTP, where the connection fails in ways that only a race shows."""
+"""The link over HTTP, where a connection fails as only a race or a server that hangs shows."""
 
+import asyncio
+import contextlib
+import socket
 from typing import Any
 
 import pytest
@@ -27,3 +30,26 @@ async def test_a_connection_that_is_closed_as_it_is_made_is_an_authority_that_is
         await transport.ask(subject, b"x", timeout_s=5)
     with pytest.raises(UnreachableError, match="no authority answered"):
         await transport.tell(subject, b"x")
+
+
+@pytest.mark.parametrize("subject", [subjects.HEARTBEAT, subjects.RESOLVE])
+async def test_a_server_that_hangs_in_the_handshake_costs_no_socket(subject: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        transport = HttpTransport([f"https://127.0.0.1:{hanging.getsockname()[1]}"])
+        running = asyncio.create_task(transport.run())
+        await asyncio.sleep(0)  # lets it open its pools
+        for _ in range(3):
+            with pytest.raises(UnreachableError):
+                await transport.ask(subject, b"x", timeout_s=0.2)
+        hanging.setblocking(False)
+        connections = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                with hanging.accept()[0] as connection:
+                    connection.settimeout(5)
+                    while connection.recv(4096):  # the greeting, and then the end
+                        pass
+                connections += 1
+        assert connections
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
