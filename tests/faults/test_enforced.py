@@ -77,7 +77,7 @@ async def test_the_answer_comes_when_every_sidecar_has_acknowledged(
     installation: Cluster, http: httpx2.AsyncClient
 ) -> None:
     token, token_id = await issue(installation, http)
-    verifiers = [Verifier.attach(installation.socket(service)) for service in SERVICES]
+    verifiers = [Verifier.attach(installation.socket(each), timeout_s=5) for each in SERVICES]
     for verifier in verifiers:
         await accepted(verifier, token)
     answer = await http.post(
@@ -97,7 +97,7 @@ async def test_a_frozen_sidecar_lapses_and_its_workload_denies_by_then(
     installation: Cluster, http: httpx2.AsyncClient
 ) -> None:
     token, token_id = await issue(installation, http)
-    verifier = Verifier.attach(installation.socket("mail"), timeout_s=0.05)
+    verifier = Verifier.attach(installation.socket("mail"), timeout_s=5)
     await accepted(verifier, token)
     installation.parts["mail"].freeze()
     try:
@@ -183,7 +183,7 @@ async def test_a_silent_verifier_in_grace_is_named_in_the_receipt_and_the_comman
         await all_live(installation, http)
         body = {"subject": "user:7", "kind": "session", "scopes": ["a"], "ttl": 600}
         issued = (await http.post(f"{installation.authorities[1]}/v1/tokens", json=body)).json()
-        with closing(Verifier.attach(installation.socket("mail"), timeout_s=0.05)) as verifier:
+        with closing(Verifier.attach(installation.socket("mail"), timeout_s=5)) as verifier:
             await accepted(verifier, issued["token"])
             mail.freeze()
             status, said = await installation.cli("revoke", f"token:{issued['token_id']}", "--wait")

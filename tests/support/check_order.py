@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rescind.client.interning import Interner
-from rescind.client.sidecar_session import Remembered, SidecarSession
+from rescind.client.sidecar_session import SidecarSession
 from rescind.client.table_reader import MappedTable
 from rescind.core import generation_table, token_format
 from rescind.core.generation_table import DEADLINE, GENERATION, Writer
@@ -189,8 +188,8 @@ class LeaseLast(SidecarSession):
         return entry.allowed if _now_ns() < ends_ns else Denied(Reason.NO_LEASE)
 
 
-def _remembered(number: int, *, generation: int, stamp: int, words: int) -> Remembered:
-    """Make the entry of a round's token as a sidecar's reply would."""
+def _entry(number: int, *, generation: int, stamp: int) -> Entry:
+    """Return the entry of a round's token as a sidecar's reply would."""
     token = _handle(number)
     record = Record(
         token_hash=token_format.digest(token),
@@ -207,7 +206,7 @@ def _remembered(number: int, *, generation: int, stamp: int, words: int) -> Reme
         expires_at_us=2**62,
         handles=(EVERYTHING,),
     )
-    entry = Entry(
+    return Entry(
         request=1,
         instance=INSTANCE,
         record=records.encode(record, signed_envelope.unsigned),
@@ -217,7 +216,6 @@ def _remembered(number: int, *, generation: int, stamp: int, words: int) -> Reme
         not_before_ns=0,
         until_ns=2**63,
     )
-    return Remembered(token, entry, words=words, shared=Interner())
 
 
 def _check_for_ever(session: SidecarSession, board: "memoryview[int]", reader: int) -> None:
@@ -227,10 +225,8 @@ def _check_for_ever(session: SidecarSession, board: "memoryview[int]", reader: i
         number = board[_ROUND]
         if number != known:
             place = _ENTRIES + 2 * number
-            remembered = _remembered(
-                number, generation=board[place], stamp=board[place + 1], words=len(session._words)
-            )
-            session._store(_handle(number), remembered)
+            entry = _entry(number, generation=board[place], stamp=board[place + 1])
+            session._cache.store(_handle(number), entry, words=len(session._words))
             known = number
         mine[_BEGAN_AFTER] = announced = board[_ANNOUNCED]
         verdict = session.recall(_handle(number))

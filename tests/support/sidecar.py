@@ -463,6 +463,11 @@ class RunningSidecar:
         self._loop.call_soon_threadsafe(run)
         done.result(timeout=10)
 
+    def hang_up(self) -> None:
+        """Close every connection, in the sidecar's loop. It goes on to serve new ones."""
+        for connection in list(self.server.connections):
+            connection.hang_up()
+
     def look(self, token: str, *, source: LookupPeer = SOMEBODY) -> ValidRecord | Denied:
         """Look at a token as the socket would, for whoever it is."""
         looking = self.answer.look(token, source=source)

@@ -1,7 +1,7 @@
-"""One sidecar instance as this process knows it: its table, the entries checked against it.
+"""One sidecar instance as this process knows it: its table, and the tokens checked against it.
 
 The verifier reads its session once for each check, and replaces it whole: a new instance of the
-sidecar means a new table, no entries, and new connections.
+sidecar means a new table, no tokens, and new connections.
 """
 
 import platform
@@ -9,13 +9,13 @@ import threading
 import time
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 
 from rescind.client import clock
 from rescind.client.horizon import Answered, LeaseEnd
-from rescind.client.interning import Interner
 from rescind.client.table_reader import MappedTable
+from rescind.client.token_cache import TokenCache
 from rescind.client.transport import (
     BlockingConnection,
     Loops,
@@ -24,13 +24,7 @@ from rescind.client.transport import (
     unreachable,
 )
 from rescind.core import generation_table, token_format
-from rescind.core.generation_table import (
-    DEADLINE,
-    GENERATION,
-    HEADER_WORDS,
-    ORDERED_MACHINES,
-    SlotVersions,
-)
+from rescind.core.generation_table import DEADLINE, GENERATION, ORDERED_MACHINES
 from rescind.core.posture import Posture
 from rescind.core.times import NS_PER_MS
 from rescind.core.verdict import Allowed, Denied, Reason
@@ -82,29 +76,6 @@ class Freshness:
     fresh_for_ms: int
 
 
-class Remembered(SlotVersions):
-    """A record, and what keeps it good. Replaced whole; only `generation` ever changes.
-
-    To change it in place would be unsound: two threads can then keep an old record alive for ever.
-    """
-
-    __slots__ = ("allowed", "deadline", "not_before_ns", "until_ns")
-
-    def __init__(self, token: str, entry: Entry, *, words: int, shared: Interner) -> None:
-        record = records.decode(entry.record)
-        if record.token_hash != token_format.digest(token):
-            raise MalformedMessageError("entry", "the record of another token")
-        if min(entry.slots) < HEADER_WORDS or max(entry.slots) >= words:
-            # A word of the header may never change, and would never show a hit.
-            raise MalformedMessageError("entry", "a slot outside the table")
-        self.allowed = Allowed(shared.interned(record))
-        self.deadline = DEADLINE[record.kind]
-        self.not_before_ns = entry.not_before_ns
-        self.until_ns = entry.until_ns
-        stamps = shared.one(entry.stamps)
-        super().__init__(slots=entry.slots, values=stamps, generation=entry.generation)
-
-
 class SidecarSession:
     """What is known of one instance. Its `table` is None where it cannot be mapped or believed."""
 
@@ -124,12 +95,11 @@ class SidecarSession:
         self.path = path
         self._greeting = greeting
         self._timeout_s = timeout_s
-        self._most_entries = most_entries
         self._words: memoryview[int] = table.words if table else memoryview(b"").cast("Q")
-        self._entries: dict[str, Remembered] = {}
-        self._storing = threading.Lock()
+        self._cache = TokenCache(most_entries)
+        self._entries = self._cache.tokens  # one attribute less in each check
+        self._moving = threading.Lock()
         self._numbers = count(1)
-        self._shared = Interner()
         self._graces_ns = _graces_ns(greeting.posture)
         self._time_namespace = clock.time_namespace()
         self._horizon = LeaseEnd(greeting.instance, 0, 0)
@@ -173,7 +143,7 @@ class SidecarSession:
                 met = self._met(
                     self.path,
                     timeout_s=self._timeout_s,
-                    most_entries=self._most_entries,
+                    most_entries=self._cache.most_entries,
                     ends_s=ends_s,
                 )
             except UnreachableError:
@@ -181,9 +151,20 @@ class SidecarSession:
                     raise
             else:
                 if met.instance == self.instance:
-                    met._horizon = self._horizon  # noqa: SLF001 its own class
+                    met.adopt(self._cache, self._horizon)
                 return met
             time.sleep(_NEW_SOCKET_S)
+
+    def adopt(self, cache: TokenCache, horizon: LeaseEnd) -> None:
+        """Go on with what a former session of the same instance knew: its table is this one's.
+
+        Otherwise one lost connection would have every token asked again. The cache is shared, not
+        copied: threads may still be in a check of the former session.
+        """
+        self._horizon = horizon
+        if self.table is not None:
+            self._cache = cache
+            self._entries = cache.tokens
 
     def deadline_s(self) -> float:
         """Return the time until which a check that asks now may take."""
@@ -200,7 +181,7 @@ class SidecarSession:
             self._greeting,
             self.table if self.same_clock else None,
             timeout_s=self._timeout_s,
-            most_entries=self._most_entries,
+            most_entries=self._cache.most_entries,
         )
         if self.same_clock:
             twin._horizon = self._horizon
@@ -264,22 +245,6 @@ class SidecarSession:
         if self.table is None:
             return self._hung_up
         return not any(self._words[word] for word in DEADLINE.values())
-
-    def _store(self, token: str, remembered: Remembered) -> None:
-        """Remember a record; of too many, those stored first go."""
-        with self._storing:
-            entries = self._entries
-            if token not in entries and len(entries) >= self._most_entries:
-                # Some at a time: to find the first key of a dict takes the longer, the more were
-                # taken out before it (20 µs each at 100,000).
-                for oldest in list(islice(entries, 1 + self._most_entries // 64)):
-                    del entries[oldest]
-            entries[token] = remembered
-
-    def _forget(self, token: str) -> None:
-        """Drop what is remembered of a token."""
-        with self._storing:
-            self._entries.pop(token, None)
 
     def freshness(self) -> Freshness:
         """Read the table's position and lease; both are 0 where there is no table."""
@@ -357,14 +322,11 @@ class SidecarSession:
         try:
             match response:
                 case Entry():
-                    self._store(
-                        token,
-                        Remembered(token, response, words=len(self._words), shared=self._shared),
-                    )
+                    self._cache.store(token, response, words=len(self._words))
                     return None
                 case Refused(_, _, reason):
                     if reason is not Reason.UNAVAILABLE:  # which says nothing about the token
-                        self._forget(token)
+                        self._cache.forget(token)
                     return Denied(reason)
                 case Verdict():
                     return self._verdict(token, response, asked_ns=asked_ns, min_seq=min_seq)
@@ -414,7 +376,7 @@ class SidecarSession:
         # 0 says that the lease is over, in grace: the end that an earlier answer implied stands.
         left_ns = response.fresh_for_ms * NS_PER_MS
         ends_ns = asked_ns + left_ns if left_ns else 0
-        with self._storing:
+        with self._moving:
             latest = self._horizon
             if response.as_of < latest.as_of:  # a later answer overtook this one
                 return LeaseEnd(self.instance, response.as_of, ends_ns)

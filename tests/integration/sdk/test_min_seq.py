@@ -101,7 +101,7 @@ def test_many_events_behind_all_of_them_are_fetched(
 def test_a_position_that_cannot_be_reached_is_unavailable_and_costs_no_memory(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
-    verifier = Verifier.attach(sidecar.path)  # with the deadline that workloads have
+    verifier = Verifier.attach(sidecar.path, timeout_s=1)
     token = link.issue()
     assert isinstance(verifier.check(token), Allowed)
     met = verifier._session

@@ -81,6 +81,26 @@ def test_the_second_check_asks_nobody(
     assert (link.resolved, sidecar.tally.looks_from_memory) == (1, looks)
 
 
+@pytest.mark.parametrize("asked_by", ["check", "acheck"])
+async def test_a_lost_connection_has_no_token_asked_again(
+    asked_by: str, verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
+    async def checked(token: str) -> Allowed | Denied:
+        if asked_by == "check":
+            return await asyncio.to_thread(verifier.check, token)
+        return await verifier.acheck(token)
+
+    first, revoked, later = link.issue("agent:y"), link.issue("agent:x"), link.issue("agent:y")
+    for token in (first, revoked):
+        assert isinstance(await checked(token), Allowed)
+    sidecar.do(sidecar.hang_up)
+    assert isinstance(await checked(later), Allowed)
+    assert isinstance(verifier.recall(first), Allowed), "it is the same table"
+    sidecar.push(link.revoke("subject:agent:x"))
+    assert reason(await checked(revoked)) == Reason.REVOKED
+    assert isinstance(verifier.recall(later), Allowed)
+
+
 def test_every_reason_is_said(verifier: Verifier, link: LedgerInMemory) -> None:
     unknown = token_format.mint(kind=Kind.AGENT, random=os.urandom(32), edge_key=EDGE_KEY).reveal()
     assert reason(verifier.check("nonsense")) == Reason.MALFORMED
