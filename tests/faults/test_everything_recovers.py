@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.support.cluster import SERVICES, TERM_S, Cluster, cluster
-from tests.support.outcomes import raise_if_denied, raise_if_unsafe
+from tests.support.outcomes import raise_if_denied, raise_if_unsafe, timely
 from tests.support.traffic import Traffic
 
 CYCLES = int(os.environ.get("RESCIND_FAULT_CYCLES", "6"))
@@ -84,7 +84,7 @@ async def test_authorities_that_pause_for_less_than_a_lease_deny_nobody(
         for part in authorities:
             part.freeze()
         await asyncio.sleep(0.25 * TERM_S)
-        assert traffic.checks > checks
+        timely(traffic.checks > checks, traffic.checks)
         for part in authorities:
             part.thaw()
         await asyncio.sleep(0.35 * TERM_S)
@@ -105,7 +105,7 @@ async def test_parts_killed_together_at_random_do_no_harm(installation: Cluster,
                 installation, traffic, *killed, down_s=random_source.uniform(0, 1.2 * TERM_S)
             )
         admin.cancel()
-    assert traffic.revoked > CYCLES
+    timely(traffic.revoked > CYCLES, traffic.revoked)
 
 
 async def test_a_sidecar_frozen_beyond_its_lease_accepts_nothing_that_was_revoked_meanwhile(

@@ -14,7 +14,7 @@ import pytest_asyncio
 from tests.support import fault_wire, namespaces
 from tests.support.cluster import TERM_S, Cluster, cluster
 from tests.support.namespaces import Cut, Host
-from tests.support.outcomes import in_time
+from tests.support.outcomes import in_time, soon, timely
 
 from rescind import Allowed, Verifier
 from rescind.core import lease
@@ -103,18 +103,21 @@ async def test_what_is_cut_off_by_the_network_accepts_nothing_after_the_receipt(
         answer = await http.post(
             "/v1/revocations", json={"selector": [f"token:{doomed_id}"], "wait": True}
         )
-        # The answer is here: from now on, and without a grain of patience, nobody accepts it.
+        # The answer is here: from now on, and at once, no verifier accepts the token.
         verdicts = [verifier.check(doomed) for verifier in (here, there)]
         took_s = time.monotonic() - began
         assert not any(map(accepted, verdicts)), verdicts
-        assert accepted(here.check(other))
+        verdict = here.check(other)
+        timely(accepted(verdict), verdict)
         outcomes = {
             each["service"]: each["outcome"] for each in answer.json()["receipt"]["verifiers"]
         }
-        # Who is not told acknowledges nothing; who is told, and not heard, may as well not have.
-        assert outcomes == {HERE: "acknowledged", THERE: "lapsed"}
+        # A sidecar that is not told acknowledges nothing, and of one that is not heard the same
+        # is known.
+        assert outcomes[THERE] == "lapsed"
+        timely(outcomes[HERE] == "acknowledged", outcomes)
         assert took_s + 0.05 >= WAIT_S
-        assert took_s < WAIT_S + 1
+        soon(took_s, at_most_s=WAIT_S + 1)
         await until(there, other, denied_as("no_lease"), deadline_s=WAIT_S)
         far.heal()
         await until(there, other, accepted, deadline_s=RECOVERY_S)

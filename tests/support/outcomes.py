@@ -64,6 +64,15 @@ def in_time(ends_s: float, seen: object) -> None:
         raise LateError(f"at the deadline: {seen}")
 
 
+def timely(reached: bool, seen: object) -> None:
+    """Raise LateError if a state is not reached that only a slow machine can keep from coming.
+
+    For what a system does in time (accepts a good token, acknowledges), never for what it must not.
+    """
+    if not reached:
+        raise LateError(f"not in time: {seen}")
+
+
 def soon(took_s: float, *, at_most_s: float) -> None:
     """Raise LateError if something took longer than it should on a machine as busy as this one.
 

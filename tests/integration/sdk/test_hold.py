@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support import processes
 from tests.support.eventually import eventually
-from tests.support.outcomes import in_time, soon
+from tests.support.outcomes import in_time, soon, timely
 from tests.support.separate_sidecar import separate
 from tests.support.sidecar import (
     LedgerInMemory,
@@ -291,7 +291,7 @@ async def test_a_killed_sidecar_tells_nobody_and_the_work_ends_with_its_lease(
                 await asyncio.sleep(0.005)
         assert work.reason is Reason.NO_LEASE
         assert isinstance(verifier.check(token), Denied)
-        assert work.ended_s - killed_s > 0.3
+        timely(work.ended_s - killed_s > 0.3, work.ended_s - killed_s)
         soon(work.ended_s - killed_s, at_most_s=0.9 + SOON_S)
         await hang_up(verifier)
 
@@ -335,9 +335,9 @@ async def test_beside_a_frozen_sidecar_without_a_table_a_thousand_end_together_w
         first_s, last_s = (end(work.ended_s for work in works) for end in (min, max))
         # Silence ends none of them, and the lease all of them. In rounds of 64, each as long as a
         # check waits, that would take 4 s.
-        assert last_s - first_s < len(works) / 64 * TIMEOUT_S / 2
+        soon(last_s - first_s, at_most_s=len(works) / 64 * TIMEOUT_S / 2)
         # What the answers implied is no later than what the table shows.
-        assert first_s < shown.ended_s + SOON_S
+        soon(first_s - shown.ended_s, at_most_s=SOON_S)
         await hang_up(mapped)
         await hang_up(remote)
 

@@ -115,7 +115,7 @@ def test_restarts_under_traffic_give_no_wrong_answer_and_end_by_themselves(socke
     assert calls.wrong == []
     assert calls.seen["allowed"] > 6000
     # The machines that run this are shared: a stall of a second is no finding.
-    assert calls.latest_s < TIMEOUT_S + 1
+    soon(calls.latest_s, at_most_s=TIMEOUT_S + 1)
 
 
 def test_a_first_sight_in_the_moment_of_a_restart_waits_for_the_new_socket(socket: Path) -> None:
@@ -142,11 +142,13 @@ def test_a_sidecar_that_is_gone_costs_one_call_its_deadline_and_the_next_ones_no
         verifier = Verifier.attach(socket, timeout_s=TIMEOUT_S)
     began_s = time.monotonic()
     assert reason(verifier.check(link.issue())) == Reason.UNAVAILABLE
-    assert TIMEOUT_S * 0.8 < time.monotonic() - began_s < TIMEOUT_S + 1
+    took_s = time.monotonic() - began_s
+    assert took_s > TIMEOUT_S * 0.8
+    soon(took_s, at_most_s=TIMEOUT_S + 1)
     began_s = time.monotonic()
     for _ in range(10):
         assert reason(verifier.check(link.issue())) == Reason.UNAVAILABLE
-    assert time.monotonic() - began_s < TIMEOUT_S
+    soon(time.monotonic() - began_s, at_most_s=TIMEOUT_S)
     verifier.close()
 
 

@@ -139,3 +139,9 @@ def test_a_test_that_saw_something_unsafe_or_wrong_never_runs_again(
 ) -> None:
     assert f"RERUN test_it.py::test_{name}" not in summary
     assert re.search(rf"FAILED \S*::test_{name}\b", summary)
+
+
+def test_a_state_that_has_not_come_is_late_and_one_that_has_is_nothing() -> None:
+    outcomes.timely(True, "accepted")
+    with pytest.raises(LateError, match="not in time: no_lease"):
+        outcomes.timely(False, "no_lease")
