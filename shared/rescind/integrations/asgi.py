@@ -10,7 +10,8 @@ A call is held: within milliseconds of a hit it ends, also an event stream or a 
 nothing happens. The application is cancelled where it stands. A response that has not begun is the
 refusal that a new call would get; one that has begun is broken off, without an end that a client
 could take for one; a websocket is closed, with the reason, as 1008, or as 1013 (try again later)
-where the lease was lost.
+where the lease was lost. Work that another task runs goes on: that of a stateful MCP session, or of
+a background job. Hold it there (`Verifier.hold`).
 
 Of several middleware make it the outermost (in Starlette the one added last): around it, a
 `BaseHTTPMiddleware` of Starlette gives a stream that is broken off the end of a whole one. A

@@ -6,17 +6,14 @@ the next chunk.
 
 import asyncio
 import json
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -24,9 +21,10 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from tests.support.asgi_server import serving
 from tests.support.http_exchange import bearer, request, talk
 from tests.support.outcomes import soon
-from tests.support.sidecar import LedgerInMemory, RunningSidecar, running, wait_until
+from tests.support.sidecar import LedgerInMemory, RunningSidecar, running
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError
 
@@ -118,30 +116,6 @@ class Stage:
         while self.sidecar.leased:
             await asyncio.sleep(0.002)
         return time.monotonic()
-
-
-@contextmanager
-def serving(application: Any) -> Iterator[int]:
-    """Serve an application with uvicorn, in a thread; give the port."""
-    config = uvicorn.Config(
-        application,
-        ws="websockets-sansio",
-        lifespan="off",
-        log_config=None,
-        log_level="error",
-        loop="asyncio",
-    )
-    server = uvicorn.Server(config)
-    listening = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
-    thread.start()
-    try:
-        wait_until(lambda: server.started)
-        yield listening.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(10)
-    assert not thread.is_alive()
 
 
 @pytest.fixture
