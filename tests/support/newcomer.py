@@ -32,16 +32,25 @@ class Newcomer:
         self, token: str, service: str = "search", *, posture: str | None = None
     ) -> Granted | EnrolmentRefused:
         """Show a credential; without a posture, as an older sidecar."""
+        return await self.send(self.request(token, service, posture=posture))
+
+    def request(
+        self, token: str, service: str = "search", *, posture: str | None = None
+    ) -> EnrolmentRequest:
+        """Make the request that shows a credential."""
         nonce = secrets.token_bytes(16)
         shown = Credential(Secret(token), service, self.instance, nonce, posture)
-        return await self.show(shown, nonce=nonce)
+        return self._request(shown, nonce=nonce, public=self.key.public)
 
     async def show(
         self, shown: Credential, *, nonce: bytes, public: bytes | None = None
     ) -> Granted | EnrolmentRefused:
         """Send a request that may not be what it should."""
+        return await self.send(self._request(shown, nonce=nonce, public=public or self.key.public))
+
+    def _request(self, shown: Credential, *, nonce: bytes, public: bytes) -> EnrolmentRequest:
         box = self._trust.encrypt_for_authority(enrolment.encode_credential(shown))
-        return await self.send(EnrolmentRequest(public or self.key.public, nonce, box))
+        return EnrolmentRequest(public, nonce, box)
 
     async def send(self, request: EnrolmentRequest) -> Granted | EnrolmentRefused:
         """Send a request, and check who signed the answer."""

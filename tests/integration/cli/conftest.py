@@ -29,10 +29,11 @@ def own_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str
 
 
 @contextmanager
-def running_system(directory: Path) -> Iterator[Mapping[str, Any]]:
-    """Run `rescind up` for the block."""
+def running_system(directory: Path, **settings: str) -> Iterator[Mapping[str, Any]]:
+    """Run `rescind up` for the block, with settings of its own."""
     options = ("--data", str(directory), "--port", "0", "--json")
-    with processes.running("-m", "rescind_cli", "up", *options, environ=clean_environment()) as run:
+    environ = clean_environment(**settings)
+    with processes.running("-m", "rescind_cli", "up", *options, environ=environ) as run:
         yield {**run.ready, "directory": directory}
         run.process.terminate()
         run.process.wait(30)

@@ -13,19 +13,20 @@ from click.testing import CliRunner
 from rescind_cli.__main__ import rescind
 from rescind_cli.help.examples import EXAMPLES
 
+OWN = "integration/cli/test_commands_that_disturb_others.py"
 SUPERSEDED = {
     "up": "the fixture here, and scenarios/test_up_leaves_nothing.py",
     "demo": "scenarios/test_demo_partition.py",
     "bench": "scenarios/test_bench.py",
     "authority": "the fixture here",
     "sidecar": "the fixture here",
-    "fleet evict": "integration/authority/test_enrolment.py: the only sidecar here would end",
+    "fleet evict": f"{OWN}: the only sidecar here would end",
     "keys rotate": "integration/authority/test_keys.py: it holds back every other rotation",
     "keys retire": "integration/authority/test_stolen_keys.py: every sidecar begins anew",
     "keys renew": "integration/authority/test_stolen_keys.py, which runs the runbook's commands",
     "keys heard": "integration/authority/test_stolen_keys.py, which runs the runbook's commands",
-    "ledger accept": "integration/authority/test_changed_ledger.py: a lost index is accepted",
-    "ledger new-epoch": "integration/authority/test_new_epoch.py: every sidecar begins anew",
+    "ledger accept": f"{OWN}, and integration/authority/test_changed_ledger.py",
+    "ledger new-epoch": f"{OWN}: every sidecar begins anew",
 }
 
 

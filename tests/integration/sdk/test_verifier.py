@@ -441,9 +441,12 @@ def test_entries_are_bounded_and_the_first_in_is_the_first_out(
     verifier.close()
 
 
-def test_where_nobody_listens_attach_says_where_it_looked(tmp_path: Path) -> None:
-    with pytest.raises(UnreachableError, match=r"no sidecar answers at .*nobody\.sock"):
-        Verifier.attach(tmp_path / "nobody.sock")
+@pytest.mark.parametrize(("name", "why"), [("none", "No such file"), ("a" * 120, "too long")])
+def test_where_nothing_listens_attach_says_where_it_looked_and_why(
+    name: str, why: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UnreachableError, match=rf"no sidecar answers at .*{name}\.sock .*{why}"):
+        Verifier.attach(tmp_path / f"{name}.sock")
 
 
 def test_without_a_believable_table_every_check_asks_the_socket(

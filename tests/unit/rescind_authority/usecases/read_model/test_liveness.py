@@ -60,3 +60,21 @@ async def test_a_live_sidecar_is_overdue_when_it_missed_a_heartbeat(
 ) -> None:
     (seen,) = (await looker(silent_ms, released=released).fleet(ended=True)).instances
     assert (seen.liveness, seen.overdue) == (state, overdue)
+
+
+TEN_MINUTES_MS = 600_000
+
+
+@pytest.mark.parametrize(
+    ("silent_ms", "released", "listed"),
+    [
+        (TEN_MINUTES_MS - 1, False, 1),
+        (TEN_MINUTES_MS, False, 0),
+        (0, True, 0),
+    ],
+)
+async def test_a_sidecar_that_ended_is_left_out_and_counted(
+    silent_ms: int, released: bool, listed: int
+) -> None:
+    fleet = await looker(silent_ms, released=released).fleet()
+    assert (len(fleet.instances), fleet.ended) == (listed, 1 - listed)

@@ -1,0 +1,137 @@
+"""Commands that need a system of their own: they end its instances, or hit more than it allows."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.cli.conftest import Rescind, running_system
+from tests.support.processes import clean_environment
+
+from rescind.client import Admin
+
+COLUMNS = 80
+ALLOWED = 2
+GROWN = 110
+"""More than a preview of one token covers."""
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Any]]:
+    """Run a system that wants a preview of what hits more than two tokens."""
+    directory = tmp_path_factory.mktemp("own")
+    with running_system(directory, RESCIND_PREVIEW_ABOVE=str(ALLOWED)) as ready:
+        yield ready
+
+
+@pytest.fixture
+def admin(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Admin]:
+    monkeypatch.setenv("RESCIND_DATA", str(data))
+    with Admin.from_environment() as admin:
+        yield admin
+
+
+def on_a_terminal(data: Path, *arguments: str) -> str:
+    """Run a command whose stdout is a terminal of 80 columns, and return what it shows."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, COLUMNS))
+    with subprocess.Popen(
+        [sys.executable, "-m", "rescind_cli", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        env=clean_environment(RESCIND_DATA=str(data), NO_COLOR="1", TERM="xterm"),
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # a terminal whose other side has gone
+            while more := os.read(ours, 65_536):
+                shown += more
+    os.close(ours)
+    assert process.returncode == 0, shown
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
+
+
+@pytest.mark.parametrize(
+    "selector", [("tenant:preview",), ("subject:agent:preview-0", "tenant:preview")]
+)
+def test_yes_carries_out_what_hits_more_than_is_allowed_without_a_preview(
+    rescind: Rescind, admin: Admin, selector: tuple[str, ...]
+) -> None:
+    subjects = ["agent:preview-0"] * (ALLOWED + 1) + ["agent:preview-1"]
+    for subject in subjects:
+        admin.issue(subject=subject, kind="agent", tenant="preview")
+    done = rescind("suspend", *selector, "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["hit"] > ALLOWED
+    assert rescind("lift", json.loads(done.stdout)["id"]).returncode == 0
+
+
+def test_a_preview_that_saw_fewer_is_refused_in_the_words_of_the_options(
+    rescind: Rescind, admin: Admin
+) -> None:
+    admin.issue(subject="agent:few", kind="agent", tenant="grown")
+    looked = rescind("revoke", "tenant:grown", "--dry-run", "--json")
+    for _ in range(GROWN):
+        admin.issue(subject="agent:few", kind="agent", tenant="grown")
+    preview = json.loads(looked.stdout)["preview"]
+    refused = rescind("revoke", "tenant:grown", "--preview", preview)
+    assert refused.returncode != 0
+    assert "Nothing was changed. Look again with --dry-run" in refused.stderr
+    assert json.loads(rescind("tokens", "ls", "--tenant", "grown", "--json").stdout)["tokens"]
+
+
+@pytest.fixture(scope="module")
+def many(ready: Mapping[str, Any]) -> int:
+    """Have more tokens and revocations than a list shows at once."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RESCIND_DATA", str(ready["directory"]))
+        with Admin.from_environment() as admin:
+            for number in range(55):
+                scopes = [f"a-scope-of-some-length:{each}" for each in range(8)]
+                admin.issue(subject=f"agent:many-{number}", kind="agent", scopes=scopes)
+                admin.suspend(f"subject:agent:many-{number}", reason="a reason of some length " * 4)
+    return 55
+
+
+@pytest.mark.parametrize("listed", ["tokens", "revocations"])
+def test_a_long_list_fits_a_terminal_and_says_how_much_of_it_is_shown(
+    data: Path, many: int, listed: str
+) -> None:
+    shown = on_a_terminal(data, listed, "ls")
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= COLUMNS
+    of = " of 1" if listed == "tokens" else ", and there are more"
+    assert lines[-1].startswith(f"showing  50{of}")
+    assert lines[-1].endswith("; --limit 0 for all")
+    whole = on_a_terminal(data, listed, "ls", "--limit", "0")
+    assert "showing" not in whole
+    assert whole.count("\n") > shown.count("\n")
+    assert many > 50
+
+
+def test_an_instance_that_is_evicted_is_shown_as_that_with_the_reason(rescind: Rescind) -> None:
+    (only,) = json.loads(rescind("fleet", "--json").stdout)["instances"]
+    assert only["state"] == "live"
+    evicted = rescind("fleet", "evict", only["instance"][:8], "--reason", "its host was stolen")
+    assert evicted.returncode == 0, evicted.stderr
+    assert only["instance"] in evicted.stdout
+    (seen,) = json.loads(rescind("fleet", "--ended", "--json").stdout)["instances"]
+    assert seen["state"] == "evicted"
+    assert seen["evicted_why"].endswith(": its host was stolen")
+
+
+def test_the_ledger_is_accepted_and_begun_anew_by_command(rescind: Rescind, data: Path) -> None:
+    before = json.loads(rescind("ledger", "show", "--json").stdout)
+    accepted = rescind("ledger", "accept", "--yes", "--json")
+    assert accepted.returncode == 0, accepted.stderr
+    begun = rescind("ledger", "new-epoch", "--longest-grace", "0", "--yes", "--json")
+    assert begun.returncode == 0, begun.stderr
+    assert json.loads(begun.stdout)["epoch"] > before["epochs"][-1]["epoch"]
