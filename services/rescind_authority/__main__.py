@@ -1,6 +1,6 @@
 """`python -m rescind_authority VERB`: serve (the default), migrate, keys, the ledger, ….
 
-Only serving imports the HTTP server: it takes longer than all the rest.
+Only `serve` imports the HTTP server, because that import takes longer than all others.
 """
 
 import argparse
@@ -24,7 +24,7 @@ async def _serve(stop: Stop) -> None:
 
 
 async def _migrate_and_serve(stop: Stop) -> None:
-    """Do both in one process, for an authority that has its database to itself."""
+    """Migrate and serve in one process, for the only authority of a database."""
     await bootstrap.prepare(AuthoritySettings.load())
     await _serve(stop)
 
@@ -145,11 +145,11 @@ _SPOKEN = {
     "keys-heard": "keys heard",
     **{verb: f"keys {verb.replace('-', ' ')}" for verb in (*_CHANGES, "retire-rows")},
 }
-"""What a person calls each verb: it stands before what goes wrong."""
+"""The name of each verb in the command line, which precedes its error messages."""
 
 
 def main() -> None:
-    """Do what the command line names."""
+    """Run the verb of the command line."""
     parser = argparse.ArgumentParser(prog="rescind_authority")
     parser.add_argument("verb", nargs="?", choices=tuple(_VERBS), default="serve")
     parser.add_argument("--longest-grace-ms", type=int, help="Of new-epoch: see `rescind ledger`.")

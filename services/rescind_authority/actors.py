@@ -1,7 +1,7 @@
-"""Name the authority as the actor of what it commits by itself, in events and in the audit."""
+"""Names of the authority as the actor of its own commands, in events and in the audit."""
 
 RESERVED = "rescind:"
-"""What the names of these actors begin with. No other subject begins with it."""
+"""The prefix of these actors' names. No other subject begins with it."""
 
 RECOVERY = f"{RESERVED}salvage"
 REUSE_DETECTION = f"{RESERVED}reuse"

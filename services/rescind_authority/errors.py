@@ -1,4 +1,4 @@
-"""What can go wrong in the authority. The HTTP adapter maps each class to a problem."""
+"""Errors of the authority. The HTTP adapter maps each class to a problem."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ from rescind.errors import RescindError
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field of a request, and what is expected there."""
+    """The error of one field of a request, with the value that is expected there."""
 
     field: str
     detail: str
 
 
 class InvalidRequestError(RescindError):
-    """Raised for a request with wrong fields; nothing was changed."""
+    """Raised for a request with invalid fields; nothing was changed."""
 
     def __init__(self, *problems: FieldError) -> None:
         super().__init__("; ".join(f"{problem.field}: {problem.detail}" for problem in problems))
@@ -34,7 +34,7 @@ class PreviewNeededError(RescindError):
 
 
 class KeyReusedError(RescindError):
-    """Raised when an idempotency key already stands for another request of this actor."""
+    """Raised when an idempotency key already belongs to another request of this actor."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -44,7 +44,7 @@ class KeyReusedError(RescindError):
 
 
 class AlteredReceiptError(RescindError):
-    """The details of a receipt in Postgres are not those whose hashes it signs."""
+    """Raised when the details of a receipt in Postgres do not match the hashes that it signs."""
 
     def __init__(self, revocation_id: str, problem: str) -> None:
         super().__init__(
@@ -56,9 +56,10 @@ class AlteredReceiptError(RescindError):
 
 
 class UnauthenticatedError(RescindError):
-    """Report why no holder could be recognised, never quoting; `sent`: whether a credential came.
+    """Raised when no holder is recognised. The text gives the reason and quotes no token.
 
-    `actor` is what the audit calls the bearer of a token that is known, and is not accepted.
+    `sent` is True if a credential was sent. `actor` is the audit's name for the bearer of a known
+    token that is not accepted.
     """
 
     def __init__(self, problem: str, *, sent: bool = True, actor: str | None = None) -> None:
@@ -141,7 +142,7 @@ class SelfServiceError(RescindError):
 
 
 class TooManyChangesError(RescindError):
-    """Raised beyond the budget of a token or its subject; says when to try again."""
+    """Raised beyond the budget of a token or its subject, with the time until a retry."""
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(
@@ -152,7 +153,7 @@ class TooManyChangesError(RescindError):
 
 
 class NotASessionError(RescindError):
-    """Raised when a call is for sessions, and the bearer's token is not one."""
+    """Raised when a call needs a session, and the bearer's token is of another kind."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(f"this is a token of kind {kind}; sessions alone see and end each other.")
@@ -166,7 +167,10 @@ class NotFoundError(RescindError):
 
 
 class LookupUnavailableError(RescindError):
-    """A look-up cannot be answered now. `answer` says so under the MAC of the asking instance."""
+    """Raised when a look-up cannot be answered now.
+
+    `answer` reports this under the MAC of the asking instance.
+    """
 
     def __init__(self, answer: bytes) -> None:
         super().__init__("a look-up cannot be answered now")
@@ -188,7 +192,7 @@ class OverloadedError(RescindError):
 
 
 class NoIssuerError(RescindError):
-    """Report that OAuth metadata was asked for, and no issuer is configured."""
+    """Raised when OAuth metadata is requested and no issuer is configured."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -205,7 +209,7 @@ class StoreUnavailableError(RescindError):
 
 
 class OldPrimaryError(StoreUnavailableError):
-    """Report a server that was replaced as the primary, and answers all the same."""
+    """Raised for a server that was replaced as the primary but still answers."""
 
     def __init__(self, timeline: int, newest: int) -> None:
         super().__init__(
@@ -229,7 +233,7 @@ class NotMigratedError(StoreUnavailableError):
 
 
 class StoreForgedError(StoreUnavailableError):
-    """Report a ledger in Postgres that is not the one that authorities wrote, and how so."""
+    """Raised for a ledger in Postgres that is not the one that authorities wrote."""
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
@@ -240,11 +244,11 @@ class StoreForgedError(StoreUnavailableError):
 
 
 class StoreRefusedError(RescindError):
-    """Raised when Postgres refused a value that our own checks admitted: a defect of ours."""
+    """Raised when Postgres refused a value that rescind's checks admitted: a defect of rescind."""
 
 
 class CommitUnknownError(RescindError):
-    """Report a commit that may be lost: it was cut off, or its wait for a standby cancelled."""
+    """Raised for a commit that may be lost: it was cut off, or its wait for a standby cancelled."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -1,7 +1,8 @@
-"""What a host remembers of the ledger, in a file that is not in Postgres.
+"""The ledger index: the ledger that a host has seen, in a file that is not in Postgres.
 
-The position and its head, what may hold tokens, and which event changed each token last. A SQLite
-file: several authorities of one host share it. Handles and events are kept as short hashes.
+It contains the position with its head, the revocations that may apply to tokens, and the last event
+that changed each token. It is a SQLite file, which several authorities of one host share. Handles
+and events are stored as short hashes.
 """
 
 import sqlite3
@@ -20,7 +21,7 @@ from rescind_authority.errors import KeyFileError, StoreContendedError
 from rescind_authority.usecases.validation import MAX_TTL_S
 
 KEPT_US = (MAX_TTL_S + 86_400) * 1_000_000
-"""A day longer than any token lives: then no revoke or change from before concerns one."""
+"""A day longer than any token lives: no earlier revoke or change concerns a live token."""
 
 _HASH_BYTES = 8
 _BUSY_S = 0.2
@@ -41,17 +42,17 @@ CREATE TABLE IF NOT EXISTS changes (
 
 @dataclass(frozen=True, slots=True)
 class Required:
-    """A revocation that a token with some handles must be read with."""
+    """A revocation that must be read together with a token that has its handles."""
 
     seq: int
     digest: bytes
 
 
 class LedgerIndex:
-    """Hold it. Without a path it is in memory alone, for a process that ends soon."""
+    """The ledger index. Without a path it is only in memory, for a process that ends soon."""
 
     def __init__(self, path: Path | None) -> None:
-        """Open the file, or make it. Raises KeyFileError."""
+        """Open or create the file. Raises KeyFileError."""
         self._path = path
         try:
             if path is not None and not path.exists():
@@ -60,7 +61,7 @@ class LedgerIndex:
                 ":memory:" if path is None else path, timeout=_BUSY_S, isolation_level=None
             )
             self._file.execute("PRAGMA journal_mode = WAL")
-            # What is lost in a power cut is read again from Postgres, from where the file ends.
+            # Data lost in a power cut is read again from Postgres, from the file's position on.
             self._file.execute("PRAGMA synchronous = NORMAL")
             self._file.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
@@ -72,13 +73,13 @@ class LedgerIndex:
 
     @property
     def position(self) -> Position | None:
-        """The position up to which this host has seen the ledger; None: it has seen nothing."""
+        """The position up to which this host has seen the ledger; None if it has seen nothing."""
         found = self._file.execute("SELECT epoch, seq, head FROM position").fetchone()
         return None if found is None else Position(*found)
 
     @contextmanager
     def changing(self) -> Generator[None]:
-        """Change the index, as a whole or not at all.
+        """Change the index in one transaction.
 
         Raises StoreContendedError while another authority of this host changes it.
         """
@@ -94,7 +95,7 @@ class LedgerIndex:
         self._file.execute("COMMIT")
 
     def forget(self) -> None:
-        """Forget everything: the ledger is read from its beginning."""
+        """Delete all content: the ledger is then read from its beginning."""
         for table in ("position", "holds", "changes"):
             self._file.execute(f"DELETE FROM {table}")  # noqa: S608 - ours alone
 
@@ -106,7 +107,7 @@ class LedgerIndex:
         )
 
     def add(self, event: Event) -> None:
-        """Add what one event means for tokens."""
+        """Add the effect of one event on tokens."""
         revocation = event.revocation
         anchor = revocation.selector.anchor
         if revocation.effect == Effect.CHANGED:
@@ -134,7 +135,7 @@ class LedgerIndex:
             )
 
     def changed(self, token_id: str) -> int | None:
-        """Return at which seq an event changed a token last; None: none did."""
+        """Return the seq of the last event that changed a token, or None."""
         found = self._file.execute(
             "SELECT seq FROM changes WHERE token = ?", (short(token_id),)
         ).fetchone()
@@ -143,7 +144,7 @@ class LedgerIndex:
     def required(
         self, handles: Collection[Handle], *, issued_seq: int, as_of: int
     ) -> list[Required]:
-        """List what a token must be read with that was issued there, in a snapshot of `as_of`."""
+        """List the revocations to be read with a token issued at `issued_seq`, as of `as_of`."""
         known = {short(handle) for handle in handles}
         marks = ",".join("?" * len(known))
         found = self._file.execute(
@@ -158,7 +159,7 @@ class LedgerIndex:
         ]
 
     def knows(self, event: Event) -> bool:
-        """Return True if this very event may hold tokens now."""
+        """Return True if exactly this event may apply to tokens now."""
         found = self._file.execute(
             "SELECT digest FROM holds WHERE anchor = ? AND seq = ?",
             (short(event.revocation.selector.anchor), event.seq),
@@ -166,18 +167,18 @@ class LedgerIndex:
         return found is not None and found[0] == digest_of(event)
 
     def prune(self, before_us: int) -> None:
-        """Forget revokes and changes from before a time: no token from before lives."""
+        """Delete revokes and changes from before a time, before which no live token was issued."""
         self._file.execute("DELETE FROM holds WHERE NOT stands AND at_us < ?", (before_us,))
         self._file.execute("DELETE FROM changes WHERE at_us < ?", (before_us,))
 
     def sync(self) -> None:
-        """Flush to disk what was added so far."""
-        with suppress(sqlite3.OperationalError):  # the next one does it
+        """Flush all changes to disk."""
+        with suppress(sqlite3.OperationalError):  # the next call does it
             self._file.execute("PRAGMA wal_checkpoint(FULL)")
 
 
 def digest_of(event: Event) -> bytes:
-    """Return a hash of all that decides which tokens an event holds, and until when."""
+    """Return a hash of the fields that decide which tokens an event hits, and until when."""
     revocation = event.revocation
     content = msgpack.packb(
         [

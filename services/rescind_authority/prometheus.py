@@ -1,4 +1,4 @@
-"""What the authority counts, for Prometheus (port Metrics)."""
+"""Metrics of the authority for Prometheus (port Metrics)."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class PrometheusMetrics:
-    """Hold the counters of one process in a registry of their own."""
+    """The metrics of one process, in their own registry."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -128,7 +128,7 @@ class PrometheusMetrics:
         self._heartbeats.labels("refused").inc(refused)
 
     def set_back(self, heartbeats: int) -> None:
-        """Count heartbeats that prove a ledger which was set back."""
+        """Count heartbeats that prove that the ledger was set back."""
         self._set_back.inc(heartbeats)
 
     def resolves(self, *, found: int, unknown: int, seconds: float) -> None:
@@ -148,7 +148,7 @@ class PrometheusMetrics:
         self._used.labels("lost").inc(lost)
 
     def stamped(self, tokens: int) -> None:
-        """Count tokens that the sweep stamped."""
+        """Count tokens to which the sweep wrote a revoked mark."""
         self._stamped.inc(tokens)
 
     def refusal_not_audited(self) -> None:
@@ -156,7 +156,7 @@ class PrometheusMetrics:
         self._not_audited.inc()
 
     def row_refused(self) -> None:
-        """Count a row that no authority wrote as it stands."""
+        """Count a row that differs from what an authority wrote."""
         self._rows_refused.inc()
 
     def unannounced(self) -> None:
@@ -164,5 +164,5 @@ class PrometheusMetrics:
         self._unannounced.inc()
 
     def render(self) -> bytes:
-        """Write everything in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self._registry)

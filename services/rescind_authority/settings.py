@@ -1,4 +1,4 @@
-"""What an authority is told, by `RESCIND_…` variables."""
+"""Settings of an authority, from `RESCIND_…` variables."""
 
 import json
 import sys
@@ -45,18 +45,18 @@ def _check_proxies(text: str | None) -> str | None:
 
 
 class AuthoritySettings(LinkedSettings):
-    """Hold what one authority is told."""
+    """The settings of one authority."""
 
     postgres_dsn: PostgresDsn
     postgres_ca_file: Path | None = None
     postgres_cert_file: Path | None = None
     postgres_key_file: Path | None = None
-    postgres_password_file: Path | None = None  # in the place of a password in the URL
+    postgres_password_file: Path | None = None  # in place of a password in the URL
     http: str = "127.0.0.1:7473"
     issuer: Annotated[str | None, AfterValidator(_check_issuer)] = None
     """The URL at which OAuth clients reach this authority; left out, the address it listens at."""
     trusted_proxies: Annotated[str | None, AfterValidator(_check_proxies)] = None
-    """Addresses and networks of the proxies whose `X-Forwarded-For` is believed."""
+    """Addresses and networks of the proxies whose `X-Forwarded-For` is trusted."""
     edge_key_file: Path | None = None
     admin_token_file: Path | None = None
     keyring_file: Path | None = None
@@ -67,18 +67,18 @@ class AuthoritySettings(LinkedSettings):
     """How long a trust statement is good; it is renewed when a third of it is over."""
     term: Annotated[Seconds, Field(ge=0.5, le=86_400)] = 10.0
     preview_above: Annotated[int, Field(ge=0)] = 1_000
-    """A command that hits more tokens of many holders needs to have been looked at first."""
+    """A wide command that hits more tokens than this needs a preview."""
     self_service_per_s: Annotated[float, Field(ge=0.1, le=100_000)] = 10.0
     """Delegations by the holder of one token; a rotation or a logout counts as 50 of them."""
     session_idle: Annotated[Seconds, AfterValidator(_check_idle)] = 72 * 3600.0
-    """A session not used for so long ends, unless its issuer says otherwise; 0: none does."""
+    """The time without a use after which a session ends, unless its issuer sets one; 0: never."""
     sessions_per_subject: Annotated[int, Field(ge=0, le=100_000)] = 200
-    """Of more, the one that was used longest ago ends; 0: there may be any number."""
+    """Above this number, the least recently used session ends; 0: no limit."""
     token_prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{1,11}$")] = PREFIX
 
     @property
     def postgres(self) -> PostgresLink:
-        """How Postgres is reached."""
+        """The connection settings of Postgres."""
         return PostgresLink(
             self.postgres_dsn.get_secret_value(),
             self.files("postgres"),
@@ -87,43 +87,43 @@ class AuthoritySettings(LinkedSettings):
         )
 
     def require_safe(self) -> None:
-        """Raise PlaintextError or TlsError for a link that is not to be used as it is set."""
+        """Raise PlaintextError or TlsError for a link whose settings are not allowed."""
         self.postgres.require_safe(self.plaintext)
         super().require_safe()
 
     @property
     def edge_keys_path(self) -> Path:
-        """Where the keys lie that tag tokens; the sidecars read the same file."""
+        """The file of the edge keys; the sidecars read the same file."""
         return self.edge_key_file or self.data / "edge-key"
 
     @property
     def keyring_path(self) -> Path:
-        """Where the keys lie with which this installation signs; every authority has the same."""
+        """The file of the keyring, with which this installation signs; every authority has it."""
         return self.keyring_file or self.data / "keyring"
 
     @property
     def ledger_index_path(self) -> Path:
-        """Where this host keeps what it has seen of the ledger."""
+        """The file of this host's ledger index."""
         return self.ledger_index_file or self.data / "ledger-index"
 
     @property
     def root_key_path(self) -> Path:
-        """Where the root key lies, which signs the keyring's statement and may be kept offline."""
+        """The file of the root key, which signs the trust statement and may be kept offline."""
         return self.root_key_file or self.data / "root-key"
 
     @property
     def trust_path(self) -> Path:
-        """Where the public side goes, for sidecars and auditors."""
+        """The file of the trust statement, for sidecars and auditors."""
         return self.trust_file or self.data / "trust"
 
     @property
     def admin_token_path(self) -> Path:
-        """Where the first admin token goes."""
+        """The file of the first admin token."""
         return self.admin_token_file or self.data / "admin-token"
 
     @property
     def proxies(self) -> Proxies:
-        """The proxies whose `X-Forwarded-For` is believed."""
+        """The proxies whose `X-Forwarded-For` is trusted."""
         return Proxies.parse(self.trusted_proxies)
 
     @property
@@ -138,7 +138,7 @@ class AuthoritySettings(LinkedSettings):
 
 
 def _describe() -> None:
-    """Print what is read, what is wrong with it here, and the steps of the schema, for doctor."""
+    """Print the variables, their problems here, and the schema's migrations, for doctor."""
     entries = resources.files("rescind_authority.postgres.migrations").iterdir()
     steps = sorted(each.name for each in entries if each.name.endswith(".sql"))
     migrations = [step.removesuffix(".sql") for step in steps]

@@ -1,6 +1,6 @@
 """The entry point: `rescind <verb>`. Each verb is imported only when it is used.
 
-Nothing here imports the SDK: `rescind --help` and completion take as long as click takes.
+This module does not import the SDK: `rescind --help` and completion take only as long as click.
 """
 
 import errno
@@ -19,16 +19,16 @@ except ModuleNotFoundError:
 from rescind_cli.command_table import COMMANDS, VERBS
 from rescind_cli.help import examples, suggestions
 
-EXIT_CRASHED = 70  # EX_SOFTWARE in sysexits.h: a defect of ours
+EXIT_CRASHED = 70  # EX_SOFTWARE in sysexits.h: a defect of rescind
 EXIT_INTERRUPTED = 130  # what a shell reports for SIGINT
 EXIT_BROKEN_PIPE = 141  # and for SIGPIPE
 
 
 def _not_installed(verb: str, error: ImportError) -> click.Command:
-    """Stand for a verb whose extra is missing: it has a `--help`, and says what to install."""
+    """Return a stand-in for a verb whose extra is missing; its `--help` names what to install."""
     says = f"It uses {error.name}, which is not installed: pip install 'rescind[all]' brings it."
     if not isinstance(error, ModuleNotFoundError):
-        says = str(error)  # it names the extra
+        says = str(error)  # the message names the extra
 
     def refuse() -> NoReturn:
         raise error
@@ -42,10 +42,10 @@ def _not_installed(verb: str, error: ImportError) -> click.Command:
 
 
 class Verbs(click.Group):
-    """Find commands by name, and import one when it is called."""
+    """A group that imports each command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """List the verbs as `--help` shows them."""
+        """Return the verbs in the order of `--help`."""
         return list(VERBS)
 
     def get_command(
@@ -53,7 +53,7 @@ class Verbs(click.Group):
         ctx: click.Context,  # noqa: ARG002 - click's signature
         cmd_name: str,
     ) -> click.Command | None:
-        """Import a verb."""
+        """Import a verb and return its command, or None if it is unknown."""
         if cmd_name not in VERBS:
             return None
         try:
@@ -70,7 +70,10 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command; an unknown one gets the same error without importing all commands."""
+        """Return the command and its arguments.
+
+        An unknown name raises click's usual error, without importing all commands.
+        """
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             hint = suggestions.near(args[0], VERBS) or "; `rescind --help` lists them"
             raise click.UsageError(f"there is no command {args[0]!r}{hint}")
@@ -95,7 +98,7 @@ class Verbs(click.Group):
         return found or super().shell_complete(ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a verb; an error that we know becomes one message and an exit code."""
+        """Run a verb. A known error becomes one message and an exit code."""
         from rescind_cli.output import exit_codes  # noqa: PLC0415 - --help need not pay for it
 
         with exit_codes.told(ctx):
@@ -123,7 +126,7 @@ def rescind() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line, and leave the process."""
+    """Run the command line, and exit."""
     sys.excepthook = _last_words
     try:
         code = rescind.main(prog_name="rescind", standalone_mode=False)
@@ -137,7 +140,7 @@ def main() -> NoReturn:
     except OSError as error:
         if error.errno != errno.EPIPE:
             raise
-        # Whoever read us has seen enough; the interpreter's own flush must not fail once more.
+        # The reader closed the pipe; the interpreter's own flush must not fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_BROKEN_PIPE)
     sys.exit(code if isinstance(code, int) else 0)

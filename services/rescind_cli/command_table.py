@@ -1,12 +1,12 @@
-"""Which module holds each command, and what `rescind --help` says of it.
+"""The module of each command, and its summary in `rescind --help`.
 
-A command is imported when it is called: the modules stand here by name alone. `demo` and `bench`
-are those of `rescind_lab`, which nothing else in the command line knows.
+A command is imported when it is called, so its module appears here by name alone. `demo` and
+`bench` are in `rescind_lab`, which the rest of the command line does not use.
 """
 
 from collections.abc import Mapping
 
-# In the order of `--help`; a test compares the summaries with what the commands say themselves.
+# In the order of `--help`; a test compares the summaries with the commands' docstrings.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "up": (
         "rescind_cli.commands.operations.up",
@@ -22,11 +22,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "issue": (
         "rescind_cli.commands.tokens.issue",
-        "Issue a token, and print it this once.",
+        "Issue a token, and print it once.",
     ),
     "delegate": (
         "rescind_cli.commands.tokens.delegate",
-        "Delegate a part of a token's power, and print the new token this once.",
+        "Delegate a part of a token's power, and print the new token once.",
     ),
     "check": (
         "rescind_cli.commands.tokens.check",
@@ -50,11 +50,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "kill": (
         "rescind_cli.commands.revocations.kill",
-        "End all that speaks for a subject, and let it have nothing new.",
+        "Revoke all tokens of a subject, and prevent new ones.",
     ),
     "revocations": (
         "rescind_cli.commands.revocations.revocations",
-        "List what was revoked, or what stands and can be lifted; look at one.",
+        "List revocations, or those that can be lifted; show one.",
     ),
     "receipt": (
         "rescind_cli.commands.revocations.receipt",
@@ -66,19 +66,19 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "subjects": (
         "rescind_cli.commands.tokens.subjects",
-        "Show all that speaks for a subject, and what holds it.",
+        "Show a subject's tokens, and the revocations that apply to them.",
     ),
     "tree": (
         "rescind_cli.commands.tokens.tree",
-        "Show who delegated what to whom, and what has become of each.",
+        "Show a delegation tree and the state of each token.",
     ),
     "fleet": (
         "rescind_cli.commands.operations.fleet",
-        "Show who verifies, and how fresh each is.",
+        "Show the sidecars and how up to date each is.",
     ),
     "canary": (
         "rescind_cli.commands.operations.canary",
-        "Revoke a token of no power, and see that no verifier accepts it after the receipt.",
+        "Revoke a token without power, and check that no verifier accepts it after the receipt.",
     ),
     "term": (
         "rescind_cli.commands.operations.term",
@@ -86,7 +86,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "events": (
         "rescind_cli.commands.revocations.events",
-        "Show what was revoked, and with --follow what is being revoked.",
+        "Show the latest revocations and, with --follow, new ones.",
     ),
     "explain": (
         "rescind_cli.commands.tokens.explain",
@@ -118,7 +118,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "recover": (
         "rescind_cli.commands.operations.recover",
-        "Get back in when the last admin token is lost.",
+        "Make a new admin token after the last one was lost.",
     ),
     "completion": (
         "rescind_cli.commands.operations.completion",

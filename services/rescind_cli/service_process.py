@@ -1,4 +1,4 @@
-"""Run our services: the command line starts them as processes, it never imports them."""
+"""Run the services: the command line starts them as processes, and never imports them."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ _DEADLINE_S = 600  # the longest that a migration of a large table may take
 
 
 def become(module: str, *, data: Path | None) -> NoReturn:
-    """Replace this process by `python -m module`, which then gets our signals itself."""
+    """Replace this process by `python -m module`, which then receives the signals itself."""
     command = _command(module)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -27,15 +27,16 @@ def become(module: str, *, data: Path | None) -> NoReturn:
 
 
 def ask(module: str, verb: str, *arguments: str, data: Path | None) -> dict[str, Any]:
-    """Run one verb of a service, and return the JSON that it prints; end as it ends if it fails.
+    """Run one verb of a service, and return the JSON that it prints.
 
-    It says on stderr, which it shares with us, what went wrong.
+    If the service fails, exit with its code. It prints the error on stderr, which it shares with
+    this process.
     """
     command = [*_command(module), verb, *arguments]
     try:
         ended = subprocess.run(  # noqa: S603 - our own program and arguments
             command,
-            # What it logs, the command says in its own words.
+            # The command reports in its own words what the service would log.
             env={"RESCIND_LOG": "console:error"} | _environment(data),
             stdout=subprocess.PIPE,
             check=False,
@@ -50,9 +51,9 @@ def ask(module: str, verb: str, *arguments: str, data: Path | None) -> dict[str,
 
 
 def described(modules: Iterable[str], *, data: Path | None) -> dict[str, dict[str, Any]]:
-    """Return what services say of their settings; nothing of one that is not installed, or fails.
+    """Return the reports of services on their settings; none of one that is not installed or fails.
 
-    They are asked side by side: most of it is importing.
+    The services run in parallel: most of their time is spent on imports.
     """
     asked = {
         module: subprocess.Popen(  # noqa: S603 - our own program and arguments

@@ -1,6 +1,7 @@
 """Where the commands find the system: flags, then the environment, then `DIR/env`.
 
-Not the settings of the services: those validate with pydantic, which a short command cannot afford.
+These are not the settings of the services, which pydantic validates: pydantic takes too long for a
+short command.
 """
 
 import os
@@ -18,11 +19,11 @@ __all__ = ["holder_token", "urls"]
 
 @dataclass(frozen=True, slots=True)
 class Surroundings(Settings):
-    """What is configured here, as the SDK reads it, and what only commands look at."""
+    """The settings here, as the SDK reads them, and those that only commands read."""
 
     @property
     def configured(self) -> bool:
-        """Whether anything of ours is set at all, besides where to look."""
+        """Whether any variable of rescind is set, besides RESCIND_DATA."""
         return any(
             name.startswith("RESCIND_") and name != "RESCIND_DATA"
             for source in self.sources
@@ -38,13 +39,13 @@ class Surroundings(Settings):
 
     @property
     def postgres_host(self) -> str | None:
-        """Where the driver of Postgres goes when a URL names no host."""
+        """The host to which the Postgres driver connects if a URL names none."""
         service = os.environ.get("PGSERVICE")
         return f"service {service}" if service else os.environ.get("PGHOST")
 
 
 def surroundings(data: Path | None) -> Surroundings:
-    """Return all that is configured here. Raises DataDirectoryError."""
+    """Return all settings here. Raises DataDirectoryError."""
     found = sdk.load(data)
     return Surroundings(found.directory, found.kept, found.sources)
 

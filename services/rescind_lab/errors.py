@@ -4,4 +4,4 @@ from rescind.errors import RescindError
 
 
 class SceneError(RescindError):
-    """Report what went wrong in a scene, so that it shows nothing."""
+    """A failure in a scene, which therefore shows nothing."""

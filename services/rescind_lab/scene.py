@@ -1,4 +1,4 @@
-"""How the demo and the bench run: to their end or a signal, in a folder that is gone afterwards."""
+"""Run the demo and the bench to their end or a signal, in a folder that is deleted afterwards."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ def outcomes_of(scene: Callable[[list[T]], Awaitable[None]], *, name: str) -> li
 
     async def main(stop: Stop) -> None:
         stopped.append(stop)
-        logs.configure("console:error")  # what the parts log in passing is not part of the scene
+        logs.configure("console:error")  # the logs of the parts are not part of the scene
 
         async def play() -> None:
             await scene(outcomes)
@@ -38,7 +38,7 @@ def outcomes_of(scene: Callable[[list[T]], Awaitable[None]], *, name: str) -> li
         async with asyncio.TaskGroup() as group:
             playing = group.create_task(play())
             await stop.wait()
-            # Cancelled wherever it is, also half started: each block it is in stops its children.
+            # Cancelled at any point, even half started: each open block stops its children.
             playing.cancel()
 
     code = supervise.exit_code(main, name=name)
@@ -51,7 +51,7 @@ def outcomes_of(scene: Callable[[list[T]], Awaitable[None]], *, name: str) -> li
 def folder(name: str) -> Generator[Path]:
     """Make a temporary folder for the block.
 
-    Raises SceneError where its path is too long for the sockets in it.
+    Raises SceneError if its path is too long for the sockets in it.
     """
     with tempfile.TemporaryDirectory(prefix=f"rescind-{name}-") as made:
         directory = Path(made)

@@ -1,1 +1,4 @@
-"""The sidecar: a verifier's memory beside a service, kept true by events and leases."""
+"""The sidecar, a process beside a service that answers checks from memory.
+
+Events and leases keep its memory current.
+"""

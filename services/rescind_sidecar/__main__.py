@@ -1,4 +1,4 @@
-"""`python -m rescind_sidecar`: serve one service."""
+"""`python -m rescind_sidecar`: the sidecar of one service."""
 
 from rescind_runtime import supervise
 from rescind_runtime.supervise import Stop

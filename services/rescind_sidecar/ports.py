@@ -1,4 +1,4 @@
-"""What the use cases need from the world. Adapters implement it; only the wiring knows which."""
+"""The ports of the use cases. Adapters implement them, and the wiring chooses the adapters."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +11,7 @@ from rescind.wire.trust_statement import Purpose
 
 
 class UnknownInstanceError(UnreachableError):
-    """Raised when the authority does not know this instance's secret (any more)."""
+    """Raised when the authority has no secret of this instance, or no longer has one."""
 
     def __init__(self) -> None:
         super().__init__("the authority wants this instance to enrol (again)")
@@ -19,21 +19,21 @@ class UnknownInstanceError(UnreachableError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class InstanceCredentials:
-    """Who speaks, and the secret that proves it."""
+    """The id of an instance, and its secret."""
 
     instance: bytes
     secret: bytes
 
 
 class AuthorityLink(Protocol):
-    """The way to the authority. Every method raises UnreachableError within its deadline.
+    """The link to the authority. Every method raises UnreachableError within its deadline.
 
-    Requests carry the instance's MAC, and so do answers. UnknownInstanceError means that the
-    authority does not know that MAC.
+    Requests and answers carry the instance's MAC. UnknownInstanceError means that the authority
+    cannot verify that MAC.
     """
 
     async def enrol(self, message: enrolment.EnrolmentRequest) -> SignedEnvelope:
-        """Request an instance's secret; the caller checks who signed the answer."""
+        """Request an instance's secret; the caller verifies the signature of the answer."""
         ...
 
     async def beat(
@@ -59,7 +59,7 @@ class AuthorityLink(Protocol):
     async def resolve(
         self, message: records.Resolve, credentials: InstanceCredentials
     ) -> records.Resolved:
-        """Request the record of a token; the answer is an authority's, and to this message."""
+        """Request the record of a token; return an authority's answer to this message."""
         ...
 
     async def used(self, message: usage_report.Used, credentials: InstanceCredentials) -> None:
@@ -74,20 +74,20 @@ class AuthorityLink(Protocol):
 
 
 class TrustStore(Protocol):
-    """Check what the authority signed, and encrypt what only it may read."""
+    """Verify the authority's signatures, and encrypt content that only it may read."""
 
     @property
     def serial(self) -> int:
-        """The number of the trust statement that we have."""
+        """The number of the current trust statement."""
         ...
 
     @property
     def retirements(self) -> int:
-        """How often a key was retired, since the start, that vouched for what is in memory."""
+        """The number of retirements, since the start, of keys that vouch for content in memory."""
         ...
 
     def problem(self) -> str | None:
-        """Return why the statement cannot be relied on now, and what to do; None: it can."""
+        """Return why the statement cannot be relied on now, and what to do; None if it can."""
         ...
 
     def verify(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
@@ -103,7 +103,7 @@ class TrustStore(Protocol):
         ...
 
     def encrypt_for_authority(self, content: bytes) -> bytes:
-        """Put content into a box that only the authority can open."""
+        """Return a box with the content that only the authority can open."""
         ...
 
 
@@ -112,16 +112,16 @@ class InstanceKeyPair(Protocol):
 
     @property
     def public(self) -> bytes:
-        """The public half, whose hash is the instance id."""
+        """The public key, whose hash is the instance id."""
         ...
 
     def open(self, box: bytes) -> bytes | None:
-        """Open a box that was sealed to this instance, or say None."""
+        """Return the content of a box for this instance, or None if the key does not open it."""
         ...
 
 
 class InstanceKeys(Protocol):
-    """Where key pairs come from."""
+    """The source of key pairs."""
 
     def fresh(self) -> InstanceKeyPair:
         """Return a new random key pair."""
@@ -129,27 +129,27 @@ class InstanceKeys(Protocol):
 
 
 class SharedRecordReader(Protocol):
-    """Records that any sidecar may reuse: quicker than the authority, and never believed."""
+    """Records that any sidecar may reuse: faster than the authority, but not trusted."""
 
     async def find(self, epoch: int, token_hash: bytes) -> bytes | None:
-        """Return a record as it was stored, or None. Never raises, and never takes long."""
+        """Return the undecoded record, or None. Never raises, and always returns soon."""
         ...
 
 
 class Tables(Protocol):
-    """Where the generation table lies."""
+    """The place of the generation table."""
 
     def begin(self, instance: bytes) -> Writer:
-        """End the leases of the table that is there, and put a new, empty one in its place."""
+        """End the leases of the current table, and replace it with a new, empty one."""
         ...
 
     def retire(self) -> None:
-        """End the leases of the table, and take it away."""
+        """End the leases of the table, and remove it."""
         ...
 
 
 class BootClock(Protocol):
-    """CLOCK_BOOTTIME."""
+    """The clock CLOCK_BOOTTIME."""
 
     def boottime_ns(self) -> int:
         """Return nanoseconds since boot, sleep included."""
@@ -157,7 +157,7 @@ class BootClock(Protocol):
 
 
 class RandomSource(Protocol):
-    """Randomness."""
+    """A source of randomness."""
 
     def identity(self) -> bytes:
         """Return 16 random bytes."""

@@ -1,4 +1,4 @@
-"""A sidecar's metrics for Prometheus, read from the tally and the view at each scrape."""
+"""A sidecar's metrics for Prometheus, read from the counters and the view at each scrape."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -51,7 +51,7 @@ WAYS = ("nats", "http")
 
 
 class SidecarMetrics(Collector):
-    """Collect the tally and the view as metrics. `redis` is None where there is no second level."""
+    """Collect the counters and the view as metrics. `redis` is None without Redis."""
 
     def __init__(
         self,
@@ -72,11 +72,11 @@ class SidecarMetrics(Collector):
 
     @property
     def link(self) -> str:
-        """Which way to the authority is used now."""
+        """The transport to the authority that is used now: `nats` or `http`."""
         return self._link()
 
     def collect(self) -> Iterable[Metric]:
-        """Return every counter, distribution and gauge."""
+        """Yield every counter, histogram and gauge."""
         for name, text in COUNTERS.items():
             yield CounterMetricFamily(_PREFIX + name, text, value=getattr(self._tally, name))
         yield self._denials()

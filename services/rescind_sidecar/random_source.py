@@ -1,14 +1,14 @@
-"""The sidecar's randomness."""
+"""The source of the sidecar's random values."""
 
 import secrets
 
 _IDENTITY_BYTES = 16
 _SPREAD = 0.2
-_SYSTEM = secrets.SystemRandom()  # it has no state, which another process or thread could share
+_SYSTEM = secrets.SystemRandom()  # without state that another process or thread could share
 
 
 class SystemRandomSource:
-    """Draw from the system."""
+    """Draw random values from the operating system."""
 
     def identity(self) -> bytes:
         """Return 16 random bytes."""

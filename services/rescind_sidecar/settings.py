@@ -1,4 +1,4 @@
-"""What a sidecar is told, by `RESCIND_…` variables."""
+"""The settings of a sidecar, from `RESCIND_…` variables."""
 
 import json
 import re
@@ -22,18 +22,18 @@ from rescind_sidecar.view.record_cache import CAPACITY
 
 
 def _number(text: object) -> object:
-    """Return the number that the environment, which knows texts alone, wrote for a literal."""
+    """Return the number for a text from the environment, which contains only texts."""
     return int(text) if isinstance(text, str) and re.fullmatch("[0-9]{1,9}", text) else text
 
 
 class SidecarSettings(LinkedSettings):
-    """Hold what one sidecar is told."""
+    """The settings of one sidecar."""
 
     service: Annotated[str, Field(pattern=rf"^{SERVICE}$")]
     socket: Path | None = None
     http: str = "127.0.0.1:0"
-    http_workers: Annotated[int, Field(ge=0, le=64)] = 1  # 0: no data plane, /readyz and such alone
-    url: str | None = None  # of the authorities, separated by commas: for when NATS fails
+    http_workers: Annotated[int, Field(ge=0, le=64)] = 1  # 0: no data plane, only /readyz and such
+    url: str | None = None  # of the authorities, separated by commas; used while NATS fails
     authority_ca_file: Path | None = None
     authority_cert_file: Path | None = None
     authority_key_file: Path | None = None
@@ -89,27 +89,27 @@ class SidecarSettings(LinkedSettings):
             raise ValueError(str(error)) from None
 
     def require_safe(self) -> None:
-        """Raise PlaintextError or TlsError for a link that is not to be used as it is set."""
+        """Raise PlaintextError or TlsError for a link whose settings are not safe to use."""
         super().require_safe()
         links.require_safe_authority(self.authorities, self.plaintext)
 
     @property
     def verifier_labels(self) -> frozenset[tuple[str, str]]:
-        """What conditions of tokens may ask of this verifier."""
+        """The verifier labels of this sidecar, which conditions of tokens name."""
         return conditions.labels(parts(self.labels))
 
     @property
     def authorities(self) -> tuple[str, ...]:
-        """The URLs of the authorities; none means that NATS is the only way."""
+        """The URLs of the authorities; empty means that NATS is the only transport."""
         return _urls(self.url)
 
     @property
     def socket_path(self) -> Path:
-        """Where workloads find this sidecar."""
+        """The path of the Unix socket that workloads connect to."""
         return self.socket or usual_path(self.service)
 
     def for_workers(self) -> dict[str, str]:
-        """Return the environment of an HTTP worker: of ours only what it needs, and no secret."""
+        """Return the environment of an HTTP worker: only the settings that it needs, no secret."""
         inherited = {
             name: text for name, text in environment().items() if not name.startswith(PREFIX)
         }
@@ -137,17 +137,17 @@ class SidecarSettings(LinkedSettings):
 
     @property
     def trust_path(self) -> Path:
-        """Where the authority's public keys lie: its `trust` file."""
+        """The path of the authority's `trust` file, which contains its public keys."""
         return self.trust_file or self.data / "trust"
 
     @property
     def kept_trust_path(self) -> Path:
-        """Where the newest trust statement is kept: beside the socket, unless told otherwise."""
+        """The file of the newest trust statement: beside the socket, unless configured."""
         return self.kept_trust_file or self.socket_path.with_suffix(".kept-trust")
 
 
 def parts(text: str | None) -> tuple[str, ...]:
-    """Return the parts of a setting that names several, separated by commas."""
+    """Return the parts of a setting with several values, separated by commas."""
     found = (part.strip() for part in (text or "").split(","))
     return tuple(part for part in found if part)
 
@@ -160,5 +160,5 @@ def _urls(text: str | None) -> tuple[str, ...]:
     return tuple(part.rstrip("/") for part in parts(text))
 
 
-if __name__ == "__main__":  # what is read, and what is wrong with it here, for doctor
+if __name__ == "__main__":  # for `doctor`: the settings as they are read, and their errors
     sys.stdout.write(json.dumps(SidecarSettings.described()) + "\n")

@@ -1,6 +1,6 @@
 """The generation table's file: one sidecar for each socket, a new table for each instance.
 
-The lock is a file of its own, `<socket>.lock`: a lock on the table would go with the rename.
+The lock is a file of its own, `<socket>.lock`: a lock on the table would be lost at its rename.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from rescind.core.posture import STRICT, Posture
 from rescind.errors import RescindError, TableError
 
 LONGEST_PATH = 107
-"""How many bytes the path of a Unix socket has at most: sun_path has 108, with a nul."""
+"""The most bytes in the path of a Unix socket: `sun_path` has 108, with a nul."""
 
 _MODE = 0o640
 
@@ -26,14 +26,14 @@ class SidecarRunningError(RescindError):
 
 
 class SocketPathError(RescindError):
-    """A sidecar cannot have its socket where it was told to."""
+    """Raised when the configured path of the socket cannot be used."""
 
     def __init__(self, socket: Path, problem: str) -> None:
         super().__init__(f"the socket {socket} cannot be used: {problem}. Correct RESCIND_SOCKET")
 
 
 class TableFile:
-    """Own the table beside a socket."""
+    """The file of the generation table beside a socket."""
 
     def __init__(
         self,
@@ -55,7 +55,10 @@ class TableFile:
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Hold the socket for this process. Raises SidecarRunningError or SocketPathError."""
+        """Lock the socket for this process, for the block.
+
+        Raises SidecarRunningError or SocketPathError.
+        """
         _require_usable(self._socket)
         try:
             self._socket.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +76,7 @@ class TableFile:
             yield
 
     def begin(self, instance: bytes) -> Writer:
-        """End the leases of the table that is there, and put a new, empty one in its place.
+        """End the leases of the current table, and replace it with a new, empty one.
 
         Raises SocketPathError.
         """
@@ -89,7 +92,7 @@ class TableFile:
         descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE)
         try:
             size = size_bytes(self._slots)
-            # Reserve the pages now: a full disk is an error here, and a SIGBUS later.
+            # Reserve the pages now: here a full disk is an error, later it would be a SIGBUS.
             os.posix_fallocate(descriptor, 0, size)
             words = memoryview(mmap.mmap(descriptor, size)).cast("Q")
         except OSError:
@@ -104,12 +107,12 @@ class TableFile:
         return self._writer
 
     def retire(self) -> None:
-        """End the leases of the table, and take it away."""
+        """End the leases of the table, and delete its file."""
         self._end_leases()
         self._path.unlink(missing_ok=True)
 
     def _end_leases(self) -> None:
-        """Zero the deadlines of our own table, and of one that a killed sidecar left behind."""
+        """Zero the deadlines of our own table, and of a table that a killed sidecar left behind."""
         if self._writer is not None:
             self._writer.retire()
             self._writer = None
@@ -124,7 +127,7 @@ class TableFile:
 
 
 def _require_usable(path: Path) -> None:
-    """Raise SocketPathError for what can be no socket's path, or is another file's already."""
+    """Raise SocketPathError if the path cannot be a socket's, or is that of another file."""
     if path.name in {"", ".."} or path.suffix in {".table", ".lock"}:
         raise SocketPathError(path, "expected a file's name, such as search.sock")
     length = len(os.fsencode(path))
@@ -136,7 +139,7 @@ def _require_usable(path: Path) -> None:
         return
     except OSError as error:
         raise SocketPathError(path, _why(error)) from error
-    # What a killed sidecar left behind is taken away. Nothing else ever is.
+    # Only a socket that a killed sidecar left behind is ever replaced, and no other file.
     if not stat.S_ISSOCK(mode):
         raise SocketPathError(path, "there is something else of that name already")
 
@@ -150,5 +153,5 @@ def _zero(mapped: mmap.mmap) -> None:
         try:
             instance, boot, slots = inspect(words)
         except TableError:
-            return  # no reader believes it either
+            return  # no reader accepts it either
         Writer(words, instance=instance, boot=boot, slots=slots).retire()

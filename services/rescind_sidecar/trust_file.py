@@ -1,7 +1,7 @@
-"""The newest trust statement that a sidecar has seen, kept beside its socket.
+"""The file of the newest trust statement that a sidecar has seen, beside its socket.
 
-So an old trust file, or an old backup of one, does not make it believe a key again that was rotated
-or retired since. The file is private, and written before the statement counts as kept.
+So an old trust file, or an old backup of one, does not make the sidecar accept a key again that was
+rotated or retired since. The file is private, and written before the statement counts as kept.
 """
 
 import json
@@ -18,18 +18,18 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class KeptTrust:
-    """The file (port Store of the trust store)."""
+    """The file of the newest trust statement (port Store of the trust store)."""
 
     def __init__(self, path: Path) -> None:
-        """Name the file; nothing is read or written yet."""
+        """Store the path; nothing is read or written yet."""
         self._path = path
         self._kept: bytes | None = None
         self._failed = False
 
     def newest(self, configured: Trust, *, source: Path) -> Trust:
-        """Return the newer of the configured statement and the kept one.
+        """Return the newer of the configured and the kept statement, and keep it.
 
-        Raises KeyringError for a kept one that cannot be read: it may be newer.
+        Raises KeyringError if the kept statement cannot be read: it may be newer.
         """
         if self._path.absolute() == source.absolute():
             raise KeyringError(
@@ -71,7 +71,7 @@ class KeptTrust:
         return kept
 
     def keep(self, trust: Trust) -> None:
-        """Write a statement, unless it is there. Where that fails it is tried at the next."""
+        """Write a statement, unless the file contains it; after a failure the next call retries."""
         if trust.signed_statement == self._kept:
             return
         document = {
@@ -124,7 +124,7 @@ class KeptTrust:
 
 
 def _follows(configured: Trust, kept: Trust) -> bool:
-    """Return True if the configured statement's links lead from the kept root key to its own."""
+    """Return True if the configured statement's links lead from the kept root key to its root."""
     try:
         kept.leads_to(configured.signed_statement)
     except KeyringError:

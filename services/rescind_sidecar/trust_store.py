@@ -1,4 +1,4 @@
-"""Check what the authority signed, and encrypt for it (ports TrustStore, InstanceKeys)."""
+"""The authority's public keys, and the key pairs of instances (ports TrustStore, InstanceKeys)."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -11,40 +11,43 @@ from rescind_runtime.crypto.signing import MASTER, InstanceKey
 from rescind_runtime.crypto.trust import KeyringError, Trust
 
 _VOUCHING = frozenset[str]({Purpose.RECORDS, Purpose.ENROLMENT, MASTER})
-"""The kinds of key by which a thief may have put something into a sidecar's memory."""
+"""The kinds of key with which a thief can put content into a sidecar's memory."""
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class Store(Protocol):
-    """Where the newest statement is kept, for the next start."""
+    """The place where the newest statement is kept for the next start."""
 
     def keep(self, trust: Trust) -> None:
-        """Write it; log where that fails. What is there already is not written again."""
+        """Write a statement, unless it is there already; log a failure."""
         ...
 
 
 class LiveTrustStore:
-    """Believe what the trust file's root key leads to."""
+    """Verify signatures with the keys that the trust file's root key leads to."""
 
     def __init__(
         self, trust: Trust, *, wall_us: Callable[[], int], store: Store | None = None
     ) -> None:
-        """Use the wall clock: what the authority says of the time is what is in doubt here."""
+        """Store the arguments.
+
+        `wall_us` is the local wall clock, because here the authority's time is not trusted.
+        """
         self._trust = trust
         self._wall_us = wall_us
         self._store = store
         self._refused: str | None = None
         self.retirements = 0
-        """How often a key was retired, since the start, that vouched for what is in memory."""
+        """The number of retirements, since the start, of keys that vouch for content in memory."""
 
     @property
     def serial(self) -> int:
-        """The number of the trust statement that we have."""
+        """The number of the current trust statement."""
         return self._trust.serial
 
     def problem(self) -> str | None:
-        """Return why the statement cannot be relied on now, and what to do; None: it can."""
+        """Return why the statement cannot be relied on now, and what to do; None if it can."""
         problem = self._trust.problem(self._wall_us())
         return None if problem is None else f"{problem}. {ADVICE}"
 
@@ -57,12 +60,15 @@ class LiveTrustStore:
         return self._trust.knows(purpose, signed)
 
     def accept(self, statement: bytes) -> bool:
-        """Adopt a newer trust statement; one that the root did not sign changes nothing."""
+        """Adopt a newer trust statement; return True if it was one.
+
+        A statement that the root key did not sign changes nothing.
+        """
         before = {each for each in self._trust.retired if each.kind in _VOUCHING}
         try:
             taken = self._trust.accept(statement, now_us=self._wall_us())
         except KeyringError as error:
-            # Once for each reason: a heartbeat may bring it again and again.
+            # Logged once for each reason: every heartbeat may bring the same statement again.
             if self._refused != str(error):
                 self._refused = str(error)
                 _log.warning("refused a trust statement", action="trust.refused", why=str(error))
@@ -77,7 +83,7 @@ class LiveTrustStore:
         return taken
 
     def encrypt_for_authority(self, content: bytes) -> bytes:
-        """Put content into a box that only the authority can open."""
+        """Return a box with the content that only the authority can open."""
         return self._trust.encrypt_for_authority(content)
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong, one class a situation. The facts are attributes; the advice is in the text."""
+"""The errors, one class for each situation: facts as attributes, advice in the text."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,14 +7,14 @@ from typing import Any
 class RescindError(Exception):
     """Base class of every error that this package raises on purpose.
 
-    Each can be pickled and copied, whatever its constructor takes: task queues and process pools
-    pass errors from one process to another.
+    Each error can be pickled and copied, whatever the parameters of its constructor: task queues
+    and process pools pass errors from one process to another.
     """
 
     def __reduce__(
         self,
     ) -> tuple[Callable[..., "RescindError"], tuple[Any, ...], dict[str, Any] | None]:
-        """Return the text and the attributes for pickle; the constructor would change the text."""
+        """Return the text and attributes for pickle, as the constructor would change the text."""
         return _restored, (type(self), self.args), self.__dict__ or None
 
 
@@ -32,7 +32,7 @@ class MalformedMessageError(RescindError):
 
 
 class TooLargeError(RescindError):
-    """A message would be larger than its readers take; it was not written."""
+    """Raised when a message would exceed the limit of its readers; it was not written."""
 
 
 class SelectorError(RescindError):
@@ -60,7 +60,7 @@ class UnreachableError(RescindError):
 
 
 class DeniedError(RescindError):
-    """Carry the reason of a denial to where a value would not do."""
+    """Raised for a denied token where a verdict cannot be returned; `reason` is why."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the token is denied: {reason}")
@@ -69,7 +69,7 @@ class DeniedError(RescindError):
 
 def _restored(cls: type[RescindError], args: tuple[Any, ...]) -> RescindError:
     error = cls.__new__(cls, *args)
-    # That of Exception, or of another builtin that a class is derived from as well.
+    # The constructor of Exception, or of another builtin base class.
     builtin = next(each for each in cls.__mro__ if each.__module__ == "builtins")
     builtin.__init__(error, *args)  # type: ignore[misc]  # its class fits: from the MRO
     return error

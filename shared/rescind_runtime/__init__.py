@@ -1,1 +1,1 @@
-"""How our processes live: clocks, signals, settings, logs, and the servers of `rescind up`."""
+"""The runtime of our processes: clocks, signals, settings, logs, the servers of `rescind up`."""

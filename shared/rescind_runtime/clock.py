@@ -11,11 +11,11 @@ from rescind.errors import RescindError
 
 
 class UnsupportedPlatformError(RescindError):
-    """Raised where this machine lacks a clock that the guarantee needs."""
+    """Raised if this machine lacks a clock that the guarantee needs."""
 
 
 class Clock(Protocol):
-    """A source of time; tests bring their own."""
+    """A source of time; tests provide their own."""
 
     def boottime_ns(self) -> int:
         """Return nanoseconds since boot, sleep included."""
@@ -59,7 +59,7 @@ def wall_us() -> int:
 
 
 def require_linux() -> None:
-    """Refuse to start where the clocks of the lease do not exist (design 10)."""
+    """Raise UnsupportedPlatformError if the clocks of the lease do not exist (design 10)."""
     if not (hasattr(time, "CLOCK_BOOTTIME") and hasattr(time, "CLOCK_MONOTONIC_RAW")):
         raise UnsupportedPlatformError(
             "rescind runs on Linux only: a lease is counted on CLOCK_BOOTTIME, which this system "

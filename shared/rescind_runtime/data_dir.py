@@ -1,7 +1,7 @@
-"""The data directory: where `rescind up` keeps what survives, and `DIR/env`, which names it all.
+"""The data directory: the persistent files of `rescind up`, and `DIR/env`, which names them.
 
-`DIR/env` holds `KEY=VALUE` lines, quoted as a shell would, readable by its owner alone. Settings
-that the environment lacks come from it, so that every command finds the system of this machine.
+`DIR/env` holds `KEY=VALUE` lines, quoted for a shell, readable by its owner alone. Settings that
+the environment lacks come from it, so that every command finds the system of this machine.
 """
 
 import os
@@ -17,38 +17,38 @@ __all__ = ["DataDirectoryError", "PrivateFile", "locate", "read_env", "write_env
 
 
 def write_env(directory: Path, settings: Mapping[str, str]) -> Path:
-    """Replace `DIR/env` whole, mode 0600: it names secrets, and holds the password of NATS."""
+    """Replace `DIR/env`, mode 0600: it names secrets, and holds the password of NATS."""
     text = "".join(f"{key}={shlex.quote(setting)}\n" for key, setting in settings.items())
     return write_private(directory / "env", text)
 
 
 def write_private(path: Path, text: str) -> Path:
-    """Put a file there in one step, mode 0600: a reader sees the old one or the new one."""
+    """Write a file in one step, mode 0600: a reader sees the old file or the new one."""
     with PrivateFile(path) as file:
         file.put(text)
     return path
 
 
 class PrivateFile:
-    """A file that is being written, mode 0600: it is there whole after `put`, or not at all.
+    """A file of mode 0600 that `put` writes as a whole, or not at all.
 
-    Entering raises OSError where it cannot be written.
+    Entering raises OSError if the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        """Name the file; nothing is written yet."""
+        """Store the path; nothing is written yet."""
         self._path = path
         self._fresh = path.with_name(f".{path.name}.new")
         self._descriptor = -1
 
     def __enter__(self) -> Self:
         self._fresh.unlink(missing_ok=True)
-        # O_EXCL: a file or link of that name that another user made is never written through.
+        # O_EXCL: never write into a file or link of that name that another user made.
         self._descriptor = os.open(self._fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         return self
 
     def put(self, text: str) -> None:
-        """Write the text, and put the file in its place. Raises OSError."""
+        """Write the text, and move the file to its path. Raises OSError."""
         with os.fdopen(self._descriptor, "w", encoding="utf-8", closefd=False) as file:
             file.write(text)
             file.flush()

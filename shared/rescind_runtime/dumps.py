@@ -1,4 +1,4 @@
-"""Core dumps: a process that holds keys or tokens leaves none, and lets no peer read its memory."""
+"""Protection of a process's keys and tokens from core dumps, and from peers reading its memory."""
 
 import ctypes
 import os
@@ -10,9 +10,9 @@ _PATTERN = Path("/proc/sys/kernel/core_pattern")
 
 
 def forbid() -> str | None:
-    """Keep this process's memory out of core dumps, and from debuggers of the same user.
+    """Protect this process's memory from core dumps and from debuggers of the same user.
 
-    A program that it executes begins anew. Returns why the kernel refused; None: it did not.
+    A program that it executes is not protected. Returns why the kernel refused, else None.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) == 0:
@@ -21,7 +21,7 @@ def forbid() -> str | None:
 
 
 def possible() -> str | None:
-    """Return how a process that is started here might leave a core dump; None: it does not."""
+    """Return how a process started here might leave a core dump, or None if it does not."""
     try:
         pattern = _PATTERN.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -30,9 +30,9 @@ def possible() -> str | None:
 
 
 def described(pattern: str, limit: int) -> str | None:
-    """Return how a core dump comes about, by the kernel's pattern and the soft limit in bytes.
+    """Return how the kernel's pattern and the soft limit (bytes) allow a core dump, or None.
 
-    A pattern that names a program gets the dump whatever the limit is (core(5)).
+    A program that the pattern names receives the dump whatever the limit is (core(5)).
     """
     if pattern.startswith("|"):
         program = pattern[1:].partition(" ")[0] or "a program"

@@ -1,8 +1,8 @@
 """The links to servers: how a URL and the files beside it are read, and which are refused.
 
-What leaves this machine is under TLS, with a certificate that is checked, or else the setting
-RESCIND_ALLOW_PLAINTEXT names the link. Each reader below sees a URL as its driver does: where the
-two differ, the driver would connect to another host than the one that was judged.
+A link that leaves this machine uses TLS with a checked certificate, unless the setting
+RESCIND_ALLOW_PLAINTEXT names the link. Each reader below parses a URL as its driver does: where the
+two differ, the driver would connect to another host than the one that was checked.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -14,18 +14,18 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from rescind.client import tls
 from rescind.client.tls import PlaintextError, TlsError, TlsFiles
 
-_NATS, _REDIS, _POSTGRES = map(TlsFiles, ("nats", "redis", "postgres"))  # of which none is set
+_NATS, _REDIS, _POSTGRES = map(TlsFiles, ("nats", "redis", "postgres"))  # no file is set
 
 _CHECKED = {"verify-full", "verify-ca"}
 _MODES = {"disable", "allow", "prefer", "require"} | _CHECKED
-# What the driver would apply itself, and does not once it is given a context.
+# Parameters that the driver applies itself, but ignores once it is given a context.
 _IGNORED = ("sslcrl", "sslpassword", "ssl_min_protocol_version", "ssl_max_protocol_version")
 _REDIS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 @dataclass(frozen=True, slots=True)
 class NatsLink:
-    """How NATS is reached: the servers of a cluster, TLS, and who this client is."""
+    """The link to NATS: the servers of a cluster, TLS, and the identity of this client."""
 
     urls: tuple[str, ...] = field(repr=False)
     files: TlsFiles = _NATS
@@ -36,12 +36,12 @@ class NatsLink:
 
     @classmethod
     def read(cls, urls: str) -> "NatsLink":
-        """Read what RESCIND_NATS_URL holds, where nothing is set beside it."""
+        """Return the link for a value of RESCIND_NATS_URL, without any other setting."""
         return cls(tuple(each.strip() for each in urls.split(",")))
 
     @property
     def secured(self) -> bool:
-        """Whether nothing is sent before TLS: one tls:// or one file asks that of every server."""
+        """True if nothing is sent before TLS: one tls:// or one file requires it of each server."""
         return bool(self.files) or any(urlsplit(url).scheme == "tls" for url in self.urls)
 
     def require_safe(self, plaintext: Collection[str]) -> None:
@@ -52,14 +52,14 @@ class NatsLink:
 
 @dataclass(frozen=True, slots=True)
 class RedisLink:
-    """How Redis or Valkey is reached."""
+    """The link to Redis or Valkey."""
 
     url: str = field(repr=False)
     files: TlsFiles = _REDIS
 
     @property
     def secured(self) -> bool:
-        """Whether it is TLS with a certificate that is checked."""
+        """True if the link uses TLS with a checked certificate."""
         parts = urlsplit(self.url)
         asked = parse_qs(parts.query)
         weak = any(
@@ -81,7 +81,7 @@ class RedisLink:
     def require_safe(self, plaintext: Collection[str]) -> None:
         """Raise PlaintextError if this link would leave the machine in clear text.
 
-        Raises TlsError where the files beside the URL would not be used.
+        Raises TlsError if the files beside the URL would not be used.
         """
         parts = urlsplit(self.url)
         better = "Write rediss://…"
@@ -94,20 +94,20 @@ class RedisLink:
             )
         if parts.scheme == "unix" or self.secured or "redis" in plaintext:
             return
-        # Without a host in its place the driver takes one from the query, else its default.
+        # Without a host in its place the driver uses the query's host, else its default.
         host = parts.hostname or parse_qs(parts.query).get("host", ["localhost"])[0]
         _require_local("redis", "RESCIND_REDIS_URL", [unquote(host)], better)
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresLink:
-    """How Postgres is reached."""
+    """The link to Postgres."""
 
     dsn: str = field(repr=False)
     files: TlsFiles = _POSTGRES
     password_file: Path | None = None
     default_host: str | None = None
-    """PGHOST, which the driver takes where the URL names no host."""
+    """PGHOST, which the driver uses if the URL names no host."""
 
     @property
     def _asked(self) -> dict[str, str]:
@@ -115,7 +115,7 @@ class PostgresLink:
 
     @property
     def mode(self) -> str | None:
-        """The sslmode: with files of TLS it is verify-full, unless the URL says verify-ca."""
+        """The sslmode: with TLS files it is verify-full, unless the URL contains verify-ca."""
         return self._asked.get("sslmode") or ("verify-full" if self.files else None)
 
     @property
@@ -131,7 +131,7 @@ class PostgresLink:
     def require_safe(self, plaintext: Collection[str]) -> None:
         """Raise PlaintextError if this link would leave the machine in clear text.
 
-        Raises TlsError where URL and files contradict each other.
+        Raises TlsError if URL and files contradict each other.
         """
         mode = self.mode
         if mode is not None and mode not in _MODES:
@@ -169,7 +169,7 @@ class PostgresLink:
         return TlsFiles("postgres", *found)
 
     def options(self) -> dict[str, Any]:
-        """Return what asyncpg is told besides the URL. Raises TlsError.
+        """Return the options of asyncpg besides the URL. Raises TlsError.
 
         The password is read for each connection, so that it can be changed while this runs.
         """
@@ -185,7 +185,7 @@ class PostgresLink:
 
 
 def require_safe_authority(urls: Sequence[str], plaintext: Collection[str]) -> None:
-    """Raise PlaintextError if an authority would be asked in clear text beyond this machine."""
+    """Raise PlaintextError if requests to an authority would leave the machine in clear text."""
     if "authority" not in plaintext:
         clear = (_host(url) for url in urls if urlsplit(url).scheme == "http")
         _require_local("authority", "RESCIND_URL", clear, "Write https://…")
@@ -194,12 +194,12 @@ def require_safe_authority(urls: Sequence[str], plaintext: Collection[str]) -> N
 def require_safe_listener(address: str, files: TlsFiles, plaintext: Collection[str]) -> None:
     """Raise PlaintextError if HTTP would be served beyond this machine in clear text.
 
-    An address of all interfaces is beyond it.
+    An address of all interfaces counts as beyond this machine.
     """
     if files or "http" in plaintext:
         return
     host, colon, _ = address.rpartition(":")
-    if colon and not tls.local(host.strip("[]")):  # what is no address is refused later
+    if colon and not tls.local(host.strip("[]")):  # an invalid address is refused later
         raise PlaintextError(
             f"RESCIND_HTTP: {address} would be served in clear text beyond this machine. Set "
             "RESCIND_HTTP_CERT_FILE and RESCIND_HTTP_KEY_FILE; or listen at 127.0.0.1, behind a "
@@ -215,7 +215,7 @@ def _require_local(link: str, variable: str, hosts: Iterable[str], better: str) 
 
 
 def _path(text: str | None) -> Path | None:
-    """Return the file that a URL names; for `system` libpq takes the trust store."""
+    """Return the file that a URL names, or None: for `system` libpq uses the trust store."""
     return Path(text) if text and text != "system" else None
 
 

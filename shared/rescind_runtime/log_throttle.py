@@ -1,4 +1,7 @@
-"""Log lines that others can cause: said at once, then counted, then said again with the count."""
+"""Throttles for log lines that other parties can cause.
+
+The first line is logged at once. Later ones are counted, and the next logged line has the count.
+"""
 
 from collections import OrderedDict
 
@@ -6,7 +9,7 @@ from rescind.core.times import NS_PER_S
 
 
 class LogThrottle:
-    """Limit the log to one line in a number of seconds."""
+    """A limit of one log line in a number of seconds."""
 
     def __init__(self, period_s: float = 10.0) -> None:
         self._period_ns = round(period_s * NS_PER_S)
@@ -24,9 +27,9 @@ class LogThrottle:
 
 
 class KeyedLogThrottle:
-    """Limit the log to one line of each source in a number of seconds, for bounded sources.
+    """A limit of one log line of each source in a number of seconds.
 
-    When there are more sources, the oldest is forgotten.
+    The number of sources is bounded: above it, the oldest source is forgotten.
     """
 
     def __init__(self, period_s: float, *, most: int) -> None:
@@ -38,7 +41,7 @@ class KeyedLogThrottle:
         return len(self._sources)
 
     def due(self, source: str, now_ns: int) -> int | None:
-        """Return as `LogThrottle.due` does, for one source."""
+        """Return the result of `LogThrottle.due` for one source."""
         known = self._sources.get(source)
         if known is None:
             known = self._sources[source] = LogThrottle(self._period_s)

@@ -1,7 +1,7 @@
 """Logs: structlog and the standard library's in one stream on stderr, with a stable `action=` key.
 
-`RESCIND_LOG` is `json` or `console`, optionally with a level: `console:debug`. Only at `debug`
-does a line carry a traceback. Call sites write `log.info("what a person reads", action="verb")`.
+`RESCIND_LOG` is `json` or `console`, optionally with a level: `console:debug`. A line carries a
+traceback at `debug` only. Call sites write `log.info("what a person reads", action="verb")`.
 """
 
 import logging
@@ -59,7 +59,7 @@ def configure(log: str) -> None:
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Return False for a line of asyncio that comes with every TLS connection of nats-py."""
+    """Return False for a line that asyncio logs for every TLS connection of nats-py."""
     return "eof_received" not in record.getMessage()
 
 
@@ -74,7 +74,7 @@ def _short_error(_logger: WrappedLogger, _method: str, line: EventDict) -> Event
 
 
 def _full_error(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    """Replace an exception by its whole traceback: for people who develop rescind itself."""
+    """Replace an exception by its whole traceback, for developers of rescind itself."""
     error = _exception(line)
     if error is not None:
         line["exception"] = "".join(traceback.format_exception(error))

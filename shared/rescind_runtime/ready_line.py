@@ -1,4 +1,4 @@
-"""The one line by which a process tells its parent that it is ready, and where it listens."""
+"""The one line with which a process reports to its parent that it is ready, and its addresses."""
 
 import json
 import sys
@@ -8,15 +8,16 @@ from typing import cast
 def announce(*, ready: bool = True, **facts: object) -> None:
     """Print `{"ready": true, …}` with these facts as one line of JSON on standard output.
 
-    Once in a process, after everything listens. Nothing else belongs on standard output:
-    the parent reads exactly this line. One that is not ready says `why`, and announces again later.
+    Call this once in a process, after everything listens, and print nothing else on standard
+    output: the parent reads exactly this line. A process that is not ready announces `why`, and
+    announces again later.
     """
     sys.stdout.write(json.dumps({"ready": ready, **facts}, separators=(",", ":")) + "\n")
     sys.stdout.flush()
 
 
 def parse(line: bytes) -> dict[str, object] | None:
-    """Return the facts of a ready line, or None if it is something else."""
+    """Return the facts of a ready line, or None for any other line."""
     try:
         document: object = json.loads(line)
     except ValueError:
@@ -28,7 +29,7 @@ def parse(line: bytes) -> dict[str, object] | None:
 
 
 def refusal(line: bytes) -> str | None:
-    """Return why a process says that it is not ready; None if the line does not say that."""
+    """Return why a process is not ready, or None for any other line."""
     try:
         document: object = json.loads(line)
     except ValueError:

@@ -38,7 +38,7 @@ _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 class SettingsError(RescindError):
-    """Raised for an invalid variable; the text says where to set it, and never its value."""
+    """Raised for an invalid variable; the text names where to set it, and never its value."""
 
 
 def environment() -> dict[str, str]:
@@ -55,18 +55,18 @@ def secret(environ: Mapping[str, str], variable: str) -> str | None:
 
 
 def postgres_host() -> str | None:
-    """Return where Postgres is for its driver when a URL names no host."""
+    """Return the service or host that Postgres's driver uses if a URL names no host."""
     service = os.environ.get("PGSERVICE")
     return f"service {service}" if service else os.environ.get("PGHOST")
 
 
 def is_host(name: str | None) -> bool:
-    """Return True for what can be the name of a host. Raises ValueError for some of what cannot."""
+    """Return True if a name can be a host's. Raises ValueError for some names that cannot."""
     return bool(name) and bool((name or "").encode("idna"))
 
 
 def read_seconds(setting: object) -> object:
-    """Return the seconds of a duration such as `90`, `10s`, `5m`, `1h` or `30d`; else its value."""
+    """Return the seconds of a text such as `90`, `10s`, `5m`, `1h` or `30d`; other types as is."""
     if not isinstance(setting, str):
         return setting
     found = _DURATION.fullmatch(setting.strip())
@@ -89,10 +89,10 @@ def _check_nats(urls: SecretStr) -> SecretStr:
 
 
 def _check_dsn(dsn: SecretStr) -> SecretStr:
-    """Read a URL of Postgres as its driver does. The message never quotes it: it has a password."""
+    """Check a Postgres URL as its driver reads it. Errors never quote it: it has a password."""
     try:
         parsed = urlsplit(dsn.get_secret_value())
-        # Several hosts may be named, each with a port, which urlsplit does not know.
+        # A URL may name several hosts, each with a port, which urlsplit does not support.
         hosts = parsed.netloc.rpartition("@")[2].split(",")
         ports = [each.rpartition("]")[2].partition(":")[2] for each in hosts]
         parsed.netloc.encode()
@@ -120,10 +120,10 @@ Plaintext = Annotated[str | None, AfterValidator(_check_plaintext)]
 """The links that may leave this machine in clear text: nats,redis."""
 
 PostgresDsn = Annotated[SecretStr, AfterValidator(_check_dsn)]
-"""Where Postgres is, as a URL. It may hold a password."""
+"""The URL of Postgres. It may hold a password."""
 
 NatsUrls = Annotated[SecretStr, AfterValidator(_check_nats)]
-"""Where NATS is: the servers of one cluster, separated by commas. It may hold a password."""
+"""The URLs of one NATS cluster, separated by commas. They may hold a password."""
 
 
 Seconds = Annotated[float, BeforeValidator(read_seconds)]
@@ -131,7 +131,7 @@ Seconds = Annotated[float, BeforeValidator(read_seconds)]
 
 
 class RuntimeSettings(BaseSettings):
-    """Hold what every process of ours is told.
+    """The settings that all processes of rescind share.
 
     A subclass adds its own fields; each is read from `RESCIND_<FIELD>`. A `SecretStr` field may
     also come from the file that `RESCIND_<FIELD>_FILE` names. The data directory is `data`.
@@ -153,14 +153,14 @@ class RuntimeSettings(BaseSettings):
         return tls.allowed(self.allow_plaintext)
 
     def files(self, link: str) -> TlsFiles:
-        """Return the files of a link's TLS, as far as a subclass has fields for them."""
+        """Return the TLS files of a link, as far as a subclass has fields for them."""
         ca, cert, key = (
             getattr(self, f"{link}_{each}_file", None) for each in ("ca", "cert", "key")
         )
         return TlsFiles(link, ca, cert, key)
 
     def require_safe(self) -> None:
-        """Raise PlaintextError or TlsError for a link that is not to be used as it is set."""
+        """Raise PlaintextError or TlsError for a link whose settings are unsafe."""
         for link in tls.LINKS:
             if files := self.files(link):
                 _ = files.server() if link == "http" else files.client()
@@ -170,13 +170,13 @@ class RuntimeSettings(BaseSettings):
         try:
             self.require_safe()
         except RescindError as error:
-            # A host that the environment has in bytes that are not UTF-8 is named all the same.
+            # The error names a host even if its bytes in the environment are not UTF-8.
             raise ValueError(str(error).encode(errors="backslashreplace").decode()) from None
         return self
 
     @classmethod
     def described(cls) -> dict[str, object]:
-        """Return what is read, and what is wrong with what is set here; no value is quoted."""
+        """Return the variables that are read, and the problems of those set, without values."""
         secrets = {name for name, each in cls.model_fields.items() if _is_secret(each.annotation)}
         names = {name.upper() for name in cls.model_fields} | {
             f"{each.upper()}_FILE" for each in secrets
@@ -200,7 +200,7 @@ class RuntimeSettings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """Read the settings, or raise SettingsError in plain words."""
+        """Read the settings. Raises SettingsError, which names each variable and its problem."""
         try:
             return cls()
         except ValidationError as error:
@@ -226,10 +226,10 @@ class RuntimeSettings(BaseSettings):
 
 
 class LinkedSettings(RuntimeSettings):
-    """Hold what each service is told of NATS, of Redis, and of the HTTP that it serves."""
+    """The settings of a service for NATS, for Redis, and for the HTTP that it serves."""
 
     http: str
-    http_ca_file: Path | None = None  # of clients: then each needs a certificate
+    http_ca_file: Path | None = None  # of clients: if set, each needs a certificate
     http_cert_file: Path | None = None
     http_key_file: Path | None = None
     nats_url: NatsUrls = SecretStr("nats://127.0.0.1:4222")
@@ -245,7 +245,7 @@ class LinkedSettings(RuntimeSettings):
 
     @property
     def nats(self) -> NatsLink:
-        """How NATS is reached."""
+        """The link to NATS."""
         return replace(
             NatsLink.read(self.nats_url.get_secret_value()),
             files=self.files("nats"),
@@ -255,12 +255,12 @@ class LinkedSettings(RuntimeSettings):
 
     @property
     def redis(self) -> RedisLink | None:
-        """How Redis is reached, if there is one."""
+        """The link to Redis, or None."""
         url = self.redis_url
         return None if url is None else RedisLink(url.get_secret_value(), self.files("redis"))
 
     def require_safe(self) -> None:
-        """Raise PlaintextError or TlsError for a link that is not to be used as it is set."""
+        """Raise PlaintextError or TlsError for a link whose settings are unsafe."""
         super().require_safe()
         self.nats.require_safe(self.plaintext)
         if (redis := self.redis) is not None:
@@ -269,7 +269,7 @@ class LinkedSettings(RuntimeSettings):
 
 
 class _Surroundings(EnvSettingsSource):
-    """Read the environment, and behind it `DIR/env`, variable by variable."""
+    """The environment, and `DIR/env` for each variable that the environment lacks."""
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         directory = data_dir.locate(os.environ)
@@ -279,7 +279,7 @@ class _Surroundings(EnvSettingsSource):
         return {variable.lower(): setting for variable, setting in found.items()}
 
     def _with_secrets(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """Add the secrets that lie in files. A variable that is set directly wins."""
+        """Add the secrets from files. A variable that is set directly takes precedence."""
         found = dict(variables)
         for name, field in self.settings_cls.model_fields.items():
             variable = f"{PREFIX}{name.upper()}"
@@ -289,7 +289,7 @@ class _Surroundings(EnvSettingsSource):
 
 
 def _problem(where: tuple[int | str, ...], says: str) -> tuple[str, str]:
-    """Return the variable, and what is wrong with it. What concerns several begins with one."""
+    """Return a variable and its problem. A problem of several variables names one of them first."""
     if where:
         return f"{PREFIX}{'_'.join(map(str, where)).upper()}", says
     variable, colon, rest = says.removeprefix("Value error, ").partition(": ")

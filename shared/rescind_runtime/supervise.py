@@ -1,4 +1,4 @@
-"""The life of one process: signals ask it to stop, errors end it in plain words.
+"""The life of one process: signals request its end, and errors end it with a plain message.
 
 This is the only file with a broad `except`: no caller expected the errors that arrive here.
 """
@@ -33,9 +33,9 @@ class Stop:
     def __init__(self) -> None:
         self._asked = asyncio.Event()
         self.by: int | None = None
-        """The signal that asked, if one did."""
+        """The signal that requested the end, if one did."""
         self.on_hangup: Callable[[], None] | None = None
-        """What SIGHUP does in place of asking for the end, where there is something to reload."""
+        """What SIGHUP does in place of requesting the end, if there is something to reload."""
 
     def ask(self) -> None:
         """Request the end; a second request changes nothing."""
@@ -47,18 +47,18 @@ class Stop:
         return self._asked.is_set()
 
     async def wait(self) -> None:
-        """Return once the end was requested."""
+        """Wait until the end is requested."""
         await self._asked.wait()
 
 
 def run(main: Callable[[Stop], Awaitable[None]], *, name: str) -> NoReturn:
-    """Run `main` until it returns, then leave the process with an exit code that tells how it went.
+    """Run `main` until it returns, then exit with a code that reports how it ended.
 
     SIGINT, SIGTERM or SIGHUP set its Stop, upon which it should clean up and return; a second one
-    cancels it. Where `main` has something to reload, SIGHUP does that alone. A RescindError becomes
-    one line on stderr and exit 1; anything else is logged once as `crashed` and exits 70.
-    Background jobs belong into a TaskGroup of `main`.
-    The process leaves no core dump, if the kernel lets it forbid that.
+    cancels it. If `main` has something to reload, SIGHUP only reloads that. A RescindError becomes
+    one line on stderr and exit 1; any other error is logged once as `crashed` and exits 70.
+    Background jobs belong in a TaskGroup of `main`.
+    The process leaves no core dump, unless the kernel refuses to forbid that.
     """
     sys.exit(exit_code(main, name=name))
 
@@ -77,18 +77,18 @@ def exit_code(main: Callable[[Stop], Awaitable[None]], *, name: str) -> int:
         uvloop.run(_until_stopped(main))
     except (asyncio.CancelledError, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the end of the line: say it once, then exit
+    except Exception as error:  # noqa: BLE001 - the last handler: log it once, then exit
         return _report(error, name=name)
     return 0
 
 
 def exit_of(stop: Stop) -> int:
-    """Return what a shell reports for the signal that asked for the end."""
+    """Return the exit code that a shell reports for the signal that requested the end."""
     return EXIT_INTERRUPTED if stop.by is None else _EXIT_SIGNALLED + stop.by
 
 
 def _allow_descriptors() -> None:
-    """Raise the limit of descriptors: there are more connections than the usual 1,024."""
+    """Raise the limit of descriptors: a service has more connections than the usual 1,024."""
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if now != resource.RLIM_INFINITY:
         wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(_DESCRIPTORS, most)
@@ -110,7 +110,7 @@ async def _until_stopped(main: Callable[[Stop], Awaitable[None]]) -> None:
         stop.ask()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Under nohup the end of a terminal is not to be heard.
+        # Under nohup the end of a terminal stays ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, on_signal, number)
     await main(stop)

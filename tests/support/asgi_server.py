@@ -14,7 +14,7 @@ from tests.support.eventually import eventually_blocking
 def serving(
     application: Any, *, http: Literal["auto", "h11", "httptools"] = "auto"
 ) -> Iterator[int]:
-    """Serve an application with uvicorn for the block; give the port."""
+    """Serve an application with uvicorn for the block; yield the port."""
     config = uvicorn.Config(
         application,
         http=http,

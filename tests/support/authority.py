@@ -67,9 +67,9 @@ class Sidecar:
     enrolled: set[bytes] = field(default_factory=set[bytes])
 
     async def enrol(self) -> None:
-        """Have this instance be enrolled for its service, with a credential that is good.
+        """Enrol this instance for its service, with a good credential.
 
-        In the table alone: `test_enrolment.py` enrols as sidecars do.
+        This writes to the table alone: `test_enrolment.py` enrols as sidecars do.
         """
         if self.instance in self.enrolled:
             return
@@ -99,7 +99,7 @@ class Sidecar:
     def message(
         self, *, service: str | None = None, posture: str = "strict", nonce: bytes | None = None
     ) -> heartbeat.Heartbeat:
-        """Make the next heartbeat."""
+        """Return the next heartbeat."""
         self.counter += 1
         return heartbeat.Heartbeat(
             instance=self.instance,
@@ -113,13 +113,13 @@ class Sidecar:
         )
 
     async def release(self) -> bytes:
-        """Give the instance up."""
+        """Release the instance."""
         self.counter += 1
         release = heartbeat.Release(self.instance, self.counter)
         return await self.converse(subjects.HEARTBEAT, heartbeat.encode(release))
 
     async def since(self, seq: int, *, epoch: int = 1) -> heartbeat.Events:
-        """Ask for missing events."""
+        """Request missing events."""
         asked = heartbeat.encode_since(heartbeat.Since(epoch, seq))
         return heartbeat.decode_events(await self.converse(subjects.SINCE, asked))
 
@@ -128,7 +128,7 @@ class Sidecar:
     ) -> tuple[int, Record | None]:
         """Look up a token as presented; return as_of with its record.
 
-        `seq` and `at_us` are the position and the time of it: as late as can be, unless told.
+        `seq` and `at_us` are its position and time; by default as late as possible.
         """
         resolved = await self.look_up(self.asking(token, seq=seq, at_us=at_us))
         record = None if resolved.record is None else records.decode(resolved.record)
@@ -137,26 +137,26 @@ class Sidecar:
     def asking(
         self, token: str, *, seq: int = 1 << 40, at_us: int | None = None
     ) -> records.Resolve:
-        """Make a look-up of a token that is presented."""
+        """Return a look-up of a token that is presented."""
         nonce = secrets.token_bytes(16)
         proof = instance_mac.veil(self.secret, nonce, token_format.possession(token))
         shown = records.PossessionProof(seq, now_us() if at_us is None else at_us, proof)
         return records.Resolve(token_format.digest(token), nonce, shown)
 
     async def look_up(self, asked: records.Resolve) -> records.Resolved:
-        """Send a look-up, and return the answer, which must be to this one."""
+        """Send a look-up, and return its answer; fail if the answer is to another look-up."""
         answer = await self.converse(subjects.RESOLVE, records.encode_resolve(asked))
         resolved = records.decode_resolved(answer)
         assert (resolved.nonce, resolved.token_hash) == (asked.nonce, asked.token_hash)
         return resolved
 
     def spoken(self, content: bytes) -> bytes:
-        """Put a message into the envelope with this instance's MAC."""
+        """Return a message in the envelope with this instance's MAC."""
         tag = instance_mac.tag(self.secret, instance_mac.TO_AUTHORITY, content)
         return signed_envelope.encode(SignedEnvelope(content, self.instance, tag))
 
     async def converse(self, subject: str, content: bytes) -> bytes:
-        """Say something with our MAC, and check the MAC of the answer; b"" stays b""."""
+        """Send a message with our MAC, and check the MAC of the answer; b"" stays b""."""
         await self.enrol()
         answer = await self.ask(subject, self.spoken(content))
         if not answer:
@@ -174,12 +174,12 @@ class Sidecar:
         )
 
     async def ask(self, subject: str, payload: bytes) -> bytes:
-        """Send any request."""
+        """Send a request, and return the answer."""
         return (await self.nats.request(subject, payload, timeout=_NATS_S)).data
 
 
 def now_us() -> int:
-    """Read the wall clock, which is Postgres's too here."""
+    """Return the time of the wall clock, which is also Postgres's here."""
     return time.time_ns() // 1000
 
 
@@ -191,22 +191,22 @@ class System:
 
     @property
     def dsn(self) -> str:
-        """Where Postgres is."""
+        """The URL of Postgres."""
         return self.settings.postgres_dsn.get_secret_value()
 
     def but(self, **changed: object) -> "System":
-        """Give the same system with other settings."""
+        """Return the same system with other settings."""
         return replace(self, settings=self.settings.model_copy(update=changed))
 
     async def rows(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
-        """Run SQL beside the authority. Tokens that it writes count as written by an authority."""
+        """Run SQL beside the authority. The tokens that it writes get an authority's MAC."""
         if not (_WRITES_TOKENS.search(sql) and self.settings.keyring_path.exists()):
             return await self.tamper(sql, *arguments)
         async with rows.adopting(self.settings.postgres, self.settings.keyring_path):
             return await self.tamper(sql, *arguments)
 
     async def tamper(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
-        """Run SQL as a writer in Postgres that has no key."""
+        """Run SQL as a writer without the key for rows."""
         connection = await asyncpg.connect(self.dsn)
         try:
             return await connection.fetch(sql, *arguments)
@@ -214,14 +214,14 @@ class System:
             await connection.close()
 
     async def shut(self) -> None:
-        """Take the database away: no new connections, and an end to those there are."""
+        """Close the database: refuse new connections, and end the existing ones."""
         await self._alter("ALTER DATABASE {} ALLOW_CONNECTIONS false")
         await self._alter(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
         )
 
     async def open(self) -> None:
-        """Bring the database back."""
+        """Open the database again."""
         await self._alter("ALTER DATABASE {} ALLOW_CONNECTIONS true")
 
     async def _alter(self, sql: str) -> None:
@@ -235,7 +235,7 @@ class System:
 
     @asynccontextmanager
     async def sidecar(self, service: str = "search") -> AsyncIterator[Sidecar]:
-        """Be a sidecar."""
+        """Yield a sidecar of this system."""
         async with nats_connection.connection(
             self.settings.nats_url.get_secret_value(), name="test"
         ) as client:
@@ -247,14 +247,14 @@ class System:
 
 @dataclass(frozen=True)
 class Running:
-    """An authority that serves, and an admin who may do everything."""
+    """An authority that serves, and an administrator with every scope."""
 
     system: System
     http: httpx2.AsyncClient
     url: str
 
     async def issue(self, subject: str = "agent:a", **facts: object) -> dict[str, Any]:
-        """Issue a token, and give the answer's document."""
+        """Issue a token, and return the answer's document."""
         answer = await self.http.post(
             "/v1/tokens", json={"subject": subject, "kind": "agent", **facts}
         )
@@ -263,19 +263,19 @@ class Running:
         return document
 
     async def revoke(self, *selector: str, **rest: object) -> dict[str, Any]:
-        """Revoke, and give the answer's document."""
+        """Revoke, and return the answer's document."""
         answer = await self.http.post("/v1/revocations", json={"selector": list(selector), **rest})
         assert answer.status_code == httpx2.codes.CREATED, answer.text
         document: dict[str, Any] = answer.json()
         return document
 
     def as_bearer(self, token: str | None) -> httpx2.AsyncClient:
-        """Call as somebody else."""
+        """Return a client with another token."""
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=10)
 
     async def metric(self, name: str) -> float:
-        """Read one number of /metrics."""
+        """Return one number of /metrics."""
         text = (await self.http.get("/metrics")).text
         return next(
             float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name)
@@ -290,9 +290,9 @@ async def serving(
     connected: bool = True,
     verify: ssl.SSLContext | bool = True,
 ) -> AsyncIterator[Running]:
-    """Run an authority for the block, prepared and connected to NATS unless told otherwise.
+    """Run an authority for the block, by default prepared and connected to NATS.
 
-    `verify` is what a client of its HTTPS uses.
+    `verify` is the TLS context of a client of its HTTPS.
     """
     if prepare:
         await bootstrap.prepare(system.settings)
@@ -319,7 +319,7 @@ async def serving(
 
 
 async def _recognises(client: httpx2.AsyncClient) -> bool:
-    """Return True once the ledger was read: before that no instance's MAC can be checked."""
+    """Return True once the authority has read the ledger, and so can check an instance's MAC."""
     nobody = signed_envelope.encode(SignedEnvelope(b"", bytes(heartbeat.INSTANCE_BYTES)))
     answer = await client.post(subjects.path(subjects.SINCE), content=nobody)
     return answer.content == heartbeat.ENROL_AGAIN

@@ -1,4 +1,4 @@
-"""A copy of Postgres, made and brought back while it is down."""
+"""A backup of Postgres, made and restored while Postgres is down."""
 
 import shutil
 import subprocess
@@ -16,13 +16,13 @@ class Backup:
         self._copy = directory / "backup"
 
     async def make(self) -> None:
-        """Copy it; Postgres is away meanwhile."""
+        """Copy the directory; Postgres is down meanwhile."""
         await self._postgres.stop()
         _copy(self._data, self._copy)
         await self._postgres.start()
 
     async def restore(self) -> None:
-        """Bring the copy back: all that was written since is lost."""
+        """Restore the copy: all later writes are lost."""
         await self._postgres.stop()
         shutil.rmtree(self._data)
         _copy(self._copy, self._data)
@@ -30,5 +30,5 @@ class Backup:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy with the owners: Postgres may run as somebody else than this test."""
+    """Copy with the owners: Postgres may run as another user than this test."""
     subprocess.run(["cp", "-a", str(source), str(target)], check=True)  # noqa: S607 our own paths

@@ -1,4 +1,4 @@
-"""Look for secrets wherever one could turn up: files, processes, Postgres, Redis, NATS, answers."""
+"""A search for secrets in every place: files, processes, Postgres, Redis, NATS, answers."""
 
 import base64
 import threading
@@ -18,17 +18,17 @@ _CHUNK_BYTES = 1 << 22
 
 @dataclass
 class Canaries:
-    """Secrets by name, and each form in which one could be seen."""
+    """Secrets by name, with each form in which one could appear."""
 
     known: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, secret: str) -> str:
-        """Know a secret; give it back."""
+        """Add a secret to search for, and return it."""
         self.known[name] = secret
         return secret
 
     def among(self, text: bytes | str) -> set[str]:
-        """Name the secrets that turn up in something."""
+        """Return the names of the secrets that appear in some content."""
         seen = text if isinstance(text, bytes) else text.encode(errors="replace")
         lower = seen.lower()  # hex is written both ways
         return {
@@ -39,7 +39,7 @@ class Canaries:
         }
 
     def in_file(self, path: Path) -> set[str]:
-        """Name the secrets in a file of any size, also one that is being written."""
+        """Return the names of the secrets in a file of any size, also one that is being written."""
         found: set[str] = set()
         with suppress(OSError), path.open("rb") as file:
             before = b""
@@ -60,11 +60,11 @@ def _forms(secret: str) -> Iterator[bytes]:
     if secret.startswith("rsc_"):
         yield secret.rpartition("_")[2].encode()
     with suppress(ValueError):
-        yield bytes.fromhex(secret)  # a key, as it is before it is written
+        yield bytes.fromhex(secret)  # a key in its binary form
 
 
 def in_files(canaries: Canaries, *folders: Path) -> dict[str, set[Path]]:
-    """Say in which files each secret is."""
+    """Return the files that contain each secret."""
     found: dict[str, set[Path]] = {}
     for folder in folders:
         for path in folder.rglob("*"):
@@ -75,7 +75,7 @@ def in_files(canaries: Canaries, *folders: Path) -> dict[str, set[Path]]:
 
 
 async def in_postgres(canaries: Canaries, dsn: str) -> set[str]:
-    """Name the secrets in any row of any table, in what is running, and in what it is told."""
+    """Return the names of the secrets in any row of any table, in statements, and in settings."""
     connection = await asyncpg.connect(dsn)
     try:
         tables = await connection.fetch(
@@ -93,7 +93,7 @@ async def in_postgres(canaries: Canaries, dsn: str) -> set[str]:
 
 
 def in_redis(canaries: Canaries, url: str) -> set[str]:
-    """Name the secrets in any key or value."""
+    """Return the names of the secrets in any key or value."""
     with Redis.from_url(url) as client:
         keys = list(client.scan_iter(count=1_000))
         # All are plain values; a dump of another type would have to be unpacked first.
@@ -102,7 +102,7 @@ def in_redis(canaries: Canaries, url: str) -> set[str]:
 
 @contextmanager
 def watched_processes(canaries: Canaries) -> Iterator[dict[str, set[str]]]:
-    """Collect the secrets that turn up in any process's command line, while the block runs."""
+    """Collect the secrets that appear in any process's command line while the block runs."""
     found: dict[str, set[str]] = {}
     over = threading.Event()
 
@@ -129,7 +129,7 @@ def look(found: dict[str, set[str]], canaries: Canaries) -> None:
 
 
 def in_environments(canaries: Canaries, *folders: Path) -> Mapping[str, set[str]]:
-    """Name the secrets in the environment of each process that holds one of the folders."""
+    """Return the secrets in the environment of each process that holds one of the folders."""
     found: dict[str, set[str]] = {}
     for folder in folders:
         for pid, name in processes.users(folder).items():

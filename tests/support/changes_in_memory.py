@@ -1,8 +1,7 @@
-"""Rotations and ends of tokens in `postgres_in_memory`: what the queries for them do, once more.
+"""Rotations and ends of tokens in `postgres_in_memory`: a second implementation of the queries.
 
-`rotate_token.sql`, `expire_token.sql`, `end_overdue.sql`, `pending_ends.sql`, `end_idle.sql`,
-`end_surplus_sessions.sql`, and the ends that
-`append_events.sql` writes.
+These are `rotate_token.sql`, `expire_token.sql`, `end_overdue.sql`, `pending_ends.sql`,
+`end_idle.sql`, `end_surplus_sessions.sql`, and the ends that `append_events.sql` writes.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,9 +16,9 @@ _LONGEST_SETBACK_US = 3_600_000_000
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Tokens by each secret that they have or had, and what ends by an event, and when (Unix µs).
+    """Tokens by each secret that they have or had, and the ends by an event, with times (Unix µs).
 
-    What is found by an old secret has `retired`.
+    A token that is found by an old secret has `retired`.
     """
 
     tokens: Mapping[bytes, StoredToken]
@@ -27,12 +26,12 @@ class Known:
     reasons: Mapping[End, EndReason] = field(default_factory=dict[End, EndReason])
 
     def named(self, token_id: str) -> StoredToken | None:
-        """Find a token by its id."""
+        """Return the token with an id."""
         found = (each for each in self.tokens.values() if each.grant.token_id == token_id)
         return next((each for each in found if each.retired is None), None)
 
     def by_hash(self, token_hash: bytes) -> StoredToken | None:
-        """Find a token by a secret that it has, or had: the first of its line ends it."""
+        """Return the token of a current or former secret: the first of its line ends it."""
         found = self.tokens.get(token_hash)
         if found is None or (found.retired is None and not found.grant.lineage):
             return found
@@ -48,7 +47,7 @@ class Known:
         )
 
     def changed(self, change: Change, now_us: int) -> tuple["Known", RecordedChange] | None:
-        """Return what is known after a change, and what its event ends; None: it cannot be."""
+        """Return the tokens after a change, and the ends of its event; None: it is impossible."""
         if isinstance(change, End):
             return (self, RecordedChange(change)) if change in self.ending else None
         token = self.named(change.token_id)
@@ -88,7 +87,7 @@ class Known:
         return after, RecordedChange(end if over else None)
 
     def after(self, ends: Mapping[End, Ended]) -> "Known":
-        """Return what is known after these ends. What has ended keeps its first position."""
+        """Return the tokens after these ends. A token that has ended keeps its first position."""
         tokens = dict(self.tokens)
         for token_hash, each in self.tokens.items():
             whose = None if each.retired is None else token_hash
@@ -100,7 +99,7 @@ class Known:
         )
 
     def idle(self, now_us: int, *, delay_us: int, began_us: int) -> list[str]:
-        """List the sessions that were not used for as long as they may be, in this epoch."""
+        """Return the sessions that were idle for longer than they may be, in this epoch."""
         return [
             each.grant.token_id
             for each in self._live(now_us)
@@ -109,7 +108,7 @@ class Known:
         ]
 
     def surplus(self, subject: str, now_us: int, *, keep: int) -> list[str]:
-        """List the sessions of a subject but for those that were used last."""
+        """Return the sessions of a subject except for those that were used last."""
         theirs = [
             each
             for each in self._live(now_us)
@@ -128,7 +127,7 @@ class Known:
         ]
 
     def cut(self, token_ids: Collection[str], now_us: int, reason: EndReason) -> "Known":
-        """Return what is known once these tokens end now, and an event is due for each."""
+        """Return the tokens after these tokens end now, with an event due for each."""
         tokens = dict(self.tokens)
         for token_hash, each in self.tokens.items():
             if each.grant.token_id in token_ids and each.retired is None:
@@ -139,7 +138,7 @@ class Known:
         return Known(tokens, {**self.ending, **ends}, {**self.reasons, **reasons})
 
     def pending(self, now_us: int, *, limit: int) -> tuple[ScheduledEnd, ...]:
-        """List what an event will end, the first to end first."""
+        """Return the scheduled ends by an event, the earliest first."""
         by_time = sorted(self.ending.items(), key=lambda each: (each[1], each[0].token_id))
         return tuple(
             ScheduledEnd(end.token_id, end.token_hash, at_us - now_us, self.reasons.get(end))
@@ -152,5 +151,5 @@ def _used_at_us(token: StoredToken) -> int:
 
 
 def ledger_time_us(latest_us: int, clock_us: int) -> int:
-    """Return what `ledger_time` of migration 0014 does."""
+    """Return the result of `ledger_time` of migration 0014."""
     return clock_us if latest_us > clock_us + _LONGEST_SETBACK_US else max(latest_us, clock_us)

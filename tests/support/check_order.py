@@ -1,7 +1,7 @@
 """The check order of design 6.5 among real processes: one writes the table, others check by it.
 
-Started as `python -m tests.support.check_order write|read …` by the test; they meet on two mapped
-files: the generation table, and a board on which the test's own facts stand.
+The test starts each process as `python -m tests.support.check_order write|read …`. The processes
+share two mapped files: the generation table, and a board with the test's own facts.
 """
 
 import argparse
@@ -29,17 +29,17 @@ INSTANCE = bytes(16)
 TERM_NS = 2_000_000
 HANDSHAKE_S = 10.0
 
-# The board: what the writer says …
+# The board: the words of the writer …
 _ROUND, _ANNOUNCED, _RETURNED, _STOPPED = range(4)
-# … what each reading thread says …
+# … the words of each reading thread …
 _READERS, READER_WORDS, MOST_READERS = 8, 5, 8
 CHECKS, ACCEPTED, VIOLATIONS, _PAUSED, _BEGAN_AFTER = range(READER_WORDS)
-# … and for each round the generation and the stamp with which its token was found good.
+# … and for each round the generation and the stamp with which its token was accepted.
 _ENTRIES = _READERS + READER_WORDS * MOST_READERS
 
 
 def board_bytes(rounds: int) -> int:
-    """Say how large the board's file is."""
+    """Return the size of the board's file (bytes)."""
     return (_ENTRIES + 2 * (rounds + 1)) * 8
 
 
@@ -50,7 +50,7 @@ def mapped(path: Path) -> "memoryview[int]":
 
 
 def reader_words(board: "memoryview[int]", reader: int) -> "memoryview[int]":
-    """Give the words of one reading thread."""
+    """Return the words of one reading thread."""
     first = _READERS + READER_WORDS * reader
     return board[first : first + READER_WORDS]
 
@@ -75,7 +75,7 @@ def _await(condition: Callable[[], bool]) -> None:
 
 
 class GenerationFirst(Writer):
-    """Write the generation before the slot, and let readers in between: the bug to be caught."""
+    """The seeded bug of a writer: it writes the generation before the slot, and pauses between."""
 
     pause: Callable[[], None]
 
@@ -87,7 +87,7 @@ class GenerationFirst(Writer):
 
 
 class Schedule:
-    """Round by round: a token is found good, then hit, and the hit is announced."""
+    """The writer's rounds: a token is accepted, then hit, and the hit is announced."""
 
     def __init__(
         self, table: "memoryview[int]", board: "memoryview[int]", *, readers: int, order: str
@@ -107,7 +107,7 @@ class Schedule:
         _await(lambda: all(words[CHECKS] >= goal for words, goal in goals))
 
     def play(self, rounds: int) -> None:
-        """Play all rounds. In even ones the hit comes while the sidecar is cut off."""
+        """Play all rounds. In even rounds the hit comes while the sidecar is cut off."""
         for number in range(1, rounds + 1):
             self.begin(number)
             if number % 2 == 0:
@@ -119,7 +119,7 @@ class Schedule:
         self.board[_STOPPED] = 1
 
     def begin(self, number: int) -> None:
-        """Give a lease, and the stamps with which this round's token is good."""
+        """Write a lease, and the stamps with which this round's token is good."""
         writer, board = self.writer, self.board
         (slot,) = generation_table.slots_of([_handle(number)], SLOTS)
         board[_ENTRIES + 2 * number] = writer.generation
@@ -134,7 +134,7 @@ class Schedule:
             self.let_everybody_check()
 
     def lapse_announce_return(self, number: int) -> None:
-        """Be cut off until the lease is over; then the receipt; then come back."""
+        """Wait until the lease is over, announce the receipt, then apply the hit with a lease."""
         _await(lambda: _now_ns() > self.board_deadline())
         self.board[_ANNOUNCED] = number
         if self.order == "lease-read-last":
@@ -154,11 +154,11 @@ class Schedule:
         self.writer.extend(_now_ns() + TERM_NS)
 
     def board_deadline(self) -> int:
-        """Give the end of the lease that readers see."""
+        """Return the end of the lease that readers see."""
         return self.writer.stamps([DEADLINE[Kind.AGENT]])[0]
 
     def rest(self) -> None:
-        """Let time pass, seldom the same, and sometimes none."""
+        """Sleep for a random time, which may be zero."""
         time.sleep(self.random_source.choice([0, 0, 0.000_1, 0.000_5]))
 
 
@@ -166,7 +166,7 @@ class Schedule:
 
 
 class LeaseLast(SidecarSession):
-    """Read the lease after the slots, and dawdle in between: the bug to be caught."""
+    """The seeded bug of a reader: it reads the lease after the slots, and pauses in between."""
 
     board: "memoryview[int]"
 
@@ -189,7 +189,7 @@ class LeaseLast(SidecarSession):
 
 
 def _entry(number: int, *, generation: int, stamp: int) -> Entry:
-    """Return the entry of a round's token as a sidecar's reply would."""
+    """Return the entry of a round's token as in a sidecar's reply."""
     token = _handle(number)
     record = Record(
         token_hash=token_format.digest(token),
@@ -219,7 +219,7 @@ def _entry(number: int, *, generation: int, stamp: int) -> Entry:
 
 
 def _check_for_ever(session: SidecarSession, board: "memoryview[int]", reader: int) -> None:
-    """Check the current round's token until the writer stops. A good check after the hit counts."""
+    """Check the round's token until the writer stops; count the checks accepted after the hit."""
     mine, known = reader_words(board, reader), 0
     while not board[_STOPPED]:
         number = board[_ROUND]
@@ -255,7 +255,7 @@ def _read(table_path: Path, board_path: Path, *, first: int, threads: int, order
 
 
 def main() -> int:
-    """Be the writer or one process of readers."""
+    """Run the writer or one process of readers."""
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=["write", "read"])
     parser.add_argument("table", type=Path)

@@ -1,4 +1,4 @@
-"""Clocks that tests move, or that go as virtual time does (port Clock, of each service)."""
+"""Clocks that tests move, or that follow virtual time (port Clock, of each service)."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ class ManualClock:
     """A clock that stands until it is moved."""
 
     def __init__(self, *, now_ns: int = 10**12, now_us: int | None = None) -> None:
-        """Show this time. Without `now_us` the wall clock shows what the others show."""
+        """Set the time. Without `now_us` the wall clock has the time of the others."""
         self.now_ns = now_ns
         self.now_us = now_ns // 1_000 if now_us is None else now_us
 
@@ -21,7 +21,7 @@ class ManualClock:
         return self.now_us
 
     def move(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self.now_ns += round(seconds * 10**9)
         self.now_us += round(seconds * 10**6)
 

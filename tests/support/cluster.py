@@ -1,4 +1,4 @@
-"""A whole installation whose parts can be killed and started again, one by one, at their addresses.
+"""A whole installation whose parts can be killed, and restarted one by one at their addresses.
 
 Two authorities, a sidecar for each of three services, Postgres, NATS and Valkey: real processes.
 """
@@ -31,18 +31,18 @@ from rescind_runtime.processes.child_process import Child, Program, Server
 
 SERVICES = ("search", "mail", "billing")
 TERM_S = round(2.5 * min(4.0, max(1.0, contention() / 1.5)), 1)
-"""Longer on a machine that is busy when the suite begins: every process there is slower, and no
-good token may be denied. The suite's own workers alone make it no longer."""
+"""The lease term. It is longer on a machine that is busy when the suite begins: every process there
+is slower, and no good token may be denied. The suite's own workers alone do not lengthen it."""
 HEARTBEAT_S = 0.4
 _READY_S = 60.0
 
 Start = Callable[[], AbstractAsyncContextManager[Child]]
 Route = Callable[[str, str], str]
-"""Where a sidecar finds a server, by the sidecar's service and the server's URL."""
+"""The URL at which a sidecar finds a server, by the sidecar's service and the server's URL."""
 
 
 class Part:
-    """One process of the installation, which may die and come back."""
+    """One process of the installation, which can be killed and started again."""
 
     def __init__(self, name: str, start: Start) -> None:
         self.name = name
@@ -60,13 +60,13 @@ class Part:
         return self._child is None or self._child.ended
 
     async def start(self) -> None:
-        """Start it, or start it again: whatever is left of the last run is reaped first."""
+        """Start the process, or restart it, after reaping the remains of its last run."""
         await self._block.aclose()
         self._block = AsyncExitStack()
         self._child = await self._block.enter_async_context(self._start())
 
     def kill(self) -> None:
-        """Let it die without a word."""
+        """Kill the process without a signal that it could handle."""
         os.kill(self.pid, signal.SIGKILL)
 
     def freeze(self) -> None:
@@ -81,7 +81,7 @@ class Part:
 
 
 class Cluster:
-    """The installation. `parts` are in the order in which they can start."""
+    """The installation. `parts` are in an order in which they can start."""
 
     def __init__(
         self,
@@ -134,17 +134,17 @@ class Cluster:
 
     @property
     def directory(self) -> Path:
-        """Where the installation's keys and tokens lie."""
+        """The folder of the installation's keys and tokens."""
         return self._place.directory
 
     @property
     def nats_store(self) -> Path:
-        """Where NATS keeps its streams."""
+        """The folder in which NATS stores its streams."""
         return self._place.folder("nats") / "js"
 
     @property
     def data(self) -> Path:
-        """Where Postgres keeps its data."""
+        """The folder in which Postgres stores its data."""
         return self._place.folder("postgres") / "cluster"
 
     @property
@@ -172,7 +172,7 @@ class Cluster:
         }
 
     def crashes(self) -> list[str]:
-        """List what parts said that ended by a defect of their own, and not because of a test."""
+        """Return the log lines of parts that ended by their own defect, and not by a test."""
         logs = sorted((self._place.directory / "logs").glob("*.log*"))
         return [
             f"{log.name}: {line}"
@@ -182,7 +182,7 @@ class Cluster:
         ]
 
     def crash_before_publish(self) -> None:
-        """Have the next authority that commits an event die before it tells anybody."""
+        """Make the next authority that commits an event die before it publishes the event."""
         (self._place.directory / "crash-before-publish").touch()
 
     @asynccontextmanager
@@ -247,7 +247,7 @@ class Cluster:
     def python(
         self, name: str, module: str, *arguments: str, environment: Mapping[str, str]
     ) -> AbstractAsyncContextManager[Child]:
-        """Run one of our modules; the repository is its folder, so that test modules run too."""
+        """Run one of our modules in the repository's folder, so that test modules run too."""
         return child_process.running(
             Program(
                 name=name,
@@ -267,7 +267,7 @@ class Cluster:
         )
 
     async def cli(self, *arguments: str) -> tuple[int, str]:
-        """Run one command of the command line; gives its exit status and what it wrote."""
+        """Run one command of the command line; return its exit status and its output."""
         environment = self._environment(
             RESCIND_URL=self.authorities[1], RESCIND_POSTGRES_DSN=self.urls["postgres"]
         )
@@ -285,7 +285,7 @@ class Cluster:
         return self._place.folder("credentials") / service
 
     async def enrol(self, service: str) -> None:
-        """Make what the service's sidecars enrol with."""
+        """Issue the credential with which the service's sidecars enrol."""
         async with AsyncAdmin(self.authorities[0], Secret(self.admin_token)) as admin:
             issued = await admin.issue(
                 subject=f"service:{service}",
@@ -330,11 +330,11 @@ async def cluster(
     absent: frozenset[str] = frozenset(),
     postgres_dsn: str | None = None,
 ) -> AsyncGenerator[Cluster]:
-    """Run an installation for the block; the parts that are `absent` come with the first heal.
+    """Run an installation for the block; the first heal starts the parts that are `absent`.
 
-    Sidecars of the services in `by_http` run a worker for HTTP: a process more, which has to start
-    again with each of them. With `postgres_dsn` the installation uses a Postgres that is already
-    there, and `postgres` is not one of the parts.
+    Sidecars of the services in `by_http` run a worker for HTTP: an additional process, which has to
+    restart with each of them. With `postgres_dsn` the installation uses an existing Postgres, and
+    `postgres` is not one of the parts.
     """
     longest = max(postgres.LONGEST_SOCKET, len("billing.table-") + 32)
     async with home.locked(directory, longest_socket=longest) as place, AsyncExitStack() as block:

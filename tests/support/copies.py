@@ -1,6 +1,6 @@
-"""A sidecar process that can be copied with its memory, and what must hold of it and its copies.
+"""A sidecar process that can be copied with its memory, and the rules for it and its copies.
 
-The stories run over Postgres in memory and over the real one: they must agree.
+The stories run over Postgres in memory and over the real one: both must give the same results.
 """
 
 import copy
@@ -23,7 +23,7 @@ SEEN_NS = 10**12
 
 @dataclass
 class Process:
-    """What a sidecar remembers of its heartbeats, kept by the product's own classes."""
+    """A sidecar's memory of its heartbeats, in the product's own classes."""
 
     instance: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     numbers: Numbers = field(default_factory=Numbers)
@@ -32,11 +32,11 @@ class Process:
     latest: Attempt | None = None
 
     def copied(self) -> "Process":
-        """Make a copy with all memory."""
+        """Return a copy with all memory."""
         return copy.deepcopy(self)
 
     def heartbeat(self) -> Heartbeat:
-        """Make the next heartbeat; whether it arrives is another matter."""
+        """Return the next heartbeat, which may never be delivered."""
         self.latest = self.attempts.begin(secrets.token_bytes(16), now_ns=0, applied=self.applied)
         return Heartbeat(
             instance=self.instance,
@@ -60,13 +60,13 @@ class Process:
 
 @dataclass
 class Here:
-    """An authority, and what it keeps."""
+    """An authority, and its receipts."""
 
     granter: Granter
     receipts: Receipts
 
     async def beat(self, process: Process, *, lost: bool = False) -> Reply | NoLease | None:
-        """Send a heartbeat and hear the answer, unless that is lost."""
+        """Send a heartbeat and receive the answer, unless the answer is lost."""
         answer = await self.granter.answer(process.heartbeat())
         if isinstance(answer, Reply) and not lost:
             assert process.latest is not None
@@ -77,7 +77,7 @@ class Here:
         return isinstance(await self.beat(process), Reply)
 
     async def over(self, process: Process) -> bool:
-        """Return True if the process hears that its id is over."""
+        """Return True if the answer to a heartbeat is that the process's id is over."""
         answer = await self.beat(process)
         return isinstance(answer, NoLease) and answer.over
 
@@ -231,7 +231,7 @@ async def the_first_of_two_copies_goes_on_until_the_other_one_speaks(here: Here)
     for _ in range(5):
         assert await here.leased(two)
     answer = await here.beat(one)
-    # It is behind: it may be late as well, so the id is not over; but it never counted so far.
+    # It is behind, perhaps only late, so the id is not over; but its heartbeats never counted.
     assert isinstance(answer, NoLease)
     assert not answer.over
     assert answer.counter > one.numbers.last
@@ -258,7 +258,7 @@ async def an_acknowledgement_settles_only_the_row_of_the_process_that_sent_it(he
     one = Process()
     assert await here.leased(one)
     two = one.copied()
-    assert await here.leased(two)  # its lease is ignorant of what is committed now
+    assert await here.leased(two)  # its lease precedes what is committed now
     wait = await here.wait()
     one.applied = two.applied = Position(1, wait.target.seq, bytes(32))
     wait.acknowledged(one.instance, heard_ns=SEEN_NS, nonces=one.ack().trail or ())
@@ -349,6 +349,6 @@ async def an_older_sidecar_that_names_nothing_goes_on_as_before(here: Here) -> N
     wait = await here.wait()
     wait.acknowledged(instance, heard_ns=SEEN_NS)
     assert wait.over(SEEN_NS)
-    # It cannot be told why, but two of them are found out by one counter all the same.
+    # The answer cannot contain the reason, but one counter still reveals two such processes.
     assert await here.granter.answer(heartbeat(2)) is None
     assert await here.granter.answer(heartbeat(next(counters))) is None

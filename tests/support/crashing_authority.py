@@ -1,4 +1,4 @@
-"""An authority that dies between COMMIT and publishing, once, if a file says so.
+"""An authority that dies between COMMIT and publishing, once, if a file exists.
 
 RESCIND_CRASH_FILE=PATH python -m tests.support.crashing_authority
 """
@@ -17,7 +17,7 @@ _publish = Publisher.publish
 def _die_first(self: Publisher, batch: Batch) -> None:
     flag = Path(os.environ["RESCIND_DATA"]) / "crash-before-publish"
     if flag.exists():
-        flag.unlink()  # the others live
+        flag.unlink()  # the other authorities live
         os.kill(os.getpid(), signal.SIGKILL)
     _publish(self, batch)
 

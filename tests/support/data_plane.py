@@ -15,7 +15,7 @@ from rescind_sidecar.prometheus import SidecarMetrics
 
 @dataclass(frozen=True)
 class Plane:
-    """Where the data plane is, and its processes."""
+    """The address of a data plane, and its processes."""
 
     served: Served
     port: int
@@ -29,7 +29,7 @@ class Plane:
 async def running(
     sidecar: RunningSidecar, *, workers: int = 1, **settings: str
 ) -> AsyncIterator[Plane]:
-    """Serve HTTP for a sidecar as its own process would, from the main thread."""
+    """Serve HTTP for a sidecar as in a process of its own, from the main thread."""
     metrics = SidecarMetrics(
         sidecar.instances,
         sidecar.tally,

@@ -1,6 +1,6 @@
 """Delegations that race revocations of their ancestors, on a real Postgres.
 
-`LockedFootings` is the seeded bug: it reads the head under a lock, as looks safer and is not.
+`LockedFootings` is the seeded bug: it reads the head under a lock, which looks safer and is not.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class LockedFootings:
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[PostgresLedgerTransaction]:
-        """Open one."""
+        """Begin a transaction."""
         async with self._postgres.transaction() as connection:
             yield _LockedTransaction(connection, self._guard)
 
@@ -89,7 +89,7 @@ class _InterruptedTransaction(PostgresLedgerTransaction):
 
 @dataclass
 class InterruptedFootings:
-    """Transactions in which something happens just after the footing was read."""
+    """Transactions that call `meanwhile` just after the issuance snapshot was read."""
 
     postgres: Postgres
     guard: RowGuard
@@ -97,13 +97,13 @@ class InterruptedFootings:
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[PostgresLedgerTransaction]:
-        """Open one."""
+        """Begin a transaction."""
         async with self.postgres.transaction() as connection:
             yield _InterruptedTransaction(connection, self.guard, self.meanwhile)
 
 
 class OneEdgeKey:
-    """A key that nobody rotates (port EdgeKeys)."""
+    """A key that is never rotated (port EdgeKeys)."""
 
     minting = bytes(32)
     live = (minting,)
@@ -120,7 +120,7 @@ class _Nobody:
 
 @dataclass
 class Race:
-    """What came of a race: how many were made and refused, and who outlived an ancestor."""
+    """The result of a race: the children made and refused, and those that outlived an ancestor."""
 
     wanted: int
     random_source: random.Random
@@ -145,7 +145,7 @@ class Race:
                 tasks.create_task(self._detect())
 
     async def orphans(self) -> list[str]:
-        """Find the children that live, though an ancestor is dead."""
+        """Return the children that live although an ancestor is dead."""
         everybody = await self.parts.records.by_id(self.ids)
         states = {state.token.grant.token_id: state for state in everybody.tokens}
         dead = {token_id for token_id, state in states.items() if holds_of(state)}
@@ -157,7 +157,7 @@ class Race:
         ]
 
     async def root(self) -> Minted:
-        """Issue a token that is nobody's child."""
+        """Issue a token without a parent."""
         number = next(_numbers)
         wish = IssueCommand(
             subject=f"agent:root-{number}",
@@ -229,7 +229,7 @@ class Race:
                     f"label:run={dict(root.grant.labels)['run']}",
                 ]
             )
-            # Half name a time just after the victim was made: its children are younger than that.
+            # Half have a cutoff just after the victim was made: its children are younger than that.
             cutoff_us = self.random_source.choice([None, victim.issued.issued_at_us + 1])
             await self.revoke(selector, cutoff_us)
             self.families[place] = [await self.root()]
@@ -251,7 +251,7 @@ def _command(selector: str, issued_before_us: int | None) -> RevocationCommand:
 async def prepared(
     dsn: str, *, wanted: int, seed: int, locked: bool = False
 ) -> AsyncGenerator[Race]:
-    """Make a race in a prepared database; `locked` seeds the bug."""
+    """Return a race in a prepared database; `locked` seeds the bug."""
     keys = Keyring.create(root=bytes(32), now_us=0)
     async with pool.connect(dsn) as postgres:
         parts = Core(

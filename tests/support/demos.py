@@ -1,4 +1,4 @@
-"""Run `rescind demo`, and tell what it found unsafe from what was only too slow to be measured."""
+"""Runs of `rescind demo`, which separate unsafe results from those too slow to be measured."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ def outcome(folder: Path, *arguments: str) -> dict[str, Any]:
 
 
 def shown(folder: Path, *arguments: str) -> str:
-    """Return what a demo shows a person, if its every claim holds; raises as `outcome` does."""
+    """Return the text of a demo whose every claim holds. Raises what `outcome` raises."""
     ran = run(folder, *arguments)
     broken = [line for line in ran.stdout.splitlines() if line.startswith("no ")]
     raise_if_unsafe([line for line in broken if "accepted" in line])

@@ -1,4 +1,4 @@
-"""A sidecar on a host of its own: DISTANT_SERVICE's lives in the namespace DISTANT_HOST.
+"""A sidecar on its own host: the one of DISTANT_SERVICE runs in the namespace DISTANT_HOST.
 
 python -m tests.support.distant_sidecar
 """

@@ -11,7 +11,7 @@ DOCS = ROOT / "docs"
 HISTORY = ROOT / "CHANGELOG.md"
 
 FOLDERS = ("services", "shared", "tests", "deploy", "docs", ".github", ".ci")
-"""What belongs to the repository, beside the files at its top."""
+"""The folders of the repository, beside the files at its top."""
 
 _FENCE = re.compile(r"^ *(```|~~~).*?^ *\1[^\n]*$", re.DOTALL | re.MULTILINE)
 _SPAN = re.compile(r"`([^`]+)`")
@@ -35,7 +35,7 @@ def prose(page: Path) -> str:
 
 @cache
 def spans(page: Path) -> tuple[str, ...]:
-    """Return what a page shows as code inside its sentences."""
+    """Return the code spans inside a page's sentences."""
     return tuple(_SPAN.findall(prose(page)))
 
 
@@ -86,7 +86,7 @@ def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
 
 
 def sentences(page: Path) -> Iterator[str]:
-    """Return the sentences of a page; what is shown as code counts as one word each."""
+    """Return the sentences of a page; each code span counts as one word."""
     for block in re.split(r"\n\s*\n", prose(page)):
         for unit in _units(block):
             text = _SPAN.sub("code", _LABEL.sub(r"\1", unit))
@@ -94,7 +94,7 @@ def sentences(page: Path) -> Iterator[str]:
 
 
 def _units(block: str) -> Iterator[str]:
-    """Cut a block into what a reader reads in one go: paragraphs, items, cells, headings."""
+    """Split a block into units of reading: paragraphs, items, cells, headings."""
     current: list[str] = []
     for line in block.splitlines():
         begins = re.match(r"\s*(?:[*-]|\d+\.|#+) ", line)

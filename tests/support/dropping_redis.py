@@ -11,9 +11,9 @@ from rescind_runtime.net import redis_connection
 
 
 class DroppingRedis:
-    """A client, and its pipeline. During one command it drops a cancellation.
+    """A client, and its pipeline, that drop a cancellation during one command.
 
-    Then it fails, or goes on as if nothing had happened.
+    The command then fails, or continues as if it had not been cancelled.
     """
 
     def __init__(self, *, during: str, fails: bool) -> None:
@@ -22,7 +22,7 @@ class DroppingRedis:
         self.waiting = asyncio.Event()
 
     def replace_connections(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Give this client to whatever connects from now on."""
+        """Return this client for every connection from now on."""
 
         @asynccontextmanager
         async def connection(_link: object) -> "AsyncIterator[DroppingRedis]":

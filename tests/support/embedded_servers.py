@@ -1,4 +1,4 @@
-"""Be a parent of embedded servers: `python -m tests.support.embedded_servers DIR`, until killed."""
+"""A parent of embedded servers: `python -m tests.support.embedded_servers DIR`, until killed."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Wait for what a test has to see, with a deadline."""
+"""Functions that wait for an expected state, with a deadline."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ async def eventually(
     until: Callable[[_Seen], bool] = bool,
     deadline_s: float = _DEADLINE_S,
 ) -> _Seen:
-    """Return the first sight that satisfies. Raises LateError with the last one."""
+    """Return the first observed value that satisfies. Raises LateError with the last value."""
     seen: _Seen | None = None
     try:
         async with asyncio.timeout(deadline_s):
@@ -31,7 +31,7 @@ async def eventually(
 
 
 def eventually_blocking(look: Callable[[], _Seen], *, deadline_s: float = _DEADLINE_S) -> _Seen:
-    """Return the first true sight, in a test without a loop. Raises LateError with the last one."""
+    """Return the first true value, in a test without a loop. Raises LateError with the last one."""
     ends_s = time.monotonic() + deadline_s
     while not (seen := look()):
         if time.monotonic() > ends_s:

@@ -1,10 +1,10 @@
 """Two real Postgres servers, a primary and its synchronous standby, and an address that moves.
 
-`fail_over` promotes the standby and moves the address. The old primary is not fenced: sessions that
-it has live on, their reads are answered, and their commits wait for a standby that never confirms.
+`fail_over` promotes the standby and moves the address. The old primary is not fenced: its sessions
+live on, their reads are answered, and their commits wait for a standby that never confirms.
 `rejoin` stops it, and makes it the standby of the new primary.
 
-python -m tests.support.failover DIR, until killed.
+python -m tests.support.failover DIR runs until it is killed.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _STANDBY = "standby"
 
 @dataclass(frozen=True)
 class Pair:
-    """An old and a new server: sockets of each, and the folder that clients know."""
+    """An old and a new server: the sockets of each, and the folder that clients use."""
 
     old: Path
     new: Path
@@ -40,17 +40,17 @@ class Pair:
 
     @property
     def dsn(self) -> str:
-        """Where clients find whichever server is the primary."""
+        """The address at which clients find the current primary."""
         return _dsn(self.address)
 
     @property
     def old_dsn(self) -> str:
-        """Where the old primary is, before and after it was replaced."""
+        """The address of the old primary, before and after it was replaced."""
         return _dsn(self.old)
 
     @property
     def new_dsn(self) -> str:
-        """Where the standby is, which becomes the primary."""
+        """The address of the standby, which becomes the primary."""
         return _dsn(self.new)
 
     async def cut_off(self) -> None:
@@ -75,14 +75,14 @@ class Pair:
         )
 
     def move_to(self, sockets: Path) -> None:
-        """Have connections that are made from now on lead to another server."""
+        """Route new connections to another server."""
         moved = self.address.with_name("moved")
         moved.symlink_to(sockets)
         moved.replace(self.address)
 
 
 async def execute(dsn: str, sql: str) -> None:
-    """Run one statement on a connection of its own."""
+    """Run one statement on a new connection."""
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(sql)
@@ -91,7 +91,7 @@ async def execute(dsn: str, sql: str) -> None:
 
 
 class Servers:
-    """The two servers of a pair, as the process that runs them has them."""
+    """The two servers of a pair, in the process that runs them."""
 
     def __init__(self, old: "postgres._Place", new: "postgres._Place", address: Path) -> None:
         self._old = old
@@ -102,7 +102,7 @@ class Servers:
 
     @property
     def pair(self) -> Pair:
-        """Where the servers are now. `old` is the primary until it fails over."""
+        """The current addresses of the servers. `old` is the primary until the failover."""
         return Pair(self._old.sockets, self._new.sockets, self._address)
 
     async def start(self) -> None:
@@ -113,13 +113,13 @@ class Servers:
         await self._add_standby()
 
     async def restart_old(self) -> None:
-        """Restart the old primary. It shows the commits that hung from then on."""
+        """Restart the old primary. From then on it shows the commits that hung."""
         await self._blocks[self._old].aclose()
         await self._run(self._old)
 
     async def rejoin(self) -> None:
-        """Stop the old primary at once, and have it come back as the standby of the new one."""
-        # Without a checkpoint, but after its processes: none of them writes to what is removed.
+        """Stop the old primary at once, and restart it as the standby of the new one."""
+        # Without a checkpoint, but after its processes ended: none writes to the removed files.
         os.kill(self._running[self._old].pid, signal.SIGQUIT)
         await self._blocks[self._old].aclose()
         shutil.rmtree(self._old.cluster)
@@ -134,7 +134,7 @@ class Servers:
                 shutil.rmtree(place.sockets, ignore_errors=True)
 
     async def _add_standby(self) -> None:
-        """Start a copy of the primary, and have the primary's commits wait for it."""
+        """Start a copy of the primary, and make the primary's commits wait for it."""
         primary, standby = _dsn(self._old.sockets), _dsn(self._new.sockets)
         await _copy(self._new, source=self._old.sockets)
         await self._run(self._new)
@@ -142,7 +142,7 @@ class Servers:
         await execute(primary, "SELECT pg_reload_conf()")
         await eventually(lambda: _replicates(primary, "sync"))
         # Commits wait once the checkpointer has read the setting, as it does before a checkpoint.
-        # One that has waited shows that the standby has all before it.
+        # A commit that has waited shows that the standby has all commits before it.
         await execute(primary, "CHECKPOINT")
         await execute(primary, "SELECT pg_current_xact_id()")
         # Once promoted, the new primary has no standby of its own to wait for.
@@ -189,7 +189,7 @@ def _dsn(sockets: Path) -> str:
 
 
 async def _copy(place: "postgres._Place", *, source: Path) -> None:
-    """Make the data of a standby from those of a server that runs."""
+    """Create the data of a standby from the data of a running server."""
     conninfo = f"host={source} user=rescind application_name={_STANDBY}"
     copy = place.program(
         "pg_basebackup",
@@ -202,7 +202,7 @@ async def _copy(place: "postgres._Place", *, source: Path) -> None:
 
 
 def _answers(cluster: Path) -> bool:
-    """Return True once a server takes connections, as a primary or as a hot standby."""
+    """Return True once a server accepts connections, as a primary or as a hot standby."""
     try:
         lines = (cluster / "postmaster.pid").read_text(encoding="utf-8").split("\n")
     except OSError:

@@ -1,7 +1,7 @@
-"""Wires between real processes that lose, delay and garble, as a seed says: TCP, handed on here.
+"""TCP relays between real processes that lose, delay and garble data, as a seed determines.
 
-Cut, a wire is a network that loses every packet: connections stay open, and nobody is told, not
-even that the other side hung up. A wire may be cut one way only.
+A wire that is cut acts like a network that loses every packet: connections stay open, and neither
+side is notified, not even that the other side closed. A wire may be cut one way only.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ _GARBLED = 0.2
 
 
 class Fault(StrEnum):
-    """What a wire does to what is sent through it."""
+    """The effect of a wire on the data that is sent through it."""
 
     NONE = "none"
     CUT = "cut"
-    MUTE = "mute"  # nothing that the near end says gets out
-    DEAF = "deaf"  # nothing that is said to the near end gets in
+    MUTE = "mute"  # data from the near end is lost
+    DEAF = "deaf"  # data to the near end is lost
     SLOW = "slow"
     GARBLED = "garbled"
 
@@ -32,7 +32,7 @@ _STALLS = {Fault.CUT: (True, True), Fault.MUTE: (True, False), Fault.DEAF: (Fals
 
 
 class Wire:
-    """One process's ways to the rest, which share their fate."""
+    """The routes from one process to the others, all with the same fault."""
 
     def __init__(self, tasks: asyncio.TaskGroup, *, seed: int, at: str) -> None:
         self._tasks = tasks
@@ -45,7 +45,7 @@ class Wire:
         self._connections: set[asyncio.StreamWriter] = set()
 
     def through(self, url: str) -> str:
-        """Lead a way through the wire to where a URL points; give the URL at its near end."""
+        """Open a route through the wire to a URL; return the URL of its near end."""
         if url not in self._ways:
             where = urlsplit(url)
             assert where.hostname is not None
@@ -59,7 +59,7 @@ class Wire:
         return self._ways[url]
 
     def suffer(self, fault: Fault) -> None:
-        """Do this from now on. A garbled wire is new when it is whole again."""
+        """Set the fault. When a garbled wire is repaired, its connections are closed."""
         if self._fault is Fault.GARBLED:
             for writer in self._connections:
                 writer.transport.abort()
@@ -68,7 +68,7 @@ class Wire:
         self._changed = asyncio.Event()
 
     def end(self) -> None:
-        """Take the wire away, with all connections through it."""
+        """Remove the wire, with all connections through it."""
         for way in self._leading:
             way.cancel()
 
@@ -97,12 +97,12 @@ class Wire:
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, outward: bool
     ) -> None:
         try:
-            with contextlib.suppress(OSError):  # a reset is an end like any other
+            with contextlib.suppress(OSError):  # a reset ends the connection too
                 while chunk := await source.read(_CHUNK_BYTES):
                     await self._whole(outward=outward)
                     target.write(await self._handled(chunk))
                     await target.drain()
-            await self._whole(outward=outward)  # that it hung up is lost like all the rest
+            await self._whole(outward=outward)  # the end of a connection is lost too
         finally:
             target.close()
 
@@ -123,7 +123,7 @@ class Wire:
 async def laid(
     names: Iterable[str], *, seed: int, at: str = "127.0.0.1"
 ) -> AsyncIterator[dict[str, Wire]]:
-    """Have a wire for each name, for the block; their near ends are at this address."""
+    """Open a wire for each name, for the block; the near ends listen at address `at`."""
     async with asyncio.TaskGroup() as tasks:
         wires = {name: Wire(tasks, seed=seed + place, at=at) for place, name in enumerate(names)}
         yield wires

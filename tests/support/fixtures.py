@@ -29,7 +29,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, o
 
 @pytest.fixture
 def system(servers: Mapping[str, object], tmp_path: Path) -> System:
-    """Make an empty database, and name the files of an authority that nobody prepared yet."""
+    """Create an empty database, and name the files of an authority that is not prepared yet."""
     return _fresh(servers, tmp_path)
 
 
@@ -37,7 +37,7 @@ def system(servers: Mapping[str, object], tmp_path: Path) -> System:
 def shared_system(
     servers: Mapping[str, object], tmp_path_factory: pytest.TempPathFactory
 ) -> System:
-    """Make one for all tests of a module: for what is only read, and takes long to fill."""
+    """Create one system for all tests of a module: for data that is read only and slow to fill."""
     return _fresh(servers, tmp_path_factory.mktemp("shared"))
 
 

@@ -1,6 +1,7 @@
-"""Flood a sidecar with looks at tokens that nobody issued: `python -m tests.support.flood SOCKET`.
+"""A flood of look-ups of tokens that were never issued: `python -m tests.support.flood SOCKET`.
 
-They are well formed, and tagged with the edge key of the tests: nothing but a look-up can tell.
+The tokens are well formed, and tagged with the edge key of the tests: only a look-up can reveal
+that they were never issued.
 """
 
 import os

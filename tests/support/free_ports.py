@@ -1,10 +1,10 @@
-"""Ports that nobody uses now, for servers that must come back at the same one."""
+"""Ports that are free now, for servers that must restart at the same port."""
 
 import socket
 
 
 def free_port() -> int:
-    """Pick a port on loopback. Another process may take it before it is used: rarely."""
+    """Return a free port on loopback. Rarely, another process takes it before it is used."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

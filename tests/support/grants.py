@@ -1,4 +1,4 @@
-"""What tests grant: the facts of a token, with those that do not matter filled in."""
+"""Grants for tests: the facts of a token, with defaults for those that do not matter."""
 
 from rescind.core import handles
 from rescind.core.delegation import DelegationLimits
@@ -18,7 +18,7 @@ def grant(
     labels: tuple[tuple[str, str], ...] = (),
     names: tuple[Handle, ...] | None = None,
 ) -> TokenGrant:
-    """Grant something to a root. `names` are its handles, unless they are those it would have."""
+    """Return the grant of a root. `names` are its handles, if they are not the usual ones."""
     if names is None:
         names = handles.of_token(
             token_id=token_id,

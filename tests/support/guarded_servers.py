@@ -1,7 +1,7 @@
 """Postgres and Valkey with passwords: `python -m tests.support.guarded_servers DIR`, until killed.
 
-The embedded ones let in whoever may read their socket's folder. These URLs carry passwords, as
-they do in production, so that it can be seen where the passwords go.
+The embedded servers admit every process that may read their socket's folder. The URLs of these
+servers carry passwords, as in production, so that tests can see where the passwords go.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Make wrong messages out of right ones, as a broken peer or an attacker would."""
+"""Invalid messages, made from valid ones as a broken peer or an attacker would."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -24,7 +24,7 @@ WRONG: tuple[object, ...] = (
     ["a", 1],
     2**64 - 1,
 )
-"""A value of each type that msgpack has, and lists that hold the wrong thing."""
+"""A value of each type of msgpack, and lists with wrong elements."""
 
 GIANTS = {
     "array32 of 2^32 - 1": b"\xdd\xff\xff\xff\xff",
@@ -82,12 +82,12 @@ EXTREMES: tuple[object, ...] = (
     msgpack.ExtType(7, b"x"),
     msgpack.Timestamp(0),
 )
-"""Values at the ends of what can be said, and a little beyond."""
+"""Values at the limits of their ranges, and slightly beyond."""
 
 
 @st.composite
 def mutated(draw: st.DrawFn, payload: bytes) -> bytes:
-    """Draw a good message with a few edits in it: in what it says, and sometimes in its bytes."""
+    """Return a valid message with a few edits in its fields, and sometimes in its bytes."""
     fields: list[Any] = msgpack.unpackb(payload)
     for _ in range(draw(st.integers(1, 4))):
         _edit(draw, fields)

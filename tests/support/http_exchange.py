@@ -1,4 +1,4 @@
-"""Talk HTTP byte by byte: what is sent is exactly what the test wrote."""
+"""HTTP byte by byte: exactly the bytes that the test wrote are sent."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ DEADLINE_S = 10.0
 
 @dataclass(frozen=True)
 class Answer:
-    """A reply as it came. Header names are in lower case."""
+    """A reply as it was received. Header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -49,7 +49,7 @@ class Talk:
         return await self.answer(bodiless=parts[0].startswith(b"HEAD "))
 
     async def ended(self) -> bool:
-        """Wait until the other side hangs up, and say whether it said nothing more."""
+        """Wait until the other side closes; return True if it sent nothing more."""
         async with asyncio.timeout(DEADLINE_S):
             return await self.reader.read() == b""
 
@@ -65,13 +65,13 @@ async def talk(port: int) -> AsyncIterator[Talk]:
 
 
 async def ask(port: int, *parts: bytes) -> Answer:
-    """Send one request on a connection of its own."""
+    """Send one request on a new connection, and return the reply."""
     async with talk(port) as line:
         return await line.ask(*parts)
 
 
 def request(target: str, *headers: str, method: str = "GET", body: bytes = b"") -> bytes:
-    """Write a request."""
+    """Return the bytes of a request."""
     lines = [f"{method} {target} HTTP/1.1", "Host: sidecar", *headers]
     if body:
         lines.append(f"Content-Length: {len(body)}")
@@ -79,7 +79,7 @@ def request(target: str, *headers: str, method: str = "GET", body: bytes = b"") 
 
 
 def bearer(token: str) -> str:
-    """Write the header that sends a token."""
+    """Return the header that carries a token."""
     return f"Authorization: Bearer {token}"
 
 

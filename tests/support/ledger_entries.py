@@ -1,4 +1,4 @@
-"""Append events to a ledger by its port, as the sequencer does."""
+"""Entries of a ledger, appended through its port as the sequencer does."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ async def append(
     answers: Mapping[Key, str] | None = None,
     ends: Sequence[End] = (),
 ) -> Sequence[LedgerEntry]:
-    """Append an event for each revocation; the last one ends what is named."""
+    """Append an event for each revocation; the last event ends the named tokens."""
     tip = await transaction.lock_head()
     entries = chain(tip, revocations)
     last = entries[-1]
@@ -30,7 +30,7 @@ async def append(
 
 
 def chain(tip: LedgerTip, revocations: Sequence[Revocation]) -> Sequence[LedgerEntry]:
-    """Make the entries that come after a tip."""
+    """Return the entries that follow a tip."""
     position, entries = tip.position, list[LedgerEntry]()
     for revocation in revocations:
         event = Event(position.epoch, position.seq + 1, tip.at_us, revocation)

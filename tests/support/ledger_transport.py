@@ -1,4 +1,4 @@
-"""A transport to the ledger in memory: answer a sidecar as an authority would, without a server."""
+"""A transport to the ledger in memory, which answers a sidecar as an authority does."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from rescind_sidecar.ports import InstanceCredentials
 
 
 class LedgerTransport:
-    """Answer one sidecar from a ledger in memory (port PushingTransport)."""
+    """Answers for one sidecar from a ledger in memory (port PushingTransport)."""
 
     connected = True
 

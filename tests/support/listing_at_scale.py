@@ -1,7 +1,7 @@
 """Measure what must not grow with the table: `python -m tests.support.listing_at_scale --help`.
 
 Two databases are made on a server of yours, filled once and kept: one of 10,000 tokens, and a large
-one of which a tenth is one tree. Everything is asked of both in turns, so that a busy machine slows
+one of which a tenth is one tree. Each query alternates between both, so that a busy machine slows
 both. Needs a superuser's DSN, and for ten million rows about 16 GB and half an hour the first time.
 """
 
@@ -73,7 +73,7 @@ FILTERS: tuple[tuple[str, ...], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A database, and all that is asked of it."""
+    """A database, and the queries for it."""
 
     postgres: Postgres
     raw: "asyncpg.Connection[asyncpg.Record]"
@@ -86,7 +86,7 @@ class Table:
 
 
 class Nobody:
-    """Announces nothing."""
+    """An announcer that sends nothing."""
 
     def announce(self, batch: Batch) -> None:
         """Send nothing."""
@@ -120,14 +120,14 @@ async def _lists(small: Table, large: Table, rounds: int) -> None:
 
 
 async def _page(table: Table, wanted: TokenFilter) -> FoundTokens:
-    """Find a page, and read what it shows of each token."""
+    """Fetch a page, and read the fields that it shows of each token."""
     found = await table.lister.page(wanted, before=None, limit=50)
     await PostgresRecords(table.postgres, GUARD).by_id(found.token_ids)
     return found
 
 
 async def _sights(small: Table, large: Table, rounds: int) -> None:
-    """A token that nobody asked for before: most of what is read was not read lately."""
+    """Measure look-ups of tokens not requested before, so most rows were not read lately."""
 
     def first(table: Table) -> Callable[[], Awaitable[object]]:
         unseen, records = iter(table.hashes), PostgresRecords(table.postgres, GUARD)

@@ -1,4 +1,4 @@
-"""What one test configures about logs is undone before the next one."""
+"""The log configuration of a test, which is undone before the next test."""
 
 import logging
 from collections.abc import Callable, Generator
@@ -11,7 +11,7 @@ _configure = structlog.configure
 
 
 def never_cache() -> None:
-    """Have structlog cache no logger in this process, whatever is configured.
+    """Prevent structlog from caching loggers in this process, whatever is configured.
 
     A cached logger keeps the configuration of its first line until the process ends, so a later
     test could not capture its lines.
@@ -26,7 +26,7 @@ def _configure_uncached(**options: Any) -> None:
 
 @contextmanager
 def restored() -> Generator[None]:
-    """Restore at the end how this process logs."""
+    """Restore this process's log configuration at the end of the block."""
     before, handlers = structlog.get_config(), logging.getLogger().handlers[:]
     try:
         yield

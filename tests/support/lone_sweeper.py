@@ -1,4 +1,4 @@
-"""Sweep in small turns, until killed: `python -m tests.support.lone_sweeper DSN`."""
+"""A sweeper with small turns, until killed: `python -m tests.support.lone_sweeper DSN`."""
 
 import asyncio
 import os

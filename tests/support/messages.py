@@ -206,7 +206,7 @@ SUMMARY_RECEIPT = replace(
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A message, and how it becomes bytes and comes back. Frames come without their length."""
+    """A message, and its encoder and decoder. Frames come without their length."""
 
     name: str
     message: object
@@ -224,7 +224,7 @@ def _response(message: socket_protocol.Response) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ShownCredential:
-    """A credential as text: a Secret equals nothing but itself."""
+    """A credential as text: a Secret is equal to itself alone."""
 
     token: str
     service: str
@@ -252,7 +252,7 @@ def _shown(payload: Payload) -> ShownCredential:
 
 
 def unframed(frame: bytes) -> bytes:
-    """Take the length off the one message in a frame."""
+    """Return the one message in a frame, without its length."""
     (message,) = socket_protocol.Frames().feed(frame)
     return message
 

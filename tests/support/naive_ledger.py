@@ -1,4 +1,4 @@
-"""The authority as somebody would write it who has all day: every answer from the whole history."""
+"""The simplest authority, without regard to speed: every answer comes from the whole history."""
 
 from dataclasses import dataclass, field
 
@@ -25,7 +25,7 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the whole history up to one position makes of a token."""
+    """The state of a token after the whole history up to one position."""
 
     holds: tuple[ActiveRevocation, ...]
     scopes: frozenset[str]
@@ -33,7 +33,7 @@ class State:
 
 @dataclass(slots=True)
 class NaiveLedger:
-    """Keep every event and every token, and index nothing."""
+    """A ledger that stores every event and every token, without any index."""
 
     events: list[Event] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list)
@@ -45,7 +45,7 @@ class NaiveLedger:
         return self.positions[-1]
 
     def issue(self, *names: str) -> Issued:
-        """Put a token into the table."""
+        """Add a token to the table."""
         number = len(self.tokens)
         named = {Handle("*"), Handle(f"token:{number}"), *(Handle(name) for name in names)}
         token = Issued(number.to_bytes(32), tuple(sorted(named)), self.top.seq)
@@ -60,7 +60,7 @@ class NaiveLedger:
         lifts: str | None = None,
         under: str | None = None,
     ) -> Event:
-        """Write one event at the end. A lift names what it lifts; a kill is two `under` one id."""
+        """Append one event. A lift names what it lifts; a kill is two events `under` one id."""
         seq = self.top.seq + 1
         event = Event(
             epoch=EPOCH,
@@ -83,18 +83,18 @@ class NaiveLedger:
         return event
 
     def after(self, seq: int, *, most: int) -> tuple[bytes, ...]:
-        """Give the events after a position."""
+        """Return the events after a position."""
         return tuple(self.payloads[seq : seq + most])
 
     def hit_between(self, token: Issued, after: int, upto: int) -> bool:
-        """Say whether an event of these positions names the token, whatever it does to it."""
+        """Return True if an event of these positions selects the token, whatever its effect."""
         return any(
             set(event.revocation.selector.handles) <= set(token.handles)
             for event in self.events[after:upto]
         )
 
     def state(self, token: Issued, seq: int) -> State:
-        """Go through the whole history, and see what is left of a token."""
+        """Return the state of a token after the whole history."""
         holds: list[ActiveRevocation] = []
         for event in self.events[:seq]:
             revocation = event.revocation
@@ -110,7 +110,7 @@ class NaiveLedger:
         return State(tuple(holds), SCOPES - {"write"} if narrowed else SCOPES)
 
     def record(self, token: Issued) -> Record:
-        """Read a token and its state in one snapshot."""
+        """Return the record of a token, from one snapshot."""
         seq = self.top.seq
         state = self.state(token, seq)
         return Record(
@@ -132,7 +132,7 @@ class NaiveLedger:
 
 
 def concerns(event: Event, token: Issued) -> bool:
-    """Read design 5 to the letter, without looking at how the product does it."""
+    """Return True if an event hits a token, by the letter of design 5, not the product's code."""
     wanted, has = set(event.revocation.selector.handles), set(token.handles)
     if wanted - has:
         return False
@@ -142,5 +142,5 @@ def concerns(event: Event, token: Issued) -> bool:
 
 
 def lifted(hold: ActiveRevocation, lift: Revocation) -> bool:
-    """Say whether a lift ends a hold: what it names, and never a revoke."""
+    """Return True if a lift ends a hold: it must name the hold, which is not a revoke."""
     return hold.revocation_id == lift.lifts and hold.effect != "revoke"

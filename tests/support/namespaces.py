@@ -1,8 +1,8 @@
-"""A host of a test's own: a network namespace behind a link that the kernel can cut.
+"""A test's own host: a network namespace behind a link that the kernel can cut.
 
-Cut, the link loses every packet of one direction, or of both, and nobody is told: the neighbour's
-address is one that no interface has, so frames are sent and nobody takes them. Connections stay
-open, TCP repeats what it sent and backs off, as on a network that fails.
+A cut link loses every packet of one direction, or of both, without notifying either end: the
+neighbour's address is one that no interface has, so frames are sent and never received. Connections
+stay open; TCP repeats what it sent and backs off, as on a network that fails.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 
 
 class Cut(StrEnum):
-    """What a link loses: all, what the far host says, or what is said to it."""
+    """The packets that a link loses: all, those from the far host, or those to it."""
 
     BOTH = "both ways"
     MUTE = "what it says"
@@ -30,7 +30,7 @@ class Cut(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A namespace, and the two ends of its link: `near` is ours, `far` its own."""
+    """A namespace, and the two ends of its link: `near` is ours, `far` is the namespace's."""
 
     name: str
     near: str
@@ -44,7 +44,7 @@ class Host:
             _ip(*self._lost(self.far, self.name))
 
     def heal(self) -> None:
-        """Lose nothing any more."""
+        """Stop losing packets."""
         for at, address, device in (
             (("-n", self.name), self.near, "eth0"),
             ((), self.far, self.name),
@@ -57,7 +57,7 @@ class Host:
 
 
 def missing() -> str | None:
-    """Say why there can be no namespace here, if so."""
+    """Return why this machine cannot create a namespace, or None if it can."""
     if shutil.which("ip") is None:
         return "iproute2 is not installed: apt-get install iproute2"
     if os.geteuid() != 0:
@@ -68,7 +68,7 @@ def missing() -> str | None:
 
 @contextlib.contextmanager
 def host() -> Iterator[Host]:
-    """Make a host for the block. Addresses are of the range for such tests (RFC 2544)."""
+    """Create a host for the block. Its addresses are from the range for such tests (RFC 2544)."""
     number = secrets.randbelow(64 * 256)
     near, far = (f"198.18.{number // 64}.{number % 64 * 4 + end}" for end in (1, 2))
     made = Host(f"rsc{secrets.token_hex(4)}", near, far)
@@ -86,7 +86,7 @@ def host() -> Iterator[Host]:
 
 
 def enter(name: str) -> None:
-    """Have this process live on that host from now on: its sockets do, its files stay ours."""
+    """Move this process to that host: its sockets belong to the host, its files stay ours."""
     with Path("/run/netns", name).open(encoding="ascii") as namespace:
         if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), f"the namespace {name} cannot be entered")

@@ -12,7 +12,7 @@ import nkeys  # type: ignore[import-untyped]  # it has no types
 
 @dataclass(frozen=True)
 class Accounts:
-    """What a server is configured with, and the `.creds` of a user."""
+    """The configuration of a server, and the `.creds` of a user."""
 
     operator: str
     account: str
@@ -21,7 +21,7 @@ class Accounts:
 
 
 def seed(prefix: int) -> str:
-    """Make the seed of a new key."""
+    """Return the seed of a new key."""
     made: bytes = nkeys.encode_seed(os.urandom(32), prefix)
     return made.decode()
 
@@ -33,7 +33,7 @@ def public(secret: str) -> str:
 
 
 def accounts() -> Accounts:
-    """Make one of each."""
+    """Create an operator, an account and a user."""
     operator = seed(nkeys.PREFIX_BYTE_OPERATOR)
     account = seed(nkeys.PREFIX_BYTE_ACCOUNT)
     user = seed(nkeys.PREFIX_BYTE_USER)

@@ -1,4 +1,4 @@
-"""An instance that enrols as sidecars do, by hand."""
+"""An instance that enrols as sidecars do, message by message."""
 
 import secrets
 
@@ -15,12 +15,12 @@ CREDENTIAL = {"kind": "service", "scopes": ["rescind:verify"], "audience": ["res
 
 
 async def credential(authority: Running, service: str = "search") -> dict[str, str]:
-    """Make a service's credential, as `rescind sidecar enrol` does."""
+    """Issue a service's credential, as `rescind sidecar enrol` does."""
     return await authority.issue(f"service:{service}", **CREDENTIAL)
 
 
 class Newcomer:
-    """An instance that nobody knows yet."""
+    """An instance that is not enrolled yet."""
 
     def __init__(self, sidecar: Sidecar, system: System) -> None:
         self._sidecar = sidecar
@@ -31,13 +31,13 @@ class Newcomer:
     async def enrol(
         self, token: str, service: str = "search", *, posture: str | None = None
     ) -> Granted | EnrolmentRefused:
-        """Show a credential; without a posture, as an older sidecar."""
+        """Enrol with a credential; without a posture, as an older sidecar does."""
         return await self.send(self.request(token, service, posture=posture))
 
     def request(
         self, token: str, service: str = "search", *, posture: str | None = None
     ) -> EnrolmentRequest:
-        """Make the request that shows a credential."""
+        """Return the request that contains a credential."""
         nonce = secrets.token_bytes(16)
         shown = Credential(Secret(token), service, self.instance, nonce, posture)
         return self._request(shown, nonce=nonce, public=self.key.public)
@@ -45,7 +45,7 @@ class Newcomer:
     async def show(
         self, shown: Credential, *, nonce: bytes, public: bytes | None = None
     ) -> Granted | EnrolmentRefused:
-        """Send a request that may not be what it should."""
+        """Send a request, which may be invalid."""
         return await self.send(self._request(shown, nonce=nonce, public=public or self.key.public))
 
     def _request(self, shown: Credential, *, nonce: bytes, public: bytes) -> EnrolmentRequest:
@@ -53,7 +53,7 @@ class Newcomer:
         return EnrolmentRequest(public, nonce, box)
 
     async def send(self, request: EnrolmentRequest) -> Granted | EnrolmentRefused:
-        """Send a request, and check who signed the answer."""
+        """Send a request, and check the signature of the answer."""
         payload = enrolment.encode_request(request)
         signed = signed_envelope.decode(await self._sidecar.ask(subjects.ENROL, payload))
         assert self._trust.verify(Purpose.ENROLMENT, signed)
@@ -65,7 +65,7 @@ class Newcomer:
 async def enrolled(
     sidecar: Sidecar, system: System, token: str, service: str = "search"
 ) -> Newcomer:
-    """Have a sidecar speak for a new instance that this credential enrolled."""
+    """Return a sidecar for a new instance that this credential enrolled."""
     newcomer = Newcomer(sidecar, system)
     answer = await newcomer.enrol(token, service)
     assert isinstance(answer, Granted), answer

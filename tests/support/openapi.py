@@ -9,7 +9,7 @@ from rescind_authority.http.dependencies import UseCases
 
 
 class _NoUseCase:
-    """Stands for every use case: routes are described, and none is called."""
+    """A stand-in for every use case: routes are described, and none is called."""
 
     def __getattr__(self, _name: str) -> "_NoUseCase":
         return self
@@ -17,5 +17,5 @@ class _NoUseCase:
 
 @cache
 def document() -> Mapping[str, Any]:
-    """Return what `GET /openapi.json` answers: it needs the routes, and no use case."""
+    """Return the answer of `GET /openapi.json`, which needs the routes but no use case."""
     return application(cast("UseCases", _NoUseCase())).openapi()

@@ -1,8 +1,8 @@
-"""How a test fails: because something unsafe was seen, or because something came too late.
+"""The two kinds of test failure: an unsafe answer was observed, or a state came too late.
 
-A busy machine makes a sound system late; it never makes it unsafe. So a test that fails for time
+A busy machine makes a sound system late, but never unsafe. So a test that fails because of time
 alone is repeated once, and the summary shows both runs. Every other failure stands, and an unsafe
-answer stands even where the same test is late too.
+answer stands even if the same test is late too.
 """
 
 import subprocess
@@ -20,7 +20,7 @@ class LateError(AssertionError):
 
 
 class UnsafeError(AssertionError):
-    """A verifier accepted what it must deny, or denied what nothing excuses."""
+    """A verifier accepted a token that it must deny, or denied one without an excuse."""
 
     def __init__(self, violations: Sequence[str]) -> None:
         super().__init__("\n".join(violations))
@@ -47,9 +47,9 @@ def raise_if_unsafe(violations: Sequence[str]) -> None:
 def raise_if_denied(good: Mapping[str, int]) -> None:
     """Raise LateError if good tokens were denied, given as counts by reason.
 
-    What excuses a denial is a lease or an answer that came too late; others are violations. The
-    250 ms that a first check waits are for a machine of its own, so that where other processes
-    want the cores, `unavailable` is no finding.
+    A lease or an answer that came too late excuses a denial; other denials are violations. The
+    250 ms that a first check waits assume a machine without other load, so `unavailable` is not a
+    finding if other processes need the cores.
     """
     denied = {reason: count for reason, count in good.items() if count}
     if denied.keys() == {"unavailable"} and contention() > _BUSY:
@@ -59,32 +59,33 @@ def raise_if_denied(good: Mapping[str, int]) -> None:
 
 
 def in_time(ends_s: float, seen: object) -> None:
-    """Raise LateError with what was last seen, once `ends_s` of CLOCK_MONOTONIC has passed."""
+    """Raise LateError with the last observed value, once `ends_s` of CLOCK_MONOTONIC has passed."""
     if time.monotonic() > ends_s:
         raise LateError(f"at the deadline: {seen}")
 
 
 def timely(reached: bool, seen: object) -> None:
-    """Raise LateError if a state is not reached that only a slow machine can keep from coming.
+    """Raise LateError if a state is not reached that only a slow machine can prevent.
 
-    For what a system does in time (accepts a good token, acknowledges), never for what it must not.
+    Use it for actions that a system completes in time (it accepts a good token, it acknowledges),
+    never for actions that it must not do.
     """
     if not reached:
         raise LateError(f"not in time: {seen}")
 
 
 def soon(took_s: float, *, at_most_s: float) -> None:
-    """Raise LateError if something took longer than it should on a machine as busy as this one.
+    """Raise LateError if an action took longer than it should on a machine as busy as this one.
 
-    The limit is for a machine of its own. Where that was missed, the machine is measured, and the
-    limit is multiplied by how much longer a computation takes here than its CPU time.
+    The limit assumes a machine without other load. If it was missed, the machine is measured, and
+    the limit is multiplied by the ratio of a computation's time to its CPU time.
     """
     if took_s > at_most_s and took_s > (allowed_s := at_most_s * contention()):
         raise LateError(f"took {took_s:.3f} s, more than {allowed_s:.3f} s")
 
 
 def contention() -> float:
-    """Return wall time over CPU time of a computation: 1 where no other process wants a core."""
+    """Return wall time over CPU time of a computation: 1 if no other process needs a core."""
     began_s, cpu_s = time.monotonic(), time.thread_time()
     while (used_s := time.thread_time() - cpu_s) < _MEASURED_S:
         pass
@@ -92,7 +93,7 @@ def contention() -> float:
 
 
 def only_late(error: BaseException | None) -> bool:
-    """Return True if a failure is of time alone: no part of it says anything else."""
+    """Return True if every part of a failure is of time alone."""
     match error:
         case None | UnsafeError():
             return False

@@ -1,4 +1,4 @@
-"""How Postgres goes about a query file: which index, and how far."""
+"""The plans of Postgres for a query file: the index that is used, and how far."""
 
 from typing import cast
 
@@ -9,7 +9,7 @@ from rescind_authority.postgres import queries
 
 
 async def plan_of(system: System, query: str, *arguments: object) -> str:
-    """Explain it as it runs the first time, and after many, when nobody looks at the arguments."""
+    """Return the plan of the first run, and the generic plan after many runs."""
     connection = await asyncpg.connect(system.dsn)
     try:
         await connection.execute(f"PREPARE asked AS {queries.read(query)}")

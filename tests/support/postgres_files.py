@@ -16,7 +16,7 @@ _made: Path | None = None
 
 
 async def lay(directory: Path) -> None:
-    """Put a fresh cluster under `directory`, where the embedded Postgres of a home expects it."""
+    """Create a cluster under `directory`, where the embedded Postgres of a home expects it."""
     global _made  # noqa: PLW0603 - one for the process, as the docstring says
     if _made is None:
         _made = await _make()

@@ -1,7 +1,7 @@
-"""Postgres as the authority's use cases see it, in memory: their ports, and what each promises.
+"""Postgres as the authority's use cases see it, in memory: their ports, and each port's contract.
 
 Every statement is one step of the loop, which is its snapshot; between steps a trip takes time, and
-may fail. `queries/*.sql` says what each statement does; here it is said once more, without indexes.
+may fail. `queries/*.sql` defines each statement; this module implements it again without indexes.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ T = TypeVar("T")
 _NOTHING: Mapping[End, int] = MappingProxyType({})
 
 Trip = Callable[[], Awaitable[None]]
-"""What a message to Postgres, or back, takes. Raises StoreUnavailableError."""
+"""A wait as long as a message to Postgres, or back. Raises StoreUnavailableError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Row:
 
 @dataclass
 class Tables:
-    """All that is committed."""
+    """The committed state of all tables."""
 
     epochs: list[Epoch]
     end: Position
@@ -112,7 +112,7 @@ class Tables:
     enrolments: dict[bytes, EnrolledInstance] = field(default_factory=dict[bytes, EnrolledInstance])
 
     def copy(self) -> "Tables":
-        """Make a backup."""
+        """Return a backup."""
         changed = {
             name: type(value)(value)
             for name in (
@@ -125,16 +125,16 @@ class Tables:
 
     @property
     def known(self) -> Known:
-        """The tokens, and what ends by an event."""
+        """The tokens, and their ends by an event."""
         return Known(self.tokens, self.ending, self.reasons)
 
     def keep(self, known: Known) -> None:
-        """Have this be known of the tokens."""
+        """Store the tokens, and their ends by an event."""
         self.tokens, self.ending = dict(known.tokens), dict(known.ending)
         self.reasons = dict(known.reasons)
 
     def holding(self, handles: Collection[Handle]) -> list[Event]:
-        """Find the revocations that stand and select a token with these handles."""
+        """Return the revocations that are not lifted and select a token with these handles."""
         known = frozenset(handles)
         return [
             entry.event
@@ -145,7 +145,7 @@ class Tables:
         ]
 
     def lift(self, revocation_id: str) -> None:
-        """Mark what a lift ends: what it names, and never a revoke."""
+        """Mark the revocations that a lift ends: those that it names, except for a revoke."""
         events = [entry.event for _, entry in self.entries]
         self.lifted |= {
             (revocation_id, event.seq)
@@ -155,7 +155,7 @@ class Tables:
         }
 
     def owns(self, position: Position | None) -> bool:
-        """Say whether a position is one of this ledger's, by its head."""
+        """Return True if a position is one of this ledger's, by its head."""
         if position is None:
             return False
         known = {(entry.event.seq): (epoch, entry.head) for epoch, entry in self.entries}
@@ -165,17 +165,17 @@ class Tables:
 
 
 def begun(*, term_ms: int, at_us: int) -> Tables:
-    """Make the tables of a new ledger."""
+    """Return the tables of a new ledger."""
     end = ledger.genesis(1)
     return Tables([Epoch(1, 0, end.head, at_us)], end, term_ms, term_ms, term_ms)
 
 
 HANGS_S = 1.0
-"""How long a commit waits for a standby that is gone, before its connection is cut."""
+"""How long a commit waits for a missing standby before its connection is cut."""
 
 
 class Cluster:
-    """The server that all authorities share; and `old`, one that was replaced and still answers."""
+    """The server that all authorities share, and `old`, a replaced one that still answers."""
 
     def __init__(self, tables: Tables, *, now_us: Callable[[], int]) -> None:
         self.tables = tables
@@ -185,11 +185,11 @@ class Cluster:
         self.key_locks: dict[Key, asyncio.Lock] = {}
 
     def time_us(self, tables: Tables) -> int:
-        """Read a ledger's time: the clock, unless that was set back behind its last event."""
+        """Return a ledger's time: the clock, unless that was set back behind its last event."""
         return ledger_time_us(tables.latest_us, self.now_us())
 
     def restore(self, backup: Tables, *, longest_grace_ms: int = LONGEST_GRACE_MS) -> None:
-        """Put a backup in its place, and begin an epoch; what was under way is fenced off."""
+        """Restore a backup, and begin an epoch; transactions under way are fenced off."""
         tables = backup.copy()
         tables.unknown_grace_ms = max(longest_grace_ms, backup.unknown_grace_ms or 0)
         tables.ended.clear()
@@ -201,7 +201,7 @@ class Cluster:
         self.old = None  # the runbook: fenced first
 
     def fail_over(self) -> None:
-        """Promote a standby, which has every commit. The primary lives on, its commits hang."""
+        """Promote a standby, which has every commit. The primary lives on; its commits hang."""
         self.old, self.tables = self.tables, self.tables.copy()
         self.head, self.key_locks = asyncio.Lock(), {}
 
@@ -211,7 +211,7 @@ class Cluster:
 
 
 class Transaction:
-    """One transaction of the sequencer, or of who issues: nothing of it shows before COMMIT."""
+    """One transaction of the sequencer or of an issuer: nothing of it is visible before COMMIT."""
 
     def __init__(self, cluster: Cluster, trip: Trip, tables: Tables | None = None) -> None:
         self._cluster = cluster
@@ -225,7 +225,7 @@ class Transaction:
 
     @property
     def hangs(self) -> bool:
-        """Whether its COMMIT never ends: no standby confirms what an old primary commits."""
+        """True if its COMMIT never ends: no standby confirms the commits of an old primary."""
         return self._tables is self._cluster.old
 
     async def _take(self, lock: asyncio.Lock) -> None:
@@ -258,7 +258,7 @@ class Transaction:
         return made[1]
 
     def _after_changes(self, tables: Tables) -> Known:
-        """Return what this transaction sees of the tokens: what is committed, and its changes."""
+        """Return the tokens as this transaction sees them: as committed, with its changes."""
         known = tables.known
         for change, now_us in self._changes:
             made = known.changed(change, now_us)
@@ -364,20 +364,20 @@ class Transaction:
 
 
 class PostgresInMemory:
-    """One authority's way to the server: ports Transactions, Ledger, Records, Ends, Leases,
-    Receipts and Epochs, and what stands for a time alone of the port Revocations.
+    """One authority's connection to the server: ports Transactions, Ledger, Records, Ends, Leases,
+    Receipts and Epochs, and of the port Revocations those that apply for a limited time.
     """
 
     def __init__(
         self, cluster: Cluster, trip: Trip, *, stale: Callable[[], bool] = lambda: False
     ) -> None:
-        """Store what is given. `stale()` is true for a connection from before a failover."""
+        """Store the arguments. `stale()` is true for a connection from before a failover."""
         self._cluster = cluster
         self._trip = trip
         self._stale = stale
 
     def _borrowed(self) -> Tables:
-        """Return what the server holds that a borrowed connection leads to."""
+        """Return the tables of the server that a borrowed connection leads to."""
         old = self._cluster.old
         return old if old is not None and self._stale() else self._cluster.tables
 
@@ -618,7 +618,7 @@ class PostgresInMemory:
         def read(tables: Tables) -> bytes | None:
             return tables.receipts.get(revocation_id)
 
-        # Under a lock, so there is something to commit, where there is a receipt.
+        # Under a lock, so if there is a receipt, there is something to commit.
         await self._trip()
         tables = self._borrowed()
         return None if read(tables) is None else await self._committed(tables, read)
@@ -651,7 +651,7 @@ class PostgresInMemory:
 
 
 class EnrolmentsInMemory(PostgresInMemory):
-    """Instances as they enrolled (port Enrolments). Nobody is silent for long, or forgotten."""
+    """Enrolled instances (port Enrolments). No instance is ever forgotten for its silence."""
 
     async def of(self, instances: Collection[bytes]) -> Mapping[bytes, EnrolledInstance]:
         return await self._do(
@@ -731,7 +731,7 @@ class TermsInMemory(PostgresInMemory):
 
 
 def term_of(tables: Tables) -> Term:
-    """Read the terms."""
+    """Return the terms."""
     return Term(
         grant_ms=tables.grant_term_ms,
         wait_ms=tables.wait_term_ms,
@@ -741,7 +741,7 @@ def term_of(tables: Tables) -> Term:
 
 
 def snapshot_of(tables: Tables, hashes: Collection[bytes], at_us: int) -> Snapshot:
-    """Read tokens by the SHA-256 of a secret, with what may hold them."""
+    """Return tokens by the SHA-256 of a secret, with the revocations that may apply to them."""
     looked_up = [tables.known.by_hash(each) for each in sorted(hashes)]
     states = tuple(
         TokenState(
@@ -758,7 +758,7 @@ def snapshot_of(tables: Tables, hashes: Collection[bytes], at_us: int) -> Snapsh
 
 
 def tip_of(tables: Tables, at_us: int) -> LedgerTip:
-    """Read the ledger's end."""
+    """Return the ledger's end."""
     return LedgerTip(tables.end, tables.grant_term_ms, at_us)
 
 

@@ -1,4 +1,4 @@
-"""See real processes start and end: ready by what they print, gone by what the kernel says."""
+"""Starts and ends of real processes: ready by their output, gone by the kernel's report."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from tests.support.outcomes import LateError
 
 
 def gone(pid: int) -> bool:
-    """Tell whether a process has ended. A zombie has: that nobody reaped it is another matter."""
+    """Return True if a process has ended. A zombie has ended, although it is not reaped yet."""
     try:
         return _state(pid) in "ZX"
     except OSError:
@@ -31,7 +31,7 @@ def stop(pid: int) -> None:
 
 
 def _state(pid: int) -> str:
-    """Read the state letter of a process (proc(5)). Raises OSError where there is none."""
+    """Return the state letter of a process (proc(5)). Raises OSError if there is no process."""
     facts = Path("/proc", str(pid), "stat").read_text(encoding="utf-8", errors="replace")
     return facts.rpartition(")")[2].split()[0]
 
@@ -72,7 +72,7 @@ def clean_environment(**settings: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Be a command that printed one line of JSON, and still runs."""
+    """A command that printed one line of JSON, and still runs."""
 
     process: subprocess.Popen[bytes]
     ready: Mapping[str, object]
@@ -105,7 +105,7 @@ def _line(process: subprocess.Popen[bytes], deadline_s: float) -> bytes:
     readable, _, _ = select.select([process.stdout], [], [], deadline_s)
     line = process.stdout.readline() if readable else b""
     if not line:
-        ended = bool(readable)  # else it still runs, and says nothing
+        ended = bool(readable)  # else it still runs, and prints nothing
         process.kill()
         error = AssertionError if ended else LateError
         raise error(f"it never got ready: {process.stderr.read().decode()}")

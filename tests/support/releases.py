@@ -1,4 +1,4 @@
-"""What a release holds, as `.ci/build` makes it, and the releases that the locks name."""
+"""The files of a release, as `.ci/build` makes it, and the releases that the locks name."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 LOCKS = {"all": ROOT / "deploy" / "requirements.txt", "dev": ROOT / ".ci" / "requirements.txt"}
-"""Each lock, and the extra that it is for."""
+"""Each lock, and the extra that it belongs to."""
 
 
 def build(root: Path, folder: Path) -> Path:

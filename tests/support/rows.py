@@ -16,25 +16,25 @@ from rescind_runtime.links import PostgresLink
 
 
 def keys(settings: AuthoritySettings) -> Keyring:
-    """Read the keys of an authority that is prepared."""
+    """Return the keys of an authority that is prepared."""
     keyring = Keyring.read(settings.keyring_path)
     keyring.advance(wall_us())
     return keyring
 
 
 def guard_of(keyring: RowKeys) -> RowGuard:
-    """Make a guard that tells nobody."""
+    """Return a guard that reports to no other component."""
     return RowGuard(keyring, refused=lambda _name, _why: None)
 
 
 def guard(settings: AuthoritySettings) -> RowGuard:
-    """Make the guard of an authority that is prepared."""
+    """Return the guard of an authority that is prepared."""
     return guard_of(keys(settings))
 
 
 @asynccontextmanager
 async def adopting(postgres_at: PostgresLink | str, keyring_path: Path) -> AsyncIterator[None]:
-    """Give what the block writes a MAC. A row that was not sound before stays one that is not."""
+    """Add MACs to the rows that the block writes. A row that was not sound before stays unsound."""
     keyring = Keyring.read(keyring_path)
     keyring.advance(wall_us())
     guard = guard_of(keyring)
@@ -57,5 +57,5 @@ async def _tokens(postgres: pool.Postgres) -> list[Row]:
 
 
 def records(postgres: pool.Postgres, guard: RowGuard) -> PostgresRecords:
-    """Make what reads tokens."""
+    """Return a reader of tokens."""
     return PostgresRecords(postgres, guard)

@@ -1,6 +1,6 @@
-"""The table of seeded bugs, `tests/BUGS.md`: each rule that can be switched off, and what noticed.
+"""The table of seeded bugs, `tests/BUGS.md`: each rule that can be disabled, and what noticed it.
 
-python -m tests.support.seeded_bugs writes it anew; the tests compare it with what they find.
+python -m tests.support.seeded_bugs writes it again; the tests compare it with their findings.
 """
 
 import re
@@ -40,34 +40,34 @@ _SIMULATED = """
 
 
 def by_model(rule: StrEnum, where: str, found: Found) -> str:
-    """Write the line of one rule that a model found broken."""
+    """Return the line of one rule that a model found broken."""
     return f"| {rule} | {where} | {len(found.trace)} | {found.states:,} |"
 
 
 def by_simulation(bug: str, seed: int) -> str:
-    """Write the line of one bug that a run found."""
+    """Return the line of one bug that a run found."""
     return f"| {bug} | {seed} |"
 
 
 def written() -> frozenset[str]:
-    """Read the lines that stand in the file."""
+    """Return the lines of the file."""
     return frozenset(PATH.read_text().splitlines())
 
 
 def run_of(bug: str) -> int:
-    """Read which run catches a bug; the first one where nothing is written yet."""
+    """Return the run that catches a bug; the first run if the file has none yet."""
     found = re.search(rf"^\| {re.escape(bug)} \| (\d+) \|$", PATH.read_text(), re.MULTILINE)
     return int(found[1]) if found else 0
 
 
 def caught(bug: str, seed: int) -> list[str]:
-    """Run once with a bug, and give what was wrong then."""
+    """Run once with a bug, and return what was wrong then."""
     with runs.silence(), bugs.seeded(bug):
         return simulate(draw(seed)).wrong
 
 
 def first_run(bug: str) -> int | None:
-    """Find the first run that catches a bug."""
+    """Return the first run that catches a bug."""
     return next((seed for seed in range(MOST_RUNS) if caught(bug, seed)), None)
 
 

@@ -1,4 +1,4 @@
-"""A sidecar with a ledger in memory, in a process of its own: it can be stopped by a signal."""
+"""A sidecar with a ledger in memory, in its own process, which a signal can stop."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ with running(Path(sys.argv[1]), link):
 
 @contextmanager
 def separate(socket: Path, *, term_ms: int) -> Iterator[tuple[int, list[str]]]:
-    """Run a sidecar in a process of its own, which can be stopped by a signal."""
+    """Run a sidecar in its own process, which a signal can stop."""
     command = [sys.executable, "-c", _SIDECAR, str(socket), str(term_ms)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -1,4 +1,4 @@
-"""A ledger as an older backup of it would be: what came after a position is gone."""
+"""A ledger as in an older backup: everything after a position is missing."""
 
 from tests.support import rows
 from tests.support.authority import System
@@ -32,7 +32,7 @@ async def set_back(system: System, seq: int, keyring: Keyring | None = None) -> 
     """
     for statement in _STATEMENTS:
         await system.tamper(statement, seq)
-    # The end had this MAC then, by the keys of the authority, or by others that a test has.
+    # The end had this MAC then, with the keys of the authority, or with a test's other keys.
     used = keyring or rows.keys(system.settings)
     async with pool.connect(system.dsn) as postgres:
         await RowRewriter(postgres, rows.guard_of(used), used).head(adopting=True)

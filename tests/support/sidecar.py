@@ -63,7 +63,7 @@ class LedgerInMemory:
         self.term_ms = term_ms
         self.reachable = True
         self.told_serial: int | None = None
-        """Which trust statement the last heartbeat told."""
+        """The serial of the trust statement in the last heartbeat."""
         self.acknowledged: list[heartbeat.Ack] = []
         self.released: list[heartbeat.Release] = []
         self.reported: list[usage_report.Used] = []
@@ -71,7 +71,7 @@ class LedgerInMemory:
         self.wants_more = True
         self.resolved = 0
         self.shown: list[tuple[int, int, bytes]] = []
-        """Of each look-up what it says of the presented token: seq, time, and what proves it."""
+        """The presentation of the token in each look-up: seq, time, and possession proof."""
         self.asked_since = 0
         self.resolving: asyncio.Event | None = None
         self.keyring = Keyring.create(root=os.urandom(32), now_us=now_us())
@@ -170,7 +170,7 @@ class LedgerInMemory:
             None if record is None else records.encode(self._as_of_now(record), self.sign_record)
         )
         if self.resolving is not None:
-            await self.resolving.wait()  # a slow fill: what was read stays as it was read
+            await self.resolving.wait()  # a slow fill: the values that were read do not change
         return records.Resolved(
             self.position.epoch, as_of, answer, message.nonce, message.token_hash
         )
@@ -202,12 +202,12 @@ class LedgerInMemory:
         )
 
     def encoded(self, token: str) -> bytes:
-        """Give a token's record as it is now, as an authority would leave it in Redis."""
+        """Return a token's current record, as an authority would store it in Redis."""
         record = self._as_of_now(self._records[token_format.digest(token)])
         return records.encode(record, self.sign_record)
 
     def adopt(self, other: "LedgerInMemory", token: str) -> None:
-        """Know a token that another ledger issued."""
+        """Add a token that another ledger issued."""
         self._records[token_format.digest(token)] = other._records[token_format.digest(token)]
 
     async def acknowledge(self, message: heartbeat.Ack, credentials: InstanceCredentials) -> None:
@@ -274,7 +274,7 @@ class LedgerInMemory:
         scopes: tuple[str, ...] = (),
         awaited: bool = False,
     ) -> bytes:
-        """Commit an event, and give the batch that NATS would bring."""
+        """Commit an event, and return the batch that NATS would deliver."""
         before = self.position
         event = Event(
             epoch=before.epoch,
@@ -308,7 +308,7 @@ class LedgerInMemory:
         )
 
     def restore(self, seq: int, *, epoch: int) -> None:
-        """Be a ledger that was set back to an earlier position, as after a restored backup."""
+        """Set the ledger back to an earlier position, as after a restored backup."""
         self._payloads = self._payloads[:seq]
         self._events = self._events[:seq]
         position = ledger.replay(ledger.genesis(1), self._payloads)
@@ -316,7 +316,7 @@ class LedgerInMemory:
 
 
 class RunningSidecar:
-    """A sidecar's use cases and socket, in an event loop of a thread of their own."""
+    """A sidecar's use cases and socket, in the event loop of a separate thread."""
 
     def __init__(
         self,
@@ -449,7 +449,7 @@ class RunningSidecar:
         self._ready.result(timeout=10)
 
     def do(self, action: Callable[[], None]) -> None:
-        """Run something in the sidecar's loop, and wait until it is done."""
+        """Run a function in the sidecar's loop, and wait until it is done."""
         done: Future[None] = Future()
 
         def run() -> None:
@@ -464,25 +464,25 @@ class RunningSidecar:
         done.result(timeout=10)
 
     def hang_up(self) -> None:
-        """Close every connection, in the sidecar's loop. It goes on to serve new ones."""
+        """Close every connection, in the sidecar's loop. The sidecar still serves new ones."""
         for connection in list(self.server.connections):
             connection.hang_up()
 
     def look(self, token: str, *, source: LookupPeer = SOMEBODY) -> ValidRecord | Denied:
-        """Look at a token as the socket would, for whoever it is."""
+        """Look a token up as the socket would, for any peer."""
         looking = self.answer.look(token, source=source)
         return asyncio.run_coroutine_threadsafe(looking, self._loop).result(timeout=10)
 
     def report(self) -> None:
-        """Report the tokens in use now, and not in half a minute."""
+        """Report the tokens in use now, in place of in half a minute."""
         asyncio.run_coroutine_threadsafe(self.uses.report(), self._loop).result(timeout=10)
 
     def forget(self, token: str) -> None:
-        """Forget a record, as if others had taken its place."""
+        """Drop a record, as if others had taken its place."""
         self.do(lambda: self.instances.current.view.records.drop(token_format.digest(token)))
 
     def push(self, batch: bytes) -> None:
-        """Bring a batch, as NATS would; it is applied when this returns."""
+        """Deliver a batch, as NATS would; it is applied when this returns."""
         self.do(lambda: self.follow.pushed(batch))
 
     @property
@@ -506,7 +506,7 @@ def running(
     posture: Posture = STRICT,
     wall_us: Callable[[], int] | None = None,
 ) -> Iterator[RunningSidecar]:
-    """Run a sidecar that holds a lease, and has found Redis if it is to have one."""
+    """Run a sidecar that holds a lease, and is connected to Redis if it is given one."""
     sidecar = RunningSidecar(
         path,
         link,
@@ -528,7 +528,7 @@ def running(
 
 
 def wait_until(observed: Callable[[], object], *, deadline_s: float = 10) -> None:
-    """Wait for a state that can be observed. Fails at the deadline."""
+    """Wait for an observable state. Fails at the deadline."""
     ends = time.monotonic() + deadline_s
     while not observed():
         in_time(ends, "the state did not come")
@@ -536,7 +536,7 @@ def wait_until(observed: Callable[[], object], *, deadline_s: float = 10) -> Non
 
 
 async def accepted(verifier: Verifier, token: str, *, deadline_s: float = 10) -> None:
-    """Wait until the token is accepted: its first sight may take longer than one check waits."""
+    """Wait until the token is accepted: its first look-up may outlast the wait of one check."""
     ends = time.monotonic() + deadline_s
     while isinstance(verdict := await verifier.acheck(token), Denied):
         in_time(ends, verdict)

@@ -1,4 +1,4 @@
-"""Clients that connect, and then send nothing, or no end: many of them, and cheaply."""
+"""Cheap clients, in large numbers, that connect and then send nothing or an incomplete request."""
 
 import asyncio
 import resource
@@ -19,7 +19,7 @@ def address_of(url: str) -> tuple[str, int]:
 
 
 async def connect(url: str, sent: bytes = b"") -> socket.socket:
-    """Open a connection, and send this over it."""
+    """Open a connection, and send some bytes over it."""
     client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     client.setblocking(False)
     loop = asyncio.get_running_loop()
@@ -31,19 +31,19 @@ async def connect(url: str, sent: bytes = b"") -> socket.socket:
 
 @asynccontextmanager
 async def silent(url: str, number: int, sent: bytes = b"") -> AsyncIterator[list[socket.socket]]:
-    """Have this number of connections for the block, each of which sends this and nothing else."""
+    """Open a number of connections for the block; each sends the given bytes and nothing else."""
     clients: list[socket.socket] = []
     address = address_of(url)
     try:
         for count in range(number):
             client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             clients.append(client)
-            client.connect(address)  # on loopback it does not block: the kernel answers
+            client.connect(address)  # on loopback this does not block: the kernel answers
             client.setblocking(False)
             if sent:
                 client.send(sent)
             if count % _AT_ONCE == 0:
-                await asyncio.sleep(0)  # the server, in this loop, takes those that wait
+                await asyncio.sleep(0)  # the server, in this loop, accepts those that wait
         yield clients
     finally:
         for client in clients:
@@ -51,7 +51,7 @@ async def silent(url: str, number: int, sent: bytes = b"") -> AsyncIterator[list
 
 
 async def until_closed(client: socket.socket) -> bytes:
-    """Return what comes until the server closes the connection."""
+    """Return the bytes that arrive until the server closes the connection."""
     loop = asyncio.get_running_loop()
     received = b""
     try:
@@ -64,7 +64,7 @@ async def until_closed(client: socket.socket) -> bytes:
 
 
 def is_open(client: socket.socket) -> bool:
-    """Return True if the server has not closed a connection; what it sent is dropped."""
+    """Return True if the server has not closed a connection; the bytes that it sent are dropped."""
     try:
         while client.recv(65_536):
             continue

@@ -1,8 +1,8 @@
-"""An authority that may hang, or die, between its steps; a file in its data directory says which.
+"""An authority that may hang, or die, at a step that a file in its data directory names.
 
-`crash-before-publish`: it dies between COMMIT and publishing, once. `stall-grant`: between the
-commit of the lease rows (G1) and reading the ledger's end (G2) it hangs for so many seconds.
-`stall-reply`: so it does between G2 and the reply (G3).
+`crash-before-publish`: it dies between COMMIT and publishing, once. `stall-grant`: it hangs, for
+the file's number of seconds, between the commit of the lease rows (G1) and reading the ledger's end
+(G2). `stall-reply`: it hangs likewise between G2 and the reply (G3).
 
 python -m tests.support.slow_grant_authority
 """
@@ -30,7 +30,7 @@ async def _stall(name: str) -> None:
     flag = Path(os.environ["RESCIND_DATA"]) / name
     try:
         seconds = float(flag.read_text())
-        flag.unlink()  # the others go on
+        flag.unlink()  # the other authorities go on
     except (OSError, ValueError):
         return
     await asyncio.sleep(seconds)

@@ -1,4 +1,4 @@
-"""A standby that every commit waits for, and that never comes."""
+"""A standby for which every commit waits, and which does not exist."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from rescind_authority.postgres.pool import SIZE, Postgres
 
 
 async def fill_pool(postgres: Postgres) -> None:
-    """Make every connection of a pool, for none can be made while commits wait.
+    """Open every connection of a pool, because none can be opened while commits wait.
 
     A new connection commits once before its first use.
     """
@@ -22,7 +22,7 @@ async def fill_pool(postgres: Postgres) -> None:
 
 @asynccontextmanager
 async def awaited(system: System) -> AsyncIterator[None]:
-    """Have every commit of the block wait for a standby."""
+    """Make every commit of the block wait for a standby."""
     await system.rows("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
     try:
         await system.rows("SELECT pg_reload_conf()")
@@ -34,7 +34,7 @@ async def awaited(system: System) -> AsyncIterator[None]:
 
 
 async def cancel_wait(system: System) -> bool:
-    """Cancel the commits that wait for a standby; return whether there was one."""
+    """Cancel the commits that wait for a standby; return True if there was one."""
     cancelled = await system.rows(
         """SELECT pg_cancel_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event = 'SyncRep'"""

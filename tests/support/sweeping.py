@@ -1,4 +1,4 @@
-"""Hold the sweep back, or wait for it."""
+"""Functions that hold the sweep back, or wait for it."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from tests.support.eventually import eventually
 
 @asynccontextmanager
 async def forbidden_to_sweep(system: System) -> AsyncGenerator[None]:
-    """Have the sweep for the block, as another authority would, and do nothing with it."""
+    """Hold the lock of the sweep for the block, as another authority would, without sweeping."""
     connection = await asyncpg.connect(system.dsn)
     try:
         async with connection.transaction():
@@ -21,7 +21,7 @@ async def forbidden_to_sweep(system: System) -> AsyncGenerator[None]:
 
 
 async def swept(system: System) -> None:
-    """Wait until every revoke is stamped."""
+    """Wait until every revoke is swept."""
 
     async def done() -> bool:
         found = await system.rows("SELECT s.seq >= h.seq FROM sweep AS s, ledger_head AS h")
@@ -31,6 +31,6 @@ async def swept(system: System) -> None:
 
 
 async def stamps(system: System) -> dict[str, int]:
-    """Read which revoke ended which token."""
+    """Return the revoke that ended each token."""
     found = await system.rows("SELECT token_id, seq FROM revoked_tokens")
     return {row["token_id"]: row["seq"] for row in found}

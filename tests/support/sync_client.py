@@ -1,8 +1,8 @@
 """The clients for threads: `python -m tests.support.sync_client` writes them from the async ones.
 
 The package unasync replaces names, and leaves docstrings alone; it needs setuptools, which the lock
-cannot pin. unasyncd needs an older rich than the command line. So this is a list of replacements,
-as httpcore has it; ruff formats what comes out.
+cannot pin. unasyncd needs an older rich than the command line does. So this module is a list of
+replacements, as in httpcore; ruff formats the result.
 """
 
 import re

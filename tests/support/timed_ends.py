@@ -1,4 +1,4 @@
-"""A Postgres in memory, and authorities that commit the ends which it times, in virtual time."""
+"""A Postgres in memory, and authorities that commit its scheduled ends, in virtual time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -25,14 +25,14 @@ METRICS = PrometheusMetrics()
 
 
 class Silent:
-    """Announce nothing (port EventAnnouncer)."""
+    """An announcer that sends nothing (port EventAnnouncer)."""
 
     def announce(self, batch: Batch) -> None:
         pass
 
 
 class TimedEnds:
-    """One Postgres, which may be away, and authorities."""
+    """One Postgres, which may be unreachable, and authorities."""
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self.tasks = tasks
@@ -43,13 +43,13 @@ class TimedEnds:
         self.running: list[asyncio.Task[None]] = []
 
     async def trip(self) -> None:
-        """Reach Postgres, or find that it is away."""
+        """Reach Postgres, or raise if it is unreachable."""
         await asyncio.sleep(0.001)
         if self.away:
             raise StoreUnavailableError("the test says so")
 
     def start(self, entropy: Entropy) -> tuple[Sequencer, EndTimer]:
-        """Start what an authority commits ends with."""
+        """Start the tasks with which an authority commits ends."""
         publisher = Publisher(announcer=Silent(), recent=Recent(self.postgres, clock=self.clock))
         sequencer = Sequencer(self.postgres, publisher=publisher, clock=self.clock, metrics=METRICS)
         timer = EndTimer(self.postgres, sequencer=sequencer, clock=self.clock, entropy=entropy)

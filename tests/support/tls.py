@@ -1,4 +1,4 @@
-"""A CA and what it issues, in files; and servers that speak TLS as the real ones begin to."""
+"""A CA and its certificates, in files; and servers that begin TLS as the real ones do."""
 
 import asyncio
 import json
@@ -27,13 +27,13 @@ Connected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Non
 
 @dataclass(frozen=True)
 class Pki:
-    """The files of a CA, and of certificates that are good or wrong in one way each."""
+    """The files of a CA, and of certificates: good ones, and some with one fault each."""
 
     folder: Path
 
     @classmethod
     def make(cls, folder: Path) -> "Pki":
-        """Issue all of them."""
+        """Issue all certificates."""
         folder.mkdir(parents=True, exist_ok=True)
         authority, stranger = trustme.CA(), trustme.CA()
         made = cls(folder)
@@ -66,13 +66,13 @@ class Pki:
         return self.folder / f"{name}.key"
 
     def client(self, link: str, *, identified: bool = True) -> TlsFiles:
-        """Return what a client of a link uses."""
+        """Return the files that a client of a link uses."""
         if not identified:
             return TlsFiles(link, self.ca)
         return TlsFiles(link, self.ca, self.cert("client"), self.key("client"))
 
     def server(self, name: str = "server", *, mutual: bool = False) -> ssl.SSLContext:
-        """Return what a server uses; `mutual` asks for a client certificate."""
+        """Return the files that a server uses; `mutual` requires a client certificate."""
         ca = self.ca if mutual else None
         return TlsFiles("http", ca, self.cert(name), self.key(name)).server()
 
@@ -81,7 +81,7 @@ class Pki:
 def listening(serve: Serve) -> Iterator[int]:
     """Serve connections at a port of loopback in threads, until the end of the block.
 
-    With blocking sockets, for asyncio tells a client nothing when it refuses the handshake.
+    The sockets block, because asyncio sends a client no reason when it refuses the handshake.
     """
     over, connections = threading.Event(), list[socket.socket]()
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(8) as threads:
@@ -105,18 +105,18 @@ def listening(serve: Serve) -> Iterator[int]:
 
 def _served(serve: Serve, connection: socket.socket) -> None:
     connection.settimeout(_PATIENCE_S)
-    with connection, suppress(OSError, EOFError):  # a client goes away in each of these ways
+    with connection, suppress(OSError, EOFError):  # a client may disconnect in each of these ways
         try:
             serve(connection)
         except ssl.SSLError:
-            # OpenSSL has said why; a reset, for what was not read, would overtake it.
+            # OpenSSL has sent the reason; a reset, because of unread data, would overtake it.
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(4096):
                 pass
 
 
 def secured(context: ssl.SSLContext, serve: Serve) -> Serve:
-    """Speak TLS from the first byte on."""
+    """Serve with TLS from the first byte on."""
 
     def begin(connection: socket.socket) -> None:
         with _upgraded(connection, context) as over_tls:
@@ -130,13 +130,13 @@ def _upgraded(connection: socket.socket, context: ssl.SSLContext | None) -> Iter
     if context is None:
         yield connection
         return
-    # A duplicate, so that what was said of a failure still has a connection to go over.
+    # A duplicate, so that the report of a failure still has an open connection.
     with context.wrap_socket(connection.dup(), server_side=True) as over_tls:
         yield over_tls
 
 
 def nats(context: ssl.SSLContext | None, said: list[bytes], **info: object) -> Serve:
-    """Greet as NATS does, and note what a client says; it refuses every user."""
+    """Greet as NATS does, record what a client sends, and refuse every user."""
     greeting = {"server_id": "x", "version": "2.15.1", "max_payload": 1 << 20, "headers": True}
 
     def serve(connection: socket.socket) -> None:
@@ -156,7 +156,7 @@ def nats(context: ssl.SSLContext | None, said: list[bytes], **info: object) -> S
 
 
 def postgres(context: ssl.SSLContext | None, said: list[bytes]) -> Serve:
-    """Begin as Postgres does, with TLS or without; it refuses every password."""
+    """Begin as Postgres does, with TLS or without, and refuse every password."""
 
     def serve(connection: socket.socket) -> None:
         if connection.recv(8) == _SSL_REQUEST:
@@ -173,7 +173,7 @@ def postgres(context: ssl.SSLContext | None, said: list[bytes]) -> Serve:
 
 
 def redis(connection: socket.socket) -> None:
-    """Refuse every password, and what is no command."""
+    """Refuse every password, and everything that is not a command."""
     while heard := connection.recv(4096):
         if not heard.startswith(b"*"):
             connection.sendall(b"-ERR Protocol error\r\n")
@@ -184,7 +184,7 @@ def redis(connection: socket.socket) -> None:
 
 
 def http(connection: socket.socket) -> None:
-    """Answer every request alike, and refuse what is none."""
+    """Answer every request alike, and refuse what is not a request."""
     heard = connection.recv(4096)
     status = b"200 OK" if heard.startswith(b"GET ") else b"400 Bad Request"
     head = b"\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"

@@ -1,7 +1,8 @@
-"""Fill the token table as years of issuing would: `COPY`, a few minutes for ten million rows.
+"""A generator that fills the token table as years of use would.
 
-The same number gives the same token in every run. Families of eight are delegated from one root,
-some deeper than others; one tree may be as large as you like. About a third has expired.
+It uses `COPY` and takes a few minutes for ten million rows. The same number gives the same token in
+every run. Families of eight are delegated from one root, some deeper than others; one tree may have
+any size. About a third has expired.
 """
 
 import hashlib
@@ -44,7 +45,7 @@ _INHERITED = ("tree:", "chain:", "tenant:", "client:", "session:", "label:")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What others are delegated from."""
+    """A token from which others are delegated."""
 
     token_id: str
     subject: str
@@ -55,9 +56,9 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many tokens, until when they were issued, and how many hang below the very first one.
+    """The number of tokens, the time of the last, and the size of the tree of the first one.
 
-    Those are the oldest. `issued_seq` is that of all.
+    The tokens of that tree are the oldest. All tokens have the same `issued_seq`.
     """
 
     rows: int
@@ -72,7 +73,7 @@ class Plan:
 
 
 def token_id(plan: Plan, number: int) -> str:
-    """Name a token by its number, the oldest one first."""
+    """Return the id of a token by its number; the oldest has number 0."""
     now_ms = int(_issued_at(plan, number).timestamp() * 1000)
     return public_ids.make(
         "tok", now_ms=now_ms, entropy=_digest(number)[: public_ids.ENTROPY_BYTES]
@@ -80,7 +81,7 @@ def token_id(plan: Plan, number: int) -> str:
 
 
 async def fill(connection: "asyncpg.Connection[asyncpg.Record]", plan: Plan) -> None:
-    """Add the tokens of a plan, and make all indexes but the first once they are there."""
+    """Add the tokens of a plan, and then create all indexes except for the primary key."""
     made = await connection.fetch(
         """
         SELECT i.indexrelid::regclass::text AS name, pg_get_indexdef(i.indexrelid) AS definition,
@@ -119,7 +120,7 @@ def _rows(plan: Plan) -> Iterator[tuple[object, ...]]:
         else:
             family = family if member else []
             place = _PARENT[member]
-            # A family that the large tree cut in two has no place to hang from: a root each.
+            # A family that the large tree cut in two has no parents: each member is a root.
             parent = family[place] if place is not None and place < len(family) else None
         token, row = _token(plan, number, parent)
         if number == 0:
@@ -174,7 +175,7 @@ def _token(plan: Plan, number: int, parent: Token | None) -> tuple[Token, tuple[
 def _facts(
     plan: Plan, number: int
 ) -> tuple[str, str | None, str | None, str | None, dict[str, str]]:
-    """Deal out kind, tenant, client, session and labels: some common, some rare."""
+    """Return a token's kind, tenant, client, session and labels: some common, some rare."""
     random_source = int.from_bytes(_digest(number)[10:14])
     old = number - plan.tree < plan.rows // 50
     kind = ("agent", "agent", "agent", "session", "service", "personal")[random_source % 6]
@@ -196,7 +197,7 @@ def _facts(
 def _subject(number: int) -> str:
     random_source = int.from_bytes(_digest(number)[14:18])
     if random_source % 10 == 0:
-        return f"agent:bot-{random_source // 10 % 20}"  # a few that never stop asking
+        return f"agent:bot-{random_source // 10 % 20}"  # a few with very many tokens
     return f"agent:a{random_source % 1_000_003}"
 
 

@@ -1,10 +1,10 @@
 """Traffic on an installation, and the oracle that judges every answer of every verifier.
 
-What must never happen, whatever dies (design 7; design 12, invariants I1, I2, I8):
+Three things must never happen, whatever dies (design 7; design 12, invariants I1, I2, I8):
 
 * a token is accepted by a check that began after that sidecar's table showed its revocation;
 * a token is accepted by a check that began later than one authority wait after its revocation was
-  answered: by then no lease is left that does not know of it;
+  answered: by then every lease that precedes the revocation has ended;
 * a good token is denied for another reason than a missing lease or an unreachable sidecar.
 """
 
@@ -38,14 +38,14 @@ class Known:
 
     token: str
     token_id: str
-    doomed: bool = False  # its revocation was asked for: from here on either answer is right
+    doomed: bool = False  # its revocation was requested: from here on either answer is right
     seq: int | None = None
     answered_ns: int | None = None
 
 
 @dataclass(slots=True)
 class Tally:
-    """What one client saw."""
+    """The results of one client."""
 
     checks: int = 0
     allowed: int = 0
@@ -81,7 +81,7 @@ class Client(threading.Thread):
             verifier.close()
 
     def _check(self, verifier: Verifier, known: Known) -> None:
-        # All that the verdict is judged by is read before the check begins.
+        # Everything by which the verdict is judged is read before the check begins.
         doomed, seq, answered_ns = known.doomed, known.seq, known.answered_ns
         shown = verifier.freshness().as_of
         began_ns = clock.boottime_ns()
@@ -109,7 +109,7 @@ class Client(threading.Thread):
 
 
 class Traffic:
-    """Clients beside every sidecar, and an admin who issues and revokes, whatever happens."""
+    """Clients beside every sidecar, and an administrator that issues and revokes throughout."""
 
     def __init__(self, cluster: Cluster, *, seed: int, control: bool = False) -> None:
         self._cluster = cluster
@@ -140,7 +140,7 @@ class Traffic:
             await asyncio.to_thread(client.join)
         await self._http.aclose()
         if not self._control:
-            raise_if_unsafe(self.violations)  # also where something else came too late
+            raise_if_unsafe(self.violations)  # also if something else came too late
 
     @property
     def violations(self) -> list[str]:
@@ -148,7 +148,7 @@ class Traffic:
 
     @property
     def denied_good(self) -> Counter[str]:
-        """Count by reason how often a good token was denied: excused perhaps, never welcome."""
+        """Return how often a good token was denied, by reason, excused or not."""
         return sum((client.tally.denied_good for client in self.clients), Counter[str]())
 
     @property
@@ -166,13 +166,13 @@ class Traffic:
 
     @property
     def good(self) -> list[Known]:
-        """The tokens that nobody has asked to revoke."""
+        """The tokens whose revocation was not requested."""
         return [known for known in self.tokens if not known.doomed]
 
     async def issue(self) -> None:
         body = {"subject": "agent:traffic", "kind": "agent", "scopes": ["a"], "ttl": 3600}
         issued = await self._command("/v1/tokens", body)
-        if issued.get("token"):  # a repeat after a lost answer shows the token no more
+        if issued.get("token"):  # a repeat after a lost answer omits the token
             self.tokens.append(Known(issued["token"], issued["token_id"]))
             self.issued += 1
 
@@ -185,7 +185,7 @@ class Traffic:
         self.revoked += 1
 
     async def _command(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
-        """Give a command, again and again under one key, to whichever authority answers."""
+        """Repeat a command under one key until some authority answers it."""
         headers = {"Idempotency-Key": secrets.token_hex(8)}
         while True:
             url = self._random.choice(self._cluster.authorities)
@@ -218,14 +218,14 @@ class Traffic:
             await asyncio.sleep(0.01)
 
     async def revoked_more(self, *, deadline_s: float) -> None:
-        """Wait until one more revocation was answered: the authorities work again, too."""
+        """Wait until one more revocation was answered, so that the authorities work again too."""
         before, ends = self.revoked, time.monotonic() + deadline_s
         while self.revoked == before:
             in_time(ends, "no revocation is answered")
             await asyncio.sleep(0.01)
 
     async def checked_more(self, count: int, *, deadline_s: float) -> None:
-        """Wait until the clients have checked so many more times."""
+        """Wait until the clients have made this number of further checks."""
         wanted, ends = self.checks + count, time.monotonic() + deadline_s
         while self.checks < wanted:
             in_time(ends, f"{self.checks} checks of {wanted}")

@@ -1,15 +1,15 @@
 """Run the pages of docs/ that show commands and their output, and compare what they show.
 
-    python -m tests.support.transcripts [PAGE …]       # write the outputs in the pages anew
+    python -m tests.support.transcripts [PAGE …]       # replace the outputs in the pages
 
 A page is run from its beginning in an empty home folder, on a system of its own:
 
 * `console` blocks hold lines of `$ command`, each followed by its output. All commands of a page
-  share one environment. `$ rescind up` and `$ uvicorn` go on in the background until the page ends.
+  share one environment. `$ rescind up` and `$ uvicorn` run in the background until the page ends.
 * `python` blocks begin with a comment that names their file, and are written to it.
 
-Ids, times, ports, process numbers and the width of columns may differ: see `normal`. A command may
-name an id that an output before it shows: it runs with the id that was printed in its place.
+Ids, times, ports, process numbers and the width of columns may differ: see `normal`. If a command
+names an id that an earlier output of the page shows, it runs with the id that was printed instead.
 """
 
 import argparse
@@ -77,7 +77,7 @@ class DifferentError(AssertionError):
 
 
 def normal(output: str) -> str:
-    """Replace what differs between two runs."""
+    """Return a text with everything replaced that differs between two runs."""
     lines = output.strip("\n").splitlines()
     for pattern, place in _VARYING:
         lines = [pattern.sub(place, line.rstrip()) for line in lines]
@@ -85,7 +85,7 @@ def normal(output: str) -> str:
 
 
 def steps(page: str) -> Iterator[Step]:
-    """Return what a page runs, in its order. Raises ValueError for a block that cannot be run."""
+    """Return the steps of a page in order. Raises ValueError for a block that cannot be run."""
     for block in _BLOCK.finditer(page):
         kind, body = block[1], block[2]
         if kind == "sh":
@@ -140,7 +140,7 @@ class Terminal:
         return output
 
     def _settled(self, step: Step) -> str:
-        """Repeat a command that only reads: what it shows may come a little later."""
+        """Repeat a command that only reads: the expected output may come a little later."""
         command = _ID.sub(lambda found: self.ids.get(found[0], found[0]), step.command)
         end = time.monotonic() + _DEADLINE_S
         output = self._once(command)
@@ -152,7 +152,7 @@ class Terminal:
     def _may_come(self, step: Step, output: str) -> bool:
         if not _READING.match(step.command):
             return False
-        if step.command.startswith("rescind check"):  # a wrong answer is not asked for again
+        if step.command.startswith("rescind check"):  # a wrong answer is not requested again
             return bool(_NOT_NOW.search(output))
         return self.repeats and normal(output) != normal(step.shown)
 
@@ -210,7 +210,7 @@ class Terminal:
         return output.replace(str(self.home), HOME)
 
     def stop(self) -> None:
-        """End what goes on in the background, the newest first."""
+        """Stop the background processes, the newest first."""
         for process, _ in reversed(self.running):
             process.send_signal(signal.SIGTERM)
             try:
@@ -222,7 +222,7 @@ class Terminal:
 
 @contextmanager
 def terminal() -> Iterator[Terminal]:
-    """Return a terminal in a new home folder; end all that was started in it."""
+    """Yield a terminal in a new home folder; stop all processes that were started in it."""
     with ExitStack() as stack:
         # Not below pytest's folder: the path of a socket is at most 107 bytes long.
         root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -233,7 +233,7 @@ def terminal() -> Iterator[Terminal]:
 
 
 def check(page: Path) -> None:
-    """Run a page. Raises DifferentError for the first output that is not what it shows."""
+    """Run a page. Raises DifferentError for the first output that differs from the page."""
     with terminal() as opened:
         for step in steps(page.read_text(encoding="utf-8")):
             output = opened.run(step)
@@ -246,11 +246,11 @@ def check(page: Path) -> None:
 
 
 def rewrite(page: Path) -> None:
-    """Run a page, and write each output that differs anew."""
+    """Run a page, and replace each output that differs."""
     text = page.read_text(encoding="utf-8")
     written, place = "", 0
     with terminal() as opened:
-        opened.repeats = False  # what a page shows so far is no goal
+        opened.repeats = False  # do not wait for the output that the page shows so far
         for step in steps(text):
             output = opened.run(step)
             same = normal(output) == normal(step.shown)
@@ -265,7 +265,7 @@ def _ended(output: str) -> str:
 
 
 def main() -> None:
-    """Write the outputs of the named pages anew, or of all."""
+    """Replace the outputs of the named pages, or of all pages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pages", nargs="*", type=Path, default=PAGES)
     for page in parser.parse_args().pages:

@@ -1,4 +1,4 @@
-"""Whether a JSON value is what a type of the admin client says."""
+"""Comparison of JSON values with the types of the admin client."""
 
 import types
 import typing
@@ -10,7 +10,7 @@ from rescind.client.admin import receipts
 
 
 def faults(found: Any, hint: Any, where: str = "answer") -> Iterator[str]:
-    """Yield what differs, each with its place; nothing where the value is of the type."""
+    """Yield each difference with its place; yield nothing if the value is of the type."""
     origin, arguments = get_origin(hint), get_args(hint)
     if is_typeddict(hint):
         yield from _in_fields(found, hint, where)

@@ -1,6 +1,6 @@
 """Test vectors for other languages: `python -m tests.support.vectors` writes tests/vectors/*.json.
 
-A vector is a fact of the format, so it changes only when something is appended to the format.
+A vector is a fact of the format, so it changes only if the format is extended.
 """
 
 import json
@@ -48,7 +48,7 @@ SELECTORS = (
 
 
 def token_vectors() -> object:
-    """Tell how a token is made of random bytes and an edge key, and what is refused."""
+    """Return how a token is made of random bytes and an edge key, and which texts are refused."""
     good, malformed = [], {}
     for number, kind in enumerate(Kind):
         random = bytes((byte * (number + 1)) % 256 for byte in range(32))
@@ -85,7 +85,7 @@ def token_vectors() -> object:
 
 
 def handle_vectors() -> object:
-    """Tell which word of the table stands for a handle, and which handle of a selector counts."""
+    """Return the word of the table for each handle, and the anchor of each selector."""
     return {
         "slots": SLOTS,
         "words": {handle: generation_table.slots_of([handle], SLOTS)[0] for handle in HANDLES},
@@ -98,7 +98,7 @@ def handle_vectors() -> object:
 
 
 def table_vectors() -> object:
-    """Tell the words of a table that are not zero: when new, after two events, with a lease."""
+    """Return the words of a table that are not zero: when new, after two events, with a lease."""
     slots = 1 << 10
     words = memoryview(bytearray(generation_table.size_bytes(slots))).cast("Q")
     writer = Writer(words, instance=messages.INSTANCE, boot=messages.BOOT, slots=slots)
@@ -122,12 +122,12 @@ def table_vectors() -> object:
 
 
 def _set_words(words: "memoryview[int]") -> dict[str, str]:
-    # In hexadecimal: a number of JSON is a double to many, and loses the last bits of a word.
+    # In hexadecimal: many parsers read a JSON number as a double, which loses a word's last bits.
     return {str(place): f"{word:016x}" for place, word in enumerate(words) if word}
 
 
 def socket_vectors() -> object:
-    """Tell every request and response as its fields and as its frame."""
+    """Return every request and response as its fields and as its frame."""
     kinds: dict[str, tuple[type, ...]] = {
         "requests": get_args(socket_protocol.Request),
         "responses": get_args(socket_protocol.Response),
@@ -148,7 +148,7 @@ def socket_vectors() -> object:
 
 
 def event_vectors() -> object:
-    """Tell a ledger of four events: each as its fields, as its payload, and the head after it."""
+    """Return a ledger of four events: each as its fields, its payload, and the head after it."""
     start = position = ledger.genesis(3)
     revocation = messages.EVENT.revocation
     lifted = replace(revocation, effect="lift", scopes=(), issued_before_us=None)
@@ -170,7 +170,7 @@ def event_vectors() -> object:
 
 
 def signature_vectors() -> object:
-    """Tell what a signature of each purpose covers, its envelope, and a statement by a root key."""
+    """Return the signed bytes and envelope of each purpose, and a statement by a root key."""
     key, root = SigningKey(bytes(range(32))), SigningKey(bytes(range(32, 64)))
     public = bytes(key.verify_key)
     envelopes = [_signed(key, purpose, b"content") for purpose in Purpose]
@@ -210,7 +210,7 @@ def _signed(key: SigningKey, purpose: Purpose, content: bytes) -> dict[str, str]
 
 
 def mac_vectors() -> object:
-    """Tell an instance's id and secret, and the MAC of a message in each direction."""
+    """Return an instance's id and secret, and the MAC of a message in each direction."""
     master, instance = bytes(range(32)), enrolment.instance_of(messages.PUBLIC)
     secret = instance_mac.instance_secret(master, epoch=3, instance=instance)
     return {
@@ -243,7 +243,7 @@ def _plain(value: object) -> object:
 
 
 def vectors() -> dict[str, str]:
-    """Give every file's name and text."""
+    """Return every file's name and text."""
     made = {
         "tokens.json": token_vectors(),
         "handles.json": handle_vectors(),

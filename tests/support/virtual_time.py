@@ -1,4 +1,4 @@
-"""An event loop whose time passes only when everybody waits: a minute takes milliseconds."""
+"""An event loop whose time passes only when all tasks wait: a minute takes milliseconds."""
 
 import asyncio
 import selectors
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class _Selector(selectors.SelectSelector):
-    """Instead of waiting for files, of which nothing comes, let the time pass."""
+    """A selector that advances the time instead of waiting for files, which are never ready."""
 
     now_s = 0.0
 
@@ -21,7 +21,7 @@ class _Selector(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Run callbacks in the order of their times, without a pause between them."""
+    """An event loop that runs callbacks in the order of their times, without pauses."""
 
     def __init__(self) -> None:
         self._passing = _Selector()
@@ -32,6 +32,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in a time of its own, which begins at 0."""
+    """Run a coroutine in a virtual time that begins at 0."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(coroutine)

@@ -28,22 +28,22 @@ _REFUSALS = {
 
 
 def application(use_cases: UseCases, *, issuer: str | None = None) -> FastAPI:
-    """Make the application around the use cases.
+    """Return an application for the use cases.
 
-    `issuer` is its OAuth issuer. Where it is only known later, set `state.issuer`.
+    `issuer` is its OAuth issuer. If the issuer is known only later, set `state.issuer`.
     """
     app = FastAPI(
         title="rescind authority",
         version=version("rescind"),
         description=_DESCRIPTION,
-        docs_url=None,  # they would load scripts from elsewhere
+        docs_url=None,  # the pages would load scripts from other hosts
         redoc_url=None,
-        redirect_slashes=False,  # the URL to go to would be made of the request's Host
+        redirect_slashes=False,  # the URL would be built from the request's Host
     )
     app.state.use_cases = use_cases
     app.state.issuer = issuer
     problems.install(app, refused=use_cases.refused)
-    # `listing` first: `/v1/tokens/count` is no token's id.
+    # `token_list` first: in `/v1/tokens/count`, `count` is not a token id.
     routers = (
         token_list,
         rotation,

@@ -1,4 +1,4 @@
-"""What every handler needs: the use cases, who calls, and the idempotency key."""
+"""Dependencies of the handlers: the use cases, the caller, and the idempotency key."""
 
 import hashlib
 import json
@@ -52,7 +52,7 @@ _parent_scheme = HTTPBearer(
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the authority is: one line of text for each part that is not as it should be."""
+    """The health of the authority: `ok`, or one line with the problem, for each part."""
 
     ready: bool
     postgres: str
@@ -62,7 +62,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """Everything that a handler may call."""
+    """The use cases that a handler may call."""
 
     authoriser: Authoriser
     budgets: Budgets
@@ -85,20 +85,20 @@ class UseCases:
     health: Callable[[], Awaitable[Health]]
 
 
-# Coroutines, though they wait for nothing: FastAPI sends a plain function to a thread and back, for
-# each request, which costs more than what it does.
+# Coroutines, although they await nothing: FastAPI would run a plain function in a thread for each
+# request, which costs more than the function itself.
 async def use_cases(request: Request) -> UseCases:
-    """Return the use cases that the application was made with."""
+    """Return the use cases of the application."""
     return cast("UseCases", request.app.state.use_cases)
 
 
 def address_of(request: Request) -> str | None:
-    """Return the caller's address: the connection's other end, or what a trusted proxy says."""
+    """Return the caller's address: the connection's peer, or that reported by a trusted proxy."""
     return request.client.host if request.client else None
 
 
 def owner_of(scope: HttpScope) -> str | None:
-    """Return who proved themselves by the latest request over this connection; None: not known."""
+    """Return the id that the connection's latest request authenticated; None if there is none."""
     connection: Connection | None = scope.get(SCOPE_KEY)
     return None if connection is None else connection.owner
 
@@ -114,14 +114,14 @@ def prove(scope: HttpScope, owner: str) -> None:
 
 
 def disprove(scope: HttpScope) -> None:
-    """Mark a request as not authenticated, whatever it looked like."""
+    """Mark a request as not authenticated, also after `prove`."""
     connection: Connection | None = scope.get(SCOPE_KEY)
     if connection is not None:
         connection.disprove()
 
 
 def requires(*scopes: Scope) -> Callable[..., Awaitable[Actor]]:
-    """Make a dependency that admits admins with one of these scopes."""
+    """Return a dependency that admits administrators with one of these scopes."""
 
     async def admit(
         request: Request,
@@ -132,7 +132,7 @@ def requires(*scopes: Scope) -> Callable[..., Awaitable[Actor]]:
             bearer.find(request.scope["headers"]), address=address_of(request)
         )
         prove(request.scope, actor.token_id)
-        request.state.caller = actor.name  # for log and audit, where the scope is refused
+        request.state.caller = actor.name  # for log and audit, if the scope is refused
         if not any(actor.holds(scope) for scope in scopes):
             raise ForbiddenError(scopes[0], "this call")
         return actor
@@ -145,7 +145,7 @@ async def holder(
     authority: Annotated[UseCases, Depends(use_cases)],
     _documented: Annotated[object, Security(_parent_scheme)],
 ) -> Holder:
-    """Admit the bearer of a live token, for what its holder may do."""
+    """Admit the bearer of a live token, for the calls that its holder may make."""
     found = await authority.authoriser.holder(
         bearer.find(request.scope["headers"]), address=address_of(request)
     )
@@ -154,12 +154,12 @@ async def holder(
 
 
 async def parent(bearer: Annotated[Holder, Depends(holder)]) -> Record:
-    """Admit the bearer of a live token, to delegate from it if that is allowed."""
+    """Admit the bearer of a live token, for a delegation if the token allows it."""
     return bearer.record
 
 
 def may(right: Right, action: str) -> Callable[..., Awaitable[Holder]]:
-    """Make a dependency that admits who bears a token whose holder has this right."""
+    """Return a dependency that admits the bearer of a token whose holder has this right."""
 
     async def admit(bearer: Annotated[Holder, Depends(holder)]) -> Holder:
         bearer.require(right, action)
@@ -172,7 +172,7 @@ Parent = Annotated[Record, Depends(parent)]
 Rotator = Annotated[Holder, Depends(may(Right.ROTATE, "rotate it"))]
 SessionHolder = Annotated[Holder, Depends(may(Right.SESSIONS, "list and end sessions"))]
 Authority = Annotated[UseCases, Depends(use_cases)]
-# The scopes stand in the OpenAPI document too: any one of them admits.
+# The OpenAPI document lists the scopes too: any one of them is sufficient.
 Reader = Annotated[Actor, Security(requires(Scope.READ), scopes=[Scope.READ])]
 IssuerActor = Annotated[
     Actor, Security(requires(Scope.ISSUE, Scope.ENROL), scopes=[Scope.ISSUE, Scope.ENROL])
@@ -189,12 +189,12 @@ async def idempotency_key(
         str | None,
         Header(
             alias="Idempotency-Key",
-            description="Repeat a command under its key: it is carried out once. "
-            "Made up for you, and returned, when you send none.",
+            description="A command that is repeated under its key is carried out once. "
+            "Without a key the authority makes one and returns it.",
         ),
     ] = None,
 ) -> str:
-    """Return the caller's key, or a new one; the answer names it either way."""
+    """Return the caller's key, or a new one; the response contains it in both cases."""
     if key is not None and not _is_key(key):
         raise InvalidRequestError(
             FieldError(
@@ -224,7 +224,7 @@ def claim(
     key: str,
     besides: frozenset[str] = frozenset(),
 ) -> IdempotencyClaim:
-    """Bind an admin's key to one request."""
+    """Bind an administrator's idempotency key to one request."""
     return bind(operation, body, owner=actor.subject, key=key, besides=besides)
 
 
@@ -236,9 +236,10 @@ def bind(
     key: str,
     besides: frozenset[str] = frozenset(),
 ) -> IdempotencyClaim:
-    """Bind its owner's key to one request. Only what the caller set counts, in whatever order.
+    """Bind the owner's idempotency key to one request.
 
-    The fields `besides` may differ in a repeat: they say how to answer, and not what to do.
+    Only the fields that the caller set count, in any order. The fields `besides` may differ in a
+    repeat: they affect the response, not the command.
     """
     facts = body.model_dump(mode="json", exclude_unset=True, exclude=set(besides))
     asked = json.dumps(facts, sort_keys=True)

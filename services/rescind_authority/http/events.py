@@ -1,6 +1,6 @@
 """`/v1/events`: the ledger as it grows, as server-sent events (WHATWG HTML, section 9.2).
 
-A stream ends when its token is not accepted any more. The token is looked up again before an event
+A stream ends when its token is no longer accepted. The token is looked up again before an event
 that hits it is sent, when such an event is committed, when it ends by itself, and every 15 seconds.
 """
 
@@ -59,7 +59,7 @@ async def follow(
 ) -> EventSourceResponse:
     """Stream every event after a seq, then each new one as it is committed.
 
-    The stream ends with its token: when that is revoked, suspended, expired, or loses its scope.
+    The stream ends when its token is revoked or suspended, expires, or loses its scope.
     """
     start = since if last_event_id is None else _seq(last_event_id)
     attendance = _Attendance(authority, request)
@@ -68,7 +68,7 @@ async def follow(
 
 
 class _Attendance:
-    """Whether the bearer of a request is still admitted."""
+    """The admission of a request's bearer, which is renewed while a stream lasts."""
 
     def __init__(self, authority: UseCases, request: Request) -> None:
         self._authority = authority
@@ -77,19 +77,19 @@ class _Attendance:
         self._admission: Admission
 
     async def begin(self) -> None:
-        """Resolve the token of the request. Raises the error that refuses it."""
+        """Look up the token of the request. Raises the error of a refusal."""
         admission = await self._authority.authoriser.admit(self._bearer, address=self._address)
         admission.actor.require(Scope.READ, "this call")
         self._admission = admission
 
     def is_hit(self, event: Event) -> bool:
-        """Return True if an event may end the token, or change it."""
+        """Return True if an event may end or change the token."""
         return event.revocation.selector.matches(self._admission.record.handles)
 
     async def goes_on(self) -> bool:
-        """Resolve the token again, and return True if it is still admitted.
+        """Look up the token again, and return True if it is still admitted.
 
-        Returns False also if the token cannot be looked up.
+        Also returns False if the look-up fails.
         """
         try:
             await self.begin()
@@ -98,7 +98,7 @@ class _Attendance:
         return True
 
     async def over(self) -> None:
-        """Return when the token is not accepted any more, or has not been looked up for long."""
+        """Wait until the token is no longer accepted, or no look-up has succeeded for 30 s."""
         sure = asyncio.get_running_loop().time()
         while True:
             try:
@@ -153,7 +153,7 @@ class _Stream(EventSourceResponse):
 
 
 def _seq(text: str) -> int:
-    # Its length first: Python reads no number of more than 4,300 digits.
+    # Check the length first: int() raises for more than 4,300 digits.
     short = len(text) <= len(str(_MAX_SEQ))
     if not (short and text.isascii() and text.isdigit()) or int(text) > _MAX_SEQ:
         raise InvalidRequestError(FieldError("Last-Event-ID", "expected a seq, such as 42"))

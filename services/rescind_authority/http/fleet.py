@@ -1,4 +1,4 @@
-"""`/v1/fleet`: who verifies, and how fresh each of them is."""
+"""`/v1/fleet`: the sidecars, and how fresh each of them is."""
 
 from datetime import datetime
 from typing import Annotated
@@ -24,14 +24,16 @@ class InstanceFacts(BaseModel):
     posture: str
     state: Liveness = Field(description="`silent`: no heartbeat for a whole lease term.")
     epoch: int | None
-    applied_seq: int | None = Field(description="What it said it has applied.")
-    acked_seq: int = Field(description="That, where its hash chain agrees with the ledger's.")
-    lease_left_ms: int = Field(description="The longest that its lease can still be good.")
-    overdue: bool = Field(
-        description="It is live, and was silent for more than half of the term: a heartbeat comes "
-        "at least each quarter."
+    applied_seq: int | None = Field(description="The seq that it reported as applied.")
+    acked_seq: int = Field(description="The same, if its hash chain agrees with the ledger's.")
+    lease_left_ms: int = Field(
+        description="The longest time for which its lease can still be valid."
     )
-    lag: int = Field(description="Events that it has not acknowledged.")
+    overdue: bool = Field(
+        description="True: it is live, and was silent for more than half of the term. Sidecars "
+        "send a heartbeat at least each quarter."
+    )
+    lag: int = Field(description="The number of events that it has not acknowledged.")
     first_seen: datetime
     last_seen: datetime
     released_at: datetime | None
@@ -39,48 +41,48 @@ class InstanceFacts(BaseModel):
     evicted_at: datetime | None
     evicted_why: str | None
     trust_serial: int | None = Field(
-        description="The number of the trust statement that it goes by; null: an older version, "
-        "which does not tell."
+        description="The serial of the trust statement that it uses. Null: an older version, "
+        "which does not report it."
     )
 
 
 class EvictRequest(Why):
-    """Why an instance is evicted."""
+    """The reason for an eviction."""
 
 
 class EvictedFacts(BaseModel):
-    """An instance that gets no lease any more."""
+    """An evicted instance, which gets no further lease."""
 
     instance: str
     service: str
     evicted_at: datetime
     evicted_why: str
     lease_ends_at: datetime = Field(
-        description="Until then at the latest its last lease is good, and receipts wait for it; a "
-        "grace that it declared comes after that."
+        description="The latest end of its last lease, which receipts wait for. A grace that it "
+        "declared follows."
     )
 
 
 class FleetFacts(BaseModel):
-    """The ledger's end, and every sidecar that is known."""
+    """The ledger's end, and every known sidecar."""
 
     epoch: int
     seq: int
-    head: str = Field(description="Hash of the ledger up to seq, in hex.")
+    head: str = Field(description="The hash of the ledger up to `seq`, in hex.")
     grant_term_ms: int
-    ended: int = Field(description="How many instances have ended and are not listed.")
+    ended: int = Field(description="The number of instances that ended and are not listed.")
     instances: list[InstanceFacts]
 
 
 class FleetQuery(BaseModel):
-    """Which sidecars to list."""
+    """The sidecars to list."""
 
     model_config = ConfigDict(extra="forbid")
 
     ended: bool = Field(
         default=False,
-        description="List those too that ended in the last hour: released, or silent for ten "
-        "minutes.",
+        description="List also the instances that ended in the last hour: released, or silent for "
+        "ten minutes.",
     )
 
 
@@ -88,7 +90,7 @@ class FleetQuery(BaseModel):
 async def fleet(
     wanted: Annotated[FleetQuery, Query()], _actor: Reader, authority: Authority
 ) -> FleetFacts:
-    """List the sidecars, with what each has acknowledged."""
+    """List the sidecars, with the position that each has acknowledged."""
     seen = await authority.looker.fleet(ended=wanted.ended)
     position = seen.tip.position
     return FleetFacts(
@@ -112,10 +114,10 @@ async def evict(
     actor: RevokerActor,
     authority: Authority,
 ) -> EvictedFacts:
-    """End an instance for good: no lease, no events, and no enrolment under this id.
+    """End an instance permanently: no lease, no events, and no enrolment under this id.
 
-    Its process may enrol a new instance when it starts again, as long as its credential is good:
-    to keep a service out, revoke the credential. To evict it again changes nothing.
+    Its process may enrol a new instance when it starts again, as long as its credential is good. To
+    keep a service out, revoke the credential. A repeated eviction changes nothing.
     """
     name = bytes.fromhex(instance)
     evicted = await authority.membership.evict(name, reason=asked.reason, actor=actor)

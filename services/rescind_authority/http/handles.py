@@ -1,4 +1,4 @@
-"""Read the handles that a query has in its fields."""
+"""Parsing of the handles in the fields of a query."""
 
 from rescind.core import handles
 from rescind.core.handles import Handle
@@ -7,7 +7,7 @@ from rescind_authority.errors import FieldError, InvalidRequestError
 
 
 def parse(text: str, *, field: str) -> Handle:
-    """Read the handle in a field. Raises InvalidRequestError."""
+    """Parse the handle in a field. Raises InvalidRequestError."""
     try:
         return handles.parse(text)
     except SelectorError as error:

@@ -13,24 +13,26 @@ router = APIRouter(tags=["health"])
 
 
 class Alive(BaseModel):
-    """The process answers."""
+    """The answer of a running process."""
 
     status: Literal["ok"] = "ok"
 
 
 class Ready(BaseModel):
-    """Whether the authority can do its work, part by part."""
+    """The readiness of the authority and of each of its parts."""
 
     status: Literal["ready", "unavailable"]
-    postgres: str = Field(description="`ok`, or what is wrong.")
-    nats: str = Field(description="`ok`, or what is wrong; nothing but speed depends on it.")
-    trust: str = Field(description="`ok`, or until when sidecars believe this authority's keys.")
-    version: str = Field(description="Of the authority.")
+    postgres: str = Field(description="`ok`, or the fault.")
+    nats: str = Field(description="`ok`, or the fault. Only speed depends on NATS.")
+    trust: str = Field(
+        description="`ok`, or the time until which sidecars accept this authority's keys."
+    )
+    version: str = Field(description="The version of the authority.")
 
 
 @router.get("/healthz", summary="Is the process alive?")
 async def healthz() -> Alive:
-    """Return an answer as long as the process can."""
+    """Return 200 while the process can answer."""
     return Alive()
 
 
@@ -40,7 +42,10 @@ async def healthz() -> Alive:
     responses={503: {"model": Ready, "description": "Postgres is away or not migrated."}},
 )
 async def readyz(response: Response, authority: Authority) -> Ready:
-    """Return whether Postgres answers and is migrated; NATS is reported, not required."""
+    """Return 200 if Postgres answers and is migrated, else 503.
+
+    NATS is reported, but not required.
+    """
     health = await authority.health()
     if not health.ready:
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
@@ -56,5 +61,5 @@ async def readyz(response: Response, authority: Authority) -> Ready:
 
 @router.get("/metrics", summary="Numbers for Prometheus", response_class=Response)
 async def metrics(authority: Authority) -> Response:
-    """Write the metrics in Prometheus's text format."""
+    """Return the metrics in Prometheus's text format."""
     return Response(authority.metrics.render(), media_type=CONTENT_TYPE)

@@ -1,4 +1,4 @@
-"""`/v1/term`: how long a lease lasts, and so how long a cut-off sidecar may go on."""
+"""`/v1/term`: the lease term, which bounds for how long a cut-off sidecar may answer checks."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1/term", tags=["fleet"])
 
 
 class TermWish(BaseModel):
-    """The term that is wanted."""
+    """The requested lease term."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -22,23 +22,26 @@ class TermWish(BaseModel):
 
 
 class TermFacts(BaseModel):
-    """The terms as they are. The steps to another one are taken by whichever authority lives."""
+    """The current lease terms. Any running authority carries out the steps to another term."""
 
-    grant_term_ms: int = Field(description="What leases are granted for now.")
-    wait_term_ms: int = Field(description="What a revocation takes them to last: never less.")
-    target_term_ms: int = Field(description="What was asked for last.")
-    settled: bool = Field(description="Whether both are what was asked for.")
+    grant_term_ms: int = Field(description="The term of the leases that are granted now.")
+    wait_term_ms: int = Field(description="The term that revocations wait for; never shorter.")
+    target_term_ms: int = Field(description="The term that was set last.")
+    settled: bool = Field(description="Whether both are the term that was set last.")
 
 
 @router.get("", summary="Read the lease term")
 async def get(_actor: AdminActor, authority: Authority) -> TermFacts:
-    """Read the lease term, and how far a change of it has come."""
+    """Return the lease term, and the progress of its last change."""
     return _facts(await authority.term.get())
 
 
 @router.put("", summary="Change the lease term")
 async def put(wish: TermWish, actor: AdminActor, authority: Authority) -> TermFacts:
-    """Request another lease term. Lengthening takes a moment, shortening one old term."""
+    """Request another lease term.
+
+    Lengthening takes a moment; shortening takes one old term.
+    """
     return _facts(await authority.term.ask(wish.term_ms, actor=actor.name))
 
 

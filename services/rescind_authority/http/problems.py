@@ -24,14 +24,14 @@ _RETRY = {"Retry-After": "1"}
 
 
 class WrongField(BaseModel):
-    """One field that is wrong, and what is expected there."""
+    """One invalid field, and the value that is expected there."""
 
     field: str = Field(examples=["subject"])
     detail: str = Field(examples=["expected <type>:<name>, such as agent:billing-bot"])
 
 
 class Problem(BaseModel):
-    """Why a request was refused, and what to do."""
+    """The reason for a refusal, and what to do next."""
 
     type: str = Field(examples=["urn:rescind:problem:invalid-request"])
     title: str
@@ -39,7 +39,7 @@ class Problem(BaseModel):
     detail: str
     errors: list[WrongField] = []
     idempotency_key: str | None = Field(
-        default=None, description="Where the outcome is unknown: the key to retry with."
+        default=None, description="The key to retry with, if the outcome is unknown."
     )
 
 
@@ -141,7 +141,7 @@ _DEFECT_DETAIL = (
 
 
 def told(texts: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
-    """Document statuses that are answered with a problem."""
+    """Return the OpenAPI entries of statuses whose body is a problem."""
     # Problem is among the document's schemas, because batches have outcomes with one.
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
@@ -163,11 +163,11 @@ def install(app: FastAPI, *, refused: Callable[[RefusedCall], None]) -> None:
 
 
 def response(error: RescindError, *, key: str | None = None) -> Response:
-    """Make the problem of one of our errors; `key` is the idempotency key of the command."""
+    """Return the problem response of an error; `key` is the command's idempotency key."""
     headers = dict(_kind(error).headers or {})
     match error:
         case errors.UnauthenticatedError():
-            # RFC 6750, section 3.1: no error code where no token was sent.
+            # RFC 6750, section 3.1: no error code if no token was sent.
             code = ', error="invalid_token"' if error.sent else ""
             headers["WWW-Authenticate"] = _REALM + code
         case errors.ForbiddenError():
@@ -182,7 +182,7 @@ def response(error: RescindError, *, key: str | None = None) -> Response:
 
 
 def problem(error: RescindError, *, key: str | None = None) -> Problem:
-    """Write one of our errors as a problem, wherever it is sent."""
+    """Return the problem document of an error."""
     kind = _kind(error)
     fields: Sequence[errors.FieldError] = ()
     if isinstance(error, errors.InvalidRequestError | errors.BeyondParentError):
@@ -201,7 +201,7 @@ def _kind(error: RescindError) -> _Kind:
 
 
 def too_large(limit_bytes: int) -> Response:
-    """Make the problem of a body over the limit."""
+    """Return the problem of a body over the limit."""
     kind = _Kind("body-too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
     return _answer(kind, detail=f"send at most {limit_bytes} bytes.")
 
@@ -212,7 +212,7 @@ def unreadable(detail: str) -> Response:
 
 
 def note_refusal(request: Request, error: RescindError) -> None:
-    """Log and audit a refused authentication or authorisation, as often as `RefusalLog` does."""
+    """Log and audit a refused authentication or authorisation, at the rate of `RefusalLog`."""
     if isinstance(error, errors.UnauthenticatedError):
         disprove(request.scope)
     refusals: RefusalLog = request.app.state.refusals
@@ -249,7 +249,10 @@ async def _defect(_request: Request, _error: Exception) -> Response:
 
 
 def _field(error: Mapping[str, Any]) -> errors.FieldError:
-    """Name the field as the caller wrote it; never quote what was sent, it may be a token."""
+    """Return the error of a field, under the name that the caller wrote.
+
+    The sent value is never quoted, because it may be a token.
+    """
     place, *rest = error["loc"]
     if place == "body" and (not rest or error["type"] == "json_invalid"):
         return errors.FieldError("body", "expected a JSON object, sent as application/json")
@@ -293,5 +296,5 @@ def _sent(problem: Problem, headers: Mapping[str, str] | None) -> Response:
 
 
 def _sendable(text: str) -> str:
-    """Hide tokens, and escape lone surrogates, which JSON can carry in and UTF-8 not carry out."""
+    """Hide tokens, and escape lone surrogates, which JSON can contain and UTF-8 cannot."""
     return token_format.hidden(text).encode(errors="backslashreplace").decode()

@@ -1,6 +1,6 @@
-"""Log and audit who was refused: once a minute for each source, with how many were withheld.
+"""Log and audit of refused calls: once a minute for each source, with the number withheld.
 
-A source is the address of the caller, as far as it is known. It is not a name that it chose.
+A source is the address of the caller, as far as it is known, and not a name that the caller chose.
 """
 
 from collections.abc import Callable

@@ -17,33 +17,37 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
 
 class SessionFacts(BaseModel):
-    """One session, as its owner may see it."""
+    """A session, with the fields that its owner may see."""
 
     token_id: str
-    current: bool = Field(description="It is the one that asks.")
+    current: bool = Field(description="True for the session of this request.")
     user_agent: str | None
     address: str | None
     issued_at: datetime
-    last_used_at: datetime | None = Field(description="Some seconds late; null: not yet.")
+    last_used_at: datetime | None = Field(
+        description="Up to some seconds late. Null: not used yet."
+    )
     expires_at: datetime
 
 
 class SessionList(BaseModel):
-    """The sessions that are good now, newest first; at most 200 are shown."""
+    """The sessions that are good now, newest first, at most 200."""
 
     subject: str
     sessions: list[SessionFacts]
 
 
 class LogOutRequest(WaitOptions):
-    """Which sessions are to end: the one that asks, unless another one, or all, are named."""
+    """The sessions to end: by default, the session that authorises the call."""
 
-    token_id: str | None = Field(default=None, description="Another session of the same subject.")
-    everywhere: bool = Field(default=False, description="All sessions of the subject.")
+    token_id: str | None = Field(
+        default=None, description="The id of another session of the same subject."
+    )
+    everywhere: bool = Field(default=False, description="End all sessions of the subject.")
 
 
 class LogOutFacts(Awaited):
-    """The end of sessions, at its place in the ledger."""
+    """The event that ends the sessions, and its position in the ledger."""
 
     id: str
     epoch: int
@@ -89,7 +93,10 @@ async def log_out(
     authority: Authority,
     response: Response,
 ) -> LogOutFacts:
-    """Log out here, elsewhere, or everywhere. With `wait` it is over at every service."""
+    """End this session, another session, or all sessions of the subject.
+
+    With `wait`, the response is sent after enforcement: every service denies the sessions.
+    """
     session = holder.record
     done = await authority.sessions.log_out(
         LogOut(asked.token_id, everywhere=asked.everywhere, awaited=asked.wait),

@@ -1,11 +1,12 @@
 """`/link/v1/…`: the sidecars' requests when NATS fails, in the same bytes as over NATS.
 
-A message authenticates its sender, by its MAC or by the encrypted credential, so there is no admin
-token here. 204 is the empty answer: "not now", or nothing to say.
+A message authenticates its sender by its MAC or by the encrypted credential, so no admin token is
+needed. 204 is the empty answer: "not now", or no content.
 
-HTTP/1.1 has one request of a connection under way, and a sidecar opens a few. Of each subject so
-many are under way in all, far fewer than over NATS: what an admin asks never queues behind a
-fleet whose NATS is gone. One more is refused at once, and its sidecar asks the next authority.
+HTTP/1.1 allows one request at a time on a connection, and a sidecar opens a few connections. The
+number of requests under way is bounded for each subject, by far less than over NATS. So an
+administrator's request never queues behind a fleet that has lost NATS. A request above the bound is
+refused at once, and its sidecar tries the next authority.
 """
 
 from collections.abc import Awaitable, Callable
@@ -28,7 +29,10 @@ from rescind_authority.usecases.sidecar_api import EMPTY, SidecarApi
 from rescind_runtime.clock import SystemClock
 
 MAX_BYTES = 64 * 1024
-"""Of a request. The largest but an offer, a report of 1,000 tokens in use, is half of it."""
+"""The size limit of a request.
+
+The largest request except an offer, a report of 1,000 tokens in use, has half of this size.
+"""
 
 _MAX_OFFER_BYTES = 1024 * 1024
 
@@ -45,7 +49,7 @@ Answer = Callable[[bytes], Awaitable[bytes]]
 
 
 class _RequestClass:
-    """How one subject is answered, and how many of its requests are under way."""
+    """The handler and limits of one subject, and its number of requests under way."""
 
     def __init__(
         self,
@@ -66,7 +70,7 @@ class _RequestClass:
 
 
 class SidecarRoutes:
-    """Where sidecars ask, over HTTP."""
+    """The HTTP routes for the requests of sidecars."""
 
     def __init__(self, sidecar_api: SidecarApi, metrics: Metrics) -> None:
         self._sidecar_api = sidecar_api
@@ -74,7 +78,10 @@ class SidecarRoutes:
         self._refused = RefusedMessages(clock=SystemClock(), metrics=metrics)
 
     def routes(self) -> list[BaseRoute]:
-        """Return a route for each subject; none of them is in the schema, which is for people."""
+        """Return a route for each subject.
+
+        The OpenAPI document, which is for people, does not list these routes.
+        """
         kinds = (
             _RequestClass(subjects.HEARTBEAT, self._sidecar_api.heartbeat, most=_MOST_HEARTBEATS),
             _RequestClass(subjects.RESOLVE, self._sidecar_api.resolve, most=_MOST_LOOKS),
@@ -124,11 +131,11 @@ class SidecarRoutes:
             self._refused.note(kind.subject, error)
             raise HTTPException(_BAD_REQUEST, str(error)) from error
         except NotEnrolledError:
-            # Nobody waits for an answer; the sender's next heartbeat is told so.
+            # The sender does not wait for this answer; the answer to its next heartbeat reports it.
             self._metrics.unanswered(subject=kind.subject, outcome="not_enrolled")
             return EMPTY
         except RescindError:
-            # Overloaded, or Postgres is away: the metrics and /readyz say why.
+            # Overloaded, or Postgres is unavailable: the metrics and /readyz report the cause.
             self._metrics.unanswered(subject=kind.subject, outcome="unavailable")
             return EMPTY
         finally:
@@ -141,7 +148,7 @@ class SidecarRoutes:
 
 
 def _told(take: Callable[[bytes], None]) -> Answer:
-    """Handle a message that has no answer."""
+    """Return a handler whose answer is always empty."""
 
     async def answer(payload: bytes) -> bytes:
         take(payload)

@@ -1,4 +1,4 @@
-"""Times on the border: RFC 3339 outside, Unix microseconds inside."""
+"""Conversion of times: RFC 3339 in the API, Unix microseconds inside."""
 
 from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Annotated
@@ -9,32 +9,32 @@ from rescind.core import times
 
 
 def _inside(moment: datetime) -> datetime:
-    # At the ends of the calendar a time zone, or Postgres's arithmetic, leads to a year that can be
-    # kept and never be shown again.
+    # At the ends of the calendar, a time zone or Postgres's arithmetic leads to a year that can be
+    # stored but not shown.
     if not MINYEAR < moment.year < MAXYEAR:
         raise ValueError(f"expected a time of the years {MINYEAR + 1} to {MAXYEAR - 1}")
     return moment
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_inside)]
-"""A time that a client sends: aware, and well inside the calendar."""
+"""A time from a client: timezone-aware, and not in the first or last year of the calendar."""
 
 
 def to_us(moment: datetime) -> int:
-    """Read an aware time."""
+    """Convert an aware time to Unix microseconds."""
     return times.to_unix_us(moment)
 
 
 def maybe_to_us(moment: datetime | None) -> int | None:
-    """Read an aware time, if there is one."""
+    """Convert an aware time to Unix microseconds; None stays None."""
     return None if moment is None else to_us(moment)
 
 
 def from_us(unix_us: int) -> datetime:
-    """Write a time, in UTC."""
+    """Convert Unix microseconds to a time in UTC."""
     return times.from_unix_us(unix_us)
 
 
 def maybe_from_us(unix_us: int | None) -> datetime | None:
-    """Write a time, if there is one."""
+    """Convert Unix microseconds to a time in UTC; None stays None."""
     return None if unix_us is None else from_us(unix_us)

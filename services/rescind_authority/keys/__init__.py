@@ -1,1 +1,1 @@
-"""Read and write the key files. Reload them while the authority runs."""
+"""Key files: read, written, and reloaded while the authority runs."""

@@ -1,8 +1,8 @@
-"""Edge keys: by the tag that one of them made, a sidecar tells a token from a forgery.
+"""Edge keys, which tag tokens: by the tag, a sidecar distinguishes a token from a forgery.
 
-A file of them, newest first, one on each line: 64 hex digits, then the Unix second in which it was
-made (none: at the start). A new one mints nothing for a minute, until every sidecar has it; an old
-one stays good until the last token that it may have tagged has ended.
+The file contains one key a line, newest first: 64 hex digits, then the Unix second in which the key
+was made (none for the first key). A new key tags no token for a minute, until every sidecar has it.
+An old key stays good until the last token that it may have tagged has ended.
 """
 
 import secrets
@@ -34,7 +34,7 @@ class EdgeKey:
 
     @property
     def used_from_us(self) -> int:
-        """When the first token is tagged with it."""
+        """The time from which the key tags new tokens (Unix µs)."""
         return self.made_us + signing.OVERLAP_US if self.made_us else 0
 
 
@@ -98,16 +98,16 @@ class EdgeKeyFile:
         return self.keys[0].used_from_us <= now_us
 
     def rotated(self, now_us: int) -> "EdgeKeyFile":
-        """Add a new key, and leave out those whose last token has ended."""
+        """Return the file with a new key, without keys whose last token has ended."""
         live = frozenset(self.live(now_us))
         kept = tuple(each for each in self.keys if each.key in live)
-        # The file has whole seconds. Up, so that nobody's minute to fetch the key is cut short.
+        # The file has whole seconds. Rounded up: each sidecar gets a full minute for the fetch.
         made_us = -(-now_us // US_PER_S) * US_PER_S
         return EdgeKeyFile((EdgeKey(secrets.token_bytes(KEY_BYTES), made_us), *kept))
 
 
 class LiveEdgeKeys:
-    """The keys as the file has them now (port EdgeKeys). An unreadable file changes none."""
+    """The current keys of the file (port EdgeKeys). An unreadable file changes nothing."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         """Read the file for the first time. Raises KeyFileError."""
@@ -125,8 +125,8 @@ class LiveEdgeKeys:
         return self._now().minting(self._clock.wall_us())
 
     def _now(self) -> EdgeKeyFile:
-        # At every use, which costs a microsecond: what a sidecar is given when it enrols for a new
-        # statement must never be older than that statement.
+        # Checked at every use, which costs a microsecond: the keys that a sidecar gets when it
+        # enrols for a new statement must never be older than that statement.
         version = secret_files.file_version(self._path)
         if version != self._seen:
             self._seen = version

@@ -1,7 +1,7 @@
-"""The keyring as its file is now: rotated keys are picked up while everything runs (port Keys).
+"""The keyring, reloaded when its file changes: rotated keys need no restart (port Keys).
 
-Where the root key is at hand, the trust statement is renewed in time; where it is kept elsewhere,
-the log and `rescind doctor` say so before it ends.
+If the root key is available, the trust statement is renewed in time. If the root key is kept
+elsewhere, the log and `rescind doctor` report this before the statement ends.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class StatementRenewal:
-    """How a statement is renewed: the root key's file, the public file, and how long it is good."""
+    """A renewal's parameters: the root key's file, the public file, the statement's lifetime."""
 
     root_path: Path
     trust_path: Path
@@ -38,7 +38,7 @@ class StatementRenewal:
 
 
 class LiveKeyring:
-    """Read the file again when it changed. A file that cannot be read changes nothing."""
+    """A keyring that reloads its changed file. An unreadable file changes nothing."""
 
     def __init__(
         self, path: Path, clock: Clock, *, renewal: StatementRenewal | None = None
@@ -75,13 +75,13 @@ class LiveKeyring:
 
     @property
     def left_s(self) -> float:
-        """For how many seconds the statement is good; infinite for one without an end."""
+        """The seconds until the statement ends; infinite for a statement without an end."""
         ends_us = self._keyring.trust.not_after_us
         return float("inf") if ends_us is None else (ends_us - self._clock.wall_us()) / 1e6
 
     @property
     def health(self) -> str:
-        """`ok`, or what has to be done about the trust statement."""
+        """`ok`, or the problem of the trust statement and its remedy."""
         trust, now_us = self._keyring.trust, self._clock.wall_us()
         problem = trust.problem(now_us)
         if problem is not None:
@@ -109,7 +109,7 @@ class LiveKeyring:
             await asyncio.sleep(_LOOK_S)
 
     def look(self) -> None:
-        """Reload the file if it changed, activate a key whose time has come, and renew."""
+        """Reload a changed file, renew a due statement, and activate a due key."""
         version = secret_files.file_version(self._path)
         if version != self._seen:
             self._seen = version
@@ -120,10 +120,10 @@ class LiveKeyring:
         self._keyring.advance(now_us)
 
     def _due(self, now_us: int, *, part: int) -> bool:
-        """Return True if so many thirds of the statement's life are over."""
+        """Return True if `part` thirds of the statement's life are over."""
         trust = self._keyring.trust
         if trust.life_us is None:
-            # From before statements ended: renewed once, where the root key is at hand.
+            # From before statements had an end: renewed once, if the root key is available.
             return part == 1
         return now_us >= trust.issued_at_us + part * trust.life_us // _PARTS
 
@@ -166,9 +166,9 @@ class LiveKeyring:
         _log.info("the trust statement was renewed", action="trust.restated", serial=renewed.serial)
 
     def _time_of_renewal(self, renewal: StatementRenewal, now_us: int) -> int:
-        """Return a time that other hosts, which renew the same statement, arrive at as well.
+        """Return the renewal time, the same on all hosts that renew this statement.
 
-        So they make one statement, and not two with one number.
+        So the hosts make one statement, and not two with one number.
         """
         trust = self._keyring.trust
         if trust.life_us is None:
@@ -179,7 +179,7 @@ class LiveKeyring:
     def _take(self) -> None:
         try:
             fresh = Keyring.read(self._path)
-            # A keyring of another installation would lock every sidecar out: that takes a restart.
+            # A keyring of another installation would lock out every sidecar: it needs a restart.
             newer = self._keyring.trust.leads_to(fresh.statement)
         except (KeyringError, KeyFileError) as error:
             _log.error("the keyring was not taken", action="keyring.refused", why=str(error))

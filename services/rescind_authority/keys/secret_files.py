@@ -1,4 +1,4 @@
-"""Files that hold secrets: readable by their owner alone, made once, never quoted."""
+"""Files of secrets: readable only by their owner, created once, never quoted."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ _KEY_BYTES = 32
 
 
 def create(path: Path, text: str) -> bool:
-    """Write a new file, mode 0600; say False when there is one already. Raises KeyFileError."""
+    """Write a new file, mode 0600; return False if the file exists. Raises KeyFileError."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -29,7 +29,7 @@ def create(path: Path, text: str) -> bool:
 
 
 def create_edge_key(path: Path) -> bool:
-    """Make an edge key, unless the file is there."""
+    """Create a file with an edge key; return False if the file exists."""
     return create(path, secrets.token_bytes(_KEY_BYTES).hex())
 
 
@@ -48,7 +48,7 @@ def read_key(path: Path) -> bytes:
 
 @contextmanager
 def locked(path: Path) -> Generator[None]:
-    """Keep other processes of this host from changing a file meanwhile, if they ask as well.
+    """Lock a file against other processes of this host that use this lock.
 
     Raises KeyFileError.
     """

@@ -1,1 +1,4 @@
-"""NATS: what we push, and what sidecars ask. Driver types stay in here."""
+"""The NATS adapter: published events, and requests of sidecars.
+
+Driver types stay in this package.
+"""

@@ -1,4 +1,4 @@
-"""The JetStream stream that keeps events for auditors and late consumers. Nothing rests on it."""
+"""The JetStream stream of events for auditors and late consumers. Nothing depends on it."""
 
 import structlog
 from nats.aio.client import Client
@@ -16,7 +16,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 async def ensure(client: Client) -> None:
-    """Create the stream unless it is there; where JetStream is off, say so and go on without."""
+    """Create the stream unless it exists; if JetStream is off, log that and continue."""
     wanted = StreamConfig(
         name=subjects.STREAM,
         description="Committed revocations of rescind, as pushed to the sidecars.",

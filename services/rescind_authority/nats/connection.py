@@ -1,4 +1,4 @@
-"""The life of the NATS connection: made in the background, kept for ever, never waited for."""
+"""The NATS connection: opened in the background, kept for ever, and never waited for."""
 
 import asyncio
 from itertools import chain, repeat
@@ -13,7 +13,7 @@ from rescind_runtime.net import nats_connection
 
 
 class NatsAdapter:
-    """Connect the use cases to NATS, whenever NATS is there."""
+    """Connect the use cases to NATS, whenever NATS is available."""
 
     def __init__(self, link: NatsLink, *, publisher: NatsPublisher, requests: Requests) -> None:
         self._link = link
@@ -24,11 +24,11 @@ class NatsAdapter:
 
     @property
     def connected(self) -> bool:
-        """Whether NATS is there now."""
+        """Whether NATS is connected now."""
         return self._client is not None and self._client.is_connected
 
     async def run(self) -> None:
-        """Connect as soon as NATS is there, and serve until cancelled."""
+        """Connect as soon as NATS is available, and serve until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for again in chain((False,), repeat(True)):
                 dropping = tasks.create_task(self._publisher.drop_all())

@@ -21,8 +21,8 @@ _PUBLISH_S = 2.0
 class NatsPublisher:
     """A bounded queue in front of NATS.
 
-    What does not fit, or comes while NATS is away, is dropped and counted: a heartbeat reply
-    brings it. So a revocation never waits for NATS.
+    A batch is dropped and counted if the queue is full or NATS is unavailable: a heartbeat reply
+    delivers it. So a revocation never waits for NATS.
     """
 
     def __init__(self, keys: Keys, metrics: Metrics) -> None:
@@ -31,7 +31,7 @@ class NatsPublisher:
         self._queue: asyncio.Queue[Batch | AckRequest] = asyncio.Queue(_CAPACITY)
 
     def announce(self, batch: Batch) -> None:
-        """Send a batch on its way."""
+        """Queue a batch for every sidecar."""
         try:
             self._queue.put_nowait(batch)
         except asyncio.QueueFull:
@@ -63,11 +63,11 @@ class NatsPublisher:
                 )
 
     async def run(self, client: Client) -> None:
-        """Publish what is announced, until cancelled."""
+        """Publish the queued messages, until cancelled."""
         while True:
             said = await self._queue.get()
             if not client.is_connected:
-                # nats-py would keep it and send it at some later time: nobody needs it then.
+                # nats-py would keep the message and send it later, when it is not needed any more.
                 self._metrics.unannounced()
                 continue
             try:

@@ -39,7 +39,7 @@ def _refused(_: bytes) -> bytes:
 
 
 class _RequestClass:
-    """How one subject is answered, and how many of its requests are under way."""
+    """The handler and limit of one subject, and its number of requests under way."""
 
     def __init__(
         self, answer: Answer, *, most: int, refuse: Callable[[bytes], bytes] = _refused
@@ -63,7 +63,7 @@ class Requests:
         self._refused = RefusedMessages(clock=SystemClock(), metrics=metrics)
 
     async def subscribe(self, client: Client, tasks: asyncio.TaskGroup) -> None:
-        """Listen; each request is answered in a task of the group."""
+        """Subscribe to all subjects; each request is answered in a task of the group."""
         kinds = {
             subjects.HEARTBEAT: _RequestClass(self._sidecar_api.heartbeat, most=_MOST_HEARTBEATS),
             subjects.RESOLVE: _RequestClass(
@@ -80,9 +80,9 @@ class Requests:
         await nats_connection.subscribe(
             client, subjects.USED, self._used, queue=subjects.AUTHORITY_QUEUE
         )
-        # No queue group: each waiter counts for itself, in whichever authority it waits.
+        # No queue group: a waiter in any authority counts the acknowledgements itself.
         await nats_connection.subscribe(client, subjects.ACK, self._ack)
-        # No queue group: every authority hears what every other one committed.
+        # No queue group: every authority receives the events that every other one committed.
         await nats_connection.subscribe(client, subjects.EVENTS, self._hear)
 
     def _starting(self, kind: _RequestClass, tasks: asyncio.TaskGroup) -> nats_connection.Handler:
@@ -106,8 +106,8 @@ class Requests:
             self._metrics.unanswered(subject=message.subject, outcome="unavailable")
             reply = error.answer
         except RescindError:
-            # Overloaded, or Postgres is away: the sidecar reads this as `unavailable`, and the
-            # metrics and /readyz say why.
+            # Overloaded, or Postgres is unavailable: the sidecar reads this as `unavailable`.
+            # The metrics and /readyz report the cause.
             self._metrics.unanswered(subject=message.subject, outcome="unavailable")
             reply = EMPTY
         finally:
@@ -120,9 +120,9 @@ class Requests:
         try:
             self._sidecar_api.used(message.data)
         except MalformedMessageError as error:
-            self._refused.note(message.subject, error)  # nobody waits for an answer
+            self._refused.note(message.subject, error)  # the sender does not wait for an answer
         except NotEnrolledError:
-            # Nobody waits for an answer; its next heartbeat is told so.
+            # The sender does not wait; the answer to its next heartbeat reports this.
             self._metrics.unanswered(subject=message.subject, outcome="not_enrolled")
 
     async def _ack(self, message: Msg) -> None:
@@ -131,7 +131,7 @@ class Requests:
         except MalformedMessageError as error:
             self._refused.note(message.subject, error)
         except (NotEnrolledError, StoreUnavailableError):
-            return  # its heartbeats say the same
+            return  # the sender's heartbeats report the same
 
     async def _hear(self, message: Msg) -> None:
         try:
@@ -142,7 +142,7 @@ class Requests:
                 unsigned = MalformedMessageError("batch", "no key of ours signed it")
                 self._refused.note(message.subject, unsigned)
         except MalformedMessageError as error:
-            self._refused.note(message.subject, error)  # what is missing is read from Postgres
+            self._refused.note(message.subject, error)  # missing events are read from Postgres
 
 
 async def _respond(message: Msg, reply: bytes) -> None:
@@ -151,4 +151,4 @@ async def _respond(message: Msg, reply: bytes) -> None:
     try:
         await message.respond(reply)
     except nats_connection.AWAY:
-        return  # the connection went: the sidecar asks again
+        return  # the connection was lost: the sidecar asks again

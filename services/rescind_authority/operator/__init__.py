@@ -1,1 +1,1 @@
-"""Run the operator's commands on the authority's host."""
+"""The operator's commands on the authority's host."""

@@ -1,6 +1,6 @@
-"""What an operator does to an authority that may not be running: migrate, recover, begin an epoch.
+"""Commands on an authority that may not be running: migrate, recover, begin an epoch.
 
-The second place beside `wiring/` that knows several parts.
+Beside `wiring/`, this is the second place that combines several adapters.
 """
 
 import json
@@ -41,7 +41,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a run of the migrator did; `admin_token_id` is None where none was made."""
+    """The result of a migrator run; `admin_token_id` is None if no token was made."""
 
     applied: tuple[str, ...]
     admin_token_id: str | None
@@ -49,9 +49,9 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Replacing:
-    """What a run of the migrator makes anew where it is lost; each costs what its option says.
+    """The lost parts that a migrator run replaces, each at the cost that its option documents.
 
-    `trust_rows`: every row that is in Postgres counts as written by an authority.
+    With `trust_rows`, every row in Postgres counts as written by an authority.
     """
 
     edge_key: bool = False
@@ -63,11 +63,11 @@ _NOTHING = Replacing()
 
 
 async def prepare(settings: AuthoritySettings, replacing: Replacing = _NOTHING) -> Prepared:
-    """Migrate; make the keys, the ledger and the first admin token where they are missing.
+    """Migrate the schema, and create the keys, the ledger and the first admin token if missing.
 
-    Raises KeyFileError where a key is missing that tokens need, unless another one is wanted.
+    Raises KeyFileError if a key that tokens need is missing, unless `replacing` requests a new one.
     """
-    # One process at a time, to the end: two would make two first admins.
+    # One process at a time, to the end: two processes would make two first admin tokens.
     async with (
         pool.connect(settings.postgres) as postgres,
         Migrator(postgres).alone() as schema,
@@ -85,7 +85,7 @@ async def prepare(settings: AuthoritySettings, replacing: Replacing = _NOTHING) 
 
 
 async def recover(settings: AuthoritySettings) -> str:
-    """Make another admin token, put it into the admin token file, and name its id."""
+    """Create another admin token, write it to the admin token file, and return its id."""
     async with pool.connect(settings.postgres) as postgres:
         minted = await root_admin.make_root(_issuer(settings, postgres), actor="recover-admin")
     try:
@@ -105,7 +105,7 @@ async def recover(settings: AuthoritySettings) -> str:
 async def new_epoch(
     settings: AuthoritySettings, *, unknown_grace_ms: int
 ) -> tuple[Position, Position]:
-    """Begin an epoch where the ledger ends, after a restore; return its end before and after.
+    """Begin an epoch at the ledger's end, after a restore; return the end before and after.
 
     No sidecar that began since the backup was made has a longer grace than `unknown_grace_ms`.
     """
@@ -118,7 +118,7 @@ async def new_epoch(
 
 
 async def ledger(settings: AuthoritySettings) -> tuple[Position, tuple[Epoch, ...]]:
-    """Read where the ledger ends, and where its epochs began."""
+    """Read the ledger's end, and the positions at which its epochs began."""
     async with pool.connect(settings.postgres) as postgres:
         guard = _guard_of(settings)
         epochs = await PostgresEpochs(postgres, guard).known()
@@ -126,12 +126,12 @@ async def ledger(settings: AuthoritySettings) -> tuple[Position, tuple[Epoch, ..
 
 
 def report(**facts: object) -> None:
-    """Print what was done as one line of JSON on standard output."""
+    """Print the result of a command as one line of JSON on standard output."""
     sys.stdout.write(json.dumps(facts) + "\n")
 
 
 def make_keys(settings: AuthoritySettings, *, adopting: bool = False) -> None:
-    """Make the root key and the keyring where they are missing, and write what is public."""
+    """Create the root key and the keyring if missing, and write the trust statement."""
     path = settings.keyring_path
     if not path.exists():
         secret_files.create(settings.root_key_path, secrets.token_bytes(_ROOT_BYTES).hex())
@@ -143,7 +143,7 @@ def make_keys(settings: AuthoritySettings, *, adopting: bool = False) -> None:
 
 
 async def _make_keyring(settings: AuthoritySettings, schema: Schema, replacing: Replacing) -> None:
-    """Make the keyring where it is missing, and the key for rows in one that has none."""
+    """Create the keyring if missing, and the key for rows if the keyring lacks it."""
     path = settings.keyring_path
     if not path.exists():
         if await schema.any_token() and not replacing.keyring:
@@ -165,13 +165,13 @@ async def _make_keyring(settings: AuthoritySettings, schema: Schema, replacing: 
                 )
             adopting = adopting or await schema.any_token()
         if not keyring.rows or adopting != keyring.adopting:
-            # Before the first row gets its MAC: a run that is cut off goes on with this key.
+            # Before the first row gets its MAC: after an interruption, the next run uses this key.
             keyring.with_rows(adopting=adopting).write(path)
     make_keys(settings)
 
 
 async def _adopt_rows(settings: AuthoritySettings, postgres: Postgres) -> None:
-    """Add a MAC to the existing rows, if the keyring says that none was checked so far."""
+    """Add a MAC to the existing rows, if the keyring is marked as adopting."""
     keyring = _keyring_of(settings)
     if not keyring.adopting:
         return
@@ -184,7 +184,7 @@ async def _adopt_rows(settings: AuthoritySettings, postgres: Postgres) -> None:
 
 
 async def _begin_index(settings: AuthoritySettings, postgres: Postgres) -> None:
-    """Make the ledger index of this host where the ledger has no event yet."""
+    """Create the ledger index of this host if the ledger has no event yet."""
     if settings.ledger_index_path.exists():
         return
     keyring = _keyring_of(settings)
@@ -194,9 +194,9 @@ async def _begin_index(settings: AuthoritySettings, postgres: Postgres) -> None:
 
 
 async def accept_ledger(settings: AuthoritySettings, *, as_it_is: bool) -> Position:
-    """Accept the ledger that is in Postgres on this host, and return its end.
+    """Accept the ledger in Postgres on this host, and return its end.
 
-    Raises StoreForgedError where it is not whole, unless it is wanted `as_it_is`.
+    Raises StoreForgedError if the ledger is not whole, unless `as_it_is` is set.
     """
     keyring = _keyring_of(settings)
     async with pool.connect(settings.postgres) as postgres:
@@ -218,14 +218,14 @@ async def _accept(
 
 
 async def former_rows(settings: AuthoritySettings) -> int:
-    """Count the rows that have no MAC of the key for rows that is in use."""
+    """Count the rows without a MAC of the key for rows in use."""
     keyring = _keyring_of(settings)
     async with pool.connect(settings.postgres) as postgres:
         return await RowRewriter(postgres, _guard(keyring), keyring).former()
 
 
 def _guard(keys: RowKeys) -> RowGuard:
-    """Return what makes and checks MACs in a command, which has no log of refused rows."""
+    """Return the row guard of a command, which does not log refused rows."""
     return RowGuard(keys, refused=lambda _name, _why: None)
 
 
@@ -234,7 +234,7 @@ def _guard_of(settings: AuthoritySettings) -> RowGuard:
 
 
 def _keyring_of(settings: AuthoritySettings) -> Keyring:
-    """Read the keyring, with the keys in use that are in use now."""
+    """Read the keyring, and activate its due keys."""
     keyring = Keyring.read(settings.keyring_path)
     keyring.advance(SystemClock().wall_us())
     return keyring
@@ -266,8 +266,8 @@ async def _first_admin(
         )
         return None
     minted = await root_admin.make_root(_issuer(settings, postgres), actor="migrate")
-    # The row before the file: after a crash between them there is an admin without a file, whom
-    # `recover admin` replaces; the other way round there would be a file that opens nothing.
+    # The row before the file: a crash between them leaves an admin token without a file, which
+    # `recover admin` replaces. The other order would leave a file whose token is not accepted.
     if not secret_files.create(path, minted.secret.reveal()):
         raise KeyFileError(f"{path} appeared while it was being made. Run `rescind migrate` again.")
     return minted.token.grant.token_id

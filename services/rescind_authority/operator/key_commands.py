@@ -1,9 +1,9 @@
-"""What an operator does to the keys, on the authority's host: look at them, rotate or retire one.
+"""Key commands on the authority's host: show the keys, rotate, retire or renew.
 
-The running authorities read the keyring's file again by themselves, and sidecars get a new
-statement with their next heartbeat. A new key is used for nothing for a minute, so that by then all
-know it; the one before stays good until the next rotation of its kind. A key that is retired is
-good for nothing from the moment at which a verifier hears it.
+Running authorities reload the keyring's file by themselves, and sidecars get a new statement with
+their next heartbeat. A new key is not used for a minute, so that all processes have it by then. The
+previous key stays good until the next rotation of its kind. A verifier rejects a retired key from
+the moment at which it receives the new statement.
 """
 
 import hashlib
@@ -25,18 +25,18 @@ from rescind_runtime.data_dir import write_private
 EDGE, ROOT, ALL = "edge", "root", "all"
 ROTATABLE = (*KINDS, ROWS, EDGE, ROOT)
 RETIRABLE = (*KINDS, ROWS, ROOT, ALL)
-"""`all` is every key of the keyring that vouches to sidecars: what is lost with a copy of its file.
+"""`all` is every key of the keyring that sidecars trust: the keys that a copy of its file exposes.
 The key for rows is rotated with them, and retired once every row has the MAC of the new one.
 
-An edge key is not among them: without it every token that it tagged is unknown, credentials of
-sidecars and admin tokens too, and its thief makes none that is accepted.
+An edge key cannot be retired: without it, every token that it tagged would be unknown, including
+credentials of sidecars and admin tokens. A thief of an edge key cannot make an accepted token.
 """
 
 _US_PER_S = 1_000_000
 
 
 def show(settings: AuthoritySettings) -> dict[str, object]:
-    """Return which keys there are, and which of them are in use now. Nothing secret."""
+    """Return the ids of the keys, and which of them are in use now. Contains no secret."""
     now_us = wall_us()
     keyring = Keyring.read(settings.keyring_path)
     keyring.advance(now_us)
@@ -70,7 +70,7 @@ def show(settings: AuthoritySettings) -> dict[str, object]:
 
 
 def rotate(settings: AuthoritySettings, kind: str) -> dict[str, object]:
-    """Add a key of a kind, and write what is public anew. Raises RescindError."""
+    """Add a key of a kind, and write a new trust statement. Raises RescindError."""
     with _changing(settings) as change:
         _insist_on_settled(settled=change.keyring.settled(change.now_us))
         if kind == ROOT:
@@ -81,16 +81,16 @@ def rotate(settings: AuthoritySettings, kind: str) -> dict[str, object]:
             change.by(change.keyring.restated, edge=edge.rotated(change.now_us))
         else:
             change.by(change.keyring.rotated, kind)
-    # A root key signs at once, and boxes are sealed to a new key as soon as it is known.
+    # A root key signs at once, and boxes are encrypted for a new key as soon as it is known.
     at_once = kind in {ROOT, SEALING}
     waits_s = 0 if at_once else signing.OVERLAP_US // _US_PER_S
     return {"signs_in_s": waits_s} | show(settings)
 
 
 def retire(settings: AuthoritySettings, kind: str) -> dict[str, object]:
-    """Put a new key in the place of every one of a kind, in use at once. Raises RescindError.
+    """Replace every key of a kind with a new one, in use at once. Raises RescindError.
 
-    Of `root` no key is made: the links from former root keys are left out.
+    For `root`, no key is made: the links from former root keys are removed.
     """
     with _changing(settings) as change:
         if kind == ROWS:
@@ -105,14 +105,14 @@ def retire(settings: AuthoritySettings, kind: str) -> dict[str, object]:
 
 
 def renew(settings: AuthoritySettings) -> dict[str, object]:
-    """Make a newer statement of the same keys, good for a whole life. Raises RescindError."""
+    """Make a newer statement of the same keys, with a full lifetime. Raises RescindError."""
     with _changing(settings) as change:
         change.by(change.keyring.restated)
     return show(settings)
 
 
 def require_rewritten(former: int) -> None:
-    """Raise KeyringError while so many rows have no MAC of the key for rows that is in use."""
+    """Raise KeyringError if `former` rows have no MAC of the key for rows in use."""
     if former:
         raise KeyringError(
             f"{former:,} rows have no MAC of the newest key yet, and would be denied. An authority "
@@ -127,7 +127,7 @@ class _Change:
     def __init__(self, settings: AuthoritySettings) -> None:
         self._settings = settings
         self.keyring = Keyring.read(settings.keyring_path)
-        # Never before the statement that is replaced, should the clock be behind it.
+        # Never earlier than the replaced statement, even if the clock is behind it.
         self.now_us = max(wall_us(), self.keyring.trust.issued_at_us)
 
     def by(
@@ -136,7 +136,10 @@ class _Change:
         *arguments: object,
         edge: EdgeKeyFile | None = None,
     ) -> None:
-        """Write the keyring that a method makes; edge keys first: who hears of it finds them."""
+        """Write the keyring that a method makes.
+
+        The edge keys are written first: a process that reads the new keyring finds them.
+        """
         changed = make(
             *arguments,
             root=_root(self._settings),
@@ -148,7 +151,10 @@ class _Change:
         self._write(changed)
 
     def root_anew(self) -> None:
-        """Make a root key; in this order a crash at any moment leaves a keyring and its root."""
+        """Make a new root key.
+
+        In this order, a crash at any moment leaves a keyring and its root key.
+        """
         path, fresh = self._settings.root_key_path, secrets.token_bytes(signing.SEED_BYTES)
         before = _root(self._settings)
         changed = self.keyring.rerooted(
@@ -174,7 +180,7 @@ def _changing(settings: AuthoritySettings) -> Generator[_Change]:
 
 
 def _finish_root(settings: AuthoritySettings) -> None:
-    """Put a new root key in its place, where a crash came between it and its keyring."""
+    """Move a new root key into place, if a crash interrupted its rotation."""
     path = settings.root_key_path
     if not _fresh_path(path).exists():
         return
@@ -204,7 +210,7 @@ def _insist_on_settled(*, settled: bool) -> None:
 
 
 def _insist_on_known_root(rerooted_at_us: int | None, now_us: int) -> None:
-    """Raise KeyringError unless authorities, at the least, can have followed to the root key."""
+    """Raise KeyringError until at least the authorities have had time to get the root key."""
     if rerooted_at_us is None:
         raise KeyringError(
             "there is no former root key to retire: `rescind keys rotate root` first, and retire "

@@ -1,7 +1,7 @@
-"""Which sidecars have heard of the newest trust statement, and when the others stop at the latest.
+"""The sidecars that have the newest trust statement, and when the others stop at the latest.
 
-The answer to `rescind keys retire`, read from the lease rows: a sidecar tells with each heartbeat
-which statement it goes by, and gets the newest with the answer.
+`rescind keys retire` shows this from the lease rows: each heartbeat of a sidecar reports its
+current statement, and the answer contains the newest one.
 """
 
 import asyncio
@@ -15,19 +15,20 @@ from rescind_runtime.clock import monotonic_raw_ns
 from rescind_runtime.crypto.signing import MASTER, Keyring
 
 FORGEABLE = frozenset({MASTER, ALL})
-"""What is retired with these signs heartbeats: until authorities went by it, they prove nothing."""
+"""The keys retired with these sign heartbeats, which prove nothing until authorities reload."""
 
 _POLL_S = 0.25
 _TAKEN_US = 4_000_000
-"""Within this time a running authority has taken the file: it looks at it every two seconds."""
+"""The time in which a running authority reloads the file, checked every two seconds."""
 
 
 async def wait(
     settings: AuthoritySettings, *, timeout_s: float, retired: str | None = None
 ) -> dict[str, object]:
-    """Wait until every sidecar has heard of the statement, or has no lease. Raises RescindError.
+    """Wait until every sidecar has the statement, or has no lease. Raises RescindError.
 
-    Returns who has, and who has not when the time was up. `retired`: what was retired just now.
+    Returns the sidecars that have it, and those that lack it when the time runs out. `retired` is
+    the kind of key that was retired just now.
     """
     serial = Keyring.read(settings.keyring_path).serial
     ends_ns = monotonic_raw_ns() + round(timeout_s * 1e9)
@@ -51,7 +52,7 @@ async def wait(
 def _divided(
     seen: Hearings, *, serial: int, since_us: int
 ) -> tuple[Sequence[Hearing], Sequence[Hearing]]:
-    """Return who has heard, and who has not and may have a lease."""
+    """Return the sidecars that have the statement, and those without it that may have a lease."""
     heard = [
         each
         for each in seen.sidecars

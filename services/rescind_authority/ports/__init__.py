@@ -1,5 +1,5 @@
-"""What the use cases ask of the world around them; the driven adapters answer.
+"""The interfaces that the use cases need; the driven adapters implement them.
 
-Every verb that reads or writes Postgres raises StoreUnavailableError (or one of its kind) when it
+Every method that reads or writes Postgres raises StoreUnavailableError (or a subclass) when it
 cannot answer.
 """

@@ -1,4 +1,4 @@
-"""The audit, as far as it is written beside the ledger's own transactions."""
+"""The audit, except for the entries that the ledger's transactions write."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class RefusedCall:
-    """A call that was refused. `actor` is None where no token of ours says who called.
+    """A refused call. `actor` is None if no token of this installation identifies the caller.
 
     `call` is the operation: a method and the path of its route, or `enrol`. `status` is that of the
-    answer; `withheld` counts those of the same source that were refused since the last one, and
-    are in no entry. Nothing of it holds a token.
+    answer. `withheld` counts the refused calls of the same source since the last entry, which have
+    no entry of their own. No field contains a token.
     """
 
     actor: str | None
@@ -26,5 +26,5 @@ class Audit(Protocol):
     """Write to the audit."""
 
     async def refused(self, refusals: Collection[RefusedCall]) -> None:
-        """Keep refused calls. Raises StoreUnavailableError."""
+        """Store refused calls. Raises StoreUnavailableError."""
         ...

@@ -1,4 +1,4 @@
-"""What is said to every sidecar; heartbeats repair what is lost."""
+"""Messages to every sidecar; heartbeats repair lost messages."""
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ class EventAnnouncer(Protocol):
     """Send committed events to every sidecar and authority that listens."""
 
     def announce(self, batch: Batch) -> None:
-        """Send a batch on its way. Never waits and never fails: heartbeats repair what is lost."""
+        """Send a batch. Never waits and never fails: heartbeats repair lost messages."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What the use cases know of time. `SystemClock` of the runtime is this machine's."""
+"""The clock of the use cases. `SystemClock` of the runtime is this machine's clock."""
 
 from typing import Protocol
 
@@ -7,7 +7,7 @@ class Clock(Protocol):
     """A source of time."""
 
     def monotonic_raw_ns(self) -> int:
-        """Return nanoseconds from an arbitrary start: never slewed, still during sleep."""
+        """Return nanoseconds from an arbitrary start: never slewed, stopped during sleep."""
         ...
 
     def wall_us(self) -> int:

@@ -1,4 +1,4 @@
-"""Instances of sidecars as they enrolled, and the credentials that bind them."""
+"""Enrolments of sidecar instances, and the credentials that bind them."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What a credential binds its sidecars to; None for any posture, and the default number.
+    """The limits of a credential on its sidecars; None: any posture, and the default number.
 
     A credential from before there were bindings has neither.
     """
@@ -18,7 +18,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """An instance, the id of its credential, its service, and its posture at the worst."""
+    """An instance, the id of its credential, its service, and its most lenient posture."""
 
     instance: bytes
     credential: str
@@ -28,9 +28,9 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True)
 class EnrolledInstance:
-    """An enrolment that is known. `silent`: its place may be another's, it has to enrol again.
+    """A known enrolment. If `silent`, its place may be taken, and the instance has to enrol again.
 
-    `evicted` says why, and is None for one that was not.
+    `evicted` is the reason of an eviction, or None.
     """
 
     enrolment: Enrolment
@@ -40,7 +40,7 @@ class EnrolledInstance:
 
 @dataclass(frozen=True, slots=True)
 class NoPlace:
-    """Why an instance was not enrolled: it was evicted, or how many others there are."""
+    """The reason for a refused enrolment: an eviction, or the numbers of other instances."""
 
     evicted: str | None
     placed: int
@@ -58,20 +58,23 @@ class Evicted:
 
 
 class Enrolments(Protocol):
-    """Keep which instance enrolled as what."""
+    """Store the enrolments of instances."""
 
     async def of(self, instances: Collection[bytes]) -> Mapping[bytes, EnrolledInstance]:
-        """Read enrolments; who has none is left out."""
+        """Read enrolments; an instance without one is left out."""
         ...
 
     async def binding(self, credential: str) -> Binding:
-        """Read what a credential binds its sidecars to."""
+        """Read the binding of a credential."""
         ...
 
     async def enrol(self, enrolment: Enrolment, *, most: int, most_begun: int) -> NoPlace | None:
-        """Store an enrolment, unless so many others have a place, or had a lease within an hour."""
+        """Store an enrolment, or return the reason for a refusal.
+
+        It is refused if `most` others have a place, or `most_begun` had a lease within an hour.
+        """
         ...
 
     async def evict(self, instance: bytes, *, why: str, actor: str | None) -> Evicted | None:
-        """End an instance for good; None where it is not known. Commits before it returns."""
+        """End an instance permanently; None if it is not known. Commits before it returns."""
         ...

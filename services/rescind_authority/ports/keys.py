@@ -21,12 +21,12 @@ class Keys(Protocol):
 
     @property
     def masters(self) -> tuple[bytes, ...]:
-        """The keys that secrets of instances derive from: first the one that is in use now."""
+        """The keys from which instance secrets derive; the first one is in use."""
         ...
 
     @property
     def rows(self) -> tuple[bytes, ...]:
-        """The keys that authenticate rows in Postgres: first the one that is in use now."""
+        """The keys that authenticate rows in Postgres; the first one is in use."""
         ...
 
     def sign(self, purpose: Purpose, content: bytes) -> SignedEnvelope:
@@ -38,11 +38,11 @@ class Keys(Protocol):
         ...
 
     def open(self, box: bytes) -> bytes | None:
-        """Open a box that was sealed to this installation, or say None."""
+        """Decrypt a box that was encrypted for this installation; None if that fails."""
         ...
 
     def encrypt_for(self, public: bytes, content: bytes) -> bytes:
-        """Seal content to a peer's public key."""
+        """Encrypt content for a peer's public key."""
         ...
 
 
@@ -51,12 +51,12 @@ class EdgeKeys(Protocol):
 
     @property
     def live(self) -> tuple[bytes, ...]:
-        """Those that vouch for a token, newest first."""
+        """The keys whose tags are accepted, newest first."""
         ...
 
     @property
     def minting(self) -> bytes:
-        """The one that tags new tokens."""
+        """The key that tags new tokens."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Leases, who waits for them, receipts, and the term."""
+"""Leases, the waits for them, receipts, and the lease term."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from rescind_authority.ports.ledger import LedgerEntry, LedgerTip
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A sidecar as its lease row has it. Times are Unix microseconds of Postgres's clock.
+    """The lease row of a sidecar. Times are Unix microseconds of Postgres's clock.
 
-    `credential` is the id of the token that it enrolled with, None if that is not known;
-    `trust_serial` the number of the trust statement that it goes by, None if it does not tell.
+    `credential` is the id of the token with which it enrolled, None if that is not known.
+    `trust_serial` is the number of its trust statement, None if it does not report one.
     """
 
     instance: bytes
@@ -35,7 +35,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class CommittedBeats:
-    """Which heartbeats counted, and the ledger's end as it stood after their commit."""
+    """The instances whose heartbeats counted, and the ledger's end after the commit."""
 
     counted: frozenset[bytes]
     tip: LedgerTip
@@ -43,10 +43,11 @@ class CommittedBeats:
 
 @dataclass(frozen=True, slots=True)
 class RefusedHeartbeat:
-    """Why a heartbeat did not count: its instance's row is at this counter, or `over` for ever.
+    """The reason why a heartbeat did not count.
 
-    `repeated`: it is the very heartbeat that counted last. `shared`: it proves that two processes
-    have this instance id, and that was not known before.
+    `counter` is that of the instance's row. `over`: the instance has ended for ever. `repeated`: it
+    is the same heartbeat that counted last. `shared`: it proves that two processes have this
+    instance id, which was not known before.
     """
 
     counter: int
@@ -56,22 +57,22 @@ class RefusedHeartbeat:
 
 
 class LeaseStore(Protocol):
-    """Keep what sidecars say of themselves."""
+    """Store the heartbeats and releases of sidecars."""
 
     async def beat(self, heartbeats: Sequence[Heartbeat]) -> CommittedBeats:
         """Commit heartbeats, sorted and one an instance; then read the ledger's end.
 
         Both happen on the same server, and the end is read in a new snapshot after the commit
-        returned (G1 before G2, design 7). Raises StoreUnavailableError where the server is a
-        standby, or another one than took the commit; OutcomeUnknownError where it is not known
-        whether the commit will last. Then there may be no lease.
+        returned (G1 before G2, design 7). Raises StoreUnavailableError if the server is a standby,
+        or not the one that committed. Raises CommitUnknownError if the commit may be lost; then no
+        lease may be granted.
         """
         ...
 
     async def refuse(self, heartbeats: Sequence[Heartbeat]) -> Sequence[RefusedHeartbeat | None]:
-        """Return why each of these did not count; end ids that two processes have, and commit that.
+        """Return why each heartbeat did not count; end ids that two processes have, and commit.
 
-        None for one whose instance has no row, and did not end before.
+        The reason is None for an instance that has no row and did not end before.
         """
         ...
 
@@ -80,17 +81,17 @@ class LeaseStore(Protocol):
         ...
 
     async def fleet(self) -> tuple[Instance, ...]:
-        """List every sidecar that is known."""
+        """List every known sidecar."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseRow:
-    """A lease row as a waiter sees it. `version` grows with every heartbeat that counted.
+    """A waiter's view of a lease row. `version` grows with every heartbeat that counted.
 
-    `nonce` is that of the last one, None if its sender is too old to name it again. `shared`: two
-    processes have this id, so that neither speaks for the other; or it was evicted. `released_us`
-    is when it was released, by Postgres's clock.
+    `nonce` is that of the last heartbeat, None if its sender is too old to repeat it. `shared`: two
+    processes have this id, so neither acknowledges for the other; or the instance was evicted.
+    `released_us` is the time of its release by Postgres's clock.
     """
 
     instance: bytes
@@ -107,13 +108,12 @@ class LeaseRow:
 
 @dataclass(frozen=True, slots=True)
 class WaitSnapshot:
-    """What one snapshot, taken after a COMMIT, says to a waiter.
+    """A waiter's view of the database in one snapshot, taken after a COMMIT.
 
-    `held` is the epoch and the seq of the last event of the revocation that was asked for, where
-    this snapshot has it. Without it the snapshot is older than the event, or the ledger lost it.
-    `unknown_grace_ms` is the longest grace of a verifier that the rows may lack, since a backup was
-    restored; None where no such verifier is in grace any more. `server` tells one server from
-    another, and a server from itself before a restart.
+    `held` is the epoch and the seq of the last event of the requested revocation. It is None if the
+    snapshot is older than the event, or if the ledger lost the event. `unknown_grace_ms` is the
+    longest grace of a verifier that the rows may lack since a backup was restored, or None when no
+    such verifier is in grace. `server` identifies one start of one server.
     """
 
     epoch: int
@@ -127,12 +127,12 @@ class WaitSnapshot:
 
 
 class Receipts(Protocol):
-    """Keep receipts, and read what has to be seen before one may be written."""
+    """Store receipts, and read the state that is required before one is written."""
 
     async def waiting(self, revocation_id: str | None = None) -> WaitSnapshot:
         """Read the ledger's end, its term, every lease row and one revocation, in a new snapshot.
 
-        Raises StoreUnavailableError where the server is a standby.
+        Raises StoreUnavailableError if the server is a standby.
         """
         ...
 
@@ -149,7 +149,7 @@ class Receipts(Protocol):
         ...
 
     async def sweep(self, versions: Mapping[bytes, int]) -> None:
-        """Delete lease rows that still are at these versions: their instances are over."""
+        """Delete lease rows that still have these versions: their instances have ended."""
         ...
 
     async def keep(
@@ -160,14 +160,14 @@ class Receipts(Protocol):
         envelope: bytes,
         chunks: Sequence[bytes] = (),
     ) -> bytes | None:
-        """Keep a receipt with its details, and return the one that was kept first.
+        """Store a receipt with its details, and return the one that was stored first.
 
-        None where this server does not hold the revocation. Raises OutcomeUnknownError.
+        Returns None if this server does not have the revocation. Raises CommitUnknownError.
         """
         ...
 
     async def details(self, revocation_id: str, numbers: range) -> tuple[bytes, ...]:
-        """Read chunks of a receipt's details, in their order; those that are there."""
+        """Read the existing chunks of a receipt's details, in their order."""
         ...
 
     async def get(self, revocation_id: str) -> bytes | None:
@@ -177,9 +177,9 @@ class Receipts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """The lease terms as they are, the one that was asked for, and the number of the last change.
+    """The current lease terms, the requested one, and the number of the last change.
 
-    `grant_ms` is what leases are granted for, `wait_ms` what waiters take them to last: never less.
+    Leases are granted for `grant_ms`. Waiters count with `wait_ms`, which is never less.
     """
 
     grant_ms: int
@@ -189,14 +189,14 @@ class Term:
 
 
 class Terms(Protocol):
-    """Keep the lease terms."""
+    """Store the lease terms."""
 
     async def get(self) -> Term:
-        """Read them."""
+        """Read the lease terms."""
         ...
 
     async def ask(self, term_ms: int, *, actor: str) -> Term:
-        """Note which term is wanted; nothing else changes yet."""
+        """Store the requested term; nothing else changes yet."""
         ...
 
     async def move(self, version: int, *, grant_ms: int, wait_ms: int) -> bool:

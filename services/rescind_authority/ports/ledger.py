@@ -1,4 +1,4 @@
-"""The ledger: transactions that extend it, what reads it, and its epochs."""
+"""The ledger: transactions that extend it, reads, and its epochs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -21,7 +21,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyClaim:
-    """A wish to be the first to use a key, for a request with this SHA-256."""
+    """An idempotency key with the SHA-256 of its request."""
 
     key: Key
     body_hash: bytes
@@ -29,7 +29,7 @@ class IdempotencyClaim:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Who came first under a key: `answer` is None when it was this very claim."""
+    """The first claim of a key. `answer` is None if the present claim is the first."""
 
     body_hash: bytes
     answer: str | None
@@ -37,7 +37,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class LedgerTip:
-    """The ledger's end as one snapshot shows it. `at_us` is Postgres's clock (Unix µs)."""
+    """The ledger's end in one snapshot. `at_us` is Postgres's clock (Unix µs)."""
 
     position: Position
     grant_term_ms: int
@@ -55,7 +55,7 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class EventRange:
-    """Events in order: the first one is `first_seq`. `epoch` and `last` are the ledger's own."""
+    """Events in order, from `first_seq` on. `epoch` and `last` are those of the whole ledger."""
 
     epoch: int
     last: int
@@ -65,7 +65,7 @@ class EventRange:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """A new secret for a token, in place of the one with this hash (None: whichever it has)."""
+    """A new secret for a token, in place of that with hash `replaces` (None: the current one)."""
 
     token_id: str
     replaces: bytes | None
@@ -77,7 +77,7 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """An earlier end for a token, in Unix microseconds; None: now."""
+    """An earlier end for a token: `at_us` in Unix microseconds, or None for now."""
 
     token_id: str
     at_us: int | None
@@ -85,19 +85,19 @@ class Expiry:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The end of a token, or of that retired secret of it whose hash this is."""
+    """The end of a token, or of its retired secret with hash `token_hash`."""
 
     token_id: str
     token_hash: bytes | None = None
 
 
 Change = Rotation | Expiry | End
-"""A change to one token. An `End` is one whose time is up; the others may end something too."""
+"""A change to one token. An `End` is due; the other changes may also end a token or secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedChange:
-    """A change that was made; `end` is what its event ends, None where nothing ends yet."""
+    """A recorded change, with the `end` that its event brings; None if nothing ends yet."""
 
     end: End | None = None
 
@@ -106,7 +106,7 @@ class LedgerTransaction(Protocol):
     """One transaction of the sequencer; leaving its block without an error commits it."""
 
     async def change(self, change: Change) -> RecordedChange | None:
-        """Change a token that is live and as the change expects it; else do nothing: None."""
+        """Change a live token in the expected state; otherwise do nothing and return None."""
         ...
 
     async def claim(self, claims: Sequence[IdempotencyClaim]) -> Mapping[Key, Claimed]:
@@ -129,21 +129,21 @@ class LedgerTransaction(Protocol):
         answers: Mapping[Key, str],
         ends: Mapping[End, int],
     ) -> None:
-        """Write events, revocations, audit entries, the new head, and what each key is to answer.
+        """Write events, revocations, audit entries, the new head, and the answer of each key.
 
-        `exact` names revocations; `ends` says at which seq tokens and retired secrets end. One
-        statement: for all of it the head is locked.
+        `exact` names revocations. `ends` maps tokens and retired secrets to the seq at which they
+        end. All is written in one statement, because the head is locked meanwhile.
         """
         ...
 
     async def answer(self, answers: Mapping[Key, str]) -> None:
-        """Keep what each key is to answer when it comes again."""
+        """Store the answer of each key, for a repeat under the key."""
         ...
 
     async def footing(
         self, parent_hash: bytes | None, handles: Collection[Handle]
     ) -> IssuanceSnapshot:
-        """Read what a token with these handles, and those it inherits, would stand on."""
+        """Read the issuance snapshot of a token with these handles and those that it inherits."""
         ...
 
     async def presented(self, token_hash: bytes) -> Snapshot:
@@ -155,7 +155,7 @@ class LedgerTransaction(Protocol):
         ...
 
     async def end_surplus(self, subject: str, *, keep: int) -> int:
-        """End the sessions of a subject now, but for those used last. Return how many end."""
+        """End the sessions of a subject now, except the `keep` last used. Return how many end."""
         ...
 
     async def insert_token(self, token: NewToken, issued: IssueTimes) -> None:
@@ -167,7 +167,7 @@ class Transactions(Protocol):
     """Begin transactions that write."""
 
     def begin(self) -> AbstractAsyncContextManager[LedgerTransaction]:
-        """Open one. Raises OutcomeUnknownError when the connection dies during COMMIT."""
+        """Open a transaction. Raises CommitUnknownError if the connection dies during COMMIT."""
         ...
 
 
@@ -194,12 +194,12 @@ class Epoch:
 
 
 class Epochs(Protocol):
-    """Read the ledger's epochs, and what it holds of them."""
+    """Read the ledger's epochs, and their events."""
 
     async def known(self) -> tuple[Epoch, ...]:
-        """List them, the first one first."""
+        """List the epochs, the first one first."""
         ...
 
     async def payloads(self, seqs: Collection[int]) -> Mapping[int, bytes]:
-        """Read the events at these seqs, of whatever epoch; what is not there is left out."""
+        """Read the events at these seqs, of any epoch; missing events are left out."""
         ...

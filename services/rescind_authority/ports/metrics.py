@@ -1,4 +1,4 @@
-"""What the authority counts."""
+"""Metrics of the authority."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -7,7 +7,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics(Protocol):
-    """The counters of one process."""
+    """The metrics of one process."""
 
     def watch(self, name: str, help_text: str, read: Callable[[], float]) -> None:
         """Publish a number that is read at each scrape."""
@@ -34,7 +34,7 @@ class Metrics(Protocol):
         ...
 
     def set_back(self, heartbeats: int) -> None:
-        """Count heartbeats that prove a ledger which was set back."""
+        """Count heartbeats that prove that the ledger was set back."""
         ...
 
     def resolves(self, *, found: int, unknown: int, seconds: float) -> None:
@@ -50,7 +50,7 @@ class Metrics(Protocol):
         ...
 
     def stamped(self, tokens: int) -> None:
-        """Count tokens that the sweep stamped."""
+        """Count tokens to which the sweep wrote a revoked mark."""
         ...
 
     def refusal_not_audited(self) -> None:
@@ -58,7 +58,7 @@ class Metrics(Protocol):
         ...
 
     def row_refused(self) -> None:
-        """Count a row that no authority wrote as it stands."""
+        """Count a row that differs from what an authority wrote."""
         ...
 
     def unannounced(self) -> None:
@@ -66,5 +66,5 @@ class Metrics(Protocol):
         ...
 
     def render(self) -> bytes:
-        """Write everything in the text format of Prometheus."""
+        """Return all metrics in the text format of Prometheus."""
         ...

@@ -1,4 +1,4 @@
-"""Revocations as they are stored and listed, and the sweep that stamps what they ended."""
+"""Stored revocations, and the sweep that writes revoked marks."""
 
 from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
@@ -11,7 +11,7 @@ from rescind.core.revocation import Event
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """How many tokens the sweep has stamped for a revoke, and whether these are all."""
+    """The number of tokens that the sweep has marked for a revoke, and whether these are all."""
 
     tokens: int
     done: bool
@@ -19,7 +19,7 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class StoredRevocation:
-    """A revocation as the table has it: of a kill, whose id two have, its suspension."""
+    """A revocation in the table; for a kill, whose id two rows share, its suspension."""
 
     event: Event
     exact: bool
@@ -30,7 +30,7 @@ class StoredRevocation:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A standing revocation that ends by itself, in so many microseconds of Postgres's clock."""
+    """A standing revocation that ends by itself, in `left_us` µs of Postgres's clock."""
 
     event: Event
     exact: bool
@@ -39,7 +39,7 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How far the sweep has come in the ledger, and how many revokes wait for it."""
+    """The sweep's position in the ledger, and the number of revokes that wait for it."""
 
     swept: int
     head: int
@@ -48,7 +48,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class SweepCursor:
-    """Every revoke up to `seq` is stamped, and of the next one what is not below `before`."""
+    """The sweep's progress: all revokes up to `seq`, and the next one's tokens from `before` up."""
 
     seq: int
     before: str | None
@@ -56,7 +56,7 @@ class SweepCursor:
 
 @dataclass(frozen=True, slots=True)
 class Revoke:
-    """A revoke to be stamped: the tokens with all of these handles, of which it hits some."""
+    """A revoke to be swept. It hits some of the tokens that have all of these handles."""
 
     seq: int
     handles: tuple[Handle, ...]
@@ -67,27 +67,27 @@ class SweepTransaction(Protocol):
 
     @property
     def place(self) -> SweepCursor:
-        """How far the sweep had come when this began."""
+        """The progress of the sweep when this transaction began."""
         ...
 
     async def following(self, *, up_to: int, most: int) -> tuple[Revoke, ...]:
-        """List the revokes that come next, in their order."""
+        """List the next revokes, in their order."""
         ...
 
     async def stamp(self, seq: int, token_ids: Collection[str]) -> int:
-        """Stamp those of the tokens that a revoke hits, and count those that none did before."""
+        """Mark those of the tokens that a revoke hits. Return how many had no revoked mark."""
         ...
 
     async def note(self, place: SweepCursor) -> None:
-        """Remember how far the sweep has come."""
+        """Store the progress of the sweep."""
         ...
 
 
 class Sweeps(Protocol):
-    """Stamp what revokes ended, one process at a time."""
+    """Write revoked marks, one process at a time."""
 
     async def backlog(self) -> Backlog:
-        """Read what is left to do."""
+        """Read the backlog of the sweep."""
         ...
 
     async def fence(self) -> int:
@@ -109,7 +109,10 @@ class Sweeps(Protocol):
         ...
 
     async def forget_keys(self, *, older_than_s: int, but: Collection[str], most: int) -> int:
-        """Delete idempotency keys first used so long ago, but no actor named; say how many."""
+        """Delete old idempotency keys, except those of the actors `but`. Return how many.
+
+        A key is old if it was first used more than `older_than_s` seconds ago.
+        """
         ...
 
 
@@ -117,19 +120,22 @@ class Revocations(Protocol):
     """Read and list revocations."""
 
     async def get(self, revocation_id: str) -> StoredRevocation | None:
-        """Read one."""
+        """Read one revocation."""
         ...
 
     async def page(self, *, before_seq: int | None, limit: int) -> tuple[StoredRevocation, ...]:
-        """List them, newest first."""
+        """List revocations, newest first."""
         ...
 
     async def active_revocations(
         self, handles: Collection[Handle], *, before_seq: int | None, limit: int
     ) -> tuple[StoredRevocation, ...]:
-        """List what a lift could end, newest first; where there are handles, what names one."""
+        """List the revocations that a lift could end, newest first.
+
+        With handles, list only those that name one of them.
+        """
         ...
 
     async def timed(self, *, limit: int) -> tuple[Timed, ...]:
-        """List the standing ones that end by themselves, in the order of their ends."""
+        """List the standing revocations that end by themselves, in the order of their ends."""
         ...

@@ -1,4 +1,4 @@
-"""What a token is and may do, as its issuer granted it."""
+"""The grant of a token, as its issuer chose it."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from rescind.core.token_format import Kind
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a token began, as its issuer told: shown to its owner, and in no record."""
+    """The device of a session, as its issuer reported it: shown to its owner, in no record."""
 
     user_agent: str | None = None
     address: str | None = None
@@ -21,11 +21,11 @@ _NO_DEVICE = Device()
 
 @dataclass(frozen=True, slots=True)
 class TokenGrant:
-    """The facts of a token that stay as they were granted, whatever happens to it.
+    """The facts of a token that never change after it was issued.
 
     `lineage` and `chain` are the token ids and subjects from the root down to the parent.
-    `created_by` is the subject that issued it. It ends after `idle_us` without a use; None: it does
-    not. `not_before_us` is Unix microseconds of Postgres's clock.
+    `created_by` is the subject that issued the token. The token ends after `idle_us` without a use;
+    None: it does not. `not_before_us` is Unix microseconds of Postgres's clock.
     """
 
     token_id: str

@@ -9,7 +9,7 @@ from rescind.core.handles import Handle
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A token that a sidecar saw in use, and when (Unix µs of Postgres's clock)."""
+    """A use of a token at a sidecar, and its time (Unix µs of Postgres's clock)."""
 
     token_id: str
     instance: bytes
@@ -18,9 +18,9 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class TokenFilter:
-    """Which tokens to list: those with all of these handles, in this state, issued in that time.
+    """A filter for tokens with all of these handles, in this state, issued in this period.
 
-    A time begins at `issued_after_us` and ends before `issued_before_us` (Unix µs).
+    The period begins at `issued_after_us` and ends before `issued_before_us` (Unix µs).
     """
 
     handles: tuple[Handle, ...] = ()
@@ -31,7 +31,7 @@ class TokenFilter:
 
 @dataclass(frozen=True, slots=True)
 class ScanIndex:
-    """A way through the tokens in the order of their ids: the index, and the place in it."""
+    """An index scan of tokens in the order of their ids: the index, and the place in it."""
 
     index: str
     name: str
@@ -39,7 +39,7 @@ class ScanIndex:
 
 @dataclass(frozen=True, slots=True)
 class ScanPage:
-    """What was found on so many steps, and the last token gone past: None at the way's end."""
+    """The tokens found in one part of a scan, and the last token passed; None at the end."""
 
     token_ids: tuple[str, ...]
     last: str | None
@@ -47,9 +47,9 @@ class ScanPage:
 
 @dataclass(frozen=True, slots=True)
 class RevokedMarks:
-    """What the sweep's stamps tell: `complete`, they are on all that is revoked.
+    """The state of the revoked marks. `complete`: every revoked token has one.
 
-    `suspending`: something may be suspended. `tokens`: about how many are stamped.
+    `suspending`: a token may be suspended. `tokens`: about how many tokens have a mark.
     """
 
     complete: bool
@@ -59,7 +59,7 @@ class RevokedMarks:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Some tokens at random: how many have the handles, the rest of what is asked for, and both."""
+    """A random sample: how many tokens have the handles, match the other filters, and both."""
 
     looked_at: int
     having: int
@@ -69,10 +69,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class BlastRadius:
-    """What a selector hits of what has not ended, and the sidecars' credentials that it spares.
+    """The reach of a selector among tokens that have not ended, and the credentials it spares.
 
-    Not `exact`, `tokens` is the planner's estimate, and the rest was counted among the first ones:
-    lower bounds. `used` and `services` are of the last day.
+    Unless `exact`, `tokens` is the planner's estimate, and the other counts are lower bounds,
+    counted among the first tokens. `used` and `services` cover the last day.
     """
 
     tokens: int
@@ -95,7 +95,7 @@ class Tokens(Protocol):
         most: int,
         seq: int | None = None,
     ) -> BlastRadius:
-        """Count what a selector hits now, or hit as the event at a seq; exactly up to a bound."""
+        """Count the tokens that a selector hits now, or hit at `seq`; exact up to `most`."""
         ...
 
     async def walk(
@@ -108,17 +108,17 @@ class Tokens(Protocol):
         steps: int,
         most: int,
     ) -> ScanPage:
-        """Go past so many tokens, newest first, and name those wanted, unless they are more."""
+        """Scan up to `steps` tokens, newest first; return the ids of up to `most` that match."""
         ...
 
     async def few(
         self, wanted: TokenFilter, *, before: str, most: int, bound: int
     ) -> tuple[str, ...] | None:
-        """Name the tokens wanted, newest first; None if more than a bound have the handles."""
+        """Return the ids that match, newest first; None if more than `bound` have the handles."""
         ...
 
     async def count_along(self, along: ScanIndex, *, most: int) -> int:
-        """Count the tokens along a way, up to a bound."""
+        """Count the tokens of a scan, up to `most`."""
         ...
 
     async def estimate(self, handles: Collection[Handle]) -> int:
@@ -129,7 +129,7 @@ class Tokens(Protocol):
         ...
 
     async def stamps(self) -> RevokedMarks:
-        """Read what the sweep's stamps show."""
+        """Read the state of the revoked marks."""
         ...
 
     async def sample(self, wanted: TokenFilter, *, size: int) -> Sample:
@@ -139,7 +139,7 @@ class Tokens(Protocol):
     async def children(
         self, parents: Collection[str], *, most: int, after: str | None = None
     ) -> Mapping[str, tuple[str, ...]]:
-        """List the children of each parent, oldest first; who has none is left out."""
+        """List the children of each parent, oldest first; parents without children are left out."""
         ...
 
     async def count(self, handles: Collection[Handle], *, most: int) -> int:

@@ -1,4 +1,4 @@
-"""Tokens as they are stored and read, each with what may hold it."""
+"""Tokens as they are stored and read, each with the revocations that may apply to it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ _UNBOUND = Binding()
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token to be stored, but for what its footing says.
+    """A token to be stored, without the values that its issuance snapshot supplies.
 
-    `issued_by` is what the audit calls the actor that issued it.
+    `issued_by` is the audit's name for the actor that issued it.
     """
 
     token_hash: bytes
@@ -29,7 +29,7 @@ class NewToken:
 
 @dataclass(frozen=True, slots=True)
 class IssueTimes:
-    """As of when a token is stored. Times are Unix microseconds of Postgres's clock."""
+    """The times and the seq of an issue. Times are Unix microseconds of Postgres's clock."""
 
     issued_at_us: int
     issued_seq: int
@@ -38,10 +38,10 @@ class IssueTimes:
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """A secret that its token has no more: good until then, and what its use after that means.
+    """A rotated secret: its end, and whether its use after that revokes the token.
 
-    `possession_hash` is the SHA-256 of `tokens.possession`, by which its holder is recognised; None
-    for a secret from before that was stored, whose holder cannot be recognised.
+    `possession_hash` is the SHA-256 of `tokens.possession`, by which its holder is recognised. It
+    is None for a secret from before the hash was stored, whose holder cannot be recognised.
     """
 
     at_us: int
@@ -54,7 +54,7 @@ class Retired:
 class Ended:
     """The event that ended a token, or a retired secret, for good.
 
-    `seq` is 0 and `revocation_id` empty where that was before positions were kept.
+    `seq` is 0 and `revocation_id` empty if that was before positions were stored.
     """
 
     seq: int
@@ -63,7 +63,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class StoredToken:
-    """A token as the table has it. Times are Unix microseconds of Postgres's clock."""
+    """A token in the table. Times are Unix microseconds of Postgres's clock."""
 
     token_hash: bytes
     grant: TokenGrant
@@ -77,10 +77,10 @@ class StoredToken:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A revocation that may concern a token; `core.revocation.hits` decides.
+    """A revocation that may apply to a token; `core.revocation.hits` decides.
 
-    `since_us` is when the first of the token's ancestors, or itself, was issued with all that is
-    selected: a cutoff that ends an ancestor ends what was delegated from it, however young.
+    `since_us` is the earliest time at which an ancestor or the token itself was issued with all
+    selected handles: a cutoff that ends an ancestor ends its descendants, however young.
     """
 
     event: Event
@@ -89,7 +89,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class TokenState:
-    """A token with at least every revocation that concerns it, all from one snapshot."""
+    """A token with at least every revocation that applies to it, all from one snapshot."""
 
     token: StoredToken
     candidates: tuple[Candidate, ...]
@@ -97,7 +97,7 @@ class TokenState:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one statement saw: tokens and their revocations as of one ledger position."""
+    """The result of one statement: tokens and their revocations as of one ledger position."""
 
     epoch: int
     as_of: int
@@ -107,11 +107,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class IssuanceSnapshot:
-    """Hold what a new token stands on, from one snapshot.
+    """The basis of the decision on a new token, from one snapshot.
 
     `as_of` becomes the token's issued_seq. `parent` is None if the token has no parent, or if its
-    parent is not in the table. `candidates` hold at least the revocations that would hold the new
-    token.
+    parent is not in the table. `candidates` contains at least the revocations that would apply to
+    the new token.
     """
 
     snapshot: Snapshot
@@ -120,19 +120,19 @@ class IssuanceSnapshot:
 
 
 class TokenRecords(Protocol):
-    """Read tokens together with what may hold them."""
+    """Read tokens with the revocations that may apply to them."""
 
     async def by_hash(self, hashes: Collection[bytes]) -> Snapshot:
         """Read tokens by their SHA-256, in one statement."""
         ...
 
     async def by_id(self, token_ids: Collection[str]) -> Snapshot:
-        """Read tokens by their public names, in one statement."""
+        """Read tokens by their token ids, in one statement."""
         ...
 
 
 class EndReason(StrEnum):
-    """Why the end of a session was moved by itself."""
+    """The reason why the end of a session was moved without a command."""
 
     IDLE = "idle"
     SURPLUS = "surplus"
@@ -140,10 +140,10 @@ class EndReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScheduledEnd:
-    """What will end by an event in so many microseconds of the ledger's time.
+    """A token, or its retired secret with this hash, that an event will end.
 
-    A token, or the retired secret of it that has this hash. `reason` is None where a command said
-    when.
+    The end is due in `left_us` microseconds of the ledger's time. `reason` is None if a command set
+    the time.
     """
 
     token_id: str
@@ -153,23 +153,23 @@ class ScheduledEnd:
 
 
 class Ends(Protocol):
-    """Find what is to end."""
+    """Find the tokens and secrets that are to end."""
 
     async def pending(self, *, limit: int) -> tuple[ScheduledEnd, ...]:
         """List the tokens and retired secrets that an event will end, the first to end first."""
         ...
 
     async def end_idle(self, *, delay_us: int, limit: int) -> int:
-        """End idle sessions now, of at most so many. Return how many were looked at.
+        """End idle sessions now, among at most `limit`. Return how many were examined.
 
-        A use is known at most `delay_us` late.
+        A use is known after at most `delay_us`.
         """
         ...
 
 
 class SharedRecordWriter(Protocol):
-    """Records that sidecars may read before they ask an authority."""
+    """Share records that sidecars may read before they ask an authority."""
 
     def keep(self, record: Record, encoded: bytes, *, now_us: int) -> None:
-        """Leave a record there until it is old or over. Never waits and never fails."""
+        """Store a record until it is old or has ended. Never waits and never fails."""
         ...

@@ -1,1 +1,4 @@
-"""Postgres, the only truth. Driver types stay in here; SQL lives in `queries` and `migrations`."""
+"""The adapter for Postgres, the only source of truth.
+
+Driver types stay in this package. SQL is in `queries` and `migrations`.
+"""

@@ -1,4 +1,4 @@
-"""The audit's entries of what changed nothing."""
+"""Audit entries of calls that changed nothing."""
 
 from collections.abc import Collection
 from dataclasses import asdict

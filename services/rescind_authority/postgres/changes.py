@@ -1,4 +1,4 @@
-"""What one transaction changes of tokens, until its events have positions: then rows get MACs."""
+"""Token changes of one transaction, held until its events have positions and rows get MACs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from rescind_authority.postgres.integrity.row_guard import RowGuard
 
 @dataclass(frozen=True, slots=True)
 class ChangedToken:
-    """What is written to a token with its event. `mac` is None for one that was not sound."""
+    """The columns written to a token with its event. `mac` is None if its row was not sound."""
 
     token_id: str
     changed_seq: int
@@ -30,7 +30,7 @@ class ChangedToken:
 
 @dataclass(frozen=True, slots=True)
 class ChangedSecret:
-    """What is written to a secret that was rotated away."""
+    """The columns written to a rotated secret."""
 
     token_hash: bytes
     ended_seq: int | None
@@ -38,7 +38,7 @@ class ChangedSecret:
 
 
 class Changes:
-    """Collect the rows of one transaction, each as its last statement left it."""
+    """Collect the rows of one transaction, each in its state after the last statement."""
 
     def __init__(self, guard: RowGuard) -> None:
         self._guard = guard
@@ -46,10 +46,11 @@ class Changes:
         self._secrets: dict[bytes, dict[str, Any] | None] = {}
 
     def note(self, change: Change, found: asyncpg.Record) -> RecordedChange | None:
-        """Note what a statement changed, and return what its event ends.
+        """Record the change of a statement, and return what its event ends.
 
-        None: a token that is not as it was written is not rotated. What it may do was not decided
-        by an authority, and the MAC of a rotated row would say so. It may end.
+        Returns None for the rotation of a token whose row is not as an authority wrote it: an
+        authority did not decide its grant, and the MAC of a rotated row would confirm that grant.
+        Such a token may still end.
         """
         match change:
             case Rotation():
@@ -67,7 +68,7 @@ class Changes:
                 return RecordedChange(change)
 
     def _keep(self, before: asyncpg.Record, after: asyncpg.Record) -> bool:
-        """Note a token as it is now, if it was sound before this transaction changed it."""
+        """Record the current row of a token, if it was sound before this transaction changed it."""
         token_id = after["token_id"]
         if token_id in self._tokens:
             sound = self._tokens[token_id] is not None
@@ -86,7 +87,7 @@ class Changes:
     def written(
         self, entries: Sequence[LedgerEntry], ends: Mapping[End, int]
     ) -> tuple[list[ChangedToken], list[ChangedSecret]]:
-        """Return what is to be written now that the events have positions."""
+        """Return the columns to write, after the events have positions."""
         changed = _changed_at(entries)
         tokens = [
             self._token(token_id, row, changed[token_id], ends.get(End(token_id)))
@@ -121,7 +122,7 @@ class Changes:
 
 
 def _changed_at(entries: Sequence[LedgerEntry]) -> dict[str, int]:
-    """Return at which seq the last event of a batch changed each token."""
+    """Return the seq of the last event of a batch that changed each token."""
     return {
         entry.event.revocation.selector.anchor.partition(":")[2]: entry.event.seq
         for entry in entries

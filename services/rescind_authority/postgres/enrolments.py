@@ -1,4 +1,4 @@
-"""Instances of sidecars as they enrolled."""
+"""Enrolments of sidecar instances."""
 
 from collections.abc import Collection, Mapping
 
@@ -14,11 +14,11 @@ from rescind_authority.postgres.pool import Postgres, rows
 
 _US_PER_MS = 1000
 _NONE = Binding("strict", 0)
-"""What a credential allows that is not there any more, or was changed: no sidecar at all."""
+"""The binding of a credential that is missing or was changed: it allows no sidecar."""
 
 
 class PostgresEnrolments:
-    """Keep enrolments (port Enrolments)."""
+    """Store enrolments (port Enrolments)."""
 
     def __init__(self, postgres: Postgres, guard: RowGuard) -> None:
         self._postgres = postgres
@@ -43,7 +43,7 @@ class PostgresEnrolments:
 
     async def enrol(self, enrolment: Enrolment, *, most: int, most_begun: int) -> NoPlace | None:
         async with self._postgres.transaction() as connection:
-            # A statement of its own: the next one's snapshot then shows who held the lock before.
+            # A separate statement: the next one's snapshot then shows the former lock holder's row.
             await rows(connection, "lock_credential", enrolment.credential)
             (row,) = await rows(
                 connection,

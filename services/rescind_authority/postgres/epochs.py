@@ -1,4 +1,4 @@
-"""The epochs of the ledger: where each began."""
+"""The epochs of the ledger, and the position at which each began."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
@@ -34,12 +34,12 @@ class PostgresEpochs:
     async def begin(
         self, *, now_s: int, unknown_grace_ms: int = LONGEST_GRACE_MS
     ) -> tuple[Position, Position]:
-        """Begin the next epoch where the ledger ends; gives its end before and after.
+        """Begin the next epoch at the ledger's end. Return the end before and after.
 
         No verifier that began since the backup was made has a longer grace than `unknown_grace_ms`.
 
-        The number is that of the second, if it is higher: the backup may be older than an epoch
-        that was begun since, whose number must never come again.
+        The epoch's number is `now_s` if that is higher: the backup may be older than an epoch that
+        was begun since, whose number must never be used again.
         """
         async with self._postgres.transaction() as connection:
             found = await rows(connection, "lock_head")

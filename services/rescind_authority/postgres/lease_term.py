@@ -1,4 +1,4 @@
-"""The lease terms in the head row. Each change here is a transaction of its own."""
+"""The lease terms in the head row. Each change is its own transaction."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from rescind_authority.postgres.pool import Postgres
 
 
 class PostgresTerms:
-    """Keep the lease terms (port Terms)."""
+    """Store the lease terms (port Terms)."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres

@@ -1,4 +1,4 @@
-"""Lease rows: what sidecars say of themselves, and the ledger's end after they were committed."""
+"""Lease rows: the heartbeats of sidecars, and the ledger's end after their commit."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from rescind_authority.postgres.pool import Borrowed, Postgres, rows, transactio
 
 
 class PostgresLeases:
-    """Keep leases (port LeaseStore)."""
+    """Store leases (port LeaseStore)."""
 
     def __init__(self, postgres: Postgres, guard: RowGuard) -> None:
         self._postgres = postgres
@@ -32,7 +32,7 @@ class PostgresLeases:
     async def _write(
         self, connection: Borrowed, heartbeats: Sequence[Heartbeat]
     ) -> Sequence[asyncpg.Record]:
-        """Write the rows of G1: one row for each heartbeat that counts."""
+        """Write the rows of G1. Return one row for each heartbeat that counts."""
         applied = [beat.applied for beat in heartbeats]
         return await rows(
             connection,
@@ -107,8 +107,8 @@ def _require_same_server(
 ) -> None:
     """Raise StoreUnavailableError if G1 and G2 were answered by different servers.
 
-    One connection is one server, but not behind a pooler that hands each transaction to a server of
-    its own choice. The start of the server, in microseconds, tells one from another.
+    One connection leads to one server, except behind a pooler that sends each transaction to a
+    server of its choice. The start time of a server, in microseconds, identifies it.
     """
     if {row["started"] for row in counted} - {row["started"] for row in found}:
         raise StoreUnavailableError(
@@ -118,5 +118,5 @@ def _require_same_server(
 
 
 def _trails(messages: Sequence[Heartbeat | Release]) -> list[bytes | None]:
-    """Write trails as rows have them: one nonce after the other."""
+    """Return trails in the form of the rows: concatenated nonces."""
     return [None if message.trail is None else b"".join(message.trail) for message in messages]

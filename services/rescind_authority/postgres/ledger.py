@@ -76,7 +76,7 @@ class PostgresLedgerTransaction:
         seen = self._guard.seen
         found = await rows(self._connection, "lock_head")
         tip = tip_of(found, self._guard, seen=seen)
-        # What others committed meanwhile is chained to what was seen before, or is no ledger.
+        # Events that others committed meanwhile must be chained to those seen before.
         await self._guard.reach(tip.position.seq, self._read)
         return tip_of(found, self._guard, seen=seen)
 

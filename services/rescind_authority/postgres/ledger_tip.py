@@ -1,4 +1,4 @@
-"""The ledger's end, as rows say it."""
+"""The ledger's end, read from rows."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,15 @@ from rescind_authority.postgres.integrity.row_guard import RowGuard
 
 
 def tip_of(found: Sequence[asyncpg.Record], guard: RowGuard, *, seen: int = -1) -> LedgerTip:
-    """Return the ledger's end. `seen` is what this host had seen before it was read.
+    """Return the ledger's end. `seen` is the last seq that this host had seen before the read.
 
-    Raises StoreUnavailableError where a standby was asked, or where no authority wrote that end.
+    Raises StoreUnavailableError if a standby answered, or if no authority wrote that end.
     """
     if not found:
         raise NotMigratedError
     row = found[0]
     if row["in_recovery"]:
-        # A standby may be behind, or cut off from a new primary: what it shows is no end.
+        # A standby may be behind, or cut off from a new primary: its end may be outdated.
         raise StoreUnavailableError("this server is a standby, name the primary")
     guard.require_end(row, seen=seen)
     return LedgerTip(

@@ -1,5 +1,7 @@
-"""Bring the schema up to date: ordered files, each in a transaction of its own, remembered with
-its SHA-256. One process at a time; the others wait, and then find nothing to do.
+"""Migrations of the schema: ordered files, each applied in its own transaction.
+
+Each applied file is recorded with its SHA-256. One process migrates at a time; the others wait, and
+then find nothing to do.
 """
 
 import hashlib
@@ -36,12 +38,12 @@ class Migration:
 
     @property
     def sha256(self) -> bytes:
-        """What must not change once it was applied."""
+        """The hash of the script, which must not change once it was applied."""
         return hashlib.sha256(self.script.encode()).digest()
 
 
 def known() -> tuple[Migration, ...]:
-    """List the steps that this program knows, in order."""
+    """Return the steps of this program, in order."""
     return tuple(
         Migration(entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8"))
         for entry in sorted(files(migrations).iterdir(), key=lambda entry: entry.name)
@@ -50,7 +52,7 @@ def known() -> tuple[Migration, ...]:
 
 
 class Migrator:
-    """Apply migrations, alone."""
+    """Apply migrations, one process at a time."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
@@ -59,21 +61,21 @@ class Migrator:
     async def alone(self) -> AsyncGenerator["Schema"]:
         """Hold the lock of all migrators for the block."""
         async with self._postgres.connection() as connection:
-            # The wait has no deadline: whoever holds the lock is migrating.
+            # The wait has no deadline: the process that holds the lock is migrating.
             await connection.execute("SET lock_timeout = 0")
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
             try:
                 yield Schema(connection)
             finally:
-                # Closing is what frees the lock and forgets the setting, whatever happened. It may
-                # be closed already: a migration that failed does so.
+                # Closing the connection frees the lock and drops the setting, also after an error.
+                # A failed migration has closed it already.
                 with suppress(asyncpg.InterfaceError):
                     connection.terminate()
 
     async def require_current(self) -> bool:
-        """Return True if the schema is the one that this program knows, False if there is none.
+        """Return True if the schema is that of this program, False if there is no schema.
 
-        Raises MigrationError for a newer, an older and a changed one, or StoreUnavailableError.
+        Raises MigrationError for a newer, older or changed schema, or StoreUnavailableError.
         """
         async with self._postgres.connection() as connection:
             if await connection.fetchval("SELECT to_regclass('rescind_migrations')") is None:
@@ -96,7 +98,7 @@ class Schema:
         self._connection = connection
 
     async def migrate(self, steps: tuple[Migration, ...]) -> tuple[str, ...]:
-        """Apply what is missing, and name it. Raises MigrationError; nothing is half done."""
+        """Apply the missing steps, each as a whole; return their names. Raises MigrationError."""
         await self._check_version()
         await self._connection.execute(_HISTORY)
         history = await _history(self._connection)

@@ -1,6 +1,6 @@
-"""Connections to Postgres: what they are told, what they speak, and what their errors mean.
+"""Connections to Postgres: their settings, their type codecs, and the translation of errors.
 
-Times cross this border as Unix microseconds (int), JSON as Python objects.
+Callers pass and receive times as Unix microseconds (int), and JSON as Python objects.
 """
 
 import asyncio
@@ -61,13 +61,13 @@ _AWAY = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
-    asyncpg.ObjectNotInPrerequisiteStateError,  # the database takes no connections
+    asyncpg.ObjectNotInPrerequisiteStateError,  # the database accepts no connections
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
 
 
 class Postgres:
-    """A pool of connections, made when they are needed."""
+    """A pool of connections, opened when they are needed."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", servers: Servers) -> None:
         self._pool = pool
@@ -75,24 +75,24 @@ class Postgres:
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Borrowed]:
-        """Borrow a connection; errors inside come out as ours."""
+        """Borrow a connection. The driver's errors in the block are translated."""
         try:
             with translated():
                 connection = await self._pool.acquire(timeout=_CONNECT_S)
-        except ValueError as error:  # what the driver cannot read of the URL
+        except ValueError as error:  # the driver cannot parse the URL
             raise StoreUnavailableError(_NO_URL) from error
         try:
             with translated():
                 yield connection
         finally:
-            # What was done stays done: trouble in giving back must not make it look undone.
+            # A failed release must not make committed work look undone.
             with suppress(*_AWAY):
                 await self._pool.release(connection)
 
     async def rows(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         """Run one query file that only reads: its commit is not checked.
 
-        Raises OldPrimaryError if the server was replaced before the answer was there.
+        Raises OldPrimaryError if the server was replaced before the answer arrived.
         """
         async with self.connection() as connection:
             found = await rows(connection, query, *arguments)
@@ -136,8 +136,8 @@ async def transaction(
         done = True
     finally:
         if not done:
-            # Losing the connection is the rollback that cannot fail. It may be lost
-            # already, and then this must not hide how that happened.
+            # Terminating the connection is a rollback that cannot fail. The connection may be
+            # lost already; then this must not hide the original error.
             with suppress(asyncpg.InterfaceError):
                 connection.terminate()
 
@@ -149,9 +149,9 @@ async def rows(connection: Borrowed, query: str, *arguments: object) -> Sequence
 
 @asynccontextmanager
 async def connect(link: PostgresLink | str) -> AsyncGenerator[Postgres]:
-    """Open a pool; no connection is made yet, so Postgres may be away. A text is a URL.
+    """Open a pool, without a connection yet, so Postgres may be unavailable.
 
-    Raises TlsError for a file that cannot be used.
+    A string as `link` is a URL. Raises TlsError for a file that cannot be used.
     """
     if isinstance(link, str):
         link = PostgresLink(link)
@@ -179,11 +179,11 @@ async def connect(link: PostgresLink | str) -> AsyncGenerator[Postgres]:
 
 
 async def _confirm(connection: Connection) -> None:
-    """Commit once, to show that this server can. Raises StoreUnavailableError.
+    """Commit once, to check that this server can commit. Raises StoreUnavailableError.
 
-    All that the server shows comes before that commit in its log, so a standby has it too. An old
+    All data that the server shows precedes that commit in its log, so a standby has it too. An old
     primary that was restarted shows commits that no standby confirmed. A record read there has a
-    position that the ledger gave to another event, and would be taken for newer than that one.
+    position that the ledger gave to another event, and would count as newer than that event.
     """
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
         return  # each query that needs the primary reads this again, in its own snapshot
@@ -215,16 +215,16 @@ async def _commit(connection: Borrowed, *, deadline_s: float) -> None:
     deadline = asyncio.get_running_loop().call_later(deadline_s, connection.terminate)
     try:
         await asyncio.shield(connection.execute("COMMIT", timeout=None))
-        await asyncio.sleep(0)  # the driver hands warnings on in the loop's next turn
+        await asyncio.sleep(0)  # the driver delivers warnings in the loop's next iteration
     except asyncpg.PostgresError as error:
         if isinstance(error, _AWAY):
             raise CommitUnknownError from error
-        raise  # Postgres said no: rolled back
+        raise  # Postgres refused the COMMIT: rolled back
     except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise CommitUnknownError from error
     finally:
         deadline.cancel()
-        with suppress(asyncpg.InterfaceError):  # a connection that is gone has no listeners
+        with suppress(asyncpg.InterfaceError):  # a closed connection has no listeners
             connection.remove_log_listener(hear)
     if warned:
         raise CommitUnknownError
@@ -232,10 +232,10 @@ async def _commit(connection: Borrowed, *, deadline_s: float) -> None:
 
 @contextmanager
 def translated() -> Generator[None]:
-    """Turn the driver's errors into ours. None of them quotes the DSN or a value."""
+    """Translate the driver's errors. The new errors never quote the DSN or a value."""
     try:
         yield
-    except TlsError as error:  # a file that was there at the start
+    except TlsError as error:  # a file that existed at the start
         raise StoreUnavailableError(str(error)) from error
     except _MISSING as error:
         raise NotMigratedError from error
@@ -276,7 +276,7 @@ async def _prepare(connection: Connection) -> None:
 
 
 async def _leave_as_is(_connection: Connection) -> None:
-    """Spare the round trip that resets a connection: ours keep no state between uses."""
+    """Skip the round trip that resets a connection: sessions keep no state between uses."""
 
 
 def _to_postgres(unix_us: int) -> tuple[int]:

@@ -1,4 +1,4 @@
-"""Receipts, and what a waiter has to see before it may write one."""
+"""Receipts, and the state that a waiter must read before it may write one."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -10,7 +10,7 @@ from rescind_authority.postgres.pool import Postgres
 
 
 class PostgresReceipts:
-    """Keep receipts (port Receipts)."""
+    """Store receipts (port Receipts)."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres

@@ -1,4 +1,4 @@
-"""Tokens together with what may hold them, in one snapshot."""
+"""Tokens with the revocations that may apply to them, in one snapshot."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
@@ -19,7 +19,7 @@ _ATTEMPTS = 4
 
 
 class PostgresRecords:
-    """Read records (ports Records and Ends). A row that the guard refuses is not there."""
+    """Read records (ports TokenRecords and Ends). A row that the guard refuses is left out."""
 
     def __init__(self, postgres: Postgres, guard: RowGuard) -> None:
         self._postgres = postgres
@@ -48,10 +48,10 @@ class PostgresRecords:
 async def read_snapshot(
     run: Callable[[], Awaitable[Sequence[asyncpg.Record]]], guard: RowGuard, read: Read
 ) -> tuple[Sequence[asyncpg.Record], Snapshot]:
-    """Run a query that reads tokens; return its rows, and what they say.
+    """Run a query that reads tokens; return its rows and their snapshot.
 
-    Again, where this host has seen a later event meanwhile. Raises StoreForgedError where this
-    host had seen a later one before.
+    Repeats the query if this host has seen a later event meanwhile. Raises StoreForgedError if this
+    host had seen a later event before the query.
     """
     for _ in range(_ATTEMPTS):
         seen = guard.seen
@@ -69,10 +69,10 @@ async def read_snapshot(
 
 
 def snapshot_of(rows: Sequence[asyncpg.Record], guard: RowGuard) -> Snapshot:
-    """Read tokens and their revocations: one row for each pair. Raises NotMigratedError."""
+    """Convert rows, one for each token and revocation, to a snapshot. Raises NotMigratedError."""
     if not rows:
         raise NotMigratedError
-    # By hash, not by id: a token may be asked for by the secret that it had before as well.
+    # By hash, not by id: the query may name a token by its former secret as well.
     read: dict[bytes, list[asyncpg.Record]] = {}
     for row in rows:
         if row["token_id"] is not None:

@@ -1,4 +1,4 @@
-"""The revocations, to look through."""
+"""Reads and lists of revocations."""
 
 from collections.abc import Collection
 
@@ -33,5 +33,5 @@ class PostgresRevocations:
 
     async def timed(self, *, limit: int) -> tuple[Timed, ...]:
         found = await self._postgres.rows("timed_revocations", limit)
-        # Another writer could move its end, so that an authority lifts it.
+        # Another writer could move an end so that an authority lifts the revocation.
         return tuple(timed for timed in map(timed_of, found) if self._guard.knows(timed.event))

@@ -1,4 +1,4 @@
-"""The sweep: how far it has come, and the stamps that it leaves."""
+"""The sweep: its progress, and the revoked marks that it writes."""
 
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager

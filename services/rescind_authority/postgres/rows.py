@@ -1,4 +1,4 @@
-"""Rows as values."""
+"""Conversion of rows to values."""
 
 import asyncpg
 
@@ -24,7 +24,7 @@ _REASONS = {each.value: each for each in EndReason}
 
 
 def token_of(row: asyncpg.Record) -> StoredToken:
-    """Read a token out of its columns."""
+    """Return the token in the columns of a row."""
     return StoredToken(
         token_hash=row["token_hash"],
         grant=_grant(row),
@@ -60,7 +60,7 @@ def _grant(row: asyncpg.Record) -> TokenGrant:
         created_by=row["created_by"],
         device=Device(row["user_agent"], row["address"]),
         conditions=_conditions(row),
-        idle_us=row.get("idle_us"),  # a footing has none: a session hands none on
+        idle_us=row.get("idle_us"),  # a footing has none: a child does not inherit it
     )
 
 
@@ -71,7 +71,7 @@ INSERTED = (
     *("addresses", "verifier", "issued_by", "worst_posture", "most_instances"),
     *("possession_hash", "self_service", "max_overlap_us", "reuse_denies"),
 )
-"""What `insert_token` takes, in this order, before the MAC."""
+"""The parameters of `insert_token` before the MAC, in this order."""
 
 
 def row_of(token: NewToken, issued: IssueTimes) -> dict[str, object]:
@@ -117,7 +117,7 @@ def row_of(token: NewToken, issued: IssueTimes) -> dict[str, object]:
 
 
 def event_of(row: asyncpg.Record) -> Event:
-    """Read a revocation's event out of its columns."""
+    """Return the event of a revocation in the columns of a row."""
     return Event(
         epoch=row["event_epoch"],
         seq=row["seq"],
@@ -137,7 +137,7 @@ def event_of(row: asyncpg.Record) -> Event:
 
 
 def candidate_of(row: asyncpg.Record) -> Candidate:
-    """Read a revocation that may concern a token.
+    """Return a revocation that may apply to a token.
 
     `since_us` is the snapshot's time if neither the token nor an ancestor has the selected handles
     yet. A new token has them from that time on.
@@ -147,23 +147,23 @@ def candidate_of(row: asyncpg.Record) -> Candidate:
 
 
 def revocation_of(row: asyncpg.Record) -> StoredRevocation:
-    """Read a revocation out of its columns."""
+    """Return the revocation in the columns of a row."""
     swept = None if row["swept"] is None else Swept(row["stamped"], row["swept"])
     return StoredRevocation(event_of(row), row["exact"], row["lifted_at"], row["killed"], swept)
 
 
 def timed_of(row: asyncpg.Record) -> Timed:
-    """Read a revocation that ends by itself out of its columns."""
+    """Return the revocation that ends by itself in the columns of a row."""
     return Timed(event_of(row), row["exact"], row["until"] - row["at"])
 
 
 def pending_of(row: asyncpg.Record) -> ScheduledEnd:
-    """Read what is to end out of its columns."""
+    """Return the scheduled end in the columns of a row."""
     return ScheduledEnd(
         token_id=row["token_id"],
         token_hash=row["token_hash"],
         left_us=row["at"] - row["now"],
-        # What a newer authority wrote is not known here: it ends all the same.
+        # The reason of a newer authority is not known here; the token ends all the same.
         reason=_REASONS.get(row["reason"]),
     )
 
@@ -173,7 +173,7 @@ def _mandate(row: asyncpg.Record) -> DelegationLimits:
     return DelegationLimits(
         may_speak_for=tuple(row["may_speak_for"]),
         max_depth=row["max_depth"],
-        # What a newer authority gave, this one does not know how to let anyone do.
+        # Rights that a newer authority granted are not known here and are left out.
         self_service=None if given is None else tuple(each for each in Right if each in given),
         max_overlap_us=MAX_OWN_OVERLAP_US if overlap_us is None else overlap_us,
         reuse_denies=row["reuse_denies"],

@@ -1,12 +1,12 @@
-"""Which server a connection leads to, and which of two is the older: after a failover both answer.
+"""Identification of Postgres servers: after a failover, the old and the new primary may answer.
 
 A promotion begins a new timeline, so of two servers of one system the one with the higher timeline
-is the primary. The number comes from the name of the WAL file that is written now: the one in
+is the primary. The number comes from the name of the current WAL file: the number in
 `pg_control_checkpoint()` is that of the last checkpoint, which a promoted server makes later.
 
-Nothing here decides whether a lease is granted or a wait is over. Those are safe with an old
-primary too, because its commits are confirmed by no standby, and what it shows lacks the event.
-This keeps an authority from asking it at all.
+This module does not decide whether a lease is granted or a wait is over. Both are safe with an old
+primary too: no standby confirms its commits, and its data lacks the event. This module keeps an
+authority from using an old primary at all.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ else:  # the driver's class takes no parameter
 
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """The system of a server, and its timeline: None on a standby, or where it is hidden."""
+    """The system and the timeline of a server; None on a standby, or if hidden."""
 
     system: int | None
     timeline: int | None
@@ -41,15 +41,15 @@ class PostgresServer:
 
 
 class IdentifiedConnection(_Connection):
-    """A connection that knows its server."""
+    """A connection with the identity of its server."""
 
     server = PostgresServer(None, None)
 
     async def identify(self) -> PostgresServer:
         """Read which server this connection leads to.
 
-        Every role may call the functions that it uses, on Postgres 15 to 18. If an operator took
-        that right away, or a service does not offer them, the server is used anyway.
+        Every role may call the functions that it uses, on Postgres 15 to 18. If an operator
+        removed that right, or a service does not offer them, the server is used anyway.
         """
         try:
             system = await self.fetchval(queries.read("server_system"))
@@ -62,11 +62,11 @@ class IdentifiedConnection(_Connection):
 
 
 class Servers:
-    """Remember the newest timeline of each system, for as long as this process lives.
+    """The newest timeline of each system, for the life of this process.
 
-    Another system is not compared: its timelines are numbers of their own. It is what a dump was
-    restored into, or what was upgraded to, and the ledger's epoch keeps what it says apart from
-    the ledger before. Connections to the system before are dropped all the same.
+    Timelines of different systems are not compared, because each system numbers its own. Another
+    system is the target of a restored dump or of an upgrade; the ledger's epoch separates its data
+    from the earlier ledger. Connections to the earlier system are dropped all the same.
     """
 
     def __init__(self) -> None:
@@ -76,9 +76,9 @@ class Servers:
         self._hidden = LogThrottle(_HIDDEN_S)
 
     def admit(self, server: PostgresServer) -> bool:
-        """Return True if connections from before lead to another primary, and have to be dropped.
+        """Return True if earlier connections lead to another primary and must be dropped.
 
-        Raises OldPrimaryError if this one is the old one.
+        Raises OldPrimaryError if this server is the old primary.
         """
         if server.hidden and self._hidden.due(monotonic_raw_ns()) is not None:
             _log.warning(

@@ -1,4 +1,4 @@
-"""The token table, to look through."""
+"""Searches of the token table."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -108,7 +108,7 @@ class PostgresTokens:
         seq: int | None = None,
     ) -> BlastRadius:
         wanted = list(handles)
-        # One more than the bound tells whether there are more.
+        # One more than the bound shows whether there are more.
         row = (await self._postgres.rows("radius", wanted, issued_before_us, most + 1, seq))[0]
         exact, tokens = row["tokens"] <= most, row["tokens"]
         if not exact:

@@ -1,4 +1,4 @@
-"""Which trust statement each sidecar goes by."""
+"""The trust statement that each sidecar uses."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ _NS_PER_US = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """A sidecar, the statement that its last heartbeat told, and when its last lease has ended.
+    """A sidecar, the statement that its last heartbeat reported, and the end of its last lease.
 
     Times are Unix microseconds of Postgres's clock.
     """
@@ -25,20 +25,20 @@ class Hearing:
 
 @dataclass(frozen=True, slots=True)
 class Hearings:
-    """All of them, as of one time."""
+    """The reports of all sidecars, as of one time."""
 
     at_us: int
     sidecars: tuple[Hearing, ...]
 
 
 class PostgresHearings:
-    """Read it from the lease rows."""
+    """Read the reports from the lease rows."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
     async def read(self) -> Hearings:
-        """Read all of it in one snapshot. Raises StoreUnavailableError."""
+        """Read all reports in one snapshot. Raises StoreUnavailableError."""
         found = await self._postgres.rows("trust_heard")
         return Hearings(
             found[0]["at"],
@@ -58,6 +58,6 @@ class PostgresHearings:
 
 
 def _longest_us(wait_term_ms: int, declared: str) -> int:
-    """Return how long after its heartbeat an instance may answer, its grace included."""
+    """Return for how long after its heartbeat an instance may answer, including its grace."""
     grace_ns = lease.grace_wait_ns(posture.longest_ns(declared))
     return (lease.wait_ns(wait_term_ms) + grace_ns) // _NS_PER_US

@@ -1,1 +1,1 @@
-"""Records for whichever sidecar asks next."""
+"""The Redis adapter: records for the sidecars that look them up next."""

@@ -1,8 +1,8 @@
-"""Records into Redis, for the sidecars that ask for them next (port SharedRecordWriter).
+"""The writer of records to Redis, where other sidecars find them (port SharedRecordWriter).
 
-Redis only saves look-ups, so records may be lost: while the queue is full, or Redis is away, they
-are dropped and counted, and no request waits. A sidecar checks hash, epoch and `as_of` of what it
-finds there. So neither a lost nor an old record does harm.
+Redis only saves look-ups, so records may be lost: while the queue is full, or Redis is unavailable,
+they are dropped and counted, and no request waits. A sidecar checks hash, epoch and `as_of` of each
+record that it finds. So neither a lost nor an old record does harm.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class RedisRecordWriter:
 
     @property
     def connected(self) -> bool:
-        """Whether Redis took what it was given last."""
+        """Whether the last write to Redis succeeded."""
         return self._there
 
     def keep(self, record: Record, encoded: bytes, *, now_us: int) -> None:
@@ -62,7 +62,7 @@ class RedisRecordWriter:
             self._metrics.shared(written=0, lost=1)
 
     async def run(self) -> None:
-        """Write what is kept, until cancelled."""
+        """Write the queued records, until cancelled."""
         async with redis_connection.connection(self._link) as client:
             await self._look(client)
             while True:
@@ -74,7 +74,7 @@ class RedisRecordWriter:
                 except redis_connection.AWAY as error:
                     self._metrics.shared(written=0, lost=len(batch))
                     self._say_lost(error)
-                    # Meanwhile the queue fills, and what does not fit is lost: nobody waits.
+                    # Meanwhile the queue fills, and excess records are lost: no request waits.
                     await asyncio.sleep(_PAUSE_S)
                 else:
                     self._say_back()
@@ -86,7 +86,7 @@ class RedisRecordWriter:
             async with redis_connection.deadline(_DEADLINE_S):
                 await client.ping()  # pyright: ignore[reportUnknownMemberType] untyped options
         except redis_connection.AWAY as error:
-            if causes.of(error).kind is not causes.Fault.TIMEOUT:  # all of us starts at once
+            if causes.of(error).kind is not causes.Fault.TIMEOUT:  # all processes may start at once
                 self._say_lost(error)
 
     def _say_lost(self, error: Exception) -> None:

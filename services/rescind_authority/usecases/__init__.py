@@ -1,1 +1,1 @@
-"""What the authority does, told in ports. No driver, no HTTP, no environment."""
+"""The use cases of the authority, on top of its ports. No driver, no HTTP, no environment."""

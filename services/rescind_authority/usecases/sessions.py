@@ -1,8 +1,8 @@
 """List the sessions of a subject, and log out of them.
 
-The bearer of a session sees the others of the same subject, and logs out of them. A session is a
-token of kind `session`. It needs no admin. It may end itself and what speaks for its own subject,
-and nothing else. A delegated session ends only itself.
+A session is a token of kind `session`. Its bearer can list the other sessions of the same subject,
+and log out of them, without an administrator. A session can end itself and the sessions of its own
+subject, and nothing else. A delegated session can end only itself.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _SESSIONS = Handle(f"kind:{Kind.SESSION}")
 
 @dataclass(frozen=True, slots=True)
 class LogOut:
-    """What is to end: one session by its id, the bearer's own (None), or all of its subject."""
+    """The sessions to end: one by its id, the bearer's own (None), or all of its subject."""
 
     token_id: str | None = None
     everywhere: bool = False
@@ -38,7 +38,7 @@ class LogOut:
 
 
 class Sessions:
-    """Show sessions to their owner, and end them."""
+    """List the sessions of a bearer's subject, and end them."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Sessions:
         self._entropy = entropy
 
     async def of(self, bearer: Record) -> tuple[SeenToken, ...]:
-        """List the sessions of the bearer's subject that are good now, newest first."""
+        """List the active sessions of the bearer's subject, newest first."""
         _require_owner(bearer)
         wanted = TokenFilter((Handle(f"subject:{bearer.subject}"), _SESSIONS), State.ACTIVE)
         return (await self._looker.tokens(wanted, before=None, limit=MOST_SHOWN))[0]
@@ -64,9 +64,10 @@ class Sessions:
     async def log_out(
         self, wish: LogOut, *, bearer: Record, claim: IdempotencyClaim
     ) -> CommittedRevocation:
-        """End sessions and what came of them, unless they have ended: then say what ended them.
+        """End sessions and the tokens delegated from them.
 
-        Raises NotFoundError, NotASessionError, TooManyChangesError.
+        If the named session has already ended, return the revocation that ended it. Raises
+        NotFoundError, NotASessionError, TooManyChangesError.
         """
         if wish.everywhere or wish.token_id not in {None, bearer.token_id}:
             _require_owner(bearer)
@@ -96,14 +97,14 @@ class Sessions:
         return CommittedRevocation(committed, revocation, exact=False)
 
     async def _over(self, token_id: str, bearer: Record) -> CommittedRevocation | None:
-        """Return what ended another session of the bearer's subject for good, if it has ended.
+        """Return the revocation that ended another session of the bearer's subject, or None.
 
-        There is nothing to commit then: an event for each call would be there for ever.
-        Raises NotFoundError.
+        For an ended session nothing is committed: an event for each call would stay in the ledger
+        for ever. Raises NotFoundError.
         """
         seen = await self._looker.token(token_id)
         if (seen.token.grant.subject, seen.token.grant.kind) != (bearer.subject, Kind.SESSION):
-            # As if it were not there: whose it is is nobody else's business.
+            # The same answer as for an unknown id: the caller must not learn whose token it is.
             raise NotFoundError("session", token_id)
         ends = [event for event in seen.holds if _ends_tree(event)]
         if not ends and seen.token.ended is not None and seen.token.ended.revocation_id:
@@ -117,7 +118,7 @@ class Sessions:
 
 
 def _ends_tree(event: Event) -> bool:
-    """Return True for a revoke that takes along what was delegated from what it hits."""
+    """Return True for a revoke that also hits the tokens delegated from its target."""
     return event.revocation.effect == Effect.REVOKE and not any(
         kind_of(handle) in {"token", "subject"} for handle in event.revocation.selector.handles
     )
@@ -130,10 +131,10 @@ def _done(event: Event) -> CommittedRevocation:
 
 
 def _require_owner(bearer: Record) -> None:
-    """Raise NotASessionError for what is not a session, or was delegated and not issued.
+    """Raise NotASessionError unless the token is a session that was issued, not delegated.
 
-    Sessions delegated none since `/` is reserved. One from before may bear the name of another
-    subject that was issued then.
+    A session cannot delegate a session since `/` is reserved. A delegated session from before may
+    have the name of another subject that was issued at that time.
     """
     _require_session(bearer)
     if bearer.lineage:

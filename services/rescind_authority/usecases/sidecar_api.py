@@ -1,9 +1,10 @@
-"""What sidecars may ask, as bytes: the same over NATS and over HTTP.
+"""The requests of sidecars, as bytes: the same over NATS and over HTTP.
 
-Everything from an enrolled instance comes in an envelope with its MAC, and is answered in one.
-An empty answer says "not now"; a look-up is told so in the envelope too. ENROL_AGAIN, which proves
-nothing, says that the MAC is of another epoch or of no instance of ours, or that it is no member
-any more: the signed answer to its wish to enrol says which.
+Every message of an enrolled instance is in an envelope with the instance's MAC, and so is every
+answer to it. An empty answer means "not now"; for a look-up, "not now" also has an answer in an
+envelope. The answer ENROL_AGAIN is not authenticated. It means that the MAC is of another epoch,
+that the MAC is of no instance of this installation, or that the instance is no longer a member. The
+signed answer to the instance's next enrolment request states which.
 """
 
 from collections.abc import Awaitable
@@ -61,11 +62,11 @@ class SidecarApi:
         self._recovery = recovery
 
     async def enrol(self, payload: bytes) -> bytes:
-        """Hand an instance its secret, sealed to it."""
+        """Return the answer to an enrolment request; a grant contains the encrypted secret."""
         return await self._enroller.answer(payload)
 
     async def heartbeat(self, payload: bytes) -> bytes:
-        """Grant a lease, or take a release."""
+        """Grant a lease, or record a release."""
         try:
             heard = self._instances.open(payload)
         except NotEnrolledError:
@@ -74,7 +75,7 @@ class SidecarApi:
         if message.instance != heard.instance:
             raise MalformedMessageError("heartbeat", "it speaks for another instance")
         try:
-            # Before G1: an instance that is judged good asked before its end was committed.
+            # Before G1: an accepted instance sent its request before its end was committed.
             if isinstance(message, Heartbeat):
                 await self._membership.hear(message)
             else:
@@ -86,8 +87,8 @@ class SidecarApi:
             return EMPTY
         if isinstance(reply, heartbeat.NoLease):
             return self._instances.authenticated(heard, heartbeat.encode_no_lease(reply))
-        # So a sidecar has a new key before anything is signed with it. One that tells which
-        # statement it goes by gets a newer one with the lease: whoever holds a lease has it.
+        # A sidecar thus has a new key before anything is signed with it. If a sidecar reports which
+        # statement it uses, it receives a newer one with the lease: every holder of a lease has it.
         reply = replace(
             reply,
             trust_serial=self._keys.serial,
@@ -114,7 +115,7 @@ class SidecarApi:
         return self._instances.authenticated(heard, answer)
 
     async def offer(self, payload: bytes) -> bytes:
-        """Recover what a restored ledger lost."""
+        """Recover the events that a restored ledger lost."""
         try:
             heard = self._instances.open(payload)
             await self._membership.require(heard.instance)
@@ -127,7 +128,7 @@ class SidecarApi:
         return self._instances.authenticated(heard, recovery_offer.encode_offer_answer(taken))
 
     def used(self, payload: bytes) -> None:
-        """Store a report of which tokens are in use. Raises RescindError."""
+        """Store a report of tokens in use. Raises RescindError."""
         heard = self._instances.open(payload)
         report = usage_report.decode(heard.content)
         if report.instance == heard.instance:
@@ -141,15 +142,16 @@ class SidecarApi:
             self._acknowledgements.note(ack)
 
     async def resolve(self, payload: bytes) -> bytes:
-        """Return the record of a token, or that there is none, to the instance that asks.
+        """Return the record of a token, or the answer that there is none.
 
-        Raises LookupUnavailableError, which has the answer for it.
+        Raises LookupUnavailableError, which contains the "not now" answer for the instance.
         """
         try:
             look = self._look(payload)
         except NotEnrolledError:
             return ENROL_AGAIN
-        # Side by side: a first sight waits for both. What it proves counts from a member alone.
+        # Concurrently: a cold look-up waits for both. Its possession proof counts only from a
+        # member.
         member, found = await each_of(
             (
                 partial[Awaitable[object]](self._membership.require, look.heard.instance),
@@ -165,7 +167,7 @@ class SidecarApi:
         return self._instances.authenticated(look.heard, records.encode_resolved(answer))
 
     def put_off(self, payload: bytes) -> bytes:
-        """Return "not now" for a look-up, empty for what no instance of ours sent."""
+        """Return "not now" for a look-up; return empty bytes if no instance of ours sent it."""
         try:
             return self._not_now(self._look(payload))
         except RescindError:
@@ -201,7 +203,7 @@ def _presented(heard: AuthenticatedMessage, asked: Resolve) -> PresentedToken | 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Look:
-    """A look-up whose MAC was right."""
+    """A look-up whose MAC was verified."""
 
     heard: AuthenticatedMessage
     token_hash: bytes

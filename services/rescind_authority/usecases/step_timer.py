@@ -10,13 +10,14 @@ from rescind.errors import RescindError
 async def run_steps(
     due: asyncio.Event, step: Callable[[], Awaitable[float]], *, retry_s: float
 ) -> None:
-    """Run a step whenever `due` is set, and at the latest when the last one said; until cancelled.
+    """Run a step when `due` is set or the time of the next step has come, until cancelled.
 
-    A step returns after how many seconds the next one is due. One that fails with a RescindError
-    is repeated after `retry_s`: Postgres is away, which is logged elsewhere.
+    A step returns the number of seconds after which the next one is due. A step that fails with a
+    RescindError is repeated after `retry_s` seconds: Postgres is unreachable, which is logged
+    elsewhere.
     """
     while True:
-        due.clear()  # before the step, which may not see what comes while it looks
+        due.clear()  # before the step, which may miss changes that are made while it runs
         try:
             pause_s = await step()
         except RescindError:

@@ -1,4 +1,4 @@
-"""Check the facts that a token is to have. Everything wrong is reported, each at its field."""
+"""Validate the fields of a new token. All errors are reported, each at its field."""
 
 import re
 import unicodedata
@@ -45,25 +45,25 @@ _MANY_SUBJECTS = re.compile(r"\*|[a-z][a-z0-9_.-]{0,31}:(?:[^*]*/)?\*")
 
 
 class FieldErrors:
-    """Collect what is wrong with a request, to say it all at once."""
+    """Collect the errors of a request, to report them all at once."""
 
     def __init__(self) -> None:
         self._problems: list[FieldError] = []
 
     def add(self, field: str, detail: str) -> None:
-        """Note a problem."""
+        """Add an error."""
         self._problems.append(FieldError(field, detail))
 
     def raise_if_any(self) -> None:
-        """Raise InvalidRequestError with all that was found."""
+        """Raise InvalidRequestError with all collected errors, if there are any."""
         if self._problems:
             raise InvalidRequestError(*self._problems)
 
     def root_subject(self, text: str, kind: Kind) -> str:
-        """Check whom a token speaks for that is not delegated: no name below another subject.
+        """Validate the subject of a token that is not delegated: no name below another subject.
 
-        `<subject>/<name>` is what the holders of a subject's tokens call themselves and others. An
-        issued token of that name would be one that they can make too.
+        The holders of a subject's tokens can delegate to `<subject>/<name>`. An issued token of
+        that name would be one that they can make too.
         """
         subject = self.subject(text, kind)
         if "/" in subject:
@@ -75,7 +75,7 @@ class FieldErrors:
         return subject
 
     def subject(self, text: str, kind: Kind) -> str:
-        """Check whom a token speaks for. `#` is kept for subjects of foreign issuers."""
+        """Validate the subject of a token. `#` is reserved for subjects of foreign issuers."""
         subject = _nfc(text)
         if subject.startswith(RESERVED):
             self.add("subject", f"subjects {RESERVED}… are reserved for rescind itself")
@@ -93,7 +93,7 @@ class FieldErrors:
         return subject
 
     def name(self, field: str, text: str | None) -> str | None:
-        """Check a tenant, a client or a session."""
+        """Validate the name of a tenant, a client or a session."""
         if text is None:
             return None
         name = _nfc(text)
@@ -101,7 +101,7 @@ class FieldErrors:
         return name
 
     def labels(self, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-        """Check labels, and sort them."""
+        """Validate labels, and return them sorted."""
         if len(labels) > MAX_LABELS:
             self.add("labels", f"at most {MAX_LABELS} labels, these are {len(labels)}")
         for key, text in labels.items():
@@ -114,7 +114,7 @@ class FieldErrors:
         return tuple(sorted((_nfc(key), _nfc(text)) for key, text in labels.items()))
 
     def scopes(self, scopes: Iterable[str]) -> tuple[str, ...]:
-        """Check scopes, and sort them without repeats."""
+        """Validate scopes, and return them sorted without repeats."""
         distinct = tuple(sorted(set(scopes)))
         if len(distinct) > MAX_SCOPES:
             self.add("scopes", f"at most {MAX_SCOPES} scopes, these are {len(distinct)}")
@@ -135,7 +135,7 @@ class FieldErrors:
         audience: Collection[str],
         mandate: DelegationLimits,
     ) -> DelegationLimits:
-        """Check that what sidecars enrol with is that and nothing else; it is never delegated."""
+        """Validate that a credential of sidecars has no other use, and forbid its delegation."""
         if not well_known_scopes.is_credential(scopes):
             return mandate
         for field, wrong, expected in (
@@ -163,7 +163,7 @@ class FieldErrors:
         return replace(mandate, may_speak_for=(), max_depth=0)
 
     def sidecars(self, asked: Binding | None, scopes: Collection[str]) -> Binding:
-        """Check what a credential binds its sidecars to: strict, if no posture is named."""
+        """Validate the limits of a credential's sidecars; the default posture is strict."""
         if not well_known_scopes.is_credential(scopes):
             if asked is not None:
                 self.add("sidecars", f"only a token with {well_known_scopes.VERIFY} binds sidecars")
@@ -178,7 +178,7 @@ class FieldErrors:
             return asked
 
     def audience(self, audience: Iterable[str]) -> tuple[str, ...]:
-        """Check the services that may accept a token, and sort them without repeats."""
+        """Validate the services that may accept a token, and return them sorted without repeats."""
         distinct = tuple(sorted({_nfc(name) for name in audience}))
         if len(distinct) > MAX_AUDIENCE:
             self.add("audience", f"at most {MAX_AUDIENCE} services, these are {len(distinct)}")
@@ -194,7 +194,7 @@ class FieldErrors:
         return distinct
 
     def mandate(self, may_speak_for: Sequence[str], max_depth: int | None) -> DelegationLimits:
-        """Check to whom, and how deep, a token may be handed on."""
+        """Validate to which subjects, and how deep, a token may be delegated."""
         patterns = tuple(sorted({_nfc(text) for text in may_speak_for}))
         if len(patterns) > MAX_PATTERNS:
             self.add("may_speak_for", f"at most {MAX_PATTERNS} patterns, these are {len(patterns)}")
@@ -220,7 +220,7 @@ class FieldErrors:
         max_overlap_s: float | None = None,
         reuse_denies: bool = False,
     ) -> DelegationLimits:
-        """Check what a token's holder may do at the authority, and add it to a mandate."""
+        """Validate what a token's holder may do at the authority, and add it to a mandate."""
         if max_overlap_s is not None and not 0 <= max_overlap_s <= MAX_TTL_S:
             self.add("max_overlap", f"expected seconds, from 0 to {MAX_TTL_S} (366 days)")
             max_overlap_s = None
@@ -234,14 +234,14 @@ class FieldErrors:
         )
 
     def ttl_us(self, ttl_s: float) -> int:
-        """Check a lifetime, and give it in microseconds."""
+        """Validate a lifetime, and return it in microseconds."""
         if not 0 < ttl_s <= MAX_TTL_S:
             self.add("ttl", f"expected seconds, more than 0 and at most {MAX_TTL_S} (366 days)")
             return 1
         return max(1, round(ttl_s * 1_000_000))
 
     def idle_us(self, idle_s: float | None, kind: Kind, *, default_s: float) -> int | None:
-        """Check after how long without a use a session ends; None: never."""
+        """Validate the idle time after which a session ends; None means never."""
         if kind is not Kind.SESSION:
             if idle_s is not None:
                 self.add("idle", "only a session ends by not being used")
@@ -258,7 +258,7 @@ class FieldErrors:
         return round(seconds * 1_000_000)
 
     def conditions(self, addresses: Iterable[str], verifier: Mapping[str, str]) -> Conditions:
-        """Check where a token may be used, and sort it."""
+        """Validate where a token may be used, and return the sorted conditions."""
         networks: set[str] = set()
         for text in addresses:
             try:
@@ -283,7 +283,7 @@ class FieldErrors:
         return Conditions(tuple(sorted(networks)), tuple(sorted(verifier.items())))
 
     def device(self, user_agent: str | None, address: str | None) -> Device:
-        """Check where a token begins. A user agent is cut: nothing depends on it."""
+        """Validate the device of a token. A long user agent is cut: nothing depends on it."""
         if address is not None:
             try:
                 address = str(ip_address(address.partition("%")[0]))
@@ -302,9 +302,9 @@ class FieldErrors:
         return reason
 
     def _public(self, field: str, text: str) -> None:
-        """Reject a text that holds a token.
+        """Reject a text that contains a token.
 
-        The text is kept and shown. A token that a caller pastes must not appear there.
+        The text is stored and shown. A token that a caller pastes must not appear there.
         """
         if token_format.contained(text):
             self.add(field, "that holds a token, and would be kept and shown: name it by its id")
@@ -317,7 +317,7 @@ class FieldErrors:
 
 
 def too_many_names(grant: TokenGrant) -> FieldError | None:
-    """Return the problem of a token whose names are more than a verifier keeps of one."""
+    """Return the error of a token with more names than a verifier stores for one, or None."""
     size = names_bytes(grant.handles, grant.labels, grant.lineage, grant.chain)
     if size <= MAX_NAMES_BYTES:
         return None

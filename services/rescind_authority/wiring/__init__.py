@@ -1,1 +1,1 @@
-"""Build the authority from its parts: the one place that knows every adapter."""
+"""Construction of the authority from its parts, in the one package that uses every adapter."""

@@ -41,7 +41,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class Authority:
-    """One authority process: made of settings, alive inside `run`."""
+    """One authority process, built from settings and active inside `run`."""
 
     def __init__(
         self, settings: AuthoritySettings, *, announce: Callable[..., None] = ready_line.announce
@@ -50,7 +50,7 @@ class Authority:
         self._announce = announce
 
     async def run(self, stop: Stop) -> None:
-        """Serve until asked to stop; then finish what was begun."""
+        """Serve until asked to stop; then finish the work in progress."""
         _log.info("an authority starts", action="started", version=version("rescind"))
         parts = _Parts(self._settings)
         certificate = LiveCertificate.of(self._settings.files("http"))
@@ -79,7 +79,7 @@ class Authority:
     async def _serving(
         self, use_cases: UseCases, certificate: LiveCertificate | None
     ) -> AsyncGenerator[None]:
-        """Serve the HTTP API, and announce that it does."""
+        """Serve the HTTP API, and announce its URL."""
         proxies = self._settings.proxies
         app = application(use_cases, issuer=self._settings.issuer)
         connections = Connections(http_server.limits(), many_behind=proxies.__contains__)
@@ -98,10 +98,10 @@ class Authority:
 
 
 class _Parts:
-    """What an authority has before it has connections."""
+    """The parts of an authority that exist before its connections."""
 
     def __init__(self, settings: AuthoritySettings) -> None:
-        """Read the keys. Raises KeyringError, KeyFileError or TlsError for a file that is wrong."""
+        """Read the keys. Raises KeyringError, KeyFileError or TlsError for an invalid file."""
         self._settings = settings
         self._metrics = PrometheusMetrics()
         self.edge_keys = LiveEdgeKeys(settings.edge_keys_path, SystemClock())
@@ -140,7 +140,7 @@ class _Parts:
         )
 
     def link(self, core: Core, sidecars: SidecarApi) -> NatsAdapter:
-        """Build the way to sidecars over NATS."""
+        """Build the NATS adapter, which connects to sidecars."""
         requests = Requests(sidecars, keys=self.keyring, recent=core.recent, metrics=self._metrics)
         link = NatsAdapter(self._settings.nats, publisher=self._publisher, requests=requests)
         self._metrics.watch("nats_connected", "Whether NATS is there.", lambda: link.connected)
@@ -151,7 +151,7 @@ class _Parts:
 async def _working(
     core: Core, link: NatsAdapter, keyring: LiveKeyring, redis: RedisRecordWriter | None
 ) -> AsyncGenerator[None]:
-    """Do the background work; cancel it at the end."""
+    """Run the background work; cancel it at the end of the block."""
     async with asyncio.TaskGroup() as tasks:
         jobs = [tasks.create_task(job.run()) for job in (core, link, keyring)]
         if redis is not None:
@@ -171,7 +171,7 @@ def _publish_connections(metrics: Metrics, connections: Connections) -> None:
 
 
 async def _require_schema(postgres: Postgres) -> None:
-    """Raise MigrationError for a schema of another version. Where Postgres is away, wait for it."""
+    """Raise MigrationError for a schema of another version. Without Postgres, do nothing."""
     with suppress(StoreUnavailableError):
         await Migrator(postgres).require_current()
 

@@ -61,10 +61,10 @@ class Core:
         shared: SharedRecordWriter | None = None,
         index: LedgerIndex | None = None,
     ) -> None:
-        """Store what the parts need.
+        """Store the dependencies of the parts.
 
-        `shared` is None where there is no Redis. Without an `index` the ledger counts as it is at
-        the start.
+        `shared` is None if there is no Redis. Without an `index`, the ledger is accepted in its
+        state at the start.
         """
         self.metrics = metrics
         self._postgres = postgres
@@ -77,7 +77,7 @@ class Core:
         self._publish_gauges()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Run every part until cancelled."""
         parts = (
             self.recent,
             self.resolver,
@@ -100,7 +100,7 @@ class Core:
             for part in parts:
                 tasks.create_task(part.run())
 
-    # What Postgres holds, and how it is guarded -------------------------------------------------
+    # The data in Postgres, and its guard ---------------------------------------------------------
 
     @cached_property
     def refusals(self) -> RefusalAudit:
@@ -110,7 +110,7 @@ class Core:
 
     @cached_property
     def watch(self) -> LedgerWatch:
-        """What compares the ledger in Postgres with what this host has seen of it."""
+        """The comparison of the ledger in Postgres with the ledger that this host has seen."""
         return LedgerWatch(
             self._index or LedgerIndex(None),
             self._keys,
@@ -121,7 +121,7 @@ class Core:
 
     @cached_property
     def guard(self) -> RowGuard:
-        """What checks the MAC of each row that is read."""
+        """The check of the MAC of each row that is read."""
         refused = RefusedRows(self.refusals.note, clock=self.clock, metrics=self.metrics)
         return RowGuard(self._keys, refused=refused.note, watch=self.watch)
 
@@ -131,17 +131,17 @@ class Core:
 
     @cached_property
     def table(self) -> PostgresTokens:
-        """The tokens, to search through."""
+        """The searches of the token table."""
         return PostgresTokens(self._postgres)
 
     @cached_property
     def records(self) -> PostgresRecords:
-        """The tokens, each with what holds it."""
+        """The tokens, each with the revocations that may apply to it."""
         return PostgresRecords(self._postgres, self.guard)
 
     @cached_property
     def revocations(self) -> PostgresRevocations:
-        """The revocations, to list."""
+        """The reads and lists of revocations."""
         return PostgresRevocations(self._postgres, self.guard)
 
     @cached_property
@@ -151,7 +151,7 @@ class Core:
 
     @cached_property
     def enrolments(self) -> PostgresEnrolments:
-        """The instances of sidecars as they enrolled."""
+        """The enrolments of sidecar instances."""
         return PostgresEnrolments(self._postgres, self.guard)
 
     # The ledger ---------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ class Core:
 
     @cached_property
     def recovery(self) -> Recovery:
-        """What takes lost events back from sidecars after a restore."""
+        """The recovery of lost events from sidecars after a restore."""
         return Recovery(
             PostgresEpochs(self._postgres, self.guard),
             sequencer=self.sequencer,
@@ -215,17 +215,17 @@ class Core:
 
     @cached_property
     def reuse(self) -> Reuse:
-        """What ends a token whose rotated secret is used again."""
+        """The detection of reuse, which ends a token whose rotated secret is used again."""
         return Reuse(self.sequencer, clock=self.clock, entropy=secrets.token_bytes)
 
     @cached_property
     def usage(self) -> Usage:
-        """When each token was last used."""
+        """The record of when each token was last used."""
         return Usage(self.table, metrics=self.metrics)
 
     @cached_property
     def ends(self) -> EndTimer:
-        """What commits the ends that were set for a time."""
+        """The timer that commits scheduled ends."""
         return EndTimer(
             self.records,
             sequencer=self.sequencer,
@@ -237,32 +237,32 @@ class Core:
 
     @cached_property
     def membership(self) -> Membership:
-        """What judges whether an instance may still speak."""
+        """The check of membership: a good credential, and a match with the enrolment."""
         return Membership(self.enrolments, records=self.records, clock=self.clock)
 
     @cached_property
     def granter(self) -> Granter:
-        """What grants leases."""
+        """The granter of leases."""
         return Granter(self.leases, recent=self.recent, clock=self.clock, metrics=self.metrics)
 
     @cached_property
     def term(self) -> LeaseTermScheduler:
-        """What changes the lease term, step by step."""
+        """The scheduler that changes the lease term, step by step."""
         return LeaseTermScheduler(PostgresTerms(self._postgres), clock=self.clock)
 
     @cached_property
     def acknowledgements(self) -> Acknowledgements:
-        """What sidecars acknowledged."""
+        """The acknowledgements of sidecars."""
         return Acknowledgements(self.clock)
 
     @cached_property
     def hits(self) -> Hits:
-        """How many tokens each revocation hit."""
+        """The number of tokens that each revocation hit."""
         return Hits(self.table, revocations=self.revocations)
 
     @cached_property
     def enforcer(self) -> Enforcer:
-        """What waits until revocations are enforced, and signs receipts."""
+        """The enforcer, which waits until revocations are enforced, and signs receipts."""
         return Enforcer(
             PostgresReceipts(self._postgres),
             acknowledgements=self.acknowledgements,
@@ -274,7 +274,7 @@ class Core:
 
     @cached_property
     def until(self) -> LiftScheduler:
-        """What lifts suspensions and narrowings whose time is up."""
+        """The scheduler that lifts suspensions and narrowings whose time is up."""
         return LiftScheduler(
             self.revocations,
             sequencer=self.sequencer,

@@ -1,4 +1,4 @@
-"""Build what the HTTP API and the sidecars call."""
+"""Construction of the use cases that the HTTP API and the sidecars call."""
 
 import secrets
 from functools import cached_property, partial
@@ -30,7 +30,7 @@ from rescind_authority.wiring.core import Core
 
 
 def sidecar_api(core: Core, keyring: LiveKeyring, edge_keys: EdgeKeys) -> SidecarApi:
-    """Build what sidecars ask, over NATS or HTTP."""
+    """Build the use cases that sidecars call over NATS or HTTP."""
     instances = Instances(keys=keyring, recent=core.recent)
     enroller = Enroller(
         core.resolver,
@@ -57,7 +57,7 @@ def sidecar_api(core: Core, keyring: LiveKeyring, edge_keys: EdgeKeys) -> Sideca
 
 
 class HttpApi:
-    """What handlers of HTTP requests call. Each part is built when it is first needed."""
+    """The use cases that HTTP handlers call. Each part is built when it is first needed."""
 
     def __init__(
         self, settings: AuthoritySettings, core: Core, *, keyring: LiveKeyring, edge_keys: EdgeKeys

@@ -1,1 +1,1 @@
-"""The canary: a token without power that is revoked on a schedule, and what that measures."""
+"""The canary: a token without power that is revoked on a schedule, to measure enforcement."""

@@ -1,4 +1,4 @@
-"""What the canary publishes for Prometheus: how long enforcement takes, and whether it held."""
+"""The canary's Prometheus metrics: how long enforcement takes, and whether it held."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -9,7 +9,7 @@ _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.
 
 
 class CanaryMetrics:
-    """Hold the figures of one process, in a registry of their own."""
+    """The metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -48,7 +48,7 @@ class CanaryMetrics:
         self._rounds.labels("unreachable").inc()
 
     def flown(self, found: Round) -> None:
-        """Count a flight."""
+        """Record the result of a flight."""
         for each in found.verifiers:
             self._verifier.labels(each.service, each.outcome).observe(each.latency_ms / 1000)
         if found.faults:

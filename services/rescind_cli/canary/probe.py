@@ -1,6 +1,6 @@
-"""The canary: a token of no power is issued, revoked and checked, as a real one would be.
+"""The canary: a token without power is issued, revoked and checked, as a real one would be.
 
-What it finds is what an attacker would find: a verifier that still accepts after the receipt.
+It finds the same fault as an attacker would: a verifier that still accepts after the receipt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ _TTL_S = 600
 
 
 class AdminApi(Protocol):
-    """What the canary asks of the admin API; `rescind.client.Admin` has it."""
+    """The part of the admin API that the canary uses; `rescind.client.Admin` implements it."""
 
     def issue(self, *, subject: str, kind: str, ttl: float) -> Issued:
         """Issue a token."""
         ...
 
     def revoke(self, *selector: str, reason: str, wait: bool, timeout: float) -> RevocationDetails:
-        """Revoke it, and wait for the receipt."""
+        """Revoke a token, and wait for the receipt."""
         ...
 
 
 class Checker(Protocol):
-    """What the canary asks of a sidecar; `rescind.Verifier` has it."""
+    """The part of a verifier that the canary uses; `rescind.Verifier` implements it."""
 
     def check(self, token: str) -> Verdict:
         """Check a token."""
@@ -37,7 +37,7 @@ class Checker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CanaryFault:
-    """What went wrong, and at which of the sidecars that were asked."""
+    """A wrong verdict, and the sidecar that returned it."""
 
     where: str
     what: str
@@ -45,7 +45,7 @@ class CanaryFault:
 
 @dataclass(frozen=True, slots=True)
 class VerifierDenial:
-    """How a verifier came to deny the canary's token, as the receipt has it."""
+    """How a verifier came to deny the canary's token, according to the receipt."""
 
     service: str
     instance: str
@@ -55,7 +55,10 @@ class VerifierDenial:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one flight found. `enforced_ms` is from the commit, None if no receipt came in time."""
+    """The result of one flight.
+
+    `enforced_ms` is from the commit, None if no receipt came in time.
+    """
 
     revocation_id: str
     enforced_ms: float | None
@@ -64,19 +67,19 @@ class Round:
     faults: tuple[CanaryFault, ...]
 
     def document(self) -> Mapping[str, object]:
-        """Write it for `--json`."""
+        """Return the result as a document for `--json`."""
         return asdict(self)
 
 
 class Canary:
-    """Fly once: issue, see it accepted, revoke, wait for the receipt, see it denied."""
+    """A flight: issue, see it accepted, revoke, wait for the receipt, see it denied."""
 
     def __init__(self, authority: AdminApi, checkers: Mapping[str, Checker]) -> None:
         self._authority = authority
         self._checkers = checkers
 
     def fly(self, *, timeout_s: float) -> Round:
-        """Run one round. Raises RescindError when the authority cannot be asked."""
+        """Run one flight. Raises RescindError if a request to the authority fails."""
         issued = self._authority.issue(subject=SUBJECT, kind="service", ttl=_TTL_S)
         assert issued.token is not None  # noqa: S101 - every call has a key of its own
         token = issued.token.reveal()
@@ -101,7 +104,7 @@ class Canary:
             VerifierDenial(each["service"], each["instance"], each["outcome"], each["latency_ms"])
             for each in receipt["verifiers"]
         )
-        # Of very many verifiers the receipt lists a page, and counts all.
+        # With very many verifiers, the receipt lists one page, and counts all.
         summary = receipt.get("summary")
         latencies_ms = [each.latency_ms for each in verifiers]
         latencies_ms += [each["slowest_ms"] for each in (summary["services"] if summary else ())]

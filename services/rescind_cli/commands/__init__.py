@@ -1,1 +1,1 @@
-"""The commands, one file a verb, by what they are about; each is imported when it is used."""
+"""The commands, one module for each verb, grouped by subject; imported when used."""

@@ -1,5 +1,5 @@
 """The checks of `rescind doctor`, one file for each part.
 
-A finding says what is wrong and what to do. Nothing here changes anything, and no finding quotes a
+A finding reports what is wrong and what to do. The checks change nothing, and no finding contains a
 secret.
 """

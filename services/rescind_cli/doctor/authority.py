@@ -1,4 +1,4 @@
-"""The authority: does it answer, can it work, does it accept our admin token, whom does it know?"""
+"""Checks of the authority: it answers, it can work, and it accepts the admin token."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ _RECOVER = "On the authority's host, make another: rescind recover admin"
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What the authority says of the ledger's end, and of each sidecar by its instance id."""
+    """The ledger's end, and each sidecar by its instance id, as the authority reports them."""
 
     seq: int
     instances: Mapping[str, FleetInstance]
@@ -41,7 +41,7 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found, and what other checks need of it: None where it cannot be had."""
+    """The findings, and the fleet for other checks; None if it is not available."""
 
     found: tuple[Finding, ...]
     fleet: Fleet | None = None
@@ -79,7 +79,7 @@ def _admin(url: str, token: Secret | None, way: LinkSecurity) -> Admin:
 
 
 def _ask(url: str, way: LinkSecurity) -> tuple[tuple[Finding, ...], bool]:
-    """Return what is found at one URL, and whether an authority answers there."""
+    """Return the findings at one URL, and whether an authority answers there."""
     try:
         with _admin(url, None, way) as anybody:
             parts = tuple(_parts(url, anybody.health()))
@@ -98,7 +98,7 @@ def _ask(url: str, way: LinkSecurity) -> tuple[tuple[Finding, ...], bool]:
 
 
 def _parts(url: str, health: AuthorityHealth) -> Iterator[Finding]:
-    """Return findings of an authority's own health; none if it is not an authority."""
+    """Yield the findings of an authority's health; none if the answer is not an authority's."""
     match health:
         case {"status": str(status), "postgres": str(postgres), "nats": str(nats)}:
             pass
@@ -115,7 +115,7 @@ def _parts(url: str, health: AuthorityHealth) -> Iterator[Finding]:
         yield findings.failed(
             "authority's NATS", nats, "Start NATS, or correct RESCIND_NATS_URL of the authority."
         )
-    trust = str(health.get("trust", "ok"))  # an older authority does not tell
+    trust = str(health.get("trust", "ok"))  # an older authority omits it
     if trust != "ok":
         yield findings.warning(
             "authority's keys",
@@ -161,5 +161,5 @@ def _fleet(admin: Admin) -> Fleet | None:
     try:
         fleet = admin.fleet(ended=True)
     except RescindError:
-        return None  # the lines above say why
+        return None  # the lines above report why
     return Fleet(fleet["seq"], {each["instance"]: each for each in fleet["instances"]})

@@ -1,4 +1,4 @@
-"""What the checks of Postgres, NATS and Redis share: drivers may be missing, URLs hide secrets."""
+"""Shared by the checks of Postgres, NATS and Redis: missing drivers, URLs without secrets."""
 
 from importlib import util
 from urllib.parse import parse_qs, urlsplit
@@ -20,7 +20,10 @@ def missing(part: str, module: str) -> Finding | None:
 
 
 def place(url: str) -> str:
-    """Return the server of a URL without user, password and options. Quote no invalid URL."""
+    """Return the server of a URL without user, password and options.
+
+    An invalid URL is never quoted.
+    """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -35,7 +38,7 @@ def place(url: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return what a driver's error means, and never a value that it may carry."""
+    """Return what a driver's error means, and never a value that it may contain."""
     cause = causes.of(error)
     if cause.kind is Fault.OTHER and isinstance(error, ValueError):
         return "it is no URL of such a server"
@@ -43,12 +46,12 @@ def reason(error: BaseException) -> str:
 
 
 def advice(error: BaseException, link: str, url: str, usual: str) -> str:
-    """Return what to do about a driver's error; `usual` where nothing better is known."""
+    """Return what to do about a driver's error; `usual` if nothing better is known."""
     cause = causes.of(error)
     return usual if cause.transient else cause.advice(link, url) or usual
 
 
 def refused(part: str, error: RescindError) -> Finding:
-    """Report a link that is not used as it is set: nothing was sent over it."""
+    """Return a finding for a link whose settings are refused: nothing was sent over it."""
     says, _, todo = str(error).partition(". ")
     return findings.failed(part, says, f"{todo or 'Correct this setting'}.")

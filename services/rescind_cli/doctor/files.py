@@ -1,4 +1,4 @@
-"""Files here: the data directory, its settings, and the files that hold secrets."""
+"""Checks of files: the data directory, its settings, and the files that contain secrets."""
 
 import os
 import stat
@@ -41,7 +41,7 @@ def check(here: Surroundings) -> Iterator[Finding]:
 
 
 def _root_key(here: Surroundings) -> Finding:
-    """Check that a thief of the keyring does not get the root key with it."""
+    """Check that a theft of the keyring does not include the root key."""
     part = "root key file"
     keyring = here.path("RESCIND_KEYRING_FILE") or here.directory / "keyring"
     path = here.path("RESCIND_ROOT_KEY_FILE") or here.directory / "root-key"
@@ -64,7 +64,7 @@ def _root_key(here: Surroundings) -> Finding:
 
 
 def _fit(admin_token: str, edge_keys: str) -> Iterator[Finding]:
-    """Compare the admin token with the edge keys here: one of them has to have tagged it."""
+    """Check that one of the edge keys here tagged the admin token."""
     words = edge_keys.split()
     keys = [bytes.fromhex(word) for word in words if _is_key(word)]
     text = admin_token.strip()
@@ -72,7 +72,7 @@ def _fit(admin_token: str, edge_keys: str) -> Iterator[Finding]:
     try:
         token = token_format.parse(text, prefix=prefix)
     except MalformedTokenError:
-        return  # the lines above say so
+        return  # the lines above report it
     if keys and not token_format.genuine(token, keys):
         yield findings.failed(
             "edge key",
@@ -109,7 +109,7 @@ def _of_directory(directory: Path) -> Finding:
 
 
 def _secret(part: str, path: Path, variable: str) -> str | Finding:
-    """Read a file of secrets, unless something is wrong with it."""
+    """Return the content of a file of secrets, or a finding if something is wrong with it."""
     try:
         content = path.read_text(encoding="ascii")
     except UnicodeDecodeError:
@@ -129,7 +129,7 @@ def _judge(part: str, path: Path, content: str) -> Finding:
         return findings.failed(
             part, f"{path} does not hold one token", "Make another: rescind recover admin"
         )
-    # Behind a key stands the second in which it was made.
+    # The time at which the key was made, in seconds, follows the key.
     keys = [line.split()[0] for line in content.splitlines() if line.strip()]
     if keys and all(map(_is_key, keys)):
         return findings.ok(part, f"{path}, {len(keys)} {'key' if len(keys) == 1 else 'keys'}")
@@ -145,7 +145,7 @@ def _is_key(word: str) -> bool:
 
 
 def _private(part: str, path: Path, *, wanted: str) -> Finding | None:
-    """Return a finding if a path's rights are wrong."""
+    """Return a finding if a path's owner or mode is wrong."""
     facts = path.stat()
     mode = stat.S_IMODE(facts.st_mode)
     if mode & _OTHERS:

@@ -1,4 +1,4 @@
-"""What a check found: a level, a sentence, and what to do when it is not good."""
+"""The result of a check: a level, a sentence, and advice unless all is good."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How good it is. What is not configured here, or cannot be looked at, is `skipped`."""
+    """The level of a finding. A part that is not configured or cannot be checked is `skipped`."""
 
     OK = "ok"
     SKIPPED = "skipped"
@@ -16,7 +16,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report: `part` is what was looked at, `advice` what to do about it."""
+    """One line of the report: `part` is the checked part, `advice` is what to do about it."""
 
     part: str
     level: Level
@@ -25,7 +25,7 @@ class Finding:
 
 
 def ok(part: str, says: str) -> Finding:
-    """Return a finding of a part that is as it should be."""
+    """Return a finding of a part without a fault."""
     return Finding(part, Level.OK, says)
 
 

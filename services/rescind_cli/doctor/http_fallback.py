@@ -1,4 +1,4 @@
-"""The sidecars' second way to an authority: does it answer over HTTP what it answers over NATS?"""
+"""Checks of the sidecars' fallback: an authority answers over HTTP as it does over NATS."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from rescind_cli.settings import Surroundings
 from rescind_runtime import clock, links
 
 _QUESTION = signed_envelope.encode(SignedEnvelope(b"", bytes(heartbeat.INSTANCE_BYTES)))
-"""The words of no instance: an authority that has read its ledger tells us that, and no more."""
+"""A request of an unknown instance. An authority that has read its ledger answers ENROL_AGAIN."""
 
 _PART = "authority over http"
 _TIMEOUT_S = 5.0

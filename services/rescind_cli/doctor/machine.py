@@ -1,4 +1,4 @@
-"""The machine: does it count leases, how quick is a check, and may it write secrets to a disk?"""
+"""Checks of the machine: its clocks, the speed of checks, and core dumps with secrets."""
 
 import platform
 import sys
@@ -14,7 +14,7 @@ from rescind_runtime import clock, dumps
 
 _OLDEST_PYTHON = (3, 11)
 _CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
-# Those that a program reads without asking the kernel, and that do not drift off.
+# Those that a program reads without a system call, and that do not drift.
 _GOOD_SOURCES = frozenset({"tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter"})
 
 

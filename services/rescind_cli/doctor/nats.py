@@ -1,4 +1,4 @@
-"""NATS: is it there, quick, new enough, with JetStream, and does an authority listen behind it?"""
+"""Checks of NATS: reachable, fast and new enough, with JetStream and a listening authority."""
 
 import asyncio
 import contextlib
@@ -50,7 +50,7 @@ def check(here: Surroundings) -> list[Finding]:
 
 
 async def _look(link: NatsLink) -> list[Finding]:
-    from nats.errors import Error  # noqa: PLC0415 - only where a service of ours is installed
+    from nats.errors import Error  # noqa: PLC0415 - only where a service is installed
 
     where = ", ".join(driver_errors.place(url) for url in link.urls)
     failures: list[Exception] = []
@@ -65,7 +65,7 @@ async def _look(link: NatsLink) -> list[Finding]:
                 await _authority(client),
             ]
     except (Error, OSError, TimeoutError, ValueError) as error:
-        # What nats-py raises in the end says less than what it told on the way.
+        # The last error of nats-py contains less than those that it reported before.
         found = failures[0] if failures else error
         says = f"{where} cannot be used: {driver_errors.reason(found)}"
         advice = driver_errors.advice(found, "nats", "RESCIND_NATS_URL", _CORRECT)
@@ -93,7 +93,7 @@ async def _connected(link: NatsLink, failures: list[Exception]) -> AsyncGenerato
     try:
         yield client
     finally:
-        # nats-py raises TypeError or ConnectionResetError from close() when the server went first.
+        # nats-py raises TypeError or ConnectionResetError from close() if the server closed first.
         with contextlib.suppress(OSError, TypeError, TimeoutError):
             await client.close()
 
@@ -139,7 +139,7 @@ async def _stream(client: "Client") -> Finding:
 async def _authority(client: "Client") -> Finding:
     from nats.errors import Error, NoRespondersError  # noqa: PLC0415 - the same
 
-    # We are no instance, and have no secret: an authority tells us so, and changes nothing.
+    # An unknown instance without a secret: an authority answers ENROL_AGAIN, and changes nothing.
     nobody = SignedEnvelope(b"", bytes(heartbeat.INSTANCE_BYTES))
     part, question = "authority over nats", signed_envelope.encode(nobody)
     before_ns = clock.boottime_ns()

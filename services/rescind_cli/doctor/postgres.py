@@ -1,4 +1,4 @@
-"""Postgres: is it one that keeps what it acknowledged, and that holds our tables?"""
+"""Checks of Postgres: it keeps what it acknowledged, and contains the schema."""
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # imported where it is installed and needed
 _PART = "postgres"
 _OLDEST = 150_000
 _APART_S = 1.0
-# One row. The sizes of the settings decide nothing, so they are read as text.
+# One row. The settings are read as text, since their sizes do not matter.
 _QUESTION = """
 SELECT
     current_setting('server_version') AS version,
@@ -40,7 +40,7 @@ _DURABLE = "A revocation that was acknowledged could be lost: set it to on, and 
 def check(here: Surroundings, *, steps: Collection[str] | None) -> list[Finding]:
     """Check the database that RESCIND_POSTGRES_DSN names.
 
-    `steps` are those of the schema that this version knows; None where it is not installed.
+    `steps` are the schema steps of this version; None if the authority is not installed here.
     """
     try:
         dsn = here.secret("RESCIND_POSTGRES_DSN")
@@ -136,7 +136,7 @@ def _clock(row: "asyncpg.Record") -> Iterator[Finding]:
 def schema(
     head: "Mapping[str, int] | None", applied: AbstractSet[str], known: AbstractSet[str] | None
 ) -> Finding:
-    """Compare the steps that were applied with those that this version knows."""
+    """Compare the applied schema steps with those of this version."""
     if head is None:
         return findings.failed("schema", "the tables are missing", "Run `rescind migrate`.")
     if known is not None and (missing := sorted(known - applied)):

@@ -1,4 +1,4 @@
-"""Redis or Valkey, the second level for records: without it first sights are slower, no more."""
+"""Checks of Redis or Valkey, the second level for records: without it, first sights are slower."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
@@ -37,7 +37,7 @@ def check(here: Surroundings) -> Finding:
 
 
 async def _look(link: RedisLink) -> Finding:
-    # Only where a service of ours is installed.
+    # Only where a service is installed.
     from rescind_runtime.net import redis_connection  # noqa: PLC0415 - see above
     from rescind_runtime.settings import SettingsError  # noqa: PLC0415 - the same
 
@@ -57,7 +57,7 @@ async def _look(link: RedisLink) -> Finding:
 
 
 async def _judge(client: "Redis", where: str) -> Finding:
-    # The first answer pays for the connection too, so the second one is timed.
+    # The first answer includes the connection, so the second one is timed.
     about = cast("Mapping[str, object]", await cast("Awaitable[object]", client.info()))  # pyright: ignore[reportUnknownMemberType] untyped options
     before_ns = clock.boottime_ns()
     await cast("Awaitable[object]", client.ping())  # pyright: ignore[reportUnknownMemberType] the same

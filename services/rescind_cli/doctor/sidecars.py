@@ -1,4 +1,4 @@
-"""The sidecars of this machine: do they answer, may they, and how near are they to the ledger?"""
+"""Checks of this machine's sidecars: they answer, hold a lease, and follow the ledger."""
 
 import platform
 import secrets
@@ -27,9 +27,9 @@ _START = "Start it: `rescind up`, or `rescind sidecar`; or correct RESCIND_SOCKE
 
 
 def sockets(here: Surroundings) -> list[Path]:
-    """Name the sockets of this machine: the one that is configured, and those beside it.
+    """Return the sockets of this machine: the configured one, and those beside it.
 
-    One that a sidecar left behind when it was killed is among them; a stopped one leaves nothing.
+    They include a socket that a killed sidecar left behind; a stopped sidecar leaves none.
     """
     named = here.find("RESCIND_SOCKET")
     service = here.find("RESCIND_SERVICE")
@@ -139,7 +139,7 @@ def _advice(error: UnreachableError) -> str:
 
 
 def _table(path: Path, connection: BlockingConnection) -> MappedTable | str:
-    """Map the table as the SDK would, or say why the SDK would not believe it (design 6.2)."""
+    """Map the table as the SDK would, or return why the SDK would reject it (design 6.2)."""
     if platform.machine().lower() not in generation_table.ORDERED_MACHINES:
         return f"{platform.machine()} may change the order of two loads"
     try:
@@ -167,7 +167,10 @@ def _soon() -> float:
 
 
 def _refused(connection: BlockingConnection) -> str | None:
-    """Return why it is refused a lease; None if it is not, or is too old to tell."""
+    """Return why the sidecar is refused a lease.
+
+    None if it is not refused, or is too old to report it.
+    """
     response = connection.ask(Clock(0), ends_s=_soon())
     return response.refused if isinstance(response, Now) else None
 
@@ -182,7 +185,7 @@ def _lease(
     else:
         held, says = _answers(connection), "held"
     if refused is not None:
-        # What is wrong, and what to do, as the authority says it; an older one says the first part.
+        # The authority's problem and advice; an older authority sends only the problem.
         why, _, advice = refused.partition(". ")
         lease = "the last one ends soon, and no other is granted" if held else "none"
         return findings.failed(part, f"{lease}: {why}", f"{advice or _RENEW}.")
@@ -196,7 +199,7 @@ def _lease(
 
 
 def _answers(connection: BlockingConnection) -> bool:
-    """Return True if the sidecar holds a lease: then a made-up token is `unknown` to it."""
+    """Return True if the sidecar holds a lease: it then denies a made-up token as `unknown`."""
     nobody = token_format.mint(
         kind=Kind.AGENT, random=secrets.token_bytes(32), edge_key=secrets.token_bytes(32)
     )
@@ -220,10 +223,10 @@ def _position(part: str, table: MappedTable, fleet: Fleet | None) -> Finding:
 def _known(
     part: str, greeting: Greeting, fleet: Fleet, *, leased: bool, refused: str | None
 ) -> Iterator[Finding]:
-    """Hold what the authority says of it against what it says itself."""
+    """Compare what the authority reports of a sidecar with the sidecar's own answers."""
     known = fleet.instances.get(greeting.instance.hex())
     if known is None and refused is not None:
-        return  # the line above says why it has none
+        return  # the line above reports why
     if known is None:
         yield findings.failed(
             f"{part}: fleet",

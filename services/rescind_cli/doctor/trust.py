@@ -1,4 +1,4 @@
-"""Trust files: the one that is configured here, and what sidecars here keep beside their socket."""
+"""Checks of trust files: the configured one, and those that sidecars keep beside their sockets."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _COPY = "Copy the authority's trust file here (`rescind keys show` there names i
 
 
 def check(here: Surroundings) -> Iterator[Finding]:
-    """Check the trust file, and compare it with what sidecars have heard since."""
+    """Check the trust file, and compare it with the newest statements that sidecars received."""
     named = here.find("RESCIND_TRUST_FILE")
     path = Path(named) if named else here.directory / "trust"
     if named is None and not path.exists():

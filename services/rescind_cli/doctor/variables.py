@@ -1,4 +1,4 @@
-"""The settings: is each one that is set here known, and does each have a value that can be read?"""
+"""Checks of the settings: each variable that is set is known, and its value is valid."""
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping
@@ -15,7 +15,7 @@ _MODULES = {"authority": "rescind_authority", "sidecar": "rescind_sidecar"}
 _OURS = frozenset({"ADMIN_TOKEN", "ADMIN_TOKEN_FILE", "TOKEN", "URL", "SOCKET", "SERVICE"})
 
 Description = Mapping[str, Any]
-"""What a process of ours says of its settings; empty where it is not installed here."""
+"""The report of a process on its settings; empty if it is not installed here."""
 
 
 def described(data: Path | None) -> Mapping[str, Description]:
@@ -25,11 +25,11 @@ def described(data: Path | None) -> Mapping[str, Description]:
 
 
 def check(here: Surroundings, told: Mapping[str, Description]) -> Iterator[Finding]:
-    """Name what none of them reads, and what one of them would refuse."""
+    """Report variables that no process reads, and values that a process would reject."""
     if not all(told.values()):
         yield findings.skipped("settings", "the services are not installed here: not checked")
         return
-    # Both read some of them: what is wrong with one is said once.
+    # Both processes read some variables: a problem of one variable is reported once.
     refused: dict[str, tuple[str, str]] = {}
     for name, description in told.items():
         for variable, problem in description["problems"]:

@@ -1,1 +1,1 @@
-"""Help texts: an example in each `--help`, and the name that was meant."""
+"""Help texts: an example in each `--help`, and suggestions for misspelt names."""

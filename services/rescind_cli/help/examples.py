@@ -62,7 +62,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
 
 
 def add(command: click.Command, path: str) -> None:
-    """Show the examples of a command, and of those in a group, behind their options."""
+    """Add the examples of a command, and of those in a group, to the end of their `--help`."""
     if found := EXAMPLES.get(path):
         lines = "\n".join(f"  {each}" for each in found)
         command.epilog = f"\b\nExample{'s' if len(found) > 1 else ''}:\n{lines}"

@@ -1,4 +1,4 @@
-"""Did you mean …? For what is written almost right; and an example in each `--help`."""
+"""Suggestions for misspelt names: `did you mean …?`"""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,15 +7,15 @@ import click
 
 
 def near(text: str, known: Iterable[str]) -> str:
-    """Return `; did you mean …?` for the one that comes closest, or nothing."""
-    import difflib  # noqa: PLC0415 - only what was written wrongly pays for it
+    """Return `; did you mean …?` for the closest known name, or an empty text."""
+    import difflib  # noqa: PLC0415 - only a misspelt name needs it
 
     found = difflib.get_close_matches(text.lower(), sorted(known), n=1)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
 class Group(click.Group):
-    """A group that says which of its commands was meant."""
+    """A group that suggests the closest command for an unknown one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -28,7 +28,7 @@ class Group(click.Group):
 
 
 class Known(click.Choice[str]):
-    """One of some words, and which of them was meant."""
+    """A choice of words that suggests the closest one for an unknown one."""
 
     def __init__(self, words: Sequence[str]) -> None:
         super().__init__(words)

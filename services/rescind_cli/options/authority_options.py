@@ -1,4 +1,4 @@
-"""The options that every command to the authority has, and what they lead to."""
+"""The options of every command to the authority, and the clients that they configure."""
 
 import functools
 from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
 
 @dataclass(frozen=True, slots=True)
 class CommandTarget:
-    """Which authority a command talks to, and in which form it answers."""
+    """The authority that a command calls, and the form of its output."""
 
     url: str | None
     data: Path | None
@@ -43,7 +43,7 @@ class CommandTarget:
 
 
 def remember_json(context: click.Context, _parameter: click.Parameter, chosen: bool) -> bool:
-    """Print errors in JSON too."""
+    """Store `--json`, so that errors are printed in JSON too."""
     context.find_root().meta[exit_codes.JSON] = chosen
     return chosen
 
@@ -59,7 +59,7 @@ data_option = click.option(
 
 
 def with_target(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --url, --data and --json, and hand them over as `target`."""
+    """Add --url, --data and --json, and pass them as `target`."""
 
     @click.option("--url", help="The authority. [default: RESCIND_URL]")
     @data_option

@@ -1,4 +1,4 @@
-"""What people write on the command line, and what it means."""
+"""The types of the parameters on the command line."""
 
 import itertools
 import re
@@ -24,8 +24,8 @@ _PART = re.compile(r"([0-9]+)([smhdw])")
 class Duration(click.ParamType[int]):
     """A length of time, in seconds: `90`, `90s`, `15m`, `1h30m`, `30d`.
 
-    The bounds are those of the API, said here in the words of the command line. With `none`, 0 is
-    allowed besides.
+    The bounds are those of the API; errors use the terms of the command line. With `none`, 0 is
+    also allowed.
     """
 
     name = "duration"
@@ -60,9 +60,9 @@ class Duration(click.ParamType[int]):
 
 
 class TimeParameter(click.ParamType[str]):
-    """A moment, as RFC 3339: written so, or as a duration before now (`15m`).
+    """A time in RFC 3339, given as such or as a duration before now (`15m`).
 
-    `ahead` counts a duration from now on, and refuses a moment that is past.
+    With `ahead`, a duration counts from now on, and a past time is rejected.
     """
 
     name = "time"
@@ -71,7 +71,7 @@ class TimeParameter(click.ParamType[str]):
         self._ahead = ahead
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Read a moment; click turns the failure into a usage error."""
+        """Read a time; click turns the failure into a usage error."""
         if _DURATION.fullmatch(value):
             length = timedelta(seconds=DURATION.convert(value, param, ctx))
             return _written(_now() + length if self._ahead else _now() - length)
@@ -107,7 +107,7 @@ class Label(click.ParamType[tuple[str, str]]):
 
 
 class Id(click.ParamType[str]):
-    """The id of a token or of a revocation, or `-`: at least it is not empty."""
+    """The id of a token or of a revocation, or `-`. Only an empty text is rejected."""
 
     name = "id"
 
@@ -130,7 +130,7 @@ limit_option = click.option(
 
 
 def listed(entries: Iterable[T], limit: int) -> tuple[list[T], bool]:
-    """Return the first entries of a list, and whether there are more; a limit of 0 is none."""
+    """Return the first entries, and whether there are more; a limit of 0 means no limit."""
     if not limit:
         return list(entries), False
     found = list(itertools.islice(entries, limit + 1))
@@ -159,7 +159,7 @@ LABEL = Label()
 
 
 def token_from_stdin() -> str:
-    """Read a token from stdin, without an echo on a terminal: it never stands in argv."""
+    """Read a token from stdin, without an echo on a terminal: it never appears in argv."""
     text = _prompted() if sys.stdin.isatty() else sys.stdin.read().strip()
     if not text:
         raise click.UsageError("there is no token on stdin: rescind … < token-file")
@@ -167,9 +167,9 @@ def token_from_stdin() -> str:
 
 
 def token_to_look_at() -> str:
-    """Read a token from stdin, or else from RESCIND_TOKEN; on a terminal ask for it at last.
+    """Read a token from stdin, or else from RESCIND_TOKEN; on a terminal, prompt for it last.
 
-    Stdin first: it was given to this very command, and the environment to all of them.
+    Stdin comes first: it was given to this command, and the environment to all commands.
     """
     given = settings.holder_token()
     kept = "" if given is None else given.reveal()
@@ -188,7 +188,7 @@ def _prompted() -> str:
 
 
 def _short(seconds: int) -> str:
-    """Write seconds as a duration, in the largest unit that fits."""
+    """Return seconds as a duration, in the largest unit that divides them."""
     unit = next(unit for unit in "dhms" if seconds % _UNITS_S[unit] == 0)
     return f"{seconds // _UNITS_S[unit]}{unit}"
 

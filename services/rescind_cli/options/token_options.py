@@ -1,4 +1,4 @@
-"""The options of a new token that `issue` and `delegate` share, and what they were given."""
+"""The options of a new token that `issue` and `delegate` share, and their values."""
 
 from typing import TypedDict
 
@@ -39,7 +39,7 @@ self_service_option = click.option(
 
 
 class PortionOptions(TypedDict):
-    """What the options of `delegate` were given; None or (): not given. `ttl` is in seconds."""
+    """The values of the options of `delegate`; None or () if not given. `ttl` is in seconds."""
 
     subject: str
     kind: str | None
@@ -55,7 +55,7 @@ class PortionOptions(TypedDict):
 
 
 class GrantOptions(PortionOptions):
-    """What the options of `issue` were given besides. `max_overlap` and `idle` are in seconds."""
+    """The values of the further options of `issue`. `max_overlap` and `idle` are in seconds."""
 
     tenant: str | None
     client: str | None
@@ -66,7 +66,7 @@ class GrantOptions(PortionOptions):
 
 
 def fields(options: PortionOptions) -> dict[str, object]:
-    """Return the fields of the request: the API knows the defaults of options not given.
+    """Return the fields of the request. The API applies the defaults of options not given.
 
     Raises UsageError for rights of the holder that exclude each other.
     """
@@ -80,7 +80,7 @@ def fields(options: PortionOptions) -> dict[str, object]:
 
 
 def rights(chosen: tuple[str, ...]) -> list[str] | None:
-    """Return the rights of a token's holder that were chosen; None: by default."""
+    """Return the chosen rights of a token's holder; None means the default."""
     if not chosen:
         return None
     if "none" in chosen and len(set(chosen)) > 1:

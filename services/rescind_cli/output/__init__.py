@@ -1,1 +1,1 @@
-"""What commands print: texts, tables, JSON, receipts as they come, and exit codes."""
+"""The output of commands: texts, tables, JSON, receipts as they arrive, and exit codes."""

@@ -1,4 +1,4 @@
-"""How a command fails: one message in plain words, and the exit code of the contract."""
+"""The failure of a command: one message in plain words, and a documented exit code."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from rescind.client.problems import MissingExtraError, OutcomeUnknownError, Prob
 from rescind.errors import RescindError, SelectorError, UnreachableError
 
 JSON = "rescind_cli.json"
-"""The key in click's root context under which `--json` is remembered."""
+"""The key in click's root context under which `--json` is stored."""
 
 
 EXIT_INTERRUPTED = 130
@@ -21,7 +21,7 @@ EXIT_INTERRUPTED = 130
 
 
 class Exit(IntEnum):
-    """What the exit codes mean."""
+    """The exit codes and their meanings."""
 
     DONE = 0
     REFUSED = 1
@@ -34,7 +34,7 @@ class Exit(IntEnum):
 
 @contextlib.contextmanager
 def told(context: click.Context) -> Generator[None]:
-    """Turn an error that we know into its message on stderr, and end with its exit code."""
+    """Print a known error on stderr, and exit with its code."""
     try:
         yield
     except RescindError as error:
@@ -47,7 +47,7 @@ def told(context: click.Context) -> Generator[None]:
 
 
 def warn(error: RescindError) -> None:
-    """Print an error on stderr, where the command goes on."""
+    """Print an error on stderr while the command goes on."""
     sys.stderr.write(f"rescind: {error}\n")
 
 

@@ -1,4 +1,4 @@
-"""What a command hit, in words."""
+"""The number of tokens that a command hit, in words."""
 
 import json
 import sys
@@ -14,8 +14,8 @@ _NONE_LIFTED = "it lets no token go: it was lifted before, or none that is live 
 
 
 def said(done: "RevocationDetails") -> str | None:
-    """Return how many tokens of how many subjects; None where they were not counted."""
-    tokens = done.get("hit")  # an older authority does not say
+    """Return the numbers of hit tokens and subjects as text; None if they were not counted."""
+    tokens = done.get("hit")  # an older authority omits it
     if tokens is None:
         return None
     subjects = done["hit_subjects"] or 0
@@ -24,13 +24,13 @@ def said(done: "RevocationDetails") -> str | None:
 
 
 def show(done: "RevocationDetails") -> None:
-    """Print it in a line of its own."""
+    """Print the number of hit tokens and subjects on a line of its own."""
     words = said(done)
     terminal.line("hit", words if words is not None else "not counted in time")
 
 
 def warn_of_none(done: "RevocationDetails", *, as_json: bool) -> None:
-    """Warn on stderr if nothing was hit: most likely it was meant for something else."""
+    """Warn on stderr if nothing was hit: most likely something else was meant."""
     if done.get("hit") != 0:
         return
     words = _NONE_LIFTED if done["effect"] == "lift" else _NONE

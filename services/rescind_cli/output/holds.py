@@ -1,4 +1,4 @@
-"""What holds a token, in a line."""
+"""The revocations that hold a token, each as one line of text."""
 
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,13 @@ def said(hold: "AppliedRevocation | RevocationDetails") -> str:
 
 
 def what(hold: "AppliedRevocation | RevocationDetails") -> str:
-    """Name its effect, with what it takes away."""
+    """Return the effect of a revocation, with the scopes that it removes."""
     without = f" without {' '.join(hold['scopes'])}" if hold["scopes"] else ""
     return f"{hold['effect']}{without}"
 
 
 def whom(hold: "AppliedRevocation | RevocationDetails") -> str:
-    """Write its selector as it is meant: all of these handles."""
+    """Return the selector of a revocation as text: its handles, joined by AND."""
     return " AND ".join(hold["selector"])
 
 

@@ -1,4 +1,4 @@
-"""A new token, printed this once; `issue` and `delegate` show it alike."""
+"""The output of a new token, printed only once; `issue` and `delegate` share it."""
 
 import sys
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Wait for a receipt, and tell meanwhile how far it has come."""
+"""Wait for a receipt, and show the progress meanwhile."""
 
 import contextlib
 import sys
@@ -25,17 +25,17 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
 
 MOST_SHOWN = 50
 MOST_SERVICES = 20
-"""How many verifiers, and services, are shown; JSON has all of them."""
+"""The most verifiers, and services, that are shown; JSON contains all of them."""
 
 MOST_NAMED = 5
-"""How many verifiers a wait that ends early names."""
+"""The most verifiers that a wait names if it ends early."""
 
 _STEP_S = 1.0
 _ALL = "--json has all"
 
 
 class ReceiptWait:
-    """Poll the receipt of a command until it is there, the time is up, or Ctrl-C.
+    """A wait for the receipt of a command, which ends with the receipt, the timeout or Ctrl-C.
 
     `interrupted` is True after Ctrl-C.
     """
@@ -48,7 +48,7 @@ class ReceiptWait:
         *,
         timeout_s: float | None,
     ) -> None:
-        """Store what to wait for, and the answer so far."""
+        """Store the revocation to wait for, and the answer so far."""
         self._admin = admin
         self._id = revocation_id
         self._done = done
@@ -66,7 +66,7 @@ class ReceiptWait:
         return self._last
 
     def end(self, *, as_json: bool) -> NoReturn:
-        """Leave with the exit code; one that ended early says so, and how to go on."""
+        """Exit with the code of the wait. If it ended early, print that, and how to go on."""
         if not self._is_over() and not as_json:
             sys.stderr.write(f"{not_yet(self._id, self._done)}\n")
         code = EXIT_INTERRUPTED if self.interrupted else exit_code(self._done)
@@ -87,7 +87,7 @@ class ReceiptWait:
 
 
 def not_yet(revocation_id: str, done: "Enforceable | None") -> str:
-    """Return in words that a command is committed, whom it waits for, and how to go on."""
+    """Return the text that a command is committed, what it waits for, and how to go on."""
     progress = _progress(done)
     waits_for = () if progress is None else progress.get("waits_for") or ()
     named = [
@@ -106,7 +106,7 @@ def not_yet(revocation_id: str, done: "Enforceable | None") -> str:
 
 @contextlib.contextmanager
 def told_if_interrupted(idempotency_key: str) -> Generator[None]:
-    """Write at Ctrl-C that a command may have been carried out, and how to repeat it."""
+    """Print at Ctrl-C that a command may have been carried out, and how to repeat it."""
     try:
         yield
     except KeyboardInterrupt:
@@ -123,9 +123,9 @@ def _silence(silent_s: float | None) -> str:
 
 
 def exit_code(done: "Enforceable | None") -> Exit:
-    """Return how it ended: enforced, enforced but for verifiers in grace, or not yet.
+    """Return the exit code: enforced, enforced except by verifiers in grace, or not yet.
 
-    After a restore, a verifier that the ledger may not know counts like one that it names.
+    After a restore, a verifier that may be missing from the ledger counts like a named one.
     """
     if done is None or done["state"] != "enforced" or done["receipt"] is None:
         return Exit.NOT_YET
@@ -135,7 +135,7 @@ def exit_code(done: "Enforceable | None") -> Exit:
 def grace_in(receipt: "ReceiptContent") -> bool:
     """Return True if a verifier may be in grace: a named, a counted, or an unknown one.
 
-    An older authority counts none, and knows of no unknown one.
+    An older authority sends neither counts nor unknown verifiers.
     """
     summary = receipt.get("summary")
     counted = summary["grace"] if summary else 0
@@ -159,7 +159,10 @@ def completed(admin: "Admin", done: "RevocationDetails") -> "RevocationDetails":
 
 
 def show(receipt: "ReceiptContent") -> None:
-    """Show who enforces it, and how long each took; of very many, how many and the notable ones."""
+    """Show the verifiers of a receipt, and the latency of each.
+
+    If there are very many, show counts and the notable verifiers.
+    """
     verifiers, summary = receipt["verifiers"], receipt.get("summary")
     total = summary["verifiers"] if summary else len(verifiers)
     in_grace = summary["grace"] if summary else len(receipt["grace"])
@@ -222,13 +225,13 @@ def _progress(done: "Enforceable | None") -> "WaitProgress | None":
 
 
 def _settled(progress: "WaitProgress") -> int:
-    """Return of how many verifiers the wait knows enough."""
+    """Return the number of verifiers that the wait no longer needs."""
     known = progress["acknowledged"] + progress["released"]
     return known + progress["lapsed"] + progress["grace"]
 
 
 def _tell(progress: "WaitProgress | None") -> None:
-    """Write one line that replaces itself, on a terminal."""
+    """Write a progress line that replaces itself, on a terminal."""
     if not sys.stderr.isatty():
         return
     sys.stderr.write("\r\x1b[K")

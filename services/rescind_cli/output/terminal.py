@@ -1,6 +1,6 @@
-"""What people see: colour and boxes on a terminal, plain aligned text in a pipe, JSON for programs.
+"""Output: colour and boxes on a terminal, plain aligned text in a pipe, JSON for programs.
 
-rich is imported only for a terminal; it heeds NO_COLOR itself.
+rich is imported only for a terminal; it respects NO_COLOR itself.
 """
 
 import contextlib
@@ -73,10 +73,10 @@ def table(
     empty: str,
     cut: Collection[str] = (),
 ) -> None:
-    """Print a table, a cell that is a state in its colour; on stderr the words for an empty one.
+    """Print a table, with states in their colours; if it is empty, print `empty` on stderr.
 
-    On a terminal that is too narrow for it, each row goes over several lines. No cell is cut but
-    those of the columns `cut`, which keep to a line.
+    On a terminal that is too narrow, each row takes several lines. Only cells of the columns `cut`
+    are shortened, so that each fits on a line.
     """
     cells = [[shown(cell) for cell in row] for row in rows]
     if not cells:
@@ -88,16 +88,16 @@ def table(
 
 
 def rest(shown_rows: int, total: str | None) -> None:
-    """Print as a last line how much of a list is shown, and how to see the rest."""
+    """Print a last line: how much of a list is shown, and how to see the rest."""
     of = f" of {total}" if total is not None else ", and there are more"
     line("showing", f"{shown_rows:,}{of}; --limit 0 for all")
 
 
 @contextlib.contextmanager
 def status() -> Generator[Callable[[str], None]]:
-    """Show what is being done during the block, where stderr is a terminal.
+    """Show the current step during the block, if stderr is a terminal.
 
-    The block gets a function that shows a new text in place of the one before.
+    The block receives a function that replaces the shown text.
     """
     if not sys.stderr.isatty():
         yield lambda _: None
@@ -109,21 +109,21 @@ def status() -> Generator[Callable[[str], None]]:
 
 
 def erase_line() -> None:
-    """Erase the line that tells how far something is, before a line of its own is printed."""
+    """Erase the progress line, before another line is printed."""
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
         sys.stderr.flush()
 
 
 def tell(words: str) -> None:
-    """Write what is being done into a line that replaces itself, where a person watches."""
+    """Write the current step into a line that replaces itself, if stderr is a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{shown(words)}")
         sys.stderr.flush()
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
-    """Print facts of one thing, one a line."""
+    """Print names and values, one pair on a line; empty values are left out."""
     known = [(name, shown(text)) for name, text in pairs if text]
     width = max((len(name) for name, _ in known), default=0)
     for name, text in known:
@@ -131,7 +131,7 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def shown(text: str) -> str:
-    """Make foreign text safe for a terminal: what could move the cursor is written out."""
+    """Return foreign text with its control characters escaped, so that none moves the cursor."""
     return "".join(
         each if not unicodedata.category(each).startswith("C") else f"\\x{ord(each):02x}"
         for each in text
@@ -147,7 +147,7 @@ def ago(timestamp: str | None, *, now_us: int) -> str:
 
 
 def timestamp(unix_us: int) -> str:
-    """Write Unix microseconds as RFC 3339, in UTC."""
+    """Return Unix microseconds as RFC 3339, in UTC."""
     seconds, micros = divmod(unix_us, 1_000_000)
     moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -183,7 +183,7 @@ def _folded_table(
     width: int,
     cut: Collection[str],
 ) -> None:
-    """Print each row over several lines: as many columns in each as there is room for."""
+    """Print each row on several lines, with as many columns on each line as fit."""
     from rich.console import Console  # noqa: PLC0415 - a pipe need not pay for it
     from rich.text import Text  # noqa: PLC0415 - the same
 
@@ -221,7 +221,7 @@ def _shortened(cell: str, width: int) -> str:
 
 
 def _width(cell: str) -> int:
-    """Return how many columns of a terminal a text takes: some characters take two."""
+    """Return the width of a text in terminal columns; some characters take two."""
     from rich.cells import cell_len  # noqa: PLC0415 - a pipe need not pay for it
 
     return cell_len(cell)

@@ -1,4 +1,4 @@
 """`rescind bench`: the numbers of design section 11, each against its real alternative.
 
-Start reading at `table.py`, the table of what is measured and which target it has.
+Start reading at `table.py`, which lists the measurements and their targets.
 """

@@ -38,10 +38,10 @@ Say = Callable[[str], None]
 def bench(*, names: Sequence[str], quick: bool, plot: Path | None, as_json: bool) -> None:
     """Measure rescind against its real alternatives, in the same run on this machine.
 
-    Both sides of a row take turns, so that whatever else this machine does hits both, and the
+    The two sides of a row take turns, so that other work on this machine affects both, and the
     ratio of their best rounds decides. Rows: check, events, sight, http, enforced, fleet, apply,
-    commit, leases, memory, hot; all by default, in some ten minutes. Everything runs in a
-    temporary directory (TMPDIR; row `hot` fills 6 GB of it unless --quick) and is gone afterwards.
+    commit, leases, memory, hot; all by default, in some ten minutes. Everything runs in a temporary
+    directory (TMPDIR; row `hot` fills 6 GB of it unless --quick), which is deleted afterwards.
     """
     began_ns = clock.monotonic_raw_ns()
     judged = _measured(table.named(names), quick=quick)
@@ -55,7 +55,7 @@ def bench(*, names: Sequence[str], quick: bool, plot: Path | None, as_json: bool
 
 
 def _measured(chosen: Sequence[Row], *, quick: bool) -> list[Judged]:
-    """Measure to the end, or end this process as a failure or a signal asks."""
+    """Return the measured lines, or exit with the status of a failure or a signal."""
 
     async def measure(judged: list[Judged]) -> None:
         with _progress(len(chosen)) as (say, done):
@@ -74,7 +74,7 @@ def _measured(chosen: Sequence[Row], *, quick: bool) -> list[Judged]:
 
 @contextlib.contextmanager
 def _progress(count: int) -> Generator[tuple[Say, Callable[[], None]]]:
-    """Show a bar on a terminal, with what is being done; say nothing when piped."""
+    """Show a progress bar with the current step on a terminal, and nothing in a pipe."""
     if not sys.stderr.isatty():
         yield lambda _: None, lambda: None
         return

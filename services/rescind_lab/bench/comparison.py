@@ -1,4 +1,4 @@
-"""Lines of the outcome: what is compared with what, the target it has, and what was measured."""
+"""The lines of the report: each comparison, its targets, and its measurement."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from rescind_lab.bench.samples import Samples, ratio
 
 
 class Of(StrEnum):
-    """Which number a target is about."""
+    """The number to which a target applies."""
 
     RATIO = "ratio"
     BEST = "best"
@@ -42,7 +42,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a line gave. `notes` says what a reader has to know to believe it."""
+    """The measurement of a line. `notes` contains the conditions that a reader has to know."""
 
     ours: Samples
     theirs: Samples | None = None
@@ -50,11 +50,11 @@ class Measured:
 
     @property
     def ratio(self) -> float | None:
-        """How many times better ours is; None where there is no alternative."""
+        """How many times better rescind is; None without an alternative."""
         return None if self.theirs is None else ratio(self.ours, self.theirs)
 
     def number(self, of: Of) -> float | None:
-        """Return the number that a target is about."""
+        """Return the number to which a target applies."""
         match of:
             case Of.RATIO:
                 return self.ratio
@@ -72,7 +72,7 @@ Measure = Callable[[BenchStage], Awaitable[Mapping[str, Measured]]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Lines that are measured together, and how."""
+    """Lines that are measured together, and the function that measures them."""
 
     name: str
     lines: tuple[Line, ...]
@@ -81,7 +81,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A line with what was measured, and for each target whether it was met."""
+    """A line with its measurement, and whether each target was met."""
 
     line: Line
     measured: Measured
@@ -89,12 +89,12 @@ class Judged:
 
     @property
     def ok(self) -> bool | None:
-        """Whether every target was met; None where there is none."""
+        """Whether every target was met; None without targets."""
         return all(self.met.values()) if self.met else None
 
 
 def judge(line: Line, measured: Measured) -> Judged:
-    """Hold what was measured against the line's targets."""
+    """Compare a measurement with the targets of its line."""
     numbers = {target: measured.number(target.of) for target in line.targets}
     met = {target: number is not None and target.met(number) for target, number in numbers.items()}
     return Judged(line, measured, met)

@@ -1,8 +1,8 @@
 # redis-py leaves types open:
 # pyright: reportUnknownMemberType=false
-"""What the rows stand on: the whole system in a directory of its own, tokens, and a way to ask.
+"""The environment of the rows: the whole system in its own directory, tokens, and clients.
 
-The servers are those of `rescind up`: so a rival is as near as the sidecar, and as quiet.
+The servers are those of `rescind up`, so an alternative is as near as the sidecar, and as quiet.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 @dataclass(frozen=True, slots=True)
 class BenchStage:
-    """The running system, and how long a row may take."""
+    """The running system, and whether rows should be quick."""
 
     system: System
     environ: Mapping[str, str]
@@ -51,7 +51,7 @@ class BenchStage:
 
     @property
     def sidecar(self) -> Sidecar:
-        """The sidecar that a row asks, where one is enough."""
+        """The sidecar for rows that need only one."""
         return self.system.sidecars[0]
 
     def choose(self, *, quick: int, full: int) -> int:
@@ -59,11 +59,11 @@ class BenchStage:
         return quick if self.quick else full
 
     async def issue(self, count: int) -> list[str]:
-        """Issue tokens at the authority; return them."""
+        """Issue tokens at the authority, and return them."""
         return list((await self.issue_with_ids(count)).values())
 
     async def issue_with_ids(self, count: int) -> dict[str, str]:
-        """Issue tokens at the authority; return them by their ids."""
+        """Issue tokens at the authority, and return them by their ids."""
         free = asyncio.Semaphore(_AT_ONCE)
 
         async def one() -> tuple[str, str]:
@@ -80,7 +80,7 @@ class BenchStage:
         return dict(task.result() for task in tasks)
 
     async def leave_one(self) -> None:
-        """Stop every sidecar but the first: from now on one is enough."""
+        """Stop every sidecar except the first; the remaining rows need only one."""
         for child in self.system.children:
             if child.pid in {each.pid for each in self.system.sidecars[1:]}:
                 await child.stop()
@@ -89,7 +89,7 @@ class BenchStage:
     async def process(
         self, module: str, *arguments: str, **environment: str
     ) -> AsyncGenerator[tuple[Child, dict[str, object]]]:
-        """Run `python -m module` for the block; give it with the facts of its ready line."""
+        """Run `python -m module` during the block; yield the child and its ready line's facts."""
         name = module.rpartition(".")[2]
         program = Program(
             name=f"the bench's {name}",
@@ -112,7 +112,7 @@ class BenchStage:
 async def standing(
     environ: Mapping[str, str], *, quick: bool, sidecars: int, say: Callable[[str], None]
 ) -> AsyncGenerator[BenchStage]:
-    """Set the stage in a directory that is gone afterwards. Raises RescindError in plain words."""
+    """Run the system in a directory that is deleted afterwards. Raises RescindError."""
     with scene.folder("bench") as directory:
         ours = scene.without_settings(environ)
         plan = stack.Plan(directory=directory, services=SERVICES[:sidecars], port=0, environ=ours)
@@ -127,7 +127,7 @@ async def standing(
 
 
 def _open_tcp(url: str) -> int:
-    """Make the embedded Valkey listen on loopback too; it holds copies of records alone."""
+    """Make the embedded Valkey listen on loopback too; it contains only copies of records."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

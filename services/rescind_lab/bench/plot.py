@@ -1,6 +1,6 @@
 # matplotlib leaves types open:
 # pyright: reportUnknownMemberType=false
-"""The ratios as a picture: one bar a line, with a mark where the target is."""
+"""The ratios as a chart: one bar for each line, with a mark at its target."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +14,9 @@ _MET, _MISSED, _FREE = "#2a9d5c", "#c8443a", "#7a869a"
 
 
 def draw(judged: Sequence[Judged], path: Path) -> None:
-    """Write a PNG. Raises MissingExtraError where matplotlib is not installed."""
+    """Write a PNG. Raises MissingExtraError if matplotlib is not installed."""
     try:
-        # Lazily: nobody else needs it, and it takes half a second.
+        # Imported here: only a chart needs it, and the import takes half a second.
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
         from matplotlib.figure import Figure  # noqa: PLC0415
     except ModuleNotFoundError as missing:

@@ -89,7 +89,7 @@ def _row(judged: Judged) -> tuple[str, ...]:
 
 
 def target_text(target: Target, unit: Unit) -> str:
-    """Write a target in few characters."""
+    """Return a target as a short text."""
     sign = "≥" if target.at_least else "≤"
     if target.of is Of.RATIO:
         return f"{sign} {figure(target.bound)} ×"  # noqa: RUF001 - times
@@ -97,7 +97,7 @@ def target_text(target: Target, unit: Unit) -> str:
 
 
 def figure(number: float) -> str:
-    """Write a figure with the digits that mean something."""
+    """Return a figure as text, with its significant digits."""
     if abs(number) >= _LARGE:
         return f"{number:,.0f}"
     return f"{number:.1f}" if abs(number) >= _SMALL else f"{number:.2f}"

@@ -17,7 +17,7 @@ from rescind_runtime import clock
 
 
 class Unit(StrEnum):
-    """What a figure counts."""
+    """The unit of a figure."""
 
     US = "µs"
     MS = "ms"
@@ -28,13 +28,13 @@ class Unit(StrEnum):
 
     @property
     def more_is_better(self) -> bool:
-        """Whether the larger figure wins."""
+        """Whether the larger figure is better."""
         return self is Unit.PER_S
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What one side gave: a figure for each round, at least one."""
+    """The figures of one side: one for each round, at least one."""
 
     unit: Unit
     figures: tuple[float, ...]
@@ -56,14 +56,17 @@ class Samples:
 
 
 def ratio(ours: Samples, theirs: Samples) -> float:
-    """Return how many times better our best is than their best."""
+    """Return how many times better our best figure is than their best."""
     if ours.unit.more_is_better:
         return ours.best / theirs.best
     return theirs.best / ours.best
 
 
 def per_call_us(call: Callable[[str], object], arguments: Iterable[str], *, calls: int) -> float:
-    """Call with each argument, and give the mean time of one call; there are `calls` of them."""
+    """Call with each argument, and return the mean time of one call, in microseconds.
+
+    `calls` is the number of arguments.
+    """
     began_ns = clock.monotonic_raw_ns()
     for argument in arguments:
         call(argument)
@@ -71,7 +74,7 @@ def per_call_us(call: Callable[[str], object], arguments: Iterable[str], *, call
 
 
 Side = Callable[[], Awaitable[float]]
-"""One round of one side: does its work and gives its figure."""
+"""One round of one side: it does its work, and returns its figure."""
 
 
 async def in_turns(sides: Mapping[str, Side], *, rounds: int, unit: Unit) -> dict[str, Samples]:

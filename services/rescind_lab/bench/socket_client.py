@@ -16,7 +16,7 @@ _DEADLINE_S = 5.0
 
 
 class Asking:
-    """One connection. No pool, no table, no memory: what is left is the socket and the sidecar."""
+    """One connection without pool, table or memory: only the socket and the sidecar are left."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -26,7 +26,7 @@ class Asking:
     @classmethod
     @contextmanager
     def open(cls, path: str | Path) -> Generator["Asking"]:
-        """Connect, and take the greeting."""
+        """Connect, and read the greeting."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_DEADLINE_S)
             connection.connect(str(path))
@@ -40,7 +40,7 @@ class Asking:
         return self.take()
 
     def send(self, requests: bytes) -> None:
-        """Send requests that are encoded already, and wait for none of them."""
+        """Send encoded requests, and wait for no response."""
         self._connection.sendall(requests)
 
     def take(self) -> Response:

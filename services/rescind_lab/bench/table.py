@@ -20,8 +20,8 @@ from rescind_lab.bench.rows import (
 )
 
 # `enforced` first: it needs three sidecars, and the others are measured best beside one.
-# `hot` and `leases` last: ten million tokens, and five thousand sidecars that are gone, would stand
-# in the way of the others.
+# `hot` and `leases` last: ten million tokens, and five thousand sidecars that have ended, would
+# disturb the others.
 ROWS = (
     enforcement.ENFORCED,
     enforcement.FLEET,
@@ -48,7 +48,7 @@ def named(names: Sequence[str]) -> tuple[Row, ...]:
 async def measure(
     rows: Sequence[Row], stage: BenchStage
 ) -> AsyncGenerator[tuple[Row, list[Judged]]]:
-    """Measure row by row, each held against its targets."""
+    """Measure row by row, and compare each row with its targets."""
     for row in rows:
         stage.say(row.name)
         measured = await row.measure(stage)

@@ -18,7 +18,7 @@ _DEADLINE_S = 15.0
 
 
 class AcknowledgementTimes:
-    """Note when each sidecar first said that every reader of its table sees a position."""
+    """The time at which each sidecar first acknowledged a position for all readers of its table."""
 
     def __init__(self, client: Client, instances: Mapping[bytes, str]) -> None:
         self._client = client
@@ -34,7 +34,7 @@ class AcknowledgementTimes:
         await nats_connection.subscribe(self._client, subjects.ACK, self._note)
         wanted = heartbeat.encode_ack_request(heartbeat.AckRequest(epoch, seq))
         await self._client.publish(subjects.WANTED, wanted)
-        # What NATS took before the event, it hands on before the event.
+        # NATS delivers before the event what it received before the event.
         await self._client.flush()
 
     async def _note(self, message: Msg) -> None:
@@ -45,7 +45,7 @@ class AcknowledgementTimes:
         self._more.set()
 
     async def of(self, *, epoch: int, seq: int) -> dict[str, int]:
-        """Return when each service's sidecar acknowledged it (CLOCK_BOOTTIME, ns)."""
+        """Return the time of each service's acknowledgement (CLOCK_BOOTTIME, ns)."""
         try:
             async with asyncio.timeout(_DEADLINE_S):
                 while len(found := self._found(epoch, seq)) < len(self._instances):

@@ -1,7 +1,7 @@
 """`python -m rescind_lab.demo.agent ORDERS`: an agent that calls services until it is stopped.
 
-Its tokens take turns. It keeps one connection to each service, announces itself when each token
-was accepted everywhere once, and writes down every call when it is asked to stop.
+It uses its tokens in turn, over one connection to each service. It prints its ready line when every
+service has accepted each token once. When it is stopped, it writes all calls to a file.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _REASON = re.compile(rb"\r\nx-rescind-reason: *([a-z_]+)\r\n", re.IGNORECASE)
 
 
 class _Line:
-    """One HTTP/1.1 connection that is kept. So small that a call's times are the service's."""
+    """One persistent HTTP/1.1 connection, so small that a call's time is that of the service."""
 
     def __init__(
         self, service: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -68,7 +68,7 @@ class _Line:
 async def _use(
     orders: Orders, service: str, made: list[MeasuredCall], stop: Stop, *, offset_s: float
 ) -> None:
-    """Call one service again and again, at an even pace, with each token in turn."""
+    """Call one service repeatedly, at an even pace, with each token in turn."""
     line = await _Line.open(service, orders.services[service])
     now = asyncio.get_running_loop().time
     due = now() + offset_s
@@ -78,14 +78,14 @@ async def _use(
                 return
             await asyncio.sleep(due - now())
             made.append(await line.call(name, token))
-            # Late once is late once: the calls that were missed are not made up for.
+            # After a late call, the missed calls are not made up for.
             due = max(due + orders.period_s, now())
     finally:
         line.close()
 
 
 async def _warm_up(orders: Orders) -> None:
-    """Make sure that every token is accepted everywhere before the scene begins."""
+    """Check that every service accepts every token before the scene begins. Raises SceneError."""
     for service, url in orders.services.items():
         line = await _Line.open(service, url)
         for name, token in orders.tokens.items():
@@ -103,7 +103,7 @@ async def _main(stop: Stop) -> None:
     made: list[MeasuredCall] = []
     await _warm_up(orders)
     async with asyncio.TaskGroup() as group:
-        # Out of step with each other, so that together they see more moments.
+        # Offset from each other, so that together they cover more moments.
         for place, service in enumerate(orders.services):
             offset_s = orders.period_s * place / len(orders.services)
             group.create_task(_use(orders, service, made, stop, offset_s=offset_s))

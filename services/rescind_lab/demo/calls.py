@@ -1,4 +1,4 @@
-"""One call of a scene's agent, as it is measured and written down."""
+"""One call of a scene's agent, as it is measured and stored in a file."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -26,15 +26,15 @@ class MeasuredCall:
 
     @property
     def accepted(self) -> bool:
-        """Whether the service did the work."""
+        """Whether the service accepted the call."""
         return self.status == 200  # noqa: PLR2004 - HTTP's own number
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What the agent is told: whom to call, with which tokens, and where to write the calls.
+    """The orders of an agent: the services, the tokens, and where to write the calls.
 
-    It travels in a file of mode 0600: tokens stand neither in argv nor in the environment.
+    They are passed in a file of mode 0600: tokens appear neither in argv nor in the environment.
     """
 
     services: Mapping[str, str]
@@ -44,12 +44,12 @@ class Orders:
 
 
 def write_orders(path: Path, orders: Orders) -> None:
-    """Write what the agent is told."""
+    """Write the orders of an agent."""
     write_private(path, json.dumps(asdict(orders) | {"report": str(orders.report)}))
 
 
 def read_orders(path: Path) -> Orders:
-    """Read what the agent is told."""
+    """Read the orders of an agent."""
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return Orders(
         services=document["services"],
@@ -60,12 +60,12 @@ def read_orders(path: Path) -> Orders:
 
 
 def write(path: Path, calls: Iterable[MeasuredCall]) -> None:
-    """Write the calls, one a line."""
+    """Write the calls, one on a line."""
     write_private(path, "".join(f"{json.dumps(astuple(call))}\n" for call in calls))
 
 
 def read(path: Path) -> tuple[MeasuredCall, ...]:
-    """Read the calls. Raises SceneError when the agent left none."""
+    """Read the calls. Raises SceneError if the agent left none."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

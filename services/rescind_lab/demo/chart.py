@@ -104,7 +104,7 @@ def _cells(
     reach: int,
     marks: Marks,
 ) -> list[Piece]:
-    """Draw one token's calls at one service; where two fall into one column, the denial shows."""
+    """Draw one token's calls at one service. If several share a column, draw a denial."""
     cells: dict[int, Piece] = {_SIDE: (marks.line, "bold")}
     if lane.acknowledged_ms is not None and any(not call.accepted for call in calls):
         cells[_column(lane.acknowledged_ms, reach)] = (marks.acknowledged, "yellow")

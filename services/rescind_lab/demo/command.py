@@ -1,4 +1,4 @@
-"""`rescind demo`: a revocation arrives at three services, also when one is cut off; measured."""
+"""`rescind demo`: measure how a revocation arrives at three services, also at one cut off."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -32,11 +32,12 @@ from rescind_lab.demo.partition import scenario
 def demo(*, scene: str | None, svg: Path | None, as_json: bool) -> None:
     """Show a revocation arrive at three services, measured, in under a minute.
 
-    Three services with a sidecar each, an agent that calls them with two tokens some hundred times
-    a second, one revocation, and the timeline. With `partition` one of the sidecars is cut off
-    from everything else before, and the revocation waits for its receipt; with `agents` one of six
-    agents goes rogue, with what it delegated, and is narrowed and then killed. All of it runs in a
-    temporary directory and is gone afterwards. Exits 0 only if all that it claims was measured.
+    The scene has three services with a sidecar each, an agent that calls them with two tokens some
+    hundred times a second, one revocation, and the timeline. With `partition`, one of the sidecars
+    is first cut off from everything else, and the revocation waits for its receipt. With `agents`,
+    one of six agents goes rogue, with the agents below it, and is narrowed and then killed.
+    Everything runs in a temporary directory, which is deleted afterwards. Exits 0 only if the
+    measurement confirms every claim.
     """
     if svg is not None and scene is not None:
         raise click.UsageError(f"--svg draws the demo without a scene: leave out {scene!r}")
@@ -69,7 +70,7 @@ def _told(
     *,
     as_json: bool,
 ) -> None:
-    """Print an outcome; exit with 1 when not every claim was measured true."""
+    """Print an outcome, and exit with 1 unless the measurement confirms every claim."""
     if as_json:
         terminal.as_json(as_document(outcome))
     else:
@@ -79,7 +80,7 @@ def _told(
 
 
 def _played(play: Callable[..., Awaitable[T]]) -> T:
-    """Return the outcome of a scene, or end this process as a failure or a signal asks."""
+    """Return the outcome of a scene, or exit with the status of a failure or a signal."""
 
     async def scene(outcomes: list[T]) -> None:
         with terminal.status() as say:

@@ -1,7 +1,8 @@
-"""The stage of a scene: the system of `rescind up`, services beside its sidecars, and their agent.
+"""The environment of a scene: the system of `rescind up`, services, and an agent.
 
-All of it lives in a temporary directory and is gone afterwards. The services and the agent are
-processes of their own; the agent calls every service with two tokens until the scene is over.
+Each service runs beside one of the sidecars. Everything is in a temporary directory, which is
+deleted afterwards. The services and the agent are processes of their own. The agent calls every
+service with two tokens until the scene is over.
 """
 
 import asyncio
@@ -34,13 +35,13 @@ _READY_DEADLINE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A system that runs, and how it was planned."""
+    """A running system, and its plan."""
 
     plan: Plan
     system: System
 
     def admin(self, *, timeout_s: float = 10) -> AsyncAdmin:
-        """Return a client that may do everything."""
+        """Return a client with the admin token of the system."""
         return AsyncAdmin(
             self.system.authority, read_token(self.system.admin_token_file), timeout_s=timeout_s
         )
@@ -62,7 +63,10 @@ async def running(
     reach: Reach = stack.directly,
     **settings: str,
 ) -> AsyncGenerator[Stage]:
-    """Run the system for the block; `settings` go to each process of it, by their variables."""
+    """Run the system during the block.
+
+    `settings` are environment variables of each of its processes.
+    """
     with scene.folder("demo") as directory:
         neutral = scene.without_settings(environ)
         plan = Plan(
@@ -90,7 +94,7 @@ async def issue(admin: AsyncAdmin) -> Pair:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Calls that are under way: the services' URLs, and afterwards what was `made`."""
+    """Calls in progress: the URLs of the services and, after the block, the `made` calls."""
 
     services: Mapping[str, str]
     made: list[MeasuredCall]
@@ -102,7 +106,7 @@ async def calling(
 ) -> AsyncGenerator[Traffic]:
     """Call every service with these tokens in turn, during the block.
 
-    An agent process makes the calls. The block fails as soon as a part ends that should not.
+    An agent process makes the calls. The block fails as soon as a process ends that should not.
     """
     made: list[MeasuredCall] = []
     async with AsyncExitStack() as cast:
@@ -125,7 +129,7 @@ async def calling(
 
 
 def boottime_ns(moment: str) -> int:
-    """Place a time of this host's wall clock (ISO 8601) on CLOCK_BOOTTIME, by reading both now."""
+    """Convert a wall-clock time of this host (ISO 8601) to CLOCK_BOOTTIME, by reading both now."""
     before_ns = clock.boottime_ns()
     wall_us = clock.wall_us()
     now_ns = (before_ns + clock.boottime_ns()) // 2
@@ -151,7 +155,7 @@ async def _services(stage: Stage, cast: AsyncExitStack) -> dict[str, tuple[Child
 
 
 async def _agent(stage: Stage, orders: Orders, cast: AsyncExitStack) -> Child:
-    """Start the agent; return it when each token was accepted at each service."""
+    """Start the agent, and return it when each service has accepted each token."""
     told = stage.system.directory / "orders"
     calls.write_orders(told, orders)
     program = _program(stage, "agent", str(told), name="agent")
@@ -178,7 +182,7 @@ def _program(stage: Stage, module: str, *arguments: str, name: str, socket: str 
 
 @contextlib.asynccontextmanager
 async def _watched(system: System) -> AsyncGenerator[None]:
-    """Fail in the block as soon as a part ends that should not."""
+    """Fail the block as soon as a process ends that should not."""
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(system.watch())
         yield

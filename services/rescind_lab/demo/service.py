@@ -1,6 +1,6 @@
 """`python -m rescind_lab.demo.service NAME`: a small real service, guarded by the middleware.
 
-Its calls need the scope `work:NAME`; `/stream` says one thing and then nothing. RESCIND_SOCKET
+Its calls need the scope `work:NAME`; `/stream` sends one event and then nothing. RESCIND_SOCKET
 names its sidecar. It listens on any free port of loopback, and announces its URL.
 """
 
@@ -19,7 +19,7 @@ from rescind_runtime.net import http_server
 from rescind_runtime.supervise import Stop
 
 SCOPE = "work:*"
-"""What a token needs to call every service."""
+"""The scope that a token needs to call every service."""
 
 
 async def _work(request: Request) -> JSONResponse:

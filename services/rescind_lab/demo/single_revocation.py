@@ -1,7 +1,8 @@
-"""The demo: an agent with two tokens calls three services; one token is revoked; who noticed when?
+"""The demo: an agent with two tokens calls three services, and one token is revoked.
 
-Everything is real: the servers of `rescind up`, three services as processes of their own with the
-middleware and a sidecar each, and the agent as another. Nothing that is printed is assumed.
+It measures when each service denies. Everything is real: the servers of `rescind up`, three
+services as processes of their own with the middleware and a sidecar each, and the agent as another
+process. Every printed figure is measured.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ _AFTER_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class RevocationOutcome:
-    """What the demo measured."""
+    """The outcome of the demo."""
 
     revocation: RevocationDetails
     moments: RevocationTimes
@@ -35,12 +36,12 @@ class RevocationOutcome:
 
     @property
     def ok(self) -> bool:
-        """Whether everything that is claimed was measured."""
+        """Whether every claim was measured to hold."""
         return all(claim.holds for claim in self.claims)
 
 
 async def play(environ: Mapping[str, str], *, say: Callable[[str], None]) -> RevocationOutcome:
-    """Run the demo in a directory that is gone afterwards. Raises RescindError in plain words."""
+    """Run the demo in a directory that is deleted afterwards. Raises RescindError."""
     async with environment.running(environ, say=say) as here, here.admin() as admin:
         pair = await environment.issue(admin)
         async with environment.calling(here, pair.secrets, say=say) as traffic:

@@ -1,4 +1,4 @@
-"""What the scenes' pictures share: in colour on a terminal, plain text in a pipe."""
+"""The shared parts of the scenes' pictures: colour on a terminal, plain text in a pipe."""
 
 import sys
 from collections.abc import Sequence

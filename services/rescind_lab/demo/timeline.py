@@ -1,4 +1,4 @@
-"""What a revocation did at each service: measured calls in, facts and claims out. Pure."""
+"""Facts and claims about each service after a revocation, from measured calls. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,10 @@ from rescind_lab.demo.calls import MeasuredCall
 
 @dataclass(frozen=True, slots=True)
 class RevocationTimes:
-    """When it happened, CLOCK_BOOTTIME in ns; `acknowledged_ns` by service, as it was heard."""
+    """The times of a revocation, CLOCK_BOOTTIME in ns.
+
+    `acknowledged_ns` contains the arrival of the acknowledgement by service.
+    """
 
     commit_ns: int
     answered_ns: int
@@ -18,7 +21,7 @@ class RevocationTimes:
 
 @dataclass(frozen=True, slots=True)
 class ServiceLane:
-    """What one service saw, in ms after the commit. None where it did not happen."""
+    """The results of one service, in ms after the commit. None if it did not happen."""
 
     service: str
     last_accepted_ms: float | None
@@ -35,7 +38,7 @@ class ServiceLane:
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """A sentence that the scene prints, and whether the measurement bears it out."""
+    """A claim that the scene prints, and whether the measurement confirms it."""
 
     text: str
     holds: bool
@@ -48,14 +51,14 @@ def lanes(
     services: Sequence[str],
     revoked: str,
 ) -> tuple[ServiceLane, ...]:
-    """Sum up what was measured at each service; a call counts by when it began."""
+    """Summarise the calls at each service; a call counts by when it began."""
     return tuple(_lane(calls, moments, service, revoked) for service in services)
 
 
 def claims(lanes: Sequence[ServiceLane]) -> tuple[Assertion, ...]:
-    """Return what the measurement shows.
+    """Return the claims, and whether the measurement confirms each.
 
-    Nothing is claimed of what was not measured.
+    A claim about something that was not measured does not hold.
     """
     return (
         Assertion(

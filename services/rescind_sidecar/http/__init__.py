@@ -1,1 +1,1 @@
-"""The data plane for proxies and for languages without a client."""
+"""The HTTP data plane, for proxies and for languages without a client library."""

@@ -1,8 +1,8 @@
 """`python -m rescind_sidecar.http LISTENING OPERATIONS`: one worker of a sidecar's data plane.
 
-LISTENING is the descriptor of the socket that all workers share, OPERATIONS the address, in hex,
-at which the sidecar answers for itself. A worker is a workload like any other: it maps the table,
-and asks at the socket. It ends with its parent.
+LISTENING is the descriptor of the socket that all workers share. OPERATIONS is the address, in hex,
+at which the sidecar answers the operator's requests. A worker is a workload like any other: it maps
+the table, and sends look-ups over the Unix socket. It ends with its parent.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _FINISH_S = 1.0
 
 
 class WorkerSettings(RuntimeSettings):
-    """Hold what the sidecar tells its workers."""
+    """The settings that the sidecar passes to its workers."""
 
     socket: Path
     stale_status: int = 503
@@ -75,7 +75,7 @@ async def _main(stop: Stop) -> None:
         if certificate is not None:
             jobs.append(tasks.create_task(certificate.run()))
         gc.collect()
-        gc.freeze()  # all that was imported stays: to look through it again costs calls a tenth
+        gc.freeze()  # imported objects stay alive: scanning them again would cost calls a tenth
         ready_line.announce(pid=os.getpid())
         await stop.wait()
         await listener.stop(deadline_s=_FINISH_S)
@@ -85,7 +85,7 @@ async def _main(stop: Stop) -> None:
 
 
 def _attached(path: Path) -> Verifier:
-    """Connect to the sidecar, which may be slow to greet while it starts."""
+    """Connect to the sidecar, whose greeting may be late while it starts."""
     for _ in range(_ATTACH_ATTEMPTS - 1):
         with contextlib.suppress(UnreachableError):
             return Verifier.attach(path, timeout_s=_TIMEOUT_S)

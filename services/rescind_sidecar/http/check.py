@@ -1,4 +1,4 @@
-"""`POST /v1/check`: judge a token for any language that speaks HTTP and JSON."""
+"""`POST /v1/check`: a check of a token, for any language with HTTP and JSON."""
 
 from collections.abc import Coroutine
 from typing import Annotated, Any
@@ -23,12 +23,13 @@ def _scope(text: str) -> str:
     try:
         return scopes.parse(text)
     except ScopeError:
-        # A pattern that a token has would cover it: `a:*` covers `a:x b:y`. Not repeated, as below.
+        # A pattern of a token would cover the text: `a:*` covers `a:x b:y`. The text is not in the
+        # error, for the reason in `_unusable`.
         raise ValueError("expected a scope, such as tools:call; several are a list") from None
 
 
 class Asked(BaseModel):
-    """The body."""
+    """The body of a request."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -39,7 +40,7 @@ class Asked(BaseModel):
     min_seq: Annotated[int, Field(ge=0, lt=1 << 64)] = 0
 
     def request(self) -> CheckRequest:
-        """Return what the check is asked."""
+        """Return the body as the value that the verifier checks."""
         return CheckRequest(self.token, self.require, self.audience, self.address, self.min_seq)
 
 
@@ -52,8 +53,7 @@ class CheckEndpoint:
     def __call__(self, request: HttpRequest) -> HttpResponse | Coroutine[Any, Any, HttpResponse]:
         """Return the response to a request.
 
-        A request that cannot be read is refused at once. Any other is answered when the token is
-        judged.
+        A malformed request is refused at once. Any other is answered after the check of its token.
         """
         if request.method != "POST":
             return allowing("POST")
@@ -80,7 +80,7 @@ class CheckEndpoint:
 
 
 def _unusable(error: ValidationError) -> HttpResponse:
-    # The names of fields that we do not know are never repeated: they may be somebody's token.
+    # The error never contains the name of an unknown field: it may be a token.
     errors = [
         {"field": ".".join(map(str, each["loc"])), "problem": each["msg"]}
         for each in error.errors(include_url=False, include_input=False, include_context=False)

@@ -1,13 +1,14 @@
-"""`/verify`: answer a proxy about the call that it holds (nginx, Envoy, Caddy, Traefik).
+"""`/verify`: forward-auth for proxies (nginx, Envoy, Caddy, Traefik).
 
-At exactly `/verify` the query is the proxy's, and a parameter that is not known is refused: one
-that was passed over would check less than its author believes. `require` (or `scope`) names scopes,
-`min_seq` a position of the ledger that the answer must cover, and `audience` a service, of those
-alone that RESCIND_AUDIENCES lists: some proxies append the caller's own query. Below `/verify/` the
-path and the query are what the caller asked of the application, and decide nothing.
+At exactly `/verify`, the query is the proxy's. An unknown parameter is refused: if it were ignored,
+the check would cover less than its author intended. `require` (or `scope`) names scopes. `min_seq`
+is a position of the ledger that the answer must cover. `audience` names a service, but only one
+that RESCIND_AUDIENCES lists, because some proxies append the caller's own query. Below `/verify/`,
+the path and the query are those of the caller's request, and are ignored.
 
-The caller's address, which some tokens are tied to, comes in the header that RESCIND_ADDRESS_HEADER
-names, such as x-real-ip: the proxy must set it, whatever the caller sent.
+Some tokens are bound to the caller's address. It is read from the header that
+RESCIND_ADDRESS_HEADER names, such as x-real-ip: the proxy must always set this header, whatever the
+caller sent.
 """
 
 import re
@@ -43,7 +44,7 @@ class _QueryError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the query of a call says that the token must grant, and where."""
+    """The requirements in a query: the scopes, the audience and the position."""
 
     require: frozenset[str] = frozenset()
     audience: str | None = None
@@ -94,7 +95,7 @@ class ForwardAuth:
             return self._unauthenticated
         as_of = self._verifier.as_of
         address = self._address(request) if self._address_header else None
-        # Not as one value: to make it would cost a twentieth of the whole answer.
+        # Separate arguments: building one value would cost a twentieth of the whole answer.
         verdict = self._verifier.recall(
             token,
             require=question.require,
@@ -115,14 +116,14 @@ class ForwardAuth:
         )
 
     def _address(self, request: HttpRequest) -> str | None:
-        """Return the caller's address as the proxy has it: of a list, what the nearest added."""
+        """Return the caller's address from the header: the last of a list, which the proxy set."""
         found = [value for name, value in request.headers if name.lower() == self._address_header]
         return found[-1].decode("latin-1").rpartition(",")[2].strip() if found else None
 
     def _tell(self, key: tuple[bytes, int, int], record: Record) -> bytes:
-        """Write the headers of a record, once for each: it is what it was at its position.
+        """Return the headers of a record, and cache them: a record does not change at a position.
 
-        Remembering them remembers no verdict. Of too many, the first written go.
+        The cache contains no verdicts. Above its bounds, the oldest headers are dropped.
         """
         told = _described(record)
         self._told_bytes += len(told)
@@ -167,7 +168,7 @@ def _described(record: Record) -> bytes:
             ("x-rescind-kind", record.kind),
             ("x-rescind-token-id", _visible(record.token_id)),
             ("x-rescind-scopes", " ".join(map(_visible, sorted(record.scopes)))),
-            # Also when it is empty: a proxy then overwrites what the caller made up.
+            # Sent also when empty, so that a proxy overwrites a header that the caller sent.
             ("x-rescind-scopes-removed", " ".join(map(_visible, scopes.told(record.removed)))),
             ("x-rescind-scopes-removed-count", str(len(record.removed))),
             ("x-rescind-chain", " ".join(map(_visible, record.chain))),
@@ -176,22 +177,22 @@ def _described(record: Record) -> bytes:
 
 
 def _visible(text: str) -> str:
-    """Percent-encode all but visible ASCII, and `%`: no text ends a header or splits a list."""
+    """Percent-encode `%` and all but visible ASCII: no text ends a header or splits a list."""
     return text if _VISIBLE.fullmatch(text) else quote(text, safe=_VISIBLE_BUT_PERCENT)
 
 
 def _question(query: bytes) -> Question:
-    # A proxy asks the same question again and again; what callers make up is not kept for long.
+    # A proxy repeats the same query, which is cached. Long queries, made up by callers, are not.
     if len(query) <= _LONGEST_REMEMBERED_BYTES:
         return _remembered(query)
     return _parsed(query)
 
 
 def _parsed(query: bytes) -> Question:
-    """Read the query of `/verify`. Raises _QueryError, which says what is wrong."""
+    """Parse the query of `/verify`. Raises _QueryError, whose text explains the problem."""
     if b";" in query or b"," in query:
-        # Elsewhere these separate parameters or values. Here they may stand in a scope, and a token
-        # with the pattern `a:*` would have both `a:x;scope=b:y` and `a:x,b:y`.
+        # Elsewhere these separate parameters or values. Here they may be part of a scope, and a
+        # token with the pattern `a:*` would grant both `a:x;scope=b:y` and `a:x,b:y`.
         raise _QueryError(
             "`;` and `,` separate nothing here: repeat the parameter, or write %20 between scopes "
             "(%3B and %2C where a scope contains them)."
@@ -206,10 +207,10 @@ def _parsed(query: bytes) -> Question:
             case "audience":
                 audiences.add(_named(text))
             case "min_seq":
-                # The largest of several: what somebody appends only ever demands more.
+                # The largest of several: an appended parameter can only demand more.
                 min_seq = max(min_seq, _seq(text))
             case _:
-                # Never repeated: it may be the caller's, and somebody's secret.
+                # The error never contains the parameter: it may be the caller's, and secret.
                 raise _QueryError(
                     "A parameter is not known. Send `require` (or `scope`), `audience` and "
                     "`min_seq`, and never the caller's own query (Caddy: `uri /verify?`)."
@@ -230,7 +231,7 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
 def _scopes(name: str, text: str) -> list[str]:
     named = [each for each in text.split(" ") if each]
     if not named:
-        # A variable of the proxy's that is not set, most likely: it must not mean "no scope".
+        # Most likely a variable of the proxy is not set: this must not mean "no scope".
         raise _QueryError(f"`{name}` names scopes, and this one is empty.")
     try:
         return [scopes.parse(each) for each in named]
@@ -247,7 +248,7 @@ def _named(text: str) -> str:
 
 
 def _seq(value: str) -> int:
-    # Its length first: Python reads no number of more than 4,300 digits.
+    # The length is checked first: Python parses no number of more than 4,300 digits.
     short = len(value) <= len(str(_LARGEST_SEQ))
     if short and value.isascii() and value.isdecimal() and int(value) <= _LARGEST_SEQ:
         return int(value)

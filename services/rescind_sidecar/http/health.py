@@ -1,4 +1,4 @@
-"""Whether this sidecar is alive, whether it may answer, and what it counts."""
+"""The operator's endpoints: liveness, readiness and metrics of this sidecar."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 class Operations:
     """Serve the operator's requests.
 
-    Only the sidecar itself can, because it holds the lease.
+    Only the sidecar itself can serve them, because it holds the lease.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Operations:
         *,
         distrust: Callable[[], str | None],
     ) -> None:
-        """`distrust` returns why the trust statement cannot be relied on; None: it can."""
+        """Store the arguments. `distrust` returns the trust statement's problem, or None."""
         self._instances = instances
         self._clock = clock
         self._metrics = metrics

@@ -1,14 +1,14 @@
-"""HTTP/1.1 on one connection: llhttp finds the requests, and they are answered in their order.
+"""HTTP/1.1 on one connection: llhttp parses the requests, and they are answered in their order.
 
-    head complete  → the request is decided on: a proxy may announce a body that it never sends
-    body complete  → the connection may go on; if it is not when the reply is ready, it ends there,
-                     because what follows could be taken for a body, or a body for what follows
-    reply ready    → written, if all before it are
+    head complete  → the request is decided: a proxy may announce a body that it never sends
+    body complete  → the connection stays open; if the reply is ready before, the connection ends,
+                     because the body and the next request could be taken for each other
+    reply ready    → written, once all earlier replies are
 
-Only paths that the application names get their body read; every other body is dropped as it comes.
-Trailers are dropped too, and bounded like a head: the decision was made by the head alone, and no
-proxy looked at them (RFC 9110, section 6.5.1). Requests that wait for their turn are bounded. While
-a client does not read, nothing is read from it.
+Bodies are read only for the paths that the application names; every other body is dropped as it
+arrives. Trailers are dropped too, and bounded like a head: the decision depends on the head alone,
+and no proxy checked the trailers (RFC 9110, section 6.5.1). The number of waiting requests is
+bounded. While a client does not read, nothing is read from it.
 """
 
 import asyncio
@@ -40,8 +40,8 @@ _MOST_OF_A_PEER = 2048
 _HEAD_BYTES = 65_536
 _BODY_BYTES = 65_536
 
-# The method decides nothing here but whether a body is wanted, so a method that llhttp does not
-# know, or that would change its mind about what follows (CONNECT), is shown to it as GET.
+# A method that llhttp does not know, or that changes how it parses the following bytes (CONNECT),
+# is passed to it as GET: here the method decides only whether a body is wanted.
 _USUAL = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS ")
 _METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ")
 
@@ -60,7 +60,7 @@ _FULL = problem(503, "full", "Too many connections", "Use fewer, and keep them o
 
 
 class _Call:
-    """A request on its way to its reply. `ready` is a reply that needed no application."""
+    """A request that waits for its reply. `ready` is a reply made without the application."""
 
     __slots__ = (
         "body",
@@ -103,19 +103,19 @@ class Listener:
 
     @property
     def connections(self) -> "list[HttpConnection]":
-        """The connections that are open."""
+        """The open connections."""
         return cast("list[HttpConnection]", list(self._roster))
 
     def serve(self, server: asyncio.Server) -> None:
-        """Manage a server that was made with `connect`."""
+        """Store the server whose protocols `connect` makes, so that `stop` closes it."""
         self._server = server
 
     def connect(self) -> "HttpConnection":
-        """Make the protocol of one connection."""
+        """Return the protocol of a new connection."""
         return HttpConnection(self)
 
     def admit(self, connection: "HttpConnection", peer: bytes) -> bool:
-        """Admit a connection; close the idlest if there are too many."""
+        """Admit a connection, and close the idlest one if there are too many."""
         return self._roster.admit(connection, peer)
 
     def answered(self, connection: "HttpConnection") -> None:
@@ -123,20 +123,23 @@ class Listener:
         self._roster.answered(connection)
 
     def forget(self, connection: "HttpConnection") -> None:
-        """Forget a connection that is over."""
+        """Remove a connection that has ended."""
         self._roster.discard(connection)
         if not self._roster:
             self._empty.set()
 
     async def sweep(self) -> None:
-        """End what is too slow or idle for too long, for as long as this runs."""
+        """End slow and idle connections until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_S)
             for connection in self.connections:
                 connection.sweep()
 
     async def stop(self, *, deadline_s: float) -> None:
-        """Accept no connection, answer the requests that arrived, and close."""
+        """Close the server, answer the received requests, and close all connections.
+
+        After `deadline_s`, the remaining connections are aborted.
+        """
         if self._server is not None:
             self._server.close()
         for connection in self.connections:
@@ -169,7 +172,7 @@ class HttpConnection(asyncio.Protocol):
         self._sweeps = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Store the transport, or answer 503 if the connection is not admitted."""
         self._transport = cast("asyncio.Transport", transport)
         if not self._listener.admit(self, peer_of(transport.get_extra_info("peername"))):
             self._over = True
@@ -184,7 +187,7 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data if self._incoming else _presentable(data))
         except HttpParserUpgrade:
-            # Whoever asks for another protocol gets its answer in this one, and that is all.
+            # A request for another protocol is answered in this one, and is the last.
             self._ending = True
         except HttpParserError:
             self._end_with(_UNREADABLE)
@@ -194,12 +197,12 @@ class HttpConnection(asyncio.Protocol):
         self._advance()
 
     def on_message_begin(self) -> None:
-        """Begin a request (called by the parser, like all that begin with `on_`)."""
+        """Begin a request. The parser calls all methods whose names begin with `on_`."""
         self._incoming = _Call()
         self._sweeps = 0
 
     def on_url(self, url: bytes) -> None:
-        """Append a part of the target."""
+        """Append a part of the request's target."""
         if self._incoming is not None:
             self._incoming.target += url
 
@@ -210,7 +213,7 @@ class HttpConnection(asyncio.Protocol):
             call.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Decide on the request, once its head is complete."""
+        """Build the request, once its head is complete."""
         call = self._incoming
         if call is None:
             return
@@ -226,7 +229,7 @@ class HttpConnection(asyncio.Protocol):
         self._waiting.append(call)
 
     def on_body(self, body: bytes) -> None:
-        """Store a part of the body if its path has one."""
+        """Store a part of the body, if the request's path has one."""
         self._loose_bytes = 0
         call = self._incoming
         if call is None or not call.wants_body or call.ready:
@@ -236,7 +239,7 @@ class HttpConnection(asyncio.Protocol):
             call.ready = _TOO_LARGE
 
     def on_message_complete(self) -> None:
-        """End a request; another may follow."""
+        """Mark the request as complete; another may follow."""
         call, self._incoming = self._incoming, None
         self._loose_bytes = 0
         self._sweeps = 0
@@ -244,7 +247,7 @@ class HttpConnection(asyncio.Protocol):
             call.whole = True
 
     def eof_received(self) -> bool:
-        """Go on answering a client that sends nothing more."""
+        """Answer the received requests of a client that sends nothing more."""
         self._ending = True
         self._incoming = None
         self._advance()
@@ -260,7 +263,7 @@ class HttpConnection(asyncio.Protocol):
         self._incoming = None
 
     def _advance(self) -> None:
-        """Send replies in order, as far as that is possible now."""
+        """Send replies in order, as many as are possible now."""
         while self._waiting and not (self._under_way or self._clogged or self._over):
             call = self._waiting[0]
             if call.wants_body and not (call.whole or call.ready or self._ending):
@@ -312,7 +315,10 @@ class HttpConnection(asyncio.Protocol):
             self._leave(lingering=not call.whole)
 
     def _leave(self, *, lingering: bool) -> None:
-        """Close. Who still sends must be heard out, or the reset would overtake our reply."""
+        """Close the connection.
+
+        `lingering` keeps it open for a client that still sends: a reset would overtake our reply.
+        """
         self._ending = True
         self._waiting.clear()
         if self._transport is None:
@@ -323,7 +329,7 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
 
     def _pace(self) -> None:
-        """Read on, or wait, as it has become."""
+        """Pause reading if too much is waiting; otherwise resume it."""
         full = self._clogged or len(self._waiting) > _MOST_WAITING
         transport = self._transport
         if full is self._paused or transport is None or transport.is_closing():
@@ -335,17 +341,17 @@ class HttpConnection(asyncio.Protocol):
             transport.resume_reading()
 
     def pause_writing(self) -> None:
-        """Stop answering a client that does not read."""
+        """Stop reading from a client, and answering it, while it does not read."""
         self._clogged = True
         self._pace()
 
     def resume_writing(self) -> None:
-        """Resume reading."""
+        """Resume answering and reading."""
         self._clogged = False
         self._advance()
 
     def sweep(self) -> None:
-        """End what has not moved for long; a reply that is being made has a deadline of its own."""
+        """End a connection without progress; a reply under way has a deadline of its own."""
         self._sweeps += 1
         if self._over or self._clogged:
             if self._sweeps > _SLOW_SWEEPS:
@@ -365,13 +371,13 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing keeps it but the other side, which may read no answer, or send half."""
+        """True if it waits only for the client: to read answers, or to send a whole request."""
         if self._under_way:
             return False
         return self._clogged or not self._waiting or self._waiting[0] is self._incoming
 
     def make_room(self) -> None:
-        """End the connection, now that another one needs its place."""
+        """End the connection, because another one needs its place."""
         if self._clogged:
             self.hang_up()
         else:
@@ -379,12 +385,12 @@ class HttpConnection(asyncio.Protocol):
             self._leave(lingering=False)
 
     def hang_up(self) -> None:
-        """End the connection now."""
+        """Abort the connection."""
         if self._transport is not None:
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection from the listener."""
         del exc
         self._ending = self._over = True
         self._transport = None
@@ -393,7 +399,7 @@ class HttpConnection(asyncio.Protocol):
 
 
 def _presentable(data: bytes) -> bytes:
-    """Show the parser a method that it knows."""
+    """Return the data with a method that the parser knows."""
     if data.startswith(_USUAL):
         return data
     match = _METHOD.match(data)
@@ -406,7 +412,7 @@ def _split(target: bytes) -> tuple[str, bytes]:
         path, _, query = target.partition(b"?")
     else:
         if b"#" in target:
-            # No target has a fragment (RFC 9110, section 7.1): it would hide the query in it.
+            # A target has no fragment (RFC 9110, section 7.1). A fragment could hide the query.
             raise HttpParserInvalidURLError("a fragment")
         url = parse_url(target)
         path, query = url.path or b"", url.query or b""

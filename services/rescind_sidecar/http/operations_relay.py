@@ -1,4 +1,7 @@
-"""What a worker says for its sidecar: it asks, over a unix socket that has no file."""
+"""The relay from a worker to the operator's endpoints of its sidecar.
+
+The two are connected by a Unix socket without a file.
+"""
 
 import asyncio
 import socket
@@ -14,13 +17,16 @@ _SILENT = problem(
 
 
 class Relay:
-    """Pass a request for the operators' endpoints on, and its reply back."""
+    """Forward requests to the operator's endpoints, and return the replies."""
 
     def __init__(self, address: bytes) -> None:
         self._address = address
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Forward to the sidecar for two seconds: one that hangs is not ready, and not alive."""
+        """Forward a request to the sidecar; answer 503 without a reply in two seconds.
+
+        A sidecar that hangs is neither ready nor alive.
+        """
         try:
             async with asyncio.timeout(DEADLINE_S):
                 return _parsed(await self._exchange(request))
@@ -45,7 +51,7 @@ class Relay:
 
 
 def _parsed(answer: bytes) -> HttpResponse:
-    """Read what `messages.encode` wrote. Raises ValueError."""
+    """Parse a reply that `messages.encode` wrote. Raises ValueError."""
     head, _, body = answer.partition(b"\r\n\r\n")
     status, *headers = head.decode("ascii").split("\r\n")
     named = dict(line.split(": ", 1) for line in headers)

@@ -1,8 +1,9 @@
-"""The open connections: bounded in all and for each peer; the idlest makes room for a new one.
+"""The open connections, bounded in total and for each peer.
 
-To refuse the new one instead would let a client that opens silent connections turn the service
-off. Those that were never answered go first, in the order in which they came, then the one
-that was answered the longest ago; one that waits for an answer never goes.
+Above a bound, the idlest connection is closed for a new one. If the new one were refused instead, a
+client could disable the service by opening silent connections. Connections that were never answered
+are closed first, in the order in which they arrived, then the one that was answered the longest
+ago. A connection that waits for an answer is never closed.
 """
 
 import socket
@@ -22,16 +23,16 @@ class Member(Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing keeps it but the other side."""
+        """True if it waits only for the client."""
         ...
 
     def make_room(self) -> None:
-        """End it, now that another one needs its place."""
+        """End the connection, because another one needs its place."""
         ...
 
 
 class _Order:
-    """Connections in the order in which they are to go."""
+    """Connections in the order in which they are to be closed."""
 
     __slots__ = ("answered", "fresh")
 
@@ -43,23 +44,23 @@ class _Order:
         return len(self.fresh) + len(self.answered)
 
     def idlest(self) -> Member | None:
-        """Return the one that is to go first; None where many in a row wait for an answer."""
+        """Return the connection to close first, or None if none of the first ones is idle."""
         for members in (self.fresh, self.answered):
             for _ in range(min(len(members), _MOST_LOOKED_AT)):
                 member = next(iter(members))
                 if member.idle:
                     return member
-                members.move_to_end(member)  # as its answer will do, and the next look begins later
+                members.move_to_end(member)  # its answer does so, too; the next search is shorter
         return None
 
     def remove(self, member: Member) -> Peer | None:
-        """Remove a connection; return its peer, or None if it is not among them."""
+        """Remove a connection; return its peer, or None if the connection is not stored."""
         peer = self.fresh.pop(member, None)
         return self.answered.pop(member, None) if peer is None else peer
 
 
 class Roster:
-    """Keep so many connections, and so many of one peer."""
+    """Store at most `most` connections, and at most `most_of_a_peer` of one peer."""
 
     def __init__(self, *, most: int, most_of_a_peer: int) -> None:
         self._most = most
@@ -75,7 +76,7 @@ class Roster:
         yield from self._all.answered
 
     def admit(self, member: Member, peer: Peer) -> bool:
-        """Add a connection. Return False if all others, or all of its peer, wait for an answer."""
+        """Add a connection; return False if there is no place and no idle one to close."""
         own = self._peers.get(peer)
         if own is not None and len(own) >= self._most_of_a_peer and not self._make_room(own):
             return False
@@ -88,7 +89,7 @@ class Roster:
     def answered(self, member: Member) -> None:
         """Record that a connection was answered just now."""
         peer = self._all.answered.get(member)
-        if peer is not None:  # as nearly always: no more than two moves for each call
+        if peer is not None:  # the usual case, which costs two moves for each call
             self._all.answered.move_to_end(member)
             self._peers[peer].answered.move_to_end(member)
             return
@@ -98,7 +99,7 @@ class Roster:
                 order.answered[member] = order.fresh.pop(member)
 
     def discard(self, member: Member) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         peer = self._all.remove(member)
         if peer is None:
             return
@@ -117,7 +118,7 @@ class Roster:
 
 
 def peer_of(name: object) -> Peer:
-    """Return what tells peers apart in a socket's name: the address, or the network in IPv6."""
+    """Return the peer in a socket's name: the IPv4 address, or the IPv6 network (/64)."""
     if not isinstance(name, tuple) or not name or not isinstance(name[0], str):
         return b"unix"
     host = name[0].partition("%")[0]

@@ -1,4 +1,4 @@
-"""What a worker answers, by path."""
+"""The routes of a worker, by path."""
 
 from collections.abc import Collection
 
@@ -14,7 +14,7 @@ _BELOW = f"{forward_auth.PATH}/"
 
 
 class DataPlane:
-    """Send each request to who answers it."""
+    """Pass each request to the endpoint of its path."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class DataPlane:
     def __call__(self, request: HttpRequest) -> HttpResponse | Pending:
         """Route a request by its path, and return the response."""
         path = request.path
-        # By the first letters, undecoded: what a caller puts after `/verify/` leads nowhere else.
+        # A prefix of the undecoded path: no text after `/verify/` leads to another endpoint.
         if path == forward_auth.PATH or path.startswith(_BELOW):
             return self._forward_auth(request)
         if path == check.PATH:

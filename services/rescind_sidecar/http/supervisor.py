@@ -1,7 +1,7 @@
 """The sidecar's HTTP: workers for the data plane, and the operator's endpoints.
 
-caller ──▶ listening socket ──▶ worker ──▶ table (a map), socket (a first sight)
-                                  └──────▶ us, for /healthz /readyz /metrics
+caller ──▶ listening socket ──▶ worker ──▶ table (a map), Unix socket (the first check of a token)
+                                  └──────▶ this process, for /healthz /readyz /metrics
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _NO_FILES = TlsFiles("http")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Where the sidecar serves HTTP, and the processes that do it."""
+    """The URL at which the sidecar serves HTTP, and its worker processes."""
 
     url: str
     workers: Workers | None
@@ -48,12 +48,12 @@ async def serving(
     tally: Counters,
     files: TlsFiles = _NO_FILES,
 ) -> AsyncGenerator[Served]:
-    """Serve HTTP at `host:port` for the block, with so many workers; with a certificate, HTTPS.
+    """Serve HTTP at `host:port` for the block with `number` workers; with a certificate, HTTPS.
 
-    With none there is no data plane, and we answer the operators' endpoints there ourselves. Raises
-    AddressError, ChildError and TlsError.
+    Without workers there is no data plane, and this process serves the operator's endpoints at the
+    address. Raises AddressError, ChildError and TlsError.
     """
-    certificate = LiveCertificate.of(files)  # before a worker fails for want of it
+    certificate = LiveCertificate.of(files)  # an error must be raised before a worker starts
     with listen.bind(address) as bound:
         url = listen.url(bound, secured=certificate is not None)
         if not number:
@@ -92,7 +92,7 @@ async def _answering(
 
 
 def _unnamed() -> socket.socket:
-    """Listen at an address that the kernel chooses, with no file to leave behind: unix(7)."""
+    """Listen at an address that the kernel chooses, without a file: unix(7)."""
     own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     own.bind("")
     own.listen()

@@ -1,4 +1,4 @@
-"""The workers of the data plane: started, watched, started again, and stopped with the sidecar."""
+"""The workers of the data plane: their start, supervision, restart and stop."""
 
 import asyncio
 import socket
@@ -24,8 +24,8 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 class Workers:
     """Keep a number of workers at one listening socket.
 
-    They share our socket instead of binding one each: a call that arrives while a worker is started
-    again waits for it in the backlog, where otherwise it would be lost with the worker's own.
+    The workers share the sidecar's socket instead of binding one each: a call that arrives while a
+    worker restarts waits in the backlog. With a socket of its own, the call would be lost.
     """
 
     def __init__(self, program: Program, *, number: int, tally: Counters) -> None:
@@ -41,7 +41,10 @@ class Workers:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Run them for the block, which begins when all of them listen. Raises ChildError."""
+        """Run the workers for the block, which begins when all of them listen.
+
+        Raises ChildError.
+        """
         try:
             for _ in range(self._number):
                 self._children.append(Child(self._program))
@@ -85,7 +88,10 @@ class Workers:
 def program(
     *, listening: socket.socket, operations: bytes, environment: Mapping[str, str]
 ) -> Program:
-    """Describe a worker. `operations` is the address at which the sidecar answers for itself."""
+    """Return the program of a worker.
+
+    `operations` is the address at which the sidecar answers the operator's requests.
+    """
     descriptor = listening.fileno()
     return Program(
         name="the HTTP worker",

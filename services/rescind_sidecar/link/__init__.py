@@ -1,1 +1,1 @@
-"""The ways to the authority."""
+"""The transports to the authority."""

@@ -1,8 +1,9 @@
-"""What a sidecar says to the authority, over any transport (port AuthorityLink).
+"""The messages of a sidecar to the authority, over any transport (port AuthorityLink).
 
-Everything that an instance says carries its MAC, and an answer is believed only under it; an
-enrolment's answer is signed instead, and a record is signed by itself. The answer to a look-up
-names its nonce as well: "unknown" is believed from an authority alone, and for this look-up alone.
+Every message of an instance carries its MAC, and an answer is accepted only with that MAC. The
+answer to an enrolment is signed instead, and each record has its own signature. The answer to a
+look-up also contains its nonce: "unknown" is accepted from an authority alone, and for this look-up
+alone.
 """
 
 from collections.abc import Callable
@@ -43,7 +44,7 @@ class AuthorityClient:
         self._tally = tally
 
     async def enrol(self, message: enrolment.EnrolmentRequest) -> SignedEnvelope:
-        """Request an instance's secret; the caller checks who signed the answer."""
+        """Request an instance's secret; the caller verifies the signature of the answer."""
         payload = enrolment.encode_request(message)
         answer = await self._transport.ask(subjects.ENROL, payload, timeout_s=_ENROL_S)
         return _read(signed_envelope.decode, answer)
@@ -51,14 +52,14 @@ class AuthorityClient:
     async def beat(
         self, message: heartbeat.Heartbeat, credentials: InstanceCredentials
     ) -> heartbeat.Reply | heartbeat.NoLease:
-        """Request a lease; the deadline follows the term that the answer before this one told."""
+        """Request a lease; the deadline depends on the lease term in the previous answer."""
         answer = await self._converse(
             subjects.HEARTBEAT, heartbeat.encode(message), credentials, timeout_s=self._patience_s
         )
         reply = _read(heartbeat.decode_answer, answer)
         if isinstance(reply, heartbeat.Reply):
             pause_s = lease.longest_pause_s(reply.grant_term_ms)
-            # A lost heartbeat must leave time for another one; a busy authority needs some, too.
+            # A lost heartbeat must leave time for another one. A busy authority needs time, too.
             self._patience_s = min(_HEARTBEAT_S, max(_SHORTEST_HEARTBEAT_S, pause_s))
         return reply
 
@@ -70,7 +71,7 @@ class AuthorityClient:
         return _read(heartbeat.decode_events, answer)
 
     async def resolve(self, message: records.Resolve, credentials: InstanceCredentials) -> Resolved:
-        """Request the record of a token; an answer without a MAC for this look-up is ignored."""
+        """Request the record of a token; ignore answers without a MAC for this look-up."""
         right: Resolved | None = None
 
         def accept(answer: bytes) -> bool:
@@ -139,7 +140,7 @@ def _spoken(content: bytes, credentials: InstanceCredentials) -> bytes:
 
 
 def _opened(envelope: SignedEnvelope, credentials: InstanceCredentials) -> bytes | None:
-    """Return what an envelope holds if it is for us, and carries our MAC."""
+    """Return an envelope's content if it is for this instance and carries its MAC, else None."""
     ours = envelope.key_id == credentials.instance and instance_mac.genuine(
         credentials.secret, instance_mac.TO_SIDECAR, envelope.content, envelope.signature
     )
@@ -149,7 +150,7 @@ def _opened(envelope: SignedEnvelope, credentials: InstanceCredentials) -> bytes
 def _answers(
     asked: records.Resolve, credentials: InstanceCredentials, answer: bytes
 ) -> Resolved | NotNow | None:
-    """Return what an authority answered to this very look-up, and None for anything else."""
+    """Return an authority's answer to this look-up, or None for any other message."""
     try:
         content = _opened(signed_envelope.decode(answer), credentials)
         found = None if content is None else records.decode_answer(content)
@@ -161,7 +162,7 @@ def _answers(
 
 
 def _read(decode: Callable[[bytes], _T], answer: bytes) -> _T:
-    """Decode an answer; one that cannot be decoded counts as none."""
+    """Decode an answer. Raises UnreachableError for a malformed one."""
     try:
         return decode(answer)
     except MalformedMessageError as error:

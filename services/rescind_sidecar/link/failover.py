@@ -1,10 +1,10 @@
-"""Two ways to the authority: NATS while it works, else HTTP, and back by itself (design 10).
+"""Failover between NATS and HTTP: NATS while it works, else HTTP until NATS is back (design 10).
 
-NATS is abandoned when a message reaches no authority over it: there is no connection, no authority
-listens behind it, or no answer came in a third of the deadline. The rest of the deadline is for
-HTTP. An authority that answers "not now" over NATS was reached, so it is not asked a second time:
-it is busy, or its Postgres is away. From then on every message goes over HTTP first. A probe each
-second finds out when NATS answers again.
+NATS is abandoned when a message does not reach an authority over it: there is no connection, no
+authority is subscribed, or no answer arrives in a third of the deadline. The rest of the deadline
+is for HTTP. From then on, every message is sent over HTTP first. A probe each second detects when
+NATS works again. An authority that answers "not now" over NATS was reached, so it is not asked a
+second time: it is busy, or its Postgres is unavailable.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from rescind_sidecar.stats.counters import Counters
 _PATIENCE_S = 0.5
 _PROBE_S = 1.0
 _TELL_S = 4.0
-# Of half a second for a look-up: who waits for it in a workload gives up after 250 ms.
+# A look-up has half a second, and the workload that waits for it gives up after 250 ms.
 _FIRST_SHARE = 0.3
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -36,14 +36,14 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 _T = TypeVar("_T")
 
 Probe = Callable[[Transport], Awaitable[None]]
-"""Ask something over a transport whose answer proves the whole way, up to Postgres.
+"""Send a request over a transport whose answer proves the whole route, up to Postgres.
 
 Raises UnreachableError.
 """
 
 
 class AuthorityRoute(StrEnum):
-    """How the authority is reached."""
+    """The transport over which the authority is reached."""
 
     NATS = "nats"
     HTTP = "http"
@@ -53,7 +53,7 @@ _OTHER = {AuthorityRoute.NATS: AuthorityRoute.HTTP, AuthorityRoute.HTTP: Authori
 
 
 class PlainTransport(Transport, Protocol):
-    """Carry messages one way; `run` keeps what that needs."""
+    """A transport without pushes; `run` keeps its connections."""
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -61,7 +61,7 @@ class PlainTransport(Transport, Protocol):
 
 
 class FailoverTransport:
-    """Carry messages over whichever way works. `http` is None where no URL is configured."""
+    """Send messages over the transport that works. `http` is None if no URL is configured."""
 
     def __init__(
         self,
@@ -84,13 +84,13 @@ class FailoverTransport:
 
     @property
     def pushes(self) -> bool:
-        """Whether revocations are pushed, as far as is known; else they come with heartbeats."""
+        """True if revocations are pushed, as far as is known; else they come with heartbeats."""
         return self.way is AuthorityRoute.NATS
 
     async def run(
         self, *, on_events: Handler, on_wanted: Handler, on_connected: Callable[[], None]
     ) -> None:
-        """Keep both ways, until cancelled; `on_connected` is called when NATS comes, or is back."""
+        """Run both transports until cancelled; call `on_connected` at each connection to NATS."""
 
         def connected() -> None:
             self._settled.set()
@@ -124,8 +124,8 @@ class FailoverTransport:
             return await self._over(AuthorityRoute.NATS, send, timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
-                # At the start NATS needs a moment, and a fleet that starts should not come over
-                # HTTP for that: whoever asks before waits, half a second at most.
+                # At the start, NATS needs a moment to connect, and a whole fleet that starts should
+                # not use HTTP for that reason: earlier messages wait, half a second at most.
                 await self._settled.wait()
                 first, second = self.way, _OTHER[self.way]
                 if first is AuthorityRoute.HTTP and not self._nats.connected:
@@ -156,12 +156,12 @@ class FailoverTransport:
 
     def _change(self, way: AuthorityRoute, *, why: str) -> None:
         if way is self.way:
-            return  # somebody who asked at the same time found it out first
+            return  # a concurrent message changed it first
         self.way = way
         self._tally.link_changes += 1
         if way is AuthorityRoute.NATS:
             _log.info("the authority is asked over NATS", action="link.changed", link=way, why=why)
-            self._on_connected()  # what was not pushed meanwhile comes with a heartbeat, now
+            self._on_connected()  # a heartbeat now brings the events that were not pushed
         else:
             _log.warning(
                 "the authority is asked over HTTP; revocations come with the heartbeat",
@@ -178,7 +178,7 @@ class FailoverTransport:
             self._away.clear()
             while self.way is AuthorityRoute.HTTP:
                 await asyncio.sleep(self._probe_s)
-                # "Not now" does not lead back either: HTTP is no worse than that.
+                # After the answer "not now" HTTP stays in use, because NATS would not be better.
                 with suppress(UnreachableError, TimeoutError):
                     async with asyncio.timeout(self._probe_s):
                         await self._probe(self._nats)

@@ -1,4 +1,4 @@
-"""The authority over HTTP: the same bytes as over NATS, posted to `/link/v1/…`."""
+"""The HTTP transport: the same bytes as over NATS, posted to `/link/v1/…` of the authority."""
 
 import ssl
 from asyncio import timeout
@@ -19,10 +19,10 @@ from rescind_sidecar.link.transport import Accept, AuthorityBusyError
 
 _TELL_S = 2.0
 _MOST_BYTES = 1024 * 1024
-"""Of an answer: as much as NATS would carry."""
+"""The most bytes of an answer: as many as NATS would carry."""
 _OK, _EMPTY = 200, 204
 _HEADERS = {"content-type": "application/octet-stream", "accept-encoding": "identity"}
-# Few connections: together with the fleet's they must leave the authority some for its admins.
+# Few connections, so that the whole fleet leaves some of the authority's for administrators.
 _FOR_LOOKS = httpx2.Limits(max_connections=16, max_keepalive_connections=4, keepalive_expiry=4.0)
 _FOR_THE_REST = httpx2.Limits(max_connections=4, max_keepalive_connections=2, keepalive_expiry=4.0)
 _NO_FILES = TlsFiles("authority")
@@ -31,9 +31,9 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class HttpTransport:
-    """Try one authority after the other, first the one that answered last.
+    """Send messages to the first authority that answers, starting with the one that answered last.
 
-    `run` keeps the connections, and must run for anything to work. Every message may be sent
+    `run` keeps the connections, and must be running for messages to be sent. A message may be sent
     twice: it carries its own counter or nonce, or changes nothing.
     """
 
@@ -46,7 +46,7 @@ class HttpTransport:
         self._rest: httpx2.AsyncClient | None = None
 
     async def run(self) -> None:
-        """Keep connections open between messages, for as long as the process lives."""
+        """Keep connections open between messages, until cancelled."""
         secured = any(url.startswith("https:") for url in self._urls)
         context = self._files.client() if secured else False
         # Two pools: a flood of look-ups must not take the heartbeat's connection.
@@ -65,7 +65,7 @@ class HttpTransport:
         try:
             async with timeout(timeout_s):
                 for number in self._order():
-                    # A silent authority leaves the others their share of the time.
+                    # Each authority has a share of the time, so a silent one cannot use it all up.
                     share_s = timeout_s / len(self._urls)
                     try:
                         answer = await self._post(number, subject, payload, share_s=share_s)
@@ -79,7 +79,7 @@ class HttpTransport:
                     if answer:
                         self._first = number
                         return answer
-                    # This one is away from its Postgres, perhaps; the next one need not be.
+                    # Perhaps this authority cannot reach its Postgres; the next one may.
                     failure = AuthorityBusyError(subject)
         except TimeoutError:
             pass
@@ -98,7 +98,7 @@ class HttpTransport:
         raise failure or UnreachableError(f"{subject} did not reach an authority over HTTP")
 
     def _order(self) -> Sequence[int]:
-        # The first once more at the end: a connection that it closed a moment ago fails at once.
+        # The first is tried again at the end: a connection that it has just closed fails at once.
         order = [(self._first + step) % len(self._urls) for step in range(len(self._urls))]
         return [*order, order[0]]
 
@@ -125,7 +125,7 @@ class HttpTransport:
                     answer += chunk
                     if len(answer) > _MOST_BYTES:
                         raise UnreachableError(f"{url} answered over {_MOST_BYTES} bytes")
-        # AttributeError: what anyio raises for a connection that was closed as it was made.
+        # anyio raises AttributeError for a connection that was closed while it was made.
         except (httpx2.HTTPError, TimeoutError, OSError, AttributeError) as error:
             cause = causes.of(error)
             self._note(number, cause)
@@ -135,7 +135,7 @@ class HttpTransport:
         return bytes(answer)
 
     def _note(self, number: int, cause: Cause) -> None:
-        """Log once what waiting does not mend, until this authority answers again."""
+        """Log a lasting fault once, until this authority answers again."""
         said = (number, cause.kind)
         if cause.transient or said in self._said:
             return
@@ -151,17 +151,18 @@ class HttpTransport:
 
 
 class _Handshake:
-    """Close the connection of a TLS handshake in which the task is cancelled, as time-outs do.
+    """Close the connection if the task is cancelled, as by a time-out, in the TLS handshake.
 
-    httpcore closes it only where the handshake itself fails. The event loop would keep the socket
-    for as long as the server does: one more for each message to an authority that hangs.
+    httpcore closes the connection only if the handshake itself fails. Without this class, the event
+    loop would keep the socket as long as the server does: one more for each message to an authority
+    that hangs.
     """
 
     def __init__(self) -> None:
         self._connection: Any = None
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Note the connection, and close it where it gets no TLS. httpcore calls this."""
+        """Store the connection, and close it if its TLS handshake fails. httpcore calls this."""
         match event:
             case "connection.connect_tcp.complete":
                 self._connection = info["return_value"]
@@ -172,5 +173,5 @@ class _Handshake:
 
 
 def _pool(verify: ssl.SSLContext | bool, limits: httpx2.Limits) -> httpx2.AsyncClient:
-    # No proxy of the environment ever stands between a sidecar and its authority.
+    # A proxy of the environment (HTTP_PROXY) is never used between a sidecar and its authority.
     return httpx2.AsyncClient(verify=verify, limits=limits, trust_env=False, headers=_HEADERS)

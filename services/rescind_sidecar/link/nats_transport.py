@@ -1,4 +1,4 @@
-"""The authority over NATS: requests to whichever of them answers first, and what they push."""
+"""The NATS transport: requests, which the first authority to answer serves, and pushed events."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,14 +20,14 @@ _TELL_S = 2
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A request under way. `answered` is its reply, or why there is none."""
+    """A request under way. `answered` is its reply, or the reason why there is none."""
 
     subject: str
     accept: Accept | None
     answered: asyncio.Future[bytes]
 
     def hear(self, message: Msg) -> None:
-        """Settle the question by a reply; every client of NATS can send one."""
+        """Settle the request by a reply, which any client of NATS may have sent."""
         if self.answered.done():
             return
         if self.accept is not None:
@@ -49,7 +49,7 @@ class _Question:
 
 
 class NatsTransport:
-    """Carry messages; `run` keeps the connection, and must run for anything to work."""
+    """Send and receive messages; `run` keeps the connection, and must be running for that."""
 
     def __init__(self, link: NatsLink | str, *, name: str) -> None:
         self._link = link
@@ -62,13 +62,13 @@ class NatsTransport:
 
     @property
     def connected(self) -> bool:
-        """Whether NATS can be reached now."""
+        """True if NATS can be reached now."""
         return self._client is not None and self._client.is_connected
 
     async def run(
         self, *, on_events: Handler, on_wanted: Handler, on_connected: Callable[[], None]
     ) -> None:
-        """Keep connected, and hand on what is pushed, for as long as the process lives."""
+        """Stay connected, and pass on pushed messages, until cancelled."""
         for again in chain((False,), repeat(True)):
             async with nats_connection.connection(
                 self._link,
@@ -79,7 +79,7 @@ class NatsTransport:
             ) as client:
                 await nats_connection.subscribe(client, subjects.EVENTS, _handing(on_events))
                 await nats_connection.subscribe(client, subjects.WANTED, _handing(on_wanted))
-                # An inbox of our own: nats-py's `request` returns the first reply, true or forged.
+                # An inbox of our own: nats-py's `request` returns the first reply, even if forged.
                 self._inbox = client.new_inbox()
                 await nats_connection.subscribe(client, f"{self._inbox}.*", self._hear)
                 self._client = client
@@ -112,7 +112,7 @@ class NatsTransport:
             question.hear(message)
 
     async def tell(self, subject: str, payload: bytes) -> None:
-        """Send a message that has no answer: what NATS loses, the next heartbeat repeats."""
+        """Send a message that has no answer. If NATS loses it, the next heartbeat repeats it."""
         client = self._reachable()
         try:
             async with asyncio.timeout(_TELL_S):
@@ -121,13 +121,13 @@ class NatsTransport:
             raise UnreachableError(f"{subject} did not reach NATS") from error
 
     def _give_up(self) -> None:
-        # No answer comes over a connection that is gone: who waits has another way, and little
-        # time (a workload gives up after 250 ms).
+        # No answer can arrive over a lost connection. A waiting request can use HTTP, and has
+        # little time: a workload gives up after 250 ms.
         for deadline in self._asking:
             deadline.reschedule(asyncio.get_running_loop().time())
 
     def _reachable(self) -> Client:
-        # A request while NATS is away would wait in a buffer, and be an old one when it leaves.
+        # Without a connection, a request would wait in a buffer, and be outdated when it leaves.
         if self._client is None or not self._client.is_connected:
             raise UnreachableError("NATS cannot be reached")
         return self._client

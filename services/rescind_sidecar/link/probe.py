@@ -1,4 +1,4 @@
-"""A probe: does an authority answer over a transport, and its Postgres behind it?"""
+"""A probe of whether an authority and its Postgres answer over a transport."""
 
 from rescind.errors import UnreachableError
 from rescind.wire.records import HASH_BYTES, Resolve

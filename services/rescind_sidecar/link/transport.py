@@ -1,4 +1,4 @@
-"""Carry bytes to the authority. `authority_client.py` knows what they mean."""
+"""Transports of bytes to the authority. `authority_client.py` encodes and decodes them."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -8,9 +8,9 @@ from rescind.errors import UnreachableError
 Handler = Callable[[bytes], None]
 
 Accept = Callable[[bytes], bool]
-"""Return True for the authority's answer, and False for one that every client could have sent.
+"""Return True for the authority's answer, and False for one that any client could have sent.
 
-Raises NotNowError where the authority's answer is that it cannot answer now.
+Raises AuthorityBusyError if the authority answered that it cannot answer now.
 """
 
 
@@ -22,15 +22,15 @@ class AuthorityBusyError(UnreachableError):
 
 
 class Transport(Protocol):
-    """Carry messages. Both methods raise UnreachableError within their deadline."""
+    """A way to send messages. Both methods raise UnreachableError within their deadline."""
 
     async def ask(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
     ) -> bytes:
         """Send a message and return the answer, which is not empty.
 
-        With `accept`, it is the first answer that this accepts. Others are passed over, and so are
-        refusals, because the right answer may come after them.
+        With `accept`, return the first answer that it accepts. Other answers are ignored, and so
+        are refusals, because the right answer may come after them.
         """
         ...
 
@@ -40,15 +40,15 @@ class Transport(Protocol):
 
 
 class PushingTransport(Transport, Protocol):
-    """Carry messages both ways."""
+    """A transport over which messages are also pushed."""
 
     @property
     def connected(self) -> bool:
-        """Whether the other end can be reached now, as far as is known."""
+        """True if the other end can be reached now, as far as is known."""
         ...
 
     async def run(
         self, *, on_events: Handler, on_wanted: Handler, on_connected: Callable[[], None]
     ) -> None:
-        """Keep connected, and hand on what is pushed, until cancelled."""
+        """Stay connected, and pass on pushed messages, until cancelled."""
         ...

@@ -1,1 +1,1 @@
-"""Records that other verifiers asked for first."""
+"""Records in Redis, which earlier look-ups of other verifiers caused."""

@@ -1,12 +1,12 @@
-"""Records out of Redis, in front of the authority (port SharedRecordReader).
+"""A reader of records in Redis, used before the authority is asked (port SharedRecordReader).
 
 Redis is not trusted: a record counts only if one of the authority's keys signed it, and the view
 stores it only if its hash, its epoch and its `as_of` allow it. So a writer in Redis can make
 look-ups slower, and nothing else.
 
-One reader requests everything that queued up during its last request, over one connection. Once a
-request fails, no look-up waits for Redis any more, until a PING, sent every second, is answered.
-So a failure delays the look-ups that wait at that moment by at most 50 ms, and no others.
+One reader requests, over one connection, all keys that queued up during its last request. After a
+request fails, no look-up waits for Redis until a PING, sent every second, is answered. So a failure
+delays the look-ups that wait at that moment by at most 50 ms, and no others.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class RedisRecordReader:
-    """Read records; `run` asks for them, and must run for anything to be found.
+    """Read records; `run` sends the requests, and must be running for a record to be found.
 
-    A look-up that comes while the queue is full passes Redis by, too.
+    While the queue is full, look-ups skip Redis, too.
     """
 
     def __init__(self, link: RedisLink | str) -> None:
@@ -46,11 +46,11 @@ class RedisRecordReader:
 
     @property
     def connected(self) -> bool:
-        """Whether Redis answered the last time it was asked."""
+        """True if Redis answered the last request."""
         return self._there
 
     async def find(self, epoch: int, token_hash: bytes) -> bytes | None:
-        """Return what Redis has, not decoded. Never raises, and never takes longer than 0.1 s."""
+        """Return the undecoded record, or None. Never raises, and takes at most 0.1 s."""
         if not self._there:
             return None
         future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
@@ -61,7 +61,7 @@ class RedisRecordReader:
         return await future
 
     async def run(self) -> None:
-        """Serve look-ups from Redis, for as long as the process lives."""
+        """Serve look-ups from Redis until cancelled."""
         async with redis_connection.connection(self._link) as client:
             while True:
                 try:
@@ -96,7 +96,7 @@ class RedisRecordReader:
 
 async def _read(client: Redis, keys: list[str]) -> Sequence[bytes | None]:
     async with redis_connection.deadline(_DEADLINE_S):
-        # redis-py types one method for its two clients; ours is the one that is awaited.
+        # redis-py has one type for the methods of its two clients; the asynchronous one is used.
         found = await cast("Awaitable[object]", client.mget(keys))
     if not _is_list(found) or len(found) != len(keys):
         raise ValueError("not one answer to each question")

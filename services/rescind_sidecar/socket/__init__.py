@@ -1,1 +1,1 @@
-"""The unix socket of the workloads."""
+"""The Unix socket that workloads connect to."""

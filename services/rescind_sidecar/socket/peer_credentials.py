@@ -1,4 +1,4 @@
-"""Who is on the other side of a connection, as the kernel says it."""
+"""The process at the other end of a connection, as the kernel reports it."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ class _Optioned(Protocol):
 
 
 def source(transport: asyncio.BaseTransport) -> LookupPeer:
-    """Name the process that connected; it cannot choose what the kernel says."""
+    """Return the process that connected. The process cannot influence the kernel's report."""
     connected = cast("_Optioned", transport.get_extra_info("socket"))
     told = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     process, user, _group = _UCRED.unpack(told)

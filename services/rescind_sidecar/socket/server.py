@@ -1,9 +1,10 @@
-"""The socket's server: frames in, answers out, many at once on one connection.
+"""The socket's server: it reads frames and writes answers, many at once on one connection.
 
-What memory can answer is answered at once, in the order asked; what needs the authority comes when
-it comes. A connection with too much under way, or that does not read, is not read from meanwhile;
-one that asks much at once is answered in turns, so that heartbeats and others get theirs. So of
-each connection at most one chunk off the socket is kept, and 1,024 answers are owed.
+Requests that memory can answer are answered at once, in their order; requests that need the
+authority are answered when its answer arrives. The server does not read from a connection with too
+many requests under way, or whose client does not read. Many requests at once are answered in turns,
+so that heartbeats and other connections are not delayed. So for each connection, at most one chunk
+from the socket is kept, and at most 1,024 answers are outstanding.
 """
 
 import asyncio
@@ -82,7 +83,7 @@ class SocketServer:
         self._of_source: Counter[LookupPeer] = Counter()
 
     async def listen(self, path: Path) -> None:
-        """Bind the socket. The process that had it is gone: the caller holds the lock."""
+        """Bind the socket, and replace an old one. The caller must hold the lock of the socket."""
         bound = _bind(path)
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_unix_server(
@@ -91,8 +92,8 @@ class SocketServer:
         self._path = path
 
     def stop(self) -> None:
-        """Stop answering: hang up every connection, and take the socket away."""
-        self._stopped = True  # one may have been accepted that has not come up yet
+        """Stop answering: abort every connection, and delete the socket."""
+        self._stopped = True  # a connection may be accepted already and not be made yet
         if self._listener is not None:
             self._listener.close()
         for connection in list(self.connections):
@@ -101,7 +102,7 @@ class SocketServer:
             self._path.unlink(missing_ok=True)
 
     def admit(self, connection: "WorkloadConnection", source: LookupPeer) -> bool:
-        """Admit a connection, unless there are too many of them, or of its source."""
+        """Admit a connection; return False if there are too many in all or from its source."""
         if self._stopped:
             return False
         if (
@@ -115,7 +116,7 @@ class SocketServer:
         return True
 
     def forget(self, connection: "WorkloadConnection", source: LookupPeer) -> None:
-        """Forget a connection that was taken in."""
+        """Remove a connection that was admitted."""
         if connection not in self.connections:
             return
         self.connections.remove(connection)
@@ -129,7 +130,7 @@ class SocketServer:
         return Greeting(self._service, self.answer.instance, self._boot, self._posture, labels)
 
     def at_once(self, request: Clock | Look | Check) -> Response | None:
-        """Return the answer, or None where the authority has to be asked."""
+        """Return the answer, or None if the authority has to be asked."""
         if isinstance(request, Clock):
             left_ms = self.answer.lease_left_ns() // NS_PER_MS
             now_ns = self._clock.boottime_ns()
@@ -140,7 +141,7 @@ class SocketServer:
         return None if found is None else self.respond(request, found)
 
     def respond(self, request: Look | Check, found: ValidRecord | Denied) -> Response:
-        """Put what was found into the form that was asked for."""
+        """Return the result as the response type that the request asks for."""
         match request:
             case Look():
                 return self._entry(request, found)
@@ -194,7 +195,7 @@ class SocketServer:
 def _bind(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Nobody but our own user between bind and chmod.
+    # Between bind and chmod, only the user of this process may connect.
     previous = os.umask(0o177)
     try:
         bound.bind(str(path))
@@ -220,7 +221,7 @@ class WorkloadConnection(asyncio.Protocol):
         self._untold = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet."""
+        """Send the greeting, or abort a connection that is not admitted."""
         self._transport = cast("asyncio.Transport", transport)
         self._source = peer_credentials.source(transport)
         if self._server.admit(self, self._source):
@@ -250,7 +251,7 @@ class WorkloadConnection(asyncio.Protocol):
         self._pace()
 
     def _refuse(self) -> None:
-        # Whoever speaks something else cannot be told so: the numbers of its requests are lost.
+        # A malformed request has no number that an error response could name.
         self._server.tally.messages_refused += 1
         self.hang_up()
 
@@ -268,7 +269,7 @@ class WorkloadConnection(asyncio.Protocol):
             self._server.tasks.create_task(self._look(request))
 
     def _tell(self) -> None:
-        """Send that the table changed; while a client does not read, once for all changes."""
+        """Send a notification of a change; while the client does not read, delay and join them."""
         self._untold = self._clogged
         if self._watch is not None and not self._clogged:
             self._send(Changed(self._watch.request, self._server.answer.as_of))
@@ -302,7 +303,7 @@ class WorkloadConnection(asyncio.Protocol):
         return self._clogged or self._under_way >= _MOST_UNDER_WAY
 
     def _pace(self) -> None:
-        """Read on if everything that was read is answered; else go on with that, if it can."""
+        """Resume reading if no received request waits; else pause it, and process the next ones."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
@@ -315,7 +316,7 @@ class WorkloadConnection(asyncio.Protocol):
             self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection from the server."""
         del exc
         self._server.forget(self, self._source)
         self._server.watchers.discard(self._tell)
@@ -323,7 +324,7 @@ class WorkloadConnection(asyncio.Protocol):
         self._transport = None
 
     def hang_up(self) -> None:
-        """End the connection."""
+        """Abort the connection."""
         self._waiting.clear()
         if self._transport is not None:
             self._transport.abort()

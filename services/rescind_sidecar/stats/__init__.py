@@ -1,1 +1,1 @@
-"""Count and time what a sidecar does, for its metrics."""
+"""The counters and histograms of a sidecar's metrics."""

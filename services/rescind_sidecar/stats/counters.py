@@ -1,4 +1,4 @@
-"""What the use cases count, for the metrics. Plain numbers: counting costs the check nothing."""
+"""The counters of the use cases, for the metrics. Plain numbers cost a check nothing."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from rescind_sidecar.stats.histogram import Histogram
 
 @dataclass(slots=True)
 class Counters:
-    """Count since the process began."""
+    """The counts since the process began."""
 
     events_pushed: int = 0
     events_repaired: int = 0
@@ -39,5 +39,5 @@ class Counters:
     denials: dict[str, int] = field(default_factory=dict[str, int])
 
     def denied(self, reason: str) -> None:
-        """Count a denial that a workload was told."""
+        """Count a denial that was sent to a workload."""
         self.denials[reason] = self.denials.get(reason, 0) + 1

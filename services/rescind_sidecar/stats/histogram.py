@@ -1,4 +1,4 @@
-"""How long something took, over all the times that it was done: cheap enough for every event."""
+"""A histogram of durations, cheap enough to be updated at every event."""
 
 from bisect import bisect_left
 from itertools import accumulate
@@ -16,11 +16,11 @@ class Histogram:
         self.sum_s = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one."""
+        """Count a duration."""
         self._counts[bisect_left(BOUNDS_S, seconds)] += 1
         self.sum_s += seconds
 
     def cumulative(self) -> list[tuple[str, int]]:
-        """Return how many took at most each bound, in the form that Prometheus expects."""
+        """Return the number of durations up to each bound, in the form that Prometheus expects."""
         names = [*map(str, BOUNDS_S), "+Inf"]
         return list(zip(names, accumulate(self._counts), strict=True))

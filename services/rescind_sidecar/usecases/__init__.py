@@ -1,1 +1,1 @@
-"""What a sidecar does. Each use case decides with the view, and acts through a port."""
+"""The use cases of a sidecar: each decides with the view, and acts through a port."""

@@ -1,4 +1,4 @@
-"""The instance that this process is now: its id, its table and its view, replaced only together."""
+"""The current instance of this process: its id, table and view, always replaced together."""
 
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class Numbers:
-    """Number what an instance says; `last` is the highest so far."""
+    """Number the messages of an instance; `last` is the highest number so far."""
 
     def __init__(self) -> None:
         self.last = 0
@@ -33,10 +33,10 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A nonce to ask for a lease with, and what was used before it.
+    """A nonce for the request of a lease, and the trail of the nonces before it.
 
-    A lease counts from `since_ns` (CLOCK_BOOTTIME), when the nonce was used first, and `applied` is
-    what was applied then: the answer may be the answer to that.
+    `since_ns` (CLOCK_BOOTTIME) is when the nonce was first used, and `applied` is the position
+    applied then. A lease counts from there, because the answer may belong to that first request.
     """
 
     nonce: bytes
@@ -47,10 +47,10 @@ class Attempt:
 
 
 class Attempts:
-    """Remember the nonces of the latest heartbeats: the last answered ones, and all after them.
+    """Store the nonces of the latest heartbeats: the last answered ones, and all after them.
 
-    The one that counted last at the authority is always among them. Without an answer for
-    long, the last nonce is used again, so that their number is bounded.
+    They always include the nonce that the authority accepted last. If no answer arrives for a long
+    time, the last nonce is used again, so that the number of nonces is bounded.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Attempts:
 
     @property
     def trail(self) -> Trail:
-        """The nonces that were used so far."""
+        """The stored nonces."""
         return (*self._answered, *self._unanswered)
 
     def begin(self, nonce: bytes, *, now_ns: int, applied: Position | None) -> Attempt:
@@ -80,11 +80,11 @@ class Attempts:
 
 @dataclass(slots=True)
 class SidecarInstance:
-    """One instance. Its counter numbers what it says, so that an old message changes nothing.
+    """One instance. `counter` numbers its messages, so that an old message changes nothing.
 
-    `credentials`, `epoch` and `edge_keys` come with its enrolment. Before that it sends and holds
-    nothing.
-    `refused` is why it was not enrolled when it asked last; None where it was, or had no answer.
+    `credentials`, `epoch` and `edge_keys` come with the enrolment. Before the enrolment, the
+    instance sends nothing and has no records.
+    `refused` is why the last enrolment was refused; None if it succeeded or had no answer.
     """
 
     instance: bytes
@@ -100,7 +100,7 @@ class SidecarInstance:
 
 
 class SidecarInstances:
-    """Hold the current instance, and begin a new one when the ledger or the id is not its own."""
+    """Hold the current instance, and replace it when its ledger or its id is no longer its own."""
 
     def __init__(
         self,
@@ -124,9 +124,9 @@ class SidecarInstances:
         return SidecarInstance(instance, key, view)
 
     def begin_anew(self, why: str) -> None:
-        """End the instance: no lease, no records, no table of it is believed from here on.
+        """End the instance, and begin a new one: its lease, records and table become invalid.
 
-        What it knew of the authority's time stays: another server's clock may be behind.
+        The bounds of the authority's time are kept, because another server's clock may be behind.
         """
         ended = self.current
         self.current = self._begin(ended.view.time)

@@ -1,1 +1,1 @@
-"""What a sidecar knows, pure: one synchronous object with one writer. I/O lives around it."""
+"""The state of a sidecar: one synchronous object with one writer, which does no I/O."""

@@ -1,13 +1,13 @@
-"""The authority's time as a sidecar knows it: two bounds, from when replies left and arrived.
+"""Two bounds of the authority's time, from when requests left and their replies arrived.
 
-The local wall clock is never asked. The rules of this file:
+The local wall clock is never read. The rules of this file:
 
-* Every answer is on the side that denies, also where CLOCK_BOOTTIME is 10 % slow or fast against
+* Every result errs on the side that denies, also where CLOCK_BOOTTIME is 10 % slow or fast against
   the authority's clock (the assumption of `core.lease`).
-* Neither bound ever jumps to the side that accepts, whatever a reply shows: a clock that was set
-  back, or another server whose clock is behind. From where it stood, a bound goes on a tenth slower
-  or faster than the clock here, until the replies have caught up with it. So it never stands still,
-  and the drift of two good clocks does not add up.
+* Neither bound jumps to the side that accepts, even if a reply shows a clock that was set back, or
+  comes from another server whose clock is behind. The bound continues from its last value, a tenth
+  slower or faster than the local clock, until the replies have caught up with it. So it never
+  stands still, and the drift of two good clocks does not add up.
 * A fraction is rounded to the side that denies: `earliest_us` and `before_ns` down, the others up.
 """
 
@@ -18,33 +18,34 @@ from rescind.core.times import NS_PER_US
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A bound at one instant: of the authority's clock (Unix µs) and of CLOCK_BOOTTIME."""
+    """A bound at one instant: the authority's clock in Unix µs, and CLOCK_BOOTTIME in ns."""
 
     us: int
     ns: int
 
     def slow_us(self, now_ns: int, *, up: bool) -> int:
-        """Return where a clock at 9/10 of CLOCK_BOOTTIME is that began here."""
+        """Return the time of a clock that began here and runs at 9/10 of CLOCK_BOOTTIME."""
         return self.us + _divide((now_ns - self.ns) * 9, 10 * NS_PER_US, up=up)
 
     def fast_us(self, now_ns: int, *, up: bool) -> int:
-        """Return where a clock at 10/9 of CLOCK_BOOTTIME is that began here."""
+        """Return the time of a clock that began here and runs at 10/9 of CLOCK_BOOTTIME."""
         return self.us + _divide((now_ns - self.ns) * 10, 9 * NS_PER_US, up=up)
 
     def slow_ns(self, time_us: int, *, up: bool) -> int:
-        """Return when the slow clock shows a time."""
+        """Return the CLOCK_BOOTTIME at which the slow clock shows `time_us`."""
         return self.ns + _divide((time_us - self.us) * NS_PER_US * 10, 9, up=up)
 
     def fast_ns(self, time_us: int, *, up: bool) -> int:
-        """Return when the fast clock shows a time."""
+        """Return the CLOCK_BOOTTIME at which the fast clock shows `time_us`."""
         return self.ns + _divide((time_us - self.us) * NS_PER_US * 9, 10, up=up)
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorityTime:
-    """The last reply, as asked for (`sent`) and as it arrived, and where the bounds stood then.
+    """The time in the last reply, and the bounds at its arrival.
 
-    `sent` and `received` show the same time of the authority, which it read between the two.
+    `sent` and `received` contain the same time of the authority, which it read between these two
+    local instants: when the request left, and when the reply arrived.
     """
 
     sent: Mark
@@ -56,10 +57,10 @@ class AuthorityTime:
     def learned(
         cls, authority_us: int, *, sent_ns: int, received_ns: int, before: "AuthorityTime | None"
     ) -> "AuthorityTime":
-        """Return what is known after a reply.
+        """Return the bounds after a reply.
 
-        `authority_us` was read between two instants of CLOCK_BOOTTIME. `before` is what was known
-        until now, or None.
+        The authority read `authority_us` between the two instants of CLOCK_BOOTTIME. `before` is
+        the previous value; None before the first reply.
         """
         sent, received = Mark(authority_us, sent_ns), Mark(authority_us, received_ns)
         if before is None:
@@ -88,13 +89,13 @@ class AuthorityTime:
         return max(self.received.slow_ns(time_us, up=True), self.earliest.fast_ns(time_us, up=True))
 
     def ahead_us(self, now_ns: int) -> int:
-        """Return by how much the latest time lies beyond what the last reply alone allows."""
+        """Return by how much `latest_us` exceeds the bound of the last reply alone."""
         return self.latest_us(now_ns) - self.sent.fast_us(now_ns, up=True)
 
     def since_us(self, time_us: int, now_ns: int) -> int:
-        """Return how long ago a time of the authority was, if both clocks go equally fast.
+        """Return the age of a time of the authority, if both clocks run equally fast.
 
-        It decides nothing: for measuring, where the safe side would be an error of its own.
+        It serves measurements alone: no decision uses it, and a bound would distort the figure.
         """
         return max(0, self.sent.us + (now_ns - self.sent.ns) // NS_PER_US - time_us)
 

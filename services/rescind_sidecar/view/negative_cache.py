@@ -1,8 +1,8 @@
-"""A negative cache: tokens that the authority does not know, for a second.
+"""A negative cache: the tokens that the authority did not find, each for one second.
 
-A client that keeps presenting a token that was never issued, or was deleted, costs one look-up a
-second. A token that is issued in that second is accepted that much later. That is rare: only a
-forged token is presented before it is issued, and the edge key's tag drops those earlier.
+A client that keeps presenting a token that was never issued, or was deleted, causes one look-up a
+second. A token that is issued within that second is accepted that much later. That is rare: only a
+forged token is presented before it is issued, and the edge key's tag rejects forged tokens earlier.
 """
 
 from collections import OrderedDict
@@ -12,26 +12,26 @@ CAPACITY = 16_384
 
 
 class NegativeCache:
-    """Remember tokens by their SHA-256; of too many, the one remembered first goes."""
+    """Store tokens by their SHA-256; above the capacity, drop the oldest."""
 
     def __init__(self, *, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        # Of a plain dict, finding the first key takes longer the more were taken out before it.
+        # In a plain dict, each key that was deleted at the front slows the search for the first.
         self._until_ns: OrderedDict[bytes, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._until_ns)
 
     def add(self, token_hash: bytes, now_ns: int) -> None:
-        """Remember a token from now on (CLOCK_BOOTTIME)."""
-        # Taken out first, so that the order stays the order of the times.
+        """Store a token for one second from now (CLOCK_BOOTTIME)."""
+        # The old entry is removed first, so that the entries stay in the order of their times.
         self._until_ns.pop(token_hash, None)
         if len(self._until_ns) >= self._capacity:
             self._until_ns.popitem(last=False)
         self._until_ns[token_hash] = now_ns + FOR_NS
 
     def has(self, token_hash: bytes, now_ns: int) -> bool:
-        """Return True if a token is not known, and that is still fresh."""
+        """Return True if the authority did not find a token within the last second."""
         until_ns = self._until_ns.get(token_hash)
         if until_ns is None:
             return False

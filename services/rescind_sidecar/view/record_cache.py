@@ -1,6 +1,7 @@
-"""The records that a sidecar holds: bounded in number and in bytes; the least recently used go.
+"""The records in a sidecar's memory, bounded in number and in bytes.
 
-A token that goes is looked up again, no more.
+Above a bound, the least recently used record is dropped. Its token is looked up again when it is
+presented.
 """
 
 from collections import OrderedDict
@@ -13,17 +14,20 @@ from rescind.core.record import Record
 
 CAPACITY = 100_000
 BYTES_EACH = 4_000
-"""What a record may take on average, in bytes: 400 MB for 100,000 of them."""
+"""The limit of a record's average size, in bytes: 400 MB for 100,000 records."""
 
 _LEAST_BYTES = 1 << 20
 _FIXED_BYTES = 1_050  # the objects of every record, its place in the dict, its window, its slots
-_ROUNDED = 16  # what an allocation may be more than the object
+_ROUNDED = 16  # the most by which an allocation exceeds its object
 _AGAIN_NS = 60 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """When a record may be accepted, in CLOCK_BOOTTIME nanoseconds; after `until_ns`, ask again."""
+    """The time in which a record may be accepted, in CLOCK_BOOTTIME nanoseconds.
+
+    After `until_ns`, the record must be judged again.
+    """
 
     not_before_ns: int
     until_ns: int
@@ -31,10 +35,10 @@ class Window:
 
 @dataclass(slots=True)
 class CachedRecord:
-    """A record as it came, and the position up to which no event is known to hit it.
+    """A record as it was received, and `good_at`: no event up to this position hits it.
 
-    `window` is what its times came to when they were last judged, at most five minutes ago;
-    `again_ns` is when the authority is to hear again that it is presented, where it has ended.
+    `window` is the result when the record's times were last judged, at most five minutes ago.
+    `again_ns` is the time of the next report to the authority that this ended token is presented.
     """
 
     record: Record
@@ -44,14 +48,14 @@ class CachedRecord:
     window: Window | None = None
     again_ns: int | None = None
     weight: int = 0
-    """Bytes in memory, an upper estimate, once it is kept."""
+    """Bytes in memory, an upper estimate; 0 until the record is stored."""
 
     def told(self, now_ns: int, *, reuse_ns: int) -> bool:
-        """Return True if the authority knows that this token, which has ended, is presented.
+        """Return True if no report is due to the authority that this ended token is presented.
 
-        It may be a secret that was rotated away, in hands that should not have it. The authority
-        hears of it when it ends, at `reuse_ns`, from which on it counts as reuse, and from then on
-        once a minute while it comes.
+        The token may be a rotated secret that another party holds. Reports are due when the token
+        ends, at `reuse_ns`, after which its use counts as reuse, and from then on once a minute
+        while the token is presented.
         """
         if self.window is not None:
             return False
@@ -62,7 +66,7 @@ class CachedRecord:
 
 
 class RecordCache:
-    """Hold records by the SHA-256 of their token."""
+    """Store records by the SHA-256 of their token."""
 
     def __init__(self, *, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
@@ -77,14 +81,14 @@ class RecordCache:
         return token_hash in self._held
 
     def get(self, token_hash: bytes) -> CachedRecord | None:
-        """Return a record, and count that as use."""
+        """Return a record, and mark it as the most recently used."""
         held = self._held.get(token_hash)
         if held is not None:
             self._held.move_to_end(token_hash)
         return held
 
     def put(self, held: CachedRecord) -> None:
-        """Keep a record, and drop the least recently used ones when full."""
+        """Store a record, and drop the least recently used ones above a bound."""
         self.drop(held.record.token_hash)
         held.weight = weight(held)
         self.bytes += held.weight
@@ -94,14 +98,14 @@ class RecordCache:
             self.bytes -= oldest.weight
 
     def drop(self, token_hash: bytes) -> None:
-        """Forget a record."""
+        """Remove a record."""
         held = self._held.pop(token_hash, None)
         if held is not None:
             self.bytes -= held.weight
 
 
 def weight(held: CachedRecord) -> int:
-    """Return how many bytes of memory a record takes, at the most."""
+    """Return an upper estimate of the memory that a record takes, in bytes."""
     record, conditions = held.record, held.record.conditions
     texts: Iterable[Iterable[str]] = (
         *(record.handles, record.granted, record.audience, record.lineage, record.chain),
@@ -109,7 +113,7 @@ def weight(held: CachedRecord) -> int:
         *((hold.revocation_id, hold.effect) for hold in record.holds),
         (record.subject, record.token_id, *(_or_nothing(record))),
     )
-    # A text has its place in a list besides; scopes and what is removed have it in matchers, too.
+    # Each text also takes a place in a list; scopes and removed scopes take one in matchers, too.
     sizes = [getsizeof(text) + _ROUNDED for text in chain.from_iterable(texts)]
     places = (
         len(record.handles)
@@ -123,7 +127,7 @@ def weight(held: CachedRecord) -> int:
     )
     matched = 4 * getsizeof(record.granted) + getsizeof(record.audience) + 40 * len(record.removed)
     if record.removed:
-        matched += getsizeof(record.scopes)  # what is left is a set of its own
+        matched += getsizeof(record.scopes)  # the remaining scopes are a set of their own
     return _FIXED_BYTES + getsizeof(held.payload) + sum(sizes) + 8 * places + matched
 
 

@@ -1,8 +1,8 @@
 """The most recent events, by position and by anchor.
 
-It answers whether a record as of an older position was hit since, which closes the race in which
-a slow fill resurrects a revoked token (design 6.4). Looking up by anchor keeps that O(handles):
-scanning 65,536 events would stall the loop.
+The ring shows whether an event has hit a record since the record's position. This closes the race
+in which a slow fill resurrects a revoked token (design 6.4). The search by anchor is O(handles);
+scanning 65,536 events would stall the event loop.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ CAPACITY = 65_536
 
 @dataclass(slots=True)
 class _Seen:
-    """An event, linked to those before and after it that have the same anchor."""
+    """An event, linked to the previous and the next event with the same anchor."""
 
     seq: int
     head: bytes
@@ -28,7 +28,7 @@ class _Seen:
 
 
 class Ring:
-    """Events in (floor, top]. Of anything at or below the floor it only knows the floor's head."""
+    """The events in (floor, top], and the head at the floor."""
 
     def __init__(self, start: Position, *, capacity: int = CAPACITY) -> None:
         self.floor = start.seq
@@ -39,7 +39,7 @@ class Ring:
         self._latest: dict[Handle, _Seen] = {}
 
     def append(self, selector: Selector, position: Position) -> None:
-        """Remember the event that led to this position, and forget the oldest when full."""
+        """Store the event that led to this position; when full, drop the oldest."""
         anchor = selector.anchor
         earlier = self._latest.get(anchor)
         seen = _Seen(position.seq, position.head, selector, anchor, earlier)
@@ -60,16 +60,16 @@ class Ring:
             oldest.later.earlier = None
 
     def head_at(self, seq: int) -> bytes | None:
-        """Return the head at a position, or None where the ring does not reach."""
+        """Return the head at a position, or None outside the ring."""
         if seq == self.floor:
             return self._floor_head
         if not self.floor < seq <= self._top:
             return None
-        # Counted from the nearer end, which is where the deque is quick: leases are recent.
+        # The index counts from the end, where a deque is fast: leases have recent positions.
         return self._events[seq - self._top - 1].head
 
     def hit_since(self, handles: Collection[Handle], seq: int) -> bool:
-        """Return True if an event after `seq` matches, or where the ring does not reach."""
+        """Return True if an event after `seq` matches, or if `seq` is below the floor."""
         if seq < self.floor:
             return True
         for handle in handles:

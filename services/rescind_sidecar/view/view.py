@@ -1,13 +1,13 @@
-"""One instance's view of the ledger: how far it has applied it, and what is good at that position.
+"""One instance's view of the ledger: its applied position, and the records good at that position.
 
 The rules of this file:
 
-* `applied` moves only by applying every event in turn. Whatever else would move it ends the
-  instance: the answer is `Diverged`, and the caller begins a new one with nothing in it.
+* `applied` moves only by applying every event in turn. Anything else that would move it ends the
+  instance: the result is `Diverged`, and the caller begins a new, empty instance.
 * Applying an event appends to the ring, bumps the table, moves `applied`, and only then proves the
   leases that waited for it. The deadlines move last.
-* A record is believed only if no event between its `as_of` and `applied` hits it.
-* Nothing is filled before the first lease. What is refused changes nothing.
+* A record is accepted only if no event between its `as_of` and `applied` hits it.
+* No record is stored before the first lease. A refused message changes nothing.
 """
 
 from collections.abc import Iterable
@@ -28,10 +28,10 @@ from rescind_sidecar.view.ring import CAPACITY as RING_CAPACITY
 from rescind_sidecar.view.ring import Ring
 
 WINDOW_NS = 300 * 10**9
-"""How long the answer about a record's times may be used before it is asked for again.
+"""The time for which the decision about a record's times is used before it is made again.
 
-So a step of the authority's clock is noticed, and what a clock here does beyond what is assumed of
-it ends: at 20 % slow, a token ends 42 s late at most.
+So a step of the authority's clock takes effect. The error of a local clock that is outside the
+assumed bounds is limited, too: where it is 20 % slow, a token ends at most 42 s late.
 """
 
 _MARGIN_US = 1_000_000  # by which two readings of the authority's time may differ
@@ -39,26 +39,26 @@ _MARGIN_US = 1_000_000  # by which two readings of the authority's time may diff
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """Nothing is known to be missing."""
+    """No event is known to be missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """Events after this position exist that have not come."""
+    """Events after this position exist and have not arrived."""
 
     since: heartbeat.Since
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedMessage:
-    """The message is not what it claims to be, and changed nothing."""
+    """The message is not valid, and changed nothing."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Diverged:
-    """The ledger is not the one that this instance followed: it must end."""
+    """The ledger is not the one that this instance followed; the instance must end."""
 
     why: str
 
@@ -68,7 +68,7 @@ Progress = Current | Behind | RefusedMessage | Diverged
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """The record may have been hit after it was read: ask the authority itself, again."""
+    """The record may have been hit after it was read; request it again, from the authority."""
 
 
 class View:
@@ -82,7 +82,7 @@ class View:
         records_capacity: int = RECORDS_CAPACITY,
         time: AuthorityTime | None = None,
     ) -> None:
-        """Make one. `time` is what the process knows of the authority's time from before."""
+        """Begin with no lease and no records. `time` is the previous instance's, or None."""
         self.table = table
         self.leases = Leases()
         self.records = RecordCache(capacity=records_capacity)
@@ -96,9 +96,9 @@ class View:
         return now_ns < self.leases.ends_ns
 
     def answers_for(self, kind: Kind, now_ns: int) -> bool:
-        """Return True if it may answer for a kind of token from memory: by its lease, or in grace.
+        """Return True if memory may answer for a kind of token, by a lease or in grace.
 
-        Grace lengthens a lease that was held: an instance without one has none.
+        Grace extends a lease that was held: an instance that never had a lease has no grace.
         """
         ends_ns = self.leases.ends_ns
         return ends_ns > 0 and now_ns < ends_ns + self.table.posture.grace_ns(kind)
@@ -119,8 +119,8 @@ class View:
     ) -> Progress:
         """Apply a reply to a heartbeat of this instance.
 
-        `carried` is what that heartbeat said of `applied`; the times are CLOCK_BOOTTIME from
-        before it left and after the reply arrived.
+        `carried` is the position `applied` in that heartbeat. `sent_ns` and `received_ns` are
+        CLOCK_BOOTTIME before the heartbeat left and after the reply arrived.
         """
         position = reply.position
         if self.applied is None and reply.payloads:
@@ -151,7 +151,7 @@ class View:
         applied = self._where()
         if position.epoch != applied.epoch:
             return f"epoch {position.epoch} in place of {applied.epoch}"
-        # An older reply that a push overtook is normal; one older than its own heartbeat is not.
+        # A push may overtake a reply. But a reply is never older than its own heartbeat.
         if carried is not None and position.seq < carried.seq:
             return f"the ledger is at {position.seq}, after it was at {carried.seq}"
         if position.seq - applied.seq > self._ring_capacity:
@@ -165,7 +165,7 @@ class View:
             return self._behind()
         head = self._ring.head_at(granted.position.seq)
         if head is None:
-            return Current()  # older than the ring: it proves nothing, and harms nothing
+            return Current()  # the lease is older than the ring: it proves nothing, and is harmless
         if head != granted.position.head:
             return Diverged(f"another history at {granted.position.seq}")
         self.leases.prove(granted)
@@ -173,9 +173,9 @@ class View:
         return self._progress()
 
     def pushed(self, batch: events.Batch) -> Progress:
-        """Apply a batch of events that NATS brought."""
+        """Apply a batch of events that arrived over NATS."""
         if self.applied is None:
-            return Current()  # the first lease reply says where to begin
+            return Current()  # the first lease reply contains the position to begin at
         if batch.epoch != self.applied.epoch:
             return RefusedMessage(f"epoch {batch.epoch} in place of {self.applied.epoch}")
         if batch.first_seq > self.applied.seq + 1:
@@ -192,7 +192,7 @@ class View:
         return self._follow(missing.payloads)
 
     def _follow(self, payloads: Iterable[bytes], *, after: bytes | None = None) -> Progress:
-        """Check every event before the first is applied: what is refused changes nothing."""
+        """Check every event, then apply them all: a refused message changes nothing."""
         position = self._where()
         steps: list[tuple[Event, Position]] = []
         for payload in payloads:
@@ -221,7 +221,7 @@ class View:
         ends_ns = self.leases.ends_ns
         agrees = self.leases.reached(position)
         if agrees and self.leases.ends_ns != ends_ns:
-            # The deadline after the slots: a check that reads the new lease sees this event too.
+            # Deadlines move after the slots: a check that reads the new lease sees this event too.
             self.table.extend(self.leases.ends_ns)
         return agrees
 
@@ -237,11 +237,11 @@ class View:
         return self.applied
 
     def age_us(self, at_us: int, now_ns: int) -> int | None:
-        """Return how long ago a time of the authority was; None before the first lease."""
+        """Return the age of a time of the authority, in µs; None before the first lease."""
         return None if self.time is None else self.time.since_us(at_us, now_ns)
 
     def told(self, held: CachedRecord, now_ns: int) -> bool:
-        """Return True if the authority need not hear again that this ended token is presented."""
+        """Return True if no report is due to the authority that this ended token is presented."""
         reuse_us = held.record.expires_at_us + REUSE_LEEWAY_US + _MARGIN_US
         reuse_ns = 0 if self.time is None else self.time.after_ns(reuse_us)
         return held.told(now_ns, reuse_ns=reuse_ns)
@@ -249,7 +249,7 @@ class View:
     # The records ------------------------------------------------------------------------------
 
     def look(self, token_hash: bytes) -> CachedRecord | None:
-        """Return a record that no event up to now has hit."""
+        """Return a record that no applied event has hit, or None."""
         held = self.records.get(token_hash)
         if held is None or self._good(held):
             return held
@@ -257,7 +257,7 @@ class View:
         return None
 
     def fill(self, token_hash: bytes, payload: bytes) -> CachedRecord | Stale | RefusedMessage:
-        """Store a record that was fetched, if it is this token's and still good here."""
+        """Store a fetched record, if it belongs to this token and no applied event hits it."""
         if self.applied is None:
             return Stale()
         try:
@@ -278,14 +278,14 @@ class View:
     def _good(self, held: CachedRecord) -> bool:
         applied = self._where().seq
         if held.good_at < applied:
-            # The set is made here and thrown away: kept, it would be a quarter of all memory.
+            # The set is not stored: it would take a quarter of the memory of all records.
             if self._ring.hit_since(frozenset(held.record.handles), held.good_at):
                 return False
             held.good_at = applied
         return True
 
     def judge(self, held: CachedRecord, now_ns: int) -> Window | verdict.Denied:
-        """Check revocations and times; return how long the answer about the times stays true."""
+        """Check revocations and times; return the window in which the result holds."""
         known = held.window
         if known is not None and known.not_before_ns <= now_ns < known.until_ns:
             return known

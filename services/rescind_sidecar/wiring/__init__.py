@@ -1,1 +1,1 @@
-"""Build the sidecar from its parts: the one place that knows every adapter."""
+"""The wiring of the sidecar: the one package that imports every adapter."""

@@ -1,4 +1,4 @@
-"""Build the parts of a sidecar that work in the background, and what answers workloads."""
+"""The parts of a sidecar: its background work, and the look-ups of workloads."""
 
 import asyncio
 from functools import cached_property
@@ -33,7 +33,7 @@ from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
 
 
 class Parts:
-    """The parts of one sidecar. Each is built when it is first needed."""
+    """The parts of one sidecar. Each part is built at its first use."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Parts:
         trust_store: LiveTrustStore,
         redis: RedisRecordReader | None,
     ) -> None:
-        """Store what the parts need. `redis` is None where there is none."""
+        """Store the dependencies of the parts. `redis` is None if no Redis is configured."""
         self.clock = clock
         self.tally = tally
         self.beat_due = asyncio.Event()
@@ -59,19 +59,19 @@ class Parts:
 
     @cached_property
     def instances(self) -> SidecarInstances:
-        """The instance that this process is now."""
+        """The holder of this process's current instance."""
         return SidecarInstances(
             self._tables, FreshKeys(), self.tally, records_capacity=self._settings.records
         )
 
     @cached_property
     def nats(self) -> NatsTransport:
-        """The authority over NATS."""
+        """The transport to the authority over NATS."""
         return NatsTransport(self._settings.nats, name=f"rescind-sidecar-{self._settings.service}")
 
     @cached_property
     def transport(self) -> FailoverTransport:
-        """The authority over NATS, else over HTTP."""
+        """The transport to the authority over NATS, else over HTTP."""
         urls = self._settings.authorities
         http = HttpTransport(urls, self._settings.files("authority")) if urls else None
         probe = Probe(self.instances, self._random, self.tally)
@@ -79,29 +79,29 @@ class Parts:
 
     @cached_property
     def link(self) -> AuthorityClient:
-        """What the sidecar says to the authority."""
+        """The client that sends the sidecar's messages to the authority."""
         return AuthorityClient(self.transport, self.tally)
 
     # The ledger ---------------------------------------------------------------------------------
 
     @cached_property
     def acknowledge(self) -> Acknowledge:
-        """What reports how far the table has come."""
+        """The use case that acknowledges positions."""
         return Acknowledge(self.instances, self.link, self.tally)
 
     @cached_property
     def offers(self) -> RecoveryOffers:
-        """What offers events to a restored ledger."""
+        """The use case that offers events to a restored ledger."""
         return RecoveryOffers(self.instances, self.link)
 
     @cached_property
     def watchers(self) -> ChangeNotifier:
-        """What notifies workloads of changes."""
+        """The notifier of table changes for workloads."""
         return ChangeNotifier()
 
     @cached_property
     def follow(self) -> Follow:
-        """What follows the ledger."""
+        """The use case that follows the ledger."""
         return Follow(
             instances=self.instances,
             link=self.link,
@@ -118,7 +118,7 @@ class Parts:
 
     @cached_property
     def enrol(self) -> Enrol:
-        """What proves which service this sidecar belongs to."""
+        """The use case that enrols instances with the service's credential."""
         settings = self._settings
         return Enrol(
             credential=Secret(settings.credential.get_secret_value()),
@@ -132,7 +132,7 @@ class Parts:
 
     @cached_property
     def renew(self) -> Renew:
-        """What renews the lease."""
+        """The use case that renews the lease."""
         settings = self._settings
         identity = Identity(settings.service, settings.host, version("rescind"), settings.posture)
         return Renew(
@@ -155,12 +155,12 @@ class Parts:
 
     @cached_property
     def uses(self) -> UsageReports:
-        """What reports which tokens are in use."""
+        """The use case that reports the tokens in use."""
         return UsageReports(self.instances, self.link, self.clock, self._random, self.tally)
 
     @cached_property
     def lookup(self) -> TokenLookup:
-        """What answers the look-ups of workloads."""
+        """The use case that answers the look-ups of workloads."""
         fetch = Fetch(
             self.instances,
             self.link,
@@ -183,7 +183,7 @@ class Parts:
 
     @cached_property
     def metrics(self) -> SidecarMetrics:
-        """What the sidecar counts, for Prometheus."""
+        """The metrics of the sidecar, for Prometheus."""
         redis = self._redis
         return SidecarMetrics(
             self.instances,

@@ -1,4 +1,4 @@
-"""Run one sidecar process."""
+"""One sidecar process, from its start to its stop."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class Sidecar:
-    """One sidecar process: made of settings, alive inside `run`."""
+    """One sidecar process: built from settings, active inside `run`."""
 
     def __init__(self, settings: SidecarSettings) -> None:
         self._settings = settings
@@ -47,15 +47,15 @@ class Sidecar:
         )
         self._trust = Trust.read(settings.trust_path)
         self._trust_store: LiveTrustStore
-        nats_client.options(settings.nats)  # a file that is not what it should be ends this now
+        nats_client.options(settings.nats)  # raises now if a file of the NATS link is not valid
         shared = settings.redis
         self._redis = None if shared is None else RedisRecordReader(shared)
 
     async def run(self, stop: Stop) -> None:
-        """Serve until asked to stop; then stop in the order of `usecases/shutdown.py`."""
+        """Serve until `stop` is set; then stop in the order of `usecases/shutdown.py`."""
         settings = self._settings
         if settings.files("http"):
-            stop.on_hangup = _nothing  # its workers look at their certificate by themselves
+            stop.on_hangup = _nothing  # the workers reload their certificate by themselves
         with self._tables.locked():
             self._trust_store = self._newest_trust()
             _log.info(
@@ -83,7 +83,7 @@ class Sidecar:
         _log.info("stopped", action="stopped")
 
     def _newest_trust(self) -> LiveTrustStore:
-        """Begin with the newest trust statement that was seen here. Raises KeyringError."""
+        """Return a store with the newest trust statement seen here. Raises KeyringError."""
         settings = self._settings
         kept = KeptTrust(settings.kept_trust_path)
         trust = kept.newest(self._trust, source=settings.trust_path)
@@ -91,7 +91,7 @@ class Sidecar:
 
     @asynccontextmanager
     async def _working(self, parts: Parts) -> AsyncGenerator[asyncio.TaskGroup]:
-        """Do the background work; cancel it at the end."""
+        """Run the background work for the block, and cancel it at the end."""
         async with asyncio.TaskGroup() as tasks:
             transport = parts.transport.run(
                 on_events=parts.follow.pushed,
@@ -111,7 +111,7 @@ class Sidecar:
                 job.cancel()
 
     async def _serve(self, parts: Parts, tasks: asyncio.TaskGroup, serving: AsyncExitStack) -> None:
-        """Listen on the socket and over HTTP, and have it announced."""
+        """Listen on the Unix socket and over HTTP, and start the announcement."""
         settings = self._settings
         server = self._socket_server(parts, tasks)
         await server.listen(settings.socket_path)
@@ -137,7 +137,7 @@ class Sidecar:
             http=served.url,
             instance=instance,
         )
-        # Beside the rest: a stop must not wait for it.
+        # In a task of its own, because a stop must not wait for it.
         telling = tasks.create_task(_announce(self._ready(served, instance), parts))
         serving.callback(telling.cancel)
 
@@ -168,9 +168,9 @@ class Sidecar:
 
 
 async def _announce(announce: Callable[..., None], parts: Parts) -> None:
-    """Announce that all listens; of a sidecar that is refused, why, and later that it is ready.
+    """Announce that the sidecar is ready; before that, if its enrolment is refused, announce why.
 
-    One that reaches no authority is ready: it denies, and answers as soon as it reaches one.
+    A sidecar that cannot reach an authority is ready, too: it denies until it reaches one.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(_FIRST_ATTEMPT_S):

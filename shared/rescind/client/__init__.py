@@ -1,8 +1,8 @@
-"""What runs in the workload: ask the sidecar once, then check against its table.
+"""The clients of the SDK, in a workload: ask the sidecar once, then check against its table.
 
-`Admin` commands the authority, `Bearer` hands a part of a token's power on, and both have an
-`Async…` twin; they are imported when they are used, because they need the extra `admin`, and a
-workload that only checks does not.
+`Admin` commands the authority, and `Bearer` delegates a token. Both have an `Async…` variant. They
+are imported on first use, because they need the extra `admin`, which a workload that only checks
+tokens does not need.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,7 +1,7 @@
-"""Causes why a server cannot be used, for every driver, and what to do about each.
+"""The causes why a server cannot be used, for every driver, and the advice for each.
 
 Drivers wrap errors of the system, of TLS and of the server. The first known error in the chain of
-causes decides. A driver's text is never passed on: it may quote a password.
+causes decides. The text of a driver is never passed on: it may quote a password.
 """
 
 import os
@@ -27,7 +27,7 @@ _DRIVERS = ("asyncpg", "nats", "redis")
 
 
 class Fault(StrEnum):
-    """What keeps a link from being used, as the log and `doctor` name it."""
+    """Why a link cannot be used, as the log and `doctor` name it."""
 
     NAME = "name"
     REFUSED = "refused"
@@ -86,29 +86,29 @@ _SAID = (
         Fault.AUTHORIZATION,
     ),
 )
-"""What a server says, or a driver calls it, in the order in which it counts."""
+"""Patterns of a server's message or a driver's error name; the first match counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a link cannot be used. `detail` is what TLS or the system says beyond the kind."""
+    """Why a link cannot be used. `detail` is what TLS or the system reports beyond the kind."""
 
     kind: Fault
     detail: str = ""
 
     @property
     def transient(self) -> bool:
-        """Whether waiting may mend it; the rest needs an operator."""
+        """Whether waiting may help; every other cause needs an operator."""
         return self.kind in {Fault.REFUSED, Fault.TIMEOUT, Fault.OTHER}
 
     @property
     def says(self) -> str:
-        """Return it in words."""
+        """The cause in words."""
         said = _SAYS.get(self.kind, "")
         return ": ".join(part for part in (said, self.detail) if part)
 
     def advice(self, link: str, url: str) -> str:
-        """Return what to do; empty where that is not known. `url` is the setting of the link."""
+        """Return the advice, or an empty text. `url` is the setting of the link's URL."""
         prefix = f"RESCIND_{link.upper()}"
         return _DO.get(self.kind, "").format(
             url=url,
@@ -119,11 +119,11 @@ class Cause:
 
 
 class NoTlsError(OSError):
-    """The server offers no TLS where this side requires it. Nothing was sent."""
+    """Raised when a server offers no TLS, but this side requires it. Nothing was sent."""
 
 
 def of(error: BaseException) -> Cause:
-    """Return why a driver failed."""
+    """Return the cause of a driver's error."""
     chain = list(_chain(error))
     for each in chain:
         found = _of_tls(each) or _of_server(each)
@@ -136,7 +136,7 @@ def of(error: BaseException) -> Cause:
 
 
 def of_client(error: ssl.SSLError) -> tuple[Fault, str]:
-    """Return why TLS with a client of ours failed, as its server sees it."""
+    """Return why TLS with a client failed, from the server's point of view."""
     reason = (error.reason or "ssl").upper()
     if "PEER_DID_NOT_RETURN" in reason:
         return Fault.CLIENT_CERTIFICATE, "it shows no client certificate"
@@ -151,7 +151,7 @@ def of_client(error: ssl.SSLError) -> tuple[Fault, str]:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Iterate over an error, the errors it was raised from, and the parts of groups."""
+    """Iterate over an error, the errors that caused it, and the members of groups."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -195,7 +195,7 @@ def _of_certificate(error: ssl.SSLCertVerificationError) -> Cause:
 
 
 def _of_server(error: BaseException) -> Cause | None:
-    """Read what a server said: a driver's error has no other sign of it than its name and text."""
+    """Return the cause in a server's message, which only the driver's error name and text show."""
     if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
         return Cause(Fault.NO_TLS)
     if type(error).__module__.partition(".")[0] not in _DRIVERS:

@@ -1,6 +1,6 @@
-"""The data directory of `rescind up`: where it is, and the settings in its file `env`.
+"""The data directory of `rescind up`: its path, and the settings in its file `env`.
 
-`DIR/env` holds `KEY=VALUE` lines, quoted as a shell would. `rescind_runtime.data_dir` writes it.
+`DIR/env` contains `KEY=VALUE` lines with shell quoting. `rescind_runtime.data_dir` writes it.
 """
 
 import shlex
@@ -27,14 +27,17 @@ def locate(environ: Mapping[str, str]) -> Path:
         return Path(shared).absolute() / "rescind"
     try:
         return USUAL.expanduser()
-    except RuntimeError as error:  # this user is in no passwd file, and HOME is not set
+    except RuntimeError as error:  # the user is not in the passwd file, and HOME is not set
         raise DataDirectoryError(
             "this user has no home directory: set RESCIND_DATA to the data directory"
         ) from error
 
 
 def read_env(directory: Path) -> dict[str, str]:
-    """Return the settings in `DIR/env`: none when there is no such file."""
+    """Return the settings in `DIR/env`; none if there is no such file.
+
+    Raises DataDirectoryError for a file that cannot be read.
+    """
     path = directory / "env"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -1,8 +1,8 @@
-"""Until when an answer of the sidecar stands, where the sidecar's table is not mapped.
+"""The time until which a sidecar's answer holds, for workloads that cannot map its table.
 
-A mapped table shows the end of the lease to every process, also beside a sidecar that has stopped.
-Without one a client knows what the last answers implied: each names the lease that is left, and
-counts from before its question left (CLOCK_BOOTTIME), so never to a later moment than the
+A mapped table shows the end of the lease to every process, even if the sidecar has stopped. Without
+a table, a client computes it from the last answers. Each contains the rest of the lease, which is
+counted from before the request left (CLOCK_BOOTTIME). So the computed end is never later than the
 sidecar's own.
 """
 
@@ -12,11 +12,11 @@ from rescind.core.verdict import Allowed
 
 
 class LeaseEnd:
-    """The end of an instance's lease, as its answers at one position of the ledger implied it.
+    """The end of an instance's lease, computed from its answers at one position of the ledger.
 
-    Everything that was confirmed at this position shares it: an answer about one token moves it for
-    all of them. An answer at a later position does not, since an event between may have hit them.
-    `ends_ns` is 0 while no answer has named a lease.
+    All verdicts that were confirmed at this position share it: an answer about one token moves the
+    end for all of them. An answer at a later position does not, since an event between may have hit
+    them. `ends_ns` (CLOCK_BOOTTIME) is 0 until an answer contains a lease.
     """
 
     __slots__ = ("as_of", "ends_ns", "instance")
@@ -29,10 +29,10 @@ class LeaseEnd:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answered(Allowed):
-    """What the sidecar allowed by its socket, and what it said about how long that stands.
+    """A verdict that the sidecar returned by its socket, and how long it holds.
 
-    `token_until_ns` is when the token's own times have to be judged again; None from an older
-    sidecar, which does not say it.
+    `token_until_ns` (CLOCK_BOOTTIME) is when the token's own times have to be checked again; None
+    from an older sidecar, which does not send it.
     """
 
     horizon: LeaseEnd = field(repr=False)
@@ -41,5 +41,5 @@ class Answered(Allowed):
 
     @property
     def leased_until_ns(self) -> int | None:
-        """When the lease, with this kind's grace, may have ended; None if no answer said it."""
+        """When the lease, plus this kind's grace, may have ended; None if no answer contains it."""
         return self.horizon.ends_ns + self.grace_ns if self.horizon.ends_ns else None

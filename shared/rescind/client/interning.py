@@ -1,4 +1,4 @@
-"""Keep one copy of what many records have in common: subjects, scopes, stamps of quiet slots."""
+"""One copy of values that many records share: subjects, scopes, stamps of quiet slots."""
 
 from collections.abc import Hashable
 from dataclasses import replace
@@ -12,7 +12,7 @@ _Value = TypeVar("_Value", bound=Hashable)
 
 
 class Interner:
-    """Intern values: return an equal one that was seen before. Forgets all when there are many."""
+    """A store of values, one copy of each. It forgets all values when there are many."""
 
     def __init__(self) -> None:
         self._seen: dict[Hashable, Hashable] = {}
@@ -37,6 +37,6 @@ class Interner:
             handles=(),
         )
         if interned.removed:
-            # What is left was worked out anew. One narrow may hit every record that is kept here.
+            # `scopes` was computed anew. One narrow may hit every record that is stored here.
             object.__setattr__(interned, "scopes", self.one(interned.scopes))
         return interned

@@ -1,4 +1,4 @@
-"""What an administrator's call may run into, and problems as HTTP carries them (RFC 9457)."""
+"""The errors of an administrator's calls, and problems as HTTP carries them (RFC 9457)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from rescind.errors import RescindError
 
 
 class MissingExtraError(RescindError, ImportError):
-    """Raised for a part of rescind that the bare SDK lacks; the text says what to install."""
+    """Raised for a part of rescind that the bare SDK lacks; the text names the extra to install."""
 
     def __init__(self, extra: str, what: str) -> None:
         super().__init__(f"{what} needs more than is installed: pip install 'rescind[{extra}]'")
@@ -17,14 +17,14 @@ class MissingExtraError(RescindError, ImportError):
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """What is wrong with one field of a request."""
+    """The problem of one field of a request."""
 
     field: str
     detail: str
 
 
 class ProblemError(RescindError):
-    """Carry the authority's refusal: `type` tells programs what it is, `detail` tells people."""
+    """Raised for a refusal by the authority: `type` is for programs, `detail` for readers."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class ProblemError(RescindError):
         detail: str = "",
         errors: tuple[FieldProblem, ...] = (),
     ) -> None:
-        # The authority's own detail says what is wrong with each field; another's may not.
+        # The authority's own detail includes the problem of each field; another server's may not.
         fields = (
             f"{error.field}: {error.detail}" for error in errors if error.detail not in detail
         )
@@ -48,9 +48,9 @@ class ProblemError(RescindError):
 
 
 class OutcomeUnknownError(RescindError):
-    """Raised when a command was sent and no answer says whether it was carried out.
+    """Raised when a command was sent, but no answer reports whether it was carried out.
 
-    Sending it again under `idempotency_key` is safe: it will not happen twice.
+    It is safe to send the command again under `idempotency_key`: it is carried out once.
     """
 
     def __init__(self, problem: str, *, idempotency_key: str) -> None:
@@ -62,7 +62,7 @@ class OutcomeUnknownError(RescindError):
 
 
 def read(document: object, *, status: int, reason: str) -> ProblemError:
-    """Return the error of a refused call; without a problem document, from its status."""
+    """Return the error of a refused call; without a problem document, made from its status."""
     if not isinstance(document, dict):
         return ProblemError(type="about:blank", title=reason or "refused", status=status)
     members = cast("dict[str, object]", document)

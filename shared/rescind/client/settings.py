@@ -1,6 +1,6 @@
-"""Where a program finds the system: the environment, and behind it the data directory's `DIR/env`.
+"""The settings of a program: from the environment, and then from the data directory's `DIR/env`.
 
-The command line and the SDK share this module, so that a program finds what the command finds.
+The command line and the SDK share this module, so that both find the same settings.
 """
 
 import os
@@ -15,7 +15,7 @@ from rescind.core.secret import Secret
 from rescind.errors import RescindError
 
 RUN = Path("/run/rescind")
-"""Where the sockets of sidecars lie, unless a setting says otherwise."""
+"""The directory of the sidecars' sockets, unless a setting names another."""
 
 _SOCKET = "RESCIND_SOCKET"
 _SERVICE = "RESCIND_SERVICE"
@@ -26,7 +26,7 @@ _HOLDER_TOKEN = "RESCIND_TOKEN"  # noqa: S105 - the name of a variable
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the authority is, the token for it, and how it may be reached."""
+    """The URL of the authority, the token for it, and how it may be reached."""
 
     url: str
     token: Secret
@@ -35,14 +35,14 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is set here. `sources` are in the order in which they count; `kept` is `DIR/env`."""
+    """The settings. `sources` are in order of precedence; `kept` is `DIR/env`."""
 
     directory: Path
     kept: Mapping[str, str]
     sources: tuple[Mapping[str, str], ...]
 
     def find(self, variable: str) -> str | None:
-        """Return a setting; an empty one counts as none."""
+        """Return a setting, or None; an empty setting counts as none."""
         return next((found for each in self.sources if (found := each.get(variable))), None)
 
     def path(self, variable: str) -> Path | None:
@@ -87,7 +87,7 @@ class Settings:
         return None
 
     def admin(self) -> Access:
-        """Return what `Admin` needs. Raises RescindError for what is missing."""
+        """Return the access for `Admin`. Raises RescindError for a missing setting."""
         url = self.require_url("Admin()")
         token = self.token_for(url)
         if token is None:
@@ -98,7 +98,7 @@ class Settings:
         return Access(url, token, self.way)
 
     def holder(self) -> Access:
-        """Return what `Bearer` needs. Raises RescindError for what is missing."""
+        """Return the access for `Bearer`. Raises RescindError for a missing setting."""
         url, token = self.require_url("Bearer()"), holder_token()
         if token is None:
             raise RescindError(
@@ -107,7 +107,7 @@ class Settings:
         return Access(url, token, self.way)
 
     def require_url(self, client: str) -> str:
-        """Return `url`. Raises RescindError, which says that `client` takes one too."""
+        """Return `url`. Raises RescindError, whose text names `client` as the other way."""
         if (url := self.url) is not None:
             return url
         raise RescindError(
@@ -117,9 +117,10 @@ class Settings:
 
 
 def load(data: Path | None = None) -> Settings:
-    """Return what is set here. Raises DataDirectoryError.
+    """Return the settings. Raises DataDirectoryError.
 
-    The environment counts before `DIR/env`, and after it where `data` names the directory.
+    The environment has precedence over `DIR/env`. If `data` names the directory, `DIR/env` has
+    precedence.
     """
     environ = dict(os.environ)
     if data is not None:
@@ -127,16 +128,16 @@ def load(data: Path | None = None) -> Settings:
         return Settings(data.absolute(), kept, (kept, environ))
     try:
         directory = data_dir.locate(environ)
-    except DataDirectoryError:  # in a container, a user may have no home: nothing is read there
+    except DataDirectoryError:  # in a container, a user may have no home: read no file there
         return Settings(data_dir.USUAL, {}, (environ,))
     kept = data_dir.read_env(directory)
     return Settings(directory, kept, (environ, kept))
 
 
 def socket_path() -> Path:
-    """Return the socket of the sidecar: of the environment, or else of the data directory.
+    """Return the path of the sidecar's socket, from the environment or the data directory.
 
-    RESCIND_SOCKET names it, or RESCIND_SERVICE the service whose socket has the usual place. The
+    RESCIND_SOCKET is the path. RESCIND_SERVICE is the service whose socket has the usual path. The
     data directory is only read if the environment has neither. Raises RescindError.
     """
     if (found := environment_socket()) is not None:
@@ -151,7 +152,7 @@ def socket_path() -> Path:
 
 
 def environment_socket() -> Path | None:
-    """Return the socket that the environment alone names."""
+    """Return the path of the socket from the environment alone, or None."""
     if named := os.environ.get(_SOCKET):
         return Path(named)
     service = os.environ.get(_SERVICE)
@@ -159,7 +160,7 @@ def environment_socket() -> Path | None:
 
 
 def usual_path(service: str) -> Path:
-    """Return the socket of a service's sidecar where no setting names one."""
+    """Return the default path of the socket of a service's sidecar."""
     return RUN / f"{service}.sock"
 
 
@@ -170,7 +171,7 @@ def holder_token() -> Secret | None:
 
 
 def urls(text: str | None) -> tuple[str, ...]:
-    """Return the URLs of several authorities: RESCIND_URL separates them by commas."""
+    """Return the URLs of several authorities, which RESCIND_URL separates by commas."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 

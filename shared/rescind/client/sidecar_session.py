@@ -1,4 +1,4 @@
-"""One sidecar instance as this process knows it: its table, and the tokens checked against it.
+"""A process's session with one sidecar instance: its table, and the tokens checked against it.
 
 The verifier reads its session once for each check, and replaces it whole: a new instance of the
 sidecar means a new table, no tokens, and new connections.
@@ -47,9 +47,9 @@ _NEW_TABLE_S = 0.005
 _NEW_SOCKET_S = 0.01
 
 NO_ANSWER = Denied(Reason.UNAVAILABLE)
-"""This very object is the verdict where no sidecar answered in time.
+"""The verdict, compared by identity, if no sidecar answered in time.
 
-It says nothing of the token, and is no ground to end work under a lease that is known to last.
+It is not about the token, and is not a reason to end work under a lease that is known to last.
 """
 
 _NO_LEASE = Denied(Reason.NO_LEASE)
@@ -57,7 +57,7 @@ _UNAVAILABLE = Denied(Reason.UNAVAILABLE)
 
 
 class Superseded(Enum):
-    """The instance of this session is over: ask the one that is there now."""
+    """The instance of this session has ended: ask its successor."""
 
     SUPERSEDED = auto()
 
@@ -67,9 +67,10 @@ SUPERSEDED = Superseded.SUPERSEDED
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """The ledger's position that a check covers at least, and the lease that is left.
+    """The seq that a check covers at least, and the rest of the lease in milliseconds.
 
-    An age, not a promise: do not keep an answer for this long. The next event may come at once.
+    The rest is not a lifetime of answers: do not keep one for this long. The next event may come at
+    once.
     """
 
     as_of: int
@@ -77,7 +78,7 @@ class Freshness:
 
 
 class SidecarSession:
-    """What is known of one instance. Its `table` is None where it cannot be mapped or believed."""
+    """A session with one instance. `table` is None if it cannot be mapped or trusted."""
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class SidecarSession:
         self._timeout_s = timeout_s
         self._words: memoryview[int] = table.words if table else memoryview(b"").cast("Q")
         self._cache = TokenCache(most_entries)
-        self._entries = self._cache.tokens  # one attribute less in each check
+        self._entries = self._cache.tokens  # saves an attribute access in each check
         self._moving = threading.Lock()
         self._numbers = count(1)
         self._graces_ns = _graces_ns(greeting.posture)
@@ -136,7 +137,7 @@ class SidecarSession:
     def reopened(self, *, ends_s: float, patient: bool) -> "SidecarSession":
         """Connect to the sidecar that answers at the same socket now. Raises UnreachableError.
 
-        A patient caller waits for a sidecar that is about to come, as in a restart, until `ends_s`.
+        A patient caller waits until `ends_s` for a sidecar that is about to start, as in a restart.
         """
         while True:
             try:
@@ -156,10 +157,11 @@ class SidecarSession:
             time.sleep(_NEW_SOCKET_S)
 
     def adopt(self, cache: TokenCache, horizon: LeaseEnd) -> None:
-        """Go on with what a former session of the same instance knew: its table is this one's.
+        """Continue with the cache and the lease of a former session of the same instance.
 
-        Otherwise one lost connection would have every token asked again. The cache is shared, not
-        copied: threads may still be in a check of the former session.
+        Both sessions have the same table. Otherwise one lost connection would require a look-up of
+        every token. The cache is shared, not copied: threads may still be in a check of the former
+        session.
         """
         self._horizon = horizon
         if self.table is not None:
@@ -167,14 +169,14 @@ class SidecarSession:
             self._entries = cache.tokens
 
     def deadline_s(self) -> float:
-        """Return the time until which a check that asks now may take."""
+        """Return the deadline of a check that asks now (`clock.monotonic_s`)."""
         return clock.monotonic_s() + self._timeout_s
 
     def forked(self) -> "SidecarSession":
-        """Make this session's twin for a forked child: the same table, connections of its own.
+        """Return the session for a forked child: the same table, but connections of its own.
 
-        A child in another time namespace gets neither the table nor what answers said of the lease:
-        these ends mean something else there.
+        A child in another time namespace gets neither the table nor the end of the lease from
+        answers: these times have another meaning there.
         """
         twin = SidecarSession(
             self.path,
@@ -189,15 +191,16 @@ class SidecarSession:
 
     @property
     def same_clock(self) -> bool:
-        """Whether this process reads the clock of the one that made the session."""
+        """Whether this process has the same clock as the process that opened the session."""
         return clock.time_namespace() == self._time_namespace
 
     def recall(self, token: str) -> Allowed | Denied | Superseded | None:
-        """Check a token from memory: no I/O, no lock. Return None if the sidecar must be asked.
+        """Check a token from memory, without I/O or a lock; None if the sidecar must be asked.
 
-        The order is the proof (design 6.5): the lease first, then the generation, then the slots,
-        and the clock last. To read the lease after the slots accepts a revoked token: a sidecar
-        that was cut off comes back between the two, and its new lease covers the old slots.
+        The proof depends on the order (design 6.5): the lease first, then the generation, then the
+        slots, and the clock last. Reading the lease after the slots could accept a revoked token: a
+        sidecar that was cut off could return between the two, and its new lease would cover the old
+        slots.
         """
         entry = self._entries.get(token)
         if entry is None:
@@ -208,7 +211,7 @@ class SidecarSession:
         if entry.generation != generation:
             if entry.read(words) != entry.values:
                 return None
-            # The one read above, never a second one: an event between the two would be lost.
+            # Store the generation read above. A second read could miss an event between the two.
             entry.generation = generation
         now_ns = clock.boottime_ns()
         if now_ns >= ends_ns:
@@ -221,44 +224,44 @@ class SidecarSession:
     def recall_at(self, token: str, min_seq: int) -> Allowed | Denied | Superseded | None:
         """Check a token from memory as `recall` does, if the table shows `min_seq` already.
 
-        None where there is no table: its position is 0.
+        Return None otherwise, and without a table, whose position is 0.
         """
-        # The position before the check: what it shows by then, the slots read later show too.
+        # Read the position before the slots: these then show every event up to the position.
         return None if self.as_of < min_seq else self.recall(token)
 
     def ends_ns(self, token: str) -> tuple[int, int] | None:
         """Return the ends of the lease and of the token (CLOCK_BOOTTIME), as the table shows them.
 
-        From the earlier one on `recall` judges otherwise, without an event. None where nothing is
-        remembered, and without a table.
+        After the earlier one, the verdict of `recall` changes without an event. None if the token
+        is not cached, and without a table.
         """
         entry = self._entries.get(token)
         return None if entry is None else (self._words[entry.deadline], entry.until_ns)
 
     @property
     def handed_over(self) -> bool:
-        """Whether the sidecar has left its place to a successor, or has had no lease yet.
+        """Whether the sidecar has made way for a successor, or has had no lease yet.
 
-        Its table shows it; without one, that it has hung up. A sidecar that is cut off is neither:
-        its deadlines stand, in the past.
+        The table shows it. Without a table, a closed connection does. A sidecar that is cut off is
+        neither: its deadlines remain, in the past.
         """
         if self.table is None:
             return self._hung_up
         return not any(self._words[word] for word in DEADLINE.values())
 
     def freshness(self) -> Freshness:
-        """Read the table's position and lease; both are 0 where there is no table."""
+        """Return the table's position and lease; both are 0 without a table."""
         if self.table is None:
             return Freshness(0, 0)
-        as_of = self.as_of  # before the lease: what it covers is at least this
-        # Without the grace: what goes on without a lease is not fresh.
+        as_of = self.as_of  # read before the lease, which covers at least this position
+        # Without the grace: an answer in grace is not fresh.
         ends_ns = min(self._words[word] - grace_ns for word, grace_ns in self._graces_ns)
         left_ns = ends_ns - clock.boottime_ns()
         return Freshness(as_of, max(0, left_ns) // NS_PER_MS)
 
     @property
     def as_of(self) -> int:
-        """The seq of the last event that the table shows; 0 where there is no table."""
+        """The seq of the last event that the table shows; 0 without a table."""
         return 0 if self.table is None else generation_table.applied(self._words)
 
     def leased(self, *, ends_s: float) -> bool | Superseded:
@@ -274,9 +277,9 @@ class SidecarSession:
         return isinstance(response, Now) and response.fresh_for_ms > 0
 
     async def silent(self) -> bool:
-        """Return True if the sidecar, which has not hung up, answers nothing within a check's time.
+        """Return True if a connected sidecar does not answer within the time of a check.
 
-        Asked for its clock, any sidecar answers at once, whatever its authority does.
+        A sidecar answers a request for its clock at once, whatever its authority does.
         """
         try:
             await self.aask(Clock(next(self._numbers)), ends_s=self.deadline_s())
@@ -290,7 +293,7 @@ class SidecarSession:
         return self.table is not None and self.table.replaced()
 
     def look(self, token: str, *, min_seq: int = 0) -> Look:
-        """Make the request for a token's record."""
+        """Return a request for a token's record."""
         return Look(next(self._numbers), token, min_seq)
 
     def remote_check(
@@ -302,17 +305,17 @@ class SidecarSession:
         min_seq: int = 0,
         address: str | None = None,
     ) -> Check:
-        """Return a request for a verdict, where there is no table."""
+        """Return a request for a verdict, for a session without a table."""
         return Check(next(self._numbers), token, require, audience, min_seq, address)
 
     def apply_response(
         self, token: str, response: Response, *, asked_ns: int, min_seq: int = 0
     ) -> Allowed | Denied | Superseded | None:
-        """Apply a response. Return None to check again, with what it brought.
+        """Apply a response. Return None if the token can now be checked again from memory.
 
-        A response of another instance is dropped: its stamps are of another table. So is a verdict
-        that is good only at a position before `min_seq`. `asked_ns` is CLOCK_BOOTTIME from before
-        the request left: what the response says of the lease counts from there.
+        A response of another instance is dropped: its stamps are of another table. A verdict that
+        is good only at a position before `min_seq` is dropped too. `asked_ns` is CLOCK_BOOTTIME
+        from before the request left: the rest of the lease in the response counts from there.
         """
         if not isinstance(response, (Entry, Refused, Verdict)):
             return _UNAVAILABLE
@@ -325,7 +328,7 @@ class SidecarSession:
                     self._cache.store(token, response, words=len(self._words))
                     return None
                 case Refused(_, _, reason):
-                    if reason is not Reason.UNAVAILABLE:  # which says nothing about the token
+                    if reason is not Reason.UNAVAILABLE:  # which is not about the token
                         self._cache.forget(token)
                     return Denied(reason)
                 case Verdict():
@@ -350,7 +353,7 @@ class SidecarSession:
             raise
 
     def _note_hang_up(self, error: UnreachableError) -> None:
-        # Silence after it proves nothing: whatever listens at the path now may be another instance.
+        # Later silence proves nothing: the sidecar at the path may then be another instance.
         self._hung_up = self._hung_up or not isinstance(error, NoAnswerError)
 
     def _verdict(
@@ -359,7 +362,7 @@ class SidecarSession:
         if response.reason is not None:
             return Denied(response.reason)
         if response.as_of < min_seq:
-            return _UNAVAILABLE  # an older sidecar does not know that it was to catch up first
+            return _UNAVAILABLE  # an older sidecar ignores `min_seq`
         record = records.decode(response.record or b"")
         if record.token_hash != token_format.digest(token):
             return _UNAVAILABLE
@@ -372,18 +375,18 @@ class SidecarSession:
         )
 
     def _horizon_at(self, response: Verdict, asked_ns: int) -> LeaseEnd:
-        """Return the horizon of what is confirmed at a response's position, moved by it."""
-        # 0 says that the lease is over, in grace: the end that an earlier answer implied stands.
+        """Return the end of the lease at a response's position, updated by the response."""
+        # 0 means that the lease is over, in grace: the end that an earlier answer implied remains.
         left_ns = response.fresh_for_ms * NS_PER_MS
         ends_ns = asked_ns + left_ns if left_ns else 0
         with self._moving:
             latest = self._horizon
             if response.as_of < latest.as_of:  # a later answer overtook this one
                 return LeaseEnd(self.instance, response.as_of, ends_ns)
-            # An instance's lease never becomes shorter: what any answer implied still stands.
+            # The lease of an instance never becomes shorter: the end in an earlier answer remains.
             ends_ns = max(ends_ns, latest.ends_ns)
             if response.as_of > latest.as_of:
-                # Another object: what was confirmed before the new position keeps its own end.
+                # Another object: verdicts confirmed before the new position keep their own end.
                 self._horizon = latest = LeaseEnd(self.instance, response.as_of, ends_ns)
             latest.ends_ns = ends_ns
             return latest
@@ -393,30 +396,30 @@ class SidecarSession:
         self._pool.close()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         self._pool.close()
         self._loops.close()
 
 
 def _graces_ns(text: str) -> tuple[tuple[int, int], ...]:
-    """Return each deadline's word, and by how much it lies after the end of the lease."""
+    """Return each deadline's word, and the grace by which it lies after the end of the lease."""
     try:
         posture = Posture.parse(text)
-    except PostureError:  # of a newer sidecar: then only the shortest deadline is known
+    except PostureError:  # from a newer sidecar: then only the shortest deadline counts
         posture = Posture()
     return tuple((word, posture.grace_ns(kind)) for kind, word in DEADLINE.items())
 
 
 class _OtherInstanceError(Exception):
-    """The table is not the one of the instance that greeted."""
+    """Raised when the table belongs to another instance than the greeting."""
 
 
 def _believed(path: Path, connection: BlockingConnection, *, ends_s: float) -> MappedTable | None:
-    """Map the table if its deadlines mean here what they mean to the sidecar (design 6.2).
+    """Map the table if its deadlines mean the same here as in the sidecar (design 6.2).
 
-    Another kernel, a time namespace or a network volume would each make them mean something else.
+    With another kernel, another time namespace or a network volume, their meaning differs.
     """
-    # Pure Python cannot order two loads. Where the machine does not, the socket is asked.
+    # Pure Python cannot order two loads. On a machine that does not, checks use the socket.
     if platform.machine().lower() not in ORDERED_MACHINES:
         return None
     try:

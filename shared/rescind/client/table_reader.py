@@ -10,7 +10,7 @@ from rescind.errors import TableError
 
 
 class MappedTable:
-    """Hold a mapping. Processes forked from this one share it."""
+    """A mapped table. Processes forked from this one share it."""
 
     __slots__ = ("_inode", "_mapped", "_path", "boot", "instance", "words")
 
@@ -41,9 +41,9 @@ class MappedTable:
             raise TableError(f"the table {path} is not made of words") from error
 
     def replaced(self) -> bool:
-        """Return True if another table lies at the path now, as after a restart of the sidecar."""
+        """Return True if another table is at the path now, as after a restart of the sidecar."""
         try:
             status = self._path.stat()
         except OSError:
-            return False  # the sidecar is gone, and nobody has come in its place
+            return False  # the sidecar has stopped, and has no successor
         return (status.st_dev, status.st_ino) != self._inode

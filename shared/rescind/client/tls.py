@@ -1,4 +1,4 @@
-"""TLS as a client of a link: whom it trusts, who it is, and where clear text may go.
+"""TLS of a link: the trusted CA, the own certificate, and where clear text is allowed.
 
 A link is named as in its settings: `RESCIND_<LINK>_CA_FILE`, `_CERT_FILE`, `_KEY_FILE`.
 """
@@ -18,19 +18,19 @@ ALLOW_PLAINTEXT = "RESCIND_ALLOW_PLAINTEXT"
 
 
 class TlsError(RescindError):
-    """Name the file of a link's TLS that cannot be used, and what is wrong with it."""
+    """Raised for a TLS file of a link that cannot be used; the text names the file and why."""
 
 
 class PlaintextError(RescindError):
-    """Name a link that would leave this machine in clear text; nothing was sent over it."""
+    """Raised for a link that would leave this machine in clear text; nothing was sent over it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
     """The PEM files of one side of a link: the CA to trust, an own certificate and its key.
 
-    Without a CA the system's trust store counts, or what SSL_CERT_FILE names. Without a key the
-    certificate's file holds it.
+    Without a CA, the system's trust store counts, or the file that SSL_CERT_FILE names. Without a
+    key, the certificate's file contains it.
     """
 
     link: str
@@ -42,19 +42,19 @@ class TlsFiles:
         return any((self.ca, self.cert, self.key))
 
     def client(self) -> ssl.SSLContext:
-        """Return what a client uses: chain and host name of the server are checked.
+        """Return the context of a client, which checks the chain and the host name of the server.
 
         Raises TlsError.
         """
         if self.key is not None and self.cert is None:
             raise TlsError(f"{self.variable('key')} is set without {self.variable('cert')}")
-        # With a CA of its own, the authorities of the system are not trusted besides.
+        # With a CA of its own, the link does not trust the CAs of the system.
         context = ssl.create_default_context(cafile=self._readable("ca", self.ca))
         self.identify(context)
         return context
 
     def server(self) -> ssl.SSLContext:
-        """Return what a server uses; with a CA, each client needs a certificate of it.
+        """Return the context of a server; with a CA, each client needs a certificate from it.
 
         Raises TlsError.
         """
@@ -77,7 +77,7 @@ class TlsFiles:
             return
         self._readable("cert", cert)
         self._readable("key", self.key)
-        # Without a password of its own, OpenSSL would ask for one at the terminal.
+        # Without a password callback, OpenSSL would ask for a password at the terminal.
         self._loaded("cert", cert, lambda: context.load_cert_chain(cert, self.key, lambda: ""))
 
     def variable(self, which: str) -> str:
@@ -102,13 +102,13 @@ class TlsFiles:
     def _loaded(self, which: str, path: Path, load: Callable[[], None]) -> None:
         try:
             load()
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:  # ssl.SSLError is an OSError
             raise TlsError(f"{self.variable(which)}: {path} {_unusable(which, error)}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class LinkSecurity:
-    """How a link may be used: the files of its TLS, and whether clear text may leave here."""
+    """The TLS files of a link, and whether clear text may leave this machine."""
 
     files: TlsFiles
     plaintext: bool
@@ -125,10 +125,10 @@ def _unusable(which: str, error: OSError) -> str:
 
 
 def local(host: str | None) -> bool:
-    """Return True if what is sent to a host stays on this machine.
+    """Return True if data for a host stays on this machine.
 
-    That holds for addresses of loopback and for `localhost`. Other spellings of such an address
-    (127.1) do not count: what is not sure to be local is not.
+    That holds for loopback addresses and for `localhost`. Other spellings of such an address
+    (127.1) do not count: a host that is not certainly local is not local.
     """
     if host is None:
         return False
@@ -149,7 +149,7 @@ def allowed(text: str | None) -> frozenset[str]:
 
 
 def refusal(variable: str, link: str, host: str, better: str) -> str:
-    """Return why a link is refused, and both ways out. `better` says how TLS is used there."""
+    """Return why a link is refused, and both remedies. `better` is how to use TLS there."""
     return (
         f"{variable}: {host} would be reached in clear text. {better}, or, where the network "
         f"between is trusted, name the link: {ALLOW_PLAINTEXT}={link}"

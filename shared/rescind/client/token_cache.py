@@ -13,9 +13,9 @@ from rescind.wire.socket_protocol import Entry
 
 
 class CachedToken(SlotVersions):
-    """A record, and what keeps it good. Replaced whole; only `generation` ever changes.
+    """A record, and the slots by which it is checked. Replaced whole; only `generation` changes.
 
-    To change it in place would be unsound: two threads can then keep an old record alive for ever.
+    A change in place would be unsound: two threads could then keep an old record alive for ever.
     """
 
     __slots__ = ("allowed", "deadline", "not_before_ns", "until_ns")
@@ -25,7 +25,7 @@ class CachedToken(SlotVersions):
         if record.token_hash != token_format.digest(token):
             raise MalformedMessageError("entry", "the record of another token")
         if min(entry.slots) < HEADER_WORDS or max(entry.slots) >= words:
-            # A word of the header may never change, and would never show a hit.
+            # A word of the header may never change, and so would never show a hit.
             raise MalformedMessageError("entry", "a slot outside the table")
         self.allowed = Allowed(shared.interned(record))
         self.deadline = DEADLINE[record.kind]
@@ -36,9 +36,9 @@ class CachedToken(SlotVersions):
 
 
 class TokenCache:
-    """Keep at most a number of tokens: of too many, those stored first go.
+    """A cache of at most `most_entries` tokens. Above that, the oldest entries are dropped.
 
-    A check reads `tokens` without a lock. Only what changes them takes it.
+    A check reads `tokens` without a lock. Only changes acquire the lock.
     """
 
     def __init__(self, most_entries: int) -> None:
@@ -48,7 +48,7 @@ class TokenCache:
         self._shared = Interner()
 
     def store(self, token: str, entry: Entry, *, words: int) -> None:
-        """Store what the sidecar answered about a token, for a table of this number of words.
+        """Store the sidecar's entry for a token, for a table of this number of words.
 
         Raises MalformedMessageError.
         """
@@ -56,13 +56,13 @@ class TokenCache:
         with self._changing:
             tokens = self.tokens
             if token not in tokens and len(tokens) >= self.most_entries:
-                # Some at a time: to find the first key of a dict takes the longer, the more were
-                # taken out before it (20 µs each at 100,000).
+                # Drop several at a time: finding the first key of a dict takes longer the more keys
+                # were deleted before it (20 µs each at 100,000).
                 for oldest in list(islice(tokens, 1 + self.most_entries // 64)):
                     del tokens[oldest]
             tokens[token] = cached
 
     def forget(self, token: str) -> None:
-        """Drop what is stored about a token."""
+        """Drop the entry of a token, if there is one."""
         with self._changing:
             self.tokens.pop(token, None)

@@ -1,4 +1,4 @@
-"""Connections to the sidecar's socket: blocking ones for threads, a pipelined one for a loop."""
+"""Connections to the sidecar's socket: blocking for threads, pipelined for an event loop."""
 
 import asyncio
 import socket
@@ -27,12 +27,12 @@ _SHORTEST = 0.9
 
 
 class NoAnswerError(UnreachableError):
-    """The sidecar did not answer in time, and has not hung up: it hangs, or has too much to do."""
+    """Raised when a connected sidecar does not answer in time: it hangs, or is overloaded."""
 
 
 def unreachable(path: Path, problem: object) -> UnreachableError:
-    """Make the error that says which socket was tried, and what to do."""
-    # A socket's own timeout (SO_RCVTIMEO), like a full backlog, comes as BlockingIOError.
+    """Return the error for a socket, with its path and the advice."""
+    # The kernel's timeout of a socket (SO_RCVTIMEO) and a full backlog raise BlockingIOError.
     late = isinstance(problem, (TimeoutError, BlockingIOError))
     kind = NoAnswerError if late else UnreachableError
     return kind(f"no sidecar answers at {path} ({problem}): {_advice(problem)}")
@@ -51,12 +51,12 @@ def _advice(problem: object) -> str:
 
 
 def _left_s(ends_s: float) -> float:
-    """Return the seconds left until a deadline; never 0, which means "do not block" to a socket."""
+    """Return the seconds until a deadline; never 0, which makes a socket non-blocking."""
     return max(0.001, ends_s - clock.monotonic_s())
 
 
 class BlockingConnection:
-    """A connection for one request at a time, of one thread. Deadlines are `clock.monotonic_s`."""
+    """A connection of one thread, for one request at a time. Deadlines are `clock.monotonic_s`."""
 
     def __init__(self, path: Path, *, ends_s: float) -> None:
         self._path = path
@@ -67,7 +67,7 @@ class BlockingConnection:
         try:
             self._socket.settimeout(_left_s(ends_s))
             self._socket.connect(str(path))
-            self._socket.settimeout(None)  # from here on the kernel keeps the time
+            self._socket.settimeout(None)  # from here on, the kernel measures the timeout
             greeting = self._receive(ends_s)
         except OSError as error:
             self.close()
@@ -81,7 +81,7 @@ class BlockingConnection:
         self.greeting = greeting
 
     def ask(self, request: Request, *, ends_s: float) -> Response:
-        """Send a request, and wait for its response. Closes itself when anything goes wrong."""
+        """Send a request, and wait for its response. Closes the connection on any error."""
         try:
             self._be_patient(_left_s(ends_s))
             self._socket.sendall(encode_request(request))
@@ -103,9 +103,9 @@ class BlockingConnection:
         return decode_response(self._ready.pop(0))
 
     def _be_patient(self, left_s: float) -> None:
-        """Set the timeout of a send or a receive; it may take up to a tenth longer.
+        """Set the timeout of a send or a receive, which may take up to a tenth longer.
 
-        By SO_RCVTIMEO (socket(7)): with a timeout of Python's, each takes two more system calls.
+        Uses SO_RCVTIMEO (socket(7)): with a Python timeout, each takes two more system calls.
         """
         if _SHORTEST * self._patience_s <= left_s <= self._patience_s:
             return
@@ -116,12 +116,12 @@ class BlockingConnection:
             self._socket.setsockopt(socket.SOL_SOCKET, option, timeval)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()
 
 
 class Pool:
-    """Lend blocking connections to threads. At most eight idle ones stay open."""
+    """A pool of blocking connections for threads. At most eight idle connections stay open."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -129,8 +129,8 @@ class Pool:
         self._closed = False
 
     def ask(self, request: Request, *, ends_s: float) -> Response:
-        """Send a request over a connection of this thread's own. Raises UnreachableError."""
-        # list.pop and list.append are atomic, so this needs no lock, and survives a fork.
+        """Send a request over a connection that only this thread uses. Raises UnreachableError."""
+        # list.pop and list.append are atomic, so the pool needs no lock, and survives a fork.
         try:
             connection = self._idle.pop()
         except IndexError:
@@ -141,7 +141,7 @@ class Pool:
         else:
             connection.close()
         if self._closed:
-            self.close()  # it was hung up while we asked, and could not see this one
+            self.close()  # `close` ran during the request, and did not see this connection
         return response
 
     def adopt(self, connection: BlockingConnection) -> None:
@@ -149,7 +149,7 @@ class Pool:
         self._idle.append(connection)
 
     def close(self) -> None:
-        """Hang up what is idle, and later what is not."""
+        """Close the idle connections now, and the others after their requests."""
         self._closed = True
         while True:
             try:
@@ -159,7 +159,7 @@ class Pool:
 
 
 class _Pipeline(asyncio.Protocol):
-    """Many requests at once over one connection of one event loop."""
+    """One connection of one event loop, for many requests at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -196,7 +196,7 @@ class _Pipeline(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(exc or ConnectionResetError("it hung up"))
-        self._transport = None  # it holds the loop, which must be able to go
+        self._transport = None  # it references the loop, which must be collectable
 
     def _fail(self, error: Exception) -> None:
         if self._transport is not None:
@@ -209,7 +209,7 @@ class _Pipeline(asyncio.Protocol):
 
     async def ask(self, request: Request, *, ends_s: float) -> Response:
         if not self._flowing.is_set():
-            # A sidecar that does not read must not fill our memory: wait, as long as the caller.
+            # A sidecar that does not read must not fill this process's memory: wait until `ends_s`.
             await asyncio.wait_for(self._flowing.wait(), _left_s(ends_s))
         if not self.open:
             raise unreachable(self._path, "it hung up")
@@ -219,7 +219,7 @@ class _Pipeline(asyncio.Protocol):
         if not self._unsent:
             loop.call_soon(self._send)
         self._unsent.append(encode_request(request))
-        # In place of asyncio.timeout, which costs as much as all the rest of this.
+        # Not asyncio.timeout, which costs as much as the rest of this function.
         deadline = loop.call_later(_left_s(ends_s), self._late, future)
         try:
             return await future
@@ -228,7 +228,7 @@ class _Pipeline(asyncio.Protocol):
             self._waiting.pop(request.request, None)
 
     def _send(self) -> None:
-        """Send in one go what was asked in one turn of the loop."""
+        """Send all requests of one turn of the loop at once."""
         unsent, self._unsent = self._unsent, []
         if self._transport is not None:
             self._transport.write(b"".join(unsent))
@@ -243,7 +243,7 @@ class _Pipeline(asyncio.Protocol):
 
 
 class _LoopPipeline:
-    """One event loop's way to the sidecar: its pipeline, and a lock so that only one is opened."""
+    """The pipeline of one event loop, and a lock so that only one pipeline is opened."""
 
     def __init__(self) -> None:
         self.opening = asyncio.Lock()
@@ -251,11 +251,11 @@ class _LoopPipeline:
         self._ending: AsyncGenerator[None] | None = None
 
     async def take(self, pipeline: _Pipeline) -> None:
-        """Use a pipeline from now on, and until the loop ends."""
+        """Use a pipeline from now on until the loop ends, and close it then."""
         if self._ending is not None:
             await self._ending.aclose()
         self.pipeline = pipeline
-        # What runs at the end of a loop are the generators that it saw begin, and nothing else.
+        # At its end, a loop closes only the asynchronous generators that were started in it.
         self._ending = _closing(pipeline)
         await anext(self._ending)
 
@@ -265,11 +265,11 @@ async def _closing(pipeline: _Pipeline) -> AsyncGenerator[None]:
         yield
     finally:
         pipeline.close()
-        await asyncio.sleep(0)  # the loop's own step from close() to the closed socket
+        await asyncio.sleep(0)  # the loop closes the socket one step after close()
 
 
 class Loops:
-    """Keep a pipelined connection for each event loop."""
+    """The pipelined connections of all event loops, one for each."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -307,7 +307,7 @@ class Loops:
             return of_loop.pipeline
 
     def close(self) -> None:
-        """Hang up in every loop that still runs; the others took their connections with them."""
+        """Close the connection of every loop that still runs; the others are closed already."""
         with self._lock:
             of_loops = list(self._of_loops.items())
             self._of_loops.clear()

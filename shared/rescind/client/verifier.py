@@ -1,4 +1,4 @@
-"""The verifier: one object in a workload that answers "is this token good?"."""
+"""The verifier: the object in a workload that checks tokens."""
 
 import asyncio
 import os
@@ -28,10 +28,10 @@ _IMPATIENT_S = 1.0
 
 
 class Verifier:
-    """Check tokens against the sidecar beside this process.
+    """A checker of tokens, connected to the sidecar beside this process.
 
-    Safe to share between threads and event loops, and to carry across a fork. Make one with
-    `attach` and keep it.
+    One verifier may be shared between threads and event loops, and survives a fork. Create it once
+    with `attach` and keep it.
     """
 
     _living: ClassVar["WeakSet[Verifier]"] = WeakSet()
@@ -54,16 +54,16 @@ class Verifier:
         timeout_s: float = TIMEOUT_S,
         most_entries: int = MOST_ENTRIES,
     ) -> Self:
-        """Connect to the sidecar at a socket, by default to the one that is set.
+        """Connect to the sidecar at a socket, by default the configured one.
 
-        Without a path the socket is RESCIND_SOCKET, or that of RESCIND_SERVICE in /run/rescind.
-        Without these it is the RESCIND_SOCKET of `env` in the data directory, which `rescind up`
+        Without a path, the socket is RESCIND_SOCKET, or that of RESCIND_SERVICE in /run/rescind.
+        Without these, it is the RESCIND_SOCKET of `env` in the data directory, which `rescind up`
         writes; RESCIND_DATA names the directory.
 
-        `audience` is what tokens must be meant for: by default the sidecar's service. A check that
-        has to ask the sidecar is denied as `unavailable` after `timeout_s` seconds in all. Records
-        of at most `most_entries` tokens are cached. Raises UnreachableError if no sidecar answers,
-        and RescindError if none is set.
+        `audience` is the audience that tokens must have, by default the sidecar's service. A check
+        that has to ask the sidecar is denied as `unavailable` after `timeout_s` seconds in all.
+        Records of at most `most_entries` tokens are cached. Raises UnreachableError if no sidecar
+        answers, and RescindError if no socket is configured.
         """
         socket = settings.socket_path() if path is None else Path(path)
         session = SidecarSession.open(socket, timeout_s=timeout_s, most_entries=most_entries)
@@ -76,13 +76,13 @@ class Verifier:
 
     @property
     def shares_memory(self) -> bool:
-        """Whether checks run against the sidecar's table; otherwise each one asks its socket."""
+        """Whether checks read the sidecar's table; otherwise each check is a request."""
         return self._session.table is not None
 
     def ready(self) -> bool:
-        """Return True if a check can be answered now: the sidecar is there, and holds a lease.
+        """Return True if the sidecar is running and holds a lease, so that checks are answered.
 
-        For readiness probes. It may ask the socket, within the deadline of a check.
+        For readiness probes. It may send a request to the sidecar, within the deadline of a check.
         """
         ends_s = self._session.deadline_s()
         for _ in range(_ATTEMPTS):
@@ -96,11 +96,11 @@ class Verifier:
 
     @property
     def as_of(self) -> int:
-        """The ledger's position that a check covers at least; 0 where the table is not mapped."""
+        """The seq that a check covers at least; 0 if the table is not mapped."""
         return self._session.as_of
 
     def freshness(self) -> Freshness:
-        """Return how fresh the answer of a check is from now on."""
+        """Return how fresh the answer of a check is at least, from now on."""
         return self._session.freshness()
 
     def check(
@@ -112,19 +112,20 @@ class Verifier:
         address: str | None = None,
         min_seq: int = 0,
     ) -> Verdict:
-        """Check a token for one call. It needs every scope in `require`; a bad one never raises.
+        """Check a token for one call, for which it needs every scope in `require`.
 
-        The answer holds at the moment of the check. Do not keep it: check again next time.
+        A bad token never raises: the verdict is Denied. The verdict holds at the moment of the
+        check. Do not keep it: check again next time.
         `address` is the caller's, for tokens that are good from some networks only.
-        `min_seq` is a position of the ledger that the answer must cover, such as the `seq` that a
-        revocation returned: a sidecar that has not come so far catches up first, or the token is
-        denied as `unavailable`.
+        `min_seq` is the seq that the answer must cover, such as the `seq` that a revocation
+        returned. A sidecar that has not applied it catches up first, or the token is denied as
+        `unavailable`.
         """
         if not min_seq:
             verdict = self._session.recall(token)
             if type(verdict) is Allowed:
                 record = verdict.record
-                # What `_narrow` says, without the call: that would be a tenth of the check.
+                # As `_narrow`, without the call, which would cost a tenth of the check.
                 if record.audience or record.conditions is not UNCONDITIONAL:
                     return self._narrow(self._session, verdict, require, audience, address)
                 if not require or record.scopes.issuperset(require):
@@ -133,7 +134,7 @@ class Verifier:
         return self.check_request(CheckRequest(token, require, audience, address, min_seq))
 
     def check_request(self, request: CheckRequest) -> Verdict:
-        """Check a token as `check` does. The arguments come as one value."""
+        """Check a token as `check` does, with the arguments as one value."""
         ends_s = None
         for _ in range(_ATTEMPTS):
             session = self._session
@@ -167,7 +168,7 @@ class Verifier:
         address: str | None = None,
         min_seq: int = 0,
     ) -> Verdict:
-        """Check a token as `check` does; await only where the sidecar has to be asked."""
+        """Check a token as `check` does; await only if the sidecar must be asked."""
         if not min_seq:
             verdict = self._session.recall(token)
             if type(verdict) is Allowed:
@@ -175,7 +176,7 @@ class Verifier:
         return await self.acheck_request(CheckRequest(token, require, audience, address, min_seq))
 
     async def acheck_request(self, request: CheckRequest) -> Verdict:
-        """Check a token as `acheck` does. The arguments come as one value."""
+        """Check a token as `acheck` does, with the arguments as one value."""
         ends_s = None
         for _ in range(_ATTEMPTS):
             session = self._session
@@ -211,7 +212,7 @@ class Verifier:
     ) -> Verdict | None:
         """Check a token from memory alone; return None if the sidecar must be asked.
 
-        For event loops that avoid a task for each call: call `acheck` when it returns None.
+        For event loops that avoid a task for each call: when it returns None, call `acheck`.
         """
         session = self._session
         verdict = session.recall_at(token, min_seq) if min_seq else session.recall(token)
@@ -220,7 +221,7 @@ class Verifier:
         return self._narrow(session, verdict, require, audience, address)
 
     def recall_request(self, request: CheckRequest) -> Verdict | None:
-        """Check a token as `recall` does. The arguments come as one value."""
+        """Check a token as `recall` does, with the arguments as one value."""
         return self.recall(
             request.token,
             require=request.require,
@@ -237,13 +238,14 @@ class Verifier:
         audience: str | None = None,
         address: str | None = None,
     ) -> Hold:
-        """Cover work that outlasts a check: a stream, a job, a tool call. Needs what `check` does.
+        """Return a hold for work that outlasts a check: a stream, a job, a tool call.
 
-        `async with` gives the record, and cancels the body as soon as the token is denied:
-        revoked, suspended, expired, without a scope in `require`, or no lease any more. The block
-        then raises DeniedError; other cancellations pass, as with `asyncio.timeout`. `with`, in a
-        thread, gives a `ThreadHold`, whose `revoked` is set then; it raises nothing at its end.
-        Both raise DeniedError at the beginning for a token that is denied already.
+        The parameters are those of `check`. `async with` yields the record, and cancels the body as
+        soon as the token is denied: revoked, suspended, expired, without a scope in `require`, or
+        because the lease ended. The block then raises DeniedError. Other cancellations pass, as
+        with `asyncio.timeout`. `with`, in a thread, yields a `ThreadHold`, whose `revoked` is set
+        when the token is denied; the end of the block raises nothing. Both raise DeniedError at the
+        beginning for a token that is denied already.
         """
         return Hold(self._watch, CheckRequest(token, frozenset(require), audience, address))
 
@@ -274,7 +276,7 @@ class Verifier:
         audience: str | None,
         address: str | None,
     ) -> Verdict:
-        """Check what this call requires against the record: never cached (design 6.6)."""
+        """Check the requirements of this call against the record; never cached (design 6.6)."""
         if isinstance(verdict, Denied):
             return verdict
         denied = permitted(
@@ -287,10 +289,10 @@ class Verifier:
         return denied or verdict
 
     def _renew(self, session: SidecarSession, ends_s: float) -> bool:
-        """Reconnect, unless another thread already has.
+        """Reconnect, unless another thread already has. Return True if there is a new session.
 
         The first caller to fail waits for a sidecar that restarts. For one second afterwards,
-        callers try only once: a sidecar that is gone must not cost each call its whole deadline.
+        callers try only once: an absent sidecar must not cost each call its whole deadline.
         """
         now_s = clock.monotonic_s()
         if self._closed or not self._renewing.acquire(timeout=max(0.0, ends_s - now_s)):
@@ -306,7 +308,7 @@ class Verifier:
                     self._impatient_until_s = clock.monotonic_s() + _IMPATIENT_S
                 return False
             if self._closed:
-                self._session.close()  # it was hung up while we met this one, and could not see it
+                self._session.close()  # `close` ran meanwhile, and closed only the former session
                 return False
         finally:
             self._renewing.release()
@@ -319,18 +321,18 @@ class Verifier:
                 return await asyncio.to_thread(self._renew, session, ends_s)
         except TimeoutError:
             return False
-        except RuntimeError:  # no thread begins any more: the interpreter ends
+        except RuntimeError:  # the interpreter is shutting down, and starts no thread
             return False
 
     def close(self) -> None:
-        """Hang up. Checks that are under way are denied as `unavailable`, and holds end as that."""
+        """Close the connections. Checks in flight are denied, and holds end, as `unavailable`."""
         self._closed = True
         self._watch.close()
         self._session.close()
 
     @classmethod
     def _after_fork_in_child(cls) -> None:
-        """Replace connections and locks in a forked child: its parent may hold them."""
+        """Replace connections and locks in a forked child: the parent may hold them."""
         for verifier in list(cls._living):
             verifier._fork()  # noqa: SLF001 its own class
 
@@ -341,4 +343,4 @@ class Verifier:
         self._watch.forked(same_clock=inherited.same_clock)
 
 
-os.register_at_fork(after_in_child=Verifier._after_fork_in_child)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] nobody else's business
+os.register_at_fork(after_in_child=Verifier._after_fork_in_child)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] its own module

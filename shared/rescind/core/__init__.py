@@ -1,1 +1,1 @@
-"""The rules, pure: no I/O, no clock, no dice. Time, randomness and keys come in as arguments."""
+"""The rules as pure functions, without I/O: time, randomness and keys are arguments."""

@@ -5,7 +5,10 @@ _VALUE = {character: value for value, character in enumerate(ALPHABET)}
 
 
 def encode(number: int, width: int) -> str:
-    """Write a number with exactly `width` digits, padded on the left with `0`."""
+    """Encode a number in exactly `width` digits, padded on the left with `0`.
+
+    Raises OverflowError for a number that needs more digits.
+    """
     digits: list[str] = []
     for _ in range(width):
         number, rest = divmod(number, 62)
@@ -16,7 +19,7 @@ def encode(number: int, width: int) -> str:
 
 
 def decode(text: str) -> int:
-    """Read a number. Raises ValueError for a character outside the alphabet."""
+    """Decode a number. Raises ValueError for a character outside the alphabet."""
     number = 0
     for character in text:
         value = _VALUE.get(character)

@@ -1,7 +1,8 @@
-"""Conditions: where a token may be used. A verifier judges them by itself, on every check.
+"""Conditions on where a token may be used. Each verifier evaluates them itself, on every check.
 
-`addresses` are networks (CIDR, RFC 4632) that the caller's address lies in one of. `verifier` are
-labels that the verifier has all of, such as region=eu: its operator gives them to it.
+`addresses` are networks (CIDR, RFC 4632), one of which must contain the caller's address.
+`verifier` are labels, all of which the verifier must have, such as region=eu; the verifier's
+operator sets its labels.
 """
 
 from collections.abc import Collection, Iterable
@@ -20,7 +21,7 @@ _Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What has to hold where a token is used; both lists are sorted."""
+    """The conditions of one token; both lists are sorted."""
 
     addresses: tuple[str, ...] = ()
     verifier: tuple[tuple[str, str], ...] = ()
@@ -29,7 +30,10 @@ class Conditions:
         return bool(self.addresses or self.verifier)
 
     def admits(self, address: str | None) -> bool:
-        """Return True if the caller may use the token; an unknown address (None) never may."""
+        """Return True if a caller at this address may use the token.
+
+        With networks, an unknown address (None) is not admitted.
+        """
         if not self.addresses:
             return True
         found = None if address is None else _parsed(address)
@@ -40,7 +44,7 @@ class Conditions:
         return all(label in labels for label in self.verifier)
 
     def within(self, outer: "Conditions") -> bool:
-        """Return True if every network lies in one of the outer ones."""
+        """Return True if every network lies in one of the outer networks."""
         if not outer.addresses:
             return True
         wide = _networks(outer.addresses)
@@ -53,9 +57,9 @@ UNCONDITIONAL = Conditions()
 
 
 def network(text: str) -> str:
-    """Read a network, in its usual form. Raises ConditionError."""
+    """Return a network in its canonical form. Raises ConditionError."""
     expected = "expected such as 10.0.0.0/8 or 2001:db8::/32"
-    if len(text) > _LONGEST_NETWORK or "%" in text:  # a zone is a name on one machine alone
+    if len(text) > _LONGEST_NETWORK or "%" in text:  # a zone is valid on one machine only
         raise ConditionError(f"{text[:_LONGEST_NETWORK]!r} is no network: {expected}, and no zone")
     try:
         return str(ip_network(text))
@@ -64,7 +68,7 @@ def network(text: str) -> str:
 
 
 def labels(pairs: Iterable[str]) -> frozenset[tuple[str, str]]:
-    """Read labels of a verifier, each `key=value`. Raises ConditionError."""
+    """Parse the labels of a verifier, each `key=value`. Raises ConditionError."""
     read: set[tuple[str, str]] = set()
     for pair in pairs:
         key, equals, text = pair.partition("=")

@@ -1,8 +1,9 @@
-"""What a token may hand on: a child never has more than its parent (design 5).
+"""The rules of delegation: a child never has more than its parent (design 5).
 
-Nothing here grants. A parent's record says what there is, its mandate how far that may go, and
-`excess` names whatever a share asks beyond them. What a child does not ask for it does not get,
-but for what it cannot be without: the parent's audience, labels, end and handles.
+Nothing here grants a permission. The parent's record states its permissions. Its limits (`mandate`)
+state how far they may be delegated. `excess` returns each part of a child's request (`share`) that
+exceeds them. A child gets only what it requests, and inherits only what it cannot be without: the
+parent's audience, labels, end and handles.
 """
 
 from collections.abc import Collection, Iterator
@@ -20,11 +21,11 @@ _OF_ONE_TOKEN = frozenset({"token", "subject"})
 
 
 MAX_OWN_OVERLAP_US = 3_600_000_000
-"""How long a holder may let both secrets live, unless the token's issuer said otherwise."""
+"""The longest overlap of a rotation by the holder, unless the issuer sets another."""
 
 
 class Right(StrEnum):
-    """What the holder of a token may do at the authority with nothing but the token."""
+    """A right of a token's holder at the authority, with nothing but the token."""
 
     DELEGATE = "delegate"
     ROTATE = "rotate"
@@ -33,13 +34,13 @@ class Right(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DelegationLimits:
-    """How far a token's power may go.
+    """The limits of a token's delegation, and of the rights of its holder.
 
-    `may_speak_for` are patterns, as scopes have them, of subjects besides `<own subject>/<name>`.
-    `max_depth` counts the generations below it; None means as many as a lineage can have.
-    `self_service` are the rights that were given to it; None means by default (`rights`). When its
-    holder rotates it, the overlap is at most `max_overlap_us`, and what comes with the old secret
-    later ends it, unless `reuse_denies`.
+    `may_speak_for` are patterns, like those of scopes, of subjects besides `<own subject>/<name>`.
+    `max_depth` is the number of generations below the token; None: as many as a lineage can have.
+    `self_service` are the granted rights; None: the default rights (`rights`). In a rotation by the
+    holder, the overlap is at most `max_overlap_us` (microseconds). Reuse of the old secret ends the
+    token, unless `reuse_denies`.
     """
 
     may_speak_for: tuple[str, ...] = ()
@@ -51,7 +52,10 @@ class DelegationLimits:
 
 @dataclass(frozen=True, slots=True)
 class ChildGrant:
-    """What a child is to have. An empty audience, no `ttl_us` and no depth: as the parent can."""
+    """The requested grant of a child.
+
+    An empty audience, `ttl_us` None and `max_depth` None mean as much as the parent allows.
+    """
 
     subject: str
     kind: Kind
@@ -65,7 +69,7 @@ class ChildGrant:
 
 @dataclass(frozen=True, slots=True)
 class DelegationViolation:
-    """One thing that a share asks for and its parent cannot give."""
+    """One part of a child's request that its parent does not allow."""
 
     field: str
     detail: str
@@ -79,10 +83,11 @@ def excess(
     removed: Collection[str],
     at_us: int,
 ) -> tuple[DelegationViolation, ...]:
-    """Name everything that goes beyond the parent; nothing means that it may be handed on.
+    """Return everything that exceeds the parent; an empty tuple means that the child is allowed.
 
-    `removed` are the scopes that a `narrow` took from the parent. Some narrow the parent alone
-    (`exact`), so the child must not be given them in the first place.
+    `removed` are the scopes that narrows removed from the parent. Some narrows hit the parent alone
+    (`exact`), so these scopes must not be granted to the child in the first place. `at_us` is the
+    present time in Unix microseconds.
     """
     return (
         *_too_deep(parent, mandate, share),
@@ -96,7 +101,7 @@ def excess(
 
 
 def hand_down(parent: Record, mandate: DelegationLimits, share: ChildGrant) -> ChildGrant:
-    """Complete a share without excess by what its parent hands down."""
+    """Return an allowed share, completed with the values that the parent hands down."""
     left = depth_left(parent, mandate)
     depth = share.mandate.max_depth
     return replace(
@@ -115,11 +120,11 @@ def hand_down(parent: Record, mandate: DelegationLimits, share: ChildGrant) -> C
 
 
 def rights(record: Record, mandate: DelegationLimits) -> frozenset[Right]:
-    """Return what a token's holder may do at the authority.
+    """Return the rights of a token's holder at the authority.
 
-    By default the holder may do everything. A token that is bound to services or to verifiers, and
-    not to the authority, gives no such right: the operator of one of them, who is shown the token,
-    could use it too.
+    By default, the holder has all rights. A token that is bound to services or verifiers, and not
+    to the authority, gives no rights: the operator of such a service, to which the token is
+    presented, could use them too.
     """
     if mandate.self_service is not None:
         return frozenset(mandate.self_service)
@@ -128,13 +133,13 @@ def rights(record: Record, mandate: DelegationLimits) -> frozenset[Right]:
 
 
 def depth_left(parent: Record, mandate: DelegationLimits) -> int:
-    """Count the generations that may still come below a token."""
+    """Return the number of generations that may still be delegated from a token."""
     room = MAX_LINEAGE - len(parent.lineage)
     return room if mandate.max_depth is None else min(room, mandate.max_depth)
 
 
 def inherited(handles: Collection[Handle]) -> tuple[Handle, ...]:
-    """Choose the handles that a child inherits: all but those of its parent alone."""
+    """Return the handles that a child inherits: all but those of its parent alone."""
     return tuple(handle for handle in handles if kind_of(handle) not in _OF_ONE_TOKEN)
 
 
@@ -188,7 +193,7 @@ def _of_another(
             "kind", f"a child is an agent, or of its parent's kind ({parent.kind})"
         )
     elif share.kind is Kind.SESSION:
-        # It would see and end the sessions of its subject, and a session is issued at a login.
+        # It could list and end the sessions of its subject; a session is issued at a log-in.
         yield DelegationViolation(
             "kind", "a session delegates to agents, and no session: issue one"
         )
@@ -263,14 +268,14 @@ def _less_bound(parent: Record, share: ChildGrant) -> Iterator[DelegationViolati
 
 
 def _handed_down(parent: DelegationLimits, child: DelegationLimits) -> tuple[Right, ...] | None:
-    """Return a child's rights: where its parent's were given, none that is not asked for."""
+    """Return a child's rights. If its parent's were set, only the requested rights."""
     if child.self_service is None and parent.self_service is not None:
         return ()
     return child.self_service
 
 
 def _bound(parent: Conditions, own: Conditions) -> Conditions:
-    """Bind a child by its parent's conditions and its own."""
+    """Return the conditions of a child: its parent's and its own."""
     if not (parent or own):
         return UNCONDITIONAL
     verifier = tuple(sorted({*parent.verifier, *own.verifier}))

@@ -1,7 +1,7 @@
-"""The generation table: how every process on a host learns, without asking, that a token was hit.
+"""The generation table, by which workloads learn without a request that a token may be hit.
 
-A file of 64-bit words in the host's byte order, which one sidecar writes and every workload maps
-read-only:
+The table is a file of 64-bit words in the host's byte order. One sidecar writes it, and every
+workload of the host maps it read-only:
 
     word 0       magic                      word 7        applied: the seq of the last event applied
     word 1       layout version             word 8        generation: +1 for every event applied
@@ -15,7 +15,8 @@ only then to `generation`; the deadlines move last. A reader reads the deadline 
 a reader that sees a new deadline or generation also sees every slot that was bumped before it.
 
 A word is stored and loaded whole: one aligned 64-bit access through a memoryview of format `Q`.
-The order of two accesses is the processor's: x86-64 keeps it, so only there is the table used.
+The processor determines the order of two accesses. x86-64 preserves it, so the table is used only
+there.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ DEFAULT_SLOTS = 1 << 20
 MAGIC = int.from_bytes(b"rescindT")
 LAYOUT = 1
 ORDERED_MACHINES = frozenset({"x86_64", "amd64"})
-"""Where two loads keep their order, as `platform.machine()` calls them, in lower case."""
+"""The machines that keep the order of two loads: `platform.machine()` in lower case."""
 
 _MAGIC, _LAYOUT, _SLOTS, _INSTANCE, _BOOT, _APPLIED = 0, 1, 2, 3, 5, 7
 GENERATION = 8
@@ -83,20 +84,20 @@ class Writer:
         words[_SLOTS] = slots
         words[_INSTANCE], words[_INSTANCE + 1] = instance_halves
         words[_BOOT], words[_BOOT + 1] = boot_halves
-        words[_MAGIC] = MAGIC  # last: a table without it is not there yet
+        words[_MAGIC] = MAGIC  # last: readers reject a table without it
 
     @property
     def generation(self) -> int:
-        """How many events this table has seen."""
+        """The number of events that this table has shown."""
         return self._words[GENERATION]
 
     def bump(self, anchor: str, *, applied: int) -> None:
-        """Show one event to every reader. Only after this may it be acknowledged."""
+        """Show one event to every reader. Only after this may the event be acknowledged."""
         words = self._words
         slot = _slot(anchor, self.slots)
         words[slot] = (words[slot] + 1) & _MASK
-        # The slot before the generation: the other order lets a reader take the new generation
-        # with the old slot, and never look again (design 6.5).
+        # Write the slot before the generation. Otherwise a reader could read the new generation
+        # with the old slot, and never compare the slot again (design 6.5).
         words[GENERATION] = (words[GENERATION] + 1) & _MASK
         words[_APPLIED] = applied
 
@@ -105,13 +106,16 @@ class Writer:
         self._words[_APPLIED] = applied
 
     def stamps(self, slots: Sequence[int]) -> tuple[int, ...]:
-        """Read the slots of a record, to send along with it."""
+        """Return the values of a record's slots, to send them with the record."""
         return tuple(map(self._words.__getitem__, slots))
 
     def extend(self, ends_ns: int) -> None:
-        """Move the deadlines, with each kind's grace, after every event the lease has to cover."""
+        """Move the deadlines to the end of a lease (CLOCK_BOOTTIME) plus each kind's grace.
+
+        Call it only after every event that the lease has to cover was shown.
+        """
         if self._retired:
-            return  # a reply that was under way when the instance gave up: it is counted out by now
+            return  # a reply in flight when the instance was released: it does not count any more
         for word, grace_ns in self._graces_ns:
             self._words[word] = ends_ns + grace_ns
 
@@ -125,13 +129,13 @@ class Writer:
 class SlotVersions:
     """The slots of one record as they were when the record was found good.
 
-    `generation` alone may change: it says at which generation the slots were last compared.
+    Only `generation` may change: it is the generation at which the slots were last compared.
     """
 
     __slots__ = ("generation", "read", "values")
 
     def __init__(self, *, slots: Sequence[int], values: tuple[int, ...], generation: int) -> None:
-        # One slot is read twice: of a single one itemgetter gives a bare number, not a tuple.
+        # A single slot is read twice: for one item, itemgetter returns a number, not a tuple.
         first, *rest = slots
         self.read = itemgetter(first, *(rest or [first]))
         self.values = values if rest else values * 2
@@ -156,7 +160,7 @@ def inspect(words: "memoryview[int]") -> tuple[bytes, bytes, int]:
 
 
 def applied(words: "memoryview[int]") -> int:
-    """Read the seq of the last event that this table shows."""
+    """Return the seq of the last event that this table shows."""
     return words[_APPLIED]
 
 

@@ -17,12 +17,12 @@ Handle = NewType("Handle", str)
 
 EVERYTHING = Handle("*")
 SIDECARS = Handle("kind:sidecar")
-"""What the credentials of sidecars have, beside the handle of their kind."""
+"""The handle of every credential, besides the handle of its kind."""
 
 MAX_BYTES = 256
 MAX_HANDLES = 8
 
-# From the most selective to the least: the first one that a selector has is its anchor.
+# From the most selective to the least: the anchor of a selector is the first of these in it.
 _KINDS = (
     "token",
     "jwt",
@@ -39,20 +39,20 @@ _KINDS = (
     "*",
 )
 _RANK = {kind: rank for rank, kind in enumerate(_KINDS)}
-# Handles of many holders. What names nothing else may hit more than was meant.
+# Handles that many tokens share. A selector of these alone may hit more than intended.
 _WIDE = frozenset({"label", "client", "tenant", "issuer", "created_by", "kind", "*"})
-# A newer authority may name handles that we do not know: they are wider than what we know to be
-# narrow, and narrower than a whole kind. Any handle of a selector is right as its anchor.
+# A newer authority may use unknown handles. They count as wider than the known narrow handles, and
+# as narrower than a whole kind. Any handle of a selector is a correct anchor.
 _UNKNOWN_RANK = _RANK["kind"]
-# What was delegated dies with what delegated it, unless `exact` is asked for.
+# A revocation hits the descendants too, unless it is `exact`.
 _WITH_DESCENDANTS = {"token": "tree", "subject": "chain"}
 
 
 def parse(text: str) -> Handle:
-    """Read one handle. Raises SelectorError, which says what a good one looks like."""
+    """Parse one handle. Raises SelectorError, whose text shows a valid one."""
     handle = Handle(unicodedata.normalize("NFC", text))
     if token_format.contained(handle):
-        # Never quoted: whoever pastes a token here must not find it in a log.
+        # Never quote the text: a token that was pasted here must not reach a log.
         raise SelectorError("that is a token, no handle: name it by its id, or give it on stdin")
     if len(handle.encode(errors="surrogatepass")) > MAX_BYTES:
         raise SelectorError(f"a handle has at most {MAX_BYTES} bytes: {handle[:40]!r}… is longer")
@@ -76,8 +76,8 @@ def parse(text: str) -> Handle:
 
 
 def _near(handle: str, kind: str, colon: str) -> str:
-    """Return which handle may have been meant; one without its kind may be a subject."""
-    import difflib  # noqa: PLC0415 - only what was written wrongly pays for it
+    """Return a hint at the intended handle; a text without a kind may be a subject."""
+    import difflib  # noqa: PLC0415 - only an invalid handle pays for it
 
     if not colon:
         return f"; did you mean subject:{handle}?" if handle.isprintable() and handle else ""
@@ -89,10 +89,11 @@ def _near(handle: str, kind: str, colon: str) -> str:
 
 
 def alike(keys: Iterable[str]) -> tuple[str, ...]:
-    """Return the keys of labels that read like an earlier one of them.
+    """Return the keys of labels that read like an earlier key.
 
-    Two are alike if they differ in case, or in characters that Unicode calls compatible. The
-    KELVIN SIGN and the letter K are one character in NFC, so that one of two labels would be lost.
+    Two keys are alike if they differ only in case, or in characters that Unicode calls compatible.
+    The KELVIN SIGN and the letter K are one character in NFC, so one of two such labels would be
+    lost.
     """
     seen: set[str] = set()
     found: list[str] = []
@@ -111,19 +112,19 @@ def kind_of(handle: Handle) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """One to eight handles, sorted; it matches a record that has all of them."""
+    """One to eight handles, sorted. A selector matches a record that has all of them."""
 
     handles: tuple[Handle, ...]
 
     @property
     def anchor(self) -> Handle:
-        """The most selective handle: by it an event is indexed, and a slot of the table bumped."""
+        """The most selective handle: it indexes the event and selects the slot of the table."""
         handles = self.handles
         return handles[0] if len(handles) == 1 else min(handles, key=_selectiveness)
 
     @property
     def wide(self) -> bool:
-        """Whether it names no token, tree, subject, chain or session, so that it may hit many."""
+        """Whether the selector may hit many: it names no token, tree, subject, chain or session."""
         return all(kind_of(handle) in _WIDE for handle in self.handles)
 
     def matches(self, handles: Collection[Handle]) -> bool:
@@ -135,10 +136,10 @@ class Selector:
 
 
 def select(texts: Iterable[str], *, exact: bool = False) -> Selector:
-    """Make a selector from what a person wrote.
+    """Parse handles into a selector.
 
-    Unless `exact`, `token:` takes its descendants along (`tree:`) and `subject:` everything that
-    was delegated from that subject (`chain:`). Raises SelectorError.
+    Unless `exact`, `token:` includes the token's descendants (`tree:`), and `subject:` includes
+    every token that was delegated from that subject (`chain:`). Raises SelectorError.
     """
     handles = {parse(text) for text in texts}
     if not exact:
@@ -149,7 +150,7 @@ def select(texts: Iterable[str], *, exact: bool = False) -> Selector:
 
 
 def _folded(key: str) -> str:
-    """Return what keys that are alike have in common (Unicode 3.13, D146)."""
+    """Return a form that is equal for keys that are alike (Unicode 3.13, D146)."""
     once = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", key).casefold()).casefold()
     return unicodedata.normalize("NFKC", once)
 
@@ -159,7 +160,7 @@ def _selectiveness(handle: Handle) -> tuple[int, Handle]:
 
 
 def with_descendants(handle: Handle) -> Handle:
-    """Return a handle as commands mean it: `tree:` for `token:`, and `chain:` for `subject:`."""
+    """Return a handle that includes descendants: `tree:` for `token:`, `chain:` for `subject:`."""
     kind, colon, value = handle.partition(":")
     return Handle(_WITH_DESCENDANTS.get(kind, kind) + colon + value)
 
@@ -177,14 +178,15 @@ def of_token(
     created_by: str | None = None,
     credential: bool = False,
 ) -> tuple[Handle, ...]:
-    """List the handles of a new token, sorted; `inherited` are those its parent hands down.
+    """Return the handles of a new token, sorted.
 
-    `created_by` is the administrator who issues it; a `credential` is what sidecars enrol with.
-    Raises SelectorError for a fact that makes no handle.
+    `inherited` are the handles from its parent. `created_by` is the administrator who issues the
+    token. `credential` is True for a token with which sidecars enrol. Raises SelectorError for a
+    value that is not valid in a handle.
     """
     labels = tuple(labels)
     for key, _ in labels:
-        # The first `=` ends the key: with one inside, two different labels would be one handle.
+        # The first `=` ends the key: with another in the key, two labels could be one handle.
         if "=" in key:
             raise SelectorError(f"a label's key has no `=`: {key[:40]!r} has")
     named = (

@@ -1,6 +1,7 @@
-"""The secret of an instance, and the MAC that it puts on what it says (design 7).
+"""The secret of an instance, and the MAC of its messages (design 7).
 
-Microseconds, where a signature takes a hundred of them: every heartbeat of a fleet carries one.
+A MAC takes microseconds, where a signature takes a hundred of them. Every heartbeat of a fleet
+carries a MAC.
 """
 
 import hmac
@@ -9,7 +10,7 @@ MAC_BYTES = 32
 
 
 def instance_secret(master: bytes, *, epoch: int, instance: bytes) -> bytes:
-    """Derive an instance's secret: every authority can, and none has to store it."""
+    """Derive an instance's secret. Every authority can derive it, so none has to store it."""
     return hmac.digest(master, b"instance\0" + epoch.to_bytes(8) + instance, "sha256")
 
 
@@ -19,15 +20,15 @@ def tag(secret: bytes, direction: bytes, content: bytes) -> bytes:
 
 
 def genuine(secret: bytes, direction: bytes, content: bytes, claimed: bytes) -> bool:
-    """Return True if a MAC is right; compare in constant time."""
+    """Return True if a MAC is correct. Compares in constant time."""
     return hmac.compare_digest(tag(secret, direction, content), claimed)
 
 
 def veil(secret: bytes, nonce: bytes, value: bytes) -> bytes:
     """Encrypt 32 bytes for the holders of the secret, or decrypt them: both are one XOR.
 
-    The pad is a MAC with a direction of its own, so a nonce may serve for one value only. It does
-    not protect the value from changes: the MAC of the message around it does.
+    The pad is a MAC with a direction of its own, so a nonce may be used for one value only. The pad
+    does not protect the value from changes: the MAC of the enclosing message does.
     """
     pad = tag(secret, _VEIL, nonce)
     return bytes(one ^ other for one, other in zip(pad, value, strict=True))

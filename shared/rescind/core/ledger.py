@@ -30,9 +30,9 @@ def genesis(epoch: int) -> Position:
 
 
 def succeed(position: Position, *, epoch: int) -> Position:
-    """Return the position at which an epoch begins that continues an earlier one.
+    """Return the first position of an epoch that continues an earlier one.
 
-    The epoch enters the chain: two restores of one backup are two histories from the start.
+    The epoch is part of the hash chain: two restores of one backup differ from the start.
     """
     return Position(epoch, position.seq, extend(position.head, epoch.to_bytes(8)))
 
@@ -43,7 +43,7 @@ def extend(head: bytes, payload: bytes) -> bytes:
 
 
 def replay(start: Position, payloads: Iterable[bytes]) -> Position:
-    """Follow the chain over events that come one after the other."""
+    """Return the position after several consecutive events."""
     for payload in payloads:
         start = start.after(payload)
     return start

@@ -1,11 +1,11 @@
-"""What a verifier does when its lease is over: `strict`, or grace for some kinds of token.
+"""The posture: what a verifier does without a lease, `strict` or grace for some kinds of token.
 
     strict                          without a lease every check is denied
     grace:session=60s,service=5m    sessions go on for a minute, services for five
 
-Grace is declared, bounded and counted: it stands in the instance's lease row, in the socket's
-greeting and in every receipt that could not wait for it (design 7 and 8). It lengthens a lease that
-was held; an instance that never had one has no grace either.
+Grace is declared, bounded and counted: it appears in the instance's lease row, in the socket's
+greeting and in every receipt that could not wait for it (design 7 and 8). Grace extends a lease
+that was held; an instance that never had a lease has no grace.
 """
 
 import re
@@ -29,13 +29,13 @@ _EXAMPLE = "expected strict, or such as grace:session=60s,service=5m"
 
 @dataclass(frozen=True, slots=True)
 class Posture:
-    """How long each kind of token may go on after the lease; kinds that are not named do not."""
+    """The grace of each kind of token after the lease; kinds that are not named have none."""
 
     graces_ns: tuple[tuple[Kind, int], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a posture. Raises PostureError, which says what a good one looks like."""
+        """Parse a posture. Raises PostureError, whose text shows a valid one."""
         if text == _STRICT:
             return cls()
         if not text.startswith(_GRACE):
@@ -50,16 +50,16 @@ class Posture:
 
     @property
     def strict(self) -> bool:
-        """Whether nothing is accepted without a lease."""
+        """Whether no token is accepted without a lease."""
         return not self.graces_ns
 
     @property
     def longest_ns(self) -> int:
-        """For how long the most patient kind goes on."""
+        """The longest grace of a kind, in nanoseconds."""
         return max((grace_ns for _, grace_ns in self.graces_ns), default=0)
 
     def grace_ns(self, kind: Kind) -> int:
-        """For how long a kind goes on."""
+        """Return the grace of a kind, in nanoseconds."""
         return dict(self.graces_ns).get(kind, 0)
 
     def __str__(self) -> str:
@@ -72,14 +72,14 @@ STRICT = Posture()
 
 
 def within(posture: Posture, worst: Posture) -> bool:
-    """Return True if no kind goes on for longer than in the worst posture."""
+    """Return True if no kind has a longer grace than in the worst posture."""
     return all(grace_ns <= worst.grace_ns(kind) for kind, grace_ns in posture.graces_ns)
 
 
 def longest_ns(text: str) -> int:
-    """Return the longest grace of a posture, in nanoseconds, as a waiter has to assume it.
+    """Return the longest grace of a posture, in nanoseconds, as a waiter must assume it.
 
-    A text that cannot be parsed may be of a newer version: it counts as the longest grace.
+    A text that cannot be parsed may come from a newer version, and counts as the longest grace.
     """
     try:
         return Posture.parse(text).longest_ns

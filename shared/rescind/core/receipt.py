@@ -1,4 +1,4 @@
-"""A receipt: the statement that a revocation is enforced, and how each verifier got there.
+"""A receipt: the statement that a revocation is enforced, and how each verifier came to deny.
 
 Enforced means: no check that starts after the receipt is accepted by an enforcing verifier. Checks
 in flight may still finish.
@@ -13,26 +13,26 @@ from enum import StrEnum
 from heapq import nsmallest
 
 MOST_INLINE = 1_000
-"""How many verifiers, those in grace included, a receipt names itself."""
+"""The largest number of verifiers, including those in grace, that a receipt names itself."""
 
 MOST_LAPSED = 500
 MOST_SLOWEST = 50
 MOST_GRACE = 500
 MOST_SERVICES = 200
-"""How many of each a summary names: of services, those with most verifiers."""
+"""How many of each a summary names; of services, those with the most verifiers."""
 
 
 class Outcome(StrEnum):
-    """Why a verifier cannot accept what was revoked any more."""
+    """Why a verifier can no longer accept the revoked tokens."""
 
     ACKNOWLEDGED = "acknowledged"  # its table shows the event
-    RELEASED = "released"  # it gave its instance up, and answers nothing
-    LAPSED = "lapsed"  # every lease that is ignorant of the event has ended
+    RELEASED = "released"  # its instance was released, and answers no check
+    LAPSED = "lapsed"  # every lease that does not cover the event has ended
 
 
 @dataclass(frozen=True, slots=True)
 class EnforcingVerifier:
-    """One verifier, and how long after the commit it was out of danger (microseconds)."""
+    """One verifier, and the time from the commit until it denied (microseconds)."""
 
     instance: bytes
     service: str
@@ -42,7 +42,7 @@ class EnforcingVerifier:
 
 @dataclass(frozen=True, slots=True)
 class VerifierInGrace:
-    """A verifier in grace that has not said that it knows: until then (Unix µs) it may accept."""
+    """A verifier in grace that has not acknowledged: until `until_us` (Unix µs) it may accept."""
 
     instance: bytes
     service: str
@@ -51,7 +51,7 @@ class VerifierInGrace:
 
 @dataclass(frozen=True, slots=True)
 class ServiceTotals:
-    """How the verifiers of one service got there, and the longest time it took one of them."""
+    """The outcomes of one service's verifiers, and the longest latency (microseconds)."""
 
     service: str
     acknowledged: int
@@ -63,10 +63,10 @@ class ServiceTotals:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How many verifiers got there, and how. `grace_until_us` is the last end of a grace, or 0.
+    """The number of verifiers with each outcome.
 
-    `services_left` is how many services have no tally here. `hashes` are the SHA-256 of the chunks
-    that the details were divided into, in their order.
+    `grace_until_us` is the last end of a grace (Unix µs), or 0. `services_left` is the number of
+    services without totals here. `hashes` are the SHA-256 of the chunks of the details, in order.
     """
 
     acknowledged: int
@@ -80,7 +80,7 @@ class Summary:
 
     @property
     def verifiers(self) -> int:
-        """How many verifiers got there."""
+        """The number of verifiers that deny."""
         return self.acknowledged + self.released + self.lapsed
 
 
@@ -88,14 +88,14 @@ class Summary:
 class Receipt:
     """What was enforced, where, and when. Times are Unix microseconds.
 
-    `grace` names verifiers that go on without a lease for a while, as they were told to: there the
-    guarantee does not hold. `unknown_grace_until_us` is there for a while after a restored backup:
-    until then a verifier that began since the backup, of which this ledger knows nothing, may be in
-    grace as well. `payloads` are the ledger's own bytes of the events with this id, of
-    which a kill has two: without them a receipt says that something is enforced, and not what.
-    `hit` is how many tokens matched and had not ended, exact up to 10,000; None: not counted.
+    `grace` are the verifiers that their posture lets continue without a lease for a while; the
+    guarantee does not hold for them. `unknown_grace_until_us` is set for a while after a restored
+    backup: until then, a verifier that started since the backup, and is missing from this ledger,
+    may be in grace as well. `payloads` are the ledger's bytes of the events with this id, two for a
+    kill. Without them, a receipt does not state what is enforced. `hit` is the number of tokens
+    that matched and had not ended, exact up to 10,000; None: not counted.
 
-    With a `summary`, `verifiers` are those of `notable` alone, and `grace` the first `MOST_GRACE`.
+    With a `summary`, `verifiers` are only those of `notable`, and `grace` the first `MOST_GRACE`.
     """
 
     revocation_id: str
@@ -112,7 +112,7 @@ class Receipt:
 
 
 def summarised(receipt: Receipt, hashes: tuple[bytes, ...]) -> Receipt:
-    """Return the receipt that stands for a complete one, whose details have these hashes."""
+    """Return the summary of a complete receipt whose details have these hashes."""
     return replace(
         receipt,
         verifiers=notable(receipt.verifiers),
@@ -122,7 +122,7 @@ def summarised(receipt: Receipt, hashes: tuple[bytes, ...]) -> Receipt:
 
 
 def notable(verifiers: Sequence[EnforcingVerifier]) -> tuple[EnforcingVerifier, ...]:
-    """Return the first `MOST_LAPSED` that lapsed, and of the others the `MOST_SLOWEST` slowest."""
+    """Return the first `MOST_LAPSED` that lapsed, and the `MOST_SLOWEST` slowest of the others."""
     lapsed = [each for each in verifiers if each.outcome is Outcome.LAPSED]
     others = (each for each in verifiers if each.outcome is not Outcome.LAPSED)
     slowest = nsmallest(
@@ -132,7 +132,7 @@ def notable(verifiers: Sequence[EnforcingVerifier]) -> tuple[EnforcingVerifier, 
 
 
 def summary_of(receipt: Receipt) -> Summary:
-    """Return a receipt's own summary, or that of the verifiers that it names."""
+    """Return a receipt's own summary, or a summary of the verifiers that it names."""
     if receipt.summary is not None:
         return receipt.summary
     tallies: dict[str, dict[Outcome | None, int]] = {}

@@ -1,4 +1,4 @@
-"""Everything that a verifier needs to know of a token, as of a position in the ledger."""
+"""The record: everything that a verifier needs of a token, as of a position in the ledger."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ MAX_SCOPES = 64
 MAX_LABELS = 32
 MAX_LINEAGE = 16
 MAX_NAMES_BYTES = 8_192
-"""Of the handles, labels, lineage and chain of one token, in UTF-8: each verifier keeps them."""
+"""The limit of one token's handles, labels, lineage and chain in UTF-8: verifiers keep them."""
 
 
 def names_bytes(
@@ -22,7 +22,7 @@ def names_bytes(
     lineage: Iterable[str],
     chain: Iterable[str],
 ) -> int:
-    """Return how many bytes a token's names have, of which there may be `MAX_NAMES_BYTES`."""
+    """Return the size of a token's names in UTF-8 bytes; the limit is `MAX_NAMES_BYTES`."""
     texts = (*handles, *lineage, *chain, *(text for label in labels for text in label))
     return sum(len(text.encode()) for text in texts)
 
@@ -31,11 +31,11 @@ def names_bytes(
 class Record:
     """The facts of a token and its state, both read in one snapshot at `as_of`.
 
-    Times are Unix microseconds of the authority's clock (Postgres's). `granted` are the patterns
-    that the token was issued with, and `removed` those that narrows took away since, sorted.
-    `scopes` is what is left: a granted pattern of which any part was removed is not in it. An empty
-    `audience` means that every service may accept it. `lineage` and `chain` are the token ids and
-    subjects from the root down to the parent.
+    Times are Unix microseconds of the authority's clock (Postgres's). `granted` are the scopes and
+    patterns with which the token was issued, and `removed` those that narrows removed, sorted.
+    `scopes` are the granted ones of which no part was removed. An empty `audience` means that every
+    service may accept the token. `lineage` and `chain` are the token ids and subjects from the root
+    down to the parent.
     """
 
     token_hash: bytes
@@ -66,39 +66,39 @@ class Record:
     )
 
     def __post_init__(self) -> None:
-        """Work out what is left once, so that no check and no reader has to."""
+        """Compute `scopes` once, so that no check and no reader has to."""
         left = remaining(self.granted, self.removed) if self.removed else self.granted
         object.__setattr__(self, "scopes", left)
 
     @property
     def expires_at(self) -> float:
-        """When it ends, in Unix seconds."""
+        """The end of the token, in Unix seconds."""
         return self.expires_at_us / 1_000_000
 
     def grants(self, require: Collection[str]) -> bool:
-        """Return True if every scope asked for was granted, and no part of it was taken away.
+        """Return True if every required scope was granted, and no part of it was removed.
 
-        A pattern that is asked for must be granted as a whole.
+        A required pattern must be granted as a whole.
         """
         return self.scopes.issuperset(require) or self.matches(require)
 
     def matches(self, require: Collection[str]) -> bool:
-        """Return what `grants` does, for scopes of which some are not left by name."""
+        """Return the same as `grants`, for scopes that are not all in `scopes` by name."""
         granted, removed = self._matchers or self._match()
         names, starts = granted.patterns, granted.starts
         for wanted in require:
-            # What `granted.covers` says: that call would take as long as the rest.
+            # As `granted.covers`, without the call, which would take as long as the rest.
             if not wanted.startswith(starts) and wanted not in names:
                 return False
         return removed is None or not any(removed.meets(wanted) for wanted in require)
 
     def _match(self) -> tuple[Matcher, Matcher | None]:
-        # Made at the first question that needs it: most records are never asked one.
+        # Created at the first use: most records never need it.
         matchers = Matcher(self.granted), Matcher(self.removed) if self.removed else None
         object.__setattr__(self, "_matchers", matchers)
         return matchers
 
     @property
     def live(self) -> bool:
-        """Whether no hold applies that denies it. A hold of an unknown effect denies."""
+        """Whether no applied revocation denies the token. One with an unknown effect denies."""
         return all(hold.effect == Effect.NARROW for hold in self.holds)

@@ -1,4 +1,4 @@
-"""Revocations as a person commands them, and events as the ledger numbers them."""
+"""Revocations as they are commanded, and events as the ledger numbers them."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _SPARE_SIDECARS = frozenset({"*", "kind", "tenant", "label", "client", "issuer"}
 
 
 class Effect(StrEnum):
-    """What a revocation does to the tokens that its selector matches."""
+    """The effect of a revocation on the tokens that its selector matches."""
 
     REVOKE = "revoke"
     SUSPEND = "suspend"
@@ -21,21 +21,21 @@ class Effect(StrEnum):
     CHANGED = "changed"
 
 
-# A verifier asks again when it hears of these; no token is held by them.
+# On these effects, a verifier fetches the record again; they do not apply to a token.
 NOT_HOLDS = frozenset({Effect.LIFT, Effect.CHANGED})
 
 ENDED = "ended"
-"""The effect of the final hold on a token that was expired early, and on a secret that was rotated
-away: the `changed` event at the hold's seq ended it. It is no command, so it is not an `Effect`."""
+"""The effect of the early end of a token, and of the end of a rotated secret: the `changed` event
+at its seq caused the end. It is not a command, so it is not an `Effect`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """A command: which tokens, what happens to them, why, and who says so.
+    """A command: the tokens that it selects, its effect, its reason and its actor.
 
     `effect` is a text, not an `Effect`: a verifier must obey effects that are newer than itself.
     `issued_before_us` is the only cutoff that compares times (Unix microseconds, Postgres's clock).
-    `lifts` is the id of the revocation that a lift ends; its selector is that one's too.
+    `lifts` is the id of the revocation that a lift ends; the lift has the same selector.
     """
 
     revocation_id: str
@@ -61,10 +61,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ActiveRevocation:
-    """What keeps a token from being live: one revocation that applies to it, or its early end.
+    """One revocation that applies to a token, or the token's early end.
 
-    `revocation_id` names the event at `seq`. It is empty, and `seq` is 0, for an end (`ENDED`) from
-    before the ledger kept the positions of ends.
+    `revocation_id` names the event at `seq`. For an end (`ENDED`) from before the ledger stored the
+    positions of ends, it is empty, and `seq` is 0.
     """
 
     revocation_id: str
@@ -73,7 +73,7 @@ class ActiveRevocation:
 
 
 def lift_of(event: Event, *, revocation_id: str, reason: str, actor: str) -> Revocation:
-    """Make the lift of a revocation: it concerns the same tokens, so that verifiers ask again."""
+    """Return the lift of a revocation. It selects the same tokens, so that verifiers ask again."""
     lifted = event.revocation
     return Revocation(
         revocation_id=revocation_id,
@@ -87,10 +87,11 @@ def lift_of(event: Event, *, revocation_id: str, reason: str, actor: str) -> Rev
 
 
 def spares(selector: Selector, handles: Collection[Handle]) -> bool:
-    """Return True if a selector leaves out a token with these handles that it matches.
+    """Return True if a selector spares a matching token with these handles.
 
-    `*` spares admin tokens unless `kind:admin` is named. Wide handles alone spare the credentials
-    of sidecars unless `kind:sidecar` is named: without them no verifier gets a lease.
+    `*` spares admin tokens unless the selector names `kind:admin`. Wide handles alone spare the
+    credentials of sidecars unless the selector names `kind:sidecar`: without credentials, no
+    verifier gets a lease.
     """
     named = selector.handles
     if EVERYTHING in named and _ADMINS in handles and _ADMINS not in named:
@@ -103,10 +104,10 @@ def spares(selector: Selector, handles: Collection[Handle]) -> bool:
 def hits(event: Event, *, handles: Collection[Handle], issued_seq: int, issued_at_us: int) -> bool:
     """Return True if an event applies to a token. Positions decide, not clocks (design 5).
 
-    A `revoke` spares tokens issued at or after its own seq: that is "log out everywhere", after
-    which one may log in again. Some tokens are spared unless they are named (`spares`).
-    `issued_at_us` is the time of issue of the first ancestor that the selector matches too: a
-    delegated token does not outlive its parent by being younger than a cutoff.
+    A `revoke` spares tokens issued at or after its own seq: after "log out everywhere", a user may
+    log in again. Some tokens are spared unless the selector names them (`spares`). `issued_at_us`
+    is the time of issue (Unix µs) of the first ancestor that the selector matches too: a delegated
+    token does not outlive its parent by being younger than a cutoff.
     """
     selector = event.revocation.selector
     if not selector.matches(handles):

@@ -5,8 +5,8 @@
              tools:*                       whatever begins with `tools:`
              *                             every scope
 
-`*` stands only as the last element, so that a pattern is a prefix: matching costs one comparison,
-and whether one pattern covers or meets another can be decided.
+`*` is allowed only as the last element, so that a pattern is a prefix. Matching costs one
+comparison, and it can be decided whether one pattern covers or meets another.
 """
 
 import re
@@ -17,14 +17,14 @@ from rescind.errors import ScopeError
 WILDCARD = "*"
 MAX_CHARACTERS = 128
 MAX_TOLD_BYTES = 2_048
-"""Of the removed patterns that are told of one token, as `X-Rescind-Scopes-Removed` writes them."""
+"""The limit of the reported removed patterns of one token, as in `X-Rescind-Scopes-Removed`."""
 
 _CHARACTERS = re.compile(rf"[\x21\x23-\x5b\x5d-\x7e]{{1,{MAX_CHARACTERS}}}")
 _PATTERN = re.compile(r"(?:[^*]*[:/])?\*")
 
 
 def parse(text: str) -> str:
-    """Read a scope or a pattern. Raises ScopeError, which says what a good one looks like."""
+    """Return a valid scope or pattern, unchanged. Raises ScopeError, which shows a valid one."""
     shown = repr(text[:40]) + ("…" if len(text) > 40 else "")  # noqa: PLR2004 enough to find it by
     if not _CHARACTERS.fullmatch(text):
         raise ScopeError(
@@ -40,12 +40,12 @@ def parse(text: str) -> str:
 
 
 def prefix(pattern: str) -> str | None:
-    """Return what every scope of a pattern begins with, or None for a plain scope."""
+    """Return the prefix that a pattern stands for, or None for a plain scope."""
     return pattern[:-1] if pattern.endswith(WILDCARD) else None
 
 
 class Matcher:
-    """Scopes and patterns made ready to be held against many: one call into C for each question."""
+    """Scopes and patterns, prepared for many comparisons: each is one call into C."""
 
     __slots__ = ("patterns", "starts")
 
@@ -73,20 +73,20 @@ def meets(removed: Iterable[str], wanted: str) -> bool:
 
 
 def remaining(granted: Iterable[str], removed: Collection[str]) -> frozenset[str]:
-    """Return the granted patterns of which no part was taken away.
+    """Return the granted patterns of which no part was removed.
 
-    Of `tools:*` without `tools:call:*` no list of patterns can say what is left, so it is left out:
-    a caller that decides by the list allows too little, never too much.
+    No list of patterns can express `tools:*` without `tools:call:*`, so `tools:*` is left out: a
+    caller that decides by the list allows too little, never too much.
     """
     taken = Matcher(removed)
     return frozenset(each for each in granted if not taken.meets(each))
 
 
 def told(removed: Collection[str], *, most_bytes: int = MAX_TOLD_BYTES) -> tuple[str, ...]:
-    """Return the removed patterns, sorted; of more than fit, the first ones and then `*`.
+    """Return the removed patterns, sorted; above the limit, the first ones and then `*`.
 
-    The `*` errs on the side that denies: a reader that takes away what it is told takes away all.
-    A pattern counts as it is written in a header: `%` as three bytes, and one between two patterns.
+    The `*` errs on the side of denial: a reader that removes the reported patterns removes all.
+    The size is that in a header: `%` counts three bytes, and one byte separates two patterns.
     """
     left, shown = most_bytes, list[str]()
     for each in sorted(removed):

@@ -4,7 +4,7 @@ from typing import NoReturn
 
 
 class Secret:
-    """Hold a secret text so that no log, error or debugger line shows it by accident."""
+    """A secret text that no log, error or debugger line shows by accident."""
 
     __slots__ = ("_text",)
 

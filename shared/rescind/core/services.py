@@ -10,11 +10,11 @@ _NAME = re.compile(PATTERN)
 
 
 class ServiceNameError(RescindError):
-    """A text is not the name of a service. The message shows what a good one looks like."""
+    """Raised for an invalid name of a service; the text shows a valid one."""
 
 
 def parse(text: str) -> str:
-    """Return a name that a service can have. Raises ServiceNameError."""
+    """Return a text that is a valid name of a service. Raises ServiceNameError."""
     if _NAME.fullmatch(text) is None:
         raise ServiceNameError(
             f"{text!r} is not a service's name: expected 1 to 63 letters, digits, dots, hyphens "

@@ -1,7 +1,7 @@
 """Units of time, and RFC 3339 for Unix microseconds. Nothing here reads a clock.
 
-A name says the unit of its value: `_s`, `_ms`, `_us`, `_ns`. A moment is Unix microseconds in UTC;
-only text that leaves a process is RFC 3339.
+A name ends in the unit of its value: `_s`, `_ms`, `_us`, `_ns`. A moment is Unix microseconds in
+UTC; only text that leaves a process is RFC 3339.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -27,10 +27,10 @@ def from_unix_us(unix_us: int) -> datetime:
 
 
 def rfc3339(unix_us: int) -> str:
-    """Write Unix microseconds as RFC 3339 in UTC, without a fraction where it is zero."""
+    """Return Unix microseconds as RFC 3339 in UTC, without a fraction if it is zero."""
     return from_unix_us(unix_us).isoformat().replace("+00:00", "Z")
 
 
 def parse_rfc3339(text: str) -> int:
-    """Read RFC 3339 as Unix microseconds. Raises ValueError, or TypeError without a time zone."""
+    """Parse RFC 3339 into Unix microseconds. Raises ValueError, or TypeError without a zone."""
     return to_unix_us(datetime.fromisoformat(text))

@@ -1,9 +1,9 @@
 """The token's format: `<prefix>_<kind>_<body>`, a shape that secret scanners can find.
 
 The body is 60 base62 characters: 54 for 40 bytes (32 random, then an 8-byte tag keyed with the
-edge key), then 6 for the CRC-32 of those 54. The CRC tells a typing error from a token; the tag
-lets a sidecar drop a flood of forgeries without a look-up. Neither makes a token good: only the
-record behind its SHA-256 does.
+edge key), then 6 for the CRC-32 of those 54. The CRC finds typing errors; the tag lets a sidecar
+drop a flood of forgeries without a look-up. Neither proves that a token is good: only the record
+under its SHA-256 does.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ RANDOM_BYTES = 32
 TAG_BYTES = 8
 POSSESSION_BYTES = 32
 REUSE_LEEWAY_US = 30_000_000
-"""A rotated secret that is presented within this time after its end is not taken for reuse."""
+"""A rotated secret that is presented within this time after its end does not count as reuse."""
 
 _POSSESSION = b"rescind possession"
 _RADIX_WIDTH = 54
@@ -32,7 +32,7 @@ _PAYLOAD_BYTES = RANDOM_BYTES + TAG_BYTES
 
 
 class Kind(StrEnum):
-    """What holds a token."""
+    """The kind of a token: what holds it."""
 
     AGENT = "agent"
     SERVICE = "service"
@@ -56,7 +56,7 @@ _FRAGMENT = re.compile(r"(agt|svc|ses|pat|adm)_[0-9A-Za-z]{24,}")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Token:
-    """A text that has the shape of a token; what its parts say is not yet believed."""
+    """The parts of a text in the form of a token; the parts are not yet verified."""
 
     prefix: str
     kind: Kind
@@ -65,7 +65,7 @@ class Token:
 
 
 def mint(*, kind: Kind, random: bytes, edge_key: bytes, prefix: str = PREFIX) -> Secret:
-    """Make a token from 32 random bytes."""
+    """Return a token with these 32 random bytes."""
     if len(random) != RANDOM_BYTES:
         raise ValueError(f"a token needs {RANDOM_BYTES} random bytes")
     if not _PREFIX.fullmatch(prefix):
@@ -76,7 +76,7 @@ def mint(*, kind: Kind, random: bytes, edge_key: bytes, prefix: str = PREFIX) ->
 
 
 def parse(text: str, *, prefix: str = PREFIX) -> Token:
-    """Read a token's parts. Raises MalformedTokenError, which never quotes the text."""
+    """Parse a token into its parts. Raises MalformedTokenError, which never quotes the text."""
     match = _SHAPE.fullmatch(text)
     if match is None or match[1] != prefix:
         raise MalformedTokenError(
@@ -93,12 +93,12 @@ def parse(text: str, *, prefix: str = PREFIX) -> Token:
 
 
 def contained(text: str) -> bool:
-    """Return True if a text holds a token or much of one, and so must not be shown or kept."""
+    """Return True if a text contains a token or much of one: do not show or store such a text."""
     return _FRAGMENT.search(text) is not None
 
 
 def hidden(text: str) -> str:
-    """Return a text with the tokens in it masked, so that it can be shown."""
+    """Return a text with its tokens masked, so that it can be shown."""
     return _FRAGMENT.sub(r"\1_<secret>", text)
 
 
@@ -130,7 +130,7 @@ def possession(text: str) -> bytes:
 
 
 def possession_hash(text: str) -> bytes:
-    """Return the SHA-256 of `possession`: what is stored to check the proof does not give it."""
+    """Return the SHA-256 of `possession`, which is stored to check proofs, but is not a proof."""
     return hashlib.sha256(possession(text)).digest()
 
 

@@ -1,4 +1,4 @@
-"""What a check is asked and answers, and the rules that need no clock."""
+"""The requests and verdicts of checks, and the rules that need no clock."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ from rescind.core.revocation import ENDED, Effect
 
 @dataclass(frozen=True, slots=True)
 class CheckRequest:
-    """A token, and what its bearer wants to do.
+    """A token, and the requirements of one call.
 
     `require` are the scopes that the token must grant. `audience` is the service; None means the
-    verifier's own. `address` is the caller's; None where it is not known. The answer covers the
-    ledger up to `min_seq` at least.
+    verifier's own. `address` is the caller's; None if it is not known. The answer covers the ledger
+    up to `min_seq` at least.
     """
 
     token: str = field(repr=False)
@@ -25,7 +25,7 @@ class CheckRequest:
 
 
 class Reason(StrEnum):
-    """Why a token is denied, everywhere in the same words."""
+    """Why a token is denied; the same values everywhere."""
 
     MISSING = "missing"
     MALFORMED = "malformed"
@@ -51,7 +51,7 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The token is not accepted, and this is why."""
+    """The token is not accepted, because of `reason`."""
 
     reason: Reason
 
@@ -60,9 +60,9 @@ Verdict = Allowed | Denied
 
 
 def judge_state(record: Record) -> Denied | None:
-    """Return why a record's holds deny it, or None where they do not.
+    """Return the denial by a record's applied revocations, or None.
 
-    Several may apply: a revoke is named before a suspension, and both before an early end.
+    Of several, a revoke is reported before a suspension, and both before an early end.
     """
     if record.live:
         return None
@@ -70,15 +70,15 @@ def judge_state(record: Record) -> Denied | None:
         return Denied(Reason.REVOKED)
     if any(hold.effect == Effect.SUSPEND for hold in record.holds):
         return Denied(Reason.SUSPENDED)
-    # As for a token whose time is over, whatever else holds it is named first.
+    # As for a token that has expired, any other applied revocation is reported first.
     if all(hold.effect in (ENDED, Effect.NARROW) for hold in record.holds):
         return Denied(Reason.EXPIRED)
-    # An effect that this version does not know is a hit: deny rather than guess (design 5).
+    # An effect that this version does not support is a hit: deny rather than guess (design 5).
     return Denied(Reason.REVOKED)
 
 
 def timely(record: Record, *, earliest_us: int, latest_us: int) -> Denied | None:
-    """Check a record's times for a now within [earliest, latest], on the safe side at both ends."""
+    """Check a record's times if the present lies within [earliest, latest]; if unsure, deny."""
     if latest_us >= record.expires_at_us:
         return Denied(Reason.EXPIRED)
     if earliest_us < record.not_before_us:
@@ -94,9 +94,9 @@ def permitted(
     address: str | None = None,
     labels: Collection[tuple[str, str]] = (),
 ) -> Denied | None:
-    """Check what this one call requires, and where. The result is never cached.
+    """Check the requirements of one call, and its conditions. The result is never cached.
 
-    `address` is the caller's, None where it is not known; `labels` are the verifier's.
+    `address` is the caller's, None if it is not known; `labels` are the verifier's.
     """
     if record.audience and audience not in record.audience:
         return Denied(Reason.WRONG_AUDIENCE)

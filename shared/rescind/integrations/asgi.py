@@ -1,26 +1,31 @@
-"""Middleware for any ASGI application: no call reaches it without a good token.
+"""Middleware for any ASGI application that requires a good token for each call.
 
     app = RescindMiddleware(app, require={"search:read"})
 
-The record of the token is then `scope["state"]["rescind"]` (Starlette and FastAPI:
-`request.state.rescind`). Behind a proxy the server has to know the caller's address (uvicorn:
-`--proxy-headers`): some tokens are good from some networks only.
+The application finds the token's record in `scope["state"]["rescind"]` (Starlette and FastAPI:
+`request.state.rescind`). Some tokens are good from some networks only, so the server must know the
+caller's address. Behind a proxy, configure that (uvicorn: `--proxy-headers`).
 
-A call is held: within milliseconds of a hit it ends, also an event stream or a websocket on which
-nothing happens. The application is cancelled where it stands. A response that has not begun is the
-refusal that a new call would get; one that has begun is broken off, without an end that a client
-could take for one; a websocket is closed, with the reason, as 1008, or as 1013 (try again later)
-where the lease was lost. Work that another task runs goes on: that of a stateful MCP session, or of
-a background job. Hold it there (`Verifier.hold`).
+Each call is held: it ends within milliseconds after its token is hit, even an event stream or a
+websocket without traffic. The application is cancelled, and:
 
-Of several middleware make it the outermost (in Starlette the one added last): around it, a
-`BaseHTTPMiddleware` of Starlette gives a stream that is broken off the end of a whole one. A
-browser of another origin asks before it calls, without a token: `preflight=True` lets that pass.
+* A response that has not begun is replaced by the refusal that a new call would get.
+* A response that has begun is broken off without a regular end, so that no client mistakes the part
+  for the whole.
+* A websocket is closed with the reason, as 1008, or as 1013 (try again later) if the lease was
+  lost.
+
+Work in another task continues, such as a stateful MCP session or a background job. Hold it there
+(`Verifier.hold`).
+
+Make this middleware the outermost one (in Starlette the one added last). A `BaseHTTPMiddleware` of
+Starlette around it ends a broken-off stream as if it were complete. Before a call to another
+origin, a browser sends a preflight without a token; `preflight=True` passes it on.
 
     app = RescindMiddleware(CORSMiddleware(api, allow_origins=[…]), preflight=True)
 
-Where uvicorn uses httptools it takes trailers of a body in chunks for headers (RFC 9110, section
-6.5.1, forbids that): run it with `--http h11`, or behind a proxy that passes no trailers on.
+With httptools, uvicorn treats the trailers of a chunked body as headers, which RFC 9110, section
+6.5.1, forbids. Run uvicorn with `--http h11`, or behind a proxy that drops trailers.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -47,15 +52,16 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class RescindMiddleware:
-    """Admit calls whose bearer token is good now, for these scopes and this audience.
+    """Middleware that admits calls with a good bearer token for these scopes and this audience.
 
-    Without `verifier` it attaches to the sidecar that the environment names, at the first call and
-    again for as long as that fails, and closes it at shutdown. `audience` None means the sidecar's
-    service. Paths in `exempt` match exactly and need no token. `hold=False` checks a call at its
-    beginning alone, and never cancels the application. `preflight=True` passes CORS preflights on
-    without a token: OPTIONS with `Origin` and `Access-Control-Request-Method` (Fetch, 3.3).
-    `resource_metadata` is the URL of the resource's metadata (RFC 9728), for the challenges. Raises
-    ValueError for an invalid URL, and ScopeError for an invalid scope.
+    Without `verifier`, the middleware attaches to the sidecar that the environment names, at the
+    first call and again at each later call until that succeeds; it closes the connection at
+    shutdown. `audience` None means the sidecar's service. Paths in `exempt` match exactly and need
+    no token. `hold=False` checks a call only at its beginning, and never cancels the application.
+    `preflight=True` passes CORS preflights on without a token: OPTIONS with `Origin` and
+    `Access-Control-Request-Method` (Fetch, 3.3). `resource_metadata` is the URL of the resource's
+    metadata (RFC 9728), for the challenges. Raises ValueError for an invalid URL, and ScopeError
+    for an invalid scope.
     """
 
     def __init__(
@@ -130,7 +136,7 @@ class RescindMiddleware:
 
 
 def _is_preflight(scope: Scope) -> bool:
-    """Return True for what a browser sends before a call: it never has a token."""
+    """Return True for a CORS preflight, which a browser sends without a token."""
     if scope["type"] != "http" or scope["method"] != "OPTIONS":
         return False
     names = {name.lower() for name, _ in scope["headers"]}

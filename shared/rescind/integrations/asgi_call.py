@@ -1,4 +1,4 @@
-"""One ASGI call: how far it has come, and so how it can be refused, or cut short."""
+"""The state of one ASGI call, which decides how the call can be refused or cut short."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
@@ -24,13 +24,13 @@ _ENDS = {"websocket.close", "http.response.pathsend"}
 
 
 def address_of(scope: Scope) -> str | None:
-    """Return the caller's address, as the server has it."""
+    """Return the caller's address as the server reports it, or None."""
     client = scope.get("client")
     return client[0] if client else None
 
 
 class AsgiCall:
-    """Observe the messages between the server and the application."""
+    """One call, with the state that its messages between server and application show."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
@@ -50,11 +50,11 @@ class AsgiCall:
         return message
 
     def sending(self, holding: Hold) -> Send:
-        """Make what passes messages to the server, for as long as the token is good."""
+        """Return a callable that passes messages to the server while the token is good."""
 
         async def send(message: Message) -> None:
             if holding.reason is not None:
-                # Its end is on the way. What comes of cleaning up is not for this caller any more.
+                # The cancellation is on its way. The caller must not see what the clean-up sends.
                 raise DeniedError(holding.reason)
             self._note(message)
             await self._send(message)
@@ -62,7 +62,7 @@ class AsgiCall:
         return send
 
     def _note(self, message: Message) -> None:
-        """Record a message before it is sent: a cancelled send may have gone out all the same."""
+        """Record a message before it is sent: a cancelled send may still have gone out."""
         kind = message["type"]
         if kind in _BEGINNINGS:
             self._begun = True
@@ -72,10 +72,7 @@ class AsgiCall:
             self._over = True
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Send the refusal in place of the application's response.
-
-        The application has not begun to respond.
-        """
+        """Send the refusal in place of the application's response, which must not have begun."""
         kind = "http.response"
         if self._scope["type"] == "websocket":
             if not self._connected:
@@ -89,11 +86,11 @@ class AsgiCall:
         await self._send({"type": f"{kind}.body", "body": refusal.body})
 
     async def cut(self, refusal: Refusal) -> None:
-        """End it where it stands.
+        """End the call in its present state.
 
-        A response that has begun gets no end: who returns without one has the server break the
-        connection off, so that no client takes what was sent for the whole. Who raises does too,
-        and has each layer in between and the server log a traceback for each call that is cut.
+        A response that has begun gets no end. When an application returns without one, the server
+        breaks the connection off, so that no client mistakes the part for the whole. An exception
+        would have the same effect, but the server and each layer in between would log a traceback.
         """
         if self._over:
             return
@@ -104,5 +101,5 @@ class AsgiCall:
             await self._close(TRY_AGAIN_LATER if stale else POLICY_VIOLATION, refusal)
 
     async def _close(self, code: int, refusal: Refusal) -> None:
-        with suppress(OSError):  # the other side has gone meanwhile
+        with suppress(OSError):  # the client has disconnected meanwhile
             await self._send({"type": "websocket.close", "code": code, "reason": refusal.reason})

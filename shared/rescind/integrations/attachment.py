@@ -1,4 +1,4 @@
-"""A verifier for a middleware: the one that was given, or one attached at the first call."""
+"""The verifier of a middleware: passed as an argument, or attached at the first call."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ _log = logging.getLogger("rescind")
 
 
 class Checking(Protocol):
-    """What checks tokens: a Verifier, or the fake of `rescind.testing`."""
+    """The interface of a Verifier and of the fake in `rescind.testing`."""
 
     async def acheck(
         self,
@@ -38,22 +38,25 @@ class Checking(Protocol):
         audience: str | None = None,
         address: str | None = None,
     ) -> Hold:
-        """Check one token from a call's beginning to its end."""
+        """Check one token from the beginning of a call to its end."""
         ...
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections of the verifier."""
         ...
 
 
 class Unready:
-    """Log that calls are answered with 503, at most once a minute: else only callers see it."""
+    """A log of calls that are answered with 503, at most one line a minute.
+
+    Without the log, only callers would see it.
+    """
 
     def __init__(self) -> None:
         self._silent_until_s = 0.0
 
     def note(self, reason: Reason, why: str = "") -> None:
-        """Log the reason, if it is one of those that say nothing about the token."""
+        """Log the reason if the sidecar is its cause: NO_LEASE or UNAVAILABLE."""
         if reason not in {Reason.NO_LEASE, Reason.UNAVAILABLE}:
             return
         now_s = clock.monotonic_s()
@@ -65,7 +68,10 @@ class Unready:
 
 
 class Attachment:
-    """Attach to the sidecar that the environment names, as often as that fails."""
+    """A given verifier, or one for the sidecar that the environment names.
+
+    Attaching is repeated at each call until it succeeds.
+    """
 
     def __init__(self, verifier: Checking | None) -> None:
         self._given = verifier
@@ -79,7 +85,7 @@ class Attachment:
             return self._given
         async with self._attaching:
             if self._owned is None:
-                # In a thread: a sidecar that hangs must not hang the exempt paths too.
+                # In a thread: a sidecar that hangs must not block the exempt paths.
                 try:
                     self._owned = await asyncio.to_thread(Verifier.attach)
                 except UnreachableError as error:
@@ -88,11 +94,14 @@ class Attachment:
             return self._owned
 
     def note(self, reason: Reason) -> None:
-        """Log a denial for which the sidecar is the cause, and not the token."""
+        """Log a denial that the sidecar causes, not the token."""
         self._unready.note(reason)
 
     def closing(self, send: Send) -> Send:
-        """Close the verifier when the application has shut down, if it is ours."""
+        """Return a `send` that closes an attached verifier when the application has shut down.
+
+        A verifier that was passed as an argument stays open.
+        """
 
         async def close_then_send(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown.") and self._owned is not None:

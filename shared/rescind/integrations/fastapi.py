@@ -1,19 +1,19 @@
-"""A dependency for FastAPI: the route gets the record of a token that is good now.
+"""A dependency for FastAPI that passes the record of a good token to the route.
 
     from rescind.integrations.fastapi import Rescind
 
     @app.get("/search")
     async def search(record: Annotated[Record, Depends(Rescind(require={"search:read"}))]): ...
 
-It stands in the OpenAPI document as a bearer scheme. Scopes may also come from FastAPI's own
+The OpenAPI document shows it as a bearer scheme. Scopes may also come from FastAPI's own
 `Security(Rescind(), scopes=["search:read"])`, at the route or at a router above it.
 
-All dependencies of an application share one verifier, `app.state.rescind`: set it at start-up, or
-in a test to a `rescind.testing.FakeVerifier`; else it is attached to the sidecar that the
-environment names, at the first call and again for as long as that fails.
+All dependencies of an application share one verifier, `app.state.rescind`. Set it at start-up, or
+in a test to a `rescind.testing.FakeVerifier`. Otherwise it is attached to the sidecar that the
+environment names, at the first call and again at each later call until that succeeds.
 
-A dependency is checked at the beginning of a call. For streams and long calls put
-`RescindMiddleware` around the application, which also ends them.
+A dependency is checked at the beginning of a call only. For streams and long calls, put
+`RescindMiddleware` around the application: it also ends calls whose token is denied later.
 """
 
 import asyncio
@@ -43,10 +43,10 @@ _WRITTEN_BY_FASTAPI = frozenset({"content-type", "content-length"})
 
 
 class RefusedError(HTTPException):
-    """Refuse a call as RFC 6750 says.
+    """Raised to refuse a call (RFC 6750).
 
-    FastAPI answers with the status and the headers that every integration has, and the problem
-    (RFC 9457) as its `detail`. After `answer_with_problems(app)` the problem is the whole body.
+    FastAPI answers with the same status and headers as every integration, and with the problem
+    (RFC 9457) as `detail`. After `answer_with_problems(app)` the problem is the whole body.
     """
 
     def __init__(self, refusal: Refusal) -> None:
@@ -56,7 +56,7 @@ class RefusedError(HTTPException):
 
 
 class Rescind(SecurityBase):
-    """Admit calls whose bearer token is good now, for these scopes and this audience.
+    """A dependency that admits calls with a good bearer token for these scopes and this audience.
 
     `audience` None means the sidecar's service. A websocket that is refused is closed with 1008.
     `resource_metadata` is the URL of the resource's metadata (RFC 9728), for the challenges. Raises
@@ -135,11 +135,11 @@ async def _shared(state: Any) -> Checking:
     found = cast("Checking | None", getattr(state, _STATE, None))
     if found is not None:
         return found
-    # In a thread: a sidecar that hangs must not hang the routes that need no token.
+    # In a thread: a sidecar that hangs must not block the routes that need no token.
     attached = await asyncio.to_thread(Verifier.attach)
     found = cast("Checking | None", getattr(state, _STATE, None))
     if found is not None:
-        attached.close()  # another first call was faster
+        attached.close()  # a concurrent first call has attached already
         return found
     setattr(state, _STATE, attached)
     return attached

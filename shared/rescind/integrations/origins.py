@@ -1,8 +1,8 @@
-"""Where a browser's request comes from: the site itself, one that it trusts, or another.
+"""The origin of a browser's request: the site itself, a trusted origin, or another one.
 
-A cookie goes along with whatever page has the browser send the request, so a request that may
-change something must come from the site itself (RFC 6265, section 8.2). SameSite keeps other sites
-away, and no sibling: evil.example.com and app.example.com are one site. Browsers tell the origin in
+A browser sends the cookie along with a request of any page, so a request that may change something
+must come from the site itself (RFC 6265, section 8.2). SameSite excludes other sites, but not
+siblings: evil.example.com and app.example.com are one site. Browsers send the origin in
 `Sec-Fetch-Site` (W3C Fetch Metadata) over TLS, and in `Origin` (RFC 6454) everywhere.
 """
 
@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 from rescind.integrations.asgi_call import Scope
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
-_OWN = frozenset({b"same-origin", b"none"})  # `none`: the user's own doing, such as a bookmark
+_OWN = frozenset({b"same-origin", b"none"})  # `none`: the user's own action, such as a bookmark
 _PORTS = {"http": 80, "https": 443}
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+", re.IGNORECASE)  # as browsers write it
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port."""
+    """The scheme, host and port of an origin."""
 
     scheme: str
     host: str
@@ -41,7 +41,7 @@ class Origin:
 
     @property
     def local(self) -> bool:
-        """Whether it is of this very machine, where browsers do without TLS."""
+        """Whether the host is this machine, for which browsers do not require TLS."""
         if self.host == "localhost" or self.host.endswith(".localhost"):
             return True
         try:
@@ -51,20 +51,24 @@ class Origin:
 
 
 class Origins:
-    """Distinguish requests of the site itself from those of another origin's page."""
+    """The origins whose requests count as the site's own: the site itself and trusted origins."""
 
     def __init__(self, trusted: Collection[str], *, secure: bool) -> None:
-        """Trust other origins too. `secure` sites are at https, but on the machine itself."""
+        """Store the trusted origins.
+
+        `secure` requires https of the site's own origin, except on this machine. Raises ValueError
+        for a text that is not an origin.
+        """
         if isinstance(trusted, str):
             raise ValueError("trusted_origins are several: put the one into a tuple")  # noqa: TRY004 like every other wrong value of it
         self._trusted = frozenset(map(Origin.parse, trusted))
         self._secure = secure
 
     def foreign(self, scope: Scope) -> bool:
-        """Return True if a request may change something and another origin's page may have sent it.
+        """Return True for an unsafe request that another origin's page may have sent.
 
-        One that names no origin at all comes from no browser of the last years: nothing makes a
-        browser leave both headers out, so no other site's page can.
+        A request with neither header does not come from a browser of the last years: no page of
+        another site can make a browser leave both headers out.
         """
         if scope["type"] == "http" and scope["method"] in _SAFE:
             return False
@@ -78,7 +82,7 @@ class Origins:
         return bool(told) and not self._own(told[0], scope)
 
     def _own(self, told: bytes, scope: Scope) -> bool:
-        """Return True if an origin is the one that the request was sent to, as `Host` has it."""
+        """Return True if an origin is the one in the request's `Host`."""
         origin, hosts = _read(told), _values(scope, b"host")
         if origin is None or len(hosts) != 1:
             return False
@@ -90,7 +94,7 @@ class Origins:
 def _read(text: bytes) -> Origin | None:
     try:
         return Origin.parse(text.decode("ascii"))
-    except ValueError:  # `null`, or what no browser sends
+    except ValueError:  # `null`, or a value that no browser sends
         return None
 
 

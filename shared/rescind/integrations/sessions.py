@@ -15,10 +15,11 @@
     async def log_out(request):                       # here, or everywhere=True
         await request.state.session.log_out(wait=True)
 
-A session that was revoked is over with the next request, at every service; its cookie is cleared.
+A revoked session ends with the next request, at every service; its cookie is cleared.
 
-Unsafe requests count only from the site's own pages and from `trusted_origins`. A POST or websocket
-of another origin is served without a session, and can neither begin nor end one.
+Unsafe requests have a session only if they come from the site's own pages or from
+`trusted_origins`. A POST or websocket of another origin is served without a session, and can
+neither begin nor end one.
 """
 
 import json
@@ -48,7 +49,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 SameSite = Literal["lax", "strict"]
 
 COOKIE = "__Host-session"
-"""Only the very host that set it may, and only over TLS (RFC 6265bis, section 4.1.3)."""
+"""`__Host-`: sent only to the host that set it, and only over TLS (RFC 6265bis, section 4.1.3)."""
 
 _FOREIGN_BODY = json.dumps(
     {
@@ -70,8 +71,8 @@ _STARTS = frozenset({"http.response.start", "websocket.http.response.start", "we
 class Session:
     """The session of one request; `request.state.session` in Starlette and FastAPI.
 
-    `foreign` is True for an unsafe request that another origin's page may have sent. It has no
-    record, and `begin`, `end` and `log_out` turn the answer into a 403 that sets no cookie.
+    `foreign` is True for an unsafe request that another origin's page may have sent. Such a request
+    has no record, and `begin`, `end` and `log_out` turn its answer into a 403 without a cookie.
     """
 
     def __init__(
@@ -94,10 +95,11 @@ class Session:
 
         Args:
             token: The token that the authority issued.
-            max_age_s: How long the browser keeps the cookie, in seconds; None: until it is closed.
+            max_age_s: How long the browser keeps the cookie, in seconds; None: until the browser
+                is closed.
 
         Raises:
-            RescindError: The browser's former session is live. `await log_out()` ends it.
+            RescindError: The browser's former session is live; end it with `await log_out()`.
         """
         if self._live:
             raise RescindError(
@@ -116,17 +118,17 @@ class Session:
         self.cookie = (token.reveal(), max_age_s)
 
     async def log_out(self, *, everywhere: bool = False, wait: bool = False) -> None:
-        """End this session at the authority, and clear the cookie; without a session do nothing.
+        """End this session at the authority and clear the cookie; do nothing without a session.
 
         Args:
-            everywhere: True: end all sessions of its subject.
-            wait: True: return when no verifier accepts it any more.
+            everywhere: True: end all sessions of the subject.
+            wait: True: return when no verifier accepts the session any more.
 
         Raises:
-            RescindError: What `AsyncBearer.log_out` raises. The cookie stays as it is then.
+            RescindError: As `AsyncBearer.log_out` raises it. The cookie then stays unchanged.
         """
         if self.foreign:
-            self.end()  # which is refused
+            self.end()  # the middleware turns this into a 403
         if self.token is None or not self._live:
             return
         from rescind.client import AsyncBearer, settings  # noqa: PLC0415 - of the extra `admin`
@@ -140,25 +142,27 @@ class Session:
         self.end()
 
     def end(self) -> None:
-        """Clear the cookie. It ends nothing at the authority: that is `log_out`."""
+        """Clear the cookie. The session stays live at the authority; `log_out` ends it there."""
         self._live = False
         self.cookie = ("", 0)
 
 
 class SessionMiddleware:
-    """Read the session's cookie, check it, and set or clear it as the application says.
+    """Middleware that checks the session's cookie, and sets or clears it for the application.
 
-    A cookie whose token is denied is cleared, and the request has no session. Nor has an unsafe
-    request (not GET and the like) of a page of another origin, a sibling's too, unless the origin
-    is among `trusted_origins` (https://HOST). Behind a proxy that changes `Host`, and where
-    browsers send no `Sec-Fetch-Site` (without TLS), name the site's own origin there too.
+    If the token is denied, the cookie is cleared and the request has no session. An unsafe request
+    (not GET and the like) from a page of another origin, including a sibling, has no session
+    either, unless that origin is in `trusted_origins` (https://HOST). Behind a proxy that changes
+    `Host`, and where browsers send no `Sec-Fetch-Site` (without TLS), add the site's own origin to
+    `trusted_origins` too.
 
     If the token cannot be checked, the answer is 503. Event streams and websockets are held, as by
-    `RescindMiddleware`: they end with the session. Any other request that has begun may finish: it
-    may be the very one that logs out.
+    `RescindMiddleware`: they end with the session. Any other request that has begun may finish,
+    since it may be the one that logs out.
 
-    `authority` is the URL at which sessions log out; without it, RESCIND_URL.
-    `secure=False` is for a server without TLS on your own machine; name another `cookie` with it.
+    `authority` is the URL at which sessions log out; default: RESCIND_URL. `secure=False` is for a
+    server without TLS on your own machine; it requires another `cookie`. Raises ValueError for a
+    `cookie` that requires TLS without `secure`, and for a trusted origin that is not an origin.
     """
 
     def __init__(
@@ -271,7 +275,7 @@ class SessionMiddleware:
                 age = "" if max_age_s is None else f"; Max-Age={max_age_s}"
                 cookie = f"{self._cookie}={token}; {self._attributes}{age}".encode()
                 headers = [*message.get("headers", ()), (b"set-cookie", cookie)]
-                # Nobody on the way may keep an answer that carries a token.
+                # No cache on the way may store an answer that carries a token.
                 if not any(name.lower() == b"cache-control" for name, _ in headers):
                     headers.append((b"cache-control", b"no-store"))
                 message = {**message, "headers": headers}
@@ -293,6 +297,6 @@ def _find(headers: Iterable[tuple[bytes, bytes]], cookie: str) -> str | None:
 
 
 def _lasting(scope: Scope) -> bool:
-    """Return True if a call lasts: a websocket or an event stream."""
+    """Return True for a long-lived call: a websocket or an event stream."""
     accept = dict(scope["headers"]).get(b"accept", b"")
     return scope["type"] == "websocket" or b"text/event-stream" in accept

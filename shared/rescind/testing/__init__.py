@@ -1,4 +1,4 @@
-"""Fakes for users' own tests: no sidecar, no authority, the same rules and the same verdicts."""
+"""Fakes for users' tests: the same rules and verdicts without a sidecar or an authority."""
 
 from rescind.testing.verifier import FakeVerifier, Issued
 

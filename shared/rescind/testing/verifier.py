@@ -1,4 +1,4 @@
-"""A verifier that holds its whole world in memory: it issues, revokes and checks."""
+"""A verifier for tests that issues, revokes and checks tokens in memory."""
 
 import itertools
 import secrets
@@ -24,22 +24,22 @@ _START_US = 1_800_000_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A token of the fake, with the name to revoke it by."""
+    """A token of the fake, and its id, by which it can be revoked."""
 
     token: str
     token_id: str
 
     @property
     def headers(self) -> dict[str, str]:
-        """The header that sends the token, for a client of HTTP."""
+        """The HTTP header that carries the token, for an HTTP client."""
         return {"Authorization": f"Bearer {self.token}"}
 
 
 class FakeVerifier:
-    """Stand in for a Verifier in a test: the verdicts follow the real rules, at once.
+    """A substitute for a Verifier in tests; its verdicts follow the real rules, at once.
 
-    Time stands still until `advance` is called. Tokens are real in form; no authority knows them.
-    It goes wherever a Verifier goes:
+    Time advances only when `advance` is called. The tokens have the real form, but are unknown to
+    any authority. The fake is accepted wherever a Verifier is:
 
     >>> verifier = FakeVerifier(audience="search")
     >>> agent = verifier.issue(subject="agent:billing-bot", scopes={"search:read"})
@@ -48,7 +48,7 @@ class FakeVerifier:
     >>> verifier.check(agent.token, require={"search:write"})
     Denied(reason=<Reason.INSUFFICIENT_SCOPE: 'insufficient_scope'>)
 
-    What was delegated dies with what delegated it, and a suspension can be lifted:
+    A suspension or a revocation of a token applies to its children, and a suspension can be lifted:
 
     >>> helper = verifier.issue(subject="agent:billing-bot/helper", parent=agent)
     >>> suspension = verifier.suspend("subject:agent:billing-bot")
@@ -59,7 +59,7 @@ class FakeVerifier:
     >>> verifier.check(helper.token)
     Denied(reason=<Reason.REVOKED: 'revoked'>)
 
-    Scopes can be taken away; `scopes` is what is left:
+    Scopes can be removed; `scopes` are the remaining ones:
 
     >>> writer = verifier.issue(scopes={"files:read", "files:write"})
     >>> narrowing = verifier.narrow(f"token:{writer.token_id}", remove={"files:write"})
@@ -68,7 +68,7 @@ class FakeVerifier:
     >>> verifier.check(writer.token, require={"files:write"})
     Denied(reason=<Reason.INSUFFICIENT_SCOPE: 'insufficient_scope'>)
 
-    What works under a token is cut short when the token is hit:
+    Work under a token is ended when the token is hit:
 
     >>> job = verifier.issue(subject="service:job")
     >>> with verifier.hold(job.token) as held:
@@ -76,7 +76,7 @@ class FakeVerifier:
     ...     held.revoked.is_set(), held.reason
     (True, <Reason.REVOKED: 'revoked'>)
 
-    A sidecar that lost its authority denies everything, and says so to a readiness probe:
+    A sidecar that lost its authority denies every token, and is not ready for a readiness probe:
 
     >>> with verifier.without_lease():
     ...     verifier.ready(), verifier.check(agent.token)
@@ -103,7 +103,7 @@ class FakeVerifier:
 
     @property
     def leased(self) -> bool:
-        """Whether the sidecar that it stands for holds a lease. Set it to lose that."""
+        """Whether the simulated sidecar holds a lease. Set it to False to simulate its loss."""
         return self._leased
 
     @leased.setter
@@ -112,7 +112,7 @@ class FakeVerifier:
         self._keeper.look()
 
     def advance(self, seconds: float) -> None:
-        """Advance the fake's clock."""
+        """Advance the fake's clock by a number of seconds."""
         self._now_us += round(seconds * 1_000_000)
         self._keeper.look()
 
@@ -131,7 +131,7 @@ class FakeVerifier:
         verifier: Mapping[str, str] | None = None,
         parent: Issued | None = None,
     ) -> Issued:
-        """Issue a token; with `parent`, one that dies with it."""
+        """Issue a token; with `parent`, a child that is denied together with its parent."""
         number = next(self._numbers)
         token = token_format.mint(
             kind=Kind(kind),
@@ -175,7 +175,7 @@ class FakeVerifier:
             *(
                 ActiveRevocation(name, event.revocation.effect, event.seq)
                 for name, event in self._lasting.items()
-                if _hits(event, record)  # these also hit what is issued after them
+                if _hits(event, record)  # these also hit tokens that are issued later
             ),
         ]
         record = self._held(record, tuple(dict.fromkeys(holds)))
@@ -183,15 +183,18 @@ class FakeVerifier:
         return Issued(token, token_id)
 
     def revoke(self, *selector: str, exact: bool = False) -> str:
-        """Revoke what matches, for good, and give the revocation's id. Raises SelectorError."""
+        """Revoke all matching tokens for good; return the revocation's id. Raises SelectorError."""
         return self._hold(selector, exact=exact, effect=Effect.REVOKE)
 
     def suspend(self, *selector: str, exact: bool = False) -> str:
-        """Suspend what matches, until `lift` gets the id that this gives. Raises SelectorError."""
+        """Suspend all matching tokens until `lift` receives the id that this returns.
+
+        Raises SelectorError.
+        """
         return self._hold(selector, exact=exact, effect=Effect.SUSPEND)
 
     def narrow(self, *selector: str, remove: Collection[str], exact: bool = False) -> str:
-        """Remove scopes from matching tokens, until `lift` gets the id that this returns.
+        """Remove scopes from all matching tokens until `lift` receives the id that this returns.
 
         `remove` are scopes or patterns. Raises SelectorError and ScopeError.
         """
@@ -210,7 +213,7 @@ class FakeVerifier:
             self._records[token_hash] = self._held(record, kept)
 
     def _held(self, record: Record, holds: tuple[ActiveRevocation, ...]) -> Record:
-        """Return the record under these holds, without what the narrows among them took away."""
+        """Return the record under these holds, without the scopes that their narrows remove."""
         narrows = (each.revocation_id for each in holds if each.effect == Effect.NARROW)
         removed = {scope for name in narrows for scope in self._lasting[name].revocation.scopes}
         return replace(record, holds=holds, removed=tuple(sorted(removed)))
@@ -249,7 +252,7 @@ class FakeVerifier:
 
     @contextmanager
     def without_lease(self) -> Generator[None]:
-        """Act as a sidecar that lost its authority, within the block."""
+        """Simulate, within the block, a sidecar that lost its authority."""
         self.leased = False
         try:
             yield
@@ -347,7 +350,7 @@ class FakeVerifier:
         audience: str | None = None,
         address: str | None = None,
     ) -> Hold:
-        """Cover work that outlasts a check, as a Verifier does: what hits the token ends it."""
+        """Return a hold for work that outlasts a check, as a Verifier does."""
         return Hold(self._keeper, CheckRequest(token, frozenset(require), audience, address))
 
     def close(self) -> None:
@@ -356,7 +359,7 @@ class FakeVerifier:
 
 
 class _Keeper:
-    """Check every held token again after each command to the fake."""
+    """The holds of a fake; every held token is checked again after each command."""
 
     def __init__(self, verifier: FakeVerifier) -> None:
         self._verifier = verifier

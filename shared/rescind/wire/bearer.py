@@ -1,6 +1,6 @@
-"""Bearer tokens in HTTP, for every framework: where the token is, and how a denial is said.
+"""Bearer tokens in HTTP, for every framework: how to find a token, and how to refuse a call.
 
-RFC 6750 says how a token is sent and refused; the body of a refusal is a problem (RFC 9457).
+A token is sent and refused as in RFC 6750; the body of a refusal is a problem (RFC 9457).
 """
 
 import json
@@ -13,10 +13,10 @@ from rescind.core.verdict import Reason
 from rescind.errors import ScopeError
 
 RETRY_AFTER_S = 1
-"""A lease comes back with the next heartbeat, which is never far away."""
+"""A lease returns with the next heartbeat, which follows soon."""
 
 _HEADER = re.compile(rb"bearer +([^ ]+) *", re.IGNORECASE)
-_SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 §3.3: what may stand in a quoted challenge
+_SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 §3.3: characters allowed in a quoted challenge
 _METADATA = re.compile(r"https?://[!#-\[\]-~]+")  # RFC 9728 §5.1, inside quotes
 _REALM = 'realm="rescind"'
 _UNAUTHORIZED = 401
@@ -41,7 +41,7 @@ _DETAIL = {
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What to answer in place of the application. Header names are in lower case."""
+    """The response in place of the application's. Header names are in lower case."""
 
     reason: Reason
     status: int
@@ -52,7 +52,7 @@ class Refusal:
 def find(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """Return the bearer token (RFC 6750 §2.1): None without one, an empty text if there are two.
 
-    Two `Authorization` headers contradict each other, so neither is believed.
+    Two `Authorization` headers contradict each other, so neither is used.
     """
     found = [value for name, value in headers if name.lower() == b"authorization"]
     if len(found) > 1:
@@ -62,12 +62,12 @@ def find(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 
 
 def unauthenticated(*, resource_metadata: str | None = None) -> Refusal:
-    """Refuse a call that brought no token."""
+    """Return the refusal of a call without a token."""
     return refuse(Reason.MISSING, resource_metadata=resource_metadata)
 
 
 def metadata_url(url: str | None) -> str | None:
-    """Return the URL of a resource's metadata (RFC 9728) as it is, or raise ValueError."""
+    """Return a valid URL of a resource's metadata (RFC 9728), unchanged. Raises ValueError."""
     if url is not None and not _METADATA.fullmatch(url):
         raise ValueError(
             "resource_metadata is the URL of the resource's metadata, such as "
@@ -79,7 +79,8 @@ def metadata_url(url: str | None) -> str | None:
 def required(require: Collection[str]) -> frozenset[str]:
     """Return the scopes that calls need. Raises ScopeError for an invalid scope.
 
-    A token with the pattern `a:*` would have `a:x b:y`; and one text alone is not several scopes.
+    Without this check, a token with the pattern `a:*` would grant `a:x b:y`. A single text is
+    invalid too: it is not a collection of scopes.
     """
     if isinstance(require, str):
         raise ScopeError("`require` is a collection of scopes: put the one into a set")
@@ -93,10 +94,11 @@ def refuse(
     stale_status: int = 503,
     resource_metadata: str | None = None,
 ) -> Refusal:
-    """Refuse a call whose token was denied. `require` is what the call would have needed.
+    """Return the refusal of a call whose token was denied.
 
-    `stale_status` 401 is for proxies that treat a 503 as a fault of the sidecar.
-    `resource_metadata` tells clients where to get a token from (RFC 9728, section 5.1).
+    `require` are the scopes that the call needs. `stale_status` 401 is for proxies that treat a 503
+    as a fault of the sidecar. `resource_metadata` is the URL at which clients learn where to get a
+    token (RFC 9728, section 5.1).
     """
     more = (f'resource_metadata="{resource_metadata}"',) if resource_metadata else ()
 
@@ -105,13 +107,13 @@ def refuse(
 
     detail = _DETAIL[reason]
     if reason in _NOT_JUDGED:
-        # No error code: the token may be good, and must not be thrown away.
+        # No error code: the token may be good, and the client must not discard it.
         mild = challenge(_REALM) if stale_status == _UNAUTHORIZED else None
         return _refusal(stale_status, reason, detail, mild, retry=True)
     if reason is Reason.MISSING:
         return _refusal(401, reason, detail, challenge(_REALM))  # RFC 6750 §3.1: no error code
     if reason is Reason.INSUFFICIENT_SCOPE:
-        # What is no scope may come from a query, and would end the quotes or the header.
+        # A text that is not a scope may come from a query, and could end the quotes or the header.
         scope = " ".join(sorted(each for each in require if _SCOPE.fullmatch(each)))
         error = challenge('error="insufficient_scope"', f'scope="{scope}"')
         return _refusal(403, reason, detail, error)

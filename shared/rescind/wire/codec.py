@@ -1,4 +1,4 @@
-"""Pack and unpack positional messages, and trust nothing that comes in."""
+"""Encoding and strict decoding of positional messages; nothing received is trusted."""
 
 from collections.abc import Callable, Iterable
 from itertools import chain, product
@@ -13,7 +13,7 @@ from rescind.errors import MalformedMessageError
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_ITEMS = 65_535
 MAX_ORDINAL = 1 << 62
-"""Of what only ever grows by one: so Postgres can add to it, and hold the sum in a bigint."""
+"""The limit of numbers that only grow by one: Postgres can add to one and get a bigint."""
 
 _TEXT = frozenset({str})
 _NUMBER = frozenset({int})
@@ -22,20 +22,20 @@ Payload = bytes | bytearray | memoryview
 
 
 def pack(tag: int, *fields: object) -> bytes:
-    """Write a message."""
+    """Encode a message."""
     return msgpack.packb((tag, *fields))
 
 
 def tag_of(payload: Payload, *, message: str) -> int:
-    """Return the tag that tells which message this is. Raises MalformedMessageError."""
+    """Return the tag, which identifies the type of a message. Raises MalformedMessageError."""
     return Fields(payload, message=message).tag
 
 
 class Run:
-    """Fields in a row, each of a fixed type: read as strictly as one by one, four times as fast.
+    """Consecutive fields of fixed types, read as strictly as one by one, but four times as fast.
 
-    For the messages that a first sight or an event waits for. `int` stands for a `uint`, and a
-    kind beside None (`str | None`) for what may be nil.
+    For the messages on which a cold look-up or an event waits. `int` stands for a `uint`, and a
+    union with None (`str | None`) for a field that may be nil.
     """
 
     __slots__ = ("length", "numbers")
@@ -45,21 +45,21 @@ class Run:
         choices = [get_args(kind) if isinstance(kind, UnionType) else (kind,) for kind in kinds]
         shapes: Iterable[tuple[type, ...]] = product(*choices)
         self.numbers = {shape: _numbers(shape) for shape in shapes}
-        """For each sequence of types that fits, how to read the numbers in it."""
+        """For each valid sequence of types, a function that returns the numbers in it."""
 
 
 def _numbers(shape: tuple[type, ...]) -> Callable[[list[Any]], tuple[int, ...]]:
     places = [place for place, kind in enumerate(shape) if kind is int]
     if not places:
         return lambda _: (0,)
-    # One number is read twice: of a single place itemgetter gives the value, not a tuple.
+    # A single number is read twice: for one place, itemgetter returns a value, not a tuple.
     return itemgetter(*(places * 2 if len(places) == 1 else places))
 
 
 class Fields:
-    """Read the fields of a message one after the other, each with the type it must have.
+    """The fields of a message, read one after the other, each with its expected type.
 
-    Raises MalformedMessageError for anything unexpected; never an error of the msgpack library.
+    Raises MalformedMessageError for anything unexpected, never an error of the msgpack library.
     """
 
     __slots__ = ("_fields", "_message", "_next", "tag")
@@ -91,7 +91,7 @@ class Fields:
         return MalformedMessageError(self._message, problem)
 
     def expect(self, tag: int) -> Self:
-        """Insist on the kind of message."""
+        """Return self if the tag is the expected one. Raises MalformedMessageError."""
         if self.tag != tag:
             raise self._wrong(f"tag {self.tag} where {tag} is expected")
         return self
@@ -104,7 +104,7 @@ class Fields:
         return value
 
     def run(self, run: Run) -> list[Any]:
-        """Read several fields in one go."""
+        """Read several fields at once."""
         begins = self._next
         ends = self._next = begins + run.length
         values = self._fields[begins:ends]
@@ -114,19 +114,19 @@ class Fields:
         return values
 
     def insist_on_numbers(self, *lists: list[Any]) -> None:
-        """Check lists that a run brought: they must hold `uint` alone."""
+        """Check that lists from a run contain only `uint`."""
         numbers = list(chain.from_iterable(lists))
         if not _NUMBER.issuperset(map(type, numbers)) or min(numbers, default=0) < 0:
             raise self._wrong("a list of numbers holds something else")
 
     def insist_on_texts(self, *lists: list[Any]) -> None:
-        """Check lists that a run brought: they must hold texts alone."""
+        """Check that lists from a run contain only texts."""
         if not _TEXT.issuperset(map(type, chain.from_iterable(lists))):
             raise self._wrong("a list of texts holds something else")
 
     @property
     def more(self) -> bool:
-        """Whether another field follows: an older sender leaves out what was appended since."""
+        """Whether another field follows: an older sender omits fields that were appended since."""
         return self._next < len(self._fields)
 
     def uint(self) -> int:
@@ -196,11 +196,11 @@ class Fields:
         return tuple(self._each(bytes))
 
     def optional_chunks(self) -> tuple[bytes, ...]:
-        """Read a list of byte strings, or None for an empty one."""
+        """Read a list of byte strings; nil reads as an empty list."""
         return self.chunks() if self._present() else ()
 
     def chunks_or_nil(self) -> tuple[bytes, ...] | None:
-        """Read a list of byte strings, or nil, which an empty list is not."""
+        """Read a list of byte strings, or nil, which differs from an empty list."""
         return self.chunks() if self._present() else None
 
     def uints(self) -> tuple[int, ...]:
@@ -215,11 +215,11 @@ class Fields:
         return self.pairs_of(self._each(list))
 
     def optional_pairs(self) -> tuple[tuple[str, str], ...]:
-        """Read a list of pairs of texts, or None for an empty one."""
+        """Read a list of pairs of texts; nil reads as an empty list."""
         return self.pairs() if self._present() else ()
 
     def pairs_of(self, pairs: list[Any]) -> tuple[tuple[str, str], ...]:
-        """Check a list that a run brought: it must hold pairs of texts."""
+        """Check that a list from a run contains pairs of texts, and return them."""
         if any(tuple(map(type, pair)) != (str, str) for pair in self._lists(pairs)):
             raise self._wrong(f"field {self._next - 1} is no list of pairs")
         return tuple((pair[0], pair[1]) for pair in pairs)
@@ -229,11 +229,11 @@ class Fields:
         return self.messages(self._each(list), message)
 
     def optional_nested(self, message: str) -> "list[Fields]":
-        """Read a list of messages inside this one, or nil for an empty one."""
+        """Read a list of messages inside this one; nil reads as an empty list."""
         return self.nested(message) if self._present() else []
 
     def messages(self, messages: list[Any], message: str) -> "list[Fields]":
-        """Check a list that a run brought: it must hold messages."""
+        """Check that a list from a run contains messages, and return them."""
         return [Fields(fields, message=message) for fields in self._lists(messages)]
 
     def _lists(self, values: list[Any]) -> list[Any]:

@@ -1,7 +1,7 @@
-"""How an instance gets its secret: it shows its service's credential, sealed, and its public key.
+"""Enrolment: an instance sends its service's credential and its public key, and gets its secret.
 
-The credential is a token, and travels only inside a box that the authority alone can open; the
-secret travels only inside a box that this instance alone can open (X25519, libsodium sealed box).
+The credential is a token. It travels only inside a box that only the authority can open; the secret
+travels only inside a box that only this instance can open (X25519, libsodium sealed box).
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _INSTANCE_SECRETS = 1
 
 
 def instance_of(public: bytes) -> bytes:
-    """Name an instance by its public key: the first 16 bytes of its SHA-256."""
+    """Return the instance id of a public key: the first 16 bytes of its SHA-256."""
     return hashlib.sha256(public).digest()[:INSTANCE_BYTES]
 
 
@@ -40,9 +40,9 @@ class EnrolmentRequest:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The service's token, bound to the instance and the request that it is shown for.
+    """The service's token, bound to the instance and the request for which it is sent.
 
-    `posture` is what the instance will declare; None from an older sidecar, which does not say.
+    `posture` is the posture that the instance will declare; None from an older sidecar.
     """
 
     token: Secret
@@ -54,10 +54,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """Grant an enrolment, and send what the instance owns.
-
-    `box` holds InstanceSecrets, encrypted for the public key of the instance.
-    """
+    """The granted enrolment. `box` contains InstanceSecrets, encrypted for the instance's key."""
 
     nonce: bytes
     instance: bytes
@@ -68,11 +65,11 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentRefused:
-    """Refuse an enrolment, because its credential is not accepted.
+    """The refusal of an enrolment whose credential is not accepted.
 
-    `why` says so in words for the log of the sidecar. `statement` is the newest trust statement. It
-    is empty from an older authority. A sidecar whose own statement is too old learns from it to
-    whom it may show its credential.
+    `why` is the reason in words, for the log of the sidecar. `statement` is the newest trust
+    statement, and empty from an older authority. From it, a sidecar whose own statement is too old
+    learns to which authority it may send its credential.
     """
 
     nonce: bytes
@@ -82,25 +79,25 @@ class EnrolmentRefused:
 
 @dataclass(frozen=True, slots=True)
 class InstanceSecrets:
-    """The secret under which the instance's messages carry their MAC, and the live edge keys."""
+    """The secret for the MACs of the instance's messages, and the live edge keys."""
 
     secret: bytes
     edge_keys: tuple[bytes, ...]
 
 
 def encode_request(request: EnrolmentRequest) -> bytes:
-    """Write a request."""
+    """Encode a request."""
     return pack(_REQUEST, request.public, request.nonce, request.box)
 
 
 def decode_request(payload: Payload) -> EnrolmentRequest:
-    """Read a request. Raises MalformedMessageError."""
+    """Decode a request. Raises MalformedMessageError."""
     fields = Fields(payload, message="enrolment").expect(_REQUEST)
     return EnrolmentRequest(fields.octets(KEY_BYTES), fields.octets(NONCE_BYTES), fields.octets())
 
 
 def encode_credential(credential: Credential) -> bytes:
-    """Write a credential, to be sealed at once."""
+    """Encode a credential, to be encrypted at once."""
     return pack(
         _CREDENTIAL,
         credential.token.reveal(),
@@ -112,7 +109,7 @@ def encode_credential(credential: Credential) -> bytes:
 
 
 def decode_credential(payload: Payload) -> Credential:
-    """Read a credential. Raises MalformedMessageError."""
+    """Decode a credential. Raises MalformedMessageError."""
     fields = Fields(payload, message="credential").expect(_CREDENTIAL)
     return Credential(
         Secret(fields.text()),
@@ -124,7 +121,7 @@ def decode_credential(payload: Payload) -> Credential:
 
 
 def encode_answer(answer: Granted | EnrolmentRefused) -> bytes:
-    """Write an answer; it then goes into an envelope that the enrolment key signed."""
+    """Encode an answer; it then goes into an envelope that the enrolment key signs."""
     if isinstance(answer, EnrolmentRefused):
         appended = (answer.statement,) if answer.statement else ()
         return pack(_REFUSED, answer.nonce, answer.why, *appended)
@@ -132,7 +129,7 @@ def encode_answer(answer: Granted | EnrolmentRefused) -> bytes:
 
 
 def decode_answer(content: Payload) -> Granted | EnrolmentRefused:
-    """Read an answer. Raises MalformedMessageError."""
+    """Decode an answer. Raises MalformedMessageError."""
     fields = Fields(content, message="enrolment answer")
     if fields.tag == _REFUSED:
         return EnrolmentRefused(
@@ -151,11 +148,11 @@ def decode_answer(content: Payload) -> Granted | EnrolmentRefused:
 
 
 def encode_instance_secrets(instance_secrets: InstanceSecrets) -> bytes:
-    """Write what an instance owns, to be sealed at once."""
+    """Encode the secrets of an instance, to be encrypted at once."""
     return pack(_INSTANCE_SECRETS, instance_secrets.secret, instance_secrets.edge_keys)
 
 
 def decode_instance_secrets(payload: Payload) -> InstanceSecrets:
-    """Read what an instance owns. Raises MalformedMessageError."""
+    """Decode the secrets of an instance. Raises MalformedMessageError."""
     fields = Fields(payload, message="belongings").expect(_INSTANCE_SECRETS)
     return InstanceSecrets(fields.octets(SECRET_BYTES), fields.chunks())

@@ -1,7 +1,7 @@
 """Events as the ledger stores and chains them, and batches of them as NATS carries them.
 
-An event's bytes are its payload in the hash chain: they are written once, by the sequencer, and
-never encoded again.
+The bytes of an event are its payload in the hash chain: the sequencer encodes them once, and they
+are never encoded again.
 """
 
 from collections.abc import Iterable
@@ -20,14 +20,14 @@ _BATCH = 1
 _FIELDS = Run(int, int, int, str, str, list, int | None, int | None, list, str, str)
 
 MAX_EVENTS = 256
-"""How many events one batch, one lease reply or one answer to `since` holds at the most."""
+"""The largest number of events in one batch, one lease reply or one answer to `since`."""
 
 MAX_EVENTS_BYTES = 1 << 19
-"""How many bytes they have at the most: half a message, so that the rest of it always fits."""
+"""The largest size of these events: half a message, so that the rest of it always fits."""
 
 
 def fit(payloads: Iterable[bytes]) -> tuple[bytes, ...]:
-    """Return as many of the first events as fit into one message."""
+    """Return the first events, as many as fit into one message."""
     taken: list[bytes] = []
     left = MAX_EVENTS_BYTES
     for payload in payloads:
@@ -39,7 +39,7 @@ def fit(payloads: Iterable[bytes]) -> tuple[bytes, ...]:
 
 
 def encode(event: Event) -> bytes:
-    """Write an event: the payload of the ledger."""
+    """Encode an event: the payload of the ledger."""
     revocation = event.revocation
     return pack(
         _EVENT,
@@ -54,13 +54,13 @@ def encode(event: Event) -> bytes:
         revocation.scopes,
         revocation.reason,
         revocation.actor,
-        # Only a lift has it. What is appended after it makes the others write nil here.
+        # Only a lift has it. If a field is appended after it, the others must write nil here.
         *(() if revocation.lifts is None else (revocation.lifts,)),
     )
 
 
 def decode(payload: Payload) -> Event:
-    """Read an event. Raises MalformedMessageError."""
+    """Decode an event. Raises MalformedMessageError."""
     fields = Fields(payload, message="event").expect(_EVENT)
     epoch, seq, at_us, revocation_id, effect, handles, *rest = fields.run(_FIELDS)
     issued_before_us, until_us, scopes, reason, actor = rest
@@ -89,8 +89,8 @@ def decode(payload: Payload) -> Event:
 class Batch:
     """Events that were committed together: `first_seq`, `first_seq` + 1, ….
 
-    `before` and `after` are the ledger's head before the first and after the last. `awaited`: a
-    client waits for the acknowledgements.
+    `before` and `after` are the ledger's heads before the first event and after the last. `awaited`
+    is True if a client waits for the acknowledgements.
     """
 
     epoch: int
@@ -102,7 +102,7 @@ class Batch:
 
 
 def encode_batch(batch: Batch, sign: Signer) -> bytes:
-    """Write a batch, in its envelope."""
+    """Encode a batch, in its envelope."""
     content = pack(
         _BATCH,
         batch.epoch,
@@ -116,7 +116,7 @@ def encode_batch(batch: Batch, sign: Signer) -> bytes:
 
 
 def decode_batch(payload: Payload) -> Batch:
-    """Read a batch out of its envelope. Raises MalformedMessageError."""
+    """Decode a batch out of its envelope. Raises MalformedMessageError."""
     fields = Fields(signed_envelope.decode(payload).content, message="event batch").expect(_BATCH)
     return Batch(
         epoch=fields.ordinal(),

@@ -1,7 +1,7 @@
-"""How a sidecar asks for a lease, acknowledges, releases, and asks for events that it missed.
+"""The messages of a sidecar's lease: heartbeats, acknowledgements, releases and missed events.
 
 Each message is in an envelope (`wire.signed_envelope`) with the MAC of its instance. Only a request
-for acknowledgements has none: it can do no harm.
+for acknowledgements has no MAC: it can do no harm.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ NONCE_BYTES = 16
 MOST_TRAIL = 16
 
 Trail = tuple[bytes, ...]
-"""The nonces of the latest heartbeats that one process sent: how it differs from a copy of itself.
+"""The nonces of the latest heartbeats of one process, which distinguish it from a copy of itself.
 
-A copy that is made with its memory goes on with the same nonces, and does not know those that the
-other process makes from then on.
+A copy of the process and its memory starts with the same nonces, but lacks those that the other
+process creates from then on.
 """
 
 ENROL_AGAIN = pack(1)
-"""The answer to a MAC that is not right. It proves nothing, so it may cause nothing else."""
+"""The answer to an incorrect MAC. It proves nothing, so it may have no other effect."""
 
 _HEARTBEAT = 1
 _RELEASE = 2
@@ -39,8 +39,8 @@ _EVENTS = 1
 class Heartbeat:
     """A request for a lease. `applied` is None before the first reply; the counter only grows.
 
-    `trail` is None from an older sidecar, which does not name what it sent before; `trust_serial`,
-    the number of the trust statement that the sidecar goes by, from one that does not tell it.
+    `trail` is None from an older sidecar, which does not send it. `trust_serial` is the number of
+    the sidecar's trust statement, and None from a sidecar that does not report it.
     """
 
     instance: bytes
@@ -66,12 +66,12 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Grant a lease at `position`, with the events from the heartbeat's `applied` on.
+    """A grant of a lease at `position`, with the events from the heartbeat's `applied` on.
 
-    `authority_us` is Postgres's clock (Unix microseconds), read with `position`; `trust_serial`
-    the number of the newest trust statement, 0 where it is not told. `statement` is that statement,
-    for a sidecar whose own is older, else empty. `enrol_again`: another secret waits for the
-    instance, whose own is derived from a key that was rotated.
+    `authority_us` is Postgres's clock (Unix microseconds), read with `position`. `trust_serial` is
+    the number of the newest trust statement, or 0 if it is not reported. `statement` is that
+    statement if the sidecar's own is older, else empty. `enrol_again` is True if the instance can
+    get a new secret, because its own is derived from a key that was rotated.
     """
 
     instance: bytes
@@ -87,9 +87,9 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class NoLease:
-    """Refuse a lease: the instance's row is at `counter` already, or `over` for ever.
+    """The refusal of a lease: the instance's row is at `counter` already, or `over` for ever.
 
-    A process that never counted so far shares its instance id with a copy of itself.
+    A process that has not reached `counter` shares its instance id with a copy of itself.
     """
 
     instance: bytes
@@ -126,17 +126,14 @@ class Since:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Return events in order, from the one that was requested.
-
-    `epoch` is the ledger's own.
-    """
+    """The requested events, in order. `epoch` is the ledger's own."""
 
     epoch: int
     payloads: tuple[bytes, ...]
 
 
 def encode(message: Heartbeat | Release) -> bytes:
-    """Write a heartbeat or a release: both go to one subject, so that neither overtakes."""
+    """Encode a heartbeat or a release. Both go to one subject, so that neither overtakes."""
     if isinstance(message, Release):
         return pack(_RELEASE, message.instance, message.counter, *_trailing(message.trail))
     return pack(
@@ -154,7 +151,7 @@ def encode(message: Heartbeat | Release) -> bytes:
 
 
 def decode(payload: Payload) -> Heartbeat | Release:
-    """Read a heartbeat or a release. Raises MalformedMessageError."""
+    """Decode a heartbeat or a release. Raises MalformedMessageError."""
     fields = Fields(payload, message="heartbeat")
     if fields.tag == _RELEASE:
         return Release(fields.octets(INSTANCE_BYTES), fields.ordinal(), _trail(fields))
@@ -174,7 +171,7 @@ def decode(payload: Payload) -> Heartbeat | Release:
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """Write a lease reply."""
+    """Encode a lease reply."""
     return pack(
         _REPLY,
         reply.instance,
@@ -189,7 +186,7 @@ def encode_reply(reply: Reply) -> bytes:
 
 
 def decode_reply(payload: Payload) -> Reply:
-    """Read a lease reply. Raises MalformedMessageError."""
+    """Decode a lease reply. Raises MalformedMessageError."""
     fields = Fields(payload, message="lease reply").expect(_REPLY)
     reply = Reply(
         instance=fields.octets(INSTANCE_BYTES),
@@ -208,12 +205,12 @@ def decode_reply(payload: Payload) -> Reply:
 
 
 def encode_no_lease(refusal: NoLease) -> bytes:
-    """Write the refusal of a lease."""
+    """Encode the refusal of a lease."""
     return pack(_NO_LEASE, refusal.instance, refusal.nonce, refusal.counter, refusal.over)
 
 
 def decode_answer(payload: Payload) -> Reply | NoLease:
-    """Read the answer to a heartbeat. Raises MalformedMessageError."""
+    """Decode the answer to a heartbeat. Raises MalformedMessageError."""
     fields = Fields(payload, message="lease reply")
     if fields.tag != _NO_LEASE:
         return decode_reply(payload)
@@ -226,12 +223,12 @@ def decode_answer(payload: Payload) -> Reply | NoLease:
 
 
 def encode_ack(ack: Ack) -> bytes:
-    """Write an acknowledgement."""
+    """Encode an acknowledgement."""
     return pack(_ACK, ack.instance, ack.counter, *_position(ack.applied), *_trailing(ack.trail))
 
 
 def decode_ack(payload: Payload) -> Ack:
-    """Read an acknowledgement. Raises MalformedMessageError."""
+    """Decode an acknowledgement. Raises MalformedMessageError."""
     fields = Fields(payload, message="acknowledgement").expect(_ACK)
     instance, counter = fields.octets(INSTANCE_BYTES), fields.ordinal()
     applied = Position(fields.ordinal(), fields.ordinal(), fields.octets(HEAD_BYTES))
@@ -250,23 +247,23 @@ def decode_ack_request(payload: Payload) -> AckRequest:
 
 
 def encode_since(since: Since) -> bytes:
-    """Write a request for missing events."""
+    """Encode a request for missing events."""
     return pack(_SINCE, since.epoch, since.seq)
 
 
 def decode_since(payload: Payload) -> Since:
-    """Read a request for missing events. Raises MalformedMessageError."""
+    """Decode a request for missing events. Raises MalformedMessageError."""
     fields = Fields(payload, message="since").expect(_SINCE)
     return Since(fields.ordinal(), fields.ordinal())
 
 
 def encode_events(events: Events) -> bytes:
-    """Write the answer to a request for missing events."""
+    """Encode the answer to a request for missing events."""
     return pack(_EVENTS, events.epoch, events.payloads)
 
 
 def decode_events(payload: Payload) -> Events:
-    """Read the answer to a request for missing events. Raises MalformedMessageError."""
+    """Decode the answer to a request for missing events. Raises MalformedMessageError."""
     fields = Fields(payload, message="events").expect(_EVENTS)
     return Events(fields.ordinal(), fields.chunks())
 
@@ -294,6 +291,6 @@ def _trail(fields: Fields) -> Trail | None:
 
 def _applied(fields: Fields) -> Position | None:
     epoch, seq = fields.ordinal(), fields.ordinal()
-    # Epochs count from 1: zero says that the sidecar has adopted no ledger yet.
+    # Epochs count from 1: 0 means that the sidecar has not adopted a ledger yet.
     head = fields.octets(HEAD_BYTES if epoch else 0)
     return Position(epoch, seq, head) if epoch else None

@@ -1,4 +1,4 @@
-"""JSON that more than one part of rescind writes, so that its keys are the same everywhere."""
+"""The JSON documents that several parts of rescind write, with the same keys everywhere."""
 
 from collections.abc import Iterable, Mapping
 
@@ -20,12 +20,12 @@ from rescind.wire.receipt_details import DetailsPage
 
 
 def moment(unix_us: int | None) -> str | None:
-    """Write Unix microseconds as RFC 3339, in UTC."""
+    """Return Unix microseconds as RFC 3339 in UTC; None for None."""
     return None if unix_us is None else times.rfc3339(unix_us)
 
 
 def of_event(event: Event) -> dict[str, object]:
-    """Write an event as `GET /v1/events` and receipts do."""
+    """Return an event as in `GET /v1/events` and receipts."""
     revocation = event.revocation
     return {
         "epoch": event.epoch,
@@ -44,11 +44,11 @@ def of_event(event: Event) -> dict[str, object]:
 
 
 def of_receipt(receipt: Receipt, page: DetailsPage | None = None) -> dict[str, object]:
-    """Write what a receipt says, as the API and `rescind receipt` do.
+    """Return the content of a receipt, as in the API and `rescind receipt`.
 
-    `verifiers` are those of the page; without one, all of them, or of a summary those that it
-    names. `grace` is what the receipt names, and on a later page what follows that. Raises
-    MalformedMessageError for one whose events cannot be read.
+    `verifiers` are those of the page. Without a page, they are all verifiers, or those that a
+    summary names. `grace` are the verifiers that the receipt names, and on a later page the
+    following ones. Raises MalformedMessageError for a receipt whose events cannot be decoded.
     """
     grace = receipt.grace if page is None or not page.first else page.grace
     return {
@@ -67,7 +67,7 @@ def of_receipt(receipt: Receipt, page: DetailsPage | None = None) -> dict[str, o
 
 
 def of_verifiers(verifiers: Iterable[EnforcingVerifier]) -> list[dict[str, object]]:
-    """Write verifiers as receipts do."""
+    """Return verifiers as in receipts."""
     return [
         {
             "instance": each.instance.hex(),
@@ -80,7 +80,7 @@ def of_verifiers(verifiers: Iterable[EnforcingVerifier]) -> list[dict[str, objec
 
 
 def of_grace(grace: Iterable[VerifierInGrace]) -> list[dict[str, object]]:
-    """Write verifiers in grace as receipts do."""
+    """Return verifiers in grace as in receipts."""
     return [
         {
             "instance": each.instance.hex(),
@@ -92,7 +92,7 @@ def of_grace(grace: Iterable[VerifierInGrace]) -> list[dict[str, object]]:
 
 
 def verifier_in(document: Mapping[str, object]) -> EnforcingVerifier:
-    """Read a verifier as `of_verifiers` wrote it. Raises KeyError, TypeError or ValueError."""
+    """Return a verifier from `of_verifiers`. Raises KeyError, TypeError or ValueError."""
     latency_ms = document["latency_ms"]
     if not isinstance(latency_ms, int | float):
         raise TypeError("latency_ms")
@@ -105,7 +105,7 @@ def verifier_in(document: Mapping[str, object]) -> EnforcingVerifier:
 
 
 def lenient_in(document: Mapping[str, object]) -> VerifierInGrace:
-    """Read a verifier in grace as `of_grace` wrote it. Raises as `verifier_in` does."""
+    """Return a verifier in grace from `of_grace`. Raises the errors of `verifier_in`."""
     return VerifierInGrace(
         instance=bytes.fromhex(str(document["instance"])),
         service=str(document["service"]),
@@ -138,10 +138,11 @@ def _of_summary(summary: Summary, named: Iterable[EnforcingVerifier]) -> dict[st
 
 
 def of_record(record: Record) -> dict[str, object]:
-    """Write a record as `POST /v1/check` and `rescind check --json` do.
+    """Return a record as in `POST /v1/check` and `rescind check --json`.
 
-    `scopes` is what is left: a reader that knows no other key allows no more than a check does.
-    `scopes_removed` is what `X-Rescind-Scopes-Removed` tells; `scopes_removed_count` counts all.
+    `scopes` are the granted scopes that no narrow touches: a reader of this key alone allows no
+    more than a check does. `scopes_removed` has the content of `X-Rescind-Scopes-Removed`;
+    `scopes_removed_count` is the number of all removed patterns.
     """
     return {
         "token_id": record.token_id,

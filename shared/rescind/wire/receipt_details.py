@@ -1,8 +1,8 @@
 """The details of a large receipt: every verifier, in chunks whose hashes the receipt signs.
 
 The verifiers come first, then those in grace, each in the receipt's own order; every chunk but the
-last holds `PER_CHUNK` of them. The bytes are canonical: the chunks can be written again from their
-values, and their SHA-256 compared with what was signed.
+last contains `PER_CHUNK` of them. The bytes are canonical: the chunks can be encoded again from
+their values, and their SHA-256 compared with the signed hashes.
 """
 
 import hashlib
@@ -24,17 +24,17 @@ from rescind.wire.codec import MAX_MESSAGE_BYTES, Fields, Payload, pack
 
 PER_CHUNK = 1_000
 MOST_CHUNKS = 4_096
-"""Of four million verifiers: their hashes alone are 128 KiB of what is signed."""
+"""Enough for four million verifiers; the hashes alone are 128 KiB of the signed content."""
 
 _CHUNK = 1
 
 
 @dataclass(frozen=True, slots=True)
 class DetailsPage:
-    """A part of a receipt's verifiers. `cursor` is where the next page begins, None at the end.
+    """A part of a receipt's verifiers. `cursor` is the place of the next page, None at the end.
 
-    Places count the verifiers, and then those in grace that the receipt does not name itself;
-    `first` is the page's own.
+    Places number the verifiers, then those in grace that the receipt does not name itself. `first`
+    is the place at which this page begins.
     """
 
     first: int
@@ -44,9 +44,9 @@ class DetailsPage:
 
 
 def divide(receipt: Receipt) -> tuple[Receipt, tuple[bytes, ...]]:
-    """Return the receipt to sign for a complete one, and the chunks to keep beside it.
+    """Return the receipt to sign for a complete one, and the chunks to store beside it.
 
-    A small receipt stands for itself. Raises TooLargeError, with nothing signed.
+    A small receipt is returned unchanged. Raises TooLargeError; then nothing is signed.
     """
     if len(receipt.verifiers) + len(receipt.grace) <= MOST_INLINE:
         return receipt, ()
@@ -57,15 +57,15 @@ def divide(receipt: Receipt) -> tuple[Receipt, tuple[bytes, ...]]:
 def completed(
     signed: Receipt, verifiers: Sequence[EnforcingVerifier], grace: Sequence[VerifierInGrace]
 ) -> Receipt:
-    """Return the complete receipt that a signed summary stands for, out of all its details.
+    """Return the complete receipt of a signed summary and all its details.
 
-    Raises MalformedMessageError if they are not exactly those whose hashes were signed.
+    Raises MalformedMessageError if the details are not exactly those whose hashes were signed.
     """
     complete = replace(signed, verifiers=tuple(verifiers), grace=tuple(grace), summary=None)
     try:
         anew, _ = divide(complete)
     except (TooLargeError, ValueError, OverflowError) as error:
-        # What msgpack cannot write, such as half a surrogate pair, was not signed either.
+        # A value that msgpack cannot encode, such as half a surrogate pair, was not signed either.
         raise MalformedMessageError("receipt", "its verifiers cannot be written") from error
     if anew != signed:
         raise MalformedMessageError("receipt", "its verifiers are not those that were signed")
@@ -81,9 +81,9 @@ def span(receipt: Receipt, *, cursor: int, limit: int) -> range:
 
 
 def page(receipt: Receipt, chunks: Sequence[Payload], *, cursor: int, limit: int) -> DetailsPage:
-    """Return a page of a receipt; of a summary, out of the chunks that `span` names.
+    """Return a page of a receipt; for a summary, from the chunks that `span` returns.
 
-    Raises MalformedMessageError for a chunk that is not the one whose hash was signed.
+    Raises MalformedMessageError for a chunk other than the one whose hash was signed.
     """
     summary = receipt.summary
     ends = min(cursor + limit, length(receipt))
@@ -111,7 +111,7 @@ def page(receipt: Receipt, chunks: Sequence[Payload], *, cursor: int, limit: int
 
 
 def length(receipt: Receipt) -> int:
-    """Return how many places the pages of a receipt have."""
+    """Return the number of places in the pages of a receipt."""
     summary = receipt.summary
     if summary is None:
         return len(receipt.verifiers)
@@ -119,7 +119,7 @@ def length(receipt: Receipt) -> int:
 
 
 def _place(receipt: Receipt, place: int) -> int:
-    """Return the place in the chunks: there, those in grace that the receipt names come too."""
+    """Return the place in the chunks, which also contain the grace that the receipt names."""
     return place if place < summary_of(receipt).verifiers else place + MOST_GRACE
 
 

@@ -1,7 +1,8 @@
-"""Receipts as they are signed and kept, to be checked offline years later.
+"""Receipts as they are signed and stored, to be checked offline years later.
 
-A receipt that names all its verifiers is tag 1. A summary is tag 2, around the tag 1 of what it
-names; a reader that knows tag 1 alone refuses it rather than take a part for the whole.
+A receipt that names all its verifiers has tag 1. A summary has tag 2, around a message of tag 1
+with the verifiers that it names. A reader that supports only tag 1 rejects a summary, rather than
+mistake the part for the whole.
 """
 
 from dataclasses import replace
@@ -21,7 +22,7 @@ from rescind.wire.heartbeat import INSTANCE_BYTES
 HASH_BYTES = 32
 
 _LONGEST_BYTES = MAX_MESSAGE_BYTES - 1_024
-"""The envelope with key and signature is a message too, and has to be read again."""
+"""The envelope with key and signature is a message too, and must stay below the limit."""
 
 _RECEIPT = 1
 _SUMMARY = 2
@@ -31,10 +32,10 @@ _TALLY = 1
 
 
 def encode(receipt: Receipt) -> bytes:
-    """Write a receipt: the content that the receipts key signs.
+    """Encode a receipt: the content that the receipts key signs.
 
-    Raises TooLargeError for one that could not be read again. `receipt_details.divide` makes one
-    of any size that can.
+    Raises TooLargeError for a receipt that could not be decoded again. `receipt_details.divide`
+    turns a receipt of any size into one that can.
     """
     named = _checked(
         pack(
@@ -101,7 +102,7 @@ def lenient(each: VerifierInGrace) -> tuple[object, ...]:
 
 
 def decode(content: Payload) -> Receipt:
-    """Read a receipt. Raises MalformedMessageError."""
+    """Decode a receipt. Raises MalformedMessageError."""
     if tag_of(content, message="receipt") == _SUMMARY:
         fields = Fields(content, message="receipt")
         return replace(_named(fields.octets()), summary=_summary(fields))
@@ -161,7 +162,7 @@ def _tally(fields: Fields) -> ServiceTotals:
 
 
 def read_verified(fields: Fields) -> EnforcingVerifier:
-    """Read one verifier. Raises MalformedMessageError."""
+    """Decode one verifier. Raises MalformedMessageError."""
     fields.expect(_VERIFIED)
     instance, service, outcome = fields.octets(INSTANCE_BYTES), fields.text(), fields.text()
     if outcome not in set(Outcome):
@@ -170,6 +171,6 @@ def read_verified(fields: Fields) -> EnforcingVerifier:
 
 
 def read_lenient(fields: Fields) -> VerifierInGrace:
-    """Read one verifier in grace. Raises MalformedMessageError."""
+    """Decode one verifier in grace. Raises MalformedMessageError."""
     fields.expect(_LENIENT)
     return VerifierInGrace(fields.octets(INSTANCE_BYTES), fields.text(), fields.uint())

@@ -1,4 +1,4 @@
-"""Records as Redis keeps them and sockets carry them, and the look-up that brings them."""
+"""Records as Redis stores them and sockets carry them, and look-ups of records."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from rescind.wire.signed_envelope import Signer
 
 HASH_BYTES = 32
 LONGEST_TTL_MS = 600_000
-"""How long Redis may keep a record that is not read again."""
+"""How long Redis may store a record that is not read again."""
 
 _RECORD = 1
 _NARROWED = 2
@@ -35,9 +35,9 @@ _NOT_NOW = 2
 
 
 def encode(record: Record, sign: Signer) -> bytes:
-    """Write a record, in its envelope."""
-    # Tags of their own: a reader that knows nothing of removed scopes or conditions must refuse the
-    # record, for one that skipped an appended field would allow what it forbids.
+    """Encode a record, in its envelope."""
+    # Separate tags: a reader that does not support removed scopes or conditions must reject the
+    # record. If it ignored an appended field, it would allow more than the record does.
     conditions = record.conditions
     tag = _CONDITIONED if conditions else _NARROWED if record.removed else _RECORD
     content = pack(
@@ -69,7 +69,7 @@ def encode(record: Record, sign: Signer) -> bytes:
 
 
 def decode(payload: Payload) -> Record:
-    """Read a record out of its envelope. Raises MalformedMessageError."""
+    """Decode a record out of its envelope. Raises MalformedMessageError."""
     fields = Fields(signed_envelope.decode(payload).content, message="record")
     narrowed, conditioned = fields.tag in {_NARROWED, _CONDITIONED}, fields.tag == _CONDITIONED
     if not narrowed:
@@ -108,13 +108,13 @@ def decode(payload: Payload) -> Record:
         conditions=_conditions(fields, addresses, verifier) if conditioned else UNCONDITIONAL,
     )
     if EVERYTHING not in record.handles:
-        # Without its handles nothing could ever hit it.
+        # Without its handles, no event could ever hit it.
         raise MalformedMessageError("record", "it lacks the handle that every record has")
     return record
 
 
 def key(epoch: int, token_hash: bytes) -> str:
-    """Name a record in Redis. Another epoch never finds it."""
+    """Return the Redis key of a record. Another epoch never finds it."""
     return f"rescind:v1:{epoch}:{token_hash.hex()}"
 
 
@@ -140,10 +140,11 @@ def _kind(text: str) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class PossessionProof:
-    """Prove that a token is presented, and when: a recorded look-up proves nothing later.
+    """The proof that a token was presented, and when: a recorded look-up proves nothing later.
 
     The instance had applied the ledger up to `seq`, and the authority's clock had reached `at_us`
-    (Unix µs). `proof` is `tokens.possession`, encrypted by `mac.veil` under the look-up's nonce.
+    (Unix µs). `proof` is `token_format.possession`, encrypted by `instance_mac.veil` under the
+    look-up's nonce.
     """
 
     seq: int
@@ -155,7 +156,7 @@ class PossessionProof:
 class Resolve:
     """A request for the record of one token, by its SHA-256, in the envelope of an instance.
 
-    An older sidecar sends no nonce, and no envelope. `presented` is None where no token is
+    An older sidecar sends neither a nonce nor an envelope. `presented` is None if no token is
     presented.
     """
 
@@ -166,10 +167,10 @@ class Resolve:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Return the record of a token, still encoded.
+    """The record of a token, still encoded.
 
-    `record` is None if no such token is known at `as_of`. `nonce` and `token_hash` are those of the
-    look-up. So a recorded answer is not believed for another look-up. An older authority names
+    `record` is None if no such token exists at `as_of`. `nonce` and `token_hash` are those of the
+    look-up, so that a recorded answer is not accepted for another look-up. An older authority sends
     neither.
     """
 
@@ -182,14 +183,14 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class NotNow:
-    """Report that this look-up cannot be answered now."""
+    """The answer that this look-up cannot be answered now."""
 
     nonce: bytes
     token_hash: bytes
 
 
 def encode_resolve(resolve: Resolve) -> bytes:
-    """Write a look-up."""
+    """Encode a look-up."""
     if resolve.nonce is None:
         return pack(_RESOLVE, resolve.token_hash)
     shown = resolve.presented
@@ -198,7 +199,7 @@ def encode_resolve(resolve: Resolve) -> bytes:
 
 
 def decode_resolve(payload: Payload) -> Resolve:
-    """Read a look-up. Raises MalformedMessageError."""
+    """Decode a look-up. Raises MalformedMessageError."""
     fields = Fields(payload, message="look-up").expect(_RESOLVE)
     token_hash = fields.octets(HASH_BYTES)
     if not fields.more:
@@ -218,7 +219,7 @@ def _presented(fields: Fields) -> PossessionProof | None:
 
 
 def encode_resolved(resolved: Resolved) -> bytes:
-    """Write an answer to a look-up."""
+    """Encode an answer to a look-up."""
     answer = (_RESOLVED, resolved.epoch, resolved.as_of, resolved.record)
     if resolved.nonce is None:
         return pack(*answer)
@@ -226,7 +227,7 @@ def encode_resolved(resolved: Resolved) -> bytes:
 
 
 def decode_resolved(payload: Payload) -> Resolved:
-    """Read an answer to a look-up. Raises MalformedMessageError."""
+    """Decode an answer to a look-up. Raises MalformedMessageError."""
     fields = Fields(payload, message="resolved").expect(_RESOLVED)
     epoch, as_of, record = fields.uint(), fields.uint(), fields.optional_octets()
     if not fields.more:
@@ -238,12 +239,12 @@ def decode_resolved(payload: Payload) -> Resolved:
 
 
 def encode_not_now(answer: NotNow) -> bytes:
-    """Write that a look-up cannot be answered now."""
+    """Encode the answer that a look-up cannot be answered now."""
     return pack(_NOT_NOW, answer.nonce, answer.token_hash)
 
 
 def decode_answer(payload: Payload) -> Resolved | NotNow:
-    """Read either answer to a look-up. Raises MalformedMessageError."""
+    """Decode either answer to a look-up. Raises MalformedMessageError."""
     fields = Fields(payload, message="resolved")
     if fields.tag != _NOT_NOW:
         return decode_resolved(payload)

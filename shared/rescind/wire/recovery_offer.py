@@ -1,7 +1,7 @@
 """Events that a restored ledger may have lost, offered by a sidecar that still has them (design 4).
 
-The batch is as it was pushed, with its signature: the sidecar vouches for nothing. It goes in an
-envelope with the instance's MAC, as a heartbeat does.
+The batch is unchanged, with the authority's signature: the sidecar does not vouch for it. The offer
+goes in an envelope with the instance's MAC, as a heartbeat does.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _TAKEN = 1
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Offer one signed batch of an earlier epoch. A sidecar offers its newest first."""
+    """One signed batch of an earlier epoch. A sidecar offers its newest batch first."""
 
     instance: bytes
     batch: bytes
@@ -23,30 +23,30 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class OfferAnswer:
-    """Confirm that an offer's lost events are in the ledger again.
+    """The confirmation that the lost events of an offer are in the ledger again.
 
-    `wanted` is True if older offers are wanted.
+    `wanted` is True if the authority requests older batches.
     """
 
     wanted: bool
 
 
 def encode(offer: Offer) -> bytes:
-    """Write an offer."""
+    """Encode an offer."""
     return pack(_OFFER, offer.instance, offer.batch)
 
 
 def decode(payload: Payload) -> Offer:
-    """Read an offer. Raises MalformedMessageError."""
+    """Decode an offer. Raises MalformedMessageError."""
     fields = Fields(payload, message="offer").expect(_OFFER)
     return Offer(fields.octets(INSTANCE_BYTES), fields.octets())
 
 
 def encode_offer_answer(taken: OfferAnswer) -> bytes:
-    """Write an answer to an offer."""
+    """Encode an answer to an offer."""
     return pack(_TAKEN, taken.wanted)
 
 
 def decode_offer_answer(payload: Payload) -> OfferAnswer:
-    """Read an answer to an offer. Raises MalformedMessageError."""
+    """Decode an answer to an offer. Raises MalformedMessageError."""
     return OfferAnswer(Fields(payload, message="answer to an offer").expect(_TAKEN).flag())

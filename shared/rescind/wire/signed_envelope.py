@@ -1,7 +1,7 @@
 """An envelope for content that is signed or carries a MAC: `[1, key id, signature, content]`.
 
-What is signed (events, records, receipts) names its Ed25519 key; what carries a MAC (heartbeats
-and their replies) names its instance. A reader checks before it decodes the content.
+Signed content (events, records, receipts) names its Ed25519 key. Content with a MAC (heartbeats and
+their replies) names its instance. A reader checks the envelope before it decodes the content.
 """
 
 from collections.abc import Callable
@@ -23,21 +23,21 @@ class SignedEnvelope:
 
 
 Signer = Callable[[bytes], SignedEnvelope]
-"""Vouch for content: how, and with which key, is the caller's business."""
+"""Sign content; the caller decides how, and with which key."""
 
 
 def unsigned(content: bytes) -> SignedEnvelope:
-    """Vouch for nothing: for the bytes of a record between a sidecar and its workload."""
+    """Return content without a signature: for a record between a sidecar and its workload."""
     return SignedEnvelope(content)
 
 
 def encode(sealed: SignedEnvelope) -> bytes:
-    """Write an envelope."""
+    """Encode an envelope."""
     return pack(_TAG, sealed.key_id, sealed.signature, sealed.content)
 
 
 def decode(payload: Payload) -> SignedEnvelope:
-    """Read an envelope. Raises MalformedMessageError."""
+    """Decode an envelope. Raises MalformedMessageError."""
     fields = Fields(payload, message="sealed").expect(_TAG)
     key_id, signature, content = fields.run(_FIELDS)
     return SignedEnvelope(content, key_id, signature)

@@ -1,8 +1,8 @@
 """The unix socket between a workload and its sidecar: frames, requests and replies.
 
-A frame is a length (4 bytes, big-endian) and a message. The sidecar speaks first, with a Greeting;
-then requests may be pipelined, and each reply carries the number of its request. Replies come in
-any order. To a Watch there are many.
+A frame is a length (4 bytes, big-endian) and a message. The sidecar first sends a Greeting. Then
+requests may be pipelined, and each reply carries the number of its request. Replies arrive in any
+order. A Watch has many replies.
 """
 
 import struct
@@ -37,9 +37,9 @@ class _Tag(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """Who answers at this socket. `service` is the default audience of a check.
+    """The sidecar at this socket. `service` is the default audience of a check.
 
-    `labels` are the verifier's, which conditions of tokens are about; an older sidecar has none.
+    `labels` are the verifier labels, which conditions of tokens name; an older sidecar has none.
     """
 
     service: str
@@ -51,17 +51,17 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A request for the sidecar's CLOCK_BOOTTIME, before its table's deadlines are believed."""
+    """A request for the sidecar's CLOCK_BOOTTIME, before its table's deadlines are trusted."""
 
     request: int
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Return CLOCK_BOOTTIME in nanoseconds, and the lease left in milliseconds.
+    """The sidecar's CLOCK_BOOTTIME in nanoseconds, and the rest of its lease in milliseconds.
 
     `fresh_for_ms` is 0 without a lease. `refused` is why the authority grants no other lease. It is
-    None where the authority grants one, and from an older sidecar.
+    None if the authority grants leases, and from an older sidecar.
     """
 
     request: int
@@ -84,11 +84,11 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Return a record, and the slots that keep it good.
+    """A record, and its slots in the table, by which it can be checked again.
 
-    `stamps` are the values of the slots at `generation`. `instance` names the table that the slots
-    belong to. The times are CLOCK_BOOTTIME in nanoseconds. `until_ns` is when to ask again: the
-    token's end, or earlier.
+    `stamps` are the values of the slots at `generation`. `instance` names the table of the slots.
+    The times are CLOCK_BOOTTIME in nanoseconds. `until_ns` is when to ask again: the token's end,
+    or earlier.
     """
 
     request: int
@@ -103,7 +103,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Report that the token is denied, whatever a call may require."""
+    """The answer that the token is denied, whatever a call requires."""
 
     request: int
     instance: bytes
@@ -112,10 +112,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A request for a verdict, where the table cannot be mapped.
+    """A request for a verdict, for workloads that cannot map the table.
 
-    `audience` None is the service's own. `min_seq` is as in a Look: an older sidecar ignores it,
-    so compare the `as_of` with it too. `address` is the caller's, None where it is not known.
+    `audience` None means the service's own. `min_seq` is as in a Look; an older sidecar ignores it,
+    so also compare it with the `as_of`. `address` is the caller's, None if it is not known.
     """
 
     request: int
@@ -128,11 +128,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Return the verdict of a Check: a reason, or a record.
+    """The verdict of a Check: a reason, or a record.
 
-    With a record come `as_of`, the seq that it is good at, and `fresh_for_ms`, the lease left.
-    `token_for_ms` is for how long the token's own times need not be judged again. It is None from
-    an older sidecar, and with a reason.
+    With a record, `as_of` is the seq at which it is good, and `fresh_for_ms` the rest of the lease.
+    `token_for_ms` is the time for which the token's own times need not be checked again. It is None
+    from an older sidecar, and with a reason.
     """
 
     request: int
@@ -146,7 +146,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A request to be told of every change from now on. An older sidecar closes the connection."""
+    """A request for a notification of every change. An older sidecar closes the connection."""
 
     request: int
 
@@ -155,7 +155,7 @@ class Watch:
 class Changed:
     """The answer to a Watch, at once and after each change of the table: check held tokens again.
 
-    One message may stand for many changes. `as_of` is the seq that the table shows, 0 before the
+    One message may cover many changes. `as_of` is the seq that the table shows, 0 before the
     first lease. The end of a lease is not a change: watch the deadlines as well.
     """
 
@@ -173,14 +173,14 @@ def frame(message: bytes) -> bytes:
 
 
 class Frames:
-    """Cut a stream of bytes into messages, however they arrive; none is longer than it may be."""
+    """A stream of bytes, split into messages of limited length, however it arrives."""
 
     def __init__(self, *, longest_bytes: int = MAX_FRAME_BYTES) -> None:
         self._longest_bytes = longest_bytes
         self._buffer = bytearray()
 
     def feed(self, received: bytes) -> list[bytes]:
-        """Return the messages that are complete. Raises MalformedMessageError for one too long."""
+        """Return the complete messages. Raises MalformedMessageError for one that is too long."""
         buffer = self._buffer
         if not buffer and len(received) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(received)
@@ -203,7 +203,7 @@ class Frames:
 
 
 def encode_request(request: Request) -> bytes:
-    """Write a request, framed."""
+    """Encode a request, framed."""
     match request:
         case Clock():
             return frame(pack(_Tag.CLOCK, request.request))
@@ -226,7 +226,7 @@ def encode_request(request: Request) -> bytes:
 
 
 def decode_request(payload: Payload) -> Request:
-    """Read a request out of its frame. Raises MalformedMessageError."""
+    """Decode a request out of its frame. Raises MalformedMessageError."""
     fields = Fields(payload, message="request")
     number = fields.uint()
     match fields.tag:
@@ -250,12 +250,12 @@ def decode_request(payload: Payload) -> Request:
 
 
 def _min_seq(fields: Fields) -> int:
-    """Read what was appended later: an older workload demands nothing."""
+    """Decode the appended `min_seq`; an older workload sends none, which means 0."""
     return fields.uint() if fields.more else 0
 
 
 def encode_response(response: Response) -> bytes:
-    """Write a response, framed."""
+    """Encode a response, framed."""
     match response:
         case Greeting(service, instance, boot, posture, labels):
             appended = (labels,) if labels else ()
@@ -297,7 +297,7 @@ def encode_response(response: Response) -> bytes:
 
 
 def decode_response(payload: Payload) -> Response:
-    """Read a response out of its frame. Raises MalformedMessageError."""
+    """Decode a response out of its frame. Raises MalformedMessageError."""
     fields = Fields(payload, message="response")
     match fields.tag:
         case _Tag.ENTRY:

@@ -1,4 +1,4 @@
-"""The NATS subjects. A later version of the protocol takes other ones, and both can run."""
+"""The NATS subjects. A later version of the protocol uses other subjects, so both can run."""
 
 EVENTS = "rescind.v1.events"
 ACK = "rescind.v1.ack"

@@ -1,9 +1,9 @@
-"""Whom to believe: the statement by which the root key names the keys that sign in its place.
+"""The trust statement, by which the root key names the keys that sign in its place.
 
-A sidecar is given the root's public key, and nothing else has to be pinned: a statement with a
-higher serial replaces the one before it, so keys change while everything runs. A statement ends at
-`not_after_us`, and is renewed before. When the root key itself is replaced, the one before it signs
-a link to the new one, which travels in the envelope of each statement from then on.
+Only the root's public key is pinned in a sidecar. A statement with a higher serial replaces the
+earlier one, so keys can change at run time. A statement ends at `not_after_us`, and is renewed
+before. When the root key itself is replaced, the earlier key signs a link to the new one. From then
+on, the envelope of each statement contains this link.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _RETIRED = 1
 
 
 class Purpose(StrEnum):
-    """What a key signs. A signature for one purpose says nothing for another."""
+    """The purpose of a key. A signature for one purpose is not valid for another."""
 
     TRUST = "trust"
     EVENTS = "events"
@@ -44,13 +44,13 @@ def signed_bytes(purpose: Purpose, content: bytes) -> bytes:
 
 
 def key_id(public: bytes) -> bytes:
-    """Name a public key by the first 8 bytes of its SHA-256."""
+    """Return the id of a public key: the first 8 bytes of its SHA-256."""
     return hashlib.sha256(public).digest()[:KEY_ID_BYTES]
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
-    """The public half of an Ed25519 key (RFC 8032), and what it is for."""
+    """The public half of an Ed25519 key (RFC 8032), and its purpose."""
 
     purpose: Purpose
     public: bytes
@@ -58,7 +58,7 @@ class VerifyingKey:
 
 @dataclass(frozen=True, slots=True)
 class RetiredKey:
-    """A key that is not believed any more: kind (a purpose, `master`, `sealing`) and id."""
+    """A key that is no longer trusted: kind (a purpose, `master`, `sealing`) and id."""
 
     kind: str
     key_id: bytes
@@ -66,10 +66,10 @@ class RetiredKey:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The keys that are good from now on. `sealing` is the X25519 key that enrolment seals to.
+    """The keys that are good from now on. Enrolments are encrypted to the X25519 key `sealing`.
 
-    None as `not_after_us` (Unix microseconds) is a statement without an end, from an older
-    authority. `retired` are the keys that were withdrawn before their time, the oldest first.
+    `not_after_us` (Unix microseconds) is None in a statement without an end, from an older
+    authority. `retired` are the keys that were withdrawn before their time, oldest first.
     """
 
     serial: int
@@ -82,14 +82,14 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class RootLink:
-    """The new root key in place of the one that signed this."""
+    """The new root key, which replaces the key that signed this link."""
 
     root: bytes
     issued_at_us: int
 
 
 def encode(statement: Statement) -> bytes:
-    """Write a statement; it then goes into an envelope that the root key signed."""
+    """Encode a statement; it then goes into an envelope that the root key signs."""
     return pack(
         _STATEMENT,
         statement.serial,
@@ -108,7 +108,7 @@ def _appended(statement: Statement) -> tuple[object, ...]:
 
 
 def decode(content: Payload) -> Statement:
-    """Read a statement. Keys for purposes that are newer than this code are left out."""
+    """Decode a statement. Keys for purposes that are newer than this code are left out."""
     fields = Fields(content, message="trust statement").expect(_STATEMENT)
     serial, issued_at_us, sealing = fields.ordinal(), fields.uint(), fields.octets(KEY_BYTES)
     keys = [_key(key) for key in fields.nested("verifying key")]
@@ -123,27 +123,27 @@ def decode(content: Payload) -> Statement:
 
 
 def encode_link(link: RootLink) -> bytes:
-    """Write a link; it then goes into an envelope that the root key before it signed."""
+    """Encode a link; it then goes into an envelope that the earlier root key signs."""
     return pack(_LINK, link.root, link.issued_at_us)
 
 
 def decode_link(content: Payload) -> RootLink:
-    """Read a link. Raises MalformedMessageError."""
+    """Decode a link. Raises MalformedMessageError."""
     fields = Fields(content, message="link between root keys").expect(_LINK)
     return RootLink(fields.octets(KEY_BYTES), fields.uint())
 
 
 def encode_envelope(signed: SignedEnvelope, links: tuple[bytes, ...]) -> bytes:
-    """Write a signed statement with the links between root keys, each in its own envelope.
+    """Encode a signed statement with the links between root keys, each in its own envelope.
 
-    A reader from before links passes over them, as over everything that was appended.
+    A reader that does not support links ignores them, as it ignores every appended field.
     """
     appended = (links,) if links else ()
     return pack(_ENVELOPE, signed.key_id, signed.signature, signed.content, *appended)
 
 
 def decode_envelope(payload: Payload) -> tuple[SignedEnvelope, tuple[bytes, ...]]:
-    """Read a signed statement, and the links that come with it. Raises MalformedMessageError."""
+    """Decode a signed statement and its links. Raises MalformedMessageError."""
     signed = signed_envelope.decode(payload)
     fields = Fields(payload, message="trust statement").expect(_ENVELOPE)
     for _ in range(_ENVELOPE_FIELDS):

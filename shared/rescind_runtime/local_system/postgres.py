@@ -1,8 +1,9 @@
 """An embedded Postgres: durable, on a unix socket alone, as root too.
 
 Postgres refuses to run as root. Root therefore starts it in a user namespace, where the same files
-belong to an ordinary user; where the kernel forbids that (some containers), it starts as the user
-`postgres` or `nobody`; and where that user cannot reach the files, it says so and gives up.
+belong to an ordinary user. If the kernel forbids that (some containers), it starts as the user
+`postgres` or as the unprivileged user of the system. If that user cannot reach the files, the start
+fails with PostgresError.
 """
 
 import asyncio
@@ -38,12 +39,12 @@ _STATUS_LINE = 7  # of postmaster.pid (LOCK_FILE_LINE_PM_STATUS in miscadmin.h, 
 
 
 class PostgresError(RescindError):
-    """Raised when the embedded Postgres cannot run here; names the setting that replaces it."""
+    """Raised if the embedded Postgres cannot run; the text names the setting that replaces it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where Postgres runs, and as which user."""
+    """The place where Postgres runs, and its user."""
 
     home: Home
     binaries: Path
@@ -108,7 +109,7 @@ def _binaries() -> Path | None:
 
 
 def _settle(home: Home, found: Path) -> _Place:
-    """Choose as whom Postgres runs: the first identity that can start it and reach its files."""
+    """Choose the first identity that can start Postgres and reach its files."""
     parent = home.folder("postgres")
     for identity in _identities(parent):
         place = _Place(home, found, identity, parent / "cluster", home.sockets)
@@ -133,7 +134,7 @@ def _identities(parent: Path) -> Iterator[str]:
     if owner.st_uid != 0:  # an earlier run had to hand the files over
         yield f"{owner.st_uid}:{owner.st_gid}"
         return
-    # initdb looks its user up, so the name inside must be one that passwd knows.
+    # initdb looks up its user, so the user inside the namespace must be in passwd.
     users = [user for name in ("nobody", "postgres") if (user := _user(name))]
     yield f"{launcher.NAMESPACE}:{users[0].pw_uid if users else _NOBODY}"
     if (parent / "cluster").exists():
@@ -161,7 +162,7 @@ def _hand_over(place: _Place) -> _Place:
 
 
 def _take_back(place: _Place) -> None:
-    """Undo the handing over, so that a later run may choose freely."""
+    """Undo `_hand_over`, so that a later run may choose any identity."""
     place.sockets.rmdir()
     os.chown(place.cluster.parent, os.geteuid(), os.getegid())
     place.home.directory.chmod(0o700)
@@ -183,13 +184,13 @@ def _starts(place: _Place) -> bool:
 
 
 async def _initialise(place: _Place) -> None:
-    """Make a cluster beside its place and move it there: half of one is never mistaken for data."""
+    """Make a cluster beside its place and move it there: half of one is never used as data."""
     fresh = place.cluster.with_name("cluster.new")
     shutil.rmtree(fresh, ignore_errors=True)
     program = place.program(
         "initdb",
         *("-D", str(fresh), "-U", "rescind", "-E", "UTF8", "--locale=C", "--no-instructions"),
-        # Who reaches the socket, in a folder of mode 0700, is who may use it.
+        # The socket's folder has mode 0700: any process that reaches the socket may use it.
         *("-A", "trust"),
     )
     async with child_process.running(program) as child:
@@ -217,8 +218,8 @@ def _require_same_version(place: _Place) -> None:
 def _forget_killed_postmaster(cluster: Path) -> None:
     """Remove the pid file of a killed run, whose number may by now be another process's.
 
-    We hold DIR/lock, which every process of an earlier run would hold too. Only a postmaster that
-    was started there by hand can still be alive, and it is left alone.
+    This process holds DIR/lock, which every process of an earlier run would hold too. Only a
+    postmaster that was started there by hand can still be alive, and it is left alone.
     """
     path = cluster / "postmaster.pid"
     with contextlib.suppress(FileNotFoundError):

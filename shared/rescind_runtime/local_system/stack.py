@@ -1,8 +1,8 @@
 """The whole system on this machine, as children of this process, inside one directory.
 
-Embedded Postgres, NATS and Valkey (or the user's own, where a setting names them), the schema, the
-authority, and one sidecar for each service. What starts here ends here, in any order of death: the
-kernel signals a child that outlives its parent, and a child that dies takes the rest with it.
+Embedded Postgres, NATS and Valkey (or the user's own, if a setting names them), the schema, the
+authority, and one sidecar for each service. All processes end together, whichever dies first: the
+kernel signals a child that outlives its parent, and the end of a child stops all the others.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ DEFAULT_PORT = 7473
 _MIGRATE_DEADLINE_S = 60.0
 _READY_DEADLINE_S = 60.0
 _CREDENTIAL_TTL_S = 365 * 24 * 3600
-# Nothing that we start needs them, so nothing that we start gets them.
+# No child needs these variables, so no child gets them.
 _WITHHELD = (
     *("RESCIND_ADMIN_TOKEN", "RESCIND_TOKEN"),
-    # What we serve, we serve on loopback.
+    # The system serves on loopback only.
     *("RESCIND_HTTP_CA_FILE", "RESCIND_HTTP_CERT_FILE", "RESCIND_HTTP_KEY_FILE"),
 )
 
@@ -42,32 +42,32 @@ _OF_A_LINK = re.compile(
 )
 
 Reach = Callable[[str, Mapping[str, str]], Mapping[str, str]]
-"""Given a service and what its sidecar would be told, what the sidecar is told instead."""
+"""A function from a service and its sidecar's environment to the environment to use instead."""
 
 
 def directly(_service: str, told: Mapping[str, str]) -> Mapping[str, str]:
-    """Put nothing between a sidecar and the rest."""
+    """Return the environment unchanged: nothing lies between a sidecar and the rest."""
     return told
 
 
 class StackError(RescindError):
-    """Raised when the system cannot start here; the text says what to do."""
+    """Raised when the system cannot start here; the text contains what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to start, and where."""
+    """The parts of a system to start, and where."""
 
     directory: Path
     services: Sequence[str]  # one sidecar each
     port: int = DEFAULT_PORT  # the authority's, on loopback; 0 takes any that is free
-    environ: Mapping[str, str]  # what the user set; it may name servers of their own
-    reach: Reach = directly  # a scene may put a wire of its own in a sidecar's way
+    environ: Mapping[str, str]  # the user's; it may name the user's own servers
+    reach: Reach = directly  # a scene may route a sidecar through its own wire
 
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """A sidecar that is ready: where its service finds it."""
+    """A sidecar that is ready, with the addresses for its service."""
 
     service: str
     instance: str
@@ -91,7 +91,7 @@ class System:
     children: Sequence[Child]
 
     async def watch(self) -> None:
-        """Run until cancelled; raise StackError as soon as a part ends that should not."""
+        """Wait until cancelled. Raises StackError as soon as a child ends unexpectedly."""
         async with asyncio.TaskGroup() as group:
             for child in self.children:
                 group.create_task(_fail_when_gone(child))
@@ -103,8 +103,8 @@ async def running(
 ) -> AsyncGenerator[System]:
     """Run the system for the block, and write `DIR/env`; from the main thread only.
 
-    `progress` is told what is being started. Every error is a RescindError that says what failed,
-    why (the end of its log), and what to do.
+    `progress` is called with the name of each step. Every error is a RescindError whose text
+    contains what failed, why (the end of its log), and what to do.
     """
     _require_free(plan.port)
     names = (valkey.SOCKET, *(f"{service}.sock" for service in plan.services))
@@ -174,7 +174,7 @@ async def _servers(
 async def _sidecars(
     plan: Plan, place: Home, block: AsyncExitStack, environment: Mapping[str, str]
 ) -> dict[Sidecar, Child]:
-    """Start all of them, then wait for all of them: most of a start is importing."""
+    """Start all sidecars, then wait for all of them: most of a start is importing."""
     processes: list[Child] = []
     for service in plan.services:
         program = _python(
@@ -195,13 +195,13 @@ async def _sidecars(
         for process in processes:
             process.ask_to_stop()
 
-    block.callback(ask_all_to_stop)  # runs first, so that they stop side by side
+    block.callback(ask_all_to_stop)  # runs first, so that they stop in parallel
     return {_sidecar(await each.ready(deadline_s=_READY_DEADLINE_S)): each for each in processes}
 
 
 async def _credentials(plan: Plan, place: Home, url: str) -> None:
-    """Issue what each service's sidecar enrols with: a new one at each start, for a year."""
-    # `up --help` is quick
+    """Issue each service a credential for its sidecar: a new one at each start, for a year."""
+    # imported here, so that `up --help` is quick
     from rescind.client.admin import AsyncAdmin, Grant, SidecarBinding  # noqa: PLC0415
 
     admin_token = (place.directory / "admin-token").read_text(encoding="ascii").strip()
@@ -214,7 +214,7 @@ async def _credentials(plan: Plan, place: Home, url: str) -> None:
                 audience=(well_known_scopes.AUDIENCE,),
             )
             grant["ttl"] = _CREDENTIAL_TTL_S
-            # The posture that the sidecars here are told, if they are told one.
+            # The posture in the sidecars' environment, if one is set.
             posture = plan.environ.get("RESCIND_POSTURE", "strict")
             grant["sidecars"] = SidecarBinding(posture=posture)
             issued = await admin.issue(**grant)
@@ -237,10 +237,10 @@ async def _fail_when_gone(child: Child) -> None:
 def _common_settings(
     plan: Plan, place: Home, urls: Mapping[str, str], *, own: Collection[str]
 ) -> dict[str, str]:
-    """Return the user's environment with what every process of ours is told.
+    """Return the user's environment with the settings that all children share.
 
     A variable that the user set for something else must not reach a child by accident, so each
-    one that we rely on is set here or in `_start`.
+    one that the children rely on is set here or in `_start`.
     """
     inherited = {
         key: text
@@ -265,9 +265,9 @@ def _common_settings(
 
 
 def _links(environ: Mapping[str, str], own: Collection[str]) -> dict[str, str]:
-    """Return what servers of the user's own need, with paths that hold in any directory.
+    """Return the variables for the user's own servers, with absolute paths.
 
-    A server of ours would be asked for a TLS that it does not have.
+    For an embedded server they would require TLS that it does not have.
     """
     found = {
         each: text

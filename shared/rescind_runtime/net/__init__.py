@@ -1,1 +1,1 @@
-"""Connect to servers, and serve HTTP."""
+"""Connections to servers, and an HTTP server."""

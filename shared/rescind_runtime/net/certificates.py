@@ -1,4 +1,4 @@
-"""The certificate of a server, as its files are now: renewed without losing a connection."""
+"""The current certificate of a server, reloaded without closing connections."""
 
 import asyncio
 import ssl
@@ -16,9 +16,10 @@ _Stamp = tuple[int, int, int] | None
 
 
 class LiveCertificate:
-    """Read the files again when they changed. Files that cannot be used change nothing.
+    """A certificate that is loaded again when its files change.
 
-    A connection keeps what it began with; each new one gets what is current.
+    If the new files cannot be used, the former certificate stays in use. A connection keeps the
+    certificate with which it began; each new connection gets the current one.
     """
 
     def __init__(self, files: TlsFiles) -> None:
@@ -29,7 +30,7 @@ class LiveCertificate:
 
     @classmethod
     def of(cls, files: TlsFiles) -> "LiveCertificate | None":
-        """Return the certificate of a listener, None where none is set. Raises TlsError."""
+        """Return the certificate of a listener, or None if no file is set. Raises TlsError."""
         return cls(files) if files else None
 
     async def run(self) -> None:
@@ -47,7 +48,7 @@ class LiveCertificate:
         try:
             self.context = self._files.server()
         except TlsError as error:
-            # Half of a new pair, perhaps: the other half changes the stamps again.
+            # Perhaps one file of a new pair was written: the other changes the stamps again.
             _log.error(
                 "the new certificate was not taken; the one before is still in use",
                 action="http.certificate_refused",

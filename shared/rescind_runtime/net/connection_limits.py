@@ -1,20 +1,23 @@
-"""Bound the HTTP connections of a server: their number, and how long each may take.
+"""Limits for the HTTP connections of a server: their number, and the duration of each phase.
 
-uvicorn bounds none of it: a connection that sends nothing, or a part of a request, is kept for
-ever. `Connection` is uvicorn's h11 protocol with deadlines; `Connections` closes what is too much.
+uvicorn has no such limits: it keeps a connection that sends nothing, or a part of a request, for
+ever. `Connection` is uvicorn's h11 protocol with deadlines; `Connections` closes excess ones.
 
-    phase   the connection has                        it may last
+    phase   state of the connection                   longest duration
     HEAD    no request yet, or a part of a head       head_s
     BODY    a whole head and a part of its body       body_s, from the end of the head
     WORK    a whole request that is being answered    as long as the application takes
-    IDLE    been answered, and sent nothing since     idle_s
+    IDLE    answered, and nothing received since      idle_s
 
-A client that does not read what it is sent is given stalled_s, in any phase. When there is no room
-for a new connection, another one is closed for it, in this order: the one that has been longest in
-HEAD, BODY or IDLE; then the one longest in WORK; both of clients without a proven request; then,
-of the clients with one, the one longest not in WORK. So silent clients displace each other, and
-never an administrator or a sidecar whose request was proven. A proof is good for one request and
-the pause after it.
+A client that does not read what it is sent is disconnected after stalled_s, in any phase. When
+there is no room for a new connection, another one is closed for it, in this order:
+
+    1. without a proven request: the connection that has been longest in HEAD, BODY or IDLE
+    2. without a proven request: the connection that has been longest in WORK
+    3. with a proven request: the connection that has been longest outside WORK
+
+So silent clients displace each other, and never an administrator or a sidecar whose request was
+proven. A proof is good for one request and the pause after it.
 """
 
 import asyncio
@@ -46,7 +49,7 @@ _FULL = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a connection may take, and how many there may be."""
+    """Limits for the duration of connections (seconds) and for their number."""
 
     head_s: float = 10.0
     body_s: float = 30.0
@@ -55,13 +58,13 @@ class Limits:
     sweep_s: float = 1.0
     most: int = 4_096
     most_of_peer: int = 1_024
-    """Of clients at one address that proved nothing; an IPv6 site (/64) counts as one address."""
+    """Connections without a proof from one address; an IPv6 site (/64) counts as one address."""
     most_of_owner: int = 256
-    """With a proof by one token or instance; any further connection counts as without a proof."""
+    """Connections with a proof by one token or instance; further ones count as without a proof."""
 
 
 class Phase(Enum):
-    """What a connection is waiting for."""
+    """The phase of a connection: the event that it waits for."""
 
     HEAD = auto()
     BODY = auto()
@@ -82,18 +85,18 @@ class _Queue:
         return len(self.idle) + len(self.working)
 
     def put(self, connection: "Connection") -> None:
-        """Put a connection at the end."""
+        """Add a connection, or move it, to the end."""
         self.drop(connection)
         chosen = self.working if connection.phase is Phase.WORK else self.idle
         chosen[connection] = None
 
     def drop(self, connection: "Connection") -> None:
-        """Remove a connection, if it is in."""
+        """Remove a connection, if it is present."""
         self.idle.pop(connection, None)
         self.working.pop(connection, None)
 
     def first(self) -> "Connection | None":
-        """Return the one that goes first."""
+        """Return the connection to close first, or None."""
         return next(iter(self.idle), None) or next(iter(self.working), None)
 
 
@@ -103,10 +106,10 @@ class Connections:
     def __init__(
         self, limits: Limits, *, many_behind: Callable[[str], bool] = lambda _: False
     ) -> None:
-        """Store the limits; `many_behind` returns True for a proxy, whose clients are many."""
+        """Store the limits; `many_behind` returns True for a proxy, which has many clients."""
         self.limits = limits
         self.buffer = memoryview(bytearray(_READ_BYTES))
-        """Where every connection reads into: what comes in one go is small, and copied at once."""
+        """The buffer that every connection reads into: one read is small, and copied at once."""
         self._many_behind = many_behind
         self._all: set[Connection] = set()
         self._unproven = _Queue()
@@ -120,7 +123,7 @@ class Connections:
         return len(self._all)
 
     def admit(self, connection: "Connection") -> bool:
-        """Add a new connection, and close another one for it; return False if there is no room."""
+        """Add a connection, closing another if needed; return False if there is no room."""
         peer = self._peers.get(connection.peer)
         alone = not self._many_behind(connection.address)
         if alone and peer is not None and len(peer) >= self.limits.most_of_peer:
@@ -149,7 +152,7 @@ class Connections:
         self._disown(connection)
 
     def moved(self, connection: "Connection") -> None:
-        """Move a connection to where its phase and its proof belong."""
+        """Move a connection to the queue of its phase and its proof."""
         if connection not in self._all:
             return
         if connection.owner is not None:
@@ -159,7 +162,7 @@ class Connections:
         self._peers.setdefault(connection.peer, _Queue()).put(connection)
 
     def prove(self, connection: "Connection", owner: str) -> None:
-        """Record who has proven to be at the other end."""
+        """Record the id of the token or instance that proved a connection's request."""
         if connection not in self._all or connection.owner == owner:
             return
         self.disprove(connection)
@@ -170,7 +173,7 @@ class Connections:
             self.moved(connection)
 
     def disprove(self, connection: "Connection") -> None:
-        """Drop a connection's proof."""
+        """Remove a connection's proof."""
         if connection.owner is not None:
             self._drop(connection)
             self._disown(connection)
@@ -193,7 +196,7 @@ class Connections:
                 del self._owners[owner]
 
     async def sweep(self) -> None:
-        """Close what takes too long, until cancelled."""
+        """Close connections that take too long, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self.limits.sweep_s)
@@ -203,7 +206,7 @@ class Connections:
 
 
 class Config(uvicorn.Config):
-    """uvicorn's configuration, and the connections of this server."""
+    """uvicorn's configuration with the connections of this server."""
 
     def __init__(
         self, app: Any, connections: Connections, certificate: LiveCertificate | None = None
@@ -216,13 +219,13 @@ class Config(uvicorn.Config):
         super().__init__(
             app,
             http=cast("type[asyncio.Protocol]", connect),
-            ws="none",  # an upgraded connection would be beyond every limit
+            ws="none",  # no limit would apply to an upgraded connection
             log_config=None,
-            log_level="error",  # else each unreadable request is a line in the log
+            log_level="error",  # a lower level logs a line for each unreadable request
             access_log=False,
             server_header=False,
             date_header=False,
-            proxy_headers=False,  # by default uvicorn believes what loopback says
+            proxy_headers=False,  # by default uvicorn trusts the headers of loopback
             timeout_graceful_shutdown=2,
             timeout_keep_alive=math.ceil(connections.limits.idle_s),
         )
@@ -230,7 +233,7 @@ class Config(uvicorn.Config):
 
 
 class Connection(H11Protocol, asyncio.BufferedProtocol):
-    """One connection, which ends when it takes too long."""
+    """One connection, which is closed when it takes too long."""
 
     def __init__(
         self,
@@ -243,10 +246,10 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         self.among = config.connections
         self.phase = Phase.HEAD
         self.owner: str | None = None
-        """Whose proof the latest request brought: a token's or an instance's id."""
+        """The id of the token or instance that proved the latest request."""
         self.address = ""
         self.peer = ""
-        """The address, or the network of a site, that its peers are counted by."""
+        """The address, or the network of a site, by which its peers are counted."""
         self._application = self.app
         self.app = self._call
         self._proved = False
@@ -255,19 +258,19 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         self._closing: float | None = None
 
     def prove(self, owner: str) -> None:
-        """Mark the request under way as authenticated: it is not closed for others now."""
+        """Mark the current request as authenticated: it is not closed for others now."""
         self._proved = True
         self.among.prove(self, owner)
 
     def disprove(self) -> None:
-        """Mark the request under way as not authenticated after all."""
+        """Mark the current request as not authenticated."""
         self._proved = False
         self.among.disprove(self)
 
-    # What the transport calls -----------------------------------------------------------------
+    # Callbacks of the transport ---------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Open the connection, or close it at once where there is no room."""
+        """Open the connection, or close it at once if there is no room."""
         super().connection_made(cast("asyncio.Transport", transport))
         self.address = self.client[0] if self.client else ""
         self.peer = site(self.address)
@@ -275,20 +278,20 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             self._end(_FULL)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Remove the connection from those of the server."""
         self.among.leave(self)
         super().connection_lost(exc)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 ours is what it is
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 our buffer has a fixed size
         """Return the buffer that all connections read into."""
         return self.among.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Handle what was read into the buffer."""
+        """Handle the bytes that were read into the buffer."""
         self.data_received(bytes(self.among.buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
-        """Handle what was read."""
+        """Handle the received bytes."""
         if self._closing is not None:
             return
         try:
@@ -298,21 +301,21 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             self.transport.abort()
             return
         self._note()
-        # What the application did not ask for stays with its sender, until it has answered.
+        # Until the application has answered, what it does not request stays with the sender.
         if self.phase is Phase.BODY and self.cycle.body and not self.cycle.response_complete:
             self.flow.pause_reading()
 
     def pause_writing(self) -> None:
-        """Start the time within which the client has to read."""
+        """Start the deadline by which the client has to read."""
         self._stalled = self.loop.time()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Stop it."""
+        """Cancel the deadline by which the client has to read."""
         self._stalled = None
         super().resume_writing()
 
-    # What uvicorn calls -----------------------------------------------------------------------
+    # Callbacks of uvicorn ---------------------------------------------------------------------
 
     def on_response_complete(self) -> None:
         """Continue with the next request, which needs a proof of its own."""
@@ -366,11 +369,11 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
     @property
     def _cycle(self) -> RequestResponseCycle | None:
-        # None before the first request, which uvicorn's annotation conceals.
+        # None before the first request, although uvicorn's annotation excludes None.
         return cast("RequestResponseCycle | None", self.cycle)
 
     def _end(self, said: bytes) -> None:
-        """Close, with a last word; who does not read it is cut off a little later."""
+        """Send a last answer, and close; `end_if_late` aborts if the client does not read it."""
         self._closing = self.loop.time()
         if said:
             self.transport.write(said)
@@ -378,11 +381,11 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
 
 SCOPE_KEY = "rescind.connection"
-"""Where an application finds its request's `Connection` in the ASGI scope."""
+"""The key of a request's `Connection` in the ASGI scope."""
 
 
 def site(address: str) -> str:
-    """Return what clients of one customer have in common: an IPv4 address, or an IPv6 /64."""
+    """Return the network that clients of one customer share: an IPv4 address, or an IPv6 /64."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Serve an ASGI application inside our own event loop, on a port that may be chosen for us."""
+"""A server for ASGI applications in the running event loop, on a given port or a free one."""
 
 import asyncio
 import contextlib
@@ -26,10 +26,10 @@ async def serving(
     connections: Connections | None = None,
     certificate: LiveCertificate | None = None,
 ) -> AsyncGenerator[str]:
-    """Listen at `host:port` (port 0: any), give the URL, and stop within two seconds at the end.
+    """Serve at `host:port` (port 0: any), yield the URL, and stop within two seconds at the end.
 
-    With a certificate it is HTTPS. Connections are bounded, from their first byte on, and forwarded
-    headers are not believed. Raises AddressError.
+    With a certificate the server uses HTTPS. Connections are bounded from their first byte on.
+    Forwarded headers are not trusted. Raises AddressError.
     """
     among = Connections(limits()) if connections is None else connections
     async with asyncio.TaskGroup() as tasks:
@@ -50,8 +50,8 @@ async def serving(
 async def running(
     config: uvicorn.Config, address: str, *, secured: bool = False
 ) -> AsyncGenerator[str]:
-    """Run uvicorn as configured, at `host:port`, and give the URL. Raises AddressError."""
-    # Closed here too: a start that is cancelled comes to no shutdown of uvicorn's.
+    """Run uvicorn as configured, at `host:port`, and yield the URL. Raises AddressError."""
+    # Closed here too: uvicorn runs no shutdown if its start is cancelled.
     with contextlib.closing(listen.bind(address)) as bound:
         server = _Server(config)
         async with asyncio.TaskGroup() as tasks:
@@ -66,7 +66,7 @@ async def running(
 
 
 def limits() -> Limits:
-    """Return the limits for this process: a connection takes one of its descriptors."""
+    """Return the limits for this process: each connection uses one of its descriptors."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = Limits().most
     if allowed != resource.RLIM_INFINITY:
@@ -75,7 +75,7 @@ def limits() -> Limits:
 
 
 class _Server(uvicorn.Server):
-    """Leave the signals to supervise.py, and say when the socket is served."""
+    """A server that leaves signals to supervise.py, and sets `listening` once it serves."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

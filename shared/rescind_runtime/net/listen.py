@@ -1,4 +1,4 @@
-"""Listen at `host:port`, and say where that is when the port was chosen for us."""
+"""Listening sockets at `host:port`, and their URLs if the system chose the port."""
 
 import socket
 from ipaddress import ip_address
@@ -10,18 +10,18 @@ _BACKLOG = 1024
 
 
 class AddressError(RescindError):
-    """Raised for an address that cannot be listened at; names its setting."""
+    """Raised for an address that cannot be listened at; the text names its setting."""
 
 
 def bind(address: str) -> socket.socket:
-    """Listen at `host:port`; port 0 takes any that is free. Raises AddressError."""
+    """Return a socket that listens at `host:port` (port 0: any). Raises AddressError."""
     host, colon, port = address.rpartition(":")
     host = host.strip("[]")
     if not colon or not port.isdecimal():
         raise AddressError(f"RESCIND_HTTP is {address!r}: expected host:port, 127.0.0.1:7473 say")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named, for asyncio sends small answers at once only on what says that it is TCP; else each one
-    # waits 40 ms for the acknowledgement of its head.
+    # The protocol is named because asyncio sends small answers at once only on a socket that is
+    # declared as TCP. Otherwise each answer waits 40 ms for the acknowledgement of its head.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -37,12 +37,12 @@ def bind(address: str) -> socket.socket:
 
 
 def url(bound: socket.socket, *, secured: bool = False) -> str:
-    """Return the URL of a socket that listens; `secured` means that it serves HTTPS."""
+    """Return the URL of a listening socket; `secured` means that it serves HTTPS."""
     host, port = bound.getsockname()[:2]
     scheme = "https" if secured else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def everywhere(url: str) -> bool:
-    """Return True if a URL names no address, but all that this machine has."""
+    """Return True if a URL stands for all addresses of this machine."""
     return ip_address(urlsplit(url).hostname or "").is_unspecified

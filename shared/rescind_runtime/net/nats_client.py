@@ -1,10 +1,10 @@
 """nats-py's client, with TLS where it is required, and with each kind of identity.
 
-A server greets in clear text, and tells there whether it wants TLS. nats-py believes that for a
-tls:// URL too: a host in between could leave that out, and would be sent user and password. So
-where TLS is required here, a greeting without it ends the attempt. Other servers of the cluster
-that such a greeting names are ignored: a host in between could name one that it has a certificate
-for.
+A server greets in clear text, and its greeting contains whether it requires TLS. nats-py trusts
+the greeting for a tls:// URL too: a host in between could omit the requirement, and would be sent
+user and password. So where TLS is required here, a greeting without it ends the attempt. Other
+servers of the cluster that such a greeting names are ignored: a host in between could name one for
+which it has a certificate.
 """
 
 import time
@@ -26,18 +26,18 @@ NKEY_ERRORS = (nkeys.NkeysError, ValueError)
 
 
 class NoTlsOfferedError(NatsError, NoTlsError):
-    """The greeting of a server asks for no TLS, and TLS is required. Nothing was sent."""
+    """Raised if TLS is required and a server's greeting does not offer it. Nothing was sent."""
 
 
 class _Transport(TcpTransport):
-    """A connection that is over once TLS failed: nats-py would wait for that without end."""
+    """A connection that ends when TLS fails: nats-py would wait for its end for ever."""
 
     async def connect_tls(self, *arguments: Any, **named: Any) -> None:
         bare = self._io_writer
         try:
             await super().connect_tls(*arguments, **named)
         except BaseException:
-            # TLS took the place of the protocol that would have told of the end.
+            # TLS replaced the protocol that would have reported the end.
             if bare is not None:
                 bare.transport.abort()
             self._io_reader = self._io_writer = None
@@ -47,7 +47,7 @@ class _Transport(TcpTransport):
         try:
             await super().drain()  # type: ignore[no-untyped-call] # nats-py leaves it open
         except ConnectionResetError as lost:
-            # What ended it came in the same moment: an alert of TLS, perhaps, that tells why.
+            # The cause may have arrived at the same moment, such as a TLS alert with the reason.
             told = self._io_reader.exception() if self._io_reader is not None else None
             if told is not None:
                 raise told from lost
@@ -55,9 +55,10 @@ class _Transport(TcpTransport):
 
 
 class SecuredClient(Client):
-    """nats-py's client; where TLS is required, it says nothing before.
+    """nats-py's client that sends nothing before TLS, if TLS is required.
 
-    Where none is, because all servers are on this machine (`local`), it goes to no others.
+    If TLS is not required because all servers are on this machine (`local`), it connects to no
+    other servers.
     """
 
     def __init__(self, *, required: bool, local: bool) -> None:
@@ -84,7 +85,7 @@ class SecuredClient(Client):
     def _take_user(self) -> None:
         """Read user and password of a URL, in which some characters have to be escaped.
 
-        A server that was discovered has none in its URL, and gets those of the one before.
+        The URL of a discovered server has neither: that server gets those of the one before.
         """
         uri = self._current_server.uri if self._current_server else None
         if uri is None or uri.username is None:
@@ -99,7 +100,7 @@ class SecuredClient(Client):
         told: list[str] = info.get("connect_urls") or []
         if self._required and initial_connection:
             told = []
-        elif self._local:  # in clear text, which does not leave this machine
+        elif self._local:  # clear text does not leave this machine
             told = [each for each in told if tls.local(urlsplit(f"//{each}").hostname)]
         info = info | {"connect_urls": told}
         await super()._process_info(info, initial_connection)
@@ -112,7 +113,7 @@ def client(link: NatsLink) -> Client:
 
 
 def options(link: NatsLink) -> dict[str, Any]:
-    """Return what `connect` is told of a link. Raises TlsError for a file that cannot be used."""
+    """Return the options of `connect` for a link. Raises TlsError for an unusable file."""
     found: dict[str, Any] = {"servers": list(link.urls)}
     if link.secured:
         found["tls"] = link.files.client()
@@ -128,7 +129,7 @@ def options(link: NatsLink) -> dict[str, Any]:
 
 
 def _require_seed(variable: str, path: Path, after: str) -> None:
-    """Raise TlsError unless a file holds a seed, in the line after one that has this text."""
+    """Raise TlsError unless a file holds a seed, in the line after one that contains `after`."""
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except OSError as error:

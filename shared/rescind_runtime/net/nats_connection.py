@@ -1,8 +1,8 @@
-"""A connection to NATS that never gives up, with what nats-py needs to be told for that.
+"""Connections to NATS that are retried without end.
 
-Its defaults give up after 60 attempts, notice a dead server after minutes, and its `close` may
-raise when the server went first. Nor is `flush` with a deadline to be used (nats-py 2.16): it
-leaves a future behind that is done, and the PONG that comes late then ends the read loop for good.
+nats-py's defaults give up after 60 attempts and notice a dead server after minutes. Its `close`
+may raise if the server closed first. Its `flush` must not be used with a deadline (nats-py 2.16):
+it leaves a completed future behind, and a late PONG then ends the read loop for good.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from rescind.client.tls import TlsError
 from rescind_runtime.links import NatsLink
 from rescind_runtime.net import nats_client
 
-# When the loop stalls so long that this overflows, nats-py drops messages without a word that
-# could be relied on. That is safe: each of ours carries its seq, and a gap is fetched.
+# When the loop stalls so long that a queue exceeds these limits, nats-py drops messages without a
+# reliable report. That is safe: each of our messages carries its seq, and a gap is fetched.
 _MOST_PENDING = 65_536
 _MOST_PENDING_BYTES = 64 * 1024 * 1024
 _PATIENCE_S = 3.0
@@ -37,13 +37,13 @@ AWAY = (
     TimeoutError,
     RuntimeError,  # from uvloop, for writing to a connection that was just lost
 )
-"""What nats-py raises where NATS is away."""
+"""The exceptions of nats-py when NATS is unreachable."""
 
 _GARBLED = (
     *(AttributeError, LookupError, RuntimeError, TypeError, ValueError),
     *nats_client.NKEY_ERRORS,  # from a file of ours that was replaced by something else
 )
-"""What nats-py may raise at once, and not try again, where a greeting is none of NATS's."""
+"""The exceptions that nats-py may raise, without a retry, if a greeting is not NATS's."""
 
 Handler = Callable[[Msg], Awaitable[None]]
 
@@ -59,15 +59,15 @@ async def connection(
     on_lost: Callable[[], None] = lambda: None,
     again: bool = False,
 ) -> AsyncGenerator[Client]:
-    """Connect, waiting for NATS as long as it takes, and close at the end, whatever its state.
+    """Connect, waiting for NATS without a deadline, and close at the end, whatever its state.
 
-    A text is the URLs of several servers of one cluster, separated by commas. The files of a link
-    are read now. Raises TlsError for one that cannot be used, unless it was good before (`again`):
-    then it is waited for too.
+    A text contains the URLs of the servers of one cluster, separated by commas. The files of a
+    link are read now. Raises TlsError for a file that cannot be used, unless the files were good
+    before (`again`): then this waits for usable files too.
     """
     if isinstance(link, str):
         link = NatsLink.read(link)
-    # nats-py says nothing of a server that was never there.
+    # nats-py reports nothing about a server that was never reachable.
     ending, troubles = asyncio.Event(), _Troubles()
     awaiting = asyncio.get_running_loop().call_later(_PATIENCE_S, troubles.say_awaited)
     try:
@@ -96,7 +96,7 @@ async def _connected(link: NatsLink, callbacks: dict[str, Any], *, again: bool) 
             "connect_timeout": 2,
             "ping_interval": 5,
             "max_outstanding_pings": 2,
-            "flush_timeout": 1,  # a publish waits so long for a server that does not read; not ten
+            "flush_timeout": 1,  # a publish waits 1 s, not 10 s, for a server that does not read
         }
     )
     while True:
@@ -108,7 +108,7 @@ async def _connected(link: NatsLink, callbacks: dict[str, Any], *, again: bool) 
             await _close(client)
             await asyncio.sleep(_LOOK_S)
         except asyncio.CancelledError:
-            await _close(client)  # it may have connected in the same moment
+            await _close(client)  # it may have connected at the same moment
             raise
         else:
             return client
@@ -126,9 +126,9 @@ async def _read(link: NatsLink, *, again: bool) -> dict[str, Any]:
 
 
 async def _to_the_end(connecting: Coroutine[Any, Any, None]) -> None:
-    """Await an attempt to connect, and end it when this task is cancelled, however often it takes.
+    """Await an attempt to connect; when cancelled, cancel the attempt until it ends.
 
-    nats-py goes on trying where the cancellation comes together with a connection that was refused.
+    nats-py goes on trying if the cancellation coincides with a refused connection.
     """
     task = asyncio.create_task(connecting)  # noqa: TID251 - it ends before this returns
     try:
@@ -141,21 +141,21 @@ async def _to_the_end(connecting: Coroutine[Any, Any, None]) -> None:
 
 
 async def _close(client: Client) -> None:
-    # nats-py raises TypeError or ConnectionResetError from close() when the server went first.
+    # nats-py raises TypeError or ConnectionResetError from close() if the server closed first.
     with suppress(*AWAY, TypeError):
         async with asyncio.timeout(_CLOSE_S):
             await client.close()
 
 
 class _Troubles:
-    """What goes wrong with a connection, said once: nats-py says it five times a second."""
+    """The problems of a connection, each logged once: nats-py reports them five times a second."""
 
     def __init__(self) -> None:
         self._last: Cause | None = None
         self._said: set[Cause] = set()
 
     def note(self, error: Exception) -> None:
-        """Log what waiting does not mend; the rest is left to `say_awaited`."""
+        """Log a problem that waiting does not solve; `say_awaited` logs the others."""
         cause = causes.of(error)
         if cause not in self._said and not cause.transient:
             self._said.add(cause)
@@ -169,12 +169,12 @@ class _Troubles:
         self._last = cause
 
     def good(self) -> None:
-        """Forget it all: what comes next is news again."""
+        """Clear the problems, so that each is logged again."""
         self._last = None
         self._said.clear()
 
     def say_awaited(self) -> None:
-        """Log that NATS is not there, and why."""
+        """Log that NATS is unreachable, and why."""
         cause = self._last or Cause(Fault.TIMEOUT)
         _log.warning(
             "NATS is not there; connecting as soon as it is",
@@ -186,8 +186,8 @@ class _Troubles:
 
 
 async def subscribe(client: Client, subject: str, handler: Handler, *, queue: str = "") -> None:
-    """Subscribe a handler to every message; with a queue, one of its members gets each."""
-    # Lost right now: nats-py knows of it, and says it again over the next connection.
+    """Subscribe a handler to a subject; in a queue, one member receives each message."""
+    # If the connection was just lost, nats-py subscribes again over the next connection.
     with suppress(*AWAY):
         await client.subscribe(  # pyright: ignore[reportUnknownMemberType] nats-py leaves a type open
             subject,
@@ -204,10 +204,10 @@ async def forever() -> None:
 
 
 async def given_up(client: Client) -> None:
-    """Wait until a client was away for so long that it may have stopped trying.
+    """Wait until a client has been disconnected so long that it may have stopped trying.
 
-    An error that nats-py does not expect, such as a garbled greeting, ends its task that connects
-    again, and nothing tells. Where NATS itself is away, a new client waits for it just as well.
+    An error that nats-py does not expect, such as a garbled greeting, ends its reconnection task
+    without a report. If NATS itself is unreachable, a new client waits for it just as well.
     """
     away_s = 0.0
     while away_s < _LONGEST_AWAY_S:

@@ -1,7 +1,7 @@
-"""The caller behind proxies: forwarded addresses are believed from configured proxies alone.
+"""The caller behind proxies: forwarded addresses are trusted from configured proxies alone.
 
 Any client may send `X-Forwarded-For`. A proxy appends the address that it was called from,
-so the list is read from its end, and ends at the first address that is not a proxy of ours.
+so the list is read from its end up to the first address that is not a configured proxy.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,14 +14,14 @@ _HEADER = b"x-forwarded-for"
 
 
 class Proxies:
-    """The proxies whose headers are believed."""
+    """The proxies whose headers are trusted."""
 
     def __init__(self, networks: Sequence[_Network] = ()) -> None:
         self._networks = tuple(networks)
 
     @classmethod
     def parse(cls, text: str | None) -> "Proxies":
-        """Read addresses and networks, separated by commas. Raises ValueError."""
+        """Parse addresses and networks, separated by commas. Raises ValueError."""
         return cls([_network(part.strip()) for part in (text or "").split(",") if part.strip()])
 
     def __bool__(self) -> bool:
@@ -34,7 +34,7 @@ class Proxies:
     def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         """Return the address that the nearest trusted proxies were called from.
 
-        None where they do not tell one: then the caller's address is not known.
+        Return None if the headers do not contain one: the caller's address is then unknown.
         """
         values = [value for name, value in headers if name.lower() == _HEADER]
         for text in reversed(b",".join(values).decode("latin-1").split(",")):
@@ -50,9 +50,9 @@ class Proxies:
 
 
 class Forwarded:
-    """Put the caller's address in the place of the proxy's (ASGI middleware).
+    """ASGI middleware that replaces a proxy's address with the caller's.
 
-    `Host`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `Forwarded` are not read at all.
+    `Host`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `Forwarded` are not read.
     """
 
     def __init__(self, app: Any, proxies: Proxies) -> None:

@@ -1,7 +1,7 @@
-"""A connection to Redis or Valkey that fails at once, with what redis-py needs to be told for that.
+"""Connections to Redis or Valkey with short deadlines and without retries.
 
-Its defaults wait five seconds and try again with growing pauses: a GET from a dead server took
-3.7 s. Redis only makes look-ups quicker, so no look-up may wait for it.
+redis-py's defaults wait five seconds and try again with growing pauses: a GET from a dead server
+took 3.7 s. Redis only makes look-ups quicker, so no look-up may wait for it.
 """
 
 import asyncio
@@ -26,14 +26,17 @@ AWAY = (
     RedisError,
     OSError,
     TimeoutError,
-    ValueError,  # from redis-py, for an answer that is no RESP
+    ValueError,  # from redis-py, for an answer that is not RESP
     RuntimeError,  # from uvloop, for writing to a connection that was just lost
 )
-"""What redis-py raises when the server is away, or is not what it should be."""
+"""The exceptions of redis-py if the server is unreachable, or is not Redis."""
 
 DEADLINE_S = 0.05
 CONNECT_S = 0.5
-"""For a connection and its first answer, for which no look-up waits: TLS takes some round trips."""
+"""The deadline of a connection and its first answer: TLS takes some round trips.
+
+No look-up waits for it.
+"""
 
 _MOST_CONNECTIONS = 2
 _URL = (
@@ -46,11 +49,11 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 @asynccontextmanager
 async def deadline(seconds: float) -> AsyncGenerator[None]:
-    """Bound what the block asks of redis-py. Raises TimeoutError.
+    """Bound the duration of a block that calls redis-py. Raises TimeoutError.
 
-    redis-py can drop a cancellation that comes while a connection fails, and raise one of `AWAY`
+    redis-py can drop a cancellation that arrives while a connection fails, and raise one of `AWAY`
     in its place, or nothing. So CancelledError is raised at the end of the block if this task was
-    cancelled: a loop that goes on then would never end.
+    cancelled: otherwise a loop around the block would never end.
     """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - only a coroutine gets here
@@ -63,15 +66,15 @@ async def deadline(seconds: float) -> AsyncGenerator[None]:
 
 
 class Troubles:
-    """Log why Redis cannot be used: each cause once, until it could be used again."""
+    """The problems of Redis: each cause is logged once, until Redis is usable again."""
 
     def __init__(self, event: str) -> None:
-        """Keep the event to log, which says what goes on without Redis."""
+        """Store the event to log, which states what continues without Redis."""
         self._event = event
         self._logged: set[causes.Fault] = set()
 
     def note(self, error: Exception) -> None:
-        """Log what the driver raised, if its cause is news."""
+        """Log an error of the driver, unless its cause was logged already."""
         cause = causes.of(error)
         if cause.kind not in self._logged:
             self._logged.add(cause.kind)
@@ -84,12 +87,12 @@ class Troubles:
             )
 
     def good(self) -> None:
-        """Forget them: each is news again."""
+        """Clear the logged causes, so that each is logged again."""
         self._logged.clear()
 
 
 class _Secured(SSLConnection):
-    """A connection with our context: redis-py's own trusts the CAs of the system besides ours."""
+    """A connection with our context: redis-py's own also trusts the CAs of the system."""
 
     def __init__(self, *, context: Any, **options: Any) -> None:
         super().__init__(**options)  # pyright: ignore[reportUnknownMemberType] untyped options
@@ -100,7 +103,7 @@ class _Secured(SSLConnection):
 async def connection(
     link: RedisLink | str, *, timeout_s: float = DEADLINE_S
 ) -> AsyncGenerator[Redis]:
-    """Prepare to connect; that happens when it is first used. A text is its URL.
+    """Yield a client that connects when it is first used. A text is the URL of the link.
 
     Raises SettingsError, or TlsError for a file that cannot be used.
     """
@@ -122,10 +125,10 @@ def _pool(link: RedisLink, timeout_s: float) -> ConnectionPool:
             "socket_timeout": timeout_s,
             "socket_connect_timeout": max(timeout_s, CONNECT_S),
             "max_connections": _MOST_CONNECTIONS,
-            # A server that moves would name the next one, which was not judged.
+            # A server that moves would name the next one, whose link was not checked.
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         } | dict(parse_url(link.url))
-        # Each is checked when a connection is made, long after it can be told whose mistake it is.
+        # redis-py checks each option when it connects: too late to report which setting is wrong.
         if options.get("connection_class") is SSLConnection and link.secured:
             options = {key: each for key, each in options.items() if not key.startswith("ssl_")}
             options |= {"connection_class": _Secured, "context": link.tls.client()}

@@ -1,8 +1,8 @@
 """TLS around a protocol that serves connections, from their first byte on.
 
-asyncio's own TLS tells a protocol of a connection once the handshake is over: until then no bound
-of ours counts it, and no deadline of ours ends it. Here the protocol has the connection as soon as
-it is accepted, and the handshake takes its time from what the protocol grants for a first request.
+asyncio's own TLS reports a connection to its protocol after the handshake: until then our limits do
+not count the connection, and our deadlines do not end it. Here the protocol receives the connection
+as soon as it is accepted, and the handshake counts towards the deadline of the first request.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class Secured:
-    """Wrap the connections of one listener. `certificate` is None for clear text."""
+    """The TLS of one listener's connections. `certificate` is None for clear text."""
 
     def __init__(self, certificate: LiveCertificate | None) -> None:
         self._certificate = certificate
@@ -32,13 +32,13 @@ class Secured:
         self.buffer = memoryview(bytearray(_READ_BYTES))
 
     def wrap(self, protocol: asyncio.Protocol) -> asyncio.BaseProtocol:
-        """Return the protocol of a new connection, with TLS around it where there is any."""
+        """Return the protocol of a new connection, inside TLS if there is a certificate."""
         if self._certificate is None:
             return protocol
         return SecuredProtocol(protocol, self._certificate.context, self)
 
     def refused(self, error: ssl.SSLError) -> None:
-        """Log a handshake that failed: every cause once in ten seconds."""
+        """Log a failed handshake, each cause once in ten seconds."""
         kind, why = causes.of_client(error)
         withheld = self._refused.setdefault(kind, LogThrottle()).due(monotonic_raw_ns())
         if withheld is not None:
@@ -52,7 +52,7 @@ class Secured:
 
 
 class SecuredProtocol(asyncio.BufferedProtocol):
-    """Decrypt what comes for a protocol, and encrypt what it writes."""
+    """A protocol that decrypts data for an inner protocol, and encrypts what that writes."""
 
     def __init__(self, inner: asyncio.Protocol, context: ssl.SSLContext, listener: Secured) -> None:
         self._inner = inner
@@ -64,7 +64,7 @@ class SecuredProtocol(asyncio.BufferedProtocol):
         self._established = False
         self._over = False
 
-    # What the transport calls -----------------------------------------------------------------
+    # Callbacks of the transport ---------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Pass the connection on at once: the protocol may refuse or end it from here on."""
@@ -72,24 +72,24 @@ class SecuredProtocol(asyncio.BufferedProtocol):
         self._inner.connection_made(_SecuredTransport(self._raw, self, self._context))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Pass on that the connection ended."""
         self._over = True
         self._inner.connection_lost(exc)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 ours is what it is
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 our buffer has a fixed size
         """Return the buffer that all connections of the listener read into."""
         return self._listener.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Decrypt what was read into the buffer."""
+        """Decrypt the bytes that were read into the buffer."""
         if self._over:
-            return  # a client that was refused may go on sending: it is to read why
+            return  # a refused client may go on sending, and still has to read the reason
         self._incoming.write(self._listener.buffer[:nbytes])
         if self._established or self._shake_hands():
             self._receive()
 
     def eof_received(self) -> bool:
-        """End what was not ended by TLS itself."""
+        """End a connection that the client closed without ending TLS."""
         self._inner.eof_received()
         return False
 
@@ -101,19 +101,19 @@ class SecuredProtocol(asyncio.BufferedProtocol):
         """Pass on that the client reads again."""
         self._inner.resume_writing()
 
-    # What the transport of the protocol does ---------------------------------------------------
+    # Methods for the transport of the protocol --------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Encrypt; before the handshake is over nothing can be said."""
+        """Encrypt and send data; data before the end of the handshake is dropped."""
         if self._established and not self._over and data:
             self._tls.write(data)
             self._flush()
 
     def end(self) -> None:
-        """Send the end that TLS has, once; what comes after it is dropped."""
+        """Send TLS's closing message once; data after it is dropped."""
         if self._established and not self._over:
             self._over = True
-            with suppress(ssl.SSLError):  # the other side's end is not waited for
+            with suppress(ssl.SSLError):  # do not wait for the client's closing message
                 self._tls.unwrap()
             self._flush()
 
@@ -136,7 +136,7 @@ class SecuredProtocol(asyncio.BufferedProtocol):
     def _refuse(self) -> None:
         """Send the reason, and close our direction alone: a reset would overtake the answer.
 
-        The protocol closes the rest when the time for a first request is over.
+        The protocol closes the rest at its deadline for the first request.
         """
         self._over = True
         self._flush()
@@ -160,7 +160,7 @@ class SecuredProtocol(asyncio.BufferedProtocol):
                     self._raw.close()
                 return
             self._inner.data_received(data)
-        self._flush()  # keys that were updated, and the like
+        self._flush()  # for example key updates
 
     def _flush(self) -> None:
         if self._raw is not None and self._outgoing.pending and not self._raw.is_closing():

@@ -1,8 +1,8 @@
 """Direct children of this process: started, watched, stopped, and never left behind.
 
-A child gets its stop signal from us, or from the kernel when we die first (`launcher.py`). It leads
-a process group of its own: Ctrl-C at a terminal reaches us alone, so that we stop things in order,
-and whatever it leaves behind dies with the group.
+A child gets its stop signal from this process, or from the kernel if this process dies first
+(`launcher.py`). It leads a process group of its own. So Ctrl-C at a terminal reaches this process
+alone, which stops its children in order, and whatever a child leaves behind dies with the group.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class ChildError(RescindError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """Describe a child: what a person calls it, what to run, and how it is asked to stop."""
+    """The description of a child: its display name, its command, and its stop signal."""
 
     name: str
     command: Sequence[str]  # the program's absolute path first; never a secret: `ps` shows it
@@ -76,7 +76,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Return its process id; not reused before `stop` returned."""
+        """Return its process id, which is not reused before `stop` returned."""
         return self._process.pid
 
     @property
@@ -94,7 +94,7 @@ class Child:
         return end is not None and (end.si_code, end.si_status) == (os.CLD_EXITED, 0)
 
     async def gone(self) -> None:
-        """Return once it ended, for whatever reason."""
+        """Wait until it ends, for whatever reason."""
         if self._process.returncode is not None:
             return
         gone = asyncio.Event()
@@ -108,11 +108,11 @@ class Child:
             os.close(descriptor)
 
     async def until(self, probe: Callable[[], _Seen | None], *, deadline_s: float) -> _Seen:
-        """Poll `probe` until it returns something. Raises ChildError if it ends, or is late."""
+        """Poll `probe` until it returns a result. Raises ChildError if it ends, or is late."""
         try:
             async with asyncio.timeout(deadline_s):
                 while True:
-                    # Read before the probe: what the child did last is still seen by it.
+                    # Read before the probe, so that the probe sees what the child did last.
                     ended = self.ended
                     if (seen := probe()) is not None:
                         return seen
@@ -128,7 +128,7 @@ class Child:
         return await self.until(self._ready_line, deadline_s=deadline_s)
 
     def failure(self) -> ChildError:
-        """Describe how it ended, for a child that should not have."""
+        """Return an error that describes how a child ended unexpectedly."""
         end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         if end is None or end.si_code == os.CLD_EXITED:
             status = end.si_status if end else "?"
@@ -144,7 +144,7 @@ class Child:
             self._process.send_signal(self.program.stop_signal)
 
     async def stop(self, *, deadline_s: float = STOP_DEADLINE_S) -> None:
-        """Stop it: signal, wait, kill it when it is late, and reap it with all it left behind."""
+        """Signal it, wait, kill it if it is late, and reap it with all that it left behind."""
         if self._process.returncode is not None:
             return
         self.ask_to_stop()
@@ -153,7 +153,7 @@ class Child:
                 async with asyncio.timeout(deadline_s):
                     await self.gone()
         finally:
-            # Before reaping: as long as it is a zombie, its group number cannot be anybody else's.
+            # Before reaping: as long as it is a zombie, its group number cannot be reused.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
@@ -196,10 +196,10 @@ async def running(program: Program) -> AsyncGenerator[Child]:
 
 
 def launched(program: Program) -> list[str]:
-    """Return the command that becomes the program by way of `launcher.py`."""
+    """Return the command that starts the program through `launcher.py`."""
     return [
         sys.executable,
-        "-IS",  # no site, no user paths: it starts in 10 ms, and nobody's code runs as us
+        "-IS",  # no site, no user paths: it starts in 10 ms, and runs no other user's code
         launcher.__file__,
         str(os.getpid()),
         str(int(program.stop_signal)),
@@ -211,7 +211,7 @@ def launched(program: Program) -> list[str]:
 
 @contextlib.contextmanager
 def _fresh_log(path: Path | None) -> Generator[int | None]:
-    """Begin a new log, and keep the one of the last start beside it: bounded, yet never lost."""
+    """Open a new log, and keep that of the last start beside it: logs are bounded, not lost."""
     if path is None:
         yield None
         return

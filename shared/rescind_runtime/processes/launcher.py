@@ -1,11 +1,11 @@
-"""Become another program that ends with its parent: a script that `child_process.py` runs.
+"""A script of `child_process.py` that becomes another program, which ends with its parent.
 
     launcher.py PARENT_PID SIGNAL IDENTITY DIRECTORY PROGRAM [ARGUMENT …]
 
 A fresh interpreter does what a `preexec_fn` must not: code between fork and exec deadlocks when
-the parent has threads. The order below is the point of it. Changing credentials clears the wish to
-be signalled when the parent dies, so that wish comes after; and the parent may have died before
-the wish was heard, so its pid is compared last.
+the parent has threads. The order of the steps matters. Changing credentials clears the request for
+a signal at the parent's death, so that request follows. The parent may have died before the
+request, so its pid is compared last.
 """
 
 import ctypes
@@ -13,8 +13,8 @@ import os
 import sys
 from pathlib import Path
 
-SAME = "same"  # IDENTITY: stay who we are
-NAMESPACE = "namespace"  # NAMESPACE:UID is root in a user namespace where it is called UID
+SAME = "same"  # IDENTITY: keep the current user
+NAMESPACE = "namespace"  # NAMESPACE:UID: root, in a user namespace in which it has this UID
 EXIT_REFUSED = 125  # what `env` and `docker run` use for "not even started"
 
 _CLONE_NEWUSER = 0x10000000  # linux/sched.h

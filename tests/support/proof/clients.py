@@ -21,19 +21,19 @@ _AGAIN_S = 0.05
 
 
 class Checker(Protocol):
-    """Whatever judges tokens beside a service."""
+    """A verifier of tokens beside a service."""
 
     def check(self, token: str) -> Verdict:
-        """Judge one."""
+        """Return the verdict on a token."""
         ...
 
     def close(self) -> None:
-        """Let go."""
+        """Close the connections."""
         ...
 
 
 Attach = Callable[[], Checker]
-"""Make a checker. Raises UnreachableError where nobody is there yet."""
+"""A function that makes a checker. Raises UnreachableError if the sidecar is not there yet."""
 
 
 def by_table(socket: Path) -> Attach:
@@ -42,7 +42,7 @@ def by_table(socket: Path) -> Attach:
 
 
 def by_socket(socket: Path, folder: Path) -> Attach:
-    """Check over the socket, under a name beside which no table lies."""
+    """Check over the socket, under a name without a table beside it."""
     folder.mkdir(exist_ok=True)
     alias = folder / socket.name
     alias.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ class _Http:
 
 
 def by_http(url: Callable[[], str]) -> Attach:
-    """Check over the sidecar's HTTP, wherever it listens now."""
+    """Check over the sidecar's HTTP, at its current address."""
     return lambda: _Http(url)
 
 
@@ -114,7 +114,7 @@ class Client(threading.Thread):
         self._random = random.Random(seed)
 
     def run(self) -> None:
-        """Check until it is ended."""
+        """Check until `stop` is called."""
         checker: Checker | None = None
         while not self.ended.is_set():
             if checker is None:
@@ -137,11 +137,11 @@ class Client(threading.Thread):
             self.last_good_ns = premise.began_ns
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the checks."""
         self.ended.set()
         self.join()
 
 
 def now_ns() -> int:
-    """Read the oracle's clock."""
+    """Return the time of the oracle's clock."""
     return clock.boottime_ns()

@@ -1,7 +1,7 @@
-"""What people build in practice, for the controls: the oracle has to find them out.
+"""Caches as they are common in practice, for the controls: the oracle has to detect their faults.
 
-`TtlCache` believes an answer for some seconds. `PubSubCache` believes it until it hears of any
-change over NATS; it has no lease, so what it does not hear of it never learns.
+`TtlCache` trusts an answer for some seconds. `PubSubCache` trusts it until it receives any change
+over NATS; it has no lease, so it never learns of a change that it does not receive.
 """
 
 import socket
@@ -17,7 +17,7 @@ from rescind.wire import subjects
 
 
 class TtlCache:
-    """Remember what was accepted for so long."""
+    """A checker that caches accepted tokens for a fixed time."""
 
     def __init__(self, checker: Checker, *, ttl_s: float) -> None:
         self._checker = checker
@@ -25,7 +25,7 @@ class TtlCache:
         self._kept: dict[str, tuple[float, Verdict]] = {}
 
     def check(self, token: str) -> Verdict:
-        """Judge from memory, or ask."""
+        """Return the verdict from memory, or from the checker behind."""
         kept = self._kept.get(token)
         if kept is not None and time.monotonic() < kept[0]:
             return kept[1]
@@ -35,12 +35,12 @@ class TtlCache:
         return verdict
 
     def close(self) -> None:
-        """Let go."""
+        """Close the checker behind."""
         self._checker.close()
 
 
 class PubSubCache(threading.Thread):
-    """Remember what was accepted until something is heard."""
+    """A checker that caches accepted tokens until a change is received."""
 
     def __init__(self, checker: Checker, *, nats_url: str) -> None:
         super().__init__(daemon=True)
@@ -52,7 +52,7 @@ class PubSubCache(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Forget everything whenever anything is said about events."""
+        """Clear the cache whenever a message about events arrives."""
         while not self._ended.is_set():
             with suppress(OSError), socket.create_connection(self._address, timeout=1) as heard:
                 heard.settimeout(0.2)
@@ -69,7 +69,7 @@ class PubSubCache(threading.Thread):
             time.sleep(0.1)
 
     def check(self, token: str) -> Verdict:
-        """Judge from memory, or ask."""
+        """Return the verdict from memory, or from the checker behind."""
         verdict = self._kept.get(token)
         if verdict is None:
             verdict = self._checker.check(token)
@@ -78,7 +78,7 @@ class PubSubCache(threading.Thread):
         return verdict
 
     def close(self) -> None:
-        """Let go."""
+        """Close the checker behind."""
         self._ended.set()
         self.join()
         self._checker.close()
@@ -90,5 +90,5 @@ def ttl_cached(attach: Attach, *, ttl_s: float) -> Attach:
 
 
 def pubsub_cached(attach: Attach, *, nats_url: str) -> Attach:
-    """Put a cache that listens before a checker."""
+    """Put a cache that subscribes to changes before a checker."""
     return lambda: PubSubCache(attach(), nats_url=nats_url)

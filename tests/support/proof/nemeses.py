@@ -1,4 +1,4 @@
-"""What may happen to an installation: each nemesis does its worst, and heals it again."""
+"""Faults of an installation: each nemesis causes one, and repairs it again."""
 
 import asyncio
 import itertools
@@ -37,7 +37,7 @@ AUTHORITIES = ("authority-1", "authority-2")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where a nemesis works."""
+    """The installation on which a nemesis works."""
 
     cluster: Cluster
     oracle: Oracle
@@ -50,7 +50,7 @@ class Stage:
         return self.random_source.choice(list(self.cluster.services))
 
     async def enforced_more(self, count: int) -> None:
-        """Wait until so many more receipts came."""
+        """Wait until this number of further receipts came."""
         wanted = self.oracle.commands["revoke and wait"] + count
         ends = time.monotonic() + _RECEIPTS_S
         while self.oracle.commands["revoke and wait"] < wanted:
@@ -58,7 +58,7 @@ class Stage:
             await asyncio.sleep(0.02)
 
     def flag(self, name: str, text: str = "") -> None:
-        """Ask an authority of the test's build to hang or to die at some step."""
+        """Make an authority of the test's build hang or die at a step."""
         (self.cluster.directory / name).write_text(text)
 
 
@@ -78,13 +78,13 @@ def killed(*names: str) -> Nemesis:
 
 
 async def some_killed(stage: Stage) -> None:
-    """Kill one to three parts, whichever they are."""
+    """Kill one to three arbitrary parts."""
     names = list(stage.cluster.parts)
     await killed(*stage.random_source.sample(names, stage.random_source.randint(1, 3)))(stage)
 
 
 def frozen(what: str, terms: float) -> Nemesis:
-    """Freeze a sidecar or an authority for so many lease terms."""
+    """Freeze a sidecar or an authority for a number of lease terms."""
 
     async def work(stage: Stage) -> None:
         name = stage.service if what == "sidecar" else stage.random_source.choice(AUTHORITIES)
@@ -97,7 +97,7 @@ def frozen(what: str, terms: float) -> Nemesis:
 
 
 def wired(fault: Fault, terms: float) -> Nemesis:
-    """Do something to the wires of two sidecars for so many lease terms."""
+    """Apply a fault to the wires of two sidecars for a number of lease terms."""
 
     async def work(stage: Stage) -> None:
         chosen = stage.random_source.sample(list(stage.wires), 2)
@@ -111,10 +111,10 @@ def wired(fault: Fault, terms: float) -> Nemesis:
 
 
 async def garbled(stage: Stage) -> None:
-    """Garble what two sidecars say and hear.
+    """Garble what two sidecars send and receive.
 
-    A look-up that arrives as another one is answered with `unknown`, which nobody signs: whoever
-    is in the way can have tokens denied, for as long as a sidecar remembers that.
+    A look-up that arrives as another one is answered with `unknown`, which is not signed: a host in
+    between can cause denials of tokens, for as long as a sidecar remembers the answer.
     """
     stage.oracle.excused = EXCUSED | {Reason.UNKNOWN}
     await wired(Fault.GARBLED, 1.0)(stage)
@@ -123,7 +123,7 @@ async def garbled(stage: Stage) -> None:
 
 
 async def nats_rolled_back(stage: Stage) -> None:
-    """Give NATS the store that it had some seconds ago."""
+    """Replace the store of NATS by that of some seconds ago."""
     store, old = stage.cluster.nats_store, stage.folder / "old-store"
     part = stage.cluster.parts["nats"]
     part.kill()
@@ -145,11 +145,11 @@ async def redis_poisoned(stage: Stage) -> None:
     async with redis.Redis.from_url(stage.cluster.urls["redis"]) as client:
         while time.monotonic() < ends:
             keys = [key async for key in client.scan_iter(count=500)]
-            # Nothing is decoded: there is no string among them.
+            # Nothing is decoded, as none of the values is a string.
             found = cast("list[bytes | None]", await client.mget(keys)) if keys else []
             held = {key: value for key, value in zip(keys, found, strict=True) if value}
             oldest = held | oldest
-            # In one go: thousands of records, each with an answer awaited, take minutes.
+            # In one pipeline: awaiting an answer for each of thousands of records takes minutes.
             async with client.pipeline(transaction=False) as poison:
                 for key, value in held.items():
                     wrong = stage.random_source.choice(
@@ -182,15 +182,15 @@ async def postgres_restarted(stage: Stage) -> None:
 async def failing_over(
     stage: Stage, servers: Servers, people: People, *, restart: bool
 ) -> AsyncGenerator[None]:
-    """Fail Postgres over; the old primary lives for the block, and comes back as the standby.
+    """Fail Postgres over; the old primary lives for the block, and returns as the standby.
 
     One sidecar is cut off and one is dead until the new primary has receipts without them. When
-    they ask for leases and records again, the authorities have lost their connections, and the
+    they request leases and records again, the authorities have lost their connections, and the
     address moves between the two servers, for the block. With `restart` the old primary was
-    restarted before, so it shows commits that the new one never had.
+    restarted before, so it shows commits that the new primary never had.
 
-    Until an authority has committed on the new primary it may not know what another one did there:
-    a token of that time is denied as `unknown`, for as long as a sidecar remembers that.
+    Until an authority has committed on the new primary, it may lack the commits of another one
+    there: a token of that time is denied as `unknown`, for as long as a sidecar remembers that.
     """
     pair = servers.pair
     cut, dead = stage.random_source.sample(list(stage.cluster.services), 2)
@@ -224,7 +224,7 @@ async def _move_between(pair: Pair, random_source: random.Random) -> None:
 
 
 async def grants_stalled(stage: Stage) -> None:
-    """Have an authority hang between G1 and G2, and another one between G2 and the reply."""
+    """Make an authority hang between G1 and G2, and another one between G2 and the reply."""
     stage.flag("stall-grant", str(1.05 * TERM_S))
     await asyncio.sleep(0.5 * TERM_S)
     stage.flag("stall-reply", str(1.2 * TERM_S))
@@ -232,14 +232,14 @@ async def grants_stalled(stage: Stage) -> None:
 
 
 async def crashed_before_publishing(stage: Stage) -> None:
-    """Have an authority die between COMMIT and publishing."""
+    """Make an authority die between COMMIT and publishing."""
     stage.flag("crash-before-publish")
     await asyncio.sleep(1.0)
     await stage.cluster.heal()
 
 
 async def forged(stage: Stage) -> None:
-    """Replay all that was said, garbled and as it was, and make things up."""
+    """Replay all messages, both garbled and unchanged, and send forged ones."""
     heard: list[Msg] = []
     client = await nats.connect(stage.cluster.nats_url, max_reconnect_attempts=-1)
 
@@ -266,7 +266,7 @@ async def forged(stage: Stage) -> None:
 
 
 async def flooded(stage: Stage) -> None:
-    """Ask the authorities about tokens that were never issued, half of it under a right MAC."""
+    """Flood the authorities with look-ups of tokens never issued, half of them with a valid MAC."""
     master = Keyring.read(stage.cluster.directory / "keyring").master
     instance = secrets.token_bytes(heartbeat.INSTANCE_BYTES)
     secret = instance_mac.instance_secret(master, epoch=1, instance=instance)

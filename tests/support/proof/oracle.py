@@ -1,8 +1,8 @@
-"""The oracle: one clock, every operation, and what must never be seen (design 12).
+"""The oracle: one clock, every operation, and the results that must never be seen (design 12).
 
-It is told when each command was asked for, answered and enforced, and when each sidecar's
-acknowledgement was heard; and it judges every answer of every verifier by what was known before
-the check began. CLOCK_BOOTTIME of this host, in ns, is the one clock.
+The oracle records when each command was requested, answered and enforced, and when each sidecar's
+acknowledgement arrived. It judges every answer of every verifier by what was recorded before the
+check began. CLOCK_BOOTTIME of this host, in ns, is the one clock.
 
     I1  nothing is accepted by a check that began after the receipt
     I2  nor by one that began later than a full wait after the command was answered
@@ -38,10 +38,10 @@ class Command:
 
 @dataclass(slots=True, eq=False)
 class Known:
-    """A token, and all that was ever done to it. `parent` is what it was delegated from.
+    """A token, and all commands on it. `parent` is the token that it was delegated from.
 
-    One whose secret is rotated has a `grant` besides: what is done to the token is done to that,
-    and outlives the secret.
+    A token whose secret is rotated also has a `grant`: commands on the token apply to the grant,
+    which outlives the secret.
     """
 
     token: str
@@ -54,7 +54,7 @@ class Known:
     suspensions: list[Command] = field(default_factory=list[Command])
 
     def lineage(self) -> Iterator["Known"]:
-        """Go up to the root."""
+        """Yield this token and its ancestors up to the root."""
         each: Known | None = self
         while each is not None:
             yield each
@@ -62,30 +62,30 @@ class Known:
 
     @property
     def whole(self) -> "Known":
-        """What a command on the token is done to."""
+        """The object to which a command on the token applies."""
         return self.grant or self
 
     @property
     def doomed(self) -> bool:
-        """Whether its end was asked for: from here on either answer is right, for a while."""
+        """True if its end was requested: from here on either answer is right, for a while."""
         return any(each.revocation is not None for each in self.lineage())
 
     @property
     def suspended(self) -> bool:
-        """Whether a suspension was asked for that is not certainly over."""
+        """True if a suspension was requested that is not certainly over."""
         return any(
             each.lift_enforced_ns is None for known in self.lineage() for each in known.suspensions
         )
 
     @property
     def holds(self) -> int:
-        """How many suspensions there ever were."""
+        """The number of all suspensions so far."""
         return sum(len(each.suspensions) for each in self.lineage())
 
 
 @dataclass(frozen=True, slots=True)
 class Premise:
-    """What was known of a token before a check began: the check is judged by this alone."""
+    """The recorded facts of a token before a check began, by which alone the check is judged."""
 
     began_ns: int
     doomed: bool
@@ -96,7 +96,7 @@ class Premise:
 
 
 class Oracle:
-    """Judge the checks. Any thread may ask; what it counts is exact all the same."""
+    """The judge of all checks. Any thread may call it; its counts are exact all the same."""
 
     def __init__(self, *, wait_ns: int) -> None:
         self.wait_ns = wait_ns
@@ -110,7 +110,7 @@ class Oracle:
         self.commands: Counter[str] = Counter()
 
     def premise(self, known: Known, service: str) -> Premise:
-        """Take down what is known, and then the time: a check begins after this."""
+        """Record the known facts, and then the time: a check begins after this."""
         acknowledged_seq = self.acknowledged.get(service, 0)
         commands = tuple(
             command
@@ -129,7 +129,7 @@ class Oracle:
         )
 
     def judge(self, known: Known, service: str, verdict: Verdict, premise: Premise) -> None:
-        """Judge what a verifier said, by what was known when it was asked."""
+        """Record the verdict of a verifier, and a violation if it contradicts the premise."""
         with self._lock:
             self.checks["accepted" if isinstance(verdict, Allowed) else "denied"] += 1
             if isinstance(verdict, Allowed):
@@ -173,5 +173,5 @@ class Oracle:
 
 
 def _held(known: Known, premise: Premise) -> bool:
-    """Say whether some suspension explains a denial: also one that came and went meanwhile."""
+    """Return True if a suspension explains a denial, also one that came and went meanwhile."""
     return premise.suspended or known.suspended or premise.holds != known.holds

@@ -1,6 +1,6 @@
-"""Who commands: they issue, delegate, revoke, suspend, lift and wait, whatever happens meanwhile.
+"""The commanders: they issue, delegate, revoke, suspend, lift and wait, whatever happens meanwhile.
 
-Each command goes again and again, under one key, to whichever authority answers.
+Each command is repeated under one key until some authority answers.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _FOREVER_S = 120.0
 
 
 class People:
-    """Command an installation. `pools` is what the clients check: good ones, and dead ones.
+    """The commanders of an installation. `pools` holds the tokens to check: good and dead ones.
 
     A detector waits up to `pause_s` before each revocation.
     """
@@ -47,18 +47,18 @@ class People:
         self.waited: list[Command] = []
         self.repeated = frozenset({httpx2.codes.SERVICE_UNAVAILABLE})
         self.revoking = asyncio.Event()
-        """Cleared, no detector revokes; what is under way goes on."""
+        """While this is cleared, no detector begins to revoke; commands under way go on."""
         self.revoking.set()
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         await self._http.aclose()
 
     def lose(self, *, kept: Collection[Known], seq: int) -> None:
-        """Take note of a restore to this seq: who is not in the backup was never issued.
+        """Record a restore to this seq: a token that is not in the backup was never issued.
 
-        A suspension of the time since may stand: sidecars bring it back, and no lift. Nor any
-        rotation, so which secret a token has then is not looked at.
+        A suspension after the backup may still apply: sidecars bring it back, but not its lift.
+        They bring back no rotation either, so the secret that a token then has is not checked.
         """
         for known in self.tokens:
             known.issued = known.issued and known in kept
@@ -67,15 +67,15 @@ class People:
                     each.lift_enforced_ns = None
         self._sort([known for known in self.tokens if known.grant is None])
         self.revocations = {each: at for each, at in self.revocations.items() if at <= seq}
-        self._oracle.acknowledged.clear()  # these seqs come again, and are other events
+        self._oracle.acknowledged.clear()  # these seqs come again, for other events
 
     @property
     def good(self) -> list[Known]:
-        """The tokens that nobody has asked to end or hold."""
+        """The tokens for which no command has requested an end or a suspension."""
         return [each for each in self.tokens if each.issued and not each.doomed]
 
     async def issue(self, *, parent: Known | None = None, rotates: bool = False) -> Known | None:
-        """Issue a token, or delegate one; some are for one service alone."""
+        """Issue a token, or delegate one; some tokens are for one service alone."""
         audience = None
         if parent is None:
             audience = self._random.choice([None, None, None, *self._cluster.services])
@@ -86,7 +86,7 @@ class People:
             body = {"subject": f"{(await self._subject(parent))}/{secrets.token_hex(3)}"}
             found = await self._command("/v1/delegations", body, bearer=parent.token)
             audience = parent.audience
-        if not found.get("token"):  # a repeat after a lost answer shows it no more; or it is dead
+        if not found.get("token"):  # a repeat after a lost answer omits it; or the parent is dead
             return None
         known = Known(found["token"], found["token_id"], audience, parent)
         if rotates:
@@ -96,7 +96,7 @@ class People:
         return known
 
     def forge(self) -> None:
-        """Add a token that nobody issued."""
+        """Add a token that was never issued."""
         secret = token_format.mint(
             kind=Kind.AGENT, random=secrets.token_bytes(32), edge_key=secrets.token_bytes(32)
         )
@@ -116,7 +116,7 @@ class People:
             await asyncio.sleep(_NEXT_S)
 
     async def detect(self) -> None:
-        """Revoke until cancelled: one, a tree, or many in a batch; some wait for the receipt."""
+        """Revoke one token, a tree, or a batch, until cancelled; some wait for the receipt."""
         while True:
             await asyncio.sleep(self._random.uniform(0, self._pause_s))
             await self.revoking.wait()
@@ -155,13 +155,13 @@ class People:
             await asyncio.sleep(0.05)
 
     async def written(self) -> None:
-        """Wait until each authority has committed something that was asked for from now on."""
+        """Wait until each authority has committed a command that was sent from now on."""
         body = {"subject": "agent:nobody", "kind": "agent", "ttl": 3600}
         for url in self._cluster.authorities:
             await self._command("/v1/tokens", body, at=[url])
 
     async def read(self) -> None:
-        """Look tokens up at either authority until cancelled, whatever it answers."""
+        """Look tokens up at either authority until cancelled, ignoring the answers."""
         while True:
             await asyncio.sleep(_READ_S)
             for known in self._random.sample(self.good, min(1, len(self.good))):
@@ -178,17 +178,17 @@ class People:
                 known = await self._rotated(known)
 
     async def _rotated(self, known: Known) -> Known | None:
-        """Give the token with its new secret, once the old one is dead; None if that is lost."""
+        """Return the token with its new secret once the old one is dead; None if it is lost."""
         command = known.revocation = Command(now_ns(), waits=True)
-        # The clients try old secrets for long, and are no thieves.
+        # The clients try old secrets for a long time, and are not thieves.
         body = {"on_reuse": "deny", "wait": True, "timeout": _WAIT_S}
         done = await self._command(f"/v1/tokens/{known.token_id}/rotate", body, ends=True)
-        if not done:  # it is held, or ended: nothing was changed
+        if not done:  # it is suspended, or ended: nothing was changed
             known.revocation = None
             return None if known.doomed else known
         self._answered(command, done)
         new = None
-        if done["token"] is not None:  # a repeat after a lost answer shows it no more
+        if done["token"] is not None:  # a repeat after a lost answer omits it
             new = Known(done["token"], known.token_id, known.audience, grant=known.grant)
             self._keep(new)
         await self._enforced(command, done["id"])
@@ -218,7 +218,7 @@ class People:
         deeds = [{"selector": [f"token:{known.token_id}"]} for known in doomed]
         key, refused = secrets.token_hex(8), True
         while refused:
-            # Under the same key: what was committed before says so again.
+            # Under the same key: commands that were committed before get the same answer.
             body = {"revocations": deeds}
             done = await self._command("/v1/revocations/batch", body, key=key)
             refused = done["refused"] > 0
@@ -237,7 +237,7 @@ class People:
         command.enforced_ns = now_ns()
 
     async def _receipt(self, revocation_id: str) -> None:
-        """Wait for a receipt, at whichever authority answers."""
+        """Wait for a receipt, at any authority that answers."""
         async with asyncio.timeout(_FOREVER_S):
             while True:
                 url = self._random.choice(self._cluster.authorities)
@@ -275,7 +275,10 @@ class People:
         ends: bool = False,
         at: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """Send it until it is answered; nothing for who `ends` before, or bears what has ended."""
+        """Send a command until it is answered; return {} if its token, or the bearer's, has ended.
+
+        {} is returned only for a command with `ends` or with a `bearer`.
+        """
         headers = {"Idempotency-Key": key or secrets.token_hex(8)}
         if bearer:
             headers["Authorization"] = f"Bearer {bearer}"
@@ -291,7 +294,7 @@ class People:
                     found: dict[str, Any] = answer.json()
                     return found
                 if (bearer or ends) and answer.status_code in {401, 403, 409}:
-                    return {}  # it, or its parent, was ended, or is held, meanwhile
+                    return {}  # meanwhile it, or its parent, was ended or suspended
                 assert answer.status_code in self.repeated, answer.text
                 await asyncio.sleep(_AGAIN_S)
 
@@ -303,7 +306,7 @@ class People:
         self._sort(kept)
 
     def _sort(self, kept: list[Known]) -> None:
-        # Replaced whole: the clients go through the old ones meanwhile.
+        # New lists: the clients iterate over the old ones meanwhile.
         self.tokens = kept
         self.pools = (
             [each for each in kept if each.issued and not each.doomed],
@@ -311,7 +314,7 @@ class People:
         )
 
     def _forgettable(self, known: Known) -> bool:
-        """Say whether a token has been dead for so long that nothing new can be seen of it."""
+        """Return True if a token has been dead for so long that its checks show nothing new."""
         if not known.issued:
             return self._random.random() < _FORGERIES_GO
         ended = [each.revocation for each in known.lineage() if each.revocation is not None]

@@ -1,1 +1,1 @@
-"""Bound what a request may cost before its caller is known."""
+"""Limits on the cost of a request before its caller is known."""

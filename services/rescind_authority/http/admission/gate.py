@@ -1,4 +1,4 @@
-"""Bound the work and the memory that clients get before they have proven anything."""
+"""Limits on the work and the memory that clients get before they authenticate."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -16,7 +16,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class TooLargeBodyError(RescindError):
-    """A body is larger than its sender may send."""
+    """Raised for a body above the size limit of its sender."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"send at most {limit_bytes} bytes.")
@@ -24,24 +24,24 @@ class TooLargeBodyError(RescindError):
 
 
 class GateTurn:
-    """The right to be worked for. `end` gives it back, once."""
+    """The right of a request to be processed. `end` returns it once."""
 
     def __init__(self, end: Callable[[], object]) -> None:
         self._end: Callable[[], object] | None = end
 
     def end(self) -> None:
-        """Return it to the gate; done twice, it changes nothing."""
+        """Return the turn to the gate. A second call has no effect."""
         end, self._end = self._end, None
         if end is not None:
             end()
 
 
 class Gate:
-    """Admit a few requests at a time, and in a round of the event loop.
+    """Admit a few requests at a time, and a few in each iteration of the event loop.
 
-    Those that wait are admitted one peer after the other. So an administrator's request, which
-    needs no turn, shares the event loop with a few of them, and a peer that sends many requests
-    does not make the other peers wait for all of them.
+    Waiting requests are admitted by peer, round-robin. So an administrator's request, which needs
+    no turn, shares the event loop with a few of them. A peer that sends many requests does not make
+    the other peers wait for all of them.
     """
 
     def __init__(self, most: int) -> None:
@@ -55,8 +55,8 @@ class Gate:
             self._free -= 1
         else:
             await self._wait(peer)
-        # In the loop's next round: a request that waits for nothing is over in one step, so all
-        # that came in would be worked for in one round.
+        # End the turn in the loop's next iteration. A request that awaits nothing completes in one
+        # step, so otherwise all waiting requests would be processed in one iteration.
         turn = GateTurn(partial(asyncio.get_running_loop().call_soon, self._leave))
         try:
             yield turn
@@ -70,7 +70,7 @@ class Gate:
             async with asyncio.timeout(_LONGEST_WAIT_S):
                 await called
         except (asyncio.CancelledError, TimeoutError) as error:
-            # A future that is cancelled stays in its queue, and is passed over there.
+            # A cancelled future stays in its queue and is skipped there.
             if not called.cancel() and not called.cancelled():
                 self._leave()  # its turn came while it gave up
             if isinstance(error, TimeoutError):
@@ -90,7 +90,7 @@ class Gate:
 
 
 class Body:
-    """The body of one request, as far as it has come."""
+    """The body of one request, as far as it has arrived."""
 
     __slots__ = ("_among", "_deadline", "content")
 
@@ -100,9 +100,9 @@ class Body:
         self._deadline: asyncio.Timeout | None = None
 
     async def read(self, receive: Receive, *, limit_bytes: int) -> bool:
-        """Read it whole; False where the client went.
+        """Read the whole body; return False if the client disconnected.
 
-        Raises TooLargeBodyError, or OverloadedError where its memory was needed for others.
+        Raises TooLargeBodyError, or OverloadedError if other bodies needed the memory.
         """
         try:
             async with asyncio.timeout(None) as self._deadline:
@@ -124,15 +124,16 @@ class Body:
         return True
 
     def cut(self) -> None:
-        """End the reading."""
+        """Abort the read."""
         if self._deadline is not None:
             self._deadline.reschedule(asyncio.get_running_loop().time())
 
 
 class Bodies:
-    """Bodies in memory, which are so many bytes in all.
+    """Bodies in memory, with a limit on their total size.
 
-    Of too many the one goes that has been coming longest: a slow sender displaces no fast one.
+    Above the limit, the incomplete body that began first is dropped: a slow sender displaces no
+    fast one.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -154,9 +155,9 @@ class Bodies:
             self._release(body)
 
     def grew(self, body: Body, size: int) -> None:
-        """Count more bytes of a body; cut others, or it, if that is too much."""
+        """Count more bytes of a body. Above the limit, cut incomplete bodies, perhaps this one."""
         if body not in self._held:
-            return  # it is cut already
+            return  # the body is cut already
         self._held[body] += size
         self.bytes += size
         while self.bytes > self._most and self._coming:
@@ -165,7 +166,7 @@ class Bodies:
             self._release(slowest)
 
     def came(self, body: Body) -> None:
-        """Mark a body as whole."""
+        """Mark a body as complete."""
         self._coming.pop(body, None)
 
     def _release(self, body: Body) -> None:

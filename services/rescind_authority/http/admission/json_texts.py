@@ -1,7 +1,6 @@
-"""Refuse JSON whose texts cannot be written again, at whatever place they stand.
+"""Validation of JSON bodies: strings with half of a surrogate pair are refused, at any place.
 
-JSON can carry half of a surrogate pair in, escaped, and nothing can carry it out: neither Postgres,
-nor an answer, nor a log takes it.
+JSON can contain such a half, escaped. Postgres, a response and a log cannot contain it.
 """
 
 import json
@@ -16,13 +15,14 @@ _WRONG = "this text has half of a surrogate pair (\\ud800 to \\udfff), which is 
 
 
 class UnreadableBodyError(ValueError):
-    """A body is not text in UTF-8."""
+    """Raised for a body that is not text in UTF-8."""
 
 
 def check(body: bytes) -> None:
-    """Raise InvalidRequestError for half a surrogate pair, UnreadableBodyError for other bytes.
+    """Validate the text of a body.
 
-    Text that is not JSON passes: its parser says what is wrong.
+    Raises InvalidRequestError for half of a surrogate pair, and UnreadableBodyError for NUL bytes
+    or bytes that are not UTF-8. Text that is not JSON passes: the JSON parser reports the error.
     """
     if b"\0" in body:
         raise UnreadableBodyError("the body is not JSON in UTF-8: it has NUL bytes.")
@@ -42,7 +42,7 @@ def check(body: bytes) -> None:
 
 
 def _broken_place(parsed: Any) -> str | None:
-    """Return the name of the first field with such a text, as other problems name it."""
+    """Return the name of the first field with such a text, in the form of other problems."""
     waiting: list[tuple[str, Any]] = [("", parsed)]
     while waiting:
         place, value = waiting.pop()

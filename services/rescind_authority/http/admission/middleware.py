@@ -1,4 +1,4 @@
-"""What happens around every request: it is counted, it is bounded, and it waits for its turn."""
+"""Middleware for every request: the count, the size limit, and the wait for a turn."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,10 @@ from rescind_authority.ports.metrics import Metrics
 
 MAX_BODY_BYTES = 1024 * 1024  # a thousand commands
 UNPROVEN_BODY_BYTES = 64 * 1024
-"""Of a request without a token of ours. A delegation, a report of a sidecar's, is half of it."""
+"""The size limit of a request without a token of this installation.
+
+A delegation, or a report of a sidecar, has half of this size.
+"""
 
 _UNPROVEN_BYTES = 32 * 1024 * 1024
 _PROVEN_BYTES = 64 * 1024 * 1024
@@ -32,7 +35,10 @@ _NOT_FOUND = "none"
 
 
 class Counted:
-    """Count requests by method, route and status: names that callers make up do not get in."""
+    """Count requests by method, route and status.
+
+    Names that callers make up are not used as labels.
+    """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
@@ -54,15 +60,15 @@ class Counted:
 
 
 class Admitted:
-    """Read each body before it is parsed, and let requests in.
+    """Read each body before it is parsed, and admit requests.
 
-    A request with a token of ours, or on a connection that has proven something, may have a body
-    of a mebibyte, and does not wait. Of all others a few are worked for at a time, so that no
-    revocation waits for all of them.
+    A request with a token of this installation, or on an authenticated connection, may have a body
+    of a mebibyte, and does not wait. Only a few of all other requests are processed at a time, so
+    that no revocation waits for all of them.
     """
 
     def __init__(self, app: ASGIApp, *, kind_of_ours: Callable[[str | None], Kind | None]) -> None:
-        """Store both; `kind_of_ours` returns the kind of a bearer token that was made here."""
+        """Store the arguments; `kind_of_ours` returns the kind of a token of this installation."""
         self._app = app
         self._kind_of_ours = kind_of_ours
         self._proven, self._unproven = Bodies(_PROVEN_BYTES), Bodies(_UNPROVEN_BYTES)
@@ -77,7 +83,7 @@ class Admitted:
         kind = self._kind_of_ours(token)
         known = kind is not None or owner_of(scope) is not None
         if token is not None and kind is Kind.ADMIN:
-            # Already now: its body may be large, and its sender far. Taken back if it is refused.
+            # Before the body is read: it may be large, and its sender slow. A refusal undoes this.
             prove(scope, token_format.digest(token).hex())
         large = known or scope["path"] == _OFFER
         limit = MAX_BODY_BYTES if large else UNPROVEN_BODY_BYTES
@@ -87,7 +93,7 @@ class Admitted:
         try:
             with (self._proven if known else self._unproven).body() as body:
                 if not await body.read(receive, limit_bytes=limit):
-                    return  # the client went
+                    return  # the client disconnected
                 content = bytes(body.content)
                 if known:
                     await self._answer(content, scope, receive, send)
@@ -104,7 +110,7 @@ class Admitted:
         async with gate.turn(client[0] if client else "") as turn:
 
             async def answering(message: Message) -> None:
-                turn.end()  # the work is done: who reads slowly keeps no turn
+                turn.end()  # the work is done: a slow reader keeps no turn
                 await send(message)
 
             await self._answer(body, scope, receive, answering)
@@ -122,13 +128,13 @@ class Admitted:
 
 
 def _announced(scope: Scope) -> int:
-    """Return the length that a request announces; 0 where it announces none."""
-    # The server checked that it is one number, of a length that int reads.
+    """Return the Content-Length of a request, or 0 if there is none."""
+    # The server checked that it is one number, and short enough for int().
     return next((int(text) for name, text in scope["headers"] if name == b"content-length"), 0)
 
 
 def _first(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives the body as one message, and then what follows."""
+    """Return a `receive` that returns the body as one message, and then later messages."""
     given = False
 
     async def replay() -> Message:

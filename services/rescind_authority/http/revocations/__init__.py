@@ -1,1 +1,1 @@
-"""Serve `/v1/revocations` and receipts."""
+"""Routes of `/v1/revocations` and receipts."""

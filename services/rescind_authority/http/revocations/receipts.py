@@ -1,4 +1,4 @@
-"""Receipts as JSON: what a person reads, and beside it the bytes that were signed."""
+"""Receipts as JSON: readable fields, and the bytes that were signed."""
 
 import base64
 from datetime import datetime
@@ -17,34 +17,34 @@ from rescind_authority.usecases.ledger.sequencer import Committed
 
 LONGEST_WAIT_S = 600
 ALWAYS_THERE = ConfigDict(json_schema_serialization_defaults_required=True)
-"""Answers have every field, also one with a default: the schema says so."""
+"""Responses contain every field, also one with a default; the schema lists all as required."""
 
 MOST_VERIFIERS = 1_000
-"""How many verifiers an answer lists at most: all of a receipt that names them itself."""
+"""The maximum of verifiers in one response: all of a receipt that names them itself."""
 
 
 class VerifierFacts(BaseModel):
-    """One verifier, and how long after the commit it was out of danger."""
+    """One verifier, and the time from the commit until it no longer accepted revoked tokens."""
 
     instance: str
     service: str
     outcome: Literal["acknowledged", "released", "lapsed"]
     latency_ms: float = Field(
-        description="At most: without a wait, the authority learns of it by a heartbeat, and sees "
-        "that within a second."
+        description="Upper bound. Without a wait, the authority reads it from a heartbeat, within "
+        "a second."
     )
 
 
 class LenientFacts(BaseModel):
-    """One verifier in grace that had not said that it knows."""
+    """One verifier in grace that had not acknowledged the event."""
 
     instance: str
     service: str
-    until: datetime = Field(description="From then on it accepts nothing that was revoked.")
+    until: datetime = Field(description="The time from which it accepts no revoked token.")
 
 
 class TallyFacts(BaseModel):
-    """How the verifiers of one service got there."""
+    """The outcomes of the verifiers of one service."""
 
     service: str
     acknowledged: int
@@ -55,23 +55,25 @@ class TallyFacts(BaseModel):
 
 
 class SummaryFacts(BaseModel):
-    """How many verifiers got there, and how; of a large receipt, this is what it signs."""
+    """The number of verifiers by outcome. A large receipt signs this summary."""
 
-    verifiers: int = Field(description="Those of `acknowledged`, `released` and `lapsed`.")
+    verifiers: int = Field(description="The sum of `acknowledged`, `released` and `lapsed`.")
     acknowledged: int
     released: int
     lapsed: int
     grace: int = Field(description="Verifiers where the guarantee does not hold yet.")
-    grace_until: datetime | None = Field(description="When the last of these is over.")
-    services: list[TallyFacts] = Field(description="Those with most verifiers, at most 200.")
-    services_left: int = Field(description="How many services are not listed.")
+    grace_until: datetime | None = Field(description="The end of the last grace.")
+    services: list[TallyFacts] = Field(
+        description="The services with the most verifiers, at most 200."
+    )
+    services_left: int = Field(description="The number of services that are not listed.")
     notable: list[VerifierFacts] = Field(
-        description="Those that lapsed, at most 500, and the 50 slowest of the others."
+        description="The lapsed verifiers, at most 500, and the 50 slowest others."
     )
 
 
 class EventFacts(BaseModel):
-    """What was committed, as the ledger has it: part of what a receipt signs."""
+    """A committed event as the ledger stores it; part of the signed content of a receipt."""
 
     epoch: int
     seq: int
@@ -88,62 +90,69 @@ class EventFacts(BaseModel):
 
 
 class ReceiptFacts(BaseModel):
-    """That a revocation is enforced: no check that starts now is accepted by such a verifier."""
+    """The statement that a revocation is enforced.
+
+    No check that starts from now on is accepted by an enforcing verifier.
+    """
 
     revocation_id: str
     epoch: int
     seq: int
-    events: list[EventFacts] = Field(description="What it is that is enforced; two of a kill.")
+    events: list[EventFacts] = Field(description="The enforced events; a kill has two.")
     committed_at: datetime
     enforced_at: datetime = Field(
-        description="From when on it is enforced. If it was asked for later: when the last "
-        "verifier had got there, or, where this authority did not watch all of it, when it was "
-        "asked for."
+        description="The time of enforcement. For a receipt that was requested later: when the "
+        "last verifier had acknowledged or lapsed or, if this authority did not observe all of "
+        "it, the time of the request."
     )
     verifiers: list[VerifierFacts] = Field(
-        description="A page of them, at most 1,000; `summary.verifiers` is how many there are."
+        description="A page of at most 1,000 verifiers; `summary.verifiers` is their number."
     )
     grace: list[LenientFacts] = Field(
-        description="Where the guarantee does not hold: the first 500, and on later pages the rest."
+        description="Verifiers in grace, which have no guarantee: the first 500, then more."
     )
     unknown_grace_until: datetime | None = Field(
-        description="Set for a while after a new epoch: until then, verifiers that began after the "
-        "backup, which this ledger does not know, may be in grace. The guarantee fails there."
+        description="Set for some time after a new epoch. Until then, verifiers that began after "
+        "the backup, and that this ledger lacks, may be in grace, without the guarantee."
     )
     hit: int | None = Field(
-        description="How many tokens matched and had not ended, as it was counted when this was "
-        "signed: exact up to 10,000. Null: not counted in time."
+        description="The number of live tokens that matched, as counted when this was signed: "
+        "exact up to 10,000. Null: not counted in time."
     )
     summary: SummaryFacts
     next: str | None = Field(description="The cursor of the next page, null at the end.")
     key_id: str
-    signature: str = Field(description="Ed25519, of the content, in hex.")
-    content: str = Field(description="The bytes that were signed, in base64.")
-    statement: str = Field(description="The root key's statement of who may sign, in base64.")
+    signature: str = Field(description="The Ed25519 signature of the content, in hex.")
+    content: str = Field(description="The signed bytes, in base64.")
+    statement: str = Field(
+        description="The root key's trust statement, which names the signing keys, in base64."
+    )
 
 
 class MissingFacts(BaseModel):
-    """One verifier that is waited for."""
+    """One verifier for which the authority still waits."""
 
     instance: str
     service: str
-    silent_s: float | None = Field(description="Since its last heartbeat. Null: not known.")
+    silent_s: float | None = Field(description="Seconds since its last heartbeat. Null: not known.")
 
 
 class ProgressFacts(BaseModel):
-    """How far a wait has come; in `lapse_in_s` seconds the rest has lapsed."""
+    """The progress of a wait. After `lapse_in_s` seconds, the remaining verifiers have lapsed."""
 
     acknowledged: int
     released: int
     lapsed: int
-    grace: int = Field(description="Verifiers in grace that have said nothing: not waited for.")
+    grace: int = Field(
+        description="Verifiers in grace that have not acknowledged; they are not waited for."
+    )
     of: int
     lapse_in_s: float
-    waits_for: list[MissingFacts] = Field(description="The first 20 of those that are missing.")
+    waits_for: list[MissingFacts] = Field(description="The first 20 missing verifiers.")
 
 
 class Awaited(BaseModel):
-    """What may be waited for: how far it has come, and the receipt when it is enforced."""
+    """A commit whose enforcement a client can await: its progress, or its receipt."""
 
     model_config = ALWAYS_THERE
 
@@ -164,7 +173,7 @@ async def enforced(
     timeout_s: float | None,
     limit: int = MOST_VERIFIERS,
 ) -> _Facts:
-    """Wait until it is enforced, and say so with the receipt; 202 when the time runs out first."""
+    """Wait for enforcement and add the receipt; set 202 if the time runs out first."""
     target = AwaitedEvent(committed.revocation_id, committed.epoch, committed.seq, committed.at_us)
     found = await authority.enforcer.receipt(
         target, timeout_s=timeout_s or LONGEST_WAIT_S, fresh=committed.fresh
@@ -183,7 +192,7 @@ async def with_receipt(
     cursor: int = 0,
     limit: int = MOST_VERIFIERS,
 ) -> _Facts:
-    """Add a receipt that is there, with a page of its verifiers."""
+    """Add an existing receipt, with a page of its verifiers."""
     signed = signed_envelope.decode(envelope)
     receipt = receipts.decode(signed.content)
     page = await authority.enforcer.page(receipt, cursor=cursor, limit=limit)
@@ -207,7 +216,7 @@ def _document(
 
 
 def progress(found: EnforcementProgress) -> ProgressFacts:
-    """Show how far a wait has come."""
+    """Return the progress of a wait as a response model."""
     return ProgressFacts(
         acknowledged=found.acknowledged,
         released=found.released,

@@ -1,4 +1,4 @@
-"""What people send to have power taken away or given back, and what they mean by it."""
+"""Request bodies of revocations and lifts, and their conversion to commands."""
 
 from datetime import datetime
 from typing import Annotated
@@ -13,69 +13,70 @@ from rescind_authority.usecases.revocations.revoke import RevokeCommand, Verb
 MOST_AT_ONCE = 1_000
 
 HOW = frozenset({"wait", "timeout", "preview"})
-"""Fields that say how to answer, and not what to do: a repeat under one key may differ in them."""
+"""Fields that affect the response, not the command: a repeat under one key may differ in them."""
 
 
 class Why(BaseModel):
-    """Why something is done."""
+    """The reason for a command."""
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field(default="", description="Why; it stands in the ledger and in the audit.")
+    reason: str = Field(default="", description="The reason, for the ledger and the audit.")
 
 
 class WaitOptions(BaseModel):
-    """Whether to answer when it is enforced, or at once."""
+    """Whether the response is sent after enforcement, or at once."""
 
     model_config = ConfigDict(extra="forbid")
 
     wait: bool = Field(
         default=False,
-        description="Answer when it is enforced: when no verifier goes by the old state any more.",
+        description="Answer after enforcement: no verifier accepts the old state any more.",
     )
     timeout: Annotated[float, Field(gt=0, le=LONGEST_WAIT_S)] | None = Field(
         default=None,
-        description="With `wait`: answer 202 after so many seconds if it is not enforced yet. By "
-        "default as long as it may take: one lease term and a little.",
+        description="With `wait`: answer 202 after this number of seconds if it is not enforced "
+        "yet. The default is the longest that enforcement takes: a little over one lease term.",
     )
 
 
 class LiftRequest(Why, WaitOptions):
-    """Why a suspension or a narrowing ends."""
+    """The reason for the end of a suspension or a narrowing."""
 
 
 class BatchItem(Why):
-    """Which tokens a command is for: those that a selector matches, or one by its secret."""
+    """A command for the tokens that a selector matches, or for one token by its secret."""
 
     selector: list[str] = Field(
         default=[],
-        description="One to eight handles, all of which must match. `token:` takes what was "
-        "delegated from it along, and `subject:` its chain, unless `exact`.",
+        description="One to eight handles, all of which must match. Unless `exact`, `token:` "
+        "includes all tokens delegated from it, and `subject:` its chain.",
         examples=[["subject:agent:billing-bot"]],
     )
     token: str | None = Field(
-        default=None, description="A token's secret, in place of a selector.", max_length=1024
+        default=None, description="The secret of a token, in place of a selector.", max_length=1024
     )
     exact: bool = False
     effect: Verb = Field(
         default=Verb.REVOKE,
-        description="`revoke` is final and spares what is issued later; `suspend` hits that too, "
-        "until it is lifted; `narrow` takes `scopes` away; `kill` revokes and suspends the chain "
-        "of one subject.",
+        description="`revoke` is final and spares tokens that are issued later. `suspend` hits "
+        "these too, until it is lifted. `narrow` removes `scopes`. `kill` revokes and suspends "
+        "the chain of one subject.",
     )
     scopes: list[str] = Field(
-        default=[], description="Scopes, or patterns of them, that a `narrow` takes away."
+        default=[], description="The scopes or patterns that a `narrow` removes."
     )
     issued_before: timestamps.Moment | None = Field(
-        default=None, description="Spare what was issued at or after: RFC 3339, or Unix seconds."
+        default=None,
+        description="Spare tokens issued at or after this time: RFC 3339, or Unix seconds.",
     )
     until: timestamps.Moment | None = Field(
-        default=None, description="When it is to be lifted by itself: RFC 3339, or Unix seconds."
+        default=None, description="The time at which it is lifted: RFC 3339, or Unix seconds."
     )
     preview: str | None = Field(
         default=None,
-        description="The `preview` that a dry run of this gave: a selector of many holders that "
-        "hits many tokens needs it.",
+        description="The `preview` of a dry run of this command. It is required if the selector "
+        "is wide and hits many tokens.",
         max_length=128,
     )
 
@@ -84,18 +85,19 @@ class RevokeRequest(BatchItem, WaitOptions):
     """One command, and how to answer it."""
 
     dry_run: bool = Field(
-        default=False, description="Answer 200 with what would be hit, and change nothing."
+        default=False,
+        description="Answer 200 with the tokens that would be hit, and change nothing.",
     )
 
 
 class BatchRequest(WaitOptions):
-    """Many commands at once; `wait` is for the last of them, and so for all."""
+    """Many commands in one request. `wait` applies to the last of them, and so to all."""
 
     revocations: Annotated[list[BatchItem], Field(min_length=1, max_length=MOST_AT_ONCE)]
 
 
 def wish(asked: BatchItem, *, awaited: bool) -> RevokeCommand:
-    """Read a request. Raises InvalidRequestError."""
+    """Convert a request to a command. Raises InvalidRequestError."""
     return RevokeCommand(
         verb=asked.effect,
         selector=asked.selector,

@@ -43,64 +43,64 @@ _NO_REVOCATION = problems.told({404: "There is no such revocation."})
 
 
 class SweptFacts(BaseModel):
-    """How far the table of tokens shows it. Verifiers know long before."""
+    """The progress of the sweep for a revoke. Verifiers apply the revoke long before."""
 
-    tokens: int = Field(description="Those that it ended and nothing had ended before.")
-    done: bool = Field(description="Whether these are all.")
+    tokens: int = Field(description="The tokens that this revocation, and no earlier one, ended.")
+    done: bool = Field(description="Whether the count is complete.")
 
 
 class RevocationFacts(Awaited):
-    """A revocation at its place in the ledger."""
+    """A revocation and its position in the ledger."""
 
     id: str
     epoch: int
     seq: int
-    effect: str = Field(description="Of a kill `kill`, where it is named by its id.")
+    effect: str = Field(description="`kill` for a kill that is read by its id.")
     selector: list[str]
     exact: bool
-    scopes: list[str] = Field(description="What a `narrow` takes away.")
+    scopes: list[str] = Field(description="The scopes that a `narrow` removes.")
     issued_before: datetime | None
-    until: datetime | None = Field(description="When it ends by itself.")
-    lifts: str | None = Field(description="Of a lift: the id of what it ends.")
-    lifted_at: datetime | None = Field(description="When it ended.")
+    until: datetime | None = Field(description="The time at which it is lifted.")
+    lifts: str | None = Field(description="For a lift: the id of the revocation that it ends.")
+    lifted_at: datetime | None = Field(description="The time at which it was lifted.")
     reason: str
     actor: str
     committed_at: datetime
     hit: int | None = Field(
         default=None,
-        description="How many tokens matched and had not ended, neither revoked nor expired, as of "
-        "this event: exact up to 10,000. Of a lift, those that it let go. Null in a list, and "
-        "where it was not counted within two seconds.",
+        description="The number of tokens that matched and were neither revoked nor expired, as of "
+        "this event: exact up to 10,000. For a lift, the tokens that it released. Null in a "
+        "list, and if it was not counted within two seconds.",
     )
     hit_subjects: int | None = Field(
-        default=None, description="How many subjects these speak for; at least, unless `hit_exact`."
+        default=None, description="The number of their subjects; a lower bound unless `hit_exact`."
     )
     hit_exact: bool | None = Field(default=None, description="False: `hit` is an estimate.")
     swept: SweptFacts | None = Field(
-        default=None, description="Of a revoke, when it is looked at: what became of the tokens."
+        default=None, description="For a revoke that is read by its id: the ended tokens."
     )
 
 
 class RevocationQuery(BaseModel):
-    """Which revocations to list, and how many at once."""
+    """The revocations to list, and the size of a page."""
 
     model_config = ConfigDict(extra="forbid")
 
     standing: bool = Field(
-        default=False, description="Only suspensions and narrowings that nothing has ended yet."
+        default=False, description="Only suspensions and narrowings that were not lifted."
     )
     handle: list[str] = Field(
         default=[],
-        description="Of what stands, what names one of these handles: as commands read them, so "
-        "that `subject:` finds its `chain:` too, and `token:` its `tree:`.",
+        description="With `standing`: only those that name one of these handles. As in commands, "
+        "`subject:` finds its `chain:` too, and `token:` its `tree:`.",
     )
     cursor: int | None = Field(
-        default=None, description="`next` of the page before.", ge=1, lt=1 << 63
+        default=None, description="`next` of the previous page.", ge=1, lt=1 << 63
     )
     limit: int = Field(default=50, ge=1, le=200)
 
     def named(self) -> list[Handle]:
-        """Read the handles. Raises InvalidRequestError."""
+        """Parse the handles. Raises InvalidRequestError."""
         if self.handle and not self.standing:
             raise InvalidRequestError(FieldError("handle", "it goes with standing=true"))
         named = [handles.parse(text, field="handle") for text in self.handle]
@@ -115,43 +115,45 @@ class RevocationPage(BaseModel):
 
 
 class ReceiptQuery(BaseModel):
-    """For how long to wait for a receipt, and which of its verifiers to list."""
+    """The time to wait for a receipt, and the page of its verifiers."""
 
     model_config = ConfigDict(extra="forbid")
 
     timeout: float | None = Field(default=None, gt=0, le=LONGEST_WAIT_S)
     cursor: int | None = Field(
-        default=None, description="`next` of the page before.", ge=1, lt=1 << 63
+        default=None, description="`next` of the previous page.", ge=1, lt=1 << 63
     )
     limit: int = Field(default=MOST_VERIFIERS, ge=1, le=MOST_VERIFIERS)
 
 
 class RadiusFacts(BaseModel):
-    """What a command would hit of what has not ended. Nothing was changed."""
+    """The reach of a command among tokens that have not ended. Nothing was changed."""
 
-    selector: list[str] = Field(description="As it will be meant: with `tree:` and `chain:`.")
+    selector: list[str] = Field(
+        description="The selector as it is applied, with `tree:` and `chain:`."
+    )
     tokens: int
     exact: bool = Field(
-        description="False: `tokens` is an estimate, and the rest was counted among the first "
-        "10,000: at least so many."
+        description="False: `tokens` is an estimate. The other counts cover the first 10,000, and "
+        "are lower bounds."
     )
-    subjects: int = Field(description="How many different ones these tokens speak for.")
-    delegated: int = Field(description="Tokens that were handed on to sub-agents.")
-    used: int = Field(description="Tokens that were used in the last day.")
+    subjects: int = Field(description="The number of different subjects of these tokens.")
+    delegated: int = Field(description="The number of delegated tokens.")
+    used: int = Field(description="The number of tokens that were used in the last day.")
     spared_credentials: int = Field(
-        description="Credentials of sidecars that match and are not hit: `*`, `kind:`, `tenant:`, "
-        "`client:`, `issuer:` and `label:` spare them unless `kind:sidecar` is named too."
+        description="The number of sidecar credentials that match and are not hit. `*`, `kind:`, "
+        "`tenant:`, `client:`, `issuer:` and `label:` spare them unless `kind:sidecar` is named."
     )
-    services: list[str] = Field(description="Where those were seen.")
-    preview: str = Field(description="Names what was looked at; see `preview_needed`.")
+    services: list[str] = Field(description="The services that the tokens were used at.")
+    preview: str = Field(description="The name of this preview; see `preview_needed`.")
     preview_needed: bool = Field(
-        description="The command is refused unless it carries `preview`: it hits many tokens of "
-        "many holders."
+        description="True: the command is refused without `preview`, because it hits many tokens "
+        "of many holders."
     )
 
 
 class BatchItemOutcome(BaseModel):
-    """What became of one command of a batch: its place in the ledger, or why it has none."""
+    """The outcome of one command of a batch: its position in the ledger, or a problem."""
 
     model_config = receipts.ALWAYS_THERE
 
@@ -163,9 +165,9 @@ class BatchItemOutcome(BaseModel):
 
 
 class BatchFacts(Awaited):
-    """What became of each command, in the order in which they were sent.
+    """The outcome of each command, in the order of the request.
 
-    With `wait`, `state` and `receipt` are of the last event of them all, and so hold for each.
+    With `wait`, `state` and `receipt` describe the last event of all, and so hold for each.
     """
 
     committed: int
@@ -191,12 +193,12 @@ async def revoke(
     authority: Authority,
     response: Response,
 ) -> RevocationFacts | RadiusFacts:
-    """Revoke every token that matches, in one event; or suspend them, narrow them, kill a subject.
+    """Revoke, suspend or narrow every matching token in one event, or kill a subject.
 
-    A revoke is final, the others end with a lift. The answer comes once the ledger has it; sidecars
-    hear of it in milliseconds. With `wait` it comes once it is enforced, with the receipt; 202 says
-    that it is committed, and not yet that. With `dry_run` nothing is changed: 200 says what would
-    be hit.
+    A revoke is final; a lift ends the others. The response is sent after the commit, and sidecars
+    receive the event in milliseconds. With `wait`, the response is sent after enforcement and
+    contains the receipt. 202 means committed, not yet enforced. With `dry_run`, nothing is changed;
+    200 contains the reach of the command.
     """
     wish = requests.wish(asked, awaited=asked.wait)
     if asked.dry_run:
@@ -218,11 +220,12 @@ async def batch(
     authority: Authority,
     response: Response,
 ) -> BatchFacts:
-    """Carry out up to 1,000 commands, each with an outcome of its own.
+    """Carry out up to 1,000 commands, each with its own outcome.
 
-    The refusal of one does not affect the others: they share commits, but not a transaction. Each
-    has the idempotency key `<key>#<its place>`, so that the whole call can be repeated. An item
-    with a field of a wrong type refuses the call, and changes nothing.
+    The refusal of one command does not affect the others: they share commits, but not a
+    transaction. Each has the idempotency key `<key>#<its place>`, so that the whole call can be
+    repeated. If a field of an item has a wrong type, the whole call is refused and nothing is
+    changed.
     """
     operation = "POST /v1/revocations/batch"
     commands = [
@@ -265,10 +268,10 @@ async def lift(
     authority: Authority,
     response: Response,
 ) -> RevocationFacts:
-    """End a suspension or a narrowing; of a kill, the suspension. A revoke is final: 409.
+    """End a suspension or a narrowing, or the suspension of a kill.
 
-    A token that something else holds stays held. The lift has an id of its own; with `wait` the
-    answer comes once no verifier goes by the old state.
+    A revoke is final: 409. Other revocations that apply to a token still apply. The lift has its
+    own id. With `wait`, the response is sent once no verifier uses the old state.
     """
     operation = f"POST /v1/revocations/{revocation_id}/lift"
     done = await authority.lifter.lift(
@@ -283,9 +286,12 @@ async def lift(
 async def page(
     wanted: Annotated[RevocationQuery, Query()], _actor: Reader, authority: Authority
 ) -> RevocationPage:
-    """List revocations, newest first; or what stands, which is what a lift could end."""
+    """List revocations, newest first.
+
+    With `standing`, list only those that a lift could end.
+    """
     named = wanted.named()
-    # One more than asked for tells whether there is a next page.
+    # One more than requested shows whether there is a next page.
     found = (
         await authority.looker.active_revocations(
             named, before_seq=wanted.cursor, limit=wanted.limit + 1
@@ -324,10 +330,10 @@ async def receipt(
     response: Response,
     wanted: Annotated[ReceiptQuery, Query()],
 ) -> RevocationFacts:
-    """Wait until a revocation is enforced, and give its receipt; 202 if the time runs out.
+    """Wait until a revocation is enforced, and return its receipt; 202 if the time runs out.
 
-    Any authority can be asked, also after the one that was told to revoke has died. A receipt of
-    many verifiers lists them page by page; its `content` is signed and says the same on each.
+    Any authority can answer, also after the one that received the command has died. A receipt of
+    many verifiers lists them page by page; its signed `content` is the same on each page.
     """
     stored = await authority.looker.revocation(revocation_id)
     if wanted.cursor:
@@ -356,9 +362,9 @@ async def _answer(
     authority: UseCases,
     response: Response,
 ) -> RevocationFacts:
-    """Return what was committed and what it hit.
+    """Return the committed revocation, with the number of tokens that it hit.
 
-    With `wait`, the answer has the receipt too, or the progress if the time runs out first.
+    With `wait`, add the receipt, or the progress if the time runs out first.
     """
     stored = _stored(done)
     facts = _facts(stored)
@@ -372,7 +378,7 @@ async def _answer(
 async def _counted(
     facts: RevocationFacts, stored: StoredRevocation, authority: UseCases
 ) -> RevocationFacts:
-    """Add what was hit; a wait has counted it meanwhile."""
+    """Add the number of hit tokens; the count runs during a wait."""
     deadline_s = AFTER_A_WAIT_S if facts.state == "enforced" else None
     hit = await authority.hits.of(stored.event, killed=stored.killed, deadline_s=deadline_s)
     if hit is None:

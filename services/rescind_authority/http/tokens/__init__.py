@@ -1,1 +1,1 @@
-"""Serve `/v1/tokens`, `/v1/delegations` and `/oauth/token`."""
+"""Routes of `/v1/tokens`, `/v1/delegations` and `/oauth/token`."""

@@ -15,32 +15,32 @@ router = APIRouter(prefix="/v1/delegations", tags=["tokens"])
 
 
 class DelegationRequest(BaseModel):
-    """What the child is to have: at most what its parent has."""
+    """The grant of the child token, which never exceeds that of its parent."""
 
     model_config = ConfigDict(extra="forbid")
 
     subject: str = Field(
-        description="Whom it speaks for: `<the parent's subject>/<name>`, or a subject that the "
+        description="The subject: `<the parent's subject>/<name>`, or a subject that the "
         "parent's `may_speak_for` allows.",
         examples=["agent:orchestrator/search-1"],
     )
     kind: Kind = Field(
         default=Kind.AGENT,
-        description="`agent`, or the parent's kind; a session delegates to agents alone.",
+        description="`agent`, or the parent's kind. A session delegates only to agents.",
     )
-    scopes: list[str] = Field(default=[], description="Each one covered by the parent's.")
+    scopes: list[str] = Field(default=[], description="Scopes that the parent's scopes cover.")
     audience: list[str] = Field(
-        default=[], description="Services among the parent's; none named means the parent's."
+        default=[], description="Services of the parent's audience. Empty: the parent's audience."
     )
     ttl: float | None = Field(
         default=None,
-        description="Lifetime in seconds, at most what is left of the parent's. Left out: an hour, "
-        "or as long as the parent lives.",
+        description="Lifetime in seconds, at most the rest of the parent's. Left out: one hour, or "
+        "the rest of the parent's lifetime if that is shorter.",
     )
     labels: dict[str, str] = Field(default={}, description="Added to the parent's.")
     addresses: list[str] = Field(
         default=[],
-        description="Networks (CIDR) within the parent's; none named means the parent's.",
+        description="Networks (CIDR) within the parent's. Empty: the parent's.",
     )
     verifier: dict[str, str] = Field(
         default={}, description="Labels that a verifier must have, besides the parent's."
@@ -49,12 +49,12 @@ class DelegationRequest(BaseModel):
         default=[], description="Patterns of subjects to delegate to, covered by the parent's."
     )
     max_depth: int | None = Field(
-        default=None, description="Generations that may come below it; 0: none."
+        default=None, description="How many generations may be delegated from it. 0: none."
     )
     self_service: list[Right] | None = Field(
         default=None,
-        description="What the child's holder may do here, of what the parent's may. Left out: by "
-        "default, or nothing where the parent was given a choice of rights.",
+        description="The rights of the child's holder at the authority, among the parent's. Left "
+        "out: the default, or none if the parent's rights were chosen at issue.",
     )
 
 
@@ -81,10 +81,10 @@ async def delegate(
     key: IdempotencyKey,
     authority: Authority,
 ) -> IssuedToken:
-    """Make a child of the token that authorises this call: the only time its secret is shown.
+    """Issue a child of the token that authorises this call. Only this response shows its secret.
 
-    The child inherits its parent's handles, labels and audience, and dies with each of its
-    ancestors. It never has more: scopes, audience, lifetime, depth.
+    The child inherits its parent's handles, labels and audience, and ends with any of its
+    ancestors. It never exceeds its parent in scopes, audience, lifetime or depth.
     """
     portion = DelegateCommand(
         subject=asked.subject,
@@ -100,7 +100,7 @@ async def delegate(
         self_service=asked.self_service,
     )
     authority.budgets.take(parent, Cost.DELEGATION)
-    # A key belongs to the parent token: no other holder can meet it, whatever its subject.
+    # A key belongs to the parent token: no other holder can use it, whatever its subject.
     claim = bind("POST /v1/delegations", asked, owner=parent.token_id, key=key)
     outcome = await authority.delegator.delegate(
         portion, parent_hash=parent.token_hash, claim=claim

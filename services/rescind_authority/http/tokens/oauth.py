@@ -1,8 +1,8 @@
 """`/oauth/token`: delegation by OAuth's token exchange (RFC 8693).
 
 The subject token is the parent: the delegated power is its own, and it authorises the request, so
-there is no client to authenticate. OAuth has no parameter for the subject of the new token: ours is
-called `subject`. The other extensions are `ttl` and `max_depth`.
+no client is authenticated. OAuth has no parameter for the subject of the new token; the extension
+`subject` names it. The other extensions are `ttl` and `max_depth`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -89,7 +89,7 @@ _BODY = {
 
 
 class OAuthError(RescindError):
-    """Raised for a wrong request, with its error code of RFC 6749 (5.2)."""
+    """Raised for an invalid request, with an error code of RFC 6749 (5.2)."""
 
     def __init__(self, code: str, description: str) -> None:
         super().__init__(description)
@@ -98,14 +98,14 @@ class OAuthError(RescindError):
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What a token exchange asks for; `parent` is the secret that came as `subject_token`."""
+    """The request of a token exchange; `parent` is the secret in `subject_token`."""
 
     parent: str
     asked: DelegationRequest
 
 
 async def form(request: Request) -> Mapping[str, Sequence[str]]:
-    """Read the form of a request; an empty parameter counts as none (RFC 6749, 3.2)."""
+    """Read the form of a request; an empty parameter counts as omitted (RFC 6749, 3.2)."""
     found: dict[str, list[str]] = {}
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM:
         try:
@@ -184,10 +184,10 @@ async def token(
     responses=problems.told({404: "This authority has no issuer: RESCIND_ISSUER is not set."}),
 )
 async def metadata(request: Request) -> dict[str, Any]:
-    """Return what of OAuth there is.
+    """Return the metadata of the authorization server.
 
-    The issuer is RESCIND_ISSUER, else the address that the authority listens at: never what a
-    request says. An authority that listens at every address has none without the setting.
+    The issuer is RESCIND_ISSUER, else the address at which the authority listens, and never depends
+    on the request. An authority that listens at every address has no issuer without the setting.
     """
     issuer: str | None = request.app.state.issuer
     if issuer is None:
@@ -273,7 +273,7 @@ def _code(error: RescindError) -> str:
         case InvalidRequestError() | BeyondParentError():
             return _ERRORS.get(_first(error.problems), "invalid_request")
         case _:
-            return "invalid_request"  # RFC 8693, 2.2.2: also where the subject token is not good
+            return "invalid_request"  # RFC 8693, 2.2.2: also for a bad subject token
 
 
 def _first(problems: Sequence[FieldError]) -> str:
@@ -295,6 +295,6 @@ def _refused(
 
 
 def _described(text: str) -> str:
-    """Keep to the characters that RFC 6749 (5.2) allows in a description."""
+    """Replace the characters that RFC 6749 (5.2) does not allow in a description."""
     plain = token_format.hidden(text).replace('"', "'").replace("\\", "/").replace("\n", " ")
     return plain.encode("ascii", "replace").decode()

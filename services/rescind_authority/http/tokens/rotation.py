@@ -34,40 +34,43 @@ router = APIRouter(tags=["tokens"])
 
 
 class RotateRequest(Why, WaitOptions):
-    """How a token gets a new secret."""
+    """The options of a rotation."""
 
     overlap: float = Field(
         default=0,
-        description="Seconds for which the old secret stays good; then an event ends it. Of an "
-        "admin token an hour at most; for a token's holder at most its `max_overlap`.",
+        description="Seconds for which the old secret stays valid; then an event ends it. At most "
+        "one hour for an admin token, and at most `max_overlap` for a token's holder.",
     )
     on_reuse: OnReuse | None = Field(
         default=None,
-        description="What happens when the old secret is presented more than 30 seconds after its "
-        "end: `revoke` ends the token and what was delegated from it, for one of two holders is a "
-        "thief; `deny` does not. Left out: as the token was issued. Its holder cannot choose "
-        "`deny` unless it was issued with that.",
+        description="The effect if the old secret is presented more than 30 seconds after its end. "
+        "`revoke` ends the token and its descendants, because a second party holds the secret. "
+        "`deny` only denies that call. Left out: the value chosen at issue. The holder may choose "
+        "`deny` only if the token was issued with it.",
     )
 
 
 class ExpireRequest(Why, WaitOptions):
-    """When a token is to end, if it would have ended later."""
+    """The time at which a token ends, if it would have ended later."""
 
     at: timestamps.Moment | None = Field(
         default=None,
-        description="RFC 3339, or Unix seconds; left out, now. At a later time an event ends it.",
+        description="RFC 3339, or Unix seconds. Left out: now. An event ends it at a later time.",
     )
 
 
 class ExpireManyRequest(Why):
-    """Which tokens are to end, and when."""
+    """The tokens to end, and the time."""
 
     token_ids: Annotated[list[str], Field(min_length=1, max_length=MOST_AT_ONCE)]
-    at: timestamps.Moment | None = Field(default=None, description="Left out, now.")
+    at: timestamps.Moment | None = Field(default=None, description="Left out: now.")
 
 
 class ChangeFacts(Awaited):
-    """A change at its place in the ledger: every verifier drops the record that it has."""
+    """A committed change and its position in the ledger.
+
+    Verifiers drop their record of the token.
+    """
 
     token_id: str
     id: str = Field(description="Its receipt is at `/v1/revocations/{id}/receipt`.")
@@ -79,12 +82,12 @@ class ChangeFacts(Awaited):
 class RotationFacts(ChangeFacts):
     """A token with a new secret.
 
-    With `receipt` and no overlap, the old one is dead at every verifier, whatever the clocks show.
-    With an overlap every verifier knows its end; at that time an event of its own ends it.
+    With `receipt` and no overlap, every verifier denies the old secret, regardless of clocks. With
+    an overlap, every verifier has the end of the old secret; a separate event ends it at that time.
     """
 
     token: str | None = Field(
-        description="The new secret, shown this once; null in a repeat under one key."
+        description="The new secret, which is shown only once. Null if the key is repeated."
     )
 
 
@@ -104,7 +107,7 @@ def _refusals(facts: type[ChangeFacts]) -> dict[int | str, dict[str, Any]]:
 
 
 class ChangeOutcome(BaseModel):
-    """What became of one token: its change, or why there is none."""
+    """The outcome for one token: its change, or a problem."""
 
     model_config = receipts.ALWAYS_THERE
 
@@ -114,7 +117,7 @@ class ChangeOutcome(BaseModel):
 
 
 class ChangesFacts(BaseModel):
-    """What became of each token, in the order in which they were named."""
+    """The outcome for each token, in the order of the request."""
 
     changed: int
     refused: int
@@ -137,10 +140,11 @@ async def rotate(
 ) -> RotationFacts:
     """Create a new secret under the same grant; the old one ends, or is good for `overlap`.
 
-    The caller needs what issuing such a token needs: for an admin token, all of its scopes too.
+    The caller needs the scopes that issuing such a token needs; for an admin token, also all of its
+    scopes.
 
-    The token's id, its end and the tokens delegated from it stay. After a leak, revoke instead: a
-    thief may have delegated.
+    The token keeps its id, its end and the tokens delegated from it. After a leak, revoke it
+    instead: a thief may have delegated.
     """
     operation = f"POST /v1/tokens/{token_id}/rotate"
     changed = await authority.changer.rotate(
@@ -173,7 +177,8 @@ async def rotate_own(
 ) -> RotationFacts:
     """Create a new secret for the token that authorises this call.
 
-    Of two such calls, one is refused."""
+    Of two such calls, one is refused.
+    """
     token_id = holder.record.token_id
     authority.budgets.take(holder.record, Cost.EVENT)
     changed = await authority.changer.rotate_own(
@@ -196,9 +201,9 @@ async def expire(
     authority: Authority,
     response: Response,
 ) -> ChangeFacts:
-    """End a token now, or at a time before its end, and what was delegated from it with it.
+    """End a token and its descendants, now or at `at`.
 
-    With `receipt`, a token that ends now is dead at every verifier, whatever the clocks show.
+    With `receipt`, every verifier denies a token that ends now, regardless of clocks.
     """
     operation = f"POST /v1/tokens/{token_id}/expire"
     changed = await authority.changer.expire(
@@ -216,7 +221,7 @@ async def expire_many(
     key: IdempotencyKey,
     authority: Authority,
 ) -> ChangesFacts:
-    """End up to 1,000 tokens, each with an outcome of its own, and a key `<key>#<its place>`."""
+    """End up to 1,000 tokens, each with its own outcome and the key `<key>#<its place>`."""
     at_us = timestamps.maybe_to_us(asked.at)
     outcomes = await authority.changer.expire_each(
         [

@@ -1,4 +1,4 @@
-"""`/v1/tokens` and `/v1/tokens/count`: which there are, and how many."""
+"""`/v1/tokens` and `/v1/tokens/count`: the list and the count of tokens."""
 
 from typing import Annotated
 
@@ -19,29 +19,33 @@ _ID_SHAPE = "^tok_[0-9a-z]{26}$"
 
 
 class TokenChoice(BaseModel):
-    """Which tokens: those that match every filter."""
+    """The filters of a list or a count; a token must match every one."""
 
     model_config = ConfigDict(extra="forbid")
 
     subject: str | None = Field(default=None, description="Exactly this subject.")
-    chain: str | None = Field(default=None, description="This subject, or delegated from it.")
+    chain: str | None = Field(
+        default=None, description="This subject, or a subject delegated from it."
+    )
     tree: str | None = Field(
-        default=None, description="This token's id, or delegated from it.", pattern=_ID_SHAPE
+        default=None, description="This token id, or a token delegated from it.", pattern=_ID_SHAPE
     )
     kind: Kind | None = None
     tenant: str | None = None
     client: str | None = None
     session: str | None = None
     created_by: str | None = Field(
-        default=None, description="Issued by this administrator, or delegated from that."
+        default=None, description="Issued by this administrator, or delegated from such a token."
     )
     label: list[str] = Field(default=[], description="`key=value`; several must all match.")
     state: State | None = None
-    issued_after: timestamps.Moment | None = Field(default=None, description="Then, or later.")
+    issued_after: timestamps.Moment | None = Field(
+        default=None, description="Issued at this time or later."
+    )
     issued_before: timestamps.Moment | None = None
 
     def chosen(self) -> TokenFilter:
-        """Make the filter. Raises InvalidRequestError."""
+        """Return the filter. Raises InvalidRequestError."""
         names = (
             *("subject", "chain", "tree", "kind", "tenant", "client", "session"),
             "created_by",
@@ -58,10 +62,10 @@ class TokenChoice(BaseModel):
 
 
 class TokenQuery(TokenChoice):
-    """Which tokens to list, and how many at once."""
+    """The tokens to list, and the size of a page."""
 
     cursor: str | None = Field(
-        default=None, description="`next` of the page before.", pattern=_ID_SHAPE
+        default=None, description="`next` of the previous page.", pattern=_ID_SHAPE
     )
     limit: int = Field(default=50, ge=1, le=200)
 
@@ -69,7 +73,7 @@ class TokenQuery(TokenChoice):
 class TokenPage(BaseModel):
     """Tokens, newest first; `next` is the cursor of the next page, null at the end.
 
-    A page that is short, or empty, is not the end unless `next` is null.
+    A short or empty page is the last one only if `next` is null.
     """
 
     tokens: list[ListedToken]
@@ -77,12 +81,12 @@ class TokenPage(BaseModel):
 
 
 class TokenCount(BaseModel):
-    """How many tokens match."""
+    """The number of matching tokens."""
 
     count: int
     exact: bool = Field(
-        description=f"False for an estimate: of more than {EXACT_UP_TO:,}, or where more would "
-        "have to be looked through than there is time for."
+        description=f"False for an estimate: above {EXACT_UP_TO:,}, or if an exact count would "
+        "take too long."
     )
 
 
@@ -101,6 +105,6 @@ async def page(
 async def count(
     wanted: Annotated[TokenChoice, Query()], _actor: Reader, authority: Authority
 ) -> TokenCount:
-    """Count the tokens that match every filter; many of them are estimated, and that is said."""
+    """Count the tokens that match every filter; `exact` is false for an estimate."""
     counted = await authority.looker.count(wanted.chosen())
     return TokenCount(count=counted.tokens, exact=counted.exact)

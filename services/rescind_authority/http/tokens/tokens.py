@@ -1,4 +1,4 @@
-"""`/v1/tokens`: issue, look."""
+"""`/v1/tokens`: issue a token, and look at one."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -34,20 +34,20 @@ _NO_TOKEN = problems.told({404: "There is no such token."})
 
 
 class OnReuse(StrEnum):
-    """What it means that a rotated secret is used after its overlap."""
+    """The effect of the use of a rotated secret after its overlap."""
 
     REVOKE = "revoke"
     DENY = "deny"
 
 
 class SidecarBindingRequest(BaseModel):
-    """What the sidecars that enrol with a credential are bound to."""
+    """Limits on the sidecars that enrol with a credential."""
 
     model_config = ConfigDict(extra="forbid")
 
     posture: str = Field(
         default="strict",
-        description="The most lenient one that they may declare.",
+        description="The most lenient posture that the sidecars may declare.",
         examples=["grace:session=60s,service=5m"],
     )
     instances: int | None = Field(
@@ -58,19 +58,23 @@ class SidecarBindingRequest(BaseModel):
 
 
 class IssueRequest(BaseModel):
-    """What the new token is to be."""
+    """The grant of the new token."""
 
     model_config = ConfigDict(extra="forbid")
 
-    subject: str = Field(description="Whom it speaks for.", examples=["agent:billing-bot"])
-    kind: Kind = Field(description="What holds it.")
+    subject: str = Field(
+        description="The agent, user or service that the token stands for.",
+        examples=["agent:billing-bot"],
+    )
+    kind: Kind = Field(description="The kind of holder.")
     scopes: list[str] = Field(default=[], examples=[["tools:call"]])
     audience: list[str] = Field(
-        default=[], description="The services that may accept it; none named means every one."
+        default=[], description="The services that may accept it. Empty: every service."
     )
     ttl: float = Field(default=DEFAULT_TTL_S, description="Lifetime in seconds.")
     not_before: timestamps.Moment | None = Field(
-        default=None, description="Not good before: RFC 3339, or Unix seconds."
+        default=None,
+        description="The time before which it is not valid: RFC 3339, or Unix seconds.",
     )
     labels: dict[str, str] = {}
     tenant: str | None = None
@@ -78,50 +82,52 @@ class IssueRequest(BaseModel):
     session: str | None = None
     may_speak_for: list[str] = Field(
         default=[],
-        description="Patterns of subjects that it may delegate to, besides `<subject>/<name>`.",
+        description="Patterns of the subjects that it may delegate to, besides `<subject>/<name>`.",
         examples=[["agent:team/*"]],
     )
     max_depth: int | None = Field(
         default=None,
-        description="How many generations may be delegated from it; 0 forbids it, null means 16.",
+        description="How many generations may be delegated from it. 0: none. Null: 16.",
     )
     addresses: list[str] = Field(
         default=[],
-        description="Networks (CIDR) that a caller's address lies in one of; none: from anywhere.",
+        description="The networks (CIDR) that callers may use it from. Empty: all networks.",
         examples=[["10.0.0.0/8"]],
     )
     verifier: dict[str, str] = Field(
-        default={}, description="Labels that a verifier has all of, as its RESCIND_LABELS say."
+        default={}, description="Labels that a verifier must have (RESCIND_LABELS) to accept it."
     )
     user_agent: str | None = Field(
-        default=None, description="Of a session: what its owner logged in with.", max_length=4096
+        default=None,
+        description="For a session: the browser or program of the log-in.",
+        max_length=4096,
     )
     address: str | None = Field(
-        default=None, description="Of a session: from where, an IP address.", max_length=64
+        default=None, description="For a session: the IP address of the log-in.", max_length=64
     )
     sidecars: SidecarBindingRequest | None = Field(
         default=None,
-        description="Of a credential (scope `rescind:verify`), which needs `rescind:enrol`.",
+        description="For a credential (scope `rescind:verify`), which needs `rescind:enrol`.",
     )
     self_service: list[Right] | None = Field(
         default=None,
-        description="What its holder may do here with nothing but the token. Left out: all of it, "
-        "or nothing where it has an audience without `rescind`, or verifier labels.",
+        description="What its holder may do at the authority with the token alone. Left out: "
+        "everything, or nothing if it has an audience without `rescind`, or verifier labels.",
     )
     max_overlap: float | None = Field(
         default=None,
-        description="Seconds for which its holder may let the old secret live in a rotation; left "
-        "out, an hour.",
+        description="The longest overlap, in seconds, that its holder may choose in a rotation. "
+        "Left out: one hour.",
     )
     on_reuse: OnReuse = Field(
         default=OnReuse.REVOKE,
-        description="What the old secret's use means after that. With `revoke` its holder has no "
-        "choice: one of two holders is a thief.",
+        description="The effect if the old secret is used after the overlap. With `revoke` the "
+        "holder cannot choose `deny` in a rotation, because one of two holders is a thief.",
     )
     idle: float | None = Field(
         default=None,
-        description="Of a session: seconds without a use after which it ends, at the latest some "
-        "minutes later; 0: never. Left out: as the authority is set (RESCIND_SESSION_IDLE).",
+        description="For a session: the seconds without use after which it ends, up to some "
+        "minutes later. 0: never. Left out: RESCIND_SESSION_IDLE of the authority.",
     )
 
 
@@ -137,21 +143,27 @@ class TokenFacts(BaseModel):
     client: str | None
     session: str | None
     labels: dict[str, str]
-    lineage: list[str] = Field(description="Token ids from the root of the delegation down.")
+    lineage: list[str] = Field(description="The token ids from the root of the delegation down.")
     chain: list[str] = Field(description="Their subjects.")
-    may_speak_for: list[str] = Field(description="To whom it may delegate, besides its own.")
-    max_depth: int | None = Field(description="How many generations may come below it.")
-    addresses: list[str] = Field(description="From where it is good; none: from anywhere.")
-    verifier: dict[str, str] = Field(description="At verifiers with these labels alone.")
+    may_speak_for: list[str] = Field(
+        description="Patterns of the subjects that it may delegate to, besides its own."
+    )
+    max_depth: int | None = Field(description="How many generations may be delegated from it.")
+    addresses: list[str] = Field(
+        description="The networks that it is valid from. Empty: all networks."
+    )
+    verifier: dict[str, str] = Field(description="The labels of the verifiers that accept it.")
     self_service: list[Right] | None = Field(
-        description="What its holder was given to do here; null: by default."
+        description="The rights of its holder at the authority. Null: the default."
     )
-    max_overlap: float = Field(description="Of a rotation by its holder, at most, in seconds.")
-    on_reuse: OnReuse = Field(description="What the use of an old secret means.")
+    max_overlap: float = Field(
+        description="The longest overlap of a rotation by its holder, in seconds."
+    )
+    on_reuse: OnReuse = Field(description="The effect if an old secret is used.")
     idle: float | None = Field(
-        description="Of a session: seconds without a use after which it ends; null: never."
+        description="For a session: the seconds without use after which it ends. Null: never."
     )
-    handles: list[str] = Field(description="By what a revocation can hit it.")
+    handles: list[str] = Field(description="The handles by which a revocation can hit it.")
     issued_at: datetime
     issued_seq: int = Field(description="The ledger's seq at which it was issued.")
     not_before: datetime | None
@@ -161,9 +173,9 @@ class TokenFacts(BaseModel):
 
 
 class IssuedToken(TokenFacts):
-    """A new token. A repeat under the same Idempotency-Key has no secret any more."""
+    """A new token. A repeat under the same Idempotency-Key contains no secret."""
 
-    token: str | None = Field(description="The secret: shown this once.")
+    token: str | None = Field(description="The secret, which is shown only once.")
 
 
 class HoldFacts(BaseModel):
@@ -172,45 +184,45 @@ class HoldFacts(BaseModel):
     id: str
     effect: str
     seq: int
-    selector: list[str] = Field(description="The token has each of these among its handles.")
-    scopes: list[str] = Field(description="What a `narrow` takes away.")
+    selector: list[str] = Field(description="Handles that the token has all of.")
+    scopes: list[str] = Field(description="The scopes that a `narrow` removes.")
     issued_before: datetime | None
-    until: datetime | None = Field(description="When it ends by itself.")
+    until: datetime | None = Field(description="The time at which it is lifted.")
     reason: str
     actor: str
     committed_at: datetime
 
 
 class ListedToken(TokenFacts):
-    """A token, and what holds it."""
+    """A token, and the revocations that apply to it."""
 
     last_used_at: datetime | None
     user_agent: str | None
     address: str | None
     holds: list[HoldFacts]
     ended_seq: int | None = Field(
-        description="The seq of the event that ended it early, for good; 0 where that was before "
-        "positions were kept. null: it was not ended early."
+        description="The seq of the event that ended it early, for good. 0: it ended before "
+        "positions were stored. Null: it was not ended early."
     )
     ended_by: str | None = Field(description="The id of that event, if it is known.")
 
 
 class LookedAtToken(ListedToken):
-    """A token as one snapshot shows it, and what a verifier makes of it."""
+    """A token in one snapshot, and the decision of a verifier on it."""
 
-    denied: Reason | None = Field(description="Why every verifier denies it; null: none does.")
-    scopes_left: list[str] = Field(
-        description="What verifiers tell as its scopes: those of which no hold takes any part away."
+    denied: Reason | None = Field(
+        description="The reason for which every verifier denies it. Null: it is not denied."
     )
-    scopes_removed: list[str] = Field(description="The patterns that narrows take away.")
+    scopes_left: list[str] = Field(description="The effective scopes, as verifiers report them.")
+    scopes_removed: list[str] = Field(description="The patterns that narrows remove.")
     rotated_at: datetime | None = Field(
-        description="When the secret that was sent was rotated away: `expires_at` and `ended_seq` "
-        "are the secret's then. null: the token has this secret, or was named by its id."
+        description="The time at which the given secret was replaced; `expires_at` and `ended_seq` "
+        "are then those of the secret. Null: it is the current secret, or an id was given."
     )
     as_of: int = Field(description="The ledger's seq in the snapshot.")
     at: datetime = Field(description="The authority's time in the snapshot.")
     ended_reason: str | None = Field(
-        description="The reason that the event gives which ended it early, if it is known."
+        description="The reason in the event that ended it early, if it is known."
     )
 
 
@@ -238,10 +250,10 @@ async def issue(
     key: IdempotencyKey,
     authority: Authority,
 ) -> IssuedToken:
-    """Issue a token. This is the only time its secret is shown; only its SHA-256 is kept.
+    """Issue a token. Only this response shows its secret; only the secret's SHA-256 is stored.
 
     Scopes of applications need `rescind:issue`. An admin token, a scope that meets `rescind:*` and
-    the audience `rescind` need `rescind:admin` and each scope of the new token besides; the
+    the audience `rescind` need `rescind:admin`, and also each scope of the new token. The
     credential of sidecars needs `rescind:enrol`.
     """
     wish = IssueCommand(
@@ -298,7 +310,7 @@ async def look(token_id: str, _actor: Reader, authority: Authority) -> LookedAtT
 async def look_presented(
     asked: LookRequest, response: Response, _actor: Reader, authority: Authority
 ) -> LookedAtToken:
-    """Return a token whose id is not known; the answer has the id and not the secret."""
+    """Return the token that has a secret. The response contains its id, but not the secret."""
     response.headers["Cache-Control"] = "no-store"
     return await _looked_at(await authority.looker.presented(asked.token), authority)
 
@@ -323,7 +335,7 @@ async def _looked_at(seen: SeenToken, authority: Authority) -> LookedAtToken:
 
 
 def listed(seen: SeenToken) -> dict[str, Any]:
-    """Return the facts of a ListedToken."""
+    """Return the fields of a ListedToken."""
     return {
         **_facts(seen),
         "last_used_at": timestamps.maybe_from_us(seen.token.last_used_at_us),

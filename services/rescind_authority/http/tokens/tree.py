@@ -1,4 +1,4 @@
-"""`/v1/tokens/{id}/tree` and `/children`: who delegated what to whom."""
+"""`/v1/tokens/{id}/tree` and `/children`: the delegations from a token."""
 
 from typing import Annotated
 
@@ -21,41 +21,48 @@ _NO_TOKEN = problems.told({404: "There is no such token."})
 
 
 class NodeFacts(ListedToken):
-    """A token at its place in a tree."""
+    """A token and its place in a tree."""
 
-    parent: str | None = Field(description="Who delegated it.")
-    depth: int = Field(description="How many generations lie above it, up to the root of all.")
+    parent: str | None = Field(description="The id of the token that it was delegated from.")
+    depth: int = Field(description="The number of generations above it, up to the root.")
     next: str | None = Field(
-        description="Set if it has more children than are shown: the `cursor` of the next ones at "
-        "`/children`; empty for the first ones."
+        description="Set if it has more children than are shown: the `cursor` of the next page at "
+        "`/children`; empty for the first page."
     )
 
 
 class TreeQuery(BaseModel):
-    """How much of a tree to show."""
+    """The part of a tree to show."""
 
     model_config = ConfigDict(extra="forbid")
 
     depth: int = Field(default=3, ge=0, le=MOST_DEPTH, description="Generations below the token.")
-    children: int = Field(default=20, ge=1, le=MOST_CHILDREN, description="Of each, at most.")
+    children: int = Field(
+        default=20,
+        ge=1,
+        le=MOST_CHILDREN,
+        description="The largest number of children of each token.",
+    )
 
 
 class TreeFacts(BaseModel):
     """A part of a tree: every parent before its children, at most 1,000 nodes in all."""
 
-    ancestors: list[ListedToken] = Field(description="From the root of all down to the parent.")
+    ancestors: list[ListedToken] = Field(
+        description="The ancestors, from the root down to the parent."
+    )
     nodes: list[NodeFacts]
-    size: int = Field(description="How many tokens hang below this one.")
-    exact: bool = Field(description=f"False where there are more than {COUNTED_UP_TO:,}.")
+    size: int = Field(description="The number of tokens below this one.")
+    exact: bool = Field(description=f"False if there are more than {COUNTED_UP_TO:,}.")
 
 
 class ChildrenQuery(BaseModel):
-    """Which children to list."""
+    """The children to list."""
 
     model_config = ConfigDict(extra="forbid")
 
     cursor: str | None = Field(
-        default=None, description="`next` of the page before.", pattern="^(tok_[0-9a-z]{26})?$"
+        default=None, description="`next` of the previous page.", pattern="^(tok_[0-9a-z]{26})?$"
     )
     limit: int = Field(default=50, ge=1, le=MOST_CHILDREN)
 
@@ -73,7 +80,7 @@ class ChildrenPage(BaseModel):
 async def below(
     token_id: str, wanted: Annotated[TreeQuery, Query()], _actor: Reader, authority: Authority
 ) -> TreeFacts:
-    """Return a token, those above it, and some generations below it."""
+    """Return a token, its ancestors, and some generations of its descendants."""
     tree = await authority.trees.below(token_id, depth=wanted.depth, children=wanted.children)
     return TreeFacts(
         ancestors=[ListedToken(**listed(each)) for each in tree.ancestors],

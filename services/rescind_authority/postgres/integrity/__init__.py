@@ -1,1 +1,1 @@
-"""Whether Postgres shows what authorities wrote: MACs of rows, and an index of the ledger."""
+"""Checks that authorities wrote the data in Postgres: MACs of rows, and a ledger index."""

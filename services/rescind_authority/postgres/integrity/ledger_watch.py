@@ -1,11 +1,11 @@
-"""Follow the ledger in Postgres, and notice when it is not the one that this host has seen.
+"""Comparison of the ledger in Postgres with the ledger that this host has seen.
 
-Each event is chained to those before, and the end has a MAC. An event that is missing or another
-one, and an end that is older than one seen before, are no ledger of ours: from then on nothing is
-leased, signed or committed here. A new epoch with a MAC is an operator's: then all is read anew.
+Each event is chained to the events before, and the end has a MAC. A missing or different event, or
+an end older than one seen before, shows another ledger: from then on, this host leases, signs and
+commits nothing. A new epoch with a MAC comes from an operator: the whole ledger is read again.
 
-After a failover a connection may lead to the old primary, whose end is older too. What it shows is
-refused like any older end, but it is told as a problem only if a new connection shows it again.
+After a failover, a connection may lead to the old primary, whose end is older too. Its data is
+refused like any older end, but reported as a problem only if a new connection shows it again.
 """
 
 import asyncio
@@ -28,25 +28,25 @@ from rescind_authority.postgres.integrity.row_macs import Row, RowKeys
 from rescind_runtime.clock import wall_us
 
 MOST = 1_024
-"""How many events are read at once, to follow the ledger or to look through it."""
+"""The number of events in one read, to follow the ledger or to look through it."""
 
 _STEP_S = 1.0
-_AGAIN_S = 0.1  # until the next step, if a reader met an older end meanwhile
+_AGAIN_S = 0.1  # until the next step, if a reader found an older end meanwhile
 _PAUSE = 5  # steps between two looks through all events
 _ATTEMPTS = 3
 
 Read = Callable[[str, int, int], Awaitable[Sequence[asyncpg.Record]]]
-"""Run the query of this name for the events after a seq, so many at most."""
+"""Run the named query for the events after a seq, with a maximum number of events."""
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class _OlderEndError(StoreForgedError):
-    """Report an end before one that was seen: of an old primary, or of an older ledger."""
+    """Raised for an end before one that was seen: of an old primary, or of an older ledger."""
 
 
 class LedgerWatch:
-    """Compare Postgres with what this host has seen of the ledger."""
+    """Compare the ledger in Postgres with the ledger that this host has seen."""
 
     def __init__(
         self,
@@ -57,10 +57,10 @@ class LedgerWatch:
         reconnect: Callable[[], Awaitable[None]],
         begins: bool = False,
     ) -> None:
-        """Store what is given.
+        """Store the arguments.
 
-        `reconnect` has later reads use new connections. `begins`: an empty index takes the ledger
-        that is there.
+        `reconnect` makes later reads use new connections. With `begins`, an empty index accepts the
+        ledger in Postgres.
         """
         self.index = index
         self._keys = keys
@@ -75,9 +75,9 @@ class LedgerWatch:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the ledger in Postgres; None: it is the one that this host has seen.
+        """The problem of the ledger in Postgres; None if it is the one that this host has seen.
 
-        It goes away when Postgres shows that one again.
+        The problem ends when Postgres shows that ledger again.
         """
         return self._end_problem or self._old_problem
 
@@ -96,7 +96,7 @@ class LedgerWatch:
         """Add a batch that an authority signed, if it continues from here."""
         position = self.index.position
         if position is None or self.problem is not None or self._lock.locked():
-            return  # what is missing is read from Postgres
+            return  # missing events are read from Postgres
         if (batch.epoch, batch.first_seq - 1, batch.before) == (
             position.epoch,
             position.seq,
@@ -106,9 +106,9 @@ class LedgerWatch:
                 self.index.move(self._taken(position, batch.payloads))
 
     async def run(self) -> None:
-        """Follow the ledger, look through what is old, and keep the file small, until cancelled."""
+        """Follow the ledger, check old events, and prune the index, until cancelled."""
         for step in count():
-            with suppress(RescindError):  # Postgres is away, or `problem` says what is wrong
+            with suppress(RescindError):  # Postgres is away, or `problem` is set
                 self._doubted.clear()
                 async with self._lock:
                     await self._follow_on_new_connections()
@@ -119,16 +119,16 @@ class LedgerWatch:
             await self._rest()
 
     async def _rest(self) -> None:
-        """Wait for the next step, which comes sooner if a reader meets an older end meanwhile."""
+        """Wait for the next step, which begins earlier if a reader finds an older end meanwhile."""
         await asyncio.sleep(_AGAIN_S)
         if self.problem is not None:
-            self._doubted.clear()  # what it doubts is known
+            self._doubted.clear()  # the problem is known already
         with suppress(TimeoutError):
             async with asyncio.timeout(_STEP_S - _AGAIN_S):
                 await self._doubted.wait()
 
     async def _follow_on_new_connections(self) -> None:
-        """Follow the ledger, and where its end is older, once more on new connections."""
+        """Follow the ledger; if its end is older, repeat once on new connections."""
         try:
             await self._follow(self._read)
         except _OlderEndError:
@@ -139,7 +139,7 @@ class LedgerWatch:
                 raise self._found(error.problem) from error
 
     async def reach(self, seq: int, read: Read) -> None:
-        """Follow the ledger up to a seq at least. Raises StoreForgedError."""
+        """Follow the ledger at least up to a seq. Raises StoreForgedError."""
         self.require()
         if seq <= self.seq:
             return
@@ -151,7 +151,7 @@ class LedgerWatch:
         raise StoreContendedError("LedgerIndex")
 
     async def follow(self, read: Read) -> None:
-        """Read the ledger up to its end. Raises StoreForgedError if that is an older one."""
+        """Read the ledger up to its end. Raises StoreForgedError if that end is older."""
         self.require()
         async with self._lock:
             await self._follow(read)
@@ -159,20 +159,20 @@ class LedgerWatch:
     def require_end(self, row: Row, *, seen: int) -> None:
         """Raise StoreForgedError unless this is an end of the ledger that this host has seen.
 
-        `seen` is what it had seen before the row was read.
+        `seen` is the last seq that it had seen before the row was read.
         """
         self.require()
         end = Position(row["epoch"], row["seq"], row["head"])
         self._require_written(row)
         position = self.index.position
         if position is None or end.epoch > position.epoch:
-            return  # it is followed, and read anew where it begins before what was seen
+            return  # a new epoch: `_follow` adds it, or reads the ledger again
         older = end.epoch < position.epoch or end.seq < seen
         if older or (end.seq == position.seq and end != position):
             raise self._older(end, max(seen, position.seq))
 
     async def look_through(self) -> None:
-        """Chain some of the old events anew: all, one part after the other."""
+        """Recompute the chain of some old events; successive calls cover all events."""
         target = self.index.position
         if target is None:
             return
@@ -233,7 +233,7 @@ class LedgerWatch:
     async def _take_to_end(
         self, position: Position, found: Sequence[asyncpg.Record], read: Read
     ) -> Position:
-        """Add every event after a position, the first of which were found. Return the end."""
+        """Add every event after a position, beginning with those in `found`. Return the end."""
         while (position := self._chained(position, found)).seq < _end(found).seq:
             found = await read("chain_after", position.seq, MOST)
             self._require_written(found[0])
@@ -245,14 +245,14 @@ class LedgerWatch:
     def _continues(
         self, position: Position, end: Position, found: Sequence[asyncpg.Record]
     ) -> bool:
-        """Return True if the later epochs began where this host has been, or after."""
+        """Return True if the later epochs began at this host's position, or after it."""
         bases = [base for epoch, base in _epochs(found) if epoch > position.epoch]
         return bool(bases) and min(bases) >= position.seq and end.seq >= position.seq
 
     async def rebuild(self, read: Read | None = None) -> Position:
         """Read the ledger from its beginning, and return its end.
 
-        Raises StoreForgedError where it is not whole.
+        Raises StoreForgedError if the ledger is not whole.
         """
         read = read or self._read
         begin = ledger.genesis(1)
@@ -263,7 +263,7 @@ class LedgerWatch:
             return await self._take_to_end(begin, found, read)
 
     async def accept_as_it_is(self) -> Position:
-        """Accept the ledger that is there, whole or not. Return its end."""
+        """Accept the ledger in Postgres, even if it is not whole. Return its end."""
         seq = 0
         with self.index.changing():
             self.index.forget()
@@ -280,7 +280,7 @@ class LedgerWatch:
         return _end(found)
 
     def _chained(self, position: Position, found: Sequence[asyncpg.Record]) -> Position:
-        """Chain what was read, and take it in. Raises StoreForgedError."""
+        """Chain the events that were read, and add them. Raises StoreForgedError."""
         epochs, last = _epochs(found), _end(found).seq
         for row in found:
             if row["event"] is None:

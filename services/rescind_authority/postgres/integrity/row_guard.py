@@ -1,7 +1,7 @@
-"""What rows must pass before they become something that is signed, or answered as good.
+"""Checks of rows, before their content is signed or returned as good.
 
-A row that an authority did not write as it stands is left out, as if it were not there: that is a
-denial everywhere. It is told once a minute, counted and audited; other rows are not affected.
+A row that differs from what an authority wrote is left out, as if it were missing: every verifier
+then denies its token. It is logged once a minute, counted and audited; other rows are not affected.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,17 +16,17 @@ from rescind_authority.postgres.integrity.ledger_watch import LedgerWatch, Read
 from rescind_authority.postgres.integrity.row_macs import Row, RowKeys
 
 Refused = Callable[[str, str], None]
-"""Told of a row by its name, and why it was refused."""
+"""Called with the name of a refused row, and the reason."""
 
 
 class StaleSnapshotError(Exception):
-    """Report a snapshot that is older than what this host has seen: it is to be read again."""
+    """Raised for a snapshot older than the ledger that this host has seen; read it again."""
 
 
 class RowGuard:
-    """Make the MACs of rows, and check them against what this host has seen of the ledger.
+    """Compute the MACs of rows, and check rows against the ledger that this host has seen.
 
-    `watch` is None in a command that signs nothing of what it reads.
+    `watch` is None in a command that signs nothing that it reads.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class RowGuard:
 
     @property
     def seen(self) -> int:
-        """The last seq that this host has seen: note it before a read."""
+        """The last seq that this host has seen; callers store it before a read."""
         return -1 if self._watch is None else self._watch.seq
 
     async def reach(self, seq: int, read: Read) -> None:
-        """Follow the ledger up to a seq at least. Raises StoreForgedError."""
+        """Follow the ledger at least up to a seq. Raises StoreForgedError."""
         if self._watch is not None:
             await self._watch.reach(seq, read)
 
@@ -58,14 +58,14 @@ class RowGuard:
     def sound(self, found: Row) -> bool:
         """Return True if a token, its old secret and all its ancestors are as they were written.
 
-        `found` has them as `whole`, `secret` and `line`, in a snapshot of `as_of`. Raises
+        `found` contains them as `whole`, `secret` and `line`, in a snapshot of `as_of`. Raises
         StaleSnapshotError.
         """
         token, secret, line = found["whole"], found["secret"], found["line"]
         return self._passes(token, self._problems(token, secret, line, as_of=found["as_of"]))
 
     def complete(self, found: Row, candidates: Collection[Candidate]) -> bool:
-        """Return True if a token was read with every revocation that may hold it."""
+        """Return True if a token was read with every revocation that may apply to it."""
         token = found["whole"]
         missing = self._missing(
             token["handles"], candidates, issued_seq=token["issued_seq"], as_of=found["as_of"]
@@ -75,7 +75,7 @@ class RowGuard:
     def require_complete(
         self, handles: Collection[Handle], candidates: Collection[Candidate], *, as_of: int
     ) -> None:
-        """Raise StoreForgedError where a revocation that stands was not read."""
+        """Raise StoreForgedError if a standing revocation was not read."""
         for problem in self._missing(handles, candidates, issued_seq=as_of, as_of=as_of):
             raise StoreForgedError(problem)
 
@@ -102,11 +102,11 @@ class RowGuard:
         ]
 
     def token(self, token: Row) -> bool:
-        """Return True if a token is as it was written, whatever has become of its ancestors."""
+        """Return True if a token is as it was written, regardless of its ancestors."""
         return self._passes(token, self._problems_of(token))
 
     def secret(self, secret: Row) -> bool:
-        """Return True if a secret that was rotated away is as it was written."""
+        """Return True if a rotated secret is as it was written."""
         return self._genuine("retired_secrets", secret)
 
     def _passes(self, token: Row, problems: Iterator[str]) -> bool:
@@ -148,7 +148,7 @@ class RowGuard:
     def require_end(self, row: Row, *, seen: int) -> None:
         """Raise StoreForgedError unless this is an end of the ledger that authorities wrote.
 
-        `seen` is what this host had seen before the row was read.
+        `seen` is the last seq that this host had seen before the row was read.
         """
         if self._watch is not None:
             self._watch.require_end(row, seen=seen)

@@ -1,8 +1,8 @@
-"""The MAC of a row: what makes it one that an authority wrote, under a key that is not in Postgres.
+"""MACs of rows, which show that an authority wrote them, under a key that is not in Postgres.
 
-A MAC is the first 8 bytes of the key's SHA-256, then HMAC-SHA-256 of the columns that count, packed
-in the order of `COLUMNS`. A token may end sooner than its MAC says (`expires_at` is at most
-`granted_until`), and never later: so sessions are ended by a statement that writes no MAC.
+A MAC is the first 8 bytes of the key's SHA-256, then HMAC-SHA-256 of the covered columns, packed in
+the order of `COLUMNS`. A token may end sooner than its MAC states (`expires_at` is at most
+`granted_until`), but never later. So a statement that writes no MAC can end sessions.
 """
 
 import hmac
@@ -34,11 +34,11 @@ _LABEL = b"rescind row 1\0"
 
 
 class RowKeys(Protocol):
-    """Hold the keys that authenticate rows."""
+    """The keys that authenticate rows."""
 
     @property
     def rows(self) -> tuple[bytes, ...]:
-        """Return them: first the one that is in use now."""
+        """Return the keys; the first one is in use."""
         ...
 
 
@@ -51,12 +51,12 @@ class Row(Protocol):
 
 
 def encode(table: str, row: Row) -> bytes:
-    """Return the canonical bytes of the columns that count."""
+    """Return the canonical bytes of the covered columns."""
     return _LABEL + msgpack.packb([table, *(_plain(row[name]) for name in COLUMNS[table])])
 
 
 def mac_of(keys: Sequence[bytes], table: str, row: Row) -> bytes:
-    """Return the MAC of a row under the key that is in use: the first one."""
+    """Return the MAC of a row under the key in use, which is the first one."""
     return key_id(keys[0]) + hmac.digest(keys[0], encode(table, row), "sha256")
 
 
@@ -73,7 +73,7 @@ def genuine(keys: Sequence[bytes], table: str, row: Row, mac: bytes | None) -> b
 
 
 def _plain(found: object) -> object:
-    """Return a column as it is packed, whether it comes from Postgres or goes there."""
+    """Return a column in its packed form, whether read from Postgres or written to it."""
     if isinstance(found, Mapping):
         return sorted(cast("Mapping[str, str]", found).items())
     if found is None or isinstance(found, (bool, int, bytes, list)):

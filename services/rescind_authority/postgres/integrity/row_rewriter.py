@@ -1,4 +1,4 @@
-"""Rows that get another MAC: from before there were MACs, or of a key that was rotated."""
+"""Rows that get a new MAC: from before there were MACs, or of a rotated key."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -27,12 +27,12 @@ class RowRewriter:
     async def adopt(self) -> int:
         """Add a MAC to every row, genuine or not. Return how many were rewritten.
 
-        The end of the ledger comes last: with its MAC, this was done before.
+        The end of the ledger comes last: its MAC shows that all rows have one.
         """
         return await self._walk(adopting=True)
 
     async def renew(self) -> int:
-        """Rewrite the MAC of rows of a former key, where theirs is genuine."""
+        """Rewrite each genuine MAC of a former key. Return how many were rewritten."""
         return await self._walk(adopting=False)
 
     async def former(self) -> int:
@@ -107,7 +107,7 @@ class RowRewriter:
         return len(fresh)
 
     async def head(self, *, adopting: bool) -> None:
-        """Rewrite the MAC of the ledger's end, if its own is genuine, or in any case."""
+        """Rewrite the MAC of the ledger's end; unless `adopting`, only if it is genuine."""
         async with self._postgres.transaction() as connection:
             (head,) = await rows(connection, "lock_head")
             if not adopting:
@@ -119,6 +119,6 @@ class RowRewriter:
 
 
 def _adopted(found: asyncpg.Record) -> dict[str, Any]:
-    """Return a token as it is to be written that was there before there were MACs."""
+    """Return the row to write for a token from before there were MACs."""
     token = dict(found["whole"])
     return token | {"granted_until": token["expires_at"], "changed_seq": found["changed_seq"]}

@@ -1,1 +1,1 @@
-"""Decide who may call, what they may change, and how often. Audit refusals."""
+"""Authorise callers, limit their changes, and audit refusals."""

@@ -23,28 +23,29 @@ _ADMINS = Handle(f"kind:{Kind.ADMIN}")
 
 
 class Scope(StrEnum):
-    """What an admin token may do."""
+    """The scopes of admin tokens."""
 
     READ = "rescind:read"
     ISSUE = "rescind:issue"
     REVOKE = "rescind:revoke"
-    LIFT = "rescind:lift"  # give back what a suspension or a narrowing holds
+    LIFT = "rescind:lift"  # end a suspend or a narrow
     ENROL = "rescind:enrol"  # issue and rotate the credentials of sidecars, and nothing else
     ADMIN = "rescind:admin"  # issue and revoke admin tokens too, and change the lease term
 
 
 ALL_SCOPES = tuple(sorted(Scope))
 
-# Before there was `rescind:enrol`, this was what made credentials and could do what they can.
+# Before `rescind:enrol` existed, these scopes together issued credentials, and had a credential's
+# power.
 _AS_ENROL = frozenset({Scope.ADMIN, Scope.ISSUE, Scope.READ})
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The administrator who gives a command. Idempotency keys belong to the subject.
+    """The administrator that gives a command. Idempotency keys belong to the subject.
 
-    `scopes` are those that no revocation takes away. `token_hash` is of the secret that was
-    presented, `handles` are the token's.
+    `scopes` are those that no revocation removes. `token_hash` is of the presented secret.
+    `handles` are the token's.
     """
 
     subject: str
@@ -55,7 +56,7 @@ class Actor:
 
     @property
     def name(self) -> str:
-        """Return what the ledger and the audit call this actor."""
+        """Return this actor's name in the ledger and in the audit."""
         return actor_name(self.subject, self.token_id)
 
     def holds(self, scope: str) -> bool:
@@ -70,18 +71,18 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who bears a token, and acts by nothing but that: its record, and what its issuer allowed."""
+    """The holder of a token: the token's record, and the limits that its issuer set."""
 
     record: Record
     mandate: DelegationLimits
 
     @property
     def name(self) -> str:
-        """Return what the ledger and the audit call this holder."""
+        """Return this holder's name in the ledger and in the audit."""
         return actor_name(self.record.subject, self.record.token_id)
 
     def require(self, right: Right, action: str) -> None:
-        """Raise SelfServiceError unless a token's holder has a right."""
+        """Raise SelfServiceError unless this holder has the right."""
         if right not in rights(self.record, self.mandate):
             raise SelfServiceError(
                 f"the holder of this token may not {action}: its audience or verifier binds it "
@@ -90,17 +91,17 @@ class Holder:
 
 
 def actor_name(subject: str, token_id: str) -> str:
-    """Return what the ledger and the audit call the bearer of a token.
+    """Return the name of a token's bearer in the ledger and in the audit.
 
-    The subject alone is not enough: who issues the token chooses it. The id comes last, and has no
-    space in it.
+    The subject alone is not enough, because the issuer of the token chooses it. The id comes last,
+    and contains no space.
     """
     return f"{subject} {token_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """An actor, and the record by which it was recognised at `at_us` (Postgres's clock)."""
+    """An actor, and the record that identified it at `at_us` (Postgres's clock)."""
 
     actor: Actor
     record: Record
@@ -117,10 +118,10 @@ class Authoriser:
         self._refused: OrderedDict[bytes, None] = OrderedDict()
 
     def kind_of_ours(self, bearer: str | None) -> Kind | None:
-        """Return the kind of a bearer token that was made here; None for any other.
+        """Return the kind of a bearer token that was made here, or None for any other.
 
-        None, too, for one that was refused when it came last. It costs microseconds and no look-up,
-        so it says nothing of what the token may do.
+        A token whose latest call was refused also returns None. The check costs microseconds and no
+        look-up, so it does not show what the token may do.
         """
         try:
             token = token_format.parse(bearer or "", prefix=self._prefix)
@@ -138,7 +139,7 @@ class Authoriser:
         return (await self.admit(bearer, address=address)).actor
 
     async def admit(self, bearer: str | None, *, address: str | None) -> Admission:
-        """Return who calls with this token, and what that rests on.
+        """Return the actor that calls with this token, and the record that identified it.
 
         Raises UnauthenticatedError with the reason.
         """
@@ -155,7 +156,8 @@ class Authoriser:
                 actor=actor_name(record.subject, record.token_id),
             )
         if record.subject.startswith(RESERVED):
-            # Issued before such subjects were refused. What rescind does by itself has keys there.
+            # Issued before such subjects were refused. Rescind's own commands have their keys under
+            # them.
             raise UnauthenticatedError(
                 f"the subject {RESERVED}… is reserved: issue another token.",
                 actor=actor_name(record.subject, record.token_id),
@@ -163,7 +165,7 @@ class Authoriser:
         return Admission(_actor(record), record, at_us)
 
     async def holder(self, bearer: str | None, *, address: str | None) -> Holder:
-        """Recognise who bears a token, whatever it is to be used for.
+        """Return the holder that calls with this token, whatever its kind, scopes and audience.
 
         Raises UnauthenticatedError with the reason.
         """
@@ -177,7 +179,7 @@ class Authoriser:
         return Holder(record, mandate)
 
     def _note(self, token_hash: bytes, *, refused: bool) -> None:
-        """Remember the tokens that were refused last; an accepted one is forgotten."""
+        """Remember a refused token, or forget an accepted one."""
         self._refused.pop(token_hash, None)
         if refused:
             self._refused[token_hash] = None
@@ -226,7 +228,7 @@ def _actor(record: Record) -> Actor:
 
 
 async def require_reach(selector: Selector, actor: Actor, table: Tokens) -> None:
-    """Raise ForbiddenError where a selector may hit admin tokens, unless the actor may do that."""
+    """Raise ForbiddenError if a selector may hit admin tokens and the actor may not do that."""
     if Scope.ADMIN in actor.scopes:
         return
     wide = EVERYTHING in selector.handles
@@ -238,14 +240,14 @@ async def require_reach(selector: Selector, actor: Actor, table: Tokens) -> None
 
 
 def judge(record: Record, at_us: int) -> verdict.Denied | None:
-    """Return why a token is denied by its holds or by the time; None where it is not."""
+    """Return why applied revocations or the time deny a token, or None."""
     return verdict.judge_state(record) or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
 
 
 def refused(
     reason: verdict.Reason, what: str, record: Record | None = None
 ) -> UnauthenticatedError:
-    """Return the error of a token that is not accepted; `record` is its own, if it is known."""
+    """Return the error for a token that is not accepted; `record` is its own, if it is known."""
     return UnauthenticatedError(
         f"the {what} is not accepted: {reason}.",
         actor=None if record is None else actor_name(record.subject, record.token_id),

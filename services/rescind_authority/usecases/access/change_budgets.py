@@ -1,9 +1,9 @@
-"""What holders of tokens may change at the authority in a while: a token bucket for each of them.
+"""Budgets for the changes of token holders: one token bucket for each token and subject.
 
-A delegation is a row; a rotation or a logout is an event for ever, which every verifier applies, so
-it costs more. A change counts for the token that authorises it, and for the subject at the root of
-its delegation, so that many agents of one subject have a common bound. Each authority counts for
-itself, and forgets the account that was idle longest.
+A delegation adds a row. A rotation or a logout adds an event for ever, which every verifier
+applies, so it costs more. A change is charged to the token that authorises it, and to the subject
+at the root of its delegation, so that many agents of one subject share a bound. Each authority
+counts separately, and drops the account that was idle longest when there are too many.
 """
 
 from collections import OrderedDict
@@ -17,15 +17,15 @@ from rescind_authority.ports.clock import Clock
 
 MOST_ACCOUNTS = 16_384
 BURST_S = 50
-"""For how many seconds of the rate an account that was idle suffices at once."""
+"""The capacity of an account, in seconds of its rate."""
 TOKENS_OF_A_SUBJECT = 4
-"""How many times the budget of a token the one of a subject is."""
+"""The ratio of a subject's budget to a token's budget."""
 
 _NS_PER_S = 1_000_000_000
 
 
 class Cost(IntEnum):
-    """What a change takes from a budget."""
+    """The cost of a change in a budget."""
 
     DELEGATION = 1
     EVENT = 50
@@ -38,7 +38,7 @@ class _Account:
 
 
 class Budgets:
-    """Keep an account for each token and each subject that changed something lately."""
+    """The accounts of tokens and subjects with recent changes."""
 
     def __init__(self, clock: Clock, *, per_s: float, most: int = MOST_ACCOUNTS) -> None:
         self._clock = clock
@@ -52,13 +52,13 @@ class Budgets:
     def take(self, bearer: Record, cost: Cost, *, last: bool = False) -> None:
         """Deduct the cost of a change from the budgets of a token and its subject, or from neither.
 
-        The last change is the one that ends the token. It has a budget of its own: a thief who uses
-        up the others keeps the owner from nothing but more of the same.
-        Raises TooManyChangesError, which says when there will be enough.
+        A `last` change ends the token, and has a budget of its own: a thief who uses up the other
+        budgets cannot prevent the owner from ending the token. Raises TooManyChangesError, which
+        states when the budget will suffice.
         """
         now_ns = self._clock.monotonic_raw_ns()
         root = bearer.chain[0] if bearer.chain else bearer.subject
-        # The first word is the kind of account: no subject is taken for a token.
+        # The first word is the kind of account: a subject is never mistaken for a token.
         rates = (
             {f"last {bearer.token_id}": self._per_s}
             if last

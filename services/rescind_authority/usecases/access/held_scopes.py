@@ -18,7 +18,7 @@ from rescind_authority.usecases.access.authoriser import ALL_SCOPES, Actor, Scop
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """What a token may do, as far as it decides who may have its secret."""
+    """The part of a token's grant that decides which actors may have its secret."""
 
     kind: Kind
     scopes: Collection[str]
@@ -29,7 +29,7 @@ def require_held(actor: Actor, power: Power, action: str) -> None:
     """Raise ForbiddenError unless an actor may have the secret of a token with this power."""
     others = set(power.scopes)
     if well_known_scopes.is_credential(power.scopes):
-        # Its holder reads the ledger and the edge keys, and has a say in receipts.
+        # Its holder reads the ledger and the edge keys, and influences receipts.
         actor.require(Scope.ENROL, f"{action} the credential of sidecars")
         others.discard(well_known_scopes.VERIFY)
     else:
@@ -47,9 +47,9 @@ def require_held(actor: Actor, power: Power, action: str) -> None:
 
 
 def _require(actor: Actor, scope: str, kind: Kind) -> None:
-    """Raise ForbiddenError unless an actor holds a scope, or all that a pattern stands for.
+    """Raise ForbiddenError unless an actor holds a scope, or all scopes that a pattern covers.
 
-    An admin token's scopes count by name alone, so a pattern there has to be held by name too.
+    The scopes of an admin token count by name alone, so a pattern there must be held by name too.
     """
     if actor.holds(scope):
         return

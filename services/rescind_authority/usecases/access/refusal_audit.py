@@ -1,4 +1,4 @@
-"""Refused calls in the audit: a bounded number of entries, whatever is refused."""
+"""Refused calls in the audit, with a bounded number of entries."""
 
 import asyncio
 from collections import deque
@@ -10,7 +10,7 @@ from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.metrics import Metrics
 
 CAPACITY = 1_000
-"""How many entries wait, and how many may be written at once after a quiet time."""
+"""The most entries that wait, and the most that are written at once after a quiet time."""
 
 _PER_S = 1.0
 _INTERVAL_S = 1.0
@@ -21,8 +21,8 @@ _NS_PER_S = 1_000_000_000
 class RefusalAudit:
     """Write refused calls to the audit, one a second at most in the long run.
 
-    What is beyond that, or waits for a Postgres that is away in such a number, is not kept, and
-    counted in `/metrics`. The callers wait for nothing.
+    Calls above that rate, and calls that find the queue full while Postgres is unreachable, are
+    dropped and counted in `/metrics`. The callers do not wait for the audit.
     """
 
     def __init__(self, audit: Audit, *, clock: Clock, metrics: Metrics) -> None:
@@ -37,25 +37,25 @@ class RefusalAudit:
         return len(self._waiting)
 
     def note(self, refusal: RefusedCall) -> None:
-        """Queue a refused call to be written, if that is still within the bound."""
+        """Queue a refused call for the audit, or drop and count it above the bound."""
         if len(self._waiting) >= CAPACITY or not self._spend():
             self._metrics.refusal_not_audited()
             return
         self._waiting.append(refusal)
 
     async def run(self) -> None:
-        """Write, until cancelled."""
+        """Write queued calls, until cancelled."""
         while True:
             await asyncio.sleep(_INTERVAL_S)
             await self.write()
 
     async def write(self) -> None:
-        """Write what waits; what finds no Postgres waits on."""
+        """Write the queued calls; keep them in the queue while Postgres is unreachable."""
         while batch := tuple(islice(self._waiting, _MOST_AT_ONCE)):
             try:
                 await self._audit.refused(batch)
             except RescindError:
-                return  # Postgres is away, as /readyz says
+                return  # Postgres is unreachable, as /readyz reports
             for _ in batch:
                 self._waiting.popleft()
 

@@ -1,4 +1,4 @@
-"""Count the messages that are not what they claim to be, and log a few of them."""
+"""Count refused messages, and log a few of them."""
 
 import structlog
 
@@ -11,7 +11,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class RefusedMessages:
-    """Note refused messages of one way to the authority. Any client can send them in any number."""
+    """Count the refused messages of one transport. Any client can send any number of them."""
 
     def __init__(self, *, clock: Clock, metrics: Metrics) -> None:
         self._clock = clock

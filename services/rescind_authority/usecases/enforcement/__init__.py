@@ -1,1 +1,1 @@
-"""Wait until no verifier accepts what was revoked, and sign receipts."""
+"""Wait until revocations are enforced, and sign receipts."""

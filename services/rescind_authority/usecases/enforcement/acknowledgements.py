@@ -1,7 +1,7 @@
 """Record acknowledgements of sidecars in memory.
 
-Every authority records them, so that a waiter here counts them. A lost acknowledgement is found in
-the lease rows, where the next heartbeat repeats it.
+Every authority records them, so that the waits of its process can count them. If an acknowledgement
+is lost, the next heartbeat repeats it in the lease rows.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ _MOST_INSTANCES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class AcknowledgedPosition:
-    """How far an instance said that its table has come, and when (CLOCK_MONOTONIC_RAW).
+    """The position that an instance acknowledged, and when the acknowledgement arrived.
 
-    `nonces` are those of the heartbeats that it sent before: where two processes have one id, they
-    tell which of them it was.
+    `heard_ns` is CLOCK_MONOTONIC_RAW. `nonces` are those of the heartbeats that the sender sent
+    before. If two processes have one id, the nonces identify the sender.
     """
 
     applied: Position
@@ -32,20 +32,23 @@ class AcknowledgedPosition:
 
 @dataclass(slots=True)
 class AcknowledgementInbox:
-    """Collect the instances heard since the last `take`."""
+    """The instances whose acknowledgements arrived since the last `take`."""
 
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
     instances: set[bytes] = field(default_factory=set[bytes])
 
     def take(self) -> set[bytes]:
-        """Return the instances that were heard, and clear the inbox."""
+        """Return the collected instances, and clear the inbox."""
         self.stirred.clear()
         taken, self.instances = self.instances, set()
         return taken
 
 
 class Acknowledgements:
-    """Keep the furthest acknowledgement of each instance; of too many, the oldest goes."""
+    """Store the acknowledgement with the highest seq of each instance.
+
+    Above `_MOST_INSTANCES`, drop the oldest.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -53,7 +56,7 @@ class Acknowledgements:
         self._listeners: list[AcknowledgementInbox] = []
 
     def note(self, ack: Ack) -> None:
-        """Store an acknowledgement whose MAC was genuine."""
+        """Store an acknowledgement whose MAC was verified."""
         known = self._heard.get(ack.instance)
         nonces = ack.trail or ()
         if known is not None:
@@ -72,7 +75,7 @@ class Acknowledgements:
             listener.stirred.set()
 
     def of(self, instance: bytes) -> AcknowledgedPosition | None:
-        """Return the latest acknowledgement kept of an instance; None without one."""
+        """Return the stored acknowledgement of an instance, or None."""
         return self._heard.get(instance)
 
     @contextmanager

@@ -1,8 +1,8 @@
 """Wait until revocations are enforced, and write the receipts.
 
-A wait belongs to this process and goes on when its caller leaves. Another process that is asked
-for the same receipt begins a wait of its own, at its own read that saw the event: nothing of the
-first one is needed (Theorem 1). The first receipt that is kept is the receipt.
+A wait belongs to this process, and continues when its caller leaves. Another process that receives
+a request for the same receipt starts its own wait, at its own read that saw the event. It needs
+nothing from the first wait (Theorem 1). The first receipt that is stored is the receipt.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class _Watched:
 
 @dataclass(frozen=True, slots=True)
 class _Epoch:
-    """An epoch, since when this process knows of it, and the longest wait there was in it since."""
+    """An epoch, when this process first read it, and the longest wait since then."""
 
     number: int
     since_ns: int
@@ -70,17 +70,17 @@ class _Epoch:
 
 
 class PendingWait:
-    """Hold a wait whose state callers can query."""
+    """A wait whose state callers can query."""
 
     def __init__(self, target: AwaitedEvent) -> None:
         self.target = target
         self.wait: EnforcementWait | None = None
-        # None: the revocation was lost in a restore, so that nothing can be said of it.
+        # None: a restore lost the revocation, so there is no receipt.
         self.envelope: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
 
 
 class Enforcer:
-    """Hold the waits of this process. `run` must run for any of them to end."""
+    """The waits of this process. They end only while `run` is running."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Enforcer:
         clock: Clock,
         hits: Hits | None = None,
     ) -> None:
-        """`hits` counts what was hit, for the receipt to sign; None: it is left out."""
+        """Store the parts; `hits` counts the hit tokens for the receipt, None omits the count."""
         self._receipts = receipts
         self._acknowledgements = acknowledgements
         self._keys = keys
@@ -109,7 +109,10 @@ class Enforcer:
 
     @property
     def silent(self) -> int:
-        """How many sidecars have said nothing for a full wait, and did not take their leave."""
+        """Number of instances without a heartbeat for a full wait.
+
+        Instances that were released or evicted, or whose id two processes share, do not count.
+        """
         now_ns = self._clock.monotonic_raw_ns()
         return sum(
             now_ns - each.since_ns >= self._wait_ns and not each.ended
@@ -117,20 +120,21 @@ class Enforcer:
         )
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Run all waits, and watch the lease rows, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch())
             while True:
                 tasks.create_task(self._finish(await self._begun.get()))
 
     async def kept(self, revocation_id: str) -> bytes | None:
-        """Return the receipt of a revocation; None if it was not written."""
+        """Return the stored receipt of a revocation, or None."""
         return await self._receipts.get(revocation_id)
 
     async def page(self, receipt: Receipt, *, cursor: int, limit: int) -> DetailsPage:
-        """Return a page of a receipt's verifiers; of a summary, out of the details that are kept.
+        """Return a page of a receipt's verifiers.
 
-        Raises AlteredReceiptError where these are not the ones that were signed.
+        If the receipt is a summary, the page comes from the stored details. Raises
+        AlteredReceiptError if the stored details are not the signed ones.
         """
         numbers = receipt_details.span(receipt, cursor=cursor, limit=limit)
         chunks: tuple[bytes, ...] = ()
@@ -142,7 +146,7 @@ class Enforcer:
             raise AlteredReceiptError(receipt.revocation_id, error.problem) from error
 
     def begin(self, target: AwaitedEvent) -> PendingWait:
-        """Wait for a committed event; who asks again joins the wait that is under way."""
+        """Start a wait for a committed event, or return the wait that is already running."""
         pending = self._waits.get(target.revocation_id)
         if pending is None:
             pending = self._waits[target.revocation_id] = PendingWait(target)
@@ -152,7 +156,7 @@ class Enforcer:
     async def receipt(
         self, target: AwaitedEvent, *, timeout_s: float, fresh: bool = False
     ) -> bytes | EnforcementProgress:
-        """Return the receipt's envelope, or the progress when the time is up.
+        """Return the receipt's envelope, or the progress of the wait after `timeout_s`.
 
         A `fresh` target was committed just now, so no caller can have waited for it before. Raises
         LostError if a restore lost the event.
@@ -185,7 +189,7 @@ class Enforcer:
         try:
             with self._acknowledgements.listening() as listener:
                 wait = await self._begin(pending)
-                # Read now: meanwhile the acknowledgements come.
+                # Read the entries while the acknowledgements arrive.
                 entries = await self._entries_of(pending.target) if wait else ()
                 if wait is None or not entries:
                     pending.envelope.set_result(None)
@@ -206,13 +210,13 @@ class Enforcer:
                 id=pending.target.revocation_id,
             )
             pending.envelope.set_exception(error)
-            pending.envelope.exception()  # asyncio need not tell of it too
+            pending.envelope.exception()  # retrieved, so that asyncio does not log it too
         finally:
             del self._waits[pending.target.revocation_id]
             pending.envelope.cancel()
 
     async def _begin(self, pending: PendingWait) -> EnforcementWait | None:
-        """Begin with a read that saw the event; None if a restore lost it."""
+        """Start a wait with a read that saw the event; return None if a restore lost it."""
         target = pending.target
         while True:
             try:
@@ -220,8 +224,8 @@ class Enforcer:
             except RescindError:
                 await asyncio.sleep(_RETRY_S)
                 continue
-            # The timer starts after a read that saw the event committed: not a moment earlier. A
-            # seq that is high enough does not show that: an old primary may have its own events.
+            # The timer starts after a read that saw the event committed, and never earlier. A seq
+            # that is high enough does not prove that: an old primary may have its own events.
             seen_ns = self._clock.monotonic_raw_ns()
             if holds(target, seen):
                 break
@@ -249,7 +253,7 @@ class Enforcer:
         return wait
 
     async def _entries_of(self, target: AwaitedEvent) -> tuple[LedgerEntry, ...]:
-        """Read what is waited for; nothing if a restore lost it."""
+        """Read the ledger entries of an awaited event; return none if a restore lost it."""
         while True:
             with suppress(RescindError):
                 entries = await self._receipts.entries_of(target.revocation_id)
@@ -261,7 +265,7 @@ class Enforcer:
             await asyncio.sleep(_RETRY_S)
 
     async def _lost(self, target: AwaitedEvent) -> bool:
-        """Return True if it is proven that a restore lost the event. Raises RescindError."""
+        """Return True if a new snapshot proves that the event is lost. Raises RescindError."""
         return lost(target, await self._receipts.waiting(target.revocation_id))
 
     async def _until_over(
@@ -271,7 +275,7 @@ class Enforcer:
         await self._take(wait, wait.pending, heads)
         look_ns = self._clock.monotonic_raw_ns() + _LOOK_AT_ROWS_NS
         while not wait.over(now_ns := self._clock.monotonic_raw_ns()):
-            # By the clock: a stream of acknowledgements does not put the look at the rows off.
+            # The clock decides: a stream of acknowledgements must not delay the look at the rows.
             if now_ns >= look_ns:
                 await self._look_at_rows(wait)
                 look_ns = self._clock.monotonic_raw_ns() + _LOOK_AT_ROWS_NS
@@ -283,14 +287,17 @@ class Enforcer:
                 await self._take(wait, wait.pending & listener.take(), heads)
 
     async def _hit(self, entries: Sequence[LedgerEntry]) -> int | None:
-        """Count what was hit, beside the wait."""
+        """Count the hit tokens while the wait runs; return None without a count."""
         if self._hits is None:
             return None
         hit = await self._hits.of(entries[-1].event, killed=len(entries) > 1)
         return None if hit is None else hit.tokens
 
     async def _look_at_rows(self, wait: EnforcementWait) -> None:
-        """See heartbeats and releases: of sidecars whose acknowledgement did not reach us."""
+        """Count heartbeats and releases from the lease rows.
+
+        They stand in for acknowledgements that did not reach this process.
+        """
         try:
             seen = await self._receipts.waiting(wait.target.revocation_id)
         except RescindError:
@@ -318,9 +325,9 @@ class Enforcer:
             try:
                 found = await self._receipts.heads(unknown | {target.seq})
             except RescindError:
-                return  # their heartbeats say the same, in the rows
-            # A chain that has the event at its place proves what comes after it, too. One that has
-            # not may be an old primary's, with events that were never confirmed.
+                return  # heartbeats repeat the acknowledgements, in the rows
+            # A chain with the event at its place also proves the events after it. A chain without
+            # it may be an old primary's, with events that were never confirmed.
             if found.get(target.seq) == heads[target.seq]:
                 heads.update(found)
         for instance, each in heard.items():
@@ -331,11 +338,11 @@ class Enforcer:
         self, wait: EnforcementWait, receipt: Receipt, entries: Sequence[LedgerEntry]
     ) -> bytes | None:
         receipt = replace(receipt, payloads=tuple(each.payload for each in entries))
-        # Whatever may be too large raises here, before anything is signed.
+        # Data that is too large raises an error here, before anything is signed.
         stated, chunks = receipt_details.divide(receipt)
         envelope = signed_envelope.encode(self._keys.sign(Purpose.RECEIPTS, wire.encode(stated)))
         while True:
-            # Kept again where it is not known whether it lasts: the commit of the repeat tells.
+            # If the outcome of a commit is unknown, store again: the commit of the repeat decides.
             with suppress(RescindError):
                 kept = await self._receipts.keep(
                     receipt.revocation_id,
@@ -359,13 +366,14 @@ class Enforcer:
             )
 
     async def _watch(self) -> None:
-        """Read the lease rows each second.
+        """Read the lease rows once a second.
 
-        A row that stands still for a full wait is over.
+        An instance whose row does not change for a full wait has lapsed.
         """
         while True:
             with suppress(RescindError):
-                # The clock after the read: a version is watched from when it was certainly there.
+                # Read the clock after the rows: a version is watched from a time when it certainly
+                # existed.
                 seen = await self._receipts.waiting()
                 self._note(seen, self._clock.monotonic_raw_ns())
                 self._wait_ns = lease.wait_ns(seen.wait_term_ms)
@@ -374,7 +382,7 @@ class Enforcer:
             await asyncio.sleep(_WATCH_S)
 
     async def _sweep(self, wait_ns: int) -> None:
-        """Forget instances that have said nothing for an hour, and longer than lease and grace."""
+        """Delete instances without a heartbeat for an hour, and for longer than lease and grace."""
         now_ns = self._clock.monotonic_raw_ns()
         silent = {
             instance: watched.version
@@ -386,7 +394,7 @@ class Enforcer:
 
     def _note(self, seen: WaitSnapshot, now_ns: int) -> None:
         if (seen.epoch, seen.seq) < self._furthest:
-            return  # an old server: there every row stands still
+            return  # an old server, on which no row changes
         self._furthest = seen.epoch, seen.seq
         self._moments.note(seen, now_ns)
         known, self._watched = self._watched, {}
@@ -414,12 +422,13 @@ class Enforcer:
         return now_ns - self._epoch.since_ns >= lease.wait_ns(seen.wait_term_ms)
 
     def _unknown_until_ns(self, seen: WaitSnapshot) -> int | None:
-        """Return until when a verifier that the rows lack may be in grace; None if there is none.
+        """Return until when a verifier that the rows lack may be in grace, or None.
 
-        The last lease of another epoch was asked for before this one began, so before this process
-        first read of it. It counts from there by its own clock: Postgres's clock may be set, and
-        the authority before this one is forgotten. So a restart begins anew, until an authority
-        has watched to the end, which it notes with the epoch.
+        None means that no such verifier exists. The last lease of another epoch was requested
+        before this epoch began, and so before this process first read the epoch. The time counts
+        from that read by the clock of this process, because Postgres's clock may be set, and the
+        times of an earlier authority are not kept. So each restart of an authority starts the count
+        again, until one authority has counted to the end and stored that with the epoch.
         """
         if seen.unknown_grace_ms is None or self._epoch is None:
             return None

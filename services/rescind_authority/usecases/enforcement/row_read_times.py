@@ -1,8 +1,9 @@
-"""When each sidecar's acknowledgement was first seen in its row: for receipts asked for later.
+"""The times at which acknowledgements were first read from the lease rows.
 
-An authority reads all rows each second. What it notes there is never earlier than the truth, and at
-most a second later. It is of one Postgres server: what another one showed, as an old primary may,
-is forgotten. Nothing is stored, and nothing waits for it.
+Receipts that are requested later use these times. An authority reads all rows each second. A
+recorded time is never earlier than the acknowledgement, and at most a second later. All times are
+of one Postgres server: times of another server, which may be an old primary, are dropped. They are
+kept in memory only, and nothing waits for them.
 """
 
 from collections import deque
@@ -15,7 +16,7 @@ _MOST = 200_000
 _MOST_EACH, _LEAST_EACH = 64, 4
 _MOST_ENDS = 4_096
 _SWEPT_LATER_NS = 1_800 * 10**9
-"""No row is swept before it was silent for an hour; half of that, for clocks and slow reads."""
+"""Half of the hour after which a silent row may be swept: a margin for clocks and slow reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class _Noted:
 
 
 class RowReadTimes:
-    """Note the rows as they are read. Times are CLOCK_MONOTONIC_RAW, after the read."""
+    """A record of the rows as they are read. Times are CLOCK_MONOTONIC_RAW, after the read."""
 
     def __init__(self) -> None:
         self._server: int | None = None
@@ -34,7 +35,7 @@ class RowReadTimes:
         self._ends: deque[_Noted] = deque(maxlen=_MOST_ENDS)
 
     def note(self, seen: WaitSnapshot, at_ns: int) -> None:
-        """Note how far the ledger and each instance are."""
+        """Record the ledger's end, and the acknowledged seq of each instance."""
         if seen.server != self._server:
             self._server = seen.server
             self._acknowledged.clear()
@@ -58,7 +59,10 @@ class RowReadTimes:
     def acknowledged(
         self, rows: Mapping[bytes, LeaseRow], *, epoch: int, seq: int
     ) -> dict[bytes, int]:
-        """Return by when each instance had acknowledged an event, of those that have."""
+        """Return the time by which each instance had acknowledged an event.
+
+        Instances without a recorded acknowledgement of it are left out.
+        """
         found: dict[bytes, int] = {}
         for instance, row in rows.items():
             if row.epoch != epoch or row.acked_seq < seq:

@@ -1,13 +1,14 @@
-"""One wait for one revocation: which verifiers are still in danger of accepting what it hit.
+"""One wait for one revocation: which verifiers may still accept the tokens that it hit.
 
-Theorem 2 (design 7): of the lease rows read after the COMMIT, each must have acknowledged, have
-been released, or have been watched unchanged for a full wait. Theorem 1: one full wait after the
-COMMIT no lease is left that is ignorant of it, whatever the rows say. Pure: the caller reads
-clocks, rows and acknowledgements.
+Theorem 2 (design 7): each instance with a lease row that was read after the COMMIT must have
+acknowledged the event, have been released, or have kept an unchanged row for a full wait. Theorem
+1: one full wait after the COMMIT, no lease that lacks the event is still valid, whatever the rows
+contain. This module is pure: the caller reads clocks, rows and acknowledgements.
 
-A verifier in grace accepts for longer than any lease. It counts like the others if it says that it
-knows; else the receipt does not wait for its grace, but names it (design 8). The rows of a restored
-backup lack verifiers that began since: of those the receipt says until when one may be in grace.
+A verifier in grace accepts tokens for longer than any lease. If it acknowledges the event, it
+counts like the others. Otherwise the receipt does not wait for its grace, but names it (design 8).
+The rows of a restored backup lack the verifiers that started after the backup. For these, the
+receipt states until when one of them may be in grace.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,7 +26,7 @@ _MOST_NAMED = 20
 
 @dataclass(frozen=True, slots=True)
 class AwaitedEvent:
-    """The event that is waited for. `committed_at_us` is the event's own time."""
+    """The event that a wait is for. `committed_at_us` is the event's own time."""
 
     revocation_id: str
     epoch: int
@@ -41,14 +42,17 @@ def holds(target: AwaitedEvent, seen: WaitSnapshot) -> bool:
 def lost(target: AwaitedEvent, seen: WaitSnapshot) -> bool:
     """Return True if a snapshot proves that a restore lost the event.
 
-    Only a later epoch does. A server that does not know the event may be an old primary.
+    Only a later epoch proves it. A server without the event may be an old primary.
     """
     return seen.epoch > target.epoch and not holds(target, seen)
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A verifier that is waited for; `silent_s` since its last heartbeat, None: not known."""
+    """A verifier that a wait still waits for.
+
+    `silent_s` is the time since its last heartbeat in seconds, or None if it is unknown.
+    """
 
     instance: bytes
     service: str
@@ -57,9 +61,10 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class EnforcementProgress:
-    """How far a wait has come; `lapse_in_s` is when the rest is over at the latest.
+    """The progress of a wait.
 
-    `missing` are the first 20 of those that it waits for.
+    `lapse_in_s` is the time in seconds after which the pending verifiers lapse at the latest.
+    `missing` contains the first 20 pending verifiers.
     """
 
     acknowledged: int
@@ -86,13 +91,14 @@ class EnforcementWait:
         acknowledged_ns: Mapping[bytes, int] | None = None,
         complete: bool = False,
     ) -> None:
-        """Begin with a snapshot that saw the event, read before `seen_ns` (CLOCK_MONOTONIC_RAW).
+        """Start with a snapshot that saw the event, read before `seen_ns` (CLOCK_MONOTONIC_RAW).
 
-        `unchanged_since_ns` says since when each row has had the version that the snapshot shows.
-        Without `rows_count` the rows may be those of a restored backup: only the full wait counts.
-        Until `unknown_until_ns` a verifier that they lack may be in grace. Of those whose rows show
-        the event already, `acknowledged_ns` says by when they had acknowledged it. `complete`: no
-        row was swept away since the event, so that these are all that there is to wait for.
+        `unchanged_since_ns` is the time since which a row has had the version in the snapshot.
+        Without `rows_count`, the rows may be those of a restored backup, and only the full wait
+        counts. Until `unknown_until_ns`, a verifier without a row may be in grace. For instances
+        whose rows already show the event, `acknowledged_ns` is the time by which they had
+        acknowledged it. `complete` means that no row was swept since the event, so that the
+        snapshot contains every instance to wait for.
         """
         self.target = target
         self._seen_ns = seen_ns
@@ -118,37 +124,37 @@ class EnforcementWait:
 
     @property
     def pending(self) -> AbstractSet[bytes]:
-        """The instances that are still waited for: a view, which changes as they settle."""
+        """The pending instances: a view, which changes as they settle."""
         return self._pending.keys()
 
     def counts(self, seen: WaitSnapshot) -> bool:
-        """Return True if a later snapshot may settle anything.
+        """Return True if a later snapshot may settle instances.
 
-        It has to hold the event, and to be no older than the first one. A server that was replaced,
-        a standby and a restored ledger may show the rows of before the event.
+        It must contain the event, and must not be older than the first snapshot. A replaced server,
+        a standby and a restored ledger may show rows from before the event.
         """
         return holds(self.target, seen) and seen.epoch == self._epoch and seen.seq >= self._seen_seq
 
     def rows(self, rows: Mapping[bytes, LeaseRow], *, now_ns: int) -> None:
-        """Apply the rows as they are now: heartbeats and releases since the snapshot."""
+        """Apply the current rows: heartbeats and releases since the snapshot."""
         for instance in list(self._pending):
             row = rows.get(instance)
             if row is not None:
                 self._pending[instance] = row
             if row is not None and row.shared:
-                continue  # neither of its processes speaks for the other: their leases lapse
+                continue  # neither process can acknowledge for the other: their leases lapse
             if row is not None and self._knows(row):
                 heard_ns = min(now_ns, self._acknowledged_ns.get(instance, now_ns))
                 self._settle(row, Outcome.ACKNOWLEDGED, heard_ns)
             elif row is not None and row.released and self._rows_count:
                 self._release(row, now_ns)
-            # A row that is missing says nothing: it may be swept, or not have come to this server
-            # yet. Its instance lapses with the full wait.
+            # A missing row proves nothing: it may be swept, or not have reached this server yet.
+            # Its instance lapses with the full wait.
 
     def _knows(self, row: LeaseRow) -> bool:
         """Return True if a row acknowledges the event.
 
-        Only an instance of the event's epoch can.
+        Only an instance of the event's epoch can acknowledge it.
         """
         return row.epoch == self.target.epoch and row.acked_seq >= self.target.seq
 
@@ -157,8 +163,9 @@ class EnforcementWait:
     ) -> None:
         """Count an acknowledgement of this event or a later one, with the ledger's own head.
 
-        It counts only from the process that sent the last heartbeat which counted: `nonces` are of
-        those that it sent. A copy of it, made before, has the lease that was good then at the most.
+        It counts only if its sender also sent the last heartbeat that counted: `nonces` are those
+        of the heartbeats that the sender sent. An earlier copy of the sender has at most the lease
+        that was valid when the copy was made.
         """
         row = self._pending.get(instance)
         if row is None or row.shared or not (row.nonce is None or row.nonce in nonces):
@@ -178,7 +185,11 @@ class EnforcementWait:
         return now_ns >= self.ends_ns
 
     def _lapse(self, row: LeaseRow, since_ns: int, now_ns: int) -> None:
-        """Count an instance out that has said nothing since; in grace, from the end of that on."""
+        """Settle an instance without a heartbeat since `since_ns`.
+
+        It has lapsed if its lease and its grace have ended. Otherwise it is in grace, from the end
+        of the lease on.
+        """
         grace_ns = lease.grace_wait_ns(posture.longest_ns(row.posture))
         ends_ns = since_ns + self._wait_ns + grace_ns
         if now_ns >= ends_ns:
@@ -191,7 +202,7 @@ class EnforcementWait:
         self._grace[row.instance] = VerifierInGrace(row.instance, row.service, self._at_us(ends_ns))
 
     def _release(self, row: LeaseRow, now_ns: int) -> None:
-        """Count an instance that gave itself up; one that did before the event is left out."""
+        """Count a released instance; leave it out if the release was before the event."""
         if row.released_us is None:
             self._settle(row, Outcome.RELEASED, now_ns)
         elif row.released_us > self.target.committed_at_us:
@@ -210,7 +221,7 @@ class EnforcementWait:
         return self._seen_at_us + (at_ns - self._seen_ns) // _NS_PER_US
 
     def progress(self, now_ns: int) -> EnforcementProgress:
-        """Report how far the wait has come."""
+        """Return the progress of the wait."""
         outcomes = [each.outcome for each in self._done.values()]
         return EnforcementProgress(
             acknowledged=outcomes.count(Outcome.ACKNOWLEDGED),
@@ -226,10 +237,10 @@ class EnforcementWait:
         )
 
     def receipt(self, now_ns: int) -> Receipt:
-        """Write the receipt of a wait that is over.
+        """Return the receipt of a wait that is over.
 
-        Where all of it had come to its end before the wait began, that is when it was enforced: no
-        row that the event had to wait for is missing.
+        If every instance had settled before the wait began, and no row that counts is missing, the
+        event was enforced when the last of them settled.
         """
         enforced_at_us = self._at_us(now_ns)
         if self._over_before:

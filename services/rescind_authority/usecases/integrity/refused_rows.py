@@ -1,4 +1,4 @@
-"""Rows of Postgres that no authority wrote as they stand: logged, counted, and audited."""
+"""Rows of Postgres that fail their MAC: logged, counted and audited."""
 
 from collections.abc import Callable
 

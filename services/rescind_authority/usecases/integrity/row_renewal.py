@@ -14,17 +14,17 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class Rewriter(Protocol):
-    """Write MACs."""
+    """The writer of row MACs."""
 
     async def renew(self) -> int:
-        """Rewrite the MAC of rows of a former key. Return how many were rewritten."""
+        """Rewrite the MACs of rows of a former key. Return how many were rewritten."""
         ...
 
 
 class RowRenewal:
-    """Rewrite the rows whenever another key is in use. Every authority does.
+    """Rewrite the rows after each change of the key. Every authority does this.
 
-    A walk that was cut off begins again: rows that have the new MAC are only read.
+    An interrupted pass starts again: rows that have the new MAC are only read.
     """
 
     def __init__(self, rewriter: Rewriter, *, keys: Keys) -> None:
@@ -33,20 +33,20 @@ class RowRenewal:
         self._done: bytes | None = None
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Rewrite the rows after each change of the key, until cancelled."""
         while True:
             await self.step()
             await asyncio.sleep(_LOOK_S)
 
     async def step(self) -> None:
-        """Rewrite the rows if a key that has others before it is new here."""
+        """Rewrite the rows if the newest key replaced another and is new to this process."""
         newest, *former = self._keys.rows
         if not former or newest == self._done:
             return
         try:
             written = await self._rewriter.renew()
         except RescindError:
-            return  # Postgres is away or contended: the next look begins again
+            return  # Postgres is unreachable or contended: the next step starts again
         self._done = newest
-        if written:  # none in the minute in which the newest key is only made known
+        if written:  # none in the minute in which the newest key is only announced
             _log.info("rows have the MAC of the newest key", action="rows.renewed", rows=written)

@@ -1,8 +1,8 @@
 """Enrol a sidecar's instance by its service's credential.
 
-The authority checks the credential, and hands out the instance's secret. The credential is a
-rescind token of kind `service`, so it is issued, listed, rotated and revoked like any other. A
-revoked credential enrols no instance from the next statement of Postgres on.
+The authority checks the credential, and returns the instance's secret. The credential is a rescind
+token of kind `service`, so it is issued, listed, rotated and revoked like any other. From the next
+statement of Postgres on, a revoked credential enrols no instance.
 """
 
 from collections.abc import Callable
@@ -37,10 +37,10 @@ from rescind_authority.usecases.lookups.resolver import LookupResult, Resolver
 from rescind_runtime.log_throttle import KeyedLogThrottle, LogThrottle
 
 MOST_INSTANCES = 100
-"""How many sidecars a credential has at once, unless it says otherwise."""
+"""The most sidecars of a credential at once, unless the credential sets another number."""
 
 _BEGUN = 10
-"""How many times that may have a lease within an hour: each start is a new instance."""
+"""The most instances with a lease within an hour, as a multiple: each start is a new one."""
 
 _UNSEALED = (
     "the credential was not sealed to this authority, or to a key that it has no more. Copy its "
@@ -72,7 +72,7 @@ class Enroller:
         clock: Clock,
         refused: Callable[[RefusedCall], None],
     ) -> None:
-        """Store the parts; `refused` keeps refused enrolments."""
+        """Store the parts; `refused` records refused enrolments."""
         self._enrolments = enrolments
         self._clock = clock
         self._refused = refused
@@ -89,7 +89,8 @@ class Enroller:
         request = enrolment.decode_request(payload)
         answer = await self._answer(request)
         if isinstance(answer, EnrolmentRefused):
-            # What was sealed to a key that is gone may be sealed again, to the one that counts.
+            # A sidecar that used a retired key may encrypt its credential again, for the current
+            # key.
             answer = replace(answer, statement=self._keys.statement)
         return signed_envelope.encode(
             self._keys.sign(Purpose.ENROLMENT, enrolment.encode_answer(answer))
@@ -103,7 +104,8 @@ class Enroller:
             return EnrolmentRefused(request.nonce, _UNSEALED)
         instance = enrolment.instance_of(request.public)
         text = credential.token.reveal()
-        # The box is sealed to a public key: without the tag, a made-up token would reach Postgres.
+        # Any client can encrypt a box for the public key: without the check of the tag, a made-up
+        # token would reach Postgres.
         found = await self._resolver.present(text) if self._is_ours(text) else None
         problem = await self._problem(credential, instance, found)
         if problem is not None:
@@ -130,12 +132,12 @@ class Enroller:
             credential = enrolment.decode_credential(opened)
         except MalformedMessageError:
             return None
-        # Bound to this request: a box that somebody recorded enrols no key of theirs.
+        # Bound to this request: a recorded box does not enrol the key of another sender.
         bound = (enrolment.instance_of(request.public), request.nonce)
         return credential if (credential.instance, credential.nonce) == bound else None
 
     def _is_ours(self, text: str) -> bool:
-        """Return True if one of our edge keys tagged a token, whatever its prefix."""
+        """Return True if one of our edge keys tagged a token, whatever the token's prefix."""
         try:
             token = token_format.parse(text, prefix=text.partition("_")[0])
         except MalformedTokenError:
@@ -145,7 +147,7 @@ class Enroller:
     async def _problem(
         self, credential: Credential, instance: bytes, found: LookupResult | None
     ) -> str | None:
-        """Enrol an instance, or return why not, and what to do about it."""
+        """Enrol an instance, or return the reason for the refusal and the remedy."""
         if found is None or found.record is None or found.token is None:
             return f"{_UNKNOWN}. {_advice(credential.service)}"
         record = found.record
@@ -174,7 +176,7 @@ class Enroller:
     def _tell(self, credential: Credential, instance: bytes, why: str) -> None:
         """Log a refusal.
 
-        Any peer can request enrolment, so the log is spared.
+        Any peer can request enrolment, so the log is throttled.
         """
         withheld = self._refusals.due(self._clock.monotonic_raw_ns())
         if withheld is not None:
@@ -188,7 +190,7 @@ class Enroller:
             )
 
     def _audit(self, record: Record | None, instance: bytes, why: str) -> None:
-        """Keep a refusal, once a minute for each credential; made-up ones count as one."""
+        """Audit a refusal, once a minute for each credential; made-up credentials count as one."""
         source = "" if record is None else record.token_id
         withheld = self._sources.due(source, self._clock.monotonic_raw_ns())
         if withheld is None:
@@ -239,7 +241,7 @@ def _mismatch(record: Record, service: str) -> str | None:
     if record.kind is not Kind.SERVICE:
         return f"the credential is a token of kind {record.kind}, and must be one of kind service"
     if VERIFY not in record.scopes or AUDIENCE not in record.audience:
-        # `*`, and a token without audience, were for applications: they prove no service.
+        # `*` and an empty audience were meant for applications: they do not prove a service.
         return f"the credential does not have {VERIFY} and the audience {AUDIENCE} by name"
     if record.subject != f"service:{service}":
         return f"the credential is for {record.subject}, and this is service:{service}"

@@ -1,10 +1,10 @@
-"""Grant leases: who may answer from memory, and up to which event (design 7).
+"""Grant leases: the right of instances to answer from memory, up to a position (design 7).
 
-In this order, which Theorem 2 rests on: (G1) commit the lease rows; (G2) then, in a new snapshot
-of the same server, read the ledger's end; (G3) then reply. Read before the rows are committed, the
-end could lie before a revocation whose waiter has already read the rows, and has not seen this one.
-Read on another server, such as an old primary that still answers, it could lie before a receipt. So
-G1 and G2 are one operation of the port.
+Theorem 2 depends on this order: (G1) commit the lease rows; (G2) then, in a new snapshot of the
+same server, read the ledger's end; (G3) then reply. If the end were read before the commit of the
+rows, it could be before a revocation whose waiter had already read the rows without this one. If
+the end were read on another server, such as an old primary that still answers, it could be before a
+receipt. So G1 and G2 are one operation of the port.
 """
 
 from collections.abc import Collection, Sequence
@@ -48,20 +48,20 @@ class Granter:
         self._set_back = LogThrottle()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Process batches of heartbeats, until cancelled."""
         await self._batcher.run()
 
     @property
     def leases(self) -> int:
-        """How many leases of this process may still be valid."""
+        """Number of leases of this process that may still be valid."""
         return sum(ends_us > self._latest_us for ends_us in self._ends_us.values())
 
     async def answer(self, message: Heartbeat | Release) -> Reply | NoLease | None:
-        """Reply with a lease, or why there is none; or None, to a release or a repeated heartbeat.
+        """Return a lease, or the reason why there is none.
 
-        A sidecar that is too old to read why there is none gets None, too.
-
-        Raises MalformedMessageError for what no row can hold: in a batch it would refuse all.
+        Return None for a release or a repeated heartbeat, and to a sidecar that is too old to
+        decode the reason. Raises MalformedMessageError for values that no row can store: one of
+        them would make Postgres refuse the whole batch.
         """
         _check(message)
         return await self._batcher.ask(message)
@@ -73,7 +73,8 @@ class Granter:
             message.instance: message for message in messages if isinstance(message, Release)
         }
         newest = _newest(messages)
-        # Releases first: an instance that gave up gets nothing any more, in this batch either.
+        # Releases first: an instance that was released gets no lease any more, in this batch
+        # either.
         if releases:
             await self._leases.release([releases[instance] for instance in sorted(releases)])
             for instance in releases:
@@ -82,7 +83,7 @@ class Granter:
         ahead = frozenset[bytes]()
         if newest:
             # G1 and G2: the end comes from a snapshot that no waiter's can precede.
-            # A row that did not change earns no lease: a waiter may be watching it stand still.
+            # A row that did not change gets no lease: a waiter may count how long it is unchanged.
             beaten = await self._leases.beat([newest[instance] for instance in sorted(newest)])
             ahead = self._compare(newest.values(), beaten.tip)
             for instance in beaten.counted:
@@ -101,10 +102,10 @@ class Granter:
     async def _refuse(
         self, heartbeats: Sequence[Heartbeat], ahead: Collection[bytes]
     ) -> dict[int, NoLease]:
-        """Return why these did not count, and end the ids that they show to be shared by two.
+        """Return why these heartbeats did not count, and end the ids that two processes share.
 
-        An instance that is ahead of a restored ledger looks shared as well: its row in the backup
-        is older than the nonces that a heartbeat names. So that is no reason to speak of a copy.
+        An instance that is ahead of a restored ledger looks shared as well, because its row in the
+        backup is older than the nonces in its heartbeat. So that is not reported as a copy.
         """
         if not heartbeats:
             return {}
@@ -128,11 +129,11 @@ class Granter:
         return answers
 
     def _compare(self, heartbeats: Collection[Heartbeat], tip: LedgerTip) -> frozenset[bytes]:
-        """Return the instances that have applied what is not in the ledger, and report them.
+        """Return and report the instances that have applied events which are not in the ledger.
 
-        The ledger was set back then: a sidecar proves by its head what it has applied. A sidecar
-        ends its own instance at the reply; the ledger needs a new epoch, which only an operator
-        can begin, for the old primary has to be fenced first (design 4).
+        Such an instance shows that the ledger was set back, because its head proves what it
+        applied. The sidecar ends its own instance at the reply. The ledger needs a new epoch, which
+        only an operator can begin, because the old primary has to be fenced first (design 4).
         """
         end = tip.position
         ahead = {
@@ -190,7 +191,7 @@ class Granter:
 
 
 def _ahead(applied: Position, end: Position) -> bool:
-    """Return True if a sidecar applied what the ledger does not hold.
+    """Return True if a sidecar applied events that the ledger does not contain.
 
     The ledger ends at `end`.
     """

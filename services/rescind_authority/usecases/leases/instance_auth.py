@@ -1,8 +1,8 @@
-"""Recognise instances by the MAC that everything they say carries (design 7).
+"""Authenticate instances by the MAC of their messages (design 7).
 
-An instance's secret is derived from a master key, so any authority can check any instance, and a
-stolen copy of Postgres can check, and forge, none. While the master key is being replaced there are
-two, and an instance is answered under the one by which it spoke.
+An instance's secret is derived from a master key, so any authority can check any instance. With a
+stolen copy of Postgres, no MAC can be checked or forged. While the master key is being replaced,
+two master keys exist. The answer to a message uses the same master key as the message.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,10 @@ from rescind_authority.usecases.ledger.recent_events import Recent
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AuthenticatedMessage:
-    """What an instance said, and the secret under which it did.
+    """The content of an instance's message, and the secret that authenticated it.
 
-    `outdated`: another secret waits for it, derived from the master key that is in use now.
+    `outdated` means that another secret is available to the instance, derived from the master key
+    that is in use now.
     """
 
     instance: bytes
@@ -31,7 +32,7 @@ class AuthenticatedMessage:
 
 
 class Instances:
-    """Check the MAC of what instances send, and add one to each answer."""
+    """Check the MACs of messages from instances, and add one to each answer."""
 
     def __init__(self, *, keys: Keys, recent: Recent) -> None:
         self._keys = keys
@@ -47,9 +48,9 @@ class Instances:
         return instance_mac.instance_secret(master, epoch=self._recent.epoch, instance=instance)
 
     def open(self, payload: bytes) -> AuthenticatedMessage:
-        """Return what an instance sent. Raises NotEnrolledError.
+        """Return the authenticated message of an instance. Raises NotEnrolledError.
 
-        Nothing of the content is decoded before its MAC is right.
+        No part of the content is decoded before its MAC is verified.
         """
         envelope = signed_envelope.decode(payload)
         if len(envelope.key_id) != INSTANCE_BYTES:
@@ -66,6 +67,6 @@ class Instances:
 
     @staticmethod
     def authenticated(heard: AuthenticatedMessage, content: bytes) -> bytes:
-        """Seal an answer in an envelope that only the instance believes."""
+        """Return an answer in an envelope with a MAC that only the instance accepts."""
         tag = instance_mac.tag(heard.secret, instance_mac.TO_SIDECAR, content)
         return signed_envelope.encode(SignedEnvelope(content, heard.instance, tag))

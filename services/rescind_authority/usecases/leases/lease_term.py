@@ -1,9 +1,9 @@
-"""Change the lease term while everything runs, in steps that never leave a lease unwaited for.
+"""Change the lease term at run time, in steps that keep every lease covered by a wait.
 
-To lengthen: raise what is waited for, then what is granted. To shorten: lower what is granted, let
-one old wait pass, in which the longer leases end, then lower what is waited for (design 7). The
-wish stands in the head row, so whichever authority lives on takes the next step. One that takes
-over waits from its own first sight of the row, which is never too short.
+To lengthen: raise the wait term, then the grant term. To shorten: lower the grant term, let one old
+wait pass, in which the longer leases end, then lower the wait term (design 7). The requested term
+is in the head row, so any authority that runs takes the next step. An authority that takes over
+waits from its own first read of the row, which is never too short.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from rescind_authority.ports.leases import Term, Terms
 from rescind_authority.usecases.step_timer import run_steps
 
 MIN_TERM_MS = 500
-"""Shorter than this, one slow heartbeat denies everything."""
+"""With a shorter term, one slow heartbeat would deny every check."""
 
-_LOOK_S = 5.0  # how long the wish of an authority that died may lie
+_LOOK_S = 5.0  # how long a request may lie if the authority that received it died
 _NS_PER_S = 1_000_000_000
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -36,14 +36,14 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """Leave the terms as they are until then (CLOCK_MONOTONIC_RAW)."""
+    """Leave the terms as they are until `until_ns` (CLOCK_MONOTONIC_RAW)."""
 
     until_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What was asked for is so."""
+    """The requested term is in effect."""
 
 
 def decide(term: Term, *, seen_ns: int, now_ns: int) -> Move | NotYet | Settled:
@@ -62,7 +62,7 @@ def decide(term: Term, *, seen_ns: int, now_ns: int) -> Move | NotYet | Settled:
 
 
 class LeaseTermScheduler:
-    """Bring the terms to what was asked for."""
+    """Change the terms, step by step, to the requested term."""
 
     def __init__(self, terms: Terms, *, clock: Clock) -> None:
         self._terms = terms
@@ -75,7 +75,7 @@ class LeaseTermScheduler:
         return await self._terms.get()
 
     async def ask(self, term_ms: int, *, actor: str) -> Term:
-        """Note which term is wanted; the steps follow. Raises InvalidRequestError."""
+        """Store the requested term; the steps follow. Raises InvalidRequestError."""
         if not MIN_TERM_MS <= term_ms <= lease.MAX_TERM_MS:
             raise InvalidRequestError(
                 FieldError("term_ms", f"expected {MIN_TERM_MS} to {lease.MAX_TERM_MS}")
@@ -90,7 +90,7 @@ class LeaseTermScheduler:
         await run_steps(self._due, self._step, retry_s=_LOOK_S)
 
     async def _step(self) -> float:
-        """Run one step, and return after how many seconds to look again."""
+        """Run one step, and return the number of seconds until the next one."""
         term = await self._terms.get()
         now_ns = self._clock.monotonic_raw_ns()  # after the read: a wait never begins too early
         if self._seen[0] != term.version:

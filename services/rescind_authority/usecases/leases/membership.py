@@ -1,10 +1,10 @@
-"""Judge instances: one is a member as long as its credential is good, and as it enrolled.
+"""Check membership: an instance needs a good credential, and must match its enrolment.
 
-Every heartbeat and every request for events is judged anew, in a snapshot from after it arrived.
-So an instance whose credential was revoked, suspended or has expired, and one that was evicted,
-gets no lease and no events from then on. A lease that it asked for before goes on until its own
-end, and receipts wait for that (Theorem 1): an instance that was judged good had asked before the
-end was committed.
+Every heartbeat and every request for events is checked again, in a snapshot from after it arrived.
+So an instance whose credential was revoked, suspended or has expired, and an evicted instance, get
+no lease and no events from then on. A lease that was requested before continues until its own end,
+and receipts wait for that (Theorem 1): an instance that was accepted had sent its request before
+the end was committed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,17 +46,18 @@ class Membership:
         self._ended = LogThrottle()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Check instances in batches, until cancelled."""
         await self._batcher.run()
 
     async def require(self, instance: bytes) -> Enrolment:
-        """Return what an instance enrolled as. Raises NotEnrolledError where it is no member."""
+        """Return the enrolment of an instance. Raises NotEnrolledError if it is not a member."""
         return await self._batcher.ask(instance)
 
     async def hear(self, heartbeat: Heartbeat) -> None:
-        """Raise NotEnrolledError unless a member says of itself what it enrolled as.
+        """Raise NotEnrolledError unless a heartbeat is from a member and matches its enrolment.
 
-        One that contradicts its enrolment is evicted: it would only be refused again.
+        An instance that contradicts its enrolment is evicted, because it would only be refused
+        again.
         """
         enrolment = await self.require(heartbeat.instance)
         why = contradiction(enrolment, service=heartbeat.service, declared=heartbeat.posture)
@@ -74,9 +75,9 @@ class Membership:
         raise NotEnrolledError
 
     async def evict(self, instance: bytes, *, reason: str, actor: Actor) -> Evicted:
-        """End an instance for good: it gets no lease any more, and enrols under no credential.
+        """End an instance for ever: it gets no lease, and cannot enrol under any credential.
 
-        Raises InvalidRequestError, ForbiddenError, NotFoundError, or what the store raises.
+        Raises InvalidRequestError, ForbiddenError, NotFoundError, or the store's errors.
         """
         findings = FieldErrors()
         reason = findings.reason(reason)
@@ -97,14 +98,14 @@ class Membership:
         return evicted
 
     async def _judge(self, instances: Sequence[bytes]) -> Sequence[Enrolment | RescindError]:
-        # The enrolments first: which credential counts is what the second read is about.
+        # The enrolments first: they determine which credentials the second read is about.
         members = await self._enrolments.of(frozenset(instances))
         credentials = {each.enrolment.credential for each in members.values()} - {""}
         held = await self._held(credentials)
         return [self._answer(members.get(instance), held) for instance in instances]
 
     async def _held(self, credentials: set[str]) -> Mapping[str, str | None]:
-        """Return for each known credential why it is not good any more; None: it is good."""
+        """Return for each known credential why it is not good any more, or None if it is good."""
         if not credentials:
             return {}
         snapshot = await self._records.by_id(sorted(credentials))
@@ -137,15 +138,16 @@ class Membership:
 
 
 def refusal(record: Record, at_us: int) -> str | None:
-    """Return why a token enrols no sidecar, or keeps none, at this time; None where it does."""
+    """Return why a token cannot enrol or keep a sidecar at this time, or None."""
     denied = judge(record, at_us) or verdict.permitted(record, require=(VERIFY,), audience=AUDIENCE)
     return None if denied is None else str(denied.reason)
 
 
 def contradiction(enrolment: Enrolment, *, service: str, declared: str | None) -> str | None:
-    """Return in what an instance is not what it enrolled as; None: in nothing.
+    """Return how an instance differs from its enrolment, or None.
 
-    A posture that cannot be read may be newer than this authority: it counts as the longest grace.
+    A posture that cannot be parsed may be newer than this authority: it counts as the longest
+    grace.
     """
     if service != enrolment.service:
         return f"it enrolled for {enrolment.service!r} and says that it is of {service[:80]!r}"

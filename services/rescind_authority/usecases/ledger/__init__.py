@@ -1,1 +1,1 @@
-"""Write the ledger, publish it, and recover what a restore lost."""
+"""Write the ledger, publish it, and recover events that a restore lost."""

@@ -1,7 +1,7 @@
 """Batch the questions that arrive while the previous batch is answered.
 
-One statement then answers many callers. The batcher never waits for a window. Under no load a batch
-is one question. Under load it grows by itself.
+One statement then answers many callers. The batcher never waits for a time window. Without load, a
+batch is one question. Under load, batches grow by themselves.
 """
 
 import asyncio
@@ -20,9 +20,10 @@ Answer = TypeVar("Answer")
 class Batcher(Generic[Question, Answer]):
     """Queue questions, up to a bound, for a function that answers many at once.
 
-    `answer` gives one answer, or one error, for each question, in order. When it raises a
-    RescindError, every question of that batch gets it; but a StoreRefusedError gets only the one
-    that causes it: the batch is divided until that is alone. Full: OverloadedError.
+    `answer` returns one answer, or one error, for each question, in order. If it raises a
+    RescindError, every question of that batch receives the error. After a StoreRefusedError, the
+    batch is divided until the question that causes it is alone, and only that question receives the
+    error. If the queue is full, `ask` raises OverloadedError.
     """
 
     def __init__(
@@ -42,13 +43,13 @@ class Batcher(Generic[Question, Answer]):
 
     @property
     def depth(self) -> int:
-        """How many questions wait."""
+        """Number of questions that wait."""
         return self._queue.qsize()
 
     async def ask(self, question: Question) -> Answer:
         """Queue a question and wait for its answer.
 
-        An asker that is cancelled stops waiting; its question is answered all the same.
+        A cancelled caller stops waiting, but its question is still answered.
         """
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         try:
@@ -66,7 +67,7 @@ class Batcher(Generic[Question, Answer]):
             try:
                 await self._settle(batch)
             finally:
-                # Whoever still waits here, waits for a task that ended.
+                # Callers that still wait here wait for a task that ended.
                 for _, future in batch:
                     future.cancel()
 
@@ -74,7 +75,7 @@ class Batcher(Generic[Question, Answer]):
         try:
             return await self._answer(questions)
         except StoreRefusedError as error:
-            # Something in one of them: the halves tell which, and the others are answered.
+            # One of the questions is the cause: the halves show which, and the others are answered.
             if len(questions) == 1:
                 return [error]
             half = len(questions) // 2
@@ -99,7 +100,10 @@ class Batcher(Generic[Question, Answer]):
 async def each_of(
     commands: Sequence[Callable[[], Awaitable[Answer]]],
 ) -> Sequence[Answer | RescindError]:
-    """Carry out commands side by side, some at a time; what one raises is its own answer."""
+    """Run commands concurrently, and return the answer or the RescindError of each.
+
+    At most `_AT_ONCE` commands run at the same time.
+    """
     free = asyncio.Semaphore(_AT_ONCE)
 
     async def one(command: Callable[[], Awaitable[Answer]]) -> Answer | RescindError:

@@ -1,4 +1,4 @@
-"""Forget what idempotency keys answered, a day after each was first used."""
+"""Delete idempotency keys with their answers, a day after their first use."""
 
 import asyncio
 
@@ -9,31 +9,28 @@ from rescind_authority.ports.revocations import Sweeps
 KEPT_S = 24 * 3600
 _LOOK_S = 60.0
 _MOST_AT_ONCE = 1_000
-# A sidecar may come back after weeks with what a restore lost, and a thief with a rotated secret:
-# neither may count twice.
+# A sidecar may return after weeks with events that a restore lost, and a thief with a rotated
+# secret. Neither may count twice.
 _FOR_EVER = (actors.RECOVERY, actors.REUSE_DETECTION)
 
 
 class IdempotencyKeyReaper:
-    """Delete each key once no caller may repeat its command.
-
-    A key is kept until then.
-    """
+    """Delete each key when no caller may repeat its command any more."""
 
     def __init__(self, sweeps: Sweeps) -> None:
         self._sweeps = sweeps
 
     async def run(self) -> None:
-        """Forget what is old, until cancelled."""
+        """Delete old keys, until cancelled."""
         while True:
             try:
                 forgotten = await self.step()
             except RescindError:
-                forgotten = 0  # Postgres is away, which is said elsewhere
+                forgotten = 0  # Postgres is unreachable, which is logged elsewhere
             await asyncio.sleep(0 if forgotten == _MOST_AT_ONCE else _LOOK_S)
 
     async def step(self) -> int:
-        """Forget some, and say how many."""
+        """Delete some old keys, and return how many."""
         return await self._sweeps.forget_keys(
             older_than_s=KEPT_S, but=_FOR_EVER, most=_MOST_AT_ONCE
         )

@@ -1,7 +1,7 @@
 """Announce each commit to every listener.
 
 Nothing depends on the announcement. A crash before it loses nothing, because the head moved. The
-next heartbeat reply of every sidecar brings the events (design 4).
+next heartbeat reply of every sidecar contains the events (design 4).
 """
 
 from rescind.wire.events import Batch
@@ -10,13 +10,13 @@ from rescind_authority.usecases.ledger.recent_events import Recent
 
 
 class Publisher:
-    """Announce committed events to the sidecars, and keep them in memory for who asks."""
+    """Announce committed events to the sidecars, and keep them in memory for callers."""
 
     def __init__(self, *, announcer: EventAnnouncer, recent: Recent) -> None:
         self._announcer = announcer
         self._recent = recent
 
     def publish(self, batch: Batch) -> None:
-        """Send a batch. Never waits, never fails."""
+        """Send a batch. This never waits and never fails."""
         self._announcer.announce(batch)
         self._recent.offer(batch)

@@ -1,8 +1,8 @@
 """Hold the end of the ledger in memory.
 
 It serves heartbeat replies, `since`, and callers that follow events. Commits of this authority and
-announcements of other authorities feed it, in any order and with gaps. It accepts only what
-continues it, and reads the rest from Postgres. So it may lag, but it is never wrong.
+announcements of other authorities feed it, in any order and with gaps. It accepts only events that
+continue its own, and reads the rest from Postgres. So it may lag, but it is never wrong.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Recent:
     ) -> None:
         """Hold at most `capacity` payloads, and at most `max_bytes` of them.
 
-        `heard` is told of each batch that an authority announced.
+        `heard` is called with each batch that an authority announced.
         """
         self._ledger = ledger
         self._clock = clock
@@ -63,11 +63,14 @@ class Recent:
 
     @property
     def last(self) -> int:
-        """The seq of the newest event that is here."""
+        """The seq of the newest event in memory."""
         return self._last
 
     def offer(self, batch: Batch) -> None:
-        """Append events that continue those here; read from Postgres later what is missing."""
+        """Append events that continue those in memory.
+
+        If events are missing, they are read from Postgres later.
+        """
         self._heard(batch)
         if batch.epoch != self._epoch or batch.first_seq > self._last + 1:
             self._behind.set()
@@ -98,18 +101,18 @@ class Recent:
         return replace(passage, payloads=fit(passage.payloads))
 
     async def beyond(self, seq: int) -> bool:
-        """Return True once events after a position are here, False once this process ends."""
+        """Wait for events after a seq. Return True on their arrival, False if this process ends."""
         while self._last <= seq and not self._ended:
             await self._moved.wait()
         return not self._ended
 
     def end(self) -> None:
-        """Release every caller that waits for events, as this process ends."""
+        """Wake every caller that waits for events, because this process ends."""
         self._ended = True
         self._wake()
 
     async def run(self) -> None:
-        """Catch up with Postgres whenever something is missing, and once a second, for ever."""
+        """Read missing events from Postgres on demand and once a second, until cancelled."""
         while True:
             try:
                 await self._catch_up()
@@ -143,7 +146,7 @@ class Recent:
             if passage.epoch != self._epoch:
                 self._adopt(passage)
                 continue
-            # Announcements may have moved us on while the statement ran.
+            # Announcements may have added events while the statement ran.
             self._extend(passage.payloads[max(0, self._last + 1 - passage.first_seq) :])
             if self._last >= passage.last:
                 return

@@ -1,18 +1,18 @@
 """Recover lost events of a restored ledger from sidecars (design 4).
 
-The authority believes the events for their signature, not for the sidecar that brings them. Of
-those that this ledger lacks, each that takes power away comes back as a new event. A lift does not
-come back, because it is unknown what else was lost before it. A revoke hits what was issued up to
-its new place. So it also hits tokens that were issued between the restore and the offer. Positions
-decide here too, and that is the safe side.
+The authority trusts the events for their signature, not for the sidecar that sends them. Each event
+that this ledger lacks and that takes power away is committed again as a new event. A lift is not
+committed again, because it is unknown which other events were lost before it. A revoke hits the
+tokens that were issued up to its new place. So it also hits tokens that were issued between the
+restore and the offer. Positions decide here too, and that is the safe side.
 
-The event of a rotation or an early end says that the token changed, but not how. The new secret and
-the end were in rows that are gone. Such an event comes back as a revoke of what it concerned. So
-neither a secret that was rotated away nor a token that was ended lives again. For a rotation, the
-revoke hits the token alone. For an end, it also hits what was delegated from the token.
+The event of a rotation or an early end records that the token changed, but not how. The new secret
+and the end were in rows that are lost. Such an event is committed again as a revoke of its target.
+So neither a rotated secret nor an ended token becomes valid again. For a rotation, the revoke hits
+the token alone. For an end, it also hits the tokens delegated from it.
 
-An end that came by itself at its time is left out. If the ledger has what set that time, the end
-comes by itself again. If the ledger lacks it, what set the time comes back.
+A scheduled end is left out. If the ledger has the change that set its time, the end happens by
+itself again. If the ledger lacks that change, the change is recovered.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class Recovery:
-    """Commit what was lost, once, however many sidecars bring it."""
+    """Commit each lost event once, however many sidecars offer it."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Recovery:
         """Recover the lost events of one signed batch.
 
         Returns True if older batches may be lost too. Raises MalformedMessageError for a batch that
-        no key of this installation signed. Raises it also for a batch of this epoch or a later one.
+        no key of this installation signed, and for a batch of this epoch or a later one.
         """
         if not self._keys.verify(Purpose.EVENTS, signed_envelope.decode(payload)):
             raise MalformedMessageError("offer", "no key of ours signed the batch")
@@ -68,7 +68,7 @@ class Recovery:
         epochs = await self._epochs.known()
         if batch.epoch >= epochs[-1].number:
             raise MalformedMessageError("offer", "the batch is not of an earlier epoch")
-        # By its bytes, not by its place, which another event may have taken since the restore.
+        # Compare the bytes, not the place, which another event may have taken since the restore.
         offered = dict(enumerate(batch.payloads, start=batch.first_seq))
         held = await self._epochs.payloads(offered.keys())
         lost = [each for seq, each in offered.items() if held.get(seq) != each]
@@ -114,7 +114,7 @@ class Recovery:
 
 
 def _is_taken_back(lost: Revocation) -> bool:
-    """Return True for what takes power away, unless it comes by itself."""
+    """Return True for an event that takes power away, unless it is a scheduled end."""
     if lost.effect == Effect.CHANGED and lost.actor == actors.SCHEDULED_END:
         return False
     return lost.effect in _TAKEN_BACK

@@ -1,8 +1,9 @@
 """The batching sequencer: the one writer of the ledger in this process (design 4).
 
-It takes what queued up during its last commit, at most 256 commands, and does the work in one
-transaction: keys first, in sorted order; the head row's lock last; then numbers and chains; then
-all rows at once; then COMMIT; and only after that the announcement.
+It processes the commands that queued up during its last commit, at most 256, in one transaction.
+The transaction locks the keys first, in sorted order, and the head row last. Then it numbers and
+chains the events, writes all rows at once, and commits. The announcement follows only after the
+COMMIT.
 """
 
 import json
@@ -49,10 +50,10 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Warrant:
-    """The right to have a token changed, judged once more in the transaction that changes it.
+    """The right to change a token, checked again in the transaction that changes it.
 
-    `judge` is given the token of `token_hash`, which the caller presented, as it is there. It
-    raises a RescindError where the right is gone: then nothing is changed.
+    `judge` receives a snapshot, from that transaction, of the token of `token_hash`, which the
+    caller presented. If the right is gone, `judge` raises a RescindError, and nothing is changed.
     """
 
     token_hash: bytes
@@ -61,11 +62,11 @@ class Warrant:
 
 @dataclass(frozen=True, slots=True)
 class RevocationCommand:
-    """Describe a revocation to commit under an idempotency key.
+    """A revocation to commit under an idempotency key.
 
-    `then` follows it in the same commit, under the same id: a kill is two events. `change` is what
-    happens to a token in the same commit, if its `warrant` is good there. If the change cannot
-    happen, there is no event either.
+    `then` follows it in the same commit, under the same id: a kill is two events. `change` is a
+    change to a token in the same commit, if its `warrant` is valid there. If the change is not
+    possible, no event is committed.
     """
 
     claim: IdempotencyClaim
@@ -78,15 +79,15 @@ class RevocationCommand:
 
     @property
     def revocations(self) -> tuple[Revocation, ...]:
-        """What it adds to the ledger, in this order."""
+        """The revocations that the command adds to the ledger, in this order."""
         return (self.revocation,) if self.then is None else (self.revocation, self.then)
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Where a command's last event stands in the ledger: the same for every repeat of its key.
+    """The place of a command's last event in the ledger, the same for every repeat of its key.
 
-    `fresh` says that it came there just now, with this very call or one beside it.
+    `fresh` means that this call, or another call in the same batch, committed the event.
     """
 
     revocation_id: str
@@ -98,7 +99,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What one transaction did: the events it added, and what each key answers, or why not."""
+    """The result of one transaction: its events, and the answer or the error of each key."""
 
     before: Position
     entries: tuple[LedgerEntry, ...]
@@ -108,7 +109,7 @@ class _Written:
 
 
 class Sequencer:
-    """Commit commands, in batches, one after the other."""
+    """Commit commands in batches, one batch after the other."""
 
     def __init__(
         self, transactions: Transactions, *, publisher: Publisher, clock: Clock, metrics: Metrics
@@ -123,19 +124,19 @@ class Sequencer:
 
     @property
     def depth(self) -> int:
-        """How many commands wait."""
+        """Number of commands that wait."""
         return self._batcher.depth
 
     async def commit(self, command: RevocationCommand) -> Committed:
-        """Commit one command, or find what its key committed earlier.
+        """Commit one command, or return the earlier commit under its key.
 
         Raises KeyReusedError, TokenMovedError, OverloadedError, StoreUnavailableError or
-        OutcomeUnknownError.
+        CommitUnknownError.
         """
         return await self._batcher.ask(command)
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Commit batches until cancelled."""
         await self._batcher.run()
 
     async def _commit(
@@ -149,7 +150,7 @@ class Sequencer:
                 raise
             if len(commands) == 1:
                 return [error]
-            # One command that Postgres refuses must not take the others along.
+            # A command that Postgres refuses must not fail the other commands.
             return [(await self._commit([command]))[0] for command in commands]
         for batch in _batches(written, awaited=any(command.awaited for command in commands)):
             self._publisher.publish(batch)
@@ -165,14 +166,14 @@ class Sequencer:
         return await self._write(commands)
 
     async def _write(self, commands: Sequence[RevocationCommand]) -> _Written:
-        # Of two commands in one batch under one key, the first is the one; the other repeats it.
+        # If two commands in one batch have the same key, the second is a repeat of the first.
         firsts: dict[Key, RevocationCommand] = {}
         for command in commands:
             firsts.setdefault(command.claim.key, command)
         began_ns = self._clock.monotonic_raw_ns()
         async with self._transactions.begin() as transaction:
-            # Keys in sorted order, and before the head: every batch of every authority waits in
-            # the same order, so that none waits in a circle.
+            # Keys in sorted order, and before the head: every batch of every authority locks in the
+            # same order, so that no deadlock arises.
             claims = [firsts[key].claim for key in sorted(firsts)]
             claimed = dict(await transaction.claim(claims))
             refused: dict[Key, RescindError] = {}
@@ -183,10 +184,10 @@ class Sequencer:
             )
             if not fresh:
                 return _Written(Position(0, 0, b""), (), {}, claimed, refused)
-            # The head last: while it is held, nobody else commits an event.
+            # The head last: while it is locked, no other process commits an event.
             tip = await transaction.lock_head()
             entries = _chain(tip, fresh)
-            # Of a command with two events the last one stays: it is enforced after the first.
+            # A command with two events is answered with the last: it is enforced after the first.
             last = {entry.event.revocation.revocation_id: entry for entry in entries}
             answers = {
                 command.claim.key: _remember(last[command.revocation.revocation_id])
@@ -197,7 +198,7 @@ class Sequencer:
                 exact={command.revocation.revocation_id for command in fresh if command.exact},
                 head=Position(tip.position.epoch, entries[-1].event.seq, entries[-1].head),
                 answers=answers,
-                # What an event ends, ends at its position, in the commit that makes it one.
+                # A token or a secret ends at its event's position, in the commit of the event.
                 ends={
                     ends[command.claim.key]: last[command.revocation.revocation_id].event.seq
                     for command in fresh
@@ -215,10 +216,10 @@ async def _changed(
     commands: Sequence[RevocationCommand],
     refused: dict[Key, RescindError],
 ) -> tuple[Sequence[RevocationCommand], dict[Key, End]]:
-    """Change tokens, in sorted order; leave out the commands whose token is not as they expect.
+    """Change tokens in sorted order, and leave out the commands whose change is not possible.
 
-    Return the commands that are left, and what the event of each ends. Why a key's command was left
-    out is put into `refused`.
+    Return the remaining commands, and the end that the event of each key causes. The errors of the
+    commands that are left out are put into `refused`, by key.
     """
     changes = {
         command.claim.key: (command.change, command.warrant)
@@ -245,7 +246,7 @@ async def _changed(
 
 
 def _chain(tip: LedgerTip, commands: Sequence[RevocationCommand]) -> tuple[LedgerEntry, ...]:
-    """Number commands from the head on, and chain their payloads."""
+    """Number the events of commands from the head on, and chain their payloads."""
     position = tip.position
     entries: list[LedgerEntry] = []
     for revocation in (each for command in commands for each in command.revocations):
@@ -257,7 +258,7 @@ def _chain(tip: LedgerTip, commands: Sequence[RevocationCommand]) -> tuple[Ledge
 
 
 def _batches(written: _Written, *, awaited: bool) -> Iterator[Batch]:
-    """Cut what one transaction added into messages: usually one."""
+    """Divide the events of one transaction into messages, usually one."""
     before, entries = written.before.head, written.entries
     while entries:
         payloads = events.fit(entry.payload for entry in entries)
@@ -274,7 +275,10 @@ def _batches(written: _Written, *, awaited: bool) -> Iterator[Batch]:
 
 
 def _tell(entries: Sequence[LedgerEntry]) -> None:
-    """Log each revocation; of a large batch only where it lies, for the ledger has the rest."""
+    """Log each revocation, or the range of a large batch.
+
+    The ledger contains the rest.
+    """
     if len(entries) > _MOST_LINES:
         first, last = entries[0].event, entries[-1].event
         _log.info(

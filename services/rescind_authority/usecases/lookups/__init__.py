@@ -1,1 +1,1 @@
-"""Answer which token a secret belongs to, and notice a rotated secret that is used again."""
+"""Look up tokens by their secrets, and detect the reuse of rotated secrets."""

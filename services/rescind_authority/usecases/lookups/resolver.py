@@ -34,7 +34,7 @@ _CAPACITY = 16_384
 
 @dataclass(frozen=True, slots=True)
 class LookupResult:
-    """What a snapshot has of a hash: nothing, or a token and its record."""
+    """The result for a hash in a snapshot: nothing, or a token and its record."""
 
     snapshot: Snapshot
     token: StoredToken | None = None
@@ -42,12 +42,13 @@ class LookupResult:
 
 
 class Resolver:
-    """Read the records of tokens, each as of the snapshot that all of its facts come from.
+    """Read the records of tokens, each from the facts of a single snapshot.
 
-    What a sidecar asked for is left for the others in `shared`, if there is such a place. That is
-    the only way in: an issuer knows its token without what holds it (a suspension of its subject,
-    say), and must not leave it there as if it were free. `watch` is called for each token that was
-    presented, and not for a hash that was asked for.
+    The record of a sidecar's look-up is also stored in `shared`, if there is one, for other
+    sidecars. Records enter `shared` in no other way: an issuer knows its token without the
+    revocations that apply to it (such as a suspend of its subject), and must not store it there as
+    if it were live. `watch` is called for each token that was presented, and not for a look-up by
+    hash alone.
     """
 
     def __init__(
@@ -71,11 +72,11 @@ class Resolver:
         )
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Process look-ups in batches, until cancelled."""
         await self._batcher.run()
 
     async def read(self, token_hash: bytes) -> LookupResult:
-        """Read a token by a secret that it has, or had."""
+        """Read a token by the hash of a secret that it has, or had."""
         return await self._batcher.ask(token_hash)
 
     def answer(self, found: LookupResult, presented: PresentedToken | None) -> Resolved:
@@ -85,7 +86,7 @@ class Resolver:
         """
         snapshot, record = found.snapshot, found.record
         if found.token is not None and presented is not None:
-            # No time of a sidecar's is believed that has not come.
+            # A sidecar's time that lies in the future is not trusted.
             at_us = min(presented.at_us, snapshot.at_us)
             self._watch(found.token, replace(presented, at_us=at_us))
         if record is None:
@@ -96,7 +97,7 @@ class Resolver:
         return Resolved(snapshot.epoch, snapshot.as_of, encoded)
 
     async def present(self, text: str) -> LookupResult:
-        """Read a token that its bearer shows here, which counts as a use of its secret."""
+        """Read a token that its bearer presents, which counts as a use of its secret."""
         found = await self._batcher.ask(token_format.digest(text))
         snapshot = found.snapshot
         if found.token is not None:
@@ -105,7 +106,7 @@ class Resolver:
         return found
 
     async def presented(self, text: str) -> tuple[Record | None, int]:
-        """Do the same, and return the record and Postgres's clock (Unix µs) alone."""
+        """Read a token as `present` does; return its record and Postgres's clock (Unix µs)."""
         found = await self.present(text)
         return found.record, found.snapshot.at_us
 
@@ -129,7 +130,7 @@ class Resolver:
 
 
 def record_of(state: TokenState, snapshot: Snapshot) -> Record:
-    """Make the record of a token from what one snapshot says of it."""
+    """Return the record of a token from the facts of one snapshot."""
     token, grant = state.token, state.token.grant
     return Record(
         token_hash=token.token_hash,
@@ -158,9 +159,9 @@ def record_of(state: TokenState, snapshot: Snapshot) -> Record:
 
 
 def removed_of(state: TokenState) -> tuple[str, ...]:
-    """Return the patterns that the narrows holding a token took away.
+    """Return the scope patterns that narrows remove from a token.
 
-    The patterns of all these narrows are joined.
+    The patterns of all narrows that apply to the token are joined.
     """
     narrows = (
         event.revocation for event in holding(state) if event.revocation.effect == Effect.NARROW
@@ -169,9 +170,9 @@ def removed_of(state: TokenState) -> tuple[str, ...]:
 
 
 def holds_of(state: TokenState) -> tuple[ActiveRevocation, ...]:
-    """Return what holds a token, as its record carries it: its early end, then revocations.
+    """Return the applied revocations of a token's record: its early end, then revocations.
 
-    The end is a position, as a revocation is: no clock, wherever it stands, revives the token.
+    The end is a position, like a revocation: no clock, whatever its setting, revives the token.
     """
     ended = state.token.ended
     return (
@@ -184,7 +185,7 @@ def holds_of(state: TokenState) -> tuple[ActiveRevocation, ...]:
 
 
 def holding(state: TokenState) -> tuple[Event, ...]:
-    """Return the revocations that hold a token, in the ledger's order."""
+    """Return the revocations that apply to a token, in the ledger's order."""
     token = state.token
     return hitting(state.candidates, handles=token.grant.handles, issued_seq=token.issued_seq)
 
@@ -192,7 +193,7 @@ def holding(state: TokenState) -> tuple[Event, ...]:
 def hitting(
     candidates: Sequence[Candidate], *, handles: Collection[Handle], issued_seq: int
 ) -> tuple[Event, ...]:
-    """Choose the revocations that hold a token with these handles, in their order."""
+    """Return the candidates that apply to a token with these handles, in their order."""
     known = frozenset(handles)
     return tuple(
         each.event

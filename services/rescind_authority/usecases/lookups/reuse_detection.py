@@ -1,13 +1,15 @@
-"""Reuse: a rotated secret comes again after its overlap, so two hold it, and one is a thief.
+"""Detect reuse: a rotated secret is presented after its overlap.
 
-Which of the two it is cannot be told, so the token ends with all that was delegated from it (of
-refresh tokens RFC 6749, section 10.4, and RFC 9700, section 4.14.2, say so). That is final, so it
-needs a proof that the secret was presented, and that this was after its end:
+Two parties then hold the secret, and one of them is a thief. The authority cannot determine which
+one, so the token ends with all tokens delegated from it, as RFC 6749, section 10.4, and RFC 9700,
+section 4.14.2, specify for refresh tokens. That is final, so it needs a proof that the secret was
+presented, and that this was after its end:
 
-* The SHA-256 of a token is no secret: it names keys in Redis, is in every look-up, and in the
+* The SHA-256 of a token is not a secret: it names keys in Redis, is in every look-up, and in the
   table. The proof is `tokens.possession`, of which the table has only the SHA-256.
-* A look-up that was recorded before the rotation carries the position that was applied then, which
-  is below that of the event which ended the secret. One from within the leeway carries its time.
+* A look-up that was recorded before the rotation contains the position that was applied then, which
+  is below that of the event that ended the secret. A look-up from within the leeway contains its
+  time.
 """
 
 import asyncio
@@ -40,7 +42,8 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 class PresentedToken:
     """A token that was presented where the ledger was applied up to `seq`.
 
-    `possession` is derived from its text; `at_us` is a time (Unix µs of the ledger) that had come.
+    `possession` is derived from the token's text. `at_us` is a time (Unix µs of the ledger) that
+    had been reached.
     """
 
     possession: bytes
@@ -59,10 +62,10 @@ class Reuse:
         self._unproven = LogThrottle()
 
     def saw(self, token: StoredToken, presented: PresentedToken) -> None:
-        """Note that a secret was presented, if that is after its end."""
+        """Queue a token for its end if a secret was presented after the end of that secret."""
         retired, ended = token.retired, token.ended
         if retired is None or not retired.revokes or self._found.full():
-            return  # with a full queue: a secret in use is presented again
+            return  # if the queue is full: a secret in use is presented again
         if ended is not None and presented.seq < ended.seq:
             return
         if presented.at_us <= retired.good_until_us + REUSE_LEEWAY_US:
@@ -85,7 +88,7 @@ class Reuse:
         )
 
     async def run(self) -> None:
-        """End what was found, until cancelled."""
+        """End the queued tokens, until cancelled."""
         while True:
             token_id, token_hash = await self._found.get()
             try:

@@ -1,8 +1,8 @@
 """Read the delegation tree, with the state of each token.
 
-The tree shows who delegated what to whom. A tree may have a hundred thousand nodes, so no caller
-gets all of it at once. A caller gets a few generations, a few children of each node, and the way to
-the next ones.
+The tree shows which token delegated to which. A tree may have a hundred thousand nodes, so no
+caller receives all of it at once. A caller receives a few generations, a few children of each node,
+and the cursor to the next ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,10 @@ COUNTED_UP_TO = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One token of a tree. `next` is where its other children begin, if not all are shown.
+    """One token of a tree.
 
-    It is the id of the last child that is shown, or the empty text where none is.
+    `next` is the cursor to its other children: the id of the last child that is shown, or an empty
+    string if none is shown. It is None if all are shown.
     """
 
     seen: SeenToken
@@ -32,9 +33,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A part of a tree, parents before their children. `size` counts what hangs below the root.
+    """A part of a tree, parents before their children.
 
-    It is exact up to a bound; `exact` says whether it is.
+    `size` is the number of tokens below the root, exact up to a bound. `exact` is False above it.
     """
 
     ancestors: tuple[SeenToken, ...]
@@ -51,7 +52,7 @@ class Trees:
         self._tokens = tokens
 
     async def below(self, token_id: str, *, depth: int, children: int) -> Tree:
-        """Read a token, its ancestors, and what was delegated from it.
+        """Read a token, its ancestors, and the tokens delegated from it.
 
         Raises NotFoundError.
         """
@@ -67,7 +68,7 @@ class Trees:
     async def children(
         self, token_id: str, *, after: str | None, limit: int
     ) -> tuple[tuple[Node, ...], str | None]:
-        """List the children of a token, oldest first, and say where the next ones begin."""
+        """Return the children of a token, oldest first, and the cursor to the next ones."""
         parent = await self._looker.token(token_id)
         found = (await self._tokens.children([token_id], after=after, most=limit + 1)).get(
             token_id, ()
@@ -81,7 +82,7 @@ class Trees:
         return nodes, found[limit - 1] if len(found) > limit else None
 
     async def _nodes(self, root: SeenToken, *, depth: int, children: int) -> tuple[Node, ...]:
-        """Go down generation by generation, with one question for each, until enough is shown."""
+        """Read generation by generation, with one query for each, until enough is shown."""
         shown: dict[str, tuple[str, ...]] = {}
         rest: dict[str, str] = {}
         generation: Sequence[str] = [root.token.grant.token_id]
@@ -115,7 +116,7 @@ def _in_order(
     rest: Mapping[str, str],
     seen: Mapping[str, SeenToken],
 ) -> list[Node]:
-    """Put every parent before its children, and each child before the next."""
+    """Return the nodes, every parent before its children, and each child before the next."""
     each = seen.get(token_id)
     if each is None:
         return []

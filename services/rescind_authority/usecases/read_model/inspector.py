@@ -26,7 +26,7 @@ _ENDED_US = 600 * 1_000_000
 
 
 class State(StrEnum):
-    """What has become of a token. One that is held stays so after its end."""
+    """The state of a token. A revoked or suspended token keeps that state after its end."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
@@ -36,11 +36,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SeenToken:
-    """A token, and what has become of it, all from one snapshot.
+    """A token and its state, all from one snapshot.
 
-    `holds` are the revocations that apply to it, in the ledger's order. `denied` is why a verifier
-    would deny it at `at_us` (Postgres's clock), whatever the call asks for. `scopes` are those of
-    which no hold takes any part away, and `removed` what holds take away.
+    `holds` are the revocations that apply to it, in the ledger's order. `denied` is the reason why
+    a verifier would deny any call at `at_us` (Postgres's clock). `scopes` are the granted scopes
+    that no narrow touches, and `removed` the scope patterns that narrows remove.
     """
 
     token: StoredToken
@@ -54,7 +54,7 @@ class SeenToken:
 
 
 class Liveness(StrEnum):
-    """What has become of a sidecar."""
+    """The state of a sidecar."""
 
     LIVE = "live"
     SILENT = "silent"
@@ -66,8 +66,8 @@ class Liveness(StrEnum):
 class SeenInstance:
     """A sidecar, and how far behind the ledger its acknowledgement is (events).
 
-    `lease_left_ms` is an upper bound: a lease counts from before its heartbeat was heard. `overdue`
-    is True for one that is live and has missed a heartbeat.
+    `lease_left_ms` is an upper bound: a lease starts before the authority receives its heartbeat.
+    `overdue` is True for a live sidecar that has missed a heartbeat.
     """
 
     instance: Instance
@@ -79,12 +79,12 @@ class SeenInstance:
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """Report the verifiers and the ledger's end."""
+    """The verifiers, and the ledger's end."""
 
     tip: LedgerTip
     instances: tuple[SeenInstance, ...]
     ended: int = 0
-    """How many instances ended and are left out."""
+    """Number of instances that ended and are left out."""
 
 
 class Inspector:
@@ -113,7 +113,7 @@ class Inspector:
 
     async def token(self, token_id: str) -> SeenToken:
         """Read one token. Raises NotFoundError."""
-        # What is no id is not known, and need not be asked for.
+        # A text that is not an id is unknown, and needs no query.
         seen = await self.these([token_id]) if public_ids.is_id(token_id, "tok") else ()
         if not seen:
             raise NotFoundError("token", token_id)
@@ -133,9 +133,9 @@ class Inspector:
     async def tokens(
         self, wanted: TokenFilter, *, before: str | None, limit: int
     ) -> tuple[tuple[SeenToken, ...], str | None]:
-        """List tokens, newest first, and say where the others begin: None at the end.
+        """Return tokens, newest first, and the cursor to the others: None at the end.
 
-        They may be less than asked for, or none, and others come all the same.
+        A page may be shorter than `limit`, or empty, although others follow.
         """
         found = await self._lister.page(wanted, before=before, limit=limit)
         seen = await self.these(found.token_ids)
@@ -182,15 +182,19 @@ class Inspector:
     async def active_revocations(
         self, handles: Sequence[Handle], *, before_seq: int | None, limit: int
     ) -> tuple[StoredRevocation, ...]:
-        """List what holds until it is lifted, newest first; of handles, what names one of them."""
+        """List the revocations that apply until a lift, newest first.
+
+        With `handles`, only those that name one of them are listed.
+        """
         return await self._revocations.active_revocations(
             handles, before_seq=before_seq, limit=limit
         )
 
     async def fleet(self, *, ended: bool = False) -> FleetStatus:
-        """List the sidecars; those that ended too, if that is asked for.
+        """List the sidecars; with `ended`, list those that ended too.
 
-        One ended when it was released, or has been silent for ten minutes and its whole lease.
+        A sidecar has ended when it was released, or has sent no heartbeat for ten minutes and its
+        whole lease.
         """
         instances = await self._leases.fleet()
         tip = await self._ledger.tip()
@@ -199,7 +203,7 @@ class Inspector:
         return FleetStatus(tip, listed, ended=len(seen) - len(listed))
 
     def _heard(self, instance: Instance) -> Instance:
-        """Add what it acknowledged since its last heartbeat, where this process heard that."""
+        """Add the acknowledgement since the last heartbeat, if this process received one."""
         heard = self._acknowledgements.of(instance.instance)
         if heard is None or heard.applied.epoch != instance.epoch:
             return instance

@@ -1,10 +1,10 @@
-"""Stamp the tokens that a revoke ended (design 5).
+"""Write revoked marks on the tokens that a revoke ended (design 5).
 
-Lists and counts then need not compute it. Enforcement never waits for the stamps. The first
-authority that comes runs a turn. A turn stamps a bounded number of tokens, in one transaction with
-the place that it reached. So a turn that is cut off has no effect. The next turn, here or in
-another authority, goes on from that place. Only a revoke is stamped, because it is final. What can
-be lifted is always computed.
+Lists and counts then need not compute the state. Enforcement never waits for the marks. The first
+authority that is ready runs a turn. A turn marks a bounded number of tokens, in one transaction
+with the place that it reached. So an interrupted turn has no effect. The next turn, here or in
+another authority, continues from that place. Only a revoke is marked, because it is final. The
+effect of a revocation that can be lifted is always computed.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class _Fence:
 
 
 class Sweeper:
-    """Run turns of the sweep, as long as there is something to do."""
+    """Run turns of the sweep, as long as there is work."""
 
     def __init__(
         self,
@@ -56,25 +56,26 @@ class Sweeper:
         self.waiting = 0
 
     async def run(self) -> None:
-        """Sweep, until cancelled."""
+        """Run turns of the sweep, until cancelled."""
         while True:
             try:
                 pause_s = await self.step()
             except RescindError:
-                pause_s = _LOOK_S  # Postgres is away, which is said elsewhere
+                pause_s = _LOOK_S  # Postgres is unreachable, which is logged elsewhere
             await asyncio.sleep(pause_s)
 
     async def step(self) -> float:
-        """Run one turn if there is something to do, and return how long to pause."""
+        """Run one turn if there is work, and return the pause in seconds."""
         backlog = await self._sweeps.backlog()
         self.waiting = backlog.waiting
         if backlog.head <= backlog.swept:
             return _LOOK_S
         up_to = backlog.head
         if backlog.waiting:
-            # Issuing writes its key first, then reads the ledger's end, then stores the token. So
-            # a token that a revoke hits may come after the revoke, but from no transaction that
-            # wrote for the first time when the revoke could be seen: those below the fence.
+            # Issuing writes its key first, then reads the ledger's end, then stores the token. So a
+            # token that a revoke hits may be stored after the revoke. But no transaction stores one
+            # that wrote for the first time when the revoke could be seen: only those below the
+            # fence can.
             if self._fence is None or self._fence.seq <= backlog.swept:
                 self._fence = _Fence(backlog.head, await self._sweeps.fence())
             if not await self._sweeps.passed(self._fence.number):
@@ -86,11 +87,11 @@ class Sweeper:
                 return _LOOK_S
             stamped = await self._take(turn, up_to)
         self._metrics.stamped(stamped)
-        # As long as it took: a database that is busy is left alone for longer.
+        # Pause as long as the turn took: a busy database gets longer pauses.
         return (self._clock.monotonic_raw_ns() - began_ns) / _NS_PER_S
 
     async def _take(self, turn: SweepTransaction, up_to: int) -> int:
-        """Stamp until enough is done, and remember how far that was; say how many were stamped."""
+        """Mark tokens up to the bound, store the place reached, and return how many were marked."""
         place, stamped, left = turn.place, 0, self._most
         revokes = await turn.following(up_to=up_to, most=_MOST_REVOKES)
         for revoke in revokes:
@@ -112,7 +113,7 @@ class Sweeper:
     async def _hit(
         self, revoke: Revoke, place: SweepCursor, most: int
     ) -> tuple[tuple[str, ...], str | None]:
-        """Name tokens that a revoke may hit, and where to go on: None where they are all."""
+        """Return tokens that a revoke may hit, and the place to continue at, None at the end."""
         wanted = TokenFilter(revoke.handles)
         if place.before is None and await self._tokens.estimate(revoke.handles) <= EXPECTED_FEW:
             few = await self._tokens.few(wanted, before=NEWEST, most=self._few, bound=self._few)

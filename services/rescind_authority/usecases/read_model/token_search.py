@@ -1,8 +1,8 @@
-"""Go through the token table, however large: each page in bounded time, each count up to a bound.
+"""Search the token table, however large: each page in bounded time, each count up to a bound.
 
-Where some index leads straight to the tokens wanted, and they are few, it is asked. Otherwise the
-table is walked, newest first, along the index that comes closest, until the page is full or enough
-time has gone: what was not found by then is left to the next page.
+If an index leads directly to the wanted tokens, and they are few, that index is queried. Otherwise
+the table is walked, newest first, along the closest index, until the page is full or the time is
+used up. The next page then continues the walk.
 """
 
 from collections.abc import Collection, Sequence
@@ -21,7 +21,7 @@ _COUNT_NS = 15_000_000
 _ENOUGH = 30
 _SAMPLE = 1_500
 _US_PER_MS = 1_000
-# An id is made by an authority's clock, a token's time is Postgres's: so far they may be apart.
+# The greatest difference of an authority's clock (in ids) and Postgres's (in times of tokens).
 _APART_MS = 3_600_000
 _REVOKED, _SUSPENDED = "revoked", "suspended"
 _STAMPS = ScanIndex("revoked", "")
@@ -32,7 +32,7 @@ OLDEST = ""
 
 @dataclass(frozen=True, slots=True)
 class FoundTokens:
-    """Some token ids, newest first. `next` is where the others begin: None at the end."""
+    """Some token ids, newest first. `next` is the cursor to the others: None at the end."""
 
     token_ids: Sequence[str]
     next: str | None
@@ -40,21 +40,24 @@ class FoundTokens:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many tokens there are: an estimate, unless `exact`."""
+    """A number of tokens: an estimate, unless `exact`."""
 
     tokens: int
     exact: bool
 
 
 class TokenSearch:
-    """Find tokens and count them; change nothing."""
+    """Find and count tokens, and change nothing."""
 
     def __init__(self, tokens: Tokens, *, clock: Clock) -> None:
         self._tokens = tokens
         self._clock = clock
 
     async def page(self, wanted: TokenFilter, *, before: str | None, limit: int) -> FoundTokens:
-        """Find up to so many; less than that, or none, are not the end unless `next` says so."""
+        """Return at most `limit` token ids.
+
+        A page may be shorter, or empty, before the end: only `next` marks the end.
+        """
         newest = min(before or NEWEST, _newest(wanted))
         few = await self._few(wanted, before=newest, most=limit + 1)
         if few is not None:
@@ -81,7 +84,7 @@ class TokenSearch:
                 return FoundTokens(found, last)
 
     async def count(self, wanted: TokenFilter) -> Count:
-        """Count up to 10,000, as far as the time goes; estimate the rest."""
+        """Count up to 10,000 tokens within the time limit, and estimate the rest."""
         expected = await self._tokens.estimate(wanted.handles)
         if _by_handles(wanted) and expected > EXPECTED_FEW:
             return Count(expected, exact=False)
@@ -96,7 +99,7 @@ class TokenSearch:
         return await self._look_through(wanted, way, expected)
 
     async def _along(self, way: ScanIndex, expected: int) -> Count:
-        """Count all that there is on a way."""
+        """Count all tokens along an index."""
         found = await self._tokens.count_along(way, most=EXACT_UP_TO + 1)
         if found <= EXACT_UP_TO:
             return Count(found, exact=True)
@@ -105,7 +108,7 @@ class TokenSearch:
         return Count(max(found, expected), exact=False)
 
     async def _look_through(self, wanted: TokenFilter, way: ScanIndex, expected: int) -> Count:
-        """Count what may lie in reach, else estimate the share of those expected."""
+        """Count the tokens that may lie within reach, or estimate their share of those expected."""
         found = 0
         if way == _STAMPS or expected <= EXPECTED_FEW or wanted.issued_after_us is not None:
             counted = await self._walk(wanted, way)
@@ -117,7 +120,7 @@ class TokenSearch:
         return Count(max(found, expected), exact=False)
 
     async def _walk(self, wanted: TokenFilter, way: ScanIndex) -> Count:
-        """Count what is wanted on a way, as far as the time goes."""
+        """Count the wanted tokens along an index, within the time limit."""
         found, last, began_ns = 0, _newest(wanted), self._clock.monotonic_raw_ns()
         while found <= EXACT_UP_TO and self._clock.monotonic_raw_ns() - began_ns < _COUNT_NS:
             walked = await self._tokens.walk(
@@ -130,7 +133,7 @@ class TokenSearch:
         return Count(found, exact=False)
 
     async def _way(self, wanted: TokenFilter) -> ScanIndex | None:
-        """Choose the narrowest way to what is wanted; None: there is nothing of the kind."""
+        """Return the narrowest index to the wanted tokens, or None if there are no such tokens."""
         way = along(wanted.handles)
         if wanted.state not in (_REVOKED, _SUSPENDED):
             return way
@@ -143,9 +146,9 @@ class TokenSearch:
         return way
 
     async def _few(self, wanted: TokenFilter, *, before: str, most: int) -> tuple[str, ...] | None:
-        """Query the index of all handles for the tokens wanted.
+        """Query the index of all handles for the wanted tokens.
 
-        Returns None if a way leads there as well, or if too many tokens have the handles.
+        Returns None if another index leads there as well, or if too many tokens have the handles.
         """
         if _leads_to_all(along(wanted.handles), wanted):
             return None
@@ -155,7 +158,7 @@ class TokenSearch:
 
 
 def along(named: Collection[Handle]) -> ScanIndex:
-    """Choose the index to walk along: the narrowest that gives tokens in the order of their ids."""
+    """Return the narrowest index to walk along that has the tokens in the order of their ids."""
     values = {handles.kind_of(each): each.partition(":")[2] for each in named}
     for kind in _ORDERED:
         if kind in values:
@@ -180,7 +183,7 @@ def _leads_to_these_alone(way: ScanIndex, wanted: TokenFilter) -> bool:
 def _share(sample: Sample) -> float:
     """Return the wanted share of the tokens that have the handles.
 
-    If too few of them were seen, the share among all tokens stands for it.
+    If the sample has too few of them, return the share among all tokens instead.
     """
     if sample.having >= _ENOUGH:
         return sample.wanted / sample.having

@@ -1,1 +1,1 @@
-"""Revoke, suspend, narrow and lift; preview a command and count what it hit."""
+"""Revoke, suspend, narrow and lift; preview commands and count the tokens that they hit."""

@@ -1,6 +1,6 @@
-"""How many tokens a revocation hit: counted beside its commit, and never in its path.
+"""Counts of the tokens that revocations hit, made beside the commit and never in its path.
 
-The count is as of the event's own place in the ledger, so that it is the same at each look.
+A count is as of the event's own place in the ledger, so that it is the same at each look.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ _MOST_WAITING = 256
 _MOST_KEPT = 1_024
 _DEADLINE_S = 2.0
 AFTER_A_WAIT_S = 0.25
-"""What is enforced is told soon: the count, which began with the wait, has so long left."""
+"""The time in seconds that a count has left after its wait, so that the receipt is not late."""
 
 _COUNTED = frozenset({Effect.REVOKE, Effect.SUSPEND, Effect.NARROW, Effect.LIFT})
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """The tokens that match and had not ended, and how many subjects they speak for.
+    """The number of matching tokens that had not ended, and of their subjects.
 
-    Not `exact`, `tokens` is an estimate, and `subjects` a lower bound.
+    If not `exact`, `tokens` is an estimate, and `subjects` a lower bound.
     """
 
     tokens: int
@@ -39,22 +39,22 @@ _NOTHING = Hit(0, 0, exact=True)
 
 
 class Hits:
-    """Count what events hit: a few at once, and none for long."""
+    """Count the tokens that events hit, a few events at a time, each within a deadline."""
 
     def __init__(self, tokens: Tokens, *, revocations: Revocations) -> None:
         self._tokens = tokens
         self._revocations = revocations
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._waiting = 0
-        # What was counted does not change any more: the receipt's writer and the answer share it.
+        # A count does not change any more: the writer of the receipt and the answer share it.
         self._kept: OrderedDict[tuple[int, int], Hit] = OrderedDict()
 
     async def of(
         self, event: Event, *, killed: bool = False, deadline_s: float | None = None
     ) -> Hit | None:
-        """Count what an event hit; None where nothing is counted, or not in time.
+        """Return the count of an event, or None if it is not counted, or not in time.
 
-        Of a kill, `event` is the suspension, and the revoke right before it is what counts.
+        For a kill, `event` is the suspend, and the revoke right before it is counted.
         """
         kept = self._kept.get((event.epoch, event.seq))
         if kept is not None:

@@ -1,4 +1,4 @@
-"""Lift: give back what a suspension or a narrowing holds. What another one holds stays held."""
+"""Lift a suspend or a narrow. Other revocations of the same tokens stay in force."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ _FINAL = frozenset({Effect.REVOKE, *NOT_HOLDS})
 
 @dataclass(frozen=True, slots=True)
 class LiftCommand:
-    """Describe which revocation a caller wants lifted, and why."""
+    """The revocation that a caller wants lifted, and the reason."""
 
     revocation_id: str
     reason: str
@@ -30,7 +30,7 @@ class LiftCommand:
 
 
 class Lifter:
-    """Turn releases into commands, and have them committed."""
+    """Turn requests to lift into commands, and commit these."""
 
     def __init__(
         self,
@@ -50,9 +50,10 @@ class Lifter:
     async def lift(
         self, release: LiftCommand, *, actor: Actor, claim: IdempotencyClaim
     ) -> CommittedRevocation:
-        """Commit a lift, an event of its own also where nothing is left to lift.
+        """Commit a lift as an event of its own, even if nothing is left to lift.
 
-        Raises NotFoundError, FinalError, InvalidRequestError, ForbiddenError or the sequencer's.
+        Raises NotFoundError, FinalError, InvalidRequestError, ForbiddenError or the sequencer's
+        errors.
         """
         findings = FieldErrors()
         reason = findings.reason(release.reason)
@@ -67,7 +68,7 @@ class Lifter:
             raise FinalError(named, lifted.effect)
         await require_reach(lifted.selector, actor, self._table)
         if lifted.effect == Effect.NARROW and lifted.selector.matches(actor.handles):
-            # What it lost it may not give back to itself; another administrator may.
+            # A token may not restore its own lost scopes; another administrator may.
             for scope in ALL_SCOPES:
                 if meets(lifted.scopes, scope):
                     actor.require(scope, "lifting what narrows the token that asks")

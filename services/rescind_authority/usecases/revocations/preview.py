@@ -1,4 +1,4 @@
-"""The blast radius: what a command would hit, before anything is written."""
+"""Previews: the blast radius of a command, before anything is written."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from rescind_authority.errors import PreviewNeededError
 from rescind_authority.ports.token_search import BlastRadius, Tokens
 
 MOST_COUNTED = 10_000
-"""Up to here the counts are exact."""
+"""The largest number that is counted exactly."""
 
 _GROWTH = 1.5
 _SLACK = 100
@@ -18,7 +18,7 @@ _DIGITS = 32
 
 @dataclass(frozen=True, slots=True)
 class PreviewTarget:
-    """Whom a command hits, and with what: all that a preview is good for."""
+    """The target and the effect of a command: a preview is valid for exactly these."""
 
     verb: str
     selector: Selector
@@ -29,7 +29,7 @@ class PreviewTarget:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A blast radius, and the name under which the command may be given that was looked at."""
+    """A blast radius, and the name that permits the previewed command."""
 
     selector: Selector
     radius: BlastRadius
@@ -45,16 +45,16 @@ class Previewer:
         self._above = above
 
     async def look(self, aim: PreviewTarget) -> Preview:
-        """Return what a command would hit now."""
+        """Return the preview of a command as of now."""
         radius = await self._radius(aim)
         needed = aim.selector.wide and radius.tokens > self._above
         return Preview(aim.selector, radius, _name(aim, radius.tokens), needed)
 
     async def require(self, aim: PreviewTarget, name: str | None) -> None:
-        """Raise PreviewNeededError for a wide command that hits many, unless it was looked at.
+        """Raise PreviewNeededError for a wide command that hits many tokens and was not previewed.
 
-        What names a token, a tree, a subject or a session is never held up: it is what stops a
-        rogue, and its radius was chosen when it was issued.
+        A command that names a token, a tree, a subject or a session is never delayed: it stops a
+        rogue holder, and its radius was chosen when the token was issued.
         """
         if not aim.selector.wide:
             return
@@ -75,7 +75,7 @@ def _name(aim: PreviewTarget, tokens: int) -> str:
 
 
 def _covers(name: str | None, aim: PreviewTarget, tokens: int) -> bool:
-    """Return True if a preview covers what a command hits now.
+    """Return True if a preview covers the tokens that a command hits now.
 
     The preview has to be of this very command. The command may hit at most `_GROWTH` times as many
     tokens as the preview counted, plus `_SLACK`.

@@ -1,4 +1,4 @@
-"""Revoke: turn a request, in its caller's words, into an event of the ledger."""
+"""Revoke: validate the request of a caller, and commit it as an event of the ledger."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from rescind_authority.usecases.validation import FieldErrors
 
 
 class Verb(StrEnum):
-    """What one may ask for. A `kill` is a revoke and a suspension of a chain, in one commit."""
+    """The verb of a request. A `kill` is a revoke and a suspend of a chain, in one commit."""
 
     REVOKE = "revoke"
     SUSPEND = "suspend"
@@ -43,9 +43,9 @@ _FIRST_EFFECT = {
 
 @dataclass(frozen=True, slots=True)
 class RevokeCommand:
-    """Describe what a caller wants done, and to which tokens.
+    """A request to revoke, suspend, narrow or kill.
 
-    A selector or a token names them. Times are Unix µs.
+    A selector or a token names the tokens to hit. Times are Unix µs.
     """
 
     verb: Verb
@@ -62,9 +62,10 @@ class RevokeCommand:
 
 @dataclass(frozen=True, slots=True)
 class CommittedRevocation:
-    """A command's last event in the ledger. For a repeat of a key, all but the place is as asked.
+    """A command's last event in the ledger.
 
-    `killed` says that a revoke came before it under the same id.
+    For a repeat of a key, all fields but `committed` are as requested. `killed` means that a revoke
+    precedes the event under the same id.
     """
 
     committed: Committed
@@ -74,7 +75,7 @@ class CommittedRevocation:
 
 
 class Revoker:
-    """Turn wishes into commands, and have them committed."""
+    """Turn requests into commands, and commit these."""
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class Revoker:
         self._prefix = prefix
 
     async def preview(self, wish: RevokeCommand, *, actor: Actor) -> Preview:
-        """Return what a command would hit, and change nothing.
+        """Return the preview of a command, and change nothing.
 
         Raises as `revoke` does.
         """
@@ -108,7 +109,7 @@ class Revoker:
     async def revoke_each(
         self, wishes: Sequence[tuple[RevokeCommand, IdempotencyClaim]], *, actor: Actor
     ) -> Sequence[CommittedRevocation | RescindError]:
-        """Commit wishes; each has an outcome of its own, and one that fails takes none along."""
+        """Commit several requests; the failure of one does not affect the others."""
         return await each_of(
             [partial(self.revoke, wish, actor=actor, claim=claim) for wish, claim in wishes]
         )
@@ -116,8 +117,9 @@ class Revoker:
     async def revoke(
         self, wish: RevokeCommand, *, actor: Actor, claim: IdempotencyClaim
     ) -> CommittedRevocation:
-        """Commit a wish. Raises InvalidRequestError, ForbiddenError, PreviewNeededError, or the
-        sequencer's.
+        """Commit a request.
+
+        Raises InvalidRequestError, ForbiddenError, PreviewNeededError, or the sequencer's errors.
         """
         aim, reason = await self._aim(wish, actor)
         await self._previewer.require(aim, wish.preview)
@@ -133,7 +135,8 @@ class Revoker:
         )
         then = None
         if wish.verb is Verb.KILL:
-            # In this order: what was issued until now dies, and from now on nothing is issued.
+            # In this order: the revoke ends the tokens issued so far, and the suspend prevents new
+            # ones.
             then = replace(revocation, effect=Effect.SUSPEND, until_us=wish.until_us)
         committed = await self._sequencer.commit(
             RevocationCommand(claim, revocation, exact=wish.exact, awaited=wish.awaited, then=then)
@@ -184,7 +187,7 @@ class Revoker:
 def _checked(wish: RevokeCommand) -> tuple[tuple[str, ...], str]:
     """Validate the fields of a command, and return its scopes and reason.
 
-    Raises InvalidRequestError, also for what the verb does not take.
+    Raises InvalidRequestError, also for fields that the verb does not accept.
     """
     findings = FieldErrors()
     reason = findings.reason(wish.reason)

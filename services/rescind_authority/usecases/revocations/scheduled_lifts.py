@@ -1,8 +1,8 @@
-"""Lift what was suspended or narrowed for a time, when the time is up.
+"""Lift temporary suspends and narrows when their time is up.
 
-The time alone ends nothing: the hold stands until the lift is in the ledger. Every authority tries,
-under a key that follows from the revocation's id, so one of them commits it. Nothing is kept in
-memory: an authority that starts late finds what is overdue in the table.
+The time alone ends nothing: the revocation applies until its lift is in the ledger. Every authority
+tries, under an idempotency key that is derived from the revocation's id, so one of them commits the
+lift. Nothing is kept in memory: an authority that starts late finds overdue lifts in the table.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
 from rescind_authority.usecases.step_timer import run_steps
 
-_LOOK_S = 5.0  # how late it may be when the authority that heard of it died
+_LOOK_S = 5.0  # how late a lift may be if the authority that committed the revocation died
 _RETRY_S = 1.0
 _MOST_AT_ONCE = 64
 _US_PER_S = 1_000_000
@@ -39,24 +39,21 @@ class LiftScheduler:
         self._due = asyncio.Event()
 
     def look_again(self) -> None:
-        """Wake the loop for a new timed revocation.
-
-        It may be the next to lift.
-        """
+        """Wake the loop for a new timed revocation, which may be the next to lift."""
         self._due.set()
 
     async def run(self) -> None:
-        """Lift what is due, until cancelled."""
+        """Lift due revocations, until cancelled."""
         await run_steps(self._due, self.step, retry_s=_RETRY_S)
 
     async def step(self) -> float:
-        """Lift what is due, and say in how many seconds to look again."""
+        """Lift due revocations, and return the number of seconds until the next step."""
         timed = await self._revocations.timed(limit=_MOST_AT_ONCE)
         for each in timed:
             if each.left_us > 0:
                 return min(_LOOK_S, each.left_us / _US_PER_S)
-            # One whose key another command has (of a token from before such subjects were refused)
-            # holds up none after it; an administrator can lift it.
+            # If another command has the key (of a token from before such subjects were refused),
+            # the later revocations must not wait; an administrator can lift this one.
             with suppress(KeyReusedError):
                 await self._lift(each)
         return 0 if len(timed) == _MOST_AT_ONCE else _LOOK_S

@@ -32,7 +32,10 @@ from rescind_authority.usecases.validation import DEFAULT_TTL_S, FieldErrors, to
 
 @dataclass(frozen=True, slots=True)
 class DelegateCommand:
-    """What a holder wants to hand on, as it came. No `ttl_s`: an hour, or the parent's end."""
+    """A child token that a holder requests, before validation.
+
+    Without `ttl_s`, it ends after an hour, or at the parent's end if that is earlier.
+    """
 
     subject: str
     kind: Kind
@@ -48,7 +51,7 @@ class DelegateCommand:
 
 
 class Delegator:
-    """Make tokens out of tokens."""
+    """Issue child tokens."""
 
     def __init__(self, transactions: Transactions, *, mint: TokenGenerator) -> None:
         self._transactions = transactions
@@ -57,15 +60,15 @@ class Delegator:
     async def delegate(
         self, portion: DelegateCommand, *, parent_hash: bytes, claim: IdempotencyClaim
     ) -> Minted | Repeated:
-        """Hand a portion of a parent's power on, once for each key.
+        """Issue a child with a part of its parent's power, once for each idempotency key.
 
-        The parent is judged by one statement inside the transaction, whatever was known of it
-        before, and the snapshot of that statement gives the child its issued_seq. So whatever ends
-        an ancestor either was seen and refused here, or has a higher seq and hits the child
-        through a handle that it inherited.
+        One statement inside the transaction reads the parent, whatever was read before, and the
+        parent is checked as of its snapshot. The same snapshot determines the child's issued_seq.
+        So the end of an ancestor either was seen and refused here, or has a higher seq and hits the
+        child through a handle that it inherited.
 
         Raises InvalidRequestError, UnauthenticatedError, BeyondParentError, ActiveRevocationError,
-        KeyReusedError, or what the store raises.
+        KeyReusedError, or the store's errors.
         """
         share = _read(portion)
         struck = self._mint.strike(share.kind)
@@ -100,7 +103,7 @@ def _read(portion: DelegateCommand) -> ChildGrant:
 def _child(
     struck: NewSecret, share: ChildGrant, footing: IssuanceSnapshot
 ) -> tuple[NewToken, IssueTimes]:
-    """Decide what the child is, or raise why there is none."""
+    """Return the child and its times, or raise the reason why it cannot be issued."""
     if footing.parent is None:
         raise refused(Reason.UNKNOWN, "parent token")
     parent, mandate = (

@@ -1,10 +1,11 @@
-"""Commit the ends that were set for a time: of a token, and of a secret after its overlap.
+"""Commit scheduled ends: of a token, and of a secret after its overlap.
 
-Until then verifiers judge by the time. The event makes it a position, which no clock takes back.
-Every authority tries, under a key that follows from what ends, so one of them commits it. Nothing
-is kept in memory: an authority that starts late finds what is overdue in the table.
+Until the event, verifiers decide by the time. The event makes the end a position, which no clock
+can undo. Every authority tries, under an idempotency key that is derived from the token or the
+secret, so one of them commits the event. Nothing is kept in memory: an authority that starts late
+finds overdue ends in the table.
 
-The end of a session that was not used for as long as it may be is set here too.
+The end of a session that was unused for its idle time is set here too.
 """
 
 import asyncio
@@ -28,13 +29,14 @@ from rescind_authority.usecases.ledger.batcher import each_of
 from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand, Sequencer
 
 USE_REPORTED_WITHIN_S = 420
-"""How late the authority may hear of a use: what it adds before a session is called idle.
+"""The longest delay of a report of a use, added to the idle time of a session (seconds).
 
-An entry of a workload, five minutes; the sidecar's interval of reports, twice, for one that got
-lost; the pause before they are written, and between two writes of one token; a minute to spare.
+It is the sum of: five minutes for an entry of a workload; twice the sidecar's interval of reports,
+in case one report is lost; the pauses before reports are written and between two writes of one
+token; and a minute to spare.
 """
 
-_LOOK_S = 5.0  # how late an event may be when the authority that was told of it died
+_LOOK_S = 5.0  # how late an event may be if the authority that expected it died
 _RETRY_S = 1.0
 _MOST_AT_ONCE = 256
 _US_PER_S = 1_000_000
@@ -64,23 +66,23 @@ class EndTimer:
             self._due.set()
 
     async def run(self) -> None:
-        """End what is due, until cancelled."""
+        """Commit due ends, until cancelled."""
         while True:
             self._due.clear()
-            self._looks_at_s = inf  # what is new while it looks, it may not have seen
+            self._looks_at_s = inf  # the step may miss ends that are set while it runs
             try:
                 pause_s = await self.step()
             except RescindError:
-                pause_s = _RETRY_S  # Postgres is away, which is said elsewhere
+                pause_s = _RETRY_S  # Postgres is unreachable, which is logged elsewhere
             self._looks_at_s = asyncio.get_running_loop().time() + pause_s
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._due.wait()
 
     async def step(self) -> float:
-        """End what is due, and return in how many seconds to look again.
+        """Commit due ends, and return the number of seconds until the next step.
 
-        Raises RescindError where one could not be ended; the others are, all the same.
+        Raises RescindError if one end failed; the others are committed all the same.
         """
         looked_at = await self._ends.end_idle(
             delay_us=USE_REPORTED_WITHIN_S * _US_PER_S, limit=_MOST_AT_ONCE
@@ -99,7 +101,7 @@ class EndTimer:
         name = pending.token_id if pending.token_hash is None else pending.token_hash.hex()
         revocation = Revocation(
             revocation_id=new_ids.name("rev", self._clock, self._entropy),
-            # What was delegated ends with the token, and not with a secret of it.
+            # Delegated tokens end with the token, and not with one of its secrets.
             selector=select([f"token:{pending.token_id}"], exact=secret),
             effect=Effect.CHANGED,
             reason=_reason(pending),
@@ -122,6 +124,6 @@ def _reason(pending: ScheduledEnd) -> str:
 
 def _raise_first(outcomes: Sequence[Committed | RescindError]) -> None:
     for outcome in outcomes:
-        # Ended by another command meanwhile, which is as good.
+        # TokenMovedError: another command ended it meanwhile, which is as good.
         if isinstance(outcome, RescindError) and not isinstance(outcome, TokenMovedError):
             raise outcome

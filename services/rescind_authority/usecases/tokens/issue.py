@@ -27,7 +27,7 @@ from rescind_authority.usecases.validation import FieldErrors, too_many_names
 
 @dataclass(frozen=True, slots=True)
 class IssueCommand:
-    """Describe the token that a caller requests, as it came.
+    """A token that a caller requests, before validation.
 
     `not_before_us` is Unix microseconds.
     """
@@ -57,9 +57,11 @@ class IssueCommand:
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """After how long without a use a session ends, unless its issuer says otherwise; 0: never.
+    """The limits of sessions.
 
-    `most` is how many a subject may have; 0: any number.
+    `idle_s` is the time in seconds without a use after which a session ends, unless its issuer sets
+    another; 0 means never. `most` is the number of sessions that a subject may have; 0 means any
+    number.
     """
 
     idle_s: float = 0
@@ -70,9 +72,9 @@ _NO_LIMITS = SessionLimits()
 
 
 class Issuer:
-    """Make tokens that have no parent.
+    """Issue tokens that have no parent.
 
-    `made_room` is called after the end of a session was set: the event of it is due.
+    `made_room` is called after the end of a session was set, because the event of that end is due.
     """
 
     def __init__(
@@ -91,10 +93,10 @@ class Issuer:
     async def issue(
         self, wish: IssueCommand, *, actor: Actor, claim: IdempotencyClaim
     ) -> Minted | Repeated:
-        """Issue what was asked for, once for each key.
+        """Issue the requested token, once for each idempotency key.
 
         Raises InvalidRequestError, ForbiddenError, UnauthenticatedError, ActiveRevocationError,
-        KeyReusedError, or what the store raises.
+        KeyReusedError, or the store's errors.
         """
         struck, token, ttl_us = self._prepare(wish, actor=actor.subject, issued_by=actor.name)
         power = Power(token.grant.kind, token.grant.scopes, token.grant.audience)
@@ -106,11 +108,12 @@ class Issuer:
             nonlocal ended
             bounded = token.grant.kind is Kind.SESSION and self._limits.most > 0
             if bounded:
-                # Before anything is counted: two logins at once would each leave room for one.
+                # Lock before counting: two concurrent logins would each leave room for one.
                 await transaction.lock_sessions(token.grant.subject)
             footing = await transaction.footing(None, token.grant.handles)
             require_free(footing, token.grant.handles)
-            # After the footing: whatever ends the issuer was seen here, or is above issued_seq.
+            # After the issuance snapshot: an end of the issuer is seen here, or is above
+            # issued_seq.
             now = refreshed(actor, await transaction.presented(actor.token_hash))
             require_held(now, power, "issuing")
             issued = _issued(footing, ttl_us)
@@ -127,10 +130,11 @@ class Issuer:
         return outcome
 
     async def make_admin(self, wish: IssueCommand, *, actor: str) -> Minted:
-        """Issue a token that no token authorises: the host's owner asks."""
+        """Issue a token for the owner of the host, without a token that authorises it."""
         struck, token, ttl_us = self._prepare(wish, actor=actor, issued_by=actor)
         async with self._transactions.begin() as transaction:
-            # Written before the footing is read, as by `store_once`: the sweep waits for it.
+            # Written before the issuance snapshot is read, as by `store_once`: the sweep waits for
+            # it.
             key = Key(actor, token.grant.token_id)
             await transaction.claim([IdempotencyClaim(key, token.token_hash)])
             issued = _issued(await transaction.footing(None, token.grant.handles), ttl_us)

@@ -1,9 +1,9 @@
-"""Keep `last_used_at` from what sidecars report: late, in batches, and some of it may be lost.
+"""Update `last_used_at` from reports of sidecars: late, in batches, and with possible losses.
 
 The reports of a few seconds are merged, so that a token that is used everywhere is written once,
-with the services at which it was.
-The time is that of the report, which is a time that the authority's clock had reached when the
-report was made, and never one that is still to come: a recorded report moves nothing forward.
+with the services at which it was used. The time of a use is that of the report. The authority's
+clock had reached that time when the report was made, so it is never in the future: a recorded
+report moves nothing forward.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ _MOST_US = 1 << 56  # the year 4253: no column holds a time without an end
 
 
 class Usage:
-    """Collect who used which token, and write it.
+    """Collect the uses of tokens, and write them.
 
-    What finds no Postgres is written later, and what does not fit is dropped.
+    Uses are written later if Postgres is unreachable, and dropped above `capacity`.
     """
 
     def __init__(
@@ -45,9 +45,10 @@ class Usage:
         return len(self._used)
 
     def note(self, report: Used) -> None:
-        """Collect a report; what is not a token's id in it is left out.
+        """Collect a report; leave out entries that are not token ids.
 
-        One without a time, of an older sidecar, is lost: it would be new whenever it is said again.
+        A report without a time, from an older sidecar, is dropped: each replay of it would count as
+        new.
         """
         if report.at_us is None or report.at_us > _MOST_US:
             self._metrics.used(written=0, lost=len(report.token_ids))
@@ -56,7 +57,7 @@ class Usage:
         self._metrics.used(written=0, lost=sum(not self._collect(use) for use in uses))
 
     def _collect(self, use: Use) -> bool:
-        """Keep a use, the latest of each token and instance. Return False where it is lost."""
+        """Store the latest use of each token and instance. Return False if the use is dropped."""
         key = (use.token_id, use.instance)
         known = key in self._used
         if not public_ids.is_id(use.token_id, "tok") or not (
@@ -67,20 +68,21 @@ class Usage:
         return True
 
     async def run(self) -> None:
-        """Write what was reported, until cancelled."""
+        """Write collected uses, until cancelled."""
         while True:
             await asyncio.sleep(self._interval_s)
             await self.write()
 
     async def write(self) -> None:
-        """Write what was reported since the last time."""
+        """Write the uses collected since the last write."""
         used, self._used = self._used, {}
         left = iter(used.items())
         while batch := [Use(*use, at_us) for use, at_us in islice(left, _MOST_AT_ONCE)]:
             try:
                 await self._tokens.mark_used(batch)
             except RescindError:
-                # Postgres is away, as /readyz says. A session must not end for that.
+                # Postgres is unreachable, as /readyz reports. A session must not end because of
+                # that.
                 lost = sum(not self._collect(use) for use in batch)
                 self._metrics.used(written=0, lost=lost)
             else:

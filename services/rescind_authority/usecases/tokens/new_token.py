@@ -1,6 +1,6 @@
-"""Provide the secret, name and footing that every new token needs.
+"""The secret, the id and the issuance snapshot that every new token needs.
 
-The need is the same for every caller that requests a token.
+They are the same for every caller that requests a token.
 """
 
 import json
@@ -23,25 +23,25 @@ from rescind_authority.usecases.lookups.resolver import hitting
 
 @dataclass(frozen=True, slots=True)
 class NewSecret:
-    """A secret that is no token yet, with its public name."""
+    """A secret of a token that is not stored yet, with the token id."""
 
     secret: Secret
     token_id: str
 
     @property
     def token_hash(self) -> bytes:
-        """What is stored of the secret."""
+        """The hash of the secret, which is stored."""
         return token_format.digest(self.secret.reveal())
 
     @property
     def possession_hash(self) -> bytes:
-        """What is stored to recognise, after a rotation, who holds the secret."""
+        """The stored hash that identifies the holder of the secret after a rotation."""
         return token_format.possession_hash(self.secret.reveal())
 
 
 @dataclass(frozen=True, slots=True)
 class Minted:
-    """A new token: the only time its secret is at hand."""
+    """A new token, with its secret, which is available at no other time."""
 
     secret: Secret
     token: NewToken
@@ -50,14 +50,14 @@ class Minted:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """A repeat of an earlier call: the token exists, its secret was shown then."""
+    """A repeat of an earlier call: the token exists, and its secret was returned then."""
 
     token_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class TokenGenerator:
-    """Strike secrets, with a tag by which sidecars know a forgery."""
+    """Generate secrets, with a tag by which sidecars detect forgeries."""
 
     clock: Clock
     entropy: Entropy
@@ -65,7 +65,7 @@ class TokenGenerator:
     prefix: str
 
     def secret(self, kind: Kind) -> Secret:
-        """Generate a secret that no token had before."""
+        """Generate a secret that no token has had."""
         return token_format.mint(
             kind=kind,
             random=self.entropy(token_format.RANDOM_BYTES),
@@ -74,7 +74,7 @@ class TokenGenerator:
         )
 
     def strike(self, kind: Kind) -> NewSecret:
-        """Generate a secret that no token had before, and name it."""
+        """Generate a secret that no token has had, and a token id."""
         secret = self.secret(kind)
         return NewSecret(secret, new_ids.name("tok", self.clock, self.entropy))
 
@@ -84,9 +84,13 @@ async def store_once(
     claim: IdempotencyClaim,
     store: Callable[[LedgerTransaction], Awaitable[Minted]],
 ) -> Minted | Repeated:
-    """Store a token once for each key. Raises KeyReusedError, or what `store` raises."""
+    """Store a token once for each idempotency key.
+
+    Raises KeyReusedError, or the errors of `store`.
+    """
     async with transactions.begin() as transaction:
-        # First of all: whoever waits here for another must not stand on an old footing.
+        # The key comes first: a caller that waits here for another must read the snapshot
+        # afterwards.
         claimed = (await transaction.claim([claim]))[claim.key]
         if claimed.body_hash != claim.body_hash:
             raise KeyReusedError
@@ -98,10 +102,10 @@ async def store_once(
 
 
 def require_free(footing: IssuanceSnapshot, handles: Sequence[Handle]) -> None:
-    """Raise ActiveRevocationError if a standing revocation would deny the new token.
+    """Raise ActiveRevocationError if an applied revocation would deny the new token.
 
-    `handles` are those of the token. A `revoke` that the footing shows does not hit tokens that are
-    issued after it. A `narrow` goes on narrowing the new token, which may live.
+    `handles` are those of the token. A `revoke` in the issuance snapshot does not hit tokens that
+    are issued after it. A `narrow` also applies to the new token, which may live.
     """
     held = hitting(footing.candidates, handles=handles, issued_seq=footing.snapshot.as_of)
     for event in held:

@@ -1,4 +1,4 @@
-"""Admin tokens that no admin token authorises: the first, and another when the last is lost."""
+"""Admin tokens without an authorising token: the first, and another if the last is lost."""
 
 from rescind.core.token_format import Kind
 from rescind.core.well_known_scopes import AUDIENCE
@@ -11,7 +11,7 @@ _TTL_S = 365 * 24 * 3600.0
 
 
 async def make_root(issuer: Issuer, *, actor: str) -> Minted:
-    """Issue an admin token that may do everything, for a year."""
+    """Issue an admin token with all scopes, for a year."""
     wish = IssueCommand(
         subject=ROOT,
         kind=Kind.ADMIN,

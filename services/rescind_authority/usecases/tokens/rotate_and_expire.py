@@ -1,9 +1,10 @@
 """Change a token: a new secret under the same grant, or an earlier end.
 
-A change is an event (`changed`) in the commit of what it changes, so that every verifier drops the
-record that it has, and a receipt can say when the last one did. What ends with it has a final hold
-at the event's position, and what was delegated from a token ends with it. What is to end later has
-an event of its own then (`usecases/ends.py`).
+A change commits an event (`changed`) together with the change itself, so that every verifier drops
+its record of the token, and a receipt can state when the last one did. A token or a secret that
+ends with the change is denied for ever, from the event's position on. Tokens that were delegated
+from an ended token end with it. A later end gets an event of its own at its time
+(`tokens/end_timer.py`).
 """
 
 from collections.abc import Sequence
@@ -41,11 +42,11 @@ _MAX_ADMIN_OVERLAP_S = 3_600
 
 @dataclass(frozen=True, slots=True)
 class RotateCommand:
-    """Describe how a caller wants a token rotated.
+    """A request to rotate a token.
 
-    The old secret stays valid for `overlap_s`. With `reuse_revokes`, a later use of it ends the
-    token and what was delegated from it. One of two holders is then a thief. A `reuse_revokes` of
-    None keeps the policy with which the token was issued.
+    The old secret stays valid for `overlap_s` seconds. With `reuse_revokes`, a later use of it ends
+    the token and the tokens delegated from it, because one of two holders is then a thief. A
+    `reuse_revokes` of None keeps the policy with which the token was issued.
     """
 
     token_id: str
@@ -57,7 +58,7 @@ class RotateCommand:
 
 @dataclass(frozen=True, slots=True)
 class ExpireCommand:
-    """Describe how a caller wants a token ended early.
+    """A request to end a token early.
 
     `at_us` is the end in Unix µs; None means now.
     """
@@ -70,7 +71,7 @@ class ExpireCommand:
 
 @dataclass(frozen=True, slots=True)
 class CommittedChange:
-    """A change in the ledger. `secret` is the new one, and None in a repeat of the key."""
+    """A committed change. `secret` is the new one, and None for a repeat of the key."""
 
     committed: Committed
     token_id: str
@@ -78,7 +79,7 @@ class CommittedChange:
 
 
 class TokenChanger:
-    """Turn wishes to change a token into commands, and have them committed."""
+    """Turn requests to change a token into commands, and commit these."""
 
     def __init__(
         self, sequencer: Sequencer, *, records: TokenRecords, mint: TokenGenerator, ends: EndTimer
@@ -96,9 +97,9 @@ class TokenChanger:
         The actor then has the new secret, so it must hold the token's power over rescind itself.
 
         Raises NotFoundError, ActiveRevocationError, InvalidRequestError, ForbiddenError,
-        UnauthenticatedError, TokenMovedError, or the sequencer's.
+        UnauthenticatedError, TokenMovedError, or the sequencer's errors.
         """
-        _reason(renewal, Kind.AGENT)  # what is wrong in itself is said first
+        _reason(renewal, Kind.AGENT)  # invalid fields are reported first
         state = await self._token(renewal.token_id)
         token = state.token
         power = Power(token.grant.kind, token.grant.scopes, token.grant.audience)
@@ -125,8 +126,8 @@ class TokenChanger:
     ) -> CommittedChange:
         """Rotate the token that the caller presented, unless it was rotated meanwhile.
 
-        Raises SelfServiceError for what its issuer did not leave to its holder: a thief who rotates
-        would choose that the other secret goes on, and that its use tells nothing.
+        Raises SelfServiceError for options that the issuer did not leave to the holder. Otherwise a
+        thief who rotates could keep the other secret valid, and prevent the detection of its use.
         """
         record, mandate = bearer.record, bearer.mandate
         _reason(renewal, record.kind)
@@ -162,7 +163,7 @@ class TokenChanger:
     async def expire_each(
         self, endings: Sequence[tuple[ExpireCommand, IdempotencyClaim]], *, actor: Actor
     ) -> Sequence[CommittedChange | RescindError]:
-        """End tokens; each has an outcome of its own, and one that fails takes none along."""
+        """End several tokens; the failure of one does not affect the others."""
         return await each_of(
             [partial(self.expire, ending, actor=actor, claim=claim) for ending, claim in endings]
         )
@@ -209,7 +210,7 @@ class TokenChanger:
         warrant: Warrant | None = None,
     ) -> CommittedChange:
         revocation_id = new_ids.name("rev", self._mint.clock, self._mint.entropy)
-        # What was delegated from it stands on the grant, which a rotation leaves, and an end ends.
+        # Delegated tokens depend on the grant, which a rotation keeps and an end ends.
         exact = not isinstance(change, Expiry)
         revocation = Revocation(
             revocation_id=revocation_id,
@@ -226,7 +227,7 @@ class TokenChanger:
         left_us = _left_us(change, committed)
         if left_us > 0:
             self._ends.expect(left_us / _US_PER_S)
-        # A repeat of the key finds the first one's place in the ledger; its secret was shown then.
+        # A repeat of the key returns the first commit, whose secret was returned then.
         ours = committed.revocation_id == revocation_id
         return CommittedChange(committed, change.token_id, secret if ours else None)
 
@@ -239,14 +240,14 @@ class TokenChanger:
 
 
 def _as_issued(renewal: RotateCommand, mandate: DelegationLimits) -> RotateCommand:
-    """Return a wish with the token's own policy where it says nothing of it."""
+    """Return a request with the token's own reuse policy, if it sets none."""
     if renewal.reuse_revokes is not None:
         return renewal
     return replace(renewal, reuse_revokes=not mandate.reuse_denies)
 
 
 def _left_us(change: Change, committed: Committed) -> int:
-    """Return in how many microseconds of the ledger's time an event will end something; 0: none."""
+    """Return the microseconds of the ledger's time until a later end by an event; 0: none."""
     match change:
         case Rotation():
             return change.overlap_us

@@ -1,1 +1,1 @@
-"""Commands that run and look after an installation: one module a command."""
+"""Commands that run and maintain an installation: one module for each command."""

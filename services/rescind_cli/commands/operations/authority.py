@@ -1,4 +1,4 @@
-"""`rescind authority`: becomes `python -m rescind_authority`."""
+"""`rescind authority`: replace this process by `python -m rescind_authority`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`rescind canary`: revoke a token of no power on a schedule, and see that it is over."""
+"""`rescind canary`: revoke a token without power on a schedule, and check that it is denied."""
 
 import itertools
 import time
@@ -17,7 +17,7 @@ from rescind_cli.options.param_types import DURATION
 from rescind_cli.output import exit_codes, terminal
 from rescind_cli.output.exit_codes import Exit
 
-if TYPE_CHECKING:  # prometheus_client is imported when somebody asks for --metrics
+if TYPE_CHECKING:  # prometheus_client is imported only with --metrics
     from rescind_cli.canary.metrics import CanaryMetrics
 
 
@@ -48,12 +48,12 @@ def canary(
     sockets: tuple[Path, ...],
     port: int | None,
 ) -> None:
-    """Revoke a token of no power, and see that no verifier accepts it after the receipt.
+    """Revoke a token without power, and check that no verifier accepts it after the receipt.
 
-    Every sidecar takes part through the receipt; those named are also asked themselves. It needs an
-    admin token with rescind:issue and rescind:revoke, and goes on until Ctrl-C. With --once exits 0
-    when it was enforced and denied, 1 when it was accepted after all, 3 with verifiers in grace, 6
-    without a receipt in time.
+    The receipt covers every sidecar; the sidecars named by --socket also check the token. The
+    command needs an admin token with rescind:issue and rescind:revoke, and runs until Ctrl-C. With
+    --once, it exits 0 if the revocation was enforced and the token denied, 1 if the token was still
+    accepted, 3 with verifiers in grace, 6 without a receipt in time.
     """
     found = [settings.sidecar(path=path, data=target.data) for path in (sockets or (None,))]
     metrics = None if port is None else _published(port)

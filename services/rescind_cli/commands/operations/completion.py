@@ -1,4 +1,4 @@
-"""`rescind completion`: what a shell needs to complete our commands."""
+"""`rescind completion`: the script with which a shell completes the commands."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -12,12 +12,12 @@ from rescind.errors import RescindError
 def completion(context: click.Context, *, shell: str) -> None:
     """Print the completion script of a shell.
 
-    bash: `eval "$(rescind completion bash)"` in ~/.bashrc, and so in ~/.zshrc with zsh; fish:
-    `rescind completion fish > ~/.config/fish/completions/rescind.fish`
+    bash: add `eval "$(rescind completion bash)"` to ~/.bashrc; zsh: the same with zsh to ~/.zshrc;
+    fish: run `rescind completion fish > ~/.config/fish/completions/rescind.fish`
     """
     made = get_completion_class(shell)
     if made is None:
         raise RescindError(f"there is no completion for {shell}")
-    # .source() of the bash class first asks bash for its version; the template needs no shell.
+    # .source() of the bash class runs bash to read its version; the template needs no shell.
     script = made(context.find_root().command, {}, "rescind", "_RESCIND_COMPLETE")
     click.echo(script.source_template % script.source_vars())

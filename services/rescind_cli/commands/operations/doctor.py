@@ -1,4 +1,4 @@
-"""`rescind doctor`: what is wrong here, and what to do."""
+"""`rescind doctor`: report what is wrong here, and what to do."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,8 +23,8 @@ _PART_WIDTH = 28
 def doctor(*, data: Path | None, as_json: bool) -> None:
     """Report what is wrong with this installation, and what to do.
 
-    Checks what is configured here, by the environment or by the data directory, and changes
-    nothing. Exits 0 when nothing failed, 1 when something did.
+    Checks the parts that the environment or the data directory configures, and changes nothing.
+    Exits 0 if no check failed, else 1.
     """
     found: list[Finding] = []
     try:
@@ -50,8 +50,8 @@ def doctor(*, data: Path | None, as_json: bool) -> None:
 
 
 def _examine(data: Path | None, say: Callable[[str], None]) -> Iterator[Finding]:
-    """Check one part after the other, the ledger's end before the sidecars that follow it."""
-    # Imported here: each part brings what it asks with, and --help needs none of it.
+    """Check the parts in order: the ledger's end before the sidecars that follow it."""
+    # Imported here: each check imports its own driver, and --help needs none of them.
     from rescind_cli.doctor import (  # noqa: PLC0415 - see above
         authority,
         files,

@@ -1,4 +1,4 @@
-"""`rescind fleet`: who verifies, and how fresh each is."""
+"""`rescind fleet`: the sidecars, and how fresh each is."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -25,12 +25,12 @@ _COLUMNS = (
 @with_target
 @click.pass_context
 def fleet(context: click.Context, *, target: CommandTarget, ended: bool) -> None:
-    """Show who verifies, and how fresh each is.
+    """Show the sidecars and how up to date each is.
 
-    A sidecar that is silent for longer than its lease answers no check any more; the lease is shown
-    as the longest that it can still have. One that is `overdue` has missed a heartbeat: a sidecar
-    beats at least each quarter of the term. One that was stopped, or is silent for ten minutes, has
-    ended, and is left out.
+    A sidecar that is silent for longer than its lease no longer answers checks. The lease is shown
+    as the longest time that it can still last. An `overdue` sidecar has missed a heartbeat: a
+    sidecar sends one at least every quarter of the term. A sidecar that was stopped, or is silent
+    for ten minutes, has ended, and is left out.
     """
     if context.invoked_subcommand is None:
         _show(target, ended=ended)
@@ -41,11 +41,11 @@ def fleet(context: click.Context, *, target: CommandTarget, ended: bool) -> None
 @click.option("--reason", default="", help="Why; it stands in the audit, and in the sidecar's log.")
 @with_target
 def evict(*, target: CommandTarget, instance: str, reason: str) -> None:
-    """End one sidecar's instance: it gets no lease and no events any more.
+    """End one sidecar's instance: it receives no more leases and no more events.
 
-    INSTANCE is its id, or the beginning of it that `rescind fleet` shows. The lease that it has
-    goes on to its end. Its process enrols a new instance when it starts again: to keep a service
-    out, revoke the credential, which ends all its instances.
+    INSTANCE is its id, or the prefix that `rescind fleet` shows. Its current lease runs to its end.
+    Its process enrols a new instance at the next start: to keep a service out, revoke the
+    credential, which ends all its instances.
     """
     with target.admin() as admin:
         done = admin.evict(named(admin.fleet(ended=True)["instances"], instance), reason=reason)
@@ -57,7 +57,10 @@ def evict(*, target: CommandTarget, instance: str, reason: str) -> None:
 
 
 def named(instances: Sequence["FleetInstance"], text: str) -> str:
-    """Return the one id that begins with a text; what is none is sent as it is, to be refused."""
+    """Return the one id that begins with a text, or else a complete id as it is.
+
+    The authority rejects an unknown id. Raises UsageError for a prefix of no id, or of several.
+    """
     found = {each["instance"] for each in instances if text}
     meant = sorted(each for each in found if each.startswith(text.lower()))
     if len(meant) > 1:
@@ -90,5 +93,5 @@ def _show(target: CommandTarget, *, ended: bool) -> None:
         for each in found["instances"]
     ]
     terminal.table(_COLUMNS, rows, empty="No sidecar verifies here.", cut=("host",))
-    if found.get("ended"):  # an older authority lists them all
+    if found.get("ended"):  # an older authority lists the ended ones too
         terminal.line("left out", f"{found['ended']:,} that ended: --ended shows them")

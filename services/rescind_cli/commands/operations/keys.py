@@ -1,4 +1,4 @@
-"""`rescind keys`: look at the keys, rotate or retire one, on the authority's own host."""
+"""`rescind keys`: show the keys, rotate or retire one, on the authority's own host."""
 
 import sys
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ def keys() -> None:
 @data_option
 @json_option
 def show(*, data: Path | None, as_json: bool) -> None:
-    """Show which keys there are, which of them are in use, and when the trust statement ends."""
+    """Show the keys, which of them are in use, and when the trust statement ends."""
     _tell(process.ask(_AUTHORITY, "show-keys", data=data), as_json=as_json)
 
 
@@ -58,15 +58,16 @@ def show(*, data: Path | None, as_json: bool) -> None:
 @data_option
 @json_option
 def rotate(*, kind: str, data: Path | None, as_json: bool) -> None:
-    """Make a new key of KIND; it is in use from a minute on, when all know it.
+    """Make a new key of KIND, which comes into use after a minute, when all processes have it.
 
-    Needs the root key (RESCIND_ROOT_KEY_FILE, if it is kept elsewhere). Where authorities run on
-    several hosts, copy the keyring to all of them within that minute. What the key before signed
-    stays good until the next rotation; an edge key until the last token that it tagged has ended.
-    No check is denied for a rotation.
+    Needs the root key (RESCIND_ROOT_KEY_FILE, if it is kept elsewhere). If authorities run on
+    several hosts, copy the keyring to all of them within that minute. Signatures of the previous
+    key stay valid until the next rotation; an edge key stays valid until the last token that it
+    tagged has ended. A rotation denies no check.
 
-    `root` replaces the root key itself, at once, by a link that the one before signs: sidecars that
-    hold the one before follow it, also later. Copy root key and keyring to the other hosts.
+    `root` replaces the root key itself, at once. The previous root key signs a link to the new one,
+    so that sidecars which hold the previous key follow it, now or later. Copy the root key and the
+    keyring to the other hosts.
     """
     _tell(process.ask(_AUTHORITY, f"rotate-{kind}", data=data), as_json=as_json)
 
@@ -77,8 +78,8 @@ def rotate(*, kind: str, data: Path | None, as_json: bool) -> None:
 def renew(*, data: Path | None, as_json: bool) -> None:
     """Make a newer trust statement of the same keys, where the root key is kept elsewhere.
 
-    An authority that has the root key does it by itself, when a third of the statement's life
-    (RESCIND_TRUST_LIFE) is over.
+    An authority that has the root key renews the statement by itself, after a third of the
+    statement's life (RESCIND_TRUST_LIFE).
     """
     _tell(process.ask(_AUTHORITY, "renew-keys", data=data), as_json=as_json)
 
@@ -92,14 +93,14 @@ def renew(*, data: Path | None, as_json: bool) -> None:
 @data_option
 @json_option
 def retire(*, kind: str, yes: bool, timeout: int, data: Path | None, as_json: bool) -> None:
-    """Replace a stolen key at once: a verifier that hears of it trusts the old one no more.
+    """Replace a stolen key at once: verifiers that receive the new statement reject the old key.
 
-    KIND `all` is every key of the keyring: what is lost with a copy of that file. Needs the root
-    key. Waits until every sidecar has heard, and names those that have not. Copy the keyring to the
-    other authorities' hosts meanwhile: theirs are refused until then. A stolen edge key makes no
-    token that is accepted: rotate it.
+    KIND `all` is every key of the keyring, for a stolen copy of that file. Needs the root key.
+    Waits until every sidecar has received the new trust statement, and names those that have not.
+    Meanwhile, copy the keyring to the other authorities' hosts: until then, their keys are
+    rejected. A stolen edge key cannot make a token that is accepted: rotate it instead.
 
-    Exits 0 when all have heard, 6 when some have not.
+    Exits 0 if all sidecars have received the statement, 6 if some have not.
     """
     if not yes:
         if not sys.stdin.isatty():
@@ -122,9 +123,9 @@ def retire(*, kind: str, yes: bool, timeout: int, data: Path | None, as_json: bo
 @data_option
 @json_option
 def heard_of(*, timeout: int, data: Path | None, as_json: bool) -> None:
-    """Show which sidecars have heard of the newest trust statement, and which have not.
+    """Show which sidecars have received the newest trust statement, and which have not.
 
-    Exits 0 when all have heard, 6 when some have not.
+    Exits 0 if all have received it, 6 if some have not.
     """
     heard = _ask_who_heard(data, timeout_s=timeout)
     if as_json:

@@ -55,14 +55,15 @@ def new_epoch(*, data: Path | None, as_json: bool, yes: bool, longest_grace: int
     """Begin a new epoch, after a restore or a failover with loss.
 
     Run this after Postgres was restored from a backup or failed over with loss. First fence the old
-    primary: while two primaries answer, it is not certain what is revoked. Then let one lease term
-    pass, the longest since the backup was made, for sidecars that are cut off. Every sidecar begins
-    anew, denies until its next lease, and offers the revocations that it heard and this database
-    lost; they are taken back. For one lease term receipts come by lapse alone.
+    primary: while two primaries answer, it is uncertain which tokens are revoked. Then wait for one
+    lease term, the longest since the backup was made, for sidecars that are cut off. Every sidecar
+    begins anew, denies until its next lease, and sends the revocations that it received and this
+    database lost; the authority restores them. For one lease term, receipts come by lapse alone.
 
-    This database does not know the sidecars that began after the backup. One of them may be cut off
-    and in grace: for a lease term and 1.2 times the longest grace, which an authority counts from
-    when it first saw the epoch, each receipt says until when, and `--wait` exits 3.
+    This database does not contain the sidecars that started after the backup. One of them may be
+    cut off and in grace, for a lease term and 1.2 times the longest grace, which an authority
+    counts from when it first saw the epoch. During that time each receipt contains its end, and
+    `--wait` exits 3.
     """
     if longest_grace > _LONGEST_GRACE_S:
         raise click.UsageError("--longest-grace: no sidecar has a longer grace than 1h")
@@ -89,8 +90,8 @@ def new_epoch(*, data: Path | None, as_json: bool, yes: bool, longest_grace: int
 def accept(*, data: Path | None, as_json: bool, yes: bool, as_it_is: bool) -> None:
     """Accept the ledger in Postgres as the newest, where this host's `ledger-index` is lost.
 
-    Stop the authority of this host before. If there is another authority's host, copy its
-    `ledger-index` instead: with it this host notices a ledger that was set back or changed.
+    First stop the authority on this host. If another host runs an authority, copy its
+    `ledger-index` instead: with it, this host detects a ledger that was set back or changed.
     """
     if not yes:
         _confirm("Are you sure that only authorities have written to Postgres?")

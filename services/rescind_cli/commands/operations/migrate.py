@@ -37,9 +37,9 @@ def migrate(
 ) -> None:
     """Bring the authority's schema up to date.
 
-    The first time it also makes the edge key and the first admin token, in files of mode 0600.
-    Later it makes neither by itself: a lost edge key is restored from the backup, and a lost admin
-    token replaced by `rescind recover admin`.
+    The first run also creates the edge key and the first admin token, in files of mode 0600. Later
+    runs create neither by themselves: restore a lost edge key from the backup, and replace a lost
+    admin token with `rescind recover admin`.
     """
     options = {
         "--new-edge-key": new_edge_key,

@@ -1,4 +1,4 @@
-"""`rescind recover`: back in, on the authority's own host."""
+"""`rescind recover`: a new admin token, made on the authority's own host."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rescind_cli.output import terminal
 
 @click.group(cls=suggestions.Group)
 def recover() -> None:
-    """Get back in when the last admin token is lost."""
+    """Make a new admin token after the last one was lost."""
 
 
 @recover.command()

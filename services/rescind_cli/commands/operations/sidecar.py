@@ -1,4 +1,4 @@
-"""`rescind sidecar`: becomes `python -m rescind_sidecar`; `rescind sidecar enrol` comes before."""
+"""`rescind sidecar`: run `python -m rescind_sidecar`, or make its credential (`enrol`)."""
 
 import contextlib
 import re
@@ -65,10 +65,10 @@ def enrol(
 ) -> None:
     """Make the credential with which the sidecars of a service enrol. It needs rescind:enrol.
 
-    It is a token of kind service: `rescind tokens` lists it, `rescind revoke` ends it, and wide
-    selectors spare it. A sidecar shows it when it starts, and holds no lease without it. When it is
-    revoked, suspended or over, its sidecars get no lease any more; the one that they have goes on
-    to its end. So make another one in time, and restart them with it.
+    The credential is a token of kind service: `rescind tokens` lists it, `rescind revoke` ends it,
+    and wide selectors spare it. A sidecar presents it at its start, and gets no lease without it.
+    After it is revoked, suspended or expired, its sidecars get no new lease; their current leases
+    run to their end. So make another credential in time, and restart the sidecars with it.
     """
     # --help need not pay for httpx2
     from rescind.client.admin import Grant, SidecarBinding  # noqa: PLC0415
@@ -93,7 +93,7 @@ def enrol(
     )
     grant["ttl"] = ttl
     grant["sidecars"] = binding
-    # The file first: a credential that nothing holds would live on unseen.
+    # The file first: a credential without a file would stay valid unnoticed.
     with _writable(path) as file, target.admin() as admin:
         before = _held(admin, path)
         issued = admin.issue(**grant)
@@ -113,7 +113,7 @@ def enrol(
 
 
 def _held(admin: "Admin", path: Path) -> str | None:
-    """Return the id of the credential that a file holds, if it is one that is good."""
+    """Return the id of the credential in a file; None unless it is valid."""
     from rescind.core.secret import Secret  # noqa: PLC0415 - as for httpx2
 
     try:
@@ -125,7 +125,7 @@ def _held(admin: "Admin", path: Path) -> str | None:
 
 @contextlib.contextmanager
 def _writable(path: Path) -> Generator[data_dir.PrivateFile]:
-    """Open a file to be, before anything depends on it. Raises RescindError."""
+    """Open the credential's file before the credential is issued. Raises RescindError."""
     try:
         with data_dir.PrivateFile(path) as file:
             yield file

@@ -29,8 +29,8 @@ def term(context: click.Context, *, target: CommandTarget) -> None:
 def set_(*, target: CommandTarget, seconds: float, no_wait: bool) -> None:
     """Set the lease term to SECONDS, and wait until it is in force.
 
-    Lengthening takes a moment; shortening takes one old term, in which the longer leases end.
-    Stopping this command, or an authority, loses nothing: what was asked for is carried out.
+    A longer term takes effect in a moment; a shorter one after one old term, in which the longer
+    leases end. If this command or an authority stops, the change is still carried out.
     """
     with target.admin() as admin:
         found = admin.set_term(round(seconds * 1000))

@@ -40,9 +40,9 @@ from rescind_runtime.supervise import Stop
 def up(*, data: Path | None, sidecars: int, port: int, as_json: bool) -> None:
     """Run the whole system on this machine: Postgres, NATS, Valkey, authority, sidecars.
 
-    Servers that RESCIND_POSTGRES_DSN, RESCIND_NATS_URL or RESCIND_REDIS_URL name are used instead
-    of embedded ones. Ctrl-C or SIGTERM stops all of it; the next start carries on with the same
-    data. DIR/env holds the settings, and the other commands read it.
+    The servers that RESCIND_POSTGRES_DSN, RESCIND_NATS_URL or RESCIND_REDIS_URL name replace the
+    embedded ones. Ctrl-C or SIGTERM stops the whole system; the next start uses the same data.
+    DIR/env contains the settings, and the other commands read it.
     """
     environ = settings.environment()
     plan = stack.Plan(
@@ -56,7 +56,7 @@ def up(*, data: Path | None, sidecars: int, port: int, as_json: bool) -> None:
         async with asyncio.TaskGroup() as group:
             system = group.create_task(_run(plan, as_json=as_json))
             await stop.wait()
-            # Cancelled wherever it is, also half started: each block it is in stops its child.
+            # Cancelled at any point, even half started: each open block stops its child.
             system.cancel()
 
     supervise.run(main, name="up")
@@ -73,7 +73,7 @@ async def _run(plan: stack.Plan, *, as_json: bool) -> None:
 
 
 def _ready_line(system: stack.System) -> str:
-    """Return the line of the contract. Its URLs carry passwords: it is read by programs."""
+    """Return the ready line for programs, as JSON. Its URLs contain passwords."""
     facts = {
         "ready": True,
         "authority": system.authority,

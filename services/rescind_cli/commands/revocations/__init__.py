@@ -1,1 +1,1 @@
-"""Commands that revoke, and those that show what was revoked: one module a command."""
+"""Commands that revoke, and commands that show revocations: one module for each command."""

@@ -1,4 +1,4 @@
-"""`rescind events`: what was revoked, and what is being revoked."""
+"""`rescind events`: the latest revocations and, with --follow, new ones."""
 
 import itertools
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True)
 @with_target
 def events(*, target: CommandTarget, follow: bool, after: int | None, limit: int) -> None:
-    """Show what was revoked, and with --follow what is being revoked.
+    """Show the latest revocations and, with --follow, new ones.
 
-    Oldest first. With --json, one line for each.
+    The events are shown oldest first. With --json, each is one line.
     """
     if after is not None and not follow:
         raise click.UsageError("--after goes with --follow")
@@ -37,7 +37,7 @@ def events(*, target: CommandTarget, follow: bool, after: int | None, limit: int
 
 
 def _event(revocation: "RevocationDetails") -> "LedgerEvent":
-    """Return a listed revocation as the event stream writes it: one form for both."""
+    """Return a listed revocation in the form of the event stream."""
     return {
         "at": revocation["committed_at"],
         "epoch": revocation["epoch"],
@@ -69,7 +69,7 @@ def _show(each: "LedgerEvent", target: CommandTarget) -> None:
 
 
 def _more(each: "LedgerEvent") -> Iterator[str]:
-    """Return what belongs to one effect only."""
+    """Yield the texts of fields that only some effects have."""
     if each.get("scopes"):
         yield f"without {' '.join(map(str, each['scopes']))}"
     if each.get("until"):

@@ -1,4 +1,4 @@
-"""`rescind kill`: the end of all that speaks for a subject, and nothing new for it."""
+"""`rescind kill`: revoke all tokens of a subject, and prevent new ones."""
 
 import click
 
@@ -29,10 +29,10 @@ def kill(
     confirmation: Confirmation,
     options: CommandOptions,
 ) -> None:
-    """End all that speaks for a subject, and let it have nothing new.
+    """Revoke all tokens of a subject, and prevent new ones.
 
-    SUBJECT is such as agent:x; what it delegated dies with it. Two events under one id: the
-    revocation is final, the suspension ends with `rescind lift ID`.
+    SUBJECT is, for example, agent:x. Tokens that it delegated end with it. The command writes two
+    events under one id: the revocation is final, and `rescind lift ID` ends the suspension.
     """
     deed = CommandEffect("kill", "This ends every token with {}, for good.", until=until)
     carry_out(target, deed, Selection((f"chain:{subject}",)), confirmation, options)

@@ -14,8 +14,8 @@ from rescind_cli.options.param_types import ID
 def lift(*, target: CommandTarget, revocation_id: str, options: CommandOptions) -> None:
     """End a suspension or a narrowing; of a kill, the suspension.
 
-    What another one holds stays held. A revoke is final. `rescind revocations ls --standing` lists
-    what can be lifted. It needs the scope rescind:lift.
+    Tokens that another suspension or narrowing hits stay held by it. A revoke is final. `rescind
+    revocations ls --standing` lists what can be lifted. Needs the scope rescind:lift.
     """
     from rescind.client.admin import Manner  # noqa: PLC0415 - --help need not pay for httpx2
 

@@ -1,4 +1,4 @@
-"""`rescind narrow`: take scopes away from every token that a selector matches."""
+"""`rescind narrow`: remove scopes from every token that a selector matches."""
 
 import click
 
@@ -34,8 +34,8 @@ def narrow(
 ) -> None:
     """Remove scopes from every token that has all of these handles.
 
-    SELECTOR is as for `rescind revoke`. It hits tokens whenever they are issued, and what was
-    delegated from them. `rescind lift ID` ends it; so does --until.
+    SELECTOR is as for `rescind revoke`. The command hits tokens regardless of their time of issue,
+    and tokens delegated from them. `rescind lift ID` ends it; so does --until.
     """
     asks = f"This takes {' '.join(remove)} from every token with {{}}, until it is lifted."
     carry_out(

@@ -51,9 +51,9 @@ def receipt(
 ) -> None:
     """Show the receipt of a revocation once it is enforced, or check one.
 
-    `rescind receipt ID --json > receipt.json` keeps one; `rescind receipt --verify receipt.json`
-    checks it with the root's public key alone. Exits 0 enforced or genuine, 1 not genuine, 3 with
-    verifiers in grace, 6 not enforced yet.
+    `rescind receipt ID --json > receipt.json` stores one; `rescind receipt --verify receipt.json`
+    checks it with the root's public key alone. Exits 0 if enforced or genuine, 1 if not genuine, 3
+    with verifiers in grace, 6 if not enforced yet.
     """
     if (revocation_id is None) == (verify is None):
         raise click.UsageError("name a revocation, or a file with --verify")
@@ -96,8 +96,9 @@ def _show(receipt: "ReceiptContent") -> None:
 def _verified(path: Path, trust_file: Path, *, ended_trust: bool = False) -> "ReceiptContent":
     """Return the receipt in a file if its signature leads to the root key. Raises RescindError.
 
-    A file that says otherwise than what was signed is refused, however genuine the signature. So is
-    one whose key was retired, or may have been since the newest statement at hand ended.
+    A file whose fields differ from the signed content is rejected, even if the signature is
+    genuine. So is a file whose key was retired, or may have been retired since the newest statement
+    at hand ended.
     """
     from rescind.wire.signed_envelope import SignedEnvelope  # noqa: PLC0415 - libsodium only where it is used
     from rescind.wire.trust_statement import Purpose, RetiredKey  # noqa: PLC0415 - the same
@@ -119,7 +120,7 @@ def _verified(path: Path, trust_file: Path, *, ended_trust: bool = False) -> "Re
     try:
         trust.accept(statement)
     except KeyringError:
-        # Of a root key from before: if the key is still believed, it need not say so.
+        # The statement is of an earlier root key; the receipt's key may be trusted without it.
         if not trust.knows(Purpose.RECEIPTS, signed):
             raise
     problem = trust.problem(clock.wall_us())
@@ -154,7 +155,10 @@ def _verified(path: Path, trust_file: Path, *, ended_trust: bool = False) -> "Re
 
 
 def _completed(signed: Receipt, summary: Summary, said: Mapping[str, Any], path: Path) -> Receipt:
-    """Return the complete receipt that a file tells, if its details are those that were signed."""
+    """Return the complete receipt of a file, if its details match the signed summary.
+
+    Raises RescindError if they do not.
+    """
     try:
         verifiers = [json_documents.verifier_in(each) for each in said["verifiers"]]
         grace = [json_documents.lenient_in(each) for each in said["grace"]]

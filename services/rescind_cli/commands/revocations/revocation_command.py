@@ -1,4 +1,4 @@
-"""What revoke, suspend, narrow, kill and lift share: the flags, the question, the end."""
+"""The shared parts of revoke, suspend, narrow, kill and lift: options, confirmation, result."""
 
 import functools
 import secrets
@@ -26,7 +26,7 @@ _PREVIEW_NEEDED = "urn:rescind:problem:preview-needed"
 
 @dataclass(frozen=True, slots=True)
 class CommandOptions:
-    """How a command is carried out, whatever it does. `timeout_s` goes with `wait`."""
+    """The options that every command has. `timeout_s` applies with `wait`."""
 
     reason: str
     wait: bool
@@ -34,17 +34,17 @@ class CommandOptions:
     idempotency_key: str
 
     def write_into(self, manner: "Manner") -> None:
-        """Write the options into the fields of the API."""
+        """Write the options into the fields of the request."""
         manner["reason"] = self.reason
         if self.wait:
-            # A short first wait: it says "awaited" on the event, so that sidecars answer at once.
+            # A short first wait marks the event as awaited, so that sidecars acknowledge at once.
             manner["wait"] = True
             manner["timeout"] = _FIRST_WAIT_S
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Whom a command hits."""
+    """The tokens that a command hits: a selector, and what it spares."""
 
     selector: tuple[str, ...]
     exact: bool = False
@@ -53,7 +53,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """How a command that may hit many is looked at before it is given."""
+    """How a command that may hit many tokens is confirmed before it is sent."""
 
     yes: bool = False
     dry_run: bool = False
@@ -61,7 +61,7 @@ class Confirmation:
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --reason, --wait, --timeout and --idempotency-key, and hand them over as `options`."""
+    """Add --reason, --wait, --timeout and --idempotency-key, and pass them as `options`."""
 
     @click.option("--reason", default="", help="Why; it stands in the ledger and in the audit.")
     @click.option("--wait", is_flag=True, help="Return when every verifier goes by it.")
@@ -83,7 +83,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_aim(command: Callable[..., None]) -> Callable[..., None]:
-    """Add SELECTOR and what narrows it down, and hand them over as `aim`."""
+    """Add SELECTOR, --issued-before and --exact, and pass them as `aim`."""
 
     @click.argument("selector", nargs=-1, required=True)
     @click.option(
@@ -100,7 +100,7 @@ def with_aim(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_confirmation(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --dry-run, --preview and --yes, and hand them over as `confirmation`."""
+    """Add --dry-run, --preview and --yes, and pass them as `confirmation`."""
 
     @click.option("--dry-run", is_flag=True, help="Show what would be hit, and change nothing.")
     @click.option("--preview", help="What --dry-run gave; needed for what hits many holders.")
@@ -116,7 +116,7 @@ def with_confirmation(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True, slots=True)
 class CommandEffect:
-    """What is done to whom a command hits, in the words of the API; `asks` is what it means."""
+    """A command's effect in the terms of the API; `asks` is the text of its confirmation."""
 
     effect: str
     asks: str
@@ -153,7 +153,7 @@ def carry_out(
 def finish(
     target: CommandTarget, options: CommandOptions, call: "Callable[[Admin], RevocationDetails]"
 ) -> None:
-    """Send a command, wait if that was asked for, and tell what came of it."""
+    """Send a command, wait if requested, and print the result."""
     with target.admin() as admin:
         with receipt_progress.told_if_interrupted(options.idempotency_key):
             done = call(admin)
@@ -177,13 +177,16 @@ def finish(
 
 
 def _new_key() -> str:
-    """Make the key here: a person who interrupts a call is told under which to repeat it."""
+    """Return a new idempotency key.
+
+    The client chooses it, so that an interrupted command can be repeated under the printed key.
+    """
     return secrets.token_urlsafe(18)
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """A command as it is sent; a token on stdin is read once, and stays in its Secret."""
+    """A command ready to be sent. A token on stdin is read once, and stays in its Secret."""
 
     selector: tuple[str, ...]
     secret: Secret | None
@@ -191,13 +194,13 @@ class _Order:
     key: str
 
     def look(self, admin: "Admin") -> "RevocationPreview":
-        """Return what it would hit; nothing is changed."""
+        """Return what the command would hit, without changing anything."""
         if self.secret is not None:
             return admin.revoke_token(self.secret, dry_run=True, **self.command)
         return admin.revoke(*self.selector, dry_run=True, **self.command)
 
     def send(self, admin: "Admin", *, preview: str | None) -> "RevocationDetails":
-        """Send it, with the preview that it may need."""
+        """Send the command, with the preview if one is needed."""
         command = self.command.copy()
         if preview is not None:
             command["preview"] = preview
@@ -222,7 +225,7 @@ def _order(deed: CommandEffect, aim: Selection, options: CommandOptions) -> _Ord
         raise click.UsageError("`-` stands alone: the token says all that there is to say")
     secret = Secret(token_from_stdin()) if _STDIN in aim.selector else None
     if secret is None:
-        select(aim.selector, exact=aim.exact)  # what is no selector need not be sent
+        select(aim.selector, exact=aim.exact)  # an invalid selector need not be sent
     return _Order(aim.selector, secret, command, options.idempotency_key)
 
 
@@ -232,12 +235,12 @@ def _is_wide(aim: Selection) -> bool:
 
 
 def _is_watched() -> bool:
-    """Return True if a person sits in front of it, who can be asked."""
+    """Return True if stdin and stderr are a terminal, where the operator can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _in_our_words(send: "Callable[[], RevocationDetails]") -> "RevocationDetails":
-    """Send a command; a refusal that names fields of the API names our options instead."""
+    """Send a command. An error that names fields of the API is raised with options instead."""
     from rescind.client.problems import ProblemError  # noqa: PLC0415 - as for httpx2
 
     try:
@@ -274,7 +277,7 @@ def _radius(radius: "RevocationPreview") -> str:
 
 
 def _spared(radius: "RevocationPreview") -> str:
-    """Name what is left out though it matches; an older authority spares no credentials."""
+    """Describe the matching credentials that are spared. An older authority spares none."""
     count = radius.get("spared_credentials", 0)
     if not count:
         return ""

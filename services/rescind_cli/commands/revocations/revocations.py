@@ -1,4 +1,4 @@
-"""`rescind revocations`: what was revoked, and what stands."""
+"""`rescind revocations`: the revocations, and those that can be lifted."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ _COLUMNS = ("id", "effect", "of", "since", "until", "by", "reason")
 
 @click.group(cls=suggestions.Group)
 def revocations() -> None:
-    """List what was revoked, or what stands and can be lifted; look at one."""
+    """List revocations, or those that can be lifted; show one."""
 
 
 @revocations.command("ls")

@@ -1,4 +1,4 @@
-"""`rescind revoke`: the end of every token that a selector matches."""
+"""`rescind revoke`: revoke every token that a selector matches."""
 
 import click
 
@@ -26,8 +26,8 @@ def revoke(
     """Revoke every token that has all of these handles.
 
     SELECTOR is a handle: token:…, tree:…, subject:agent:x, chain:agent:x, tenant:t, kind:session,
-    label:k=v, created_by:admin:ci, *. Several mean AND. `-` reads the token itself from stdin. What
-    was delegated dies with what delegated it. This is final.
+    label:k=v, created_by:admin:ci, *. Several handles mean AND. `-` reads the token itself from
+    stdin. Tokens delegated from a revoked token end with it. This is final.
 
     `*` spares admin tokens unless kind:admin is named. *, kind:, tenant:, client:, issuer: and
     label: spare the credentials of sidecars unless kind:sidecar is named.

@@ -1,4 +1,4 @@
-"""`rescind suspend`: hold every token that a selector matches, until that is lifted."""
+"""`rescind suspend`: suspend every token that a selector matches, until it is lifted."""
 
 import click
 
@@ -32,8 +32,8 @@ def suspend(
 ) -> None:
     """Suspend every token that has all of these handles, until it is lifted.
 
-    SELECTOR is as for `rescind revoke`. It hits tokens whenever they are issued, and no new ones
-    are issued meanwhile. `rescind lift ID` ends it; so does --until.
+    SELECTOR is as for `rescind revoke`. The command hits tokens regardless of their time of issue,
+    and no new ones are issued meanwhile. `rescind lift ID` ends it; so does --until.
     """
     deed = CommandEffect(
         "suspend", "This denies every token with {}, until it is lifted.", until=until

@@ -1,1 +1,1 @@
-"""Commands about tokens: one module a command."""
+"""Commands about tokens: one module for each command."""

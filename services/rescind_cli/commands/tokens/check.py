@@ -1,4 +1,4 @@
-"""`rescind check`: what the sidecar of this machine says of a token."""
+"""`rescind check`: the verdict of the local sidecar on a token."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def check(
 ) -> None:
     """Check the token on stdin, or else RESCIND_TOKEN, with the local sidecar.
 
-    Exits 0 when it is accepted, 1 when it is denied, 5 when no sidecar answers.
+    Exits 0 if it is accepted, 1 if it is denied, 5 if no sidecar answers.
     """
     token = token_to_look_at()
     verifier = Verifier.attach(settings.sidecar(path=socket, data=data), audience=audience)

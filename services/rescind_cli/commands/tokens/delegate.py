@@ -1,4 +1,4 @@
-"""`rescind delegate`: a token with a part of another one's power."""
+"""`rescind delegate`: a new token with a part of another token's power."""
 
 from typing import TYPE_CHECKING, Unpack, cast
 
@@ -44,10 +44,10 @@ def delegate(
     idempotency_key: str | None,
     **options: Unpack[PortionOptions],
 ) -> None:
-    """Delegate a part of a token's power, and print the new token this once.
+    """Delegate a part of a token's power, and print the new token once.
 
-    The parent token is RESCIND_TOKEN, or else comes on stdin. The child never has more than its
-    parent, and dies with it. It goes to stdout and its id to stderr.
+    The parent token is read from RESCIND_TOKEN, or else from stdin. The child token never has more
+    power than its parent, and ends with it. The child token goes to stdout and its id to stderr.
     """
     asked = fields(options)
     parent = settings.holder_token() or Secret(token_from_stdin())

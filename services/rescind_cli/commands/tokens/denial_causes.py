@@ -23,10 +23,10 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class DenialCause:
-    """One thing that denies a token or takes from it, by itself. Times are RFC 3339.
+    """One cause that by itself denies a token or removes scopes from it. Times are RFC 3339.
 
-    `matched` says for each part of the selector why the token has that handle. A cause that is not
-    a revocation (expiry, not-before) has no `where`.
+    `matched` states, for each part of the selector, why the token has that handle. A cause that is
+    not a revocation (expiry, not-before) has no `where`.
     """
 
     reason: str
@@ -41,17 +41,17 @@ class DenialCause:
 
 
 def causes(seen: TokenDetails) -> list[DenialCause]:
-    """List everything that denies a token, or takes a scope from it: holds first, then times."""
+    """Return all causes that deny a token or remove a scope: revocations first, then times."""
     return [*(_of_hold(hold, seen) for hold in seen["holds"]), *_of_times(seen)]
 
 
 def document(cause: DenialCause) -> dict[str, object]:
-    """Write a cause for programs."""
+    """Return a cause as a document for `--json`."""
     return {**asdict(cause), "since": cause.since or None}
 
 
 def remaining_power(seen: TokenDetails) -> dict[str, Any]:
-    """Return the scopes, audience and times that are left of a token.
+    """Return the remaining scopes, audience and times of a token.
 
     `until` is None for a token that is denied for good.
     """
@@ -83,7 +83,7 @@ def _of_hold(hold: AppliedRevocation, seen: TokenDetails) -> DenialCause:
 
 
 def _words(hold: AppliedRevocation) -> tuple[str, str, str]:
-    """Name an effect's reason, what it means, and what ends it."""
+    """Return the reason, the meaning and the advice for an effect."""
     until = f", at the latest {hold['until']}" if hold["until"] else ""
     match hold["effect"]:
         case Effect.SUSPEND:
@@ -103,7 +103,7 @@ def _words(hold: AppliedRevocation) -> tuple[str, str, str]:
 
 def _of_times(seen: TokenDetails) -> Iterator[DenialCause]:
     now_us = times.parse_rfc3339(seen["at"])
-    if (rotated_at := seen.get("rotated_at")) is not None:  # an older authority does not say
+    if (rotated_at := seen.get("rotated_at")) is not None:  # an older authority omits it
         yield from _of_rotation(rotated_at, seen, now_us)
     elif seen.get("ended_seq") is not None:  # the same
         by = seen["ended_by"]
@@ -112,7 +112,7 @@ def _of_times(seen: TokenDetails) -> Iterator[DenialCause]:
             says="it was ended early, for good: by its position, whatever the clocks show",
             advice="Issue another token.",
             since=seen["expires_at"],
-            why=seen.get("ended_reason") or "",  # an older authority does not say
+            why=seen.get("ended_reason") or "",  # an older authority omits it
             where=f"change {by}, seq {seen['ended_seq']}" if by else "",
         )
     elif times.parse_rfc3339(seen["expires_at"]) <= now_us:

@@ -24,8 +24,9 @@ _STDIN = "-"
 def explain(*, target: CommandTarget, token_id: str) -> None:
     """Explain why a token is denied, since when, by whom, and what it may still do.
 
-    TOKEN_ID is its public name, tok_…; `-` reads the token itself from stdin (or RESCIND_TOKEN),
-    and then each sidecar of this machine is asked about it too, unless it was rotated away.
+    TOKEN_ID is its public name, tok_…. With `-`, the token itself is read from stdin (or
+    RESCIND_TOKEN), and the command also asks each sidecar on this machine, unless the secret was
+    rotated away.
     """
     if token_format.contained(token_id):
         raise click.UsageError("that is a token, not its id: rescind explain - < token-file")
@@ -52,7 +53,10 @@ def explain(*, target: CommandTarget, token_id: str) -> None:
 
 
 def _spent(seen: TokenDetails) -> bool:
-    """Return True for a secret that was rotated away: to show it to a sidecar ends the token."""
+    """Return True if the secret was replaced and is denied.
+
+    Presenting it to a sidecar would end the token, so the caller must not.
+    """
     return seen.get("rotated_at") is not None and seen["denied"] is not None
 
 
@@ -96,7 +100,7 @@ def _fact(name: str, text: str) -> None:
 
 
 def _told(secret: Secret, data: Path | None) -> list[dict[str, object]]:
-    """Return the verdict of each sidecar of this machine."""
+    """Return the verdict of each sidecar on this machine."""
     from rescind_cli.doctor import sidecars  # noqa: PLC0415 - only a token on stdin needs it
 
     here = settings.surroundings(data)

@@ -1,4 +1,4 @@
-"""`rescind issue`: a new token, printed this once."""
+"""`rescind issue`: a new token, printed once."""
 
 from typing import TYPE_CHECKING, Unpack, cast
 
@@ -71,10 +71,10 @@ def issue(
     parent: str | None,
     **options: Unpack[GrantOptions],
 ) -> None:
-    """Issue a token, and print it this once.
+    """Issue a token, and print it once.
 
-    The token goes to stdout and its id to stderr. It cannot be shown again. With
-    --parent it is delegated, as by `rescind delegate`.
+    The token goes to stdout and its id to stderr. It cannot be shown again. With --parent, it is
+    delegated, as by `rescind delegate`.
     """
     asked = fields(options)
     for scope in options["scopes"]:

@@ -40,11 +40,12 @@ def rotate(
     on_reuse: str | None,
     options: CommandOptions,
 ) -> None:
-    """Create a new secret for a token, and print it this once.
+    """Create a new secret for a token, and print it once.
 
-    Its name, its grant, its end and what was delegated from it stay. `-` takes the token itself
-    from stdin: its holder may rotate it. With --wait no verifier accepts the old secret any
-    more (without --overlap). After a leak, revoke instead: a thief may have delegated.
+    The token keeps its id, its grant, its end and the tokens delegated from it. `-` reads the token
+    itself from stdin: its holder may rotate it. With --wait (and without --overlap), no verifier
+    accepts the old secret any more when the command returns. After a leak, revoke instead: a thief
+    may have delegated.
     """
     from rescind.client.admin import Renewal  # noqa: PLC0415 - --help need not pay for httpx2
 
@@ -63,7 +64,7 @@ def rotate(
     with target.admin() as admin:
         with receipt_progress.told_if_interrupted(key):
             issued = admin.rotate(token_id, idempotency_key=key, **renewal)
-        # Before the wait: a person who ends that early must not lose the only copy of the secret.
+        # Before the wait: Ctrl-C during it must not lose the only copy of the secret.
         new_token.show(issued, as_json=target.as_json)
         if options.wait:
             wait = receipt_progress.ReceiptWait(
@@ -99,8 +100,8 @@ def expire(
 ) -> None:
     """End tokens early: those that are named, or all that match every filter.
 
-    What was delegated from them ends with them. Many take a while, unlike a revocation, which is
-    one event; Ctrl-C leaves the rest as it is.
+    Tokens delegated from them end with them. Unlike a revocation, which is one event, many tokens
+    take a while; Ctrl-C leaves the rest unchanged.
     """
     named = {"subject": subject, "kind": kind, "tenant": tenant}
     named_labels = [f"{key}={text}" for key, text in labels]
@@ -152,7 +153,7 @@ def _confirm(count: int, *, yes: bool) -> None:
 
 
 def _progress(done: int, of: int) -> None:
-    """Write one line that replaces itself, on a terminal and for many tokens."""
+    """Write a progress line that replaces itself, on a terminal and for many tokens."""
     if sys.stderr.isatty() and of > _AT_ONCE:
         sys.stderr.write(f"\r\x1b[K{done:,} of {of:,}" + ("\n" if done == of else ""))
         sys.stderr.flush()

@@ -19,7 +19,7 @@ _MOST = 1_000
 
 @click.group(cls=suggestions.Group)
 def subjects() -> None:
-    """Show all that speaks for a subject, and what holds it."""
+    """Show a subject's tokens, and the revocations that apply to them."""
 
 
 @subjects.command("show")
@@ -28,10 +28,10 @@ def subjects() -> None:
 @click.option("--all", "dead", is_flag=True, help="Those that are over as well.")
 @with_target
 def show(*, target: CommandTarget, subject: str, kind: str | None, dead: bool) -> None:
-    """Show the tokens of a subject, with where each began and was last used.
+    """Show the tokens of a subject, with the origin and the last use of each.
 
-    What stands against it comes last: `rescind lift` ends that. `rescind revoke subject:SUBJECT
-    kind:session` logs it out everywhere.
+    Revocations that apply to the subject and can be lifted come last: `rescind lift` ends them.
+    `rescind revoke subject:SUBJECT kind:session` logs the subject out everywhere.
     """
     filters: TokenFilters = {"subject": subject}
     if kind:

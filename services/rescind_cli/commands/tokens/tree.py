@@ -1,4 +1,4 @@
-"""`rescind tree`: who delegated what to whom."""
+"""`rescind tree`: a delegation tree, with the state of each token."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -31,10 +31,10 @@ _MOST_SCOPES = 6
 )
 @with_target
 def tree(*, target: CommandTarget, of: str, depth: int, children: int) -> None:
-    """Show who delegated what to whom, and what has become of each.
+    """Show a delegation tree and the state of each token.
 
-    The tree of one token, of the tokens of a subject (the latest 20), or, for `-`, of the token on
-    stdin (or RESCIND_TOKEN).
+    Shows the tree of one token, of the latest 20 tokens of a subject or, for `-`, of the token on
+    stdin (or in RESCIND_TOKEN).
     """
     with target.admin() as admin:
         found = [
@@ -69,7 +69,7 @@ def _show(found: "TokenTree") -> None:
 
 
 def _lines(nodes: Sequence["TreeNode"]) -> Iterator[tuple[str, str]]:
-    """Draw each node before its children, with the state of each to colour it by."""
+    """Yield the state and the drawn line of each node, before its children."""
     children: dict[str | None, list[TreeNode]] = {}
     for node in nodes[1:]:
         children.setdefault(node["parent"], []).append(node)

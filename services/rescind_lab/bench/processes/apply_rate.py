@@ -1,8 +1,9 @@
-"""How fast a sidecar applies events, with nothing around it.
+"""The rate at which a sidecar applies events, measured alone.
 
     python -m rescind_lab.bench.processes.apply_rate EVENTS
 
-Batches as NATS brings them go into a view with a real table; the ready line says how long it took.
+Batches as NATS delivers them go into a view with a real table. The ready line contains the time
+that this took.
 """
 
 import os
@@ -27,7 +28,7 @@ _TERM_MS = 60_000
 
 
 def committed(count: int) -> list[bytes]:
-    """Write that many events of a ledger, in batches."""
+    """Return `count` events of a ledger, in batches."""
     position = ledger.genesis(1)
     batches: list[bytes] = []
     for first in range(1, count + 1, events.MAX_EVENTS):
@@ -63,7 +64,7 @@ def _event(seq: int) -> Event:
 
 
 def applied_in_s(view: View, batches: list[bytes]) -> float:
-    """Apply batches to a view; return the seconds that it took."""
+    """Apply batches to a view, and return the time that it took, in seconds."""
     began_ns = clock.monotonic_raw_ns()
     for payload in batches:
         progress = view.pushed(events.decode_batch(payload))

@@ -1,11 +1,11 @@
-"""A sidecar's outside.
+"""A stand-in with the interface of a sidecar.
 
     python -m rescind_lab.bench.processes.fake_sidecar SOCKET HANDLES EVENTS_PER_S
 
 It answers at a socket and writes a table as a sidecar does, with the same codecs and the same
-writer, but knows every token, and applies as many events a second as it is told, each of which
-hits a random tree. So a check can be measured under a load of events that no one has to commit.
-A `check` is answered with the number of looks so far, in place of a position.
+writer. But it has a record of every token, and applies EVENTS_PER_S events a second, each of which
+hits a random tree. So a check can be measured under a load of events that are never committed. The
+answer to a `check` contains the number of look-ups so far, in place of a position.
 """
 
 import asyncio
@@ -50,11 +50,11 @@ _TICK_S = 0.001
 _LEASE_NS = 10_000_000_000
 _HOUR_NS = 3_600_000_000_000
 _HOUR_US = 3_600_000_000
-_FIXED_HANDLES = 6  # those that every token has; labels make up the rest
+_FIXED_HANDLES = 6  # those of every token; labels are the rest
 
 
 class Standin:
-    """Write continuous events to a table, and return records to any client."""
+    """A stand-in that writes events to a table, and returns a record for every token."""
 
     def __init__(self, table: Path, *, handles_each: int) -> None:
         self.instance = secrets.token_bytes(16)
@@ -70,7 +70,7 @@ class Standin:
         self._applied = 0
 
     def lease(self) -> None:
-        """Go on answering."""
+        """Extend the lease."""
         self._table.extend(clock.boottime_ns() + _LEASE_NS)
 
     def apply(self, count: int) -> None:
@@ -80,7 +80,7 @@ class Standin:
             self._table.bump(f"tree:tok_{self._random.getrandbits(64):x}", applied=self._applied)
 
     def respond(self, request: Request) -> Response:
-        """Return the response of a sidecar that knows every token."""
+        """Return the response of a sidecar that has a record of every token."""
         match request:
             case Clock(number):
                 return Now(number, clock.boottime_ns())
@@ -91,7 +91,7 @@ class Standin:
                 record = records.encode(self._record(token), signed_envelope.unsigned)
                 return Verdict(number, self.instance, None, record, self.looks, 0)
             case Watch(number):
-                return Changed(number, self._applied)  # nobody holds anything in a bench
+                return Changed(number, self._applied)  # no bench uses holds
 
     def _entry(self, number: int, token: str) -> Entry:
         record, now_ns = self._record(token), clock.boottime_ns()
@@ -157,7 +157,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def _events(standin: Standin, *, per_s: int) -> None:
-    """Apply events at a rate, a few in each tick, and make up for ticks that came late."""
+    """Apply events at a rate, a few in each tick, and catch up after late ticks."""
     began_ns, applied = clock.monotonic_raw_ns(), 0
     while True:
         standin.lease()

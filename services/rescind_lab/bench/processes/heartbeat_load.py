@@ -2,8 +2,9 @@
 
     python -m rescind_lab.bench.processes.heartbeat_load ORDERS COUNT SECONDS
 
-Each instance beats once in SECONDS, evenly spread, under the MAC of its own secret, over one
-connection. A sidecar of its own for each would measure this machine.
+Each instance sends one heartbeat every SECONDS, under the MAC of its own secret. The heartbeats are
+evenly spread, and share one connection. A real sidecar for each instance would measure this
+machine.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ _STEP_S = 0.01
 
 
 class Beater:
-    """One instance that was enrolled, and says that it has applied all there is."""
+    """One enrolled instance, which reports that it has applied all events."""
 
     def __init__(self, instance: bytes, master: bytes, at: Position) -> None:
         self._instance = instance
@@ -52,7 +53,7 @@ class Beater:
 
 
 def _orders() -> dict[str, str]:
-    """Read what the bench wrote: a key and a URL with a password, so they stand in no argv."""
+    """Read the orders: a file, since a key and a URL with a password must not be in argv."""
     orders: dict[str, str] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     return orders
 
@@ -61,12 +62,12 @@ async def _main(stop: Stop) -> None:
     orders = _orders()
     beaters, every_s = int(sys.argv[2]), float(sys.argv[3])
     at = Position(int(orders["epoch"]), int(orders["seq"]), bytes.fromhex(orders["head"]))
-    # The first of them was enrolled under this id, and the others under those that follow it.
+    # The id of the first instance; the others were enrolled under the ids that follow it.
     first = int(orders["first"], 16)
     instances = [each.to_bytes(heartbeat.INSTANCE_BYTES) for each in range(first, first + beaters)]
     fleet = cycle([Beater(each, bytes.fromhex(orders["master"]), at) for each in instances])
     async with nats_connection.connection(orders["nats"], name="rescind-bench") as client:
-        inbox = client.new_inbox()  # nobody reads the replies: the lease rows tell what counted
+        inbox = client.new_inbox()  # replies are not read: table `leases` shows what counted
         ready_line.announce(instances=beaters)
         began_ns, sent = clock.monotonic_raw_ns(), 0
         while not stop.asked:

@@ -1,9 +1,9 @@
-"""A workload with so many entries.
+"""A workload with a given number of entries.
 
     python -m rescind_lab.bench.processes.memory_workload SOCKET TOKENS
 
-It checks that many tokens against a stand-in, and its ready line says by how many bytes that made
-it grow.
+It checks TOKENS tokens against a stand-in. Its ready line contains the number of bytes by which
+that made it grow.
 """
 
 import sys
@@ -22,7 +22,7 @@ _BYTES_PER_KB = 1024
 
 
 def private_bytes() -> int:
-    """Read how much memory is this process's own: what it shares with others is not counted."""
+    """Return the private memory of this process in bytes, without shared memory."""
     lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith(_PRIVATE)) * _BYTES_PER_KB
 

@@ -1,10 +1,10 @@
-"""How fast the sequencer commits, alone.
+"""The rate at which the sequencer commits, measured alone.
 
     python -m rescind_lab.bench.processes.sequencer_rate REVOCATIONS
 
-That many commands wait at its queue, as those of a batch call would; nothing is announced, but
-what would be is encoded. The ready line says how long it took. RESCIND_POSTGRES_DSN names a ledger
-that it may fill.
+REVOCATIONS commands wait at its queue, as those of a batch call do. Announcements are encoded, but
+not published. The ready line contains the time that the commits took. RESCIND_POSTGRES_DSN names a
+ledger that the measurement may fill.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _ASKERS = 4 * MAX_BATCH
 
 
 class _Silent:
-    """Sign and encode what would be published, and publish nothing (port EventAnnouncer)."""
+    """An announcer that signs and encodes batches, and publishes nothing (port EventAnnouncer)."""
 
     def __init__(self, keyring: Keyring) -> None:
         self._seal = partial(keyring.sign, Purpose.EVENTS)
@@ -67,7 +67,10 @@ def _command(number: int) -> RevocationCommand:
 
 
 async def _commit(sequencer: Sequencer, count: int) -> float:
-    """Commit commands, one after the other in each of many tasks; return the seconds it took."""
+    """Commit commands in many tasks, one after the other in each.
+
+    Return the time that it took, in seconds.
+    """
     commands = iter([_command(number) for number in range(count)])
 
     async def ask() -> None:

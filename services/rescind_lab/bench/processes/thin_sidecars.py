@@ -1,9 +1,9 @@
 """`python -m rescind_lab.bench.processes.thin_sidecars ORDERS`: many thin sidecars in one process.
 
-Each has a NATS connection of its own, follows the hash chain over every batch, and acknowledges
-it under a MAC; it holds no records and no table, and checks no signature: a thousand checks in one
-process would measure that process. The protocol is spoken by hand: a client library for each of
-a thousand would measure the library.
+Each has a NATS connection of its own, follows the hash chain over every batch, and acknowledges it
+under a MAC. It has no records and no table, and verifies no signature: a thousand verifications in
+one process would measure that process. The NATS protocol is implemented by hand: a client library
+for each of a thousand sidecars would measure the library.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _MESSAGE = re.compile(rb"(H?)MSG \S+ \S+ (?:\S+ )??(?:(\d+) )?(\d+)")
 
 
 class ThinSidecar(asyncio.Protocol):
-    """One connection: takes batches, answers each with an acknowledgement."""
+    """One connection, which receives batches and acknowledges each."""
 
     def __init__(self, *, user: str, password: str) -> None:
         self.subscribed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -43,7 +43,7 @@ class ThinSidecar(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Log in and subscribe; the server's PONG says that both is done."""
+        """Log in and subscribe; the server's PONG confirms both."""
         self._transport = cast("asyncio.WriteTransport", transport)
         login = json.dumps(self._login).encode()
         subscription = f"SUB {subjects.EVENTS} 1".encode()
@@ -86,7 +86,7 @@ class ThinSidecar(asyncio.Protocol):
 
 
 def _orders() -> dict[str, str]:
-    """Read what the bench wrote: the URL carries a password, so it stands in no argv."""
+    """Read the orders: a file, since a URL with a password must not be in argv."""
     orders: dict[str, str] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     return orders
 

@@ -1,9 +1,9 @@
-"""What one would write in place of `/verify`.
+"""The usual alternative to `/verify`, written by hand.
 
     python -m rescind_lab.bench.processes.uvicorn_baseline
 
 A bare ASGI application on uvicorn with httptools and uvloop, in one process, that checks with the
-same SDK and answers the same headers. RESCIND_SOCKET names the sidecar.
+same SDK and returns the same headers. RESCIND_SOCKET names the sidecar.
 """
 
 from typing import cast
@@ -48,7 +48,7 @@ class _Verify:
 
 async def _main(stop: Stop) -> None:
     verifier = Verifier.attach()
-    # Without the bounds of our own server, which would slow it.
+    # Without the limits of the sidecar's own server, which would slow it.
     config = uvicorn.Config(
         _Verify(verifier),
         http="httptools",

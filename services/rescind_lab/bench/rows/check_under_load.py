@@ -1,7 +1,7 @@
 """Row `events`: the same check while 1,000 events a second arrive, for 8, 20 and 40 handles.
 
-The hot set is so large that every check finds a new generation, and has to compare its slots:
-with a small one, hardly any would, and the figure would be that of row `check`.
+The hot set is so large that every check finds a new generation, and has to compare its slots. With
+a small set, hardly any check would, and the figure would be that of row `check`.
 """
 
 from collections.abc import AsyncGenerator
@@ -48,7 +48,7 @@ class _Half:
 
 
 async def measure(stage: BenchStage) -> dict[str, Measured]:
-    """Measure each size of record beside the same one without any events."""
+    """Measure each record size under events, beside the same without events."""
     measured: dict[str, Measured] = {}
     for handles_each in _MOST_US:
         stage.say(f"checking under events, {handles_each} handles")
@@ -63,7 +63,7 @@ async def _measure(stage: BenchStage, handles_each: int) -> dict[str, Measured]:
         _half(stage, handles_each, per_s=EVENTS_PER_S) as busy,
     ):
         sides: dict[str, Side] = {"quiet": quiet.check_all, "busy": busy.check_all}
-        await busy.check_all()  # what was hit since its first sight is asked for here
+        await busy.check_all()  # tokens that were hit since their first sight are looked up here
         looks, began_ns = busy.looks(), clock.monotonic_raw_ns()
         timed = await in_turns(sides, rounds=rounds, unit=Unit.US)
         seconds = (clock.monotonic_raw_ns() - began_ns) / NS_PER_S
@@ -94,7 +94,7 @@ async def _half(stage: BenchStage, handles_each: int, *, per_s: int) -> AsyncGen
 
 
 def forged(number: int) -> str:
-    """Make a text of a token's shape. Only a stand-in accepts it."""
+    """Return a text in the format of a token. Only a stand-in accepts it."""
     return token_format.mint(
         kind=Kind.AGENT, random=number.to_bytes(token_format.RANDOM_BYTES), edge_key=bytes(32)
     ).reveal()

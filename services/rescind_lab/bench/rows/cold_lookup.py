@@ -1,6 +1,6 @@
 # redis-py leaves types open:
 # pyright: reportUnknownMemberType=false
-"""Row `sight`: a token that this process sees for the first time, and its sidecar does not."""
+"""Row `sight`: a token that this process sees for the first time, and that its sidecar has."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ from rescind_lab.bench.samples import Side, Unit, in_turns, per_call_us
 from rescind_lab.bench.socket_client import Asking
 from rescind_runtime import clock
 
-_TOKENS = 200  # a round of few has a chance to be left alone
+_TOKENS = 200  # a short round has a chance to run undisturbed
 _IN_FLIGHT = 100
 _RECORD_BYTES = 400
 
@@ -40,7 +40,7 @@ _TARGETS = {
 
 
 async def measure(stage: BenchStage) -> dict[str, Measured]:
-    """See every token once in each round: with a verifier that has seen none, and without one."""
+    """Look up every token once in each round, with a new verifier and without one."""
     hot = await stage.issue(stage.choose(quick=_IN_FLIGHT, full=_TOKENS))
     stage.say("first sights")
     verifier = Verifier.attach(stage.sidecar.socket)
@@ -78,7 +78,7 @@ def _check(stage: BenchStage, hot: list[str]) -> Side:
 
 
 def _acheck(stage: BenchStage, hot: list[str]) -> Side:
-    """Check tokens in many tasks, one after the other in each, as the requests of a server do."""
+    """Check tokens in many tasks, one after the other in each, like the requests of a server."""
 
     async def side() -> float:
         verifier = Verifier.attach(stage.sidecar.socket)
@@ -89,7 +89,7 @@ def _acheck(stage: BenchStage, hot: list[str]) -> Side:
                 await verifier.acheck(token)
 
         try:
-            await verifier.acheck(hot[-1])  # the connection of this loop
+            await verifier.acheck(hot[-1])  # opens the connection of this loop
             return await timed_us(lambda: in_flight(work, _IN_FLIGHT), calls=len(hot))
         finally:
             verifier.close()
@@ -154,7 +154,7 @@ async def timed_us(work: Callable[[], Awaitable[None]], *, calls: int) -> float:
 
 
 async def in_flight(work: Callable[[], Awaitable[None]], workers: int) -> None:
-    """Run some work that many times at once."""
+    """Run `work` in `workers` tasks at once."""
 
     async def one() -> None:
         await work()

@@ -1,9 +1,9 @@
-"""Rows `enforced` and `fleet`: from asking for a revocation to the last sidecar that shows it.
+"""Rows `enforced` and `fleet`: from a revocation's request to the last sidecar that shows it.
 
-`enforced` is measured on real sidecars, one and three, every other time with a verifier beside each
-that checks until it is denied; `fleet` on thin ones (`fleet.py`), a hundred and a thousand. Both
-count what acknowledgements a waiter in the authority would count, and both beside a commit to
-Postgres.
+`enforced` is measured on one and three real sidecars; in every other round, a verifier beside each
+checks until it is denied. `fleet` is measured on a hundred and a thousand thin sidecars
+(`thin_sidecars.py`). Both count the acknowledgements that a waiter in the authority would count,
+and compare the time with a commit to Postgres.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _MOST_MS = {1: (6, 25), 3: None, 100: (25, 60), 1_000: (100, 250)}
 
 @dataclass(slots=True)
 class _Revoked:
-    """What became of one revocation: CLOCK_BOOTTIME in ns; acknowledgements by instance."""
+    """The times of one revocation: CLOCK_BOOTTIME in ns; acknowledgements by instance."""
 
     asked_ns: int
     committed_ns: int = 0
@@ -45,7 +45,7 @@ class _Revoked:
 
 
 class Waiter:
-    """Record acknowledgements, as a waiter in the authority would."""
+    """A recorder of acknowledgements, like a waiter in the authority."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -75,7 +75,7 @@ class Waiter:
                 self._all.set()
 
     async def all(self) -> dict[bytes, int]:
-        """Wait for the last of them; say when each came. Raises SceneError."""
+        """Wait for all acknowledgements, and return the time of each. Raises SceneError."""
         try:
             async with asyncio.timeout(_DEADLINE_S):
                 await self._all.wait()
@@ -167,7 +167,7 @@ async def _on_real(
     seen: list[_Revoked] = []
     denied: list[_Revoked] = []
     for turn, (token_id, token) in enumerate(issued.items()):
-        # By turns: a check that has to ask its sidecar holds this process up, and with it the
+        # In turns: a check that has to ask its sidecar blocks this process, and so delays the
         # acknowledgement that it waits for.
         watch = _Watch(verifiers if turn % 2 else {}, token)
         revoked = await _revoke(
@@ -216,7 +216,7 @@ async def measure_fleet(stage: BenchStage) -> dict[str, Measured]:
 
 
 async def _commit_ms(stage: BenchStage) -> float:
-    """Commit one row, which is what any answer that survives a crash costs here."""
+    """Return the time to commit one row: the cost here of any answer that survives a crash."""
     await stage.postgres.execute(
         "CREATE TABLE IF NOT EXISTS bench_commits (at timestamptz NOT NULL)"
     )

@@ -1,7 +1,7 @@
 """Row `http`: `/verify` of the sidecar, against the same written by hand on uvicorn.
 
-Under wrk where it is installed, else under our own loader, which is slower than what it loads:
-the figures are then those of the loader, and only a ratio far from 1 says anything.
+The load comes from wrk if it is installed, else from the bench's own loader, which is slower than
+the servers. The figures are then those of the loader, and only a ratio far from 1 is meaningful.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _RIVAL = "rescind_lab.bench.processes.uvicorn_baseline"
 
 
 class Load:
-    """Load one URL with requests that carry a header, as many as it answers."""
+    """A load on one URL: as many requests with a header as it answers."""
 
     def __init__(self, folder: Path, *, seconds: int) -> None:
         self._folder = folder
@@ -34,17 +34,17 @@ class Load:
 
     @property
     def name(self) -> str:
-        """What makes the load."""
+        """The program that makes the load."""
         return "wrk" if self.wrk else "the bench's own loader (install wrk for a faster one)"
 
     async def per_s(self, url: str, token: str) -> float:
-        """Return how many requests a second were answered with 200."""
+        """Return the number of requests a second that were answered with 200."""
         if self.wrk:
             return await self._under_wrk(self.wrk, url, token)
         return await _under_loader(url, token, seconds=self._seconds)
 
     async def _under_wrk(self, wrk: str, url: str, token: str) -> float:
-        # In a file of mode 0600: a token never stands in argv.
+        # In a file of mode 0600: a token never appears in argv.
         script = write_private(
             self._folder / "load.lua", f'wrk.headers["Authorization"] = "Bearer {token}"\n'
         )
@@ -52,7 +52,7 @@ class Load:
 
 
 async def run_wrk(wrk: str, script: Path, url: str, *, connections: int, seconds: int) -> float:
-    """Run wrk with a script, one thread; give its requests a second. Raises SceneError."""
+    """Run wrk with a script in one thread, and return its requests a second. Raises SceneError."""
     process = await asyncio.create_subprocess_exec(
         *(wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url),
         stdout=asyncio.subprocess.PIPE,
@@ -92,7 +92,7 @@ async def _under_loader(url: str, token: str, *, seconds: int) -> float:
 
 
 async def measure(stage: BenchStage) -> dict[str, Measured]:
-    """Load both by turns with one token."""
+    """Load both sides in turns, with one token."""
     (token,) = await stage.issue(1)
     load = Load(stage.system.directory, seconds=stage.choose(quick=1, full=2))
     async with stage.process(_RIVAL, RESCIND_SOCKET=stage.sidecar.socket) as (_, facts):

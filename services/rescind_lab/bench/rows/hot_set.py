@@ -1,8 +1,8 @@
-"""Row `hot`: a hot set of tokens, whatever lies in the table behind it: 10³, 10⁵, 10⁷ tokens.
+"""Row `hot`: a hot set of tokens, with 10³, 10⁵ and 10⁷ tokens in the table behind it.
 
-Checks and first sights are told to be flat by the design; here the table is filled and they are
-measured at each size. And a revocation of a tree with all of them, beside that of one token,
-both until they are enforced.
+By the design, the times of checks and first sights do not depend on the size of the table. Here the
+table is filled, and both are measured at each size. The revocation of a tree with all tokens is
+measured beside that of one token, both until they are enforced.
 """
 
 from pathlib import Path
@@ -43,13 +43,13 @@ async def measure(stage: BenchStage) -> dict[str, Measured]:
 
 
 def sizes(stage: BenchStage) -> tuple[int, ...]:
-    """How many tokens lie in the table, step by step."""
+    """Return the numbers of tokens in the table, step by step."""
     return _QUICK_SIZES if stage.quick else _SIZES
 
 
 async def _fill(stage: BenchStage, *, first: int, last: int) -> None:
     statement = _FILL.read_text(encoding="utf-8")
-    # No check reads the index for lists; to keep it while filling takes most of an hour.
+    # No check reads the index for lists, and keeping it during the fill takes most of an hour.
     await stage.postgres.execute("DROP INDEX IF EXISTS tokens_handles")
     for start in range(first, last + 1, _AT_ONCE):
         end = min(start + _AT_ONCE - 1, last)
@@ -79,7 +79,7 @@ async def _hot_set(stage: BenchStage) -> tuple[Samples, Samples]:
 
 
 async def _tree(stage: BenchStage, size: int) -> Measured:
-    """Revoke the tree with all of them, and one token, by turns."""
+    """Revoke the tree of all tokens, and one token, in turns."""
 
     def revoking(selector: str) -> Side:
         async def side() -> float:

@@ -1,6 +1,6 @@
 # redis-py leaves types open:
 # pyright: reportUnknownMemberType=false
-"""Row `check`: a known token in the workload's own process, against what people use instead."""
+"""Row `check`: a known token in the workload's own process, against the usual alternatives."""
 
 import contextlib
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from rescind_lab.bench.samples import Side, Unit, in_turns, per_call_us
 from rescind_lab.errors import SceneError
 from rescind_runtime import clock
 
-_CALLS = 20_000  # of ours in a round: some 10 ms
+_CALLS = 20_000  # checks of rescind in a round: some 10 ms
 _RIVAL_CALLS = 300
 _RSA_BITS = 2048
 _KEY = "bench:record"
@@ -39,7 +39,7 @@ _RIVALS = {
 
 
 async def measure(stage: BenchStage) -> dict[str, Measured]:
-    """Check one token that was seen before, with a scope, and let every rival take its turn."""
+    """Check one token that was seen before, with a scope, in turns with every alternative."""
     (token,) = await stage.issue(1)
     pattern = (await stage.admin.issue(subject=SUBJECT, kind="agent", scopes=_PATTERNS)).token
     assert pattern is not None  # noqa: S101 - it was just issued

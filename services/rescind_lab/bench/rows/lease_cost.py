@@ -1,4 +1,4 @@
-"""Row `leases`: what a fleet that only renews its leases costs one authority."""
+"""Row `leases`: the cost to one authority of a fleet that only renews its leases."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ FROM leases WHERE service = 'bench'
 
 
 async def measure(stage: BenchStage) -> dict[str, Measured]:
-    """Send a fleet's heartbeats at the default interval, and read how busy the authority is."""
+    """Send a fleet's heartbeats at the default interval, and measure the authority's CPU time."""
     fleet = stage.choose(quick=500, full=5_000)
     stage.say(f"renewing {fleet:,} leases")
     pid = stage.system.pids["authority"]
@@ -78,7 +78,7 @@ async def _counted(stage: BenchStage) -> int:
 
 
 def _busy_s(pid: int) -> float:
-    """Read the CPU time of a process (proc(5): utime and stime, in clock ticks)."""
+    """Return the CPU time of a process (proc(5): utime and stime, in clock ticks)."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -1,4 +1,7 @@
-"""Row `memory`: what a workload's process holds for 100,000 tokens, and for more than it keeps."""
+"""Row `memory`: the memory of a workload's process.
+
+It is measured for 100,000 tokens, and for more than the process keeps.
+"""
 
 from rescind.client.verifier import MOST_ENTRIES
 from rescind_lab.bench.comparison import Line, Measured, Of, Row, Target
@@ -15,7 +18,7 @@ _MOST_MB = 100
 
 
 async def measure(stage: BenchStage) -> dict[str, Measured]:
-    """Fill a workload up to its bound, and half as far again beyond it."""
+    """Fill one workload up to its bound, and another with half as many tokens again."""
     stage.say("filling a workload with entries")
     full = stage.choose(quick=_QUICK_TOKENS, full=MOST_ENTRIES)
     path = str(stage.system.directory / "memory.sock")

@@ -1,4 +1,7 @@
-"""Rows `apply` and `commit`: how much a sidecar and the sequencer take, each alone on a core."""
+"""Rows `apply` and `commit`: the throughput of a sidecar and of the sequencer.
+
+Each is measured alone on a core, in events or revocations a second.
+"""
 
 import asyncio
 import json
@@ -21,7 +24,7 @@ _AUTHORITY = "rescind_lab.bench.processes.sequencer_rate"
 _CONNECTIONS = 64
 _CALLERS = 2
 _DEEDS = 1_000
-_ROWS = 256  # a batch of the sequencer has as many
+_ROWS = 256  # as many as a batch of the sequencer
 
 _REVOKE = """
 local number = 0
@@ -79,7 +82,7 @@ async def measure_commit(stage: BenchStage) -> dict[str, Measured]:
 
 
 async def _batches(stage: BenchStage) -> float:
-    """Revoke by the batch endpoint, which another process shares a machine with: this one."""
+    """Revoke through the batch endpoint, from this process on the same machine."""
     calls = stage.choose(quick=1, full=6)
     run = secrets.token_hex(4)
 
@@ -110,7 +113,7 @@ async def _rate(stage: BenchStage, module: str, count: int, **environment: str) 
 
 
 async def _insert(stage: BenchStage, *, batches: int) -> float:
-    """Insert rows as large as an event, as many to a commit as the sequencer takes."""
+    """Insert rows as large as an event, in commits as large as a batch of the sequencer."""
     await stage.postgres.execute(
         "CREATE TABLE IF NOT EXISTS bench_rows (number bigint PRIMARY KEY, payload bytea)"
     )

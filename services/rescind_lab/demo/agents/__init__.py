@@ -1,1 +1,1 @@
-"""`rescind demo agents`: one of several agents goes rogue, with what it delegated."""
+"""`rescind demo agents`: one of several agents goes rogue, with the agents below it."""

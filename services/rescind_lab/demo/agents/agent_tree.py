@@ -1,4 +1,4 @@
-"""The family: an orchestrator, two agents that it made, and what they made in turn."""
+"""The agents: an orchestrator, two agents that it made, and the agents below those."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _TTL_S = 600
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One agent: its name on the stage, its subject, and who made it (None: an operator)."""
+    """One agent: its name in the scene, its subject, and its parent (None: an operator)."""
 
     name: str
     subject: str
@@ -45,7 +45,7 @@ def is_hit(agent: Agent) -> bool:
 
 
 async def born(admin: AsyncAdmin, authority: str) -> Mapping[str, Secret]:
-    """Delegate from agent to agent, each with its own token alone; return their tokens."""
+    """Delegate from agent to agent, each with its own token alone, and return their tokens."""
     secrets: dict[str, Secret] = {}
     for agent in FAMILY:
         if agent.parent is None:

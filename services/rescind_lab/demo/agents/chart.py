@@ -1,4 +1,4 @@
-"""The family as a picture and a table: in colour on a terminal, plain text in a pipe."""
+"""The agents as a picture and a table: in colour on a terminal, plain text in a pipe."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -65,7 +65,7 @@ def _name(lane: AgentLane) -> str:
 
 
 class _Picture:
-    """A lane for each agent over one axis of time."""
+    """A lane for each agent over one time axis."""
 
     def __init__(self, outcome: AgentsOutcome, marks: Marks) -> None:
         self._outcome = outcome
@@ -96,7 +96,7 @@ class _Picture:
         yield []
 
     def _cells(self, calls: Sequence[MeasuredCall]) -> list[Piece]:
-        """Draw one agent's calls; the worst of a column shows."""
+        """Draw one agent's calls. If several share a column, draw the worst one."""
         cells: dict[int, tuple[int, Piece]] = {}
         for call in calls:
             column = self._column(call.began_ns)

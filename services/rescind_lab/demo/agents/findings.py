@@ -1,4 +1,4 @@
-"""What narrowing and killing did to each agent: measured calls in, facts and claims out. Pure."""
+"""Facts and claims about each agent after a narrow and a kill, from measured calls. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _UNAUTHENTICATED, _CONFLICT = 401, 409
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A command: when it was committed and when its receipt was here, CLOCK_BOOTTIME in ns."""
+    """A command, its commit and the arrival of its receipt (CLOCK_BOOTTIME in ns)."""
 
     commit_ns: int
     receipt_ns: int
@@ -23,7 +23,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """The statuses that a dead agent and its live maker got for a delegation."""
+    """The HTTP statuses of two delegations: by a killed agent, and by the rogue's live parent."""
 
     delegation: int
     again: int
@@ -31,10 +31,10 @@ class Refusals:
 
 @dataclass(frozen=True, slots=True)
 class AgentLane:
-    """What one agent saw. Times are in ms after the commit; None where it did not happen.
+    """The results of one agent. Times are in ms after the commit; None if it did not happen.
 
-    What comes "after" a command began after its receipt. `stream_ms` is when its stream was broken
-    off, after the kill.
+    Fields with "after" count calls that began after the receipt of the command. `stream_ms` is when
+    the agent's stream was ended, after the kill.
     """
 
     agent: str
@@ -62,7 +62,7 @@ def lanes(
     *,
     narrowed_at: str,
 ) -> tuple[AgentLane, ...]:
-    """Sum up what each agent saw; a call counts by when it began."""
+    """Summarise the calls of each agent; a call counts by when it began."""
     return tuple(
         _lane(
             agent,
@@ -79,9 +79,9 @@ def lanes(
 def claims(
     lanes: Sequence[AgentLane], refusals: Refusals, *, narrowed_at: str
 ) -> tuple[Assertion, ...]:
-    """Return what the measurement shows.
+    """Return the claims, and whether the measurement confirms each.
 
-    Nothing is claimed of what was not measured.
+    A claim about something that was not measured does not hold.
     """
     hit = [lane for lane in lanes if lane.hit]
     spared = [lane for lane in lanes if not lane.hit]

@@ -1,7 +1,7 @@
-"""Run the story of a rogue agent, and of what it delegated.
+"""Run the scenario of a rogue agent, and of the agents below it.
 
-The agent is narrowed, and then killed. Everything is real, as in the demo. Only the operator is
-asked. No agent is told.
+The agent is narrowed, and then killed. Everything is real, as in the demo. Only the operator acts.
+No agent is notified.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _TIMEOUT_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class AgentsOutcome:
-    """What was measured."""
+    """The outcome of the scenario."""
 
     narrowed: Moment
     killed: Moment
@@ -40,12 +40,12 @@ class AgentsOutcome:
 
     @property
     def ok(self) -> bool:
-        """Whether everything that is claimed was measured."""
+        """Whether every claim was measured to hold."""
         return all(claim.holds for claim in self.claims)
 
 
 async def play(environ: Mapping[str, str], *, say: Callable[[str], None]) -> AgentsOutcome:
-    """Run the story in a directory that is gone afterwards. Raises RescindError in plain words."""
+    """Run the scenario in a directory that is deleted afterwards. Raises RescindError."""
     async with (
         environment.running(environ, say=say) as here,
         here.admin(timeout_s=_TIMEOUT_S) as admin,
@@ -91,7 +91,10 @@ def _moment(done: RevocationDetails) -> Moment:
 
 
 async def _refusals(dead: AsyncBearer, maker: AsyncBearer) -> Refusals:
-    """Delegate as the rogue would, and make the rogue again as its live maker would."""
+    """Request two delegations, and return their statuses.
+
+    A killed agent requests the first; the rogue's live parent requests the rogue again.
+    """
     return Refusals(
         delegation=await _delegation(dead, f"{agent_tree.subject_of('fetcher')}/heir"),
         again=await _delegation(maker, agent_tree.subject_of(ROGUE)),
@@ -99,7 +102,7 @@ async def _refusals(dead: AsyncBearer, maker: AsyncBearer) -> Refusals:
 
 
 async def _delegation(bearer: AsyncBearer, subject: str) -> int:
-    """Return the status that answers the wish to delegate to a subject."""
+    """Request a delegation to a subject, and return the status of the answer."""
     try:
         await bearer.delegate(subject=subject)
     except ProblemError as problem:

@@ -1,6 +1,6 @@
-"""Streams that agents keep open, as of tools that report: nothing is sent on them after the first.
+"""Streams that agents keep open, like those of tools that report.
 
-So what ends one is its token, and nothing else.
+After the first event nothing is sent on them, so only its token can end a stream.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _OPEN_S = 10.0
 
 @dataclass(slots=True)
 class Stream:
-    """One agent's stream; `ended_ns` is CLOCK_BOOTTIME when the service broke it off."""
+    """One agent's stream; `ended_ns` is CLOCK_BOOTTIME when the service ended it."""
 
     agent: str
     ended_ns: int | None = None
@@ -26,7 +26,7 @@ class Stream:
 
 @contextlib.asynccontextmanager
 async def opened(url: str, secrets: Mapping[str, Secret]) -> AsyncGenerator[tuple[Stream, ...]]:
-    """Keep a stream open for each agent, for the block, or until it is broken off."""
+    """Keep a stream open for each agent during the block, or until the service ends it."""
     streams = tuple(Stream(agent) for agent in secrets)
     begun = [asyncio.Event() for _ in streams]
     async with asyncio.TaskGroup() as tasks:

@@ -79,7 +79,7 @@ def _row(lane: PartitionLane) -> tuple[str, ...]:
 
 
 class _Picture:
-    """The lanes over one axis of time, with the moments marked in each."""
+    """The lanes over one time axis, with the moments marked in each."""
 
     def __init__(self, outcome: PartitionOutcome, marks: Marks) -> None:
         moments = outcome.moments
@@ -123,7 +123,7 @@ class _Picture:
         yield []
 
     def _cells(self, calls: Sequence[MeasuredCall]) -> list[Piece]:
-        """Draw one token's calls at one service; what came last in a column shows."""
+        """Draw one token's calls at one service. If several share a column, draw the last one."""
         marks = self._marks
         cells: dict[int, Piece] = {}
         for call in sorted(calls, key=lambda call: call.began_ns):
@@ -138,7 +138,7 @@ class _Picture:
         return [cells.get(column, (" ", "")) for column in range(_COLUMNS)]
 
     def _labels(self) -> str:
-        """Write each moment's name from its column on, or as close to it as there is room."""
+        """Return the names of the moments, each from its column on or as close as possible."""
         text = ""
         for name, column in self._moments.items():
             text = text.ljust(column)
@@ -146,7 +146,7 @@ class _Picture:
         return text
 
     def _axis(self) -> str:
-        """Number the seconds after the commit."""
+        """Return the labels of the time axis: seconds after the commit."""
         commit_ns = self._outcome.moments.commit_ns
         first = ceil((self._from_ns - commit_ns) / NS_PER_S)
         last = floor((self._from_ns + _COLUMNS * self._step_ns - commit_ns) / NS_PER_S)

@@ -1,4 +1,4 @@
-"""What a partition did at each service: measured calls in, facts and claims out. Pure."""
+"""Facts and claims about each service in a partition, from measured calls. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,21 +13,22 @@ _NO_LEASE, _REVOKED = "no_lease", "revoked"
 
 @dataclass(frozen=True, slots=True)
 class PartitionTimes:
-    """When it happened, CLOCK_BOOTTIME in ns, in this order."""
+    """The times of the partition, CLOCK_BOOTTIME in ns, in this order."""
 
     cut_ns: int
     commit_ns: int
-    lapse_ns: int  # the latest: a lease that was asked for just before the cut ends here
-    receipt_ns: int  # as its answer arrived
+    lapse_ns: int  # the latest: the end of a lease requested just before the cut
+    receipt_ns: int  # when the answer arrived
     healed_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionLane:
-    """What one service saw, in ms after the commit. None where it did not happen.
+    """The results of one service. Times are in ms after the commit; None if it did not happen.
 
-    `outcome` and `enforced_ms` are the receipt's own words. What says nothing else concerns the
-    revoked token; `reasons_while_cut` and `lapsed_…` (from the lapse until it was healed) both.
+    `outcome` and `enforced_ms` are copied from the receipt. Fields concern the revoked token,
+    unless their name says otherwise; `reasons_while_cut` and `lapsed_…` (from the lapse until the
+    wire was healed) concern both tokens.
     """
 
     service: str
@@ -58,7 +59,7 @@ def lanes(
     cut_off: str,
     revoked: str,
 ) -> tuple[PartitionLane, ...]:
-    """Sum up what was measured at each service; a call counts by when it began."""
+    """Summarise the calls at each service; a call counts by when it began."""
     named = {str(each["service"]): each for each in receipt["verifiers"]}
     return tuple(
         _lane(
@@ -74,9 +75,9 @@ def lanes(
 
 
 def claims(lanes: Sequence[PartitionLane], moments: PartitionTimes) -> tuple[Assertion, ...]:
-    """Return what the measurement shows.
+    """Return the claims, and whether the measurement confirms each.
 
-    Nothing is claimed of what was not measured.
+    A claim about something that was not measured does not hold.
     """
     connected = [lane for lane in lanes if not lane.cut_off]
     (alone,) = [lane for lane in lanes if lane.cut_off]

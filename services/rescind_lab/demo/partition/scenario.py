@@ -1,8 +1,8 @@
-"""The story: one of three sidecars is cut off, a token is revoked, and `wait` says when it is over.
+"""The scenario: a sidecar of three is cut off, a token is revoked, and `wait` returns the receipt.
 
-As in the demo everything is real. The sidecar that is cut off lives on and answers from memory: a
-wire of ours lies in its way to NATS and to the authority, and is cut. The lease term is short so
-that it fits into a minute; with the default of 10 s the same takes longer.
+As in the demo, everything is real. The sidecar that is cut off keeps running, and answers from
+memory: its connections to NATS and to the authority go through a proxy, which is cut. The lease
+term is short, so that the scenario fits into a minute; with the default of 10 s it takes longer.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ _AGAIN_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class PartitionOutcome:
-    """What was measured."""
+    """The outcome of the scenario."""
 
     revocation: RevocationDetails
     moments: PartitionTimes
@@ -51,12 +51,12 @@ class PartitionOutcome:
 
     @property
     def ok(self) -> bool:
-        """Whether everything that is claimed was measured."""
+        """Whether every claim was measured to hold."""
         return all(claim.holds for claim in self.claims)
 
 
 async def play(environ: Mapping[str, str], *, say: Callable[[str], None]) -> PartitionOutcome:
-    """Run the story in a directory that is gone afterwards. Raises RescindError in plain words."""
+    """Run the scenario in a directory that is deleted afterwards. Raises RescindError."""
     async with (
         tcp_proxy.laid() as cable,
         environment.running(
@@ -78,10 +78,10 @@ async def play(environ: Mapping[str, str], *, say: Callable[[str], None]) -> Par
 
 
 def _told(service: str, told: Mapping[str, str], cable: Wire) -> Mapping[str, str]:
-    """Lead every way out of the one sidecar through the wire."""
+    """Return the settings of a sidecar; those of the one to cut off lead through the wire."""
     if service != CUT_OFF:
         return told
-    # Redis is on a unix socket, which no network cuts. So this one goes without it.
+    # Redis is on a unix socket, which no network failure cuts. So this sidecar runs without it.
     kept = {name: text for name, text in told.items() if name != "RESCIND_REDIS_URL"}
     ways = {name: cable.through(told[name]) for name in ("RESCIND_NATS_URL", "RESCIND_URL")}
     return kept | ways
@@ -90,7 +90,7 @@ def _told(service: str, told: Mapping[str, str], cable: Wire) -> Mapping[str, st
 async def _partition(
     admin: AsyncAdmin, token_id: str, cable: Wire, say: Callable[[str], None]
 ) -> tuple[RevocationDetails, PartitionTimes]:
-    """Cut the wire, revoke and wait; the wire is whole again at the end."""
+    """Cut the wire, revoke a token, wait for the receipt, and heal the wire."""
     say(f"{CUT_OFF} is cut off")
     cut_ns = clock.boottime_ns()
     with cable.cut():
@@ -117,7 +117,7 @@ async def _partition(
 async def _recovery(system: System) -> None:
     """Wait until the sidecar holds a lease again, and then a little for the calls to show it.
 
-    One that does not come back is no error here: the claims will say so.
+    A sidecar that does not recover is not an error here: a claim then does not hold.
     """
     (url,) = [sidecar.http for sidecar in system.sidecars if sidecar.service == CUT_OFF]
     async with httpx2.AsyncClient(trust_env=False) as client:

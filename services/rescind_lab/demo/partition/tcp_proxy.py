@@ -1,9 +1,9 @@
 """Forward one sidecar's TCP connections through a wire that can be cut.
 
 This process forwards the data. A wire that is cut acts as a network that loses every packet, both
-ways. Connections stay open, and what is sent into them stays in a buffer. Neither side is told
-anything, not even that the other side hung up. A healed wire delivers late what was sent, as TCP
-does.
+ways. Connections stay open, and data that is sent into them stays in a buffer. Neither side is
+notified, not even if the other side hangs up. After the wire is healed, the buffered data arrives
+late, as with TCP.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _CHUNK_BYTES = 65_536
 
 
 class Wire:
-    """One sidecar's ways to the rest, which are cut and healed together."""
+    """One sidecar's connections to the other parts, which are cut and healed together."""
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
@@ -25,7 +25,7 @@ class Wire:
         self._whole.set()
 
     def through(self, url: str) -> str:
-        """Lead a way through the wire to where a URL points; give the URL at its near end."""
+        """Open a way through the wire to the host of a URL, and return the URL of its near end."""
         where = urlsplit(url)
         if where.hostname is None or where.port is None:
             raise ValueError("only a URL with host and port leads through a wire")
@@ -61,7 +61,7 @@ class Wire:
 
     async def _connect(self, near: socket.socket, far: tuple[str, int]) -> None:
         await self._whole.wait()
-        with near, contextlib.suppress(OSError):  # nobody there: hang up, as the far end would
+        with near, contextlib.suppress(OSError):  # no listener: hang up, as the far end would
             there = await asyncio.open_connection(*far)
             here = await asyncio.open_connection(sock=near)
             async with asyncio.TaskGroup() as both:

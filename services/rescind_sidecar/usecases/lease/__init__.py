@@ -1,1 +1,1 @@
-"""Enrol, and keep the lease."""
+"""The enrolment and the lease of an instance."""

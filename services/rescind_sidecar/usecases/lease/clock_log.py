@@ -1,24 +1,27 @@
-"""Log that the authority's clock was set back: tokens may be denied as expired before their end."""
+"""A log line for an authority's clock that was set back.
+
+Until the clock has caught up, tokens may be denied as expired before their end.
+"""
 
 import structlog
 
 from rescind_runtime.log_throttle import LogThrottle
 from rescind_sidecar.view.authority_clock import AuthorityTime
 
-_BEHIND_US = 5_000_000  # more than a slow heartbeat and clocks that drift make
+_BEHIND_US = 5_000_000  # more than a slow heartbeat and drifting clocks cause
 _AGAIN_S = 600.0
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class ClockLog:
-    """Compare the time that this sidecar goes by with the last reply's."""
+    """Compare the bound that this sidecar uses with the time in the last reply."""
 
     def __init__(self) -> None:
         self._said = LogThrottle(_AGAIN_S)
 
     def saw(self, time: AuthorityTime | None, now_ns: int) -> None:
-        """Compare the clocks now (CLOCK_BOOTTIME); warn once in ten minutes while they differ."""
+        """Compare the times now (CLOCK_BOOTTIME); warn once in ten minutes while they differ."""
         behind_us = 0 if time is None else time.ahead_us(now_ns)
         if behind_us < _BEHIND_US or self._said.due(now_ns) is None:
             return

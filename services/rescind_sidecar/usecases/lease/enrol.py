@@ -1,8 +1,9 @@
-"""Enrol an instance: prove which service it belongs to, get the secret that its messages carry.
+"""The enrolment of an instance: it proves its service, and receives the key of its MACs.
 
-The credential is sealed to the key that the trust statement names, and a stolen one opens the box.
-So the newest statement is asked for before the credential is shown, each time: a wish that it enrol
-again may come of a key that was just retired. Under a statement that has ended it is not shown.
+The credential is encrypted for the key that the trust statement names, and a stolen key opens the
+box. So each enrolment requests the newest statement before it sends the credential: a request to
+enrol again may come from a key that was just retired. Under a statement that has ended, the
+credential is not sent.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class Enrol:
-    """Show the service's credential, sealed, for an instance's own key."""
+    """Send the service's credential, encrypted, together with an instance's public key."""
 
     def __init__(
         self,
@@ -50,14 +51,14 @@ class Enrol:
         self._tally = tally
         self._refused: str | None = None
         self.refused = False
-        """Whether the last attempt was answered with a refusal."""
+        """True if the last attempt was refused."""
         self.tried = asyncio.Event()
-        """Set once an attempt has come to an end."""
+        """Set once an attempt has ended."""
         self.done = asyncio.Event()
         """Set once an attempt has succeeded."""
 
     async def enrol(self, current: SidecarInstance) -> bool:
-        """Enrol an instance; say whether it is. It also brings the newest trust statement."""
+        """Enrol an instance, and fetch the newest trust statement; return True if enrolled."""
         self.refused = False
         try:
             return await self._enrol(current)
@@ -87,13 +88,13 @@ class Enrol:
             _log.info("not enrolled yet", action="enrolment.lost", why=str(error))
             return False
         enrolled = self._judge(current, signed, nonce)
-        # Refused because the key was retired in between: the answer brought the one to use.
+        # If the key was retired in between, the refusal contains the statement with the new key.
         self.refused = self.refused and serial == self._trust_store.serial
         self._tally.enrolments_refused += not enrolled
         return enrolled
 
     async def _ask_for_statement(self, current: SidecarInstance) -> bool:
-        """Request the newest statement without a credential; return True if it was answered.
+        """Request the newest statement without a credential; return True if it arrived.
 
         Raises UnreachableError.
         """
@@ -123,13 +124,16 @@ class Enrol:
             return False
 
     def _believed(self, signed: SignedEnvelope) -> bool:
-        """Check who signed an answer, by the statement in it if ours is too old to tell."""
+        """Verify the signature of an answer.
+
+        If our statement does not contain the key, the statement in the answer is used.
+        """
         if self._trust_store.verify(Purpose.ENROLMENT, signed):
             return True
         if self._trust_store.knows(Purpose.ENROLMENT, signed):
             return False
-        # The key was rotated while we were away. The statement vouches for itself: the root
-        # signed it, and it is only taken if it is newer than ours.
+        # The key was rotated while this sidecar had no contact. The statement needs no other
+        # proof: the root key signed it, and it is adopted only if it is newer than ours.
         try:
             answer = enrolment.decode_answer(signed.content)
         except MalformedMessageError:
@@ -166,19 +170,19 @@ class Enrol:
                 return True
 
     def _say_distrust(self, current: SidecarInstance) -> bool:
-        """Return True, and log it, if the statement cannot be relied on."""
+        """Return True, and log the reason, if the statement cannot be relied on."""
         problem = self._trust_store.problem()
         if problem is not None:
             self._say_refused(current, f"the credential is not shown: {problem}")
         return problem is not None
 
     def _take_statement(self, answer: Granted | EnrolmentRefused) -> None:
-        if answer.statement:  # an older authority tells it to those alone whom it enrols
+        if answer.statement:  # an older authority sends it only when it grants an enrolment
             self._trust_store.accept(answer.statement)
 
     def _say_refused(self, current: SidecarInstance, why: str) -> None:
         current.refused = why
-        # Once for each reason: it is asked again at every beat until it works.
+        # Logged once for each reason, because every heartbeat tries again until it succeeds.
         if why != self._refused:
             _log.error("enrolment was refused", action="enrolment.refused", why=why)
         self._refused = why

@@ -1,4 +1,4 @@
-"""Log once when the lease runs out, and once when it is back, for an operator's alert."""
+"""Log lines for an operator's alert: one when the lease runs out, one when it is back."""
 
 import structlog
 
@@ -10,7 +10,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class LeaseLog:
-    """Watch whether there is a lease. Before the first one nothing was lost."""
+    """Log when the lease is lost or returns. Before the first lease, none counts as lost."""
 
     def __init__(self) -> None:
         self._held: bool | None = None
@@ -19,7 +19,10 @@ class LeaseLog:
         self._awaited = False
 
     def saw(self, *, held: bool, now_ns: int, ends_ns: int, applied: int | None) -> None:
-        """Compare with the last state (CLOCK_BOOTTIME); `ends_ns`: the end of the latest lease."""
+        """Log a change since the last call.
+
+        `now_ns` and `ends_ns`, the end of the latest lease, are CLOCK_BOOTTIME.
+        """
         if self._held is None and not held:
             self._wait(now_ns)
         elif held and self._held is None:
@@ -30,7 +33,7 @@ class LeaseLog:
                 "holds a lease again", action="lease.back", seq=applied, after_s=round(seconds, 1)
             )
         elif not held and self._held:
-            # A new instance never had one: there, it was lost just now.
+            # A new instance has had no lease: then the loss dates from now.
             self._lost_ns = ends_ns or now_ns
             _log.error(
                 "the lease ran out: checks are denied, after any grace, until another is granted",

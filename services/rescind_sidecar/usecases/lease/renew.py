@@ -1,4 +1,4 @@
-"""Renew the lease: beat, note when, and give the reply to the view."""
+"""The renewal of the lease: send heartbeats, note their times, and apply the replies."""
 
 import asyncio
 from collections.abc import Callable
@@ -39,7 +39,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a sidecar tells of itself."""
+    """The facts about a sidecar in its heartbeats."""
 
     service: str
     host: str
@@ -48,7 +48,7 @@ class Identity:
 
 
 class Renew:
-    """Hold a lease, for as long as the authority can be reached."""
+    """Renew the lease for as long as the authority can be reached."""
 
     def __init__(
         self,
@@ -92,48 +92,48 @@ class Renew:
         self._distrust: str | None = None
 
     async def run(self) -> None:
-        """Beat, for as long as the process lives: at the interval, and at once when it is due."""
+        """Send heartbeats until cancelled: at the interval, and at once when one is due."""
         while True:
             self._due.clear()
-            self._watch()  # also before: a lease that ran out meanwhile may be back after it
+            self._watch()  # also before the heartbeat, which may bring a lost lease back
             answered = await self._beat()
             self._forget_what_a_thief_may_have_said()
             self._watch()
             self._doubt_edge_keys()
-            # An instance that has not enrolled yet does so with the next beat.
+            # An instance that is not enrolled yet enrols at the next heartbeat.
             if self._follow.trust_due.is_set() and self._instances.current.credentials is not None:
                 self._follow.trust_due.clear()
                 if not await self._enrol.enrol(self._instances.current):
-                    # What it was to bring is still missing: with the next heartbeat again.
+                    # The statement or the keys are still missing: try at the next heartbeat.
                     self._follow.trust_due.set()
                 self._forget_what_a_thief_may_have_said()
             pause_s = self._pause_s() if answered else self._retry_s()
-            # Not wait_for: on 3.11 it swallows a cancellation that comes with the event.
+            # Not wait_for: on 3.11 it swallows a cancellation that arrives with the event.
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s * self._random.jitter()):
                     await self._due.wait()
 
     def _retry_s(self) -> float:
-        """Return how soon to try again; after a refusal not sooner than the next heartbeat.
+        """Return the pause before the next attempt; after a refusal, the longest pause.
 
-        So a whole fleet whose credential has ended floods no authority.
+        So a whole fleet whose credential has ended does not flood the authority.
         """
         return self._longest_s if self._not_enrolled else min(_RETRY_S, self._longest_s / 2)
 
     @property
     def _longest_s(self) -> float:
-        """The longest pause: what is configured, but no more than the granted term allows."""
+        """The longest pause: the configured interval, or less if the granted term is short."""
         if self._grant_term_ms is None:
             return self._interval_s
-        # Never without a pause, whatever term an authority grants.
+        # The lower bound keeps a pause, whatever term an authority grants.
         longest_s = max(_SHORTEST_S, lease.longest_pause_s(self._grant_term_ms))
         return min(self._interval_s, longest_s)
 
     def _pause_s(self) -> float:
         if self._pushes():
             return self._longest_s
-        # Revocations come with the heartbeat alone: come oftener, but not to an authority that
-        # has the whole fleet at its HTTP endpoint and is slow for it.
+        # Revocations arrive only with heartbeats now, so these are more frequent. But they are
+        # less frequent if the authority is slow because the whole fleet uses its HTTP endpoint.
         return min(self._longest_s, max(_UNPUSHED_S, _RESTRAINT * self._took_s))
 
     async def _beat(self) -> bool:
@@ -144,9 +144,9 @@ class Renew:
             if not await self._enrol.enrol(current):
                 self._not_enrolled = self._enrol.refused
                 return False
-            self._due.set()  # enrolled: beat with the new voice at once
+            self._due.set()  # enrolled: send a heartbeat with the new credentials at once
             return True
-        # The clock before the bytes leave: a lease counts from here, never from the reply.
+        # The clock is read before the bytes leave: a lease counts from here, not from the reply.
         attempt = current.attempts.begin(
             self._random.identity(),
             now_ns=self._clock.boottime_ns(),
@@ -158,7 +158,7 @@ class Renew:
             return await self._enrol_again(current)
         except UnreachableError as error:
             self._tally.heartbeats_lost += 1
-            # Only at debug: lease.lost says it once, when it matters.
+            # Only at debug: `lease.lost` is logged once, when the lease has run out.
             _log.debug("no lease granted", action="heartbeat.lost", why=str(error))
             return False
         return self._take(reply, attempt, current)
@@ -184,7 +184,7 @@ class Renew:
         if reply.statement and self._trust_store.accept(reply.statement):
             self._follow.trust_due.set()
         if self._distrusts():
-            self._not_enrolled = True  # so that it does not ask sooner than at the next heartbeat
+            self._not_enrolled = True  # so that the next attempt is not sooner than a heartbeat
             return False
         self._grant_term_ms = reply.grant_term_ms
         self._took_s = (received_ns - attempt.since_ns) / NS_PER_S
@@ -195,14 +195,15 @@ class Renew:
         )
         self._offers.met(reply.position.epoch)
         if not attempt.fresh:
-            self._due.set()  # the lease may be an old one already: ask for another at once
+            self._due.set()  # the lease may be old already: request another at once
         return True
 
     def _refused(self, reply: heartbeat.NoLease, current: SidecarInstance) -> None:
-        """End an instance whose id another process has too: a copy of this one, with its memory.
+        """End an instance whose id another process has too: a copy of this process and its memory.
 
-        The authority found it out; or its row counts further than this process ever did. A late
-        heartbeat of our own is refused as well, and its row is no further than that.
+        Either the authority ended the id, or the counter in its row is higher than any that this
+        process sent. A late heartbeat of our own is refused as well, but then the counter is not
+        higher.
         """
         if reply.over:
             self._follow.act_on(
@@ -215,9 +216,10 @@ class Renew:
             self._follow.act_on(Diverged("a copy of this process has sent more than it has"))
 
     def _distrusts(self) -> bool:
-        """Return True, and log it once, if the statement has ended: then no lease is taken.
+        """Return True, and log it once, if the trust statement has ended: then no lease is adopted.
 
-        Who answers may be a thief of the keys that it names. The last lease ends by its term.
+        The answer may come from a thief of the keys in the statement. The last lease ends by its
+        term.
         """
         problem = self._trust_store.problem()
         if problem is not None and self._distrust is None:
@@ -226,7 +228,7 @@ class Renew:
         return problem is not None
 
     def _forget_what_a_thief_may_have_said(self) -> None:
-        """Begin anew when a key was retired by which records, or a secret, may have come here."""
+        """Begin a new instance after the retirement of a key that vouches for content in memory."""
         if self._leaving or self._retirements == self._trust_store.retirements:
             return
         self._retirements = self._trust_store.retirements
@@ -243,10 +245,10 @@ class Renew:
         self._clock_log.saw(view.time, now_ns)
 
     def _doubt_edge_keys(self) -> None:
-        """Fetch the edge keys again, once a minute at most, while tags come that none of them made.
+        """Fetch the edge keys again, at most once a minute, while tags match none of them.
 
-        They are forgeries, most likely; or an authority mints with a key that another one, which
-        enrolled us, had not got yet.
+        Most likely the tokens are forgeries. But an authority may also mint with a key that the
+        authority which enrolled this instance did not have yet.
         """
         if self._tally.forgeries == self._forgeries:
             return
@@ -255,9 +257,10 @@ class Renew:
             self._follow.trust_due.set()
 
     async def _enrol_again(self, current: SidecarInstance) -> bool:
-        """End this instance if the authority's ledger is of another epoch.
+        """Enrol again, and end this instance if the authority's ledger is of another epoch.
 
-        The request proves nothing; the signed answer to our own nonce does (design 4).
+        The authority's request to enrol proves nothing; the signed answer to our own nonce does
+        (design 4).
         """
         before = current.epoch
         enrolled = await self._enrol.enrol(current)
@@ -281,8 +284,8 @@ class Renew:
         )
 
     async def release(self) -> None:
-        """Report that this instance answers no more checks. Only after its deadlines are zero."""
-        # What is answered to a heartbeat from here on must not begin another instance.
+        """Report that this instance answers no more checks. Its deadlines must be zero before."""
+        # From here on, an answer to a heartbeat must not begin another instance.
         self._leaving = True
         current = self._instances.current
         if current.credentials is None:

@@ -1,1 +1,1 @@
-"""Follow the ledger, and acknowledge how far."""
+"""The use cases that follow the ledger and acknowledge positions."""

@@ -1,4 +1,4 @@
-"""Report to the authority how far the table has come, when it asks."""
+"""Acknowledgements: reports of the position that the table shows, on the authority's request."""
 
 import asyncio
 from bisect import bisect_right, insort
@@ -13,7 +13,7 @@ _MOST_WISHES = 64
 
 
 class Acknowledge:
-    """Send one acknowledgement for all that was applied meanwhile."""
+    """Send acknowledgements; one covers all positions that were applied in the meantime."""
 
     def __init__(self, instances: SidecarInstances, link: AuthorityLink, tally: Counters) -> None:
         self._instances = instances
@@ -25,8 +25,8 @@ class Acknowledge:
     def wanted(self, message: heartbeat.AckRequest) -> None:
         """Record a position that the authority waits for.
 
-        Each is kept by itself: any peer on NATS can send one, and one that lies too far ahead must
-        not hide the genuine ones.
+        Each position is stored separately: any peer on NATS can send one, and one that is too far
+        ahead must not hide the genuine ones. Above 64, the highest positions are dropped.
         """
         wish = (message.epoch, message.seq)
         if wish not in self._wanted:
@@ -34,7 +34,10 @@ class Acknowledge:
             del self._wanted[_MOST_WISHES:]
 
     def progressed(self) -> None:
-        """Acknowledge if what was wanted is applied now: after the table shows it, not before."""
+        """Acknowledge the requested positions that are applied now.
+
+        Call this after the table shows them, not before.
+        """
         applied = self._instances.current.view.applied
         if applied is None:
             return
@@ -46,7 +49,7 @@ class Acknowledge:
                 self._owed.set()
 
     async def run(self) -> None:
-        """Send what is owed, for as long as the process lives."""
+        """Send due acknowledgements until cancelled."""
         while True:
             await self._owed.wait()
             self._owed.clear()
@@ -63,5 +66,5 @@ class Acknowledge:
             try:
                 await self._link.acknowledge(ack, current.credentials)
             except UnreachableError:
-                continue  # the next heartbeat says the same
+                continue  # the next heartbeat contains the same position
             self._tally.acknowledgements += 1

@@ -1,7 +1,7 @@
-"""Catch up with the ledger at once, because a client demands an answer that covers a position.
+"""Fetching events at once, for a client that requires an answer as of a position.
 
-It closes the race in which a revocation returns in one place, and a check that begins after it in
-another place still accepts, because the push is on its way.
+It closes a race between two places: a revocation returns in one place, and a check that begins
+afterwards in the other still accepts, because the push has not arrived yet.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from rescind_sidecar.ports import BootClock
 from rescind_sidecar.usecases.instance import SidecarInstances
 from rescind_sidecar.usecases.ledger.follow import Follow
 
-# Well below the 250 ms that a check in a workload may take: beyond them it believes that its
-# sidecar is gone, and meets it anew with nothing in memory.
+# Well below the 250 ms that a check in a workload may take: after them the workload assumes that
+# the sidecar is gone, and connects again with no entries in memory.
 _LONGEST_NS = 150_000_000
 _PAUSE_NS = 25_000_000
 
@@ -21,8 +21,8 @@ _PAUSE_NS = 25_000_000
 class CatchUp:
     """Request missing events for all waiting checks: one request at a time, and at a bounded rate.
 
-    A position that the ledger does not have is requested in vain. A client that makes up positions,
-    in any number of checks at once, costs the authority at most forty requests a second.
+    A request for a position that the ledger does not have returns no events. A client that invents
+    positions, in any number of concurrent checks, causes at most forty requests a second.
     """
 
     def __init__(self, instances: SidecarInstances, follow: Follow, clock: BootClock) -> None:
@@ -33,7 +33,7 @@ class CatchUp:
         self._vain_ns = -_PAUSE_NS
 
     async def to(self, seq: int) -> None:
-        """Return when this position is applied, or after 150 ms; the caller looks which."""
+        """Wait until this position is applied, or 150 ms; the caller checks which came first."""
         ends_ns = self._clock.boottime_ns() + _LONGEST_NS
         with suppress(TimeoutError):
             async with asyncio.timeout(_LONGEST_NS / 1e9):
@@ -45,7 +45,7 @@ class CatchUp:
         return self._instances.current.view.reached(seq)
 
     async def _ask(self, seq: int) -> None:
-        """Send a request, or wait for the one under way, and for the next if it left too early."""
+        """Send a request, or wait for the one under way, which may have left too early."""
         if self._flight is not None:
             await asyncio.wait([self._flight])
             return
@@ -59,7 +59,7 @@ class CatchUp:
             flight.set_result(None)
 
     async def _pause(self) -> None:
-        """Wait a moment after a request that brought nothing; a push may bring the events."""
+        """Wait until 25 ms after a request without events; a push may bring them."""
         left_ns = self._vain_ns + _PAUSE_NS - self._clock.boottime_ns()
         if left_ns > 0:
             await asyncio.sleep(left_ns / 1e9)
@@ -67,7 +67,7 @@ class CatchUp:
     async def _fetch(self) -> None:
         before = self._instances.current.view.applied
         self._vain_ns = self._clock.boottime_ns()
-        with suppress(UnreachableError):  # nothing came, whatever the cause: the caller sees it
+        with suppress(UnreachableError):  # no events arrived; the caller checks the position
             await self._follow.fetch()
         if self._instances.current.view.applied != before:
             self._vain_ns -= _PAUSE_NS

@@ -1,4 +1,4 @@
-"""Notify clients that watch of changes of the table."""
+"""Notifications of table changes, for the clients that watch."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ _PAUSE_S = 0.005
 class ChangeNotifier:
     """Notify at once, and join events that follow closely into one notification.
 
-    A client that is notified checks what it holds, which costs it time. So there are at least five
+    A notified client checks all its holds, which takes time. So there are at least five
     milliseconds between two notifications.
     """
 
@@ -22,11 +22,11 @@ class ChangeNotifier:
         return len(self._watching)
 
     def add(self, tell: Callable[[], None]) -> None:
-        """Call this after each change from now on. It must neither block nor raise."""
+        """Register a function that is called after each change. It must neither block nor raise."""
         self._watching.add(tell)
 
     def discard(self, tell: Callable[[], None]) -> None:
-        """Call it no more."""
+        """Remove a registered function."""
         self._watching.discard(tell)
 
     def changed(self) -> None:

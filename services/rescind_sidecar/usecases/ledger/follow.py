@@ -1,6 +1,6 @@
-"""Follow the ledger: take what is pushed, notice what is missing, fetch it.
+"""Following the ledger: apply pushed events, detect missing events and fetch them.
 
-Nothing that a client library says about order or loss is trusted: the seq in the events is.
+Only the seq in the events decides about order and loss, never a report of a client library.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class Follow:
-    """Bring the view forward, and keep asking while something is missing."""
+    """Apply events to the view, and request missing events until they arrive."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Follow:
         self._time(batch)
 
     def _time(self, batch: Batch) -> None:
-        """Record how long ago the last event of a batch was committed, if it is applied now."""
+        """Record the age of the last event of a batch, from its commit, if it is applied now."""
         view, last = self._instances.current.view, batch.first_seq + len(batch.payloads) - 1
         if view.applied is None or (view.applied.epoch, view.applied.seq) != (batch.epoch, last):
             return
@@ -84,7 +84,7 @@ class Follow:
             self._tally.pushes_s.observe(age_us / 1e6)
 
     def _believed(self, signed: SignedEnvelope) -> bool:
-        """Check a batch's signature before anything of it is decoded."""
+        """Verify a batch's signature, before any of its content is decoded."""
         if self._trust_store.verify(Purpose.EVENTS, signed):
             return True
         if not self._trust_store.knows(Purpose.EVENTS, signed):
@@ -95,15 +95,16 @@ class Follow:
         return False
 
     def told(self, trust_serial: int, *, enrol_again: bool = False) -> None:
-        """Fetch the authority's newest trust statement if this serial is newer than ours.
+        """Request an enrolment if this serial is newer than ours, or `enrol_again` is set.
 
-        Other news come with it, such as edge keys; or another secret waits (`enrol_again`).
+        The enrolment fetches the newest trust statement together with other news, such as edge
+        keys. `enrol_again` means that another secret is ready.
         """
         if trust_serial > self._trust_store.serial or enrol_again:
             self.trust_due.set()
 
     def wanted(self, payload: bytes) -> None:
-        """Handle a request to report how far this sidecar has come."""
+        """Handle a request to acknowledge a position."""
         try:
             self._acknowledge.wanted(heartbeat.decode_ack_request(payload))
         except MalformedMessageError as error:
@@ -112,7 +113,7 @@ class Follow:
         self._acknowledge.progressed()
 
     def act_on(self, progress: Progress) -> None:
-        """Act on what the view returned, from whichever source its events came."""
+        """Act on the result of the view, whatever the source of the events."""
         match progress:
             case Current():
                 pass
@@ -127,14 +128,14 @@ class Follow:
         self._watchers.changed()
 
     def _refuse(self, why: str) -> None:
-        """Count a message that is not genuine; any peer can send one, so it is not logged."""
+        """Count a refused message. Any peer can send one, so the log is throttled."""
         self._tally.messages_refused += 1
         withheld = self._refusals.due(self._clock.boottime_ns())
         if withheld is not None:
             _log.warning("refused a message", action="message.refused", why=why, withheld=withheld)
 
     async def repair(self) -> None:
-        """Fetch missing events, for as long as the process lives."""
+        """Fetch missing events until cancelled."""
         while True:
             await self._missing.wait()
             self._missing.clear()
@@ -163,7 +164,7 @@ class Follow:
             return
         missing = await self._link.since(heartbeat.Since(before.epoch, before.seq), credentials)
         if current is not self._instances.current:
-            return  # asked by an instance that has ended
+            return  # the instance that sent the request has ended
         self._tally.events_repaired += len(missing.payloads)
         progress = current.view.caught_up(missing)
         if missing.payloads:
@@ -174,5 +175,6 @@ class Follow:
                 events=len(missing.payloads),
             )
         stuck = isinstance(progress, Behind) and current.view.applied == before
-        # Whoever sent us behind had events that the authority has not: the next lease decides.
+        # The sender of the batch had events that the authority does not have: the next lease
+        # decides.
         self.act_on(Current() if stuck else progress)

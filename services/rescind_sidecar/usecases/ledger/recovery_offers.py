@@ -1,8 +1,8 @@
-"""Keep what the authority signed, and offer it to a ledger that was restored without it.
+"""Recovery offers: signed batches of an earlier epoch, offered to a restored ledger.
 
-A backup lacks the revocations since it was made. Sidecars heard them: after a restore each offers
-the batches that it still has, in the order of the ledger and the newest first, until the authority
-has the rest (design 4). The order in which they arrived decides nothing: NATS keeps an order for
+A backup lacks the revocations since it was made. The sidecars received them: after a restore, each
+sidecar offers the batches that it still has, in the order of the ledger and the newest first, until
+the authority has the rest (design 4). The order of arrival is not used: NATS keeps an order for
 each connection only, so that the batches of two authorities may overtake each other.
 """
 
@@ -29,9 +29,10 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
-    """A batch as it came, its place, and the instance of ours that was the current one then.
+    """A batch as it was received, its place, and the instance that was current at that time.
 
-    `before` and `after` are the ledger's heads around it: they chain it to the batches beside it.
+    `before` and `after` are the ledger's heads before and after the batch: they chain it to the
+    previous and the next batch.
     """
 
     epoch: int
@@ -43,7 +44,7 @@ class _Kept:
 
 
 class RecoveryOffers:
-    """Remember the latest signed batches, as they came."""
+    """Store the latest signed batches, as they were received."""
 
     def __init__(
         self, instances: SidecarInstances, link: AuthorityLink, *, most_bytes: int = MOST_BYTES
@@ -56,7 +57,7 @@ class RecoveryOffers:
         self._due = asyncio.Event()
 
     def keep(self, batch: Batch, payload: bytes) -> None:
-        """Remember a batch whose signature is good; the oldest make room."""
+        """Store a batch whose signature is good; above the bound, drop the oldest ones."""
         self._kept.append(
             _Kept(
                 epoch=batch.epoch,
@@ -72,23 +73,23 @@ class RecoveryOffers:
             self._bytes -= len(self._kept.popleft().payload)
 
     def met(self, epoch: int) -> None:
-        """Record the ledger's epoch: events of an earlier one may be lost to it."""
+        """Record the ledger's epoch: it may have lost events of an earlier one."""
         if any(kept.epoch < epoch for kept in self._kept):
             self._due.set()
 
     async def run(self) -> None:
-        """Offer what is due, for as long as the process lives."""
+        """Send due offers until cancelled."""
         while True:
             await self._due.wait()
             self._due.clear()
             await self._offer_all()
 
     async def _offer_all(self) -> None:
-        """Offer every batch of an earlier epoch; one without an answer is kept for the next time.
+        """Offer every batch of an earlier epoch; keep those without an answer for the next time.
 
-        A batch that the ledger has proves one more: the batch that led to it, by the hash chain.
-        Others below it may be of another history, which the ledger was set back from, and a gap in
-        what was pushed costs an offer more.
+        A batch that the ledger has proves that it has the previous batch, too, by the hash chain.
+        That one needs no offer. Other batches below it may be of another history, from which the
+        ledger was set back. Each gap in the pushed batches costs one more offer.
         """
         epoch = self._instances.current.epoch
         if epoch is None:
@@ -120,11 +121,11 @@ class RecoveryOffers:
         self._bytes = sum(len(kept.payload) for kept in self._kept)
 
     async def _offer(self, payload: bytes) -> recovery_offer.OfferAnswer | None:
-        """Offer one batch until an authority answers; None where none does for half a minute."""
+        """Offer one batch until an authority answers; return None after half a minute without."""
         for _ in range(_MOST_ATTEMPTS):
             credentials = self._instances.current.credentials
             if credentials is not None:
-                with suppress(UnreachableError):  # another authority, or the same in a moment
+                with suppress(UnreachableError):  # the next attempt may reach an authority
                     return await self._link.offer(
                         recovery_offer.Offer(credentials.instance, payload), credentials
                     )

@@ -1,1 +1,1 @@
-"""Answer the look-ups of workloads within their limits."""
+"""The look-ups of workloads, and their limits."""

@@ -1,6 +1,6 @@
-"""Serve a workload's look-ups from memory, or else from elsewhere.
+"""The answers to a workload's look-ups, from memory, Redis or the authority.
 
-Without an answer from either, the token is denied.
+If none of them has an answer, the token is denied.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ NO_LEASE = Denied(Reason.NO_LEASE)
 
 @dataclass(frozen=True, slots=True)
 class ValidRecord:
-    """A record that is good now, in this instance, within this window."""
+    """A record that is good now, its instance, and the window in which this holds."""
 
     instance: SidecarInstance
     held: CachedRecord
@@ -33,7 +33,7 @@ class ValidRecord:
 
 
 class TokenLookup:
-    """Find the record behind a token, and check all of it that does not depend on the call."""
+    """Find the record of a token, and check everything that does not depend on the call."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class TokenLookup:
 
     @property
     def instance(self) -> bytes:
-        """The instance that answers now."""
+        """The id of the current instance."""
         return self._instances.current.instance
 
     @property
@@ -67,11 +67,11 @@ class TokenLookup:
 
     @property
     def refused(self) -> str | None:
-        """Why the instance is refused another lease; None where it is not."""
+        """The reason why the instance is refused another lease, or None."""
         return self._instances.current.refused
 
     def lease_left_ns(self) -> int:
-        """Return for how many nanoseconds the instance may answer from now; 0 without a lease."""
+        """Return the remaining time of the lease, in nanoseconds; 0 without a lease."""
         ends_ns = self._instances.current.view.leases.ends_ns
         return max(0, ends_ns - self._clock.boottime_ns())
 
@@ -79,7 +79,7 @@ class TokenLookup:
         """Return the answer from memory; None if a look-up is needed."""
         token_hash = token_format.digest(text)
         if token_hash in self._instances.current.view.records:
-            # What memory holds was issued: its form is good, whatever key tags new tokens now.
+            # A token in memory was issued: its form is good, whatever key tags new tokens now.
             return self._remembered(token_hash)
         try:
             token = token_format.parse(text, prefix=self._prefix)
@@ -89,7 +89,7 @@ class TokenLookup:
         return self._tagged(token) if found is None else found
 
     def _forged(self, text: str) -> Denied | None:
-        """Return why a token is denied whatever the ledger says of it, None for another one."""
+        """Return the denial of a malformed or forged token, or None for any other token."""
         if token_format.digest(text) in self._instances.current.view.records:
             return None
         try:
@@ -98,7 +98,7 @@ class TokenLookup:
             return MALFORMED
 
     def _tagged(self, token: token_format.Token) -> Denied | None:
-        """Return None if one of the edge keys made the tag of a token."""
+        """Return a denial, or None if one of the edge keys made the token's tag."""
         edge_keys = self._instances.current.edge_keys
         if not edge_keys or token_format.genuine(token, edge_keys):
             return None
@@ -106,7 +106,7 @@ class TokenLookup:
         return UNKNOWN
 
     def covers(self, min_seq: int) -> bool:
-        """Return True if an answer now is as of this position or a later one."""
+        """Return True if the view has applied this position; 0 requires none."""
         return not min_seq or self._instances.current.view.reached(min_seq)
 
     async def look(
@@ -114,19 +114,19 @@ class TokenLookup:
     ) -> ValidRecord | Denied:
         """Return the answer, as of `min_seq` at least.
 
-        What memory does not answer is fetched from elsewhere.
+        A record that is not in memory is fetched from Redis or the authority.
         """
         if not self.covers(min_seq):
             if not self.lease_left_ns():
                 return NO_LEASE
-            # No position makes a forgery good: it must cost no catching up.
+            # A forgery is denied at any position, so it must not cause a request for events.
             if (forged := self._forged(text)) is not None:
                 return forged
             await self._catch_up.to(min_seq)
             if not self.covers(min_seq):
                 return UNAVAILABLE
         found = await self._find(text, source)
-        # Another instance may have begun meanwhile, on a ledger that was set back.
+        # Another instance may have begun in the meantime, on a ledger that was set back.
         return found if self.covers(min_seq) else UNAVAILABLE
 
     async def _find(self, text: str, source: LookupPeer) -> ValidRecord | Denied:
@@ -151,7 +151,7 @@ class TokenLookup:
             return NO_LEASE
         held = view.look(token_hash)
         if held is None or not view.answers_for(held.record.kind, now_ns):
-            # Grace is for what was known under the lease: nothing new is looked up without one.
+            # Grace covers records fetched under the lease: without a lease, nothing is looked up.
             leased = view.leased(now_ns)
             return self._unknown(current, token_hash, now_ns) if leased else NO_LEASE
         self._tally.looks_from_memory += 1

@@ -1,8 +1,9 @@
-"""Fetch a record that memory does not have: from Redis if it is there, else from the authority.
+"""A fetch of a record that is not in memory, from Redis or else from the authority.
 
-From either source, the view decides whether it is this token's, of this epoch, and still good at
-the position that is applied here. That there is no such token is believed from the authority alone,
-under the MAC of this instance, and as of no older position; else the answer is `unavailable`.
+For either source, the view decides whether the record is this token's, of this epoch, and still
+good at the position that is applied here. The answer that a token does not exist is accepted from
+the authority alone, under the MAC of this instance, and not as of an older position; else the
+answer is `unavailable`.
 """
 
 import asyncio
@@ -35,10 +36,10 @@ _MOST_FLIGHTS = 4_096
 
 
 class Fetch:
-    """Bring records into the view. `shared` is None where there is no second level.
+    """Fetch records into the view. `shared` is None without Redis.
 
-    At most 4,096 look-ups are under way, and of each source what its budget allows; one more is
-    answered `unavailable` at once.
+    At most 4,096 look-ups are under way, and for each source as many as its budget allows. Any
+    other look-up is answered `unavailable` at once.
     """
 
     def __init__(
@@ -64,10 +65,10 @@ class Fetch:
         self._flights: dict[bytes, asyncio.Future[Denied | None]] = {}
 
     async def record(self, text: str, *, source: LookupPeer, past_redis: bool) -> Denied | None:
-        """Make one look-up for all who present the same token now. None: look in memory again.
+        """Make one look-up for all callers with the same token; None: look in memory again.
 
-        To join one that is under way is safe here: what it brings is held against the events
-        applied by the time it comes, not by the time it was asked (design 6.4).
+        A caller can safely join a look-up that is under way: its record is checked against the
+        events applied when it arrives, not when it was requested (design 6.4).
         """
         token_hash = token_format.digest(text)
         flight = self._flights.get(token_hash)
@@ -86,7 +87,7 @@ class Fetch:
         finally:
             del self._flights[token_hash]
             self._budget.end(source)
-            flight.cancel()  # if this caller was cancelled, the others look for themselves
+            flight.cancel()  # if this caller was cancelled, the others make their own look-up
         return denied
 
     def _may_start(self, source: LookupPeer) -> bool:
@@ -102,11 +103,11 @@ class Fetch:
         if payload is None:
             self._tally.redis_absent += 1
             return False
-        # Whatever is wrong with it: the authority is asked next, never Redis again.
+        # If anything is wrong with the record, the authority is asked next, never Redis again.
         match self._checked_fill(token_hash, payload):
             case CachedRecord() as held if self._ended(held):
-                # Redis keeps it for a moment longer than we take it to be good; and of a secret
-                # that comes after its end the authority wants to know, not Redis.
+                # Redis keeps a record slightly longer than it counts as good here. And when a
+                # secret is presented after its end, the authority must receive the look-up.
                 self._tally.redis_stale += 1
                 return False
             case CachedRecord():
@@ -126,7 +127,7 @@ class Fetch:
     def _checked_fill(
         self, token_hash: bytes, payload: bytes
     ) -> CachedRecord | Stale | RefusedMessage:
-        """Check a record's signature before it is decoded: Redis and NATS are not trusted."""
+        """Verify a record's signature before it is decoded: Redis and NATS are not trusted."""
         try:
             if not self._trust_store.verify(Purpose.RECORDS, signed_envelope.decode(payload)):
                 return RefusedMessage("a record that no key of ours signed")
@@ -152,7 +153,7 @@ class Fetch:
         if resolved.record is None:
             older = (resolved.epoch, resolved.as_of) < (applied.epoch, applied.seq)
             if older or current is not self._instances.current:
-                return None  # it is not about the ledger that is followed here: ask again
+                return None  # the answer is older than this view, or for an ended instance: retry
             current.negative_cache.add(token_hash, self._clock.boottime_ns())
             return UNKNOWN
         match self._checked_fill(token_hash, resolved.record):

@@ -1,8 +1,8 @@
-"""How much of the authority one workload may use up, so that a flood from one starves no other.
+"""The look-up budget of each workload, so that a flood from one does not starve the others.
 
-A source is a process on the other side of the socket. What it pays for is a look-up that it starts:
-a record in memory, a token that another one asks for already, a forgery, cost it nothing. A budget
-that is not touched fills up again, so it is forgotten when too many sources are known.
+A source is a process on the other side of the socket. Only look-ups that it starts count: a record
+in memory, a token whose look-up is already under way, and a forgery cost nothing. An unused budget
+fills up again, so above 4,096 sources the budget that was unused the longest is dropped.
 """
 
 from collections import OrderedDict
@@ -16,9 +16,10 @@ _MOST_SOURCES = 4_096
 
 @dataclass(frozen=True, slots=True)
 class LookupPeer:
-    """Who asks: user and process as the kernel names them (SO_PEERCRED).
+    """The source of a look-up: user and process as the kernel reports them (SO_PEERCRED).
 
-    Processes of other PID namespaces that are not seen from here all have the pid 0, and share.
+    Processes of PID namespaces that are not visible from here all have the pid 0, and share one
+    budget.
     """
 
     user: int
@@ -27,7 +28,7 @@ class LookupPeer:
 
 @dataclass(frozen=True, slots=True)
 class TokenBucket:
-    """What each source may do: so many look-ups a second, at once after a rest, and under way."""
+    """The limits of each source: look-ups a second, in a burst after a rest, and under way."""
 
     per_s: float
     burst: float
@@ -35,7 +36,7 @@ class TokenBucket:
 
     @classmethod
     def of(cls, per_s: float) -> Self:
-        """Allow a rate, and twice as many at once: what a process asks for when it starts."""
+        """Return a bucket with this rate and twice as many at once, for a process that starts."""
         return cls(per_s, burst=2 * per_s)
 
 
@@ -47,7 +48,7 @@ class _Account:
 
 
 class LookupLimits:
-    """Keep one account for each source (a token bucket)."""
+    """Store one account for each source (a token bucket)."""
 
     def __init__(self, allowance: TokenBucket, *, most_sources: int = _MOST_SOURCES) -> None:
         self._allowance = allowance
@@ -58,7 +59,7 @@ class LookupLimits:
         return len(self._accounts)
 
     def begin(self, source: LookupPeer, now_ns: int) -> bool:
-        """Deduct a look-up from a source's budget. Return False if it is used up for now."""
+        """Deduct a look-up from a source's budget. Return False if the budget is used up."""
         account = self._account(source, now_ns)
         earned = (now_ns - account.at_ns) / NS_PER_S * self._allowance.per_s
         account.left = min(self._allowance.burst, account.left + earned)

@@ -1,10 +1,11 @@
-"""Report to the authority which tokens are in use, at no cost to a check (`last_used_at`).
+"""Reports to the authority of the tokens in use (`last_used_at`), at no cost to a check.
 
-A token counts as used when the sidecar is asked for it: at its first sight in a process, and again
-at least every five minutes, when the process's entry ends (`view.judge`). Checks in between write
-nothing anywhere. So `last_used_at` may lie five minutes back for a token that is used all the time,
-and half a minute for one that is checked over HTTP or without the table. A report that finds no
-authority is made again with the next one, with its own time; one that is lost on the way stays so.
+A token counts as used when a workload asks the sidecar for it: at its first check in a process, and
+again at least every five minutes, when the process's entry ends (`view.judge`). Checks in between
+write nothing anywhere. So `last_used_at` may be five minutes old for a token in constant use, and
+half a minute for one that is checked over HTTP or without the table. A report that reaches no
+authority is sent again together with the next one, with its own time. A report that is lost on the
+way is not repeated.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ _INTERVAL_S = 30.0
 
 
 class UsageReports:
-    """Collect token ids, and report them every half minute; what does not fit is not reported."""
+    """Collect token ids, and report them every half minute; ids above the capacity are lost."""
 
     def __init__(
         self,
@@ -56,13 +57,13 @@ class UsageReports:
             self._tally.uses_lost += 1
 
     async def run(self) -> None:
-        """Report, for as long as the process lives."""
+        """Report every half minute until cancelled."""
         while True:
             await asyncio.sleep(self._interval_s * self._random.jitter())
             await self.report()
 
     async def report(self) -> None:
-        """Report what was seen since the last report, and what that one could not."""
+        """Report the tokens used since the last report, and those of reports that failed."""
         current = self._instances.current
         credentials, time = current.credentials, current.view.time
         if credentials is None or time is None:

@@ -7,7 +7,7 @@
     with Bearer.from_environment() as bearer:               # an agent, with its own token
         child = bearer.delegate(subject="agent:a/search-1", scopes=["read"])
 
-`requests.py` has the types of what is sent, `responses.py` and `receipts.py` those of the answers.
+`requests.py` has the types of the requests, `responses.py` and `receipts.py` those of the answers.
 `calls.py` builds each request and reads its answer, `link.py` adapts httpx2. The package
 `async_client` has the clients; `sync_client` is generated from it. httpx2 comes with
 `pip install 'rescind[admin]'`; without it this import raises MissingExtraError.

@@ -1,4 +1,4 @@
-"""What each call sends, and how its answer is read. No I/O: both clients share this."""
+"""The request of each call, and the reader of its answer. No I/O: both clients share this."""
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +43,7 @@ Document = Mapping[str, Any]
 """A JSON object of the API."""
 
 PAGE = 200
-"""How many entries a list asks for at once."""
+"""How many entries a list requests at once."""
 
 _UNAVAILABLE = 503
 
@@ -58,7 +58,7 @@ T_co = TypeVar("T_co", covariant=True)
 class Issued:
     """A new token: `token` is its secret, which no later answer has, and None in a repeat.
 
-    `facts` is what the token was issued with.
+    `facts` are the properties with which the token was issued.
     """
 
     token: Secret | None
@@ -70,7 +70,7 @@ class Issued:
 class Rotated:
     """A rotated token: `token` is its new secret, which no later answer has, and None in a repeat.
 
-    `facts` is the rotation at its place in the ledger, with the receipt if it was waited for.
+    `facts` is the rotation at its place in the ledger, with the receipt after a wait.
     """
 
     token: Secret | None
@@ -80,7 +80,7 @@ class Rotated:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some entries of a list, and the cursor of the next ones: None at the end."""
+    """Some entries of a list, and the cursor of the next page: None at the end."""
 
     entries: tuple[T, ...]
     cursor: str | None
@@ -88,9 +88,9 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T_co]):
-    """One request, and how to read what comes back. A `key` marks a command.
+    """One request, and the reader of its answer. A `key` marks a command.
 
-    `also` are statuses that carry an answer besides 2xx.
+    `also` are statuses besides 2xx that carry an answer.
     """
 
     method: str
@@ -177,7 +177,7 @@ def tree(token_id: str, depth: int, children: int) -> Call[TokenTree]:
 
 
 def children(token_id: str, cursor: str | None) -> Call[Page[TreeNode]]:
-    """List what was delegated from a token directly, oldest first."""
+    """List the tokens that were delegated directly from a token, oldest first."""
     return _list(f"/v1/tokens/{quote(token_id, safe='')}/children", "nodes", {}, cursor)
 
 
@@ -222,7 +222,7 @@ def dry(call: Call[RevocationDetails]) -> Call[RevocationPreview]:
 
 
 def lift(revocation_id: str, manner: Manner, key: str | None) -> Call[RevocationDetails]:
-    """End a suspension or a narrowing."""
+    """End a suspend or a narrow."""
     path = f"/v1/revocations/{quote(revocation_id, safe='')}/lift"
     return Call("POST", path, _itself, body=cast("Document", manner), key=key or new_key())
 
@@ -328,5 +328,5 @@ def _secret(document: Document) -> tuple[Secret | None, str, Document]:
 
 
 def _itself(document: Document) -> Any:
-    """Return a document as the type of the call: a test compares that with /openapi.json."""
+    """Return a document as the type of the call; a test compares the type with /openapi.json."""
     return document

@@ -1,4 +1,4 @@
-"""httpx2 for both clients: options, requests, answers, and its errors as ours."""
+"""httpx2 for both clients: options, requests, answers, and translated errors."""
 
 import contextlib
 import re
@@ -28,7 +28,7 @@ SILENCE_S = 60.0
 """How long the event stream may be silent: the authority sends a comment every 15 s."""
 RETRY_S = 1.0
 PATIENCE = 60
-"""How often in a row the event stream is opened again before the error is raised."""
+"""How many times in a row the event stream is reopened before the error is raised."""
 
 _SERVER_ERROR = 500
 _OURS = "urn:rescind:problem:"
@@ -51,7 +51,7 @@ NO_FILES = TlsFiles("authority")
 
 
 def unreachable(urls: Sequence[str]) -> UnreachableError:
-    """Return the error for several authorities of which none answered."""
+    """Return the error for several authorities, none of which answered."""
     return UnreachableError(
         f"no authority answers at any of {', '.join(urls)}: start one, or correct RESCIND_URL"
     )
@@ -72,7 +72,7 @@ def options(
             better = "Write https://…"
             raise PlaintextError(tls.refusal("RESCIND_URL", "authority", each.host, better))
     headers = {"authorization": f"Bearer {_sendable(token)}"} if token is not None else {}
-    # A proxy that the environment names never stands between us and this very machine.
+    # Requests to this machine never use a proxy that the environment names.
     return Options(
         base_url=urls[place],
         headers=headers,
@@ -129,7 +129,7 @@ def answer(call: Call[T], response: httpx2.Response) -> T:
     if response.is_success or response.status_code in call.also:
         return call.read(_object(response))
     problem = refusal(response)
-    # Only the authority itself can say that nothing was changed: a proxy before it does not know.
+    # Only the authority itself can report that nothing was changed; a proxy cannot.
     certain = problem.type.startswith(_OURS) and problem.type not in _UNCERTAIN
     if call.key is not None and response.status_code >= _SERVER_ERROR and not certain:
         raise OutcomeUnknownError(str(problem), idempotency_key=call.key) from problem
@@ -167,8 +167,8 @@ def translated(url: str, *, key: str | None = None) -> Generator[None]:
         yield
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
         raise _unreachable(url, error) from error
-    except (httpx2.HTTPError, ssl.SSLError) as error:  # its client for event loops lets TLS's by
-        # A server that refuses our certificate tells so after the client has sent its request.
+    except (httpx2.HTTPError, ssl.SSLError) as error:  # AsyncClient does not wrap errors of TLS
+        # A server may refuse the client's certificate after the client has sent its request.
         if key is not None and causes.of(error).kind not in _NOT_READ:
             problem = f"the answer of {url} did not come ({type(error).__name__})."
             raise OutcomeUnknownError(problem, idempotency_key=key) from error

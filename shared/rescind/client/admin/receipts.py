@@ -1,4 +1,4 @@
-"""Receipts and waits as types; `responses.py` says how such types are to be read."""
+"""Receipts and waits as types; `responses.py` explains such types."""
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 
@@ -18,7 +18,7 @@ class VerifierOutcome(TypedDict):
 
 
 class GraceVerifier(TypedDict):
-    """One verifier in grace: until then it may accept what was revoked."""
+    """One verifier in grace: until its grace ends, it may accept revoked tokens."""
 
     instance: str
     service: str
@@ -50,7 +50,7 @@ class ReceiptSummary(TypedDict):
     grace_until: Timestamp | None
     """When the last of these denies; None: there are none."""
     services: list[ServiceOutcomes]
-    """The 200 services with most verifiers."""
+    """The 200 services with the most verifiers."""
     services_left: int
     """How many services are not listed."""
     notable: list[VerifierOutcome]
@@ -72,13 +72,13 @@ class LedgerEvent(TypedDict):
     issued_before: Timestamp | None
     until: Timestamp | None
     lifts: str | None
-    """The id of what a lift ends."""
+    """The id of the revocation that a lift ends."""
     reason: str
     actor: str
 
 
 class ReceiptContent(TypedDict):
-    """What a receipt says: that a revocation is enforced, and how each verifier came to deny.
+    """The content of a receipt: a revocation is enforced, and how each verifier came to deny.
 
     An older authority leaves out `unknown_grace_until` and `summary`.
     """
@@ -87,18 +87,18 @@ class ReceiptContent(TypedDict):
     epoch: int
     seq: int
     events: list[LedgerEvent]
-    """What is enforced; two events of a kill."""
+    """The enforced events; two for a kill."""
     committed_at: Timestamp
     enforced_at: Timestamp
     """From this time on no check is accepted by an enforcing verifier."""
     verifiers: list[VerifierOutcome]
     """At most 1,000; `summary` has their number."""
     grace: list[GraceVerifier]
-    """Where the guarantee does not hold yet: the first 500, and the rest on later pages."""
+    """Verifiers for which the guarantee does not hold yet: the first 500; later pages follow."""
     unknown_grace_until: NotRequired[Timestamp | None]
-    """Until then a verifier may be in grace that a restored ledger does not know; None: no."""
+    """Until then, a verifier that a restored ledger lacks may be in grace; None: no verifier."""
     hit: int | None
-    """How many live tokens matched; None: the count was not there when this was signed."""
+    """How many live tokens matched; None: the count was not available at the signing."""
     summary: NotRequired[ReceiptSummary]
 
 
@@ -116,7 +116,7 @@ class ReceiptDocument(ReceiptContent):
     content: str
     """The bytes that were signed, in base64."""
     statement: str
-    """The root key's statement of who may sign, in base64."""
+    """The root key's trust statement, which names the signing keys, in base64."""
 
 
 class PendingVerifier(TypedDict):
@@ -129,7 +129,7 @@ class PendingVerifier(TypedDict):
 
 
 class WaitProgress(TypedDict):
-    """How far a wait is."""
+    """The progress of a wait."""
 
     acknowledged: int
     released: int
@@ -139,6 +139,6 @@ class WaitProgress(TypedDict):
     of: int
     """How many verifiers there are in all."""
     lapse_in_s: float
-    """In how many seconds the rest have lapsed."""
+    """The number of seconds until the remaining verifiers have lapsed."""
     waits_for: list[PendingVerifier]
-    """The first 20 that are missing."""
+    """The first 20 missing verifiers."""

@@ -1,4 +1,4 @@
-"""What the calls of an administrator and of a holder send, as types. The names are the API's.
+"""The types of the requests of administrators and holders, with the field names of the API.
 
 A field that is left out has the default that is named here. Times are RFC 3339.
 """
@@ -8,28 +8,28 @@ from typing import NotRequired, TypedDict
 
 
 class SidecarBinding(TypedDict):
-    """What the sidecars of a credential are bound to."""
+    """The limits for the sidecars of a credential."""
 
     posture: NotRequired[str]
     """The most lenient posture that they may declare; default: `strict`."""
     instances: NotRequired[int]
-    """How many there may be at once."""
+    """The largest number of instances at the same time."""
 
 
 class Grant(TypedDict):
-    """What a new token may do."""
+    """The grant of a new token."""
 
     subject: str
-    """For whom it speaks, such as `agent:billing-bot`."""
+    """For whom the token speaks, such as `agent:billing-bot`."""
     kind: str
-    """What holds it: `agent`, `service`, `session`, `personal` or `admin`."""
+    """What holds the token: `agent`, `service`, `session`, `personal` or `admin`."""
     scopes: NotRequired[Sequence[str]]
     audience: NotRequired[Sequence[str]]
-    """The services at which it is good; default: every service."""
+    """The services at which the token is good; default: every service."""
     ttl: NotRequired[float]
     """Its lifetime in seconds; default: an hour."""
     not_before: NotRequired[str]
-    """When it begins to be good; default: now."""
+    """When the token begins to be good; default: now."""
     labels: NotRequired[Mapping[str, str]]
     tenant: NotRequired[str]
     client: NotRequired[str]
@@ -39,37 +39,37 @@ class Grant(TypedDict):
     max_depth: NotRequired[int]
     """How many generations may be delegated from it; default: 16, 0 forbids it."""
     addresses: NotRequired[Sequence[str]]
-    """Networks (CIDR) from which it is good; default: every address."""
+    """Networks (CIDR) from which the token is good; default: every address."""
     verifier: NotRequired[Mapping[str, str]]
     """Labels that a verifier must have; default: none."""
     user_agent: NotRequired[str]
-    """Of a session: with what its owner logged in."""
+    """Of a session: the user agent with which its owner logged in."""
     address: NotRequired[str]
     """Of a session: the IP address from which its owner logged in."""
     sidecars: NotRequired[SidecarBinding]
     """Of a credential of sidecars."""
     self_service: NotRequired[Sequence[str]]
-    """What its holder may do here: `delegate`, `rotate`, `sessions`."""
+    """The rights of the holder at the authority: `delegate`, `rotate`, `sessions`."""
     max_overlap: NotRequired[float]
     """The longest overlap of a rotation by its holder, in seconds; default: an hour."""
     on_reuse: NotRequired[str]
-    """What follows when a rotated secret is used later: `revoke` (the default) or `deny`."""
+    """The effect of reuse of a rotated secret: `revoke` (the default) or `deny`."""
     idle: NotRequired[float]
     """Of a session: seconds without a use after which it ends; 0: never."""
 
 
 class Portion(TypedDict):
-    """What a token hands on to its child: at most what it has itself."""
+    """The part of its grant that a token delegates to its child."""
 
     subject: str
-    """`<own subject>/<name>`, or what the token's `may_speak_for` allows."""
+    """`<own subject>/<name>`, or a subject that the token's `may_speak_for` allows."""
     kind: NotRequired[str]
     """`agent` (the default), or the parent's kind."""
     scopes: NotRequired[Sequence[str]]
     audience: NotRequired[Sequence[str]]
     """Services among the parent's; default: the parent's."""
     ttl: NotRequired[float]
-    """Its lifetime in seconds; default: an hour, or what is left of the parent's."""
+    """The child's lifetime in seconds; default: an hour, or the rest of the parent's."""
     labels: NotRequired[Mapping[str, str]]
     """Labels besides the parent's."""
     may_speak_for: NotRequired[Sequence[str]]
@@ -87,7 +87,7 @@ class Answer(TypedDict):
     wait: NotRequired[bool]
     """True: when it is enforced, with the receipt. False (the default): once it is committed."""
     timeout: NotRequired[float]
-    """With `wait`: answer after so many seconds in any case; default: the longest wait."""
+    """With `wait`: answer after this many seconds in any case; default: the longest wait."""
 
 
 class _Reason(TypedDict):
@@ -96,12 +96,12 @@ class _Reason(TypedDict):
 
 
 class Manner(Answer, _Reason):
-    """Why something is done, and when to answer."""
+    """The reason of a command, and when to answer."""
 
 
 class _Effect(TypedDict):
     exact: NotRequired[bool]
-    """True: spare the descendants of what is hit."""
+    """True: spare the descendants of the selected tokens."""
     effect: NotRequired[str]
     """`revoke` (the default), `suspend`, `narrow` or `kill`."""
     scopes: NotRequired[Sequence[str]]
@@ -115,7 +115,7 @@ class _Effect(TypedDict):
 
 
 class Command(Manner, _Effect):
-    """What a revocation does besides to whom."""
+    """The parameters of a revocation besides its selector."""
 
 
 class Renewal(Manner):
@@ -124,7 +124,7 @@ class Renewal(Manner):
     overlap: NotRequired[float]
     """Seconds for which the old secret stays good; default: 0."""
     on_reuse: NotRequired[str]
-    """What follows when the old secret is used 30 seconds after its end, or later.
+    """The effect of reuse: use of the old secret 30 seconds after its end, or later.
 
     `revoke` ends the token and its descendants, `deny` does not; default: as it was issued.
     """
@@ -138,7 +138,7 @@ class Deed(_Effect, _Reason):
 
 
 class TokenFilters(TypedDict, total=False):
-    """Which tokens to list or to count: those that match every filter."""
+    """The filters of a list or a count of tokens; a token must match all of them."""
 
     subject: str
     """Exactly this subject."""
@@ -163,9 +163,9 @@ class TokenFilters(TypedDict, total=False):
 
 
 class RevocationFilters(TypedDict, total=False):
-    """Which revocations to list."""
+    """The filters of a list of revocations."""
 
     standing: str
     """`"true"`: only suspends and narrows that are not lifted."""
     handle: str | Sequence[str]
-    """With `standing`: only what names one of these handles, or its tree or chain."""
+    """With `standing`: only revocations that name one of these handles, or its tree or chain."""

@@ -1,7 +1,7 @@
-"""The answers of the authority as types: an editor and a type checker know every field.
+"""The answers of the authority as types, so that editors and type checkers show every field.
 
 Each is the JSON object of the API itself, a `dict` whose keys are known: `answer["id"]`. A field is
-always there unless it is `NotRequired`, and it is None where its type says so. A test compares
+always present unless it is `NotRequired`, and is None only if its type allows it. A test compares
 every field with the authority's `/openapi.json`. Answers are not validated: a newer authority may
 send more fields, an older one fewer.
 """
@@ -34,7 +34,7 @@ DenialReason = Literal[
 
 
 class TokenProperties(TypedDict):
-    """What a token was issued with, without its secret."""
+    """The properties with which a token was issued, without its secret."""
 
     token_id: str
     kind: TokenKind
@@ -54,17 +54,17 @@ class TokenProperties(TypedDict):
     may_speak_for: list[str]
     """Patterns of subjects that its children may have besides `<own subject>/<name>`."""
     max_depth: int | None
-    """How many generations may be delegated from it; None: up to 16 in all."""
+    """How many generations may be delegated from the token; None: up to 16 in all."""
     addresses: list[str]
     """Networks (CIDR) from which the token is good; empty: every address."""
     verifier: dict[str, str]
     """Labels that a verifier must have; empty: every verifier."""
     self_service: list[HolderRight] | None
-    """What its holder may do at the authority; None: the default rights."""
+    """The rights of its holder at the authority; None: the default rights."""
     max_overlap: float
     """The longest overlap of a rotation by its holder, in seconds."""
     on_reuse: ReuseEffect
-    """What follows when a rotated secret is used after its overlap."""
+    """The effect when a rotated secret is used after its overlap."""
     idle: float | None
     """Seconds without a use after which a session ends; None: never."""
     handles: list[str]
@@ -107,7 +107,7 @@ class AppliedRevocation(TypedDict):
 
 
 class TokenEntry(TokenProperties):
-    """A token as a list shows it, with what applies to it."""
+    """A token in a list, with the revocations that apply to it."""
 
     last_used_at: Timestamp | None
     """The last use that was reported, up to five minutes late; None: no use yet."""
@@ -122,7 +122,7 @@ class TokenEntry(TokenProperties):
 
 
 class TokenDetails(TokenEntry):
-    """One token in one snapshot, and what a verifier decides on it."""
+    """One token in one snapshot, and a verifier's decision on it."""
 
     denied: DenialReason | None
     """Why every verifier denies it; None: no verifier does, whatever the call needs."""
@@ -213,7 +213,7 @@ class RotationDocument(TokenChange):
 
 
 class ProblemField(TypedDict):
-    """What is wrong with one field of a request."""
+    """The problem of one field of a request."""
 
     field: str
     detail: str
@@ -234,7 +234,7 @@ class ProblemDocument(TypedDict):
 
 
 class ExpiryOutcome(TypedDict):
-    """What `expire_each` did with one token: `seq` of its end, or the `problem`."""
+    """The outcome of `expire_each` for one token: `seq` of its end, or the `problem`."""
 
     token_id: str
     seq: int | None
@@ -242,7 +242,7 @@ class ExpiryOutcome(TypedDict):
 
 
 class ExpiryResult(TypedDict):
-    """What `expire_each` did, in the order of the token ids."""
+    """The outcomes of `expire_each`, in the order of the token ids."""
 
     changed: int
     refused: int
@@ -276,7 +276,7 @@ class RevocationDetails(Enforceable):
     until: Timestamp | None
     """When it is lifted without a command; None: not at all."""
     lifts: str | None
-    """The id of what a lift ends."""
+    """The id of the revocation that a lift ends."""
     lifted_at: Timestamp | None
     reason: str
     actor: str
@@ -299,7 +299,7 @@ class RevocationPage(TypedDict):
 
 
 class RevocationPreview(TypedDict):
-    """What a command would hit now. Nothing was changed."""
+    """The tokens that a command would hit now. Nothing was changed."""
 
     selector: list[str]
     """The selector as the ledger would hold it: with `tree:` and `chain:`."""
@@ -322,7 +322,7 @@ class RevocationPreview(TypedDict):
 
 
 class BatchOutcome(TypedDict):
-    """What one command of a batch did: its place in the ledger, or the `problem`."""
+    """The outcome of one command of a batch: its place in the ledger, or the `problem`."""
 
     id: str | None
     epoch: int | None
@@ -332,7 +332,7 @@ class BatchOutcome(TypedDict):
 
 
 class BatchResult(Enforceable):
-    """What a batch did, in the order of its commands; `receipt` covers all of them."""
+    """The outcomes of a batch, in the order of its commands; `receipt` covers all of them."""
 
     committed: int
     refused: int
@@ -404,22 +404,22 @@ class LeaseTerm(TypedDict):
     grant_term_ms: int
     """For how long leases are granted now."""
     wait_term_ms: int
-    """How long a revocation takes them to be: at least `grant_term_ms`."""
+    """The term that a revocation assumes for leases: at least `grant_term_ms`."""
     target_term_ms: int
-    """What was asked for last."""
+    """The term that was requested last."""
     settled: bool
     """True: all three are equal."""
 
 
 class AuthorityHealth(TypedDict):
-    """Whether the authority can do its work; each part is `ok`, or says what is wrong."""
+    """Whether the authority can do its work; each part is `ok`, or the fault."""
 
     status: Literal["ready", "unavailable"]
     postgres: str
     nats: str
     """Only speed depends on NATS."""
     trust: str
-    """`ok`, or until when sidecars believe the keys of this authority."""
+    """`ok`, or until when sidecars trust the keys of this authority."""
     version: str
     """The version of the authority."""
 

@@ -1,1 +1,1 @@
-"""Follow work in progress, and cancel it once its token is denied."""
+"""Holds, which cancel work in progress when its token is denied."""

@@ -1,11 +1,11 @@
-"""Work that outlasts the check: cut short when its token is hit (design 6.7).
+"""Holds for work that outlasts a check; a hold ends when its token is denied (design 6.7).
 
 The rules of this file:
 
-* Register first, then check: a change between the two is reported and not lost.
-* Suppress the hold's own cancellation alone, as `asyncio.timeout` does. Never replace what the body
-  raises.
-* The end of a hold comes from another thread, once. After the block it has no effect.
+* Register first, then check: a change between the two is then reported, not lost.
+* Suppress only the hold's own cancellation, as `asyncio.timeout` does. Never replace an exception
+  of the body.
+* Another thread ends a hold, once. After the block, that has no effect.
 """
 
 import asyncio
@@ -22,18 +22,18 @@ from rescind.errors import DeniedError
 
 
 class HoldKeeper(Protocol):
-    """Check a request, and go on checking it while work is registered."""
+    """The part of a registry that a hold needs: it checks requests while holds are registered."""
 
     def judge(self, request: CheckRequest) -> Verdict:
-        """Check it now, blocking this thread."""
+        """Check a request now, blocking this thread."""
         ...
 
     async def ajudge(self, request: CheckRequest) -> Verdict:
-        """Check it now."""
+        """Check a request now."""
         ...
 
     def add(self, holding: "Hold") -> None:
-        """Call `hit`, from any thread, as soon as its request is denied."""
+        """Register a hold: call its `hit`, from any thread, as soon as its request is denied."""
         ...
 
     def admitted(self, holding: "Hold") -> None:
@@ -41,15 +41,15 @@ class HoldKeeper(Protocol):
         ...
 
     def remove(self, holding: "Hold") -> None:
-        """Stop checking it."""
+        """Stop checking a hold."""
         ...
 
 
 class ThreadHold:
-    """A thread's work as its token stands: `revoked` is set when it has to end, whatever the why.
+    """The hold of a thread: `revoked` is set when the work must end, for any reason.
 
-    Ask `revoked.is_set()` between two steps, or wait with `revoked.wait(seconds)` in place of a
-    sleep. `reason` says why; it is None until then.
+    Check `revoked.is_set()` between two steps, or replace a sleep by `revoked.wait(seconds)`.
+    `reason` is why the token is denied, and None until then.
     """
 
     __slots__ = ("reason", "record", "revoked")
@@ -60,7 +60,7 @@ class ThreadHold:
         self.reason: Reason | None = None
 
     def end(self, reason: Reason) -> None:
-        """End the work, because the token is denied with this reason."""
+        """Set `reason` and `revoked`, because the token is denied with this reason."""
         self.reason = reason
         self.revoked.set()
 
@@ -68,9 +68,9 @@ class ThreadHold:
 class Hold:
     """One piece of work under one token. Enter it once: with `async with`, or `with` in a thread.
 
-    `reason` says why the token is denied, from when it is; None until then. `allowed` is the last
-    verdict that confirmed it, and `table_until_ns` the end of the lease that the mapped table
-    showed then.
+    `reason` is why the token is denied, and None until it is. `allowed` is the last verdict that
+    confirmed the token. `table_until_ns` is the end of the lease (CLOCK_BOOTTIME) that the mapped
+    table showed at that verdict.
     """
 
     def __init__(self, keeper: HoldKeeper, request: CheckRequest) -> None:
@@ -88,7 +88,7 @@ class Hold:
         self._cancelled = False
 
     def hit(self, reason: Reason) -> None:
-        """End the work. Safe from any thread, and a second time."""
+        """End the work. May be called from any thread, and repeatedly."""
         self.reason = self.reason or reason
         if self._end is not None:
             self._end(self.reason)
@@ -96,9 +96,10 @@ class Hold:
     def defer(self) -> bool:
         """Return True while the first check is in flight, and mark the hold for a check after it.
 
-        A second check at the same time could fail by itself and end the work.
+        A second check at the same time could fail on its own and end the work.
         """
-        # In this order; `_goes_on_until` writes and reads in the other. So one of them sees it.
+        # Write before the read. `_goes_on_until` writes `_end`, then reads `passed_by`. So at least
+        # one of the two sees the other's write.
         self.passed_by = True
         return self._end is None
 
@@ -126,7 +127,7 @@ class Hold:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Raise DeniedError if the token was hit, in place of the cancellation that came of it."""
+        """Raise DeniedError if the token was hit, in place of the resulting cancellation."""
         task, self._task = self._task, None
         self._keeper.remove(self)
         if not self._cancelled or task is None:
@@ -136,7 +137,7 @@ class Hold:
             raise DeniedError(self._reason) from error
 
     def _cancel(self) -> None:
-        """Cancel the body, in its own loop, if it still runs."""
+        """Cancel the body if it still runs. Runs in the body's event loop."""
         if self._task is not None and not self._cancelled:
             self._cancelled = True
             self._task.cancel(f"the token is denied: {self._reason}")
@@ -156,7 +157,7 @@ class Hold:
         return held
 
     def __exit__(self, *_: object) -> None:
-        """End it. Raises nothing: a thread is not interrupted, it asks."""
+        """End the hold. Raises nothing: a thread is not interrupted, it checks `revoked`."""
         self._keeper.remove(self)
 
     # Either way --------------------------------------------------------------------------------
@@ -178,7 +179,7 @@ class Hold:
 
     def _goes_on_until(self, end: Callable[[Reason], object]) -> None:
         self._end = end
-        # After the line above: who hits from now on calls it, and who did before has left a reason.
+        # After the line above, `hit` calls `_end`. An earlier `hit` has left a reason.
         if self.reason is not None:
             raise DeniedError(self.reason)
         self._keeper.admitted(self)
@@ -189,5 +190,5 @@ class Hold:
 
 
 def _call(loop: asyncio.AbstractEventLoop, action: Callable[[], None], _: Reason) -> None:
-    with suppress(RuntimeError):  # the loop is closed, and the work gone with it
+    with suppress(RuntimeError):  # the loop is closed, so the work has ended
         loop.call_soon_threadsafe(action)

@@ -1,18 +1,18 @@
-"""Check every held token again whenever it may have been hit.
+"""The monitor, which checks every held token again whenever it may have been hit.
 
-That is when the sidecar notifies of a change, when a lease or a token ends, and once a second, for
-changes without a notification: a machine that slept, a table that is not mapped. A check reads
-memory. Where memory is not enough, the sidecar is asked about each token by itself, so that a
+It checks when the sidecar notifies of a change, when a lease or a token ends, and once a second,
+for changes without a notification: a machine that slept, a table that is not mapped. A check reads
+memory. If memory is not enough, the sidecar is asked about each token separately, so that a
 missing answer delays no other hold.
 
 The rules for a sidecar that does not answer:
 
-* A hold that waits for an answer ends with the lease under which it was last confirmed, whatever
-  its place in the queue: a receipt counts on that end.
+* A hold that waits for an answer ends with the lease under which it was last confirmed, regardless
+  of its place in the queue: a receipt relies on that end.
 * Without a mapped table, silence alone ends no hold before that moment: the sidecar may be busy.
-  Meanwhile it is asked for its clock alone, and about tokens when it has answered that.
+  Meanwhile it is asked only for its clock, and about tokens after it has answered that.
 * A sidecar that closed the connection is being replaced: its lease may have been released. Its
-  successor has the time of one check; then all waiting holds end together.
+  successor has the time of one check to answer; then all waiting holds end together.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _NOT_JUDGED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
 
 
 class TokenChecker(Protocol):
-    """What a Verifier does."""
+    """The part of a Verifier that the monitor needs."""
 
     def check_request(self, request: CheckRequest) -> Verdict:
         """Check a token for one call."""
@@ -56,16 +56,16 @@ class TokenChecker(Protocol):
 
 
 class HoldRoll(Protocol):
-    """The holdings there are, and by when the next look is due. Other threads change both."""
+    """The registered holds, and when the next check is due. Other threads change both."""
 
     looks_by_ns: int
 
     def take(self, looks_by_ns: int) -> Collection[Hold]:
-        """Begin a look at all holdings, with the next one due by then."""
+        """Return all holds to check now, and set when the next check is due (CLOCK_BOOTTIME)."""
         ...
 
     def look_by(self, ns: int) -> bool:
-        """Move the next check to then at the latest. Return True if it was due later."""
+        """Make the next check due by a time at the latest. Return True if it was due later."""
         ...
 
     def remove(self, holding: Hold) -> None:
@@ -80,7 +80,8 @@ class HoldRoll(Protocol):
 def confirm(holding: Hold, ends_ns: tuple[int, int] | None) -> int:
     """Store the lease under which a hold was confirmed. Return when to check again.
 
-    `ends_ns` are the ends of the lease and of the token as the table shows them; None without one.
+    `ends_ns` are the ends of the lease and of the token as the table shows them; None without a
+    table. All times are CLOCK_BOOTTIME in nanoseconds.
     """
     if ends_ns is not None:
         holding.table_until_ns = ends_ns[0]
@@ -90,7 +91,7 @@ def confirm(holding: Hold, ends_ns: tuple[int, int] | None) -> int:
     answered = holding.allowed
     if isinstance(answered, Answered):
         if answered.leased_until_ns is not None:
-            # Half of it is for the answer that confirms it again.
+            # The second half is for the answer that confirms the hold again.
             due_ns = min(due_ns, now_ns + max(_BLIND_NS, answered.leased_until_ns - now_ns) // 2)
         if answered.token_until_ns is not None:
             due_ns = min(due_ns, answered.token_until_ns)
@@ -98,7 +99,7 @@ def confirm(holding: Hold, ends_ns: tuple[int, int] | None) -> int:
 
 
 def _leased_until_ns(holding: Hold) -> int | None:
-    """Return when the lease ends under which a hold was last confirmed; None if not known."""
+    """Return the end of the lease under which a hold was last confirmed; None if not known."""
     answered = holding.allowed
     return (
         answered.leased_until_ns if isinstance(answered, Answered) else None
@@ -106,7 +107,7 @@ def _leased_until_ns(holding: Hold) -> int | None:
 
 
 class HoldMonitor:
-    """Watch over the holdings of one verifier, in one event loop."""
+    """The checks of one verifier's holds, in one event loop."""
 
     def __init__(
         self, roll: HoldRoll, checker: TokenChecker, session: Callable[[], SidecarSession]
@@ -130,7 +131,7 @@ class HoldMonitor:
         async with asyncio.TaskGroup() as tasks:
             listening = tasks.create_task(self.pushes.listen())
             while not self._roll.left():
-                # The news before the look: what comes during it is looked at next.
+                # Clear first: a change during this check then causes another one.
                 self._news.clear()
                 holdings = self._roll.take(clock.boottime_ns() + _LONGEST_NS)
                 began_s = clock.monotonic_s()
@@ -145,10 +146,10 @@ class HoldMonitor:
             self._answering.set()
 
     def _rest_s(self, holdings: int, took_s: float) -> float:
-        """Return how long to pause, so that checks of many holds take a fifth of the time at most.
+        """Return the pause in seconds that limits checks to a fifth of the time.
 
-        Without a table the sidecar is asked about each of them, which takes time after the check.
-        The pause for that ends early where a check is due, as at the end of a lease.
+        Without a table, the sidecar is asked about each hold, which takes time after the check. The
+        pause for that ends early if a check is due, as at the end of a lease.
         """
         rest_s = min(_RESTRAINT * took_s, _LONGEST_S)
         if self._session().table is None:
@@ -167,7 +168,7 @@ class HoldMonitor:
                 self._asked[holding] = True
                 soonest_ns = min(soonest_ns, self._bounded(holding))
                 continue
-            # Before the recall: what it finds good under a lease covers the events of that lease.
+            # Read the ends before the recall, so that its verdict covers the events of that lease.
             ends_ns = session.ends_ns(holding.request.token)
             verdict = recall(holding.request)
             match verdict:
@@ -187,7 +188,7 @@ class HoldMonitor:
         self._roll.look_by(soonest_ns)
 
     def _bounded(self, holding: Hold) -> int:
-        """End a hold that may not wait for an answer any more. Return when to look at it again."""
+        """End a hold that may no longer wait for an answer. Return when to check it again."""
         now_ns = clock.boottime_ns()
         leased_until_ns = _leased_until_ns(holding)
         if leased_until_ns is not None and now_ns >= leased_until_ns:
@@ -200,9 +201,9 @@ class HoldMonitor:
         )
 
     def _stands(self, holding: Hold, now_ns: int) -> bool:
-        """Return True if a hold goes on beside a sidecar that is silent, by what it said before.
+        """Return True if a hold outlasts the sidecar's silence, by the sidecar's last answer.
 
-        A hold that another instance confirmed does not: that one may have given its lease back.
+        A hold that another instance confirmed does not: that instance may have released its lease.
         """
         answered, session = holding.allowed, self._session()
         return (
@@ -219,7 +220,7 @@ class HoldMonitor:
         """Check a hold with the sidecar; repeat if something changed meanwhile."""
         async with self._asking:
             await self._answering.wait()
-            # It is not there any more if it was ended meanwhile: then no answer counts.
+            # A hold that was ended meanwhile is no longer in `_asked`: its answer does not count.
             while holding in self._asked:
                 self._asked[holding] = False
                 session = self._session()
@@ -235,9 +236,9 @@ class HoldMonitor:
             self._news.set()
 
     async def _again(self, holding: Hold, verdict: Verdict, session: SidecarSession) -> bool:
-        """Apply an answer to a hold. Return True if the question has to be repeated."""
+        """Apply an answer to a hold. Return True if the request has to be repeated."""
         if verdict is NO_ANSWER and self._stands(holding, clock.boottime_ns()):
-            # About the others nothing is asked before it is known that anything is answered.
+            # Ask about no other hold until the sidecar has answered the probe.
             self._answering.clear()
             self._news.set()
             return False
@@ -254,7 +255,7 @@ class HoldMonitor:
         return False
 
     async def _probe(self) -> None:
-        """Wait until the sidecar answers again, or has hung up; then have all asked about anew."""
+        """Wait until the sidecar answers or hangs up; then resume the requests for all holds."""
         while await self._session().silent():
             if not self._silent:
                 self._silent = True
@@ -270,13 +271,13 @@ class HoldMonitor:
         holding.hit(reason)
 
     def _excused(self, reason: Reason, session: SidecarSession) -> bool:
-        """Return True if no verdict came because one sidecar takes another's place just now.
+        """Return True if the verdict is missing because the sidecar is being replaced.
 
-        The replacement has the time of one check. A lease that lapses is not excused: a receipt
-        counts on its end, and no work goes on after that.
+        The successor has the time of one check. The end of a lease is not excused: a receipt relies
+        on it, and no work continues after it.
         """
         if reason is Reason.NO_LEASE and self._session().freshness().fresh_for_ms:
-            return True  # it came since
+            return True  # a lease was granted since
         if reason not in _NOT_JUDGED:
             return False
         now_s = clock.monotonic_s()
@@ -288,7 +289,7 @@ class HoldMonitor:
         left_ns = self._roll.looks_by_ns - clock.boottime_ns()
         if not told:
             left_ns = min(left_ns, _BLIND_NS)
-        # Not wait_for: on 3.11 it swallows a cancellation that comes with the event.
+        # Not wait_for: on Python 3.11 it loses a cancellation that arrives together with the event.
         with suppress(TimeoutError):
             async with asyncio.timeout(left_ns / NS_PER_S):
                 await self._news.wait()

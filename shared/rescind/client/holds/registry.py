@@ -1,6 +1,6 @@
-"""One thread for all holdings of a verifier: it begins with the first, and outlives the last.
+"""The thread for all holds of a verifier. It starts with the first hold, and outlives the last.
 
-Its holdings are those of this process: a forked child begins anew.
+It checks the holds of this process only: a forked child starts its own.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _LINGER_S = 10.0
 
 
 class HoldRegistry:
-    """Keep holdings, for all threads and event loops of a process."""
+    """The holds of all threads and event loops of a process."""
 
     def __init__(self, checker: TokenChecker, session: Callable[[], SidecarSession]) -> None:
         self._checker = checker
@@ -35,7 +35,7 @@ class HoldRegistry:
         self._closing = False
         self._idle_since_s: float | None = None
 
-    # For holdings, from any thread ------------------------------------------------------------
+    # For holds, from any thread ---------------------------------------------------------------
 
     def judge(self, request: CheckRequest) -> Verdict:
         """Check a request now, blocking this thread."""
@@ -50,10 +50,10 @@ class HoldRegistry:
         with self._lock:
             if self._thread is None:
                 self._closing = False
-                self.looks_by_ns = 0  # it begins with a look at everything
+                self.looks_by_ns = 0  # the thread begins with a check of all holds
                 thread = threading.Thread(target=self._live, name="rescind", daemon=True)
                 thread.start()
-                self._thread = thread  # only now: one that could not start looks after nobody
+                self._thread = thread  # only now: a thread that could not start checks no hold
             self._holdings.add(holding)
 
     def admitted(self, holding: Hold) -> None:
@@ -65,27 +65,27 @@ class HoldRegistry:
     def remove(self, holding: Hold) -> None:
         """Remove a hold.
 
-        Without the lock: the garbage collector may end a forgotten generator, and its hold, at any
-        moment, also in a thread that has the lock.
+        Does not acquire the lock: the garbage collector may end an abandoned generator, and its
+        hold, at any moment, even in a thread that has the lock.
         """
         self._holdings.discard(holding)
 
     def close(self) -> None:
-        """End the thread. Work that is still held ends, since no thread checks it any more."""
+        """End the thread. Held work ends too, since no thread checks it any more."""
         self._closing = True
         self._rouse()
 
     def _rouse(self) -> None:
-        with self._lock, suppress(RuntimeError):  # its loop has ended, and so it will
+        with self._lock, suppress(RuntimeError):  # the loop has ended, and the thread is ending
             if self._wake is not None:
                 self._wake()
 
     def forked(self, *, same_clock: bool) -> None:
         """Keep, in a forked child, the holds of its only thread; the other threads do not exist.
 
-        Coroutines do not exist either: a child cannot continue its parent's event loop. Without the
-        same clock the known end of a lease is forgotten. Then, beside a silent sidecar, the work
-        ends too early, and never too late.
+        Coroutines do not exist either: a child cannot continue its parent's event loop. If the
+        child's clock differs, the known end of a lease is discarded. With a silent sidecar, the
+        work then ends too early, but never too late.
         """
         holdings, lookout = self._holdings, self._lookout
         self._begin_anew()
@@ -97,23 +97,23 @@ class HoldRegistry:
                     holding.allowed = holding.table_until_ns = None
                 self.add(holding)
 
-    # For the lookout, in the thread ------------------------------------------------------------
+    # For the monitor, in the thread ------------------------------------------------------------
 
     def take(self, looks_by_ns: int) -> Collection[Hold]:
-        """Begin a look at all holdings, with the next one due by then."""
+        """Return all holds to check now, and set when the next check is due (CLOCK_BOOTTIME)."""
         with self._lock:
             self.looks_by_ns = looks_by_ns
-            return self._holdings.copy()  # in one go: nobody leaves meanwhile
+            return self._holdings.copy()  # atomic: `remove`, which has no lock, cannot interfere
 
     def look_by(self, ns: int) -> bool:
-        """Move the next check to then at the latest. Return True if it was due later."""
+        """Make the next check due by a time at the latest. Return True if it was due later."""
         with self._lock:
             earlier = ns < self.looks_by_ns
             self.looks_by_ns = min(self.looks_by_ns, ns)
             return earlier
 
     def left(self) -> bool:
-        """Return True if the thread may end: it was closed, or there was no hold for a while.
+        """Return True if the thread may end: it was closed, or had no hold for a while.
 
         A hold that is added later starts another thread.
         """
@@ -135,7 +135,7 @@ class HoldRegistry:
             with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
                 runner.run(self._look_out())
         finally:
-            # Closed, or broken: then nobody may go on as if somebody looked.
+            # The thread was closed or failed: no hold may continue unchecked.
             self._abandon()
 
     async def _look_out(self) -> None:
@@ -149,7 +149,7 @@ class HoldRegistry:
     def _abandon(self) -> None:
         with self._lock:
             if self._thread is not threading.current_thread():
-                return  # it left by itself, and another may have begun
+                return  # this thread ended without holds, and another may have started
             left, self._holdings = self._holdings, set()
             self._thread = self._wake = self._lookout = None
         for holding in left:

@@ -15,9 +15,9 @@ _NOT_HEARD_S = 1.0
 
 
 class ChangeSubscription:
-    """Call `on_news` after each change, and when the connection comes or goes.
+    """A connection that calls `on_news` after each change, and when it opens or closes.
 
-    While `open` is False no change is notified: check without it.
+    While `open` is False, changes are not notified: check without a notification.
     """
 
     def __init__(self, path: Callable[[], Path], on_news: Callable[[], None]) -> None:
@@ -32,11 +32,11 @@ class ChangeSubscription:
             heard = await self._hear()
             self.open = False
             self._on_news()
-            # Who hangs up on us without a word is a sidecar that does not know what a Watch is.
+            # A sidecar that closes the connection without a message is too old to support Watch.
             await asyncio.sleep(_AGAIN_S if heard else _NOT_HEARD_S)
 
     async def _hear(self) -> bool:
-        """Receive until the connection ends. Return True if it was answered at all."""
+        """Receive until the connection ends. Return False if it ended without a message."""
         loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as self._socket:
             self._socket.setblocking(False)
@@ -51,7 +51,7 @@ class ChangeSubscription:
             finally:
                 transport.abort()
                 with suppress(asyncio.CancelledError):
-                    await asyncio.sleep(0)  # the loop's own step from abort() to the closed socket
+                    await asyncio.sleep(0)  # the loop closes the socket one step after abort()
         return self.open
 
     def _heard(self) -> None:
