@@ -11,7 +11,7 @@ from tests.support import typed_answers
 
 from rescind import Allowed, Denied, Reason, Verifier
 from rescind.client import Admin, AsyncAdmin, Bearer, settings
-from rescind.client.admin import Deed, responses
+from rescind.client.admin import RevocationItem, responses
 
 DETAILS = responses.RevocationDetails
 
@@ -132,7 +132,10 @@ def test_every_answer_of_an_administrator_is_of_its_type(admin: Admin) -> None:
     typed("receipt", admin.receipt(revoked["id"]))
     first("receipt_pages", admin.receipt_pages(revoked["id"]))
     typed("revocation", admin.revocation(revoked["id"]))
-    commands: list[Deed] = [{"selector": ["subject:agent:nobody"]}, {"selector": ["nonsense"]}]
+    commands: list[RevocationItem] = [
+        {"selector": ["subject:agent:nobody"]},
+        {"selector": ["nonsense"]},
+    ]
     batch = typed("revoke_each", admin.revoke_each(commands, wait=True, timeout=8))
     assert (batch["committed"], batch["refused"]) == (1, 1)
     first("events", admin.events(after=revoked["seq"] - 1))

@@ -34,5 +34,5 @@ def kill(
     SUBJECT is, for example, agent:x. Tokens that it delegated end with it. The command writes two
     events under one id: the revocation is final, and `rescind lift ID` ends the suspension.
     """
-    deed = CommandEffect("kill", "This ends every token with {}, for good.", until=until)
-    carry_out(target, deed, Selection((f"chain:{subject}",)), confirmation, options)
+    effect = CommandEffect("kill", "This ends every token with {}, for good.", until=until)
+    carry_out(target, effect, Selection((f"chain:{subject}",)), confirmation, options)

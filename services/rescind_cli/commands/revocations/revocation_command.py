@@ -126,13 +126,13 @@ class CommandEffect:
 
 def carry_out(
     target: CommandTarget,
-    deed: CommandEffect,
+    effect: CommandEffect,
     aim: Selection,
     confirmation: Confirmation,
     options: CommandOptions,
 ) -> None:
     """Carry out a command, after a confirmation if it is wide, and print the result."""
-    order = _order(deed, aim, options)
+    order = _order(effect, aim, options)
     if confirmation.dry_run:
         with target.admin() as admin:
             _show_radius(order.look(admin), as_json=target.as_json)
@@ -146,7 +146,7 @@ def carry_out(
             )
         with target.admin() as admin:
             radius = order.look(admin)
-        preview = radius["preview"] if confirmation.yes else _confirm(deed, radius)
+        preview = radius["preview"] if confirmation.yes else _confirm(effect, radius)
     finish(target, options, lambda admin: _in_our_words(lambda: order.send(admin, preview=preview)))
 
 
@@ -209,16 +209,16 @@ class _Order:
         return admin.revoke(*self.selector, idempotency_key=self.key, **command)
 
 
-def _order(deed: CommandEffect, aim: Selection, options: CommandOptions) -> _Order:
+def _order(effect: CommandEffect, aim: Selection, options: CommandOptions) -> _Order:
     """Build a command. Raises UsageError or SelectorError for a selector that is not valid."""
     from rescind.client.admin import Command  # noqa: PLC0415 - --help need not pay for httpx2
 
-    command = Command(effect=deed.effect, exact=aim.exact)
+    command = Command(effect=effect.effect, exact=aim.exact)
     options.write_into(command)
-    if deed.scopes:
-        command["scopes"] = list(deed.scopes)
-    if deed.until is not None:
-        command["until"] = deed.until
+    if effect.scopes:
+        command["scopes"] = list(effect.scopes)
+    if effect.until is not None:
+        command["until"] = effect.until
     if aim.issued_before is not None:
         command["issued_before"] = aim.issued_before
     if _STDIN in aim.selector and len(aim.selector) > 1:
@@ -257,13 +257,13 @@ def _in_our_words(send: "Callable[[], RevocationDetails]") -> "RevocationDetails
         ) from error
 
 
-def _confirm(deed: CommandEffect, radius: "RevocationPreview") -> str:
+def _confirm(effect: CommandEffect, radius: "RevocationPreview") -> str:
     """Prompt for confirmation, and return the preview that was confirmed.
 
     Raises Exit if the operator declines.
     """
     hit = " AND ".join(map(str, radius["selector"]))
-    if not click.confirm(f"{deed.asks.format(hit)} {_radius(radius)} Go on?", err=True):
+    if not click.confirm(f"{effect.asks.format(hit)} {_radius(radius)} Go on?", err=True):
         click.echo("Nothing was changed.", err=True)
         raise click.exceptions.Exit(Exit.REFUSED)
     return radius["preview"]

@@ -32,5 +32,5 @@ def revoke(
     `*` spares admin tokens unless kind:admin is named. *, kind:, tenant:, client:, issuer: and
     label: spare the credentials of sidecars unless kind:sidecar is named.
     """
-    deed = CommandEffect("revoke", "This ends every token with {}, for good.")
-    carry_out(target, deed, aim, confirmation, options)
+    effect = CommandEffect("revoke", "This ends every token with {}, for good.")
+    carry_out(target, effect, aim, confirmation, options)

@@ -35,7 +35,7 @@ def suspend(
     SELECTOR is as for `rescind revoke`. The command hits tokens regardless of their time of issue,
     and no new ones are issued meanwhile. `rescind lift ID` ends it; so does --until.
     """
-    deed = CommandEffect(
+    effect = CommandEffect(
         "suspend", "This denies every token with {}, until it is lifted.", until=until
     )
-    carry_out(target, deed, aim, confirmation, options)
+    carry_out(target, effect, aim, confirmation, options)

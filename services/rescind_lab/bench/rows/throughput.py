@@ -9,7 +9,7 @@ import secrets
 import shutil
 from collections.abc import Sequence
 
-from rescind.client.admin import Deed
+from rescind.client.admin import RevocationItem
 from rescind.client.settings import read_token
 from rescind_lab.bench.comparison import Line, Measured, Of, Row, Target
 from rescind_lab.bench.environment import BenchStage
@@ -23,7 +23,7 @@ _SIDECAR = "rescind_lab.bench.processes.apply_rate"
 _AUTHORITY = "rescind_lab.bench.processes.sequencer_rate"
 _CONNECTIONS = 64
 _CALLERS = 2
-_DEEDS = 1_000
+_ITEMS = 1_000
 _ROWS = 256  # as many as a batch of the sequencer
 
 _REVOKE = """
@@ -75,7 +75,7 @@ async def measure_commit(stage: BenchStage) -> dict[str, Measured]:
         "commit.batch": Measured(
             Samples(Unit.PER_S, tuple([await _batches(stage) for _ in range(rounds)])),
             timed["inserts"],
-            f"POST /v1/revocations/batch, {_DEEDS:,} in each, by {_CALLERS} callers",
+            f"POST /v1/revocations/batch, {_ITEMS:,} in each, by {_CALLERS} callers",
         ),
     }
     return measured | {"commit.http": await _over_http(stage, rounds=rounds)}
@@ -88,11 +88,13 @@ async def _batches(stage: BenchStage) -> float:
 
     async def caller(name: int) -> None:
         for call in range(calls):
-            deeds = [
-                Deed(selector=[f"tree:tok_nobody-{run}-{name}-{call}-{each}"], reason="the bench")
-                for each in range(_DEEDS)
+            items = [
+                RevocationItem(
+                    selector=[f"tree:tok_nobody-{run}-{name}-{call}-{each}"], reason="the bench"
+                )
+                for each in range(_ITEMS)
             ]
-            done = await stage.admin.revoke_each(deeds)
+            done = await stage.admin.revoke_each(items)
             if done["refused"]:
                 raise SceneError(f"a batch was refused in part: {done['outcomes'][0]}")
 
@@ -100,7 +102,7 @@ async def _batches(stage: BenchStage) -> float:
     async with asyncio.TaskGroup() as group:
         for name in range(_CALLERS):
             group.create_task(caller(name))
-    return _CALLERS * calls * _DEEDS / ((clock.monotonic_raw_ns() - began_ns) / 1e9)
+    return _CALLERS * calls * _ITEMS / ((clock.monotonic_raw_ns() - began_ns) / 1e9)
 
 
 async def _rate(stage: BenchStage, module: str, count: int, **environment: str) -> float:

@@ -28,12 +28,12 @@ from rescind.client.admin.receipts import (
 from rescind.client.admin.requests import (
     Answer,
     Command,
-    Deed,
     Grant,
     Manner,
     Portion,
     Renewal,
     RevocationFilters,
+    RevocationItem,
     SidecarBinding,
     TokenFilters,
 )
@@ -79,6 +79,8 @@ try:
 except ModuleNotFoundError as missing:
     raise MissingExtraError("admin", "the client of the authority's HTTP API") from missing
 
+Deed = RevocationItem  # its name before 0.1.0
+
 __all__ = [
     "Admin",
     "Answer",
@@ -119,6 +121,7 @@ __all__ = [
     "Renewal",
     "RevocationDetails",
     "RevocationFilters",
+    "RevocationItem",
     "RevocationPreview",
     "Rotated",
     "Secret",

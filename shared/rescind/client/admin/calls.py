@@ -9,12 +9,12 @@ from urllib.parse import quote
 from rescind.client.admin.requests import (
     Answer,
     Command,
-    Deed,
     Grant,
     Manner,
     Portion,
     Renewal,
     RevocationFilters,
+    RevocationItem,
     TokenFilters,
 )
 from rescind.client.admin.responses import (
@@ -187,9 +187,11 @@ def revoke(selector: Sequence[str], command: Command, key: str | None) -> Call[R
     return Call("POST", "/v1/revocations", _itself, body=body, key=key or new_key())
 
 
-def revoke_each(deeds: Sequence[Deed], answer: Answer, key: str | None) -> Call[BatchResult]:
+def revoke_each(
+    items: Sequence[RevocationItem], answer: Answer, key: str | None
+) -> Call[BatchResult]:
     """Send many commands, each with an outcome of its own."""
-    body = {"revocations": [cast("Document", deed) for deed in deeds], **answer}
+    body = {"revocations": [cast("Document", item) for item in items], **answer}
     return Call("POST", "/v1/revocations/batch", _itself, body=body, key=key or new_key())
 
 

@@ -130,7 +130,7 @@ class Renewal(Manner):
     """
 
 
-class Deed(_Effect, _Reason):
+class RevocationItem(_Effect, _Reason):
     """One command of a batch: the fields of `Command`, with a selector or a token's secret."""
 
     selector: NotRequired[Sequence[str]]

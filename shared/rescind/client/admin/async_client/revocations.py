@@ -7,7 +7,7 @@ from rescind.client.admin import calls
 from rescind.client.admin.async_client.connection import AsyncAuthorityConnection
 from rescind.client.admin.calls import Call
 from rescind.client.admin.receipts import ReceiptDocument
-from rescind.client.admin.requests import Answer, Command, Deed, Manner, RevocationFilters
+from rescind.client.admin.requests import Answer, Command, Manner, RevocationFilters, RevocationItem
 from rescind.client.admin.responses import BatchResult, RevocationDetails, RevocationPreview
 from rescind.core.secret import Secret
 
@@ -256,7 +256,7 @@ class AsyncRevocationCalls(AsyncAuthorityConnection):
 
     async def revoke_each(
         self,
-        deeds: Sequence[Deed],
+        items: Sequence[RevocationItem],
         *,
         idempotency_key: str | None = None,
         **answer: Unpack[Answer],
@@ -264,7 +264,7 @@ class AsyncRevocationCalls(AsyncAuthorityConnection):
         """Send up to 1,000 commands in one call.
 
         Args:
-            deeds: The commands; the fields are those of `Deed`.
+            items: The commands; the fields are those of `RevocationItem`.
             idempotency_key: A repeat under the same key returns the first answers.
             **answer: The fields of `Answer`: `wait` and `timeout` (seconds), for all of them.
 
@@ -276,7 +276,7 @@ class AsyncRevocationCalls(AsyncAuthorityConnection):
             OutcomeUnknownError: It is not known which commands were committed.
             UnreachableError: No authority answers.
         """
-        return await self._send(calls.revoke_each(deeds, answer, idempotency_key))
+        return await self._send(calls.revoke_each(items, answer, idempotency_key))
 
     async def lift(
         self, revocation_id: str, *, idempotency_key: str | None = None, **manner: Unpack[Manner]

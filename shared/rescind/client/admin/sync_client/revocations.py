@@ -7,7 +7,7 @@ from typing import Literal, Unpack, overload
 from rescind.client.admin import calls
 from rescind.client.admin.calls import Call
 from rescind.client.admin.receipts import ReceiptDocument
-from rescind.client.admin.requests import Answer, Command, Deed, Manner, RevocationFilters
+from rescind.client.admin.requests import Answer, Command, Manner, RevocationFilters, RevocationItem
 from rescind.client.admin.responses import BatchResult, RevocationDetails, RevocationPreview
 from rescind.client.admin.sync_client.connection import AuthorityConnection
 from rescind.core.secret import Secret
@@ -257,7 +257,7 @@ class RevocationCalls(AuthorityConnection):
 
     def revoke_each(
         self,
-        deeds: Sequence[Deed],
+        items: Sequence[RevocationItem],
         *,
         idempotency_key: str | None = None,
         **answer: Unpack[Answer],
@@ -265,7 +265,7 @@ class RevocationCalls(AuthorityConnection):
         """Send up to 1,000 commands in one call.
 
         Args:
-            deeds: The commands; the fields are those of `Deed`.
+            items: The commands; the fields are those of `RevocationItem`.
             idempotency_key: A repeat under the same key returns the first answers.
             **answer: The fields of `Answer`: `wait` and `timeout` (seconds), for all of them.
 
@@ -277,7 +277,7 @@ class RevocationCalls(AuthorityConnection):
             OutcomeUnknownError: It is not known which commands were committed.
             UnreachableError: No authority answers.
         """
-        return self._send(calls.revoke_each(deeds, answer, idempotency_key))
+        return self._send(calls.revoke_each(items, answer, idempotency_key))
 
     def lift(
         self, revocation_id: str, *, idempotency_key: str | None = None, **manner: Unpack[Manner]

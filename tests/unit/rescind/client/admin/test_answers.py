@@ -140,8 +140,8 @@ def test_the_fields_of_a_command_are_those_that_the_authority_reads() -> None:
     schema = SCHEMAS["RevokeRequest"]["properties"].keys()
     method = {"selector", "token", "dry_run"}  # parameters of the methods
     assert typing.get_type_hints(requests.Command).keys() | method == schema
-    deed = typing.get_type_hints(requests.Deed).keys()
-    assert deed == SCHEMAS["BatchItem"]["properties"].keys()
+    item = typing.get_type_hints(requests.RevocationItem).keys()
+    assert item == SCHEMAS["BatchItem"]["properties"].keys()
     binding = typing.get_type_hints(requests.SidecarBinding).keys()
     assert binding == SCHEMAS["SidecarBindingRequest"]["properties"].keys()
 
