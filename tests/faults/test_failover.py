@@ -31,14 +31,13 @@ from rescind.wire.heartbeat import Heartbeat, Reply
 from rescind_authority.errors import OldPrimaryError, StoreUnavailableError
 from rescind_authority.ledger_index import LedgerIndex
 from rescind_authority.operator import bootstrap
-from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.ports.ledger import CommittedEvent, IdempotencyClaim, Key
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.integrity.ledger_watch import LedgerWatch
 from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows
 from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.settings import AuthoritySettings
-from rescind_authority.usecases.enforcement.wait import AwaitedEvent
 from rescind_authority.usecases.ledger.sequencer import RevocationCommand
 from rescind_authority.wiring.core import Core
 from rescind_runtime.clock import SystemClock
@@ -171,9 +170,9 @@ def command() -> RevocationCommand:
     )
 
 
-async def committed(parts: Core) -> AwaitedEvent:
+async def committed(parts: Core) -> CommittedEvent:
     done = await parts.sequencer.commit(command())
-    return AwaitedEvent(done.revocation_id, done.epoch, done.seq, done.at_us)
+    return CommittedEvent(done.revocation_id, done.epoch, done.seq, done.at_us)
 
 
 async def beat(parts: Core, instance: bytes, counter: int) -> Reply | None:

@@ -30,14 +30,14 @@ from rescind.errors import RescindError
 from rescind.wire import events, heartbeat, signed_envelope
 from rescind.wire.trust_statement import Purpose
 from rescind_authority import actors
-from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.ports.ledger import CommittedEvent, IdempotencyClaim, Key
 from rescind_authority.usecases.enforcement import enforcer, wait
 from rescind_authority.usecases.enforcement.enforcer import Enforcer
 from rescind_authority.usecases.enforcement.wait import EnforcementWait
 from rescind_authority.usecases.leases import lease_term
 from rescind_authority.usecases.leases.instance_auth import AuthenticatedMessage, Instances
 from rescind_authority.usecases.ledger import new_ids
-from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
 from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
 from rescind_sidecar.link import failover
 from rescind_sidecar.link.failover import FailoverTransport
@@ -282,7 +282,7 @@ def _() -> Patches:
 
 @bug("what a server does not hold is called lost, though no later epoch proves it")
 def _() -> Patches:
-    def ignorant(target: wait.AwaitedEvent, seen: Any) -> bool:
+    def ignorant(target: CommittedEvent, seen: Any) -> bool:
         return not wait.holds(target, seen)
 
     return [(enforcer, "lost", ignorant)]
@@ -381,9 +381,9 @@ def _keeps_any() -> Patches:
 @bug("a revoke of what is revoked already returns the old seq")
 def _() -> Patches:
     commit = Sequencer.commit
-    done: dict[Any, Committed] = {}
+    done: dict[Any, CommittedEvent] = {}
 
-    async def idle(self: Sequencer, command: RevocationCommand) -> Committed:
+    async def idle(self: Sequencer, command: RevocationCommand) -> CommittedEvent:
         place = (asyncio.get_running_loop(), command.revocation.selector)
         if command.revocation.effect != "revoke" or command.then is not None:
             return await commit(self, command)

@@ -24,9 +24,8 @@ from rescind.core.token_format import Kind
 from rescind.core.verdict import Allowed, Reason, Verdict
 from rescind.errors import RescindError
 from rescind_authority import actors
-from rescind_authority.ports.ledger import Change, End, Expiry, Rotation
+from rescind_authority.ports.ledger import Change, CommittedEvent, End, Expiry, Rotation
 from rescind_authority.ports.tokens import IssueTimes as Footed
-from rescind_authority.usecases.ledger.sequencer import Committed
 
 if TYPE_CHECKING:
     from tests.simulation.workload import SimulatedVerifier
@@ -169,7 +168,7 @@ class Changes:
     ) -> None:
         """Give a command, and return when its receipt is there."""
 
-        def heard(done: Committed) -> None:
+        def heard(done: CommittedEvent) -> None:
             committed(
                 Event(
                     done.epoch,
@@ -233,7 +232,7 @@ class Changes:
                 break
         self._awaited.pop(end, None)
         last = found[-1]
-        committed = Committed(last.revocation.revocation_id, last.epoch, last.seq, last.at_us)
+        committed = CommittedEvent(last.revocation.revocation_id, last.epoch, last.seq, last.at_us)
         while True:
             authority = self._random.choice(self._world.authorities)
             try:

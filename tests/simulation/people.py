@@ -24,11 +24,10 @@ from rescind.errors import RescindError
 from rescind.wire import receipts, signed_envelope
 from rescind_authority import actors
 from rescind_authority.errors import LostError
-from rescind_authority.ports.ledger import Change, IdempotencyClaim, Key
+from rescind_authority.ports.ledger import Change, CommittedEvent, IdempotencyClaim, Key
 from rescind_authority.ports.tokens import IssueTimes as Footed
 from rescind_authority.ports.tokens import NewToken
-from rescind_authority.usecases.enforcement.wait import AwaitedEvent
-from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand
 from rescind_authority.usecases.lookups.resolver import holding
 from rescind_authority.usecases.tokens.new_token import require_free
 
@@ -216,7 +215,7 @@ class People:
         there = frozenset(each.token_id for each in self._oracle.tokens)
         given: list[Promise] = []
 
-        def committed(done: Committed) -> None:
+        def committed(done: CommittedEvent) -> None:
             events = _events_of(done, revocation, then)
             if events != [promise.event for promise in given]:  # else it was asked for again
                 given[:] = [Promise(event, there) for event in events]
@@ -261,7 +260,7 @@ class People:
         self,
         revocation: Revocation,
         then: Revocation | None,
-        committed: Callable[[Committed], None],
+        committed: Callable[[CommittedEvent], None],
         change: Change | None = None,
     ) -> Receipt:
         """Ask one authority after another, with the same key, until one gives the receipt."""
@@ -295,8 +294,8 @@ class People:
                 await asyncio.sleep(0.1)
         raise AssertionError
 
-    async def _receipt(self, authority: Authority, committed: Committed) -> Receipt:
-        target = AwaitedEvent(
+    async def _receipt(self, authority: Authority, committed: CommittedEvent) -> Receipt:
+        target = CommittedEvent(
             committed.revocation_id, committed.epoch, committed.seq, committed.at_us
         )
         while True:
@@ -370,7 +369,9 @@ class People:
         ]
 
 
-def _events_of(done: Committed, revocation: Revocation, then: Revocation | None) -> list[Event]:
+def _events_of(
+    done: CommittedEvent, revocation: Revocation, then: Revocation | None
+) -> list[Event]:
     """Say which events a command made: one, or two under one name, of which the last is known."""
     effects = [revocation] if then is None else [revocation, then]
     return [

@@ -14,7 +14,8 @@ from rescind.core.ledger import Position
 from rescind.core.receipt import Outcome
 from rescind.wire.heartbeat import MOST_TRAIL, Ack, Heartbeat, NoLease, Release, Reply
 from rescind_authority.ports.leases import Receipts
-from rescind_authority.usecases.enforcement.wait import AwaitedEvent, EnforcementWait
+from rescind_authority.ports.ledger import CommittedEvent
+from rescind_authority.usecases.enforcement.wait import EnforcementWait
 from rescind_authority.usecases.leases.grant import Granter
 from rescind_sidecar.usecases.instance import Attempt, Attempts, Numbers
 
@@ -84,7 +85,7 @@ class Here:
     async def wait(self) -> EnforcementWait:
         """Begin a wait for an event that is committed now."""
         seen = await self.receipts.waiting()
-        target = AwaitedEvent("rev_1", seen.epoch, seen.seq + 1, seen.at_us)
+        target = CommittedEvent("rev_1", seen.epoch, seen.seq + 1, seen.at_us)
         return EnforcementWait(
             target, seen, seen_ns=SEEN_NS, unchanged_since_ns={}, rows_count=True
         )

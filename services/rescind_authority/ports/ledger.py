@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from rescind.core.handles import Handle
@@ -51,6 +51,21 @@ class LedgerEntry:
     event: Event
     payload: bytes
     head: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedEvent:
+    """The place of a command's last event in the ledger, the same for every repeat of its key.
+
+    `at_us` is the event's own time. `fresh` means that this call, or another call in the same
+    batch, committed the event.
+    """
+
+    revocation_id: str
+    epoch: int
+    seq: int
+    at_us: int
+    fresh: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class PostgresLedgerTransaction:
         found = await rows(self._connection, "lock_head")
         tip = tip_of(found, self._guard, seen=seen)
         # Events that others committed meanwhile must be chained to those seen before.
-        await self._guard.reach(tip.position.seq, self._read)
+        await self._guard.verify_up_to(tip.position.seq, self._read)
         return tip_of(found, self._guard, seen=seen)
 
     async def append(

@@ -60,7 +60,7 @@ async def read_snapshot(
             if found[0]["ledger_epoch"] and found[0]["as_of"] < seen:
                 await guard.reach_end(read)
                 continue
-            await guard.reach(found[0]["as_of"], read)
+            await guard.verify_up_to(found[0]["as_of"], read)
         try:
             return found, snapshot_of(found, guard)
         except StaleSnapshotError:

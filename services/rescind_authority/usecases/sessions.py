@@ -14,12 +14,12 @@ from rescind.core.token_format import Kind
 from rescind_authority.errors import NotASessionError, NotFoundError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
-from rescind_authority.ports.ledger import IdempotencyClaim
+from rescind_authority.ports.ledger import CommittedEvent, IdempotencyClaim
 from rescind_authority.ports.token_search import TokenFilter
 from rescind_authority.usecases.access.authoriser import actor_name
 from rescind_authority.usecases.access.change_budgets import Budgets, Cost
 from rescind_authority.usecases.ledger import new_ids
-from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
 from rescind_authority.usecases.read_model.inspector import Inspector, SeenToken, State
 from rescind_authority.usecases.revocations.revoke import CommittedRevocation
 
@@ -126,7 +126,7 @@ def _ends_tree(event: Event) -> bool:
 
 def _done(event: Event) -> CommittedRevocation:
     revocation = event.revocation
-    committed = Committed(revocation.revocation_id, event.epoch, event.seq, event.at_us)
+    committed = CommittedEvent(revocation.revocation_id, event.epoch, event.seq, event.at_us)
     return CommittedRevocation(committed, revocation, exact=False)
 
 

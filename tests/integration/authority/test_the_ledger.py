@@ -26,12 +26,11 @@ from rescind_authority.errors import (
     StoreUnavailableError,
 )
 from rescind_authority.operator import bootstrap
-from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.ports.ledger import CommittedEvent, IdempotencyClaim, Key
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.pool import Postgres
 from rescind_authority.prometheus import PrometheusMetrics
-from rescind_authority.usecases.enforcement.wait import AwaitedEvent
-from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand
 from rescind_authority.wiring.core import Core
 
 _numbers = itertools.count()
@@ -105,7 +104,7 @@ async def test_the_ledger_is_dense_and_chained_under_many_writers_and_two_author
     heard = Announced()
     async with running_core(system, heard) as one, running_core(system, heard) as two:
 
-        async def write(parts: Core, number: int) -> list[Committed]:
+        async def write(parts: Core, number: int) -> list[CommittedEvent]:
             return [
                 await parts.sequencer.commit(command(f"tenant:{number}-{turn}"))
                 for turn in range(20)
@@ -213,7 +212,7 @@ async def test_a_receipt_is_kept_only_of_what_the_ledger_holds(system: System) -
     await bootstrap.prepare(system.settings)
     async with running_core(system, Announced()) as parts:
         done = await parts.sequencer.commit(command())
-        target = AwaitedEvent(done.revocation_id, done.epoch, done.seq, done.at_us)
+        target = CommittedEvent(done.revocation_id, done.epoch, done.seq, done.at_us)
         receipt = await parts.enforcer.receipt(target, timeout_s=10)
         assert isinstance(receipt, bytes)
         assert await parts.enforcer.kept(done.revocation_id) == receipt

@@ -12,8 +12,8 @@ from rescind.wire import json_documents, receipts, signed_envelope
 from rescind.wire.receipt_details import DetailsPage
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_authority.http.dependencies import UseCases
-from rescind_authority.usecases.enforcement.wait import AwaitedEvent, EnforcementProgress
-from rescind_authority.usecases.ledger.sequencer import Committed
+from rescind_authority.ports.ledger import CommittedEvent
+from rescind_authority.usecases.enforcement.wait import EnforcementProgress
 
 LONGEST_WAIT_S = 600
 ALWAYS_THERE = ConfigDict(json_schema_serialization_defaults_required=True)
@@ -166,7 +166,7 @@ _Facts = TypeVar("_Facts", bound=Awaited)
 
 async def enforced(
     facts: _Facts,
-    committed: Committed,
+    committed: CommittedEvent,
     authority: UseCases,
     response: Response,
     *,
@@ -174,10 +174,7 @@ async def enforced(
     limit: int = MOST_VERIFIERS,
 ) -> _Facts:
     """Wait for enforcement and add the receipt; set 202 if the time runs out first."""
-    target = AwaitedEvent(committed.revocation_id, committed.epoch, committed.seq, committed.at_us)
-    found = await authority.enforcer.receipt(
-        target, timeout_s=timeout_s or LONGEST_WAIT_S, fresh=committed.fresh
-    )
+    found = await authority.enforcer.receipt(committed, timeout_s=timeout_s or LONGEST_WAIT_S)
     if isinstance(found, bytes):
         return await with_receipt(facts, found, authority, limit=limit)
     response.status_code = status.HTTP_202_ACCEPTED

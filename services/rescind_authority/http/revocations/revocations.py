@@ -30,8 +30,8 @@ from rescind_authority.http.revocations.requests import (
     LiftRequest,
     RevokeRequest,
 )
+from rescind_authority.ports.ledger import CommittedEvent
 from rescind_authority.ports.revocations import StoredRevocation
-from rescind_authority.usecases.ledger.sequencer import Committed
 from rescind_authority.usecases.revocations.hit_counts import AFTER_A_WAIT_S
 from rescind_authority.usecases.revocations.lift import LiftCommand
 from rescind_authority.usecases.revocations.preview import Preview
@@ -344,7 +344,7 @@ async def receipt(
             _facts(stored), envelope, authority, cursor=wanted.cursor, limit=wanted.limit
         )
     event = stored.event
-    committed = Committed(revocation_id, event.epoch, event.seq, event.at_us)
+    committed = CommittedEvent(revocation_id, event.epoch, event.seq, event.at_us)
     facts = await receipts.enforced(
         _facts(stored),
         committed,
@@ -387,7 +387,7 @@ async def _counted(
     return facts.model_copy(update=counted)
 
 
-def _place(committed: Committed) -> tuple[int, int]:
+def _place(committed: CommittedEvent) -> tuple[int, int]:
     return committed.epoch, committed.seq
 
 

@@ -138,7 +138,7 @@ class LedgerWatch:
             except _OlderEndError as error:
                 raise self._found(error.problem) from error
 
-    async def reach(self, seq: int, read: Read) -> None:
+    async def verify_up_to(self, seq: int, read: Read) -> None:
         """Follow the ledger at least up to a seq. Raises StoreForgedError."""
         self.require()
         if seq <= self.seq:

@@ -41,10 +41,10 @@ class RowGuard:
         """The last seq that this host has seen; callers store it before a read."""
         return -1 if self._watch is None else self._watch.seq
 
-    async def reach(self, seq: int, read: Read) -> None:
+    async def verify_up_to(self, seq: int, read: Read) -> None:
         """Follow the ledger at least up to a seq. Raises StoreForgedError."""
         if self._watch is not None:
-            await self._watch.reach(seq, read)
+            await self._watch.verify_up_to(seq, read)
 
     def mac(self, table: str, row: Row) -> bytes:
         """Return the MAC of a row that is about to be written."""

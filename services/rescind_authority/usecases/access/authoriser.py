@@ -227,7 +227,7 @@ def _actor(record: Record) -> Actor:
     )
 
 
-async def require_reach(selector: Selector, actor: Actor, table: Tokens) -> None:
+async def require_right_to_hit(selector: Selector, actor: Actor, table: Tokens) -> None:
     """Raise ForbiddenError if a selector may hit admin tokens and the actor may not do that."""
     if Scope.ADMIN in actor.scopes:
         return

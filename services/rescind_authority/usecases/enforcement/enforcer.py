@@ -27,14 +27,13 @@ from rescind_authority.ports.broadcast import AcknowledgementCaller
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Keys
 from rescind_authority.ports.leases import Receipts, WaitSnapshot
-from rescind_authority.ports.ledger import LedgerEntry
+from rescind_authority.ports.ledger import CommittedEvent, LedgerEntry
 from rescind_authority.usecases.enforcement.acknowledgements import (
     AcknowledgementInbox,
     Acknowledgements,
 )
 from rescind_authority.usecases.enforcement.row_read_times import RowReadTimes
 from rescind_authority.usecases.enforcement.wait import (
-    AwaitedEvent,
     EnforcementProgress,
     EnforcementWait,
     Missing,
@@ -72,7 +71,7 @@ class _Epoch:
 class PendingWait:
     """A wait whose state callers can query."""
 
-    def __init__(self, target: AwaitedEvent) -> None:
+    def __init__(self, target: CommittedEvent) -> None:
         self.target = target
         self.wait: EnforcementWait | None = None
         # None: a restore lost the revocation, so there is no receipt.
@@ -145,7 +144,7 @@ class Enforcer:
         except MalformedMessageError as error:
             raise AlteredReceiptError(receipt.revocation_id, error.problem) from error
 
-    def begin(self, target: AwaitedEvent) -> PendingWait:
+    def begin(self, target: CommittedEvent) -> PendingWait:
         """Start a wait for a committed event, or return the wait that is already running."""
         pending = self._waits.get(target.revocation_id)
         if pending is None:
@@ -154,14 +153,14 @@ class Enforcer:
         return pending
 
     async def receipt(
-        self, target: AwaitedEvent, *, timeout_s: float, fresh: bool = False
+        self, target: CommittedEvent, *, timeout_s: float
     ) -> bytes | EnforcementProgress:
         """Return the receipt's envelope, or the progress of the wait after `timeout_s`.
 
-        A `fresh` target was committed just now, so no caller can have waited for it before. Raises
-        LostError if a restore lost the event.
+        No caller can have waited for a fresh event before. Raises LostError if a restore lost the
+        event.
         """
-        kept = None if fresh else await self.kept(target.revocation_id)
+        kept = None if target.fresh else await self.kept(target.revocation_id)
         if kept is not None:
             return kept
         pending = self.begin(target)
@@ -252,7 +251,7 @@ class Enforcer:
         self._caller.call(AckRequest(target.epoch, target.seq))
         return wait
 
-    async def _entries_of(self, target: AwaitedEvent) -> tuple[LedgerEntry, ...]:
+    async def _entries_of(self, target: CommittedEvent) -> tuple[LedgerEntry, ...]:
         """Read the ledger entries of an awaited event; return none if a restore lost it."""
         while True:
             with suppress(RescindError):
@@ -264,7 +263,7 @@ class Enforcer:
                     return ()
             await asyncio.sleep(_RETRY_S)
 
-    async def _lost(self, target: AwaitedEvent) -> bool:
+    async def _lost(self, target: CommittedEvent) -> bool:
         """Return True if a new snapshot proves that the event is lost. Raises RescindError."""
         return lost(target, await self._receipts.waiting(target.revocation_id))
 

@@ -19,27 +19,18 @@ from heapq import nsmallest
 from rescind.core import lease, posture
 from rescind.core.receipt import EnforcingVerifier, Outcome, Receipt, VerifierInGrace
 from rescind_authority.ports.leases import LeaseRow, WaitSnapshot
+from rescind_authority.ports.ledger import CommittedEvent
 
 _NS_PER_US = 1_000
 _MOST_NAMED = 20
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitedEvent:
-    """The event that a wait is for. `committed_at_us` is the event's own time."""
-
-    revocation_id: str
-    epoch: int
-    seq: int
-    committed_at_us: int
-
-
-def holds(target: AwaitedEvent, seen: WaitSnapshot) -> bool:
+def holds(target: CommittedEvent, seen: WaitSnapshot) -> bool:
     """Return True if a snapshot saw the event committed."""
     return seen.held == (target.epoch, target.seq)
 
 
-def lost(target: AwaitedEvent, seen: WaitSnapshot) -> bool:
+def lost(target: CommittedEvent, seen: WaitSnapshot) -> bool:
     """Return True if a snapshot proves that a restore lost the event.
 
     Only a later epoch proves it. A server without the event may be an old primary.
@@ -81,7 +72,7 @@ class EnforcementWait:
 
     def __init__(
         self,
-        target: AwaitedEvent,
+        target: CommittedEvent,
         seen: WaitSnapshot,
         *,
         seen_ns: int,
@@ -193,7 +184,7 @@ class EnforcementWait:
         grace_ns = lease.grace_wait_ns(posture.longest_ns(row.posture))
         ends_ns = since_ns + self._wait_ns + grace_ns
         if now_ns >= ends_ns:
-            if self._at_us(ends_ns) > self.target.committed_at_us:
+            if self._at_us(ends_ns) > self.target.at_us:
                 self._settle(row, Outcome.LAPSED, ends_ns)
             else:
                 del self._pending[row.instance]  # it ended before the event
@@ -205,7 +196,7 @@ class EnforcementWait:
         """Count a released instance; leave it out if the release was before the event."""
         if row.released_us is None:
             self._settle(row, Outcome.RELEASED, now_ns)
-        elif row.released_us > self.target.committed_at_us:
+        elif row.released_us > self.target.at_us:
             ago_ns = (self._seen_at_us - row.released_us) * _NS_PER_US
             self._settle(row, Outcome.RELEASED, min(now_ns, self._seen_ns - ago_ns))
         else:
@@ -214,7 +205,7 @@ class EnforcementWait:
     def _settle(self, row: LeaseRow, outcome: Outcome, at_ns: int) -> None:
         del self._pending[row.instance]
         self._last_ns = at_ns if self._last_ns is None else max(self._last_ns, at_ns)
-        latency_us = max(0, self._at_us(at_ns) - self.target.committed_at_us)
+        latency_us = max(0, self._at_us(at_ns) - self.target.at_us)
         self._done[row.instance] = EnforcingVerifier(row.instance, row.service, outcome, latency_us)
 
     def _at_us(self, at_ns: int) -> int:
@@ -245,7 +236,7 @@ class EnforcementWait:
         enforced_at_us = self._at_us(now_ns)
         if self._over_before:
             last_us = 0 if self._last_ns is None else self._at_us(self._last_ns)
-            enforced_at_us = max(self.target.committed_at_us, last_us)
+            enforced_at_us = max(self.target.at_us, last_us)
         done = sorted(self._done.values(), key=_place)
         unknown_ns = self._unknown_until_ns
         if unknown_ns is not None and now_ns >= unknown_ns:
@@ -254,7 +245,7 @@ class EnforcementWait:
             revocation_id=self.target.revocation_id,
             epoch=self.target.epoch,
             seq=self.target.seq,
-            committed_at_us=self.target.committed_at_us,
+            committed_at_us=self.target.at_us,
             enforced_at_us=enforced_at_us,
             verifiers=tuple(done),
             grace=tuple(sorted(self._grace.values(), key=_place)),

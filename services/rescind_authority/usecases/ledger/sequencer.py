@@ -8,7 +8,7 @@ COMMIT.
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -27,6 +27,7 @@ from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.ledger import (
     Change,
     Claimed,
+    CommittedEvent,
     End,
     IdempotencyClaim,
     Key,
@@ -84,20 +85,6 @@ class RevocationCommand:
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
-    """The place of a command's last event in the ledger, the same for every repeat of its key.
-
-    `fresh` means that this call, or another call in the same batch, committed the event.
-    """
-
-    revocation_id: str
-    epoch: int
-    seq: int
-    at_us: int
-    fresh: bool = field(default=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
 class _Written:
     """The result of one transaction: its events, and the answer or the error of each key."""
 
@@ -118,7 +105,7 @@ class Sequencer:
         self._publisher = publisher
         self._clock = clock
         self._metrics = metrics
-        self._batcher = Batcher[RevocationCommand, Committed](
+        self._batcher = Batcher[RevocationCommand, CommittedEvent](
             self._commit, most=MAX_BATCH, capacity=_CAPACITY, what="revocations"
         )
 
@@ -127,7 +114,7 @@ class Sequencer:
         """Number of commands that wait."""
         return self._batcher.depth
 
-    async def commit(self, command: RevocationCommand) -> Committed:
+    async def commit(self, command: RevocationCommand) -> CommittedEvent:
         """Commit one command, or return the earlier commit under its key.
 
         Raises KeyReusedError, TokenMovedError, OverloadedError, StoreUnavailableError or
@@ -141,7 +128,7 @@ class Sequencer:
 
     async def _commit(
         self, commands: Sequence[RevocationCommand]
-    ) -> Sequence[Committed | RescindError]:
+    ) -> Sequence[CommittedEvent | RescindError]:
         try:
             written = await self._write_with_retries(commands)
         except RescindError as error:
@@ -302,7 +289,7 @@ def _tell(entries: Sequence[LedgerEntry]) -> None:
         )
 
 
-def _outcome(command: RevocationCommand, written: _Written) -> Committed | RescindError:
+def _outcome(command: RevocationCommand, written: _Written) -> CommittedEvent | RescindError:
     key = command.claim.key
     first = written.claimed[key]
     if first.body_hash != command.claim.body_hash:
@@ -325,6 +312,6 @@ def _remember(entry: LedgerEntry) -> str:
     )
 
 
-def _recall(answer: str) -> Committed:
+def _recall(answer: str) -> CommittedEvent:
     stored = json.loads(answer)
-    return Committed(stored["id"], stored["epoch"], stored["seq"], stored["at_us"])
+    return CommittedEvent(stored["id"], stored["epoch"], stored["seq"], stored["at_us"])

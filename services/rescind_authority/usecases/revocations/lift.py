@@ -11,7 +11,12 @@ from rescind_authority.ports.keys import Entropy
 from rescind_authority.ports.ledger import IdempotencyClaim
 from rescind_authority.ports.revocations import Revocations
 from rescind_authority.ports.token_search import Tokens
-from rescind_authority.usecases.access.authoriser import ALL_SCOPES, Actor, Scope, require_reach
+from rescind_authority.usecases.access.authoriser import (
+    ALL_SCOPES,
+    Actor,
+    Scope,
+    require_right_to_hit,
+)
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
 from rescind_authority.usecases.revocations.revoke import CommittedRevocation
@@ -66,7 +71,7 @@ class Lifter:
         lifted = stored.event.revocation
         if lifted.effect in _FINAL:
             raise FinalError(named, lifted.effect)
-        await require_reach(lifted.selector, actor, self._table)
+        await require_right_to_hit(lifted.selector, actor, self._table)
         if lifted.effect == Effect.NARROW and lifted.selector.matches(actor.handles):
             # A token may not restore its own lost scopes; another administrator may.
             for scope in ALL_SCOPES:

@@ -12,12 +12,12 @@ from rescind.errors import MalformedTokenError, RescindError, SelectorError
 from rescind_authority.errors import FieldError, InvalidRequestError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
-from rescind_authority.ports.ledger import IdempotencyClaim
+from rescind_authority.ports.ledger import CommittedEvent, IdempotencyClaim
 from rescind_authority.ports.token_search import Tokens
-from rescind_authority.usecases.access.authoriser import Actor, Scope, require_reach
+from rescind_authority.usecases.access.authoriser import Actor, Scope, require_right_to_hit
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.batcher import each_of
-from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
 from rescind_authority.usecases.lookups.resolver import Resolver
 from rescind_authority.usecases.revocations.preview import Preview, Previewer, PreviewTarget
 from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
@@ -68,7 +68,7 @@ class CommittedRevocation:
     precedes the event under the same id.
     """
 
-    committed: Committed
+    committed: CommittedEvent
     revocation: Revocation
     exact: bool
     killed: bool = False
@@ -152,7 +152,7 @@ class Revoker:
         scopes, reason = _checked(wish)
         selector = await self._selector(wish)
         actor.require(Scope.REVOKE, "revoking")
-        await require_reach(selector, actor, self._table)
+        await require_right_to_hit(selector, actor, self._table)
         return PreviewTarget(
             wish.verb, selector, wish.issued_before_us, wish.until_us, scopes
         ), reason

@@ -22,11 +22,11 @@ from rescind_authority import actors
 from rescind_authority.errors import TokenMovedError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
-from rescind_authority.ports.ledger import End, IdempotencyClaim, Key
+from rescind_authority.ports.ledger import CommittedEvent, End, IdempotencyClaim, Key
 from rescind_authority.ports.tokens import EndReason, Ends, ScheduledEnd
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.batcher import each_of
-from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
 
 USE_REPORTED_WITHIN_S = 420
 """The longest delay of a report of a use, added to the idle time of a session (seconds).
@@ -96,7 +96,7 @@ class EndTimer:
             return min(_LOOK_S, pending[len(due)].left_us / _US_PER_S)
         return _LOOK_S
 
-    async def _end(self, pending: ScheduledEnd) -> Committed:
+    async def _end(self, pending: ScheduledEnd) -> CommittedEvent:
         secret = pending.token_hash is not None
         name = pending.token_id if pending.token_hash is None else pending.token_hash.hex()
         revocation = Revocation(
@@ -122,7 +122,7 @@ def _reason(pending: ScheduledEnd) -> str:
     return "its time was up" if pending.reason is None else _REASONS[pending.reason]
 
 
-def _raise_first(outcomes: Sequence[Committed | RescindError]) -> None:
+def _raise_first(outcomes: Sequence[CommittedEvent | RescindError]) -> None:
     for outcome in outcomes:
         # TokenMovedError: another command ended it meanwhile, which is as good.
         if isinstance(outcome, RescindError) and not isinstance(outcome, TokenMovedError):

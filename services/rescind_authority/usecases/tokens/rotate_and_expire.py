@@ -19,18 +19,19 @@ from rescind.core.secret import Secret
 from rescind.core.token_format import Kind
 from rescind.errors import RescindError
 from rescind_authority.errors import ActiveRevocationError, NotFoundError, SelfServiceError
-from rescind_authority.ports.ledger import Change, Expiry, IdempotencyClaim, Rotation
+from rescind_authority.ports.ledger import (
+    Change,
+    CommittedEvent,
+    Expiry,
+    IdempotencyClaim,
+    Rotation,
+)
 from rescind_authority.ports.tokens import Snapshot, TokenRecords, TokenState
 from rescind_authority.usecases.access.authoriser import Actor, Holder, Scope, actor_name, refreshed
 from rescind_authority.usecases.access.held_scopes import Power, require_held
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.batcher import each_of
-from rescind_authority.usecases.ledger.sequencer import (
-    Committed,
-    RevocationCommand,
-    Sequencer,
-    Warrant,
-)
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer, Warrant
 from rescind_authority.usecases.lookups.resolver import holding
 from rescind_authority.usecases.tokens.end_timer import EndTimer
 from rescind_authority.usecases.tokens.new_token import TokenGenerator
@@ -73,7 +74,7 @@ class ExpireCommand:
 class CommittedChange:
     """A committed change. `secret` is the new one, and None for a repeat of the key."""
 
-    committed: Committed
+    committed: CommittedEvent
     token_id: str
     secret: Secret | None = None
 
@@ -246,7 +247,7 @@ def _as_issued(renewal: RotateCommand, mandate: DelegationLimits) -> RotateComma
     return replace(renewal, reuse_revokes=not mandate.reuse_denies)
 
 
-def _left_us(change: Change, committed: Committed) -> int:
+def _left_us(change: Change, committed: CommittedEvent) -> int:
     """Return the microseconds of the ledger's time until a later end by an event; 0: none."""
     match change:
         case Rotation():

@@ -21,10 +21,10 @@ from rescind.errors import TooLargeError
 from rescind.wire import receipt_details, receipts, signed_envelope
 from rescind.wire.heartbeat import Ack, AckRequest
 from rescind_authority.errors import AlteredReceiptError, LostError
-from rescind_authority.ports.ledger import LedgerEntry
+from rescind_authority.ports.ledger import CommittedEvent, LedgerEntry
 from rescind_authority.usecases.enforcement.acknowledgements import Acknowledgements
 from rescind_authority.usecases.enforcement.enforcer import Enforcer
-from rescind_authority.usecases.enforcement.wait import AwaitedEvent, EnforcementProgress
+from rescind_authority.usecases.enforcement.wait import EnforcementProgress
 
 TERM_MS = 1_000
 
@@ -40,13 +40,13 @@ class World:
     postgres: PostgresInMemory
     enforcer: Enforcer
 
-    async def revoke(self, name: str) -> AwaitedEvent:
+    async def revoke(self, name: str) -> CommittedEvent:
         """Commit a revocation, as the sequencer would."""
         async with self.postgres.begin() as transaction:
             revocation = Revocation(name, Selector((Handle("tenant:a"),)), "revoke", "", "ada")
             (entry,) = await append(transaction, [revocation])
         event = entry.event
-        return AwaitedEvent(name, event.epoch, event.seq, event.at_us)
+        return CommittedEvent(name, event.epoch, event.seq, event.at_us)
 
 
 @asynccontextmanager
@@ -132,7 +132,7 @@ def test_no_receipt_is_signed_that_does_not_say_what_is_enforced(
     virtual_time.run(story())
 
 
-async def _refused(enforcer: Enforcer, target: AwaitedEvent) -> bool:
+async def _refused(enforcer: Enforcer, target: CommittedEvent) -> bool:
     try:
         await enforcer.receipt(target, timeout_s=5)
     except LostError:

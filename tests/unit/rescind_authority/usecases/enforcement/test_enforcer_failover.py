@@ -22,9 +22,10 @@ from rescind.core.ledger import Position
 from rescind.wire import receipts, signed_envelope
 from rescind.wire.heartbeat import Ack
 from rescind_authority.errors import LostError
+from rescind_authority.ports.ledger import CommittedEvent
 from rescind_authority.usecases.enforcement.acknowledgements import Acknowledgements
 from rescind_authority.usecases.enforcement.enforcer import Enforcer
-from rescind_authority.usecases.enforcement.wait import AwaitedEvent, EnforcementProgress
+from rescind_authority.usecases.enforcement.wait import EnforcementProgress
 
 ONE = b"1" * 16
 WAIT_S = lease.wait_ns(TERM_MS) / 1e9
@@ -56,10 +57,10 @@ class Split(World):
         """Have the old primary show an event that no standby ever confirmed."""
         await World(self.old, PostgresInMemory(self.old, _at_once), self.enforcer).revoke(name)
 
-    async def begun(self, target: AwaitedEvent) -> "asyncio.Task[bytes | EnforcementProgress]":
+    async def begun(self, target: CommittedEvent) -> "asyncio.Task[bytes | EnforcementProgress]":
         """Begin a wait, and let it make its first reads."""
         waiting = asyncio.get_running_loop().create_task(
-            self.enforcer.receipt(target, timeout_s=10, fresh=True)
+            self.enforcer.receipt(replace(target, fresh=True), timeout_s=10)
         )
         await asyncio.sleep(0.05)
         return waiting

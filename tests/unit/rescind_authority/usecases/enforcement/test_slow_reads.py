@@ -26,10 +26,10 @@ from rescind.core.revocation import Revocation
 from rescind.wire import receipts, signed_envelope
 from rescind.wire.heartbeat import AckRequest, Heartbeat, Release
 from rescind_authority.ports.leases import Term, WaitSnapshot
+from rescind_authority.ports.ledger import CommittedEvent
 from rescind_authority.usecases.enforcement import enforcer
 from rescind_authority.usecases.enforcement.acknowledgements import Acknowledgements
 from rescind_authority.usecases.enforcement.enforcer import Enforcer
-from rescind_authority.usecases.enforcement.wait import AwaitedEvent
 from rescind_authority.usecases.leases.lease_term import LeaseTermScheduler
 
 TERM_S = 1.0
@@ -109,7 +109,7 @@ class World:
             (entry,) = await append(transaction, [revocation])
         ignorant = max(self.beats, default=-TERM_S)
         event = entry.event
-        target = AwaitedEvent(name, event.epoch, event.seq, event.at_us)
+        target = CommittedEvent(name, event.epoch, event.seq, event.at_us)
         envelope = await self.enforcer.receipt(target, timeout_s=100)
         assert isinstance(envelope, bytes)
         outlived = not self.released and now_s() < ignorant + TERM_S

@@ -8,12 +8,13 @@ import pytest
 from rescind.core import lease
 from rescind.core.receipt import Outcome, VerifierInGrace
 from rescind_authority.ports.leases import LeaseRow, WaitSnapshot
-from rescind_authority.usecases.enforcement.wait import AwaitedEvent, EnforcementWait, lost
+from rescind_authority.ports.ledger import CommittedEvent
+from rescind_authority.usecases.enforcement.wait import EnforcementWait, lost
 
 TERM_MS = 10_000
 WAIT_NS = lease.wait_ns(TERM_MS)
 SEEN_NS = 1_000 * 10**9
-TARGET = AwaitedEvent("rev_1", epoch=1, seq=7, committed_at_us=5_000_000)
+TARGET = CommittedEvent("rev_1", epoch=1, seq=7, at_us=5_000_000)
 ONE, TWO = b"1" * 16, b"2" * 16
 
 
@@ -299,7 +300,7 @@ def test_a_hundred_thousand_instances_that_are_gone_need_no_wait_and_are_all_in_
 
 def test_an_acknowledgement_from_before_the_question_keeps_its_moment() -> None:
     moment_ns = SEEN_NS - 20 * 10**9
-    late = replace(TARGET, committed_at_us=5_002_000 - 21_000_000)
+    late = replace(TARGET, at_us=5_002_000 - 21_000_000)
     wait = EnforcementWait(
         late,
         seen(row(ONE, acked_seq=7)),
@@ -312,14 +313,14 @@ def test_an_acknowledgement_from_before_the_question_keeps_its_moment() -> None:
     assert wait.over(SEEN_NS)
     receipt = wait.receipt(SEEN_NS + 5)
     assert [each.latency_us for each in receipt.verifiers] == [1_000_000]
-    assert receipt.enforced_at_us == late.committed_at_us + 1_000_000
+    assert receipt.enforced_at_us == late.at_us + 1_000_000
 
 
 @pytest.mark.parametrize("doubt", ["swept", "backup", "pending", "unknown grace"])
 def test_where_a_verifier_may_be_missing_it_is_enforced_when_it_is_asked_for(doubt: str) -> None:
     rows = [row(ONE, acked_seq=7)] + [row(TWO)] * (doubt == "pending")
     wait = EnforcementWait(
-        replace(TARGET, committed_at_us=1_000_000),
+        replace(TARGET, at_us=1_000_000),
         seen(*rows),
         seen_ns=SEEN_NS,
         unchanged_since_ns={},
@@ -334,8 +335,8 @@ def test_where_a_verifier_may_be_missing_it_is_enforced_when_it_is_asked_for(dou
 
 
 def test_a_verifier_that_ended_before_the_event_is_left_out_and_one_after_it_is_named() -> None:
-    before = row(ONE, released=True, released_us=TARGET.committed_at_us)
-    after = row(TWO, released=True, released_us=TARGET.committed_at_us + 500)
+    before = row(ONE, released=True, released_us=TARGET.at_us)
+    after = row(TWO, released=True, released_us=TARGET.at_us + 500)
     silent = row(b"3" * 16)
     wait = begin(before, after, silent, unchanged={silent.instance: SEEN_NS - 2 * WAIT_NS})
     assert wait.over(SEEN_NS)

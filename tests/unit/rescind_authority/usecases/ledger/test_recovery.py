@@ -15,9 +15,9 @@ from rescind.wire import events
 from rescind.wire.events import Batch
 from rescind.wire.trust_statement import Purpose
 from rescind_authority import actors
-from rescind_authority.ports.ledger import Epoch
+from rescind_authority.ports.ledger import CommittedEvent, Epoch
 from rescind_authority.usecases.ledger.recovery import Recovery
-from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand
 from rescind_runtime.clock import SystemClock
 from rescind_runtime.crypto.signing import Keyring
 
@@ -44,10 +44,10 @@ class Sequencer:
     def __init__(self) -> None:
         self.commands: list[RevocationCommand] = []
 
-    async def commit(self, command: RevocationCommand) -> Committed:
+    async def commit(self, command: RevocationCommand) -> CommittedEvent:
         self.commands.append(command)
         seq = RESTORED_AT + len(self.commands)
-        return Committed(command.revocation.revocation_id, 9, seq, 0)
+        return CommittedEvent(command.revocation.revocation_id, 9, seq, 0)
 
 
 def event(seq: int, *, epoch: int = 1, effect: str = "revoke") -> Event:

@@ -11,8 +11,9 @@ from tests.support.grants import grant
 from rescind.core import token_format
 from rescind.core.handles import Handle
 from rescind.core.token_format import REUSE_LEEWAY_US
+from rescind_authority.ports.ledger import CommittedEvent
 from rescind_authority.ports.tokens import Ended, Retired, StoredToken
-from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand
 from rescind_authority.usecases.lookups.reuse_detection import PresentedToken, Reuse
 
 TEXT = "rsc_agt_the old secret"
@@ -37,9 +38,9 @@ class Commits:
     def __init__(self) -> None:
         self.selectors: list[tuple[Handle, ...]] = []
 
-    async def commit(self, command: RevocationCommand) -> Committed:
+    async def commit(self, command: RevocationCommand) -> CommittedEvent:
         self.selectors.append(command.revocation.selector.handles)
-        return Committed("rev_8", 1, 8, GOOD_UNTIL_US)
+        return CommittedEvent("rev_8", 1, 8, GOOD_UNTIL_US)
 
 
 async def ended(*saw: tuple[StoredToken, PresentedToken]) -> int:

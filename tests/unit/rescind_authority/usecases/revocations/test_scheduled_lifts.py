@@ -6,8 +6,9 @@ from typing import Any
 from rescind.core.handles import select
 from rescind.core.revocation import Effect, Event, Revocation
 from rescind_authority.errors import KeyReusedError
+from rescind_authority.ports.ledger import CommittedEvent
 from rescind_authority.ports.revocations import Timed
-from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand
 from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
 from rescind_runtime.clock import SystemClock
 
@@ -27,11 +28,11 @@ class Overdue:
     async def timed(self, *, limit: int) -> tuple[Timed, ...]:
         return timed("rev_taken"), timed("rev_two"), timed("rev_three")
 
-    async def commit(self, command: RevocationCommand) -> Committed:
+    async def commit(self, command: RevocationCommand) -> CommittedEvent:
         if command.claim.key.key == "rev_taken":
             raise KeyReusedError
         self.lifted.append(command.revocation.lifts)
-        return Committed(command.revocation.revocation_id, 1, 2, 0)
+        return CommittedEvent(command.revocation.revocation_id, 1, 2, 0)
 
 
 async def test_a_lift_whose_key_is_taken_holds_up_no_other() -> None:

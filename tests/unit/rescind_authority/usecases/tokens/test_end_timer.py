@@ -14,9 +14,17 @@ from rescind.core.handles import Handle, select
 from rescind.core.revocation import ENDED, ActiveRevocation, Revocation
 from rescind_authority import actors
 from rescind_authority.errors import TokenMovedError
-from rescind_authority.ports.ledger import Change, End, Expiry, IdempotencyClaim, Key, Rotation
+from rescind_authority.ports.ledger import (
+    Change,
+    CommittedEvent,
+    End,
+    Expiry,
+    IdempotencyClaim,
+    Key,
+    Rotation,
+)
 from rescind_authority.ports.tokens import IssueTimes, NewToken, ScheduledEnd
-from rescind_authority.usecases.ledger.sequencer import Committed, RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
 from rescind_authority.usecases.lookups.resolver import record_of
 from rescind_authority.usecases.tokens.end_timer import EndTimer
 
@@ -36,7 +44,7 @@ class World(TimedEnds):
     def authority(self) -> tuple[Sequencer, EndTimer]:
         return self.start(bytes)
 
-    async def change(self, sequencer: Sequencer, change: Change) -> Committed:
+    async def change(self, sequencer: Sequencer, change: Change) -> CommittedEvent:
         key = f"{change}"
         revocation = Revocation(
             revocation_id=f"rev_{len(self.cluster.tables.entries)}",
