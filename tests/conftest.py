@@ -5,8 +5,11 @@ And how long a test may take, which must hold for coroutines too.
 
 import asyncio
 import functools
+import gc
 import inspect
 import os
+import sys
+import warnings
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -58,6 +61,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(skip)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Collect what a late run left open: its warnings would fail the second run."""
+    if getattr(item, "execution_count", 1) == 1:
+        return
+    for each in ("last_type", "last_value", "last_traceback"):  # pytest keeps the frames there
+        vars(sys).pop(each, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 _LONGEST_FIRST = (

@@ -70,7 +70,7 @@ def test_only_slow_first_answers_are_excused_by_a_busy_machine(
 
 
 SUITE = """
-import asyncio, time
+import asyncio, gc, socket, time
 from tests.support.outcomes import LateError, UnsafeError, raise_if_unsafe
 
 runs = []
@@ -82,6 +82,18 @@ def test_late_once():
 
 def test_late_twice():
     raise LateError("late")
+
+class InACycle:
+    def __init__(self, kept):
+        self.kept, self.itself = kept, self
+
+async def test_late_once_with_a_socket_left_open():
+    left_open = InACycle(socket.socket())
+    runs.append("left open")
+    if runs.count("left open") == 1:
+        await asyncio.sleep(9)
+    gc.collect()  # as any allocation may
+    left_open.kept.close()
 
 def test_function_that_hangs():
     time.sleep(9)
@@ -121,10 +133,11 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> str:
     return ran.stdout.partition("rerun test summary info")[2]
 
 
-def test_a_late_test_runs_again_and_the_summary_shows_both_runs(summary: str) -> None:
-    assert "RERUN test_it.py::test_late_once" in summary
+@pytest.mark.parametrize("name", ["late_once", "late_once_with_a_socket_left_open"])
+def test_a_late_test_runs_again_and_the_summary_shows_both_runs(summary: str, name: str) -> None:
+    assert f"RERUN test_it.py::test_{name}\n" in summary
     assert "the first run was late" in summary
-    assert "PASSED test_it.py::test_late_once" in summary
+    assert f"PASSED test_it.py::test_{name}\n" in summary
 
 
 @pytest.mark.parametrize("name", ["late_twice", "function_that_hangs", "coroutine_that_hangs"])
