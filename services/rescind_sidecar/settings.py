@@ -8,8 +8,9 @@ from socket import gethostname
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
+from rescind.client import tls
 from rescind.client.settings import usual_path
 from rescind.core import conditions
 from rescind.core.posture import Posture
@@ -24,6 +25,10 @@ from rescind_sidecar.view.record_cache import CAPACITY
 def _number(text: object) -> object:
     """Return the number for a text from the environment, which contains only texts."""
     return int(text) if isinstance(text, str) and re.fullmatch("[0-9]{1,9}", text) else text
+
+
+CLIENT, LOOPBACK = "client", "loopback"
+"""Who may introspect: authenticated clients, or all processes that reach a loopback listener."""
 
 
 class SidecarSettings(LinkedSettings):
@@ -47,6 +52,8 @@ class SidecarSettings(LinkedSettings):
     posture: str = "strict"  # or such as grace:session=60s,service=5m
     audiences: str | None = None  # that `/verify?audience=` may name: search,mail
     resource_metadata: str | None = None  # its URL, for the challenges of /verify (RFC 9728)
+    introspect: Literal["client", "loopback"] = "client"
+    introspect_exp: bool = False  # tells consumers the end of a token, until which some cache
     stale_status: Annotated[Literal[401, 503], BeforeValidator(_number)] = 503
     first_sights_per_s: Annotated[float, Field(ge=1)] = 2_000  # of each process that asks
     records: Annotated[int, Field(ge=1)] = CAPACITY
@@ -70,6 +77,17 @@ class SidecarSettings(LinkedSettings):
     @classmethod
     def _check_metadata(cls, url: str | None) -> str | None:
         return bearer.metadata_url(url)
+
+    @field_validator("introspect")
+    @classmethod
+    def _check_introspect(cls, callers: str, info: ValidationInfo) -> str:
+        address = str(info.data.get("http", ""))
+        if callers == LOOPBACK and not tls.local(address.rpartition(":")[0]):
+            raise ValueError(
+                "loopback is for a listener that only this machine reaches: have RESCIND_HTTP "
+                "begin with 127.0.0.1, or leave this out and give each caller a token"
+            )
+        return callers
 
     @field_validator("labels")
     @classmethod
@@ -120,6 +138,8 @@ class SidecarSettings(LinkedSettings):
                 f"{PREFIX}LOG": self.log,
                 f"{PREFIX}SOCKET": str(self.socket_path.absolute()),
                 f"{PREFIX}STALE_STATUS": str(self.stale_status),
+                f"{PREFIX}INTROSPECT": self.introspect,
+                f"{PREFIX}INTROSPECT_EXP": str(self.introspect_exp),
             }
             | {
                 f"{PREFIX}{name}": text

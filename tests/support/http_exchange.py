@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from rescind_sidecar.http import check
 from rescind_sidecar.http.http1_connection import Application, Listener
+from rescind_sidecar.http.routes import WITH_BODY
 
 DEADLINE_S = 10.0
 
@@ -87,7 +87,7 @@ def bearer(token: str) -> str:
 async def served(application: Application, **options: Any) -> AsyncIterator[tuple[int, Listener]]:
     """Serve an application in this loop, at a port of this machine."""
     async with asyncio.TaskGroup() as tasks:
-        listener = Listener(application, tasks, **{"with_body": {check.PATH}} | options)
+        listener = Listener(application, tasks, **{"with_body": WITH_BODY} | options)
         server = await asyncio.get_running_loop().create_server(
             listener.connect, host="127.0.0.1", port=0
         )

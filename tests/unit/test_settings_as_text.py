@@ -77,6 +77,8 @@ def test_a_worker_gets_what_its_sidecar_was_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("RESCIND_STALE_STATUS", "401")
     monkeypatch.setenv("RESCIND_AUDIENCES", "mail, https://mcp.example.com ,")
     monkeypatch.setenv("RESCIND_RESOURCE_METADATA", "https://mcp.example.com/.well-known/x")
+    monkeypatch.setenv("RESCIND_INTROSPECT", "loopback")
+    monkeypatch.setenv("RESCIND_INTROSPECT_EXP", "true")
     told = SidecarSettings.load().for_workers()
     assert (told["RESCIND_STALE_STATUS"], "RESCIND_CREDENTIAL" in told) == ("401", False)
     for variable, text in told.items():
@@ -84,8 +86,28 @@ def test_a_worker_gets_what_its_sidecar_was_told(monkeypatch: pytest.MonkeyPatch
     worker = WorkerSettings.load()
     assert worker.resource_metadata == "https://mcp.example.com/.well-known/x"
     assert (worker.stale_status, worker.services) == (401, ("mail", "https://mcp.example.com"))
+    assert (worker.introspect, worker.introspect_exp) == ("loopback", True)
 
 
 def test_what_is_no_url_of_metadata_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match=r"RESCIND_RESOURCE_METADATA: .*well-known"):
         load(SidecarSettings, "resource_metadata", 'https://a"b', monkeypatch)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:8080", "[::]:8080", "192.0.2.7:80", ":80"])
+def test_introspection_without_credentials_is_for_a_listener_on_loopback(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESCIND_HTTP", address)
+    monkeypatch.setenv("RESCIND_ALLOW_PLAINTEXT", "http")
+    with pytest.raises(SettingsError, match=r"RESCIND_INTROSPECT: .*127\.0\.0\.1"):
+        load(SidecarSettings, "introspect", "loopback", monkeypatch)
+    assert load(SidecarSettings, "introspect", "client", monkeypatch)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:80", "localhost:80"])
+def test_a_listener_on_loopback_may_introspect_for_all_that_reach_it(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESCIND_HTTP", address)
+    assert load(SidecarSettings, "introspect", "loopback", monkeypatch)

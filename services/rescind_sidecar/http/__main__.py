@@ -20,11 +20,10 @@ from rescind_runtime.net.certificates import LiveCertificate
 from rescind_runtime.net.tls_protocol import Secured
 from rescind_runtime.settings import RuntimeSettings
 from rescind_runtime.supervise import Stop
-from rescind_sidecar.http import check
 from rescind_sidecar.http.http1_connection import Listener
 from rescind_sidecar.http.operations_relay import Relay
-from rescind_sidecar.http.routes import DataPlane
-from rescind_sidecar.settings import parts
+from rescind_sidecar.http.routes import WITH_BODY, DataPlane
+from rescind_sidecar.settings import CLIENT, LOOPBACK, parts
 
 _ATTACH_ATTEMPTS = 20
 _TIMEOUT_S = 1.0
@@ -39,6 +38,8 @@ class WorkerSettings(RuntimeSettings):
     address_header: str | None = None
     audiences: str | None = None
     resource_metadata: str | None = None
+    introspect: str = CLIENT
+    introspect_exp: bool = False
     http_ca_file: Path | None = None
     http_cert_file: Path | None = None
     http_key_file: Path | None = None
@@ -60,11 +61,13 @@ async def _main(stop: Stop) -> None:
         address_header=settings.address_header,
         audiences=settings.services,
         resource_metadata=settings.resource_metadata,
+        introspection_on_loopback=settings.introspect == LOOPBACK,
+        introspection_exp=settings.introspect_exp,
     )
     certificate = LiveCertificate.of(settings.files("http"))
     secured = Secured(certificate)
     async with asyncio.TaskGroup() as tasks:
-        listener = Listener(application, tasks, with_body={check.PATH})
+        listener = Listener(application, tasks, with_body=WITH_BODY)
         listener.serve(
             await asyncio.get_running_loop().create_server(
                 lambda: secured.wrap(listener.connect()),

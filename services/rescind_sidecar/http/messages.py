@@ -59,7 +59,10 @@ def problem(status: int, slug: str, title: str, detail: str, **more: object) -> 
 
 
 NOT_FOUND = problem(
-    404, "not-found", "Nothing is here", "Ask /verify, /v1/check, /healthz, /readyz or /metrics."
+    404,
+    "not-found",
+    "Nothing is here",
+    "Ask /verify, /introspect, /v1/check, /healthz, /readyz or /metrics.",
 )
 
 

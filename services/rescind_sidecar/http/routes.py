@@ -3,12 +3,16 @@
 from collections.abc import Collection
 
 from rescind.client.verifier import Verifier
-from rescind_sidecar.http import check, forward_auth, health
+from rescind_sidecar.http import check, forward_auth, health, introspection
 from rescind_sidecar.http.check import CheckEndpoint
 from rescind_sidecar.http.forward_auth import ForwardAuth
 from rescind_sidecar.http.http1_connection import Pending
+from rescind_sidecar.http.introspection import IntrospectionEndpoint
 from rescind_sidecar.http.messages import NOT_FOUND, HttpRequest, HttpResponse
 from rescind_sidecar.http.operations_relay import Relay
+
+WITH_BODY = frozenset({check.PATH, introspection.PATH})
+"""The paths whose requests have a body that is read."""
 
 _BELOW = f"{forward_auth.PATH}/"
 
@@ -25,6 +29,8 @@ class DataPlane:
         address_header: str | None,
         audiences: Collection[str] = (),
         resource_metadata: str | None = None,
+        introspection_on_loopback: bool = False,
+        introspection_exp: bool = False,
     ) -> None:
         self._forward_auth = ForwardAuth(
             verifier,
@@ -34,6 +40,9 @@ class DataPlane:
             resource_metadata=resource_metadata,
         )
         self._check = CheckEndpoint(verifier)
+        self._introspection = IntrospectionEndpoint(
+            verifier, loopback=introspection_on_loopback, with_exp=introspection_exp
+        )
         self._relay = relay
 
     def __call__(self, request: HttpRequest) -> HttpResponse | Pending:
@@ -44,6 +53,8 @@ class DataPlane:
             return self._forward_auth(request)
         if path == check.PATH:
             return self._check(request)
+        if path == introspection.PATH:
+            return self._introspection(request)
         if path in health.PATHS:
             return self._relay(request)
         return NOT_FOUND

@@ -10,6 +10,9 @@ AUDIENCE = "rescind"
 VERIFY = "rescind:verify"
 """The scope of a service's credential: it enrols sidecars, and does nothing else."""
 
+INTROSPECT = "rescind:introspect"
+"""The scope of a caller of token introspection: it asks about tokens, and does nothing else."""
+
 OWN = "rescind:*"
 """Every scope that grants power over rescind itself."""
 

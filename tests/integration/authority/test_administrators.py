@@ -150,6 +150,31 @@ async def test_a_credential_and_power_over_rescind_are_not_delegated(shared: Run
         assert await status(bearer, "/v1/delegations", child) == 201
 
 
+async def test_the_token_of_a_caller_of_introspection_needs_admin_and_cannot_be_held(
+    shared: Running,
+) -> None:
+    caller = {"kind": "service", "scopes": ["rescind:introspect"], "audience": ["rescind"]}
+    asked = {"subject": "service:gateway", **caller}
+    made = await shared.issue("service:gateway", **caller)
+    rotate = f"/v1/tokens/{made['token_id']}/rotate"
+    for held, admitted in (
+        (("rescind:issue", "rescind:admin"), True),
+        (("rescind:issue",), False),
+        (("rescind:enrol",), False),
+        (("rescind:admin",), False),
+    ):
+        async with administrator(shared, *held) as actor:
+            assert await status(actor, "/v1/tokens", asked) == (201 if admitted else 403), held
+            assert await status(actor, rotate, {}) == (200 if admitted else 403), held
+    async with administrator(shared, "rescind:issue", "rescind:admin") as actor:
+        # No administrator has it: its scopes are those of the API.
+        wrong = {"subject": "admin:x", "kind": "admin", "scopes": ["rescind:introspect"]}
+        assert await status(actor, "/v1/tokens", wrong) == 403
+    async with shared.as_bearer(made["token"]) as bearer:
+        body = {"subject": "service:gateway/b", "scopes": ["rescind:introspect"]}
+        assert await status(bearer, "/v1/delegations", body) in {401, 403}
+
+
 async def test_what_lacks_a_scope_neither_issues_nor_rotates_to_it(shared: Running) -> None:
     """The finding, for every pair of scopes: caller and target."""
     held = ("rescind:issue", "rescind:admin")

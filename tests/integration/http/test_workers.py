@@ -209,3 +209,23 @@ async def test_a_sidecar_that_hangs_is_not_ready(monkeypatch: pytest.MonkeyPatch
 
 def _request(path: str) -> HttpRequest:
     return HttpRequest("GET", path, b"", [])
+
+
+async def test_a_worker_introspects_as_the_settings_of_its_sidecar_say(
+    sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
+    form = f"token={link.issue('agent:x', scopes=('a',))}".encode()
+    kind = "Content-Type: application/x-www-form-urlencoded"
+    asked = request("/introspect", kind, method="POST", body=form)
+    async with data_plane.running(sidecar) as plane:
+        assert (await ask(plane.port, asked)).status == 401
+    told: dict[str, Any] = {"RESCIND_INTROSPECT": "loopback", "RESCIND_INTROSPECT_EXP": "true"}
+    async with data_plane.running(sidecar, **told) as plane, talk(plane.port) as line:
+        found = json.loads((await line.ask(asked)).body)
+        assert (found["active"], found["scope"], "exp" in found) == (True, "a", True)
+        sidecar.push(link.revoke("subject:agent:x"))
+        assert json.loads((await line.ask(asked)).body) == {"active": False}
+        sidecar.do(sidecar.instances.current.view.table.retire)
+        other = f"token={link.issue()}".encode()
+        stale = await line.ask(request("/introspect", kind, method="POST", body=other))
+        assert (stale.status, stale.headers["retry-after"]) == (503, "1")

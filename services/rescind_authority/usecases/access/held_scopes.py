@@ -43,7 +43,10 @@ def require_held(actor: Actor, power: Power, action: str) -> None:
     for scope in sorted(others):
         if power.kind is Kind.ADMIN or well_known_scopes.own(scope):
             actor.require(Scope.ADMIN, f"{action} a token with {scope}")
-            _require(actor, scope, power.kind)
+            # No administrator has this one: it is for services, and asks only about tokens that the
+            # caller presents.
+            if power.kind is Kind.ADMIN or scope != well_known_scopes.INTROSPECT:
+                _require(actor, scope, power.kind)
 
 
 def _require(actor: Actor, scope: str, kind: Kind) -> None:

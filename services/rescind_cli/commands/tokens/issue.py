@@ -31,7 +31,18 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
 
 ADMIN_SCOPES = frozenset(
     f"rescind:{name}"
-    for name in ("read", "issue", "revoke", "lift", "admin", "verify", "enrol", "audit", "approve")
+    for name in (
+        "read",
+        "issue",
+        "revoke",
+        "lift",
+        "admin",
+        "verify",
+        "introspect",
+        "enrol",
+        "audit",
+        "approve",
+    )
 )
 
 

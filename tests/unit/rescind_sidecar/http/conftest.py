@@ -15,7 +15,12 @@ NOBODY = b"\0rescind test, nobody listens here"
 
 
 def plane(
-    verifier: FakeVerifier, *, stale_status: int = 503, audiences: Collection[str] = ()
+    verifier: FakeVerifier,
+    *,
+    stale_status: int = 503,
+    audiences: Collection[str] = (),
+    introspection_on_loopback: bool = False,
+    introspection_exp: bool = False,
 ) -> DataPlane:
     return DataPlane(
         cast("Verifier", verifier),
@@ -23,6 +28,8 @@ def plane(
         stale_status=stale_status,
         address_header="x-real-ip",
         audiences=audiences,
+        introspection_on_loopback=introspection_on_loopback,
+        introspection_exp=introspection_exp,
     )
 
 

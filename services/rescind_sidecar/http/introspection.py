@@ -1,0 +1,238 @@
+"""`POST /introspect`: token introspection (RFC 7662), from memory and under the sidecar's lease.
+
+The caller authenticates with a token of its own, which has the scope `rescind:introspect`: as the
+secret of a client (HTTP Basic, or `client_id` and `client_secret` in the form), whose `client_id`
+is the subject of that token, or as a bearer token. So a caller is revoked as any token is. With
+RESCIND_INTROSPECT=loopback callers are not authenticated, and the listener is on loopback.
+
+A token that is not good here is inactive, without a reason. One that cannot be judged, for want of
+a lease, is a 503: an inactive token would be thrown away. `exp` is left out unless
+RESCIND_INTROSPECT_EXP is set: some consumers keep an answer until then, and hear of no revocation.
+"""
+
+import base64
+from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, unquote_plus
+
+from rescind.client.verifier import Verifier
+from rescind.core.record import Record
+from rescind.core.times import US_PER_S
+from rescind.core.verdict import Allowed, CheckRequest, Denied, Reason, Verdict
+from rescind.core.well_known_scopes import AUDIENCE, INTROSPECT
+from rescind.wire import bearer
+from rescind_sidecar.http.messages import HttpRequest, HttpResponse, allowing, document, lines
+
+PATH = "/introspect"
+
+_FORM = "application/x-www-form-urlencoded"
+_PARAMETERS = frozenset({"token", "token_type_hint", "client_id", "client_secret", "address"})
+_MOST_PARAMETERS = 20
+_REQUIRED = frozenset({INTROSPECT})
+_NOT_JUDGED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
+_BASIC = 'Basic realm="rescind"'
+_BAD_BEARER = 'Bearer realm="rescind", error="invalid_token"'
+_TOO_LITTLE = f'Bearer realm="rescind", error="insufficient_scope", scope="{INTROSPECT}"'
+
+_INACTIVE = document(200, {"active": False})
+
+
+class _UnusableError(ValueError):
+    """Raised for a request that cannot be used. The text never repeats what was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """The credentials of a caller. A bearer token has no client_id to compare."""
+
+    check: CheckRequest
+    client_ids: tuple[str, ...] = ()
+    challenge: str = _BASIC
+
+
+class IntrospectionEndpoint:
+    """Introspect the token in a form.
+
+    `loopback` admits callers without credentials, and looks at none. `with_exp` tells the end of
+    a token.
+    """
+
+    def __init__(
+        self, verifier: Verifier, *, loopback: bool = False, with_exp: bool = False
+    ) -> None:
+        self._verifier = verifier
+        self._loopback = loopback
+        self._with_exp = with_exp
+
+    def __call__(self, request: HttpRequest) -> HttpResponse | Coroutine[Any, Any, HttpResponse]:
+        """Return a response from memory, or a coroutine that asks the sidecar."""
+        if request.method != "POST":
+            return allowing("POST")
+        try:
+            form = _form(request)
+            caller = None if self._loopback else _caller(request.headers, form)
+            asked = _asked(form)
+        except _UnusableError as error:
+            return _refused(400, "invalid_request", str(error))
+        if caller is None and not self._loopback:
+            return _unauthenticated("Send the client's id and secret, or a bearer token.", _BASIC)
+        if caller is not None:
+            verdict = self._verifier.recall_request(caller.check)
+            if verdict is None:
+                return self._ask(caller, asked)
+            refusal = _refusal(caller, verdict)
+            if refusal is not None:
+                return refusal
+        as_of = self._verifier.as_of
+        verdict = self._verifier.recall_request(asked)
+        return self._ask(None, asked) if verdict is None else self._response(verdict, as_of=as_of)
+
+    async def _ask(self, caller: _Caller | None, asked: CheckRequest) -> HttpResponse:
+        if caller is not None:
+            refusal = _refusal(caller, await self._verifier.acheck_request(caller.check))
+            if refusal is not None:
+                return refusal
+        as_of = self._verifier.as_of
+        return self._response(await self._verifier.acheck_request(asked), as_of=as_of)
+
+    def _response(self, verdict: Verdict, *, as_of: int) -> HttpResponse:
+        match verdict:
+            case Allowed(record):
+                return document(200, self._active(record, as_of=as_of))
+            case Denied(reason) if reason in _NOT_JUDGED:
+                return _not_judged()
+            case Denied():
+                return _INACTIVE
+
+    def _active(self, record: Record, *, as_of: int) -> dict[str, object]:
+        """Return the members of RFC 7662, section 2.2, and ours, which begin with `rescind_`."""
+        found: dict[str, object] = {
+            "active": True,
+            "scope": " ".join(sorted(record.scopes)),
+            "sub": record.subject,
+            "token_type": "Bearer",
+            "jti": record.token_id,
+            "iat": record.issued_at_us // US_PER_S,
+            "nbf": -(-record.not_before_us // US_PER_S),
+            "rescind_kind": record.kind,
+            "rescind_as_of": max(as_of, record.as_of),
+        }
+        if self._with_exp:
+            found["exp"] = record.expires_at_us // US_PER_S
+        if record.audience:
+            found["aud"] = sorted(record.audience)
+        if record.client is not None:
+            found["client_id"] = record.client
+        if record.tenant is not None:
+            found["rescind_tenant"] = record.tenant
+        if record.chain:
+            found["rescind_chain"] = list(record.chain)
+        return found
+
+
+def _form(request: HttpRequest) -> dict[str, str]:
+    """Read the form of a request. An empty parameter counts as none (RFC 6749, section 3.2)."""
+    if request.query:
+        raise _UnusableError("Send the parameters in the body: a query is logged on its way.")
+    types = [text for name, text in request.headers if name.lower() == b"content-type"]
+    media_type = types[0].partition(b";")[0].strip().lower().decode("latin-1") if types else ""
+    if media_type != _FORM or len(types) != 1:
+        raise _UnusableError(f"Send a form: Content-Type: {_FORM}.")
+    try:
+        text = request.body.decode("ascii")
+        pairs = parse_qsl(text, errors="strict", max_num_fields=_MOST_PARAMETERS)
+    except ValueError:
+        raise _UnusableError("The body is no form of UTF-8 text, percent-encoded.") from None
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise _UnusableError("A parameter came more than once.")
+    if not form.keys() <= _PARAMETERS:
+        # The error never contains the parameter: it may be a secret.
+        raise _UnusableError(f"A parameter is not known. Send {', '.join(sorted(_PARAMETERS))}.")
+    return form
+
+
+def _asked(form: Mapping[str, str]) -> CheckRequest:
+    # The hint is for servers that search by type: here one look finds all of them.
+    if "token" not in form:
+        raise _UnusableError("`token` is missing: send the token to introspect.")
+    return CheckRequest(form["token"], address=form.get("address"))
+
+
+def _caller(headers: Iterable[tuple[bytes, bytes]], form: Mapping[str, str]) -> _Caller | None:
+    """Return the caller that a request names, and None without credentials."""
+    found = [value for name, value in headers if name.lower() == b"authorization"]
+    secret = form.get("client_secret")
+    if len(found) + (secret is not None) > 1:
+        raise _UnusableError("Authenticate once: in one Authorization header, or in the form.")
+    named = (form["client_id"],) if "client_id" in form else ()
+    if secret is not None:
+        if not named:
+            raise _UnusableError("`client_id` is missing beside `client_secret`.")
+        return _Caller(_of_caller(secret), named)
+    if not found:
+        return None
+    scheme, _, rest = found[0].strip().partition(b" ")
+    if scheme.lower() == b"basic":
+        return _of_basic(rest.strip(), named)
+    # Two tokens, or another scheme, are a token that no check accepts.
+    return _Caller(
+        _of_caller(bearer.find((b"authorization", each) for each in found) or ""),
+        named,
+        _BAD_BEARER,
+    )
+
+
+def _of_basic(encoded: bytes, named: tuple[str, ...]) -> _Caller:
+    """Read HTTP Basic as RFC 6749, section 2.3.1, has it: both parts are form-encoded.
+
+    Many clients encode neither, and a subject may contain colons; a token contains none.
+    """
+    try:
+        text = base64.b64decode(encoded, validate=True).decode()
+    except ValueError:
+        raise _UnusableError("The Authorization header is no HTTP Basic in base64.") from None
+    raw, _, secret = text.rpartition(":")
+    if named and named[0] not in {raw, unquote_plus(raw)}:
+        raise _UnusableError("`client_id` differs from the user name of the Authorization header.")
+    return _Caller(_of_caller(unquote_plus(secret)), (raw, unquote_plus(raw)))
+
+
+def _of_caller(token: str) -> CheckRequest:
+    return CheckRequest(token, _REQUIRED, AUDIENCE)
+
+
+def _refusal(caller: _Caller, verdict: Verdict) -> HttpResponse | None:
+    """Return why a caller gets no answer, and None for one that may introspect."""
+    match verdict:
+        case Allowed(record):
+            if not caller.client_ids or record.subject in caller.client_ids:
+                return None
+            return _unauthenticated("The client's id or secret is wrong.", caller.challenge)
+        case Denied(reason) if reason in _NOT_JUDGED:
+            return _not_judged()
+        case Denied(Reason.INSUFFICIENT_SCOPE):
+            described = f"The caller's token lacks the scope {INTROSPECT}."
+            return _refused(403, "insufficient_scope", described, ("www-authenticate", _TOO_LITTLE))
+        case Denied():
+            return _unauthenticated("The client's id or secret is wrong.", caller.challenge)
+
+
+def _unauthenticated(description: str, challenge: str) -> HttpResponse:
+    return _refused(401, "invalid_client", description, ("www-authenticate", challenge))
+
+
+def _not_judged() -> HttpResponse:
+    return _refused(
+        503,
+        "temporarily_unavailable",
+        "The token cannot be judged right now, and may be good: ask again.",
+        ("retry-after", str(bearer.RETRY_AFTER_S)),
+    )
+
+
+def _refused(status: int, code: str, description: str, *headers: tuple[str, str]) -> HttpResponse:
+    """Return an error as RFC 6749, section 5.2, writes it."""
+    response = document(status, {"error": code, "error_description": description})
+    return response._replace(head=response.head + lines(headers))
