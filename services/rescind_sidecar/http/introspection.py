@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote_plus
 from rescind.client.verifier import Verifier
 from rescind.core.record import Record
 from rescind.core.times import US_PER_S
-from rescind.core.verdict import Allowed, CheckRequest, Denied, Reason, Verdict
+from rescind.core.verdict import NOT_JUDGED, Allowed, CheckRequest, Denied, Reason, Verdict
 from rescind.core.well_known_scopes import AUDIENCE, INTROSPECT
 from rescind.wire import bearer
 from rescind_sidecar.http.messages import HttpRequest, HttpResponse, allowing, document, lines
@@ -30,7 +30,6 @@ _FORM = "application/x-www-form-urlencoded"
 _PARAMETERS = frozenset({"token", "token_type_hint", "client_id", "client_secret", "address"})
 _MOST_PARAMETERS = 20
 _REQUIRED = frozenset({INTROSPECT})
-_NOT_JUDGED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
 _BASIC = 'Basic realm="rescind"'
 _BAD_BEARER = 'Bearer realm="rescind", error="invalid_token"'
 _TOO_LITTLE = f'Bearer realm="rescind", error="insufficient_scope", scope="{INTROSPECT}"'
@@ -100,7 +99,7 @@ class IntrospectionEndpoint:
         match verdict:
             case Allowed(record):
                 return document(200, self._active(record, as_of=as_of))
-            case Denied(reason) if reason in _NOT_JUDGED:
+            case Denied(reason) if reason in NOT_JUDGED:
                 return _not_judged()
             case Denied():
                 return _INACTIVE
@@ -210,7 +209,7 @@ def _refusal(caller: _Caller, verdict: Verdict) -> HttpResponse | None:
             if not caller.client_ids or record.subject in caller.client_ids:
                 return None
             return _unauthenticated("The client's id or secret is wrong.", caller.challenge)
-        case Denied(reason) if reason in _NOT_JUDGED:
+        case Denied(reason) if reason in NOT_JUDGED:
             return _not_judged()
         case Denied(Reason.INSUFFICIENT_SCOPE):
             described = f"The caller's token lacks the scope {INTROSPECT}."

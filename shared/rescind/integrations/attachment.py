@@ -8,7 +8,7 @@ from typing import Protocol
 from rescind.client import clock
 from rescind.client.holds.hold import Hold
 from rescind.client.verifier import Verifier
-from rescind.core.verdict import Reason, Verdict
+from rescind.core.verdict import NOT_JUDGED, Reason, Verdict
 from rescind.errors import UnreachableError
 from rescind.integrations.asgi_call import Message, Send
 
@@ -57,7 +57,7 @@ class Unready:
 
     def note(self, reason: Reason, why: str = "") -> None:
         """Log the reason if the sidecar is its cause: NO_LEASE or UNAVAILABLE."""
-        if reason not in {Reason.NO_LEASE, Reason.UNAVAILABLE}:
+        if reason not in NOT_JUDGED:
             return
         now_s = clock.monotonic_s()
         if now_s < self._silent_until_s:

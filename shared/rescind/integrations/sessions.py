@@ -30,7 +30,7 @@ from rescind.client.holds.hold import Hold
 from rescind.core.record import Record
 from rescind.core.secret import Secret
 from rescind.core.token_format import Kind
-from rescind.core.verdict import Allowed, Denied, Reason
+from rescind.core.verdict import NOT_JUDGED, Allowed, Denied, Reason
 from rescind.errors import DeniedError, RescindError, UnreachableError
 from rescind.integrations.asgi_call import (
     POLICY_VIOLATION,
@@ -215,7 +215,7 @@ class SessionMiddleware:
             case Allowed(record) if record.kind is Kind.SESSION:
                 holding = verifier.hold(token, audience=self._audience, address=address)
                 await self._serve_held(Secret(token), scope, call, holding)
-            case Denied((Reason.NO_LEASE | Reason.UNAVAILABLE) as reason):
+            case Denied(reason) if reason in NOT_JUDGED:
                 await call.refuse(self._refusal(reason))
             case Allowed() | Denied():
                 over = Session(None, None)

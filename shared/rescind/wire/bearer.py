@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from rescind.core import scopes
-from rescind.core.verdict import Reason
+from rescind.core.verdict import NOT_JUDGED, Reason
 from rescind.errors import ScopeError
 
 RETRY_AFTER_S = 1
@@ -20,7 +20,6 @@ _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 §3.3: characters allowed in a 
 _METADATA = re.compile(r"https?://[!#-\[\]-~]+")  # RFC 9728 §5.1, inside quotes
 _REALM = 'realm="rescind"'
 _UNAUTHORIZED = 401
-_NOT_JUDGED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
 
 _DETAIL = {
     Reason.MISSING: "No bearer token was sent.",
@@ -106,7 +105,7 @@ def refuse(
         return f"Bearer {', '.join((*parts, *more))}"
 
     detail = _DETAIL[reason]
-    if reason in _NOT_JUDGED:
+    if reason in NOT_JUDGED:
         # No error code: the token may be good, and the client must not discard it.
         mild = challenge(_REALM) if stale_status == _UNAUTHORIZED else None
         return _refusal(stale_status, reason, detail, mild, retry=True)

@@ -26,7 +26,7 @@ from rescind.client.holds.subscription import ChangeSubscription
 from rescind.client.horizon import Answered
 from rescind.client.sidecar_session import NO_ANSWER, SidecarSession
 from rescind.core.times import NS_PER_S
-from rescind.core.verdict import Allowed, CheckRequest, Denied, Reason, Verdict
+from rescind.core.verdict import NOT_JUDGED, Allowed, CheckRequest, Denied, Reason, Verdict
 
 _LONGEST_NS = 1_000_000_000
 _LONGEST_S = 1.0
@@ -36,7 +36,6 @@ _PATIENT_AGAIN_S = 1.0
 _RESTRAINT = 4
 _ASKING_S = 0.0001
 _MOST_ASKED = 64
-_NOT_JUDGED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
 
 
 class TokenChecker(Protocol):
@@ -278,7 +277,7 @@ class HoldMonitor:
         """
         if reason is Reason.NO_LEASE and self._session().freshness().fresh_for_ms:
             return True  # a lease was granted since
-        if reason not in _NOT_JUDGED:
+        if reason not in NOT_JUDGED:
             return False
         now_s = clock.monotonic_s()
         if session.handed_over and now_s >= self._vacant_until_s + _PATIENT_AGAIN_S:
