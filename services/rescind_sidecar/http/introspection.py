@@ -7,11 +7,11 @@ RESCIND_INTROSPECT=loopback callers are not authenticated, and the listener is o
 
 A token that is not good here is inactive, without a reason. One that cannot be judged, for want of
 a lease, is a 503: an inactive token would be thrown away. `exp` is left out unless
-RESCIND_INTROSPECT_EXP is set: some consumers keep an answer until then, and hear of no revocation.
+RESCIND_INTROSPECT_EXP is set: some consumers cache an answer until then, and miss a revocation.
 """
 
 import base64
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
@@ -53,8 +53,8 @@ class _Caller:
 class IntrospectionEndpoint:
     """Introspect the token in a form.
 
-    `loopback` admits callers without credentials, and looks at none. `with_exp` tells the end of
-    a token.
+    `loopback` admits every caller, and ignores credentials. `with_exp` adds `exp`, the end of the
+    token.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ def _form(request: HttpRequest) -> dict[str, str]:
         text = request.body.decode("ascii")
         pairs = parse_qsl(text, errors="strict", max_num_fields=_MOST_PARAMETERS)
     except ValueError:
-        raise _UnusableError("The body is no form of UTF-8 text, percent-encoded.") from None
+        raise _UnusableError("The body is not a form of percent-encoded UTF-8 text.") from None
     form = dict(pairs)
     if len(form) != len(pairs):
         raise _UnusableError("A parameter came more than once.")
@@ -159,7 +159,7 @@ def _asked(form: Mapping[str, str]) -> CheckRequest:
     return CheckRequest(form["token"], address=form.get("address"))
 
 
-def _caller(headers: Iterable[tuple[bytes, bytes]], form: Mapping[str, str]) -> _Caller | None:
+def _caller(headers: Sequence[tuple[bytes, bytes]], form: Mapping[str, str]) -> _Caller | None:
     """Return the caller that a request names, and None without credentials."""
     found = [value for name, value in headers if name.lower() == b"authorization"]
     secret = form.get("client_secret")
@@ -175,12 +175,8 @@ def _caller(headers: Iterable[tuple[bytes, bytes]], form: Mapping[str, str]) -> 
     scheme, _, rest = found[0].strip().partition(b" ")
     if scheme.lower() == b"basic":
         return _of_basic(rest.strip(), named)
-    # Two tokens, or another scheme, are a token that no check accepts.
-    return _Caller(
-        _of_caller(bearer.find((b"authorization", each) for each in found) or ""),
-        named,
-        _BAD_BEARER,
-    )
+    # Another scheme is an empty token, which no check accepts.
+    return _Caller(_of_caller(bearer.find(headers) or ""), named, _BAD_BEARER)
 
 
 def _of_basic(encoded: bytes, named: tuple[str, ...]) -> _Caller:
@@ -191,7 +187,7 @@ def _of_basic(encoded: bytes, named: tuple[str, ...]) -> _Caller:
     try:
         text = base64.b64decode(encoded, validate=True).decode()
     except ValueError:
-        raise _UnusableError("The Authorization header is no HTTP Basic in base64.") from None
+        raise _UnusableError("The Authorization header is not HTTP Basic in base64.") from None
     raw, _, secret = text.rpartition(":")
     if named and named[0] not in {raw, unquote_plus(raw)}:
         raise _UnusableError("`client_id` differs from the user name of the Authorization header.")
