@@ -27,20 +27,10 @@ _REQUESTS_AT_ONCE = 16
 
 async def beat_over_http(running: Running, sidecar: Sidecar) -> heartbeat.Reply:
     """Send a heartbeat over a connection of its own, and return the lease that it earns."""
-    sidecar.counter += 1
-    message = heartbeat.Heartbeat(
-        instance=sidecar.instance,
-        nonce=secrets.token_bytes(16),
-        counter=sidecar.counter,
-        applied=None,
-        service="search",
-        host="host-1",
-        version="0.1.0",
-        posture="strict",
-    )
     async with running.as_bearer(None) as link:
         answer = await link.post(
-            subjects.path(subjects.HEARTBEAT), content=sidecar.spoken(heartbeat.encode(message))
+            subjects.path(subjects.HEARTBEAT),
+            content=sidecar.spoken(heartbeat.encode(sidecar.message())),
         )
     assert answer.status_code == httpx2.codes.OK, answer.text
     return heartbeat.decode_reply(signed_envelope.decode(answer.content).content)

@@ -1,7 +1,6 @@
 """What sidecars ask over HTTP: the same bytes, the same proofs, and nothing for anybody else."""
 
 import asyncio
-import secrets
 
 import httpx2
 import pytest
@@ -22,18 +21,7 @@ async def post(running: Running, subject: str, payload: bytes) -> httpx2.Respons
 
 
 def beat(sidecar: Sidecar) -> bytes:
-    sidecar.counter += 1
-    message = heartbeat.Heartbeat(
-        instance=sidecar.instance,
-        nonce=secrets.token_bytes(16),
-        counter=sidecar.counter,
-        applied=None,
-        service="search",
-        host="host-1",
-        version="0.1.0",
-        posture="strict",
-    )
-    return sidecar.spoken(heartbeat.encode(message))
+    return sidecar.spoken(heartbeat.encode(sidecar.message()))
 
 
 async def test_a_heartbeat_earns_a_lease_and_a_stale_one_earns_nothing(system: System) -> None:

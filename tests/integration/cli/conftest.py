@@ -1,5 +1,6 @@
 """One system for all tests of the command line, started as a user starts it."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,14 @@ from tests.support import processes
 from tests.support.processes import clean_environment
 
 Rescind = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def issue(rescind: Rescind, subject: str, *more: str, kind: str = "agent") -> dict[str, Any]:
+    """Issue a token, and return what the command prints of it."""
+    ended = rescind("issue", "--subject", subject, "--kind", kind, "--json", *more)
+    assert ended.returncode == 0, ended.stderr
+    issued: dict[str, Any] = json.loads(ended.stdout)
+    return issued
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Token introspection at a sidecar of a real system, asked by a client that we did not write."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,23 +7,16 @@ import pytest
 from authlib.integrations.requests_client import (  # type: ignore[import-untyped] # no types
     OAuth2Session,
 )
-from tests.integration.cli.conftest import Rescind
+from tests.integration.cli.conftest import Rescind, issue
 
 CALLER = "service:gateway"
-
-
-def issue(rescind: Rescind, subject: str, *more: str) -> dict[str, Any]:
-    ended = rescind("issue", "--subject", subject, "--json", *more)
-    assert ended.returncode == 0, ended.stderr
-    issued: dict[str, Any] = json.loads(ended.stdout)
-    return issued
 
 
 @pytest.fixture(params=["client_secret_basic", "client_secret_post"])
 def client(request: pytest.FixtureRequest, rescind: Rescind) -> Iterator[tuple[OAuth2Session, str]]:
     """Make an OAuth client whose secret is a token that may introspect, and name the token."""
-    may = ("--kind", "service", "--scope", "rescind:introspect", "--audience", "rescind")
-    made = issue(rescind, CALLER, *may)
+    may = ("--scope", "rescind:introspect", "--audience", "rescind")
+    made = issue(rescind, CALLER, *may, kind="service")
     with OAuth2Session(
         CALLER, made["token"], token_endpoint_auth_method=request.param, trust_env=False
     ) as session:
@@ -36,7 +28,7 @@ def test_a_client_hears_of_a_revocation_and_is_itself_revoked(
 ) -> None:
     session, caller_id = client
     url = f"{ready['sidecars'][0]['http']}/introspect"
-    issued = issue(rescind, "agent:introspected", "--kind", "agent", "--scope", "search:read")
+    issued = issue(rescind, "agent:introspected", "--scope", "search:read")
 
     def introspected() -> Any:
         return session.introspect_token(url, token=issued["token"], token_type_hint="access_token")

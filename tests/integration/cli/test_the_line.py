@@ -11,16 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.cli.conftest import Rescind
+from tests.integration.cli.conftest import Rescind, issue
 from tests.support.eventually import eventually_blocking
 from tests.support.processes import clean_environment
-
-
-def issue(rescind: Rescind, subject: str, *more: str) -> dict[str, Any]:
-    ended = rescind("issue", "--subject", subject, "--kind", "agent", "--json", *more)
-    assert ended.returncode == 0, ended.stderr
-    found: dict[str, Any] = json.loads(ended.stdout)
-    return found
 
 
 def denied(rescind: Rescind, token: str) -> bool:

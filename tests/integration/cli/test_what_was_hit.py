@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.cli.conftest import Rescind
+from tests.integration.cli.conftest import Rescind, issue
 from tests.support.processes import clean_environment
 
 COMMANDS = {
@@ -26,13 +26,6 @@ every_command = pytest.mark.parametrize("command", COMMANDS)
 
 def arguments(command: str, subject: str) -> list[str]:
     return [each.format(subject) for each in COMMANDS[command]]
-
-
-def issue(rescind: Rescind, subject: str, *more: str) -> dict[str, Any]:
-    ended = rescind("issue", "--subject", subject, "--kind", "agent", "--json", *more)
-    assert ended.returncode == 0, ended.stderr
-    issued: dict[str, Any] = json.loads(ended.stdout)
-    return issued
 
 
 @contextlib.contextmanager
