@@ -98,19 +98,19 @@ async def log_out(
     With `wait`, the response is sent after enforcement: every service denies the sessions.
     """
     session = holder.record
-    done = await authority.sessions.log_out(
+    revocation = await authority.sessions.log_out(
         LogOut(asked.token_id, everywhere=asked.everywhere, awaited=asked.wait),
         bearer=session,
         claim=bind("POST /v1/sessions/logout", asked, owner=session.token_id, key=key, besides=HOW),
     )
-    committed = done.committed
+    committed = revocation.committed
     if not committed.fresh:
         response.status_code = status.HTTP_200_OK
     facts = LogOutFacts(
         id=committed.revocation_id,
         epoch=committed.epoch,
         seq=committed.seq,
-        selector=list(done.revocation.selector.handles),
+        selector=list(revocation.event.revocation.selector.handles),
         committed_at=timestamps.from_us(committed.at_us),
     )
     if not asked.wait:

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
-from rescind.core.revocation import Event
+from rescind.core.revocation import Event, Revocation
 from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken, Snapshot
 
 
@@ -66,6 +66,12 @@ class CommittedEvent:
     seq: int
     at_us: int
     fresh: bool = field(default=False, compare=False)
+
+    def event(self, revocation: Revocation) -> Event:
+        """Return the event of a revocation at this place, under the id of the first commit."""
+        return Event(
+            self.epoch, self.seq, self.at_us, replace(revocation, revocation_id=self.revocation_id)
+        )
 
 
 @dataclass(frozen=True, slots=True)

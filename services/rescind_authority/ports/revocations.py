@@ -7,6 +7,7 @@ from typing import Protocol
 
 from rescind.core.handles import Handle
 from rescind.core.revocation import Event
+from rescind_authority.ports.ledger import CommittedEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +20,26 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class StoredRevocation:
-    """A revocation in the table; for a kill, whose id two rows share, its suspension."""
+    """A revocation in the ledger; for a kill, whose id two events share, its suspension.
+
+    `fresh` is as in CommittedEvent. If a caller repeats a key with another request, the event has
+    the place and the id of the first commit, and all else as requested.
+    """
 
     event: Event
     exact: bool
-    lifted_at_us: int | None
+    lifted_at_us: int | None = None
     killed: bool = False
     swept: Swept | None = None
+    fresh: bool = False
+
+    @property
+    def committed(self) -> CommittedEvent:
+        """The place of the event in the ledger."""
+        event = self.event
+        return CommittedEvent(
+            event.revocation.revocation_id, event.epoch, event.seq, event.at_us, self.fresh
+        )
 
 
 @dataclass(frozen=True, slots=True)

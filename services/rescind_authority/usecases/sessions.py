@@ -14,14 +14,14 @@ from rescind.core.token_format import Kind
 from rescind_authority.errors import NotASessionError, NotFoundError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
-from rescind_authority.ports.ledger import CommittedEvent, IdempotencyClaim
+from rescind_authority.ports.ledger import IdempotencyClaim
+from rescind_authority.ports.revocations import StoredRevocation
 from rescind_authority.ports.token_search import TokenFilter
 from rescind_authority.usecases.access.authoriser import actor_name
 from rescind_authority.usecases.access.change_budgets import Budgets, Cost
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
 from rescind_authority.usecases.read_model.inspector import Inspector, SeenToken, State
-from rescind_authority.usecases.revocations.revoke import CommittedRevocation
 
 MOST_SHOWN = 200
 
@@ -62,41 +62,41 @@ class Sessions:
         return (await self._looker.tokens(wanted, before=None, limit=MOST_SHOWN))[0]
 
     async def log_out(
-        self, wish: LogOut, *, bearer: Record, claim: IdempotencyClaim
-    ) -> CommittedRevocation:
+        self, command: LogOut, *, bearer: Record, claim: IdempotencyClaim
+    ) -> StoredRevocation:
         """End sessions and the tokens delegated from them.
 
         If the named session has already ended, return the revocation that ended it. Raises
         NotFoundError, NotASessionError, TooManyChangesError.
         """
-        if wish.everywhere or wish.token_id not in {None, bearer.token_id}:
+        if command.everywhere or command.token_id not in {None, bearer.token_id}:
             _require_owner(bearer)
         else:
             _require_session(bearer)
-        token_id = wish.token_id or bearer.token_id
-        last = wish.everywhere or token_id == bearer.token_id
-        over = None if last else await self._over(token_id, bearer)
-        if over is not None:
-            return over
+        token_id = command.token_id or bearer.token_id
+        last = command.everywhere or token_id == bearer.token_id
+        ended_by = None if last else await self._find_end(token_id, bearer)
+        if ended_by is not None:
+            return ended_by
         self._budgets.take(bearer, Cost.EVENT, last=last)
         selector = (
             select([f"subject:{bearer.subject}", _SESSIONS])
-            if wish.everywhere
+            if command.everywhere
             else select([f"token:{token_id}"])
         )
         revocation = Revocation(
             revocation_id=new_ids.name("rev", self._clock, self._entropy),
             selector=selector,
             effect=Effect.REVOKE,
-            reason="logged out everywhere" if wish.everywhere else "logged out",
+            reason="logged out everywhere" if command.everywhere else "logged out",
             actor=actor_name(bearer.subject, bearer.token_id),
         )
         committed = await self._sequencer.commit(
-            RevocationCommand(claim, revocation, exact=False, awaited=wish.awaited)
+            RevocationCommand(claim, revocation, exact=False, awaited=command.awaited)
         )
-        return CommittedRevocation(committed, revocation, exact=False)
+        return StoredRevocation(committed.event(revocation), exact=False, fresh=committed.fresh)
 
-    async def _over(self, token_id: str, bearer: Record) -> CommittedRevocation | None:
+    async def _find_end(self, token_id: str, bearer: Record) -> StoredRevocation | None:
         """Return the revocation that ended another session of the bearer's subject, or None.
 
         For an ended session nothing is committed: an event for each call would stay in the ledger
@@ -111,7 +111,7 @@ class Sessions:
             stored = await self._looker.revocation(seen.token.ended.revocation_id)
             ends = [stored.event]
         if ends:
-            return _done(ends[0])
+            return StoredRevocation(ends[0], exact=False)
         if seen.state is State.EXPIRED:
             raise NotFoundError("session", token_id)
         return None
@@ -122,12 +122,6 @@ def _ends_tree(event: Event) -> bool:
     return event.revocation.effect == Effect.REVOKE and not any(
         kind_of(handle) in {"token", "subject"} for handle in event.revocation.selector.handles
     )
-
-
-def _done(event: Event) -> CommittedRevocation:
-    revocation = event.revocation
-    committed = CommittedEvent(revocation.revocation_id, event.epoch, event.seq, event.at_us)
-    return CommittedRevocation(committed, revocation, exact=False)
 
 
 def _require_owner(bearer: Record) -> None:

@@ -96,19 +96,19 @@ class BatchRequest(WaitOptions):
     revocations: Annotated[list[BatchItem], Field(min_length=1, max_length=MOST_AT_ONCE)]
 
 
-def wish(asked: BatchItem, *, awaited: bool) -> RevokeCommand:
+def to_command(item: BatchItem, *, awaited: bool) -> RevokeCommand:
     """Convert a request to a command. Raises InvalidRequestError."""
     return RevokeCommand(
-        verb=asked.effect,
-        selector=asked.selector,
-        token=asked.token,
-        exact=asked.exact,
-        issued_before_us=_unix_us("issued_before", asked.issued_before),
-        until_us=_unix_us("until", asked.until),
-        scopes=asked.scopes,
-        reason=asked.reason,
+        verb=item.effect,
+        selector=item.selector,
+        token=item.token,
+        exact=item.exact,
+        issued_before_us=_unix_us("issued_before", item.issued_before),
+        until_us=_unix_us("until", item.until),
+        scopes=item.scopes,
+        reason=item.reason,
         awaited=awaited,
-        preview=asked.preview,
+        preview=item.preview,
     )
 
 

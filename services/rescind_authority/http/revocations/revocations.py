@@ -1,6 +1,5 @@
 """`/v1/revocations`: revoke, suspend, narrow, kill and lift; list, look, wait."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -8,7 +7,6 @@ from fastapi import APIRouter, Query, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from rescind.core.handles import Handle, with_descendants
-from rescind.core.revocation import Event
 from rescind.errors import RescindError
 from rescind_authority.errors import FieldError, InvalidRequestError
 from rescind_authority.http import handles, problems, timestamps
@@ -35,7 +33,7 @@ from rescind_authority.ports.revocations import StoredRevocation
 from rescind_authority.usecases.revocations.hit_counts import AFTER_A_WAIT_S
 from rescind_authority.usecases.revocations.lift import LiftCommand
 from rescind_authority.usecases.revocations.preview import Preview
-from rescind_authority.usecases.revocations.revoke import CommittedRevocation, Verb
+from rescind_authority.usecases.revocations.revoke import Verb
 
 router = APIRouter(prefix="/v1/revocations", tags=["revocations"])
 
@@ -200,16 +198,16 @@ async def revoke(
     contains the receipt. 202 means committed, not yet enforced. With `dry_run`, nothing is changed;
     200 contains the reach of the command.
     """
-    wish = requests.wish(asked, awaited=asked.wait)
+    command = requests.to_command(asked, awaited=asked.wait)
     if asked.dry_run:
         response.status_code = status.HTTP_200_OK
-        return _radius(await authority.revoker.preview(wish, actor=actor))
-    done = await authority.revoker.revoke(
-        wish,
+        return _radius(await authority.revoker.preview(command, actor=actor))
+    stored = await authority.revoker.revoke(
+        command,
         actor=actor,
         claim=claim("POST /v1/revocations", asked, actor=actor, key=key, besides=HOW),
     )
-    return await _answer(done, asked, authority, response)
+    return await _answer(stored, asked, authority, response)
 
 
 @router.post("/batch", summary="Revoke many", responses={202: {"model": BatchFacts}})
@@ -230,22 +228,22 @@ async def batch(
     operation = "POST /v1/revocations/batch"
     commands = [
         (
-            requests.wish(each, awaited=asked.wait),
+            requests.to_command(each, awaited=asked.wait),
             claim(operation, each, actor=actor, key=f"{key}#{place}", besides=HOW),
         )
         for place, each in enumerate(asked.revocations)
     ]
     outcomes = await authority.revoker.revoke_each(commands, actor=actor)
     facts = BatchFacts(
-        committed=sum(isinstance(each, CommittedRevocation) for each in outcomes),
-        refused=sum(not isinstance(each, CommittedRevocation) for each in outcomes),
+        committed=sum(isinstance(each, StoredRevocation) for each in outcomes),
+        refused=sum(not isinstance(each, StoredRevocation) for each in outcomes),
         outcomes=[_outcome(each, key=f"{key}#{place}") for place, each in enumerate(outcomes)],
     )
-    done = [each.committed for each in outcomes if isinstance(each, CommittedRevocation)]
-    if not (asked.wait and done):
+    committed = [each.committed for each in outcomes if isinstance(each, StoredRevocation)]
+    if not (asked.wait and committed):
         return facts
     return await receipts.enforced(
-        facts, max(done, key=_place), authority, response, timeout_s=asked.timeout
+        facts, max(committed, key=_place), authority, response, timeout_s=asked.timeout
     )
 
 
@@ -274,12 +272,12 @@ async def lift(
     own id. With `wait`, the response is sent once no verifier uses the old state.
     """
     operation = f"POST /v1/revocations/{revocation_id}/lift"
-    done = await authority.lifter.lift(
+    stored = await authority.lifter.lift(
         LiftCommand(revocation_id, asked.reason, awaited=asked.wait),
         actor=actor,
         claim=claim(operation, asked, actor=actor, key=key, besides=HOW),
     )
-    return await _answer(done, asked, authority, response)
+    return await _answer(stored, asked, authority, response)
 
 
 @router.get("", summary="List revocations")
@@ -343,11 +341,9 @@ async def receipt(
         return await receipts.with_receipt(
             _facts(stored), envelope, authority, cursor=wanted.cursor, limit=wanted.limit
         )
-    event = stored.event
-    committed = CommittedEvent(revocation_id, event.epoch, event.seq, event.at_us)
     facts = await receipts.enforced(
         _facts(stored),
-        committed,
+        stored.committed,
         authority,
         response,
         timeout_s=wanted.timeout,
@@ -357,7 +353,7 @@ async def receipt(
 
 
 async def _answer(
-    done: CommittedRevocation,
+    stored: StoredRevocation,
     asked: RevokeRequest | LiftRequest,
     authority: UseCases,
     response: Response,
@@ -366,11 +362,10 @@ async def _answer(
 
     With `wait`, add the receipt, or the progress if the time runs out first.
     """
-    stored = _stored(done)
     facts = _facts(stored)
     if asked.wait:
         facts = await receipts.enforced(
-            facts, done.committed, authority, response, timeout_s=asked.timeout
+            facts, stored.committed, authority, response, timeout_s=asked.timeout
         )
     return await _counted(facts, stored, authority)
 
@@ -391,7 +386,7 @@ def _place(committed: CommittedEvent) -> tuple[int, int]:
     return committed.epoch, committed.seq
 
 
-def _outcome(outcome: CommittedRevocation | RescindError, *, key: str) -> BatchItemOutcome:
+def _outcome(outcome: StoredRevocation | RescindError, *, key: str) -> BatchItemOutcome:
     if isinstance(outcome, RescindError):
         return BatchItemOutcome(problem=problems.problem(outcome, key=key))
     committed = outcome.committed
@@ -417,17 +412,6 @@ def _radius(preview: Preview) -> RadiusFacts:
         preview=preview.name,
         preview_needed=preview.needed,
     )
-
-
-def _stored(done: CommittedRevocation) -> StoredRevocation:
-    committed = done.committed
-    event = Event(
-        epoch=committed.epoch,
-        seq=committed.seq,
-        at_us=committed.at_us,
-        revocation=replace(done.revocation, revocation_id=committed.revocation_id),
-    )
-    return StoredRevocation(event, done.exact, lifted_at_us=None, killed=done.killed)
 
 
 def _facts(stored: StoredRevocation) -> RevocationFacts:

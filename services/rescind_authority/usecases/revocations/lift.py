@@ -9,7 +9,7 @@ from rescind_authority.errors import FinalError, NotFoundError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
 from rescind_authority.ports.ledger import IdempotencyClaim
-from rescind_authority.ports.revocations import Revocations
+from rescind_authority.ports.revocations import Revocations, StoredRevocation
 from rescind_authority.ports.token_search import Tokens
 from rescind_authority.usecases.access.authoriser import (
     ALL_SCOPES,
@@ -19,7 +19,6 @@ from rescind_authority.usecases.access.authoriser import (
 )
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
-from rescind_authority.usecases.revocations.revoke import CommittedRevocation
 from rescind_authority.usecases.validation import FieldErrors
 
 _FINAL = frozenset({Effect.REVOKE, *NOT_HOLDS})
@@ -53,35 +52,38 @@ class Lifter:
         self._entropy = entropy
 
     async def lift(
-        self, release: LiftCommand, *, actor: Actor, claim: IdempotencyClaim
-    ) -> CommittedRevocation:
+        self, command: LiftCommand, *, actor: Actor, claim: IdempotencyClaim
+    ) -> StoredRevocation:
         """Commit a lift as an event of its own, even if nothing is left to lift.
 
         Raises NotFoundError, FinalError, InvalidRequestError, ForbiddenError or the sequencer's
         errors.
         """
         findings = FieldErrors()
-        reason = findings.reason(release.reason)
+        reason = findings.reason(command.reason)
         findings.raise_if_any()
         actor.require(Scope.LIFT, "lifting")
-        named = release.revocation_id
-        stored = await self._revocations.get(named) if public_ids.is_id(named, "rev") else None
+        revocation_id = command.revocation_id
+        known = public_ids.is_id(revocation_id, "rev")
+        stored = await self._revocations.get(revocation_id) if known else None
         if stored is None:
-            raise NotFoundError("revocation", named)
+            raise NotFoundError("revocation", revocation_id)
         lifted = stored.event.revocation
         if lifted.effect in _FINAL:
-            raise FinalError(named, lifted.effect)
+            raise FinalError(revocation_id, lifted.effect)
         await require_right_to_hit(lifted.selector, actor, self._table)
         if lifted.effect == Effect.NARROW and lifted.selector.matches(actor.handles):
             # A token may not restore its own lost scopes; another administrator may.
             for scope in ALL_SCOPES:
                 if meets(lifted.scopes, scope):
                     actor.require(scope, "lifting what narrows the token that asks")
-        revocation_id = new_ids.name("rev", self._clock, self._entropy)
         revocation = lift_of(
-            stored.event, revocation_id=revocation_id, reason=reason, actor=actor.name
+            stored.event,
+            revocation_id=new_ids.name("rev", self._clock, self._entropy),
+            reason=reason,
+            actor=actor.name,
         )
         committed = await self._sequencer.commit(
-            RevocationCommand(claim, revocation, exact=stored.exact, awaited=release.awaited)
+            RevocationCommand(claim, revocation, exact=stored.exact, awaited=command.awaited)
         )
-        return CommittedRevocation(committed, revocation, stored.exact)
+        return StoredRevocation(committed.event(revocation), stored.exact, fresh=committed.fresh)

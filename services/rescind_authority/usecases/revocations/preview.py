@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 
 from rescind.core.handles import Selector
+from rescind.core.revocation import Revocation
 from rescind_authority.errors import PreviewNeededError
 from rescind_authority.ports.token_search import BlastRadius, Tokens
 
@@ -14,17 +15,6 @@ MOST_COUNTED = 10_000
 _GROWTH = 1.5
 _SLACK = 100
 _DIGITS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class PreviewTarget:
-    """The target and the effect of a command: a preview is valid for exactly these."""
-
-    verb: str
-    selector: Selector
-    issued_before_us: int | None
-    until_us: int | None
-    scopes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,37 +34,50 @@ class Previewer:
         self._tokens = tokens
         self._above = above
 
-    async def look(self, aim: PreviewTarget) -> Preview:
-        """Return the preview of a command as of now."""
-        radius = await self._radius(aim)
-        needed = aim.selector.wide and radius.tokens > self._above
-        return Preview(aim.selector, radius, _name(aim, radius.tokens), needed)
+    async def preview(self, revocation: Revocation) -> Preview:
+        """Return the preview of a revocation as of now."""
+        radius = await self._radius(revocation)
+        needed = revocation.selector.wide and radius.tokens > self._above
+        return Preview(revocation.selector, radius, _name(revocation, radius.tokens), needed)
 
-    async def require(self, aim: PreviewTarget, name: str | None) -> None:
+    async def require(self, revocation: Revocation, name: str | None) -> None:
         """Raise PreviewNeededError for a wide command that hits many tokens and was not previewed.
+
+        `name` is the name of the preview that the caller sent, if any.
 
         A command that names a token, a tree, a subject or a session is never delayed: it stops a
         rogue holder, and its radius was chosen when the token was issued.
         """
-        if not aim.selector.wide:
+        if not revocation.selector.wide:
             return
-        radius = await self._radius(aim)
-        if radius.tokens > self._above and not _covers(name, aim, radius.tokens):
+        radius = await self._radius(revocation)
+        if radius.tokens > self._above and not _covers(name, revocation, radius.tokens):
             raise PreviewNeededError(radius.tokens, exact=radius.exact, above=self._above)
 
-    async def _radius(self, aim: PreviewTarget) -> BlastRadius:
+    async def _radius(self, revocation: Revocation) -> BlastRadius:
         return await self._tokens.radius(
-            aim.selector.handles, issued_before_us=aim.issued_before_us, most=MOST_COUNTED
+            revocation.selector.handles,
+            issued_before_us=revocation.issued_before_us,
+            most=MOST_COUNTED,
         )
 
 
-def _name(aim: PreviewTarget, tokens: int) -> str:
-    asked = (aim.verb, sorted(aim.selector.handles), aim.issued_before_us, aim.until_us)
-    facts = json.dumps([*asked, aim.scopes, tokens])
+def _name(revocation: Revocation, tokens: int) -> str:
+    """Return the name of a preview: it is valid for this effect and target alone."""
+    facts = json.dumps(
+        [
+            revocation.effect,
+            sorted(revocation.selector.handles),
+            revocation.issued_before_us,
+            revocation.until_us,
+            revocation.scopes,
+            tokens,
+        ]
+    )
     return f"{tokens}-{hashlib.sha256(facts.encode()).hexdigest()[:_DIGITS]}"
 
 
-def _covers(name: str | None, aim: PreviewTarget, tokens: int) -> bool:
+def _covers(name: str | None, revocation: Revocation, tokens: int) -> bool:
     """Return True if a preview covers the tokens that a command hits now.
 
     The preview has to be of this very command. The command may hit at most `_GROWTH` times as many
@@ -84,4 +87,4 @@ def _covers(name: str | None, aim: PreviewTarget, tokens: int) -> bool:
     if not (count.isascii() and count.isdigit()):
         return False
     seen = int(count)
-    return name == _name(aim, seen) and tokens <= seen * _GROWTH + _SLACK
+    return name == _name(revocation, seen) and tokens <= seen * _GROWTH + _SLACK

@@ -12,14 +12,15 @@ from rescind.errors import MalformedTokenError, RescindError, SelectorError
 from rescind_authority.errors import FieldError, InvalidRequestError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
-from rescind_authority.ports.ledger import CommittedEvent, IdempotencyClaim
+from rescind_authority.ports.ledger import IdempotencyClaim
+from rescind_authority.ports.revocations import StoredRevocation
 from rescind_authority.ports.token_search import Tokens
 from rescind_authority.usecases.access.authoriser import Actor, Scope, require_right_to_hit
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.batcher import each_of
 from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
 from rescind_authority.usecases.lookups.resolver import Resolver
-from rescind_authority.usecases.revocations.preview import Preview, Previewer, PreviewTarget
+from rescind_authority.usecases.revocations.preview import Preview, Previewer
 from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
 from rescind_authority.usecases.validation import FieldErrors
 
@@ -33,12 +34,13 @@ class Verb(StrEnum):
     KILL = "kill"
 
 
-_FIRST_EFFECT = {
+_EFFECTS = {
     Verb.REVOKE: Effect.REVOKE,
     Verb.SUSPEND: Effect.SUSPEND,
     Verb.NARROW: Effect.NARROW,
-    Verb.KILL: Effect.REVOKE,
+    Verb.KILL: Effect.SUSPEND,
 }
+"""The effect of the last event of each verb: the revoke of a kill comes before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +60,6 @@ class RevokeCommand:
     reason: str
     awaited: bool = False
     preview: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CommittedRevocation:
-    """A command's last event in the ledger.
-
-    For a repeat of a key, all fields but `committed` are as requested. `killed` means that a revoke
-    precedes the event under the same id.
-    """
-
-    committed: CommittedEvent
-    revocation: Revocation
-    exact: bool
-    killed: bool = False
 
 
 class Revoker:
@@ -98,76 +86,79 @@ class Revoker:
         self._entropy = entropy
         self._prefix = prefix
 
-    async def preview(self, wish: RevokeCommand, *, actor: Actor) -> Preview:
+    async def preview(self, command: RevokeCommand, *, actor: Actor) -> Preview:
         """Return the preview of a command, and change nothing.
 
         Raises as `revoke` does.
         """
-        aim, _ = await self._aim(wish, actor)
-        return await self._previewer.look(aim)
+        return await self._previewer.preview(await self._validate(command, actor))
 
     async def revoke_each(
-        self, wishes: Sequence[tuple[RevokeCommand, IdempotencyClaim]], *, actor: Actor
-    ) -> Sequence[CommittedRevocation | RescindError]:
-        """Commit several requests; the failure of one does not affect the others."""
+        self, commands: Sequence[tuple[RevokeCommand, IdempotencyClaim]], *, actor: Actor
+    ) -> Sequence[StoredRevocation | RescindError]:
+        """Commit several commands; the failure of one does not affect the others."""
         return await each_of(
-            [partial(self.revoke, wish, actor=actor, claim=claim) for wish, claim in wishes]
+            [partial(self.revoke, command, actor=actor, claim=claim) for command, claim in commands]
         )
 
     async def revoke(
-        self, wish: RevokeCommand, *, actor: Actor, claim: IdempotencyClaim
-    ) -> CommittedRevocation:
-        """Commit a request.
+        self, command: RevokeCommand, *, actor: Actor, claim: IdempotencyClaim
+    ) -> StoredRevocation:
+        """Commit a command.
 
         Raises InvalidRequestError, ForbiddenError, PreviewNeededError, or the sequencer's errors.
         """
-        aim, reason = await self._aim(wish, actor)
-        await self._previewer.require(aim, wish.preview)
-        revocation = Revocation(
-            revocation_id=new_ids.name("rev", self._clock, self._entropy),
-            selector=aim.selector,
-            effect=_FIRST_EFFECT[wish.verb],
-            reason=reason,
-            actor=actor.name,
-            issued_before_us=wish.issued_before_us,
-            until_us=None if wish.verb is Verb.KILL else wish.until_us,
-            scopes=aim.scopes,
-        )
-        then = None
-        if wish.verb is Verb.KILL:
-            # In this order: the revoke ends the tokens issued so far, and the suspend prevents new
-            # ones.
-            then = replace(revocation, effect=Effect.SUSPEND, until_us=wish.until_us)
+        revocation = await self._validate(command, actor)
+        await self._previewer.require(revocation, command.preview)
+        killed = command.verb is Verb.KILL
+        # A kill in this order: the revoke ends the tokens issued so far, and the suspend prevents
+        # new ones.
+        first = replace(revocation, effect=Effect.REVOKE, until_us=None) if killed else revocation
         committed = await self._sequencer.commit(
-            RevocationCommand(claim, revocation, exact=wish.exact, awaited=wish.awaited, then=then)
+            RevocationCommand(
+                claim,
+                first,
+                exact=command.exact,
+                awaited=command.awaited,
+                then=revocation if killed else None,
+            )
         )
-        if wish.until_us is not None:
+        if command.until_us is not None:
             self._until.look_again()
-        return CommittedRevocation(
-            committed, then or revocation, wish.exact, killed=then is not None
+        return StoredRevocation(
+            committed.event(revocation), command.exact, killed=killed, fresh=committed.fresh
         )
 
-    async def _aim(self, wish: RevokeCommand, actor: Actor) -> tuple[PreviewTarget, str]:
-        """Validate all of a command, and return its target and reason."""
-        scopes, reason = _checked(wish)
-        selector = await self._selector(wish)
+    async def _validate(self, command: RevokeCommand, actor: Actor) -> Revocation:
+        """Validate all of a command, and return its revocation; for a kill, the suspend."""
+        scopes, reason = _checked(command)
+        selector = await self._selector(command)
         actor.require(Scope.REVOKE, "revoking")
         await require_right_to_hit(selector, actor, self._table)
-        return PreviewTarget(
-            wish.verb, selector, wish.issued_before_us, wish.until_us, scopes
-        ), reason
+        return Revocation(
+            revocation_id=new_ids.name("rev", self._clock, self._entropy),
+            selector=selector,
+            effect=_EFFECTS[command.verb],
+            reason=reason,
+            actor=actor.name,
+            issued_before_us=command.issued_before_us,
+            until_us=command.until_us,
+            scopes=scopes,
+        )
 
-    async def _selector(self, wish: RevokeCommand) -> Selector:
-        if (wish.token is None) == (not wish.selector):
+    async def _selector(self, command: RevokeCommand) -> Selector:
+        if (command.token is None) == (not command.selector):
             raise InvalidRequestError(
                 FieldError("selector", 'expected either "selector": [handle, …] or "token"')
             )
-        texts = wish.selector if wish.token is None else [await self._handle_of(wish.token)]
+        texts = (
+            command.selector if command.token is None else [await self._handle_of(command.token)]
+        )
         try:
-            selector = select(texts, exact=wish.exact)
+            selector = select(texts, exact=command.exact)
         except SelectorError as error:
             raise InvalidRequestError(FieldError("selector", str(error))) from None
-        if wish.verb is Verb.KILL and [kind_of(each) for each in selector.handles] != ["chain"]:
+        if command.verb is Verb.KILL and [kind_of(each) for each in selector.handles] != ["chain"]:
             raise InvalidRequestError(
                 FieldError("selector", "a kill is of one subject: expected [chain:<subject>]")
             )
@@ -184,21 +175,21 @@ class Revoker:
         return f"token:{record.token_id}"
 
 
-def _checked(wish: RevokeCommand) -> tuple[tuple[str, ...], str]:
+def _checked(command: RevokeCommand) -> tuple[tuple[str, ...], str]:
     """Validate the fields of a command, and return its scopes and reason.
 
     Raises InvalidRequestError, also for fields that the verb does not accept.
     """
     findings = FieldErrors()
-    reason = findings.reason(wish.reason)
-    scopes = findings.scopes(wish.scopes)
-    if wish.verb is Verb.NARROW and not scopes:
+    reason = findings.reason(command.reason)
+    scopes = findings.scopes(command.scopes)
+    if command.verb is Verb.NARROW and not scopes:
         findings.add("scopes", "expected what is taken away, such as [tools:call:github/*]")
-    if wish.verb is not Verb.NARROW and scopes:
-        findings.add("scopes", f"a {wish.verb} takes everything: only a narrow names scopes")
-    if wish.verb is Verb.REVOKE and wish.until_us is not None:
+    if command.verb is not Verb.NARROW and scopes:
+        findings.add("scopes", f"a {command.verb} takes everything: only a narrow names scopes")
+    if command.verb is Verb.REVOKE and command.until_us is not None:
         findings.add("until", "a revoke is final: suspend what is to come back")
-    if wish.verb is Verb.KILL and wish.issued_before_us is not None:
+    if command.verb is Verb.KILL and command.issued_before_us is not None:
         findings.add("issued_before", "a kill spares nothing: revoke what is older, or suspend")
     findings.raise_if_any()
     return scopes, reason
