@@ -18,9 +18,9 @@ from rescind_authority.ports.enrolments import Enrolments
 from rescind_authority.ports.leases import LeaseStore, Receipts, Terms
 from rescind_authority.ports.ledger import (
     Change,
-    Claimed,
     Epochs,
-    IdempotencyClaim,
+    FirstRequest,
+    IdempotentRequest,
     Key,
     Ledger,
     LedgerEntry,
@@ -98,14 +98,14 @@ def changed(token_id: str) -> Revocation:
     return revocation(f"token:{token_id}", Effect.CHANGED)
 
 
-def claim(body: bytes = b"") -> IdempotencyClaim:
+def claim(body: bytes = b"") -> IdempotentRequest:
     """Make a claim of a key that is new."""
-    return IdempotencyClaim(Key("test", secrets.token_hex(8)), hashlib.sha256(body).digest())
+    return IdempotentRequest(Key("test", secrets.token_hex(8)), hashlib.sha256(body).digest())
 
 
-def first(claimed: Mapping[Key, Claimed], by: IdempotencyClaim) -> bool:
+def first(claimed: Mapping[Key, FirstRequest], by: IdempotentRequest) -> bool:
     """Return True if a claim came first."""
-    return claimed[by.key] == Claimed(by.body_hash, None)
+    return claimed[by.key] == FirstRequest(by.body_hash, None)
 
 
 def new_token(subject: str | None = None, *, kind: Kind = Kind.AGENT) -> NewToken:

@@ -9,7 +9,7 @@ from tests.contracts.store import Store, claim, first, revocation
 from tests.support.ledger_entries import append
 
 from rescind.core import ledger
-from rescind_authority.ports.ledger import Claimed, EventRange
+from rescind_authority.ports.ledger import EventRange, FirstRequest
 
 
 class _CrashError(Exception):
@@ -63,7 +63,7 @@ async def test_what_a_transaction_wrote_that_failed_is_gone(store: Store) -> Non
 
     async def crash() -> None:
         async with store.transactions.begin() as transaction:
-            assert first(await transaction.claim([wish]), wish)
+            assert first(await transaction.lock_keys([wish]), wish)
             await append(transaction, [mine], answers={wish.key: "never"})
             raise _CrashError
 
@@ -72,7 +72,7 @@ async def test_what_a_transaction_wrote_that_failed_is_gone(store: Store) -> Non
     assert (await store.ledger.tip()).position == before
     assert await store.receipts.entries_of(mine.revocation_id) == ()
     async with store.transactions.begin() as transaction:
-        assert first(await transaction.claim([wish]), wish)
+        assert first(await transaction.lock_keys([wish]), wish)
 
 
 async def test_two_transactions_append_one_after_the_other(store: Store) -> None:
@@ -87,39 +87,39 @@ async def test_two_transactions_append_one_after_the_other(store: Store) -> None
 async def test_a_claim_that_comes_again_reads_the_first_ones_answer(store: Store) -> None:
     wish = claim(b"first")
     async with store.transactions.begin() as transaction:
-        assert first(await transaction.claim([wish]), wish)
+        assert first(await transaction.lock_keys([wish]), wish)
         await append(transaction, [revocation("tenant:a")], answers={wish.key: "done"})
     again = replace(wish, body_hash=claim(b"second").body_hash)
     async with store.transactions.begin() as transaction:
-        claimed = await transaction.claim([again])
-    assert claimed == {wish.key: Claimed(wish.body_hash, "done")}
+        claimed = await transaction.lock_keys([again])
+    assert claimed == {wish.key: FirstRequest(wish.body_hash, "done")}
 
 
 async def test_an_answer_without_an_event_is_kept_too(store: Store) -> None:
     wish = claim()
     async with store.transactions.begin() as transaction:
-        await transaction.claim([wish])
+        await transaction.lock_keys([wish])
         await transaction.answer({wish.key: "nothing to do"})
     async with store.transactions.begin() as transaction:
-        assert (await transaction.claim([wish]))[wish.key].answer == "nothing to do"
+        assert (await transaction.lock_keys([wish]))[wish.key].answer == "nothing to do"
 
 
 async def test_a_claim_waits_for_the_transaction_that_has_the_key(store: Store) -> None:
     wish, claimed = claim(), asyncio.Event()
 
-    async def second() -> Claimed:
+    async def second() -> FirstRequest:
         async with store.transactions.begin() as transaction:
             await claimed.wait()
-            return (await transaction.claim([wish]))[wish.key]
+            return (await transaction.lock_keys([wish]))[wish.key]
 
     async with asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(second())
         async with store.transactions.begin() as transaction:
-            assert first(await transaction.claim([wish]), wish)
+            assert first(await transaction.lock_keys([wish]), wish)
             claimed.set()
             await transaction.answer({wish.key: "mine"})
             assert not waiting.done()
-    assert waiting.result() == Claimed(wish.body_hash, "mine")
+    assert waiting.result() == FirstRequest(wish.body_hash, "mine")
 
 
 async def test_the_first_epoch_is_known_from_the_start(store: Store) -> None:

@@ -31,14 +31,14 @@ from rescind.wire.heartbeat import Heartbeat, Reply
 from rescind_authority.errors import OldPrimaryError, StoreUnavailableError
 from rescind_authority.ledger_index import LedgerIndex
 from rescind_authority.operator import bootstrap
-from rescind_authority.ports.ledger import CommittedEvent, IdempotencyClaim, Key
+from rescind_authority.ports.ledger import CommittedEvent, IdempotentRequest, Key
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.integrity.ledger_watch import LedgerWatch
 from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows
 from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.settings import AuthoritySettings
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand
 from rescind_authority.wiring.core import Core
 from rescind_runtime.clock import SystemClock
 from rescind_runtime.crypto.signing import Keyring
@@ -162,11 +162,11 @@ async def _look_up(parts: Core) -> None:
         await asyncio.sleep(0)
 
 
-def command() -> RevocationCommand:
+def command() -> LedgerCommand:
     name = f"rev_{next(_numbers):026}"
     revocation = Revocation(name, select(["tenant:t"]), Effect.REVOKE, "", "admin:a")
-    return RevocationCommand(
-        IdempotencyClaim(Key("admin:a", name), bytes(32)), revocation, exact=False
+    return LedgerCommand(
+        IdempotentRequest(Key("admin:a", name), bytes(32)), revocation, exact=False
     )
 
 

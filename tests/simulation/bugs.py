@@ -30,14 +30,14 @@ from rescind.errors import RescindError
 from rescind.wire import events, heartbeat, signed_envelope
 from rescind.wire.trust_statement import Purpose
 from rescind_authority import actors
-from rescind_authority.ports.ledger import CommittedEvent, IdempotencyClaim, Key
+from rescind_authority.ports.ledger import CommittedEvent, IdempotentRequest, Key
 from rescind_authority.usecases.enforcement import enforcer, wait
 from rescind_authority.usecases.enforcement.enforcer import Enforcer
 from rescind_authority.usecases.enforcement.wait import EnforcementWait
 from rescind_authority.usecases.leases import lease_term
 from rescind_authority.usecases.leases.instance_auth import AuthenticatedMessage, Instances
 from rescind_authority.usecases.ledger import new_ids
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
 from rescind_sidecar.link import failover
 from rescind_sidecar.link.failover import FailoverTransport
@@ -383,7 +383,7 @@ def _() -> Patches:
     commit = Sequencer.commit
     done: dict[Any, CommittedEvent] = {}
 
-    async def idle(self: Sequencer, command: RevocationCommand) -> CommittedEvent:
+    async def idle(self: Sequencer, command: LedgerCommand) -> CommittedEvent:
         place = (asyncio.get_running_loop(), command.revocation.selector)
         if command.revocation.effect != "revoke" or command.then is not None:
             return await commit(self, command)
@@ -440,10 +440,10 @@ def _() -> Patches:
         fresh = new_ids.name("rev", self._clock, self._entropy)
         command = lift_of(timed.event, revocation_id=fresh, reason="", actor=actors.SCHEDULED_LIFT)
         assert isinstance(self._clock, Host)
-        claim = IdempotencyClaim(
+        idempotency = IdempotentRequest(
             Key(actors.SCHEDULED_LIFT, f"{name} {self._clock.name}"), bytes(32)
         )
-        await self._sequencer.commit(RevocationCommand(claim, command, exact=True))
+        await self._sequencer.commit(LedgerCommand(idempotency, command, exact=True))
 
     return [(LiftScheduler, "_lift", lift)]
 

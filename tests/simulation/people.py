@@ -24,10 +24,10 @@ from rescind.errors import RescindError
 from rescind.wire import receipts, signed_envelope
 from rescind_authority import actors
 from rescind_authority.errors import LostError
-from rescind_authority.ports.ledger import Change, CommittedEvent, IdempotencyClaim, Key
+from rescind_authority.ports.ledger import Change, CommittedEvent, IdempotentRequest, Key
 from rescind_authority.ports.tokens import IssueTimes as Footed
 from rescind_authority.ports.tokens import NewToken
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand
 from rescind_authority.usecases.lookups.resolver import holding
 from rescind_authority.usecases.tokens.new_token import require_free
 
@@ -265,12 +265,14 @@ class People:
     ) -> Receipt:
         """Ask one authority after another, with the same key, until one gives the receipt."""
         name = revocation.revocation_id
-        claim = IdempotencyClaim(Key("admin:ada", name), hashlib.sha256(name.encode()).digest())
+        idempotency = IdempotentRequest(
+            Key("admin:ada", name), hashlib.sha256(name.encode()).digest()
+        )
         for attempt in count():
             # As the API does: a new name each time, and the key decides which one stays.
             fresh = f"{name}.{attempt}"
-            command = RevocationCommand(
-                claim,
+            command = LedgerCommand(
+                idempotency,
                 replace(revocation, revocation_id=fresh),
                 exact=True,
                 awaited=True,

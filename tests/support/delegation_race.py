@@ -19,7 +19,7 @@ from rescind.core.token_format import Kind
 from rescind.wire.events import Batch
 from rescind.wire.heartbeat import AckRequest
 from rescind_authority.errors import UnauthenticatedError
-from rescind_authority.ports.ledger import IdempotencyClaim, Key, Transactions
+from rescind_authority.ports.ledger import IdempotentRequest, Key, Transactions
 from rescind_authority.ports.tokens import IssuanceSnapshot
 from rescind_authority.postgres import pool, queries
 from rescind_authority.postgres.integrity.row_guard import RowGuard
@@ -29,7 +29,7 @@ from rescind_authority.postgres.records import snapshot_of
 from rescind_authority.postgres.rows import candidate_of
 from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.usecases.access.authoriser import ALL_SCOPES, Actor
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand
 from rescind_authority.usecases.lookups.resolver import holds_of
 from rescind_authority.usecases.tokens import root_admin
 from rescind_authority.usecases.tokens.delegate import DelegateCommand, Delegator
@@ -175,8 +175,8 @@ class Race:
                 frozenset(ALL_SCOPES),
                 made.token.token_hash,
             )
-        claim = _claim("admin:race")
-        return self._kept(await self.issuer.issue(wish, actor=self.admin, claim=claim))
+        idempotency = _claim("admin:race")
+        return self._kept(await self.issuer.issue(wish, actor=self.admin, idempotency=idempotency))
 
     def _kept(self, minted: Minted | Repeated) -> Minted:
         assert isinstance(minted, Minted)
@@ -205,7 +205,9 @@ class Race:
             labels={},
         )
         child = await self.delegator.delegate(
-            portion, parent_hash=parent.token.token_hash, claim=_claim(parent.token.grant.token_id)
+            portion,
+            parent_hash=parent.token.token_hash,
+            idempotency=_claim(parent.token.grant.token_id),
         )
         self.made += 1
         return self._kept(child)
@@ -235,16 +237,16 @@ class Race:
             self.families[place] = [await self.root()]
 
 
-def _claim(owner: str) -> IdempotencyClaim:
-    return IdempotencyClaim(Key(owner, f"key-{next(_numbers)}"), bytes(32))
+def _claim(owner: str) -> IdempotentRequest:
+    return IdempotentRequest(Key(owner, f"key-{next(_numbers)}"), bytes(32))
 
 
-def _command(selector: str, issued_before_us: int | None) -> RevocationCommand:
+def _command(selector: str, issued_before_us: int | None) -> LedgerCommand:
     name = f"rev_{next(_numbers):026}"
     revocation = Revocation(
         name, select([selector]), Effect.REVOKE, "", "admin:race", issued_before_us
     )
-    return RevocationCommand(_claim("admin:race"), revocation, exact=False)
+    return LedgerCommand(_claim("admin:race"), revocation, exact=False)
 
 
 @asynccontextmanager

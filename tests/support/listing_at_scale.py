@@ -30,7 +30,7 @@ from rescind.core import public_ids
 from rescind.core.handles import Handle, select
 from rescind.core.revocation import Effect, Revocation
 from rescind.wire.events import Batch
-from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.ports.ledger import IdempotentRequest, Key
 from rescind_authority.ports.token_search import TokenFilter
 from rescind_authority.postgres import pool, queries
 from rescind_authority.postgres.ledger import PostgresLedger
@@ -42,7 +42,7 @@ from rescind_authority.postgres.token_search import PostgresTokens
 from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.usecases.ledger.publisher import Publisher
 from rescind_authority.usecases.ledger.recent_events import Recent
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_authority.usecases.read_model.revoked_marks import Sweeper
 from rescind_authority.usecases.read_model.token_search import (
     NEWEST,
@@ -165,7 +165,7 @@ async def _revoke(table: Table, handle: str, *, exact: bool) -> None:
         actor="test",
     )
     await table.sequencer.commit(
-        RevocationCommand(IdempotencyClaim(Key("test", name), bytes(32)), revocation, exact)
+        LedgerCommand(IdempotentRequest(Key("test", name), bytes(32)), revocation, exact)
     )
 
 

@@ -39,11 +39,11 @@ from rescind_authority.ports.leases import (
 )
 from rescind_authority.ports.ledger import (
     Change,
-    Claimed,
     End,
     Epoch,
     EventRange,
-    IdempotencyClaim,
+    FirstRequest,
+    IdempotentRequest,
     Key,
     LedgerEntry,
     LedgerTip,
@@ -101,7 +101,7 @@ class Tables:
     lifted: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     tokens: dict[bytes, StoredToken] = field(default_factory=dict[bytes, StoredToken])
     leases: dict[bytes, Row] = field(default_factory=dict[bytes, Row])
-    keys: dict[Key, Claimed] = field(default_factory=dict[Key, Claimed])
+    keys: dict[Key, FirstRequest] = field(default_factory=dict[Key, FirstRequest])
     receipts: dict[str, bytes] = field(default_factory=dict[str, bytes])
     ending: dict[End, int] = field(default_factory=dict[End, int])
     reasons: dict[End, EndReason] = field(default_factory=dict[End, EndReason])
@@ -234,14 +234,14 @@ class Transaction:
         await lock.acquire()
         self._locks.append(lock)
 
-    async def claim(self, claims: Sequence[IdempotencyClaim]) -> Mapping[Key, Claimed]:
+    async def lock_keys(self, requests: Sequence[IdempotentRequest]) -> Mapping[Key, FirstRequest]:
         await self._trip()
-        for claim in claims:
-            await self._take(self._cluster.key_locks.setdefault(claim.key, asyncio.Lock()))
-            self._claims[claim.key] = claim.body_hash
+        for request in requests:
+            await self._take(self._cluster.key_locks.setdefault(request.key, asyncio.Lock()))
+            self._claims[request.key] = request.body_hash
         return {
-            claim.key: self._tables.keys.get(claim.key, Claimed(claim.body_hash, None))
-            for claim in claims
+            request.key: self._tables.keys.get(request.key, FirstRequest(request.body_hash, None))
+            for request in requests
         }
 
     async def change(self, change: Change) -> RecordedChange | None:
@@ -302,7 +302,7 @@ class Transaction:
     async def answer(self, answers: Mapping[Key, str]) -> None:
         def write(tables: Tables) -> None:
             for key, answer in answers.items():
-                tables.keys[key] = Claimed(self._claims[key], answer)
+                tables.keys[key] = FirstRequest(self._claims[key], answer)
 
         self._writes.append(write)
 

@@ -9,7 +9,14 @@ from rescind_authority.http.admission.middleware import Admitted, Counted
 from rescind_authority.http.dependencies import UseCases
 from rescind_authority.http.revocations import revocations
 from rescind_authority.http.sidecar_routes import SidecarRoutes
-from rescind_authority.http.tokens import delegations, oauth, rotation, token_list, tokens, tree
+from rescind_authority.http.tokens import (
+    delegations,
+    oauth,
+    rotate_and_expire,
+    token_list,
+    tokens,
+    tree,
+)
 
 _DESCRIPTION = """
 Revoke a token once; every verifier denies it in milliseconds.
@@ -46,7 +53,7 @@ def application(use_cases: UseCases, *, issuer: str | None = None) -> FastAPI:
     # `token_list` first: in `/v1/tokens/count`, `count` is not a token id.
     routers = (
         token_list,
-        rotation,
+        rotate_and_expire,
         tokens,
         tree,
         delegations,
@@ -57,7 +64,7 @@ def application(use_cases: UseCases, *, issuer: str | None = None) -> FastAPI:
         lease_term,
     )
     for router in (module.router for module in routers):
-        app.include_router(router, responses=problems.told(_REFUSALS))
+        app.include_router(router, responses=problems.openapi_responses(_REFUSALS))
     app.include_router(oauth.router)
     app.include_router(health.router)
     app.router.routes.extend(SidecarRoutes(use_cases.sidecar_api, use_cases.metrics).routes())

@@ -19,7 +19,7 @@ from rescind.wire import bearer
 from rescind_authority.errors import FieldError, ForbiddenError, InvalidRequestError
 from rescind_authority.ports.audit import RefusedCall
 from rescind_authority.ports.keys import Keys
-from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.ports.ledger import IdempotentRequest, Key
 from rescind_authority.ports.metrics import Metrics
 from rescind_authority.usecases.access.authoriser import Actor, Authoriser, Holder, Scope
 from rescind_authority.usecases.access.change_budgets import Budgets
@@ -73,7 +73,7 @@ class UseCases:
     membership: Membership
     changer: TokenChanger
     sessions: Sessions
-    looker: Inspector
+    inspector: Inspector
     trees: Trees
     enforcer: Enforcer
     hits: Hits
@@ -216,32 +216,20 @@ def _is_key(text: str) -> bool:
 IdempotencyKey = Annotated[str, Depends(idempotency_key)]
 
 
-def claim(
-    operation: str,
-    body: BaseModel,
-    *,
-    actor: Actor,
-    key: str,
-    besides: frozenset[str] = frozenset(),
-) -> IdempotencyClaim:
-    """Bind an administrator's idempotency key to one request."""
-    return bind(operation, body, owner=actor.subject, key=key, besides=besides)
-
-
-def bind(
+def bind_key(
     operation: str,
     body: BaseModel,
     *,
     owner: str,
     key: str,
-    besides: frozenset[str] = frozenset(),
-) -> IdempotencyClaim:
+    ignored: frozenset[str] = frozenset(),
+) -> IdempotentRequest:
     """Bind the owner's idempotency key to one request.
 
-    Only the fields that the caller set count, in any order. The fields `besides` may differ in a
+    Only the fields that the caller set count, in any order. The `ignored` fields may differ in a
     repeat: they affect the response, not the command.
     """
-    facts = body.model_dump(mode="json", exclude_unset=True, exclude=set(besides))
-    asked = json.dumps(facts, sort_keys=True)
-    body_hash = hashlib.sha256(f"{operation}\n{asked}".encode()).digest()
-    return IdempotencyClaim(Key(owner, key), body_hash)
+    facts = body.model_dump(mode="json", exclude_unset=True, exclude=set(ignored))
+    text = json.dumps(facts, sort_keys=True)
+    body_hash = hashlib.sha256(f"{operation}\n{text}".encode()).digest()
+    return IdempotentRequest(Key(owner, key), body_hash)

@@ -64,7 +64,7 @@ async def follow(
     start = since if last_event_id is None else _seq(last_event_id)
     attendance = _Attendance(authority, request)
     await attendance.begin()
-    return _Stream(_written(authority.looker.follow(start), attendance), until=attendance.over)
+    return _Stream(_written(authority.inspector.follow(start), attendance), until=attendance.over)
 
 
 class _Attendance:
@@ -117,7 +117,7 @@ class _Attendance:
         left_s = (record.expires_at_us - at_us) / 1_000_000
         try:
             async with asyncio.timeout(min(left_s, _LOOK_AGAIN_S)):
-                async for event in self._authority.looker.follow(record.as_of):
+                async for event in self._authority.inspector.follow(record.as_of):
                     if self.is_hit(event):
                         return
         except TimeoutError:

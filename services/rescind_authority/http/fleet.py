@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rescind_authority.http import problems, timestamps
 from rescind_authority.http.dependencies import Authority, Reader, RevokerActor
-from rescind_authority.http.revocations.requests import Why
+from rescind_authority.http.revocations.requests import CommandReason
 from rescind_authority.usecases.read_model.inspector import Liveness, SeenInstance
 
 router = APIRouter(prefix="/v1/fleet", tags=["fleet"])
@@ -46,7 +46,7 @@ class InstanceFacts(BaseModel):
     )
 
 
-class EvictRequest(Why):
+class EvictRequest(CommandReason):
     """The reason for an eviction."""
 
 
@@ -88,10 +88,10 @@ class FleetQuery(BaseModel):
 
 @router.get("", summary="List the sidecars")
 async def fleet(
-    wanted: Annotated[FleetQuery, Query()], _actor: Reader, authority: Authority
+    query: Annotated[FleetQuery, Query()], _actor: Reader, authority: Authority
 ) -> FleetFacts:
     """List the sidecars, with the position that each has acknowledged."""
-    seen = await authority.looker.fleet(ended=wanted.ended)
+    seen = await authority.inspector.fleet(ended=query.ended)
     position = seen.tip.position
     return FleetFacts(
         epoch=position.epoch,
@@ -106,11 +106,11 @@ async def fleet(
 @router.post(
     "/{instance}/evict",
     summary="Evict a sidecar",
-    responses=problems.told({404: "There is no such sidecar."}),
+    responses=problems.openapi_responses({404: "There is no such sidecar."}),
 )
 async def evict(
     instance: Annotated[str, Path(pattern="^[0-9a-f]{32}$")],
-    asked: EvictRequest,
+    body: EvictRequest,
     actor: RevokerActor,
     authority: Authority,
 ) -> EvictedFacts:
@@ -120,7 +120,7 @@ async def evict(
     keep a service out, revoke the credential. A repeated eviction changes nothing.
     """
     name = bytes.fromhex(instance)
-    evicted = await authority.membership.evict(name, reason=asked.reason, actor=actor)
+    evicted = await authority.membership.evict(name, reason=body.reason, actor=actor)
     return EvictedFacts(
         instance=instance,
         service=evicted.service,

@@ -13,7 +13,7 @@ from rescind_authority.usecases.leases.lease_term import MIN_TERM_MS
 router = APIRouter(prefix="/v1/term", tags=["fleet"])
 
 
-class TermWish(BaseModel):
+class TermRequest(BaseModel):
     """The requested lease term."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -37,7 +37,7 @@ async def get(_actor: AdminActor, authority: Authority) -> TermFacts:
 
 
 @router.put("", summary="Change the lease term")
-async def put(wish: TermWish, actor: AdminActor, authority: Authority) -> TermFacts:
+async def put(wish: TermRequest, actor: AdminActor, authority: Authority) -> TermFacts:
     """Request another lease term.
 
     Lengthening takes a moment; shortening takes one old term.

@@ -140,7 +140,7 @@ _DEFECT_DETAIL = (
 )
 
 
-def told(texts: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+def openapi_responses(texts: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI entries of statuses whose body is a problem."""
     # Problem is among the document's schemas, because batches have outcomes with one.
     schema = {"$ref": "#/components/schemas/Problem"}

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, Field
 
 from rescind_authority.http import problems, timestamps
-from rescind_authority.http.dependencies import Authority, IdempotencyKey, SessionHolder, bind
+from rescind_authority.http.dependencies import Authority, IdempotencyKey, SessionHolder, bind_key
 from rescind_authority.http.revocations import receipts
 from rescind_authority.http.revocations.receipts import Awaited
-from rescind_authority.http.revocations.requests import HOW, WaitOptions
+from rescind_authority.http.revocations.requests import RESPONSE_OPTIONS, WaitOptions
 from rescind_authority.usecases.read_model.inspector import SeenToken
 from rescind_authority.usecases.sessions import LogOut
 
@@ -59,7 +59,7 @@ class LogOutFacts(Awaited):
 @router.get(
     "",
     summary="List my sessions",
-    responses=problems.told({403: "The token's holder may not do that."}),
+    responses=problems.openapi_responses({403: "The token's holder may not do that."}),
 )
 async def mine(holder: SessionHolder, authority: Authority) -> SessionList:
     """List the sessions of the subject whose session authorises this call."""
@@ -77,7 +77,7 @@ async def mine(holder: SessionHolder, authority: Authority) -> SessionList:
     responses={
         200: {"model": LogOutFacts, "description": "It was over before, by this event."},
         202: {"model": LogOutFacts, "description": "Committed, and not enforced in time."},
-        **problems.told(
+        **problems.openapi_responses(
             {
                 403: "The token's holder may not do that.",
                 404: "There is no such session of the subject, or it ended by itself.",
@@ -87,7 +87,7 @@ async def mine(holder: SessionHolder, authority: Authority) -> SessionList:
     },
 )
 async def log_out(
-    asked: LogOutRequest,
+    body: LogOutRequest,
     holder: SessionHolder,
     key: IdempotencyKey,
     authority: Authority,
@@ -99,9 +99,15 @@ async def log_out(
     """
     session = holder.record
     revocation = await authority.sessions.log_out(
-        LogOut(asked.token_id, everywhere=asked.everywhere, awaited=asked.wait),
+        LogOut(body.token_id, everywhere=body.everywhere, awaited=body.wait),
         bearer=session,
-        claim=bind("POST /v1/sessions/logout", asked, owner=session.token_id, key=key, besides=HOW),
+        idempotency=bind_key(
+            "POST /v1/sessions/logout",
+            body,
+            owner=session.token_id,
+            key=key,
+            ignored=RESPONSE_OPTIONS,
+        ),
     )
     committed = revocation.committed
     if not committed.fresh:
@@ -113,9 +119,9 @@ async def log_out(
         selector=list(revocation.event.revocation.selector.handles),
         committed_at=timestamps.from_us(committed.at_us),
     )
-    if not asked.wait:
+    if not body.wait:
         return facts
-    return await receipts.enforced(facts, committed, authority, response, timeout_s=asked.timeout)
+    return await receipts.enforced(facts, committed, authority, response, timeout_s=body.timeout)
 
 
 def _facts(seen: SeenToken, current: str) -> SessionFacts:

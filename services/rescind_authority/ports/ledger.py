@@ -20,7 +20,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class IdempotencyClaim:
+class IdempotentRequest:
     """An idempotency key with the SHA-256 of its request."""
 
     key: Key
@@ -28,8 +28,11 @@ class IdempotencyClaim:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """The first claim of a key. `answer` is None if the present claim is the first."""
+class FirstRequest:
+    """The first request under a key. `answer` is None until it has one.
+
+    A caller that has locked the key and reads None has sent the first request itself.
+    """
 
     body_hash: bytes
     answer: str | None
@@ -130,10 +133,10 @@ class LedgerTransaction(Protocol):
         """Change a live token in the expected state; otherwise do nothing and return None."""
         ...
 
-    async def claim(self, claims: Sequence[IdempotencyClaim]) -> Mapping[Key, Claimed]:
-        """Claim the keys in the order given.
+    async def lock_keys(self, requests: Sequence[IdempotentRequest]) -> Mapping[Key, FirstRequest]:
+        """Lock the keys of requests, in the order given; return the first request under each key.
 
-        Waits for a transaction that holds one of them.
+        Waits for a transaction that holds one of them. A key that is new is stored.
         """
         ...
 

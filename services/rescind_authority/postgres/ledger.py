@@ -11,11 +11,11 @@ from rescind.core.ledger import Position
 from rescind_authority.errors import NotMigratedError
 from rescind_authority.ports.ledger import (
     Change,
-    Claimed,
     End,
     EventRange,
     Expiry,
-    IdempotencyClaim,
+    FirstRequest,
+    IdempotentRequest,
     Key,
     LedgerEntry,
     LedgerTip,
@@ -39,16 +39,17 @@ class PostgresLedgerTransaction:
         self._guard = guard
         self._changes = Changes(guard)
 
-    async def claim(self, claims: Sequence[IdempotencyClaim]) -> Mapping[Key, Claimed]:
+    async def lock_keys(self, requests: Sequence[IdempotentRequest]) -> Mapping[Key, FirstRequest]:
         found = await rows(
             self._connection,
-            "claim_keys",
-            [claim.key.actor for claim in claims],
-            [claim.key.key for claim in claims],
-            [claim.body_hash for claim in claims],
+            "lock_keys",
+            [request.key.actor for request in requests],
+            [request.key.key for request in requests],
+            [request.body_hash for request in requests],
         )
         return {
-            Key(row["actor"], row["key"]): Claimed(row["body_hash"], row["answer"]) for row in found
+            Key(row["actor"], row["key"]): FirstRequest(row["body_hash"], row["answer"])
+            for row in found
         }
 
     async def change(self, change: Change) -> RecordedChange | None:

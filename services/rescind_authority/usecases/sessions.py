@@ -14,13 +14,13 @@ from rescind.core.token_format import Kind
 from rescind_authority.errors import NotASessionError, NotFoundError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
-from rescind_authority.ports.ledger import IdempotencyClaim
+from rescind_authority.ports.ledger import IdempotentRequest
 from rescind_authority.ports.revocations import StoredRevocation
 from rescind_authority.ports.token_search import TokenFilter
 from rescind_authority.usecases.access.authoriser import actor_name
 from rescind_authority.usecases.access.change_budgets import Budgets, Cost
 from rescind_authority.usecases.ledger import new_ids
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_authority.usecases.read_model.inspector import Inspector, SeenToken, State
 
 MOST_SHOWN = 200
@@ -42,14 +42,14 @@ class Sessions:
 
     def __init__(
         self,
-        looker: Inspector,
+        inspector: Inspector,
         *,
         sequencer: Sequencer,
         budgets: Budgets,
         clock: Clock,
         entropy: Entropy,
     ) -> None:
-        self._looker = looker
+        self._inspector = inspector
         self._budgets = budgets
         self._sequencer = sequencer
         self._clock = clock
@@ -59,10 +59,10 @@ class Sessions:
         """List the active sessions of the bearer's subject, newest first."""
         _require_owner(bearer)
         wanted = TokenFilter((Handle(f"subject:{bearer.subject}"), _SESSIONS), State.ACTIVE)
-        return (await self._looker.tokens(wanted, before=None, limit=MOST_SHOWN))[0]
+        return (await self._inspector.tokens(wanted, before=None, limit=MOST_SHOWN))[0]
 
     async def log_out(
-        self, command: LogOut, *, bearer: Record, claim: IdempotencyClaim
+        self, command: LogOut, *, bearer: Record, idempotency: IdempotentRequest
     ) -> StoredRevocation:
         """End sessions and the tokens delegated from them.
 
@@ -92,7 +92,7 @@ class Sessions:
             actor=actor_name(bearer.subject, bearer.token_id),
         )
         committed = await self._sequencer.commit(
-            RevocationCommand(claim, revocation, exact=False, awaited=command.awaited)
+            LedgerCommand(idempotency, revocation, exact=False, awaited=command.awaited)
         )
         return StoredRevocation(committed.event(revocation), exact=False, fresh=committed.fresh)
 
@@ -102,13 +102,13 @@ class Sessions:
         For an ended session nothing is committed: an event for each call would stay in the ledger
         for ever. Raises NotFoundError.
         """
-        seen = await self._looker.token(token_id)
+        seen = await self._inspector.token(token_id)
         if (seen.token.grant.subject, seen.token.grant.kind) != (bearer.subject, Kind.SESSION):
             # The same answer as for an unknown id: the caller must not learn whose token it is.
             raise NotFoundError("session", token_id)
         ends = [event for event in seen.holds if _ends_tree(event)]
         if not ends and seen.token.ended is not None and seen.token.ended.revocation_id:
-            stored = await self._looker.revocation(seen.token.ended.revocation_id)
+            stored = await self._inspector.revocation(seen.token.ended.revocation_id)
             ends = [stored.event]
         if ends:
             return StoredRevocation(ends[0], exact=False)

@@ -23,7 +23,7 @@ from rescind_authority.usecases.leases.enrol import Enroller
 from rescind_authority.usecases.leases.grant import Granter
 from rescind_authority.usecases.leases.instance_auth import AuthenticatedMessage, Instances
 from rescind_authority.usecases.leases.membership import Membership
-from rescind_authority.usecases.ledger.batcher import each_of
+from rescind_authority.usecases.ledger.batcher import run_concurrently
 from rescind_authority.usecases.ledger.recent_events import Recent
 from rescind_authority.usecases.ledger.recovery import Recovery
 from rescind_authority.usecases.lookups.resolver import LookupResult, Resolver
@@ -152,7 +152,7 @@ class SidecarApi:
             return ENROL_AGAIN
         # Concurrently: a cold look-up waits for both. Its possession proof counts only from a
         # member.
-        member, found = await each_of(
+        member, found = await run_concurrently(
             (
                 partial[Awaitable[object]](self._membership.require, look.heard.instance),
                 partial[Awaitable[object]](self._resolver.read, look.token_hash),

@@ -82,7 +82,7 @@ class HttpApi:
             lifter=self._lifter,
             changer=self._changer,
             sessions=self._sessions,
-            looker=self._inspector,
+            inspector=self._inspector,
             trees=Trees(self._inspector, core.table),
             enforcer=core.enforcer,
             hits=core.hits,

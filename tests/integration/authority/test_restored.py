@@ -24,12 +24,12 @@ from rescind.wire.heartbeat import AckRequest
 from rescind.wire.trust_statement import Purpose
 from rescind_authority import actors
 from rescind_authority.operator import bootstrap
-from rescind_authority.ports.ledger import CommittedEvent, IdempotencyClaim, Key
+from rescind_authority.ports.ledger import CommittedEvent, IdempotentRequest, Key
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.epochs import PostgresEpochs
 from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.usecases.ledger.recovery import Recovery
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand
 from rescind_authority.wiring.core import Core
 from rescind_runtime.crypto.signing import Keyring
 from rescind_sidecar.ports import InstanceCredentials
@@ -90,9 +90,7 @@ async def revoke(parts: Core, handle: str) -> CommittedEvent:
     name = f"rev_{secrets.token_hex(8)}"
     revocation = Revocation(name, select([handle]), Effect.REVOKE, "", "admin:a")
     return await parts.sequencer.commit(
-        RevocationCommand(
-            IdempotencyClaim(Key("admin:a", name), bytes(32)), revocation, exact=False
-        )
+        LedgerCommand(IdempotentRequest(Key("admin:a", name), bytes(32)), revocation, exact=False)
     )
 
 

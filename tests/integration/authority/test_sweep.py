@@ -22,7 +22,7 @@ from tests.support.sweeping import forbidden_to_sweep, stamps, swept
 from rescind.core import public_ids
 from rescind_authority import actors
 from rescind_authority.errors import StoreUnavailableError
-from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.ports.ledger import IdempotentRequest, Key
 from rescind_authority.ports.revocations import Sweeps
 from rescind_authority.ports.tokens import IssueTimes, NewToken
 from rescind_authority.postgres import pool
@@ -243,8 +243,8 @@ async def test_a_token_that_is_stored_while_a_revoke_hits_it_is_stamped_too(
     async with serving(system) as authority, pool.connect(system.dsn) as postgres:
         async with PostgresLedger(postgres, guard(system.settings)).begin() as transaction:
             token = new_token("agent:late")
-            await transaction.claim(
-                [IdempotencyClaim(Key("test", token.grant.token_id), token.token_hash)]
+            await transaction.lock_keys(
+                [IdempotentRequest(Key("test", token.grant.token_id), token.token_hash)]
             )
             footing = await transaction.footing(None, token.grant.handles)
             async with forbidden_to_sweep(system):

@@ -26,11 +26,11 @@ from rescind_authority.errors import (
     StoreUnavailableError,
 )
 from rescind_authority.operator import bootstrap
-from rescind_authority.ports.ledger import CommittedEvent, IdempotencyClaim, Key
+from rescind_authority.ports.ledger import CommittedEvent, IdempotentRequest, Key
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.pool import Postgres
 from rescind_authority.prometheus import PrometheusMetrics
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand
 from rescind_authority.wiring.core import Core
 
 _numbers = itertools.count()
@@ -89,12 +89,14 @@ async def running(
 
 def command(
     selector: str = "tenant:t", *, key: str | None = None, actor: str = "admin:a", reason: str = ""
-) -> RevocationCommand:
+) -> LedgerCommand:
     """Make a command; its body is its selector."""
     name = f"rev_{next(_numbers):026}"
     revocation = Revocation(name, select([selector]), Effect.REVOKE, reason, actor)
-    claim = IdempotencyClaim(Key(actor, key or name), hashlib.sha256(selector.encode()).digest())
-    return RevocationCommand(claim, revocation, exact=False)
+    idempotency = IdempotentRequest(
+        Key(actor, key or name), hashlib.sha256(selector.encode()).digest()
+    )
+    return LedgerCommand(idempotency, revocation, exact=False)
 
 
 async def test_the_ledger_is_dense_and_chained_under_many_writers_and_two_authorities(
@@ -185,7 +187,7 @@ async def test_the_same_key_with_another_body_is_refused(system: System) -> None
     assert len(await system.rows("SELECT FROM events")) == 2
 
 
-async def _refused(parts: Core, wanted: RevocationCommand) -> bool:
+async def _refused(parts: Core, wanted: LedgerCommand) -> bool:
     with pytest.raises(KeyReusedError):
         await parts.sequencer.commit(wanted)
     return True

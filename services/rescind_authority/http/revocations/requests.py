@@ -12,11 +12,11 @@ from rescind_authority.usecases.revocations.revoke import RevokeCommand, Verb
 
 MOST_AT_ONCE = 1_000
 
-HOW = frozenset({"wait", "timeout", "preview"})
+RESPONSE_OPTIONS = frozenset({"wait", "timeout", "preview"})
 """Fields that affect the response, not the command: a repeat under one key may differ in them."""
 
 
-class Why(BaseModel):
+class CommandReason(BaseModel):
     """The reason for a command."""
 
     model_config = ConfigDict(extra="forbid")
@@ -40,11 +40,11 @@ class WaitOptions(BaseModel):
     )
 
 
-class LiftRequest(Why, WaitOptions):
+class LiftRequest(CommandReason, WaitOptions):
     """The reason for the end of a suspension or a narrowing."""
 
 
-class BatchItem(Why):
+class BatchItem(CommandReason):
     """A command for the tokens that a selector matches, or for one token by its secret."""
 
     selector: list[str] = Field(

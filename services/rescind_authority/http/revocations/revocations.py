@@ -17,13 +17,13 @@ from rescind_authority.http.dependencies import (
     Reader,
     RevokerActor,
     UseCases,
-    claim,
+    bind_key,
 )
 from rescind_authority.http.problems import Problem
 from rescind_authority.http.revocations import receipts, requests
 from rescind_authority.http.revocations.receipts import LONGEST_WAIT_S, MOST_VERIFIERS, Awaited
 from rescind_authority.http.revocations.requests import (
-    HOW,
+    RESPONSE_OPTIONS,
     BatchRequest,
     LiftRequest,
     RevokeRequest,
@@ -37,7 +37,7 @@ from rescind_authority.usecases.revocations.revoke import Verb
 
 router = APIRouter(prefix="/v1/revocations", tags=["revocations"])
 
-_NO_REVOCATION = problems.told({404: "There is no such revocation."})
+_NO_REVOCATION = problems.openapi_responses({404: "There is no such revocation."})
 
 
 class SweptFacts(BaseModel):
@@ -180,12 +180,12 @@ class BatchFacts(Awaited):
     responses={
         200: {"model": RadiusFacts, "description": "A dry run: what would be hit."},
         202: {"model": RevocationFacts, "description": "Committed, and not enforced in time."},
-        **problems.told({409: "It hits many, and was not looked at first."}),
+        **problems.openapi_responses({409: "It hits many, and was not looked at first."}),
     },
     response_model=RevocationFacts | RadiusFacts,
 )
 async def revoke(
-    asked: RevokeRequest,
+    body: RevokeRequest,
     actor: RevokerActor,
     key: IdempotencyKey,
     authority: Authority,
@@ -198,21 +198,23 @@ async def revoke(
     contains the receipt. 202 means committed, not yet enforced. With `dry_run`, nothing is changed;
     200 contains the reach of the command.
     """
-    command = requests.to_command(asked, awaited=asked.wait)
-    if asked.dry_run:
+    command = requests.to_command(body, awaited=body.wait)
+    if body.dry_run:
         response.status_code = status.HTTP_200_OK
         return _radius(await authority.revoker.preview(command, actor=actor))
     stored = await authority.revoker.revoke(
         command,
         actor=actor,
-        claim=claim("POST /v1/revocations", asked, actor=actor, key=key, besides=HOW),
+        idempotency=bind_key(
+            "POST /v1/revocations", body, owner=actor.subject, key=key, ignored=RESPONSE_OPTIONS
+        ),
     )
-    return await _answer(stored, asked, authority, response)
+    return await _answer(stored, body, authority, response)
 
 
 @router.post("/batch", summary="Revoke many", responses={202: {"model": BatchFacts}})
 async def batch(
-    asked: BatchRequest,
+    body: BatchRequest,
     actor: RevokerActor,
     key: IdempotencyKey,
     authority: Authority,
@@ -228,10 +230,12 @@ async def batch(
     operation = "POST /v1/revocations/batch"
     commands = [
         (
-            requests.to_command(each, awaited=asked.wait),
-            claim(operation, each, actor=actor, key=f"{key}#{place}", besides=HOW),
+            requests.to_command(each, awaited=body.wait),
+            bind_key(
+                operation, each, owner=actor.subject, key=f"{key}#{place}", ignored=RESPONSE_OPTIONS
+            ),
         )
-        for place, each in enumerate(asked.revocations)
+        for place, each in enumerate(body.revocations)
     ]
     outcomes = await authority.revoker.revoke_each(commands, actor=actor)
     facts = BatchFacts(
@@ -240,10 +244,10 @@ async def batch(
         outcomes=[_outcome(each, key=f"{key}#{place}") for place, each in enumerate(outcomes)],
     )
     committed = [each.committed for each in outcomes if isinstance(each, StoredRevocation)]
-    if not (asked.wait and committed):
+    if not (body.wait and committed):
         return facts
     return await receipts.enforced(
-        facts, max(committed, key=_place), authority, response, timeout_s=asked.timeout
+        facts, max(committed, key=_place), authority, response, timeout_s=body.timeout
     )
 
 
@@ -254,13 +258,13 @@ async def batch(
     responses={
         202: {"model": RevocationFacts, "description": "Committed, and not enforced in time."},
         **_NO_REVOCATION,
-        **problems.told({409: "There is nothing in it that a lift could end."}),
+        **problems.openapi_responses({409: "There is nothing in it that a lift could end."}),
     },
 )
 async def lift(
     *,
     revocation_id: str,
-    asked: LiftRequest,
+    body: LiftRequest,
     actor: LifterActor,
     key: IdempotencyKey,
     authority: Authority,
@@ -273,41 +277,43 @@ async def lift(
     """
     operation = f"POST /v1/revocations/{revocation_id}/lift"
     stored = await authority.lifter.lift(
-        LiftCommand(revocation_id, asked.reason, awaited=asked.wait),
+        LiftCommand(revocation_id, body.reason, awaited=body.wait),
         actor=actor,
-        claim=claim(operation, asked, actor=actor, key=key, besides=HOW),
+        idempotency=bind_key(
+            operation, body, owner=actor.subject, key=key, ignored=RESPONSE_OPTIONS
+        ),
     )
-    return await _answer(stored, asked, authority, response)
+    return await _answer(stored, body, authority, response)
 
 
 @router.get("", summary="List revocations")
 async def page(
-    wanted: Annotated[RevocationQuery, Query()], _actor: Reader, authority: Authority
+    query: Annotated[RevocationQuery, Query()], _actor: Reader, authority: Authority
 ) -> RevocationPage:
     """List revocations, newest first.
 
     With `standing`, list only those that a lift could end.
     """
-    named = wanted.named()
+    named = query.named()
     # One more than requested shows whether there is a next page.
     found = (
-        await authority.looker.active_revocations(
-            named, before_seq=wanted.cursor, limit=wanted.limit + 1
+        await authority.inspector.active_revocations(
+            named, before_seq=query.cursor, limit=query.limit + 1
         )
-        if wanted.standing
-        else await authority.looker.revocations(before_seq=wanted.cursor, limit=wanted.limit + 1)
+        if query.standing
+        else await authority.inspector.revocations(before_seq=query.cursor, limit=query.limit + 1)
     )
-    shown = found[: wanted.limit]
+    shown = found[: query.limit]
     return RevocationPage(
         revocations=[_facts(each) for each in shown],
-        next=str(shown[-1].event.seq) if len(found) > wanted.limit else None,
+        next=str(shown[-1].event.seq) if len(found) > query.limit else None,
     )
 
 
 @router.get("/{revocation_id}", summary="Look at a revocation", responses=_NO_REVOCATION)
 async def look(revocation_id: str, _actor: Reader, authority: Authority) -> RevocationFacts:
     """Return one revocation, with its receipt if a client waited for it."""
-    stored = await authority.looker.revocation(revocation_id)
+    stored = await authority.inspector.revocation(revocation_id)
     facts = await _counted(_facts(stored), stored, authority)
     envelope = await authority.enforcer.kept(facts.id)
     return facts if envelope is None else await receipts.with_receipt(facts, envelope, authority)
@@ -326,35 +332,35 @@ async def receipt(
     _actor: Reader,
     authority: Authority,
     response: Response,
-    wanted: Annotated[ReceiptQuery, Query()],
+    query: Annotated[ReceiptQuery, Query()],
 ) -> RevocationFacts:
     """Wait until a revocation is enforced, and return its receipt; 202 if the time runs out.
 
     Any authority can answer, also after the one that received the command has died. A receipt of
     many verifiers lists them page by page; its signed `content` is the same on each page.
     """
-    stored = await authority.looker.revocation(revocation_id)
-    if wanted.cursor:
+    stored = await authority.inspector.revocation(revocation_id)
+    if query.cursor:
         envelope = await authority.enforcer.kept(revocation_id)
         if envelope is None:
             raise InvalidRequestError(FieldError("cursor", "there is no receipt yet: wait first"))
         return await receipts.with_receipt(
-            _facts(stored), envelope, authority, cursor=wanted.cursor, limit=wanted.limit
+            _facts(stored), envelope, authority, cursor=query.cursor, limit=query.limit
         )
     facts = await receipts.enforced(
         _facts(stored),
         stored.committed,
         authority,
         response,
-        timeout_s=wanted.timeout,
-        limit=wanted.limit,
+        timeout_s=query.timeout,
+        limit=query.limit,
     )
     return await _counted(facts, stored, authority)
 
 
 async def _answer(
     stored: StoredRevocation,
-    asked: RevokeRequest | LiftRequest,
+    body: RevokeRequest | LiftRequest,
     authority: UseCases,
     response: Response,
 ) -> RevocationFacts:
@@ -363,9 +369,9 @@ async def _answer(
     With `wait`, add the receipt, or the progress if the time runs out first.
     """
     facts = _facts(stored)
-    if asked.wait:
+    if body.wait:
         facts = await receipts.enforced(
-            facts, stored.committed, authority, response, timeout_s=asked.timeout
+            facts, stored.committed, authority, response, timeout_s=body.timeout
         )
     return await _counted(facts, stored, authority)
 

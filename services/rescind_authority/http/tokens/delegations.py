@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rescind.core.delegation import Right
 from rescind.core.token_format import Kind
 from rescind_authority.http import problems
-from rescind_authority.http.dependencies import Authority, IdempotencyKey, Parent, bind
+from rescind_authority.http.dependencies import Authority, IdempotencyKey, Parent, bind_key
 from rescind_authority.http.tokens.tokens import IssuedToken, issued
 from rescind_authority.usecases.access.change_budgets import Cost
 from rescind_authority.usecases.tokens.delegate import DelegateCommand
@@ -64,7 +64,7 @@ class DelegationRequest(BaseModel):
     summary="Delegate a part of the bearer's power",
     responses={
         200: {"model": IssuedToken, "description": "A repeat: delegated before, no secret."},
-        **problems.told(
+        **problems.openapi_responses(
             {
                 401: "The parent token is not accepted.",
                 403: "More than the parent has; `errors` names the fields.",
@@ -75,7 +75,7 @@ class DelegationRequest(BaseModel):
     },
 )
 async def delegate(
-    asked: DelegationRequest,
+    body: DelegationRequest,
     response: Response,
     parent: Parent,
     key: IdempotencyKey,
@@ -87,22 +87,22 @@ async def delegate(
     ancestors. It never exceeds its parent in scopes, audience, lifetime or depth.
     """
     portion = DelegateCommand(
-        subject=asked.subject,
-        kind=asked.kind,
-        scopes=asked.scopes,
-        audience=asked.audience,
-        ttl_s=asked.ttl,
-        labels=asked.labels,
-        may_speak_for=asked.may_speak_for,
-        max_depth=asked.max_depth,
-        addresses=asked.addresses,
-        verifier=asked.verifier,
-        self_service=asked.self_service,
+        subject=body.subject,
+        kind=body.kind,
+        scopes=body.scopes,
+        audience=body.audience,
+        ttl_s=body.ttl,
+        labels=body.labels,
+        may_speak_for=body.may_speak_for,
+        max_depth=body.max_depth,
+        addresses=body.addresses,
+        verifier=body.verifier,
+        self_service=body.self_service,
     )
     authority.budgets.take(parent, Cost.DELEGATION)
     # A key belongs to the parent token: no other holder can use it, whatever its subject.
-    claim = bind("POST /v1/delegations", asked, owner=parent.token_id, key=key)
+    idempotency = bind_key("POST /v1/delegations", body, owner=parent.token_id, key=key)
     outcome = await authority.delegator.delegate(
-        portion, parent_hash=parent.token_hash, claim=claim
+        portion, parent_hash=parent.token_hash, idempotency=idempotency
     )
     return await issued(outcome, response, authority)

@@ -30,7 +30,7 @@ from rescind_authority.errors import (
     UnauthenticatedError,
 )
 from rescind_authority.http import problems
-from rescind_authority.http.dependencies import Authority, IdempotencyKey, address_of, bind
+from rescind_authority.http.dependencies import Authority, IdempotencyKey, address_of, bind_key
 from rescind_authority.http.tokens.delegations import DelegationRequest
 from rescind_authority.usecases.access.change_budgets import Cost
 from rescind_authority.usecases.tokens.delegate import DelegateCommand
@@ -101,7 +101,7 @@ class Exchange:
     """The request of a token exchange; `parent` is the secret in `subject_token`."""
 
     parent: str
-    asked: DelegationRequest
+    body: DelegationRequest
 
 
 async def form(request: Request) -> Mapping[str, Sequence[str]]:
@@ -126,7 +126,9 @@ async def form(request: Request) -> Mapping[str, Sequence[str]]:
         400: {"description": "RFC 6749, 5.2: `error` and `error_description`."},
         429: {"description": "The same, with `Retry-After`: too many changes by this token."},
         503: {"description": "The same: `temporarily_unavailable`."},
-        **problems.told({413: "The body is too large.", 422: "The Idempotency-Key cannot be one."}),
+        **problems.openapi_responses(
+            {413: "The body is too large.", 422: "The Idempotency-Key cannot be one."}
+        ),
     },
 )
 async def token(
@@ -138,23 +140,23 @@ async def token(
     """Delegate, as `POST /v1/delegations` does; the subject token is the parent."""
     try:
         exchange = _read(sent)
-        asked = exchange.asked
+        body = exchange.body
         holder = await authority.authoriser.holder(exchange.parent, address=address_of(request))
         request.state.caller = holder.name
         parent = holder.record
         authority.budgets.take(parent, Cost.DELEGATION)
         outcome = await authority.delegator.delegate(
             DelegateCommand(
-                subject=asked.subject,
+                subject=body.subject,
                 kind=Kind.AGENT,
-                scopes=asked.scopes,
-                audience=asked.audience,
-                ttl_s=asked.ttl,
+                scopes=body.scopes,
+                audience=body.audience,
+                ttl_s=body.ttl,
                 labels={},
-                max_depth=asked.max_depth,
+                max_depth=body.max_depth,
             ),
             parent_hash=parent.token_hash,
-            claim=bind("POST /oauth/token", asked, owner=parent.token_id, key=key),
+            idempotency=bind_key("POST /oauth/token", body, owner=parent.token_id, key=key),
         )
         return _granted(outcome)
     except _AGAIN as error:
@@ -181,7 +183,9 @@ async def token(
 @router.get(
     "/.well-known/oauth-authorization-server",
     summary="What OAuth is here (RFC 8414)",
-    responses=problems.told({404: "This authority has no issuer: RESCIND_ISSUER is not set."}),
+    responses=problems.openapi_responses(
+        {404: "This authority has no issuer: RESCIND_ISSUER is not set."}
+    ),
 )
 async def metadata(request: Request) -> dict[str, Any]:
     """Return the metadata of the authorization server.
@@ -212,14 +216,14 @@ def _read(sent: Mapping[str, Sequence[str]]) -> Exchange:
             raise OAuthError("invalid_request", f"send a {name}: {_PARAMETERS[name]}")
     if "scope" not in one:
         raise OAuthError("invalid_scope", "name the scopes: none is handed on unasked.")
-    asked = DelegationRequest(
+    body = DelegationRequest(
         subject=one["subject"],
         scopes=one["scope"].split(),
         audience=list(sent.get("audience", ())),
         ttl=_number("ttl", one),
         max_depth=_number("max_depth", one),
     )
-    return Exchange(one["subject_token"], asked)
+    return Exchange(one["subject_token"], body)
 
 
 def _require_exchange(one: Mapping[str, str]) -> None:

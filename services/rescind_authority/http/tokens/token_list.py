@@ -92,19 +92,19 @@ class TokenCount(BaseModel):
 
 @router.get("", summary="List tokens")
 async def page(
-    wanted: Annotated[TokenQuery, Query()], _actor: Reader, authority: Authority
+    query: Annotated[TokenQuery, Query()], _actor: Reader, authority: Authority
 ) -> TokenPage:
     """List the tokens that match every filter, newest first."""
-    shown, following = await authority.looker.tokens(
-        wanted.chosen(), before=wanted.cursor, limit=wanted.limit
+    shown, following = await authority.inspector.tokens(
+        query.chosen(), before=query.cursor, limit=query.limit
     )
     return TokenPage(tokens=[ListedToken(**listed(each)) for each in shown], next=following)
 
 
 @router.get("/count", summary="Count tokens")
 async def count(
-    wanted: Annotated[TokenChoice, Query()], _actor: Reader, authority: Authority
+    query: Annotated[TokenChoice, Query()], _actor: Reader, authority: Authority
 ) -> TokenCount:
     """Count the tokens that match every filter; `exact` is false for an estimate."""
-    counted = await authority.looker.count(wanted.chosen())
+    counted = await authority.inspector.count(query.chosen())
     return TokenCount(count=counted.tokens, exact=counted.exact)

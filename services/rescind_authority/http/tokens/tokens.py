@@ -17,7 +17,7 @@ from rescind_authority.http.dependencies import (
     IdempotencyKey,
     IssuerActor,
     Reader,
-    claim,
+    bind_key,
 )
 from rescind_authority.ports.enrolments import Binding
 from rescind_authority.ports.token_grant import TokenGrant
@@ -30,7 +30,7 @@ from rescind_authority.usecases.validation import DEFAULT_TTL_S
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
 
-_NO_TOKEN = problems.told({404: "There is no such token."})
+_NO_TOKEN = problems.openapi_responses({404: "There is no such token."})
 
 
 class OnReuse(StrEnum):
@@ -240,11 +240,11 @@ class LookRequest(BaseModel):
     summary="Issue a token",
     responses={
         200: {"model": IssuedToken, "description": "A repeat: issued before, no secret."},
-        **problems.told({409: "A standing suspension would hold it."}),
+        **problems.openapi_responses({409: "A standing suspension would hold it."}),
     },
 )
 async def issue(
-    asked: IssueRequest,
+    body: IssueRequest,
     response: Response,
     actor: IssuerActor,
     key: IdempotencyKey,
@@ -257,32 +257,34 @@ async def issue(
     credential of sidecars needs `rescind:enrol`.
     """
     wish = IssueCommand(
-        subject=asked.subject,
-        kind=asked.kind,
-        scopes=asked.scopes,
-        audience=asked.audience,
-        ttl_s=asked.ttl,
-        labels=asked.labels,
-        tenant=asked.tenant,
-        client=asked.client,
-        session=asked.session,
-        not_before_us=timestamps.maybe_to_us(asked.not_before),
-        may_speak_for=asked.may_speak_for,
-        max_depth=asked.max_depth,
-        addresses=asked.addresses,
-        verifier=asked.verifier,
-        user_agent=asked.user_agent,
-        address=asked.address,
+        subject=body.subject,
+        kind=body.kind,
+        scopes=body.scopes,
+        audience=body.audience,
+        ttl_s=body.ttl,
+        labels=body.labels,
+        tenant=body.tenant,
+        client=body.client,
+        session=body.session,
+        not_before_us=timestamps.maybe_to_us(body.not_before),
+        may_speak_for=body.may_speak_for,
+        max_depth=body.max_depth,
+        addresses=body.addresses,
+        verifier=body.verifier,
+        user_agent=body.user_agent,
+        address=body.address,
         sidecars=None
-        if asked.sidecars is None
-        else Binding(asked.sidecars.posture, asked.sidecars.instances),
-        self_service=asked.self_service,
-        max_overlap_s=asked.max_overlap,
-        reuse_denies=asked.on_reuse is OnReuse.DENY,
-        idle_s=asked.idle,
+        if body.sidecars is None
+        else Binding(body.sidecars.posture, body.sidecars.instances),
+        self_service=body.self_service,
+        max_overlap_s=body.max_overlap,
+        reuse_denies=body.on_reuse is OnReuse.DENY,
+        idle_s=body.idle,
     )
     outcome = await authority.issuer.issue(
-        wish, actor=actor, claim=claim("POST /v1/tokens", asked, actor=actor, key=key)
+        wish,
+        actor=actor,
+        idempotency=bind_key("POST /v1/tokens", body, owner=actor.subject, key=key),
     )
     return await issued(outcome, response, authority)
 
@@ -297,22 +299,22 @@ async def issued(
             return _minted(outcome)
         case Repeated(token_id):
             response.status_code = status.HTTP_200_OK
-            return IssuedToken(**_facts(await authority.looker.token(token_id)), token=None)
+            return IssuedToken(**_facts(await authority.inspector.token(token_id)), token=None)
 
 
 @router.get("/{token_id}", summary="Look at a token", responses=_NO_TOKEN)
 async def look(token_id: str, _actor: Reader, authority: Authority) -> LookedAtToken:
     """Return one token: its facts, its state, and the revocations that apply to it."""
-    return await _looked_at(await authority.looker.token(token_id), authority)
+    return await _looked_at(await authority.inspector.token(token_id), authority)
 
 
 @router.post("/look", summary="Look at a token that you hold", responses=_NO_TOKEN)
 async def look_presented(
-    asked: LookRequest, response: Response, _actor: Reader, authority: Authority
+    body: LookRequest, response: Response, _actor: Reader, authority: Authority
 ) -> LookedAtToken:
     """Return the token that has a secret. The response contains its id, but not the secret."""
     response.headers["Cache-Control"] = "no-store"
-    return await _looked_at(await authority.looker.presented(asked.token), authority)
+    return await _looked_at(await authority.inspector.presented(body.token), authority)
 
 
 def _minted(minted: Minted) -> IssuedToken:
@@ -330,7 +332,7 @@ async def _looked_at(seen: SeenToken, authority: Authority) -> LookedAtToken:
         rotated_at=None if retired is None else timestamps.from_us(retired.at_us),
         as_of=seen.as_of,
         at=timestamps.from_us(seen.at_us),
-        ended_reason=await authority.looker.why_ended(seen),
+        ended_reason=await authority.inspector.why_ended(seen),
     )
 
 

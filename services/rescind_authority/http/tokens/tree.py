@@ -17,7 +17,7 @@ from rescind_authority.usecases.read_model.delegation_tree import (
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
 
-_NO_TOKEN = problems.told({404: "There is no such token."})
+_NO_TOKEN = problems.openapi_responses({404: "There is no such token."})
 
 
 class NodeFacts(ListedToken):
@@ -78,10 +78,10 @@ class ChildrenPage(BaseModel):
     "/{token_id}/tree", summary="Look at what was delegated from a token", responses=_NO_TOKEN
 )
 async def below(
-    token_id: str, wanted: Annotated[TreeQuery, Query()], _actor: Reader, authority: Authority
+    token_id: str, query: Annotated[TreeQuery, Query()], _actor: Reader, authority: Authority
 ) -> TreeFacts:
     """Return a token, its ancestors, and some generations of its descendants."""
-    tree = await authority.trees.below(token_id, depth=wanted.depth, children=wanted.children)
+    tree = await authority.trees.below(token_id, depth=query.depth, children=query.children)
     return TreeFacts(
         ancestors=[ListedToken(**listed(each)) for each in tree.ancestors],
         nodes=[_node(node) for node in tree.nodes],
@@ -96,11 +96,11 @@ async def below(
     responses=_NO_TOKEN,
 )
 async def children(
-    token_id: str, wanted: Annotated[ChildrenQuery, Query()], _actor: Reader, authority: Authority
+    token_id: str, query: Annotated[ChildrenQuery, Query()], _actor: Reader, authority: Authority
 ) -> ChildrenPage:
     """List the children of a token, page by page."""
     nodes, following = await authority.trees.children(
-        token_id, after=wanted.cursor or None, limit=wanted.limit
+        token_id, after=query.cursor or None, limit=query.limit
     )
     return ChildrenPage(nodes=[_node(node) for node in nodes], next=following)
 

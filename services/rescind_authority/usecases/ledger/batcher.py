@@ -97,7 +97,7 @@ class Batcher(Generic[Question, Answer]):
                 future.set_result(answer)
 
 
-async def each_of(
+async def run_concurrently(
     commands: Sequence[Callable[[], Awaitable[Answer]]],
 ) -> Sequence[Answer | RescindError]:
     """Run commands concurrently, and return the answer or the RescindError of each.

@@ -26,9 +26,9 @@ from rescind.wire.trust_statement import Purpose
 from rescind_authority import actors
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy, Keys
-from rescind_authority.ports.ledger import Epochs, IdempotencyClaim, Key
+from rescind_authority.ports.ledger import Epochs, IdempotentRequest, Key
 from rescind_authority.usecases.ledger import new_ids
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 
 _TAKEN_BACK = frozenset({Effect.REVOKE, Effect.SUSPEND, Effect.NARROW, Effect.CHANGED})
 _MOST_KNOWN = 100_000
@@ -83,7 +83,7 @@ class Recovery:
         name = f"{event.epoch}.{event.seq}"
         key = Key(actors.RECOVERY, f"{name}.{digest.hex()}")
         committed = await self._sequencer.commit(
-            RevocationCommand(IdempotencyClaim(key, digest), self._again(event), exact=True)
+            LedgerCommand(IdempotentRequest(key, digest), self._again(event), exact=True)
         )
         if len(self._known) < _MOST_KNOWN:
             self._known.add((epoch, digest))

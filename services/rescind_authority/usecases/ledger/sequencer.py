@@ -26,10 +26,10 @@ from rescind_authority.errors import (
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.ledger import (
     Change,
-    Claimed,
     CommittedEvent,
     End,
-    IdempotencyClaim,
+    FirstRequest,
+    IdempotentRequest,
     Key,
     LedgerEntry,
     LedgerTip,
@@ -62,7 +62,7 @@ class Warrant:
 
 
 @dataclass(frozen=True, slots=True)
-class RevocationCommand:
+class LedgerCommand:
     """A revocation to commit under an idempotency key.
 
     `then` follows it in the same commit, under the same id: a kill is two events. `change` is a
@@ -70,7 +70,7 @@ class RevocationCommand:
     possible, no event is committed.
     """
 
-    claim: IdempotencyClaim
+    idempotency: IdempotentRequest
     revocation: Revocation
     exact: bool
     awaited: bool = False
@@ -91,7 +91,7 @@ class _Written:
     before: Position
     entries: tuple[LedgerEntry, ...]
     answers: dict[Key, str]
-    claimed: dict[Key, Claimed]
+    claimed: dict[Key, FirstRequest]
     refused: dict[Key, RescindError]
 
 
@@ -105,7 +105,7 @@ class Sequencer:
         self._publisher = publisher
         self._clock = clock
         self._metrics = metrics
-        self._batcher = Batcher[RevocationCommand, CommittedEvent](
+        self._batcher = Batcher[LedgerCommand, CommittedEvent](
             self._commit, most=MAX_BATCH, capacity=_CAPACITY, what="revocations"
         )
 
@@ -114,7 +114,7 @@ class Sequencer:
         """Number of commands that wait."""
         return self._batcher.depth
 
-    async def commit(self, command: RevocationCommand) -> CommittedEvent:
+    async def commit(self, command: LedgerCommand) -> CommittedEvent:
         """Commit one command, or return the earlier commit under its key.
 
         Raises KeyReusedError, TokenMovedError, OverloadedError, StoreUnavailableError or
@@ -127,7 +127,7 @@ class Sequencer:
         await self._batcher.run()
 
     async def _commit(
-        self, commands: Sequence[RevocationCommand]
+        self, commands: Sequence[LedgerCommand]
     ) -> Sequence[CommittedEvent | RescindError]:
         try:
             written = await self._write_with_retries(commands)
@@ -144,7 +144,7 @@ class Sequencer:
         _tell(written.entries)
         return [_outcome(command, written) for command in commands]
 
-    async def _write_with_retries(self, commands: Sequence[RevocationCommand]) -> _Written:
+    async def _write_with_retries(self, commands: Sequence[LedgerCommand]) -> _Written:
         for _ in range(_ATTEMPTS - 1):
             try:
                 return await self._write(commands)
@@ -152,17 +152,17 @@ class Sequencer:
                 continue  # a deadlock with an operator's hand-written SQL, or a lock held too long
         return await self._write(commands)
 
-    async def _write(self, commands: Sequence[RevocationCommand]) -> _Written:
+    async def _write(self, commands: Sequence[LedgerCommand]) -> _Written:
         # If two commands in one batch have the same key, the second is a repeat of the first.
-        firsts: dict[Key, RevocationCommand] = {}
+        firsts: dict[Key, LedgerCommand] = {}
         for command in commands:
-            firsts.setdefault(command.claim.key, command)
+            firsts.setdefault(command.idempotency.key, command)
         began_ns = self._clock.monotonic_raw_ns()
         async with self._transactions.begin() as transaction:
             # Keys in sorted order, and before the head: every batch of every authority locks in the
             # same order, so that no deadlock arises.
-            claims = [firsts[key].claim for key in sorted(firsts)]
-            claimed = dict(await transaction.claim(claims))
+            requests = [firsts[key].idempotency for key in sorted(firsts)]
+            claimed = dict(await transaction.lock_keys(requests))
             refused: dict[Key, RescindError] = {}
             fresh, ends = await _changed(
                 transaction,
@@ -177,7 +177,7 @@ class Sequencer:
             # A command with two events is answered with the last: it is enforced after the first.
             last = {entry.event.revocation.revocation_id: entry for entry in entries}
             answers = {
-                command.claim.key: _remember(last[command.revocation.revocation_id])
+                command.idempotency.key: _remember(last[command.revocation.revocation_id])
                 for command in fresh
             }
             await transaction.append(
@@ -187,9 +187,9 @@ class Sequencer:
                 answers=answers,
                 # A token or a secret ends at its event's position, in the commit of the event.
                 ends={
-                    ends[command.claim.key]: last[command.revocation.revocation_id].event.seq
+                    ends[command.idempotency.key]: last[command.revocation.revocation_id].event.seq
                     for command in fresh
-                    if command.claim.key in ends
+                    if command.idempotency.key in ends
                 },
             )
         self._metrics.committed(
@@ -200,16 +200,16 @@ class Sequencer:
 
 async def _changed(
     transaction: LedgerTransaction,
-    commands: Sequence[RevocationCommand],
+    commands: Sequence[LedgerCommand],
     refused: dict[Key, RescindError],
-) -> tuple[Sequence[RevocationCommand], dict[Key, End]]:
+) -> tuple[Sequence[LedgerCommand], dict[Key, End]]:
     """Change tokens in sorted order, and leave out the commands whose change is not possible.
 
     Return the remaining commands, and the end that the event of each key causes. The errors of the
     commands that are left out are put into `refused`, by key.
     """
     changes = {
-        command.claim.key: (command.change, command.warrant)
+        command.idempotency.key: (command.change, command.warrant)
         for command in commands
         if command.change is not None
     }
@@ -229,10 +229,10 @@ async def _changed(
             refused[key] = TokenMovedError()
         elif done.end is not None:
             ends[key] = done.end
-    return [command for command in commands if command.claim.key not in refused], ends
+    return [command for command in commands if command.idempotency.key not in refused], ends
 
 
-def _chain(tip: LedgerTip, commands: Sequence[RevocationCommand]) -> tuple[LedgerEntry, ...]:
+def _chain(tip: LedgerTip, commands: Sequence[LedgerCommand]) -> tuple[LedgerEntry, ...]:
     """Number the events of commands from the head on, and chain their payloads."""
     position = tip.position
     entries: list[LedgerEntry] = []
@@ -289,10 +289,10 @@ def _tell(entries: Sequence[LedgerEntry]) -> None:
         )
 
 
-def _outcome(command: RevocationCommand, written: _Written) -> CommittedEvent | RescindError:
-    key = command.claim.key
+def _outcome(command: LedgerCommand, written: _Written) -> CommittedEvent | RescindError:
+    key = command.idempotency.key
     first = written.claimed[key]
-    if first.body_hash != command.claim.body_hash:
+    if first.body_hash != command.idempotency.body_hash:
         return KeyReusedError()
     if first.answer is not None:
         return _recall(first.answer)

@@ -26,10 +26,10 @@ from rescind.errors import RescindError
 from rescind_authority import actors
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
-from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.ports.ledger import IdempotentRequest, Key
 from rescind_authority.ports.tokens import StoredToken
 from rescind_authority.usecases.ledger import new_ids
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_runtime.log_throttle import LogThrottle
 
 _MOST_WAITING = 1_024
@@ -106,10 +106,12 @@ class Reuse:
             actor=actors.REUSE_DETECTION,
         )
         # One event for each retired secret, however often and wherever it is used.
-        claim = IdempotencyClaim(
+        idempotency = IdempotentRequest(
             Key(actors.REUSE_DETECTION, token_hash.hex()), hashlib.sha256(token_hash).digest()
         )
-        committed = await self._sequencer.commit(RevocationCommand(claim, revocation, exact=False))
+        committed = await self._sequencer.commit(
+            LedgerCommand(idempotency, revocation, exact=False)
+        )
         if committed.revocation_id == revocation_id:
             _log.warning("a rotated secret was used", action="token.reused", token_id=token_id)
 

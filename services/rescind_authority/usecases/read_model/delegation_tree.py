@@ -47,8 +47,8 @@ class Tree:
 class Trees:
     """Read trees, and change nothing."""
 
-    def __init__(self, looker: Inspector, tokens: Tokens) -> None:
-        self._looker = looker
+    def __init__(self, inspector: Inspector, tokens: Tokens) -> None:
+        self._inspector = inspector
         self._tokens = tokens
 
     async def below(self, token_id: str, *, depth: int, children: int) -> Tree:
@@ -56,10 +56,10 @@ class Trees:
 
         Raises NotFoundError.
         """
-        root = await self._looker.token(token_id)
+        root = await self._inspector.token(token_id)
         counted = await self._tokens.count([Handle(f"tree:{token_id}")], most=COUNTED_UP_TO + 2)
         return Tree(
-            ancestors=await self._looker.these(root.token.grant.lineage),
+            ancestors=await self._inspector.these(root.token.grant.lineage),
             nodes=await self._nodes(root, depth=depth, children=children),
             size=min(counted - 1, COUNTED_UP_TO),
             exact=counted <= COUNTED_UP_TO + 1,
@@ -69,11 +69,11 @@ class Trees:
         self, token_id: str, *, after: str | None, limit: int
     ) -> tuple[tuple[Node, ...], str | None]:
         """Return the children of a token, oldest first, and the cursor to the next ones."""
-        parent = await self._looker.token(token_id)
+        parent = await self._inspector.token(token_id)
         found = (await self._tokens.children([token_id], after=after, most=limit + 1)).get(
             token_id, ()
         )
-        seen = await self._looker.these(found[:limit])
+        seen = await self._inspector.these(found[:limit])
         more = await self._tokens.children([each.token.grant.token_id for each in seen], most=1)
         depth = len(parent.token.grant.lineage) + 1
         nodes = tuple(
@@ -105,7 +105,9 @@ class Trees:
                 break
         seen = {root.token.grant.token_id: root}
         below = [child for taken in shown.values() for child in taken]
-        seen.update((each.token.grant.token_id, each) for each in await self._looker.these(below))
+        seen.update(
+            (each.token.grant.token_id, each) for each in await self._inspector.these(below)
+        )
         return tuple(_in_order(root.token.grant.token_id, shown=shown, rest=rest, seen=seen))
 
 

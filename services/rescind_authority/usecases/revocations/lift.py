@@ -8,7 +8,7 @@ from rescind.core.scopes import meets
 from rescind_authority.errors import FinalError, NotFoundError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
-from rescind_authority.ports.ledger import IdempotencyClaim
+from rescind_authority.ports.ledger import IdempotentRequest
 from rescind_authority.ports.revocations import Revocations, StoredRevocation
 from rescind_authority.ports.token_search import Tokens
 from rescind_authority.usecases.access.authoriser import (
@@ -18,7 +18,7 @@ from rescind_authority.usecases.access.authoriser import (
     require_right_to_hit,
 )
 from rescind_authority.usecases.ledger import new_ids
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_authority.usecases.validation import FieldErrors
 
 _FINAL = frozenset({Effect.REVOKE, *NOT_HOLDS})
@@ -52,7 +52,7 @@ class Lifter:
         self._entropy = entropy
 
     async def lift(
-        self, command: LiftCommand, *, actor: Actor, claim: IdempotencyClaim
+        self, command: LiftCommand, *, actor: Actor, idempotency: IdempotentRequest
     ) -> StoredRevocation:
         """Commit a lift as an event of its own, even if nothing is left to lift.
 
@@ -84,6 +84,6 @@ class Lifter:
             actor=actor.name,
         )
         committed = await self._sequencer.commit(
-            RevocationCommand(claim, revocation, exact=stored.exact, awaited=command.awaited)
+            LedgerCommand(idempotency, revocation, exact=stored.exact, awaited=command.awaited)
         )
         return StoredRevocation(committed.event(revocation), stored.exact, fresh=committed.fresh)

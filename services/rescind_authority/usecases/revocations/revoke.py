@@ -12,13 +12,13 @@ from rescind.errors import MalformedTokenError, RescindError, SelectorError
 from rescind_authority.errors import FieldError, InvalidRequestError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
-from rescind_authority.ports.ledger import IdempotencyClaim
+from rescind_authority.ports.ledger import IdempotentRequest
 from rescind_authority.ports.revocations import StoredRevocation
 from rescind_authority.ports.token_search import Tokens
 from rescind_authority.usecases.access.authoriser import Actor, Scope, require_right_to_hit
 from rescind_authority.usecases.ledger import new_ids
-from rescind_authority.usecases.ledger.batcher import each_of
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.batcher import run_concurrently
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_authority.usecases.lookups.resolver import Resolver
 from rescind_authority.usecases.revocations.preview import Preview, Previewer
 from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
@@ -94,15 +94,18 @@ class Revoker:
         return await self._previewer.preview(await self._validate(command, actor))
 
     async def revoke_each(
-        self, commands: Sequence[tuple[RevokeCommand, IdempotencyClaim]], *, actor: Actor
+        self, commands: Sequence[tuple[RevokeCommand, IdempotentRequest]], *, actor: Actor
     ) -> Sequence[StoredRevocation | RescindError]:
         """Commit several commands; the failure of one does not affect the others."""
-        return await each_of(
-            [partial(self.revoke, command, actor=actor, claim=claim) for command, claim in commands]
+        return await run_concurrently(
+            [
+                partial(self.revoke, command, actor=actor, idempotency=idempotency)
+                for command, idempotency in commands
+            ]
         )
 
     async def revoke(
-        self, command: RevokeCommand, *, actor: Actor, claim: IdempotencyClaim
+        self, command: RevokeCommand, *, actor: Actor, idempotency: IdempotentRequest
     ) -> StoredRevocation:
         """Commit a command.
 
@@ -115,8 +118,8 @@ class Revoker:
         # new ones.
         first = replace(revocation, effect=Effect.REVOKE, until_us=None) if killed else revocation
         committed = await self._sequencer.commit(
-            RevocationCommand(
-                claim,
+            LedgerCommand(
+                idempotency,
                 first,
                 exact=command.exact,
                 awaited=command.awaited,

@@ -14,10 +14,10 @@ from rescind_authority import actors
 from rescind_authority.errors import KeyReusedError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
-from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.ports.ledger import IdempotentRequest, Key
 from rescind_authority.ports.revocations import Revocations, Timed
 from rescind_authority.usecases.ledger import new_ids
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_authority.usecases.step_timer import run_steps
 
 _LOOK_S = 5.0  # how late a lift may be if the authority that committed the revocation died
@@ -67,7 +67,7 @@ class LiftScheduler:
             reason="its time was up",
             actor=actors.SCHEDULED_LIFT,
         )
-        claim = IdempotencyClaim(
+        idempotency = IdempotentRequest(
             Key(actors.SCHEDULED_LIFT, name), hashlib.sha256(name.encode()).digest()
         )
-        await self._sequencer.commit(RevocationCommand(claim, revocation, exact=timed.exact))
+        await self._sequencer.commit(LedgerCommand(idempotency, revocation, exact=timed.exact))

@@ -14,7 +14,7 @@ from rescind.core.revocation import Effect
 from rescind.core.token_format import Kind
 from rescind.core.verdict import Reason
 from rescind_authority.errors import BeyondParentError, FieldError
-from rescind_authority.ports.ledger import IdempotencyClaim, LedgerTransaction, Transactions
+from rescind_authority.ports.ledger import IdempotentRequest, LedgerTransaction, Transactions
 from rescind_authority.ports.token_grant import TokenGrant
 from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken, TokenState
 from rescind_authority.usecases.access.authoriser import actor_name, judge, refused
@@ -58,7 +58,7 @@ class Delegator:
         self._mint = mint
 
     async def delegate(
-        self, portion: DelegateCommand, *, parent_hash: bytes, claim: IdempotencyClaim
+        self, portion: DelegateCommand, *, parent_hash: bytes, idempotency: IdempotentRequest
     ) -> Minted | Repeated:
         """Issue a child with a part of its parent's power, once for each idempotency key.
 
@@ -79,7 +79,7 @@ class Delegator:
             await transaction.insert_token(token, issued)
             return Minted(struck.secret, token, issued)
 
-        return await store_once(self._transactions, claim, store)
+        return await store_once(self._transactions, idempotency, store)
 
 
 def _read(portion: DelegateCommand) -> ChildGrant:

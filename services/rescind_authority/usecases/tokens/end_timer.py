@@ -22,11 +22,11 @@ from rescind_authority import actors
 from rescind_authority.errors import TokenMovedError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
-from rescind_authority.ports.ledger import CommittedEvent, End, IdempotencyClaim, Key
+from rescind_authority.ports.ledger import CommittedEvent, End, IdempotentRequest, Key
 from rescind_authority.ports.tokens import EndReason, Ends, ScheduledEnd
 from rescind_authority.usecases.ledger import new_ids
-from rescind_authority.usecases.ledger.batcher import each_of
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.batcher import run_concurrently
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 
 USE_REPORTED_WITHIN_S = 420
 """The longest delay of a report of a use, added to the idle time of a session (seconds).
@@ -89,7 +89,7 @@ class EndTimer:
         )
         pending = await self._ends.pending(limit=_MOST_AT_ONCE)
         due = [each for each in pending if each.left_us <= 0]
-        _raise_first(await each_of([partial(self._end, each) for each in due]))
+        _raise_first(await run_concurrently([partial(self._end, each) for each in due]))
         if _MOST_AT_ONCE in {looked_at, len(due)}:
             return 0
         if len(due) < len(pending):
@@ -107,12 +107,12 @@ class EndTimer:
             reason=_reason(pending),
             actor=actors.SCHEDULED_END,
         )
-        claim = IdempotencyClaim(
+        idempotency = IdempotentRequest(
             Key(actors.SCHEDULED_END, name), hashlib.sha256(name.encode()).digest()
         )
         end = End(pending.token_id, pending.token_hash)
         return await self._sequencer.commit(
-            RevocationCommand(claim, revocation, exact=secret, change=end)
+            LedgerCommand(idempotency, revocation, exact=secret, change=end)
         )
 
 

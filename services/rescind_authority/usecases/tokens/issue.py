@@ -9,7 +9,7 @@ from rescind.core.token_format import Kind
 from rescind.core.well_known_scopes import AUDIENCE
 from rescind_authority.errors import InvalidRequestError
 from rescind_authority.ports.enrolments import Binding
-from rescind_authority.ports.ledger import IdempotencyClaim, Key, LedgerTransaction, Transactions
+from rescind_authority.ports.ledger import IdempotentRequest, Key, LedgerTransaction, Transactions
 from rescind_authority.ports.token_grant import TokenGrant
 from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken
 from rescind_authority.usecases.access.authoriser import Actor, refreshed
@@ -91,7 +91,7 @@ class Issuer:
         self._made_room = made_room
 
     async def issue(
-        self, wish: IssueCommand, *, actor: Actor, claim: IdempotencyClaim
+        self, wish: IssueCommand, *, actor: Actor, idempotency: IdempotentRequest
     ) -> Minted | Repeated:
         """Issue the requested token, once for each idempotency key.
 
@@ -124,7 +124,7 @@ class Issuer:
             await transaction.insert_token(token, issued)
             return Minted(struck.secret, token, issued)
 
-        outcome = await store_once(self._transactions, claim, store)
+        outcome = await store_once(self._transactions, idempotency, store)
         if ended:
             self._made_room()
         return outcome
@@ -136,7 +136,7 @@ class Issuer:
             # Written before the issuance snapshot is read, as by `store_once`: the sweep waits for
             # it.
             key = Key(actor, token.grant.token_id)
-            await transaction.claim([IdempotencyClaim(key, token.token_hash)])
+            await transaction.lock_keys([IdempotentRequest(key, token.token_hash)])
             issued = _issued(await transaction.footing(None, token.grant.handles), ttl_us)
             await transaction.insert_token(token, issued)
             await transaction.answer({key: token.grant.token_id})

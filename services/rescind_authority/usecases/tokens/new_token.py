@@ -15,7 +15,7 @@ from rescind.core.token_format import Kind
 from rescind_authority.errors import ActiveRevocationError, KeyReusedError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import EdgeKeys, Entropy
-from rescind_authority.ports.ledger import IdempotencyClaim, LedgerTransaction, Transactions
+from rescind_authority.ports.ledger import IdempotentRequest, LedgerTransaction, Transactions
 from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.lookups.resolver import hitting
@@ -81,7 +81,7 @@ class TokenGenerator:
 
 async def store_once(
     transactions: Transactions,
-    claim: IdempotencyClaim,
+    idempotency: IdempotentRequest,
     store: Callable[[LedgerTransaction], Awaitable[Minted]],
 ) -> Minted | Repeated:
     """Store a token once for each idempotency key.
@@ -91,13 +91,15 @@ async def store_once(
     async with transactions.begin() as transaction:
         # The key comes first: a caller that waits here for another must read the snapshot
         # afterwards.
-        claimed = (await transaction.claim([claim]))[claim.key]
-        if claimed.body_hash != claim.body_hash:
+        first = (await transaction.lock_keys([idempotency]))[idempotency.key]
+        if first.body_hash != idempotency.body_hash:
             raise KeyReusedError
-        if claimed.answer is not None:
-            return Repeated(json.loads(claimed.answer)["token_id"])
+        if first.answer is not None:
+            return Repeated(json.loads(first.answer)["token_id"])
         minted = await store(transaction)
-        await transaction.answer({claim.key: json.dumps({"token_id": minted.token.grant.token_id})})
+        await transaction.answer(
+            {idempotency.key: json.dumps({"token_id": minted.token.grant.token_id})}
+        )
     return minted
 
 

@@ -23,15 +23,15 @@ from rescind_authority.ports.ledger import (
     Change,
     CommittedEvent,
     Expiry,
-    IdempotencyClaim,
+    IdempotentRequest,
     Rotation,
 )
 from rescind_authority.ports.tokens import Snapshot, TokenRecords, TokenState
 from rescind_authority.usecases.access.authoriser import Actor, Holder, Scope, actor_name, refreshed
 from rescind_authority.usecases.access.held_scopes import Power, require_held
 from rescind_authority.usecases.ledger import new_ids
-from rescind_authority.usecases.ledger.batcher import each_of
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer, Warrant
+from rescind_authority.usecases.ledger.batcher import run_concurrently
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer, Warrant
 from rescind_authority.usecases.lookups.resolver import holding
 from rescind_authority.usecases.tokens.end_timer import EndTimer
 from rescind_authority.usecases.tokens.new_token import TokenGenerator
@@ -91,7 +91,7 @@ class TokenChanger:
         self._ends = ends
 
     async def rotate(
-        self, renewal: RotateCommand, *, actor: Actor, claim: IdempotencyClaim
+        self, renewal: RotateCommand, *, actor: Actor, idempotency: IdempotentRequest
     ) -> CommittedChange:
         """Replace a token's secret with a new one, for the actor.
 
@@ -118,12 +118,12 @@ class TokenChanger:
             token.grant.kind,
             None,
             actor=actor.name,
-            claim=claim,
+            idempotency=idempotency,
             warrant=warrant,
         )
 
     async def rotate_own(
-        self, renewal: RotateCommand, *, bearer: Holder, claim: IdempotencyClaim
+        self, renewal: RotateCommand, *, bearer: Holder, idempotency: IdempotentRequest
     ) -> CommittedChange:
         """Rotate the token that the caller presented, unless it was rotated meanwhile.
 
@@ -142,11 +142,11 @@ class TokenChanger:
             record.kind,
             record.token_hash,
             actor=actor_name(record.subject, record.token_id),
-            claim=claim,
+            idempotency=idempotency,
         )
 
     async def expire(
-        self, ending: ExpireCommand, *, actor: Actor, claim: IdempotencyClaim
+        self, ending: ExpireCommand, *, actor: Actor, idempotency: IdempotentRequest
     ) -> CommittedChange:
         """End a token early. Raises as `rotate` does."""
         findings = FieldErrors()
@@ -158,15 +158,22 @@ class TokenChanger:
             actor.require(Scope.ADMIN, "expiring an admin token")
         change = Expiry(ending.token_id, ending.at_us)
         return await self._commit(
-            change, reason or "expired", actor=actor.name, claim=claim, awaited=ending.awaited
+            change,
+            reason or "expired",
+            actor=actor.name,
+            idempotency=idempotency,
+            awaited=ending.awaited,
         )
 
     async def expire_each(
-        self, endings: Sequence[tuple[ExpireCommand, IdempotencyClaim]], *, actor: Actor
+        self, endings: Sequence[tuple[ExpireCommand, IdempotentRequest]], *, actor: Actor
     ) -> Sequence[CommittedChange | RescindError]:
         """End several tokens; the failure of one does not affect the others."""
-        return await each_of(
-            [partial(self.expire, ending, actor=actor, claim=claim) for ending, claim in endings]
+        return await run_concurrently(
+            [
+                partial(self.expire, ending, actor=actor, idempotency=idempotency)
+                for ending, idempotency in endings
+            ]
         )
 
     async def _rotate(
@@ -176,7 +183,7 @@ class TokenChanger:
         presented: bytes | None,
         *,
         actor: str,
-        claim: IdempotencyClaim,
+        idempotency: IdempotentRequest,
         warrant: Warrant | None = None,
     ) -> CommittedChange:
         reason = _reason(renewal, kind)
@@ -193,7 +200,7 @@ class TokenChanger:
             change,
             reason or "rotated",
             actor=actor,
-            claim=claim,
+            idempotency=idempotency,
             awaited=renewal.awaited,
             secret=secret,
             warrant=warrant,
@@ -205,7 +212,7 @@ class TokenChanger:
         reason: str,
         *,
         actor: str,
-        claim: IdempotencyClaim,
+        idempotency: IdempotentRequest,
         awaited: bool,
         secret: Secret | None = None,
         warrant: Warrant | None = None,
@@ -221,8 +228,13 @@ class TokenChanger:
             actor=actor,
         )
         committed = await self._sequencer.commit(
-            RevocationCommand(
-                claim, revocation, exact=exact, awaited=awaited, change=change, warrant=warrant
+            LedgerCommand(
+                idempotency,
+                revocation,
+                exact=exact,
+                awaited=awaited,
+                change=change,
+                warrant=warrant,
             )
         )
         left_us = _left_us(change, committed)

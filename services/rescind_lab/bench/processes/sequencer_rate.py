@@ -20,7 +20,7 @@ from rescind.core.revocation import Effect, Revocation
 from rescind.wire import events
 from rescind.wire.events import Batch
 from rescind.wire.trust_statement import Purpose
-from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.ports.ledger import IdempotentRequest, Key
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.integrity.row_guard import RowGuard
 from rescind_authority.postgres.ledger import PostgresLedger
@@ -28,7 +28,7 @@ from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.settings import AuthoritySettings
 from rescind_authority.usecases.ledger.publisher import Publisher
 from rescind_authority.usecases.ledger.recent_events import Recent
-from rescind_authority.usecases.ledger.sequencer import MAX_BATCH, RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.sequencer import MAX_BATCH, LedgerCommand, Sequencer
 from rescind_runtime import clock, ready_line, supervise
 from rescind_runtime.clock import SystemClock
 from rescind_runtime.crypto.signing import Keyring
@@ -47,10 +47,10 @@ class _Silent:
         events.encode_batch(batch, self._seal)
 
 
-def _command(number: int) -> RevocationCommand:
+def _command(number: int) -> LedgerCommand:
     name = f"{os.getpid()}-{number}"
-    return RevocationCommand(
-        claim=IdempotencyClaim(Key("admin:bench", name), hashlib.sha256(name.encode()).digest()),
+    return LedgerCommand(
+        claim=IdempotentRequest(Key("admin:bench", name), hashlib.sha256(name.encode()).digest()),
         revocation=Revocation(
             revocation_id=public_ids.make(
                 "rev",

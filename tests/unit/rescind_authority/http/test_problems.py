@@ -70,7 +70,7 @@ async def test_a_defect_is_a_problem_without_a_traceback() -> None:
         membership=nothing,
         changer=nothing,
         sessions=nothing,
-        looker=nothing,
+        inspector=nothing,
         trees=nothing,
         enforcer=nothing,
         hits=nothing,

@@ -17,7 +17,7 @@ from rescind.wire.trust_statement import Purpose
 from rescind_authority import actors
 from rescind_authority.ports.ledger import CommittedEvent, Epoch
 from rescind_authority.usecases.ledger.recovery import Recovery
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand
 from rescind_runtime.clock import SystemClock
 from rescind_runtime.crypto.signing import Keyring
 
@@ -42,9 +42,9 @@ class Epochs:
 
 class Sequencer:
     def __init__(self) -> None:
-        self.commands: list[RevocationCommand] = []
+        self.commands: list[LedgerCommand] = []
 
-    async def commit(self, command: RevocationCommand) -> CommittedEvent:
+    async def commit(self, command: LedgerCommand) -> CommittedEvent:
         self.commands.append(command)
         seq = RESTORED_AT + len(self.commands)
         return CommittedEvent(command.revocation.revocation_id, 9, seq, 0)
@@ -83,7 +83,7 @@ def batch(*of: Event, keyring: Any = KEYRING) -> bytes:
 
 async def take(
     *payloads: bytes, epochs: Sequence[int] = (1, 9)
-) -> tuple[list[bool], list[RevocationCommand]]:
+) -> tuple[list[bool], list[LedgerCommand]]:
     sequencer: Any = Sequencer()
     keys: Any = KEYRING.trust
     recovery = Recovery(
@@ -161,13 +161,13 @@ async def test_an_event_whose_place_another_one_took_before_the_new_epoch_is_los
 
 async def test_two_events_that_had_one_place_come_back_both() -> None:
     _, commands = await take(batch(event(6)), batch(event(6, effect="suspend")))
-    assert len({each.claim.key for each in commands}) == 2
+    assert len({each.idempotency.key for each in commands}) == 2
 
 
 async def test_every_sidecar_may_offer_it_and_it_is_committed_once() -> None:
     _, commands = await take(batch(event(6)), batch(event(6)), batch(event(6), event(7)))
-    assert [each.claim.key.actor for each in commands] == [actors.RECOVERY, actors.RECOVERY]
-    assert [each.claim.key.key[:4] for each in commands] == ["1.6.", "1.7."]
+    assert [each.idempotency.key.actor for each in commands] == [actors.RECOVERY, actors.RECOVERY]
+    assert [each.idempotency.key.key[:4] for each in commands] == ["1.6.", "1.7."]
 
 
 async def test_what_no_key_of_ours_signed_is_refused() -> None:

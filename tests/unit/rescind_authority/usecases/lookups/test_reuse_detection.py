@@ -13,7 +13,7 @@ from rescind.core.handles import Handle
 from rescind.core.token_format import REUSE_LEEWAY_US
 from rescind_authority.ports.ledger import CommittedEvent
 from rescind_authority.ports.tokens import Ended, Retired, StoredToken
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand
 from rescind_authority.usecases.lookups.reuse_detection import PresentedToken, Reuse
 
 TEXT = "rsc_agt_the old secret"
@@ -38,7 +38,7 @@ class Commits:
     def __init__(self) -> None:
         self.selectors: list[tuple[Handle, ...]] = []
 
-    async def commit(self, command: RevocationCommand) -> CommittedEvent:
+    async def commit(self, command: LedgerCommand) -> CommittedEvent:
         self.selectors.append(command.revocation.selector.handles)
         return CommittedEvent("rev_8", 1, 8, GOOD_UNTIL_US)
 

@@ -8,7 +8,7 @@ from rescind.core.revocation import Effect, Event, Revocation
 from rescind_authority.errors import KeyReusedError
 from rescind_authority.ports.ledger import CommittedEvent
 from rescind_authority.ports.revocations import Timed
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand
 from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
 from rescind_runtime.clock import SystemClock
 
@@ -28,8 +28,8 @@ class Overdue:
     async def timed(self, *, limit: int) -> tuple[Timed, ...]:
         return timed("rev_taken"), timed("rev_two"), timed("rev_three")
 
-    async def commit(self, command: RevocationCommand) -> CommittedEvent:
-        if command.claim.key.key == "rev_taken":
+    async def commit(self, command: LedgerCommand) -> CommittedEvent:
+        if command.idempotency.key.key == "rev_taken":
             raise KeyReusedError
         self.lifted.append(command.revocation.lifts)
         return CommittedEvent(command.revocation.revocation_id, 1, 2, 0)

@@ -19,12 +19,12 @@ from rescind_authority.ports.ledger import (
     CommittedEvent,
     End,
     Expiry,
-    IdempotencyClaim,
+    IdempotentRequest,
     Key,
     Rotation,
 )
 from rescind_authority.ports.tokens import IssueTimes, NewToken, ScheduledEnd
-from rescind_authority.usecases.ledger.sequencer import RevocationCommand, Sequencer
+from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_authority.usecases.lookups.resolver import record_of
 from rescind_authority.usecases.tokens.end_timer import EndTimer
 
@@ -53,9 +53,11 @@ class World(TimedEnds):
             reason="",
             actor="admin:ada",
         )
-        claim = IdempotencyClaim(Key("admin:ada", key), hashlib.sha256(key.encode()).digest())
+        idempotency = IdempotentRequest(
+            Key("admin:ada", key), hashlib.sha256(key.encode()).digest()
+        )
         return await sequencer.commit(
-            RevocationCommand(claim, revocation, exact=True, change=change)
+            LedgerCommand(idempotency, revocation, exact=True, change=change)
         )
 
     async def holds(self, token_hash: bytes) -> tuple[ActiveRevocation, ...]:

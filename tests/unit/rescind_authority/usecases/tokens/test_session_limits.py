@@ -12,7 +12,7 @@ from tests.support.timed_ends import S_US, TimedEnds
 
 from rescind.core.token_format import Kind
 from rescind_authority.errors import InvalidRequestError
-from rescind_authority.ports.ledger import IdempotencyClaim, Key
+from rescind_authority.ports.ledger import IdempotentRequest, Key
 from rescind_authority.ports.tokens import StoredToken
 from rescind_authority.usecases.access.authoriser import Actor
 from rescind_authority.usecases.tokens import last_used as authority_usage
@@ -51,8 +51,8 @@ class World(TimedEnds):
 
     async def log_in(self, issuer: Issuer, subject: str = "user:42", **facts: Any) -> str:
         wish = IssueCommand(**(WISH | {"subject": subject} | facts))
-        claim = IdempotencyClaim(Key("admin:ada", f"{self.drawn}"), bytes(32))
-        outcome = await issuer.issue(wish, actor=await self._admin(issuer), claim=claim)
+        idempotency = IdempotentRequest(Key("admin:ada", f"{self.drawn}"), bytes(32))
+        outcome = await issuer.issue(wish, actor=await self._admin(issuer), idempotency=idempotency)
         assert isinstance(outcome, Minted)
         return outcome.token.grant.token_id
 

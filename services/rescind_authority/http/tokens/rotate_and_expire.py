@@ -15,13 +15,17 @@ from rescind_authority.http.dependencies import (
     RevokerActor,
     Rotator,
     UseCases,
-    bind,
-    claim,
+    bind_key,
 )
 from rescind_authority.http.problems import Problem
 from rescind_authority.http.revocations import receipts
 from rescind_authority.http.revocations.receipts import Awaited
-from rescind_authority.http.revocations.requests import HOW, MOST_AT_ONCE, WaitOptions, Why
+from rescind_authority.http.revocations.requests import (
+    MOST_AT_ONCE,
+    RESPONSE_OPTIONS,
+    CommandReason,
+    WaitOptions,
+)
 from rescind_authority.http.tokens.tokens import OnReuse
 from rescind_authority.usecases.access.change_budgets import Cost
 from rescind_authority.usecases.tokens.rotate_and_expire import (
@@ -33,7 +37,7 @@ from rescind_authority.usecases.tokens.rotate_and_expire import (
 router = APIRouter(tags=["tokens"])
 
 
-class RotateRequest(Why, WaitOptions):
+class RotateRequest(CommandReason, WaitOptions):
     """The options of a rotation."""
 
     overlap: float = Field(
@@ -50,7 +54,7 @@ class RotateRequest(Why, WaitOptions):
     )
 
 
-class ExpireRequest(Why, WaitOptions):
+class ExpireRequest(CommandReason, WaitOptions):
     """The time at which a token ends, if it would have ended later."""
 
     at: timestamps.Moment | None = Field(
@@ -59,7 +63,7 @@ class ExpireRequest(Why, WaitOptions):
     )
 
 
-class ExpireManyRequest(Why):
+class ExpireManyRequest(CommandReason):
     """The tokens to end, and the time."""
 
     token_ids: Annotated[list[str], Field(min_length=1, max_length=MOST_AT_ONCE)]
@@ -97,7 +101,7 @@ _Facts = TypeVar("_Facts", bound=ChangeFacts)
 def _refusals(facts: type[ChangeFacts]) -> dict[int | str, dict[str, Any]]:
     return {
         202: {"model": facts, "description": "Committed, and not enforced in time."},
-        **problems.told(
+        **problems.openapi_responses(
             {
                 404: "There is no such token.",
                 409: "It is held, has ended, or was changed meanwhile.",
@@ -132,7 +136,7 @@ class ChangesFacts(BaseModel):
 async def rotate(
     *,
     token_id: str,
-    asked: RotateRequest,
+    body: RotateRequest,
     actor: IssuerActor,
     key: IdempotencyKey,
     authority: Authority,
@@ -148,11 +152,13 @@ async def rotate(
     """
     operation = f"POST /v1/tokens/{token_id}/rotate"
     changed = await authority.changer.rotate(
-        _renewal(token_id, asked),
+        _renewal(token_id, body),
         actor=actor,
-        claim=claim(operation, asked, actor=actor, key=key, besides=HOW),
+        idempotency=bind_key(
+            operation, body, owner=actor.subject, key=key, ignored=RESPONSE_OPTIONS
+        ),
     )
-    return await _rotated(changed, asked, authority, response)
+    return await _rotated(changed, body, authority, response)
 
 
 @router.post(
@@ -160,7 +166,7 @@ async def rotate(
     summary="Rotate the bearer's own secret",
     responses={
         **_refusals(RotationFacts),
-        **problems.told(
+        **problems.openapi_responses(
             {
                 403: "The token's holder may not do that.",
                 429: "Too many changes by this token; `Retry-After` says when to try again.",
@@ -169,7 +175,7 @@ async def rotate(
     },
 )
 async def rotate_own(
-    asked: RotateRequest,
+    body: RotateRequest,
     holder: Rotator,
     key: IdempotencyKey,
     authority: Authority,
@@ -182,11 +188,13 @@ async def rotate_own(
     token_id = holder.record.token_id
     authority.budgets.take(holder.record, Cost.EVENT)
     changed = await authority.changer.rotate_own(
-        _renewal(token_id, asked),
+        _renewal(token_id, body),
         bearer=holder,
-        claim=bind("POST /v1/rotations", asked, owner=token_id, key=key, besides=HOW),
+        idempotency=bind_key(
+            "POST /v1/rotations", body, owner=token_id, key=key, ignored=RESPONSE_OPTIONS
+        ),
     )
-    return await _rotated(changed, asked, authority, response)
+    return await _rotated(changed, body, authority, response)
 
 
 @router.post(
@@ -195,7 +203,7 @@ async def rotate_own(
 async def expire(
     *,
     token_id: str,
-    asked: ExpireRequest,
+    body: ExpireRequest,
     actor: RevokerActor,
     key: IdempotencyKey,
     authority: Authority,
@@ -207,29 +215,31 @@ async def expire(
     """
     operation = f"POST /v1/tokens/{token_id}/expire"
     changed = await authority.changer.expire(
-        ExpireCommand(token_id, timestamps.maybe_to_us(asked.at), asked.reason, awaited=asked.wait),
+        ExpireCommand(token_id, timestamps.maybe_to_us(body.at), body.reason, awaited=body.wait),
         actor=actor,
-        claim=claim(operation, asked, actor=actor, key=key, besides=HOW),
+        idempotency=bind_key(
+            operation, body, owner=actor.subject, key=key, ignored=RESPONSE_OPTIONS
+        ),
     )
-    return await _answer(ChangeFacts(**_facts(changed)), changed, asked, authority, response)
+    return await _answer(ChangeFacts(**_facts(changed)), changed, body, authority, response)
 
 
 @router.post("/v1/tokens/expire", summary="End many tokens early")
 async def expire_many(
-    asked: ExpireManyRequest,
+    body: ExpireManyRequest,
     actor: RevokerActor,
     key: IdempotencyKey,
     authority: Authority,
 ) -> ChangesFacts:
     """End up to 1,000 tokens, each with its own outcome and the key `<key>#<its place>`."""
-    at_us = timestamps.maybe_to_us(asked.at)
+    at_us = timestamps.maybe_to_us(body.at)
     outcomes = await authority.changer.expire_each(
         [
             (
-                ExpireCommand(token_id, at_us, asked.reason),
-                claim("POST /v1/tokens/expire", asked, actor=actor, key=f"{key}#{place}"),
+                ExpireCommand(token_id, at_us, body.reason),
+                bind_key("POST /v1/tokens/expire", body, owner=actor.subject, key=f"{key}#{place}"),
             )
-            for place, token_id in enumerate(asked.token_ids)
+            for place, token_id in enumerate(body.token_ids)
         ],
         actor=actor,
     )
@@ -238,41 +248,41 @@ async def expire_many(
         refused=sum(not isinstance(each, CommittedChange) for each in outcomes),
         outcomes=[
             _outcome(token_id, outcome)
-            for token_id, outcome in zip(asked.token_ids, outcomes, strict=True)
+            for token_id, outcome in zip(body.token_ids, outcomes, strict=True)
         ],
     )
 
 
-def _renewal(token_id: str, asked: RotateRequest) -> RotateCommand:
+def _renewal(token_id: str, body: RotateRequest) -> RotateCommand:
     return RotateCommand(
         token_id=token_id,
-        overlap_s=asked.overlap,
-        reuse_revokes=None if asked.on_reuse is None else asked.on_reuse is OnReuse.REVOKE,
-        reason=asked.reason,
-        awaited=asked.wait,
+        overlap_s=body.overlap,
+        reuse_revokes=None if body.on_reuse is None else body.on_reuse is OnReuse.REVOKE,
+        reason=body.reason,
+        awaited=body.wait,
     )
 
 
 async def _rotated(
-    changed: CommittedChange, asked: RotateRequest, authority: UseCases, response: Response
+    changed: CommittedChange, body: RotateRequest, authority: UseCases, response: Response
 ) -> RotationFacts:
     response.headers["Cache-Control"] = "no-store"
     secret = None if changed.secret is None else changed.secret.reveal()
     facts = RotationFacts(**_facts(changed), token=secret)
-    return await _answer(facts, changed, asked, authority, response)
+    return await _answer(facts, changed, body, authority, response)
 
 
 async def _answer(
     facts: _Facts,
     changed: CommittedChange,
-    asked: WaitOptions,
+    body: WaitOptions,
     authority: UseCases,
     response: Response,
 ) -> _Facts:
-    if not asked.wait:
+    if not body.wait:
         return facts
     return await receipts.enforced(
-        facts, changed.committed, authority, response, timeout_s=asked.timeout
+        facts, changed.committed, authority, response, timeout_s=body.timeout
     )
 
 

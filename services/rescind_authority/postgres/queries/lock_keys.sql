@@ -1,4 +1,5 @@
--- Takes idempotency keys in the order given, waiting for whoever holds one; says who came first.
+-- Locks idempotency keys in the order given; returns the first request under each key.
+-- Waits for a transaction that holds one of them.
 -- A repeat writes too: its answer must not be given before the first one is durable, and only a
 -- commit of our own proves that where a standby confirms commits.
 -- Served by: idempotency_pkey.
