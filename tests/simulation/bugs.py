@@ -31,8 +31,8 @@ from rescind.wire import events, heartbeat, signed_envelope
 from rescind.wire.trust_statement import Purpose
 from rescind_authority import actors
 from rescind_authority.ports.ledger import CommittedEvent, IdempotentRequest, Key
-from rescind_authority.usecases.enforcement import enforcer, wait
-from rescind_authority.usecases.enforcement.enforcer import Enforcer
+from rescind_authority.usecases.enforcement import enforcer, receipt_store, wait
+from rescind_authority.usecases.enforcement.row_watch import LeaseRowWatch
 from rescind_authority.usecases.enforcement.wait import EnforcementWait
 from rescind_authority.usecases.leases import lease_term
 from rescind_authority.usecases.leases.instance_auth import AuthenticatedMessage, Instances
@@ -203,12 +203,14 @@ def _() -> Patches:
 
 @bug("a receipt waits for acknowledgements alone, never for the lapse")
 def _() -> Patches:
-    return [(EnforcementWait, "over", lambda self, now_ns: not self._pending)]
+    return [(EnforcementWait, "is_over", lambda self, now_ns: not self._pending)]
 
 
 @bug("one acknowledgement is enough")
 def _() -> Patches:
-    return [(EnforcementWait, "over", lambda self, now_ns: bool(self._done) or not self._pending)]
+    return [
+        (EnforcementWait, "is_over", lambda self, now_ns: bool(self._done) or not self._pending)
+    ]
 
 
 @bug("an acknowledgement of the event before counts")
@@ -217,7 +219,7 @@ def _() -> Patches:
         knows: bool = row.epoch == self.target.epoch and row.acked_seq >= self.target.seq - 1
         return knows
 
-    return [(EnforcementWait, "_knows", knows)]
+    return [(EnforcementWait, "_is_acknowledged_by", knows)]
 
 
 @bug("a waiter knows only the sidecars that beat at its own authority")
@@ -240,7 +242,7 @@ def _() -> Patches:
 
 @bug("the lease rows of a restored backup count at once")
 def _() -> Patches:
-    return [(Enforcer, "_rows_count", lambda *_: True)]
+    return [(LeaseRowWatch, "rows_are_current", lambda *_: True)]
 
 
 @bug("a row that stood still for half a second is over")
@@ -267,25 +269,25 @@ def _() -> Patches:
 
 @bug("a row that a later look does not show is over, whichever server was looked at")
 def _() -> Patches:
-    rows = EnforcementWait.rows
+    rows = EnforcementWait.apply_rows
 
     def missing(self: EnforcementWait, found: Any, *, now_ns: int) -> None:
         rows(self, found, now_ns=now_ns)
-        for instance in self.pending - found.keys() if self._rows_count else ():
+        for instance in self.pending - found.keys() if self._rows_are_current else ():
             self._settle(self._pending[instance], Outcome.LAPSED, now_ns)
 
     return [
-        (EnforcementWait, "rows", missing),
-        (EnforcementWait, "counts", lambda self, seen: True),
+        (EnforcementWait, "apply_rows", missing),
+        (EnforcementWait, "may_settle", lambda self, seen: True),
     ]
 
 
 @bug("what a server does not hold is called lost, though no later epoch proves it")
 def _() -> Patches:
     def ignorant(target: CommittedEvent, seen: Any) -> bool:
-        return not wait.holds(target, seen)
+        return not wait.is_committed(target, seen)
 
-    return [(enforcer, "lost", ignorant)]
+    return [(module, "is_lost", ignorant) for module in (enforcer, receipt_store)]
 
 
 @bug("a process forgets its heartbeats, so that it is taken for a copy of itself")

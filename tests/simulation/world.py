@@ -34,7 +34,7 @@ from rescind.core.verdict import Allowed, Reason
 from rescind.errors import DeniedError
 from rescind.wire import subjects
 from rescind_authority import actors
-from rescind_authority.usecases.enforcement import enforcer
+from rescind_authority.usecases.enforcement import row_watch
 from rescind_authority.usecases.revocations import scheduled_lifts
 from rescind_sidecar.link.failover import AuthorityRoute
 from rescind_sidecar.usecases import instance as instance_module
@@ -390,7 +390,7 @@ def small() -> Generator[None]:
     """Let rings be short and rows be swept early, so that seconds show what takes hours."""
     with (
         mock.patch.object(instance_module, "View", partial(View, ring_capacity=_RING)),
-        mock.patch.object(enforcer, "_SILENT_NS", 4 * 10**9),
+        mock.patch.object(row_watch, "_SILENT_NS", 4 * 10**9),
         mock.patch.object(scheduled_lifts, "_LOOK_S", 1.0),
     ):
         yield

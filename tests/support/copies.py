@@ -66,10 +66,10 @@ class Here:
     granter: Granter
     receipts: Receipts
 
-    async def beat(self, process: Process, *, lost: bool = False) -> Reply | NoLease | None:
+    async def beat(self, process: Process, *, is_lost: bool = False) -> Reply | NoLease | None:
         """Send a heartbeat and receive the answer, unless the answer is lost."""
         answer = await self.granter.answer(process.heartbeat())
-        if isinstance(answer, Reply) and not lost:
+        if isinstance(answer, Reply) and not is_lost:
             assert process.latest is not None
             process.attempts.answered(process.latest)
         return answer
@@ -87,7 +87,7 @@ class Here:
         seen = await self.receipts.waiting()
         target = CommittedEvent("rev_1", seen.epoch, seen.seq + 1, seen.at_us)
         return EnforcementWait(
-            target, seen, seen_ns=SEEN_NS, unchanged_since_ns={}, rows_count=True
+            target, seen, seen_ns=SEEN_NS, unchanged_since_ns={}, rows_are_current=True
         )
 
     async def swept(self) -> int:
@@ -97,7 +97,7 @@ class Here:
         return len(rows)
 
     async def rows(self, wait: EnforcementWait) -> None:
-        wait.rows((await self.receipts.waiting()).rows, now_ns=SEEN_NS)
+        wait.apply_rows((await self.receipts.waiting()).rows, now_ns=SEEN_NS)
 
 
 Story = Callable[[Here], Awaitable[None]]
@@ -160,9 +160,9 @@ async def a_process_alone_is_never_taken_for_two(here: Here) -> None:
 async def lost_heartbeats_and_lost_answers_end_no_process(here: Here) -> None:
     process = Process()
     assert await here.leased(process)
-    for lost in range(3 * MOST_TRAIL):
-        if lost % 5 == 0:
-            assert isinstance(await here.beat(process, lost=True), Reply)
+    for is_lost in range(3 * MOST_TRAIL):
+        if is_lost % 5 == 0:
+            assert isinstance(await here.beat(process, is_lost=True), Reply)
         process.heartbeat()
         next(process.numbers)  # an acknowledgement between
     assert await here.leased(process)
@@ -172,7 +172,7 @@ async def lost_heartbeats_and_lost_answers_end_no_process(here: Here) -> None:
 @story
 async def an_answer_that_was_lost_before_a_long_silence_ends_no_process(here: Here) -> None:
     process = Process()
-    assert isinstance(await here.beat(process, lost=True), Reply)
+    assert isinstance(await here.beat(process, is_lost=True), Reply)
     for _ in range(5 * MOST_TRAIL):
         process.heartbeat()
     assert await here.leased(process)
@@ -186,7 +186,7 @@ async def the_very_same_heartbeat_once_more_means_nothing(here: Here) -> None:
     assert isinstance(await here.granter.answer(message), Reply)
     for _ in range(3):
         assert await here.granter.answer(message) is None
-    assert isinstance(await here.beat(process, lost=True), Reply)
+    assert isinstance(await here.beat(process, is_lost=True), Reply)
     assert await here.leased(process)
 
 
@@ -262,10 +262,10 @@ async def an_acknowledgement_settles_only_the_row_of_the_process_that_sent_it(he
     assert await here.leased(two)  # its lease precedes what is committed now
     wait = await here.wait()
     one.applied = two.applied = Position(1, wait.target.seq, bytes(32))
-    wait.acknowledged(one.instance, heard_ns=SEEN_NS, nonces=one.ack().trail or ())
+    wait.acknowledge(one.instance, received_ns=SEEN_NS, nonces=one.ack().trail or ())
     assert wait.pending == {one.instance}
-    wait.acknowledged(two.instance, heard_ns=SEEN_NS, nonces=two.ack().trail or ())
-    assert wait.over(SEEN_NS)
+    wait.acknowledge(two.instance, received_ns=SEEN_NS, nonces=two.ack().trail or ())
+    assert wait.is_over(SEEN_NS)
 
 
 @story
@@ -274,10 +274,10 @@ async def an_acknowledgement_counts_after_some_more_heartbeats(here: Here) -> No
     assert await here.leased(process)
     wait = await here.wait()
     process.applied = Position(1, wait.target.seq, bytes(32))
-    for lost in (False, True, False):
-        await here.beat(process, lost=lost)
-    wait.acknowledged(process.instance, heard_ns=SEEN_NS, nonces=process.ack().trail or ())
-    assert wait.over(SEEN_NS)
+    for is_lost in (False, True, False):
+        await here.beat(process, is_lost=is_lost)
+    wait.acknowledge(process.instance, received_ns=SEEN_NS, nonces=process.ack().trail or ())
+    assert wait.is_over(SEEN_NS)
 
 
 @story
@@ -292,15 +292,15 @@ async def an_id_that_two_processes_have_is_waited_for_until_its_leases_lapse(her
         process.applied = Position(1, wait.target.seq, bytes(32))
     await here.rows(wait)
     for process in (one, two):
-        wait.acknowledged(process.instance, heard_ns=SEEN_NS, nonces=process.ack().trail or ())
+        wait.acknowledge(process.instance, received_ns=SEEN_NS, nonces=process.ack().trail or ())
         await here.granter.answer(process.release())
         assert await here.over(process)
         await here.rows(wait)
     assert wait.pending == {one.instance}
     seen = await here.receipts.waiting()
     ends_ns = SEEN_NS + lease.wait_ns(seen.wait_term_ms)
-    assert not wait.over(ends_ns - 1)
-    assert wait.over(ends_ns)
+    assert not wait.is_over(ends_ns - 1)
+    assert wait.is_over(ends_ns)
     [verified] = wait.receipt(ends_ns).verifiers
     assert verified.outcome is Outcome.LAPSED
 
@@ -323,12 +323,12 @@ async def the_release_of_the_only_process_is_one_whatever_was_lost(here: Here) -
     process = Process()
     assert await here.leased(process)
     for _ in range(2 * MOST_TRAIL):
-        assert isinstance(await here.beat(process, lost=True), Reply)
+        assert isinstance(await here.beat(process, is_lost=True), Reply)
     wait = await here.wait()
     under_way = process.heartbeat()
     await here.granter.answer(process.release())
     await here.rows(wait)
-    assert wait.over(SEEN_NS)
+    assert wait.is_over(SEEN_NS)
     assert [each.outcome for each in wait.receipt(SEEN_NS).verifiers] == [Outcome.RELEASED]
     answer = await here.granter.answer(under_way)
     assert isinstance(answer, NoLease)
@@ -348,8 +348,8 @@ async def an_older_sidecar_that_names_nothing_goes_on_as_before(here: Here) -> N
         assert isinstance(await here.granter.answer(heartbeat(next(counters))), Reply)
     assert await here.granter.answer(heartbeat(1)) is None
     wait = await here.wait()
-    wait.acknowledged(instance, heard_ns=SEEN_NS)
-    assert wait.over(SEEN_NS)
+    wait.acknowledge(instance, received_ns=SEEN_NS)
+    assert wait.is_over(SEEN_NS)
     # The answer cannot contain the reason, but one counter still reveals two such processes.
     assert await here.granter.answer(heartbeat(2)) is None
     assert await here.granter.answer(heartbeat(next(counters))) is None

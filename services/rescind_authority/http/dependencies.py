@@ -28,7 +28,7 @@ from rescind_authority.usecases.leases.lease_term import LeaseTermScheduler
 from rescind_authority.usecases.leases.membership import Membership
 from rescind_authority.usecases.read_model.delegation_tree import Trees
 from rescind_authority.usecases.read_model.inspector import Inspector
-from rescind_authority.usecases.revocations.hit_counts import Hits
+from rescind_authority.usecases.revocations.hit_counts import HitCounter
 from rescind_authority.usecases.revocations.lift import Lifter
 from rescind_authority.usecases.revocations.revoke import Revoker
 from rescind_authority.usecases.sessions import Sessions
@@ -76,7 +76,7 @@ class UseCases:
     inspector: Inspector
     trees: Trees
     enforcer: Enforcer
-    hits: Hits
+    hit_counter: HitCounter
     keys: Keys
     sidecar_api: SidecarApi
     term: LeaseTermScheduler

@@ -139,7 +139,7 @@ class SidecarApi:
         heard = self._instances.open(payload)
         ack = heartbeat.decode_ack(heard.content)
         if ack.instance == heard.instance:
-            self._acknowledgements.note(ack)
+            self._acknowledgements.record(ack)
 
     async def resolve(self, payload: bytes) -> bytes:
         """Return the record of a token, or the answer that there is none.

@@ -40,7 +40,7 @@ from rescind_authority.usecases.ledger.sequencer import Sequencer
 from rescind_authority.usecases.lookups.resolver import Resolver
 from rescind_authority.usecases.lookups.reuse_detection import Reuse
 from rescind_authority.usecases.read_model.revoked_marks import Sweeper
-from rescind_authority.usecases.revocations.hit_counts import Hits
+from rescind_authority.usecases.revocations.hit_counts import HitCounter
 from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
 from rescind_authority.usecases.tokens.end_timer import EndTimer
 from rescind_authority.usecases.tokens.last_used import Usage
@@ -256,9 +256,9 @@ class Core:
         return Acknowledgements(self.clock)
 
     @cached_property
-    def hits(self) -> Hits:
+    def hit_counter(self) -> HitCounter:
         """The number of tokens that each revocation hit."""
-        return Hits(self.table, revocations=self.revocations)
+        return HitCounter(self.table, revocations=self.revocations)
 
     @cached_property
     def enforcer(self) -> Enforcer:
@@ -269,7 +269,7 @@ class Core:
             keys=self._keys,
             caller=self._caller,
             clock=self.clock,
-            hits=self.hits,
+            hit_counter=self.hit_counter,
         )
 
     @cached_property

@@ -85,7 +85,7 @@ class HttpApi:
             inspector=self._inspector,
             trees=Trees(self._inspector, core.table),
             enforcer=core.enforcer,
-            hits=core.hits,
+            hit_counter=core.hit_counter,
             keys=self._keyring,
             sidecar_api=sidecars,
             term=core.term,

@@ -217,7 +217,7 @@ async def test_a_receipt_is_kept_only_of_what_the_ledger_holds(system: System) -
         target = CommittedEvent(done.revocation_id, done.epoch, done.seq, done.at_us)
         receipt = await parts.enforcer.receipt(target, timeout_s=10)
         assert isinstance(receipt, bytes)
-        assert await parts.enforcer.kept(done.revocation_id) == receipt
+        assert await parts.enforcer.receipts.get(done.revocation_id) == receipt
         lost = dataclasses.replace(target, revocation_id="rev_of_before_the_restore")
         # Not known here is not lost: that is said only once there is a later epoch without it.
         with pytest.raises(StoreUnavailableError):
@@ -225,7 +225,7 @@ async def test_a_receipt_is_kept_only_of_what_the_ledger_holds(system: System) -
         await bootstrap.new_epoch(system.settings, unknown_grace_ms=0)
         with pytest.raises(LostError):
             await parts.enforcer.receipt(lost, timeout_s=10)
-        assert await parts.enforcer.kept(lost.revocation_id) is None
+        assert await parts.enforcer.receipts.get(lost.revocation_id) is None
 
 
 async def test_a_command_that_postgres_refuses_does_not_take_others_along(system: System) -> None:

@@ -27,7 +27,7 @@ from rescind_authority.redis.record_cache import RedisRecordWriter
 from rescind_authority.usecases.access import authoriser as authorise
 from rescind_authority.usecases.access.authoriser import Authoriser
 from rescind_authority.usecases.revocations import hit_counts
-from rescind_authority.usecases.revocations.hit_counts import Hits
+from rescind_authority.usecases.revocations.hit_counts import HitCounter
 from rescind_authority.usecases.sidecar_api import EMPTY
 from rescind_runtime.links import RedisLink
 from rescind_runtime.net import nats_connection
@@ -191,9 +191,9 @@ class SlowTokens:
 async def test_counts_beyond_the_bound_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hit_counts, "_MOST_WAITING", 6)
     table = SlowTokens()
-    counting = Hits(cast("Any", table), revocations=NOTHING)
+    counting = HitCounter(cast("Any", table), revocations=NOTHING)
     asked = [
-        asyncio.create_task(counting.of(replace(EVENT, seq=seq), deadline_s=60))
+        asyncio.create_task(counting.count(replace(EVENT, seq=seq), deadline_s=60))
         for seq in range(1, 9)
     ]
     while table.under_way < hit_counts._AT_ONCE:

@@ -192,7 +192,7 @@ async def with_receipt(
     """Add an existing receipt, with a page of its verifiers."""
     signed = signed_envelope.decode(envelope)
     receipt = receipts.decode(signed.content)
-    page = await authority.enforcer.page(receipt, cursor=cursor, limit=limit)
+    page = await authority.enforcer.receipts.page(receipt, cursor=cursor, limit=limit)
     shown = _document(receipt, page, signed, statement=authority.keys.statement)
     return facts.model_copy(update={"state": "enforced", "receipt": shown})
 

@@ -315,7 +315,7 @@ async def look(revocation_id: str, _actor: Reader, authority: Authority) -> Revo
     """Return one revocation, with its receipt if a client waited for it."""
     stored = await authority.inspector.revocation(revocation_id)
     facts = await _counted(_facts(stored), stored, authority)
-    envelope = await authority.enforcer.kept(facts.id)
+    envelope = await authority.enforcer.receipts.get(facts.id)
     return facts if envelope is None else await receipts.with_receipt(facts, envelope, authority)
 
 
@@ -341,7 +341,7 @@ async def receipt(
     """
     stored = await authority.inspector.revocation(revocation_id)
     if query.cursor:
-        envelope = await authority.enforcer.kept(revocation_id)
+        envelope = await authority.enforcer.receipts.get(revocation_id)
         if envelope is None:
             raise InvalidRequestError(FieldError("cursor", "there is no receipt yet: wait first"))
         return await receipts.with_receipt(
@@ -381,7 +381,9 @@ async def _counted(
 ) -> RevocationFacts:
     """Add the number of hit tokens; the count runs during a wait."""
     deadline_s = AFTER_A_WAIT_S if facts.state == "enforced" else None
-    hit = await authority.hits.of(stored.event, killed=stored.killed, deadline_s=deadline_s)
+    hit = await authority.hit_counter.count(
+        stored.event, killed=stored.killed, deadline_s=deadline_s
+    )
     if hit is None:
         return facts
     counted = {"hit": hit.tokens, "hit_subjects": hit.subjects, "hit_exact": hit.exact}

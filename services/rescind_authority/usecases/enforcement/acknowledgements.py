@@ -21,25 +21,25 @@ _MOST_INSTANCES = 100_000
 class AcknowledgedPosition:
     """The position that an instance acknowledged, and when the acknowledgement arrived.
 
-    `heard_ns` is CLOCK_MONOTONIC_RAW. `nonces` are those of the heartbeats that the sender sent
+    `received_ns` is CLOCK_MONOTONIC_RAW. `nonces` are those of the heartbeats that the sender sent
     before. If two processes have one id, the nonces identify the sender.
     """
 
     applied: Position
-    heard_ns: int
+    received_ns: int
     nonces: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)
 class AcknowledgementInbox:
-    """The instances whose acknowledgements arrived since the last `take`."""
+    """The instances whose acknowledgements arrived since the last `drain`."""
 
-    stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    notified: asyncio.Event = field(default_factory=asyncio.Event)
     instances: set[bytes] = field(default_factory=set[bytes])
 
-    def take(self) -> set[bytes]:
+    def drain(self) -> set[bytes]:
         """Return the collected instances, and clear the inbox."""
-        self.stirred.clear()
+        self.notified.clear()
         taken, self.instances = self.instances, set()
         return taken
 
@@ -52,31 +52,31 @@ class Acknowledgements:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._heard: OrderedDict[bytes, AcknowledgedPosition] = OrderedDict()
+        self._received: OrderedDict[bytes, AcknowledgedPosition] = OrderedDict()
         self._listeners: list[AcknowledgementInbox] = []
 
-    def note(self, ack: Ack) -> None:
+    def record(self, ack: Ack) -> None:
         """Store an acknowledgement whose MAC was verified."""
-        known = self._heard.get(ack.instance)
+        known = self._received.get(ack.instance)
         nonces = ack.trail or ()
         if known is not None:
             if known.applied.seq > ack.applied.seq:
                 return
             if known.applied.seq == ack.applied.seq and known.nonces == nonces:
                 return
-        self._heard[ack.instance] = AcknowledgedPosition(
+        self._received[ack.instance] = AcknowledgedPosition(
             ack.applied, self._clock.monotonic_raw_ns(), nonces
         )
-        self._heard.move_to_end(ack.instance)
-        if len(self._heard) > _MOST_INSTANCES:
-            self._heard.popitem(last=False)
+        self._received.move_to_end(ack.instance)
+        if len(self._received) > _MOST_INSTANCES:
+            self._received.popitem(last=False)
         for listener in self._listeners:
             listener.instances.add(ack.instance)
-            listener.stirred.set()
+            listener.notified.set()
 
-    def of(self, instance: bytes) -> AcknowledgedPosition | None:
+    def latest(self, instance: bytes) -> AcknowledgedPosition | None:
         """Return the stored acknowledgement of an instance, or None."""
-        return self._heard.get(instance)
+        return self._received.get(instance)
 
     @contextmanager
     def listening(self) -> Generator[AcknowledgementInbox]:

@@ -20,7 +20,7 @@ _SWEPT_LATER_NS = 1_800 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class _Noted:
+class _Reading:
     epoch: int
     seq: int
     at_ns: int
@@ -31,28 +31,28 @@ class RowReadTimes:
 
     def __init__(self) -> None:
         self._server: int | None = None
-        self._acknowledged: dict[bytes, deque[_Noted]] = {}
-        self._ends: deque[_Noted] = deque(maxlen=_MOST_ENDS)
+        self._acknowledged: dict[bytes, deque[_Reading]] = {}
+        self._ends: deque[_Reading] = deque(maxlen=_MOST_ENDS)
 
-    def note(self, seen: WaitSnapshot, at_ns: int) -> None:
+    def record(self, seen: WaitSnapshot, at_ns: int) -> None:
         """Record the ledger's end, and the acknowledged seq of each instance."""
         if seen.server != self._server:
             self._server = seen.server
             self._acknowledged.clear()
             self._ends.clear()
         if not self._ends or (self._ends[-1].epoch, self._ends[-1].seq) < (seen.epoch, seen.seq):
-            self._ends.append(_Noted(seen.epoch, seen.seq, at_ns))
+            self._ends.append(_Reading(seen.epoch, seen.seq, at_ns))
         elif (self._ends[-1].epoch, self._ends[-1].seq) == (seen.epoch, seen.seq):
-            self._ends[-1] = _Noted(seen.epoch, seen.seq, at_ns)
+            self._ends[-1] = _Reading(seen.epoch, seen.seq, at_ns)
         each = max(_LEAST_EACH, min(_MOST_EACH, _MOST // max(1, len(seen.rows))))
         for instance, row in seen.rows.items():
             if row.epoch is None:
                 continue
-            noted = self._acknowledged.setdefault(instance, deque())
-            if not noted or (noted[-1].epoch, noted[-1].seq) < (row.epoch, row.acked_seq):
-                noted.append(_Noted(row.epoch, row.acked_seq, at_ns))
-                while len(noted) > each:
-                    noted.popleft()
+            readings = self._acknowledged.setdefault(instance, deque())
+            if not readings or (readings[-1].epoch, readings[-1].seq) < (row.epoch, row.acked_seq):
+                readings.append(_Reading(row.epoch, row.acked_seq, at_ns))
+                while len(readings) > each:
+                    readings.popleft()
         for gone in self._acknowledged.keys() - seen.rows.keys():
             del self._acknowledged[gone]
 
@@ -67,9 +67,9 @@ class RowReadTimes:
         for instance, row in rows.items():
             if row.epoch != epoch or row.acked_seq < seq:
                 continue
-            for noted in self._acknowledged.get(instance, ()):
-                if noted.epoch == epoch and noted.seq >= seq:
-                    found[instance] = noted.at_ns
+            for reading in self._acknowledged.get(instance, ()):
+                if reading.epoch == epoch and reading.seq >= seq:
+                    found[instance] = reading.at_ns
                     break
         return found
 

@@ -22,20 +22,20 @@ from rescind_authority.ports.leases import LeaseRow, WaitSnapshot
 from rescind_authority.ports.ledger import CommittedEvent
 
 _NS_PER_US = 1_000
-_MOST_NAMED = 20
+_MOST_LISTED = 20
 
 
-def holds(target: CommittedEvent, seen: WaitSnapshot) -> bool:
+def is_committed(target: CommittedEvent, seen: WaitSnapshot) -> bool:
     """Return True if a snapshot saw the event committed."""
     return seen.held == (target.epoch, target.seq)
 
 
-def lost(target: CommittedEvent, seen: WaitSnapshot) -> bool:
+def is_lost(target: CommittedEvent, seen: WaitSnapshot) -> bool:
     """Return True if a snapshot proves that a restore lost the event.
 
     Only a later epoch proves it. A server without the event may be an old primary.
     """
-    return seen.epoch > target.epoch and not holds(target, seen)
+    return seen.epoch > target.epoch and not is_committed(target, seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class EnforcementWait:
         *,
         seen_ns: int,
         unchanged_since_ns: Mapping[bytes, int],
-        rows_count: bool,
+        rows_are_current: bool,
         unknown_until_ns: int | None = None,
         acknowledged_ns: Mapping[bytes, int] | None = None,
         complete: bool = False,
@@ -85,9 +85,9 @@ class EnforcementWait:
         """Start with a snapshot that saw the event, read before `seen_ns` (CLOCK_MONOTONIC_RAW).
 
         `unchanged_since_ns` is the time since which a row has had the version in the snapshot.
-        Without `rows_count`, the rows may be those of a restored backup, and only the full wait
-        counts. Until `unknown_until_ns`, a verifier without a row may be in grace. For instances
-        whose rows already show the event, `acknowledged_ns` is the time by which they had
+        Unless `rows_are_current`, the rows may be those of a restored backup, and only the full
+        wait counts. Until `unknown_until_ns`, a verifier without a row may be in grace. For
+        instances whose rows already show the event, `acknowledged_ns` is the time by which they had
         acknowledged it. `complete` means that no row was swept since the event, so that the
         snapshot contains every instance to wait for.
         """
@@ -100,33 +100,41 @@ class EnforcementWait:
         self._done: dict[bytes, EnforcingVerifier] = {}
         self._grace: dict[bytes, VerifierInGrace] = {}
         self._pending: dict[bytes, LeaseRow] = dict(seen.rows)
-        self._rows_count = rows_count
+        self._rows_are_current = rows_are_current
         self._unknown_until_ns = unknown_until_ns
         self._acknowledged_ns = acknowledged_ns or {}
         self._last_ns: int | None = None
-        self.rows(seen.rows, now_ns=seen_ns)
-        if rows_count:
-            for row in list(self._pending.values()):
-                since_ns = unchanged_since_ns.get(row.instance)
-                if since_ns is not None and seen_ns - since_ns >= self._wait_ns:
-                    self._lapse(row, since_ns, seen_ns)
-        settled = rows_count and not self._pending and not self._grace
+        self.apply_rows(seen.rows, now_ns=seen_ns)
+        if rows_are_current:
+            self._lapse_unchanged(unchanged_since_ns)
+        settled = rows_are_current and not self._pending and not self._grace
         self._over_before = settled and complete and unknown_until_ns is None
+
+    def _lapse_unchanged(self, since_ns: Mapping[bytes, int]) -> None:
+        """Settle the instances whose rows had not changed for a full wait before the snapshot."""
+        for row in list(self._pending.values()):
+            unchanged_ns = since_ns.get(row.instance)
+            if unchanged_ns is not None and self._seen_ns - unchanged_ns >= self._wait_ns:
+                self._lapse(row, unchanged_ns, self._seen_ns)
 
     @property
     def pending(self) -> AbstractSet[bytes]:
         """The pending instances: a view, which changes as they settle."""
         return self._pending.keys()
 
-    def counts(self, seen: WaitSnapshot) -> bool:
+    def may_settle(self, seen: WaitSnapshot) -> bool:
         """Return True if a later snapshot may settle instances.
 
         It must contain the event, and must not be older than the first snapshot. A replaced server,
         a standby and a restored ledger may show rows from before the event.
         """
-        return holds(self.target, seen) and seen.epoch == self._epoch and seen.seq >= self._seen_seq
+        return (
+            is_committed(self.target, seen)
+            and seen.epoch == self._epoch
+            and seen.seq >= self._seen_seq
+        )
 
-    def rows(self, rows: Mapping[bytes, LeaseRow], *, now_ns: int) -> None:
+    def apply_rows(self, rows: Mapping[bytes, LeaseRow], *, now_ns: int) -> None:
         """Apply the current rows: heartbeats and releases since the snapshot."""
         for instance in list(self._pending):
             row = rows.get(instance)
@@ -134,23 +142,23 @@ class EnforcementWait:
                 self._pending[instance] = row
             if row is not None and row.shared:
                 continue  # neither process can acknowledge for the other: their leases lapse
-            if row is not None and self._knows(row):
-                heard_ns = min(now_ns, self._acknowledged_ns.get(instance, now_ns))
-                self._settle(row, Outcome.ACKNOWLEDGED, heard_ns)
-            elif row is not None and row.released and self._rows_count:
+            if row is not None and self._is_acknowledged_by(row):
+                received_ns = min(now_ns, self._acknowledged_ns.get(instance, now_ns))
+                self._settle(row, Outcome.ACKNOWLEDGED, received_ns)
+            elif row is not None and row.released and self._rows_are_current:
                 self._release(row, now_ns)
             # A missing row proves nothing: it may be swept, or not have reached this server yet.
             # Its instance lapses with the full wait.
 
-    def _knows(self, row: LeaseRow) -> bool:
+    def _is_acknowledged_by(self, row: LeaseRow) -> bool:
         """Return True if a row acknowledges the event.
 
         Only an instance of the event's epoch can acknowledge it.
         """
         return row.epoch == self.target.epoch and row.acked_seq >= self.target.seq
 
-    def acknowledged(
-        self, instance: bytes, *, heard_ns: int, nonces: Collection[bytes] = ()
+    def acknowledge(
+        self, instance: bytes, *, received_ns: int, nonces: Collection[bytes] = ()
     ) -> None:
         """Count an acknowledgement of this event or a later one, with the ledger's own head.
 
@@ -161,9 +169,9 @@ class EnforcementWait:
         row = self._pending.get(instance)
         if row is None or row.shared or not (row.nonce is None or row.nonce in nonces):
             return
-        self._settle(row, Outcome.ACKNOWLEDGED, heard_ns)
+        self._settle(row, Outcome.ACKNOWLEDGED, received_ns)
 
-    def over(self, now_ns: int) -> bool:
+    def is_over(self, now_ns: int) -> bool:
         """Return True if the event is enforced.
 
         The remaining instances lapse when the full wait has passed.
@@ -171,7 +179,7 @@ class EnforcementWait:
         if self._pending and now_ns >= self.ends_ns:
             for row in list(self._pending.values()):
                 self._lapse(row, self._seen_ns, now_ns)
-        if self._rows_count:
+        if self._rows_are_current:
             return not self._pending
         return now_ns >= self.ends_ns
 
@@ -223,7 +231,7 @@ class EnforcementWait:
             lapse_in_s=max(0, self.ends_ns - now_ns) / 1e9,
             missing=tuple(
                 Missing(each.instance, each.service)
-                for each in nsmallest(_MOST_NAMED, self._pending.values(), key=_place)
+                for each in nsmallest(_MOST_LISTED, self._pending.values(), key=_place)
             ),
         )
 

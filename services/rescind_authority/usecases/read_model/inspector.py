@@ -204,7 +204,7 @@ class Inspector:
 
     def _heard(self, instance: Instance) -> Instance:
         """Add the acknowledgement since the last heartbeat, if this process received one."""
-        heard = self._acknowledgements.of(instance.instance)
+        heard = self._acknowledgements.latest(instance.instance)
         if heard is None or heard.applied.epoch != instance.epoch:
             return instance
         seq = heard.applied.seq

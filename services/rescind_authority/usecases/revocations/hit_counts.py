@@ -1,6 +1,6 @@
 """Counts of the tokens that revocations hit, made beside the commit and never in its path.
 
-A count is as of the event's own place in the ledger, so that it is the same at each look.
+A count is as of the event's own place in the ledger, so that each read returns the same count.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _COUNTED = frozenset({Effect.REVOKE, Effect.SUSPEND, Effect.NARROW, Effect.LIFT}
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class HitCount:
     """The number of matching tokens that had not ended, and of their subjects.
 
     If not `exact`, `tokens` is an estimate, and `subjects` a lower bound.
@@ -35,11 +35,11 @@ class Hit:
     exact: bool
 
 
-_NOTHING = Hit(0, 0, exact=True)
+_NOTHING = HitCount(0, 0, exact=True)
 
 
-class Hits:
-    """Count the tokens that events hit, a few events at a time, each within a deadline."""
+class HitCounter:
+    """Count the tokens that events hit: a few events at a time, each within a deadline."""
 
     def __init__(self, tokens: Tokens, *, revocations: Revocations) -> None:
         self._tokens = tokens
@@ -47,11 +47,11 @@ class Hits:
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._waiting = 0
         # A count does not change any more: the writer of the receipt and the answer share it.
-        self._kept: OrderedDict[tuple[int, int], Hit] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int], HitCount] = OrderedDict()
 
-    async def of(
+    async def count(
         self, event: Event, *, killed: bool = False, deadline_s: float | None = None
-    ) -> Hit | None:
+    ) -> HitCount | None:
         """Return the count of an event, or None if it is not counted, or not in time.
 
         For a kill, `event` is the suspend, and the revoke right before it is counted.
@@ -64,7 +64,7 @@ class Hits:
         self._waiting += 1
         try:
             async with asyncio.timeout(deadline_s or _DEADLINE_S), self._slots:
-                hit = await self._count(event, seq=event.seq - killed)
+                hit = await self._count_at(event, seq=event.seq - killed)
         except (TimeoutError, RescindError):
             return None  # the command is done, and its answer need not wait any longer
         finally:
@@ -74,7 +74,7 @@ class Hits:
             self._kept.popitem(last=False)
         return hit
 
-    async def _count(self, event: Event, *, seq: int) -> Hit:
+    async def _count_at(self, event: Event, *, seq: int) -> HitCount:
         revocation = event.revocation
         if revocation.lifts is not None:
             lifted = await self._revocations.get(revocation.lifts)
@@ -86,4 +86,4 @@ class Hits:
             most=MOST_COUNTED,
             seq=seq,
         )
-        return Hit(found.tokens, found.subjects, found.exact)
+        return HitCount(found.tokens, found.subjects, found.exact)

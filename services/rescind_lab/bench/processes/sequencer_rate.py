@@ -50,7 +50,9 @@ class _Silent:
 def _command(number: int) -> LedgerCommand:
     name = f"{os.getpid()}-{number}"
     return LedgerCommand(
-        claim=IdempotentRequest(Key("admin:bench", name), hashlib.sha256(name.encode()).digest()),
+        idempotency=IdempotentRequest(
+            Key("admin:bench", name), hashlib.sha256(name.encode()).digest()
+        ),
         revocation=Revocation(
             revocation_id=public_ids.make(
                 "rev",

@@ -73,7 +73,7 @@ async def test_a_defect_is_a_problem_without_a_traceback() -> None:
         inspector=nothing,
         trees=nothing,
         enforcer=nothing,
-        hits=nothing,
+        hit_counter=nothing,
         keys=nothing,
         term=nothing,
         sidecar_api=SidecarApi(

@@ -321,8 +321,8 @@ def test_a_receipt_of_very_many_is_a_summary_whose_pages_another_authority_shows
             assert (stated.summary.released, stated.summary.lapsed) == (100_000, 1)
             assert stated.verifiers[0].outcome is Outcome.LAPSED  # of all of them, it is named
             async with authority(here.cluster) as other:
-                assert await other.enforcer.kept("rev_1") == envelope
-                page = await other.enforcer.page(stated, cursor=99_500, limit=1_000)
+                assert await other.enforcer.receipts.get("rev_1") == envelope
+                page = await other.enforcer.receipts.page(stated, cursor=99_500, limit=1_000)
                 assert (len(page.verifiers), page.cursor) == (501, None)
 
     virtual_time.run(story())
@@ -340,7 +340,7 @@ def test_a_summary_says_until_when_a_verifier_that_the_rows_lack_may_be_in_grace
             assert stated.unknown_grace_until_us is not None
             until_s = stated.unknown_grace_until_us / 1e6
             assert until_s == pytest.approx(began_s + WAIT_S + 1.2 * HOUR_S, abs=2)
-            page = await here.enforcer.page(stated, cursor=1_500, limit=1_000)
+            page = await here.enforcer.receipts.page(stated, cursor=1_500, limit=1_000)
             assert (len(page.verifiers), page.cursor) == (501, None)
 
     virtual_time.run(story())
@@ -355,7 +355,7 @@ def test_details_that_were_changed_in_the_table_are_not_shown() -> None:
             for chunks in ((two, one, three), (one,), ()):
                 here.cluster.tables.details["rev_1"] = chunks
                 with pytest.raises(AlteredReceiptError, match="rev_1"):
-                    await here.enforcer.page(stated, cursor=1_000, limit=1_000)
+                    await here.enforcer.receipts.page(stated, cursor=1_000, limit=1_000)
 
     virtual_time.run(story())
 
@@ -446,5 +446,5 @@ async def acknowledge_for_ever(here: World, instance: bytes) -> None:
     while True:
         seq += 1
         position = Position(1, seq, bytes(32))
-        here.enforcer._acknowledgements.note(Ack(instance, seq, position))
+        here.enforcer._acknowledgements.record(Ack(instance, seq, position))
         await asyncio.sleep(0.01)

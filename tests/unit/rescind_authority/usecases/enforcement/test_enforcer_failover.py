@@ -184,7 +184,7 @@ def test_an_acknowledgement_of_events_that_only_an_old_primary_has_does_not_coun
             target = await here.revoke("rev_1")
             here.servers.stale = {"heads"}
             waiting = await here.begun(target)
-            here.acknowledgements.note(Ack(ONE, 1, here.old.tables.end))
+            here.acknowledgements.record(Ack(ONE, 1, here.old.tables.end))
             await asyncio.sleep(WAIT_S / 2)
             assert not waiting.done()
             assert _outcomes(await waiting) == {ONE: "lapsed"}
@@ -199,7 +199,7 @@ def test_an_acknowledgement_of_a_later_event_of_the_same_chain_counts() -> None:
             waiting = await here.begun(target)
             await here.revoke("rev_2")
             end = here.cluster.tables.end
-            here.acknowledgements.note(Ack(ONE, 1, Position(end.epoch, end.seq, end.head)))
+            here.acknowledgements.record(Ack(ONE, 1, Position(end.epoch, end.seq, end.head)))
             await asyncio.sleep(WAIT_S / 2)
             assert _outcomes(await waiting) == {ONE: "acknowledged"}
 

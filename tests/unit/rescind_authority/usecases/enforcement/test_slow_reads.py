@@ -27,7 +27,7 @@ from rescind.wire import receipts, signed_envelope
 from rescind.wire.heartbeat import AckRequest, Heartbeat, Release
 from rescind_authority.ports.leases import Term, WaitSnapshot
 from rescind_authority.ports.ledger import CommittedEvent
-from rescind_authority.usecases.enforcement import enforcer
+from rescind_authority.usecases.enforcement import row_watch
 from rescind_authority.usecases.enforcement.acknowledgements import Acknowledgements
 from rescind_authority.usecases.enforcement.enforcer import Enforcer
 from rescind_authority.usecases.leases.lease_term import LeaseTermScheduler
@@ -160,7 +160,7 @@ def test_a_row_that_the_slow_read_of_a_wait_found_is_watched_from_its_end() -> N
 def test_a_row_that_a_slow_read_found_is_swept_only_after_the_whole_silence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(enforcer, "_SILENT_NS", 4 * 10**9)
+    monkeypatch.setattr(row_watch, "_SILENT_NS", 4 * 10**9)
     world = World((SLOW_S, 0.0))
 
     async def watched() -> None:

@@ -9,7 +9,7 @@ from rescind.core import lease
 from rescind.core.receipt import Outcome, VerifierInGrace
 from rescind_authority.ports.leases import LeaseRow, WaitSnapshot
 from rescind_authority.ports.ledger import CommittedEvent
-from rescind_authority.usecases.enforcement.wait import EnforcementWait, lost
+from rescind_authority.usecases.enforcement.wait import EnforcementWait, is_lost
 
 TERM_MS = 10_000
 WAIT_NS = lease.wait_ns(TERM_MS)
@@ -31,7 +31,7 @@ def seen(*rows: LeaseRow, epoch: int = 1) -> WaitSnapshot:
 def begin(
     *rows: LeaseRow,
     unchanged: dict[bytes, int] | None = None,
-    rows_count: bool = True,
+    rows_are_current: bool = True,
     unknown_until_ns: int | None = None,
 ) -> EnforcementWait:
     return EnforcementWait(
@@ -39,7 +39,7 @@ def begin(
         seen(*rows),
         seen_ns=SEEN_NS,
         unchanged_since_ns=unchanged or {},
-        rows_count=rows_count,
+        rows_are_current=rows_are_current,
         unknown_until_ns=unknown_until_ns,
     )
 
@@ -49,29 +49,29 @@ def outcomes(wait: EnforcementWait, now_ns: int) -> dict[bytes, Outcome]:
 
 
 def test_without_verifiers_it_is_enforced_at_once() -> None:
-    assert begin().over(SEEN_NS)
+    assert begin().is_over(SEEN_NS)
 
 
 def test_an_instance_that_has_not_acknowledged_keeps_it_waiting() -> None:
     wait = begin(row(ONE))
-    assert not wait.over(SEEN_NS)
-    assert not wait.over(SEEN_NS + WAIT_NS - 1)
+    assert not wait.is_over(SEEN_NS)
+    assert not wait.is_over(SEEN_NS + WAIT_NS - 1)
     assert wait.pending == {ONE}
 
 
 def test_every_instance_has_to_acknowledge() -> None:
     wait = begin(row(ONE), row(TWO))
-    wait.acknowledged(ONE, heard_ns=SEEN_NS + 1_000_000)
-    assert not wait.over(SEEN_NS + 1_000_000)
-    wait.acknowledged(TWO, heard_ns=SEEN_NS + 3_000_000)
-    assert wait.over(SEEN_NS + 3_000_000)
+    wait.acknowledge(ONE, received_ns=SEEN_NS + 1_000_000)
+    assert not wait.is_over(SEEN_NS + 1_000_000)
+    wait.acknowledge(TWO, received_ns=SEEN_NS + 3_000_000)
+    assert wait.is_over(SEEN_NS + 3_000_000)
     latencies = {each.instance: each.latency_us for each in wait.receipt(SEEN_NS).verifiers}
     assert latencies == {ONE: 3_000, TWO: 5_000}  # since the event's own time
 
 
 def test_the_full_wait_ends_it_whatever_the_rows_say() -> None:
     wait = begin(row(ONE))
-    assert wait.over(SEEN_NS + WAIT_NS)
+    assert wait.is_over(SEEN_NS + WAIT_NS)
     assert outcomes(wait, SEEN_NS + WAIT_NS) == {ONE: Outcome.LAPSED}
 
 
@@ -83,7 +83,7 @@ def test_the_wait_is_longer_than_any_lease_by_the_slowest_clock_and_counts_from_
 
 def test_a_released_instance_is_not_waited_for() -> None:
     wait = begin(row(ONE, released=True))
-    assert wait.over(SEEN_NS)
+    assert wait.is_over(SEEN_NS)
     assert outcomes(wait, SEEN_NS) == {ONE: Outcome.RELEASED}
 
 
@@ -94,52 +94,52 @@ def test_a_row_that_says_it_in_this_epoch_counts_as_an_acknowledgement() -> None
 
 @pytest.mark.parametrize("epoch", [None, 2])
 def test_a_row_of_another_epoch_does_not(epoch: int | None) -> None:
-    assert not begin(row(ONE, acked_seq=9, epoch=epoch)).over(SEEN_NS)
+    assert not begin(row(ONE, acked_seq=9, epoch=epoch)).is_over(SEEN_NS)
 
 
 def test_a_heartbeat_or_a_release_after_the_snapshot_counts() -> None:
     wait = begin(row(ONE), row(TWO))
     later = {ONE: row(ONE, acked_seq=8, version=4), TWO: row(TWO, released=True, version=4)}
-    wait.rows(later, now_ns=SEEN_NS + 1)
+    wait.apply_rows(later, now_ns=SEEN_NS + 1)
     assert outcomes(wait, SEEN_NS + 1) == {ONE: Outcome.ACKNOWLEDGED, TWO: Outcome.RELEASED}
 
 
 def test_an_instance_that_begins_after_the_snapshot_is_not_waited_for() -> None:
     wait = begin(row(ONE))
-    wait.rows({ONE: row(ONE, acked_seq=7), TWO: row(TWO)}, now_ns=SEEN_NS + 1)
-    assert wait.over(SEEN_NS + 1)
+    wait.apply_rows({ONE: row(ONE, acked_seq=7), TWO: row(TWO)}, now_ns=SEEN_NS + 1)
+    assert wait.is_over(SEEN_NS + 1)
 
 
 def test_a_row_watched_unchanged_for_a_full_wait_has_lapsed() -> None:
     wait = begin(row(ONE), unchanged={ONE: SEEN_NS - WAIT_NS})
-    assert wait.over(SEEN_NS)
+    assert wait.is_over(SEEN_NS)
     assert outcomes(wait, SEEN_NS) == {ONE: Outcome.LAPSED}
 
 
 def test_a_row_watched_for_a_moment_less_has_not() -> None:
-    assert not begin(row(ONE), unchanged={ONE: SEEN_NS - WAIT_NS + 1}).over(SEEN_NS)
+    assert not begin(row(ONE), unchanged={ONE: SEEN_NS - WAIT_NS + 1}).is_over(SEEN_NS)
 
 
 def test_where_the_rows_may_be_a_backups_only_the_full_wait_counts() -> None:
-    wait = begin(row(ONE, released=True), unchanged={ONE: 0}, rows_count=False)
-    wait.acknowledged(ONE, heard_ns=SEEN_NS)
-    wait.rows({}, now_ns=SEEN_NS)
-    assert not wait.over(SEEN_NS + WAIT_NS - 1)
-    assert wait.over(SEEN_NS + WAIT_NS)
+    wait = begin(row(ONE, released=True), unchanged={ONE: 0}, rows_are_current=False)
+    wait.acknowledge(ONE, received_ns=SEEN_NS)
+    wait.apply_rows({}, now_ns=SEEN_NS)
+    assert not wait.is_over(SEEN_NS + WAIT_NS - 1)
+    assert wait.is_over(SEEN_NS + WAIT_NS)
 
 
 def test_after_a_restore_an_acknowledgement_of_the_new_epoch_is_named_but_ends_nothing() -> None:
-    wait = begin(row(ONE), row(TWO), rows_count=False)
-    wait.acknowledged(ONE, heard_ns=SEEN_NS)
-    wait.rows({ONE: row(ONE), TWO: row(TWO, acked_seq=7)}, now_ns=SEEN_NS)
-    assert not wait.over(SEEN_NS)
+    wait = begin(row(ONE), row(TWO), rows_are_current=False)
+    wait.acknowledge(ONE, received_ns=SEEN_NS)
+    wait.apply_rows({ONE: row(ONE), TWO: row(TWO, acked_seq=7)}, now_ns=SEEN_NS)
+    assert not wait.is_over(SEEN_NS)
     assert outcomes(wait, SEEN_NS) == dict.fromkeys((ONE, TWO), Outcome.ACKNOWLEDGED)
 
 
 def test_where_there_are_no_rows_after_a_restore_the_full_wait_counts_too() -> None:
-    wait = begin(rows_count=False)
-    assert not wait.over(SEEN_NS + WAIT_NS - 1)
-    assert wait.over(SEEN_NS + WAIT_NS)
+    wait = begin(rows_are_current=False)
+    assert not wait.is_over(SEEN_NS + WAIT_NS - 1)
+    assert wait.is_over(SEEN_NS + WAIT_NS)
 
 
 def test_progress_says_how_many_and_when_the_rest_lapses() -> None:
@@ -152,9 +152,9 @@ def test_progress_says_how_many_and_when_the_rest_lapses() -> None:
 def test_a_row_that_is_missing_later_settles_nothing() -> None:
     """It may have been swept, or never have come to the server that was asked."""
     wait = begin(row(ONE))
-    wait.rows({}, now_ns=SEEN_NS + 1)
-    assert not wait.over(SEEN_NS + WAIT_NS - 1)
-    assert wait.over(SEEN_NS + WAIT_NS)
+    wait.apply_rows({}, now_ns=SEEN_NS + 1)
+    assert not wait.is_over(SEEN_NS + WAIT_NS - 1)
+    assert wait.is_over(SEEN_NS + WAIT_NS)
     assert outcomes(wait, SEEN_NS + WAIT_NS) == {ONE: Outcome.LAPSED}
 
 
@@ -173,18 +173,18 @@ def test_a_later_snapshot_that_may_be_of_before_the_event_does_not_count(
     later: dict[str, Any],
 ) -> None:
     wait = begin(row(ONE))
-    assert wait.counts(seen(row(ONE)))
-    assert wait.counts(replace(seen(row(ONE)), seq=9))
-    assert not wait.counts(replace(seen(row(ONE)), **later))
+    assert wait.may_settle(seen(row(ONE)))
+    assert wait.may_settle(replace(seen(row(ONE)), seq=9))
+    assert not wait.may_settle(replace(seen(row(ONE)), **later))
 
 
 def test_only_a_later_epoch_proves_that_a_restore_lost_the_event() -> None:
     ignorant = replace(seen(), held=None)
-    assert not lost(TARGET, ignorant)
-    assert not lost(TARGET, replace(ignorant, seq=100))
-    assert not lost(replace(TARGET, epoch=2), ignorant)
-    assert lost(TARGET, replace(ignorant, epoch=2))
-    assert not lost(TARGET, replace(seen(), epoch=2))
+    assert not is_lost(TARGET, ignorant)
+    assert not is_lost(TARGET, replace(ignorant, seq=100))
+    assert not is_lost(replace(TARGET, epoch=2), ignorant)
+    assert is_lost(TARGET, replace(ignorant, epoch=2))
+    assert not is_lost(TARGET, replace(seen(), epoch=2))
 
 
 GRACE = "grace:session=60s"
@@ -193,15 +193,15 @@ GRACE_WAIT_NS = lease.grace_wait_ns(60 * 10**9)
 
 def test_a_verifier_in_grace_that_acknowledges_counts_like_any_other() -> None:
     wait = begin(row(ONE, posture=GRACE))
-    wait.acknowledged(ONE, heard_ns=SEEN_NS)
-    assert wait.over(SEEN_NS)
+    wait.acknowledge(ONE, received_ns=SEEN_NS)
+    assert wait.is_over(SEEN_NS)
     assert wait.receipt(SEEN_NS).grace == ()
 
 
 def test_a_silent_verifier_in_grace_is_waited_for_like_a_strict_one_and_then_named() -> None:
     wait = begin(row(ONE, posture=GRACE))
-    assert not wait.over(SEEN_NS + WAIT_NS - 1)
-    assert wait.over(SEEN_NS + WAIT_NS)
+    assert not wait.is_over(SEEN_NS + WAIT_NS - 1)
+    assert wait.is_over(SEEN_NS + WAIT_NS)
     receipt = wait.receipt(SEEN_NS + WAIT_NS)
     assert receipt.verifiers == ()
     until_us = 5_002_000 + (WAIT_NS + GRACE_WAIT_NS) // 1000
@@ -210,7 +210,7 @@ def test_a_silent_verifier_in_grace_is_waited_for_like_a_strict_one_and_then_nam
 
 def test_one_that_has_been_silent_for_a_full_wait_is_named_at_once() -> None:
     wait = begin(row(ONE, posture=GRACE), unchanged={ONE: SEEN_NS - WAIT_NS})
-    assert wait.over(SEEN_NS)
+    assert wait.is_over(SEEN_NS)
     [lenient] = wait.receipt(SEEN_NS).grace
     assert lenient.until_us == 5_002_000 + GRACE_WAIT_NS // 1000
 
@@ -218,7 +218,7 @@ def test_one_that_has_been_silent_for_a_full_wait_is_named_at_once() -> None:
 def test_one_that_has_been_silent_for_wait_and_grace_has_lapsed() -> None:
     since_ns = SEEN_NS - WAIT_NS - GRACE_WAIT_NS
     wait = begin(row(ONE, posture=GRACE), unchanged={ONE: since_ns})
-    assert wait.over(SEEN_NS)
+    assert wait.is_over(SEEN_NS)
     assert outcomes(wait, SEEN_NS) == {ONE: Outcome.LAPSED}
     sooner = begin(row(ONE, posture=GRACE), unchanged={ONE: since_ns + 1})
     assert len(sooner.receipt(SEEN_NS).grace) == 1
@@ -226,13 +226,13 @@ def test_one_that_has_been_silent_for_wait_and_grace_has_lapsed() -> None:
 
 def test_a_posture_that_nobody_can_read_is_never_called_lapsed() -> None:
     wait = begin(row(ONE, posture="patient"), unchanged={ONE: SEEN_NS - 2 * WAIT_NS})
-    assert wait.over(SEEN_NS)
+    assert wait.is_over(SEEN_NS)
     assert len(wait.receipt(SEEN_NS).grace) == 1
 
 
 def test_after_a_restore_the_full_wait_does_not_end_a_grace() -> None:
-    wait = begin(row(ONE, posture=GRACE), rows_count=False)
-    assert wait.over(SEEN_NS + WAIT_NS)
+    wait = begin(row(ONE, posture=GRACE), rows_are_current=False)
+    assert wait.is_over(SEEN_NS + WAIT_NS)
     assert [each.instance for each in wait.receipt(SEEN_NS + WAIT_NS).grace] == [ONE]
 
 
@@ -240,8 +240,8 @@ def test_after_a_restore_the_full_wait_does_not_end_a_grace() -> None:
 def test_where_the_rows_may_be_a_backups_one_that_vanished_or_was_released_is_waited_for(
     rows: dict[bytes, LeaseRow],
 ) -> None:
-    wait = begin(row(ONE), rows_count=False)
-    wait.rows(rows, now_ns=SEEN_NS + 1)
+    wait = begin(row(ONE), rows_are_current=False)
+    wait.apply_rows(rows, now_ns=SEEN_NS + 1)
     assert wait.pending == {ONE}
     assert wait.progress(SEEN_NS + 1).of == 1
     assert outcomes(wait, SEEN_NS + 1) == {}
@@ -252,25 +252,25 @@ def test_where_the_rows_may_be_a_backups_one_that_vanished_or_was_released_keeps
     rows: dict[bytes, LeaseRow],
 ) -> None:
     """The receipt names it: a row of the backup says nothing about who answers now."""
-    wait = begin(row(ONE, posture=GRACE), rows_count=False)
-    wait.rows(rows, now_ns=SEEN_NS + 1)
-    assert wait.over(SEEN_NS + WAIT_NS)
+    wait = begin(row(ONE, posture=GRACE), rows_are_current=False)
+    wait.apply_rows(rows, now_ns=SEEN_NS + 1)
+    assert wait.is_over(SEEN_NS + WAIT_NS)
     assert [each.instance for each in wait.receipt(SEEN_NS + WAIT_NS).grace] == [ONE]
 
 
 def test_a_row_that_vanished_keeps_its_grace() -> None:
     """The receipt names it: a look at the rows of an old primary may lack it (a failover)."""
     wait = begin(row(ONE, posture=GRACE))
-    wait.rows({}, now_ns=SEEN_NS + 1)
-    assert not wait.over(SEEN_NS + WAIT_NS - 1)
-    assert wait.over(SEEN_NS + WAIT_NS)
+    wait.apply_rows({}, now_ns=SEEN_NS + 1)
+    assert not wait.is_over(SEEN_NS + WAIT_NS - 1)
+    assert wait.is_over(SEEN_NS + WAIT_NS)
     assert [each.instance for each in wait.receipt(SEEN_NS + WAIT_NS).grace] == [ONE]
 
 
 def test_a_receipt_says_until_when_a_verifier_that_the_rows_lack_may_be_in_grace() -> None:
     until_ns = SEEN_NS + 3 * WAIT_NS
-    wait = begin(rows_count=False, unknown_until_ns=until_ns)
-    assert wait.over(SEEN_NS + WAIT_NS)
+    wait = begin(rows_are_current=False, unknown_until_ns=until_ns)
+    assert wait.is_over(SEEN_NS + WAIT_NS)
     until_us = 5_002_000 + 3 * WAIT_NS // 1_000
     assert wait.receipt(SEEN_NS + WAIT_NS).unknown_grace_until_us == until_us
     assert wait.receipt(until_ns - 1).unknown_grace_until_us == until_us
@@ -284,7 +284,7 @@ def test_a_receipt_of_a_ledger_that_knows_every_verifier_says_nothing_of_others(
 def test_who_is_waited_for_is_a_view_so_that_each_of_many_acknowledgements_costs_the_same() -> None:
     wait = begin(row(ONE), row(TWO))
     pending = wait.pending
-    wait.acknowledged(ONE, heard_ns=SEEN_NS)
+    wait.acknowledge(ONE, received_ns=SEEN_NS)
     assert pending == {TWO}
     assert pending & {ONE, TWO} == {TWO}
 
@@ -294,7 +294,7 @@ def test_a_hundred_thousand_instances_that_are_gone_need_no_wait_and_are_all_in_
 ):
     rows = [row(number.to_bytes(16), released=True) for number in range(100_000)]
     wait = begin(*rows)
-    assert wait.over(SEEN_NS)
+    assert wait.is_over(SEEN_NS)
     assert wait.progress(SEEN_NS).released == len(wait.receipt(SEEN_NS).verifiers) == 100_000
 
 
@@ -306,11 +306,11 @@ def test_an_acknowledgement_from_before_the_question_keeps_its_moment() -> None:
         seen(row(ONE, acked_seq=7)),
         seen_ns=SEEN_NS,
         unchanged_since_ns={},
-        rows_count=True,
+        rows_are_current=True,
         acknowledged_ns={ONE: moment_ns},
         complete=True,
     )
-    assert wait.over(SEEN_NS)
+    assert wait.is_over(SEEN_NS)
     receipt = wait.receipt(SEEN_NS + 5)
     assert [each.latency_us for each in receipt.verifiers] == [1_000_000]
     assert receipt.enforced_at_us == late.at_us + 1_000_000
@@ -324,13 +324,13 @@ def test_where_a_verifier_may_be_missing_it_is_enforced_when_it_is_asked_for(dou
         seen(*rows),
         seen_ns=SEEN_NS,
         unchanged_since_ns={},
-        rows_count=doubt != "backup",
+        rows_are_current=doubt != "backup",
         acknowledged_ns={ONE: SEEN_NS - 10**9},
         complete=doubt != "swept",
         unknown_until_ns=SEEN_NS + 100 * WAIT_NS if doubt == "unknown grace" else None,
     )
     now_ns = SEEN_NS + WAIT_NS
-    assert wait.over(now_ns)
+    assert wait.is_over(now_ns)
     assert wait.receipt(now_ns).enforced_at_us == 5_002_000 + WAIT_NS // 1_000
 
 
@@ -339,7 +339,7 @@ def test_a_verifier_that_ended_before_the_event_is_left_out_and_one_after_it_is_
     after = row(TWO, released=True, released_us=TARGET.at_us + 500)
     silent = row(b"3" * 16)
     wait = begin(before, after, silent, unchanged={silent.instance: SEEN_NS - 2 * WAIT_NS})
-    assert wait.over(SEEN_NS)
+    assert wait.is_over(SEEN_NS)
     receipt = wait.receipt(SEEN_NS)
     named = [(each.instance, each.outcome, each.latency_us) for each in receipt.verifiers]
     assert named == [(TWO, Outcome.RELEASED, 500)]
@@ -348,8 +348,8 @@ def test_a_verifier_that_ended_before_the_event_is_left_out_and_one_after_it_is_
 
 def test_after_a_restore_no_verifier_is_left_out_by_what_the_backup_says() -> None:
     before = row(ONE, released=True, released_us=1)
-    wait = begin(before, unchanged={ONE: 0}, rows_count=False)
-    assert wait.over(SEEN_NS + WAIT_NS)
+    wait = begin(before, unchanged={ONE: 0}, rows_are_current=False)
+    assert wait.is_over(SEEN_NS + WAIT_NS)
     assert outcomes(wait, SEEN_NS + WAIT_NS) == {ONE: Outcome.LAPSED}
 
 
