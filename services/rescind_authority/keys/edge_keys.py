@@ -61,7 +61,7 @@ class EdgeKeyFile:
         except (ValueError, IndexError):
             keys = ()
         if not keys or any(len(each.key) != KEY_BYTES for each in keys):
-            raise KeyFileError(f"{path} is no edge key file: expected 64 hex digits a line")
+            raise KeyFileError(f"{path} is not an edge key file: expected 64 hex digits a line")
         return cls(keys)
 
     def write(self, path: Path) -> None:

@@ -42,7 +42,7 @@ def read_key(path: Path) -> bytes:
     except ValueError:
         key = b""
     if len(key) != _KEY_BYTES:
-        raise KeyFileError(f"{path} is no key: expected 64 hex digits")
+        raise KeyFileError(f"{path} is not a key: expected 64 hex digits")
     return key
 
 

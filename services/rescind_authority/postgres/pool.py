@@ -28,7 +28,7 @@ from rescind_runtime.links import PostgresLink
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Borrowed: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
-_NO_URL = "RESCIND_POSTGRES_DSN is no connection URL (postgresql://user@host/database)"
+_NO_URL = "RESCIND_POSTGRES_DSN is not a connection URL (postgresql://user@host/database)"
 SIZE = 12  # connections of one authority
 _CONNECT_S = 5.0
 _STATEMENT_S = 10.0

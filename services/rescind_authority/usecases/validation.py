@@ -188,8 +188,8 @@ class FieldErrors:
             if not name.strip() or not name.isprintable() or length > _MAX_AUDIENCE_BYTES:
                 self.add(
                     "audience",
-                    f"{_short(name)} is no service name: printable, at most "
-                    f"{_MAX_AUDIENCE_BYTES} bytes",
+                    f"{_short(name)} is not a valid service name: expected printable text of at "
+                    f"most {_MAX_AUDIENCE_BYTES} bytes",
                 )
         return distinct
 
@@ -203,8 +203,8 @@ class FieldErrors:
             if "#" in pattern or not (named or _MANY_SUBJECTS.fullmatch(pattern)):
                 self.add(
                     "may_speak_for",
-                    f"{_short(pattern)} is no pattern: expected a subject, or one that ends in `*` "
-                    "after `:` or `/`, such as user:42 or agent:team/*",
+                    f"{_short(pattern)} is not a valid pattern: expected a subject, or one that "
+                    "ends in `*` after `:` or `/`, such as user:42 or agent:team/*",
                 )
             elif pattern != "*":
                 self._handle("may_speak_for", f"subject:{pattern}")

@@ -11,7 +11,7 @@ from typing import Any, cast
 from rescind_authority.errors import FieldError, InvalidRequestError
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_WRONG = "this text has half of a surrogate pair (\\ud800 to \\udfff), which is no character"
+_WRONG = "this text has half of a surrogate pair (\\ud800 to \\udfff), which is not a character"
 
 
 class UnreadableBodyError(ValueError):
