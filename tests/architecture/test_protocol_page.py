@@ -16,7 +16,7 @@ from rescind.core import generation_table, token_format
 from rescind.core.revocation import ENDED, Effect
 from rescind.core.token_format import Kind
 from rescind.core.verdict import Reason
-from rescind.wire import bearer, signed_envelope, socket_protocol, subjects
+from rescind.wire import bearer, nats_subjects, signed_envelope, socket_protocol
 from rescind_authority.http.sidecar_routes import SidecarRoutes
 
 PAGE = DOCS / "protocol.md"
@@ -114,10 +114,10 @@ def test_the_kinds_of_tokens_are_those_of_the_code() -> None:
 
 def test_the_subjects_are_those_of_the_code() -> None:
     rows = {plain(row[0]): plain(row[2]) for row in documents.table(PAGE, headed="subject")}
-    constants = {each for each in vars(subjects).values() if isinstance(each, str)}
+    constants = {each for each in vars(nats_subjects).values() if isinstance(each, str)}
     assert set(rows) == {each for each in constants if re.fullmatch(r"rescind\.v1\.\w+", each)}
-    assert set(rows.values()) == {"none", subjects.AUTHORITY_QUEUE}
-    assert subjects.STREAM in documents.prose(PAGE)
+    assert set(rows.values()) == {"none", nats_subjects.AUTHORITY_QUEUE}
+    assert nats_subjects.STREAM in documents.prose(PAGE)
 
 
 def test_the_paths_of_the_http_link_are_those_of_the_code() -> None:

@@ -6,7 +6,7 @@ from tests.support import documents
 from tests.support.documents import DOCS
 
 from rescind.core import generation_table
-from rescind.wire import socket_protocol, subjects
+from rescind.wire import nats_subjects, socket_protocol
 from rescind_authority.postgres import migrate
 
 PAGE = DOCS / "versions.md"
@@ -26,8 +26,8 @@ def test_the_versions_of_the_interfaces_are_those_of_the_code() -> None:
     assert rows["shared table"] == f"layout {generation_table.LAYOUT}"
     assert rows["database schema"] == f"migration {newest}"
     assert rows["HTTP API"] == "`/v1`"
-    prefix = re.match(r"\w+\.v\d+", subjects.RESOLVE)
-    path = re.match(r"/link/v\d+", subjects.path(subjects.RESOLVE))
+    prefix = re.match(r"\w+\.v\d+", nats_subjects.RESOLVE)
+    path = re.match(r"/link/v\d+", nats_subjects.path(nats_subjects.RESOLVE))
     assert prefix
     assert path
     assert rows["messages over NATS and over the HTTP link"] == f"`{prefix[0]}`, `{path[0]}`"

@@ -36,7 +36,7 @@ from tests.support.proof.oracle import Oracle
 from tests.support.proof.people import People
 
 from rescind.core import instance_mac, lease, ledger
-from rescind.wire import heartbeat, signed_envelope, subjects
+from rescind.wire import heartbeat, nats_subjects, signed_envelope
 from rescind_runtime.crypto.signing import Keyring
 
 SIDECARS = int(os.environ.get("RESCIND_PROOF_SIDECARS", "4"))
@@ -210,7 +210,7 @@ async def _hear(running: Cluster, oracle: Oracle) -> None:
             oracle.acknowledged[service] = max(known, ack.applied.seq)
 
     try:
-        await client.subscribe(subjects.ACK, cb=hear)
+        await client.subscribe(nats_subjects.ACK, cb=hear)
         async with httpx2.AsyncClient(headers=running.admin, trust_env=False) as http:
             while True:
                 for url in running.authorities:

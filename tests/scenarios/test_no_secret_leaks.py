@@ -31,20 +31,20 @@ from tests.support.eventually import eventually_blocking
 from tests.support.processes import clean_environment, mode
 
 from rescind import Verifier
-from rescind.wire import subjects
+from rescind.wire import nats_subjects
 from rescind_runtime.net import nats_connection
 
 pytestmark = pytest.mark.timeout(300)
 
 SUBJECTS = (
-    subjects.HEARTBEAT,
-    subjects.RESOLVE,
-    subjects.SINCE,
-    subjects.ENROL,
-    subjects.ACK,
-    subjects.USED,
-    subjects.OFFER,
-    subjects.WANTED,
+    nats_subjects.HEARTBEAT,
+    nats_subjects.RESOLVE,
+    nats_subjects.SINCE,
+    nats_subjects.ENROL,
+    nats_subjects.ACK,
+    nats_subjects.USED,
+    nats_subjects.OFFER,
+    nats_subjects.WANTED,
 )
 """All but the events, which NATS keeps, whoever says them: that would be a leak of this test's."""
 

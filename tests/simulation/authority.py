@@ -17,7 +17,7 @@ from tests.support.postgres_in_memory import (
 
 from rescind.core.record import Record
 from rescind.errors import MalformedMessageError, RescindError, UnreachableError
-from rescind.wire import events, heartbeat, signed_envelope, subjects
+from rescind.wire import events, heartbeat, nats_subjects, signed_envelope
 from rescind.wire.events import Batch
 from rescind.wire.heartbeat import AckRequest
 from rescind.wire.trust_statement import Purpose
@@ -163,17 +163,17 @@ class Authority:
 
     def announce(self, batch: Batch) -> None:
         payload = events.encode_batch(batch, partial(self._keys.sign, Purpose.EVENTS))
-        self._publish(subjects.EVENTS, payload)
+        self._publish(nats_subjects.EVENTS, payload)
 
     def call(self, wanted: AckRequest) -> None:
-        self._publish(subjects.WANTED, heartbeat.encode_ack_request(wanted))
+        self._publish(nats_subjects.WANTED, heartbeat.encode_ack_request(wanted))
 
     # What it hears ------------------------------------------------------------------------------
 
     def hear(self, subject: str, payload: bytes) -> None:
         """Take what nobody waits for an answer to: as `nats/requests.py` does."""
         try:
-            if subject == subjects.ACK:
+            if subject == nats_subjects.ACK:
                 self._desk.ack(payload)
             elif self._keys.verify(Purpose.EVENTS, signed_envelope.decode(payload)):
                 self.recent.offer(events.decode_batch(payload))
@@ -187,11 +187,11 @@ class Authority:
 
     async def _answer(self, subject: str, payload: bytes, answer: Callable[[bytes], None]) -> None:
         lanes = {
-            subjects.HEARTBEAT: self._desk.heartbeat,
-            subjects.RESOLVE: self._desk.resolve,
-            subjects.ENROL: self._desk.enrol,
-            subjects.SINCE: self._desk.since,
-            subjects.OFFER: self._desk.offer,
+            nats_subjects.HEARTBEAT: self._desk.heartbeat,
+            nats_subjects.RESOLVE: self._desk.resolve,
+            nats_subjects.ENROL: self._desk.enrol,
+            nats_subjects.SINCE: self._desk.since,
+            nats_subjects.OFFER: self._desk.offer,
         }
         try:
             answer(await lanes[subject](payload))

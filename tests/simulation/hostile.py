@@ -8,7 +8,7 @@ from tests.simulation.workload import Place
 from rescind.core.handles import Handle, Selector
 from rescind.core.ledger import Position
 from rescind.core.revocation import Event, Revocation
-from rescind.wire import events, heartbeat, signed_envelope, subjects
+from rescind.wire import events, heartbeat, nats_subjects, signed_envelope
 from rescind.wire.events import Batch
 from rescind.wire.signed_envelope import SignedEnvelope
 
@@ -28,7 +28,8 @@ def hears(places: Sequence[Place], authorities: Sequence[Authority], payload: by
         content = heartbeat.encode_ack(heartbeat.Ack(instance, 1 << 20, end, trail))
         for authority in authorities:
             authority.hear(
-                subjects.ACK, signed_envelope.encode(SignedEnvelope(content, instance, bytes(32)))
+                nats_subjects.ACK,
+                signed_envelope.encode(SignedEnvelope(content, instance, bytes(32))),
             )
         if last % 4 == 0:
             sidecar.follow.pushed(forged)

@@ -19,7 +19,7 @@ from tests.simulation.trust import RandomSource, TrustStore
 from rescind.core.posture import STRICT, Posture
 from rescind.core.secret import Secret
 from rescind.errors import UnreachableError
-from rescind.wire import subjects
+from rescind.wire import nats_subjects
 from rescind.wire.socket_protocol import Check, Clock, Look, Response
 from rescind_sidecar.link.authority_client import AuthorityClient
 from rescind_sidecar.link.failover import FailoverTransport
@@ -102,10 +102,10 @@ class Wire:
         return ()
 
     async def tell(self, subject: str, payload: bytes) -> None:
-        if subject == subjects.ACK:
+        if subject == nats_subjects.ACK:
             for each in self._hearers():
                 self._network.send(self._host, each.host, partial(each.hear, subject, payload))
-        elif subject == subjects.HEARTBEAT:
+        elif subject == nats_subjects.HEARTBEAT:
             one = self._pick()
             self._network.send(
                 self._host, one.host, lambda: one.ask(subject, payload, lambda _: None)
@@ -136,7 +136,9 @@ class NatsWire(Wire):
         return self._authorities()
 
     def _forged(self, subject: str) -> Sequence[bytes]:
-        return forgeries.answers(self._heard.get(subject)) if subject == subjects.RESOLVE else ()
+        return (
+            forgeries.answers(self._heard.get(subject)) if subject == nats_subjects.RESOLVE else ()
+        )
 
     async def run(
         self,

@@ -32,7 +32,7 @@ from rescind.core import lease
 from rescind.core.posture import Posture
 from rescind.core.verdict import Allowed, Reason
 from rescind.errors import DeniedError
-from rescind.wire import subjects
+from rescind.wire import nats_subjects
 from rescind_authority import actors
 from rescind_authority.usecases.enforcement import row_watch
 from rescind_authority.usecases.revocations import scheduled_lifts
@@ -173,18 +173,20 @@ class World:
 
     def publish(self, source: Host, subject: str, payload: bytes) -> None:
         """Push to every sidecar, and to every other authority; somebody hostile listens too."""
-        if subject == subjects.EVENTS:
+        if subject == nats_subjects.EVENTS:
             hostile.hears(self.places, self.authorities, payload)
         for place in self.places:
             self.network.send(source, place.host, partial(self._pushed, place, subject, payload))
         for authority in self.authorities:
-            if authority.host is not source and subject == subjects.EVENTS:
+            if authority.host is not source and subject == nats_subjects.EVENTS:
                 self.network.send(source, authority.host, partial(authority.hear, subject, payload))
 
     def _pushed(self, place: Place, subject: str, payload: bytes) -> None:
         sidecar = place.sidecar
         if sidecar is not None and sidecar.alive and place.host.nats == "works":
-            take = sidecar.follow.pushed if subject == subjects.EVENTS else sidecar.follow.wanted
+            take = (
+                sidecar.follow.pushed if subject == nats_subjects.EVENTS else sidecar.follow.wanted
+            )
             take(payload)
 
     # The workloads ------------------------------------------------------------------------------

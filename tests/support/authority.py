@@ -20,7 +20,7 @@ from tests.support.eventually import eventually
 from rescind.core import instance_mac, token_format
 from rescind.core.ledger import Position
 from rescind.core.record import Record
-from rescind.wire import heartbeat, records, signed_envelope, subjects
+from rescind.wire import heartbeat, nats_subjects, records, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_authority.errors import NotMigratedError
 from rescind_authority.operator import bootstrap
@@ -89,7 +89,7 @@ class Sidecar:
         message = self.message(service=service, nonce=nonce, posture=posture)
         if counter is not None:
             message = replace(message, counter=counter)
-        reply = await self.converse(subjects.HEARTBEAT, heartbeat.encode(message))
+        reply = await self.converse(nats_subjects.HEARTBEAT, heartbeat.encode(message))
         if not reply:
             return None
         decoded = heartbeat.decode_reply(reply)
@@ -116,12 +116,12 @@ class Sidecar:
         """Release the instance."""
         self.counter += 1
         release = heartbeat.Release(self.instance, self.counter)
-        return await self.converse(subjects.HEARTBEAT, heartbeat.encode(release))
+        return await self.converse(nats_subjects.HEARTBEAT, heartbeat.encode(release))
 
     async def since(self, seq: int, *, epoch: int = 1) -> heartbeat.Events:
         """Request missing events."""
         asked = heartbeat.encode_since(heartbeat.Since(epoch, seq))
-        return heartbeat.decode_events(await self.converse(subjects.SINCE, asked))
+        return heartbeat.decode_events(await self.converse(nats_subjects.SINCE, asked))
 
     async def resolve(
         self, token: str, *, seq: int = 1 << 40, at_us: int | None = None
@@ -145,7 +145,7 @@ class Sidecar:
 
     async def look_up(self, asked: records.Resolve) -> records.Resolved:
         """Send a look-up, and return its answer; fail if the answer is to another look-up."""
-        answer = await self.converse(subjects.RESOLVE, records.encode_resolve(asked))
+        answer = await self.converse(nats_subjects.RESOLVE, records.encode_resolve(asked))
         resolved = records.decode_resolved(answer)
         assert (resolved.nonce, resolved.token_hash) == (asked.nonce, asked.token_hash)
         return resolved
@@ -321,7 +321,7 @@ async def serving(
 async def _recognises(client: httpx2.AsyncClient) -> bool:
     """Return True once the authority has read the ledger, and so can check an instance's MAC."""
     nobody = signed_envelope.encode(SignedEnvelope(b"", bytes(heartbeat.INSTANCE_BYTES)))
-    answer = await client.post(subjects.path(subjects.SINCE), content=nobody)
+    answer = await client.post(nats_subjects.path(nats_subjects.SINCE), content=nobody)
     return answer.content == heartbeat.ENROL_AGAIN
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from tests.support.sidecar import LedgerInMemory
 
 from rescind.core import instance_mac
-from rescind.wire import enrolment, heartbeat, records, signed_envelope, subjects, usage_report
+from rescind.wire import enrolment, heartbeat, nats_subjects, records, signed_envelope, usage_report
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_sidecar.link.transport import Accept, Handler
 from rescind_sidecar.ports import InstanceCredentials
@@ -34,19 +34,19 @@ class LedgerTransport:
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
     ) -> bytes:
         ledger = self.ledger
-        if subject == subjects.ENROL:
+        if subject == nats_subjects.ENROL:
             return signed_envelope.encode(await ledger.enrol(enrolment.decode_request(payload)))
         envelope = signed_envelope.decode(payload)
         credentials = InstanceCredentials(envelope.key_id, ledger.secret(envelope.key_id))
-        if subject == subjects.HEARTBEAT:
+        if subject == nats_subjects.HEARTBEAT:
             beat = heartbeat.decode(envelope.content)
             assert isinstance(beat, heartbeat.Heartbeat)
             content = heartbeat.encode_reply(await ledger.beat(beat, credentials))
-        elif subject == subjects.RESOLVE:
+        elif subject == nats_subjects.RESOLVE:
             asked = records.decode_resolve(envelope.content)
             content = records.encode_resolved(await ledger.resolve(asked, credentials))
         else:
-            assert subject == subjects.SINCE
+            assert subject == nats_subjects.SINCE
             since = heartbeat.decode_since(envelope.content)
             content = heartbeat.encode_events(await ledger.since(since, credentials))
         tag = instance_mac.tag(credentials.secret, instance_mac.TO_SIDECAR, content)
@@ -57,9 +57,9 @@ class LedgerTransport:
     async def tell(self, subject: str, payload: bytes) -> None:
         content = signed_envelope.decode(payload).content
         match subject:
-            case subjects.ACK:
+            case nats_subjects.ACK:
                 self.told.append(heartbeat.decode_ack(content))
-            case subjects.USED:
+            case nats_subjects.USED:
                 self.told.append(usage_report.decode(content))
             case _:
                 release = heartbeat.decode(content)

@@ -5,7 +5,7 @@ import secrets
 from tests.support.authority import Running, Sidecar, System
 
 from rescind.core.secret import Secret
-from rescind.wire import enrolment, signed_envelope, subjects
+from rescind.wire import enrolment, nats_subjects, signed_envelope
 from rescind.wire.enrolment import Credential, EnrolmentRefused, EnrolmentRequest, Granted
 from rescind.wire.trust_statement import Purpose
 from rescind_runtime.crypto.signing import InstanceKey
@@ -55,7 +55,7 @@ class Newcomer:
     async def send(self, request: EnrolmentRequest) -> Granted | EnrolmentRefused:
         """Send a request, and check the signature of the answer."""
         payload = enrolment.encode_request(request)
-        signed = signed_envelope.decode(await self._sidecar.ask(subjects.ENROL, payload))
+        signed = signed_envelope.decode(await self._sidecar.ask(nats_subjects.ENROL, payload))
         assert self._trust.verify(Purpose.ENROLMENT, signed)
         answer = enrolment.decode_answer(signed.content)
         assert answer.nonce == request.nonce

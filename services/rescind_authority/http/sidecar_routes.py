@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
 from rescind.errors import MalformedMessageError, RescindError
-from rescind.wire import signed_envelope, subjects
+from rescind.wire import nats_subjects, signed_envelope
 from rescind.wire.heartbeat import ENROL_AGAIN
 from rescind_authority.errors import NotEnrolledError
 from rescind_authority.http import problems
@@ -83,16 +83,18 @@ class SidecarRoutes:
         The OpenAPI document, which is for people, does not list these routes.
         """
         kinds = (
-            _RequestClass(subjects.HEARTBEAT, self._sidecar_api.heartbeat, most=_MOST_HEARTBEATS),
-            _RequestClass(subjects.RESOLVE, self._sidecar_api.resolve, most=_MOST_LOOKS),
             _RequestClass(
-                subjects.ENROL, self._sidecar_api.enrol, most=_MOST_ENROLMENTS, proves=False
+                nats_subjects.HEARTBEAT, self._sidecar_api.heartbeat, most=_MOST_HEARTBEATS
             ),
-            _RequestClass(subjects.SINCE, self._sidecar_api.since, most=_MOST_SINCE),
-            _RequestClass(subjects.ACK, _told(self._sidecar_api.ack), most=_MOST_HEARTBEATS),
-            _RequestClass(subjects.USED, _told(self._sidecar_api.used), most=_MOST_REPORTS),
+            _RequestClass(nats_subjects.RESOLVE, self._sidecar_api.resolve, most=_MOST_LOOKS),
             _RequestClass(
-                subjects.OFFER,
+                nats_subjects.ENROL, self._sidecar_api.enrol, most=_MOST_ENROLMENTS, proves=False
+            ),
+            _RequestClass(nats_subjects.SINCE, self._sidecar_api.since, most=_MOST_SINCE),
+            _RequestClass(nats_subjects.ACK, _told(self._sidecar_api.ack), most=_MOST_HEARTBEATS),
+            _RequestClass(nats_subjects.USED, _told(self._sidecar_api.used), most=_MOST_REPORTS),
+            _RequestClass(
+                nats_subjects.OFFER,
                 self._sidecar_api.offer,
                 most=_MOST_OFFERS,
                 max_bytes=_MAX_OFFER_BYTES,
@@ -100,7 +102,7 @@ class SidecarRoutes:
         )
         return [
             Route(
-                subjects.path(kind.subject),
+                nats_subjects.path(kind.subject),
                 self._endpoint(kind),
                 methods=["POST"],
                 include_in_schema=False,

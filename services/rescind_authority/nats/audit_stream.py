@@ -5,7 +5,7 @@ from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import Error as JetStreamError
 
-from rescind.wire import subjects
+from rescind.wire import nats_subjects
 from rescind_runtime.net import nats_connection
 
 _MAX_AGE_S = 30 * 24 * 3600.0
@@ -18,9 +18,9 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 async def ensure(client: Client) -> None:
     """Create the stream unless it exists; if JetStream is off, log that and continue."""
     wanted = StreamConfig(
-        name=subjects.STREAM,
+        name=nats_subjects.STREAM,
         description="Committed revocations of rescind, as pushed to the sidecars.",
-        subjects=[subjects.EVENTS],
+        subjects=[nats_subjects.EVENTS],
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
         discard=DiscardPolicy.OLD,
@@ -36,6 +36,6 @@ async def ensure(client: Client) -> None:
         _log.warning(
             "no JetStream stream for late consumers; revocations do not need it",
             action="stream.missing",
-            stream=subjects.STREAM,
+            stream=nats_subjects.STREAM,
             why=f"{type(error).__name__}: {error}",
         )

@@ -6,7 +6,7 @@ from functools import partial
 
 from nats.aio.client import Client
 
-from rescind.wire import events, heartbeat, subjects
+from rescind.wire import events, heartbeat, nats_subjects
 from rescind.wire.events import Batch
 from rescind.wire.heartbeat import AckRequest
 from rescind.wire.trust_statement import Purpose
@@ -54,10 +54,10 @@ class NatsPublisher:
     async def _publish(self, client: Client, said: Batch | AckRequest) -> None:
         match said:
             case AckRequest():
-                await client.publish(subjects.WANTED, heartbeat.encode_ack_request(said))
+                await client.publish(nats_subjects.WANTED, heartbeat.encode_ack_request(said))
             case Batch():
                 await client.publish(
-                    subjects.EVENTS,
+                    nats_subjects.EVENTS,
                     events.encode_batch(said, partial(self._keys.sign, Purpose.EVENTS)),
                     headers={"Nats-Msg-Id": f"{said.epoch}-{said.first_seq}"},
                 )

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rescind.errors import MalformedMessageError, RescindError
-from rescind.wire import events, signed_envelope, subjects
+from rescind.wire import events, nats_subjects, signed_envelope
 from rescind.wire.heartbeat import ENROL_AGAIN
 from rescind.wire.trust_statement import Purpose
 from rescind_authority.errors import LookupUnavailableError, NotEnrolledError, StoreUnavailableError
@@ -65,25 +65,27 @@ class Requests:
     async def subscribe(self, client: Client, tasks: asyncio.TaskGroup) -> None:
         """Subscribe to all subjects; each request is answered in a task of the group."""
         kinds = {
-            subjects.HEARTBEAT: _RequestClass(self._sidecar_api.heartbeat, most=_MOST_HEARTBEATS),
-            subjects.RESOLVE: _RequestClass(
+            nats_subjects.HEARTBEAT: _RequestClass(
+                self._sidecar_api.heartbeat, most=_MOST_HEARTBEATS
+            ),
+            nats_subjects.RESOLVE: _RequestClass(
                 self._sidecar_api.resolve, most=_MOST_LOOKS, refuse=self._sidecar_api.put_off
             ),
-            subjects.ENROL: _RequestClass(self._sidecar_api.enrol, most=_MOST_ENROLMENTS),
-            subjects.SINCE: _RequestClass(self._sidecar_api.since, most=_MOST_SINCE),
-            subjects.OFFER: _RequestClass(self._sidecar_api.offer, most=_MOST_OFFERS),
+            nats_subjects.ENROL: _RequestClass(self._sidecar_api.enrol, most=_MOST_ENROLMENTS),
+            nats_subjects.SINCE: _RequestClass(self._sidecar_api.since, most=_MOST_SINCE),
+            nats_subjects.OFFER: _RequestClass(self._sidecar_api.offer, most=_MOST_OFFERS),
         }
         for subject, kind in kinds.items():
             await nats_connection.subscribe(
-                client, subject, self._starting(kind, tasks), queue=subjects.AUTHORITY_QUEUE
+                client, subject, self._starting(kind, tasks), queue=nats_subjects.AUTHORITY_QUEUE
             )
         await nats_connection.subscribe(
-            client, subjects.USED, self._used, queue=subjects.AUTHORITY_QUEUE
+            client, nats_subjects.USED, self._used, queue=nats_subjects.AUTHORITY_QUEUE
         )
         # No queue group: a waiter in any authority counts the acknowledgements itself.
-        await nats_connection.subscribe(client, subjects.ACK, self._ack)
+        await nats_connection.subscribe(client, nats_subjects.ACK, self._ack)
         # No queue group: every authority receives the events that every other one committed.
-        await nats_connection.subscribe(client, subjects.EVENTS, self._hear)
+        await nats_connection.subscribe(client, nats_subjects.EVENTS, self._hear)
 
     def _starting(self, kind: _RequestClass, tasks: asyncio.TaskGroup) -> nats_connection.Handler:
         async def start(message: Msg) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx2
 
 from rescind.errors import RescindError
-from rescind.wire import heartbeat, signed_envelope, subjects
+from rescind.wire import heartbeat, nats_subjects, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_cli.doctor import driver_errors, findings
 from rescind_cli.doctor.findings import Finding
@@ -43,7 +43,9 @@ def check(here: Surroundings) -> Iterator[Finding]:
 def _ask(client: httpx2.Client, url: str) -> Finding:
     before_ns = clock.boottime_ns()
     try:
-        answer = client.post(f"{url.rstrip('/')}{subjects.path(subjects.SINCE)}", content=_QUESTION)
+        answer = client.post(
+            f"{url.rstrip('/')}{nats_subjects.path(nats_subjects.SINCE)}", content=_QUESTION
+        )
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
         says = f"{driver_errors.place(url)} cannot be used: {driver_errors.reason(error)}"
         usual = "Start it, or correct RESCIND_URL."

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rescind.errors import RescindError
-from rescind.wire import heartbeat, signed_envelope, subjects
+from rescind.wire import heartbeat, nats_subjects, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_cli.doctor import driver_errors, findings
 from rescind_cli.doctor.findings import Finding
@@ -120,11 +120,11 @@ async def _stream(client: "Client") -> Finding:
 
     try:
         context = client.jetstream(timeout=_ASK_S)  # pyright: ignore[reportUnknownMemberType] nats-py leaves types open
-        stream = await context.stream_info(subjects.STREAM)
+        stream = await context.stream_info(nats_subjects.STREAM)
     except NotFoundError:
         return findings.warning(
             "jetstream",
-            f"there is no stream {subjects.STREAM}",
+            f"there is no stream {nats_subjects.STREAM}",
             "An authority makes it when it connects: is one running? Only auditors need it.",
         )
     except (Error, TimeoutError) as error:
@@ -133,7 +133,9 @@ async def _stream(client: "Client") -> Finding:
             f"JetStream does not answer ({driver_errors.reason(error)})",
             "Switch it on if auditors or late consumers need the events; nothing else does.",
         )
-    return findings.ok("jetstream", f"{subjects.STREAM}, {stream.state.messages} batches of events")
+    return findings.ok(
+        "jetstream", f"{nats_subjects.STREAM}, {stream.state.messages} batches of events"
+    )
 
 
 async def _authority(client: "Client") -> Finding:
@@ -144,7 +146,7 @@ async def _authority(client: "Client") -> Finding:
     part, question = "authority over nats", signed_envelope.encode(nobody)
     before_ns = clock.boottime_ns()
     try:
-        answer = await client.request(subjects.SINCE, question, timeout=_ASK_S)
+        answer = await client.request(nats_subjects.SINCE, question, timeout=_ASK_S)
     except NoRespondersError:
         return findings.failed(
             part,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from rescind.wire import heartbeat, signed_envelope, subjects
+from rescind.wire import heartbeat, nats_subjects, signed_envelope
 from rescind_lab.errors import SceneError
 from rescind_runtime import clock
 from rescind_runtime.net import nats_connection
@@ -31,9 +31,9 @@ class AcknowledgementTimes:
 
         A sidecar sends it as soon as it has applied `seq`.
         """
-        await nats_connection.subscribe(self._client, subjects.ACK, self._note)
+        await nats_connection.subscribe(self._client, nats_subjects.ACK, self._note)
         wanted = heartbeat.encode_ack_request(heartbeat.AckRequest(epoch, seq))
-        await self._client.publish(subjects.WANTED, wanted)
+        await self._client.publish(nats_subjects.WANTED, wanted)
         # NATS delivers before the event what it received before the event.
         await self._client.flush()
 

@@ -14,10 +14,10 @@ from rescind.errors import MalformedMessageError, UnreachableError
 from rescind.wire import (
     enrolment,
     heartbeat,
+    nats_subjects,
     records,
     recovery_offer,
     signed_envelope,
-    subjects,
     usage_report,
 )
 from rescind.wire.heartbeat import ENROL_AGAIN
@@ -46,7 +46,7 @@ class AuthorityClient:
     async def enrol(self, message: enrolment.EnrolmentRequest) -> SignedEnvelope:
         """Request an instance's secret; the caller verifies the signature of the answer."""
         payload = enrolment.encode_request(message)
-        answer = await self._transport.ask(subjects.ENROL, payload, timeout_s=_ENROL_S)
+        answer = await self._transport.ask(nats_subjects.ENROL, payload, timeout_s=_ENROL_S)
         return _read(signed_envelope.decode, answer)
 
     async def beat(
@@ -54,7 +54,10 @@ class AuthorityClient:
     ) -> heartbeat.Reply | heartbeat.NoLease:
         """Request a lease; the deadline depends on the lease term in the previous answer."""
         answer = await self._converse(
-            subjects.HEARTBEAT, heartbeat.encode(message), credentials, timeout_s=self._patience_s
+            nats_subjects.HEARTBEAT,
+            heartbeat.encode(message),
+            credentials,
+            timeout_s=self._patience_s,
         )
         reply = _read(heartbeat.decode_answer, answer)
         if isinstance(reply, heartbeat.Reply):
@@ -67,7 +70,9 @@ class AuthorityClient:
         self, message: heartbeat.Since, credentials: InstanceCredentials
     ) -> heartbeat.Events:
         """Request missing events."""
-        answer = await self._converse(subjects.SINCE, heartbeat.encode_since(message), credentials)
+        answer = await self._converse(
+            nats_subjects.SINCE, heartbeat.encode_since(message), credentials
+        )
         return _read(heartbeat.decode_events, answer)
 
     async def resolve(self, message: records.Resolve, credentials: InstanceCredentials) -> Resolved:
@@ -78,13 +83,13 @@ class AuthorityClient:
             nonlocal right
             found = _answers(message, credentials, answer)
             if isinstance(found, NotNow):
-                raise AuthorityBusyError(subjects.RESOLVE)
+                raise AuthorityBusyError(nats_subjects.RESOLVE)
             right = found
             self._tally.messages_refused += found is None
             return found is not None
 
         payload = _spoken(records.encode_resolve(message), credentials)
-        await self._transport.ask(subjects.RESOLVE, payload, timeout_s=_LOOK_S, accept=accept)
+        await self._transport.ask(nats_subjects.RESOLVE, payload, timeout_s=_LOOK_S, accept=accept)
         if right is None:
             raise UnreachableError("no authority of ours answered a look-up")
         return right
@@ -92,19 +97,19 @@ class AuthorityClient:
     async def acknowledge(self, message: heartbeat.Ack, credentials: InstanceCredentials) -> None:
         """Report that events are applied."""
         await self._transport.tell(
-            subjects.ACK, _spoken(heartbeat.encode_ack(message), credentials)
+            nats_subjects.ACK, _spoken(heartbeat.encode_ack(message), credentials)
         )
 
     async def release(self, message: heartbeat.Release, credentials: InstanceCredentials) -> None:
         """Report that the instance has ended."""
         await self._transport.tell(
-            subjects.HEARTBEAT, _spoken(heartbeat.encode(message), credentials)
+            nats_subjects.HEARTBEAT, _spoken(heartbeat.encode(message), credentials)
         )
 
     async def used(self, message: usage_report.Used, credentials: InstanceCredentials) -> None:
         """Report which tokens are in use."""
         await self._transport.tell(
-            subjects.USED, _spoken(usage_report.encode(message), credentials)
+            nats_subjects.USED, _spoken(usage_report.encode(message), credentials)
         )
 
     async def offer(
@@ -113,7 +118,7 @@ class AuthorityClient:
         """Offer events that a restored ledger may have lost."""
         return _read(
             recovery_offer.decode_offer_answer,
-            await self._converse(subjects.OFFER, recovery_offer.encode(message), credentials),
+            await self._converse(nats_subjects.OFFER, recovery_offer.encode(message), credentials),
         )
 
     async def _converse(

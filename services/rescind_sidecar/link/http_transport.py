@@ -13,7 +13,7 @@ from rescind.client import causes
 from rescind.client.causes import Cause
 from rescind.client.tls import TlsFiles
 from rescind.errors import UnreachableError
-from rescind.wire import subjects
+from rescind.wire import nats_subjects
 from rescind_runtime.net import nats_connection
 from rescind_sidecar.link.transport import Accept, AuthorityBusyError
 
@@ -103,10 +103,10 @@ class HttpTransport:
         return [*order, order[0]]
 
     async def _post(self, number: int, subject: str, payload: bytes, *, share_s: float) -> bytes:
-        pool = self._looks if subject == subjects.RESOLVE else self._rest
+        pool = self._looks if subject == nats_subjects.RESOLVE else self._rest
         if pool is None:
             raise UnreachableError("HTTP is not in use yet, or no more")
-        url = f"{self._urls[number]}{subjects.path(subject)}"
+        url = f"{self._urls[number]}{nats_subjects.path(subject)}"
         answer = bytearray()
         try:
             async with (

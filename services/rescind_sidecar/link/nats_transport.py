@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from nats.js.api import Header
 
 from rescind.errors import UnreachableError
-from rescind.wire import subjects
+from rescind.wire import nats_subjects
 from rescind_runtime.links import NatsLink
 from rescind_runtime.net import nats_connection
 from rescind_sidecar.link.transport import Accept, AuthorityBusyError, Handler
@@ -77,8 +77,8 @@ class NatsTransport:
                 on_lost=self._give_up,
                 again=again,
             ) as client:
-                await nats_connection.subscribe(client, subjects.EVENTS, _handing(on_events))
-                await nats_connection.subscribe(client, subjects.WANTED, _handing(on_wanted))
+                await nats_connection.subscribe(client, nats_subjects.EVENTS, _handing(on_events))
+                await nats_connection.subscribe(client, nats_subjects.WANTED, _handing(on_wanted))
                 # An inbox of our own: nats-py's `request` returns the first reply, even if forged.
                 self._inbox = client.new_inbox()
                 await nats_connection.subscribe(client, f"{self._inbox}.*", self._hear)

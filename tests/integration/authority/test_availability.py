@@ -15,7 +15,7 @@ from tests.support.newcomer import Newcomer, credential
 
 from rescind.core import token_format
 from rescind.core.token_format import Kind
-from rescind.wire import enrolment, heartbeat, signed_envelope, subjects
+from rescind.wire import enrolment, heartbeat, nats_subjects, signed_envelope
 from rescind.wire.enrolment import EnrolmentRefused, Granted
 from rescind.wire.signed_envelope import SignedEnvelope
 
@@ -29,7 +29,7 @@ async def beat_over_http(running: Running, sidecar: Sidecar) -> heartbeat.Reply:
     """Send a heartbeat over a connection of its own, and return the lease that it earns."""
     async with running.as_bearer(None) as link:
         answer = await link.post(
-            subjects.path(subjects.HEARTBEAT),
+            nats_subjects.path(nats_subjects.HEARTBEAT),
             content=sidecar.spoken(heartbeat.encode(sidecar.message())),
         )
     assert answer.status_code == httpx2.codes.OK, answer.text
@@ -43,7 +43,7 @@ async def enrol_over_http(
     request = Newcomer(sidecar, running.system).request(shown)
     async with running.as_bearer(None) as link:
         answer = await link.post(
-            subjects.path(subjects.ENROL), content=enrolment.encode_request(request)
+            nats_subjects.path(nats_subjects.ENROL), content=enrolment.encode_request(request)
         )
     if not answer.content or answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE:
         return None
@@ -109,8 +109,8 @@ async def requests_without_proof(running: Running, sidecar: Sidecar, seen: Count
                 await http.get("/v1/fleet"),
                 await http.post("/v1/revocations", json={"selector": ["*"]}),
                 await http.post("/oauth/token", data={"grant_type": "x", "subject_token": forged}),
-                await http.post(subjects.path(subjects.RESOLVE), content=stranger),
-                await http.post(subjects.path(subjects.ENROL), content=enrolling),
+                await http.post(nats_subjects.path(nats_subjects.RESOLVE), content=stranger),
+                await http.post(nats_subjects.path(nats_subjects.ENROL), content=enrolling),
             ):
                 seen[f"{answer.url.path} {answer.status_code}"] += 1
 

@@ -10,7 +10,7 @@ from tests.support.rows import guard
 
 from rescind.core import lease
 from rescind.core.ledger import Position
-from rescind.wire import heartbeat, subjects
+from rescind.wire import heartbeat, nats_subjects
 from rescind.wire.heartbeat import NoLease, Reply
 from rescind_authority.operator import bootstrap
 from rescind_authority.postgres import pool
@@ -60,7 +60,7 @@ async def test_a_heartbeat_that_an_older_authority_counted_ends_no_process(syste
 
 
 async def beat(wire: Sidecar, process: Process) -> Reply | NoLease | None:
-    content = await wire.converse(subjects.HEARTBEAT, heartbeat.encode(process.heartbeat()))
+    content = await wire.converse(nats_subjects.HEARTBEAT, heartbeat.encode(process.heartbeat()))
     if not content:
         return None
     answer = heartbeat.decode_answer(content)
@@ -91,7 +91,7 @@ async def test_no_receipt_counts_a_copy_for_its_twin_and_both_have_to_begin_anew
             two.applied = head
             acknowledgement = wire.spoken(heartbeat.encode_ack(two.ack()))
             while not revoking.done():
-                await wire.nats.publish(subjects.ACK, acknowledgement)
+                await wire.nats.publish(nats_subjects.ACK, acknowledgement)
                 await asyncio.sleep(0.05)
         receipt = revoking.result().json()["receipt"]
         assert [each["outcome"] for each in receipt["verifiers"]] == ["lapsed"]

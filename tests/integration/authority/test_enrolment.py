@@ -13,7 +13,7 @@ from rescind.core import instance_mac, times, token_format
 from rescind.core.ledger import Position
 from rescind.core.secret import Secret
 from rescind.core.token_format import Kind
-from rescind.wire import enrolment, events, heartbeat, signed_envelope, subjects
+from rescind.wire import enrolment, events, heartbeat, nats_subjects, signed_envelope
 from rescind.wire.enrolment import Credential, EnrolmentRefused, EnrolmentRequest, Granted
 from rescind.wire.heartbeat import ENROL_AGAIN, Heartbeat
 from rescind.wire.signed_envelope import SignedEnvelope
@@ -145,7 +145,7 @@ async def test_a_public_key_that_everybody_can_open_gets_nothing(system: System)
             enrolment.encode_credential(shown)
         )
         request = enrolment.encode_request(EnrolmentRequest(weak, nonce, box))
-        assert await sidecar.ask(subjects.ENROL, request) == b""
+        assert await sidecar.ask(nats_subjects.ENROL, request) == b""
         assert await sidecar.beat() is not None  # and the authority lives on
 
 
@@ -164,10 +164,10 @@ async def test_what_carries_no_mac_of_ours_opens_no_row_and_is_counted(system: S
             payloads.append(bytes(envelope))
             envelope[place] ^= 1
         for payload in payloads:
-            assert await sidecar.ask(subjects.HEARTBEAT, payload) in {ENROL_AGAIN, b""}
+            assert await sidecar.ask(nats_subjects.HEARTBEAT, payload) in {ENROL_AGAIN, b""}
         assert await _rows(system) == []
         counted = [
-            await _counted(authority, subjects.HEARTBEAT, outcome)
+            await _counted(authority, nats_subjects.HEARTBEAT, outcome)
             for outcome in ("not_enrolled", "refused")
         ]
         assert sum(counted) == len(payloads)
@@ -176,7 +176,7 @@ async def test_what_carries_no_mac_of_ours_opens_no_row_and_is_counted(system: S
 async def test_an_instance_speaks_for_itself_alone(system: System) -> None:
     async with serving(system), system.sidecar() as sidecar:
         other = _heartbeat(secrets.token_bytes(16))
-        answer = await sidecar.ask(subjects.HEARTBEAT, sidecar.spoken(heartbeat.encode(other)))
+        answer = await sidecar.ask(nats_subjects.HEARTBEAT, sidecar.spoken(heartbeat.encode(other)))
         assert answer == b""
         assert await _rows(system) == []
 
@@ -184,10 +184,10 @@ async def test_an_instance_speaks_for_itself_alone(system: System) -> None:
 async def test_a_replayed_heartbeat_earns_nothing_and_moves_nothing(system: System) -> None:
     async with serving(system), system.sidecar() as sidecar:
         first = sidecar.spoken(heartbeat.encode(_heartbeat(sidecar.instance, counter=1)))
-        assert await sidecar.ask(subjects.HEARTBEAT, first) != b""
+        assert await sidecar.ask(nats_subjects.HEARTBEAT, first) != b""
         assert await sidecar.beat(counter=2) is not None
         before = await system.rows("SELECT * FROM leases")
-        assert await sidecar.ask(subjects.HEARTBEAT, first) == b""
+        assert await sidecar.ask(nats_subjects.HEARTBEAT, first) == b""
         assert await system.rows("SELECT * FROM leases") == before
 
 
@@ -201,12 +201,12 @@ async def test_recorded_heartbeats_bring_no_released_instance_back_after_its_row
             for counter in range(1, 6)
         ]
         for payload in recorded[:3]:
-            assert await sidecar.ask(subjects.HEARTBEAT, payload) != b""
+            assert await sidecar.ask(nats_subjects.HEARTBEAT, payload) != b""
         sidecar.counter = 3
         await sidecar.release()
         await system.rows("DELETE FROM leases")
         for payload in recorded:
-            await sidecar.ask(subjects.HEARTBEAT, payload)
+            await sidecar.ask(nats_subjects.HEARTBEAT, payload)
         assert await _rows(system) == []
         # In another epoch the MAC is another one, so that nothing has to be remembered.
         assert await system.rows("SELECT FROM ended_instances")
@@ -245,7 +245,7 @@ async def test_a_forged_release_ends_nobody(system: System) -> None:
             SignedEnvelope(release),
             SignedEnvelope(release, sidecar.instance, bytes(32)),
         ):
-            await sidecar.ask(subjects.HEARTBEAT, signed_envelope.encode(forged))
+            await sidecar.ask(nats_subjects.HEARTBEAT, signed_envelope.encode(forged))
         assert await sidecar.beat() is not None
 
 
@@ -253,15 +253,15 @@ async def test_an_answer_is_not_a_question(system: System) -> None:
     """What the authority sealed for an instance does not come back as that instance's word."""
     async with serving(system), system.sidecar() as sidecar:
         content = heartbeat.encode(_heartbeat(sidecar.instance))
-        answer = await sidecar.ask(subjects.HEARTBEAT, sidecar.spoken(content))
-        assert await sidecar.ask(subjects.HEARTBEAT, answer) == ENROL_AGAIN
+        answer = await sidecar.ask(nats_subjects.HEARTBEAT, sidecar.spoken(content))
+        assert await sidecar.ask(nats_subjects.HEARTBEAT, answer) == ENROL_AGAIN
 
 
 async def test_events_are_not_told_to_who_is_not_enrolled(system: System) -> None:
     async with serving(system), system.sidecar() as sidecar:
         asked = heartbeat.encode_since(heartbeat.Since(1, 0))
         forged = SignedEnvelope(asked, sidecar.instance, bytes(32))
-        assert await sidecar.ask(subjects.SINCE, signed_envelope.encode(forged)) == ENROL_AGAIN
+        assert await sidecar.ask(nats_subjects.SINCE, signed_envelope.encode(forged)) == ENROL_AGAIN
 
 
 async def test_events_that_somebody_made_up_move_no_authority(system: System) -> None:
@@ -283,11 +283,11 @@ async def test_events_that_somebody_made_up_move_no_authority(system: System) ->
             events.encode_batch(batch, lambda content: ours.sign(Purpose.RECORDS, content)),
             b"",
         ):
-            await sidecar.nats.publish(subjects.EVENTS, forged)
+            await sidecar.nats.publish(nats_subjects.EVENTS, forged)
         await sidecar.nats.flush()
 
         async def refused() -> float:
-            return await _counted(authority, subjects.EVENTS, "refused")
+            return await _counted(authority, nats_subjects.EVENTS, "refused")
 
         await eventually(refused, until=lambda count: count == 4)
         assert await authority.metric("rescind_authority_head_seq") == 1
@@ -313,7 +313,7 @@ async def test_an_evicted_instance_gets_no_lease_and_its_last_one_is_waited_for(
         assert again.json()["evicted_why"] == evicted.json()["evicted_why"]
         assert (
             await sidecar.ask(
-                subjects.HEARTBEAT, sidecar.spoken(heartbeat.encode(sidecar.message()))
+                nats_subjects.HEARTBEAT, sidecar.spoken(heartbeat.encode(sidecar.message()))
             )
             == ENROL_AGAIN
         )
@@ -330,9 +330,9 @@ async def test_an_evicted_instance_gets_no_lease_and_its_last_one_is_waited_for(
         ack = heartbeat.encode_ack(
             heartbeat.Ack(sidecar.instance, sidecar.counter, sidecar.applied)
         )
-        await sidecar.nats.publish(subjects.ACK, sidecar.spoken(ack))
+        await sidecar.nats.publish(nats_subjects.ACK, sidecar.spoken(ack))
         await sidecar.ask(
-            subjects.HEARTBEAT,
+            nats_subjects.HEARTBEAT,
             sidecar.spoken(heartbeat.encode(heartbeat.Release(sidecar.instance, 1 << 30))),
         )
         told = await authority.http.get(f"/v1/revocations/{revoked['id']}/receipt")

@@ -13,17 +13,17 @@ from tests.support import hostile
 from tests.support.authority import Running, Sidecar, System, serving
 from tests.support.messages import HEARTBEAT, INSTANCE, SAMPLES
 
-from rescind.wire import subjects
+from rescind.wire import nats_subjects
 
 EXAMPLES = max(20, settings.default.max_examples) if settings.default else 20
 ASKED = {
-    subjects.HEARTBEAT: ("heartbeat", "heartbeat, first", "release"),
-    subjects.SINCE: ("since",),
-    subjects.RESOLVE: ("resolve", "resolve, presented"),
-    subjects.ENROL: ("enrolment", "sealed"),
-    subjects.ACK: ("ack",),
-    subjects.USED: ("used", "used, at a time"),
-    subjects.OFFER: ("offer",),
+    nats_subjects.HEARTBEAT: ("heartbeat", "heartbeat, first", "release"),
+    nats_subjects.SINCE: ("since",),
+    nats_subjects.RESOLVE: ("resolve", "resolve, presented"),
+    nats_subjects.ENROL: ("enrolment", "sealed"),
+    nats_subjects.ACK: ("ack",),
+    nats_subjects.USED: ("used", "used, at a time"),
+    nats_subjects.OFFER: ("offer",),
 }
 STATE = """
     SELECT (SELECT head FROM ledger_head) AS head, (SELECT count(*) FROM events) AS events,
@@ -104,7 +104,7 @@ async def test_edited_messages_over_http_harm_nobody(system: System) -> None:
     ):
 
         async def say(subject: str, message: bytes) -> None:
-            answer = await anybody.post(subjects.path(subject), content=message)
+            answer = await anybody.post(nats_subjects.path(subject), content=message)
             assert answer.status_code in {200, 204, 400, 413}, (subject, message)
 
         await unharmed(running, innocent, say)
@@ -112,7 +112,12 @@ async def test_edited_messages_over_http_harm_nobody(system: System) -> None:
 
 async def test_edited_messages_over_nats_harm_nobody(system: System) -> None:
     async with serving(system) as running, system.sidecar() as innocent:
-        asked = {subjects.HEARTBEAT, subjects.SINCE, subjects.RESOLVE, subjects.ENROL}
+        asked = {
+            nats_subjects.HEARTBEAT,
+            nats_subjects.SINCE,
+            nats_subjects.RESOLVE,
+            nats_subjects.ENROL,
+        }
 
         async def say(subject: str, message: bytes) -> None:
             if subject not in asked or len(message) > innocent.nats.max_payload:

@@ -14,7 +14,7 @@ from tests.support.eventually import eventually
 from rescind import Allowed, Denied, Reason
 from rescind.core import instance_mac
 from rescind.core.token_format import Kind, genuine, mint, parse
-from rescind.wire import signed_envelope, subjects
+from rescind.wire import nats_subjects, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind.wire.trust_statement import Purpose
 from rescind_authority.errors import KeyFileError
@@ -39,7 +39,7 @@ async def test_a_rotation_of_every_key_under_traffic_refuses_no_event_no_record_
         async def hear(message: Msg) -> None:
             spoken.add(message.data)
 
-        await nats_connection.subscribe(stage.mallory, subjects.HEARTBEAT, hear)
+        await nats_connection.subscribe(stage.mallory, nats_subjects.HEARTBEAT, hear)
         names = set[bytes]()
         before = _rotate_all(system)
         for number in range(60):

@@ -15,7 +15,7 @@ from tests.support.rows import guard
 from rescind.core import ledger
 from rescind.core.ledger import Position
 from rescind.errors import MalformedMessageError
-from rescind.wire import events, heartbeat, subjects
+from rescind.wire import events, heartbeat, nats_subjects
 from rescind.wire.heartbeat import Heartbeat, Release, Reply
 from rescind_authority.errors import StoreRefusedError, StoreUnavailableError
 from rescind_authority.operator import bootstrap
@@ -289,7 +289,9 @@ async def test_many_sidecars_share_a_statement(system: System) -> None:
     assert granter.leases == 700
 
 
-@pytest.mark.parametrize("subject", [subjects.HEARTBEAT, subjects.RESOLVE, subjects.SINCE])
+@pytest.mark.parametrize(
+    "subject", [nats_subjects.HEARTBEAT, nats_subjects.RESOLVE, nats_subjects.SINCE]
+)
 async def test_a_malformed_request_gets_an_empty_reply(system: System, subject: str) -> None:
     async with serving(system), system.sidecar() as sidecar:
         for junk in (b"", b"junk", b"\x91\x01", b"\xc1" * 100):
@@ -326,7 +328,7 @@ async def test_the_fleet_is_not_behind_what_was_acknowledged_since_the_last_hear
         (event,) = await system.rows("SELECT head FROM events WHERE seq = $1", done["seq"])
         applied = Position(1, done["seq"], event["head"])
         ack = heartbeat.encode_ack(heartbeat.Ack(sidecar.instance, sidecar.counter + 1, applied))
-        await sidecar.nats.publish(subjects.ACK, sidecar.spoken(ack))
+        await sidecar.nats.publish(nats_subjects.ACK, sidecar.spoken(ack))
 
         async def lag() -> list[int]:
             fleet = (await authority.http.get("/v1/fleet")).json()

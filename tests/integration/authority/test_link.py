@@ -8,7 +8,7 @@ from tests.support.authority import Running, Sidecar, System, serving
 from tests.support.eventually import eventually
 
 from rescind.errors import UnreachableError
-from rescind.wire import heartbeat, records, signed_envelope, subjects
+from rescind.wire import heartbeat, nats_subjects, records, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_authority.http.sidecar_routes import MAX_BYTES
 from rescind_sidecar.link.http_transport import HttpTransport
@@ -17,7 +17,7 @@ from rescind_sidecar.link.transport import AuthorityBusyError
 
 async def post(running: Running, subject: str, payload: bytes) -> httpx2.Response:
     async with running.as_bearer(None) as anybody:
-        return await anybody.post(subjects.path(subject), content=payload)
+        return await anybody.post(nats_subjects.path(subject), content=payload)
 
 
 def beat(sidecar: Sidecar) -> bytes:
@@ -28,11 +28,11 @@ async def test_a_heartbeat_earns_a_lease_and_a_stale_one_earns_nothing(system: S
     async with serving(system) as running, system.sidecar() as sidecar:
         await running.revoke("subject:agent:a")
         payload = beat(sidecar)
-        answer = await post(running, subjects.HEARTBEAT, payload)
+        answer = await post(running, nats_subjects.HEARTBEAT, payload)
         assert answer.headers["content-type"] == "application/octet-stream"
         reply = heartbeat.decode_reply(signed_envelope.decode(answer.content).content)
         assert (reply.instance, reply.position.seq) == (sidecar.instance, 1)
-        again = await post(running, subjects.HEARTBEAT, payload)
+        again = await post(running, nats_subjects.HEARTBEAT, payload)
         assert (again.status_code, again.content) == (204, b"")
 
 
@@ -42,7 +42,7 @@ async def test_without_a_right_mac_there_is_no_lease_row(system: System) -> None
         forged = signed_envelope.encode(
             SignedEnvelope(envelope.content, envelope.key_id, bytes(32))
         )
-        answer = await post(running, subjects.HEARTBEAT, forged)
+        answer = await post(running, nats_subjects.HEARTBEAT, forged)
         assert answer.content == heartbeat.ENROL_AGAIN
         assert await system.rows("SELECT 1 FROM leases") == []
 
@@ -53,13 +53,15 @@ async def test_a_record_and_missing_events_are_to_be_had(system: System) -> None
         issued = await running.issue()
         await running.revoke("subject:agent:a")
         look = sidecar.asking(issued["token"])
-        found = await post(running, subjects.RESOLVE, sidecar.spoken(records.encode_resolve(look)))
+        found = await post(
+            running, nats_subjects.RESOLVE, sidecar.spoken(records.encode_resolve(look))
+        )
         resolved = records.decode_resolved(signed_envelope.decode(found.content).content)
         assert (resolved.nonce, resolved.token_hash) == (look.nonce, look.token_hash)
         assert resolved.record is not None
         assert records.decode(resolved.record).token_id == issued["token_id"]
         asked = sidecar.spoken(heartbeat.encode_since(heartbeat.Since(1, 0)))
-        answer = await post(running, subjects.SINCE, asked)
+        answer = await post(running, nats_subjects.SINCE, asked)
         events = heartbeat.decode_events(signed_envelope.decode(answer.content).content)
         assert len(events.payloads) == 1
 
@@ -100,7 +102,7 @@ async def test_an_authority_without_postgres_says_not_now_and_the_next_one_is_as
 
         async def look() -> bytes | None:
             try:
-                return await transport.ask(subjects.RESOLVE, asked, timeout_s=2)
+                return await transport.ask(nats_subjects.RESOLVE, asked, timeout_s=2)
             except AuthorityBusyError:
                 return None
 
@@ -108,7 +110,7 @@ async def test_an_authority_without_postgres_says_not_now_and_the_next_one_is_as
         answer = signed_envelope.decode(heard or b"")
         resolved = records.decode_resolved(answer.content)
         with pytest.raises(UnreachableError, match="no authority of ours"):
-            await transport.ask(subjects.RESOLVE, asked, timeout_s=2, accept=lambda _: False)
+            await transport.ask(nats_subjects.RESOLVE, asked, timeout_s=2, accept=lambda _: False)
         assert (resolved.epoch, resolved.record) == (1, None)
         await system.shut()
         await eventually(look, until=lambda answer: answer is None)
@@ -124,7 +126,7 @@ async def test_nobody_there_is_unreachable_within_the_deadline() -> None:
         await asyncio.sleep(0)
         async with asyncio.timeout(2):
             with pytest.raises(UnreachableError, match="no authority answered at http://127"):
-                await transport.ask(subjects.RESOLVE, b"?", timeout_s=1)
+                await transport.ask(nats_subjects.RESOLVE, b"?", timeout_s=1)
             with pytest.raises(UnreachableError):
-                await transport.tell(subjects.USED, b"?")
+                await transport.tell(nats_subjects.USED, b"?")
         job.cancel()

@@ -13,7 +13,7 @@ from tests.support.eventually import eventually
 from tests.support.messages import NONCE
 
 from rescind.core import instance_mac, token_format
-from rescind.wire import records, signed_envelope, subjects
+from rescind.wire import nats_subjects, records, signed_envelope
 from rescind.wire.heartbeat import ENROL_AGAIN
 from rescind.wire.records import PossessionProof, Resolve
 from rescind.wire.signed_envelope import SignedEnvelope
@@ -23,7 +23,7 @@ MINUTE_US = 60_000_000
 
 async def post(running: Running, payload: bytes) -> httpx2.Response:
     async with running.as_bearer(None) as stranger:
-        return await stranger.post(subjects.path(subjects.RESOLVE), content=payload)
+        return await stranger.post(nats_subjects.path(nats_subjects.RESOLVE), content=payload)
 
 
 async def rotated(authority: Running, system: System, **how: object) -> tuple[str, str]:
@@ -69,7 +69,7 @@ async def test_the_hash_of_a_rotated_secret_ends_nothing_and_is_told_nothing(
             (signed_envelope.encode(twisted), ENROL_AGAIN, 200),
             (sidecar.spoken(plain), b"", 400),
         ):
-            assert await sidecar.ask(subjects.RESOLVE, payload) == answer
+            assert await sidecar.ask(nats_subjects.RESOLVE, payload) == answer
             over_http = await post(authority, payload)
             assert over_http.status_code == status
             assert status != 200 or over_http.content == answer
@@ -126,7 +126,7 @@ async def test_an_instance_that_is_no_member_is_told_nothing_and_ends_nothing(
         _, old = await rotated(authority, system)
         sidecar.instance = secrets.token_bytes(16)
         payload = sidecar.spoken(records.encode_resolve(sidecar.asking(old)))
-        answer = await sidecar.nats.request(subjects.RESOLVE, payload, timeout=5)
+        answer = await sidecar.nats.request(nats_subjects.RESOLVE, payload, timeout=5)
         assert answer.data == ENROL_AGAIN
         assert (await post(authority, payload)).content == ENROL_AGAIN
         await nothing_ended(authority, system)
@@ -144,7 +144,7 @@ async def test_a_look_up_that_was_recorded_before_the_leeway_was_over_ends_nothi
         within = sidecar.spoken(records.encode_resolve(sidecar.asking(old["token"], seq=1)))
         for _ in range(2):
             for payload in (recorded, within):
-                assert await sidecar.ask(subjects.RESOLVE, payload)
+                assert await sidecar.ask(nats_subjects.RESOLVE, payload)
                 assert (await post(authority, payload)).status_code == 200
             # From here on the rotation lies an hour back, and what was recorded 40 minutes.
             await long_ago(system)
@@ -240,7 +240,7 @@ async def test_an_answer_is_for_one_look_up_and_not_now_is_told_under_its_mac(
         asked = sidecar.asking(known)
 
         async def answer() -> records.Resolved | records.NotNow:
-            content = await sidecar.converse(subjects.RESOLVE, records.encode_resolve(asked))
+            content = await sidecar.converse(nats_subjects.RESOLVE, records.encode_resolve(asked))
             return records.decode_answer(content)
 
         expected = records.NotNow(asked.nonce or b"", asked.token_hash)

@@ -7,7 +7,7 @@ import pytest
 from tests.support.authority import Running, Sidecar, System
 from tests.support.newcomer import CREDENTIAL, Newcomer, credential, enrolled
 
-from rescind.wire import heartbeat, recovery_offer, subjects
+from rescind.wire import heartbeat, nats_subjects, recovery_offer
 from rescind.wire.enrolment import EnrolmentRefused, Granted
 from rescind.wire.heartbeat import ENROL_AGAIN
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def asks(sidecar: Sidecar, *, service: str = "search", posture: str = "strict") -> bytes:
     """Send a heartbeat, and return the answer as it came."""
     message = heartbeat.encode(sidecar.message(service=service, posture=posture))
-    return await sidecar.ask(subjects.HEARTBEAT, sidecar.spoken(message))
+    return await sidecar.ask(nats_subjects.HEARTBEAT, sidecar.spoken(message))
 
 
 async def lies(sidecar: Sidecar, **facts: str) -> None:
@@ -175,11 +175,12 @@ async def test_when_the_credential_ends_so_do_its_instances(shared: Running, how
         version = await row_version(system, sidecar.instance)
         assert await asks(sidecar, service=service) == ENROL_AGAIN
         since = heartbeat.encode_since(heartbeat.Since(1, 0))
-        assert await sidecar.ask(subjects.SINCE, sidecar.spoken(since)) == ENROL_AGAIN
+        assert await sidecar.ask(nats_subjects.SINCE, sidecar.spoken(since)) == ENROL_AGAIN
         offered = recovery_offer.encode(recovery_offer.Offer(sidecar.instance, b"batch"))
-        assert await sidecar.ask(subjects.OFFER, sidecar.spoken(offered)) == ENROL_AGAIN
+        assert await sidecar.ask(nats_subjects.OFFER, sidecar.spoken(offered)) == ENROL_AGAIN
         assert (
-            await sidecar.ask(subjects.HEARTBEAT, sidecar.spoken(a_release(sidecar))) == ENROL_AGAIN
+            await sidecar.ask(nats_subjects.HEARTBEAT, sidecar.spoken(a_release(sidecar)))
+            == ENROL_AGAIN
         )
         assert isinstance(await newcomer.enrol(made["token"], service), EnrolmentRefused)
         # Its row stands still from here on: receipts wait until its last lease has ended.

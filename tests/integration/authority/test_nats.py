@@ -11,14 +11,14 @@ from tests.support.authority import System, serving
 from tests.support.eventually import eventually
 
 from rescind.core import ledger
-from rescind.wire import events, subjects
+from rescind.wire import events, nats_subjects
 from rescind_runtime.net import nats_connection
 
 
 async def test_a_commit_is_pushed_to_everybody_as_a_batch(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as one:
         heard: asyncio.Queue[Msg] = asyncio.Queue()
-        await nats_connection.subscribe(one.nats, subjects.EVENTS, heard.put)
+        await nats_connection.subscribe(one.nats, nats_subjects.EVENTS, heard.put)
         await one.nats.flush()
         done = await authority.revoke("tenant:t", reason="gone")
         async with asyncio.timeout(5):
@@ -37,18 +37,18 @@ async def test_late_consumers_find_events_in_the_stream(system: System) -> None:
         stream = auditor.nats.jetstream()
         # Other tests' ledgers begin at 1 too, and NATS would take ours for repeats of theirs.
         with suppress(NotFoundError):
-            await stream.delete_stream(subjects.STREAM)
+            await stream.delete_stream(nats_subjects.STREAM)
         async with serving(system) as authority:
 
             async def kept() -> int:
                 with suppress(NotFoundError):
-                    return (await stream.stream_info(subjects.STREAM)).state.messages
+                    return (await stream.stream_info(nats_subjects.STREAM)).state.messages
                 return -1
 
             await eventually(kept, until=lambda messages: messages == 0)
             await authority.revoke("tenant:t")
             await eventually(kept, until=lambda messages: messages == 1)
-            message = await stream.get_msg(subjects.STREAM, 1)
+            message = await stream.get_msg(nats_subjects.STREAM, 1)
             assert message.data is not None
             assert events.decode_batch(message.data).first_seq == 1
 

@@ -7,7 +7,7 @@ import httpx2
 from tests.support.authority import Running, System, now_us, serving
 from tests.support.eventually import eventually
 
-from rescind.wire import subjects, usage_report
+from rescind.wire import nats_subjects, usage_report
 
 Body = Mapping[str, Any]
 
@@ -91,7 +91,7 @@ async def test_it_names_the_services_that_saw_the_tokens_lately(system: System) 
             report = usage_report.encode(
                 usage_report.Used(sidecar.instance, (token["token_id"],), now_us())
             )
-            await sidecar.nats.publish(subjects.USED, sidecar.spoken(report))
+            await sidecar.nats.publish(nats_subjects.USED, sidecar.spoken(report))
 
         async def services() -> list[str]:
             found: list[str] = (await look(authority, "subject:agent:a"))["services"]

@@ -18,7 +18,7 @@ from tests.support.set_back import set_back
 from rescind.core import verdict
 from rescind.core.handles import select
 from rescind.core.revocation import Effect, Revocation
-from rescind.wire import events, recovery_offer, subjects
+from rescind.wire import events, nats_subjects, recovery_offer
 from rescind.wire.events import Batch
 from rescind.wire.heartbeat import AckRequest
 from rescind.wire.trust_statement import Purpose
@@ -135,7 +135,7 @@ async def test_a_lost_rotation_and_a_lost_end_let_no_old_secret_and_no_ended_tok
         async def hear(message: Any) -> None:
             pushed.append(message.data)
 
-        await sidecar.nats.subscribe(subjects.EVENTS, cb=hear)
+        await sidecar.nats.subscribe(nats_subjects.EVENTS, cb=hear)
         await sidecar.nats.flush()
         rotated = await authority.issue("agent:rotated", scopes=["a"], max_depth=2)
         ended, bystander = await authority.issue("agent:ended"), await authority.issue("agent:by")
@@ -158,7 +158,7 @@ async def test_a_lost_rotation_and_a_lost_end_let_no_old_secret_and_no_ended_tok
         assert await _standing(sidecar, rotated["token"]) is None  # for a moment, it lives again
         for payload in reversed(pushed):
             asked = recovery_offer.encode(recovery_offer.Offer(sidecar.instance, payload))
-            answer_bytes = await sidecar.converse(subjects.OFFER, asked)
+            answer_bytes = await sidecar.converse(nats_subjects.OFFER, asked)
             assert recovery_offer.decode_offer_answer(answer_bytes).wanted
         for token, expected in (
             (rotated["token"], verdict.Reason.REVOKED),

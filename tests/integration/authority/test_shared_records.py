@@ -14,7 +14,7 @@ from tests.support.authority import Running, Sidecar, System, now_us, serving
 from tests.support.eventually import eventually
 
 from rescind.core import instance_mac, token_format
-from rescind.wire import records, signed_envelope, subjects, usage_report
+from rescind.wire import nats_subjects, records, signed_envelope, usage_report
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_authority.ports.token_search import Use
 from rescind_authority.postgres import pool
@@ -122,7 +122,7 @@ async def test_reported_tokens_are_marked_as_used_and_rubbish_is_not_minded(
                 )
             ),
         ):
-            await sidecar.nats.publish(subjects.USED, payload)
+            await sidecar.nats.publish(nats_subjects.USED, payload)
 
         async def seen() -> str | None:
             answer = await authority.http.get(f"/v1/tokens/{issued['token_id']}")
@@ -198,7 +198,7 @@ async def test_a_flood_of_look_ups_does_not_take_the_place_of_heartbeats(system:
                 asked = records.encode_resolve(records.Resolve(number.to_bytes(32), bytes(16)))
                 tag = instance_mac.tag(secret, instance_mac.TO_AUTHORITY, asked)
                 payload = signed_envelope.encode(SignedEnvelope(asked, flooder.instance, tag))
-                await flooder.nats.publish(subjects.RESOLVE, payload, reply="_INBOX.nobody")
+                await flooder.nats.publish(nats_subjects.RESOLVE, payload, reply="_INBOX.nobody")
                 if number == 2_000:
                     flooding.set()
                 if number % 500 == 0:

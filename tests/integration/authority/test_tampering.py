@@ -19,7 +19,7 @@ from tests.support.eventually import eventually
 from rescind import Allowed, Denied, Reason, Verifier
 from rescind.core import generation_table, token_format
 from rescind.core.token_format import Kind
-from rescind.wire import events, heartbeat, records, signed_envelope, subjects
+from rescind.wire import events, heartbeat, nats_subjects, records, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind.wire.trust_statement import Purpose
 from rescind_runtime.crypto.signing import Keyring
@@ -62,12 +62,12 @@ class Scene:
             header = file.read(8 * generation_table.HEADER_WORDS)
         return memoryview(header).cast("Q")[generation_table._APPLIED]
 
-    async def push(self, payload: bytes, *, subject: str = subjects.EVENTS) -> None:
+    async def push(self, payload: bytes, *, subject: str = nats_subjects.EVENTS) -> None:
         """Say something that everybody hears."""
         await self.mallory.publish(subject, payload)
         await self.mallory.flush()
 
-    async def refused(self, payload: bytes, *, subject: str = subjects.EVENTS) -> None:
+    async def refused(self, payload: bytes, *, subject: str = nats_subjects.EVENTS) -> None:
         """Fail unless a pushed message is counted, and changes nothing."""
         before, table = self.tally.messages_refused, self.table()
         await self.push(payload, subject=subject)
@@ -150,7 +150,7 @@ async def scene(system: System, directory: Path) -> AsyncIterator[Scene]:
         async def hear(message: Msg) -> None:
             stage.pushed.append(message.data)
 
-        await nats_connection.subscribe(mallory, subjects.EVENTS, hear)
+        await nats_connection.subscribe(mallory, nats_subjects.EVENTS, hear)
         await mallory.flush()
         await stage._sees(lambda: sidecar._tally.heartbeats > 0)
         try:
@@ -232,10 +232,11 @@ async def test_forged_wishes_to_hear_change_nothing_and_hide_no_true_one(
     async with scene(system, tmp_path) as stage:
         wish = heartbeat.encode_ack_request(heartbeat.AckRequest(1, 7))
         for wrong in (b"", wish[:-1], b"\xc1" * 9, bytes(64)):
-            await stage.refused(wrong, subject=subjects.WANTED)
+            await stage.refused(wrong, subject=nats_subjects.WANTED)
         for far in (1 << 62, (1 << 64) - 1):
             await stage.push(
-                heartbeat.encode_ack_request(heartbeat.AckRequest(1, far)), subject=subjects.WANTED
+                heartbeat.encode_ack_request(heartbeat.AckRequest(1, far)),
+                subject=nats_subjects.WANTED,
             )
         heard = stage.tally.acknowledgements
         receipt = await stage.authority.revoke("tenant:t", wait=True, timeout=10)
@@ -250,7 +251,7 @@ async def test_answers_that_mallory_gives_faster_are_believed_by_nobody(
     async with scene(system, tmp_path) as stage:
         token = (await stage.authority.issue("agent:a"))["token"]
         assert isinstance(await stage.check(token), Allowed)
-        recorded: dict[str, list[bytes]] = {subjects.HEARTBEAT: [], subjects.RESOLVE: []}
+        recorded: dict[str, list[bytes]] = {nats_subjects.HEARTBEAT: [], nats_subjects.RESOLVE: []}
         heard = await _overhear(stage, recorded)
         await stage.check((await stage.authority.issue("agent:b"))["token"])
         await stage._sees(lambda: all(recorded.values()))
@@ -280,22 +281,22 @@ async def test_a_good_token_is_not_called_unknown_by_who_answers_faster(
 ) -> None:
     """A wrong answer that comes first is passed over, and the right one is waited for."""
     async with scene(system, tmp_path) as stage:
-        recorded: dict[str, list[bytes]] = {subjects.RESOLVE: []}
+        recorded: dict[str, list[bytes]] = {nats_subjects.RESOLVE: []}
         heard = await _overhear(stage, recorded)
         edge_key = bytes.fromhex(system.settings.edge_keys_path.read_text().split()[0])
         stranger = token_format.mint(kind=Kind.AGENT, random=os.urandom(32), edge_key=edge_key)
         assert await stage.check(stranger.reveal()) == Denied(Reason.UNKNOWN)
-        await stage._sees(lambda: bool(recorded[subjects.RESOLVE]))
+        await stage._sees(lambda: bool(recorded[nats_subjects.RESOLVE]))
         await heard()
         unknown = records.encode_resolved(records.Resolved(1, 1 << 40, None))
-        true_once = recorded[subjects.RESOLVE][-1]
+        true_once = recorded[nats_subjects.RESOLVE][-1]
         answers = [unknown, true_once, true_once[:-1], b"", heartbeat.ENROL_AGAIN, b"\xc1"]
 
         async def answer(message: Msg) -> None:
             for wrong in answers:
                 await message.respond(wrong)
 
-        await nats_connection.subscribe(stage.mallory, subjects.RESOLVE, answer)
+        await nats_connection.subscribe(stage.mallory, nats_subjects.RESOLVE, answer)
         await stage.mallory.flush()
         for _ in range(len(answers)):
             answers.append(answers.pop(0))  # each of them comes first once

@@ -15,7 +15,7 @@ import uvloop
 from nats.aio.transport import TcpTransport
 
 from rescind.errors import UnreachableError
-from rescind.wire import subjects
+from rescind.wire import nats_subjects
 from rescind_runtime.net import nats_connection
 from rescind_sidecar.link.nats_transport import NatsTransport
 
@@ -52,7 +52,7 @@ class Server:
                         self.unanswered += 1
                     case ["SUB", subject, *_, name]:
                         self.names[subject] = name
-                        if subject == subjects.WANTED:
+                        if subject == nats_subjects.WANTED:
                             self.subscribed.set()
                     case _:
                         pass
@@ -122,8 +122,8 @@ def test_a_connection_that_was_just_lost_is_away_and_no_defect() -> None:
             away = 0
             while not away:
                 for send in (
-                    lambda: transport.tell(subjects.ACK, b"x"),
-                    lambda: transport.ask(subjects.HEARTBEAT, b"x", timeout_s=0.05),
+                    lambda: transport.tell(nats_subjects.ACK, b"x"),
+                    lambda: transport.ask(nats_subjects.HEARTBEAT, b"x", timeout_s=0.05),
                 ):
                     try:
                         await send()
@@ -139,9 +139,9 @@ def test_a_server_that_answers_late_does_not_end_what_is_pushed() -> None:
     async def story() -> None:
         async with connected(heard.put_nowait) as (server, transport):
             server.patient = False
-            await transport.tell(subjects.ACK, b"x")
+            await transport.tell(nats_subjects.ACK, b"x")
             server.answer()
-            server.push(subjects.EVENTS, b"an event")
+            server.push(nats_subjects.EVENTS, b"an event")
             assert await heard.get() == b"an event"
 
     run(story)
@@ -163,7 +163,7 @@ def test_a_client_that_has_stopped_trying_is_replaced(monkeypatch: pytest.Monkey
             assert first._reconnection_task is not None
             first._reconnection_task.cancel()
             await server.subscribed.wait()
-            server.push(subjects.EVENTS, b"an event")
+            server.push(nats_subjects.EVENTS, b"an event")
             assert await heard.get() == b"an event"
             assert transport.connected
             assert transport._client is not first

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from tests.support.proof.clients import Attach, Checker
 
 from rescind.core.verdict import Allowed, Verdict
-from rescind.wire import subjects
+from rescind.wire import nats_subjects
 
 
 class TtlCache:
@@ -57,7 +57,7 @@ class PubSubCache(threading.Thread):
             with suppress(OSError), socket.create_connection(self._address, timeout=1) as heard:
                 heard.settimeout(0.2)
                 login = b'CONNECT {"verbose":false}\r\n'
-                heard.sendall(login + f"SUB {subjects.EVENTS} 1\r\n".encode())
+                heard.sendall(login + f"SUB {nats_subjects.EVENTS} 1\r\n".encode())
                 while not self._ended.is_set():
                     with suppress(TimeoutError):
                         if not (said := heard.recv(65_536)):

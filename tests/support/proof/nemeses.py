@@ -24,7 +24,7 @@ from tests.support.proof.people import People
 
 from rescind.core import instance_mac
 from rescind.core.verdict import Reason
-from rescind.wire import heartbeat, records, signed_envelope, subjects
+from rescind.wire import heartbeat, nats_subjects, records, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_runtime.crypto.signing import Keyring
 
@@ -257,7 +257,7 @@ async def forged(stage: Stage) -> None:
             await client.publish(message.subject, payload)
             if stage.random_source.random() < 0.3:
                 await client.publish(
-                    subjects.EVENTS, secrets.token_bytes(stage.random_source.randrange(99))
+                    nats_subjects.EVENTS, secrets.token_bytes(stage.random_source.randrange(99))
                 )
         await client.flush()
         await asyncio.sleep(0.5)
@@ -280,7 +280,7 @@ async def flooded(stage: Stage) -> None:
                 if stage.random_source.random() < 0.5:
                     tag = bytes(len(tag))
                 payload = signed_envelope.encode(SignedEnvelope(content, instance, tag))
-                await client.publish(subjects.RESOLVE, payload, reply="_INBOX.nobody")
+                await client.publish(nats_subjects.RESOLVE, payload, reply="_INBOX.nobody")
             await asyncio.sleep(0.05)
     finally:
         await client.close()

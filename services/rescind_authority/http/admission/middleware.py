@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rescind.core import token_format
 from rescind.core.token_format import Kind
-from rescind.wire import bearer, subjects
+from rescind.wire import bearer, nats_subjects
 from rescind_authority.errors import InvalidRequestError, OverloadedError
 from rescind_authority.http import problems
 from rescind_authority.http.admission import json_texts
@@ -28,7 +28,7 @@ _UNPROVEN_AT_ONCE = 8
 _HEALTH_AT_ONCE = 4
 _HEALTH = ("/healthz", "/readyz")
 _LINK = "/link/"
-_OFFER = subjects.path(subjects.OFFER)  # proven by a MAC over all of it
+_OFFER = nats_subjects.path(nats_subjects.OFFER)  # proven by a MAC over all of it
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _OTHER = "other"
 _NOT_FOUND = "none"

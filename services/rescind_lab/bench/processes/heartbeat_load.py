@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rescind.core import instance_mac
 from rescind.core.ledger import Position
-from rescind.wire import heartbeat, signed_envelope, subjects
+from rescind.wire import heartbeat, nats_subjects, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_runtime import clock, ready_line, supervise
 from rescind_runtime.net import nats_connection
@@ -73,7 +73,7 @@ async def _main(stop: Stop) -> None:
         while not stop.asked:
             due = int((clock.monotonic_raw_ns() - began_ns) / 1e9 * beaters / every_s)
             for _ in range(due - sent):
-                await client.publish(subjects.HEARTBEAT, next(fleet).beat(), reply=inbox)
+                await client.publish(nats_subjects.HEARTBEAT, next(fleet).beat(), reply=inbox)
             sent = due
             await asyncio.sleep(_STEP_S)
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from rescind.core import instance_mac
 from rescind.core.ledger import Position, replay
-from rescind.wire import events, heartbeat, signed_envelope, subjects
+from rescind.wire import events, heartbeat, nats_subjects, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_lab.errors import SceneError
 from rescind_runtime import ready_line, supervise
@@ -46,7 +46,7 @@ class ThinSidecar(asyncio.Protocol):
         """Log in and subscribe; the server's PONG confirms both."""
         self._transport = cast("asyncio.WriteTransport", transport)
         login = json.dumps(self._login).encode()
-        subscription = f"SUB {subjects.EVENTS} 1".encode()
+        subscription = f"SUB {nats_subjects.EVENTS} 1".encode()
         self._transport.write(_LINE.join((b"CONNECT " + login, subscription, b"PING", b"")))
 
     def data_received(self, data: bytes) -> None:
@@ -78,7 +78,7 @@ class ThinSidecar(asyncio.Protocol):
         content = heartbeat.encode_ack(heartbeat.Ack(self._instance, next(self._counter), reached))
         tag = instance_mac.tag(self._secret, instance_mac.TO_AUTHORITY, content)
         ack = signed_envelope.encode(SignedEnvelope(content, self._instance, tag))
-        self._write(b"PUB %s %d\r\n%s\r\n" % (subjects.ACK.encode(), len(ack), ack))
+        self._write(b"PUB %s %d\r\n%s\r\n" % (nats_subjects.ACK.encode(), len(ack), ack))
 
     def _write(self, frame: bytes) -> None:
         if self._transport is not None:

@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from rescind import Verifier
 from rescind.core.times import NS_PER_MS, NS_PER_US, parse_rfc3339
 from rescind.core.verdict import Denied
-from rescind.wire import heartbeat, signed_envelope, subjects
+from rescind.wire import heartbeat, nats_subjects, signed_envelope
 from rescind_lab.bench.comparison import Line, Measured, Of, Row, Target
 from rescind_lab.bench.environment import SERVICES, BenchStage
 from rescind_lab.bench.samples import Samples, Unit
@@ -62,7 +62,7 @@ class Waiter:
         self._heard, self._seq, self._expected = {}, seq, sidecars
         self._all.clear()
         wanted = heartbeat.AckRequest(epoch, seq)
-        await self._client.publish(subjects.WANTED, heartbeat.encode_ack_request(wanted))
+        await self._client.publish(nats_subjects.WANTED, heartbeat.encode_ack_request(wanted))
         await self._client.flush()
 
     async def note(self, message: Msg) -> None:
@@ -90,7 +90,7 @@ class Waiter:
 async def _waiting(stage: BenchStage) -> AsyncGenerator[Waiter]:
     async with nats_connection.connection(stage.system.nats, name="rescind-bench") as client:
         waiter = Waiter(client)
-        await nats_connection.subscribe(client, subjects.ACK, waiter.note)
+        await nats_connection.subscribe(client, nats_subjects.ACK, waiter.note)
         await client.flush()
         yield waiter
 

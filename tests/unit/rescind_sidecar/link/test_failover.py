@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from rescind.errors import UnreachableError
-from rescind.wire import subjects
+from rescind.wire import nats_subjects
 from rescind_sidecar.link.failover import AuthorityRoute, FailoverTransport
 from rescind_sidecar.link.transport import Accept, AuthorityBusyError, Handler, Transport
 from rescind_sidecar.stats.counters import Counters
@@ -55,7 +55,7 @@ class Scripted:
 
 
 async def probe(way: Transport) -> None:
-    await way.ask(subjects.RESOLVE, b"?", timeout_s=0.02)
+    await way.ask(nats_subjects.RESOLVE, b"?", timeout_s=0.02)
 
 
 class Link:
@@ -84,7 +84,7 @@ class Link:
             job.cancel()
 
     async def look(self, *, timeout_s: float = 0.4) -> bytes:
-        return await self.transport.ask(subjects.SINCE, b"?", timeout_s=timeout_s)
+        return await self.transport.ask(nats_subjects.SINCE, b"?", timeout_s=timeout_s)
 
     async def until(self, way: AuthorityRoute) -> None:
         async with asyncio.timeout(5):
@@ -105,9 +105,9 @@ async def test_what_reaches_nobody_over_nats_goes_over_http_in_the_same_call(fau
         link.nats.state = fault
         with capture_logs() as lines:
             assert [await link.look() for _ in range(3)] == [b"http"] * 3
-            await link.transport.tell(subjects.ACK, b"!")
+            await link.transport.tell(nats_subjects.ACK, b"!")
     # Only the first one paid for it; a probe may have come by.
-    assert link.nats.asked.count(subjects.SINCE) == 1
+    assert link.nats.asked.count(nats_subjects.SINCE) == 1
     assert [line["action"] for line in lines] == ["link.changed"]
     assert (lines[0]["link"], link.transport.pushes) == ("http", False)
     assert link.tally.carried == {"http": 4}
@@ -141,7 +141,7 @@ async def test_it_does_not_go_back_to_an_authority_that_cannot_answer_there() ->
         await link.look()
         link.nats.state = "busy"
         async with asyncio.timeout(5):
-            while link.nats.asked.count(subjects.RESOLVE) < 3:
+            while link.nats.asked.count(nats_subjects.RESOLVE) < 3:
                 await asyncio.sleep(0.005)
         assert link.transport.way is AuthorityRoute.HTTP
 
@@ -185,7 +185,7 @@ async def test_nats_that_was_never_there_is_waited_for_half_a_second() -> None:
 async def test_without_a_url_there_is_nats_alone() -> None:
     nats = Scripted(b"nats")
     transport = FailoverTransport(nats, None, Counters(), probe=probe)
-    assert await transport.ask(subjects.SINCE, b"?", timeout_s=1) == b"nats"
+    assert await transport.ask(nats_subjects.SINCE, b"?", timeout_s=1) == b"nats"
     nats.state = "fails"
     with pytest.raises(UnreachableError, match="nats is away"):
-        await transport.ask(subjects.SINCE, b"?", timeout_s=1)
+        await transport.ask(nats_subjects.SINCE, b"?", timeout_s=1)

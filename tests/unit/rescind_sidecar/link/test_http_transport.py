@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rescind.errors import UnreachableError
-from rescind.wire import subjects
+from rescind.wire import nats_subjects
 from rescind_sidecar.link.http_transport import HttpTransport
 
 
@@ -19,7 +19,7 @@ class ClosedAtOnce:
         raise AttributeError("'NoneType' object has no attribute 'getpeername'")
 
 
-@pytest.mark.parametrize("subject", [subjects.HEARTBEAT, subjects.RESOLVE])
+@pytest.mark.parametrize("subject", [nats_subjects.HEARTBEAT, nats_subjects.RESOLVE])
 async def test_a_connection_that_is_closed_as_it_is_made_is_an_authority_that_is_away(
     subject: str,
 ) -> None:
@@ -32,7 +32,7 @@ async def test_a_connection_that_is_closed_as_it_is_made_is_an_authority_that_is
         await transport.tell(subject, b"x")
 
 
-@pytest.mark.parametrize("subject", [subjects.HEARTBEAT, subjects.RESOLVE])
+@pytest.mark.parametrize("subject", [nats_subjects.HEARTBEAT, nats_subjects.RESOLVE])
 async def test_a_server_that_hangs_in_the_handshake_costs_no_socket(subject: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hanging:
         transport = HttpTransport([f"https://127.0.0.1:{hanging.getsockname()[1]}"])

@@ -12,7 +12,7 @@ from nats.js.api import Header
 from rescind.core import instance_mac
 from rescind.core.ledger import Position
 from rescind.errors import UnreachableError
-from rescind.wire import heartbeat, records, signed_envelope, subjects
+from rescind.wire import heartbeat, nats_subjects, records, signed_envelope
 from rescind.wire.records import NotNow, Resolve, Resolved
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_sidecar.link.authority_client import AuthorityClient
@@ -140,7 +140,7 @@ class Nats:
     async def ask(self, *replies: bytes | None, accept: Accept | None = None) -> bytes:
         """Ask, and hear these replies; None is the server's word that nobody listens."""
         asking = asyncio.create_task(
-            self.transport.ask(subjects.RESOLVE, b"?", timeout_s=0.05, accept=accept)
+            self.transport.ask(nats_subjects.RESOLVE, b"?", timeout_s=0.05, accept=accept)
         )
         await asyncio.sleep(0)
         for data in replies:

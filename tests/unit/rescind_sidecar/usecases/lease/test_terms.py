@@ -11,7 +11,7 @@ from tests.support import virtual_time
 
 from rescind.core import instance_mac, ledger
 from rescind.errors import UnreachableError
-from rescind.wire import heartbeat, signed_envelope, subjects
+from rescind.wire import heartbeat, nats_subjects, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_authority.usecases.leases.lease_term import MIN_TERM_MS
 from rescind_sidecar.link.authority_client import AuthorityClient
@@ -38,7 +38,7 @@ class Transport:
     async def ask(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
     ) -> bytes:
-        assert subject == subjects.HEARTBEAT
+        assert subject == nats_subjects.HEARTBEAT
         self.heard += 1
         if self._lost(self.heard) or self._takes_s > timeout_s:
             await asyncio.sleep(timeout_s)
