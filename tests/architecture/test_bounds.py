@@ -230,7 +230,10 @@ FIGURES: dict[str, tuple[str, ...]] = {
         f"{trust.MOST_LIFE_US // 86_400_000_000} days",
         number(wire_trust.MOST_LINKS),
     ),
-    "looks at what a workload": ({4: "a fifth"}[monitor._RESTRAINT], number(monitor._MOST_ASKED)),
+    "looks at what a workload": (
+        {4: "a fifth"}[monitor._PAUSE_FACTOR],
+        number(monitor._MOST_REQUESTS),
+    ),
     "questions about holds": ("once",),
     "entries in a workload": (number(verifier.MOST_ENTRIES),),
     "requests of a workload": ("64 KiB",),

@@ -179,7 +179,7 @@ async def test_where_the_ledger_index_is_lost_too_sidecars_notice_a_restore(
 ) -> None:
     backup, token = await backed_up(installation, http, tmp_path)
     with closing(Verifier.attach(installation.socket("search"), timeout_s=2)) as verifier:
-        instance = verifier._session.instance
+        instance = verifier._connection.instance
         lost = await revoke(http, "agent:x")
         await older_than_all_nonces(installation)
         for name in AUTHORITIES:
@@ -197,7 +197,7 @@ async def test_where_the_ledger_index_is_lost_too_sidecars_notice_a_restore(
 
         async def new_instance() -> bool:
             await verifier.acheck(token)
-            return verifier._session.instance != instance
+            return verifier._connection.instance != instance
 
         await eventually(new_instance, deadline_s=30)
 

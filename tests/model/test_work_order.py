@@ -21,13 +21,13 @@ from rescind.core.verdict import Allowed, CheckRequest
 ALLOWED: Verdict = Allowed(None)  # type: ignore[arg-type]  # nothing here reads the record
 STEPS = {
     "add": "registers",
-    "judge": "is judged",
+    "check": "is judged",
     "write _end": "can be ended",
     "read reason": "reads the reason",
-    "admitted": "is admitted",
+    "schedule": "is admitted",
     "clear": "clears the news",
     "take": "takes the roll",
-    "write passed_by": "passes by",
+    "write check_skipped": "passes by",
     "read _end": "reads the end",
     "recall": "judges",
 }
@@ -36,13 +36,13 @@ STEPS = {
 class Traced(Hold):
     """A holding that notes each read and write of what two threads share."""
 
-    def __init__(self, steps: list[str], keeper: Any) -> None:
+    def __init__(self, steps: list[str], supervisor: Any) -> None:
         self.steps: list[str] = []
-        super().__init__(keeper, CheckRequest("token"))
+        super().__init__(supervisor, CheckRequest("token"))
         self.steps = steps
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name in ("_end", "passed_by"):
+        if name in ("_end", "check_skipped"):
             self.steps.append(f"write {name}")
         super().__setattr__(name, value)
 
@@ -52,40 +52,40 @@ class Traced(Hold):
         return super().__getattribute__(name)
 
 
-class Keeper:
+class Supervisor:
     """A keeper that allows everything, and notes what it is asked (ports Keeper and Roll)."""
 
-    looks_by_ns = 0
+    next_check_ns = 0
 
     def __init__(self, steps: list[str]) -> None:
         self.steps = steps
         self.held: Hold | None = None
 
-    def judge(self, claim: CheckRequest) -> Verdict:
-        self.steps.append("judge")
+    def check_request(self, claim: CheckRequest) -> Verdict:
+        self.steps.append("check")
         return ALLOWED
 
-    async def ajudge(self, claim: CheckRequest) -> Verdict:
-        return self.judge(claim)
+    async def acheck_request(self, claim: CheckRequest) -> Verdict:
+        return self.check_request(claim)
 
-    def add(self, holding: Hold) -> None:
+    def add(self, hold: Hold) -> None:
         self.steps.append("add")
-        self.held = holding
+        self.held = hold
 
-    def admitted(self, holding: Hold) -> None:
-        self.steps.append("admitted")
+    def schedule(self, hold: Hold) -> None:
+        self.steps.append("schedule")
 
-    def remove(self, holding: Hold) -> None:
+    def remove(self, hold: Hold) -> None:
         self.held = None
 
-    def take(self, looks_by_ns: int) -> list[Hold]:
+    def take(self, next_check_ns: int) -> list[Hold]:
         self.steps.append("take")
         return [] if self.held is None else [self.held]
 
-    def look_by(self, ns: int) -> bool:
+    def check_by(self, ns: int) -> bool:
         return False
 
-    def left(self) -> bool:
+    def finished(self) -> bool:
         return self.steps.count("take") == 1
 
 
@@ -96,14 +96,14 @@ def named(steps: list[str]) -> tuple[str, ...]:
 
 def test_a_thread_registers_its_work_in_the_order_of_the_model() -> None:
     steps: list[str] = []
-    with Traced(steps, Keeper(steps)):
+    with Traced(steps, Supervisor(steps)):
         taken = named(steps)
     assert taken == work.WORKER
 
 
 async def test_a_task_registers_its_work_in_the_order_of_the_model() -> None:
     steps: list[str] = []
-    async with Traced(steps, Keeper(steps)):
+    async with Traced(steps, Supervisor(steps)):
         taken = named(steps)
     assert taken == work.WORKER
 
@@ -152,16 +152,16 @@ def test_the_lookout_looks_in_the_order_of_the_model(monkeypatch: pytest.MonkeyP
     steps: list[str] = []
 
     async def look() -> None:
-        keeper = Keeper(steps)
-        holding = Traced(steps, keeper)
-        holding._end = lambda reason: None
-        keeper.held = holding
-        itself: Any = keeper
-        judge: Any = Judge(steps)
-        watching = HoldMonitor(itself, judge, lambda: judge)
+        supervisor = Supervisor(steps)
+        hold = Traced(steps, supervisor)
+        hold._end = lambda reason: None
+        supervisor.held = hold
+        itself: Any = supervisor
+        check_request: Any = Judge(steps)
+        watching = HoldMonitor(itself, check_request, lambda: check_request)
         news = News()
         news.steps = steps
-        monkeypatch.setattr(watching, "_news", news)
+        monkeypatch.setattr(watching, "_change", news)
         steps.clear()
         await watching.run()
 
@@ -172,8 +172,8 @@ def test_the_lookout_looks_in_the_order_of_the_model(monkeypatch: pytest.MonkeyP
 def test_a_hit_leaves_its_reason_before_it_ends_the_work() -> None:
     """The other side of `reads the reason` after `can be ended`: one of the two sees the other."""
     steps: list[str] = []
-    holding = Traced(steps, Keeper(steps))
+    hold = Traced(steps, Supervisor(steps))
     told: list[Reason | None] = []
-    holding._end = lambda reason: told.append(Hold.__getattribute__(holding, "reason"))
-    holding.hit(Reason.REVOKED)
+    hold._end = lambda reason: told.append(Hold.__getattribute__(hold, "reason"))
+    hold.hit(Reason.REVOKED)
     assert told == [Reason.REVOKED]

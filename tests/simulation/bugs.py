@@ -11,13 +11,13 @@ from weakref import WeakKeyDictionary
 
 from tests.simulation.network import Host, now_s
 from tests.simulation.trust import InstanceKey, RandomSource
-from tests.simulation.workload import SimulatedSession, SimulatedVerifier
+from tests.simulation.workload import SimulatedConnection, SimulatedVerifier
 from tests.support.postgres_in_memory import PostgresInMemory, Tables, Transaction
 
 from rescind.client.holds import monitor
 from rescind.client.holds.monitor import HoldMonitor
 from rescind.client.holds.registry import HoldRegistry
-from rescind.client.sidecar_session import SidecarSession
+from rescind.client.sidecar_connection import SidecarConnection
 from rescind.core import lease, posture
 from rescind.core.generation_table import GENERATION, Writer
 from rescind.core.ledger import Position
@@ -485,7 +485,7 @@ def _() -> Patches:
 
 @bug("a check that demands a position is answered from the client's own memory")
 def _() -> Patches:
-    return [(SidecarSession, "recall_at", lambda self, token, min_seq: self.recall(token))]
+    return [(SidecarConnection, "recall_at", lambda self, token, min_seq: self.recall(token))]
 
 
 # The view -------------------------------------------------------------------------------------
@@ -555,10 +555,10 @@ def _() -> Patches:
 # The client -----------------------------------------------------------------------------------
 
 
-def _recall(*, deadline: bool, stamps: bool) -> Callable[[SidecarSession, str], Any]:
-    recall = SidecarSession.recall
+def _recall(*, deadline: bool, stamps: bool) -> Callable[[SidecarConnection, str], Any]:
+    recall = SidecarConnection.recall
 
-    def careless(self: SidecarSession, token: str) -> Any:
+    def careless(self: SidecarConnection, token: str) -> Any:
         entry = self._entries.get(token)
         if entry is None or self.table is None:
             return recall(self, token)
@@ -575,24 +575,24 @@ def _recall(*, deadline: bool, stamps: bool) -> Callable[[SidecarSession, str], 
 def _() -> Patches:
     # Nor does it know when to look again at what it holds, or it would look all the time.
     return [
-        (SidecarSession, "recall", _recall(deadline=False, stamps=True)),
-        (SidecarSession, "ends_ns", lambda *_: None),
+        (SidecarConnection, "recall", _recall(deadline=False, stamps=True)),
+        (SidecarConnection, "ends_ns", lambda *_: None),
     ]
 
 
 @bug("the client does not compare its stamps")
 def _() -> Patches:
-    return [(SidecarSession, "recall", _recall(deadline=True, stamps=False))]
+    return [(SidecarConnection, "recall", _recall(deadline=True, stamps=False))]
 
 
 @bug("the client keeps its records when it meets another instance")
 def _() -> Patches:
-    def reopened(self: SimulatedSession, **_: Any) -> SidecarSession:
-        session = self.meet(self.place, mapped=self.mapped)
-        session._entries.update(self._entries)
-        return session
+    def reconnect(self: SimulatedConnection, **_: Any) -> SidecarConnection:
+        connection = self.connect(self.place, mapped=self.mapped)
+        connection._entries.update(self._entries)
+        return connection
 
-    return [(SimulatedSession, "reopened", reopened)]
+    return [(SimulatedConnection, "reconnect", reconnect)]
 
 
 @bug("the client keeps a decision for a second")
@@ -622,12 +622,15 @@ def _() -> Patches:
 def _() -> Patches:
     excused = HoldMonitor._excused
 
-    def generous(self: HoldMonitor, reason: Reason, session: SidecarSession) -> bool:
-        return reason is Reason.NO_LEASE or excused(self, reason, session)
+    def generous(self: HoldMonitor, reason: Reason, connection: SidecarConnection) -> bool:
+        return reason is Reason.NO_LEASE or excused(self, reason, connection)
 
     return [(HoldMonitor, "_excused", generous)]
 
 
 @bug("held work is looked at only when the sidecar tells of a change")
 def _() -> Patches:
-    return [(monitor, "_LONGEST_NS", 3_600 * 10**9), (HoldRegistry, "look_by", lambda *_: False)]
+    return [
+        (monitor, "_LONGEST_PAUSE_NS", 3_600 * 10**9),
+        (HoldRegistry, "check_by", lambda *_: False),
+    ]

@@ -16,7 +16,7 @@ from rescind.client import clock
 from rescind.client.holds import monitor
 from rescind.client.holds.hold import Hold
 from rescind.client.holds.registry import HoldRegistry
-from rescind.client.sidecar_session import SidecarSession
+from rescind.client.sidecar_connection import SidecarConnection
 from rescind.client.table_reader import MappedTable
 from rescind.client.transport import NoAnswerError
 from rescind.client.verifier import Verifier
@@ -37,7 +37,7 @@ def clocks() -> Generator[None]:
     with (
         mock.patch.object(clock, "boottime_ns", _boottime_ns),
         mock.patch.object(clock, "monotonic_s", now_s),
-        mock.patch.object(monitor, "ChangeSubscription", SimulatedPushes),
+        mock.patch.object(monitor, "ChangeSubscription", SimulatedSubscription),
         mock.patch.object(HoldRegistry, "add", _add),
     ):
         yield
@@ -47,10 +47,10 @@ def _add(self: HoldRegistry, holding: Hold) -> None:
     """Look after work as `HoldRegistry.add` does, in a task of this loop in place of a thread."""
     if self._thread is None:
         self._thread = threading.current_thread()
-        self.looks_by_ns = 0
-        looking = asyncio.get_running_loop().create_task(self._look_out())
+        self.next_check_ns = 0
+        looking = asyncio.get_running_loop().create_task(self._run_monitor())
         looking.add_done_callback(lambda _: setattr(self, "_thread", None))
-    self._holdings.add(holding)
+    self._registered.add(holding)
 
 
 class Place:
@@ -63,12 +63,12 @@ class Place:
         self.listeners = count()
 
 
-class SimulatedPushes:
-    """What a sidecar tells of changes, as `Pushes` hears it over the socket."""
+class SimulatedSubscription:
+    """A substitute for `ChangeSubscription`, which the simulated sidecar calls after a change."""
 
-    def __init__(self, _: Callable[[], Path], on_news: Callable[[], None]) -> None:
+    def __init__(self, _: Callable[[], Path], on_change: Callable[[], None]) -> None:
         self.open = False
-        self._on_news = on_news
+        self._on_change = on_change
         self._place = _PLACE.get()
         self._number = next(self._place.listeners)
 
@@ -85,28 +85,28 @@ class SimulatedPushes:
                 await sidecar.gone.wait()
                 sidecar.watchers.discard(self)
                 self.open = False
-                self._on_news()
+                self._on_change()
             await asyncio.sleep(0.02)
 
     def __call__(self) -> None:
         """Note a change as soon as the machine runs."""
         pause_s = max(0.0, self._place.host.paused_until_s - now_s())
-        asyncio.get_running_loop().call_later(pause_s, self._heard)
+        asyncio.get_running_loop().call_later(pause_s, self._on_changed)
 
-    def _heard(self) -> None:
+    def _on_changed(self) -> None:
         self.open = True
-        self._on_news()
+        self._on_change()
 
 
-class SimulatedSession(SidecarSession):
-    """A session whose socket is a call."""
+class SimulatedConnection(SidecarConnection):
+    """A connection that calls the simulated sidecar in place of its socket."""
 
     place: Place
     mapped: bool
 
     @classmethod
-    def meet(cls, place: Place, *, mapped: bool) -> "SimulatedSession":
-        """Meet whoever answers here. Raises UnreachableError."""
+    def connect(cls, place: Place, *, mapped: bool) -> "SimulatedConnection":
+        """Connect to the sidecar of this host. Raises UnreachableError."""
         sidecar = place.sidecar
         if sidecar is None or not sidecar.alive:
             raise UnreachableError("nobody listens")
@@ -117,24 +117,24 @@ class SimulatedSession(SidecarSession):
             raise UnreachableError("it has no table yet") from error
         if table.instance != greeting.instance:
             raise UnreachableError("its table is another instance's")
-        session = cls(
+        connection = cls(
             place.socket,
             greeting,
             table if mapped else None,
             timeout_s=0.25,
             most_entries=100,
         )
-        session.place, session.mapped = place, mapped
-        return session
+        connection.place, connection.mapped = place, mapped
+        return connection
 
-    def reopened(self, *, ends_s: float, patient: bool) -> SidecarSession:
-        return self.meet(self.place, mapped=self.mapped)
+    def reconnect(self, *, deadline_s: float, wait: bool) -> SidecarConnection:
+        return self.connect(self.place, mapped=self.mapped)
 
-    async def aask(self, request: Request, *, ends_s: float) -> Response:
+    async def asend(self, request: Request, *, deadline_s: float) -> Response:
         host = self.place.host
         assert isinstance(request, Clock | Look | Check)
         try:
-            async with asyncio.timeout(max(0.001, ends_s - now_s())):
+            async with asyncio.timeout(max(0.001, deadline_s - now_s())):
                 if host.paused_until_s > now_s():
                     await asyncio.sleep(host.paused_until_s - now_s())
                 sidecar = self.place.sidecar
@@ -154,14 +154,14 @@ class SimulatedSession(SidecarSession):
 class SimulatedVerifier(Verifier):
     """A verifier that starts no thread to meet its sidecar anew."""
 
-    async def _arenew(self, session: SidecarSession, ends_s: float) -> bool:
+    async def _areconnect(self, connection: SidecarConnection, deadline_s: float) -> bool:
         await asyncio.sleep(0)
-        return self._renew(session, ends_s)
+        return self._reconnect(connection, deadline_s)
 
     @property
     def instance(self) -> bytes:
         """The instance that its last answer came from."""
-        return self._session.instance
+        return self._connection.instance
 
 
 def on(place: Place) -> None:
@@ -175,6 +175,8 @@ async def attached(place: Place, *, mapped: bool) -> SimulatedVerifier:
     on(place)
     while True:
         try:
-            return SimulatedVerifier(SimulatedSession.meet(place, mapped=mapped), audience=None)
+            return SimulatedVerifier(
+                SimulatedConnection.connect(place, mapped=mapped), audience=None
+            )
         except UnreachableError:
             await asyncio.sleep(0.05)

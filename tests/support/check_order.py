@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rescind.client.sidecar_session import SidecarSession
+from rescind.client.sidecar_connection import SidecarConnection
 from rescind.client.table_reader import MappedTable
 from rescind.core import generation_table, token_format
 from rescind.core.generation_table import DEADLINE, GENERATION, Writer
@@ -165,7 +165,7 @@ class Schedule:
 # The readers --------------------------------------------------------------------------------------
 
 
-class LeaseLast(SidecarSession):
+class LeaseLast(SidecarConnection):
     """The seeded bug of a reader: it reads the lease after the slots, and pauses in between."""
 
     board: "memoryview[int]"
@@ -218,7 +218,7 @@ def _entry(number: int, *, generation: int, stamp: int) -> Entry:
     )
 
 
-def _check_for_ever(session: SidecarSession, board: "memoryview[int]", reader: int) -> None:
+def _check_for_ever(connection: SidecarConnection, board: "memoryview[int]", reader: int) -> None:
     """Check the round's token until the writer stops; count the checks accepted after the hit."""
     mine, known = reader_words(board, reader), 0
     while not board[_STOPPED]:
@@ -226,10 +226,10 @@ def _check_for_ever(session: SidecarSession, board: "memoryview[int]", reader: i
         if number != known:
             place = _ENTRIES + 2 * number
             entry = _entry(number, generation=board[place], stamp=board[place + 1])
-            session._cache.store(_handle(number), entry, words=len(session._words))
+            connection._cache.store(_handle(number), entry, words=len(connection._words))
             known = number
         mine[_BEGAN_AFTER] = announced = board[_ANNOUNCED]
-        verdict = session.recall(_handle(number))
+        verdict = connection.recall(_handle(number))
         if isinstance(verdict, Allowed):
             mine[ACCEPTED] += 1
             if announced >= number:
@@ -239,13 +239,13 @@ def _check_for_ever(session: SidecarSession, board: "memoryview[int]", reader: i
 
 def _read(table_path: Path, board_path: Path, *, first: int, threads: int, order: str) -> None:
     board, table = mapped(board_path), MappedTable.open(table_path)
-    make = LeaseLast if order == "lease-read-last" else SidecarSession
+    make = LeaseLast if order == "lease-read-last" else SidecarConnection
     greeting = Greeting("service", INSTANCE, bytes(16), "strict")
-    session = make(table_path, greeting, table, timeout_s=1.0, most_entries=1_000)
-    if isinstance(session, LeaseLast):
-        session.board = board
+    connection = make(table_path, greeting, table, timeout_s=1.0, most_entries=1_000)
+    if isinstance(connection, LeaseLast):
+        connection.board = board
     workers = [
-        threading.Thread(target=_check_for_ever, args=(session, board, reader), name=str(reader))
+        threading.Thread(target=_check_for_ever, args=(connection, board, reader), name=str(reader))
         for reader in range(first, first + threads)
     ]
     for worker in workers:

@@ -52,11 +52,11 @@ def asked(path: Path, token: Secret) -> dict[str, object]:
     """Return one sidecar's verdict on a token, without the requirements of a call."""
     found: dict[str, object] = {"socket": str(path), "service": path.stem}
     try:
-        connection = BlockingConnection(path, ends_s=_soon())
+        connection = BlockingConnection(path, deadline_s=_soon())
         try:
             greeting = connection.greeting
             question = Check(1, token.reveal(), (), None)
-            answer = connection.ask(question, ends_s=_soon())
+            answer = connection.send(question, deadline_s=_soon())
         finally:
             connection.close()
     except UnreachableError as error:
@@ -76,7 +76,7 @@ def asked(path: Path, token: Secret) -> dict[str, object]:
 def _sidecar(path: Path, fleet: Fleet | None) -> Iterator[Finding]:
     part = f"sidecar {path.stem}"
     try:
-        connection = BlockingConnection(path, ends_s=_soon())
+        connection = BlockingConnection(path, deadline_s=_soon())
     except UnreachableError as error:
         says = f"nothing answers at {path}: {driver_errors.reason(error)}"
         yield findings.failed(part, says, _advice(error))
@@ -154,7 +154,7 @@ def _table(path: Path, connection: BlockingConnection) -> MappedTable | str:
     if not table.boot == greeting.boot == sdk_clock.boot_id():
         return "the sidecar runs on another kernel, or did before a reboot"
     before_ns = sdk_clock.boottime_ns()
-    response = connection.ask(Clock(0), ends_s=_soon())
+    response = connection.send(Clock(0), deadline_s=_soon())
     if not isinstance(response, Now) or not (
         before_ns <= response.boottime_ns <= sdk_clock.boottime_ns()
     ):
@@ -171,7 +171,7 @@ def _refused(connection: BlockingConnection) -> str | None:
 
     None if it is not refused, or is too old to report it.
     """
-    response = connection.ask(Clock(0), ends_s=_soon())
+    response = connection.send(Clock(0), deadline_s=_soon())
     return response.refused if isinstance(response, Now) else None
 
 
@@ -203,7 +203,7 @@ def _answers(connection: BlockingConnection) -> bool:
     nobody = token_format.mint(
         kind=Kind.AGENT, random=secrets.token_bytes(32), edge_key=secrets.token_bytes(32)
     )
-    verdict = connection.ask(Check(1, nobody.reveal(), (), None), ends_s=_soon())
+    verdict = connection.send(Check(1, nobody.reveal(), (), None), deadline_s=_soon())
     return isinstance(verdict, Verdict) and verdict.reason != Reason.NO_LEASE
 
 

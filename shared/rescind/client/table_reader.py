@@ -1,12 +1,17 @@
-"""The sidecar's generation table, mapped read-only into this process."""
+"""The sidecar's generation table, mapped read-only into this process if it can be trusted."""
 
 import mmap
 import os
+import platform
 from pathlib import Path
 from typing import Self
 
+from rescind.client import clock
+from rescind.client.transport import BlockingConnection
 from rescind.core import generation_table
+from rescind.core.generation_table import ORDERED_MACHINES
 from rescind.errors import TableError
+from rescind.wire.socket_protocol import Clock, Now
 
 
 class MappedTable:
@@ -47,3 +52,33 @@ class MappedTable:
         except OSError:
             return False  # the sidecar has stopped, and has no successor
         return (status.st_dev, status.st_ino) != self._inode
+
+
+class OtherInstanceError(Exception):
+    """Raised when the table belongs to another instance than the greeting."""
+
+
+def trusted_table(
+    path: Path, connection: BlockingConnection, *, deadline_s: float
+) -> MappedTable | None:
+    """Map the table if its deadlines mean the same here as in the sidecar (design 6.2).
+
+    With another kernel, another time namespace or a network volume, their meaning differs.
+    """
+    # Pure Python cannot order two loads. On a machine that does not, checks use the socket.
+    if platform.machine().lower() not in ORDERED_MACHINES:
+        return None
+    try:
+        table = MappedTable.open(path.with_suffix(".table"))
+    except TableError:
+        return None
+    greeting = connection.greeting
+    if table.instance != greeting.instance:
+        raise OtherInstanceError
+    if not table.boot == greeting.boot == clock.boot_id():
+        return None
+    before_ns = clock.boottime_ns()
+    response = connection.send(Clock(0), deadline_s=deadline_s)
+    after_ns = clock.boottime_ns()
+    same_clock = isinstance(response, Now) and before_ns <= response.boottime_ns <= after_ns
+    return table if same_clock else None

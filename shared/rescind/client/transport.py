@@ -23,14 +23,14 @@ from rescind.wire.socket_protocol import (
 _RECEIVE_BYTES = 65_536
 _MOST_IDLE = 8
 _TIMEVAL = struct.Struct("@ll")
-_SHORTEST = 0.9
+_TIMEOUT_TOLERANCE = 0.9
 
 
 class NoAnswerError(UnreachableError):
     """Raised when a connected sidecar does not answer in time: it hangs, or is overloaded."""
 
 
-def unreachable(path: Path, problem: object) -> UnreachableError:
+def unreachable_error(path: Path, problem: object) -> UnreachableError:
     """Return the error for a socket, with its path and the advice."""
     # The kernel's timeout of a socket (SO_RCVTIMEO) and a full backlog raise BlockingIOError.
     late = isinstance(problem, (TimeoutError, BlockingIOError))
@@ -50,66 +50,66 @@ def _advice(problem: object) -> str:
             return "start `rescind sidecar`, or correct the path"
 
 
-def _left_s(ends_s: float) -> float:
+def _left_s(deadline_s: float) -> float:
     """Return the seconds until a deadline; never 0, which makes a socket non-blocking."""
-    return max(0.001, ends_s - clock.monotonic_s())
+    return max(0.001, deadline_s - clock.monotonic_s())
 
 
 class BlockingConnection:
     """A connection of one thread, for one request at a time. Deadlines are `clock.monotonic_s`."""
 
-    def __init__(self, path: Path, *, ends_s: float) -> None:
+    def __init__(self, path: Path, *, deadline_s: float) -> None:
         self._path = path
         self._frames = Frames()
         self._ready: list[bytes] = []
-        self._patience_s = 0.0
+        self._timeout_s = 0.0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.settimeout(_left_s(ends_s))
+            self._socket.settimeout(_left_s(deadline_s))
             self._socket.connect(str(path))
             self._socket.settimeout(None)  # from here on, the kernel measures the timeout
-            greeting = self._receive(ends_s)
+            greeting = self._receive(deadline_s)
         except OSError as error:
             self.close()
-            raise unreachable(path, error) from error
+            raise unreachable_error(path, error) from error
         except MalformedMessageError as error:
             self.close()
-            raise unreachable(path, error) from error
+            raise unreachable_error(path, error) from error
         if not isinstance(greeting, Greeting):
             self.close()
-            raise unreachable(path, "it does not greet as a sidecar does")
+            raise unreachable_error(path, "it does not greet as a sidecar does")
         self.greeting = greeting
 
-    def ask(self, request: Request, *, ends_s: float) -> Response:
+    def send(self, request: Request, *, deadline_s: float) -> Response:
         """Send a request, and wait for its response. Closes the connection on any error."""
         try:
-            self._be_patient(_left_s(ends_s))
+            self._set_timeout(_left_s(deadline_s))
             self._socket.sendall(encode_request(request))
             while True:
-                response = self._receive(ends_s)
+                response = self._receive(deadline_s)
                 if not isinstance(response, Greeting) and response.request == request.request:
                     return response
         except (OSError, MalformedMessageError) as error:
             self.close()
-            raise unreachable(self._path, error) from error
+            raise unreachable_error(self._path, error) from error
 
-    def _receive(self, ends_s: float) -> Response:
+    def _receive(self, deadline_s: float) -> Response:
         while not self._ready:
-            self._be_patient(_left_s(ends_s))
+            self._set_timeout(_left_s(deadline_s))
             received = self._socket.recv(_RECEIVE_BYTES)
             if not received:
                 raise ConnectionResetError("it hung up")
             self._ready = self._frames.feed(received)
         return decode_response(self._ready.pop(0))
 
-    def _be_patient(self, left_s: float) -> None:
+    def _set_timeout(self, left_s: float) -> None:
         """Set the timeout of a send or a receive, which may take up to a tenth longer.
 
         Uses SO_RCVTIMEO (socket(7)): with a Python timeout, each takes two more system calls.
         """
-        if _SHORTEST * self._patience_s <= left_s <= self._patience_s:
+        if _TIMEOUT_TOLERANCE * self._timeout_s <= left_s <= self._timeout_s:
             return
-        self._patience_s = left_s
+        self._timeout_s = left_s
         whole_s, rest_s = divmod(left_s, 1)
         timeval = _TIMEVAL.pack(int(whole_s), max(1, int(rest_s * 1_000_000)))
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
@@ -128,14 +128,14 @@ class Pool:
         self._idle: list[BlockingConnection] = []
         self._closed = False
 
-    def ask(self, request: Request, *, ends_s: float) -> Response:
+    def send(self, request: Request, *, deadline_s: float) -> Response:
         """Send a request over a connection that only this thread uses. Raises UnreachableError."""
         # list.pop and list.append are atomic, so the pool needs no lock, and survives a fork.
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = BlockingConnection(self._path, ends_s=ends_s)
-        response = connection.ask(request, ends_s=ends_s)
+            connection = BlockingConnection(self._path, deadline_s=deadline_s)
+        response = connection.send(request, deadline_s=deadline_s)
         if len(self._idle) < _MOST_IDLE:
             self._idle.append(connection)
         else:
@@ -205,35 +205,35 @@ class _Pipeline(asyncio.Protocol):
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             if not future.done():
-                future.set_exception(unreachable(self._path, error))
+                future.set_exception(unreachable_error(self._path, error))
 
-    async def ask(self, request: Request, *, ends_s: float) -> Response:
+    async def send(self, request: Request, *, deadline_s: float) -> Response:
         if not self._flowing.is_set():
-            # A sidecar that does not read must not fill this process's memory: wait until `ends_s`.
-            await asyncio.wait_for(self._flowing.wait(), _left_s(ends_s))
+            # A sidecar that does not read must not fill this process's memory: wait.
+            await asyncio.wait_for(self._flowing.wait(), _left_s(deadline_s))
         if not self.open:
-            raise unreachable(self._path, "it hung up")
+            raise unreachable_error(self._path, "it hung up")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Response] = loop.create_future()
         self._waiting[request.request] = future
         if not self._unsent:
-            loop.call_soon(self._send)
+            loop.call_soon(self._flush)
         self._unsent.append(encode_request(request))
         # Not asyncio.timeout, which costs as much as the rest of this function.
-        deadline = loop.call_later(_left_s(ends_s), self._late, future)
+        timer = loop.call_later(_left_s(deadline_s), self._time_out, future)
         try:
             return await future
         finally:
-            deadline.cancel()
+            timer.cancel()
             self._waiting.pop(request.request, None)
 
-    def _send(self) -> None:
+    def _flush(self) -> None:
         """Send all requests of one turn of the loop at once."""
         unsent, self._unsent = self._unsent, []
         if self._transport is not None:
             self._transport.write(b"".join(unsent))
 
-    def _late(self, future: asyncio.Future[Response]) -> None:
+    def _time_out(self, future: asyncio.Future[Response]) -> None:
         if not future.done():
             future.set_exception(TimeoutError())
 
@@ -268,49 +268,49 @@ async def _closing(pipeline: _Pipeline) -> AsyncGenerator[None]:
         await asyncio.sleep(0)  # the loop closes the socket one step after close()
 
 
-class Loops:
+class LoopPipelines:
     """The pipelined connections of all event loops, one for each."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopPipeline] = (
+        self._pipelines: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopPipeline] = (
             WeakKeyDictionary()
         )
 
-    async def ask(self, request: Request, *, ends_s: float) -> Response:
+    async def send(self, request: Request, *, deadline_s: float) -> Response:
         """Send a request over this loop's connection. Raises UnreachableError."""
-        of_loop = self._of_loops.get(asyncio.get_running_loop())
-        pipeline = None if of_loop is None else of_loop.pipeline
+        loop_pipeline = self._pipelines.get(asyncio.get_running_loop())
+        pipeline = None if loop_pipeline is None else loop_pipeline.pipeline
         try:
             if pipeline is None or not pipeline.open:
-                async with asyncio.timeout(_left_s(ends_s)):
+                async with asyncio.timeout(_left_s(deadline_s)):
                     pipeline = await self._pipeline()
-            return await pipeline.ask(request, ends_s=ends_s)
+            return await pipeline.send(request, deadline_s=deadline_s)
         except TimeoutError as error:
-            raise unreachable(self._path, TimeoutError("no answer in time")) from error
+            raise unreachable_error(self._path, TimeoutError("no answer in time")) from error
 
     async def _pipeline(self) -> _Pipeline:
         loop = asyncio.get_running_loop()
         with self._lock:
-            of_loop = self._of_loops.setdefault(loop, _LoopPipeline())
-        async with of_loop.opening:
-            if of_loop.pipeline is None or not of_loop.pipeline.open:
+            loop_pipeline = self._pipelines.setdefault(loop, _LoopPipeline())
+        async with loop_pipeline.opening:
+            if loop_pipeline.pipeline is None or not loop_pipeline.pipeline.open:
                 try:
                     _, pipeline = await loop.create_unix_connection(
                         lambda: _Pipeline(self._path), str(self._path)
                     )
                 except OSError as error:
-                    raise unreachable(self._path, error) from error
-                await of_loop.take(pipeline)
+                    raise unreachable_error(self._path, error) from error
+                await loop_pipeline.take(pipeline)
                 return pipeline
-            return of_loop.pipeline
+            return loop_pipeline.pipeline
 
     def close(self) -> None:
         """Close the connection of every loop that still runs; the others are closed already."""
         with self._lock:
-            of_loops = list(self._of_loops.items())
-            self._of_loops.clear()
-        for loop, of_loop in of_loops:
-            if of_loop.pipeline is not None and not loop.is_closed():
-                loop.call_soon_threadsafe(of_loop.pipeline.close)
+            pipelines = list(self._pipelines.items())
+            self._pipelines.clear()
+        for loop, loop_pipeline in pipelines:
+            if loop_pipeline.pipeline is not None and not loop.is_closed():
+                loop.call_soon_threadsafe(loop_pipeline.pipeline.close)

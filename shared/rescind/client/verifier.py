@@ -11,7 +11,8 @@ from weakref import WeakSet
 from rescind.client import clock, settings
 from rescind.client.holds.hold import Hold
 from rescind.client.holds.registry import HoldRegistry
-from rescind.client.sidecar_session import NO_ANSWER, SUPERSEDED, Freshness, SidecarSession
+from rescind.client.lease_end import Freshness
+from rescind.client.sidecar_connection import NO_ANSWER, SUPERSEDED, SidecarConnection
 from rescind.core import token_format
 from rescind.core.conditions import UNCONDITIONAL
 from rescind.core.verdict import Allowed, CheckRequest, Denied, Reason, Verdict, permitted
@@ -24,7 +25,7 @@ _INSUFFICIENT_SCOPE = Denied(Reason.INSUFFICIENT_SCOPE)
 
 MOST_ENTRIES = 100_000
 TIMEOUT_S = 0.25
-_IMPATIENT_S = 1.0
+_NO_WAIT_S = 1.0
 
 
 class Verifier:
@@ -34,16 +35,16 @@ class Verifier:
     with `attach` and keep it.
     """
 
-    _living: ClassVar["WeakSet[Verifier]"] = WeakSet()
+    _instances: ClassVar["WeakSet[Verifier]"] = WeakSet()
 
-    def __init__(self, session: SidecarSession, *, audience: str | None) -> None:
-        self._session = session
+    def __init__(self, connection: SidecarConnection, *, audience: str | None) -> None:
+        self._connection = connection
         self._audience = audience
-        self._renewing = threading.Lock()
-        self._impatient_until_s = 0.0
+        self._reconnecting = threading.Lock()
+        self._no_wait_until_s = 0.0
         self._closed = False
-        self._watch = HoldRegistry(self, lambda: self._session)
-        self._living.add(self)
+        self._holds = HoldRegistry(self, lambda: self._connection)
+        self._instances.add(self)
 
     @classmethod
     def attach(
@@ -66,42 +67,42 @@ class Verifier:
         answers, and RescindError if no socket is configured.
         """
         socket = settings.socket_path() if path is None else Path(path)
-        session = SidecarSession.open(socket, timeout_s=timeout_s, most_entries=most_entries)
-        return cls(session, audience=audience)
+        connection = SidecarConnection.open(socket, timeout_s=timeout_s, most_entries=most_entries)
+        return cls(connection, audience=audience)
 
     @property
     def service(self) -> str:
         """The service that the sidecar belongs to."""
-        return self._session.service
+        return self._connection.service
 
     @property
     def shares_memory(self) -> bool:
         """Whether checks read the sidecar's table; otherwise each check is a request."""
-        return self._session.table is not None
+        return self._connection.table is not None
 
     def ready(self) -> bool:
         """Return True if the sidecar is running and holds a lease, so that checks are answered.
 
         For readiness probes. It may send a request to the sidecar, within the deadline of a check.
         """
-        ends_s = self._session.deadline_s()
+        deadline_s = self._connection.new_deadline_s()
         for _ in range(_ATTEMPTS):
-            session = self._session
-            leased = session.leased(ends_s=ends_s)
+            connection = self._connection
+            leased = connection.leased(deadline_s=deadline_s)
             if leased is not SUPERSEDED:
                 return leased
-            if not self._renew(session, ends_s):
+            if not self._reconnect(connection, deadline_s):
                 return False
         return False
 
     @property
     def as_of(self) -> int:
         """The seq that a check covers at least; 0 if the table is not mapped."""
-        return self._session.as_of
+        return self._connection.as_of
 
     def freshness(self) -> Freshness:
         """Return how fresh the answer of a check is at least, from now on."""
-        return self._session.freshness()
+        return self._connection.freshness()
 
     def check(
         self,
@@ -122,12 +123,14 @@ class Verifier:
         `unavailable`.
         """
         if not min_seq:
-            verdict = self._session.recall(token)
+            verdict = self._connection.recall(token)
             if type(verdict) is Allowed:
                 record = verdict.record
-                # As `_narrow`, without the call, which would cost a tenth of the check.
+                # As `_check_requirements`, without the call, which would cost a tenth of the check.
                 if record.audience or record.conditions is not UNCONDITIONAL:
-                    return self._narrow(self._session, verdict, require, audience, address)
+                    return self._check_requirements(
+                        self._connection, verdict, require, audience, address
+                    )
                 if not require or record.scopes.issuperset(require):
                     return verdict
                 return verdict if record.matches(require) else _INSUFFICIENT_SCOPE
@@ -135,27 +138,29 @@ class Verifier:
 
     def check_request(self, request: CheckRequest) -> Verdict:
         """Check a token as `check` does, with the arguments as one value."""
-        ends_s = None
+        deadline_s = None
         for _ in range(_ATTEMPTS):
-            session = self._session
-            verdict = session.recall_at(request.token, request.min_seq)
+            connection = self._connection
+            verdict = connection.recall_at(request.token, request.min_seq)
             if verdict is None:
                 if not token_format.shaped(request.token):
                     return _MALFORMED
-                ends_s = ends_s or session.deadline_s()
-                asked_ns = clock.boottime_ns()
+                deadline_s = deadline_s or connection.new_deadline_s()
+                sent_ns = clock.boottime_ns()
                 try:
-                    response = session.ask(self._question(session, request), ends_s=ends_s)
+                    response = connection.send(
+                        self._socket_request(connection, request), deadline_s=deadline_s
+                    )
                 except UnreachableError:
                     verdict = SUPERSEDED
                 else:
-                    verdict = session.apply_response(
-                        request.token, response, asked_ns=asked_ns, min_seq=request.min_seq
+                    verdict = connection.apply_response(
+                        request.token, response, sent_ns=sent_ns, min_seq=request.min_seq
                     )
             if verdict is not None and verdict is not SUPERSEDED:
-                return self._narrowed(session, verdict, request)
-            ends_s = ends_s or session.deadline_s()
-            if verdict is SUPERSEDED and not self._renew(session, ends_s):
+                return self._check_call(connection, verdict, request)
+            deadline_s = deadline_s or connection.new_deadline_s()
+            if verdict is SUPERSEDED and not self._reconnect(connection, deadline_s):
                 return NO_ANSWER
         return NO_ANSWER
 
@@ -170,34 +175,38 @@ class Verifier:
     ) -> Verdict:
         """Check a token as `check` does; await only if the sidecar must be asked."""
         if not min_seq:
-            verdict = self._session.recall(token)
+            verdict = self._connection.recall(token)
             if type(verdict) is Allowed:
-                return self._narrow(self._session, verdict, require, audience, address)
+                return self._check_requirements(
+                    self._connection, verdict, require, audience, address
+                )
         return await self.acheck_request(CheckRequest(token, require, audience, address, min_seq))
 
     async def acheck_request(self, request: CheckRequest) -> Verdict:
         """Check a token as `acheck` does, with the arguments as one value."""
-        ends_s = None
+        deadline_s = None
         for _ in range(_ATTEMPTS):
-            session = self._session
-            verdict = session.recall_at(request.token, request.min_seq)
+            connection = self._connection
+            verdict = connection.recall_at(request.token, request.min_seq)
             if verdict is None:
                 if not token_format.shaped(request.token):
                     return _MALFORMED
-                ends_s = ends_s or session.deadline_s()
-                asked_ns = clock.boottime_ns()
+                deadline_s = deadline_s or connection.new_deadline_s()
+                sent_ns = clock.boottime_ns()
                 try:
-                    response = await session.aask(self._question(session, request), ends_s=ends_s)
+                    response = await connection.asend(
+                        self._socket_request(connection, request), deadline_s=deadline_s
+                    )
                 except UnreachableError:
                     verdict = SUPERSEDED
                 else:
-                    verdict = session.apply_response(
-                        request.token, response, asked_ns=asked_ns, min_seq=request.min_seq
+                    verdict = connection.apply_response(
+                        request.token, response, sent_ns=sent_ns, min_seq=request.min_seq
                     )
             if verdict is not None and verdict is not SUPERSEDED:
-                return self._narrowed(session, verdict, request)
-            ends_s = ends_s or session.deadline_s()
-            if verdict is SUPERSEDED and not await self._arenew(session, ends_s):
+                return self._check_call(connection, verdict, request)
+            deadline_s = deadline_s or connection.new_deadline_s()
+            if verdict is SUPERSEDED and not await self._areconnect(connection, deadline_s):
                 return NO_ANSWER
         return NO_ANSWER
 
@@ -214,11 +223,11 @@ class Verifier:
 
         For event loops that avoid a task for each call: when it returns None, call `acheck`.
         """
-        session = self._session
-        verdict = session.recall_at(token, min_seq) if min_seq else session.recall(token)
+        connection = self._connection
+        verdict = connection.recall_at(token, min_seq) if min_seq else connection.recall(token)
         if verdict is None or verdict is SUPERSEDED:
             return None
-        return self._narrow(session, verdict, require, audience, address)
+        return self._check_requirements(connection, verdict, require, audience, address)
 
     def recall_request(self, request: CheckRequest) -> Verdict | None:
         """Check a token as `recall` does, with the arguments as one value."""
@@ -247,30 +256,32 @@ class Verifier:
         when the token is denied; the end of the block raises nothing. Both raise DeniedError at the
         beginning for a token that is denied already.
         """
-        return Hold(self._watch, CheckRequest(token, frozenset(require), audience, address))
+        return Hold(self._holds, CheckRequest(token, frozenset(require), audience, address))
 
-    def _question(self, session: SidecarSession, request: CheckRequest) -> Request:
-        if session.table is not None:
-            return session.look(request.token, min_seq=request.min_seq)
-        return session.remote_check(
+    def _socket_request(self, connection: SidecarConnection, request: CheckRequest) -> Request:
+        if connection.table is not None:
+            return connection.record_request(request.token, min_seq=request.min_seq)
+        return connection.verdict_request(
             request.token,
             tuple(request.require),
-            self._meant_for(session, request.audience),
+            self._required_audience(connection, request.audience),
             min_seq=request.min_seq,
             address=request.address,
         )
 
-    def _meant_for(self, session: SidecarSession, audience: str | None) -> str:
-        return audience or self._audience or session.service
+    def _required_audience(self, connection: SidecarConnection, audience: str | None) -> str:
+        return audience or self._audience or connection.service
 
-    def _narrowed(
-        self, session: SidecarSession, verdict: Verdict, request: CheckRequest
+    def _check_call(
+        self, connection: SidecarConnection, verdict: Verdict, request: CheckRequest
     ) -> Verdict:
-        return self._narrow(session, verdict, request.require, request.audience, request.address)
+        return self._check_requirements(
+            connection, verdict, request.require, request.audience, request.address
+        )
 
-    def _narrow(
+    def _check_requirements(
         self,
-        session: SidecarSession,
+        connection: SidecarConnection,
         verdict: Verdict,
         require: Collection[str],
         audience: str | None,
@@ -282,43 +293,43 @@ class Verifier:
         denied = permitted(
             verdict.record,
             require=require,
-            audience=self._meant_for(session, audience),
+            audience=self._required_audience(connection, audience),
             address=address,
-            labels=session.labels,
+            labels=connection.labels,
         )
         return denied or verdict
 
-    def _renew(self, session: SidecarSession, ends_s: float) -> bool:
-        """Reconnect, unless another thread already has. Return True if there is a new session.
+    def _reconnect(self, connection: SidecarConnection, deadline_s: float) -> bool:
+        """Reconnect, unless another thread already has. Return True if there is a new connection.
 
         The first caller to fail waits for a sidecar that restarts. For one second afterwards,
         callers try only once: an absent sidecar must not cost each call its whole deadline.
         """
         now_s = clock.monotonic_s()
-        if self._closed or not self._renewing.acquire(timeout=max(0.0, ends_s - now_s)):
+        if self._closed or not self._reconnecting.acquire(timeout=max(0.0, deadline_s - now_s)):
             return False
         try:
-            if session is not self._session:
+            if connection is not self._connection:
                 return True
-            patient = now_s >= self._impatient_until_s
+            wait = now_s >= self._no_wait_until_s
             try:
-                self._session = session.reopened(ends_s=ends_s, patient=patient)
+                self._connection = connection.reconnect(deadline_s=deadline_s, wait=wait)
             except UnreachableError:
-                if patient:
-                    self._impatient_until_s = clock.monotonic_s() + _IMPATIENT_S
+                if wait:
+                    self._no_wait_until_s = clock.monotonic_s() + _NO_WAIT_S
                 return False
             if self._closed:
-                self._session.close()  # `close` ran meanwhile, and closed only the former session
+                self._connection.close()  # `close` ran meanwhile, and closed only the former one
                 return False
         finally:
-            self._renewing.release()
-        session.close()
+            self._reconnecting.release()
+        connection.close()
         return True
 
-    async def _arenew(self, session: SidecarSession, ends_s: float) -> bool:
+    async def _areconnect(self, connection: SidecarConnection, deadline_s: float) -> bool:
         try:
-            async with asyncio.timeout(max(0.0, ends_s - clock.monotonic_s())):
-                return await asyncio.to_thread(self._renew, session, ends_s)
+            async with asyncio.timeout(max(0.0, deadline_s - clock.monotonic_s())):
+                return await asyncio.to_thread(self._reconnect, connection, deadline_s)
         except TimeoutError:
             return False
         except RuntimeError:  # the interpreter is shutting down, and starts no thread
@@ -327,20 +338,20 @@ class Verifier:
     def close(self) -> None:
         """Close the connections. Checks in flight are denied, and holds end, as `unavailable`."""
         self._closed = True
-        self._watch.close()
-        self._session.close()
+        self._holds.close()
+        self._connection.close()
 
     @classmethod
     def _after_fork_in_child(cls) -> None:
         """Replace connections and locks in a forked child: the parent may hold them."""
-        for verifier in list(cls._living):
+        for verifier in list(cls._instances):
             verifier._fork()  # noqa: SLF001 its own class
 
     def _fork(self) -> None:
-        self._renewing = threading.Lock()
-        inherited, self._session = self._session, self._session.forked()
-        inherited.let_go()
-        self._watch.forked(same_clock=inherited.same_clock)
+        self._reconnecting = threading.Lock()
+        inherited, self._connection = self._connection, self._connection.forked()
+        inherited.close_inherited()
+        self._holds.forked(same_clock=inherited.same_clock)
 
 
 os.register_at_fork(after_in_child=Verifier._after_fork_in_child)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] its own module

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from rescind.client.holds.hold import Hold
-from rescind.client.sidecar_session import Freshness
+from rescind.client.lease_end import Freshness
 from rescind.core import handles, revocation, token_format, verdict
 from rescind.core.conditions import UNCONDITIONAL, Conditions, network
 from rescind.core.record import Record
@@ -94,7 +94,7 @@ class FakeVerifier:
         self.service = audience
         self.labels = frozenset((labels or {}).items())
         self._leased = True
-        self._keeper = _Keeper(self)
+        self._supervisor = _HoldSupervisor(self)
         self._now_us = _START_US
         self._seq = 0
         self._numbers = itertools.count(1)
@@ -109,12 +109,12 @@ class FakeVerifier:
     @leased.setter
     def leased(self, leased: bool) -> None:
         self._leased = leased
-        self._keeper.look()
+        self._supervisor.check_all()
 
     def advance(self, seconds: float) -> None:
         """Advance the fake's clock by a number of seconds."""
         self._now_us += round(seconds * 1_000_000)
-        self._keeper.look()
+        self._supervisor.check_all()
 
     def issue(
         self,
@@ -247,7 +247,7 @@ class FakeVerifier:
             if _hits(event, record):
                 hold = ActiveRevocation(name, effect, self._seq)
                 self._records[token_hash] = self._held(record, (*record.holds, hold))
-        self._keeper.look()
+        self._supervisor.check_all()
         return name
 
     @contextmanager
@@ -351,41 +351,41 @@ class FakeVerifier:
         address: str | None = None,
     ) -> Hold:
         """Return a hold for work that outlasts a check, as a Verifier does."""
-        return Hold(self._keeper, CheckRequest(token, frozenset(require), audience, address))
+        return Hold(self._supervisor, CheckRequest(token, frozenset(require), audience, address))
 
     def close(self) -> None:
         """Mark the fake as closed."""
         self.closed = True
 
 
-class _Keeper:
+class _HoldSupervisor:
     """The holds of a fake; every held token is checked again after each command."""
 
     def __init__(self, verifier: FakeVerifier) -> None:
         self._verifier = verifier
-        self._holdings: set[Hold] = set()
+        self._registered: set[Hold] = set()
 
-    def judge(self, request: CheckRequest) -> Verdict:
+    def check_request(self, request: CheckRequest) -> Verdict:
         return self._verifier.check_request(request)
 
-    async def ajudge(self, request: CheckRequest) -> Verdict:
-        return self.judge(request)
+    async def acheck_request(self, request: CheckRequest) -> Verdict:
+        return self.check_request(request)
 
-    def add(self, holding: Hold) -> None:
-        self._holdings.add(holding)
+    def add(self, hold: Hold) -> None:
+        self._registered.add(hold)
 
-    def admitted(self, holding: Hold) -> None:
+    def schedule(self, hold: Hold) -> None:
         """Return at once: time passes only in `advance`."""
 
-    def remove(self, holding: Hold) -> None:
-        self._holdings.discard(holding)
+    def remove(self, hold: Hold) -> None:
+        self._registered.discard(hold)
 
-    def look(self) -> None:
-        for holding in tuple(self._holdings):
-            verdict = self.judge(holding.request)
+    def check_all(self) -> None:
+        for hold in tuple(self._registered):
+            verdict = self.check_request(hold.request)
             if isinstance(verdict, Denied):
-                self.remove(holding)
-                holding.hit(verdict.reason)
+                self.remove(hold)
+                hold.hit(verdict.reason)
 
 
 def _hits(event: Event, record: Record) -> bool:

@@ -255,15 +255,15 @@ def test_another_edge_key_than_that_of_the_tokens_is_named(
 def test_a_sidecar_that_does_not_answer_gets_the_advice_for_its_reason(
     monkeypatch: pytest.MonkeyPatch, problem: OSError, says: str, advice: str
 ) -> None:
-    def refuse(path: Path, *, ends_s: float) -> None:
-        raise transport.unreachable(path, problem) from problem
+    def refuse(path: Path, *, deadline_s: float) -> None:
+        raise transport.unreachable_error(path, problem) from problem
 
     monkeypatch.setattr(sidecars, "BlockingConnection", refuse)
     here = Surroundings(Path(), {}, ({"RESCIND_SOCKET": "/nowhere/x.sock"},))
     (finding,) = sidecars.check(here, None)
     assert says in finding.says
     assert advice in finding.advice
-    told = str(transport.unreachable(Path("x.sock"), problem))
+    told = str(transport.unreachable_error(Path("x.sock"), problem))
     assert ("start `rescind sidecar`" in told) == (advice in {"killed", "Start it"})
 
 

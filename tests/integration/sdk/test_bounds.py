@@ -10,7 +10,7 @@ from tests.support.outcomes import soon
 from tests.support.sidecar import LedgerInMemory, running
 
 from rescind import Allowed, UnreachableError, Verifier
-from rescind.client.transport import Loops
+from rescind.client.transport import LoopPipelines
 from rescind.wire.socket_protocol import Greeting, Look, encode_response
 
 MOST = 128
@@ -20,7 +20,7 @@ def test_memory_does_not_grow_with_distinct_tokens(tmp_path: Path) -> None:
     link = LedgerInMemory()
     with running(tmp_path / "search.sock", link):
         verifier = Verifier.attach(tmp_path / "search.sock", timeout_s=5, most_entries=MOST)
-        entries = verifier._session._entries
+        entries = verifier._connection._entries
         for _ in range(5 * MOST):
             newest = link.issue()
             assert isinstance(verifier.check(newest), Allowed)
@@ -35,7 +35,7 @@ async def test_a_sidecar_that_does_not_read_does_not_fill_our_memory(tmp_path: P
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))
         listener.listen()
-        loops, loop = Loops(path), asyncio.get_running_loop()
+        loops, loop = LoopPipelines(path), asyncio.get_running_loop()
         ends_s = loop.time() + 3
         most_buffered = 0
         async with asyncio.TaskGroup() as tasks:
@@ -45,7 +45,7 @@ async def test_a_sidecar_that_does_not_read_does_not_fill_our_memory(tmp_path: P
             ]
             while not all(each.done() for each in asking):
                 await asyncio.sleep(0.01)
-                (lane,) = loops._of_loops.values()
+                (lane,) = loops._pipelines.values()
                 if lane.pipeline is not None and lane.pipeline._transport is not None:
                     buffered = lane.pipeline._transport.get_write_buffer_size()
                     most_buffered = max(most_buffered, buffered)
@@ -69,7 +69,7 @@ async def test_who_waits_for_a_sidecar_to_read_hears_at_once_that_it_hung_up(
 
     server = await asyncio.start_unix_server(serve, path)
     async with server:
-        loops, loop = Loops(path), asyncio.get_running_loop()
+        loops, loop = LoopPipelines(path), asyncio.get_running_loop()
         began_s = loop.time()
         async with asyncio.TaskGroup() as tasks:
             asking = [
@@ -81,7 +81,7 @@ async def test_who_waits_for_a_sidecar_to_read_hears_at_once_that_it_hung_up(
         loops.close()
 
 
-async def _refused(loops: Loops, look: Look, ends_s: float) -> bool:
+async def _refused(loops: LoopPipelines, look: Look, ends_s: float) -> bool:
     with pytest.raises(UnreachableError):
-        await loops.ask(look, ends_s=ends_s)
+        await loops.send(look, deadline_s=ends_s)
     return True

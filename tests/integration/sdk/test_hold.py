@@ -117,7 +117,7 @@ async def hang_up(verifier: Verifier) -> None:
 async def watched(verifier: Verifier) -> None:
     """Wait until the sidecar pushes to this verifier."""
     ends_s = time.monotonic() + 10
-    while not (verifier._watch._lookout and verifier._watch._lookout.pushes.open):
+    while not (verifier._holds._monitor and verifier._holds._monitor.subscription.open):
         in_time(ends_s, "the sidecar does not push")
         await asyncio.sleep(0.002)
 
@@ -203,7 +203,7 @@ async def test_work_begins_only_with_a_good_token(
         pytest.fail("the body ran")
     async with verifier.hold(token, require={"a"}) as record:
         assert record.subject == "agent:x"
-    assert not verifier._watch._holdings
+    assert not verifier._holds._registered
 
 
 def test_a_thread_is_told_and_not_interrupted(
@@ -276,7 +276,7 @@ def test_a_token_that_is_seen_first_by_its_hold_is_asked_about_once(
         thread.start()
         wait_until(lambda: link.resolved + sidecar.tally.looks_from_memory > asked)
         sidecar.push(link.revoke("subject:agent:z"))  # a look passes by
-        wait_until(lambda: all(each.passed_by for each in tuple(verifier._watch._holdings)))
+        wait_until(lambda: all(each.check_skipped for each in tuple(verifier._holds._registered)))
         hanging, link.resolving = link.resolving, None
         assert hanging is not None
         sidecar.do(hanging.set)
@@ -451,16 +451,16 @@ def test_the_thread_ends_when_nothing_is_held_and_begins_again_with_the_next(
     link: LedgerInMemory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registry, "_LINGER_S", 0.0)
+    monkeypatch.setattr(registry, "_IDLE_S", 0.0)
     for number in range(3):
         with verifier.hold(link.issue(f"agent:{number}")) as held:
-            thread = verifier._watch._thread
+            thread = verifier._holds._thread
             assert thread is not None
             sidecar.push(link.revoke(f"subject:agent:{number}"))
             assert held.revoked.wait(10)
         thread.join(10)
         assert not thread.is_alive()
-        assert verifier._watch._thread is None
+        assert verifier._holds._thread is None
     wait_until(lambda: not sidecar.watchers)
 
 
@@ -473,9 +473,9 @@ def test_a_thread_that_cannot_begin_lets_no_work_begin_unwatched(
         for _ in range(2):
             with pytest.raises(RuntimeError, match="new thread"), verifier.hold(token):
                 pytest.fail("the body ran")
-    assert not verifier._watch._holdings
+    assert not verifier._holds._registered
     with verifier.hold(token):
-        assert verifier._watch._thread is not None
+        assert verifier._holds._thread is not None
 
 
 def refuse(_: threading.Thread) -> None:
@@ -489,9 +489,9 @@ def test_the_collector_may_end_work_at_any_moment(verifier: Verifier, link: Ledg
 
     forgotten = stream(link.issue())
     next(forgotten)
-    with verifier._watch._lock:  # as if in the middle of something else
+    with verifier._holds._lock:  # as if in the middle of something else
         forgotten.close()
-    assert not verifier._watch._holdings
+    assert not verifier._holds._registered
 
 
 def test_if_the_thread_breaks_nobody_goes_on_as_if_somebody_looked(
@@ -521,14 +521,14 @@ def test_a_forked_child_looks_after_what_it_holds(
 ) -> None:
     issued = link.issue("agent:x"), link.issue("agent:y")
     with verifier.hold(issued[0]) as held, verifier.hold(issued[1]) as kept:
-        wait_until(lambda: verifier._watch._lookout and verifier._watch._lookout.pushes.open)
+        wait_until(lambda: verifier._holds._monitor and verifier._holds._monitor.subscription.open)
         begun, begin = os.pipe()
         child = os.fork()
         if child == 0:
             code = 1
             try:
                 wait_until(
-                    lambda: verifier._watch._lookout and verifier._watch._lookout.pushes.open
+                    lambda: verifier._holds._monitor and verifier._holds._monitor.subscription.open
                 )
                 os.write(begin, b"!")
                 if held.revoked.wait(10) and not kept.revoked.is_set():

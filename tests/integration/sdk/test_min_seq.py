@@ -17,7 +17,7 @@ from tests.support.outcomes import timely
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running
 
 from rescind import Allowed, Denied, Reason, Verifier
-from rescind.client import sidecar_session
+from rescind.client import table_reader
 from rescind.core import token_format
 from rescind.core.token_format import Kind
 from rescind.wire import socket_protocol as wire
@@ -42,7 +42,7 @@ def verifier(
     sidecar: RunningSidecar, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Verifier]:
     if request.param == "socket alone":
-        monkeypatch.setattr(sidecar_session, "ORDERED_MACHINES", frozenset[str]())
+        monkeypatch.setattr(table_reader, "ORDERED_MACHINES", frozenset[str]())
     verifier = Verifier.attach(sidecar.path, timeout_s=5)
     assert verifier.shares_memory == (request.param == "table")
     yield verifier
@@ -107,12 +107,12 @@ def test_a_position_that_cannot_be_reached_is_unavailable_and_costs_no_memory(
     verifier = Verifier.attach(sidecar.path, timeout_s=1)
     token = link.issue()
     assert isinstance(verifier.check(token), Allowed)
-    met = verifier._session
+    met = verifier._connection
     link.reachable = False
     assert reason(verifier.check(token, min_seq=1)) == Reason.UNAVAILABLE
     link.reachable = True
     assert reason(verifier.check(token, min_seq=(1 << 64) - 1)) == Reason.UNAVAILABLE
-    assert verifier._session is met
+    assert verifier._connection is met
     assert isinstance(verifier.recall(token), Allowed)
     verifier.close()
 

@@ -20,14 +20,14 @@ verifier = Verifier.attach(sys.argv[1], timeout_s=5)
 verifier.check(sys.argv[2])
 holding = verifier.hold(sys.argv[2])
 holding.__enter__()
-assert verifier._session.table is not None and holding.table_until_ns is not None
+assert verifier._connection.table is not None and holding.table_until_ns is not None
 if ctypes.CDLL(None).unshare(0x80):  # CLONE_NEWTIME, from <linux/sched.h>: for children
     sys.exit(77)
 Path("/proc/self/timens_offsets").write_text("boottime -20 0")
 if os.fork() == 0:
     verdict = verifier.check(sys.argv[2])
     allowed = isinstance(verdict, Allowed)
-    print(allowed, verifier._session.table, holding.table_until_ns, flush=True)
+    print(allowed, verifier._connection.table, holding.table_until_ns, flush=True)
     os._exit(0)
 sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 """
@@ -54,20 +54,20 @@ def test_a_child_in_another_time_namespace_asks_the_socket_and_keeps_no_end_of_a
     assert ended.stdout.split() == ["True", "None", "None"]
 
 
-def test_a_forked_session_keeps_its_table_and_its_horizon_only_where_the_clock_is_the_same(
+def test_a_forked_connection_keeps_its_table_and_its_lease_only_where_the_clock_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = LedgerInMemory()
     with running(tmp_path / "search.sock", link) as sidecar:
         verifier = Verifier.attach(sidecar.path, timeout_s=5)
         assert isinstance(verifier.check(link.issue("agent:x")), Allowed)
-        session = verifier._session
-        session._horizon.ends_ns = 5
-        assert session.forked().table is session.table
-        assert session.forked()._horizon.ends_ns == 5
+        connection = verifier._connection
+        connection._lease_end.ends_ns = 5
+        assert connection.forked().table is connection.table
+        assert connection.forked()._lease_end.ends_ns == 5
         monkeypatch.setattr(clock, "time_namespace", lambda: "time:[1]")
-        assert session.forked().table is None
-        assert session.forked()._horizon.ends_ns == 0
+        assert connection.forked().table is None
+        assert connection.forked()._lease_end.ends_ns == 0
         verifier.close()
 
 

@@ -437,7 +437,7 @@ def test_entries_are_bounded_and_the_first_in_is_the_first_out(
     issued = [link.issue() for _ in range(25)]
     for token in issued:
         assert isinstance(verifier.check(token), Allowed)
-    assert list(verifier._session._entries) == issued[-10:]
+    assert list(verifier._connection._entries) == issued[-10:]
     verifier.close()
 
 

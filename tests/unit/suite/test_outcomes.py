@@ -9,7 +9,7 @@ import pytest
 from tests.support import outcomes
 from tests.support.outcomes import LateError, UnsafeError, only_late, raise_if_denied
 
-from rescind.client.transport import unreachable
+from rescind.client.transport import unreachable_error
 
 ROOT = Path(__file__).parents[3]
 UNSAFE = UnsafeError(["I1 search: tok_1 was accepted after its receipt"])
@@ -21,7 +21,9 @@ UNSAFE = UnsafeError(["I1 search: tok_1 was accepted after its receipt"])
         LateError(),
         TimeoutError(),
         subprocess.TimeoutExpired("rescind", 60),
-        unreachable(Path("search.sock"), BlockingIOError(11, "Resource temporarily unavailable")),
+        unreachable_error(
+            Path("search.sock"), BlockingIOError(11, "Resource temporarily unavailable")
+        ),
         ExceptionGroup("tasks", [TimeoutError(), ExceptionGroup("more", [LateError()])]),
     ],
     ids=repr,
@@ -38,7 +40,7 @@ def test_what_says_only_that_it_came_too_late_is_late(error: BaseException) -> N
         AssertionError("revoked != accepted"),
         ExceptionGroup("tasks", [TimeoutError(), UNSAFE]),
         ExceptionGroup("tasks", [TimeoutError(), ValueError()]),
-        unreachable(Path("search.sock"), ConnectionResetError("it hung up")),
+        unreachable_error(Path("search.sock"), ConnectionResetError("it hung up")),
         KeyboardInterrupt(),
     ],
     ids=repr,

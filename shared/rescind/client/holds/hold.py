@@ -21,26 +21,26 @@ from rescind.core.verdict import Allowed, CheckRequest, Denied, Reason, Verdict
 from rescind.errors import DeniedError
 
 
-class HoldKeeper(Protocol):
+class HoldSupervisor(Protocol):
     """The part of a registry that a hold needs: it checks requests while holds are registered."""
 
-    def judge(self, request: CheckRequest) -> Verdict:
+    def check_request(self, request: CheckRequest) -> Verdict:
         """Check a request now, blocking this thread."""
         ...
 
-    async def ajudge(self, request: CheckRequest) -> Verdict:
+    async def acheck_request(self, request: CheckRequest) -> Verdict:
         """Check a request now."""
         ...
 
-    def add(self, holding: "Hold") -> None:
+    def add(self, hold: "Hold") -> None:
         """Register a hold: call its `hit`, from any thread, as soon as its request is denied."""
         ...
 
-    def admitted(self, holding: "Hold") -> None:
+    def schedule(self, hold: "Hold") -> None:
         """Schedule the next check of a hold that was just allowed."""
         ...
 
-    def remove(self, holding: "Hold") -> None:
+    def remove(self, hold: "Hold") -> None:
         """Stop checking a hold."""
         ...
 
@@ -73,15 +73,15 @@ class Hold:
     table showed at that verdict.
     """
 
-    def __init__(self, keeper: HoldKeeper, request: CheckRequest) -> None:
+    def __init__(self, supervisor: HoldSupervisor, request: CheckRequest) -> None:
         self.request = request
         self.reason: Reason | None = None
         self.thread: int | None = None
-        self.passed_by = False
+        self.check_skipped = False
         self.allowed: Allowed | None = None
         self.table_until_ns: int | None = None
-        self._keeper = keeper
-        self._begun = False
+        self._supervisor = supervisor
+        self._entered = False
         self._end: Callable[[Reason], object] | None = None
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
@@ -98,9 +98,9 @@ class Hold:
 
         A second check at the same time could fail on its own and end the work.
         """
-        # Write before the read. `_goes_on_until` writes `_end`, then reads `passed_by`. So at least
+        # Write before the read. `_activate` writes `_end`, then reads `check_skipped`. So at least
         # one of the two sees the other's write.
-        self.passed_by = True
+        self.check_skipped = True
         return self._end is None
 
     # In an event loop --------------------------------------------------------------------------
@@ -110,14 +110,14 @@ class Hold:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a hold cancels the task that it is entered in: there is none here")
-        self._begin()
+        self._register()
         try:
-            record = self._admitted(await self._keeper.ajudge(self.request))
+            record = self._record_of(await self._supervisor.acheck_request(self.request))
             self._task, self._cancelling = task, task.cancelling()
-            self._goes_on_until(partial(_call, task.get_loop(), self._cancel))
+            self._activate(partial(_call, task.get_loop(), self._cancel))
         except BaseException:
             self._task = None
-            self._keeper.remove(self)
+            self._supervisor.remove(self)
             raise
         return record
 
@@ -129,7 +129,7 @@ class Hold:
     ) -> None:
         """Raise DeniedError if the token was hit, in place of the resulting cancellation."""
         task, self._task = self._task, None
-        self._keeper.remove(self)
+        self._supervisor.remove(self)
         if not self._cancelled or task is None:
             return
         foreign = task.uncancel() > self._cancelling
@@ -147,28 +147,28 @@ class Hold:
     def __enter__(self) -> ThreadHold:
         """Return the handle with `revoked`. Raises DeniedError if the token is denied now."""
         self.thread = threading.get_ident()
-        self._begin()
+        self._register()
         try:
-            held = ThreadHold(self._admitted(self._keeper.judge(self.request)))
-            self._goes_on_until(held.end)
+            held = ThreadHold(self._record_of(self._supervisor.check_request(self.request)))
+            self._activate(held.end)
         except BaseException:
-            self._keeper.remove(self)
+            self._supervisor.remove(self)
             raise
         return held
 
     def __exit__(self, *_: object) -> None:
         """End the hold. Raises nothing: a thread is not interrupted, it checks `revoked`."""
-        self._keeper.remove(self)
+        self._supervisor.remove(self)
 
     # Either way --------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        if self._begun:
+    def _register(self) -> None:
+        if self._entered:
             raise RuntimeError("it covers one block: call hold() for each")
-        self._begun = True
-        self._keeper.add(self)
+        self._entered = True
+        self._supervisor.add(self)
 
-    def _admitted(self, verdict: Verdict) -> Record:
+    def _record_of(self, verdict: Verdict) -> Record:
         match verdict:
             case Allowed(record):
                 self.allowed = verdict
@@ -177,12 +177,12 @@ class Hold:
                 self.reason = reason
                 raise DeniedError(reason)
 
-    def _goes_on_until(self, end: Callable[[Reason], object]) -> None:
+    def _activate(self, end: Callable[[Reason], object]) -> None:
         self._end = end
         # After the line above, `hit` calls `_end`. An earlier `hit` has left a reason.
         if self.reason is not None:
             raise DeniedError(self.reason)
-        self._keeper.admitted(self)
+        self._supervisor.schedule(self)
 
     @property
     def _reason(self) -> Reason:

@@ -2,15 +2,15 @@
 
 It checks when the sidecar notifies of a change, when a lease or a token ends, and once a second,
 for changes without a notification: a machine that slept, a table that is not mapped. A check reads
-memory. If memory is not enough, the sidecar is asked about each token separately, so that a
-missing answer delays no other hold.
+memory. If memory is not enough, a request for each token goes to the sidecar, so that a missing
+answer delays no other hold.
 
 The rules for a sidecar that does not answer:
 
 * A hold that waits for an answer ends with the lease under which it was last confirmed, regardless
   of its place in the queue: a receipt relies on that end.
 * Without a mapped table, silence alone ends no hold before that moment: the sidecar may be busy.
-  Meanwhile it is asked only for its clock, and about tokens after it has answered that.
+  Meanwhile it gets requests for its clock only; requests about tokens wait for that answer.
 * A sidecar that closed the connection is being replaced: its lease may have been released. Its
   successor has the time of one check to answer; then all waiting holds end together.
 """
@@ -23,19 +23,19 @@ from typing import Protocol
 from rescind.client import clock
 from rescind.client.holds.hold import Hold
 from rescind.client.holds.subscription import ChangeSubscription
-from rescind.client.horizon import Answered
-from rescind.client.sidecar_session import NO_ANSWER, SidecarSession
+from rescind.client.lease_end import LeasedVerdict
+from rescind.client.sidecar_connection import NO_ANSWER, SidecarConnection
 from rescind.core.times import NS_PER_S
 from rescind.core.verdict import NOT_JUDGED, Allowed, CheckRequest, Denied, Reason, Verdict
 
-_LONGEST_NS = 1_000_000_000
-_LONGEST_S = 1.0
-_BLIND_NS = 20_000_000
+_LONGEST_PAUSE_NS = 1_000_000_000
+_LONGEST_PAUSE_S = 1.0
+_UNNOTIFIED_PAUSE_NS = 20_000_000
 _RETRY_S = 0.02
-_PATIENT_AGAIN_S = 1.0
-_RESTRAINT = 4
-_ASKING_S = 0.0001
-_MOST_ASKED = 64
+_NEXT_SUCCESSOR_S = 1.0
+_PAUSE_FACTOR = 4
+_REQUEST_S = 0.0001
+_MOST_REQUESTS = 64
 
 
 class TokenChecker(Protocol):
@@ -50,245 +50,251 @@ class TokenChecker(Protocol):
         ...
 
     def recall_request(self, request: CheckRequest) -> Verdict | None:
-        """Check a token from memory; return None if the sidecar must be asked."""
+        """Check a token from memory; return None if a request to the sidecar is needed."""
         ...
 
 
-class HoldRoll(Protocol):
-    """The registered holds, and when the next check is due. Other threads change both."""
+class HoldSchedule(Protocol):
+    """The registered holds, and when the next check of all is due. Other threads change both."""
 
-    looks_by_ns: int
+    next_check_ns: int
 
-    def take(self, looks_by_ns: int) -> Collection[Hold]:
+    def take(self, next_check_ns: int) -> Collection[Hold]:
         """Return all holds to check now, and set when the next check is due (CLOCK_BOOTTIME)."""
         ...
 
-    def look_by(self, ns: int) -> bool:
+    def check_by(self, ns: int) -> bool:
         """Make the next check due by a time at the latest. Return True if it was due later."""
         ...
 
-    def remove(self, holding: Hold) -> None:
+    def remove(self, hold: Hold) -> None:
         """Remove a hold."""
         ...
 
-    def left(self) -> bool:
-        """Return True if no hold is left."""
+    def finished(self) -> bool:
+        """Return True if the monitor may end, since no hold is left."""
         ...
 
 
-def confirm(holding: Hold, ends_ns: tuple[int, int] | None) -> int:
+def confirm(hold: Hold, ends_ns: tuple[int, int] | None) -> int:
     """Store the lease under which a hold was confirmed. Return when to check again.
 
     `ends_ns` are the ends of the lease and of the token as the table shows them; None without a
     table. All times are CLOCK_BOOTTIME in nanoseconds.
     """
     if ends_ns is not None:
-        holding.table_until_ns = ends_ns[0]
+        hold.table_until_ns = ends_ns[0]
         return min(ends_ns)
     now_ns = clock.boottime_ns()
-    due_ns = now_ns + _LONGEST_NS
-    answered = holding.allowed
-    if isinstance(answered, Answered):
-        if answered.leased_until_ns is not None:
+    due_ns = now_ns + _LONGEST_PAUSE_NS
+    verdict = hold.allowed
+    if isinstance(verdict, LeasedVerdict):
+        if verdict.leased_until_ns is not None:
             # The second half is for the answer that confirms the hold again.
-            due_ns = min(due_ns, now_ns + max(_BLIND_NS, answered.leased_until_ns - now_ns) // 2)
-        if answered.token_until_ns is not None:
-            due_ns = min(due_ns, answered.token_until_ns)
+            due_ns = min(
+                due_ns, now_ns + max(_UNNOTIFIED_PAUSE_NS, verdict.leased_until_ns - now_ns) // 2
+            )
+        if verdict.token_until_ns is not None:
+            due_ns = min(due_ns, verdict.token_until_ns)
     return due_ns
 
 
-def _leased_until_ns(holding: Hold) -> int | None:
+def _leased_until_ns(hold: Hold) -> int | None:
     """Return the end of the lease under which a hold was last confirmed; None if not known."""
-    answered = holding.allowed
+    verdict = hold.allowed
     return (
-        answered.leased_until_ns if isinstance(answered, Answered) else None
-    ) or holding.table_until_ns
+        verdict.leased_until_ns if isinstance(verdict, LeasedVerdict) else None
+    ) or hold.table_until_ns
 
 
 class HoldMonitor:
     """The checks of one verifier's holds, in one event loop."""
 
     def __init__(
-        self, roll: HoldRoll, checker: TokenChecker, session: Callable[[], SidecarSession]
+        self,
+        schedule: HoldSchedule,
+        checker: TokenChecker,
+        connection: Callable[[], SidecarConnection],
     ) -> None:
-        self._roll = roll
+        self._schedule = schedule
         self._checker = checker
-        self._session = session
-        self._news = asyncio.Event()
-        self._asking = asyncio.Semaphore(_MOST_ASKED)
-        self._asked: dict[Hold, bool] = {}
-        self._answering = asyncio.Event()
-        self._answering.set()
-        self._probing: asyncio.Task[None] | None = None
-        self._silent = False
-        self._vacant_until_s = float("-inf")
-        self.rouse = self._news.set
-        self.pushes = ChangeSubscription(lambda: session().path, self.rouse)
+        self._connection = connection
+        self._change = asyncio.Event()
+        self._request_slots = asyncio.Semaphore(_MOST_REQUESTS)
+        self._requested: dict[Hold, bool] = {}
+        """The holds with a request in flight; True if another check became due meanwhile."""
+        self._sidecar_answers = asyncio.Event()
+        self._sidecar_answers.set()
+        self._probe_task: asyncio.Task[None] | None = None
+        self._sidecar_silent = False
+        self._successor_deadline_s = float("-inf")
+        self.wake = self._change.set
+        self.subscription = ChangeSubscription(lambda: connection().path, self.wake)
 
     async def run(self) -> None:
         """Check until no hold is left."""
         async with asyncio.TaskGroup() as tasks:
-            listening = tasks.create_task(self.pushes.listen())
-            while not self._roll.left():
+            listening = tasks.create_task(self.subscription.listen())
+            while not self._schedule.finished():
                 # Clear first: a change during this check then causes another one.
-                self._news.clear()
-                holdings = self._roll.take(clock.boottime_ns() + _LONGEST_NS)
+                self._change.clear()
+                holds = self._schedule.take(clock.boottime_ns() + _LONGEST_PAUSE_NS)
                 began_s = clock.monotonic_s()
-                self._look(holdings, tasks)
-                await asyncio.sleep(self._rest_s(len(holdings), clock.monotonic_s() - began_s))
-                if not self._answering.is_set() and self._probing is None:
-                    self._probing = tasks.create_task(self._probe())
-                await self._pause(told=self.pushes.open or not holdings)
+                self._check_all(holds, tasks)
+                await asyncio.sleep(self._pause_s(len(holds), clock.monotonic_s() - began_s))
+                if not self._sidecar_answers.is_set() and self._probe_task is None:
+                    self._probe_task = tasks.create_task(self._probe())
+                await self._wait(notified=self.subscription.open or not holds)
             listening.cancel()
-            if self._probing is not None:
-                self._probing.cancel()
-            self._answering.set()
+            if self._probe_task is not None:
+                self._probe_task.cancel()
+            self._sidecar_answers.set()
 
-    def _rest_s(self, holdings: int, took_s: float) -> float:
+    def _pause_s(self, holds: int, took_s: float) -> float:
         """Return the pause in seconds that limits checks to a fifth of the time.
 
-        Without a table, the sidecar is asked about each hold, which takes time after the check. The
-        pause for that ends early if a check is due, as at the end of a lease.
+        Without a table, each hold takes a request to the sidecar, which takes time after the check.
+        The pause for that ends early if a check is due, as at the end of a lease.
         """
-        rest_s = min(_RESTRAINT * took_s, _LONGEST_S)
-        if self._session().table is None:
-            due_s = (self._roll.looks_by_ns - clock.boottime_ns()) / NS_PER_S
-            asking_s = min(_RESTRAINT * (took_s + holdings * _ASKING_S), _LONGEST_S)
-            rest_s = max(rest_s, min(asking_s, due_s))
-        return rest_s
+        pause_s = min(_PAUSE_FACTOR * took_s, _LONGEST_PAUSE_S)
+        if self._connection().table is None:
+            due_s = (self._schedule.next_check_ns - clock.boottime_ns()) / NS_PER_S
+            requests_s = min(_PAUSE_FACTOR * (took_s + holds * _REQUEST_S), _LONGEST_PAUSE_S)
+            pause_s = max(pause_s, min(requests_s, due_s))
+        return pause_s
 
-    def _look(self, holdings: Collection[Hold], tasks: asyncio.TaskGroup) -> None:
-        session, recall = self._session(), self._checker.recall_request
-        soonest_ns = clock.boottime_ns() + _LONGEST_NS
-        for holding in holdings:
-            if holding.defer():
+    def _check_all(self, holds: Collection[Hold], tasks: asyncio.TaskGroup) -> None:
+        connection, recall = self._connection(), self._checker.recall_request
+        soonest_ns = clock.boottime_ns() + _LONGEST_PAUSE_NS
+        for hold in holds:
+            if hold.defer():
                 continue
-            if holding in self._asked:
-                self._asked[holding] = True
-                soonest_ns = min(soonest_ns, self._bounded(holding))
+            if hold in self._requested:
+                self._requested[hold] = True
+                soonest_ns = min(soonest_ns, self._end_if_expired(hold))
                 continue
             # Read the ends before the recall, so that its verdict covers the events of that lease.
-            ends_ns = session.ends_ns(holding.request.token)
-            verdict = recall(holding.request)
+            ends_ns = connection.ends_ns(hold.request.token)
+            verdict = recall(hold.request)
             match verdict:
                 case Allowed():
-                    holding.allowed = verdict
+                    hold.allowed = verdict
                     if ends_ns is not None:
-                        soonest_ns = min(soonest_ns, confirm(holding, ends_ns))
-                case Denied(reason) if self._excused(reason, session):
-                    soonest_ns = min(soonest_ns, clock.boottime_ns() + _BLIND_NS)
+                        soonest_ns = min(soonest_ns, confirm(hold, ends_ns))
+                case Denied(reason) if self._excused(reason, connection):
+                    soonest_ns = min(soonest_ns, clock.boottime_ns() + _UNNOTIFIED_PAUSE_NS)
                 case Denied(reason):
-                    self._end(holding, reason)
+                    self._end(hold, reason)
                 case None:
-                    soonest_ns = min(soonest_ns, self._bounded(holding))
-                    if holding.reason is None:
-                        self._asked[holding] = False
-                        tasks.create_task(self._ask(holding))
-        self._roll.look_by(soonest_ns)
+                    soonest_ns = min(soonest_ns, self._end_if_expired(hold))
+                    if hold.reason is None:
+                        self._requested[hold] = False
+                        tasks.create_task(self._request_check(hold))
+        self._schedule.check_by(soonest_ns)
 
-    def _bounded(self, holding: Hold) -> int:
+    def _end_if_expired(self, hold: Hold) -> int:
         """End a hold that may no longer wait for an answer. Return when to check it again."""
         now_ns = clock.boottime_ns()
-        leased_until_ns = _leased_until_ns(holding)
+        leased_until_ns = _leased_until_ns(hold)
         if leased_until_ns is not None and now_ns >= leased_until_ns:
-            self._end(holding, Reason.NO_LEASE)
-        elif self._silent and not self._stands(holding, now_ns):
-            self._end(holding, Reason.UNAVAILABLE)
+            self._end(hold, Reason.NO_LEASE)
+        elif self._sidecar_silent and not self._outlasts_silence(hold, now_ns):
+            self._end(hold, Reason.UNAVAILABLE)
         return min(
-            confirm(holding, None),
-            now_ns + _LONGEST_NS if leased_until_ns is None else leased_until_ns,
+            confirm(hold, None),
+            now_ns + _LONGEST_PAUSE_NS if leased_until_ns is None else leased_until_ns,
         )
 
-    def _stands(self, holding: Hold, now_ns: int) -> bool:
+    def _outlasts_silence(self, hold: Hold, now_ns: int) -> bool:
         """Return True if a hold outlasts the sidecar's silence, by the sidecar's last answer.
 
         A hold that another instance confirmed does not: that instance may have released its lease.
         """
-        answered, session = holding.allowed, self._session()
+        verdict, connection = hold.allowed, self._connection()
         return (
-            session.table is None
-            and not session.handed_over
-            and isinstance(answered, Answered)
-            and answered.horizon.instance == session.instance
-            and answered.leased_until_ns is not None
-            and now_ns < answered.leased_until_ns
-            and (answered.token_until_ns is None or now_ns < answered.token_until_ns)
+            connection.table is None
+            and not connection.handed_over
+            and isinstance(verdict, LeasedVerdict)
+            and verdict.lease_end.instance == connection.instance
+            and verdict.leased_until_ns is not None
+            and now_ns < verdict.leased_until_ns
+            and (verdict.token_until_ns is None or now_ns < verdict.token_until_ns)
         )
 
-    async def _ask(self, holding: Hold) -> None:
+    async def _request_check(self, hold: Hold) -> None:
         """Check a hold with the sidecar; repeat if something changed meanwhile."""
-        async with self._asking:
-            await self._answering.wait()
-            # A hold that was ended meanwhile is no longer in `_asked`: its answer does not count.
-            while holding in self._asked:
-                self._asked[holding] = False
-                session = self._session()
-                verdict = await self._checker.acheck_request(holding.request)
-                if holding not in self._asked:
+        async with self._request_slots:
+            await self._sidecar_answers.wait()
+            # A hold that ended meanwhile is no longer in `_requested`: its answer does not count.
+            while hold in self._requested:
+                self._requested[hold] = False
+                connection = self._connection()
+                verdict = await self._checker.acheck_request(hold.request)
+                if hold not in self._requested:
                     break
-                if not await self._again(holding, verdict, session):
+                if not await self._apply(hold, verdict, connection):
                     break
-        self._asked.pop(holding, None)
-        if holding.reason is None and self._roll.look_by(
-            confirm(holding, self._session().ends_ns(holding.request.token))
+        self._requested.pop(hold, None)
+        if hold.reason is None and self._schedule.check_by(
+            confirm(hold, self._connection().ends_ns(hold.request.token))
         ):
-            self._news.set()
+            self._change.set()
 
-    async def _again(self, holding: Hold, verdict: Verdict, session: SidecarSession) -> bool:
+    async def _apply(self, hold: Hold, verdict: Verdict, connection: SidecarConnection) -> bool:
         """Apply an answer to a hold. Return True if the request has to be repeated."""
-        if verdict is NO_ANSWER and self._stands(holding, clock.boottime_ns()):
-            # Ask about no other hold until the sidecar has answered the probe.
-            self._answering.clear()
-            self._news.set()
+        if verdict is NO_ANSWER and self._outlasts_silence(hold, clock.boottime_ns()):
+            # Send no request about another hold until the sidecar has answered the probe.
+            self._sidecar_answers.clear()
+            self._change.set()
             return False
         if isinstance(verdict, Allowed):
-            holding.allowed = verdict
-            return self._asked[holding]
-        if self._excused(verdict.reason, session):
+            hold.allowed = verdict
+            return self._requested[hold]
+        if self._excused(verdict.reason, connection):
             await asyncio.sleep(_RETRY_S)
             return True
-        self._end(holding, verdict.reason)
-        if verdict is NO_ANSWER and session.table is None and session.handed_over:
-            for other in tuple(self._asked):
+        self._end(hold, verdict.reason)
+        if verdict is NO_ANSWER and connection.table is None and connection.handed_over:
+            for other in tuple(self._requested):
                 self._end(other, verdict.reason)
         return False
 
     async def _probe(self) -> None:
         """Wait until the sidecar answers or hangs up; then resume the requests for all holds."""
-        while await self._session().silent():
-            if not self._silent:
-                self._silent = True
-                self._news.set()
+        while await self._connection().silent():
+            if not self._sidecar_silent:
+                self._sidecar_silent = True
+                self._change.set()
             await asyncio.sleep(_RETRY_S)
-        self._silent, self._probing = False, None
-        self._answering.set()
-        self._news.set()
+        self._sidecar_silent, self._probe_task = False, None
+        self._sidecar_answers.set()
+        self._change.set()
 
-    def _end(self, holding: Hold, reason: Reason) -> None:
-        self._asked.pop(holding, None)
-        self._roll.remove(holding)
-        holding.hit(reason)
+    def _end(self, hold: Hold, reason: Reason) -> None:
+        self._requested.pop(hold, None)
+        self._schedule.remove(hold)
+        hold.hit(reason)
 
-    def _excused(self, reason: Reason, session: SidecarSession) -> bool:
+    def _excused(self, reason: Reason, connection: SidecarConnection) -> bool:
         """Return True if the verdict is missing because the sidecar is being replaced.
 
         The successor has the time of one check. The end of a lease is not excused: a receipt relies
         on it, and no work continues after it.
         """
-        if reason is Reason.NO_LEASE and self._session().freshness().fresh_for_ms:
+        if reason is Reason.NO_LEASE and self._connection().freshness().fresh_for_ms:
             return True  # a lease was granted since
         if reason not in NOT_JUDGED:
             return False
         now_s = clock.monotonic_s()
-        if session.handed_over and now_s >= self._vacant_until_s + _PATIENT_AGAIN_S:
-            self._vacant_until_s = session.deadline_s()
-        return now_s < self._vacant_until_s
+        if connection.handed_over and now_s >= self._successor_deadline_s + _NEXT_SUCCESSOR_S:
+            self._successor_deadline_s = connection.new_deadline_s()
+        return now_s < self._successor_deadline_s
 
-    async def _pause(self, *, told: bool) -> None:
-        left_ns = self._roll.looks_by_ns - clock.boottime_ns()
-        if not told:
-            left_ns = min(left_ns, _BLIND_NS)
+    async def _wait(self, *, notified: bool) -> None:
+        left_ns = self._schedule.next_check_ns - clock.boottime_ns()
+        if not notified:
+            left_ns = min(left_ns, _UNNOTIFIED_PAUSE_NS)
         # Not wait_for: on Python 3.11 it loses a cancellation that arrives together with the event.
         with suppress(TimeoutError):
             async with asyncio.timeout(left_ns / NS_PER_S):
-                await self._news.wait()
+                await self._change.wait()

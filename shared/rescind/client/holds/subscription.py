@@ -10,32 +10,32 @@ from typing import cast
 from rescind.errors import MalformedMessageError
 from rescind.wire.socket_protocol import Changed, Frames, Watch, decode_response, encode_request
 
-_AGAIN_S = 0.02
-_NOT_HEARD_S = 1.0
+_RECONNECT_S = 0.02
+_UNSUPPORTED_S = 1.0
 
 
 class ChangeSubscription:
-    """A connection that calls `on_news` after each change, and when it opens or closes.
+    """A connection that calls `on_change` after each change, and when it opens or closes.
 
     While `open` is False, changes are not notified: check without a notification.
     """
 
-    def __init__(self, path: Callable[[], Path], on_news: Callable[[], None]) -> None:
+    def __init__(self, path: Callable[[], Path], on_change: Callable[[], None]) -> None:
         self.open = False
         self._path = path
-        self._on_news = on_news
+        self._on_change = on_change
         self._socket: socket.socket | None = None
 
     async def listen(self) -> None:
         """Stay connected, until cancelled."""
         while True:
-            heard = await self._hear()
+            received = await self._receive()
             self.open = False
-            self._on_news()
+            self._on_change()
             # A sidecar that closes the connection without a message is too old to support Watch.
-            await asyncio.sleep(_AGAIN_S if heard else _NOT_HEARD_S)
+            await asyncio.sleep(_RECONNECT_S if received else _UNSUPPORTED_S)
 
-    async def _hear(self) -> bool:
+    async def _receive(self) -> bool:
         """Receive until the connection ends. Return False if it ended without a message."""
         loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as self._socket:
@@ -44,7 +44,7 @@ class ChangeSubscription:
                 await loop.sock_connect(self._socket, str(self._path()))
             except OSError:
                 return True
-            listener = _Listener(self._heard)
+            listener = _Listener(self._on_changed)
             transport, _ = await loop.create_unix_connection(lambda: listener, sock=self._socket)
             try:
                 await listener.over.wait()
@@ -54,11 +54,11 @@ class ChangeSubscription:
                     await asyncio.sleep(0)  # the loop closes the socket one step after abort()
         return self.open
 
-    def _heard(self) -> None:
+    def _on_changed(self) -> None:
         self.open = True
-        self._on_news()
+        self._on_change()
 
-    def let_go(self) -> None:
+    def close_inherited(self) -> None:
         """Close a forked child's copy of the connection; the parent keeps its own."""
         if self._socket is not None:
             self._socket.close()
@@ -75,11 +75,11 @@ class _Listener(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            come = [decode_response(message) for message in self._frames.feed(data)]
+            responses = [decode_response(message) for message in self._frames.feed(data)]
         except MalformedMessageError:
             self.over.set()
         else:
-            if any(isinstance(response, Changed) for response in come):
+            if any(isinstance(response, Changed) for response in responses):
                 self._on_changed()
 
     def connection_lost(self, exc: Exception | None) -> None:

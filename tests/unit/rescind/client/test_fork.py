@@ -16,7 +16,7 @@ import pytest
 
 from rescind import Verifier
 from rescind.client.holds.hold import Hold
-from rescind.client.sidecar_session import SidecarSession
+from rescind.client.sidecar_connection import SidecarConnection
 from rescind.client.table_reader import MappedTable
 from rescind.client.transport import BlockingConnection
 from rescind.core.generation_table import Writer, size_bytes
@@ -43,8 +43,8 @@ def table(tmp_path: Path) -> MappedTable:
 def verifier(table: MappedTable, tmp_path: Path) -> Verifier:
     greeting = Greeting("search", INSTANCE, bytes(16), "strict")
     path = tmp_path / "search.sock"
-    session = SidecarSession(path, greeting, table, timeout_s=0.25, most_entries=10)
-    return Verifier(session, audience=None)
+    connection = SidecarConnection(path, greeting, table, timeout_s=0.25, most_entries=10)
+    return Verifier(connection, audience=None)
 
 
 def reachable(root: object) -> Iterator[object]:
@@ -93,7 +93,7 @@ def test_a_child_has_none_of_its_parents_locks_and_all_of_its_own_are_free(
     verifier: Verifier,
 ) -> None:
     before = locks(verifier)
-    assert len(before) >= 3  # of the verifier, its session and its watch, at least
+    assert len(before) >= 3  # of the verifier, its connection and its watch, at least
     for lock in before:
         assert lock.acquire(blocking=False)
     verifier._fork()
@@ -109,17 +109,17 @@ def test_a_child_has_none_of_its_parents_locks_and_all_of_its_own_are_free(
 def test_a_child_has_the_table_and_nothing_else_of_its_parents_session(
     verifier: Verifier, table: MappedTable
 ) -> None:
-    parents = verifier._session
+    parents = verifier._connection
     parents._entries["token"] = entry = object()  # type: ignore[assignment]  # none is looked at
     connection, theirs = connected()
     parents._pool.adopt(connection)
     verifier._fork()
-    child = verifier._session
+    child = verifier._connection
     assert child is not parents
     assert child.table is table
     assert (child.instance, child.path, child.service) == (INSTANCE, parents.path, "search")
     found = list(map(id, reachable(child)))
-    shared = (parents._entries, parents._numbers, parents._pool, parents._loops)
+    shared = (parents._entries, parents._request_numbers, parents._pool, parents._loops)
     for left_behind in (entry, connection, parents, *shared):
         assert id(left_behind) not in found
     theirs.close()
@@ -130,7 +130,7 @@ def test_a_child_closes_its_copy_of_a_connection_and_its_parents_stays_open(
 ) -> None:
     connection, theirs = connected()
     parents = socket.socket(fileno=os.dup(connection._socket.fileno()))  # what the parent keeps
-    verifier._session._pool.adopt(connection)
+    verifier._connection._pool.adopt(connection)
     verifier._fork()
     assert connection._socket.fileno() == -1
     parents.sendall(b"still there")
@@ -150,10 +150,10 @@ def test_a_child_looks_after_the_work_of_the_thread_that_forked_and_of_no_other(
         started.append(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    mine, others, of_a_loop = (Hold(verifier._watch, CheckRequest("token")) for _ in range(3))
+    mine, others, of_a_loop = (Hold(verifier._holds, CheckRequest("token")) for _ in range(3))
     mine.thread, others.thread = threading.get_ident(), threading.get_ident() + 1
     for holding in (mine, others, of_a_loop):
-        verifier._watch.add(holding)
+        verifier._holds.add(holding)
     verifier._fork()
-    assert verifier._watch._holdings == {mine}
+    assert verifier._holds._registered == {mine}
     assert len(started) == 2  # the parent's thread, and one that the child has of its own

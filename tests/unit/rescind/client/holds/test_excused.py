@@ -13,7 +13,7 @@ from rescind import Denied, Reason, Verdict
 from rescind.client import clock
 from rescind.client.holds import monitor
 from rescind.client.holds.monitor import HoldMonitor
-from rescind.client.sidecar_session import Freshness
+from rescind.client.lease_end import Freshness
 from rescind.core.verdict import Allowed, CheckRequest
 
 TIMEOUT_S = 0.25
@@ -26,7 +26,7 @@ def now_s() -> float:
     return asyncio.get_running_loop().time()
 
 
-class SilentPushes:
+class SilentSubscription:
     """The connection to a sidecar that never tells of a change."""
 
     open = False
@@ -42,7 +42,7 @@ class SilentPushes:
 def _virtual(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "boottime_ns", lambda: int(now_s() * 1e9))
     monkeypatch.setattr(clock, "monotonic_s", now_s)
-    monkeypatch.setattr(monitor, "ChangeSubscription", SilentPushes)
+    monkeypatch.setattr(monitor, "ChangeSubscription", SilentSubscription)
 
 
 class Work:
@@ -85,7 +85,7 @@ class Sidecar:
     def freshness(self) -> Freshness:
         return Freshness(1, self.fresh_ms)
 
-    def deadline_s(self) -> float:
+    def new_deadline_s(self) -> float:
         return now_s() + TIMEOUT_S
 
     def ends_ns(self, token: str) -> tuple[int, int] | None:
@@ -107,21 +107,21 @@ class Works:
 
     def __init__(self, *works: Work) -> None:
         self.works = set(works)
-        self.looks_by_ns = 0
+        self.next_check_ns = 0
 
-    def take(self, looks_by_ns: int) -> set[Work]:
-        self.looks_by_ns = looks_by_ns
+    def take(self, next_check_ns: int) -> set[Work]:
+        self.next_check_ns = next_check_ns
         return self.works.copy()
 
-    def look_by(self, ns: int) -> bool:
-        earlier = ns < self.looks_by_ns
-        self.looks_by_ns = min(ns, self.looks_by_ns)
+    def check_by(self, ns: int) -> bool:
+        earlier = ns < self.next_check_ns
+        self.next_check_ns = min(ns, self.next_check_ns)
         return earlier
 
     def remove(self, work: Work) -> None:
         self.works.discard(work)
 
-    def left(self) -> bool:
+    def finished(self) -> bool:
         return not self.works
 
 
@@ -134,8 +134,8 @@ def ended(sidecar: Sidecar, *changes: tuple[float, Callable[[], object]], for_s:
         for at_s, change in changes:
             loop.call_at(at_s, change)
         itself: Any = sidecar
-        roll: Any = Works(work)
-        watching = HoldMonitor(roll, itself, lambda: itself)
+        schedule: Any = Works(work)
+        watching = HoldMonitor(schedule, itself, lambda: itself)
         try:
             async with asyncio.timeout(for_s):
                 await watching.run()

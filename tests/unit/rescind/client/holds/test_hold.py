@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from rescind import DeniedError, Reason, Record, Verdict
-from rescind.client.holds.hold import Hold, HoldKeeper
+from rescind.client.holds.hold import Hold, HoldSupervisor
 from rescind.core.verdict import CheckRequest
 from rescind.testing import FakeVerifier
 from rescind.testing.verifier import Issued
@@ -258,36 +258,36 @@ async def test_a_hold_covers_one_block(verifier: FakeVerifier, issued: Issued) -
 class Slow:
     """A keeper whose judgement takes so long that the token is hit before it is told."""
 
-    def __init__(self, keeper: HoldKeeper, hit: Reason) -> None:
-        self._keeper = keeper
+    def __init__(self, supervisor: HoldSupervisor, hit: Reason) -> None:
+        self._supervisor = supervisor
         self._hit = hit
         self.holds: set[Hold] = set()
 
-    def judge(self, request: CheckRequest) -> Verdict:
-        verdict = self._keeper.judge(request)
+    def check_request(self, request: CheckRequest) -> Verdict:
+        verdict = self._supervisor.check_request(request)
         for hold in self.holds:  # the news comes now, to whoever is registered
             hold.hit(self._hit)
         return verdict
 
-    async def ajudge(self, request: CheckRequest) -> Verdict:
-        return self.judge(request)
+    async def acheck_request(self, request: CheckRequest) -> Verdict:
+        return self.check_request(request)
 
-    def add(self, holding: Hold) -> None:
-        self.holds.add(holding)
+    def add(self, hold: Hold) -> None:
+        self.holds.add(hold)
 
-    def admitted(self, holding: Hold) -> None:
+    def schedule(self, hold: Hold) -> None:
         pass
 
-    def remove(self, holding: Hold) -> None:
-        self.holds.discard(holding)
+    def remove(self, hold: Hold) -> None:
+        self.holds.discard(hold)
 
 
 class CheckedFirst(Hold):
     """The wrong order, which loses what comes between the two."""
 
     async def __aenter__(self) -> Record:
-        record = self._admitted(await self._keeper.ajudge(self.request))
-        self._keeper.add(self)
+        record = self._record_of(await self._supervisor.acheck_request(self.request))
+        self._supervisor.add(self)
         self._task = asyncio.current_task()
         return record
 
@@ -296,17 +296,17 @@ class CheckedFirst(Hold):
 async def test_a_hit_between_the_registration_and_the_check_is_not_lost(
     verifier: FakeVerifier, issued: Issued, order: type[Hold], lost: bool
 ) -> None:
-    keeper = Slow(verifier._keeper, Reason.REVOKED)
-    hold = order(keeper, CheckRequest(issued.token))
+    supervisor = Slow(verifier._supervisor, Reason.REVOKED)
+    hold = order(supervisor, CheckRequest(issued.token))
     try:
         async with hold:
             await asyncio.sleep(0.01)
             assert lost
     except DeniedError:
         assert not lost
-    assert not keeper.holds
+    assert not supervisor.holds
     if not lost:
-        with pytest.raises(DeniedError), Hold(keeper, hold.request):
+        with pytest.raises(DeniedError), Hold(supervisor, hold.request):
             pytest.fail("the body ran")
 
 

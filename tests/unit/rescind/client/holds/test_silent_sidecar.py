@@ -15,8 +15,8 @@ from rescind import Verdict as Judgement
 from rescind.client import clock
 from rescind.client.holds.hold import Hold
 from rescind.client.holds.monitor import HoldMonitor, confirm
-from rescind.client.horizon import Answered
-from rescind.client.sidecar_session import NO_ANSWER, SUPERSEDED, SidecarSession
+from rescind.client.lease_end import LeasedVerdict
+from rescind.client.sidecar_connection import NO_ANSWER, SUPERSEDED, SidecarConnection
 from rescind.client.table_reader import MappedTable
 from rescind.core import generation_table, handles, public_ids, token_format
 from rescind.core.generation_table import HEADER_WORDS, Writer
@@ -36,11 +36,11 @@ NOWHERE = Path("/nonexistent/search.sock")
 SLOTS = 1 << 10
 
 
-def session_of(
+def connection_of(
     instance: bytes = INSTANCE, *, posture: str = "strict", table: MappedTable | None = None
-) -> SidecarSession:
+) -> SidecarConnection:
     greeting = Greeting("search", instance, BOOT, posture)
-    return SidecarSession(NOWHERE, greeting, table, timeout_s=TIMEOUT_S, most_entries=1_000)
+    return SidecarConnection(NOWHERE, greeting, table, timeout_s=TIMEOUT_S, most_entries=1_000)
 
 
 def token_of(kind: Kind, number: int = 0) -> tuple[str, bytes, tuple[str, ...]]:
@@ -82,8 +82,8 @@ def token_of(kind: Kind, number: int = 0) -> tuple[str, bytes, tuple[str, ...]]:
 class Sidecar:
     """A judge that answers from a lease, or not at all, as the test says."""
 
-    def __init__(self, session: SidecarSession) -> None:
-        self.instance = session.instance
+    def __init__(self, connection: SidecarConnection) -> None:
+        self.instance = connection.instance
         self.frozen = False
         self.payloads: dict[str, bytes] = {}
         self.answers: Callable[[str], bool] = lambda _: True
@@ -94,12 +94,12 @@ class Sidecar:
         self.took_s = 0.001
         self.asked = 0
         self.probed = 0
-        self.follow(session)
+        self.follow(connection)
 
-    def follow(self, session: SidecarSession) -> None:
+    def follow(self, connection: SidecarConnection) -> None:
         """Connect a session to this sidecar."""
-        self.session = session
-        cast("Any", session).silent = self.silent
+        self.connection = connection
+        cast("Any", connection).silent = self.silent
 
     async def silent(self) -> bool:
         self.probed += 1
@@ -114,15 +114,15 @@ class Sidecar:
     async def acheck_request(self, request: CheckRequest) -> Judgement:
         token = request.token
         self.asked += 1
-        asked_ns = clock.boottime_ns()
+        sent_ns = clock.boottime_ns()
         if self.hung_up:
-            self.session._hung_up = True
+            self.connection._hung_up = True
             return NO_ANSWER
         if self.frozen or not self.answers(token):
             await asyncio.sleep(TIMEOUT_S)
             return NO_ANSWER
         await asyncio.sleep(self.took_s)
-        verdict = self.session.apply_response(token, self.answer(token), asked_ns=asked_ns)
+        verdict = self.connection.apply_response(token, self.answer(token), sent_ns=sent_ns)
         assert verdict is not None
         assert verdict is not SUPERSEDED
         return verdict
@@ -141,51 +141,51 @@ class Sidecar:
         )
 
     def recall_request(self, request: CheckRequest) -> Judgement | None:
-        found = self.session.recall(request.token)
+        found = self.connection.recall(request.token)
         return None if found is SUPERSEDED else found
 
 
-class Roll:
+class Schedule:
     """The holds of a test, and when each of them ended."""
 
     def __init__(self) -> None:
-        self.looks_by_ns = 0
-        self.holdings: set[Hold] = set()
-        self.lookout: HoldMonitor | None = None
+        self.next_check_ns = 0
+        self.holds: set[Hold] = set()
+        self.monitor: HoldMonitor | None = None
 
-    def judge(self, request: CheckRequest) -> Judgement:
+    def check_request(self, request: CheckRequest) -> Judgement:
         raise NotImplementedError
 
-    async def ajudge(self, request: CheckRequest) -> Judgement:
-        assert self.lookout is not None
-        judged: Judgement = await self.lookout._checker.acheck_request(request)
+    async def acheck_request(self, request: CheckRequest) -> Judgement:
+        assert self.monitor is not None
+        judged: Judgement = await self.monitor._checker.acheck_request(request)
         return judged
 
-    def add(self, holding: Hold) -> None:
-        self.holdings.add(holding)
+    def add(self, hold: Hold) -> None:
+        self.holds.add(hold)
 
-    def admitted(self, holding: Hold) -> None:
-        assert self.lookout is not None
-        session = self.lookout._session()
-        self.look_by(confirm(holding, session.ends_ns(holding.request.token)))
+    def schedule(self, hold: Hold) -> None:
+        assert self.monitor is not None
+        connection = self.monitor._connection()
+        self.check_by(confirm(hold, connection.ends_ns(hold.request.token)))
 
-    def remove(self, holding: Hold) -> None:
-        self.holdings.discard(holding)
+    def remove(self, hold: Hold) -> None:
+        self.holds.discard(hold)
 
-    def take(self, looks_by_ns: int) -> Collection[Hold]:
-        self.looks_by_ns = looks_by_ns
-        return self.holdings.copy()
+    def take(self, next_check_ns: int) -> Collection[Hold]:
+        self.next_check_ns = next_check_ns
+        return self.holds.copy()
 
-    def look_by(self, ns: int) -> bool:
-        earlier = ns < self.looks_by_ns
-        self.looks_by_ns = min(ns, self.looks_by_ns)
+    def check_by(self, ns: int) -> bool:
+        earlier = ns < self.next_check_ns
+        self.next_check_ns = min(ns, self.next_check_ns)
         return earlier
 
-    def left(self) -> bool:
-        return not self.holdings
+    def finished(self) -> bool:
+        return not self.holds
 
 
-class Pushes:
+class SilentSubscription:
     """A connection that stays open, as to a sidecar that is stopped: nothing comes."""
 
     open = True
@@ -199,10 +199,10 @@ class Scene:
 
     def __init__(self, sidecar: Sidecar) -> None:
         self.sidecar = sidecar
-        self.roll = Roll()
-        self.lookout = HoldMonitor(self.roll, sidecar, lambda: sidecar.session)
-        self.lookout.pushes = cast("Any", Pushes())
-        self.roll.lookout = self.lookout
+        self.schedule = Schedule()
+        self.monitor = HoldMonitor(self.schedule, sidecar, lambda: sidecar.connection)
+        self.monitor.subscription = cast("Any", SilentSubscription())
+        self.schedule.monitor = self.monitor
         self.ended_s: dict[str, list[float]] = {}
         self.reasons: set[Reason] = set()
         self._running: asyncio.Task[None] | None = None
@@ -216,11 +216,11 @@ class Scene:
         for each in begun:
             await each.wait()
         if self._running is None:
-            self._running = asyncio.create_task(self.lookout.run())
+            self._running = asyncio.create_task(self.monitor.run())
         return token
 
     async def _work(self, token: str, begun: asyncio.Event) -> None:
-        hold = Hold(self.roll, CheckRequest(token))
+        hold = Hold(self.schedule, CheckRequest(token))
         with suppress(DeniedError):
             async with hold:
                 begun.set()
@@ -253,9 +253,9 @@ def virtual_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "boottime_ns", lambda: round(now_s() * NS))
 
 
-def run(scene: Callable[[Scene], Coroutine[Any, Any, None]], **session: Any) -> None:
+def run(scene: Callable[[Scene], Coroutine[Any, Any, None]], **connection: Any) -> None:
     async def main() -> None:
-        await scene(Scene(Sidecar(session_of(**session))))
+        await scene(Scene(Sidecar(connection_of(**connection))))
 
     virtual_time.run(main())
 
@@ -287,7 +287,7 @@ def test_beside_a_silent_sidecar_one_question_at_a_time_is_asked() -> None:
 def test_looks_take_a_fifth_of_the_time_at_most() -> None:
     async def rest(scene: Scene) -> None:
         for took_s in (0.001, 0.02, 0.2):
-            assert took_s <= (took_s + scene.lookout._rest_s(10, took_s)) / 5 + 1e-9
+            assert took_s <= (took_s + scene.monitor._pause_s(10, took_s)) / 5 + 1e-9
 
     run(rest)
 
@@ -354,16 +354,16 @@ def test_an_answer_at_a_later_position_renews_only_what_was_confirmed_there() ->
 
 
 def test_an_answer_that_a_later_one_overtook_renews_nothing() -> None:
-    session = session_of()
+    connection = connection_of()
     token, payload, _ = token_of(Kind.AGENT)
 
-    def settle(as_of: int, fresh_for_ms: int, asked_ns: int) -> Answered:
-        verdict = session.apply_response(
+    def settle(as_of: int, fresh_for_ms: int, sent_ns: int) -> LeasedVerdict:
+        verdict = connection.apply_response(
             token,
             Verdict(1, INSTANCE, None, payload, as_of, fresh_for_ms),
-            asked_ns=asked_ns,
+            sent_ns=sent_ns,
         )
-        assert isinstance(verdict, Answered)
+        assert isinstance(verdict, LeasedVerdict)
         return verdict
 
     older, newer = settle(5, 1_000, NS), settle(6, 1_000, 2 * NS)
@@ -373,7 +373,10 @@ def test_an_answer_that_a_later_one_overtook_renews_nothing() -> None:
     assert (older.leased_until_ns, newer.leased_until_ns) == (2 * NS, 3 * NS)
     # A lease only becomes longer: one that was asked for later may say a shorter rest.
     assert settle(7, 0, 4 * NS).leased_until_ns == 3 * NS
-    assert (session.forked()._horizon.ends_ns, session._horizon.ends_ns) == (3 * NS, 3 * NS)
+    assert (connection.forked()._lease_end.ends_ns, connection._lease_end.ends_ns) == (
+        3 * NS,
+        3 * NS,
+    )
 
 
 def test_each_kind_has_its_grace_beyond_the_lease() -> None:
@@ -440,7 +443,7 @@ def test_the_lease_of_a_predecessor_keeps_no_hold_beside_a_silent_successor() ->
     async def replaced(scene: Scene) -> None:
         await scene.hold(500)
         # The other one may have given its lease back: a receipt does not wait for it.
-        scene.sidecar.follow(session_of(SUCCESSOR))
+        scene.sidecar.follow(connection_of(SUCCESSOR))
         scene.sidecar.frozen = True
         ended_s = await scene.over()
         assert ended_s[-1] < LEASE_S
@@ -471,14 +474,14 @@ def test_holds_that_wait_for_an_answer_beside_a_mapped_table_end_with_its_lease(
                 not_before_ns=0,
                 until_ns=3_600 * NS,
             )
-            assert self.session.apply_response(token, entry, asked_ns=0) is None
+            assert self.connection.apply_response(token, entry, sent_ns=0) is None
             recalled = self.recall_request(request)
             assert recalled is not None
             return recalled
 
     async def main() -> None:
         writer.extend(round(LEASE_S * NS))
-        scene = Scene(Mapped(session_of(table=table)))
+        scene = Scene(Mapped(connection_of(table=table)))
         await scene.hold(4_000)
         await asyncio.sleep(LEASE_S - 1)
         scene.sidecar.frozen = True

@@ -1,34 +1,32 @@
-"""A process's session with one sidecar instance: its table, and the tokens checked against it.
+"""A process's connection to one sidecar instance: sockets, table, and the tokens checked with it.
 
-The verifier reads its session once for each check, and replaces it whole: a new instance of the
-sidecar means a new table, no tokens, and new connections.
+The verifier reads its connection once for each check, and replaces it whole: a new instance of the
+sidecar means a new table, no tokens, and new sockets.
 """
 
-import platform
 import threading
 import time
-from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import count
 from pathlib import Path
 
 from rescind.client import clock
-from rescind.client.horizon import Answered, LeaseEnd
-from rescind.client.table_reader import MappedTable
+from rescind.client.lease_end import Freshness, LeasedVerdict, LeaseEnd
+from rescind.client.table_reader import MappedTable, OtherInstanceError, trusted_table
 from rescind.client.token_cache import TokenCache
 from rescind.client.transport import (
     BlockingConnection,
-    Loops,
+    LoopPipelines,
     NoAnswerError,
     Pool,
-    unreachable,
+    unreachable_error,
 )
 from rescind.core import generation_table, token_format
-from rescind.core.generation_table import DEADLINE, GENERATION, ORDERED_MACHINES
+from rescind.core.generation_table import DEADLINE, GENERATION
 from rescind.core.posture import Posture
 from rescind.core.times import NS_PER_MS
 from rescind.core.verdict import Allowed, Denied, Reason
-from rescind.errors import MalformedMessageError, PostureError, TableError, UnreachableError
+from rescind.errors import MalformedMessageError, PostureError, UnreachableError
 from rescind.wire import records
 from rescind.wire.socket_protocol import (
     Check,
@@ -57,7 +55,7 @@ _UNAVAILABLE = Denied(Reason.UNAVAILABLE)
 
 
 class Superseded(Enum):
-    """The instance of this session has ended: ask its successor."""
+    """The connected instance has ended: connect to its successor."""
 
     SUPERSEDED = auto()
 
@@ -65,20 +63,8 @@ class Superseded(Enum):
 SUPERSEDED = Superseded.SUPERSEDED
 
 
-@dataclass(frozen=True, slots=True)
-class Freshness:
-    """The seq that a check covers at least, and the rest of the lease in milliseconds.
-
-    The rest is not a lifetime of answers: do not keep one for this long. The next event may come at
-    once.
-    """
-
-    as_of: int
-    fresh_for_ms: int
-
-
-class SidecarSession:
-    """A session with one instance. `table` is None if it cannot be mapped or trusted."""
+class SidecarConnection:
+    """A connection to one instance. `table` is None if it cannot be mapped or trusted."""
 
     def __init__(
         self,
@@ -99,86 +85,88 @@ class SidecarSession:
         self._words: memoryview[int] = table.words if table else memoryview(b"").cast("Q")
         self._cache = TokenCache(most_entries)
         self._entries = self._cache.tokens  # saves an attribute access in each check
-        self._moving = threading.Lock()
-        self._numbers = count(1)
+        self._lease_lock = threading.Lock()
+        self._request_numbers = count(1)
         self._graces_ns = _graces_ns(greeting.posture)
         self._time_namespace = clock.time_namespace()
-        self._horizon = LeaseEnd(greeting.instance, 0, 0)
+        self._lease_end = LeaseEnd(greeting.instance, 0, 0)
         self._hung_up = False
         self._pool = Pool(path)
-        self._loops = Loops(path)
+        self._loops = LoopPipelines(path)
 
     @classmethod
-    def open(cls, path: Path, *, timeout_s: float, most_entries: int) -> "SidecarSession":
+    def open(cls, path: Path, *, timeout_s: float, most_entries: int) -> "SidecarConnection":
         """Connect to the sidecar at a socket, or raise UnreachableError at once."""
-        ends_s = clock.monotonic_s() + timeout_s
-        return cls._met(path, timeout_s=timeout_s, most_entries=most_entries, ends_s=ends_s)
+        deadline_s = clock.monotonic_s() + timeout_s
+        return cls._connect(
+            path, timeout_s=timeout_s, most_entries=most_entries, deadline_s=deadline_s
+        )
 
     @classmethod
-    def _met(
-        cls, path: Path, *, timeout_s: float, most_entries: int, ends_s: float
-    ) -> "SidecarSession":
+    def _connect(
+        cls, path: Path, *, timeout_s: float, most_entries: int, deadline_s: float
+    ) -> "SidecarConnection":
         clock.require_boottime()
         while True:
-            connection = BlockingConnection(path, ends_s=ends_s)
-            greeting = connection.greeting
+            opened = BlockingConnection(path, deadline_s=deadline_s)
+            greeting = opened.greeting
             try:
-                table = _believed(path, connection, ends_s=ends_s)
-            except _OtherInstanceError as error:
-                connection.close()
-                if clock.monotonic_s() > ends_s:
-                    raise unreachable(path, "its table is another instance's") from error
+                table = trusted_table(path, opened, deadline_s=deadline_s)
+            except OtherInstanceError as error:
+                opened.close()
+                if clock.monotonic_s() > deadline_s:
+                    raise unreachable_error(path, "its table is another instance's") from error
                 time.sleep(_NEW_TABLE_S)  # between a new sidecar's rename and its bind
                 continue
-            session = cls(path, greeting, table, timeout_s=timeout_s, most_entries=most_entries)
-            session._pool.adopt(connection)
-            return session
+            connection = cls(path, greeting, table, timeout_s=timeout_s, most_entries=most_entries)
+            connection._pool.adopt(opened)
+            return connection
 
-    def reopened(self, *, ends_s: float, patient: bool) -> "SidecarSession":
+    def reconnect(self, *, deadline_s: float, wait: bool) -> "SidecarConnection":
         """Connect to the sidecar that answers at the same socket now. Raises UnreachableError.
 
-        A patient caller waits until `ends_s` for a sidecar that is about to start, as in a restart.
+        With `wait`, this waits until `deadline_s` for a sidecar that is about to start.
         """
         while True:
             try:
-                met = self._met(
+                connected = self._connect(
                     self.path,
                     timeout_s=self._timeout_s,
                     most_entries=self._cache.most_entries,
-                    ends_s=ends_s,
+                    deadline_s=deadline_s,
                 )
             except UnreachableError:
-                if not patient or clock.monotonic_s() + _NEW_SOCKET_S > ends_s:
+                if not wait or clock.monotonic_s() + _NEW_SOCKET_S > deadline_s:
                     raise
             else:
-                if met.instance == self.instance:
-                    met.adopt(self._cache, self._horizon)
-                return met
+                if connected.instance == self.instance:
+                    connected.adopt(self._cache, self._lease_end)
+                return connected
             time.sleep(_NEW_SOCKET_S)
 
-    def adopt(self, cache: TokenCache, horizon: LeaseEnd) -> None:
-        """Continue with the cache and the lease of a former session of the same instance.
+    def adopt(self, cache: TokenCache, lease_end: LeaseEnd) -> None:
+        """Continue with the cache and the lease of a former connection to the same instance.
 
-        Both sessions have the same table. Otherwise one lost connection would require a look-up of
+        Both connections have the same table. Otherwise one lost socket would require a look-up of
         every token. The cache is shared, not copied: threads may still be in a check of the former
-        session.
+        connection.
         """
-        self._horizon = horizon
+        self._lease_end = lease_end
         if self.table is not None:
             self._cache = cache
             self._entries = cache.tokens
 
-    def deadline_s(self) -> float:
-        """Return the deadline of a check that asks now (`clock.monotonic_s`)."""
+    def new_deadline_s(self) -> float:
+        """Return the deadline of a request that a check sends now (`clock.monotonic_s`)."""
         return clock.monotonic_s() + self._timeout_s
 
-    def forked(self) -> "SidecarSession":
-        """Return the session for a forked child: the same table, but connections of its own.
+    def forked(self) -> "SidecarConnection":
+        """Return the connection for a forked child: the same table, but sockets of its own.
 
         A child in another time namespace gets neither the table nor the end of the lease from
         answers: these times have another meaning there.
         """
-        twin = SidecarSession(
+        child = SidecarConnection(
             self.path,
             self._greeting,
             self.table if self.same_clock else None,
@@ -186,16 +174,16 @@ class SidecarSession:
             most_entries=self._cache.most_entries,
         )
         if self.same_clock:
-            twin._horizon = self._horizon
-        return twin
+            child._lease_end = self._lease_end
+        return child
 
     @property
     def same_clock(self) -> bool:
-        """Whether this process has the same clock as the process that opened the session."""
+        """Whether this process has the same clock as the process that opened the connection."""
         return clock.time_namespace() == self._time_namespace
 
     def recall(self, token: str) -> Allowed | Denied | Superseded | None:
-        """Check a token from memory, without I/O or a lock; None if the sidecar must be asked.
+        """Check a token from memory, without I/O or a lock; None if a request is needed.
 
         The proof depends on the order (design 6.5): the lease first, then the generation, then the
         slots, and the clock last. Reading the lease after the slots could accept a revoked token: a
@@ -264,14 +252,14 @@ class SidecarSession:
         """The seq of the last event that the table shows; 0 without a table."""
         return 0 if self.table is None else generation_table.applied(self._words)
 
-    def leased(self, *, ends_s: float) -> bool | Superseded:
+    def leased(self, *, deadline_s: float) -> bool | Superseded:
         """Return True if the sidecar holds a lease. The grace of some kinds does not count."""
         if self.table is not None:
             if self.freshness().fresh_for_ms:
                 return True
             return SUPERSEDED if self._replaced() else False
         try:
-            response = self.ask(Clock(next(self._numbers)), ends_s=ends_s)
+            response = self.send(Clock(next(self._request_numbers)), deadline_s=deadline_s)
         except UnreachableError:
             return SUPERSEDED
         return isinstance(response, Now) and response.fresh_for_ms > 0
@@ -282,7 +270,7 @@ class SidecarSession:
         A sidecar answers a request for its clock at once, whatever its authority does.
         """
         try:
-            await self.aask(Clock(next(self._numbers)), ends_s=self.deadline_s())
+            await self.asend(Clock(next(self._request_numbers)), deadline_s=self.new_deadline_s())
         except NoAnswerError:
             return True
         except UnreachableError:
@@ -292,11 +280,11 @@ class SidecarSession:
     def _replaced(self) -> bool:
         return self.table is not None and self.table.replaced()
 
-    def look(self, token: str, *, min_seq: int = 0) -> Look:
+    def record_request(self, token: str, *, min_seq: int = 0) -> Look:
         """Return a request for a token's record."""
-        return Look(next(self._numbers), token, min_seq)
+        return Look(next(self._request_numbers), token, min_seq)
 
-    def remote_check(
+    def verdict_request(
         self,
         token: str,
         require: tuple[str, ...],
@@ -305,16 +293,16 @@ class SidecarSession:
         min_seq: int = 0,
         address: str | None = None,
     ) -> Check:
-        """Return a request for a verdict, for a session without a table."""
-        return Check(next(self._numbers), token, require, audience, min_seq, address)
+        """Return a request for a verdict, for a connection without a table."""
+        return Check(next(self._request_numbers), token, require, audience, min_seq, address)
 
     def apply_response(
-        self, token: str, response: Response, *, asked_ns: int, min_seq: int = 0
+        self, token: str, response: Response, *, sent_ns: int, min_seq: int = 0
     ) -> Allowed | Denied | Superseded | None:
         """Apply a response. Return None if the token can now be checked again from memory.
 
         A response of another instance is dropped: its stamps are of another table. A verdict that
-        is good only at a position before `min_seq` is dropped too. `asked_ns` is CLOCK_BOOTTIME
+        is good only at a position before `min_seq` is dropped too. `sent_ns` is CLOCK_BOOTTIME
         from before the request left: the rest of the lease in the response counts from there.
         """
         if not isinstance(response, (Entry, Refused, Verdict)):
@@ -332,22 +320,22 @@ class SidecarSession:
                         self._cache.forget(token)
                     return Denied(reason)
                 case Verdict():
-                    return self._verdict(token, response, asked_ns=asked_ns, min_seq=min_seq)
+                    return self._verdict(token, response, sent_ns=sent_ns, min_seq=min_seq)
         except MalformedMessageError:
             return _UNAVAILABLE
 
-    def ask(self, request: Request, *, ends_s: float) -> Response:
-        """Send a request, blocking this thread. Raises UnreachableError."""
+    def send(self, request: Request, *, deadline_s: float) -> Response:
+        """Send a request and return its response, blocking this thread. Raises UnreachableError."""
         try:
-            return self._pool.ask(request, ends_s=ends_s)
+            return self._pool.send(request, deadline_s=deadline_s)
         except UnreachableError as error:
             self._note_hang_up(error)
             raise
 
-    async def aask(self, request: Request, *, ends_s: float) -> Response:
-        """Send a request without blocking the loop. Raises UnreachableError."""
+    async def asend(self, request: Request, *, deadline_s: float) -> Response:
+        """Send a request as `send` does, without blocking the event loop."""
         try:
-            return await self._loops.ask(request, ends_s=ends_s)
+            return await self._loops.send(request, deadline_s=deadline_s)
         except UnreachableError as error:
             self._note_hang_up(error)
             raise
@@ -357,7 +345,7 @@ class SidecarSession:
         self._hung_up = self._hung_up or not isinstance(error, NoAnswerError)
 
     def _verdict(
-        self, token: str, response: Verdict, *, asked_ns: int, min_seq: int
+        self, token: str, response: Verdict, *, sent_ns: int, min_seq: int
     ) -> Allowed | Denied:
         if response.reason is not None:
             return Denied(response.reason)
@@ -367,36 +355,36 @@ class SidecarSession:
         if record.token_hash != token_format.digest(token):
             return _UNAVAILABLE
         token_for_ms = response.token_for_ms
-        return Answered(
+        return LeasedVerdict(
             record,
-            horizon=self._horizon_at(response, asked_ns),
+            lease_end=self._updated_lease_end(response, sent_ns),
             grace_ns=dict(self._graces_ns)[DEADLINE[record.kind]],
-            token_until_ns=None if token_for_ms is None else asked_ns + token_for_ms * NS_PER_MS,
+            token_until_ns=None if token_for_ms is None else sent_ns + token_for_ms * NS_PER_MS,
         )
 
-    def _horizon_at(self, response: Verdict, asked_ns: int) -> LeaseEnd:
+    def _updated_lease_end(self, response: Verdict, sent_ns: int) -> LeaseEnd:
         """Return the end of the lease at a response's position, updated by the response."""
         # 0 means that the lease is over, in grace: the end that an earlier answer implied remains.
         left_ns = response.fresh_for_ms * NS_PER_MS
-        ends_ns = asked_ns + left_ns if left_ns else 0
-        with self._moving:
-            latest = self._horizon
+        ends_ns = sent_ns + left_ns if left_ns else 0
+        with self._lease_lock:
+            latest = self._lease_end
             if response.as_of < latest.as_of:  # a later answer overtook this one
                 return LeaseEnd(self.instance, response.as_of, ends_ns)
             # The lease of an instance never becomes shorter: the end in an earlier answer remains.
             ends_ns = max(ends_ns, latest.ends_ns)
             if response.as_of > latest.as_of:
                 # Another object: verdicts confirmed before the new position keep their own end.
-                self._horizon = latest = LeaseEnd(self.instance, response.as_of, ends_ns)
+                self._lease_end = latest = LeaseEnd(self.instance, response.as_of, ends_ns)
             latest.ends_ns = ends_ns
             return latest
 
-    def let_go(self) -> None:
-        """Close this child's copies of its parent's connections; the parent keeps its own."""
+    def close_inherited(self) -> None:
+        """Close this child's copies of its parent's sockets; the parent keeps its own."""
         self._pool.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the sockets."""
         self._pool.close()
         self._loops.close()
 
@@ -408,31 +396,3 @@ def _graces_ns(text: str) -> tuple[tuple[int, int], ...]:
     except PostureError:  # from a newer sidecar: then only the shortest deadline counts
         posture = Posture()
     return tuple((word, posture.grace_ns(kind)) for kind, word in DEADLINE.items())
-
-
-class _OtherInstanceError(Exception):
-    """Raised when the table belongs to another instance than the greeting."""
-
-
-def _believed(path: Path, connection: BlockingConnection, *, ends_s: float) -> MappedTable | None:
-    """Map the table if its deadlines mean the same here as in the sidecar (design 6.2).
-
-    With another kernel, another time namespace or a network volume, their meaning differs.
-    """
-    # Pure Python cannot order two loads. On a machine that does not, checks use the socket.
-    if platform.machine().lower() not in ORDERED_MACHINES:
-        return None
-    try:
-        table = MappedTable.open(path.with_suffix(".table"))
-    except TableError:
-        return None
-    greeting = connection.greeting
-    if table.instance != greeting.instance:
-        raise _OtherInstanceError
-    if not table.boot == greeting.boot == clock.boot_id():
-        return None
-    before_ns = clock.boottime_ns()
-    response = connection.ask(Clock(0), ends_s=ends_s)
-    after_ns = clock.boottime_ns()
-    same_clock = isinstance(response, Now) and before_ns <= response.boottime_ns <= after_ns
-    return table if same_clock else None

@@ -1,4 +1,4 @@
-"""The time until which a sidecar's answer holds, for workloads that cannot map its table.
+"""The end of a sidecar's lease: in its table, or computed from its answers without a table.
 
 A mapped table shows the end of the lease to every process, even if the sidecar has stopped. Without
 a table, a client computes it from the last answers. Each contains the rest of the lease, which is
@@ -28,18 +28,30 @@ class LeaseEnd:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answered(Allowed):
-    """A verdict that the sidecar returned by its socket, and how long it holds.
+class LeasedVerdict(Allowed):
+    """A verdict that the sidecar sent, and the end of the lease under which it holds.
 
     `token_until_ns` (CLOCK_BOOTTIME) is when the token's own times have to be checked again; None
     from an older sidecar, which does not send it.
     """
 
-    horizon: LeaseEnd = field(repr=False)
+    lease_end: LeaseEnd = field(repr=False)
     grace_ns: int = field(repr=False)
     token_until_ns: int | None = field(repr=False)
 
     @property
     def leased_until_ns(self) -> int | None:
         """When the lease, plus this kind's grace, may have ended; None if no answer contains it."""
-        return self.horizon.ends_ns + self.grace_ns if self.horizon.ends_ns else None
+        return self.lease_end.ends_ns + self.grace_ns if self.lease_end.ends_ns else None
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """The seq that a check covers at least, and the rest of the lease in milliseconds.
+
+    The rest is not a lifetime of answers: do not keep one for this long. The next event may come at
+    once.
+    """
+
+    as_of: int
+    fresh_for_ms: int
