@@ -5,11 +5,12 @@ database.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
-from tests.contracts.store import Store
+from tests.contracts.store import PostgresStore, Store
 from tests.support import rows
 from tests.support.authority import System, now_us
 from tests.support.postgres_in_memory import (
@@ -22,6 +23,7 @@ from tests.support.postgres_in_memory import (
 
 from rescind_authority.operator import bootstrap
 from rescind_authority.postgres import pool
+from rescind_authority.postgres.audit import PostgresAudit
 from rescind_authority.postgres.enrolments import PostgresEnrolments
 from rescind_authority.postgres.epochs import PostgresEpochs
 from rescind_authority.postgres.lease_term import PostgresTerms
@@ -29,6 +31,9 @@ from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.receipts import PostgresReceipts
 from rescind_authority.postgres.records import PostgresRecords
+from rescind_authority.postgres.revocations import PostgresRevocations
+from rescind_authority.postgres.revoked_marks import PostgresSweeps
+from rescind_authority.postgres.token_search import PostgresTokens
 
 TERM_MS = 10_000
 
@@ -53,10 +58,24 @@ async def store(adapter: System | None) -> AsyncIterator[Store]:
     if adapter is None:
         yield _in_memory()
         return
-    guard = rows.guard(adapter.settings)
-    async with pool.connect(adapter.dsn) as postgres:
+    async with _in_postgres(adapter) as store:
+        yield store
+
+
+@pytest_asyncio.fixture
+async def postgres_store(prepared: System) -> AsyncIterator[PostgresStore]:
+    """Connect to Postgres alone, for the ports that it alone implements."""
+    async with _in_postgres(prepared) as store:
+        yield store
+
+
+@asynccontextmanager
+async def _in_postgres(system: System) -> AsyncGenerator[PostgresStore]:
+    guard = rows.guard(system.settings)
+    async with pool.connect(system.dsn) as postgres:
         ledger, records = PostgresLedger(postgres, guard), PostgresRecords(postgres, guard)
-        yield Store(
+        revocations = PostgresRevocations(postgres, guard)
+        yield PostgresStore(
             transactions=ledger,
             ledger=ledger,
             epochs=PostgresEpochs(postgres, guard),
@@ -66,6 +85,11 @@ async def store(adapter: System | None) -> AsyncIterator[Store]:
             receipts=PostgresReceipts(postgres),
             terms=PostgresTerms(postgres),
             enrolments=PostgresEnrolments(postgres, guard),
+            timed=revocations,
+            tokens=PostgresTokens(postgres),
+            revocations=revocations,
+            sweeps=PostgresSweeps(postgres),
+            audit=PostgresAudit(postgres),
         )
 
 
@@ -82,6 +106,7 @@ def _in_memory() -> Store:
         receipts=postgres,
         terms=TermsInMemory(cluster, _no_trip),
         enrolments=EnrolmentsInMemory(cluster, _no_trip),
+        timed=postgres,
     )
 
 

@@ -2,8 +2,9 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from tests.support.grants import grant
 from tests.support.ledger_entries import append
@@ -14,6 +15,7 @@ from rescind.core.ledger import Position
 from rescind.core.revocation import Effect, Revocation
 from rescind.core.token_format import Kind
 from rescind.wire.heartbeat import Heartbeat
+from rescind_authority.ports.audit import Audit
 from rescind_authority.ports.enrolments import Enrolments
 from rescind_authority.ports.leases import LeaseStore, Receipts, Terms
 from rescind_authority.ports.ledger import (
@@ -27,6 +29,8 @@ from rescind_authority.ports.ledger import (
     RecordedChange,
     Transactions,
 )
+from rescind_authority.ports.revocations import Revocations, Sweeps, Timed
+from rescind_authority.ports.token_search import Tokens
 from rescind_authority.ports.tokens import (
     Ends,
     IssueTimes,
@@ -37,6 +41,12 @@ from rescind_authority.ports.tokens import (
 )
 
 LIFE_US = 3_600_000_000
+
+
+class TimedRevocations(Protocol):
+    """The part of the port Revocations that has an adapter in memory."""
+
+    async def timed(self, *, limit: int) -> tuple[Timed, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -52,11 +62,14 @@ class Store:
     receipts: Receipts
     terms: Terms
     enrolments: Enrolments
+    timed: TimedRevocations
 
-    async def commit(self, *revocations: Revocation) -> Sequence[LedgerEntry]:
+    async def commit(
+        self, *revocations: Revocation, exact: Collection[str] = ()
+    ) -> Sequence[LedgerEntry]:
         """Commit an event for each of these."""
         async with self.transactions.begin() as transaction:
-            return await append(transaction, revocations)
+            return await append(transaction, revocations, exact=exact)
 
     async def issue(self, token: NewToken) -> None:
         """Store a token that lives for an hour."""
@@ -86,6 +99,16 @@ class Store:
         found = await self.look_up(token_hash)
         assert found is not None
         return found.token
+
+
+@dataclass(frozen=True)
+class PostgresStore(Store):
+    """The same, with the ports that only Postgres implements."""
+
+    tokens: Tokens
+    revocations: Revocations
+    sweeps: Sweeps
+    audit: Audit
 
 
 def revocation(selector: str, effect: Effect = Effect.REVOKE) -> Revocation:

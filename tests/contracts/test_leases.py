@@ -1,4 +1,4 @@
-"""The ports LeaseStore, Receipts, Terms and Enrolments."""
+"""The ports LeaseStore, Receipts and Terms."""
 
 import secrets
 from dataclasses import replace
@@ -8,10 +8,7 @@ from tests.contracts.store import Store, heartbeat, revocation
 
 from rescind.core.ledger import Position
 from rescind.wire.heartbeat import Heartbeat, Release
-from rescind_authority.ports.enrolments import EnrolledInstance, Enrolment, NoPlace
-from rescind_authority.ports.leases import LeaseRow, RefusedHeartbeat
-
-ROOM = {"most": 100, "most_begun": 100}
+from rescind_authority.ports.leases import Instance, LeaseRow, RefusedHeartbeat
 
 
 @pytest.fixture
@@ -27,6 +24,12 @@ async def counts(store: Store, beat: Heartbeat) -> bool:
 async def row(store: Store, instance: bytes) -> LeaseRow | None:
     """Read a lease row, as a waiter does."""
     return (await store.receipts.waiting()).rows.get(instance)
+
+
+async def one_of_fleet(store: Store, instance: bytes) -> Instance:
+    """Read the entry of an instance in the list of the fleet."""
+    (found,) = [each for each in await store.leases.fleet() if each.instance == instance]
+    return found
 
 
 async def test_a_heartbeat_counts_once(store: Store, instance: bytes) -> None:
@@ -50,7 +53,7 @@ async def test_the_end_of_the_ledger_is_read_after_the_heartbeats_commit(
 
 async def test_every_heartbeat_that_counts_changes_its_row(store: Store, instance: bytes) -> None:
     assert await row(store, instance) is None
-    versions = []
+    versions = list[int]()
     for counter in (1, 2, 7):
         assert await counts(store, heartbeat(instance, counter))
         seen = await row(store, instance)
@@ -119,6 +122,20 @@ async def test_a_release_is_final(store: Store, instance: bytes) -> None:
     assert refused.over
 
 
+async def test_a_release_has_its_time_and_leaves_no_nonce(store: Store, instance: bytes) -> None:
+    assert await counts(store, replace(heartbeat(instance, 1), trail=()))
+    seen = await row(store, instance)
+    assert seen is not None
+    assert (seen.nonce is not None, seen.released_us) == (True, None)
+    before_us = (await store.ledger.tip()).at_us
+    await store.leases.release([Release(instance, 2)])
+    seen = await row(store, instance)
+    assert seen is not None
+    assert seen.released_us is not None
+    assert before_us <= seen.released_us <= (await store.ledger.tip()).at_us
+    assert seen.nonce is None
+
+
 async def test_a_release_before_any_heartbeat_is_final_too(store: Store, instance: bytes) -> None:
     await store.leases.release([Release(instance, 1)])
     assert not await counts(store, heartbeat(instance, 2))
@@ -141,6 +158,52 @@ async def test_a_row_is_swept_only_as_it_was_seen_and_its_instance_is_over(
     (refused,) = await store.leases.refuse([late])
     assert refused is not None
     assert refused.over
+
+
+async def test_the_fleet_lists_each_instance_as_its_last_heartbeat_described_it(
+    store: Store, instance: bytes
+) -> None:
+    position = (await store.ledger.tip()).position
+    first = replace(heartbeat(instance, 1), posture="lenient", trust_serial=3)
+    last = replace(heartbeat(instance, 2, applied=position), host="other", trust_serial=4)
+    before_us = (await store.ledger.tip()).at_us
+    for beat in (first, last):
+        assert await counts(store, beat)
+    listed = await one_of_fleet(store, instance)
+    assert listed == Instance(
+        instance=instance,
+        service=last.service,
+        host="other",
+        version=last.version,
+        posture="strict",
+        epoch=position.epoch,
+        applied_seq=position.seq,
+        acked_seq=position.seq,
+        first_seen_us=listed.first_seen_us,
+        last_seen_us=listed.last_seen_us,
+        released_at_us=None,
+        trust_serial=4,
+    )
+    assert before_us <= listed.first_seen_us <= listed.last_seen_us
+
+
+async def test_the_fleet_lists_a_released_instance_after_the_others(
+    store: Store, instance: bytes
+) -> None:
+    other = secrets.token_bytes(16)
+    for each in (instance, other):
+        assert await counts(store, heartbeat(each, 1))
+    await store.leases.release([Release(instance, 2)])
+    listed = [each.instance for each in await store.leases.fleet()]
+    assert listed.index(other) < listed.index(instance)
+    assert (await one_of_fleet(store, instance)).released_at_us is not None
+
+
+async def test_an_unknown_grace_is_settled_for_its_epoch_alone(store: Store) -> None:
+    epoch = (await store.ledger.tip()).position.epoch
+    for each in (epoch + 1, epoch):
+        await store.receipts.settle_epoch(each)
+    assert (await store.receipts.waiting()).unknown_grace_ms is None
 
 
 async def test_a_wait_reads_the_end_the_term_and_its_own_revocation(store: Store) -> None:
@@ -191,59 +254,3 @@ async def test_terms_move_only_from_the_version_that_was_read(store: Store) -> N
     after = await store.terms.get()
     assert (after.grant_ms, after.wait_ms) == (before.grant_ms, longer)
     assert after.version > before.version
-
-
-@pytest.fixture
-def enrolment(instance: bytes) -> Enrolment:
-    return Enrolment(instance, f"tok_{secrets.token_hex(13)}", "search", "strict")
-
-
-async def test_an_instance_is_known_as_it_enrolled(store: Store, enrolment: Enrolment) -> None:
-    unknown = secrets.token_bytes(16)
-    assert await store.enrolments.enrol(enrolment, **ROOM) is None
-    assert await store.enrolments.of([enrolment.instance, unknown]) == {
-        enrolment.instance: EnrolledInstance(enrolment)
-    }
-
-
-async def test_a_credential_enrols_so_many_instances_and_not_more(
-    store: Store, enrolment: Enrolment
-) -> None:
-    others = [replace(enrolment, instance=secrets.token_bytes(16)) for _ in range(2)]
-    for each in others:
-        assert await store.enrolments.enrol(each, most=2, most_begun=100) is None
-    refused = await store.enrolments.enrol(enrolment, most=2, most_begun=100)
-    assert refused is not None
-    assert (refused.evicted, refused.placed) == (None, 2)
-    assert await store.enrolments.of([enrolment.instance]) == {}
-    assert await store.enrolments.enrol(others[0], most=2, most_begun=100) is None
-
-
-async def test_an_instance_that_was_evicted_never_enrols_again(
-    store: Store, enrolment: Enrolment
-) -> None:
-    await store.enrolments.enrol(enrolment, **ROOM)
-    evicted = await store.enrolments.evict(enrolment.instance, why="stolen", actor="test")
-    assert evicted is not None
-    assert (evicted.service, evicted.why) == ("search", "stolen")
-    term_us = (await store.terms.get()).wait_ms * 1_000
-    assert evicted.lease_ends_at_us - evicted.at_us >= term_us
-    known = await store.enrolments.of([enrolment.instance])
-    assert known[enrolment.instance].evicted == "stolen"
-    refused = await store.enrolments.enrol(enrolment, **ROOM)
-    assert isinstance(refused, NoPlace)
-    assert refused.evicted == "stolen"
-
-
-async def test_an_instance_that_is_not_known_is_not_evicted(store: Store, instance: bytes) -> None:
-    assert await store.enrolments.evict(instance, why="stolen", actor="test") is None
-    assert await store.enrolments.of([instance]) == {}
-
-
-async def test_who_was_evicted_speaks_for_nobody(store: Store, enrolment: Enrolment) -> None:
-    await store.enrolments.enrol(enrolment, **ROOM)
-    assert await counts(store, heartbeat(enrolment.instance, 1))
-    await store.enrolments.evict(enrolment.instance, why="stolen", actor="test")
-    seen = await row(store, enrolment.instance)
-    assert seen is not None
-    assert seen.shared

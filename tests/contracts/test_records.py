@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from dataclasses import replace
 
 import pytest
 from tests.contracts.store import LIFE_US, Store, new_token, revocation
@@ -10,7 +11,7 @@ from tests.support.ledger_entries import append
 from rescind.core.revocation import Effect, lift_of
 from rescind.core.token_format import Kind
 from rescind_authority.ports.ledger import End, Expiry, RecordedChange, Rotation
-from rescind_authority.ports.tokens import NewToken, ScheduledEnd
+from rescind_authority.ports.tokens import EndReason, NewToken, ScheduledEnd
 
 HOUR_US = 3_600_000_000
 
@@ -121,6 +122,48 @@ async def test_a_token_that_was_rotated_is_found_by_both_secrets(store: Store) -
     assert old.retired is not None
     assert old.retired.good_until_us - old.retired.at_us == HOUR_US // 2
     assert old.retired.revokes
+
+
+async def test_by_its_id_a_rotated_token_is_one_token(store: Store) -> None:
+    token = new_token()
+    await store.issue(token)
+    change = rotation(token, overlap_us=HOUR_US // 2)
+    await store.change(change)
+    (state,) = (await store.records.by_id([token.grant.token_id])).tokens
+    assert (state.token.token_hash, state.token.retired) == (change.token_hash, None)
+
+
+async def test_a_retired_secret_has_the_hash_by_which_its_holder_is_recognised(
+    store: Store,
+) -> None:
+    token = replace(new_token(), possession_hash=secrets.token_bytes(32))
+    await store.issue(token)
+    first = replace(
+        rotation(token, overlap_us=HOUR_US // 2), possession_hash=secrets.token_bytes(32)
+    )
+    second = rotation(token, overlap_us=HOUR_US // 2)
+    for change in (first, second):
+        await store.change(change)
+    old, newer = await store.token(token.token_hash), await store.token(first.token_hash)
+    assert old.retired is not None
+    assert newer.retired is not None
+    assert old.retired.possession_hash == token.possession_hash
+    assert newer.retired.possession_hash == first.possession_hash
+
+
+async def test_a_token_ends_with_its_parent(store: Store) -> None:
+    parent, child = new_token(), new_token()
+    lineage = replace(child.grant, lineage=(parent.grant.token_id,), chain=(parent.grant.subject,))
+    child = replace(child, grant=lineage)
+    for token in (parent, child):
+        await store.issue(token)
+    until_us = (await store.token(parent.token_hash)).issued_at_us + HOUR_US // 2
+    await store.change(Expiry(parent.grant.token_id, until_us))
+    assert (await store.token(child.token_hash)).expires_at_us == until_us
+    await store.change(Expiry(parent.grant.token_id, None))
+    ended = (await store.token(parent.token_hash)).ended
+    assert ended is not None
+    assert (await store.token(child.token_hash)).ended == ended
 
 
 async def test_a_secret_without_an_overlap_ends_by_the_rotations_event(store: Store) -> None:
@@ -241,6 +284,50 @@ async def test_the_sessions_of_a_subject_that_were_used_least_are_ended(store: S
     left = [each for each in sessions if await _lives(store, each)]
     assert len(left) == 1
     assert await _lives(store, other)
+
+
+async def test_a_surplus_session_is_to_end_and_says_why(store: Store) -> None:
+    session = new_token(f"user:{secrets.token_hex(8)}", kind=Kind.SESSION)
+    await store.issue(session)
+    async with store.transactions.begin() as transaction:
+        assert await transaction.end_surplus(session.grant.subject, keep=0) == 1
+    (pending,) = await _pending(store, session)
+    assert pending.reason is EndReason.SURPLUS
+    assert pending.left_us <= 0
+
+
+async def test_a_revoked_session_is_no_surplus_one(store: Store) -> None:
+    subject = f"user:{secrets.token_hex(8)}"
+    sessions = [new_token(subject, kind=Kind.SESSION) for _ in range(2)]
+    for session in sessions:
+        await store.issue(session)
+    await store.commit(revocation(f"token:{sessions[0].grant.token_id}"))
+    async with store.transactions.begin() as transaction:
+        assert await transaction.end_surplus(subject, keep=0) == 1
+    assert [await _lives(store, each) for each in sessions] == [True, False]
+
+
+async def test_a_session_does_not_end_before_its_last_use_is_known(store: Store) -> None:
+    session = new_token(kind=Kind.SESSION)
+    session = replace(session, grant=replace(session.grant, idle_us=1))
+    await store.issue(session)
+    await store.ends.end_idle(delay_us=HOUR_US, limit=1_000)
+    assert await _pending(store, session) == []
+
+
+async def test_a_session_ends_once_it_was_idle_for_as_long_as_it_may_be(store: Store) -> None:
+    idle, revoked, busy = (new_token(kind=Kind.SESSION) for _ in range(3))
+    idle, revoked = (
+        replace(each, grant=replace(each.grant, idle_us=1)) for each in (idle, revoked)
+    )
+    busy = replace(busy, grant=replace(busy.grant, idle_us=HOUR_US))
+    for session in (idle, revoked, busy):
+        await store.issue(session)
+    await store.commit(revocation(f"token:{revoked.grant.token_id}"))
+    assert await store.ends.end_idle(delay_us=0, limit=1_000) >= 1
+    (pending,) = await _pending(store, idle)
+    assert pending.reason is EndReason.IDLE
+    assert await _pending(store, revoked) == await _pending(store, busy) == []
 
 
 async def _lives(store: Store, token: NewToken) -> bool:

@@ -18,12 +18,15 @@ _LONGEST_SETBACK_US = 3_600_000_000
 class Known:
     """Tokens by each secret that they have or had, and the ends by an event, with times (Unix µs).
 
-    A token that is found by an old secret has `retired`.
+    A token that is found by an old secret has `retired`. `possessions` holds the possession hash of
+    each secret that has one, and `revoked` the ids of tokens that a revoke hits.
     """
 
     tokens: Mapping[bytes, StoredToken]
     ending: Mapping[End, int]
     reasons: Mapping[End, EndReason] = field(default_factory=dict[End, EndReason])
+    possessions: Mapping[bytes, bytes] = field(default_factory=dict[bytes, bytes])
+    revoked: Collection[str] = ()
 
     def named(self, token_id: str) -> StoredToken | None:
         """Return the token with an id."""
@@ -68,10 +71,16 @@ class Known:
             End(token.grant.token_id, token.token_hash),
             min(token.expires_at_us, now_us + change.overlap_us),
         )
-        old = replace(token, retired=Retired(now_us, good_until_us, change.reuse_revokes))
+        recognised_by = self.possessions.get(token.token_hash)
+        retired = Retired(now_us, good_until_us, change.reuse_revokes, recognised_by)
+        old = replace(token, retired=retired)
         new = replace(token, token_hash=change.token_hash)
         tokens = {**self.tokens, token.token_hash: old, change.token_hash: new}
-        after = Known(tokens, {**self.ending, end: good_until_us}, self.reasons)
+        possessions = dict(self.possessions)
+        if change.possession_hash is not None:
+            possessions[change.token_hash] = change.possession_hash
+        ending = {**self.ending, end: good_until_us}
+        after = replace(self, tokens=tokens, ending=ending, possessions=possessions)
         return after, RecordedChange(None if change.overlap_us > 0 else end)
 
     def _expired(
@@ -83,7 +92,8 @@ class Known:
         end = End(token.grant.token_id)
         moved = over or at_us < token.expires_at_us
         tokens = {**self.tokens, token.token_hash: replace(token, expires_at_us=at_us)}
-        after = Known(tokens, {**self.ending, end: at_us} if moved else self.ending, self.reasons)
+        ending = {**self.ending, end: at_us} if moved else self.ending
+        after = replace(self, tokens=tokens, ending=ending)
         return after, RecordedChange(end if over else None)
 
     def after(self, ends: Mapping[End, Ended]) -> "Known":
@@ -94,9 +104,8 @@ class Known:
             at = ends.get(End(each.grant.token_id, whose))
             if at is not None:
                 tokens[token_hash] = replace(each, ended=each.ended or at)
-        return Known(
-            tokens, {end: us for end, us in self.ending.items() if end not in ends}, self.reasons
-        )
+        ending = {end: us for end, us in self.ending.items() if end not in ends}
+        return replace(self, tokens=tokens, ending=ending)
 
     def idle(self, now_us: int, *, delay_us: int, began_us: int) -> list[str]:
         """Return the sessions that were idle for longer than they may be, in this epoch."""
@@ -124,6 +133,7 @@ class Known:
             each
             for each in self.tokens.values()
             if each.retired is None and each.ended is None and each.expires_at_us > now_us
+            if each.grant.token_id not in self.revoked
         ]
 
     def cut(self, token_ids: Collection[str], now_us: int, reason: EndReason) -> "Known":
@@ -135,7 +145,12 @@ class Known:
                 tokens[token_hash] = replace(each, expires_at_us=at_us)
         ends = {End(token_id): now_us for token_id in token_ids}
         reasons = {End(token_id): reason for token_id in token_ids}
-        return Known(tokens, {**self.ending, **ends}, {**self.reasons, **reasons})
+        return replace(
+            self,
+            tokens=tokens,
+            ending={**self.ending, **ends},
+            reasons={**self.reasons, **reasons},
+        )
 
     def pending(self, now_us: int, *, limit: int) -> tuple[ScheduledEnd, ...]:
         """Return the scheduled ends by an event, the earliest first."""

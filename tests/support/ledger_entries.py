@@ -1,6 +1,6 @@
 """Entries of a ledger, appended through its port as the sequencer does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from rescind.core.ledger import Position
 from rescind.core.revocation import Event, Revocation
@@ -14,14 +14,18 @@ async def append(
     *,
     answers: Mapping[Key, str] | None = None,
     ends: Sequence[End] = (),
+    exact: Collection[str] = (),
 ) -> Sequence[LedgerEntry]:
-    """Append an event for each revocation; the last event ends the named tokens."""
+    """Append an event for each revocation; the last event ends the named tokens.
+
+    `exact` names the revocations that were requested without descendants.
+    """
     tip = await transaction.lock_head()
     entries = chain(tip, revocations)
     last = entries[-1]
     await transaction.append(
         entries,
-        exact=(),
+        exact=exact,
         head=Position(tip.position.epoch, last.event.seq, last.head),
         answers=answers or {},
         ends=dict.fromkeys(ends, last.event.seq),

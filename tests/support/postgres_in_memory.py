@@ -18,7 +18,7 @@ from rescind.core import ledger
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
 from rescind.core.posture import LONGEST_GRACE_MS
-from rescind.core.revocation import NOT_HOLDS, Effect, Event
+from rescind.core.revocation import NOT_HOLDS, Effect, Event, hits
 from rescind.errors import RescindError
 from rescind.wire.heartbeat import Heartbeat, Release, Trail
 from rescind_authority.errors import CommitUnknownError, StoreUnavailableError
@@ -85,6 +85,25 @@ class Row:
     nonce: bytes | None = None
     trail: Trail | None = None
     shared: bool = False
+    host: str = ""
+    software: str = ""
+    applied_seq: int | None = None
+    trust_serial: int | None = None
+    first_seen_us: int = 0
+    last_seen_us: int = 0
+    released_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentRow:
+    """An enrolment. `evicted_us` and `evicted_why` are None unless the instance was evicted."""
+
+    enrolment: Enrolment
+    epoch: int
+    enrolled_us: int
+    evicted_us: int | None = None
+    evicted_why: str | None = None
+    evicted_by: str | None = None
 
 
 @dataclass
@@ -105,11 +124,14 @@ class Tables:
     receipts: dict[str, bytes] = field(default_factory=dict[str, bytes])
     ending: dict[End, int] = field(default_factory=dict[End, int])
     reasons: dict[End, EndReason] = field(default_factory=dict[End, EndReason])
+    possessions: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes])
     latest_us: int = 0
     ended: set[bytes] = field(default_factory=set[bytes])
     unknown_grace_ms: int | None = None
     details: dict[str, tuple[bytes, ...]] = field(default_factory=dict[str, tuple[bytes, ...]])
-    enrolments: dict[bytes, EnrolledInstance] = field(default_factory=dict[bytes, EnrolledInstance])
+    enrolments: dict[bytes, EnrolmentRow] = field(default_factory=dict[bytes, EnrolmentRow])
+    bindings: dict[str, Binding] = field(default_factory=dict[str, Binding])
+    exact: set[str] = field(default_factory=set[str])
 
     def copy(self) -> "Tables":
         """Return a backup."""
@@ -117,21 +139,44 @@ class Tables:
             name: type(value)(value)
             for name in (
                 *("epochs", "entries", "lifted", "tokens", "leases", "keys", "receipts"),
-                *("ending", "reasons", "enrolments", "ended"),
+                *("ending", "reasons", "enrolments", "ended", "bindings", "exact", "possessions"),
             )
             for value in [getattr(self, name)]
         }
         return dataclasses.replace(self, **changed, details=dict(self.details))
 
     @property
+    def sessions(self) -> Known:
+        """The same as `known`, with the tokens that a revoke hits."""
+        revokes = [
+            entry.event
+            for _, entry in self.entries
+            if entry.event.revocation.effect == Effect.REVOKE
+        ]
+        revoked = {
+            token.grant.token_id
+            for token in self.tokens.values()
+            if any(
+                hits(
+                    event,
+                    handles=token.grant.handles,
+                    issued_seq=token.issued_seq,
+                    issued_at_us=token.issued_at_us,
+                )
+                for event in revokes
+            )
+        }
+        return dataclasses.replace(self.known, revoked=revoked)
+
+    @property
     def known(self) -> Known:
         """The tokens, and their ends by an event."""
-        return Known(self.tokens, self.ending, self.reasons)
+        return Known(self.tokens, self.ending, self.reasons, self.possessions)
 
     def keep(self, known: Known) -> None:
         """Store the tokens, and their ends by an event."""
         self.tokens, self.ending = dict(known.tokens), dict(known.ending)
-        self.reasons = dict(known.reasons)
+        self.reasons, self.possessions = dict(known.reasons), dict(known.possessions)
 
     def holding(self, handles: Collection[Handle]) -> list[Event]:
         """Return the revocations that are not lifted and select a token with these handles."""
@@ -294,6 +339,7 @@ class Transaction:
                 tables.entries.append((head.epoch, entry))
                 tables.latest_us = max(tables.latest_us, entry.event.at_us)
             tables.keep(tables.known.after({end: at[seq] for end, seq in ends.items()}))
+            tables.exact |= set(exact)
             tables.end = head
 
         self._writes.append(write)
@@ -330,7 +376,7 @@ class Transaction:
     async def end_surplus(self, subject: str, *, keep: int) -> int:
         await self._trip()
         now_us = self._cluster.time_us(self._tables)
-        found = self._tables.known.surplus(subject, now_us, keep=keep)
+        found = self._tables.sessions.surplus(subject, now_us, keep=keep)
         self._writes.append(
             lambda tables: tables.keep(tables.known.cut(found, now_us, EndReason.SURPLUS))
         )
@@ -349,7 +395,14 @@ class Transaction:
             expires_at_us=issued.expires_at_us,
             last_used_at_us=None,
         )
-        self._writes.append(lambda tables: tables.tokens.__setitem__(token.token_hash, stored))
+
+        def write(tables: Tables) -> None:
+            tables.tokens[token.token_hash] = stored
+            tables.bindings[token.grant.token_id] = token.sidecars
+            if token.possession_hash is not None:
+                tables.possessions[token.token_hash] = token.possession_hash
+
+        self._writes.append(write)
 
     def commit(self) -> None:
         if self._tables is not self._cluster.tables:
@@ -442,7 +495,7 @@ class PostgresInMemory:
         def write(tables: Tables) -> int:
             now_us = self._cluster.time_us(tables)
             began_us = tables.epochs[-1].began_us
-            found = tables.known.idle(now_us, delay_us=delay_us, began_us=began_us)[:limit]
+            found = tables.sessions.idle(now_us, delay_us=delay_us, began_us=began_us)[:limit]
             tables.keep(tables.known.cut(found, now_us, EndReason.IDLE))
             return len(found)
 
@@ -455,7 +508,7 @@ class PostgresInMemory:
                 [
                     each.token_hash
                     for each in tables.tokens.values()
-                    if each.grant.token_id in token_ids
+                    if each.grant.token_id in token_ids and each.retired is None
                 ],
                 self._cluster.time_us(tables),
             )
@@ -463,7 +516,8 @@ class PostgresInMemory:
 
     async def beat(self, heartbeats: Sequence[Heartbeat]) -> CommittedBeats:
         def write(tables: Tables) -> frozenset[bytes]:
-            return frozenset(beat.instance for beat in heartbeats if counted(tables, beat))
+            now_us = self._cluster.time_us(tables)
+            return frozenset(beat.instance for beat in heartbeats if counted(tables, beat, now_us))
 
         await self._trip()
         tables = self._borrowed()
@@ -502,8 +556,9 @@ class PostgresInMemory:
 
     async def release(self, releases: Sequence[Release]) -> None:
         def write(tables: Tables) -> None:
+            now_us = self._cluster.time_us(tables)
             for each in releases:
-                row = tables.leases.get(each.instance) or Row("", "strict", each.counter, 0)
+                row = tables.leases.get(each.instance) or _unheard(now_us)
                 if row.released or row.shared or each.instance in tables.ended:
                     continue
                 tables.ended.add(each.instance)
@@ -511,15 +566,34 @@ class PostgresInMemory:
                 tables.leases[each.instance] = dataclasses.replace(
                     row,
                     counter=max(row.counter, each.counter),
+                    # A nonce is that of the row's counter, else nothing is known of it.
+                    nonce=row.nonce if each.counter <= row.counter else None,
                     released=not copied,
+                    released_us=None if copied else now_us,
                     shared=copied,
+                    last_seen_us=now_us,
                     version=max(row.version + 1, each.counter),
                 )
 
         await self._write(write)
 
     async def fleet(self) -> tuple[Instance, ...]:
-        raise NotImplementedError
+        def read(tables: Tables) -> tuple[Instance, ...]:
+            listed = sorted(
+                tables.leases.items(),
+                key=lambda each: (
+                    each[1].released,
+                    each[1].service,
+                    -each[1].last_seen_us,
+                    each[0],
+                ),
+            )
+            return tuple(
+                _instance(instance, row, tables.enrolments.get(instance))
+                for instance, row in listed
+            )
+
+        return await self._do(read)
 
     async def waiting(self, revocation_id: str | None = None) -> WaitSnapshot:
         def read(tables: Tables) -> WaitSnapshot:
@@ -534,6 +608,7 @@ class PostgresInMemory:
                     released=row.released,
                     shared=row.shared or evicted(tables, instance),
                     nonce=None if row.trail is None else row.nonce,
+                    released_us=row.released_us,
                 )
                 for instance, row in tables.leases.items()
             }
@@ -627,7 +702,11 @@ class PostgresInMemory:
         def read(tables: Tables) -> tuple[Timed, ...]:
             now_us = self._cluster.time_us(tables)
             timed = [
-                Timed(entry.event, exact=True, left_us=until_us - now_us)
+                Timed(
+                    entry.event,
+                    exact=entry.event.revocation.revocation_id in tables.exact,
+                    left_us=until_us - now_us,
+                )
                 for _, entry in tables.entries
                 if (until_us := entry.event.revocation.until_us) is not None
                 and entry.event.revocation.effect not in (*NOT_HOLDS, Effect.REVOKE)
@@ -650,51 +729,82 @@ class PostgresInMemory:
         )
 
 
+_NO_BINDING = Binding("strict", 0)
+"""The binding of a credential that is missing: it allows no sidecar."""
+
+_SILENT_US = 60_000_000
+_HOUR_US = 3_600_000_000
+
+
 class EnrolmentsInMemory(PostgresInMemory):
-    """Enrolled instances (port Enrolments). No instance is ever forgotten for its silence."""
+    """Enrolled instances (port Enrolments). No row is ever deleted for its age."""
 
     async def of(self, instances: Collection[bytes]) -> Mapping[bytes, EnrolledInstance]:
-        return await self._do(
-            lambda tables: {
-                instance: tables.enrolments[instance]
+        def read(tables: Tables) -> Mapping[bytes, EnrolledInstance]:
+            now_us = self._cluster.time_us(tables)
+            return {
+                instance: EnrolledInstance(
+                    row.enrolment,
+                    silent=_silent(tables, instance, row, now_us),
+                    evicted=row.evicted_why,
+                )
                 for instance in instances
-                if instance in tables.enrolments
+                if (row := tables.enrolments.get(instance)) is not None
             }
-        )
+
+        return await self._do(read)
 
     async def binding(self, credential: str) -> Binding:
-        return await self._do(lambda _: Binding())
+        return await self._do(lambda tables: tables.bindings.get(credential, _NO_BINDING))
 
     async def enrol(self, enrolment: Enrolment, *, most: int, most_begun: int) -> NoPlace | None:
         def write(tables: Tables) -> NoPlace | None:
-            known = tables.enrolments.get(enrolment.instance)
-            if known is not None and known.evicted is not None:
-                return NoPlace(known.evicted, 0, 0)
-            placed = [
-                instance
-                for instance, each in tables.enrolments.items()
-                if each.enrolment.credential == enrolment.credential
-                and each.evicted is None
+            now_us = self._cluster.time_us(tables)
+            others = [
+                (instance, row)
+                for instance, row in tables.enrolments.items()
+                if row.enrolment.credential == enrolment.credential
                 and instance != enrolment.instance
-                and not ((row := tables.leases.get(instance)) and row.released)
             ]
-            if len(placed) >= most:
-                return NoPlace(None, len(placed), 0)
-            tables.enrolments[enrolment.instance] = EnrolledInstance(enrolment)
+            placed = sum(_has_place(tables, instance, row, now_us) for instance, row in others)
+            begun = sum(
+                instance in tables.leases and _seen_us(tables, instance, row) >= now_us - _HOUR_US
+                for instance, row in others
+            )
+            known = tables.enrolments.get(enrolment.instance)
+            evicted_why = None if known is None else known.evicted_why
+            if placed >= most or begun >= most_begun or evicted_why is not None:
+                return NoPlace(evicted_why, placed, begun)
+            tables.enrolments[enrolment.instance] = EnrolmentRow(
+                enrolment, tables.end.epoch, now_us
+            )
             return None
 
         return await self._write(write)
 
     async def evict(self, instance: bytes, *, why: str, actor: str | None) -> Evicted | None:
         def write(tables: Tables) -> Evicted | None:
-            known = tables.enrolments.get(instance)
-            if known is None:
-                return None
-            tables.enrolments[instance] = dataclasses.replace(known, evicted=why)
             now_us = self._cluster.time_us(tables)
-            return Evicted(
-                known.enrolment.service, now_us, why, now_us + tables.wait_term_ms * 1000
+            lease = tables.leases.get(instance)
+            row = tables.enrolments.get(instance)
+            if row is None and lease is not None:  # an authority of an older version enrolled it
+                unnamed = Enrolment(instance, "", lease.service, lease.posture)
+                row = EnrolmentRow(unnamed, tables.end.epoch, lease.first_seen_us)
+            if row is None:
+                return None
+            evicted_us = now_us if row.evicted_us is None else row.evicted_us
+            # The first reason stays, unless it has no actor and an administrator now states one.
+            replaced = row.evicted_by is None and actor is not None
+            evicted_why = why if replaced or row.evicted_why is None else row.evicted_why
+            tables.enrolments[instance] = dataclasses.replace(
+                row,
+                evicted_us=evicted_us,
+                evicted_why=evicted_why,
+                evicted_by=row.evicted_by or actor,
             )
+            may_be_leased = lease is None or not lease.released
+            lease_ends_us = evicted_us + tables.wait_term_ms * 1000 if may_be_leased else evicted_us
+            return Evicted(row.enrolment.service, evicted_us, evicted_why, lease_ends_us)
 
         return await self._write(write)
 
@@ -702,7 +812,52 @@ class EnrolmentsInMemory(PostgresInMemory):
 def evicted(tables: Tables, instance: bytes) -> bool:
     """Return True if an instance was evicted."""
     known = tables.enrolments.get(instance)
-    return known is not None and known.evicted is not None
+    return known is not None and known.evicted_us is not None
+
+
+def _seen_us(tables: Tables, instance: bytes, row: EnrolmentRow) -> int:
+    lease = tables.leases.get(instance)
+    return row.enrolled_us if lease is None else max(row.enrolled_us, lease.last_seen_us)
+
+
+def _silent(tables: Tables, instance: bytes, row: EnrolmentRow, now_us: int) -> bool:
+    silence_us = tables.wait_term_ms * 1000 + _SILENT_US
+    return _seen_us(tables, instance, row) < now_us - silence_us
+
+
+def _has_place(tables: Tables, instance: bytes, row: EnrolmentRow, now_us: int) -> bool:
+    lease = tables.leases.get(instance)
+    return (
+        row.epoch == tables.end.epoch
+        and row.evicted_us is None
+        and not (lease is not None and lease.released)
+        and not _silent(tables, instance, row, now_us)
+    )
+
+
+def _unheard(now_us: int) -> Row:
+    """Return the row of an instance without a heartbeat."""
+    return Row("", "", 0, 0, first_seen_us=now_us, last_seen_us=now_us)
+
+
+def _instance(instance: bytes, row: Row, enrolled: EnrolmentRow | None) -> Instance:
+    return Instance(
+        instance=instance,
+        service=row.service,
+        host=row.host,
+        version=row.software,
+        posture=row.posture,
+        epoch=row.epoch,
+        applied_seq=row.applied_seq,
+        acked_seq=row.acked_seq,
+        first_seen_us=row.first_seen_us,
+        last_seen_us=row.last_seen_us,
+        released_at_us=row.released_us,
+        credential=None if enrolled is None else enrolled.enrolment.credential or None,
+        evicted_at_us=None if enrolled is None else enrolled.evicted_us,
+        evicted_why=None if enrolled is None else enrolled.evicted_why,
+        trust_serial=row.trust_serial,
+    )
 
 
 class TermsInMemory(PostgresInMemory):
@@ -762,9 +917,9 @@ def tip_of(tables: Tables, at_us: int) -> LedgerTip:
     return LedgerTip(tables.end, tables.grant_term_ms, at_us)
 
 
-def counted(tables: Tables, beat: Heartbeat) -> bool:
+def counted(tables: Tables, beat: Heartbeat, now_us: int) -> bool:
     """Write a heartbeat to its row, if it counts."""
-    row = tables.leases.get(beat.instance) or Row("", "", 0, 0)
+    row = tables.leases.get(beat.instance) or _unheard(now_us)
     if beat.instance in tables.ended:
         return False
     if row.released or row.shared or beat.counter <= row.counter or not follows(row, beat.trail):
@@ -780,6 +935,12 @@ def counted(tables: Tables, beat: Heartbeat) -> bool:
         acked_seq=max(row.acked_seq, acked_seq),
         nonce=beat.nonce,
         trail=beat.trail,
+        host=beat.host,
+        software=beat.version,
+        applied_seq=None if applied is None else applied.seq,
+        trust_serial=beat.trust_serial,
+        first_seen_us=row.first_seen_us,
+        last_seen_us=now_us,
     )
     return True
 

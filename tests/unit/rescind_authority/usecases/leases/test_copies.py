@@ -1,6 +1,7 @@
 """Sidecars that were copied with their memory, over Postgres in memory; and one that was not."""
 
 import asyncio
+import itertools
 from random import Random
 
 import pytest
@@ -20,7 +21,7 @@ async def tell(of: Story) -> None:
     async def at_once() -> None:
         await asyncio.sleep(0)
 
-    cluster = Cluster(begun(term_ms=10_000, at_us=0), now_us=lambda: 0)
+    cluster = Cluster(begun(term_ms=10_000, at_us=0), now_us=itertools.count(1).__next__)
     postgres = PostgresInMemory(cluster, at_once)
     granter = Granter(
         postgres, recent=Recent(postgres, clock=SystemClock()), clock=SystemClock(), metrics=METRICS
