@@ -89,7 +89,7 @@ async def _retire_rows(_stop: Stop) -> None:
     bootstrap.report(**key_commands.retire(settings, ROWS))
 
 
-def _changing(change: _Change, kind: str) -> Callable[[Stop], Awaitable[None]]:
+def _change_keys(change: _Change, kind: str) -> Callable[[Stop], Awaitable[None]]:
     async def carry_out(_stop: Stop) -> None:
         bootstrap.report(**change(AuthoritySettings.load(), kind))
 
@@ -100,7 +100,7 @@ async def _renew_keys(_stop: Stop) -> None:
     bootstrap.report(**key_commands.renew(AuthoritySettings.load()))
 
 
-def _hearing(timeout_s: float, retired: str | None) -> Callable[[Stop], Awaitable[None]]:
+def _wait_for_trust(timeout_s: float, retired: str | None) -> Callable[[Stop], Awaitable[None]]:
     async def wait(_stop: Stop) -> None:
         settings = AuthoritySettings.load()
         bootstrap.report(
@@ -129,13 +129,13 @@ _VERBS: dict[str, Callable[[Stop], Awaitable[None]]] = {
     "new-epoch": _new_epoch(posture.LONGEST_GRACE_MS),
     "accept-ledger": _accept_ledger(as_it_is=False),
     "renew-keys": _renew_keys,
-    "keys-heard": _hearing(0, None),
+    "keys-heard": _wait_for_trust(0, None),
     "retire-rows": _retire_rows,
-    **{verb: _changing(*change) for verb, change in _CHANGES.items()},
+    **{verb: _change_keys(*change) for verb, change in _CHANGES.items()},
 }
 
 
-_SPOKEN = {
+_COMMAND_NAMES = {
     "recover-admin": "recover admin",
     "show-keys": "keys show",
     "show-ledger": "ledger show",
@@ -165,18 +165,22 @@ def main() -> None:
     )
     parser.add_argument("--timeout-s", type=float, default=0.0, help="Of keys-heard.")
     parser.add_argument("--retired", choices=key_commands.RETIRABLE, help="Of keys-heard.")
-    said = parser.parse_args()
-    verb: str = said.verb
+    arguments = parser.parse_args()
+    verb: str = arguments.verb
     run = _VERBS[verb]
-    if verb == "new-epoch" and said.longest_grace_ms is not None:
-        run = _new_epoch(said.longest_grace_ms)
+    if verb == "new-epoch" and arguments.longest_grace_ms is not None:
+        run = _new_epoch(arguments.longest_grace_ms)
     if verb == "migrate":
-        run = _migrate(Replacing(said.new_edge_key, said.new_keyring, said.trust_rows))
+        run = _migrate(
+            Replacing(arguments.new_edge_key, arguments.new_keyring, arguments.trust_rows)
+        )
     if verb == "accept-ledger":
-        run = _accept_ledger(as_it_is=said.as_it_is)
+        run = _accept_ledger(as_it_is=arguments.as_it_is)
     if verb == "keys-heard":
-        run = _hearing(said.timeout_s, said.retired)
-    supervise.run(run, name="authority" if verb.endswith("serve") else _SPOKEN.get(verb, verb))
+        run = _wait_for_trust(arguments.timeout_s, arguments.retired)
+    supervise.run(
+        run, name="authority" if verb.endswith("serve") else _COMMAND_NAMES.get(verb, verb)
+    )
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "tokens to report as used": (number(usage_reports.CAPACITY),),
     "heartbeats, look-ups": (
         number(sidecar_requests._MOST_HEARTBEATS),
-        number(sidecar_requests._MOST_LOOKS),
+        number(sidecar_requests._MOST_LOOKUPS),
         number(sidecar_requests._MOST_SINCE),
     ),
     "questions that wait": (
@@ -159,7 +159,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "time without a use": (
         f"{setting(AuthoritySettings, 'session_idle') / 3600:g} hours",
         f"{end_timer.USE_REPORTED_WITHIN_S} s",
-        seconds(end_timer._LOOK_S),
+        seconds(end_timer._POLL_S),
     ),
     "tokens known as refused": (number(authoriser._MOST_REFUSED),),
     "search for one page": (f"{token_search._PAGE_NS / 1e6:g} ms",),

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.simulation.network import Host, Network
 from tests.simulation.sidecar import NatsWire, Wire
 
-from rescind.wire import subjects
+from rescind.wire import nats_subjects
 from rescind_runtime.net import http_server, nats_connection
 from rescind_sidecar.link.failover import FailoverTransport
 from rescind_sidecar.link.http_transport import HttpTransport
@@ -27,13 +27,13 @@ NOWHERE = "http://127.0.0.1:9"
 """A port of this machine where no server listens."""
 
 SUBJECTS = (
-    subjects.HEARTBEAT,
-    subjects.RESOLVE,
-    subjects.SINCE,
-    subjects.ENROL,
-    subjects.OFFER,
+    nats_subjects.HEARTBEAT,
+    nats_subjects.RESOLVE,
+    nats_subjects.SINCE,
+    nats_subjects.ENROL,
+    nats_subjects.OFFER,
 )
-TOLD = (subjects.ACK, subjects.USED)
+TOLD = (nats_subjects.ACK, nats_subjects.USED)
 
 Answers = Callable[[str, bytes], Awaitable[list[bytes]]]
 """Return the answers to a message, in their order."""
@@ -125,7 +125,7 @@ async def over_nats(*peers: Peer, nats_url: str) -> AsyncGenerator[Transport]:
         for peer in peers:
             client = await stack.enter_async_context(nats_client(nats_url))
             for subject in (*SUBJECTS, *TOLD):
-                queue = "" if subject == subjects.ACK else subjects.AUTHORITY_QUEUE
+                queue = "" if subject == nats_subjects.ACK else nats_subjects.AUTHORITY_QUEUE
                 await nats_connection.subscribe(client, subject, peer.over_nats, queue=queue)
             await client.flush()
         yield await stack.enter_async_context(nats_to(nats_url))

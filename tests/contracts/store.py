@@ -74,7 +74,7 @@ class Store:
     async def issue(self, token: NewToken) -> None:
         """Store a token that lives for an hour."""
         async with self.transactions.begin() as transaction:
-            snapshot = (await transaction.footing(None, token.grant.handles)).snapshot
+            snapshot = (await transaction.read_issuance(None, token.grant.handles)).snapshot
             at_us = snapshot.at_us
             await transaction.insert_token(
                 token, IssueTimes(at_us, snapshot.as_of, at_us + LIFE_US)

@@ -29,7 +29,7 @@ def enrolment(instance: bytes) -> Enrolment:
 async def test_an_instance_is_known_as_it_enrolled(store: Store, enrolment: Enrolment) -> None:
     unknown = secrets.token_bytes(16)
     assert await store.enrolments.enrol(enrolment, **ROOM) is None
-    assert await store.enrolments.of([enrolment.instance, unknown]) == {
+    assert await store.enrolments.read([enrolment.instance, unknown]) == {
         enrolment.instance: EnrolledInstance(enrolment)
     }
 
@@ -43,7 +43,7 @@ async def test_a_credential_enrols_so_many_instances_and_not_more(
     refused = await store.enrolments.enrol(enrolment, most=2, most_begun=100)
     assert refused is not None
     assert (refused.evicted, refused.placed) == (None, 2)
-    assert await store.enrolments.of([enrolment.instance]) == {}
+    assert await store.enrolments.read([enrolment.instance]) == {}
     assert await store.enrolments.enrol(others[0], most=2, most_begun=100) is None
 
 
@@ -56,7 +56,7 @@ async def test_an_instance_that_was_evicted_never_enrols_again(
     assert (evicted.service, evicted.why) == ("search", "stolen")
     term_us = (await store.terms.get()).wait_ms * 1_000
     assert evicted.lease_ends_at_us - evicted.at_us >= term_us
-    known = await store.enrolments.of([enrolment.instance])
+    known = await store.enrolments.read([enrolment.instance])
     assert known[enrolment.instance].evicted == "stolen"
     refused = await store.enrolments.enrol(enrolment, **ROOM)
     assert isinstance(refused, NoPlace)
@@ -65,7 +65,7 @@ async def test_an_instance_that_was_evicted_never_enrols_again(
 
 async def test_an_instance_that_is_not_known_is_not_evicted(store: Store, instance: bytes) -> None:
     assert await store.enrolments.evict(instance, why="stolen", actor="test") is None
-    assert await store.enrolments.of([instance]) == {}
+    assert await store.enrolments.read([instance]) == {}
 
 
 async def test_who_was_evicted_speaks_for_nobody(store: Store, enrolment: Enrolment) -> None:
@@ -81,7 +81,7 @@ async def test_an_instance_enrols_again_with_another_credential(
     moved = replace(enrolment, credential=f"tok_{secrets.token_hex(13)}", posture=None)
     assert await store.enrolments.enrol(enrolment, **ROOM) is None
     assert await store.enrolments.enrol(moved, **ROOM) is None
-    known = await store.enrolments.of([enrolment.instance])
+    known = await store.enrolments.read([enrolment.instance])
     assert known == {enrolment.instance: EnrolledInstance(moved)}
 
 

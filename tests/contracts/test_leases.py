@@ -238,7 +238,7 @@ async def test_a_revocation_that_is_not_there_gets_no_receipt(store: Store) -> N
 
 async def test_a_term_that_is_asked_for_changes_no_term_yet(store: Store) -> None:
     before = await store.terms.get()
-    asked = await store.terms.ask(before.grant_ms + 1_000, actor="test")
+    asked = await store.terms.set_target(before.grant_ms + 1_000, actor="test")
     assert (asked.grant_ms, asked.wait_ms) == (before.grant_ms, before.wait_ms)
     assert asked.target_ms == before.grant_ms + 1_000
     assert asked.version > before.version

@@ -99,7 +99,7 @@ async def test_an_answer_without_an_event_is_kept_too(store: Store) -> None:
     wish = claim()
     async with store.transactions.begin() as transaction:
         await transaction.lock_keys([wish])
-        await transaction.answer({wish.key: "nothing to do"})
+        await transaction.store_answers({wish.key: "nothing to do"})
     async with store.transactions.begin() as transaction:
         assert (await transaction.lock_keys([wish]))[wish.key].answer == "nothing to do"
 
@@ -117,7 +117,7 @@ async def test_a_claim_waits_for_the_transaction_that_has_the_key(store: Store) 
         async with store.transactions.begin() as transaction:
             assert first(await transaction.lock_keys([wish]), wish)
             claimed.set()
-            await transaction.answer({wish.key: "mine"})
+            await transaction.store_answers({wish.key: "mine"})
             assert not waiting.done()
     assert waiting.result() == FirstRequest(wish.body_hash, "mine")
 

@@ -92,7 +92,7 @@ async def test_the_footing_of_a_root_has_no_parent_and_what_would_hold_it(store:
     token = new_token()
     (entry,) = await store.commit(revocation(f"subject:{token.grant.subject}", Effect.SUSPEND))
     async with store.transactions.begin() as transaction:
-        footing = await transaction.footing(None, token.grant.handles)
+        footing = await transaction.read_issuance(None, token.grant.handles)
     assert footing.parent is None
     assert entry.event in [each.event for each in footing.candidates]
     assert footing.snapshot.as_of >= entry.event.seq
@@ -103,8 +103,8 @@ async def test_the_footing_of_a_child_shows_its_parent(store: Store) -> None:
     await store.issue(parent)
     (entry,) = await store.commit(revocation(f"subject:{parent.grant.subject}", Effect.SUSPEND))
     async with store.transactions.begin() as transaction:
-        footing = await transaction.footing(parent.token_hash, [])
-        unknown = await transaction.footing(secrets.token_bytes(32), [])
+        footing = await transaction.read_issuance(parent.token_hash, [])
+        unknown = await transaction.read_issuance(secrets.token_bytes(32), [])
     assert footing.parent is not None
     assert footing.parent.token.grant.token_id == parent.grant.token_id
     assert entry.event in [each.event for each in footing.parent.candidates]
@@ -264,9 +264,9 @@ async def test_a_secret_is_presented_in_the_snapshot_of_its_transaction(store: S
     token = new_token()
     await store.issue(token)
     async with store.transactions.begin() as transaction:
-        before = await transaction.presented(token.token_hash)
+        before = await transaction.read_presented(token.token_hash)
         (entry,) = await store.commit(revocation(f"subject:{token.grant.subject}"))
-        after = await transaction.presented(token.token_hash)
+        after = await transaction.read_presented(token.token_hash)
     assert entry.event not in [each.event for each in before.tokens[0].candidates]
     assert entry.event in [each.event for each in after.tokens[0].candidates]
 

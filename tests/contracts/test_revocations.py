@@ -8,7 +8,7 @@ from tests.contracts.store import PostgresStore, Store, claim, new_token, revoca
 
 from rescind.core.handles import Handle
 from rescind.core.revocation import Effect, Event, Revocation, lift_of
-from rescind_authority.ports.ledger import Claimed, LedgerEntry
+from rescind_authority.ports.ledger import FirstRequest, LedgerEntry
 from rescind_authority.ports.revocations import (
     Revoke,
     StoredRevocation,
@@ -214,7 +214,7 @@ async def test_a_sweep_marks_each_token_that_its_revoke_hits_and_once(
     async with postgres_store.sweeps.turn() as turn:
         assert turn is not None
         assert [await turn.stamp(seq, token_ids) for _ in range(2)] == [1, 0]
-        await turn.note(SweepCursor(seq, None))
+        await turn.store_progress(SweepCursor(seq, None))
     found = await postgres_store.revocations.get(entry.event.revocation.revocation_id)
     assert found is not None
     assert found.swept == Swept(1, done=True)
@@ -226,7 +226,7 @@ async def test_a_sweep_goes_on_where_the_last_turn_noted(postgres_store: Postgre
     place = SweepCursor(entry.event.seq - 1, new_token().grant.token_id)
     async with postgres_store.sweeps.turn() as turn:
         assert turn is not None
-        await turn.note(place)
+        await turn.store_progress(place)
     async with postgres_store.sweeps.turn() as turn:
         assert turn is not None
         assert turn.place == place
@@ -244,7 +244,7 @@ async def test_a_fence_is_passed_when_the_earlier_transactions_have_ended(
     postgres_store: PostgresStore,
 ) -> None:
     async with postgres_store.transactions.begin() as transaction:
-        await transaction.claim([claim()])  # from its first write on, it has a number
+        await transaction.lock_keys([claim()])  # from its first write on, it has a number
         fence = await postgres_store.sweeps.fence()
         assert not await postgres_store.sweeps.passed(fence)
     assert await postgres_store.sweeps.passed(fence)
@@ -256,16 +256,16 @@ async def test_old_keys_are_forgotten_except_those_of_named_actors(
     mine, kept = claim(), claim()
     kept = replace(kept, key=replace(kept.key, actor="kept"))
     async with postgres_store.transactions.begin() as transaction:
-        await transaction.claim([mine, kept])
-        await transaction.answer({mine.key: "done", kept.key: "done"})
+        await transaction.lock_keys([mine, kept])
+        await transaction.store_answers({mine.key: "done", kept.key: "done"})
     sweeps = postgres_store.sweeps
     assert await sweeps.forget_keys(older_than_s=3_600, but=["kept"], most=100) == 0
     assert await sweeps.forget_keys(older_than_s=-1, but=["kept"], most=10_000) >= 1
     async with postgres_store.transactions.begin() as transaction:
-        claimed = await transaction.claim([mine, kept])
+        claimed = await transaction.lock_keys([mine, kept])
     assert claimed == {
-        mine.key: Claimed(mine.body_hash, None),
-        kept.key: Claimed(kept.body_hash, "done"),
+        mine.key: FirstRequest(mine.body_hash, None),
+        kept.key: FirstRequest(kept.body_hash, "done"),
     }
 
 
@@ -278,4 +278,4 @@ async def _swept_to_the_end(store: PostgresStore) -> None:
     head = (await store.sweeps.backlog()).head
     async with store.sweeps.turn() as turn:
         assert turn is not None
-        await turn.note(SweepCursor(head, None))
+        await turn.store_progress(SweepCursor(head, None))

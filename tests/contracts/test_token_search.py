@@ -31,7 +31,7 @@ async def issued(store: PostgresStore, subject: str, number: int) -> list[NewTok
     """Store tokens of a subject, one second apart, the oldest first."""
     tokens = sorted((new_token(subject) for _ in range(number)), key=_id)
     async with store.transactions.begin() as transaction:
-        snapshot = (await transaction.footing(None, [])).snapshot
+        snapshot = (await transaction.read_issuance(None, [])).snapshot
         for place, token in enumerate(tokens):
             at_us = snapshot.at_us - (number - place) * SECOND_US
             times = IssueTimes(at_us, snapshot.as_of, at_us + LIFE_US)
@@ -272,7 +272,7 @@ async def test_marks_are_complete_once_the_sweep_has_reached_each_revoke(
     assert not (await postgres_store.tokens.stamps()).complete
     async with postgres_store.sweeps.turn() as turn:
         assert turn is not None
-        await turn.note(SweepCursor(entry.event.seq, None))
+        await turn.store_progress(SweepCursor(entry.event.seq, None))
     marks = await postgres_store.tokens.stamps()
     assert marks == RevokedMarks(True, marks.suspending, marks.tokens)
 

@@ -13,7 +13,7 @@ from tests.simulation.sidecar import NatsWire
 from tests.support.outcomes import soon
 
 from rescind.errors import UnreachableError
-from rescind.wire import subjects
+from rescind.wire import nats_subjects
 from rescind_sidecar.link.http_transport import HttpTransport
 from rescind_sidecar.link.nats_transport import NatsTransport
 from rescind_sidecar.link.transport import AuthorityBusyError, Transport
@@ -73,7 +73,7 @@ def silent() -> Peer:
 
 async def asked(
     transport: Transport,
-    subject: str = subjects.SINCE,
+    subject: str = nats_subjects.SINCE,
     *,
     timeout_s: float = LONG_S,
     accept: Callable[[bytes], bool] | None = None,
@@ -105,7 +105,7 @@ async def test_each_of_many_messages_gets_its_own_answer(linked: Linked) -> None
     payloads = [number.to_bytes(2) for number in range(50)]
     async with linked(Peer()) as transport, asyncio.TaskGroup() as tasks:
         answers = [
-            tasks.create_task(transport.ask(subjects.SINCE, each, timeout_s=LONG_S))
+            tasks.create_task(transport.ask(nats_subjects.SINCE, each, timeout_s=LONG_S))
             for each in payloads
         ]
     assert [each.result() for each in answers] == payloads
@@ -165,10 +165,10 @@ async def test_a_wrong_answer_does_not_make_an_authority_busy(linked: Linked) ->
 
 async def test_an_accepted_not_now_ends_the_wait_as_busy(linked: Linked) -> None:
     def accept(_: bytes) -> bool:
-        raise AuthorityBusyError(subjects.RESOLVE)
+        raise AuthorityBusyError(nats_subjects.RESOLVE)
 
     async with linked(answering(b"not now")) as transport:
-        error = await failed(asked(transport, subjects.RESOLVE, accept=accept))
+        error = await failed(asked(transport, nats_subjects.RESOLVE, accept=accept))
     assert isinstance(error, AuthorityBusyError)
 
 
@@ -192,7 +192,7 @@ async def test_over_nats_the_first_of_several_answers_is_returned(
 # Messages without an answer ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("subject", [subjects.ACK, subjects.HEARTBEAT])
+@pytest.mark.parametrize("subject", [nats_subjects.ACK, nats_subjects.HEARTBEAT])
 async def test_a_message_without_an_answer_arrives(linked: Linked, subject: str) -> None:
     peer = Peer()
     async with linked(peer) as transport, asyncio.timeout(LONG_S):
@@ -204,7 +204,7 @@ async def test_the_sender_does_not_wait_for_a_silent_authority_over_nats(
     linked_by_nats: Linked,
 ) -> None:
     async with linked_by_nats(silent()) as transport, asyncio.timeout(LONG_S):
-        await transport.tell(subjects.ACK, b"!")
+        await transport.tell(nats_subjects.ACK, b"!")
 
 
 async def test_over_nats_every_authority_hears_an_acknowledgement(
@@ -212,11 +212,11 @@ async def test_over_nats_every_authority_hears_an_acknowledgement(
 ) -> None:
     peers = [Peer(), Peer(host=Host("another"))]
     async with linked_by_nats(*peers) as transport, asyncio.timeout(LONG_S):
-        await transport.tell(subjects.ACK, b"!")
-        assert [await each.told.get() for each in peers] == [(subjects.ACK, b"!")] * 2
+        await transport.tell(nats_subjects.ACK, b"!")
+        assert [await each.told.get() for each in peers] == [(nats_subjects.ACK, b"!")] * 2
 
 
-@pytest.mark.parametrize("subject", [subjects.ACK, subjects.HEARTBEAT])
+@pytest.mark.parametrize("subject", [nats_subjects.ACK, nats_subjects.HEARTBEAT])
 async def test_over_nats_a_message_without_a_listener_is_lost(
     linked_by_nats: Linked, subject: str
 ) -> None:
@@ -228,7 +228,7 @@ async def test_over_nats_a_message_without_a_listener_is_lost(
 async def test_over_http_a_message_without_a_listener_is_an_error(way: str) -> None:
     linked = links.http_in_memory if way == "memory-http" else links.over_http
     async with linked() as transport:
-        await failed(transport.tell(subjects.ACK, b"!"))
+        await failed(transport.tell(nats_subjects.ACK, b"!"))
 
 
 # A way that is away ------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ async def test_over_a_way_that_is_away_nothing_is_sent_and_the_error_comes_at_on
     transport = ways[way]()
     async with asyncio.timeout(LONG_S / 10):
         await failed(asked(transport))
-        await failed(transport.tell(subjects.ACK, b"!"))
+        await failed(transport.tell(nats_subjects.ACK, b"!"))
 
 
 @pytest.mark.parametrize("way", ["memory", "nats"])

@@ -187,7 +187,10 @@ class Reaches:
     def since(
         self, state: State, token: Token, matches: Callable[[tuple[Handle, ...]], bool]
     ) -> int:
-        """Return when the first of its line that is selected was issued, as footing.sql does."""
+        """Return when the first selected token of its line was issued.
+
+        It does what issuance_snapshot.sql does.
+        """
         line = [each for each in self.line(state, token) if matches(each.handles)] or [token]
         match self.broken:
             case Broken.OWN_TIME:

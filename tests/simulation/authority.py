@@ -31,7 +31,7 @@ from rescind_authority.usecases.leases.instance_auth import Instances
 from rescind_authority.usecases.leases.lease_term import LeaseTermScheduler
 from rescind_authority.usecases.leases.membership import Membership
 from rescind_authority.usecases.ledger.publisher import Publisher
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_authority.usecases.ledger.recovery import Recovery
 from rescind_authority.usecases.ledger.sequencer import Sequencer
 from rescind_authority.usecases.lookups.resolver import Resolver
@@ -87,7 +87,7 @@ class Authority:
         keys, random_source = Keys(), RandomSource(f"{seed} dice")
         stale = partial(_leads_to_the_old, Random(f"{seed} stale"))
         self.postgres = postgres = PostgresInMemory(cluster, self._trip, stale=stale)
-        self.recent = recent = Recent(postgres, clock=host)
+        self.recent = recent = RecentEvents(postgres, clock=host)
         self.sequencer = Sequencer(
             postgres,
             publisher=Publisher(announcer=self, recent=recent),

@@ -398,7 +398,7 @@ def _() -> Patches:
 
 @bug("issued_seq is read after the parent was checked")
 def _() -> Patches:
-    footing = Transaction.footing
+    footing = Transaction.read_issuance
 
     async def late(self: Transaction, *arguments: Any) -> Any:
         found = await footing(self, *arguments)
@@ -408,7 +408,7 @@ def _() -> Patches:
             found, snapshot=dataclasses.replace(found.snapshot, as_of=end.seq)
         )
 
-    return [(Transaction, "footing", late)]
+    return [(Transaction, "read_issuance", late)]
 
 
 @bug("a lift ends every suspension of the same selector")

@@ -29,7 +29,7 @@ from rescind_authority.ports.tokens import IssueTimes as Footed
 from rescind_authority.ports.tokens import NewToken
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand
 from rescind_authority.usecases.lookups.resolver import holding
-from rescind_authority.usecases.tokens.new_token import require_free
+from rescind_authority.usecases.tokens.new_token import require_no_revocation
 
 TERM_MS = 3_000
 _HOUR_US = 3_600_000_000
@@ -145,10 +145,10 @@ class People:
         token, text = self._strike(kind, subject, tenant, parent)
         async with authority.postgres.begin() as transaction:
             parent_hash = None if parent is None else token_format.digest(parent.text)
-            footing = await transaction.footing(parent_hash, token.grant.handles)
+            footing = await transaction.read_issuance(parent_hash, token.grant.handles)
             if parent is not None and (footing.parent is None or holding(footing.parent)):
                 return
-            require_free(footing, token.grant.handles)
+            require_no_revocation(footing, token.grant.handles)
             at_us, as_of = footing.snapshot.at_us, footing.snapshot.as_of
             await transaction.insert_token(token, Footed(at_us, as_of, at_us + _HOUR_US))
         self._oracle.count["issued"] += 1
@@ -184,7 +184,7 @@ class People:
             authority = self._random.choice(self._authorities())
             try:
                 async with asyncio.timeout(_PATIENCE_S):
-                    await authority.call_in(authority.term.ask(term_ms, actor="admin:ada"))
+                    await authority.call_in(authority.term.request_term(term_ms, actor="admin:ada"))
             except (RescindError, TimeoutError):
                 await asyncio.sleep(0.1)
             else:

@@ -393,7 +393,7 @@ def small() -> Generator[None]:
     with (
         mock.patch.object(instance_module, "View", partial(View, ring_capacity=_RING)),
         mock.patch.object(row_watch, "_SILENT_NS", 4 * 10**9),
-        mock.patch.object(scheduled_lifts, "_LOOK_S", 1.0),
+        mock.patch.object(scheduled_lifts, "_POLL_S", 1.0),
     ):
         yield
 

@@ -48,10 +48,10 @@ _numbers = itertools.count()
 
 
 class _LockedTransaction(PostgresLedgerTransaction):
-    async def footing(
+    async def read_issuance(
         self, parent_hash: bytes | None, handles: Collection[Handle]
     ) -> IssuanceSnapshot:
-        locked = queries.read("footing") + "FOR SHARE OF h"
+        locked = queries.read("issuance_snapshot") + "FOR SHARE OF h"
         found = await self._connection.fetch(locked, parent_hash, list(handles))
         snapshot = snapshot_of(found, self._guard)
         candidates = tuple(candidate_of(row) for row in found if row["revocation_id"] is not None)
@@ -79,10 +79,10 @@ class _InterruptedTransaction(PostgresLedgerTransaction):
         super().__init__(connection, guard)
         self._meanwhile = meanwhile
 
-    async def footing(
+    async def read_issuance(
         self, parent_hash: bytes | None, handles: Collection[Handle]
     ) -> IssuanceSnapshot:
-        footing = await super().footing(parent_hash, handles)
+        footing = await super().read_issuance(parent_hash, handles)
         await self._meanwhile()
         return footing
 

@@ -41,14 +41,14 @@ from rescind_authority.postgres.revoked_marks import PostgresSweeps
 from rescind_authority.postgres.token_search import PostgresTokens
 from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.usecases.ledger.publisher import Publisher
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_authority.usecases.read_model.revoked_marks import Sweeper
 from rescind_authority.usecases.read_model.token_search import (
     NEWEST,
     FoundTokens,
     TokenSearch,
-    along,
+    narrowest_scan,
 )
 from rescind_runtime.clock import SystemClock, monotonic_raw_ns
 from rescind_runtime.crypto.signing import Keyring
@@ -194,7 +194,7 @@ async def _sweep(table: Table) -> None:
 
 async def _plans(table: Table) -> None:
     for names in FILTERS:
-        way = along(tuple(map(Handle, names)))
+        way = narrowest_scan(tuple(map(Handle, names)))
         asked = (way.index, way.name, NEWEST, "", 1_000, names, None, None, "active", 51)
         explained = await table.raw.fetch(
             f"EXPLAIN (ANALYZE, COSTS OFF) {queries.read('walk_tokens')}", *asked
@@ -251,7 +251,9 @@ async def _table(dsn: str, rows: int) -> AsyncGenerator[Table]:
         ledger = PostgresLedger(postgres, GUARD)
         sequencer = Sequencer(
             ledger,
-            publisher=Publisher(announcer=Nobody(), recent=Recent(ledger, clock=SystemClock())),
+            publisher=Publisher(
+                announcer=Nobody(), recent=RecentEvents(ledger, clock=SystemClock())
+            ),
             clock=SystemClock(),
             metrics=PrometheusMetrics(),
         )

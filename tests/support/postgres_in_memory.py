@@ -343,16 +343,16 @@ class Transaction:
             tables.end = head
 
         self._writes.append(write)
-        await self.answer(answers)
+        await self.store_answers(answers)
 
-    async def answer(self, answers: Mapping[Key, str]) -> None:
+    async def store_answers(self, answers: Mapping[Key, str]) -> None:
         def write(tables: Tables) -> None:
             for key, answer in answers.items():
                 tables.keys[key] = FirstRequest(self._claims[key], answer)
 
         self._writes.append(write)
 
-    async def footing(
+    async def read_issuance(
         self, parent_hash: bytes | None, handles: Collection[Handle]
     ) -> IssuanceSnapshot:
         await self._trip()
@@ -364,7 +364,7 @@ class Transaction:
         snapshot = Snapshot(tables.end.epoch, tables.end.seq, at_us, (state,) if state else ())
         return IssuanceSnapshot(snapshot, state, candidates)
 
-    async def presented(self, token_hash: bytes) -> Snapshot:
+    async def read_presented(self, token_hash: bytes) -> Snapshot:
         await self._trip()
         return snapshot_of(self._tables, [token_hash], self._cluster.time_us(self._tables))
 
@@ -739,7 +739,7 @@ _HOUR_US = 3_600_000_000
 class EnrolmentsInMemory(PostgresInMemory):
     """Enrolled instances (port Enrolments). No row is ever deleted for its age."""
 
-    async def of(self, instances: Collection[bytes]) -> Mapping[bytes, EnrolledInstance]:
+    async def read(self, instances: Collection[bytes]) -> Mapping[bytes, EnrolledInstance]:
         def read(tables: Tables) -> Mapping[bytes, EnrolledInstance]:
             now_us = self._cluster.time_us(tables)
             return {
@@ -866,7 +866,7 @@ class TermsInMemory(PostgresInMemory):
     async def get(self) -> Term:  # type: ignore[override]  # another port has a method of this name
         return await self._do(term_of)
 
-    async def ask(self, term_ms: int, *, actor: str) -> Term:
+    async def set_target(self, term_ms: int, *, actor: str) -> Term:
         def write(tables: Tables) -> Term:
             tables.target_term_ms = term_ms
             tables.term_version += 1

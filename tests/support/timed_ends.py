@@ -15,7 +15,7 @@ from rescind_authority.errors import StoreUnavailableError
 from rescind_authority.ports.keys import Entropy
 from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.usecases.ledger.publisher import Publisher
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_authority.usecases.ledger.sequencer import Sequencer
 from rescind_authority.usecases.tokens.end_timer import EndTimer
 
@@ -50,7 +50,9 @@ class TimedEnds:
 
     def start(self, entropy: Entropy) -> tuple[Sequencer, EndTimer]:
         """Start the tasks with which an authority commits ends."""
-        publisher = Publisher(announcer=Silent(), recent=Recent(self.postgres, clock=self.clock))
+        publisher = Publisher(
+            announcer=Silent(), recent=RecentEvents(self.postgres, clock=self.clock)
+        )
         sequencer = Sequencer(self.postgres, publisher=publisher, clock=self.clock, metrics=METRICS)
         timer = EndTimer(self.postgres, sequencer=sequencer, clock=self.clock, entropy=entropy)
         for part in (sequencer, timer):

@@ -103,7 +103,7 @@ def owner_of(scope: HttpScope) -> str | None:
     return None if connection is None else connection.owner
 
 
-def prove(scope: HttpScope, owner: str) -> None:
+def mark_authenticated(scope: HttpScope, owner: str) -> None:
     """Mark a request as authenticated, by the token or the instance of this id.
 
     From then on its connection is not closed to make room for others.
@@ -113,8 +113,8 @@ def prove(scope: HttpScope, owner: str) -> None:
         connection.prove(owner)
 
 
-def disprove(scope: HttpScope) -> None:
-    """Mark a request as not authenticated, also after `prove`."""
+def mark_unauthenticated(scope: HttpScope) -> None:
+    """Mark a request as not authenticated, also after `mark_authenticated`."""
     connection: Connection | None = scope.get(SCOPE_KEY)
     if connection is not None:
         connection.disprove()
@@ -131,7 +131,7 @@ def requires(*scopes: Scope) -> Callable[..., Awaitable[Actor]]:
         actor = await authority.authoriser.recognise(
             bearer.find(request.scope["headers"]), address=address_of(request)
         )
-        prove(request.scope, actor.token_id)
+        mark_authenticated(request.scope, actor.token_id)
         request.state.caller = actor.name  # for log and audit, if the scope is refused
         if not any(actor.holds(scope) for scope in scopes):
             raise ForbiddenError(scopes[0], "this call")

@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1/events", tags=["events"])
 _KEEP_ALIVE_S = 15
 _SEND_S = 30
 _LAST_SEND_S = 1.0
-_LOOK_AGAIN_S = 15.0
+_RECHECK_S = 15.0
 _RETRY_S = 1.0
 _MAX_SEQ = (1 << 63) - 1
 
@@ -62,12 +62,15 @@ async def follow(
     The stream ends when its token is revoked or suspended, expires, or loses its scope.
     """
     start = since if last_event_id is None else _seq(last_event_id)
-    attendance = _Attendance(authority, request)
-    await attendance.begin()
-    return _Stream(_written(authority.inspector.follow(start), attendance), until=attendance.over)
+    admission = _StreamAdmission(authority, request)
+    await admission.begin()
+    return _Stream(
+        _encode(authority.inspector.follow(start), admission),
+        stop_when=admission.wait_until_refused,
+    )
 
 
-class _Attendance:
+class _StreamAdmission:
     """The admission of a request's bearer, which is renewed while a stream lasts."""
 
     def __init__(self, authority: UseCases, request: Request) -> None:
@@ -86,7 +89,7 @@ class _Attendance:
         """Return True if an event may end or change the token."""
         return event.revocation.selector.matches(self._admission.record.handles)
 
-    async def goes_on(self) -> bool:
+    async def is_still_admitted(self) -> bool:
         """Look up the token again, and return True if it is still admitted.
 
         Also returns False if the look-up fails.
@@ -97,26 +100,26 @@ class _Attendance:
             return False
         return True
 
-    async def over(self) -> None:
+    async def wait_until_refused(self) -> None:
         """Wait until the token is no longer accepted, or no look-up has succeeded for 30 s."""
-        sure = asyncio.get_running_loop().time()
+        confirmed_s = asyncio.get_running_loop().time()
         while True:
             try:
-                await self._until_due()
+                await self._wait_until_due()
                 await self.begin()
-                sure = asyncio.get_running_loop().time()
+                confirmed_s = asyncio.get_running_loop().time()
             except (UnauthenticatedError, ForbiddenError):
                 return
             except RescindError:
-                if asyncio.get_running_loop().time() - sure > 2 * _LOOK_AGAIN_S:
+                if asyncio.get_running_loop().time() - confirmed_s > 2 * _RECHECK_S:
                     return
                 await asyncio.sleep(_RETRY_S)
 
-    async def _until_due(self) -> None:
+    async def _wait_until_due(self) -> None:
         record, at_us = self._admission.record, self._admission.at_us
         left_s = (record.expires_at_us - at_us) / 1_000_000
         try:
-            async with asyncio.timeout(min(left_s, _LOOK_AGAIN_S)):
+            async with asyncio.timeout(min(left_s, _RECHECK_S)):
                 async for event in self._authority.inspector.follow(record.as_of):
                     if self.is_hit(event):
                         return
@@ -125,23 +128,23 @@ class _Attendance:
 
 
 class _Stream(EventSourceResponse):
-    """Server-sent events that end when `until` returns, as well as when they are all sent."""
+    """Server-sent events that end when `stop_when` returns, as well as when they are all sent."""
 
     def __init__(
         self,
         content: AsyncIterator[ServerSentEvent],
         *,
-        until: Callable[[], Coroutine[Any, Any, None]],
+        stop_when: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         super().__init__(  # pyright: ignore[reportUnknownMemberType] a bare `dict` in its types
             content, ping=_KEEP_ALIVE_S, send_timeout=_SEND_S
         )
-        self._until = until
+        self._stop_when = stop_when
 
     async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
         async with asyncio.TaskGroup() as tasks:
             stream = tasks.create_task(super().__call__(scope, receive, send))
-            watch = tasks.create_task(self._until())
+            watch = tasks.create_task(self._stop_when())
             await asyncio.wait({stream, watch}, return_when=asyncio.FIRST_COMPLETED)
             watch.cancel()
             cut = stream.cancel()
@@ -160,11 +163,11 @@ def _seq(text: str) -> int:
     return int(text)
 
 
-async def _written(
-    events: AsyncIterator[Event], attendance: _Attendance
+async def _encode(
+    events: AsyncIterator[Event], admission: _StreamAdmission
 ) -> AsyncIterator[ServerSentEvent]:
     async for event in events:
-        if attendance.is_hit(event) and not await attendance.goes_on():
+        if admission.is_hit(event) and not await admission.is_still_admitted():
             return
         yield ServerSentEvent(
             json.dumps(json_documents.of_event(event)), event="revocation", id=str(event.seq)

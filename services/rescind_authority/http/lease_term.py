@@ -37,12 +37,12 @@ async def get(_actor: AdminActor, authority: Authority) -> TermFacts:
 
 
 @router.put("", summary="Change the lease term")
-async def put(wish: TermRequest, actor: AdminActor, authority: Authority) -> TermFacts:
+async def put(body: TermRequest, actor: AdminActor, authority: Authority) -> TermFacts:
     """Request another lease term.
 
     Lengthening takes a moment; shortening takes one old term.
     """
-    return _facts(await authority.term.ask(wish.term_ms, actor=actor.name))
+    return _facts(await authority.term.request_term(body.term_ms, actor=actor.name))
 
 
 def _facts(term: Term) -> TermFacts:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from rescind.core import token_format
 from rescind.errors import RescindError, TooLargeError
 from rescind_authority import errors
-from rescind_authority.http.dependencies import disprove
+from rescind_authority.http.dependencies import mark_unauthenticated
 from rescind_authority.http.refusal_log import RefusalLog
 from rescind_authority.ports.audit import RefusedCall
 
@@ -214,9 +214,9 @@ def unreadable(detail: str) -> Response:
 def note_refusal(request: Request, error: RescindError) -> None:
     """Log and audit a refused authentication or authorisation, at the rate of `RefusalLog`."""
     if isinstance(error, errors.UnauthenticatedError):
-        disprove(request.scope)
+        mark_unauthenticated(request.scope)
     refusals: RefusalLog = request.app.state.refusals
-    refusals.note(request, error, _kind(error).status)
+    refusals.log_refusal(request, error, _kind(error).status)
 
 
 async def _expected(request: Request, error: Exception) -> Response:

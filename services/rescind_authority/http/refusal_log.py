@@ -32,7 +32,7 @@ class RefusalLog:
         self._audit = audit
         self._sources = KeyedLogThrottle(_PERIOD_S, most=_MOST_SOURCES)
 
-    def note(self, request: Request, error: RescindError, status: int) -> None:
+    def log_refusal(self, request: Request, error: RescindError, status: int) -> None:
         """Record a 401 or a 403, if its source is due."""
         if status not in _REFUSED:
             return

@@ -64,7 +64,7 @@ class LogOutFacts(Awaited):
 async def mine(holder: SessionHolder, authority: Authority) -> SessionList:
     """List the sessions of the subject whose session authorises this call."""
     session = holder.record
-    seen = await authority.sessions.of(session)
+    seen = await authority.sessions.list_active(session)
     return SessionList(
         subject=session.subject, sessions=[_facts(each, session.token_id) for each in seen]
     )

@@ -22,7 +22,7 @@ from rescind.wire import nats_subjects, signed_envelope
 from rescind.wire.heartbeat import ENROL_AGAIN
 from rescind_authority.errors import NotEnrolledError
 from rescind_authority.http import problems
-from rescind_authority.http.dependencies import prove
+from rescind_authority.http.dependencies import mark_authenticated
 from rescind_authority.ports.metrics import Metrics
 from rescind_authority.usecases.access.refused_messages import RefusedMessages
 from rescind_authority.usecases.sidecar_api import EMPTY, SidecarApi
@@ -37,7 +37,7 @@ The largest request except an offer, a report of 1,000 tokens in use, has half o
 _MAX_OFFER_BYTES = 1024 * 1024
 
 _MOST_HEARTBEATS = 1_024
-_MOST_LOOKS = 512
+_MOST_LOOKUPS = 512
 _MOST_ENROLMENTS = 32  # each of them opens a box and reads Postgres
 _MOST_SINCE = 64  # each of them may read Postgres
 _MOST_REPORTS = 64
@@ -58,10 +58,10 @@ class _RequestClass:
         *,
         most: int,
         max_bytes: int = MAX_BYTES,
-        proves: bool = True,
+        authenticates: bool = True,
     ) -> None:
         self.subject = subject
-        self.proves = proves
+        self.authenticates = authenticates
         """Whether an answer shows that the message had the MAC of an instance."""
         self.max_bytes = max_bytes
         self.answer = answer
@@ -86,13 +86,20 @@ class SidecarRoutes:
             _RequestClass(
                 nats_subjects.HEARTBEAT, self._sidecar_api.heartbeat, most=_MOST_HEARTBEATS
             ),
-            _RequestClass(nats_subjects.RESOLVE, self._sidecar_api.resolve, most=_MOST_LOOKS),
+            _RequestClass(nats_subjects.RESOLVE, self._sidecar_api.resolve, most=_MOST_LOOKUPS),
             _RequestClass(
-                nats_subjects.ENROL, self._sidecar_api.enrol, most=_MOST_ENROLMENTS, proves=False
+                nats_subjects.ENROL,
+                self._sidecar_api.enrol,
+                most=_MOST_ENROLMENTS,
+                authenticates=False,
             ),
             _RequestClass(nats_subjects.SINCE, self._sidecar_api.since, most=_MOST_SINCE),
-            _RequestClass(nats_subjects.ACK, _told(self._sidecar_api.ack), most=_MOST_HEARTBEATS),
-            _RequestClass(nats_subjects.USED, _told(self._sidecar_api.used), most=_MOST_REPORTS),
+            _RequestClass(
+                nats_subjects.ACK, _without_answer(self._sidecar_api.ack), most=_MOST_HEARTBEATS
+            ),
+            _RequestClass(
+                nats_subjects.USED, _without_answer(self._sidecar_api.used), most=_MOST_REPORTS
+            ),
             _RequestClass(
                 nats_subjects.OFFER,
                 self._sidecar_api.offer,
@@ -130,7 +137,7 @@ class SidecarRoutes:
         try:
             answer = await kind.answer(payload)
         except MalformedMessageError as error:
-            self._refused.note(kind.subject, error)
+            self._refused.count_refused(kind.subject, error)
             raise HTTPException(_BAD_REQUEST, str(error)) from error
         except NotEnrolledError:
             # The sender does not wait for this answer; the answer to its next heartbeat reports it.
@@ -144,12 +151,12 @@ class SidecarRoutes:
             kind.at_once -= 1
         if answer == ENROL_AGAIN:
             self._metrics.unanswered(subject=kind.subject, outcome="not_enrolled")
-        elif kind.proves:
-            prove(scope, signed_envelope.decode(payload).key_id.hex())
+        elif kind.authenticates:
+            mark_authenticated(scope, signed_envelope.decode(payload).key_id.hex())
         return answer
 
 
-def _told(take: Callable[[bytes], None]) -> Answer:
+def _without_answer(take: Callable[[bytes], None]) -> Answer:
     """Return a handler whose answer is always empty."""
 
     async def answer(payload: bytes) -> bytes:

@@ -113,7 +113,7 @@ class LiveEdgeKeys:
         """Read the file for the first time. Raises KeyFileError."""
         self._path = path
         self._clock = clock
-        self._seen = secret_files.file_version(path)
+        self._version = secret_files.file_version(path)
         self._keys = EdgeKeyFile.read(path)
 
     @property
@@ -128,8 +128,8 @@ class LiveEdgeKeys:
         # Checked at every use, which costs a microsecond: the keys that a sidecar gets when it
         # enrols for a new statement must never be older than that statement.
         version = secret_files.file_version(self._path)
-        if version != self._seen:
-            self._seen = version
+        if version != self._version:
+            self._version = version
             try:
                 self._keys = EdgeKeyFile.read(self._path)
             except KeyFileError as error:

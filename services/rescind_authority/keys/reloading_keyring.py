@@ -20,7 +20,7 @@ from rescind_runtime.crypto.signing import Keyring
 from rescind_runtime.crypto.trust import KeyringError
 from rescind_runtime.log_throttle import LogThrottle
 
-_LOOK_S = 2.0
+_POLL_S = 2.0
 _REMIND_S = 6 * 3_600.0
 _PARTS = 3
 """A statement is renewed when a third of its life is over: two thirds are left for partitions."""
@@ -47,7 +47,7 @@ class LiveKeyring:
         self._path = path
         self._clock = clock
         self._renewal = renewal
-        self._seen = secret_files.file_version(path)
+        self._version = secret_files.file_version(path)
         self._keyring = Keyring.read(path)
         self._keyring.advance(clock.wall_us())
         self._reminders = LogThrottle(_REMIND_S)
@@ -105,15 +105,15 @@ class LiveKeyring:
     async def run(self) -> None:
         """Check the file every two seconds, until cancelled."""
         while True:
-            self.look()
-            await asyncio.sleep(_LOOK_S)
+            self.refresh()
+            await asyncio.sleep(_POLL_S)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Reload a changed file, renew a due statement, and activate a due key."""
         version = secret_files.file_version(self._path)
-        if version != self._seen:
-            self._seen = version
-            self._take()
+        if version != self._version:
+            self._version = version
+            self._reload()
         now_us = self._clock.wall_us()
         if self._renewal is not None and self._due(now_us, part=1):
             self._renew(self._renewal, now_us)
@@ -133,7 +133,7 @@ class LiveKeyring:
         try:
             if renewal.root_path.exists():
                 with secret_files.locked(self._path):
-                    self._take()
+                    self._reload()
                     if self._due(now_us, part=1):
                         self._write(renewal, now_us)
                 return
@@ -161,7 +161,7 @@ class LiveKeyring:
         )
         renewed.write(self._path)
         renewed.trust.write(renewal.trust_path)
-        self._seen = secret_files.file_version(self._path)
+        self._version = secret_files.file_version(self._path)
         self._keyring = renewed
         _log.info("the trust statement was renewed", action="trust.restated", serial=renewed.serial)
 
@@ -176,7 +176,7 @@ class LiveKeyring:
         third_us = max(1, min(trust.life_us, renewal.life_us) // _PARTS)
         return trust.issued_at_us + (now_us - trust.issued_at_us) // third_us * third_us
 
-    def _take(self) -> None:
+    def _reload(self) -> None:
         try:
             fresh = Keyring.read(self._path)
             # A keyring of another installation would lock out every sidecar: it needs a restart.

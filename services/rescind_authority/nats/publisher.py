@@ -37,13 +37,13 @@ class NatsPublisher:
         except asyncio.QueueFull:
             self._metrics.unannounced()
 
-    def call(self, wanted: AckRequest) -> None:
+    def call(self, request: AckRequest) -> None:
         """Queue a request to acknowledge for every sidecar (port AcknowledgementCaller).
 
         The request follows earlier events.
         """
         with suppress(asyncio.QueueFull):
-            self._queue.put_nowait(wanted)
+            self._queue.put_nowait(request)
 
     async def drop_all(self) -> None:
         """Drop announcements, until cancelled: there is no connection yet."""
@@ -51,27 +51,27 @@ class NatsPublisher:
             await self._queue.get()
             self._metrics.unannounced()
 
-    async def _publish(self, client: Client, said: Batch | AckRequest) -> None:
-        match said:
+    async def _publish(self, client: Client, message: Batch | AckRequest) -> None:
+        match message:
             case AckRequest():
-                await client.publish(nats_subjects.WANTED, heartbeat.encode_ack_request(said))
+                await client.publish(nats_subjects.WANTED, heartbeat.encode_ack_request(message))
             case Batch():
                 await client.publish(
                     nats_subjects.EVENTS,
-                    events.encode_batch(said, partial(self._keys.sign, Purpose.EVENTS)),
-                    headers={"Nats-Msg-Id": f"{said.epoch}-{said.first_seq}"},
+                    events.encode_batch(message, partial(self._keys.sign, Purpose.EVENTS)),
+                    headers={"Nats-Msg-Id": f"{message.epoch}-{message.first_seq}"},
                 )
 
     async def run(self, client: Client) -> None:
         """Publish the queued messages, until cancelled."""
         while True:
-            said = await self._queue.get()
+            message = await self._queue.get()
             if not client.is_connected:
                 # nats-py would keep the message and send it later, when it is not needed any more.
                 self._metrics.unannounced()
                 continue
             try:
                 async with asyncio.timeout(_PUBLISH_S):
-                    await self._publish(client, said)
+                    await self._publish(client, message)
             except nats_connection.AWAY:
                 self._metrics.unannounced()

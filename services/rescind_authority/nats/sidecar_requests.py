@@ -20,13 +20,13 @@ from rescind_authority.errors import LookupUnavailableError, NotEnrolledError, S
 from rescind_authority.ports.keys import Keys
 from rescind_authority.ports.metrics import Metrics
 from rescind_authority.usecases.access.refused_messages import RefusedMessages
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_authority.usecases.sidecar_api import EMPTY, SidecarApi
 from rescind_runtime.clock import SystemClock
 from rescind_runtime.net import nats_connection
 
 _MOST_HEARTBEATS = 8_192
-_MOST_LOOKS = 8_192
+_MOST_LOOKUPS = 8_192
 _MOST_ENROLMENTS = 256  # each of them opens a box and reads Postgres
 _MOST_SINCE = 1_024  # each of them may read Postgres
 _MOST_OFFERS = 256  # each of them may be half a megabyte, and be committed
@@ -54,7 +54,7 @@ class Requests:
     """Turn messages into calls of the use cases."""
 
     def __init__(
-        self, sidecar_api: SidecarApi, *, keys: Keys, recent: Recent, metrics: Metrics
+        self, sidecar_api: SidecarApi, *, keys: Keys, recent: RecentEvents, metrics: Metrics
     ) -> None:
         self._sidecar_api = sidecar_api
         self._keys = keys
@@ -69,7 +69,9 @@ class Requests:
                 self._sidecar_api.heartbeat, most=_MOST_HEARTBEATS
             ),
             nats_subjects.RESOLVE: _RequestClass(
-                self._sidecar_api.resolve, most=_MOST_LOOKS, refuse=self._sidecar_api.put_off
+                self._sidecar_api.resolve,
+                most=_MOST_LOOKUPS,
+                refuse=self._sidecar_api.answer_not_now,
             ),
             nats_subjects.ENROL: _RequestClass(self._sidecar_api.enrol, most=_MOST_ENROLMENTS),
             nats_subjects.SINCE: _RequestClass(self._sidecar_api.since, most=_MOST_SINCE),
@@ -85,7 +87,7 @@ class Requests:
         # No queue group: a waiter in any authority counts the acknowledgements itself.
         await nats_connection.subscribe(client, nats_subjects.ACK, self._ack)
         # No queue group: every authority receives the events that every other one committed.
-        await nats_connection.subscribe(client, nats_subjects.EVENTS, self._hear)
+        await nats_connection.subscribe(client, nats_subjects.EVENTS, self._receive_events)
 
     def _starting(self, kind: _RequestClass, tasks: asyncio.TaskGroup) -> nats_connection.Handler:
         async def start(message: Msg) -> None:
@@ -102,7 +104,7 @@ class Requests:
         try:
             reply = await kind.answer(message.data)
         except MalformedMessageError as error:
-            self._refused.note(message.subject, error)
+            self._refused.count_refused(message.subject, error)
             reply = EMPTY
         except LookupUnavailableError as error:
             self._metrics.unanswered(subject=message.subject, outcome="unavailable")
@@ -122,7 +124,8 @@ class Requests:
         try:
             self._sidecar_api.used(message.data)
         except MalformedMessageError as error:
-            self._refused.note(message.subject, error)  # the sender does not wait for an answer
+            # The sender does not wait for an answer.
+            self._refused.count_refused(message.subject, error)
         except NotEnrolledError:
             # The sender does not wait; the answer to its next heartbeat reports this.
             self._metrics.unanswered(subject=message.subject, outcome="not_enrolled")
@@ -131,20 +134,21 @@ class Requests:
         try:
             self._sidecar_api.ack(message.data)
         except MalformedMessageError as error:
-            self._refused.note(message.subject, error)
+            self._refused.count_refused(message.subject, error)
         except (NotEnrolledError, StoreUnavailableError):
             return  # the sender's heartbeats report the same
 
-    async def _hear(self, message: Msg) -> None:
+    async def _receive_events(self, message: Msg) -> None:
         try:
             signed = self._keys.verify(Purpose.EVENTS, signed_envelope.decode(message.data))
             if signed:
                 self._recent.offer(events.decode_batch(message.data))
             else:
                 unsigned = MalformedMessageError("batch", "no key of ours signed it")
-                self._refused.note(message.subject, unsigned)
+                self._refused.count_refused(message.subject, unsigned)
         except MalformedMessageError as error:
-            self._refused.note(message.subject, error)  # missing events are read from Postgres
+            # Missing events are read from Postgres.
+            self._refused.count_refused(message.subject, error)
 
 
 async def _respond(message: Msg, reply: bytes) -> None:

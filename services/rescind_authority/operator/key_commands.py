@@ -72,15 +72,15 @@ def show(settings: AuthoritySettings) -> dict[str, object]:
 def rotate(settings: AuthoritySettings, kind: str) -> dict[str, object]:
     """Add a key of a kind, and write a new trust statement. Raises RescindError."""
     with _changing(settings) as change:
-        _insist_on_settled(settled=change.keyring.settled(change.now_us))
+        _require_settled(settled=change.keyring.settled(change.now_us))
         if kind == ROOT:
-            change.root_anew()
+            change.rotate_root()
         elif kind == EDGE:
             edge = EdgeKeyFile.read(settings.edge_keys_path)
-            _insist_on_settled(settled=edge.settled(change.now_us))
-            change.by(change.keyring.restated, edge=edge.rotated(change.now_us))
+            _require_settled(settled=edge.settled(change.now_us))
+            change.apply(change.keyring.restated, edge=edge.rotated(change.now_us))
         else:
-            change.by(change.keyring.rotated, kind)
+            change.apply(change.keyring.rotated, kind)
     # A root key signs at once, and boxes are encrypted for a new key as soon as it is known.
     at_once = kind in {ROOT, SEALING}
     waits_s = 0 if at_once else signing.OVERLAP_US // _US_PER_S
@@ -94,20 +94,20 @@ def retire(settings: AuthoritySettings, kind: str) -> dict[str, object]:
     """
     with _changing(settings) as change:
         if kind == ROWS:
-            _insist_on_settled(settled=change.keyring.settled(change.now_us))
-            change.by(change.keyring.without_former_rows)
+            _require_settled(settled=change.keyring.settled(change.now_us))
+            change.apply(change.keyring.without_former_rows)
         elif kind == ROOT:
-            _insist_on_known_root(change.keyring.rerooted_at_us, change.now_us)
-            change.by(change.keyring.unlinked)
+            _require_known_root(change.keyring.rerooted_at_us, change.now_us)
+            change.apply(change.keyring.unlinked)
         else:
-            change.by(change.keyring.retired, (*KINDS, ROWS) if kind == ALL else (kind,))
+            change.apply(change.keyring.retired, (*KINDS, ROWS) if kind == ALL else (kind,))
     return show(settings)
 
 
 def renew(settings: AuthoritySettings) -> dict[str, object]:
     """Make a newer statement of the same keys, with a full lifetime. Raises RescindError."""
     with _changing(settings) as change:
-        change.by(change.keyring.restated)
+        change.apply(change.keyring.restated)
     return show(settings)
 
 
@@ -130,7 +130,7 @@ class _Change:
         # Never earlier than the replaced statement, even if the clock is behind it.
         self.now_us = max(wall_us(), self.keyring.trust.issued_at_us)
 
-    def by(
+    def apply(
         self,
         make: Callable[..., Keyring],
         *arguments: object,
@@ -150,7 +150,7 @@ class _Change:
             edge.write(self._settings.edge_keys_path)
         self._write(changed)
 
-    def root_anew(self) -> None:
+    def rotate_root(self) -> None:
         """Make a new root key.
 
         In this order, a crash at any moment leaves a keyring and its root key.
@@ -200,7 +200,7 @@ def _write_root(path: Path, seed: bytes) -> None:
         raise KeyFileError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _insist_on_settled(*, settled: bool) -> None:
+def _require_settled(*, settled: bool) -> None:
     if not settled:
         raise KeyringError(
             f"a key was rotated less than {signing.OVERLAP_US // _US_PER_S} s ago and is not in "
@@ -209,7 +209,7 @@ def _insist_on_settled(*, settled: bool) -> None:
         )
 
 
-def _insist_on_known_root(rerooted_at_us: int | None, now_us: int) -> None:
+def _require_known_root(rerooted_at_us: int | None, now_us: int) -> None:
     """Raise KeyringError until at least the authorities have had time to get the root key."""
     if rerooted_at_us is None:
         raise KeyringError(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from rescind_authority.operator.key_commands import ALL
 from rescind_authority.postgres import pool
-from rescind_authority.postgres.trust_reports import Hearing, Hearings, PostgresHearings
+from rescind_authority.postgres.trust_reports import PostgresTrustReports, TrustReport, TrustReports
 from rescind_authority.settings import AuthoritySettings
 from rescind_runtime.clock import monotonic_raw_ns
 from rescind_runtime.crypto.signing import MASTER, Keyring
@@ -18,7 +18,7 @@ FORGEABLE = frozenset({MASTER, ALL})
 """The keys retired with these sign heartbeats, which prove nothing until authorities reload."""
 
 _POLL_S = 0.25
-_TAKEN_US = 4_000_000
+_RELOAD_US = 4_000_000
 """The time in which a running authority reloads the file, checked every two seconds."""
 
 
@@ -33,9 +33,9 @@ async def wait(
     serial = Keyring.read(settings.keyring_path).serial
     ends_ns = monotonic_raw_ns() + round(timeout_s * 1e9)
     async with pool.connect(settings.postgres) as postgres:
-        hearings = PostgresHearings(postgres)
-        seen = await hearings.read()
-        since_us = seen.at_us + _TAKEN_US if retired in FORGEABLE else 0
+        reports = PostgresTrustReports(postgres)
+        seen = await reports.read()
+        since_us = seen.at_us + _RELOAD_US if retired in FORGEABLE else 0
         while True:
             heard, waiting = _divided(seen, serial=serial, since_us=since_us)
             if not waiting or monotonic_raw_ns() >= ends_ns:
@@ -46,12 +46,12 @@ async def wait(
                     "waiting": [_document(each) for each in waiting],
                 }
             await asyncio.sleep(_POLL_S)
-            seen = await hearings.read()
+            seen = await reports.read()
 
 
 def _divided(
-    seen: Hearings, *, serial: int, since_us: int
-) -> tuple[Sequence[Hearing], Sequence[Hearing]]:
+    seen: TrustReports, *, serial: int, since_us: int
+) -> tuple[Sequence[TrustReport], Sequence[TrustReport]]:
     """Return the sidecars that have the statement, and those without it that may have a lease."""
     heard = [
         each
@@ -62,7 +62,7 @@ def _divided(
     return heard, rest
 
 
-def _document(each: Hearing) -> dict[str, object]:
+def _document(each: TrustReport) -> dict[str, object]:
     return {
         "instance": each.instance.hex(),
         "service": each.service,

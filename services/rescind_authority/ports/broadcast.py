@@ -17,7 +17,7 @@ class EventAnnouncer(Protocol):
 class AcknowledgementCaller(Protocol):
     """Request acknowledgements from the fleet."""
 
-    def call(self, wanted: AckRequest) -> None:
+    def call(self, request: AckRequest) -> None:
         """Send every sidecar a request to acknowledge a position.
 
         Never waits and never fails.

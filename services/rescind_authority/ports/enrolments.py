@@ -60,7 +60,7 @@ class Evicted:
 class Enrolments(Protocol):
     """Store the enrolments of instances."""
 
-    async def of(self, instances: Collection[bytes]) -> Mapping[bytes, EnrolledInstance]:
+    async def read(self, instances: Collection[bytes]) -> Mapping[bytes, EnrolledInstance]:
         """Read enrolments; an instance without one is left out."""
         ...
 

@@ -195,7 +195,7 @@ class Terms(Protocol):
         """Read the lease terms."""
         ...
 
-    async def ask(self, term_ms: int, *, actor: str) -> Term:
+    async def set_target(self, term_ms: int, *, actor: str) -> Term:
         """Store the requested term; nothing else changes yet."""
         ...
 

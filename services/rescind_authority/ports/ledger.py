@@ -160,17 +160,17 @@ class LedgerTransaction(Protocol):
         """
         ...
 
-    async def answer(self, answers: Mapping[Key, str]) -> None:
+    async def store_answers(self, answers: Mapping[Key, str]) -> None:
         """Store the answer of each key, for a repeat under the key."""
         ...
 
-    async def footing(
+    async def read_issuance(
         self, parent_hash: bytes | None, handles: Collection[Handle]
     ) -> IssuanceSnapshot:
         """Read the issuance snapshot of a token with these handles and those that it inherits."""
         ...
 
-    async def presented(self, token_hash: bytes) -> Snapshot:
+    async def read_presented(self, token_hash: bytes) -> Snapshot:
         """Read the token whose secret was presented, in a new snapshot of this transaction."""
         ...
 

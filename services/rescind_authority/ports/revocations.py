@@ -92,7 +92,7 @@ class SweepTransaction(Protocol):
         """Mark those of the tokens that a revoke hits. Return how many had no revoked mark."""
         ...
 
-    async def note(self, place: SweepCursor) -> None:
+    async def store_progress(self, place: SweepCursor) -> None:
         """Store the progress of the sweep."""
         ...
 

@@ -45,7 +45,7 @@ class Changes:
         self._tokens: dict[str, dict[str, Any] | None] = {}
         self._secrets: dict[bytes, dict[str, Any] | None] = {}
 
-    def note(self, change: Change, found: asyncpg.Record) -> RecordedChange | None:
+    def record_change(self, change: Change, found: asyncpg.Record) -> RecordedChange | None:
         """Record the change of a statement, and return what its event ends.
 
         Returns None for the rotation of a token whose row is not as an authority wrote it: an
@@ -54,20 +54,20 @@ class Changes:
         """
         match change:
             case Rotation():
-                if not self._keep(found["before"], found["whole"]):
+                if not self._keep_token(found["before"], found["whole"]):
                     return None
                 self._secrets[found["secret"]["token_hash"]] = dict(found["secret"])
                 replaced = found["secret"]["token_hash"]
                 return RecordedChange(End(change.token_id, replaced) if found["over"] else None)
             case Expiry():
-                self._keep(found["whole"], found["whole"])
+                self._keep_token(found["whole"], found["whole"])
                 return RecordedChange(End(change.token_id) if found["over"] else None)
             case End():
-                self._keep(found["whole"], found["whole"])
+                self._keep_token(found["whole"], found["whole"])
                 self._keep_secret(found["secret"])
                 return RecordedChange(change)
 
-    def _keep(self, before: asyncpg.Record, after: asyncpg.Record) -> bool:
+    def _keep_token(self, before: asyncpg.Record, after: asyncpg.Record) -> bool:
         """Record the current row of a token, if it was sound before this transaction changed it."""
         token_id = after["token_id"]
         if token_id in self._tokens:
@@ -84,7 +84,7 @@ class Changes:
         sound = token_hash in self._secrets or self._guard.secret(secret)
         self._secrets[token_hash] = dict(secret) if sound else None
 
-    def written(
+    def columns(
         self, entries: Sequence[LedgerEntry], ends: Mapping[End, int]
     ) -> tuple[list[ChangedToken], list[ChangedSecret]]:
         """Return the columns to write, after the events have positions."""
@@ -108,8 +108,8 @@ class Changes:
             return ChangedToken(token_id, seq, ended_seq, None)
         ended_seq = ended_seq if row["ended_seq"] is None else row["ended_seq"]
         until = min(row["granted_until"], row["expires_at"])
-        written = row | {"changed_seq": seq, "ended_seq": ended_seq, "granted_until": until}
-        return ChangedToken(token_id, seq, ended_seq, self._guard.mac("tokens", written))
+        columns = row | {"changed_seq": seq, "ended_seq": ended_seq, "granted_until": until}
+        return ChangedToken(token_id, seq, ended_seq, self._guard.mac("tokens", columns))
 
     def _secret(
         self, token_hash: bytes, row: dict[str, Any] | None, ended_seq: int | None
@@ -117,8 +117,8 @@ class Changes:
         if row is None:
             return ChangedSecret(token_hash, ended_seq, None)
         ended_seq = ended_seq if row["ended_seq"] is None else row["ended_seq"]
-        written = row | {"ended_seq": ended_seq}
-        return ChangedSecret(token_hash, ended_seq, self._guard.mac("retired_secrets", written))
+        columns = row | {"ended_seq": ended_seq}
+        return ChangedSecret(token_hash, ended_seq, self._guard.mac("retired_secrets", columns))
 
 
 def _changed_at(entries: Sequence[LedgerEntry]) -> dict[str, int]:

@@ -24,7 +24,7 @@ class PostgresEnrolments:
         self._postgres = postgres
         self._guard = guard
 
-    async def of(self, instances: Collection[bytes]) -> Mapping[bytes, EnrolledInstance]:
+    async def read(self, instances: Collection[bytes]) -> Mapping[bytes, EnrolledInstance]:
         return {
             row["instance"]: EnrolledInstance(
                 Enrolment(row["instance"], row["credential"], row["service"], row["posture"]),

@@ -18,8 +18,8 @@ class PostgresTerms:
     async def get(self) -> Term:
         return _term(await self._postgres.rows("get_term"))
 
-    async def ask(self, term_ms: int, *, actor: str) -> Term:
-        return _term(await self._postgres.write("ask_term", term_ms, actor))
+    async def set_target(self, term_ms: int, *, actor: str) -> Term:
+        return _term(await self._postgres.write("set_target_term", term_ms, actor))
 
     async def move(self, version: int, *, grant_ms: int, wait_ms: int) -> bool:
         return bool(await self._postgres.write("move_term", version, grant_ms, wait_ms))

@@ -71,7 +71,7 @@ class PostgresLedgerTransaction:
                 found = await rows(
                     self._connection, "end_overdue", change.token_id, change.token_hash
                 )
-        return self._changes.note(change, found[0]) if found else None
+        return self._changes.record_change(change, found[0]) if found else None
 
     async def lock_head(self) -> LedgerTip:
         seen = self._guard.seen
@@ -90,7 +90,7 @@ class PostgresLedgerTransaction:
         answers: Mapping[Key, str],
         ends: Mapping[End, int],
     ) -> None:
-        tokens, secrets = self._changes.written(entries, ends)
+        tokens, secrets = self._changes.columns(entries, ends)
         await rows(
             self._connection,
             "append_events",
@@ -114,7 +114,7 @@ class PostgresLedgerTransaction:
             self._guard.mac("ledger_head", asdict(head)),
         )
 
-    async def answer(self, answers: Mapping[Key, str]) -> None:
+    async def store_answers(self, answers: Mapping[Key, str]) -> None:
         await rows(
             self._connection,
             "answer_keys",
@@ -123,11 +123,11 @@ class PostgresLedgerTransaction:
             list(answers.values()),
         )
 
-    async def footing(
+    async def read_issuance(
         self, parent_hash: bytes | None, handles: Collection[Handle]
     ) -> IssuanceSnapshot:
         found, snapshot = await read_snapshot(
-            lambda: rows(self._connection, "footing", parent_hash, list(handles)),
+            lambda: rows(self._connection, "issuance_snapshot", parent_hash, list(handles)),
             self._guard,
             self._read,
         )
@@ -135,7 +135,7 @@ class PostgresLedgerTransaction:
         self._guard.require_complete(handles, candidates, as_of=snapshot.as_of)
         return IssuanceSnapshot(snapshot, next(iter(snapshot.tokens), None), candidates)
 
-    async def presented(self, token_hash: bytes) -> Snapshot:
+    async def read_presented(self, token_hash: bytes) -> Snapshot:
         _, snapshot = await read_snapshot(
             lambda: rows(self._connection, "records_by_hash", [token_hash]),
             self._guard,

@@ -50,7 +50,7 @@ _CONTENDED = (
     asyncpg.LockNotAvailableError,
     asyncpg.SerializationError,
 )
-_AWAY = (
+_UNREACHABLE = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
@@ -86,7 +86,7 @@ class Postgres:
                 yield connection
         finally:
             # A failed release must not make committed work look undone.
-            with suppress(*_AWAY):
+            with suppress(*_UNREACHABLE):
                 await self._pool.release(connection)
 
     async def rows(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
@@ -207,17 +207,17 @@ async def _commit(connection: Borrowed, *, deadline_s: float) -> None:
     """
     warned: list[object] = []
 
-    def hear(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
+    def on_message(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
         if message.sqlstate == _WARNING:
             warned.append(message)
 
-    connection.add_log_listener(hear)
+    connection.add_log_listener(on_message)
     deadline = asyncio.get_running_loop().call_later(deadline_s, connection.terminate)
     try:
         await asyncio.shield(connection.execute("COMMIT", timeout=None))
         await asyncio.sleep(0)  # the driver delivers warnings in the loop's next iteration
     except asyncpg.PostgresError as error:
-        if isinstance(error, _AWAY):
+        if isinstance(error, _UNREACHABLE):
             raise CommitUnknownError from error
         raise  # Postgres refused the COMMIT: rolled back
     except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
@@ -225,7 +225,7 @@ async def _commit(connection: Borrowed, *, deadline_s: float) -> None:
     finally:
         deadline.cancel()
         with suppress(asyncpg.InterfaceError):  # a closed connection has no listeners
-            connection.remove_log_listener(hear)
+            connection.remove_log_listener(on_message)
     if warned:
         raise CommitUnknownError
 
@@ -241,13 +241,13 @@ def translated() -> Generator[None]:
         raise NotMigratedError from error
     except _CONTENDED as error:
         raise StoreContendedError(type(error).__name__) from error
-    except _AWAY as error:
-        raise StoreUnavailableError(_why(error)) from error
+    except _UNREACHABLE as error:
+        raise StoreUnavailableError(_describe(error)) from error
     except asyncpg.PostgresError as error:
         raise StoreRefusedError(f"Postgres refused a value: {type(error).__name__}") from error
 
 
-def _why(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, asyncpg.ClientConfigurationError):
         return _NO_URL
     if isinstance(error, asyncpg.InvalidCatalogNameError):

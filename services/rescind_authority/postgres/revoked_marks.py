@@ -27,7 +27,7 @@ class PostgresSweepTransaction:
         stamped = await rows(self._connection, "stamp_tokens", seq, list(token_ids))
         return int(stamped[0]["tokens"])
 
-    async def note(self, place: SweepCursor) -> None:
+    async def store_progress(self, place: SweepCursor) -> None:
         await rows(self._connection, "note_sweep", place.seq, place.before)
 
 

@@ -60,7 +60,7 @@ def _grant(row: asyncpg.Record) -> TokenGrant:
         created_by=row["created_by"],
         device=Device(row["user_agent"], row["address"]),
         conditions=_conditions(row),
-        idle_us=row.get("idle_us"),  # a footing has none: a child does not inherit it
+        idle_us=row.get("idle_us"),  # an issuance snapshot has none: a child does not inherit it
     )
 
 

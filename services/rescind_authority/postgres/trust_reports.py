@@ -9,7 +9,7 @@ _NS_PER_US = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Hearing:
+class TrustReport:
     """A sidecar, the statement that its last heartbeat reported, and the end of its last lease.
 
     Times are Unix microseconds of Postgres's clock.
@@ -24,26 +24,26 @@ class Hearing:
 
 
 @dataclass(frozen=True, slots=True)
-class Hearings:
+class TrustReports:
     """The reports of all sidecars, as of one time."""
 
     at_us: int
-    sidecars: tuple[Hearing, ...]
+    sidecars: tuple[TrustReport, ...]
 
 
-class PostgresHearings:
+class PostgresTrustReports:
     """Read the reports from the lease rows."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
-    async def read(self) -> Hearings:
+    async def read(self) -> TrustReports:
         """Read all reports in one snapshot. Raises StoreUnavailableError."""
         found = await self._postgres.rows("trust_heard")
-        return Hearings(
+        return TrustReports(
             found[0]["at"],
             tuple(
-                Hearing(
+                TrustReport(
                     row["instance"],
                     row["service"],
                     row["host"],

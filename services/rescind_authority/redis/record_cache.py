@@ -41,7 +41,7 @@ class RedisRecordWriter:
         self._link = link
         self._metrics = metrics
         self._queue: asyncio.Queue[_Kept] = asyncio.Queue(_CAPACITY)
-        self._there = True
+        self._connected = True
         self._troubles = redis_connection.Troubles(
             "Redis cannot be written to; look-ups do without it"
         )
@@ -49,7 +49,7 @@ class RedisRecordWriter:
     @property
     def connected(self) -> bool:
         """Whether the last write to Redis succeeded."""
-        return self._there
+        return self._connected
 
     def keep(self, record: Record, encoded: bytes, *, now_us: int) -> None:
         life_ms = (record.expires_at_us - now_us) // US_PER_MS
@@ -64,7 +64,7 @@ class RedisRecordWriter:
     async def run(self) -> None:
         """Write the queued records, until cancelled."""
         async with redis_connection.connection(self._link) as client:
-            await self._look(client)
+            await self._check_at_start(client)
             while True:
                 batch = [await self._queue.get()]
                 while len(batch) < _MOST_AT_ONCE and not self._queue.empty():
@@ -73,31 +73,31 @@ class RedisRecordWriter:
                     await _write(client, batch)
                 except redis_connection.AWAY as error:
                     self._metrics.shared(written=0, lost=len(batch))
-                    self._say_lost(error)
+                    self._log_lost(error)
                     # Meanwhile the queue fills, and excess records are lost: no request waits.
                     await asyncio.sleep(_PAUSE_S)
                 else:
-                    self._say_back()
+                    self._log_back()
                     self._metrics.shared(written=len(batch), lost=0)
 
-    async def _look(self, client: Redis) -> None:
+    async def _check_at_start(self, client: Redis) -> None:
         """Check at the start whether Redis can be used, not with the first record."""
         try:
             async with redis_connection.deadline(_DEADLINE_S):
                 await client.ping()  # pyright: ignore[reportUnknownMemberType] untyped options
         except redis_connection.AWAY as error:
             if causes.of(error).kind is not causes.Fault.TIMEOUT:  # all processes may start at once
-                self._say_lost(error)
+                self._log_lost(error)
 
-    def _say_lost(self, error: Exception) -> None:
+    def _log_lost(self, error: Exception) -> None:
         self._troubles.note(error)
-        self._there = False
+        self._connected = False
 
-    def _say_back(self) -> None:
-        if not self._there:
+    def _log_back(self) -> None:
+        if not self._connected:
             _log.info("Redis can be written to again", action="redis.back")
             self._troubles.good()
-        self._there = True
+        self._connected = True
 
 
 async def _write(client: Redis, batch: list[_Kept]) -> None:

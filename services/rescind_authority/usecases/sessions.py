@@ -55,7 +55,7 @@ class Sessions:
         self._clock = clock
         self._entropy = entropy
 
-    async def of(self, bearer: Record) -> tuple[SeenToken, ...]:
+    async def list_active(self, bearer: Record) -> tuple[SeenToken, ...]:
         """List the active sessions of the bearer's subject, newest first."""
         _require_owner(bearer)
         wanted = TokenFilter((Handle(f"subject:{bearer.subject}"), _SESSIONS), State.ACTIVE)

@@ -24,7 +24,7 @@ from rescind_authority.usecases.leases.grant import Granter
 from rescind_authority.usecases.leases.instance_auth import AuthenticatedMessage, Instances
 from rescind_authority.usecases.leases.membership import Membership
 from rescind_authority.usecases.ledger.batcher import run_concurrently
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_authority.usecases.ledger.recovery import Recovery
 from rescind_authority.usecases.lookups.resolver import LookupResult, Resolver
 from rescind_authority.usecases.lookups.reuse_detection import PresentedToken
@@ -41,7 +41,7 @@ class SidecarApi:
         *,
         granter: Granter,
         resolver: Resolver,
-        recent: Recent,
+        recent: RecentEvents,
         enroller: Enroller,
         instances: Instances,
         membership: Membership,
@@ -68,34 +68,34 @@ class SidecarApi:
     async def heartbeat(self, payload: bytes) -> bytes:
         """Grant a lease, or record a release."""
         try:
-            heard = self._instances.open(payload)
+            received = self._instances.open(payload)
         except NotEnrolledError:
             return ENROL_AGAIN
-        message = heartbeat.decode(heard.content)
-        if message.instance != heard.instance:
+        message = heartbeat.decode(received.content)
+        if message.instance != received.instance:
             raise MalformedMessageError("heartbeat", "it speaks for another instance")
         try:
             # Before G1: an accepted instance sent its request before its end was committed.
             if isinstance(message, Heartbeat):
-                await self._membership.hear(message)
+                await self._membership.verify_heartbeat(message)
             else:
-                await self._membership.require(heard.instance)
+                await self._membership.require(received.instance)
         except NotEnrolledError:
             return ENROL_AGAIN
         reply = await self._granter.answer(message)
         if reply is None:
             return EMPTY
         if isinstance(reply, heartbeat.NoLease):
-            return self._instances.authenticated(heard, heartbeat.encode_no_lease(reply))
+            return self._instances.authenticated(received, heartbeat.encode_no_lease(reply))
         # A sidecar thus has a new key before anything is signed with it. If a sidecar reports which
         # statement it uses, it receives a newer one with the lease: every holder of a lease has it.
         reply = replace(
             reply,
             trust_serial=self._keys.serial,
             statement=self._statement_for(message),
-            enrol_again=heard.outdated,
+            enrol_again=received.outdated,
         )
-        return self._instances.authenticated(heard, heartbeat.encode_reply(reply))
+        return self._instances.authenticated(received, heartbeat.encode_reply(reply))
 
     def _statement_for(self, message: Heartbeat | Release) -> bytes:
         known = message.trust_serial if isinstance(message, Heartbeat) else None
@@ -104,41 +104,41 @@ class SidecarApi:
     async def since(self, payload: bytes) -> bytes:
         """Return the events that an instance is missing."""
         try:
-            heard = self._instances.open(payload)
-            await self._membership.require(heard.instance)
+            received = self._instances.open(payload)
+            await self._membership.require(received.instance)
         except NotEnrolledError:
             return ENROL_AGAIN
-        asked = heartbeat.decode_since(heard.content)
-        passage = await self._recent.read(asked.seq)
-        payloads = passage.payloads if passage.epoch == asked.epoch else ()
+        request = heartbeat.decode_since(received.content)
+        passage = await self._recent.read(request.seq)
+        payloads = passage.payloads if passage.epoch == request.epoch else ()
         answer = heartbeat.encode_events(heartbeat.Events(passage.epoch, payloads))
-        return self._instances.authenticated(heard, answer)
+        return self._instances.authenticated(received, answer)
 
     async def offer(self, payload: bytes) -> bytes:
         """Recover the events that a restored ledger lost."""
         try:
-            heard = self._instances.open(payload)
-            await self._membership.require(heard.instance)
+            received = self._instances.open(payload)
+            await self._membership.require(received.instance)
         except NotEnrolledError:
             return ENROL_AGAIN
-        offered = recovery_offer.decode(heard.content)
-        if offered.instance != heard.instance:
+        offered = recovery_offer.decode(received.content)
+        if offered.instance != received.instance:
             raise MalformedMessageError("offer", "it speaks for another instance")
-        taken = recovery_offer.OfferAnswer(wanted=await self._recovery.take(offered.batch))
-        return self._instances.authenticated(heard, recovery_offer.encode_offer_answer(taken))
+        taken = recovery_offer.OfferAnswer(wanted=await self._recovery.recover(offered.batch))
+        return self._instances.authenticated(received, recovery_offer.encode_offer_answer(taken))
 
     def used(self, payload: bytes) -> None:
         """Store a report of tokens in use. Raises RescindError."""
-        heard = self._instances.open(payload)
-        report = usage_report.decode(heard.content)
-        if report.instance == heard.instance:
-            self._usage.note(report)
+        received = self._instances.open(payload)
+        report = usage_report.decode(received.content)
+        if report.instance == received.instance:
+            self._usage.collect(report)
 
     def ack(self, payload: bytes) -> None:
         """Store an acknowledgement. Raises RescindError."""
-        heard = self._instances.open(payload)
-        ack = heartbeat.decode_ack(heard.content)
-        if ack.instance == heard.instance:
+        received = self._instances.open(payload)
+        ack = heartbeat.decode_ack(received.content)
+        if ack.instance == received.instance:
             self._acknowledgements.record(ack)
 
     async def resolve(self, payload: bytes) -> bytes:
@@ -147,65 +147,67 @@ class SidecarApi:
         Raises LookupUnavailableError, which contains the "not now" answer for the instance.
         """
         try:
-            look = self._look(payload)
+            lookup = self._open_lookup(payload)
         except NotEnrolledError:
             return ENROL_AGAIN
         # Concurrently: a cold look-up waits for both. Its possession proof counts only from a
         # member.
         member, found = await run_concurrently(
             (
-                partial[Awaitable[object]](self._membership.require, look.heard.instance),
-                partial[Awaitable[object]](self._resolver.read, look.token_hash),
+                partial[Awaitable[object]](self._membership.require, lookup.received.instance),
+                partial[Awaitable[object]](self._resolver.read, lookup.token_hash),
             )
         )
         if isinstance(member, NotEnrolledError):
             return ENROL_AGAIN
         if isinstance(member, RescindError) or not isinstance(found, LookupResult):
-            raise LookupUnavailableError(self._not_now(look))
-        resolved = self._resolver.answer(found, look.presented)
-        answer = replace(resolved, nonce=look.nonce, token_hash=look.token_hash)
-        return self._instances.authenticated(look.heard, records.encode_resolved(answer))
+            raise LookupUnavailableError(self._not_now(lookup))
+        resolved = self._resolver.encode_answer(found, lookup.presented)
+        answer = replace(resolved, nonce=lookup.nonce, token_hash=lookup.token_hash)
+        return self._instances.authenticated(lookup.received, records.encode_resolved(answer))
 
-    def put_off(self, payload: bytes) -> bytes:
+    def answer_not_now(self, payload: bytes) -> bytes:
         """Return "not now" for a look-up; return empty bytes if no instance of ours sent it."""
         try:
-            return self._not_now(self._look(payload))
+            return self._not_now(self._open_lookup(payload))
         except RescindError:
             return EMPTY
 
-    def _look(self, payload: bytes) -> "_Look":
+    def _open_lookup(self, payload: bytes) -> "_OpenLookup":
         """Open a look-up. Raises NotEnrolledError, or MalformedMessageError."""
         try:
-            heard = self._instances.open(payload)
+            received = self._instances.open(payload)
         except MalformedMessageError as error:
             raise MalformedMessageError(
                 "look-up",
                 f"it is not in the envelope of an instance ({error}): its sender is not enrolled, "
                 "or is a sidecar of an older version, which must be upgraded",
             ) from error
-        asked = records.decode_resolve(heard.content)
-        if asked.nonce is None:
+        request = records.decode_resolve(received.content)
+        if request.nonce is None:
             raise MalformedMessageError("look-up", "it has no nonce")
-        return _Look(heard, asked.token_hash, asked.nonce, _presented(heard, asked))
+        return _OpenLookup(
+            received, request.token_hash, request.nonce, _presented(received, request)
+        )
 
-    def _not_now(self, look: "_Look") -> bytes:
-        answer = records.encode_not_now(NotNow(look.nonce, look.token_hash))
-        return self._instances.authenticated(look.heard, answer)
+    def _not_now(self, lookup: "_OpenLookup") -> bytes:
+        answer = records.encode_not_now(NotNow(lookup.nonce, lookup.token_hash))
+        return self._instances.authenticated(lookup.received, answer)
 
 
-def _presented(heard: AuthenticatedMessage, asked: Resolve) -> PresentedToken | None:
-    shown = asked.presented
-    if shown is None or asked.nonce is None:
+def _presented(received: AuthenticatedMessage, request: Resolve) -> PresentedToken | None:
+    shown = request.presented
+    if shown is None or request.nonce is None:
         return None
-    possession = instance_mac.veil(heard.secret, asked.nonce, shown.proof)
+    possession = instance_mac.veil(received.secret, request.nonce, shown.proof)
     return PresentedToken(possession, shown.seq, shown.at_us)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Look:
+class _OpenLookup:
     """A look-up whose MAC was verified."""
 
-    heard: AuthenticatedMessage
+    received: AuthenticatedMessage
     token_hash: bytes
     nonce: bytes
     presented: PresentedToken | None

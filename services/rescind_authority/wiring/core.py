@@ -34,11 +34,11 @@ from rescind_authority.usecases.leases.lease_term import LeaseTermScheduler
 from rescind_authority.usecases.leases.membership import Membership
 from rescind_authority.usecases.ledger.idempotency import IdempotencyKeyReaper
 from rescind_authority.usecases.ledger.publisher import Publisher
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_authority.usecases.ledger.recovery import Recovery
 from rescind_authority.usecases.ledger.sequencer import Sequencer
 from rescind_authority.usecases.lookups.resolver import Resolver
-from rescind_authority.usecases.lookups.reuse_detection import Reuse
+from rescind_authority.usecases.lookups.reuse_detection import ReuseDetector
 from rescind_authority.usecases.read_model.revoked_marks import Sweeper
 from rescind_authority.usecases.revocations.hit_counts import HitCounter
 from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
@@ -86,7 +86,7 @@ class Core:
             self.usage,
             self.enforcer,
             self.term,
-            self.until,
+            self.lift_scheduler,
             self.ends,
             self.reuse,
             self._sweeper,
@@ -122,15 +122,15 @@ class Core:
     @cached_property
     def guard(self) -> RowGuard:
         """The check of the MAC of each row that is read."""
-        refused = RefusedRows(self.refusals.note, clock=self.clock, metrics=self.metrics)
-        return RowGuard(self._keys, refused=refused.note, watch=self.watch)
+        refused = RefusedRows(self.refusals.queue, clock=self.clock, metrics=self.metrics)
+        return RowGuard(self._keys, refused=refused.report, watch=self.watch)
 
     @cached_property
     def _renewal(self) -> RowRenewal:
         return RowRenewal(RowRewriter(self._postgres, self.guard, self._keys), keys=self._keys)
 
     @cached_property
-    def table(self) -> PostgresTokens:
+    def tokens(self) -> PostgresTokens:
         """The searches of the token table."""
         return PostgresTokens(self._postgres)
 
@@ -162,9 +162,9 @@ class Core:
         return PostgresLedger(self._postgres, self.guard)
 
     @cached_property
-    def recent(self) -> Recent:
+    def recent(self) -> RecentEvents:
         """The end of the ledger, in memory."""
-        return Recent(self.ledger, clock=self.clock, heard=self.watch.offer)
+        return RecentEvents(self.ledger, clock=self.clock, on_batch=self.watch.offer)
 
     @cached_property
     def sequencer(self) -> Sequencer:
@@ -193,7 +193,7 @@ class Core:
 
     @cached_property
     def _sweeper(self) -> Sweeper:
-        return Sweeper(self._sweeps, tokens=self.table, clock=self.clock, metrics=self.metrics)
+        return Sweeper(self._sweeps, tokens=self.tokens, clock=self.clock, metrics=self.metrics)
 
     @cached_property
     def _idempotency(self) -> IdempotencyKeyReaper:
@@ -209,19 +209,19 @@ class Core:
             keys=self._keys,
             clock=self.clock,
             metrics=self.metrics,
-            watch=self.reuse.saw,
+            watch=self.reuse.check,
             shared=self._shared,
         )
 
     @cached_property
-    def reuse(self) -> Reuse:
+    def reuse(self) -> ReuseDetector:
         """The detection of reuse, which ends a token whose rotated secret is used again."""
-        return Reuse(self.sequencer, clock=self.clock, entropy=secrets.token_bytes)
+        return ReuseDetector(self.sequencer, clock=self.clock, entropy=secrets.token_bytes)
 
     @cached_property
     def usage(self) -> Usage:
         """The record of when each token was last used."""
-        return Usage(self.table, metrics=self.metrics)
+        return Usage(self.tokens, metrics=self.metrics)
 
     @cached_property
     def ends(self) -> EndTimer:
@@ -258,7 +258,7 @@ class Core:
     @cached_property
     def hit_counter(self) -> HitCounter:
         """The number of tokens that each revocation hit."""
-        return HitCounter(self.table, revocations=self.revocations)
+        return HitCounter(self.tokens, revocations=self.revocations)
 
     @cached_property
     def enforcer(self) -> Enforcer:
@@ -273,7 +273,7 @@ class Core:
         )
 
     @cached_property
-    def until(self) -> LiftScheduler:
+    def lift_scheduler(self) -> LiftScheduler:
         """The scheduler that lifts suspensions and narrowings whose time is up."""
         return LiftScheduler(
             self.revocations,

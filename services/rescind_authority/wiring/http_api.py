@@ -40,7 +40,7 @@ def sidecar_api(core: Core, keyring: LiveKeyring, edge_keys: EdgeKeys) -> Sideca
         edge_keys=edge_keys,
         enrolments=core.enrolments,
         clock=core.clock,
-        refused=core.refusals.note,
+        refused=core.refusals.queue,
     )
     return SidecarApi(
         granter=core.granter,
@@ -83,14 +83,14 @@ class HttpApi:
             changer=self._changer,
             sessions=self._sessions,
             inspector=self._inspector,
-            trees=Trees(self._inspector, core.table),
+            trees=Trees(self._inspector, core.tokens),
             enforcer=core.enforcer,
             hit_counter=core.hit_counter,
             keys=self._keyring,
             sidecar_api=sidecars,
             term=core.term,
             metrics=core.metrics,
-            refused=core.refusals.note,
+            refused=core.refusals.queue,
             health=partial(_health, migrator, link, self._keyring),
         )
 
@@ -108,7 +108,7 @@ class HttpApi:
         core = self._core
         return Inspector(
             records=core.records,
-            lister=TokenSearch(core.table, clock=self._clock),
+            lister=TokenSearch(core.tokens, clock=self._clock),
             revocations=core.revocations,
             leases=core.leases,
             ledger=core.ledger,
@@ -139,9 +139,9 @@ class HttpApi:
         return Revoker(
             core.sequencer,
             resolver=core.resolver,
-            table=core.table,
-            until=core.until,
-            previewer=Previewer(core.table, above=self._settings.preview_above),
+            tokens=core.tokens,
+            lift_scheduler=core.lift_scheduler,
+            previewer=Previewer(core.tokens, above=self._settings.preview_above),
             clock=self._clock,
             entropy=secrets.token_bytes,
             prefix=self._prefix,
@@ -152,7 +152,7 @@ class HttpApi:
         return Lifter(
             self._core.sequencer,
             revocations=self._core.revocations,
-            table=self._core.table,
+            tokens=self._core.tokens,
             clock=self._clock,
             entropy=secrets.token_bytes,
         )

@@ -52,7 +52,7 @@ WRITES: dict[str, Write] = {
     ),
     "get_receipt": lambda postgres: PostgresReceipts(postgres).get("rev_1"),
     "sweep_leases": lambda postgres: PostgresReceipts(postgres).sweep({_INSTANCE: 3}),
-    "ask_term": lambda postgres: PostgresTerms(postgres).ask(5_000, actor="ada"),
+    "set_target_term": lambda postgres: PostgresTerms(postgres).set_target(5_000, actor="ada"),
     "move_term": lambda postgres: PostgresTerms(postgres).move(1, grant_ms=5_000, wait_ms=10_000),
     "forget_keys": lambda postgres: PostgresSweeps(postgres).forget_keys(
         older_than_s=0, but=(), most=1

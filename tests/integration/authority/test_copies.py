@@ -19,7 +19,7 @@ from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.receipts import PostgresReceipts
 from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.usecases.leases.grant import Granter
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_runtime.clock import SystemClock
 
 TERM_S = 1.5
@@ -31,7 +31,7 @@ async def test_in_postgres(system: System, subtests: pytest.Subtests) -> None:
         ledger = PostgresLedger(postgres, guard(system.settings))
         granter = Granter(
             PostgresLeases(postgres, guard(system.settings)),
-            recent=Recent(ledger, clock=SystemClock()),
+            recent=RecentEvents(ledger, clock=SystemClock()),
             clock=SystemClock(),
             metrics=PrometheusMetrics(),
         )

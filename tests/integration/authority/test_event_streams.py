@@ -72,7 +72,7 @@ async def rest(of: AsyncIterator[int]) -> list[int]:
 async def test_a_stream_ends_with_its_token_and_tells_nothing_that_comes_after(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "_LOOK_AGAIN_S", 3_600)  # the events alone are to end it
+    monkeypatch.setattr(events, "_RECHECK_S", 3_600)  # the events alone are to end it
     async with serving(system) as authority:
         for how, deed in DEEDS.items():
             issued = await reader(authority)
@@ -89,7 +89,7 @@ async def test_a_stream_ends_with_its_token_and_tells_nothing_that_comes_after(
 async def test_a_stream_ends_when_its_token_ends_by_itself(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "_LOOK_AGAIN_S", 3_600)
+    monkeypatch.setattr(events, "_RECHECK_S", 3_600)
     async with serving(system) as authority:
         await authority.revoke("subject:agent:x")
         issued = await reader(authority, ttl=1.5)
@@ -117,7 +117,7 @@ async def test_a_stream_whose_client_does_not_read_ends_with_its_token_too(
         await asyncio.Event().wait()
 
     async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
-        stream = events._Stream(content(), until=lambda: until(ended))
+        stream = events._Stream(content(), stop_when=lambda: until(ended))
         tasks.create_task(stream({"type": "http", "method": "GET"}, receive, send))
         await blocked.wait()
         ended.set()
@@ -131,7 +131,7 @@ async def until(ended: asyncio.Event) -> None:
 async def test_a_stream_goes_on_beside_one_whose_token_ended(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "_LOOK_AGAIN_S", 3_600)
+    monkeypatch.setattr(events, "_RECHECK_S", 3_600)
     async with serving(system) as authority:
         issued, other = await reader(authority), await reader(authority)
         async with stream(authority, issued["token"]) as coming:
@@ -143,7 +143,7 @@ async def test_a_stream_goes_on_beside_one_whose_token_ended(
 async def test_a_token_that_cannot_be_looked_up_ends_the_stream_after_a_while(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "_LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr(events, "_RECHECK_S", 0.1)
     monkeypatch.setattr(events, "_RETRY_S", 0.01)
     async with serving(system) as authority:
         issued = await reader(authority)

@@ -170,11 +170,11 @@ def test_a_new_key_is_known_before_it_signs(prepared: System) -> None:
     live = LiveKeyring(prepared.settings.keyring_path, clock)
     before = live.sign(Purpose.EVENTS, b"x").key_id
     key_commands.rotate(prepared.settings, Purpose.EVENTS)
-    live.look()
+    live.refresh()
     assert live.serial == 2
     assert live.sign(Purpose.EVENTS, b"x").key_id == before
     clock.now_us = SystemClock().wall_us() + OVERLAP_US
-    live.look()
+    live.refresh()
     after = live.sign(Purpose.EVENTS, b"x")
     assert after.key_id != before
     assert live.verify(Purpose.EVENTS, after)
@@ -253,5 +253,5 @@ def test_a_file_that_is_no_keyring_of_ours_changes_no_key(prepared: System) -> N
             other.write(path)
         else:
             path.write_text(wrong)
-        live.look()
+        live.refresh()
         assert live.statement == before

@@ -25,7 +25,7 @@ from rescind_authority.postgres.leases import PostgresLeases
 from rescind_authority.postgres.pool import Borrowed
 from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.usecases.leases.grant import Granter
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_runtime.clock import SystemClock
 
 _ROW = "SELECT counter, acked_seq, applied_seq, row_version, released_at FROM leases"
@@ -367,7 +367,7 @@ async def granting(
         leases = leases_kind(postgres, guard(system.settings))
         granter = Granter(
             leases,
-            recent=Recent(Nowhere(), clock=SystemClock()),
+            recent=RecentEvents(Nowhere(), clock=SystemClock()),
             clock=SystemClock(),
             metrics=PrometheusMetrics(),
         )

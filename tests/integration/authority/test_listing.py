@@ -93,7 +93,7 @@ async def pages(lister: TokenSearch, wanted: TokenFilter, *, limit: int) -> list
 async def test_a_walk_goes_along_its_index_and_no_further_than_told(
     crowd: System, handles: list[str], index: str, state: str | None
 ) -> None:
-    way = token_search.along(filter_of(*handles).handles)
+    way = token_search.narrowest_scan(filter_of(*handles).handles)
     plan = await plan_of(
         crowd,
         "walk_tokens",

@@ -31,7 +31,7 @@ from rescind_authority.postgres.records import PostgresRecords
 from rescind_authority.postgres.token_search import PostgresTokens
 from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.usecases.ledger.publisher import Publisher
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_authority.usecases.ledger.sequencer import Sequencer
 from rescind_authority.usecases.lookups.resolver import record_of
 from rescind_authority.usecases.tokens.end_timer import EndTimer
@@ -152,11 +152,13 @@ async def test_the_footing_of_a_delegation_shows_the_end_of_the_parent(system: S
         replaced = await call(authority, rotated, "rotate")
         await set_back(system)
         async with PostgresLedger(postgres, guard(system.settings)).begin() as transaction:
-            footing = await transaction.footing(token_format.digest(parent["token"]), [Handle("*")])
+            footing = await transaction.read_issuance(
+                token_format.digest(parent["token"]), [Handle("*")]
+            )
             assert footing.parent is not None
             found = record_of(footing.parent, footing.snapshot)
             assert found.holds == (ActiveRevocation(ended["id"], ENDED, ended["seq"]),)
-            footing = await transaction.footing(
+            footing = await transaction.read_issuance(
                 token_format.digest(rotated["token"]), [Handle("*")]
             )
             assert footing.parent is not None
@@ -423,7 +425,7 @@ async def test_an_end_that_moves_nothing_needs_no_event(system: System) -> None:
 def sequencer(postgres: Postgres, system: System) -> Sequencer:
     """Make the sequencer of one more authority, which announces to nobody."""
     ledger = PostgresLedger(postgres, guard(system.settings))
-    publisher = Publisher(announcer=Silent(), recent=Recent(ledger, clock=SystemClock()))
+    publisher = Publisher(announcer=Silent(), recent=RecentEvents(ledger, clock=SystemClock()))
     return Sequencer(ledger, publisher=publisher, clock=SystemClock(), metrics=PrometheusMetrics())
 
 

@@ -63,7 +63,7 @@ class Direct:
         self, message: recovery_offer.Offer, credentials: InstanceCredentials
     ) -> recovery_offer.OfferAnswer:
         """Offer a batch."""
-        return recovery_offer.OfferAnswer(wanted=await self.recovery.take(message.batch))
+        return recovery_offer.OfferAnswer(wanted=await self.recovery.recover(message.batch))
 
 
 @asynccontextmanager

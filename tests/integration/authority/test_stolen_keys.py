@@ -33,7 +33,7 @@ from rescind_sidecar.wiring.sidecar import Sidecar
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have authorities look at their keyring at once, and nothing wait for a minute."""
     monkeypatch.setattr(signing, "OVERLAP_US", 0)
-    monkeypatch.setattr(reloading_keyring, "_LOOK_S", 0.1)
+    monkeypatch.setattr(reloading_keyring, "_POLL_S", 0.1)
     monkeypatch.setattr(trust_propagation, "_TAKEN_US", 500_000)
 
 

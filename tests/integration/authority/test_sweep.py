@@ -246,7 +246,7 @@ async def test_a_token_that_is_stored_while_a_revoke_hits_it_is_stamped_too(
             await transaction.lock_keys(
                 [IdempotentRequest(Key("test", token.grant.token_id), token.token_hash)]
             )
-            footing = await transaction.footing(None, token.grant.handles)
+            footing = await transaction.read_issuance(None, token.grant.handles)
             async with forbidden_to_sweep(system):
                 revoked = await authority.revoke("subject:agent:late")
             sweeping = sweeper(postgres, kind(postgres))

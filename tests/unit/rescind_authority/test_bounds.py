@@ -108,7 +108,7 @@ class SlowSidecarApi:
     ("subject", "bound", "refusal"),
     [
         ("heartbeat", "_MOST_HEARTBEATS", EMPTY),
-        ("resolve", "_MOST_LOOKS", b"not now"),
+        ("resolve", "_MOST_LOOKUPS", b"not now"),
         ("since", "_MOST_SINCE", EMPTY),
         ("offer", "_MOST_OFFERS", EMPTY),
         ("enrol", "_MOST_ENROLMENTS", EMPTY),
@@ -144,7 +144,7 @@ async def test_requests_over_nats_beyond_the_bound_are_refused_at_once_and_take_
     ("name", "bound"),
     [
         ("heartbeat", "_MOST_HEARTBEATS"),
-        ("resolve", "_MOST_LOOKS"),
+        ("resolve", "_MOST_LOOKUPS"),
         ("since", "_MOST_SINCE"),
         ("offer", "_MOST_OFFERS"),
         ("enrol", "_MOST_ENROLMENTS"),

@@ -9,8 +9,8 @@ SERVING = {"serve", "migrate-and-serve"}
 
 
 def test_each_verb_has_the_name_of_its_command() -> None:
-    assert authority._VERBS.keys() - SERVING - {"migrate"} == authority._SPOKEN.keys()
-    for spoken in authority._SPOKEN.values():
+    assert authority._VERBS.keys() - SERVING - {"migrate"} == authority._COMMAND_NAMES.keys()
+    for spoken in authority._COMMAND_NAMES.values():
         command: click.Command = rescind
         words = spoken.split()
         with click.Context(command) as context:

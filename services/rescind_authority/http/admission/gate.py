@@ -64,14 +64,14 @@ class Gate:
             turn.end()
 
     async def _wait(self, peer: str) -> None:
-        called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(peer, deque()).append(called)
+        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(peer, deque()).append(admitted)
         try:
             async with asyncio.timeout(_LONGEST_WAIT_S):
-                await called
+                await admitted
         except (asyncio.CancelledError, TimeoutError) as error:
             # A cancelled future stays in its queue and is skipped there.
-            if not called.cancel() and not called.cancelled():
+            if not admitted.cancel() and not admitted.cancelled():
                 self._leave()  # its turn came while it gave up
             if isinstance(error, TimeoutError):
                 raise OverloadedError("requests") from None
@@ -80,11 +80,11 @@ class Gate:
     def _leave(self) -> None:
         while self._waiting:
             peer, queue = self._waiting.popitem(last=False)
-            called = queue.popleft()
+            admitted = queue.popleft()
             if queue:
                 self._waiting[peer] = queue  # at the end: the other peers are next
-            if not called.done():
-                called.set_result(None)
+            if not admitted.done():
+                admitted.set_result(None)
                 return
         self._free += 1
 
@@ -92,11 +92,11 @@ class Gate:
 class Body:
     """The body of one request, as far as it has arrived."""
 
-    __slots__ = ("_among", "_deadline", "content")
+    __slots__ = ("_bodies", "_deadline", "content")
 
-    def __init__(self, among: "Bodies") -> None:
+    def __init__(self, bodies: "Bodies") -> None:
         self.content = bytearray()
-        self._among = among
+        self._bodies = bodies
         self._deadline: asyncio.Timeout | None = None
 
     async def read(self, receive: Receive, *, limit_bytes: int) -> bool:
@@ -116,14 +116,14 @@ class Body:
                     if len(self.content) + len(chunk) > limit_bytes:
                         raise TooLargeBodyError(limit_bytes)
                     self.content += chunk
-                    self._among.grew(self, len(chunk))
+                    self._bodies.add_bytes(self, len(chunk))
         except TimeoutError:
             raise OverloadedError("request bodies") from None
         finally:
-            self._among.came(self)
+            self._bodies.complete(self)
         return True
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Abort the read."""
         if self._deadline is not None:
             self._deadline.reschedule(asyncio.get_running_loop().time())
@@ -139,7 +139,7 @@ class Bodies:
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
         self._held: dict[Body, int] = {}
-        self._coming: OrderedDict[Body, None] = OrderedDict()
+        self._incomplete: OrderedDict[Body, None] = OrderedDict()
         self.bytes = 0
 
     @contextmanager
@@ -147,27 +147,27 @@ class Bodies:
         """Hold a body for the block."""
         body = Body(self)
         self._held[body] = 0
-        self._coming[body] = None
+        self._incomplete[body] = None
         try:
             yield body
         finally:
-            self._coming.pop(body, None)
+            self._incomplete.pop(body, None)
             self._release(body)
 
-    def grew(self, body: Body, size: int) -> None:
+    def add_bytes(self, body: Body, size: int) -> None:
         """Count more bytes of a body. Above the limit, cut incomplete bodies, perhaps this one."""
         if body not in self._held:
             return  # the body is cut already
         self._held[body] += size
         self.bytes += size
-        while self.bytes > self._most and self._coming:
-            slowest, _ = self._coming.popitem(last=False)
-            slowest.cut()
+        while self.bytes > self._most and self._incomplete:
+            slowest, _ = self._incomplete.popitem(last=False)
+            slowest.abort()
             self._release(slowest)
 
-    def came(self, body: Body) -> None:
+    def complete(self, body: Body) -> None:
         """Mark a body as complete."""
-        self._coming.pop(body, None)
+        self._incomplete.pop(body, None)
 
     def _release(self, body: Body) -> None:
         self.bytes -= self._held.pop(body, 0)

@@ -12,7 +12,7 @@ from rescind_authority.http import problems
 from rescind_authority.http.admission import json_texts
 from rescind_authority.http.admission.gate import Bodies, Gate, TooLargeBodyError
 from rescind_authority.http.admission.json_texts import UnreadableBodyError
-from rescind_authority.http.dependencies import owner_of, prove
+from rescind_authority.http.dependencies import mark_authenticated, owner_of
 from rescind_authority.ports.metrics import Metrics
 
 MAX_BODY_BYTES = 1024 * 1024  # a thousand commands
@@ -49,14 +49,14 @@ class Counted:
             await self._app(scope, receive, send)
             return
 
-        async def counting(message: Message) -> None:
+        async def count_response(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", _NOT_FOUND)
                 method = scope["method"] if scope["method"] in _METHODS else _OTHER
                 self._metrics.request(method=method, route=route, status=message["status"])
             await send(message)
 
-        await self._app(scope, receive, counting)
+        await self._app(scope, receive, count_response)
 
 
 class Admitted:
@@ -84,10 +84,10 @@ class Admitted:
         known = kind is not None or owner_of(scope) is not None
         if token is not None and kind is Kind.ADMIN:
             # Before the body is read: it may be large, and its sender slow. A refusal undoes this.
-            prove(scope, token_format.digest(token).hex())
+            mark_authenticated(scope, token_format.digest(token).hex())
         large = known or scope["path"] == _OFFER
         limit = MAX_BODY_BYTES if large else UNPROVEN_BODY_BYTES
-        if _announced(scope) > limit:
+        if _content_length(scope) > limit:
             await problems.too_large(limit)(scope, receive, send)
             return
         try:
@@ -109,11 +109,11 @@ class Admitted:
         client = scope["client"]
         async with gate.turn(client[0] if client else "") as turn:
 
-            async def answering(message: Message) -> None:
+            async def end_turn(message: Message) -> None:
                 turn.end()  # the work is done: a slow reader keeps no turn
                 await send(message)
 
-            await self._answer(body, scope, receive, answering)
+            await self._answer(body, scope, receive, end_turn)
 
     async def _answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -124,24 +124,24 @@ class Admitted:
         except InvalidRequestError as error:
             await problems.response(error)(scope, receive, send)
         else:
-            await self._app(scope, _first(body, receive), send)
+            await self._app(scope, _replay(body, receive), send)
 
 
-def _announced(scope: Scope) -> int:
+def _content_length(scope: Scope) -> int:
     """Return the Content-Length of a request, or 0 if there is none."""
     # The server checked that it is one number, and short enough for int().
     return next((int(text) for name, text in scope["headers"] if name == b"content-length"), 0)
 
 
-def _first(body: bytes, receive: Receive) -> Receive:
+def _replay(body: bytes, receive: Receive) -> Receive:
     """Return a `receive` that returns the body as one message, and then later messages."""
-    given = False
+    sent = False
 
     async def replay() -> Message:
-        nonlocal given
-        if given:
+        nonlocal sent
+        if sent:
             return await receive()
-        given = True
+        sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay

@@ -68,8 +68,8 @@ class LedgerWatch:
         self._reconnect = reconnect
         self._begins = begins
         self._lock = asyncio.Lock()
-        self._doubted = asyncio.Event()
-        self._looked: Position | None = None
+        self._older_end_seen = asyncio.Event()
+        self._verified: Position | None = None
         self._end_problem: str | None = None
         self._old_problem: str | None = None
 
@@ -103,18 +103,18 @@ class LedgerWatch:
             position.head,
         ):
             with suppress(StoreContendedError), self.index.changing():
-                self.index.move(self._taken(position, batch.payloads))
+                self.index.move(self._add_events(position, batch.payloads))
 
     async def run(self) -> None:
         """Follow the ledger, check old events, and prune the index, until cancelled."""
         for step in count():
             with suppress(RescindError):  # Postgres is away, or `problem` is set
-                self._doubted.clear()
+                self._older_end_seen.clear()
                 async with self._lock:
                     await self._follow_on_new_connections()
                 self._end_problem = None
-                if self._looked is not None or step % _PAUSE == 0:
-                    await self.look_through()
+                if self._verified is not None or step % _PAUSE == 0:
+                    await self.verify_old_events()
             self.index.sync()
             await self._rest()
 
@@ -122,10 +122,10 @@ class LedgerWatch:
         """Wait for the next step, which begins earlier if a reader finds an older end meanwhile."""
         await asyncio.sleep(_AGAIN_S)
         if self.problem is not None:
-            self._doubted.clear()  # the problem is known already
+            self._older_end_seen.clear()  # the problem is known already
         with suppress(TimeoutError):
             async with asyncio.timeout(_STEP_S - _AGAIN_S):
-                await self._doubted.wait()
+                await self._older_end_seen.wait()
 
     async def _follow_on_new_connections(self) -> None:
         """Follow the ledger; if its end is older, repeat once on new connections."""
@@ -136,7 +136,7 @@ class LedgerWatch:
             try:
                 await self._follow(self._read)
             except _OlderEndError as error:
-                raise self._found(error.problem) from error
+                raise self._report(error.problem) from error
 
     async def verify_up_to(self, seq: int, read: Read) -> None:
         """Follow the ledger at least up to a seq. Raises StoreForgedError."""
@@ -169,32 +169,32 @@ class LedgerWatch:
             return  # a new epoch: `_follow` adds it, or reads the ledger again
         older = end.epoch < position.epoch or end.seq < seen
         if older or (end.seq == position.seq and end != position):
-            raise self._older(end, max(seen, position.seq))
+            raise self._older_end(end, max(seen, position.seq))
 
-    async def look_through(self) -> None:
+    async def verify_old_events(self) -> None:
         """Recompute the chain of some old events; successive calls cover all events."""
         target = self.index.position
         if target is None:
             return
-        start = self._looked or ledger.genesis(1)
+        start = self._verified or ledger.genesis(1)
         found = await self._read("chain_after", start.seq, MOST)
         epochs = [each for each in _epochs(found) if each[0] <= target.epoch]
         for row in found:
             if row["event"] is None or row["event"] > target.seq:
                 break
-            start = _begun(start, epochs)
+            start = _enter_epochs(start, epochs)
             if row["event"] != start.seq + 1:
-                raise self._found_old(f"event {start.seq + 1} is missing")
+                raise self._report_old(f"event {start.seq + 1} is missing")
             start = start.after(row["payload"])
-        start = _begun(start, epochs)
+        start = _enter_epochs(start, epochs)
         if start.seq < target.seq:
             if len(found) < MOST:
-                raise self._found_old(f"event {start.seq + 1} is missing")
-            self._looked = start
+                raise self._report_old(f"event {start.seq + 1} is missing")
+            self._verified = start
             return
-        self._looked = None
+        self._verified = None
         if start != target:
-            raise self._found_old("an event is not the one that an authority wrote")
+            raise self._report_old("an event is not the one that an authority wrote")
         self._old_problem = None
         self.index.prune(wall_us() - KEPT_US)
 
@@ -206,7 +206,7 @@ class LedgerWatch:
         self._require_written(found[0])
         if position is None:
             if _end(found).seq and not self._begins:
-                raise self._found(
+                raise self._report(
                     "this host has no ledger index, so it cannot tell an older ledger from the "
                     "newest: copy `ledger-index` from another authority's host, or see `rescind "
                     "ledger accept`"
@@ -224,13 +224,13 @@ class LedgerWatch:
             await self.rebuild(read)
             return
         if end.epoch < position.epoch or end.seq < position.seq:
-            raise self._older(end, position.seq)
+            raise self._older_end(end, position.seq)
         with self.index.changing():
             if self.index.position != position:
                 return  # another authority of this host was faster
-            await self._take_to_end(position, found, read)
+            await self._add_to_end(position, found, read)
 
-    async def _take_to_end(
+    async def _add_to_end(
         self, position: Position, found: Sequence[asyncpg.Record], read: Read
     ) -> Position:
         """Add every event after a position, beginning with those in `found`. Return the end."""
@@ -238,7 +238,7 @@ class LedgerWatch:
             found = await read("chain_after", position.seq, MOST)
             self._require_written(found[0])
         if position != _end(found):
-            raise self._found("an event is not the one that an authority wrote")
+            raise self._report("an event is not the one that an authority wrote")
         self.index.move(position)
         return position
 
@@ -260,7 +260,7 @@ class LedgerWatch:
             self.index.forget()
             found = await read("chain_after", begin.seq, MOST)
             self._require_written(found[0])
-            return await self._take_to_end(begin, found, read)
+            return await self._add_to_end(begin, found, read)
 
     async def accept_as_it_is(self) -> Position:
         """Accept the ledger in Postgres, even if it is not whole. Return its end."""
@@ -285,21 +285,21 @@ class LedgerWatch:
         for row in found:
             if row["event"] is None:
                 break
-            position = _begun(position, epochs)
+            position = _enter_epochs(position, epochs)
             if row["event"] != position.seq + 1:
-                raise self._found(f"event {position.seq + 1} is missing")
-            position = self._taken(position, [row["payload"]])
-        position = _begun(position, epochs)
+                raise self._report(f"event {position.seq + 1} is missing")
+            position = self._add_events(position, [row["payload"]])
+        position = _enter_epochs(position, epochs)
         if position.seq > last or (position.seq < last and len(found) < MOST):
-            raise self._found(f"event {position.seq + 1} is missing")
+            raise self._report(f"event {position.seq + 1} is missing")
         return position
 
-    def _taken(self, position: Position, payloads: Sequence[bytes]) -> Position:
+    def _add_events(self, position: Position, payloads: Sequence[bytes]) -> Position:
         for payload in payloads:
             try:
                 event = events.decode(payload)
             except MalformedMessageError:
-                raise self._found(f"event {position.seq + 1} cannot be read") from None
+                raise self._report(f"event {position.seq + 1} cannot be read") from None
             self.index.add(event)
             position = position.after(payload)
         return position
@@ -311,25 +311,25 @@ class LedgerWatch:
         else:
             genuine = row_macs.genuine(self._keys.rows, "ledger_head", row, row["mac"])
         if not genuine:
-            raise self._found("no authority wrote the end of the ledger that is there")
+            raise self._report("no authority wrote the end of the ledger that is there")
 
-    def _older(self, end: Position, seen: int) -> _OlderEndError:
-        self._doubted.set()
+    def _older_end(self, end: Position, seen: int) -> _OlderEndError:
+        self._older_end_seen.set()
         return _OlderEndError(
             f"the ledger in Postgres ends at {end.epoch}.{end.seq}, and this host has seen {seen}"
         )
 
-    def _found(self, problem: str) -> StoreForgedError:
-        self._tell(problem)
+    def _report(self, problem: str) -> StoreForgedError:
+        self._log_problem(problem)
         self._end_problem = problem
         return StoreForgedError(problem)
 
-    def _found_old(self, problem: str) -> StoreForgedError:
-        self._tell(problem)
-        self._looked, self._old_problem = None, problem
+    def _report_old(self, problem: str) -> StoreForgedError:
+        self._log_problem(problem)
+        self._verified, self._old_problem = None, problem
         return StoreForgedError(problem)
 
-    def _tell(self, problem: str) -> None:
+    def _log_problem(self, problem: str) -> None:
         if self.problem is None:
             _log.critical(
                 "the ledger in Postgres is not the one that this host has seen: nothing is leased "
@@ -347,7 +347,7 @@ def _epochs(found: Sequence[asyncpg.Record]) -> list[tuple[int, int]]:
     return list(zip(found[0]["epochs"], found[0]["bases"], strict=True))
 
 
-def _begun(position: Position, epochs: Sequence[tuple[int, int]]) -> Position:
+def _enter_epochs(position: Position, epochs: Sequence[tuple[int, int]]) -> Position:
     """Return the position after the epochs that began there."""
     for epoch, base in epochs:
         if epoch > position.epoch and base == position.seq:

@@ -1,6 +1,6 @@
--- Stores a new token with its audit entry, as of the footing that was read for it. $25 is what the
--- audit calls its issuer; $26 and $27 are what a credential binds its sidecars to; $28 to $30 are what
--- the token's holder may do (NULL: by default); $32 is the row's MAC.
+-- Stores a new token with its audit entry, as of the issuance snapshot that was read for it. $25 is
+-- the audit's name for its issuer; $26 and $27 are the limits of a credential on its sidecars; $28 to
+-- $30 are the rights of the token's holder (NULL: the default); $32 is the row's MAC.
 -- Served by: tokens_pkey, tokens_token_hash_key.
 WITH token AS (
     INSERT INTO tokens (

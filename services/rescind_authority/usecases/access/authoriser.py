@@ -143,8 +143,8 @@ class Authoriser:
 
         Raises UnauthenticatedError with the reason.
         """
-        record, _, at_us = await self._look(bearer, "admin token")
-        denied = judge(record, at_us) or verdict.permitted(
+        record, _, at_us = await self._authenticate(bearer, "admin token")
+        denied = find_denial(record, at_us) or verdict.permitted(
             record, require=(), audience=AUDIENCE, address=address
         )
         self._note(record.token_hash, refused=denied is not None)
@@ -169,8 +169,8 @@ class Authoriser:
 
         Raises UnauthenticatedError with the reason.
         """
-        record, mandate, at_us = await self._look(bearer, "parent token")
-        denied = judge(record, at_us)
+        record, mandate, at_us = await self._authenticate(bearer, "parent token")
+        denied = find_denial(record, at_us)
         if denied is None and not record.conditions.admits(address):
             denied = verdict.Denied(verdict.Reason.WRONG_ADDRESS)
         self._note(record.token_hash, refused=denied is not None)
@@ -186,7 +186,9 @@ class Authoriser:
             if len(self._refused) > _MOST_REFUSED:
                 self._refused.popitem(last=False)
 
-    async def _look(self, bearer: str | None, what: str) -> tuple[Record, DelegationLimits, int]:
+    async def _authenticate(
+        self, bearer: str | None, what: str
+    ) -> tuple[Record, DelegationLimits, int]:
         if bearer is None:
             raise UnauthenticatedError(
                 f"send the {what} as `Authorization: Bearer <token>`.", sent=False
@@ -198,7 +200,7 @@ class Authoriser:
         # The tag costs microseconds: a flood of forgeries never reaches Postgres.
         if not token_format.genuine(token, self._edge_keys.live):
             raise refused(verdict.Reason.UNKNOWN, what)
-        found = await self._resolver.present(bearer)
+        found = await self._resolver.read_presented(bearer)
         if found.record is None or found.token is None:
             self._note(token_format.digest(bearer), refused=True)
             raise refused(verdict.Reason.UNKNOWN, what)
@@ -210,7 +212,7 @@ def refreshed(actor: Actor, snapshot: Snapshot) -> Actor:
     for state in snapshot.tokens:
         record = record_of(state, snapshot)
         if (record.token_hash, record.token_id) == (actor.token_hash, actor.token_id):
-            denied = judge(record, snapshot.at_us)
+            denied = find_denial(record, snapshot.at_us)
             if denied is not None:
                 raise refused(denied.reason, "admin token", record)
             return _actor(record)
@@ -239,7 +241,7 @@ async def require_right_to_hit(selector: Selector, actor: Actor, table: Tokens) 
     actor.require(Scope.ADMIN, "a command that hits admin tokens")
 
 
-def judge(record: Record, at_us: int) -> verdict.Denied | None:
+def find_denial(record: Record, at_us: int) -> verdict.Denied | None:
     """Return why applied revocations or the time deny a token, or None."""
     return verdict.judge_state(record) or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
 

@@ -36,7 +36,7 @@ class RefusalAudit:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def note(self, refusal: RefusedCall) -> None:
+    def queue(self, refusal: RefusedCall) -> None:
         """Queue a refused call for the audit, or drop and count it above the bound."""
         if len(self._waiting) >= CAPACITY or not self._spend():
             self._metrics.refusal_not_audited()

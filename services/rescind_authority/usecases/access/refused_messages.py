@@ -18,7 +18,7 @@ class RefusedMessages:
         self._metrics = metrics
         self._throttle = LogThrottle()
 
-    def note(self, subject: str, error: MalformedMessageError) -> None:
+    def count_refused(self, subject: str, error: MalformedMessageError) -> None:
         """Count a message, and log it unless another one was logged just before."""
         self._metrics.unanswered(subject=subject, outcome="refused")
         withheld = self._throttle.due(self._clock.monotonic_raw_ns())

@@ -26,7 +26,7 @@ class RefusedRows:
         self._metrics = metrics
         self._rows = KeyedLogThrottle(_PERIOD_S, most=MOST)
 
-    def note(self, name: str, why: str) -> None:
+    def report(self, name: str, why: str) -> None:
         """Report a refused row, by the id of its token."""
         self._metrics.row_refused()
         withheld = self._rows.due(name, self._clock.monotonic_raw_ns())

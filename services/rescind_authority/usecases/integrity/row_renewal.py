@@ -8,7 +8,7 @@ import structlog
 from rescind.errors import RescindError
 from rescind_authority.ports.keys import Keys
 
-_LOOK_S = 2.0
+_POLL_S = 2.0
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -36,7 +36,7 @@ class RowRenewal:
         """Rewrite the rows after each change of the key, until cancelled."""
         while True:
             await self.step()
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
 
     async def step(self) -> None:
         """Rewrite the rows if the newest key replaced another and is new to this process."""

@@ -32,7 +32,7 @@ from rescind_authority.ports.keys import EdgeKeys, Keys
 from rescind_authority.usecases.access.authoriser import actor_name
 from rescind_authority.usecases.leases.instance_auth import Instances
 from rescind_authority.usecases.leases.membership import contradiction, refusal
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_authority.usecases.lookups.resolver import LookupResult, Resolver
 from rescind_runtime.log_throttle import KeyedLogThrottle, LogThrottle
 
@@ -66,7 +66,7 @@ class Enroller:
         *,
         keys: Keys,
         instances: Instances,
-        recent: Recent,
+        recent: RecentEvents,
         edge_keys: EdgeKeys,
         enrolments: Enrolments,
         clock: Clock,
@@ -87,7 +87,7 @@ class Enroller:
     async def answer(self, payload: bytes) -> bytes:
         """Return the signed answer to one request. Raises MalformedMessageError."""
         request = enrolment.decode_request(payload)
-        answer = await self._answer(request)
+        answer = await self._decide(request)
         if isinstance(answer, EnrolmentRefused):
             # A sidecar that used a retired key may encrypt its credential again, for the current
             # key.
@@ -96,7 +96,7 @@ class Enroller:
             self._keys.sign(Purpose.ENROLMENT, enrolment.encode_answer(answer))
         )
 
-    async def _answer(self, request: EnrolmentRequest) -> Granted | EnrolmentRefused:
+    async def _decide(self, request: EnrolmentRequest) -> Granted | EnrolmentRefused:
         if not request.box:
             return EnrolmentRefused(request.nonce, "no credential was shown")
         credential = self._credential(request)
@@ -106,10 +106,10 @@ class Enroller:
         text = credential.token.reveal()
         # Any client can encrypt a box for the public key: without the check of the tag, a made-up
         # token would reach Postgres.
-        found = await self._resolver.present(text) if self._is_ours(text) else None
+        found = await self._resolver.read_presented(text) if self._is_ours(text) else None
         problem = await self._problem(credential, instance, found)
         if problem is not None:
-            self._tell(credential, instance, problem)
+            self._log_refusal(credential, instance, problem)
             self._audit(None if found is None else found.record, instance, problem)
             return EnrolmentRefused(request.nonce, problem)
         epoch = self._recent.epoch
@@ -153,27 +153,27 @@ class Enroller:
         record = found.record
         why = refusal(record, found.snapshot.at_us)
         if why is not None:
-            says = _says(why, rotated=found.token.retired is not None)
+            description = _describe(why, rotated=found.token.retired is not None)
             held = why == Reason.SUSPENDED or record.removed
             lifted = f"`rescind explain {record.token_id}` tells what to lift"
             advice = lifted if held else _advice(credential.service)
-            return f"the credential is not accepted: {says}. {advice}"
+            return f"the credential is not accepted: {description}. {advice}"
         mismatch = _mismatch(record, credential.service)
         if mismatch is not None:
             return f"{mismatch}. {_advice(credential.service)}"
-        return await self._enrol(credential, instance, record.token_id)
+        return await self._store(credential, instance, record.token_id)
 
-    async def _enrol(self, credential: Credential, instance: bytes, token_id: str) -> str | None:
+    async def _store(self, credential: Credential, instance: bytes, token_id: str) -> str | None:
         binding = await self._enrolments.binding(token_id)
-        wish = Enrolment(instance, token_id, credential.service, binding.posture)
-        problem = contradiction(wish, service=credential.service, declared=credential.posture)
+        requested = Enrolment(instance, token_id, credential.service, binding.posture)
+        problem = contradiction(requested, service=credential.service, declared=credential.posture)
         if problem is not None:
             return problem
         most = MOST_INSTANCES if binding.instances is None else binding.instances
-        refused = await self._enrolments.enrol(wish, most=most, most_begun=_BEGUN * most)
+        refused = await self._enrolments.enrol(requested, most=most, most_begun=_BEGUN * most)
         return None if refused is None else _no_place(refused, most)
 
-    def _tell(self, credential: Credential, instance: bytes, why: str) -> None:
+    def _log_refusal(self, credential: Credential, instance: bytes, why: str) -> None:
         """Log a refusal.
 
         Any peer can request enrolment, so the log is throttled.
@@ -207,7 +207,7 @@ class Enroller:
         )
 
 
-def _says(why: str, *, rotated: bool) -> str:
+def _describe(why: str, *, rotated: bool) -> str:
     if rotated and why == Reason.EXPIRED:
         return "it was rotated, and this is its old secret"
     return why

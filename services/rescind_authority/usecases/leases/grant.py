@@ -20,7 +20,7 @@ from rescind_authority.ports.leases import LeaseStore
 from rescind_authority.ports.ledger import LedgerTip
 from rescind_authority.ports.metrics import Metrics
 from rescind_authority.usecases.ledger.batcher import Batcher
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_runtime.log_throttle import LogThrottle
 
 _MAX_BATCH = 500
@@ -34,7 +34,7 @@ class Granter:
     """Process heartbeats in batches."""
 
     def __init__(
-        self, leases: LeaseStore, *, recent: Recent, clock: Clock, metrics: Metrics
+        self, leases: LeaseStore, *, recent: RecentEvents, clock: Clock, metrics: Metrics
     ) -> None:
         self._leases = leases
         self._recent = recent
@@ -64,7 +64,7 @@ class Granter:
         them would make Postgres refuse the whole batch.
         """
         _check(message)
-        return await self._batcher.ask(message)
+        return await self._batcher.submit(message)
 
     async def _answer(
         self, messages: Sequence[Heartbeat | Release]

@@ -14,7 +14,7 @@ from rescind.wire.heartbeat import INSTANCE_BYTES
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_authority.errors import NotEnrolledError, StoreUnavailableError
 from rescind_authority.ports.keys import Keys
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -34,7 +34,7 @@ class AuthenticatedMessage:
 class Instances:
     """Check the MACs of messages from instances, and add one to each answer."""
 
-    def __init__(self, *, keys: Keys, recent: Recent) -> None:
+    def __init__(self, *, keys: Keys, recent: RecentEvents) -> None:
         self._keys = keys
         self._recent = recent
 
@@ -66,7 +66,7 @@ class Instances:
         raise NotEnrolledError
 
     @staticmethod
-    def authenticated(heard: AuthenticatedMessage, content: bytes) -> bytes:
+    def authenticated(message: AuthenticatedMessage, content: bytes) -> bytes:
         """Return an answer in an envelope with a MAC that only the instance accepts."""
-        tag = instance_mac.tag(heard.secret, instance_mac.TO_SIDECAR, content)
-        return signed_envelope.encode(SignedEnvelope(content, heard.instance, tag))
+        tag = instance_mac.tag(message.secret, instance_mac.TO_SIDECAR, content)
+        return signed_envelope.encode(SignedEnvelope(content, message.instance, tag))

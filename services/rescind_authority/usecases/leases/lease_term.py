@@ -20,7 +20,7 @@ from rescind_authority.usecases.step_timer import run_steps
 MIN_TERM_MS = 500
 """With a shorter term, one slow heartbeat would deny every check."""
 
-_LOOK_S = 5.0  # how long a request may lie if the authority that received it died
+_POLL_S = 5.0  # how long a request may lie if the authority that received it died
 _NS_PER_S = 1_000_000_000
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -74,20 +74,20 @@ class LeaseTermScheduler:
         """Return the current terms, and the one that was requested."""
         return await self._terms.get()
 
-    async def ask(self, term_ms: int, *, actor: str) -> Term:
+    async def request_term(self, term_ms: int, *, actor: str) -> Term:
         """Store the requested term; the steps follow. Raises InvalidRequestError."""
         if not MIN_TERM_MS <= term_ms <= lease.MAX_TERM_MS:
             raise InvalidRequestError(
                 FieldError("term_ms", f"expected {MIN_TERM_MS} to {lease.MAX_TERM_MS}")
             )
-        term = await self._terms.ask(term_ms, actor=actor)
+        term = await self._terms.set_target(term_ms, actor=actor)
         _log.info("another lease term is wanted", action="term.asked", actor=actor, term_ms=term_ms)
         self._due.set()
         return term
 
     async def run(self) -> None:
         """Run the steps that are due, until cancelled."""
-        await run_steps(self._due, self._step, retry_s=_LOOK_S)
+        await run_steps(self._due, self._step, retry_s=_POLL_S)
 
     async def _step(self) -> float:
         """Run one step, and return the number of seconds until the next one."""
@@ -97,9 +97,9 @@ class LeaseTermScheduler:
             self._seen = (term.version, now_ns)
         match decide(term, seen_ns=self._seen[1], now_ns=now_ns):
             case Settled():
-                return _LOOK_S
+                return _POLL_S
             case NotYet(until_ns):
-                return min(_LOOK_S, (until_ns - now_ns) / _NS_PER_S)
+                return min(_POLL_S, (until_ns - now_ns) / _NS_PER_S)
             case Move(grant_ms, wait_ms):
                 if await self._terms.move(term.version, grant_ms=grant_ms, wait_ms=wait_ms):
                     _log.info(

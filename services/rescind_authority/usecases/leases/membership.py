@@ -21,7 +21,7 @@ from rescind_authority.errors import NotEnrolledError, NotFoundError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.enrolments import EnrolledInstance, Enrolment, Enrolments, Evicted
 from rescind_authority.ports.tokens import TokenRecords
-from rescind_authority.usecases.access.authoriser import Actor, Scope, judge
+from rescind_authority.usecases.access.authoriser import Actor, Scope, find_denial
 from rescind_authority.usecases.ledger.batcher import Batcher
 from rescind_authority.usecases.lookups.resolver import record_of
 from rescind_authority.usecases.validation import FieldErrors
@@ -41,7 +41,7 @@ class Membership:
         self._records = records
         self._clock = clock
         self._batcher = Batcher[bytes, Enrolment](
-            self._judge, most=_MAX_BATCH, capacity=_CAPACITY, what="messages of sidecars"
+            self._check_batch, most=_MAX_BATCH, capacity=_CAPACITY, what="messages of sidecars"
         )
         self._ended = LogThrottle()
 
@@ -51,9 +51,9 @@ class Membership:
 
     async def require(self, instance: bytes) -> Enrolment:
         """Return the enrolment of an instance. Raises NotEnrolledError if it is not a member."""
-        return await self._batcher.ask(instance)
+        return await self._batcher.submit(instance)
 
-    async def hear(self, heartbeat: Heartbeat) -> None:
+    async def verify_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Raise NotEnrolledError unless a heartbeat is from a member and matches its enrolment.
 
         An instance that contradicts its enrolment is evicted, because it would only be refused
@@ -79,9 +79,9 @@ class Membership:
 
         Raises InvalidRequestError, ForbiddenError, NotFoundError, or the store's errors.
         """
-        findings = FieldErrors()
-        reason = findings.reason(reason)
-        findings.raise_if_any()
+        field_errors = FieldErrors()
+        reason = field_errors.reason(reason)
+        field_errors.raise_if_any()
         actor.require(Scope.REVOKE, "evicting")
         why = f"by {actor.name}" + (f": {reason}" if reason else "")
         evicted = await self._enrolments.evict(instance, why=why, actor=actor.name)
@@ -97,14 +97,14 @@ class Membership:
         )
         return evicted
 
-    async def _judge(self, instances: Sequence[bytes]) -> Sequence[Enrolment | RescindError]:
+    async def _check_batch(self, instances: Sequence[bytes]) -> Sequence[Enrolment | RescindError]:
         # The enrolments first: they determine which credentials the second read is about.
-        members = await self._enrolments.of(frozenset(instances))
+        members = await self._enrolments.read(frozenset(instances))
         credentials = {each.enrolment.credential for each in members.values()} - {""}
-        held = await self._held(credentials)
-        return [self._answer(members.get(instance), held) for instance in instances]
+        problems = await self._credential_problems(credentials)
+        return [self._decide(members.get(instance), problems) for instance in instances]
 
-    async def _held(self, credentials: set[str]) -> Mapping[str, str | None]:
+    async def _credential_problems(self, credentials: set[str]) -> Mapping[str, str | None]:
         """Return for each known credential why it is not good any more, or None if it is good."""
         if not credentials:
             return {}
@@ -114,13 +114,13 @@ class Membership:
             for state in snapshot.tokens
         }
 
-    def _answer(
-        self, member: EnrolledInstance | None, held: Mapping[str, str | None]
+    def _decide(
+        self, member: EnrolledInstance | None, problems: Mapping[str, str | None]
     ) -> Enrolment | RescindError:
         if member is None or member.silent or member.evicted is not None:
             return NotEnrolledError()
         enrolment = member.enrolment
-        why = held.get(enrolment.credential, "it is not known here")
+        why = problems.get(enrolment.credential, "it is not known here")
         if why is None:
             return enrolment
         withheld = self._ended.due(self._clock.monotonic_raw_ns())
@@ -139,7 +139,9 @@ class Membership:
 
 def refusal(record: Record, at_us: int) -> str | None:
     """Return why a token cannot enrol or keep a sidecar at this time, or None."""
-    denied = judge(record, at_us) or verdict.permitted(record, require=(VERIFY,), audience=AUDIENCE)
+    denied = find_denial(record, at_us) or verdict.permitted(
+        record, require=(VERIFY,), audience=AUDIENCE
+    )
     return None if denied is None else str(denied.reason)
 
 

@@ -23,7 +23,7 @@ class Batcher(Generic[Question, Answer]):
     `answer` returns one answer, or one error, for each question, in order. If it raises a
     RescindError, every question of that batch receives the error. After a StoreRefusedError, the
     batch is divided until the question that causes it is alone, and only that question receives the
-    error. If the queue is full, `ask` raises OverloadedError.
+    error. If the queue is full, `submit` raises OverloadedError.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Batcher(Generic[Question, Answer]):
         """Number of questions that wait."""
         return self._queue.qsize()
 
-    async def ask(self, question: Question) -> Answer:
+    async def submit(self, question: Question) -> Answer:
         """Queue a question and wait for its answer.
 
         A cancelled caller stops waiting, but its question is still answered.

@@ -7,7 +7,7 @@ from rescind_authority import actors
 from rescind_authority.ports.revocations import Sweeps
 
 KEPT_S = 24 * 3600
-_LOOK_S = 60.0
+_POLL_S = 60.0
 _MOST_AT_ONCE = 1_000
 # A sidecar may return after weeks with events that a restore lost, and a thief with a rotated
 # secret. Neither may count twice.
@@ -27,7 +27,7 @@ class IdempotencyKeyReaper:
                 forgotten = await self.step()
             except RescindError:
                 forgotten = 0  # Postgres is unreachable, which is logged elsewhere
-            await asyncio.sleep(0 if forgotten == _MOST_AT_ONCE else _LOOK_S)
+            await asyncio.sleep(0 if forgotten == _MOST_AT_ONCE else _POLL_S)
 
     async def step(self) -> int:
         """Delete some old keys, and return how many."""

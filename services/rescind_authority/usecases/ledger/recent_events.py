@@ -25,7 +25,7 @@ _POLL_S = 1.0  # how long a lost announcement of another authority may go unnoti
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
-class Recent:
+class RecentEvents:
     """Hold the latest payloads of one epoch, without a gap."""
 
     def __init__(
@@ -35,15 +35,15 @@ class Recent:
         clock: Clock,
         capacity: int = CAPACITY,
         max_bytes: int = MAX_BYTES,
-        heard: Callable[[Batch], None] = lambda _batch: None,
+        on_batch: Callable[[Batch], None] = lambda _batch: None,
     ) -> None:
         """Hold at most `capacity` payloads, and at most `max_bytes` of them.
 
-        `heard` is called with each batch that an authority announced.
+        `on_batch` is called with each batch that an authority announced.
         """
         self._ledger = ledger
         self._clock = clock
-        self._heard = heard
+        self._on_batch = on_batch
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._payloads: deque[bytes] = deque()
@@ -71,7 +71,7 @@ class Recent:
 
         If events are missing, they are read from Postgres later.
         """
-        self._heard(batch)
+        self._on_batch(batch)
         if batch.epoch != self._epoch or batch.first_seq > self._last + 1:
             self._behind.set()
             return
@@ -100,7 +100,7 @@ class Recent:
         passage = await self._ledger.after(seq, limit=MAX_EVENTS)
         return replace(passage, payloads=fit(passage.payloads))
 
-    async def beyond(self, seq: int) -> bool:
+    async def wait_beyond(self, seq: int) -> bool:
         """Wait for events after a seq. Return True on their arrival, False if this process ends."""
         while self._last <= seq and not self._ended:
             await self._moved.wait()
@@ -117,23 +117,23 @@ class Recent:
             try:
                 await self._catch_up()
             except RescindError as error:
-                self._say_lost(error)
+                self._log_lost(error)
                 self._behind.clear()  # the next round tries again
             else:
-                self._say_back()
+                self._log_restored()
             try:
                 async with asyncio.timeout(_POLL_S):
                     await self._behind.wait()
             except TimeoutError:
                 continue
 
-    def _say_lost(self, error: RescindError) -> None:
+    def _log_lost(self, error: RescindError) -> None:
         if self.reaches_postgres:
             self._lost_ns = self._clock.monotonic_raw_ns()
             _log.error("Postgres went away", action="postgres.lost", why=str(error))
         self.reaches_postgres = False
 
-    def _say_back(self) -> None:
+    def _log_restored(self) -> None:
         if not self.reaches_postgres:
             seconds = (self._clock.monotonic_raw_ns() - self._lost_ns) / 1e9
             _log.info("Postgres is back", action="postgres.back", after_s=round(seconds, 1))

@@ -30,7 +30,7 @@ from rescind_authority.ports.ledger import Epochs, IdempotentRequest, Key
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 
-_TAKEN_BACK = frozenset({Effect.REVOKE, Effect.SUSPEND, Effect.NARROW, Effect.CHANGED})
+_RECOVERED = frozenset({Effect.REVOKE, Effect.SUSPEND, Effect.NARROW, Effect.CHANGED})
 _MOST_KNOWN = 100_000
 _LONGEST_REASON = 512
 
@@ -56,7 +56,7 @@ class Recovery:
         self._entropy = entropy
         self._known: set[tuple[int, bytes]] = set()
 
-    async def take(self, payload: bytes) -> bool:
+    async def recover(self, payload: bytes) -> bool:
         """Recover the lost events of one signed batch.
 
         Returns True if older batches may be lost too. Raises MalformedMessageError for a batch that
@@ -73,17 +73,17 @@ class Recovery:
         held = await self._epochs.payloads(offered.keys())
         lost = [each for seq, each in offered.items() if held.get(seq) != each]
         for each in lost:
-            await self._take_back(each, epochs[-1].number)
+            await self._recommit(each, epochs[-1].number)
         return len(lost) == len(offered)
 
-    async def _take_back(self, payload: bytes, epoch: int) -> None:
+    async def _recommit(self, payload: bytes, epoch: int) -> None:
         event, digest = events.decode(payload), hashlib.sha256(payload).digest()
-        if not _is_taken_back(event.revocation) or (epoch, digest) in self._known:
+        if not _is_recovered(event.revocation) or (epoch, digest) in self._known:
             return
         name = f"{event.epoch}.{event.seq}"
         key = Key(actors.RECOVERY, f"{name}.{digest.hex()}")
         committed = await self._sequencer.commit(
-            LedgerCommand(IdempotentRequest(key, digest), self._again(event), exact=True)
+            LedgerCommand(IdempotentRequest(key, digest), self._copy(event), exact=True)
         )
         if len(self._known) < _MOST_KNOWN:
             self._known.add((epoch, digest))
@@ -95,7 +95,7 @@ class Recovery:
             id=committed.revocation_id,
         )
 
-    def _again(self, event: Event) -> Revocation:
+    def _copy(self, event: Event) -> Revocation:
         lost = event.revocation
         reason = (
             f"lost in a restore: {lost.revocation_id}, {event.epoch}.{event.seq}, "
@@ -113,8 +113,8 @@ class Recovery:
         )
 
 
-def _is_taken_back(lost: Revocation) -> bool:
+def _is_recovered(lost: Revocation) -> bool:
     """Return True for an event that takes power away, unless it is a scheduled end."""
     if lost.effect == Effect.CHANGED and lost.actor == actors.SCHEDULED_END:
         return False
-    return lost.effect in _TAKEN_BACK
+    return lost.effect in _RECOVERED

@@ -7,7 +7,7 @@ COMMIT.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -50,15 +50,16 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Warrant:
-    """The right to change a token, checked again in the transaction that changes it.
+class ActorCheck:
+    """A check of the caller's rights, in the transaction that changes a token.
 
-    `judge` receives a snapshot, from that transaction, of the token of `token_hash`, which the
-    caller presented. If the right is gone, `judge` raises a RescindError, and nothing is changed.
+    `require` receives a snapshot, from that transaction, of the token of `token_hash`, which the
+    caller presented. If the caller has lost the right, `require` raises a RescindError, and nothing
+    is changed.
     """
 
     token_hash: bytes
-    judge: Callable[[Snapshot], None]
+    require: Callable[[Snapshot], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ class LedgerCommand:
     """A revocation to commit under an idempotency key.
 
     `then` follows it in the same commit, under the same id: a kill is two events. `change` is a
-    change to a token in the same commit, if its `warrant` is valid there. If the change is not
-    possible, no event is committed.
+    change to a token in the same commit, after the `actor_check`. If the check fails or the change
+    is not possible, no event is committed.
     """
 
     idempotency: IdempotentRequest
@@ -76,7 +77,7 @@ class LedgerCommand:
     awaited: bool = False
     then: Revocation | None = None
     change: Change | None = None
-    warrant: Warrant | None = None
+    actor_check: ActorCheck | None = None
 
     @property
     def revocations(self) -> tuple[Revocation, ...]:
@@ -91,7 +92,7 @@ class _Written:
     before: Position
     entries: tuple[LedgerEntry, ...]
     answers: dict[Key, str]
-    claimed: dict[Key, FirstRequest]
+    firsts: dict[Key, FirstRequest]
     refused: dict[Key, RescindError]
 
 
@@ -120,7 +121,7 @@ class Sequencer:
         Raises KeyReusedError, TokenMovedError, OverloadedError, StoreUnavailableError or
         CommitUnknownError.
         """
-        return await self._batcher.ask(command)
+        return await self._batcher.submit(command)
 
     async def run(self) -> None:
         """Commit batches until cancelled."""
@@ -141,7 +142,7 @@ class Sequencer:
             return [(await self._commit([command]))[0] for command in commands]
         for batch in _batches(written, awaited=any(command.awaited for command in commands)):
             self._publisher.publish(batch)
-        _tell(written.entries)
+        _log_committed(written.entries)
         return [_outcome(command, written) for command in commands]
 
     async def _write_with_retries(self, commands: Sequence[LedgerCommand]) -> _Written:
@@ -154,51 +155,74 @@ class Sequencer:
 
     async def _write(self, commands: Sequence[LedgerCommand]) -> _Written:
         # If two commands in one batch have the same key, the second is a repeat of the first.
-        firsts: dict[Key, LedgerCommand] = {}
+        by_key: dict[Key, LedgerCommand] = {}
         for command in commands:
-            firsts.setdefault(command.idempotency.key, command)
+            by_key.setdefault(command.idempotency.key, command)
         began_ns = self._clock.monotonic_raw_ns()
         async with self._transactions.begin() as transaction:
-            # Keys in sorted order, and before the head: every batch of every authority locks in the
-            # same order, so that no deadlock arises.
-            requests = [firsts[key].idempotency for key in sorted(firsts)]
-            claimed = dict(await transaction.lock_keys(requests))
-            refused: dict[Key, RescindError] = {}
-            fresh, ends = await _changed(
-                transaction,
-                [command for key, command in firsts.items() if claimed[key].answer is None],
-                refused,
+            written = await _write_in(transaction, by_key)
+        if written.entries:
+            self._metrics.committed(
+                events=len(written.entries),
+                seconds=(self._clock.monotonic_raw_ns() - began_ns) / 1e9,
             )
-            if not fresh:
-                return _Written(Position(0, 0, b""), (), {}, claimed, refused)
-            # The head last: while it is locked, no other process commits an event.
-            tip = await transaction.lock_head()
-            entries = _chain(tip, fresh)
-            # A command with two events is answered with the last: it is enforced after the first.
-            last = {entry.event.revocation.revocation_id: entry for entry in entries}
-            answers = {
-                command.idempotency.key: _remember(last[command.revocation.revocation_id])
-                for command in fresh
-            }
-            await transaction.append(
-                entries,
-                exact={command.revocation.revocation_id for command in fresh if command.exact},
-                head=Position(tip.position.epoch, entries[-1].event.seq, entries[-1].head),
-                answers=answers,
-                # A token or a secret ends at its event's position, in the commit of the event.
-                ends={
-                    ends[command.idempotency.key]: last[command.revocation.revocation_id].event.seq
-                    for command in fresh
-                    if command.idempotency.key in ends
-                },
-            )
-        self._metrics.committed(
-            events=len(entries), seconds=(self._clock.monotonic_raw_ns() - began_ns) / 1e9
-        )
-        return _Written(tip.position, entries, answers, claimed, refused)
+        return written
 
 
-async def _changed(
+async def _write_in(
+    transaction: LedgerTransaction, commands: Mapping[Key, LedgerCommand]
+) -> _Written:
+    """Write the events of the commands whose key is new, all in one statement."""
+    # Keys in sorted order, and before the head: every batch of every authority locks in the same
+    # order, so that no deadlock arises.
+    requests = [commands[key].idempotency for key in sorted(commands)]
+    firsts = dict(await transaction.lock_keys(requests))
+    refused: dict[Key, RescindError] = {}
+    fresh, ends = await _apply_changes(
+        transaction,
+        [command for key, command in commands.items() if firsts[key].answer is None],
+        refused,
+    )
+    if not fresh:
+        return _Written(Position(0, 0, b""), (), {}, firsts, refused)
+    # The head last: while it is locked, no other process commits an event.
+    tip = await transaction.lock_head()
+    entries = _chain(tip, fresh)
+    answers = await _append(transaction, entries, commands=fresh, ends=ends)
+    return _Written(tip.position, entries, answers, firsts, refused)
+
+
+async def _append(
+    transaction: LedgerTransaction,
+    entries: Sequence[LedgerEntry],
+    *,
+    commands: Sequence[LedgerCommand],
+    ends: Mapping[Key, End],
+) -> dict[Key, str]:
+    """Append the entries of commands to the ledger, and return the answer of each key."""
+    # A command with two events is answered with the last: it is enforced after the first.
+    last = {entry.event.revocation.revocation_id: entry for entry in entries}
+    answers = {
+        command.idempotency.key: _encode_answer(last[command.revocation.revocation_id])
+        for command in commands
+    }
+    end = entries[-1]
+    await transaction.append(
+        entries,
+        exact={command.revocation.revocation_id for command in commands if command.exact},
+        head=Position(end.event.epoch, end.event.seq, end.head),
+        answers=answers,
+        # A token or a secret ends at its event's position, in the commit of the event.
+        ends={
+            ends[command.idempotency.key]: last[command.revocation.revocation_id].event.seq
+            for command in commands
+            if command.idempotency.key in ends
+        },
+    )
+    return answers
+
+
+async def _apply_changes(
     transaction: LedgerTransaction,
     commands: Sequence[LedgerCommand],
     refused: dict[Key, RescindError],
@@ -209,18 +233,18 @@ async def _changed(
     commands that are left out are put into `refused`, by key.
     """
     changes = {
-        command.idempotency.key: (command.change, command.warrant)
+        command.idempotency.key: (command.change, command.actor_check)
         for command in commands
         if command.change is not None
     }
     ends: dict[Key, End] = {}
-    for key, (change, warrant) in sorted(
+    for key, (change, actor_check) in sorted(
         changes.items(), key=lambda each: (each[1][0].token_id, each[0])
     ):
-        if warrant is not None:
-            presented = await transaction.presented(warrant.token_hash)
+        if actor_check is not None:
+            presented = await transaction.read_presented(actor_check.token_hash)
             try:
-                warrant.judge(presented)
+                actor_check.require(presented)
             except RescindError as error:
                 refused[key] = error
                 continue
@@ -261,7 +285,7 @@ def _batches(written: _Written, *, awaited: bool) -> Iterator[Batch]:
         before, entries = last.head, entries[len(payloads) :]
 
 
-def _tell(entries: Sequence[LedgerEntry]) -> None:
+def _log_committed(entries: Sequence[LedgerEntry]) -> None:
     """Log each revocation, or the range of a large batch.
 
     The ledger contains the rest.
@@ -291,16 +315,16 @@ def _tell(entries: Sequence[LedgerEntry]) -> None:
 
 def _outcome(command: LedgerCommand, written: _Written) -> CommittedEvent | RescindError:
     key = command.idempotency.key
-    first = written.claimed[key]
+    first = written.firsts[key]
     if first.body_hash != command.idempotency.body_hash:
         return KeyReusedError()
     if first.answer is not None:
-        return _recall(first.answer)
+        return _decode_answer(first.answer)
     refusal = written.refused.get(key)
-    return refusal or replace(_recall(written.answers[key]), fresh=True)
+    return refusal or replace(_decode_answer(written.answers[key]), fresh=True)
 
 
-def _remember(entry: LedgerEntry) -> str:
+def _encode_answer(entry: LedgerEntry) -> str:
     event = entry.event
     return json.dumps(
         {
@@ -312,6 +336,6 @@ def _remember(entry: LedgerEntry) -> str:
     )
 
 
-def _recall(answer: str) -> CommittedEvent:
+def _decode_answer(answer: str) -> CommittedEvent:
     stored = json.loads(answer)
     return CommittedEvent(stored["id"], stored["epoch"], stored["seq"], stored["at_us"])

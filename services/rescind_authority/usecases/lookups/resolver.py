@@ -77,9 +77,9 @@ class Resolver:
 
     async def read(self, token_hash: bytes) -> LookupResult:
         """Read a token by the hash of a secret that it has, or had."""
-        return await self._batcher.ask(token_hash)
+        return await self._batcher.submit(token_hash)
 
-    def answer(self, found: LookupResult, presented: PresentedToken | None) -> Resolved:
+    def encode_answer(self, found: LookupResult, presented: PresentedToken | None) -> Resolved:
         """Return the answer to a look-up.
 
         An expired token is found too: the verifier reports `expired`.
@@ -96,24 +96,14 @@ class Resolver:
             self._shared.keep(record, encoded, now_us=snapshot.at_us)
         return Resolved(snapshot.epoch, snapshot.as_of, encoded)
 
-    async def present(self, text: str) -> LookupResult:
+    async def read_presented(self, text: str) -> LookupResult:
         """Read a token that its bearer presents, which counts as a use of its secret."""
-        found = await self._batcher.ask(token_format.digest(text))
+        found = await self._batcher.submit(token_format.digest(text))
         snapshot = found.snapshot
         if found.token is not None:
             shown = PresentedToken(token_format.possession(text), snapshot.as_of, snapshot.at_us)
             self._watch(found.token, shown)
         return found
-
-    async def presented(self, text: str) -> tuple[Record | None, int]:
-        """Read a token as `present` does; return its record and Postgres's clock (Unix µs)."""
-        found = await self.present(text)
-        return found.record, found.snapshot.at_us
-
-    async def look(self, token_hash: bytes) -> tuple[Record | None, int]:
-        """Read a record, and Postgres's clock (Unix µs) when it was read."""
-        found = await self._batcher.ask(token_hash)
-        return found.record, found.snapshot.at_us
 
     async def _read(self, hashes: Sequence[bytes]) -> Sequence[LookupResult]:
         began_ns = self._clock.monotonic_raw_ns()

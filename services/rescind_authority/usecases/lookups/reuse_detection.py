@@ -51,7 +51,7 @@ class PresentedToken:
     at_us: int
 
 
-class Reuse:
+class ReuseDetector:
     """Watch the look-ups, and end a token whose old secret is used."""
 
     def __init__(self, sequencer: Sequencer, *, clock: Clock, entropy: Entropy) -> None:
@@ -61,7 +61,7 @@ class Reuse:
         self._found: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_MOST_WAITING)
         self._unproven = LogThrottle()
 
-    def saw(self, token: StoredToken, presented: PresentedToken) -> None:
+    def check(self, token: StoredToken, presented: PresentedToken) -> None:
         """Queue a token for its end if a secret was presented after the end of that secret."""
         retired, ended = token.retired, token.ended
         if retired is None or not retired.revokes or self._found.full():
@@ -73,9 +73,9 @@ class Reuse:
         if _proves(presented, retired.possession_hash):
             self._found.put_nowait((token.grant.token_id, token.token_hash))
         else:
-            self._doubt(token, unknowable=retired.possession_hash is None)
+            self._log_unproven(token, unknowable=retired.possession_hash is None)
 
-    def _doubt(self, token: StoredToken, *, unknowable: bool) -> None:
+    def _log_unproven(self, token: StoredToken, *, unknowable: bool) -> None:
         withheld = self._unproven.due(self._clock.monotonic_raw_ns())
         if withheld is None:
             return

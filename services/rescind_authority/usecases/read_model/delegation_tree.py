@@ -59,7 +59,7 @@ class Trees:
         root = await self._inspector.token(token_id)
         counted = await self._tokens.count([Handle(f"tree:{token_id}")], most=COUNTED_UP_TO + 2)
         return Tree(
-            ancestors=await self._inspector.these(root.token.grant.lineage),
+            ancestors=await self._inspector.tokens_by_id(root.token.grant.lineage),
             nodes=await self._nodes(root, depth=depth, children=children),
             size=min(counted - 1, COUNTED_UP_TO),
             exact=counted <= COUNTED_UP_TO + 1,
@@ -73,7 +73,7 @@ class Trees:
         found = (await self._tokens.children([token_id], after=after, most=limit + 1)).get(
             token_id, ()
         )
-        seen = await self._inspector.these(found[:limit])
+        seen = await self._inspector.tokens_by_id(found[:limit])
         more = await self._tokens.children([each.token.grant.token_id for each in seen], most=1)
         depth = len(parent.token.grant.lineage) + 1
         nodes = tuple(
@@ -106,7 +106,7 @@ class Trees:
         seen = {root.token.grant.token_id: root}
         below = [child for taken in shown.values() for child in taken]
         seen.update(
-            (each.token.grant.token_id, each) for each in await self._inspector.these(below)
+            (each.token.grant.token_id, each) for each in await self._inspector.tokens_by_id(below)
         )
         return tuple(_in_order(root.token.grant.token_id, shown=shown, rest=rest, seen=seen))
 

@@ -17,7 +17,7 @@ from rescind_authority.ports.revocations import Revocations, StoredRevocation
 from rescind_authority.ports.token_search import TokenFilter
 from rescind_authority.ports.tokens import Snapshot, StoredToken, TokenRecords, TokenState
 from rescind_authority.usecases.enforcement.acknowledgements import Acknowledgements
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_authority.usecases.lookups.resolver import holding, record_of
 from rescind_authority.usecases.read_model.token_search import Count, TokenSearch
 
@@ -98,7 +98,7 @@ class Inspector:
         revocations: Revocations,
         leases: LeaseStore,
         ledger: Ledger,
-        recent: Recent,
+        recent: RecentEvents,
         acknowledgements: Acknowledgements,
         prefix: str,
     ) -> None:
@@ -114,7 +114,7 @@ class Inspector:
     async def token(self, token_id: str) -> SeenToken:
         """Read one token. Raises NotFoundError."""
         # A text that is not an id is unknown, and needs no query.
-        seen = await self.these([token_id]) if public_ids.is_id(token_id, "tok") else ()
+        seen = await self.tokens_by_id([token_id]) if public_ids.is_id(token_id, "tok") else ()
         if not seen:
             raise NotFoundError("token", token_id)
         return seen[0]
@@ -138,7 +138,7 @@ class Inspector:
         A page may be shorter than `limit`, or empty, although others follow.
         """
         found = await self._lister.page(wanted, before=before, limit=limit)
-        seen = await self.these(found.token_ids)
+        seen = await self.tokens_by_id(found.token_ids)
         # Each is shown as it is now, which may be later than when it was found.
         return tuple(each for each in seen if wanted.state in (None, each.state)), found.next
 
@@ -146,7 +146,7 @@ class Inspector:
         """Count tokens."""
         return await self._lister.count(wanted)
 
-    async def these(self, token_ids: Sequence[str]) -> tuple[SeenToken, ...]:
+    async def tokens_by_id(self, token_ids: Sequence[str]) -> tuple[SeenToken, ...]:
         """Read some tokens, in this order.
 
         Ids that were never issued are left out.
@@ -198,16 +198,16 @@ class Inspector:
         """
         instances = await self._leases.fleet()
         tip = await self._ledger.tip()
-        seen = tuple(_seen_instance(self._heard(each), tip) for each in instances)
+        seen = tuple(_seen_instance(self._with_acknowledgement(each), tip) for each in instances)
         listed = tuple(each for each in seen if ended or not _has_ended(each, tip))
         return FleetStatus(tip, listed, ended=len(seen) - len(listed))
 
-    def _heard(self, instance: Instance) -> Instance:
+    def _with_acknowledgement(self, instance: Instance) -> Instance:
         """Add the acknowledgement since the last heartbeat, if this process received one."""
-        heard = self._acknowledgements.latest(instance.instance)
-        if heard is None or heard.applied.epoch != instance.epoch:
+        acknowledged = self._acknowledgements.latest(instance.instance)
+        if acknowledged is None or acknowledged.applied.epoch != instance.epoch:
             return instance
-        seq = heard.applied.seq
+        seq = acknowledged.applied.seq
         return replace(
             instance,
             acked_seq=max(instance.acked_seq, seq),
@@ -220,7 +220,7 @@ class Inspector:
         The events end when this process ends.
         """
         seq = (await self._ledger.tip()).position.seq if since is None else since
-        while await self._recent.beyond(seq):
+        while await self._recent.wait_beyond(seq):
             for payload in (await self._recent.read(seq)).payloads:
                 event = events.decode(payload)
                 yield event

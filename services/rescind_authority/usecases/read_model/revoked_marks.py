@@ -15,13 +15,18 @@ from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.metrics import Metrics
 from rescind_authority.ports.revocations import Revoke, SweepCursor, Sweeps, SweepTransaction
 from rescind_authority.ports.token_search import TokenFilter, Tokens
-from rescind_authority.usecases.read_model.token_search import EXPECTED_FEW, NEWEST, OLDEST, along
+from rescind_authority.usecases.read_model.token_search import (
+    EXPECTED_FEW,
+    NEWEST,
+    OLDEST,
+    narrowest_scan,
+)
 
 MOST = 2_000
 _STEPS_EACH = 10  # where few of those gone past are hit
 _FEW_EACH = 5  # rather than go past all
 _MOST_REVOKES = 256
-_LOOK_S = 1.0
+_POLL_S = 1.0
 _FENCE_S = 0.05
 _NS_PER_S = 1_000_000_000
 
@@ -61,7 +66,7 @@ class Sweeper:
             try:
                 pause_s = await self.step()
             except RescindError:
-                pause_s = _LOOK_S  # Postgres is unreachable, which is logged elsewhere
+                pause_s = _POLL_S  # Postgres is unreachable, which is logged elsewhere
             await asyncio.sleep(pause_s)
 
     async def step(self) -> float:
@@ -69,7 +74,7 @@ class Sweeper:
         backlog = await self._sweeps.backlog()
         self.waiting = backlog.waiting
         if backlog.head <= backlog.swept:
-            return _LOOK_S
+            return _POLL_S
         up_to = backlog.head
         if backlog.waiting:
             # Issuing writes its key first, then reads the ledger's end, then stores the token. So a
@@ -84,13 +89,13 @@ class Sweeper:
         began_ns = self._clock.monotonic_raw_ns()
         async with self._sweeps.turn() as turn:
             if turn is None:
-                return _LOOK_S
-            stamped = await self._take(turn, up_to)
+                return _POLL_S
+            stamped = await self._mark_tokens(turn, up_to)
         self._metrics.stamped(stamped)
         # Pause as long as the turn took: a busy database gets longer pauses.
         return (self._clock.monotonic_raw_ns() - began_ns) / _NS_PER_S
 
-    async def _take(self, turn: SweepTransaction, up_to: int) -> int:
+    async def _mark_tokens(self, turn: SweepTransaction, up_to: int) -> int:
         """Mark tokens up to the bound, store the place reached, and return how many were marked."""
         place, stamped, left = turn.place, 0, self._most
         revokes = await turn.following(up_to=up_to, most=_MOST_REVOKES)
@@ -99,7 +104,7 @@ class Sweeper:
             stamped += await turn.stamp(revoke.seq, token_ids)
             left -= len(token_ids)
             if last is not None:
-                await turn.note(SweepCursor(place.seq, last))
+                await turn.store_progress(SweepCursor(place.seq, last))
                 return stamped
             place = SweepCursor(revoke.seq, None)
             if left <= 0:
@@ -107,7 +112,7 @@ class Sweeper:
         else:
             if len(revokes) < _MOST_REVOKES:
                 place = SweepCursor(up_to, None)
-        await turn.note(place)
+        await turn.store_progress(place)
         return stamped
 
     async def _hit(
@@ -121,7 +126,7 @@ class Sweeper:
                 return few, None
         walked = await self._tokens.walk(
             wanted,
-            along(revoke.handles),
+            narrowest_scan(revoke.handles),
             before=place.before or NEWEST,
             after=OLDEST,
             steps=most * _STEPS_EACH,

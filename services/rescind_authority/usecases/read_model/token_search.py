@@ -62,15 +62,15 @@ class TokenSearch:
         few = await self._few(wanted, before=newest, most=limit + 1)
         if few is not None:
             return _cut(few, limit)
-        way = await self._way(wanted)
-        if way is None:
+        scan = await self._choose_scan(wanted)
+        if scan is None:
             return FoundTokens((), None)
         found: list[str] = []
         began_ns, last = self._clock.monotonic_raw_ns(), newest
         while True:
             walked = await self._tokens.walk(
                 wanted,
-                way,
+                scan,
                 before=last,
                 after=_oldest(wanted),
                 steps=_STEPS,
@@ -88,30 +88,30 @@ class TokenSearch:
         expected = await self._tokens.estimate(wanted.handles)
         if _by_handles(wanted) and expected > EXPECTED_FEW:
             return Count(expected, exact=False)
-        way = await self._way(wanted)
-        if way is None:
+        scan = await self._choose_scan(wanted)
+        if scan is None:
             return Count(0, exact=True)
-        if _leads_to_these_alone(way, wanted):
-            return await self._along(way, expected)
+        if _leads_to_these_alone(scan, wanted):
+            return await self._count_along(scan, expected)
         few = await self._few(wanted, before=_newest(wanted), most=EXACT_UP_TO)
         if few is not None:
             return Count(len(few), exact=True)
-        return await self._look_through(wanted, way, expected)
+        return await self._count_in_reach(wanted, scan, expected)
 
-    async def _along(self, way: ScanIndex, expected: int) -> Count:
+    async def _count_along(self, scan: ScanIndex, expected: int) -> Count:
         """Count all tokens along an index."""
-        found = await self._tokens.count_along(way, most=EXACT_UP_TO + 1)
+        found = await self._tokens.count_along(scan, most=EXACT_UP_TO + 1)
         if found <= EXACT_UP_TO:
             return Count(found, exact=True)
-        if way == _STAMPS:
+        if scan == _STAMPS:
             expected = (await self._tokens.stamps()).tokens
         return Count(max(found, expected), exact=False)
 
-    async def _look_through(self, wanted: TokenFilter, way: ScanIndex, expected: int) -> Count:
+    async def _count_in_reach(self, wanted: TokenFilter, scan: ScanIndex, expected: int) -> Count:
         """Count the tokens that may lie within reach, or estimate their share of those expected."""
         found = 0
-        if way == _STAMPS or expected <= EXPECTED_FEW or wanted.issued_after_us is not None:
-            counted = await self._walk(wanted, way)
+        if scan == _STAMPS or expected <= EXPECTED_FEW or wanted.issued_after_us is not None:
+            counted = await self._walk(wanted, scan)
             if counted.exact:
                 return counted
             found = counted.tokens
@@ -119,12 +119,12 @@ class TokenSearch:
             expected = round(expected * _share(await self._tokens.sample(wanted, size=_SAMPLE)))
         return Count(max(found, expected), exact=False)
 
-    async def _walk(self, wanted: TokenFilter, way: ScanIndex) -> Count:
+    async def _walk(self, wanted: TokenFilter, scan: ScanIndex) -> Count:
         """Count the wanted tokens along an index, within the time limit."""
         found, last, began_ns = 0, _newest(wanted), self._clock.monotonic_raw_ns()
         while found <= EXACT_UP_TO and self._clock.monotonic_raw_ns() - began_ns < _COUNT_NS:
             walked = await self._tokens.walk(
-                wanted, way, before=last, after=_oldest(wanted), steps=_STEPS, most=_STEPS
+                wanted, scan, before=last, after=_oldest(wanted), steps=_STEPS, most=_STEPS
             )
             found += len(walked.token_ids)
             if walked.last is None:
@@ -132,32 +132,32 @@ class TokenSearch:
             last = walked.last
         return Count(found, exact=False)
 
-    async def _way(self, wanted: TokenFilter) -> ScanIndex | None:
+    async def _choose_scan(self, wanted: TokenFilter) -> ScanIndex | None:
         """Return the narrowest index to the wanted tokens, or None if there are no such tokens."""
-        way = along(wanted.handles)
+        scan = narrowest_scan(wanted.handles)
         if wanted.state not in (_REVOKED, _SUSPENDED):
-            return way
+            return scan
         stamps = await self._tokens.stamps()
         if wanted.state == _SUSPENDED:
-            return way if stamps.suspending else None
-        named = () if way.index == "id" else (Handle(f"{way.index}:{way.name}"),)
+            return scan if stamps.suspending else None
+        named = () if scan.index == "id" else (Handle(f"{scan.index}:{scan.name}"),)
         if stamps.complete and stamps.tokens <= await self._tokens.estimate(named):
             return _STAMPS
-        return way
+        return scan
 
     async def _few(self, wanted: TokenFilter, *, before: str, most: int) -> tuple[str, ...] | None:
         """Query the index of all handles for the wanted tokens.
 
         Returns None if another index leads there as well, or if too many tokens have the handles.
         """
-        if _leads_to_all(along(wanted.handles), wanted):
+        if _leads_to_all(narrowest_scan(wanted.handles), wanted):
             return None
         if await self._tokens.estimate(wanted.handles) > EXPECTED_FEW:
             return None
         return await self._tokens.few(wanted, before=before, most=most, bound=EXACT_UP_TO)
 
 
-def along(named: Collection[Handle]) -> ScanIndex:
+def narrowest_scan(named: Collection[Handle]) -> ScanIndex:
     """Return the narrowest index to walk along that has the tokens in the order of their ids."""
     values = {handles.kind_of(each): each.partition(":")[2] for each in named}
     for kind in _ORDERED:
@@ -170,14 +170,14 @@ def _by_handles(wanted: TokenFilter) -> bool:
     return wanted == TokenFilter(wanted.handles)
 
 
-def _leads_to_all(way: ScanIndex, wanted: TokenFilter) -> bool:
-    return all(each == f"{way.index}:{way.name}" for each in wanted.handles)
+def _leads_to_all(scan: ScanIndex, wanted: TokenFilter) -> bool:
+    return all(each == f"{scan.index}:{scan.name}" for each in wanted.handles)
 
 
-def _leads_to_these_alone(way: ScanIndex, wanted: TokenFilter) -> bool:
-    if way == _STAMPS:
+def _leads_to_these_alone(scan: ScanIndex, wanted: TokenFilter) -> bool:
+    if scan == _STAMPS:
         return wanted == TokenFilter(state=_REVOKED)
-    return _by_handles(wanted) and _leads_to_all(way, wanted)
+    return _by_handles(wanted) and _leads_to_all(scan, wanted)
 
 
 def _share(sample: Sample) -> float:

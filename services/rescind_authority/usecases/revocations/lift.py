@@ -41,13 +41,13 @@ class Lifter:
         sequencer: Sequencer,
         *,
         revocations: Revocations,
-        table: Tokens,
+        tokens: Tokens,
         clock: Clock,
         entropy: Entropy,
     ) -> None:
         self._sequencer = sequencer
         self._revocations = revocations
-        self._table = table
+        self._tokens = tokens
         self._clock = clock
         self._entropy = entropy
 
@@ -59,9 +59,9 @@ class Lifter:
         Raises NotFoundError, FinalError, InvalidRequestError, ForbiddenError or the sequencer's
         errors.
         """
-        findings = FieldErrors()
-        reason = findings.reason(command.reason)
-        findings.raise_if_any()
+        field_errors = FieldErrors()
+        reason = field_errors.reason(command.reason)
+        field_errors.raise_if_any()
         actor.require(Scope.LIFT, "lifting")
         revocation_id = command.revocation_id
         known = public_ids.is_id(revocation_id, "rev")
@@ -71,7 +71,7 @@ class Lifter:
         lifted = stored.event.revocation
         if lifted.effect in _FINAL:
             raise FinalError(revocation_id, lifted.effect)
-        await require_right_to_hit(lifted.selector, actor, self._table)
+        await require_right_to_hit(lifted.selector, actor, self._tokens)
         if lifted.effect == Effect.NARROW and lifted.selector.matches(actor.handles):
             # A token may not restore its own lost scopes; another administrator may.
             for scope in ALL_SCOPES:

@@ -70,8 +70,8 @@ class Revoker:
         sequencer: Sequencer,
         *,
         resolver: Resolver,
-        table: Tokens,
-        until: LiftScheduler,
+        tokens: Tokens,
+        lift_scheduler: LiftScheduler,
         previewer: Previewer,
         clock: Clock,
         entropy: Entropy,
@@ -79,8 +79,8 @@ class Revoker:
     ) -> None:
         self._sequencer = sequencer
         self._resolver = resolver
-        self._table = table
-        self._until = until
+        self._tokens = tokens
+        self._lift_scheduler = lift_scheduler
         self._previewer = previewer
         self._clock = clock
         self._entropy = entropy
@@ -127,17 +127,17 @@ class Revoker:
             )
         )
         if command.until_us is not None:
-            self._until.look_again()
+            self._lift_scheduler.wake()
         return StoredRevocation(
             committed.event(revocation), command.exact, killed=killed, fresh=committed.fresh
         )
 
     async def _validate(self, command: RevokeCommand, actor: Actor) -> Revocation:
         """Validate all of a command, and return its revocation; for a kill, the suspend."""
-        scopes, reason = _checked(command)
+        scopes, reason = _validate_fields(command)
         selector = await self._selector(command)
         actor.require(Scope.REVOKE, "revoking")
-        await require_right_to_hit(selector, actor, self._table)
+        await require_right_to_hit(selector, actor, self._tokens)
         return Revocation(
             revocation_id=new_ids.name("rev", self._clock, self._entropy),
             selector=selector,
@@ -172,27 +172,27 @@ class Revoker:
             token_format.parse(token, prefix=self._prefix)
         except MalformedTokenError as error:
             raise InvalidRequestError(FieldError("token", str(error))) from None
-        record, _ = await self._resolver.look(token_format.digest(token))
-        if record is None:
+        found = await self._resolver.read(token_format.digest(token))
+        if found.record is None:
             raise InvalidRequestError(FieldError("token", "no such token was issued here"))
-        return f"token:{record.token_id}"
+        return f"token:{found.record.token_id}"
 
 
-def _checked(command: RevokeCommand) -> tuple[tuple[str, ...], str]:
+def _validate_fields(command: RevokeCommand) -> tuple[tuple[str, ...], str]:
     """Validate the fields of a command, and return its scopes and reason.
 
     Raises InvalidRequestError, also for fields that the verb does not accept.
     """
-    findings = FieldErrors()
-    reason = findings.reason(command.reason)
-    scopes = findings.scopes(command.scopes)
+    field_errors = FieldErrors()
+    reason = field_errors.reason(command.reason)
+    scopes = field_errors.scopes(command.scopes)
     if command.verb is Verb.NARROW and not scopes:
-        findings.add("scopes", "expected what is taken away, such as [tools:call:github/*]")
+        field_errors.add("scopes", "expected what is taken away, such as [tools:call:github/*]")
     if command.verb is not Verb.NARROW and scopes:
-        findings.add("scopes", f"a {command.verb} takes everything: only a narrow names scopes")
+        field_errors.add("scopes", f"a {command.verb} takes everything: only a narrow names scopes")
     if command.verb is Verb.REVOKE and command.until_us is not None:
-        findings.add("until", "a revoke is final: suspend what is to come back")
+        field_errors.add("until", "a revoke is final: suspend what is to come back")
     if command.verb is Verb.KILL and command.issued_before_us is not None:
-        findings.add("issued_before", "a kill spares nothing: revoke what is older, or suspend")
-    findings.raise_if_any()
+        field_errors.add("issued_before", "a kill spares nothing: revoke what is older, or suspend")
+    field_errors.raise_if_any()
     return scopes, reason

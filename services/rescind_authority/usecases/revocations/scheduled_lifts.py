@@ -20,7 +20,7 @@ from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_authority.usecases.step_timer import run_steps
 
-_LOOK_S = 5.0  # how late a lift may be if the authority that committed the revocation died
+_POLL_S = 5.0  # how late a lift may be if the authority that committed the revocation died
 _RETRY_S = 1.0
 _MOST_AT_ONCE = 64
 _US_PER_S = 1_000_000
@@ -38,7 +38,7 @@ class LiftScheduler:
         self._entropy = entropy
         self._due = asyncio.Event()
 
-    def look_again(self) -> None:
+    def wake(self) -> None:
         """Wake the loop for a new timed revocation, which may be the next to lift."""
         self._due.set()
 
@@ -51,12 +51,12 @@ class LiftScheduler:
         timed = await self._revocations.timed(limit=_MOST_AT_ONCE)
         for each in timed:
             if each.left_us > 0:
-                return min(_LOOK_S, each.left_us / _US_PER_S)
+                return min(_POLL_S, each.left_us / _US_PER_S)
             # If another command has the key (of a token from before such subjects were refused),
             # the later revocations must not wait; an administrator can lift this one.
             with suppress(KeyReusedError):
                 await self._lift(each)
-        return 0 if len(timed) == _MOST_AT_ONCE else _LOOK_S
+        return 0 if len(timed) == _MOST_AT_ONCE else _POLL_S
 
     async def _lift(self, timed: Timed) -> None:
         name = timed.event.revocation.revocation_id

@@ -17,14 +17,14 @@ from rescind_authority.errors import BeyondParentError, FieldError
 from rescind_authority.ports.ledger import IdempotentRequest, LedgerTransaction, Transactions
 from rescind_authority.ports.token_grant import TokenGrant
 from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken, TokenState
-from rescind_authority.usecases.access.authoriser import actor_name, judge, refused
+from rescind_authority.usecases.access.authoriser import actor_name, find_denial, refused
 from rescind_authority.usecases.lookups.resolver import holding, record_of
 from rescind_authority.usecases.tokens.new_token import (
     Minted,
     NewSecret,
     Repeated,
     TokenGenerator,
-    require_free,
+    require_no_revocation,
     store_once,
 )
 from rescind_authority.usecases.validation import DEFAULT_TTL_S, FieldErrors, too_many_names
@@ -58,7 +58,7 @@ class Delegator:
         self._mint = mint
 
     async def delegate(
-        self, portion: DelegateCommand, *, parent_hash: bytes, idempotency: IdempotentRequest
+        self, command: DelegateCommand, *, parent_hash: bytes, idempotency: IdempotentRequest
     ) -> Minted | Repeated:
         """Issue a child with a part of its parent's power, once for each idempotency key.
 
@@ -70,107 +70,109 @@ class Delegator:
         Raises InvalidRequestError, UnauthenticatedError, BeyondParentError, ActiveRevocationError,
         KeyReusedError, or the store's errors.
         """
-        share = _read(portion)
-        struck = self._mint.strike(share.kind)
+        child_grant = _validate(command)
+        new_secret = self._mint.generate(child_grant.kind)
 
         async def store(transaction: LedgerTransaction) -> Minted:
-            footing = await transaction.footing(parent_hash, _handles(struck, share))
-            token, issued = _child(struck, share, footing)
+            issuance = await transaction.read_issuance(
+                parent_hash, _handles(new_secret, child_grant)
+            )
+            token, issued = _child(new_secret, child_grant, issuance)
             await transaction.insert_token(token, issued)
-            return Minted(struck.secret, token, issued)
+            return Minted(new_secret.secret, token, issued)
 
         return await store_once(self._transactions, idempotency, store)
 
 
-def _read(portion: DelegateCommand) -> ChildGrant:
-    findings = FieldErrors()
-    share = ChildGrant(
-        subject=findings.subject(portion.subject, portion.kind),
-        kind=portion.kind,
-        scopes=findings.scopes(portion.scopes),
-        audience=findings.audience(portion.audience),
-        labels=findings.labels(portion.labels),
-        ttl_us=None if portion.ttl_s is None else findings.ttl_us(portion.ttl_s),
-        mandate=findings.policy(
-            findings.mandate(portion.may_speak_for, portion.max_depth), portion.self_service
+def _validate(command: DelegateCommand) -> ChildGrant:
+    field_errors = FieldErrors()
+    child_grant = ChildGrant(
+        subject=field_errors.subject(command.subject, command.kind),
+        kind=command.kind,
+        scopes=field_errors.scopes(command.scopes),
+        audience=field_errors.audience(command.audience),
+        labels=field_errors.labels(command.labels),
+        ttl_us=None if command.ttl_s is None else field_errors.ttl_us(command.ttl_s),
+        mandate=field_errors.policy(
+            field_errors.mandate(command.may_speak_for, command.max_depth), command.self_service
         ),
-        conditions=findings.conditions(portion.addresses, portion.verifier),
+        conditions=field_errors.conditions(command.addresses, command.verifier),
     )
-    findings.raise_if_any()
-    return share
+    field_errors.raise_if_any()
+    return child_grant
 
 
 def _child(
-    struck: NewSecret, share: ChildGrant, footing: IssuanceSnapshot
+    new_secret: NewSecret, child_grant: ChildGrant, issuance: IssuanceSnapshot
 ) -> tuple[NewToken, IssueTimes]:
     """Return the child and its times, or raise the reason why it cannot be issued."""
-    if footing.parent is None:
+    if issuance.parent is None:
         raise refused(Reason.UNKNOWN, "parent token")
     parent, mandate = (
-        record_of(footing.parent, footing.snapshot),
-        footing.parent.token.grant.mandate,
+        record_of(issuance.parent, issuance.snapshot),
+        issuance.parent.token.grant.mandate,
     )
-    at_us = footing.snapshot.at_us
-    denied = judge(parent, at_us)
+    at_us = issuance.snapshot.at_us
+    denied = find_denial(parent, at_us)
     if denied is not None:
         raise refused(denied.reason, "parent token")
     excess = delegation.excess(
-        parent, mandate, share, removed=_removed(footing.parent), at_us=at_us
+        parent, mandate, child_grant, removed=_removed(issuance.parent), at_us=at_us
     )
     if excess:
         raise BeyondParentError(*(FieldError(each.field, each.detail) for each in excess))
-    share = delegation.hand_down(parent, mandate, share)
-    token = _token(struck, share, parent)
+    child_grant = delegation.hand_down(parent, mandate, child_grant)
+    token = _token(new_secret, child_grant, parent)
     problem = too_many_names(token.grant)
     if problem is not None:
         raise BeyondParentError(problem)
-    require_free(footing, token.grant.handles)
-    ttl_us = round(DEFAULT_TTL_S * 1_000_000) if share.ttl_us is None else share.ttl_us
+    require_no_revocation(issuance, token.grant.handles)
+    ttl_us = round(DEFAULT_TTL_S * 1_000_000) if child_grant.ttl_us is None else child_grant.ttl_us
     return token, IssueTimes(
         issued_at_us=at_us,
-        issued_seq=footing.snapshot.as_of,
+        issued_seq=issuance.snapshot.as_of,
         expires_at_us=min(at_us + ttl_us, parent.expires_at_us),
     )
 
 
-def _token(struck: NewSecret, share: ChildGrant, parent: Record) -> NewToken:
+def _token(new_secret: NewSecret, child_grant: ChildGrant, parent: Record) -> NewToken:
     grant = TokenGrant(
-        token_id=struck.token_id,
-        kind=share.kind,
-        subject=share.subject,
-        scopes=share.scopes,
-        audience=share.audience,
+        token_id=new_secret.token_id,
+        kind=child_grant.kind,
+        subject=child_grant.subject,
+        scopes=child_grant.scopes,
+        audience=child_grant.audience,
         tenant=parent.tenant,
         client=parent.client,
         session=parent.session,
-        labels=share.labels,
-        handles=_handles(struck, share, delegation.inherited(parent.handles)),
+        labels=child_grant.labels,
+        handles=_handles(new_secret, child_grant, delegation.inherited(parent.handles)),
         lineage=(*parent.lineage, parent.token_id),
         chain=(*parent.chain, parent.subject),
         not_before_us=None,
-        mandate=share.mandate,
+        mandate=child_grant.mandate,
         created_by=parent.subject,
-        conditions=share.conditions,
+        conditions=child_grant.conditions,
     )
     return NewToken(
-        token_hash=struck.token_hash,
+        token_hash=new_secret.token_hash,
         grant=grant,
         issued_by=actor_name(parent.subject, parent.token_id),
-        possession_hash=struck.possession_hash,
+        possession_hash=new_secret.possession_hash,
     )
 
 
 def _handles(
-    struck: NewSecret, share: ChildGrant, inherited: Sequence[Handle] = ()
+    new_secret: NewSecret, child_grant: ChildGrant, inherited: Sequence[Handle] = ()
 ) -> tuple[Handle, ...]:
     return handles.of_token(
-        token_id=struck.token_id,
-        kind=share.kind,
-        subject=share.subject,
+        token_id=new_secret.token_id,
+        kind=child_grant.kind,
+        subject=child_grant.subject,
         tenant=None,  # its parent's, and so among the inherited
         client=None,
         session=None,
-        labels=share.labels,
+        labels=child_grant.labels,
         inherited=inherited,
     )
 

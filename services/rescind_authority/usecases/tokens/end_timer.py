@@ -36,7 +36,7 @@ in case one report is lost; the pauses before reports are written and between tw
 token; and a minute to spare.
 """
 
-_LOOK_S = 5.0  # how late an event may be if the authority that expected it died
+_POLL_S = 5.0  # how late an event may be if the authority that expected it died
 _RETRY_S = 1.0
 _MOST_AT_ONCE = 256
 _US_PER_S = 1_000_000
@@ -55,26 +55,26 @@ class EndTimer:
         self._clock = clock
         self._entropy = entropy
         self._due = asyncio.Event()
-        self._looks_at_s = inf
+        self._next_step_at_s = inf
 
     def expect(self, in_s: float) -> None:
         """Wake the loop if its next look comes after a new end.
 
         `in_s` is the number of seconds until that end. The loop then looks again at once.
         """
-        if asyncio.get_running_loop().time() + in_s < self._looks_at_s:
+        if asyncio.get_running_loop().time() + in_s < self._next_step_at_s:
             self._due.set()
 
     async def run(self) -> None:
         """Commit due ends, until cancelled."""
         while True:
             self._due.clear()
-            self._looks_at_s = inf  # the step may miss ends that are set while it runs
+            self._next_step_at_s = inf  # the step may miss ends that are set while it runs
             try:
                 pause_s = await self.step()
             except RescindError:
                 pause_s = _RETRY_S  # Postgres is unreachable, which is logged elsewhere
-            self._looks_at_s = asyncio.get_running_loop().time() + pause_s
+            self._next_step_at_s = asyncio.get_running_loop().time() + pause_s
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._due.wait()
@@ -84,17 +84,17 @@ class EndTimer:
 
         Raises RescindError if one end failed; the others are committed all the same.
         """
-        looked_at = await self._ends.end_idle(
+        examined = await self._ends.end_idle(
             delay_us=USE_REPORTED_WITHIN_S * _US_PER_S, limit=_MOST_AT_ONCE
         )
         pending = await self._ends.pending(limit=_MOST_AT_ONCE)
         due = [each for each in pending if each.left_us <= 0]
         _raise_first(await run_concurrently([partial(self._end, each) for each in due]))
-        if _MOST_AT_ONCE in {looked_at, len(due)}:
+        if _MOST_AT_ONCE in {examined, len(due)}:
             return 0
         if len(due) < len(pending):
-            return min(_LOOK_S, pending[len(due)].left_us / _US_PER_S)
-        return _LOOK_S
+            return min(_POLL_S, pending[len(due)].left_us / _US_PER_S)
+        return _POLL_S
 
     async def _end(self, pending: ScheduledEnd) -> CommittedEvent:
         secret = pending.token_hash is not None

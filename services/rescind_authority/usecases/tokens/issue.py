@@ -19,7 +19,7 @@ from rescind_authority.usecases.tokens.new_token import (
     NewSecret,
     Repeated,
     TokenGenerator,
-    require_free,
+    require_no_revocation,
     store_once,
 )
 from rescind_authority.usecases.validation import FieldErrors, too_many_names
@@ -91,14 +91,16 @@ class Issuer:
         self._made_room = made_room
 
     async def issue(
-        self, wish: IssueCommand, *, actor: Actor, idempotency: IdempotentRequest
+        self, command: IssueCommand, *, actor: Actor, idempotency: IdempotentRequest
     ) -> Minted | Repeated:
         """Issue the requested token, once for each idempotency key.
 
         Raises InvalidRequestError, ForbiddenError, UnauthenticatedError, ActiveRevocationError,
         KeyReusedError, or the store's errors.
         """
-        struck, token, ttl_us = self._prepare(wish, actor=actor.subject, issued_by=actor.name)
+        new_secret, token, ttl_us = self._prepare(
+            command, actor=actor.subject, issued_by=actor.name
+        )
         power = Power(token.grant.kind, token.grant.scopes, token.grant.audience)
         require_held(actor, power, "issuing")
 
@@ -110,86 +112,86 @@ class Issuer:
             if bounded:
                 # Lock before counting: two concurrent logins would each leave room for one.
                 await transaction.lock_sessions(token.grant.subject)
-            footing = await transaction.footing(None, token.grant.handles)
-            require_free(footing, token.grant.handles)
+            issuance = await transaction.read_issuance(None, token.grant.handles)
+            require_no_revocation(issuance, token.grant.handles)
             # After the issuance snapshot: an end of the issuer is seen here, or is above
             # issued_seq.
-            now = refreshed(actor, await transaction.presented(actor.token_hash))
+            now = refreshed(actor, await transaction.read_presented(actor.token_hash))
             require_held(now, power, "issuing")
-            issued = _issued(footing, ttl_us)
+            issued = _issued(issuance, ttl_us)
             if bounded:
                 ended = await transaction.end_surplus(
                     token.grant.subject, keep=self._limits.most - 1
                 )
             await transaction.insert_token(token, issued)
-            return Minted(struck.secret, token, issued)
+            return Minted(new_secret.secret, token, issued)
 
         outcome = await store_once(self._transactions, idempotency, store)
         if ended:
             self._made_room()
         return outcome
 
-    async def make_admin(self, wish: IssueCommand, *, actor: str) -> Minted:
+    async def make_admin(self, command: IssueCommand, *, actor: str) -> Minted:
         """Issue a token for the owner of the host, without a token that authorises it."""
-        struck, token, ttl_us = self._prepare(wish, actor=actor, issued_by=actor)
+        new_secret, token, ttl_us = self._prepare(command, actor=actor, issued_by=actor)
         async with self._transactions.begin() as transaction:
             # Written before the issuance snapshot is read, as by `store_once`: the sweep waits for
             # it.
             key = Key(actor, token.grant.token_id)
             await transaction.lock_keys([IdempotentRequest(key, token.token_hash)])
-            issued = _issued(await transaction.footing(None, token.grant.handles), ttl_us)
+            issued = _issued(await transaction.read_issuance(None, token.grant.handles), ttl_us)
             await transaction.insert_token(token, issued)
-            await transaction.answer({key: token.grant.token_id})
-        return Minted(struck.secret, token, issued)
+            await transaction.store_answers({key: token.grant.token_id})
+        return Minted(new_secret.secret, token, issued)
 
     def _prepare(
-        self, wish: IssueCommand, *, actor: str, issued_by: str
+        self, command: IssueCommand, *, actor: str, issued_by: str
     ) -> tuple[NewSecret, NewToken, int]:
-        findings = FieldErrors()
-        subject = findings.root_subject(wish.subject, wish.kind)
-        scopes = findings.scopes(wish.scopes)
-        audience = findings.audience(wish.audience)
-        labels = findings.labels(wish.labels)
-        tenant = findings.name("tenant", wish.tenant)
-        client = findings.name("client", wish.client)
-        session = findings.name("session", wish.session)
-        conditions = findings.conditions(wish.addresses, wish.verifier)
-        device = findings.device(wish.user_agent, wish.address)
-        mandate = findings.credential(
+        field_errors = FieldErrors()
+        subject = field_errors.root_subject(command.subject, command.kind)
+        scopes = field_errors.scopes(command.scopes)
+        audience = field_errors.audience(command.audience)
+        labels = field_errors.labels(command.labels)
+        tenant = field_errors.name("tenant", command.tenant)
+        client = field_errors.name("client", command.client)
+        session = field_errors.name("session", command.session)
+        conditions = field_errors.conditions(command.addresses, command.verifier)
+        device = field_errors.device(command.user_agent, command.address)
+        mandate = field_errors.credential(
             subject,
-            wish.kind,
+            command.kind,
             scopes=scopes,
             audience=audience,
-            mandate=findings.policy(
-                findings.mandate(wish.may_speak_for, wish.max_depth),
-                wish.self_service,
-                max_overlap_s=wish.max_overlap_s,
-                reuse_denies=wish.reuse_denies,
+            mandate=field_errors.policy(
+                field_errors.mandate(command.may_speak_for, command.max_depth),
+                command.self_service,
+                max_overlap_s=command.max_overlap_s,
+                reuse_denies=command.reuse_denies,
             ),
         )
-        sidecars = findings.sidecars(wish.sidecars, scopes)
-        ttl_us = findings.ttl_us(wish.ttl_s)
-        idle_us = findings.idle_us(wish.idle_s, wish.kind, default_s=self._limits.idle_s)
-        findings.name("created_by", actor)
+        sidecars = field_errors.sidecars(command.sidecars, scopes)
+        ttl_us = field_errors.ttl_us(command.ttl_s)
+        idle_us = field_errors.idle_us(command.idle_s, command.kind, default_s=self._limits.idle_s)
+        field_errors.name("created_by", actor)
         now_us = self._mint.clock.wall_us()
-        if wish.not_before_us is not None and not 0 < wish.not_before_us < now_us + ttl_us:
-            findings.add("not_before", "expected a time before the token's end (now + ttl)")
-        findings.raise_if_any()
-        struck = self._mint.strike(wish.kind)
+        if command.not_before_us is not None and not 0 < command.not_before_us < now_us + ttl_us:
+            field_errors.add("not_before", "expected a time before the token's end (now + ttl)")
+        field_errors.raise_if_any()
+        new_secret = self._mint.generate(command.kind)
         grant = TokenGrant(
-            token_id=struck.token_id,
-            kind=wish.kind,
+            token_id=new_secret.token_id,
+            kind=command.kind,
             subject=subject,
             scopes=scopes,
             # An admin token is good here; without an audience it would be good everywhere.
-            audience=audience or ((AUDIENCE,) if wish.kind is Kind.ADMIN else ()),
+            audience=audience or ((AUDIENCE,) if command.kind is Kind.ADMIN else ()),
             tenant=tenant,
             client=client,
             session=session,
             labels=labels,
             handles=handles.of_token(
-                token_id=struck.token_id,
-                kind=wish.kind,
+                token_id=new_secret.token_id,
+                kind=command.kind,
                 subject=subject,
                 tenant=tenant,
                 client=client,
@@ -200,7 +202,7 @@ class Issuer:
             ),
             lineage=(),
             chain=(),
-            not_before_us=wish.not_before_us,
+            not_before_us=command.not_before_us,
             mandate=mandate,
             created_by=actor,
             device=device,
@@ -208,18 +210,18 @@ class Issuer:
             idle_us=idle_us,
         )
         token = NewToken(
-            token_hash=struck.token_hash,
+            token_hash=new_secret.token_hash,
             grant=grant,
             issued_by=issued_by,
             sidecars=sidecars,
-            possession_hash=struck.possession_hash,
+            possession_hash=new_secret.possession_hash,
         )
         problem = too_many_names(grant)
         if problem is not None:
             raise InvalidRequestError(problem)
-        return struck, token, ttl_us
+        return new_secret, token, ttl_us
 
 
-def _issued(footing: IssuanceSnapshot, ttl_us: int) -> IssueTimes:
-    at_us = footing.snapshot.at_us
-    return IssueTimes(at_us, footing.snapshot.as_of, at_us + ttl_us)
+def _issued(issuance: IssuanceSnapshot, ttl_us: int) -> IssueTimes:
+    at_us = issuance.snapshot.at_us
+    return IssueTimes(at_us, issuance.snapshot.as_of, at_us + ttl_us)

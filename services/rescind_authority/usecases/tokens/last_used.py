@@ -44,7 +44,7 @@ class Usage:
     def __len__(self) -> int:
         return len(self._used)
 
-    def note(self, report: Used) -> None:
+    def collect(self, report: Used) -> None:
         """Collect a report; leave out entries that are not token ids.
 
         A report without a time, from an older sidecar, is dropped: each replay of it would count as

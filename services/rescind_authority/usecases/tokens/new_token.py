@@ -73,7 +73,7 @@ class TokenGenerator:
             prefix=self.prefix,
         )
 
-    def strike(self, kind: Kind) -> NewSecret:
+    def generate(self, kind: Kind) -> NewSecret:
         """Generate a secret that no token has had, and a token id."""
         secret = self.secret(kind)
         return NewSecret(secret, new_ids.name("tok", self.clock, self.entropy))
@@ -97,19 +97,19 @@ async def store_once(
         if first.answer is not None:
             return Repeated(json.loads(first.answer)["token_id"])
         minted = await store(transaction)
-        await transaction.answer(
+        await transaction.store_answers(
             {idempotency.key: json.dumps({"token_id": minted.token.grant.token_id})}
         )
     return minted
 
 
-def require_free(footing: IssuanceSnapshot, handles: Sequence[Handle]) -> None:
+def require_no_revocation(issuance: IssuanceSnapshot, handles: Sequence[Handle]) -> None:
     """Raise ActiveRevocationError if an applied revocation would deny the new token.
 
     `handles` are those of the token. A `revoke` in the issuance snapshot does not hit tokens that
     are issued after it. A `narrow` also applies to the new token, which may live.
     """
-    held = hitting(footing.candidates, handles=handles, issued_seq=footing.snapshot.as_of)
+    held = hitting(issuance.candidates, handles=handles, issued_seq=issuance.snapshot.as_of)
     for event in held:
         if event.revocation.effect != Effect.NARROW:
             raise ActiveRevocationError(event.revocation)

@@ -12,7 +12,7 @@ _TTL_S = 365 * 24 * 3600.0
 
 async def make_root(issuer: Issuer, *, actor: str) -> Minted:
     """Issue an admin token with all scopes, for a year."""
-    wish = IssueCommand(
+    command = IssueCommand(
         subject=ROOT,
         kind=Kind.ADMIN,
         scopes=ALL_SCOPES,
@@ -20,4 +20,4 @@ async def make_root(issuer: Issuer, *, actor: str) -> Minted:
         ttl_s=_TTL_S,
         labels={},
     )
-    return await issuer.make_admin(wish, actor=actor)
+    return await issuer.make_admin(command, actor=actor)

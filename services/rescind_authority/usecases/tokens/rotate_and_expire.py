@@ -31,7 +31,7 @@ from rescind_authority.usecases.access.authoriser import Actor, Holder, Scope, a
 from rescind_authority.usecases.access.held_scopes import Power, require_held
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.batcher import run_concurrently
-from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer, Warrant
+from rescind_authority.usecases.ledger.sequencer import ActorCheck, LedgerCommand, Sequencer
 from rescind_authority.usecases.lookups.resolver import holding
 from rescind_authority.usecases.tokens.end_timer import EndTimer
 from rescind_authority.usecases.tokens.new_token import TokenGenerator
@@ -91,7 +91,7 @@ class TokenChanger:
         self._ends = ends
 
     async def rotate(
-        self, renewal: RotateCommand, *, actor: Actor, idempotency: IdempotentRequest
+        self, command: RotateCommand, *, actor: Actor, idempotency: IdempotentRequest
     ) -> CommittedChange:
         """Replace a token's secret with a new one, for the actor.
 
@@ -100,8 +100,8 @@ class TokenChanger:
         Raises NotFoundError, ActiveRevocationError, InvalidRequestError, ForbiddenError,
         UnauthenticatedError, TokenMovedError, or the sequencer's errors.
         """
-        _reason(renewal, Kind.AGENT)  # invalid fields are reported first
-        state = await self._token(renewal.token_id)
+        _reason(command, Kind.AGENT)  # invalid fields are reported first
+        state = await self._token(command.token_id)
         token = state.token
         power = Power(token.grant.kind, token.grant.scopes, token.grant.audience)
         require_held(actor, power, "rotating")
@@ -109,21 +109,21 @@ class TokenChanger:
             if event.revocation.effect != Effect.NARROW:
                 raise ActiveRevocationError(event.revocation)
 
-        def judge(snapshot: Snapshot) -> None:
+        def require(snapshot: Snapshot) -> None:
             require_held(refreshed(actor, snapshot), power, "rotating")
 
-        warrant = Warrant(actor.token_hash, judge)
+        actor_check = ActorCheck(actor.token_hash, require)
         return await self._rotate(
-            _as_issued(renewal, token.grant.mandate),
+            _as_issued(command, token.grant.mandate),
             token.grant.kind,
             None,
             actor=actor.name,
             idempotency=idempotency,
-            warrant=warrant,
+            actor_check=actor_check,
         )
 
     async def rotate_own(
-        self, renewal: RotateCommand, *, bearer: Holder, idempotency: IdempotentRequest
+        self, command: RotateCommand, *, bearer: Holder, idempotency: IdempotentRequest
     ) -> CommittedChange:
         """Rotate the token that the caller presented, unless it was rotated meanwhile.
 
@@ -131,14 +131,14 @@ class TokenChanger:
         thief who rotates could keep the other secret valid, and prevent the detection of its use.
         """
         record, mandate = bearer.record, bearer.mandate
-        _reason(renewal, record.kind)
-        if renewal.overlap_s * _US_PER_S > mandate.max_overlap_us:
+        _reason(command, record.kind)
+        if command.overlap_s * _US_PER_S > mandate.max_overlap_us:
             most_s = mandate.max_overlap_us / _US_PER_S
             raise SelfServiceError(f"overlap: its holder may ask for at most {most_s:g} seconds.")
-        if renewal.reuse_revokes is False and not mandate.reuse_denies:
+        if command.reuse_revokes is False and not mandate.reuse_denies:
             raise SelfServiceError("on_reuse: this token's holder cannot choose `deny`.")
         return await self._rotate(
-            _as_issued(renewal, mandate),
+            _as_issued(command, mandate),
             record.kind,
             record.token_hash,
             actor=actor_name(record.subject, record.token_id),
@@ -146,54 +146,54 @@ class TokenChanger:
         )
 
     async def expire(
-        self, ending: ExpireCommand, *, actor: Actor, idempotency: IdempotentRequest
+        self, command: ExpireCommand, *, actor: Actor, idempotency: IdempotentRequest
     ) -> CommittedChange:
         """End a token early. Raises as `rotate` does."""
-        findings = FieldErrors()
-        reason = findings.reason(ending.reason)
-        findings.raise_if_any()
+        field_errors = FieldErrors()
+        reason = field_errors.reason(command.reason)
+        field_errors.raise_if_any()
         actor.require(Scope.REVOKE, "expiring")
-        state = await self._token(ending.token_id)
+        state = await self._token(command.token_id)
         if state.token.grant.kind is Kind.ADMIN:
             actor.require(Scope.ADMIN, "expiring an admin token")
-        change = Expiry(ending.token_id, ending.at_us)
+        change = Expiry(command.token_id, command.at_us)
         return await self._commit(
             change,
             reason or "expired",
             actor=actor.name,
             idempotency=idempotency,
-            awaited=ending.awaited,
+            awaited=command.awaited,
         )
 
     async def expire_each(
-        self, endings: Sequence[tuple[ExpireCommand, IdempotentRequest]], *, actor: Actor
+        self, commands: Sequence[tuple[ExpireCommand, IdempotentRequest]], *, actor: Actor
     ) -> Sequence[CommittedChange | RescindError]:
         """End several tokens; the failure of one does not affect the others."""
         return await run_concurrently(
             [
-                partial(self.expire, ending, actor=actor, idempotency=idempotency)
-                for ending, idempotency in endings
+                partial(self.expire, command, actor=actor, idempotency=idempotency)
+                for command, idempotency in commands
             ]
         )
 
     async def _rotate(
         self,
-        renewal: RotateCommand,
+        command: RotateCommand,
         kind: Kind,
         presented: bytes | None,
         *,
         actor: str,
         idempotency: IdempotentRequest,
-        warrant: Warrant | None = None,
+        actor_check: ActorCheck | None = None,
     ) -> CommittedChange:
-        reason = _reason(renewal, kind)
+        reason = _reason(command, kind)
         secret = self._mint.secret(kind)
         change = Rotation(
-            token_id=renewal.token_id,
+            token_id=command.token_id,
             replaces=presented,
             token_hash=token_format.digest(secret.reveal()),
-            overlap_us=round(renewal.overlap_s * _US_PER_S),
-            reuse_revokes=renewal.reuse_revokes is not False,
+            overlap_us=round(command.overlap_s * _US_PER_S),
+            reuse_revokes=command.reuse_revokes is not False,
             possession_hash=token_format.possession_hash(secret.reveal()),
         )
         return await self._commit(
@@ -201,9 +201,9 @@ class TokenChanger:
             reason or "rotated",
             actor=actor,
             idempotency=idempotency,
-            awaited=renewal.awaited,
+            awaited=command.awaited,
             secret=secret,
-            warrant=warrant,
+            actor_check=actor_check,
         )
 
     async def _commit(
@@ -215,7 +215,7 @@ class TokenChanger:
         idempotency: IdempotentRequest,
         awaited: bool,
         secret: Secret | None = None,
-        warrant: Warrant | None = None,
+        actor_check: ActorCheck | None = None,
     ) -> CommittedChange:
         revocation_id = new_ids.name("rev", self._mint.clock, self._mint.entropy)
         # Delegated tokens depend on the grant, which a rotation keeps and an end ends.
@@ -234,7 +234,7 @@ class TokenChanger:
                 exact=exact,
                 awaited=awaited,
                 change=change,
-                warrant=warrant,
+                actor_check=actor_check,
             )
         )
         left_us = _left_us(change, committed)
@@ -252,11 +252,11 @@ class TokenChanger:
         return found[0]
 
 
-def _as_issued(renewal: RotateCommand, mandate: DelegationLimits) -> RotateCommand:
+def _as_issued(command: RotateCommand, mandate: DelegationLimits) -> RotateCommand:
     """Return a request with the token's own reuse policy, if it sets none."""
-    if renewal.reuse_revokes is not None:
-        return renewal
-    return replace(renewal, reuse_revokes=not mandate.reuse_denies)
+    if command.reuse_revokes is not None:
+        return command
+    return replace(command, reuse_revokes=not mandate.reuse_denies)
 
 
 def _left_us(change: Change, committed: CommittedEvent) -> int:
@@ -270,15 +270,15 @@ def _left_us(change: Change, committed: CommittedEvent) -> int:
             return 0
 
 
-def _reason(renewal: RotateCommand, kind: Kind) -> str:
+def _reason(command: RotateCommand, kind: Kind) -> str:
     """Validate the fields of a rotation, and return its reason. Raises InvalidRequestError."""
-    findings = FieldErrors()
-    reason = findings.reason(renewal.reason)
-    if not 0 <= renewal.overlap_s <= MAX_TTL_S:
-        findings.add("overlap", f"expected seconds, from 0 to {MAX_TTL_S} (366 days)")
-    elif kind is Kind.ADMIN and renewal.overlap_s > _MAX_ADMIN_OVERLAP_S:
-        findings.add(
+    field_errors = FieldErrors()
+    reason = field_errors.reason(command.reason)
+    if not 0 <= command.overlap_s <= MAX_TTL_S:
+        field_errors.add("overlap", f"expected seconds, from 0 to {MAX_TTL_S} (366 days)")
+    elif kind is Kind.ADMIN and command.overlap_s > _MAX_ADMIN_OVERLAP_S:
+        field_errors.add(
             "overlap", f"expected at most {_MAX_ADMIN_OVERLAP_S} seconds for an admin token"
         )
-    findings.raise_if_any()
+    field_errors.raise_if_any()
     return reason

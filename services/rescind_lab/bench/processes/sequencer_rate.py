@@ -27,7 +27,7 @@ from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.settings import AuthoritySettings
 from rescind_authority.usecases.ledger.publisher import Publisher
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_authority.usecases.ledger.sequencer import MAX_BATCH, LedgerCommand, Sequencer
 from rescind_runtime import clock, ready_line, supervise
 from rescind_runtime.clock import SystemClock
@@ -95,7 +95,7 @@ async def _main(_stop: Stop) -> None:
         sequencer = Sequencer(
             ledger,
             publisher=Publisher(
-                announcer=_Silent(keyring), recent=Recent(ledger, clock=SystemClock())
+                announcer=_Silent(keyring), recent=RecentEvents(ledger, clock=SystemClock())
             ),
             clock=SystemClock(),
             metrics=PrometheusMetrics(),

@@ -77,7 +77,7 @@ class Log:
         **state: object,
     ) -> list[MutableMapping[str, Any]]:
         with capture_logs() as lines:
-            self.refusals.note(request(address, **state), error, status)
+            self.refusals.log_refusal(request(address, **state), error, status)
         return lines
 
 
@@ -160,12 +160,12 @@ async def test_a_flood_from_everywhere_writes_a_bounded_number_of_entries() -> N
     kept, clock, metrics = Kept(), ManualClock(now_ns=0), PrometheusMetrics()
     audit = RefusalAudit(kept, clock=clock, metrics=metrics)
     for _ in range(5 * CAPACITY):
-        audit.note(REFUSAL)
+        audit.queue(REFUSAL)
     await audit.write()
     assert len(kept.rows) == CAPACITY
     clock.now_ns += 60 * 10**9
     for _ in range(CAPACITY):
-        audit.note(REFUSAL)
+        audit.queue(REFUSAL)
     await audit.write()
     assert len(kept.rows) == CAPACITY + 60
     lost = b"rescind_authority_refusals_not_audited_total %.1f" % (5 * CAPACITY - 60)
@@ -178,7 +178,7 @@ async def test_while_postgres_is_away_entries_wait_within_the_bound() -> None:
     kept.away = True
     for second in range(3 * CAPACITY):
         clock.now_ns = second * 10**9
-        audit.note(REFUSAL)
+        audit.queue(REFUSAL)
         await audit.write()
     assert (len(audit), kept.rows) == (CAPACITY, [])
     kept.away = False

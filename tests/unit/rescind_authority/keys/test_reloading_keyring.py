@@ -59,15 +59,15 @@ def test_a_statement_is_renewed_when_a_third_of_its_life_is_over(
 ) -> None:
     live = living(settings, clock)
     clock.now_us += LIFE_US // 3 - DAY_US
-    live.look()
+    live.refresh()
     assert live.serial == 1
     clock.now_us += 2 * DAY_US
-    live.look()
+    live.refresh()
     assert live.serial == 2
     assert live.left_s * 1e6 > LIFE_US - 2 * DAY_US
     # What is public, and what another process reads, is the same.
     assert Trust.read(settings.trust_path).serial == Keyring.read(settings.keyring_path).serial == 2
-    live.look()
+    live.refresh()
     assert live.serial == 2
 
 
@@ -76,7 +76,7 @@ def test_an_authority_that_was_off_for_longer_than_a_life_renews_when_it_is_back
 ) -> None:
     clock.now_us += 5 * LIFE_US
     live = living(settings, clock)
-    live.look()
+    live.refresh()
     assert live.health == "ok"
 
 
@@ -86,7 +86,7 @@ def test_a_shorter_life_that_is_configured_later_makes_no_statement_that_is_over
     clock.now_us += LIFE_US - DAY_US
     short = settings.model_copy(update={"trust_life": 3_600})
     live = living(short, clock)
-    live.look()
+    live.refresh()
     assert live.health == "ok"
 
 
@@ -99,9 +99,9 @@ def test_authorities_on_two_hosts_renew_into_one_statement(
         (there.data / path.name).write_bytes(path.read_bytes())
     here_live, there_live = living(settings, clock), living(there, clock)
     clock.now_us += LIFE_US // 3 + DAY_US
-    here_live.look()
+    here_live.refresh()
     clock.now_us += 3 * DAY_US  # it was off for a while
-    there_live.look()
+    there_live.refresh()
     assert here_live.statement == there_live.statement
     assert here_live.serial == 2
 
@@ -113,12 +113,12 @@ def test_where_the_root_key_is_kept_elsewhere_it_is_said_before_the_statement_en
     live = living(settings, clock)
     clock.now_us += LIFE_US // 2
     with capture_logs() as logs:
-        live.look()
+        live.refresh()
     assert (live.serial, live.health, logs) == (1, "ok", [])
     clock.now_us += LIFE_US // 4
     with capture_logs() as logs:
-        live.look()
-        live.look()
+        live.refresh()
+        live.refresh()
     assert [each["action"] for each in logs] == ["trust.not_renewed"]
     assert "keys renew" in live.health
     clock.now_us += LIFE_US
@@ -133,7 +133,7 @@ def test_it_is_renewed_by_hand_with_the_root_key(
     with pytest.raises(KeyFileError, match="RESCIND_ROOT_KEY_FILE"):
         key_commands.renew(settings)
     key_commands.renew(settings.model_copy(update={"root_key_file": vault}))
-    live.look()
+    live.refresh()
     assert live.serial == 2
 
 
@@ -147,10 +147,10 @@ def test_a_statement_from_before_they_ended_is_renewed_once_and_ends(
     vault = kept_elsewhere(settings)
     live = living(settings, clock)
     with capture_logs() as logs:
-        live.look()
+        live.refresh()
     assert (live.serial, live.health, logs) == (1, "ok", [])
     vault.rename(settings.root_key_path)
-    live.look()
+    live.refresh()
     assert live.serial == 2
     assert live.left_s * 1e6 == LIFE_US
 
@@ -170,7 +170,7 @@ def test_a_renewal_and_a_rotation_at_the_same_time_lose_nothing(
     live = living(settings, clock)
     clock.now_us += LIFE_US // 2
     with secret_files.locked(settings.keyring_path):  # as `keys rotate` holds it
-        looking = threading.Thread(target=live.look)
+        looking = threading.Thread(target=live.refresh)
         looking.start()
         keyring = Keyring.read(settings.keyring_path)
         root = secret_files.read_key(settings.root_key_path)
@@ -180,7 +180,7 @@ def test_a_renewal_and_a_rotation_at_the_same_time_lose_nothing(
     assert not looking.is_alive()
     names = {name for _, name, _ in Keyring.read(settings.keyring_path).known()}
     assert names >= {name for _, name, _ in rotated.known()}
-    live.look()
+    live.refresh()
     assert live.serial == Keyring.read(settings.keyring_path).serial
 
 
@@ -191,7 +191,7 @@ def test_every_key_rotates_and_a_running_authority_takes_it(
     live, before = living(settings, clock), Trust.read(settings.trust_path)
     edge = EdgeKeyFile.read(settings.edge_keys_path)
     key_commands.rotate(settings, kind)
-    live.look()
+    live.refresh()
     assert live.serial == 2
     assert before.accept(live.statement)
     assert (EdgeKeyFile.read(settings.edge_keys_path) != edge) is (kind == key_commands.EDGE)
@@ -204,10 +204,10 @@ def test_every_key_retires_at_once_also_just_after_a_rotation(
 ) -> None:
     live = living(settings, clock)
     key_commands.rotate(settings, "events")
-    live.look()
+    live.refresh()
     masters = live.masters
     key_commands.retire(settings, kind)
-    live.look()
+    live.refresh()
     kinds = KINDS if kind == key_commands.ALL else (kind,)
     assert set(live.masters).isdisjoint(masters) is ("master" in kinds)
 
@@ -219,21 +219,21 @@ def test_a_key_for_rows_is_used_from_a_minute_on_and_the_former_ones_check_until
     live = living(settings, clock)
     (first,) = live.rows
     key_commands.rotate(settings, ROWS)
-    live.look()
+    live.refresh()
     assert (live.rows[0], len(live.rows)) == (first, 2)
     with pytest.raises(KeyringError, match="in a minute"):
         key_commands.retire(settings, ROWS)
     clock.now_us += 61_000_000
-    live.look()
+    live.refresh()
     second = live.rows[0]
     assert live.rows == (second, first)
     key_commands.rotate(settings, ROWS)
-    live.look()
+    live.refresh()
     assert live.rows[0] == second
     assert {first, second} < set(live.rows)
     clock.now_us += 61_000_000
     key_commands.retire(settings, ROWS)
-    live.look()
+    live.refresh()
     assert len(live.rows) == 1
     assert not {first, second} & set(live.rows)
 
@@ -244,7 +244,7 @@ def test_with_the_whole_keyring_the_key_for_rows_is_only_rotated(
     live = living(settings, clock)
     (first,) = live.rows
     key_commands.retire(settings, key_commands.ALL)
-    live.look()
+    live.refresh()
     assert (live.rows[1:], live.rows[0] != first) == ((first,), True)
 
 

@@ -4,17 +4,17 @@ from dataclasses import replace
 
 from rescind.core import lease
 from rescind_authority.operator.trust_propagation import _divided
-from rescind_authority.postgres.trust_reports import Hearing, Hearings, _longest_us
+from rescind_authority.postgres.trust_reports import TrustReport, TrustReports, _longest_us
 
 NOW_US = 1_767_225_600_000_000
 SECOND_US = 1_000_000
-ONE = Hearing(b"1" * 16, "search", "host", 3, NOW_US, NOW_US + 10 * SECOND_US)
+ONE = TrustReport(b"1" * 16, "search", "host", 3, NOW_US, NOW_US + 10 * SECOND_US)
 
 
 def divided(
-    *sidecars: Hearing, serial: int = 3, since_us: int = 0, at_us: int = NOW_US
-) -> tuple[list[Hearing], list[Hearing]]:
-    heard, waiting = _divided(Hearings(at_us, sidecars), serial=serial, since_us=since_us)
+    *sidecars: TrustReport, serial: int = 3, since_us: int = 0, at_us: int = NOW_US
+) -> tuple[list[TrustReport], list[TrustReport]]:
+    heard, waiting = _divided(TrustReports(at_us, sidecars), serial=serial, since_us=since_us)
     return list(heard), list(waiting)
 
 

@@ -221,7 +221,7 @@ def test_a_shorter_term_is_waited_for_from_the_end_of_the_slow_read_that_found_i
         clock = LoopClock()
         cluster = Cluster(begun(term_ms=30_000, at_us=0), now_us=clock.wall_us)
         elsewhere = TermsInMemory(cluster, at_once)
-        await elsewhere.ask(10_000, actor="admin:ada")
+        await elsewhere.set_target(10_000, actor="admin:ada")
         slow = iter([SLOW_S])
 
         async def trip() -> None:

@@ -13,10 +13,10 @@ def test_each_row_is_told_of_once_a_minute_and_counted_always() -> None:
     rows = RefusedRows(audited.append, clock=clock, metrics=metrics)
     with capture_logs() as lines:
         for _ in range(3):
-            rows.note("tok_1", "it has no MAC")
-        rows.note("tok_2", "it has no MAC")
+            rows.report("tok_1", "it has no MAC")
+        rows.report("tok_2", "it has no MAC")
         clock.move(60)
-        rows.note("tok_1", "it has no MAC")
+        rows.report("tok_1", "it has no MAC")
     told = [(line["action"], line["id"], line["withheld"]) for line in lines]
     assert told == [
         ("row.refused", "tok_1", 0),
@@ -35,6 +35,6 @@ def test_a_flood_of_rows_takes_no_memory_without_bound() -> None:
     rows = RefusedRows(lambda _: None, clock=ManualClock(), metrics=PrometheusMetrics())
     with capture_logs() as lines:
         for number in range(MOST + 10):
-            rows.note(f"tok_{number}", "it has no MAC")
-        rows.note("tok_0", "it has no MAC")  # forgotten, so told of anew
+            rows.report(f"tok_{number}", "it has no MAC")
+        rows.report("tok_0", "it has no MAC")  # forgotten, so told of anew
     assert len(lines) == MOST + 11

@@ -13,7 +13,7 @@ from tests.support.postgres_in_memory import Cluster, PostgresInMemory, begun
 
 from rescind.wire.heartbeat import Heartbeat, NoLease, Reply
 from rescind_authority.usecases.leases.grant import Granter
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_runtime.clock import SystemClock
 
 
@@ -24,7 +24,10 @@ async def tell(of: Story) -> None:
     cluster = Cluster(begun(term_ms=10_000, at_us=0), now_us=itertools.count(1).__next__)
     postgres = PostgresInMemory(cluster, at_once)
     granter = Granter(
-        postgres, recent=Recent(postgres, clock=SystemClock()), clock=SystemClock(), metrics=METRICS
+        postgres,
+        recent=RecentEvents(postgres, clock=SystemClock()),
+        clock=SystemClock(),
+        metrics=METRICS,
     )
     async with asyncio.TaskGroup() as tasks:
         job = tasks.create_task(granter.run())

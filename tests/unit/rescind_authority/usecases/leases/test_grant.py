@@ -14,7 +14,7 @@ from rescind.core.ledger import Position
 from rescind.wire.heartbeat import Heartbeat, NoLease, Release, Reply
 from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.usecases.leases.grant import Granter
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_runtime.clock import SystemClock
 
 A, B = b"a" * 16, b"b" * 16
@@ -62,7 +62,7 @@ def answers(*batches: Messages) -> tuple[list[list[bool]], Tables]:
         postgres = PostgresInMemory(cluster, at_once)
         granter = Granter(
             postgres,
-            recent=Recent(postgres, clock=SystemClock()),
+            recent=RecentEvents(postgres, clock=SystemClock()),
             clock=SystemClock(),
             metrics=PrometheusMetrics(),
         )

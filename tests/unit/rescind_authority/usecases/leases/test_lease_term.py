@@ -82,7 +82,7 @@ class TermsInMemory:
     async def get(self) -> Term:
         return self.now
 
-    async def ask(self, term_ms: int, *, actor: str) -> Term:
+    async def set_target(self, term_ms: int, *, actor: str) -> Term:
         assert actor
         self._write(replace(self.now, target_ms=term_ms))
         return self.now
@@ -119,7 +119,7 @@ async def test_a_wish_that_comes_meanwhile_begins_the_wait_again() -> None:
     keeper = LeaseTermScheduler(terms, clock=clock)
     await keeper._step()
     clock.now_ns += lease.wait_ns(30_000)
-    await terms.ask(10_000, actor="admin:a")
+    await terms.set_target(10_000, actor="admin:a")
     await keeper._step()
     assert terms.now.wait_ms == 30_000
 
@@ -142,5 +142,5 @@ async def test_two_authorities_take_no_step_twice() -> None:
 async def test_a_term_that_no_lease_should_have_changes_nothing(term_ms: int) -> None:
     terms = TermsInMemory(term(10_000, 10_000, 10_000))
     with pytest.raises(InvalidRequestError):
-        await LeaseTermScheduler(terms, clock=ManualClock()).ask(term_ms, actor="admin:a")
+        await LeaseTermScheduler(terms, clock=ManualClock()).request_term(term_ms, actor="admin:a")
     assert len(terms.history) == 1

@@ -43,7 +43,7 @@ async def batching(
 async def test_one_question_does_not_wait_for_others() -> None:
     doubling = Doubling()
     async with batching(doubling) as batcher:
-        assert await batcher.ask(4) == 8
+        assert await batcher.submit(4) == 8
     assert doubling.batches == [[4]]
 
 
@@ -51,7 +51,7 @@ async def test_what_queues_while_an_answer_is_made_is_answered_together() -> Non
     doubling = Doubling()
     doubling.gate.clear()
     async with batching(doubling) as batcher, asyncio.TaskGroup() as tasks:
-        asked = [tasks.create_task(batcher.ask(number)) for number in range(6)]
+        asked = [tasks.create_task(batcher.submit(number)) for number in range(6)]
         while not doubling.batches:
             await asyncio.sleep(0)
         doubling.gate.set()
@@ -64,25 +64,25 @@ async def test_an_error_goes_to_its_question_or_to_its_batch() -> None:
     doubling = Doubling()
     async with batching(doubling) as batcher:
         with pytest.raises(RescindError, match="alone"):
-            await batcher.ask(13)
+            await batcher.submit(13)
         with pytest.raises(RescindError, match="whole batch"):
-            await batcher.ask(666)
-        assert await batcher.ask(1) == 2
+            await batcher.submit(666)
+        assert await batcher.submit(1) == 2
 
 
 async def test_a_full_queue_refuses_at_once() -> None:
     doubling = Doubling()
     doubling.gate.clear()
     async with batching(doubling, capacity=2) as batcher, asyncio.TaskGroup() as tasks:
-        tasks.create_task(batcher.ask(1))
+        tasks.create_task(batcher.submit(1))
         while not doubling.batches:
             await asyncio.sleep(0)
-        tasks.create_task(batcher.ask(2))
-        tasks.create_task(batcher.ask(3))
+        tasks.create_task(batcher.submit(2))
+        tasks.create_task(batcher.submit(3))
         await asyncio.sleep(0)
         assert batcher.depth == 2
         with pytest.raises(OverloadedError, match="too many numbers are waiting"):
-            await batcher.ask(4)
+            await batcher.submit(4)
         doubling.gate.set()
 
 
@@ -90,8 +90,8 @@ async def test_an_asker_that_goes_away_does_not_disturb_the_others() -> None:
     doubling = Doubling()
     doubling.gate.clear()
     async with batching(doubling) as batcher, asyncio.TaskGroup() as tasks:
-        gone = tasks.create_task(batcher.ask(1))
-        stays = tasks.create_task(batcher.ask(2))
+        gone = tasks.create_task(batcher.submit(1))
+        stays = tasks.create_task(batcher.submit(2))
         while not doubling.batches:
             await asyncio.sleep(0)
         gone.cancel()
@@ -103,7 +103,7 @@ async def test_nobody_waits_for_a_batcher_that_ended() -> None:
     doubling = Doubling()
     doubling.gate.clear()
     async with asyncio.TaskGroup() as tasks, batching(doubling) as batcher:
-        waiting = tasks.create_task(batcher.ask(1))
+        waiting = tasks.create_task(batcher.submit(1))
         while not doubling.batches:
             await asyncio.sleep(0)
     assert waiting.cancelled()
@@ -120,7 +120,7 @@ async def test_what_the_store_refuses_is_refused_alone_whatever_stands_beside_it
     refusing = Refusing()
     refusing.gate.clear()
     async with batching(refusing, most=100, capacity=100) as batcher, asyncio.TaskGroup() as tasks:
-        asked = [tasks.create_task(_kind_of(batcher.ask(number))) for number in range(100)]
+        asked = [tasks.create_task(_kind_of(batcher.submit(number))) for number in range(100)]
         await asyncio.sleep(0)
         refusing.gate.set()
     answers = [each.result() for each in asked]

@@ -11,7 +11,7 @@ from rescind.core import ledger
 from rescind.wire.events import MAX_EVENTS, Batch
 from rescind_authority.errors import StoreUnavailableError
 from rescind_authority.ports.ledger import EventRange, LedgerTip
-from rescind_authority.usecases.ledger.recent_events import Recent
+from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_runtime.clock import SystemClock
 
 
@@ -51,13 +51,13 @@ def batch(first: int, last: int, *, epoch: int = 1) -> Batch:
 @asynccontextmanager
 async def following(
     stored: Stored, *, capacity: int = 1000, max_bytes: int = 10_000
-) -> AsyncIterator[Recent]:
+) -> AsyncIterator[RecentEvents]:
     """Run a Recent that has caught up."""
-    recent = Recent(stored, clock=SystemClock(), capacity=capacity, max_bytes=max_bytes)
+    recent = RecentEvents(stored, clock=SystemClock(), capacity=capacity, max_bytes=max_bytes)
     async with asyncio.TaskGroup() as tasks:
         job = tasks.create_task(recent.run())
         async with asyncio.timeout(5):
-            await recent.beyond(stored.last - 1)
+            await recent.wait_beyond(stored.last - 1)
         yield recent
         job.cancel()
 
@@ -86,7 +86,7 @@ async def test_a_gap_is_read_from_the_store() -> None:
         stored.last = 700
         recent.offer(batch(690, 700))
         async with asyncio.timeout(5):
-            await recent.beyond(699)
+            await recent.wait_beyond(699)
         assert recent.after(1, 1) == payloads(2, 1 + MAX_EVENTS)
         assert recent.after(1, 600) == payloads(601, 700)
 
@@ -97,7 +97,7 @@ async def test_a_new_epoch_is_adopted_at_its_end() -> None:
         stored.epoch, stored.last = 2, 9
         recent.offer(batch(9, 9, epoch=2))
         async with asyncio.timeout(5):
-            await recent.beyond(8)
+            await recent.wait_beyond(8)
         assert recent.after(2, 9) == ()
         assert recent.after(1, 5) is None
 
@@ -154,7 +154,7 @@ async def test_a_store_that_is_away_is_asked_again() -> None:
             await asyncio.sleep(0)
         stored.away = False
         async with asyncio.timeout(5):
-            await recent.beyond(2)
+            await recent.wait_beyond(2)
         assert recent.after(1, 1) == payloads(2, 3)
 
 
@@ -172,13 +172,13 @@ async def test_announcements_in_any_order_lose_and_repeat_nothing(seed: int) -> 
             await asyncio.sleep(0)
         recent.offer(batches[-1])
         async with asyncio.timeout(5):
-            await recent.beyond(stored.last - 1)
+            await recent.wait_beyond(stored.last - 1)
         assert recent.after(1, 1) == payloads(2, bounds[-1])
 
 
 async def test_whoever_waits_is_sent_home_at_the_end() -> None:
     async with following(Stored(1)) as recent, asyncio.TaskGroup() as tasks:
-        waiting = tasks.create_task(recent.beyond(1))
+        waiting = tasks.create_task(recent.wait_beyond(1))
         await asyncio.sleep(0)
         recent.end()
     assert waiting.result() is False

@@ -89,7 +89,7 @@ async def take(
     recovery = Recovery(
         Epochs(*epochs), sequencer=sequencer, keys=keys, clock=SystemClock(), entropy=os.urandom
     )
-    wanted = [await recovery.take(payload) for payload in payloads]
+    wanted = [await recovery.recover(payload) for payload in payloads]
     return wanted, sequencer.commands
 
 

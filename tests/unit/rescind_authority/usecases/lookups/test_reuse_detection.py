@@ -14,7 +14,7 @@ from rescind.core.token_format import REUSE_LEEWAY_US
 from rescind_authority.ports.ledger import CommittedEvent
 from rescind_authority.ports.tokens import Ended, Retired, StoredToken
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand
-from rescind_authority.usecases.lookups.reuse_detection import PresentedToken, Reuse
+from rescind_authority.usecases.lookups.reuse_detection import PresentedToken, ReuseDetector
 
 TEXT = "rsc_agt_the old secret"
 GOOD_UNTIL_US = 1_000_000_000
@@ -46,9 +46,9 @@ class Commits:
 async def ended(*saw: tuple[StoredToken, PresentedToken]) -> int:
     """Return how many tokens end after these were seen."""
     commits, host = Commits(), Host("here")
-    reuse = Reuse(commits, clock=host, entropy=os.urandom)  # type: ignore[arg-type]
+    reuse = ReuseDetector(commits, clock=host, entropy=os.urandom)  # type: ignore[arg-type]
     for token, shown in saw:
-        reuse.saw(token, shown)
+        reuse.check(token, shown)
     async with asyncio.TaskGroup() as tasks:
         job = tasks.create_task(reuse.run())
         for _ in range(20):

@@ -51,7 +51,7 @@ async def test_what_sidecars_report_again_is_written_once_for_each() -> None:
     usage = Usage(tokens(table), metrics=PrometheusMetrics())
     one, other = bytes(16), bytes(15) + b"1"
     for instance in (one, other, one):
-        usage.note(Used(instance, token_ids(3), AT_US))
+        usage.collect(Used(instance, token_ids(3), AT_US))
     await usage.write()
     written = [
         Use(token_id, instance, AT_US) for token_id in token_ids(3) for instance in (one, other)
@@ -66,7 +66,7 @@ async def test_of_two_reports_the_later_time_counts_whichever_comes_last() -> No
     usage = Usage(tokens(table), metrics=PrometheusMetrics())
     (token_id,) = token_ids(1)
     for at_us in (AT_US, AT_US + 7, AT_US + 3):
-        usage.note(Used(bytes(16), (token_id,), at_us))
+        usage.collect(Used(bytes(16), (token_id,), at_us))
     await usage.write()
     assert table.batches == [[Use(token_id, bytes(16), AT_US + 7)]]
 
@@ -75,7 +75,7 @@ async def test_a_report_without_a_time_or_with_none_that_a_column_holds_is_lost(
     table, metrics = Marked(), PrometheusMetrics()
     usage = Usage(tokens(table), metrics=metrics)
     for at_us in (None, 1 << 63, (1 << 64) - 1):
-        usage.note(Used(bytes(16), token_ids(2), at_us))
+        usage.collect(Used(bytes(16), token_ids(2), at_us))
     await usage.write()
     assert (table.batches, lost(metrics)) == ([], 6)
 
@@ -83,8 +83,8 @@ async def test_a_report_without_a_time_or_with_none_that_a_column_holds_is_lost(
 async def test_a_flood_of_reports_takes_no_memory() -> None:
     metrics = PrometheusMetrics()
     usage = Usage(tokens(Marked()), metrics=metrics, capacity=100)
-    usage.note(Used(bytes(16), token_ids(1_000), AT_US))
-    usage.note(Used(bytes(16), token_ids(100), AT_US))  # known already: none of these is lost
+    usage.collect(Used(bytes(16), token_ids(1_000), AT_US))
+    usage.collect(Used(bytes(16), token_ids(100), AT_US))  # known already: none of these is lost
     assert len(usage) == 100
     assert lost(metrics) == 900
 
@@ -92,7 +92,7 @@ async def test_a_flood_of_reports_takes_no_memory() -> None:
 async def test_what_is_no_token_id_never_reaches_postgres() -> None:
     table, metrics = Marked(), PrometheusMetrics()
     usage = Usage(tokens(table), metrics=metrics)
-    usage.note(Used(bytes(16), ("tok_\0", "rev_" + "0" * 26, "", "x" * 10_000), AT_US))
+    usage.collect(Used(bytes(16), ("tok_\0", "rev_" + "0" * 26, "", "x" * 10_000), AT_US))
     await usage.write()
     assert table.batches == []
     assert lost(metrics) == 4
@@ -103,10 +103,10 @@ async def test_without_postgres_reports_are_kept_within_their_bound_and_written_
     usage = Usage(tokens(table), metrics=metrics, capacity=3)
     table.away = True
     for _ in range(3):
-        usage.note(Used(bytes(16), token_ids(2), AT_US))
+        usage.collect(Used(bytes(16), token_ids(2), AT_US))
         await usage.write()
     assert (len(usage), lost(metrics)) == (2, 0)
-    usage.note(Used(bytes(15) + b"1", token_ids(2), AT_US))
+    usage.collect(Used(bytes(15) + b"1", token_ids(2), AT_US))
     assert (len(usage), lost(metrics)) == (3, 1)
     table.away = False
     await usage.write()
