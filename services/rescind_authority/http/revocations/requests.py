@@ -1,13 +1,14 @@
-"""Request bodies of revocations and lifts, and their conversion to commands."""
+"""Request bodies and queries of revocations and lifts, and their conversion to commands."""
 
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rescind.core.handles import Handle, with_descendants
 from rescind_authority.errors import FieldError, InvalidRequestError
-from rescind_authority.http import timestamps
-from rescind_authority.http.revocations.receipts import LONGEST_WAIT_S
+from rescind_authority.http import handles, timestamps
+from rescind_authority.http.revocations.receipts import LONGEST_WAIT_S, MOST_VERIFIERS
 from rescind_authority.usecases.revocations.revoke import RevokeCommand, Verb
 
 MOST_AT_ONCE = 1_000
@@ -94,6 +95,44 @@ class BatchRequest(WaitOptions):
     """Many commands in one request. `wait` applies to the last of them, and so to all."""
 
     revocations: Annotated[list[BatchItem], Field(min_length=1, max_length=MOST_AT_ONCE)]
+
+
+class RevocationQuery(BaseModel):
+    """The revocations to list, and the size of a page."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    standing: bool = Field(
+        default=False, description="Only suspensions and narrowings that were not lifted."
+    )
+    handle: list[str] = Field(
+        default=[],
+        description="With `standing`: only those that name one of these handles. As in commands, "
+        "`subject:` finds its `chain:` too, and `token:` its `tree:`.",
+    )
+    cursor: int | None = Field(
+        default=None, description="`next` of the previous page.", ge=1, lt=1 << 63
+    )
+    limit: int = Field(default=50, ge=1, le=200)
+
+    def named(self) -> list[Handle]:
+        """Parse the handles. Raises InvalidRequestError."""
+        if self.handle and not self.standing:
+            raise InvalidRequestError(FieldError("handle", "it goes with standing=true"))
+        named = [handles.parse(text, field="handle") for text in self.handle]
+        return list(dict.fromkeys([*named, *map(with_descendants, named)]))
+
+
+class ReceiptQuery(BaseModel):
+    """The time to wait for a receipt, and the page of its verifiers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    timeout: float | None = Field(default=None, gt=0, le=LONGEST_WAIT_S)
+    cursor: int | None = Field(
+        default=None, description="`next` of the previous page.", ge=1, lt=1 << 63
+    )
+    limit: int = Field(default=MOST_VERIFIERS, ge=1, le=MOST_VERIFIERS)
 
 
 def to_command(item: BatchItem, *, awaited: bool) -> RevokeCommand:

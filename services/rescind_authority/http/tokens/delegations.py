@@ -7,7 +7,8 @@ from rescind.core.delegation import Right
 from rescind.core.token_format import Kind
 from rescind_authority.http import problems
 from rescind_authority.http.dependencies import Authority, IdempotencyKey, Parent, bind_key
-from rescind_authority.http.tokens.tokens import IssuedToken, issued
+from rescind_authority.http.tokens.responses import IssuedToken
+from rescind_authority.http.tokens.tokens import issued
 from rescind_authority.usecases.access.change_budgets import Cost
 from rescind_authority.usecases.tokens.delegate import DelegateCommand
 

@@ -26,7 +26,7 @@ from rescind_authority.http.revocations.requests import (
     CommandReason,
     WaitOptions,
 )
-from rescind_authority.http.tokens.tokens import OnReuse
+from rescind_authority.http.tokens.requests import OnReuse
 from rescind_authority.usecases.access.change_budgets import Cost
 from rescind_authority.usecases.tokens.rotate_and_expire import (
     CommittedChange,

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rescind.core.token_format import Kind
 from rescind_authority.http import handles, timestamps
 from rescind_authority.http.dependencies import Authority, Reader
-from rescind_authority.http.tokens.tokens import ListedToken, listed
+from rescind_authority.http.tokens.responses import ListedToken, listed
 from rescind_authority.ports.token_search import TokenFilter
 from rescind_authority.usecases.read_model.inspector import State
 from rescind_authority.usecases.read_model.token_search import EXACT_UP_TO

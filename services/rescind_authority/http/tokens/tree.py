@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rescind_authority.http import problems
 from rescind_authority.http.dependencies import Authority, Reader
-from rescind_authority.http.tokens.tokens import ListedToken, listed
+from rescind_authority.http.tokens.responses import ListedToken, listed
 from rescind_authority.usecases.read_model.delegation_tree import (
     COUNTED_UP_TO,
     MOST_CHILDREN,
