@@ -30,7 +30,13 @@ from rescind_authority.errors import (
     UnauthenticatedError,
 )
 from rescind_authority.http import problems
-from rescind_authority.http.dependencies import Authority, IdempotencyKey, address_of, bind_key
+from rescind_authority.http.dependencies import (
+    Authority,
+    IdempotencyKey,
+    UseCases,
+    address_of,
+    bind_key,
+)
 from rescind_authority.http.tokens.delegations import DelegationRequest
 from rescind_authority.usecases.access.change_budgets import Cost
 from rescind_authority.usecases.tokens.delegate import DelegateCommand
@@ -139,26 +145,7 @@ async def token(
 ) -> Response:
     """Delegate, as `POST /v1/delegations` does; the subject token is the parent."""
     try:
-        exchange = _read(sent)
-        body = exchange.body
-        holder = await authority.authoriser.holder(exchange.parent, address=address_of(request))
-        request.state.caller = holder.name
-        parent = holder.record
-        authority.budgets.take(parent, Cost.DELEGATION)
-        outcome = await authority.delegator.delegate(
-            DelegateCommand(
-                subject=body.subject,
-                kind=Kind.AGENT,
-                scopes=body.scopes,
-                audience=body.audience,
-                ttl_s=body.ttl,
-                labels={},
-                max_depth=body.max_depth,
-            ),
-            parent_hash=parent.token_hash,
-            idempotency=bind_key("POST /oauth/token", body, owner=parent.token_id, key=key),
-        )
-        return _granted(outcome)
+        return await _exchange(_read(sent), request, key=key, authority=authority)
     except _AGAIN as error:
         return _refused(
             "temporarily_unavailable",
@@ -178,6 +165,30 @@ async def token(
     except _REFUSALS as error:
         problems.note_refusal(request, error)
         return _refused(_code(error), str(error))
+
+
+async def _exchange(
+    exchange: Exchange, request: Request, *, key: str, authority: UseCases
+) -> Response:
+    body = exchange.body
+    holder = await authority.authoriser.holder(exchange.parent, address=address_of(request))
+    request.state.caller = holder.name
+    parent = holder.record
+    authority.budgets.take(parent, Cost.DELEGATION)
+    outcome = await authority.delegator.delegate(
+        DelegateCommand(
+            subject=body.subject,
+            kind=Kind.AGENT,
+            scopes=body.scopes,
+            audience=body.audience,
+            ttl_s=body.ttl,
+            labels={},
+            max_depth=body.max_depth,
+        ),
+        parent_hash=parent.token_hash,
+        idempotency=bind_key("POST /oauth/token", body, owner=parent.token_id, key=key),
+    )
+    return _granted(outcome)
 
 
 @router.get(

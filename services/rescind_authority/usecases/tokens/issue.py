@@ -1,10 +1,11 @@
 """Issue a token: mint it, store its hash, show it once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rescind.core import handles, well_known_scopes
 from rescind.core.delegation import Right
+from rescind.core.handles import Handle
 from rescind.core.token_format import Kind
 from rescind.core.well_known_scopes import AUDIENCE
 from rescind_authority.errors import InvalidRequestError
@@ -147,17 +148,53 @@ class Issuer:
     def _prepare(
         self, command: IssueCommand, *, actor: str, issued_by: str
     ) -> tuple[NewSecret, NewToken, int]:
+        """Validate a command; return a new secret, the token to store, and its lifetime in µs."""
         field_errors = FieldErrors()
-        subject = field_errors.root_subject(command.subject, command.kind)
-        scopes = field_errors.scopes(command.scopes)
-        audience = field_errors.audience(command.audience)
-        labels = field_errors.labels(command.labels)
-        tenant = field_errors.name("tenant", command.tenant)
-        client = field_errors.name("client", command.client)
-        session = field_errors.name("session", command.session)
-        conditions = field_errors.conditions(command.addresses, command.verifier)
-        device = field_errors.device(command.user_agent, command.address)
-        mandate = field_errors.credential(
+        new_secret = self._mint.generate(command.kind)
+        grant = _validate_grant(command, field_errors, token_id=new_secret.token_id, actor=actor)
+        sidecars = field_errors.sidecars(command.sidecars, grant.scopes)
+        ttl_us = field_errors.ttl_us(command.ttl_s)
+        idle_us = field_errors.idle_us(command.idle_s, command.kind, default_s=self._limits.idle_s)
+        field_errors.name("created_by", actor)
+        ends_us = self._mint.clock.wall_us() + ttl_us
+        if command.not_before_us is not None and not 0 < command.not_before_us < ends_us:
+            field_errors.add("not_before", "expected a time before the token's end (now + ttl)")
+        field_errors.raise_if_any()
+        grant = replace(grant, handles=_handles(grant), idle_us=idle_us)
+        problem = too_many_names(grant)
+        if problem is not None:
+            raise InvalidRequestError(problem)
+        token = NewToken(
+            token_hash=new_secret.token_hash,
+            grant=grant,
+            issued_by=issued_by,
+            sidecars=sidecars,
+            possession_hash=new_secret.possession_hash,
+        )
+        return new_secret, token, ttl_us
+
+
+def _validate_grant(
+    command: IssueCommand, field_errors: FieldErrors, *, token_id: str, actor: str
+) -> TokenGrant:
+    """Validate the fields of a grant. The result has no handles and no idle time yet."""
+    subject = field_errors.root_subject(command.subject, command.kind)
+    scopes = field_errors.scopes(command.scopes)
+    audience = field_errors.audience(command.audience)
+    return TokenGrant(
+        token_id=token_id,
+        kind=command.kind,
+        subject=subject,
+        scopes=scopes,
+        # An admin token is good here; without an audience it would be good everywhere.
+        audience=audience or ((AUDIENCE,) if command.kind is Kind.ADMIN else ()),
+        labels=field_errors.labels(command.labels),
+        tenant=field_errors.name("tenant", command.tenant),
+        client=field_errors.name("client", command.client),
+        session=field_errors.name("session", command.session),
+        conditions=field_errors.conditions(command.addresses, command.verifier),
+        device=field_errors.device(command.user_agent, command.address),
+        mandate=field_errors.credential(
             subject,
             command.kind,
             scopes=scopes,
@@ -168,58 +205,28 @@ class Issuer:
                 max_overlap_s=command.max_overlap_s,
                 reuse_denies=command.reuse_denies,
             ),
-        )
-        sidecars = field_errors.sidecars(command.sidecars, scopes)
-        ttl_us = field_errors.ttl_us(command.ttl_s)
-        idle_us = field_errors.idle_us(command.idle_s, command.kind, default_s=self._limits.idle_s)
-        field_errors.name("created_by", actor)
-        now_us = self._mint.clock.wall_us()
-        if command.not_before_us is not None and not 0 < command.not_before_us < now_us + ttl_us:
-            field_errors.add("not_before", "expected a time before the token's end (now + ttl)")
-        field_errors.raise_if_any()
-        new_secret = self._mint.generate(command.kind)
-        grant = TokenGrant(
-            token_id=new_secret.token_id,
-            kind=command.kind,
-            subject=subject,
-            scopes=scopes,
-            # An admin token is good here; without an audience it would be good everywhere.
-            audience=audience or ((AUDIENCE,) if command.kind is Kind.ADMIN else ()),
-            tenant=tenant,
-            client=client,
-            session=session,
-            labels=labels,
-            handles=handles.of_token(
-                token_id=new_secret.token_id,
-                kind=command.kind,
-                subject=subject,
-                tenant=tenant,
-                client=client,
-                session=session,
-                labels=labels,
-                created_by=actor,
-                credential=well_known_scopes.is_credential(scopes),
-            ),
-            lineage=(),
-            chain=(),
-            not_before_us=command.not_before_us,
-            mandate=mandate,
-            created_by=actor,
-            device=device,
-            conditions=conditions,
-            idle_us=idle_us,
-        )
-        token = NewToken(
-            token_hash=new_secret.token_hash,
-            grant=grant,
-            issued_by=issued_by,
-            sidecars=sidecars,
-            possession_hash=new_secret.possession_hash,
-        )
-        problem = too_many_names(grant)
-        if problem is not None:
-            raise InvalidRequestError(problem)
-        return new_secret, token, ttl_us
+        ),
+        handles=(),
+        lineage=(),
+        chain=(),
+        not_before_us=command.not_before_us,
+        created_by=actor,
+    )
+
+
+def _handles(grant: TokenGrant) -> tuple[Handle, ...]:
+    """Return the handles of a token that is not delegated."""
+    return handles.of_token(
+        token_id=grant.token_id,
+        kind=grant.kind,
+        subject=grant.subject,
+        tenant=grant.tenant,
+        client=grant.client,
+        session=grant.session,
+        labels=grant.labels,
+        created_by=grant.created_by,
+        credential=well_known_scopes.is_credential(grant.scopes),
+    )
 
 
 def _issued(issuance: IssuanceSnapshot, ttl_us: int) -> IssueTimes:
