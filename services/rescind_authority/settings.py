@@ -22,11 +22,11 @@ def _check_issuer(text: str | None) -> str | None:
         return None
     try:
         url = urlsplit(text)
-        named = bool(url.hostname) and url.port != 0
+        has_host = bool(url.hostname) and url.port != 0
     except ValueError:
         raise ValueError("expected https://HOST") from None
     local = url.scheme == "http" and tls.local(url.hostname)
-    if not named or not (url.scheme == "https" or local):
+    if not has_host or not (url.scheme == "https" or local):
         raise ValueError("expected https://HOST, or http:// on loopback")
     if any(mark in text for mark in "?#@"):
         raise ValueError("expected a URL without query, fragment and user (RFC 8414, section 2)")

@@ -17,7 +17,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 async def ensure(client: Client) -> None:
     """Create the stream unless it exists; if JetStream is off, log that and continue."""
-    wanted = StreamConfig(
+    config = StreamConfig(
         name=nats_subjects.STREAM,
         description="Committed revocations of rescind, as pushed to the sidecars.",
         subjects=[nats_subjects.EVENTS],
@@ -31,7 +31,7 @@ async def ensure(client: Client) -> None:
     )
     try:
         context = client.jetstream(timeout=_DEADLINE_S)  # pyright: ignore[reportUnknownMemberType] nats-py leaves types open
-        await context.add_stream(wanted)  # pyright: ignore[reportUnknownMemberType] the same
+        await context.add_stream(config)  # pyright: ignore[reportUnknownMemberType] the same
     except (JetStreamError, *nats_connection.AWAY) as error:
         _log.warning(
             "no JetStream stream for late consumers; revocations do not need it",

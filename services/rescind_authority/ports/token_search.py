@@ -100,7 +100,7 @@ class Tokens(Protocol):
 
     async def walk(
         self,
-        wanted: TokenFilter,
+        token_filter: TokenFilter,
         along: ScanIndex,
         *,
         before: str,
@@ -112,7 +112,7 @@ class Tokens(Protocol):
         ...
 
     async def few(
-        self, wanted: TokenFilter, *, before: str, most: int, bound: int
+        self, token_filter: TokenFilter, *, before: str, most: int, bound: int
     ) -> tuple[str, ...] | None:
         """Return the ids that match, newest first; None if more than `bound` have the handles."""
         ...
@@ -132,7 +132,7 @@ class Tokens(Protocol):
         """Read the state of the revoked marks."""
         ...
 
-    async def sample(self, wanted: TokenFilter, *, size: int) -> Sample:
+    async def sample(self, token_filter: TokenFilter, *, size: int) -> Sample:
         """Read about `size` tokens at random, and count those that match."""
         ...
 

@@ -107,8 +107,8 @@ class Changes:
         if row is None:
             return ChangedToken(token_id, seq, ended_seq, None)
         ended_seq = ended_seq if row["ended_seq"] is None else row["ended_seq"]
-        until = min(row["granted_until"], row["expires_at"])
-        columns = row | {"changed_seq": seq, "ended_seq": ended_seq, "granted_until": until}
+        granted_until = min(row["granted_until"], row["expires_at"])
+        columns = row | {"changed_seq": seq, "ended_seq": ended_seq, "granted_until": granted_until}
         return ChangedToken(token_id, seq, ended_seq, self._guard.mac("tokens", columns))
 
     def _secret(

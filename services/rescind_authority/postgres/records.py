@@ -31,9 +31,9 @@ class PostgresRecords:
     async def by_id(self, token_ids: Collection[str]) -> Snapshot:
         return await self._snapshot("records_by_id", list(token_ids))
 
-    async def _snapshot(self, query: str, wanted: Collection[object]) -> Snapshot:
+    async def _snapshot(self, query: str, keys: Collection[object]) -> Snapshot:
         _, snapshot = await read_snapshot(
-            lambda: self._postgres.rows(query, wanted), self._guard, self._postgres.rows
+            lambda: self._postgres.rows(query, keys), self._guard, self._postgres.rows
         )
         return snapshot
 

@@ -27,8 +27,8 @@ class PostgresRevocations:
     async def active_revocations(
         self, handles: Collection[Handle], *, before_seq: int | None, limit: int
     ) -> tuple[StoredRevocation, ...]:
-        named = list(handles) or None
-        found = await self._postgres.rows("active_revocations", before_seq, limit, named)
+        handle_list = list(handles) or None
+        found = await self._postgres.rows("active_revocations", before_seq, limit, handle_list)
         return tuple(revocation_of(row) for row in found)
 
     async def timed(self, *, limit: int) -> tuple[Timed, ...]:

@@ -25,7 +25,7 @@ class PostgresTokens:
 
     async def walk(
         self,
-        wanted: TokenFilter,
+        token_filter: TokenFilter,
         along: ScanIndex,
         *,
         before: str,
@@ -40,28 +40,28 @@ class PostgresTokens:
             before,
             after,
             steps,
-            wanted.handles,
-            wanted.issued_after_us,
-            wanted.issued_before_us,
-            wanted.state,
+            token_filter.handles,
+            token_filter.issued_after_us,
+            token_filter.issued_before_us,
+            token_filter.state,
             most,
         )
-        return ScanPage(_named(found), found[0]["last"])
+        return ScanPage(_token_ids(found), found[0]["last"])
 
     async def few(
-        self, wanted: TokenFilter, *, before: str, most: int, bound: int
+        self, token_filter: TokenFilter, *, before: str, most: int, bound: int
     ) -> tuple[str, ...] | None:
         found = await self._postgres.rows(
             "few_tokens",
-            wanted.handles,
+            token_filter.handles,
             before,
-            wanted.issued_after_us,
-            wanted.issued_before_us,
-            wanted.state,
+            token_filter.issued_after_us,
+            token_filter.issued_before_us,
+            token_filter.state,
             bound,
             most,
         )
-        return None if found[0]["many"] else _named(found)
+        return None if found[0]["many"] else _token_ids(found)
 
     async def count_along(self, along: ScanIndex, *, most: int) -> int:
         found = await self._postgres.rows("count_along", along.index, along.name, most)
@@ -73,15 +73,15 @@ class PostgresTokens:
     async def stamps(self) -> RevokedMarks:
         return RevokedMarks(**(await self._postgres.rows("stamps"))[0])
 
-    async def sample(self, wanted: TokenFilter, *, size: int) -> Sample:
+    async def sample(self, token_filter: TokenFilter, *, size: int) -> Sample:
         rows = max(size, await self.estimate(()))
         seen = await self._postgres.rows(
             "sample_tokens",
             100 * size / rows,
-            wanted.handles,
-            wanted.issued_after_us,
-            wanted.issued_before_us,
-            wanted.state,
+            token_filter.handles,
+            token_filter.issued_after_us,
+            token_filter.issued_before_us,
+            token_filter.state,
         )
         return Sample(**seen[0])
 
@@ -107,12 +107,12 @@ class PostgresTokens:
         most: int,
         seq: int | None = None,
     ) -> BlastRadius:
-        wanted = list(handles)
+        handle_list = list(handles)
         # One more than the bound shows whether there are more.
-        row = (await self._postgres.rows("radius", wanted, issued_before_us, most + 1, seq))[0]
+        row = (await self._postgres.rows("radius", handle_list, issued_before_us, most + 1, seq))[0]
         exact, tokens = row["tokens"] <= most, row["tokens"]
         if not exact:
-            tokens = max(tokens, await self.estimate(wanted))
+            tokens = max(tokens, await self.estimate(handle_list))
         return BlastRadius(
             tokens=tokens,
             exact=exact,
@@ -132,5 +132,5 @@ class PostgresTokens:
         )
 
 
-def _named(found: Sequence[asyncpg.Record]) -> tuple[str, ...]:
+def _token_ids(found: Sequence[asyncpg.Record]) -> tuple[str, ...]:
     return tuple(row["token_id"] for row in found if row["token_id"] is not None)

@@ -58,8 +58,8 @@ class Sessions:
     async def list_active(self, bearer: Record) -> tuple[SeenToken, ...]:
         """List the active sessions of the bearer's subject, newest first."""
         _require_owner(bearer)
-        wanted = TokenFilter((Handle(f"subject:{bearer.subject}"), _SESSIONS), State.ACTIVE)
-        return (await self._inspector.tokens(wanted, before=None, limit=MOST_SHOWN))[0]
+        token_filter = TokenFilter((Handle(f"subject:{bearer.subject}"), _SESSIONS), State.ACTIVE)
+        return (await self._inspector.tokens(token_filter, before=None, limit=MOST_SHOWN))[0]
 
     async def log_out(
         self, command: LogOut, *, bearer: Record, idempotency: IdempotentRequest

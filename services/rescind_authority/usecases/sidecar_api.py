@@ -109,9 +109,9 @@ class SidecarApi:
         except NotEnrolledError:
             return ENROL_AGAIN
         request = heartbeat.decode_since(received.content)
-        passage = await self._recent.read(request.seq)
-        payloads = passage.payloads if passage.epoch == request.epoch else ()
-        answer = heartbeat.encode_events(heartbeat.Events(passage.epoch, payloads))
+        event_range = await self._recent.read(request.seq)
+        payloads = event_range.payloads if event_range.epoch == request.epoch else ()
+        answer = heartbeat.encode_events(heartbeat.Events(event_range.epoch, payloads))
         return self._instances.authenticated(received, answer)
 
     async def offer(self, payload: bytes) -> bytes:

@@ -162,20 +162,20 @@ class FieldErrors:
                 )
         return replace(mandate, may_speak_for=(), max_depth=0)
 
-    def sidecars(self, asked: Binding | None, scopes: Collection[str]) -> Binding:
+    def sidecars(self, requested: Binding | None, scopes: Collection[str]) -> Binding:
         """Validate the limits of a credential's sidecars; the default posture is strict."""
         if not well_known_scopes.is_credential(scopes):
-            if asked is not None:
+            if requested is not None:
                 self.add("sidecars", f"only a token with {well_known_scopes.VERIFY} binds sidecars")
             return Binding()
-        asked = asked or Binding()
-        if asked.instances is not None and not 1 <= asked.instances <= MAX_INSTANCES:
+        requested = requested or Binding()
+        if requested.instances is not None and not 1 <= requested.instances <= MAX_INSTANCES:
             self.add("sidecars.instances", f"expected 1 to {MAX_INSTANCES:,}")
         try:
-            return replace(asked, posture=str(Posture.parse(asked.posture or str(STRICT))))
+            return replace(requested, posture=str(Posture.parse(requested.posture or str(STRICT))))
         except PostureError as error:
             self.add("sidecars.posture", str(error))
-            return asked
+            return requested
 
     def audience(self, audience: Iterable[str]) -> tuple[str, ...]:
         """Validate the services that may accept a token, and return them sorted without repeats."""
@@ -199,8 +199,8 @@ class FieldErrors:
         if len(patterns) > MAX_PATTERNS:
             self.add("may_speak_for", f"at most {MAX_PATTERNS} patterns, these are {len(patterns)}")
         for pattern in patterns:
-            named = "*" not in pattern and _SUBJECT.fullmatch(pattern)
-            if "#" in pattern or not (named or _MANY_SUBJECTS.fullmatch(pattern)):
+            is_subject = "*" not in pattern and _SUBJECT.fullmatch(pattern)
+            if "#" in pattern or not (is_subject or _MANY_SUBJECTS.fullmatch(pattern)):
                 self.add(
                     "may_speak_for",
                     f"{_short(pattern)} is not a valid pattern: expected a subject, or one that "

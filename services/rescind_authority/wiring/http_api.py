@@ -108,7 +108,7 @@ class HttpApi:
         core = self._core
         return Inspector(
             records=core.records,
-            lister=TokenSearch(core.tokens, clock=self._clock),
+            token_search=TokenSearch(core.tokens, clock=self._clock),
             revocations=core.revocations,
             leases=core.leases,
             ledger=core.ledger,

@@ -115,12 +115,12 @@ class RevocationQuery(BaseModel):
     )
     limit: int = Field(default=50, ge=1, le=200)
 
-    def named(self) -> list[Handle]:
+    def parsed_handles(self) -> list[Handle]:
         """Parse the handles. Raises InvalidRequestError."""
         if self.handle and not self.standing:
             raise InvalidRequestError(FieldError("handle", "it goes with standing=true"))
-        named = [handles.parse(text, field="handle") for text in self.handle]
-        return list(dict.fromkeys([*named, *map(with_descendants, named)]))
+        parsed_handles = [handles.parse(text, field="handle") for text in self.handle]
+        return list(dict.fromkeys([*parsed_handles, *map(with_descendants, parsed_handles)]))
 
 
 class ReceiptQuery(BaseModel):

@@ -164,11 +164,11 @@ async def page(
 
     With `standing`, list only those that a lift could end.
     """
-    named = query.named()
+    handles = query.parsed_handles()
     # One more than requested shows whether there is a next page.
     found = (
         await authority.inspector.active_revocations(
-            named, before_seq=query.cursor, limit=query.limit + 1
+            handles, before_seq=query.cursor, limit=query.limit + 1
         )
         if query.standing
         else await authority.inspector.revocations(before_seq=query.cursor, limit=query.limit + 1)

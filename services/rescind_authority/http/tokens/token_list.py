@@ -50,8 +50,8 @@ class TokenChoice(BaseModel):
             *("subject", "chain", "tree", "kind", "tenant", "client", "session"),
             "created_by",
         )
-        named = ((name, getattr(self, name)) for name in names)
-        texts = [f"{name}:{text}" for name, text in named if text is not None]
+        fields = ((name, getattr(self, name)) for name in names)
+        texts = [f"{name}:{text}" for name, text in fields if text is not None]
         texts += [f"label:{text}" for text in self.label]
         return TokenFilter(
             handles=tuple(handles.parse(text, field=text.partition(":")[0]) for text in texts),

@@ -61,8 +61,8 @@ class RowGuard:
         `found` contains them as `whole`, `secret` and `line`, in a snapshot of `as_of`. Raises
         StaleSnapshotError.
         """
-        token, secret, line = found["whole"], found["secret"], found["line"]
-        return self._passes(token, self._problems(token, secret, line, as_of=found["as_of"]))
+        token, secret, ancestors = found["whole"], found["secret"], found["line"]
+        return self._passes(token, self._problems(token, secret, ancestors, as_of=found["as_of"]))
 
     def complete(self, found: Row, candidates: Collection[Candidate]) -> bool:
         """Return True if a token was read with every revocation that may apply to it."""
@@ -116,16 +116,16 @@ class RowGuard:
         return problem is None
 
     def _problems(
-        self, token: Row, secret: Row | None, line: Sequence[Row], *, as_of: int
+        self, token: Row, secret: Row | None, ancestors: Sequence[Row], *, as_of: int
     ) -> Iterator[str]:
         yield from self._problems_of(token, as_of)
         if secret is not None and not (
             secret["token_id"] == token["token_id"] and self.secret(secret)
         ):
             yield "the MAC of a secret that it had is not genuine"
-        if {each["token_id"] for each in line} != set(token["lineage"]):
+        if {each["token_id"] for each in ancestors} != set(token["lineage"]):
             yield "an ancestor of it is missing"
-        for ancestor in line:
+        for ancestor in ancestors:
             yield from (f"its ancestor: {why}" for why in self._problems_of(ancestor, as_of))
 
     def _problems_of(self, token: Row, as_of: int | None = None) -> Iterator[str]:

@@ -186,8 +186,8 @@ class Granter:
         applied, position = heartbeat.applied, tip.position
         if applied is None or applied.epoch != position.epoch or applied.seq >= position.seq:
             return ()
-        passage = await self._recent.read(applied.seq)
-        return passage.payloads[: position.seq - applied.seq]
+        event_range = await self._recent.read(applied.seq)
+        return event_range.payloads[: position.seq - applied.seq]
 
 
 def _ahead(applied: Position, end: Position) -> bool:

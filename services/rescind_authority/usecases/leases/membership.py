@@ -161,9 +161,9 @@ def contradiction(enrolment: Enrolment, *, service: str, declared: str | None) -
     )
 
 
-def _within(declared: str, worst: str) -> bool:
+def _within(declared: str, allowed: str) -> bool:
     try:
-        graces, bound = Posture.parse(declared), Posture.parse(worst)
+        graces, limit = Posture.parse(declared), Posture.parse(allowed)
     except PostureError:
         return False
-    return posture.within(graces, bound)
+    return posture.within(graces, limit)

@@ -97,8 +97,8 @@ class RecentEvents:
             payloads = self.after(self._epoch, seq)
             if payloads is not None:
                 return EventRange(self._epoch, self._last, seq + 1, payloads)
-        passage = await self._ledger.after(seq, limit=MAX_EVENTS)
-        return replace(passage, payloads=fit(passage.payloads))
+        event_range = await self._ledger.after(seq, limit=MAX_EVENTS)
+        return replace(event_range, payloads=fit(event_range.payloads))
 
     async def wait_beyond(self, seq: int) -> bool:
         """Wait for events after a seq. Return True on their arrival, False if this process ends."""
@@ -142,19 +142,19 @@ class RecentEvents:
     async def _catch_up(self) -> None:
         self._behind.clear()
         while True:
-            passage = await self._ledger.after(self._last, limit=MAX_EVENTS)
-            if passage.epoch != self._epoch:
-                self._adopt(passage)
+            event_range = await self._ledger.after(self._last, limit=MAX_EVENTS)
+            if event_range.epoch != self._epoch:
+                self._adopt(event_range)
                 continue
             # Announcements may have added events while the statement ran.
-            self._extend(passage.payloads[max(0, self._last + 1 - passage.first_seq) :])
-            if self._last >= passage.last:
+            self._extend(event_range.payloads[max(0, self._last + 1 - event_range.first_seq) :])
+            if self._last >= event_range.last:
                 return
 
-    def _adopt(self, passage: EventRange) -> None:
+    def _adopt(self, event_range: EventRange) -> None:
         self._payloads.clear()
         self._bytes = 0
-        self._epoch, self._last = passage.epoch, passage.last
+        self._epoch, self._last = event_range.epoch, event_range.last
         self._wake()
 
     def _extend(self, payloads: tuple[bytes, ...]) -> None:

@@ -94,7 +94,7 @@ class Inspector:
         self,
         *,
         records: TokenRecords,
-        lister: TokenSearch,
+        token_search: TokenSearch,
         revocations: Revocations,
         leases: LeaseStore,
         ledger: Ledger,
@@ -103,7 +103,7 @@ class Inspector:
         prefix: str,
     ) -> None:
         self._records = records
-        self._lister = lister
+        self._token_search = token_search
         self._revocations = revocations
         self._leases = leases
         self._ledger = ledger
@@ -131,20 +131,20 @@ class Inspector:
         return _seen(snapshot.tokens[0], snapshot)
 
     async def tokens(
-        self, wanted: TokenFilter, *, before: str | None, limit: int
+        self, token_filter: TokenFilter, *, before: str | None, limit: int
     ) -> tuple[tuple[SeenToken, ...], str | None]:
         """Return tokens, newest first, and the cursor to the others: None at the end.
 
         A page may be shorter than `limit`, or empty, although others follow.
         """
-        found = await self._lister.page(wanted, before=before, limit=limit)
+        found = await self._token_search.page(token_filter, before=before, limit=limit)
         seen = await self.tokens_by_id(found.token_ids)
         # Each is shown as it is now, which may be later than when it was found.
-        return tuple(each for each in seen if wanted.state in (None, each.state)), found.next
+        return tuple(each for each in seen if token_filter.state in (None, each.state)), found.next
 
-    async def count(self, wanted: TokenFilter) -> Count:
+    async def count(self, token_filter: TokenFilter) -> Count:
         """Count tokens."""
-        return await self._lister.count(wanted)
+        return await self._token_search.count(token_filter)
 
     async def tokens_by_id(self, token_ids: Sequence[str]) -> tuple[SeenToken, ...]:
         """Read some tokens, in this order.

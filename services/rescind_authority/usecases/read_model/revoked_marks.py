@@ -119,13 +119,15 @@ class Sweeper:
         self, revoke: Revoke, place: SweepCursor, most: int
     ) -> tuple[tuple[str, ...], str | None]:
         """Return tokens that a revoke may hit, and the place to continue at, None at the end."""
-        wanted = TokenFilter(revoke.handles)
+        token_filter = TokenFilter(revoke.handles)
         if place.before is None and await self._tokens.estimate(revoke.handles) <= EXPECTED_FEW:
-            few = await self._tokens.few(wanted, before=NEWEST, most=self._few, bound=self._few)
+            few = await self._tokens.few(
+                token_filter, before=NEWEST, most=self._few, bound=self._few
+            )
             if few is not None:
                 return few, None
         walked = await self._tokens.walk(
-            wanted,
+            token_filter,
             narrowest_scan(revoke.handles),
             before=place.before or NEWEST,
             after=OLDEST,

@@ -53,26 +53,28 @@ class TokenSearch:
         self._tokens = tokens
         self._clock = clock
 
-    async def page(self, wanted: TokenFilter, *, before: str | None, limit: int) -> FoundTokens:
+    async def page(
+        self, token_filter: TokenFilter, *, before: str | None, limit: int
+    ) -> FoundTokens:
         """Return at most `limit` token ids.
 
         A page may be shorter, or empty, before the end: only `next` marks the end.
         """
-        newest = min(before or NEWEST, _newest(wanted))
-        few = await self._few(wanted, before=newest, most=limit + 1)
+        newest = min(before or NEWEST, _newest(token_filter))
+        few = await self._few(token_filter, before=newest, most=limit + 1)
         if few is not None:
             return _cut(few, limit)
-        scan = await self._choose_scan(wanted)
+        scan = await self._choose_scan(token_filter)
         if scan is None:
             return FoundTokens((), None)
         found: list[str] = []
         began_ns, last = self._clock.monotonic_raw_ns(), newest
         while True:
             walked = await self._tokens.walk(
-                wanted,
+                token_filter,
                 scan,
                 before=last,
-                after=_oldest(wanted),
+                after=_oldest(token_filter),
                 steps=_STEPS,
                 most=limit + 1 - len(found),
             )
@@ -83,20 +85,20 @@ class TokenSearch:
             if self._clock.monotonic_raw_ns() - began_ns > _PAGE_NS:
                 return FoundTokens(found, last)
 
-    async def count(self, wanted: TokenFilter) -> Count:
+    async def count(self, token_filter: TokenFilter) -> Count:
         """Count up to 10,000 tokens within the time limit, and estimate the rest."""
-        expected = await self._tokens.estimate(wanted.handles)
-        if _by_handles(wanted) and expected > EXPECTED_FEW:
+        expected = await self._tokens.estimate(token_filter.handles)
+        if _by_handles(token_filter) and expected > EXPECTED_FEW:
             return Count(expected, exact=False)
-        scan = await self._choose_scan(wanted)
+        scan = await self._choose_scan(token_filter)
         if scan is None:
             return Count(0, exact=True)
-        if _leads_to_these_alone(scan, wanted):
+        if _leads_to_these_alone(scan, token_filter):
             return await self._count_along(scan, expected)
-        few = await self._few(wanted, before=_newest(wanted), most=EXACT_UP_TO)
+        few = await self._few(token_filter, before=_newest(token_filter), most=EXACT_UP_TO)
         if few is not None:
             return Count(len(few), exact=True)
-        return await self._count_in_reach(wanted, scan, expected)
+        return await self._count_in_reach(token_filter, scan, expected)
 
     async def _count_along(self, scan: ScanIndex, expected: int) -> Count:
         """Count all tokens along an index."""
@@ -107,24 +109,33 @@ class TokenSearch:
             expected = (await self._tokens.stamps()).tokens
         return Count(max(found, expected), exact=False)
 
-    async def _count_in_reach(self, wanted: TokenFilter, scan: ScanIndex, expected: int) -> Count:
+    async def _count_in_reach(
+        self, token_filter: TokenFilter, scan: ScanIndex, expected: int
+    ) -> Count:
         """Count the tokens that may lie within reach, or estimate their share of those expected."""
         found = 0
-        if scan == _STAMPS or expected <= EXPECTED_FEW or wanted.issued_after_us is not None:
-            counted = await self._walk(wanted, scan)
+        if scan == _STAMPS or expected <= EXPECTED_FEW or token_filter.issued_after_us is not None:
+            counted = await self._walk(token_filter, scan)
             if counted.exact:
                 return counted
             found = counted.tokens
-        if not _by_handles(wanted):
-            expected = round(expected * _share(await self._tokens.sample(wanted, size=_SAMPLE)))
+        if not _by_handles(token_filter):
+            expected = round(
+                expected * _share(await self._tokens.sample(token_filter, size=_SAMPLE))
+            )
         return Count(max(found, expected), exact=False)
 
-    async def _walk(self, wanted: TokenFilter, scan: ScanIndex) -> Count:
+    async def _walk(self, token_filter: TokenFilter, scan: ScanIndex) -> Count:
         """Count the wanted tokens along an index, within the time limit."""
-        found, last, began_ns = 0, _newest(wanted), self._clock.monotonic_raw_ns()
+        found, last, began_ns = 0, _newest(token_filter), self._clock.monotonic_raw_ns()
         while found <= EXACT_UP_TO and self._clock.monotonic_raw_ns() - began_ns < _COUNT_NS:
             walked = await self._tokens.walk(
-                wanted, scan, before=last, after=_oldest(wanted), steps=_STEPS, most=_STEPS
+                token_filter,
+                scan,
+                before=last,
+                after=_oldest(token_filter),
+                steps=_STEPS,
+                most=_STEPS,
             )
             found += len(walked.token_ids)
             if walked.last is None:
@@ -132,52 +143,54 @@ class TokenSearch:
             last = walked.last
         return Count(found, exact=False)
 
-    async def _choose_scan(self, wanted: TokenFilter) -> ScanIndex | None:
+    async def _choose_scan(self, token_filter: TokenFilter) -> ScanIndex | None:
         """Return the narrowest index to the wanted tokens, or None if there are no such tokens."""
-        scan = narrowest_scan(wanted.handles)
-        if wanted.state not in (_REVOKED, _SUSPENDED):
+        scan = narrowest_scan(token_filter.handles)
+        if token_filter.state not in (_REVOKED, _SUSPENDED):
             return scan
         stamps = await self._tokens.stamps()
-        if wanted.state == _SUSPENDED:
+        if token_filter.state == _SUSPENDED:
             return scan if stamps.suspending else None
-        named = () if scan.index == "id" else (Handle(f"{scan.index}:{scan.name}"),)
-        if stamps.complete and stamps.tokens <= await self._tokens.estimate(named):
+        walked = () if scan.index == "id" else (Handle(f"{scan.index}:{scan.name}"),)
+        if stamps.complete and stamps.tokens <= await self._tokens.estimate(walked):
             return _STAMPS
         return scan
 
-    async def _few(self, wanted: TokenFilter, *, before: str, most: int) -> tuple[str, ...] | None:
+    async def _few(
+        self, token_filter: TokenFilter, *, before: str, most: int
+    ) -> tuple[str, ...] | None:
         """Query the index of all handles for the wanted tokens.
 
         Returns None if another index leads there as well, or if too many tokens have the handles.
         """
-        if _leads_to_all(narrowest_scan(wanted.handles), wanted):
+        if _leads_to_all(narrowest_scan(token_filter.handles), token_filter):
             return None
-        if await self._tokens.estimate(wanted.handles) > EXPECTED_FEW:
+        if await self._tokens.estimate(token_filter.handles) > EXPECTED_FEW:
             return None
-        return await self._tokens.few(wanted, before=before, most=most, bound=EXACT_UP_TO)
+        return await self._tokens.few(token_filter, before=before, most=most, bound=EXACT_UP_TO)
 
 
-def narrowest_scan(named: Collection[Handle]) -> ScanIndex:
+def narrowest_scan(walked: Collection[Handle]) -> ScanIndex:
     """Return the narrowest index to walk along that has the tokens in the order of their ids."""
-    values = {handles.kind_of(each): each.partition(":")[2] for each in named}
+    values = {handles.kind_of(each): each.partition(":")[2] for each in walked}
     for kind in _ORDERED:
         if kind in values:
             return ScanIndex(kind, values[kind])
     return ScanIndex("id", "")
 
 
-def _by_handles(wanted: TokenFilter) -> bool:
-    return wanted == TokenFilter(wanted.handles)
+def _by_handles(token_filter: TokenFilter) -> bool:
+    return token_filter == TokenFilter(token_filter.handles)
 
 
-def _leads_to_all(scan: ScanIndex, wanted: TokenFilter) -> bool:
-    return all(each == f"{scan.index}:{scan.name}" for each in wanted.handles)
+def _leads_to_all(scan: ScanIndex, token_filter: TokenFilter) -> bool:
+    return all(each == f"{scan.index}:{scan.name}" for each in token_filter.handles)
 
 
-def _leads_to_these_alone(scan: ScanIndex, wanted: TokenFilter) -> bool:
+def _leads_to_these_alone(scan: ScanIndex, token_filter: TokenFilter) -> bool:
     if scan == _STAMPS:
-        return wanted == TokenFilter(state=_REVOKED)
-    return _by_handles(wanted) and _leads_to_all(scan, wanted)
+        return token_filter == TokenFilter(state=_REVOKED)
+    return _by_handles(token_filter) and _leads_to_all(scan, token_filter)
 
 
 def _share(sample: Sample) -> float:
@@ -194,18 +207,18 @@ def _cut(found: Sequence[str], limit: int) -> FoundTokens:
     return FoundTokens(found[:limit], found[limit - 1] if len(found) > limit else None)
 
 
-def _newest(wanted: TokenFilter) -> str:
+def _newest(token_filter: TokenFilter) -> str:
     """Return an id above every id that the time range allows."""
-    if wanted.issued_before_us is None:
+    if token_filter.issued_before_us is None:
         return NEWEST
-    return _id_at(wanted.issued_before_us // _US_PER_MS + _APART_MS)
+    return _id_at(token_filter.issued_before_us // _US_PER_MS + _APART_MS)
 
 
-def _oldest(wanted: TokenFilter) -> str:
+def _oldest(token_filter: TokenFilter) -> str:
     """Return an id below every id that the time range allows."""
-    if wanted.issued_after_us is None:
+    if token_filter.issued_after_us is None:
         return OLDEST
-    return _id_at(wanted.issued_after_us // _US_PER_MS - _APART_MS)
+    return _id_at(token_filter.issued_after_us // _US_PER_MS - _APART_MS)
 
 
 def _id_at(ms: int) -> str:

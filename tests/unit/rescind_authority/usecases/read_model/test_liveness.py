@@ -33,7 +33,7 @@ def looker(silent_ms: int, *, released: bool) -> Inspector:
     line: Any = Ledger()
     return Inspector(
         records=NOTHING,
-        lister=NOTHING,
+        token_search=NOTHING,
         revocations=NOTHING,
         leases=leases,
         ledger=line,
