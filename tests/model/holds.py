@@ -19,7 +19,7 @@ class Broken(StrEnum):
     LIFTS_REVOKE = "a lift ends the revoke that has the same id"
     JUDGED_OUTSIDE = "whether a suspension changes anything is judged outside the head lock"
     ROTATION_CLEARS = "a changed record comes without the holds of the one before"
-    UNKNOWN_IS_NONE = "an effect that is newer than the verifier is no hold"
+    UNKNOWN_IS_NONE = "an effect that is newer than the verifier is not a hold"
 
 
 class Event(NamedTuple):

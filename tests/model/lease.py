@@ -138,7 +138,7 @@ class Leases:
         last = self.play.horizon - self.play.wait - self.play.grace
         begins = state.phase in (Phase.ASKED, Phase.COMMITTED)
         if state.now == self.play.horizon or (begins and state.now == last):
-            return  # an authority that never takes its step is no authority
+            return  # an authority that never takes its step does not count as one
         yield "a tick", state._replace(now=state.now + 1)
         if state.lag < self.play.slow:
             yield (

@@ -36,7 +36,7 @@ GIANTS = {
     "empty timestamp": b"\x91\xc7\0\xff",
     "reserved byte": b"\xc1",
     "one more than the items allowed": b"\xdd\x00\x01\x00\x00" + b"\x01" * 65_536,
-    "a text that is no UTF-8": b"\x92\x01\xa2\xff\xfe",
+    "a text that is not UTF-8": b"\x92\x01\xa2\xff\xfe",
     "two messages": b"\x92\x01\x01\x92\x01\x01",
     "deep arrays": b"\x91" * 100_000 + b"\x01",
     "deep arrays, wide": b"\xdc\x10\x00" * 300_000,

@@ -60,11 +60,13 @@ def network(text: str) -> str:
     """Return a network in its canonical form. Raises ConditionError."""
     expected = "expected such as 10.0.0.0/8 or 2001:db8::/32"
     if len(text) > _LONGEST_NETWORK or "%" in text:  # a zone is valid on one machine only
-        raise ConditionError(f"{text[:_LONGEST_NETWORK]!r} is no network: {expected}, and no zone")
+        raise ConditionError(
+            f"{text[:_LONGEST_NETWORK]!r} is not a network: {expected}, and no zone"
+        )
     try:
         return str(ip_network(text))
     except ValueError as error:
-        raise ConditionError(f"{text!r} is no network ({error}): {expected}") from None
+        raise ConditionError(f"{text!r} is not a network ({error}): {expected}") from None
 
 
 def labels(pairs: Iterable[str]) -> frozenset[tuple[str, str]]:
@@ -73,7 +75,7 @@ def labels(pairs: Iterable[str]) -> frozenset[tuple[str, str]]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not (key and equals):
-            raise ConditionError(f"{pair[:64]!r} is no label: expected key=value")
+            raise ConditionError(f"{pair[:64]!r} is not a label: expected key=value")
         read.add((key, text))
     return frozenset(read)
 

@@ -145,7 +145,7 @@ class SlotVersions:
 def inspect(words: "memoryview[int]") -> tuple[bytes, bytes, int]:
     """Read a table's instance id, boot id and number of slots. Raises TableError."""
     if len(words) < HEADER_WORDS or words[_MAGIC] != MAGIC:
-        raise TableError("the file is no generation table, or not yet one")
+        raise TableError("the file is not a complete generation table")
     if words[_LAYOUT] != LAYOUT:
         raise TableError(
             f"the table has layout {words[_LAYOUT]}, this client reads {LAYOUT}: upgrade the older"

@@ -53,7 +53,7 @@ def parse(text: str) -> Handle:
     handle = Handle(unicodedata.normalize("NFC", text))
     if token_format.contained(handle):
         # Never quote the text: a token that was pasted here must not reach a log.
-        raise SelectorError("that is a token, no handle: name it by its id, or give it on stdin")
+        raise SelectorError("that is a token, not a handle: name it by its id, or give it on stdin")
     if len(handle.encode(errors="surrogatepass")) > MAX_BYTES:
         raise SelectorError(f"a handle has at most {MAX_BYTES} bytes: {handle[:40]!r}… is longer")
     if not handle.isprintable():
@@ -64,14 +64,14 @@ def parse(text: str) -> Handle:
     if not colon or kind == EVERYTHING or kind not in _RANK:
         kinds = ", ".join(f"{known}:…" for known in _KINDS[:-1])
         raise SelectorError(
-            f"{handle!r} is no handle: expected one of {kinds} or *{_near(handle, kind, colon)}"
+            f"{handle!r} is not a handle: expected one of {kinds} or *{_near(handle, kind, colon)}"
         )
     if not value:
         raise SelectorError(f"{handle!r} names nothing: expected {kind}:<value>")
     if kind == "label" and value.find("=") < 1:
-        raise SelectorError(f"{handle!r} is no label: expected label:<key>=<value>")
+        raise SelectorError(f"{handle!r} is not a label: expected label:<key>=<value>")
     if kind == "jwt" and not all(value.rpartition("#")):
-        raise SelectorError(f"{handle!r} is no foreign token: expected jwt:<iss>#<jti>")
+        raise SelectorError(f"{handle!r} is not a foreign token: expected jwt:<iss>#<jti>")
     return handle
 
 

@@ -39,7 +39,7 @@ class Posture:
         if text == _STRICT:
             return cls()
         if not text.startswith(_GRACE):
-            raise PostureError(f"{text[:80]!r} is no posture: {_EXAMPLE}")
+            raise PostureError(f"{text[:80]!r} is not a posture: {_EXAMPLE}")
         graces: dict[Kind, int] = {}
         for part in text.removeprefix(_GRACE).split(","):
             kind, grace_ns = _part(part)
@@ -91,7 +91,7 @@ def _part(text: str) -> tuple[Kind, int]:
     found = _PART.fullmatch(text)
     if found is None or found[1] not in set(Kind):
         kinds = ", ".join(Kind)
-        raise PostureError(f"{text[:80]!r} is no grace: {_EXAMPLE}; kinds are {kinds}")
+        raise PostureError(f"{text[:80]!r} is not a grace: {_EXAMPLE}; kinds are {kinds}")
     grace_ns = int(found[2]) * _UNITS_NS[found[3]]
     if grace_ns > LONGEST_GRACE_NS:
         raise PostureError(f"{text!r} is longer than an hour, which is the longest grace")

@@ -28,13 +28,13 @@ def parse(text: str) -> str:
     shown = repr(text[:40]) + ("…" if len(text) > 40 else "")  # noqa: PLR2004 enough to find it by
     if not _CHARACTERS.fullmatch(text):
         raise ScopeError(
-            f"{shown} is no scope: 1 to {MAX_CHARACTERS} printable ASCII characters without "
-            'space, \'"\' and "\\" (RFC 6749, section 3.3)'
+            f"{shown} is not a valid scope: 1 to {MAX_CHARACTERS} printable ASCII characters "
+            'without space, \'"\' and "\\" (RFC 6749, section 3.3)'
         )
     if WILDCARD in text and not _PATTERN.fullmatch(text):
         raise ScopeError(
-            f"{shown} is no pattern: `*` stands at the end, alone or after `:` or `/`, "
-            "as in tools:call:github/*"
+            f"{shown} is not a valid pattern: `*` may only be at the end, alone or after `:` or "
+            "`/`, as in tools:call:github/*"
         )
     return text
 

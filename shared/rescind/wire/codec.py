@@ -133,7 +133,7 @@ class Fields:
         """Read a number from 0 to 2^64 - 1."""
         value = self._take()
         if type(value) is not int or value < 0:
-            raise self._wrong(f"field {self._next - 1} is no unsigned number")
+            raise self._wrong(f"field {self._next - 1} is not an unsigned number")
         return value
 
     def ordinal(self) -> int:
@@ -158,7 +158,7 @@ class Fields:
         """Read a text."""
         value = self._take()
         if type(value) is not str:
-            raise self._wrong(f"field {self._next - 1} is no text")
+            raise self._wrong(f"field {self._next - 1} is not a text")
         return value
 
     def octets(self, length: int | None = None) -> bytes:
@@ -221,7 +221,7 @@ class Fields:
     def pairs_of(self, pairs: list[Any]) -> tuple[tuple[str, str], ...]:
         """Check that a list from a run contains pairs of texts, and return them."""
         if any(tuple(map(type, pair)) != (str, str) for pair in self._lists(pairs)):
-            raise self._wrong(f"field {self._next - 1} is no list of pairs")
+            raise self._wrong(f"field {self._next - 1} is not a list of pairs")
         return tuple((pair[0], pair[1]) for pair in pairs)
 
     def nested(self, message: str) -> "list[Fields]":
@@ -238,13 +238,13 @@ class Fields:
 
     def _lists(self, values: list[Any]) -> list[Any]:
         if any(type(value) is not list for value in values):
-            raise self._wrong(f"field {self._next - 1} is no list of lists")
+            raise self._wrong(f"field {self._next - 1} is not a list of lists")
         return values
 
     def _each(self, kind: type) -> list[Any]:
         values = self._take()
         if not _is_list(values) or not {kind}.issuperset(map(type, values)):
-            raise self._wrong(f"field {self._next - 1} is no list of {kind.__name__}")
+            raise self._wrong(f"field {self._next - 1} is not a list of {kind.__name__}")
         return values
 
 

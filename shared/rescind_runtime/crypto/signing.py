@@ -344,7 +344,7 @@ class Keyring:
             adopting = _flag(found.get("adopting_rows", False))
             return cls(private, statement=statement, root=root, adopting=adopting)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise KeyringError(f"{path} is no keyring: `rescind migrate` makes one") from error
+            raise KeyringError(f"{path} is not a keyring: `rescind migrate` makes one") from error
 
     def write(self, path: Path) -> None:
         """Write the keyring file, mode 0600."""

@@ -201,7 +201,7 @@ class Trust:
         try:
             return cls(bytes.fromhex(found["root"]), bytes.fromhex(found["statement"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise KeyringError(f"{path} is no trust file: copy the authority's") from error
+            raise KeyringError(f"{path} is not a trust file: copy the authority's") from error
 
     def write(self, path: Path) -> None:
         """Write the trust file. It is public: mode 0644."""
