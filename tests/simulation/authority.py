@@ -60,7 +60,10 @@ class Redis:
         self._kept: dict[tuple[int, bytes], bytes] = {}
 
     def keep(self, record: Record, encoded: bytes, *, now_us: int) -> None:
-        self._kept.setdefault((record.epoch, record.token_hash), encoded)  # the oldest: the worst
+        if record.expires_at_us > now_us:
+            self._kept.setdefault(
+                (record.epoch, record.token_hash), encoded
+            )  # the oldest: the worst
 
     async def find(self, epoch: int, token_hash: bytes) -> bytes | None:
         return self._kept.get((epoch, token_hash))
