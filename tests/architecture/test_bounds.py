@@ -167,7 +167,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
         number(token_search.EXACT_UP_TO),
         f"{token_search._COUNT_NS / 1e6:g} ms",
     ),
-    "stamps in a turn": (
+    "marks in a turn": (
         number(revoked_marks.MOST),
         number(revoked_marks.MOST * revoked_marks._FEW_EACH),
     ),
