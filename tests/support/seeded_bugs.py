@@ -21,9 +21,9 @@ MOST_RUNS = 3_000
 
 _HEAD = """# Seeded bugs, each caught
 
-A test that cannot fail proves nothing. So each rule of the design is switched off somewhere, one at
-a time, and something has to notice; what nobody notices fails the tests. This file is written by
-`python -m tests.support.seeded_bugs`, and the tests compare it with what they find.
+A test that cannot fail shows nothing. So each rule of the design is switched off, one at a time. A
+model or the simulation must find it; a rule that is switched off unnoticed fails the tests.
+`python -m tests.support.seeded_bugs` writes this file. The tests compare it with what they find.
 
 ## In the models (`model/`): the shortest way to a wrong state
 
