@@ -55,50 +55,54 @@ class _Kind:
 _KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
     (
         errors.InvalidRequestError,
-        _Kind("invalid-request", HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid"),
+        _Kind("invalid-request", HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid request"),
     ),
     (
         errors.PreviewNeededError,
-        _Kind("preview-needed", HTTPStatus.CONFLICT, "It hits many, and was not looked at first"),
+        _Kind("preview-needed", HTTPStatus.CONFLICT, "Preview required"),
     ),
     (
         errors.KeyReusedError,
         _Kind(
             "idempotency-key-reused",
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            "The key stands for another request",
+            "Idempotency key of another request",
         ),
     ),
     (
         errors.UnauthenticatedError,
-        _Kind("unauthenticated", HTTPStatus.UNAUTHORIZED, "No token was accepted"),
+        _Kind("unauthenticated", HTTPStatus.UNAUTHORIZED, "Authentication required"),
     ),
     (
         errors.BeyondParentError,
-        _Kind("beyond-parent", HTTPStatus.FORBIDDEN, "The parent has not that much"),
+        _Kind("beyond-parent", HTTPStatus.FORBIDDEN, "Request beyond the parent token"),
     ),
     (
         errors.ActiveRevocationError,
-        _Kind("held", HTTPStatus.CONFLICT, "A standing revocation forbids it"),
+        _Kind("held", HTTPStatus.CONFLICT, "Conflict with a revocation in force"),
     ),
-    (errors.FinalError, _Kind("final", HTTPStatus.CONFLICT, "A revocation is final")),
-    (errors.LostError, _Kind("lost", HTTPStatus.CONFLICT, "A restore lost the revocation")),
+    (errors.FinalError, _Kind("final", HTTPStatus.CONFLICT, "Final revocation")),
+    (errors.LostError, _Kind("lost", HTTPStatus.CONFLICT, "Revocation lost in a restore")),
     (
         errors.AlteredReceiptError,
-        _Kind("receipt-altered", HTTPStatus.INTERNAL_SERVER_ERROR, "A receipt's details changed"),
+        _Kind("receipt-altered", HTTPStatus.INTERNAL_SERVER_ERROR, "Altered receipt details"),
     ),
     (
         TooLargeError,
-        _Kind("receipt-too-large", HTTPStatus.INTERNAL_SERVER_ERROR, "Too many for a receipt"),
+        _Kind(
+            "receipt-too-large",
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "Too many verifiers for a receipt",
+        ),
     ),
     (
         errors.TokenMovedError,
-        _Kind("token-moved", HTTPStatus.CONFLICT, "The token is not as it was"),
+        _Kind("token-moved", HTTPStatus.CONFLICT, "Token changed meanwhile"),
     ),
-    (errors.ForbiddenError, _Kind("forbidden", HTTPStatus.FORBIDDEN, "A scope is missing")),
+    (errors.ForbiddenError, _Kind("forbidden", HTTPStatus.FORBIDDEN, "Missing scope")),
     (
         errors.SelfServiceError,
-        _Kind("self-service", HTTPStatus.FORBIDDEN, "The token's holder may not do that"),
+        _Kind("self-service", HTTPStatus.FORBIDDEN, "Missing right of the holder"),
     ),
     (
         errors.TooManyChangesError,
@@ -106,35 +110,33 @@ _KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
     ),
     (
         errors.NotASessionError,
-        _Kind("not-a-session", HTTPStatus.FORBIDDEN, "It takes a session"),
+        _Kind("not-a-session", HTTPStatus.FORBIDDEN, "Session token required"),
     ),
-    (errors.NoIssuerError, _Kind("not-found", HTTPStatus.NOT_FOUND, "There is no issuer")),
-    (errors.NotFoundError, _Kind("not-found", HTTPStatus.NOT_FOUND, "There is no such thing")),
+    (errors.NoIssuerError, _Kind("not-found", HTTPStatus.NOT_FOUND, "No issuer")),
+    (errors.NotFoundError, _Kind("not-found", HTTPStatus.NOT_FOUND, "Not found")),
     (
         errors.CommitUnknownError,
         _Kind(
             "outcome-unknown",
             HTTPStatus.SERVICE_UNAVAILABLE,
-            "It is not known whether it happened",
+            "Unknown outcome",
             _RETRY,
         ),
     ),
     (
         errors.OverloadedError,
-        _Kind("overloaded", HTTPStatus.SERVICE_UNAVAILABLE, "Too much is waiting", _RETRY),
+        _Kind("overloaded", HTTPStatus.SERVICE_UNAVAILABLE, "Overload", _RETRY),
     ),
     (
         errors.NotMigratedError,
-        _Kind("not-migrated", HTTPStatus.SERVICE_UNAVAILABLE, "The schema is missing", _RETRY),
+        _Kind("not-migrated", HTTPStatus.SERVICE_UNAVAILABLE, "Missing database schema", _RETRY),
     ),
     (
         errors.StoreUnavailableError,
-        _Kind(
-            "store-unavailable", HTTPStatus.SERVICE_UNAVAILABLE, "Postgres is unavailable", _RETRY
-        ),
+        _Kind("store-unavailable", HTTPStatus.SERVICE_UNAVAILABLE, "Postgres unavailable", _RETRY),
     ),
 )
-_DEFECT = _Kind("internal", HTTPStatus.INTERNAL_SERVER_ERROR, "A defect in rescind")
+_DEFECT = _Kind("internal", HTTPStatus.INTERNAL_SERVER_ERROR, "Defect in rescind")
 _DEFECT_DETAIL = (
     "this is a defect in the authority; its log names it. Nothing secret is shown here."
 )
@@ -202,7 +204,7 @@ def _kind(error: RescindError) -> _Kind:
 
 def too_large(limit_bytes: int) -> Response:
     """Return the problem of a body over the limit."""
-    kind = _Kind("body-too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
+    kind = _Kind("body-too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Body too large")
     return _answer(kind, detail=f"send at most {limit_bytes} bytes.")
 
 
