@@ -83,26 +83,3 @@ def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
         if not line.startswith("|"):
             return
         yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-
-
-def sentences(page: Path) -> Iterator[str]:
-    """Return the sentences of a page; each code span counts as one word."""
-    for block in re.split(r"\n\s*\n", prose(page)):
-        for unit in _units(block):
-            text = _SPAN.sub("code", _LABEL.sub(r"\1", unit))
-            yield from re.split(r"(?<=[.!?])[*)]*\s+", text.strip())
-
-
-def _units(block: str) -> Iterator[str]:
-    """Split a block into units of reading: paragraphs, items, cells, headings."""
-    current: list[str] = []
-    for line in block.splitlines():
-        begins = re.match(r"\s*(?:[*-]|\d+\.|#+) ", line)
-        if begins or line.startswith("|"):
-            yield " ".join(current)
-            current = []
-        if line.startswith("|"):
-            yield from re.split(r"(?<!\\)\|", line)
-        else:
-            current.append(line[begins.end() :] if begins else line.strip())
-    yield " ".join(current)
