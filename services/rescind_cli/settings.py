@@ -47,7 +47,7 @@ class Surroundings(Settings):
 def surroundings(data: Path | None) -> Surroundings:
     """Return all settings here. Raises DataDirectoryError."""
     found = sdk.load(data)
-    return Surroundings(found.directory, found.kept, found.sources)
+    return Surroundings(found.directory, found.file_values, found.sources)
 
 
 def environment() -> dict[str, str]:
@@ -63,7 +63,7 @@ def authority(*, url: str | None, data: Path | None) -> Access:
     here = surroundings(data)
     url = url or _url(here)
     if (token := here.token_for(url)) is not None:
-        return Access(url, token, here.way)
+        return Access(url, token, here.security)
     raise RescindError(
         f"there is no admin token for {url}: "
         "set RESCIND_ADMIN_TOKEN_FILE to its file (or RESCIND_ADMIN_TOKEN)"
@@ -77,7 +77,7 @@ def authority_url(*, url: str | None, data: Path | None) -> str:
 
 def way(*, data: Path | None) -> LinkSecurity:
     """Return how an authority may be reached from here. Raises RescindError."""
-    return surroundings(data).way
+    return surroundings(data).security
 
 
 def sidecar(*, path: Path | None, data: Path | None) -> Path | None:
@@ -86,7 +86,7 @@ def sidecar(*, path: Path | None, data: Path | None) -> Path | None:
         return path
     if data is None and sdk.environment_socket() is not None:
         return None
-    if (found := surroundings(data).kept.get("RESCIND_SOCKET")) is not None:
+    if (found := surroundings(data).file_values.get("RESCIND_SOCKET")) is not None:
         return Path(found)
     raise UnreachableError(
         "no sidecar is named, and none runs on this machine: "

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from rescind.client import tls
-from rescind.client.settings import usual_path
+from rescind.client.settings import default_socket_path
 from rescind.core import conditions
 from rescind.core.posture import Posture
 from rescind.core.well_known_scopes import SERVICE
@@ -124,7 +124,7 @@ class SidecarSettings(LinkedSettings):
     @property
     def socket_path(self) -> Path:
         """The path of the Unix socket that workloads connect to."""
-        return self.socket or usual_path(self.service)
+        return self.socket or default_socket_path(self.service)
 
     def for_workers(self) -> dict[str, str]:
         """Return the environment of an HTTP worker: only the settings that it needs, no secret."""

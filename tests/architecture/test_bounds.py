@@ -9,7 +9,7 @@ from rescind.client import verifier
 from rescind.client.holds import monitor
 from rescind.core import receipt, record, scopes
 from rescind.core.delegation import MAX_OWN_OVERLAP_US
-from rescind.core.scopes import MAX_TOLD_BYTES
+from rescind.core.scopes import MAX_REPORTED_BYTES
 from rescind.wire import codec, heartbeat, receipt_details
 from rescind.wire import trust_statement as wire_trust
 from rescind_authority import ledger_index
@@ -96,7 +96,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
         number(http1_connection._MOST_OF_A_PEER),
     ),
     "head of an HTTP request": (size(http1_connection._HEAD_BYTES),),
-    "removed patterns": (size(MAX_TOLD_BYTES).replace("2 KiB", "2,048 bytes"),),
+    "removed patterns": (size(MAX_REPORTED_BYTES).replace("2 KiB", "2,048 bytes"),),
     "answers that an HTTP worker": (
         number(forward_auth._MOST_TOLD),
         size(forward_auth._TOLD_BYTES),

@@ -101,7 +101,7 @@ async def kind(link: str, place: str | int, files: TlsFiles) -> Fault:
         await ATTEMPTS[link](where, files)
     cause = causes.of(failed.value)
     advice = cause.advice(link, "RESCIND_X_URL")
-    assert SECRET not in cause.says + advice
+    assert SECRET not in cause.description + advice
     assert advice, cause
     assert "{" not in advice
     return cause.kind

@@ -139,7 +139,7 @@ class Sidecar:
     ) -> records.Resolve:
         """Return a look-up of a token that is presented."""
         nonce = secrets.token_bytes(16)
-        proof = instance_mac.veil(self.secret, nonce, token_format.possession(token))
+        proof = instance_mac.mask(self.secret, nonce, token_format.possession(token))
         shown = records.PossessionProof(seq, now_us() if at_us is None else at_us, proof)
         return records.Resolve(token_format.digest(token), nonce, shown)
 
@@ -320,8 +320,8 @@ async def serving(
 
 async def _recognises(client: httpx2.AsyncClient) -> bool:
     """Return True once the authority has read the ledger, and so can check an instance's MAC."""
-    nobody = signed_envelope.encode(SignedEnvelope(b"", bytes(heartbeat.INSTANCE_BYTES)))
-    answer = await client.post(nats_subjects.path(nats_subjects.SINCE), content=nobody)
+    unknown = signed_envelope.encode(SignedEnvelope(b"", bytes(heartbeat.INSTANCE_BYTES)))
+    answer = await client.post(nats_subjects.path(nats_subjects.SINCE), content=unknown)
     return answer.content == heartbeat.ENROL_AGAIN
 
 

@@ -238,7 +238,7 @@ class Cluster:
         tables = backup.copy()
         tables.unknown_grace_ms = max(longest_grace_ms, backup.unknown_grace_ms or 0)
         tables.ended.clear()
-        tables.end = ledger.succeed(backup.end, epoch=self.tables.end.epoch + 1)
+        tables.end = ledger.begin_epoch(backup.end, epoch=self.tables.end.epoch + 1)
         tables.epochs.append(
             Epoch(tables.end.epoch, tables.end.seq, tables.end.head, self.now_us())
         )

@@ -159,7 +159,7 @@ class LedgerInMemory:
         self._recognise(credentials)
         if message.presented is not None:
             assert message.nonce is not None
-            possession = instance_mac.veil(
+            possession = instance_mac.mask(
                 credentials.secret, message.nonce, message.presented.proof
             )
             self.shown.append((message.presented.seq, message.presented.at_us, possession))

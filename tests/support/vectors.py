@@ -226,7 +226,7 @@ def mac_vectors() -> object:
         },
         "nonce": messages.NONCE.hex(),
         "value": messages.PUBLIC.hex(),
-        "veiled": instance_mac.veil(secret, messages.NONCE, messages.PUBLIC).hex(),
+        "veiled": instance_mac.mask(secret, messages.NONCE, messages.PUBLIC).hex(),
     }
 
 

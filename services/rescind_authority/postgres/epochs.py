@@ -47,7 +47,7 @@ class PostgresEpochs:
                 raise NotMigratedError
             self._guard.require_end(found[0], seen=-1)
             before = Position(found[0]["epoch"], found[0]["seq"], found[0]["head"])
-            after = ledger.succeed(before, epoch=max(before.epoch + 1, now_s))
+            after = ledger.begin_epoch(before, epoch=max(before.epoch + 1, now_s))
             mac = self._guard.mac("ledger_head", asdict(after))
             await rows(connection, "begin_epoch", after.epoch, after.head, unknown_grace_ms, mac)
         return before, after

@@ -254,7 +254,7 @@ def _describe(error: Exception) -> str:
         return "the database that RESCIND_POSTGRES_DSN names does not exist, create it"
     cause = causes.of(error)
     advice = cause.advice("postgres", "RESCIND_POSTGRES_DSN")
-    return f"{cause.says}. {advice.removesuffix('.')}" if advice else cause.says
+    return f"{cause.description}. {advice.removesuffix('.')}" if advice else cause.description
 
 
 async def _prepare(connection: Connection) -> None:

@@ -199,7 +199,7 @@ def _presented(received: AuthenticatedMessage, request: Resolve) -> PresentedTok
     shown = request.presented
     if shown is None or request.nonce is None:
         return None
-    possession = instance_mac.veil(received.secret, request.nonce, shown.proof)
+    possession = instance_mac.mask(received.secret, request.nonce, shown.proof)
     return PresentedToken(possession, shown.seq, shown.at_us)
 
 

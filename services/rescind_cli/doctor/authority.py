@@ -56,7 +56,7 @@ def check(here: Surroundings, data: Path | None) -> Report:
     if not urls:
         return Report((findings.skipped("authority", "RESCIND_URL is not set here"),))
     try:
-        way = here.way
+        way = here.security
         links.require_safe_authority(urls, here.plaintext)
     except RescindError as error:
         return Report((driver_errors.refused("authority", error),))
@@ -87,7 +87,7 @@ def _ask(url: str, way: LinkSecurity) -> tuple[tuple[Finding, ...], bool]:
         cause = causes.of(error)
         answers = "nothing answers at" if cause.transient else "there is no use of"
         advice = (not cause.transient and cause.advice("authority", "RESCIND_URL")) or _START
-        says = f"{answers} {url}: {cause.says}"
+        says = f"{answers} {url}: {cause.description}"
         return (findings.failed("authority", says, advice),), False
     except RescindError as error:
         return (findings.failed("authority", str(error), "Correct RESCIND_URL."),), False

@@ -42,7 +42,7 @@ def reason(error: BaseException) -> str:
     cause = causes.of(error)
     if cause.kind is Fault.OTHER and isinstance(error, ValueError):
         return "it is no URL of such a server"
-    return cause.says or "it is no URL of such a server"
+    return cause.description or "it is no URL of such a server"
 
 
 def advice(error: BaseException, link: str, url: str, usual: str) -> str:

@@ -33,7 +33,7 @@ def sockets(here: Surroundings) -> list[Path]:
     """
     named = here.find("RESCIND_SOCKET")
     service = here.find("RESCIND_SERVICE")
-    first = Path(named) if named else sdk_settings.usual_path(service) if service else None
+    first = Path(named) if named else sdk_settings.default_socket_path(service) if service else None
     folder = first.parent if first else sdk_settings.RUN
     beside = [table.with_suffix(".sock") for table in sorted(folder.glob("*.table"))]
     return list(dict.fromkeys([*([first] if first else []), *beside]))

@@ -29,7 +29,9 @@ class CommandTarget:
         from rescind.client.admin import Admin  # noqa: PLC0415 - see above
 
         found = settings.authority(url=self.url, data=self.data)
-        return Admin(found.url, found.token, files=found.way.files, plaintext=found.way.plaintext)
+        return Admin(
+            found.url, found.token, files=found.security.files, plaintext=found.security.plaintext
+        )
 
     def bearer(self, token: "Secret") -> "Bearer":
         """Return a client for the holder of a token. Raises RescindError."""

@@ -169,7 +169,7 @@ def _described(record: Record) -> bytes:
             ("x-rescind-token-id", _visible(record.token_id)),
             ("x-rescind-scopes", " ".join(map(_visible, sorted(record.scopes)))),
             # Sent also when empty, so that a proxy overwrites a header that the caller sent.
-            ("x-rescind-scopes-removed", " ".join(map(_visible, scopes.told(record.removed)))),
+            ("x-rescind-scopes-removed", " ".join(map(_visible, scopes.reported(record.removed)))),
             ("x-rescind-scopes-removed-count", str(len(record.removed))),
             ("x-rescind-chain", " ".join(map(_visible, record.chain))),
         )

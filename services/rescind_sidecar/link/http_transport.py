@@ -129,7 +129,9 @@ class HttpTransport:
         except (httpx2.HTTPError, TimeoutError, OSError, AttributeError) as error:
             cause = causes.of(error)
             self._note(number, cause)
-            raise UnreachableError(f"no authority answered at {url}: {cause.says}") from error
+            raise UnreachableError(
+                f"no authority answered at {url}: {cause.description}"
+            ) from error
         if self._said:
             self._said = {(place, kind) for place, kind in self._said if place != number}
         return bytes(answer)
@@ -145,7 +147,7 @@ class HttpTransport:
             action="link.refused",
             server=urlsplit(self._urls[number]).netloc.rpartition("@")[2],
             cause=str(cause.kind),
-            why=cause.says,
+            why=cause.description,
             do=cause.advice("authority", "RESCIND_URL"),
         )
 

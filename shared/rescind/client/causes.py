@@ -18,10 +18,10 @@ _NOT_YET_VALID, _EXPIRED = 9, 10
 _HOST_NAME, _ADDRESS = 62, 64
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNEXPECTED_MESSAGE")
 _VERSION = ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS", "NO_SHARED_CIPHER")
-_REFUSED_US = re.compile(
+_CERTIFICATE_REFUSED = re.compile(
     r"ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_(EXPIRED|UNKNOWN|REVOKED)|UNSUPPORTED_CERT)"
 )
-_SPACED = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SUBJECT = re.compile(r'(publish|subscription) to "[A-Za-z0-9_.*>-]{1,128}"', re.IGNORECASE)
 _DRIVERS = ("asyncpg", "nats", "redis")
 
@@ -45,7 +45,7 @@ class Fault(StrEnum):
     OTHER = "other"
 
 
-_SAYS = {
+_PHRASES = {
     Fault.NAME: "no host of that name is known",
     Fault.REFUSED: "connection refused",
     Fault.TIMEOUT: "no answer in time",
@@ -61,7 +61,7 @@ _SAYS = {
     Fault.WANTS_TLS: "it admits no client from here in clear text",
 }
 
-_DO = {
+_ADVICE = {
     Fault.NAME: "Correct the host name in {url}, or the name service of this machine.",
     Fault.REFUSED: "Start the server, or correct host and port in {url}.",
     Fault.TIMEOUT: "Look whether the server runs, and what lies between: firewall, network policy.",
@@ -77,7 +77,7 @@ _DO = {
     Fault.WANTS_TLS: "Use TLS: set {ca}. If it is in use, let pg_hba.conf admit this host.",
 }
 
-_SAID = (
+_SERVER_MESSAGES = (
     (re.compile("valid client certificate", re.IGNORECASE), Fault.CLIENT_CERTIFICATE),
     (re.compile("no encryption"), Fault.WANTS_TLS),
     (re.compile("permissions violation|noperm|no permissions", re.IGNORECASE), Fault.FORBIDDEN),
@@ -102,15 +102,15 @@ class Cause:
         return self.kind in {Fault.REFUSED, Fault.TIMEOUT, Fault.OTHER}
 
     @property
-    def says(self) -> str:
+    def description(self) -> str:
         """The cause in words."""
-        said = _SAYS.get(self.kind, "")
-        return ": ".join(part for part in (said, self.detail) if part)
+        message = _PHRASES.get(self.kind, "")
+        return ": ".join(part for part in (message, self.detail) if part)
 
     def advice(self, link: str, url: str) -> str:
         """Return the advice, or an empty text. `url` is the setting of the link's URL."""
         prefix = f"RESCIND_{link.upper()}"
-        return _DO.get(self.kind, "").format(
+        return _ADVICE.get(self.kind, "").format(
             url=url,
             ca=f"{prefix}_CA_FILE",
             cert=f"{prefix}_CERT_FILE",
@@ -132,7 +132,9 @@ def of(error: BaseException) -> Cause:
     for each in chain:
         if (found := _of_system(each)) is not None:
             return found
-    return Cause(Fault.OTHER, _SPACED.sub(" ", type(error).__name__.removesuffix("Error")).lower())
+    return Cause(
+        Fault.OTHER, _CAMEL_CASE.sub(" ", type(error).__name__.removesuffix("Error")).lower()
+    )
 
 
 def of_client(error: ssl.SSLError) -> tuple[Fault, str]:
@@ -143,26 +145,26 @@ def of_client(error: ssl.SSLError) -> tuple[Fault, str]:
     if isinstance(error, ssl.SSLCertVerificationError):
         why = f"its client certificate is not accepted: {error.verify_message}"
         return Fault.CLIENT_CERTIFICATE_REFUSED, why
-    if _REFUSED_US.search(reason):
-        return Fault.UNTRUSTED, f"it refuses our certificate: {_spoken(reason)}"
+    if _CERTIFICATE_REFUSED.search(reason):
+        return Fault.UNTRUSTED, f"it refuses our certificate: {_readable(reason)}"
     if any(each in reason for each in _NO_TLS):
         return Fault.NO_TLS, "it does not speak TLS"
-    return Fault.TLS, f"TLS fails: {_spoken(reason)}"
+    return Fault.TLS, f"TLS fails: {_readable(reason)}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Iterate over an error, the errors that caused it, and the members of groups."""
     seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        each = waiting.pop(0)
+    pending: list[BaseException | None] = [error]
+    while pending:
+        each = pending.pop(0)
         if each is None or id(each) in seen:
             continue
         seen.add(id(each))
         yield each
         if isinstance(each, BaseExceptionGroup):
-            waiting.extend(cast("BaseExceptionGroup[BaseException]", each).exceptions)
-        waiting.append(each.__cause__ or each.__context__)
+            pending.extend(cast("BaseExceptionGroup[BaseException]", each).exceptions)
+        pending.append(each.__cause__ or each.__context__)
 
 
 def _of_tls(error: BaseException) -> Cause | None:
@@ -176,12 +178,12 @@ def _of_tls(error: BaseException) -> Cause | None:
 def _of_alert(reason: str) -> Cause:
     if "CERTIFICATE_REQUIRED" in reason:
         return Cause(Fault.CLIENT_CERTIFICATE)
-    if _REFUSED_US.search(reason):
-        return Cause(Fault.CLIENT_CERTIFICATE_REFUSED, _spoken(reason))
+    if _CERTIFICATE_REFUSED.search(reason):
+        return Cause(Fault.CLIENT_CERTIFICATE_REFUSED, _readable(reason))
     if any(each in reason for each in _NO_TLS):
         return Cause(Fault.NO_TLS)
     shared = not any(each in reason for each in _VERSION)
-    return Cause(Fault.TLS, _spoken(reason) if shared else "no version in common")
+    return Cause(Fault.TLS, _readable(reason) if shared else "no version in common")
 
 
 def _of_certificate(error: ssl.SSLCertVerificationError) -> Cause:
@@ -200,11 +202,11 @@ def _of_server(error: BaseException) -> Cause | None:
         return Cause(Fault.NO_TLS)
     if type(error).__module__.partition(".")[0] not in _DRIVERS:
         return None
-    said = f"{type(error).__name__} {error}"
-    kind = next((kind for pattern, kind in _SAID if pattern.search(said)), None)
+    message = f"{type(error).__name__} {error}"
+    kind = next((kind for pattern, kind in _SERVER_MESSAGES if pattern.search(message)), None)
     if kind is None:
         return None
-    subject = _SUBJECT.search(said) if kind is Fault.FORBIDDEN else None
+    subject = _SUBJECT.search(message) if kind is Fault.FORBIDDEN else None
     return Cause(kind, subject[0].lower() if subject else "")
 
 
@@ -222,5 +224,5 @@ def _of_system(error: BaseException) -> Cause | None:
             return None
 
 
-def _spoken(reason: str) -> str:
+def _readable(reason: str) -> str:
     return reason.lower().replace("_", " ")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rescind.errors import RescindError
 
-USUAL = Path("~/.local/share/rescind")
+DEFAULT = Path("~/.local/share/rescind")
 
 
 class DataDirectoryError(RescindError):
@@ -26,7 +26,7 @@ def locate(environ: Mapping[str, str]) -> Path:
     if shared := environ.get("XDG_DATA_HOME"):
         return Path(shared).absolute() / "rescind"
     try:
-        return USUAL.expanduser()
+        return DEFAULT.expanduser()
     except RuntimeError as error:  # the user is not in the passwd file, and HOME is not set
         raise DataDirectoryError(
             "this user has no home directory: set RESCIND_DATA to the data directory"

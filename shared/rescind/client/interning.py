@@ -17,26 +17,26 @@ class Interner:
     def __init__(self) -> None:
         self._seen: dict[Hashable, Hashable] = {}
 
-    def one(self, value: _Value) -> _Value:
+    def intern(self, value: _Value) -> _Value:
         """Return the stored copy of a value."""
         if len(self._seen) >= _MOST:
             self._seen.clear()
         return cast("_Value", self._seen.setdefault(value, value))
 
-    def interned(self, record: Record) -> Record:
+    def intern_record(self, record: Record) -> Record:
         """Return a record of interned values without handles: the slots stand for them."""
         interned = replace(
             record,
-            subject=self.one(record.subject),
-            granted=self.one(record.granted),
-            audience=self.one(record.audience),
-            labels=self.one(record.labels),
-            chain=self.one(record.chain),
-            lineage=self.one(record.lineage),
-            removed=self.one(record.removed),
+            subject=self.intern(record.subject),
+            granted=self.intern(record.granted),
+            audience=self.intern(record.audience),
+            labels=self.intern(record.labels),
+            chain=self.intern(record.chain),
+            lineage=self.intern(record.lineage),
+            removed=self.intern(record.removed),
             handles=(),
         )
         if interned.removed:
             # `scopes` was computed anew. One narrow may hit every record that is stored here.
-            object.__setattr__(interned, "scopes", self.one(interned.scopes))
+            object.__setattr__(interned, "scopes", self.intern(interned.scopes))
         return interned

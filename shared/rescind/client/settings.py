@@ -26,19 +26,19 @@ _HOLDER_TOKEN = "RESCIND_TOKEN"  # noqa: S105 - the name of a variable
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The URL of the authority, the token for it, and how it may be reached."""
+    """The URL of the authority, the token for it, and the TLS settings of the link."""
 
     url: str
     token: Secret
-    way: LinkSecurity
+    security: LinkSecurity
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings. `sources` are in order of precedence; `kept` is `DIR/env`."""
+    """The settings. `sources` are in order of precedence; `file_values` are those of `DIR/env`."""
 
     directory: Path
-    kept: Mapping[str, str]
+    file_values: Mapping[str, str]
     sources: tuple[Mapping[str, str], ...]
 
     def find(self, variable: str) -> str | None:
@@ -64,8 +64,8 @@ class Settings:
             raise RescindError(f"{tls.ALLOW_PLAINTEXT}: {error}") from None
 
     @property
-    def way(self) -> LinkSecurity:
-        """How an authority may be reached. Raises RescindError."""
+    def security(self) -> LinkSecurity:
+        """The TLS settings of the link to an authority. Raises RescindError."""
         return LinkSecurity(self.files("authority"), "authority" in self.plaintext)
 
     @property
@@ -81,8 +81,9 @@ class Settings:
         another URL gets the token of the environment, or none.
         """
         for source in self.sources:
-            ours = source is not self.kept or set(urls(url)) <= set(urls(self.kept.get(_URL)))
-            if ours and (token := _token(source)):
+            if source is self.file_values and not set(urls(url)) <= set(urls(source.get(_URL))):
+                continue
+            if token := _token(source):
                 return token
         return None
 
@@ -95,7 +96,7 @@ class Settings:
                 f"there is no admin token for {url}: set {_TOKEN}_FILE to the file that holds it, "
                 f"or {_TOKEN} to the token, or pass a Secret to Admin()"
             )
-        return Access(url, token, self.way)
+        return Access(url, token, self.security)
 
     def holder(self) -> Access:
         """Return the access for `Bearer`. Raises RescindError for a missing setting."""
@@ -104,7 +105,7 @@ class Settings:
             raise RescindError(
                 f"there is no token: set {_HOLDER_TOKEN} to it, or pass a Secret to Bearer()"
             )
-        return Access(url, token, self.way)
+        return Access(url, token, self.security)
 
     def require_url(self, client: str) -> str:
         """Return `url`. Raises RescindError, whose text names `client` as the other way."""
@@ -124,14 +125,14 @@ def load(data: Path | None = None) -> Settings:
     """
     environ = dict(os.environ)
     if data is not None:
-        kept = data_dir.read_env(data)
-        return Settings(data.absolute(), kept, (kept, environ))
+        file_values = data_dir.read_env(data)
+        return Settings(data.absolute(), file_values, (file_values, environ))
     try:
         directory = data_dir.locate(environ)
     except DataDirectoryError:  # in a container, a user may have no home: read no file there
-        return Settings(data_dir.USUAL, {}, (environ,))
-    kept = data_dir.read_env(directory)
-    return Settings(directory, kept, (environ, kept))
+        return Settings(data_dir.DEFAULT, {}, (environ,))
+    file_values = data_dir.read_env(directory)
+    return Settings(directory, file_values, (environ, file_values))
 
 
 def socket_path() -> Path:
@@ -156,10 +157,10 @@ def environment_socket() -> Path | None:
     if named := os.environ.get(_SOCKET):
         return Path(named)
     service = os.environ.get(_SERVICE)
-    return usual_path(service) if service else None
+    return default_socket_path(service) if service else None
 
 
-def usual_path(service: str) -> Path:
+def default_socket_path(service: str) -> Path:
     """Return the default path of the socket of a service's sidecar."""
     return RUN / f"{service}.sock"
 

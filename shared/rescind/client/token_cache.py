@@ -27,11 +27,11 @@ class CachedToken(SlotVersions):
         if min(entry.slots) < HEADER_WORDS or max(entry.slots) >= words:
             # A word of the header may never change, and so would never show a hit.
             raise MalformedMessageError("entry", "a slot outside the table")
-        self.allowed = Allowed(shared.interned(record))
+        self.allowed = Allowed(shared.intern_record(record))
         self.deadline = DEADLINE[record.kind]
         self.not_before_ns = entry.not_before_ns
         self.until_ns = entry.until_ns
-        stamps = shared.one(entry.stamps)
+        stamps = shared.intern(entry.stamps)
         super().__init__(slots=entry.slots, values=stamps, generation=entry.generation)
 
 

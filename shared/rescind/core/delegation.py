@@ -1,9 +1,9 @@
 """The rules of delegation: a child never has more than its parent (design 5).
 
-Nothing here grants a permission. The parent's record states its permissions. Its limits (`mandate`)
-state how far they may be delegated. `excess` returns each part of a child's request (`share`) that
-exceeds them. A child gets only what it requests, and inherits only what it cannot be without: the
-parent's audience, labels, end and handles.
+Nothing here grants a permission. The parent's record states its permissions, and its limits state
+how far they may be delegated. `violations` returns each part of the requested grant that exceeds
+them. A child gets only what is requested, and inherits only what it cannot be without: the parent's
+audience, labels, end and handles.
 """
 
 from collections.abc import Collection, Iterator
@@ -17,7 +17,7 @@ from rescind.core.record import MAX_LABELS, MAX_LINEAGE, Record
 from rescind.core.times import US_PER_S
 from rescind.core.token_format import Kind
 
-_OF_ONE_TOKEN = frozenset({"token", "subject"})
+_NOT_INHERITED = frozenset({"token", "subject"})
 
 
 MAX_OWN_OVERLAP_US = 3_600_000_000
@@ -63,7 +63,7 @@ class ChildGrant:
     audience: tuple[str, ...]
     labels: tuple[tuple[str, str], ...]
     ttl_us: int | None
-    mandate: DelegationLimits
+    limits: DelegationLimits
     conditions: Conditions = UNCONDITIONAL
 
 
@@ -75,10 +75,10 @@ class DelegationViolation:
     detail: str
 
 
-def excess(
+def violations(
     parent: Record,
-    mandate: DelegationLimits,
-    share: ChildGrant,
+    limits: DelegationLimits,
+    requested: ChildGrant,
     *,
     removed: Collection[str],
     at_us: int,
@@ -90,75 +90,75 @@ def excess(
     present time in Unix microseconds.
     """
     return (
-        *_too_deep(parent, mandate, share),
-        *_too_able(parent, mandate, share),
-        *_of_another(parent, mandate, share),
-        *_too_wide(parent, share, removed),
-        *_too_long(parent, share, at_us),
-        *_relabelled(parent, share),
-        *_less_bound(parent, share),
+        *_depth_violations(parent, limits, requested),
+        *_right_violations(parent, limits, requested),
+        *_identity_violations(parent, limits, requested),
+        *_scope_violations(parent, requested, removed),
+        *_lifetime_violations(parent, requested, at_us),
+        *_label_violations(parent, requested),
+        *_condition_violations(parent, requested),
     )
 
 
-def hand_down(parent: Record, mandate: DelegationLimits, share: ChildGrant) -> ChildGrant:
-    """Return an allowed share, completed with the values that the parent hands down."""
-    left = depth_left(parent, mandate)
-    depth = share.mandate.max_depth
+def complete(parent: Record, limits: DelegationLimits, requested: ChildGrant) -> ChildGrant:
+    """Return an allowed request, completed with the values that the child inherits."""
+    left = depth_left(parent, limits)
+    depth = requested.limits.max_depth
     return replace(
-        share,
-        audience=share.audience or tuple(sorted(parent.audience)),
-        labels=tuple(sorted({*parent.labels, *share.labels})),
-        conditions=_bound(parent.conditions, share.conditions),
-        mandate=replace(
-            share.mandate,
+        requested,
+        audience=requested.audience or tuple(sorted(parent.audience)),
+        labels=tuple(sorted({*parent.labels, *requested.labels})),
+        conditions=_child_conditions(parent.conditions, requested.conditions),
+        limits=replace(
+            requested.limits,
             max_depth=left - 1 if depth is None else depth,
-            self_service=_handed_down(mandate, share.mandate),
-            max_overlap_us=mandate.max_overlap_us,
-            reuse_denies=mandate.reuse_denies,
+            self_service=_child_rights(limits, requested.limits),
+            max_overlap_us=limits.max_overlap_us,
+            reuse_denies=limits.reuse_denies,
         ),
     )
 
 
-def rights(record: Record, mandate: DelegationLimits) -> frozenset[Right]:
+def rights(record: Record, limits: DelegationLimits) -> frozenset[Right]:
     """Return the rights of a token's holder at the authority.
 
     By default, the holder has all rights. A token that is bound to services or verifiers, and not
     to the authority, gives no rights: the operator of such a service, to which the token is
     presented, could use them too.
     """
-    if mandate.self_service is not None:
-        return frozenset(mandate.self_service)
+    if limits.self_service is not None:
+        return frozenset(limits.self_service)
     elsewhere = bool(record.audience) and well_known_scopes.AUDIENCE not in record.audience
     return frozenset() if elsewhere or record.conditions.verifier else frozenset(Right)
 
 
-def depth_left(parent: Record, mandate: DelegationLimits) -> int:
+def depth_left(parent: Record, limits: DelegationLimits) -> int:
     """Return the number of generations that may still be delegated from a token."""
     room = MAX_LINEAGE - len(parent.lineage)
-    return room if mandate.max_depth is None else min(room, mandate.max_depth)
+    return room if limits.max_depth is None else min(room, limits.max_depth)
 
 
 def inherited(handles: Collection[Handle]) -> tuple[Handle, ...]:
-    """Return the handles that a child inherits: all but those of its parent alone."""
-    return tuple(handle for handle in handles if kind_of(handle) not in _OF_ONE_TOKEN)
+    """Return the handles that a child inherits: all but the token id and subject of its parent."""
+    return tuple(handle for handle in handles if kind_of(handle) not in _NOT_INHERITED)
 
 
-def may_speak_for(parent: Record, mandate: DelegationLimits, subject: str) -> bool:
+def may_speak_for(parent: Record, limits: DelegationLimits, subject: str) -> bool:
     """Return True if a parent may delegate to this subject."""
     start, slash, name = subject.rpartition("/")
     own = start == parent.subject and bool(slash and name)
-    return own or scopes.covers(mandate.may_speak_for, subject)
+    return own or scopes.covers(limits.may_speak_for, subject)
 
 
-def _too_deep(
-    parent: Record, mandate: DelegationLimits, share: ChildGrant
+def _depth_violations(
+    parent: Record, limits: DelegationLimits, requested: ChildGrant
 ) -> Iterator[DelegationViolation]:
-    left = depth_left(parent, mandate)
+    left = depth_left(parent, limits)
     if parent.kind is Kind.ADMIN:
         yield DelegationViolation("parent", "admin tokens are not delegated; issue a token instead")
     elif well_known_scopes.is_credential(parent.granted):
         yield DelegationViolation("parent", "the credentials of sidecars are not delegated")
-    elif Right.DELEGATE not in rights(parent, mandate):
+    elif Right.DELEGATE not in rights(parent, limits):
         yield DelegationViolation(
             "parent",
             "this token may not be delegated by its holder: its audience or verifier binds it "
@@ -168,51 +168,51 @@ def _too_deep(
         yield DelegationViolation(
             "parent",
             "this token may not be delegated (any further): its max_depth is used up"
-            if mandate.max_depth is not None
+            if limits.max_depth is not None
             else f"a lineage has at most {MAX_LINEAGE} ancestors, this would be one more",
         )
-    elif share.mandate.max_depth is not None and share.mandate.max_depth > left - 1:
+    elif requested.limits.max_depth is not None and requested.limits.max_depth > left - 1:
         yield DelegationViolation("max_depth", f"the parent leaves {left - 1}")
 
 
-def _too_able(
-    parent: Record, mandate: DelegationLimits, share: ChildGrant
+def _right_violations(
+    parent: Record, limits: DelegationLimits, requested: ChildGrant
 ) -> Iterator[DelegationViolation]:
-    held = rights(parent, mandate)
-    for right in share.mandate.self_service or ():
+    held = rights(parent, limits)
+    for right in requested.limits.self_service or ():
         if right not in held:
             yield DelegationViolation("self_service", f"the parent's holder may not {right}")
 
 
-def _of_another(
-    parent: Record, mandate: DelegationLimits, share: ChildGrant
+def _identity_violations(
+    parent: Record, limits: DelegationLimits, requested: ChildGrant
 ) -> Iterator[DelegationViolation]:
-    # An agent is what posture spares least; any other kind might outlive a lease (design 7).
-    if share.kind not in {Kind.AGENT, parent.kind}:
+    # Posture gives agents no grace by default; another kind might outlive a lease (design 7).
+    if requested.kind not in {Kind.AGENT, parent.kind}:
         yield DelegationViolation(
             "kind", f"a child is an agent, or of its parent's kind ({parent.kind})"
         )
-    elif share.kind is Kind.SESSION:
+    elif requested.kind is Kind.SESSION:
         # It could list and end the sessions of its subject; a session is issued at a log-in.
         yield DelegationViolation(
             "kind", "a session delegates to agents, and no session: issue one"
         )
-    if not may_speak_for(parent, mandate, share.subject):
-        allowed = " or ".join((f"{parent.subject}/<name>", *mandate.may_speak_for))
+    if not may_speak_for(parent, limits, requested.subject):
+        allowed = " or ".join((f"{parent.subject}/<name>", *limits.may_speak_for))
         yield DelegationViolation(
             "subject", f"the parent may speak for {allowed}, where a name has no `/`"
         )
-    for pattern in share.mandate.may_speak_for:
-        if not scopes.covers(mandate.may_speak_for, pattern):
+    for pattern in requested.limits.may_speak_for:
+        if not scopes.covers(limits.may_speak_for, pattern):
             yield DelegationViolation(
                 "may_speak_for", f"the parent's own may_speak_for lacks {pattern}"
             )
 
 
-def _too_wide(
-    parent: Record, share: ChildGrant, removed: Collection[str]
+def _scope_violations(
+    parent: Record, requested: ChildGrant, removed: Collection[str]
 ) -> Iterator[DelegationViolation]:
-    for scope in share.scopes:
+    for scope in requested.scopes:
         if well_known_scopes.own(scope):
             yield DelegationViolation(
                 "scopes", f"{scope} has power over rescind itself: that is not delegated"
@@ -224,14 +224,16 @@ def _too_wide(
                 "scopes", f"{scope} was taken from the parent, or a part of it"
             )
     if parent.audience:
-        for service in share.audience:
+        for service in requested.audience:
             if service not in parent.audience:
                 yield DelegationViolation("audience", f"the parent is not good at {service}")
 
 
-def _too_long(parent: Record, share: ChildGrant, at_us: int) -> Iterator[DelegationViolation]:
+def _lifetime_violations(
+    parent: Record, requested: ChildGrant, at_us: int
+) -> Iterator[DelegationViolation]:
     left_us = parent.expires_at_us - at_us
-    if share.ttl_us is not None and share.ttl_us > left_us:
+    if requested.ttl_us is not None and requested.ttl_us > left_us:
         yield DelegationViolation(
             "ttl",
             f"the parent ends in {left_us / US_PER_S:.3f} seconds; without a ttl the child lives "
@@ -239,42 +241,44 @@ def _too_long(parent: Record, share: ChildGrant, at_us: int) -> Iterator[Delegat
         )
 
 
-def _relabelled(parent: Record, share: ChildGrant) -> Iterator[DelegationViolation]:
-    theirs = dict(parent.labels)
-    for key, text in share.labels:
-        if theirs.get(key, text) != text:
+def _label_violations(parent: Record, requested: ChildGrant) -> Iterator[DelegationViolation]:
+    parent_labels = dict(parent.labels)
+    for key, text in requested.labels:
+        if parent_labels.get(key, text) != text:
             yield DelegationViolation(
                 f"labels.{key}", "the parent has it with another value: only add labels"
             )
-    for key in alike((*theirs, *(key for key, _ in share.labels if key not in theirs))):
-        if key not in theirs:
+    for key in alike(
+        (*parent_labels, *(key for key, _ in requested.labels if key not in parent_labels))
+    ):
+        if key not in parent_labels:
             yield DelegationViolation(
                 f"labels.{key}", "the parent has a label whose key reads like this one"
             )
-    if len({**theirs, **dict(share.labels)}) > MAX_LABELS:
+    if len({**parent_labels, **dict(requested.labels)}) > MAX_LABELS:
         yield DelegationViolation("labels", f"at most {MAX_LABELS} labels, the parent's included")
 
 
-def _less_bound(parent: Record, share: ChildGrant) -> Iterator[DelegationViolation]:
-    if not share.conditions.within(parent.conditions):
+def _condition_violations(parent: Record, requested: ChildGrant) -> Iterator[DelegationViolation]:
+    if not requested.conditions.within(parent.conditions):
         allowed = ", ".join(parent.conditions.addresses)
         yield DelegationViolation("addresses", f"the parent is good from {allowed} only")
-    theirs = dict(parent.conditions.verifier)
-    for key, text in share.conditions.verifier:
-        if theirs.get(key, text) != text:
+    parent_verifier = dict(parent.conditions.verifier)
+    for key, text in requested.conditions.verifier:
+        if parent_verifier.get(key, text) != text:
             yield DelegationViolation(
                 f"verifier.{key}", "the parent asks for another value: only add labels"
             )
 
 
-def _handed_down(parent: DelegationLimits, child: DelegationLimits) -> tuple[Right, ...] | None:
+def _child_rights(parent: DelegationLimits, child: DelegationLimits) -> tuple[Right, ...] | None:
     """Return a child's rights. If its parent's were set, only the requested rights."""
     if child.self_service is None and parent.self_service is not None:
         return ()
     return child.self_service
 
 
-def _bound(parent: Conditions, own: Conditions) -> Conditions:
+def _child_conditions(parent: Conditions, own: Conditions) -> Conditions:
     """Return the conditions of a child: its parent's and its own."""
     if not (parent or own):
         return UNCONDITIONAL

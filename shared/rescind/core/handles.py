@@ -184,11 +184,6 @@ def of_token(
     token. `credential` is True for a token with which sidecars enrol. Raises SelectorError for a
     value that is not valid in a handle.
     """
-    labels = tuple(labels)
-    for key, _ in labels:
-        # The first `=` ends the key: with another in the key, two labels could be one handle.
-        if "=" in key:
-            raise SelectorError(f"a label's key has no `=`: {key[:40]!r} has")
     named = (
         ("tenant", tenant),
         ("client", client),
@@ -203,8 +198,16 @@ def of_token(
         f"chain:{subject}",
         f"kind:{kind}",
         *(f"{name}:{value}" for name, value in named if value is not None),
-        *(f"label:{key}={value}" for key, value in labels),
+        *map(_of_label, labels),
     }
     if credential:
         texts.add(SIDECARS)
     return tuple(sorted({parse(text) for text in texts} | set(inherited)))
+
+
+def _of_label(label: tuple[str, str]) -> str:
+    key, value = label
+    # The first `=` ends the key: with another in the key, two labels could be one handle.
+    if "=" in key:
+        raise SelectorError(f"a label's key has no `=`: {key[:40]!r} has")
+    return f"label:{key}={value}"

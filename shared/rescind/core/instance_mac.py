@@ -24,16 +24,16 @@ def genuine(secret: bytes, direction: bytes, content: bytes, claimed: bytes) -> 
     return hmac.compare_digest(tag(secret, direction, content), claimed)
 
 
-def veil(secret: bytes, nonce: bytes, value: bytes) -> bytes:
-    """Encrypt 32 bytes for the holders of the secret, or decrypt them: both are one XOR.
+def mask(secret: bytes, nonce: bytes, value: bytes) -> bytes:
+    """Encrypt 32 bytes with the secret, or decrypt them: both are one XOR with a pad.
 
     The pad is a MAC with a direction of its own, so a nonce may be used for one value only. The pad
     does not protect the value from changes: the MAC of the enclosing message does.
     """
-    pad = tag(secret, _VEIL, nonce)
+    pad = tag(secret, _MASK, nonce)
     return bytes(one ^ other for one, other in zip(pad, value, strict=True))
 
 
 TO_AUTHORITY = b"to authority"
 TO_SIDECAR = b"to sidecar"
-_VEIL = b"veil"
+_MASK = b"veil"

@@ -29,7 +29,7 @@ def genesis(epoch: int) -> Position:
     return Position(epoch, 0, hashlib.sha256(epoch.to_bytes(8)).digest())
 
 
-def succeed(position: Position, *, epoch: int) -> Position:
+def begin_epoch(position: Position, *, epoch: int) -> Position:
     """Return the first position of an epoch that continues an earlier one.
 
     The epoch is part of the hash chain: two restores of one backup differ from the start.

@@ -85,10 +85,10 @@ class Record:
     def matches(self, require: Collection[str]) -> bool:
         """Return the same as `grants`, for scopes that are not all in `scopes` by name."""
         granted, removed = self._matchers or self._match()
-        names, starts = granted.patterns, granted.starts
+        names, prefixes = granted.patterns, granted.prefixes
         for wanted in require:
             # As `granted.covers`, without the call, which would take as long as the rest.
-            if not wanted.startswith(starts) and wanted not in names:
+            if not wanted.startswith(prefixes) and wanted not in names:
                 return False
         return removed is None or not any(removed.meets(wanted) for wanted in require)
 

@@ -16,7 +16,7 @@ from rescind.errors import ScopeError
 
 WILDCARD = "*"
 MAX_CHARACTERS = 128
-MAX_TOLD_BYTES = 2_048
+MAX_REPORTED_BYTES = 2_048
 """The limit of the reported removed patterns of one token, as in `X-Rescind-Scopes-Removed`."""
 
 _CHARACTERS = re.compile(rf"[\x21\x23-\x5b\x5d-\x7e]{{1,{MAX_CHARACTERS}}}")
@@ -47,15 +47,15 @@ def prefix(pattern: str) -> str | None:
 class Matcher:
     """Scopes and patterns, prepared for many comparisons: each is one call into C."""
 
-    __slots__ = ("patterns", "starts")
+    __slots__ = ("patterns", "prefixes")
 
     def __init__(self, patterns: Collection[str]) -> None:
         self.patterns = patterns
-        self.starts = tuple(start for each in patterns if (start := prefix(each)) is not None)
+        self.prefixes = tuple(start for each in patterns if (start := prefix(each)) is not None)
 
     def covers(self, wanted: str) -> bool:
         """Return the same as the module's `covers`."""
-        return wanted.startswith(self.starts) or wanted in self.patterns
+        return wanted.startswith(self.prefixes) or wanted in self.patterns
 
     def meets(self, wanted: str) -> bool:
         """Return the same as the module's `meets`."""
@@ -78,11 +78,11 @@ def remaining(granted: Iterable[str], removed: Collection[str]) -> frozenset[str
     No list of patterns can express `tools:*` without `tools:call:*`, so `tools:*` is left out: a
     caller that decides by the list allows too little, never too much.
     """
-    taken = Matcher(removed)
-    return frozenset(each for each in granted if not taken.meets(each))
+    removal = Matcher(removed)
+    return frozenset(each for each in granted if not removal.meets(each))
 
 
-def told(removed: Collection[str], *, most_bytes: int = MAX_TOLD_BYTES) -> tuple[str, ...]:
+def reported(removed: Collection[str], *, most_bytes: int = MAX_REPORTED_BYTES) -> tuple[str, ...]:
     """Return the removed patterns, sorted; above the limit, the first ones and then `*`.
 
     The `*` errs on the side of denial: a reader that removes the reported patterns removes all.
@@ -98,5 +98,5 @@ def told(removed: Collection[str], *, most_bytes: int = MAX_TOLD_BYTES) -> tuple
 
 
 def _covers(pattern: str, wanted: str) -> bool:
-    start = prefix(pattern)
-    return pattern == wanted if start is None else wanted.startswith(start)
+    pattern_prefix = prefix(pattern)
+    return pattern == wanted if pattern_prefix is None else wanted.startswith(pattern_prefix)

@@ -136,7 +136,7 @@ class Session:
         found = settings.load()
         url = self._authority or found.require_url("SessionMiddleware(authority=…)")
         async with AsyncBearer(
-            url, self.token, files=found.way.files, plaintext=found.way.plaintext
+            url, self.token, files=found.security.files, plaintext=found.security.plaintext
         ) as bearer:
             await bearer.log_out(everywhere=everywhere, wait=wait)
         self.end()

@@ -2,7 +2,7 @@
 
 import itertools
 import secrets
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -16,6 +16,7 @@ from rescind.core.scopes import parse
 from rescind.core.token_format import Kind
 from rescind.core.verdict import Allowed, CheckRequest, Denied, Reason, Verdict
 from rescind.errors import MalformedTokenError
+from rescind.testing.holds import FakeHoldSupervisor
 
 _EDGE_KEY = b"edge key of rescind.testing, 32 B"
 _LEASE_MS = 9_000
@@ -94,7 +95,7 @@ class FakeVerifier:
         self.service = audience
         self.labels = frozenset((labels or {}).items())
         self._leased = True
-        self._supervisor = _HoldSupervisor(self)
+        self._supervisor = FakeHoldSupervisor(self.check_request)
         self._now_us = _START_US
         self._seq = 0
         self._numbers = itertools.count(1)
@@ -132,15 +133,8 @@ class FakeVerifier:
         parent: Issued | None = None,
     ) -> Issued:
         """Issue a token; with `parent`, a child that is denied together with its parent."""
-        number = next(self._numbers)
-        token = token_format.mint(
-            kind=Kind(kind),
-            random=secrets.token_bytes(token_format.RANDOM_BYTES),
-            edge_key=_EDGE_KEY,
-        ).reveal()
-        token_id = f"tok_{number:026d}"
+        token, token_id = _mint(Kind(kind)), f"tok_{next(self._numbers):026d}"
         above = self._records[token_format.digest(parent.token)] if parent else None
-        pairs = tuple(sorted((labels or {}).items()))
         record = Record(
             token_hash=token_format.digest(token),
             epoch=1,
@@ -154,33 +148,21 @@ class FakeVerifier:
             issued_seq=self._seq,
             not_before_us=self._now_us + round(not_before_s * 1_000_000),
             expires_at_us=self._now_us + round(ttl_s * 1_000_000),
-            handles=handles.of_token(
-                token_id=token_id,
-                kind=kind,
-                subject=subject,
-                tenant=tenant,
-                client=None,
-                session=None,
-                labels=pairs,
-                inherited=_handed_down(above),
-            ),
+            handles=(),
             tenant=tenant,
-            labels=pairs,
-            lineage=(*above.lineage, above.token_id) if above else (),
-            chain=(*above.chain, above.subject) if above else (),
+            labels=_pairs(labels),
             conditions=_conditions(addresses, verifier),
         )
-        holds = [
-            *(above.holds if above else ()),
-            *(
-                ActiveRevocation(name, event.revocation.effect, event.seq)
-                for name, event in self._lasting.items()
-                if _hits(event, record)  # these also hit tokens that are issued later
-            ),
-        ]
-        record = self._held(record, tuple(dict.fromkeys(holds)))
-        self._records[record.token_hash] = record
+        record = _descended(record, above)
+        holds = (*(above.holds if above else ()), *self._lasting_holds(record))
+        self._records[record.token_hash] = self._held(record, tuple(dict.fromkeys(holds)))
         return Issued(token, token_id)
+
+    def _lasting_holds(self, record: Record) -> Iterator[ActiveRevocation]:
+        """Iterate over the revocations that also hit tokens that are issued later."""
+        for name, event in self._lasting.items():
+            if _hits(event, record):
+                yield ActiveRevocation(name, event.revocation.effect, event.seq)
 
     def revoke(self, *selector: str, exact: bool = False) -> str:
         """Revoke all matching tokens for good; return the revocation's id. Raises SelectorError."""
@@ -358,36 +340,6 @@ class FakeVerifier:
         self.closed = True
 
 
-class _HoldSupervisor:
-    """The holds of a fake; every held token is checked again after each command."""
-
-    def __init__(self, verifier: FakeVerifier) -> None:
-        self._verifier = verifier
-        self._registered: set[Hold] = set()
-
-    def check_request(self, request: CheckRequest) -> Verdict:
-        return self._verifier.check_request(request)
-
-    async def acheck_request(self, request: CheckRequest) -> Verdict:
-        return self.check_request(request)
-
-    def add(self, hold: Hold) -> None:
-        self._registered.add(hold)
-
-    def schedule(self, hold: Hold) -> None:
-        """Return at once: time passes only in `advance`."""
-
-    def remove(self, hold: Hold) -> None:
-        self._registered.discard(hold)
-
-    def check_all(self) -> None:
-        for hold in tuple(self._registered):
-            verdict = self.check_request(hold.request)
-            if isinstance(verdict, Denied):
-                self.remove(hold)
-                hold.hit(verdict.reason)
-
-
 def _hits(event: Event, record: Record) -> bool:
     return revocation.hits(
         event,
@@ -397,14 +349,41 @@ def _hits(event: Event, record: Record) -> bool:
     )
 
 
+def _mint(kind: Kind) -> str:
+    random = secrets.token_bytes(token_format.RANDOM_BYTES)
+    return token_format.mint(kind=kind, random=random, edge_key=_EDGE_KEY).reveal()
+
+
+def _pairs(mapping: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((mapping or {}).items()))
+
+
+def _descended(record: Record, parent: Record | None) -> Record:
+    """Return a record with its handles, and with the lineage and handles from its parent."""
+    named = handles.of_token(
+        token_id=record.token_id,
+        kind=record.kind,
+        subject=record.subject,
+        tenant=record.tenant,
+        client=None,
+        session=None,
+        labels=record.labels,
+        inherited=_inherited(parent),
+    )
+    if parent is None:
+        return replace(record, handles=named)
+    lineage, chain = (*parent.lineage, parent.token_id), (*parent.chain, parent.subject)
+    return replace(record, handles=named, lineage=lineage, chain=chain)
+
+
 def _conditions(addresses: Collection[str], verifier: Mapping[str, str] | None) -> Conditions:
     if not (addresses or verifier):
         return UNCONDITIONAL
     networks = tuple(sorted(network(each) for each in addresses))
-    return Conditions(networks, tuple(sorted((verifier or {}).items())))
+    return Conditions(networks, _pairs(verifier))
 
 
-def _handed_down(parent: Record | None) -> tuple[handles.Handle, ...]:
+def _inherited(parent: Record | None) -> tuple[handles.Handle, ...]:
     """Return the handles that a child inherits: all but its parent's token id and subject."""
     if parent is None:
         return ()

@@ -72,7 +72,7 @@ class Fields:
 
     def _unpack(self, payload: Payload) -> list[Any]:
         if len(payload) > MAX_MESSAGE_BYTES:
-            raise self._wrong(f"larger than {MAX_MESSAGE_BYTES} bytes")
+            raise self._malformed(f"larger than {MAX_MESSAGE_BYTES} bytes")
         try:
             fields = msgpack.unpackb(
                 payload,
@@ -82,47 +82,47 @@ class Fields:
                 max_ext_len=0,
             )
         except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
-            raise self._wrong("not msgpack, or over its limits") from error
+            raise self._malformed("not msgpack, or over its limits") from error
         if not _is_list(fields):
-            raise self._wrong("not an array")
+            raise self._malformed("not an array")
         return fields
 
-    def _wrong(self, problem: str) -> MalformedMessageError:
+    def _malformed(self, problem: str) -> MalformedMessageError:
         return MalformedMessageError(self._message, problem)
 
     def expect(self, tag: int) -> Self:
         """Return self if the tag is the expected one. Raises MalformedMessageError."""
         if self.tag != tag:
-            raise self._wrong(f"tag {self.tag} where {tag} is expected")
+            raise self._malformed(f"tag {self.tag} where {tag} is expected")
         return self
 
-    def _take(self) -> Any:
+    def _next_value(self) -> Any:
         if self._next >= len(self._fields):
-            raise self._wrong(f"field {self._next} is missing")
+            raise self._malformed(f"field {self._next} is missing")
         value = self._fields[self._next]
         self._next += 1
         return value
 
     def run(self, run: Run) -> list[Any]:
         """Read several fields at once."""
-        begins = self._next
-        ends = self._next = begins + run.length
-        values = self._fields[begins:ends]
+        first = self._next
+        end = self._next = first + run.length
+        values = self._fields[first:end]
         numbers = run.numbers.get(tuple(map(type, values)))
         if numbers is None or min(numbers(values)) < 0:
-            raise self._wrong(f"fields {begins} to {ends - 1} are not what is expected")
+            raise self._malformed(f"fields {first} to {end - 1} are not what is expected")
         return values
 
-    def insist_on_numbers(self, *lists: list[Any]) -> None:
+    def require_numbers(self, *lists: list[Any]) -> None:
         """Check that lists from a run contain only `uint`."""
         numbers = list(chain.from_iterable(lists))
         if not _NUMBER.issuperset(map(type, numbers)) or min(numbers, default=0) < 0:
-            raise self._wrong("a list of numbers holds something else")
+            raise self._malformed("a list of numbers holds something else")
 
-    def insist_on_texts(self, *lists: list[Any]) -> None:
+    def require_texts(self, *lists: list[Any]) -> None:
         """Check that lists from a run contain only texts."""
         if not _TEXT.issuperset(map(type, chain.from_iterable(lists))):
-            raise self._wrong("a list of texts holds something else")
+            raise self._malformed("a list of texts holds something else")
 
     @property
     def more(self) -> bool:
@@ -131,23 +131,23 @@ class Fields:
 
     def uint(self) -> int:
         """Read a number from 0 to 2^64 - 1."""
-        value = self._take()
+        value = self._next_value()
         if type(value) is not int or value < 0:
-            raise self._wrong(f"field {self._next - 1} is not an unsigned number")
+            raise self._malformed(f"field {self._next - 1} is not an unsigned number")
         return value
 
     def ordinal(self) -> int:
         """Read an epoch, a position of the ledger or a counter: a number up to `MAX_ORDINAL`."""
         value = self.uint()
         if value > MAX_ORDINAL:
-            raise self._wrong(f"field {self._next - 1} is over 2^62")
+            raise self._malformed(f"field {self._next - 1} is over 2^62")
         return value
 
     def flag(self) -> bool:
         """Read true or false."""
-        value = self._take()
+        value = self._next_value()
         if type(value) is not bool:
-            raise self._wrong(f"field {self._next - 1} is neither true nor false")
+            raise self._malformed(f"field {self._next - 1} is neither true nor false")
         return value
 
     def optional_flag(self) -> bool:
@@ -156,16 +156,16 @@ class Fields:
 
     def text(self) -> str:
         """Read a text."""
-        value = self._take()
+        value = self._next_value()
         if type(value) is not str:
-            raise self._wrong(f"field {self._next - 1} is not a text")
+            raise self._malformed(f"field {self._next - 1} is not a text")
         return value
 
     def octets(self, length: int | None = None) -> bytes:
         """Read bytes, of one exact length if it is given."""
-        value = self._take()
+        value = self._next_value()
         if type(value) is not bytes or (length is not None and len(value) != length):
-            raise self._wrong(f"field {self._next - 1} is not the bytes expected")
+            raise self._malformed(f"field {self._next - 1} is not the bytes expected")
         return value
 
     def optional_uint(self) -> int | None:
@@ -181,7 +181,7 @@ class Fields:
         return self.octets(length) if self._present() else None
 
     def _present(self) -> bool:
-        value = self._take()
+        value = self._next_value()
         if value is None:
             return False
         self._next -= 1
@@ -207,7 +207,7 @@ class Fields:
         """Read a list of numbers."""
         values: tuple[int, ...] = tuple(self._each(int))
         if values and min(values) < 0:
-            raise self._wrong(f"field {self._next - 1} holds a negative number")
+            raise self._malformed(f"field {self._next - 1} holds a negative number")
         return values
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
@@ -221,7 +221,7 @@ class Fields:
     def pairs_of(self, pairs: list[Any]) -> tuple[tuple[str, str], ...]:
         """Check that a list from a run contains pairs of texts, and return them."""
         if any(tuple(map(type, pair)) != (str, str) for pair in self._lists(pairs)):
-            raise self._wrong(f"field {self._next - 1} is not a list of pairs")
+            raise self._malformed(f"field {self._next - 1} is not a list of pairs")
         return tuple((pair[0], pair[1]) for pair in pairs)
 
     def nested(self, message: str) -> "list[Fields]":
@@ -238,13 +238,13 @@ class Fields:
 
     def _lists(self, values: list[Any]) -> list[Any]:
         if any(type(value) is not list for value in values):
-            raise self._wrong(f"field {self._next - 1} is not a list of lists")
+            raise self._malformed(f"field {self._next - 1} is not a list of lists")
         return values
 
     def _each(self, kind: type) -> list[Any]:
-        values = self._take()
+        values = self._next_value()
         if not _is_list(values) or not {kind}.issuperset(map(type, values)):
-            raise self._wrong(f"field {self._next - 1} is not a list of {kind.__name__}")
+            raise self._malformed(f"field {self._next - 1} is not a list of {kind.__name__}")
         return values
 
 

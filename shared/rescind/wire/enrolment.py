@@ -154,5 +154,5 @@ def encode_instance_secrets(instance_secrets: InstanceSecrets) -> bytes:
 
 def decode_instance_secrets(payload: Payload) -> InstanceSecrets:
     """Decode the secrets of an instance. Raises MalformedMessageError."""
-    fields = Fields(payload, message="belongings").expect(_INSTANCE_SECRETS)
+    fields = Fields(payload, message="instance secrets").expect(_INSTANCE_SECRETS)
     return InstanceSecrets(fields.octets(SECRET_BYTES), fields.chunks())

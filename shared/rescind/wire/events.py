@@ -64,7 +64,7 @@ def decode(payload: Payload) -> Event:
     fields = Fields(payload, message="event").expect(_EVENT)
     epoch, seq, at_us, revocation_id, effect, handles, *rest = fields.run(_FIELDS)
     issued_before_us, until_us, scopes, reason, actor = rest
-    fields.insist_on_texts(handles, scopes)
+    fields.require_texts(handles, scopes)
     if not handles:
         raise MalformedMessageError("event", "a selector without a handle")
     return Event(

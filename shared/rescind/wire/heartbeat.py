@@ -135,18 +135,18 @@ class Events:
 def encode(message: Heartbeat | Release) -> bytes:
     """Encode a heartbeat or a release. Both go to one subject, so that neither overtakes."""
     if isinstance(message, Release):
-        return pack(_RELEASE, message.instance, message.counter, *_trailing(message.trail))
+        return pack(_RELEASE, message.instance, message.counter, *_encode_trail(message.trail))
     return pack(
         _HEARTBEAT,
         message.instance,
         message.nonce,
         message.counter,
-        *_position(message.applied),
+        *_encode_position(message.applied),
         message.service,
         message.host,
         message.version,
         message.posture,
-        *_knowing(message.trail, message.trust_serial),
+        *_encode_trail_and_serial(message.trail, message.trust_serial),
     )
 
 
@@ -154,18 +154,18 @@ def decode(payload: Payload) -> Heartbeat | Release:
     """Decode a heartbeat or a release. Raises MalformedMessageError."""
     fields = Fields(payload, message="heartbeat")
     if fields.tag == _RELEASE:
-        return Release(fields.octets(INSTANCE_BYTES), fields.ordinal(), _trail(fields))
+        return Release(fields.octets(INSTANCE_BYTES), fields.ordinal(), _decode_trail(fields))
     fields.expect(_HEARTBEAT)
     return Heartbeat(
         instance=fields.octets(INSTANCE_BYTES),
         nonce=fields.octets(NONCE_BYTES),
         counter=fields.ordinal(),
-        applied=_applied(fields),
+        applied=_decode_applied(fields),
         service=fields.text(),
         host=fields.text(),
         version=fields.text(),
         posture=fields.text(),
-        trail=_trail(fields),
+        trail=_decode_trail(fields),
         trust_serial=fields.optional_uint() if fields.more else None,
     )
 
@@ -176,7 +176,7 @@ def encode_reply(reply: Reply) -> bytes:
         _REPLY,
         reply.instance,
         reply.nonce,
-        *_position(reply.position),
+        *_encode_position(reply.position),
         reply.grant_term_ms,
         reply.authority_us,
         reply.payloads,
@@ -224,7 +224,9 @@ def decode_answer(payload: Payload) -> Reply | NoLease:
 
 def encode_ack(ack: Ack) -> bytes:
     """Encode an acknowledgement."""
-    return pack(_ACK, ack.instance, ack.counter, *_position(ack.applied), *_trailing(ack.trail))
+    return pack(
+        _ACK, ack.instance, ack.counter, *_encode_position(ack.applied), *_encode_trail(ack.trail)
+    )
 
 
 def decode_ack(payload: Payload) -> Ack:
@@ -232,7 +234,7 @@ def decode_ack(payload: Payload) -> Ack:
     fields = Fields(payload, message="acknowledgement").expect(_ACK)
     instance, counter = fields.octets(INSTANCE_BYTES), fields.ordinal()
     applied = Position(fields.ordinal(), fields.ordinal(), fields.octets(HEAD_BYTES))
-    return Ack(instance, counter, applied, _trail(fields))
+    return Ack(instance, counter, applied, _decode_trail(fields))
 
 
 def encode_ack_request(request: AckRequest) -> bytes:
@@ -242,7 +244,7 @@ def encode_ack_request(request: AckRequest) -> bytes:
 
 def decode_ack_request(payload: Payload) -> AckRequest:
     """Decode a request for acknowledgements. Raises MalformedMessageError."""
-    fields = Fields(payload, message="wanted").expect(_ACK_REQUEST)
+    fields = Fields(payload, message="request for acknowledgements").expect(_ACK_REQUEST)
     return AckRequest(fields.ordinal(), fields.ordinal())
 
 
@@ -268,19 +270,19 @@ def decode_events(payload: Payload) -> Events:
     return Events(fields.ordinal(), fields.chunks())
 
 
-def _position(position: Position | None) -> tuple[int, int, bytes]:
+def _encode_position(position: Position | None) -> tuple[int, int, bytes]:
     return (position.epoch, position.seq, position.head) if position else (0, 0, b"")
 
 
-def _trailing(trail: Trail | None) -> tuple[object, ...]:
+def _encode_trail(trail: Trail | None) -> tuple[object, ...]:
     return () if trail is None else (trail,)
 
 
-def _knowing(trail: Trail | None, trust_serial: int | None) -> tuple[object, ...]:
-    return _trailing(trail) if trust_serial is None else (trail, trust_serial)
+def _encode_trail_and_serial(trail: Trail | None, trust_serial: int | None) -> tuple[object, ...]:
+    return _encode_trail(trail) if trust_serial is None else (trail, trust_serial)
 
 
-def _trail(fields: Fields) -> Trail | None:
+def _decode_trail(fields: Fields) -> Trail | None:
     trail = fields.chunks_or_nil() if fields.more else None
     if trail is None:
         return None
@@ -289,7 +291,7 @@ def _trail(fields: Fields) -> Trail | None:
     return trail
 
 
-def _applied(fields: Fields) -> Position | None:
+def _decode_applied(fields: Fields) -> Position | None:
     epoch, seq = fields.ordinal(), fields.ordinal()
     # Epochs count from 1: 0 means that the sidecar has not adopted a ledger yet.
     head = fields.octets(HEAD_BYTES if epoch else 0)

@@ -14,7 +14,7 @@ from rescind.core.receipt import (
 )
 from rescind.core.record import Record
 from rescind.core.revocation import Event
-from rescind.core.scopes import told
+from rescind.core.scopes import reported
 from rescind.wire import events
 from rescind.wire.receipt_details import DetailsPage
 
@@ -104,7 +104,7 @@ def verifier_in(document: Mapping[str, object]) -> EnforcingVerifier:
     )
 
 
-def lenient_in(document: Mapping[str, object]) -> VerifierInGrace:
+def grace_verifier_in(document: Mapping[str, object]) -> VerifierInGrace:
     """Return a verifier in grace from `of_grace`. Raises the errors of `verifier_in`."""
     return VerifierInGrace(
         instance=bytes.fromhex(str(document["instance"])),
@@ -150,7 +150,7 @@ def of_record(record: Record) -> dict[str, object]:
         "subject": record.subject,
         "scopes": sorted(record.scopes),
         "scopes_granted": sorted(record.granted),
-        "scopes_removed": list(told(record.removed)),
+        "scopes_removed": list(reported(record.removed)),
         "scopes_removed_count": len(record.removed),
         "audience": sorted(record.audience),
         "tenant": record.tenant,

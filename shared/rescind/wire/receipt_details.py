@@ -63,11 +63,11 @@ def completed(
     """
     complete = replace(signed, verifiers=tuple(verifiers), grace=tuple(grace), summary=None)
     try:
-        anew, _ = divide(complete)
+        encoded, _ = divide(complete)
     except (TooLargeError, ValueError, OverflowError) as error:
         # A value that msgpack cannot encode, such as half a surrogate pair, was not signed either.
         raise MalformedMessageError("receipt", "its verifiers cannot be written") from error
-    if anew != signed:
+    if encoded != signed:
         raise MalformedMessageError("receipt", "its verifiers are not those that were signed")
     return complete
 
@@ -131,9 +131,9 @@ def _chunks(
         raise TooLargeError(
             f"a receipt of {many:,} verifiers: at most {MOST_CHUNKS * PER_CHUNK:,} can be kept"
         )
-    rows = [*map(receipts.verified, verifiers)]
+    rows = [*map(receipts.encode_verifier, verifiers)]
     split = len(rows)
-    rows += map(receipts.lenient, grace)
+    rows += map(receipts.encode_grace, grace)
     chunks = tuple(
         pack(
             _CHUNK,
@@ -153,10 +153,10 @@ def _chunks(
 
 def _read(chunk: Payload) -> list[EnforcingVerifier | VerifierInGrace]:
     fields = Fields(chunk, message="receipt details").expect(_CHUNK)
-    verifiers = [receipts.read_verified(each) for each in fields.nested("verifier")]
+    verifiers = [receipts.decode_verifier(each) for each in fields.nested("verifier")]
     return [
         *verifiers,
-        *(receipts.read_lenient(each) for each in fields.nested("lenient verifier")),
+        *(receipts.decode_grace(each) for each in fields.nested("lenient verifier")),
     ]
 
 

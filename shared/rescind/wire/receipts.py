@@ -28,7 +28,7 @@ _RECEIPT = 1
 _SUMMARY = 2
 _VERIFIED = 1
 _LENIENT = 1
-_TALLY = 1
+_TOTALS = 1
 
 
 def encode(receipt: Receipt) -> bytes:
@@ -37,7 +37,7 @@ def encode(receipt: Receipt) -> bytes:
     Raises TooLargeError for a receipt that could not be decoded again. `receipt_details.divide`
     turns a receipt of any size into one that can.
     """
-    named = _checked(
+    named = _require_readable(
         pack(
             _RECEIPT,
             receipt.revocation_id,
@@ -45,16 +45,17 @@ def encode(receipt: Receipt) -> bytes:
             receipt.seq,
             receipt.committed_at_us,
             receipt.enforced_at_us,
-            [verified(each) for each in receipt.verifiers],
-            [lenient(each) for each in receipt.grace],
-            *_later(receipt),
+            [encode_verifier(each) for each in receipt.verifiers],
+            [encode_grace(each) for each in receipt.grace],
+            *_appended(receipt),
         ),
         longest=max(len(receipt.verifiers), len(receipt.grace), len(receipt.payloads)),
     )
-    summary = receipt.summary
-    if summary is None:
-        return named
-    return _checked(
+    return named if receipt.summary is None else _encode_summary(receipt.summary, named)
+
+
+def _encode_summary(summary: Summary, named: bytes) -> bytes:
+    return _require_readable(
         pack(
             _SUMMARY,
             named,
@@ -65,7 +66,7 @@ def encode(receipt: Receipt) -> bytes:
             summary.grace_until_us,
             [
                 (
-                    _TALLY,
+                    _TOTALS,
                     each.service,
                     each.acknowledged,
                     each.released,
@@ -82,7 +83,7 @@ def encode(receipt: Receipt) -> bytes:
     )
 
 
-def _checked(content: bytes, *, longest: int) -> bytes:
+def _require_readable(content: bytes, *, longest: int) -> bytes:
     if len(content) > _LONGEST_BYTES or longest > MAX_ITEMS:
         raise TooLargeError(
             f"a receipt of {len(content):,} bytes, with a list of {longest:,}: its readers take "
@@ -91,12 +92,12 @@ def _checked(content: bytes, *, longest: int) -> bytes:
     return content
 
 
-def verified(each: EnforcingVerifier) -> tuple[object, ...]:
+def encode_verifier(each: EnforcingVerifier) -> tuple[object, ...]:
     """Return the fields of one verifier."""
     return (_VERIFIED, each.instance, each.service, each.outcome, each.latency_us)
 
 
-def lenient(each: VerifierInGrace) -> tuple[object, ...]:
+def encode_grace(each: VerifierInGrace) -> tuple[object, ...]:
     """Return the fields of one verifier in grace."""
     return (_LENIENT, each.instance, each.service, each.until_us)
 
@@ -105,11 +106,11 @@ def decode(content: Payload) -> Receipt:
     """Decode a receipt. Raises MalformedMessageError."""
     if tag_of(content, message="receipt") == _SUMMARY:
         fields = Fields(content, message="receipt")
-        return replace(_named(fields.octets()), summary=_summary(fields))
-    return _named(content)
+        return replace(_decode_receipt(fields.octets()), summary=_decode_summary(fields))
+    return _decode_receipt(content)
 
 
-def _named(content: Payload) -> Receipt:
+def _decode_receipt(content: Payload) -> Receipt:
     fields = Fields(content, message="receipt").expect(_RECEIPT)
     return Receipt(
         revocation_id=fields.text(),
@@ -117,30 +118,30 @@ def _named(content: Payload) -> Receipt:
         seq=fields.uint(),
         committed_at_us=fields.uint(),
         enforced_at_us=fields.uint(),
-        verifiers=tuple(read_verified(each) for each in fields.nested("verifier")),
-        grace=tuple(read_lenient(each) for each in fields.nested("lenient verifier")),
+        verifiers=tuple(decode_verifier(each) for each in fields.nested("verifier")),
+        grace=tuple(decode_grace(each) for each in fields.nested("lenient verifier")),
         payloads=fields.optional_chunks() if fields.more else (),
         unknown_grace_until_us=fields.optional_uint() if fields.more else None,
         hit=fields.optional_uint() if fields.more else None,
     )
 
 
-def _later(receipt: Receipt) -> tuple[object, ...]:
+def _appended(receipt: Receipt) -> tuple[object, ...]:
     """Return the fields appended since the first version, without nils at the end."""
-    later = [receipt.payloads or None, receipt.unknown_grace_until_us, receipt.hit]
-    while later and later[-1] is None:
-        later.pop()
-    return tuple(later)
+    appended = [receipt.payloads or None, receipt.unknown_grace_until_us, receipt.hit]
+    while appended and appended[-1] is None:
+        appended.pop()
+    return tuple(appended)
 
 
-def _summary(fields: Fields) -> Summary:
+def _decode_summary(fields: Fields) -> Summary:
     summary = Summary(
         acknowledged=fields.uint(),
         released=fields.uint(),
         lapsed=fields.uint(),
         grace=fields.uint(),
         grace_until_us=fields.uint(),
-        services=tuple(_tally(each) for each in fields.nested("tally")),
+        services=tuple(_decode_totals(each) for each in fields.nested("tally")),
         services_left=fields.uint(),
         hashes=fields.chunks(),
     )
@@ -149,8 +150,8 @@ def _summary(fields: Fields) -> Summary:
     return summary
 
 
-def _tally(fields: Fields) -> ServiceTotals:
-    fields.expect(_TALLY)
+def _decode_totals(fields: Fields) -> ServiceTotals:
+    fields.expect(_TOTALS)
     return ServiceTotals(
         service=fields.text(),
         acknowledged=fields.uint(),
@@ -161,7 +162,7 @@ def _tally(fields: Fields) -> ServiceTotals:
     )
 
 
-def read_verified(fields: Fields) -> EnforcingVerifier:
+def decode_verifier(fields: Fields) -> EnforcingVerifier:
     """Decode one verifier. Raises MalformedMessageError."""
     fields.expect(_VERIFIED)
     instance, service, outcome = fields.octets(INSTANCE_BYTES), fields.text(), fields.text()
@@ -170,7 +171,7 @@ def read_verified(fields: Fields) -> EnforcingVerifier:
     return EnforcingVerifier(instance, service, Outcome(outcome), fields.uint())
 
 
-def read_lenient(fields: Fields) -> VerifierInGrace:
+def decode_grace(fields: Fields) -> VerifierInGrace:
     """Decode one verifier in grace. Raises MalformedMessageError."""
     fields.expect(_LENIENT)
     return VerifierInGrace(fields.octets(INSTANCE_BYTES), fields.text(), fields.uint())

@@ -71,18 +71,15 @@ def encode(record: Record, sign: Signer) -> bytes:
 def decode(payload: Payload) -> Record:
     """Decode a record out of its envelope. Raises MalformedMessageError."""
     fields = Fields(signed_envelope.decode(payload).content, message="record")
-    narrowed, conditioned = fields.tag in {_NARROWED, _CONDITIONED}, fields.tag == _CONDITIONED
-    if not narrowed:
+    if fields.tag not in {_NARROWED, _CONDITIONED}:
         fields.expect(_RECORD)
     token_hash, epoch, as_of, token_id, kind, subject, *rest = fields.run(_FIELDS)
     scopes, audience, issued_at_us, issued_seq, not_before_us, expires_at_us, *rest = rest
     handles, holds, tenant, client, session, labels, lineage, chain = rest
-    removed: list[str] = fields.run(_REMOVED)[0] if narrowed else []
-    bound: list[list[Any]] = fields.run(_CONDITIONS) if conditioned else [[], []]
-    addresses, verifier = bound
+    removed, addresses, verifier = _restrictions(fields)
     if len(token_hash) != HASH_BYTES:
         raise MalformedMessageError("record", f"a token's hash has {HASH_BYTES} bytes")
-    fields.insist_on_texts(scopes, audience, handles, lineage, chain, removed, addresses)
+    fields.require_texts(scopes, audience, handles, lineage, chain, removed, addresses)
     record = Record(
         token_hash=token_hash,
         epoch=epoch,
@@ -105,7 +102,7 @@ def decode(payload: Payload) -> Record:
         lineage=tuple(lineage),
         chain=tuple(chain),
         removed=tuple(removed),
-        conditions=_conditions(fields, addresses, verifier) if conditioned else UNCONDITIONAL,
+        conditions=_conditions(fields, addresses, verifier),
     )
     if EVERYTHING not in record.handles:
         # Without its handles, no event could ever hit it.
@@ -123,7 +120,20 @@ def _hold(fields: Fields) -> ActiveRevocation:
     return ActiveRevocation(fields.text(), fields.text(), fields.uint())
 
 
+def _restrictions(fields: Fields) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return the removed scopes and both lists of conditions, which some tags append."""
+    if fields.tag == _RECORD:
+        return [], [], []
+    (removed,) = fields.run(_REMOVED)
+    if fields.tag != _CONDITIONED:
+        return removed, [], []
+    addresses, verifier = fields.run(_CONDITIONS)
+    return removed, addresses, verifier
+
+
 def _conditions(fields: Fields, addresses: list[str], verifier: list[Any]) -> Conditions:
+    if fields.tag != _CONDITIONED:
+        return UNCONDITIONAL
     try:
         networks = tuple(network(each) for each in addresses)
     except ConditionError as error:
@@ -143,7 +153,7 @@ class PossessionProof:
     """The proof that a token was presented, and when: a recorded look-up proves nothing later.
 
     The instance had applied the ledger up to `seq`, and the authority's clock had reached `at_us`
-    (Unix µs). `proof` is `token_format.possession`, encrypted by `instance_mac.veil` under the
+    (Unix µs). `proof` is `token_format.possession`, encrypted by `instance_mac.mask` under the
     look-up's nonce.
     """
 

@@ -31,13 +31,13 @@ def unsigned(content: bytes) -> SignedEnvelope:
     return SignedEnvelope(content)
 
 
-def encode(sealed: SignedEnvelope) -> bytes:
+def encode(signed: SignedEnvelope) -> bytes:
     """Encode an envelope."""
-    return pack(_TAG, sealed.key_id, sealed.signature, sealed.content)
+    return pack(_TAG, signed.key_id, signed.signature, signed.content)
 
 
 def decode(payload: Payload) -> SignedEnvelope:
     """Decode an envelope. Raises MalformedMessageError."""
-    fields = Fields(payload, message="sealed").expect(_TAG)
+    fields = Fields(payload, message="envelope").expect(_TAG)
     key_id, signature, content = fields.run(_FIELDS)
     return SignedEnvelope(content, key_id, signature)

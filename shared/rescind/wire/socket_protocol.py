@@ -340,7 +340,7 @@ def _entry(fields: Fields) -> Entry:
     number, instance, record, slots, stamps, generation, not_before_ns, until_ns = fields.run(
         _ENTRY
     )
-    fields.insist_on_numbers(slots, stamps)
+    fields.require_numbers(slots, stamps)
     if len(instance) != INSTANCE_BYTES:
         raise MalformedMessageError("entry", f"an instance has {INSTANCE_BYTES} bytes")
     if not slots or len(slots) != len(stamps):

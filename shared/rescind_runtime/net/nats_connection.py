@@ -163,7 +163,7 @@ class _Troubles:
                 "NATS cannot be used",
                 action="nats.refused",
                 cause=str(cause.kind),
-                why=cause.says,
+                why=cause.description,
                 do=cause.advice("nats", "RESCIND_NATS_URL"),
             )
         self._last = cause
@@ -180,7 +180,7 @@ class _Troubles:
             "NATS is not there; connecting as soon as it is",
             action="nats.awaited",
             cause=str(cause.kind),
-            why=cause.says,
+            why=cause.description,
             do=cause.advice("nats", "RESCIND_NATS_URL"),
         )
 

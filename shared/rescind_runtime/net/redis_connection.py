@@ -82,7 +82,7 @@ class Troubles:
                 self._event,
                 action="redis.lost",
                 cause=str(cause.kind),
-                why=cause.says,
+                why=cause.description,
                 do=cause.advice("redis", "RESCIND_REDIS_URL"),
             )
 

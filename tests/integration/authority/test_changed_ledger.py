@@ -210,7 +210,7 @@ async def test_a_forged_epoch_is_refused_and_an_operator_s_taken(system: System)
         await eventually(lambda: _leased(sidecar))
         await running.revoke("subject:agent:y")
         end = (await system.tamper("SELECT seq, head FROM ledger_head"))[0]
-        forged = ledger.succeed(
+        forged = ledger.begin_epoch(
             ledger.Position(after.epoch, end["seq"], end["head"]), epoch=1 << 40
         )
         await system.tamper(

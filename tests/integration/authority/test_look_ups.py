@@ -93,7 +93,7 @@ def unproven(sidecar: Sidecar, old: str) -> Sequence[Resolve]:
             dataclasses.replace(
                 asked,
                 presented=PossessionProof(
-                    1 << 40, now_us(), instance_mac.veil(sidecar.secret, asked.nonce, each)
+                    1 << 40, now_us(), instance_mac.mask(sidecar.secret, asked.nonce, each)
                 ),
             )
             for each in made_up

@@ -351,5 +351,5 @@ def _enter_epochs(position: Position, epochs: Sequence[tuple[int, int]]) -> Posi
     """Return the position after the epochs that began there."""
     for epoch, base in epochs:
         if epoch > position.epoch and base == position.seq:
-            position = ledger.succeed(position, epoch=epoch)
+            position = ledger.begin_epoch(position, epoch=epoch)
     return position

@@ -93,7 +93,7 @@ def _validate(command: DelegateCommand) -> ChildGrant:
         audience=field_errors.audience(command.audience),
         labels=field_errors.labels(command.labels),
         ttl_us=None if command.ttl_s is None else field_errors.ttl_us(command.ttl_s),
-        mandate=field_errors.policy(
+        limits=field_errors.policy(
             field_errors.mandate(command.may_speak_for, command.max_depth), command.self_service
         ),
         conditions=field_errors.conditions(command.addresses, command.verifier),
@@ -116,12 +116,12 @@ def _child(
     denied = find_denial(parent, at_us)
     if denied is not None:
         raise refused(denied.reason, "parent token")
-    excess = delegation.excess(
+    excess = delegation.violations(
         parent, mandate, child_grant, removed=_removed(issuance.parent), at_us=at_us
     )
     if excess:
         raise BeyondParentError(*(FieldError(each.field, each.detail) for each in excess))
-    child_grant = delegation.hand_down(parent, mandate, child_grant)
+    child_grant = delegation.complete(parent, mandate, child_grant)
     token = _token(new_secret, child_grant, parent)
     problem = too_many_names(token.grant)
     if problem is not None:
@@ -150,7 +150,7 @@ def _token(new_secret: NewSecret, child_grant: ChildGrant, parent: Record) -> Ne
         lineage=(*parent.lineage, parent.token_id),
         chain=(*parent.chain, parent.subject),
         not_before_us=None,
-        mandate=child_grant.mandate,
+        mandate=child_grant.limits,
         created_by=parent.subject,
         conditions=child_grant.conditions,
     )

@@ -161,7 +161,7 @@ def _completed(signed: Receipt, summary: Summary, said: Mapping[str, Any], path:
     """
     try:
         verifiers = [json_documents.verifier_in(each) for each in said["verifiers"]]
-        grace = [json_documents.lenient_in(each) for each in said["grace"]]
+        grace = [json_documents.grace_verifier_in(each) for each in said["grace"]]
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise RescindError(f"{path} is not genuine: its verifiers are none") from error
     if len(verifiers) < summary.verifiers or len(grace) < summary.grace:

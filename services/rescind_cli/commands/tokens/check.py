@@ -87,6 +87,6 @@ def _show(record: Record) -> None:
 
 
 def _without(record: Record) -> str:
-    shown = scopes.told(record.removed)
+    shown = scopes.reported(record.removed)
     rest = f" ({len(record.removed):,} patterns)" if shown != record.removed else ""
     return f"without {' '.join(shown)}{rest}"

@@ -180,6 +180,6 @@ class Fetch:
             PossessionProof(
                 seq=view.applied.seq,
                 at_us=max(0, view.time.earliest_us(self._clock.boottime_ns())),
-                proof=instance_mac.veil(credentials.secret, nonce, token_format.possession(text)),
+                proof=instance_mac.mask(credentials.secret, nonce, token_format.possession(text)),
             ),
         )

@@ -58,7 +58,12 @@ def unreachable(urls: Sequence[str]) -> UnreachableError:
 
 
 def options(
-    urls: Sequence[str], place: int, token: Secret | None, *, timeout_s: float, way: LinkSecurity
+    urls: Sequence[str],
+    place: int,
+    token: Secret | None,
+    *,
+    timeout_s: float,
+    security: LinkSecurity,
 ) -> Options:
     """Return the options of a client for one of several URLs.
 
@@ -68,7 +73,7 @@ def options(
     """
     parsed = [_parsed(url) for url in (urls[place], *urls)]
     for each in parsed:
-        if each.scheme == "http" and not (way.plaintext or tls.local(each.host)):
+        if each.scheme == "http" and not (security.plaintext or tls.local(each.host)):
             better = "Write https://…"
             raise PlaintextError(tls.refusal("RESCIND_URL", "authority", each.host, better))
     headers = {"authorization": f"Bearer {_sendable(token)}"} if token is not None else {}
@@ -78,7 +83,7 @@ def options(
         headers=headers,
         timeout=timeout_s,
         trust_env=not tls.local(parsed[0].host),
-        verify=way.files.client() if parsed[0].scheme == "https" else False,
+        verify=security.files.client() if parsed[0].scheme == "https" else False,
     )
 
 
@@ -182,11 +187,11 @@ def _unreachable(url: str, error: Exception) -> UnreachableError:
     cause = causes.of(error)
     if cause.transient or cause.kind is Fault.NAME:
         return UnreachableError(
-            f"no authority answers at {url} ({cause.says}): "
+            f"no authority answers at {url} ({cause.description}): "
             "start it with `rescind up`, or correct RESCIND_URL"
         )
     return UnreachableError(
-        f"the authority at {url} cannot be used: {cause.says}. "
+        f"the authority at {url} cannot be used: {cause.description}. "
         f"{cause.advice('authority', 'RESCIND_URL')}"
     )
 

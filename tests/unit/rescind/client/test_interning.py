@@ -12,7 +12,9 @@ from rescind.client.interning import Interner
 def test_records_share_what_they_were_granted_and_what_is_left(removed: tuple[str, ...]) -> None:
     shared = Interner()
     one, other = (
-        shared.interned(replace(RECORD, granted=frozenset(list(RECORD.granted)), removed=removed))
+        shared.intern_record(
+            replace(RECORD, granted=frozenset(list(RECORD.granted)), removed=removed)
+        )
         for _ in range(2)
     )
     assert one == other

@@ -49,8 +49,8 @@ def kept(empty: Path) -> Path:
 def test_the_data_directory_has_all_that_an_administrator_needs() -> None:
     found = settings.load().admin()
     assert (found.url, found.token.reveal()) == (HERE, "kept-token")
-    assert found.way.files.ca == Path("/etc/ca.pem")
-    assert found.way.plaintext
+    assert found.security.files.ca == Path("/etc/ca.pem")
+    assert found.security.plaintext
 
 
 @pytest.mark.usefixtures("kept")
@@ -60,7 +60,7 @@ def test_the_environment_counts_before_the_data_directory(monkeypatch: pytest.Mo
     monkeypatch.setenv("RESCIND_AUTHORITY_CA_FILE", "/mine.pem")
     found = settings.load().admin()
     assert (found.url, found.token.reveal()) == (f"{ELSEWHERE}, {HERE}", "mine")
-    assert found.way.files.ca == Path("/mine.pem")
+    assert found.security.files.ca == Path("/mine.pem")
 
 
 @pytest.mark.usefixtures("kept")
@@ -82,7 +82,7 @@ def test_a_holder_has_its_token_from_the_environment_and_the_rest_from_the_direc
         settings.load().holder()
     monkeypatch.setenv("RESCIND_TOKEN", "rsc_agt_x\n")
     found = settings.load().holder()
-    assert (found.url, found.token.reveal(), found.way.plaintext) == (HERE, "rsc_agt_x", True)
+    assert (found.url, found.token.reveal(), found.security.plaintext) == (HERE, "rsc_agt_x", True)
 
 
 @pytest.mark.parametrize("client", [Admin, AsyncAdmin, Bearer, AsyncBearer])

@@ -41,26 +41,26 @@ PARENT = Record(
     lineage=("tok_root",),
     chain=("agent:root",),
 )
-MANDATE = DelegationLimits(("user:42", "agent:team/*"), 2, self_service=tuple(Right))
-SHARE = ChildGrant(
+LIMITS = DelegationLimits(("user:42", "agent:team/*"), 2, self_service=tuple(Right))
+REQUESTED = ChildGrant(
     subject="agent:o/search-1",
     kind=Kind.AGENT,
     scopes=("tools:call",),
     audience=(),
     labels=(),
     ttl_us=None,
-    mandate=DelegationLimits(),
+    limits=DelegationLimits(),
 )
 
 
 def fields(
-    share: ChildGrant = SHARE,
+    requested: ChildGrant = REQUESTED,
     *,
     parent: Record = PARENT,
-    mandate: DelegationLimits = MANDATE,
+    limits: DelegationLimits = LIMITS,
     removed: Collection[str] = (),
 ) -> list[str]:
-    found = delegation.excess(parent, mandate, share, removed=removed, at_us=NOW_US)
+    found = delegation.violations(parent, limits, requested, removed=removed, at_us=NOW_US)
     return [each.field for each in found]
 
 
@@ -76,12 +76,12 @@ def fields(
         {"labels": (("team", "red"), ("step", "1"))},
         {"subject": "user:42"},
         {"subject": "agent:team/anybody/else"},
-        {"mandate": DelegationLimits(("agent:team/a/*", "user:42"), 1)},
-        {"mandate": DelegationLimits((), 0)},
+        {"limits": DelegationLimits(("agent:team/a/*", "user:42"), 1)},
+        {"limits": DelegationLimits((), 0)},
     ],
 )
 def test_a_part_of_what_the_parent_has_may_be_handed_on(part: dict[str, Any]) -> None:
-    assert fields(replace(SHARE, **part)) == []
+    assert fields(replace(REQUESTED, **part)) == []
 
 
 @pytest.mark.parametrize(
@@ -103,42 +103,42 @@ def test_a_part_of_what_the_parent_has_may_be_handed_on(part: dict[str, Any]) ->
         ({"subject": "agent:other/a"}, "subject"),
         ({"subject": "agent:root/a"}, "subject"),
         ({"subject": "user:421"}, "subject"),
-        ({"mandate": DelegationLimits(("agent:*",))}, "may_speak_for"),
-        ({"mandate": DelegationLimits(("agent:o/*",))}, "may_speak_for"),
-        ({"mandate": DelegationLimits((), 2)}, "max_depth"),
+        ({"limits": DelegationLimits(("agent:*",))}, "may_speak_for"),
+        ({"limits": DelegationLimits(("agent:o/*",))}, "may_speak_for"),
+        ({"limits": DelegationLimits((), 2)}, "max_depth"),
     ],
 )
 def test_whatever_goes_beyond_the_parent_is_named(part: dict[str, Any], field: str) -> None:
-    assert fields(replace(SHARE, **part)) == [field]
+    assert fields(replace(REQUESTED, **part)) == [field]
 
 
 @pytest.mark.parametrize("key", ["Team", "TEAM", "\uff54eam", "tea\u217f"])
 def test_a_child_adds_no_label_whose_key_reads_like_its_parent_s(key: str) -> None:
     for labels in ([(key, "blue")], [("team", "red"), (key, "red")]):
-        assert fields(replace(SHARE, labels=tuple(labels))) == [f"labels.{key}"]
+        assert fields(replace(REQUESTED, labels=tuple(labels))) == [f"labels.{key}"]
 
 
 def test_labels_of_a_parent_from_before_that_read_alike_are_handed_on() -> None:
     parent = replace(PARENT, labels=(("Team", "a"), ("team", "red")))
-    assert fields(replace(SHARE, labels=(("step", "1"),)), parent=parent) == []
-    assert fields(replace(SHARE, labels=(("Team", "a"),)), parent=parent) == []
-    assert fields(replace(SHARE, labels=(("TEAM", "a"),)), parent=parent) == ["labels.TEAM"]
+    assert fields(replace(REQUESTED, labels=(("step", "1"),)), parent=parent) == []
+    assert fields(replace(REQUESTED, labels=(("Team", "a"),)), parent=parent) == []
+    assert fields(replace(REQUESTED, labels=(("TEAM", "a"),)), parent=parent) == ["labels.TEAM"]
 
 
 def test_everything_beyond_the_parent_is_named_at_once() -> None:
-    wide = replace(SHARE, subject="user:1", scopes=("root",), audience=("x",), ttl_us=10**12)
+    wide = replace(REQUESTED, subject="user:1", scopes=("root",), audience=("x",), ttl_us=10**12)
     assert fields(wide) == ["subject", "scopes", "audience", "ttl"]
 
 
 def test_a_parent_without_audience_is_good_everywhere_and_hands_on_any_part_of_it() -> None:
     anywhere = replace(PARENT, audience=frozenset())
-    assert fields(replace(SHARE, audience=("billing",)), parent=anywhere) == []
-    assert delegation.hand_down(anywhere, MANDATE, SHARE).audience == ()
+    assert fields(replace(REQUESTED, audience=("billing",)), parent=anywhere) == []
+    assert delegation.complete(anywhere, LIMITS, REQUESTED).audience == ()
 
 
 def test_what_was_taken_from_the_parent_is_not_handed_on_in_any_part() -> None:
     def asks(*scopes: str) -> list[str]:
-        return fields(replace(SHARE, scopes=scopes), removed=("tools:call:github/*",))
+        return fields(replace(REQUESTED, scopes=scopes), removed=("tools:call:github/*",))
 
     assert asks("tools:call:github/issues") == ["scopes"]
     assert asks("tools:*") == ["scopes"]
@@ -172,34 +172,34 @@ def test_what_is_bound_elsewhere_is_good_at_the_authority_only_for_what_it_was_g
     record = replace(PARENT, audience=frozenset(audience), conditions=bound)
     assert delegation.rights(record, DelegationLimits(self_service=given)) == expected
     may = Right.DELEGATE in expected
-    share = replace(SHARE, audience=audience, conditions=bound)
-    found = fields(share, parent=record, mandate=replace(MANDATE, self_service=given))
+    requested = replace(REQUESTED, audience=audience, conditions=bound)
+    found = fields(requested, parent=record, limits=replace(LIMITS, self_service=given))
     assert found == ([] if may else ["parent"])
 
 
 def test_a_child_has_no_right_that_its_parent_lacks_and_none_unasked_where_a_choice_was_given() -> (
     None
 ):
-    chosen = replace(MANDATE, self_service=(Right.DELEGATE, Right.ROTATE))
+    chosen = replace(LIMITS, self_service=(Right.DELEGATE, Right.ROTATE))
 
     def child(*rights: Right) -> ChildGrant:
-        return replace(SHARE, mandate=DelegationLimits(self_service=rights))
+        return replace(REQUESTED, limits=DelegationLimits(self_service=rights))
 
-    assert fields(child(Right.ROTATE), mandate=chosen) == []
-    assert fields(child(Right.SESSIONS, Right.ROTATE), mandate=chosen) == ["self_service"]
-    assert delegation.hand_down(PARENT, chosen, SHARE).mandate.self_service == ()
-    handed = delegation.hand_down(PARENT, chosen, child(Right.ROTATE)).mandate.self_service
+    assert fields(child(Right.ROTATE), limits=chosen) == []
+    assert fields(child(Right.SESSIONS, Right.ROTATE), limits=chosen) == ["self_service"]
+    assert delegation.complete(PARENT, chosen, REQUESTED).limits.self_service == ()
+    handed = delegation.complete(PARENT, chosen, child(Right.ROTATE)).limits.self_service
     assert handed == (Right.ROTATE,)
-    assert delegation.hand_down(UNBOUND, replace(MANDATE, self_service=None), SHARE).mandate == (
+    assert delegation.complete(UNBOUND, replace(LIMITS, self_service=None), REQUESTED).limits == (
         DelegationLimits((), 1)
     )
 
 
 def test_a_child_has_its_parent_s_policy_of_rotations() -> None:
-    strict = replace(MANDATE, self_service=None, max_overlap_us=7, reuse_denies=True)
-    asked = replace(SHARE, mandate=DelegationLimits(max_overlap_us=10**9))
-    mandate = delegation.hand_down(UNBOUND, strict, asked).mandate
-    assert (mandate.max_overlap_us, mandate.reuse_denies) == (7, True)
+    strict = replace(LIMITS, self_service=None, max_overlap_us=7, reuse_denies=True)
+    asked = replace(REQUESTED, limits=DelegationLimits(max_overlap_us=10**9))
+    limits = delegation.complete(UNBOUND, strict, asked).limits
+    assert (limits.max_overlap_us, limits.reuse_denies) == (7, True)
 
 
 def test_admin_tokens_are_not_delegated() -> None:
@@ -210,39 +210,40 @@ def test_a_session_hands_on_to_an_agent_and_to_no_session_whatever_its_subject()
     session = replace(PARENT, kind=Kind.SESSION)
     assert fields(parent=session) == []
     for subject in ("agent:o/search-1", "user:42"):
-        nested = replace(SHARE, kind=Kind.SESSION, subject=subject)
+        nested = replace(REQUESTED, kind=Kind.SESSION, subject=subject)
         assert fields(nested, parent=session) == ["kind"]
-    assert fields(replace(SHARE, kind=Kind.SERVICE), parent=session) == ["kind"]
+    assert fields(replace(REQUESTED, kind=Kind.SERVICE), parent=session) == ["kind"]
 
 
 @pytest.mark.parametrize("max_depth", [0, None])
 def test_a_lineage_ends_at_its_max_depth_and_at_sixteen(max_depth: int | None) -> None:
     parents = tuple(f"tok_{n}" for n in range(0 if max_depth == 0 else MAX_LINEAGE))
     last = replace(UNBOUND, lineage=parents, chain=parents)
-    assert fields(parent=last, mandate=DelegationLimits(max_depth=max_depth)) == ["parent"]
+    assert fields(parent=last, limits=DelegationLimits(max_depth=max_depth)) == ["parent"]
 
 
 def test_depth_is_used_up_generation_by_generation() -> None:
-    parent, mandate = UNBOUND, DelegationLimits(max_depth=3)
+    parent, limits = UNBOUND, DelegationLimits(max_depth=3)
     for left in (2, 1, 0):
-        mandate = delegation.hand_down(parent, mandate, SHARE).mandate
-        assert mandate.max_depth == left
-    assert fields(parent=parent, mandate=mandate) == ["parent"]
+        limits = delegation.complete(parent, limits, REQUESTED).limits
+        assert limits.max_depth == left
+    assert fields(parent=parent, limits=limits) == ["parent"]
 
 
 def test_without_a_max_depth_the_lineage_s_limit_counts() -> None:
     assert (
-        delegation.hand_down(PARENT, DelegationLimits(), SHARE).mandate.max_depth == MAX_LINEAGE - 2
+        delegation.complete(PARENT, DelegationLimits(), REQUESTED).limits.max_depth
+        == MAX_LINEAGE - 2
     )
     assert delegation.depth_left(PARENT, DelegationLimits(max_depth=MAX_LINEAGE)) == MAX_LINEAGE - 1
 
 
 def test_what_is_not_asked_for_is_not_had_but_audience_and_labels_are_the_parent_s() -> None:
-    child = delegation.hand_down(PARENT, MANDATE, replace(SHARE, labels=(("step", "1"),)))
+    child = delegation.complete(PARENT, LIMITS, replace(REQUESTED, labels=(("step", "1"),)))
     assert child.scopes == ("tools:call",)
     assert child.audience == ("mail", "search")
     assert child.labels == (("step", "1"), ("team", "red"))
-    assert child.mandate == DelegationLimits((), 1, self_service=())
+    assert child.limits == DelegationLimits((), 1, self_service=())
 
 
 def test_a_child_inherits_all_handles_but_those_of_its_parent_alone() -> None:
@@ -259,12 +260,12 @@ BOUND = replace(PARENT, conditions=Conditions(("10.0.0.0/8",), (("region", "eu")
 
 
 def test_a_child_is_bound_as_its_parent_is_and_may_be_bound_more() -> None:
-    free = delegation.hand_down(BOUND, MANDATE, SHARE)
+    free = delegation.complete(BOUND, LIMITS, REQUESTED)
     assert free.conditions == BOUND.conditions
     own = Conditions(("10.1.0.0/16",), (("tier", "prod"),))
-    bound = delegation.hand_down(BOUND, MANDATE, replace(SHARE, conditions=own))
+    bound = delegation.complete(BOUND, LIMITS, replace(REQUESTED, conditions=own))
     assert bound.conditions == Conditions(("10.1.0.0/16",), (("region", "eu"), ("tier", "prod")))
-    unbound = delegation.hand_down(PARENT, MANDATE, replace(SHARE, conditions=own))
+    unbound = delegation.complete(PARENT, LIMITS, replace(REQUESTED, conditions=own))
     assert unbound.conditions == own
 
 
@@ -278,7 +279,7 @@ def test_a_child_is_bound_as_its_parent_is_and_may_be_bound_more() -> None:
     ],
 )
 def test_no_child_is_less_bound_than_its_parent(own: Conditions, field: str) -> None:
-    found = delegation.excess(
-        BOUND, MANDATE, replace(SHARE, conditions=own), removed=(), at_us=NOW_US
+    found = delegation.violations(
+        BOUND, LIMITS, replace(REQUESTED, conditions=own), removed=(), at_us=NOW_US
     )
     assert [each.field for each in found] == [field]

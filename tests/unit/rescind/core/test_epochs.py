@@ -5,11 +5,11 @@ from rescind.core import ledger
 
 def test_an_epoch_goes_on_at_the_same_seq_with_a_head_of_its_own() -> None:
     end = ledger.genesis(1).after(b"one").after(b"two")
-    begun = ledger.succeed(end, epoch=7)
+    begun = ledger.begin_epoch(end, epoch=7)
     assert (begun.epoch, begun.seq) == (7, 2)
     assert begun.head == ledger.extend(end.head, (7).to_bytes(8))
 
 
 def test_two_restores_of_one_backup_are_two_histories() -> None:
     end = ledger.genesis(1).after(b"one")
-    assert ledger.succeed(end, epoch=2).head != ledger.succeed(end, epoch=3).head
+    assert ledger.begin_epoch(end, epoch=2).head != ledger.begin_epoch(end, epoch=3).head

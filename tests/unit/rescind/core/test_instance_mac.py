@@ -64,21 +64,21 @@ def test_a_mac_of_another_length_is_no_mac(length: int) -> None:
 
 def test_a_veil_hides_a_value_where_the_secret_or_the_nonce_is_another() -> None:
     nonce, value = bytes(16), bytes(range(32))
-    veiled = instance_mac.veil(SECRET, nonce, value)
-    assert instance_mac.veil(SECRET, nonce, veiled) == value
+    masked = instance_mac.mask(SECRET, nonce, value)
+    assert instance_mac.mask(SECRET, nonce, masked) == value
     other = instance_mac.instance_secret(MASTER, epoch=4, instance=INSTANCE)
     for shown in (
-        veiled,
-        instance_mac.veil(SECRET, bytes(15) + b"1", veiled),
-        instance_mac.veil(other, nonce, veiled),
+        masked,
+        instance_mac.mask(SECRET, bytes(15) + b"1", masked),
+        instance_mac.mask(other, nonce, masked),
     ):
         assert shown != value
     with pytest.raises(ValueError, match="zip"):
-        instance_mac.veil(SECRET, nonce, value[:-1])
+        instance_mac.mask(SECRET, nonce, value[:-1])
 
 
 def test_a_veil_is_no_mac_of_either_direction() -> None:
-    pad = instance_mac.veil(SECRET, CONTENT, bytes(instance_mac.MAC_BYTES))
+    pad = instance_mac.mask(SECRET, CONTENT, bytes(instance_mac.MAC_BYTES))
     assert not instance_mac.genuine(SECRET, instance_mac.TO_AUTHORITY, CONTENT, pad)
     assert not instance_mac.genuine(SECRET, instance_mac.TO_SIDECAR, CONTENT, pad)
 

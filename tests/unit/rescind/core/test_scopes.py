@@ -79,12 +79,12 @@ def test_a_matcher_says_what_the_rules_say(patterns: frozenset[str], wanted: str
 
 def test_what_is_told_of_removed_patterns_is_whole_or_ends_in_everything() -> None:
     removed = ["b", "a:*", "c%"]
-    assert scopes.told(()) == ()
-    assert scopes.told(removed) == ("a:*", "b", "c%")
+    assert scopes.reported(()) == ()
+    assert scopes.reported(removed) == ("a:*", "b", "c%")
     # As they are written in a header, with `%25` for `%` and a space between two.
     size = len("a:* b c%25 ")
-    assert scopes.told(removed, most_bytes=size) == ("a:*", "b", "c%")
-    assert scopes.told(removed, most_bytes=size - 1) == ("a:*", "b", "*")
-    assert scopes.told(removed, most_bytes=0) == ("*",)
+    assert scopes.reported(removed, most_bytes=size) == ("a:*", "b", "c%")
+    assert scopes.reported(removed, most_bytes=size - 1) == ("a:*", "b", "*")
+    assert scopes.reported(removed, most_bytes=0) == ("*",)
     for wanted in ("a:x", "b", "c%", "d"):
-        assert scopes.meets(scopes.told(removed, most_bytes=0), wanted)
+        assert scopes.meets(scopes.reported(removed, most_bytes=0), wanted)

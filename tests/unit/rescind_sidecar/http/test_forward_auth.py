@@ -6,7 +6,7 @@ import pytest
 from tests.support.http_exchange import ask, bearer, request, served
 from tests.unit.rescind_sidecar.http.conftest import plane
 
-from rescind.core.scopes import MAX_TOLD_BYTES
+from rescind.core.scopes import MAX_REPORTED_BYTES
 from rescind.testing import FakeVerifier
 from rescind_sidecar.http import forward_auth
 from rescind_sidecar.http.messages import HttpRequest, HttpResponse
@@ -290,7 +290,7 @@ async def test_what_was_removed_is_told_in_bounded_space_and_is_never_less_than_
     verifier.narrow(f"token:{issued.token_id}", remove=many | {"search:read"})
     headers = (await ask(port, request("/verify", bearer(issued.token)))).headers
     removed = headers["x-rescind-scopes-removed"]
-    assert len(removed) <= MAX_TOLD_BYTES + 2
+    assert len(removed) <= MAX_REPORTED_BYTES + 2
     *shown, last = removed.replace("%25", "%").split(" ")
     assert (shown, last) == (sorted(many | {"search:read"})[: len(shown)], "*")
     assert len(shown) > 10

@@ -39,7 +39,9 @@ class AsyncAdmin(AsyncTokenCalls, AsyncRevocationCalls, AsyncOperationCalls):
             RescindError: No URL or no admin token is set, or a file cannot be read.
         """
         found = settings.load().admin()
-        return cls(found.url, found.token, files=found.way.files, plaintext=found.way.plaintext)
+        return cls(
+            found.url, found.token, files=found.security.files, plaintext=found.security.plaintext
+        )
 
 
 class AsyncBearer(AsyncAuthorityConnection):
@@ -62,7 +64,9 @@ class AsyncBearer(AsyncAuthorityConnection):
             RescindError: No URL or no token is set.
         """
         found = settings.load().holder()
-        return cls(found.url, found.token, files=found.way.files, plaintext=found.way.plaintext)
+        return cls(
+            found.url, found.token, files=found.security.files, plaintext=found.security.plaintext
+        )
 
     async def delegate(
         self, *, idempotency_key: str | None = None, **portion: Unpack[Portion]

@@ -40,7 +40,9 @@ class Admin(TokenCalls, RevocationCalls, OperationCalls):
             RescindError: No URL or no admin token is set, or a file cannot be read.
         """
         found = settings.load().admin()
-        return cls(found.url, found.token, files=found.way.files, plaintext=found.way.plaintext)
+        return cls(
+            found.url, found.token, files=found.security.files, plaintext=found.security.plaintext
+        )
 
 
 class Bearer(AuthorityConnection):
@@ -63,7 +65,9 @@ class Bearer(AuthorityConnection):
             RescindError: No URL or no token is set.
         """
         found = settings.load().holder()
-        return cls(found.url, found.token, files=found.way.files, plaintext=found.way.plaintext)
+        return cls(
+            found.url, found.token, files=found.security.files, plaintext=found.security.plaintext
+        )
 
     def delegate(self, *, idempotency_key: str | None = None, **portion: Unpack[Portion]) -> Issued:
         """Issue a child of this token: it never has more power, and ends with this token.

@@ -40,7 +40,7 @@ class AuthorityConnection:
         files: TlsFiles = link.NO_FILES,
         plaintext: bool = False,
     ) -> None:
-        self._way = LinkSecurity(files, plaintext)
+        self._security = LinkSecurity(files, plaintext)
         self._urls = settings.urls(url) or (url,)
         self._place = 0
         self._token = token
@@ -103,7 +103,11 @@ class AuthorityConnection:
         client = self._clients.get(self._url)
         if client is None:
             options = link.options(
-                self._urls, self._place, self._token, timeout_s=self._timeout_s, way=self._way
+                self._urls,
+                self._place,
+                self._token,
+                timeout_s=self._timeout_s,
+                security=self._security,
             )
             client = self._clients[self._url] = httpx2.Client(**options)
         return client
