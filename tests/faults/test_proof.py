@@ -30,10 +30,10 @@ from tests.support.cluster import TERM_S, Cluster, cluster
 from tests.support.fault_wire import Fault, Wire
 from tests.support.outcomes import in_time, raise_if_unsafe, soon
 from tests.support.proof import nemeses
+from tests.support.proof.actors import Actors
 from tests.support.proof.clients import Attach, Client, by_http, by_socket, by_table, now_ns
 from tests.support.proof.controls import pubsub_cached, ttl_cached
 from tests.support.proof.oracle import Oracle
-from tests.support.proof.people import People
 
 from rescind.core import instance_mac, lease, ledger
 from rescind.wire import heartbeat, nats_subjects, signed_envelope
@@ -63,7 +63,7 @@ class Scene:
 
     cluster: Cluster
     oracle: Oracle
-    people: People
+    actors: Actors
     clients: list[Client]
     stage: nemeses.Stage
     tasks: asyncio.TaskGroup
@@ -71,14 +71,14 @@ class Scene:
 
     def work(self) -> None:
         """Have people command, until they rest."""
-        people = self.people
+        actors = self.actors
         self.jobs[:] = [
             self.tasks.create_task(job)
             for job in (
-                *(people.families() for _ in range(6)),
-                *(people.detect() for _ in range(6)),
-                people.hold(),
-                people.rotate(),
+                *(actors.families() for _ in range(6)),
+                *(actors.detect() for _ in range(6)),
+                actors.hold(),
+                actors.rotate(),
                 _hear(self.cluster, self.oracle),
             )
         ]
@@ -106,10 +106,10 @@ class Scene:
             while silent := {c.name for c in self.clients if c.last_good_ns < since_ns}:
                 in_time(begun + RECOVERY_S, f"no good token is accepted by {silent}")
                 if time.monotonic() > begun + BUSY_S:
-                    self.people.revoking.clear()
+                    self.actors.revoking.clear()
                 await asyncio.sleep(0.02)
         finally:
-            self.people.revoking.set()
+            self.actors.revoking.set()
 
 
 Cast = Callable[[Cluster, Mapping[str, Wire]], list[tuple[str, Attach]]]
@@ -139,12 +139,12 @@ async def scene(
         asyncio.TaskGroup() as tasks,
     ):
         oracle = Oracle(wait_ns=WAIT_NS)
-        people = People(running, oracle, pause_s=DETECTORS_PAUSE_S, seed=SEED)
+        actors = Actors(running, oracle, pause_s=DETECTORS_PAUSE_S, seed=SEED)
         clients = [
             Client(
                 service,
                 attach,
-                lambda: people.pools,
+                lambda: actors.pools,
                 oracle,
                 pause_s=CLIENTS_PAUSE_S,
                 seed=SEED + number,
@@ -152,7 +152,7 @@ async def scene(
             for number, (service, attach) in enumerate(cast(running, wires))
         ]
         stage = nemeses.Stage(running, oracle, wires, folder, random.Random(SEED))
-        made = Scene(running, oracle, people, clients, stage, tasks)
+        made = Scene(running, oracle, actors, clients, stage, tasks)
         made.work()
         for client in clients:
             client.start()
@@ -163,7 +163,7 @@ async def scene(
                 job.cancel()
             for client in clients:
                 await asyncio.to_thread(client.stop)
-            await people.close()
+            await actors.close()
             if not control:
                 raise_if_unsafe(oracle.violations)
 
@@ -269,12 +269,12 @@ async def audited(played: Scene) -> None:
     later = {each["base_seq"]: each["epoch"] for each in begun[1:]}
     for row in rows:
         if epoch := later.get(position.seq):
-            position = ledger.succeed(position, epoch=epoch)
+            position = ledger.begin_epoch(position, epoch=epoch)
         position = position.after(row["payload"])
         assert position.epoch == row["epoch"]
         assert position.head == row["head"]
     # I4: whatever was answered is there, at its place.
-    assert played.people.revocations.items() <= revocations.items()
+    assert played.actors.revocations.items() <= revocations.items()
 
 
 async def test_whatever_happens_nothing_is_accepted_that_must_not_be(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ async def test_whatever_happens_nothing_is_accepted_that_must_not_be(tmp_path: P
             await played.recovered()
             raise_if_unsafe(played.oracle.violations)
             assert played.cluster.crashes() == []
-        oracle, people = played.oracle, played.people
+        oracle, actors = played.oracle, played.actors
         quiet_ns, rested_s, ends = now_ns(), time.monotonic() + 10, time.monotonic() + QUIET_S
         while time.monotonic() < rested_s or (
             (oracle.checks.total() < CHECKS or oracle.commands["revoke"] < REVOKES)
@@ -302,7 +302,7 @@ async def test_whatever_happens_nothing_is_accepted_that_must_not_be(tmp_path: P
         # I10: with nothing in its way, a wait ends when the last lease of a dead sidecar may have.
         waits_ns = [
             each.enforced_ns - each.asked_ns
-            for each in people.waited
+            for each in actors.waited
             if each.enforced_ns is not None and each.asked_ns > quiet_ns
         ]
         assert waits_ns
@@ -322,12 +322,12 @@ async def test_a_restored_ledger_keeps_its_promises_once_what_it_lost_is_back(
         return [(service, by_table(running.socket(service))) for service in SERVICES[:3]]
 
     async with scene(tmp_path, cast, SERVICES[:3]) as played:
-        running, oracle, people = played.cluster, played.oracle, played.people
+        running, oracle, actors = played.cluster, played.oracle, played.actors
         await played.revoked_more(100)
         await played.rest()
         backup = Backup(running, tmp_path)
         await backup.make()
-        kept = frozenset(people.tokens)
+        kept = frozenset(actors.tokens)
         played.work()
         # Few enough that tokens of the backup are left: the clients will have no others.
         await played.revoked_more(50)
@@ -342,14 +342,14 @@ async def test_a_restored_ledger_keeps_its_promises_once_what_it_lost_is_back(
         status, said = await running.cli("ledger", "new-epoch", "--yes", "--json")
         assert status == 0, said
         last = json.loads(said)["seq"]
-        people.lose(kept=kept, seq=last)
+        actors.lose(kept=kept, seq=last)
         for name in nemeses.AUTHORITIES:
             await running.parts[name].start()
         # What the ledger lost may be accepted until the sidecars have brought it back.
         await played.recovered()
         lost = [
             each.token_id
-            for each in people.tokens
+            for each in actors.tokens
             if each in kept and each.revocation and (each.revocation.seq or 0) > last
         ]
         assert lost
@@ -374,11 +374,11 @@ async def test_no_failover_of_postgres_lets_a_verifier_accept_what_it_must_not(
     ):
         await played.recovered()
         # What is new on the new primary is not found on the old one.
-        played.people.repeated |= {httpx2.codes.NOT_FOUND}
-        reading = (played.people.read() for _ in range(_READERS))
+        played.actors.repeated |= {httpx2.codes.NOT_FOUND}
+        reading = (played.actors.read() for _ in range(_READERS))
         played.jobs.extend(map(played.tasks.create_task, reading))
         for restart in (False, True):
-            async with nemeses.failing_over(played.stage, servers, played.people, restart=restart):
+            async with nemeses.failing_over(played.stage, servers, played.actors, restart=restart):
                 await played.recovered()
             await played.revoked_more(50)
             await played.recovered()

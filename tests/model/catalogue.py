@@ -60,7 +60,7 @@ _PLAIN: tuple[tuple[str, type[StrEnum], Callable[[Any], Model[Any]]], ...] = (
 
 
 def sound() -> Iterator[tuple[str, Model[Any]]]:
-    """Give the models with every rule obeyed: small enough for each run of the tests."""
+    """Return the models with every rule in force, small enough for each run of the tests."""
     for name, play in PLAYS.items():
         yield f"lease: {name}", lease.Leases(play)
     yield "check", check.Checks(most_checks=3)
@@ -78,7 +78,7 @@ def sound() -> Iterator[tuple[str, Model[Any]]]:
 
 
 def sound_and_long() -> Iterator[tuple[str, Model[Any]]]:
-    """Give larger ones of the same, for a night."""
+    """Return larger models with every rule in force, for long runs."""
     for name, play in LONG_PLAYS.items():
         yield f"lease: {name}", lease.Leases(play)
     yield "check: five checks", check.Checks(most_checks=5)
@@ -91,7 +91,7 @@ def sound_and_long() -> Iterator[tuple[str, Model[Any]]]:
 
 
 def broken() -> Iterator[tuple[StrEnum, str, Model[Any]]]:
-    """Give each rule that can be switched off, and the model that has to notice."""
+    """Return each rule that can be switched off, with the model that has to detect it."""
     for of_lease in lease.Broken:
         play = _PLAY_OF.get(of_lease, Play())
         yield of_lease, "lease", lease.Leases(play._replace(broken=of_lease))

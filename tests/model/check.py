@@ -216,7 +216,7 @@ class Checks:
         return (state._replace(entry=fresh) if mine else state), check._replace(entry=fresh)
 
     def current(self, state: State, check: Check) -> Entry:
-        """Give the object that the check holds: in place, it is the one everybody changes."""
+        """Return the entry that the check holds; with changes in place, both threads share it."""
         assert check.entry is not None
         return state.entry if state.entry.made == check.entry.made else check.entry
 

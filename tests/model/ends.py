@@ -102,7 +102,7 @@ class Ends:
         yield from self.following(state)
 
     def _seen(self, state: State) -> State:
-        """Note which end, of a record that it had, the verifier has found to be over."""
+        """Record the end that the verifier has found to be over."""
         record = state.record
         if record is None or record.ended or state.latest < record.expires:
             return state

@@ -42,16 +42,16 @@ class Model(Protocol[S]):
         ...
 
     def steps(self, state: S) -> Steps[S]:
-        """Give what can happen next, in words, and the state after it."""
+        """Return the possible next steps: a name, and the state after it."""
         ...
 
     def wrong(self, state: S) -> str | None:
-        """Say what is wrong with a state, or None."""
+        """Return the violation in a state, or None."""
         ...
 
 
 def explore(model: Model[S]) -> Found:
-    """Look at every state that can be reached, until one is wrong."""
+    """Visit every reachable state, until one has a violation."""
     came: dict[S, tuple[str, S] | None] = {model.start: None}
     queue = deque([model.start])
     while queue:

@@ -88,7 +88,7 @@ class Histories:
             yield name, heard._replace(lease=granted)
 
     def agrees(self, view: str, granted: str) -> bool:
-        """Say whether the heads are equal as far as both go: the rest is still to be applied."""
+        """Return True if two heads are equal up to the shorter one."""
         return view.startswith(granted) or granted.startswith(view)
 
     def counts(self, state: State) -> bool:

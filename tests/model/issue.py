@@ -1,4 +1,4 @@
-"""A token is issued while somebody revokes what it stands on (design 4 and 5).
+"""Issuing a token while its parent or its subject is revoked (design 4 and 5).
 
 One transaction issues: it reads its parent and the ledger's end, and commits the token. Two people
 revoke the same subject, one after the other; a revoke hits what is below its seq.
@@ -36,7 +36,7 @@ Moves = Iterator[tuple[str, State]]
 
 @dataclass(frozen=True)
 class Issues:
-    """A delegated token, or one that somebody logs in for."""
+    """A delegated token, or one of a log-in."""
 
     broken: Broken | None = None
     child: bool = True

@@ -282,7 +282,7 @@ class Leases:
         return state._replace(phase=Phase.ENFORCED, pending=frozenset(), lenient=lenient)
 
     def accepts(self, state: State, table: Table | None) -> bool:
-        """Say whether a check that starts now, on this table, takes the revoked token."""
+        """Return True if a check that starts now, on this table, accepts the revoked token."""
         if table is None or table.applied or not table.ends:
             return False
         return state.clock < table.ends + self.play.grace and table.instance not in state.lenient

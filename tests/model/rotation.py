@@ -1,4 +1,4 @@
-"""One token, two holders of its secret who rotate it, and somebody who revokes it (design 5).
+"""One token, two holders of its secret that rotate it, and a revocation of it (design 5).
 
 The owner and a thief hold the same secret. Each may rotate it, and the token may be revoked at any
 moment; one verifier looks secrets up, fills what it found, and applies events. A receipt is there

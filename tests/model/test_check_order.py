@@ -56,7 +56,7 @@ def check(sides: Order, steps: Order) -> tuple[bool, bool]:
 
 
 def violations(reads: Order, writes: Order) -> tuple[bool, bool]:
-    """Say whether any interleaving accepts after the receipt, and whether any loses the event."""
+    """Return whether an interleaving accepts after the receipt, and whether one loses the event."""
     results = [check(sides, steps) for sides, steps in interleavings(reads, writes)]
     return any(accepts for accepts, _ in results), any(for_ever for _, for_ever in results)
 

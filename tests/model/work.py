@@ -192,7 +192,7 @@ class Works:
         return state if excused else self.hit(state)
 
     def asked(self, state: State) -> Moves:
-        """Ask the sidecar where memory does not do: at any time, for a record may be forgotten."""
+        """Return the steps of a look-up, which may be needed at any time."""
         if not state.asking and state.registered and state.endable and not state.abandoned:
             yield "the sidecar is asked", state._replace(asking=1, again=False)
         elif state.asking == 1:

@@ -16,7 +16,7 @@ labels = st.dictionaries(st.sampled_from("kl"), st.sampled_from(["", "v", "x=y"]
 
 
 class Grant:
-    """A token as somebody would note it on paper, with its parent beside it."""
+    """The expected facts of a token, and its parent."""
 
     def __init__(
         self,

@@ -46,15 +46,15 @@ _SLOW_TRIPS = 0.4
 _AWAY = 0.5
 _OLD = 0.4
 METRICS = PrometheusMetrics()
-"""One for all of them: nobody reads it here, and to make one takes longer than a simulation."""
+"""One object for all authorities: creating one takes longer than a simulation."""
 
 
 NO_TOKENS: Any = None
-"""The port Tokens: nobody marks one as used here."""
+"""A substitute for the port Tokens, which the simulation does not call."""
 
 
 class Redis:
-    """What every sidecar may read, and no one believes (port SharedRecords, both sides)."""
+    """The records that sidecars read and must not trust (port SharedRecords, both sides)."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[int, bytes], bytes] = {}
@@ -140,7 +140,7 @@ class Authority:
         self._keys = keys
 
     async def run(self) -> None:
-        """Live until cancelled."""
+        """Run all parts of the authority until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
             self.alive = True
             core = (self.recent, self._resolver, self._granter, self._membership, self.sequencer)
@@ -148,7 +148,7 @@ class Authority:
                 self._tasks.create_task(part.run())
 
     def crash(self, running: asyncio.Task[None]) -> None:
-        """Be gone, with all that was under way."""
+        """End the process, and fail the calls in flight."""
         self.alive = False
         running.cancel()
         for future in list(self._under_way):
@@ -162,7 +162,7 @@ class Authority:
         if self.postgres_away and self._random.random() < _AWAY:
             raise StoreUnavailableError("the plan says so")
 
-    # What it says (ports Announcer and Caller) --------------------------------------------------
+    # Messages to sidecars (ports Announcer and Caller) ------------------------------------------
 
     def announce(self, batch: Batch) -> None:
         payload = events.encode_batch(batch, partial(self._keys.sign, Purpose.EVENTS))
@@ -171,10 +171,10 @@ class Authority:
     def call(self, wanted: AckRequest) -> None:
         self._publish(nats_subjects.WANTED, heartbeat.encode_ack_request(wanted))
 
-    # What it hears ------------------------------------------------------------------------------
+    # Received messages --------------------------------------------------------------------------
 
-    def hear(self, subject: str, payload: bytes) -> None:
-        """Take what nobody waits for an answer to: as `nats/requests.py` does."""
+    def receive(self, subject: str, payload: bytes) -> None:
+        """Handle a message without an answer, as `nats/sidecar_requests.py` does."""
         try:
             if subject == nats_subjects.ACK:
                 self._desk.ack(payload)
@@ -184,7 +184,7 @@ class Authority:
             return
 
     def ask(self, subject: str, payload: bytes, answer: Callable[[bytes], None]) -> None:
-        """Take a request, and answer it later."""
+        """Handle a request in a task, and pass its answer to `answer`."""
         if self.alive:
             self._tasks.create_task(self._answer(subject, payload, answer))
 
@@ -205,11 +205,11 @@ class Authority:
         except RescindError:
             answer(EMPTY)
 
-    async def call_in(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something for a caller outside, who sees UnreachableError if the process crashes."""
+    async def run_inside(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run work inside this process. Raises UnreachableError if the process crashes."""
         if not self.alive:
             work.close()
-            raise UnreachableError("there is nobody")
+            raise UnreachableError("the authority is not running")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._under_way[future] = None
         self._tasks.create_task(_settle(future, work))
@@ -220,7 +220,7 @@ class Authority:
 
 
 def _leads_to_the_old(random_source: Random) -> bool:
-    """Return True if a connection is one from before the failover, as a part of them is."""
+    """Return True if a connection leads to the former primary, as a part of them does."""
     return random_source.random() < _OLD
 
 

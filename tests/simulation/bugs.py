@@ -1,4 +1,4 @@
-"""Bugs that people write, put into the running product one at a time; each has to be caught."""
+"""Realistic bugs, put into the running product one at a time; a run has to detect each."""
 
 import asyncio
 import dataclasses
@@ -54,7 +54,7 @@ BUGS: dict[str, Callable[[], Patches]] = {}
 
 
 def bug(name: str) -> Callable[[Callable[[], Patches]], Callable[[], Patches]]:
-    """Name a bug, and say how it is put in: the places, and what stands there instead."""
+    """Register a bug under its name; the function returns the attributes that it replaces."""
 
     def note(patches: Callable[[], Patches]) -> Callable[[], Patches]:
         BUGS[name] = patches
@@ -573,7 +573,7 @@ def _recall(*, deadline: bool, stamps: bool) -> Callable[[SidecarConnection, str
 
 @bug("the client does not look at the deadline")
 def _() -> Patches:
-    # Nor does it know when to look again at what it holds, or it would look all the time.
+    # Without the ends, the monitor would check all holds all the time.
     return [
         (SidecarConnection, "recall", _recall(deadline=False, stamps=True)),
         (SidecarConnection, "ends_ns", lambda *_: None),

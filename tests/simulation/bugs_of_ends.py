@@ -17,7 +17,7 @@ BUGS: dict[str, Callable[[], Patches]] = {}
 
 
 def bug(name: str) -> Callable[[Callable[[], Patches]], Callable[[], Patches]]:
-    """Name a bug, and say how it is put in: the places, and what stands there instead."""
+    """Register a bug under its name; the function returns the attributes that it replaces."""
 
     def note(patches: Callable[[], Patches]) -> Callable[[], Patches]:
         BUGS[name] = patches

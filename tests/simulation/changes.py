@@ -1,4 +1,4 @@
-"""Who rotates tokens, and expires them now or for later.
+"""Rotations of tokens, and ends of tokens, now or at a later time.
 
 Each change is of a token of its own, which verifiers have seen before. The oracle judges their
 receipts too: what was ended is accepted nowhere after the receipt, whatever the clocks show. What a
@@ -38,7 +38,7 @@ _END_IS_LATE_S = 7.0  # after its time: an authority looks each five seconds
 
 @dataclass(slots=True)
 class EndPromise(Promise):
-    """What ended: a token, or a secret of it. What was delegated from it is not meant."""
+    """A promise that a token, or one secret of it, has ended; it excludes descendants."""
 
     texts: frozenset[str] = frozenset()
 
@@ -47,11 +47,11 @@ class EndPromise(Promise):
 
 
 class Changes:
-    """Change tokens now and then, and see what comes of it."""
+    """An actor that changes tokens, and checks the results."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self._people = world.people
+        self._actors = world.actors
         self._oracle = world.oracle
         self._cluster = world.cluster
         self._random = Random(f"{world.plan.seed} changes")
@@ -66,14 +66,14 @@ class Changes:
         for step in self._world.clock.steps:
             self._world.begin(self._start_anew_after(step))
         kinds = (self._rotate, self._expire, self._expire_later, self._overlap)
-        while not self._people.over:
+        while not self._actors.over:
             await asyncio.sleep(self._random.uniform(0.2, 1.0))
             token = self._issue()
             self._see(token)
             self._world.begin(self._random.choice((*kinds, self._let_expire))(token))
 
     async def _start_anew_after(self, step: Step) -> None:
-        """Start a sidecar anew: it knows nothing of the time before, and meets what has ended."""
+        """Restart a sidecar after a step of the clock, and check ended tokens there."""
         await asyncio.sleep(max(0.0, step.at_s - now_s()) + self._random.uniform(0.0, 0.3))
         world, number = self._world, self._random.randrange(len(self._world.places))
         sidecar = world.places[number].sidecar
@@ -88,8 +88,8 @@ class Changes:
     # Tokens -------------------------------------------------------------------------------------
 
     def _issue(self, ttl_us: int = _HOUR_US) -> Issued:
-        people = self._people
-        token, text = people._strike(Kind.AGENT, _SUBJECT, _TENANT)
+
+        token, text = self._actors._new_token(Kind.AGENT, _SUBJECT, _TENANT)
 
         async def free() -> None:
             pass
@@ -103,7 +103,7 @@ class Changes:
         )
 
     def _see(self, token: Issued) -> None:
-        """Have some verifiers hold its record, so that there is something to be forgotten."""
+        """Check a token at some verifiers, so that they cache its record."""
         self._check([token], 0.001, share=0.5)
 
     def _check(self, taken: Sequence[Issued], later_s: float, *, share: float = 1.0) -> None:
@@ -144,7 +144,7 @@ class Changes:
         await self._end_of(End(token.token_id), [token.text], event, at_us)
 
     async def _let_expire(self, _: Issued) -> None:
-        """Let a token end by itself, and come with it again and again."""
+        """Issue a token with a short life, and check it repeatedly."""
         ttl_s = self._random.uniform(0.5, 2.0)
         token = self._issue(round(ttl_s * 1_000_000))
         for after_s in (0.01, ttl_s + 0.3, ttl_s + 1.0, ttl_s + 2.0, ttl_s + 4.0):
@@ -166,7 +166,7 @@ class Changes:
     async def _command(
         self, revocation: Revocation, change: Change | None, committed: Callable[[Event], None]
     ) -> None:
-        """Give a command, and return when its receipt is there."""
+        """Send a command, and return once its receipt arrived."""
 
         def heard(done: CommittedEvent) -> None:
             committed(
@@ -180,10 +180,10 @@ class Changes:
             for authority in self._world.authorities:
                 authority.ends.expect(0)  # as the API does at one of them
 
-        await self._people._enforce(revocation, None, heard, change)
+        await self._actors._enforce(revocation, None, heard, change)
 
     async def _change(self, token: Issued, change: Change, what: str) -> Event:
-        """Change a token; where that ends something at once, hold the receipt against everyone."""
+        """Change a token. If that ends it at once, record the promise of the receipt."""
         events: list[Event] = []
         await self._command(
             self._revocation(token, change),
@@ -198,7 +198,7 @@ class Changes:
         return events[0]
 
     def _promised(self, promise: EndPromise, token: Issued, what: str) -> None:
-        if not self._people._holds(promise.event):
+        if not self._actors._holds(promise.event):
             self._oracle.count["lost in a restore"] += 1
             return
         promise.made_s = now_s()
@@ -211,7 +211,7 @@ class Changes:
     async def _end_of(
         self, end: End, texts: Sequence[str], event: Event, at_us: int | None
     ) -> None:
-        """Wait for the event of an end, and ask for its receipt."""
+        """Wait for the event of an end, and then for its receipt."""
         self._awaited[end] = now_s()
         handle = f"{'tree' if end.token_hash is None else 'token'}:{end.token_id}"
         token = Issued(texts[0], end.token_id, Kind.AGENT, frozenset(), 0)
@@ -237,17 +237,17 @@ class Changes:
             authority = self._random.choice(self._world.authorities)
             try:
                 async with asyncio.timeout(2.0):
-                    await self._people._receipt(authority, committed)
+                    await self._actors._receipt(authority, committed)
                 break
             except (RescindError, TimeoutError):
                 await asyncio.sleep(0.1)
         self._promised(EndPromise(last, frozenset(), texts=frozenset(texts)), token, "end")
 
     def _by_the_time(self, token: Issued, event: Event, at_us: int) -> None:
-        """Where no clock is set, the time counts before the event of the end does."""
+        """Record the promise for a time, which counts before the event of the end."""
         left_s = max(0.0, (at_us - self._cluster.time_us(self._cluster.tables)) / 1_000_000)
         promise = EndPromise(event, frozenset(), texts=frozenset({token.text}))
-        if self._people._holds(event):
+        if self._actors._holds(event):
             promise.made_s = now_s() + left_s
             self._oracle.promises.append(promise)
             self._check([token], left_s + 0.001)
@@ -257,7 +257,7 @@ class Changes:
     def heard(
         self, verifier: "SimulatedVerifier", token: Issued, verdict: Verdict, started_s: float
     ) -> None:
-        """See that a verifier does not accept what it has found expired."""
+        """Record a verifier that accepts a token which it denied as expired before."""
         place = (id(verifier), verifier.instance, token.text)
         if isinstance(verdict, Allowed):
             if self._expired.get(place, started_s) < started_s:
@@ -269,7 +269,7 @@ class Changes:
             self._expired.setdefault(place, now_s())
 
     def finish(self) -> None:
-        """See that what was to end has ended, where nothing went wrong."""
+        """Record ends without an event, in a run without faults."""
         if not self._world.plan.quiet or self._world.clock.steps:
             return
         for end, since_s in self._awaited.items():

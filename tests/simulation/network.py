@@ -1,4 +1,4 @@
-"""Machines with clocks of their own, and a network between them that does what the seed says."""
+"""Machines with clocks of their own, and a network whose faults come from the seed."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ _START_US = 1_800_000_000_000_000
 
 
 Nats = Literal["works", "gone", "silent"]
-"""How NATS is from a machine: `silent` takes what is sent, and nothing ever comes of it."""
+"""The state of NATS for one machine; `silent` accepts messages and delivers none."""
 
 
 @dataclass(eq=False)
@@ -34,23 +34,23 @@ class Host:
 
 
 def now_s() -> float:
-    """Give the simulation's own time."""
+    """Return the simulation's own time in seconds."""
     return asyncio.get_running_loop().time()
 
 
 def now_us() -> int:
-    """Give the same as Postgres's clock says it."""
+    """Return the simulation's time in Unix microseconds."""
     return unix_us(now_s())
 
 
 def unix_us(at_s: float) -> int:
-    """Give a time of the simulation as Postgres's clock would say it."""
+    """Convert a time of the simulation to Unix microseconds."""
     return _START_US + int(at_s * 1_000_000)
 
 
 @dataclass
-class Weather:
-    """How a way between two machines is: shares of messages, and seconds."""
+class LinkQuality:
+    """The quality of a link: shares of messages (0 to 1), and delays in seconds."""
 
     lost: float = 0.0
     doubled: float = 0.0
@@ -60,46 +60,46 @@ class Weather:
 
 
 @dataclass
-class Way:
-    """One direction between two machines, with dice of its own."""
+class Link:
+    """One direction between two machines, with a random source of its own."""
 
     random_source: Random
-    weather: Weather = field(default_factory=Weather)
+    quality: LinkQuality = field(default_factory=LinkQuality)
 
 
 class Network:
-    """Carry messages, each on its own: what comes in which order is chance."""
+    """The links between all machines. The order of deliveries is random."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._ways: dict[tuple[str, str], Way] = {}
+        self._links: dict[tuple[str, str], Link] = {}
 
-    def way(self, source: Host, target: Host) -> Way:
-        """Find the way from one machine to another."""
+    def link(self, source: Host, target: Host) -> Link:
+        """Return the link from one machine to another."""
         place = (source.name, target.name)
-        if place not in self._ways:
-            self._ways[place] = Way(Random(f"{self._seed} {place}"))
-        return self._ways[place]
+        if place not in self._links:
+            self._links[place] = Link(Random(f"{self._seed} {place}"))
+        return self._links[place]
 
     def heal(self) -> None:
-        """Make every way good again."""
-        for way in self._ways.values():
-            way.weather = Weather()
+        """Remove the faults of every link."""
+        for way in self._links.values():
+            way.quality = LinkQuality()
 
     def send(self, source: Host, target: Host, deliver: Callable[[], None]) -> None:
-        """Send a message: it may come late, twice, after a later one, or never."""
-        way = self.way(source, target)
-        weather, random_source = way.weather, way.random_source
-        if weather.cut or random_source.random() < weather.lost:
+        """Send a message. It may arrive late, twice, out of order, or never."""
+        way = self.link(source, target)
+        quality, random_source = way.quality, way.random_source
+        if quality.cut or random_source.random() < quality.lost:
             return
-        for _ in range(2 if random_source.random() < weather.doubled else 1):
+        for _ in range(2 if random_source.random() < quality.doubled else 1):
             delay_s = random_source.uniform(0.0002, 0.003)
-            if random_source.random() < weather.slow:
-                delay_s += random_source.uniform(0.0, weather.slow_s)
+            if random_source.random() < quality.slow:
+                delay_s += random_source.uniform(0.0, quality.slow_s)
             self.after(max(0.0, source.paused_until_s - now_s()) + delay_s, target, deliver)
 
     def after(self, delay_s: float, target: Host, deliver: Callable[[], None]) -> None:
-        """Deliver after so long, and when the machine runs."""
+        """Deliver after a delay (seconds), and not while the machine is paused."""
 
         def arrive() -> None:
             pause_s = target.paused_until_s - now_s()

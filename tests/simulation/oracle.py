@@ -1,7 +1,7 @@
-"""What must be true of every run, judged without the product's rules: by what people were told.
+"""The oracle, which judges a run by its receipts alone, without the rules of the product.
 
-A receipt is a promise: no check that starts after it accepts what it took away. The oracle keeps
-every promise with the moment it was made, and holds each accepted check against all of them.
+A receipt is a promise: no check that starts after it accepts a token that it denies. The oracle
+records every promise with its time, and compares each accepted check with all of them.
 """
 
 from collections import Counter
@@ -31,11 +31,11 @@ class Issued:
 
 @dataclass(slots=True)
 class Promise:
-    """What a command that is in the ledger takes away: from checks that demand its position at
-    once, from every check when its receipt is there, until its lift is asked for, or is in the
-    ledger because its time was up.
+    """The tokens that a committed command denies.
 
-    `there` are the tokens that there were when the command was given: the least that it takes.
+    It binds checks that demand its position at once, and every check after its receipt. It ends
+    when its lift is requested, or when a scheduled lift is in the ledger. `there` are the ids of
+    the tokens that existed when the command was sent: the command denies these at least.
     """
 
     event: Event
@@ -45,7 +45,7 @@ class Promise:
     ends_s: float = NEVER_S
 
     def takes(self, token: Issued, *, writes: bool) -> bool:
-        """Say whether it takes away what a check asks for."""
+        """Return True if a check of this token, for writing or not, must be denied."""
         revocation = self.event.revocation
         if revocation.effect == "narrow" and not writes:
             return False
@@ -77,7 +77,7 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A check that was accepted: when, where, and what was asked for."""
+    """An accepted check: its times, its verifier, and its requirements."""
 
     token: Issued
     started_s: float
@@ -89,17 +89,17 @@ class Checked:
 
 @dataclass
 class Oracle:
-    """All that was promised, and all that was wrong."""
+    """The promises and the violations of one run."""
 
     tokens: list[Issued] = field(default_factory=list[Issued])
     promises: list[Promise] = field(default_factory=list[Promise])
     wrong: list[str] = field(default_factory=list[str])
     count: Counter[str] = field(default_factory=Counter[str])
     strangers: set[bytes] = field(default_factory=set[bytes])
-    """Instances that held a lease of a ledger that is gone, and that no backup has a row of."""
+    """Instances with a lease of a lost ledger that have no row in the restored backup."""
 
     def free(self, token: Issued, *, besides: Promise | None = None) -> bool:
-        """Say whether no receipt, besides that one, has taken anything from a token."""
+        """Return True if no promise, besides that one, affects a token."""
         return not any(
             each.made_s < NEVER_S == each.ends_s
             and each is not besides
@@ -108,7 +108,7 @@ class Oracle:
         )
 
     def accepted(self, check: Checked) -> None:
-        """Judge a check that was accepted."""
+        """Compare an accepted check with every promise, and record violations."""
         self.count["accepted"] += 1
         for promise in self.promises:
             if not check.ended_s < promise.ends_s:

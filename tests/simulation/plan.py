@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from random import Random
 
-from tests.simulation.network import Nats, Weather
+from tests.simulation.network import LinkQuality, Nats
 
 ENDS_S = 6.0
 SIDECARS, AUTHORITIES = 3, 2
@@ -41,14 +41,14 @@ class Lasting(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class ScheduledFault:
     """A fault, when it comes, for how long, and to which of those it can come to."""
 
     fault: Fault
     at_s: float
     for_s: float
     which: int
-    weather: Weather
+    quality: LinkQuality
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +69,14 @@ class Plan:
     sidecar_rates: tuple[float, ...]
     authority_rates: tuple[float, ...]
     postures: tuple[str, ...]
-    troubles: tuple[Trouble, ...]
+    faults: tuple[ScheduledFault, ...]
     lasting: Lasting
     outages: tuple[Outage, ...] = ()
 
     @property
     def quiet(self) -> bool:
         """Whether nothing goes wrong but with NATS, so that no denial is without a cause."""
-        return not self.troubles
+        return not self.faults
 
     @property
     def lives_on(self) -> bool:
@@ -95,8 +95,9 @@ def draw(seed: int) -> Plan:
         # (deploy/runbooks); here the terms do not change then.
         kinds.remove(Fault.TERM)
     number = 0 if seed % 4 == 0 else random_source.randint(2, 8)
-    troubles = [
-        _trouble(random_source, random_source.choice(kinds)) for _ in range(number if kinds else 0)
+    faults = [
+        _scheduled_fault(random_source, random_source.choice(kinds))
+        for _ in range(number if kinds else 0)
     ]
     return Plan(
         seed=seed,
@@ -105,7 +106,7 @@ def draw(seed: int) -> Plan:
         postures=tuple(
             random_source.choice(("strict", "grace:session=2s")) for _ in range(SIDECARS)
         ),
-        troubles=tuple(sorted(troubles, key=lambda each: each.at_s)),
+        faults=tuple(sorted(faults, key=lambda each: each.at_s)),
         lasting=random_source.choice(list(Lasting)),
         outages=_outages(Random(f"nats {seed}")),
     )
@@ -127,14 +128,14 @@ def _outages(random_source: Random) -> tuple[Outage, ...]:
     )
 
 
-def _trouble(random_source: Random, fault: Fault) -> Trouble:
+def _scheduled_fault(random_source: Random, fault: Fault) -> ScheduledFault:
     longest_s = 1.0 if fault in (Fault.POSTGRES_AWAY, Fault.PAUSE_AUTHORITY) else 5.0
-    return Trouble(
+    return ScheduledFault(
         fault,
         at_s=random_source.uniform(0.5, ENDS_S - 2),
         for_s=random_source.choice((random_source.uniform(0.05, longest_s), 0.8 * longest_s)),
         which=random_source.randrange(6),
-        weather=Weather(
+        quality=LinkQuality(
             lost=random_source.choice((0.0, 0.1, 0.5)),
             doubled=random_source.choice((0.0, 0.3)),
             slow=random_source.choice((0.1, 0.5)),

@@ -18,7 +18,7 @@ _AT_ONCE = 25
 
 @contextmanager
 def silence() -> Generator[None]:
-    """Keep the product's log to itself: it would be a book for each run."""
+    """Suppress the log of the product for the block."""
     with logs.restored():
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         yield
@@ -38,7 +38,7 @@ def some(seeds: Sequence[int]) -> tuple[dict[int, list[str]], Counter[str]]:
 
 
 def many(seeds: Sequence[int]) -> tuple[dict[int, list[str]], Counter[str]]:
-    """Do the same in as many processes as there are processors."""
+    """Run seeds as `some` does, in one process for each processor."""
     parts = [seeds[start : start + _AT_ONCE] for start in range(0, len(seeds), _AT_ONCE)]
     wrong: dict[int, list[str]] = {}
     count = Counter[str]()

@@ -45,11 +45,11 @@ from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
 SLOTS = 256
 BOOT = bytes(16)
 HEARTBEAT_S = 0.75
-SOMEBODY = LookupPeer(user=1, process=1)
+PEER = LookupPeer(user=1, process=1)
 
 
 class Wire:
-    """The way to whichever authority there is (a Transport)."""
+    """A transport to a random authority (port Transport)."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Wire:
         self._network = network
         self._authorities = authorities
         self._random = Random(seed)
-        self._heard: dict[str, bytes] = {}
+        self._last_answers: dict[str, bytes] = {}
 
     async def ask(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
@@ -94,7 +94,7 @@ class Wire:
             raise UnreachableError("no answer in time") from None
         if not answer_bytes:
             raise AuthorityBusyError(subject)
-        self._heard[subject] = answer_bytes
+        self._last_answers[subject] = answer_bytes
         return answer_bytes
 
     def _forged(self, subject: str) -> Sequence[bytes]:
@@ -103,8 +103,8 @@ class Wire:
 
     async def tell(self, subject: str, payload: bytes) -> None:
         if subject == nats_subjects.ACK:
-            for each in self._hearers():
-                self._network.send(self._host, each.host, partial(each.hear, subject, payload))
+            for each in self._receivers():
+                self._network.send(self._host, each.host, partial(each.receive, subject, payload))
         elif subject == nats_subjects.HEARTBEAT:
             one = self._pick()
             self._network.send(
@@ -114,8 +114,8 @@ class Wire:
     async def run(self) -> None:
         await asyncio.Event().wait()
 
-    def _hearers(self) -> Sequence[Authority]:
-        """Name the authorities that hear what is not answered: over HTTP, the one that is asked."""
+    def _receivers(self) -> Sequence[Authority]:
+        """Return the authorities that receive a message without an answer: over HTTP, one."""
         return [self._pick()]
 
     def _pick(self) -> Authority:
@@ -126,18 +126,20 @@ class Wire:
 
 
 class NatsWire(Wire):
-    """The same over NATS, which may be gone, or silent (a PushingTransport)."""
+    """A transport over NATS, which may be disconnected or silent (port PushingTransport)."""
 
     @property
     def connected(self) -> bool:
         return self._host.nats != "gone"
 
-    def _hearers(self) -> Sequence[Authority]:
+    def _receivers(self) -> Sequence[Authority]:
         return self._authorities()
 
     def _forged(self, subject: str) -> Sequence[bytes]:
         return (
-            forgeries.answers(self._heard.get(subject)) if subject == nats_subjects.RESOLVE else ()
+            forgeries.answers(self._last_answers.get(subject))
+            if subject == nats_subjects.RESOLVE
+            else ()
         )
 
     async def run(
@@ -271,7 +273,7 @@ class Sidecar:
         self._posture = posture
 
     async def run(self) -> None:
-        """Live until cancelled."""
+        """Run all parts of the sidecar until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self.server = SocketServer(
                 answer=self._answer,
@@ -297,12 +299,12 @@ class Sidecar:
                 )
             )
 
-    def poke(self) -> None:
-        """Let it beat at once, as it does when it is connected again."""
+    def trigger_heartbeat(self) -> None:
+        """Send a heartbeat at once, as after a reconnection."""
         self._due.set()
 
     def crash(self, running: asyncio.Task[None]) -> None:
-        """Be gone; the table stays as it was."""
+        """End the process, and leave its table unchanged."""
         self.alive = False
         self.gone.set()
         running.cancel()
@@ -323,14 +325,14 @@ class Sidecar:
         self.server.stop()
 
     def at_once(self, request: Clock | Look | Check) -> Response | None:
-        """Answer a workload from memory, as the socket would; None if somebody has to be asked."""
+        """Answer a workload from memory, as the socket does; None if a look-up is needed."""
         if not self.alive:
-            raise UnreachableError("nobody listens")
+            raise UnreachableError("no sidecar listens")
         return self.server.at_once(request)
 
     async def asked(self, request: Look | Check) -> Response:
-        """Answer a workload, asking elsewhere."""
-        found = await self._answer.look(request.token, source=SOMEBODY, min_seq=request.min_seq)
+        """Answer a workload after a look-up."""
+        found = await self._answer.look(request.token, source=PEER, min_seq=request.min_seq)
         if not self.alive:
             raise UnreachableError("hung up")
         return self.server.respond(request, found)

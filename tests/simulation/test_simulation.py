@@ -43,7 +43,7 @@ def test_no_check_that_starts_after_a_receipt_is_accepted_and_all_recovers(
 
 
 def assert_that_much_happened(count: dict[str, int]) -> None:
-    """See that the runs show what they are meant to: a simulation of nothing is always right."""
+    """Assert that each fault and each outcome occurred in some run."""
     effects = {"receipts: revoke", "receipts: suspend", "receipts: narrow"}
     outcomes = {"acknowledged", "lapsed", "released", "grace"}
     denials = {"revoked", "suspended", "no_lease", "unavailable", "insufficient_scope"}

@@ -1,7 +1,7 @@
-"""Signatures and boxes that cost nothing: whoever has no key here still cannot make them.
+"""Signatures and boxes without cryptography, which a party without the key still cannot make.
 
-The real ones have tests of their own. Here a seal is the secret itself, which the hostile ones of
-the simulation do not know.
+The real ones have tests of their own. Here a signature contains a secret, which the adversary of
+the simulation does not know.
 """
 
 from dataclasses import dataclass

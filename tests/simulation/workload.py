@@ -33,7 +33,7 @@ def _boottime_ns() -> int:
 
 @contextmanager
 def clocks() -> Generator[None]:
-    """Let the SDK read the clock of the machine that its process is on."""
+    """Replace the clocks and the notifications of the SDK for the block."""
     with (
         mock.patch.object(clock, "boottime_ns", _boottime_ns),
         mock.patch.object(clock, "monotonic_s", now_s),
@@ -44,7 +44,7 @@ def clocks() -> Generator[None]:
 
 
 def _add(self: HoldRegistry, holding: Hold) -> None:
-    """Look after work as `HoldRegistry.add` does, in a task of this loop in place of a thread."""
+    """Register a hold as `HoldRegistry.add` does, with a task of this loop in place of a thread."""
     if self._thread is None:
         self._thread = threading.current_thread()
         self.next_check_ns = 0
@@ -54,7 +54,7 @@ def _add(self: HoldRegistry, holding: Hold) -> None:
 
 
 class Place:
-    """A host as its workloads see it: which sidecar answers, and where its socket would lie."""
+    """A host of workloads: its current sidecar, and the path of the sidecar's socket."""
 
     def __init__(self, host: Host, socket: Path) -> None:
         self.host = host
@@ -89,7 +89,7 @@ class SimulatedSubscription:
             await asyncio.sleep(0.02)
 
     def __call__(self) -> None:
-        """Note a change as soon as the machine runs."""
+        """Notify of a change, once the machine is not paused."""
         pause_s = max(0.0, self._place.host.paused_until_s - now_s())
         asyncio.get_running_loop().call_later(pause_s, self._on_changed)
 
@@ -109,7 +109,7 @@ class SimulatedConnection(SidecarConnection):
         """Connect to the sidecar of this host. Raises UnreachableError."""
         sidecar = place.sidecar
         if sidecar is None or not sidecar.alive:
-            raise UnreachableError("nobody listens")
+            raise UnreachableError("no sidecar listens")
         greeting = sidecar.server.greeting()
         try:
             table = MappedTable.open(place.socket.with_suffix(".table"))
@@ -139,7 +139,7 @@ class SimulatedConnection(SidecarConnection):
                     await asyncio.sleep(host.paused_until_s - now_s())
                 sidecar = self.place.sidecar
                 if sidecar is None:
-                    refused = UnreachableError("nobody listens")
+                    refused = UnreachableError("no sidecar listens")
                     self._note_hang_up(refused)
                     raise refused
                 response = sidecar.at_once(request)
@@ -152,7 +152,7 @@ class SimulatedConnection(SidecarConnection):
 
 
 class SimulatedVerifier(Verifier):
-    """A verifier that starts no thread to meet its sidecar anew."""
+    """A verifier that reconnects without a thread."""
 
     async def _areconnect(self, connection: SidecarConnection, deadline_s: float) -> bool:
         await asyncio.sleep(0)
@@ -165,13 +165,13 @@ class SimulatedVerifier(Verifier):
 
 
 def on(place: Place) -> None:
-    """Be on this host, from here to the end of the task."""
+    """Use the clocks of a host, from here to the end of the task."""
     _HOST.set(place.host)
     _PLACE.set(place)
 
 
 async def attached(place: Place, *, mapped: bool) -> SimulatedVerifier:
-    """Attach as soon as there is a sidecar, from a process on its host."""
+    """Attach to the sidecar of a host as soon as it runs."""
     on(place)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""One run of a whole system, from a seed: authorities, sidecars, workloads, people and troubles."""
+"""One run of a whole system, from a seed: authorities, sidecars, workloads, actors and faults."""
 
 import asyncio
 import dataclasses
@@ -14,16 +14,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
-from tests.simulation import hostile, workload
+from tests.simulation import adversary, workload
+from tests.simulation.actors import TERM_MS, Actors
 from tests.simulation.authority import Authority, Redis
 from tests.simulation.changes import Changes
 from tests.simulation.clock_steps import PostgresClock
+from tests.simulation.fault_injector import FaultInjector
 from tests.simulation.network import Host, Network, now_s, now_us
 from tests.simulation.oracle import Checked, Issued, Oracle, Promise
-from tests.simulation.people import TERM_MS, People
 from tests.simulation.plan import ENDS_S, SIDECARS, Plan
 from tests.simulation.sidecar import Sidecar
-from tests.simulation.troubles import Troubles
 from tests.simulation.workload import Place, SimulatedVerifier
 from tests.support import virtual_time
 from tests.support.postgres_in_memory import Cluster, begun
@@ -52,7 +52,7 @@ _LATE_US = 3_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ThreadHold:
-    """Work under a token, from when on, and whether it needs to write."""
+    """A hold of a workload: its token, its start, and whether it needs to write."""
 
     token: Issued
     began_s: float
@@ -62,7 +62,7 @@ class ThreadHold:
 
 
 class World:
-    """Everything that runs, and who watches it."""
+    """The processes, the actors and the oracle of one run."""
 
     def __init__(self, plan: Plan, directory: Path) -> None:
         self.clock = PostgresClock(plan.seed)
@@ -81,15 +81,15 @@ class World:
         self.held: dict[ThreadHold, None] = {}  # in order: a run is repeated
         self.running: dict[Authority | Sidecar, asyncio.Task[None]] = {}
         self.authorities: list[Authority] = []
-        self.people = People(
+        self.actors = Actors(
             self.oracle,
             self.cluster,
             authorities=lambda: self.authorities,
-            look=self.look,
+            check=self.check_promise,
             seed=plan.seed,
         )
         self.changes = Changes(self)
-        self.troubles = Troubles(self)
+        self.fault_injector = FaultInjector(self)
         self.authority_hosts = [
             Host(f"authority {number}", rate) for number, rate in enumerate(plan.authority_rates)
         ]
@@ -100,17 +100,17 @@ class World:
         ]
 
     async def run(self) -> None:
-        """Live for a while in trouble; then heal but for one fault, and show that all is well."""
+        """Run with faults for a while; then repair all but one, and check the recovery."""
         async with asyncio.TaskGroup() as self.tasks:
             for number in range(len(self.authority_hosts)):
                 self.authorities.append(self.start_authority(number))
             for number in range(len(self.places)):
                 self.start_sidecar(number)
             jobs: list[Coroutine[Any, Any, None]] = [
-                self.people.revoking(),
-                self.people.revoking(),
-                self.people.logging_in(),
-                self.troubles.run(),
+                self.actors.revoke_tokens(),
+                self.actors.revoke_tokens(),
+                self.actors.issue_tokens(),
+                self.fault_injector.run(),
                 self.changes.run(),
                 self.clock.run(self.oracle.count),
                 *(
@@ -123,7 +123,7 @@ class World:
             for job in jobs:
                 self.begin(job)
             await asyncio.sleep(ENDS_S)
-            self.people.over = True
+            self.actors.over = True
             await asyncio.sleep(_WAITS_S)  # what was revoked last is enforced, and checked
             if self.plan.lives_on:
                 await self.recover()
@@ -134,11 +134,11 @@ class World:
                 task.cancel()
 
     def begin(self, job: Coroutine[Any, Any, None]) -> None:
-        """Do something beside all the rest, until the run is over."""
+        """Start a job that runs until the run ends."""
         self.begun.append(self.tasks.create_task(job))
 
     def failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Note what nobody else would hear of."""
+        """Record an error that no task awaits."""
         self.oracle.wrong.append(f"unheard: {context}")
 
     # The processes ------------------------------------------------------------------------------
@@ -165,21 +165,23 @@ class World:
             authorities=lambda: self.authorities,
             socket=place.socket,
             redis=self.redis,
-            credential=self.people.credential,
+            credential=self.actors.credential,
             posture=self.postures[number],
             seed=f"{self.plan.seed} {self.started}",
         )
         self.running[place.sidecar] = self.tasks.create_task(place.sidecar.run())
 
     def publish(self, source: Host, subject: str, payload: bytes) -> None:
-        """Push to every sidecar, and to every other authority; somebody hostile listens too."""
+        """Push to every sidecar, to every other authority, and to the adversary."""
         if subject == nats_subjects.EVENTS:
-            hostile.hears(self.places, self.authorities, payload)
+            adversary.attack(self.places, self.authorities, payload)
         for place in self.places:
             self.network.send(source, place.host, partial(self._pushed, place, subject, payload))
         for authority in self.authorities:
             if authority.host is not source and subject == nats_subjects.EVENTS:
-                self.network.send(source, authority.host, partial(authority.hear, subject, payload))
+                self.network.send(
+                    source, authority.host, partial(authority.receive, subject, payload)
+                )
 
     def _pushed(self, place: Place, subject: str, payload: bytes) -> None:
         sidecar = place.sidecar
@@ -192,23 +194,23 @@ class World:
     # The workloads ------------------------------------------------------------------------------
 
     async def working(self, number: int, *, mapped: bool) -> None:
-        """Check tokens now and then."""
+        """Check tokens at random times."""
         place, random_source = self.places[number], Random(f"{self.plan.seed} {number} {mapped}")
         verifier = await workload.attached(place, mapped=mapped)
         self.verifiers.append((place, verifier))
-        while not self.people.over:
+        while not self.actors.over:
             await asyncio.sleep(random_source.uniform(0.1, 0.9))
             token = self.alive(random_source)
             await self.check(place, verifier, token, writes=random_source.random() < _WRITES)
 
     async def holding(self, number: int, *, mapped: bool) -> None:
-        """Work under one token after another, each time for a while."""
+        """Hold one token after another, each for a random time."""
         place, random_source = (
             self.places[number],
             Random(f"{self.plan.seed} {number} {mapped} holds"),
         )
         verifier = await workload.attached(place, mapped=mapped)
-        while not self.people.over:
+        while not self.actors.over:
             await asyncio.sleep(random_source.uniform(0.1, 1.0))
             held = ThreadHold(
                 self.alive(random_source),
@@ -229,16 +231,16 @@ class World:
         verifier.close()
 
     async def see_held_end(self, promise: Promise) -> None:
-        """Check that no work goes on, a little after its receipt, under what a promise takes."""
+        """Check, shortly after a receipt, that no hold continues under a token that it denies."""
         for mapped, later_s in _HELD_S.items():
             await asyncio.sleep(promise.made_s + later_s - now_s())
-            self.people.see_lifts()
+            self.actors.apply_scheduled_lifts()
             if promise not in self.oracle.promises or now_s() >= promise.ends_s:
                 return
             self.see_ended(promise, [each for each in self.held if each.mapped is mapped])
 
     def see_ended(self, promise: Promise, works: Sequence[ThreadHold]) -> None:
-        """Note which of these go on under what a promise takes."""
+        """Record the holds that continue under a token that a promise denies."""
         for held in works:
             spared = promise.spares(
                 held.verifier.instance, held.token, now_s(), strangers=self.oracle.strangers
@@ -252,12 +254,12 @@ class World:
                 )
 
     def alive(self, random_source: Random) -> Issued:
-        """Choose a token that is alive, most of the time."""
+        """Choose a token that no promise affects, if there is one among four."""
         tokens = random_source.sample(self.oracle.tokens, k=min(4, len(self.oracle.tokens)))
         return next((each for each in tokens if self.oracle.free(each)), tokens[0])
 
-    def look(self, promise: Promise, taken: Sequence[Issued], demanded: bool) -> None:
-        """Check everywhere what a receipt says is over; where its position is demanded, in two."""
+    def check_promise(self, promise: Promise, taken: Sequence[Issued], demanded: bool) -> None:
+        """Check denied tokens at every verifier; with a demanded position, at two."""
         if not demanded:
             self.begin(self.see_held_end(promise))
         if not taken:
@@ -292,7 +294,7 @@ class World:
         writes: bool,
         demanded: Promise | None = None,
     ) -> None:
-        """Check a token, and tell the oracle what came of it."""
+        """Check a token, and pass the verdict to the oracle."""
         workload.on(place)
         started_s = now_s()
         verdict = await verifier.acheck(
@@ -302,7 +304,7 @@ class World:
         )
         self.changes.heard(verifier, token, verdict, started_s)
         if isinstance(verdict, Allowed):
-            self.people.see_lifts()
+            self.actors.apply_scheduled_lifts()
             instance = verifier.instance
             self.oracle.accepted(Checked(token, started_s, now_s(), instance, writes, demanded))
             return
@@ -313,14 +315,14 @@ class World:
             and self.cluster.old is None  # it may not know the token, and still answers
         ):
             self.oracle.wrong.append(f"at {started_s:.3f} s a token is called unknown")
-        if token is self.people.innocent and self.plan.quiet and 1 < started_s < ENDS_S:
+        if token is self.actors.innocent and self.plan.quiet and 1 < started_s < ENDS_S:
             self.oracle.wrong.append(f"at {started_s:.3f} s an innocent: {verdict.reason}")
 
     # In the end ---------------------------------------------------------------------------------
 
     async def recover(self) -> None:
-        """Heal all but one fault; then receipts come in time, and the innocent are accepted."""
-        ill = self.troubles.heal(self.plan.lasting)
+        """Repair all but one fault; then check receipts, and tokens that must be accepted."""
+        ill = self.fault_injector.heal(self.plan.lasting)
         await asyncio.sleep(_RECOVERS_S)
         for number, place in enumerate(self.places):
             if number in ill:
@@ -328,7 +330,7 @@ class World:
             old = [verifier for there, verifier in self.verifiers if there is place]
             new = [await workload.attached(place, mapped=mapped) for mapped in (True, False)]
             for verifier in (*new, *old):
-                verdict = await verifier.acheck(self.people.innocent.text)
+                verdict = await verifier.acheck(self.actors.innocent.text)
                 if not isinstance(verdict, Allowed):
                     self.oracle.wrong.append(
                         f"{place.host.name} recovered, and denies an innocent: {verdict.reason}"
@@ -340,7 +342,7 @@ class World:
         began_s, bound_s = now_s(), _bound_s(self.cluster.tables.wait_term_ms)
         try:
             async with asyncio.timeout(2 * bound_s):
-                await self.people.revoke("revoke", f"tree:{self.people.last.token_id}")
+                await self.actors.revoke("revoke", f"tree:{self.actors.last.token_id}")
         except TimeoutError:
             pass
         if now_s() - began_s > bound_s:
@@ -349,7 +351,7 @@ class World:
             )
 
     def see_what_ended(self) -> None:
-        """Check that what was to end by itself has ended, by one lift."""
+        """Check that each revocation with an end was lifted once."""
         tables, lifts = self.cluster.tables, Counter[str]()
         for _, entry in tables.entries:
             revocation = entry.event.revocation
@@ -369,12 +371,12 @@ class World:
 
 
 def _bound_s(term_ms: int) -> float:
-    """Say how long a receipt may take: one full wait by a slow clock, and a little."""
+    """Return the longest time for a receipt (seconds): a full wait by a slow clock, and more."""
     return lease.wait_ns(term_ms) / 1e9 / 0.99 + 0.6
 
 
 def simulate(plan: Plan) -> Oracle:
-    """Run a plan, and give what the oracle says of it."""
+    """Run a plan, and return its oracle."""
 
     async def live() -> Oracle:
         with TemporaryDirectory(prefix="rescind-") as directory:
@@ -389,7 +391,7 @@ def simulate(plan: Plan) -> Oracle:
 
 @contextmanager
 def small() -> Generator[None]:
-    """Let rings be short and rows be swept early, so that seconds show what takes hours."""
+    """Shorten rings and sweeps for the block, so that a short run reaches their limits."""
     with (
         mock.patch.object(instance_module, "View", partial(View, ring_capacity=_RING)),
         mock.patch.object(row_watch, "_SILENT_NS", 4 * 10**9),
@@ -399,7 +401,7 @@ def small() -> Generator[None]:
 
 
 def fingerprint(oracle: Oracle) -> str:
-    """Tell one run from another by what came of it."""
+    """Return a hash of a run's counts, promises and violations."""
     told = [
         sorted(oracle.count.items()),
         [(each.made_s, each.event.seq) for each in oracle.promises],

@@ -146,8 +146,8 @@ class Race:
 
     async def orphans(self) -> list[str]:
         """Return the children that live although an ancestor is dead."""
-        everybody = await self.parts.records.by_id(self.ids)
-        states = {state.token.grant.token_id: state for state in everybody.tokens}
+        states_found = await self.parts.records.by_id(self.ids)
+        states = {state.token.grant.token_id: state for state in states_found.tokens}
         dead = {token_id for token_id, state in states.items() if holds_of(state)}
         assert dead
         return [

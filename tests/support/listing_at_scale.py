@@ -85,7 +85,7 @@ class Table:
     token_ids: list[str]
 
 
-class Nobody:
+class SilentAnnouncer:
     """An announcer that sends nothing."""
 
     def announce(self, batch: Batch) -> None:
@@ -252,7 +252,7 @@ async def _table(dsn: str, rows: int) -> AsyncGenerator[Table]:
         sequencer = Sequencer(
             ledger,
             publisher=Publisher(
-                announcer=Nobody(), recent=RecentEvents(ledger, clock=SystemClock())
+                announcer=SilentAnnouncer(), recent=RecentEvents(ledger, clock=SystemClock())
             ),
             clock=SystemClock(),
             metrics=PrometheusMetrics(),

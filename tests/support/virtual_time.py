@@ -15,7 +15,7 @@ class _Selector(selectors.SelectSelector):
 
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout is None:
-            raise RuntimeError("everybody waits for somebody else: nothing will ever happen")
+            raise RuntimeError("deadlock: the loop would wait for ever")
         self.now_s += timeout
         return []
 

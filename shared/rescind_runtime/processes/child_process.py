@@ -135,7 +135,7 @@ class Child:
             return ChildError(self.program, f"stopped by itself, with exit code {status}.")
         name = signal.Signals(end.si_status).name
         return ChildError(
-            self.program, f"was killed with {name}, by somebody or for want of memory."
+            self.program, f"was killed with {name}, by another process, or because memory ran out."
         )
 
     def ask_to_stop(self) -> None:

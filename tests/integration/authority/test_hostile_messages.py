@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from hypothesis import HealthCheck, Phase, given, settings
 from nats.errors import TimeoutError as NatsTimeoutError
-from tests.support import hostile
+from tests.support import invalid_messages
 from tests.support.authority import Running, Sidecar, System, serving
 from tests.support.messages import HEARTBEAT, INSTANCE, SAMPLES
 
@@ -41,7 +41,7 @@ def drawn(payload: bytes) -> Sequence[bytes]:
         phases=[Phase.generate],
         suppress_health_check=[*HealthCheck],
     )
-    @given(hostile.mutated(payload))
+    @given(invalid_messages.mutated(payload))
     def draw(edited: bytes) -> None:
         found.append(edited)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tests.support import hostile
+from tests.support import invalid_messages
 from tests.support.messages import SAMPLES
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running, wait_until
 
@@ -35,7 +35,7 @@ ROUNDS = settings(
     suppress_health_check=[*HealthCheck],
 )
 pieces = st.lists(
-    st.sampled_from(REQUESTS).flatmap(hostile.mutated).map(frame)
+    st.sampled_from(REQUESTS).flatmap(invalid_messages.mutated).map(frame)
     | st.sampled_from(REQUESTS).map(frame)
     | st.binary(max_size=60)
     | st.sampled_from([b"\xff\xff\xff\xff", b"\0\0\0\0", b"GET / HTTP/1.1\r\n\r\n"]),

@@ -17,7 +17,7 @@ from rescind.core.record import Record
 from rescind.core.verdict import Allowed, Verdict
 from rescind.testing import FakeVerifier
 
-_AGAIN_S = 0.05
+_RETRY_S = 0.05
 
 
 class Checker(Protocol):
@@ -122,7 +122,7 @@ class Client(threading.Thread):
                     checker = self._attach()
             pool = self._random.choice(self._pools())
             if checker is None or not pool:
-                time.sleep(_AGAIN_S)
+                time.sleep(_RETRY_S)
                 continue
             self._check(checker, self._random.choice(pool))
             time.sleep(self._pause_s)

@@ -19,8 +19,8 @@ from tests.support.cluster import TERM_S, Cluster
 from tests.support.failover import Pair, Servers
 from tests.support.fault_wire import Fault, Wire
 from tests.support.outcomes import in_time
+from tests.support.proof.actors import Actors
 from tests.support.proof.oracle import EXCUSED, Oracle
-from tests.support.proof.people import People
 
 from rescind.core import instance_mac
 from rescind.core.verdict import Reason
@@ -180,7 +180,7 @@ async def postgres_restarted(stage: Stage) -> None:
 
 @asynccontextmanager
 async def failing_over(
-    stage: Stage, servers: Servers, people: People, *, restart: bool
+    stage: Stage, servers: Servers, actors: Actors, *, restart: bool
 ) -> AsyncGenerator[None]:
     """Fail Postgres over; the old primary lives for the block, and returns as the standby.
 
@@ -202,7 +202,7 @@ async def failing_over(
         await servers.restart_old()
     stage.oracle.excused = EXCUSED | {Reason.UNKNOWN}
     await pair.fail_over()
-    await people.written()
+    await actors.written()
     await asyncio.gather(asyncio.sleep(_UNKNOWN_S), stage.enforced_more(_RECEIPTS))
     stage.oracle.excused = EXCUSED
     async with asyncio.TaskGroup() as tasks:

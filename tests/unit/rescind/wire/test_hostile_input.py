@@ -8,7 +8,7 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support import hostile
+from tests.support import invalid_messages
 from tests.support.messages import SAMPLES, Sample
 
 from rescind.core.ledger import Position
@@ -70,7 +70,7 @@ def test_a_byte_too_many_is_malformed(sample: Sample) -> None:
 @every_message
 def test_a_field_of_a_wrong_type_is_malformed_or_another_good_message(sample: Sample) -> None:
     payload = sample.encode(sample.message)
-    for wrong in hostile.garbled(payload):
+    for wrong in invalid_messages.garbled(payload):
         decoded = survives(sample, wrong)
         if decoded is not None:
             assert type(decoded) in {type(other.message) for other in SAMPLES}
@@ -125,7 +125,7 @@ def test_an_unknown_tag_is_malformed(sample: Sample, tag: int) -> None:
 
 
 @every_decoder
-@pytest.mark.parametrize("giant", hostile.GIANTS.values(), ids=hostile.GIANTS)
+@pytest.mark.parametrize("giant", invalid_messages.GIANTS.values(), ids=invalid_messages.GIANTS)
 def test_a_giant_is_refused_soon_and_without_memory(sample: Sample, giant: bytes) -> None:
     # A byte of a giant may claim much more than there is: nothing may be reserved for the claim.
     began_s = time.process_time()
@@ -170,7 +170,7 @@ def test_a_message_with_flipped_bytes_is_malformed_or_a_message(
 def test_an_edited_message_is_malformed_or_one_that_can_be_written_and_read_again(
     sample: Sample, data: st.DataObject
 ) -> None:
-    decoded = survives(sample, data.draw(hostile.mutated(sample.encode(sample.message))))
+    decoded = survives(sample, data.draw(invalid_messages.mutated(sample.encode(sample.message))))
     if decoded is not None:
         assert sample.decode(sample.encode(decoded)) == decoded
 

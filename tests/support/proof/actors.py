@@ -22,14 +22,14 @@ MOST_GOOD = 120
 _KEPT_NS = 1_500_000_000
 _FORGERIES_GO = 0.02
 _DEAD_GO = 0.03
-_AGAIN_S = 0.05
+_RETRY_S = 0.05
 _NEXT_S = 0.01
 _WAIT_S = 1.0
 _READ_S = 0.01
 _FOREVER_S = 120.0
 
 
-class People:
+class Actors:
     """The commanders of an installation. `pools` holds the tokens to check: good and dead ones.
 
     A detector waits up to `pause_s` before each revocation.
@@ -136,7 +136,7 @@ class People:
         while True:
             good = [each for each in self.good if not each.suspended]
             if not good:
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(_RETRY_S)
                 continue
             known = self._random.choice(good)
             command = Command(now_ns())
@@ -245,13 +245,13 @@ class People:
                 try:
                     answer = await self._http.get(path, params={"timeout": _WAIT_S})
                 except httpx2.HTTPError:
-                    await asyncio.sleep(_AGAIN_S)
+                    await asyncio.sleep(_RETRY_S)
                     continue
                 if answer.status_code == httpx2.codes.OK:
                     return
                 assert answer.status_code in self.repeated | {202}, answer.text
                 if answer.status_code != httpx2.codes.ACCEPTED:
-                    await asyncio.sleep(_AGAIN_S)
+                    await asyncio.sleep(_RETRY_S)
 
     async def _subject(self, known: Known) -> str:
         path = f"/v1/tokens/{known.token_id}"
@@ -263,7 +263,7 @@ class People:
                 answer = None
             if answer is not None and answer.status_code == httpx2.codes.OK:
                 return str(answer.json()["subject"])
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(_RETRY_S)
 
     async def _command(
         self,
@@ -288,7 +288,7 @@ class People:
                 try:
                     answer = await self._http.post(f"{url}{path}", json=body, headers=headers)
                 except httpx2.HTTPError:
-                    await asyncio.sleep(_AGAIN_S)
+                    await asyncio.sleep(_RETRY_S)
                     continue
                 if answer.status_code in {200, 201, 202}:
                     found: dict[str, Any] = answer.json()
@@ -296,7 +296,7 @@ class People:
                 if (bearer or ends) and answer.status_code in {401, 403, 409}:
                     return {}  # meanwhile it, or its parent, was ended or suspended
                 assert answer.status_code in self.repeated, answer.text
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(_RETRY_S)
 
     def _children(self, root: Known) -> list[Known]:
         return [each for each in self.tokens if each.parent is root]

@@ -1,4 +1,4 @@
-"""Somebody who hears and says everything on NATS, and has no key."""
+"""An adversary that receives and sends everything on NATS, and has no key."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ from rescind.wire.events import Batch
 from rescind.wire.signed_envelope import SignedEnvelope
 
 
-def hears(places: Sequence[Place], authorities: Sequence[Authority], payload: bytes) -> None:
-    """Answer a push with acknowledgements of everybody, and with a push of one's own."""
+def attack(places: Sequence[Place], authorities: Sequence[Authority], payload: bytes) -> None:
+    """Answer a push with forged acknowledgements of all sidecars, and with a forged push."""
     batch = events.decode_batch(payload)
     last = batch.first_seq + len(batch.payloads) - 1
     end = Position(batch.epoch, last, batch.after)
@@ -27,7 +27,7 @@ def hears(places: Sequence[Place], authorities: Sequence[Authority], payload: by
         instance, trail = current.instance, current.attempts.trail  # NATS carries both
         content = heartbeat.encode_ack(heartbeat.Ack(instance, 1 << 20, end, trail))
         for authority in authorities:
-            authority.hear(
+            authority.receive(
                 nats_subjects.ACK,
                 signed_envelope.encode(SignedEnvelope(content, instance, bytes(32))),
             )

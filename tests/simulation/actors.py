@@ -1,4 +1,4 @@
-"""Who issues, revokes and lifts: at any authority, again at another one if that one fails."""
+"""The actors that issue, revoke and lift, and repeat a command at another authority on failure."""
 
 import asyncio
 import hashlib
@@ -35,11 +35,11 @@ TERM_MS = 3_000
 _HOUR_US = 3_600_000_000
 _TENANTS = ("a", "b")
 _SUBJECTS = ("agent:one", "agent:two", "agent:three")
-_PATIENCE_S = 2.0
+_TIMEOUT_S = 2.0
 _TIMED = 0.4
 
 
-class People:
+class Actors:
     """Administrators and the services that issue tokens."""
 
     def __init__(
@@ -48,12 +48,12 @@ class People:
         cluster: Cluster,
         *,
         authorities: Callable[[], Sequence[Authority]],
-        look: Callable[[Promise, Sequence[Issued], bool], None],
+        check: Callable[[Promise, Sequence[Issued], bool], None],
         seed: int,
     ) -> None:
         self.over = False
         self._restored = False
-        self._look = look
+        self._check = check
         self._oracle = oracle
         self._cluster = cluster
         self._authorities = authorities
@@ -75,14 +75,14 @@ class People:
     # Issuing ------------------------------------------------------------------------------------
 
     def _service(self) -> str:
-        token, secret = self._strike(Kind.SERVICE, "service:search", "service")
+        token, secret = self._new_token(Kind.SERVICE, "service:search", "service")
         granted = replace(token.grant, scopes=(VERIFY,), audience=(AUDIENCE,))
         service = replace(token, grant=granted)
         self._store(service)
         return secret
 
     def _issued_before(self, subject: str, tenant: str, kind: Kind = Kind.AGENT) -> Issued:
-        token, text = self._strike(kind, subject, tenant)
+        token, text = self._new_token(kind, subject, tenant)
         self._store(token)
         return self._known(token, text, issued_seq=0, parent=None)
 
@@ -94,7 +94,7 @@ class People:
         transaction.store(token, Footed(now_us(), 0, now_us() + _HOUR_US))
         transaction.commit()
 
-    def _strike(
+    def _new_token(
         self, kind: Kind, subject: str, tenant: str, parent: Issued | None = None
     ) -> tuple[NewToken, str]:
         secret = token_format.mint(kind=kind, random=self._entropy(32), edge_key=EdgeKeys.minting)
@@ -125,8 +125,8 @@ class People:
         self._oracle.tokens.append(issued)
         return issued
 
-    async def logging_in(self) -> None:
-        """Issue tokens now and then, some of them on behalf of others."""
+    async def issue_tokens(self) -> None:
+        """Issue tokens at random times, some of them as children of others."""
         while not self.over:
             await asyncio.sleep(self._random.uniform(0.1, 0.8))
             authority = self._random.choice(self._authorities())
@@ -134,15 +134,15 @@ class People:
             if parent in self._spared:
                 parent = None
             try:
-                async with asyncio.timeout(_PATIENCE_S):
-                    await authority.call_in(self._issue(authority, parent))
+                async with asyncio.timeout(_TIMEOUT_S):
+                    await authority.run_inside(self._issue(authority, parent))
             except (RescindError, TimeoutError):
                 self._oracle.count["not issued"] += 1
 
     async def _issue(self, authority: Authority, parent: Issued | None) -> None:
         kind = self._random.choice((Kind.AGENT, Kind.SESSION))
         subject, tenant = self._random.choice(_SUBJECTS), self._random.choice(_TENANTS)
-        token, text = self._strike(kind, subject, tenant, parent)
+        token, text = self._new_token(kind, subject, tenant, parent)
         async with authority.postgres.begin() as transaction:
             parent_hash = None if parent is None else token_format.digest(parent.text)
             footing = await transaction.read_issuance(parent_hash, token.grant.handles)
@@ -156,8 +156,8 @@ class People:
 
     # Revoking -----------------------------------------------------------------------------------
 
-    async def revoking(self) -> None:
-        """Take power away now and then, and sometimes give it back."""
+    async def revoke_tokens(self) -> None:
+        """Revoke, suspend, narrow, kill and lift at random times, until the run ends."""
         while not self.over:
             await asyncio.sleep(self._random.uniform(0.2, 1.5))
             if self._liftable and self._random.random() < 0.3:
@@ -179,12 +179,14 @@ class People:
         return self._random.choice(selectors)
 
     async def change_term(self, term_ms: int) -> None:
-        """Ask for another lease term; the authorities take the steps."""
+        """Request another lease term; the authorities change it in steps."""
         while True:
             authority = self._random.choice(self._authorities())
             try:
-                async with asyncio.timeout(_PATIENCE_S):
-                    await authority.call_in(authority.term.request_term(term_ms, actor="admin:ada"))
+                async with asyncio.timeout(_TIMEOUT_S):
+                    await authority.run_inside(
+                        authority.term.request_term(term_ms, actor="admin:ada")
+                    )
             except (RescindError, TimeoutError):
                 await asyncio.sleep(0.1)
             else:
@@ -195,12 +197,12 @@ class People:
         await self.revoke("revoke", f"tree:{self.session.token_id}")
 
     async def react(self) -> None:
-        """Revoke at once what is used most: somebody saw that something is wrong."""
+        """Revoke or suspend the most used tokens, as an operator does during an incident."""
         await asyncio.sleep(self._random.uniform(0.0, 0.3))
         await self.revoke(self._random.choice(("revoke", "suspend")), *self._favourite)
 
     async def revoke(self, effect: str, *handles: str) -> None:
-        """Revoke, and come back with the receipt."""
+        """Revoke, and wait for the receipt."""
         self._commands += 1
         revocation = Revocation(
             revocation_id=f"rev_{self._commands}",
@@ -217,7 +219,7 @@ class People:
 
         def committed(done: CommittedEvent) -> None:
             events = _events_of(done, revocation, then)
-            if events != [promise.event for promise in given]:  # else it was asked for again
+            if events != [promise.event for promise in given]:  # else the command was repeated
                 given[:] = [Promise(event, there) for event in events]
                 self._committed(given)
 
@@ -231,8 +233,8 @@ class People:
             return None
         return self._cluster.now_us() + int(self._terms.uniform(0.3, 4.0) * 1e6)
 
-    def see_lifts(self) -> None:
-        """End the promises that the ledger says have ended by themselves; none before its time."""
+    def apply_scheduled_lifts(self) -> None:
+        """End the promises that a scheduled lift ended; record a lift before its time as wrong."""
         lifts = {
             entry.event.revocation.lifts: entry.event
             for _, entry in self._cluster.tables.entries
@@ -250,7 +252,7 @@ class People:
 
     async def _lift(self, promise: Promise) -> None:
         self._commands += 1
-        # From the moment that it is asked for, nothing is promised.
+        # From the moment that the lift is requested, nothing is promised.
         promise.ends_s = min(promise.ends_s, now_s())
         name = f"rev_{self._commands}"
         lift = lift_of(promise.event, revocation_id=name, reason="", actor="admin:ada")
@@ -263,7 +265,7 @@ class People:
         committed: Callable[[CommittedEvent], None],
         change: Change | None = None,
     ) -> Receipt:
-        """Ask one authority after another, with the same key, until one gives the receipt."""
+        """Repeat a command at any authority, under one key, until one returns the receipt."""
         name = revocation.revocation_id
         idempotency = IdempotentRequest(
             Key("admin:ada", name), hashlib.sha256(name.encode()).digest()
@@ -281,8 +283,8 @@ class People:
             )
             authority = self._random.choice(self._authorities())
             try:
-                async with asyncio.timeout(_PATIENCE_S):
-                    done = await authority.call_in(authority.sequencer.commit(command))
+                async with asyncio.timeout(_TIMEOUT_S):
+                    done = await authority.run_inside(authority.sequencer.commit(command))
                 committed(done)
                 return await self._receipt(authority, done)
             except LostError as error:
@@ -301,35 +303,35 @@ class People:
             committed.revocation_id, committed.epoch, committed.seq, committed.at_us
         )
         while True:
-            async with asyncio.timeout(_PATIENCE_S):
-                given = await authority.call_in(
-                    authority.enforcer.receipt(target, timeout_s=_PATIENCE_S / 2)
+            async with asyncio.timeout(_TIMEOUT_S):
+                given = await authority.run_inside(
+                    authority.enforcer.receipt(target, timeout_s=_TIMEOUT_S / 2)
                 )
             if isinstance(given, bytes):
                 return receipts.decode(signed_envelope.decode(given).content)
 
     def _committed(self, given: Sequence[Promise]) -> None:
-        """Hold it against whoever demands the position that a command came to."""
+        """Record the promises of a committed command, for checks that demand its position."""
         for promise in given:
             if self._holds(promise.event):
                 self._oracle.promises.append(promise)
-                # A seq says nothing of its epoch: after a restore one lets a term pass first, so
-                # that nobody answers from the ledger before (deploy/runbooks). Here nobody waits.
+                # A seq does not name its epoch. After a restore, operators let a term pass, so that
+                # no sidecar answers from the former ledger (deploy/runbooks). This test does not.
                 if promise.event.epoch == 1:
                     self._probe(promise, demanded=True)
 
-    async def look_again(self) -> None:
-        """Check for a moment, everywhere, what the last receipt took away."""
+    async def check_last_receipt(self) -> None:
+        """Check at every verifier the tokens that the last receipt denies."""
         made = [each for each in self._oracle.promises if each.made_s < NEVER_S]
         for _ in range(4 if made else 0):
             await asyncio.sleep(self._random.uniform(0.0, 0.3))
             self._probe(max(made, key=lambda each: each.made_s), demanded=False)
 
     def _probe(self, promise: Promise, *, demanded: bool) -> None:
-        """Have those tokens checked that nothing else has been taken from."""
+        """Check the tokens that this promise denies and that no other promise affects."""
         oracle = self._oracle
         free = [each for each in oracle.tokens if oracle.free(each, besides=promise)]
-        self._look(promise, [each for each in free if promise.takes(each, writes=True)], demanded)
+        self._check(promise, [each for each in free if promise.takes(each, writes=True)], demanded)
 
     def _enforced(self, promise: Promise, receipt: Receipt) -> None:
         event = promise.event
@@ -353,14 +355,14 @@ class People:
                 self._oracle.wrong.append("a receipt of a ledger that knows every verifier")
 
     def _holds(self, event: Event) -> bool:
-        """Say whether a restore, if there was one, left this event in the ledger."""
+        """Return True if the ledger still holds this event, also after a restore."""
         return not self._restored or event in self._events()
 
     def _events(self) -> Collection[Event]:
         return {entry.event for _, entry in self._cluster.tables.entries}
 
     def lost(self) -> None:
-        """Hear that a backup was restored: what is not in it was never promised."""
+        """Remove the promises whose events a restored backup does not hold."""
         self._restored = True
         events, kept = self._events(), self._cluster.tables.tokens
         oracle = self._oracle
@@ -374,7 +376,7 @@ class People:
 def _events_of(
     done: CommittedEvent, revocation: Revocation, then: Revocation | None
 ) -> list[Event]:
-    """Say which events a command made: one, or two under one name, of which the last is known."""
+    """Return the events of a command: one, or two under one id, of which the last is known."""
     effects = [revocation] if then is None else [revocation, then]
     return [
         Event(done.epoch, seq, done.at_us, replace(each, revocation_id=done.revocation_id))
