@@ -33,7 +33,7 @@ def outcomes_of(scene: Callable[[list[T]], Awaitable[None]], *, name: str) -> li
 
         async def play() -> None:
             await scene(outcomes)
-            stop.ask()
+            stop.request()
 
         async with asyncio.TaskGroup() as group:
             playing = group.create_task(play())

@@ -61,12 +61,12 @@ class RedisLink:
     def secured(self) -> bool:
         """True if the link uses TLS with a checked certificate."""
         parts = urlsplit(self.url)
-        asked = parse_qs(parts.query)
+        parameters = parse_qs(parts.query)
         weak = any(
             name.startswith("ssl")
             and name not in _REDIS_FILES
             and (name, value[0].lower()) != ("ssl_cert_reqs", "required")
-            for name, value in asked.items()
+            for name, value in parameters.items()
         )
         return parts.scheme == "rediss" and not weak
 
@@ -75,8 +75,8 @@ class RedisLink:
         """The files: those of the settings, else those that the URL names."""
         if self.files:
             return self.files
-        asked = parse_qs(urlsplit(self.url).query)
-        return TlsFiles("redis", *(_path(asked.get(name, [""])[0]) for name in _REDIS_FILES))
+        parameters = parse_qs(urlsplit(self.url).query)
+        return TlsFiles("redis", *(_path(parameters.get(name, [""])[0]) for name in _REDIS_FILES))
 
     def require_safe(self, plaintext: Collection[str]) -> None:
         """Raise PlaintextError if this link would leave the machine in clear text.
@@ -84,19 +84,19 @@ class RedisLink:
         Raises TlsError if the files beside the URL would not be used.
         """
         parts = urlsplit(self.url)
-        better = "Write rediss://…"
+        advice = "Write rediss://…"
         if parts.scheme == "rediss":
-            better = "Take ssl_cert_reqs and ssl_check_hostname out of it, for what they switch off"
+            advice = "Take ssl_cert_reqs and ssl_check_hostname out of it, for what they switch off"
         if self.files and not self.secured:
             raise TlsError(
                 "RESCIND_REDIS_URL: it is not TLS that is checked, and "
-                f"RESCIND_REDIS_{_first(self.files)}_FILE would not be used. {better}"
+                f"RESCIND_REDIS_{_first(self.files)}_FILE would not be used. {advice}"
             )
         if parts.scheme == "unix" or self.secured or "redis" in plaintext:
             return
         # Without a host in its place the driver uses the query's host, else its default.
         host = parts.hostname or parse_qs(parts.query).get("host", ["localhost"])[0]
-        _require_local("redis", "RESCIND_REDIS_URL", [unquote(host)], better)
+        _require_local("redis", "RESCIND_REDIS_URL", [unquote(host)], advice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +110,22 @@ class PostgresLink:
     """PGHOST, which the driver uses if the URL names no host."""
 
     @property
-    def _asked(self) -> dict[str, str]:
+    def _parameters(self) -> dict[str, str]:
         return {name: values[-1] for name, values in parse_qs(urlsplit(self.dsn).query).items()}
 
     @property
     def mode(self) -> str | None:
         """The sslmode: with TLS files it is verify-full, unless the URL contains verify-ca."""
-        return self._asked.get("sslmode") or ("verify-full" if self.files else None)
+        return self._parameters.get("sslmode") or ("verify-full" if self.files else None)
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """The hosts and the folders of sockets, as asyncpg finds them."""
         _, at, named = (netloc := urlsplit(self.dsn).netloc).partition("@")
-        asked = self._asked
+        parameters = self._parameters
         if found := named if at else netloc:
             return tuple(unquote(_postgres_host(each.strip())) for each in found.split(","))
-        listed = asked.get("host") or asked.get("service") or self.default_host or ""
+        listed = parameters.get("host") or parameters.get("service") or self.default_host or ""
         return tuple(_postgres_host(each.strip()) for each in listed.split(",") if each)
 
     def require_safe(self, plaintext: Collection[str]) -> None:
@@ -145,14 +145,14 @@ class PostgresLink:
         if mode in _CHECKED:
             self._require_applied(mode)
         elif "postgres" not in plaintext:
-            better = "Write sslmode=verify-full, or set RESCIND_POSTGRES_CA_FILE"
-            away = (host for host in self.hosts if not host.startswith("/"))
-            _require_local("postgres", "RESCIND_POSTGRES_DSN", away, better)
+            advice = "Write sslmode=verify-full, or set RESCIND_POSTGRES_CA_FILE"
+            remote = (host for host in self.hosts if not host.startswith("/"))
+            _require_local("postgres", "RESCIND_POSTGRES_DSN", remote, advice)
 
     def _require_applied(self, mode: str | None) -> None:
-        asked = self._asked
+        parameters = self._parameters
         for name in _IGNORED:
-            if name in asked:
+            if name in parameters:
                 raise TlsError(f"RESCIND_POSTGRES_DSN: {name} is not supported with {mode}")
         if mode == "verify-ca" and self._tls.ca is None:
             raise TlsError(
@@ -162,8 +162,8 @@ class PostgresLink:
 
     @property
     def _tls(self) -> TlsFiles:
-        asked = self._asked
-        named = (asked.get(name) for name in ("sslrootcert", "sslcert", "sslkey"))
+        parameters = self._parameters
+        named = (parameters.get(name) for name in ("sslrootcert", "sslcert", "sslkey"))
         given = (self.files.ca, self.files.cert, self.files.key)
         found = (own or _path(path) for own, path in zip(given, named, strict=True))
         return TlsFiles("postgres", *found)
@@ -208,10 +208,10 @@ def require_safe_listener(address: str, files: TlsFiles, plaintext: Collection[s
         )
 
 
-def _require_local(link: str, variable: str, hosts: Iterable[str], better: str) -> None:
+def _require_local(link: str, variable: str, hosts: Iterable[str], advice: str) -> None:
     for host in hosts:
         if not tls.local(host):
-            raise PlaintextError(tls.refusal(variable, link, host, better))
+            raise PlaintextError(tls.refusal(variable, link, host, advice))
 
 
 def _path(text: str | None) -> Path | None:

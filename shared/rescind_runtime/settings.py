@@ -181,11 +181,11 @@ class RuntimeSettings(BaseSettings):
         names = {name.upper() for name in cls.model_fields} | {
             f"{each.upper()}_FILE" for each in secrets
         }
-        told = data_dir.read_env(data_dir.locate(os.environ)) | environment()
+        variables = data_dir.read_env(data_dir.locate(os.environ)) | environment()
         named = {
-            name: told[variable]
+            name: variables[variable]
             for name in cls.model_fields
-            if told.get(variable := f"{PREFIX}{name.upper()}")
+            if variables.get(variable := f"{PREFIX}{name.upper()}")
         }
         problems: list[tuple[str, str]] = []
         try:
@@ -222,7 +222,7 @@ class RuntimeSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, _Surroundings(settings_cls))
+        return (init_settings, _EnvironmentSource(settings_cls))
 
 
 class LinkedSettings(RuntimeSettings):
@@ -268,7 +268,7 @@ class LinkedSettings(RuntimeSettings):
         links.require_safe_listener(self.http, self.files("http"), self.plaintext)
 
 
-class _Surroundings(EnvSettingsSource):
+class _EnvironmentSource(EnvSettingsSource):
     """The environment, and `DIR/env` for each variable that the environment lacks."""
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
@@ -288,11 +288,11 @@ class _Surroundings(EnvSettingsSource):
         return found
 
 
-def _problem(where: tuple[int | str, ...], says: str) -> tuple[str, str]:
+def _problem(where: tuple[int | str, ...], problem: str) -> tuple[str, str]:
     """Return a variable and its problem. A problem of several variables names one of them first."""
     if where:
-        return f"{PREFIX}{'_'.join(map(str, where)).upper()}", says
-    variable, colon, rest = says.removeprefix("Value error, ").partition(": ")
+        return f"{PREFIX}{'_'.join(map(str, where)).upper()}", problem
+    variable, colon, rest = problem.removeprefix("Value error, ").partition(": ")
     return (variable, rest) if colon else (f"{PREFIX}…", variable)
 
 

@@ -28,27 +28,27 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 class Stop:
-    """A request that this process ends. Created inside a running event loop."""
+    """The request that this process ends. Create it inside a running event loop."""
 
     def __init__(self) -> None:
-        self._asked = asyncio.Event()
+        self._requested = asyncio.Event()
         self.by: int | None = None
-        """The signal that requested the end, if one did."""
+        """The number of the signal that requested the end; None without a signal."""
         self.on_hangup: Callable[[], None] | None = None
-        """What SIGHUP does in place of requesting the end, if there is something to reload."""
+        """The function that SIGHUP calls in place of requesting the end, if one is set."""
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Request the end; a second request changes nothing."""
-        self._asked.set()
+        self._requested.set()
 
     @property
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         """Return True if the end was requested."""
-        return self._asked.is_set()
+        return self._requested.is_set()
 
     async def wait(self) -> None:
         """Wait until the end is requested."""
-        await self._asked.wait()
+        await self._requested.wait()
 
 
 def run(main: Callable[[Stop], Awaitable[None]], *, name: str) -> NoReturn:
@@ -89,10 +89,10 @@ def exit_of(stop: Stop) -> int:
 
 def _allow_descriptors() -> None:
     """Raise the limit of descriptors: a service has more connections than the usual 1,024."""
-    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if now != resource.RLIM_INFINITY:
-        wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(_DESCRIPTORS, most)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, wanted), most))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 async def _until_stopped(main: Callable[[Stop], Awaitable[None]]) -> None:
@@ -104,10 +104,10 @@ async def _until_stopped(main: Callable[[Stop], Awaitable[None]]) -> None:
         if number == signal.SIGHUP and stop.on_hangup is not None:
             stop.on_hangup()
             return
-        if stop.asked and task is not None:
+        if stop.requested and task is not None:
             task.cancel()
         stop.by = stop.by or number
-        stop.ask()
+        stop.request()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Under nohup the end of a terminal stays ignored.

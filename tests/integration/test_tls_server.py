@@ -121,9 +121,9 @@ async def test_a_new_certificate_is_taken_and_no_connection_is_lost(
             before = connection_of(await http.get("/"))
             with capture_logs() as lines:
                 live.key("server").write_bytes(renewed.key("server").read_bytes())
-                certificate.look()  # half of the new pair: the one before goes on
+                certificate.reload_if_changed()  # half of the new pair: the one before goes on
                 copy(renewed, live)
-                certificate.look()
+                certificate.reload_if_changed()
             assert [each["action"] for each in lines] == [
                 "http.certificate_refused",
                 "http.certificate_renewed",
@@ -136,8 +136,8 @@ async def test_a_new_certificate_is_taken_and_no_connection_is_lost(
                 await http.get("/")
         live.cert("server").write_text("nothing\n")
         with capture_logs() as lines:
-            certificate.look()
-            certificate.look()
+            certificate.reload_if_changed()
+            certificate.reload_if_changed()
         assert [each["action"] for each in lines] == ["http.certificate_refused"], "said once"
         async with client(url, renewed.client("authority")) as http:
             assert (await http.get("/")).text == "ok"

@@ -315,7 +315,7 @@ async def serving(
             try:
                 yield running
             finally:
-                stop.ask()
+                stop.request()
 
 
 async def _recognises(client: httpx2.AsyncClient) -> bool:

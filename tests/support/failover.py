@@ -150,7 +150,7 @@ class Servers:
         await execute(standby, "SELECT pg_reload_conf()")
 
     async def _run(self, place: "postgres._Place") -> None:
-        postgres._forget_killed_postmaster(place.cluster)
+        postgres._remove_stale_pid_file(place.cluster)
         server = place.program(
             "postgres",
             *("-D", str(place.cluster), "-k", str(place.sockets)),
@@ -181,7 +181,7 @@ async def running(directory: Path) -> AsyncIterator[Servers]:
 def _place(of: home.Home) -> "postgres._Place":
     found = postgres._binaries()
     assert found is not None
-    return postgres._settle(of, found)
+    return postgres._choose_place(of, found)
 
 
 def _dsn(sockets: Path) -> str:
@@ -197,7 +197,7 @@ async def _copy(place: "postgres._Place", *, source: Path) -> None:
     )
     async with child_process.running(copy) as child:
         async with asyncio.timeout(_DEADLINE_S):
-            await child.gone()
+            await child.wait_ended()
         assert child.succeeded, child.failure()
 
 

@@ -120,7 +120,7 @@ def test_a_wrong_setting_is_never_a_defect_of_ours(
     cut: list[bool] = []
 
     async def main(stop: Stop) -> None:
-        stop.ask()
+        stop.request()
         # What is only away is waited for, and so is the end of that.
         try:
             async with asyncio.timeout(0.5):

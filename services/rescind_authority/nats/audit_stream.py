@@ -32,7 +32,7 @@ async def ensure(client: Client) -> None:
     try:
         context = client.jetstream(timeout=_DEADLINE_S)  # pyright: ignore[reportUnknownMemberType] nats-py leaves types open
         await context.add_stream(config)  # pyright: ignore[reportUnknownMemberType] the same
-    except (JetStreamError, *nats_connection.AWAY) as error:
+    except (JetStreamError, *nats_connection.UNREACHABLE_ERRORS) as error:
         _log.warning(
             "no JetStream stream for late consumers; revocations do not need it",
             action="stream.missing",

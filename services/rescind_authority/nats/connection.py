@@ -36,12 +36,12 @@ class NatsAdapter:
                     self._link,
                     name="rescind-authority",
                     on_reconnected=self._came_back.set,
-                    again=again,
+                    wait_for_files=again,
                 ) as client:
                     dropping.cancel()
                     self._client = client
                     serving = tasks.create_task(self._serve(client))
-                    await nats_connection.given_up(client)
+                    await nats_connection.wait_until_given_up(client)
                     serving.cancel()
 
     async def _serve(self, client: Client) -> None:

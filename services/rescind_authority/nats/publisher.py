@@ -73,5 +73,5 @@ class NatsPublisher:
             try:
                 async with asyncio.timeout(_PUBLISH_S):
                     await self._publish(client, message)
-            except nats_connection.AWAY:
+            except nats_connection.UNREACHABLE_ERRORS:
                 self._metrics.unannounced()

@@ -156,5 +156,5 @@ async def _respond(message: Msg, reply: bytes) -> None:
         return
     try:
         await message.respond(reply)
-    except nats_connection.AWAY:
+    except nats_connection.UNREACHABLE_ERRORS:
         return  # the connection was lost: the sidecar asks again

@@ -42,7 +42,7 @@ class RedisRecordWriter:
         self._metrics = metrics
         self._queue: asyncio.Queue[_Kept] = asyncio.Queue(_CAPACITY)
         self._connected = True
-        self._troubles = redis_connection.Troubles(
+        self._faults = redis_connection.FaultLog(
             "Redis cannot be written to; look-ups do without it"
         )
 
@@ -71,7 +71,7 @@ class RedisRecordWriter:
                     batch.append(self._queue.get_nowait())
                 try:
                     await _write(client, batch)
-                except redis_connection.AWAY as error:
+                except redis_connection.UNREACHABLE_ERRORS as error:
                     self._metrics.shared(written=0, lost=len(batch))
                     self._log_lost(error)
                     # Meanwhile the queue fills, and excess records are lost: no request waits.
@@ -85,18 +85,18 @@ class RedisRecordWriter:
         try:
             async with redis_connection.deadline(_DEADLINE_S):
                 await client.ping()  # pyright: ignore[reportUnknownMemberType] untyped options
-        except redis_connection.AWAY as error:
+        except redis_connection.UNREACHABLE_ERRORS as error:
             if causes.of(error).kind is not causes.Fault.TIMEOUT:  # all processes may start at once
                 self._log_lost(error)
 
     def _log_lost(self, error: Exception) -> None:
-        self._troubles.note(error)
+        self._faults.log(error)
         self._connected = False
 
     def _log_back(self) -> None:
         if not self._connected:
             _log.info("Redis can be written to again", action="redis.back")
-            self._troubles.good()
+            self._faults.clear()
         self._connected = True
 
 

@@ -55,7 +55,7 @@ class Authority:
         parts = _Parts(self._settings)
         certificate = LiveCertificate.of(self._settings.files("http"))
         if certificate is not None:
-            stop.on_hangup = certificate.look
+            stop.on_hangup = certificate.reload_if_changed
         with closing(parts.index):
             async with pool.connect(self._settings.postgres) as postgres:
                 await _require_schema(postgres)

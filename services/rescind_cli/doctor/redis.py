@@ -48,7 +48,7 @@ async def _look(link: RedisLink) -> Finding:
     except SettingsError:
         says = f"{where} cannot be used: it is no URL of such a server"
         return findings.warning(_PART, says, f"Correct RESCIND_REDIS_URL. {_UNTIL_THEN}")
-    except redis_connection.AWAY as error:
+    except redis_connection.UNREACHABLE_ERRORS as error:
         usual = f"Start it, or correct RESCIND_REDIS_URL. {_UNTIL_THEN}"
         advice = driver_errors.advice(error, "redis", "RESCIND_REDIS_URL", usual)
         return findings.warning(

@@ -74,7 +74,7 @@ async def _use(
     due = now() + offset_s
     try:
         for name, token in itertools.cycle(orders.tokens.items()):
-            if stop.asked:
+            if stop.requested:
                 return
             await asyncio.sleep(due - now())
             made.append(await line.call(name, token))

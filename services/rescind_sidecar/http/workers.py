@@ -64,7 +64,7 @@ class Workers:
         while True:
             began_s = loop.time()
             child = self._children[place]
-            await child.gone()
+            await child.wait_ended()
             self._tally.http_workers_restarted += 1
             _log.error(
                 "a worker of the HTTP data plane died and is started again",
@@ -80,7 +80,7 @@ class Workers:
 
     async def _stop(self) -> None:
         for child in self._children:
-            child.ask_to_stop()
+            child.send_stop_signal()
         for child in self._children:
             await child.stop(deadline_s=_STOP_DEADLINE_S)
 

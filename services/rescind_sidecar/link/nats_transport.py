@@ -75,7 +75,7 @@ class NatsTransport:
                 name=self._name,
                 on_reconnected=on_connected,
                 on_lost=self._give_up,
-                again=again,
+                wait_for_files=again,
             ) as client:
                 await nats_connection.subscribe(client, nats_subjects.EVENTS, _handing(on_events))
                 await nats_connection.subscribe(client, nats_subjects.WANTED, _handing(on_wanted))
@@ -84,7 +84,7 @@ class NatsTransport:
                 await nats_connection.subscribe(client, f"{self._inbox}.*", self._hear)
                 self._client = client
                 on_connected()
-                await nats_connection.given_up(client)
+                await nats_connection.wait_until_given_up(client)
 
     async def ask(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
@@ -101,7 +101,7 @@ class NatsTransport:
                     return await answered
                 finally:
                     self._asking.discard(deadline)
-        except nats_connection.AWAY as error:
+        except nats_connection.UNREACHABLE_ERRORS as error:
             raise UnreachableError(f"no authority answered {subject} over NATS") from error
         finally:
             del self._questions[number]
@@ -117,7 +117,7 @@ class NatsTransport:
         try:
             async with asyncio.timeout(_TELL_S):
                 await client.publish(subject, payload)
-        except nats_connection.AWAY as error:
+        except nats_connection.UNREACHABLE_ERRORS as error:
             raise UnreachableError(f"{subject} did not reach NATS") from error
 
     def _give_up(self) -> None:

@@ -40,7 +40,7 @@ class RedisRecordReader:
         self._link = link
         self._queue: asyncio.Queue[_Asked] = asyncio.Queue(_CAPACITY)
         self._there = False
-        self._troubles = redis_connection.Troubles(
+        self._troubles = redis_connection.FaultLog(
             "Redis cannot be used; look-ups go to the authority"
         )
 
@@ -66,8 +66,8 @@ class RedisRecordReader:
             while True:
                 try:
                     await self._serve(client)
-                except redis_connection.AWAY as error:
-                    self._troubles.note(error)
+                except redis_connection.UNREACHABLE_ERRORS as error:
+                    self._troubles.log(error)
                 finally:
                     self._give_up()
                 await asyncio.sleep(_PAUSE_S)
@@ -77,7 +77,7 @@ class RedisRecordReader:
             await client.ping()  # pyright: ignore[reportUnknownMemberType] its options are untyped
         _log.info("Redis answers", action="redis.connected")
         self._there = True
-        self._troubles.good()
+        self._troubles.clear()
         while True:
             batch = [await self._queue.get()]
             while len(batch) < _MOST_AT_ONCE and not self._queue.empty():

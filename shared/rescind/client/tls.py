@@ -148,9 +148,9 @@ def allowed(text: str | None) -> frozenset[str]:
     return names
 
 
-def refusal(variable: str, link: str, host: str, better: str) -> str:
-    """Return why a link is refused, and both remedies. `better` is how to use TLS there."""
+def refusal(variable: str, link: str, host: str, advice: str) -> str:
+    """Return why a link is refused, and both remedies. `advice` is how to use TLS there."""
     return (
-        f"{variable}: {host} would be reached in clear text. {better}, or, where the network "
+        f"{variable}: {host} would be reached in clear text. {advice}, or, where the network "
         f"between is trusted, name the link: {ALLOW_PLAINTEXT}={link}"
     )

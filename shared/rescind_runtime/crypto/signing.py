@@ -140,12 +140,12 @@ class Keyring:
     def create(cls, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
         """Create a keyring under a root key (a 32-byte seed), with a statement for `life_us`."""
         private = _Private.create()
-        return cls._stated(
+        return cls._signed(
             SigningKey(root), private, Statement(1, now_us, b"", ()), life_us=life_us
         )
 
     @classmethod
-    def _stated(
+    def _signed(
         cls,
         root: SigningKey,
         private: _Private,
@@ -172,7 +172,7 @@ class Keyring:
             private = private.changed(ROWS, keep=0)
         return type(self)(private, statement=self.statement, root=self.root, adopting=adopting)
 
-    def _restated(
+    def _sign_again(
         self,
         private: _Private,
         *,
@@ -186,7 +186,7 @@ class Keyring:
         if bytes(signer.verify_key) != self.root and links is None:
             raise KeyringError("that is the root key of another keyring")
         kept = (*self.trust.retired, *retired)[-trust_statement.MOST_RETIRED :]
-        changed = self._stated(
+        changed = self._signed(
             signer,
             private,
             Statement(self.serial + 1, now_us, b"", (), retired=kept),
@@ -211,12 +211,12 @@ class Keyring:
 
     def restated(self, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
         """Make a newer statement of the same keys: a process that sees its number fetches it."""
-        return self._restated(self._private, root=root, now_us=now_us, life_us=life_us)
+        return self._sign_again(self._private, root=root, now_us=now_us, life_us=life_us)
 
     def rotated(self, kind: str, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
         """Add a new key of a kind; the former one stays good until the next rotation."""
         private = replace(self._private.changed(kind, keep=1), rotated_at_us=now_us)
-        return self._restated(private, root=root, now_us=now_us, life_us=life_us)
+        return self._sign_again(private, root=root, now_us=now_us, life_us=life_us)
 
     def retired(
         self, kinds: Collection[str], *, root: bytes, now_us: int, life_us: int | None = None
@@ -226,21 +226,21 @@ class Keyring:
         The new keys are in use at once. A key for rows stays beside its new one: rows with a MAC
         of the former key get another MAC.
         """
-        private, gone = replace(self._private, rotated_at_us=0), list[RetiredKey]()
+        private, retired_keys = replace(self._private, rotated_at_us=0), list[RetiredKey]()
         for kind in kinds:
             if kind == ROWS:
                 private = private.changed(ROWS, keep=1)
                 continue
-            gone += [RetiredKey(kind, name) for name in private.ids(kind)]
+            retired_keys += [RetiredKey(kind, name) for name in private.ids(kind)]
             private = private.changed(kind, keep=0)
-        return self._restated(
-            private, root=root, now_us=now_us, life_us=life_us, retired=tuple(gone)
+        return self._sign_again(
+            private, root=root, now_us=now_us, life_us=life_us, retired=tuple(retired_keys)
         )
 
     def without_former_rows(self, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
         """Remove the keys for rows that are older than the newest one."""
         private = replace(self._private, rows=_last(self._private.rows, 1))
-        return self._restated(private, root=root, now_us=now_us, life_us=life_us)
+        return self._sign_again(private, root=root, now_us=now_us, life_us=life_us)
 
     def rerooted(
         self, *, root: bytes, new_root: bytes, now_us: int, life_us: int | None = None
@@ -257,7 +257,7 @@ class Keyring:
         links = (*self.links, trust_statement.encode_envelope(link, ()))[
             -trust_statement.MOST_LINKS :
         ]
-        return self._restated(
+        return self._sign_again(
             self._private, root=new_root, now_us=now_us, life_us=life_us, links=links
         )
 
@@ -265,7 +265,7 @@ class Keyring:
         """Remove the links: a process with only a former root key needs a new trust file."""
         if bytes(SigningKey(root).verify_key) != self.root:
             raise KeyringError("that is the root key of another keyring")
-        return self._restated(self._private, root=root, now_us=now_us, life_us=life_us, links=())
+        return self._sign_again(self._private, root=root, now_us=now_us, life_us=life_us, links=())
 
     def settled(self, now_us: int) -> bool:
         """Return True if every newest key is in use, as is required to make another one."""
@@ -308,7 +308,7 @@ class Keyring:
 
     def open(self, box: bytes) -> bytes | None:
         """Return the content of a box for this installation, or None if it cannot be opened."""
-        opened = (_opened(sealing, box) for sealing in reversed(self._sealings))
+        opened = (_decrypt(sealing, box) for sealing in reversed(self._sealings))
         return next((content for content in opened if content is not None), None)
 
     def encrypt_for(self, public: bytes, content: bytes) -> bytes:
@@ -338,7 +338,7 @@ class Keyring:
                 (*_all(found.get("sealings_before", [])), _key_bytes(found["sealing"])),
                 (*_all(found.get("masters_before", [])), _key_bytes(found["master"])),
                 # Older files lack this time; in them every statement followed a rotation.
-                _time(found.get("rotated_at_us", _assumed(keys, root, statement))),
+                _time(found.get("rotated_at_us", _assumed_rotation_us(keys, root, statement))),
                 _all(found.get("rows", [])),
             )
             adopting = _flag(found.get("adopting_rows", False))
@@ -382,7 +382,7 @@ class InstanceKey:
 
     def open(self, box: bytes) -> bytes | None:
         """Return the content of a box for this instance, or None if it cannot be opened."""
-        return _opened(self._private, box)
+        return _decrypt(self._private, box)
 
 
 def public_of(seed: bytes) -> bytes:
@@ -406,7 +406,7 @@ def _last(keys: tuple[_T, ...], count: int) -> tuple[_T, ...]:
     return keys[-count:] if count else ()
 
 
-def _assumed(keys: tuple[_Key, ...], root: bytes, statement: bytes) -> int:
+def _assumed_rotation_us(keys: tuple[_Key, ...], root: bytes, statement: bytes) -> int:
     return Trust(root, statement).issued_at_us if len(keys) > len(_PURPOSES) else 0
 
 
@@ -433,7 +433,7 @@ def _key_bytes(text: str) -> bytes:
     return key
 
 
-def _opened(private: PrivateKey, box: bytes) -> bytes | None:
+def _decrypt(private: PrivateKey, box: bytes) -> bytes | None:
     try:
         return SealedBox(private).decrypt(box)
     except (CryptoError, ValueError, TypeError):

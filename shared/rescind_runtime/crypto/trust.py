@@ -54,7 +54,7 @@ class Trust:
             for link in links:
                 roots = (*roots, *_successor(roots[-1], link))
             if not verifies(VerifyKey(roots[-1]), Purpose.TRUST, signed):
-                self._insist_on_no_former_root(signed)
+                self._require_no_former_root(signed)
                 raise KeyringError("the trust statement is not signed by the root key")
             found = trust_statement.decode(signed.content)
         except MalformedMessageError as error:
@@ -65,7 +65,7 @@ class Trust:
             raise KeyringError("the trust statement is good for more than 366 days")
         return found, roots
 
-    def _insist_on_no_former_root(self, signed: SignedEnvelope) -> None:
+    def _require_no_former_root(self, signed: SignedEnvelope) -> None:
         if any(verifies(VerifyKey(root), Purpose.TRUST, signed) for root in self.roots[:-1]):
             raise KeyringError(
                 "the trust statement is signed by a root key that was replaced: by an authority "

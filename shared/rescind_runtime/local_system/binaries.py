@@ -48,7 +48,7 @@ def on_path(program: str, *, oldest: tuple[int, ...]) -> Path | None:
 def version(program: Path) -> tuple[int, ...]:
     """Return the first version number that `--version` prints; () if it prints none."""
     try:
-        said = subprocess.run(  # noqa: S603 - a program found above
+        output = subprocess.run(  # noqa: S603 - a program found above
             [program, "--version"],
             capture_output=True,
             check=False,
@@ -57,5 +57,5 @@ def version(program: Path) -> tuple[int, ...]:
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    number = re.search(r"\d+(\.\d+)+", said)
+    number = re.search(r"\d+(\.\d+)+", output)
     return tuple(map(int, number[0].split("."))) if number else ()

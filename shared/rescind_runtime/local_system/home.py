@@ -53,7 +53,7 @@ async def locked(directory: Path, *, longest_socket: int) -> AsyncGenerator[Home
     """
     descriptor = _open(directory)
     try:
-        await _take(descriptor, directory)
+        await _lock(descriptor, directory)
         sockets = _socket_folder(directory, longest_socket)
         _empty(sockets)
         sockets.mkdir(mode=0o700)
@@ -65,11 +65,11 @@ async def locked(directory: Path, *, longest_socket: int) -> AsyncGenerator[Home
         os.close(descriptor)
 
 
-async def _take(descriptor: int, directory: Path) -> None:
+async def _lock(descriptor: int, directory: Path) -> None:
     """Lock the directory; wait only for the rest of a run whose first process is dead."""
     try:
         async with asyncio.timeout(_LAST_RUN_DEADLINE_S):
-            while not _try(descriptor):
+            while not _try_lock(descriptor):
                 if (owner := _living_owner(descriptor)) is not None:
                     raise DataDirectoryError(
                         f"{directory} is in use by another `rescind up` (pid {owner}). "
@@ -110,7 +110,7 @@ def _living_owner(descriptor: int) -> str | None:
     return None if state in "ZX" else owner  # a zombie holds no lock
 
 
-def _try(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -134,7 +134,7 @@ def _socket_folder(directory: Path, longest_socket: int) -> Path:
 def _empty(sockets: Path) -> None:
     """Remove the folder and what a killed process left in it, but no other user's."""
     with contextlib.suppress(FileNotFoundError):
-        facts = sockets.lstat()
-        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
+        status = sockets.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
             raise DataDirectoryError(f"{sockets} is in the way and is not ours: remove it.")
         shutil.rmtree(sockets)

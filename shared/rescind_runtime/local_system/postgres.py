@@ -71,12 +71,12 @@ async def running(home: Home) -> AsyncGenerator[Server]:
     found = _binaries()
     if found is None:
         raise binaries.MissingServerError(f"Postgres ({_OLDEST} or newer)", VARIABLE)
-    place = _settle(home, found)
+    place = _choose_place(home, found)
     try:
         if not (place.cluster / "PG_VERSION").exists():
             await _initialise(place)
         _require_same_version(place)
-        _forget_killed_postmaster(place.cluster)
+        _remove_stale_pid_file(place.cluster)
         program = place.program(
             "postgres",
             *("-D", str(place.cluster), "-k", str(place.sockets)),
@@ -108,17 +108,17 @@ def _binaries() -> Path | None:
     return of_the_system[newest] if newest >= _OLDEST else None
 
 
-def _settle(home: Home, found: Path) -> _Place:
+def _choose_place(home: Home, found: Path) -> _Place:
     """Choose the first identity that can start Postgres and reach its files."""
     parent = home.folder("postgres")
     for identity in _identities(parent):
         place = _Place(home, found, identity, parent / "cluster", home.sockets)
         if identity[0].isdigit():
-            place = _hand_over(place)
+            place = _give_to_user(place)
         if _starts(place):
             return place
         if identity[0].isdigit() and not place.cluster.exists():
-            _take_back(place)
+            _undo_give(place)
     raise PostgresError(
         "Postgres cannot run as root, and here neither a user namespace is allowed nor can the "
         f"users `postgres` and `nobody` reach {parent} and {found}. Run `rescind up` as an "
@@ -149,7 +149,7 @@ def _user(name: str) -> pwd.struct_passwd | None:
         return None
 
 
-def _hand_over(place: _Place) -> _Place:
+def _give_to_user(place: _Place) -> _Place:
     """Grant another user its folders inside DIR, and the right to pass through DIR to them."""
     uid, gid = map(int, place.identity.split(":"))
     sockets = place.sockets.with_name(f"{place.sockets.name}{_HANDED_OVER}")
@@ -161,8 +161,8 @@ def _hand_over(place: _Place) -> _Place:
     return _Place(place.home, place.binaries, place.identity, place.cluster, sockets)
 
 
-def _take_back(place: _Place) -> None:
-    """Undo `_hand_over`, so that a later run may choose any identity."""
+def _undo_give(place: _Place) -> None:
+    """Undo `_give_to_user`, so that a later run may choose any identity."""
     place.sockets.rmdir()
     os.chown(place.cluster.parent, os.geteuid(), os.getegid())
     place.home.directory.chmod(0o700)
@@ -196,7 +196,7 @@ async def _initialise(place: _Place) -> None:
     async with child_process.running(program) as child:
         try:
             async with asyncio.timeout(_INIT_DEADLINE_S):
-                await child.gone()
+                await child.wait_ended()
         except TimeoutError:
             raise child_process.ChildError(program, "took too long to make its files.") from None
         if not child.succeeded:
@@ -215,7 +215,7 @@ def _require_same_version(place: _Place) -> None:
         )
 
 
-def _forget_killed_postmaster(cluster: Path) -> None:
+def _remove_stale_pid_file(cluster: Path) -> None:
     """Remove the pid file of a killed run, whose number may by now be another process's.
 
     This process holds DIR/lock, which every process of an earlier run would hold too. Only a

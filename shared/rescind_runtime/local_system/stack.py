@@ -37,7 +37,7 @@ _WITHHELD = (
     *("RESCIND_HTTP_CA_FILE", "RESCIND_HTTP_CERT_FILE", "RESCIND_HTTP_KEY_FILE"),
 )
 
-_OF_A_LINK = re.compile(
+_LINK_VARIABLE = re.compile(
     "RESCIND_(?:ALLOW_PLAINTEXT|(NATS|REDIS|POSTGRES)_(?:CA|CERT|KEY|CREDS|NKEY|PASSWORD)_FILE)"
 )
 
@@ -45,9 +45,9 @@ Reach = Callable[[str, Mapping[str, str]], Mapping[str, str]]
 """A function from a service and its sidecar's environment to the environment to use instead."""
 
 
-def directly(_service: str, told: Mapping[str, str]) -> Mapping[str, str]:
+def directly(_service: str, environment: Mapping[str, str]) -> Mapping[str, str]:
     """Return the environment unchanged: nothing lies between a sidecar and the rest."""
-    return told
+    return environment
 
 
 class StackError(RescindError):
@@ -94,7 +94,7 @@ class System:
         """Wait until cancelled. Raises StackError as soon as a child ends unexpectedly."""
         async with asyncio.TaskGroup() as group:
             for child in self.children:
-                group.create_task(_fail_when_gone(child))
+                group.create_task(_raise_when_ended(child))
 
 
 @contextlib.asynccontextmanager
@@ -191,11 +191,11 @@ async def _sidecars(
         )
         processes.append(await block.enter_async_context(child_process.running(program)))
 
-    def ask_all_to_stop() -> None:
+    def signal_all() -> None:
         for process in processes:
-            process.ask_to_stop()
+            process.send_stop_signal()
 
-    block.callback(ask_all_to_stop)  # runs first, so that they stop in parallel
+    block.callback(signal_all)  # runs first, so that they stop in parallel
     return {_sidecar(await each.ready(deadline_s=_READY_DEADLINE_S)): each for each in processes}
 
 
@@ -227,8 +227,8 @@ def _credential(place: Home, service: str) -> Path:
     return place.folder("credentials") / service
 
 
-async def _fail_when_gone(child: Child) -> None:
-    await child.gone()
+async def _raise_when_ended(child: Child) -> None:
+    await child.wait_ended()
     raise StackError(
         f"{child.failure()}\nThe rest was stopped with it; the data is kept. Start it again."
     )
@@ -245,7 +245,7 @@ def _common_settings(
     inherited = {
         key: text
         for key, text in plan.environ.items()
-        if key not in _WITHHELD and not _OF_A_LINK.fullmatch(key)
+        if key not in _WITHHELD and not _LINK_VARIABLE.fullmatch(key)
     }
     inherited.pop("RESCIND_POSTGRES_DSN", None)  # for the authority alone
     return (
@@ -272,7 +272,9 @@ def _links(environ: Mapping[str, str], own: Collection[str]) -> dict[str, str]:
     found = {
         each: text
         for each, text in environ.items()
-        if text and (match := _OF_A_LINK.fullmatch(each)) and (match[1] or "").lower() in {*own, ""}
+        if text
+        and (match := _LINK_VARIABLE.fullmatch(each))
+        and (match[1] or "").lower() in {*own, ""}
     }
     return {
         each: str(Path(text).absolute()) if each.endswith("_FILE") else text

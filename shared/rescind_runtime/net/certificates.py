@@ -8,7 +8,7 @@ import structlog
 
 from rescind.client.tls import TlsError, TlsFiles
 
-_LOOK_S = 2.0
+_POLL_S = 2.0
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -25,7 +25,7 @@ class LiveCertificate:
     def __init__(self, files: TlsFiles) -> None:
         """Read the files for the first time. Raises TlsError."""
         self._files = files
-        self._seen = self._stamps()
+        self._loaded_stamps = self._stamps()
         self.context: ssl.SSLContext = files.server()
 
     @classmethod
@@ -36,15 +36,15 @@ class LiveCertificate:
     async def run(self) -> None:
         """Check the files for changes every two seconds, until cancelled."""
         while True:
-            await asyncio.sleep(_LOOK_S)
-            self.look()
+            await asyncio.sleep(_POLL_S)
+            self.reload_if_changed()
 
-    def look(self) -> None:
+    def reload_if_changed(self) -> None:
         """Load the files if they changed."""
         stamps = self._stamps()
-        if stamps == self._seen:
+        if stamps == self._loaded_stamps:
             return
-        self._seen = stamps
+        self._loaded_stamps = stamps
         try:
             self.context = self._files.server()
         except TlsError as error:

@@ -109,7 +109,7 @@ class Connections:
         """Store the limits; `many_behind` returns True for a proxy, which has many clients."""
         self.limits = limits
         self.buffer = memoryview(bytearray(_READ_BYTES))
-        """The buffer that every connection reads into: one read is small, and copied at once."""
+        """The buffer of every connection: each read is small, and is copied at once."""
         self._many_behind = many_behind
         self._all: set[Connection] = set()
         self._unproven = _Queue()
@@ -134,24 +134,24 @@ class Connections:
             return False
         self.admitted += 1
         self._all.add(connection)
-        self.moved(connection)
+        self.requeue(connection)
         return True
 
     def _close(self, connection: "Connection | None") -> None:
         if connection is not None:
             self.closed_for_others += 1
-            self.leave(connection)
+            self.remove(connection)
             connection.transport.abort()
 
-    def leave(self, connection: "Connection") -> None:
+    def remove(self, connection: "Connection") -> None:
         """Remove a connection."""
         if connection not in self._all:
             return
         self._all.remove(connection)
         self._drop(connection)
-        self._disown(connection)
+        self._remove_owner(connection)
 
-    def moved(self, connection: "Connection") -> None:
+    def requeue(self, connection: "Connection") -> None:
         """Move a connection to the queue of its phase and its proof."""
         if connection not in self._all:
             return
@@ -170,14 +170,14 @@ class Connections:
             self._drop(connection)
             self._owners[owner] += 1
             connection.owner = owner
-            self.moved(connection)
+            self.requeue(connection)
 
     def disprove(self, connection: "Connection") -> None:
         """Remove a connection's proof."""
         if connection.owner is not None:
             self._drop(connection)
-            self._disown(connection)
-            self.moved(connection)
+            self._remove_owner(connection)
+            self.requeue(connection)
 
     def _drop(self, connection: "Connection") -> None:
         self._proven.drop(connection)
@@ -188,7 +188,7 @@ class Connections:
             if not peer:
                 del self._peers[connection.peer]
 
-    def _disown(self, connection: "Connection") -> None:
+    def _remove_owner(self, connection: "Connection") -> None:
         owner, connection.owner = connection.owner, None
         if owner is not None:
             self._owners[owner] -= 1
@@ -202,7 +202,7 @@ class Connections:
             await asyncio.sleep(self.limits.sweep_s)
             now = loop.time()
             for connection in tuple(self._all):
-                connection.end_if_late(now)
+                connection.close_if_late(now)
 
 
 class Config(uvicorn.Config):
@@ -243,7 +243,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         H11Protocol.__init__(self, config, server_state, app_state, _loop)
-        self.among = config.connections
+        self.registry = config.connections
         self.phase = Phase.HEAD
         self.owner: str | None = None
         """The id of the token or instance that proved the latest request."""
@@ -260,12 +260,12 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
     def prove(self, owner: str) -> None:
         """Mark the current request as authenticated: it is not closed for others now."""
         self._proved = True
-        self.among.prove(self, owner)
+        self.registry.prove(self, owner)
 
     def disprove(self) -> None:
         """Mark the current request as not authenticated."""
         self._proved = False
-        self.among.disprove(self)
+        self.registry.disprove(self)
 
     # Callbacks of the transport ---------------------------------------------------------------
 
@@ -274,21 +274,21 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         super().connection_made(cast("asyncio.Transport", transport))
         self.address = self.client[0] if self.client else ""
         self.peer = site(self.address)
-        if not self.among.admit(self):
-            self._end(_FULL)
+        if not self.registry.admit(self):
+            self._close_after(_FULL)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the connection from those of the server."""
-        self.among.leave(self)
+        self.registry.remove(self)
         super().connection_lost(exc)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 our buffer has a fixed size
         """Return the buffer that all connections read into."""
-        return self.among.buffer
+        return self.registry.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Handle the bytes that were read into the buffer."""
-        self.data_received(bytes(self.among.buffer[:nbytes]))
+        self.data_received(bytes(self.registry.buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Handle the received bytes."""
@@ -300,7 +300,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             # uvicorn cannot answer 400 to a request that is answered already.
             self.transport.abort()
             return
-        self._note()
+        self._update_phase()
         # Until the application has answered, what it does not request stays with the sender.
         if self.phase is Phase.BODY and self.cycle.body and not self.cycle.response_complete:
             self.flow.pause_reading()
@@ -320,10 +320,10 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
     def on_response_complete(self) -> None:
         """Continue with the next request, which needs a proof of its own."""
         if not self._proved:
-            self.among.disprove(self)
+            self.registry.disprove(self)
         self._proved = False
         super().on_response_complete()
-        self._note()
+        self._update_phase()
 
     async def _call(self, scope: Any, receive: Any, send: Any) -> None:
         scope[SCOPE_KEY] = self
@@ -331,14 +331,14 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
     # ------------------------------------------------------------------------------------------
 
-    def _note(self) -> None:
-        phase = self._now_in()
+    def _update_phase(self) -> None:
+        phase = self._current_phase()
         if phase is not self.phase:
             self.phase = phase
             self._since = self.loop.time()
-            self.among.moved(self)
+            self.registry.requeue(self)
 
-    def _now_in(self) -> Phase:
+    def _current_phase(self) -> Phase:
         if self.conn.their_state is h11.SEND_BODY:
             return Phase.BODY
         cycle = self._cycle
@@ -347,9 +347,9 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         begun = cycle is None or bool(self.conn.trailing_data[0])
         return Phase.HEAD if begun else Phase.IDLE
 
-    def end_if_late(self, now: float) -> None:
+    def close_if_late(self, now: float) -> None:
         """Close this connection if it has taken too long."""
-        limits = self.among.limits
+        limits = self.registry.limits
         if self._closing is not None:
             if now - self._closing > _CLOSING_S:
                 self.transport.abort()
@@ -365,18 +365,18 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         if left_s is not None and now - self._since > left_s:
             cycle = self._cycle if self.phase is Phase.BODY else None
             answered = cycle is not None and cycle.response_started
-            self._end(b"" if self.phase is Phase.IDLE or answered else _SLOW)
+            self._close_after(b"" if self.phase is Phase.IDLE or answered else _SLOW)
 
     @property
     def _cycle(self) -> RequestResponseCycle | None:
         # None before the first request, although uvicorn's annotation excludes None.
         return cast("RequestResponseCycle | None", self.cycle)
 
-    def _end(self, said: bytes) -> None:
-        """Send a last answer, and close; `end_if_late` aborts if the client does not read it."""
+    def _close_after(self, answer: bytes) -> None:
+        """Send a last answer, and close; `close_if_late` aborts if the client does not read it."""
         self._closing = self.loop.time()
-        if said:
-            self.transport.write(said)
+        if answer:
+            self.transport.write(answer)
         self.transport.close()
 
 

@@ -31,14 +31,14 @@ async def serving(
     With a certificate the server uses HTTPS. Connections are bounded from their first byte on.
     Forwarded headers are not trusted. Raises AddressError.
     """
-    among = Connections(limits()) if connections is None else connections
+    bounded = Connections(limits()) if connections is None else connections
     async with asyncio.TaskGroup() as tasks:
-        jobs = [tasks.create_task(among.sweep())]
+        jobs = [tasks.create_task(bounded.sweep())]
         if certificate is not None:
             jobs.append(tasks.create_task(certificate.run()))
         try:
             async with running(
-                Config(app, among, certificate), address, secured=certificate is not None
+                Config(app, bounded, certificate), address, secured=certificate is not None
             ) as url:
                 yield url
         finally:

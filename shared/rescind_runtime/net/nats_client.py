@@ -48,9 +48,9 @@ class _Transport(TcpTransport):
             await super().drain()  # type: ignore[no-untyped-call] # nats-py leaves it open
         except ConnectionResetError as lost:
             # The cause may have arrived at the same moment, such as a TLS alert with the reason.
-            told = self._io_reader.exception() if self._io_reader is not None else None
-            if told is not None:
-                raise told from lost
+            reason = self._io_reader.exception() if self._io_reader is not None else None
+            if reason is not None:
+                raise reason from lost
             raise
 
 
@@ -97,12 +97,12 @@ class SecuredClient(Client):
             self.options |= {"user": user, "password": unquote(uri.password)}
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        told: list[str] = info.get("connect_urls") or []
+        announced: list[str] = info.get("connect_urls") or []
         if self._required and initial_connection:
-            told = []
+            announced = []
         elif self._local:  # clear text does not leave this machine
-            told = [each for each in told if tls.local(urlsplit(f"//{each}").hostname)]
-        info = info | {"connect_urls": told}
+            announced = [each for each in announced if tls.local(urlsplit(f"//{each}").hostname)]
+        info = info | {"connect_urls": announced}
         await super()._process_info(info, initial_connection)
 
 

@@ -25,13 +25,13 @@ from rescind_runtime.net import nats_client
 # reliable report. That is safe: each of our messages carries its seq, and a gap is fetched.
 _MOST_PENDING = 65_536
 _MOST_PENDING_BYTES = 64 * 1024 * 1024
-_PATIENCE_S = 3.0
-_LOOK_S = 1.0
-_LONGEST_AWAY_S = 30.0
+_LOG_AFTER_S = 3.0
+_POLL_S = 1.0
+_LONGEST_DISCONNECTED_S = 30.0
 _CLOSE_S = 2.0
 _CANCEL_AGAIN_S = 0.1
 
-AWAY = (
+UNREACHABLE_ERRORS = (
     NatsError,
     OSError,
     TimeoutError,
@@ -39,7 +39,7 @@ AWAY = (
 )
 """The exceptions of nats-py when NATS is unreachable."""
 
-_GARBLED = (
+_NOT_NATS_ERRORS = (
     *(AttributeError, LookupError, RuntimeError, TypeError, ValueError),
     *nats_client.NKEY_ERRORS,  # from a file of ours that was replaced by something else
 )
@@ -57,27 +57,27 @@ async def connection(
     name: str,
     on_reconnected: Callable[[], None] = lambda: None,
     on_lost: Callable[[], None] = lambda: None,
-    again: bool = False,
+    wait_for_files: bool = False,
 ) -> AsyncGenerator[Client]:
     """Connect, waiting for NATS without a deadline, and close at the end, whatever its state.
 
     A text contains the URLs of the servers of one cluster, separated by commas. The files of a
     link are read now. Raises TlsError for a file that cannot be used, unless the files were good
-    before (`again`): then this waits for usable files too.
+    before (`wait_for_files`): then this waits for usable files too.
     """
     if isinstance(link, str):
         link = NatsLink.read(link)
     # nats-py reports nothing about a server that was never reachable.
-    ending, troubles = asyncio.Event(), _Troubles()
-    awaiting = asyncio.get_running_loop().call_later(_PATIENCE_S, troubles.say_awaited)
+    ending, faults = asyncio.Event(), _FaultLog()
+    timer = asyncio.get_running_loop().call_later(_LOG_AFTER_S, faults.log_unreachable)
     try:
         client = await _connected(
             link,
-            _callbacks(on_reconnected, on_lost, ending, troubles) | {"name": name},
-            again=again,
+            _callbacks(on_reconnected, on_lost, ending, faults) | {"name": name},
+            wait_for_files=wait_for_files,
         )
     finally:
-        awaiting.cancel()
+        timer.cancel()
     _log.info("connected to NATS", action="nats.connected")
     try:
         yield client
@@ -86,10 +86,10 @@ async def connection(
         await _close(client)
 
 
-async def _connected(link: NatsLink, callbacks: dict[str, Any], *, again: bool) -> Client:
+async def _connected(link: NatsLink, callbacks: dict[str, Any], *, wait_for_files: bool) -> Client:
     options: dict[str, Any] = (
         callbacks
-        | await _read(link, again=again)
+        | await _read(link, wait_for_files=wait_for_files)
         | {
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": 0.2,
@@ -102,11 +102,11 @@ async def _connected(link: NatsLink, callbacks: dict[str, Any], *, again: bool) 
     while True:
         client = nats_client.client(link)
         try:
-            await _to_the_end(client.connect(**options))
-        except _GARBLED as error:
+            await _await_cancellable(client.connect(**options))
+        except _NOT_NATS_ERRORS as error:
             _log.warning("no NATS answers there", action="nats.garbled", why=type(error).__name__)
             await _close(client)
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
         except asyncio.CancelledError:
             await _close(client)  # it may have connected at the same moment
             raise
@@ -114,18 +114,18 @@ async def _connected(link: NatsLink, callbacks: dict[str, Any], *, again: bool) 
             return client
 
 
-async def _read(link: NatsLink, *, again: bool) -> dict[str, Any]:
+async def _read(link: NatsLink, *, wait_for_files: bool) -> dict[str, Any]:
     while True:
         try:
             return nats_client.options(link)
         except TlsError as error:
-            if not again:
+            if not wait_for_files:
                 raise
             _log.error("NATS cannot be used", action="nats.refused", cause="file", why=str(error))
-            await asyncio.sleep(_LONGEST_AWAY_S)
+            await asyncio.sleep(_LONGEST_DISCONNECTED_S)
 
 
-async def _to_the_end(connecting: Coroutine[Any, Any, None]) -> None:
+async def _await_cancellable(connecting: Coroutine[Any, Any, None]) -> None:
     """Await an attempt to connect; when cancelled, cancel the attempt until it ends.
 
     nats-py goes on trying if the cancellation coincides with a refused connection.
@@ -142,23 +142,23 @@ async def _to_the_end(connecting: Coroutine[Any, Any, None]) -> None:
 
 async def _close(client: Client) -> None:
     # nats-py raises TypeError or ConnectionResetError from close() if the server closed first.
-    with suppress(*AWAY, TypeError):
+    with suppress(*UNREACHABLE_ERRORS, TypeError):
         async with asyncio.timeout(_CLOSE_S):
             await client.close()
 
 
-class _Troubles:
+class _FaultLog:
     """The problems of a connection, each logged once: nats-py reports them five times a second."""
 
     def __init__(self) -> None:
         self._last: Cause | None = None
-        self._said: set[Cause] = set()
+        self._logged: set[Cause] = set()
 
-    def note(self, error: Exception) -> None:
-        """Log a problem that waiting does not solve; `say_awaited` logs the others."""
+    def log(self, error: Exception) -> None:
+        """Log a problem that waiting does not solve; `log_unreachable` logs the others."""
         cause = causes.of(error)
-        if cause not in self._said and not cause.transient:
-            self._said.add(cause)
+        if cause not in self._logged and not cause.transient:
+            self._logged.add(cause)
             _log.warning(
                 "NATS cannot be used",
                 action="nats.refused",
@@ -168,12 +168,12 @@ class _Troubles:
             )
         self._last = cause
 
-    def good(self) -> None:
+    def clear(self) -> None:
         """Clear the problems, so that each is logged again."""
         self._last = None
-        self._said.clear()
+        self._logged.clear()
 
-    def say_awaited(self) -> None:
+    def log_unreachable(self) -> None:
         """Log that NATS is unreachable, and why."""
         cause = self._last or Cause(Fault.TIMEOUT)
         _log.warning(
@@ -188,7 +188,7 @@ class _Troubles:
 async def subscribe(client: Client, subject: str, handler: Handler, *, queue: str = "") -> None:
     """Subscribe a handler to a subject; in a queue, one member receives each message."""
     # If the connection was just lost, nats-py subscribes again over the next connection.
-    with suppress(*AWAY):
+    with suppress(*UNREACHABLE_ERRORS):
         await client.subscribe(  # pyright: ignore[reportUnknownMemberType] nats-py leaves a type open
             subject,
             queue=queue,
@@ -203,16 +203,16 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
-async def given_up(client: Client) -> None:
-    """Wait until a client has been disconnected so long that it may have stopped trying.
+async def wait_until_given_up(client: Client) -> None:
+    """Wait until a client has been disconnected for so long that it may not try again.
 
     An error that nats-py does not expect, such as a garbled greeting, ends its reconnection task
     without a report. If NATS itself is unreachable, a new client waits for it just as well.
     """
-    away_s = 0.0
-    while away_s < _LONGEST_AWAY_S:
-        await asyncio.sleep(_LOOK_S)
-        away_s = 0.0 if client.is_connected else away_s + _LOOK_S
+    disconnected_s = 0.0
+    while disconnected_s < _LONGEST_DISCONNECTED_S:
+        await asyncio.sleep(_POLL_S)
+        disconnected_s = 0.0 if client.is_connected else disconnected_s + _POLL_S
     _log.warning("NATS is away for long; connecting anew", action="nats.given_up")
 
 
@@ -220,7 +220,7 @@ def _callbacks(
     on_reconnected: Callable[[], None],
     on_lost: Callable[[], None],
     ending: asyncio.Event,
-    troubles: _Troubles,
+    faults: _FaultLog,
 ) -> dict[str, Any]:
     async def lost() -> None:
         if ending.is_set():
@@ -229,12 +229,12 @@ def _callbacks(
         on_lost()
 
     async def back() -> None:
-        troubles.good()
+        faults.clear()
         _log.info("NATS is back", action="nats.back")
         on_reconnected()
 
     async def failed(error: Exception) -> None:
-        troubles.note(error)
+        faults.log(error)
         _log.debug("NATS", action="nats.error", error=f"{type(error).__name__}: {error}")
 
     return {"disconnected_cb": lost, "reconnected_cb": back, "error_cb": failed}

@@ -22,7 +22,7 @@ from rescind.client import causes
 from rescind_runtime.links import RedisLink
 from rescind_runtime.settings import SettingsError, is_host
 
-AWAY = (
+UNREACHABLE_ERRORS = (
     RedisError,
     OSError,
     TimeoutError,
@@ -51,9 +51,9 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 async def deadline(seconds: float) -> AsyncGenerator[None]:
     """Bound the duration of a block that calls redis-py. Raises TimeoutError.
 
-    redis-py can drop a cancellation that arrives while a connection fails, and raise one of `AWAY`
-    in its place, or nothing. So CancelledError is raised at the end of the block if this task was
-    cancelled: otherwise a loop around the block would never end.
+    redis-py can drop a cancellation that arrives while a connection fails, and raise nothing, or
+    one of `UNREACHABLE_ERRORS`. So CancelledError is raised at the end of the block if this task
+    was cancelled: otherwise a loop around the block would never end.
     """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - only a coroutine gets here
@@ -65,7 +65,7 @@ async def deadline(seconds: float) -> AsyncGenerator[None]:
             raise asyncio.CancelledError
 
 
-class Troubles:
+class FaultLog:
     """The problems of Redis: each cause is logged once, until Redis is usable again."""
 
     def __init__(self, event: str) -> None:
@@ -73,7 +73,7 @@ class Troubles:
         self._event = event
         self._logged: set[causes.Fault] = set()
 
-    def note(self, error: Exception) -> None:
+    def log(self, error: Exception) -> None:
         """Log an error of the driver, unless its cause was logged already."""
         cause = causes.of(error)
         if cause.kind not in self._logged:
@@ -86,7 +86,7 @@ class Troubles:
                 do=cause.advice("redis", "RESCIND_REDIS_URL"),
             )
 
-    def good(self) -> None:
+    def clear(self) -> None:
         """Clear the logged causes, so that each is logged again."""
         self._logged.clear()
 
@@ -111,7 +111,7 @@ async def connection(
     try:
         yield client
     finally:
-        with suppress(*AWAY):
+        with suppress(*UNREACHABLE_ERRORS):
             await client.aclose()
 
 

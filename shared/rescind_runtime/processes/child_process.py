@@ -25,7 +25,7 @@ STOP_DEADLINE_S = 10.0
 _POLL_S = 0.005
 _TAIL_LINES = 12
 
-_Seen = TypeVar("_Seen")
+_Result = TypeVar("_Result")
 
 
 class ChildError(RescindError):
@@ -60,7 +60,7 @@ class Child:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("children are started from the main thread")
         self.program = program
-        self._heard = b""
+        self._output = b""
         with _fresh_log(program.log) as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program and arguments
                 launched(program),
@@ -93,29 +93,29 @@ class Child:
         end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         return end is not None and (end.si_code, end.si_status) == (os.CLD_EXITED, 0)
 
-    async def gone(self) -> None:
+    async def wait_ended(self) -> None:
         """Wait until it ends, for whatever reason."""
         if self._process.returncode is not None:
             return
-        gone = asyncio.Event()
+        ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         descriptor = os.pidfd_open(self.pid)
-        loop.add_reader(descriptor, gone.set)
+        loop.add_reader(descriptor, ended.set)
         try:
-            await gone.wait()
+            await ended.wait()
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
 
-    async def until(self, probe: Callable[[], _Seen | None], *, deadline_s: float) -> _Seen:
+    async def until(self, probe: Callable[[], _Result | None], *, deadline_s: float) -> _Result:
         """Poll `probe` until it returns a result. Raises ChildError if it ends, or is late."""
         try:
             async with asyncio.timeout(deadline_s):
                 while True:
                     # Read before the probe, so that the probe sees what the child did last.
                     ended = self.ended
-                    if (seen := probe()) is not None:
-                        return seen
+                    if (result := probe()) is not None:
+                        return result
                     if ended:
                         raise self.failure()
                     await asyncio.sleep(_POLL_S)
@@ -138,7 +138,7 @@ class Child:
             self.program, f"was killed with {name}, by another process, or because memory ran out."
         )
 
-    def ask_to_stop(self) -> None:
+    def send_stop_signal(self) -> None:
         """Send its stop signal and do not wait."""
         if not self.ended:
             self._process.send_signal(self.program.stop_signal)
@@ -147,11 +147,11 @@ class Child:
         """Signal it, wait, kill it if it is late, and reap it with all that it left behind."""
         if self._process.returncode is not None:
             return
-        self.ask_to_stop()
+        self.send_stop_signal()
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(deadline_s):
-                    await self.gone()
+                    await self.wait_ended()
         finally:
             # Before reaping: as long as it is a zombie, its group number cannot be reused.
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -164,16 +164,16 @@ class Child:
         if self._process.stdout is None:
             raise ValueError(f"{self.program.name} announces nothing")
         with contextlib.suppress(BlockingIOError):
-            self._heard += os.read(self._process.stdout.fileno(), 65_536)
-        line, newline, _ = self._heard.partition(b"\n")
+            self._output += os.read(self._process.stdout.fileno(), 65_536)
+        line, newline, _ = self._output.partition(b"\n")
         if not newline:
             return None
         facts = ready.parse(line)
         if (why := ready.refusal(line)) is not None:
             raise ChildError(self.program, f"is not ready: {why}.")
         if facts is None:
-            said = line[:200].decode(errors="replace")
-            raise ChildError(self.program, f"printed {said!r} where its ready line belongs.")
+            printed = line[:200].decode(errors="replace")
+            raise ChildError(self.program, f"printed {printed!r} where its ready line belongs.")
         return facts
 
 

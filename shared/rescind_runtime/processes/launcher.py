@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
     """Change the identity, request a signal at the parent's death, and execute the program."""
     parent, number, identity, directory, *command = argv
     try:
-        _take_on(identity)
+        _change_identity(identity)
         os.chdir(directory)
         _call("prctl", _PR_SET_PDEATHSIG, int(number))
         if os.getppid() != int(parent):
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
         sys.exit(EXIT_REFUSED)
 
 
-def _take_on(identity: str) -> None:
+def _change_identity(identity: str) -> None:
     kind, _, inside = identity.partition(":")
     if kind == SAME:
         return

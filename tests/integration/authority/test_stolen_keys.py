@@ -86,7 +86,7 @@ async def started(sidecar: Sidecar) -> AsyncIterator[Verifier]:
             yield verifier
         finally:
             await asyncio.to_thread(verifier.close)
-            stop.ask()
+            stop.request()
             await running
 
 

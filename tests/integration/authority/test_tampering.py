@@ -117,7 +117,7 @@ class Scene:
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(sidecar.run(stop))
             await self._sees(lambda: sidecar._tally.heartbeats > 0)
-            stop.ask()
+            stop.request()
             await running
         return sidecar._tally
 
@@ -156,7 +156,7 @@ async def scene(system: System, directory: Path) -> AsyncIterator[Scene]:
         try:
             yield stage
         finally:
-            stop.ask()
+            stop.request()
             await running
 
 

@@ -37,7 +37,7 @@ async def test_postgres_keeps_what_it_acknowledged_when_it_is_killed(tmp_path: P
             assert await truth.fetchval("SHOW listen_addresses") == ""
             await truth.execute("CREATE TABLE kept AS SELECT 7 AS n")
             os.kill(server.child.pid, signal.SIGKILL)
-            await server.child.gone()
+            await server.child.wait_ended()
             truth.terminate()
         async with postgres.running(place) as server:
             truth = await asyncpg.connect(server.url)

@@ -55,7 +55,7 @@ async def test_what_a_child_did_just_before_it_ended_is_seen(tmp_path: Path) -> 
 
 async def test_a_killed_child_is_told_from_one_that_gave_up(tmp_path: Path) -> None:
     async with child_process.running(shell(tmp_path, "kill -9 $$")) as child:
-        await child.gone()
+        await child.wait_ended()
         assert "was killed with SIGKILL" in str(child.failure())
 
 

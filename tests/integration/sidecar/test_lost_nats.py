@@ -148,7 +148,7 @@ def test_a_server_that_answers_late_does_not_end_what_is_pushed() -> None:
 
 
 def test_a_client_that_has_stopped_trying_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nats_connection, "_LOOK_S", 0.02)
+    monkeypatch.setattr(nats_connection, "_POLL_S", 0.02)
     monkeypatch.setattr(nats_connection, "_LONGEST_AWAY_S", 0.1)
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -172,7 +172,7 @@ def test_a_client_that_has_stopped_trying_is_replaced(monkeypatch: pytest.Monkey
 
 
 def test_what_is_no_nats_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nats_connection, "_LOOK_S", 0.02)
+    monkeypatch.setattr(nats_connection, "_POLL_S", 0.02)
     greetings = (b"INFO []\r\n", b"INFO " + b"x" * 200_000, b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     async def story() -> None:

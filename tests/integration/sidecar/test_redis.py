@@ -208,7 +208,7 @@ async def test_a_redis_that_is_killed_costs_no_answer_and_is_found_again(tmp_pat
         soon(statistics.median(during), at_most_s=statistics.median(before) + 0.001)
         assert not world.redis.connected
         assert world.sidecar.tally.looks_unanswered == 0
-        await server.child.gone()
+        await server.child.wait_ended()
         await life.enter_async_context(valkey.running(place))
         await asyncio.to_thread(wait_until, lambda: world.redis.connected)
         world.put(token, world.link.encoded(token))

@@ -155,7 +155,7 @@ async def test_when_the_release_leaves_no_workload_gets_an_answer_any_more(
             "the socket",
             "an HTTP worker",
         }
-        here.stop.ask()
+        here.stop.request()
         await running
     assert here.left == set()
     assert [type(each) for each in transport.told] == [heartbeat.Release, usage_report.Used]
@@ -171,7 +171,7 @@ async def test_a_worker_that_died_just_before_the_stop_is_not_started_again_afte
         async with asyncio.timeout(_ATTACH_S):
             while set(here.served.pids) == here.pids:
                 await asyncio.sleep(0.01)  # until another was started in its place
-        here.stop.ask()
+        here.stop.request()
         await running
     assert here.left == set()
 
@@ -180,7 +180,7 @@ async def test_the_same_without_http_workers(
     path: Path, transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with observed(path, transport, monkeypatch, workers=0) as (here, running):
-        here.stop.ask()
+        here.stop.request()
         await running
     assert here.left == set()
 
@@ -242,7 +242,7 @@ async def test_another_order_is_found_out(
 
     monkeypatch.setattr(shutdown, "shut_down", wrong)
     async with observed(path, transport, monkeypatch) as (here, running):
-        here.stop.ask()
+        here.stop.request()
         await running
     assert here.left is not None
     assert here.left - {"a check from memory"} == left

@@ -10,8 +10,8 @@ from rescind_runtime.net import redis_connection
 def test_a_logger_that_an_earlier_test_used_is_captured() -> None:
     with restored():
         logs.configure("console:error")
-        redis_connection.Troubles("the test goes on without Redis").note(ConnectionRefusedError())
+        redis_connection.FaultLog("the test goes on without Redis").log(ConnectionRefusedError())
 
     with capture_logs() as lines:
-        redis_connection.Troubles("the test goes on without Redis").note(ConnectionRefusedError())
+        redis_connection.FaultLog("the test goes on without Redis").log(ConnectionRefusedError())
     assert [line["action"] for line in lines] == ["redis.lost"]

@@ -70,7 +70,7 @@ async def _main(stop: Stop) -> None:
         inbox = client.new_inbox()  # replies are not read: table `leases` shows what counted
         ready_line.announce(instances=beaters)
         began_ns, sent = clock.monotonic_raw_ns(), 0
-        while not stop.asked:
+        while not stop.requested:
             due = int((clock.monotonic_raw_ns() - began_ns) / 1e9 * beaters / every_s)
             for _ in range(due - sent):
                 await client.publish(nats_subjects.HEARTBEAT, next(fleet).beat(), reply=inbox)

@@ -74,8 +74,8 @@ def options(
     parsed = [_parsed(url) for url in (urls[place], *urls)]
     for each in parsed:
         if each.scheme == "http" and not (security.plaintext or tls.local(each.host)):
-            better = "Write https://…"
-            raise PlaintextError(tls.refusal("RESCIND_URL", "authority", each.host, better))
+            advice = "Write https://…"
+            raise PlaintextError(tls.refusal("RESCIND_URL", "authority", each.host, advice))
     headers = {"authorization": f"Bearer {_sendable(token)}"} if token is not None else {}
     # Requests to this machine never use a proxy that the environment names.
     return Options(
