@@ -6,9 +6,9 @@ need to check its signatures. Both are files that an operator can read; neither 
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, cast
 
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, PublicKey, SealedBox
@@ -26,84 +26,37 @@ from rescind.wire.trust_statement import (
     key_id,
     signed_bytes,
 )
+from rescind_runtime.crypto.private_keys import (
+    KINDS,
+    MASTER,
+    PURPOSES,
+    ROWS,
+    SEALING,
+    PrivateKeys,
+    PurposeKey,
+    newest,
+    public_of_sealing,
+)
 from rescind_runtime.crypto.trust import KeyringError, Trust, read_json
 from rescind_runtime.data_dir import write_private
 
-_PURPOSES = (Purpose.EVENTS, Purpose.RECORDS, Purpose.RECEIPTS, Purpose.ENROLMENT)
-
-_T = TypeVar("_T")
-
-SEALING, MASTER = "sealing", "master"
-KINDS = (*map(str, _PURPOSES), SEALING, MASTER)
-"""The kinds of key in a keyring: to sign, to open enrolments, and to derive secrets."""
-
-ROWS = "rows"
-"""The kind of key that authenticates rows in Postgres. Only authorities need it."""
+__all__ = [
+    "KINDS",
+    "MASTER",
+    "OVERLAP_US",
+    "ROWS",
+    "SEALING",
+    "SEED_BYTES",
+    "InstanceKey",
+    "Keyring",
+    "public_of",
+]
 
 SEED_BYTES = trust_statement.KEY_BYTES
 
 OVERLAP_US = 60_000_000
 """How long a new key is published before its first use (microseconds): sidecars receive it with a
 heartbeat, and authorities with their file."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Key:
-    purpose: Purpose
-    seed: bytes
-
-    @property
-    def signing(self) -> SigningKey:
-        return SigningKey(self.seed)
-
-    @property
-    def public(self) -> bytes:
-        return bytes(self.signing.verify_key)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Private:
-    """The private halves: one or two of each kind, the newest last.
-
-    `rotated_at_us` is the time of the newest key that has to be published before its first use.
-    """
-
-    keys: tuple[_Key, ...]
-    sealings: tuple[bytes, ...]
-    masters: tuple[bytes, ...]
-    rotated_at_us: int = 0
-    rows: tuple[bytes, ...] = ()
-
-    @classmethod
-    def create(cls) -> Self:
-        """Create one key of each kind."""
-        keys = tuple(_Key(purpose, _seed()) for purpose in _PURPOSES)
-        return cls(keys, (_sealing_key(),), (_seed(),), rows=(_seed(),))
-
-    def changed(self, kind: str, *, keep: int) -> Self:
-        """Add a new key of a kind after the newest `keep` former ones."""
-        if kind == SEALING:
-            return replace(self, sealings=(*_last(self.sealings, keep), _sealing_key()))
-        if kind == MASTER:
-            return replace(self, masters=(*_last(self.masters, keep), _seed()))
-        if kind == ROWS:
-            # All former keys stay: a row is denied once the key of its MAC is gone.
-            return replace(self, rows=(*self.rows, _seed()))
-        purpose = Purpose(kind)
-        others = tuple(key for key in self.keys if key.purpose != purpose)
-        before = tuple(key for key in self.keys if key.purpose == purpose)
-        fresh = _Key(purpose, _seed())
-        return replace(self, keys=(*others, *_last(before, keep), fresh))
-
-    def ids(self, kind: str) -> tuple[bytes, ...]:
-        """Return the public name of each key of a kind."""
-        if kind == SEALING:
-            return tuple(key_id(_public(seed)) for seed in self.sealings)
-        if kind == MASTER:
-            return tuple(map(key_id, self.masters))
-        if kind == ROWS:
-            return tuple(map(key_id, self.rows))
-        return tuple(key_id(key.public) for key in self.keys if key.purpose == kind)
 
 
 class Keyring:
@@ -115,7 +68,7 @@ class Keyring:
 
     def __init__(
         self,
-        private: _Private,
+        private: PrivateKeys,
         *,
         statement: bytes,
         root: bytes,
@@ -126,7 +79,7 @@ class Keyring:
         self.adopting = adopting
         self._private = private
         self._sealings = tuple(map(PrivateKey, private.sealings))
-        if {key.purpose for key in private.keys} != set(_PURPOSES) or not private.masters:
+        if {key.purpose for key in private.keys} != set(PURPOSES) or not private.masters:
             raise ValueError("a purpose lacks its key")
         self.trust = Trust(root, statement)
         self.serial = self.trust.serial
@@ -139,7 +92,7 @@ class Keyring:
     @classmethod
     def create(cls, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
         """Create a keyring under a root key (a 32-byte seed), with a statement for `life_us`."""
-        private = _Private.create()
+        private = PrivateKeys.create()
         return cls._signed(
             SigningKey(root), private, Statement(1, now_us, b"", ()), life_us=life_us
         )
@@ -148,7 +101,7 @@ class Keyring:
     def _signed(
         cls,
         root: SigningKey,
-        private: _Private,
+        private: PrivateKeys,
         statement: Statement,
         *,
         life_us: int | None,
@@ -157,7 +110,7 @@ class Keyring:
         """Sign a statement of these keys, with the number, time and retired keys of another."""
         statement = replace(
             statement,
-            sealing=_public(private.sealings[-1]),
+            sealing=public_of_sealing(private.sealings[-1]),
             keys=tuple(VerifyingKey(key.purpose, key.public) for key in private.keys),
             not_after_us=None if life_us is None else statement.issued_at_us + life_us,
         )
@@ -174,7 +127,7 @@ class Keyring:
 
     def _sign_again(
         self,
-        private: _Private,
+        private: PrivateKeys,
         *,
         root: bytes,
         now_us: int,
@@ -239,7 +192,7 @@ class Keyring:
 
     def without_former_rows(self, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
         """Remove the keys for rows that are older than the newest one."""
-        private = replace(self._private, rows=_last(self._private.rows, 1))
+        private = replace(self._private, rows=newest(self._private.rows, 1))
         return self._sign_again(private, root=root, now_us=now_us, life_us=life_us)
 
     def rerooted(
@@ -329,11 +282,11 @@ class Keyring:
         found = cast("dict[str, Any]", read_json(path, "a keyring", "`rescind migrate` makes one"))
         try:
             keys = tuple(
-                _Key(Purpose(purpose), bytes.fromhex(seed))
+                PurposeKey(Purpose(purpose), bytes.fromhex(seed))
                 for purpose, seed in cast("list[tuple[str, str]]", found["keys"])
             )
             statement, root = bytes.fromhex(found["statement"]), bytes.fromhex(found["root"])
-            private = _Private(
+            private = PrivateKeys(
                 keys,
                 (*_all(found.get("sealings_before", [])), _key_bytes(found["sealing"])),
                 (*_all(found.get("masters_before", [])), _key_bytes(found["master"])),
@@ -390,24 +343,8 @@ def public_of(seed: bytes) -> bytes:
     return bytes(SigningKey(seed).verify_key)
 
 
-def _seed() -> bytes:
-    return bytes(SigningKey.generate())
-
-
-def _sealing_key() -> bytes:
-    return bytes(PrivateKey.generate())
-
-
-def _public(sealing: bytes) -> bytes:
-    return bytes(PrivateKey(sealing).public_key)
-
-
-def _last(keys: tuple[_T, ...], count: int) -> tuple[_T, ...]:
-    return keys[-count:] if count else ()
-
-
-def _assumed_rotation_us(keys: tuple[_Key, ...], root: bytes, statement: bytes) -> int:
-    return Trust(root, statement).issued_at_us if len(keys) > len(_PURPOSES) else 0
+def _assumed_rotation_us(keys: tuple[PurposeKey, ...], root: bytes, statement: bytes) -> int:
+    return Trust(root, statement).issued_at_us if len(keys) > len(PURPOSES) else 0
 
 
 def _flag(value: object) -> bool:
