@@ -1,6 +1,6 @@
-"""The wall clock of Postgres, which is set back in some runs, or left for one that is behind.
+"""The wall clock of Postgres, which is set back or forward in some runs.
 
-What happens is drawn from the seed by dice of their own, so that a plan stays what it was.
+The steps have a random source of their own, so that a plan does not depend on them.
 """
 
 import asyncio
@@ -15,21 +15,21 @@ _IN_RUNS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """At this second of the run Postgres's clock moves by so much."""
+    """A step of Postgres's clock, in microseconds, at a second of the run."""
 
     at_s: float
     by_us: int
 
 
 class PostgresClock:
-    """The clock that the server shows."""
+    """The wall clock of the Postgres server."""
 
     def __init__(self, seed: int) -> None:
         random_source = Random(f"clock {seed}")
         self.steps: tuple[Step, ...] = ()
         self._offset_us = 0
         if random_source.random() < _IN_RUNS:
-            # Back by an NTP step or to a standby that is behind; and perhaps on again, or ahead.
+            # Back by an NTP step, or to a standby that is behind; perhaps another step follows.
             back = Step(
                 random_source.uniform(1.0, 5.0), -random_source.choice((1, 5, 120, 600)) * 1_000_000
             )
@@ -40,11 +40,11 @@ class PostgresClock:
             self.steps = tuple(sorted(steps, key=lambda each: each.at_s))
 
     def now_us(self) -> int:
-        """Return what it shows."""
+        """Return the time of the server in Unix microseconds."""
         return network.now_us() + self._offset_us
 
     async def run(self, count: Counter[str]) -> None:
-        """Step when it is time."""
+        """Apply each step at its time, and count it."""
         for step in self.steps:
             await asyncio.sleep(max(0.0, step.at_s - network.now_s()))
             self._offset_us += step.by_us

@@ -1,4 +1,4 @@
-"""What goes wrong in a run, and when: drawn from the seed before anything happens."""
+"""The plan of a run: its faults and their times, drawn from the seed before the run starts."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -11,7 +11,7 @@ SIDECARS, AUTHORITIES = 3, 2
 
 
 class Fault(Enum):
-    """What can go wrong for a while."""
+    """A temporary fault."""
 
     WEATHER = auto()
     CUT = auto()
@@ -30,7 +30,7 @@ class Fault(Enum):
 
 
 class Lasting(Enum):
-    """What is wrong from some time on, and for ever."""
+    """A fault that remains until the end of the run."""
 
     NOTHING = auto()
     CUT = auto()
@@ -42,7 +42,7 @@ class Lasting(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ScheduledFault:
-    """A fault, when it comes, for how long, and to which of those it can come to."""
+    """A fault, its start and duration in seconds, and the number of the affected part."""
 
     fault: Fault
     at_s: float
@@ -53,7 +53,7 @@ class ScheduledFault:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """NATS is away for some sidecars, which may take HTTP; how, from when on, and for how long."""
+    """A disconnection of some sidecars from NATS: its kind, start and duration in seconds."""
 
     nats: Nats
     at_s: float
@@ -63,7 +63,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One run: its clocks, its postures and its troubles."""
+    """The plan of one run: clock rates, postures and faults."""
 
     seed: int
     sidecar_rates: tuple[float, ...]
@@ -75,12 +75,12 @@ class Plan:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing goes wrong but with NATS, so that no denial is without a cause."""
+        """Whether the run has no fault except outages of NATS."""
         return not self.faults
 
     @property
     def lives_on(self) -> bool:
-        """Whether it is shown too that all recovers: every third run, for it takes its time."""
+        """Whether the run also checks the recovery, which takes longer: every third run does."""
         return self.seed % 3 == 0
 
 
@@ -91,8 +91,8 @@ def draw(seed: int) -> Plan:
     if Fault.RESTORE in kinds and random_source.random() < 0.5:
         kinds.remove(Fault.RESTORE)
     if Fault.RESTORE in kinds and Fault.TERM in kinds:
-        # After a restore one lets the longest term pass that there was since the backup
-        # (deploy/runbooks); here the terms do not change then.
+        # After a restore, operators let the longest term since the backup pass (deploy/runbooks).
+        # So a plan with a restore does not change the term.
         kinds.remove(Fault.TERM)
     number = 0 if seed % 4 == 0 else random_source.randint(2, 8)
     faults = [
@@ -113,7 +113,7 @@ def draw(seed: int) -> Plan:
 
 
 def _outages(random_source: Random) -> tuple[Outage, ...]:
-    """Draw when NATS is away: in every second run, with whatever else goes wrong in it."""
+    """Draw the outages of NATS, which about half of the runs have."""
     kinds: tuple[Nats, ...] = ("gone", "silent")
     return tuple(
         Outage(

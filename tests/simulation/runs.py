@@ -25,7 +25,7 @@ def silence() -> Generator[None]:
 
 
 def some(seeds: Sequence[int]) -> tuple[dict[int, list[str]], Counter[str]]:
-    """Run these seeds, and give what was wrong with each, and what happened in all of them."""
+    """Run these seeds; return the violations of each, and the counts of all runs."""
     wrong: dict[int, list[str]] = {}
     count = Counter[str]()
     with silence():

@@ -1,4 +1,4 @@
-"""A sidecar with a seeded bug, for the control: it moves its position, but changes no slot.
+"""A sidecar with a seeded bug, as a control: it moves its position, but changes no slot.
 
 python -m tests.support.forgetful_sidecar
 """

@@ -52,7 +52,7 @@ from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
 
 EDGE_KEY = bytes(range(32))
 HOUR_US = 3_600_000_000
-SOMEBODY = LookupPeer(user=1, process=1)
+PEER = LookupPeer(user=1, process=1)
 
 
 class LedgerInMemory:
@@ -468,8 +468,8 @@ class RunningSidecar:
         for connection in list(self.server.connections):
             connection.hang_up()
 
-    def look(self, token: str, *, source: LookupPeer = SOMEBODY) -> ValidRecord | Denied:
-        """Look a token up as the socket would, for any peer."""
+    def look(self, token: str, *, source: LookupPeer = PEER) -> ValidRecord | Denied:
+        """Return the answer to a look-up, as the socket does for any peer."""
         looking = self.answer.look(token, source=source)
         return asyncio.run_coroutine_threadsafe(looking, self._loop).result(timeout=10)
 
@@ -478,7 +478,7 @@ class RunningSidecar:
         asyncio.run_coroutine_threadsafe(self.uses.report(), self._loop).result(timeout=10)
 
     def forget(self, token: str) -> None:
-        """Drop a record, as if others had taken its place."""
+        """Drop a record, as the cache does when it is full."""
         self.do(lambda: self.instances.current.view.records.drop(token_format.digest(token)))
 
     def push(self, batch: bytes) -> None:
@@ -531,7 +531,7 @@ def wait_until(observed: Callable[[], object], *, deadline_s: float = 10) -> Non
     """Wait for an observable state. Fails at the deadline."""
     ends = time.monotonic() + deadline_s
     while not observed():
-        in_time(ends, "the state did not come")
+        in_time(ends, "the state was not reached")
         time.sleep(0.002)
 
 

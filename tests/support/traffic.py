@@ -140,7 +140,7 @@ class Traffic:
             await asyncio.to_thread(client.join)
         await self._http.aclose()
         if not self._control:
-            raise_if_unsafe(self.violations)  # also if something else came too late
+            raise_if_unsafe(self.violations)  # before an error of a late test is raised
 
     @property
     def violations(self) -> list[str]:
@@ -232,13 +232,13 @@ class Traffic:
             await asyncio.sleep(0.01)
 
     async def denied_everywhere(self, known: Known, *, deadline_s: float) -> None:
-        """Wait until a fresh look of every sidecar denies a token as revoked."""
+        """Wait until a new verifier beside every sidecar denies a token as revoked."""
         ends = time.monotonic() + deadline_s
         for service in SERVICES:
             verifier = await asyncio.to_thread(Verifier.attach, self._cluster.socket(service))
             try:
                 while await verifier.acheck(known.token) != Denied(Reason.REVOKED):
-                    in_time(ends, f"{service} still does not know")
+                    in_time(ends, f"{service} still accepts it")
                     await asyncio.sleep(0.01)
             finally:
                 verifier.close()

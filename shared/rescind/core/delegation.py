@@ -194,9 +194,7 @@ def _identity_violations(
         )
     elif requested.kind is Kind.SESSION:
         # It could list and end the sessions of its subject; a session is issued at a log-in.
-        yield DelegationViolation(
-            "kind", "a session delegates to agents, and no session: issue one"
-        )
+        yield DelegationViolation("kind", "a session delegates to agents only: issue a session")
     if not may_speak_for(parent, limits, requested.subject):
         allowed = " or ".join((f"{parent.subject}/<name>", *limits.may_speak_for))
         yield DelegationViolation(

@@ -1,7 +1,7 @@
 """The posture: what a verifier does without a lease, `strict` or grace for some kinds of token.
 
     strict                          without a lease every check is denied
-    grace:session=60s,service=5m    sessions go on for a minute, services for five
+    grace:session=60s,service=5m    sessions continue for a minute, services for five
 
 Grace is declared, bounded and counted: it appears in the instance's lease row, in the socket's
 greeting and in every receipt that could not wait for it (design 7 and 8). Grace extends a lease

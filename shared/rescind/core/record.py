@@ -83,7 +83,7 @@ class Record:
         return self.scopes.issuperset(require) or self.matches(require)
 
     def matches(self, require: Collection[str]) -> bool:
-        """Return the same as `grants`, for scopes that are not all in `scopes` by name."""
+        """Return the result of `grants` for scopes that are not all in `scopes` by name."""
         granted, removed = self._matchers or self._match()
         names, prefixes = granted.patterns, granted.prefixes
         for wanted in require:

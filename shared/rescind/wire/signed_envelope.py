@@ -15,7 +15,7 @@ _FIELDS = Run(bytes, bytes, bytes)
 
 @dataclass(frozen=True, slots=True)
 class SignedEnvelope:
-    """Content as it was signed, byte for byte."""
+    """Signed content, byte for byte, with the id of its key and the signature."""
 
     content: bytes
     key_id: bytes = b""
@@ -23,7 +23,7 @@ class SignedEnvelope:
 
 
 Signer = Callable[[bytes], SignedEnvelope]
-"""Sign content; the caller decides how, and with which key."""
+"""A function that puts content into an envelope with its signature."""
 
 
 def unsigned(content: bytes) -> SignedEnvelope:

@@ -107,7 +107,7 @@ class Keyring:
         life_us: int | None,
         links: tuple[bytes, ...] = (),
     ) -> Self:
-        """Sign a statement of these keys, with the number, time and retired keys of another."""
+        """Sign a statement of these keys, with the serial, time and retired keys of `statement`."""
         statement = replace(
             statement,
             sealing=public_of_sealing(private.sealings[-1]),
@@ -163,7 +163,7 @@ class Keyring:
         return trust_statement.decode_link(signed.content).issued_at_us
 
     def restated(self, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
-        """Make a newer statement of the same keys: a process that sees its number fetches it."""
+        """Sign a newer statement of the same keys, which sidecars fetch for its higher number."""
         return self._sign_again(self._private, root=root, now_us=now_us, life_us=life_us)
 
     def rotated(self, kind: str, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:

@@ -48,7 +48,7 @@ class LiveCertificate:
         try:
             self.context = self._files.server()
         except TlsError as error:
-            # Perhaps one file of a new pair was written: the other changes the stamps again.
+            # Perhaps only one file of a pair was written: the other one changes the stamps again.
             _log.error(
                 "the new certificate was not taken; the one before is still in use",
                 action="http.certificate_refused",

@@ -90,7 +90,7 @@ class Page(Generic[T]):
 class Call(Generic[T_co]):
     """One request, and the reader of its answer. A `key` marks a command.
 
-    `also` are statuses besides 2xx that carry an answer.
+    `also` are statuses besides 2xx whose body is an answer too.
     """
 
     method: str
@@ -137,7 +137,7 @@ def expire(token_id: str, at: str | None, manner: Manner, key: str | None) -> Ca
     """End a token early."""
     body = cast("Document", manner) if at is None else {**manner, "at": at}
     path = f"/v1/tokens/{quote(token_id, safe='')}/expire"
-    return Call("POST", path, _itself, body=body, key=key or new_key())
+    return Call("POST", path, _unchanged, body=body, key=key or new_key())
 
 
 def expire_each(
@@ -147,17 +147,17 @@ def expire_each(
     body: dict[str, object] = {"token_ids": list(token_ids), "reason": reason}
     if at is not None:
         body["at"] = at
-    return Call("POST", "/v1/tokens/expire", _itself, body=body, key=key or new_key())
+    return Call("POST", "/v1/tokens/expire", _unchanged, body=body, key=key or new_key())
 
 
 def token(token_id: str) -> Call[TokenDetails]:
     """Fetch one token."""
-    return Call("GET", f"/v1/tokens/{quote(token_id, safe='')}", _itself)
+    return Call("GET", f"/v1/tokens/{quote(token_id, safe='')}", _unchanged)
 
 
 def presented(secret: Secret) -> Call[TokenDetails]:
     """Fetch the token with this secret."""
-    return Call("POST", "/v1/tokens/look", _itself, body={"token": secret.reveal()})
+    return Call("POST", "/v1/tokens/look", _unchanged, body={"token": secret.reveal()})
 
 
 def tokens(filters: TokenFilters, cursor: str | None) -> Call[Page[TokenEntry]]:
@@ -167,13 +167,13 @@ def tokens(filters: TokenFilters, cursor: str | None) -> Call[Page[TokenEntry]]:
 
 def count_tokens(filters: TokenFilters) -> Call[TokenTotal]:
     """Count tokens."""
-    return Call("GET", "/v1/tokens/count", _itself, query=cast("Filters", filters))
+    return Call("GET", "/v1/tokens/count", _unchanged, query=cast("Filters", filters))
 
 
 def tree(token_id: str, depth: int, children: int) -> Call[TokenTree]:
     """Fetch a part of a delegation tree."""
     query = {"depth": str(depth), "children": str(children)}
-    return Call("GET", f"/v1/tokens/{quote(token_id, safe='')}/tree", _itself, query=query)
+    return Call("GET", f"/v1/tokens/{quote(token_id, safe='')}/tree", _unchanged, query=query)
 
 
 def children(token_id: str, cursor: str | None) -> Call[Page[TreeNode]]:
@@ -184,7 +184,7 @@ def children(token_id: str, cursor: str | None) -> Call[Page[TreeNode]]:
 def revoke(selector: Sequence[str], command: Command, key: str | None) -> Call[RevocationDetails]:
     """Revoke the tokens that have all of these handles."""
     body = {"selector": list(selector), **command}
-    return Call("POST", "/v1/revocations", _itself, body=body, key=key or new_key())
+    return Call("POST", "/v1/revocations", _unchanged, body=body, key=key or new_key())
 
 
 def revoke_each(
@@ -192,13 +192,13 @@ def revoke_each(
 ) -> Call[BatchResult]:
     """Send many commands, each with an outcome of its own."""
     body = {"revocations": [cast("Document", item) for item in items], **answer}
-    return Call("POST", "/v1/revocations/batch", _itself, body=body, key=key or new_key())
+    return Call("POST", "/v1/revocations/batch", _unchanged, body=body, key=key or new_key())
 
 
 def revoke_token(secret: Secret, command: Command, key: str | None) -> Call[RevocationDetails]:
     """Revoke the token with this secret."""
     body = {"token": secret.reveal(), **command}
-    return Call("POST", "/v1/revocations", _itself, body=body, key=key or new_key())
+    return Call("POST", "/v1/revocations", _unchanged, body=body, key=key or new_key())
 
 
 def suspend(selector: Sequence[str], command: Command, key: str | None) -> Call[RevocationDetails]:
@@ -219,19 +219,19 @@ def kill(subject: str, command: Command, key: str | None) -> Call[RevocationDeta
 
 
 def dry(call: Call[RevocationDetails]) -> Call[RevocationPreview]:
-    """Return the dry run of a command: it changes nothing, and needs no key."""
-    return Call(call.method, call.path, _itself, body={**(call.body or {}), "dry_run": True})
+    """Return the call that previews a command: it changes nothing, and needs no key."""
+    return Call(call.method, call.path, _unchanged, body={**(call.body or {}), "dry_run": True})
 
 
 def lift(revocation_id: str, manner: Manner, key: str | None) -> Call[RevocationDetails]:
     """End a suspend or a narrow."""
     path = f"/v1/revocations/{quote(revocation_id, safe='')}/lift"
-    return Call("POST", path, _itself, body=cast("Document", manner), key=key or new_key())
+    return Call("POST", path, _unchanged, body=cast("Document", manner), key=key or new_key())
 
 
 def sessions() -> Call[SubjectSessions]:
     """List the bearer's sessions."""
-    return Call("GET", "/v1/sessions", _itself)
+    return Call("GET", "/v1/sessions", _unchanged)
 
 
 def log_out(
@@ -239,12 +239,12 @@ def log_out(
 ) -> Call[LogOutResult]:
     """End sessions of the bearer's subject."""
     body = {"token_id": token_id, "everywhere": everywhere, **answer}
-    return Call("POST", "/v1/sessions/logout", _itself, body=body, key=key or new_key())
+    return Call("POST", "/v1/sessions/logout", _unchanged, body=body, key=key or new_key())
 
 
 def revocation(revocation_id: str) -> Call[RevocationDetails]:
     """Fetch one revocation."""
-    return Call("GET", f"/v1/revocations/{quote(revocation_id, safe='')}", _itself)
+    return Call("GET", f"/v1/revocations/{quote(revocation_id, safe='')}", _unchanged)
 
 
 def receipt(
@@ -255,7 +255,7 @@ def receipt(
     query = {"timeout": f"{timeout_s:g}"}
     if cursor is not None:
         query["cursor"] = cursor
-    return Call("GET", path, _itself, query=query)
+    return Call("GET", path, _unchanged, query=query)
 
 
 def revocations(filters: RevocationFilters, cursor: str | None) -> Call[Page[RevocationDetails]]:
@@ -270,28 +270,28 @@ def newest_seq(revocations: Page[RevocationDetails]) -> int:
 
 def fleet(ended: bool) -> Call[FleetDetails]:
     """List the sidecars, and how fresh each is."""
-    return Call("GET", "/v1/fleet", _itself, query={"ended": "true"} if ended else {})
+    return Call("GET", "/v1/fleet", _unchanged, query={"ended": "true"} if ended else {})
 
 
 def evict(instance: str, reason: str) -> Call[EvictedInstance]:
     """End a sidecar's instance for good."""
     path = f"/v1/fleet/{quote(instance, safe='')}/evict"
-    return Call("POST", path, _itself, body={"reason": reason})
+    return Call("POST", path, _unchanged, body={"reason": reason})
 
 
 def term() -> Call[LeaseTerm]:
     """Fetch the lease term."""
-    return Call("GET", "/v1/term", _itself)
+    return Call("GET", "/v1/term", _unchanged)
 
 
 def set_term(term_ms: int) -> Call[LeaseTerm]:
     """Request another lease term."""
-    return Call("PUT", "/v1/term", _itself, body={"term_ms": term_ms})
+    return Call("PUT", "/v1/term", _unchanged, body={"term_ms": term_ms})
 
 
 def health() -> Call[AuthorityHealth]:
     """Fetch whether the authority can do its work."""
-    return Call("GET", "/readyz", _itself, also=(_UNAVAILABLE,))
+    return Call("GET", "/readyz", _unchanged, also=(_UNAVAILABLE,))
 
 
 def _list(path: str, name: str, filters: Filters, cursor: str | None) -> Call[Page[Any]]:
@@ -329,6 +329,6 @@ def _secret(document: Document) -> tuple[Secret | None, str, Document]:
             raise MalformedMessageError("answer", "it names no token")
 
 
-def _itself(document: Document) -> Any:
-    """Return a document as the type of the call; a test compares the type with /openapi.json."""
+def _unchanged(document: Document) -> Any:
+    """Return a document unchanged; its type is checked against /openapi.json by a test."""
     return document

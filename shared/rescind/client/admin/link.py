@@ -27,13 +27,13 @@ TIMEOUT_S = 10.0
 SILENCE_S = 60.0
 """How long the event stream may be silent: the authority sends a comment every 15 s."""
 RETRY_S = 1.0
-PATIENCE = 60
+MOST_REOPENS = 60
 """How many times in a row the event stream is reopened before the error is raised."""
 
 _SERVER_ERROR = 500
-_OURS = "urn:rescind:problem:"
-_IN_A_HEADER = re.compile(r"[!-~]+")
-_UNCERTAIN = frozenset({f"{_OURS}outcome-unknown", f"{_OURS}internal"})
+_PROBLEM_PREFIX = "urn:rescind:problem:"
+_HEADER_TEXT = re.compile(r"[!-~]+")
+_UNCERTAIN = frozenset({f"{_PROBLEM_PREFIX}outcome-unknown", f"{_PROBLEM_PREFIX}internal"})
 
 
 class Options(TypedDict):
@@ -59,7 +59,7 @@ def unreachable(urls: Sequence[str]) -> UnreachableError:
 
 def options(
     urls: Sequence[str],
-    place: int,
+    index: int,
     token: Secret | None,
     *,
     timeout_s: float,
@@ -71,7 +71,7 @@ def options(
     another machine in clear text, since each of them may get the token, and MalformedTokenError for
     a token that no header can carry.
     """
-    parsed = [_parsed(url) for url in (urls[place], *urls)]
+    parsed = [_parsed(url) for url in (urls[index], *urls)]
     for each in parsed:
         if each.scheme == "http" and not (security.plaintext or tls.local(each.host)):
             advice = "Write https://…"
@@ -79,7 +79,7 @@ def options(
     headers = {"authorization": f"Bearer {_sendable(token)}"} if token is not None else {}
     # Requests to this machine never use a proxy that the environment names.
     return Options(
-        base_url=urls[place],
+        base_url=urls[index],
         headers=headers,
         timeout=timeout_s,
         trust_env=not tls.local(parsed[0].host),
@@ -89,7 +89,7 @@ def options(
 
 def _sendable(token: Secret) -> str:
     text = token.reveal()
-    if not _IN_A_HEADER.fullmatch(text):
+    if not _HEADER_TEXT.fullmatch(text):
         raise MalformedTokenError(
             "the token is not one line of visible ASCII, so it was not sent: give one token, as "
             "`rescind issue` prints it"
@@ -135,7 +135,7 @@ def answer(call: Call[T], response: httpx2.Response) -> T:
         return call.read(_object(response))
     problem = refusal(response)
     # Only the authority itself can report that nothing was changed; a proxy cannot.
-    certain = problem.type.startswith(_OURS) and problem.type not in _UNCERTAIN
+    certain = problem.type.startswith(_PROBLEM_PREFIX) and problem.type not in _UNCERTAIN
     if call.key is not None and response.status_code >= _SERVER_ERROR and not certain:
         raise OutcomeUnknownError(str(problem), idempotency_key=call.key) from problem
     raise problem
@@ -174,13 +174,13 @@ def translated(url: str, *, key: str | None = None) -> Generator[None]:
         raise _unreachable(url, error) from error
     except (httpx2.HTTPError, ssl.SSLError) as error:  # AsyncClient does not wrap errors of TLS
         # A server may refuse the client's certificate after the client has sent its request.
-        if key is not None and causes.of(error).kind not in _NOT_READ:
+        if key is not None and causes.of(error).kind not in _REQUEST_NOT_READ:
             problem = f"the answer of {url} did not come ({type(error).__name__})."
             raise OutcomeUnknownError(problem, idempotency_key=key) from error
         raise _unreachable(url, error) from error
 
 
-_NOT_READ = {Fault.CLIENT_CERTIFICATE, Fault.CLIENT_CERTIFICATE_REFUSED}
+_REQUEST_NOT_READ = {Fault.CLIENT_CERTIFICATE, Fault.CLIENT_CERTIFICATE_REFUSED}
 
 
 def _unreachable(url: str, error: Exception) -> UnreachableError:

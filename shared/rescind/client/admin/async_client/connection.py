@@ -1,4 +1,4 @@
-"""The connection to the authority, which both clients share: one request, of several URLs."""
+"""The connection to the authority, which sends each request to one of several URLs."""
 
 from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
@@ -41,7 +41,7 @@ class AsyncAuthorityConnection:
     ) -> None:
         self._security = LinkSecurity(files, plaintext)
         self._urls = settings.urls(url) or (url,)
-        self._place = 0
+        self._url_index = 0
         self._token = token
         self._timeout_s = timeout_s
         self._clients: dict[str, httpx2.AsyncClient] = {}
@@ -65,18 +65,18 @@ class AsyncAuthorityConnection:
 
     @property
     def _url(self) -> str:
-        return self._urls[self._place]
+        return self._urls[self._url_index]
 
     def _try_next(self, failed: str) -> None:
-        """Go on with the next URL, unless another call did so meanwhile."""
+        """Select the next URL, unless a concurrent call has selected it."""
         if self._url == failed:
-            self._place = (self._place + 1) % len(self._urls)
+            self._url_index = (self._url_index + 1) % len(self._urls)
 
     async def _send(self, call: Call[T]) -> T:
         for left in reversed(range(len(self._urls))):
             url = self._url
             try:
-                # Of a command, it is raised only where no connection was made: it was not sent.
+                # For a command, UnreachableError means that it was not sent.
                 with link.translated(url, key=call.key):
                     response = await self._http().request(**link.arguments(call))
             except UnreachableError as error:
@@ -90,7 +90,7 @@ class AsyncAuthorityConnection:
         raise AssertionError("there is at least one URL")
 
     async def _entries(self, page: Callable[[str | None], Call[Page[T]]]) -> AsyncGenerator[T]:
-        """Yield the entries of a list, and fetch the page after a cursor when it is needed."""
+        """Yield the entries of a list, and fetch each page when it is needed."""
         cursor: str | None = None
         while True:
             fetched = await self._send(page(cursor))
@@ -104,7 +104,7 @@ class AsyncAuthorityConnection:
         if client is None:
             options = link.options(
                 self._urls,
-                self._place,
+                self._url_index,
                 self._token,
                 timeout_s=self._timeout_s,
                 security=self._security,

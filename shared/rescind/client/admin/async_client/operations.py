@@ -1,4 +1,4 @@
-"""Calls about the system: sidecars, the lease term, health, and events as they are committed."""
+"""Calls about the system: sidecars, the lease term, health, and the stream of events."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -104,7 +104,7 @@ class AsyncOperationCalls(AsyncAuthorityConnection):
 
         Raises:
             ProblemError: This token is not accepted (401), or lacks `rescind:read` (403).
-            UnreachableError: No authority answered a minute long.
+            UnreachableError: No authority answered for a minute.
         """
         if after is None:
             after = calls.newest_seq(await self._send(calls.revocations({}, None)))
@@ -118,7 +118,7 @@ class AsyncOperationCalls(AsyncAuthorityConnection):
             except UnreachableError:
                 self._try_next(self._url)
                 failures += 1
-                if failures > link.PATIENCE:
+                if failures > link.MOST_REOPENS:
                     raise
             await asyncio.sleep(link.RETRY_S)
 

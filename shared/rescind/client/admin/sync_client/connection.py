@@ -1,5 +1,5 @@
 # Generated from async_client/connection.py by `python -m tests.support.sync_client`: edit that.
-"""The connection to the authority, which both clients share: one request, of several URLs."""
+"""The connection to the authority, which sends each request to one of several URLs."""
 
 from collections.abc import Callable, Generator
 from types import TracebackType
@@ -42,7 +42,7 @@ class AuthorityConnection:
     ) -> None:
         self._security = LinkSecurity(files, plaintext)
         self._urls = settings.urls(url) or (url,)
-        self._place = 0
+        self._url_index = 0
         self._token = token
         self._timeout_s = timeout_s
         self._clients: dict[str, httpx2.Client] = {}
@@ -66,18 +66,18 @@ class AuthorityConnection:
 
     @property
     def _url(self) -> str:
-        return self._urls[self._place]
+        return self._urls[self._url_index]
 
     def _try_next(self, failed: str) -> None:
-        """Go on with the next URL, unless another call did so meanwhile."""
+        """Select the next URL, unless a concurrent call has selected it."""
         if self._url == failed:
-            self._place = (self._place + 1) % len(self._urls)
+            self._url_index = (self._url_index + 1) % len(self._urls)
 
     def _send(self, call: Call[T]) -> T:
         for left in reversed(range(len(self._urls))):
             url = self._url
             try:
-                # Of a command, it is raised only where no connection was made: it was not sent.
+                # For a command, UnreachableError means that it was not sent.
                 with link.translated(url, key=call.key):
                     response = self._http().request(**link.arguments(call))
             except UnreachableError as error:
@@ -91,7 +91,7 @@ class AuthorityConnection:
         raise AssertionError("there is at least one URL")
 
     def _entries(self, page: Callable[[str | None], Call[Page[T]]]) -> Generator[T]:
-        """Yield the entries of a list, and fetch the page after a cursor when it is needed."""
+        """Yield the entries of a list, and fetch each page when it is needed."""
         cursor: str | None = None
         while True:
             fetched = self._send(page(cursor))
@@ -104,7 +104,7 @@ class AuthorityConnection:
         if client is None:
             options = link.options(
                 self._urls,
-                self._place,
+                self._url_index,
                 self._token,
                 timeout_s=self._timeout_s,
                 security=self._security,

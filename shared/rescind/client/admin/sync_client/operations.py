@@ -1,5 +1,5 @@
 # Generated from async_client/operations.py by `python -m tests.support.sync_client`: edit that.
-"""Calls about the system: sidecars, the lease term, health, and events as they are committed."""
+"""Calls about the system: sidecars, the lease term, health, and the stream of events."""
 
 import time
 from collections.abc import Generator
@@ -105,7 +105,7 @@ class OperationCalls(AuthorityConnection):
 
         Raises:
             ProblemError: This token is not accepted (401), or lacks `rescind:read` (403).
-            UnreachableError: No authority answered a minute long.
+            UnreachableError: No authority answered for a minute.
         """
         if after is None:
             after = calls.newest_seq(self._send(calls.revocations({}, None)))
@@ -119,7 +119,7 @@ class OperationCalls(AuthorityConnection):
             except UnreachableError:
                 self._try_next(self._url)
                 failures += 1
-                if failures > link.PATIENCE:
+                if failures > link.MOST_REOPENS:
                     raise
             time.sleep(link.RETRY_S)
 
