@@ -11,7 +11,6 @@ SHARED_NAMES = {
     "Issued": "the public answer of the admin client, and that of the fake in its place",
     "RevocationPage": "one answer of the HTTP API, as the authority writes and the client reads it",
     "Row": "a line of a table: of Postgres, and of the benchmark's report",
-    "Sidecar": "a sidecar as its own process is wired, and as the local system runs it",
     "TokenPage": "one answer of the HTTP API, as the authority writes and the client reads it",
 }
 MOST = 15

@@ -48,7 +48,7 @@ HEARTBEAT_S = 0.75
 PEER = LookupPeer(user=1, process=1)
 
 
-class Wire:
+class SimulatedTransport:
     """A transport to a random authority (port Transport)."""
 
     def __init__(
@@ -125,7 +125,7 @@ class Wire:
         return self._random.choice(alive)
 
 
-class NatsWire(Wire):
+class SimulatedNatsTransport(SimulatedTransport):
     """A transport over NATS, which may be disconnected or silent (port PushingTransport)."""
 
     @property
@@ -204,8 +204,8 @@ class Sidecar:
         self._serving = AsyncExitStack()
         self.instances = instances = SidecarInstances(self._tables, random_source, tally)
         self.transport = FailoverTransport(
-            NatsWire(host, network, authorities, f"{seed} wire"),
-            Wire(host, network, authorities, f"{seed} http"),
+            SimulatedNatsTransport(host, network, authorities, f"{seed} wire"),
+            SimulatedTransport(host, network, authorities, f"{seed} http"),
             tally,
             probe=Probe(instances, nonces, tally),
         )

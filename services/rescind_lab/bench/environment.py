@@ -22,7 +22,7 @@ from rescind.client.settings import read_token
 from rescind_lab import scene
 from rescind_lab.errors import SceneError
 from rescind_runtime.local_system import stack
-from rescind_runtime.local_system.stack import Sidecar, System
+from rescind_runtime.local_system.stack import LocalSidecar, System
 from rescind_runtime.processes import child_process
 from rescind_runtime.processes.child_process import Child, Program
 
@@ -50,7 +50,7 @@ class BenchStage:
     say: Callable[[str], None]
 
     @property
-    def sidecar(self) -> Sidecar:
+    def sidecar(self) -> LocalSidecar:
         """The sidecar for rows that need only one."""
         return self.system.sidecars[0]
 

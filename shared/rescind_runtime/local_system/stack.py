@@ -66,7 +66,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Sidecar:
+class LocalSidecar:
     """A sidecar that is ready, with the addresses for its service."""
 
     service: str
@@ -86,7 +86,7 @@ class System:
     postgres: str
     nats: str
     redis: str
-    sidecars: Sequence[Sidecar]
+    sidecars: Sequence[LocalSidecar]
     pids: Mapping[str, int | None]  # None: a server of the user's own
     children: Sequence[Child]
 
@@ -173,7 +173,7 @@ async def _servers(
 
 async def _sidecars(
     plan: Plan, place: Home, block: AsyncExitStack, environment: Mapping[str, str]
-) -> dict[Sidecar, Child]:
+) -> dict[LocalSidecar, Child]:
     """Start all sidecars, then wait for all of them: most of a start is importing."""
     processes: list[Child] = []
     for service in plan.services:
@@ -313,7 +313,7 @@ def _python(
     )
 
 
-def _sidecar(facts: Mapping[str, object]) -> Sidecar:
+def _sidecar(facts: Mapping[str, object]) -> LocalSidecar:
     match facts:
         case {
             "service": str(service),
@@ -322,7 +322,7 @@ def _sidecar(facts: Mapping[str, object]) -> Sidecar:
             "http": str(http),
             "pid": int(pid),
         }:
-            return Sidecar(service, instance, path, http, pid)
+            return LocalSidecar(service, instance, path, http, pid)
         case _:
             raise StackError(f"a sidecar's ready line lacks something: {dict(facts)}")
 
