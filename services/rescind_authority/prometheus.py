@@ -147,7 +147,7 @@ class PrometheusMetrics:
         self._used.labels("written").inc(written)
         self._used.labels("lost").inc(lost)
 
-    def stamped(self, tokens: int) -> None:
+    def marked(self, tokens: int) -> None:
         """Count tokens to which the sweep wrote a revoked mark."""
         self._stamped.inc(tokens)
 

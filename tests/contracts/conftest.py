@@ -85,7 +85,7 @@ async def _in_postgres(system: System) -> AsyncGenerator[PostgresStore]:
             receipts=PostgresReceipts(postgres),
             terms=PostgresTerms(postgres),
             enrolments=PostgresEnrolments(postgres, guard),
-            timed=revocations,
+            scheduled_lifts=revocations,
             tokens=PostgresTokens(postgres),
             revocations=revocations,
             sweeps=PostgresSweeps(postgres),
@@ -106,7 +106,7 @@ def _in_memory() -> Store:
         receipts=postgres,
         terms=TermsInMemory(cluster, _no_trip),
         enrolments=EnrolmentsInMemory(cluster, _no_trip),
-        timed=postgres,
+        scheduled_lifts=postgres,
     )
 
 

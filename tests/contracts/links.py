@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.simulation.network import Host, Network
-from tests.simulation.sidecar import NatsWire, Wire
+from tests.simulation.sidecar import SimulatedNatsTransport, SimulatedTransport
 
 from rescind.wire import nats_subjects
 from rescind_runtime.net import http_server, nats_connection
@@ -45,7 +45,7 @@ async def _echo(subject: str, payload: bytes) -> list[bytes]:
 
 @dataclass(eq=False)
 class Peer:
-    """An authority that answers as the test says. It implements what a `Wire` calls."""
+    """An authority that answers as the test says, as `SimulatedTransport` calls it."""
 
     answers: Answers = _echo
     host: Host = field(default_factory=lambda: Host("authority"))
@@ -101,14 +101,14 @@ Linked = Callable[..., AbstractAsyncContextManager[Transport]]
 async def http_in_memory(*peers: Peer) -> AsyncGenerator[Transport]:
     """Yield the transport of the simulation that stands for HTTP."""
     async with _answering(*peers):
-        yield Wire(Host("sidecar"), Network(1), _there(peers), "1")
+        yield SimulatedTransport(Host("sidecar"), Network(1), _there(peers), "1")
 
 
 @asynccontextmanager
 async def nats_in_memory(*peers: Peer) -> AsyncGenerator[Transport]:
     """Yield the transport of the simulation that stands for NATS."""
     async with _answering(*peers):
-        yield NatsWire(Host("sidecar"), Network(1), _there(peers), "1")
+        yield SimulatedNatsTransport(Host("sidecar"), Network(1), _there(peers), "1")
 
 
 @asynccontextmanager

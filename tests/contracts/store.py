@@ -29,7 +29,7 @@ from rescind_authority.ports.ledger import (
     RecordedChange,
     Transactions,
 )
-from rescind_authority.ports.revocations import Revocations, Sweeps, Timed
+from rescind_authority.ports.revocations import Revocations, ScheduledLift, Sweeps
 from rescind_authority.ports.token_search import Tokens
 from rescind_authority.ports.tokens import (
     Ends,
@@ -43,10 +43,10 @@ from rescind_authority.ports.tokens import (
 LIFE_US = 3_600_000_000
 
 
-class TimedRevocations(Protocol):
+class ScheduledLifts(Protocol):
     """The part of the port Revocations that has an adapter in memory."""
 
-    async def timed(self, *, limit: int) -> tuple[Timed, ...]: ...
+    async def scheduled_lifts(self, *, limit: int) -> tuple[ScheduledLift, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Store:
     receipts: Receipts
     terms: Terms
     enrolments: Enrolments
-    timed: TimedRevocations
+    scheduled_lifts: ScheduledLifts
 
     async def commit(
         self, *revocations: Revocation, exact: Collection[str] = ()

@@ -11,18 +11,18 @@ from rescind.core.revocation import Effect, Event, Revocation, lift_of
 from rescind_authority.ports.ledger import FirstRequest, LedgerEntry
 from rescind_authority.ports.revocations import (
     Revoke,
+    ScheduledLift,
     StoredRevocation,
     SweepCursor,
     Swept,
-    Timed,
 )
 
 FAR_US = 86_400_000_000
 
 
-async def timed(store: Store, event: Event) -> Timed | None:
+async def timed(store: Store, event: Event) -> ScheduledLift | None:
     """Read the end of one revocation."""
-    listed = await store.timed.timed(limit=10_000)
+    listed = await store.scheduled_lifts.scheduled_lifts(limit=10_000)
     return next((each for each in listed if each.event == event), None)
 
 
@@ -55,7 +55,7 @@ async def test_a_revocation_whose_end_has_passed_is_listed_first(store: Store) -
         await until(store, wished),
         await until(store, revocation("tenant:a", Effect.SUSPEND), left_us=-FAR_US),
     )
-    listed = [each.event for each in await store.timed.timed(limit=10_000)]
+    listed = [each.event for each in await store.scheduled_lifts.scheduled_lifts(limit=10_000)]
     assert listed.index(over.event) < listed.index(later.event)
     found = await timed(store, over.event)
     assert found is not None
@@ -66,8 +66,8 @@ async def test_a_list_of_ends_has_at_most_the_limit_and_the_first_to_end(store: 
     await store.commit(
         *[await until(store, revocation("tenant:a", Effect.SUSPEND)) for _ in range(3)]
     )
-    listed = await store.timed.timed(limit=10_000)
-    assert [each.event for each in await store.timed.timed(limit=2)] == [
+    listed = await store.scheduled_lifts.scheduled_lifts(limit=10_000)
+    assert [each.event for each in await store.scheduled_lifts.scheduled_lifts(limit=2)] == [
         each.event for each in listed[:2]
     ]
 
@@ -197,9 +197,9 @@ async def test_a_turn_names_the_next_revokes_in_their_order(postgres_store: Post
     )
     async with postgres_store.sweeps.turn() as turn:
         assert turn is not None
-        found = await turn.following(up_to=two.event.seq, most=9)
+        found = await turn.next_revokes(up_to=two.event.seq, most=9)
         assert found == (_revoke(one), _revoke(two))
-        assert await turn.following(up_to=two.event.seq, most=1) == (_revoke(one),)
+        assert await turn.next_revokes(up_to=two.event.seq, most=1) == (_revoke(one),)
 
 
 async def test_a_sweep_marks_each_token_that_its_revoke_hits_and_once(
@@ -213,7 +213,7 @@ async def test_a_sweep_marks_each_token_that_its_revoke_hits_and_once(
     seq, token_ids = entry.event.seq, [hit.grant.token_id, other.grant.token_id]
     async with postgres_store.sweeps.turn() as turn:
         assert turn is not None
-        assert [await turn.stamp(seq, token_ids) for _ in range(2)] == [1, 0]
+        assert [await turn.mark(seq, token_ids) for _ in range(2)] == [1, 0]
         await turn.store_progress(SweepCursor(seq, None))
     found = await postgres_store.revocations.get(entry.event.revocation.revocation_id)
     assert found is not None

@@ -269,11 +269,11 @@ async def test_marks_are_complete_once_the_sweep_has_reached_each_revoke(
     postgres_store: PostgresStore,
 ) -> None:
     (entry,) = await postgres_store.commit(revocation("tenant:a"))
-    assert not (await postgres_store.tokens.stamps()).complete
+    assert not (await postgres_store.tokens.revoked_marks()).complete
     async with postgres_store.sweeps.turn() as turn:
         assert turn is not None
         await turn.store_progress(SweepCursor(entry.event.seq, None))
-    marks = await postgres_store.tokens.stamps()
+    marks = await postgres_store.tokens.revoked_marks()
     assert marks == RevokedMarks(True, marks.suspending, marks.tokens)
 
 

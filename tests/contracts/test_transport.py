@@ -9,7 +9,7 @@ import pytest
 from tests.contracts import links
 from tests.contracts.links import SUBJECTS, Linked, Peer
 from tests.simulation.network import Host, Network
-from tests.simulation.sidecar import NatsWire
+from tests.simulation.sidecar import SimulatedNatsTransport
 from tests.support.outcomes import soon
 
 from rescind.errors import UnreachableError
@@ -239,7 +239,9 @@ async def test_over_a_way_that_is_away_nothing_is_sent_and_the_error_comes_at_on
     way: str,
 ) -> None:
     ways: dict[str, Callable[[], Transport]] = {
-        "memory-nats": lambda: NatsWire(Host("s", nats="gone"), Network(1), list, "1"),
+        "memory-nats": lambda: SimulatedNatsTransport(
+            Host("s", nats="gone"), Network(1), list, "1"
+        ),
         "nats": lambda: NatsTransport("nats://127.0.0.1:9", name="test"),
         "http": lambda: HttpTransport([links.NOWHERE]),
     }
@@ -255,7 +257,7 @@ async def test_a_pushing_transport_says_whether_it_is_connected(
 ) -> None:
     if way == "memory":
         host = Host("sidecar", nats="gone")
-        wire = NatsWire(host, Network(1), list, "1")
+        wire = SimulatedNatsTransport(host, Network(1), list, "1")
         assert not wire.connected
         host.nats = "works"
         assert wire.connected

@@ -428,7 +428,7 @@ def _() -> Patches:
 @bug("what is suspended for a time is lifted as soon as an authority looks at it")
 def _() -> Patches:
     async def early(self: LiftScheduler) -> float:
-        for each in await self._revocations.timed(limit=64):
+        for each in await self._revocations.scheduled_lifts(limit=64):
             await self._lift(each)
         return 1.0
 
@@ -457,7 +457,7 @@ def _() -> Patches:
 
     async def forgetful(self: LiftScheduler) -> float:
         known = seen.setdefault(self, set())
-        timed = await self._revocations.timed(limit=64)
+        timed = await self._revocations.scheduled_lifts(limit=64)
         known |= {each.event.revocation.revocation_id for each in timed if each.left_us > 0}
         over = [each for each in timed if each.left_us <= 0]
         if any(each.event.revocation.revocation_id not in known for each in over):

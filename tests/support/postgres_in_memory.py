@@ -49,7 +49,7 @@ from rescind_authority.ports.ledger import (
     LedgerTip,
     RecordedChange,
 )
-from rescind_authority.ports.revocations import Timed
+from rescind_authority.ports.revocations import ScheduledLift
 from rescind_authority.ports.tokens import (
     Candidate,
     Ended,
@@ -698,11 +698,11 @@ class PostgresInMemory:
         tables = self._borrowed()
         return None if read(tables) is None else await self._committed(tables, read)
 
-    async def timed(self, *, limit: int) -> tuple[Timed, ...]:
-        def read(tables: Tables) -> tuple[Timed, ...]:
+    async def scheduled_lifts(self, *, limit: int) -> tuple[ScheduledLift, ...]:
+        def read(tables: Tables) -> tuple[ScheduledLift, ...]:
             now_us = self._cluster.time_us(tables)
             timed = [
-                Timed(
+                ScheduledLift(
                     entry.event,
                     exact=entry.event.revocation.revocation_id in tables.exact,
                     left_us=until_us - now_us,

@@ -39,7 +39,7 @@ async def healthz() -> Alive:
 @router.get(
     "/readyz",
     summary="Can it do its work?",
-    responses={503: {"model": Ready, "description": "Postgres is away or not migrated."}},
+    responses={503: {"model": Ready, "description": "Postgres is unreachable or not migrated."}},
 )
 async def readyz(response: Response, authority: Authority) -> Ready:
     """Return 200 if Postgres answers and is migrated, else 503.

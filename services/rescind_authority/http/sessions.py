@@ -11,7 +11,7 @@ from rescind_authority.http.revocations import receipts
 from rescind_authority.http.revocations.receipts import Awaited
 from rescind_authority.http.revocations.requests import RESPONSE_OPTIONS, WaitOptions
 from rescind_authority.usecases.read_model.inspector import SeenToken
-from rescind_authority.usecases.sessions import LogOut
+from rescind_authority.usecases.sessions import LogOutCommand
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
@@ -99,7 +99,7 @@ async def log_out(
     """
     session = holder.record
     revocation = await authority.sessions.log_out(
-        LogOut(body.token_id, everywhere=body.everywhere, awaited=body.wait),
+        LogOutCommand(body.token_id, everywhere=body.everywhere, awaited=body.wait),
         bearer=session,
         idempotency=bind_key(
             "POST /v1/sessions/logout",

@@ -66,7 +66,7 @@ class _RequestClass:
         self.max_bytes = max_bytes
         self.answer = answer
         self.most = most
-        self.at_once = 0
+        self.under_way = 0
 
 
 class SidecarRoutes:
@@ -82,7 +82,7 @@ class SidecarRoutes:
 
         The OpenAPI document, which is for people, does not list these routes.
         """
-        kinds = (
+        request_classes = (
             _RequestClass(
                 nats_subjects.HEARTBEAT, self._sidecar_api.heartbeat, most=_MOST_HEARTBEATS
             ),
@@ -114,7 +114,7 @@ class SidecarRoutes:
                 methods=["POST"],
                 include_in_schema=False,
             )
-            for kind in kinds
+            for kind in request_classes
         ]
 
     def _endpoint(self, kind: _RequestClass) -> Callable[[Request], Awaitable[Response]]:
@@ -130,10 +130,10 @@ class SidecarRoutes:
         return respond
 
     async def _answer(self, kind: _RequestClass, payload: bytes, scope: Scope) -> bytes:
-        if kind.at_once >= kind.most:
+        if kind.under_way >= kind.most:
             self._metrics.unanswered(subject=kind.subject, outcome="overloaded")
             return EMPTY
-        kind.at_once += 1
+        kind.under_way += 1
         try:
             answer = await kind.answer(payload)
         except MalformedMessageError as error:
@@ -148,7 +148,7 @@ class SidecarRoutes:
             self._metrics.unanswered(subject=kind.subject, outcome="unavailable")
             return EMPTY
         finally:
-            kind.at_once -= 1
+            kind.under_way -= 1
         if answer == ENROL_AGAIN:
             self._metrics.unanswered(subject=kind.subject, outcome="not_enrolled")
         elif kind.authenticates:

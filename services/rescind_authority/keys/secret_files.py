@@ -52,11 +52,11 @@ def locked(path: Path) -> Generator[None]:
 
     Raises KeyFileError.
     """
-    beside = path.with_name(f".{path.name}.lock")
+    lock_path = path.with_name(f".{path.name}.lock")
     try:
-        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise KeyFileError(f"{beside} cannot be written: {error.strerror}") from error
+        raise KeyFileError(f"{lock_path} cannot be written: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -47,7 +47,7 @@ class _RequestClass:
         self.answer = answer
         self.most = most
         self.refuse = refuse
-        self.at_once = 0
+        self.under_way = 0
 
 
 class Requests:
@@ -64,7 +64,7 @@ class Requests:
 
     async def subscribe(self, client: Client, tasks: asyncio.TaskGroup) -> None:
         """Subscribe to all subjects; each request is answered in a task of the group."""
-        kinds = {
+        request_classes = {
             nats_subjects.HEARTBEAT: _RequestClass(
                 self._sidecar_api.heartbeat, most=_MOST_HEARTBEATS
             ),
@@ -77,7 +77,7 @@ class Requests:
             nats_subjects.SINCE: _RequestClass(self._sidecar_api.since, most=_MOST_SINCE),
             nats_subjects.OFFER: _RequestClass(self._sidecar_api.offer, most=_MOST_OFFERS),
         }
-        for subject, kind in kinds.items():
+        for subject, kind in request_classes.items():
             await nats_connection.subscribe(
                 client, subject, self._starting(kind, tasks), queue=nats_subjects.AUTHORITY_QUEUE
             )
@@ -91,11 +91,11 @@ class Requests:
 
     def _starting(self, kind: _RequestClass, tasks: asyncio.TaskGroup) -> nats_connection.Handler:
         async def start(message: Msg) -> None:
-            if kind.at_once >= kind.most:
+            if kind.under_way >= kind.most:
                 self._metrics.unanswered(subject=message.subject, outcome="overloaded")
                 await _respond(message, kind.refuse(message.data))  # full: refuse at once
                 return
-            kind.at_once += 1
+            kind.under_way += 1
             tasks.create_task(self._finish(message, kind))
 
         return start
@@ -115,7 +115,7 @@ class Requests:
             self._metrics.unanswered(subject=message.subject, outcome="unavailable")
             reply = EMPTY
         finally:
-            kind.at_once -= 1
+            kind.under_way -= 1
         if reply == ENROL_AGAIN:
             self._metrics.unanswered(subject=message.subject, outcome="not_enrolled")
         await _respond(message, reply)

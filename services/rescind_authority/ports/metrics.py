@@ -49,7 +49,7 @@ class Metrics(Protocol):
         """Count reports of use."""
         ...
 
-    def stamped(self, tokens: int) -> None:
+    def marked(self, tokens: int) -> None:
         """Count tokens to which the sweep wrote a revoked mark."""
         ...
 

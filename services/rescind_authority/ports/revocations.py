@@ -43,8 +43,8 @@ class StoredRevocation:
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
-    """A standing revocation that ends by itself, in `left_us` µs of Postgres's clock."""
+class ScheduledLift:
+    """A standing revocation that is to be lifted in `left_us` µs of Postgres's clock."""
 
     event: Event
     exact: bool
@@ -84,11 +84,11 @@ class SweepTransaction(Protocol):
         """The progress of the sweep when this transaction began."""
         ...
 
-    async def following(self, *, up_to: int, most: int) -> tuple[Revoke, ...]:
+    async def next_revokes(self, *, up_to: int, most: int) -> tuple[Revoke, ...]:
         """List the next revokes, in their order."""
         ...
 
-    async def stamp(self, seq: int, token_ids: Collection[str]) -> int:
+    async def mark(self, seq: int, token_ids: Collection[str]) -> int:
         """Mark those of the tokens that a revoke hits. Return how many had no revoked mark."""
         ...
 
@@ -150,6 +150,6 @@ class Revocations(Protocol):
         """
         ...
 
-    async def timed(self, *, limit: int) -> tuple[Timed, ...]:
-        """List the standing revocations that end by themselves, in the order of their ends."""
+    async def scheduled_lifts(self, *, limit: int) -> tuple[ScheduledLift, ...]:
+        """List the standing revocations with a time of lifting, the first to be lifted first."""
         ...

@@ -128,7 +128,7 @@ class Tokens(Protocol):
         """
         ...
 
-    async def stamps(self) -> RevokedMarks:
+    async def revoked_marks(self) -> RevokedMarks:
         """Read the state of the revoked marks."""
         ...
 

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 
 from rescind.core.handles import Handle
-from rescind_authority.ports.revocations import StoredRevocation, Timed
+from rescind_authority.ports.revocations import ScheduledLift, StoredRevocation
 from rescind_authority.postgres.integrity.row_guard import RowGuard
 from rescind_authority.postgres.pool import Postgres
-from rescind_authority.postgres.rows import revocation_of, timed_of
+from rescind_authority.postgres.rows import revocation_of, scheduled_lift_of
 
 
 class PostgresRevocations:
@@ -31,7 +31,9 @@ class PostgresRevocations:
         found = await self._postgres.rows("active_revocations", before_seq, limit, handle_list)
         return tuple(revocation_of(row) for row in found)
 
-    async def timed(self, *, limit: int) -> tuple[Timed, ...]:
+    async def scheduled_lifts(self, *, limit: int) -> tuple[ScheduledLift, ...]:
         found = await self._postgres.rows("timed_revocations", limit)
         # Another writer could move an end so that an authority lifts the revocation.
-        return tuple(timed for timed in map(timed_of, found) if self._guard.knows(timed.event))
+        return tuple(
+            each for each in map(scheduled_lift_of, found) if self._guard.knows(each.event)
+        )

@@ -17,13 +17,13 @@ class PostgresSweepTransaction:
         self._connection = connection
         self.place = place
 
-    async def following(self, *, up_to: int, most: int) -> tuple[Revoke, ...]:
+    async def next_revokes(self, *, up_to: int, most: int) -> tuple[Revoke, ...]:
         found = await rows(self._connection, "sweep_next", self.place.seq, up_to, most)
         return tuple(
             Revoke(row["seq"], tuple(Handle(text) for text in row["selector"])) for row in found
         )
 
-    async def stamp(self, seq: int, token_ids: Collection[str]) -> int:
+    async def mark(self, seq: int, token_ids: Collection[str]) -> int:
         stamped = await rows(self._connection, "stamp_tokens", seq, list(token_ids))
         return int(stamped[0]["tokens"])
 

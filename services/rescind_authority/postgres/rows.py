@@ -7,7 +7,7 @@ from rescind.core.delegation import MAX_OWN_OVERLAP_US, DelegationLimits, Right
 from rescind.core.handles import Handle, Selector
 from rescind.core.revocation import Event, Revocation
 from rescind.core.token_format import Kind
-from rescind_authority.ports.revocations import StoredRevocation, Swept, Timed
+from rescind_authority.ports.revocations import ScheduledLift, StoredRevocation, Swept
 from rescind_authority.ports.token_grant import Device, TokenGrant
 from rescind_authority.ports.tokens import (
     Candidate,
@@ -152,9 +152,9 @@ def revocation_of(row: asyncpg.Record) -> StoredRevocation:
     return StoredRevocation(event_of(row), row["exact"], row["lifted_at"], row["killed"], swept)
 
 
-def timed_of(row: asyncpg.Record) -> Timed:
-    """Return the revocation that ends by itself in the columns of a row."""
-    return Timed(event_of(row), row["exact"], row["until"] - row["at"])
+def scheduled_lift_of(row: asyncpg.Record) -> ScheduledLift:
+    """Return the revocation with a time of lifting in the columns of a row."""
+    return ScheduledLift(event_of(row), row["exact"], row["until"] - row["at"])
 
 
 def pending_of(row: asyncpg.Record) -> ScheduledEnd:

@@ -70,7 +70,7 @@ class PostgresTokens:
     async def estimate(self, handles: Collection[Handle]) -> int:
         return int((await self._postgres.rows("estimate_tokens", list(handles)))[0]["estimate"])
 
-    async def stamps(self) -> RevokedMarks:
+    async def revoked_marks(self) -> RevokedMarks:
         return RevokedMarks(**(await self._postgres.rows("stamps"))[0])
 
     async def sample(self, token_filter: TokenFilter, *, size: int) -> Sample:

@@ -29,7 +29,7 @@ _SESSIONS = Handle(f"kind:{Kind.SESSION}")
 
 
 @dataclass(frozen=True, slots=True)
-class LogOut:
+class LogOutCommand:
     """The sessions to end: one by its id, the bearer's own (None), or all of its subject."""
 
     token_id: str | None = None
@@ -62,7 +62,7 @@ class Sessions:
         return (await self._inspector.tokens(token_filter, before=None, limit=MOST_SHOWN))[0]
 
     async def log_out(
-        self, command: LogOut, *, bearer: Record, idempotency: IdempotentRequest
+        self, command: LogOutCommand, *, bearer: Record, idempotency: IdempotentRequest
     ) -> StoredRevocation:
         """End sessions and the tokens delegated from them.
 

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
 _ID_SHAPE = "^tok_[0-9a-z]{26}$"
 
 
-class TokenChoice(BaseModel):
+class TokenFilterQuery(BaseModel):
     """The filters of a list or a count; a token must match every one."""
 
     model_config = ConfigDict(extra="forbid")
@@ -44,7 +44,7 @@ class TokenChoice(BaseModel):
     )
     issued_before: timestamps.Moment | None = None
 
-    def chosen(self) -> TokenFilter:
+    def to_filter(self) -> TokenFilter:
         """Return the filter. Raises InvalidRequestError."""
         names = (
             *("subject", "chain", "tree", "kind", "tenant", "client", "session"),
@@ -61,7 +61,7 @@ class TokenChoice(BaseModel):
         )
 
 
-class TokenQuery(TokenChoice):
+class TokenQuery(TokenFilterQuery):
     """The tokens to list, and the size of a page."""
 
     cursor: str | None = Field(
@@ -96,15 +96,15 @@ async def page(
 ) -> TokenPage:
     """List the tokens that match every filter, newest first."""
     shown, following = await authority.inspector.tokens(
-        query.chosen(), before=query.cursor, limit=query.limit
+        query.to_filter(), before=query.cursor, limit=query.limit
     )
     return TokenPage(tokens=[ListedToken(**listed(each)) for each in shown], next=following)
 
 
 @router.get("/count", summary="Count tokens")
 async def count(
-    query: Annotated[TokenChoice, Query()], _actor: Reader, authority: Authority
+    query: Annotated[TokenFilterQuery, Query()], _actor: Reader, authority: Authority
 ) -> TokenCount:
     """Count the tokens that match every filter; `exact` is false for an estimate."""
-    counted = await authority.inspector.count(query.chosen())
+    counted = await authority.inspector.count(query.to_filter())
     return TokenCount(count=counted.tokens, exact=counted.exact)

@@ -149,7 +149,7 @@ class Authoriser:
         )
         self._note(record.token_hash, refused=denied is not None)
         if denied is not None:
-            raise refused(denied.reason, "admin token", record)
+            raise not_accepted(denied.reason, "admin token", record)
         if record.kind is not Kind.ADMIN:
             raise UnauthenticatedError(
                 f"this is a token of kind {record.kind}; the API takes admin tokens.",
@@ -175,7 +175,7 @@ class Authoriser:
             denied = verdict.Denied(verdict.Reason.WRONG_ADDRESS)
         self._note(record.token_hash, refused=denied is not None)
         if denied is not None:
-            raise refused(denied.reason, "parent token", record)
+            raise not_accepted(denied.reason, "parent token", record)
         return Holder(record, mandate)
 
     def _note(self, token_hash: bytes, *, refused: bool) -> None:
@@ -199,11 +199,11 @@ class Authoriser:
             raise UnauthenticatedError(f"the bearer is {error}.") from None
         # The tag costs microseconds: a flood of forgeries never reaches Postgres.
         if not token_format.genuine(token, self._edge_keys.live):
-            raise refused(verdict.Reason.UNKNOWN, what)
+            raise not_accepted(verdict.Reason.UNKNOWN, what)
         found = await self._resolver.read_presented(bearer)
         if found.record is None or found.token is None:
             self._note(token_format.digest(bearer), refused=True)
-            raise refused(verdict.Reason.UNKNOWN, what)
+            raise not_accepted(verdict.Reason.UNKNOWN, what)
         return found.record, found.token.grant.mandate, found.snapshot.at_us
 
 
@@ -214,9 +214,9 @@ def refreshed(actor: Actor, snapshot: Snapshot) -> Actor:
         if (record.token_hash, record.token_id) == (actor.token_hash, actor.token_id):
             denied = find_denial(record, snapshot.at_us)
             if denied is not None:
-                raise refused(denied.reason, "admin token", record)
+                raise not_accepted(denied.reason, "admin token", record)
             return _actor(record)
-    raise refused(verdict.Reason.UNKNOWN, "admin token")
+    raise not_accepted(verdict.Reason.UNKNOWN, "admin token")
 
 
 def _actor(record: Record) -> Actor:
@@ -246,7 +246,7 @@ def find_denial(record: Record, at_us: int) -> verdict.Denied | None:
     return verdict.judge_state(record) or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
 
 
-def refused(
+def not_accepted(
     reason: verdict.Reason, what: str, record: Record | None = None
 ) -> UnauthenticatedError:
     """Return the error for a token that is not accepted; `record` is its own, if it is known."""

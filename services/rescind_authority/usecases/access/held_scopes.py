@@ -43,8 +43,8 @@ def require_held(actor: Actor, power: Power, action: str) -> None:
     for scope in sorted(others):
         if power.kind is Kind.ADMIN or well_known_scopes.own(scope):
             actor.require(Scope.ADMIN, f"{action} a token with {scope}")
-            # No administrator has this one: it is for services, and asks only about tokens that the
-            # caller presents.
+            # No administrator holds `rescind:introspect`: it is for services, which look up only
+            # tokens that their callers present.
             if power.kind is Kind.ADMIN or scope != well_known_scopes.INTROSPECT:
                 _require(actor, scope, power.kind)
 

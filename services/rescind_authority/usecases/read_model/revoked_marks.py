@@ -23,8 +23,8 @@ from rescind_authority.usecases.read_model.token_search import (
 )
 
 MOST = 2_000
-_STEPS_EACH = 10  # where few of those gone past are hit
-_FEW_EACH = 5  # rather than go past all
+_STEPS_EACH = 10  # tokens to scan for each token to mark, where few of them match
+_FEW_EACH = 5  # up to so many times the bound, a list of all matches is cheaper than a scan
 _MOST_REVOKES = 256
 _POLL_S = 1.0
 _FENCE_S = 0.05
@@ -90,22 +90,22 @@ class Sweeper:
         async with self._sweeps.turn() as turn:
             if turn is None:
                 return _POLL_S
-            stamped = await self._mark_tokens(turn, up_to)
-        self._metrics.stamped(stamped)
+            marked = await self._mark_tokens(turn, up_to)
+        self._metrics.marked(marked)
         # Pause as long as the turn took: a busy database gets longer pauses.
         return (self._clock.monotonic_raw_ns() - began_ns) / _NS_PER_S
 
     async def _mark_tokens(self, turn: SweepTransaction, up_to: int) -> int:
         """Mark tokens up to the bound, store the place reached, and return how many were marked."""
-        place, stamped, left = turn.place, 0, self._most
-        revokes = await turn.following(up_to=up_to, most=_MOST_REVOKES)
+        place, marked, left = turn.place, 0, self._most
+        revokes = await turn.next_revokes(up_to=up_to, most=_MOST_REVOKES)
         for revoke in revokes:
             token_ids, last = await self._hit(revoke, place, left)
-            stamped += await turn.stamp(revoke.seq, token_ids)
+            marked += await turn.mark(revoke.seq, token_ids)
             left -= len(token_ids)
             if last is not None:
                 await turn.store_progress(SweepCursor(place.seq, last))
-                return stamped
+                return marked
             place = SweepCursor(revoke.seq, None)
             if left <= 0:
                 break
@@ -113,7 +113,7 @@ class Sweeper:
             if len(revokes) < _MOST_REVOKES:
                 place = SweepCursor(up_to, None)
         await turn.store_progress(place)
-        return stamped
+        return marked
 
     async def _hit(
         self, revoke: Revoke, place: SweepCursor, most: int

@@ -24,7 +24,7 @@ _US_PER_MS = 1_000
 # The greatest difference of an authority's clock (in ids) and Postgres's (in times of tokens).
 _APART_MS = 3_600_000
 _REVOKED, _SUSPENDED = "revoked", "suspended"
-_STAMPS = ScanIndex("revoked", "")
+_REVOKED_SCAN = ScanIndex("revoked", "")
 _ORDERED = ("subject", "client", "tenant")
 NEWEST = "tok_" + "z" * 27
 OLDEST = ""
@@ -105,8 +105,8 @@ class TokenSearch:
         found = await self._tokens.count_along(scan, most=EXACT_UP_TO + 1)
         if found <= EXACT_UP_TO:
             return Count(found, exact=True)
-        if scan == _STAMPS:
-            expected = (await self._tokens.stamps()).tokens
+        if scan == _REVOKED_SCAN:
+            expected = (await self._tokens.revoked_marks()).tokens
         return Count(max(found, expected), exact=False)
 
     async def _count_in_reach(
@@ -114,7 +114,11 @@ class TokenSearch:
     ) -> Count:
         """Count the tokens that may lie within reach, or estimate their share of those expected."""
         found = 0
-        if scan == _STAMPS or expected <= EXPECTED_FEW or token_filter.issued_after_us is not None:
+        if (
+            scan == _REVOKED_SCAN
+            or expected <= EXPECTED_FEW
+            or token_filter.issued_after_us is not None
+        ):
             counted = await self._walk(token_filter, scan)
             if counted.exact:
                 return counted
@@ -148,12 +152,12 @@ class TokenSearch:
         scan = narrowest_scan(token_filter.handles)
         if token_filter.state not in (_REVOKED, _SUSPENDED):
             return scan
-        stamps = await self._tokens.stamps()
+        marks = await self._tokens.revoked_marks()
         if token_filter.state == _SUSPENDED:
-            return scan if stamps.suspending else None
+            return scan if marks.suspending else None
         walked = () if scan.index == "id" else (Handle(f"{scan.index}:{scan.name}"),)
-        if stamps.complete and stamps.tokens <= await self._tokens.estimate(walked):
-            return _STAMPS
+        if marks.complete and marks.tokens <= await self._tokens.estimate(walked):
+            return _REVOKED_SCAN
         return scan
 
     async def _few(
@@ -188,7 +192,7 @@ def _leads_to_all(scan: ScanIndex, token_filter: TokenFilter) -> bool:
 
 
 def _leads_to_these_alone(scan: ScanIndex, token_filter: TokenFilter) -> bool:
-    if scan == _STAMPS:
+    if scan == _REVOKED_SCAN:
         return token_filter == TokenFilter(state=_REVOKED)
     return _by_handles(token_filter) and _leads_to_all(scan, token_filter)
 

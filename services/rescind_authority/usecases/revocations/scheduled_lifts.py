@@ -15,7 +15,7 @@ from rescind_authority.errors import KeyReusedError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
 from rescind_authority.ports.ledger import IdempotentRequest, Key
-from rescind_authority.ports.revocations import Revocations, Timed
+from rescind_authority.ports.revocations import Revocations, ScheduledLift
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_authority.usecases.step_timer import run_steps
@@ -48,21 +48,21 @@ class LiftScheduler:
 
     async def step(self) -> float:
         """Lift due revocations, and return the number of seconds until the next step."""
-        timed = await self._revocations.timed(limit=_MOST_AT_ONCE)
-        for each in timed:
+        scheduled = await self._revocations.scheduled_lifts(limit=_MOST_AT_ONCE)
+        for each in scheduled:
             if each.left_us > 0:
                 return min(_POLL_S, each.left_us / _US_PER_S)
             # If another command has the key (of a token from before such subjects were refused),
             # the later revocations must not wait; an administrator can lift this one.
             with suppress(KeyReusedError):
                 await self._lift(each)
-        return 0 if len(timed) == _MOST_AT_ONCE else _POLL_S
+        return 0 if len(scheduled) == _MOST_AT_ONCE else _POLL_S
 
-    async def _lift(self, timed: Timed) -> None:
-        name = timed.event.revocation.revocation_id
+    async def _lift(self, scheduled: ScheduledLift) -> None:
+        name = scheduled.event.revocation.revocation_id
         revocation_id = new_ids.name("rev", self._clock, self._entropy)
         revocation = lift_of(
-            timed.event,
+            scheduled.event,
             revocation_id=revocation_id,
             reason="its time was up",
             actor=actors.SCHEDULED_LIFT,
@@ -70,4 +70,4 @@ class LiftScheduler:
         idempotency = IdempotentRequest(
             Key(actors.SCHEDULED_LIFT, name), hashlib.sha256(name.encode()).digest()
         )
-        await self._sequencer.commit(LedgerCommand(idempotency, revocation, exact=timed.exact))
+        await self._sequencer.commit(LedgerCommand(idempotency, revocation, exact=scheduled.exact))

@@ -17,7 +17,7 @@ from rescind_authority.errors import BeyondParentError, FieldError
 from rescind_authority.ports.ledger import IdempotentRequest, LedgerTransaction, Transactions
 from rescind_authority.ports.token_grant import TokenGrant
 from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken, TokenState
-from rescind_authority.usecases.access.authoriser import actor_name, find_denial, refused
+from rescind_authority.usecases.access.authoriser import actor_name, find_denial, not_accepted
 from rescind_authority.usecases.lookups.resolver import holding, record_of
 from rescind_authority.usecases.tokens.new_token import (
     Minted,
@@ -107,7 +107,7 @@ def _child(
 ) -> tuple[NewToken, IssueTimes]:
     """Return the child and its times, or raise the reason why it cannot be issued."""
     if issuance.parent is None:
-        raise refused(Reason.UNKNOWN, "parent token")
+        raise not_accepted(Reason.UNKNOWN, "parent token")
     parent, mandate = (
         record_of(issuance.parent, issuance.snapshot),
         issuance.parent.token.grant.mandate,
@@ -115,7 +115,7 @@ def _child(
     at_us = issuance.snapshot.at_us
     denied = find_denial(parent, at_us)
     if denied is not None:
-        raise refused(denied.reason, "parent token")
+        raise not_accepted(denied.reason, "parent token")
     excess = delegation.violations(
         parent, mandate, child_grant, removed=_removed(issuance.parent), at_us=at_us
     )

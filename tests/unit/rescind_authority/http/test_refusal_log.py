@@ -26,7 +26,7 @@ from rescind_authority.http import refusal_log as refusals
 from rescind_authority.http.refusal_log import RefusalLog
 from rescind_authority.ports.audit import RefusedCall
 from rescind_authority.prometheus import PrometheusMetrics
-from rescind_authority.usecases.access.authoriser import refused
+from rescind_authority.usecases.access.authoriser import not_accepted
 from rescind_authority.usecases.access.refusal_audit import CAPACITY, RefusalAudit
 
 UNKNOWN = UnauthenticatedError("the admin token is not accepted: unknown.")
@@ -102,7 +102,7 @@ def test_each_source_is_noted_once_a_minute_with_what_was_withheld(clock: list[i
     [
         (UNKNOWN, {}, None),
         (UNKNOWN, {"caller": "admin:made-up tok_9"}, None),
-        (refused(Reason.REVOKED, "admin token", RECORD), {}, "admin:a tok_1"),
+        (not_accepted(Reason.REVOKED, "admin token", RECORD), {}, "admin:a tok_1"),
         (ForbiddenError("rescind:read", "this call"), {"caller": "admin:a tok_1"}, "admin:a tok_1"),
         (SelfServiceError("no."), {"caller": "user:1 tok_2"}, "user:1 tok_2"),
         (NotASessionError("agent"), {"caller": "agent:a tok_3"}, "agent:a tok_3"),

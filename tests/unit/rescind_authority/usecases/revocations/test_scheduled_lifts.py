@@ -7,16 +7,16 @@ from rescind.core.handles import select
 from rescind.core.revocation import Effect, Event, Revocation
 from rescind_authority.errors import KeyReusedError
 from rescind_authority.ports.ledger import CommittedEvent
-from rescind_authority.ports.revocations import Timed
+from rescind_authority.ports.revocations import ScheduledLift
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand
 from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
 from rescind_runtime.clock import SystemClock
 
 
-def timed(name: str) -> Timed:
+def timed(name: str) -> ScheduledLift:
     """Make a suspension whose time is up."""
     revocation = Revocation(name, select(["tenant:t"]), Effect.SUSPEND, "", "admin:a")
-    return Timed(Event(1, 1, 0, revocation), exact=False, left_us=-1)
+    return ScheduledLift(Event(1, 1, 0, revocation), exact=False, left_us=-1)
 
 
 class Overdue:
@@ -25,7 +25,7 @@ class Overdue:
     def __init__(self) -> None:
         self.lifted: list[str | None] = []
 
-    async def timed(self, *, limit: int) -> tuple[Timed, ...]:
+    async def scheduled_lifts(self, *, limit: int) -> tuple[ScheduledLift, ...]:
         return timed("rev_taken"), timed("rev_two"), timed("rev_three")
 
     async def commit(self, command: LedgerCommand) -> CommittedEvent:
