@@ -439,7 +439,7 @@ def _() -> Patches:
 def _() -> Patches:
     async def lift(self: LiftScheduler, timed: Any) -> None:
         name = timed.event.revocation.revocation_id
-        fresh = new_ids.name("rev", self._clock, self._entropy)
+        fresh = new_ids.generate("rev", self._clock, self._entropy)
         command = lift_of(timed.event, revocation_id=fresh, reason="", actor=actors.SCHEDULED_LIFT)
         assert isinstance(self._clock, Host)
         idempotency = IdempotentRequest(

@@ -85,7 +85,7 @@ class Sessions:
             else select([f"token:{token_id}"])
         )
         revocation = Revocation(
-            revocation_id=new_ids.name("rev", self._clock, self._entropy),
+            revocation_id=new_ids.generate("rev", self._clock, self._entropy),
             selector=selector,
             effect=Effect.REVOKE,
             reason="logged out everywhere" if command.everywhere else "logged out",

@@ -34,7 +34,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have authorities look at their keyring at once, and nothing wait for a minute."""
     monkeypatch.setattr(signing, "OVERLAP_US", 0)
     monkeypatch.setattr(reloading_keyring, "_POLL_S", 0.1)
-    monkeypatch.setattr(trust_propagation, "_TAKEN_US", 500_000)
+    monkeypatch.setattr(trust_propagation, "_RELOAD_US", 500_000)
 
 
 class LaterClock(SystemClock):

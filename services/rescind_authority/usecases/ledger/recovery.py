@@ -102,7 +102,7 @@ class Recovery:
             f"by {lost.actor}: {lost.reason}"
         )
         return Revocation(
-            revocation_id=new_ids.name("rev", self._clock, self._entropy),
+            revocation_id=new_ids.generate("rev", self._clock, self._entropy),
             selector=lost.selector,
             effect=Effect.REVOKE if lost.effect == Effect.CHANGED else lost.effect,
             reason=reason[:_LONGEST_REASON],

@@ -97,7 +97,7 @@ class ReuseDetector:
                 await asyncio.sleep(_RETRY_S)  # Postgres is away; the secret is denied meanwhile
 
     async def _end(self, token_id: str, token_hash: bytes) -> None:
-        revocation_id = new_ids.name("rev", self._clock, self._entropy)
+        revocation_id = new_ids.generate("rev", self._clock, self._entropy)
         revocation = Revocation(
             revocation_id=revocation_id,
             selector=select([f"token:{token_id}"]),

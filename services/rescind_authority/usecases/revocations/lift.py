@@ -79,7 +79,7 @@ class Lifter:
                     actor.require(scope, "lifting what narrows the token that asks")
         revocation = lift_of(
             stored.event,
-            revocation_id=new_ids.name("rev", self._clock, self._entropy),
+            revocation_id=new_ids.generate("rev", self._clock, self._entropy),
             reason=reason,
             actor=actor.name,
         )

@@ -139,7 +139,7 @@ class Revoker:
         actor.require(Scope.REVOKE, "revoking")
         await require_right_to_hit(selector, actor, self._tokens)
         return Revocation(
-            revocation_id=new_ids.name("rev", self._clock, self._entropy),
+            revocation_id=new_ids.generate("rev", self._clock, self._entropy),
             selector=selector,
             effect=_EFFECTS[command.verb],
             reason=reason,

@@ -60,7 +60,7 @@ class LiftScheduler:
 
     async def _lift(self, scheduled: ScheduledLift) -> None:
         name = scheduled.event.revocation.revocation_id
-        revocation_id = new_ids.name("rev", self._clock, self._entropy)
+        revocation_id = new_ids.generate("rev", self._clock, self._entropy)
         revocation = lift_of(
             scheduled.event,
             revocation_id=revocation_id,

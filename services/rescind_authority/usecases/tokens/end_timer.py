@@ -100,7 +100,7 @@ class EndTimer:
         secret = pending.token_hash is not None
         name = pending.token_id if pending.token_hash is None else pending.token_hash.hex()
         revocation = Revocation(
-            revocation_id=new_ids.name("rev", self._clock, self._entropy),
+            revocation_id=new_ids.generate("rev", self._clock, self._entropy),
             # Delegated tokens end with the token, and not with one of its secrets.
             selector=select([f"token:{pending.token_id}"], exact=secret),
             effect=Effect.CHANGED,

@@ -76,7 +76,7 @@ class TokenGenerator:
     def generate(self, kind: Kind) -> NewSecret:
         """Generate a secret that no token has had, and a token id."""
         secret = self.secret(kind)
-        return NewSecret(secret, new_ids.name("tok", self.clock, self.entropy))
+        return NewSecret(secret, new_ids.generate("tok", self.clock, self.entropy))
 
 
 async def store_once(

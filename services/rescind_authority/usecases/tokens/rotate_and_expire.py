@@ -217,7 +217,7 @@ class TokenChanger:
         secret: Secret | None = None,
         actor_check: ActorCheck | None = None,
     ) -> CommittedChange:
-        revocation_id = new_ids.name("rev", self._mint.clock, self._mint.entropy)
+        revocation_id = new_ids.generate("rev", self._mint.clock, self._mint.entropy)
         # Delegated tokens depend on the grant, which a rotation keeps and an end ends.
         exact = not isinstance(change, Expiry)
         revocation = Revocation(
