@@ -1,11 +1,11 @@
--- G1 of a lease: keeps heartbeats in the order given (sorted), and names those that counted.
+-- G1 of a lease: stores heartbeats in the order given (sorted), and returns those that counted.
 -- A stale counter changes nothing; a released or shared instance never comes back. A position counts
 -- as acknowledged only if its head is the ledger's own at that seq. The heartbeat of a copy does not
--- count, which is one that knows nothing of the last that did: `refuse.sql` says how it is told.
--- `started` tells which server it was.
--- An instance that is over gets no row any more, though its own was swept away (ended_instances).
--- A version never comes again, also after the row was swept away: who watched the old one would
--- take the new row for one that stood still. The counter only grows, so it keeps them apart.
+-- count. A copy does not know the nonce of the last heartbeat that counted (`refuse.sql`). `started`
+-- identifies the server.
+-- An ended instance gets no row any more, also after its own row was swept away (ended_instances).
+-- A version is never used twice, also after the row was swept away: a waiter that watched the old row
+-- would take the new one for an unchanged row. The counter only grows, so it keeps them apart.
 -- Served by: leases_pkey, ended_instances_pkey, events_pkey, ledger_epochs_pkey.
 INSERT INTO leases AS l (
     instance, service, host, version_text, posture, counter, epoch, applied_seq, applied_head,

@@ -1,5 +1,5 @@
--- Forgets idempotency keys first used more than $1 seconds ago, at most $3, but none of the actors $2.
--- A row that somebody works with now is skipped.
+-- Deletes idempotency keys first used more than $1 seconds ago, at most $3, but none of the actors $2.
+-- A row that another transaction has locked is skipped.
 -- Served by: idempotency_claimed.
 WITH old AS (
     SELECT actor, key FROM idempotency

@@ -1,4 +1,4 @@
--- Reads the lease terms, and which one was asked for last: the one granted where none was.
+-- Reads the lease terms, and the one that was requested last: the granted one if there was no request.
 -- Served by: the only row.
 SELECT grant_term_ms, wait_term_ms, coalesce(term_target_ms, grant_term_ms) AS target_ms,
     term_version

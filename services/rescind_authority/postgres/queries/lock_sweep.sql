@@ -1,3 +1,3 @@
--- Takes the sweep, unless somebody else has it, and reads how far it has come.
+-- Locks the sweep, unless another process has locked it, and reads its progress.
 -- Served by: the only row.
 SELECT seq, before FROM sweep FOR UPDATE SKIP LOCKED

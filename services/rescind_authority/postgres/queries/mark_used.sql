@@ -1,8 +1,8 @@
--- Notes that the tokens $1 were used at the times $3, each by a sidecar of the instance at its place in
--- $2: only forward in time and never ahead of it, so that a report said again moves nothing; not twice
--- in 15 s (several sidecars report the same token) unless by a service that is new to it, and without
--- waiting for anybody. A row that somebody else has locked
--- is skipped, so two authorities never wait for each other here: a later report does.
+-- Stores that the tokens $1 were used at the times $3, each by a sidecar of the instance at its place in
+-- $2. A time only moves forward and is never in the future, so a repeated report changes nothing. A
+-- token is written at most once in 15 s (several sidecars report the same token), unless the service
+-- is new to it. A row that another transaction has locked is skipped, so two authorities never wait
+-- for each other here: a later report writes it.
 -- Served by: tokens_pkey, leases_pkey.
 WITH reported AS (
     SELECT

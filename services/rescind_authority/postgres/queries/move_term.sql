@@ -1,5 +1,5 @@
--- Takes one step towards the term that was asked for, with its audit entry, unless anybody changed
--- a term since version $1: $2 grant_term_ms, $3 wait_term_ms.
+-- Takes one step towards the requested term, with its audit entry, unless a term was changed since
+-- version $1: $2 grant_term_ms, $3 wait_term_ms.
 -- Served by: the only row.
 WITH moved AS (
     UPDATE ledger_head

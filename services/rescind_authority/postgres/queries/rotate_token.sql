@@ -1,8 +1,8 @@
--- Gives token $1 the secret with SHA-256 $3 in place of its own, which must be $2 (NULL: whichever
--- it is) and stays good for $4 microseconds; $5 says whether its use after that ends the tree. $6 is
--- by what the new secret will be recognised then; that of the old one goes with it. No
--- row: there is no such live token, or somebody rotated it first. `before` is the row as it
--- was; `over`: the old secret has no overlap, so the event of this very commit ends it (append_events).
+-- Gives token $1 the secret with SHA-256 $3 in place of its own. The own secret must be $2 (NULL: any),
+-- and stays good for $4 microseconds; $5: its use after that ends the tree. $6 is the possession hash
+-- of the new secret; that of the old one moves with it. No row: there is no such live token, or another
+-- call rotated it first. `before` is the row as it was; `over`: the old secret has no overlap, so the
+-- event of this very commit ends it (append_events).
 -- Served by: tokens_pkey, retired_secrets_pkey.
 WITH old AS (
     SELECT tokens AS whole, token_id, token_hash, possession_hash, expires_at, clock.now AS at

@@ -1,4 +1,4 @@
--- Notes which term is asked for, with its audit entry: $1 ms, $2 actor.
+-- Stores the requested term, with its audit entry: $1 ms, $2 actor.
 -- Served by: the only row.
 WITH asked AS (
     UPDATE ledger_head SET term_target_ms = $1, term_version = term_version + 1

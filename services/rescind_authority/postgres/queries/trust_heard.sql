@@ -1,5 +1,5 @@
--- Reads of each sidecar that did not take its leave which trust statement it goes by, and what tells
--- how long its last lease may be good. One row without an instance if there are none.
+-- Reads the trust statement that each sidecar uses, and the term and posture that bound its last lease.
+-- Released sidecars are left out. One row without an instance if there are none.
 -- Served by: a scan of leases; there are as many rows as sidecars.
 SELECT
     l.instance, l.service, l.host, l.posture, l.trust_serial, l.last_seen, h.wait_term_ms,
