@@ -1,7 +1,7 @@
 """The link between a sidecar and an authority, over each transport, to an authority of the test."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -173,7 +173,7 @@ async def nats_client(nats_url: str) -> AsyncGenerator[Client]:
 async def http_to(*urls: str) -> AsyncGenerator[HttpTransport]:
     """Run an HTTP transport for the block."""
     transport = HttpTransport(urls or [NOWHERE])
-    async with _running(transport.run()):
+    async with running(transport.run()):
         await asyncio.sleep(0)  # lets it open its connection pools
         yield transport
 
@@ -183,7 +183,7 @@ async def nats_to(nats_url: str) -> AsyncGenerator[NatsTransport]:
     """Run a NATS transport for the block; it is connected."""
     transport, connected = NatsTransport(nats_url, name="sidecar"), asyncio.Event()
     run = transport.run(on_events=_drop, on_wanted=_drop, on_connected=connected.set)
-    async with _running(run):
+    async with running(run):
         await connected.wait()
         yield transport
 
@@ -199,13 +199,14 @@ async def failover_to(nats_url: str, *urls: str) -> AsyncGenerator[FailoverTrans
         probe=_probe,
     )
     run = transport.run(on_events=_drop, on_wanted=_drop, on_connected=connected.set)
-    async with _running(run):
+    async with running(run):
         await connected.wait()
         yield transport
 
 
 @asynccontextmanager
-async def _running(job: Any) -> AsyncGenerator[None]:
+async def running(job: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Run a job for the block."""
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(job)
         try:

@@ -41,7 +41,11 @@ class LedgerTransport:
         if subject == nats_subjects.HEARTBEAT:
             beat = heartbeat.decode(envelope.content)
             assert isinstance(beat, heartbeat.Heartbeat)
-            content = heartbeat.encode_reply(await ledger.beat(beat, credentials))
+            reply = await ledger.beat(beat, credentials)
+            if isinstance(reply, heartbeat.NoLease):
+                content = heartbeat.encode_no_lease(reply)
+            else:
+                content = heartbeat.encode_reply(reply)
         elif subject == nats_subjects.RESOLVE:
             asked = records.decode_resolve(envelope.content)
             content = records.encode_resolved(await ledger.resolve(asked, credentials))

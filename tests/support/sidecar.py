@@ -23,13 +23,22 @@ from rescind.core.secret import Secret
 from rescind.core.token_format import Kind
 from rescind.core.verdict import Denied
 from rescind.errors import UnreachableError
-from rescind.wire import enrolment, events, heartbeat, records, recovery_offer, usage_report
+from rescind.wire import (
+    enrolment,
+    events,
+    heartbeat,
+    records,
+    recovery_offer,
+    subjects,
+    usage_report,
+)
 from rescind.wire.enrolment import EnrolmentRefused, Granted, InstanceSecrets
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind.wire.trust_statement import Purpose
 from rescind_runtime.clock import SystemClock
 from rescind_runtime.crypto.signing import Keyring
 from rescind_runtime.crypto.trust import Trust
+from rescind_sidecar.link.transport import AuthorityBusyError
 from rescind_sidecar.ports import InstanceCredentials, UnknownInstanceError
 from rescind_sidecar.random_source import SystemRandomSource
 from rescind_sidecar.redis.record_cache import RedisRecordReader
@@ -79,6 +88,7 @@ class LedgerInMemory:
         self._payloads: list[bytes] = []
         self._events: list[Event] = []
         self._records: dict[bytes, Record] = {}
+        self._counted: dict[bytes, tuple[int, bytes]] = {}
 
     def _reach(self) -> None:
         if not self.reachable:
@@ -124,9 +134,12 @@ class LedgerInMemory:
 
     async def beat(
         self, message: heartbeat.Heartbeat, credentials: InstanceCredentials
-    ) -> heartbeat.Reply:
+    ) -> heartbeat.Reply | heartbeat.NoLease:
         self._reach()
         self._recognise(credentials)
+        refused = self._refused(message)
+        if refused is not None:
+            return refused
         self.told_serial = message.trust_serial
         missing = self._payloads[message.applied.seq :] if message.applied else []
         return heartbeat.Reply(
@@ -140,6 +153,20 @@ class LedgerInMemory:
             statement=self._newer_than(message.trust_serial),
         )
 
+    def _refused(self, message: heartbeat.Heartbeat) -> heartbeat.NoLease | None:
+        """Return the refusal of a heartbeat that does not count, and note one that does.
+
+        Raises AuthorityBusyError for a repeated one, which has no answer.
+        """
+        counter, nonce = self._counted.get(message.instance, (0, b""))
+        over = any(each.instance == message.instance for each in self.released)
+        if message.counter > counter and not over:
+            self._counted[message.instance] = message.counter, message.nonce
+            return None
+        if message.trail is None or (message.nonce == nonce and not over):
+            raise AuthorityBusyError(subjects.HEARTBEAT)
+        return heartbeat.NoLease(message.instance, message.nonce, counter, over)
+
     def _newer_than(self, known: int | None) -> bytes:
         return b"" if known in {None, self.keyring.serial} else self.keyring.statement
 
@@ -149,8 +176,8 @@ class LedgerInMemory:
         self.asked_since += 1
         self._reach()
         self._recognise(credentials)
-        missing = self._payloads[message.seq :][: events.MAX_EVENTS]
-        return heartbeat.Events(self.position.epoch, tuple(missing))
+        missing = self._payloads[message.seq :] if message.epoch == self.position.epoch else []
+        return heartbeat.Events(self.position.epoch, tuple(missing[: events.MAX_EVENTS]))
 
     async def resolve(
         self, message: records.Resolve, credentials: InstanceCredentials

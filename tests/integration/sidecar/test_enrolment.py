@@ -18,7 +18,7 @@ class Doubtful(LedgerInMemory):
 
     async def beat(
         self, message: heartbeat.Heartbeat, credentials: InstanceCredentials
-    ) -> heartbeat.Reply:
+    ) -> heartbeat.Reply | heartbeat.NoLease:
         if self.doubts:
             self.doubts -= 1
             raise UnknownInstanceError
