@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from tests.contracts import links
+from tests.simulation.actors import TERM_MS, Actors
 from tests.simulation.authority import METRICS, Authority, Redis
 from tests.simulation.network import Host, Network, now_us
 from tests.simulation.oracle import Oracle
-from tests.simulation.people import TERM_MS, People
 from tests.simulation.sidecar import SimulatedTransport
 from tests.simulation.trust import Keys, RandomSource, TrustStore
 from tests.support.authority import now_us as wall_us
@@ -71,28 +71,28 @@ async def ledger_in_memory() -> AsyncGenerator[Linked]:
 @asynccontextmanager
 async def over_wire(wire: type[SimulatedTransport]) -> AsyncGenerator[Linked]:
     """Yield a link over one of the simulation's wires."""
-    async with _serving() as (authority, people):
+    async with _serving() as (authority, actors):
         transport = wire(Host("sidecar"), Network(1), lambda: [authority], "1")
-        yield _linked(transport, people)
+        yield _linked(transport, actors)
 
 
 @asynccontextmanager
 async def over_http() -> AsyncGenerator[Linked]:
     """Yield a link over HTTP, to the product's routes."""
-    async with _serving() as (authority, people):
+    async with _serving() as (authority, actors):
         routes = SidecarRoutes(authority._desk, METRICS).routes()
         async with (
             http_server.serving(Starlette(routes=routes), "127.0.0.1:0") as url,
             links.http_to(url) as transport,
         ):
-            yield _linked(transport, people)
+            yield _linked(transport, actors)
 
 
 @asynccontextmanager
 async def over_nats(nats_url: str) -> AsyncGenerator[Linked]:
     """Yield a link over NATS, to the product's subscriptions."""
     async with (
-        _serving() as (authority, people),
+        _serving() as (authority, actors),
         links.nats_client(nats_url) as client,
         asyncio.TaskGroup() as tasks,
     ):
@@ -100,24 +100,24 @@ async def over_nats(nats_url: str) -> AsyncGenerator[Linked]:
         await requests.subscribe(client, tasks)
         await client.flush()
         async with links.nats_to(nats_url) as transport:
-            yield _linked(transport, people)
+            yield _linked(transport, actors)
 
 
-def _linked(transport: Transport, people: People) -> Linked:
+def _linked(transport: Transport, actors: Actors) -> Linked:
     return Linked(
         AuthorityClient(transport, Counters()),
         TrustStore(),
         RandomSource("keys"),
-        people.credential,
-        people.innocent.text,
+        actors.credential,
+        actors.innocent.text,
     )
 
 
 @asynccontextmanager
-async def _serving() -> AsyncGenerator[tuple[Authority, People]]:
+async def _serving() -> AsyncGenerator[tuple[Authority, Actors]]:
     """Run an authority over a Postgres in memory, in which tokens and events are stored."""
     cluster = Cluster(begun(term_ms=TERM_MS, at_us=now_us()), now_us=now_us)
-    people = People(Oracle(), cluster, authorities=list, look=lambda *_: None, seed=1)
+    actors = Actors(Oracle(), cluster, authorities=list, look=lambda *_: None, seed=1)
     postgres = PostgresInMemory(cluster, _no_trip)
     async with postgres.begin() as transaction:
         await append(transaction, [_revocation(number) for number in range(EVENTS)])
@@ -128,7 +128,7 @@ async def _serving() -> AsyncGenerator[tuple[Authority, People]]:
         running = tasks.create_task(authority.run())
         try:
             await eventually(lambda: _epoch(authority))
-            yield authority, people
+            yield authority, actors
         finally:
             authority.crash(running)
 

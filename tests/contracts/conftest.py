@@ -1,17 +1,41 @@
-"""Each suite here runs on the adapter in memory and on the one for Postgres: both must pass it.
+"""One conformance suite for each port, run on the adapter in memory and on the real one.
 
-A test uses ports alone. It compares with what it read before, since all tests of a module share one
-database.
+A test uses ports alone. It compares with what it read before, since all tests share one database,
+one NATS and one Valkey.
+
+| suite | ports | in memory | real |
+| --- | --- | --- | --- |
+| `test_ledger` | Transactions, Ledger, Epochs | `support/postgres_in_memory` | Postgres |
+| `test_records` | TokenRecords, Ends | the same | Postgres |
+| `test_leases` | LeaseStore, Receipts, Terms | the same | Postgres |
+| `test_enrolments` | Enrolments | the same | Postgres |
+| `test_revocations` | Revocations, Sweeps, SweepTransaction | `timed` alone | Postgres |
+| `test_token_search` | Tokens | none | Postgres |
+| `test_audit` | Audit | none | Postgres |
+| `test_broadcast` | EventAnnouncer, AcknowledgementCaller | the simulation's network | NATS |
+| `test_shared_records` | SharedRecordWriter, SharedRecordReader | the simulation's Redis | Valkey |
+| `test_metrics` | Metrics | none | Prometheus |
+| `test_keys` | Keys, EdgeKeys, Entropy | `simulation/trust` | Ed25519, X25519 |
+| the same | TrustStore, InstanceKeys, RandomSource | the same | the same |
+| `test_clocks` | Clock, BootClock | `support/clocks`, the simulation's hosts | this machine |
+| `test_transport` | Transport, PushingTransport | the simulation's wires | NATS, HTTP |
+| `test_authority_link` | AuthorityLink | `support/sidecar`, the wires | NATS, HTTP |
+| `test_tables` | Tables | `support/tables` | the mapped file |
+
+A port without an adapter in memory is one that no use case in memory needs: its suite runs on the
+real adapter alone. Without a suite: `trust_store.Store`, whose one adapter is the file of
+`unit/rescind_sidecar/test_trust_file.py`, and the SDK's connections to the socket, which have no
+port and no second adapter.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
 from tests.contracts.store import PostgresStore, Store
-from tests.support import rows
+from tests.support import fixtures, rows
 from tests.support.authority import System, now_us
 from tests.support.postgres_in_memory import (
     Cluster,
@@ -38,10 +62,12 @@ from rescind_authority.postgres.token_search import PostgresTokens
 TERM_MS = 10_000
 
 
-@pytest.fixture(scope="module")
-def prepared(shared_system: System) -> System:
-    asyncio.run(bootstrap.prepare(shared_system.settings))
-    return shared_system
+@pytest.fixture(scope="session")
+def prepared(servers: Mapping[str, object], tmp_path_factory: pytest.TempPathFactory) -> System:
+    """Create one database for all suites."""
+    system = fixtures.fresh(servers, tmp_path_factory.mktemp("contracts"))
+    asyncio.run(bootstrap.prepare(system.settings))
+    return system
 
 
 @pytest.fixture(params=["memory", "postgres"])

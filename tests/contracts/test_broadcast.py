@@ -21,7 +21,7 @@ from tests.support.postgres_in_memory import Cluster, begun
 from rescind.core import ledger
 from rescind.core.handles import select
 from rescind.core.revocation import Event, Revocation
-from rescind.wire import events, heartbeat, signed_envelope, subjects
+from rescind.wire import events, heartbeat, signed_envelope
 from rescind.wire.events import Batch
 from rescind.wire.heartbeat import AckRequest
 from rescind.wire.trust_statement import Purpose
@@ -43,7 +43,7 @@ class Listener:
     wanted: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue[bytes])
 
     def hear(self, subject: str, payload: bytes) -> None:
-        heard = self.events if subject == subjects.EVENTS else self.wanted
+        heard = self.events if subject == nats_subjects.EVENTS else self.wanted
         heard.put_nowait(payload)
 
 
@@ -97,8 +97,8 @@ async def listening(nats_url: str, listener: Listener) -> AsyncGenerator[None]:
     """Run a sidecar's transport for the block; its subscriptions are known to the server."""
     transport, connected = NatsTransport(nats_url, name="sidecar"), asyncio.Event()
     run = transport.run(
-        on_events=partial(listener.hear, subjects.EVENTS),
-        on_wanted=partial(listener.hear, subjects.WANTED),
+        on_events=partial(listener.hear, nats_subjects.EVENTS),
+        on_wanted=partial(listener.hear, nats_subjects.WANTED),
         on_connected=connected.set,
     )
     async with links.running(run):

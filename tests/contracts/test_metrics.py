@@ -54,7 +54,7 @@ CALLS: Mapping[str, tuple[Callable[[Metrics], None], Samples]] = {
         lambda metrics: metrics.used(written=8, lost=3),
         {'used_tokens_total{outcome="written"}': 8, 'used_tokens_total{outcome="lost"}': 3},
     ),
-    "stamped": (lambda metrics: metrics.stamped(9), {"sweep_rows_total": 9}),
+    "marked": (lambda metrics: metrics.marked(9), {"sweep_rows_total": 9}),
     "refusal_not_audited": (
         lambda metrics: metrics.refusal_not_audited(),
         {"refusals_not_audited_total": 1},
@@ -110,7 +110,7 @@ def test_a_watched_number_is_read_at_each_scrape(metrics: Metrics) -> None:
 
 def test_the_metrics_of_two_processes_are_apart() -> None:
     one, two = PrometheusMetrics(), PrometheusMetrics()
-    one.stamped(1)
+    one.marked(1)
     assert (samples(one)["sweep_rows_total"], samples(two)["sweep_rows_total"]) == (1, 0)
 
 

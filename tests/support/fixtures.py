@@ -30,7 +30,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, o
 @pytest.fixture
 def system(servers: Mapping[str, object], tmp_path: Path) -> System:
     """Create an empty database, and name the files of an authority that is not prepared yet."""
-    return _fresh(servers, tmp_path)
+    return fresh(servers, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def shared_system(
     servers: Mapping[str, object], tmp_path_factory: pytest.TempPathFactory
 ) -> System:
     """Create one system for all tests of a module: for data that is read only and slow to fill."""
-    return _fresh(servers, tmp_path_factory.mktemp("shared"))
+    return fresh(servers, tmp_path_factory.mktemp("shared"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -58,7 +58,8 @@ async def shared(shared_system: System) -> AsyncIterator[Running]:
         over.set()
 
 
-def _fresh(servers: Mapping[str, object], directory: Path) -> System:
+def fresh(servers: Mapping[str, object], directory: Path) -> System:
+    """Create an empty database, and name the files of its authority."""
     postgres, name = str(servers["postgres"]), f"test_{os.getpid()}_{next(_numbers)}"
     asyncio.run(_create(postgres, name))
     return System(

@@ -27,9 +27,9 @@ from rescind.wire import (
     enrolment,
     events,
     heartbeat,
+    nats_subjects,
     records,
     recovery_offer,
-    subjects,
     usage_report,
 )
 from rescind.wire.enrolment import EnrolmentRefused, Granted, InstanceSecrets
@@ -164,7 +164,7 @@ class LedgerInMemory:
             self._counted[message.instance] = message.counter, message.nonce
             return None
         if message.trail is None or (message.nonce == nonce and not over):
-            raise AuthorityBusyError(subjects.HEARTBEAT)
+            raise AuthorityBusyError(nats_subjects.HEARTBEAT)
         return heartbeat.NoLease(message.instance, message.nonce, counter, over)
 
     def _newer_than(self, known: int | None) -> bytes:

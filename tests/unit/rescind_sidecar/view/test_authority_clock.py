@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import messages
 from tests.support.naive_ledger import NaiveLedger
+from tests.support.tables import TablesInMemory
 
-from rescind.core.generation_table import HEADER_WORDS, Writer
 from rescind.core.verdict import Denied, Reason
 from rescind.wire import heartbeat
 from rescind_sidecar.stats.counters import Counters
@@ -181,24 +181,13 @@ def test_a_clock_that_was_set_back_is_logged_once_in_ten_minutes_and_a_slow_repl
 # In the view ------------------------------------------------------------------------------------
 
 
-class Tables:
-    """Where each instance finds its table."""
-
-    def begin(self, instance: bytes) -> Writer:
-        words = memoryview(bytearray((HEADER_WORDS + 64) * 8)).cast("Q")
-        return Writer(words, instance=instance, boot=bytes(16), slots=64)
-
-    def retire(self) -> None:
-        pass
-
-
 class World:
     """A view that follows a ledger, and a token in it that ends ten minutes after its issue."""
 
     def __init__(self, view: View | None = None) -> None:
         self.ledger = NaiveLedger()
         self.token = self.ledger.issue("tenant:a")
-        self.view = view or View(Tables().begin(bytes(16)))
+        self.view = view or View(TablesInMemory().begin(bytes(16)))
 
     def beat(self, authority_us: int, sent_ns: int, *, took_ns: int = 0) -> None:
         reply = heartbeat.Reply(
@@ -238,7 +227,7 @@ def test_a_token_that_was_over_stays_over_when_the_authoritys_clock_is_set_back(
 
 def test_a_new_instance_of_the_process_goes_on_with_the_time_of_the_one_before() -> None:
     """A failover to a server whose clock is behind may end the instance too."""
-    instances = SidecarInstances(Tables(), FreshKeys(), Counters())
+    instances = SidecarInstances(TablesInMemory(), FreshKeys(), Counters())
     before = World(instances.current.view)
     before.beat(NOW_US, BEGAN_NS)
     instances.begin_anew("another history")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from tests.support.sidecar import EDGE_KEY, LedgerInMemory, now_us
+from tests.support.tables import TablesInMemory
 
-from rescind.core.generation_table import Writer, size_bytes
 from rescind.core.secret import Secret
 from rescind.wire import enrolment
 from rescind.wire.enrolment import EnrolmentRefused, EnrolmentRequest, Granted, InstanceSecrets
@@ -27,19 +27,7 @@ from rescind_sidecar.trust_store import FreshKeys, LiveTrustStore
 from rescind_sidecar.usecases.instance import SidecarInstance, SidecarInstances
 from rescind_sidecar.usecases.lease.enrol import Enrol
 
-SLOTS = 1 << 4
 ROOT = bytes(range(32))
-
-
-class TablesInMemory:
-    """Tables that no process maps (port Tables)."""
-
-    def begin(self, instance: bytes) -> Writer:
-        words = memoryview(bytearray(size_bytes(SLOTS))).cast("Q")
-        return Writer(words, instance=instance, boot=bytes(16), slots=SLOTS)
-
-    def retire(self) -> None:
-        """Nobody looks."""
 
 
 class Enrolling(LedgerInMemory):

@@ -7,10 +7,10 @@ from typing import cast
 import pytest
 from tests.support.clocks import ManualClock
 from tests.support.sidecar import LedgerInMemory, now_us
+from tests.support.tables import TablesInMemory
 
 from rescind import Denied, Reason
 from rescind.core import token_format
-from rescind.core.generation_table import HEADER_WORDS, Writer
 from rescind.wire import events, heartbeat
 from rescind_sidecar.ports import InstanceCredentials
 from rescind_sidecar.random_source import SystemRandomSource
@@ -25,18 +25,8 @@ from rescind_sidecar.usecases.lookup.rate_limit import LookupLimits, LookupPeer,
 from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
 from rescind_sidecar.view.view import View
 
-SLOTS = 64
 SECOND_US = 1_000_000
 ONE, TWO = LookupPeer(user=1, process=1), LookupPeer(user=1, process=2)
-
-
-class TablesInMemory:
-    def begin(self, instance: bytes) -> Writer:
-        words = memoryview(bytearray((HEADER_WORDS + SLOTS) * 8)).cast("Q")
-        return Writer(words, instance=instance, boot=bytes(16), slots=SLOTS)
-
-    def retire(self) -> None:
-        pass
 
 
 class NeverBehind:
