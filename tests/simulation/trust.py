@@ -4,6 +4,7 @@ The real ones have tests of their own. Here a signature contains a secret, which
 the simulation does not know.
 """
 
+import hashlib
 from dataclasses import dataclass
 from random import Random
 
@@ -13,6 +14,17 @@ from rescind.wire.trust_statement import Purpose
 _SECRET = b"only an authority can write this"
 _NAME = bytes(8)
 _MASTER = bytes(32)
+_BOX = b"for the authority alone "
+_DIGEST_BYTES = 8
+
+
+def _signature(purpose: Purpose, content: bytes) -> bytes:
+    digest = hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
+    return _SECRET + purpose.encode() + digest
+
+
+def _verify(purpose: Purpose, signed: SignedEnvelope) -> bool:
+    return signed.key_id == _NAME and signed.signature == _signature(purpose, signed.content)
 
 
 class Keys:
@@ -24,13 +36,13 @@ class Keys:
     rows = (_MASTER,)
 
     def sign(self, purpose: Purpose, content: bytes) -> SignedEnvelope:
-        return SignedEnvelope(content, _NAME, _SECRET + purpose.encode())
+        return SignedEnvelope(content, _NAME, _signature(purpose, content))
 
     def verify(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
-        return signed.signature == _SECRET + purpose.encode()
+        return _verify(purpose, signed)
 
     def open(self, box: bytes) -> bytes | None:
-        return box
+        return box.removeprefix(_BOX) if box.startswith(_BOX) else None
 
     def encrypt_for(self, public: bytes, content: bytes) -> bytes:
         return public + content
@@ -46,16 +58,16 @@ class TrustStore:
         return None
 
     def verify(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
-        return signed.signature == _SECRET + purpose.encode()
+        return _verify(purpose, signed)
 
     def knows(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
-        return True
+        return signed.key_id == _NAME
 
     def accept(self, statement: bytes) -> bool:
         return False
 
     def encrypt_for_authority(self, content: bytes) -> bytes:
-        return content
+        return _BOX + content
 
 
 @dataclass(frozen=True, slots=True)
