@@ -117,7 +117,7 @@ def _linked(transport: Transport, actors: Actors) -> Linked:
 async def _serving() -> AsyncGenerator[tuple[Authority, Actors]]:
     """Run an authority over a Postgres in memory, in which tokens and events are stored."""
     cluster = Cluster(begun(term_ms=TERM_MS, at_us=now_us()), now_us=now_us)
-    actors = Actors(Oracle(), cluster, authorities=list, look=lambda *_: None, seed=1)
+    actors = Actors(Oracle(), cluster, authorities=list, check=lambda *_: None, seed=1)
     postgres = PostgresInMemory(cluster, _no_trip)
     async with postgres.begin() as transaction:
         await append(transaction, [_revocation(number) for number in range(EVENTS)])

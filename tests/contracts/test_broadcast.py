@@ -21,7 +21,7 @@ from tests.support.postgres_in_memory import Cluster, begun
 from rescind.core import ledger
 from rescind.core.handles import select
 from rescind.core.revocation import Event, Revocation
-from rescind.wire import events, heartbeat, signed_envelope
+from rescind.wire import events, heartbeat, nats_subjects, signed_envelope
 from rescind.wire.events import Batch
 from rescind.wire.heartbeat import AckRequest
 from rescind.wire.trust_statement import Purpose
