@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.support import processes
+from tests.support import postgres_files, processes
 from tests.support.processes import clean_environment
 
 from rescind import Allowed, Reason, Verdict, Verifier
@@ -19,6 +19,7 @@ from rescind import Allowed, Reason, Verdict, Verifier
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
     """Run a system whose sidecar is in Europe, behind a proxy that says where callers are."""
     directory = tmp_path_factory.mktemp("eu")
+    postgres_files.lay_blocking(directory)
     environ = clean_environment(
         RESCIND_LABELS="region=eu, tier=prod", RESCIND_ADDRESS_HEADER="x-real-ip"
     )

@@ -25,7 +25,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from redis import Redis
 from tests.support import canaries as looking
-from tests.support import processes
+from tests.support import postgres_files, processes
 from tests.support.canaries import Canaries
 from tests.support.eventually import eventually_blocking
 from tests.support.processes import clean_environment, mode
@@ -138,6 +138,7 @@ class Scene:
 def scene(tmp_path: Path) -> Iterator[Scene]:
     servers, data = tmp_path / "servers", tmp_path / "data"
     servers.mkdir()
+    postgres_files.lay_blocking(servers)
     guarded = ("-m", "tests.support.guarded_servers", str(servers))
     options = ("--data", str(data), "--sidecars", "2", "--port", "0", "--json")
     with processes.running(*guarded, environ=clean_environment()) as given:

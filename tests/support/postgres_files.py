@@ -1,7 +1,7 @@
 """The files of a fresh embedded Postgres, made once for each test process and then copied.
 
-initdb costs a CPU second. `tests/integration/local_system/test_servers.py` and every `rescind up`
-of the tests run it for themselves.
+initdb costs a CPU second. `tests/integration/local_system/test_servers.py`, the pages for users and
+the demos run it for themselves.
 """
 
 import asyncio
@@ -23,6 +23,11 @@ async def lay(directory: Path) -> None:
     # cp keeps the owner: root may have handed the files over to another user.
     copying = await asyncio.create_subprocess_exec("cp", "-a", str(_made), str(directory))
     assert await copying.wait() == 0
+
+
+def lay_blocking(directory: Path) -> None:
+    """Do the same where no loop runs."""
+    asyncio.run(lay(directory))
 
 
 async def _make() -> Path:
