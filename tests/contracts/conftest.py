@@ -63,9 +63,11 @@ TERM_MS = 10_000
 
 
 @pytest.fixture(scope="session")
-def prepared(servers: Mapping[str, object], tmp_path_factory: pytest.TempPathFactory) -> System:
+def prepared(
+    servers: Mapping[str, object], schema_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> System:
     """Create one database for all suites."""
-    system = fixtures.fresh(servers, tmp_path_factory.mktemp("contracts"))
+    system = fixtures.fresh(servers, tmp_path_factory.mktemp("contracts"), template=schema_database)
     asyncio.run(bootstrap.prepare(system.settings))
     return system
 

@@ -256,15 +256,15 @@ async def test_the_times_of_events_never_run_back(system: System) -> None:
 
 
 async def test_what_ended_before_positions_were_kept_is_ended_for_good_or_will_be(
-    system: System,
+    empty_system: System,
 ) -> None:
     """Migrate a database in which tokens were expired, rotated, and left alone."""
-    async with pool.connect(system.dsn) as postgres, Migrator(postgres).alone() as schema:
+    async with pool.connect(empty_system.dsn) as postgres, Migrator(postgres).alone() as schema:
         await schema.migrate(tuple(step for step in known() if step.name < "0014"))
         await schema.begin_ledger(term_ms=10_000)
-        await system.rows(_BEFORE)
+        await empty_system.rows(_BEFORE)
         await schema.migrate(known())
-        found = await system.rows("SELECT token_id, ending, ended_seq FROM tokens")
+        found = await empty_system.rows("SELECT token_id, ending, ended_seq FROM tokens")
         assert {row["token_id"]: (row["ending"], row["ended_seq"]) for row in found} == {
             "tok_expired": (False, 0),
             "tok_expiring": (True, None),
@@ -272,12 +272,12 @@ async def test_what_ended_before_positions_were_kept_is_ended_for_good_or_will_b
             "tok_over": (False, None),
             "tok_left_alone": (False, None),
         }
-        found = await system.rows("SELECT token_id, ended_seq FROM retired_secrets")
+        found = await empty_system.rows("SELECT token_id, ended_seq FROM retired_secrets")
         ended = {(row["token_id"], row["ended_seq"]) for row in found}
         assert ended == {("tok_rotated", 0), ("tok_expiring", None)}
-        head = (await system.rows("SELECT latest_at FROM ledger_head"))[0]["latest_at"]
+        head = (await empty_system.rows("SELECT latest_at FROM ledger_head"))[0]["latest_at"]
         last = "SELECT max(committed_at) AS at FROM revocations"
-        assert head == (await system.rows(last))[0]["at"]
+        assert head == (await empty_system.rows(last))[0]["at"]
         keyring = Keyring.create(root=bytes(32), now_us=0)
         records = PostgresRecords(postgres, guard_of(keyring))
         pending = await records.pending(limit=9)

@@ -18,6 +18,12 @@ from rescind_authority.wiring.authority import Authority
 from rescind_runtime.supervise import Stop
 
 
+@pytest.fixture
+def system(empty_system: System) -> System:
+    """Return a system whose database has no schema yet."""
+    return empty_system
+
+
 async def test_preparing_twice_changes_nothing(system: System) -> None:
     first = await bootstrap.prepare(system.settings)
     files = _files(system)
