@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import asyncpg
@@ -12,6 +13,7 @@ from redis import Redis
 from tests.support import processes
 
 _SAMPLE_S = 0.02
+_NEW_TURNS = 10
 _OVERLAP_BYTES = 512
 _CHUNK_BYTES = 1 << 22
 
@@ -34,8 +36,7 @@ class Canaries:
         return {
             name
             for name, secret in tuple(self.known.items())  # a test adds to it meanwhile
-            if any(form in seen for form in _forms(secret))
-            or secret.encode().hex().encode() in lower
+            if any(form in seen for form in _forms(secret)) or _as_hex(secret) in lower
         }
 
     def in_file(self, path: Path) -> set[str]:
@@ -49,18 +50,20 @@ class Canaries:
         return found
 
 
-def _shows(seen: bytes, secret: str) -> bool:
-    written = secret.encode().hex().encode()  # as Postgres and logs write bytes
-    return written in seen or any(form in seen for form in _forms(secret))
-
-
-def _forms(secret: str) -> Iterator[bytes]:
-    yield secret.encode()
-    yield base64.b64encode(secret.encode())[:-4]  # its end depends on what follows
+@cache
+def _forms(secret: str) -> tuple[bytes, ...]:
+    # The end of base64 depends on the bytes that follow.
+    forms = [secret.encode(), base64.b64encode(secret.encode())[:-4]]
     if secret.startswith("rsc_"):
-        yield secret.rpartition("_")[2].encode()
+        forms.append(secret.rpartition("_")[2].encode())
     with suppress(ValueError):
-        yield bytes.fromhex(secret)  # a key in its binary form
+        forms.append(bytes.fromhex(secret))  # a key in its binary form
+    return tuple(forms)
+
+
+@cache
+def _as_hex(secret: str) -> bytes:
+    return secret.encode().hex().encode()
 
 
 def in_files(canaries: Canaries, *folders: Path) -> dict[str, set[Path]]:
@@ -104,11 +107,14 @@ def in_redis(canaries: Canaries, url: str) -> set[str]:
 def watched_processes(canaries: Canaries) -> Iterator[dict[str, set[str]]]:
     """Collect the secrets that appear in any process's command line while the block runs."""
     found: dict[str, set[str]] = {}
+    lines = _CommandLines(canaries)
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(_SAMPLE_S):
-            look(found, canaries)
+            for line, names in lines.search():
+                for name in names:
+                    found.setdefault(name, set()).add(line)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -119,13 +125,32 @@ def watched_processes(canaries: Canaries) -> Iterator[dict[str, set[str]]]:
         watcher.join()
 
 
-def look(found: dict[str, set[str]], canaries: Canaries) -> None:
-    """Read every command line once."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            line = (process / "cmdline").read_bytes()
-            for name in canaries.among(line):
-                found.setdefault(name, set()).add(line.replace(b"\0", b" ").decode())
+@dataclass
+class _CommandLines:
+    """A repeated search of every process's command line.
+
+    A process is read in each turn when it is new, as it may still execute its program, and in every
+    tenth turn later. A line is searched once, and again when there are more secrets.
+    """
+
+    canaries: Canaries
+    turns: dict[str, int] = field(default_factory=dict[str, int])
+    searched: dict[bytes, int] = field(default_factory=dict[bytes, int])
+
+    def search(self) -> Iterator[tuple[str, set[str]]]:
+        """Yield the lines that contain secrets, with the names of these."""
+        pids = (each.name for each in Path("/proc").iterdir() if each.name.isdigit())
+        self.turns = {pid: self.turns.get(pid, 0) + 1 for pid in pids}
+        for pid, turn in self.turns.items():
+            if turn > _NEW_TURNS and turn % _NEW_TURNS:
+                continue
+            with suppress(OSError):
+                line = Path("/proc", pid, "cmdline").read_bytes()
+                count = len(self.canaries.known)
+                if self.searched.get(line) == count:
+                    continue
+                yield line.replace(b"\0", b" ").decode(errors="replace"), self.canaries.among(line)
+                self.searched[line] = count
 
 
 def in_environments(canaries: Canaries, *folders: Path) -> Mapping[str, set[str]]:
