@@ -93,25 +93,27 @@ async def test_a_token_that_nobody_issued_has_no_tree(system: System) -> None:
         assert answer.status_code == httpx2.codes.UNPROCESSABLE_CONTENT
 
 
+_CHILDREN = """
+INSERT INTO tokens (
+    token_hash, token_id, kind, subject, scopes, audience, labels, lineage, chain,
+    handles, issued_at, issued_seq, expires_at, created_by
+)
+SELECT
+    sha256(n::text::bytea), 'tok_' || lpad(n::text, 26, '0'), kind, subject, scopes,
+    audience, labels, ARRAY[token_id], ARRAY[subject],
+    handles || ('tree:tok_' || lpad(n::text, 26, '0')), issued_at, issued_seq,
+    expires_at, created_by
+FROM tokens, generate_series($2::integer, $3::integer) AS n
+WHERE token_id = $1
+"""
+
+
 async def test_a_hundred_thousand_nodes_are_one_index_away(system: System) -> None:
     async with serving(system) as authority:
         root = await authority.issue("agent:o")
-        await system.rows(
-            """
-            INSERT INTO tokens (
-                token_hash, token_id, kind, subject, scopes, audience, labels, lineage, chain,
-                handles, issued_at, issued_seq, expires_at, created_by
-            )
-            SELECT
-                sha256(n::text::bytea), 'tok_' || lpad(n::text, 26, '0'), kind, subject, scopes,
-                audience, labels, ARRAY[token_id], ARRAY[subject],
-                handles || ('tree:tok_' || lpad(n::text, 26, '0')), issued_at, issued_seq,
-                expires_at, created_by
-            FROM tokens, generate_series(1, 100_000) AS n
-            WHERE token_id = $1
-            """,
-            root["token_id"],
-        )
+        # The first hundred have MACs, and no other child is shown: a MAC costs more than its row.
+        await system.rows(_CHILDREN, root["token_id"], 1, 100)
+        await system.tamper(_CHILDREN, root["token_id"], 101, 100_000)
         await system.rows("ANALYZE tokens")
         plan = await system.rows(
             f"EXPLAIN {queries.read('children')}", [root["token_id"]], None, 21
