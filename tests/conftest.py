@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -93,6 +94,29 @@ def _place(path: Path) -> int:
         if path.is_relative_to(each):
             return place
     return len(_LONGEST_FIRST)
+
+
+_ONE_SYSTEM = ("tests/integration/cli/", "tests/integration/operations/")
+"""Folders whose modules share a system that `rescind up` started: one worker runs all of each."""
+
+
+@pytest.hookimpl(optionalhook=True)  # only with xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Any:
+    """Return the scheduler of `--dist loadscope` with larger scopes, or None for another one."""
+    if config.getvalue("dist") != "loadscope":
+        return None
+    # It is there whenever this is called, and has no types.
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] # noqa: PLC0415
+
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = _scope
+    return scheduler
+
+
+def _scope(node_id: str) -> str:
+    """Return the name of the tests that run in the same worker as this one."""
+    folders = (each for each in _ONE_SYSTEM if node_id.startswith(each))
+    return next(folders, node_id.partition("::")[0])
 
 
 _IN_TIME = 0.95
