@@ -44,6 +44,8 @@ SERVICES = tuple(f"s{number}" for number in range(1, SIDECARS + 1))
 BY_HTTP = SERVICES[2:4]
 HEAVY = os.environ.get("RESCIND_PROOF_LOAD", "light") == "heavy"
 DETECTORS_PAUSE_S, CLIENTS_PAUSE_S = (0.0, 0.005) if HEAVY else (2.0, 0.03)
+QUIET_DETECTORS_PAUSE_S, QUIET_CLIENTS_PAUSE_S = (0.0, 0.005) if HEAVY else (0.5, 0.01)
+"""Without a fault, the rest of the checks and revocations may follow each other sooner."""
 CYCLES = int(os.environ.get("RESCIND_PROOF_CYCLES", "18"))
 SEED = int(os.environ.get("RESCIND_PROOF_SEED", "20261125"))
 CHECKS, REVOKES = 2_000 * CYCLES, 50 * CYCLES
@@ -70,7 +72,7 @@ class Scene:
     jobs: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
     def work(self) -> None:
-        """Have people command, until they rest."""
+        """Let actors command, until they rest."""
         actors = self.actors
         self.jobs[:] = [
             self.tasks.create_task(job)
@@ -82,6 +84,12 @@ class Scene:
                 _hear(self.cluster, self.oracle),
             )
         ]
+
+    def hurry(self) -> None:
+        """Let actors command and clients check more often from now on."""
+        self.actors.pause_s = QUIET_DETECTORS_PAUSE_S
+        for client in self.clients:
+            client.pause_s = QUIET_CLIENTS_PAUSE_S
 
     async def rest(self) -> None:
         """Let nobody command any more. What is under way then has no answer, ever."""
@@ -292,6 +300,7 @@ async def test_whatever_happens_nothing_is_accepted_that_must_not_be(tmp_path: P
             raise_if_unsafe(played.oracle.violations)
             assert played.cluster.crashes() == []
         oracle, actors = played.oracle, played.actors
+        played.hurry()
         quiet_ns, rested_s, ends = now_ns(), time.monotonic() + 10, time.monotonic() + QUIET_S
         while time.monotonic() < rested_s or (
             (oracle.checks.total() < CHECKS or oracle.commands["revoke"] < REVOKES)

@@ -38,7 +38,7 @@ class Actors:
     def __init__(self, cluster: Cluster, oracle: Oracle, *, pause_s: float, seed: int) -> None:
         self._cluster = cluster
         self._oracle = oracle
-        self._pause_s = pause_s
+        self.pause_s = pause_s
         self._random = random.Random(seed)
         self._http = httpx2.AsyncClient(timeout=3.0, trust_env=False, headers=cluster.admin)
         self.tokens: list[Known] = []
@@ -118,7 +118,7 @@ class Actors:
     async def detect(self) -> None:
         """Revoke one token, a tree, or a batch, until cancelled; some wait for the receipt."""
         while True:
-            await asyncio.sleep(self._random.uniform(0, self._pause_s))
+            await asyncio.sleep(self._random.uniform(0, self.pause_s))
             await self.revoking.wait()
             choice = self._random.random()
             good = self.good

@@ -110,7 +110,7 @@ class Client(threading.Thread):
         self._attach = attach
         self._pools = pools
         self._oracle = oracle
-        self._pause_s = pause_s
+        self.pause_s = pause_s
         self._random = random.Random(seed)
 
     def run(self) -> None:
@@ -125,7 +125,7 @@ class Client(threading.Thread):
                 time.sleep(_RETRY_S)
                 continue
             self._check(checker, self._random.choice(pool))
-            time.sleep(self._pause_s)
+            time.sleep(self.pause_s)
         if checker is not None:
             checker.close()
 
