@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from enum import StrEnum
 from pathlib import Path
 from socket import gethostname
 from typing import Annotated, Literal
@@ -27,8 +28,11 @@ def _number(text: object) -> object:
     return int(text) if isinstance(text, str) and re.fullmatch("[0-9]{1,9}", text) else text
 
 
-CLIENT, LOOPBACK = "client", "loopback"
-"""Who may introspect: authenticated clients, or all processes that reach a loopback listener."""
+class IntrospectionCallers(StrEnum):
+    """Who may introspect: authenticated clients, or all that reach a listener on loopback."""
+
+    CLIENT = "client"
+    LOOPBACK = "loopback"
 
 
 class SidecarSettings(LinkedSettings):
@@ -52,7 +56,7 @@ class SidecarSettings(LinkedSettings):
     posture: str = "strict"  # or such as grace:session=60s,service=5m
     audiences: str | None = None  # that `/verify?audience=` may name: search,mail
     resource_metadata: str | None = None  # its URL, for the challenges of /verify (RFC 9728)
-    introspect: Literal["client", "loopback"] = "client"
+    introspect: IntrospectionCallers = IntrospectionCallers.CLIENT
     introspect_exp: bool = False  # tells consumers the end of a token, until which some cache
     stale_status: Annotated[Literal[401, 503], BeforeValidator(_number)] = 503
     first_sights_per_s: Annotated[float, Field(ge=1)] = 2_000  # of each process that asks
@@ -80,9 +84,11 @@ class SidecarSettings(LinkedSettings):
 
     @field_validator("introspect")
     @classmethod
-    def _check_introspect(cls, callers: str, info: ValidationInfo) -> str:
+    def _check_introspect(
+        cls, callers: IntrospectionCallers, info: ValidationInfo
+    ) -> IntrospectionCallers:
         address = str(info.data.get("http", ""))
-        if callers == LOOPBACK and not tls.local(address.rpartition(":")[0]):
+        if callers is IntrospectionCallers.LOOPBACK and not tls.local(address.rpartition(":")[0]):
             raise ValueError(
                 "loopback is for a listener that only this machine reaches: have RESCIND_HTTP "
                 "begin with 127.0.0.1, or leave this out and give each caller a token"

@@ -23,7 +23,7 @@ from rescind_runtime.supervise import Stop
 from rescind_sidecar.http.http1_connection import Listener
 from rescind_sidecar.http.operations_relay import Relay
 from rescind_sidecar.http.routes import WITH_BODY, DataPlane
-from rescind_sidecar.settings import CLIENT, LOOPBACK, parts
+from rescind_sidecar.settings import IntrospectionCallers, parts
 
 _ATTACH_ATTEMPTS = 20
 _TIMEOUT_S = 1.0
@@ -38,7 +38,7 @@ class WorkerSettings(RuntimeSettings):
     address_header: str | None = None
     audiences: str | None = None
     resource_metadata: str | None = None
-    introspect: str = CLIENT
+    introspect: IntrospectionCallers = IntrospectionCallers.CLIENT
     introspect_exp: bool = False
     http_ca_file: Path | None = None
     http_cert_file: Path | None = None
@@ -61,7 +61,7 @@ async def _main(stop: Stop) -> None:
         address_header=settings.address_header,
         audiences=settings.services,
         resource_metadata=settings.resource_metadata,
-        introspection_on_loopback=settings.introspect == LOOPBACK,
+        introspection_on_loopback=settings.introspect is IntrospectionCallers.LOOPBACK,
         introspection_exp=settings.introspect_exp,
     )
     certificate = LiveCertificate.of(settings.files("http"))
