@@ -37,38 +37,23 @@ class KeptTrust:
                 "another file with RESCIND_KEPT_TRUST_FILE"
             )
         kept = self._read()
-        if kept is None:
-            self.keep(configured)
-            return configured
-        if configured.root not in kept.roots and not _follows(configured, kept):
-            _log.warning(
-                "the trust file names another root key than the one kept here, and counts",
-                action="trust.replaced",
-                trust_file=str(source),
-                kept=str(self._path),
-            )
-            self.keep(configured)
-            return configured
-        try:
-            newer = kept.accept(configured.signed_statement)
-        except KeyringError as error:
-            newer = False
-            _log.warning(
-                "the trust file is not used, the statement kept here is",
-                action="trust.refused",
-                trust_file=str(source),
-                why=str(error),
-            )
-        if not newer and configured.serial < kept.serial:
-            _log.info(
-                "the trust file is older than the statement kept here, which counts",
-                action="trust.kept",
-                trust_file=str(source),
-                serial=configured.serial,
-                kept_serial=kept.serial,
-            )
-        self.keep(kept)
-        return kept
+        if kept is not None and self._is_replaced(kept, configured, source=source):
+            kept = None
+        newest = configured if kept is None else _newer(kept, configured, source=source)
+        self.keep(newest)
+        return newest
+
+    def _is_replaced(self, kept: Trust, configured: Trust, *, source: Path) -> bool:
+        """Return True, and log it, if the trust file is of another installation's root key."""
+        if configured.root in kept.roots or _follows(configured, kept):
+            return False
+        _log.warning(
+            "the trust file names another root key than the one kept here, and counts",
+            action="trust.replaced",
+            trust_file=str(source),
+            kept=str(self._path),
+        )
+        return True
 
     def keep(self, trust: Trust) -> None:
         """Write a statement, unless the file contains it; after a failure the next call retries."""
@@ -121,6 +106,29 @@ class KeptTrust:
             f"({why}). It may be newer than the trust file. Copy the authority's trust file anew, "
             f"delete {self._path}, and start again"
         )
+
+
+def _newer(kept: Trust, configured: Trust, *, source: Path) -> Trust:
+    """Return the kept statement, brought up to the configured one if that is newer."""
+    try:
+        newer = kept.accept(configured.signed_statement)
+    except KeyringError as error:
+        newer = False
+        _log.warning(
+            "the trust file is not used, the statement kept here is",
+            action="trust.refused",
+            trust_file=str(source),
+            why=str(error),
+        )
+    if not newer and configured.serial < kept.serial:
+        _log.info(
+            "the trust file is older than the statement kept here, which counts",
+            action="trust.kept",
+            trust_file=str(source),
+            serial=configured.serial,
+            kept_serial=kept.serial,
+        )
+    return kept
 
 
 def _follows(configured: Trust, kept: Trust) -> bool:
