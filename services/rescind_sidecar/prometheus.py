@@ -47,7 +47,7 @@ COUNTERS = {
 }
 
 
-WAYS = ("nats", "http")
+ROUTES = ("nats", "http")
 
 
 class SidecarMetrics(Collector):
@@ -104,14 +104,14 @@ class SidecarMetrics(Collector):
         messages = CounterMetricFamily(
             f"{_PREFIX}carried", "Messages that reached the authority, by way.", labels=["link"]
         )
-        for way in WAYS:
-            now.add_metric([way], way == used)
-            messages.add_metric([way], carried.get(way, 0))
+        for route in ROUTES:
+            now.add_metric([route], route == used)
+            messages.add_metric([route], carried.get(route, 0))
         yield now
         yield messages
 
     def _distributions(self) -> Iterator[Metric]:
-        for name, text, seen in (
+        for name, text, histogram in (
             (
                 "push_seconds",
                 "From the commit of an event that NATS brought to its being applied here, at most.",
@@ -120,7 +120,7 @@ class SidecarMetrics(Collector):
             ("look_seconds", "Time of a look-up at an authority.", self._tally.looks_s),
         ):
             yield HistogramMetricFamily(
-                _PREFIX + name, text, buckets=seen.cumulative(), sum_value=seen.sum_s
+                _PREFIX + name, text, buckets=histogram.cumulative(), sum_value=histogram.sum_s
             )
 
     def _gauges(self) -> Iterator[tuple[str, str, float]]:

@@ -98,8 +98,8 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "head of an HTTP request": (size(http1_connection._HEAD_BYTES),),
     "removed patterns": (size(MAX_REPORTED_BYTES).replace("2 KiB", "2,048 bytes"),),
     "answers that an HTTP worker": (
-        number(forward_auth._MOST_TOLD),
-        size(forward_auth._TOLD_BYTES),
+        number(forward_auth._MOST_CACHED),
+        size(forward_auth._CACHE_BYTES),
     ),
     "pushes to a workload": (f"{change_notifier._PAUSE_S * 1000:g} ms", "64 KiB"),
     "nonces that a heartbeat": (

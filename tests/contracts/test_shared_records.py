@@ -265,7 +265,7 @@ class Sidecar:
     async def live(self, token: str) -> bool:
         """Look a token up; return True if no revocation holds it."""
         assert await self._fetch.record(token, source=PEER, past_redis=False) is None
-        held = self.view.look(token_format.digest(token))
+        held = self.view.find(token_format.digest(token))
         return held is not None and held.record.live
 
 

@@ -78,7 +78,7 @@ async def asked(
     timeout_s: float = LONG_S,
     accept: Callable[[bytes], bool] | None = None,
 ) -> bytes:
-    return await transport.ask(subject, b"?", timeout_s=timeout_s, accept=accept)
+    return await transport.request(subject, b"?", timeout_s=timeout_s, accept=accept)
 
 
 async def failed(asking: Awaitable[object]) -> UnreachableError:
@@ -96,7 +96,7 @@ async def test_a_message_arrives_whole_and_so_does_its_answer(linked: Linked, su
     peer = Peer()
     async with linked(peer) as transport:
         # A look-up is never asked without: over NATS any client may answer it first.
-        answer = await transport.ask(subject, BYTES, timeout_s=LONG_S, accept=BYTES.__eq__)
+        answer = await transport.request(subject, BYTES, timeout_s=LONG_S, accept=BYTES.__eq__)
         assert answer == BYTES
         assert peer.told.get_nowait() == (subject, BYTES)
 
@@ -105,7 +105,7 @@ async def test_each_of_many_messages_gets_its_own_answer(linked: Linked) -> None
     payloads = [number.to_bytes(2) for number in range(50)]
     async with linked(Peer()) as transport, asyncio.TaskGroup() as tasks:
         answers = [
-            tasks.create_task(transport.ask(nats_subjects.SINCE, each, timeout_s=LONG_S))
+            tasks.create_task(transport.request(nats_subjects.SINCE, each, timeout_s=LONG_S))
             for each in payloads
         ]
     assert [each.result() for each in answers] == payloads
@@ -196,7 +196,7 @@ async def test_over_nats_the_first_of_several_answers_is_returned(
 async def test_a_message_without_an_answer_arrives(linked: Linked, subject: str) -> None:
     peer = Peer()
     async with linked(peer) as transport, asyncio.timeout(LONG_S):
-        await transport.tell(subject, BYTES)
+        await transport.send(subject, BYTES)
         assert await peer.told.get() == (subject, BYTES)
 
 
@@ -204,7 +204,7 @@ async def test_the_sender_does_not_wait_for_a_silent_authority_over_nats(
     linked_by_nats: Linked,
 ) -> None:
     async with linked_by_nats(silent()) as transport, asyncio.timeout(LONG_S):
-        await transport.tell(nats_subjects.ACK, b"!")
+        await transport.send(nats_subjects.ACK, b"!")
 
 
 async def test_over_nats_every_authority_hears_an_acknowledgement(
@@ -212,7 +212,7 @@ async def test_over_nats_every_authority_hears_an_acknowledgement(
 ) -> None:
     peers = [Peer(), Peer(host=Host("another"))]
     async with linked_by_nats(*peers) as transport, asyncio.timeout(LONG_S):
-        await transport.tell(nats_subjects.ACK, b"!")
+        await transport.send(nats_subjects.ACK, b"!")
         assert [await each.told.get() for each in peers] == [(nats_subjects.ACK, b"!")] * 2
 
 
@@ -221,14 +221,14 @@ async def test_over_nats_a_message_without_a_listener_is_lost(
     linked_by_nats: Linked, subject: str
 ) -> None:
     async with linked_by_nats() as transport, asyncio.timeout(LONG_S):
-        await transport.tell(subject, b"!")
+        await transport.send(subject, b"!")
 
 
 @pytest.mark.parametrize("way", ["memory-http", "http"])
 async def test_over_http_a_message_without_a_listener_is_an_error(way: str) -> None:
     linked = links.http_in_memory if way == "memory-http" else links.over_http
     async with linked() as transport:
-        await failed(transport.tell(nats_subjects.ACK, b"!"))
+        await failed(transport.send(nats_subjects.ACK, b"!"))
 
 
 # A way that is away ------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ async def test_over_a_way_that_is_away_nothing_is_sent_and_the_error_comes_at_on
     transport = ways[way]()
     async with asyncio.timeout(LONG_S / 10):
         await failed(asked(transport))
-        await failed(transport.tell(nats_subjects.ACK, b"!"))
+        await failed(transport.send(nats_subjects.ACK, b"!"))
 
 
 @pytest.mark.parametrize("way", ["memory", "nats"])

@@ -204,7 +204,7 @@ class TestLogs:
                     tasks.create_task(transport.run())
                     while True:
                         with contextlib.suppress(UnreachableError):
-                            await transport.ask("rescind.v1.since", b"", timeout_s=5)
+                            await transport.request("rescind.v1.since", b"", timeout_s=5)
                         await asyncio.sleep(0.01)
 
             line = await logged(asking(), "link.refused")

@@ -222,7 +222,7 @@ class ViewMachine(RuleBasedStateMachine):
     @rule(place=places)
     def look(self, place: int) -> None:
         token = pick(self.ledger.tokens, place)
-        held = self.view.look(token.token_hash)
+        held = self.view.find(token.token_hash)
         if held is not None:
             self.believed(token, held)
 
@@ -321,7 +321,7 @@ class ViewMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for token in self.ledger.tokens if hasattr(self, "ledger") else ():
-            held = self.view.look(token.token_hash)
+            held = self.view.find(token.token_hash)
             if held is not None:
                 self.believed(token, held)
 

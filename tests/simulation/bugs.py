@@ -136,7 +136,7 @@ def _() -> Patches:
 
 @bug("a retired table is extended again by a late reply")
 def _() -> Patches:
-    extend, take = Writer.extend, Renew._take
+    extend, take = Writer.extend, Renew._apply_answer
 
     def again(self: Writer, ends_ns: int) -> None:
         self._retired = False
@@ -146,7 +146,7 @@ def _() -> Patches:
         self._leaving = False  # the other guard against it
         return take(self, *answered)
 
-    return [(Writer, "extend", again), (Renew, "_take", heard)]
+    return [(Writer, "extend", again), (Renew, "_apply_answer", heard)]
 
 
 @bug("the ledger's end is read from a cache of five seconds")
@@ -174,7 +174,7 @@ def _() -> Patches:
     async def stay(self: FailoverTransport) -> None:
         await asyncio.Event().wait()
 
-    return [(FailoverTransport, "_return", stay)]
+    return [(FailoverTransport, "_return_to_nats", stay)]
 
 
 @bug("the lease row is committed on one server, and the ledger's end read on an old primary")
@@ -508,7 +508,7 @@ def _() -> Patches:
 
 @bug("what memory holds is not held against what came since")
 def _() -> Patches:
-    return [(View, "look", lambda self, token_hash: self.records.get(token_hash))]
+    return [(View, "find", lambda self, token_hash: self.records.get(token_hash))]
 
 
 @bug("applied jumps over a gap")

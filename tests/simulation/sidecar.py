@@ -64,7 +64,7 @@ class SimulatedTransport:
         self._random = Random(seed)
         self._last_answers: dict[str, bytes] = {}
 
-    async def ask(
+    async def request(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
     ) -> bytes:
         answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -101,7 +101,7 @@ class SimulatedTransport:
         """Return what an attacker answers before the authority does: nothing, over HTTP."""
         return ()
 
-    async def tell(self, subject: str, payload: bytes) -> None:
+    async def send(self, subject: str, payload: bytes) -> None:
         if subject == nats_subjects.ACK:
             for each in self._receivers():
                 self._network.send(self._host, each.host, partial(each.receive, subject, payload))
@@ -152,23 +152,23 @@ class SimulatedNatsTransport(SimulatedTransport):
         on_connected()
         await super().run()
 
-    async def ask(
+    async def request(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
     ) -> bytes:
         match self._host.nats:
             case "works":
-                return await super().ask(subject, payload, timeout_s=timeout_s, accept=accept)
+                return await super().request(subject, payload, timeout_s=timeout_s, accept=accept)
             case "silent":
                 await asyncio.sleep(timeout_s)
             case "gone":
                 pass
         raise UnreachableError("NATS is away")
 
-    async def tell(self, subject: str, payload: bytes) -> None:
+    async def send(self, subject: str, payload: bytes) -> None:
         match self._host.nats:
             case "works":
                 with suppress(UnreachableError):  # NATS takes it, although no authority is there
-                    await super().tell(subject, payload)
+                    await super().send(subject, payload)
             case "gone":
                 raise UnreachableError("NATS is away")
             case "silent":
@@ -276,7 +276,7 @@ class Sidecar:
         """Run all parts of the sidecar until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self.server = SocketServer(
-                answer=self._answer,
+                lookup=self._answer,
                 clock=self.host,
                 tally=self.tally,
                 watchers=self.watchers,
@@ -328,11 +328,11 @@ class Sidecar:
         """Answer a workload from memory, as the socket does; None if a look-up is needed."""
         if not self.alive:
             raise UnreachableError("no sidecar listens")
-        return self.server.at_once(request)
+        return self.server.answer_from_memory(request)
 
     async def asked(self, request: Look | Check) -> Response:
         """Answer a workload after a look-up."""
-        found = await self._answer.look(request.token, source=PEER, min_seq=request.min_seq)
+        found = await self._answer.look_up(request.token, source=PEER, min_seq=request.min_seq)
         if not self.alive:
             raise UnreachableError("hung up")
         return self.server.respond(request, found)

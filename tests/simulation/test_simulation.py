@@ -98,8 +98,8 @@ def test_a_sidecar_that_believes_who_answers_first_calls_a_token_unknown() -> No
             return dataclasses.replace(found, nonce=asked.nonce, token_hash=asked.token_hash)
         return careful(asked, credentials, answer)
 
-    careful = authority_client._answers
-    with runs.silence(), mock.patch.object(authority_client, "_answers", believing):
+    careful = authority_client._matching_answer
+    with runs.silence(), mock.patch.object(authority_client, "_matching_answer", believing):
         assert any(
             "a token is called unknown" in problem
             for seed in range(10)

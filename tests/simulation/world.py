@@ -336,7 +336,7 @@ class World:
                         f"{place.host.name} recovered, and denies an innocent: {verdict.reason}"
                     )
             sidecar = place.sidecar
-            if sidecar is not None and sidecar.transport.way is not AuthorityRoute.NATS:
+            if sidecar is not None and sidecar.transport.route is not AuthorityRoute.NATS:
                 self.oracle.wrong.append(f"{place.host.name} does not go back to NATS")
         self.see_what_ended()
         began_s, bound_s = now_s(), _bound_s(self.cluster.tables.wait_term_ms)

@@ -30,7 +30,7 @@ class LedgerTransport:
         on_connected()
         await self.fails
 
-    async def ask(
+    async def request(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
     ) -> bytes:
         ledger = self.ledger
@@ -58,7 +58,7 @@ class LedgerTransport:
         assert accept is None or accept(answer)
         return answer
 
-    async def tell(self, subject: str, payload: bytes) -> None:
+    async def send(self, subject: str, payload: bytes) -> None:
         content = signed_envelope.decode(payload).content
         match subject:
             case nats_subjects.ACK:

@@ -453,7 +453,7 @@ class RunningSidecar:
                 jobs.append(tasks.create_task(self._redis.run()))
             self.answer = answer
             self.server = SocketServer(
-                answer=answer,
+                lookup=answer,
                 watchers=self.watchers,
                 clock=clock,
                 tally=self.tally,
@@ -496,8 +496,8 @@ class RunningSidecar:
             connection.hang_up()
 
     def look(self, token: str, *, source: LookupPeer = PEER) -> ValidRecord | Denied:
-        """Return the answer to a look-up, as the socket does for any peer."""
-        looking = self.answer.look(token, source=source)
+        """Look a token up as the socket would, for any peer."""
+        looking = self.answer.look_up(token, source=source)
         return asyncio.run_coroutine_threadsafe(looking, self._loop).result(timeout=10)
 
     def report(self) -> None:

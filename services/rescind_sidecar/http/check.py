@@ -24,11 +24,11 @@ def _scope(text: str) -> str:
         return scopes.parse(text)
     except ScopeError:
         # A pattern of a token would cover the text: `a:*` covers `a:x b:y`. The text is not in the
-        # error, for the reason in `_unusable`.
+        # error, for the reason in `_invalid_request`.
         raise ValueError("expected a scope, such as tools:call; several are a list") from None
 
 
-class Asked(BaseModel):
+class CheckBody(BaseModel):
     """The body of a request."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -58,12 +58,12 @@ class CheckEndpoint:
         if request.method != "POST":
             return allowing("POST")
         try:
-            asked = Asked.model_validate_json(request.body)
+            body = CheckBody.model_validate_json(request.body)
         except ValidationError as error:
-            return _unusable(error)
-        return self._judge(asked.request())
+            return _invalid_request(error)
+        return self._check(body.request())
 
-    async def _judge(self, request: CheckRequest) -> HttpResponse:
+    async def _check(self, request: CheckRequest) -> HttpResponse:
         freshness = self._verifier.freshness()
         verdict = await self._verifier.acheck_request(request)
         match verdict:
@@ -79,7 +79,7 @@ class CheckEndpoint:
         return document(200, answer)
 
 
-def _unusable(error: ValidationError) -> HttpResponse:
+def _invalid_request(error: ValidationError) -> HttpResponse:
     # The error never contains the name of an unknown field: it may be a token.
     errors = [
         {"field": ".".join(map(str, each["loc"])), "problem": each["msg"]}

@@ -28,10 +28,10 @@ from rescind_sidecar.http.messages import NO_STORE, HttpRequest, HttpResponse, l
 
 PATH = "/verify"
 _MOST_PARAMETERS = 100
-_MOST_REMEMBERED = 1024
-_MOST_TOLD = 10_000
-_TOLD_BYTES = 16 << 20
-_LONGEST_REMEMBERED_BYTES = 256
+_MOST_QUERIES = 1024
+_MOST_CACHED = 10_000
+_CACHE_BYTES = 16 << 20
+_LONGEST_CACHED_QUERY_BYTES = 256
 _LARGEST_SEQ = (1 << 64) - 1
 
 _VISIBLE = re.compile(r"[!-$&-~]*")
@@ -43,7 +43,7 @@ class _QueryError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Requirements:
     """The requirements in a query: the scopes, the audience and the position."""
 
     require: frozenset[str] = frozenset()
@@ -51,7 +51,7 @@ class Question:
     min_seq: int = 0
 
 
-_ANYTHING = Question()
+_NO_REQUIREMENTS = Requirements()
 
 
 class ForwardAuth:
@@ -78,16 +78,16 @@ class ForwardAuth:
         self._unauthenticated = _refused(
             bearer.unauthenticated(resource_metadata=resource_metadata)
         )
-        self._told: dict[tuple[bytes, int, int], bytes] = {}
-        self._told_bytes = 0
+        self._cached: dict[tuple[bytes, int, int], bytes] = {}
+        self._cached_bytes = 0
 
     def __call__(self, request: HttpRequest) -> HttpResponse | Coroutine[Any, Any, HttpResponse]:
         """Return a response from memory, or a coroutine that asks the sidecar."""
-        question = _ANYTHING
+        requirements = _NO_REQUIREMENTS
         if request.query and request.path == PATH:
             try:
-                question = _question(request.query)
-                self._require_listed(question.audience)
+                requirements = _requirements(request.query)
+                self._require_listed(requirements.audience)
             except _QueryError as error:
                 return problem(400, "invalid-query", "The query cannot be used", str(error))
         token = bearer.find(request.headers)
@@ -98,14 +98,14 @@ class ForwardAuth:
         # Separate arguments: building one value would cost a twentieth of the whole answer.
         verdict = self._verifier.recall(
             token,
-            require=question.require,
-            audience=question.audience,
+            require=requirements.require,
+            audience=requirements.audience,
             address=address,
-            min_seq=question.min_seq,
+            min_seq=requirements.min_seq,
         )
         if verdict is None:
-            return self._ask(token, question, address)
-        return self._reply(verdict, question, as_of=as_of)
+            return self._check_with_sidecar(token, requirements, address)
+        return self._reply(verdict, requirements, as_of=as_of)
 
     def _require_listed(self, audience: str | None) -> None:
         if audience is None or audience in self._audiences or audience == self._verifier.service:
@@ -120,36 +120,42 @@ class ForwardAuth:
         found = [value for name, value in request.headers if name.lower() == self._address_header]
         return found[-1].decode("latin-1").rpartition(",")[2].strip() if found else None
 
-    def _tell(self, key: tuple[bytes, int, int], record: Record) -> bytes:
+    def _cache_headers(self, key: tuple[bytes, int, int], record: Record) -> bytes:
         """Return the headers of a record, and cache them: a record does not change at a position.
 
         The cache contains no verdicts. Above its bounds, the oldest headers are dropped.
         """
-        told = _described(record)
-        self._told_bytes += len(told)
-        while self._told and (len(self._told) >= _MOST_TOLD or self._told_bytes > _TOLD_BYTES):
-            self._told_bytes -= len(self._told.pop(next(iter(self._told))))
-        self._told[key] = told
-        return told
+        headers = _header_lines(record)
+        self._cached_bytes += len(headers)
+        while self._cached and (
+            len(self._cached) >= _MOST_CACHED or self._cached_bytes > _CACHE_BYTES
+        ):
+            self._cached_bytes -= len(self._cached.pop(next(iter(self._cached))))
+        self._cached[key] = headers
+        return headers
 
-    async def _ask(self, token: str, question: Question, address: str | None) -> HttpResponse:
+    async def _check_with_sidecar(
+        self, token: str, requirements: Requirements, address: str | None
+    ) -> HttpResponse:
         as_of = self._verifier.as_of
         verdict = await self._verifier.acheck_request(
-            CheckRequest(token, question.require, question.audience, address, question.min_seq)
+            CheckRequest(
+                token, requirements.require, requirements.audience, address, requirements.min_seq
+            )
         )
-        return self._reply(verdict, question, as_of=as_of)
+        return self._reply(verdict, requirements, as_of=as_of)
 
-    def _reply(self, verdict: Verdict, question: Question, *, as_of: int) -> HttpResponse:
+    def _reply(self, verdict: Verdict, requirements: Requirements, *, as_of: int) -> HttpResponse:
         match verdict:
             case Allowed(record):
                 key = (record.token_hash, record.epoch, record.as_of)
-                told = self._told.get(key) or self._tell(key, record)
-                seq = max(as_of, record.as_of, question.min_seq)
-                return HttpResponse(200, b"%bx-rescind-as-of: %d\r\n" % (told, seq))
+                headers = self._cached.get(key) or self._cache_headers(key, record)
+                seq = max(as_of, record.as_of, requirements.min_seq)
+                return HttpResponse(200, b"%bx-rescind-as-of: %d\r\n" % (headers, seq))
             case Denied(reason):
                 refusal = bearer.refuse(
                     reason,
-                    require=question.require,
+                    require=requirements.require,
                     stale_status=self._stale_status,
                     resource_metadata=self._metadata,
                 )
@@ -161,7 +167,7 @@ def _refused(refusal: bearer.Refusal) -> HttpResponse:
     return HttpResponse(refusal.status, lines(headers), refusal.body)
 
 
-def _described(record: Record) -> bytes:
+def _header_lines(record: Record) -> bytes:
     return NO_STORE + lines(
         (
             ("x-rescind-subject", _visible(record.subject)),
@@ -181,14 +187,14 @@ def _visible(text: str) -> str:
     return text if _VISIBLE.fullmatch(text) else quote(text, safe=_VISIBLE_BUT_PERCENT)
 
 
-def _question(query: bytes) -> Question:
+def _requirements(query: bytes) -> Requirements:
     # A proxy repeats the same query, which is cached. Long queries, made up by callers, are not.
-    if len(query) <= _LONGEST_REMEMBERED_BYTES:
-        return _remembered(query)
+    if len(query) <= _LONGEST_CACHED_QUERY_BYTES:
+        return _parsed_and_cached(query)
     return _parsed(query)
 
 
-def _parsed(query: bytes) -> Question:
+def _parsed(query: bytes) -> Requirements:
     """Parse the query of `/verify`. Raises _QueryError, whose text explains the problem."""
     if b";" in query or b"," in query:
         # Elsewhere these separate parameters or values. Here they may be part of a scope, and a
@@ -217,7 +223,7 @@ def _parsed(query: bytes) -> Question:
                 )
     if len(audiences) > 1:
         raise _QueryError("`audience` names one service.")
-    return Question(frozenset(require), audiences.pop() if audiences else None, min_seq)
+    return Requirements(frozenset(require), audiences.pop() if audiences else None, min_seq)
 
 
 def _pairs(query: bytes) -> list[tuple[str, str]]:
@@ -237,7 +243,7 @@ def _scopes(name: str, text: str) -> list[str]:
         return [scopes.parse(each) for each in named]
     except ScopeError:
         raise _QueryError(
-            f"`{name}` names scopes, separated by spaces (%20), and one of these is no scope."
+            f"`{name}` names scopes, separated by spaces (%20), and one of these is not valid."
         ) from None
 
 
@@ -255,4 +261,4 @@ def _seq(value: str) -> int:
     raise _QueryError("`min_seq` is a position of the ledger: a number, 1042 say.")
 
 
-_remembered = lru_cache(_MOST_REMEMBERED)(_parsed)
+_parsed_and_cached = lru_cache(_MOST_QUERIES)(_parsed)

@@ -64,13 +64,13 @@ class _Call:
 
     __slots__ = (
         "body",
+        "complete",
         "headers",
         "keeps_alive",
         "ready",
         "request",
         "target",
         "wants_body",
-        "whole",
     )
 
     def __init__(self, ready: HttpResponse | None = None) -> None:
@@ -80,7 +80,7 @@ class _Call:
         self.ready = ready
         self.wants_body = False
         self.body = b""
-        self.whole = False
+        self.complete = False
         self.keeps_alive = False
 
 
@@ -164,8 +164,8 @@ class HttpConnection(asyncio.Protocol):
         self._incoming: _Call | None = None
         self._waiting: deque[_Call] = deque()
         self._under_way = False
-        self._clogged = False
-        self._paused = False
+        self._write_paused = False
+        self._read_paused = False
         self._ending = False  # nothing more is read, and the last reply ends the connection
         self._over = False  # the last reply is written
         self._loose_bytes = 0  # of a head, or beside the data of a body
@@ -177,7 +177,7 @@ class HttpConnection(asyncio.Protocol):
         if not self._listener.admit(self, peer_of(transport.get_extra_info("peername"))):
             self._over = True
             self._transport.write(encode(_FULL, head_only=False, last=True))
-            self._leave(lingering=False)
+            self._close(lingering=False)
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, and answer the requests that are complete."""
@@ -185,7 +185,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._loose_bytes += len(data)
         try:
-            self._parser.feed_data(data if self._incoming else _presentable(data))
+            self._parser.feed_data(data if self._incoming else _with_known_method(data))
         except HttpParserUpgrade:
             # A request for another protocol is answered in this one, and is the last.
             self._ending = True
@@ -244,7 +244,7 @@ class HttpConnection(asyncio.Protocol):
         self._loose_bytes = 0
         self._sweeps = 0
         if call is not None:
-            call.whole = True
+            call.complete = True
 
     def eof_received(self) -> bool:
         """Answer the received requests of a client that sends nothing more."""
@@ -264,10 +264,10 @@ class HttpConnection(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Send replies in order, as many as are possible now."""
-        while self._waiting and not (self._under_way or self._clogged or self._over):
+        while self._waiting and not (self._under_way or self._write_paused or self._over):
             call = self._waiting[0]
-            if call.wants_body and not (call.whole or call.ready or self._ending):
-                self._encourage(call)
+            if call.wants_body and not (call.complete or call.ready or self._ending):
+                self._send_continue(call)
                 break
             self._waiting.popleft()
             reply = call.ready or self._answered(call)
@@ -280,7 +280,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _answered(self, call: _Call) -> HttpResponse | Pending:
         request = call.request
-        if request is None or (call.wants_body and not call.whole):
+        if request is None or (call.wants_body and not call.complete):
             return _UNREADABLE
         if call.wants_body:
             request = request._replace(body=call.body)
@@ -292,7 +292,7 @@ class HttpConnection(asyncio.Protocol):
         self._reply(call, reply)
         self._advance()
 
-    def _encourage(self, call: _Call) -> None:
+    def _send_continue(self, call: _Call) -> None:
         """Send `100 Continue` to a client that expects it (RFC 9110, 10.1.1).
 
         Such a client holds its body back.
@@ -305,16 +305,16 @@ class HttpConnection(asyncio.Protocol):
     def _reply(self, call: _Call, reply: HttpResponse) -> None:
         if self._transport is None or self._over:
             return
-        last = not (call.keeps_alive and call.whole) or (self._ending and not self._waiting)
+        last = not (call.keeps_alive and call.complete) or (self._ending and not self._waiting)
         self._over = last
         head_only = call.request is not None and call.request.method == "HEAD"
         self._transport.write(encode(reply, head_only=head_only, last=last))
         self._listener.answered(self)
         self._sweeps = 0
         if last:
-            self._leave(lingering=not call.whole)
+            self._close(lingering=not call.complete)
 
-    def _leave(self, *, lingering: bool) -> None:
+    def _close(self, *, lingering: bool) -> None:
         """Close the connection.
 
         `lingering` keeps it open for a client that still sends: a reset would overtake our reply.
@@ -330,11 +330,11 @@ class HttpConnection(asyncio.Protocol):
 
     def _pace(self) -> None:
         """Pause reading if too much is waiting; otherwise resume it."""
-        full = self._clogged or len(self._waiting) > _MOST_WAITING
+        full = self._write_paused or len(self._waiting) > _MOST_WAITING
         transport = self._transport
-        if full is self._paused or transport is None or transport.is_closing():
+        if full is self._read_paused or transport is None or transport.is_closing():
             return
-        self._paused = full
+        self._read_paused = full
         if full:
             transport.pause_reading()
         else:
@@ -342,18 +342,18 @@ class HttpConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop reading from a client, and answering it, while it does not read."""
-        self._clogged = True
+        self._write_paused = True
         self._pace()
 
     def resume_writing(self) -> None:
         """Resume answering and reading."""
-        self._clogged = False
+        self._write_paused = False
         self._advance()
 
     def sweep(self) -> None:
         """End a connection without progress; a reply under way has a deadline of its own."""
         self._sweeps += 1
-        if self._over or self._clogged:
+        if self._over or self._write_paused:
             if self._sweeps > _SLOW_SWEEPS:
                 self.hang_up()
         elif self._incoming is not None and self._sweeps > _SLOW_SWEEPS:
@@ -367,22 +367,22 @@ class HttpConnection(asyncio.Protocol):
         self._ending = True
         self._advance()
         if not self._under_way and not self._waiting and not self._over:
-            self._leave(lingering=False)
+            self._close(lingering=False)
 
     @property
     def idle(self) -> bool:
-        """True if it waits only for the client: to read answers, or to send a whole request."""
+        """True if it waits only for the client: to read answers, or to send a complete request."""
         if self._under_way:
             return False
-        return self._clogged or not self._waiting or self._waiting[0] is self._incoming
+        return self._write_paused or not self._waiting or self._waiting[0] is self._incoming
 
     def make_room(self) -> None:
         """End the connection, because another one needs its place."""
-        if self._clogged:
+        if self._write_paused:
             self.hang_up()
         else:
             self._over = True
-            self._leave(lingering=False)
+            self._close(lingering=False)
 
     def hang_up(self) -> None:
         """Abort the connection."""
@@ -398,7 +398,7 @@ class HttpConnection(asyncio.Protocol):
         self._listener.forget(self)
 
 
-def _presentable(data: bytes) -> bytes:
+def _with_known_method(data: bytes) -> bytes:
     """Return the data with a method that the parser knows."""
     if data.startswith(_USUAL):
         return data
@@ -407,7 +407,7 @@ def _presentable(data: bytes) -> bytes:
 
 
 def _split(target: bytes) -> tuple[str, bytes]:
-    """Split a request's target into path and query; a proxy may send a whole URL."""
+    """Split a request's target into path and query; a proxy may send an absolute URL."""
     if target.startswith(b"/"):
         path, _, query = target.partition(b"?")
     else:

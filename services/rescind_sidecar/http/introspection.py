@@ -71,7 +71,7 @@ class IntrospectionEndpoint:
         try:
             form = _form(request)
             caller = None if self._loopback else _caller(request.headers, form)
-            asked = _asked(form)
+            check = _requested_check(form)
         except _UnusableError as error:
             return _refused(400, "invalid_request", str(error))
         if caller is None and not self._loopback:
@@ -79,21 +79,27 @@ class IntrospectionEndpoint:
         if caller is not None:
             verdict = self._verifier.recall_request(caller.check)
             if verdict is None:
-                return self._ask(caller, asked)
+                return self._check_with_sidecar(caller, check)
             refusal = _refusal(caller, verdict)
             if refusal is not None:
                 return refusal
         as_of = self._verifier.as_of
-        verdict = self._verifier.recall_request(asked)
-        return self._ask(None, asked) if verdict is None else self._response(verdict, as_of=as_of)
+        verdict = self._verifier.recall_request(check)
+        return (
+            self._check_with_sidecar(None, check)
+            if verdict is None
+            else self._response(verdict, as_of=as_of)
+        )
 
-    async def _ask(self, caller: _Caller | None, asked: CheckRequest) -> HttpResponse:
+    async def _check_with_sidecar(
+        self, caller: _Caller | None, check: CheckRequest
+    ) -> HttpResponse:
         if caller is not None:
             refusal = _refusal(caller, await self._verifier.acheck_request(caller.check))
             if refusal is not None:
                 return refusal
         as_of = self._verifier.as_of
-        return self._response(await self._verifier.acheck_request(asked), as_of=as_of)
+        return self._response(await self._verifier.acheck_request(check), as_of=as_of)
 
     def _response(self, verdict: Verdict, *, as_of: int) -> HttpResponse:
         match verdict:
@@ -152,8 +158,8 @@ def _form(request: HttpRequest) -> dict[str, str]:
     return form
 
 
-def _asked(form: Mapping[str, str]) -> CheckRequest:
-    # The hint is for servers that search by type: here one look finds all of them.
+def _requested_check(form: Mapping[str, str]) -> CheckRequest:
+    # The hint is for servers that search by type: here one look-up finds all of them.
     if "token" not in form:
         raise _UnusableError("`token` is missing: send the token to introspect.")
     return CheckRequest(form["token"], address=form.get("address"))

@@ -34,17 +34,19 @@ class Relay:
             return _SILENT
 
     async def _exchange(self, request: HttpRequest) -> bytes:
-        asked = f"{request.method} {request.path} HTTP/1.1\r\nconnection: close\r\n\r\n"
-        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        line.setblocking(False)
+        head = f"{request.method} {request.path} HTTP/1.1\r\nconnection: close\r\n\r\n"
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
         try:
-            await asyncio.get_running_loop().sock_connect(line, self._address)
-            reader, writer = await asyncio.open_unix_connection(sock=line, limit=_LONGEST_BYTES)
+            await asyncio.get_running_loop().sock_connect(connection, self._address)
+            reader, writer = await asyncio.open_unix_connection(
+                sock=connection, limit=_LONGEST_BYTES
+            )
         except OSError:
-            line.close()
+            connection.close()
             raise
         try:
-            writer.write(asked.encode("latin-1"))
+            writer.write(head.encode("latin-1"))
             return await reader.read(-1)
         finally:
             writer.close()

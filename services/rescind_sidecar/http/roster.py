@@ -31,7 +31,7 @@ class Member(Protocol):
         ...
 
 
-class _Order:
+class _ClosingOrder:
     """Connections in the order in which they are to be closed."""
 
     __slots__ = ("answered", "fresh")
@@ -65,8 +65,8 @@ class Roster:
     def __init__(self, *, most: int, most_of_a_peer: int) -> None:
         self._most = most
         self._most_of_a_peer = most_of_a_peer
-        self._all = _Order()
-        self._peers: dict[Peer, _Order] = {}
+        self._all = _ClosingOrder()
+        self._peers: dict[Peer, _ClosingOrder] = {}
 
     def __len__(self) -> int:
         return len(self._all)
@@ -82,7 +82,7 @@ class Roster:
             return False
         if len(self._all) >= self._most and not self._make_room(self._all):
             return False
-        self._peers.setdefault(peer, _Order()).fresh[member] = peer
+        self._peers.setdefault(peer, _ClosingOrder()).fresh[member] = peer
         self._all.fresh[member] = peer
         return True
 
@@ -108,7 +108,7 @@ class Roster:
         if not own:
             del self._peers[peer]
 
-    def _make_room(self, order: _Order) -> bool:
+    def _make_room(self, order: _ClosingOrder) -> bool:
         member = order.idlest()
         if member is None:
             return False

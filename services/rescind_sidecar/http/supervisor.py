@@ -60,15 +60,15 @@ async def serving(
             async with _answering(operations, bound.dup(), certificate):
                 yield Served(url, None)
             return
-        with _unnamed() as own:
+        with _listen_unnamed() as operations_socket:
             program = workers.program(
                 listening=bound,
-                operations=cast("bytes", own.getsockname()),
+                operations=cast("bytes", operations_socket.getsockname()),
                 environment=environment,
             )
-            crew = Workers(program, number=number, tally=tally)
-            async with _answering(operations, own.dup()), crew.running():
-                yield Served(url, crew)
+            pool = Workers(program, number=number, tally=tally)
+            async with _answering(operations, operations_socket.dup()), pool.running():
+                yield Served(url, pool)
 
 
 @asynccontextmanager
@@ -91,9 +91,9 @@ async def _answering(
                 job.cancel()
 
 
-def _unnamed() -> socket.socket:
+def _listen_unnamed() -> socket.socket:
     """Listen at an address that the kernel chooses, without a file: unix(7)."""
-    own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    own.bind("")
-    own.listen()
-    return own
+    operations_socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    operations_socket.bind("")
+    operations_socket.listen()
+    return operations_socket

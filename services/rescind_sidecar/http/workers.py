@@ -51,14 +51,16 @@ class Workers:
             for child in self._children:
                 await child.ready(deadline_s=_READY_DEADLINE_S)
             async with asyncio.TaskGroup() as tasks:
-                keeping = [tasks.create_task(self._keep(each)) for each in range(self._number)]
+                supervisors = [
+                    tasks.create_task(self._supervise(each)) for each in range(self._number)
+                ]
                 yield
-                for task in keeping:
+                for task in supervisors:
                     task.cancel()
         finally:
             await self._stop()
 
-    async def _keep(self, place: int) -> None:
+    async def _supervise(self, place: int) -> None:
         loop = asyncio.get_running_loop()
         pause_s = _FIRST_PAUSE_S
         while True:

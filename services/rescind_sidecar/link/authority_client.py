@@ -29,7 +29,7 @@ from rescind_sidecar.stats.counters import Counters
 
 _HEARTBEAT_S = 1.5
 _SHORTEST_HEARTBEAT_S = 0.3
-_LOOK_S = 0.5
+_LOOKUP_S = 0.5
 _ENROL_S = 3.0
 
 _T = TypeVar("_T")
@@ -40,76 +40,78 @@ class AuthorityClient:
 
     def __init__(self, transport: Transport, tally: Counters) -> None:
         self._transport = transport
-        self._patience_s = _HEARTBEAT_S
+        self._heartbeat_timeout_s = _HEARTBEAT_S
         self._tally = tally
 
     async def enrol(self, message: enrolment.EnrolmentRequest) -> SignedEnvelope:
         """Request an instance's secret; the caller verifies the signature of the answer."""
         payload = enrolment.encode_request(message)
-        answer = await self._transport.ask(nats_subjects.ENROL, payload, timeout_s=_ENROL_S)
+        answer = await self._transport.request(nats_subjects.ENROL, payload, timeout_s=_ENROL_S)
         return _read(signed_envelope.decode, answer)
 
     async def beat(
         self, message: heartbeat.Heartbeat, credentials: InstanceCredentials
     ) -> heartbeat.Reply | heartbeat.NoLease:
         """Request a lease; the deadline depends on the lease term in the previous answer."""
-        answer = await self._converse(
+        answer = await self._request(
             nats_subjects.HEARTBEAT,
             heartbeat.encode(message),
             credentials,
-            timeout_s=self._patience_s,
+            timeout_s=self._heartbeat_timeout_s,
         )
         reply = _read(heartbeat.decode_answer, answer)
         if isinstance(reply, heartbeat.Reply):
             pause_s = lease.longest_pause_s(reply.grant_term_ms)
             # A lost heartbeat must leave time for another one. A busy authority needs time, too.
-            self._patience_s = min(_HEARTBEAT_S, max(_SHORTEST_HEARTBEAT_S, pause_s))
+            self._heartbeat_timeout_s = min(_HEARTBEAT_S, max(_SHORTEST_HEARTBEAT_S, pause_s))
         return reply
 
     async def since(
         self, message: heartbeat.Since, credentials: InstanceCredentials
     ) -> heartbeat.Events:
         """Request missing events."""
-        answer = await self._converse(
+        answer = await self._request(
             nats_subjects.SINCE, heartbeat.encode_since(message), credentials
         )
         return _read(heartbeat.decode_events, answer)
 
     async def resolve(self, message: records.Resolve, credentials: InstanceCredentials) -> Resolved:
         """Request the record of a token; ignore answers without a MAC for this look-up."""
-        right: Resolved | None = None
+        matched: Resolved | None = None
 
         def accept(answer: bytes) -> bool:
-            nonlocal right
-            found = _answers(message, credentials, answer)
+            nonlocal matched
+            found = _matching_answer(message, credentials, answer)
             if isinstance(found, NotNow):
                 raise AuthorityBusyError(nats_subjects.RESOLVE)
-            right = found
+            matched = found
             self._tally.messages_refused += found is None
             return found is not None
 
-        payload = _spoken(records.encode_resolve(message), credentials)
-        await self._transport.ask(nats_subjects.RESOLVE, payload, timeout_s=_LOOK_S, accept=accept)
-        if right is None:
-            raise UnreachableError("no authority of ours answered a look-up")
-        return right
+        payload = _authenticated(records.encode_resolve(message), credentials)
+        await self._transport.request(
+            nats_subjects.RESOLVE, payload, timeout_s=_LOOKUP_S, accept=accept
+        )
+        if matched is None:
+            raise UnreachableError("no authority of this installation answered a look-up")
+        return matched
 
     async def acknowledge(self, message: heartbeat.Ack, credentials: InstanceCredentials) -> None:
         """Report that events are applied."""
-        await self._transport.tell(
-            nats_subjects.ACK, _spoken(heartbeat.encode_ack(message), credentials)
+        await self._transport.send(
+            nats_subjects.ACK, _authenticated(heartbeat.encode_ack(message), credentials)
         )
 
     async def release(self, message: heartbeat.Release, credentials: InstanceCredentials) -> None:
         """Report that the instance has ended."""
-        await self._transport.tell(
-            nats_subjects.HEARTBEAT, _spoken(heartbeat.encode(message), credentials)
+        await self._transport.send(
+            nats_subjects.HEARTBEAT, _authenticated(heartbeat.encode(message), credentials)
         )
 
     async def used(self, message: usage_report.Used, credentials: InstanceCredentials) -> None:
         """Report which tokens are in use."""
-        await self._transport.tell(
-            nats_subjects.USED, _spoken(usage_report.encode(message), credentials)
+        await self._transport.send(
+            nats_subjects.USED, _authenticated(usage_report.encode(message), credentials)
         )
 
     async def offer(
@@ -118,10 +120,10 @@ class AuthorityClient:
         """Offer events that a restored ledger may have lost."""
         return _read(
             recovery_offer.decode_offer_answer,
-            await self._converse(nats_subjects.OFFER, recovery_offer.encode(message), credentials),
+            await self._request(nats_subjects.OFFER, recovery_offer.encode(message), credentials),
         )
 
-    async def _converse(
+    async def _request(
         self,
         subject: str,
         content: bytes,
@@ -129,8 +131,8 @@ class AuthorityClient:
         *,
         timeout_s: float = _HEARTBEAT_S,
     ) -> bytes:
-        payload = _spoken(content, credentials)
-        answer = await self._transport.ask(subject, payload, timeout_s=timeout_s)
+        payload = _authenticated(content, credentials)
+        answer = await self._transport.request(subject, payload, timeout_s=timeout_s)
         if answer == ENROL_AGAIN:
             raise UnknownInstanceError
         opened = _opened(_read(signed_envelope.decode, answer), credentials)
@@ -139,7 +141,7 @@ class AuthorityClient:
         return opened
 
 
-def _spoken(content: bytes, credentials: InstanceCredentials) -> bytes:
+def _authenticated(content: bytes, credentials: InstanceCredentials) -> bytes:
     tag = instance_mac.tag(credentials.secret, instance_mac.TO_AUTHORITY, content)
     return signed_envelope.encode(SignedEnvelope(content, credentials.instance, tag))
 
@@ -152,8 +154,8 @@ def _opened(envelope: SignedEnvelope, credentials: InstanceCredentials) -> bytes
     return envelope.content if ours else None
 
 
-def _answers(
-    asked: records.Resolve, credentials: InstanceCredentials, answer: bytes
+def _matching_answer(
+    request: records.Resolve, credentials: InstanceCredentials, answer: bytes
 ) -> Resolved | NotNow | None:
     """Return an authority's answer to this look-up, or None for any other message."""
     try:
@@ -161,7 +163,7 @@ def _answers(
         found = None if content is None else records.decode_answer(content)
     except MalformedMessageError:
         return None
-    if found is None or (found.nonce, found.token_hash) != (asked.nonce, asked.token_hash):
+    if found is None or (found.nonce, found.token_hash) != (request.nonce, request.token_hash):
         return None
     return found
 

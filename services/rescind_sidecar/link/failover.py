@@ -25,9 +25,9 @@ from rescind_sidecar.link.transport import (
 )
 from rescind_sidecar.stats.counters import Counters
 
-_PATIENCE_S = 0.5
+_CONNECT_PATIENCE_S = 0.5
 _PROBE_S = 1.0
-_TELL_S = 4.0
+_SEND_S = 4.0
 # A look-up has half a second, and the workload that waits for it gives up after 250 ms.
 _FIRST_SHARE = 0.3
 
@@ -78,14 +78,14 @@ class FailoverTransport:
         self._probe = probe
         self._probe_s = probe_s
         self._settled = asyncio.Event()
-        self._away = asyncio.Event()
+        self._left_nats = asyncio.Event()
         self._on_connected: Callable[[], None] = _nothing
-        self.way = AuthorityRoute.NATS
+        self.route = AuthorityRoute.NATS
 
     @property
     def pushes(self) -> bool:
         """True if revocations are pushed, as far as is known; else they come with heartbeats."""
-        return self.way is AuthorityRoute.NATS
+        return self.route is AuthorityRoute.NATS
 
     async def run(
         self, *, on_events: Handler, on_wanted: Handler, on_connected: Callable[[], None]
@@ -97,92 +97,98 @@ class FailoverTransport:
             on_connected()
 
         self._on_connected = on_connected
-        asyncio.get_running_loop().call_later(_PATIENCE_S, self._settled.set)
+        asyncio.get_running_loop().call_later(_CONNECT_PATIENCE_S, self._settled.set)
         async with asyncio.TaskGroup() as tasks:
             if self._http is not None:
                 tasks.create_task(self._http.run())
-                tasks.create_task(self._return())
+                tasks.create_task(self._return_to_nats())
             await self._nats.run(on_events=on_events, on_wanted=on_wanted, on_connected=connected)
 
-    async def ask(
+    async def request(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
     ) -> bytes:
-        """Send a message and return the answer."""
-        return await self._over_either(
-            lambda way, share_s: way.ask(subject, payload, timeout_s=share_s, accept=accept),
+        """Send a request, and return the answer."""
+        return await self._send_over_either(
+            lambda transport, share_s: transport.request(
+                subject, payload, timeout_s=share_s, accept=accept
+            ),
             timeout_s=timeout_s,
         )
 
-    async def tell(self, subject: str, payload: bytes) -> None:
+    async def send(self, subject: str, payload: bytes) -> None:
         """Send a message that has no answer."""
-        await self._over_either(lambda way, _: way.tell(subject, payload), timeout_s=_TELL_S)
+        await self._send_over_either(
+            lambda transport, _: transport.send(subject, payload), timeout_s=_SEND_S
+        )
 
-    async def _over_either(
+    async def _send_over_either(
         self, send: Callable[[Transport, float], Awaitable[_T]], *, timeout_s: float
     ) -> _T:
         if self._http is None:
-            return await self._over(AuthorityRoute.NATS, send, timeout_s)
+            return await self._send_over(AuthorityRoute.NATS, send, timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
                 # At the start, NATS needs a moment to connect, and a whole fleet that starts should
                 # not use HTTP for that reason: earlier messages wait, half a second at most.
                 await self._settled.wait()
-                first, second = self.way, _OTHER[self.way]
+                first, second = self.route, _OTHER[self.route]
                 if first is AuthorityRoute.HTTP and not self._nats.connected:
-                    return await self._over(first, send, timeout_s)
+                    return await self._send_over(first, send, timeout_s)
                 try:
-                    return await self._over(first, send, _FIRST_SHARE * timeout_s)
+                    return await self._send_over(first, send, _FIRST_SHARE * timeout_s)
                 except AuthorityBusyError:
                     raise
                 except UnreachableError as error:
-                    answer = await self._over(second, send, timeout_s)
-                    self._change(second, why=str(error))
+                    answer = await self._send_over(second, send, timeout_s)
+                    self._switch(second, why=str(error))
                     return answer
         except TimeoutError:
             raise UnreachableError("no authority answered in time, over NATS or HTTP") from None
 
-    async def _over(
+    async def _send_over(
         self,
-        way: AuthorityRoute,
+        route: AuthorityRoute,
         send: Callable[[Transport, float], Awaitable[_T]],
         share_s: float,
     ) -> _T:
-        transport = self._http if way is AuthorityRoute.HTTP else self._nats
+        transport = self._http if route is AuthorityRoute.HTTP else self._nats
         if transport is None:
             raise UnreachableError("RESCIND_URL names no authority")
         answer = await send(transport, share_s)
-        self._tally.carried[way] = self._tally.carried.get(way, 0) + 1
+        self._tally.carried[route] = self._tally.carried.get(route, 0) + 1
         return answer
 
-    def _change(self, way: AuthorityRoute, *, why: str) -> None:
-        if way is self.way:
+    def _switch(self, route: AuthorityRoute, *, why: str) -> None:
+        if route is self.route:
             return  # a concurrent message changed it first
-        self.way = way
+        self.route = route
         self._tally.link_changes += 1
-        if way is AuthorityRoute.NATS:
-            _log.info("the authority is asked over NATS", action="link.changed", link=way, why=why)
+        if route is AuthorityRoute.NATS:
+            _log.info(
+                "the authority is asked over NATS", action="link.changed", link=route, why=why
+            )
             self._on_connected()  # a heartbeat now brings the events that were not pushed
         else:
             _log.warning(
                 "the authority is asked over HTTP; revocations come with the heartbeat",
                 action="link.changed",
-                link=way,
+                link=route,
                 why=why,
             )
-            self._away.set()
+            self._left_nats.set()
 
-    async def _return(self) -> None:
+    async def _return_to_nats(self) -> None:
         """Return to NATS as soon as an authority answers there."""
         while True:
-            await self._away.wait()
-            self._away.clear()
-            while self.way is AuthorityRoute.HTTP:
+            await self._left_nats.wait()
+            self._left_nats.clear()
+            while self.route is AuthorityRoute.HTTP:
                 await asyncio.sleep(self._probe_s)
                 # After the answer "not now" HTTP stays in use, because NATS would not be better.
                 with suppress(UnreachableError, TimeoutError):
                     async with asyncio.timeout(self._probe_s):
                         await self._probe(self._nats)
-                    self._change(AuthorityRoute.NATS, why="an authority answers there again")
+                    self._switch(AuthorityRoute.NATS, why="an authority answers there again")
 
 
 def _nothing() -> None:

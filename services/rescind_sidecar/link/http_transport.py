@@ -17,14 +17,16 @@ from rescind.wire import nats_subjects
 from rescind_runtime.net import nats_connection
 from rescind_sidecar.link.transport import Accept, AuthorityBusyError
 
-_TELL_S = 2.0
+_SEND_S = 2.0
 _MOST_BYTES = 1024 * 1024
 """The most bytes of an answer: as many as NATS would carry."""
 _OK, _EMPTY = 200, 204
 _HEADERS = {"content-type": "application/octet-stream", "accept-encoding": "identity"}
 # Few connections, so that the whole fleet leaves some of the authority's for administrators.
-_FOR_LOOKS = httpx2.Limits(max_connections=16, max_keepalive_connections=4, keepalive_expiry=4.0)
-_FOR_THE_REST = httpx2.Limits(max_connections=4, max_keepalive_connections=2, keepalive_expiry=4.0)
+_LOOKUP_LIMITS = httpx2.Limits(
+    max_connections=16, max_keepalive_connections=4, keepalive_expiry=4.0
+)
+_OTHER_LIMITS = httpx2.Limits(max_connections=4, max_keepalive_connections=2, keepalive_expiry=4.0)
 _NO_FILES = TlsFiles("authority")
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -40,27 +42,30 @@ class HttpTransport:
     def __init__(self, urls: Sequence[str], files: TlsFiles = _NO_FILES) -> None:
         self._urls = tuple(urls)
         self._files = files
-        self._said: set[tuple[int, causes.Fault]] = set()
+        self._reported: set[tuple[int, causes.Fault]] = set()
         self._first = 0
-        self._looks: httpx2.AsyncClient | None = None
-        self._rest: httpx2.AsyncClient | None = None
+        self._lookup_pool: httpx2.AsyncClient | None = None
+        self._other_pool: httpx2.AsyncClient | None = None
 
     async def run(self) -> None:
         """Keep connections open between messages, until cancelled."""
         secured = any(url.startswith("https:") for url in self._urls)
         context = self._files.client() if secured else False
         # Two pools: a flood of look-ups must not take the heartbeat's connection.
-        async with _pool(context, _FOR_LOOKS) as looks, _pool(context, _FOR_THE_REST) as rest:
-            self._looks, self._rest = looks, rest
+        async with (
+            _pool(context, _LOOKUP_LIMITS) as lookup_pool,
+            _pool(context, _OTHER_LIMITS) as other_pool,
+        ):
+            self._lookup_pool, self._other_pool = lookup_pool, other_pool
             try:
                 await nats_connection.forever()
             finally:
-                self._looks = self._rest = None
+                self._lookup_pool = self._other_pool = None
 
-    async def ask(
+    async def request(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
     ) -> bytes:
-        """Send a message and return the answer."""
+        """Send a request, and return the answer."""
         failure: UnreachableError | None = None
         try:
             async with timeout(timeout_s):
@@ -69,12 +74,14 @@ class HttpTransport:
                     share_s = timeout_s / len(self._urls)
                     try:
                         answer = await self._post(number, subject, payload, share_s=share_s)
-                        wrong = answer and accept is not None and not accept(answer)
+                        rejected = answer and accept is not None and not accept(answer)
                     except UnreachableError as error:
                         failure = error
                         continue
-                    if wrong:
-                        failure = UnreachableError(f"no authority of ours answered {subject}")
+                    if rejected:
+                        failure = UnreachableError(
+                            f"no authority of this installation answered {subject}"
+                        )
                         continue
                     if answer:
                         self._first = number
@@ -85,12 +92,12 @@ class HttpTransport:
             pass
         raise failure or UnreachableError(f"no authority answered {subject} over HTTP in time")
 
-    async def tell(self, subject: str, payload: bytes) -> None:
+    async def send(self, subject: str, payload: bytes) -> None:
         """Send a message that has no answer."""
         failure: UnreachableError | None = None
         for number in self._order():
             try:
-                await self._post(number, subject, payload, share_s=_TELL_S / len(self._urls))
+                await self._post(number, subject, payload, share_s=_SEND_S / len(self._urls))
             except UnreachableError as error:
                 failure = error
             else:
@@ -103,7 +110,7 @@ class HttpTransport:
         return [*order, order[0]]
 
     async def _post(self, number: int, subject: str, payload: bytes, *, share_s: float) -> bytes:
-        pool = self._looks if subject == nats_subjects.RESOLVE else self._rest
+        pool = self._lookup_pool if subject == nats_subjects.RESOLVE else self._other_pool
         if pool is None:
             raise UnreachableError("HTTP is not in use yet, or no more")
         url = f"{self._urls[number]}{nats_subjects.path(subject)}"
@@ -132,16 +139,16 @@ class HttpTransport:
             raise UnreachableError(
                 f"no authority answered at {url}: {cause.description}"
             ) from error
-        if self._said:
-            self._said = {(place, kind) for place, kind in self._said if place != number}
+        if self._reported:
+            self._reported = {(place, kind) for place, kind in self._reported if place != number}
         return bytes(answer)
 
     def _note(self, number: int, cause: Cause) -> None:
         """Log a lasting fault once, until this authority answers again."""
-        said = (number, cause.kind)
-        if cause.transient or said in self._said:
+        fault = (number, cause.kind)
+        if cause.transient or fault in self._reported:
             return
-        self._said.add(said)
+        self._reported.add(fault)
         _log.warning(
             "an authority cannot be asked over HTTP",
             action="link.refused",

@@ -15,37 +15,37 @@ from rescind_runtime.links import NatsLink
 from rescind_runtime.net import nats_connection
 from rescind_sidecar.link.transport import Accept, AuthorityBusyError, Handler
 
-_TELL_S = 2
+_SEND_S = 2
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    """A request under way. `answered` is its reply, or the reason why there is none."""
+class _PendingRequest:
+    """A request under way. `answer` is the reply, or the reason why there is none."""
 
     subject: str
     accept: Accept | None
-    answered: asyncio.Future[bytes]
+    answer: asyncio.Future[bytes]
 
-    def hear(self, message: Msg) -> None:
+    def receive(self, message: Msg) -> None:
         """Settle the request by a reply, which any client of NATS may have sent."""
-        if self.answered.done():
+        if self.answer.done():
             return
         if self.accept is not None:
-            self._judge(self.accept, message.data)
+            self._receive_if_accepted(self.accept, message.data)
         elif message.headers and message.headers.get(Header.STATUS) == NO_RESPONDERS_STATUS:
             why = f"no authority listens to {self.subject} over NATS"
-            self.answered.set_exception(UnreachableError(why))
+            self.answer.set_exception(UnreachableError(why))
         elif message.data:
-            self.answered.set_result(message.data)
+            self.answer.set_result(message.data)
         else:
-            self.answered.set_exception(AuthorityBusyError(self.subject))
+            self.answer.set_exception(AuthorityBusyError(self.subject))
 
-    def _judge(self, accept: Accept, payload: bytes) -> None:
+    def _receive_if_accepted(self, accept: Accept, payload: bytes) -> None:
         try:
             if accept(payload):
-                self.answered.set_result(payload)
+                self.answer.set_result(payload)
         except AuthorityBusyError as error:
-            self.answered.set_exception(error)
+            self.answer.set_exception(error)
 
 
 class NatsTransport:
@@ -55,10 +55,10 @@ class NatsTransport:
         self._link = link
         self._name = name
         self._client: Client | None = None
-        self._asking: set[asyncio.Timeout] = set()
+        self._deadlines: set[asyncio.Timeout] = set()
         self._inbox = ""
         self._numbers = count()
-        self._questions: dict[str, _Question] = {}
+        self._pending: dict[str, _PendingRequest] = {}
 
     @property
     def connected(self) -> bool:
@@ -74,67 +74,71 @@ class NatsTransport:
                 self._link,
                 name=self._name,
                 on_reconnected=on_connected,
-                on_lost=self._give_up,
+                on_lost=self._expire_requests,
                 wait_for_files=again,
             ) as client:
-                await nats_connection.subscribe(client, nats_subjects.EVENTS, _handing(on_events))
-                await nats_connection.subscribe(client, nats_subjects.WANTED, _handing(on_wanted))
+                await nats_connection.subscribe(
+                    client, nats_subjects.EVENTS, _message_handler(on_events)
+                )
+                await nats_connection.subscribe(
+                    client, nats_subjects.WANTED, _message_handler(on_wanted)
+                )
                 # An inbox of our own: nats-py's `request` returns the first reply, even if forged.
                 self._inbox = client.new_inbox()
-                await nats_connection.subscribe(client, f"{self._inbox}.*", self._hear)
+                await nats_connection.subscribe(client, f"{self._inbox}.*", self._receive)
                 self._client = client
                 on_connected()
                 await nats_connection.wait_until_given_up(client)
 
-    async def ask(
+    async def request(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
     ) -> bytes:
-        """Send a message and return the answer."""
-        client, number = self._reachable(), str(next(self._numbers))
-        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._questions[number] = _Question(subject, accept, answered)
+        """Send a request, and return the answer."""
+        client, number = self._connected_client(), str(next(self._numbers))
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._pending[number] = _PendingRequest(subject, accept, answer)
         try:
             async with asyncio.timeout(timeout_s) as deadline:
-                self._asking.add(deadline)
+                self._deadlines.add(deadline)
                 try:
                     await client.publish(subject, payload, reply=f"{self._inbox}.{number}")
-                    return await answered
+                    return await answer
                 finally:
-                    self._asking.discard(deadline)
+                    self._deadlines.discard(deadline)
         except nats_connection.UNREACHABLE_ERRORS as error:
             raise UnreachableError(f"no authority answered {subject} over NATS") from error
         finally:
-            del self._questions[number]
+            del self._pending[number]
 
-    async def _hear(self, message: Msg) -> None:
-        question = self._questions.get(message.subject.rpartition(".")[2])
-        if question is not None:
-            question.hear(message)
+    async def _receive(self, message: Msg) -> None:
+        pending = self._pending.get(message.subject.rpartition(".")[2])
+        if pending is not None:
+            pending.receive(message)
 
-    async def tell(self, subject: str, payload: bytes) -> None:
+    async def send(self, subject: str, payload: bytes) -> None:
         """Send a message that has no answer. If NATS loses it, the next heartbeat repeats it."""
-        client = self._reachable()
+        client = self._connected_client()
         try:
-            async with asyncio.timeout(_TELL_S):
+            async with asyncio.timeout(_SEND_S):
                 await client.publish(subject, payload)
         except nats_connection.UNREACHABLE_ERRORS as error:
             raise UnreachableError(f"{subject} did not reach NATS") from error
 
-    def _give_up(self) -> None:
+    def _expire_requests(self) -> None:
         # No answer can arrive over a lost connection. A waiting request can use HTTP, and has
         # little time: a workload gives up after 250 ms.
-        for deadline in self._asking:
+        for deadline in self._deadlines:
             deadline.reschedule(asyncio.get_running_loop().time())
 
-    def _reachable(self) -> Client:
+    def _connected_client(self) -> Client:
         # Without a connection, a request would wait in a buffer, and be outdated when it leaves.
         if self._client is None or not self._client.is_connected:
             raise UnreachableError("NATS cannot be reached")
         return self._client
 
 
-def _handing(handler: Handler) -> nats_connection.Handler:
-    async def hand(message: Msg) -> None:
+def _message_handler(handler: Handler) -> nats_connection.Handler:
+    async def handle(message: Msg) -> None:
         handler(message.data)
 
-    return hand
+    return handle

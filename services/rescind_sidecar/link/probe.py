@@ -27,5 +27,5 @@ class Probe:
         credentials = self._instances.current.credentials
         if credentials is None:
             raise UnreachableError("this instance is not enrolled yet")
-        question = Resolve(bytes(HASH_BYTES), self._random.identity())
-        await AuthorityClient(transport, self._tally).resolve(question, credentials)
+        request = Resolve(bytes(HASH_BYTES), self._random.identity())
+        await AuthorityClient(transport, self._tally).resolve(request, credentials)

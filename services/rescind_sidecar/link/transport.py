@@ -24,17 +24,17 @@ class AuthorityBusyError(UnreachableError):
 class Transport(Protocol):
     """A way to send messages. Both methods raise UnreachableError within their deadline."""
 
-    async def ask(
+    async def request(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
     ) -> bytes:
-        """Send a message and return the answer, which is not empty.
+        """Send a request, and return the answer, which is not empty.
 
         With `accept`, return the first answer that it accepts. Other answers are ignored, and so
         are refusals, because the right answer may come after them.
         """
         ...
 
-    async def tell(self, subject: str, payload: bytes) -> None:
+    async def send(self, subject: str, payload: bytes) -> None:
         """Send a message that has no answer."""
         ...
 

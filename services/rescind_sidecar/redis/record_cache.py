@@ -25,7 +25,7 @@ _PAUSE_S = 1.0
 _MOST_AT_ONCE = 128
 _CAPACITY = 4_096
 
-_Asked = tuple[str, asyncio.Future[bytes | None]]
+_Request = tuple[str, asyncio.Future[bytes | None]]
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -38,20 +38,20 @@ class RedisRecordReader:
 
     def __init__(self, link: RedisLink | str) -> None:
         self._link = link
-        self._queue: asyncio.Queue[_Asked] = asyncio.Queue(_CAPACITY)
-        self._there = False
-        self._troubles = redis_connection.FaultLog(
+        self._queue: asyncio.Queue[_Request] = asyncio.Queue(_CAPACITY)
+        self._available = False
+        self._fault_log = redis_connection.FaultLog(
             "Redis cannot be used; look-ups go to the authority"
         )
 
     @property
     def connected(self) -> bool:
         """True if Redis answered the last request."""
-        return self._there
+        return self._available
 
     async def find(self, epoch: int, token_hash: bytes) -> bytes | None:
         """Return the undecoded record, or None. Never raises, and takes at most 0.1 s."""
-        if not self._there:
+        if not self._available:
             return None
         future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         try:
@@ -67,17 +67,17 @@ class RedisRecordReader:
                 try:
                     await self._serve(client)
                 except redis_connection.UNREACHABLE_ERRORS as error:
-                    self._troubles.log(error)
+                    self._fault_log.log(error)
                 finally:
-                    self._give_up()
+                    self._settle_queue()
                 await asyncio.sleep(_PAUSE_S)
 
     async def _serve(self, client: Redis) -> None:
         async with redis_connection.deadline(redis_connection.CONNECT_S):  # no look-up waits for it
             await client.ping()  # pyright: ignore[reportUnknownMemberType] its options are untyped
         _log.info("Redis answers", action="redis.connected")
-        self._there = True
-        self._troubles.clear()
+        self._available = True
+        self._fault_log.clear()
         while True:
             batch = [await self._queue.get()]
             while len(batch) < _MOST_AT_ONCE and not self._queue.empty():
@@ -88,8 +88,8 @@ class RedisRecordReader:
             finally:
                 _settle(batch, found)
 
-    def _give_up(self) -> None:
-        self._there = False
+    def _settle_queue(self) -> None:
+        self._available = False
         while not self._queue.empty():
             _settle([self._queue.get_nowait()], [None])
 
@@ -107,7 +107,7 @@ def _is_list(answer: object) -> TypeGuard[list[object]]:
     return isinstance(answer, list)
 
 
-def _settle(batch: Sequence[_Asked], found: Sequence[bytes | None]) -> None:
+def _settle(batch: Sequence[_Request], found: Sequence[bytes | None]) -> None:
     for (_, future), payload in zip(batch, found, strict=True):
         if not future.done():
             future.set_result(payload)

@@ -17,6 +17,6 @@ class _Optioned(Protocol):
 def source(transport: asyncio.BaseTransport) -> LookupPeer:
     """Return the process that connected. The process cannot influence the kernel's report."""
     connected = cast("_Optioned", transport.get_extra_info("socket"))
-    told = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    process, user, _group = _UCRED.unpack(told)
+    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    process, user, _group = _UCRED.unpack(credentials)
     return LookupPeer(user, process)

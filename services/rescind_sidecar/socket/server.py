@@ -57,7 +57,7 @@ class SocketServer:
     def __init__(
         self,
         *,
-        answer: TokenLookup,
+        lookup: TokenLookup,
         watchers: ChangeNotifier,
         clock: LocalClock,
         tally: Counters,
@@ -67,7 +67,7 @@ class SocketServer:
         labels: Collection[tuple[str, str]],
         boot: bytes,
     ) -> None:
-        self.answer = answer
+        self.lookup = lookup
         self.watchers = watchers
         self.tally = tally
         self.tasks = tasks
@@ -127,17 +127,17 @@ class SocketServer:
     def greeting(self) -> Greeting:
         """Return the greeting of this sidecar."""
         labels = tuple(sorted(self._labels))
-        return Greeting(self._service, self.answer.instance, self._boot, self._posture, labels)
+        return Greeting(self._service, self.lookup.instance, self._boot, self._posture, labels)
 
-    def at_once(self, request: Clock | Look | Check) -> Response | None:
+    def answer_from_memory(self, request: Clock | Look | Check) -> Response | None:
         """Return the answer, or None if the authority has to be asked."""
         if isinstance(request, Clock):
-            left_ms = self.answer.lease_left_ns() // NS_PER_MS
+            left_ms = self.lookup.lease_left_ns() // NS_PER_MS
             now_ns = self._clock.boottime_ns()
-            return Now(request.request, now_ns, left_ms, self.answer.refused)
-        if not self.answer.covers(request.min_seq):
+            return Now(request.request, now_ns, left_ms, self.lookup.refused)
+        if not self.lookup.covers(request.min_seq):
             return None
-        found = self.answer.recall(request.token)
+        found = self.lookup.recall(request.token)
         return None if found is None else self.respond(request, found)
 
     def respond(self, request: Look | Check, found: ValidRecord | Denied) -> Response:
@@ -151,7 +151,7 @@ class SocketServer:
     def _entry(self, request: Look, found: ValidRecord | Denied) -> Entry | Refused:
         if isinstance(found, Denied):
             self.tally.denied(found.reason)
-            return Refused(request.request, self.answer.instance, found.reason)
+            return Refused(request.request, self.lookup.instance, found.reason)
         table = found.instance.view.table
         return Entry(
             request=request.request,
@@ -178,7 +178,7 @@ class SocketServer:
         if denied is not None or isinstance(found, Denied):
             reason = denied.reason if denied else Reason.UNAVAILABLE
             self.tally.denied(reason)
-            return Verdict(request.request, self.answer.instance, reason, None, 0, 0)
+            return Verdict(request.request, self.lookup.instance, reason, None, 0, 0)
         view = found.instance.view
         now_ns = self._clock.boottime_ns()
         return Verdict(
@@ -216,9 +216,9 @@ class WorkloadConnection(asyncio.Protocol):
         self._waiting: deque[bytes] = deque()
         self._turn: asyncio.Handle | None = None
         self._under_way = 0
-        self._clogged = False
+        self._write_paused = False
         self._watch: Watch | None = None
-        self._untold = False
+        self._notification_due = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the greeting, or abort a connection that is not admitted."""
@@ -244,7 +244,7 @@ class WorkloadConnection(asyncio.Protocol):
             if not self._waiting or self._full:
                 break
             try:
-                self._take(decode_request(self._waiting.popleft()))
+                self._process(decode_request(self._waiting.popleft()))
             except MalformedMessageError:
                 self._refuse()
                 return
@@ -255,27 +255,27 @@ class WorkloadConnection(asyncio.Protocol):
         self._server.tally.messages_refused += 1
         self.hang_up()
 
-    def _take(self, request: Request) -> None:
+    def _process(self, request: Request) -> None:
         if isinstance(request, Watch):
             self._watch = request
-            self._server.watchers.add(self._tell)
-            self._tell()
+            self._server.watchers.add(self._notify)
+            self._notify()
             return
-        response = self._server.at_once(request)
+        response = self._server.answer_from_memory(request)
         if response is not None:
             self._send(response)
         elif not isinstance(request, Clock):
             self._under_way += 1
-            self._server.tasks.create_task(self._look(request))
+            self._server.tasks.create_task(self._look_up(request))
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """Send a notification of a change; while the client does not read, delay and join them."""
-        self._untold = self._clogged
-        if self._watch is not None and not self._clogged:
-            self._send(Changed(self._watch.request, self._server.answer.as_of))
+        self._notification_due = self._write_paused
+        if self._watch is not None and not self._write_paused:
+            self._send(Changed(self._watch.request, self._server.lookup.as_of))
 
-    async def _look(self, request: Look | Check) -> None:
-        found = await self._server.answer.look(
+    async def _look_up(self, request: Look | Check) -> None:
+        found = await self._server.lookup.look_up(
             request.token, source=self._source, min_seq=request.min_seq
         )
         self._under_way -= 1
@@ -288,19 +288,19 @@ class WorkloadConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop reading from a client that does not read the answers."""
-        self._clogged = True
+        self._write_paused = True
         self._pace()
 
     def resume_writing(self) -> None:
         """Resume reading."""
-        self._clogged = False
-        if self._untold:
-            self._tell()
+        self._write_paused = False
+        if self._notification_due:
+            self._notify()
         self._pace()
 
     @property
     def _full(self) -> bool:
-        return self._clogged or self._under_way >= _MOST_UNDER_WAY
+        return self._write_paused or self._under_way >= _MOST_UNDER_WAY
 
     def _pace(self) -> None:
         """Resume reading if no received request waits; else pause it, and process the next ones."""
@@ -319,7 +319,7 @@ class WorkloadConnection(asyncio.Protocol):
         """Remove the connection from the server."""
         del exc
         self._server.forget(self, self._source)
-        self._server.watchers.discard(self._tell)
+        self._server.watchers.discard(self._notify)
         self._waiting.clear()
         self._transport = None
 

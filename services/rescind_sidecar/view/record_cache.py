@@ -50,19 +50,19 @@ class CachedRecord:
     weight: int = 0
     """Bytes in memory, an upper estimate; 0 until the record is stored."""
 
-    def told(self, now_ns: int, *, reuse_ns: int) -> bool:
-        """Return True if no report is due to the authority that this ended token is presented.
+    def report_due(self, now_ns: int, *, reuse_ns: int) -> bool:
+        """Return True if a report is due to the authority that this ended token is presented.
 
         The token may be a rotated secret that another party holds. Reports are due when the token
         ends, at `reuse_ns`, after which its use counts as reuse, and from then on once a minute
         while the token is presented.
         """
         if self.window is not None:
-            return False
+            return True
         if self.again_ns is None:
             again_ns = now_ns + _AGAIN_NS
             self.again_ns = min(again_ns, reuse_ns) if now_ns < reuse_ns else again_ns
-        return now_ns < self.again_ns
+        return now_ns >= self.again_ns
 
 
 class RecordCache:

@@ -240,15 +240,15 @@ class View:
         """Return the age of a time of the authority, in µs; None before the first lease."""
         return None if self.time is None else self.time.since_us(at_us, now_ns)
 
-    def told(self, held: CachedRecord, now_ns: int) -> bool:
-        """Return True if no report is due to the authority that this ended token is presented."""
+    def report_due(self, held: CachedRecord, now_ns: int) -> bool:
+        """Return True if a report is due to the authority that this ended token is presented."""
         reuse_us = held.record.expires_at_us + REUSE_LEEWAY_US + _MARGIN_US
         reuse_ns = 0 if self.time is None else self.time.after_ns(reuse_us)
-        return held.told(now_ns, reuse_ns=reuse_ns)
+        return held.report_due(now_ns, reuse_ns=reuse_ns)
 
     # The records ------------------------------------------------------------------------------
 
-    def look(self, token_hash: bytes) -> CachedRecord | None:
+    def find(self, token_hash: bytes) -> CachedRecord | None:
         """Return a record that no applied event has hit, or None."""
         held = self.records.get(token_hash)
         if held is None or self._good(held):

@@ -190,6 +190,6 @@ class Parts:
             self.tally,
             self.clock,
             nats=lambda: self.nats.connected,
-            link=lambda: self.transport.way,
+            link=lambda: self.transport.route,
             redis=None if redis is None else lambda: redis.connected,
         )

@@ -138,13 +138,13 @@ class Sidecar:
             instance=instance,
         )
         # In a task of its own, because a stop must not wait for it.
-        telling = tasks.create_task(_announce(self._ready(served, instance), parts))
-        serving.callback(telling.cancel)
+        announcement = tasks.create_task(_announce(self._ready(served, instance), parts))
+        serving.callback(announcement.cancel)
 
     def _socket_server(self, parts: Parts, tasks: asyncio.TaskGroup) -> SocketServer:
         settings = self._settings
         return SocketServer(
-            answer=parts.lookup,
+            lookup=parts.lookup,
             watchers=parts.watchers,
             clock=parts.clock,
             tally=parts.tally,

@@ -102,15 +102,17 @@ async def test_an_authority_without_postgres_says_not_now_and_the_next_one_is_as
 
         async def look() -> bytes | None:
             try:
-                return await transport.ask(nats_subjects.RESOLVE, asked, timeout_s=2)
+                return await transport.request(nats_subjects.RESOLVE, asked, timeout_s=2)
             except AuthorityBusyError:
                 return None
 
         heard = await eventually(look)
         answer = signed_envelope.decode(heard or b"")
         resolved = records.decode_resolved(answer.content)
-        with pytest.raises(UnreachableError, match="no authority of ours"):
-            await transport.ask(nats_subjects.RESOLVE, asked, timeout_s=2, accept=lambda _: False)
+        with pytest.raises(UnreachableError, match="no authority of this installation"):
+            await transport.request(
+                nats_subjects.RESOLVE, asked, timeout_s=2, accept=lambda _: False
+            )
         assert (resolved.epoch, resolved.record) == (1, None)
         await system.shut()
         await eventually(look, until=lambda answer: answer is None)
@@ -126,7 +128,7 @@ async def test_nobody_there_is_unreachable_within_the_deadline() -> None:
         await asyncio.sleep(0)
         async with asyncio.timeout(2):
             with pytest.raises(UnreachableError, match="no authority answered at http://127"):
-                await transport.ask(nats_subjects.RESOLVE, b"?", timeout_s=1)
+                await transport.request(nats_subjects.RESOLVE, b"?", timeout_s=1)
             with pytest.raises(UnreachableError):
-                await transport.tell(nats_subjects.USED, b"?")
+                await transport.send(nats_subjects.USED, b"?")
         job.cancel()

@@ -425,14 +425,14 @@ def test_under_a_storm_of_events_it_looks_now_and_then(
 def test_beside_a_sidecar_that_pushes_nothing_it_looks_for_itself(
     sidecar: RunningSidecar, link: LedgerInMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    older = WorkloadConnection._take
+    older = WorkloadConnection._process
 
     def take(connection: WorkloadConnection, request: Request) -> None:
         if isinstance(request, Watch):  # which an older sidecar does not know
             raise MalformedMessageError("request", "the tag 9 is not known")
         older(connection, request)
 
-    monkeypatch.setattr(WorkloadConnection, "_take", take)
+    monkeypatch.setattr(WorkloadConnection, "_process", take)
     verifier = Verifier.attach(sidecar.path, timeout_s=5)
     with verifier.hold(link.issue("agent:x")) as held:
         wait_until(lambda: sidecar.tally.messages_refused)

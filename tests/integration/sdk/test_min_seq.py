@@ -166,12 +166,12 @@ def test_a_sidecar_that_does_not_know_the_demand_is_not_believed(
     token = link.issue("agent:x")
     verifier.check(token)
     link.revoke("subject:agent:x")
-    at_once = sidecar.server.at_once
+    answer = sidecar.server.answer_from_memory
 
     def older(request: wire.Clock | wire.Look | wire.Check) -> wire.Response | None:
-        return at_once(request if isinstance(request, wire.Clock) else replace(request, min_seq=0))
+        return answer(request if isinstance(request, wire.Clock) else replace(request, min_seq=0))
 
-    sidecar.do(lambda: setattr(sidecar.server, "at_once", older))
+    sidecar.do(lambda: setattr(sidecar.server, "answer_from_memory", older))
     assert isinstance(verifier.check(token), Allowed)
     assert reason(verifier.check(token, min_seq=1)) == Reason.UNAVAILABLE
 

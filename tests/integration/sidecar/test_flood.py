@@ -158,7 +158,7 @@ def test_tokens_in_use_are_reported_once_each_and_again_where_no_authority_heard
     assert report.instance == sidecar.instances.current.instance
     assert set(report.token_ids) == {
         held.record.token_id
-        for held in map(sidecar.instances.current.view.look, map(token_format.digest, good))
+        for held in map(sidecar.instances.current.view.find, map(token_format.digest, good))
         if held is not None
     }
     sidecar.report()

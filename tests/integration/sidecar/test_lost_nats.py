@@ -122,8 +122,8 @@ def test_a_connection_that_was_just_lost_is_away_and_no_defect() -> None:
             away = 0
             while not away:
                 for send in (
-                    lambda: transport.tell(nats_subjects.ACK, b"x"),
-                    lambda: transport.ask(nats_subjects.HEARTBEAT, b"x", timeout_s=0.05),
+                    lambda: transport.send(nats_subjects.ACK, b"x"),
+                    lambda: transport.request(nats_subjects.HEARTBEAT, b"x", timeout_s=0.05),
                 ):
                     try:
                         await send()
@@ -139,7 +139,7 @@ def test_a_server_that_answers_late_does_not_end_what_is_pushed() -> None:
     async def story() -> None:
         async with connected(heard.put_nowait) as (server, transport):
             server.patient = False
-            await transport.tell(nats_subjects.ACK, b"x")
+            await transport.send(nats_subjects.ACK, b"x")
             server.answer()
             server.push(nats_subjects.EVENTS, b"an event")
             assert await heard.get() == b"an event"

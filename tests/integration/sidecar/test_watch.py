@@ -100,14 +100,14 @@ def test_who_does_not_read_costs_a_buffer_and_is_told_when_it_reads_again(
 
         def tell() -> None:
             for _ in range(1_000):
-                served._tell()
+                served._notify()
 
-        while not served._clogged and told < 200_000:
+        while not served._write_paused and told < 200_000:
             sidecar.do(tell)
             told += 1_000
-        assert served._clogged
+        assert served._write_paused
         sidecar.push(link.revoke("subject:agent:x"))
-        wait_until(lambda: served._untold)
+        wait_until(lambda: served._notification_due)
         assert served._transport is not None
         assert served._transport.get_write_buffer_size() < 100_000
         assert connection.until(1) <= told + 2

@@ -18,12 +18,12 @@ class ClockLog:
     """Compare the bound that this sidecar uses with the time in the last reply."""
 
     def __init__(self) -> None:
-        self._said = LogThrottle(_AGAIN_S)
+        self._throttle = LogThrottle(_AGAIN_S)
 
-    def saw(self, time: AuthorityTime | None, now_ns: int) -> None:
+    def observe(self, time: AuthorityTime | None, now_ns: int) -> None:
         """Compare the times now (CLOCK_BOOTTIME); warn once in ten minutes while they differ."""
         behind_us = 0 if time is None else time.ahead_us(now_ns)
-        if behind_us < _BEHIND_US or self._said.due(now_ns) is None:
+        if behind_us < _BEHIND_US or self._throttle.due(now_ns) is None:
             return
         _log.warning(
             "the authority's clock was set back, or another server's is behind: tokens are judged "

@@ -20,7 +20,7 @@ from rescind_sidecar.ports import AuthorityLink, InstanceCredentials, RandomSour
 from rescind_sidecar.stats.counters import Counters
 from rescind_sidecar.usecases.instance import SidecarInstance
 
-_UNBELIEVED = (
+_NOT_SIGNED = (
     "the answer is not signed by a key that the trust file, or the newer statement kept beside the "
     "socket, leads to: another installation answers, an authority whose keyring is old, or a thief"
 )
@@ -67,14 +67,14 @@ class Enrol:
 
     async def _enrol(self, current: SidecarInstance) -> bool:
         try:
-            if not await self._ask_for_statement(current):
+            if not await self._fetch_statement(current):
                 self._tally.enrolments_refused += 1
                 return False
         except UnreachableError as error:
             _log.info("not enrolled yet", action="enrolment.lost", why=str(error))
-            self._say_distrust(current)
+            self._report_distrust(current)
             return False
-        if self._say_distrust(current):
+        if self._report_distrust(current):
             self.refused = True
             return False
         nonce, serial = self._random.identity(), self._trust_store.serial
@@ -87,43 +87,45 @@ class Enrol:
         except UnreachableError as error:
             _log.info("not enrolled yet", action="enrolment.lost", why=str(error))
             return False
-        enrolled = self._judge(current, signed, nonce)
+        enrolled = self._accept_answer(current, signed, nonce)
         # If the key was retired in between, the refusal contains the statement with the new key.
         self.refused = self.refused and serial == self._trust_store.serial
         self._tally.enrolments_refused += not enrolled
         return enrolled
 
-    async def _ask_for_statement(self, current: SidecarInstance) -> bool:
+    async def _fetch_statement(self, current: SidecarInstance) -> bool:
         """Request the newest statement without a credential; return True if it arrived.
 
         Raises UnreachableError.
         """
         nonce = self._random.identity()
         signed = await self._link.enrol(EnrolmentRequest(current.key.public, nonce, b""))
-        if not self._believed(signed):
-            self._say_refused(current, _UNBELIEVED)
+        if not self._verify(signed):
+            self._report_refusal(current, _NOT_SIGNED)
             return False
         try:
             answer = enrolment.decode_answer(signed.content)
         except MalformedMessageError as error:
-            self._say_refused(current, str(error))
+            self._report_refusal(current, str(error))
             return False
         if answer.nonce != nonce:
             return False
-        self._take_statement(answer)
+        self._adopt_statement(answer)
         return True
 
-    def _judge(self, current: SidecarInstance, signed: SignedEnvelope, nonce: bytes) -> bool:
-        if not self._believed(signed):
-            self._say_refused(current, _UNBELIEVED)
+    def _accept_answer(
+        self, current: SidecarInstance, signed: SignedEnvelope, nonce: bytes
+    ) -> bool:
+        if not self._verify(signed):
+            self._report_refusal(current, _NOT_SIGNED)
             return False
         try:
-            return self._take(current, enrolment.decode_answer(signed.content), nonce)
+            return self._adopt_answer(current, enrolment.decode_answer(signed.content), nonce)
         except MalformedMessageError as error:
-            self._say_refused(current, str(error))
+            self._report_refusal(current, str(error))
             return False
 
-    def _believed(self, signed: SignedEnvelope) -> bool:
+    def _verify(self, signed: SignedEnvelope) -> bool:
         """Verify the signature of an answer.
 
         If our statement does not contain the key, the statement in the answer is used.
@@ -138,27 +140,27 @@ class Enrol:
             answer = enrolment.decode_answer(signed.content)
         except MalformedMessageError:
             return False
-        self._take_statement(answer)
+        self._adopt_statement(answer)
         return self._trust_store.verify(Purpose.ENROLMENT, signed)
 
-    def _take(
+    def _adopt_answer(
         self, current: SidecarInstance, answer: Granted | EnrolmentRefused, nonce: bytes
     ) -> bool:
         if answer.nonce != nonce:
             return False  # the answer to another request
         match answer:
             case EnrolmentRefused(why=why):
-                self._take_statement(answer)
-                self._say_refused(current, why)
+                self._adopt_statement(answer)
+                self._report_refusal(current, why)
                 self.refused = True
                 return False
             case Granted():
                 if answer.instance != current.instance:
                     return False
-                self._take_statement(answer)
+                self._adopt_statement(answer)
                 opened = current.key.open(answer.box)
                 if opened is None:
-                    self._say_refused(current, "the secret was not sealed to this instance")
+                    self._report_refusal(current, "the secret was not sealed to this instance")
                     return False
                 instance_secrets = enrolment.decode_instance_secrets(opened)
                 current.edge_keys = instance_secrets.edge_keys
@@ -169,18 +171,18 @@ class Enrol:
                 _log.info("enrolled", action="enrolment.done", epoch=answer.epoch)
                 return True
 
-    def _say_distrust(self, current: SidecarInstance) -> bool:
+    def _report_distrust(self, current: SidecarInstance) -> bool:
         """Return True, and log the reason, if the statement cannot be relied on."""
         problem = self._trust_store.problem()
         if problem is not None:
-            self._say_refused(current, f"the credential is not shown: {problem}")
+            self._report_refusal(current, f"the credential is not shown: {problem}")
         return problem is not None
 
-    def _take_statement(self, answer: Granted | EnrolmentRefused) -> None:
+    def _adopt_statement(self, answer: Granted | EnrolmentRefused) -> None:
         if answer.statement:  # an older authority sends it only when it grants an enrolment
             self._trust_store.accept(answer.statement)
 
-    def _say_refused(self, current: SidecarInstance, why: str) -> None:
+    def _report_refusal(self, current: SidecarInstance, why: str) -> None:
         current.refused = why
         # Logged once for each reason, because every heartbeat tries again until it succeeds.
         if why != self._refused:

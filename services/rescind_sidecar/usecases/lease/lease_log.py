@@ -18,7 +18,7 @@ class LeaseLog:
         self._began_ns: int | None = None
         self._awaited = False
 
-    def saw(self, *, held: bool, now_ns: int, ends_ns: int, applied: int | None) -> None:
+    def observe(self, *, held: bool, now_ns: int, ends_ns: int, applied: int | None) -> None:
         """Log a change since the last call.
 
         `now_ns` and `ends_ns`, the end of the latest lease, are CLOCK_BOOTTIME.

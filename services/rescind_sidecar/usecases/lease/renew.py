@@ -31,8 +31,8 @@ from rescind_sidecar.view.view import Diverged
 _RETRY_S = 0.25
 _UNPUSHED_S = 1.0
 _SHORTEST_S = 0.1
-_RESTRAINT = 20
-_DOUBT_S = 60.0
+_PAUSE_FACTOR = 20
+_REFRESH_S = 60.0
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -84,7 +84,7 @@ class Renew:
         self._grant_term_ms: int | None = None
         self._lease_log = LeaseLog()
         self._clock_log = ClockLog()
-        self._doubts = LogThrottle(_DOUBT_S)
+        self._refresh_throttle = LogThrottle(_REFRESH_S)
         self._forgeries = 0
         self._leaving = False
         self._not_enrolled = False
@@ -95,18 +95,18 @@ class Renew:
         """Send heartbeats until cancelled: at the interval, and at once when one is due."""
         while True:
             self._due.clear()
-            self._watch()  # also before the heartbeat, which may bring a lost lease back
+            self._log_state()  # also before the heartbeat, which may bring a lost lease back
             answered = await self._beat()
-            self._forget_what_a_thief_may_have_said()
-            self._watch()
-            self._doubt_edge_keys()
+            self._restart_after_retirement()
+            self._log_state()
+            self._refresh_edge_keys()
             # An instance that is not enrolled yet enrols at the next heartbeat.
             if self._follow.trust_due.is_set() and self._instances.current.credentials is not None:
                 self._follow.trust_due.clear()
                 if not await self._enrol.enrol(self._instances.current):
                     # The statement or the keys are still missing: try at the next heartbeat.
                     self._follow.trust_due.set()
-                self._forget_what_a_thief_may_have_said()
+                self._restart_after_retirement()
             pause_s = self._pause_s() if answered else self._retry_s()
             # Not wait_for: on 3.11 it swallows a cancellation that arrives with the event.
             with suppress(TimeoutError):
@@ -134,7 +134,7 @@ class Renew:
             return self._longest_s
         # Revocations arrive only with heartbeats now, so these are more frequent. But they are
         # less frequent if the authority is slow because the whole fleet uses its HTTP endpoint.
-        return min(self._longest_s, max(_UNPUSHED_S, _RESTRAINT * self._took_s))
+        return min(self._longest_s, max(_UNPUSHED_S, _PAUSE_FACTOR * self._took_s))
 
     async def _beat(self) -> bool:
         current = self._instances.current
@@ -161,9 +161,9 @@ class Renew:
             # Only at debug: `lease.lost` is logged once, when the lease has run out.
             _log.debug("no lease granted", action="heartbeat.lost", why=str(error))
             return False
-        return self._take(reply, attempt, current)
+        return self._apply_answer(reply, attempt, current)
 
-    def _take(
+    def _apply_answer(
         self,
         reply: heartbeat.Reply | heartbeat.NoLease,
         attempt: Attempt,
@@ -175,15 +175,15 @@ class Renew:
         if not ours or current is not self._instances.current or self._leaving:
             return False
         if isinstance(reply, heartbeat.NoLease):
-            self._refused(reply, current)
+            self._apply_refusal(reply, current)
             return False
         current.attempts.answered(attempt)
         current.refused = None
         self._tally.heartbeats += 1
-        self._follow.told(reply.trust_serial, enrol_again=reply.enrol_again)
+        self._follow.note_trust(reply.trust_serial, enrol_again=reply.enrol_again)
         if reply.statement and self._trust_store.accept(reply.statement):
             self._follow.trust_due.set()
-        if self._distrusts():
+        if self._has_statement_ended():
             self._not_enrolled = True  # so that the next attempt is not sooner than a heartbeat
             return False
         self._grant_term_ms = reply.grant_term_ms
@@ -193,12 +193,12 @@ class Renew:
                 reply, carried=attempt.applied, sent_ns=attempt.since_ns, received_ns=received_ns
             )
         )
-        self._offers.met(reply.position.epoch)
+        self._offers.note_epoch(reply.position.epoch)
         if not attempt.fresh:
             self._due.set()  # the lease may be old already: request another at once
         return True
 
-    def _refused(self, reply: heartbeat.NoLease, current: SidecarInstance) -> None:
+    def _apply_refusal(self, reply: heartbeat.NoLease, current: SidecarInstance) -> None:
         """End an instance whose id another process has too: a copy of this process and its memory.
 
         Either the authority ended the id, or the counter in its row is higher than any that this
@@ -215,7 +215,7 @@ class Renew:
         elif reply.counter > current.counter.last:
             self._follow.act_on(Diverged("a copy of this process has sent more than it has"))
 
-    def _distrusts(self) -> bool:
+    def _has_statement_ended(self) -> bool:
         """Return True, and log it once, if the trust statement has ended: then no lease is adopted.
 
         The answer may come from a thief of the keys in the statement. The last lease ends by its
@@ -227,24 +227,24 @@ class Renew:
         self._distrust = problem
         return problem is not None
 
-    def _forget_what_a_thief_may_have_said(self) -> None:
+    def _restart_after_retirement(self) -> None:
         """Begin a new instance after the retirement of a key that vouches for content in memory."""
         if self._leaving or self._retirements == self._trust_store.retirements:
             return
         self._retirements = self._trust_store.retirements
         self._follow.act_on(Diverged("a key was retired by which what it knows may be false"))
 
-    def _watch(self) -> None:
+    def _log_state(self) -> None:
         view, now_ns = self._instances.current.view, self._clock.boottime_ns()
-        self._lease_log.saw(
+        self._lease_log.observe(
             held=view.leased(now_ns),
             now_ns=now_ns,
             ends_ns=view.leases.ends_ns,
             applied=view.applied.seq if view.applied else None,
         )
-        self._clock_log.saw(view.time, now_ns)
+        self._clock_log.observe(view.time, now_ns)
 
-    def _doubt_edge_keys(self) -> None:
+    def _refresh_edge_keys(self) -> None:
         """Fetch the edge keys again, at most once a minute, while tags match none of them.
 
         Most likely the tokens are forgeries. But an authority may also mint with a key that the
@@ -253,7 +253,7 @@ class Renew:
         if self._tally.forgeries == self._forgeries:
             return
         self._forgeries = self._tally.forgeries
-        if self._doubts.due(self._clock.boottime_ns()) is not None:
+        if self._refresh_throttle.due(self._clock.boottime_ns()) is not None:
             self._follow.trust_due.set()
 
     async def _enrol_again(self, current: SidecarInstance) -> bool:

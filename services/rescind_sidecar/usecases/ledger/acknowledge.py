@@ -9,7 +9,7 @@ from rescind_sidecar.ports import AuthorityLink
 from rescind_sidecar.stats.counters import Counters
 from rescind_sidecar.usecases.instance import SidecarInstances
 
-_MOST_WISHES = 64
+_MOST_POSITIONS = 64
 
 
 class Acknowledge:
@@ -28,10 +28,10 @@ class Acknowledge:
         Each position is stored separately: any peer on NATS can send one, and one that is too far
         ahead must not hide the genuine ones. Above 64, the highest positions are dropped.
         """
-        wish = (message.epoch, message.seq)
-        if wish not in self._wanted:
-            insort(self._wanted, wish)
-            del self._wanted[_MOST_WISHES:]
+        position = (message.epoch, message.seq)
+        if position not in self._wanted:
+            insort(self._wanted, position)
+            del self._wanted[_MOST_POSITIONS:]
 
     def progressed(self) -> None:
         """Acknowledge the requested positions that are applied now.

@@ -30,21 +30,21 @@ class CatchUp:
         self._follow = follow
         self._clock = clock
         self._flight: asyncio.Future[None] | None = None
-        self._vain_ns = -_PAUSE_NS
+        self._empty_fetch_ns = -_PAUSE_NS
 
-    async def to(self, seq: int) -> None:
+    async def wait_for(self, seq: int) -> None:
         """Wait until this position is applied, or 150 ms; the caller checks which came first."""
         ends_ns = self._clock.boottime_ns() + _LONGEST_NS
         with suppress(TimeoutError):
             async with asyncio.timeout(_LONGEST_NS / 1e9):
                 # The clock too: on 3.11 a driver's wait_for may swallow the timeout's cancellation.
                 while not self._reached(seq) and self._clock.boottime_ns() < ends_ns:
-                    await self._ask(seq)
+                    await self._fetch_once(seq)
 
     def _reached(self, seq: int) -> bool:
         return self._instances.current.view.reached(seq)
 
-    async def _ask(self, seq: int) -> None:
+    async def _fetch_once(self, seq: int) -> None:
         """Send a request, or wait for the one under way, which may have left too early."""
         if self._flight is not None:
             await asyncio.wait([self._flight])
@@ -60,14 +60,14 @@ class CatchUp:
 
     async def _pause(self) -> None:
         """Wait until 25 ms after a request without events; a push may bring them."""
-        left_ns = self._vain_ns + _PAUSE_NS - self._clock.boottime_ns()
+        left_ns = self._empty_fetch_ns + _PAUSE_NS - self._clock.boottime_ns()
         if left_ns > 0:
             await asyncio.sleep(left_ns / 1e9)
 
     async def _fetch(self) -> None:
         before = self._instances.current.view.applied
-        self._vain_ns = self._clock.boottime_ns()
+        self._empty_fetch_ns = self._clock.boottime_ns()
         with suppress(UnreachableError):  # no events arrived; the caller checks the position
             await self._follow.fetch()
         if self._instances.current.view.applied != before:
-            self._vain_ns -= _PAUSE_NS
+            self._empty_fetch_ns -= _PAUSE_NS

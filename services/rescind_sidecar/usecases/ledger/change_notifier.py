@@ -14,29 +14,29 @@ class ChangeNotifier:
     """
 
     def __init__(self) -> None:
-        self._watching: set[Callable[[], None]] = set()
+        self._callbacks: set[Callable[[], None]] = set()
         self._due: asyncio.TimerHandle | None = None
         self._not_before_s = 0.0
 
     def __len__(self) -> int:
-        return len(self._watching)
+        return len(self._callbacks)
 
-    def add(self, tell: Callable[[], None]) -> None:
+    def add(self, callback: Callable[[], None]) -> None:
         """Register a function that is called after each change. It must neither block nor raise."""
-        self._watching.add(tell)
+        self._callbacks.add(callback)
 
-    def discard(self, tell: Callable[[], None]) -> None:
+    def discard(self, callback: Callable[[], None]) -> None:
         """Remove a registered function."""
-        self._watching.discard(tell)
+        self._callbacks.discard(callback)
 
     def changed(self) -> None:
         """Notify every client, after the table shows the change and not before."""
-        if self._due is None and self._watching:
+        if self._due is None and self._callbacks:
             loop = asyncio.get_running_loop()
-            self._due = loop.call_at(max(loop.time(), self._not_before_s), self._tell)
+            self._due = loop.call_at(max(loop.time(), self._not_before_s), self._notify)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._due = None
         self._not_before_s = asyncio.get_running_loop().time() + _PAUSE_S
-        for tell in tuple(self._watching):
-            tell()
+        for callback in tuple(self._callbacks):
+            callback()

@@ -59,7 +59,7 @@ class Follow:
     def pushed(self, payload: bytes) -> None:
         """Apply a batch of events from NATS, if it is genuine."""
         try:
-            if not self._believed(signed_envelope.decode(payload)):
+            if not self._verify(signed_envelope.decode(payload)):
                 return
             batch = events.decode_batch(payload)
         except MalformedMessageError as error:
@@ -71,9 +71,9 @@ class Follow:
             last = batch.first_seq + len(batch.payloads) - 1
             self._acknowledge.wanted(heartbeat.AckRequest(batch.epoch, last))
         self.act_on(self._instances.current.view.pushed(batch))
-        self._time(batch)
+        self._observe_latency(batch)
 
-    def _time(self, batch: Batch) -> None:
+    def _observe_latency(self, batch: Batch) -> None:
         """Record the age of the last event of a batch, from its commit, if it is applied now."""
         view, last = self._instances.current.view, batch.first_seq + len(batch.payloads) - 1
         if view.applied is None or (view.applied.epoch, view.applied.seq) != (batch.epoch, last):
@@ -83,7 +83,7 @@ class Follow:
         if age_us is not None:
             self._tally.pushes_s.observe(age_us / 1e6)
 
-    def _believed(self, signed: SignedEnvelope) -> bool:
+    def _verify(self, signed: SignedEnvelope) -> bool:
         """Verify a batch's signature, before any of its content is decoded."""
         if self._trust_store.verify(Purpose.EVENTS, signed):
             return True
@@ -94,7 +94,7 @@ class Follow:
         self.act_on(RefusedMessage("a batch that no key of ours signed"))
         return False
 
-    def told(self, trust_serial: int, *, enrol_again: bool = False) -> None:
+    def note_trust(self, trust_serial: int, *, enrol_again: bool = False) -> None:
         """Request an enrolment if this serial is newer than ours, or `enrol_again` is set.
 
         The enrolment fetches the newest trust statement together with other news, such as edge
@@ -142,11 +142,11 @@ class Follow:
             try:
                 await self.fetch()
             except UnreachableError as error:
-                self._say_failed(error)
+                self._report_failure(error)
                 await asyncio.sleep(_RETRY_S)
                 self._missing.set()
 
-    def _say_failed(self, error: UnreachableError) -> None:
+    def _report_failure(self, error: UnreachableError) -> None:
         withheld = self._repairs.due(self._clock.boottime_ns())
         if withheld is not None:
             _log.warning(

@@ -28,7 +28,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Kept:
+class _StoredBatch:
     """A batch as it was received, its place, and the instance that was current at that time.
 
     `before` and `after` are the ledger's heads before and after the batch: they chain it to the
@@ -52,14 +52,14 @@ class RecoveryOffers:
         self._instances = instances
         self._link = link
         self._most_bytes = most_bytes
-        self._kept: deque[_Kept] = deque()
+        self._kept: deque[_StoredBatch] = deque()
         self._bytes = 0
         self._due = asyncio.Event()
 
     def keep(self, batch: Batch, payload: bytes) -> None:
         """Store a batch whose signature is good; above the bound, drop the oldest ones."""
         self._kept.append(
-            _Kept(
+            _StoredBatch(
                 epoch=batch.epoch,
                 first_seq=batch.first_seq,
                 before=batch.before,
@@ -72,7 +72,7 @@ class RecoveryOffers:
         while self._bytes > self._most_bytes:
             self._bytes -= len(self._kept.popleft().payload)
 
-    def met(self, epoch: int) -> None:
+    def note_epoch(self, epoch: int) -> None:
         """Record the ledger's epoch: it may have lost events of an earlier one."""
         if any(kept.epoch < epoch for kept in self._kept):
             self._due.set()
@@ -94,7 +94,7 @@ class RecoveryOffers:
         epoch = self._instances.current.epoch
         if epoch is None:
             return
-        offered, over, proven = 0, set[_Kept](), set[tuple[bytes, bytes]]()
+        offered, over, proven = 0, set[_StoredBatch](), set[tuple[bytes, bytes]]()
         earlier = [kept for kept in reversed(self._kept) if kept.epoch < epoch]
         for each in sorted(earlier, key=_place, reverse=True):
             held = (each.instance, each.after) in proven
@@ -116,7 +116,7 @@ class RecoveryOffers:
                 batches=offered,
             )
 
-    def _forget(self, over: Collection[_Kept]) -> None:
+    def _forget(self, over: Collection[_StoredBatch]) -> None:
         self._kept = deque(kept for kept in self._kept if kept not in over)
         self._bytes = sum(len(kept.payload) for kept in self._kept)
 
@@ -133,5 +133,5 @@ class RecoveryOffers:
         return None
 
 
-def _place(kept: _Kept) -> tuple[int, int]:
+def _place(kept: _StoredBatch) -> tuple[int, int]:
     return kept.epoch, kept.first_seq

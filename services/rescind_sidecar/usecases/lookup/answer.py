@@ -80,24 +80,24 @@ class TokenLookup:
         token_hash = token_format.digest(text)
         if token_hash in self._instances.current.view.records:
             # A token in memory was issued: its form is good, whatever key tags new tokens now.
-            return self._remembered(token_hash)
+            return self._recall_by_hash(token_hash)
         try:
             token = token_format.parse(text, prefix=self._prefix)
         except MalformedTokenError:
             return MALFORMED
-        found = self._remembered(token_hash)
-        return self._tagged(token) if found is None else found
+        found = self._recall_by_hash(token_hash)
+        return self._deny_forged_tag(token) if found is None else found
 
-    def _forged(self, text: str) -> Denied | None:
+    def _deny_forgery(self, text: str) -> Denied | None:
         """Return the denial of a malformed or forged token, or None for any other token."""
         if token_format.digest(text) in self._instances.current.view.records:
             return None
         try:
-            return self._tagged(token_format.parse(text, prefix=self._prefix))
+            return self._deny_forged_tag(token_format.parse(text, prefix=self._prefix))
         except MalformedTokenError:
             return MALFORMED
 
-    def _tagged(self, token: token_format.Token) -> Denied | None:
+    def _deny_forged_tag(self, token: token_format.Token) -> Denied | None:
         """Return a denial, or None if one of the edge keys made the token's tag."""
         edge_keys = self._instances.current.edge_keys
         if not edge_keys or token_format.genuine(token, edge_keys):
@@ -109,7 +109,7 @@ class TokenLookup:
         """Return True if the view has applied this position; 0 requires none."""
         return not min_seq or self._instances.current.view.reached(min_seq)
 
-    async def look(
+    async def look_up(
         self, text: str, *, source: LookupPeer, min_seq: int = 0
     ) -> ValidRecord | Denied:
         """Return the answer, as of `min_seq` at least.
@@ -120,9 +120,9 @@ class TokenLookup:
             if not self.lease_left_ns():
                 return NO_LEASE
             # A forgery is denied at any position, so it must not cause a request for events.
-            if (forged := self._forged(text)) is not None:
+            if (forged := self._deny_forgery(text)) is not None:
                 return forged
-            await self._catch_up.to(min_seq)
+            await self._catch_up.wait_for(min_seq)
             if not self.covers(min_seq):
                 return UNAVAILABLE
         found = await self._find(text, source)
@@ -138,18 +138,18 @@ class TokenLookup:
             denied = await self._fetch.record(text, source=source, past_redis=attempt > 0)
             if denied is not None:
                 return denied
-            found = self._remembered(token_hash)
+            found = self._recall_by_hash(token_hash)
             if found is not None:
                 return found
         self._tally.looks_unanswered += 1
         return UNAVAILABLE
 
-    def _remembered(self, token_hash: bytes) -> ValidRecord | Denied | None:
+    def _recall_by_hash(self, token_hash: bytes) -> ValidRecord | Denied | None:
         current = self._instances.current
         view, now_ns = current.view, self._clock.boottime_ns()
         if view.applied is None:
             return NO_LEASE
-        held = view.look(token_hash)
+        held = view.find(token_hash)
         if held is None or not view.answers_for(held.record.kind, now_ns):
             # Grace covers records fetched under the lease: without a lease, nothing is looked up.
             leased = view.leased(now_ns)
@@ -158,7 +158,7 @@ class TokenLookup:
         judged = view.judge(held, now_ns)
         if isinstance(judged, Denied):
             ended = judged.reason is Reason.EXPIRED
-            if ended and view.leased(now_ns) and not view.told(held, now_ns):
+            if ended and view.leased(now_ns) and view.report_due(held, now_ns):
                 view.records.drop(token_hash)
                 return None
             return judged

@@ -143,9 +143,9 @@ class Fetch:
         if applied is None or credentials is None:  # not enrolled: no authority would answer
             self._tally.looks_unanswered += 1
             return UNAVAILABLE
-        asked = self._question(text, token_hash, current, credentials)
+        request = self._resolve_request(text, token_hash, current, credentials)
         try:
-            resolved = await self._link.resolve(asked, credentials)
+            resolved = await self._link.resolve(request, credentials)
             self._tally.looks_s.observe((self._clock.boottime_ns() - began_ns) / 1e9)
         except UnreachableError:
             self._tally.looks_unanswered += 1
@@ -163,7 +163,7 @@ class Fetch:
                 self._tally.messages_refused += 1
                 return UNAVAILABLE
 
-    def _question(
+    def _resolve_request(
         self,
         text: str,
         token_hash: bytes,

@@ -305,8 +305,8 @@ async def test_what_was_removed_is_told_in_bounded_space_and_is_never_less_than_
 async def test_answers_that_are_kept_ready_are_bounded_by_number_and_bytes(
     port: int, verifier: FakeVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forward_auth, "_MOST_TOLD", 20)
-    monkeypatch.setattr(forward_auth, "_TOLD_BYTES", 30_000)
+    monkeypatch.setattr(forward_auth, "_MOST_CACHED", 20)
+    monkeypatch.setattr(forward_auth, "_CACHE_BYTES", 30_000)
     thin = [verifier.issue() for _ in range(30)]
     fat = [verifier.issue(scopes={f"{n}:{'s' * 120}" for n in range(60)}) for _ in range(30)]
     asked = plane(verifier)._forward_auth
@@ -316,9 +316,9 @@ async def test_answers_that_are_kept_ready_are_bounded_by_number_and_bytes(
             reply = asked(HttpRequest("GET", "/verify", b"", headers))
             assert isinstance(reply, HttpResponse)
             assert reply.status == 200
-        sizes = [len(told) for told in asked._told.values()]
+        sizes = [len(told) for told in asked._cached.values()]
         assert 0 < len(sizes) <= most
-        assert sum(sizes) == asked._told_bytes <= 30_000
+        assert sum(sizes) == asked._cached_bytes <= 30_000
 
 
 async def test_without_a_lease_it_is_503_or_what_the_setting_says(

@@ -35,7 +35,7 @@ class Scripted:
             on_connected()
         await asyncio.Event().wait()
 
-    async def ask(
+    async def request(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
     ) -> bytes:
         self.asked.append(subject)
@@ -50,12 +50,12 @@ class Scripted:
             case _:
                 return self.name
 
-    async def tell(self, subject: str, payload: bytes) -> None:
-        await self.ask(subject, payload, timeout_s=0.2)
+    async def send(self, subject: str, payload: bytes) -> None:
+        await self.request(subject, payload, timeout_s=0.2)
 
 
 async def probe(way: Transport) -> None:
-    await way.ask(nats_subjects.RESOLVE, b"?", timeout_s=0.02)
+    await way.request(nats_subjects.RESOLVE, b"?", timeout_s=0.02)
 
 
 class Link:
@@ -84,11 +84,11 @@ class Link:
             job.cancel()
 
     async def look(self, *, timeout_s: float = 0.4) -> bytes:
-        return await self.transport.ask(nats_subjects.SINCE, b"?", timeout_s=timeout_s)
+        return await self.transport.request(nats_subjects.SINCE, b"?", timeout_s=timeout_s)
 
     async def until(self, way: AuthorityRoute) -> None:
         async with asyncio.timeout(5):
-            while self.transport.way is not way:
+            while self.transport.route is not way:
                 await asyncio.sleep(0.005)
 
 
@@ -105,7 +105,7 @@ async def test_what_reaches_nobody_over_nats_goes_over_http_in_the_same_call(fau
         link.nats.state = fault
         with capture_logs() as lines:
             assert [await link.look() for _ in range(3)] == [b"http"] * 3
-            await link.transport.tell(nats_subjects.ACK, b"!")
+            await link.transport.send(nats_subjects.ACK, b"!")
     # Only the first one paid for it; a probe may have come by.
     assert link.nats.asked.count(nats_subjects.SINCE) == 1
     assert [line["action"] for line in lines] == ["link.changed"]
@@ -143,7 +143,7 @@ async def test_it_does_not_go_back_to_an_authority_that_cannot_answer_there() ->
         async with asyncio.timeout(5):
             while link.nats.asked.count(nats_subjects.RESOLVE) < 3:
                 await asyncio.sleep(0.005)
-        assert link.transport.way is AuthorityRoute.HTTP
+        assert link.transport.route is AuthorityRoute.HTTP
 
 
 async def test_not_now_is_an_answer_and_no_reason_to_ask_again() -> None:
@@ -151,7 +151,7 @@ async def test_not_now_is_an_answer_and_no_reason_to_ask_again() -> None:
         link.nats.state = "busy"
         with pytest.raises(AuthorityBusyError):
             await link.look()
-    assert (link.http.asked, link.transport.way) == ([], AuthorityRoute.NATS)
+    assert (link.http.asked, link.transport.route) == ([], AuthorityRoute.NATS)
 
 
 async def test_http_that_fails_later_leads_back_in_the_same_call() -> None:
@@ -160,7 +160,7 @@ async def test_http_that_fails_later_leads_back_in_the_same_call() -> None:
         await link.look()
         link.nats.state, link.http.state = "works", "fails"
         assert await link.look() == b"nats"
-        assert link.transport.way is AuthorityRoute.NATS
+        assert link.transport.route is AuthorityRoute.NATS
 
 
 async def test_with_neither_way_the_deadline_holds_and_nothing_changes() -> None:
@@ -185,7 +185,7 @@ async def test_nats_that_was_never_there_is_waited_for_half_a_second() -> None:
 async def test_without_a_url_there_is_nats_alone() -> None:
     nats = Scripted(b"nats")
     transport = FailoverTransport(nats, None, Counters(), probe=probe)
-    assert await transport.ask(nats_subjects.SINCE, b"?", timeout_s=1) == b"nats"
+    assert await transport.request(nats_subjects.SINCE, b"?", timeout_s=1) == b"nats"
     nats.state = "fails"
     with pytest.raises(UnreachableError, match="nats is away"):
-        await transport.ask(nats_subjects.SINCE, b"?", timeout_s=1)
+        await transport.request(nats_subjects.SINCE, b"?", timeout_s=1)

@@ -25,11 +25,11 @@ async def test_a_connection_that_is_closed_as_it_is_made_is_an_authority_that_is
 ) -> None:
     transport = HttpTransport(["http://127.0.0.1:9"])
     pool: Any = ClosedAtOnce()
-    transport._looks = transport._rest = pool
+    transport._lookup_pool = transport._other_pool = pool
     with pytest.raises(UnreachableError, match="no authority answered"):
-        await transport.ask(subject, b"x", timeout_s=5)
+        await transport.request(subject, b"x", timeout_s=5)
     with pytest.raises(UnreachableError, match="no authority answered"):
-        await transport.tell(subject, b"x")
+        await transport.send(subject, b"x")
 
 
 @pytest.mark.parametrize("subject", [nats_subjects.HEARTBEAT, nats_subjects.RESOLVE])
@@ -40,7 +40,7 @@ async def test_a_server_that_hangs_in_the_handshake_costs_no_socket(subject: str
         await asyncio.sleep(0)  # lets it open its pools
         for _ in range(3):
             with pytest.raises(UnreachableError):
-                await transport.ask(subject, b"x", timeout_s=0.2)
+                await transport.request(subject, b"x", timeout_s=0.2)
         hanging.setblocking(False)
         connections = 0
         with contextlib.suppress(BlockingIOError):

@@ -77,7 +77,7 @@ class Answering:
     def __init__(self, answers: Sequence[bytes]) -> None:
         self._answers = answers
 
-    async def ask(
+    async def request(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
     ) -> bytes:
         assert accept is not None
@@ -86,7 +86,7 @@ class Answering:
                 return each
         raise UnreachableError("the time is up")
 
-    async def tell(self, subject: str, payload: bytes) -> None:
+    async def send(self, subject: str, payload: bytes) -> None:
         raise NotImplementedError
 
 
@@ -140,14 +140,14 @@ class Nats:
     async def ask(self, *replies: bytes | None, accept: Accept | None = None) -> bytes:
         """Ask, and hear these replies; None is the server's word that nobody listens."""
         asking = asyncio.create_task(
-            self.transport.ask(nats_subjects.RESOLVE, b"?", timeout_s=0.05, accept=accept)
+            self.transport.request(nats_subjects.RESOLVE, b"?", timeout_s=0.05, accept=accept)
         )
         await asyncio.sleep(0)
         for data in replies:
             none: dict[str, str] = {Header.STATUS: NO_RESPONDERS_STATUS}
             headers = none if data is None else None
             message = Msg(self.client, self.client.replies[-1], "", data or b"", headers)
-            await self.transport._hear(message)
+            await self.transport._receive(message)
         return await asking
 
 
@@ -157,7 +157,7 @@ async def test_over_nats_what_is_not_accepted_is_passed_over_refusals_too() -> N
     with pytest.raises(UnreachableError) as failed:
         await nats.ask(None, b"", b"wrong", accept=b"right".__eq__)
     assert not isinstance(failed.value, AuthorityBusyError)  # so HTTP is tried
-    assert not nats.transport._questions
+    assert not nats.transport._pending
 
 
 async def test_over_nats_the_first_reply_counts_where_any_does() -> None:
@@ -174,5 +174,5 @@ async def test_a_reply_that_comes_late_or_to_no_question_is_no_reply() -> None:
     with pytest.raises(UnreachableError):
         await nats.ask()
     late = Msg(nats.client, nats.client.replies[-1], "", b"late", None)
-    await nats.transport._hear(late)
+    await nats.transport._receive(late)
     assert await nats.ask(b"in time") == b"in time"

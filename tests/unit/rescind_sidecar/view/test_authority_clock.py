@@ -166,15 +166,15 @@ def test_after_a_clock_was_set_forward_a_beginning_comes_no_earlier_than_it_may(
 def test_a_clock_that_was_set_back_is_logged_once_in_ten_minutes_and_a_slow_reply_is_not() -> None:
     log = ClockLog()
     with structlog.testing.capture_logs() as lines:
-        log.saw(None, BEGAN_NS)
+        log.observe(None, BEGAN_NS)
         time = learned(NOW_US, BEGAN_NS, BEGAN_NS + 4 * S_NS)
-        log.saw(time, BEGAN_NS + 4 * S_NS)
+        log.observe(time, BEGAN_NS + 4 * S_NS)
         time = learned(NOW_US + 4 * S_US, BEGAN_NS + 4 * S_NS, BEGAN_NS + 4 * S_NS, time)
-        log.saw(time, BEGAN_NS + 4 * S_NS)
+        log.observe(time, BEGAN_NS + 4 * S_NS)
         assert lines == []
         time = learned(NOW_US - 60 * S_US, BEGAN_NS + 9 * S_NS, BEGAN_NS + 9 * S_NS, time)
         for later_s in (9, 10, 300):
-            log.saw(time, BEGAN_NS + later_s * S_NS)
+            log.observe(time, BEGAN_NS + later_s * S_NS)
     assert [(line["action"], round(line["behind_s"])) for line in lines] == [("clock.set_back", 70)]
 
 

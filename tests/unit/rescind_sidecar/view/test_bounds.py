@@ -206,7 +206,7 @@ class SilentRedis:
 
     def __init__(self) -> None:
         self.records = RedisRecordReader("redis://127.0.0.1:1")
-        self.records._there = True
+        self.records._available = True
 
     async def ask(self, many: int) -> list["asyncio.Task[bytes | None]"]:
         asked = [

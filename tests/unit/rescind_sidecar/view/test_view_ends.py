@@ -66,7 +66,7 @@ def test_nothing_is_known_or_filled_before_the_first_lease() -> None:
     world = World()
     payload = messages.unsigned_record(world.ledger.record(world.token))
     assert world.view.fill(world.token.token_hash, payload) == Stale()
-    assert world.view.look(world.token.token_hash) is None
+    assert world.view.find(world.token.token_hash) is None
     assert not world.view.leased(0)
     before = world.state()
     batch = events.Batch(EPOCH, 1, bytes(32), bytes(32), False, tuple(world.ledger.payloads))
@@ -137,7 +137,7 @@ def test_a_handle_and_an_effect_of_the_future_are_a_hit(world: World) -> None:
     world.ledger.commit("banish", ("planet:mars",))
     missing = heartbeat.Events(EPOCH, world.ledger.after(seq, most=1))
     assert world.view.caught_up(missing) == Current()
-    assert world.view.look(token.token_hash) is None
+    assert world.view.find(token.token_hash) is None
     assert world.view.fill(token.token_hash, payload) == Stale()
     assert world.view.table.stamps(held.slots) != stamps
 
@@ -147,7 +147,7 @@ def test_a_handle_and_an_effect_of_the_future_are_a_hit(world: World) -> None:
 )
 def test_a_record_that_is_not_this_tokens_is_refused(world: World, payload: bytes) -> None:
     assert isinstance(world.view.fill(world.token.token_hash, payload), RefusedMessage)
-    assert world.view.look(world.token.token_hash) is None
+    assert world.view.find(world.token.token_hash) is None
 
 
 def test_a_record_of_another_epoch_is_stale(world: World) -> None:

@@ -35,7 +35,7 @@ class Transport:
         self.heard = 0
         self.answered: Callable[[], None] = lambda: None
 
-    async def ask(
+    async def request(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
     ) -> bytes:
         assert subject == nats_subjects.HEARTBEAT

@@ -134,11 +134,11 @@ def test_the_oldest_make_room() -> None:
 
 def test_only_a_later_epoch_makes_them_due() -> None:
     kept = offers(Link())
-    kept.met(9)
+    kept.note_epoch(9)
     kept.keep(batch(1), b"one")
-    kept.met(1)
+    kept.note_epoch(1)
     assert not kept._due.is_set()
-    kept.met(9)
+    kept.note_epoch(9)
     assert kept._due.is_set()
 
 
@@ -148,7 +148,7 @@ def test_a_batch_of_an_earlier_epoch_makes_them_due_though_one_of_a_later_epoch_
     kept = offers(Link())
     kept.keep(placed(2, epoch=9), b"new")
     kept.keep(placed(1), b"late")
-    kept.met(9)
+    kept.note_epoch(9)
     assert kept._due.is_set()
 
 

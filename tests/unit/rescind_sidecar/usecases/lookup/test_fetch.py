@@ -30,7 +30,7 @@ ONE, TWO = LookupPeer(user=1, process=1), LookupPeer(user=1, process=2)
 
 
 class NeverBehind:
-    async def to(self, seq: int) -> None:
+    async def wait_for(self, seq: int) -> None:
         raise AssertionError(f"no check demands a position, and here {seq} is wanted")
 
 
@@ -133,7 +133,7 @@ async def test_a_cancelled_asker_takes_nobody_along(world: World) -> None:
         world.link.resolving.set()
     assert second.result() is None  # look in memory again, and then for oneself
     assert await world.get(token, source=TWO) is None
-    assert world.view.look(token_format.digest(token)) is not None
+    assert world.view.find(token_format.digest(token)) is not None
 
 
 async def test_a_record_older_than_the_ring_is_asked_for_again(world: World) -> None:
@@ -150,7 +150,7 @@ async def test_a_revocation_that_overtakes_redis_is_not_undone(world: World) -> 
     world.redis.found = world.link.encoded(token)
     world.redis.meanwhile = lambda: world.revoke("subject:agent:x")
     assert await world.get(token) is None
-    held = world.view.look(token_format.digest(token))
+    held = world.view.find(token_format.digest(token))
     assert held is not None
     assert not held.record.live
     assert (world.tally.redis_stale, world.link.resolved) == (1, 1)
@@ -185,7 +185,7 @@ async def test_of_an_ended_secret_the_authority_hears_as_soon_as_it_is_reuse_and
     asked = list[int]()
     for second in (0, 50, 90, 105, 106, 125, 129, 134, 150, 190, 196):
         world.at(second)
-        found = await answer.look(token, source=ONE)
+        found = await answer.look_up(token, source=ONE)
         assert isinstance(found, ValidRecord) if second < 100 else found == Denied(Reason.EXPIRED)
         asked.append(world.link.resolved)
     assert asked == [1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4]
