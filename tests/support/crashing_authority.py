@@ -1,6 +1,8 @@
-"""An authority that dies between COMMIT and publishing, once, if a file exists.
+"""An authority that dies between COMMIT and publishing, once.
 
-RESCIND_CRASH_FILE=PATH python -m tests.support.crashing_authority
+    python -m tests.support.crashing_authority
+
+It dies if RESCIND_DATA contains a file `crash-before-publish`, and deletes the file first.
 """
 
 import os
@@ -17,7 +19,7 @@ _publish = Publisher.publish
 def _die_first(self: Publisher, batch: Batch) -> None:
     flag = Path(os.environ["RESCIND_DATA"]) / "crash-before-publish"
     if flag.exists():
-        flag.unlink()  # the other authorities live
+        flag.unlink()  # the other authorities of this data directory live
         os.kill(os.getpid(), signal.SIGKILL)
     _publish(self, batch)
 
