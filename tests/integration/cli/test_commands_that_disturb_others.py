@@ -1,19 +1,16 @@
 """Commands that need a system of their own: they end its instances, or hit more than it allows."""
 
-import contextlib
 import json
-import os
-import pty
 import re
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.integration.cli.conftest import Rescind, running_system
+from tests.support import pseudo_terminal
 from tests.support.processes import clean_environment
 
 from rescind.client import Admin
@@ -41,22 +38,18 @@ def admin(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Admin]:
 
 def on_a_terminal(data: Path, *arguments: str) -> str:
     """Run a command whose stdout is a terminal of 80 columns, and return what it shows."""
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, COLUMNS))
-    with subprocess.Popen(
-        [sys.executable, "-m", "rescind_cli", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        env=clean_environment(RESCIND_DATA=str(data), NO_COLOR="1", TERM="xterm"),
-    ) as process:
-        os.close(theirs)
-        shown = b""
-        with contextlib.suppress(OSError):  # a terminal whose other side has gone
-            while more := os.read(ours, 65_536):
-                shown += more
-    os.close(ours)
+    with (
+        pseudo_terminal.opened(columns=COLUMNS) as terminal,
+        subprocess.Popen(
+            [sys.executable, "-m", "rescind_cli", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=terminal.process_end,
+            env=clean_environment(RESCIND_DATA=str(data), NO_COLOR="1", TERM="xterm"),
+        ) as process,
+    ):
+        shown = terminal.read_rest()
     assert process.returncode == 0, shown
-    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown)
 
 
 @pytest.mark.parametrize(

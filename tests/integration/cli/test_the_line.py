@@ -1,8 +1,6 @@
 """Issue, check, revoke, look: each command against the real system."""
 
 import json
-import os
-import pty
 import re
 import signal
 import subprocess
@@ -12,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.integration.cli.conftest import Rescind, issue
+from tests.support import pseudo_terminal
 from tests.support.eventually import eventually_blocking
 from tests.support.processes import clean_environment
 
@@ -64,23 +63,19 @@ def test_whoever_holds_a_token_can_end_it_through_stdin(rescind: Rescind) -> Non
 
 @pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
 def test_a_wide_revocation_is_asked_about_on_a_terminal(data: Path, answer: str, code: int) -> None:
-    ours, theirs = pty.openpty()
-    try:
+    with pseudo_terminal.opened() as terminal:
         with subprocess.Popen(
             [sys.executable, "-m", "rescind_cli", "revoke", "label:nobody=has", "--json"],
             env=clean_environment(RESCIND_DATA=str(data)),
-            stdin=theirs,
-            stderr=theirs,
+            stdin=terminal.process_end,
+            stderr=terminal.process_end,
             stdout=subprocess.PIPE,
         ) as asked:
-            os.write(ours, f"{answer}\n".encode())
+            terminal.write(f"{answer}\n")
             said, _ = asked.communicate(timeout=60)
             assert asked.returncode == code
             assert bool(said) == (code == 0)
-        assert b"label:nobody=has, for good" in os.read(ours, 65_536)
-    finally:
-        os.close(ours)
-        os.close(theirs)
+        assert "label:nobody=has, for good" in terminal.read_rest()
 
 
 def test_a_token_in_argv_is_a_usage_error_that_does_not_repeat_it(rescind: Rescind) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.integration.cli.conftest import Rescind, issue
+from tests.support import pseudo_terminal
 from tests.support.processes import clean_environment
 
 COMMANDS = {
@@ -136,27 +136,21 @@ def test_ctrl_c_in_a_wait_says_the_same(
 ) -> None:
     done = json.loads(rescind("revoke", "subject:agent:interrupted", "--json").stdout)
     command = ("receipt", done["id"]) if verb == "receipt" else ("kill", "agent:x", "--wait")
-    ours, theirs = pty.openpty()
     with (
         frozen(ready),
+        pseudo_terminal.opened() as terminal,
         subprocess.Popen(
             [sys.executable, "-m", "rescind_cli", *command],
             env=clean_environment(RESCIND_DATA=str(data)),
             stdout=subprocess.PIPE,
-            stderr=theirs,
+            stderr=terminal.process_end,
             text=True,
         ) as waiting,
     ):
-        os.close(theirs)
-        shown = ""
-        while "acknowledged" not in shown:  # it waits
-            shown += os.read(ours, 65_536).decode()
+        shown = terminal.read_until("acknowledged")  # it waits
         waiting.send_signal(signal.SIGINT)
         said, _ = waiting.communicate(timeout=30)
-        with contextlib.suppress(OSError):  # a terminal whose other side has gone
-            while more := os.read(ours, 65_536).decode():
-                shown += more
-    os.close(ours)
+        shown += terminal.read_rest()
     assert waiting.returncode == 130
     assert "NOT enforced yet" in shown
     assert "service-1" in shown

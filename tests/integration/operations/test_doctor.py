@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -14,13 +13,13 @@ from pathlib import Path
 
 import pytest
 from tests.integration.operations.conftest import Diagnose, System
-from tests.support import processes
+from tests.support import processes, pseudo_terminal
 from tests.support.eventually import eventually_blocking
 from tests.support.processes import clean_environment
 
 from rescind.client import transport
 from rescind_cli.doctor import postgres, sidecars
-from rescind_cli.settings import Surroundings
+from rescind_cli.settings import LocalSettings
 
 NOBODY = "127.0.0.1:9"
 
@@ -200,18 +199,18 @@ def test_a_setting_that_is_unknown_or_has_a_wrong_value_is_named(system: System)
 
 
 def test_all_of_it_goes_where_its_output_is_sent_also_from_a_terminal(system: System) -> None:
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "rescind_cli", "doctor"],
-        env=clean_environment(RESCIND_DATA=str(system.directory)),
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        text=True,
-    ) as doctor:
-        os.close(theirs)
+    with (
+        pseudo_terminal.opened() as terminal,
+        subprocess.Popen(
+            [sys.executable, "-m", "rescind_cli", "doctor"],
+            env=clean_environment(RESCIND_DATA=str(system.directory)),
+            stdout=subprocess.PIPE,
+            stderr=terminal.process_end,
+            text=True,
+        ) as doctor,
+    ):
         said, _ = doctor.communicate(timeout=60)
-    shown = os.read(ours, 65_536).decode()
-    os.close(ours)
+        shown = terminal.read_rest()
     assert said.splitlines()[-1].startswith(("ok", "warning"))
     assert "sidecar service-2: lease" in said
     assert "asking Postgres" in shown
@@ -225,7 +224,7 @@ def test_a_schema_of_another_version_is_named(applied: set[str], says: str) -> N
     head = {"epoch": 1, "seq": 7, "grant_term_ms": 10_000}
     finding = postgres.schema(head, applied, {"1", "2"})
     assert finding.level == "failed"
-    assert says in finding.says
+    assert says in finding.message
 
 
 def test_another_edge_key_than_that_of_the_tokens_is_named(
@@ -259,9 +258,9 @@ def test_a_sidecar_that_does_not_answer_gets_the_advice_for_its_reason(
         raise transport.unreachable_error(path, problem) from problem
 
     monkeypatch.setattr(sidecars, "BlockingConnection", refuse)
-    here = Surroundings(Path(), {}, ({"RESCIND_SOCKET": "/nowhere/x.sock"},))
+    here = LocalSettings(Path(), {}, ({"RESCIND_SOCKET": "/nowhere/x.sock"},))
     (finding,) = sidecars.check(here, None)
-    assert says in finding.says
+    assert says in finding.message
     assert advice in finding.advice
     told = str(transport.unreachable_error(Path("x.sock"), problem))
     assert ("start `rescind sidecar`" in told) == (advice in {"killed", "Start it"})
