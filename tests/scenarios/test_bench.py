@@ -60,7 +60,7 @@ def test_memory_and_the_hot_set_in_a_table_and_a_picture(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     for row in table.named(["memory", "hot"]):
         for line in row.lines:
-            assert (line.says in done.stdout) == (FULL_ONLY not in line.key)
+            assert (line.label in done.stdout) == (FULL_ONLY not in line.key)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert list(folder.iterdir()) == [picture]
 

@@ -14,16 +14,16 @@ from rescind_cli.output import terminal
 
 try:
     from rescind_lab import scene
-    from rescind_lab.bench import plot as picture
+    from rescind_lab.bench import plot as ratio_plot
     from rescind_lab.bench import report, table
     from rescind_lab.bench.comparison import Judged, Row
-    from rescind_lab.bench.environment import SERVICES, standing
+    from rescind_lab.bench.environment import SERVICES, running
     from rescind_runtime import clock
 except ModuleNotFoundError as missing:
     raise MissingExtraError("all,bench", f"the bench ({missing.name} is not here)") from missing
 
 _NAMES = [row.name for row in table.ROWS]
-Say = Callable[[str], None]
+ShowStep = Callable[[str], None]
 
 
 @click.command()
@@ -51,21 +51,21 @@ def bench(*, names: Sequence[str], quick: bool, plot: Path | None, as_json: bool
     else:
         report.show(judged)
     if plot is not None:
-        picture.draw(judged, plot)
+        ratio_plot.draw(judged, plot)
 
 
-def _measured(chosen: Sequence[Row], *, quick: bool) -> list[Judged]:
+def _measured(rows: Sequence[Row], *, quick: bool) -> list[Judged]:
     """Return the measured lines, or exit with the status of a failure or a signal."""
 
     async def measure(judged: list[Judged]) -> None:
-        with _progress(len(chosen)) as (say, done):
-            async with standing(
+        with _progress(len(rows)) as (show_step, done):
+            async with running(
                 settings.environment(),
                 quick=quick,
-                sidecars=len(SERVICES) if table.needs_three(chosen) else 1,
-                say=say,
+                sidecars=len(SERVICES) if table.needs_three(rows) else 1,
+                show_step=show_step,
             ) as stage:
-                async for _, lines in table.measure(chosen, stage):
+                async for _, lines in table.measure(rows, stage):
                     judged.extend(lines)
                     done()
 
@@ -73,7 +73,7 @@ def _measured(chosen: Sequence[Row], *, quick: bool) -> list[Judged]:
 
 
 @contextlib.contextmanager
-def _progress(count: int) -> Generator[tuple[Say, Callable[[], None]]]:
+def _progress(count: int) -> Generator[tuple[ShowStep, Callable[[], None]]]:
     """Show a progress bar with the current step on a terminal, and nothing in a pipe."""
     if not sys.stderr.isatty():
         yield lambda _: None, lambda: None

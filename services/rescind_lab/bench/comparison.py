@@ -8,7 +8,7 @@ from rescind_lab.bench.environment import BenchStage
 from rescind_lab.bench.samples import Samples, ratio
 
 
-class Of(StrEnum):
+class Statistic(StrEnum):
     """The number to which a target applies."""
 
     RATIO = "ratio"
@@ -21,7 +21,7 @@ class Of(StrEnum):
 class Target:
     """A bound that design section 11 sets."""
 
-    of: Of
+    statistic: Statistic
     bound: float
     at_least: bool
 
@@ -35,7 +35,7 @@ class Line:
     """One comparison. `key` is stable; `against` names the alternative, None if there is none."""
 
     key: str
-    says: str
+    label: str
     against: str | None = None
     targets: tuple[Target, ...] = ()
 
@@ -53,16 +53,16 @@ class Measured:
         """How many times better rescind is; None without an alternative."""
         return None if self.theirs is None else ratio(self.ours, self.theirs)
 
-    def number(self, of: Of) -> float | None:
+    def number(self, statistic: Statistic) -> float | None:
         """Return the number to which a target applies."""
-        match of:
-            case Of.RATIO:
+        match statistic:
+            case Statistic.RATIO:
                 return self.ratio
-            case Of.BEST:
+            case Statistic.BEST:
                 return self.ours.best
-            case Of.P50:
+            case Statistic.P50:
                 return self.ours.quantile(0.5)
-            case Of.P99:
+            case Statistic.P99:
                 return self.ours.quantile(0.99)
 
 
@@ -95,6 +95,6 @@ class Judged:
 
 def judge(line: Line, measured: Measured) -> Judged:
     """Compare a measurement with the targets of its line."""
-    numbers = {target: measured.number(target.of) for target in line.targets}
+    numbers = {target: measured.number(target.statistic) for target in line.targets}
     met = {target: number is not None and target.met(number) for target, number in numbers.items()}
     return Judged(line, measured, met)

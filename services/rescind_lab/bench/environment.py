@@ -47,7 +47,7 @@ class BenchStage:
     postgres: Connection
     redis_port: int
     quick: bool
-    say: Callable[[str], None]
+    show_step: Callable[[str], None]
 
     @property
     def sidecar(self) -> LocalSidecar:
@@ -109,21 +109,21 @@ class BenchStage:
 
 
 @contextlib.asynccontextmanager
-async def standing(
-    environ: Mapping[str, str], *, quick: bool, sidecars: int, say: Callable[[str], None]
+async def running(
+    environ: Mapping[str, str], *, quick: bool, sidecars: int, show_step: Callable[[str], None]
 ) -> AsyncGenerator[BenchStage]:
     """Run the system in a directory that is deleted afterwards. Raises RescindError."""
     with scene.folder("bench") as directory:
         ours = scene.without_settings(environ)
         plan = stack.Plan(directory=directory, services=SERVICES[:sidecars], port=0, environ=ours)
-        async with stack.running(plan, progress=say) as system, AsyncExitStack() as set_up:
+        async with stack.running(plan, progress=show_step) as system, AsyncExitStack() as set_up:
             admin = await set_up.enter_async_context(
                 AsyncAdmin(system.authority, read_token(system.admin_token_file))
             )
             postgres = await asyncpg.connect(system.postgres)
             set_up.push_async_callback(postgres.close)
             port = _open_tcp(system.redis)
-            yield BenchStage(system, ours, admin, postgres, port, quick, say)
+            yield BenchStage(system, ours, admin, postgres, port, quick, show_step)
 
 
 def _open_tcp(url: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rescind.client.problems import MissingExtraError
-from rescind_lab.bench.comparison import Judged, Of
+from rescind_lab.bench.comparison import Judged, Statistic
 from rescind_lab.bench.report import figure
 
 _INCHES_A_BAR = 0.32
@@ -24,13 +24,13 @@ def draw(judged: Sequence[Judged], path: Path) -> None:
     bars = [(each, ratio) for each in judged if (ratio := each.measured.ratio) is not None]
     picture = Figure(figsize=(11, 1.6 + _INCHES_A_BAR * len(bars)), layout="constrained")
     axes = picture.add_subplot()
-    names = [f"{each.line.says}\nvs {each.line.against}" for each, _ in bars]
+    names = [f"{each.line.label}\nvs {each.line.against}" for each, _ in bars]
     places = range(len(bars))
     axes.barh(places, [ratio for _, ratio in bars], color=[_colour(each) for each, _ in bars])
     for place, (each, ratio) in enumerate(bars):
         axes.text(ratio, place, f" {figure(ratio)}", va="center", fontsize=7)
         for target in each.line.targets:
-            if target.of is Of.RATIO:
+            if target.statistic is Statistic.RATIO:
                 axes.plot([target.bound] * 2, [place - 0.4, place + 0.4], color="black")
     axes.set_xscale("log")
     axes.axvline(1, color="black", linewidth=0.5)

@@ -5,11 +5,16 @@ import platform
 from collections.abc import Sequence
 
 from rescind_cli.output import terminal
-from rescind_lab.bench.comparison import Judged, Of, Target
+from rescind_lab.bench.comparison import Judged, Statistic, Target
 from rescind_lab.bench.samples import Samples, Unit
 
 _COLUMNS = ("ratio", "target", "met", "what", "ours", "theirs", "against")
-_WORDS = {Of.RATIO: "ratio", Of.BEST: "best", Of.P50: "p50", Of.P99: "p99"}
+_WORDS = {
+    Statistic.RATIO: "ratio",
+    Statistic.BEST: "best",
+    Statistic.P50: "p50",
+    Statistic.P99: "p99",
+}
 _LARGE, _SMALL = 100, 10
 
 
@@ -31,16 +36,16 @@ def as_document(judged: Sequence[Judged], *, quick: bool, seconds: float) -> dic
 def _line(judged: Judged) -> dict[str, object]:
     line, measured = judged.line, judged.measured
     return {
-        "says": line.says,
+        "says": line.label,
         "against": line.against,
         "ratio": measured.ratio,
         "met": judged.ok,
         "targets": [
             {
-                "of": target.of,
+                "of": target.statistic,
                 "bound": target.bound,
                 "at_least": target.at_least,
-                "number": measured.number(target.of),
+                "number": measured.number(target.statistic),
                 "met": met,
             }
             for target, met in judged.met.items()
@@ -70,18 +75,18 @@ def show(judged: Sequence[Judged]) -> None:
     terminal.line(f"{met} of {len(bound)}", "lines with a target met it")
     for each in judged:
         if each.ok is False:
-            terminal.line("missed", f"{each.line.key}: {each.line.says}. {each.measured.notes}")
+            terminal.line("missed", f"{each.line.key}: {each.line.label}. {each.measured.notes}")
 
 
 def _row(judged: Judged) -> tuple[str, ...]:
     line, measured = judged.line, judged.measured
-    tail = any(target.of in {Of.P50, Of.P99} for target in line.targets)
+    tail = any(target.statistic in {Statistic.P50, Statistic.P99} for target in line.targets)
     met = {True: "yes", False: "NO", None: ""}[judged.ok]
     return (
         "" if measured.ratio is None else f"{figure(measured.ratio)} ×",  # noqa: RUF001 - times
         ", ".join(target_text(target, measured.ours.unit) for target in line.targets),
         met,
-        line.says,
+        line.label,
         _figures(measured.ours, tail=tail or measured.ours.unit is Unit.MS),
         "" if measured.theirs is None else _figures(measured.theirs, tail=False),
         line.against or "",
@@ -91,9 +96,9 @@ def _row(judged: Judged) -> tuple[str, ...]:
 def target_text(target: Target, unit: Unit) -> str:
     """Return a target as a short text."""
     sign = "≥" if target.at_least else "≤"
-    if target.of is Of.RATIO:
+    if target.statistic is Statistic.RATIO:
         return f"{sign} {figure(target.bound)} ×"  # noqa: RUF001 - times
-    return f"{_WORDS[target.of]} {sign} {figure(target.bound)} {unit}"
+    return f"{_WORDS[target.statistic]} {sign} {figure(target.bound)} {unit}"
 
 
 def figure(number: float) -> str:

@@ -15,7 +15,7 @@ _RECEIVE_BYTES = 65_536
 _DEADLINE_S = 5.0
 
 
-class Asking:
+class SocketClient:
     """One connection without pool, table or memory: only the socket and the sidecar are left."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -25,25 +25,25 @@ class Asking:
 
     @classmethod
     @contextmanager
-    def open(cls, path: str | Path) -> Generator["Asking"]:
+    def open(cls, path: str | Path) -> Generator["SocketClient"]:
         """Connect, and read the greeting."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_DEADLINE_S)
             connection.connect(str(path))
-            asking = cls(connection)
-            asking.take()
-            yield asking
+            client = cls(connection)
+            client.receive()
+            yield client
 
-    def ask(self, request: Request) -> Response:
+    def request(self, request: Request) -> Response:
         """Send one request, and wait for its response."""
         self._connection.sendall(encode_request(request))
-        return self.take()
+        return self.receive()
 
     def send(self, requests: bytes) -> None:
         """Send encoded requests, and wait for no response."""
         self._connection.sendall(requests)
 
-    def take(self) -> Response:
+    def receive(self) -> Response:
         """Wait for the next response."""
         while not self._read:
             received = self._connection.recv(_RECEIVE_BYTES)

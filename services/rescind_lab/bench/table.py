@@ -50,7 +50,7 @@ async def measure(
 ) -> AsyncGenerator[tuple[Row, list[Judged]]]:
     """Measure row by row, and compare each row with its targets."""
     for row in rows:
-        stage.say(row.name)
+        stage.show_step(row.name)
         measured = await row.measure(stage)
         yield row, [judge(line, measured[line.key]) for line in row.lines if line.key in measured]
 

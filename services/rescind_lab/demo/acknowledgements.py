@@ -23,7 +23,7 @@ class AcknowledgementTimes:
     def __init__(self, client: Client, instances: Mapping[bytes, str]) -> None:
         self._client = client
         self._instances = instances
-        self._heard: list[tuple[heartbeat.Ack, int]] = []
+        self._received: list[tuple[heartbeat.Ack, int]] = []
         self._more = asyncio.Event()
 
     async def listen(self, *, epoch: int, seq: int) -> None:
@@ -39,12 +39,12 @@ class AcknowledgementTimes:
 
     async def _note(self, message: Msg) -> None:
         arrived_ns = clock.boottime_ns()
-        self._heard.append(
+        self._received.append(
             (heartbeat.decode_ack(signed_envelope.decode(message.data).content), arrived_ns)
         )
         self._more.set()
 
-    async def of(self, *, epoch: int, seq: int) -> dict[str, int]:
+    async def arrivals(self, *, epoch: int, seq: int) -> dict[str, int]:
         """Return the time of each service's acknowledgement (CLOCK_BOOTTIME, ns)."""
         try:
             async with asyncio.timeout(_DEADLINE_S):
@@ -60,7 +60,7 @@ class AcknowledgementTimes:
 
     def _found(self, epoch: int, seq: int) -> dict[str, int]:
         first: dict[str, int] = {}
-        for ack, arrived_ns in self._heard:
+        for ack, arrived_ns in self._received:
             service = self._instances.get(ack.instance)
             if service and ack.applied.epoch == epoch and ack.applied.seq >= seq:
                 first.setdefault(service, arrived_ns)

@@ -1,4 +1,4 @@
-"""`python -m rescind_lab.demo.agent ORDERS`: an agent that calls services until it is stopped.
+"""`python -m rescind_lab.demo.agent CONFIG`: an agent that calls services until it is stopped.
 
 It uses its tokens in turn, over one connection to each service. It prints its ready line when every
 service has accepted each token once. When it is stopped, it writes all calls to a file.
@@ -13,7 +13,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from rescind_lab.demo import calls
-from rescind_lab.demo.calls import MeasuredCall, Orders
+from rescind_lab.demo.calls import AgentConfig, MeasuredCall
 from rescind_lab.errors import SceneError
 from rescind_runtime import clock, ready_line, supervise
 from rescind_runtime.supervise import Stop
@@ -66,29 +66,29 @@ class _Line:
 
 
 async def _use(
-    orders: Orders, service: str, made: list[MeasuredCall], stop: Stop, *, offset_s: float
+    config: AgentConfig, service: str, made: list[MeasuredCall], stop: Stop, *, offset_s: float
 ) -> None:
     """Call one service repeatedly, at an even pace, with each token in turn."""
-    line = await _Line.open(service, orders.services[service])
+    line = await _Line.open(service, config.services[service])
     now = asyncio.get_running_loop().time
     due = now() + offset_s
     try:
-        for name, token in itertools.cycle(orders.tokens.items()):
+        for name, token in itertools.cycle(config.tokens.items()):
             if stop.requested:
                 return
             await asyncio.sleep(due - now())
             made.append(await line.call(name, token))
             # After a late call, the missed calls are not made up for.
-            due = max(due + orders.period_s, now())
+            due = max(due + config.period_s, now())
     finally:
         line.close()
 
 
-async def _warm_up(orders: Orders) -> None:
+async def _warm_up(config: AgentConfig) -> None:
     """Check that every service accepts every token before the scene begins. Raises SceneError."""
-    for service, url in orders.services.items():
+    for service, url in config.services.items():
         line = await _Line.open(service, url)
-        for name, token in orders.tokens.items():
+        for name, token in config.tokens.items():
             call = await line.call(name, token)
             if not call.accepted:
                 raise SceneError(
@@ -99,16 +99,16 @@ async def _warm_up(orders: Orders) -> None:
 
 
 async def _main(stop: Stop) -> None:
-    orders = calls.read_orders(Path(sys.argv[1]))
+    config = calls.read_config(Path(sys.argv[1]))
     made: list[MeasuredCall] = []
-    await _warm_up(orders)
+    await _warm_up(config)
     async with asyncio.TaskGroup() as group:
         # Offset from each other, so that together they cover more moments.
-        for place, service in enumerate(orders.services):
-            offset_s = orders.period_s * place / len(orders.services)
-            group.create_task(_use(orders, service, made, stop, offset_s=offset_s))
+        for place, service in enumerate(config.services):
+            offset_s = config.period_s * place / len(config.services)
+            group.create_task(_use(config, service, made, stop, offset_s=offset_s))
         ready_line.announce()
-    calls.write(orders.report, made)
+    calls.write(config.report, made)
 
 
 if __name__ == "__main__":

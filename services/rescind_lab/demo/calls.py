@@ -31,8 +31,8 @@ class MeasuredCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
-    """The orders of an agent: the services, the tokens, and where to write the calls.
+class AgentConfig:
+    """The configuration of an agent: the services, the tokens, and where to write the calls.
 
     They are passed in a file of mode 0600: tokens appear neither in argv nor in the environment.
     """
@@ -43,15 +43,15 @@ class Orders:
     report: Path
 
 
-def write_orders(path: Path, orders: Orders) -> None:
-    """Write the orders of an agent."""
-    write_private(path, json.dumps(asdict(orders) | {"report": str(orders.report)}))
+def write_config(path: Path, config: AgentConfig) -> None:
+    """Write the configuration of an agent."""
+    write_private(path, json.dumps(asdict(config) | {"report": str(config.report)}))
 
 
-def read_orders(path: Path) -> Orders:
-    """Read the orders of an agent."""
+def read_config(path: Path) -> AgentConfig:
+    """Read the configuration of an agent."""
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return Orders(
+    return AgentConfig(
         services=document["services"],
         tokens=document["tokens"],
         period_s=document["period_s"],

@@ -1,4 +1,4 @@
-"""`rescind demo`: measure how a revocation arrives at three services, also at one cut off."""
+"""`rescind demo`: measure how a revocation arrives at three services, one of them cut off."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -11,13 +11,12 @@ from rescind_cli.options.authority_options import json_option
 from rescind_cli.output import terminal
 from rescind_cli.output.exit_codes import Exit
 from rescind_lab import scene as lab
-from rescind_lab.demo import chart
-from rescind_lab.demo import single_revocation as demo_scene
-from rescind_lab.demo import svg as picture
-from rescind_lab.demo.agents import chart as agents_picture
-from rescind_lab.demo.agents import scenario as agents_story
-from rescind_lab.demo.partition import chart as partition_picture
-from rescind_lab.demo.partition import scenario
+from rescind_lab.demo import chart, single_revocation
+from rescind_lab.demo import svg as timeline_svg
+from rescind_lab.demo.agents import chart as agents_chart
+from rescind_lab.demo.agents import scenario as agents_scenario
+from rescind_lab.demo.partition import chart as partition_chart
+from rescind_lab.demo.partition import scenario as partition_scenario
 
 
 @click.command()
@@ -43,16 +42,18 @@ def demo(*, scene: str | None, svg: Path | None, as_json: bool) -> None:
         raise click.UsageError(f"--svg draws the demo without a scene: leave out {scene!r}")
     match scene:
         case "agents":
-            hit = _played(agents_story.play)
-            _told(hit, agents_picture.as_document, agents_picture.show, as_json=as_json)
+            agents = _outcome_of(agents_scenario.play)
+            _print_and_exit(agents, agents_chart.as_document, agents_chart.show, as_json=as_json)
         case "partition":
-            cut = _played(scenario.play)
-            _told(cut, partition_picture.as_document, partition_picture.show, as_json=as_json)
+            partition = _outcome_of(partition_scenario.play)
+            _print_and_exit(
+                partition, partition_chart.as_document, partition_chart.show, as_json=as_json
+            )
         case _:
-            outcome = _played(demo_scene.play)
+            outcome = _outcome_of(single_revocation.play)
             if svg is not None:
-                svg.write_text(picture.draw(outcome), encoding="utf-8")
-            _told(outcome, chart.as_document, chart.show, as_json=as_json)
+                svg.write_text(timeline_svg.draw(outcome), encoding="utf-8")
+            _print_and_exit(outcome, chart.as_document, chart.show, as_json=as_json)
 
 
 class _Outcome(Protocol):
@@ -63,7 +64,7 @@ class _Outcome(Protocol):
 T = TypeVar("T", bound=_Outcome)
 
 
-def _told(
+def _print_and_exit(
     outcome: T,
     as_document: Callable[[T], Mapping[str, object]],
     show: Callable[[T], None],
@@ -79,11 +80,11 @@ def _told(
         raise click.exceptions.Exit(Exit.REFUSED)
 
 
-def _played(play: Callable[..., Awaitable[T]]) -> T:
+def _outcome_of(play: Callable[..., Awaitable[T]]) -> T:
     """Return the outcome of a scene, or exit with the status of a failure or a signal."""
 
     async def scene(outcomes: list[T]) -> None:
-        with terminal.status() as say:
-            outcomes.append(await play(settings.environment(), say=say))
+        with terminal.status() as show_step:
+            outcomes.append(await play(settings.environment(), show_step=show_step))
 
     return lab.outcomes_of(scene, name="demo")[0]

@@ -18,7 +18,7 @@ from rescind.core import times
 from rescind.core.secret import Secret
 from rescind_lab import scene
 from rescind_lab.demo import calls, service
-from rescind_lab.demo.calls import MeasuredCall, Orders
+from rescind_lab.demo.calls import AgentConfig, MeasuredCall
 from rescind_runtime import clock
 from rescind_runtime.local_system import stack
 from rescind_runtime.local_system.stack import Plan, Reach, System
@@ -59,7 +59,7 @@ class Pair:
 async def running(
     environ: Mapping[str, str],
     *,
-    say: Callable[[str], None],
+    show_step: Callable[[str], None],
     reach: Reach = stack.directly,
     **settings: str,
 ) -> AsyncGenerator[Stage]:
@@ -76,7 +76,7 @@ async def running(
             environ=neutral | settings,
             reach=reach,
         )
-        async with stack.running(plan, progress=say) as system:
+        async with stack.running(plan, progress=show_step) as system:
             yield Stage(plan, system)
 
 
@@ -102,30 +102,30 @@ class Traffic:
 
 @contextlib.asynccontextmanager
 async def calling(
-    stage: Stage, secrets: Mapping[str, Secret], *, say: Callable[[str], None]
+    stage: Stage, secrets: Mapping[str, Secret], *, show_step: Callable[[str], None]
 ) -> AsyncGenerator[Traffic]:
     """Call every service with these tokens in turn, during the block.
 
     An agent process makes the calls. The block fails as soon as a process ends that should not.
     """
     made: list[MeasuredCall] = []
-    async with AsyncExitStack() as cast:
-        say("starting three services and who calls them")
-        services = await _services(stage, cast)
+    async with AsyncExitStack() as processes:
+        show_step("starting three services and who calls them")
+        services = await _services(stage, processes)
         urls = {name: url for name, (_, url) in services.items()}
-        orders = Orders(
+        config = AgentConfig(
             services=urls,
             tokens={name: secret.reveal() for name, secret in secrets.items()},
             period_s=_PERIOD_S,
             report=stage.system.directory / "calls",
         )
-        agent = await _agent(stage, orders, cast)
+        agent = await _agent(stage, config, processes)
         parts = [*stage.system.children, agent, *(child for child, _ in services.values())]
         async with _watched(replace(stage.system, children=parts)):
-            say("calling")
+            show_step("calling")
             yield Traffic(urls, made)
         await agent.stop()
-        made.extend(calls.read(orders.report))
+        made.extend(calls.read(config.report))
 
 
 def boottime_ns(moment: str) -> int:
@@ -136,10 +136,10 @@ def boottime_ns(moment: str) -> int:
     return now_ns - (wall_us - times.parse_rfc3339(moment)) * times.NS_PER_US
 
 
-async def _services(stage: Stage, cast: AsyncExitStack) -> dict[str, tuple[Child, str]]:
+async def _services(stage: Stage, processes: AsyncExitStack) -> dict[str, tuple[Child, str]]:
     """Start one service beside each sidecar; return the child and its URL."""
     started = {
-        sidecar.service: await cast.enter_async_context(
+        sidecar.service: await processes.enter_async_context(
             child_process.running(
                 _program(
                     stage, "service", sidecar.service, name=sidecar.service, socket=sidecar.socket
@@ -154,12 +154,12 @@ async def _services(stage: Stage, cast: AsyncExitStack) -> dict[str, tuple[Child
     return {name: (child, str(urls[name]["url"])) for name, child in started.items()}
 
 
-async def _agent(stage: Stage, orders: Orders, cast: AsyncExitStack) -> Child:
+async def _agent(stage: Stage, config: AgentConfig, processes: AsyncExitStack) -> Child:
     """Start the agent, and return it when each service has accepted each token."""
-    told = stage.system.directory / "orders"
-    calls.write_orders(told, orders)
-    program = _program(stage, "agent", str(told), name="agent")
-    agent = await cast.enter_async_context(child_process.running(program))
+    path = stage.system.directory / "agent-config"
+    calls.write_config(path, config)
+    program = _program(stage, "agent", str(path), name="agent")
+    agent = await processes.enter_async_context(child_process.running(program))
     await agent.ready(deadline_s=_READY_DEADLINE_S)
     return agent
 

@@ -40,11 +40,13 @@ class RevocationOutcome:
         return all(claim.holds for claim in self.claims)
 
 
-async def play(environ: Mapping[str, str], *, say: Callable[[str], None]) -> RevocationOutcome:
+async def play(
+    environ: Mapping[str, str], *, show_step: Callable[[str], None]
+) -> RevocationOutcome:
     """Run the demo in a directory that is deleted afterwards. Raises RescindError."""
-    async with environment.running(environ, say=say) as here, here.admin() as admin:
+    async with environment.running(environ, show_step=show_step) as here, here.admin() as admin:
         pair = await environment.issue(admin)
-        async with environment.calling(here, pair.secrets, say=say) as traffic:
+        async with environment.calling(here, pair.secrets, show_step=show_step) as traffic:
             await asyncio.sleep(_BEFORE_S)
             revocation, moments = await _revoke(here.system, admin, pair.revoked_id)
             await asyncio.sleep(_AFTER_S)
@@ -55,8 +57,8 @@ async def _revoke(
     system: System, admin: AsyncAdmin, token_id: str
 ) -> tuple[RevocationDetails, RevocationTimes]:
     """Revoke a token, and record when each sidecar acknowledged it."""
-    standing = await admin.fleet()
-    epoch, seq = int(standing["epoch"]), int(standing["seq"]) + 1
+    fleet = await admin.fleet()
+    epoch, seq = int(fleet["epoch"]), int(fleet["seq"]) + 1
     instances = {bytes.fromhex(each.instance): each.service for each in system.sidecars}
     async with nats_connection.connection(system.nats, name="rescind-demo") as client:
         acknowledgements = AcknowledgementTimes(client, instances)
@@ -64,12 +66,12 @@ async def _revoke(
         revocation = await admin.revoke(f"token:{token_id}", reason="the demo")
         answered_ns = clock.boottime_ns()
         if (revocation["epoch"], revocation["seq"]) != (epoch, seq):
-            raise SceneError("somebody else revoked something in the demo's own system")
-        heard = await acknowledgements.of(epoch=epoch, seq=seq)
+            raise SceneError("another client revoked something in the demo's own system")
+        acknowledged_ns = await acknowledgements.arrivals(epoch=epoch, seq=seq)
     return revocation, RevocationTimes(
         commit_ns=environment.boottime_ns(revocation["committed_at"]),
         answered_ns=answered_ns,
-        acknowledged_ns=heard,
+        acknowledged_ns=acknowledged_ns,
     )
 
 

@@ -19,11 +19,11 @@ text { font: 13px ui-sans-serif, system-ui, sans-serif; fill: #1f2328 }
 .paper { fill: #ffffff } .title { font-weight: 600; font-size: 15px } .dim { fill: #59636e }
 .rule { stroke: #d1d9e0 } .commit { stroke: #1f2328; stroke-width: 1.5; stroke-dasharray: 4 3 }
 .good { fill: #1a7f37 } .bad { stroke: #cf222e; stroke-width: 2; fill: none }
-.told { fill: #9a6700 }
+.acknowledged { fill: #9a6700 }
 @media (prefers-color-scheme: dark) {
 text { fill: #f0f6fc } .paper { fill: #0d1117 } .dim { fill: #9198a1 }
 .rule { stroke: #3d444d } .commit { stroke: #f0f6fc }
-.good { fill: #3fb950 } .bad { stroke: #f85149 } .told { fill: #d29922 }
+.good { fill: #3fb950 } .bad { stroke: #f85149 } .acknowledged { fill: #d29922 }
 }"""
 
 
@@ -83,7 +83,7 @@ def _lane(outcome: RevocationOutcome, lane: ServiceLane, reach: int, *, top: int
         yield from _marks(calls, outcome.moments.commit_ns, reach, y)
     if lane.acknowledged_ms is not None and lane.acknowledged_ms <= reach:
         x, y = _x(lane.acknowledged_ms, reach), top + 9
-        yield f'<path class="told" d="M{x} {y}l5 9h-10z"/>'
+        yield f'<path class="acknowledged" d="M{x} {y}l5 9h-10z"/>'
 
 
 def _marks(calls: Sequence[MeasuredCall], commit_ns: int, reach: int, y: int) -> Iterator[str]:
@@ -103,7 +103,7 @@ def _legend(y: int) -> Iterator[str]:
     yield _text(_LEFT + 12, y, "accepted", "dim")
     yield f'<path class="bad" d="M{_LEFT + 96} {y - 8}l8 8m0 -8l-8 8"/>'
     yield _text(_LEFT + 112, y, "denied: revoked", "dim")
-    yield f'<path class="told" d="M{_LEFT + 242} {y - 9}l5 9h-10z"/>'
+    yield f'<path class="acknowledged" d="M{_LEFT + 242} {y - 9}l5 9h-10z"/>'
     yield _text(_LEFT + 254, y, "acknowledged by the sidecar", "dim")
 
 

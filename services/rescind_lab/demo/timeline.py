@@ -63,7 +63,7 @@ def claims(lanes: Sequence[ServiceLane]) -> tuple[Assertion, ...]:
     return (
         Assertion(
             "at every service the revoked token was accepted before, and denied as revoked after",
-            all(_turned(lane) for lane in lanes),
+            all(_denied_after_accepted(lane) for lane in lanes),
         ),
         Assertion(
             "no call with it that began after its sidecar's acknowledgement was accepted",
@@ -79,7 +79,7 @@ def claims(lanes: Sequence[ServiceLane]) -> tuple[Assertion, ...]:
     )
 
 
-def _turned(lane: ServiceLane) -> bool:
+def _denied_after_accepted(lane: ServiceLane) -> bool:
     return (
         lane.last_accepted_ms is not None
         and lane.first_denied_ms is not None
@@ -96,8 +96,10 @@ def _lane(
     other = [call for call in here if call.token != revoked]
     accepted = [call for call in hit if call.accepted]
     denied = [call for call in hit if not call.accepted]
-    heard_ns = moments.acknowledged_ns.get(service)
-    after = [] if heard_ns is None else [call for call in hit if call.began_ns > heard_ns]
+    acknowledged_ns = moments.acknowledged_ns.get(service)
+    after = (
+        [] if acknowledged_ns is None else [call for call in hit if call.began_ns > acknowledged_ns]
+    )
 
     def ms(moment_ns: int | None) -> float | None:
         return None if moment_ns is None else (moment_ns - moments.commit_ns) / NS_PER_MS
@@ -106,7 +108,7 @@ def _lane(
         service=service,
         last_accepted_ms=ms(max((call.began_ns for call in accepted), default=None)),
         first_denied_ms=ms(min((call.began_ns for call in denied), default=None)),
-        acknowledged_ms=ms(heard_ns),
+        acknowledged_ms=ms(acknowledged_ns),
         accepted=len(accepted),
         denied=len(denied),
         reasons=tuple(sorted({call.reason for call in denied})),

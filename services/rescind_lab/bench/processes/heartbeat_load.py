@@ -1,6 +1,6 @@
 """A fleet that renews leases.
 
-    python -m rescind_lab.bench.processes.heartbeat_load ORDERS COUNT SECONDS
+    python -m rescind_lab.bench.processes.heartbeat_load PARAMETERS COUNT SECONDS
 
 Each instance sends one heartbeat every SECONDS, under the MAC of its own secret. The heartbeats are
 evenly spread, and share one connection. A real sidecar for each instance would measure this
@@ -25,7 +25,7 @@ from rescind_runtime.supervise import Stop
 _STEP_S = 0.01
 
 
-class Beater:
+class SimulatedInstance:
     """One enrolled instance, which reports that it has applied all events."""
 
     def __init__(self, instance: bytes, master: bytes, at: Position) -> None:
@@ -34,7 +34,7 @@ class Beater:
         self._at = at
         self._counter = count(1)
 
-    def beat(self) -> bytes:
+    def next_heartbeat(self) -> bytes:
         """Return the next heartbeat."""
         content = heartbeat.encode(
             heartbeat.Heartbeat(
@@ -52,31 +52,37 @@ class Beater:
         return signed_envelope.encode(SignedEnvelope(content, self._instance, tag))
 
 
-def _orders() -> dict[str, str]:
-    """Read the orders: a file, since a key and a URL with a password must not be in argv."""
-    orders: dict[str, str] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    return orders
+def _parameters() -> dict[str, str]:
+    """Read the parameters from a file: a key and a password must not be in argv."""
+    parameters: dict[str, str] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    return parameters
 
 
 async def _main(stop: Stop) -> None:
-    orders = _orders()
-    beaters, every_s = int(sys.argv[2]), float(sys.argv[3])
-    at = Position(int(orders["epoch"]), int(orders["seq"]), bytes.fromhex(orders["head"]))
+    parameters = _parameters()
+    number, every_s = int(sys.argv[2]), float(sys.argv[3])
+    at = Position(
+        int(parameters["epoch"]), int(parameters["seq"]), bytes.fromhex(parameters["head"])
+    )
     # The id of the first instance; the others were enrolled under the ids that follow it.
-    first = int(orders["first"], 16)
-    instances = [each.to_bytes(heartbeat.INSTANCE_BYTES) for each in range(first, first + beaters)]
-    fleet = cycle([Beater(each, bytes.fromhex(orders["master"]), at) for each in instances])
-    async with nats_connection.connection(orders["nats"], name="rescind-bench") as client:
+    first = int(parameters["first"], 16)
+    instances = [each.to_bytes(heartbeat.INSTANCE_BYTES) for each in range(first, first + number)]
+    fleet = cycle(
+        [SimulatedInstance(each, bytes.fromhex(parameters["master"]), at) for each in instances]
+    )
+    async with nats_connection.connection(parameters["nats"], name="rescind-bench") as client:
         inbox = client.new_inbox()  # replies are not read: table `leases` shows what counted
-        ready_line.announce(instances=beaters)
+        ready_line.announce(instances=number)
         began_ns, sent = clock.monotonic_raw_ns(), 0
         while not stop.requested:
-            due = int((clock.monotonic_raw_ns() - began_ns) / 1e9 * beaters / every_s)
+            due = int((clock.monotonic_raw_ns() - began_ns) / 1e9 * number / every_s)
             for _ in range(due - sent):
-                await client.publish(nats_subjects.HEARTBEAT, next(fleet).beat(), reply=inbox)
+                await client.publish(
+                    nats_subjects.HEARTBEAT, next(fleet).next_heartbeat(), reply=inbox
+                )
             sent = due
             await asyncio.sleep(_STEP_S)
 
 
 if __name__ == "__main__":
-    supervise.run(_main, name="bench beating")
+    supervise.run(_main, name="bench heartbeats")

@@ -34,17 +34,17 @@ from rescind_runtime.clock import SystemClock
 from rescind_runtime.crypto.signing import Keyring
 from rescind_runtime.supervise import Stop
 
-_ASKERS = 4 * MAX_BATCH
+_CALLERS = 4 * MAX_BATCH
 
 
-class _Silent:
+class _SilentAnnouncer:
     """An announcer that signs and encodes batches, and publishes nothing (port EventAnnouncer)."""
 
     def __init__(self, keyring: Keyring) -> None:
-        self._seal = partial(keyring.sign, Purpose.EVENTS)
+        self._sign = partial(keyring.sign, Purpose.EVENTS)
 
     def announce(self, batch: Batch) -> None:
-        events.encode_batch(batch, self._seal)
+        events.encode_batch(batch, self._sign)
 
 
 def _command(number: int) -> LedgerCommand:
@@ -75,14 +75,14 @@ async def _commit(sequencer: Sequencer, count: int) -> float:
     """
     commands = iter([_command(number) for number in range(count)])
 
-    async def ask() -> None:
+    async def call() -> None:
         for command in commands:
             await sequencer.commit(command)
 
     began_ns = clock.monotonic_raw_ns()
-    async with asyncio.TaskGroup() as askers:
-        for _ in range(_ASKERS):
-            askers.create_task(ask())
+    async with asyncio.TaskGroup() as callers:
+        for _ in range(_CALLERS):
+            callers.create_task(call())
     return (clock.monotonic_raw_ns() - began_ns) / 1e9
 
 
@@ -95,7 +95,8 @@ async def _main(_stop: Stop) -> None:
         sequencer = Sequencer(
             ledger,
             publisher=Publisher(
-                announcer=_Silent(keyring), recent=RecentEvents(ledger, clock=SystemClock())
+                announcer=_SilentAnnouncer(keyring),
+                recent=RecentEvents(ledger, clock=SystemClock()),
             ),
             clock=SystemClock(),
             metrics=PrometheusMetrics(),

@@ -1,4 +1,6 @@
-"""`python -m rescind_lab.bench.processes.thin_sidecars ORDERS`: many thin sidecars in one process.
+"""Many thin sidecars in one process.
+
+    python -m rescind_lab.bench.processes.thin_sidecars PARAMETERS COUNT
 
 Each has a NATS connection of its own, follows the hash chain over every batch, and acknowledges it
 under a MAC. It has no records and no table, and verifies no signature: a thousand verifications in
@@ -85,14 +87,14 @@ class ThinSidecar(asyncio.Protocol):
             self._transport.write(frame)
 
 
-def _orders() -> dict[str, str]:
-    """Read the orders: a file, since a URL with a password must not be in argv."""
-    orders: dict[str, str] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    return orders
+def _parameters() -> dict[str, str]:
+    """Read the parameters from a file, since a URL with a password must not be in argv."""
+    parameters: dict[str, str] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    return parameters
 
 
 async def _main(stop: Stop) -> None:
-    where = urlsplit(_orders()["nats"])
+    where = urlsplit(_parameters()["nats"])
     loop = asyncio.get_running_loop()
     thin: list[ThinSidecar] = []
     for _ in range(int(sys.argv[2])):

@@ -30,7 +30,7 @@ class _Verify:
         headers = [(b"cache-control", b"no-store"), (b"content-length", b"0")]
         if isinstance(verdict, Allowed):
             record = verdict.record
-            told = {
+            facts = {
                 b"x-rescind-subject": record.subject,
                 b"x-rescind-kind": record.kind,
                 b"x-rescind-token-id": record.token_id,
@@ -40,7 +40,7 @@ class _Verify:
                 b"x-rescind-chain": " ".join(record.chain),
                 b"x-rescind-as-of": str(max(freshness.as_of, record.as_of)),
             }
-            headers += [(name, text.encode()) for name, text in told.items()]
+            headers += [(name, text.encode()) for name, text in facts.items()]
         status = 200 if isinstance(verdict, Allowed) else 401
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b""})

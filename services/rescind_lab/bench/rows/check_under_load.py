@@ -13,10 +13,10 @@ from rescind.core import token_format
 from rescind.core.times import NS_PER_S
 from rescind.core.token_format import Kind
 from rescind.wire.socket_protocol import Check, Verdict
-from rescind_lab.bench.comparison import Line, Measured, Of, Row, Target
+from rescind_lab.bench.comparison import Line, Measured, Row, Statistic, Target
 from rescind_lab.bench.environment import BenchStage
 from rescind_lab.bench.samples import Samples, Side, Unit, in_turns, per_call_us
-from rescind_lab.bench.socket_client import Asking
+from rescind_lab.bench.socket_client import SocketClient
 from rescind_lab.errors import SceneError
 from rescind_runtime import clock
 
@@ -29,11 +29,11 @@ _MODULE = "rescind_lab.bench.processes.fake_sidecar"
 
 
 @dataclass(frozen=True, slots=True)
-class _Half:
+class _StandinSide:
     """One stand-in, with a verifier that has seen the hot set."""
 
     verifier: Verifier
-    asking: Asking
+    client: SocketClient
     hot: list[str]
 
     async def check_all(self) -> float:
@@ -41,7 +41,7 @@ class _Half:
 
     def looks(self) -> int:
         """Return how many look-ups the stand-in has counted. Raises SceneError."""
-        response = self.asking.ask(Check(0, self.hot[0], (), None))
+        response = self.client.request(Check(0, self.hot[0], (), None))
         if not isinstance(response, Verdict):
             raise SceneError("the stand-in does not answer a check")
         return response.as_of
@@ -51,7 +51,7 @@ async def measure(stage: BenchStage) -> dict[str, Measured]:
     """Measure each record size under events, beside the same without events."""
     measured: dict[str, Measured] = {}
     for handles_each in _MOST_US:
-        stage.say(f"checking under events, {handles_each} handles")
+        stage.show_step(f"checking under events, {handles_each} handles")
         measured |= await _measure(stage, handles_each)
     return measured
 
@@ -59,36 +59,38 @@ async def measure(stage: BenchStage) -> dict[str, Measured]:
 async def _measure(stage: BenchStage, handles_each: int) -> dict[str, Measured]:
     rounds = stage.choose(quick=20, full=150)
     async with (
-        _half(stage, handles_each, per_s=0) as quiet,
-        _half(stage, handles_each, per_s=EVENTS_PER_S) as busy,
+        _standin_side(stage, handles_each, per_s=0) as quiet,
+        _standin_side(stage, handles_each, per_s=EVENTS_PER_S) as busy,
     ):
         sides: dict[str, Side] = {"quiet": quiet.check_all, "busy": busy.check_all}
         await busy.check_all()  # tokens that were hit since their first sight are looked up here
         looks, began_ns = busy.looks(), clock.monotonic_raw_ns()
         timed = await in_turns(sides, rounds=rounds, unit=Unit.US)
         seconds = (clock.monotonic_raw_ns() - began_ns) / NS_PER_S
-        asked = busy.looks() - looks
+        repeated = busy.looks() - looks
     return {
         f"events.{handles_each}": Measured(
             timed["busy"], timed["quiet"], f"{len(busy.hot):,} hot tokens, in turn"
         ),
         f"events.{handles_each}.asks": Measured(
-            Samples(Unit.PERCENT_PER_S, (100 * asked / seconds / len(busy.hot),)),
-            notes=f"{asked / seconds:.0f} re-asks a second for {len(busy.hot):,} hot tokens",
+            Samples(Unit.PERCENT_PER_S, (100 * repeated / seconds / len(busy.hot),)),
+            notes=f"{repeated / seconds:.0f} re-asks a second for {len(busy.hot):,} hot tokens",
         ),
     }
 
 
 @asynccontextmanager
-async def _half(stage: BenchStage, handles_each: int, *, per_s: int) -> AsyncGenerator[_Half]:
+async def _standin_side(
+    stage: BenchStage, handles_each: int, *, per_s: int
+) -> AsyncGenerator[_StandinSide]:
     path = stage.system.directory / f"{handles_each}-{per_s}.sock"
     async with stage.process(_MODULE, str(path), str(handles_each), str(per_s)):
         verifier = Verifier.attach(path)
         hot = [forged(number) for number in range(stage.choose(quick=1_000, full=_TOKENS))]
         per_call_us(verifier.check, hot, calls=len(hot))  # the first sights
         try:
-            with Asking.open(path) as asking:
-                yield _Half(verifier, asking, hot)
+            with SocketClient.open(path) as client:
+                yield _StandinSide(verifier, client, hot)
         finally:
             verifier.close()
 
@@ -110,13 +112,13 @@ ROW = Row(
                 f"events.{handles_each}",
                 f"check under {EVENTS_PER_S:,} events/s, {handles_each} handles",
                 "the same without events",
-                (Target(Of.P50, most_us, at_least=False),),
+                (Target(Statistic.P50, most_us, at_least=False),),
             ),
             Line(
                 f"events.{handles_each}.asks",
-                f"… of the hot tokens, asked for again ({handles_each} handles)",
+                f"… of the hot tokens, repeated for again ({handles_each} handles)",
                 None,
-                (Target(Of.BEST, _MOST_PERCENT, at_least=False),),
+                (Target(Statistic.BEST, _MOST_PERCENT, at_least=False),),
             ),
         )
     ),

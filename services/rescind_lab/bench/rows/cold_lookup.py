@@ -11,17 +11,17 @@ import redis
 
 from rescind import Verifier
 from rescind.wire.socket_protocol import Look, encode_request
-from rescind_lab.bench.comparison import Line, Measured, Of, Row, Target
+from rescind_lab.bench.comparison import Line, Measured, Row, Statistic, Target
 from rescind_lab.bench.environment import BenchStage
 from rescind_lab.bench.samples import Side, Unit, in_turns, per_call_us
-from rescind_lab.bench.socket_client import Asking
+from rescind_lab.bench.socket_client import SocketClient
 from rescind_runtime import clock
 
 _TOKENS = 200  # a short round has a chance to run undisturbed
 _IN_FLIGHT = 100
 _RECORD_BYTES = 400
 
-_SAYS = {
+_LINES = {
     "sight.check": ("first sight: check, with the record read", "redis_tcp"),
     "sight.socket": ("first sight: the socket alone", "redis_tcp"),
     "sight.acheck": (f"first sight: {_IN_FLIGHT} acheck at once", "redis_tcp"),
@@ -34,24 +34,24 @@ _RIVALS = {
     "redis_pipeline": f"redis-py pipeline of {_IN_FLIGHT} GET over TCP",
 }
 _TARGETS = {
-    "sight.check": (Target(Of.RATIO, 2, at_least=True),),
-    "sight.acheck": (Target(Of.RATIO, 5, at_least=True),),
+    "sight.check": (Target(Statistic.RATIO, 2, at_least=True),),
+    "sight.acheck": (Target(Statistic.RATIO, 5, at_least=True),),
 }
 
 
 async def measure(stage: BenchStage) -> dict[str, Measured]:
     """Look up every token once in each round, with a new verifier and without one."""
     hot = await stage.issue(stage.choose(quick=_IN_FLIGHT, full=_TOKENS))
-    stage.say("first sights")
+    stage.show_step("first sights")
     verifier = Verifier.attach(stage.sidecar.socket)
     per_call_us(verifier.check, hot, calls=len(hot))  # from here on the sidecar has them
     verifier.close()
     with (
-        Asking.open(stage.sidecar.socket) as asking,
+        SocketClient.open(stage.sidecar.socket) as socket_client,
         redis.Redis(port=stage.redis_port) as client,
     ):
         client.mset(dict.fromkeys(hot, b"x" * _RECORD_BYTES))
-        socket = _Socket(asking, hot)
+        socket = _Socket(socket_client, hot)
         sides: dict[str, Side] = {
             "sight.check": _check(stage, hot),
             "redis_tcp": _redis(client, hot),
@@ -62,7 +62,8 @@ async def measure(stage: BenchStage) -> dict[str, Measured]:
         }
         timed = await in_turns(sides, rounds=stage.choose(quick=2, full=60), unit=Unit.US)
     return {
-        key: Measured(timed[_OURS.get(key, key)], timed[rival]) for key, (_, rival) in _SAYS.items()
+        key: Measured(timed[_OURS.get(key, key)], timed[rival])
+        for key, (_, rival) in _LINES.items()
     }
 
 
@@ -98,14 +99,14 @@ def _acheck(stage: BenchStage, hot: list[str]) -> Side:
 
 
 class _Socket:
-    def __init__(self, asking: Asking, hot: list[str]) -> None:
-        self._asking = asking
+    def __init__(self, client: SocketClient, hot: list[str]) -> None:
+        self._client = client
         self._hot = hot
         self._numbers = count()
 
     async def one_by_one(self) -> float:
         return per_call_us(
-            lambda token: self._asking.ask(Look(next(self._numbers), token)),
+            lambda token: self._client.request(Look(next(self._numbers), token)),
             self._hot,
             calls=len(self._hot),
         )
@@ -114,11 +115,11 @@ class _Socket:
         began_ns = clock.monotonic_raw_ns()
         for start in range(0, len(self._hot), _IN_FLIGHT):
             some = self._hot[start : start + _IN_FLIGHT]
-            self._asking.send(
+            self._client.send(
                 b"".join(encode_request(Look(next(self._numbers), token)) for token in some)
             )
             for _ in some:
-                self._asking.take()
+                self._client.receive()
         return (clock.monotonic_raw_ns() - began_ns) / len(self._hot) / 1_000
 
 
@@ -165,8 +166,8 @@ async def in_flight(work: Callable[[], Awaitable[None]], workers: int) -> None:
 
 
 def _line(key: str) -> Line:
-    says, rival = _SAYS[key]
-    return Line(key, says, _RIVALS[rival], _TARGETS.get(key, ()))
+    label, rival = _LINES[key]
+    return Line(key, label, _RIVALS[rival], _TARGETS.get(key, ()))
 
 
-ROW = Row("sight", tuple(map(_line, _SAYS)), measure)
+ROW = Row("sight", tuple(map(_line, _LINES)), measure)

@@ -19,7 +19,7 @@ from rescind import Verifier
 from rescind.core.times import NS_PER_MS, NS_PER_US, parse_rfc3339
 from rescind.core.verdict import Denied
 from rescind.wire import heartbeat, nats_subjects, signed_envelope
-from rescind_lab.bench.comparison import Line, Measured, Of, Row, Target
+from rescind_lab.bench.comparison import Line, Measured, Row, Statistic, Target
 from rescind_lab.bench.environment import SERVICES, BenchStage
 from rescind_lab.bench.samples import Samples, Unit
 from rescind_lab.errors import SceneError
@@ -29,7 +29,7 @@ from rescind_runtime.net import nats_connection
 
 _FLEET = "rescind_lab.bench.processes.thin_sidecars"
 _DEADLINE_S = 15.0
-_LOOK_S = 0.0002
+_POLL_S = 0.0002
 _COMMIT = "a commit to Postgres"
 _MOST_MS = {1: (6, 25), 3: None, 100: (25, 60), 1_000: (100, 250)}
 
@@ -38,7 +38,7 @@ _MOST_MS = {1: (6, 25), 3: None, 100: (25, 60), 1_000: (100, 250)}
 class _Revoked:
     """The times of one revocation: CLOCK_BOOTTIME in ns; acknowledgements by instance."""
 
-    asked_ns: int
+    requested_ns: int
     committed_ns: int = 0
     denied_ns: dict[str, int] = field(default_factory=dict[str, int])
     acknowledged_ns: dict[bytes, int] = field(default_factory=dict[bytes, int])
@@ -49,17 +49,17 @@ class Waiter:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._heard: dict[bytes, int] = {}
+        self._arrivals: dict[bytes, int] = {}
         self._seq = 0
         self._expected = 0
         self._all = asyncio.Event()
 
-    async def want(self, *, epoch: int, seq: int, sidecars: int) -> None:
+    async def request(self, *, epoch: int, seq: int, sidecars: int) -> None:
         """Request an acknowledgement of `seq` from every sidecar.
 
         A sidecar sends it as soon as it has applied `seq`.
         """
-        self._heard, self._seq, self._expected = {}, seq, sidecars
+        self._arrivals, self._seq, self._expected = {}, seq, sidecars
         self._all.clear()
         wanted = heartbeat.AckRequest(epoch, seq)
         await self._client.publish(nats_subjects.WANTED, heartbeat.encode_ack_request(wanted))
@@ -70,8 +70,8 @@ class Waiter:
         arrived_ns = clock.boottime_ns()
         ack = heartbeat.decode_ack(signed_envelope.decode(message.data).content)
         if ack.applied.seq >= self._seq:
-            self._heard.setdefault(ack.instance, arrived_ns)
-            if len(self._heard) == self._expected:
+            self._arrivals.setdefault(ack.instance, arrived_ns)
+            if len(self._arrivals) == self._expected:
                 self._all.set()
 
     async def all(self) -> dict[bytes, int]:
@@ -81,9 +81,10 @@ class Waiter:
                 await self._all.wait()
         except TimeoutError:
             raise SceneError(
-                f"{len(self._heard)} of {self._expected} sidecars acknowledged in {_DEADLINE_S:g} s"
+                f"{len(self._arrivals)} of {self._expected} sidecars acknowledged "
+                f"in {_DEADLINE_S:g} s"
             ) from None
-        return self._heard
+        return self._arrivals
 
 
 @asynccontextmanager
@@ -102,15 +103,15 @@ async def _revoke(
 
     Every sidecar acknowledges. `watch` returns True when it has seen every verifier deny.
     """
-    standing = await stage.admin.fleet()
-    seq = int(standing["seq"]) + 1
-    await waiter.want(epoch=int(standing["epoch"]), seq=seq, sidecars=sidecars)
+    fleet = await stage.admin.fleet()
+    seq = int(fleet["seq"]) + 1
+    await waiter.request(epoch=int(fleet["epoch"]), seq=seq, sidecars=sidecars)
     revoked = _Revoked(clock.boottime_ns())
 
     async def deny() -> None:
         async with asyncio.timeout(_DEADLINE_S):
             while not watch():  # noqa: ASYNC110 - another process's table has no event
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(_POLL_S)
 
     async with asyncio.TaskGroup() as group:
         denying = group.create_task(deny())
@@ -119,7 +120,7 @@ async def _revoke(
         revoked.acknowledged_ns = dict(await waiter.all())
         await denying
     if int(answer["seq"]) != seq:
-        raise SceneError("somebody else revoked something in the bench's own system")
+        raise SceneError("another client revoked something in the bench's own system")
     committed_us = parse_rfc3339(answer["committed_at"])
     revoked.committed_ns = answered_ns - (answered_us - committed_us) * NS_PER_US
     return revoked
@@ -150,14 +151,18 @@ async def measure_enforced(stage: BenchStage) -> dict[str, Measured]:
     measured: dict[str, Measured] = {}
     async with _waiting(stage) as waiter:
         for sidecars in (len(SERVICES), 1):
-            stage.say(f"revoking on {sidecars} sidecars" if sidecars > 1 else "revoking on one")
+            stage.show_step(
+                f"revoking on {sidecars} sidecars" if sidecars > 1 else "revoking on one"
+            )
             if sidecars == 1:
                 await stage.leave_one()
-            measured |= await _on_real(stage, waiter, sidecars=sidecars, rounds=rounds)
+            measured |= await _measure_real_sidecars(
+                stage, waiter, sidecars=sidecars, rounds=rounds
+            )
     return measured
 
 
-async def _on_real(
+async def _measure_real_sidecars(
     stage: BenchStage, waiter: Waiter, *, sidecars: int, rounds: int
 ) -> dict[str, Measured]:
     issued = await stage.issue_with_ids(2 * rounds)
@@ -190,13 +195,13 @@ async def measure_fleet(stage: BenchStage) -> dict[str, Measured]:
     """Revoke with a fleet of thin sidecars that acknowledge."""
     await stage.leave_one()
     measured: dict[str, Measured] = {}
-    orders = write_private(
+    parameters = write_private(
         stage.system.directory / "fleet", json.dumps({"nats": stage.system.nats})
     )
     for thin in (100, 1_000):
-        stage.say(f"revoking with {thin:,} thin sidecars")
+        stage.show_step(f"revoking with {thin:,} thin sidecars")
         async with (
-            stage.process(_FLEET, str(orders), str(thin - 1)),
+            stage.process(_FLEET, str(parameters), str(thin - 1)),
             _waiting(stage) as waiter,
         ):
             seen, commits = list[_Revoked](), list[float]()
@@ -226,7 +231,7 @@ async def _commit_ms(stage: BenchStage) -> float:
 
 
 def _enforced(revoked: _Revoked) -> int:
-    return max(revoked.acknowledged_ns.values()) - revoked.asked_ns
+    return max(revoked.acknowledged_ns.values()) - revoked.requested_ns
 
 
 def _acknowledged(revoked: _Revoked) -> int:
@@ -248,8 +253,8 @@ def _lines(sidecars: int) -> tuple[Line, ...]:
         ()
         if most_ms is None
         else (
-            Target(Of.P50, most_ms[0], at_least=False),
-            Target(Of.P99, most_ms[1], at_least=False),
+            Target(Statistic.P50, most_ms[0], at_least=False),
+            Target(Statistic.P99, most_ms[1], at_least=False),
         )
     )
     lines = [

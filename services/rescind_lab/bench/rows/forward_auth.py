@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rescind.core.times import NS_PER_S
-from rescind_lab.bench.comparison import Line, Measured, Of, Row, Target
+from rescind_lab.bench.comparison import Line, Measured, Row, Statistic, Target
 from rescind_lab.bench.environment import BenchStage
 from rescind_lab.bench.samples import Side, Unit, in_turns
 from rescind_lab.errors import SceneError
@@ -58,8 +58,8 @@ async def run_wrk(wrk: str, script: Path, url: str, *, connections: int, seconds
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    said, _ = await process.communicate()
-    rate, refused = _RATE.search(said), _REFUSED.search(said)
+    output, _ = await process.communicate()
+    rate, refused = _RATE.search(output), _REFUSED.search(output)
     if rate is None or refused is not None:
         answered = f"{refused[1].decode()} were refused" if refused else "wrk gave no rate"
         raise SceneError(f"the load on {urlsplit(url).path} means nothing: {answered}")
@@ -74,7 +74,7 @@ async def _under_loader(url: str, token: str, *, seconds: int) -> float:
     began_ns = clock.monotonic_raw_ns()
     ends_ns = began_ns + seconds * NS_PER_S
 
-    async def ask() -> int:
+    async def client() -> int:
         reader, writer = await asyncio.open_connection(where.hostname, where.port)
         answered = 0
         while clock.monotonic_raw_ns() < ends_ns:
@@ -87,7 +87,7 @@ async def _under_loader(url: str, token: str, *, seconds: int) -> float:
         return answered
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(ask()) for _ in range(_CONNECTIONS)]
+        tasks = [group.create_task(client()) for _ in range(_CONNECTIONS)]
     return sum(task.result() for task in tasks) * NS_PER_S / (clock.monotonic_raw_ns() - began_ns)
 
 
@@ -96,7 +96,7 @@ async def measure(stage: BenchStage) -> dict[str, Measured]:
     (token,) = await stage.issue(1)
     load = Load(stage.system.directory, seconds=stage.choose(quick=1, full=2))
     async with stage.process(_RIVAL, RESCIND_SOCKET=stage.sidecar.socket) as (_, facts):
-        stage.say("/verify under load")
+        stage.show_step("/verify under load")
 
         async def ours() -> float:
             return await load.per_s(f"{stage.sidecar.http}/verify", token)
@@ -120,7 +120,7 @@ ROW = Row(
             "http.verify",
             "/verify, one worker",
             "uvicorn with httptools, the same by hand",
-            (Target(Of.RATIO, 2, at_least=True),),
+            (Target(Statistic.RATIO, 2, at_least=True),),
         ),
     ),
     measure,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rescind import Verifier
 from rescind.core.times import NS_PER_MS
-from rescind_lab.bench.comparison import Line, Measured, Of, Row, Target
+from rescind_lab.bench.comparison import Line, Measured, Row, Statistic, Target
 from rescind_lab.bench.environment import BenchStage
 from rescind_lab.bench.samples import Samples, Side, Unit, in_turns, per_call_us
 from rescind_runtime import clock
@@ -20,7 +20,7 @@ _FILL = Path(__file__).with_name("fill.sql")
 _AT_ONCE = 500_000
 _FILL_DEADLINE_S = 600
 _HOT = 500
-_FLAT = Target(Of.RATIO, 1 / 1.5, at_least=True)
+_FLAT = Target(Statistic.RATIO, 1 / 1.5, at_least=True)
 
 
 async def measure(stage: BenchStage) -> dict[str, Measured]:
@@ -30,10 +30,10 @@ async def measure(stage: BenchStage) -> dict[str, Measured]:
     measured: dict[str, Measured] = {}
     there = 0
     for size in sizes(stage):
-        stage.say(f"filling the table with {size:,} tokens")
+        stage.show_step(f"filling the table with {size:,} tokens")
         await _fill(stage, first=there + 1, last=size)
         there = size
-        stage.say(f"the hot set, with {size:,} tokens behind it")
+        stage.show_step(f"the hot set, with {size:,} tokens behind it")
         checks[size], sights[size] = await _hot_set(stage)
         measured[f"hot.revoke.{size}"] = await _tree(stage, size)
     for kind, seen in (("check", checks), ("sight", sights)):
@@ -54,7 +54,7 @@ async def _fill(stage: BenchStage, *, first: int, last: int) -> None:
     for start in range(first, last + 1, _AT_ONCE):
         end = min(start + _AT_ONCE - 1, last)
         await stage.postgres.execute(statement, start, end, timeout=_FILL_DEADLINE_S)
-        stage.say(f"filling the table with {last:,} tokens: {end:,}")
+        stage.show_step(f"filling the table with {last:,} tokens: {end:,}")
     await stage.postgres.execute("ANALYZE tokens", timeout=_FILL_DEADLINE_S)
     await stage.postgres.execute("CHECKPOINT", timeout=_FILL_DEADLINE_S)
 
@@ -107,7 +107,7 @@ def _lines(size: int) -> tuple[Line, ...]:
             f"hot.revoke.{size}",
             f"revoking a tree of {size:,} tokens, until enforced",
             "revoking one token, until enforced",
-            (Target(Of.RATIO, 0.5, at_least=True),),
+            (Target(Statistic.RATIO, 0.5, at_least=True),),
         ),
     )
 

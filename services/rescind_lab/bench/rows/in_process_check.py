@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from rescind import Verifier
 from rescind.core import token_format
 from rescind.core.verdict import Allowed
-from rescind_lab.bench.comparison import Line, Measured, Of, Row, Target
+from rescind_lab.bench.comparison import Line, Measured, Row, Statistic, Target
 from rescind_lab.bench.environment import SCOPE, SUBJECT, BenchStage
 from rescind_lab.bench.samples import Side, Unit, in_turns, per_call_us
 from rescind_lab.errors import SceneError
@@ -26,10 +26,10 @@ _RSA_BITS = 2048
 _KEY = "bench:record"
 _PATTERNS = ("tools:call:github/*", "tools:call:jira/*", "files:read:*")
 _MATCHED = "tools:call:github/issues"
-_FASTER = Target(Of.RATIO, 50, at_least=True)
+_FASTER = Target(Statistic.RATIO, 50, at_least=True)
 
 _RIVALS = {
-    "redis_tcp": ("redis-py GET over TCP", (_FASTER, Target(Of.BEST, 1.0, at_least=False))),
+    "redis_tcp": ("redis-py GET over TCP", (_FASTER, Target(Statistic.BEST, 1.0, at_least=False))),
     "redis_unix": ("redis-py GET over a unix socket", ()),
     "jwt_hs256": ("PyJWT HS256", (_FASTER,)),
     "jwt_rs256": ("PyJWT RS256", ()),
@@ -128,7 +128,7 @@ ROW = Row(
             "check.pattern",
             "the same with scope patterns",
             "the same with a plain scope",
-            (Target(Of.RATIO, 1 / 1.5, at_least=True),),
+            (Target(Statistic.RATIO, 1 / 1.5, at_least=True),),
         ),
     ),
     measure,

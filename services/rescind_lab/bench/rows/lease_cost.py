@@ -7,18 +7,18 @@ import secrets
 from pathlib import Path
 
 from rescind.wire.heartbeat import INSTANCE_BYTES
-from rescind_lab.bench.comparison import Line, Measured, Of, Row, Target
+from rescind_lab.bench.comparison import Line, Measured, Row, Statistic, Target
 from rescind_lab.bench.environment import BenchStage
 from rescind_lab.bench.samples import Samples, Unit
 from rescind_lab.errors import SceneError
 from rescind_runtime import clock
 from rescind_runtime.data_dir import write_private
 
-_BEATING = "rescind_lab.bench.processes.heartbeat_load"
+_HEARTBEATS = "rescind_lab.bench.processes.heartbeat_load"
 _HEARTBEAT_S = 2.5
 _WARM_S = 3.0
 _ROUND_S = 5.0
-_SOME = 0.9
+_LEAST_SHARE = 0.9
 _ENROL = """
 INSERT INTO enrolments (instance, epoch, credential, service, enrolled_at)
 SELECT instance, h.epoch, credential.token_id, 'bench', ledger_now()
@@ -35,21 +35,21 @@ FROM leases WHERE service = 'bench'
 async def measure(stage: BenchStage) -> dict[str, Measured]:
     """Send a fleet's heartbeats at the default interval, and measure the authority's CPU time."""
     fleet = stage.choose(quick=500, full=5_000)
-    stage.say(f"renewing {fleet:,} leases")
+    stage.show_step(f"renewing {fleet:,} leases")
     pid = stage.system.pids["authority"]
     assert pid is not None  # noqa: S101 - the bench's own system is embedded
-    standing = await stage.admin.fleet()
+    ledger = await stage.admin.fleet()
     keyring = json.loads((stage.system.directory / "keyring").read_text(encoding="utf-8"))
-    orders = {
+    parameters = {
         "nats": stage.system.nats,
         "master": keyring["master"],
         "first": await _enrolled(stage, fleet),
-        **{name: standing[name] for name in ("epoch", "seq", "head")},
+        **{name: ledger[name] for name in ("epoch", "seq", "head")},
     }
-    path = write_private(stage.system.directory / "beating", json.dumps(orders))
+    path = write_private(stage.system.directory / "heartbeats", json.dumps(parameters))
     cores: list[float] = []
     rates: list[float] = []
-    async with stage.process(_BEATING, str(path), str(fleet), str(_HEARTBEAT_S)):
+    async with stage.process(_HEARTBEATS, str(path), str(fleet), str(_HEARTBEAT_S)):
         await asyncio.sleep(_HEARTBEAT_S + _WARM_S)
         for _ in range(stage.choose(quick=1, full=5)):
             before = await _counted(stage), _busy_s(pid), clock.monotonic_raw_ns()
@@ -57,7 +57,7 @@ async def measure(stage: BenchStage) -> dict[str, Measured]:
             spent_s = (clock.monotonic_raw_ns() - before[2]) / 1e9
             cores.append((_busy_s(pid) - before[1]) / spent_s)
             rates.append((await _counted(stage) - before[0]) / spent_s)
-    if max(rates) < _SOME * fleet / _HEARTBEAT_S:
+    if max(rates) < _LEAST_SHARE * fleet / _HEARTBEAT_S:
         raise SceneError(f"only {max(rates):.0f} heartbeats a second counted, of {fleet:,} leases")
     note = f"{fleet:,} leases at a heartbeat each {_HEARTBEAT_S:g} s: {max(rates):,.0f}/s counted"
     return {"leases": Measured(Samples(Unit.CORES, tuple(cores)), notes=note)}
@@ -90,7 +90,7 @@ ROW = Row(
             "leases",
             "the CPU of an authority with 5,000 leases",
             None,
-            (Target(Of.P50, 0.5, at_least=False),),
+            (Target(Statistic.P50, 0.5, at_least=False),),
         ),
     ),
     measure,

@@ -4,7 +4,7 @@ It is measured for 100,000 tokens, and for more than the process keeps.
 """
 
 from rescind.client.verifier import MOST_ENTRIES
-from rescind_lab.bench.comparison import Line, Measured, Of, Row, Target
+from rescind_lab.bench.comparison import Line, Measured, Row, Statistic, Target
 from rescind_lab.bench.environment import BenchStage
 from rescind_lab.bench.samples import Samples, Unit
 from rescind_lab.errors import SceneError
@@ -19,7 +19,7 @@ _MOST_MB = 100
 
 async def measure(stage: BenchStage) -> dict[str, Measured]:
     """Fill one workload up to its bound, and another with half as many tokens again."""
-    stage.say("filling a workload with entries")
+    stage.show_step("filling a workload with entries")
     full = stage.choose(quick=_QUICK_TOKENS, full=MOST_ENTRIES)
     path = str(stage.system.directory / "memory.sock")
     measured: dict[str, Measured] = {}
@@ -37,10 +37,10 @@ async def _grown_mb(stage: BenchStage, path: str, count: int) -> float:
             case {"grown_bytes": int(grown)}:
                 return grown / _BYTES_PER_MB
             case _:
-                raise SceneError(f"the workload does not say how it grew: {facts}")
+                raise SceneError(f"the workload does not report how it grew: {facts}")
 
 
-_BOUND = (Target(Of.BEST, _MOST_MB, at_least=False),)
+_BOUND = (Target(Statistic.BEST, _MOST_MB, at_least=False),)
 ROW = Row(
     "memory",
     (

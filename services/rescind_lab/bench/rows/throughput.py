@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from rescind.client.admin import RevocationItem
 from rescind.client.settings import read_token
-from rescind_lab.bench.comparison import Line, Measured, Of, Row, Target
+from rescind_lab.bench.comparison import Line, Measured, Row, Statistic, Target
 from rescind_lab.bench.environment import BenchStage
 from rescind_lab.bench.rows.forward_auth import run_wrk
 from rescind_lab.bench.samples import Samples, Side, Unit, in_turns
@@ -42,7 +42,7 @@ end
 
 async def measure_apply(stage: BenchStage) -> dict[str, Measured]:
     """Apply events to a view with a table, in a process of its own."""
-    stage.say("applying events")
+    stage.show_step("applying events")
     count = stage.choose(quick=5_000, full=100_000)
     rates = [await _rate(stage, _SIDECAR, count) for _ in range(stage.choose(quick=1, full=5))]
     return {
@@ -54,7 +54,7 @@ async def measure_apply(stage: BenchStage) -> dict[str, Measured]:
 
 async def measure_commit(stage: BenchStage) -> dict[str, Measured]:
     """Commit revocations: in the sequencer beside plain INSERTs, and over HTTP."""
-    stage.say("committing revocations")
+    stage.show_step("committing revocations")
     count = stage.choose(quick=2_000, full=50_000)
 
     async def sequencer() -> float:
@@ -111,7 +111,7 @@ async def _rate(stage: BenchStage, module: str, count: int, **environment: str) 
             case {"seconds": float(seconds)}:
                 return count / seconds
             case _:
-                raise SceneError(f"{module} says nothing of its time: {facts}")
+                raise SceneError(f"{module} does not report its time: {facts}")
 
 
 async def _insert(stage: BenchStage, *, batches: int) -> float:
@@ -172,7 +172,7 @@ APPLY = Row(
             "apply",
             "events applied by a sidecar",
             None,
-            (Target(Of.BEST, 50_000, at_least=True),),
+            (Target(Statistic.BEST, 50_000, at_least=True),),
         ),
     ),
     measure_apply,
@@ -184,13 +184,13 @@ COMMIT = Row(
             "commit.sequencer",
             "revocations committed",
             "INSERTs of one such row, 256 to a commit",
-            (Target(Of.BEST, 5_000, at_least=True),),
+            (Target(Statistic.BEST, 5_000, at_least=True),),
         ),
         Line(
             "commit.batch",
             "revocations committed, 1,000 a call",
             "INSERTs of one such row, 256 to a commit",
-            (Target(Of.BEST, 5_000, at_least=True),),
+            (Target(Statistic.BEST, 5_000, at_least=True),),
         ),
         Line("commit.http", "revocations committed over HTTP, one a call"),
     ),

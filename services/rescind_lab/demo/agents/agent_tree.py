@@ -44,7 +44,7 @@ def is_hit(agent: Agent) -> bool:
     return f"{agent.subject}/".startswith(f"{subject_of(ROGUE)}/")
 
 
-async def born(admin: AsyncAdmin, authority: str) -> Mapping[str, Secret]:
+async def issue_tokens(admin: AsyncAdmin, authority: str) -> Mapping[str, Secret]:
     """Delegate from agent to agent, each with its own token alone, and return their tokens."""
     secrets: dict[str, Secret] = {}
     for agent in FAMILY:

@@ -99,12 +99,7 @@ def claims(
         ),
         Assertion(
             f"killed: {began} calls of theirs began after the receipt, everywhere; 0 were accepted",
-            all(
-                lane.killed_after > 0
-                and not lane.killed_accepted_after
-                and lane.reasons_after_kill == (_REVOKED,)
-                for lane in hit
-            ),
+            all(_denied_after_kill(lane) for lane in hit),
         ),
         Assertion(
             f"their {len(hit)} idle streams were broken off within {longest} of the commit",
@@ -116,9 +111,21 @@ def claims(
         ),
         Assertion(
             f"the {len(spared)} innocents went on without a single denial, their streams open",
-            all(lane.calls > 0 and not lane.denied and lane.stream_ms is None for lane in spared),
+            all(_undisturbed(lane) for lane in spared),
         ),
     )
+
+
+def _denied_after_kill(lane: AgentLane) -> bool:
+    return (
+        lane.killed_after > 0
+        and not lane.killed_accepted_after
+        and lane.reasons_after_kill == (_REVOKED,)
+    )
+
+
+def _undisturbed(lane: AgentLane) -> bool:
+    return lane.calls > 0 and not lane.denied and lane.stream_ms is None
 
 
 def _lane(

@@ -44,37 +44,37 @@ class AgentsOutcome:
         return all(claim.holds for claim in self.claims)
 
 
-async def play(environ: Mapping[str, str], *, say: Callable[[str], None]) -> AgentsOutcome:
+async def play(environ: Mapping[str, str], *, show_step: Callable[[str], None]) -> AgentsOutcome:
     """Run the scenario in a directory that is deleted afterwards. Raises RescindError."""
     async with (
-        environment.running(environ, say=say) as here,
+        environment.running(environ, show_step=show_step) as here,
         here.admin(timeout_s=_TIMEOUT_S) as admin,
     ):
-        say("an orchestrator makes agents, which make others")
-        secrets = await agent_tree.born(admin, here.system.authority)
+        show_step("an orchestrator makes agents, which make others")
+        secrets = await agent_tree.issue_tokens(admin, here.system.authority)
         async with (
-            environment.calling(here, secrets, say=say) as traffic,
+            environment.calling(here, secrets, show_step=show_step) as traffic,
             streams.opened(traffic.services[STREAMING], secrets) as opened,
         ):
             await asyncio.sleep(_BEFORE_S)
-            say(f"{ROGUE} is narrowed")
+            show_step(f"{ROGUE} is narrowed")
             narrowed = _moment(
                 await admin.narrow(
                     f"chain:{agent_tree.subject_of(ROGUE)}",
                     remove=[f"work:{NARROWED}"],
-                    reason="it writes to everybody",
+                    reason="it writes to all customers",
                     wait=True,
                 )
             )
             await asyncio.sleep(_BETWEEN_S)
-            say(f"{ROGUE} is killed")
+            show_step(f"{ROGUE} is killed")
             subject = agent_tree.subject_of(ROGUE)
             killed = _moment(await admin.kill(subject, reason="it did not stop", wait=True))
             async with (
-                AsyncBearer(here.system.authority, secrets["fetcher"]) as dead,
-                AsyncBearer(here.system.authority, secrets["orchestrator"]) as maker,
+                AsyncBearer(here.system.authority, secrets["fetcher"]) as killed_agent,
+                AsyncBearer(here.system.authority, secrets["orchestrator"]) as parent,
             ):
-                refusals = await _refusals(dead, maker)
+                refusals = await _refusals(killed_agent, parent)
             await asyncio.sleep(_AFTER_S)
             ended_ns = {each.agent: each.ended_ns for each in opened}
     calls = tuple(traffic.made)
@@ -90,14 +90,14 @@ def _moment(done: RevocationDetails) -> Moment:
     return Moment(environment.boottime_ns(done["receipt"]["committed_at"]), answered_ns, done["id"])
 
 
-async def _refusals(dead: AsyncBearer, maker: AsyncBearer) -> Refusals:
+async def _refusals(killed_agent: AsyncBearer, parent: AsyncBearer) -> Refusals:
     """Request two delegations, and return their statuses.
 
     A killed agent requests the first; the rogue's live parent requests the rogue again.
     """
     return Refusals(
-        delegation=await _delegation(dead, f"{agent_tree.subject_of('fetcher')}/heir"),
-        again=await _delegation(maker, agent_tree.subject_of(ROGUE)),
+        delegation=await _delegation(killed_agent, f"{agent_tree.subject_of('fetcher')}/heir"),
+        again=await _delegation(parent, agent_tree.subject_of(ROGUE)),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rescind.core.times import NS_PER_MS
+from rescind.core.times import NS_PER_MS, NS_PER_S
 from rescind_lab.demo.calls import MeasuredCall
 from rescind_lab.demo.timeline import Assertion
 
@@ -20,6 +20,11 @@ class PartitionTimes:
     lapse_ns: int  # the latest: the end of a lease requested just before the cut
     receipt_ns: int  # when the answer arrived
     healed_ns: int
+
+    @property
+    def lease_s(self) -> float:
+        """How long after the cut a lease may last, in seconds."""
+        return (self.lapse_ns - self.cut_ns) / NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,35 +86,29 @@ def claims(lanes: Sequence[PartitionLane], moments: PartitionTimes) -> tuple[Ass
     """
     connected = [lane for lane in lanes if not lane.cut_off]
     (alone,) = [lane for lane in lanes if lane.cut_off]
-    lease_s = (moments.lapse_ns - moments.cut_ns) / 1_000 / NS_PER_MS
-    receipt_ms = _ms(moments.receipt_ns, moments)
     after = sum(lane.began_after_receipt for lane in lanes)
     accepted = sum(lane.accepted_after_receipt for lane in lanes)
     return (
         Assertion(
             "connected services accepted the revoked token before, and denied it after",
-            bool(connected) and all(_turned(lane) for lane in connected),
+            bool(connected) and all(_denied_after_accepted(lane) for lane in connected),
         ),
         Assertion(
             f"{alone.service}, cut off and alive, went on accepting it, from memory",
             alone.last_accepted_ms is not None and alone.last_accepted_ms > 0,
         ),
         Assertion(
-            f"within {lease_s:.1f} s of the cut its lease was over: no_lease, for both tokens",
+            f"within {moments.lease_s:.1f} s of the cut its lease was over: "
+            "no_lease, for both tokens",
             _lapsed(alone),
         ),
         Assertion(
             f"the receipt came later, and says so: {alone.service} lapsed, others acknowledged",
-            alone.first_denied_ms is not None
-            and alone.first_denied_ms < receipt_ms
-            and alone.outcome == "lapsed"
-            and all(lane.outcome == "acknowledged" for lane in connected),
+            _named_as_lapsed(alone, moments) and _acknowledged(connected),
         ),
         Assertion(
             f"{after} calls with it began after the receipt, everywhere; {accepted} were accepted",
-            all(
-                lane.began_after_receipt > 0 and lane.accepted_after_receipt == 0 for lane in lanes
-            ),
+            all(_denied_after_receipt(lane) for lane in lanes),
         ),
         Assertion(
             "the other token was never denied at a connected service",
@@ -117,18 +116,34 @@ def claims(lanes: Sequence[PartitionLane], moments: PartitionTimes) -> tuple[Ass
         ),
         Assertion(
             f"healed, {alone.service} came back by itself: one token revoked, the other accepted",
-            _recovered(alone, healed_ms=_ms(moments.healed_ns, moments)),
+            _recovered(alone, moments),
         ),
     )
 
 
-def _turned(lane: PartitionLane) -> bool:
+def _denied_after_accepted(lane: PartitionLane) -> bool:
     return (
         lane.last_accepted_ms is not None
         and lane.first_denied_ms is not None
         and lane.last_accepted_ms < lane.first_denied_ms
         and lane.reasons == (_REVOKED,)
     )
+
+
+def _named_as_lapsed(lane: PartitionLane, moments: PartitionTimes) -> bool:
+    return (
+        lane.outcome == "lapsed"
+        and lane.first_denied_ms is not None
+        and lane.first_denied_ms < _ms(moments.receipt_ns, moments)
+    )
+
+
+def _acknowledged(lanes: Sequence[PartitionLane]) -> bool:
+    return all(lane.outcome == "acknowledged" for lane in lanes)
+
+
+def _denied_after_receipt(lane: PartitionLane) -> bool:
+    return lane.began_after_receipt > 0 and lane.accepted_after_receipt == 0
 
 
 def _lapsed(lane: PartitionLane) -> bool:
@@ -140,7 +155,8 @@ def _lapsed(lane: PartitionLane) -> bool:
     )
 
 
-def _recovered(lane: PartitionLane, *, healed_ms: float) -> bool:
+def _recovered(lane: PartitionLane, moments: PartitionTimes) -> bool:
+    healed_ms = _ms(moments.healed_ns, moments)
     return (
         lane.first_revoked_ms is not None
         and lane.first_revoked_ms > healed_ms
@@ -166,12 +182,6 @@ def _lane(
     while_cut = [call for call in here if moments.cut_ns <= call.began_ns < moments.healed_ns]
     lapsed = [call for call in while_cut if cut_off and call.began_ns > moments.lapse_ns]
     other_denied = [call for call in other if not call.accepted]
-    last_denial_ns = max((call.began_ns for call in other_denied), default=None)
-    again = [
-        call
-        for call in other
-        if call.accepted and last_denial_ns is not None and call.began_ns > last_denial_ns
-    ]
     return PartitionLane(
         service=service,
         cut_off=cut_off,
@@ -189,8 +199,16 @@ def _lane(
         other_calls=len(other),
         other_denied=len(other_denied),
         other_denied_from_ms=_ms_of(other_denied, moments),
-        other_accepted_again_ms=_ms_of(again, moments),
+        other_accepted_again_ms=_ms_of(_accepted_again(other), moments),
     )
+
+
+def _accepted_again(calls: Sequence[MeasuredCall]) -> list[MeasuredCall]:
+    """Return the calls that were accepted after the last denial; none if none was denied."""
+    last_denial_ns = max((call.began_ns for call in calls if not call.accepted), default=None)
+    if last_denial_ns is None:
+        return []
+    return [call for call in calls if call.accepted and call.began_ns > last_denial_ns]
 
 
 def _ms_of(

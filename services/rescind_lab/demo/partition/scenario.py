@@ -36,7 +36,7 @@ _AFTER_S = 1.2
 _RECOVERY_S = 15.0
 _RECOVERED_S = 0.8
 _TIMEOUT_S = 30.0
-_AGAIN_S = 0.05
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,54 +55,54 @@ class PartitionOutcome:
         return all(claim.holds for claim in self.claims)
 
 
-async def play(environ: Mapping[str, str], *, say: Callable[[str], None]) -> PartitionOutcome:
+async def play(environ: Mapping[str, str], *, show_step: Callable[[str], None]) -> PartitionOutcome:
     """Run the scenario in a directory that is deleted afterwards. Raises RescindError."""
     async with (
-        tcp_proxy.laid() as cable,
+        tcp_proxy.running() as wire,
         environment.running(
             environ,
-            say=say,
-            reach=lambda service, told: _told(service, told, cable),
+            show_step=show_step,
+            reach=lambda service, settings: _sidecar_settings(service, settings, wire),
             RESCIND_TERM=str(TERM_S),
             RESCIND_HEARTBEAT_S=str(_HEARTBEAT_S),
         ) as here,
         here.admin(timeout_s=_TIMEOUT_S) as admin,
     ):
         pair = await environment.issue(admin)
-        async with environment.calling(here, pair.secrets, say=say) as traffic:
+        async with environment.calling(here, pair.secrets, show_step=show_step) as traffic:
             await asyncio.sleep(_BEFORE_S)
-            revocation, moments = await _partition(admin, pair.revoked_id, cable, say)
-            say(f"{CUT_OFF} is connected again")
+            revocation, moments = await _partition(admin, pair.revoked_id, wire, show_step)
+            show_step(f"{CUT_OFF} is connected again")
             await _recovery(here.system)
     return _outcome(revocation, moments, tuple(traffic.made))
 
 
-def _told(service: str, told: Mapping[str, str], cable: Wire) -> Mapping[str, str]:
+def _sidecar_settings(service: str, settings: Mapping[str, str], wire: Wire) -> Mapping[str, str]:
     """Return the settings of a sidecar; those of the one to cut off lead through the wire."""
     if service != CUT_OFF:
-        return told
+        return settings
     # Redis is on a unix socket, which no network failure cuts. So this sidecar runs without it.
-    kept = {name: text for name, text in told.items() if name != "RESCIND_REDIS_URL"}
-    ways = {name: cable.through(told[name]) for name in ("RESCIND_NATS_URL", "RESCIND_URL")}
+    kept = {name: text for name, text in settings.items() if name != "RESCIND_REDIS_URL"}
+    ways = {name: wire.through(settings[name]) for name in ("RESCIND_NATS_URL", "RESCIND_URL")}
     return kept | ways
 
 
 async def _partition(
-    admin: AsyncAdmin, token_id: str, cable: Wire, say: Callable[[str], None]
+    admin: AsyncAdmin, token_id: str, wire: Wire, show_step: Callable[[str], None]
 ) -> tuple[RevocationDetails, PartitionTimes]:
     """Cut the wire, revoke a token, wait for the receipt, and heal the wire."""
-    say(f"{CUT_OFF} is cut off")
+    show_step(f"{CUT_OFF} is cut off")
     cut_ns = clock.boottime_ns()
-    with cable.cut():
+    with wire.cut():
         await asyncio.sleep(_CUT_BEFORE_S)
-        say("revoking, and waiting for the receipt")
+        show_step("revoking, and waiting for the receipt")
         revocation = await admin.revoke(
             f"token:{token_id}", reason="the demo", wait=True, timeout=_TIMEOUT_S / 2
         )
         receipt_ns = clock.boottime_ns()
         if revocation["receipt"] is None:
             raise SceneError(f"there was no receipt in {_TIMEOUT_S / 2:.0f} s")
-        say("the receipt is here")
+        show_step("the receipt is here")
         await asyncio.sleep(_AFTER_S)
         healed_ns = clock.boottime_ns()
     return revocation, PartitionTimes(
@@ -126,7 +126,7 @@ async def _recovery(system: System) -> None:
                 while (  # noqa: ASYNC110 - another process has no event to wait for
                     await client.get(f"{url}/readyz")
                 ).status_code != HTTPStatus.OK:
-                    await asyncio.sleep(_AGAIN_S)
+                    await asyncio.sleep(_POLL_S)
     await asyncio.sleep(_RECOVERED_S)
 
 

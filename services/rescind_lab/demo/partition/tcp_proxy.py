@@ -20,19 +20,19 @@ class Wire:
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
-        self._ways: list[asyncio.Task[None]] = []
-        self._whole = asyncio.Event()
-        self._whole.set()
+        self._routes: list[asyncio.Task[None]] = []
+        self._healed = asyncio.Event()
+        self._healed.set()
 
     def through(self, url: str) -> str:
-        """Open a way through the wire to the host of a URL, and return the URL of its near end."""
+        """Open a route through the wire to a URL, and return the URL of its near end."""
         where = urlsplit(url)
         if where.hostname is None or where.port is None:
             raise ValueError("only a URL with host and port leads through a wire")
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)
         far = (where.hostname, where.port)
-        self._ways.append(self._tasks.create_task(self._lead(listener, far)))
+        self._routes.append(self._tasks.create_task(self._accept(listener, far)))
         user, at, _ = where.netloc.rpartition("@")
         near = f"{user}{at}127.0.0.1:{listener.getsockname()[1]}"
         return where._replace(netloc=near).geturl()
@@ -40,18 +40,18 @@ class Wire:
     @contextlib.contextmanager
     def cut(self) -> Generator[None]:
         """Drop all bytes during the block, in both directions."""
-        self._whole.clear()
+        self._healed.clear()
         try:
             yield
         finally:
-            self._whole.set()
+            self._healed.set()
 
     def end(self) -> None:
         """Stop listening, and close every connection."""
-        for way in self._ways:
-            way.cancel()
+        for route in self._routes:
+            route.cancel()
 
-    async def _lead(self, listener: socket.socket, far: tuple[str, int]) -> None:
+    async def _accept(self, listener: socket.socket, far: tuple[str, int]) -> None:
         loop = asyncio.get_running_loop()
         with listener:
             async with asyncio.TaskGroup() as connections:
@@ -60,24 +60,24 @@ class Wire:
                     connections.create_task(self._connect(near, far))
 
     async def _connect(self, near: socket.socket, far: tuple[str, int]) -> None:
-        await self._whole.wait()
+        await self._healed.wait()
         with near, contextlib.suppress(OSError):  # no listener: hang up, as the far end would
             there = await asyncio.open_connection(*far)
             here = await asyncio.open_connection(sock=near)
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._carry(here[0], there[1]))
-                both.create_task(self._carry(there[0], here[1]))
+                both.create_task(self._forward(here[0], there[1]))
+                both.create_task(self._forward(there[0], here[1]))
 
-    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         try:
             with contextlib.suppress(OSError):  # a reset is an end like any other
-                while chunk := await self._next(source):
+                while chunk := await self._read(source):
                     target.write(chunk)
                     await target.drain()
         finally:
             target.close()
 
-    async def _next(self, source: asyncio.StreamReader) -> bytes:
+    async def _read(self, source: asyncio.StreamReader) -> bytes:
         """Return the received bytes, or none at the end.
 
         While the wire is cut, the call does not return.
@@ -86,12 +86,12 @@ class Wire:
             chunk = await source.read(_CHUNK_BYTES)
         except OSError:
             chunk = b""
-        await self._whole.wait()
+        await self._healed.wait()
         return chunk
 
 
 @contextlib.asynccontextmanager
-async def laid() -> AsyncGenerator[Wire]:
+async def running() -> AsyncGenerator[Wire]:
     """Run a proxy for the block."""
     async with asyncio.TaskGroup() as tasks:
         wire = Wire(tasks)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from rescind_lab.bench import plot, report, table
-from rescind_lab.bench.comparison import Judged, Line, Measured, Of, Target, judge
+from rescind_lab.bench.comparison import Judged, Line, Measured, Statistic, Target, judge
 from rescind_lab.bench.samples import Samples, Unit, in_turns, ratio
 
-FASTER = Target(Of.RATIO, 50, at_least=True)
+FASTER = Target(Statistic.RATIO, 50, at_least=True)
 
 
 def us(*figures: float) -> Samples:
@@ -59,10 +59,10 @@ async def test_both_sides_take_turns() -> None:
     ("target", "met"),
     [
         (FASTER, True),
-        (Target(Of.RATIO, 51, at_least=True), False),
-        (Target(Of.BEST, 2, at_least=False), True),
-        (Target(Of.P50, 3, at_least=False), True),
-        (Target(Of.P99, 3, at_least=False), False),
+        (Target(Statistic.RATIO, 51, at_least=True), False),
+        (Target(Statistic.BEST, 2, at_least=False), True),
+        (Target(Statistic.P50, 3, at_least=False), True),
+        (Target(Statistic.P99, 3, at_least=False), False),
     ],
 )
 def test_a_target_is_held_against_its_number(target: Target, met: bool) -> None:
@@ -72,7 +72,7 @@ def test_a_target_is_held_against_its_number(target: Target, met: bool) -> None:
 
 
 def test_a_line_that_missed_one_target_of_two_missed() -> None:
-    targets = (FASTER, Target(Of.BEST, 1, at_least=False))
+    targets = (FASTER, Target(Statistic.BEST, 1, at_least=False))
     assert judge(Line("k", "says", "them", targets), Measured(us(2), us(100))).ok is False
     assert judge(Line("k", "says", "them"), Measured(us(2), us(100))).ok is None
 

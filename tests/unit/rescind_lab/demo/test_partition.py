@@ -91,7 +91,7 @@ async def _until_it_hangs_up(reader: asyncio.StreamReader, writer: asyncio.Strea
 async def test_a_cut_wire_is_silent_both_ways_and_delivers_late_once_healed() -> None:
     server = await asyncio.start_server(_until_it_hangs_up, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, tcp_proxy.laid() as cable, asyncio.timeout(10):
+    async with server, tcp_proxy.running() as cable, asyncio.timeout(10):
         near = cable.through(f"nats://user:word@127.0.0.1:{port}")
         assert near.startswith("nats://user:word@127.0.0.1:")
         reader, writer = await asyncio.open_connection("127.0.0.1", int(near.rpartition(":")[2]))

@@ -48,7 +48,7 @@ def test_each_call_in_reach_has_its_mark() -> None:
             call(3, OTHER),
         )
     )
-    assert [marks(picture, kind) for kind in ("good", "bad", "told")] == [3, 2, 1]
+    assert [marks(picture, kind) for kind in ("good", "bad", "acknowledged")] == [3, 2, 1]
     assert "Every service denied the revoked token: by 8.0 ms" in picture
     assert "after the acknowledgements: 2, of which 0 accepted" in picture
 
