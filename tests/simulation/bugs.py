@@ -143,7 +143,7 @@ def _() -> Patches:
         extend(self, ends_ns)
 
     def heard(self: Renew, *answered: Any) -> bool:
-        self._leaving = False  # the other guard against it
+        self._released = False  # the other guard against it
         return take(self, *answered)
 
     return [(Writer, "extend", again), (Renew, "_apply_answer", heard)]

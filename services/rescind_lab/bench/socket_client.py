@@ -1,7 +1,4 @@
-"""Send requests to a sidecar's socket, one frame after the other.
-
-A client in another language would do the same.
-"""
+"""A client of a sidecar's socket, as small as one in another language would be."""
 
 import socket
 from collections.abc import Generator
@@ -16,7 +13,7 @@ _DEADLINE_S = 5.0
 
 
 class SocketClient:
-    """One connection without pool, table or memory: only the socket and the sidecar are left."""
+    """One connection, without pool, table or cache: its times are those of socket and sidecar."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection

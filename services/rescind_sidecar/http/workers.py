@@ -60,12 +60,13 @@ class Workers:
         finally:
             await self._stop()
 
-    async def _supervise(self, place: int) -> None:
+    async def _supervise(self, index: int) -> None:
+        """Restart a worker whenever it dies, after a pause that doubles while it dies at once."""
         loop = asyncio.get_running_loop()
         pause_s = _FIRST_PAUSE_S
         while True:
             began_s = loop.time()
-            child = self._children[place]
+            child = self._children[index]
             await child.wait_ended()
             self._tally.http_workers_restarted += 1
             _log.error(
@@ -78,7 +79,7 @@ class Workers:
             steady = loop.time() - began_s > _STEADY_S
             pause_s = _FIRST_PAUSE_S if steady else min(pause_s * 2, _LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
-            self._children[place] = Child(self._program)
+            self._children[index] = Child(self._program)
 
     async def _stop(self) -> None:
         for child in self._children:

@@ -89,6 +89,7 @@ class RedisRecordReader:
                 _settle(batch, found)
 
     def _settle_queue(self) -> None:
+        """Answer all queued look-ups without a record, so that they go to the authority."""
         self._available = False
         while not self._queue.empty():
             _settle([self._queue.get_nowait()], [None])
@@ -99,7 +100,7 @@ async def _read(client: Redis, keys: list[str]) -> Sequence[bytes | None]:
         # redis-py has one type for the methods of its two clients; the asynchronous one is used.
         found = await cast("Awaitable[object]", client.mget(keys))
     if not _is_list(found) or len(found) != len(keys):
-        raise ValueError("not one answer to each question")
+        raise ValueError("not one answer to each key")
     return [each if isinstance(each, bytes) else None for each in found]
 
 

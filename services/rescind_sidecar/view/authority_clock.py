@@ -1,4 +1,4 @@
-"""Two bounds of the authority's time, from when requests left and their replies arrived.
+"""Two bounds of the authority's time, computed when a reply arrives.
 
 The local wall clock is never read. The rules of this file:
 

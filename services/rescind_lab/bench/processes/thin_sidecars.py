@@ -2,6 +2,8 @@
 
     python -m rescind_lab.bench.processes.thin_sidecars PARAMETERS COUNT
 
+PARAMETERS is a JSON file with the URL of NATS, and COUNT is the number of sidecars.
+
 Each has a NATS connection of its own, follows the hash chain over every batch, and acknowledges it
 under a MAC. It has no records and no table, and verifies no signature: a thousand verifications in
 one process would measure that process. The NATS protocol is implemented by hand: a client library
@@ -61,7 +63,7 @@ class ThinSidecar(asyncio.Protocol):
                 header, size = int(message[2] or 0), int(message[3])
                 if len(self._received) < rest + size + len(_LINE):
                     return
-                self._batch(bytes(self._received[rest + header : rest + size]))
+                self._acknowledge(bytes(self._received[rest + header : rest + size]))
                 rest += size + len(_LINE)
             elif line == b"PING":
                 self._write(b"PONG\r\n")
@@ -71,10 +73,11 @@ class ThinSidecar(asyncio.Protocol):
                 self.subscribed.set_exception(SceneError(f"NATS refuses: {line.decode()}"))
             del self._received[:rest]
 
-    def _batch(self, payload: bytes) -> None:
+    def _acknowledge(self, payload: bytes) -> None:
+        """Follow a batch, and acknowledge its last position. Raises SceneError."""
         batch = events.decode_batch(payload)
-        before = Position(batch.epoch, batch.first_seq - 1, batch.before)
-        reached = replay(before, batch.payloads)
+        start = Position(batch.epoch, batch.first_seq - 1, batch.before)
+        reached = replay(start, batch.payloads)
         if reached.head != batch.after:
             raise SceneError("a batch does not lead to its own head")
         content = heartbeat.encode_ack(heartbeat.Ack(self._instance, next(self._counter), reached))
@@ -96,16 +99,16 @@ def _parameters() -> dict[str, str]:
 async def _main(stop: Stop) -> None:
     where = urlsplit(_parameters()["nats"])
     loop = asyncio.get_running_loop()
-    thin: list[ThinSidecar] = []
+    sidecars: list[ThinSidecar] = []
     for _ in range(int(sys.argv[2])):
-        _, one = await loop.create_connection(
+        _, sidecar = await loop.create_connection(
             lambda: ThinSidecar(user=where.username or "", password=where.password or ""),
             where.hostname or "127.0.0.1",
             where.port or _PORT,
         )
-        await one.subscribed
-        thin.append(one)
-    ready_line.announce(sidecars=len(thin))
+        await sidecar.subscribed
+        sidecars.append(sidecar)
+    ready_line.announce(sidecars=len(sidecars))
     await stop.wait()
 
 

@@ -9,7 +9,7 @@ from rescind_lab.bench.environment import BenchStage
 from rescind_lab.bench.samples import Samples, Unit
 from rescind_lab.errors import SceneError
 
-_STANDIN = "rescind_lab.bench.processes.fake_sidecar"
+_FAKE_SIDECAR = "rescind_lab.bench.processes.fake_sidecar"
 _WORKLOAD = "rescind_lab.bench.processes.memory_workload"
 _HANDLES = 8
 _QUICK_TOKENS = 2_000
@@ -23,7 +23,7 @@ async def measure(stage: BenchStage) -> dict[str, Measured]:
     full = stage.choose(quick=_QUICK_TOKENS, full=MOST_ENTRIES)
     path = str(stage.system.directory / "memory.sock")
     measured: dict[str, Measured] = {}
-    async with stage.process(_STANDIN, path, str(_HANDLES), "0"):
+    async with stage.process(_FAKE_SIDECAR, path, str(_HANDLES), "0"):
         for key, count in (("memory.full", full), ("memory.beyond", full + full // 2)):
             grown = await _grown_mb(stage, path, count)
             note = f"{count:,} tokens seen, {min(count, MOST_ENTRIES):,} kept, 8 handles each"

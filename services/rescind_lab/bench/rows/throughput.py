@@ -106,6 +106,7 @@ async def _batches(stage: BenchStage) -> float:
 
 
 async def _rate(stage: BenchStage, module: str, count: int, **environment: str) -> float:
+    """Run a process that measures itself, and return its rate a second. Raises SceneError."""
     async with stage.process(module, str(count), **environment) as (_, facts):
         match facts:
             case {"seconds": float(seconds)}:
@@ -135,14 +136,18 @@ async def _insert(stage: BenchStage, *, batches: int) -> float:
 async def _over_http(stage: BenchStage, *, rounds: int) -> Measured:
     wrk = shutil.which("wrk")
     rates: Sequence[float] = [
-        await (_wrk(stage, wrk, run) if wrk else _one_after_the_other(stage, run))
+        await (_revoke_under_wrk(stage, wrk, run) if wrk else _revoke_in_sequence(stage, run))
         for run in range(rounds)
     ]
-    by = f"wrk, {_CONNECTIONS} connections" if wrk else "one client, one after the other: no wrk"
-    return Measured(Samples(Unit.PER_S, tuple(rates)), notes=f"one revocation a call, under {by}")
+    client = (
+        f"wrk, {_CONNECTIONS} connections" if wrk else "one client, one after the other: no wrk"
+    )
+    return Measured(
+        Samples(Unit.PER_S, tuple(rates)), notes=f"one revocation a call, under {client}"
+    )
 
 
-async def _wrk(stage: BenchStage, wrk: str, run: int) -> float:
+async def _revoke_under_wrk(stage: BenchStage, wrk: str, run: int) -> float:
     token = read_token(stage.system.admin_token_file).reveal()
     script = write_private(
         stage.system.directory / "revoke.lua",
@@ -157,7 +162,7 @@ async def _wrk(stage: BenchStage, wrk: str, run: int) -> float:
     )
 
 
-async def _one_after_the_other(stage: BenchStage, run: int) -> float:
+async def _revoke_in_sequence(stage: BenchStage, run: int) -> float:
     count = stage.choose(quick=20, full=500)
     began_ns = clock.monotonic_raw_ns()
     for number in range(count):

@@ -29,9 +29,9 @@ from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
 from rescind_sidecar.view.view import Diverged
 
 _RETRY_S = 0.25
-_UNPUSHED_S = 1.0
-_SHORTEST_S = 0.1
-_PAUSE_FACTOR = 20
+_PAUSE_WITHOUT_PUSHES_S = 1.0
+_SHORTEST_PAUSE_S = 0.1
+_PAUSE_FACTOR = 20  # without pushes, a pause lasts at least this many times the last round trip
 _REFRESH_S = 60.0
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -80,13 +80,13 @@ class Renew:
         self._due = due
         self._interval_s = interval_s
         self._pushes = pushes
-        self._took_s = 0.0
+        self._round_trip_s = 0.0
         self._grant_term_ms: int | None = None
         self._lease_log = LeaseLog()
         self._clock_log = ClockLog()
         self._refresh_throttle = LogThrottle(_REFRESH_S)
         self._forgeries = 0
-        self._leaving = False
+        self._released = False
         self._not_enrolled = False
         self._retirements = 0
         self._distrust: str | None = None
@@ -118,23 +118,29 @@ class Renew:
 
         So a whole fleet whose credential has ended does not flood the authority.
         """
-        return self._longest_s if self._not_enrolled else min(_RETRY_S, self._longest_s / 2)
+        return (
+            self._longest_pause_s
+            if self._not_enrolled
+            else min(_RETRY_S, self._longest_pause_s / 2)
+        )
 
     @property
-    def _longest_s(self) -> float:
+    def _longest_pause_s(self) -> float:
         """The longest pause: the configured interval, or less if the granted term is short."""
         if self._grant_term_ms is None:
             return self._interval_s
         # The lower bound keeps a pause, whatever term an authority grants.
-        longest_s = max(_SHORTEST_S, lease.longest_pause_s(self._grant_term_ms))
-        return min(self._interval_s, longest_s)
+        longest_pause_s = max(_SHORTEST_PAUSE_S, lease.longest_pause_s(self._grant_term_ms))
+        return min(self._interval_s, longest_pause_s)
 
     def _pause_s(self) -> float:
         if self._pushes():
-            return self._longest_s
+            return self._longest_pause_s
         # Revocations arrive only with heartbeats now, so these are more frequent. But they are
         # less frequent if the authority is slow because the whole fleet uses its HTTP endpoint.
-        return min(self._longest_s, max(_UNPUSHED_S, _PAUSE_FACTOR * self._took_s))
+        return min(
+            self._longest_pause_s, max(_PAUSE_WITHOUT_PUSHES_S, _PAUSE_FACTOR * self._round_trip_s)
+        )
 
     async def _beat(self) -> bool:
         current = self._instances.current
@@ -172,7 +178,7 @@ class Renew:
         """Apply the answer to a heartbeat; return True if it was a lease."""
         received_ns = self._clock.boottime_ns()
         ours = (reply.instance, reply.nonce) == (current.instance, attempt.nonce)
-        if not ours or current is not self._instances.current or self._leaving:
+        if not ours or current is not self._instances.current or self._released:
             return False
         if isinstance(reply, heartbeat.NoLease):
             self._apply_refusal(reply, current)
@@ -187,7 +193,7 @@ class Renew:
             self._not_enrolled = True  # so that the next attempt is not sooner than a heartbeat
             return False
         self._grant_term_ms = reply.grant_term_ms
-        self._took_s = (received_ns - attempt.since_ns) / NS_PER_S
+        self._round_trip_s = (received_ns - attempt.since_ns) / NS_PER_S
         self._follow.act_on(
             current.view.renewed(
                 reply, carried=attempt.applied, sent_ns=attempt.since_ns, received_ns=received_ns
@@ -216,10 +222,10 @@ class Renew:
             self._follow.act_on(Diverged("a copy of this process has sent more than it has"))
 
     def _has_statement_ended(self) -> bool:
-        """Return True, and log it once, if the trust statement has ended: then no lease is adopted.
+        """Return True, and log it once, if the trust statement has ended.
 
-        The answer may come from a thief of the keys in the statement. The last lease ends by its
-        term.
+        Then no lease is adopted, because a thief of the keys in the statement may have sent it. The
+        last lease ends by its term.
         """
         problem = self._trust_store.problem()
         if problem is not None and self._distrust is None:
@@ -229,7 +235,7 @@ class Renew:
 
     def _restart_after_retirement(self) -> None:
         """Begin a new instance after the retirement of a key that vouches for content in memory."""
-        if self._leaving or self._retirements == self._trust_store.retirements:
+        if self._released or self._retirements == self._trust_store.retirements:
             return
         self._retirements = self._trust_store.retirements
         self._follow.act_on(Diverged("a key was retired by which what it knows may be false"))
@@ -286,7 +292,7 @@ class Renew:
     async def release(self) -> None:
         """Report that this instance answers no more checks. Its deadlines must be zero before."""
         # From here on, an answer to a heartbeat must not begin another instance.
-        self._leaving = True
+        self._released = True
         current = self._instances.current
         if current.credentials is None:
             return  # never enrolled: there is nothing to give up

@@ -31,7 +31,7 @@ def renewing(*, pushes: bool = True) -> Renew:
 
 def pause_s(*, pushes: bool, took_s: float) -> float:
     renew = renewing(pushes=pushes)
-    renew._took_s = took_s
+    renew._round_trip_s = took_s
     return renew._pause_s()
 
 
