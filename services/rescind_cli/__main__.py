@@ -26,9 +26,9 @@ EXIT_BROKEN_PIPE = 141  # and for SIGPIPE
 
 def _not_installed(verb: str, error: ImportError) -> click.Command:
     """Return a stand-in for a verb whose extra is missing; its `--help` names what to install."""
-    says = f"It uses {error.name}, which is not installed: pip install 'rescind[all]' brings it."
+    reason = f"It uses {error.name}, which is not installed: pip install 'rescind[all]' brings it."
     if not isinstance(error, ModuleNotFoundError):
-        says = str(error)  # the message names the extra
+        reason = str(error)  # the message names the extra
 
     def refuse() -> NoReturn:
         raise error
@@ -36,7 +36,7 @@ def _not_installed(verb: str, error: ImportError) -> click.Command:
     return click.Command(
         verb,
         callback=refuse,
-        help=f"{VERBS[verb]}\n\n{says}",
+        help=f"{VERBS[verb]}\n\n{reason}",
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
 
@@ -57,15 +57,15 @@ class Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         try:
-            found = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+            command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
         except ImportError as error:
             ours = error.name is None or error.name.startswith("rescind")
             if isinstance(error, ModuleNotFoundError) and ours:
                 raise
             return _not_installed(cmd_name, error)
-        assert isinstance(found, click.Command)  # noqa: S101 - tests load every verb
-        examples.add(found, cmd_name)
-        return found
+        assert isinstance(command, click.Command)  # noqa: S101 - tests load every verb
+        examples.add(command, cmd_name)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -91,8 +91,8 @@ class Verbs(click.Group):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete a verb without importing any."""
         found = [
-            CompletionItem(verb, help=says)
-            for verb, says in VERBS.items()
+            CompletionItem(verb, help=summary)
+            for verb, summary in VERBS.items()
             if verb.startswith(incomplete)
         ]
         return found or super().shell_complete(ctx, incomplete)
@@ -101,7 +101,7 @@ class Verbs(click.Group):
         """Run a verb. A known error becomes one message and an exit code."""
         from rescind_cli.output import exit_codes  # noqa: PLC0415 - --help need not pay for it
 
-        with exit_codes.told(ctx):
+        with exit_codes.reported_errors(ctx):
             return super().invoke(ctx)
 
 
@@ -127,7 +127,7 @@ def rescind() -> None:
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
-    sys.excepthook = _last_words
+    sys.excepthook = _print_defect
     try:
         code = rescind.main(prog_name="rescind", standalone_mode=False)
         sys.stdout.flush()
@@ -146,7 +146,7 @@ def main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _last_words(
+def _print_defect(
     kind: type[BaseException], error: BaseException, _traceback: TracebackType | None
 ) -> None:
     """Print a defect in one line: a traceback does not help an operator."""

@@ -26,7 +26,7 @@ def become(module: str, *, data: Path | None) -> NoReturn:
     os.execve(sys.executable, command, _environment(data))  # noqa: S606 - no shell is meant
 
 
-def ask(module: str, verb: str, *arguments: str, data: Path | None) -> dict[str, Any]:
+def run_verb(module: str, verb: str, *arguments: str, data: Path | None) -> dict[str, Any]:
     """Run one verb of a service, and return the JSON that it prints.
 
     If the service fails, exit with its code. It prints the error on stderr, which it shares with
@@ -50,12 +50,12 @@ def ask(module: str, verb: str, *arguments: str, data: Path | None) -> dict[str,
     return answer
 
 
-def described(modules: Iterable[str], *, data: Path | None) -> dict[str, dict[str, Any]]:
+def settings_reports(modules: Iterable[str], *, data: Path | None) -> dict[str, dict[str, Any]]:
     """Return the reports of services on their settings; none of one that is not installed or fails.
 
     The services run in parallel: most of their time is spent on imports.
     """
-    asked = {
+    processes = {
         module: subprocess.Popen(  # noqa: S603 - our own program and arguments
             [sys.executable, "-m", f"{module}.settings"],
             env=_environment(data),
@@ -66,10 +66,10 @@ def described(modules: Iterable[str], *, data: Path | None) -> dict[str, dict[st
         if util.find_spec(module) is not None
     }
     found: dict[str, dict[str, Any]] = {}
-    for module, each in asked.items():
-        said, _ = each.communicate(timeout=_DEADLINE_S)
+    for module, process in processes.items():
+        output, _ = process.communicate(timeout=_DEADLINE_S)
         with contextlib.suppress(ValueError):
-            found[module] = json.loads(said)
+            found[module] = json.loads(output)
     return found
 
 

@@ -18,7 +18,7 @@ __all__ = ["holder_token", "urls"]
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings(Settings):
+class LocalSettings(Settings):
     """The settings here, as the SDK reads them, and those that only commands read."""
 
     @property
@@ -44,10 +44,10 @@ class Surroundings(Settings):
         return f"service {service}" if service else os.environ.get("PGHOST")
 
 
-def surroundings(data: Path | None) -> Surroundings:
+def load(data: Path | None) -> LocalSettings:
     """Return all settings here. Raises DataDirectoryError."""
     found = sdk.load(data)
-    return Surroundings(found.directory, found.file_values, found.sources)
+    return LocalSettings(found.directory, found.file_values, found.sources)
 
 
 def environment() -> dict[str, str]:
@@ -60,10 +60,10 @@ def authority(*, url: str | None, data: Path | None) -> Access:
 
     The token in the data directory is only ever sent to the authority of that directory.
     """
-    here = surroundings(data)
-    url = url or _url(here)
-    if (token := here.token_for(url)) is not None:
-        return Access(url, token, here.security)
+    local = load(data)
+    url = url or _url(local)
+    if (token := local.token_for(url)) is not None:
+        return Access(url, token, local.security)
     raise RescindError(
         f"there is no admin token for {url}: "
         "set RESCIND_ADMIN_TOKEN_FILE to its file (or RESCIND_ADMIN_TOKEN)"
@@ -72,12 +72,12 @@ def authority(*, url: str | None, data: Path | None) -> Access:
 
 def authority_url(*, url: str | None, data: Path | None) -> str:
     """Return the authority's URL, for a caller with its own token. Raises UnreachableError."""
-    return url or _url(surroundings(data))
+    return url or _url(load(data))
 
 
-def way(*, data: Path | None) -> LinkSecurity:
+def link_security(*, data: Path | None) -> LinkSecurity:
     """Return how an authority may be reached from here. Raises RescindError."""
-    return surroundings(data).security
+    return load(data).security
 
 
 def sidecar(*, path: Path | None, data: Path | None) -> Path | None:
@@ -86,7 +86,7 @@ def sidecar(*, path: Path | None, data: Path | None) -> Path | None:
         return path
     if data is None and sdk.environment_socket() is not None:
         return None
-    if (found := surroundings(data).file_values.get("RESCIND_SOCKET")) is not None:
+    if (found := load(data).file_values.get("RESCIND_SOCKET")) is not None:
         return Path(found)
     raise UnreachableError(
         "no sidecar is named, and none runs on this machine: "
@@ -100,8 +100,8 @@ def trust(*, data: Path | None) -> Path:
     return Path(named) if named else (data or data_dir.locate(os.environ)) / "trust"
 
 
-def _url(here: Surroundings) -> str:
-    if (found := here.url) is None:
+def _url(local: LocalSettings) -> str:
+    if (found := local.url) is None:
         raise UnreachableError(
             "no authority is named, and none runs on this machine: "
             "start one with `rescind up`, or set RESCIND_URL"

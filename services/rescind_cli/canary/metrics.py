@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from rescind_cli.canary.probe import Round
+from rescind_cli.canary.probe import RoundResult
 from rescind_runtime import clock
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
@@ -28,14 +28,14 @@ class CanaryMetrics:
         )
         self._rounds = Counter(
             "rescind_canary_rounds",
-            "Flights: `enforced`, `faulty` (a check did not say what it must), `late` (no receipt "
+            "Rounds: `enforced`, `faulty` (a check had the wrong result), `late` (no receipt "
             "in time), `unreachable`.",
             ("outcome",),
             registry=registry,
         )
         self._succeeded = Gauge(
             "rescind_canary_last_success_timestamp_seconds",
-            "When a flight last ended well, in Unix seconds.",
+            "When a round last ended well, in Unix seconds.",
             registry=registry,
         )
 
@@ -43,19 +43,19 @@ class CanaryMetrics:
         """Serve `/metrics` on the loopback, from a thread of its own."""
         start_http_server(port, addr="127.0.0.1", registry=self.registry)
 
-    def unreachable(self) -> None:
-        """Count a flight that could not begin or end."""
+    def observe_unreachable(self) -> None:
+        """Count a round that could not begin or end."""
         self._rounds.labels("unreachable").inc()
 
-    def flown(self, found: Round) -> None:
-        """Record the result of a flight."""
-        for each in found.verifiers:
+    def observe(self, result: RoundResult) -> None:
+        """Record the result of a round."""
+        for each in result.verifiers:
             self._verifier.labels(each.service, each.outcome).observe(each.latency_ms / 1000)
-        if found.faults:
+        if result.faults:
             self._rounds.labels("faulty").inc()
-        elif found.enforced_ms is None:
+        elif result.enforced_ms is None:
             self._rounds.labels("late").inc()
         else:
-            self._enforced.observe(found.enforced_ms / 1000)
+            self._enforced.observe(result.enforced_ms / 1000)
             self._rounds.labels("enforced").inc()
             self._succeeded.set(clock.wall_us() / 1_000_000)

@@ -54,8 +54,8 @@ class VerifierDenial:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
-    """The result of one flight.
+class RoundResult:
+    """The result of one round.
 
     `enforced_ms` is from the commit, None if no receipt came in time.
     """
@@ -72,20 +72,20 @@ class Round:
 
 
 class Canary:
-    """A flight: issue, see it accepted, revoke, wait for the receipt, see it denied."""
+    """Run rounds: issue, check, revoke, wait for the receipt, and check again."""
 
     def __init__(self, authority: AdminApi, checkers: Mapping[str, Checker]) -> None:
         self._authority = authority
         self._checkers = checkers
 
-    def fly(self, *, timeout_s: float) -> Round:
-        """Run one flight. Raises RescindError if a request to the authority fails."""
+    def run_round(self, *, timeout_s: float) -> RoundResult:
+        """Run one round. Raises RescindError if a request to the authority fails."""
         issued = self._authority.issue(subject=SUBJECT, kind="service", ttl=_TTL_S)
         assert issued.token is not None  # noqa: S101 - every call has a key of its own
         token = issued.token.reveal()
         faults = [
             CanaryFault(where, f"denied it while it was good: {verdict}")
-            for where, verdict in self._ask(token)
+            for where, verdict in self._check_everywhere(token)
             if verdict != _ACCEPTED
         ]
         done = self._authority.revoke(
@@ -93,11 +93,11 @@ class Canary:
         )
         receipt = done.get("receipt")
         if receipt is None:
-            return Round(done["id"], None, (), 0, tuple(faults))
+            return RoundResult(done["id"], None, (), 0, tuple(faults))
         # From here on no verifier may accept it: these checks start after the receipt.
         faults += [
             CanaryFault(where, f"answered {verdict} after the receipt, and not revoked")
-            for where, verdict in self._ask(token)
+            for where, verdict in self._check_everywhere(token)
             if verdict != Reason.REVOKED and not receipt_progress.grace_in(receipt)
         ]
         verifiers = tuple(
@@ -110,14 +110,17 @@ class Canary:
         latencies_ms += [each["slowest_ms"] for each in (summary["services"] if summary else ())]
         slowest_ms = max(latencies_ms, default=0.0)
         in_grace = summary["grace"] if summary else len(receipt["grace"])
-        return Round(done["id"], slowest_ms, verifiers, in_grace, tuple(faults))
+        return RoundResult(done["id"], slowest_ms, verifiers, in_grace, tuple(faults))
 
-    def _ask(self, token: str) -> Sequence[tuple[str, str]]:
-        return [(where, _said(checker.check(token))) for where, checker in self._checkers.items()]
+    def _check_everywhere(self, token: str) -> Sequence[tuple[str, str]]:
+        return [
+            (where, _verdict_text(checker.check(token)))
+            for where, checker in self._checkers.items()
+        ]
 
 
 _ACCEPTED = "accepted"
 
 
-def _said(verdict: Verdict) -> str:
+def _verdict_text(verdict: Verdict) -> str:
     return _ACCEPTED if isinstance(verdict, Allowed) else str(verdict.reason)

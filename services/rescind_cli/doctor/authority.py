@@ -21,7 +21,7 @@ from rescind_cli import settings
 from rescind_cli.doctor import driver_errors, findings
 from rescind_cli.doctor.findings import Finding
 from rescind_cli.output import terminal
-from rescind_cli.settings import Surroundings
+from rescind_cli.settings import LocalSettings
 from rescind_runtime import clock, links
 
 _TIMEOUT_S = 5.0
@@ -47,66 +47,70 @@ class Report:
     fleet: Fleet | None = None
 
 
-def check(here: Surroundings, data: Path | None) -> Report:
+def check(local: LocalSettings, data: Path | None) -> Report:
     """Check each authority, and the admin token at the first that answers.
 
     The token is the one that the settings hold for the authority.
     """
-    urls = settings.urls(here.find("RESCIND_URL"))
+    urls = settings.urls(local.find("RESCIND_URL"))
     if not urls:
         return Report((findings.skipped("authority", "RESCIND_URL is not set here"),))
     try:
-        way = here.security
-        links.require_safe_authority(urls, here.plaintext)
+        security = local.security
+        links.require_safe_authority(urls, local.plaintext)
     except RescindError as error:
         return Report((driver_errors.refused("authority", error),))
-    asked = {url: _ask(url, way) for url in urls}
-    parts = tuple(each for found, _ in asked.values() for each in found)
-    answers = [url for url, (_, answered) in asked.items() if answered]
+    results = {url: _check_url(url, security) for url in urls}
+    parts = tuple(each for found, _ in results.values() for each in found)
+    answers = [url for url, (_, answered) in results.items() if answered]
     if not answers:
         return Report(parts)
     try:
         token = settings.authority(url=None, data=data).token
     except RescindError as error:
         return Report((*parts, findings.warning("admin token", str(error), _RECOVER)))
-    with _admin(answers[0], token, way) as admin:
-        accepted = _token(admin, token)
+    with _admin(answers[0], token, security) as admin:
+        accepted = _token_finding(admin, token)
         return Report((*parts, accepted), _fleet(admin))
 
 
-def _admin(url: str, token: Secret | None, way: LinkSecurity) -> Admin:
-    return Admin(url, token, timeout_s=_TIMEOUT_S, files=way.files, plaintext=way.plaintext)
+def _admin(url: str, token: Secret | None, security: LinkSecurity) -> Admin:
+    return Admin(
+        url, token, timeout_s=_TIMEOUT_S, files=security.files, plaintext=security.plaintext
+    )
 
 
-def _ask(url: str, way: LinkSecurity) -> tuple[tuple[Finding, ...], bool]:
+def _check_url(url: str, security: LinkSecurity) -> tuple[tuple[Finding, ...], bool]:
     """Return the findings at one URL, and whether an authority answers there."""
     try:
-        with _admin(url, None, way) as anybody:
-            parts = tuple(_parts(url, anybody.health()))
+        with _admin(url, None, security) as client:
+            parts = tuple(_health_findings(url, client.health()))
     except UnreachableError as error:
         cause = causes.of(error)
         answers = "nothing answers at" if cause.transient else "there is no use of"
         advice = (not cause.transient and cause.advice("authority", "RESCIND_URL")) or _START
-        says = f"{answers} {url}: {cause.description}"
-        return (findings.failed("authority", says, advice),), False
+        message = f"{answers} {url}: {cause.description}"
+        return (findings.failed("authority", message, advice),), False
     except RescindError as error:
         return (findings.failed("authority", str(error), "Correct RESCIND_URL."),), False
     if parts:
         return parts, True
-    says = f"what answers at {url} is not an authority"
-    return (findings.failed("authority", says, "Correct RESCIND_URL: is it a sidecar's?"),), False
+    message = f"what answers at {url} is not an authority"
+    return (
+        findings.failed("authority", message, "Correct RESCIND_URL: is it a sidecar's?"),
+    ), False
 
 
-def _parts(url: str, health: AuthorityHealth) -> Iterator[Finding]:
+def _health_findings(url: str, health: AuthorityHealth) -> Iterator[Finding]:
     """Yield the findings of an authority's health; none if the answer is not an authority's."""
     match health:
         case {"status": str(status), "postgres": str(postgres), "nats": str(nats)}:
             pass
         case _:
             return
-    theirs, ours = str(health.get("version", "unknown")), version("rescind")
+    authority_version, command_version = str(health.get("version", "unknown")), version("rescind")
     if status == "ready":
-        yield findings.ok("authority", f"{url} is ready, version {theirs}")
+        yield findings.ok("authority", f"{url} is ready, version {authority_version}")
     else:
         yield findings.failed("authority", f"{url} answers, and cannot work", "See the next lines.")
     if postgres != "ok":
@@ -122,15 +126,17 @@ def _parts(url: str, health: AuthorityHealth) -> Iterator[Finding]:
             f"the trust statement: {trust}",
             "With the root key (RESCIND_ROOT_KEY_FILE) on the authority's host: rescind keys renew",
         )
-    if theirs != ours:
+    if authority_version != command_version:
         yield findings.warning(
-            "versions", f"the authority is {theirs}, this command {ours}", "Upgrade the older one."
+            "versions",
+            f"the authority is {authority_version}, this command {command_version}",
+            "Upgrade the older one.",
         )
 
 
-def _token(admin: Admin, token: Secret) -> Finding:
+def _token_finding(admin: Admin, token: Secret) -> Finding:
     try:
-        seen = admin.presented(token)
+        details = admin.presented(token)
     except ProblemError as error:
         if error.status == _UNAUTHORIZED:
             return findings.failed("admin token", str(error), _RECOVER)
@@ -141,20 +147,20 @@ def _token(admin: Admin, token: Secret) -> Finding:
         return findings.failed("admin token", str(error), "See the authority's own lines above.")
     except RescindError as error:
         return findings.failed("admin token", str(error), "See the authority's own lines above.")
-    return _standing(seen)
+    return _expiry_finding(details)
 
 
-def _standing(seen: TokenDetails) -> Finding:
+def _expiry_finding(details: TokenDetails) -> Finding:
     now_us = clock.wall_us()
-    ends = terminal.ago(seen["expires_at"], now_us=now_us)
-    scopes = " ".join(seen["scopes_left"])
-    says = f"{seen['subject']} with {scopes}, ends {ends} ({seen['token_id']})"
-    left_s = times.parse_rfc3339(seen["expires_at"]) / 1e6 - now_us / 1e6
+    ends = terminal.ago(details["expires_at"], now_us=now_us)
+    scopes = " ".join(details["scopes_left"])
+    message = f"{details['subject']} with {scopes}, ends {ends} ({details['token_id']})"
+    left_s = times.parse_rfc3339(details["expires_at"]) / 1e6 - now_us / 1e6
     if left_s < _SOON_DAYS * 86_400:
         return findings.warning(
-            "admin token", says, "Make the next one in time: rescind recover admin"
+            "admin token", message, "Make the next one in time: rescind recover admin"
         )
-    return findings.ok("admin token", says)
+    return findings.ok("admin token", message)
 
 
 def _fleet(admin: Admin) -> Fleet | None:

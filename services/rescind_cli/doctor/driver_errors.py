@@ -41,8 +41,8 @@ def reason(error: BaseException) -> str:
     """Return what a driver's error means, and never a value that it may contain."""
     cause = causes.of(error)
     if cause.kind is Fault.OTHER and isinstance(error, ValueError):
-        return "it is no URL of such a server"
-    return cause.description or "it is no URL of such a server"
+        return "it is not a URL of such a server"
+    return cause.description or "it is not a URL of such a server"
 
 
 def advice(error: BaseException, link: str, url: str, usual: str) -> str:
@@ -53,5 +53,5 @@ def advice(error: BaseException, link: str, url: str, usual: str) -> str:
 
 def refused(part: str, error: RescindError) -> Finding:
     """Return a finding for a link whose settings are refused: nothing was sent over it."""
-    says, _, todo = str(error).partition(". ")
-    return findings.failed(part, says, f"{todo or 'Correct this setting'}.")
+    message, _, todo = str(error).partition(". ")
+    return findings.failed(part, message, f"{todo or 'Correct this setting'}.")

@@ -9,7 +9,7 @@ from rescind.core import token_format
 from rescind.errors import MalformedTokenError
 from rescind_cli.doctor import findings
 from rescind_cli.doctor.findings import Finding
-from rescind_cli.settings import Surroundings
+from rescind_cli.settings import LocalSettings
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -17,15 +17,15 @@ _KEY_DIGITS = 64
 _BOTH = 2
 
 
-def check(here: Surroundings) -> Iterator[Finding]:
+def check(local: LocalSettings) -> Iterator[Finding]:
     """Check the directory, and each file that a setting names."""
-    yield from _directory(here.directory)
+    yield from _directory(local.directory)
     read: dict[str, str] = {}
     for part, variable, usual in (
         ("admin token file", "RESCIND_ADMIN_TOKEN_FILE", "admin-token"),
         ("edge key file", "RESCIND_EDGE_KEY_FILE", "edge-key"),
     ):
-        named, kept = here.find(variable), here.directory / usual
+        named, kept = local.find(variable), local.directory / usual
         if named is None and not kept.is_file():
             yield findings.skipped(part, f"{variable} is not set here, and there is no {kept}")
             continue
@@ -33,18 +33,18 @@ def check(here: Surroundings) -> Iterator[Finding]:
         content = _secret(part, path, variable)
         if isinstance(content, str):
             read[part] = content
-            content = _judge(part, path, content)
+            content = _content_finding(part, path, content)
         yield content
     if len(read) == _BOTH:
         yield from _fit(*read.values())
-    yield _root_key(here)
+    yield _root_key(local)
 
 
-def _root_key(here: Surroundings) -> Finding:
+def _root_key(local: LocalSettings) -> Finding:
     """Check that a theft of the keyring does not include the root key."""
     part = "root key file"
-    keyring = here.path("RESCIND_KEYRING_FILE") or here.directory / "keyring"
-    path = here.path("RESCIND_ROOT_KEY_FILE") or here.directory / "root-key"
+    keyring = local.path("RESCIND_KEYRING_FILE") or local.directory / "keyring"
+    path = local.path("RESCIND_ROOT_KEY_FILE") or local.directory / "root-key"
     if not keyring.is_file():
         return findings.skipped(part, f"no authority's host: there is no {keyring}")
     if not path.is_file():
@@ -53,7 +53,7 @@ def _root_key(here: Surroundings) -> Finding:
         return wrong
     if path.resolve().parent != keyring.resolve().parent:
         return findings.ok(part, str(path))
-    if (here.directory / "env").is_file():
+    if (local.directory / "env").is_file():
         return findings.ok(part, f"{path}, beside the keyring, as `rescind up` keeps it")
     return findings.warning(
         part,
@@ -88,7 +88,7 @@ def _directory(directory: Path) -> Iterator[Finding]:
             "data directory", f"{directory} does not exist: `rescind up` never ran here"
         )
         return
-    yield _of_directory(directory)
+    yield _directory_finding(directory)
     env = directory / "env"
     if not env.is_file():
         yield findings.skipped("settings file", f"there is no {env}")
@@ -96,7 +96,7 @@ def _directory(directory: Path) -> Iterator[Finding]:
     yield _private("settings file", env, wanted="0600") or findings.ok("settings file", str(env))
 
 
-def _of_directory(directory: Path) -> Finding:
+def _directory_finding(directory: Path) -> Finding:
     """Check the directory itself. The files in it are 0600, and the folders 0700."""
     part, mode = "data directory", stat.S_IMODE(directory.stat().st_mode)
     if mode & _OTHERS and not mode & _OTHERS_WRITE:
@@ -121,7 +121,7 @@ def _secret(part: str, path: Path, variable: str) -> str | Finding:
     return _private(part, path, wanted="0600") or content
 
 
-def _judge(part: str, path: Path, content: str) -> Finding:
+def _content_finding(part: str, path: Path, content: str) -> Finding:
     words = content.split()
     if part == "admin token file":
         if len(words) == 1:

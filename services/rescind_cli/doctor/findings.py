@@ -20,28 +20,28 @@ class Finding:
 
     part: str
     level: Level
-    says: str
+    message: str
     advice: str = ""
 
 
-def ok(part: str, says: str) -> Finding:
+def ok(part: str, message: str) -> Finding:
     """Return a finding of a part without a fault."""
-    return Finding(part, Level.OK, says)
+    return Finding(part, Level.OK, message)
 
 
-def skipped(part: str, says: str) -> Finding:
+def skipped(part: str, message: str) -> Finding:
     """Return a finding of a part that was not checked, and why."""
-    return Finding(part, Level.SKIPPED, says)
+    return Finding(part, Level.SKIPPED, message)
 
 
-def warning(part: str, says: str, advice: str) -> Finding:
+def warning(part: str, message: str, advice: str) -> Finding:
     """Return a finding of a part that works and should be changed."""
-    return Finding(part, Level.WARNING, says, advice)
+    return Finding(part, Level.WARNING, message, advice)
 
 
-def failed(part: str, says: str, advice: str) -> Finding:
+def failed(part: str, message: str, advice: str) -> Finding:
     """Return a finding of a part that does not work."""
-    return Finding(part, Level.FAILED, says, advice)
+    return Finding(part, Level.FAILED, message, advice)
 
 
 def count(found: Iterable[Finding], level: Level) -> int:

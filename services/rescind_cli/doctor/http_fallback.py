@@ -9,10 +9,10 @@ from rescind.wire import heartbeat, nats_subjects, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_cli.doctor import driver_errors, findings
 from rescind_cli.doctor.findings import Finding
-from rescind_cli.settings import Surroundings
+from rescind_cli.settings import LocalSettings
 from rescind_runtime import clock, links
 
-_QUESTION = signed_envelope.encode(SignedEnvelope(b"", bytes(heartbeat.INSTANCE_BYTES)))
+_REQUEST = signed_envelope.encode(SignedEnvelope(b"", bytes(heartbeat.INSTANCE_BYTES)))
 """A request of an unknown instance. An authority that has read its ledger answers ENROL_AGAIN."""
 
 _PART = "authority over http"
@@ -20,37 +20,37 @@ _TIMEOUT_S = 5.0
 _OK, _EMPTY = 200, 204
 
 
-def check(here: Surroundings) -> Iterator[Finding]:
+def check(local: LocalSettings) -> Iterator[Finding]:
     """Check each authority of RESCIND_URL, over HTTP as a sidecar does while NATS fails."""
-    urls = [part.strip() for part in (here.find("RESCIND_URL") or "").split(",") if part.strip()]
+    urls = [part.strip() for part in (local.find("RESCIND_URL") or "").split(",") if part.strip()]
     if not urls:
         yield findings.skipped(
             _PART, "RESCIND_URL is not set here: a sidecar without it has NATS alone"
         )
         return
     try:
-        links.require_safe_authority(urls, here.plaintext)
+        links.require_safe_authority(urls, local.plaintext)
         secured = any(url.startswith("https:") for url in urls)
-        verify = here.files("authority").client() if secured else False
+        verify = local.files("authority").client() if secured else False
     except RescindError:
         yield findings.skipped(_PART, "not asked, for what is said of the authority above")
         return
     with httpx2.Client(timeout=_TIMEOUT_S, trust_env=False, verify=verify) as client:
         for url in urls:
-            yield _ask(client, url)
+            yield _check_url(client, url)
 
 
-def _ask(client: httpx2.Client, url: str) -> Finding:
+def _check_url(client: httpx2.Client, url: str) -> Finding:
     before_ns = clock.boottime_ns()
     try:
         answer = client.post(
-            f"{url.rstrip('/')}{nats_subjects.path(nats_subjects.SINCE)}", content=_QUESTION
+            f"{url.rstrip('/')}{nats_subjects.path(nats_subjects.SINCE)}", content=_REQUEST
         )
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-        says = f"{driver_errors.place(url)} cannot be used: {driver_errors.reason(error)}"
+        message = f"{driver_errors.place(url)} cannot be used: {driver_errors.reason(error)}"
         usual = "Start it, or correct RESCIND_URL."
         return findings.failed(
-            _PART, says, driver_errors.advice(error, "authority", "RESCIND_URL", usual)
+            _PART, message, driver_errors.advice(error, "authority", "RESCIND_URL", usual)
         )
     took_ms = (clock.boottime_ns() - before_ns) / 1e6
     if answer.status_code not in {_OK, _EMPTY}:
@@ -59,15 +59,15 @@ def _ask(client: httpx2.Client, url: str) -> Finding:
             f"{driver_errors.place(url)} answers {answer.status_code} to what a sidecar asks",
             "Is it an authority, of this version, and does a proxy before it let /link/ pass?",
         )
-    return _judge(answer.content, took_ms)
+    return _answer_finding(answer.content, took_ms)
 
 
-def _judge(payload: bytes, took_ms: float) -> Finding:
+def _answer_finding(payload: bytes, took_ms: float) -> Finding:
     if not payload:
         return findings.failed(
             _PART, "it cannot answer now", "Most likely its Postgres is away: see its /readyz."
         )
     if payload != heartbeat.ENROL_AGAIN:
-        says = "what answers is no authority of this version"
-        return findings.failed(_PART, says, "Let both sides run the same version.")
+        message = "what answers is not an authority of this version"
+        return findings.failed(_PART, message, "Let both sides run the same version.")
     return findings.ok(_PART, f"answers in {took_ms:.1f} ms; sidecars use it while NATS fails")

@@ -35,12 +35,12 @@ def _python() -> Finding:
 
 def _platform() -> Finding:
     machine = platform.machine()
-    says = f"{platform.system()} {platform.release()} on {machine}"
+    message = f"{platform.system()} {platform.release()} on {machine}"
     if machine.lower() in ORDERED_MACHINES:
-        return findings.ok("platform", says)
+        return findings.ok("platform", message)
     return findings.warning(
         "platform",
-        f"{says}: checks go over the socket, tens of microseconds each",
+        f"{message}: checks go over the socket, tens of microseconds each",
         "Nothing to repair. Shared memory is used on x86-64 only, where loads keep their order.",
     )
 

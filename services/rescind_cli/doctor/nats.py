@@ -12,7 +12,7 @@ from rescind.wire import heartbeat, nats_subjects, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_cli.doctor import driver_errors, findings
 from rescind_cli.doctor.findings import Finding
-from rescind_cli.settings import Surroundings
+from rescind_cli.settings import LocalSettings
 from rescind_runtime import clock, logs
 from rescind_runtime.links import NatsLink
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:  # imported where it is installed and needed
 
 _PART = "nats"
 _OLDEST = (2, 10)
-_ASK_S = 2.0
+_REQUEST_S = 2.0
 _SLOW_MS = 20.0
 _CORRECT = "Start NATS, or correct RESCIND_NATS_URL. Until then revocations arrive with heartbeats."
 
 
-def check(here: Surroundings) -> list[Finding]:
+def check(local: LocalSettings) -> list[Finding]:
     """Check the server that RESCIND_NATS_URL names."""
     try:
-        url = here.secret("RESCIND_NATS_URL")
+        url = local.secret("RESCIND_NATS_URL")
     except RescindError as error:
         return [findings.failed(_PART, str(error), "Correct RESCIND_NATS_URL_FILE.")]
     if url is None:
@@ -38,18 +38,18 @@ def check(here: Surroundings) -> list[Finding]:
         return [absent]
     link = replace(
         NatsLink.read(url),
-        files=here.files("nats"),
-        creds=here.path("RESCIND_NATS_CREDS_FILE"),
-        nkey=here.path("RESCIND_NATS_NKEY_FILE"),
+        files=local.files("nats"),
+        creds=local.path("RESCIND_NATS_CREDS_FILE"),
+        nkey=local.path("RESCIND_NATS_NKEY_FILE"),
     )
     try:
-        link.require_safe(here.plaintext)
-        return asyncio.run(_look(link))
+        link.require_safe(local.plaintext)
+        return asyncio.run(_check_server(link))
     except RescindError as error:
         return [driver_errors.refused(_PART, error)]
 
 
-async def _look(link: NatsLink) -> list[Finding]:
+async def _check_server(link: NatsLink) -> list[Finding]:
     from nats.errors import Error  # noqa: PLC0415 - only where a service is installed
 
     where = ", ".join(driver_errors.place(url) for url in link.urls)
@@ -67,9 +67,9 @@ async def _look(link: NatsLink) -> list[Finding]:
     except (Error, OSError, TimeoutError, ValueError) as error:
         # The last error of nats-py contains less than those that it reported before.
         found = failures[0] if failures else error
-        says = f"{where} cannot be used: {driver_errors.reason(found)}"
+        message = f"{where} cannot be used: {driver_errors.reason(found)}"
         advice = driver_errors.advice(found, "nats", "RESCIND_NATS_URL", _CORRECT)
-        return [findings.failed(_PART, says, advice)]
+        return [findings.failed(_PART, message, advice)]
 
 
 @contextlib.asynccontextmanager
@@ -103,23 +103,23 @@ async def _server(client: "Client", where: str) -> Finding:
     before_ns = clock.boottime_ns()
     await client.flush(timeout=2)
     took_ms = (clock.boottime_ns() - before_ns) / 1e6
-    says = f"{where}, version {version.major}.{version.minor}.{version.patch}, {took_ms:.1f} ms"
+    message = f"{where}, version {version.major}.{version.minor}.{version.patch}, {took_ms:.1f} ms"
     if (version.major, version.minor) < _OLDEST:
-        return findings.failed(_PART, f"{says} is too old", "Upgrade to NATS 2.10 or newer.")
+        return findings.failed(_PART, f"{message} is too old", "Upgrade to NATS 2.10 or newer.")
     if took_ms > _SLOW_MS:
         return findings.warning(
             _PART,
-            f"{says} for a round trip",
+            f"{message} for a round trip",
             "Each revocation takes this way: put NATS nearer, or look what it is busy with.",
         )
-    return findings.ok(_PART, says)
+    return findings.ok(_PART, message)
 
 
 async def _stream(client: "Client") -> Finding:
     from nats.js.errors import Error, NotFoundError  # noqa: PLC0415 - the same
 
     try:
-        context = client.jetstream(timeout=_ASK_S)  # pyright: ignore[reportUnknownMemberType] nats-py leaves types open
+        context = client.jetstream(timeout=_REQUEST_S)  # pyright: ignore[reportUnknownMemberType] nats-py leaves types open
         stream = await context.stream_info(nats_subjects.STREAM)
     except NotFoundError:
         return findings.warning(
@@ -142,11 +142,11 @@ async def _authority(client: "Client") -> Finding:
     from nats.errors import Error, NoRespondersError  # noqa: PLC0415 - the same
 
     # An unknown instance without a secret: an authority answers ENROL_AGAIN, and changes nothing.
-    nobody = SignedEnvelope(b"", bytes(heartbeat.INSTANCE_BYTES))
-    part, question = "authority over nats", signed_envelope.encode(nobody)
+    unknown_instance = SignedEnvelope(b"", bytes(heartbeat.INSTANCE_BYTES))
+    part, request = "authority over nats", signed_envelope.encode(unknown_instance)
     before_ns = clock.boottime_ns()
     try:
-        answer = await client.request(nats_subjects.SINCE, question, timeout=_ASK_S)
+        answer = await client.request(nats_subjects.SINCE, request, timeout=_REQUEST_S)
     except NoRespondersError:
         return findings.failed(
             part,
@@ -154,14 +154,14 @@ async def _authority(client: "Client") -> Finding:
             "Start one, or give authority and sidecars the same RESCIND_NATS_URL.",
         )
     except (Error, TimeoutError) as error:
-        says = f"an authority listens and does not answer ({driver_errors.reason(error)})"
-        return findings.failed(part, says, "Look at its log and at its Postgres.")
+        message = f"an authority listens and does not answer ({driver_errors.reason(error)})"
+        return findings.failed(part, message, "Look at its log and at its Postgres.")
     took_ms = (clock.boottime_ns() - before_ns) / 1e6
     if not answer.data:
         return findings.failed(
             part, "it cannot answer now", "Most likely its Postgres is away: see its /readyz."
         )
     if answer.data != heartbeat.ENROL_AGAIN:
-        says = "what answers is no authority of this version"
-        return findings.failed(part, says, "Let both sides run the same version.")
+        message = "what answers is not an authority of this version"
+        return findings.failed(part, message, "Let both sides run the same version.")
     return findings.ok(part, f"answers in {took_ms:.1f} ms")

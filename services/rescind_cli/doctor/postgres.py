@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rescind.errors import RescindError
 from rescind_cli.doctor import driver_errors, findings
 from rescind_cli.doctor.findings import Finding
-from rescind_cli.settings import Surroundings
+from rescind_cli.settings import LocalSettings
 from rescind_runtime import clock
 from rescind_runtime.links import PostgresLink
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:  # imported where it is installed and needed
     import asyncpg
 
 _PART = "postgres"
-_OLDEST = 150_000
-_APART_S = 1.0
+_OLDEST_VERSION = 150_000
+_MOST_DIFFERENCE_S = 1.0
 # One row. The settings are read as text, since their sizes do not matter.
-_QUESTION = """
+_SETTINGS = """
 SELECT
     current_setting('server_version') AS version,
     current_setting('server_version_num')::int AS number,
@@ -33,17 +33,17 @@ SELECT
 """
 _STEPS = "SELECT name FROM rescind_migrations"
 _HEAD = "SELECT epoch, seq, grant_term_ms FROM ledger_head"
-_USUAL = "Start Postgres, or correct RESCIND_POSTGRES_DSN; its own log says more."
+_START = "Start Postgres, or correct RESCIND_POSTGRES_DSN; its own log says more."
 _DURABLE = "A revocation that was acknowledged could be lost: set it to on, and reload Postgres."
 
 
-def check(here: Surroundings, *, steps: Collection[str] | None) -> list[Finding]:
+def check(local: LocalSettings, *, steps: Collection[str] | None) -> list[Finding]:
     """Check the database that RESCIND_POSTGRES_DSN names.
 
     `steps` are the schema steps of this version; None if the authority is not installed here.
     """
     try:
-        dsn = here.secret("RESCIND_POSTGRES_DSN")
+        dsn = local.secret("RESCIND_POSTGRES_DSN")
     except RescindError as error:
         return [findings.failed(_PART, str(error), "Correct RESCIND_POSTGRES_DSN_FILE.")]
     if dsn is None:
@@ -54,18 +54,18 @@ def check(here: Surroundings, *, steps: Collection[str] | None) -> list[Finding]
         return [absent]
     link = PostgresLink(
         dsn,
-        here.files("postgres"),
-        password_file=here.path("RESCIND_POSTGRES_PASSWORD_FILE"),
-        default_host=here.postgres_host,
+        local.files("postgres"),
+        password_file=local.path("RESCIND_POSTGRES_PASSWORD_FILE"),
+        default_host=local.postgres_host,
     )
     try:
-        link.require_safe(here.plaintext)
-        return asyncio.run(_look(link, None if steps is None else frozenset(steps)))
+        link.require_safe(local.plaintext)
+        return asyncio.run(_check_server(link, None if steps is None else frozenset(steps)))
     except RescindError as error:
         return [driver_errors.refused(_PART, error)]
 
 
-async def _look(link: PostgresLink, known: AbstractSet[str] | None) -> list[Finding]:
+async def _check_server(link: PostgresLink, known: AbstractSet[str] | None) -> list[Finding]:
     import asyncpg  # noqa: PLC0415 - only an authority's host has it
 
     where = driver_errors.place(link.dsn)
@@ -75,7 +75,7 @@ async def _look(link: PostgresLink, known: AbstractSet[str] | None) -> list[Find
                 link.dsn, server_settings={"timezone": "UTC"}, **link.options()
             )
             try:
-                row = await connection.fetchrow(_QUESTION)
+                row = await connection.fetchrow(_SETTINGS)
                 head = await connection.fetchrow(_HEAD) if row and row["migrated"] else None
                 applied = await connection.fetch(_STEPS) if row and row["stepped"] else []
             finally:
@@ -85,7 +85,7 @@ async def _look(link: PostgresLink, known: AbstractSet[str] | None) -> list[Find
             findings.failed(
                 _PART,
                 f"{where} cannot be used: {driver_errors.reason(error)}",
-                driver_errors.advice(error, "postgres", "RESCIND_POSTGRES_DSN", _USUAL),
+                driver_errors.advice(error, "postgres", "RESCIND_POSTGRES_DSN", _START),
             )
         ]
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
@@ -98,14 +98,14 @@ async def _look(link: PostgresLink, known: AbstractSet[str] | None) -> list[Find
 
 
 def _version(row: "asyncpg.Record", where: str) -> Finding:
-    says = f"{where}, version {row['version']}"
-    if row["number"] < _OLDEST:
-        return findings.failed(_PART, f"{says} is too old", "Upgrade to Postgres 15 or newer.")
+    message = f"{where}, version {row['version']}"
+    if row["number"] < _OLDEST_VERSION:
+        return findings.failed(_PART, f"{message} is too old", "Upgrade to Postgres 15 or newer.")
     if row["standby"]:
         return findings.failed(
-            _PART, f"{says} is a standby", "Name the primary in RESCIND_POSTGRES_DSN."
+            _PART, f"{message} is a standby", "Name the primary in RESCIND_POSTGRES_DSN."
         )
-    return findings.ok(_PART, says)
+    return findings.ok(_PART, message)
 
 
 def _durability(row: "asyncpg.Record") -> Iterator[Finding]:
@@ -124,11 +124,11 @@ def _durability(row: "asyncpg.Record") -> Iterator[Finding]:
 
 
 def _clock(row: "asyncpg.Record") -> Iterator[Finding]:
-    apart_s = abs(row["at"] - clock.wall_us() / 1e6)
-    if apart_s > _APART_S:
+    difference_s = abs(row["at"] - clock.wall_us() / 1e6)
+    if difference_s > _MOST_DIFFERENCE_S:
         yield findings.warning(
             "postgres clock",
-            f"{apart_s:.1f} s away from this machine's",
+            f"{difference_s:.1f} s away from this machine's",
             "Harmless for leases; but expiry follows Postgres's clock. Run NTP on both.",
         )
 
@@ -140,8 +140,8 @@ def schema(
     if head is None:
         return findings.failed("schema", "the tables are missing", "Run `rescind migrate`.")
     if known is not None and (missing := sorted(known - applied)):
-        says = f"these steps are missing: {', '.join(missing)}"
-        return findings.failed("schema", says, "Run `rescind migrate`.")
+        message = f"these steps are missing: {', '.join(missing)}"
+        return findings.failed("schema", message, "Run `rescind migrate`.")
     if known is not None and (newer := sorted(applied - known)):
         return findings.failed(
             "schema",

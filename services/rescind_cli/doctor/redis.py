@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from rescind.errors import RescindError
 from rescind_cli.doctor import driver_errors, findings
 from rescind_cli.doctor.findings import Finding
-from rescind_cli.settings import Surroundings
+from rescind_cli.settings import LocalSettings
 from rescind_runtime import clock
 from rescind_runtime.links import RedisLink
 
@@ -20,23 +20,23 @@ _SLOW_MS = 20.0
 _UNTIL_THEN = "Until then first sights are a little slower."
 
 
-def check(here: Surroundings) -> Finding:
+def check(local: LocalSettings) -> Finding:
     """Check the server that RESCIND_REDIS_URL names."""
     try:
-        url = here.secret("RESCIND_REDIS_URL")
+        url = local.secret("RESCIND_REDIS_URL")
     except RescindError as error:
         return findings.failed(_PART, str(error), "Correct RESCIND_REDIS_URL_FILE.")
     if url is None:
         return findings.skipped(_PART, "RESCIND_REDIS_URL is not set here")
-    link = RedisLink(url, here.files("redis"))
+    link = RedisLink(url, local.files("redis"))
     try:
-        link.require_safe(here.plaintext)
-        return driver_errors.missing(_PART, "redis") or asyncio.run(_look(link))
+        link.require_safe(local.plaintext)
+        return driver_errors.missing(_PART, "redis") or asyncio.run(_check_server(link))
     except RescindError as error:
         return driver_errors.refused(_PART, error)
 
 
-async def _look(link: RedisLink) -> Finding:
+async def _check_server(link: RedisLink) -> Finding:
     # Only where a service is installed.
     from rescind_runtime.net import redis_connection  # noqa: PLC0415 - see above
     from rescind_runtime.settings import SettingsError  # noqa: PLC0415 - the same
@@ -44,10 +44,10 @@ async def _look(link: RedisLink) -> Finding:
     where = driver_errors.place(link.url)
     try:
         async with redis_connection.connection(link, timeout_s=_TIMEOUT_S) as client:
-            return await _judge(client, where)
+            return await _info_finding(client, where)
     except SettingsError:
-        says = f"{where} cannot be used: it is no URL of such a server"
-        return findings.warning(_PART, says, f"Correct RESCIND_REDIS_URL. {_UNTIL_THEN}")
+        message = f"{where} cannot be used: it is not a URL of such a server"
+        return findings.warning(_PART, message, f"Correct RESCIND_REDIS_URL. {_UNTIL_THEN}")
     except redis_connection.UNREACHABLE_ERRORS as error:
         usual = f"Start it, or correct RESCIND_REDIS_URL. {_UNTIL_THEN}"
         advice = driver_errors.advice(error, "redis", "RESCIND_REDIS_URL", usual)
@@ -56,7 +56,7 @@ async def _look(link: RedisLink) -> Finding:
         )
 
 
-async def _judge(client: "Redis", where: str) -> Finding:
+async def _info_finding(client: "Redis", where: str) -> Finding:
     # The first answer includes the connection, so the second one is timed.
     about = cast("Mapping[str, object]", await cast("Awaitable[object]", client.info()))  # pyright: ignore[reportUnknownMemberType] untyped options
     before_ns = clock.boottime_ns()
@@ -67,15 +67,15 @@ async def _judge(client: "Redis", where: str) -> Finding:
     policy, limit = str(about.get("maxmemory_policy")), str(about.get("maxmemory_human"))
     bounded = about.get("maxmemory") != 0
     memory = f"at most {limit}, {policy}" if bounded else "memory without a limit"
-    says = f"{where}, {name} {version}, {took_ms:.1f} ms, {memory}"
+    message = f"{where}, {name} {version}, {took_ms:.1f} ms, {memory}"
     if bounded and policy == "noeviction":
         return findings.warning(
             _PART,
-            says,
+            message,
             "When it is full it takes no more records: set maxmemory-policy to allkeys-lru.",
         )
     if took_ms > _SLOW_MS:
         return findings.warning(
-            _PART, says, "Slower than a look-up should wait (50 ms at most): put it nearer."
+            _PART, message, "Slower than a look-up should wait (50 ms at most): put it nearer."
         )
-    return findings.ok(_PART, says)
+    return findings.ok(_PART, message)

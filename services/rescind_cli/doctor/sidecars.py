@@ -20,43 +20,43 @@ from rescind.wire.socket_protocol import Check, Clock, Greeting, Now, Verdict
 from rescind_cli.doctor import driver_errors, findings
 from rescind_cli.doctor.authority import Fleet
 from rescind_cli.doctor.findings import Finding, Level
-from rescind_cli.settings import Surroundings
+from rescind_cli.settings import LocalSettings
 
 _TIMEOUT_S = 2.0
 _START = "Start it: `rescind up`, or `rescind sidecar`; or correct RESCIND_SOCKET."
 
 
-def sockets(here: Surroundings) -> list[Path]:
+def sockets(local: LocalSettings) -> list[Path]:
     """Return the sockets of this machine: the configured one, and those beside it.
 
     They include a socket that a killed sidecar left behind; a stopped sidecar leaves none.
     """
-    named = here.find("RESCIND_SOCKET")
-    service = here.find("RESCIND_SERVICE")
+    named = local.find("RESCIND_SOCKET")
+    service = local.find("RESCIND_SERVICE")
     first = Path(named) if named else sdk_settings.default_socket_path(service) if service else None
     folder = first.parent if first else sdk_settings.RUN
     beside = [table.with_suffix(".sock") for table in sorted(folder.glob("*.table"))]
     return list(dict.fromkeys([*([first] if first else []), *beside]))
 
 
-def check(here: Surroundings, fleet: Fleet | None) -> Iterator[Finding]:
+def check(local: LocalSettings, fleet: Fleet | None) -> Iterator[Finding]:
     """Check each sidecar."""
-    found = sockets(here)
+    found = sockets(local)
     if not found:
         yield findings.skipped("sidecar", "no sidecar runs here, and RESCIND_SOCKET is not set")
     for path in found:
         yield from _sidecar(path, fleet)
 
 
-def asked(path: Path, token: Secret) -> dict[str, object]:
+def verdict_of(path: Path, token: Secret) -> dict[str, object]:
     """Return one sidecar's verdict on a token, without the requirements of a call."""
     found: dict[str, object] = {"socket": str(path), "service": path.stem}
     try:
         connection = BlockingConnection(path, deadline_s=_soon())
         try:
             greeting = connection.greeting
-            question = Check(1, token.reveal(), (), None)
-            answer = connection.send(question, deadline_s=_soon())
+            request = Check(1, token.reveal(), (), None)
+            answer = connection.send(request, deadline_s=_soon())
         finally:
             connection.close()
     except UnreachableError as error:
@@ -78,8 +78,8 @@ def _sidecar(path: Path, fleet: Fleet | None) -> Iterator[Finding]:
     try:
         connection = BlockingConnection(path, deadline_s=_soon())
     except UnreachableError as error:
-        says = f"nothing answers at {path}: {driver_errors.reason(error)}"
-        yield findings.failed(part, says, _advice(error))
+        message = f"nothing answers at {path}: {driver_errors.reason(error)}"
+        yield findings.failed(part, message, _advice(error))
         return
     greeting, leased, refused = connection.greeting, True, None
     try:
@@ -181,16 +181,16 @@ def _lease(
     if isinstance(table, MappedTable):
         ends_ns = min(table.words[word] for word in DEADLINE.values())
         left_s = (ends_ns - sdk_clock.boottime_ns()) / 1e9
-        held, says = left_s > 0, f"held, {left_s:.1f} s left"
+        held, message = left_s > 0, f"held, {left_s:.1f} s left"
     else:
-        held, says = _answers(connection), "held"
+        held, message = _answers(connection), "held"
     if refused is not None:
         # The authority's problem and advice; an older authority sends only the problem.
         why, _, advice = refused.partition(". ")
         lease = "the last one ends soon, and no other is granted" if held else "none"
         return findings.failed(part, f"{lease}: {why}", f"{advice or _RENEW}.")
     if held:
-        return findings.ok(part, says)
+        return findings.ok(part, message)
     return findings.failed(
         part,
         "none: every check is denied with no_lease",
@@ -200,10 +200,10 @@ def _lease(
 
 def _answers(connection: BlockingConnection) -> bool:
     """Return True if the sidecar holds a lease: it then denies a made-up token as `unknown`."""
-    nobody = token_format.mint(
+    made_up = token_format.mint(
         kind=Kind.AGENT, random=secrets.token_bytes(32), edge_key=secrets.token_bytes(32)
     )
-    verdict = connection.send(Check(1, nobody.reveal(), (), None), deadline_s=_soon())
+    verdict = connection.send(Check(1, made_up.reveal(), (), None), deadline_s=_soon())
     return isinstance(verdict, Verdict) and verdict.reason != Reason.NO_LEASE
 
 

@@ -9,7 +9,7 @@ from rescind.errors import RescindError
 from rescind_cli.doctor import findings, sidecars
 from rescind_cli.doctor.findings import Finding
 from rescind_cli.output import terminal
-from rescind_cli.settings import Surroundings
+from rescind_cli.settings import LocalSettings
 from rescind_runtime import clock
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ _PART = "trust file"
 _COPY = "Copy the authority's trust file here (`rescind keys show` there names its serial)."
 
 
-def check(here: Surroundings) -> Iterator[Finding]:
+def check(local: LocalSettings) -> Iterator[Finding]:
     """Check the trust file, and compare it with the newest statements that sidecars received."""
-    named = here.find("RESCIND_TRUST_FILE")
-    path = Path(named) if named else here.directory / "trust"
+    named = local.find("RESCIND_TRUST_FILE")
+    path = Path(named) if named else local.directory / "trust"
     if named is None and not path.exists():
         yield findings.skipped(_PART, f"RESCIND_TRUST_FILE is not set here, and there is no {path}")
         return
@@ -36,12 +36,12 @@ def check(here: Surroundings) -> Iterator[Finding]:
     except RescindError as error:
         yield findings.failed(_PART, str(error), _COPY)
         return
-    yield _judge(path, trust)
-    for socket in sidecars.sockets(here):
+    yield _statement_finding(path, trust)
+    for socket in sidecars.sockets(local):
         yield from _kept(socket.with_suffix(".kept-trust"), path, trust)
 
 
-def _judge(path: Path, trust: "Trust") -> Finding:
+def _statement_finding(path: Path, trust: "Trust") -> Finding:
     problem = trust.problem(clock.wall_us())
     if problem is not None:
         return findings.failed(_PART, f"{path}: {problem}", f"Correct the clock, or: {_COPY}")

@@ -8,7 +8,7 @@ from typing import Any
 from rescind_cli import service_process
 from rescind_cli.doctor import findings
 from rescind_cli.doctor.findings import Finding
-from rescind_cli.settings import Surroundings
+from rescind_cli.settings import LocalSettings
 
 _PREFIX = "RESCIND_"
 _MODULES = {"authority": "rescind_authority", "sidecar": "rescind_sidecar"}
@@ -18,31 +18,31 @@ Description = Mapping[str, Any]
 """The report of a process on its settings; empty if it is not installed here."""
 
 
-def described(data: Path | None) -> Mapping[str, Description]:
+def reports(data: Path | None) -> Mapping[str, Description]:
     """Return, for each process, the variables that it reads and what is wrong with them here."""
-    found = service_process.described(_MODULES.values(), data=data)
+    found = service_process.settings_reports(_MODULES.values(), data=data)
     return {name: found.get(module, {}) for name, module in _MODULES.items()}
 
 
-def check(here: Surroundings, told: Mapping[str, Description]) -> Iterator[Finding]:
+def check(local: LocalSettings, reports: Mapping[str, Description]) -> Iterator[Finding]:
     """Report variables that no process reads, and values that a process would reject."""
-    if not all(told.values()):
+    if not all(reports.values()):
         yield findings.skipped("settings", "the services are not installed here: not checked")
         return
     # Both processes read some variables: a problem of one variable is reported once.
     refused: dict[str, tuple[str, str]] = {}
-    for name, description in told.items():
+    for name, description in reports.items():
         for variable, problem in description["problems"]:
             refused.setdefault(variable, (problem, name))
     for variable, (problem, name) in refused.items():
         advice = f"Correct it: `rescind {name}` would not start."
         yield findings.failed("settings", f"{variable}: {problem}", advice)
-    known = _OURS.union(*(description["variables"] for description in told.values()))
-    found = {name for source in here.sources for name in source if name.startswith(_PREFIX)}
+    known = _OURS.union(*(description["variables"] for description in reports.values()))
+    found = {name for source in local.sources for name in source if name.startswith(_PREFIX)}
     for variable in sorted(found):
         if variable.removeprefix(_PREFIX) not in known:
-            says = f"{variable} is not a setting"
-            yield findings.warning("settings", says, _advice(variable, known))
+            message = f"{variable} is not a setting"
+            yield findings.warning("settings", message, _advice(variable, known))
 
 
 def _advice(variable: str, known: Collection[str]) -> str:

@@ -25,23 +25,20 @@ class CommandTarget:
     as_json: bool
 
     def admin(self) -> "Admin":
-        """Make a client; it connects with its first call. Raises RescindError."""
+        """Return a client with the admin token; its first call connects. Raises RescindError."""
         from rescind.client.admin import Admin  # noqa: PLC0415 - see above
 
-        found = settings.authority(url=self.url, data=self.data)
-        return Admin(
-            found.url, found.token, files=found.security.files, plaintext=found.security.plaintext
-        )
+        access = settings.authority(url=self.url, data=self.data)
+        security = access.security
+        return Admin(access.url, access.token, files=security.files, plaintext=security.plaintext)
 
     def bearer(self, token: "Secret") -> "Bearer":
         """Return a client for the holder of a token. Raises RescindError."""
         from rescind.client.admin import Bearer  # noqa: PLC0415 - see above
 
-        url, way = (
-            settings.authority_url(url=self.url, data=self.data),
-            settings.way(data=self.data),
-        )
-        return Bearer(url, token, files=way.files, plaintext=way.plaintext)
+        url = settings.authority_url(url=self.url, data=self.data)
+        security = settings.link_security(data=self.data)
+        return Bearer(url, token, files=security.files, plaintext=security.plaintext)
 
 
 def remember_json(context: click.Context, _parameter: click.Parameter, chosen: bool) -> bool:
@@ -67,7 +64,9 @@ def with_target(command: Callable[..., None]) -> Callable[..., None]:
     @data_option
     @json_option
     @functools.wraps(command)
-    def targeted(*, url: str | None, data: Path | None, as_json: bool, **arguments: object) -> None:
+    def with_command_target(
+        *, url: str | None, data: Path | None, as_json: bool, **arguments: object
+    ) -> None:
         command(target=CommandTarget(url, data, as_json), **arguments)
 
-    return targeted
+    return with_command_target

@@ -46,16 +46,20 @@ class Duration(click.ParamType[int]):
         elif _DURATION.fullmatch(value):
             seconds = sum(int(count) * _UNITS_S[unit] for count, unit in _PART.findall(value))
         else:
-            self.fail(f"{value!r} is no duration: write 90s, 15m, 1h30m or 30d", param, ctx)
+            self.fail(f"{value!r} is not a duration: write 90s, 15m, 1h30m or 30d", param, ctx)
         if not seconds and self._none:
             return seconds
         if seconds < self._least_s:
             rest = ", or 0 for none" if self._none else ""
             self.fail(
-                f"{value!r} is too short: write {_short(self._least_s)} or more{rest}", param, ctx
+                f"{value!r} is too short: write {_shortest_text(self._least_s)} or more{rest}",
+                param,
+                ctx,
             )
         if self._most_s is not None and seconds > self._most_s:
-            self.fail(f"{value!r} is too long: write {_short(self._most_s)} or less", param, ctx)
+            self.fail(
+                f"{value!r} is too long: write {_shortest_text(self._most_s)} or less", param, ctx
+            )
         return seconds
 
 
@@ -74,16 +78,16 @@ class TimeParameter(click.ParamType[str]):
         """Read a time; click turns the failure into a usage error."""
         if _DURATION.fullmatch(value):
             length = timedelta(seconds=DURATION.convert(value, param, ctx))
-            return _written(_now() + length if self._ahead else _now() - length)
+            return _rfc3339(_now() + length if self._ahead else _now() - length)
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no time: write 2026-11-22T09:30:00Z, or 15m", param, ctx)
+            self.fail(f"{value!r} is not a time: write 2026-11-22T09:30:00Z, or 15m", param, ctx)
         if moment.tzinfo is None:
             self.fail(f"{value!r} names no time zone: put a Z behind it for UTC", param, ctx)
         if self._ahead and moment <= _now():
             self.fail(f"{value!r} is past: write a time to come, or 2h for two hours", param, ctx)
-        return _written(moment.astimezone(UTC))
+        return _rfc3339(moment.astimezone(UTC))
 
 
 class Label(click.ParamType[tuple[str, str]]):
@@ -102,7 +106,7 @@ class Label(click.ParamType[tuple[str, str]]):
             return value
         key, equals, text = value.partition("=")
         if not key or not equals:
-            self.fail(f"{value!r} is no label: write key=value", param, ctx)
+            self.fail(f"{value!r} is not a label: write key=value", param, ctx)
         return key, text
 
 
@@ -160,13 +164,13 @@ LABEL = Label()
 
 def token_from_stdin() -> str:
     """Read a token from stdin, without an echo on a terminal: it never appears in argv."""
-    text = _prompted() if sys.stdin.isatty() else sys.stdin.read().strip()
+    text = _prompt() if sys.stdin.isatty() else sys.stdin.read().strip()
     if not text:
         raise click.UsageError("there is no token on stdin: rescind … < token-file")
     return text
 
 
-def token_to_look_at() -> str:
+def token_from_stdin_or_environment() -> str:
     """Read a token from stdin, or else from RESCIND_TOKEN; on a terminal, prompt for it last.
 
     Stdin comes first: it was given to this command, and the environment to all commands.
@@ -174,7 +178,7 @@ def token_to_look_at() -> str:
     given = settings.holder_token()
     kept = "" if given is None else given.reveal()
     if sys.stdin.isatty():
-        return kept or _prompted()
+        return kept or _prompt()
     text = sys.stdin.read().strip() or kept
     if not text:
         raise click.UsageError(
@@ -183,11 +187,11 @@ def token_to_look_at() -> str:
     return text
 
 
-def _prompted() -> str:
+def _prompt() -> str:
     return click.prompt("token", hide_input=True, err=True).strip()
 
 
-def _short(seconds: int) -> str:
+def _shortest_text(seconds: int) -> str:
     """Return seconds as a duration, in the largest unit that divides them."""
     unit = next(unit for unit in "dhms" if seconds % _UNITS_S[unit] == 0)
     return f"{seconds // _UNITS_S[unit]}{unit}"
@@ -199,5 +203,5 @@ def _now() -> datetime:
     return datetime.fromtimestamp(clock.wall_us() / 1e6, UTC)
 
 
-def _written(moment: datetime) -> str:
+def _rfc3339(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")

@@ -33,17 +33,19 @@ class Exit(IntEnum):
 
 
 @contextlib.contextmanager
-def told(context: click.Context) -> Generator[None]:
+def reported_errors(context: click.Context) -> Generator[None]:
     """Print a known error on stderr, and exit with its code."""
     try:
         yield
     except RescindError as error:
-        _tell(error, context)
+        _report_and_exit(error, context)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("rescind"):
             raise
         # The extras bring what each part needs: `rescind[cli]` alone cannot run a server.
-        _tell(MissingExtraError("all", f"this command uses {error.name}, and so"), context)
+        _report_and_exit(
+            MissingExtraError("all", f"this command uses {error.name}, and so"), context
+        )
 
 
 def warn(error: RescindError) -> None:
@@ -51,7 +53,7 @@ def warn(error: RescindError) -> None:
     sys.stderr.write(f"rescind: {error}\n")
 
 
-def _tell(error: RescindError, context: click.Context) -> NoReturn:
+def _report_and_exit(error: RescindError, context: click.Context) -> NoReturn:
     code = _code(error)
     if context.find_root().meta.get(JSON):
         sys.stderr.write(json.dumps({"error": _facts(error) | {"exit": code}}) + "\n")

@@ -13,7 +13,7 @@ _NONE = "it hits no token that is live. Was the handle mistyped? `rescind tokens
 _NONE_LIFTED = "it lets no token go: it was lifted before, or none that is live matches"
 
 
-def said(done: "RevocationDetails") -> str | None:
+def describe(done: "RevocationDetails") -> str | None:
     """Return the numbers of hit tokens and subjects as text; None if they were not counted."""
     tokens = done.get("hit")  # an older authority omits it
     if tokens is None:
@@ -25,11 +25,11 @@ def said(done: "RevocationDetails") -> str | None:
 
 def show(done: "RevocationDetails") -> None:
     """Print the number of hit tokens and subjects on a line of its own."""
-    words = said(done)
+    words = describe(done)
     terminal.line("hit", words if words is not None else "not counted in time")
 
 
-def warn_of_none(done: "RevocationDetails", *, as_json: bool) -> None:
+def warn_if_none(done: "RevocationDetails", *, as_json: bool) -> None:
     """Warn on stderr if nothing was hit: most likely something else was meant."""
     if done.get("hit") != 0:
         return

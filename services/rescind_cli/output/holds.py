@@ -6,21 +6,21 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
     from rescind.client.admin import AppliedRevocation, RevocationDetails
 
 
-def said(hold: "AppliedRevocation | RevocationDetails") -> str:
+def describe(hold: "AppliedRevocation | RevocationDetails") -> str:
     """Return a revocation's effect, selector, end and id, in words."""
-    return f"{what(hold)} of {whom(hold)}{_until(hold)} ({hold['id']})"
+    return f"{effect_text(hold)} of {selector_text(hold)}{_until_text(hold)} ({hold['id']})"
 
 
-def what(hold: "AppliedRevocation | RevocationDetails") -> str:
+def effect_text(hold: "AppliedRevocation | RevocationDetails") -> str:
     """Return the effect of a revocation, with the scopes that it removes."""
     without = f" without {' '.join(hold['scopes'])}" if hold["scopes"] else ""
     return f"{hold['effect']}{without}"
 
 
-def whom(hold: "AppliedRevocation | RevocationDetails") -> str:
+def selector_text(hold: "AppliedRevocation | RevocationDetails") -> str:
     """Return the selector of a revocation as text: its handles, joined by AND."""
     return " AND ".join(hold["selector"])
 
 
-def _until(hold: "AppliedRevocation | RevocationDetails") -> str:
+def _until_text(hold: "AppliedRevocation | RevocationDetails") -> str:
     return f" until {hold['until']}" if hold["until"] else ""

@@ -62,7 +62,7 @@ class ReceiptWait:
             self._until_over()
         except KeyboardInterrupt:
             self.interrupted = True
-        _tell(None)
+        _show_progress(None)
         return self._last
 
     def end(self, *, as_json: bool) -> NoReturn:
@@ -74,7 +74,7 @@ class ReceiptWait:
 
     def _until_over(self) -> None:
         while not self._is_over():
-            _tell(_progress(self._done))
+            _show_progress(_progress(self._done))
             left_s = _STEP_S
             if self._ends_s is not None:
                 left_s = min(_STEP_S, self._ends_s - time.monotonic())
@@ -105,7 +105,7 @@ def not_yet(revocation_id: str, done: "Enforceable | None") -> str:
 
 
 @contextlib.contextmanager
-def told_if_interrupted(idempotency_key: str) -> Generator[None]:
+def reported_interruption(idempotency_key: str) -> Generator[None]:
     """Print at Ctrl-C that a command may have been carried out, and how to repeat it."""
     try:
         yield
@@ -230,7 +230,7 @@ def _settled(progress: "WaitProgress") -> int:
     return known + progress["lapsed"] + progress["grace"]
 
 
-def _tell(progress: "WaitProgress | None") -> None:
+def _show_progress(progress: "WaitProgress | None") -> None:
     """Write a progress line that replaces itself, on a terminal."""
     if not sys.stderr.isatty():
         return

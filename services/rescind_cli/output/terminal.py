@@ -115,7 +115,7 @@ def erase_line() -> None:
         sys.stderr.flush()
 
 
-def tell(words: str) -> None:
+def show_step(words: str) -> None:
     """Write the current step into a line that replaces itself, if stderr is a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{shown(words)}")

@@ -173,7 +173,7 @@ async def test_every_command_of_the_runbook_runs_and_every_sidecar_hears_of_it(
         change, kind = __main__._CHANGES[verb]
         return change(system.settings, kind)
 
-    monkeypatch.setattr(service_process, "ask", ask)
+    monkeypatch.setattr(service_process, "run_verb", ask)
     async with scene(system, tmp_path) as stage:
         before = Keyring.read(system.settings.keyring_path)
         for line in commands():

@@ -12,7 +12,7 @@ from tests.integration.operations.conftest import System
 from tests.support.eventually import eventually_blocking
 
 from rescind_cli.canary.metrics import CanaryMetrics
-from rescind_cli.canary.probe import Round, VerifierDenial
+from rescind_cli.canary.probe import RoundResult, VerifierDenial
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 NAME = re.compile(r"\brescind_(?:authority|canary|sidecar)_[a-z0-9_]+")
@@ -81,7 +81,7 @@ def test_values_move_with_what_happens(system: System) -> None:
 def flown() -> set[str]:
     """Name the series that the canary publishes; `integration/cli/test_canary` sees it serve."""
     metrics = CanaryMetrics()
-    metrics.flown(Round("rev_1", 1.0, (VerifierDenial("a", "b", "lapsed", 1.0),), 0, ()))
+    metrics.observe(RoundResult("rev_1", 1.0, (VerifierDenial("a", "b", "lapsed", 1.0),), 0, ()))
     return {sample.name for each in metrics.registry.collect() for sample in each.samples}
 
 

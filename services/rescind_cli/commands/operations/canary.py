@@ -2,7 +2,8 @@
 
 import itertools
 import time
-from contextlib import ExitStack
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import click
 from rescind import Verifier
 from rescind.errors import RescindError
 from rescind_cli import settings
-from rescind_cli.canary.probe import Canary, Round
+from rescind_cli.canary.probe import Canary, RoundResult
 from rescind_cli.options.authority_options import CommandTarget, with_target
 from rescind_cli.options.param_types import DURATION
 from rescind_cli.output import exit_codes, terminal
@@ -22,8 +23,8 @@ if TYPE_CHECKING:  # prometheus_client is imported only with --metrics
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Fly once, and say by the exit code how it went.")
-@click.option("--interval", type=DURATION, default=60, help="Between flights. [default: 60s]")
+@click.option("--once", is_flag=True, help="Run one round; the exit code reports its result.")
+@click.option("--interval", type=DURATION, default=60, help="Between rounds. [default: 60s]")
 @click.option("--timeout", type=DURATION, default=30, help="For the receipt. [default: 30s]")
 @click.option(
     "--socket",
@@ -55,32 +56,39 @@ def canary(
     --once, it exits 0 if the revocation was enforced and the token denied, 1 if the token was still
     accepted, 3 with verifiers in grace, 6 without a receipt in time.
     """
-    found = [settings.sidecar(path=path, data=target.data) for path in (sockets or (None,))]
+    paths = [settings.sidecar(path=path, data=target.data) for path in (sockets or (None,))]
     metrics = None if port is None else _published(port)
-    with ExitStack() as stack, target.admin() as admin:
-        checkers: dict[str, Verifier] = {}
-        for path in found:
-            verifier = Verifier.attach(path)
-            stack.callback(verifier.close)
-            checkers[str(path or verifier.service)] = verifier
-        bird = Canary(admin, checkers)
-        for flight in itertools.count():
-            if flight:
+    with _attached(paths) as verifiers, target.admin() as admin:
+        probe = Canary(admin, verifiers)
+        for number in itertools.count():
+            if number:
                 time.sleep(interval)
             try:
-                flown = bird.fly(timeout_s=timeout)
+                result = probe.run_round(timeout_s=timeout)
             except RescindError as error:
                 if once:
                     raise
                 exit_codes.warn(error)
                 if metrics:
-                    metrics.unreachable()
+                    metrics.observe_unreachable()
                 continue
-            _show(flown, as_json=target.as_json)
+            _show(result, as_json=target.as_json)
             if metrics:
-                metrics.flown(flown)
+                metrics.observe(result)
             if once:
-                raise click.exceptions.Exit(_exit(flown))
+                raise click.exceptions.Exit(_exit_code(result))
+
+
+@contextmanager
+def _attached(paths: Sequence[Path | None]) -> Generator[Mapping[str, Verifier]]:
+    """Attach a verifier to each socket for the block; return them by path or by service."""
+    with ExitStack() as stack:
+        verifiers: dict[str, Verifier] = {}
+        for path in paths:
+            verifier = Verifier.attach(path)
+            stack.callback(verifier.close)
+            verifiers[str(path or verifier.service)] = verifier
+        yield verifiers
 
 
 def _published(port: int) -> "CanaryMetrics":
@@ -94,24 +102,24 @@ def _published(port: int) -> "CanaryMetrics":
     return metrics
 
 
-def _exit(flown: Round) -> Exit:
-    if flown.faults:
+def _exit_code(result: RoundResult) -> Exit:
+    if result.faults:
         return Exit.REFUSED
-    if flown.enforced_ms is None:
+    if result.enforced_ms is None:
         return Exit.NOT_YET
-    return Exit.GRACE if flown.in_grace else Exit.DONE
+    return Exit.GRACE if result.in_grace else Exit.DONE
 
 
-def _show(flown: Round, *, as_json: bool) -> None:
+def _show(result: RoundResult, *, as_json: bool) -> None:
     if as_json:
-        terminal.as_json(flown.document())
+        terminal.as_json(result.document())
         return
-    for fault in flown.faults:
+    for fault in result.faults:
         terminal.line("failed", fault.where, fault.what)
-    if flown.enforced_ms is None:
-        terminal.line("late", flown.revocation_id, "no receipt in time")
+    if result.enforced_ms is None:
+        terminal.line("late", result.revocation_id, "no receipt in time")
         return
     outcomes = " ".join(
-        f"{each.service}={each.outcome}:{each.latency_ms:.1f}ms" for each in flown.verifiers
+        f"{each.service}={each.outcome}:{each.latency_ms:.1f}ms" for each in result.verifiers
     )
-    terminal.line("enforced", f"{flown.enforced_ms:.1f} ms", flown.revocation_id, outcomes)
+    terminal.line("enforced", f"{result.enforced_ms:.1f} ms", result.revocation_id, outcomes)

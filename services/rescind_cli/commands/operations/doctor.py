@@ -12,6 +12,7 @@ from rescind_cli.doctor.findings import Finding, Level
 from rescind_cli.options.authority_options import data_option, json_option
 from rescind_cli.output import terminal
 from rescind_cli.output.exit_codes import Exit
+from rescind_cli.settings import LocalSettings
 
 _LEVEL_WIDTH = 7
 _PART_WIDTH = 28
@@ -28,7 +29,7 @@ def doctor(*, data: Path | None, as_json: bool) -> None:
     """
     found: list[Finding] = []
     try:
-        for each in _examine(data, lambda words: terminal.tell(f"{words} …")):
+        for each in _check_all(data, lambda step: terminal.show_step(f"{step} …")):
             found.append(each)
             if not as_json:
                 terminal.erase_line()
@@ -38,25 +39,50 @@ def doctor(*, data: Path | None, as_json: bool) -> None:
     failures = findings.count(found, Level.FAILED)
     if as_json:
         checks = [
-            {"part": each.part, "level": each.level, "says": each.says, "advice": each.advice}
+            {
+                "part": each.part,
+                "level": each.level,
+                "says": each.message,
+                "advice": each.advice,
+            }
             for each in found
         ]
         counts = {level.value: findings.count(found, level) for level in Level}
         terminal.as_json({"ok": failures == 0, "counts": counts, "checks": checks})
     else:
-        _sum_up(found)
+        _show_summary(found)
     if failures:
         raise click.exceptions.Exit(Exit.REFUSED)
 
 
-def _examine(data: Path | None, say: Callable[[str], None]) -> Iterator[Finding]:
-    """Check the parts in order: the ledger's end before the sidecars that follow it."""
+def _check_all(data: Path | None, show_step: Callable[[str], None]) -> Iterator[Finding]:
+    """Check the machine, the settings, and then what the settings name."""
+    from rescind_cli.doctor import machine  # noqa: PLC0415 - as in _check_servers
+
+    yield from machine.check()
+    try:
+        local = settings.load(data)
+    except RescindError as error:
+        yield findings.failed("settings file", str(error), "Correct it; `rescind up` writes it.")
+        return
+    if not local.configured:
+        yield findings.failed(
+            "settings",
+            f"nothing is configured here: no RESCIND_… is set, and {local.directory} has no env",
+            "Start everything with `rescind up`, name its directory with --data, or set RESCIND_….",
+        )
+    yield from _check_servers(local, data, show_step)
+
+
+def _check_servers(
+    local: LocalSettings, data: Path | None, show_step: Callable[[str], None]
+) -> Iterator[Finding]:
+    """Check files and servers in order: the ledger's end before the sidecars that follow it."""
     # Imported here: each check imports its own driver, and --help needs none of them.
     from rescind_cli.doctor import (  # noqa: PLC0415 - see above
         authority,
         files,
         http_fallback,
-        machine,
         nats,
         postgres,
         redis,
@@ -65,47 +91,35 @@ def _examine(data: Path | None, say: Callable[[str], None]) -> Iterator[Finding]
         variables,
     )
 
-    yield from machine.check()
-    try:
-        here = settings.surroundings(data)
-    except RescindError as error:
-        yield findings.failed("settings file", str(error), "Correct it; `rescind up` writes it.")
-        return
-    if not here.configured:
-        yield findings.failed(
-            "settings",
-            f"nothing is configured here: no RESCIND_… is set, and {here.directory} has no env",
-            "Start everything with `rescind up`, name its directory with --data, or set RESCIND_….",
-        )
-    say("looking at the settings")
-    told = variables.described(data)
-    yield from variables.check(here, told)
-    yield from files.check(here)
-    say("asking Postgres")
-    yield from postgres.check(here, steps=told["authority"].get("migrations"))
-    say("asking NATS")
-    yield from nats.check(here)
-    say("asking Redis")
-    yield redis.check(here)
-    say("asking the authority")
-    report = authority.check(here, data)
+    show_step("looking at the settings")
+    reports = variables.reports(data)
+    yield from variables.check(local, reports)
+    yield from files.check(local)
+    show_step("asking Postgres")
+    yield from postgres.check(local, steps=reports["authority"].get("migrations"))
+    show_step("asking NATS")
+    yield from nats.check(local)
+    show_step("asking Redis")
+    yield redis.check(local)
+    show_step("asking the authority")
+    report = authority.check(local, data)
     yield from report.found
-    yield from http_fallback.check(here)
-    say("asking the sidecars")
-    yield from sidecars.check(here, report.fleet)
-    yield from trust.check(here)
+    yield from http_fallback.check(local)
+    show_step("asking the sidecars")
+    yield from sidecars.check(local, report.fleet)
+    yield from trust.check(local)
 
 
 def _show(each: Finding) -> None:
-    terminal.line(f"{each.level:<{_LEVEL_WIDTH}}", f"{each.part:<{_PART_WIDTH}}", each.says)
+    terminal.line(f"{each.level:<{_LEVEL_WIDTH}}", f"{each.part:<{_PART_WIDTH}}", each.message)
     if each.advice:
         terminal.line(" " * _LEVEL_WIDTH, " " * _PART_WIDTH, f"→ {each.advice}")
 
 
-def _sum_up(found: list[Finding]) -> None:
+def _show_summary(found: list[Finding]) -> None:
     counted = {level: findings.count(found, level) for level in Level}
     parts = [f"{number} {level}" for level, number in counted.items() if number]
-    bad = counted[Level.FAILED]
-    state = "failed" if bad else "warning" if counted[Level.WARNING] else "ok"
+    failures = counted[Level.FAILED]
+    state = "failed" if failures else "warning" if counted[Level.WARNING] else "ok"
     words = {"failed": "something is broken", "warning": "it works", "ok": "all is well"}
     terminal.line(f"{state:<{_LEVEL_WIDTH}}", words[state], ", ".join(parts))

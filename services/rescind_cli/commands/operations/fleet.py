@@ -48,7 +48,9 @@ def evict(*, target: CommandTarget, instance: str, reason: str) -> None:
     credential, which ends all its instances.
     """
     with target.admin() as admin:
-        done = admin.evict(named(admin.fleet(ended=True)["instances"], instance), reason=reason)
+        done = admin.evict(
+            instance_id(admin.fleet(ended=True)["instances"], instance), reason=reason
+        )
     if target.as_json:
         terminal.as_json(done)
         return
@@ -56,18 +58,19 @@ def evict(*, target: CommandTarget, instance: str, reason: str) -> None:
     terminal.line(f"its last lease ends by {done['lease_ends_at']}")
 
 
-def named(instances: Sequence["FleetInstance"], text: str) -> str:
-    """Return the one id that begins with a text, or else a complete id as it is.
+def instance_id(instances: Sequence["FleetInstance"], text: str) -> str:
+    """Return the id of the only instance that begins with `text`.
 
-    The authority rejects an unknown id. Raises UsageError for a prefix of no id, or of several.
+    Return a complete id that is not listed unchanged: the authority rejects it. Raises UsageError
+    if no id begins with `text`, or several do.
     """
-    found = {each["instance"] for each in instances if text}
-    meant = sorted(each for each in found if each.startswith(text.lower()))
-    if len(meant) > 1:
-        raise click.UsageError(f"{len(meant)} sidecars begin with {text!r}: give more of the id")
-    if not meant and len(text) < _ID_LENGTH:
+    ids = {each["instance"] for each in instances if text}
+    matches = sorted(each for each in ids if each.startswith(text.lower()))
+    if len(matches) > 1:
+        raise click.UsageError(f"{len(matches)} sidecars begin with {text!r}: give more of the id")
+    if not matches and len(text) < _ID_LENGTH:
         raise click.UsageError(f"no sidecar's id begins with {text!r}: see `rescind fleet`")
-    return meant[0] if meant else text
+    return matches[0] if matches else text
 
 
 def _show(target: CommandTarget, *, ended: bool) -> None:

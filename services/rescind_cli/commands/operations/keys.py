@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from rescind_cli import service_process as process
-from rescind_cli.help import suggestions as suggesting
+from rescind_cli import service_process
+from rescind_cli.help import suggestions
 from rescind_cli.options.authority_options import data_option, json_option
 from rescind_cli.options.param_types import DURATION
-from rescind_cli.output import terminal as render
+from rescind_cli.output import terminal
 from rescind_cli.output.exit_codes import Exit
 
 _KEYRING = ("events", "records", "receipts", "enrolment", "sealing", "master")
@@ -27,7 +27,7 @@ _IN_USE = {
 }
 _ANEW = "Sidecars begin anew with empty memory, and deny until their next lease, moments later."
 _RECEIPTS = "Receipts that were signed so far prove nothing any more; revoke again for new ones."
-_ASKS = {
+_CONSEQUENCES = {
     "events": "Pushed events are refused until the new key is known; sidecars fetch them instead.",
     "records": _ANEW,
     "receipts": _RECEIPTS,
@@ -40,7 +40,7 @@ _ASKS = {
 }
 
 
-@click.group(cls=suggesting.Group)
+@click.group(cls=suggestions.Group)
 def keys() -> None:
     """Show the keys, rotate or retire one."""
 
@@ -50,7 +50,7 @@ def keys() -> None:
 @json_option
 def show(*, data: Path | None, as_json: bool) -> None:
     """Show the keys, which of them are in use, and when the trust statement ends."""
-    _tell(process.ask(_AUTHORITY, "show-keys", data=data), as_json=as_json)
+    _show_keys(service_process.run_verb(_AUTHORITY, "show-keys", data=data), as_json=as_json)
 
 
 @keys.command()
@@ -69,7 +69,7 @@ def rotate(*, kind: str, data: Path | None, as_json: bool) -> None:
     so that sidecars which hold the previous key follow it, now or later. Copy the root key and the
     keyring to the other hosts.
     """
-    _tell(process.ask(_AUTHORITY, f"rotate-{kind}", data=data), as_json=as_json)
+    _show_keys(service_process.run_verb(_AUTHORITY, f"rotate-{kind}", data=data), as_json=as_json)
 
 
 @keys.command()
@@ -81,7 +81,7 @@ def renew(*, data: Path | None, as_json: bool) -> None:
     An authority that has the root key renews the statement by itself, after a third of the
     statement's life (RESCIND_TRUST_LIFE).
     """
-    _tell(process.ask(_AUTHORITY, "renew-keys", data=data), as_json=as_json)
+    _show_keys(service_process.run_verb(_AUTHORITY, "renew-keys", data=data), as_json=as_json)
 
 
 @keys.command()
@@ -105,16 +105,16 @@ def retire(*, kind: str, yes: bool, timeout: int, data: Path | None, as_json: bo
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("there is no terminal to ask at: add --yes")
-        click.confirm(f"{_ASKS[kind]} Retire {kind}?", abort=True, err=True)
-    done = process.ask(_AUTHORITY, f"retire-{kind}", data=data)
+        click.confirm(f"{_CONSEQUENCES[kind]} Retire {kind}?", abort=True, err=True)
+    done = service_process.run_verb(_AUTHORITY, f"retire-{kind}", data=data)
     if not as_json:
-        render.line("retired", kind, f"serial {done['serial']}")
-    heard = _ask_who_heard(data, timeout_s=timeout, retired=kind)
+        terminal.line("retired", kind, f"serial {done['serial']}")
+    reception = _fetch_reception(data, timeout_s=timeout, retired=kind)
     if as_json:
-        render.as_json({"retired": kind} | heard | {"keys": done})
+        terminal.as_json({"retired": kind} | reception | {"keys": done})
     else:
-        _tell_who_heard(heard)
-    if heard["waiting"]:
+        _show_reception(reception)
+    if reception["waiting"]:
         raise click.exceptions.Exit(Exit.NOT_YET)
 
 
@@ -122,40 +122,45 @@ def retire(*, kind: str, yes: bool, timeout: int, data: Path | None, as_json: bo
 @click.option("--timeout", type=DURATION, default=0, help="Wait for so long.")
 @data_option
 @json_option
-def heard_of(*, timeout: int, data: Path | None, as_json: bool) -> None:
+def heard(*, timeout: int, data: Path | None, as_json: bool) -> None:
     """Show which sidecars have received the newest trust statement, and which have not.
 
     Exits 0 if all have received it, 6 if some have not.
     """
-    heard = _ask_who_heard(data, timeout_s=timeout)
+    reception = _fetch_reception(data, timeout_s=timeout)
     if as_json:
-        render.as_json(heard)
+        terminal.as_json(reception)
     else:
-        _tell_who_heard(heard)
-    if heard["waiting"]:
+        _show_reception(reception)
+    if reception["waiting"]:
         raise click.exceptions.Exit(Exit.NOT_YET)
 
 
-def _ask_who_heard(
+def _fetch_reception(
     data: Path | None, *, timeout_s: int, retired: str | None = None
 ) -> dict[str, Any]:
-    about = () if retired is None else (f"--retired={retired}",)
-    return process.ask(_AUTHORITY, "keys-heard", f"--timeout-s={timeout_s}", *about, data=data)
+    """Return which sidecars have received the newest trust statement, once all have or in time."""
+    options = () if retired is None else (f"--retired={retired}",)
+    return service_process.run_verb(
+        _AUTHORITY, "keys-heard", f"--timeout-s={timeout_s}", *options, data=data
+    )
 
 
-def _tell_who_heard(heard: Mapping[str, Any]) -> None:
-    render.line(str(heard["state"]), f"serial {heard['serial']}")
+def _show_reception(reception: Mapping[str, Any]) -> None:
+    terminal.line(str(reception["state"]), f"serial {reception['serial']}")
     rows = [
         (
             str(each["service"]),
             str(each["instance"])[:12],
             str(each["host"]),
-            "heard" if each in heard["heard"] else f"stops at {render.timestamp(each['stops_us'])}",
+            "heard"
+            if each in reception["heard"]
+            else f"stops at {terminal.timestamp(each['stops_us'])}",
         )
-        for each in (*heard["heard"], *heard["waiting"])
+        for each in (*reception["heard"], *reception["waiting"])
     ]
-    render.table(("service", "instance", "host", "now"), rows, empty="No sidecar has a lease.")
-    if heard["waiting"]:
+    terminal.table(("service", "instance", "host", "now"), rows, empty="No sidecar has a lease.")
+    if reception["waiting"]:
         click.echo(
             "Those that have not heard stop when their lease ends, as shown. One whose way to the "
             "authority a thief of the keys controls may go on until its trust statement ends, or "
@@ -164,16 +169,16 @@ def _tell_who_heard(heard: Mapping[str, Any]) -> None:
         )
 
 
-def _tell(found: dict[str, Any], *, as_json: bool) -> None:
+def _show_keys(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        render.as_json(found)
+        terminal.as_json(found)
         return
     ends_us = found["not_after_us"]
-    render.facts(
+    terminal.facts(
         [
             ("serial", str(found["serial"])),
             ("root", str(found["root"])[:16]),
-            ("good until", "for ever" if ends_us is None else render.timestamp(ends_us)),
+            ("good until", "for ever" if ends_us is None else terminal.timestamp(ends_us)),
         ]
     )
     rows = [
@@ -189,9 +194,11 @@ def _tell(found: dict[str, Any], *, as_json: bool) -> None:
             "edge",
             str(key["key_id"]),
             ("tags new tokens" if key["mints"] else "is believed")
-            + (f" until {render.timestamp(key['retires_at_us'])}" if key["retires_at_us"] else ""),
+            + (
+                f" until {terminal.timestamp(key['retires_at_us'])}" if key["retires_at_us"] else ""
+            ),
         )
         for key in found["edge_keys"]
     ]
     rows += [(str(key["purpose"]), str(key["key_id"]), "is retired") for key in found["retired"]]
-    render.table(("purpose", "key", "now"), rows, empty="There are no keys.")
+    terminal.table(("purpose", "key", "now"), rows, empty="There are no keys.")

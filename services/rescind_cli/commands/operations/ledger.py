@@ -28,7 +28,7 @@ def show(*, data: Path | None, as_json: bool) -> None:
 
     Runs on the authority's host, where Postgres can be reached.
     """
-    found = service_process.ask("rescind_authority", "show-ledger", data=data)
+    found = service_process.run_verb("rescind_authority", "show-ledger", data=data)
     if as_json:
         terminal.as_json(found)
         return
@@ -69,7 +69,7 @@ def new_epoch(*, data: Path | None, as_json: bool, yes: bool, longest_grace: int
         raise click.UsageError("--longest-grace: no sidecar has a longer grace than 1h")
     if not yes:
         _confirm("Is the old primary fenced, so that nothing reaches it any more?")
-    begun = service_process.ask(
+    begun = service_process.run_verb(
         "rescind_authority", "new-epoch", f"--longest-grace-ms={longest_grace * 1000}", data=data
     )
     if as_json:
@@ -95,8 +95,8 @@ def accept(*, data: Path | None, as_json: bool, yes: bool, as_it_is: bool) -> No
     """
     if not yes:
         _confirm("Are you sure that only authorities have written to Postgres?")
-    more = ("--as-it-is",) if as_it_is else ()
-    accepted = service_process.ask("rescind_authority", "accept-ledger", *more, data=data)
+    options = ("--as-it-is",) if as_it_is else ()
+    accepted = service_process.run_verb("rescind_authority", "accept-ledger", *options, data=data)
     if as_json:
         terminal.as_json(accepted)
         return

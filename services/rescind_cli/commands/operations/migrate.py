@@ -41,13 +41,13 @@ def migrate(
     runs create neither by themselves: restore a lost edge key from the backup, and replace a lost
     admin token with `rescind recover admin`.
     """
-    options = {
+    flags = {
         "--new-edge-key": new_edge_key,
         "--new-keyring": new_keyring,
         "--trust-rows": trust_rows,
     }
-    more = tuple(option for option, wanted in options.items() if wanted)
-    done = service_process.ask("rescind_authority", "migrate", *more, data=data)
+    options = tuple(flag for flag, chosen in flags.items() if chosen)
+    done = service_process.run_verb("rescind_authority", "migrate", *options, data=data)
     if as_json:
         terminal.as_json(done)
         return

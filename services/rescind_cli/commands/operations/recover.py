@@ -23,7 +23,7 @@ def admin(*, data: Path | None, as_json: bool) -> None:
 
     Runs on the authority's host, where the edge key is and Postgres can be reached.
     """
-    made = service_process.ask("rescind_authority", "recover-admin", data=data)
+    made = service_process.run_verb("rescind_authority", "recover-admin", data=data)
     if as_json:
         terminal.as_json(made)
         return

@@ -18,7 +18,7 @@ from rescind_cli.output import terminal
 from rescind_runtime import data_dir
 
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
-    from rescind.client.admin import Admin
+    from rescind.client.admin import Admin, Grant, SidecarBinding
 
 _TTL_S = 365 * 24 * 3600
 
@@ -70,57 +70,77 @@ def enrol(
     After it is revoked, suspended or expired, its sidecars get no new lease; their current leases
     run to their end. So make another credential in time, and restart the sidecars with it.
     """
-    # --help need not pay for httpx2
-    from rescind.client.admin import Grant, SidecarBinding  # noqa: PLC0415
-
-    if not re.fullmatch(SERVICE, service):
-        raise click.BadParameter(
-            f"{service!r} is not the name of a service: 1 to 63 letters, digits, '.', '_' or '-', "
-            "and a letter or digit first",
-            param_hint="--service",
-        )
+    _require_service(service)
     path = path.absolute()
     if path.exists() and not replace:
         raise RescindError(
             f"{path} is there already: name another file, or add --replace. The credential in it "
             "stays good until it is revoked: `rescind revoke - < FILE` ends it"
         )
-    binding = SidecarBinding(posture=posture)
+    binding: SidecarBinding = {"posture": posture}
     if instances is not None:
         binding["instances"] = instances
-    grant = Grant(
-        subject=f"service:{service}", kind="service", scopes=(VERIFY,), audience=(AUDIENCE,)
-    )
-    grant["ttl"] = ttl
-    grant["sidecars"] = binding
+    grant = _grant(service, binding, ttl_s=ttl)
     # The file first: a credential without a file would stay valid unnoticed.
     with _writable(path) as file, target.admin() as admin:
-        before = _held(admin, path)
-        issued = admin.issue(**grant)
-        if issued.token is None:
-            raise click.ClickException("the credential was issued before: enrol again")
-        try:
-            file.put(issued.token.reveal() + "\n")
-        except OSError as error:
-            admin.expire(issued.token_id, reason="its file could not be written")
-            raise _unwritable(path, error) from error
+        replaced = _valid_credential_id(admin, path)
+        token_id = _issue_into(file, path, admin, grant)
     if target.as_json:
-        terminal.as_json({"token_id": issued.token_id, "file": str(path), "replaced": before})
+        terminal.as_json({"token_id": token_id, "file": str(path), "replaced": replaced})
         return
-    terminal.facts([("credential", str(path)), ("its id", issued.token_id)])
-    if before is not None:
-        terminal.line("replaced", f"{before} is still good: rescind revoke token:{before} ends it")
+    terminal.facts([("credential", str(path)), ("its id", token_id)])
+    if replaced is not None:
+        terminal.line(
+            "replaced", f"{replaced} is still good: rescind revoke token:{replaced} ends it"
+        )
 
 
-def _held(admin: "Admin", path: Path) -> str | None:
-    """Return the id of the credential in a file; None unless it is valid."""
+def _require_service(service: str) -> None:
+    """Raise BadParameter if a text is not valid as the name of a service."""
+    if not re.fullmatch(SERVICE, service):
+        raise click.BadParameter(
+            f"{service!r} is not the name of a service: 1 to 63 letters, digits, '.', '_' or '-', "
+            "and a letter or digit first",
+            param_hint="--service",
+        )
+
+
+def _grant(service: str, binding: "SidecarBinding", *, ttl_s: int) -> "Grant":
+    return {
+        "subject": f"service:{service}",
+        "kind": "service",
+        "scopes": (VERIFY,),
+        "audience": (AUDIENCE,),
+        "ttl": ttl_s,
+        "sidecars": binding,
+    }
+
+
+def _issue_into(file: data_dir.PrivateFile, path: Path, admin: "Admin", grant: "Grant") -> str:
+    """Issue a credential, write it into its file, and return its id.
+
+    A credential that cannot be written is expired. Raises RescindError.
+    """
+    issued = admin.issue(**grant)
+    if issued.token is None:
+        raise click.ClickException("the credential was issued before: enrol again")
+    try:
+        file.put(issued.token.reveal() + "\n")
+    except OSError as error:
+        admin.expire(issued.token_id, reason="its file could not be written")
+        raise _unwritable(path, error) from error
+    return issued.token_id
+
+
+def _valid_credential_id(admin: "Admin", path: Path) -> str | None:
+    """Return the id of the credential in a file, or None if there is no valid one."""
     from rescind.core.secret import Secret  # noqa: PLC0415 - as for httpx2
 
     try:
-        seen = admin.presented(Secret(path.read_text(encoding="ascii").strip()))
+        details = admin.presented(Secret(path.read_text(encoding="ascii").strip()))
     except (OSError, UnicodeDecodeError, RescindError):
         return None
-    return None if seen["denied"] is not None else str(seen["token_id"])
+    return None if details["denied"] is not None else str(details["token_id"])
 
 
 @contextlib.contextmanager

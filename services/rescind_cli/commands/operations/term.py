@@ -9,7 +9,7 @@ from rescind_cli.help import suggestions
 from rescind_cli.options.authority_options import CommandTarget, with_target
 from rescind_cli.output import terminal
 
-_LOOK_S = 0.5
+_POLL_S = 0.5
 
 
 @click.group(cls=suggestions.Group, invoke_without_command=True)
@@ -35,7 +35,7 @@ def set_(*, target: CommandTarget, seconds: float, no_wait: bool) -> None:
     with target.admin() as admin:
         found = admin.set_term(round(seconds * 1000))
         while not (no_wait or found["settled"]):
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
             found = admin.term()
     _show(target, found)
 
@@ -44,10 +44,10 @@ def _show(target: CommandTarget, found: Mapping[str, object]) -> None:
     if target.as_json:
         terminal.as_json(found)
         return
-    names = {
+    fields = {
         "leases last": "grant_term_ms",
         "revocations wait for": "wait_term_ms",
         "asked for": "target_term_ms",
     }
-    shown = [(name, f"{float(str(found[key])) / 1000:g} s") for name, key in names.items()]
+    shown = [(name, f"{float(str(found[key])) / 1000:g} s") for name, key in fields.items()]
     terminal.facts([*shown, ("settled", "yes" if found["settled"] else "not yet")])

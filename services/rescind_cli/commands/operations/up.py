@@ -63,10 +63,10 @@ def up(*, data: Path | None, sidecars: int, port: int, as_json: bool) -> None:
 
 
 async def _run(plan: stack.Plan, *, as_json: bool) -> None:
-    with contextlib.ExitStack() as screen:
-        say = screen.enter_context(terminal.status())
-        async with stack.running(plan, progress=say) as system:
-            screen.close()
+    with contextlib.ExitStack() as progress_line:
+        show_step = progress_line.enter_context(terminal.status())
+        async with stack.running(plan, progress=show_step) as system:
+            progress_line.close()
             sys.stdout.write(_ready_line(system) if as_json else _summary(system))
             sys.stdout.flush()
             await system.watch()

@@ -63,13 +63,13 @@ def _show(each: "LedgerEvent", target: CommandTarget) -> None:
             str(each["at"]),
             str(each["effect"]),
             " AND ".join(map(str, each["selector"])),
-            *_more(each),
+            *_effect_details(each),
             str(each.get("reason") or ""),
         )
 
 
-def _more(each: "LedgerEvent") -> Iterator[str]:
-    """Yield the texts of fields that only some effects have."""
+def _effect_details(each: "LedgerEvent") -> Iterator[str]:
+    """Yield a text for each field that only some effects have."""
     if each.get("scopes"):
         yield f"without {' '.join(map(str, each['scopes']))}"
     if each.get("until"):

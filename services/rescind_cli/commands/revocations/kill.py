@@ -3,7 +3,6 @@
 import click
 
 from rescind_cli.commands.revocations.revocation_command import (
-    CommandEffect,
     CommandOptions,
     Confirmation,
     Selection,
@@ -34,5 +33,12 @@ def kill(
     SUBJECT is, for example, agent:x. Tokens that it delegated end with it. The command writes two
     events under one id: the revocation is final, and `rescind lift ID` ends the suspension.
     """
-    effect = CommandEffect("kill", "This ends every token with {}, for good.", until=until)
-    carry_out(target, effect, Selection((f"chain:{subject}",)), confirmation, options)
+    carry_out(
+        target,
+        Selection.read((f"chain:{subject}",), exact=False, issued_before=None),
+        confirmation,
+        options,
+        effect="kill",
+        question="This ends every token with {}, for good.",
+        until=until,
+    )

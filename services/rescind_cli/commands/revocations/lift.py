@@ -1,10 +1,15 @@
 """`rescind lift`: the end of a suspension or a narrowing."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from rescind_cli.commands.revocations.revocation_command import CommandOptions, finish, with_options
 from rescind_cli.options.authority_options import CommandTarget, with_target
 from rescind_cli.options.param_types import ID
+
+if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
+    from rescind.client.admin import Manner
 
 
 @click.command()
@@ -17,9 +22,7 @@ def lift(*, target: CommandTarget, revocation_id: str, options: CommandOptions) 
     Tokens that another suspension or narrowing hits stay held by it. A revoke is final. `rescind
     revocations ls --standing` lists what can be lifted. Needs the scope rescind:lift.
     """
-    from rescind.client.admin import Manner  # noqa: PLC0415 - --help need not pay for httpx2
-
-    manner = Manner()
+    manner: Manner = {}
     options.write_into(manner)
     key = options.idempotency_key
     finish(target, options, lambda admin: admin.lift(revocation_id, idempotency_key=key, **manner))

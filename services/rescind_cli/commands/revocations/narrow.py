@@ -3,21 +3,20 @@
 import click
 
 from rescind_cli.commands.revocations.revocation_command import (
-    CommandEffect,
     CommandOptions,
     Confirmation,
     Selection,
     carry_out,
-    with_aim,
     with_confirmation,
     with_options,
+    with_selection,
 )
 from rescind_cli.options.authority_options import CommandTarget, with_target
 from rescind_cli.options.param_types import END
 
 
 @click.command()
-@with_aim
+@with_selection
 @click.option("--remove", multiple=True, required=True, help="A scope, or tools:*; again for more.")
 @click.option("--until", type=END, help="When it is lifted by itself: a time, or 2h from now.")
 @with_confirmation
@@ -26,7 +25,7 @@ from rescind_cli.options.param_types import END
 def narrow(
     *,
     target: CommandTarget,
-    aim: Selection,
+    selection: Selection,
     remove: tuple[str, ...],
     until: str | None,
     confirmation: Confirmation,
@@ -37,11 +36,13 @@ def narrow(
     SELECTOR is as for `rescind revoke`. The command hits tokens regardless of their time of issue,
     and tokens delegated from them. `rescind lift ID` ends it; so does --until.
     """
-    asks = f"This takes {' '.join(remove)} from every token with {{}}, until it is lifted."
     carry_out(
         target,
-        CommandEffect("narrow", asks, scopes=remove, until=until),
-        aim,
+        selection,
         confirmation,
         options,
+        effect="narrow",
+        question=f"This takes {' '.join(remove)} from every token with {{}}, until it is lifted.",
+        scopes=remove,
+        until=until,
     )

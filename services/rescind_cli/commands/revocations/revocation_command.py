@@ -1,11 +1,12 @@
 """The shared parts of revoke, suspend, narrow, kill and lift: options, confirmation, result."""
 
+import contextlib
 import functools
 import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import click
 
@@ -44,11 +45,44 @@ class CommandOptions:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The tokens that a command hits: a selector, and what it spares."""
+    """The tokens that a command hits: those of a selector, or the token that stdin contains."""
 
     selector: tuple[str, ...]
+    secret: Secret | None = None
     exact: bool = False
     issued_before: str | None = None
+
+    @classmethod
+    def read(cls, selector: tuple[str, ...], *, exact: bool, issued_before: str | None) -> Self:
+        """Read the token for `-`, and validate any other selector before it is sent.
+
+        Raises UsageError or SelectorError.
+        """
+        if _STDIN not in selector:
+            select(selector, exact=exact)
+            return cls(selector, None, exact, issued_before)
+        if len(selector) > 1:
+            raise click.UsageError("`-` stands alone: the token says all that there is to say")
+        return cls(selector, Secret(token_from_stdin()), exact, issued_before)
+
+    @property
+    def wide(self) -> bool:
+        """Whether the command may hit tokens of many holders."""
+        return self.secret is None and select(self.selector, exact=self.exact).wide
+
+    def preview(self, admin: "Admin", command: "Command") -> "RevocationPreview":
+        """Return what a command would hit, without changing anything."""
+        if self.secret is not None:
+            return admin.revoke_token(self.secret, dry_run=True, **command)
+        return admin.revoke(*self.selector, dry_run=True, **command)
+
+    def revoke(
+        self, admin: "Admin", command: "Command", *, idempotency_key: str
+    ) -> "RevocationDetails":
+        """Send a command for these tokens."""
+        if self.secret is not None:
+            return admin.revoke_token(self.secret, idempotency_key=idempotency_key, **command)
+        return admin.revoke(*self.selector, idempotency_key=idempotency_key, **command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +102,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--timeout", type=DURATION, help="With --wait: give up after so long.")
     @click.option("--idempotency-key", help="Repeated under one key, it happens once.")
     @functools.wraps(command)
-    def told(
+    def with_command_options(
         *,
         reason: str,
         wait: bool,
@@ -79,11 +113,11 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         key = idempotency_key or _new_key()
         command(options=CommandOptions(reason, wait, timeout, key), **arguments)
 
-    return told
+    return with_command_options
 
 
-def with_aim(command: Callable[..., None]) -> Callable[..., None]:
-    """Add SELECTOR, --issued-before and --exact, and pass them as `aim`."""
+def with_selection(command: Callable[..., None]) -> Callable[..., None]:
+    """Add SELECTOR, --issued-before and --exact, and pass them as `selection`."""
 
     @click.argument("selector", nargs=-1, required=True)
     @click.option(
@@ -91,12 +125,13 @@ def with_aim(command: Callable[..., None]) -> Callable[..., None]:
     )
     @click.option("--exact", is_flag=True, help="Spare what was delegated from what is hit.")
     @functools.wraps(command)
-    def aimed(
+    def with_selected_tokens(
         *, selector: tuple[str, ...], issued_before: str | None, exact: bool, **arguments: object
     ) -> None:
-        command(aim=Selection(selector, exact, issued_before), **arguments)
+        selection = Selection.read(selector, exact=exact, issued_before=issued_before)
+        command(selection=selection, **arguments)
 
-    return aimed
+    return with_selected_tokens
 
 
 def with_confirmation(command: Callable[..., None]) -> Callable[..., None]:
@@ -108,46 +143,54 @@ def with_confirmation(command: Callable[..., None]) -> Callable[..., None]:
         "--yes", is_flag=True, help="Do not ask before what hits many; needed without a terminal."
     )
     @functools.wraps(command)
-    def careful(*, dry_run: bool, preview: str | None, yes: bool, **arguments: object) -> None:
+    def with_command_confirmation(
+        *, dry_run: bool, preview: str | None, yes: bool, **arguments: object
+    ) -> None:
         command(confirmation=Confirmation(yes, dry_run, preview), **arguments)
 
-    return careful
-
-
-@dataclass(frozen=True, slots=True)
-class CommandEffect:
-    """A command's effect in the terms of the API; `asks` is the text of its confirmation."""
-
-    effect: str
-    asks: str
-    scopes: Sequence[str] = ()
-    until: str | None = None
+    return with_command_confirmation
 
 
 def carry_out(
     target: CommandTarget,
-    effect: CommandEffect,
-    aim: Selection,
+    selection: Selection,
     confirmation: Confirmation,
     options: CommandOptions,
+    *,
+    effect: str,
+    question: str,
+    scopes: Sequence[str] = (),
+    until: str | None = None,
 ) -> None:
-    """Carry out a command, after a confirmation if it is wide, and print the result."""
-    order = _order(effect, aim, options)
+    """Carry out a command, after a confirmation if it is wide, and print the result.
+
+    `effect` is that of the API. In `question`, the text of the confirmation, `{}` stands for the
+    selector.
+    """
+    command: Command = {"effect": effect, "exact": selection.exact}
+    options.write_into(command)
+    if scopes:
+        command["scopes"] = list(scopes)
+    if until is not None:
+        command["until"] = until
+    if selection.issued_before is not None:
+        command["issued_before"] = selection.issued_before
     if confirmation.dry_run:
         with target.admin() as admin:
-            _show_radius(order.look(admin), as_json=target.as_json)
+            _show_radius(selection.preview(admin, command), as_json=target.as_json)
         return
     preview = confirmation.preview
-    if preview is None and _is_wide(aim):
-        if not (confirmation.yes or _is_watched()):
-            raise click.UsageError(
-                "it may hit tokens of many holders, and no terminal is there to ask: add --yes, or "
-                "look with --dry-run first and add the --preview that it gives"
-            )
-        with target.admin() as admin:
-            radius = order.look(admin)
-        preview = radius["preview"] if confirmation.yes else _confirm(effect, radius)
-    finish(target, options, lambda admin: _in_our_words(lambda: order.send(admin, preview=preview)))
+    if preview is None and selection.wide:
+        preview = _confirmed_preview(target, selection, command, question, yes=confirmation.yes)
+    if preview is not None:
+        command["preview"] = preview
+    key = options.idempotency_key
+    with _api_fields_as_options():
+        finish(
+            target,
+            options,
+            lambda admin: selection.revoke(admin, command, idempotency_key=key),
+        )
 
 
 def finish(
@@ -155,7 +198,7 @@ def finish(
 ) -> None:
     """Send a command, wait if requested, and print the result."""
     with target.admin() as admin:
-        with receipt_progress.told_if_interrupted(options.idempotency_key):
+        with receipt_progress.reported_interruption(options.idempotency_key):
             done = call(admin)
         wait = receipt_progress.ReceiptWait(admin, done["id"], done, timeout_s=options.timeout_s)
         if options.wait:
@@ -171,7 +214,7 @@ def finish(
         hits.show(done)
         if (receipt := done.get("receipt")) is not None:
             receipt_progress.show(receipt)
-    hits.warn_of_none(done, as_json=target.as_json)
+    hits.warn_if_none(done, as_json=target.as_json)
     if options.wait:
         wait.end(as_json=target.as_json)
 
@@ -184,67 +227,35 @@ def _new_key() -> str:
     return secrets.token_urlsafe(18)
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """A command ready to be sent. A token on stdin is read once, and stays in its Secret."""
+def _confirmed_preview(
+    target: CommandTarget, selection: Selection, command: "Command", question: str, *, yes: bool
+) -> str:
+    """Fetch the preview of a wide command, and return its name once the operator confirmed it.
 
-    selector: tuple[str, ...]
-    secret: Secret | None
-    command: "Command"
-    key: str
-
-    def look(self, admin: "Admin") -> "RevocationPreview":
-        """Return what the command would hit, without changing anything."""
-        if self.secret is not None:
-            return admin.revoke_token(self.secret, dry_run=True, **self.command)
-        return admin.revoke(*self.selector, dry_run=True, **self.command)
-
-    def send(self, admin: "Admin", *, preview: str | None) -> "RevocationDetails":
-        """Send the command, with the preview if one is needed."""
-        command = self.command.copy()
-        if preview is not None:
-            command["preview"] = preview
-        if self.secret is not None:
-            return admin.revoke_token(self.secret, idempotency_key=self.key, **command)
-        return admin.revoke(*self.selector, idempotency_key=self.key, **command)
+    Raises UsageError without a terminal, and Exit if the operator declines.
+    """
+    # The operator is asked on stderr, and answers on stdin.
+    if not (yes or (sys.stdin.isatty() and sys.stderr.isatty())):
+        raise click.UsageError(
+            "it may hit tokens of many holders, and no terminal is there to ask: add --yes, or "
+            "look with --dry-run first and add the --preview that it gives"
+        )
+    with target.admin() as admin:
+        radius = selection.preview(admin, command)
+    hit = " AND ".join(map(str, radius["selector"]))
+    if not (yes or click.confirm(f"{question.format(hit)} {_radius(radius)} Go on?", err=True)):
+        click.echo("Nothing was changed.", err=True)
+        raise click.exceptions.Exit(Exit.REFUSED)
+    return radius["preview"]
 
 
-def _order(effect: CommandEffect, aim: Selection, options: CommandOptions) -> _Order:
-    """Build a command. Raises UsageError or SelectorError for a selector that is not valid."""
-    from rescind.client.admin import Command  # noqa: PLC0415 - --help need not pay for httpx2
-
-    command = Command(effect=effect.effect, exact=aim.exact)
-    options.write_into(command)
-    if effect.scopes:
-        command["scopes"] = list(effect.scopes)
-    if effect.until is not None:
-        command["until"] = effect.until
-    if aim.issued_before is not None:
-        command["issued_before"] = aim.issued_before
-    if _STDIN in aim.selector and len(aim.selector) > 1:
-        raise click.UsageError("`-` stands alone: the token says all that there is to say")
-    secret = Secret(token_from_stdin()) if _STDIN in aim.selector else None
-    if secret is None:
-        select(aim.selector, exact=aim.exact)  # an invalid selector need not be sent
-    return _Order(aim.selector, secret, command, options.idempotency_key)
-
-
-def _is_wide(aim: Selection) -> bool:
-    """Return True if a command may hit tokens of many holders; `-` names one token."""
-    return _STDIN not in aim.selector and select(aim.selector, exact=aim.exact).wide
-
-
-def _is_watched() -> bool:
-    """Return True if stdin and stderr are a terminal, where the operator can be asked."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def _in_our_words(send: "Callable[[], RevocationDetails]") -> "RevocationDetails":
-    """Send a command. An error that names fields of the API is raised with options instead."""
-    from rescind.client.problems import ProblemError  # noqa: PLC0415 - as for httpx2
+@contextlib.contextmanager
+def _api_fields_as_options() -> Generator[None]:
+    """Replace an error that names fields of the API by one that names options."""
+    from rescind.client.problems import ProblemError  # noqa: PLC0415 - --help need not pay for httpx2
 
     try:
-        return send()
+        yield
     except ProblemError as error:
         if error.type != _PREVIEW_NEEDED:
             raise
@@ -255,18 +266,6 @@ def _in_our_words(send: "Callable[[], RevocationDetails]") -> "RevocationDetails
         raise ProblemError(
             type=error.type, title=error.title, status=error.status, detail=detail
         ) from error
-
-
-def _confirm(effect: CommandEffect, radius: "RevocationPreview") -> str:
-    """Prompt for confirmation, and return the preview that was confirmed.
-
-    Raises Exit if the operator declines.
-    """
-    hit = " AND ".join(map(str, radius["selector"]))
-    if not click.confirm(f"{effect.asks.format(hit)} {_radius(radius)} Go on?", err=True):
-        click.echo("Nothing was changed.", err=True)
-        raise click.exceptions.Exit(Exit.REFUSED)
-    return radius["preview"]
 
 
 def _radius(radius: "RevocationPreview") -> str:

@@ -45,8 +45,8 @@ def ls(*, target: CommandTarget, standing: bool, handles: tuple[str, ...], limit
     rows = [
         (
             str(each["id"]),
-            holds.what(each),
-            holds.whom(each),
+            holds.effect_text(each),
+            holds.selector_text(each),
             terminal.ago(each["committed_at"], now_us=now_us),
             "lifted" if each["lifted_at"] else terminal.ago(each["until"], now_us=now_us),
             str(each["actor"]),
@@ -79,8 +79,8 @@ def show(*, target: CommandTarget, revocation_id: str) -> None:
     terminal.facts(
         [
             ("id", str(found["id"])),
-            ("effect", holds.what(found)),
-            ("of", holds.whom(found)),
+            ("effect", holds.effect_text(found)),
+            ("of", holds.selector_text(found)),
             ("issued before", when(found["issued_before"])),
             ("lifts", str(found["lifts"] or "")),
             ("committed", when(found["committed_at"])),
@@ -89,7 +89,7 @@ def show(*, target: CommandTarget, revocation_id: str) -> None:
             ("lifted", when(found["lifted_at"])),
             ("by", str(found["actor"])),
             ("reason", str(found["reason"])),
-            ("hit", hits.said(found) or ""),
+            ("hit", hits.describe(found) or ""),
             ("tokens ended", _ended(swept) if swept else ""),
             ("enforced", str(receipt["enforced_at"]) if receipt else "no client waited for it"),
         ]

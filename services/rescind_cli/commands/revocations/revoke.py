@@ -3,25 +3,28 @@
 import click
 
 from rescind_cli.commands.revocations.revocation_command import (
-    CommandEffect,
     CommandOptions,
     Confirmation,
     Selection,
     carry_out,
-    with_aim,
     with_confirmation,
     with_options,
+    with_selection,
 )
 from rescind_cli.options.authority_options import CommandTarget, with_target
 
 
 @click.command()
-@with_aim
+@with_selection
 @with_confirmation
 @with_options
 @with_target
 def revoke(
-    *, target: CommandTarget, aim: Selection, confirmation: Confirmation, options: CommandOptions
+    *,
+    target: CommandTarget,
+    selection: Selection,
+    confirmation: Confirmation,
+    options: CommandOptions,
 ) -> None:
     """Revoke every token that has all of these handles.
 
@@ -32,5 +35,11 @@ def revoke(
     `*` spares admin tokens unless kind:admin is named. *, kind:, tenant:, client:, issuer: and
     label: spare the credentials of sidecars unless kind:sidecar is named.
     """
-    effect = CommandEffect("revoke", "This ends every token with {}, for good.")
-    carry_out(target, effect, aim, confirmation, options)
+    carry_out(
+        target,
+        selection,
+        confirmation,
+        options,
+        effect="revoke",
+        question="This ends every token with {}, for good.",
+    )

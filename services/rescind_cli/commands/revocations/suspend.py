@@ -3,21 +3,20 @@
 import click
 
 from rescind_cli.commands.revocations.revocation_command import (
-    CommandEffect,
     CommandOptions,
     Confirmation,
     Selection,
     carry_out,
-    with_aim,
     with_confirmation,
     with_options,
+    with_selection,
 )
 from rescind_cli.options.authority_options import CommandTarget, with_target
 from rescind_cli.options.param_types import END
 
 
 @click.command()
-@with_aim
+@with_selection
 @click.option("--until", type=END, help="When it is lifted by itself: a time, or 2h from now.")
 @with_confirmation
 @with_options
@@ -25,7 +24,7 @@ from rescind_cli.options.param_types import END
 def suspend(
     *,
     target: CommandTarget,
-    aim: Selection,
+    selection: Selection,
     until: str | None,
     confirmation: Confirmation,
     options: CommandOptions,
@@ -35,7 +34,12 @@ def suspend(
     SELECTOR is as for `rescind revoke`. The command hits tokens regardless of their time of issue,
     and no new ones are issued meanwhile. `rescind lift ID` ends it; so does --until.
     """
-    effect = CommandEffect(
-        "suspend", "This denies every token with {}, until it is lifted.", until=until
+    carry_out(
+        target,
+        selection,
+        confirmation,
+        options,
+        effect="suspend",
+        question="This denies every token with {}, until it is lifted.",
+        until=until,
     )
-    carry_out(target, effect, aim, confirmation, options)

@@ -11,7 +11,7 @@ from rescind.core.verdict import Allowed, Denied
 from rescind.wire import json_documents
 from rescind_cli import settings
 from rescind_cli.options.authority_options import data_option, json_option
-from rescind_cli.options.param_types import token_to_look_at
+from rescind_cli.options.param_types import token_from_stdin_or_environment
 from rescind_cli.output import terminal
 from rescind_cli.output.exit_codes import Exit
 from rescind_runtime import clock
@@ -46,7 +46,7 @@ def check(
 
     Exits 0 if it is accepted, 1 if it is denied, 5 if no sidecar answers.
     """
-    token = token_to_look_at()
+    token = token_from_stdin_or_environment()
     verifier = Verifier.attach(settings.sidecar(path=socket, data=data), audience=audience)
     try:
         freshness = verifier.freshness()
@@ -75,18 +75,18 @@ def check(
 
 
 def _show(record: Record) -> None:
-    ends = terminal.ago(terminal.timestamp(record.expires_at_us), now_us=clock.wall_us())
+    end = terminal.ago(terminal.timestamp(record.expires_at_us), now_us=clock.wall_us())
     terminal.line(
         "accepted",
         record.subject,
         " ".join(sorted(record.scopes)) or "no scopes",
         record.token_id,
-        f"ends {ends}",
-        *((_without(record),) if record.removed else ()),
+        f"ends {end}",
+        *((_removed_scopes(record),) if record.removed else ()),
     )
 
 
-def _without(record: Record) -> str:
+def _removed_scopes(record: Record) -> str:
     shown = scopes.reported(record.removed)
     rest = f" ({len(record.removed):,} patterns)" if shown != record.removed else ""
     return f"without {' '.join(shown)}{rest}"

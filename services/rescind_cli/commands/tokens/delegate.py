@@ -49,8 +49,8 @@ def delegate(
     The parent token is read from RESCIND_TOKEN, or else from stdin. The child token never has more
     power than its parent, and ends with it. The child token goes to stdout and its id to stderr.
     """
-    asked = fields(options)
+    portion = fields(options)
     parent = settings.holder_token() or Secret(token_from_stdin())
     with target.bearer(parent) as bearer:
-        issued = bearer.delegate(idempotency_key=idempotency_key, **cast("Portion", asked))
+        issued = bearer.delegate(idempotency_key=idempotency_key, **cast("Portion", portion))
     new_token.show(issued, as_json=target.as_json)

@@ -30,7 +30,7 @@ class DenialCause:
     """
 
     reason: str
-    says: str
+    meaning: str
     advice: str
     since: str = ""
     actor: str = ""
@@ -40,49 +40,50 @@ class DenialCause:
     hold: str | None = None
 
 
-def causes(seen: TokenDetails) -> list[DenialCause]:
+def causes(token: TokenDetails) -> list[DenialCause]:
     """Return all causes that deny a token or remove a scope: revocations first, then times."""
-    return [*(_of_hold(hold, seen) for hold in seen["holds"]), *_of_times(seen)]
+    return [*(_cause_of_hold(hold, token) for hold in token["holds"]), *_causes_of_times(token)]
 
 
 def document(cause: DenialCause) -> dict[str, object]:
     """Return a cause as a document for `--json`."""
-    return {**asdict(cause), "since": cause.since or None}
+    fields = asdict(cause) | {"since": cause.since or None}
+    return {"says" if name == "meaning" else name: value for name, value in fields.items()}
 
 
-def remaining_power(seen: TokenDetails) -> dict[str, Any]:
+def remaining_power(token: TokenDetails) -> dict[str, Any]:
     """Return the remaining scopes, audience and times of a token.
 
     `until` is None for a token that is denied for good.
     """
-    over = any(cause.reason in {"revoked", "expired"} for cause in causes(seen))
-    left = seen["scopes_left"]
+    over = any(cause.reason in {"revoked", "expired"} for cause in causes(token))
+    left = token["scopes_left"]
     return {
         "scopes": left,
-        "taken_away": sorted(set(seen["scopes"]) - set(left)),
-        "audience": seen["audience"],
-        "from": seen["not_before"],
-        "until": None if over else seen["expires_at"],
+        "taken_away": sorted(set(token["scopes"]) - set(left)),
+        "audience": token["audience"],
+        "from": token["not_before"],
+        "until": None if over else token["expires_at"],
     }
 
 
-def _of_hold(hold: AppliedRevocation, seen: TokenDetails) -> DenialCause:
-    reason, says, advice = _words(hold)
+def _cause_of_hold(hold: AppliedRevocation, token: TokenDetails) -> DenialCause:
+    reason, meaning, advice = _meaning_of(hold)
     return DenialCause(
         reason=reason,
-        says=says,
+        meaning=meaning,
         advice=advice,
         since=hold["committed_at"],
         actor=hold["actor"],
         why=hold["reason"],
         where=f"revocation {hold['id']}, seq {hold['seq']}: {hold['effect']} "
         + " AND ".join(hold["selector"]),
-        matched=tuple(_matched(Handle(handle), seen) for handle in hold["selector"]),
+        matched=tuple(_match_text(Handle(handle), token) for handle in hold["selector"]),
         hold=hold["id"],
     )
 
 
-def _words(hold: AppliedRevocation) -> tuple[str, str, str]:
+def _meaning_of(hold: AppliedRevocation) -> tuple[str, str, str]:
     """Return the reason, the meaning and the advice for an effect."""
     until = f", at the latest {hold['until']}" if hold["until"] else ""
     match hold["effect"]:
@@ -101,60 +102,60 @@ def _words(hold: AppliedRevocation) -> tuple[str, str, str]:
             )
 
 
-def _of_times(seen: TokenDetails) -> Iterator[DenialCause]:
-    now_us = times.parse_rfc3339(seen["at"])
-    if (rotated_at := seen.get("rotated_at")) is not None:  # an older authority omits it
-        yield from _of_rotation(rotated_at, seen, now_us)
-    elif seen.get("ended_seq") is not None:  # the same
-        by = seen["ended_by"]
+def _causes_of_times(token: TokenDetails) -> Iterator[DenialCause]:
+    now_us = times.parse_rfc3339(token["at"])
+    if (rotated_at := token.get("rotated_at")) is not None:  # an older authority omits it
+        yield from _causes_of_rotation(rotated_at, token, now_us)
+    elif token.get("ended_seq") is not None:  # the same
+        by = token["ended_by"]
         yield DenialCause(
             reason="expired",
-            says="it was ended early, for good: by its position, whatever the clocks show",
+            meaning="it was ended early, for good: by its position, whatever the clocks show",
             advice="Issue another token.",
-            since=seen["expires_at"],
-            why=seen.get("ended_reason") or "",  # an older authority omits it
-            where=f"change {by}, seq {seen['ended_seq']}" if by else "",
+            since=token["expires_at"],
+            why=token.get("ended_reason") or "",  # an older authority omits it
+            where=f"change {by}, seq {token['ended_seq']}" if by else "",
         )
-    elif times.parse_rfc3339(seen["expires_at"]) <= now_us:
+    elif times.parse_rfc3339(token["expires_at"]) <= now_us:
         yield DenialCause(
             reason="expired",
-            says="its time is over",
+            meaning="its time is over",
             advice="Issue another token, with a longer --ttl if this one was too short.",
-            since=seen["expires_at"],
+            since=token["expires_at"],
         )
-    elif seen["not_before"] is not None and times.parse_rfc3339(seen["not_before"]) > now_us:
+    elif token["not_before"] is not None and times.parse_rfc3339(token["not_before"]) > now_us:
         yield DenialCause(
             reason="not_yet_valid",
-            says=f"its time begins at {seen['not_before']}",
+            meaning=f"its time begins at {token['not_before']}",
             advice="Wait, or issue one without not_before.",
         )
 
 
-def _of_rotation(rotated_at: str, seen: TokenDetails, now_us: int) -> Iterator[DenialCause]:
-    by = seen["ended_by"]
-    if seen["ended_seq"] is None and times.parse_rfc3339(seen["expires_at"]) > now_us:
+def _causes_of_rotation(rotated_at: str, token: TokenDetails, now_us: int) -> Iterator[DenialCause]:
+    by = token["ended_by"]
+    if token["ended_seq"] is None and times.parse_rfc3339(token["expires_at"]) > now_us:
         return  # within its overlap
     yield DenialCause(
         reason="expired",
-        says=f"this secret was rotated away at {rotated_at}, and its overlap is over",
+        meaning=f"this secret was rotated away at {rotated_at}, and its overlap is over",
         advice="Use the secret that the rotation returned, or rotate again if it is lost: "
-        f"rescind tokens rotate {seen['token_id']}. Do not use this one: its use ends the token, "
+        f"rescind tokens rotate {token['token_id']}. Do not use this one: its use ends the token, "
         "unless it was rotated with --on-reuse deny.",
-        since=seen["expires_at"],
-        where=f"change {by}, seq {seen['ended_seq']}" if by else "",
+        since=token["expires_at"],
+        where=f"change {by}, seq {token['ended_seq']}" if by else "",
     )
 
 
-def _matched(handle: Handle, seen: TokenDetails) -> str:
+def _match_text(handle: Handle, token: TokenDetails) -> str:
     """Return why a token has a handle."""
     kind, _, value = handle.partition(":")
     if handle == EVERYTHING:
         return f"{handle}: every token has it; admin tokens and sidecars' credentials are spared"
-    if kind == "tree" and value in seen["lineage"]:
+    if kind == "tree" and value in token["lineage"]:
         return f"{handle}: it was delegated from that token"
     if kind in {"token", "tree"}:
         return f"{handle}: its own id"
-    if kind == "chain" and value != seen["subject"]:
+    if kind == "chain" and value != token["subject"]:
         return f"{handle}: that subject stands above it in the delegation"
     if kind in {"subject", "chain"}:
         return f"{handle}: its own subject"

@@ -12,7 +12,7 @@ from rescind_cli import settings
 from rescind_cli.commands.tokens import denial_causes
 from rescind_cli.commands.tokens.denial_causes import DenialCause
 from rescind_cli.options.authority_options import CommandTarget, with_target
-from rescind_cli.options.param_types import ID, token_to_look_at
+from rescind_cli.options.param_types import ID, token_from_stdin_or_environment
 from rescind_cli.output import terminal
 
 _STDIN = "-"
@@ -30,45 +30,47 @@ def explain(*, target: CommandTarget, token_id: str) -> None:
     """
     if token_format.contained(token_id):
         raise click.UsageError("that is a token, not its id: rescind explain - < token-file")
-    secret = Secret(token_to_look_at()) if token_id == _STDIN else None
+    secret = Secret(token_from_stdin_or_environment()) if token_id == _STDIN else None
     with target.admin() as admin:
-        seen = admin.token(token_id) if secret is None else admin.presented(secret)
-    causes = denial_causes.causes(seen)
-    told = [] if secret is None or _spent(seen) else _told(secret, target.data)
+        token = admin.token(token_id) if secret is None else admin.presented(secret)
+    causes = denial_causes.causes(token)
+    verdicts = (
+        [] if secret is None or _is_replaced(token) else _sidecar_verdicts(secret, target.data)
+    )
     if target.as_json:
         terminal.as_json(
             {
-                "token_id": seen["token_id"],
-                "accepted": seen["denied"] is None,
-                "reason": seen["denied"],
+                "token_id": token["token_id"],
+                "accepted": token["denied"] is None,
+                "reason": token["denied"],
                 "causes": [denial_causes.document(cause) for cause in causes],
-                "may": denial_causes.remaining_power(seen),
-                "sidecars": told,
-                "as_of": seen["as_of"],
-                "token": seen,
+                "may": denial_causes.remaining_power(token),
+                "sidecars": verdicts,
+                "as_of": token["as_of"],
+                "token": token,
             }
         )
     else:
-        _show(seen, causes, told)
+        _show(token, causes, verdicts)
 
 
-def _spent(seen: TokenDetails) -> bool:
+def _is_replaced(token: TokenDetails) -> bool:
     """Return True if the secret was replaced and is denied.
 
     Presenting it to a sidecar would end the token, so the caller must not.
     """
-    return seen.get("rotated_at") is not None and seen["denied"] is not None
+    return token.get("rotated_at") is not None and token["denied"] is not None
 
 
 def _show(
-    seen: TokenDetails, causes: Sequence[DenialCause], told: Sequence[dict[str, object]]
+    token: TokenDetails, causes: Sequence[DenialCause], verdicts: Sequence[dict[str, object]]
 ) -> None:
-    now_us = times.parse_rfc3339(seen["at"])
-    state = "accepted" if seen["denied"] is None else "denied"
-    holder = f"{seen['subject']} ({seen['kind']})"
-    terminal.line(state, *([seen["denied"]] if seen["denied"] else []), holder, seen["token_id"])
+    now_us = times.parse_rfc3339(token["at"])
+    state = "accepted" if token["denied"] is None else "denied"
+    holder = f"{token['subject']} ({token['kind']})"
+    terminal.line(state, *([token["denied"]] if token["denied"] else []), holder, token["token_id"])
     for cause in causes:
-        terminal.line(f"\n{cause.reason}", cause.says)
+        terminal.line(f"\n{cause.reason}", cause.meaning)
         since = (
             f"{cause.since}  ({terminal.ago(cause.since, now_us=now_us)})" if cause.since else ""
         )
@@ -77,21 +79,21 @@ def _show(
         for name, text in [*(facts if cause.where else facts[:1]), *(hold if cause.where else [])]:
             _fact(name, text)
         _fact("to do", cause.advice)
-    _show_rest(seen, now_us)
-    for each in told:
+    _show_rest(token, now_us)
+    for each in verdicts:
         terminal.line(f"\nsidecar {each['service']}", str(each["says"]), str(each["socket"]))
 
 
-def _show_rest(seen: TokenDetails, now_us: int) -> None:
-    may = denial_causes.remaining_power(seen)
+def _show_rest(token: TokenDetails, now_us: int) -> None:
+    may = denial_causes.remaining_power(token)
     terminal.line("\nit may still" if may["until"] else "\nit was granted")
     _fact("scopes", " ".join(may["scopes"]) or "none")
     _fact("taken away", " ".join(may["taken_away"]))
-    _fact("at", " ".join(seen["audience"]) or "every service")
-    _fact("issued", f"{seen['issued_at']}  by {seen['created_by']}")
-    ends = terminal.ago(seen["expires_at"], now_us=now_us)
-    _fact("until", f"{seen['expires_at']}  ({ends})")
-    _fact("below", " → ".join(seen["chain"]))
+    _fact("at", " ".join(token["audience"]) or "every service")
+    _fact("issued", f"{token['issued_at']}  by {token['created_by']}")
+    ends = terminal.ago(token["expires_at"], now_us=now_us)
+    _fact("until", f"{token['expires_at']}  ({ends})")
+    _fact("below", " → ".join(token["chain"]))
 
 
 def _fact(name: str, text: str) -> None:
@@ -99,9 +101,9 @@ def _fact(name: str, text: str) -> None:
         terminal.line(f"  {name:<11}", text)
 
 
-def _told(secret: Secret, data: Path | None) -> list[dict[str, object]]:
+def _sidecar_verdicts(secret: Secret, data: Path | None) -> list[dict[str, object]]:
     """Return the verdict of each sidecar on this machine."""
     from rescind_cli.doctor import sidecars  # noqa: PLC0415 - only a token on stdin needs it
 
-    here = settings.surroundings(data)
-    return [sidecars.asked(path, secret) for path in sidecars.sockets(here)]
+    local = settings.load(data)
+    return [sidecars.verdict_of(path, secret) for path in sidecars.sockets(local)]

@@ -87,7 +87,7 @@ def issue(
     The token goes to stdout and its id to stderr. It cannot be shown again. With --parent, it is
     delegated, as by `rescind delegate`.
     """
-    asked = fields(options)
+    grant = fields(options)
     for scope in options["scopes"]:
         if scope.startswith("rescind:") and scope not in ADMIN_SCOPES:
             hint = near(scope, ADMIN_SCOPES)
@@ -97,7 +97,7 @@ def issue(
         if options["kind"] is None:
             raise click.UsageError(f"Missing option '--kind': one of {', '.join(KINDS)}.")
         with target.admin() as admin:
-            issued = admin.issue(idempotency_key=idempotency_key, **cast("Grant", asked))
+            issued = admin.issue(idempotency_key=idempotency_key, **cast("Grant", grant))
     else:
         if options["tenant"] or options["client"] or options["session"]:
             raise click.UsageError("with --parent, tenant, client and session are the parent's")
@@ -106,5 +106,5 @@ def issue(
         if options["max_overlap"] is not None or options["on_reuse"]:
             raise click.UsageError("with --parent, --max-overlap and --on-reuse are the parent's")
         with target.bearer(Secret(token_from_stdin())) as bearer:
-            issued = bearer.delegate(idempotency_key=idempotency_key, **cast("Portion", asked))
+            issued = bearer.delegate(idempotency_key=idempotency_key, **cast("Portion", grant))
     new_token.show(issued, as_json=target.as_json)

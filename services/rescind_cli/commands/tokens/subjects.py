@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
     from rescind.client.admin import TokenFilters
 
 _COLUMNS = ("id", "kind", "state", "issued", "last used", "ends", "device", "from")
-_MOST = 1_000
+_MOST_SHOWN = 1_000
 
 
 @click.group(cls=suggestions.Group)
@@ -25,9 +25,9 @@ def subjects() -> None:
 @subjects.command("show")
 @click.argument("subject")
 @click.option("--kind", help="Only tokens of a kind, such as session.")
-@click.option("--all", "dead", is_flag=True, help="Those that are over as well.")
+@click.option("--all", "with_ended", is_flag=True, help="Those that are over as well.")
 @with_target
-def show(*, target: CommandTarget, subject: str, kind: str | None, dead: bool) -> None:
+def show(*, target: CommandTarget, subject: str, kind: str | None, with_ended: bool) -> None:
     """Show the tokens of a subject, with the origin and the last use of each.
 
     Revocations that apply to the subject and can be lifted come last: `rescind lift` ends them.
@@ -38,14 +38,16 @@ def show(*, target: CommandTarget, subject: str, kind: str | None, dead: bool) -
         filters["kind"] = kind
     handles = [f"subject:{subject}", *(f"chain:{each}" for each in _lineage(subject))]
     with target.admin() as admin:
-        found = [
+        tokens = [
             each
-            for each in itertools.islice(admin.tokens(**filters), _MOST)
-            if dead or each["state"] in ("active", "suspended")
+            for each in itertools.islice(admin.tokens(**filters), _MOST_SHOWN)
+            if with_ended or each["state"] in ("active", "suspended")
         ]
-        standing = list(itertools.islice(admin.revocations(standing="true", handle=handles), _MOST))
+        standing = list(
+            itertools.islice(admin.revocations(standing="true", handle=handles), _MOST_SHOWN)
+        )
     if target.as_json:
-        terminal.as_json({"subject": subject, "tokens": found, "standing": standing})
+        terminal.as_json({"subject": subject, "tokens": tokens, "standing": standing})
         return
     now_us = clock.wall_us()
     rows = [
@@ -59,12 +61,12 @@ def show(*, target: CommandTarget, subject: str, kind: str | None, dead: bool) -
             str(each["user_agent"] or ""),
             str(each["address"] or ""),
         )
-        for each in found
+        for each in tokens
     ]
     empty = f"Nothing speaks for {subject}."
     terminal.table(_COLUMNS, rows, empty=empty, cut=("device",))
     for each in standing:
-        terminal.line("held by", holds.said(each))
+        terminal.line("held by", holds.describe(each))
 
 
 def _lineage(subject: str) -> list[str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from rescind_cli.commands.tokens.rotation import expire, rotate
+from rescind_cli.commands.tokens.rotate_and_expire import expire, rotate
 from rescind_cli.help import suggestions
 from rescind_cli.help.suggestions import Known
 from rescind_cli.options.authority_options import CommandTarget, with_target
@@ -112,7 +112,7 @@ def show(*, target: CommandTarget, token_id: str) -> None:
     terminal.facts(
         [
             *((name, _written(name, value, now_us)) for name, value in rest),
-            *(("held by", holds.said(hold)) for hold in found["holds"]),
+            *(("held by", holds.describe(hold)) for hold in found["holds"]),
         ]
     )
 

@@ -8,7 +8,7 @@ import click
 
 from rescind.core.secret import Secret
 from rescind_cli.options.authority_options import CommandTarget, with_target
-from rescind_cli.options.param_types import ID, token_to_look_at
+from rescind_cli.options.param_types import ID, token_from_stdin_or_environment
 from rescind_cli.output import terminal
 
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
@@ -51,7 +51,7 @@ def tree(*, target: CommandTarget, of: str, depth: int, children: int) -> None:
 
 def _roots(admin: "Admin", of: str) -> list[str]:
     if of == _STDIN:
-        return [str(admin.presented(Secret(token_to_look_at()))["token_id"])]
+        return [str(admin.presented(Secret(token_from_stdin_or_environment()))["token_id"])]
     if ":" in of:
         found = itertools.islice(admin.tokens(subject=of), _MOST_ROOTS)
         return [str(each["token_id"]) for each in found]

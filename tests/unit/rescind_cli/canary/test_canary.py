@@ -13,7 +13,7 @@ from rescind.core.secret import Secret
 from rescind.core.verdict import Denied, Reason, Verdict
 from rescind.testing import FakeVerifier
 from rescind_cli.canary.metrics import CanaryMetrics
-from rescind_cli.canary.probe import Canary, Round
+from rescind_cli.canary.probe import Canary, RoundResult
 
 
 class Authority:
@@ -46,8 +46,8 @@ class Authority:
         return cast("RevocationDetails", details)
 
 
-def flown(verifier: FakeVerifier, **how: Any) -> Round:
-    return Canary(Authority(verifier, **how), {"search": verifier}).fly(timeout_s=1)
+def flown(verifier: FakeVerifier, **how: Any) -> RoundResult:
+    return Canary(Authority(verifier, **how), {"search": verifier}).run_round(timeout_s=1)
 
 
 def count(registry: CollectorRegistry, outcome: str) -> float | None:
@@ -58,7 +58,7 @@ def test_a_good_flight_says_how_long_enforcement_took() -> None:
     found = flown(FakeVerifier())
     assert (found.faults, found.enforced_ms, found.in_grace) == ((), 9.5, 0)
     metrics = CanaryMetrics()
-    metrics.flown(found)
+    metrics.observe(found)
     assert count(metrics.registry, "enforced") == 1
     sum_s = metrics.registry.get_sample_value("rescind_canary_enforced_seconds_sum")
     assert sum_s == pytest.approx(0.0095)
@@ -70,7 +70,7 @@ def test_a_verifier_that_accepts_after_the_receipt_is_a_fault() -> None:
         ("search", True)
     ]
     metrics = CanaryMetrics()
-    metrics.flown(found)
+    metrics.observe(found)
     assert (count(metrics.registry, "faulty"), count(metrics.registry, "enforced")) == (1, None)
 
 
@@ -85,7 +85,7 @@ def test_without_a_receipt_nothing_is_claimed() -> None:
     found = flown(FakeVerifier(), receipt=False)
     assert (found.enforced_ms, found.verifiers) == (None, ())
     metrics = CanaryMetrics()
-    metrics.flown(found)
+    metrics.observe(found)
     assert count(metrics.registry, "late") == 1
 
 
@@ -116,4 +116,4 @@ class Deaf:
 def test_a_sidecar_without_a_lease_is_a_fault_of_its_own() -> None:
     verifier = FakeVerifier()
     canary = Canary(Authority(verifier), {"search": verifier, "deaf": Deaf()})
-    assert {each.where for each in canary.fly(timeout_s=1).faults} == {"deaf"}
+    assert {each.where for each in canary.run_round(timeout_s=1).faults} == {"deaf"}

@@ -60,7 +60,7 @@ def test_a_secret_that_was_rotated_away_is_said_to_be_that_and_not_short_of_time
     }
     (cause,) = causes(seen)
     assert (cause.reason, cause.where) == ("expired", "change rev_7, seq 7")
-    assert "was rotated away at 2025-12-31T23:00:00Z" in cause.says
+    assert "was rotated away at 2025-12-31T23:00:00Z" in cause.meaning
     assert "rescind tokens rotate tok_1" in cause.advice
     assert "--ttl" not in cause.advice
     assert may(seen)["until"] is None

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from rescind.client.admin.responses import FleetInstance
-from rescind_cli.commands.operations.fleet import named
+from rescind_cli.commands.operations.fleet import instance_id
 
 INSTANCES = [
     cast("FleetInstance", {"instance": each}) for each in ("ab" * 16, "ac" * 16, "00" * 16)
@@ -19,10 +19,10 @@ INSTANCES = [
 )
 def test_an_instance_is_named_by_the_beginning_of_its_id(text: str, instance: str) -> None:
     """A whole id is sent as it is, also if it is not listed any more."""
-    assert named(INSTANCES, text) == instance
+    assert instance_id(INSTANCES, text) == instance
 
 
 @pytest.mark.parametrize("text", ["a", "", "abc"])
 def test_what_names_none_or_several_is_refused(text: str) -> None:
     with pytest.raises(click.UsageError):
-        named(INSTANCES, text)
+        instance_id(INSTANCES, text)

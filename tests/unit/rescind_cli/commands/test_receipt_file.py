@@ -18,7 +18,7 @@ from rescind.core.receipt import EnforcingVerifier, Outcome, Receipt, VerifierIn
 from rescind.errors import RescindError
 from rescind.wire import json_documents, receipt_details, receipts
 from rescind.wire.trust_statement import Purpose
-from rescind_cli.commands.revocations.receipt import _verified
+from rescind_cli.commands.revocations import receipt_file
 from rescind_cli.output import receipt_progress
 from rescind_cli.output.exit_codes import Exit
 from rescind_runtime.clock import wall_us
@@ -55,7 +55,7 @@ def shown(text: bytes, trust: Path) -> ReceiptContent | None:
     file = trust.with_name("receipt.json")
     file.write_bytes(text)
     try:
-        return _verified(file, trust)
+        return receipt_file.verify(file, trust)
     except RescindError:
         return None
 
@@ -255,7 +255,7 @@ def test_a_single_page_of_a_large_receipt_is_refused_and_says_how_to_get_all(tru
     page = file | {"verifiers": file["verifiers"][:1_000], "next": "1000"}
     path.write_text(json.dumps(page), encoding="utf-8")
     with pytest.raises(RescindError, match=r"1,000 of 3,000 .* `rescind receipt ID --json`"):
-        _verified(path, trust)
+        receipt_file.verify(path, trust)
     assert len(complete.verifiers) == 3_000
 
 
@@ -315,7 +315,7 @@ def refusal(text: bytes, trust: Path, *, ended_trust: bool = False) -> str:
     file = trust.with_name("receipt.json")
     file.write_bytes(text)
     with pytest.raises(RescindError) as refused:
-        _verified(file, trust, ended_trust=ended_trust)
+        receipt_file.verify(file, trust, ended_trust=ended_trust)
     return str(refused.value)
 
 
@@ -339,7 +339,7 @@ def test_a_receipt_is_not_judged_by_a_statement_that_ended_unless_that_is_asked_
     ended = Keyring.create(root=ROOT, now_us=RECEIPT.committed_at_us, life_us=day_us)
     assert "--ended-trust" in refusal(receipt_of(ended), trust_in(trust, ended))
     file = trust.with_name("receipt.json")
-    assert _verified(file, trust, ended_trust=True)["seq"] == RECEIPT.seq
+    assert receipt_file.verify(file, trust, ended_trust=True)["seq"] == RECEIPT.seq
     # A newer trust file, or a receipt that was asked for again, brings a newer one.
     renewed = ended.restated(root=ROOT, now_us=wall_us())
     assert shown(receipt_of(ended), trust_in(trust, renewed)) is not None

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rescind_cli.doctor import files
-from rescind_cli.settings import Surroundings
+from rescind_cli.settings import LocalSettings
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_a_directory_that_up_accepts_fails_only_where_others_may_change_it(
     directory = tmp_path / "data"
     directory.mkdir()
     directory.chmod(mode)
-    found = {each.part: each for each in files.check(Surroundings(directory, {}, ({},)))}
+    found = {each.part: each for each in files.check(LocalSettings(directory, {}, ({},)))}
     judged = found["data directory"]
     assert judged.level == level
     assert judged.advice.startswith(f"chmod 0700 {directory}") == (level != "ok")

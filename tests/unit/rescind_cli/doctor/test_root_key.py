@@ -6,14 +6,14 @@ import pytest
 
 from rescind_cli.doctor import files
 from rescind_cli.doctor.findings import Finding, Level
-from rescind_cli.settings import Surroundings
+from rescind_cli.settings import LocalSettings
 
 
 def root_key(directory: Path, **settings: str) -> Finding:
     """Return what is found about the root key."""
     (found,) = (
         each
-        for each in files.check(Surroundings(directory, {}, (settings,)))
+        for each in files.check(LocalSettings(directory, {}, (settings,)))
         if each.part == "root key file"
     )
     return found

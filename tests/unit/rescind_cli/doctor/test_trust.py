@@ -6,7 +6,7 @@ import pytest
 
 from rescind_cli.doctor import trust
 from rescind_cli.doctor.findings import Finding, Level
-from rescind_cli.settings import Surroundings
+from rescind_cli.settings import LocalSettings
 from rescind_runtime.clock import wall_us
 from rescind_runtime.crypto.signing import Keyring
 from rescind_runtime.crypto.trust import Trust
@@ -26,12 +26,12 @@ def found(directory: Path, keyring: Keyring, kept: Keyring | None = None) -> lis
         heard = Trust(NOW.root, NOW.statement)
         heard.accept(kept.statement)
         KeptTrust(socket.with_suffix(".kept-trust")).keep(heard)
-    return list(trust.check(Surroundings(directory, {}, ({"RESCIND_SOCKET": str(socket)},))))
+    return list(trust.check(LocalSettings(directory, {}, ({"RESCIND_SOCKET": str(socket)},))))
 
 
 def test_a_good_trust_file_is_told_with_its_serial_and_its_end(tmp_path: Path) -> None:
     (only,) = found(tmp_path, NOW, NOW)
-    assert (only.level, "serial 1, good until" in only.says) == (Level.OK, True)
+    assert (only.level, "serial 1, good until" in only.message) == (Level.OK, True)
 
 
 @pytest.mark.parametrize("ahead_us", [-31 * DAY_US, 2 * DAY_US])
@@ -58,7 +58,7 @@ def test_a_trust_file_that_is_older_than_what_the_sidecar_heard_is_a_warning(
         newer = newer.rerooted(root=ROOT, new_root=NEW_ROOT, now_us=wall_us())
     _, kept = found(tmp_path, NOW, newer)
     assert (kept.level, kept.part) == (Level.WARNING, "kept statement of search")
-    assert f"heard of {newer.serial}" in kept.says
+    assert f"heard of {newer.serial}" in kept.message
     assert len(found(tmp_path, newer, newer)) == 1
 
 
@@ -70,5 +70,5 @@ def test_a_kept_statement_that_cannot_be_read_fails_before_the_sidecar_does(tmp_
 
 
 def test_where_there_is_no_trust_file_nothing_is_looked_at(tmp_path: Path) -> None:
-    (only,) = trust.check(Surroundings(tmp_path, {}, ({},)))
+    (only,) = trust.check(LocalSettings(tmp_path, {}, ({},)))
     assert only.level is Level.SKIPPED

@@ -19,7 +19,7 @@ from rescind_cli.options.param_types import (
     Duration,
     distinct,
     token_from_stdin,
-    token_to_look_at,
+    token_from_stdin_or_environment,
 )
 
 
@@ -82,14 +82,14 @@ class Stdin(io.StringIO):
         (Stdin("typed", terminal=True), "kept", "kept"),
     ],
 )
-def test_a_token_to_look_at_is_on_stdin_or_else_in_the_environment(
+def test_a_token_from_stdin_or_environment_is_on_stdin_or_else_in_the_environment(
     monkeypatch: pytest.MonkeyPatch, stdin: Stdin, kept: str | None, found: str
 ) -> None:
     monkeypatch.setattr("sys.stdin", stdin)
     monkeypatch.delenv("RESCIND_TOKEN", raising=False)
     if kept is not None:
         monkeypatch.setenv("RESCIND_TOKEN", kept)
-    assert token_to_look_at() == found
+    assert token_from_stdin_or_environment() == found
 
 
 def test_a_token_that_is_acted_on_is_never_the_one_in_the_environment(
@@ -101,7 +101,7 @@ def test_a_token_that_is_acted_on_is_never_the_one_in_the_environment(
         token_from_stdin()
     monkeypatch.delenv("RESCIND_TOKEN")
     with pytest.raises(click.UsageError, match="RESCIND_TOKEN"):
-        token_to_look_at()
+        token_from_stdin_or_environment()
 
 
 def test_a_moment_is_sent_in_utc() -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -15,7 +15,7 @@ from rescind_cli.output import hits, new_token, receipt_progress, terminal
 from rescind_cli.output.exit_codes import Exit
 
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
-    from rescind.client.admin import TokenFilters
+    from rescind.client.admin import Admin, Renewal, TokenFilters
 
 _STDIN = "-"
 _AT_ONCE = 500
@@ -47,9 +47,7 @@ def rotate(
     accepts the old secret any more when the command returns. After a leak, revoke instead: a thief
     may have delegated.
     """
-    from rescind.client.admin import Renewal  # noqa: PLC0415 - --help need not pay for httpx2
-
-    renewal = Renewal(overlap=overlap)
+    renewal: Renewal = {"overlap": overlap}
     if on_reuse is not None:
         renewal["on_reuse"] = on_reuse
     key = options.idempotency_key
@@ -62,7 +60,7 @@ def rotate(
         return
     options.write_into(renewal)
     with target.admin() as admin:
-        with receipt_progress.told_if_interrupted(key):
+        with receipt_progress.reported_interruption(key):
             issued = admin.rotate(token_id, idempotency_key=key, **renewal)
         # Before the wait: Ctrl-C during it must not lose the only copy of the secret.
         new_token.show(issued, as_json=target.as_json)
@@ -103,26 +101,19 @@ def expire(
     Tokens delegated from them end with them. Unlike a revocation, which is one event, many tokens
     take a while; Ctrl-C leaves the rest unchanged.
     """
-    named = {"subject": subject, "kind": kind, "tenant": tenant}
-    named_labels = [f"{key}={text}" for key, text in labels]
-    given = {name: text for name, text in {**named, "label": named_labels}.items() if text}
+    options = {"subject": subject, "kind": kind, "tenant": tenant}
+    label_texts = [f"{key}={text}" for key, text in labels]
+    given = {name: text for name, text in {**options, "label": label_texts}.items() if text}
     filters = cast("TokenFilters", given)  # the options have the names of the filters
     if bool(token_ids) == bool(filters):
         raise click.UsageError("name tokens by their ids, or filter them; not both")
-    done = refused = 0
     with target.admin() as admin:
         chosen = list(token_ids)
         if filters:
             live: TokenFilters = {**filters, "state": "active"}
             chosen = [each["token_id"] for each in admin.tokens(**live)]
             _confirm(len(chosen), yes=yes or subject is not None)
-        for batch in _batches(chosen):
-            found = admin.expire_each(batch, at=at, reason=reason)
-            done, refused = done + found["changed"], refused + found["refused"]
-            _progress(done + refused, len(chosen))
-            for each in found["outcomes"]:
-                if (problem := each["problem"]) is not None and not target.as_json:
-                    terminal.line("refused", each["token_id"], problem["detail"])
+        done, refused = _expire_all(admin, chosen, at=at, reason=reason, as_json=target.as_json)
     if target.as_json:
         terminal.as_json({"changed": done, "refused": refused})
     else:
@@ -131,6 +122,24 @@ def expire(
         hits.warn("no token that is live matches these filters", as_json=target.as_json)
     if refused:
         raise click.exceptions.Exit(Exit.REFUSED)
+
+
+def _expire_all(
+    admin: "Admin", token_ids: Sequence[str], *, at: str | None, reason: str, as_json: bool
+) -> tuple[int, int]:
+    """Expire tokens in batches, and return how many were changed and how many were refused.
+
+    Each refusal is printed, except with --json.
+    """
+    done = refused = 0
+    for batch in _batches(token_ids):
+        result = admin.expire_each(batch, at=at, reason=reason)
+        done, refused = done + result["changed"], refused + result["refused"]
+        _show_progress(done + refused, len(token_ids))
+        for each in result["outcomes"]:
+            if (problem := each["problem"]) is not None and not as_json:
+                terminal.line("refused", each["token_id"], problem["detail"])
+    return done, refused
 
 
 def _batches(token_ids: Iterable[str]) -> Iterator[list[str]]:
@@ -152,7 +161,7 @@ def _confirm(count: int, *, yes: bool) -> None:
         raise click.exceptions.Exit(Exit.REFUSED)
 
 
-def _progress(done: int, of: int) -> None:
+def _show_progress(done: int, of: int) -> None:
     """Write a progress line that replaces itself, on a terminal and for many tokens."""
     if sys.stderr.isatty() and of > _AT_ONCE:
         sys.stderr.write(f"\r\x1b[K{done:,} of {of:,}" + ("\n" if done == of else ""))
