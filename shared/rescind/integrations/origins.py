@@ -72,18 +72,18 @@ class Origins:
         """
         if scope["type"] == "http" and scope["method"] in _SAFE:
             return False
-        told, sites = _values(scope, b"origin"), _values(scope, b"sec-fetch-site")
-        if len(told) > 1:
+        origins, sites = _values(scope, b"origin"), _values(scope, b"sec-fetch-site")
+        if len(origins) > 1:
             return True
-        if told and _read(told[0]) in self._trusted:
+        if origins and _read(origins[0]) in self._trusted:
             return False
         if sites:
             return not _OWN.issuperset(sites)
-        return bool(told) and not self._own(told[0], scope)
+        return bool(origins) and not self._own(origins[0], scope)
 
-    def _own(self, told: bytes, scope: Scope) -> bool:
+    def _own(self, header: bytes, scope: Scope) -> bool:
         """Return True if an origin is the one in the request's `Host`."""
-        origin, hosts = _read(told), _values(scope, b"host")
+        origin, hosts = _read(header), _values(scope, b"host")
         if origin is None or len(hosts) != 1:
             return False
         if self._secure and origin.scheme != "https" and not origin.local:
