@@ -6,7 +6,7 @@ import secrets
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from rescind.core.ledger import Position
 from rescind.core.record import Record
 from rescind.wire import heartbeat, nats_subjects, records, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
-from rescind_authority.errors import NotMigratedError
 from rescind_authority.operator import bootstrap
 from rescind_authority.settings import AuthoritySettings
 from rescind_authority.wiring.authority import Authority
@@ -240,7 +239,7 @@ class System:
             self.settings.nats_url.get_secret_value(), name="test"
         ) as client:
             sidecar = Sidecar(client, self.settings.keyring_path, self, service=service)
-            with suppress(asyncpg.UndefinedTableError, NotMigratedError):  # nothing is migrated yet
+            if self.settings.keyring_path.exists():  # else it enrols once the authority is prepared
                 await sidecar.enrol()
             yield sidecar
 
