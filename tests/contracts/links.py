@@ -33,7 +33,7 @@ SUBJECTS = (
     nats_subjects.ENROL,
     nats_subjects.OFFER,
 )
-TOLD = (nats_subjects.ACK, nats_subjects.USED)
+WITHOUT_ANSWER = (nats_subjects.ACK, nats_subjects.USED)
 
 Answers = Callable[[str, bytes], Awaitable[list[bytes]]]
 """Return the answers to a message, in their order."""
@@ -50,7 +50,9 @@ class Peer:
     answers: Answers = _echo
     host: Host = field(default_factory=lambda: Host("authority"))
     alive: bool = True
-    told: asyncio.Queue[tuple[str, bytes]] = field(default_factory=asyncio.Queue[tuple[str, bytes]])
+    messages: asyncio.Queue[tuple[str, bytes]] = field(
+        default_factory=asyncio.Queue[tuple[str, bytes]]
+    )
     tasks: asyncio.TaskGroup | None = None
     over: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the test ends, so that a server does not wait for a silent authority."""
@@ -58,12 +60,12 @@ class Peer:
     def ask(self, subject: str, payload: bytes, answer: Callable[[bytes], None]) -> None:
         """Answer a message of the network in memory."""
         assert self.tasks is not None
-        self.told.put_nowait((subject, payload))
+        self.messages.put_nowait((subject, payload))
         self.tasks.create_task(self._answer(subject, payload, answer))
 
-    def hear(self, subject: str, payload: bytes) -> None:
+    def receive(self, subject: str, payload: bytes) -> None:
         """Store a message without an answer."""
-        self.told.put_nowait((subject, payload))
+        self.messages.put_nowait((subject, payload))
 
     async def _answer(self, subject: str, payload: bytes, answer: Callable[[bytes], None]) -> None:
         for each in await self.answers(subject, payload):
@@ -74,13 +76,13 @@ class Peer:
         request = Request(scope, receive)
         subject = f"rescind.v1.{request.url.path.rpartition('/')[2]}"
         payload = await request.body()
-        self.told.put_nowait((subject, payload))
-        answer = b"" if subject in TOLD else (await self.answers(subject, payload))[0]
+        self.messages.put_nowait((subject, payload))
+        answer = b"" if subject in WITHOUT_ANSWER else (await self.answers(subject, payload))[0]
         await Response(answer, 200 if answer else 204)(scope, receive, send)
 
     async def over_nats(self, message: Msg) -> None:
         """Answer a message over NATS."""
-        self.told.put_nowait((message.subject, message.data))
+        self.messages.put_nowait((message.subject, message.data))
         if not message.reply:
             return
         assert self.tasks is not None
@@ -124,7 +126,7 @@ async def over_nats(*peers: Peer, nats_url: str) -> AsyncGenerator[Transport]:
     async with _answering(*peers), AsyncExitStack() as stack:
         for peer in peers:
             client = await stack.enter_async_context(nats_client(nats_url))
-            for subject in (*SUBJECTS, *TOLD):
+            for subject in (*SUBJECTS, *WITHOUT_ANSWER):
                 queue = "" if subject == nats_subjects.ACK else nats_subjects.AUTHORITY_QUEUE
                 await nats_connection.subscribe(client, subject, peer.over_nats, queue=queue)
             await client.flush()

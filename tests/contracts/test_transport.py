@@ -98,7 +98,7 @@ async def test_a_message_arrives_whole_and_so_does_its_answer(linked: Linked, su
         # A look-up is never asked without: over NATS any client may answer it first.
         answer = await transport.request(subject, BYTES, timeout_s=LONG_S, accept=BYTES.__eq__)
         assert answer == BYTES
-        assert peer.told.get_nowait() == (subject, BYTES)
+        assert peer.messages.get_nowait() == (subject, BYTES)
 
 
 async def test_each_of_many_messages_gets_its_own_answer(linked: Linked) -> None:
@@ -197,7 +197,7 @@ async def test_a_message_without_an_answer_arrives(linked: Linked, subject: str)
     peer = Peer()
     async with linked(peer) as transport, asyncio.timeout(LONG_S):
         await transport.send(subject, BYTES)
-        assert await peer.told.get() == (subject, BYTES)
+        assert await peer.messages.get() == (subject, BYTES)
 
 
 async def test_the_sender_does_not_wait_for_a_silent_authority_over_nats(
@@ -213,7 +213,7 @@ async def test_over_nats_every_authority_hears_an_acknowledgement(
     peers = [Peer(), Peer(host=Host("another"))]
     async with linked_by_nats(*peers) as transport, asyncio.timeout(LONG_S):
         await transport.send(nats_subjects.ACK, b"!")
-        assert [await each.told.get() for each in peers] == [(nats_subjects.ACK, b"!")] * 2
+        assert [await each.messages.get() for each in peers] == [(nats_subjects.ACK, b"!")] * 2
 
 
 @pytest.mark.parametrize("subject", [nats_subjects.ACK, nats_subjects.HEARTBEAT])

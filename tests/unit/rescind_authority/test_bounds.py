@@ -100,7 +100,7 @@ class SlowSidecarApi:
 
     used = ack
 
-    def put_off(self, payload: bytes) -> bytes:
+    def answer_not_now(self, payload: bytes) -> bytes:
         return b"not now"
 
 
