@@ -285,6 +285,6 @@ def test_a_row_names_tests_that_exist(title: str) -> None:
         folder = path.parent
 
 
-def test_what_a_scope_may_take_is_what_a_proxy_is_told_to_expect() -> None:
+def test_the_page_for_proxies_states_the_longest_possible_scopes() -> None:
     longest = record.MAX_SCOPES * scopes.MAX_CHARACTERS + record.MAX_SCOPES - 1
     assert number(longest) in (PAGE.parent / "verify.md").read_text()

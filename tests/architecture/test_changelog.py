@@ -25,11 +25,11 @@ def entries() -> list[str]:
     return re.findall(r"^- .*(?:\n  .*)*", HISTORY.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def test_what_is_not_released_stands_at_the_top() -> None:
+def test_unreleased_changes_come_first() -> None:
     assert releases()[0][0] == "Unreleased"
 
 
-def test_each_release_has_a_version_and_a_date_the_newest_first() -> None:
+def test_each_release_has_a_version_and_a_date_and_the_newest_comes_first() -> None:
     dated = [_VERSION.fullmatch(title) for title, _ in releases()[1:]]
     assert all(dated)
     found = [(tuple(map(int, each.groups()[:3])), each[4]) for each in dated if each]
@@ -65,5 +65,5 @@ def test_each_entry_stands_in_a_section_and_has_few_lines() -> None:
     assert [each for each in entries() if not each.endswith(".")] == []
 
 
-def test_no_entry_is_there_twice() -> None:
+def test_no_entry_appears_twice() -> None:
     assert len(set(entries())) == len(entries())

@@ -60,7 +60,7 @@ def test_every_step_of_a_recipe_names_its_files(title: str) -> None:
     assert [what for what, files in rows if not re.fullmatch(r"`[^`]+`(, `[^`]+`)*", files)] == []
 
 
-def test_the_modules_to_read_say_what_they_are() -> None:
+def test_the_modules_to_read_first_have_docstrings() -> None:
     listed = re.findall(r"^\d\. `([^`]+)`", section("Where to start reading"), re.MULTILINE)
     assert len(listed) == _MODULES_TO_READ
     for path in listed:
@@ -105,7 +105,7 @@ def test_a_release_is_built_and_checked_as_the_page_says() -> None:
         assert step in script
 
 
-def test_the_extra_dev_brings_every_tool_of_the_page() -> None:
+def test_the_dev_extra_installs_every_tool_of_the_page() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     dev = {re.split(r"[\[>]", each)[0] for each in project["optional-dependencies"]["dev"]}
     programs = [words[0] for words in commands() if words[0].startswith(".venv/bin/")]

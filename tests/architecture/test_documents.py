@@ -130,7 +130,7 @@ def test_the_index_leads_to_every_page(page: Path) -> None:
     assert page == index or page in linked
 
 
-def test_the_way_through_the_code_names_modules_that_are_there() -> None:
+def test_the_way_through_the_code_names_modules_that_exist() -> None:
     """What services/walk-through.md, or another page there, names is a module or a folder."""
     there = {
         f"/{path.relative_to(ROOT).with_suffix('').as_posix()}"

@@ -44,7 +44,7 @@ def shown(site: Path, name: str) -> str:
     return html.unescape(re.sub(r"<[^>]+>", "", page))
 
 
-def test_every_page_of_the_repository_is_in_it_and_can_be_searched(site: Path) -> None:
+def test_every_page_of_the_repository_is_in_the_site_and_can_be_searched(site: Path) -> None:
     pages = [page.relative_to(ROOT).with_suffix(".html") for page in documents.pages()]
     assert len(pages) > _PAGES_AT_LEAST
     assert [page for page in pages if not (site / page).is_file()] == []

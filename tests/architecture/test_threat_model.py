@@ -5,7 +5,7 @@ from tests.support.documents import DOCS
 PAGE = DOCS / "threat-model.md"
 
 
-def test_every_row_names_what_stops_the_attacker_and_a_test() -> None:
+def test_every_threat_names_its_defence_and_a_test() -> None:
     rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| a")]
     assert len(rows) > 30
     for row in rows:

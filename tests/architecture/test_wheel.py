@@ -54,16 +54,16 @@ def test_the_top_level_names_are_those_of_the_list(members: set[PurePosixPath]) 
     assert {name for name in names if not name.endswith(".dist-info")} == PACKAGES
 
 
-def test_every_source_file_is_inside(members: set[PurePosixPath]) -> None:
+def test_every_source_file_is_in_the_wheel(members: set[PurePosixPath]) -> None:
     assert sources() <= members
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))
-def test_a_package_says_that_it_is_typed(members: set[PurePosixPath], package: str) -> None:
+def test_a_package_ships_a_py_typed_marker(members: set[PurePosixPath], package: str) -> None:
     assert PurePosixPath(package, "py.typed") in members
 
 
-def test_the_statements_of_the_database_are_inside(members: set[PurePosixPath]) -> None:
+def test_the_sql_statements_are_in_the_wheel(members: set[PurePosixPath]) -> None:
     folder = PurePosixPath("rescind_authority", "postgres")
     inside = {member.parent for member in members if member.suffix == ".sql"}
     assert {folder / "queries", folder / "migrations"} <= inside

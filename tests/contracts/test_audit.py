@@ -53,7 +53,7 @@ async def test_a_caller_without_a_token_is_named_unknown(
     assert entry["detail"] == {"status": 401, "reason": "no token"}
 
 
-async def test_an_entry_counts_the_calls_that_have_none(
+async def test_an_entry_counts_the_calls_without_an_entry(
     postgres_store: PostgresStore, prepared: System, call: str
 ) -> None:
     await postgres_store.audit.refused([RefusedCall(None, call, 401, "no token", None, 7)])
@@ -71,7 +71,7 @@ async def test_refused_calls_are_stored_in_their_order(
     assert [each["detail"]["status"] for each in found] == [401, 403, 404]
 
 
-async def test_no_refused_call_has_no_entry(
+async def test_without_a_refused_call_no_entry_is_written(
     postgres_store: PostgresStore, prepared: System
 ) -> None:
     before = await prepared.rows("SELECT count(*) FROM audit")

@@ -34,7 +34,7 @@ async def test_an_instance_is_known_as_it_enrolled(store: Store, enrolment: Enro
     }
 
 
-async def test_a_credential_enrols_so_many_instances_and_not_more(
+async def test_a_credential_enrols_no_more_instances_than_its_limit(
     store: Store, enrolment: Enrolment
 ) -> None:
     others = [replace(enrolment, instance=secrets.token_bytes(16)) for _ in range(2)]
@@ -63,12 +63,14 @@ async def test_an_instance_that_was_evicted_never_enrols_again(
     assert refused.evicted == "stolen"
 
 
-async def test_an_instance_that_is_not_known_is_not_evicted(store: Store, instance: bytes) -> None:
+async def test_an_unknown_instance_cannot_be_evicted(store: Store, instance: bytes) -> None:
     assert await store.enrolments.evict(instance, why="stolen", actor="test") is None
     assert await store.enrolments.read([instance]) == {}
 
 
-async def test_who_was_evicted_speaks_for_nobody(store: Store, enrolment: Enrolment) -> None:
+async def test_evicting_an_instance_marks_its_lease_row_as_shared(
+    store: Store, enrolment: Enrolment
+) -> None:
     await store.enrolments.enrol(enrolment, **ROOM)
     await store.leases.beat([heartbeat(enrolment.instance, 1)])
     await store.enrolments.evict(enrolment.instance, why="stolen", actor="test")
@@ -120,7 +122,9 @@ async def test_an_evicted_instance_leaves_its_place_to_another(
     assert refused == NoPlace("stolen", placed=1, begun=0)
 
 
-async def test_the_first_eviction_stays(store: Store, enrolment: Enrolment) -> None:
+async def test_a_second_eviction_does_not_replace_the_first(
+    store: Store, enrolment: Enrolment
+) -> None:
     await store.enrolments.enrol(enrolment, **ROOM)
     first = await store.enrolments.evict(enrolment.instance, why="stolen", actor="test")
     again = await store.enrolments.evict(enrolment.instance, why="lost", actor="other")

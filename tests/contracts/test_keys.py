@@ -85,7 +85,7 @@ def _real(folder: Path, *, from_file: bool) -> Trusted:
 
 
 @pytest.mark.parametrize("purpose", SIGNED)
-def test_a_signature_is_good_for_its_purpose_alone(trusted: Trusted, purpose: Purpose) -> None:
+def test_a_signature_is_valid_only_for_its_purpose(trusted: Trusted, purpose: Purpose) -> None:
     signed = trusted.keys.sign(purpose, CONTENT)
     assert signed.content == CONTENT
     for verify in (trusted.keys.verify, trusted.trust_store.verify):

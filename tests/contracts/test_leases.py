@@ -82,7 +82,9 @@ async def test_an_applied_position_is_acknowledged_if_it_is_one_of_this_ledger(
     assert (seen.epoch, seen.acked_seq) == (position.epoch, position.seq)
 
 
-async def test_why_a_heartbeat_did_not_count(store: Store, instance: bytes) -> None:
+async def test_a_refused_heartbeat_reports_why_it_did_not_count(
+    store: Store, instance: bytes
+) -> None:
     beat = heartbeat(instance, 5)
     assert await counts(store, beat)
     late, unknown = heartbeat(instance, 4), heartbeat(secrets.token_bytes(16), 1)
@@ -141,7 +143,7 @@ async def test_a_release_before_any_heartbeat_is_final_too(store: Store, instanc
     assert not await counts(store, heartbeat(instance, 2))
 
 
-async def test_a_row_is_swept_only_as_it_was_seen_and_its_instance_is_over(
+async def test_a_row_is_swept_only_if_it_is_unchanged_and_the_sweep_ends_its_instance(
     store: Store, instance: bytes
 ) -> None:
     assert await counts(store, heartbeat(instance, 1))
@@ -206,7 +208,7 @@ async def test_an_unknown_grace_is_settled_for_its_epoch_alone(store: Store) -> 
     assert (await store.receipts.waiting()).unknown_grace_ms is None
 
 
-async def test_a_wait_reads_the_end_the_term_and_its_own_revocation(store: Store) -> None:
+async def test_a_wait_reads_the_ledgers_end_the_term_and_its_own_revocation(store: Store) -> None:
     (entry,) = await store.commit(revocation("tenant:a"))
     event = entry.event
     snapshot = await store.receipts.waiting(event.revocation.revocation_id)
@@ -216,7 +218,7 @@ async def test_a_wait_reads_the_end_the_term_and_its_own_revocation(store: Store
     assert (await store.receipts.waiting(f"rev_{secrets.token_hex(13)}")).held is None
 
 
-async def test_the_receipt_that_was_kept_first_stays(store: Store) -> None:
+async def test_the_receipt_that_was_stored_first_is_never_replaced(store: Store) -> None:
     (entry,) = await store.commit(revocation("tenant:a"))
     name = entry.event.revocation.revocation_id
     assert await store.receipts.get(name) is None
@@ -230,13 +232,13 @@ async def test_the_receipt_that_was_kept_first_stays(store: Store) -> None:
     assert await store.receipts.details(name, range(3, 9)) == ()
 
 
-async def test_a_revocation_that_is_not_there_gets_no_receipt(store: Store) -> None:
+async def test_an_unknown_revocation_gets_no_receipt(store: Store) -> None:
     name = revocation("tenant:a").revocation_id
     assert await store.receipts.keep(name, enforced_at_us=1, envelope=b"x") is None
     assert await store.receipts.get(name) is None
 
 
-async def test_a_term_that_is_asked_for_changes_no_term_yet(store: Store) -> None:
+async def test_requesting_a_term_does_not_change_the_current_term(store: Store) -> None:
     before = await store.terms.get()
     asked = await store.terms.set_target(before.grant_ms + 1_000, actor="test")
     assert (asked.grant_ms, asked.wait_ms) == (before.grant_ms, before.wait_ms)

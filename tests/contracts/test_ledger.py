@@ -16,7 +16,7 @@ class _CrashError(Exception):
     """What a caller fails with in the middle of a transaction."""
 
 
-async def test_the_tip_is_where_the_events_lead(store: Store) -> None:
+async def test_the_tip_is_the_position_that_the_events_lead_to(store: Store) -> None:
     before = (await store.ledger.tip()).position
     entries = await store.commit(revocation("tenant:a"), revocation("tenant:b"))
     after = (await store.ledger.tip()).position
@@ -39,7 +39,7 @@ async def test_events_are_read_in_their_order_after_a_seq(store: Store) -> None:
     assert found == EventRange(before.epoch, end, start + 3, payloads[2:])
 
 
-async def test_after_the_end_there_is_no_event(store: Store) -> None:
+async def test_reading_after_the_end_returns_no_event(store: Store) -> None:
     await store.commit(revocation("tenant:a"))
     end = (await store.ledger.tip()).position
     assert await store.ledger.after(end.seq, limit=9) == EventRange(
@@ -58,7 +58,7 @@ async def test_nothing_of_a_transaction_is_seen_before_its_commit(store: Store) 
     assert len(await store.receipts.entries_of(mine.revocation_id)) == 1
 
 
-async def test_what_a_transaction_wrote_that_failed_is_gone(store: Store) -> None:
+async def test_a_failed_transaction_leaves_nothing_behind(store: Store) -> None:
     before, mine, wish = (await store.ledger.tip()).position, revocation("tenant:a"), claim()
 
     async def crash() -> None:
@@ -84,7 +84,7 @@ async def test_two_transactions_append_one_after_the_other(store: Store) -> None
     assert (await store.ledger.tip()).position == ledger.replay(before, payloads)
 
 
-async def test_a_claim_that_comes_again_reads_the_first_ones_answer(store: Store) -> None:
+async def test_a_repeated_claim_reads_the_answer_of_the_first(store: Store) -> None:
     wish = claim(b"first")
     async with store.transactions.begin() as transaction:
         assert first(await transaction.lock_keys([wish]), wish)
@@ -95,7 +95,7 @@ async def test_a_claim_that_comes_again_reads_the_first_ones_answer(store: Store
     assert claimed == {wish.key: FirstRequest(wish.body_hash, "done")}
 
 
-async def test_an_answer_without_an_event_is_kept_too(store: Store) -> None:
+async def test_an_answer_without_an_event_is_stored_too(store: Store) -> None:
     wish = claim()
     async with store.transactions.begin() as transaction:
         await transaction.lock_keys([wish])
@@ -129,7 +129,7 @@ async def test_the_first_epoch_is_known_from_the_start(store: Store) -> None:
     ]
 
 
-async def test_payloads_are_read_by_seq_and_what_is_not_there_is_left_out(store: Store) -> None:
+async def test_payloads_are_read_by_seq_and_missing_ones_are_left_out(store: Store) -> None:
     one, two = await store.commit(revocation("tenant:a"), revocation("tenant:b"))
     far = two.event.seq + 1_000_000
     assert await store.epochs.payloads([one.event.seq, two.event.seq, far]) == {

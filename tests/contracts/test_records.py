@@ -77,7 +77,7 @@ async def test_a_revocation_is_a_candidate_of_the_tokens_that_it_selects(
     assert entry.event not in found[other.grant.token_id]
 
 
-async def test_what_was_lifted_is_no_candidate_any_more(store: Store) -> None:
+async def test_a_lifted_revocation_is_no_longer_a_candidate(store: Store) -> None:
     token = new_token()
     await store.issue(token)
     (suspended,) = await store.commit(revocation(f"subject:{token.grant.subject}", Effect.SUSPEND))
@@ -88,7 +88,9 @@ async def test_what_was_lifted_is_no_candidate_any_more(store: Store) -> None:
     assert suspended.event not in [each.event for each in state.candidates]
 
 
-async def test_the_footing_of_a_root_has_no_parent_and_what_would_hold_it(store: Store) -> None:
+async def test_the_footing_of_a_root_has_no_parent_and_the_revocations_that_would_apply(
+    store: Store,
+) -> None:
     token = new_token()
     (entry,) = await store.commit(revocation(f"subject:{token.grant.subject}", Effect.SUSPEND))
     async with store.transactions.begin() as transaction:
@@ -124,7 +126,7 @@ async def test_a_token_that_was_rotated_is_found_by_both_secrets(store: Store) -
     assert old.retired.revokes
 
 
-async def test_by_its_id_a_rotated_token_is_one_token(store: Store) -> None:
+async def test_a_rotated_token_is_read_by_its_id_as_one_token(store: Store) -> None:
     token = new_token()
     await store.issue(token)
     change = rotation(token, overlap_us=HOUR_US // 2)
@@ -178,7 +180,7 @@ async def test_a_secret_without_an_overlap_ends_by_the_rotations_event(store: St
     assert new.ended is None
 
 
-async def test_a_rotation_of_another_secret_than_the_token_has_changes_nothing(
+async def test_a_rotation_of_a_secret_that_the_token_does_not_have_changes_nothing(
     store: Store,
 ) -> None:
     token = new_token()
@@ -206,7 +208,7 @@ async def test_an_expiry_ends_the_token_now_or_brings_its_end_forward(store: Sto
     assert (stored.expires_at_us, stored.ended) == (until_us, None)
 
 
-async def test_an_expiry_never_moves_an_end_back(store: Store) -> None:
+async def test_an_expiry_never_postpones_an_end(store: Store) -> None:
     token = new_token()
     await store.issue(token)
     before = await store.token(token.token_hash)
@@ -214,7 +216,7 @@ async def test_an_expiry_never_moves_an_end_back(store: Store) -> None:
     assert (await store.token(token.token_hash)).expires_at_us == before.expires_at_us
 
 
-async def test_a_token_that_is_over_or_unknown_is_not_changed(store: Store) -> None:
+async def test_an_ended_or_unknown_token_is_not_changed(store: Store) -> None:
     token, unknown = new_token(), new_token()
     await store.issue(token)
     await store.change(Expiry(token.grant.token_id, None))
@@ -228,7 +230,7 @@ async def test_a_token_that_is_over_or_unknown_is_not_changed(store: Store) -> N
     assert await store.token(token.token_hash) == before
 
 
-async def test_what_is_to_end_is_listed_until_its_event_ends_it(store: Store) -> None:
+async def test_a_scheduled_end_is_listed_until_its_event_is_committed(store: Store) -> None:
     token = new_token()
     await store.issue(token)
     until_us = (await store.token(token.token_hash)).issued_at_us + HOUR_US // 2
@@ -244,7 +246,7 @@ async def test_what_is_to_end_is_listed_until_its_event_ends_it(store: Store) ->
     assert await store.change(End(token.grant.token_id)) is None
 
 
-async def test_a_change_whose_transaction_fails_did_not_happen(store: Store) -> None:
+async def test_a_change_in_a_failed_transaction_has_no_effect(store: Store) -> None:
     token = new_token()
     await store.issue(token)
     before = await store.token(token.token_hash)
@@ -286,7 +288,7 @@ async def test_the_sessions_of_a_subject_that_were_used_least_are_ended(store: S
     assert await _lives(store, other)
 
 
-async def test_a_surplus_session_is_to_end_and_says_why(store: Store) -> None:
+async def test_a_surplus_session_is_scheduled_to_end_with_its_reason(store: Store) -> None:
     session = new_token(f"user:{secrets.token_hex(8)}", kind=Kind.SESSION)
     await store.issue(session)
     async with store.transactions.begin() as transaction:
@@ -296,7 +298,7 @@ async def test_a_surplus_session_is_to_end_and_says_why(store: Store) -> None:
     assert pending.left_us <= 0
 
 
-async def test_a_revoked_session_is_no_surplus_one(store: Store) -> None:
+async def test_a_revoked_session_does_not_count_as_a_surplus_one(store: Store) -> None:
     subject = f"user:{secrets.token_hex(8)}"
     sessions = [new_token(subject, kind=Kind.SESSION) for _ in range(2)]
     for session in sessions:

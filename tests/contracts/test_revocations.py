@@ -72,7 +72,7 @@ async def test_a_list_of_ends_has_at_most_the_limit_and_the_first_to_end(store: 
     ]
 
 
-async def test_what_has_no_end_is_not_listed_among_ends(store: Store) -> None:
+async def test_a_revocation_without_an_end_is_not_listed_among_ends(store: Store) -> None:
     revoke, suspended = await store.commit(
         await until(store, revocation("tenant:a", Effect.REVOKE)),
         revocation("tenant:a", Effect.SUSPEND),
@@ -87,7 +87,7 @@ async def test_a_lifted_revocation_has_no_end_any_more(store: Store) -> None:
     assert await timed(store, entry.event) is None
 
 
-async def test_an_end_tells_whether_its_revocation_is_exact(store: Store) -> None:
+async def test_an_end_states_whether_its_revocation_is_exact(store: Store) -> None:
     exact, wide = (
         await until(store, revocation("tenant:a", Effect.SUSPEND)),
         await until(store, revocation("tenant:a", Effect.SUSPEND)),
@@ -122,7 +122,7 @@ async def test_a_lift_stamps_the_time_on_what_it_lifts(postgres_store: PostgresS
     assert found.lifted_at_us == lifted.event.at_us
 
 
-async def test_of_a_kill_the_suspension_is_read(postgres_store: PostgresStore) -> None:
+async def test_reading_a_kill_returns_its_suspension(postgres_store: PostgresStore) -> None:
     revoke = revocation("tenant:a")
     suspend = replace(revoke, effect=Effect.SUSPEND)
     _, entry = await postgres_store.commit(revoke, suspend)
@@ -146,7 +146,9 @@ async def test_pages_of_revocations_are_newest_first_and_miss_none(
     assert found[: len(entries)] == newest_first
 
 
-async def test_only_what_a_lift_could_end_is_active(postgres_store: PostgresStore) -> None:
+async def test_only_a_revocation_that_a_lift_could_end_is_active(
+    postgres_store: PostgresStore,
+) -> None:
     tenant = f"tenant:{secrets.token_hex(8)}"
     revoke, suspended, lifted, narrowed = await postgres_store.commit(
         revocation(tenant),
@@ -202,7 +204,7 @@ async def test_a_turn_names_the_next_revokes_in_their_order(postgres_store: Post
         assert await turn.next_revokes(up_to=two.event.seq, most=1) == (_revoke(one),)
 
 
-async def test_a_sweep_marks_each_token_that_its_revoke_hits_and_once(
+async def test_a_sweep_marks_each_token_that_its_revoke_hits_exactly_once(
     postgres_store: PostgresStore,
 ) -> None:
     await _swept_to_the_end(postgres_store)
@@ -220,7 +222,7 @@ async def test_a_sweep_marks_each_token_that_its_revoke_hits_and_once(
     assert found.swept == Swept(1, done=True)
 
 
-async def test_a_sweep_goes_on_where_the_last_turn_noted(postgres_store: PostgresStore) -> None:
+async def test_a_sweep_continues_where_the_last_turn_stopped(postgres_store: PostgresStore) -> None:
     await _swept_to_the_end(postgres_store)
     (entry,) = await postgres_store.commit(revocation("tenant:a"))
     place = SweepCursor(entry.event.seq - 1, new_token().grant.token_id)
@@ -232,7 +234,7 @@ async def test_a_sweep_goes_on_where_the_last_turn_noted(postgres_store: Postgre
         assert turn.place == place
 
 
-async def test_one_turn_at_a_time(postgres_store: PostgresStore) -> None:
+async def test_only_one_turn_of_the_sweep_runs_at_a_time(postgres_store: PostgresStore) -> None:
     async with postgres_store.sweeps.turn() as first, postgres_store.sweeps.turn() as second:
         assert first is not None
         assert second is None

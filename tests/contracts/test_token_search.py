@@ -132,7 +132,7 @@ async def test_each_token_is_in_one_state(postgres_store: PostgresStore, subject
 # Cursors -----------------------------------------------------------------------------------------
 
 
-async def test_a_walk_goes_so_many_steps_and_says_where_it_stopped(
+async def test_a_walk_takes_at_most_its_number_of_steps_and_returns_where_it_stopped(
     postgres_store: PostgresStore, subject: str
 ) -> None:
     tokens = await issued(postgres_store, subject, 5)
@@ -197,7 +197,7 @@ async def test_a_walk_stays_between_its_ends_and_returns_no_more_than_asked(
     assert page.token_ids == ids[:2]
 
 
-async def test_few_are_listed_below_a_cursor_and_not_at_all_above_the_bound(
+async def test_few_tokens_are_listed_below_a_cursor_and_more_than_the_bound_not_at_all(
     postgres_store: PostgresStore, subject: str
 ) -> None:
     tokens = await issued(postgres_store, subject, 3)
@@ -227,7 +227,7 @@ async def test_an_estimate_is_a_number_of_tokens(
         assert await postgres_store.tokens.estimate(named) >= 0
 
 
-async def test_a_sample_counts_what_it_looked_at(
+async def test_a_sample_counts_the_tokens_that_it_examined(
     postgres_store: PostgresStore, subject: str
 ) -> None:
     tokens = await issued(postgres_store, subject, 3)
@@ -291,7 +291,7 @@ async def test_the_radius_of_a_selector_is_what_it_would_hit(
     assert (found.subjects, found.delegated, found.used) == (2, 1, 0)
 
 
-async def test_a_radius_above_its_bound_is_no_exact_one(
+async def test_a_radius_above_its_bound_is_not_exact(
     postgres_store: PostgresStore, subject: str
 ) -> None:
     tokens = await issued(postgres_store, subject, 3)
@@ -300,7 +300,7 @@ async def test_a_radius_above_its_bound_is_no_exact_one(
     assert found.tokens >= 3
 
 
-async def test_what_has_ended_or_was_revoked_before_is_out_of_the_radius(
+async def test_tokens_that_ended_or_were_revoked_before_are_outside_the_radius(
     postgres_store: PostgresStore, subject: str
 ) -> None:
     tokens = await issued(postgres_store, subject, 3)

@@ -116,7 +116,7 @@ async def test_an_empty_answer_is_that_of_a_busy_authority(linked: Linked) -> No
         assert isinstance(await failed(asked(transport)), AuthorityBusyError)
 
 
-async def test_a_silent_authority_costs_the_deadline_and_no_more(linked: Linked) -> None:
+async def test_a_silent_authority_costs_at_most_the_deadline(linked: Linked) -> None:
     async with linked(silent()) as transport:
         began_s = time.monotonic()
         error = await failed(asked(transport, timeout_s=SHORT_S))
@@ -152,7 +152,7 @@ async def test_the_accepted_answer_is_returned(linked: Linked) -> None:
 
 
 @pytest.mark.parametrize("wrong", [b"wrong", b""])
-async def test_an_answer_that_is_not_accepted_is_no_answer(linked: Linked, wrong: bytes) -> None:
+async def test_an_answer_that_is_not_accepted_is_ignored(linked: Linked, wrong: bytes) -> None:
     async with linked(answering(wrong)) as transport:
         await failed(asked(transport, timeout_s=SHORT_S, accept=b"right".__eq__))
 
@@ -172,7 +172,7 @@ async def test_an_accepted_not_now_ends_the_wait_as_busy(linked: Linked) -> None
     assert isinstance(error, AuthorityBusyError)
 
 
-async def test_over_nats_the_right_answer_counts_behind_wrong_ones(
+async def test_over_nats_the_right_answer_counts_after_wrong_ones(
     linked_by_nats: Linked,
 ) -> None:
     async with linked_by_nats(answering(b"", b"wrong", b"right")) as transport:
@@ -207,7 +207,7 @@ async def test_the_sender_does_not_wait_for_a_silent_authority_over_nats(
         await transport.send(nats_subjects.ACK, b"!")
 
 
-async def test_over_nats_every_authority_hears_an_acknowledgement(
+async def test_over_nats_every_authority_receives_an_acknowledgement(
     linked_by_nats: Linked,
 ) -> None:
     peers = [Peer(), Peer(host=Host("another"))]
@@ -235,7 +235,7 @@ async def test_over_http_a_message_without_a_listener_is_an_error(way: str) -> N
 
 
 @pytest.mark.parametrize("way", ["memory-nats", "nats", "http"])
-async def test_over_a_way_that_is_away_nothing_is_sent_and_the_error_comes_at_once(
+async def test_over_an_unavailable_link_nothing_is_sent_and_the_error_comes_at_once(
     way: str,
 ) -> None:
     ways: dict[str, Callable[[], Transport]] = {
@@ -252,7 +252,7 @@ async def test_over_a_way_that_is_away_nothing_is_sent_and_the_error_comes_at_on
 
 
 @pytest.mark.parametrize("way", ["memory", "nats"])
-async def test_a_pushing_transport_says_whether_it_is_connected(
+async def test_a_pushing_transport_reports_whether_it_is_connected(
     way: str, servers: dict[str, object]
 ) -> None:
     if way == "memory":

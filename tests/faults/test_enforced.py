@@ -127,7 +127,7 @@ async def test_a_frozen_sidecar_lapses_and_its_workload_denies_by_then(
     soon(took_s, at_most_s=WAIT_S + 1)
 
 
-async def test_when_the_time_runs_out_it_says_how_far_it_has_come(
+async def test_a_wait_that_times_out_reports_its_progress(
     installation: Cluster, http: httpx2.AsyncClient
 ) -> None:
     _, token_id = await issue(installation, http)
@@ -168,7 +168,7 @@ async def test_another_authority_finishes_the_wait_of_one_that_died(
         installation.parts["billing"].thaw()
 
 
-async def test_a_killed_sidecar_costs_one_wait_and_the_next_receipt_none(
+async def test_a_killed_sidecar_delays_one_receipt_and_not_the_next_one(
     installation: Cluster, http: httpx2.AsyncClient
 ) -> None:
     url = installation.authorities[1]
@@ -184,7 +184,7 @@ async def test_a_killed_sidecar_costs_one_wait_and_the_next_receipt_none(
     soon(time.monotonic() - began, at_most_s=WAIT_S / 2)
 
 
-async def test_a_silent_verifier_in_grace_is_named_in_the_receipt_and_the_command_says_so(
+async def test_a_silent_verifier_in_grace_is_named_in_the_receipt_and_by_the_command(
     installation: Cluster, http: httpx2.AsyncClient
 ) -> None:
     mail = installation.parts["mail"]

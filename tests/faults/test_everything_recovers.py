@@ -56,7 +56,7 @@ async def survive(installation: Cluster, traffic: Traffic, *names: str, down_s: 
     ],
     ids=" ".join,
 )
-async def test_killed_parts_come_back_and_nothing_wrong_is_accepted(
+async def test_killed_parts_recover_and_no_token_is_wrongly_accepted(
     installation: Cluster, names: tuple[str, ...]
 ) -> None:
     async with Traffic(installation, seed=1) as traffic, asyncio.TaskGroup() as tasks:
@@ -73,7 +73,7 @@ async def test_killed_parts_come_back_and_nothing_wrong_is_accepted(
         raise_if_denied({"no_lease": (traffic.denied_good - before)["no_lease"]})
 
 
-async def test_authorities_that_pause_for_less_than_a_lease_deny_nobody(
+async def test_a_pause_of_all_authorities_shorter_than_a_lease_causes_no_denial(
     installation: Cluster,
 ) -> None:
     """I11: what was seen before needs nobody, as long as the lease lasts."""
@@ -94,7 +94,9 @@ async def test_authorities_that_pause_for_less_than_a_lease_deny_nobody(
 
 
 @pytest.mark.parametrize("seed", [20261122])
-async def test_parts_killed_together_at_random_do_no_harm(installation: Cluster, seed: int) -> None:
+async def test_killing_random_parts_together_causes_no_violation(
+    installation: Cluster, seed: int
+) -> None:
     random_source = random.Random(seed)
     names = list(installation.parts)
     async with Traffic(installation, seed=seed) as traffic, asyncio.TaskGroup() as tasks:
@@ -139,7 +141,7 @@ async def test_a_crash_between_commit_and_publish_loses_nothing(
     raise_if_unsafe(traffic.violations)
 
 
-async def test_the_oracle_sees_a_sidecar_that_forgets_to_bump_its_table(tmp_path: Path) -> None:
+async def test_the_oracle_detects_a_sidecar_that_does_not_bump_its_table(tmp_path: Path) -> None:
     wrong = "tests.support.forgetful_sidecar"
     async with (
         cluster(tmp_path, sidecar_module=wrong) as broken,

@@ -187,7 +187,9 @@ async def beat(parts: Core, instance: bytes, counter: int) -> Reply | None:
     return answer if isinstance(answer, Reply) else None
 
 
-async def test_no_lease_is_ignorant_of_a_signed_receipt(failed_over: Pair) -> None:
+async def test_no_lease_is_granted_below_the_position_of_a_signed_receipt(
+    failed_over: Pair,
+) -> None:
     counters = itertools.count(1)
     instance = secrets.token_bytes(16)
     replies: list[Reply] = []
@@ -213,7 +215,7 @@ async def test_no_lease_is_ignorant_of_a_signed_receipt(failed_over: Pair) -> No
         await eventually(granted, until=enough)
 
 
-async def test_no_receipt_is_signed_while_a_lease_holds_that_is_ignorant_of_it(
+async def test_no_receipt_is_signed_while_a_lease_below_its_position_is_valid(
     failed_over: Pair,
 ) -> None:
     """And nothing is called lost that the new primary holds."""
@@ -235,7 +237,7 @@ async def test_no_receipt_is_signed_while_a_lease_holds_that_is_ignorant_of_it(
     assert "lapsed" in {each.outcome for each in receipt.verifiers if each.instance == instance}
 
 
-async def test_an_old_primary_is_not_taken_for_an_older_ledger(
+async def test_an_old_primary_is_not_mistaken_for_an_older_ledger(
     failed_over: Pair, tmp_path: Path
 ) -> None:
     """Two authorities of one host share an index; one of them still asks the old primary."""
@@ -257,7 +259,7 @@ async def test_an_old_primary_is_not_taken_for_an_older_ledger(
     assert "ledger.forged" not in [line["action"] for line in log]
 
 
-async def test_once_the_new_primary_was_seen_no_connection_to_the_old_one_is_used_or_made(
+async def test_after_the_new_primary_was_seen_no_connection_to_the_old_one_is_used_or_opened(
     failed_over: Pair,
 ) -> None:
     async with pool.connect(failed_over.dsn) as postgres:
@@ -288,7 +290,7 @@ async def test_once_the_new_primary_was_seen_no_connection_to_the_old_one_is_use
         assert await postgres.rows("get_term")
 
 
-async def test_a_server_whose_commits_do_not_end_takes_no_new_connection(
+async def test_a_server_whose_commits_hang_gets_no_new_connection(
     failed_over: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also for an authority that never saw the new primary, and has no timeline to compare."""
@@ -300,7 +302,7 @@ async def test_a_server_whose_commits_do_not_end_takes_no_new_connection(
         assert await postgres.rows("get_term")
 
 
-async def test_a_lease_whose_row_one_server_has_is_never_read_from_the_other(
+async def test_a_lease_is_read_only_from_the_server_that_committed_its_row(
     failed_over: Pair,
 ) -> None:
     """As a pooler may lead to, which gives each transaction another server."""

@@ -75,7 +75,7 @@ def denied_as(reason: str) -> Callable[[Verdict], bool]:
 
 
 @pytest.mark.parametrize("lost", Cut, ids=str)
-async def test_what_is_cut_off_by_the_network_accepts_nothing_after_the_receipt(
+async def test_a_verifier_cut_off_by_the_network_accepts_no_revoked_token_after_the_receipt(
     installation: Cluster, far: Host, lost: Cut
 ) -> None:
     here, there = (

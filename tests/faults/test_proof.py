@@ -176,7 +176,7 @@ async def scene(
                 raise_if_unsafe(oracle.violations)
 
 
-def everybody(running: Cluster, _wires: Mapping[str, Wire]) -> list[tuple[str, Attach]]:
+def all_attachments(running: Cluster, _wires: Mapping[str, Wire]) -> list[tuple[str, Attach]]:
     """Check beside each service through the table, and beside some by socket and HTTP too."""
     services = running.services
     sockets = {service: running.socket(service) for service in services}
@@ -285,9 +285,9 @@ async def audited(played: Scene) -> None:
     assert played.actors.revocations.items() <= revocations.items()
 
 
-async def test_whatever_happens_nothing_is_accepted_that_must_not_be(tmp_path: Path) -> None:
+async def test_no_fault_lets_a_verifier_accept_what_it_must_deny(tmp_path: Path) -> None:
     order = [*nemeses.CYCLE]
-    async with scene(tmp_path, everybody, SERVICES) as played:
+    async with scene(tmp_path, all_attachments, SERVICES) as played:
         await played.recovered()
         for cycle in range(CYCLES):
             if cycle % len(order) == 0 and cycle:
@@ -373,13 +373,13 @@ async def test_a_restored_ledger_keeps_its_promises_once_what_it_lost_is_back(
     raise_if_unsafe(oracle.violations)
 
 
-async def test_no_failover_of_postgres_lets_a_verifier_accept_what_it_must_not(
+async def test_no_failover_of_postgres_lets_a_verifier_accept_what_it_must_deny(
     tmp_path: Path,
 ) -> None:
     """Fail over and back under full traffic, while the old primary goes on answering reads."""
     async with (
         failover.running(tmp_path / "pair") as servers,
-        scene(tmp_path, everybody, SERVICES[:3], postgres_dsn=servers.pair.dsn) as played,
+        scene(tmp_path, all_attachments, SERVICES[:3], postgres_dsn=servers.pair.dsn) as played,
     ):
         await played.recovered()
         # What is new on the new primary is not found on the old one.
@@ -403,7 +403,7 @@ async def test_no_failover_of_postgres_lets_a_verifier_accept_what_it_must_not(
 
 
 @pytest.mark.parametrize("control", ["a cache with a time to live", "a pub/sub cache"])
-async def test_the_oracle_finds_out_what_people_build_in_practice(
+async def test_the_oracle_catches_designs_that_are_common_in_practice(
     tmp_path: Path, control: str
 ) -> None:
     def cast(running: Cluster, wires: Mapping[str, Wire]) -> list[tuple[str, Attach]]:

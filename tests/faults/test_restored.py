@@ -79,7 +79,7 @@ async def everywhere(installation: Cluster, token: str, answer: str) -> None:
     await eventually(holds, deadline_s=30)
 
 
-async def test_after_a_restore_a_new_epoch_takes_back_what_was_lost(
+async def test_after_a_restore_a_new_epoch_recovers_lost_revocations(
     installation: Cluster, http: httpx2.AsyncClient, tmp_path: Path
 ) -> None:
     backup = Backup(installation, tmp_path)
@@ -120,7 +120,7 @@ async def test_after_a_restore_a_new_epoch_takes_back_what_was_lost(
     assert [each["epoch"] for each in json.loads(said)["epochs"]] == [1, begun["epoch"]]
 
 
-async def test_the_first_receipts_of_an_epoch_wait_for_every_lease_of_the_last(
+async def test_the_first_receipts_of_an_epoch_wait_for_every_lease_of_the_previous_one(
     installation: Cluster, http: httpx2.AsyncClient
 ) -> None:
     token = await issue(http, "agent:a")
@@ -174,7 +174,7 @@ async def test_a_restore_without_a_new_epoch_ends_every_lease(
     await everywhere(installation, token, "revoked")
 
 
-async def test_where_the_ledger_index_is_lost_too_sidecars_notice_a_restore(
+async def test_if_the_ledger_index_is_lost_too_the_sidecars_detect_a_restore(
     installation: Cluster, http: httpx2.AsyncClient, tmp_path: Path
 ) -> None:
     backup, token = await backed_up(installation, http, tmp_path)

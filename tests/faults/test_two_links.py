@@ -41,7 +41,7 @@ async def revoke_one(traffic: Traffic) -> float:
     return took_s
 
 
-async def test_nats_away_for_three_terms_denies_nobody(tmp_path: Path) -> None:
+async def test_a_nats_outage_of_three_terms_causes_no_denial(tmp_path: Path) -> None:
     async with (
         cluster(tmp_path) as installation,
         Traffic(installation, seed=5) as traffic,
@@ -69,7 +69,7 @@ async def test_nats_away_for_three_terms_denies_nobody(tmp_path: Path) -> None:
     print(f"{traffic.checks - checks} checks; denied {took_s:.2f} s after the answer")  # noqa: T201
 
 
-async def test_a_silent_nats_is_given_up_before_the_lease_ends(tmp_path: Path) -> None:
+async def test_an_unresponsive_nats_is_given_up_before_the_lease_ends(tmp_path: Path) -> None:
     # Nobody knows at once that it is silent. A first sight in that moment has 100 ms left of the
     # SDK's 250, and on a busy machine is `unavailable`: here all was seen before.
     async with cluster(tmp_path) as installation, Traffic(installation, seed=6) as traffic:
@@ -86,7 +86,7 @@ async def test_a_silent_nats_is_given_up_before_the_lease_ends(tmp_path: Path) -
     raise_if_denied(traffic.denied_good - denied)
 
 
-async def test_who_waits_hears_of_the_acknowledgements_that_came_over_http(tmp_path: Path) -> None:
+async def test_a_waiting_caller_sees_acknowledgements_that_came_over_http(tmp_path: Path) -> None:
     async with (
         cluster(tmp_path) as installation,
         httpx2.AsyncClient(headers=installation.admin, timeout=10, trust_env=False) as http,
@@ -104,7 +104,7 @@ async def test_who_waits_hears_of_the_acknowledgements_that_came_over_http(tmp_p
     soon(took_s, at_most_s=HEARTBEAT_S + 1)
 
 
-async def test_nats_that_was_never_there_is_not_needed(tmp_path: Path) -> None:
+async def test_a_system_starts_and_revokes_without_nats(tmp_path: Path) -> None:
     async with (
         cluster(tmp_path, absent=frozenset({"nats"})) as installation,
         Traffic(installation, seed=7) as traffic,

@@ -116,7 +116,7 @@ async def kind(link: str, place: str | int, files: TlsFiles) -> Fault:
         ("expired", Fault.EXPIRED),
     ],
 )
-async def test_certificates_that_are_wrong_are_told_apart(
+async def test_different_faults_of_certificates_are_distinguished(
     link: str, cert: str, expected: Fault, pki: Pki
 ) -> None:
     with stand_in(link, pki, cert=cert) as port:
@@ -124,27 +124,27 @@ async def test_certificates_that_are_wrong_are_told_apart(
 
 
 @pytest.mark.parametrize("link", ATTEMPTS)
-async def test_a_missing_client_certificate_is_said(link: str, pki: Pki) -> None:
+async def test_a_missing_client_certificate_is_reported(link: str, pki: Pki) -> None:
     with stand_in(link, pki, mutual=True) as port:
         files = pki.client(link, identified=False)
         assert await kind(link, port, files) is Fault.CLIENT_CERTIFICATE
 
 
 @pytest.mark.parametrize("link", ATTEMPTS)
-async def test_a_client_certificate_of_another_ca_is_said(link: str, pki: Pki) -> None:
+async def test_a_client_certificate_of_another_ca_is_reported(link: str, pki: Pki) -> None:
     with stand_in(link, pki, mutual=True) as port:
         files = TlsFiles(link, pki.ca, pki.cert("strange"), pki.key("strange"))
         assert await kind(link, port, files) is Fault.CLIENT_CERTIFICATE_REFUSED
 
 
 @pytest.mark.parametrize("link", ["nats", "postgres", "redis"])
-async def test_a_refused_user_is_said(link: str, pki: Pki) -> None:
+async def test_a_refused_user_is_reported(link: str, pki: Pki) -> None:
     with stand_in(link, pki, mutual=True) as port:
         assert await kind(link, port, pki.client(link)) is Fault.AUTHORIZATION
 
 
 @pytest.mark.parametrize("link", ATTEMPTS)
-async def test_a_server_without_tls_is_said(link: str, pki: Pki) -> None:
+async def test_a_server_without_tls_is_reported(link: str, pki: Pki) -> None:
     clear = {
         "nats": tls.nats(None, []),
         "postgres": tls.postgres(None, []),
@@ -156,14 +156,14 @@ async def test_a_server_without_tls_is_said(link: str, pki: Pki) -> None:
 
 
 @pytest.mark.parametrize("link", ATTEMPTS)
-async def test_a_port_where_nothing_listens_is_said(link: str, pki: Pki) -> None:
+async def test_a_port_where_nothing_listens_is_reported(link: str, pki: Pki) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # bound, and not listened at
         assert await kind(link, bound.getsockname()[1], pki.client(link)) is Fault.REFUSED
 
 
 @pytest.mark.parametrize("link", ATTEMPTS)
-async def test_a_host_that_has_no_address_is_said(
+async def test_a_host_without_an_address_is_reported(
     link: str, pki: Pki, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(*_: object, **__: object) -> None:
@@ -173,7 +173,7 @@ async def test_a_host_that_has_no_address_is_said(
     assert await kind(link, "nowhere.example:1", pki.client(link)) is Fault.NAME
 
 
-async def test_clear_text_that_postgres_does_not_admit_is_said() -> None:
+async def test_clear_text_that_postgres_does_not_admit_is_reported() -> None:
     error = asyncpg.InvalidAuthorizationSpecificationError(
         'no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", no encryption'
     )
@@ -187,7 +187,9 @@ async def test_clear_text_that_postgres_does_not_admit_is_said() -> None:
 class TestLogs:
     """What stands in the log of a process: the cause, and what to do."""
 
-    async def test_redis_at_an_authority_and_at_a_sidecar(self, pki: Pki) -> None:
+    async def test_the_cause_of_a_redis_failure_is_logged_at_an_authority_and_at_a_sidecar(
+        self, pki: Pki
+    ) -> None:
         with stand_in("redis", pki, mutual=True) as port:
             link = RedisLink(f"rediss://u:{SECRET}@127.0.0.1:{port}", pki.client("redis"))
             for job in (RedisRecordReader(link), SharedRecords(link, PrometheusMetrics())):
@@ -195,7 +197,9 @@ class TestLogs:
                 assert line["cause"] == Fault.AUTHORIZATION
                 assert "RESCIND_REDIS_URL" in line["do"]
 
-    async def test_an_authority_over_http(self, pki: Pki) -> None:
+    async def test_the_cause_of_a_failure_to_reach_an_authority_over_http_is_logged(
+        self, pki: Pki
+    ) -> None:
         with stand_in("authority", pki, cert="expired") as port:
             transport = HttpTransport([f"https://127.0.0.1:{port}"], pki.client("authority"))
 
@@ -210,7 +214,7 @@ class TestLogs:
             line = await logged(asking(), "link.refused")
             assert (line["cause"], line["server"]) == (Fault.EXPIRED, f"127.0.0.1:{port}")
 
-    async def test_postgres(self, pki: Pki) -> None:
+    async def test_the_cause_of_a_postgres_failure_is_in_the_error(self, pki: Pki) -> None:
         with stand_in("postgres", pki, cert="strange") as port:
             dsn = f"postgresql://u:{SECRET}@127.0.0.1:{port}/db"
             async with pool.connect(PostgresLink(dsn, pki.client("postgres"))) as postgres:
@@ -242,13 +246,13 @@ class TestNatsDowngrade:
     """A greeting in clear text, which a host in between may write, gets no secret of a client."""
 
     @pytest.mark.parametrize("info", [{}, {"tls_available": True}, {"tls_required": False}])
-    async def test_nothing_is_said_before_tls(self, info: dict[str, object], pki: Pki) -> None:
+    async def test_nothing_is_sent_before_tls(self, info: dict[str, object], pki: Pki) -> None:
         said: list[bytes] = []
         with tls.listening(tls.nats(None, said, **info)) as port:
             assert await kind("nats", port, pki.client("nats")) is Fault.NO_TLS
         assert said == []
 
-    async def test_servers_that_a_greeting_names_are_not_believed(self, pki: Pki) -> None:
+    async def test_servers_that_a_greeting_names_are_not_used(self, pki: Pki) -> None:
         link = NatsLink(("tls://127.0.0.1:1",), pki.client("nats"))
         client = nats_client.client(link)
         said: list[bytes] = []
@@ -266,7 +270,7 @@ class TestNatsDowngrade:
         await client.close()
 
 
-async def test_servers_beyond_the_machine_that_a_local_one_names_are_not_asked() -> None:
+async def test_remote_servers_that_a_local_one_names_are_not_contacted() -> None:
     told = ["10.0.0.1:4222", "127.0.0.1:4223", "evil.example:4222", "[::1]:4224"]
     with tls.listening(tls.nats(None, [], connect_urls=told)) as port:
         client = nats_client.client(NatsLink.read(f"nats://127.0.0.1:{port}"))

@@ -113,7 +113,7 @@ def test_sighup_reads_again_what_can_be_read_again() -> None:
         assert run.end(signal.SIGTERM) == 0
 
 
-def test_a_second_signal_does_not_take_no_for_an_answer() -> None:
+def test_a_second_signal_ends_a_process_that_ignored_the_first() -> None:
     script = _SCRIPT.format(what="deaf")
     with processes.running("-c", script, environ=clean_environment()) as run:
         run.process.send_signal(signal.SIGINT)

@@ -49,7 +49,7 @@ async def test_https_carries_what_http_does(pki: Pki) -> None:
 @pytest.mark.parametrize(
     "sent", [b"", b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n\r\n"]
 )
-async def test_a_handshake_that_does_not_go_on_is_closed(sent: bytes, pki: Pki) -> None:
+async def test_a_stalled_handshake_is_closed(sent: bytes, pki: Pki) -> None:
     connections = Connections(SHORT)
     async with (
         http_server.serving(
@@ -61,7 +61,7 @@ async def test_a_handshake_that_does_not_go_on_is_closed(sent: bytes, pki: Pki) 
         await eventually(lambda: number_of(lambda: len(connections)), until=operator.not_)
 
 
-async def test_a_request_that_does_not_go_on_is_closed_under_tls_too(pki: Pki) -> None:
+async def test_a_stalled_request_is_closed_under_tls_too(pki: Pki) -> None:
     connections = Connections(SHORT)
     async with http_server.serving(
         Application(), "127.0.0.1:0", connections=connections, certificate=served(pki)
@@ -108,7 +108,7 @@ async def test_a_client_needs_a_certificate_where_a_ca_is_set(pki: Pki) -> None:
             assert (line["cause"], line["log_level"]) == (cause, "warning")
 
 
-async def test_a_new_certificate_is_taken_and_no_connection_is_lost(
+async def test_a_new_certificate_is_used_and_no_connection_is_lost(
     pki: Pki, tmp_path: Path
 ) -> None:
     renewed = Pki.make(tmp_path / "renewed")
@@ -160,7 +160,7 @@ async def opened(url: str, pki: Pki) -> tuple[asyncio.StreamReader, asyncio.Stre
     return await asyncio.open_connection("127.0.0.1", port, ssl=pki.client("authority").client())
 
 
-async def test_the_end_is_said_in_tls_so_that_nothing_can_be_cut_off_unseen(pki: Pki) -> None:
+async def test_the_server_sends_close_notify_so_that_truncation_is_detected(pki: Pki) -> None:
     async with http_server.serving(Application(), "127.0.0.1:0", certificate=served(pki)) as url:
         context = pki.client("authority").client()
 

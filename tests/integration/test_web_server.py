@@ -70,7 +70,7 @@ class Application:
         b"\r\n",
     ],
 )
-async def test_a_connection_that_does_not_go_on_is_closed(sent: bytes) -> None:
+async def test_a_stalled_connection_is_closed(sent: bytes) -> None:
     connections = Connections(SHORT)
     application = Application()
     async with (
@@ -82,7 +82,7 @@ async def test_a_connection_that_does_not_go_on_is_closed(sent: bytes) -> None:
         application.free.set()
 
 
-async def test_sending_a_little_now_and_then_wins_no_time() -> None:
+async def test_sending_a_little_now_and_then_extends_no_deadline() -> None:
     connections = Connections(SHORT)
     ways = (b"GET / HTTP/1.1\r\n", HALF.replace(b" 10", b" 100000"), GET + b"GET / ")
     async with http_server.serving(Application(), "127.0.0.1:0", connections=connections) as url:
@@ -132,7 +132,7 @@ async def stopped(head: bytes, more: bytes) -> None:
         client.close()
 
 
-async def test_a_body_that_the_application_does_not_read_stays_with_its_sender() -> None:
+async def test_a_body_that_the_application_does_not_read_is_not_buffered() -> None:
     application = Application()
     async with http_server.serving(application, "127.0.0.1:0") as url:
         head = b"POST /unread HTTP/1.1\r\nhost: a\r\ncontent-length: 100000000\r\n\r\n"
@@ -175,7 +175,7 @@ async def test_a_request_for_another_protocol_stays_within_the_limits() -> None:
 # Too many ------------------------------------------------------------------------------------
 
 
-async def test_of_too_many_the_one_that_was_silent_longest_goes() -> None:
+async def test_beyond_the_limit_the_connection_that_was_silent_longest_is_closed() -> None:
     application, connections = Application(), Connections(Limits(most=4))
     async with http_server.serving(application, "127.0.0.1:0", connections=connections) as url:
         working = await silent_clients.connect(url, GET.replace(b"/", b"/wait", 1))
@@ -190,7 +190,7 @@ async def test_of_too_many_the_one_that_was_silent_longest_goes() -> None:
         assert connections.closed_for_others == 1
 
 
-async def test_who_has_proven_something_is_not_closed_for_who_has_not() -> None:
+async def test_an_authenticated_connection_is_not_closed_for_an_unauthenticated_one() -> None:
     application, connections = Application(), Connections(Limits(most=4))
     async with http_server.serving(application, "127.0.0.1:0", connections=connections) as url:
         admin = await silent_clients.connect(url, GET.replace(b"/", b"/prove", 1))
@@ -201,7 +201,7 @@ async def test_who_has_proven_something_is_not_closed_for_who_has_not() -> None:
         admin.close()
 
 
-async def test_where_all_have_proven_something_the_idlest_of_them_goes() -> None:
+async def test_if_all_connections_are_authenticated_the_idlest_one_is_closed() -> None:
     connections = Connections(Limits(most=3))
     async with http_server.serving(Application(), "127.0.0.1:0", connections=connections) as url:
         proven = [
@@ -216,7 +216,7 @@ async def test_where_all_have_proven_something_the_idlest_of_them_goes() -> None
             client.close()
 
 
-async def test_where_all_work_for_who_has_proven_something_one_more_is_told_so() -> None:
+async def test_if_all_connections_serve_authenticated_clients_one_more_gets_503() -> None:
     application, connections = Application(), Connections(Limits(most=2))
 
     async def proving(scope: Any, receive: Any, send: Any) -> None:
@@ -236,7 +236,9 @@ async def test_where_all_work_for_who_has_proven_something_one_more_is_told_so()
 
 
 @pytest.mark.parametrize("after", [GET, GET.replace(b"/", b"/prove?refused", 1)])
-async def test_a_proof_is_good_for_one_request_and_the_pause_after_it(after: bytes) -> None:
+async def test_an_authentication_is_valid_for_one_request_and_the_pause_after_it(
+    after: bytes,
+) -> None:
     connections = Connections(Limits(most=3))
     async with http_server.serving(Application(), "127.0.0.1:0", connections=connections) as url:
         client = await silent_clients.connect(url, GET.replace(b"/", b"/prove", 1) + after)
@@ -248,7 +250,7 @@ async def test_a_proof_is_good_for_one_request_and_the_pause_after_it(after: byt
         client.close()
 
 
-async def test_one_peer_and_one_owner_have_their_bounds() -> None:
+async def test_the_connections_of_one_peer_and_of_one_owner_are_bounded() -> None:
     connections = Connections(Limits(most=100, most_of_peer=3, most_of_owner=2))
     async with http_server.serving(Application(), "127.0.0.1:0", connections=connections) as url:
         prove = GET.replace(b"/", b"/prove", 1)
@@ -265,7 +267,7 @@ async def test_one_peer_and_one_owner_have_their_bounds() -> None:
             client.close()
 
 
-async def test_behind_a_proxy_there_are_many_peers() -> None:
+async def test_the_bound_for_one_peer_does_not_apply_to_a_proxy() -> None:
     limits = Limits(most=100, most_of_peer=1)
     connections = Connections(limits, many_behind={"127.0.0.1"}.__contains__)
     async with (
@@ -276,7 +278,9 @@ async def test_behind_a_proxy_there_are_many_peers() -> None:
         assert all(is_open(client) for client in clients)
 
 
-async def test_of_a_site_the_proxy_alone_is_many(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_the_address_of_the_proxy_is_exempt_and_not_its_whole_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     seen: list[str] = []
 
     def many_behind(address: str) -> bool:

@@ -70,12 +70,12 @@ def test_the_orders_of_the_design_are_safe_together() -> None:
 
 
 @pytest.mark.parametrize("reads", list(permutations(READS)), ids=" ".join)
-def test_of_all_orders_of_reading_exactly_the_known_ones_are_safe(reads: Order) -> None:
+def test_exactly_the_known_orders_of_reading_are_safe(reads: Order) -> None:
     assert safe(reads, DESIGN_WRITE) is (reads in SAFE_READS)
 
 
 @pytest.mark.parametrize("writes", list(permutations(WRITES)), ids=" ".join)
-def test_of_all_orders_of_writing_only_that_of_the_design_is_safe(writes: Order) -> None:
+def test_only_the_order_of_writing_in_the_design_is_safe(writes: Order) -> None:
     assert safe(DESIGN_READ, writes) is (writes == DESIGN_WRITE)
 
 
@@ -99,6 +99,6 @@ def test_writing_the_lease_before_the_slot_accepts_after_the_receipt() -> None:
     assert accepts
 
 
-def test_the_model_tries_every_way_once() -> None:
+def test_the_model_tries_every_interleaving_once() -> None:
     ways = list(interleavings(DESIGN_READ, DESIGN_WRITE))
     assert len(ways) == len(set(ways)) == 35

@@ -40,7 +40,9 @@ def test_with_every_rule_obeyed_no_order_of_events_is_wrong(model: Model[Any]) -
 @pytest.mark.parametrize(
     "model", [pytest.param(model, id=name) for name, model in catalogue.sound_and_long()]
 )
-def test_nor_in_a_larger_world(model: Model[Any]) -> None:
+def test_with_every_rule_obeyed_no_order_of_events_is_wrong_in_a_larger_world(
+    model: Model[Any],
+) -> None:
     found = explore(model)
     say(found)
     assert found.problem is None, found
@@ -53,7 +55,7 @@ def test_nor_in_a_larger_world(model: Model[Any]) -> None:
         for rule, where, model in catalogue.broken()
     ],
 )
-def test_a_rule_switched_off_is_found_out_with_the_shortest_trace(
+def test_a_rule_switched_off_is_detected_with_the_shortest_trace(
     rule: StrEnum, where: str, model: Model[Any]
 ) -> None:
     found = explore(model)
@@ -62,7 +64,7 @@ def test_a_rule_switched_off_is_found_out_with_the_shortest_trace(
     assert seeded_bugs.by_model(rule, where, found) in seeded_bugs.written()
 
 
-def test_the_explorer_finds_the_shortest_way_and_says_how_many_states_it_saw() -> None:
+def test_the_explorer_finds_the_shortest_way_and_counts_the_states_it_saw() -> None:
     found = explore(Stairs(forbidden=7))
     assert (found.trace, found.states) == (("+1", "+3", "+3"), 8)
     assert explore(Stairs(forbidden=8)) == Found(8)

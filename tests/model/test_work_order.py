@@ -146,7 +146,7 @@ class Judge:
         return None
 
 
-def test_the_lookout_looks_in_the_order_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_monitor_checks_in_the_order_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "ChangeSubscription", Silent)
     monkeypatch.setattr(clock, "boottime_ns", lambda: 0)
     steps: list[str] = []

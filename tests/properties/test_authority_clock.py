@@ -110,7 +110,7 @@ def test_both_local_instants_lie_no_further_off_than_the_round_trip_and_the_tent
     assert apart_ns <= took_ns + tenth_ns(time, (time_us - time.sent.us) * 1_000) + 2
 
 
-def test_in_a_slow_round_trip_each_answer_takes_the_end_that_denies() -> None:
+def test_in_a_slow_round_trip_each_answer_uses_the_bound_that_denies() -> None:
     time = learned(sent_ns=0, received_ns=1_500_000_999, authority_us=BASE_US)
     now_ns = 2_000_000_001
     assert time.earliest_us(now_ns) == BASE_US + 449_999  # 9/10 of 499.999002 ms, rounded down

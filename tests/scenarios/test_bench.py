@@ -54,7 +54,7 @@ def test_each_row_gives_all_its_lines(folder: Path, names: tuple[str, ...]) -> N
     assert list(folder.iterdir()) == []
 
 
-def test_memory_and_the_hot_set_in_a_table_and_a_picture(folder: Path) -> None:
+def test_memory_and_the_hot_set_are_shown_in_a_table_and_a_picture(folder: Path) -> None:
     picture = folder / "ratios.png"
     done = bench(folder, "memory", "hot", "--plot", str(picture))
     assert done.returncode == 0, done.stderr

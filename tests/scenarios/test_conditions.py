@@ -56,7 +56,7 @@ def reason(verdict: Verdict) -> str:
     return "accepted" if isinstance(verdict, Allowed) else verdict.reason
 
 
-def test_a_token_is_good_from_its_networks_alone(
+def test_a_token_is_valid_only_from_its_networks(
     ready: dict[str, object], verifier: Verifier
 ) -> None:
     token = issue(ready, "--address", "10.0.0.0/8", "--address", "2001:db8::/32")
@@ -67,7 +67,7 @@ def test_a_token_is_good_from_its_networks_alone(
         assert reason(verifier.check(token)) == Reason.WRONG_ADDRESS
 
 
-def test_a_token_is_good_at_verifiers_of_its_place_alone(
+def test_a_token_is_valid_only_at_verifiers_of_its_place(
     ready: dict[str, object], verifier: Verifier
 ) -> None:
     here = issue(ready, "--verifier", "region=eu")
@@ -76,7 +76,7 @@ def test_a_token_is_good_at_verifiers_of_its_place_alone(
     assert reason(verifier.check(there)) == Reason.WRONG_VERIFIER
 
 
-def test_proxies_and_other_languages_are_told_the_same(ready: dict[str, object]) -> None:
+def test_the_http_interfaces_apply_the_same_conditions(ready: dict[str, object]) -> None:
     token = issue(ready, "--address", "10.0.0.0/8", "--verifier", "tier=prod")
     http = ready["sidecars"][0]["http"]  # type: ignore[index]
     for address, status, active in (("10.1.2.3", 200, True), ("192.0.2.1", 401, False)):

@@ -25,7 +25,7 @@ def revoked(verifiers: list[Verifier], token: str) -> bool:
     return all(verifier.check(token) == Denied(Reason.REVOKED) for verifier in verifiers)
 
 
-def test_a_branch_is_cut_off_with_all_below_it_and_the_rest_goes_on(
+def test_revoking_a_branch_ends_all_below_it_and_spares_the_rest(
     system: System, verifiers: list[Verifier]
 ) -> None:
     url = system.ready["authority"]
@@ -93,7 +93,7 @@ def test_a_branch_is_cut_off_with_all_below_it_and_the_rest_goes_on(
     assert all(revoked(verifiers, token) for token in (*family, *others))
 
 
-def test_what_is_beyond_the_parent_is_said_in_one_message(system: System) -> None:
+def test_everything_that_exceeds_the_parent_is_reported_in_one_message(system: System) -> None:
     parent, _ = system.made(
         *("issue", "--subject", "agent:p", "--kind", "agent", "--scope", "a", "--max-depth", "1"),
         *("--may-speak-for", "user:*"),

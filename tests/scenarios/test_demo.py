@@ -100,7 +100,7 @@ def test_a_part_that_dies_ends_the_demo_and_is_named(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_a_folder_that_is_too_deep_is_said_in_plain_words(folder: Path) -> None:
+def test_a_folder_that_is_too_deep_is_reported_in_plain_words(folder: Path) -> None:
     deep = folder / ("d" * 60)
     deep.mkdir()
     with started(deep) as demo:

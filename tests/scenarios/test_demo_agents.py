@@ -17,7 +17,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def test_the_rogue_and_what_it_delegated_are_stopped_and_nobody_else(folder: Path) -> None:
+def test_only_the_rogue_agent_and_its_descendants_are_stopped(folder: Path) -> None:
     outcome = demos.outcome(folder, "agents")
     hit = {each["agent"]: each for each in outcome["agents"] if each["hit"]}
     assert set(hit) == {"researcher", "reader", "fetcher"}
@@ -33,7 +33,7 @@ def test_the_rogue_and_what_it_delegated_are_stopped_and_nobody_else(folder: Pat
     assert list(folder.iterdir()) == []
 
 
-def test_a_person_sees_the_family_over_time(folder: Path) -> None:
+def test_the_text_output_shows_the_agents_over_time(folder: Path) -> None:
     said = demos.shown(folder, "agents")
     rows = {line.split()[0]: line for line in said.splitlines() if "++" in line}
     assert "x" not in rows["scribe"]

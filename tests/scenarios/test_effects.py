@@ -24,7 +24,7 @@ def test_a_suspension_denies_everywhere_and_a_lift_ends_that(
     assert system.run("lift", lifted["id"], code=1)["error"]["status"] == 409
 
 
-def test_a_narrow_takes_its_pattern_and_leaves_the_rest(
+def test_a_narrow_removes_its_pattern_and_leaves_the_rest(
     system: System, verifiers: list[Verifier]
 ) -> None:
     scopes = ("--scope", "read", "--scope", "tools:x", "--scope", "tools:y")
@@ -40,7 +40,7 @@ def test_a_narrow_takes_its_pattern_and_leaves_the_rest(
     assert answers(verifiers, token, "tools:x") == {"accepted"}
 
 
-def test_everything_that_tells_scopes_tells_what_is_left_after_a_narrow(
+def test_every_interface_shows_the_scopes_that_are_left_after_a_narrow(
     system: System, verifiers: list[Verifier]
 ) -> None:
     scopes = ("--scope", "read", "--scope", "tools:*", "--scope", "mail:send")
@@ -79,9 +79,7 @@ def test_everything_that_tells_scopes_tells_what_is_left_after_a_narrow(
     assert "-tools:call:*" in system.shown("tokens", "ls", "--subject", "agent:told")
 
 
-def test_a_kill_ends_a_subject_until_it_is_let_in_again(
-    system: System, verifiers: list[Verifier]
-) -> None:
+def test_a_kill_denies_a_subject_until_the_lift(system: System, verifiers: list[Verifier]) -> None:
     token = system.issue("agent:rogue")["token"]
     assert answers(verifiers, token) == {"accepted"}
     killed = system.run("kill", "agent:rogue", "--reason", "went rogue", "--wait")
@@ -94,7 +92,7 @@ def test_a_kill_ends_a_subject_until_it_is_let_in_again(
     assert answers(verifiers, system.issue("agent:rogue")["token"]) == {"accepted"}
 
 
-def test_a_suspension_for_a_time_ends_by_itself(system: System, verifiers: list[Verifier]) -> None:
+def test_a_timed_suspension_ends_by_itself(system: System, verifiers: list[Verifier]) -> None:
     token = system.issue("agent:for-a-while")["token"]
     suspended = system.run("suspend", "subject:agent:for-a-while", "--until", "3s", "--wait")
     eventually_blocking(lambda: answers(verifiers, token) == {"accepted"})
@@ -102,7 +100,9 @@ def test_a_suspension_for_a_time_ends_by_itself(system: System, verifiers: list[
         assert admin.revocation(suspended["id"])["lifted_at"] >= suspended["until"]
 
 
-def test_the_sdk_says_the_same(system: System, verifiers: list[Verifier]) -> None:
+def test_the_effects_work_the_same_through_the_sdk(
+    system: System, verifiers: list[Verifier]
+) -> None:
     token = system.issue("agent:sdk", "--scope", "a", "--scope", "b")["token"]
     with system.admin() as admin:
         suspended = admin.suspend("subject:agent:sdk", reason="odd", wait=True)
@@ -117,7 +117,7 @@ def test_the_sdk_says_the_same(system: System, verifiers: list[Verifier]) -> Non
         assert answers(verifiers, token) == {Reason.REVOKED}
 
 
-def test_what_stands_is_found_by_whom_it_is_against_and_lifted(system: System) -> None:
+def test_standing_revocations_are_found_by_their_handles_and_lifted(system: System) -> None:
     system.issue("agent:lost")
     suspended = system.run("suspend", "subject:agent:lost", "--until", "1h", "--reason", "odd")
     narrowed = system.run("narrow", "chain:agent:lost", "label:a=b", "--remove", "x:*")

@@ -153,7 +153,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
             yield made
 
 
-async def test_no_secret_turns_up_outside_of_its_home(scene: Scene) -> None:
+async def test_no_secret_appears_outside_the_places_where_it_belongs(scene: Scene) -> None:
     heard: list[bytes] = []
 
     async def hear(message: Msg) -> None:
@@ -349,7 +349,7 @@ def kill_the_authority(scene: Scene) -> None:
     scene.said.append(process.stderr.read().decode())
 
 
-async def test_the_search_finds_what_is_planted(scene: Scene, tmp_path: Path) -> None:
+async def test_the_search_finds_a_planted_secret(scene: Scene, tmp_path: Path) -> None:
     canaries, ready = scene.canaries, scene.ready
     planted = canaries.add("planted", "rsc_agt_" + "0Planted" * 7 + "1234")
     (scene.data / "logs" / "planted.log").write_bytes(b"\0" * 5_000_000 + planted.encode())

@@ -37,7 +37,7 @@ def test_an_output_that_is_not_shown_is_found(tmp_path: Path) -> None:
     transcripts.check(page)
 
 
-def test_a_wrong_verdict_is_not_asked_for_again(tmp_path: Path) -> None:
+def test_a_wrong_verdict_is_not_retried(tmp_path: Path) -> None:
     """A second answer would hide a token that was accepted after its receipt."""
     terminal = Terminal(tmp_path)
     wrong = Step("rescind check < token", "denied  revoked\n", 0, 0)

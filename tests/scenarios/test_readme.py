@@ -22,7 +22,7 @@ def run(opened: Terminal, command: str) -> str:
     return opened.run(Step(command, "", 0, 0))
 
 
-def test_it_is_short() -> None:
+def test_the_readme_is_short() -> None:
     text = README.read_text()
     prose = re.sub(r"^```.*?^```$|\]\([^)]*\)", "", text, flags=re.DOTALL | re.MULTILINE)
     assert len(re.findall(r"\S*\w\S*", prose)) <= MOST_WORDS
@@ -30,7 +30,7 @@ def test_it_is_short() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_its_four_commands_stop_an_agent_and_its_helper() -> None:
+def test_the_four_commands_of_the_readme_stop_an_agent_and_its_helper() -> None:
     _, stop_an_agent = blocks("sh")
     commands = [line.partition("  #")[0].rstrip() for line in stop_an_agent.splitlines()]
     assert [command.split()[1] for command in commands] == ["issue", "delegate", "revoke", "check"]
@@ -43,14 +43,14 @@ def test_its_four_commands_stop_an_agent_and_its_helper() -> None:
         assert run(opened, commands[3]).split() == ["denied", "revoked"]
 
 
-def test_its_three_lines_protect_an_application() -> None:
+def test_the_three_lines_of_the_readme_protect_an_application() -> None:
     (lines,) = blocks("python")
     names = {"app": None}
     exec(lines, names)  # noqa: S102 - our own README
     assert isinstance(names["app"], RescindMiddleware)
 
 
-def test_its_picture_is_of_a_run_in_which_no_call_was_accepted_after_the_acknowledgement() -> None:
+def test_the_picture_in_the_readme_shows_no_call_accepted_after_the_acknowledgement() -> None:
     (picture,) = re.findall(r"\]\((docs/pictures/[^)]+)\)", README.read_text())
     text = (README.parent / picture).read_text()
     assert ", of which 0 accepted." in text

@@ -91,14 +91,14 @@ def browser(
     )
 
 
-def nobody(client: httpx2.AsyncClient) -> Callable[[], Awaitable[bool]]:
+def is_logged_out(client: httpx2.AsyncClient) -> Callable[[], Awaitable[bool]]:
     async def look() -> bool:
         return bool((await client.get("/")).json() == {"subject": None})
 
     return look
 
 
-async def test_logged_out_everywhere_means_everywhere(
+async def test_logging_out_everywhere_ends_every_session_at_every_service(
     system: System, shops: list[SessionMiddleware]
 ) -> None:
     async with browser(shops[0], "phone") as phone, browser(shops[0], "laptop") as laptop:
@@ -128,7 +128,9 @@ async def test_logged_out_everywhere_means_everywhere(
         assert (await phone.get("/")).json() == {"subject": None}
 
 
-async def test_one_device_logs_out_and_the_other_stays(shops: list[SessionMiddleware]) -> None:
+async def test_logging_out_one_device_leaves_the_other_logged_in(
+    shops: list[SessionMiddleware],
+) -> None:
     async with browser(shops[0], "phone") as phone, browser(shops[1], "laptop") as laptop:
         for device in (phone, laptop):
             await device.post("/login")
@@ -137,7 +139,7 @@ async def test_one_device_logs_out_and_the_other_stays(shops: list[SessionMiddle
         assert (await laptop.get("/")).json() == {"subject": "user:42"}
 
 
-async def test_a_log_in_ends_the_session_that_the_browser_had(
+async def test_a_log_in_ends_the_former_session_of_the_browser(
     system: System, verifiers: list[Verifier], shops: list[SessionMiddleware]
 ) -> None:
     async with browser(shops[0], "phone") as phone, browser(shops[0], "laptop") as laptop:
@@ -149,11 +151,11 @@ async def test_a_log_in_ends_the_session_that_the_browser_had(
         assert (await phone.get("/")).json() == {"subject": "user:42"}
         thief = browser(shops[0], "phone", httpx2.Cookies({COOKIE: former}))
         async with thief:
-            await eventually(nobody(thief))
+            await eventually(is_logged_out(thief))
         assert (await laptop.get("/")).json() == {"subject": "user:42"}
 
 
-async def test_a_rotated_session_goes_on_under_its_new_secret(
+async def test_a_rotated_session_continues_with_its_new_secret(
     shops: list[SessionMiddleware],
 ) -> None:
     async with browser(shops[0], "phone") as phone:

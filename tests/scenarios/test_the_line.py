@@ -91,7 +91,7 @@ def accepted_everywhere(verifiers: list[Verifier], token: str) -> bool:
     return all(isinstance(verifier.check(token), Allowed) for verifier in verifiers)
 
 
-def test_a_revoked_token_is_denied_beside_every_service(
+def test_a_revoked_token_is_denied_at_every_service(
     system: System, verifiers: list[Verifier]
 ) -> None:
     token, token_id = system.issue("--subject", "agent:rogue", "--kind", "agent", "--scope", "a")
@@ -109,7 +109,7 @@ def test_a_revoked_token_is_denied_beside_every_service(
     assert accepted_everywhere(verifiers, other)
 
 
-def test_log_out_everywhere_spares_what_is_issued_afterwards(
+def test_logging_out_everywhere_spares_tokens_issued_afterwards(
     system: System, verifiers: list[Verifier]
 ) -> None:
     session = ("--subject", "user:42", "--kind", "session", "--scope", "read")
@@ -182,7 +182,7 @@ def issue_over_http(system: System, **facts: Any) -> str:
     return token
 
 
-def test_a_proxy_learns_who_calls(system: System) -> None:
+def test_a_proxy_receives_the_identity_of_the_caller(system: System) -> None:
     token, token_id = system.issue(
         "--subject", "agent:p", "--kind", "agent", "--scope", "b", "--scope", "a"
     )
@@ -230,7 +230,7 @@ def test_a_bad_request_is_answered_with_what_to_do(
     assert words in answer.text
 
 
-def test_a_person_sees_the_token_the_fleet_and_the_event(system: System) -> None:
+def test_the_text_output_shows_the_token_the_fleet_and_the_event(system: System) -> None:
     _, token_id = system.issue("--subject", "agent:seen", "--kind", "agent", "--scope", "a")
     assert system.rescind("revoke", f"token:{token_id}", "--reason", "to be seen").returncode == 0
     shown = json.loads(system.rescind("tokens", "show", token_id, "--json").stdout)

@@ -21,7 +21,7 @@ def test_the_tree_shows_each_generation_with_its_state(system: System) -> None:
     assert [each["subject"] for each in alone["ancestors"]] == ["agent:planter"]
 
 
-def test_a_person_sees_it_drawn(system: System) -> None:
+def test_the_text_output_draws_the_tree(system: System) -> None:
     root = system.issue("agent:gardener", "--scope", "tools:*")
     system.run("delegate", "--subject", "agent:gardener/rose", stdin=root["token"])
     shown = system.shown("tree", "-", stdin=root["token"])

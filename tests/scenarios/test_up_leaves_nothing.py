@@ -39,7 +39,7 @@ def assert_nothing_left(directory: Path, pids: dict[str, int]) -> None:
     assert processes.sockets(directory) == []
 
 
-def test_the_ready_line_and_the_env_file_say_where_everything_is(tmp_path: Path) -> None:
+def test_the_ready_line_and_the_env_file_name_every_address(tmp_path: Path) -> None:
     with up(tmp_path, sidecars=2) as run:
         assert set(run.ready) >= {"authority", "admin_token_file", "nats", "redis"}
         assert "console" not in run.ready, "there is no page to open yet"
@@ -65,7 +65,7 @@ def test_killing_the_parent_ends_every_part(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["authority", "nats", "postgres", "redis", "service-1"])
-def test_killing_one_part_stops_the_rest_and_says_which(tmp_path: Path, part: str) -> None:
+def test_killing_one_part_stops_the_rest_and_the_part_is_named(tmp_path: Path, part: str) -> None:
     with up(tmp_path, sidecars=2) as run:
         pids = parts(run)
         os.kill(pids[part], signal.SIGKILL)

@@ -87,7 +87,7 @@ def test_a_clock_that_is_slower_than_assumed_breaks_a_promise() -> None:
         )
 
 
-def test_a_sidecar_that_believes_who_answers_first_calls_a_token_unknown() -> None:
+def test_control_a_sidecar_that_accepts_any_first_answer_reports_a_token_as_unknown() -> None:
     """The control: the oracle sees it where answers without a MAC are believed."""
 
     def believing(

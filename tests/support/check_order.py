@@ -98,10 +98,10 @@ class Schedule:
         self.order = order
         self.checks = [reader_words(board, reader) for reader in range(readers)]
         if isinstance(self.writer, GenerationFirst):
-            self.writer.pause = self.let_everybody_check
+            self.writer.pause = self.wait_until_each_reader_checked_twice
         self.random_source = random.Random(1)
 
-    def let_everybody_check(self) -> None:
+    def wait_until_each_reader_checked_twice(self) -> None:
         """Wait until each thread has done two checks: the second began after now."""
         goals = [(words, words[CHECKS] + 2) for words in self.checks]
         _await(lambda: all(words[CHECKS] >= goal for words, goal in goals))
@@ -115,7 +115,7 @@ class Schedule:
             else:
                 self.apply_announce(number)
             self.board[_RETURNED] = number
-            self.let_everybody_check() if self.order != "design" else self.rest()
+            self.wait_until_each_reader_checked_twice() if self.order != "design" else self.rest()
         self.board[_STOPPED] = 1
 
     def begin(self, number: int) -> None:
@@ -131,7 +131,7 @@ class Schedule:
             writer.bump("tenant:another", applied=number)  # readers compare slots in mid-lease
             self.rest()
         else:
-            self.let_everybody_check()
+            self.wait_until_each_reader_checked_twice()
 
     def lapse_announce_return(self, number: int) -> None:
         """Wait until the lease is over, announce the receipt, then apply the hit with a lease."""
@@ -141,7 +141,7 @@ class Schedule:
             _await(lambda: all(words[_PAUSED] == number for words in self.checks))
         elif self.order == "lease-written-first":
             self.writer.extend(_now_ns() + 10**9)
-            self.let_everybody_check()
+            self.wait_until_each_reader_checked_twice()
         else:
             self.rest()
         self.writer.bump(_handle(number), applied=number)

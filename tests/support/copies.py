@@ -110,7 +110,7 @@ def story(tell: Story) -> Story:
 
 
 @story
-async def recorded_heartbeats_bring_no_released_instance_back_after_its_row_is_gone(
+async def recorded_heartbeats_do_not_revive_a_released_instance_after_its_row_was_deleted(
     here: Here,
 ) -> None:
     process = Process()
@@ -129,7 +129,7 @@ async def recorded_heartbeats_bring_no_released_instance_back_after_its_row_is_g
 
 
 @story
-async def a_process_whose_row_was_swept_in_its_silence_hears_that_its_id_is_over(
+async def a_process_whose_row_was_swept_while_it_was_silent_learns_that_its_id_ended(
     here: Here,
 ) -> None:
     process, other = Process(), Process()
@@ -143,7 +143,7 @@ async def a_process_whose_row_was_swept_in_its_silence_hears_that_its_id_is_over
 
 
 @story
-async def a_process_alone_is_never_taken_for_two(here: Here) -> None:
+async def a_single_process_is_never_mistaken_for_two(here: Here) -> None:
     process = Process()
     assert await here.leased(process)
     late = [process.heartbeat() for _ in range(3)]
@@ -157,7 +157,7 @@ async def a_process_alone_is_never_taken_for_two(here: Here) -> None:
 
 
 @story
-async def lost_heartbeats_and_lost_answers_end_no_process(here: Here) -> None:
+async def lost_heartbeats_and_lost_answers_do_not_end_the_instance(here: Here) -> None:
     process = Process()
     assert await here.leased(process)
     for is_lost in range(3 * MOST_TRAIL):
@@ -170,7 +170,7 @@ async def lost_heartbeats_and_lost_answers_end_no_process(here: Here) -> None:
 
 
 @story
-async def an_answer_that_was_lost_before_a_long_silence_ends_no_process(here: Here) -> None:
+async def an_answer_lost_before_a_long_silence_does_not_end_the_instance(here: Here) -> None:
     process = Process()
     assert isinstance(await here.beat(process, is_lost=True), Reply)
     for _ in range(5 * MOST_TRAIL):
@@ -180,7 +180,7 @@ async def an_answer_that_was_lost_before_a_long_silence_ends_no_process(here: He
 
 
 @story
-async def the_very_same_heartbeat_once_more_means_nothing(here: Here) -> None:
+async def an_identical_repeated_heartbeat_has_no_effect(here: Here) -> None:
     process = Process()
     message = process.heartbeat()
     assert isinstance(await here.granter.answer(message), Reply)
@@ -191,7 +191,7 @@ async def the_very_same_heartbeat_once_more_means_nothing(here: Here) -> None:
 
 
 @story
-async def one_counter_with_two_nonces_ends_the_id_for_both(here: Here) -> None:
+async def one_counter_with_two_nonces_ends_the_id_for_both_copies(here: Here) -> None:
     one = Process()
     assert await here.leased(one)
     two = one.copied()
@@ -214,7 +214,7 @@ async def a_copy_with_a_higher_counter_ends_the_id_at_its_first_heartbeat(here: 
 
 
 @story
-async def a_copy_that_lost_many_heartbeats_is_found_out_too(here: Here) -> None:
+async def a_copy_that_lost_many_heartbeats_is_detected_too(here: Here) -> None:
     one = Process()
     assert await here.leased(one)
     two = one.copied()
@@ -225,7 +225,9 @@ async def a_copy_that_lost_many_heartbeats_is_found_out_too(here: Here) -> None:
 
 
 @story
-async def the_first_of_two_copies_goes_on_until_the_other_one_speaks(here: Here) -> None:
+async def the_first_of_two_copies_continues_until_the_other_one_sends_a_heartbeat(
+    here: Here,
+) -> None:
     one = Process()
     assert await here.leased(one)
     two = one.copied()
@@ -240,7 +242,7 @@ async def the_first_of_two_copies_goes_on_until_the_other_one_speaks(here: Here)
 
 
 @story
-async def a_lower_counter_of_a_copy_ends_no_id_and_nor_does_a_replay(here: Here) -> None:
+async def neither_a_lower_counter_of_a_copy_nor_a_replay_ends_the_id(here: Here) -> None:
     one = Process()
     old = one.heartbeat()
     assert isinstance(await here.granter.answer(old), Reply)
@@ -281,7 +283,7 @@ async def an_acknowledgement_counts_after_some_more_heartbeats(here: Here) -> No
 
 
 @story
-async def an_id_that_two_processes_have_is_waited_for_until_its_leases_lapse(here: Here) -> None:
+async def an_id_that_two_processes_share_is_waited_for_until_its_leases_lapse(here: Here) -> None:
     one = Process()
     assert await here.leased(one)
     two = one.copied()
@@ -319,7 +321,7 @@ async def the_release_of_a_copy_releases_nothing(here: Here) -> None:
 
 
 @story
-async def the_release_of_the_only_process_is_one_whatever_was_lost(here: Here) -> None:
+async def the_release_of_a_single_process_counts_whatever_messages_were_lost(here: Here) -> None:
     process = Process()
     assert await here.leased(process)
     for _ in range(2 * MOST_TRAIL):
@@ -336,7 +338,7 @@ async def the_release_of_the_only_process_is_one_whatever_was_lost(here: Here) -
 
 
 @story
-async def an_older_sidecar_that_names_nothing_goes_on_as_before(here: Here) -> None:
+async def an_older_sidecar_that_names_no_nonces_works_as_before(here: Here) -> None:
     counters = itertools.count(1)
     instance = secrets.token_bytes(16)
 

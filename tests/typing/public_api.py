@@ -48,7 +48,7 @@ async def work_in_a_loop_is_held_with_the_record(verifier: Verifier, token: str)
         assert_type(record, Record)
 
 
-def work_in_a_thread_is_told(verifier: Verifier, token: str) -> None:
+def work_in_a_thread_is_notified(verifier: Verifier, token: str) -> None:
     with verifier.hold(token) as held:
         assert_type(held, ThreadHold)
         assert_type(held.record, Record)

@@ -12,7 +12,7 @@ def a_match_that_forgets_the_denial(verifier: Verifier, token: str) -> str:
     return ""
 
 
-def a_verdict_is_no_record(verifier: Verifier, token: str) -> str:
+def a_verdict_is_not_a_record(verifier: Verifier, token: str) -> str:
     return verifier.check(token).record.subject  # type: ignore[union-attr]  # expected
 
 

@@ -61,7 +61,7 @@ def of(base: type[Exception]) -> Iterator[type[Exception]]:
         yield from of(cls)
 
 
-def everyone() -> list[type[Exception]]:
+def error_classes() -> list[type[Exception]]:
     """Find every error that any of our modules defines."""
     for package in PACKAGES:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -101,16 +101,16 @@ def same(one: BaseException, other: BaseException) -> bool:
     )
 
 
-EVERYONE = everyone()
+ERROR_CLASSES = error_classes()
 
 
-def test_there_are_many() -> None:
-    names = {cls.__name__ for cls in EVERYONE}
+def test_many_classes_of_errors_are_tested() -> None:
+    names = {cls.__name__ for cls in ERROR_CLASSES}
     assert {"DeniedError", "ProblemError", "OutcomeUnknownError", "MissingExtraError"} <= names
-    assert len(EVERYONE) > 40
+    assert len(ERROR_CLASSES) > 40
 
 
-@pytest.mark.parametrize("cls", EVERYONE, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+@pytest.mark.parametrize("cls", ERROR_CLASSES, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
 def test_an_error_survives_pickling_and_copying(cls: type[Exception]) -> None:
     error = made(cls)
     error.add_note("a note")
@@ -122,7 +122,7 @@ def test_an_error_survives_pickling_and_copying(cls: type[Exception]) -> None:
     assert same(error, copy.deepcopy(error))
 
 
-def test_what_an_import_raises_tells_what_to_install_also_when_it_was_pickled() -> None:
+def test_an_import_error_states_what_to_install_also_after_pickling() -> None:
     loaded = again(problems.MissingExtraError("admin", "the client"))
     assert (loaded.msg, loaded.extra) == (str(loaded), "admin")
 
@@ -131,7 +131,7 @@ def _denied() -> None:
     raise DeniedError(Reason.REVOKED)
 
 
-def test_a_pool_of_processes_brings_the_denial_home() -> None:
+def test_a_pool_of_processes_returns_the_denial_to_its_caller() -> None:
     said = pytest.raises(DeniedError, match=r"^the token is denied: revoked$")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool, said as caught:
         pool.submit(_denied).result(timeout=60)

@@ -58,7 +58,7 @@ def test_a_default_and_every_choice_can_be_written_in_the_environment(
     assert load(cls, name, text, monkeypatch) == value
 
 
-def test_there_is_a_literal_among_them() -> None:
+def test_a_literal_is_among_the_tested_settings() -> None:
     assert {(name, choice) for _, name, choice in LITERALS} >= {
         ("stale_status", 401),
         ("stale_status", 503),
@@ -73,7 +73,7 @@ def test_another_stale_status_is_refused_and_the_choices_are_named(
         load(SidecarSettings, "stale_status", text, monkeypatch)
 
 
-def test_a_worker_gets_what_its_sidecar_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_gets_the_settings_of_its_sidecar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESCIND_STALE_STATUS", "401")
     monkeypatch.setenv("RESCIND_AUDIENCES", "mail, https://mcp.example.com ,")
     monkeypatch.setenv("RESCIND_RESOURCE_METADATA", "https://mcp.example.com/.well-known/x")
@@ -89,7 +89,7 @@ def test_a_worker_gets_what_its_sidecar_was_told(monkeypatch: pytest.MonkeyPatch
     assert (worker.introspect, worker.introspect_exp) == ("loopback", True)
 
 
-def test_what_is_no_url_of_metadata_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_metadata_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match=r"RESCIND_RESOURCE_METADATA: .*well-known"):
         load(SidecarSettings, "resource_metadata", 'https://a"b', monkeypatch)
 

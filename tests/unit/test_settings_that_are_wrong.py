@@ -65,7 +65,7 @@ def places() -> Iterator[tuple[type[RuntimeSettings], str, str]]:
                 yield settings, name, value
 
 
-def test_each_setting_that_names_a_place_is_tried() -> None:
+def test_each_setting_that_holds_a_url_or_dsn_is_tested() -> None:
     """A new one that ends in url or dsn belongs into URLS."""
     for settings in (AuthoritySettings, SidecarSettings):
         named = {name for name in settings.model_fields if name.endswith(("url", "dsn"))}
@@ -104,7 +104,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         for number, each in enumerate(places())
     ],
 )
-def test_a_wrong_setting_is_never_a_defect_of_ours(
+def test_a_wrong_setting_is_never_reported_as_a_defect(
     *,
     alone: Path,
     monkeypatch: pytest.MonkeyPatch,

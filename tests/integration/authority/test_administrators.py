@@ -45,7 +45,7 @@ async def status(client: httpx2.AsyncClient, path: str, body: object) -> int:
     return (await client.post(path, json=body)).status_code
 
 
-async def test_an_issuer_of_application_tokens_issues_no_power_over_rescind(
+async def test_an_issuer_of_application_tokens_cannot_issue_permissions_over_rescind(
     shared: Running,
 ) -> None:
     wishes: list[dict[str, object]] = [
@@ -72,7 +72,9 @@ async def test_an_issuer_of_application_tokens_issues_no_power_over_rescind(
             assert await status(issuer, "/v1/tokens", asked) == 201, scope
 
 
-async def test_only_enrol_makes_credentials_and_it_makes_nothing_else(shared: Running) -> None:
+async def test_the_enrol_scope_alone_issues_credentials_and_it_issues_nothing_else(
+    shared: Running,
+) -> None:
     credential = {"subject": "service:search", **CREDENTIAL}
     async with administrator(shared, "rescind:enrol") as enroller:
         made = await enroller.post("/v1/tokens", json=credential)
@@ -115,14 +117,18 @@ async def test_only_enrol_makes_credentials_and_it_makes_nothing_else(shared: Ru
     ],
     ids=str,
 )
-async def test_a_credential_is_nothing_else(shared: Running, wrong: dict[str, object]) -> None:
+async def test_a_credential_with_any_other_permission_is_refused(
+    shared: Running, wrong: dict[str, object]
+) -> None:
     asked = {"subject": "service:search", **CREDENTIAL, **wrong}
     answer = await shared.http.post("/v1/tokens", json=asked)
     assert answer.status_code == 422, answer.text
     assert "credential" in answer.text
 
 
-async def test_a_credential_and_power_over_rescind_are_not_delegated(shared: Running) -> None:
+async def test_a_credential_and_permissions_over_rescind_cannot_be_delegated(
+    shared: Running,
+) -> None:
     credential = await shared.issue("service:search", **CREDENTIAL)
     wide = await shared.issue("agent:a", scopes=["*"], may_speak_for=["*"])
     for parent, subject, scopes in (
@@ -150,7 +156,7 @@ async def test_a_credential_and_power_over_rescind_are_not_delegated(shared: Run
         assert await status(bearer, "/v1/delegations", child) == 201
 
 
-async def test_the_token_of_a_caller_of_introspection_needs_admin_and_cannot_be_held(
+async def test_issuing_an_introspection_token_needs_admin_and_no_administrator_can_hold_its_scope(
     shared: Running,
 ) -> None:
     caller = {"kind": "service", "scopes": ["rescind:introspect"], "audience": ["rescind"]}
@@ -175,7 +181,9 @@ async def test_the_token_of_a_caller_of_introspection_needs_admin_and_cannot_be_
         assert await status(bearer, "/v1/delegations", body) in {401, 403}
 
 
-async def test_what_lacks_a_scope_neither_issues_nor_rotates_to_it(shared: Running) -> None:
+async def test_a_caller_without_a_scope_cannot_issue_or_rotate_a_token_that_has_it(
+    shared: Running,
+) -> None:
     """The finding, for every pair of scopes: caller and target."""
     held = ("rescind:issue", "rescind:admin")
     for scope in ALL_SCOPES:
@@ -198,7 +206,7 @@ async def authority_of(shared: Running, made: dict[str, Any]) -> AsyncIterator[h
         yield client
 
 
-async def test_a_scope_that_was_taken_away_is_not_held(shared: Running) -> None:
+async def test_a_removed_scope_does_not_count_as_held(shared: Running) -> None:
     """Narrowed, it can neither be handed out nor given back by the one who lost it."""
     everything = list(ALL_SCOPES)
     target = await made_administrator(shared, "rescind:revoke")
@@ -215,7 +223,7 @@ async def test_a_scope_that_was_taken_away_is_not_held(shared: Running) -> None:
         assert await status(caller, rotate, {}) == 200
 
 
-async def test_the_caller_is_judged_in_the_transaction_again(
+async def test_the_caller_is_authorised_again_inside_the_transaction(
     shared: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is taken from it between its recognition and the commit counts."""
@@ -305,7 +313,7 @@ async def test_the_actor_of_an_event_is_a_token_and_its_subject(shared: Running)
     assert entry[0]["actor"] == revoked["actor"]
 
 
-async def test_an_administrator_with_a_reserved_subject_from_before_is_refused(
+async def test_an_existing_administrator_with_a_reserved_subject_is_refused(
     shared: Running,
 ) -> None:
     """An idempotency key belongs to a subject: such a token could take the key of a timed lift."""
@@ -322,7 +330,7 @@ def planted(tokens: Collection[dict[str, Any]]) -> set[str]:
     return {each["token_id"] for each in tokens}
 
 
-async def test_created_by_selects_what_an_administrator_issued_and_what_came_of_it(
+async def test_created_by_selects_tokens_that_an_administrator_issued_and_their_descendants(
     shared: Running,
 ) -> None:
     async with administrator(shared, "rescind:issue", subject="admin:ci") as ci:
@@ -347,7 +355,7 @@ async def _swept(shared: Running) -> bool:
     return {each["state"] for each in found["tokens"]} == {"revoked"}
 
 
-async def test_a_wide_command_spares_the_credentials_of_sidecars_and_says_so(
+async def test_a_wide_command_spares_the_credentials_of_sidecars_and_reports_it(
     shared: Running,
 ) -> None:
     facts = {"tenant": "wide", "labels": {"team": "x"}, **CREDENTIAL}
@@ -377,7 +385,7 @@ async def test_a_wide_command_spares_the_credentials_of_sidecars_and_says_so(
     assert await state(credential) == "revoked"
 
 
-async def test_postgres_spares_what_the_verifiers_spare(shared: Running) -> None:
+async def test_postgres_and_the_verifiers_spare_the_same_tokens(shared: Running) -> None:
     kinds = ["*", "kind:service", "kind:sidecar", "kind:admin", "tenant:t", "label:k=v:w", "new:x"]
     named = ["token:t", "tree:t", "subject:s:x", "chain:s:x", "session:s", "created_by:admin:a"]
     every = [*kinds, *named, "client:c*", "issuer:https://i"]

@@ -81,11 +81,13 @@ async def documented(shared: Running) -> dict[tuple[str, str], frozenset[str]]:
     return found
 
 
-async def test_the_document_says_which_scopes_admit(shared: Running) -> None:
+async def test_the_openapi_document_states_which_scopes_each_operation_admits(
+    shared: Running,
+) -> None:
     assert await documented(shared) == MATRIX
 
 
-async def test_every_operation_admits_whom_the_document_says_and_nobody_else(
+async def test_every_operation_admits_exactly_the_callers_that_the_document_names(
     shared: Running,
 ) -> None:
     callers = [*await living(shared), *await recognised_nowhere(shared)]

@@ -70,7 +70,7 @@ async def all_goes_on(running: Running, sidecar: Sidecar) -> None:
 POST = b"POST /v1/revocations HTTP/1.1\r\nhost: a\r\n"
 
 
-async def test_all_goes_on_beside_4100_connections_that_are_silent_or_send_no_end(
+async def test_the_authority_keeps_working_beside_4100_silent_or_endless_connections(
     system: System,
 ) -> None:
     with silent_clients.descriptors(_DESCRIPTORS):
@@ -138,7 +138,7 @@ async def _reached(seen: Counter[str]) -> bool:
     return cut_off >= _HEADS_AT_ONCE and refused >= _REQUESTS_AT_ONCE
 
 
-async def test_all_goes_on_beside_heads_without_an_end_and_a_flood_that_proves_nothing(
+async def test_the_authority_keeps_working_beside_endless_heads_and_an_unauthenticated_flood(
     system: System,
 ) -> None:
     async with (

@@ -19,7 +19,9 @@ def subject(number: int) -> dict[str, Any]:
     return {"selector": [f"subject:agent:{number}"], "reason": "leaked"}
 
 
-async def test_each_has_an_outcome_and_a_bad_one_takes_none_along(system: System) -> None:
+async def test_each_command_has_an_outcome_and_a_bad_one_does_not_fail_the_others(
+    system: System,
+) -> None:
     async with serving(system) as authority:
         token = await authority.issue("agent:1")
         found = await send(
@@ -44,7 +46,7 @@ async def test_each_has_an_outcome_and_a_bad_one_takes_none_along(system: System
         assert answer.json()["state"] == "revoked"
 
 
-async def test_a_repeat_under_its_key_commits_nothing_twice(system: System) -> None:
+async def test_a_repeated_batch_under_its_key_commits_nothing_twice(system: System) -> None:
     async with serving(system) as authority:
         deeds = [subject(number) for number in range(300)]
         first = await send(authority, *deeds, key="leak-7")
@@ -56,7 +58,7 @@ async def test_a_repeat_under_its_key_commits_nothing_twice(system: System) -> N
         assert other["outcomes"][0]["problem"]["type"].endswith("idempotency-key-reused")
 
 
-async def test_a_thousand_go_in_one_call_and_a_thousand_and_one_do_not(system: System) -> None:
+async def test_one_call_carries_at_most_a_thousand_commands(system: System) -> None:
     async with serving(system) as authority:
         found = await send(authority, *(subject(number) for number in range(1_000)))
         assert found["committed"] == 1_000
@@ -67,7 +69,7 @@ async def test_a_thousand_go_in_one_call_and_a_thousand_and_one_do_not(system: S
         assert (await system.rows("SELECT seq FROM ledger_head"))[0]["seq"] == 1_000
 
 
-async def test_what_is_no_command_refuses_the_call_and_says_which(system: System) -> None:
+async def test_a_malformed_command_refuses_the_call_and_is_named(system: System) -> None:
     async with serving(system) as authority:
         deeds = [subject(1), {"selector": "subject:agent:2"}]
         refused = await authority.http.post("/v1/revocations/batch", json={"revocations": deeds})
@@ -76,14 +78,14 @@ async def test_what_is_no_command_refuses_the_call_and_says_which(system: System
         assert (await system.rows("SELECT seq FROM ledger_head"))[0]["seq"] == 0
 
 
-async def test_waiting_is_for_the_last_of_them(system: System) -> None:
+async def test_waiting_for_a_batch_waits_for_its_last_event(system: System) -> None:
     async with serving(system) as authority:
         found = await send(authority, subject(1), subject(2), {"selector": []}, wait=True)
         assert found["state"] == "enforced"
         assert found["receipt"]["seq"] == 2 == max(each["seq"] or 0 for each in found["outcomes"])
 
 
-async def test_who_may_not_revoke_may_not_in_a_batch(system: System) -> None:
+async def test_a_caller_without_the_revoke_scope_cannot_revoke_in_a_batch(system: System) -> None:
     async with serving(system) as authority:
         reader = await authority.issue(
             "admin:reader", kind="admin", scopes=["rescind:read"], audience=["rescind"]

@@ -97,7 +97,7 @@ _CALL = re.compile(r'_postgres\.rows\(\s*"(\w+)"')
 _WRITES = re.compile(r"\b(INSERT|UPDATE|DELETE)\b")
 
 
-def test_what_writes_is_never_run_as_a_query_that_only_reads() -> None:
+def test_a_writing_statement_is_never_run_as_a_read_only_query() -> None:
     """`Postgres.rows` commits without a look at how the commit ended."""
     package = Path(str(files(rescind_authority)))
     called = {

@@ -51,7 +51,7 @@ _PUT_BACK = (
 
 
 @pytest.mark.parametrize("change", ["rotate", "expire"])
-async def test_an_older_row_is_not_taken_back_with_the_mac_that_it_had(
+async def test_an_older_row_is_refused_although_its_mac_was_valid(
     system: System, change: str
 ) -> None:
     async with serving(system) as running, system.sidecar() as sidecar:
@@ -63,7 +63,7 @@ async def test_an_older_row_is_not_taken_back_with_the_mac_that_it_had(
         assert not await _live(sidecar, token["token"])
 
 
-async def test_an_end_that_was_set_for_later_is_not_taken_back(system: System) -> None:
+async def test_restoring_an_older_row_does_not_undo_a_scheduled_end(system: System) -> None:
     async with serving(system) as running, system.sidecar() as sidecar:
         token = await running.issue(ttl=7_200)
         await _copied(system, token["token_id"])
@@ -92,7 +92,7 @@ async def _now_s(system: System) -> float:
     ],
 )
 @pytest.mark.parametrize("effect", ["revoke", "suspend"])
-async def test_a_revocation_that_was_changed_revives_nothing(
+async def test_a_changed_revocation_row_revives_no_token(
     system: System, effect: str, change: str
 ) -> None:
     async with serving(system) as running, system.sidecar() as sidecar:
@@ -104,7 +104,9 @@ async def test_a_revocation_that_was_changed_revives_nothing(
         assert await _live(sidecar, other["token"])
 
 
-async def test_no_authority_lifts_what_somebody_else_set_an_end_to(system: System) -> None:
+async def test_no_authority_lifts_a_suspension_whose_end_was_written_to_postgres_directly(
+    system: System,
+) -> None:
     async with serving(system) as running, system.sidecar() as sidecar:
         token = await running.issue()
         await running.revoke("subject:agent:a", effect="suspend")
@@ -127,9 +129,7 @@ async def test_no_authority_lifts_what_somebody_else_set_an_end_to(system: Syste
         "UPDATE ledger_head SET mac = NULL",
     ],
 )
-async def test_nothing_is_leased_from_a_ledger_that_was_changed(
-    system: System, change: str
-) -> None:
+async def test_no_lease_is_granted_from_a_changed_ledger(system: System, change: str) -> None:
     async with serving(system) as running, system.sidecar() as sidecar:
         for name in "abc":
             await running.revoke(f"subject:agent:{name}")
@@ -151,7 +151,7 @@ async def _rolled_back(system: System) -> None:
     )
 
 
-async def test_an_older_ledger_is_noticed_at_once_and_after_a_restart(system: System) -> None:
+async def test_an_older_ledger_is_detected_at_once_and_after_a_restart(system: System) -> None:
     async with serving(system) as running, system.sidecar() as sidecar:
         token = await running.issue()
         await running.revoke("subject:agent:x")
@@ -164,7 +164,7 @@ async def test_an_older_ledger_is_noticed_at_once_and_after_a_restart(system: Sy
         await eventually(lambda: _leased(sidecar), until=lambda leased: not leased)
 
 
-async def test_it_goes_on_when_postgres_shows_the_ledger_again(system: System) -> None:
+async def test_leases_resume_when_postgres_shows_the_genuine_ledger_again(system: System) -> None:
     async with serving(system) as running, system.sidecar() as sidecar:
         await running.revoke("subject:agent:x")
         assert await _leased(sidecar)
@@ -180,7 +180,9 @@ async def test_it_goes_on_when_postgres_shows_the_ledger_again(system: System) -
         assert await running.metric("rescind_authority_ledger_forged") == 0
 
 
-async def test_a_lost_index_is_said_and_accepted_by_hand_alone(system: System) -> None:
+async def test_a_lost_index_stops_leases_until_an_operator_accepts_the_ledger(
+    system: System,
+) -> None:
     async with serving(system) as running:
         await running.revoke("subject:agent:x")
     system.settings.ledger_index_path.unlink()
@@ -191,7 +193,9 @@ async def test_a_lost_index_is_said_and_accepted_by_hand_alone(system: System) -
         await eventually(lambda: _leased(sidecar))
 
 
-async def test_a_ledger_that_is_not_whole_is_accepted_as_it_is_alone(system: System) -> None:
+async def test_an_incomplete_ledger_is_accepted_only_with_the_option_as_it_is(
+    system: System,
+) -> None:
     async with serving(system) as running:
         for name in "abc":
             await running.revoke(f"subject:agent:{name}")
@@ -201,7 +205,9 @@ async def test_a_ledger_that_is_not_whole_is_accepted_as_it_is_alone(system: Sys
     assert (await bootstrap.accept_ledger(system.settings, as_it_is=True)).seq == 3
 
 
-async def test_a_forged_epoch_is_refused_and_an_operator_s_taken(system: System) -> None:
+async def test_a_forged_epoch_is_refused_and_an_epoch_of_the_operator_is_accepted(
+    system: System,
+) -> None:
     async with serving(system) as running, system.sidecar() as sidecar:
         await running.revoke("subject:agent:x")
         assert await _leased(sidecar)

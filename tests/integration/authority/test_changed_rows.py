@@ -69,7 +69,9 @@ async def _columns(running: Running, table: str) -> dict[str, str]:
     }
 
 
-async def test_every_column_of_a_token_is_covered_or_named(shared: Running) -> None:
+async def test_every_column_of_a_token_is_covered_by_the_mac_or_listed_as_an_exception(
+    shared: Running,
+) -> None:
     columns = set(await _columns(shared, "tokens"))
     free = {"expires_at", "last_used_at", "used_by", "ending", "ending_reason", "mac"}
     assert columns == {*COLUMNS["tokens"], *free}
@@ -96,7 +98,7 @@ async def test_a_token_with_another_column_is_denied(
     assert await _accepted(sidecar, beside["token"])
 
 
-async def test_a_token_without_a_mac_is_denied_whoever_asks(
+async def test_a_token_without_a_mac_is_denied_at_every_interface(
     shared: Running, sidecar: Sidecar
 ) -> None:
     admin = await _issued(
@@ -119,7 +121,7 @@ async def test_a_token_without_a_mac_is_denied_whoever_asks(
     assert not await _accepted(sidecar, session["token"])
 
 
-async def test_a_copied_row_is_no_token(shared: Running, sidecar: Sidecar) -> None:
+async def test_a_copied_row_is_not_a_valid_token(shared: Running, sidecar: Sidecar) -> None:
     token = await _issued(shared, scopes=["search:read", "tools:*"])
     forged = token["token"][:-6] + "000000"
     names = ", ".join(set(await _columns(shared, "tokens")) - {"token_id", "token_hash"})
@@ -133,7 +135,9 @@ async def test_a_copied_row_is_no_token(shared: Running, sidecar: Sidecar) -> No
     assert await _accepted(sidecar, token["token"])
 
 
-async def test_macs_that_are_swapped_make_both_denied(shared: Running, sidecar: Sidecar) -> None:
+async def test_swapping_the_macs_of_two_tokens_denies_both(
+    shared: Running, sidecar: Sidecar
+) -> None:
     one, two = await _issued(shared), await _issued(shared)
     await shared.system.tamper(
         "UPDATE tokens AS t SET mac = o.mac FROM tokens AS o "
@@ -152,7 +156,7 @@ async def test_macs_that_are_swapped_make_both_denied(shared: Running, sidecar: 
         "UPDATE tokens SET expires_at = granted_until + interval '1 h' WHERE token_id = $1",
     ],
 )
-async def test_a_child_ends_with_its_parent_however_that_is_changed(
+async def test_a_child_is_denied_when_the_row_of_its_parent_is_changed(
     shared: Running, sidecar: Sidecar, change: str
 ) -> None:
     parent = await _issued(shared, kind="agent")
@@ -164,9 +168,7 @@ async def test_a_child_ends_with_its_parent_however_that_is_changed(
     assert not await _accepted(sidecar, child["token"])
 
 
-async def test_a_secret_that_was_rotated_away_is_covered_too(
-    shared: Running, sidecar: Sidecar
-) -> None:
+async def test_the_mac_covers_rotated_secrets_too(shared: Running, sidecar: Sidecar) -> None:
     token = await _issued(shared)
     rotated = await shared.http.post(
         f"/v1/tokens/{token['token_id']}/rotate", json={"overlap": 600}
@@ -183,7 +185,7 @@ async def test_a_secret_that_was_rotated_away_is_covered_too(
     assert await _accepted(sidecar, rotated.json()["token"])
 
 
-async def test_an_end_and_a_rotation_leave_rows_that_are_sound(
+async def test_an_end_and_a_rotation_leave_rows_with_valid_macs(
     shared: Running, sidecar: Sidecar
 ) -> None:
     token = await _issued(shared)
@@ -211,7 +213,9 @@ async def test_each_look_up_of_a_refused_row_is_counted(shared: Running, sidecar
     assert await shared.metric("rescind_authority_rows_refused_total") == before + 3
 
 
-async def test_control_what_is_not_covered_may_change(shared: Running, sidecar: Sidecar) -> None:
+async def test_control_a_change_of_uncovered_columns_is_accepted(
+    shared: Running, sidecar: Sidecar
+) -> None:
     token = await _issued(shared)
     await shared.system.tamper(
         "UPDATE tokens SET last_used_at = now(), used_by = '{x}', ending_reason = 'idle', "

@@ -59,7 +59,7 @@ async def test_a_rotation_leaves_the_grant_and_ends_the_old_secret(system: Syste
         assert (fresh.expires_at_us > at_us, fresh.scopes) == (True, frozenset({"x"}))
 
 
-async def test_an_overlap_lets_both_secrets_live_and_no_longer_than_the_token(
+async def test_during_an_overlap_both_secrets_are_valid_but_not_longer_than_the_token(
     system: System,
 ) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
@@ -73,7 +73,7 @@ async def test_an_overlap_lets_both_secrets_live_and_no_longer_than_the_token(
         assert (await record(sidecar, newer["token"])).expires_at_us == ends
 
 
-async def test_what_was_delegated_goes_on_and_dies_with_the_token_all_the_same(
+async def test_a_child_survives_a_rotation_of_its_parent_and_dies_with_the_parent(
     system: System,
 ) -> None:
     async with serving(system) as authority:
@@ -89,7 +89,7 @@ async def test_what_was_delegated_goes_on_and_dies_with_the_token_all_the_same(
         assert (await facts(authority, child))["state"] == "revoked"
 
 
-async def test_the_old_secret_used_again_ends_the_token_and_its_tree_once(system: System) -> None:
+async def test_reuse_of_the_old_secret_ends_the_token_and_its_tree_once(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         old = await authority.issue("agent:a")
         new = await rotate(authority, old["token_id"])
@@ -113,7 +113,7 @@ async def test_the_old_secret_used_again_ends_the_token_and_its_tree_once(system
         assert answer.status_code == 409
 
 
-async def test_the_old_secret_of_a_rotation_that_only_denies_ends_nothing(system: System) -> None:
+async def test_reuse_ends_nothing_after_a_rotation_with_on_reuse_deny(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         old = await authority.issue("service:cron")
         await rotate(authority, old["token_id"], on_reuse="deny")
@@ -124,7 +124,9 @@ async def test_the_old_secret_of_a_rotation_that_only_denies_ends_nothing(system
         assert (await facts(authority, old))["state"] == "active"
 
 
-async def test_a_bearer_rotates_its_own_token_and_of_two_at_once_one_wins(system: System) -> None:
+async def test_a_bearer_rotates_its_own_token_and_one_of_two_concurrent_rotations_wins(
+    system: System,
+) -> None:
     async with serving(system) as authority:
         token = await authority.issue("user:1", kind="session")
         async with authority.as_bearer(token["token"]) as bearer:
@@ -153,7 +155,7 @@ async def test_a_repeat_under_one_key_rotates_once_and_shows_no_secret(system: S
         assert other.status_code == 422
 
 
-async def test_what_cannot_be_rotated_is_left_as_it_is(system: System) -> None:
+async def test_a_refused_rotation_changes_nothing(system: System) -> None:
     async with serving(system) as authority:
         suspended = await authority.issue("agent:s")
         await authority.revoke("subject:agent:s", effect="suspend")
@@ -170,7 +172,7 @@ async def test_what_cannot_be_rotated_is_left_as_it_is(system: System) -> None:
         assert await system.rows("SELECT FROM retired_secrets") == []
 
 
-async def test_expiring_ends_a_token_now_or_earlier_but_never_later(system: System) -> None:
+async def test_expiring_a_token_shortens_its_life_and_never_extends_it(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         token = await authority.issue("agent:a", ttl=600)
         path = f"/v1/tokens/{token['token_id']}/expire"
@@ -203,7 +205,7 @@ async def expire(authority: Running, token: dict[str, Any], **how: object) -> di
     return expired
 
 
-async def test_what_was_delegated_ends_with_the_early_end_of_an_ancestor_everywhere(
+async def test_descendants_end_with_the_early_end_of_an_ancestor_everywhere(
     system: System,
 ) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
@@ -232,7 +234,7 @@ async def test_what_was_delegated_ends_with_the_early_end_of_an_ancestor_everywh
                 assert (await bearer.post("/v1/rotations", json={})).status_code == 401
 
 
-async def test_a_child_ends_when_its_parent_does_that_is_expired_for_later(system: System) -> None:
+async def test_a_child_ends_at_the_scheduled_end_of_its_parent(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         parent = await authority.issue("agent:a", ttl=3600)
         child = await delegated(authority, parent, ttl=1800)
@@ -246,7 +248,9 @@ async def test_a_child_ends_when_its_parent_does_that_is_expired_for_later(syste
         assert (await record(sidecar, young["token"])).holds
 
 
-async def test_a_secret_in_its_overlap_hands_on_what_ends_with_the_overlap(system: System) -> None:
+async def test_a_child_delegated_by_a_secret_in_its_overlap_ends_with_the_overlap(
+    system: System,
+) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         old = await authority.issue("agent:a", ttl=3600)
         new = await rotate(authority, old["token_id"], overlap=60, on_reuse="deny")
@@ -265,7 +269,7 @@ async def test_a_secret_in_its_overlap_hands_on_what_ends_with_the_overlap(syste
         assert (await record(sidecar, fresh["token"])).expires_at_us > ends_us
 
 
-async def test_a_token_that_is_not_good_yet_can_be_expired(system: System) -> None:
+async def test_a_token_that_is_not_yet_valid_can_be_expired(system: System) -> None:
     async with serving(system) as authority:
         begins = (datetime.now(UTC) + timedelta(seconds=300)).isoformat()
         token = await authority.issue("agent:a", ttl=600, not_before=begins)
@@ -274,7 +278,7 @@ async def test_a_token_that_is_not_good_yet_can_be_expired(system: System) -> No
         assert (await facts(authority, token))["state"] == "expired"
 
 
-async def test_many_are_expired_in_one_call_each_with_its_outcome(system: System) -> None:
+async def test_many_tokens_are_expired_in_one_call_each_with_its_outcome(system: System) -> None:
     async with serving(system) as authority:
         ids = [(await authority.issue("agent:a"))["token_id"] for _ in range(5)]
         body = {"token_ids": [*ids, "tok_00000000000000000000000000", "x"]}
@@ -287,7 +291,9 @@ async def test_many_are_expired_in_one_call_each_with_its_outcome(system: System
         assert again.json() == found
 
 
-async def test_who_may_only_revoke_may_not_rotate_and_the_other_way_round(system: System) -> None:
+async def test_the_revoke_scope_does_not_allow_rotating_and_the_issue_scope_does_not_allow_expiring(
+    system: System,
+) -> None:
     async with serving(system) as authority:
         token = await authority.issue("agent:a")
         for scope, refused in (("rescind:revoke", "rotate"), ("rescind:issue", "expire")):

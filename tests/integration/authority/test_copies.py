@@ -25,7 +25,9 @@ from rescind_runtime.clock import SystemClock
 TERM_S = 1.5
 
 
-async def test_in_postgres(system: System, subtests: pytest.Subtests) -> None:
+async def test_the_rules_for_copied_instances_hold_in_postgres(
+    system: System, subtests: pytest.Subtests
+) -> None:
     await bootstrap.prepare(system.settings)
     async with pool.connect(system.dsn) as postgres:
         ledger = PostgresLedger(postgres, guard(system.settings))
@@ -44,7 +46,9 @@ async def test_in_postgres(system: System, subtests: pytest.Subtests) -> None:
             job.cancel()
 
 
-async def test_a_heartbeat_that_an_older_authority_counted_ends_no_process(system: System) -> None:
+async def test_a_heartbeat_counted_by_an_older_authority_does_not_end_the_instance(
+    system: System,
+) -> None:
     """While authorities are upgraded one by one: it writes the counter and not the nonce."""
     async with serving(system), system.sidecar() as wire:
         process = Process(instance=wire.instance)
@@ -71,7 +75,7 @@ async def beat(wire: Sidecar, process: Process) -> Reply | NoLease | None:
     return answer
 
 
-async def test_no_receipt_counts_a_copy_for_its_twin_and_both_have_to_begin_anew(
+async def test_no_receipt_counts_a_copy_as_the_original_and_both_must_start_new_instances(
     system: System,
 ) -> None:
     system = system.but(term=TERM_S)

@@ -34,7 +34,9 @@ async def child_of(
     return answer.json()
 
 
-async def test_a_child_has_what_was_asked_for_and_its_parent_s_handles(system: System) -> None:
+async def test_a_child_has_the_requested_grant_and_the_handles_of_its_parent(
+    system: System,
+) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         parent = await authority.issue(
             "agent:o",
@@ -84,7 +86,7 @@ async def test_a_child_ends_with_its_parent_at_the_latest(system: System) -> Non
         assert answer.json()["errors"][0]["field"] == "ttl"
 
 
-async def test_more_than_the_parent_has_is_refused_field_by_field(system: System) -> None:
+async def test_each_field_that_exceeds_the_parent_is_refused(system: System) -> None:
     async with serving(system) as authority:
         parent = await authority.issue(
             "agent:o", scopes=["a"], audience=["search"], self_service=["delegate"]
@@ -101,7 +103,9 @@ async def test_more_than_the_parent_has_is_refused_field_by_field(system: System
         assert await system.rows("SELECT FROM audit WHERE action = 'delegate'") == []
 
 
-async def test_whom_a_child_may_speak_for_is_written_into_the_parent(system: System) -> None:
+async def test_the_subjects_that_a_child_may_speak_for_are_limited_by_its_parent(
+    system: System,
+) -> None:
     async with serving(system) as authority:
         parent = await authority.issue("agent:o", may_speak_for=["user:*"])
         answer = await delegate(
@@ -128,7 +132,7 @@ async def test_a_bad_pattern_is_refused(system: System, patterns: list[str]) -> 
         assert answer.json()["errors"][0]["field"] == "may_speak_for"
 
 
-async def test_a_dead_parent_hands_nothing_on(system: System) -> None:
+async def test_a_dead_parent_cannot_delegate(system: System) -> None:
     async with serving(system) as authority:
         root = await authority.issue("agent:o")
         middle = await child_of(authority, root)
@@ -150,7 +154,9 @@ async def test_a_dead_parent_hands_nothing_on(system: System) -> None:
             assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-async def test_a_cutoff_that_ends_a_parent_ends_what_it_handed_on_later(system: System) -> None:
+async def test_a_cutoff_that_ends_a_parent_ends_children_that_it_delegated_later(
+    system: System,
+) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         root = await authority.issue("agent:o")
         old = await child_of(authority, root, "a")
@@ -165,7 +171,7 @@ async def test_a_cutoff_that_ends_a_parent_ends_what_it_handed_on_later(system: 
             assert (shown["state"] == "active") is lives
 
 
-async def test_a_lineage_ends_at_sixteen_ancestors(system: System) -> None:
+async def test_a_lineage_has_at_most_sixteen_ancestors(system: System) -> None:
     async with serving(system) as authority:
         token = await authority.issue("agent:o")
         for _ in range(16):
@@ -176,7 +182,7 @@ async def test_a_lineage_ends_at_sixteen_ancestors(system: System) -> None:
         assert answer.json()["errors"][0]["field"] == "parent"
 
 
-async def test_forged_parents_cost_no_look_up(system: System) -> None:
+async def test_a_forged_parent_is_refused_without_a_look_up(system: System) -> None:
     async with serving(system) as authority:
         edge_key = EdgeKeyFile.read(system.settings.edge_keys_path).keys[0].key
 
@@ -201,7 +207,7 @@ async def test_an_admin_token_is_not_delegated(system: System) -> None:
         assert answer.json()["errors"][0]["field"] == "parent"
 
 
-async def test_a_repeat_makes_no_second_child_and_a_key_belongs_to_one_parent(
+async def test_a_repeated_delegation_makes_no_second_child_and_a_key_belongs_to_one_parent(
     system: System,
 ) -> None:
     async with serving(system) as authority:
@@ -233,7 +239,7 @@ async def test_a_delegation_is_in_the_audit_with_its_lineage_and_without_its_sec
         assert child["token"] not in entry["text"]
 
 
-async def test_a_standing_suspension_of_the_child_s_subject_stops_it_before_it_is_born(
+async def test_no_child_is_issued_for_a_subject_that_is_suspended(
     system: System,
 ) -> None:
     async with serving(system) as authority:
@@ -251,7 +257,7 @@ async def test_a_standing_suspension_of_the_child_s_subject_stops_it_before_it_i
         assert (await delegate(authority, parent["token"], subject="agent:o/a")).status_code == 201
 
 
-async def test_a_suspended_parent_hands_nothing_on_until_it_is_lifted(system: System) -> None:
+async def test_a_suspended_parent_cannot_delegate_until_the_lift(system: System) -> None:
     async with serving(system) as authority:
         parent = await authority.issue("agent:o")
         await _suspend(authority, f"tree:{parent['token_id']}")
@@ -260,7 +266,7 @@ async def test_a_suspended_parent_hands_nothing_on_until_it_is_lifted(system: Sy
         assert "suspended" in answer.json()["detail"]
 
 
-async def test_a_narrowed_parent_does_not_hand_on_what_was_taken(system: System) -> None:
+async def test_a_narrowed_parent_cannot_delegate_removed_scopes(system: System) -> None:
     async with serving(system) as authority:
         parent = await authority.issue("agent:o", scopes=["tools:*"])
         await _suspend(
@@ -337,7 +343,7 @@ async def test_a_token_exchange_delegates(system: System) -> None:
         ({"max_depth": "17"}, "invalid_request"),
     ],
 )
-async def test_a_bad_exchange_is_refused_as_oauth_says(
+async def test_a_bad_token_exchange_is_refused_with_an_oauth_error(
     system: System, form: dict[str, Any], error: str
 ) -> None:
     async with serving(system) as authority:
@@ -381,7 +387,7 @@ _ADMIN: dict[str, Any] = {
 _PARENT: dict[str, Any] = {"subject": "agent:a", "scopes": ["x"]}
 
 
-async def test_what_oauth_there_is_stands_where_rfc_8414_says(system: System) -> None:
+async def test_the_oauth_metadata_is_at_the_path_of_rfc_8414(system: System) -> None:
     async with serving(system) as authority, authority.as_bearer(None) as anybody:
         found = (await anybody.get("/.well-known/oauth-authorization-server")).json()
         assert found["issuer"] == authority.url
@@ -408,7 +414,9 @@ async def test_the_issuer_is_a_setting(system: System) -> None:
         assert found["token_endpoint"] == "https://auth.example/oauth/token"
 
 
-async def test_an_authority_at_every_address_has_no_issuer_of_itself(system: System) -> None:
+async def test_an_authority_that_listens_on_every_address_has_no_default_issuer(
+    system: System,
+) -> None:
     async with serving(system.but(http="0.0.0.0:0")) as authority:
         found = await authority.http.get("/.well-known/oauth-authorization-server")
         assert found.status_code == 404
@@ -423,7 +431,7 @@ FORWARDED: tuple[dict[str, str], ...] = (
 )
 
 
-async def test_without_trusted_proxies_nothing_that_is_forwarded_moves_a_caller(
+async def test_without_trusted_proxies_forwarded_headers_do_not_change_the_callers_address(
     system: System,
 ) -> None:
     async with serving(system) as authority:
@@ -437,7 +445,9 @@ async def test_without_trusted_proxies_nothing_that_is_forwarded_moves_a_caller(
                     assert answer.status_code == 401, (path, headers)
 
 
-async def test_behind_a_trusted_proxy_the_caller_is_who_called_it(system: System) -> None:
+async def test_behind_a_trusted_proxy_the_callers_address_is_the_one_that_called_the_proxy(
+    system: System,
+) -> None:
     system = system.but(trusted_proxies="127.0.0.1")
     async with serving(system) as authority:
         bound = await authority.issue(**_PARENT, **BOUND)
@@ -458,7 +468,7 @@ async def test_behind_a_trusted_proxy_the_caller_is_who_called_it(system: System
             assert answer.status_code == status, (forwarded, answer.text)
 
 
-async def test_conditions_are_kept_and_no_child_is_less_bound(system: System) -> None:
+async def test_conditions_are_stored_and_no_child_has_weaker_ones(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         parent = await authority.issue(
             "agent:a",
@@ -482,7 +492,7 @@ async def test_conditions_are_kept_and_no_child_is_less_bound(system: System) ->
             assert "wrong_address" in refused.json()["detail"]
 
 
-async def test_an_admin_token_that_is_tied_to_another_network_commands_nothing(
+async def test_an_admin_token_bound_to_another_network_is_refused(
     system: System,
 ) -> None:
     async with serving(system) as authority:

@@ -13,7 +13,7 @@ CHILDREN = 4_000
 
 
 @pytest.mark.parametrize("selector", ["tree:{token_id}", "chain:{subject}", "label:run={run}"])
-async def test_a_child_whose_parent_is_revoked_while_it_is_made_is_dead_on_arrival(
+async def test_a_child_whose_parent_is_revoked_during_the_delegation_is_revoked(
     system: System, selector: str
 ) -> None:
     await bootstrap.prepare(system.settings)
@@ -34,7 +34,7 @@ async def test_a_child_whose_parent_is_revoked_while_it_is_made_is_dead_on_arriv
         assert await race.orphans() == []
 
 
-async def test_no_child_outlives_an_ancestor_that_is_revoked_while_it_is_made(
+async def test_no_child_outlives_an_ancestor_that_is_revoked_during_the_delegation(
     system: System,
 ) -> None:
     await bootstrap.prepare(system.settings)

@@ -46,7 +46,7 @@ def soon(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
-async def test_a_suspension_holds_what_is_there_and_what_would_come_until_it_is_lifted(
+async def test_a_suspension_denies_existing_tokens_and_refuses_new_ones_until_the_lift(
     system: System,
 ) -> None:
     async with serving(system) as authority:
@@ -68,7 +68,9 @@ async def test_a_suspension_holds_what_is_there_and_what_would_come_until_it_is_
         assert seen["lifted_at"] == lifted["committed_at"]
 
 
-async def test_lifting_one_hold_never_revives_what_another_one_holds(system: System) -> None:
+async def test_lifting_one_revocation_never_revives_a_token_that_another_one_denies(
+    system: System,
+) -> None:
     async with serving(system) as authority:
         token = await authority.issue("agent:a", tenant="t")
         one = await authority.revoke("subject:agent:a", effect="suspend")
@@ -80,7 +82,7 @@ async def test_lifting_one_hold_never_revives_what_another_one_holds(system: Sys
         assert await state(authority, token) == "revoked"
 
 
-async def test_only_what_holds_can_be_lifted(system: System) -> None:
+async def test_only_a_standing_suspend_or_narrow_can_be_lifted(system: System) -> None:
     async with serving(system) as authority:
         revoked = await authority.revoke("tenant:t")
         suspended = await authority.revoke("tenant:u", effect="suspend")
@@ -94,7 +96,7 @@ async def test_only_what_holds_can_be_lifted(system: System) -> None:
         assert await effects(system) == [(1, "revoke"), (2, "suspend"), (3, "lift")]
 
 
-async def test_a_second_lift_is_an_event_of_its_own_and_a_repeated_one_is_not(
+async def test_a_second_lift_commits_its_own_event_and_a_repeated_one_does_not(
     system: System,
 ) -> None:
     async with serving(system) as authority:
@@ -110,7 +112,7 @@ async def test_a_second_lift_is_an_event_of_its_own_and_a_repeated_one_is_not(
         assert seen["lifted_at"] == first["committed_at"]
 
 
-async def test_a_lift_needs_a_permission_of_its_own(system: System) -> None:
+async def test_a_lift_needs_its_own_scope(system: System) -> None:
     async with serving(system) as authority:
         suspended = await authority.revoke("tenant:t", effect="suspend")
         revoker = await authority.issue(
@@ -168,7 +170,7 @@ async def test_a_narrow_takes_scopes_from_a_token_and_what_was_delegated_from_it
         assert (seen["holds"], seen["scopes_left"]) == ([], ["read", "tools:x"])
 
 
-async def test_an_admin_token_that_was_narrowed_may_not_do_it_any_more(system: System) -> None:
+async def test_a_narrowed_admin_token_loses_the_removed_permission(system: System) -> None:
     async with serving(system) as authority:
         admin = await authority.issue(
             "admin:a", kind="admin", scopes=["rescind:read", "rescind:issue"], audience=["rescind"]
@@ -207,7 +209,7 @@ async def test_a_kill_is_two_events_under_one_id_and_its_lift_ends_the_suspensio
         assert await issue_status(authority, "agent:a") == 201
 
 
-async def test_waiting_for_a_kill_is_waiting_for_its_last_event(system: System) -> None:
+async def test_waiting_for_a_kill_waits_for_its_last_event(system: System) -> None:
     async with serving(system) as authority:
         killed = await authority.revoke("chain:agent:a", effect="kill", wait=True)
         assert (killed["state"], killed["seq"], killed["receipt"]["seq"]) == ("enforced", 2, 2)
@@ -219,7 +221,7 @@ async def test_waiting_for_a_kill_is_waiting_for_its_last_event(system: System) 
         assert seen["receipt"]["seq"] == 2
 
 
-async def test_a_suspension_ends_with_one_lift_of_its_own_though_two_authorities_try(
+async def test_a_timed_suspension_ends_with_one_lift_although_two_authorities_try(
     system: System,
 ) -> None:
     async with serving(system) as authority, serving(system, prepare=False) as other:
@@ -248,7 +250,9 @@ async def test_a_suspension_ends_with_one_lift_of_its_own_though_two_authorities
         assert await issue_status(authority, "agent:a") == 201
 
 
-async def test_what_fell_due_while_no_authority_ran_is_lifted_by_the_next(system: System) -> None:
+async def test_a_suspension_that_became_due_while_no_authority_ran_is_lifted_by_the_next_one(
+    system: System,
+) -> None:
     async with serving(system) as authority:
         await authority.revoke("tenant:t", effect="suspend", until=soon(5))
     assert await effects(system) == [(1, "suspend")]
@@ -266,7 +270,7 @@ async def _due(system: System) -> None:
     await eventually(lambda: system.rows("SELECT FROM revocations HAVING max(until) < now()"))
 
 
-async def test_a_hold_stands_past_its_end_until_the_lift_is_committed(
+async def test_a_suspension_applies_past_its_end_until_the_lift_is_committed(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def sleep(_keeper: LiftScheduler) -> None:
@@ -367,7 +371,7 @@ async def test_the_table_and_the_log_agree_on_every_hold(system: System, seed: i
         assert any(told.values())
 
 
-async def test_what_stands_is_listed_in_pages_and_a_lift_takes_it_off_the_list(
+async def test_standing_revocations_are_listed_in_pages_and_a_lift_removes_them_from_the_list(
     system: System,
 ) -> None:
     async with serving(system) as authority:

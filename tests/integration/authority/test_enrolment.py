@@ -23,7 +23,7 @@ from rescind_runtime.crypto.signing import Keyring
 from rescind_runtime.crypto.trust import Trust
 
 
-async def test_a_credential_of_the_service_earns_the_secret_that_opens_a_row(
+async def test_a_credential_of_the_service_yields_the_secret_that_opens_a_lease_row(
     system: System,
 ) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
@@ -52,7 +52,7 @@ async def test_a_credential_of_the_service_earns_the_secret_that_opens_a_row(
         ("audience = '{}'", "by name"),
     ],
 )
-async def test_a_token_that_is_no_credential_enrols_nobody(
+async def test_a_token_that_is_not_a_credential_cannot_enrol(
     system: System, change: str, why: str
 ) -> None:
     """Such tokens are not issued any more; a table may have some from before."""
@@ -62,7 +62,7 @@ async def test_a_token_that_is_no_credential_enrols_nobody(
         await _refused(await Newcomer(sidecar, system).enrol(made["token"]), system, why)
 
 
-async def test_no_credential_or_another_service_s_enrols_nobody(system: System) -> None:
+async def test_a_missing_credential_or_one_of_another_service_cannot_enrol(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         newcomer = Newcomer(sidecar, system)
         mails = (await credential(authority, "mail"))["token"]
@@ -84,7 +84,7 @@ async def test_a_forged_credential_is_refused_without_a_look_up(system: System) 
         assert await authority.metric(looks) == before
 
 
-async def test_a_revoked_credential_enrols_nobody(system: System) -> None:
+async def test_a_revoked_credential_cannot_enrol(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         made = await credential(authority)
         await authority.revoke(f"token:{made['token_id']}")
@@ -122,7 +122,7 @@ async def test_a_credential_that_ended_is_refused_with_how_it_ended_and_what_to_
             assert advice in what_to_do
 
 
-async def test_a_box_is_good_for_its_request_alone(system: System) -> None:
+async def test_an_encrypted_credential_is_valid_for_its_own_request_only(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         token = Secret((await credential(authority))["token"])
         newcomer, thief = Newcomer(sidecar, system), Newcomer(sidecar, system)
@@ -136,7 +136,7 @@ async def test_a_box_is_good_for_its_request_alone(system: System) -> None:
             await _refused(answer, system, "not sealed")
 
 
-async def test_a_public_key_that_everybody_can_open_gets_nothing(system: System) -> None:
+async def test_an_all_zero_public_key_gets_an_empty_reply(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         token = Secret((await credential(authority))["token"])
         weak, nonce = bytes(32), secrets.token_bytes(16)
@@ -149,7 +149,9 @@ async def test_a_public_key_that_everybody_can_open_gets_nothing(system: System)
         assert await sidecar.beat() is not None  # and the authority lives on
 
 
-async def test_what_carries_no_mac_of_ours_opens_no_row_and_is_counted(system: System) -> None:
+async def test_a_message_without_a_valid_mac_opens_no_lease_row_and_is_counted(
+    system: System,
+) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         content = heartbeat.encode(_heartbeat(sidecar.instance))
         envelope = bytearray(sidecar.spoken(content))
@@ -173,7 +175,7 @@ async def test_what_carries_no_mac_of_ours_opens_no_row_and_is_counted(system: S
         assert sum(counted) == len(payloads)
 
 
-async def test_an_instance_speaks_for_itself_alone(system: System) -> None:
+async def test_an_instance_can_send_messages_for_itself_only(system: System) -> None:
     async with serving(system), system.sidecar() as sidecar:
         other = _heartbeat(secrets.token_bytes(16))
         answer = await sidecar.ask(nats_subjects.HEARTBEAT, sidecar.spoken(heartbeat.encode(other)))
@@ -181,7 +183,7 @@ async def test_an_instance_speaks_for_itself_alone(system: System) -> None:
         assert await _rows(system) == []
 
 
-async def test_a_replayed_heartbeat_earns_nothing_and_moves_nothing(system: System) -> None:
+async def test_a_replayed_heartbeat_gets_no_lease_and_changes_nothing(system: System) -> None:
     async with serving(system), system.sidecar() as sidecar:
         first = sidecar.spoken(heartbeat.encode(_heartbeat(sidecar.instance, counter=1)))
         assert await sidecar.ask(nats_subjects.HEARTBEAT, first) != b""
@@ -191,7 +193,7 @@ async def test_a_replayed_heartbeat_earns_nothing_and_moves_nothing(system: Syst
         assert await system.rows("SELECT * FROM leases") == before
 
 
-async def test_recorded_heartbeats_bring_no_released_instance_back_after_its_row_is_gone(
+async def test_recorded_heartbeats_do_not_revive_a_released_instance_after_its_row_was_deleted(
     system: System,
 ) -> None:
     """After an hour of silence the sweep deletes it."""
@@ -214,7 +216,7 @@ async def test_recorded_heartbeats_bring_no_released_instance_back_after_its_row
         assert not await system.rows("SELECT FROM ended_instances")
 
 
-async def test_a_credential_that_is_made_up_never_reaches_postgres(system: System) -> None:
+async def test_an_invented_credential_never_reaches_postgres(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         forged = token_format.mint(
             kind=Kind.SERVICE, random=secrets.token_bytes(32), edge_key=secrets.token_bytes(32)
@@ -237,7 +239,7 @@ async def _looked_up(authority: Running) -> float:
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
 
-async def test_a_forged_release_ends_nobody(system: System) -> None:
+async def test_a_forged_release_ends_no_instance(system: System) -> None:
     async with serving(system), system.sidecar() as sidecar:
         assert await sidecar.beat() is not None
         release = heartbeat.encode(heartbeat.Release(sidecar.instance, 1 << 40))
@@ -249,7 +251,7 @@ async def test_a_forged_release_ends_nobody(system: System) -> None:
         assert await sidecar.beat() is not None
 
 
-async def test_an_answer_is_not_a_question(system: System) -> None:
+async def test_a_reply_of_the_authority_is_not_accepted_as_a_request(system: System) -> None:
     """What the authority sealed for an instance does not come back as that instance's word."""
     async with serving(system), system.sidecar() as sidecar:
         content = heartbeat.encode(_heartbeat(sidecar.instance))
@@ -257,14 +259,14 @@ async def test_an_answer_is_not_a_question(system: System) -> None:
         assert await sidecar.ask(nats_subjects.HEARTBEAT, answer) == ENROL_AGAIN
 
 
-async def test_events_are_not_told_to_who_is_not_enrolled(system: System) -> None:
+async def test_events_are_not_sent_to_an_instance_that_is_not_enrolled(system: System) -> None:
     async with serving(system), system.sidecar() as sidecar:
         asked = heartbeat.encode_since(heartbeat.Since(1, 0))
         forged = SignedEnvelope(asked, sidecar.instance, bytes(32))
         assert await sidecar.ask(nats_subjects.SINCE, signed_envelope.encode(forged)) == ENROL_AGAIN
 
 
-async def test_events_that_somebody_made_up_move_no_authority(system: System) -> None:
+async def test_forged_events_change_no_authority(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         await authority.revoke("tenant:t")
         batch = events.Batch(

@@ -69,7 +69,7 @@ async def rest(of: AsyncIterator[int]) -> list[int]:
         return [seq async for seq in of]
 
 
-async def test_a_stream_ends_with_its_token_and_tells_nothing_that_comes_after(
+async def test_a_stream_ends_with_its_token_and_sends_no_later_event(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "_RECHECK_S", 3_600)  # the events alone are to end it
@@ -86,7 +86,7 @@ async def test_a_stream_ends_with_its_token_and_tells_nothing_that_comes_after(
                 assert await rest(coming) == [], how
 
 
-async def test_a_stream_ends_when_its_token_ends_by_itself(
+async def test_a_stream_ends_when_its_token_expires(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "_RECHECK_S", 3_600)
@@ -128,7 +128,7 @@ async def until(ended: asyncio.Event) -> None:
     await ended.wait()
 
 
-async def test_a_stream_goes_on_beside_one_whose_token_ended(
+async def test_a_stream_continues_when_another_token_ends(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "_RECHECK_S", 3_600)

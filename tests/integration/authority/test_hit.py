@@ -27,7 +27,7 @@ async def dry(authority: Running, *selector: str) -> int:
     return found
 
 
-async def test_each_effect_says_how_many_live_tokens_of_how_many_subjects_it_hits(
+async def test_each_effect_reports_how_many_live_tokens_and_subjects_it_hits(
     system: System,
 ) -> None:
     async with serving(system) as authority:
@@ -45,7 +45,7 @@ async def test_each_effect_says_how_many_live_tokens_of_how_many_subjects_it_hit
         assert hit(await send(authority, selector=["subject:agent:nobody"])) == (0, 0, True)
 
 
-async def test_a_token_that_ended_is_not_hit_and_a_dry_run_says_the_same(system: System) -> None:
+async def test_an_ended_token_is_not_counted_and_a_dry_run_reports_the_same(system: System) -> None:
     async with serving(system) as authority:
         tokens = [(await authority.issue("agent:a", tenant="t"))["token_id"] for _ in range(5)]
         expired = await authority.http.post(f"/v1/tokens/{tokens[0]}/expire", json={})
@@ -64,7 +64,9 @@ async def test_a_token_that_ended_is_not_hit_and_a_dry_run_says_the_same(system:
         assert hit(await send(authority, selector=["tenant:t"])) == (2, 1, True)
 
 
-async def test_a_repeat_and_a_later_look_count_the_same_as_the_command(system: System) -> None:
+async def test_a_repeat_and_a_later_read_report_the_same_count_as_the_command(
+    system: System,
+) -> None:
     async with serving(system) as authority:
         await authority.issue("agent:a")
         headers = {"idempotency-key": "once"}
@@ -79,7 +81,9 @@ async def test_a_repeat_and_a_later_look_count_the_same_as_the_command(system: S
         assert waited["receipt"]["hit"] == 1, "the receipt signs it"
 
 
-async def test_a_lift_says_what_it_lets_go_and_the_second_one_nothing(system: System) -> None:
+async def test_a_lift_reports_the_tokens_that_it_frees_and_a_second_lift_reports_none(
+    system: System,
+) -> None:
     async with serving(system) as authority:
         await authority.issue("agent:a")
         held = await send(authority, selector=["subject:agent:a"], effect="suspend")
@@ -92,7 +96,7 @@ async def test_a_lift_says_what_it_lets_go_and_the_second_one_nothing(system: Sy
         assert [each.json()["hit"] for each in (first, second, repeat)] == [1, 0, 1]
 
 
-async def test_a_cutoff_and_admins_count_as_the_command_means_them(system: System) -> None:
+async def test_the_count_follows_the_cutoff_and_the_rule_for_admins(system: System) -> None:
     async with serving(system) as authority:
         await authority.issue("agent:a")
         new = await authority.issue("agent:a")

@@ -96,7 +96,7 @@ async def refusals(running: Running) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
-async def test_edited_messages_over_http_harm_nobody(system: System) -> None:
+async def test_edited_messages_over_http_affect_no_other_caller(system: System) -> None:
     async with (
         serving(system) as running,
         system.sidecar() as innocent,
@@ -110,7 +110,7 @@ async def test_edited_messages_over_http_harm_nobody(system: System) -> None:
         await unharmed(running, innocent, say)
 
 
-async def test_edited_messages_over_nats_harm_nobody(system: System) -> None:
+async def test_edited_messages_over_nats_affect_no_other_caller(system: System) -> None:
     async with serving(system) as running, system.sidecar() as innocent:
         asked = {
             nats_subjects.HEARTBEAT,

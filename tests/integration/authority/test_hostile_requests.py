@@ -46,7 +46,7 @@ async def test_a_time_at_the_end_of_the_calendar_is_refused_before_it_is_in_the_
         assert (await running.http.get("/v1/revocations")).json()["revocations"] == []
 
 
-async def test_the_last_moment_that_is_taken_is_shown(system: System) -> None:
+async def test_the_latest_accepted_time_is_shown(system: System) -> None:
     async with serving(system) as running:
         await running.revoke("subject:agent:a", effect="suspend", until="9998-12-31T23:59:59-12:00")
         (shown,) = (await running.http.get("/v1/revocations")).json()["revocations"]
@@ -54,7 +54,7 @@ async def test_the_last_moment_that_is_taken_is_shown(system: System) -> None:
 
 
 @pytest.mark.parametrize("sent", ["1" * 5_000, "9" * 20, "-1", "1e3", "\u0661"])
-async def test_a_last_event_id_that_is_no_seq_is_refused(system: System, sent: str) -> None:
+async def test_a_last_event_id_that_is_not_a_seq_is_refused(system: System, sent: str) -> None:
     async with serving(system) as running:
         headers = {b"last-event-id": sent.encode()}
         refused = await running.http.get("/v1/events", headers=headers)
@@ -90,7 +90,7 @@ KEPT: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
 }
 
 
-async def test_a_token_in_a_wrong_place_is_neither_kept_nor_said_again(system: System) -> None:
+async def test_a_token_in_a_wrong_place_is_neither_stored_nor_repeated(system: System) -> None:
     async with serving(system) as running:
         for place, (path, body, headers) in KEPT.items():
             refused = await running.http.post(path, json=body, headers=headers)
@@ -111,7 +111,7 @@ async def test_a_token_in_a_user_agent_is_hidden_and_a_zone_is_left_out(system: 
 
 
 @pytest.mark.parametrize("facts", [{"verifier": {"a": "\0"}}, {"addresses": ["fe80::1%\0"]}])
-async def test_what_postgres_cannot_keep_is_refused_before_it(
+async def test_a_value_that_postgres_cannot_store_is_refused_before_it_gets_there(
     system: System, facts: dict[str, Any]
 ) -> None:
     async with serving(system) as running:
@@ -163,7 +163,7 @@ async def test_half_of_a_surrogate_pair_is_refused_in_every_field_of_every_call(
         assert pair["reason"] == "\U0001f511"
 
 
-async def test_the_field_with_half_of_a_pair_is_named(system: System) -> None:
+async def test_the_field_with_half_of_a_surrogate_pair_is_named(system: System) -> None:
     async with serving(system) as running:
         deed = {"selector": ["tenant:t"], "reason": "\ud800"}
         body = json.dumps({"revocations": [{"selector": ["tenant:t"]}, deed]})

@@ -83,7 +83,7 @@ def _master_of(payload: bytes, masters: tuple[bytes, ...]) -> int | None:
     return None
 
 
-async def test_edge_keys_are_rotated_and_no_good_token_is_ever_taken_for_a_forgery(
+async def test_edge_keys_are_rotated_and_no_good_token_is_ever_refused_as_forged(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signing, "OVERLAP_US", 4_000_000)
@@ -212,7 +212,7 @@ def test_an_edge_key_file_that_cannot_be_read_changes_no_key(prepared: System) -
         assert live.live == before
 
 
-def test_what_is_shown_of_the_edge_keys_is_public(prepared: System) -> None:
+def test_the_output_about_edge_keys_contains_no_secret(prepared: System) -> None:
     shown = repr(key_commands.rotate(prepared.settings, key_commands.EDGE))
     edge = EdgeKeyFile.read(prepared.settings.edge_keys_path)
     assert not any(each.key.hex() in shown for each in edge.keys)
@@ -234,7 +234,7 @@ def test_without_the_root_key_nothing_is_rotated(prepared: System) -> None:
     assert key_commands.rotate(kept.settings, Purpose.EVENTS)["serial"] == 2
 
 
-def test_what_is_shown_of_the_keys_is_public(prepared: System) -> None:
+def test_the_output_about_the_keyring_contains_no_secret(prepared: System) -> None:
     shown = repr(key_commands.show(prepared.settings))
     text = prepared.settings.keyring_path.read_text()
     keyring = Keyring.read(prepared.settings.keyring_path)
@@ -242,7 +242,7 @@ def test_what_is_shown_of_the_keys_is_public(prepared: System) -> None:
     assert all(secret in text and secret not in shown for secret in secrets)
 
 
-def test_a_file_that_is_no_keyring_of_ours_changes_no_key(prepared: System) -> None:
+def test_a_file_that_is_not_the_installations_keyring_changes_no_key(prepared: System) -> None:
     path = prepared.settings.keyring_path
     live = LiveKeyring(path, SystemClock())
     before = live.statement

@@ -63,7 +63,7 @@ async def rescind(authority: Running, *arguments: str) -> "subprocess.CompletedP
 
 
 @pytest.mark.timeout(240)
-async def test_a_receipt_of_very_many_is_kept_paged_and_verified_offline(
+async def test_a_receipt_of_very_many_verifiers_is_stored_paged_and_verified_offline(
     system: System, tmp_path: Path
 ) -> None:
     async with serving(system) as authority:
@@ -110,9 +110,7 @@ async def test_a_receipt_of_very_many_is_kept_paged_and_verified_offline(
         assert (await authority.http.get(f"{path}/receipt")).json()["receipt"] == receipt
 
 
-async def test_details_that_were_changed_in_the_file_are_found_out(
-    system: System, tmp_path: Path
-) -> None:
+async def test_changed_details_in_the_file_are_detected(system: System, tmp_path: Path) -> None:
     async with serving(system) as authority:
         await system.rows(_FILL, 1_500, 0)
         done = await authority.revoke("subject:agent:a", wait=True)
@@ -125,7 +123,7 @@ async def test_details_that_were_changed_in_the_file_are_found_out(
         assert "its verifiers were changed" in refused.stderr
 
 
-async def test_a_summary_of_a_new_epoch_says_that_a_verifier_may_be_unknown(
+async def test_a_summary_of_a_new_epoch_states_that_a_verifier_may_be_unknown(
     system: System, tmp_path: Path
 ) -> None:
     system = system.but(term=3)
@@ -155,7 +153,7 @@ async def test_a_summary_of_a_new_epoch_says_that_a_verifier_may_be_unknown(
         assert "lapsed" not in shown.stdout
 
 
-async def test_the_client_goes_through_all_pages_and_a_small_receipt_has_one(
+async def test_the_client_reads_all_pages_and_a_small_receipt_has_one(
     system: System,
 ) -> None:
     async with serving(system) as authority:
@@ -172,7 +170,7 @@ async def test_the_client_goes_through_all_pages_and_a_small_receipt_has_one(
                 assert len(instances) == verifiers
 
 
-async def test_the_details_of_a_receipt_that_came_second_are_not_kept(system: System) -> None:
+async def test_the_details_of_a_second_receipt_are_not_stored(system: System) -> None:
     async with serving(system) as authority:
         await system.rows(_FILL, 1_500, 0)
         done = await authority.revoke("subject:agent:a")

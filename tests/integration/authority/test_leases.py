@@ -31,7 +31,7 @@ from rescind_runtime.clock import SystemClock
 _ROW = "SELECT counter, acked_seq, applied_seq, row_version, released_at FROM leases"
 
 
-async def test_a_new_sidecar_adopts_the_ledger_s_end(system: System) -> None:
+async def test_a_new_sidecar_starts_at_the_end_of_the_ledger(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         await authority.revoke("tenant:t")
         reply = await sidecar.beat()
@@ -44,7 +44,7 @@ async def test_a_new_sidecar_adopts_the_ledger_s_end(system: System) -> None:
         assert abs(reply.authority_us - now_us) < 60_000_000
 
 
-async def test_a_reply_brings_what_was_missed_and_the_next_beat_acknowledges_it(
+async def test_a_reply_brings_missed_events_and_the_next_heartbeat_acknowledges_them(
     system: System,
 ) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
@@ -73,7 +73,7 @@ async def test_a_sidecar_far_behind_gets_256_events_at_a_time(system: System) ->
         assert ledger.replay(sidecar.applied, rest.payloads) == reply.position
 
 
-async def test_missing_events_come_from_postgres_where_memory_ends(system: System) -> None:
+async def test_missing_events_that_are_not_in_memory_are_read_from_postgres(system: System) -> None:
     async with serving(system) as authority:
         for number in range(3):
             await authority.revoke(f"tenant:{number}")
@@ -89,7 +89,7 @@ async def test_missing_events_come_from_postgres_where_memory_ends(system: Syste
         )
 
 
-async def test_a_stale_counter_changes_nothing_and_gets_nothing(system: System) -> None:
+async def test_a_stale_counter_changes_nothing_and_gets_no_lease(system: System) -> None:
     async with serving(system), system.sidecar() as sidecar:
         await sidecar.beat(counter=5, nonce=b"n" * 16)
         before = await system.rows(_ROW)
@@ -101,7 +101,7 @@ async def test_a_stale_counter_changes_nothing_and_gets_nothing(system: System) 
         assert (await system.rows(_ROW))[0]["row_version"] == before[0]["row_version"] + 1
 
 
-async def test_of_heartbeats_of_one_instance_in_one_batch_the_newest_counts(
+async def test_the_newest_of_several_heartbeats_of_an_instance_in_a_batch_counts(
     system: System,
 ) -> None:
     await bootstrap.prepare(system.settings)
@@ -111,7 +111,7 @@ async def test_of_heartbeats_of_one_instance_in_one_batch_the_newest_counts(
     assert (await system.rows(_ROW))[0]["counter"] == 3
 
 
-async def test_a_released_instance_gets_nothing_ever_again(system: System) -> None:
+async def test_a_released_instance_never_gets_a_lease_again(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         await sidecar.beat()
         assert await sidecar.release() == b""
@@ -125,7 +125,7 @@ async def test_a_released_instance_gets_nothing_ever_again(system: System) -> No
         assert fleet["instances"][0]["lease_left_ms"] == 0
 
 
-async def test_a_row_that_comes_back_after_a_sweep_is_at_no_version_that_anybody_watched(
+async def test_a_row_created_again_after_a_sweep_has_a_version_that_was_never_watched(
     system: System,
 ) -> None:
     async with serving(system), system.sidecar() as sidecar:
@@ -143,7 +143,7 @@ async def test_a_release_that_overtook_its_heartbeat_is_final_too(system: System
         assert await sidecar.beat() is None
 
 
-async def test_a_release_and_a_heartbeat_in_one_batch_release(system: System) -> None:
+async def test_a_release_and_a_heartbeat_in_one_batch_release_the_instance(system: System) -> None:
     await bootstrap.prepare(system.settings)
     async with granting(system) as granter, asyncio.TaskGroup() as tasks:
         beat = tasks.create_task(granter.answer(_beat(2)))
@@ -152,7 +152,7 @@ async def test_a_release_and_a_heartbeat_in_one_batch_release(system: System) ->
 
 
 @pytest.mark.parametrize("wrong", ["head", "epoch", "seq"])
-async def test_a_position_that_is_not_the_ledger_s_is_no_acknowledgement(
+async def test_a_position_that_is_not_in_the_ledger_does_not_count_as_an_acknowledgement(
     system: System, wrong: str
 ) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
@@ -205,7 +205,7 @@ async def test_the_ledger_s_end_is_read_on_the_connection_that_committed_the_row
     assert [pid for _, pid in used[::2]] == [pid for _, pid in used[1::2]]
 
 
-async def test_behind_a_pooler_that_changes_the_server_between_commit_and_read_there_is_no_lease(
+async def test_no_lease_is_granted_if_a_pooler_changes_the_server_between_commit_and_read(
     system: System,
 ) -> None:
     await bootstrap.prepare(system.settings)
@@ -237,7 +237,7 @@ async def test_a_standby_grants_nothing(system: System) -> None:
             await granter.answer(_beat(1))
 
 
-async def test_what_no_row_can_hold_is_refused_alone(system: System) -> None:
+async def test_a_heartbeat_that_no_row_can_store_is_refused_alone(system: System) -> None:
     await bootstrap.prepare(system.settings)
     async with granting(system) as granter:
         for bad in (
@@ -251,7 +251,7 @@ async def test_what_no_row_can_hold_is_refused_alone(system: System) -> None:
         assert await granter.answer(_beat(1)) is not None
 
 
-async def test_a_row_that_can_grow_no_more_refuses_its_own_messages_alone(system: System) -> None:
+async def test_a_row_at_its_highest_version_refuses_only_its_own_messages(system: System) -> None:
     # An authority before this one let counters grow to the end of bigint.
     await bootstrap.prepare(system.settings)
     full = [(1000 + number).to_bytes(16) for number in range(3)]
@@ -318,7 +318,7 @@ async def test_the_fleet_shows_how_far_behind_each_sidecar_is(system: System) ->
         assert await authority.metric("rescind_authority_leases ") == 2
 
 
-async def test_the_fleet_is_not_behind_what_was_acknowledged_since_the_last_heartbeat(
+async def test_the_lag_in_the_fleet_counts_acknowledgements_since_the_last_heartbeat(
     system: System,
 ) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:

@@ -24,7 +24,7 @@ def beat(sidecar: Sidecar) -> bytes:
     return sidecar.spoken(heartbeat.encode(sidecar.message()))
 
 
-async def test_a_heartbeat_earns_a_lease_and_a_stale_one_earns_nothing(system: System) -> None:
+async def test_a_heartbeat_gets_a_lease_and_a_stale_one_gets_none(system: System) -> None:
     async with serving(system) as running, system.sidecar() as sidecar:
         await running.revoke("subject:agent:a")
         payload = beat(sidecar)
@@ -36,7 +36,7 @@ async def test_a_heartbeat_earns_a_lease_and_a_stale_one_earns_nothing(system: S
         assert (again.status_code, again.content) == (204, b"")
 
 
-async def test_without_a_right_mac_there_is_no_lease_row(system: System) -> None:
+async def test_a_heartbeat_without_a_valid_mac_creates_no_lease_row(system: System) -> None:
     async with serving(system) as running, system.sidecar() as sidecar:
         envelope = signed_envelope.decode(beat(sidecar))
         forged = signed_envelope.encode(
@@ -47,7 +47,7 @@ async def test_without_a_right_mac_there_is_no_lease_row(system: System) -> None
         assert await system.rows("SELECT 1 FROM leases") == []
 
 
-async def test_a_record_and_missing_events_are_to_be_had(system: System) -> None:
+async def test_a_record_and_missing_events_can_be_fetched(system: System) -> None:
     async with serving(system) as running, system.sidecar() as sidecar:
         await sidecar.enrol()
         issued = await running.issue()
@@ -67,7 +67,7 @@ async def test_a_record_and_missing_events_are_to_be_had(system: System) -> None
 
 
 @pytest.mark.parametrize("name", ["heartbeat", "since", "resolve", "enrol", "ack", "used"])
-async def test_what_is_no_message_is_refused_and_counted(system: System, name: str) -> None:
+async def test_a_malformed_message_is_refused_and_counted(system: System, name: str) -> None:
     subject = f"rescind.v1.{name}"
     async with serving(system) as running:
         refused = await post(running, subject, b"\xc1 not a message")
@@ -78,14 +78,14 @@ async def test_what_is_no_message_is_refused_and_counted(system: System, name: s
         assert await running.metric(f"rescind_authority_unanswered_requests_total{counted}") == 1
 
 
-async def test_the_schema_for_people_leaves_it_out(system: System) -> None:
+async def test_the_openapi_document_leaves_the_link_out(system: System) -> None:
     async with serving(system) as running:
         paths = (await running.http.get("/openapi.json")).json()["paths"]
         assert not [path for path in paths if path.startswith("/link")]
         assert (await running.http.get("/link/v1/heartbeat")).status_code == 405
 
 
-async def test_an_authority_without_postgres_says_not_now_and_the_next_one_is_asked(
+async def test_an_authority_without_postgres_answers_not_now_and_the_next_one_is_asked(
     system: System,
 ) -> None:
     async with (
@@ -121,7 +121,7 @@ async def test_an_authority_without_postgres_says_not_now_and_the_next_one_is_as
         job.cancel()
 
 
-async def test_nobody_there_is_unreachable_within_the_deadline() -> None:
+async def test_a_missing_authority_is_unreachable_within_the_deadline() -> None:
     async with asyncio.TaskGroup() as tasks:
         transport = HttpTransport(["http://127.0.0.1:9"])
         job = tasks.create_task(transport.run())

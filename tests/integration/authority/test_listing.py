@@ -90,7 +90,7 @@ async def pages(lister: TokenSearch, wanted: TokenFilter, *, limit: int) -> list
         (["kind:agent"], "tokens_pkey"),
     ],
 )
-async def test_a_walk_goes_along_its_index_and_no_further_than_told(
+async def test_a_walk_uses_its_index_and_reads_no_more_rows_than_its_limit(
     crowd: System, handles: list[str], index: str, state: str | None
 ) -> None:
     way = token_search.narrowest_scan(filter_of(*handles).handles)
@@ -117,7 +117,9 @@ async def test_a_walk_goes_along_its_index_and_no_further_than_told(
         ["tenant:bygone", "label:team=team-3"],
     ],
 )
-async def test_what_is_rare_is_found_by_its_handles(crowd: System, handles: list[str]) -> None:
+async def test_rare_tokens_are_found_through_the_index_of_handles(
+    crowd: System, handles: list[str]
+) -> None:
     plan = await plan_of(
         crowd, "few_tokens", handles, NEWEST, None, None, "active", token_search.EXACT_UP_TO, 51
     )
@@ -140,7 +142,7 @@ async def test_what_is_rare_is_found_by_its_handles(crowd: System, handles: list
     ],
     ids=str,
 )
-async def test_page_by_page_every_token_comes_once_and_newest_first(
+async def test_the_pages_list_every_token_once_and_newest_first(
     crowd: System, wanted: TokenFilter, clock: SystemClock
 ) -> None:
     expected = [
@@ -161,7 +163,7 @@ async def test_page_by_page_every_token_comes_once_and_newest_first(
     assert max(map(len, found)) <= 200
 
 
-async def test_a_page_that_takes_too_long_is_cut_short_and_says_where_to_go_on(
+async def test_a_page_that_takes_too_long_is_cut_short_and_has_a_cursor_to_continue(
     crowd: System,
 ) -> None:
     oldest = filter_of(f"tree:{PLAN.root}")
@@ -173,7 +175,7 @@ async def test_a_page_that_takes_too_long_is_cut_short_and_says_where_to_go_on(
     assert page.next is not None
 
 
-async def test_a_time_is_gone_straight_to(crowd: System) -> None:
+async def test_a_filter_by_time_seeks_directly_to_its_rows(crowd: System) -> None:
     after, before = PLAN.until - timedelta(days=20), PLAN.until - timedelta(days=19)
     wanted = filter_of(
         "kind:service",
@@ -219,7 +221,7 @@ async def test_a_count_of_at_most_10_000_is_exact(
     assert (counted.tokens, counted.exact) == (expected, True)
 
 
-async def test_a_count_since_lately_is_exact_in_a_table_of_many(crowd: System) -> None:
+async def test_a_count_of_recent_tokens_is_exact_in_a_large_table(crowd: System) -> None:
     since = PLAN.until - timedelta(hours=12)
     expected = await crowd.rows("SELECT count(*) FROM tokens WHERE issued_at >= $1", since)
     wanted = filter_of(issued_after_us=int(since.timestamp() * 1e6))
@@ -233,7 +235,7 @@ async def test_a_count_since_lately_is_exact_in_a_table_of_many(crowd: System) -
     [filter_of(), filter_of(state="expired"), filter_of("label:env=prod"), filter_of("tenant:t0")],
     ids=str,
 )
-async def test_a_count_of_many_is_an_estimate_and_says_so(
+async def test_a_count_of_many_is_an_estimate_and_is_marked_as_one(
     crowd: System, wanted: TokenFilter
 ) -> None:
     expected = await _counted(crowd, wanted.handles, wanted.state)

@@ -47,7 +47,7 @@ async def nothing_ended(authority: Running, system: System) -> None:
     assert "revoke" not in [effect for effect, _ in (await effects(system))[:-1]]
 
 
-async def test_the_hash_of_a_rotated_secret_ends_nothing_and_is_told_nothing(
+async def test_the_hash_of_a_rotated_secret_ends_nothing_and_gets_no_record(
     system: System,
 ) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
@@ -118,7 +118,7 @@ async def test_an_enrolled_instance_that_was_not_shown_the_secret_ends_nothing(
         await nothing_ended(authority, system)
 
 
-async def test_an_instance_that_is_no_member_is_told_nothing_and_ends_nothing(
+async def test_an_instance_that_is_not_a_member_gets_no_record_and_ends_nothing(
     system: System,
 ) -> None:
     """Its MAC is right, and its credential or itself was taken out, or it never enrolled."""
@@ -167,7 +167,7 @@ async def test_a_presented_secret_ends_the_tree_whatever_time_is_claimed(system:
         await eventually(state, until=lambda seen: seen == "revoked")
 
 
-async def test_no_time_of_a_sidecars_is_believed_before_it_has_come(system: System) -> None:
+async def test_a_reported_time_that_lies_in_the_future_proves_no_reuse(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         old = await authority.issue("agent:a")
         await rotate(authority, old["token_id"])
@@ -175,7 +175,7 @@ async def test_no_time_of_a_sidecars_is_believed_before_it_has_come(system: Syst
         await nothing_ended(authority, system)
 
 
-async def test_a_bearer_who_shows_a_rotated_secret_to_the_authority_ends_the_tree(
+async def test_presenting_a_rotated_secret_to_the_authority_as_a_bearer_ends_the_tree(
     system: System,
 ) -> None:
     async with serving(system) as authority:
@@ -192,7 +192,7 @@ async def test_a_bearer_who_shows_a_rotated_secret_to_the_authority_ends_the_tre
 
 
 @pytest.mark.parametrize("way", ["explain", "revoke"])
-async def test_an_operator_who_asks_about_an_old_secret_is_no_thief(
+async def test_an_operators_query_about_an_old_secret_does_not_count_as_reuse(
     system: System, way: str
 ) -> None:
     async with serving(system) as authority:
@@ -229,7 +229,7 @@ async def test_a_secret_from_before_the_migration_is_denied_and_ends_nothing(
         await eventually(state, until=lambda seen: seen == "revoked")
 
 
-async def test_an_answer_is_for_one_look_up_and_not_now_is_told_under_its_mac(
+async def test_an_answer_is_bound_to_one_look_up_and_not_now_is_authenticated_too(
     system: System,
 ) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:

@@ -50,7 +50,9 @@ async def grow_old(shared: Running, credential: dict[str, Any], *, minutes: int)
         )
 
 
-async def test_an_instance_is_what_it_enrolled_as_and_no_other_service(shared: Running) -> None:
+async def test_an_instance_cannot_act_for_another_service_than_it_enrolled_for(
+    shared: Running,
+) -> None:
     system = shared.system
     async with system.sidecar() as sidecar:
         newcomer = await enrolled(sidecar, system, (await credential(shared))["token"])
@@ -95,7 +97,7 @@ async def test_a_posture_is_never_more_lenient_than_the_credential_allows(
         assert "lenient" in refused.why
 
 
-async def test_a_credential_has_so_many_sidecars_and_no_more(shared: Running) -> None:
+async def test_a_credential_has_no_more_sidecars_than_its_limit(shared: Running) -> None:
     system = shared.system
     async with system.sidecar() as sidecar:
         made = await shared.issue("service:search", **CREDENTIAL, sidecars={"instances": 2})
@@ -122,7 +124,9 @@ async def test_a_credential_has_so_many_sidecars_and_no_more(shared: Running) ->
         assert await sidecar.beat() is not None
 
 
-async def test_a_credential_begins_ten_times_as_many_within_an_hour(shared: Running) -> None:
+async def test_a_credential_enrols_at_most_ten_times_its_limit_within_an_hour(
+    shared: Running,
+) -> None:
     """Else one that releases each instance at once would fill every receipt."""
     system = shared.system
     async with system.sidecar() as sidecar:
@@ -143,7 +147,7 @@ async def test_a_credential_begins_ten_times_as_many_within_an_hour(shared: Runn
 
 
 @pytest.mark.parametrize("how", ["revoke", "suspend", "narrow", "expire", "expiry", "by subject"])
-async def test_when_the_credential_ends_so_do_its_instances(shared: Running, how: str) -> None:
+async def test_instances_end_with_their_credential(shared: Running, how: str) -> None:
     """The next heartbeat brings no lease, and no event is told; what else it has, it keeps."""
     system = shared.system
     made = await shared.issue(f"service:{how.replace(' ', '-')}", **CREDENTIAL)
@@ -191,7 +195,7 @@ async def test_when_the_credential_ends_so_do_its_instances(shared: Running, how
             assert await sidecar.beat(service=service) is not None
 
 
-async def test_what_is_no_sidecar_or_no_id_is_not_evicted(shared: Running) -> None:
+async def test_evicting_an_unknown_sidecar_or_an_invalid_id_is_refused(shared: Running) -> None:
     for name, status in (("0" * 32, 404), ("x", 422), ("0" * 31, 422)):
         answer = await shared.http.post(f"/v1/fleet/{name}/evict", json={})
         assert answer.status_code == status

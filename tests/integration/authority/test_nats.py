@@ -15,7 +15,7 @@ from rescind.wire import events, nats_subjects
 from rescind_runtime.net import nats_connection
 
 
-async def test_a_commit_is_pushed_to_everybody_as_a_batch(system: System) -> None:
+async def test_a_commit_is_pushed_to_all_sidecars_as_a_batch(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as one:
         heard: asyncio.Queue[Msg] = asyncio.Queue()
         await nats_connection.subscribe(one.nats, nats_subjects.EVENTS, heard.put)
@@ -53,7 +53,7 @@ async def test_late_consumers_find_events_in_the_stream(system: System) -> None:
             assert events.decode_batch(message.data).first_seq == 1
 
 
-async def test_without_nats_revocations_are_as_fast_and_the_next_heartbeat_brings_them(
+async def test_without_nats_revocations_commit_at_once_and_arrive_with_the_next_heartbeat(
     system: System,
 ) -> None:
     deaf = system.but(nats_url=SecretStr("nats://127.0.0.1:1"))
@@ -71,7 +71,7 @@ async def test_without_nats_revocations_are_as_fast_and_the_next_heartbeat_bring
             assert len(reply.payloads) == 1
 
 
-async def test_an_authority_hears_what_another_one_committed(system: System) -> None:
+async def test_an_authority_receives_the_commits_of_another_one(system: System) -> None:
     async with serving(system) as one, serving(system) as two, system.sidecar() as sidecar:
         sidecar.applied = ledger.genesis(1)
         for _ in range(5):

@@ -52,7 +52,7 @@ async def posted(running: Running, path: str, **body: object) -> Any:
     return answer.json()["receipt"]
 
 
-async def test_every_receipt_of_a_new_epoch_says_that_a_verifier_may_be_unknown(
+async def test_every_receipt_of_a_new_epoch_states_that_a_verifier_may_be_unknown(
     system: System,
 ) -> None:
     system = system.but(term=TERM_S)
@@ -87,7 +87,7 @@ async def test_every_receipt_of_a_new_epoch_says_that_a_verifier_may_be_unknown(
         assert least_s < _unix_s(until) < time.time() + 1.2 * HOUR_MS / 1000 + 5
 
 
-async def test_the_command_line_says_it_and_exits_3_and_so_does_an_authority_that_starts_later(
+async def test_the_command_line_reports_an_unknown_verifier_with_exit_3_also_by_a_later_authority(
     system: System, tmp_path: Path
 ) -> None:
     system = system.but(term=TERM_S)
@@ -123,7 +123,7 @@ async def test_the_command_line_says_it_and_exits_3_and_so_does_an_authority_tha
         assert status == 1, said
 
 
-async def test_where_the_operator_knows_that_all_are_strict_a_receipt_is_whole_and_so_it_stays(
+async def test_if_the_operator_states_that_all_verifiers_are_strict_receipts_stay_complete(
     system: System,
 ) -> None:
     system = system.but(term=TERM_S)
@@ -133,7 +133,9 @@ async def test_where_the_operator_knows_that_all_are_strict_a_receipt_is_whole_a
         status, said = await rescind(system, running, "revoke", "tenant:a", "--yes", "--wait")
         assert status == _ENFORCED, said
         # Watched for a full wait: that is noted with the epoch, for an authority that starts later.
-        await eventually(lambda: _grace_of_the_unknown(system), until=lambda found: found is None)
+        await eventually(
+            lambda: _longest_grace_of_unknown_verifiers(system), until=lambda found: found is None
+        )
     status, said = await rescind(
         system, None, "ledger", "new-epoch", "--yes", "--longest-grace", "2h"
     )
@@ -141,26 +143,26 @@ async def test_where_the_operator_knows_that_all_are_strict_a_receipt_is_whole_a
     assert "longer grace than 1h" in said
 
 
-async def test_an_epoch_notes_how_long_the_grace_of_an_unknown_verifier_may_be(
+async def test_an_epoch_stores_the_longest_grace_of_an_unknown_verifier(
     system: System,
 ) -> None:
     await bootstrap.prepare(system.settings)
-    assert await _grace_of_the_unknown(system) is None
+    assert await _longest_grace_of_unknown_verifiers(system) is None
     await bootstrap.new_epoch(system.settings, unknown_grace_ms=90_000)
-    assert await _grace_of_the_unknown(system) == 90_000
+    assert await _longest_grace_of_unknown_verifiers(system) == 90_000
     await bootstrap.new_epoch(system.settings, unknown_grace_ms=HOUR_MS)
-    assert await _grace_of_the_unknown(system) == HOUR_MS
+    assert await _longest_grace_of_unknown_verifiers(system) == HOUR_MS
     # Who was unknown to the last epoch, and may be in grace still, is unknown to the next one.
     await bootstrap.new_epoch(system.settings, unknown_grace_ms=0)
-    assert await _grace_of_the_unknown(system) == HOUR_MS
+    assert await _longest_grace_of_unknown_verifiers(system) == HOUR_MS
     async with pool.connect(system.dsn) as postgres:
         epoch = (await PostgresEpochs(postgres, guard(system.settings)).known())[-1].number
         await PostgresReceipts(postgres).settle_epoch(epoch)
     await bootstrap.new_epoch(system.settings, unknown_grace_ms=0)
-    assert await _grace_of_the_unknown(system) == 0
+    assert await _longest_grace_of_unknown_verifiers(system) == 0
 
 
-async def _grace_of_the_unknown(system: System) -> int | None:
+async def _longest_grace_of_unknown_verifiers(system: System) -> int | None:
     rows = await system.rows(
         "SELECT unknown_grace_ms FROM ledger_epochs JOIN ledger_head USING (epoch)"
     )

@@ -128,7 +128,7 @@ def fuzz(
         bounded(given(*strategies)(test))()
 
 
-def test_every_call_answers_as_the_document_says(
+def test_every_answer_conforms_to_the_openapi_document(
     stage: Stage, operations: list[Any], subtests: pytest.Subtests
 ) -> None:
     checks = [schemathesis.checks.CHECKS.get_one(name) for name in CHECKS]
@@ -168,7 +168,7 @@ def replace(where: object, names: Mapping[str, object]) -> None:
         where.update({name: real for name, real in names.items() if name in where})
 
 
-def test_a_call_that_wants_a_token_takes_none_that_is_missing_made_up_or_over(
+def test_a_call_that_needs_a_token_refuses_a_missing_invented_or_ended_one(
     stage: Stage, operations: list[Any], subtests: pytest.Subtests
 ) -> None:
     dead = over(stage)

@@ -166,7 +166,7 @@ async def test_the_footing_of_a_delegation_shows_the_end_of_the_parent(system: S
             assert [(hold.effect, hold.seq) for hold in found.holds] == [(ENDED, replaced["seq"])]
 
 
-async def test_an_admin_token_that_was_expired_opens_nothing_and_counts_for_nothing(
+async def test_an_admin_token_that_was_expired_is_refused_and_does_not_count(
     system: System,
 ) -> None:
     async with serving(system) as authority, pool.connect(system.dsn) as postgres:
@@ -183,7 +183,7 @@ async def test_an_admin_token_that_was_expired_opens_nothing_and_counts_for_noth
             assert await schema.live_admins() == 1  # the one that asks here
 
 
-async def test_a_suspension_is_named_before_the_end_as_it_is_for_a_token_whose_time_is_over(
+async def test_a_suspension_takes_precedence_over_an_early_end_as_over_an_expiry(
     system: System,
 ) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
@@ -199,7 +199,7 @@ async def test_a_suspension_is_named_before_the_end_as_it_is_for_a_token_whose_t
         assert token["token_id"] in await listed(authority, "expired")
 
 
-async def test_many_that_are_expired_at_once_each_have_a_position(system: System) -> None:
+async def test_tokens_that_are_expired_together_have_a_position_each(system: System) -> None:
     async with serving(system) as authority:
         ids = [(await authority.issue("agent:a"))["token_id"] for _ in range(9)]
         answer = await authority.http.post("/v1/tokens/expire", json={"token_ids": ids})
@@ -209,7 +209,7 @@ async def test_many_that_are_expired_at_once_each_have_a_position(system: System
         assert sorted(seqs.values()) == list(range(1, 10))
 
 
-async def test_a_repeat_under_the_key_ends_nothing_again(system: System) -> None:
+async def test_a_repeated_expiry_under_its_key_ends_nothing_again(system: System) -> None:
     async with serving(system) as authority:
         token = await authority.issue("agent:a")
         path, headers = f"/v1/tokens/{token['token_id']}/expire", {"Idempotency-Key": "once"}
@@ -242,7 +242,7 @@ async def test_the_ledgers_time_does_not_run_back_behind_its_events_unless_by_an
         assert (short["token_id"] in await listed(authority, "expired")) is stands
 
 
-async def test_the_times_of_events_never_run_back(system: System) -> None:
+async def test_the_times_of_events_never_decrease(system: System) -> None:
     async with serving(system) as authority:
         await authority.revoke("tenant:one")
         await system.rows("UPDATE ledger_head SET latest_at = now() + interval '5 min'")
@@ -255,7 +255,7 @@ async def test_the_times_of_events_never_run_back(system: System) -> None:
         assert head == times[-1]
 
 
-async def test_what_ended_before_positions_were_kept_is_ended_for_good_or_will_be(
+async def test_the_migration_ends_or_schedules_ends_from_before_positions_were_stored(
     empty_system: System,
 ) -> None:
     """Migrate a database in which tokens were expired, rotated, and left alone."""
@@ -322,7 +322,7 @@ async def in_an_hour(authority: Running, token: dict[str, Any]) -> None:
     await call(authority, token, "expire", at=at)
 
 
-async def test_a_token_that_was_to_end_later_is_ended_by_an_event_when_its_time_comes(
+async def test_a_scheduled_end_is_committed_as_an_event_when_its_time_comes(
     system: System,
 ) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
@@ -358,7 +358,7 @@ async def test_the_overlap_of_a_rotation_ends_by_an_event_too_and_the_token_goes
         assert (await look(authority, first))["state"] == "active"
 
 
-async def test_an_authority_that_starts_late_ends_what_is_overdue(system: System) -> None:
+async def test_an_authority_that_starts_late_commits_overdue_ends(system: System) -> None:
     async with serving(system) as authority:
         issued = [await authority.issue("agent:a", ttl=7200) for _ in range(3)]
         for each in issued:
@@ -371,7 +371,9 @@ async def test_an_authority_that_starts_late_ends_what_is_overdue(system: System
     assert sorted(row["ended_seq"] for row in kept) == [4, 5, 6]
 
 
-async def test_of_several_authorities_one_ends_what_is_due_under_one_key(system: System) -> None:
+async def test_one_of_several_authorities_commits_each_due_end_under_one_key(
+    system: System,
+) -> None:
     async with serving(system) as authority:
         for number in range(20):
             token = await authority.issue("agent:a", ttl=7200)
@@ -402,7 +404,7 @@ async def test_of_several_authorities_one_ends_what_is_due_under_one_key(system:
     assert len(keys) == 20
 
 
-async def test_what_somebody_ends_before_its_time_is_ended_once(system: System) -> None:
+async def test_a_token_expired_before_its_scheduled_end_is_ended_once(system: System) -> None:
     async with serving(system) as authority:
         token = await authority.issue("agent:a", ttl=7200)
         await in_an_hour(authority, token)
@@ -414,7 +416,7 @@ async def test_what_somebody_ends_before_its_time_is_ended_once(system: System) 
                 assert await transaction.change(End(token["token_id"])) is None
 
 
-async def test_an_end_that_moves_nothing_needs_no_event(system: System) -> None:
+async def test_a_scheduled_end_after_the_tokens_own_end_needs_no_event(system: System) -> None:
     async with serving(system) as authority:
         token = await authority.issue("agent:a", ttl=600)
         await in_an_hour(authority, token)  # later than its own end

@@ -35,7 +35,7 @@ async def test_preparing_twice_changes_nothing(system: System) -> None:
     assert len(await system.rows("SELECT FROM tokens")) == 1
 
 
-async def test_several_that_prepare_at_once_do_it_once(system: System) -> None:
+async def test_concurrent_preparations_are_done_once(system: System) -> None:
     async with asyncio.TaskGroup() as tasks:
         runs = [tasks.create_task(bootstrap.prepare(system.settings)) for _ in range(4)]
     done = [run.result() for run in runs]
@@ -45,7 +45,7 @@ async def test_several_that_prepare_at_once_do_it_once(system: System) -> None:
     assert len(await system.rows("SELECT FROM ledger_head")) == 1
 
 
-async def test_what_is_secret_is_its_owner_s_alone(system: System) -> None:
+async def test_secret_files_are_readable_by_their_owner_alone(system: System) -> None:
     await bootstrap.prepare(system.settings)
     assert processes.mode(system.settings.admin_token_path) == 0o600
     assert processes.mode(system.settings.edge_keys_path) == 0o600
@@ -97,7 +97,7 @@ async def test_a_migration_that_fails_leaves_nothing_behind(system: System) -> N
     assert (await bootstrap.prepare(system.settings)).applied == ()
 
 
-async def test_a_lost_admin_token_is_not_made_again_by_accident(
+async def test_a_lost_admin_token_is_not_created_again_by_accident(
     system: System, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await bootstrap.prepare(system.settings)
@@ -107,7 +107,7 @@ async def test_a_lost_admin_token_is_not_made_again_by_accident(
     assert not system.settings.admin_token_path.exists()
 
 
-async def test_a_recovered_admin_is_as_good_as_the_first(system: System) -> None:
+async def test_a_recovered_admin_token_works_like_the_first_one(system: System) -> None:
     async with serving(system) as authority:
         before = system.settings.admin_token_path.read_text()
         token_id = await bootstrap.recover(system.settings)
@@ -123,7 +123,7 @@ async def test_a_recovered_admin_is_as_good_as_the_first(system: System) -> None
         )
 
 
-async def test_an_authority_that_was_not_migrated_says_what_to_do(system: System) -> None:
+async def test_an_authority_that_was_not_migrated_states_what_to_do(system: System) -> None:
     secret_files.create_edge_key(system.settings.edge_keys_path)
     secret_files.create(system.settings.admin_token_path, "x")
     bootstrap.make_keys(system.settings)
@@ -133,13 +133,13 @@ async def test_an_authority_that_was_not_migrated_says_what_to_do(system: System
         assert "rescind migrate" in ready.json()["postgres"]
 
 
-async def test_postgres_that_is_not_there_is_named_in_plain_words(system: System) -> None:
+async def test_a_missing_postgres_is_named_in_plain_words(system: System) -> None:
     await system.shut()
     with pytest.raises(StoreUnavailableError, match="Postgres cannot be used"):
         await bootstrap.prepare(system.settings)
 
 
-def test_the_commands_speak_json_and_plain_words(system: System) -> None:
+def test_the_commands_print_json_or_plain_text(system: System) -> None:
     environ = processes.clean_environment(
         RESCIND_DATA=str(system.settings.data),
         RESCIND_POSTGRES_DSN=system.dsn,
@@ -173,7 +173,7 @@ def _files(system: System) -> list[str]:
     return [path.read_text() for path in paths]
 
 
-async def test_a_lost_edge_key_is_never_replaced_in_silence(system: System) -> None:
+async def test_a_lost_edge_key_is_never_replaced_silently(system: System) -> None:
     await bootstrap.prepare(system.settings)
     path = system.settings.edge_keys_path
     kept = path.read_bytes()
@@ -188,7 +188,7 @@ async def test_a_lost_edge_key_is_never_replaced_in_silence(system: System) -> N
     assert path.read_bytes() != kept
 
 
-async def test_where_no_token_lives_the_edge_key_is_made(system: System) -> None:
+async def test_an_edge_key_is_created_if_no_token_is_live(system: System) -> None:
     await bootstrap.prepare(system.settings)
     await system.rows("UPDATE tokens SET issued_at = '2000-01-01', expires_at = '2000-01-02'")
     system.settings.edge_keys_path.unlink()

@@ -66,7 +66,9 @@ async def test_a_dry_run_counts_and_changes_nothing(system: System) -> None:
         )
 
 
-async def test_it_counts_by_the_cutoff_and_leaves_out_what_ended_and_admins(system: System) -> None:
+async def test_a_preview_counts_by_the_cutoff_and_leaves_out_ended_tokens_and_admins(
+    system: System,
+) -> None:
     async with serving(system) as authority:
         old = await authority.issue("agent:a", tenant="t")
         new = await authority.issue("agent:a", tenant="t")
@@ -83,7 +85,7 @@ async def test_it_counts_by_the_cutoff_and_leaves_out_what_ended_and_admins(syst
         assert (await look(authority, "kind:admin"))["tokens"] >= 1
 
 
-async def test_it_names_the_services_that_saw_the_tokens_lately(system: System) -> None:
+async def test_a_preview_names_the_services_that_saw_the_tokens_recently(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as one, system.sidecar("mail") as two:
         token = await authority.issue("agent:a")
         for sidecar in (one, two):
@@ -101,7 +103,7 @@ async def test_it_names_the_services_that_saw_the_tokens_lately(system: System) 
         assert (await look(authority, "subject:agent:a"))["used"] == 1
 
 
-async def test_what_hits_many_holders_must_be_looked_at_first(system: System) -> None:
+async def test_a_command_that_hits_many_holders_needs_a_preview(system: System) -> None:
     async with serving(system.but(preview_above=2)) as authority:
         for number in range(3):
             await authority.issue(f"agent:{number}", tenant="t", labels={"crew": "x"})
@@ -122,7 +124,9 @@ async def test_what_hits_many_holders_must_be_looked_at_first(system: System) ->
         assert done.status_code == 201
 
 
-async def test_a_preview_is_no_licence_for_what_has_grown_since(system: System) -> None:
+async def test_a_preview_is_refused_if_the_command_hits_many_more_tokens_since(
+    system: System,
+) -> None:
     async with serving(system.but(preview_above=2)) as authority:
         for number in range(3):
             await authority.issue(f"agent:{number}", tenant="t")
@@ -134,7 +138,7 @@ async def test_a_preview_is_no_licence_for_what_has_grown_since(system: System) 
         assert (again["tokens"], again["preview"] != found["preview"]) == (203, True)
 
 
-async def test_what_names_its_holder_is_never_held_up(system: System) -> None:
+async def test_a_selector_that_names_a_holder_never_needs_a_preview(system: System) -> None:
     async with serving(system.but(preview_above=0)) as authority:
         token = await authority.issue("agent:a", tenant="t", session="s")
         handles = (f"token:{token['token_id']}", "subject:agent:a", "session:s")
@@ -144,7 +148,9 @@ async def test_what_names_its_holder_is_never_held_up(system: System) -> None:
         assert (await send(authority, selector=["tenant:t"])).status_code == 409
 
 
-async def test_beyond_the_bound_the_planner_estimates_and_it_says_so(system: System) -> None:
+async def test_beyond_the_bound_the_count_is_an_estimate_and_is_marked_as_one(
+    system: System,
+) -> None:
     async with serving(system) as authority:
         await authority.issue("agent:many", tenant="big")
         await clone(system, 12_000)

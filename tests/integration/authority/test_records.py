@@ -117,7 +117,7 @@ async def test_a_token_issued_after_a_revocation_is_good(system: System) -> None
         )
 
 
-async def test_issuing_waits_for_no_revocation_and_is_hit_by_the_one_under_way(
+async def test_issuing_does_not_wait_for_a_concurrent_revocation_and_is_hit_by_it(
     system: System,
 ) -> None:
     """The head is read without its lock: with it, this token would outlive the revocation."""
@@ -214,7 +214,7 @@ async def test_a_repeated_issue_returns_the_id_and_never_the_secret(system: Syst
         assert answer.json()["type"] == "urn:rescind:problem:idempotency-key-reused"
 
 
-async def test_a_repeated_revocation_is_the_first_one(system: System) -> None:
+async def test_a_repeated_revocation_returns_the_first_one(system: System) -> None:
     async with serving(system) as authority, serving(system) as other:
         headers = {"Idempotency-Key": "once"}
         body = {"selector": ["tenant:t"], "reason": "r"}
@@ -239,7 +239,9 @@ async def listed(lister: TokenSearch, state: State | None) -> Sequence[str]:
     return (await lister.page(TokenFilter(state=state), before=None, limit=1000)).token_ids
 
 
-async def test_the_list_the_sweep_and_the_pure_rule_agree_on_what_is_held(system: System) -> None:
+async def test_the_list_the_sweep_and_the_pure_rule_agree_on_which_tokens_are_denied(
+    system: System,
+) -> None:
     async with serving(system) as authority:
         random_source = random.Random(8)
         for _ in range(60):
@@ -283,7 +285,7 @@ async def test_the_list_the_sweep_and_the_pure_rule_agree_on_what_is_held(system
         assert all(by_rule[state] for state in (State.ACTIVE, State.SUSPENDED, State.REVOKED))
 
 
-async def test_a_lift_and_a_change_hold_nothing(system: System) -> None:
+async def test_a_lift_and_a_change_deny_no_token(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         issued = await authority.issue()
         suspended = await authority.revoke("subject:agent:a", effect="suspend")

@@ -51,7 +51,7 @@ async def test_no_token_is_issued_for_a_subject_below_another(system: System) ->
             assert (await bearer.post("/oauth/token", data=form)).status_code == 200
 
 
-async def test_a_session_of_before_whose_subject_is_below_another_is_out_of_its_reach(
+async def test_a_session_cannot_manage_an_existing_session_of_a_subject_below_its_own(
     system: System,
 ) -> None:
     async with serving(system) as authority:
@@ -71,7 +71,9 @@ async def test_a_session_of_before_whose_subject_is_below_another_is_out_of_its_
             assert [each["token_id"] for each in seen] == [bob["token_id"]]
 
 
-async def test_a_session_that_was_delegated_before_ends_itself_alone(system: System) -> None:
+async def test_a_session_that_was_delegated_before_this_rule_can_end_only_itself(
+    system: System,
+) -> None:
     async with serving(system) as authority:
         acme = await authority.issue("user:acme", kind="session")
         bob = await authority.issue("user:bob", kind="session")
@@ -93,7 +95,7 @@ async def test_a_session_that_was_delegated_before_ends_itself_alone(system: Sys
         assert shown["state"] == "active"
 
 
-async def test_labels_whose_keys_read_alike_are_refused_wherever_they_are_given(
+async def test_labels_with_confusable_keys_are_refused_wherever_they_are_given(
     system: System,
 ) -> None:
     async with serving(system) as authority:

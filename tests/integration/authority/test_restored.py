@@ -103,7 +103,7 @@ def sidecar_of(epoch: int) -> Any:
 
 
 @pytest.mark.parametrize("arrived", [(1, 2, 0), (2, 1, 0)])
-async def test_every_lost_batch_is_taken_back_whichever_arrived_first(
+async def test_every_lost_batch_is_recovered_in_any_order_of_arrival(
     system: System, arrived: tuple[int, ...]
 ) -> None:
     await bootstrap.prepare(system.settings)
@@ -126,7 +126,7 @@ async def test_every_lost_batch_is_taken_back_whichever_arrived_first(
     assert [row["anchor"] for row in taken] == ["tenant:2", "tenant:3"]
 
 
-async def test_a_lost_rotation_and_a_lost_end_let_no_old_secret_and_no_ended_token_live_again(
+async def test_a_lost_rotation_or_end_revives_no_old_secret_and_no_ended_token(
     system: System,
 ) -> None:
     pushed: list[bytes] = []

@@ -32,7 +32,7 @@ ALL = {"delegate": 201, "exchange": 200, "list": 200, "rotate": 200, "log out": 
 NONE = {"delegate": 403, "exchange": 400, "list": 403, "rotate": 403, "log out": 403}
 
 
-async def test_a_token_for_other_places_does_here_only_what_its_issuer_gave_it(
+async def test_a_token_bound_elsewhere_has_only_rights_that_its_issuer_gave_explicitly(
     system: System,
 ) -> None:
     async with serving(system) as authority:
@@ -79,7 +79,7 @@ async def test_a_child_has_no_more_rights_than_its_parent(system: System) -> Non
                 assert answer.status_code == status
 
 
-async def test_a_holder_cannot_widen_what_its_issuer_said_of_rotations(system: System) -> None:
+async def test_a_holder_cannot_relax_the_rotation_policy_of_its_issuer(system: System) -> None:
     async with serving(system) as authority:
         for facts, wish, status, revokes in (
             ({}, {"overlap": 3600}, 200, True),
@@ -108,7 +108,7 @@ async def test_a_holder_cannot_widen_what_its_issuer_said_of_rotations(system: S
         assert (await authority.http.post(path, json=body)).status_code == 200
 
 
-async def test_the_end_of_a_session_that_has_ended_is_no_event(system: System) -> None:
+async def test_logging_out_an_ended_session_commits_no_event(system: System) -> None:
     async with serving(system) as authority:
         mine = await authority.issue("user:1", kind="session")
         other, short, expired, exact = [
@@ -136,7 +136,7 @@ async def test_the_end_of_a_session_that_has_ended_is_no_event(system: System) -
             assert [(await log_out(exact)).status_code for _ in range(2)] == [201, 200]
 
 
-async def test_a_holder_that_changes_too_much_is_asked_to_wait_and_others_go_on(
+async def test_a_holder_that_changes_too_much_is_rate_limited_and_others_are_not(
     system: System,
 ) -> None:
     async with serving(system.but(self_service_per_s=0.5)) as authority:

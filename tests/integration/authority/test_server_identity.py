@@ -46,7 +46,7 @@ async def test_an_ordinary_role_may_ask_for_system_and_timeline(system: System) 
 @pytest.mark.parametrize(
     "function", ["pg_control_system()", "pg_current_wal_lsn()", "pg_walfile_name(pg_lsn)"]
 )
-async def test_where_a_role_may_not_ask_it_works_on_and_says_so_once(
+async def test_a_role_without_the_permission_to_ask_works_and_this_is_logged_once(
     system: System, function: str
 ) -> None:
     async with _ordinary(system) as dsn:

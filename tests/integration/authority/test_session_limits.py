@@ -103,7 +103,7 @@ async def test_an_idle_session_ends_by_an_event_that_the_token_and_its_verifiers
         assert {each["token_id"] for each in mine} == {used["token_id"], forever["token_id"]}
 
 
-async def test_what_is_over_or_gone_is_looked_at_no_more(system: System) -> None:
+async def test_ended_and_deleted_sessions_are_no_longer_examined(system: System) -> None:
     async with serving(system) as authority:
         revoked, expired = await log_in(authority, idle=60), await log_in(authority, idle=60)
         await authority.revoke(f"token:{revoked['token_id']}")
@@ -120,7 +120,7 @@ async def test_what_is_over_or_gone_is_looked_at_no_more(system: System) -> None
         assert events == []
 
 
-async def test_a_use_that_is_noted_while_its_session_is_judged_counts(system: System) -> None:
+async def test_a_use_recorded_while_its_session_is_examined_counts(system: System) -> None:
     async with serving(system, connected=False) as authority:
         session = await log_in(authority, idle=60)
     await pass_time(system, 60)
@@ -137,7 +137,7 @@ async def test_a_use_that_is_noted_while_its_session_is_judged_counts(system: Sy
         assert [row["ending"] for row in rows] == [False]
 
 
-async def test_a_restored_ledger_does_not_know_who_used_what_and_ends_nothing_for_that(
+async def test_after_a_restore_no_session_ends_for_uses_that_were_lost(
     system: System,
 ) -> None:
     async with serving(system, connected=False) as authority:
@@ -152,7 +152,7 @@ async def test_a_restored_ledger_does_not_know_who_used_what_and_ends_nothing_fo
     assert [row["ending"] for row in await system.rows(rows, session["token_id"])] == [True]
 
 
-async def test_of_too_many_sessions_the_one_used_longest_ago_ends(system: System) -> None:
+async def test_beyond_the_limit_the_least_recently_used_session_ends(system: System) -> None:
     async with serving(system.but(sessions_per_subject=3)) as authority:
         sessions = [await log_in(authority) for _ in range(3)]
         other, agent = await log_in(authority, "user:7"), await authority.issue("user:42")
@@ -175,7 +175,7 @@ async def test_of_too_many_sessions_the_one_used_longest_ago_ends(system: System
         ]  # fmt: skip
 
 
-async def test_two_authorities_at_once_leave_no_subject_more_than_it_may_have(
+async def test_two_concurrent_authorities_leave_no_subject_above_its_session_limit(
     system: System,
 ) -> None:
     bounded = system.but(sessions_per_subject=3)

@@ -35,7 +35,7 @@ async def state(authority: Running, token: dict[str, Any]) -> str:
     return str(found["state"])
 
 
-async def test_an_owner_sees_where_they_are_logged_in(system: System) -> None:
+async def test_a_session_lists_all_sessions_of_its_subject(system: System) -> None:
     async with serving(system) as authority:
         phone = await log_in(authority, "user:1", user_agent=SAFARI, address="192.0.2.7")
         laptop = await log_in(authority, "user:1", address="2001:DB8::7")
@@ -52,7 +52,7 @@ async def test_an_owner_sees_where_they_are_logged_in(system: System) -> None:
         assert looked["user_agent"] == SAFARI
 
 
-async def test_logging_out_here_ends_this_session_alone(system: System) -> None:
+async def test_logging_out_ends_the_current_session_alone(system: System) -> None:
     async with serving(system) as authority:
         phone, laptop = [await log_in(authority, "user:1") for _ in range(2)]
         assert (await log_out(authority, phone)).status_code == 201
@@ -64,7 +64,7 @@ async def test_logging_out_here_ends_this_session_alone(system: System) -> None:
         assert [each["token_id"] for each in await shown(authority, laptop)] == [laptop["token_id"]]
 
 
-async def test_logging_out_elsewhere_ends_the_other_one(system: System) -> None:
+async def test_logging_out_another_session_ends_that_session(system: System) -> None:
     async with serving(system) as authority:
         phone, laptop = [await log_in(authority, "user:1") for _ in range(2)]
         answer = await log_out(authority, phone, token_id=laptop["token_id"], wait=True)
@@ -75,7 +75,7 @@ async def test_logging_out_elsewhere_ends_the_other_one(system: System) -> None:
         )
 
 
-async def test_logging_out_everywhere_ends_sessions_and_what_came_of_them_and_no_key(
+async def test_logging_out_everywhere_ends_sessions_and_their_descendants_and_no_api_token(
     system: System,
 ) -> None:
     async with serving(system) as authority:
@@ -94,7 +94,9 @@ async def test_logging_out_everywhere_ends_sessions_and_what_came_of_them_and_no
         assert await state(authority, again) == "active"
 
 
-async def test_a_stranger_s_session_is_not_there_and_a_key_is_no_session(system: System) -> None:
+async def test_a_session_of_another_subject_is_not_found_and_an_api_token_is_not_a_session(
+    system: System,
+) -> None:
     async with serving(system) as authority:
         mine, theirs = await log_in(authority, "user:1"), await log_in(authority, "user:2")
         key = await authority.issue("user:1", kind="personal")
@@ -108,7 +110,7 @@ async def test_a_stranger_s_session_is_not_there_and_a_key_is_no_session(system:
         assert await state(authority, theirs) == "active"
 
 
-async def test_what_is_no_address_is_refused_and_a_user_agent_is_made_harmless(
+async def test_an_invalid_address_is_refused_and_a_user_agent_is_sanitised(
     system: System,
 ) -> None:
     async with serving(system) as authority:

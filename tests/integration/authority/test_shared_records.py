@@ -51,7 +51,7 @@ async def world(system: System, tmp_path: Path) -> AsyncIterator[World]:
         yield World(authority, sidecar, server, cache)
 
 
-async def test_a_look_up_leaves_its_record_for_the_next_sidecar(world: World) -> None:
+async def test_a_look_up_stores_its_record_in_redis_for_the_next_sidecar(world: World) -> None:
     issued = await world.authority.issue(ttl=3600)
     assert await world.left(issued["token"]) is None  # not at issue: holds are not known there
     _, record = await world.sidecar.resolve(issued["token"])
@@ -71,7 +71,7 @@ async def test_a_record_does_not_outlive_its_token_in_redis(world: World) -> Non
     assert 0 < await world.cache.pttl(key) <= 30_000
 
 
-async def test_an_unknown_token_leaves_nothing(world: World) -> None:
+async def test_an_unknown_token_stores_nothing_in_redis(world: World) -> None:
     issued = await world.authority.issue()
     _, unknown = await world.sidecar.resolve("rsc_agt_unheard_of")
     await world.sidecar.resolve(issued["token"])
@@ -105,7 +105,7 @@ async def test_no_look_up_waits_for_a_redis_that_hangs_or_is_gone(world: World) 
     await eventually(lambda: world.authority.metric(name))
 
 
-async def test_reported_tokens_are_marked_as_used_and_rubbish_is_not_minded(
+async def test_reported_tokens_are_marked_as_used_and_invalid_reports_are_ignored(
     system: System,
 ) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
@@ -157,7 +157,7 @@ async def test_last_used_at_only_moves_forward_and_not_twice_at_once(system: Sys
         assert await marked(3600) == (False, True)
 
 
-async def test_a_use_that_is_told_again_moves_nothing_and_none_is_ahead_of_time(
+async def test_a_repeated_use_report_changes_nothing_and_no_use_lies_in_the_future(
     system: System,
 ) -> None:
     async with serving(system) as authority, pool.connect(system.dsn) as store:
@@ -176,7 +176,7 @@ async def test_a_use_that_is_told_again_moves_nothing_and_none_is_ahead_of_time(
         assert now <= await marked(now + 10**12) <= now_us()
 
 
-async def test_marking_waits_for_nobody(system: System) -> None:
+async def test_marking_tokens_as_used_waits_for_no_lock(system: System) -> None:
     async with serving(system) as authority, pool.connect(system.dsn) as store:
         locked, free = [(await authority.issue())["token_id"] for _ in range(2)]
         async with store.transaction() as transaction:
@@ -188,7 +188,7 @@ async def test_marking_waits_for_nobody(system: System) -> None:
         assert [row["token_id"] for row in rows] == [free]
 
 
-async def test_a_flood_of_look_ups_does_not_take_the_place_of_heartbeats(system: System) -> None:
+async def test_a_flood_of_look_ups_does_not_starve_heartbeats(system: System) -> None:
     async with serving(system), system.sidecar() as flooder, system.sidecar() as sidecar:
         await flooder.enrol()
         flooding, secret = asyncio.Event(), flooder.secret

@@ -43,7 +43,7 @@ def years(shared_system: System) -> System:
 
 
 @pytest.mark.parametrize("before_seq", [None, 500])
-async def test_a_page_of_what_stands_goes_along_its_index_and_no_further(
+async def test_a_page_of_standing_revocations_reads_only_its_index_range(
     years: System, before_seq: int | None
 ) -> None:
     plan = await plan_of(years, "active_revocations", before_seq, 51, None)
@@ -53,13 +53,15 @@ async def test_a_page_of_what_stands_goes_along_its_index_and_no_further(
 
 
 @pytest.mark.parametrize("before_seq", [None, 500])
-async def test_a_page_of_all_goes_no_further_either(years: System, before_seq: int | None) -> None:
+async def test_a_page_of_all_revocations_reads_only_its_index_range(
+    years: System, before_seq: int | None
+) -> None:
     plan = await plan_of(years, "list_revocations", before_seq, 51)
     assert plan.count("revocations_seq_key") == 2
     assert "Rows Removed" not in plan
 
 
-async def test_what_stands_against_somebody_is_looked_for_among_what_stands_alone(
+async def test_a_search_by_handle_reads_only_standing_revocations(
     years: System,
 ) -> None:
     plan = await plan_of(years, "active_revocations", None, 51, ["subject:agent:70000"])

@@ -94,7 +94,7 @@ def _distrusts(sidecar: Sidecar) -> bool:
     return hasattr(sidecar, "_trust_store") and sidecar._trust_store.problem() is not None
 
 
-async def test_a_thief_of_the_keyring_with_the_way_to_nats_is_believed_by_no_sidecar_that_heard(
+async def test_a_stolen_keyring_with_access_to_nats_deceives_no_sidecar_that_knows_of_its_end(
     system: System,
     shared_system: System,
     tmp_path: Path,
@@ -153,7 +153,7 @@ def commands() -> list[str]:
     return [line for block in blocks for line in block.splitlines()]
 
 
-async def test_every_command_of_the_runbook_runs_and_every_sidecar_hears_of_it(
+async def test_every_command_of_the_runbook_runs_and_every_sidecar_receives_the_change(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hasty: None
 ) -> None:
     system = system.but(term=1)

@@ -98,7 +98,7 @@ async def test_a_revoke_is_listed_at_once_and_stamped_soon(system: System) -> No
         assert await authority.metric("rescind_authority_sweep_backlog_events") == 0
 
 
-async def test_what_is_issued_after_a_revoke_is_not_stamped(system: System) -> None:
+async def test_a_token_issued_after_a_revoke_is_not_stamped(system: System) -> None:
     async with serving(system) as authority:
         before = await authority.issue("agent:a")
         async with forbidden_to_sweep(system):
@@ -109,7 +109,7 @@ async def test_what_is_issued_after_a_revoke_is_not_stamped(system: System) -> N
         assert await state(authority, after) == "active"
 
 
-async def test_a_cutoff_ends_what_was_delegated_from_older_tokens_too(system: System) -> None:
+async def test_a_cutoff_ends_descendants_of_older_tokens_too(system: System) -> None:
     async with serving(system) as authority:
         old = await authority.issue("agent:a")
         cutoff = datetime.now(UTC)
@@ -122,7 +122,7 @@ async def test_a_cutoff_ends_what_was_delegated_from_older_tokens_too(system: Sy
         assert await state(authority, young) == "active"
 
 
-async def test_what_can_be_lifted_is_never_stamped(system: System) -> None:
+async def test_a_revocation_that_can_be_lifted_never_stamps_a_token(system: System) -> None:
     async with serving(system) as authority:
         token = await authority.issue("agent:a")
         for effect, rest in (("suspend", {}), ("narrow", {"scopes": ["x"]})):
@@ -154,7 +154,9 @@ async def stamped_for(system: System, seq: int) -> int:
     return int(found[0]["stamped"])
 
 
-async def test_a_turn_is_bounded_and_whoever_comes_next_goes_on(system: System) -> None:
+async def test_a_turn_of_the_sweep_is_bounded_and_any_process_takes_the_next_one(
+    system: System,
+) -> None:
     async with crowd(system) as (postgres, seq):
         counted = [0]
         while counted[-1] < FAMILY:
@@ -175,7 +177,7 @@ class CutOff(PostgresSweeps):
             raise StoreUnavailableError("the test cut it off")
 
 
-async def test_a_turn_that_is_cut_off_never_was(system: System) -> None:
+async def test_an_interrupted_turn_of_the_sweep_changes_nothing(system: System) -> None:
     async with crowd(system) as (postgres, seq):
         await sweeper(postgres).step()
         before = await stamps(system)
@@ -186,14 +188,14 @@ async def test_a_turn_that_is_cut_off_never_was(system: System) -> None:
         assert len(await stamps(system)) == await stamped_for(system, seq) == FAMILY
 
 
-async def test_a_process_that_is_killed_leaves_whole_turns_behind(system: System) -> None:
+async def test_a_killed_process_leaves_only_complete_turns_of_the_sweep(system: System) -> None:
     async with crowd(system, size=300) as (postgres, seq):
         command = ("-m", "tests.support.lone_sweeper", system.dsn)
         with processes.running(*command, environ=processes.clean_environment()) as run:
             await eventually(lambda: stamps(system), until=lambda seen: len(seen) >= WHOLE)
             run.end(signal.SIGKILL)  # in a turn that has stamped, and does not end
         # Its last transaction may still be on its way to its end.
-        await eventually(lambda: nobody_sweeps(system))
+        await eventually(lambda: no_sweep_is_running(system))
         left_behind = len(await stamps(system))
         assert left_behind == WHOLE
         assert left_behind == await stamped_for(system, seq)
@@ -201,7 +203,7 @@ async def test_a_process_that_is_killed_leaves_whole_turns_behind(system: System
         assert len(await stamps(system)) == await stamped_for(system, seq) == 300
 
 
-async def nobody_sweeps(system: System) -> bool:
+async def no_sweep_is_running(system: System) -> bool:
     found = await system.rows("SELECT FROM sweep FOR UPDATE SKIP LOCKED")
     return len(found) == 1
 
@@ -212,7 +214,7 @@ async def until_swept(each: Sweeper) -> None:
         await each.step()
 
 
-async def test_two_authorities_share_the_work_and_do_nothing_twice(system: System) -> None:
+async def test_two_authorities_share_the_sweep_and_do_nothing_twice(system: System) -> None:
     async with crowd(system) as (postgres, seq):
         both = [sweeper(postgres), sweeper(postgres)]
 
@@ -272,7 +274,7 @@ def new_token(subject: str) -> NewToken:
     return NewToken(token_hash, grant(token_id, subject=subject))
 
 
-async def test_a_key_is_forgotten_a_day_after_its_first_use(system: System) -> None:
+async def test_an_idempotency_key_is_deleted_a_day_after_its_first_use(system: System) -> None:
     async with serving(system) as authority:
         old = await revoke_under(authority, "old")
         new = await revoke_under(authority, "new")
@@ -287,7 +289,7 @@ async def test_a_key_is_forgotten_a_day_after_its_first_use(system: System) -> N
 
 
 @pytest.mark.parametrize("actor", [actors.RECOVERY, actors.REUSE_DETECTION])
-async def test_what_must_not_happen_twice_ever_is_remembered_for_ever(
+async def test_idempotency_keys_of_recovery_and_reuse_detection_are_never_deleted(
     system: System, actor: str
 ) -> None:
     async with serving(system) as authority:

@@ -160,7 +160,7 @@ async def scene(system: System, directory: Path) -> AsyncIterator[Scene]:
             await running
 
 
-async def test_a_batch_that_was_touched_anywhere_changes_nothing(
+async def test_a_batch_with_any_altered_byte_changes_nothing(
     system: System, tmp_path: Path
 ) -> None:
     async with scene(system, tmp_path) as stage:
@@ -173,7 +173,9 @@ async def test_a_batch_that_was_touched_anywhere_changes_nothing(
             await stage.refused(batch[:length])
 
 
-async def test_a_batch_of_somebody_else_changes_nothing(system: System, tmp_path: Path) -> None:
+async def test_a_batch_without_a_valid_signature_changes_nothing(
+    system: System, tmp_path: Path
+) -> None:
     async with scene(system, tmp_path) as stage:
         content = signed_envelope.decode(await stage.revoke("tenant:t")).content
         other = Keyring.create(root=os.urandom(32), now_us=1)
@@ -189,7 +191,7 @@ async def test_a_batch_of_somebody_else_changes_nothing(system: System, tmp_path
             await stage.refused(signed_envelope.encode(forged))
 
 
-async def test_true_batches_again_and_in_any_order_change_nothing(
+async def test_replayed_genuine_batches_in_any_order_change_nothing(
     system: System, tmp_path: Path
 ) -> None:
     async with scene(system, tmp_path) as stage:
@@ -226,7 +228,7 @@ async def test_a_batch_of_another_epoch_changes_nothing_even_if_it_is_signed(
             await stage.refused(events.encode_batch(old, sign))
 
 
-async def test_forged_wishes_to_hear_change_nothing_and_hide_no_true_one(
+async def test_forged_acknowledgement_requests_change_nothing_and_mask_no_genuine_one(
     system: System, tmp_path: Path
 ) -> None:
     async with scene(system, tmp_path) as stage:
@@ -244,7 +246,7 @@ async def test_forged_wishes_to_hear_change_nothing_and_hide_no_true_one(
         assert stage.tally.acknowledgements > heard  # and not by the next heartbeat alone
 
 
-async def test_answers_that_mallory_gives_faster_are_believed_by_nobody(
+async def test_forged_answers_that_arrive_first_are_not_accepted(
     system: System, tmp_path: Path
 ) -> None:
     """Who owns NATS can keep answers away, so deny; never make anything be accepted."""
@@ -276,7 +278,7 @@ async def test_answers_that_mallory_gives_faster_are_believed_by_nobody(
         assert stage.tally.heartbeats_lost >= lost
 
 
-async def test_a_good_token_is_not_called_unknown_by_who_answers_faster(
+async def test_a_forged_answer_that_arrives_first_does_not_make_a_good_token_unknown(
     system: System, tmp_path: Path
 ) -> None:
     """A wrong answer that comes first is passed over, and the right one is waited for."""
@@ -333,7 +335,7 @@ async def _overhear(
 
 
 @pytest.mark.parametrize("evicted", [False, True], ids=["its credential", "itself"])
-async def test_a_sidecar_that_was_ended_denies_after_its_lease_and_both_ends_say_why(
+async def test_an_ended_sidecar_denies_after_its_lease_and_both_sides_report_the_reason(
     system: System, tmp_path: Path, evicted: bool
 ) -> None:
     async with scene(system.but(term=1), tmp_path) as stage:

@@ -64,7 +64,7 @@ async def test_a_shorter_term_is_granted_at_once_and_waited_for_after_one_old_wa
         assert (shortened["at"] - lowered["at"]).total_seconds() >= 2.04 + 0.05
 
 
-async def test_another_authority_finishes_what_a_dead_one_began(system: System) -> None:
+async def test_another_authority_finishes_the_term_change_of_a_dead_one(system: System) -> None:
     brief = system.but(term=1.0)
     async with serving(brief) as authority:
         await put(authority, 500)
@@ -75,7 +75,7 @@ async def test_another_authority_finishes_what_a_dead_one_began(system: System) 
 
 
 @pytest.mark.parametrize("term_ms", [0, 499, 86_400_001, "1000", 1000.5, None, True])
-async def test_a_term_that_no_lease_should_have_is_refused(system: System, term_ms: object) -> None:
+async def test_a_term_outside_the_allowed_range_is_refused(system: System, term_ms: object) -> None:
     async with serving(system) as authority:
         answer = await authority.http.put("/v1/term", json={"term_ms": term_ms})
         assert answer.status_code == 422
@@ -83,7 +83,7 @@ async def test_a_term_that_no_lease_should_have_is_refused(system: System, term_
         assert (await settled(authority))["target_term_ms"] == system.settings.term_ms
 
 
-async def test_the_term_is_the_business_of_admins_alone(system: System) -> None:
+async def test_reading_and_changing_the_term_needs_the_admin_scope(system: System) -> None:
     async with serving(system) as authority:
         scopes = ["rescind:read", "rescind:issue", "rescind:revoke"]
         made = await authority.issue("admin:ops", kind="admin", scopes=scopes, audience=["rescind"])

@@ -51,7 +51,7 @@ async def test_a_revocation_is_listed_shown_and_ends_the_token(system: System) -
         assert living["state"] == "active"
 
 
-async def test_a_token_can_be_revoked_by_whoever_holds_it(system: System) -> None:
+async def test_a_token_can_be_revoked_by_its_secret(system: System) -> None:
     async with serving(system) as authority:
         issued = await authority.issue()
         answer = await authority.http.post("/v1/revocations", json={"token": issued["token"]})
@@ -237,7 +237,7 @@ async def test_a_bad_request_gets_a_problem_that_names_the_field(system: System)
         assert len(await system.rows("SELECT FROM tokens")) == 1  # the admin's own
 
 
-async def test_everything_wrong_is_said_at_once(system: System) -> None:
+async def test_all_invalid_fields_are_reported_at_once(system: System) -> None:
     async with serving(system) as authority:
         body = {**_AGENT, "subject": "x", "ttl": 0, "scopes": [" "], "tenant": ""}
         errors = (await authority.http.post("/v1/tokens", json=body)).json()["errors"]
@@ -270,7 +270,7 @@ async def test_everything_wrong_is_said_at_once(system: System) -> None:
         ("GET", "/v1/events?since=-1", None, (422, "invalid-request")),
     ],
 )
-async def test_every_refusal_is_a_problem(
+async def test_every_refusal_is_a_problem_document(
     system: System, method: str, path: str, content: bytes | None, expected: tuple[int, str]
 ) -> None:
     async with serving(system) as authority:
@@ -357,7 +357,7 @@ _ENDPOINTS: list[tuple[str, str, dict[str, object] | None, str, int]] = [
 ]
 
 
-async def test_who_may_call_what(system: System) -> None:
+async def test_each_operation_admits_only_tokens_with_its_scope(system: System) -> None:
     """Endpoint by endpoint: nobody, garbage, other kinds, and every single scope."""
     async with serving(system) as authority:
         agent = await authority.issue(scopes=list(ALL_SCOPES), audience=["rescind"])
@@ -392,7 +392,7 @@ async def _call(
         return await client.request(method, path, json=body)
 
 
-async def test_a_revoked_admin_is_out_with_the_next_call(system: System) -> None:
+async def test_a_revoked_admin_token_is_refused_at_the_next_call(system: System) -> None:
     async with serving(system) as authority:
         made = await authority.issue("admin:temp", kind="admin", scopes=["rescind:read"])
         async with authority.as_bearer(made["token"]) as client:
@@ -403,7 +403,7 @@ async def test_a_revoked_admin_is_out_with_the_next_call(system: System) -> None
             assert "revoked" in answer.json()["detail"]
 
 
-async def test_only_an_admin_admin_makes_admins_and_hands_out_no_more_than_it_has(
+async def test_only_the_admin_scope_issues_admin_tokens_with_no_more_scopes_than_its_holder_has(
     system: System,
 ) -> None:
     async with serving(system) as authority:
@@ -424,7 +424,7 @@ async def test_only_an_admin_admin_makes_admins_and_hands_out_no_more_than_it_ha
         assert "rescind:revoke" in answer.json()["detail"]
 
 
-async def test_only_an_admin_admin_revokes_admins(system: System) -> None:
+async def test_only_the_admin_scope_revokes_admin_tokens(system: System) -> None:
     async with serving(system) as authority:
         revoker = await authority.issue("admin:r", kind="admin", scopes=["rescind:revoke"])
 
@@ -442,7 +442,7 @@ async def test_only_an_admin_admin_revokes_admins(system: System) -> None:
         assert (await authority.http.get("/v1/fleet")).status_code == 200
 
 
-async def test_the_api_says_so_when_postgres_is_away(system: System) -> None:
+async def test_the_api_reports_that_postgres_is_unavailable(system: System) -> None:
     async with serving(system) as authority:
         issued = await authority.issue()
         async with system.sidecar() as sidecar:

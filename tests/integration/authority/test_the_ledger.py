@@ -149,7 +149,7 @@ async def _verify(system: System, batches: Sequence[Batch], last: int) -> None:
     assert sum(len(batch.payloads) for batch in batches) == last
 
 
-async def test_what_queues_during_a_commit_goes_into_one_batch(system: System) -> None:
+async def test_commands_queued_during_a_commit_share_one_batch(system: System) -> None:
     await bootstrap.prepare(system.settings)
     heard = Announced()
     async with running_core(system, heard) as parts, asyncio.TaskGroup() as tasks:
@@ -201,7 +201,7 @@ async def test_a_key_belongs_to_its_actor(system: System) -> None:
         assert (mine.seq, yours.seq) == (1, 2)
 
 
-async def test_every_command_makes_its_own_event_also_when_nothing_seems_to_change(
+async def test_every_command_commits_its_own_event_even_if_nothing_changes(
     system: System,
 ) -> None:
     await bootstrap.prepare(system.settings)
@@ -210,7 +210,7 @@ async def test_every_command_makes_its_own_event_also_when_nothing_seems_to_chan
         assert seqs == [1, 2, 3]
 
 
-async def test_a_receipt_is_kept_only_of_what_the_ledger_holds(system: System) -> None:
+async def test_a_receipt_is_stored_only_for_an_event_in_the_ledger(system: System) -> None:
     await bootstrap.prepare(system.settings)
     async with running_core(system, Announced()) as parts:
         done = await parts.sequencer.commit(command())
@@ -228,7 +228,7 @@ async def test_a_receipt_is_kept_only_of_what_the_ledger_holds(system: System) -
         assert await parts.enforcer.receipts.get(lost.revocation_id) is None
 
 
-async def test_a_command_that_postgres_refuses_does_not_take_others_along(system: System) -> None:
+async def test_a_command_that_postgres_refuses_does_not_fail_the_others(system: System) -> None:
     await bootstrap.prepare(system.settings)
     async with running_core(system, Announced()) as parts, asyncio.TaskGroup() as tasks:
         good = [tasks.create_task(parts.sequencer.commit(command())) for _ in range(3)]
@@ -260,7 +260,7 @@ async def test_a_crash_between_commit_and_publish_loses_nothing(system: System) 
         assert str(events.decode(reply.payloads[0]).revocation.selector) == "tenant:lost"
 
 
-async def test_a_connection_lost_during_commit_is_an_unknown_outcome_and_the_key_tells(
+async def test_a_connection_lost_during_commit_is_an_unknown_outcome_that_the_key_resolves(
     system: System,
 ) -> None:
     await bootstrap.prepare(system.settings)
@@ -347,7 +347,9 @@ async def _waits_for_the_head(system: System) -> bool:
     return bool(waiting)
 
 
-async def test_when_postgres_is_away_nothing_changes_and_it_is_said(system: System) -> None:
+async def test_when_postgres_is_unavailable_nothing_changes_and_the_error_states_it(
+    system: System,
+) -> None:
     await bootstrap.prepare(system.settings)
     heard = Announced()
     async with running_core(system, heard) as parts:
@@ -359,7 +361,7 @@ async def test_when_postgres_is_away_nothing_changes_and_it_is_said(system: Syst
     assert len(heard.batches) == 1
 
 
-async def test_an_asker_that_goes_away_does_not_stop_the_commit(system: System) -> None:
+async def test_a_cancelled_caller_does_not_stop_the_commit(system: System) -> None:
     await bootstrap.prepare(system.settings)
     heard = Announced()
     async with running_core(system, heard) as parts:

@@ -260,7 +260,7 @@ async def test_a_revocation_is_enforced_with_tls_on_each_link(
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_nats_knows_us_by_password_seed_or_creds(secured: Secured) -> None:
+async def test_nats_authenticates_by_password_seed_or_creds_file(secured: Secured) -> None:
     place = secured.nats.urls[0].rpartition("@")[2]
     ways = (
         secured.nats,
@@ -279,7 +279,7 @@ async def test_nats_knows_us_by_password_seed_or_creds(secured: Secured) -> None
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_certificate_that_was_put_right_is_found_without_a_restart(pki: Pki) -> None:
+async def test_a_corrected_certificate_is_used_without_a_restart(pki: Pki) -> None:
     said: list[bytes] = []
     contexts = [pki.server("expired"), pki.server()]
     served = [tls.nats(each, said) for each in contexts]

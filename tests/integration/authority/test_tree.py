@@ -52,7 +52,7 @@ async def test_a_tree_shows_parents_before_children_with_the_state_of_each(syste
         assert drawn(await tree(authority, two)) == [(1, "agent:o/two", "active")]
 
 
-async def test_what_is_not_shown_is_said_and_can_be_had_page_by_page(system: System) -> None:
+async def test_omitted_nodes_are_counted_and_can_be_read_page_by_page(system: System) -> None:
     async with serving(system) as authority:
         root = await authority.issue("agent:o")
         made = [await child_of(authority, root, f"c{number}") for number in range(5)]
@@ -84,7 +84,7 @@ async def test_what_is_not_shown_is_said_and_can_be_had_page_by_page(system: Sys
         assert [each["token_id"] for each in page["nodes"]] == [deep["token_id"]]
 
 
-async def test_a_token_that_nobody_issued_has_no_tree(system: System) -> None:
+async def test_an_unknown_token_has_no_tree(system: System) -> None:
     async with serving(system) as authority:
         for path in ("tree", "children"):
             answer = await authority.http.get(f"/v1/tokens/tok_{'0' * 26}/{path}")
@@ -108,7 +108,7 @@ WHERE token_id = $1
 """
 
 
-async def test_a_hundred_thousand_nodes_are_one_index_away(system: System) -> None:
+async def test_a_tree_of_a_hundred_thousand_nodes_is_read_through_an_index(system: System) -> None:
     async with serving(system) as authority:
         root = await authority.issue("agent:o")
         # The first hundred have MACs, and no other child is shown: a MAC costs more than its row.

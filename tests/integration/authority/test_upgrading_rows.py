@@ -35,7 +35,7 @@ async def _live(running: Running, token: str) -> bool:
     return record is not None and not record.holds
 
 
-async def test_rows_from_before_get_their_mac_before_an_authority_starts(
+async def test_existing_rows_get_their_mac_before_an_authority_starts(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(system) as running:
@@ -67,7 +67,7 @@ async def test_rows_from_before_get_their_mac_before_an_authority_starts(
         assert not await _live(running, late["token"])
 
 
-async def test_a_run_that_is_cut_off_goes_on_and_no_authority_starts_meanwhile(
+async def test_an_interrupted_run_is_resumed_and_no_authority_starts_meanwhile(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(system) as running:
@@ -90,7 +90,7 @@ async def test_a_run_that_is_cut_off_goes_on_and_no_authority_starts_meanwhile(
         assert await _live(running, token["token"])
 
 
-async def test_a_new_installation_takes_no_row_as_it_is(system: System) -> None:
+async def test_a_new_installation_accepts_no_row_without_a_mac(system: System) -> None:
     await bootstrap.prepare(system.settings)
     assert not rows.keys(system.settings).adopting
     async with serving(system) as running:
@@ -111,7 +111,9 @@ async def test_a_keyring_older_than_the_rows_is_refused(system: System) -> None:
 
 
 @pytest.mark.parametrize("trusting", [True, False])
-async def test_a_lost_keyring_is_replaced_by_hand_alone(system: System, trusting: bool) -> None:
+async def test_a_lost_keyring_is_replaced_only_by_an_operator(
+    system: System, trusting: bool
+) -> None:
     async with serving(system) as running:
         token = await running.issue()
     system.settings.keyring_path.unlink()

@@ -62,7 +62,7 @@ class Answers:
         return public - self.compared - {"close", "from_environment"}
 
 
-def test_every_answer_of_a_holder_is_of_its_type(
+def test_every_answer_to_a_holder_has_its_declared_type(
     admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = Answers(Bearer)
@@ -78,7 +78,9 @@ def test_every_answer_of_a_holder_is_of_its_type(
     assert answers.missed() == set()
 
 
-async def test_a_program_without_settings_finds_what_the_command_finds(rescind: Any) -> None:
+async def test_a_program_without_settings_finds_the_same_system_as_the_command(
+    rescind: Any,
+) -> None:
     async with AsyncAdmin.from_environment() as admin:
         issued = await admin.issue(subject="agent:found-here", kind="agent")
         assert issued.token is not None
@@ -96,7 +98,7 @@ async def test_a_program_without_settings_finds_what_the_command_finds(rescind: 
     assert '"state":"revoked"' in shown.stdout
 
 
-def test_every_answer_of_an_administrator_is_of_its_type(admin: Admin) -> None:
+def test_every_answer_to_an_administrator_has_its_declared_type(admin: Admin) -> None:
     answers = Answers(Admin)
     typed, first = answers.typed, answers.first
     issued = admin.issue(

@@ -13,7 +13,7 @@ from tests.support.free_ports import free_port
 from tests.support.processes import clean_environment
 
 
-def test_one_flight_says_who_enforced_it_and_how_fast(rescind: Rescind) -> None:
+def test_one_canary_run_reports_which_verifiers_enforced_it_and_how_fast(rescind: Rescind) -> None:
     ended = rescind("canary", "--once", "--json")
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
@@ -24,7 +24,7 @@ def test_one_flight_says_who_enforced_it_and_how_fast(rescind: Rescind) -> None:
     assert '"revoked"' in listed.stdout
 
 
-def test_without_an_authority_a_single_flight_is_unreachable(rescind: Rescind) -> None:
+def test_without_an_authority_a_single_canary_run_is_unreachable(rescind: Rescind) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     ended = rescind("canary", "--once", "--url", nowhere, RESCIND_ADMIN_TOKEN="rsc_adm_x")
     assert ended.returncode == 5

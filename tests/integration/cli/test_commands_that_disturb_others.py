@@ -55,7 +55,7 @@ def on_a_terminal(data: Path, *arguments: str) -> str:
 @pytest.mark.parametrize(
     "selector", [("tenant:preview",), ("subject:agent:preview-0", "tenant:preview")]
 )
-def test_yes_carries_out_what_hits_more_than_is_allowed_without_a_preview(
+def test_yes_runs_a_command_that_would_otherwise_need_a_preview(
     rescind: Rescind, admin: Admin, selector: tuple[str, ...]
 ) -> None:
     subjects = ["agent:preview-0"] * (ALLOWED + 1) + ["agent:preview-1"]
@@ -67,7 +67,7 @@ def test_yes_carries_out_what_hits_more_than_is_allowed_without_a_preview(
     assert rescind("lift", json.loads(done.stdout)["id"]).returncode == 0
 
 
-def test_a_preview_that_saw_fewer_is_refused_in_the_words_of_the_options(
+def test_a_preview_of_fewer_tokens_is_refused_and_the_error_names_the_options(
     rescind: Rescind, admin: Admin
 ) -> None:
     admin.issue(subject="agent:few", kind="agent", tenant="grown")
@@ -95,7 +95,7 @@ def many(ready: Mapping[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("listed", ["tokens", "revocations"])
-def test_a_long_list_fits_a_terminal_and_says_how_much_of_it_is_shown(
+def test_a_long_list_fits_a_terminal_and_states_how_much_of_it_is_shown(
     data: Path, many: int, listed: str
 ) -> None:
     shown = on_a_terminal(data, listed, "ls")
@@ -110,7 +110,7 @@ def test_a_long_list_fits_a_terminal_and_says_how_much_of_it_is_shown(
     assert many > 50
 
 
-def test_an_instance_that_is_evicted_is_shown_as_that_with_the_reason(rescind: Rescind) -> None:
+def test_an_evicted_instance_is_shown_as_evicted_with_the_reason(rescind: Rescind) -> None:
     (only,) = json.loads(rescind("fleet", "--json").stdout)["instances"]
     assert only["state"] == "live"
     evicted = rescind("fleet", "evict", only["instance"][:8], "--reason", "its host was stolen")
@@ -121,7 +121,7 @@ def test_an_instance_that_is_evicted_is_shown_as_that_with_the_reason(rescind: R
     assert seen["evicted_why"].endswith(": its host was stolen")
 
 
-def test_the_ledger_is_accepted_and_begun_anew_by_command(rescind: Rescind, data: Path) -> None:
+def test_commands_accept_the_ledger_and_begin_a_new_epoch(rescind: Rescind, data: Path) -> None:
     before = json.loads(rescind("ledger", "show", "--json").stdout)
     accepted = rescind("ledger", "accept", "--yes", "--json")
     assert accepted.returncode == 0, accepted.stderr

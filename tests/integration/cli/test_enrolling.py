@@ -15,7 +15,7 @@ def credentials(rescind: Rescind, service: str) -> list[str]:
 
 
 @pytest.mark.parametrize("where", ["nodir/x", "afile/x", "adir"])
-def test_where_the_file_cannot_be_written_no_credential_is_made(
+def test_no_credential_is_issued_if_its_file_cannot_be_written(
     rescind: Rescind, tmp_path: Path, where: str
 ) -> None:
     (tmp_path / "afile").touch()
@@ -37,7 +37,7 @@ def test_a_name_that_no_sidecar_can_have_is_refused(
     assert not (tmp_path / "f").exists()
 
 
-def test_a_file_that_is_there_is_replaced_only_when_that_is_said_and_what_it_held_is_named(
+def test_an_existing_file_is_replaced_only_on_request_and_its_old_credential_is_named(
     rescind: Rescind, tmp_path: Path
 ) -> None:
     command = ("sidecar", "enrol", "--service", "twice", "--file", str(tmp_path / "f"))

@@ -23,7 +23,7 @@ def client(request: pytest.FixtureRequest, rescind: Rescind) -> Iterator[tuple[O
         yield session, made["token_id"]
 
 
-def test_a_client_hears_of_a_revocation_and_is_itself_revoked(
+def test_a_client_sees_a_revocation_and_can_be_revoked_itself(
     client: tuple[OAuth2Session, str], rescind: Rescind, ready: Mapping[str, Any]
 ) -> None:
     session, caller_id = client

@@ -9,7 +9,7 @@ from rescind_runtime.clock import wall_us
 from rescind_runtime.crypto.signing import Keyring
 
 
-def test_a_retirement_asks_first_and_without_a_terminal_needs_yes(data: Path) -> None:
+def test_a_retirement_asks_for_confirmation_and_needs_yes_without_a_terminal(data: Path) -> None:
     before = (data / "keyring").read_bytes()
     env = {"RESCIND_DATA": str(data)}
     ended = CliRunner().invoke(rescind, ["keys", "retire", "all"], env=env)
@@ -17,7 +17,7 @@ def test_a_retirement_asks_first_and_without_a_terminal_needs_yes(data: Path) ->
     assert (data / "keyring").read_bytes() == before
 
 
-def test_who_has_not_heard_is_named_with_its_end_and_the_command_exits_6(
+def test_a_sidecar_without_the_new_statement_is_named_with_its_end_and_the_exit_code_is_6(
     data: Path, tmp_path: Path
 ) -> None:
     """A keyring that no running authority has: a statement of which no sidecar can hear."""

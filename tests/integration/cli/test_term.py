@@ -19,6 +19,6 @@ def test_the_term_is_shown_and_changed_while_everything_runs(rescind: Rescind) -
     assert json.loads(begun.stdout)["settled"] is False
 
 
-def test_a_term_that_no_lease_should_have_is_refused(rescind: Rescind) -> None:
+def test_a_term_outside_the_allowed_range_is_refused(rescind: Rescind) -> None:
     for wrong in ("0", "86401", "soon"):
         assert rescind("term", "set", wrong).returncode == 2

@@ -55,14 +55,16 @@ def test_a_check_that_demands_a_revocation_never_accepts(rescind: Rescind) -> No
     assert (ahead.returncode, "unavailable" in ahead.stdout) == (1, True)
 
 
-def test_whoever_holds_a_token_can_end_it_through_stdin(rescind: Rescind) -> None:
+def test_a_token_on_stdin_can_be_revoked(rescind: Rescind) -> None:
     issued = issue(rescind, "agent:found")
     assert rescind("revoke", "-", stdin=issued["token"]).returncode == 0
     eventually_blocking(lambda: denied(rescind, issued["token"]))
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
-def test_a_wide_revocation_is_asked_about_on_a_terminal(data: Path, answer: str, code: int) -> None:
+def test_a_wide_revocation_asks_for_confirmation_on_a_terminal(
+    data: Path, answer: str, code: int
+) -> None:
     with pseudo_terminal.opened() as terminal:
         with subprocess.Popen(
             [sys.executable, "-m", "rescind_cli", "revoke", "label:nobody=has", "--json"],
@@ -86,12 +88,12 @@ def test_a_token_in_argv_is_a_usage_error_that_does_not_repeat_it(rescind: Resci
     assert rescind("check", stdin=issued["token"]).returncode == 0
 
 
-def test_what_is_no_token_is_denied_as_malformed(rescind: Rescind) -> None:
+def test_a_text_that_is_not_a_token_is_denied_as_malformed(rescind: Rescind) -> None:
     ended = rescind("check", stdin="hello")
     assert (ended.returncode, ended.stdout) == (1, "denied  malformed\n")
 
 
-def test_without_a_token_on_stdin_check_says_how_it_is_called(rescind: Rescind) -> None:
+def test_without_a_token_on_stdin_check_shows_its_usage(rescind: Rescind) -> None:
     assert rescind("check").returncode == 2
 
 
@@ -112,7 +114,7 @@ def test_a_repeated_issue_does_not_show_the_token_again(rescind: Rescind) -> Non
     assert "rsc_agt_" not in again.stdout + again.stderr
 
 
-def test_a_dry_run_says_what_would_be_hit_and_changes_nothing(rescind: Rescind) -> None:
+def test_a_dry_run_reports_what_would_be_hit_and_changes_nothing(rescind: Rescind) -> None:
     token = issue(rescind, "agent:looked-at")["token"]
     ended = rescind("revoke", "subject:agent:looked-at", "--dry-run", "--json")
     assert ended.returncode == 0, ended.stderr
@@ -156,7 +158,7 @@ def test_revoke_waits_until_it_is_enforced_and_the_receipt_is_checked_offline(
     assert "not genuine" in forged.stderr
 
 
-def test_an_error_has_a_json_twin(rescind: Rescind) -> None:
+def test_an_error_has_a_json_form(rescind: Rescind) -> None:
     ended = rescind("tokens", "show", "tok_nothing", "--json")
     assert ended.returncode == 1
     error = json.loads(ended.stderr)["error"]
@@ -240,7 +242,7 @@ def test_events_follow_what_is_revoked(rescind: Rescind, data: Path) -> None:
     assert len({frozenset(each) for each in seen}) == 1, "listed and followed have the same keys"
 
 
-def test_an_authority_that_is_not_there_exits_5_and_says_where_it_looked(rescind: Rescind) -> None:
+def test_a_missing_authority_exits_5_and_the_error_names_the_address(rescind: Rescind) -> None:
     gone = "http://127.0.0.1:9"
     ended = rescind("fleet", "--url", gone, RESCIND_ADMIN_TOKEN="x")
     assert ended.returncode == 5
@@ -248,7 +250,7 @@ def test_an_authority_that_is_not_there_exits_5_and_says_where_it_looked(rescind
     assert "rescind up" in ended.stderr
 
 
-def test_a_sidecar_that_is_not_there_exits_5_and_says_where_it_looked(rescind: Rescind) -> None:
+def test_a_missing_sidecar_exits_5_and_the_error_names_the_socket(rescind: Rescind) -> None:
     ended = rescind("check", "--socket", "/nowhere/x.sock", stdin="rsc_agt_x")
     assert ended.returncode == 5
     assert "/nowhere/x.sock" in ended.stderr

@@ -40,7 +40,7 @@ def frozen(ready: Mapping[str, Any]) -> Iterator[None]:
 
 
 @every_command
-def test_a_command_says_how_many_tokens_of_how_many_subjects_it_hit(
+def test_a_command_reports_how_many_tokens_and_subjects_it_hit(
     rescind: Rescind, command: str
 ) -> None:
     subject = f"agent:hit-{command}"
@@ -53,7 +53,7 @@ def test_a_command_says_how_many_tokens_of_how_many_subjects_it_hit(
 
 
 @every_command
-def test_a_command_that_hits_nothing_warns_and_says_0(rescind: Rescind, command: str) -> None:
+def test_a_command_that_hits_nothing_warns_and_reports_0(rescind: Rescind, command: str) -> None:
     ended = rescind(*arguments(command, "agent:nobody-at-all"), "--json", "--wait")
     assert ended.returncode == 0, ended.stderr
     done = json.loads(ended.stdout)
@@ -66,7 +66,7 @@ def test_a_command_that_hits_nothing_warns_and_says_0(rescind: Rescind, command:
         assert all("warning: it lets no token go" in each.stderr for each in lifted)
 
 
-def test_a_second_lift_says_that_there_was_nothing_to_lift(rescind: Rescind) -> None:
+def test_a_second_lift_reports_that_there_was_nothing_to_lift(rescind: Rescind) -> None:
     issue(rescind, "agent:lifted-twice")
     held = json.loads(rescind("suspend", "subject:agent:lifted-twice", "--json").stdout)
     first, second = (rescind("lift", held["id"]) for _ in range(2))
@@ -85,7 +85,7 @@ def test_a_wide_command_without_a_terminal_needs_yes(
     assert "--yes" in ended.stderr
 
 
-def test_yes_or_a_preview_carries_a_wide_command_out(rescind: Rescind) -> None:
+def test_yes_or_a_preview_runs_a_wide_command(rescind: Rescind) -> None:
     for number in range(3):
         issue(rescind, f"agent:wide-{number}", "--tenant", "wide-yes")
     settings = {"RESCIND_ADMIN_TOKEN": ""}
@@ -109,7 +109,7 @@ def test_expiring_by_a_filter_of_many_holders_needs_yes_too(rescind: Rescind) ->
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_a_wait_that_times_out_says_that_it_is_not_enforced_and_how_to_go_on(
+def test_a_wait_that_times_out_reports_that_it_is_not_enforced_and_how_to_continue(
     rescind: Rescind, ready: Mapping[str, Any], as_json: bool
 ) -> None:
     instance = ready["sidecars"][0]["instance"]
@@ -131,7 +131,7 @@ def test_a_wait_that_times_out_says_that_it_is_not_enforced_and_how_to_go_on(
 
 
 @pytest.mark.parametrize("verb", ["revoke", "receipt"])
-def test_ctrl_c_in_a_wait_says_the_same(
+def test_ctrl_c_in_a_wait_reports_that_it_is_not_enforced_and_how_to_continue(
     rescind: Rescind, ready: Mapping[str, Any], data: Path, verb: str
 ) -> None:
     done = json.loads(rescind("revoke", "subject:agent:interrupted", "--json").stdout)
@@ -165,7 +165,7 @@ def test_ctrl_c_in_a_wait_says_the_same(
         ("subject:agent:found", "chain:agent:found"),
     ],
 )
-def test_what_stands_is_found_by_the_handle_that_was_written(
+def test_a_standing_revocation_is_found_by_the_handle_as_it_was_written(
     rescind: Rescind, handle: str, selector: str
 ) -> None:
     issue(rescind, "agent:found")
@@ -175,7 +175,7 @@ def test_what_stands_is_found_by_the_handle_that_was_written(
     assert rescind("lift", held["id"]).returncode == 0
 
 
-def test_a_token_s_handle_finds_what_stands_against_its_tree(rescind: Rescind) -> None:
+def test_a_tokens_handle_finds_the_standing_revocations_of_its_tree(rescind: Rescind) -> None:
     token_id = issue(rescind, "agent:tree-found")["token_id"]
     held = json.loads(rescind("suspend", f"token:{token_id}", "--json").stdout)
     for handle in (f"token:{token_id}", f"tree:{token_id}"):

@@ -118,7 +118,7 @@ async def listens(port: int, process: asyncio.subprocess.Process) -> None:
                 return
 
 
-async def test_nginx_lets_through_what_the_sidecar_allows_and_nothing_else(
+async def test_nginx_forwards_exactly_the_requests_that_the_sidecar_allows(
     nginx: int, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     good, poor = link.issue("agent:x"), link.issue(scopes=())
@@ -137,7 +137,9 @@ async def test_nginx_lets_through_what_the_sidecar_allows_and_nothing_else(
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "OPTIONS", "DELETE"])
-async def test_nginx_and_a_body_never_hang(nginx: int, link: LedgerInMemory, method: str) -> None:
+async def test_a_request_body_never_makes_nginx_hang(
+    nginx: int, link: LedgerInMemory, method: str
+) -> None:
     good = link.issue("agent:x")
     body = b"b" * 20_000 if method in {"POST", "PUT"} else b""
     async with talk(nginx) as line:
@@ -157,14 +159,14 @@ async def test_callers_never_get_each_others_answers(nginx: int, link: LedgerInM
             sent = request(f"/{turn}", bearer(issued[name]), method="POST", body=body)
             assert (await ask(nginx, sent)).body == name.encode()
 
-    async def nobody() -> None:
+    async def anonymous_calls() -> None:
         for _ in range(25):
             assert (await ask(nginx, request("/", method="POST", body=b"x" * 100))).status == 401
 
     async with asyncio.TaskGroup() as tasks:
         for name in names:
             tasks.create_task(call(name))
-            tasks.create_task(nobody())
+            tasks.create_task(anonymous_calls())
 
 
 async def test_nginx_fails_closed_without_a_sidecar(
@@ -175,7 +177,7 @@ async def test_nginx_fails_closed_without_a_sidecar(
     assert answer.status == 500  # nginx's word for an authoriser that says 503
 
 
-async def test_as_envoy_asks(plane: Plane, link: LedgerInMemory) -> None:
+async def test_a_request_as_envoy_sends_it_is_answered(plane: Plane, link: LedgerInMemory) -> None:
     # ext_authz over HTTP: the caller's method and path after the prefix, content-length: 0.
     for method in ("GET", "POST", "OPTIONS", "PATCH"):
         sent = (
@@ -190,7 +192,9 @@ async def test_as_envoy_asks(plane: Plane, link: LedgerInMemory) -> None:
         assert answer.headers["connection"] == "keep-alive"
 
 
-async def test_as_traefik_asks(plane: Plane, link: LedgerInMemory) -> None:
+async def test_a_request_as_traefik_sends_it_is_answered(
+    plane: Plane, link: LedgerInMemory
+) -> None:
     # forwardAuth: a GET to the address as configured; the call is told in X-Forwarded-*.
     sent = request(
         "/verify?require=tools:call",

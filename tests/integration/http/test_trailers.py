@@ -25,7 +25,7 @@ async def application(_scope: Any, receive: Callable[[], Any], send: Callable[[A
 
 
 @pytest.mark.parametrize(("server", "status"), [("h11", 401), ("httptools", 200)])
-async def test_httptools_takes_a_trailer_for_a_header_and_h11_does_not(
+async def test_httptools_treats_a_trailer_as_a_header_and_h11_does_not(
     server: Literal["h11", "httptools"], status: int
 ) -> None:
     verifier = FakeVerifier(audience="search")

@@ -51,7 +51,7 @@ async def test_a_worker_denies_as_soon_as_the_event_is_applied(
         assert poor.status == 403
 
 
-async def test_a_worker_does_as_the_settings_of_its_sidecar_say(
+async def test_a_worker_follows_the_settings_of_its_sidecar(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     mail = link.issue("agent:x", audience=("mail",))
@@ -75,7 +75,7 @@ async def test_a_worker_does_as_the_settings_of_its_sidecar_say(
         assert stale.headers["www-authenticate"] == challenge
 
 
-async def test_operators_hear_of_the_sidecar_itself(
+async def test_operators_get_the_readiness_and_metrics_of_the_sidecar_itself(
     sidecar: RunningSidecar, link: LedgerInMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link.term_ms = 300
@@ -140,7 +140,7 @@ async def test_several_workers_share_one_port(
         assert (await verify(plane.port, token)).status == 200
 
 
-async def test_none_means_no_data_plane_and_operators_are_still_answered(
+async def test_zero_workers_means_no_data_plane_and_operators_are_still_answered(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     async with data_plane.running(sidecar, workers=0) as plane:
@@ -211,7 +211,7 @@ def _request(path: str) -> HttpRequest:
     return HttpRequest("GET", path, b"", [])
 
 
-async def test_a_worker_introspects_as_the_settings_of_its_sidecar_say(
+async def test_a_worker_introspects_by_the_settings_of_its_sidecar(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     form = f"token={link.issue('agent:x', scopes=('a',))}".encode()

@@ -32,7 +32,7 @@ def leave_a_straggler(directory: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(["/bin/sleep", "0.3"], pass_fds=(held.fileno(),))
 
 
-async def test_a_run_waits_for_what_a_killed_one_left(tmp_path: Path) -> None:
+async def test_a_run_waits_for_processes_that_a_killed_one_left(tmp_path: Path) -> None:
     with leave_a_straggler(tmp_path) as straggler:
         async with home.locked(tmp_path, longest_socket=10):
             assert gone(straggler.pid)
@@ -56,7 +56,7 @@ async def test_a_deep_directory_gets_a_short_place_for_its_sockets(tmp_path: Pat
     assert not place.sockets.exists()
 
 
-async def test_nobody_else_can_look_into_a_new_data_directory(tmp_path: Path) -> None:
+async def test_a_new_data_directory_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     async with home.locked(tmp_path / "new", longest_socket=10) as place:
         assert mode(place.directory) == 0o700
         assert mode(place.directory / "lock") == 0o600

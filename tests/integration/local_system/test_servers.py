@@ -45,7 +45,9 @@ async def test_postgres_keeps_what_it_acknowledged_when_it_is_killed(tmp_path: P
             await truth.close()
 
 
-async def test_a_pid_file_with_the_number_of_another_process_is_no_obstacle(tmp_path: Path) -> None:
+async def test_a_pid_file_with_the_pid_of_another_process_does_not_prevent_a_start(
+    tmp_path: Path,
+) -> None:
     async with locked(tmp_path) as place:
         async with postgres.running(place):
             status = place.directory / "postgres" / "cluster" / "postmaster.pid"
@@ -56,7 +58,7 @@ async def test_a_pid_file_with_the_number_of_another_process_is_no_obstacle(tmp_
             await truth.close()
 
 
-async def test_half_made_data_is_made_again(tmp_path: Path) -> None:
+async def test_half_created_data_is_created_again(tmp_path: Path) -> None:
     async with locked(tmp_path) as place:
         half = place.folder("postgres") / "cluster.new"
         half.mkdir()
@@ -76,7 +78,7 @@ async def test_data_of_another_version_is_refused_by_name(tmp_path: Path) -> Non
                 pass
 
 
-async def test_nats_has_jetstream_and_knows_its_users(tmp_path: Path) -> None:
+async def test_nats_has_jetstream_and_authenticates_its_users(tmp_path: Path) -> None:
     async with locked(tmp_path) as place, bus.running(place) as server:
         client = await nats_client.connect(server.url)
         stream = client.jetstream()
@@ -214,7 +216,7 @@ async def test_without_a_namespace_postgres_runs_as_another_user(
 
 
 @root_only
-async def test_where_no_identity_works_the_refusal_names_the_setting(
+async def test_if_no_identity_works_the_refusal_names_the_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _without_namespace(monkeypatch)

@@ -37,7 +37,7 @@ def frozen(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def test_a_healthy_system_has_nothing_wrong(diagnose: Diagnose) -> None:
+def test_a_healthy_system_passes_every_check(diagnose: Diagnose) -> None:
     code, checks = diagnose()
     of_the_machine = {"clock source", "core dumps"}
     bad = {part: level for part, level in wrong(checks).items() if part not in of_the_machine}
@@ -48,7 +48,7 @@ def test_a_healthy_system_has_nothing_wrong(diagnose: Diagnose) -> None:
     assert {f"sidecar service-{n}: lease" for n in (1, 2)} <= checks.keys()
 
 
-def test_a_person_reads_one_line_a_check_and_a_summary(system: System) -> None:
+def test_the_text_output_has_one_line_per_check_and_a_summary(system: System) -> None:
     lines = system.rescind("doctor").stdout.splitlines()
     assert lines[-1].startswith(("ok", "warning"))
     assert all(line.startswith(("ok ", "warning", "skipped", "  ")) for line in lines)
@@ -70,7 +70,7 @@ def test_a_person_reads_one_line_a_check_and_a_summary(system: System) -> None:
         ("RESCIND_EDGE_KEY_FILE", "/nowhere/edge-key", "edge key file", "failed"),
     ],
 )
-def test_what_is_configured_wrongly_is_named(
+def test_a_wrong_setting_is_reported_at_its_check(
     diagnose: Diagnose, variable: str, value: str, part: str, level: str
 ) -> None:
     code, checks = diagnose(**{variable: value})
@@ -79,7 +79,7 @@ def test_what_is_configured_wrongly_is_named(
     assert "hunter2" not in str(checks)
 
 
-def test_an_admin_token_that_ended_is_refused_with_the_way_back(
+def test_an_ended_admin_token_is_refused_with_advice_on_recovery(
     system: System, diagnose: Diagnose
 ) -> None:
     ended = system.json(
@@ -110,7 +110,7 @@ def test_a_secret_that_others_may_read_is_named(
     assert f"chmod 0600 {path}" in checks[part]["advice"]
 
 
-def test_what_would_leave_the_machine_in_clear_text_is_not_asked(diagnose: Diagnose) -> None:
+def test_a_remote_server_in_clear_text_is_not_contacted(diagnose: Diagnose) -> None:
     far = {
         "nats": ("RESCIND_NATS_URL", "nats://u:hunter2@far.example:4222"),
         "redis": ("RESCIND_REDIS_URL", "redis://:hunter2@far.example:6379"),
@@ -133,19 +133,21 @@ def test_what_would_leave_the_machine_in_clear_text_is_not_asked(diagnose: Diagn
     assert checks["authority over http"]["level"] == "skipped"
 
 
-def test_a_sidecar_s_url_is_no_authority_s(system: System, diagnose: Diagnose) -> None:
+def test_the_url_of_a_sidecar_is_not_accepted_as_that_of_an_authority(
+    system: System, diagnose: Diagnose
+) -> None:
     code, checks = diagnose(RESCIND_URL=system.ready["sidecars"][0]["http"])
     assert (code, checks["authority"]["level"]) == (1, "failed")
 
 
-def test_a_frozen_nats_is_no_answer_in_time(system: System, diagnose: Diagnose) -> None:
+def test_a_frozen_nats_is_reported_as_no_answer_in_time(system: System, diagnose: Diagnose) -> None:
     with frozen(system.ready["pids"]["nats"]):
         code, checks = diagnose()
     assert (code, checks["nats"]["level"]) == (1, "failed")
     assert "no answer in time" in checks["nats"]["says"]
 
 
-def test_a_sidecar_that_hangs_is_named_and_the_other_is_well(
+def test_a_hanging_sidecar_is_named_and_the_other_one_is_healthy(
     system: System, diagnose: Diagnose
 ) -> None:
     with frozen(system.ready["sidecars"][0]["pid"]):
@@ -166,7 +168,7 @@ def test_without_an_authority_the_lease_is_gone_and_comes_back(
     eventually_blocking(lambda: lease() == "ok")
 
 
-def test_where_nothing_is_configured_it_fails_and_says_how_to_begin(
+def test_without_configuration_it_fails_and_states_how_to_begin(
     system: System, tmp_path: Path
 ) -> None:
     ended = system.rescind("doctor", "--json", RESCIND_DATA=str(tmp_path))
@@ -198,7 +200,7 @@ def test_a_setting_that_is_unknown_or_has_a_wrong_value_is_named(system: System)
     assert "hunter2" not in ended.stdout
 
 
-def test_all_of_it_goes_where_its_output_is_sent_also_from_a_terminal(system: System) -> None:
+def test_all_of_the_output_can_be_redirected_also_from_a_terminal(system: System) -> None:
     with (
         pseudo_terminal.opened() as terminal,
         subprocess.Popen(
@@ -274,7 +276,7 @@ def readiness(url: str) -> tuple[int, str]:
         return refused.code, json.load(refused)["detail"]
 
 
-def test_a_sidecar_whose_credential_ended_is_not_ready_and_is_told_what_to_do(
+def test_a_sidecar_whose_credential_ended_is_not_ready_and_the_advice_is_shown(
     system: System, diagnose: Diagnose, tmp_path: Path
 ) -> None:
     file = tmp_path / "late.credential"

@@ -37,7 +37,7 @@ def test_a_token_revoked_by_its_subject_names_the_handle(system: System) -> None
     assert explained["may"]["until"] is None
 
 
-def test_each_of_two_holds_is_told_and_so_do_the_sidecars(system: System) -> None:
+def test_both_of_two_revocations_are_shown_and_the_sidecars_agree(system: System) -> None:
     issued = system.issue("agent:twice", "--label", "team=x")
     system.json("revoke", f"token:{issued['token_id']}")
     system.json("revoke", "label:team=x", "subject:agent:twice", "--yes")
@@ -62,7 +62,7 @@ def test_an_expired_token_that_was_revoked_too_has_both_causes(system: System) -
     )
 
 
-def test_a_token_before_its_time_may_still_be_used_later(system: System) -> None:
+def test_a_token_that_is_not_yet_valid_is_explained_as_usable_later(system: System) -> None:
     url, token = system.ready["authority"], (system.directory / "admin-token").read_text().strip()
     body = {"subject": "agent:early", "kind": "agent", "not_before": time.time() + 600}
     headers = {"authorization": f"Bearer {token}"}
@@ -73,7 +73,7 @@ def test_a_token_before_its_time_may_still_be_used_later(system: System) -> None
     assert explained["may"]["until"] == issued["expires_at"]
 
 
-def test_a_rotated_secret_is_said_to_be_one_and_no_sidecar_is_shown_it(system: System) -> None:
+def test_a_rotated_secret_is_explained_and_sent_to_no_sidecar(system: System) -> None:
     issued = system.issue("agent:rotated", "--ttl", "600")
     rotated = system.json("tokens", "rotate", issued["token_id"])
     explained = system.json("explain", "-", stdin=issued["token"])
@@ -88,7 +88,7 @@ def test_a_rotated_secret_is_said_to_be_one_and_no_sidecar_is_shown_it(system: S
     assert len(explained["sidecars"]) == 2
 
 
-def test_a_person_reads_why(system: System) -> None:
+def test_the_text_output_explains_the_denial(system: System) -> None:
     issued = system.issue("agent:read", "--scope", "read")
     system.json("revoke", "subject:agent:read", "--reason", "tired of it")
     shown = system.rescind("explain", issued["token_id"]).stdout
@@ -103,7 +103,7 @@ def test_a_token_in_argv_is_refused_and_not_repeated(system: System) -> None:
     assert issued["token"] not in ended.stdout + ended.stderr
 
 
-def test_what_is_no_token_is_said_to_be_none(system: System) -> None:
+def test_a_text_that_is_not_a_token_is_refused_with_an_error(system: System) -> None:
     for arguments, stdin in ((("explain", "-"), "hello"), (("explain", "tok_nothing"), "")):
         ended = system.rescind(*arguments, stdin=stdin)
         assert ended.returncode == 1

@@ -55,7 +55,7 @@ def test_names_follow_the_conventions_and_each_has_help(system: System) -> None:
             assert family.name.endswith(("_seconds", "_events")), family.name
 
 
-def test_values_move_with_what_happens(system: System) -> None:
+def test_the_values_of_metrics_follow_what_happens(system: System) -> None:
     watched = (
         "rescind_authority_commit_seconds_count",
         "rescind_authority_head_seq",
@@ -104,7 +104,7 @@ def test_the_dashboard_draws_only_metrics_that_exist(system: System) -> None:
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
-def test_health_tells_alive_from_ready(system: System) -> None:
+def test_health_distinguishes_alive_from_ready(system: System) -> None:
     for url in (system.ready["authority"], system.ready["sidecars"][0]["http"]):
         assert httpx2.get(f"{url}/healthz").status_code == 200
         assert httpx2.get(f"{url}/readyz").status_code == 200

@@ -36,7 +36,7 @@ async def test_a_child_that_ends_too_early_is_named_with_the_end_of_its_log(tmp_
     assert str(tmp_path / "trial.log") in str(e.value)
 
 
-async def test_what_a_child_did_just_before_it_ended_is_seen(tmp_path: Path) -> None:
+async def test_the_last_action_of_a_child_before_its_end_is_seen(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     async with child_process.running(shell(tmp_path, "read line <fifo; touch done")) as child:
         seen: list[bool] = []
@@ -53,7 +53,7 @@ async def test_what_a_child_did_just_before_it_ended_is_seen(tmp_path: Path) -> 
         assert seen == [False, True]
 
 
-async def test_a_killed_child_is_told_from_one_that_gave_up(tmp_path: Path) -> None:
+async def test_a_killed_child_is_distinguished_from_one_that_gave_up(tmp_path: Path) -> None:
     async with child_process.running(shell(tmp_path, "kill -9 $$")) as child:
         await child.wait_ended()
         assert "was killed with SIGKILL" in str(child.failure())
@@ -79,7 +79,7 @@ async def test_anything_else_in_place_of_the_ready_line_is_refused(tmp_path: Pat
             await child.ready(deadline_s=10)
 
 
-async def test_a_child_that_says_that_it_is_not_ready_is_given_up_with_its_reason(
+async def test_a_child_that_reports_that_it_is_not_ready_is_given_up_with_its_reason(
     tmp_path: Path,
 ) -> None:
     script = """echo '{"ready":false,"why":"its credential was revoked"}'; exec sleep 60"""
@@ -88,7 +88,7 @@ async def test_a_child_that_says_that_it_is_not_ready_is_given_up_with_its_reaso
             await child.ready(deadline_s=10)
 
 
-async def test_a_child_deaf_to_its_stop_signal_is_killed_with_what_it_started(
+async def test_a_child_that_ignores_its_stop_signal_is_killed_with_its_descendants(
     tmp_path: Path,
 ) -> None:
     script = """trap '' TERM; sleep 60 & printf '{"ready":true,"pid":%d}\\n' $!; wait; sleep 60"""
@@ -126,7 +126,9 @@ def test_children_start_from_the_main_thread_alone(tmp_path: Path) -> None:
     assert refused == ["children are started from the main thread"]
 
 
-def test_a_parent_that_died_before_the_child_asked_to_be_told_is_noticed(tmp_path: Path) -> None:
+def test_the_death_of_a_parent_before_the_child_asked_for_the_death_signal_is_detected(
+    tmp_path: Path,
+) -> None:
     """The race: fork, the parent dies, and only then does the child ask for the death signal."""
     somebody_else = "1"
     proof = tmp_path / "started"

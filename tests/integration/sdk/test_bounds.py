@@ -30,7 +30,9 @@ def test_memory_does_not_grow_with_distinct_tokens(tmp_path: Path) -> None:
         verifier.close()
 
 
-async def test_a_sidecar_that_does_not_read_does_not_fill_our_memory(tmp_path: Path) -> None:
+async def test_a_sidecar_that_does_not_read_does_not_fill_the_memory_of_its_client(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "hung.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))
@@ -56,7 +58,7 @@ async def test_a_sidecar_that_does_not_read_does_not_fill_our_memory(tmp_path: P
         loops.close()
 
 
-async def test_who_waits_for_a_sidecar_to_read_hears_at_once_that_it_hung_up(
+async def test_a_client_that_waits_for_a_sidecar_to_read_learns_at_once_that_it_disconnected(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "slow.sock"

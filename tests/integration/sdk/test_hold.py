@@ -206,7 +206,7 @@ async def test_work_begins_only_with_a_good_token(
     assert not verifier._holds._registered
 
 
-def test_a_thread_is_told_and_not_interrupted(
+def test_a_thread_is_notified_and_not_interrupted(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     with verifier.hold(link.issue("agent:x")) as held:
@@ -217,7 +217,7 @@ def test_a_thread_is_told_and_not_interrupted(
         assert held.reason is Reason.REVOKED
 
 
-def test_a_crowd_under_one_tree_is_ended_together(
+def test_many_holds_under_one_tree_end_together(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     works = [Work(verifier, link.issue("agent:x")) for _ in range(500)]
@@ -234,7 +234,7 @@ def test_a_crowd_under_one_tree_is_ended_together(
     assert {work.reason for work in works} == {Reason.REVOKED}
 
 
-async def test_a_look_up_that_hangs_keeps_no_other_hit_waiting(
+async def test_a_look_up_that_hangs_delays_no_other_hit(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     slow, quick = Work(verifier, link.issue("agent:x")), Work(verifier, link.issue("agent:y"))
@@ -257,7 +257,7 @@ async def test_a_look_up_that_hangs_keeps_no_other_hit_waiting(
     assert slow.reason in {Reason.REVOKED, Reason.UNAVAILABLE}
 
 
-def test_a_token_that_is_seen_first_by_its_hold_is_asked_about_once(
+def test_a_token_that_is_first_seen_by_its_hold_is_looked_up_once(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     with verifier.hold(link.issue("agent:y")):  # somebody looks already
@@ -287,7 +287,7 @@ def test_a_token_that_is_seen_first_by_its_hold_is_asked_about_once(
         assert len(records) == 1
 
 
-async def test_a_killed_sidecar_tells_nobody_and_the_work_ends_with_its_lease(
+async def test_work_ends_with_the_lease_of_a_killed_sidecar(
     socket: Path,
 ) -> None:
     with separate(socket, term_ms=1_000) as (pid, (token, _)):
@@ -308,7 +308,7 @@ async def test_a_killed_sidecar_tells_nobody_and_the_work_ends_with_its_lease(
             soon(work.ended_s - killed_s, at_most_s=0.9 + SOON_S)
 
 
-async def test_a_sidecar_that_hangs_tells_nobody_either(socket: Path) -> None:
+async def test_work_ends_with_the_lease_of_a_hanging_sidecar(socket: Path) -> None:
     with separate(socket, term_ms=1_000) as (pid, (token, _)):
         async with attached(socket) as verifier:
             await accepted(verifier, token)
@@ -372,7 +372,7 @@ def test_work_goes_on_through_a_restart_and_the_new_sidecar_ends_it(
     verifier.close()
 
 
-def test_what_was_revoked_while_a_sidecar_was_down_ends_when_the_next_one_is_there(
+def test_work_revoked_while_a_sidecar_was_down_ends_when_the_next_one_starts(
     socket: Path, link: LedgerInMemory
 ) -> None:
     token = link.issue("agent:x")
@@ -387,7 +387,7 @@ def test_what_was_revoked_while_a_sidecar_was_down_ends_when_the_next_one_is_the
     verifier.close()
 
 
-def test_a_new_epoch_ends_no_work_whose_token_it_knows(
+def test_a_new_epoch_does_not_end_work_whose_token_it_knows(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     with verifier.hold(link.issue("agent:x")) as held:
@@ -402,7 +402,7 @@ def test_a_new_epoch_ends_no_work_whose_token_it_knows(
 
 
 @pytest.mark.parametrize("mapped", [True, False])
-def test_under_a_storm_of_events_it_looks_now_and_then(
+def test_during_a_flood_of_events_holds_are_checked_now_and_then(
     sidecar: RunningSidecar, link: LedgerInMemory, mapped: bool
 ) -> None:
     if not mapped:
@@ -422,7 +422,7 @@ def test_under_a_storm_of_events_it_looks_now_and_then(
     verifier.close()
 
 
-def test_beside_a_sidecar_that_pushes_nothing_it_looks_for_itself(
+def test_beside_a_sidecar_that_pushes_nothing_the_client_polls(
     sidecar: RunningSidecar, link: LedgerInMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older = WorkloadConnection._process
@@ -445,7 +445,7 @@ def test_beside_a_sidecar_that_pushes_nothing_it_looks_for_itself(
     verifier.close()
 
 
-def test_the_thread_ends_when_nothing_is_held_and_begins_again_with_the_next(
+def test_the_thread_ends_when_nothing_is_held_and_starts_again_with_the_next_hold(
     verifier: Verifier,
     sidecar: RunningSidecar,
     link: LedgerInMemory,
@@ -464,7 +464,7 @@ def test_the_thread_ends_when_nothing_is_held_and_begins_again_with_the_next(
     wait_until(lambda: not sidecar.watchers)
 
 
-def test_a_thread_that_cannot_begin_lets_no_work_begin_unwatched(
+def test_if_the_thread_cannot_start_no_work_begins(
     verifier: Verifier, link: LedgerInMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = link.issue("agent:x")
@@ -482,7 +482,9 @@ def refuse(_: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
 
 
-def test_the_collector_may_end_work_at_any_moment(verifier: Verifier, link: LedgerInMemory) -> None:
+def test_the_garbage_collector_may_end_work_at_any_moment(
+    verifier: Verifier, link: LedgerInMemory
+) -> None:
     def stream(token: str) -> Generator[bytes]:
         with verifier.hold(token):
             yield b"a part"
@@ -494,7 +496,7 @@ def test_the_collector_may_end_work_at_any_moment(verifier: Verifier, link: Ledg
     assert not verifier._holds._registered
 
 
-def test_if_the_thread_breaks_nobody_goes_on_as_if_somebody_looked(
+def test_if_the_thread_fails_all_held_work_ends_as_unavailable(
     verifier: Verifier, link: LedgerInMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken: list[object] = []
@@ -516,7 +518,7 @@ def test_a_verifier_that_is_closed_ends_the_work(
         assert held.reason is Reason.UNAVAILABLE
 
 
-def test_a_forked_child_looks_after_what_it_holds(
+def test_a_forked_child_watches_its_own_holds(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     issued = link.issue("agent:x"), link.issue("agent:y")

@@ -65,7 +65,9 @@ def test_a_check_after_a_revocation_denies_though_the_push_is_held_back(
     assert isinstance(verifier.check(other, min_seq=1), Allowed)
 
 
-async def test_the_awaited_check_demands_it_too(verifier: Verifier, link: LedgerInMemory) -> None:
+async def test_the_awaited_check_demands_the_position_too(
+    verifier: Verifier, link: LedgerInMemory
+) -> None:
     token = link.issue("agent:x")
     assert isinstance(await verifier.acheck(token), Allowed)
     link.revoke("subject:agent:x")
@@ -73,7 +75,7 @@ async def test_the_awaited_check_demands_it_too(verifier: Verifier, link: Ledger
     assert reason(await verifier.acheck(token, min_seq=1)) == Reason.REVOKED
 
 
-def test_what_is_covered_already_is_answered_without_the_authority(
+def test_a_position_that_is_applied_already_is_answered_without_the_authority(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     verifier = Verifier.attach(sidecar.path, timeout_s=5)
@@ -88,7 +90,7 @@ def test_what_is_covered_already_is_answered_without_the_authority(
     verifier.close()
 
 
-def test_many_events_behind_all_of_them_are_fetched(
+def test_a_sidecar_many_events_behind_fetches_all_of_them(
     verifier: Verifier, link: LedgerInMemory
 ) -> None:
     token = link.issue("agent:x")
@@ -117,7 +119,7 @@ def test_a_position_that_cannot_be_reached_is_unavailable_and_costs_no_memory(
     verifier.close()
 
 
-def test_positions_that_somebody_makes_up_cost_the_authority_little(
+def test_invented_positions_cost_the_authority_little(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     verifier = Verifier.attach(sidecar.path, timeout_s=5)
@@ -132,7 +134,7 @@ def test_positions_that_somebody_makes_up_cost_the_authority_little(
     verifier.close()
 
 
-def test_a_forgery_is_refused_before_anything_is_caught_up_with(
+def test_a_forged_token_is_refused_before_any_events_are_fetched(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     verifier = Verifier.attach(sidecar.path, timeout_s=5)
@@ -150,7 +152,9 @@ def test_a_forgery_is_refused_before_anything_is_caught_up_with(
     verifier.close()
 
 
-def test_without_a_lease_it_is_said_at_once(sidecar: RunningSidecar, link: LedgerInMemory) -> None:
+def test_without_a_lease_a_demanded_position_is_denied_at_once(
+    sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
     verifier = Verifier.attach(sidecar.path, timeout_s=5)
     token = link.issue()
     sidecar.do(lambda: setattr(sidecar.instances.current.view.leases, "ends_ns", 0))
@@ -160,7 +164,7 @@ def test_without_a_lease_it_is_said_at_once(sidecar: RunningSidecar, link: Ledge
     verifier.close()
 
 
-def test_a_sidecar_that_does_not_know_the_demand_is_not_believed(
+def test_an_answer_of_a_sidecar_that_ignores_the_demanded_position_is_not_accepted(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     token = link.issue("agent:x")

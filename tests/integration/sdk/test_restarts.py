@@ -118,7 +118,7 @@ def test_restarts_under_traffic_give_no_wrong_answer_and_end_by_themselves(socke
     soon(calls.latest_s, at_most_s=TIMEOUT_S + 1)
 
 
-def test_a_first_sight_in_the_moment_of_a_restart_waits_for_the_new_socket(socket: Path) -> None:
+def test_a_first_check_during_a_restart_waits_for_the_new_socket(socket: Path) -> None:
     link = LedgerInMemory()
     with running(socket, link):
         verifier = Verifier.attach(socket, timeout_s=5)
@@ -134,7 +134,7 @@ def test_a_first_sight_in_the_moment_of_a_restart_waits_for_the_new_socket(socke
     verifier.close()
 
 
-def test_a_sidecar_that_is_gone_costs_one_call_its_deadline_and_the_next_ones_nothing(
+def test_a_missing_sidecar_costs_one_call_its_deadline_and_later_calls_nothing(
     socket: Path,
 ) -> None:
     link = LedgerInMemory()
@@ -152,7 +152,7 @@ def test_a_sidecar_that_is_gone_costs_one_call_its_deadline_and_the_next_ones_no
     verifier.close()
 
 
-async def test_a_sidecar_that_hangs_costs_a_check_its_one_deadline_and_no_more(
+async def test_a_hanging_sidecar_costs_a_check_at_most_its_deadline(
     socket: Path,
 ) -> None:
     with separate(socket, term_ms=2_000) as (pid, (hot, cold)):

@@ -70,7 +70,7 @@ def test_a_good_token_is_allowed_and_brings_its_record(
     assert verifier.service == "search"
 
 
-def test_the_second_check_asks_nobody(
+def test_the_second_check_sends_no_request(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     token = link.issue()
@@ -82,7 +82,7 @@ def test_the_second_check_asks_nobody(
 
 
 @pytest.mark.parametrize("asked_by", ["check", "acheck"])
-async def test_a_lost_connection_has_no_token_asked_again(
+async def test_a_lost_connection_causes_no_second_look_up_of_a_token(
     asked_by: str, verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     async def checked(token: str) -> Allowed | Denied:
@@ -101,7 +101,7 @@ async def test_a_lost_connection_has_no_token_asked_again(
     assert isinstance(verifier.recall(later), Allowed)
 
 
-def test_every_reason_is_said(verifier: Verifier, link: LedgerInMemory) -> None:
+def test_every_reason_of_a_denial_is_reported(verifier: Verifier, link: LedgerInMemory) -> None:
     unknown = token_format.mint(kind=Kind.AGENT, random=os.urandom(32), edge_key=EDGE_KEY).reveal()
     assert reason(verifier.check("nonsense")) == Reason.MALFORMED
     assert reason(verifier.check("")) == Reason.MALFORMED
@@ -142,7 +142,7 @@ def test_a_token_that_ends_is_denied_without_an_event(
     wait_until(lambda: reason(verifier.check(token)) == Reason.EXPIRED)
 
 
-def test_an_effect_that_nobody_knows_yet_is_a_hit(
+def test_an_unknown_effect_counts_as_a_hit(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     token = link.issue()
@@ -168,7 +168,7 @@ def test_a_slow_fill_does_not_resurrect_a_revoked_token(
     assert [reason(verdict) for verdict in verdicts] == [Reason.REVOKED]
 
 
-def test_one_look_up_serves_all_who_ask_for_the_same_token(
+def test_one_look_up_serves_all_concurrent_checks_of_a_token(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     token = link.issue()
@@ -359,7 +359,7 @@ def test_an_awaited_event_is_acknowledged_with_the_position_it_led_to(
     )
 
 
-def test_a_restarted_sidecar_is_met_again_without_a_wrong_answer(
+def test_a_verifier_reconnects_to_a_restarted_sidecar_without_a_wrong_answer(
     socket: Path, link: LedgerInMemory
 ) -> None:
     good, revoked = link.issue("agent:good"), link.issue("agent:x")
@@ -376,7 +376,7 @@ def test_a_restarted_sidecar_is_met_again_without_a_wrong_answer(
     verifier.close()
 
 
-def test_the_table_of_a_killed_sidecar_is_not_believed_once_another_has_started(
+def test_the_table_of_a_killed_sidecar_is_not_used_once_another_has_started(
     socket: Path, link: LedgerInMemory, tmp_path: Path
 ) -> None:
     with running(socket, link):
@@ -414,7 +414,7 @@ def test_threads_and_forked_children_share_one_verifier(
     assert verdicts == [Reason.REVOKED] * 8
 
 
-async def test_acheck_awaits_on_a_first_sight_and_not_again(
+async def test_acheck_awaits_at_the_first_check_of_a_token_and_not_again(
     verifier: Verifier, link: LedgerInMemory
 ) -> None:
     token = link.issue()
@@ -442,14 +442,14 @@ def test_entries_are_bounded_and_the_first_in_is_the_first_out(
 
 
 @pytest.mark.parametrize(("name", "why"), [("none", "No such file"), ("a" * 120, "too long")])
-def test_where_nothing_listens_attach_says_where_it_looked_and_why(
+def test_if_nothing_listens_attach_names_the_socket_and_the_reason(
     name: str, why: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UnreachableError, match=rf"no sidecar answers at .*{name}\.sock .*{why}"):
         Verifier.attach(tmp_path / f"{name}.sock")
 
 
-def test_without_a_believable_table_every_check_asks_the_socket(
+def test_without_a_valid_table_every_check_asks_the_socket(
     socket: Path, link: LedgerInMemory, sidecar: RunningSidecar
 ) -> None:
     socket.with_suffix(".table").unlink()  # as where the volume is not shared

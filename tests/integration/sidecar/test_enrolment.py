@@ -40,7 +40,7 @@ def test_a_new_epoch_makes_a_new_instance(tmp_path: Path) -> None:
         assert current.credentials.secret == link.secret(current.instance)
 
 
-def test_a_forged_wish_to_enrol_again_does_no_harm(tmp_path: Path) -> None:
+def test_a_forged_request_to_enrol_again_does_not_end_the_instance(tmp_path: Path) -> None:
     link = Doubtful()
     token = link.issue()
     with running(tmp_path / "search.sock", link) as sidecar:

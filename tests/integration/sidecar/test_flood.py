@@ -36,7 +36,7 @@ def sidecar(tmp_path: Path, link: LedgerInMemory) -> Iterator[RunningSidecar]:
         yield sidecar
 
 
-def stranger() -> str:
+def unknown_token() -> str:
     return LedgerInMemory().issue()
 
 
@@ -66,31 +66,31 @@ def test_a_flood_of_one_workload_starves_neither_heartbeats_nor_another(
     assert link.resolved < 400 + 200 * 30
 
 
-def test_over_its_budget_a_workload_is_told_unavailable_and_another_is_not(
+def test_a_workload_over_its_budget_gets_unavailable_and_another_one_does_not(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
-    strangers = [stranger() for _ in range(1_000)]  # first: meanwhile the budget would grow
+    strangers = [unknown_token() for _ in range(1_000)]  # first: meanwhile the budget would grow
     answers = [reason(sidecar.look(each, source=WORKLOAD)) for each in strangers]
     assert answers[:400] == [Reason.UNKNOWN] * 400
     assert set(answers[400:]) == {Reason.UNKNOWN, Reason.UNAVAILABLE}
     assert reason(sidecar.look(link.issue(), source=OTHER)) is None
 
 
-def test_what_memory_can_answer_costs_no_budget(
+def test_an_answer_from_memory_costs_no_budget(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
-    good, unknown = link.issue(), stranger()
+    good, unknown = link.issue(), unknown_token()
     for token in (good, unknown):
         sidecar.look(token, source=WORKLOAD)
     for _ in range(1_000):
-        sidecar.look(stranger(), source=WORKLOAD)
+        sidecar.look(unknown_token(), source=WORKLOAD)
     assert reason(sidecar.look(good, source=WORKLOAD)) is None
 
 
 def test_an_unknown_token_costs_one_look_up_a_second(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
-    token = stranger()
+    token = unknown_token()
     began = time.monotonic()
     for _ in range(500):
         assert reason(sidecar.look(token)) is Reason.UNKNOWN
@@ -98,7 +98,7 @@ def test_an_unknown_token_costs_one_look_up_a_second(
     assert sidecar.tally.looks_known_unknown >= 490
 
 
-def test_a_token_that_is_issued_after_it_was_asked_for_is_soon_accepted(
+def test_a_token_that_is_issued_after_it_was_checked_is_soon_accepted(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     elsewhere = LedgerInMemory()
@@ -111,7 +111,7 @@ def test_a_token_that_is_issued_after_it_was_asked_for_is_soon_accepted(
 def test_many_requests_in_one_write_are_all_answered(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
-    asked = [link.issue() for _ in range(300)] + [stranger()] * 3_000
+    asked = [link.issue() for _ in range(300)] + [unknown_token()] * 3_000
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(20)
         connection.connect(str(sidecar.path))
@@ -123,7 +123,7 @@ def test_many_requests_in_one_write_are_all_answered(
             answers += len(frames.feed(connection.recv(1 << 20)))
 
 
-def test_a_frame_that_no_request_needs_ends_the_connection(sidecar: RunningSidecar) -> None:
+def test_a_frame_longer_than_any_request_ends_the_connection(sidecar: RunningSidecar) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(5)
         connection.connect(str(sidecar.path))
@@ -146,11 +146,11 @@ def test_one_workload_cannot_take_every_connection(
     wait_until(lambda: not sidecar.server.connections)
 
 
-def test_tokens_in_use_are_reported_once_each_and_again_where_no_authority_heard_it(
+def test_tokens_in_use_are_reported_once_each_and_again_if_no_authority_received_it(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     good = [link.issue() for _ in range(3)]
-    for token in [*good, *good, stranger()]:
+    for token in [*good, *good, unknown_token()]:
         sidecar.look(token)
     sidecar.report()
     (report,) = link.reported

@@ -92,7 +92,7 @@ def said(path: Path, sent: list[bytes], cuts: list[int]) -> list[object]:
     return answers
 
 
-def test_an_edited_request_harms_nobody_but_its_sender(
+def test_an_edited_request_affects_only_its_sender(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     token, tally = link.issue(), sidecar.tally

@@ -107,7 +107,7 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
     uvloop.run(bounded())
 
 
-def test_a_connection_that_was_just_lost_is_away_and_no_defect() -> None:
+def test_a_connection_that_was_just_lost_is_unreachable_and_not_a_defect() -> None:
     async def story() -> None:
         async with connected(lambda _: None) as (_, transport):
             client = transport._client
@@ -171,7 +171,7 @@ def test_a_client_that_has_stopped_trying_is_replaced(monkeypatch: pytest.Monkey
     run(story)
 
 
-def test_what_is_no_nats_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_speak_nats_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nats_connection, "_POLL_S", 0.02)
     greetings = (b"INFO []\r\n", b"INFO " + b"x" * 200_000, b"HTTP/1.1 400 Bad Request\r\n\r\n")
 

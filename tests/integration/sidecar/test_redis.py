@@ -93,7 +93,9 @@ async def test_a_record_in_redis_saves_the_authority_a_look_up(world: World) -> 
     assert (world.sidecar.tally.looks_at_redis, world.link.resolved) == (1, 0)
 
 
-async def test_what_redis_does_not_have_the_authority_is_asked_for(world: World) -> None:
+async def test_a_record_that_redis_does_not_have_is_requested_from_the_authority(
+    world: World,
+) -> None:
     token = world.link.issue()
     assert world.judge(token) is None
     world.put(token, world.link.encoded(token))
@@ -111,7 +113,7 @@ async def test_a_record_from_before_a_revocation_does_not_resurrect_the_token(wo
     assert (world.sidecar.tally.redis_stale, world.link.resolved) == (1, 1)
 
 
-async def test_an_old_copy_that_was_promoted_changes_no_answer(world: World) -> None:
+async def test_an_outdated_replica_that_was_promoted_changes_no_answer(world: World) -> None:
     good, bad = world.link.issue("agent:good"), world.link.issue("agent:bad")
     copy = {token: world.link.encoded(token) for token in (good, bad)}
     for _ in range(20):
@@ -125,7 +127,7 @@ async def test_an_old_copy_that_was_promoted_changes_no_answer(world: World) -> 
     assert (world.sidecar.tally.looks_at_redis, world.sidecar.tally.redis_stale) == (1, 1)
 
 
-async def test_a_poisoned_value_is_counted_and_never_believed(world: World) -> None:
+async def test_a_poisoned_value_is_counted_and_never_accepted(world: World) -> None:
     token, other = world.link.issue("agent:x"), world.link.issue("agent:y")
     world.sidecar.push(world.link.revoke("subject:agent:x"))
     garbage = [b"", b"\x00", b"\xdd\xff\xff\xff\xff", b"x" * 70_000, world.link.encoded(token)[:-9]]
@@ -135,7 +137,7 @@ async def test_a_poisoned_value_is_counted_and_never_believed(world: World) -> N
     assert world.sidecar.tally.redis_refused == 1 + len(garbage)
 
 
-async def test_a_plausible_record_that_somebody_made_up_is_refused(world: World) -> None:
+async def test_a_plausible_forged_record_is_refused(world: World) -> None:
     """Right in hash, epoch and as_of, free of holds: only the signature tells."""
     token = world.link.issue("agent:x")
     free = world.link.encoded(token)
@@ -170,7 +172,7 @@ async def test_a_token_that_redis_alone_knows_is_unknown(world: World) -> None:
     assert world.sidecar.tally.redis_refused == 1
 
 
-async def test_a_record_of_another_epoch_is_never_believed(world: World) -> None:
+async def test_a_record_of_another_epoch_is_never_accepted(world: World) -> None:
     token = world.link.issue()
     world.link.restore(0, epoch=2)
     world.put(token, world.link.encoded(token), epoch=1)
@@ -268,7 +270,7 @@ NONSENSE = {
 
 @pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
 @pytest.mark.parametrize("command", [b"HELLO", b"PING", b"MGET"])
-async def test_nothing_that_a_server_may_say_gets_out_of_the_reader(
+async def test_no_answer_of_a_server_makes_the_reader_raise(
     nonsense: bytes, command: bytes, tmp_path: Path
 ) -> None:
     async def answer(asked: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

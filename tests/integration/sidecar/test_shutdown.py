@@ -144,7 +144,7 @@ class BrokenError(Exception):
     """A defect that ends the process."""
 
 
-async def test_when_the_release_leaves_no_workload_gets_an_answer_any_more(
+async def test_no_workload_gets_an_answer_once_the_release_is_sent(
     path: Path, transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with observed(path, transport, monkeypatch) as (here, running):
@@ -176,7 +176,7 @@ async def test_a_worker_that_died_just_before_the_stop_is_not_started_again_afte
     assert here.left == set()
 
 
-async def test_the_same_without_http_workers(
+async def test_without_http_workers_too_no_workload_gets_an_answer_once_the_release_is_sent(
     path: Path, transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with observed(path, transport, monkeypatch, workers=0) as (here, running):
@@ -223,7 +223,7 @@ async def release(_: object, __: object, renew: Renew, *___: object) -> None:
     ],
     ids=["the table after the release", "the servers after the release", "the release first"],
 )
-async def test_another_order_is_found_out(
+async def test_control_another_order_of_shutdown_is_detected(
     path: Path,
     transport: LedgerTransport,
     monkeypatch: pytest.MonkeyPatch,

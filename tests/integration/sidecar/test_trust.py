@@ -48,7 +48,7 @@ def test_no_lease_is_taken_under_a_statement_that_ended_and_a_newer_one_brings_i
 
 
 @pytest.mark.parametrize("kind", ["records", "enrolment", "master", "receipts"])
-def test_what_may_have_come_from_a_thief_is_forgotten_when_the_key_is_retired(
+def test_data_that_a_retired_key_may_have_signed_is_forgotten(
     tmp_path: Path, link: LedgerInMemory, kind: str
 ) -> None:
     path = tmp_path / "search.sock"

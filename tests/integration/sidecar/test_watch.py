@@ -75,9 +75,7 @@ def test_a_watch_is_answered_at_once_and_again_after_each_change(
         assert one.next() == other.next() == Changed(7, 1)
 
 
-def test_changes_that_come_thick_and_fast_are_told_as_one(
-    sidecar: RunningSidecar, link: LedgerInMemory
-) -> None:
+def test_rapid_changes_are_sent_as_one(sidecar: RunningSidecar, link: LedgerInMemory) -> None:
     with watching(sidecar) as connection:
         connection.next()
         batches = [link.revoke("subject:agent:x") for _ in range(500)]
@@ -90,7 +88,7 @@ def test_changes_that_come_thick_and_fast_are_told_as_one(
         assert connection.until(500) <= 3
 
 
-def test_who_does_not_read_costs_a_buffer_and_is_told_when_it_reads_again(
+def test_a_watcher_that_does_not_read_costs_one_buffer_and_is_notified_when_it_reads_again(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     with watching(sidecar) as connection:
@@ -113,14 +111,16 @@ def test_who_does_not_read_costs_a_buffer_and_is_told_when_it_reads_again(
         assert connection.until(1) <= told + 2
 
 
-def test_who_has_hung_up_is_forgotten(sidecar: RunningSidecar) -> None:
+def test_a_watcher_that_disconnected_is_forgotten(sidecar: RunningSidecar) -> None:
     with watching(sidecar) as connection:
         connection.next()
         assert len(sidecar.watchers) == 1
     wait_until(lambda: len(sidecar.watchers) == 0)
 
 
-def test_a_sidecar_that_stops_hangs_up(tmp_path: Path, link: LedgerInMemory) -> None:
+def test_a_sidecar_that_stops_closes_its_watch_connections(
+    tmp_path: Path, link: LedgerInMemory
+) -> None:
     with running(tmp_path / "search.sock", link) as sidecar:
         connection = Watching(sidecar.path)
         connection.next()

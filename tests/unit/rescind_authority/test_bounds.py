@@ -59,7 +59,7 @@ def test_records_for_redis_beyond_the_bound_are_dropped_and_counted() -> None:
     assert counted(metrics, 'rescind_authority_shared_records_total{outcome="lost"}') == 7
 
 
-def test_of_too_many_refused_tokens_the_oldest_is_forgotten(
+def test_beyond_the_bound_the_oldest_refused_token_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(authorise, "_MOST_REFUSED", 3)

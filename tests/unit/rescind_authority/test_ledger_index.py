@@ -38,7 +38,7 @@ def seqs(index: LedgerIndex, *handles: Handle, issued: int = 0, as_of: int = 99)
     return sorted(each.seq for each in index.required(handles, issued_seq=issued, as_of=as_of))
 
 
-def test_a_token_needs_the_revokes_after_it_and_what_stands() -> None:
+def test_the_index_has_the_later_revokes_and_the_standing_revocations_of_a_token() -> None:
     index = LedgerIndex(None)
     for each in (
         event(1),
@@ -55,7 +55,7 @@ def test_a_token_needs_the_revokes_after_it_and_what_stands() -> None:
     assert seqs(index) == []
 
 
-def test_a_lift_ends_what_stands_and_never_a_revoke() -> None:
+def test_a_lift_ends_a_standing_revocation_and_never_a_revoke() -> None:
     index = LedgerIndex(None)
     index.add(event(1, name="rev_kill"))
     index.add(event(2, Effect.SUSPEND, name="rev_kill"))
@@ -80,7 +80,7 @@ def test_the_last_change_of_a_token_is_known() -> None:
         event(7, name="rev_x"),
     ],
 )
-def test_an_event_is_known_by_all_that_decides_what_it_holds(other: Event) -> None:
+def test_an_event_is_identified_by_everything_that_decides_what_it_hits(other: Event) -> None:
     index = LedgerIndex(None)
     index.add(event(7))
     assert index.knows(event(7))
@@ -88,7 +88,7 @@ def test_an_event_is_known_by_all_that_decides_what_it_holds(other: Event) -> No
     assert digest_of(other) != digest_of(event(7))
 
 
-def test_what_concerns_no_token_any_more_is_forgotten() -> None:
+def test_events_that_concern_no_token_any_more_are_pruned() -> None:
     index = LedgerIndex(None)
     index.add(event(1, at_us=1))
     index.add(event(2, Effect.SUSPEND, at_us=1))
@@ -115,7 +115,7 @@ def test_a_change_that_fails_changes_nothing() -> None:
     assert seqs(index, A) == []
 
 
-def test_the_file_is_its_owner_s_alone_and_outlives_a_process(tmp_path: Path) -> None:
+def test_the_file_is_readable_by_its_owner_alone_and_outlives_a_process(tmp_path: Path) -> None:
     path = tmp_path / "ledger-index"
     one = LedgerIndex(path)
     with one.changing():
@@ -129,7 +129,7 @@ def test_the_file_is_its_owner_s_alone_and_outlives_a_process(tmp_path: Path) ->
     two.close()
 
 
-def test_a_file_that_is_something_else_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_index_is_named(tmp_path: Path) -> None:
     path = tmp_path / "ledger-index"
     path.write_text("not a database, and longer than its header is. " * 9)
     with pytest.raises(KeyFileError, match="ledger-index"):

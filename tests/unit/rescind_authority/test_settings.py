@@ -23,9 +23,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> AuthoritySett
         ("http://[::1]:7473", "http://[::1]:7473"),
     ],
 )
-def test_an_issuer_is_a_url_without_more(
-    monkeypatch: pytest.MonkeyPatch, text: str, issuer: str
-) -> None:
+def test_an_issuer_is_a_plain_url(monkeypatch: pytest.MonkeyPatch, text: str, issuer: str) -> None:
     assert settings(monkeypatch, ISSUER=text).issuer == issuer
 
 
@@ -36,7 +34,7 @@ def test_an_issuer_is_a_url_without_more(
         *("https://a.example?x", "https://a.example#x", "https://me@a.example", "https://a:x"),
     ],
 )
-def test_what_cannot_be_an_issuer_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_an_invalid_issuer_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     with pytest.raises(SettingsError, match=r"RESCIND_ISSUER: .*expected"):
         settings(monkeypatch, ISSUER=text)
 
@@ -75,7 +73,7 @@ def test_a_term_is_a_duration_of_at_most_a_day_as_term_set_takes_it(
         ("SESSIONS_PER_SUBJECT", "-1", "0"),
     ],
 )
-def test_a_bound_that_means_nothing_is_refused_by_its_name(
+def test_an_invalid_bound_is_refused_and_named(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str, expected: str
 ) -> None:
     with pytest.raises(SettingsError, match=rf"RESCIND_{name}: .*{expected}"):

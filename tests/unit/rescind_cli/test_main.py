@@ -26,7 +26,7 @@ def commands() -> list[tuple[str, click.Command]]:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_list_of_verbs_says_what_each_verb_says_of_itself(verb: str) -> None:
+def test_the_list_of_verbs_shows_the_summary_of_each_verb(verb: str) -> None:
     command = rescind.get_command(click.Context(rescind), verb)
     assert command is not None
     assert command.help is not None
@@ -40,7 +40,7 @@ def test_no_option_and_no_argument_takes_a_token() -> None:
         assert not names & {"token", "admin_token", "secret", "password"}
 
 
-def test_every_command_that_answers_has_a_json_twin() -> None:
+def test_every_command_that_answers_has_a_json_form() -> None:
     groups = {"tokens", "subjects", "revocations", "recover", "keys", "ledger"}
     silent = groups | {"authority", "sidecar", "completion"}
     for name, command in commands():
@@ -91,7 +91,7 @@ def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_a_defect_is_one_line_and_an_exit_code_of_its_own() -> None:
+def test_a_defect_is_one_line_and_has_its_own_exit_code() -> None:
     code = (
         "import sys\n"
         "from rescind_cli import __main__, settings\n"
@@ -133,7 +133,7 @@ def test_a_missing_extra_is_named(missing: str, verb: str, extra: str) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_without_click_it_says_what_to_install() -> None:
+def test_without_click_the_error_states_what_to_install() -> None:
     code = "import sys\nsys.modules['click'] = None\nimport rescind_cli.__main__\n"
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=False, text=True
@@ -143,7 +143,7 @@ def test_without_click_it_says_what_to_install() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_names_our_variable(shell: str) -> None:
+def test_completion_names_the_variable_of_rescind(shell: str) -> None:
     ended = CliRunner().invoke(rescind, ["completion", shell], prog_name="rescind")
     assert ended.exit_code == 0
     assert "_RESCIND_COMPLETE" in ended.stdout

@@ -42,7 +42,7 @@ def test_a_command_may_ask_each_of_several_authorities(monkeypatch: pytest.Monke
 
 @pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize("order", [1, -1])
-def test_the_kept_token_is_sent_to_none_of_several_that_it_is_not_for(
+def test_the_stored_token_is_not_used_if_one_of_several_urls_is_another_authority(
     monkeypatch: pytest.MonkeyPatch, order: int
 ) -> None:
     named = ["http://127.0.0.1:1", "https://elsewhere.example"][::order]
@@ -52,7 +52,7 @@ def test_the_kept_token_is_sent_to_none_of_several_that_it_is_not_for(
 
 
 @pytest.mark.usefixtures("kept")
-def test_what_up_left_is_found() -> None:
+def test_the_system_that_up_started_is_found() -> None:
     found = settings.authority(url=None, data=None)
     assert (found.url, found.token.reveal()) == ("http://127.0.0.1:1", "kept-token")
     assert settings.sidecar(path=None, data=None) == Path("/run/kept.sock")
@@ -60,7 +60,7 @@ def test_what_up_left_is_found() -> None:
 
 @pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize("by_flag", [True, False])
-def test_the_kept_token_is_never_sent_to_another_authority(
+def test_the_stored_token_is_never_sent_to_another_authority(
     monkeypatch: pytest.MonkeyPatch, by_flag: bool
 ) -> None:
     elsewhere = "https://elsewhere.example"
@@ -70,14 +70,16 @@ def test_the_kept_token_is_never_sent_to_another_authority(
 
 
 @pytest.mark.usefixtures("kept")
-def test_the_environment_goes_before_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_takes_precedence_over_stored_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("RESCIND_URL", "https://mine.example")
     monkeypatch.setenv("RESCIND_ADMIN_TOKEN", "mine")
     found = settings.authority(url=None, data=None)
     assert (found.url, found.token.reveal()) == ("https://mine.example", "mine")
 
 
-def test_a_directory_that_is_named_goes_before_the_environment(
+def test_an_explicit_directory_takes_precedence_over_the_environment(
     kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESCIND_URL", "https://mine.example")
@@ -86,7 +88,7 @@ def test_a_directory_that_is_named_goes_before_the_environment(
     assert (found.url, found.token.reveal()) == ("http://127.0.0.1:1", "kept-token")
 
 
-def test_where_nothing_runs_it_says_what_to_start(
+def test_if_nothing_runs_the_error_states_what_to_start(
     kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESCIND_DATA", str(kept / "empty"))
@@ -96,7 +98,7 @@ def test_where_nothing_runs_it_says_what_to_start(
         settings.sidecar(path=None, data=None)
 
 
-def test_a_lost_token_file_names_the_way_back(kept: Path) -> None:
+def test_the_error_for_a_lost_token_file_states_how_to_recover(kept: Path) -> None:
     (kept / "admin-token").unlink()
     with pytest.raises(RescindError, match="rescind recover admin"):
         settings.authority(url=None, data=None)

@@ -55,7 +55,7 @@ def test_loopback_is_local(host: str) -> None:
         *("169.254.0.1", "fe80::1", "::ffff:10.0.0.1", "authority", "127.0.0.1 "),
     ],
 )
-def test_what_is_not_sure_to_be_local_is_not(host: str | None) -> None:
+def test_an_address_that_may_be_remote_is_not_local(host: str | None) -> None:
     assert not local(host)
 
 
@@ -78,7 +78,7 @@ CLEAR_NATS = [
 
 
 @pytest.mark.parametrize("urls", CLEAR_NATS)
-def test_nats_in_clear_text_stays_on_the_machine(urls: str, ca: Path) -> None:
+def test_nats_in_clear_text_is_allowed_only_on_the_machine(urls: str, ca: Path) -> None:
     link = NatsLink.read(urls)
     with pytest.raises(PlaintextError, match=r"RESCIND_ALLOW_PLAINTEXT=nats") as refused:
         link.require_safe(frozenset({"redis", "http"}))
@@ -89,7 +89,7 @@ def test_nats_in_clear_text_stays_on_the_machine(urls: str, ca: Path) -> None:
 
 
 @pytest.mark.parametrize("urls", ["tls://far", "tls://far,nats://near", "nats://[::1]:4222"])
-def test_one_url_of_tls_asks_it_of_every_server(urls: str) -> None:
+def test_one_tls_url_requires_tls_of_every_server(urls: str) -> None:
     link = NatsLink.read(urls)
     link.require_safe(frozenset())
     assert link.secured == ("tls" in urls)
@@ -109,7 +109,7 @@ CLEAR_REDIS = [
 
 
 @pytest.mark.parametrize("url", CLEAR_REDIS)
-def test_redis_in_clear_text_or_unchecked_stays_on_the_machine(url: str) -> None:
+def test_redis_in_clear_text_or_unverified_is_allowed_only_on_the_machine(url: str) -> None:
     link = RedisLink(url)
     with pytest.raises(PlaintextError, match=r"RESCIND_ALLOW_PLAINTEXT=redis") as refused:
         link.require_safe({"nats"})
@@ -158,7 +158,7 @@ CLEAR_POSTGRES = [
 
 
 @pytest.mark.parametrize("dsn", CLEAR_POSTGRES)
-def test_postgres_in_clear_text_or_unchecked_stays_on_the_machine(dsn: str) -> None:
+def test_postgres_in_clear_text_or_unverified_is_allowed_only_on_the_machine(dsn: str) -> None:
     link = PostgresLink(dsn)
     with pytest.raises(PlaintextError, match=r"RESCIND_ALLOW_PLAINTEXT=postgres") as refused:
         link.require_safe({"nats"})
@@ -181,7 +181,7 @@ def test_postgres_under_tls_or_on_the_machine_is_used(dsn: str) -> None:
     PostgresLink(dsn).require_safe(frozenset())
 
 
-def test_a_host_that_the_driver_takes_from_elsewhere_is_judged(
+def test_a_host_that_the_driver_takes_from_elsewhere_is_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RESCIND_POSTGRES_DSN", "postgresql:///db")
@@ -239,7 +239,7 @@ def test_a_password_is_read_for_each_connection(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "address", ["0.0.0.0:7473", "[::]:7473", ":7473", "10.0.0.5:7473", "authority:7473"]
 )
-def test_http_in_clear_text_is_served_on_the_machine_alone(address: str) -> None:
+def test_http_in_clear_text_is_served_only_on_the_machine(address: str) -> None:
     with pytest.raises(
         PlaintextError, match=r"RESCIND_HTTP_CERT_FILE.*RESCIND_ALLOW_PLAINTEXT=http"
     ):

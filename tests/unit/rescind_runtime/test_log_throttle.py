@@ -5,7 +5,7 @@ from rescind_runtime.log_throttle import LogThrottle
 S = 1_000_000_000
 
 
-def test_the_first_line_is_said_at_once_and_the_flood_behind_it_is_counted() -> None:
+def test_the_first_line_is_logged_at_once_and_the_flood_after_it_is_counted() -> None:
     seldom = LogThrottle(period_s=10)
     assert seldom.due(0) == 0
     assert [seldom.due(now) for now in range(S, 10 * S, S)] == [None] * 9

@@ -10,7 +10,7 @@ from rescind_runtime import logs
 OF_EVERY_TLS_CONNECTION = "returning true from eof_received() has no effect when using ssl"
 
 
-def test_of_asyncio_s_lines_the_one_is_left_out_that_comes_with_each_tls_connection_of_nats(
+def test_the_asyncio_warning_of_every_nats_tls_connection_is_left_out_of_the_log(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     logs.configure("json")

@@ -5,7 +5,7 @@ import pytest
 from rescind_runtime import ready_line
 
 
-def test_what_is_announced_is_what_is_parsed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_announced_ready_line_is_parsed_back(capsys: pytest.CaptureFixture[str]) -> None:
     ready_line.announce(http="http://127.0.0.1:1", pid=7)
     line = capsys.readouterr().out
     assert line == '{"ready":true,"http":"http://127.0.0.1:1","pid":7}\n'
@@ -13,11 +13,13 @@ def test_what_is_announced_is_what_is_parsed(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("line", [b"", b"hello", b"[]", b"{}", b'{"ready":false}', b"\xff"])
-def test_anything_else_is_no_ready_line(line: bytes) -> None:
+def test_any_other_line_is_not_a_ready_line(line: bytes) -> None:
     assert ready_line.parse(line) is None
 
 
-def test_what_is_not_ready_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_that_reports_not_ready_states_the_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     ready_line.announce(ready=False, why="its credential was revoked", pid=7)
     line = capsys.readouterr().out.encode()
     assert line == b'{"ready":false,"why":"its credential was revoked","pid":7}\n'

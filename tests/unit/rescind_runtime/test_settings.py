@@ -71,7 +71,7 @@ def test_an_error_names_the_variable_and_the_file_but_never_the_value(
 
 
 @pytest.mark.parametrize("setting", ["plain", "two words", "quo'te", 'quo"te', "#x", "${HOME}", ""])
-def test_the_file_gives_back_what_was_written(directory: Path, setting: str) -> None:
+def test_a_written_file_is_read_back_unchanged(directory: Path, setting: str) -> None:
     path = data_dir.write_env(directory, {"RESCIND_URL": setting})
     assert path.stat().st_mode & 0o777 == 0o600
     assert data_dir.read_env(directory) == {"RESCIND_URL": setting}
@@ -109,7 +109,7 @@ def test_nats_may_be_one_server_or_a_cluster(urls: str, monkeypatch: pytest.Monk
     "urls",
     ["hunter2", "http://hunter2", "nats://", "nats://hunter2:zz", "nats://a,", "nats://[x:y"],
 )
-def test_what_is_no_url_of_nats_is_said_and_not_quoted(
+def test_an_invalid_nats_url_is_reported_and_not_quoted(
     urls: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESCIND_NATS", urls)

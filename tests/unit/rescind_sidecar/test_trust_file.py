@@ -34,14 +34,14 @@ def kept(tmp_path: Path) -> Path:
     return tmp_path / "search.kept-trust"
 
 
-def test_an_old_trust_file_does_not_displace_what_was_heard_since(kept: Path) -> None:
+def test_an_old_trust_file_does_not_replace_a_newer_stored_statement(kept: Path) -> None:
     trust_store = start(kept, OLD)
     assert trust_store.accept(NEW.statement)
     for _ in range(2):  # and not at the second restart either
         assert start(kept, OLD).serial == NEW.serial
 
 
-def test_a_newer_trust_file_counts_and_is_kept_from_then_on(kept: Path) -> None:
+def test_a_newer_trust_file_counts_and_is_stored_from_then_on(kept: Path) -> None:
     start(kept, OLD)
     assert start(kept, NEW).serial == NEW.serial
     assert start(kept, OLD).serial == NEW.serial
@@ -70,7 +70,7 @@ def test_the_kept_file_is_private_and_never_half_written(kept: Path) -> None:
         b'{"roots": [null], "statement": "00"}',
     ],
 )
-def test_a_kept_file_that_cannot_be_read_is_no_reason_to_go_back(
+def test_an_unreadable_stored_file_causes_no_fallback_to_an_older_trust_file(
     kept: Path, content: bytes
 ) -> None:
     start(kept, NEW)
@@ -100,7 +100,9 @@ def test_a_kept_file_that_others_may_write_is_refused(kept: Path, mode: int) -> 
         start(kept, NEW)
 
 
-def test_what_is_no_file_of_its_own_in_its_place_is_refused(kept: Path, tmp_path: Path) -> None:
+def test_a_link_or_a_directory_in_place_of_the_stored_file_is_refused(
+    kept: Path, tmp_path: Path
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     start(elsewhere, OLD)
     kept.symlink_to(elsewhere)
@@ -119,7 +121,7 @@ def test_the_trust_file_of_another_installation_counts(kept: Path) -> None:
     assert start(kept, other).serial == other.serial
 
 
-def test_a_former_root_key_in_the_trust_file_does_not_displace_its_successor(kept: Path) -> None:
+def test_a_former_root_key_in_the_trust_file_does_not_replace_its_successor(kept: Path) -> None:
     trust_store = start(kept, NEW)
     assert trust_store.accept(REROOTED.statement)
     for holder in (OLD, NEW, REROOTED):
@@ -134,7 +136,7 @@ def test_a_trust_file_leads_by_its_links_from_the_kept_root_key_to_a_new_one(kep
     assert not start(kept, REROOTED).accept(NEWEST.statement)
 
 
-def test_after_the_links_are_gone_the_new_trust_file_counts_and_the_old_one_no_more(
+def test_after_the_links_are_dropped_only_the_new_trust_file_counts(
     kept: Path,
 ) -> None:
     start(kept, NEW)  # and then it is off until the former root key is retired
@@ -156,7 +158,9 @@ def test_a_statement_that_cannot_be_written_counts_and_is_written_at_the_next_ch
     assert start(kept, OLD).serial == NEW.serial
 
 
-def test_the_second_of_two_statements_of_one_number_is_not_taken_nor_kept(kept: Path) -> None:
+def test_the_second_of_two_statements_with_one_serial_is_neither_accepted_nor_stored(
+    kept: Path,
+) -> None:
     twin = OLD.rotated("events", root=ROOT, now_us=NOW_US)
     trust_store = start(kept, NEW)
     assert not trust_store.accept(twin.statement)

@@ -28,7 +28,7 @@ UNSAFE = UnsafeError(["I1 search: tok_1 was accepted after its receipt"])
     ],
     ids=repr,
 )
-def test_what_says_only_that_it_came_too_late_is_late(error: BaseException) -> None:
+def test_an_error_that_reports_only_lateness_is_late(error: BaseException) -> None:
     assert only_late(error)
 
 
@@ -45,7 +45,7 @@ def test_what_says_only_that_it_came_too_late_is_late(error: BaseException) -> N
     ],
     ids=repr,
 )
-def test_what_says_anything_else_is_not(error: BaseException | None) -> None:
+def test_an_error_that_reports_anything_else_is_not_late(error: BaseException | None) -> None:
     assert not only_late(error)
 
 
@@ -156,7 +156,7 @@ def test_a_test_that_saw_something_unsafe_or_wrong_never_runs_again(
     assert re.search(rf"FAILED \S*::test_{name}\b", summary)
 
 
-def test_a_state_that_has_not_come_is_late_and_one_that_has_is_nothing() -> None:
+def test_a_state_that_has_not_come_is_late_and_one_that_has_come_is_not() -> None:
     outcomes.timely(True, "accepted")
     with pytest.raises(LateError, match="not in time: no_lease"):
         outcomes.timely(False, "no_lease")

@@ -141,7 +141,7 @@ def test_a_child_closes_its_copy_of_a_connection_and_its_parents_stays_open(
     theirs.close()
 
 
-def test_a_child_looks_after_the_work_of_the_thread_that_forked_and_of_no_other(
+def test_a_child_watches_only_the_work_of_the_thread_that_forked(
     verifier: Verifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[object] = []

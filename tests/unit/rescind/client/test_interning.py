@@ -9,7 +9,7 @@ from rescind.client.interning import Interner
 
 
 @pytest.mark.parametrize("removed", [(), ("tools:*",)])
-def test_records_share_what_they_were_granted_and_what_is_left(removed: tuple[str, ...]) -> None:
+def test_equal_records_share_their_granted_and_effective_scopes(removed: tuple[str, ...]) -> None:
     shared = Interner()
     one, other = (
         shared.intern_record(

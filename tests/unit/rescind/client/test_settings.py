@@ -54,7 +54,9 @@ def test_the_data_directory_has_all_that_an_administrator_needs() -> None:
 
 
 @pytest.mark.usefixtures("kept")
-def test_the_environment_counts_before_the_data_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_takes_precedence_over_the_data_directory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("RESCIND_URL", f"{ELSEWHERE}, {HERE}")
     monkeypatch.setenv("RESCIND_ADMIN_TOKEN", " mine\n")
     monkeypatch.setenv("RESCIND_AUTHORITY_CA_FILE", "/mine.pem")
@@ -65,7 +67,7 @@ def test_the_environment_counts_before_the_data_directory(monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize("url", [ELSEWHERE, f"{HERE},{ELSEWHERE}"])
-def test_the_kept_token_is_sent_to_no_other_authority(
+def test_the_stored_token_is_sent_to_no_other_authority(
     monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("RESCIND_URL", url)
@@ -74,7 +76,7 @@ def test_the_kept_token_is_sent_to_no_other_authority(
             client.from_environment()
 
 
-def test_a_holder_has_its_token_from_the_environment_and_the_rest_from_the_directory(
+def test_a_holder_reads_its_token_from_the_environment_and_the_rest_from_the_directory(
     kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert kept.is_dir()
@@ -146,7 +148,9 @@ def test_a_file_that_cannot_be_read_as_settings_matters_only_where_it_is_needed(
     assert settings.socket_path() == Path("/run/mine.sock")
 
 
-def test_a_user_without_a_home_has_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_directory_has_only_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for variable in ("RESCIND_DATA", "XDG_DATA_HOME", "HOME"):
         monkeypatch.delenv(variable, raising=False)
 

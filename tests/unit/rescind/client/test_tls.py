@@ -56,7 +56,7 @@ async def test_no_token_leaves_the_machine_in_clear_text(url: str) -> None:
                 await asked
 
 
-def test_the_environment_may_allow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_may_allow_clear_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESCIND_URL", "http://far.example")
     monkeypatch.setenv("RESCIND_ADMIN_TOKEN", TOKEN.reveal())
     monkeypatch.delenv("RESCIND_ALLOW_PLAINTEXT", raising=False)
@@ -111,7 +111,7 @@ WRONG: dict[str, tuple[dict[str, str | bool], str | None, str]] = {
 
 
 @pytest.mark.parametrize("says", WRONG)
-async def test_what_is_wrong_with_tls_is_said_with_what_to_do(says: str, pki: Pki) -> None:
+async def test_a_tls_error_states_what_is_wrong_and_what_to_do(says: str, pki: Pki) -> None:
     served, identity, advice = WRONG[says]
     name: Any = served.get("cert", "server")
     context = pki.server(name, mutual=bool(served.get("mutual")))
@@ -151,7 +151,9 @@ class TestFiles:
     """What a file is not, is said with the name of its setting, and never with what is in it."""
 
     @pytest.mark.parametrize("content", [None, b"", b"hunter2", b"\xff\x00"])
-    def test_a_ca_that_cannot_be_used(self, content: bytes | None, tmp_path: Path) -> None:
+    def test_a_ca_that_cannot_be_used_is_refused(
+        self, content: bytes | None, tmp_path: Path
+    ) -> None:
         path = tmp_path / "ca"
         if content is not None:
             path.write_bytes(content)
@@ -159,11 +161,13 @@ class TestFiles:
             TlsFiles("redis", path).client()
         assert "hunter2" not in str(refused.value)
 
-    def test_a_directory(self, tmp_path: Path) -> None:
+    def test_a_directory_in_place_of_a_certificate_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(TlsError, match=r"RESCIND_NATS_CERT_FILE: .*cannot be read"):
             TlsFiles("nats", cert=tmp_path).client()
 
-    def test_a_key_without_a_certificate_and_the_other_way_round(self, pki: Pki) -> None:
+    def test_a_key_without_a_certificate_and_a_certificate_without_a_key_are_refused(
+        self, pki: Pki
+    ) -> None:
         with pytest.raises(TlsError, match="RESCIND_NATS_KEY_FILE is set without"):
             TlsFiles("nats", key=pki.key("client")).client()
         with pytest.raises(TlsError, match=r"RESCIND_NATS_CERT_FILE: .*chain and its key"):
@@ -172,7 +176,7 @@ class TestFiles:
             with pytest.raises(TlsError, match="without RESCIND_HTTP_CERT_FILE"):
                 files.server()
 
-    def test_a_certificate_of_another_key(self, pki: Pki) -> None:
+    def test_a_certificate_of_another_key_is_refused(self, pki: Pki) -> None:
         files = TlsFiles("http", cert=pki.cert("server"), key=pki.key("client"))
         with pytest.raises(TlsError, match="is not the certificate of the key"):
             files.server()
@@ -182,7 +186,7 @@ class TestFiles:
         both.write_bytes(pki.key("client").read_bytes() + pki.cert("client").read_bytes())
         TlsFiles("nats", pki.ca, both).client()
 
-    def test_a_key_with_a_password_is_refused_and_nobody_is_asked(
+    def test_an_encrypted_key_is_refused_without_a_prompt_for_its_password(
         self, pki: Pki, tmp_path: Path
     ) -> None:
         from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
@@ -199,7 +203,7 @@ class TestFiles:
         with pytest.raises(TlsError, match="not encrypted"):
             TlsFiles("nats", cert=pki.cert("client"), key=path).client()
 
-    def test_a_ca_of_its_own_is_the_only_one(self, pki: Pki) -> None:
+    def test_a_configured_ca_is_the_only_one_that_is_trusted(self, pki: Pki) -> None:
         context = TlsFiles("nats", pki.ca).client()
         assert len(context.get_ca_certs()) == 1
         assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)

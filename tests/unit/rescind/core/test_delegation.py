@@ -80,7 +80,7 @@ def fields(
         {"limits": DelegationLimits((), 0)},
     ],
 )
-def test_a_part_of_what_the_parent_has_may_be_handed_on(part: dict[str, Any]) -> None:
+def test_a_part_of_the_grant_of_the_parent_may_be_delegated(part: dict[str, Any]) -> None:
     assert fields(replace(REQUESTED, **part)) == []
 
 
@@ -108,35 +108,37 @@ def test_a_part_of_what_the_parent_has_may_be_handed_on(part: dict[str, Any]) ->
         ({"limits": DelegationLimits((), 2)}, "max_depth"),
     ],
 )
-def test_whatever_goes_beyond_the_parent_is_named(part: dict[str, Any], field: str) -> None:
+def test_each_field_that_exceeds_the_parent_is_named(part: dict[str, Any], field: str) -> None:
     assert fields(replace(REQUESTED, **part)) == [field]
 
 
 @pytest.mark.parametrize("key", ["Team", "TEAM", "\uff54eam", "tea\u217f"])
-def test_a_child_adds_no_label_whose_key_reads_like_its_parent_s(key: str) -> None:
+def test_a_child_cannot_add_a_label_whose_key_is_confusable_with_one_of_its_parent(
+    key: str,
+) -> None:
     for labels in ([(key, "blue")], [("team", "red"), (key, "red")]):
         assert fields(replace(REQUESTED, labels=tuple(labels))) == [f"labels.{key}"]
 
 
-def test_labels_of_a_parent_from_before_that_read_alike_are_handed_on() -> None:
+def test_confusable_labels_of_an_existing_parent_are_delegated() -> None:
     parent = replace(PARENT, labels=(("Team", "a"), ("team", "red")))
     assert fields(replace(REQUESTED, labels=(("step", "1"),)), parent=parent) == []
     assert fields(replace(REQUESTED, labels=(("Team", "a"),)), parent=parent) == []
     assert fields(replace(REQUESTED, labels=(("TEAM", "a"),)), parent=parent) == ["labels.TEAM"]
 
 
-def test_everything_beyond_the_parent_is_named_at_once() -> None:
+def test_all_fields_that_exceed_the_parent_are_named_at_once() -> None:
     wide = replace(REQUESTED, subject="user:1", scopes=("root",), audience=("x",), ttl_us=10**12)
     assert fields(wide) == ["subject", "scopes", "audience", "ttl"]
 
 
-def test_a_parent_without_audience_is_good_everywhere_and_hands_on_any_part_of_it() -> None:
+def test_a_parent_without_audience_is_valid_everywhere_and_may_delegate_any_audience() -> None:
     anywhere = replace(PARENT, audience=frozenset())
     assert fields(replace(REQUESTED, audience=("billing",)), parent=anywhere) == []
     assert delegation.complete(anywhere, LIMITS, REQUESTED).audience == ()
 
 
-def test_what_was_taken_from_the_parent_is_not_handed_on_in_any_part() -> None:
+def test_no_part_of_a_removed_scope_can_be_delegated() -> None:
     def asks(*scopes: str) -> list[str]:
         return fields(replace(REQUESTED, scopes=scopes), removed=("tools:call:github/*",))
 
@@ -162,7 +164,7 @@ UNBOUND = replace(PARENT, audience=frozenset())
         ((), (("region", "eu"),), (Right.DELEGATE,), {Right.DELEGATE}),
     ],
 )
-def test_what_is_bound_elsewhere_is_good_at_the_authority_only_for_what_it_was_given(
+def test_a_token_bound_elsewhere_has_only_explicitly_given_rights_at_the_authority(
     audience: tuple[str, ...],
     verifier: tuple[tuple[str, str], ...],
     given: tuple[Right, ...] | None,
@@ -177,9 +179,7 @@ def test_what_is_bound_elsewhere_is_good_at_the_authority_only_for_what_it_was_g
     assert found == ([] if may else ["parent"])
 
 
-def test_a_child_has_no_right_that_its_parent_lacks_and_none_unasked_where_a_choice_was_given() -> (
-    None
-):
+def test_a_child_gets_only_requested_rights_of_its_parent_if_those_were_chosen() -> None:
     chosen = replace(LIMITS, self_service=(Right.DELEGATE, Right.ROTATE))
 
     def child(*rights: Right) -> ChildGrant:
@@ -195,7 +195,7 @@ def test_a_child_has_no_right_that_its_parent_lacks_and_none_unasked_where_a_cho
     )
 
 
-def test_a_child_has_its_parent_s_policy_of_rotations() -> None:
+def test_a_child_has_the_rotation_policy_of_its_parent() -> None:
     strict = replace(LIMITS, self_service=None, max_overlap_us=7, reuse_denies=True)
     asked = replace(REQUESTED, limits=DelegationLimits(max_overlap_us=10**9))
     limits = delegation.complete(UNBOUND, strict, asked).limits
@@ -206,7 +206,7 @@ def test_admin_tokens_are_not_delegated() -> None:
     assert "parent" in fields(parent=replace(PARENT, kind=Kind.ADMIN))
 
 
-def test_a_session_hands_on_to_an_agent_and_to_no_session_whatever_its_subject() -> None:
+def test_a_session_can_delegate_to_an_agent_but_to_no_session_of_any_subject() -> None:
     session = replace(PARENT, kind=Kind.SESSION)
     assert fields(parent=session) == []
     for subject in ("agent:o/search-1", "user:42"):
@@ -216,13 +216,13 @@ def test_a_session_hands_on_to_an_agent_and_to_no_session_whatever_its_subject()
 
 
 @pytest.mark.parametrize("max_depth", [0, None])
-def test_a_lineage_ends_at_its_max_depth_and_at_sixteen(max_depth: int | None) -> None:
+def test_a_lineage_is_limited_by_its_max_depth_and_to_sixteen(max_depth: int | None) -> None:
     parents = tuple(f"tok_{n}" for n in range(0 if max_depth == 0 else MAX_LINEAGE))
     last = replace(UNBOUND, lineage=parents, chain=parents)
     assert fields(parent=last, limits=DelegationLimits(max_depth=max_depth)) == ["parent"]
 
 
-def test_depth_is_used_up_generation_by_generation() -> None:
+def test_each_generation_uses_up_one_level_of_depth() -> None:
     parent, limits = UNBOUND, DelegationLimits(max_depth=3)
     for left in (2, 1, 0):
         limits = delegation.complete(parent, limits, REQUESTED).limits
@@ -230,7 +230,7 @@ def test_depth_is_used_up_generation_by_generation() -> None:
     assert fields(parent=parent, limits=limits) == ["parent"]
 
 
-def test_without_a_max_depth_the_lineage_s_limit_counts() -> None:
+def test_without_a_max_depth_the_limit_of_a_lineage_applies() -> None:
     assert (
         delegation.complete(PARENT, DelegationLimits(), REQUESTED).limits.max_depth
         == MAX_LINEAGE - 2
@@ -238,7 +238,7 @@ def test_without_a_max_depth_the_lineage_s_limit_counts() -> None:
     assert delegation.depth_left(PARENT, DelegationLimits(max_depth=MAX_LINEAGE)) == MAX_LINEAGE - 1
 
 
-def test_what_is_not_asked_for_is_not_had_but_audience_and_labels_are_the_parent_s() -> None:
+def test_a_child_has_only_what_was_requested_except_inherited_audience_and_labels() -> None:
     child = delegation.complete(PARENT, LIMITS, replace(REQUESTED, labels=(("step", "1"),)))
     assert child.scopes == ("tools:call",)
     assert child.audience == ("mail", "search")
@@ -246,7 +246,7 @@ def test_what_is_not_asked_for_is_not_had_but_audience_and_labels_are_the_parent
     assert child.limits == DelegationLimits((), 1, self_service=())
 
 
-def test_a_child_inherits_all_handles_but_those_of_its_parent_alone() -> None:
+def test_a_child_inherits_all_handles_except_those_that_name_only_its_parent() -> None:
     assert set(delegation.inherited(PARENT.handles)) == set(PARENT.handles) - {
         "token:tok_p",
         "subject:agent:o",
@@ -259,7 +259,7 @@ def test_a_child_inherits_all_handles_but_those_of_its_parent_alone() -> None:
 BOUND = replace(PARENT, conditions=Conditions(("10.0.0.0/8",), (("region", "eu"),)))
 
 
-def test_a_child_is_bound_as_its_parent_is_and_may_be_bound_more() -> None:
+def test_a_child_has_the_conditions_of_its_parent_and_may_have_more() -> None:
     free = delegation.complete(BOUND, LIMITS, REQUESTED)
     assert free.conditions == BOUND.conditions
     own = Conditions(("10.1.0.0/16",), (("tier", "prod"),))
@@ -278,7 +278,7 @@ def test_a_child_is_bound_as_its_parent_is_and_may_be_bound_more() -> None:
         (Conditions(verifier=(("region", "us"),)), "verifier.region"),
     ],
 )
-def test_no_child_is_less_bound_than_its_parent(own: Conditions, field: str) -> None:
+def test_no_child_has_weaker_conditions_than_its_parent(own: Conditions, field: str) -> None:
     found = delegation.violations(
         BOUND, LIMITS, replace(REQUESTED, conditions=own), removed=(), at_us=NOW_US
     )

@@ -3,7 +3,7 @@
 from rescind.core import ledger
 
 
-def test_an_epoch_goes_on_at_the_same_seq_with_a_head_of_its_own() -> None:
+def test_an_epoch_continues_at_the_same_seq_with_its_own_head() -> None:
     end = ledger.genesis(1).after(b"one").after(b"two")
     begun = ledger.begin_epoch(end, epoch=7)
     assert (begun.epoch, begun.seq) == (7, 2)

@@ -58,7 +58,7 @@ def spied() -> tuple[Spy, Writer]:
     return spy, writer
 
 
-def test_the_header_is_where_the_documentation_says() -> None:
+def test_the_header_has_the_documented_layout() -> None:
     words, _ = table()
     assert {place: word for place, word in enumerate(words) if word} == {
         0: int.from_bytes(b"rescindT"),
@@ -113,7 +113,7 @@ def test_an_event_moves_nothing_else() -> None:
     assert generation_table.applied(words) == 42
 
 
-def test_a_counter_that_is_full_begins_again() -> None:
+def test_a_full_counter_wraps_around() -> None:
     words, writer = table()
     (slot,) = generation_table.slots_of(["tenant:t"], SLOTS)
     words[slot] = words[8] = 2**64 - 1
@@ -157,7 +157,7 @@ def test_a_new_table_grants_nothing() -> None:
     assert {words[place] for place in generation_table.DEADLINE.values()} == {0}
 
 
-def test_a_table_says_where_it_begins() -> None:
+def test_a_table_states_the_position_at_which_it_begins() -> None:
     words, writer = table()
     assert changed(words, lambda: writer.start_at(70_000)) == {7: 70_000}
 
@@ -178,7 +178,7 @@ def test_a_stamp_equals_the_slots_until_one_of_them_moves(handles: list[str]) ->
         assert fresh.read(words) != fresh.values
 
 
-def test_a_stamp_does_not_mind_other_slots() -> None:
+def test_a_stamp_is_independent_of_other_slots() -> None:
     words, writer = table()
     (mine,), (other,) = (
         generation_table.slots_of([name], SLOTS) for name in ("tenant:a", "tenant:c")
@@ -189,7 +189,7 @@ def test_a_stamp_does_not_mind_other_slots() -> None:
     assert stamp.read(words) == stamp.values
 
 
-def test_a_reader_learns_who_wrote_the_table() -> None:
+def test_a_reader_can_identify_the_writer_of_the_table() -> None:
     words, _ = table()
     assert generation_table.inspect(words.toreadonly()) == (INSTANCE, BOOT, SLOTS)
 

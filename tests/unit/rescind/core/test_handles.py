@@ -86,7 +86,7 @@ def test_a_foreign_token_splits_at_its_last_hash(text: str) -> None:
         "subject:\u200b",
     ],
 )
-def test_what_is_no_handle_is_refused_with_advice(text: str) -> None:
+def test_an_invalid_handle_is_refused_with_advice(text: str) -> None:
     with pytest.raises(SelectorError) as caught:
         handles.parse(text)
     assert str(caught.value)
@@ -95,7 +95,7 @@ def test_what_is_no_handle_is_refused_with_advice(text: str) -> None:
 @pytest.mark.parametrize(
     "text", [TOKEN, f"token:{TOKEN}", f"tree:{TOKEN}", TOKEN[:-1], f"label:k={TOKEN}\n", TOKEN * 9]
 )
-def test_a_pasted_token_is_neither_taken_nor_quoted(text: str) -> None:
+def test_a_pasted_token_is_neither_accepted_nor_quoted(text: str) -> None:
     with pytest.raises(SelectorError) as caught:
         handles.parse(text)
     assert "that is a token" in str(caught.value)
@@ -128,7 +128,7 @@ def test_a_handle_has_at_most_256_bytes() -> None:
         assert len(str(caught.value)) < 200
 
 
-def test_the_length_counts_after_composing() -> None:
+def test_the_length_is_counted_after_unicode_composition() -> None:
     assert handles.parse("tenant:" + "e\u0301" * 124) == "tenant:" + "é" * 124
 
 
@@ -137,7 +137,7 @@ def test_the_most_selective_handle_is_the_anchor(narrow: str, wide: str) -> None
     assert selector(wide, narrow).anchor == narrow
 
 
-def test_of_two_handles_of_one_kind_the_first_in_order_is_the_anchor() -> None:
+def test_the_first_in_order_of_two_handles_of_one_kind_is_the_anchor() -> None:
     assert selector("label:b=1", "label:a=2").anchor == "label:a=2"
 
 
@@ -167,7 +167,7 @@ def test_a_handle_newer_than_this_verifier_can_be_an_anchor(
         ("*", "*"),
     ],
 )
-def test_what_was_delegated_dies_too_unless_exact_is_asked_for(text: str, taken: str) -> None:
+def test_a_selector_includes_descendants_unless_exact_is_requested(text: str, taken: str) -> None:
     assert handles.select([text]).handles == (taken,)
     assert handles.select([text], exact=True).handles == (text,)
 
@@ -185,7 +185,7 @@ def test_a_selector_has_one_to_eight_handles() -> None:
             handles.select(texts)
 
 
-def test_a_selector_matches_what_has_all_of_its_handles() -> None:
+def test_a_selector_matches_a_record_that_has_all_of_its_handles() -> None:
     both = selector("tenant:t", "kind:agent")
     assert both.matches([Handle(text) for text in ("*", "tenant:t", "kind:agent", "label:k=v")])
     assert not both.matches({Handle("tenant:t")})
@@ -214,7 +214,7 @@ def test_a_selector_with_a_holder_is_not_wide(texts: list[str]) -> None:
     assert not handles.select(texts).wide
 
 
-def test_a_handle_newer_than_this_verifier_is_not_taken_for_wide() -> None:
+def test_a_handle_newer_than_this_verifier_does_not_count_as_wide() -> None:
     assert not Selector((Handle("planet:earth"),)).wide
 
 
@@ -264,7 +264,7 @@ def test_a_child_keeps_what_it_inherits() -> None:
 
 
 @pytest.mark.parametrize("label", [("a=b", "c"), ("", "v"), ("k" * 300, "v"), ("k\n", "v")])
-def test_a_label_that_would_be_taken_for_another_is_refused(label: tuple[str, str]) -> None:
+def test_a_label_that_could_be_mistaken_for_another_is_refused(label: tuple[str, str]) -> None:
     with pytest.raises(SelectorError):
         handles.of_token(
             token_id="tok_1",
@@ -289,7 +289,7 @@ def test_a_label_that_would_be_taken_for_another_is_refused(label: tuple[str, st
         ([], []),
     ],
 )
-def test_keys_that_differ_in_case_or_in_compatible_characters_alone_are_alike(
+def test_keys_that_differ_only_in_case_or_compatible_characters_are_confusable(
     keys: list[str], found: list[str]
 ) -> None:
     assert handles.alike(keys) == tuple(found)

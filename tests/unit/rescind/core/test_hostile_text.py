@@ -115,7 +115,7 @@ def test_a_good_text_that_was_edited_is_parsed_or_refused(
 
 @every_parser
 @pytest.mark.parametrize("giant", ["0" * 1_000_000, ":" * 1_000_000, "1." * 500_000, "1/" * 9_999])
-def test_a_refusal_of_a_giant_is_short(parser: Parser, giant: str) -> None:
+def test_the_refusal_of_a_huge_text_is_short(parser: Parser, giant: str) -> None:
     survives(parser, giant)
     survives(parser, parser.good[0] + giant)
 

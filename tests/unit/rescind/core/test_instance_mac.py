@@ -32,37 +32,37 @@ def test_the_secret_and_the_mac_never_change() -> None:
     ],
     ids=["epoch", "instance", "master"],
 )
-def test_another_epoch_instance_or_master_is_another_secret(other: bytes) -> None:
+def test_another_epoch_instance_or_master_key_gives_another_secret(other: bytes) -> None:
     assert other != SECRET
     assert not instance_mac.genuine(other, instance_mac.TO_AUTHORITY, CONTENT, _tag())
 
 
-def test_a_message_is_not_sent_back_to_whom_it_came_from() -> None:
+def test_a_mac_is_valid_in_one_direction_only() -> None:
     assert instance_mac.genuine(SECRET, instance_mac.TO_AUTHORITY, CONTENT, _tag())
     assert not instance_mac.genuine(SECRET, instance_mac.TO_SIDECAR, CONTENT, _tag())
 
 
 @pytest.mark.parametrize("place", range(len(CONTENT)))
-def test_a_byte_of_the_content_that_differs_is_another_message(place: int) -> None:
+def test_a_mac_is_invalid_for_a_changed_byte_of_the_content(place: int) -> None:
     wrong = bytearray(CONTENT)
     wrong[place] ^= 1
     assert not instance_mac.genuine(SECRET, instance_mac.TO_AUTHORITY, bytes(wrong), _tag())
 
 
 @pytest.mark.parametrize("place", range(instance_mac.MAC_BYTES))
-def test_a_byte_of_the_mac_that_differs_is_no_mac(place: int) -> None:
+def test_a_mac_with_a_changed_byte_is_invalid(place: int) -> None:
     wrong = bytearray(_tag())
     wrong[place] ^= 1
     assert not instance_mac.genuine(SECRET, instance_mac.TO_AUTHORITY, CONTENT, bytes(wrong))
 
 
 @pytest.mark.parametrize("length", [0, 1, 31, 33])
-def test_a_mac_of_another_length_is_no_mac(length: int) -> None:
+def test_a_mac_of_another_length_is_invalid(length: int) -> None:
     claimed = (_tag() + b"\0")[:length]
     assert not instance_mac.genuine(SECRET, instance_mac.TO_AUTHORITY, CONTENT, claimed)
 
 
-def test_a_veil_hides_a_value_where_the_secret_or_the_nonce_is_another() -> None:
+def test_a_veiled_value_cannot_be_read_with_another_secret_or_nonce() -> None:
     nonce, value = bytes(16), bytes(range(32))
     masked = instance_mac.mask(SECRET, nonce, value)
     assert instance_mac.mask(SECRET, nonce, masked) == value
@@ -77,7 +77,7 @@ def test_a_veil_hides_a_value_where_the_secret_or_the_nonce_is_another() -> None
         instance_mac.mask(SECRET, nonce, value[:-1])
 
 
-def test_a_veil_is_no_mac_of_either_direction() -> None:
+def test_a_veil_is_not_a_valid_mac_in_either_direction() -> None:
     pad = instance_mac.mask(SECRET, CONTENT, bytes(instance_mac.MAC_BYTES))
     assert not instance_mac.genuine(SECRET, instance_mac.TO_AUTHORITY, CONTENT, pad)
     assert not instance_mac.genuine(SECRET, instance_mac.TO_SIDECAR, CONTENT, pad)

@@ -31,7 +31,7 @@ def test_a_head_covers_the_head_before_and_the_exact_bytes() -> None:
 
 
 @given(st.lists(st.binary(max_size=20)))
-def test_replaying_is_taking_the_events_one_after_the_other(payloads: list[bytes]) -> None:
+def test_replaying_equals_applying_the_events_one_after_the_other(payloads: list[bytes]) -> None:
     start = position = ledger.genesis(3)
     for payload in payloads:
         position = position.after(payload)

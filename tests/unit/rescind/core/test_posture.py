@@ -33,7 +33,7 @@ def test_grace_is_for_the_kinds_it_names_and_never_for_agents_unless_named() -> 
         ("grace:personal=60m", "grace:personal=1h"),
     ],
 )
-def test_it_is_written_in_one_way(text: str, canonical: str) -> None:
+def test_a_posture_has_one_canonical_form(text: str, canonical: str) -> None:
     assert str(Posture.parse(text)) == canonical
     assert Posture.parse(canonical) == Posture.parse(text)
 
@@ -46,12 +46,12 @@ def test_it_is_written_in_one_way(text: str, canonical: str) -> None:
         *("grace:session=1s,session=2s", "grace:session=1s,", "grace:session=1d"),
     ],
 )
-def test_what_is_no_posture_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_posture_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(PostureError, match=r"grace|hour|twice"):
         Posture.parse(text)
 
 
-def test_what_a_waiter_cannot_read_counts_as_the_longest_grace() -> None:
+def test_an_unknown_posture_counts_as_the_longest_grace() -> None:
     assert posture.longest_ns("strict") == 0
     assert posture.longest_ns("grace:session=1s") == S
     assert posture.longest_ns("patient:everything") == LONGEST_GRACE_NS

@@ -35,7 +35,7 @@ def test_ids_sort_by_time_and_then_by_entropy(
 
 
 @pytest.mark.parametrize("now_ms", [-1, 2**48])
-def test_a_time_that_does_not_fit_makes_no_id(now_ms: int) -> None:
+def test_a_time_that_does_not_fit_is_refused_for_an_id(now_ms: int) -> None:
     with pytest.raises(ValueError, match="48 bits"):
         public_ids.make("tok", now_ms=now_ms, entropy=bytes(10))
 
@@ -65,5 +65,5 @@ def test_an_id_needs_exactly_ten_random_bytes(length: int) -> None:
         "0000000000000000000000000a",
     ],
 )
-def test_what_is_no_id_is_not_taken_for_one(text: str) -> None:
+def test_an_invalid_id_is_not_recognised_as_an_id(text: str) -> None:
     assert not public_ids.is_id(text, "tok")

@@ -49,7 +49,7 @@ def test_every_verifier_is_counted_by_its_outcome_and_its_service() -> None:
     )
 
 
-def test_what_lapsed_is_named_first_and_then_the_slowest() -> None:
+def test_lapsed_verifiers_are_named_first_and_then_the_slowest() -> None:
     lapsed = [verifier(number, Outcome.LAPSED) for number in range(MOST_LAPSED + 10)]
     others = [verifier(10_000 + number) for number in range(MOST_SLOWEST + 10)]
     named = notable([*others, *lapsed])
@@ -58,7 +58,7 @@ def test_what_lapsed_is_named_first_and_then_the_slowest() -> None:
     assert notable(named) == named
 
 
-def test_services_beyond_the_bound_are_counted_and_those_with_most_verifiers_stay() -> None:
+def test_services_beyond_the_bound_are_counted_and_those_with_most_verifiers_are_named() -> None:
     many = [verifier(number, service=f"one-{number}") for number in range(MOST_SERVICES + 5)]
     large = [verifier(number, service="large") for number in range(3)]
     summary = summary_of(receipt_of(*many, *large))
@@ -68,7 +68,7 @@ def test_services_beyond_the_bound_are_counted_and_those_with_most_verifiers_sta
     assert summary.verifiers == MOST_SERVICES + 8  # those without a tally too
 
 
-def test_a_summary_keeps_what_was_enforced_and_the_first_in_grace() -> None:
+def test_a_summary_contains_the_enforcement_and_the_first_verifiers_in_grace() -> None:
     grace = tuple(
         VerifierInGrace(number.to_bytes(16), "edge", 90) for number in range(MOST_GRACE + 1)
     )

@@ -69,7 +69,7 @@ def test_only_an_explicit_cutoff_compares_times(
     assert hit(cut, issued_at_us=issued_at_us) is is_hit
 
 
-def test_a_cutoff_of_zero_is_a_cutoff() -> None:
+def test_a_cutoff_of_zero_counts_as_a_cutoff() -> None:
     assert not hit(event("tenant:acme", issued_before_us=0), issued_at_us=0)
 
 
@@ -77,7 +77,7 @@ def test_both_cutoffs_must_be_passed() -> None:
     assert not hit(event("tenant:acme", issued_before_us=5), issued_seq=SEQ, issued_at_us=4)
 
 
-def test_a_token_without_all_the_handles_is_not_concerned() -> None:
+def test_a_token_without_all_the_handles_is_not_hit() -> None:
     assert hit(event("tenant:acme", "kind:agent"))
     assert not hit(event("tenant:acme", "kind:service"))
 
@@ -120,6 +120,6 @@ def test_wide_handles_spare_the_credentials_of_sidecars_unless_they_are_named(
     assert hit(event(*selector, effect=effect), agent) is ("kind:sidecar" not in selector)
 
 
-def test_a_handle_that_is_newer_than_we_are_spares_no_credential() -> None:
+def test_an_unknown_handle_spares_no_credential() -> None:
     newer = Event(1, SEQ, 0, replace(event("*").revocation, selector=Selector((Handle("new:x"),))))
     assert hit(newer, CREDENTIAL | {Handle("new:x")})

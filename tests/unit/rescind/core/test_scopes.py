@@ -18,7 +18,7 @@ def test_a_good_scope_is_read_as_it_is(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "a b", 'a"b', "a\\b", "ä", "x" * 129, "a*", "tools:*:read", "**", "a:*b", "*:*"]
 )
-def test_what_is_no_scope_is_refused(text: str) -> None:
+def test_an_invalid_scope_is_refused(text: str) -> None:
     with pytest.raises(ScopeError):
         scopes.parse(text)
 
@@ -41,7 +41,7 @@ def test_what_is_no_scope_is_refused(text: str) -> None:
         ("tools:call", "*", False),
     ],
 )
-def test_a_pattern_covers_what_begins_with_its_prefix(
+def test_a_pattern_covers_scopes_that_begin_with_its_prefix(
     granted: str, wanted: str, *, covered: bool
 ) -> None:
     assert scopes.covers([granted], wanted) is covered
@@ -56,7 +56,7 @@ def test_a_pattern_covers_what_begins_with_its_prefix(
         ("tools:call", "tools:call:x", False),
     ],
 )
-def test_what_was_removed_meets_a_pattern_from_either_side(
+def test_a_removed_scope_and_a_wanted_scope_overlap_if_either_pattern_covers_the_other(
     removed: str, wanted: str, *, met: bool
 ) -> None:
     assert scopes.meets([removed], wanted) is met
@@ -71,13 +71,13 @@ TEXTS = st.sampled_from(
 
 
 @given(st.frozensets(TEXTS, max_size=5), TEXTS)
-def test_a_matcher_says_what_the_rules_say(patterns: frozenset[str], wanted: str) -> None:
+def test_a_matcher_agrees_with_the_rules(patterns: frozenset[str], wanted: str) -> None:
     matcher = scopes.Matcher(patterns)
     assert matcher.covers(wanted) is scopes.covers(patterns, wanted)
     assert matcher.meets(wanted) is scopes.meets(patterns, wanted)
 
 
-def test_what_is_told_of_removed_patterns_is_whole_or_ends_in_everything() -> None:
+def test_the_list_of_removed_patterns_is_complete_or_ends_in_a_pattern_for_everything() -> None:
     removed = ["b", "a:*", "c%"]
     assert scopes.reported(()) == ()
     assert scopes.reported(removed) == ("a:*", "b", "c%")

@@ -60,7 +60,7 @@ def test_every_token_is_found_by_the_scanner_and_read_back(kind: Kind, random: b
     assert token_format.genuine(token, [EDGE_KEY])
 
 
-def test_any_live_edge_key_vouches_and_no_other_does() -> None:
+def test_any_live_edge_key_verifies_a_token_and_no_other_key_does() -> None:
     token = token_format.parse(AGENT)
     assert token_format.genuine(token, [b"new" * 11, EDGE_KEY])
     assert not token_format.genuine(token, [b"new" * 11])
@@ -100,7 +100,7 @@ def test_every_change_of_one_character_is_refused(place: int) -> None:
         "x" * 1_000_000,
     ],
 )
-def test_what_is_no_token_is_malformed_and_never_quoted(text: str) -> None:
+def test_a_text_that_is_not_a_token_is_malformed_and_never_quoted(text: str) -> None:
     with pytest.raises(MalformedTokenError) as caught:
         token_format.parse(text)
     assert AGENT[8:20] not in str(caught.value)
@@ -130,7 +130,7 @@ def test_a_small_body_keeps_its_leading_zeros() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "a", "Abc", "a_b", "1ab", "a" * 13, "ab\n"])
-def test_a_prefix_that_no_scanner_could_read_back_mints_nothing(prefix: str) -> None:
+def test_a_prefix_that_no_scanner_could_read_back_is_refused(prefix: str) -> None:
     with pytest.raises(ValueError, match="prefix"):
         token_format.mint(kind=Kind.AGENT, random=RANDOM, edge_key=EDGE_KEY, prefix=prefix)
 
@@ -141,7 +141,7 @@ def test_a_token_needs_exactly_32_random_bytes(length: int) -> None:
         token_format.mint(kind=Kind.AGENT, random=bytes(length), edge_key=EDGE_KEY)
 
 
-def test_only_the_digest_of_the_whole_text_goes_anywhere() -> None:
+def test_the_digest_of_a_token_is_that_of_its_whole_text() -> None:
     digest = "e93372e67f44100cbe1677314f295bb06d98963d7f84ea8d552c785cd3609b7a"
     assert token_format.digest(AGENT).hex() == digest
 
@@ -161,7 +161,7 @@ def test_a_parsed_token_does_not_print_its_parts() -> None:
 
 
 @given(st.text(max_size=20), st.text(max_size=20))
-def test_a_token_is_noticed_inside_any_text(before: str, after: str) -> None:
+def test_a_token_is_detected_inside_any_text(before: str, after: str) -> None:
     assert token_format.contained(before + AGENT + after)
     assert token_format.contained(before + AGENT[:40])
 
@@ -170,12 +170,12 @@ def test_a_token_is_noticed_inside_any_text(before: str, after: str) -> None:
     "text",
     ["token:tok_01kdvdsdg0000g40r40m30e209", "chain:agent:billing-bot/search-1", "*", ""],
 )
-def test_ordinary_handles_are_not_taken_for_tokens(text: str) -> None:
+def test_ordinary_handles_are_not_mistaken_for_tokens(text: str) -> None:
     assert not token_format.contained(text)
 
 
 @pytest.mark.parametrize("shown", ["{}", "was {}, and {}!", "é{}", "x{}"])
-def test_what_is_shown_of_a_text_holds_no_token(shown: str) -> None:
+def test_the_shown_form_of_a_text_contains_no_token(shown: str) -> None:
     token = "rsc_agt_001GsBaniMdfHPrKhhwjnlS86reYjdQ5ckAqLoTS4ckok0FA7OvgX31DQnGk"
     text = shown.format(token, token[:40])
     assert token_format.contained(text)
@@ -184,7 +184,7 @@ def test_what_is_shown_of_a_text_holds_no_token(shown: str) -> None:
     assert hidden == shown.format("rsc_agt_<secret>", "rsc_agt_<secret>")
 
 
-def test_possession_is_not_to_be_had_from_what_is_stored_or_sent() -> None:
+def test_the_proof_of_possession_cannot_be_derived_from_stored_or_sent_values() -> None:
     """HMAC hashes a key of over 64 bytes first: the token must not be the key."""
     text = minted()
     proof, token_hash = token_format.possession(text), token_format.digest(text)

@@ -53,7 +53,7 @@ def test_the_reasons_are_those_of_the_contract() -> None:
         (("Ended",), Reason.REVOKED),
     ],
 )
-def test_a_final_hold_is_named_before_one_that_can_end(
+def test_a_final_revocation_takes_precedence_over_one_that_can_end(
     effects: tuple[str, ...], reason: Reason | None
 ) -> None:
     held = replace(
@@ -98,18 +98,18 @@ def test_uncertainty_about_the_time_denies(
         ({"tools"}, "search", Reason.INSUFFICIENT_SCOPE),
     ],
 )
-def test_audience_and_scopes_are_judged_on_every_call(
+def test_audience_and_scopes_are_checked_on_every_call(
     require: set[str], audience: str, reason: Reason | None
 ) -> None:
     judged = verdict.permitted(RECORD, require=require, audience=audience)
     assert judged == (reason and Denied(reason))
 
 
-def test_a_token_without_audience_is_good_at_every_service() -> None:
+def test_a_token_without_audience_is_valid_at_every_service() -> None:
     assert verdict.permitted(BARE_RECORD, require=(), audience="any") is None
 
 
-def test_a_token_without_scopes_is_good_for_nothing_that_needs_one() -> None:
+def test_a_token_without_scopes_is_denied_wherever_a_scope_is_required() -> None:
     judged = verdict.permitted(BARE_RECORD, require={"x"}, audience="any")
     assert judged == Denied(Reason.INSUFFICIENT_SCOPE)
 
@@ -133,7 +133,7 @@ def test_a_token_without_scopes_is_good_for_nothing_that_needs_one() -> None:
         ({"files:read"}, ("files:write",), {"files:read"}, True),
     ],
 )
-def test_a_scope_must_be_granted_whole_and_no_part_of_it_taken_away(
+def test_a_required_scope_must_be_granted_whole_with_no_part_removed(
     granted: set[str], removed: tuple[str, ...], require: set[str], allowed: bool
 ) -> None:
     record = replace(BARE_RECORD, granted=frozenset(granted), removed=removed)
@@ -155,7 +155,7 @@ def test_a_scope_must_be_granted_whole_and_no_part_of_it_taken_away(
         ({"a:b"}, ("*",), set()),
     ],
 )
-def test_the_scopes_of_a_record_are_those_of_which_no_part_was_taken_away(
+def test_the_scopes_of_a_record_are_the_granted_ones_with_no_part_removed(
     granted: set[str], removed: tuple[str, ...], left: set[str]
 ) -> None:
     record = replace(BARE_RECORD, granted=frozenset(granted), removed=removed)
@@ -165,7 +165,7 @@ def test_the_scopes_of_a_record_are_those_of_which_no_part_was_taken_away(
     assert not any(record.grants([scope]) for scope in record.granted - record.scopes)
 
 
-def test_a_record_that_is_copied_keeps_what_was_granted() -> None:
+def test_a_copied_record_keeps_its_granted_scopes() -> None:
     narrowed = replace(BARE_RECORD, granted=frozenset({"a:*", "b"}), removed=("a:x",))
     lifted = replace(narrowed, removed=())
     assert (narrowed.scopes, lifted.scopes) == (frozenset({"b"}), frozenset({"a:*", "b"}))
@@ -187,7 +187,7 @@ EU = frozenset({("region", "eu"), ("tier", "prod")})
         (("2001:db8::/32",), "10.1.2.3", False),
     ],
 )
-def test_a_token_is_good_from_its_networks_alone(
+def test_a_token_is_valid_only_from_its_networks(
     addresses: tuple[str, ...], address: str | None, admitted: bool
 ) -> None:
     record = replace(BARE_RECORD, conditions=Conditions(addresses))
@@ -205,7 +205,7 @@ def test_a_token_is_good_from_its_networks_alone(
         ((("region", "eu"), ("gpu", "yes")), False),
     ],
 )
-def test_a_token_is_good_at_verifiers_with_all_of_its_labels(
+def test_a_token_is_valid_at_verifiers_with_all_of_its_labels(
     wanted: tuple[tuple[str, str], ...], fits: bool
 ) -> None:
     record = replace(BARE_RECORD, conditions=Conditions(verifier=wanted))
@@ -213,7 +213,7 @@ def test_a_token_is_good_at_verifiers_with_all_of_its_labels(
     assert judged == (None if fits else Denied(Reason.WRONG_VERIFIER))
 
 
-def test_a_verifier_of_the_wrong_place_is_named_before_a_caller_of_the_wrong_one() -> None:
+def test_a_wrong_verifier_is_reported_before_a_wrong_address_of_the_caller() -> None:
     record = replace(BARE_RECORD, conditions=Conditions(("10.0.0.0/8",), (("region", "us"),)))
     judged = verdict.permitted(record, require={"x"}, audience="any", address="192.0.2.1")
     assert judged == Denied(Reason.WRONG_VERIFIER)

@@ -226,7 +226,7 @@ CLOSE = {"type": "websocket.close"}
 
 
 @pytest.mark.parametrize(("lost", "status"), [(False, 401), (True, 503)])
-async def test_a_call_without_a_response_yet_gets_the_refusal(
+async def test_a_call_whose_response_has_not_begun_gets_the_refusal(
     verifier: FakeVerifier, lost: bool, status: int
 ) -> None:
     start, body = await Waiting().cut(verifier, "http", lost=lost)
@@ -235,20 +235,20 @@ async def test_a_call_without_a_response_yet_gets_the_refusal(
 
 
 @pytest.mark.parametrize("messages", [(START,), (START, PART)])
-async def test_a_response_that_has_begun_is_left_without_an_end(
+async def test_a_response_that_has_begun_is_left_incomplete(
     verifier: FakeVerifier, messages: tuple[Message, ...]
 ) -> None:
     # And nothing is raised: each layer above would log a traceback of it.
     assert await Waiting(*messages).cut(verifier, "http") == []
 
 
-async def test_what_cleaning_up_would_send_does_not_go_out(verifier: FakeVerifier) -> None:
+async def test_messages_sent_while_cleaning_up_are_dropped(verifier: FakeVerifier) -> None:
     waiting = Waiting(START, PART)
     waiting.tidies_up = True
     assert await waiting.cut(verifier, "http") == []
 
 
-async def test_what_runs_after_a_whole_response_is_cancelled_in_silence(
+async def test_work_after_a_complete_response_is_cancelled_silently(
     verifier: FakeVerifier,
 ) -> None:
     assert await Waiting(START, END).cut(verifier, "http") == []
@@ -264,13 +264,13 @@ async def test_what_runs_after_a_whole_response_is_cancelled_in_silence(
     ],
     ids=["accepted", "lease lost", "not yet accepted", "closed already"],
 )
-async def test_a_websocket_is_closed_where_it_stands(
+async def test_a_websocket_is_closed_in_whatever_state_it_is(
     verifier: FakeVerifier, messages: tuple[Message, ...], lost: bool, said: list[Message]
 ) -> None:
     assert await Waiting(*messages).cut(verifier, "websocket", lost=lost) == said
 
 
-async def test_a_denial_of_the_application_s_own_passes(verifier: FakeVerifier) -> None:
+async def test_a_denial_raised_by_the_application_itself_propagates(verifier: FakeVerifier) -> None:
     async def app(scope: Message, receive: object, send: object) -> None:
         raise DeniedError("expired")
 
@@ -281,7 +281,7 @@ async def test_a_denial_of_the_application_s_own_passes(verifier: FakeVerifier) 
     assert recorded.sent == []
 
 
-async def test_without_hold_a_call_is_checked_at_its_beginning_alone(
+async def test_without_hold_a_call_is_checked_only_at_its_beginning(
     verifier: FakeVerifier,
 ) -> None:
     recorded = Recorded()
@@ -300,7 +300,7 @@ async def test_without_hold_a_call_is_checked_at_its_beginning_alone(
     assert recorded.status == 401
 
 
-async def test_it_attaches_at_the_first_call_retries_and_closes_at_shutdown(
+async def test_the_middleware_attaches_at_the_first_call_retries_and_closes_at_shutdown(
     verifier: FakeVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempts: list[FakeVerifier | UnreachableError] = [UnreachableError("nobody"), verifier]
@@ -325,7 +325,7 @@ async def test_it_attaches_at_the_first_call_retries_and_closes_at_shutdown(
     assert verifier.closed
 
 
-async def test_a_503_for_want_of_a_sidecar_is_logged_but_not_each_of_them(
+async def test_a_503_without_a_sidecar_is_logged_but_not_each_time(
     verifier: FakeVerifier, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def attach() -> FakeVerifier:
@@ -357,7 +357,7 @@ async def test_a_refusal_of_the_token_itself_is_not_logged(
 
 
 @pytest.mark.parametrize("require", ["read", ["read write"], {""}, ("a*",)])
-def test_what_is_no_collection_of_scopes_is_refused_at_once(require: Any) -> None:
+def test_an_invalid_collection_of_scopes_is_refused_at_once(require: Any) -> None:
     with pytest.raises(ScopeError):
         RescindMiddleware(Recorded().app, require=require)
 
@@ -365,7 +365,7 @@ def test_what_is_no_collection_of_scopes_is_refused_at_once(require: Any) -> Non
 METADATA = "https://mcp.example.com/.well-known/oauth-protected-resource"
 
 
-async def test_a_challenge_says_where_the_metadata_of_the_resource_are(
+async def test_a_challenge_names_the_url_of_the_resource_metadata(
     verifier: FakeVerifier,
 ) -> None:
     poor = verifier.issue()
@@ -385,7 +385,7 @@ async def test_a_challenge_says_where_the_metadata_of_the_resource_are(
 @pytest.mark.parametrize(
     "url", ["", "/path", "https://a b", 'https://a"b', "https://a\r\nb", "x:y"]
 )
-def test_what_is_no_url_of_metadata_is_refused_at_once(url: str) -> None:
+def test_an_invalid_metadata_url_is_refused_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="resource_metadata"):
         RescindMiddleware(Recorded().app, resource_metadata=url)
 
@@ -417,20 +417,20 @@ async def test_a_cors_preflight_needs_no_token_where_it_is_let_through(
         {**preflight(), "type": "websocket"},
     ],
 )
-async def test_what_only_resembles_a_preflight_needs_a_token(
+async def test_a_request_that_only_resembles_a_preflight_needs_a_token(
     verifier: FakeVerifier, scope: dict[str, Any]
 ) -> None:
     recorded = await call(verifier, scope, preflight=True)
     assert recorded.seen is None
 
 
-async def test_a_preflight_with_a_token_is_judged_like_any_call(verifier: FakeVerifier) -> None:
+async def test_a_preflight_with_a_token_is_checked_like_any_call(verifier: FakeVerifier) -> None:
     scope = preflight()
     scope["headers"].append((b"authorization", b"Bearer nonsense"))
     assert (await call(verifier, scope, preflight=True)).status == 401
 
 
-async def test_a_verifier_that_was_handed_in_stays_open(verifier: FakeVerifier) -> None:
+async def test_a_verifier_that_was_passed_in_stays_open(verifier: FakeVerifier) -> None:
     await call(verifier, {"type": "lifespan"})
     assert not verifier.closed
 

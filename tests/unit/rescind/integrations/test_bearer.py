@@ -4,7 +4,7 @@ from rescind.integrations import bearer as former
 from rescind.wire import bearer
 
 
-def test_the_former_module_gives_all_that_it_gave() -> None:
+def test_the_former_module_still_exports_all_its_names() -> None:
     defined = {
         name
         for name, each in vars(bearer).items()

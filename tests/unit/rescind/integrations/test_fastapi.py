@@ -95,7 +95,7 @@ def test_a_refusal_has_the_status_and_the_headers_of_every_integration(
         assert answer.json()["detail"]["reason"] == dict(expected.headers)["x-rescind-reason"]
 
 
-def test_a_challenge_says_where_the_metadata_of_the_resource_are(verifier: FakeVerifier) -> None:
+def test_a_challenge_names_the_url_of_the_resource_metadata(verifier: FakeVerifier) -> None:
     app, url = FastAPI(), "https://a.example/.well-known/oauth-protected-resource"
 
     @app.get("/", dependencies=[Depends(Rescind(verifier, resource_metadata=url))])

@@ -69,7 +69,7 @@ def session_token(verifier: FakeVerifier, subject: str = "user:42") -> str:
     return verifier.issue(subject=subject, kind=Kind.SESSION).token
 
 
-async def test_a_good_cookie_says_who_is_logged_in_and_sets_nothing(verifier: FakeVerifier) -> None:
+async def test_a_good_cookie_identifies_the_user_and_sets_no_cookie(verifier: FakeVerifier) -> None:
     token, seen = session_token(verifier), list[Session]()
     _, headers = await call(serving(verifier, seen.append), f"a=b; {COOKIE}={token}")
     assert seen[0].record is not None
@@ -79,14 +79,14 @@ async def test_a_good_cookie_says_who_is_logged_in_and_sets_nothing(verifier: Fa
     assert "set-cookie" not in headers
 
 
-async def test_without_a_cookie_nobody_is_logged_in(verifier: FakeVerifier) -> None:
+async def test_without_a_cookie_the_session_is_anonymous(verifier: FakeVerifier) -> None:
     seen = list[Session]()
     _, headers = await call(serving(verifier, seen.append))
     assert (seen[0].record, seen[0].token) == (None, None)
     assert "set-cookie" not in headers
 
 
-async def test_beginning_keeps_the_token_where_no_script_can_read_it(
+async def test_a_log_in_stores_the_token_in_a_cookie_that_scripts_cannot_read(
     verifier: FakeVerifier,
 ) -> None:
     def log_in(session: Session) -> None:
@@ -99,7 +99,7 @@ async def test_beginning_keeps_the_token_where_no_script_can_read_it(
     assert headers["cache-control"] == "no-store"
 
 
-async def test_a_revoked_session_is_nobody_and_its_cookie_is_cleared(
+async def test_a_revoked_session_is_anonymous_and_its_cookie_is_cleared(
     verifier: FakeVerifier,
 ) -> None:
     token, seen = session_token(verifier), list[Session]()
@@ -110,7 +110,7 @@ async def test_a_revoked_session_is_nobody_and_its_cookie_is_cleared(
     assert headers["set-cookie"].endswith("; Max-Age=0")
 
 
-async def test_logging_in_anew_over_a_dead_session_keeps_the_new_token(
+async def test_logging_in_again_over_a_dead_session_stores_the_new_token(
     verifier: FakeVerifier,
 ) -> None:
     dead = session_token(verifier)
@@ -151,7 +151,7 @@ async def test_a_rotated_session_keeps_its_new_secret(verifier: FakeVerifier) ->
     assert headers["set-cookie"].endswith("; Max-Age=60")
 
 
-async def test_without_a_session_there_is_nothing_to_renew_or_to_log_out(
+async def test_without_a_session_renewing_and_logging_out_do_nothing(
     verifier: FakeVerifier,
 ) -> None:
     seen = list[Session]()
@@ -162,7 +162,7 @@ async def test_without_a_session_there_is_nothing_to_renew_or_to_log_out(
     assert "set-cookie" not in headers
 
 
-async def test_a_log_out_needs_an_authority_and_says_where_to_name_it(
+async def test_a_log_out_needs_an_authority_and_the_error_names_the_setting(
     verifier: FakeVerifier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("RESCIND_DATA", str(tmp_path))
@@ -188,19 +188,19 @@ async def test_a_log_out_that_reaches_no_authority_leaves_the_cookie(
         seen[0].begin(Secret("rsc_ses_new"))
 
 
-async def test_a_token_of_another_kind_is_no_session(verifier: FakeVerifier) -> None:
+async def test_a_token_of_another_kind_is_not_accepted_as_a_session(verifier: FakeVerifier) -> None:
     agent, seen = verifier.issue(subject="agent:a").token, list[Session]()
     await call(serving(verifier, seen.append), f"{COOKIE}={agent}")
     assert seen[0].record is None
 
 
-async def test_two_cookies_of_one_name_are_believed_by_nobody(verifier: FakeVerifier) -> None:
+async def test_two_cookies_of_one_name_are_both_ignored(verifier: FakeVerifier) -> None:
     one, other, seen = session_token(verifier), session_token(verifier), list[Session]()
     await call(serving(verifier, seen.append), f"{COOKIE}={one}", f"{COOKIE}={other}")
     assert seen[0].record is None
 
 
-async def test_where_nobody_can_tell_nobody_is_let_in_and_the_cookie_stays(
+async def test_without_a_verdict_a_request_gets_503_and_the_cookie_stays(
     verifier: FakeVerifier,
 ) -> None:
     token, seen = session_token(verifier), list[Session]()
@@ -210,7 +210,9 @@ async def test_where_nobody_can_tell_nobody_is_let_in_and_the_cookie_stays(
     assert "set-cookie" not in headers
 
 
-def told(site: str | None = None, *origins: str, host: str = "app.example.com") -> Headers:
+def origin_headers(
+    site: str | None = None, *origins: str, host: str = "app.example.com"
+) -> Headers:
     """Make what a browser tells of the page that sends a request."""
     return (
         *(() if site is None else ((b"sec-fetch-site", site.encode()),)),
@@ -220,45 +222,45 @@ def told(site: str | None = None, *origins: str, host: str = "app.example.com") 
 
 
 OWN = [
-    told("same-origin"),
-    told("none"),
-    told("same-origin", "https://app.example.com", host="behind-a-proxy:8080"),
-    told("same-origin", "null"),
-    told(None, "https://app.example.com"),
-    told(None, "https://APP.example.com:443"),
-    told(None, "https://app.example.com", host="app.example.com:443"),
-    told(None, "https://app.example.com:8443", host="app.example.com:8443"),
-    told(None, "http://localhost:8000", host="localhost:8000"),
-    told(None, "http://[::1]:8000", host="[::1]:8000"),
-    told("same-site", "https://admin.example.com"),
-    told("cross-site", "https://partner.example:8443"),
-    told(None, "https://admin.example.com"),
-    told(),
+    origin_headers("same-origin"),
+    origin_headers("none"),
+    origin_headers("same-origin", "https://app.example.com", host="behind-a-proxy:8080"),
+    origin_headers("same-origin", "null"),
+    origin_headers(None, "https://app.example.com"),
+    origin_headers(None, "https://APP.example.com:443"),
+    origin_headers(None, "https://app.example.com", host="app.example.com:443"),
+    origin_headers(None, "https://app.example.com:8443", host="app.example.com:8443"),
+    origin_headers(None, "http://localhost:8000", host="localhost:8000"),
+    origin_headers(None, "http://[::1]:8000", host="[::1]:8000"),
+    origin_headers("same-site", "https://admin.example.com"),
+    origin_headers("cross-site", "https://partner.example:8443"),
+    origin_headers(None, "https://admin.example.com"),
+    origin_headers(),
 ]
 FOREIGN = [
-    told("same-site"),
-    told("cross-site"),
-    told("same-site", "https://evil.example.com"),
-    told("cross-site", "https://app.example.com.evil.example"),
-    told("Same-Origin "),
-    told(""),
-    (*told("same-origin"), *told("cross-site")),
-    told(None, "null"),
-    told(None, ""),
-    told(None, "https://evil.example.com"),
-    told(None, "https://app.example.com.evil.example"),
-    told(None, "https://app.example.com@evil.example"),
-    told(None, "https://app.example.com/"),
-    told(None, "https://app.example.com:8443"),
-    told(None, "https://app.example.com:99999"),
-    told(None, "http://app.example.com", host="app.example.com:80"),
-    told(None, "ftp://app.example.com"),
-    told(None, "http://admin.example.com"),
-    told(None, "https://app.example.com", "https://app.example.com"),
-    told("same-origin", "https://admin.example.com", "https://evil.example"),
-    told(None, "https://app.example.com", host=""),
-    (*told(None, "https://app.example.com"), (b"host", b"app.example.com")),
-    told(None, "https://xn--e1afmkfd.example", host="пример.example"),
+    origin_headers("same-site"),
+    origin_headers("cross-site"),
+    origin_headers("same-site", "https://evil.example.com"),
+    origin_headers("cross-site", "https://app.example.com.evil.example"),
+    origin_headers("Same-Origin "),
+    origin_headers(""),
+    (*origin_headers("same-origin"), *origin_headers("cross-site")),
+    origin_headers(None, "null"),
+    origin_headers(None, ""),
+    origin_headers(None, "https://evil.example.com"),
+    origin_headers(None, "https://app.example.com.evil.example"),
+    origin_headers(None, "https://app.example.com@evil.example"),
+    origin_headers(None, "https://app.example.com/"),
+    origin_headers(None, "https://app.example.com:8443"),
+    origin_headers(None, "https://app.example.com:99999"),
+    origin_headers(None, "http://app.example.com", host="app.example.com:80"),
+    origin_headers(None, "ftp://app.example.com"),
+    origin_headers(None, "http://admin.example.com"),
+    origin_headers(None, "https://app.example.com", "https://app.example.com"),
+    origin_headers("same-origin", "https://admin.example.com", "https://evil.example"),
+    origin_headers(None, "https://app.example.com", host=""),
+    (*origin_headers(None, "https://app.example.com"), (b"host", b"app.example.com")),
+    origin_headers(None, "https://xn--e1afmkfd.example", host="пример.example"),
 ]
 UNSAFE = [("POST", "http"), ("DELETE", "http"), ("get", "http"), ("GET", "websocket")]
 TRUSTED = ("https://admin.example.com", "HTTPS://Partner.Example:8443")
@@ -267,7 +269,7 @@ TRUSTED = ("https://admin.example.com", "HTTPS://Partner.Example:8443")
 @pytest.mark.parametrize(
     ("headers", "foreign"), [*((each, False) for each in OWN), *((each, True) for each in FOREIGN)]
 )
-async def test_what_may_change_something_needs_the_same_origin_or_one_that_is_trusted(
+async def test_an_unsafe_request_needs_the_same_origin_or_a_trusted_one(
     verifier: FakeVerifier, headers: Headers, *, foreign: bool
 ) -> None:
     token = session_token(verifier)
@@ -286,7 +288,7 @@ async def test_what_may_change_something_needs_the_same_origin_or_one_that_is_tr
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
-async def test_what_is_safe_is_served_to_any_origin(
+async def test_a_safe_request_is_served_to_any_origin(
     verifier: FakeVerifier, headers: Headers
 ) -> None:
     for method in ("GET", "HEAD", "OPTIONS"):
@@ -301,13 +303,13 @@ async def test_a_site_that_is_served_without_tls_may_have_its_own_origin(
 ) -> None:
     token, seen = session_token(verifier), list[Session]()
     middleware = serving(verifier, seen.append, secure=False, cookie="session")
-    headers = told(None, "http://intranet", host="intranet")
+    headers = origin_headers(None, "http://intranet", host="intranet")
     await call(middleware, f"session={token}", method="POST", headers=headers)
     assert seen[0].record is not None
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
-async def test_another_origin_logs_nobody_in_or_out(
+async def test_a_request_from_another_origin_cannot_log_in_or_out(
     verifier: FakeVerifier, headers: Headers
 ) -> None:
     def log_in(session: Session) -> None:
@@ -321,11 +323,11 @@ async def test_another_origin_logs_nobody_in_or_out(
         assert (answer["type"], "set-cookie" in got) == ("websocket.close", False)
 
 
-async def test_a_provider_s_redirect_back_may_log_in(verifier: FakeVerifier) -> None:
+async def test_a_redirect_back_from_an_identity_provider_may_log_in(verifier: FakeVerifier) -> None:
     def log_in(session: Session) -> None:
         session.begin(Secret("rsc_ses_x"))
 
-    _, got = await call(serving(verifier, log_in), headers=told("cross-site"))
+    _, got = await call(serving(verifier, log_in), headers=origin_headers("cross-site"))
     assert got["set-cookie"].startswith(f"{COOKIE}=rsc_ses_x; ")
 
 
@@ -333,12 +335,12 @@ async def test_a_provider_s_redirect_back_may_log_in(verifier: FakeVerifier) -> 
     "origin", ["app.example.com", "https://*.example.com", "https://a.example/", "https://", "null",
                "https://a.example:port", "*", "https://bücher.example", "ws://a.example"],
 )  # fmt: skip
-def test_what_is_no_origin_is_not_trusted(origin: str) -> None:
+def test_an_invalid_trusted_origin_is_refused(origin: str) -> None:
     with pytest.raises(ValueError, match=r"origin|host|port"):
         serving(None, nothing, trusted_origins=[origin])
 
 
-def test_one_origin_alone_is_not_taken_for_several() -> None:
+def test_a_single_origin_in_place_of_a_collection_is_refused() -> None:
     with pytest.raises(ValueError, match="tuple"):
         serving(None, nothing, trusted_origins="https://a.example")
 

@@ -12,7 +12,7 @@ from rescind.testing import FakeVerifier
 from rescind.testing import verifier as shipped
 
 
-def test_it_denies_with_every_reason_for_its_own_cause() -> None:
+def test_the_fake_denies_with_every_reason_for_its_own_cause() -> None:
     verifier = FakeVerifier(audience="search")
     early = verifier.issue(not_before_s=10)
     assert verifier.check("rsc_agt_x") == Denied(Reason.MALFORMED)
@@ -23,7 +23,7 @@ def test_it_denies_with_every_reason_for_its_own_cause() -> None:
     assert verifier.check(early.token) == Denied(Reason.EXPIRED)
 
 
-def test_what_was_delegated_dies_with_what_delegated_it() -> None:
+def test_a_child_dies_with_its_parent() -> None:
     verifier = FakeVerifier()
     parent = verifier.issue(subject="agent:p")
     child = verifier.issue(subject="agent:p/c", parent=parent)
@@ -43,7 +43,7 @@ def test_a_token_of_another_fake_is_unknown() -> None:
     assert FakeVerifier().check(FakeVerifier().issue().token) == Denied(Reason.UNKNOWN)
 
 
-def test_a_selector_that_is_none_says_so() -> None:
+def test_an_invalid_selector_is_refused() -> None:
     with pytest.raises(SelectorError):
         FakeVerifier().revoke("nonsense")
 
@@ -54,7 +54,7 @@ def test_the_example_in_its_docstring_is_true() -> None:
     assert not tried.failed
 
 
-def test_it_has_every_method_of_a_verifier_with_the_same_arguments() -> None:
+def test_the_fake_has_every_method_of_a_verifier_with_the_same_arguments() -> None:
     public = {name for name in vars(Verifier) if not name.startswith("_")} - {
         "attach",  # it has nothing to attach to
         "shares_memory",
@@ -85,7 +85,7 @@ def test_a_revocation_cannot_be_lifted() -> None:
         verifier.lift(revocation)
 
 
-def test_without_a_lease_it_is_not_ready_and_denies_everything() -> None:
+def test_without_a_lease_the_fake_is_not_ready_and_denies_everything() -> None:
     verifier = FakeVerifier()
     agent = verifier.issue()
     with verifier.without_lease():

@@ -55,7 +55,7 @@ def test_a_field_of_its_type_is_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_nothing_is_taken_for_another_type(name: str, value: object) -> None:
+def test_no_value_is_accepted_as_another_type(name: str, value: object) -> None:
     read, goods = READERS[name]
     try:
         taken = read(fields(value))
@@ -85,7 +85,7 @@ def test_octets_may_have_one_exact_length() -> None:
             fields(wrong).octets(2)
 
 
-def test_messages_inside_a_message_are_read_like_it() -> None:
+def test_nested_messages_are_read_like_their_outer_message() -> None:
     inner, other = fields([[7, "a"], [8]]).nested("inner")
     assert (inner.tag, inner.text(), other.tag) == (7, "a", 8)
     with pytest.raises(MalformedMessageError, match="inner: field 1 is missing"):
@@ -99,7 +99,7 @@ def test_messages_inside_a_message_are_read_like_it() -> None:
 @pytest.mark.parametrize(
     "payload", [b"", b"\x90", b"\x01", b"\x80", b"\xa1a", b"\x91\xc0", b"\x91\xff"]
 )
-def test_what_is_no_array_with_a_tag_is_malformed(payload: bytes) -> None:
+def test_a_payload_that_is_not_an_array_with_a_tag_is_malformed(payload: bytes) -> None:
     with pytest.raises(MalformedMessageError):
         Fields(payload, message="sample")
 
@@ -112,7 +112,7 @@ def test_a_message_has_at_most_a_mebibyte() -> None:
         Fields(largest + b"\0", message="sample")
 
 
-def test_a_tag_can_be_looked_at_first() -> None:
+def test_the_tag_can_be_read_before_the_message() -> None:
     assert codec.tag_of(codec.pack(7, "a"), message="sample") == 7
     with pytest.raises(MalformedMessageError, match="tag 7 where 8 is expected"):
         Fields(codec.pack(7), message="sample").expect(8)

@@ -31,13 +31,13 @@ def test_a_message_waits_for_its_last_byte() -> None:
     assert frames.feed(stream[-1:]) == [b"message"]
 
 
-def test_nothing_is_lost_or_given_twice_when_an_answer_is_not_looked_at() -> None:
+def test_nothing_is_lost_or_returned_twice_when_a_result_is_ignored() -> None:
     frames = Frames()
     frames.feed(socket_protocol.frame(b"one"))
     assert frames.feed(socket_protocol.frame(b"two")) == [b"two"]
 
 
-def test_a_giant_is_refused_by_its_length_alone() -> None:
+def test_an_oversized_frame_is_refused_by_its_length_alone() -> None:
     with pytest.raises(MalformedMessageError, match="longer"):
         Frames().feed((socket_protocol.MAX_FRAME_BYTES + 1).to_bytes(4))
     assert Frames().feed(socket_protocol.MAX_FRAME_BYTES.to_bytes(4)) == []

@@ -60,7 +60,7 @@ def test_a_message_cut_at_any_byte_is_malformed(sample: Sample) -> None:
 
 
 @every_message
-def test_a_byte_too_many_is_malformed(sample: Sample) -> None:
+def test_a_message_with_an_extra_byte_is_malformed(sample: Sample) -> None:
     payload = sample.encode(sample.message)
     for extra in (b"\0", b"\xc0", payload):
         with pytest.raises(MalformedMessageError):
@@ -126,7 +126,9 @@ def test_an_unknown_tag_is_malformed(sample: Sample, tag: int) -> None:
 
 @every_decoder
 @pytest.mark.parametrize("giant", invalid_messages.GIANTS.values(), ids=invalid_messages.GIANTS)
-def test_a_giant_is_refused_soon_and_without_memory(sample: Sample, giant: bytes) -> None:
+def test_an_oversized_message_is_refused_quickly_and_without_allocating_memory(
+    sample: Sample, giant: bytes
+) -> None:
     # A byte of a giant may claim much more than there is: nothing may be reserved for the claim.
     began_s = time.process_time()
     tracemalloc.start()
@@ -191,7 +193,7 @@ COUNTED: tuple[tuple[str, object], ...] = (
 
 @pytest.mark.parametrize(("what", "message"), COUNTED)
 @pytest.mark.parametrize("beyond", [1 << 63, (1 << 64) - 1, (1 << 62) + 1])
-def test_what_only_grows_by_one_ends_at_a_place_that_postgres_can_count_beyond(
+def test_counters_are_limited_to_values_that_postgres_can_still_increment(
     what: str, message: object, beyond: int
 ) -> None:
     coders = {type(each.message): each for each in SAMPLES}

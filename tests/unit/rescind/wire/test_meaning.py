@@ -22,7 +22,7 @@ def test_an_event_without_a_handle_is_malformed() -> None:
         events.decode(events.encode(replace(messages.EVENT, revocation=aimless)))
 
 
-def test_an_event_of_an_effect_and_a_handle_from_the_future_is_read() -> None:
+def test_an_event_with_an_unknown_effect_and_an_unknown_handle_is_read() -> None:
     selector = Selector((Handle("planet:mars"),))
     future = replace(messages.EVENT.revocation, effect="banish", selector=selector)
     decoded = events.decode(events.encode(replace(messages.EVENT, revocation=future)))
@@ -31,14 +31,14 @@ def test_an_event_of_an_effect_and_a_handle_from_the_future_is_read() -> None:
 
 
 @pytest.mark.parametrize("handles", [(), (Handle("token:tok_1"),)])
-def test_a_record_that_nothing_could_hit_is_malformed(handles: tuple[Handle, ...]) -> None:
+def test_a_record_that_no_revocation_could_hit_is_malformed(handles: tuple[Handle, ...]) -> None:
     with pytest.raises(MalformedMessageError, match="handle"):
         records.decode(
             records.encode(replace(messages.RECORD, handles=handles), signed_envelope.unsigned)
         )
 
 
-def test_a_record_of_an_unknown_kind_is_malformed_and_quoted_in_short() -> None:
+def test_a_record_of_an_unknown_kind_is_malformed_and_quoted_briefly() -> None:
     content = msgpack.unpackb(
         msgpack.unpackb(records.encode(messages.RECORD, signed_envelope.unsigned))[3]
     )
@@ -100,20 +100,20 @@ def test_an_entry_has_a_stamp_for_each_of_its_slots(
         socket_protocol.decode_response(messages.unframed(socket_protocol.encode_response(entry)))
 
 
-def test_a_greeting_of_another_protocol_says_what_to_do() -> None:
+def test_a_greeting_of_another_protocol_is_refused_with_advice() -> None:
     with pytest.raises(MalformedMessageError, match="upgrade the older"):
         socket_protocol.decode_response(
             pack(1, 2, "checkout", messages.INSTANCE, messages.BOOT, "strict")
         )
 
 
-def test_a_request_is_no_response() -> None:
+def test_a_request_is_not_accepted_as_a_response() -> None:
     request = messages.unframed(socket_protocol.encode_request(socket_protocol.Clock(1)))
     with pytest.raises(MalformedMessageError):
         socket_protocol.decode_response(request)
 
 
-def test_a_narrowed_record_is_refused_by_a_reader_that_knows_of_no_removed_scopes() -> None:
+def test_a_narrowed_record_is_refused_by_a_reader_that_does_not_know_removed_scopes() -> None:
     def first_number(record: Record) -> object:
         return msgpack.unpackb(
             msgpack.unpackb(records.encode(record, signed_envelope.unsigned))[3]

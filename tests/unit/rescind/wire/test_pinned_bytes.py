@@ -281,7 +281,7 @@ def test_a_message_comes_back_whole_from_any_buffer(sample: Sample, container: t
 
 
 @every_message
-def test_a_field_of_the_future_at_the_end_is_left_alone(sample: Sample) -> None:
+def test_an_unknown_field_at_the_end_is_ignored(sample: Sample) -> None:
     fields = msgpack.unpackb(bytes.fromhex(PINNED[sample.name]))
     fields += [None] * _LEFT_OUT.get(sample.name, 0)
     for extra in (None, 1, "new", b"new", [1, ["nested"]], True, 1.5):
@@ -289,14 +289,14 @@ def test_a_field_of_the_future_at_the_end_is_left_alone(sample: Sample) -> None:
 
 
 @pytest.mark.parametrize("name", ["record", "batch"])
-def test_a_field_of_the_future_inside_the_envelope_is_left_alone(name: str) -> None:
+def test_an_unknown_field_inside_the_envelope_is_ignored(name: str) -> None:
     (sample,) = (sample for sample in SAMPLES if sample.name == name)
     *envelope, content = msgpack.unpackb(bytes.fromhex(PINNED[name]))
     extended = msgpack.packb([*msgpack.unpackb(content), "new"])
     assert sample.decode(msgpack.packb([*envelope, extended])) == sample.message
 
 
-def test_a_hold_may_grow_too() -> None:
+def test_an_unknown_field_of_a_hold_is_ignored() -> None:
     (sample,) = (sample for sample in SAMPLES if sample.name == "record")
     *envelope, content = msgpack.unpackb(bytes.fromhex(PINNED["record"]))
     fields = msgpack.unpackb(content)
@@ -304,7 +304,7 @@ def test_a_hold_may_grow_too() -> None:
     assert sample.decode(msgpack.packb([*envelope, msgpack.packb(fields)])) == sample.message
 
 
-def test_the_wish_to_enrol_again_is_one_message_of_no_fields() -> None:
+def test_the_message_to_enrol_again_has_no_fields() -> None:
     assert heartbeat.ENROL_AGAIN.hex() == "9101"
 
 
@@ -313,7 +313,7 @@ def test_a_frame_is_a_length_of_four_bytes_and_the_message() -> None:
     assert socket_protocol.encode_response(socket_protocol.Now(1, 5)).hex() == "000000059405010500"
 
 
-def test_a_workload_that_does_not_demand_a_position_yet_is_heard() -> None:
+def test_a_request_of_an_older_workload_without_a_demanded_position_is_read() -> None:
     look = bytes.fromhex("930302a97273635f6167745f78")
     assert socket_protocol.decode_request(look) == socket_protocol.Look(2, "rsc_agt_x", 0)
     check = bytes.fromhex("950404a97273635f6167745f7890c0")
@@ -322,12 +322,12 @@ def test_a_workload_that_does_not_demand_a_position_yet_is_heard() -> None:
     )
 
 
-def test_an_authority_that_does_not_tell_of_its_keys_yet_has_none_to_tell() -> None:
+def test_a_reply_of_an_older_authority_without_a_trust_serial_has_none() -> None:
     before = f"9901{_INSTANCE}{_NONCE}{_POSITION}cd2710cf000647484620400091c4036f6e65"
     assert heartbeat.decode_reply(bytes.fromhex(before)).trust_serial == 0
 
 
-def test_a_sidecar_that_does_not_tell_its_lease_yet_has_none() -> None:
+def test_an_answer_of_an_older_sidecar_without_its_lease_has_none() -> None:
     assert socket_protocol.decode_response(bytes.fromhex("93050105")) == socket_protocol.Now(
         1, 5, 0
     )

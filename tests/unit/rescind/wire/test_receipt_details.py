@@ -48,12 +48,14 @@ STATED, CHUNKS = receipt_details.divide(HUGE)
 
 
 @pytest.mark.parametrize("verifiers", [40_000, 70_000])
-def test_what_could_not_be_read_again_is_refused_before_it_is_signed(verifiers: int) -> None:
+def test_a_receipt_that_could_not_be_read_again_is_refused_before_it_is_signed(
+    verifiers: int,
+) -> None:
     with pytest.raises(TooLargeError):
         receipts.encode(receipt_of(verifiers))
 
 
-def test_what_may_be_signed_can_be_read_in_its_envelope_to_the_last_byte() -> None:
+def test_the_largest_receipt_that_may_be_signed_can_be_read_in_its_envelope() -> None:
     longest = MAX_MESSAGE_BYTES - 1_024
     empty = dataclasses.replace(receipt_of(0), payloads=(bytes(longest - 1_000),))
     spare = longest - len(receipts.encode(empty))
@@ -66,7 +68,7 @@ def test_what_may_be_signed_can_be_read_in_its_envelope_to_the_last_byte() -> No
         receipts.encode(dataclasses.replace(empty, payloads=(bytes(longest - 999 + spare),)))
 
 
-def test_names_that_no_chunk_could_hold_raise_before_anything_is_signed() -> None:
+def test_names_too_long_for_any_chunk_raise_before_anything_is_signed() -> None:
     with pytest.raises(TooLargeError, match="shorter names"):
         receipt_details.divide(receipt_of(1_001, service="s" * 2_000))
 
@@ -94,7 +96,7 @@ def test_with_the_longest_names_and_all_bounds_reached_it_still_fits() -> None:
 
 
 @pytest.mark.parametrize("grace", [0, 400])
-def test_a_small_receipt_names_all_its_verifiers_and_has_the_bytes_that_it_always_had(
+def test_a_small_receipt_names_all_its_verifiers_in_the_original_format(
     grace: int,
 ) -> None:
     small = receipt_of(MOST_INLINE - grace, grace)
@@ -104,7 +106,7 @@ def test_a_small_receipt_names_all_its_verifiers_and_has_the_bytes_that_it_alway
     assert (msgpack.unpackb(receipts.encode(stated))[0], len(chunks)) == (2, 2)
 
 
-def test_more_than_can_be_kept_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_verifiers_than_can_be_stored_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receipt_details, "MOST_CHUNKS", 2)
     receipt_details.divide(receipt_of(2 * PER_CHUNK))
     with pytest.raises(TooLargeError, match="2,001 verifiers"):
@@ -153,14 +155,14 @@ def test_a_page_beyond_the_end_is_empty() -> None:
         assert (page.verifiers, page.grace, page.cursor) == ((), (), None)
 
 
-def test_a_chunk_that_was_changed_exchanged_or_lost_is_not_shown() -> None:
+def test_a_changed_exchanged_or_lost_chunk_is_not_shown() -> None:
     changed = CHUNKS[3].replace(b"lapsed", b"lapse\0", 1)
     for chunks in ((changed,), (CHUNKS[4],), (), (CHUNKS[3], CHUNKS[4])):
         with pytest.raises(MalformedMessageError):
             receipt_details.page(STATED, chunks, cursor=3_000, limit=1_000)
 
 
-def test_details_that_are_not_those_that_were_signed_are_found_out() -> None:
+def test_details_that_differ_from_the_signed_ones_are_detected() -> None:
     whole = receipt_of(3_000)
     stated, _ = receipt_details.divide(whole)
     one, two, *rest = whole.verifiers
@@ -182,7 +184,7 @@ def test_details_that_are_not_those_that_were_signed_are_found_out() -> None:
 
 
 @pytest.mark.parametrize("acknowledged", [2_500, 10**9])
-def test_counts_that_contradict_the_chunks_are_malformed_and_nothing_else(
+def test_counts_that_contradict_the_chunks_are_malformed(
     acknowledged: int,
 ) -> None:
     stated, chunks = receipt_details.divide(receipt_of(2_500))

@@ -30,7 +30,7 @@ def test_an_instance_is_named_by_16_bytes_of_its_key_s_hash() -> None:
     assert enrolment.instance_of(PUBLIC).hex() == "d9c2e699586b948f4022c7994ffe14c6"
 
 
-def test_a_key_for_a_purpose_of_the_future_is_left_out() -> None:
+def test_a_key_for_an_unknown_purpose_is_left_out() -> None:
     tag, serial, at, sealing, keys = msgpack.unpackb(trust_statement.encode(STATEMENT))
     content = msgpack.packb([tag, serial, at, sealing, [*keys, [1, "weather", PUBLIC]]])
     assert trust_statement.decode(content) == STATEMENT
@@ -53,7 +53,7 @@ def test_a_key_of_another_length_is_malformed(length: int) -> None:
             trust_statement.decode(msgpack.packb(wrong))
 
 
-def test_a_credential_is_printed_nowhere() -> None:
+def test_the_repr_of_a_credential_shows_no_secret() -> None:
     credential = enrolment.decode_credential(
         msgpack.packb([1, "rsc_svc_secret", "checkout", bytes(16), bytes(16)])
     )

@@ -81,7 +81,9 @@ class Log:
         return lines
 
 
-def test_each_source_is_noted_once_a_minute_with_what_was_withheld(clock: list[int]) -> None:
+def test_each_source_is_logged_once_a_minute_with_the_number_of_withheld_lines(
+    clock: list[int],
+) -> None:
     log = Log()
     (line,) = log.note()
     assert (line["action"], line["address"], line["status"]) == ("caller.refused", "192.0.2.1", 401)
@@ -109,7 +111,7 @@ def test_each_source_is_noted_once_a_minute_with_what_was_withheld(clock: list[i
         (BeyondParentError(FieldError("ttl", "less")), {"caller": "agent:a t"}, "agent:a t"),
     ],
 )
-def test_whose_token_it_was_is_noted_where_a_token_says_it(
+def test_the_actor_of_a_refused_call_is_logged_if_its_token_names_one(
     clock: list[int], error: RescindError, state: dict[str, Any], actor: str | None
 ) -> None:
     log = Log()
@@ -120,7 +122,7 @@ def test_whose_token_it_was_is_noted_where_a_token_says_it(
     assert (line["status"], line["token_id"]) == (status, actor and actor.split()[-1])
 
 
-def test_no_other_answer_is_a_refusal(clock: list[int]) -> None:
+def test_no_other_answer_counts_as_a_refusal(clock: list[int]) -> None:
     log = Log()
     for status in (400, 404, 409, 422, 429, 500, 503):
         assert log.note(error=NotFoundError("token", "tok_2"), status=status) == []
@@ -134,7 +136,7 @@ def test_no_token_gets_into_log_or_audit(clock: list[int]) -> None:
     assert secret not in f"{line}{log.audited}"
 
 
-def test_one_site_is_one_source_and_who_is_not_known_is_one_too(clock: list[int]) -> None:
+def test_one_network_is_one_source_and_unknown_addresses_are_one_too(clock: list[int]) -> None:
     log = Log()
     assert len(log.note("2001:db8:0:1::1")) == 1
     assert log.note("2001:db8:0:1::2") == []
@@ -143,7 +145,7 @@ def test_one_site_is_one_source_and_who_is_not_known_is_one_too(clock: list[int]
     assert log.note(None) == []
 
 
-def test_so_many_sources_are_remembered_and_no_more(
+def test_the_number_of_remembered_sources_is_bounded(
     clock: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refusals, "_MOST_SOURCES", 10)
@@ -156,7 +158,7 @@ def test_so_many_sources_are_remembered_and_no_more(
 REFUSAL = RefusedCall(None, "GET /v1/fleet", 401, "unknown", "192.0.2.1", 0)
 
 
-async def test_a_flood_from_everywhere_writes_a_bounded_number_of_entries() -> None:
+async def test_a_flood_from_many_sources_writes_a_bounded_number_of_entries() -> None:
     kept, clock, metrics = Kept(), ManualClock(now_ns=0), PrometheusMetrics()
     audit = RefusalAudit(kept, clock=clock, metrics=metrics)
     for _ in range(5 * CAPACITY):

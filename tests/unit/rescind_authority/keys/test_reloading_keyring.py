@@ -71,7 +71,7 @@ def test_a_statement_is_renewed_when_a_third_of_its_life_is_over(
     assert live.serial == 2
 
 
-def test_an_authority_that_was_off_for_longer_than_a_life_renews_when_it_is_back(
+def test_an_authority_that_was_off_for_longer_than_a_statement_lives_renews_it_on_return(
     settings: AuthoritySettings, clock: ManualClock
 ) -> None:
     clock.now_us += 5 * LIFE_US
@@ -106,7 +106,7 @@ def test_authorities_on_two_hosts_renew_into_one_statement(
     assert here_live.serial == 2
 
 
-def test_where_the_root_key_is_kept_elsewhere_it_is_said_before_the_statement_ends(
+def test_if_the_root_key_is_kept_elsewhere_a_warning_precedes_the_end_of_the_statement(
     settings: AuthoritySettings, clock: ManualClock
 ) -> None:
     kept_elsewhere(settings)
@@ -125,7 +125,7 @@ def test_where_the_root_key_is_kept_elsewhere_it_is_said_before_the_statement_en
     assert "sidecars take no lease" in live.health
 
 
-def test_it_is_renewed_by_hand_with_the_root_key(
+def test_a_statement_is_renewed_by_hand_with_the_root_key(
     settings: AuthoritySettings, clock: ManualClock
 ) -> None:
     vault = kept_elsewhere(settings)
@@ -137,7 +137,7 @@ def test_it_is_renewed_by_hand_with_the_root_key(
     assert live.serial == 2
 
 
-def test_a_statement_from_before_they_ended_is_renewed_once_and_ends(
+def test_a_statement_without_an_end_is_renewed_once_with_an_end(
     settings: AuthoritySettings, clock: ManualClock
 ) -> None:
     """An installation that is upgraded. Without its root key it goes on as it was."""
@@ -155,7 +155,7 @@ def test_a_statement_from_before_they_ended_is_renewed_once_and_ends(
     assert live.left_s * 1e6 == LIFE_US
 
 
-def test_a_keyring_from_before_this_version_is_read(settings: AuthoritySettings) -> None:
+def test_a_keyring_of_an_older_version_is_read(settings: AuthoritySettings) -> None:
     path = settings.keyring_path
     written = json.loads(path.read_text())
     for name in ("masters_before", "sealings_before", "rotated_at_us"):

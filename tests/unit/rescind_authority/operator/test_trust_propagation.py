@@ -18,23 +18,23 @@ def divided(
     return list(heard), list(waiting)
 
 
-def test_who_tells_this_statement_or_a_newer_one_has_heard() -> None:
+def test_an_instance_that_reports_this_statement_or_a_newer_one_counts_as_updated() -> None:
     newer, older = replace(ONE, trust_serial=4), replace(ONE, trust_serial=2)
     assert divided(ONE, newer, older) == ([ONE, newer], [older])
 
 
-def test_who_tells_none_is_waited_for_as_one_of_an_older_version() -> None:
+def test_an_instance_that_reports_no_statement_is_waited_for() -> None:
     silent = replace(ONE, trust_serial=None)
     assert divided(silent) == ([], [silent])
 
 
-def test_who_has_not_heard_counts_for_nothing_once_its_lease_has_ended() -> None:
+def test_an_outdated_instance_is_ignored_once_its_lease_has_ended() -> None:
     older = replace(ONE, trust_serial=2)
     assert divided(older, at_us=older.stops_us - 1) == ([], [older])
     assert divided(older, at_us=older.stops_us) == ([], [])
 
 
-def test_a_heartbeat_that_the_thief_of_the_master_key_could_sign_proves_nothing() -> None:
+def test_a_heartbeat_that_a_stolen_master_key_could_have_signed_proves_nothing() -> None:
     since_us = NOW_US + SECOND_US
     forged = replace(ONE, trust_serial=1 << 62)
     assert divided(forged, since_us=since_us) == ([], [forged])
@@ -42,7 +42,7 @@ def test_a_heartbeat_that_the_thief_of_the_master_key_could_sign_proves_nothing(
     assert divided(later, since_us=since_us) == ([later], [])
 
 
-def test_a_lease_is_waited_for_as_receipts_wait_and_a_grace_comes_on_top() -> None:
+def test_a_lease_is_waited_for_as_long_as_receipts_wait_plus_its_grace() -> None:
     wait_us = lease.wait_ns(10_000) // 1_000
     assert _longest_us(10_000, "strict") == wait_us
     assert _longest_us(10_000, "grace:session=60s") == wait_us + 72 * SECOND_US

@@ -47,7 +47,7 @@ def test_another_system_is_not_compared_but_connections_to_the_one_before_are_dr
 @pytest.mark.parametrize(
     "server", [PostgresServer(1, None), PostgresServer(None, None, hidden=True)]
 )
-def test_a_standby_or_a_server_that_does_not_tell_is_neither_older_nor_newer(
+def test_a_standby_or_a_server_that_hides_its_timeline_is_neither_older_nor_newer(
     server: PostgresServer,
 ) -> None:
     servers = Servers()
@@ -64,7 +64,7 @@ def test_without_a_system_timelines_are_compared_all_the_same() -> None:
         servers.admit(PostgresServer(None, 1))
 
 
-def test_the_refusal_says_what_to_do_and_survives_pickling() -> None:
+def test_the_refusal_states_what_to_do_and_survives_pickling() -> None:
     error = pickle.loads(pickle.dumps(OldPrimaryError(1, 2)))  # noqa: S301 our own
     assert isinstance(error, StoreUnavailableError)
     assert isinstance(error, OldPrimaryError)

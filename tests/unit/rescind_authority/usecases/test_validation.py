@@ -20,7 +20,9 @@ BOUNDS: dict[str, tuple[int, Callable[[FieldErrors, list[str]], object]]] = {
 
 
 @pytest.mark.parametrize("field", BOUNDS)
-def test_so_many_are_taken_and_one_more_is_refused_at_its_field(field: str) -> None:
+def test_a_list_at_its_limit_is_accepted_and_a_longer_one_is_refused_at_its_field(
+    field: str,
+) -> None:
     most, ask = BOUNDS[field]
     findings = FieldErrors()
     ask(findings, [f"n{number}" for number in range(most)])

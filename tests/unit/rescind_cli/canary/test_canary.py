@@ -54,7 +54,7 @@ def count(registry: CollectorRegistry, outcome: str) -> float | None:
     return registry.get_sample_value("rescind_canary_rounds_total", {"outcome": outcome})
 
 
-def test_a_good_flight_says_how_long_enforcement_took() -> None:
+def test_a_successful_run_reports_how_long_enforcement_took() -> None:
     found = flown(FakeVerifier())
     assert (found.faults, found.enforced_ms, found.in_grace) == ((), 9.5, 0)
     metrics = CanaryMetrics()
@@ -81,7 +81,7 @@ def test_a_verifier_that_denies_a_good_token_is_a_fault() -> None:
     assert "denied it while it was good: suspended" in faults[0].what
 
 
-def test_without_a_receipt_nothing_is_claimed() -> None:
+def test_without_a_receipt_no_enforcement_is_reported() -> None:
     found = flown(FakeVerifier(), receipt=False)
     assert (found.enforced_ms, found.verifiers) == (None, ())
     metrics = CanaryMetrics()
@@ -97,7 +97,7 @@ def test_without_a_receipt_nothing_is_claimed() -> None:
     ],
     ids=["unknown", "counted"],
 )
-def test_where_a_verifier_may_be_in_grace_one_that_accepts_is_no_fault(
+def test_an_accepting_verifier_is_not_a_fault_if_one_may_be_in_grace(
     besides: dict[str, Any],
 ) -> None:
     found = flown(FakeVerifier(), revokes=False, besides=besides)
@@ -113,7 +113,7 @@ class Deaf:
         return Denied(Reason.NO_LEASE)
 
 
-def test_a_sidecar_without_a_lease_is_a_fault_of_its_own() -> None:
+def test_a_sidecar_without_a_lease_is_a_separate_fault() -> None:
     verifier = FakeVerifier()
     canary = Canary(Authority(verifier), {"search": verifier, "deaf": Deaf()})
     assert {each.where for each in canary.run_round(timeout_s=1).faults} == {"deaf"}

@@ -40,17 +40,17 @@ def test_a_token_that_was_ended_early_is_expired_though_its_time_is_not_over() -
     assert may(seen)["until"] is None
 
 
-def test_the_reason_of_an_early_end_is_told_where_the_authority_knows_it() -> None:
+def test_the_reason_of_an_early_end_is_shown_if_the_authority_knows_it() -> None:
     seen = SEEN | {"ended_seq": 7, "ended_by": "rev_7", "ended_reason": "it was not used"}
     assert [cause.why for cause in causes(seen)] == ["it was not used"]
 
 
-def test_an_end_of_which_no_position_was_kept_names_none() -> None:
+def test_an_end_without_a_stored_position_names_no_position() -> None:
     (cause,) = causes(SEEN | {"ended_seq": 0})
     assert (cause.reason, cause.where) == ("expired", "")
 
 
-def test_a_secret_that_was_rotated_away_is_said_to_be_that_and_not_short_of_time() -> None:
+def test_a_rotated_secret_is_explained_by_its_rotation_and_not_by_a_short_ttl() -> None:
     seen = SEEN | {
         "token_id": "tok_1",
         "rotated_at": "2025-12-31T23:00:00Z",
@@ -70,7 +70,7 @@ def test_a_rotated_secret_within_its_overlap_has_no_cause() -> None:
     assert causes(SEEN | {"rotated_at": AT}) == []
 
 
-def test_an_authority_that_does_not_say_is_taken_by_the_time() -> None:
+def test_without_an_end_from_an_older_authority_the_time_of_expiry_decides() -> None:
     older = {name: value for name, value in SEEN.items() if not name.startswith("ended")}
     assert causes(older) == []
     (cause,) = causes(older | {"at": "2026-01-01T02:00:00Z"})

@@ -23,6 +23,6 @@ def test_an_instance_is_named_by_the_beginning_of_its_id(text: str, instance: st
 
 
 @pytest.mark.parametrize("text", ["a", "", "abc"])
-def test_what_names_none_or_several_is_refused(text: str) -> None:
+def test_a_prefix_of_no_instance_or_of_several_is_refused(text: str) -> None:
     with pytest.raises(click.UsageError):
         instance_id(INSTANCES, text)

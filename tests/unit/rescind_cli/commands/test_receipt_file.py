@@ -79,7 +79,9 @@ def test_a_receipt_whose_readable_part_was_changed_is_refused(trust: Path, field
         assert shown(json.dumps(whole | {field: other}).encode(), trust) is None
 
 
-def test_that_a_verifier_may_be_unknown_is_shown_and_cannot_be_taken_out(trust: Path) -> None:
+def test_the_note_that_a_verifier_may_be_unknown_is_shown_and_cannot_be_removed(
+    trust: Path,
+) -> None:
     receipt = replace(RECEIPT, unknown_grace_until_us=UNKNOWN_GRACE_UNTIL_US)
     signed = KEYRING.sign(Purpose.RECEIPTS, receipts.encode(receipt))
     file = json_documents.of_receipt(receipt) | {
@@ -121,7 +123,7 @@ def test_a_verifier_that_may_be_in_grace_makes_the_exit_status_3(
 
 @quick
 @given(changed=st.dictionaries(st.sampled_from(sorted(GOOD)), values, min_size=1, max_size=3))
-def test_whatever_a_receipt_says_instead_it_is_the_signed_one_or_refused(
+def test_a_changed_receipt_is_shown_as_it_was_signed_or_refused(
     trust: Path, changed: dict[str, object]
 ) -> None:
     found = shown(json.dumps(GOOD | changed).encode(), trust)
@@ -148,7 +150,7 @@ def test_any_bytes_are_refused(trust: Path, text: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"receipt":' * 100_000, b"1" * 5_000, b"\xff"])
-def test_a_file_that_is_no_document_is_refused(trust: Path, text: bytes) -> None:
+def test_a_file_that_is_not_a_json_document_is_refused(trust: Path, text: bytes) -> None:
     assert shown(text, trust) is None
 
 
@@ -192,7 +194,7 @@ def test_a_large_receipt_is_verified_with_all_its_details(trust: Path) -> None:
 
 
 @pytest.mark.parametrize(("verifiers", "grace"), [(1_200, 0), (1_200, 700), (0, 1_200)])
-def test_a_summary_too_says_that_a_verifier_may_be_unknown_and_it_cannot_be_taken_out(
+def test_the_note_of_a_summary_that_a_verifier_may_be_unknown_cannot_be_removed(
     trust: Path, capsys: pytest.CaptureFixture[str], verifiers: int, grace: int
 ) -> None:
     file, _ = large(verifiers, grace, unknown_until_us=UNKNOWN_GRACE_UNTIL_US)
@@ -242,14 +244,16 @@ def test_details_that_were_changed_after_they_were_signed_are_refused(
     assert shown(json.dumps(file | {name: change(file[name])}).encode(), trust) is None
 
 
-def test_a_summary_that_says_otherwise_than_what_was_signed_is_refused(trust: Path) -> None:
+def test_a_summary_that_differs_from_the_signed_one_is_refused(trust: Path) -> None:
     file, _ = large()
     for name in file["summary"]:
         other = file | {"summary": file["summary"] | {name: 7}}
         assert shown(json.dumps(other).encode(), trust) is None
 
 
-def test_a_single_page_of_a_large_receipt_is_refused_and_says_how_to_get_all(trust: Path) -> None:
+def test_a_single_page_of_a_large_receipt_is_refused_with_advice_on_getting_all(
+    trust: Path,
+) -> None:
     file, complete = large()
     path = trust.with_name("receipt.json")
     page = file | {"verifiers": file["verifiers"][:1_000], "next": "1000"}
@@ -319,7 +323,7 @@ def refusal(text: bytes, trust: Path, *, ended_trust: bool = False) -> str:
     return str(refused.value)
 
 
-def test_a_receipt_that_a_retired_key_signed_is_refused_and_it_says_how_to_get_another(
+def test_a_receipt_of_a_retired_key_is_refused_with_advice_on_getting_another(
     trust: Path,
 ) -> None:
     retired = KEYRING.retired(("receipts",), root=ROOT, now_us=RECEIPT.committed_at_us)
@@ -332,7 +336,7 @@ def test_a_receipt_that_a_retired_key_signed_is_refused_and_it_says_how_to_get_a
     assert shown(receipt_of(retired), trust_in(trust, KEYRING)) is not None
 
 
-def test_a_receipt_is_not_judged_by_a_statement_that_ended_unless_that_is_asked_for(
+def test_a_receipt_is_not_verified_by_an_ended_statement_unless_requested(
     trust: Path,
 ) -> None:
     day_us = 86_400 * 1_000_000
@@ -346,7 +350,7 @@ def test_a_receipt_is_not_judged_by_a_statement_that_ended_unless_that_is_asked_
     assert shown(receipt_of(renewed), trust_in(trust, ended)) is not None
 
 
-def test_receipts_are_judged_across_a_new_root_key_in_both_directions(trust: Path) -> None:
+def test_receipts_are_verified_across_a_new_root_key_in_both_directions(trust: Path) -> None:
     now_us = RECEIPT.committed_at_us
     rerooted = KEYRING.rerooted(root=ROOT, new_root=NEW_ROOT, now_us=now_us)
     assert shown(receipt_of(rerooted), trust_in(trust, KEYRING)) is not None

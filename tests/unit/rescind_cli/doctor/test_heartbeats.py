@@ -13,7 +13,7 @@ INSTANCE = bytes(16)
 
 
 @pytest.mark.parametrize("overdue", [False, True])
-def test_a_sidecar_is_overdue_where_the_fleet_says_so(*, overdue: bool) -> None:
+def test_a_sidecar_is_overdue_if_the_fleet_reports_it(*, overdue: bool) -> None:
     known: Any = {"overdue": overdue, "version": version("rescind")}
     greeting: Any = type("Greeting", (), {"instance": INSTANCE})
     fleet = Fleet(1, {INSTANCE.hex(): known})

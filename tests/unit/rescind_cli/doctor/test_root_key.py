@@ -35,7 +35,9 @@ def test_a_root_key_beside_the_keyring_is_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_so_is_one_that_settings_name_there(tmp_path: Path, *, linked: bool) -> None:
+def test_a_root_key_that_settings_name_beside_the_keyring_is_a_warning(
+    tmp_path: Path, *, linked: bool
+) -> None:
     keyring, root = keep(tmp_path / "keys" / "ring"), keep(tmp_path / "keys" / "root")
     if linked:
         (tmp_path / "elsewhere").mkdir()
@@ -64,6 +66,6 @@ def test_a_local_system_keeps_both_in_its_directory(tmp_path: Path) -> None:
     assert root_key(tmp_path).level is Level.OK
 
 
-def test_a_host_without_a_keyring_has_no_root_key_to_look_at(tmp_path: Path) -> None:
+def test_a_host_without_a_keyring_has_no_root_key_to_check(tmp_path: Path) -> None:
     keep(tmp_path / "root-key")
     assert root_key(tmp_path).level is Level.SKIPPED

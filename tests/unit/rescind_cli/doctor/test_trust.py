@@ -29,7 +29,7 @@ def found(directory: Path, keyring: Keyring, kept: Keyring | None = None) -> lis
     return list(trust.check(LocalSettings(directory, {}, ({"RESCIND_SOCKET": str(socket)},))))
 
 
-def test_a_good_trust_file_is_told_with_its_serial_and_its_end(tmp_path: Path) -> None:
+def test_a_good_trust_file_is_reported_with_its_serial_and_its_end(tmp_path: Path) -> None:
     (only,) = found(tmp_path, NOW, NOW)
     assert (only.level, "serial 1, good until" in only.message) == (Level.OK, True)
 
@@ -50,7 +50,7 @@ def test_a_statement_without_an_end_is_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rerooted", [False, True])
-def test_a_trust_file_that_is_older_than_what_the_sidecar_heard_is_a_warning(
+def test_a_trust_file_older_than_the_statement_of_the_sidecar_is_a_warning(
     tmp_path: Path, *, rerooted: bool
 ) -> None:
     newer = NOW.retired(("records",), root=ROOT, now_us=wall_us())
@@ -69,6 +69,6 @@ def test_a_kept_statement_that_cannot_be_read_fails_before_the_sidecar_does(tmp_
     assert (kept.level, "delete" in kept.advice) == (Level.FAILED, True)
 
 
-def test_where_there_is_no_trust_file_nothing_is_looked_at(tmp_path: Path) -> None:
+def test_without_a_trust_file_the_check_is_skipped(tmp_path: Path) -> None:
     (only,) = trust.check(LocalSettings(tmp_path, {}, ({},)))
     assert only.level is Level.SKIPPED

@@ -92,7 +92,7 @@ def test_each_help_works_with_click_and_the_bare_sdk_alone() -> None:
         (["suspend", "Tenant:t"], "tenant:t"),
     ],
 )
-def test_what_is_almost_right_is_answered_by_what_was_meant(
+def test_a_misspelt_argument_is_answered_with_a_suggestion(
     arguments: list[str], meant: str
 ) -> None:
     ended = subprocess.run(
@@ -108,7 +108,7 @@ def test_what_is_almost_right_is_answered_by_what_was_meant(
 
 
 @pytest.mark.parametrize("text", ["zzzz:x", "\x1b[2J", ""])
-def test_where_nothing_comes_close_nothing_is_offered(text: str) -> None:
+def test_without_a_similar_name_nothing_is_suggested(text: str) -> None:
     with pytest.raises(SelectorError) as raised:
         handles.parse(text)
     assert "did you mean" not in str(raised.value)

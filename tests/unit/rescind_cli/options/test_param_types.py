@@ -32,7 +32,7 @@ def test_durations_have_units(text: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "h", "-5m", "1.5h", "1h 30m", "1y", "٣"])
-def test_a_text_that_is_no_duration_says_what_one_looks_like(text: str) -> None:
+def test_an_invalid_duration_is_refused_with_examples(text: str) -> None:
     with pytest.raises(BadParameter, match="90s, 15m"):
         DURATION.convert(text, None, None)
 
@@ -48,14 +48,14 @@ def test_a_text_that_is_no_duration_says_what_one_looks_like(text: str) -> None:
         (IDLE, "367d", "too long: write 366d or less"),
     ],
 )
-def test_a_duration_out_of_its_bounds_says_what_to_write(
+def test_a_duration_out_of_its_bounds_is_refused_with_advice(
     kind: Duration, text: str, says: str
 ) -> None:
     with pytest.raises(BadParameter, match=says):
         kind.convert(text, None, None)
 
 
-def test_a_duration_within_its_bounds_is_taken() -> None:
+def test_a_duration_within_its_bounds_is_accepted() -> None:
     assert (LIFETIME.convert("366d", None, None), OVERLAP.convert("0", None, None)) == (
         366 * 86_400,
         0,
@@ -109,12 +109,12 @@ def test_a_moment_is_sent_in_utc() -> None:
     assert written == "2026-11-22T08:00:00Z"
 
 
-def test_a_duration_is_a_moment_that_is_past() -> None:
+def test_a_duration_given_as_a_moment_lies_in_the_past() -> None:
     moment = datetime.fromisoformat(MOMENT.convert("15m", None, None))
     assert 899 < (datetime.now(UTC) - moment).total_seconds() < 960
 
 
-def test_an_end_lies_ahead() -> None:
+def test_a_duration_given_as_an_end_lies_in_the_future() -> None:
     moment = datetime.fromisoformat(END.convert("15m", None, None))
     assert 840 < (moment - datetime.now(UTC)).total_seconds() < 901
     assert END.convert("2999-01-01T00:00:00Z", None, None) == "2999-01-01T00:00:00Z"
@@ -143,7 +143,7 @@ def test_a_label_whose_key_is_given_twice_is_a_usage_error() -> None:
         distinct(context, option, (*pairs, ("team", "blue")))
 
 
-def test_no_rights_are_an_empty_choice_and_no_choice_is_the_default() -> None:
+def test_the_right_none_means_no_rights_and_no_option_means_the_default() -> None:
     assert token_options.rights(()) is None
     assert token_options.rights(("none",)) == []
     assert token_options.rights(("rotate", "delegate", "rotate")) == ["delegate", "rotate"]

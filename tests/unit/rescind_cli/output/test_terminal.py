@@ -28,7 +28,7 @@ def test_foreign_text_cannot_move_the_cursor() -> None:
         (-3600, "in 1 h"),
     ],
 )
-def test_times_are_said_as_people_say_them(seconds: float, expected: str) -> None:
+def test_times_are_shown_relative_to_now_in_words(seconds: float, expected: str) -> None:
     then = terminal.timestamp(NOON_US - round(seconds * 1e6))
     assert terminal.ago(then, now_us=NOON_US) == expected
 
@@ -38,7 +38,7 @@ def test_a_table_in_a_pipe_is_plain_and_aligned(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "ID        STATE\na         active\nlong-one  revoked\n"
 
 
-def test_an_empty_table_says_so_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_table_is_reported_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.table(("id",), [], empty="There are none.")
     assert capsys.readouterr() == ("", "There are none.\n")
 
@@ -55,7 +55,7 @@ ROW = {
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100, 120, 300])
-def test_on_a_narrow_terminal_nothing_but_what_may_be_is_cut(
+def test_on_a_narrow_terminal_only_columns_that_may_be_cut_are_cut(
     columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -83,6 +83,8 @@ def test_a_cell_of_wide_characters_is_cut_by_its_width(
     assert "…" in shown
 
 
-def test_the_last_line_says_how_many_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_line_states_how_many_entries_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     terminal.rest(50, "3,012")
     assert capsys.readouterr().out == "showing  50 of 3,012; --limit 0 for all\n"

@@ -22,13 +22,13 @@ def per_s(*figures: float) -> Samples:
     return Samples(Unit.PER_S, figures)
 
 
-def test_the_best_of_times_is_the_least_and_of_rates_the_most() -> None:
+def test_the_best_time_is_the_lowest_and_the_best_rate_the_highest() -> None:
     assert us(3, 1, 2).best == 1
     assert per_s(3, 1, 2).best == 3
     assert us(3, 1, 2).median == 2
 
 
-def test_a_ratio_says_how_many_times_better_ours_is() -> None:
+def test_a_ratio_states_how_many_times_better_rescind_is() -> None:
     assert ratio(us(2, 4), us(100, 300)) == 50
     assert ratio(per_s(30_000, 20_000), per_s(10_000, 5_000)) == 3
     assert ratio(us(4), us(2)) == 0.5
@@ -39,7 +39,7 @@ def test_a_quantile_is_a_figure_that_was_measured(share: float, figure: float) -
     assert us(*range(100, 0, -1)).quantile(share) == figure
 
 
-async def test_both_sides_take_turns() -> None:
+async def test_both_sides_are_measured_in_turns() -> None:
     order: list[str] = []
 
     async def side(name: str, figure: float) -> float:
@@ -65,13 +65,13 @@ async def test_both_sides_take_turns() -> None:
         (Target(Statistic.P99, 3, at_least=False), False),
     ],
 )
-def test_a_target_is_held_against_its_number(target: Target, met: bool) -> None:
+def test_a_target_is_compared_with_its_number(target: Target, met: bool) -> None:
     judged = judge(Line("k", "says", "them", (target,)), Measured(us(2, 3, 9), us(100)))
     assert judged.met == {target: met}
     assert judged.ok is met
 
 
-def test_a_line_that_missed_one_target_of_two_missed() -> None:
+def test_a_line_that_missed_one_of_two_targets_counts_as_missed() -> None:
     targets = (FASTER, Target(Statistic.BEST, 1, at_least=False))
     assert judge(Line("k", "says", "them", targets), Measured(us(2), us(100))).ok is False
     assert judge(Line("k", "says", "them"), Measured(us(2), us(100))).ok is None
@@ -111,7 +111,7 @@ def test_the_document_holds_every_figure_and_what_follows_from_them() -> None:
     assert document["quick"] is True
 
 
-def test_the_table_puts_the_ratio_first_and_says_what_missed(
+def test_the_table_puts_the_ratio_first_and_marks_missed_targets(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     report.show(lines())

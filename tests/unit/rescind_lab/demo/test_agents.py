@@ -51,7 +51,7 @@ def changed(place: tuple[str, str, int], status: int, reason: str) -> list[Measu
     ]
 
 
-def test_what_went_as_it_should_is_claimed() -> None:
+def test_every_claim_holds_for_a_correct_run() -> None:
     assert held(calls()) == [True] * 6
 
 
@@ -65,23 +65,23 @@ def test_what_went_as_it_should_is_claimed() -> None:
         (("scribe", "mail", 2_500), 401, "revoked", {5}),
     ],
 )
-def test_one_call_that_went_otherwise_breaks_its_sentence(
+def test_one_wrong_call_breaks_its_claim(
     place: tuple[str, str, int], status: int, reason: str, broken: set[int]
 ) -> None:
     found = held(changed(place, status, reason))
     assert {number for number, holds in enumerate(found) if not holds} == broken
 
 
-def test_without_calls_after_the_kill_nothing_is_claimed_of_it() -> None:
+def test_without_calls_after_the_kill_nothing_is_claimed_about_it() -> None:
     assert held([each for each in calls() if each.began_ns < 2_000 * MS])[2] is False
 
 
-def test_a_stream_that_goes_on_or_ended_early_or_was_an_innocent_s_breaks_its_sentence() -> None:
+def test_a_stream_that_continued_ended_early_or_was_not_to_end_breaks_its_claim() -> None:
     assert held(calls(), ended() | {"reader": None})[3] is False
     assert held(calls(), ended() | {"reader": 1_900 * MS})[3] is False
     assert held(calls(), ended() | {"scribe": 2_005 * MS})[5] is False
 
 
-def test_a_dead_agent_that_hands_on_breaks_its_sentence() -> None:
+def test_a_killed_agent_that_can_delegate_breaks_its_claim() -> None:
     assert held(calls(), refusals=Refusals(201, 409))[4] is False
     assert held(calls(), refusals=Refusals(401, 201))[4] is False

@@ -52,7 +52,7 @@ def holds(calls: list[MeasuredCall], receipt: dict[str, Any] = RECEIPT) -> list[
     return [claim.holds for claim in findings.claims(lanes, MOMENTS)]
 
 
-def test_a_clean_partition_bears_every_claim_out() -> None:
+def test_every_claim_holds_for_a_correct_partition() -> None:
     assert holds(GOOD) == [True] * 7
 
 
@@ -72,12 +72,12 @@ def test_one_call_can_break_a_claim(more: MeasuredCall, broken: int) -> None:
     assert holds([*GOOD, more])[broken] is False
 
 
-def test_a_receipt_that_calls_the_lapsed_one_acknowledged_breaks_its_claim() -> None:
+def test_a_receipt_that_reports_the_lapsed_verifier_as_acknowledged_breaks_its_claim() -> None:
     wrong = {"verifiers": [each | {"outcome": "acknowledged"} for each in RECEIPT["verifiers"]]}
     assert holds(GOOD, wrong)[3] is False
 
 
-def test_nothing_is_claimed_of_what_was_not_measured() -> None:
+def test_nothing_is_claimed_about_what_was_not_measured() -> None:
     assert holds([]) == [False] * 7
 
 
@@ -88,7 +88,9 @@ async def _until_it_hangs_up(reader: asyncio.StreamReader, writer: asyncio.Strea
 
 
 @pytest.mark.asyncio
-async def test_a_cut_wire_is_silent_both_ways_and_delivers_late_once_healed() -> None:
+async def test_a_cut_connection_is_silent_in_both_directions_and_delivers_late_once_healed() -> (
+    None
+):
     server = await asyncio.start_server(_until_it_hangs_up, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server, tcp_proxy.running() as cable, asyncio.timeout(10):

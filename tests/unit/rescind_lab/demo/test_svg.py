@@ -53,7 +53,7 @@ def test_each_call_in_reach_has_its_mark() -> None:
     assert "after the acknowledgements: 2, of which 0 accepted" in picture
 
 
-def test_an_accepted_call_after_the_acknowledgement_is_told() -> None:
+def test_an_accepted_call_after_the_acknowledgement_is_counted() -> None:
     picture = svg.draw(outcome(call(-1, REVOKED), call(8, REVOKED), call(1, OTHER)))
     assert "after the acknowledgements: 1, of which 1 accepted" in picture
     assert "Denied at 0 of 1 services: nowhere" in picture

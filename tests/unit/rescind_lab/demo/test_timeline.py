@@ -34,7 +34,7 @@ def holds(calls: list[MeasuredCall], moments: RevocationTimes = MOMENTS) -> list
     return [claim.holds for claim in timeline.claims(lanes)]
 
 
-def test_a_clean_revocation_bears_every_claim_out() -> None:
+def test_every_claim_holds_for_a_correct_revocation() -> None:
     (lane,) = timeline.lanes(GOOD, MOMENTS, services=["search"], revoked="revoked")
     assert holds(GOOD) == [True, True, True]
     assert (lane.last_accepted_ms, lane.first_denied_ms, lane.acknowledged_ms) == (2, 6, 5)
@@ -48,7 +48,7 @@ def test_a_call_that_began_before_the_acknowledgement_may_still_be_accepted() ->
     assert holds([*GOOD, call(4.9)])[1] is True
 
 
-def test_nothing_is_claimed_of_what_was_not_measured() -> None:
+def test_nothing_is_claimed_about_what_was_not_measured() -> None:
     assert holds([each for each in GOOD if each.began_ns < 105 * MS])[:2] == [False, False]
     assert holds(GOOD, replace(MOMENTS, acknowledged_ns={}))[1] is False
     assert holds([each for each in GOOD if each.token == "revoked"])[2] is False
@@ -59,5 +59,5 @@ def test_one_denial_of_the_other_token_breaks_its_claim(reason: str) -> None:
     assert holds([*GOOD, call(3, token="other", reason=reason)])[2] is False
 
 
-def test_a_denial_for_another_reason_is_no_revocation() -> None:
+def test_a_denial_for_another_reason_does_not_count_as_a_revocation() -> None:
     assert holds([*GOOD, call(8, reason="no_lease")])[0] is False

@@ -30,7 +30,7 @@ def trusting(keyring: Keyring) -> Trust:
 
 
 @pytest.mark.parametrize("purpose", SIGNING)
-def test_a_signature_is_good_for_its_purpose_alone(keyring: Keyring, purpose: Purpose) -> None:
+def test_a_signature_is_valid_only_for_its_purpose(keyring: Keyring, purpose: Purpose) -> None:
     signed = keyring.sign(purpose, CONTENT)
     for other in Purpose:
         assert trusting(keyring).verify(other, signed) is (other is purpose)
@@ -54,13 +54,15 @@ def test_an_envelope_cut_anywhere_is_refused(keyring: Keyring) -> None:
 
 @pytest.mark.parametrize("signature", [b"", bytes(63), bytes(64), bytes(65), bytes(1000)])
 @pytest.mark.parametrize("name", ["ours", "nobody's", "empty"])
-def test_a_signature_that_is_none_is_refused(keyring: Keyring, signature: bytes, name: str) -> None:
+def test_an_invalid_signature_is_refused(keyring: Keyring, signature: bytes, name: str) -> None:
     ours = keyring.sign(Purpose.EVENTS, CONTENT).key_id
     key_id = {"ours": ours, "nobody's": bytes(8), "empty": b""}[name]
     assert not trusting(keyring).verify(Purpose.EVENTS, SignedEnvelope(CONTENT, key_id, signature))
 
 
-def test_another_keyring_s_signature_is_refused_even_under_our_key_s_name(keyring: Keyring) -> None:
+def test_a_signature_of_another_keyring_is_refused_even_with_the_right_key_id(
+    keyring: Keyring,
+) -> None:
     other = Keyring.create(root=ROOT, now_us=NOW_US)
     ours, theirs = (ring.sign(Purpose.EVENTS, CONTENT) for ring in (keyring, other))
     assert not trusting(keyring).verify(Purpose.EVENTS, theirs)
@@ -80,7 +82,7 @@ def test_two_keyrings_share_no_secret() -> None:
     assert one.open(trusting(one).encrypt_for_authority(b"for one")) == b"for one"
 
 
-def test_a_box_that_was_touched_does_not_open(keyring: Keyring) -> None:
+def test_a_box_that_was_altered_does_not_open(keyring: Keyring) -> None:
     box = trusting(keyring).encrypt_for_authority(b"credential")
     for place in range(len(box)):
         wrong = bytearray(box)
@@ -89,7 +91,7 @@ def test_a_box_that_was_touched_does_not_open(keyring: Keyring) -> None:
     assert all(keyring.open(box[:length]) is None for length in range(len(box)))
 
 
-def test_what_is_sealed_to_an_instance_opens_for_it_alone(keyring: Keyring) -> None:
+def test_a_box_encrypted_for_an_instance_opens_only_for_that_instance(keyring: Keyring) -> None:
     ours, other = InstanceKey(), InstanceKey()
     box = keyring.encrypt_for(ours.public, b"secret")
     assert (ours.open(box), other.open(box), keyring.open(box)) == (b"secret", None, None)
@@ -102,7 +104,7 @@ def test_a_public_key_of_small_order_gets_no_secret(keyring: Keyring, public: by
         keyring.encrypt_for(public, b"secret")
 
 
-def test_a_newer_statement_is_taken_and_an_older_one_never_again(keyring: Keyring) -> None:
+def test_a_newer_statement_is_accepted_and_an_older_one_never_again(keyring: Keyring) -> None:
     believes = trusting(keyring)
     newer = keyring.rotated(Purpose.EVENTS, root=ROOT, now_us=NOW_US)
     newest = newer.rotated(Purpose.EVENTS, root=ROOT, now_us=NOW_US)
@@ -165,7 +167,9 @@ def test_the_trust_file_holds_nothing_secret(keyring: Keyring, tmp_path: Path) -
     "text",
     ["", "{}", "[]", "null", '{"root": 1}', '{"root": "zz", "statement": ""}', "\xff", "not json"],
 )
-def test_a_file_that_is_no_keyring_is_refused_in_words(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_keyring_is_refused_with_a_clear_error(
+    text: str, tmp_path: Path
+) -> None:
     path = tmp_path / "keys"
     path.write_text(text)
     for kind in (Keyring, Trust):

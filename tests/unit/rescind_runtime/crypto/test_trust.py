@@ -47,7 +47,7 @@ def signed_by(keyring: Keyring) -> list[tuple[Purpose, SignedEnvelope]]:
     return [(purpose, keyring.sign(purpose, CONTENT)) for purpose in SIGNING]
 
 
-def test_a_statement_is_good_until_its_end_and_never_before_it_was_made(keyring: Keyring) -> None:
+def test_a_statement_is_valid_until_its_end_and_not_before_it_was_made(keyring: Keyring) -> None:
     believes = trusting(keyring)
     for now_us in (NOW_US - TOLERANCE_US, NOW_US, NOW_US + LIFE_US - 1):
         assert believes.problem(now_us) is None
@@ -63,7 +63,9 @@ def test_a_statement_of_an_older_authority_has_no_end() -> None:
     assert [believes.problem(now_us) for now_us in (0, NOW_US, 1 << 62)] == [None] * 3
 
 
-def test_a_reader_from_before_ends_and_links_reads_a_newer_statement(keyring: Keyring) -> None:
+def test_an_older_reader_that_does_not_know_ends_and_links_reads_a_newer_statement(
+    keyring: Keyring,
+) -> None:
     newer = keyring.rerooted(root=ROOT, new_root=NEW_ROOT, now_us=NOW_US)
     signed = signed_envelope.decode(
         newer.statement
@@ -72,12 +74,12 @@ def test_a_reader_from_before_ends_and_links_reads_a_newer_statement(keyring: Ke
     assert (statement.serial, len(statement.keys)) == (2, len(SIGNING))
 
 
-def test_no_statement_is_good_for_longer_than_a_year_whoever_signs_it(keyring: Keyring) -> None:
+def test_no_statement_is_valid_for_longer_than_a_year(keyring: Keyring) -> None:
     with pytest.raises(KeyringError, match="366 days"):
         keyring.restated(root=ROOT, now_us=NOW_US, life_us=MOST_LIFE_US + 1)
 
 
-def test_a_statement_that_is_over_or_from_the_future_is_not_taken(keyring: Keyring) -> None:
+def test_a_statement_that_ended_or_is_from_the_future_is_not_accepted(keyring: Keyring) -> None:
     newer = keyring.restated(root=ROOT, now_us=NOW_US)
     for now_us in (NOW_US + LIFE_US, NOW_US - TOLERANCE_US - 1):
         believes = trusting(keyring)
@@ -87,7 +89,7 @@ def test_a_statement_that_is_over_or_from_the_future_is_not_taken(keyring: Keyri
     assert trusting(keyring).accept(newer.statement, now_us=NOW_US)
 
 
-def test_a_statement_that_is_over_is_replaced_by_the_next_one(keyring: Keyring) -> None:
+def test_a_statement_that_ended_is_replaced_by_the_next_one(keyring: Keyring) -> None:
     """So a sidecar that was cut off, or stopped, for longer than a life recovers by itself."""
     believes, later_us = trusting(keyring), NOW_US + 10 * LIFE_US
     assert believes.problem(later_us) is not None
@@ -95,7 +97,7 @@ def test_a_statement_that_is_over_is_replaced_by_the_next_one(keyring: Keyring) 
     assert believes.problem(later_us) is None
 
 
-def test_two_statements_of_one_number_are_told_apart_and_the_first_stays(keyring: Keyring) -> None:
+def test_the_second_of_two_statements_with_one_serial_is_refused(keyring: Keyring) -> None:
     one, other = (keyring.rotated("events", root=ROOT, now_us=NOW_US) for _ in range(2))
     believes = trusting(one)
     with pytest.raises(KeyringError, match="two trust statements have the number 2"):
@@ -105,7 +107,7 @@ def test_two_statements_of_one_number_are_told_apart_and_the_first_stays(keyring
     assert believes.accept(other.restated(root=ROOT, now_us=NOW_US).statement)
 
 
-def test_two_renewals_of_one_number_are_one_and_the_longer_counts(keyring: Keyring) -> None:
+def test_two_renewals_with_one_serial_are_one_and_the_longer_one_counts(keyring: Keyring) -> None:
     one, later = (keyring.restated(root=ROOT, now_us=NOW_US + late) for late in (0, 5))
     believes = trusting(one)
     assert believes.accept(later.statement)
@@ -136,7 +138,7 @@ def test_a_new_master_key_is_used_once_all_can_know_it(keyring: Keyring) -> None
     assert rotated.master != keyring.master
 
 
-def test_a_renewal_puts_no_key_out_of_use_again(keyring: Keyring) -> None:
+def test_a_renewal_does_not_put_a_key_out_of_use(keyring: Keyring) -> None:
     rotated = keyring.rotated("events", root=ROOT, now_us=NOW_US)
     later_us = NOW_US + 5 * OVERLAP_US
     renewed = rotated.restated(root=ROOT, now_us=later_us)
@@ -147,7 +149,7 @@ def test_a_renewal_puts_no_key_out_of_use_again(keyring: Keyring) -> None:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "all"])
-def test_a_retired_key_is_good_for_nothing_at_once(keyring: Keyring, kind: str) -> None:
+def test_a_retired_key_is_invalid_at_once(keyring: Keyring, kind: str) -> None:
     kinds = KINDS if kind == "all" else (kind,)
     stolen = keyring.rotated("events", root=ROOT, now_us=NOW_US)
     box, made = (
@@ -176,7 +178,7 @@ def test_a_statement_names_no_key_that_it_calls_retired() -> None:
     assert len(again.trust.keys) == len(SIGNING) + 1
 
 
-def test_the_root_key_rotates_and_who_holds_the_one_before_follows(keyring: Keyring) -> None:
+def test_a_holder_of_the_former_root_key_follows_its_rotation(keyring: Keyring) -> None:
     second = keyring.rerooted(root=ROOT, new_root=NEW_ROOT, now_us=NOW_US)
     third = second.rerooted(root=NEW_ROOT, new_root=NEWEST_ROOT, now_us=NOW_US)
     for holder in (keyring, second):  # also after one was missed
@@ -186,7 +188,7 @@ def test_the_root_key_rotates_and_who_holds_the_one_before_follows(keyring: Keyr
         assert believes.verify(Purpose.EVENTS, third.sign(Purpose.EVENTS, CONTENT))
 
 
-def test_who_follows_to_a_new_root_key_believes_the_one_before_never_again(
+def test_after_following_to_a_new_root_key_the_former_one_is_never_accepted_again(
     keyring: Keyring,
 ) -> None:
     """The serials of a thief of the former root key count for nothing, however high they are."""
@@ -203,19 +205,19 @@ def test_who_follows_to_a_new_root_key_believes_the_one_before_never_again(
     assert believes.root == second.root
 
 
-def test_a_serial_that_no_heartbeat_could_tell_is_refused(keyring: Keyring) -> None:
+def test_a_serial_that_no_heartbeat_could_carry_is_refused(keyring: Keyring) -> None:
     with pytest.raises(KeyringError, match="over 2\\^62"):
         with_serial(keyring, MAX_ORDINAL + 1)
 
 
-def test_a_link_of_another_root_key_leads_nowhere(keyring: Keyring) -> None:
+def test_a_link_that_another_root_key_signed_is_refused(keyring: Keyring) -> None:
     other = Keyring.create(root=NEW_ROOT, now_us=NOW_US)
     theirs = other.rerooted(root=NEW_ROOT, new_root=NEWEST_ROOT, now_us=NOW_US)
     with pytest.raises(KeyringError, match="not signed by the root key"):
         trusting(keyring).accept(theirs.statement)
 
 
-def test_after_the_links_are_gone_a_former_root_key_leads_nowhere(keyring: Keyring) -> None:
+def test_after_the_links_are_dropped_a_former_root_key_cannot_follow(keyring: Keyring) -> None:
     second = keyring.rerooted(root=ROOT, new_root=NEW_ROOT, now_us=NOW_US)
     ended = second.unlinked(root=NEW_ROOT, now_us=NOW_US)
     with pytest.raises(KeyringError):

@@ -28,7 +28,7 @@ PROXIES = Proxies.parse("10.0.0.1, 10.1.0.0/16,2001:db8::/64")
         (("192.0.2.7, 010.0.0.1",), None),
     ],
 )
-async def test_the_caller_is_the_nearest_that_is_no_proxy_of_ours(
+async def test_the_caller_is_the_nearest_address_that_is_not_a_trusted_proxy(
     lines: tuple[str, ...], caller: str | None
 ) -> None:
     headers = [(b"X-Forwarded-For", line.encode()) for line in lines]
@@ -36,7 +36,7 @@ async def test_the_caller_is_the_nearest_that_is_no_proxy_of_ours(
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "10.0.0.2", "10.2.0.1", "", "testclient"])
-async def test_of_anyone_else_nothing_is_believed(peer: str) -> None:
+async def test_forwarded_headers_of_other_peers_are_ignored(peer: str) -> None:
     told = b"192.0.2.7"
     names = (b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip")
     headers = [*((name, told) for name in names), (b"forwarded", b"for=192.0.2.7")]
@@ -45,7 +45,7 @@ async def test_of_anyone_else_nothing_is_believed(peer: str) -> None:
         assert (seen["client"], seen["scheme"]) == ((peer, 9), "http")
 
 
-async def test_behind_a_proxy_the_address_is_what_it_says_or_not_known() -> None:
+async def test_behind_a_proxy_the_address_is_the_reported_one_or_unknown() -> None:
     for peer in ("10.0.0.1", "::ffff:10.0.0.1", "2001:db8::9"):
         told: dict[str, object] = {
             "client": (peer, 9),
@@ -59,7 +59,7 @@ async def test_behind_a_proxy_the_address_is_what_it_says_or_not_known() -> None
 @pytest.mark.parametrize(
     "text", ["proxy.example", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.1;::1", "*"]
 )
-async def test_what_is_no_address_is_refused(text: str) -> None:
+async def test_an_invalid_list_of_addresses_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected addresses or networks"):
         Proxies.parse(text)
 

@@ -27,13 +27,13 @@ async def test_a_cancellation_that_is_dropped_comes_at_the_end_of_the_block(
     assert job.cancelled()
 
 
-async def test_a_deadline_that_passes_is_no_cancellation() -> None:
+async def test_a_deadline_that_passes_is_not_a_cancellation() -> None:
     with pytest.raises(TimeoutError):
         async with redis_connection.deadline(0):
             await asyncio.Event().wait()
 
 
-async def test_a_deadline_whose_cancellation_was_dropped_is_none_either() -> None:
+async def test_a_deadline_whose_cancellation_was_dropped_is_not_a_cancellation_either() -> None:
     async with redis_connection.deadline(0):
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()

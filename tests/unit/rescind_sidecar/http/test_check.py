@@ -32,7 +32,7 @@ async def test_a_good_token_is_active_and_brings_its_record(
     assert issued.token not in answer.body.decode()
 
 
-async def test_a_record_tells_what_is_left_what_was_granted_and_what_was_removed(
+async def test_a_record_shows_the_effective_the_granted_and_the_removed_scopes(
     port: int, verifier: FakeVerifier
 ) -> None:
     issued = verifier.issue(scopes={"search:read", "tools:call:github", "files:*"})
@@ -50,7 +50,7 @@ async def test_a_record_tells_what_is_left_what_was_granted_and_what_was_removed
     assert ends > datetime.fromisoformat(record["issued_at"])
 
 
-async def test_a_denial_is_an_answer_and_says_why(port: int, verifier: FakeVerifier) -> None:
+async def test_a_denial_is_an_answer_with_its_reason(port: int, verifier: FakeVerifier) -> None:
     gone = verifier.issue()
     verifier.revoke(f"token:{gone.token_id}")
     for body, reason in (
@@ -71,7 +71,7 @@ async def test_a_denial_is_an_answer_and_says_why(port: int, verifier: FakeVerif
      {"token": "x", "audience": 1}, {"token": "x", "more": 1}, b'{"token": "\\ud800"}',
      b'{"token": "\xff"}', b"[" * 50_000],
 )  # fmt: skip
-async def test_what_cannot_be_read_is_a_problem_that_says_what_to_send(
+async def test_an_unreadable_body_gets_a_problem_that_states_what_to_send(
     port: int, body: object
 ) -> None:
     answer = await ask(port, post(body, *(["Content-Length: 0"] if body == b"" else [])))
@@ -83,7 +83,7 @@ async def test_what_cannot_be_read_is_a_problem_that_says_what_to_send(
 
 
 @pytest.mark.parametrize("scope", ["", " ", "a b", "a*", "x" * 129, "é", "a\0"])
-async def test_what_is_no_scope_is_refused_though_a_pattern_would_cover_it(
+async def test_an_invalid_scope_is_refused_although_a_pattern_would_cover_it(
     port: int, verifier: FakeVerifier, scope: str
 ) -> None:
     token = verifier.issue(scopes={"*"}).token
@@ -120,11 +120,11 @@ async def test_only_post_is_taken(port: int) -> None:
         assert (answer.status, answer.headers["allow"]) == (405, "POST")
 
 
-async def test_too_large_a_body_is_refused_before_it_is_all_there(port: int) -> None:
+async def test_an_oversized_body_is_refused_before_all_of_it_has_arrived(port: int) -> None:
     assert (await ask(port, post(b"x" * 200_000))).status == 413
 
 
-async def test_a_body_is_asked_for_when_it_is_held_back(port: int, verifier: FakeVerifier) -> None:
+async def test_a_body_that_is_held_back_is_requested(port: int, verifier: FakeVerifier) -> None:
     from tests.support.http_exchange import talk  # noqa: PLC0415 - the others need no connection
 
     sent = post({"token": verifier.issue().token}, "Expect: 100-continue")
@@ -136,7 +136,7 @@ async def test_a_body_is_asked_for_when_it_is_held_back(port: int, verifier: Fak
         assert (await line.ask(request("/verify"))).status == 401
 
 
-async def test_the_sidecar_that_does_not_answer_is_not_alive(port: int) -> None:
+async def test_a_sidecar_that_does_not_answer_is_not_alive(port: int) -> None:
     for path in ("/healthz", "/readyz", "/metrics"):
         answer = await ask(port, request(path))
         assert answer.status == 503

@@ -33,7 +33,7 @@ async def test_pipelined_calls_are_answered_in_order(port: int, verifier: FakeVe
     assert seen == [200, 401, 200, 404] * 100
 
 
-async def test_a_slow_answer_holds_up_those_after_it_on_its_own_connection_alone() -> None:
+async def test_a_slow_answer_delays_only_later_ones_on_its_own_connection() -> None:
     slow = asyncio.Event()
 
     async def wait() -> HttpResponse:
@@ -62,7 +62,7 @@ async def test_a_request_may_come_in_any_pieces(port: int, verifier: FakeVerifie
 @pytest.mark.parametrize(
     "framing", ["Content-Length: 0", "Content-Length: 5000", "Transfer-Encoding: chunked"]
 )
-async def test_a_body_that_was_announced_and_never_comes_holds_up_nothing(
+async def test_a_body_that_was_announced_and_never_comes_delays_no_answer(
     port: int, verifier: FakeVerifier, framing: str
 ) -> None:
     # nginx passes the length of a body on that it does not send to who authorises.
@@ -103,7 +103,7 @@ async def test_the_answer_to_head_has_the_length_of_its_body_and_no_body(port: i
 
 
 @pytest.mark.parametrize("ask_for", ["websocket", "h2c"])
-async def test_who_asks_for_another_protocol_is_answered_in_this_one(
+async def test_a_request_to_upgrade_the_protocol_is_answered_without_an_upgrade(
     port: int, verifier: FakeVerifier, ask_for: str
 ) -> None:
     upgrade = (f"Upgrade: {ask_for}", "Connection: Upgrade")
@@ -138,7 +138,7 @@ async def test_http_1_0_is_spoken(port: int, verifier: FakeVerifier) -> None:
         b"GET verify HTTP/1.1\r\n\r\n",
     ],
 )
-async def test_what_is_no_plain_request_is_refused_after_what_came_before(
+async def test_a_malformed_request_is_refused_after_earlier_ones_are_answered(
     port: int, verifier: FakeVerifier, junk: bytes
 ) -> None:
     good = request("/verify", bearer(verifier.issue().token))
@@ -160,7 +160,7 @@ async def sweep(listener: Listener, times: int) -> None:
             each.sweep()
 
 
-async def test_who_sends_too_slowly_is_told_so_and_who_is_idle_is_hung_up_on() -> None:
+async def test_a_slow_sender_gets_408_and_an_idle_connection_is_closed() -> None:
     def application(_: HttpRequest) -> HttpResponse:
         return HttpResponse(200, NO_STORE)
 
@@ -190,7 +190,7 @@ async def until_connected(listener: Listener, number: int) -> None:
 
 
 @pytest.mark.parametrize("bound", ["_MOST_CONNECTIONS", "_MOST_OF_A_PEER"])
-async def test_one_connection_too_many_takes_the_place_of_the_idlest(
+async def test_a_connection_beyond_the_limit_replaces_the_idlest_one(
     monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
     monkeypatch.setattr(http1_connection, bound, 3)
@@ -213,7 +213,7 @@ async def test_one_connection_too_many_takes_the_place_of_the_idlest(
             await hung_up(gone)
 
 
-async def test_where_all_wait_for_an_answer_one_too_many_is_turned_away(
+async def test_if_all_connections_wait_for_an_answer_one_more_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     going = asyncio.Event()
@@ -235,7 +235,9 @@ async def test_where_all_wait_for_an_answer_one_too_many_is_turned_away(
         assert [(await line.answer()).status for line in (one, two)] == [200, 200]
 
 
-async def test_a_body_that_is_held_back_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_whose_body_is_held_back_keeps_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(http1_connection, "_MOST_OF_A_PEER", 3)
     half = request("/v1/check", "Content-Length: 9", method="POST") + b"{"
     async with (
@@ -251,7 +253,7 @@ async def test_a_body_that_is_held_back_keeps_no_place(monkeypatch: pytest.Monke
         await hung_up(one)
 
 
-async def test_a_thousand_silent_connections_turn_nobody_away(
+async def test_many_silent_connections_keep_no_other_client_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(http1_connection, "_MOST_OF_A_PEER", 50)
@@ -268,7 +270,7 @@ async def test_a_thousand_silent_connections_turn_nobody_away(
             assert len(listener.connections) <= 50
 
 
-async def test_a_stop_answers_what_came_in_and_hangs_up_on_the_idle() -> None:
+async def test_a_stop_answers_received_requests_and_closes_idle_connections() -> None:
     going = asyncio.Event()
 
     async def wait() -> HttpResponse:

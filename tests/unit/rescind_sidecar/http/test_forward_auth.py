@@ -12,7 +12,9 @@ from rescind_sidecar.http import forward_auth
 from rescind_sidecar.http.messages import HttpRequest, HttpResponse
 
 
-async def test_a_good_token_is_200_and_tells_who_it_is(port: int, verifier: FakeVerifier) -> None:
+async def test_a_good_token_gets_200_and_headers_that_identify_it(
+    port: int, verifier: FakeVerifier
+) -> None:
     parent = verifier.issue(subject="agent:root", scopes={"a", "b"})
     verifier.revoke("subject:agent:nobody")
     child = verifier.issue(subject="agent:root/x", scopes={"b", "a"}, parent=parent)
@@ -37,7 +39,9 @@ async def test_a_good_token_is_200_and_tells_who_it_is(port: int, verifier: Fake
 @pytest.mark.parametrize(
     "method", ["GET", "HEAD", "POST", "PUT", "OPTIONS", "DELETE", "PROPFIND", "BREW", "M-SEARCH"]
 )
-async def test_the_method_decides_nothing(port: int, verifier: FakeVerifier, method: str) -> None:
+async def test_the_method_does_not_affect_the_verdict(
+    port: int, verifier: FakeVerifier, method: str
+) -> None:
     good, bad = verifier.issue(), verifier.issue()
     verifier.revoke(f"token:{bad.token_id}")
     assert (await ask(port, request("/verify", bearer(good.token), method=method))).status == 200
@@ -60,7 +64,9 @@ async def test_the_method_decides_nothing(port: int, verifier: FakeVerifier, met
         "http://sidecar/verify/absolute",
     ],
 )
-async def test_the_path_after_it_is_free(port: int, verifier: FakeVerifier, path: str) -> None:
+async def test_any_path_below_verify_is_allowed(
+    port: int, verifier: FakeVerifier, path: str
+) -> None:
     answer = await ask(port, request(path, bearer(verifier.issue().token)))
     assert answer.status == 200
     assert "set-cookie" not in answer.headers
@@ -69,7 +75,9 @@ async def test_the_path_after_it_is_free(port: int, verifier: FakeVerifier, path
 @pytest.mark.parametrize(
     "path", ["/verifyx", "/%76erify", "//verify", "/", "/v1/verify", "/VERIFY"]
 )
-async def test_nothing_else_is_a_verdict(port: int, verifier: FakeVerifier, path: str) -> None:
+async def test_a_path_outside_verify_gets_no_verdict(
+    port: int, verifier: FakeVerifier, path: str
+) -> None:
     answer = await ask(port, request(path, bearer(verifier.issue().token)))
     assert answer.status == 404
     assert answer.headers["cache-control"] == "no-store"
@@ -88,7 +96,9 @@ async def test_without_a_token_the_challenge_has_no_error(port: int, header: str
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_a_bad_token_is_invalid_and_says_why(port: int, verifier: FakeVerifier) -> None:
+async def test_a_bad_token_is_invalid_and_the_reason_is_stated(
+    port: int, verifier: FakeVerifier
+) -> None:
     for header in (
         "Authorization: Bearer nonsense",
         "Authorization: Bearer \xff\xfe\x80",
@@ -104,7 +114,7 @@ async def test_a_bad_token_is_invalid_and_says_why(port: int, verifier: FakeVeri
     assert other.headers["x-rescind-reason"] == "unknown"
 
 
-async def test_the_scheme_may_be_in_any_case_and_two_headers_are_none(
+async def test_the_scheme_may_be_in_any_case_and_two_headers_count_as_none(
     port: int, verifier: FakeVerifier
 ) -> None:
     token = verifier.issue().token
@@ -131,7 +141,7 @@ async def test_a_missing_scope_is_403_and_names_what_is_needed(
 @pytest.mark.parametrize(
     "scope", ["a%22,%20Basic%20x", "a%0d%0aSet-Cookie:b", "%e2%98%83", "%00", "%ff%fe", "\\"]
 )
-async def test_what_is_no_scope_is_refused_and_breaks_out_of_no_header(
+async def test_an_invalid_scope_is_refused_and_cannot_break_out_of_a_header(
     port: int, verifier: FakeVerifier, scope: str
 ) -> None:
     token = verifier.issue(scopes={"*"}).token
@@ -141,7 +151,7 @@ async def test_what_is_no_scope_is_refused_and_breaks_out_of_no_header(
     assert "www-authenticate" not in answer.headers
 
 
-async def test_what_a_subject_holds_stays_in_its_header(port: int, verifier: FakeVerifier) -> None:
+async def test_a_subject_cannot_break_out_of_its_header(port: int, verifier: FakeVerifier) -> None:
     parent = verifier.issue(subject="agent:a b, c%")
     child = verifier.issue(subject='user:é"☃', scopes=["ok"], parent=parent)
     answer = await ask(port, request("/verify", bearer(child.token)))
@@ -182,7 +192,7 @@ async def test_another_audience_can_be_named_only_if_it_is_listed(
     ["require=zzz", "scope=zzz", "audience=elsewhere", "min_seq=latest", "min_seq=99999999",
      "require=", "a;b,c", "&".join(f"a={n}" for n in range(200)), "x=%ff%00"],
 )  # fmt: skip
-async def test_below_it_the_query_is_the_application_s_and_decides_nothing(
+async def test_below_verify_the_query_belongs_to_the_application_and_is_ignored(
     port: int, verifier: FakeVerifier, path: str, query: str
 ) -> None:
     good, elsewhere = verifier.issue(), verifier.issue(audience={"elsewhere"})
@@ -217,7 +227,7 @@ async def test_an_answer_covers_the_min_seq_that_is_demanded(
      "require=a*", "require=a&amp;scope=zzz", "require=a;scope=zzz", "require=a,zzz",
      "scope=a%20,zzz", "require=" + "a" * 129, "%ff=1"],
 )  # fmt: skip
-async def test_a_query_that_cannot_be_used_is_never_passed_over(
+async def test_an_invalid_query_is_never_ignored(
     port: int, verifier: FakeVerifier, query: str
 ) -> None:
     for token in (verifier.issue(scopes={"*"}).token, "nonsense"):
@@ -239,9 +249,7 @@ async def test_a_fragment_hides_no_query(port: int, verifier: FakeVerifier) -> N
         assert (target, answer.status) == (target, status)
 
 
-async def test_a_separator_that_is_encoded_is_a_part_of_the_scope(
-    port: int, verifier: FakeVerifier
-) -> None:
+async def test_an_encoded_separator_is_part_of_the_scope(port: int, verifier: FakeVerifier) -> None:
     odd = verifier.issue(scopes={"a,b", "c;d"}).token
     assert (await ask(port, request("/verify?require=a%2Cb%20c%3Bd", bearer(odd)))).status == 200
     plain = verifier.issue(scopes={"a", "b", "c", "d"}).token
@@ -254,14 +262,14 @@ async def test_an_unknown_parameter_is_not_repeated(port: int, verifier: FakeVer
     assert (answer.status, token in answer.body.decode()) == (400, False)
 
 
-async def test_without_parameters_a_query_asks_for_nothing(
+async def test_a_query_without_parameters_demands_nothing(
     port: int, verifier: FakeVerifier
 ) -> None:
     for target in ("/verify?", "/verify?&", "/verify?&&", "http://sidecar/verify?"):
         assert (await ask(port, request(target, bearer(verifier.issue().token)))).status == 200
 
 
-async def test_an_upstream_is_told_what_is_left_after_narrows(
+async def test_an_upstream_receives_the_scopes_that_are_left_after_narrows(
     port: int, verifier: FakeVerifier
 ) -> None:
     issued = verifier.issue(scopes={"search:read", "tools:*", "mail:send", "tools:call:github"})
@@ -282,7 +290,7 @@ async def test_an_upstream_is_told_what_is_left_after_narrows(
     assert await told() == ("mail:send search:read tools:* tools:call:github", "")
 
 
-async def test_what_was_removed_is_told_in_bounded_space_and_is_never_less_than_it_was(
+async def test_removed_scopes_are_shown_in_bounded_space_and_never_understated(
     port: int, verifier: FakeVerifier
 ) -> None:
     issued = verifier.issue(scopes={"*", "search:read"})
@@ -302,7 +310,7 @@ async def test_what_was_removed_is_told_in_bounded_space_and_is_never_less_than_
     assert (record["scopes_removed_count"], record["scopes"]) == (101, [])
 
 
-async def test_answers_that_are_kept_ready_are_bounded_by_number_and_bytes(
+async def test_cached_answers_are_bounded_by_number_and_bytes(
     port: int, verifier: FakeVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forward_auth, "_MOST_CACHED", 20)
@@ -321,7 +329,7 @@ async def test_answers_that_are_kept_ready_are_bounded_by_number_and_bytes(
         assert sum(sizes) == asked._cached_bytes <= 30_000
 
 
-async def test_without_a_lease_it_is_503_or_what_the_setting_says(
+async def test_without_a_lease_the_status_is_503_or_that_of_the_setting(
     port: int, verifier: FakeVerifier
 ) -> None:
     sent = request("/verify", bearer(verifier.issue().token))
@@ -360,7 +368,7 @@ async def test_an_answer_is_as_fresh_as_the_call(port: int, verifier: FakeVerifi
         ([], 401),
     ],
 )
-async def test_the_caller_s_address_is_what_the_nearest_proxy_says(
+async def test_the_callers_address_is_the_one_that_the_nearest_proxy_reports(
     port: int, verifier: FakeVerifier, headers: list[str], status: int
 ) -> None:
     tied = verifier.issue(addresses=["10.0.0.0/8"])

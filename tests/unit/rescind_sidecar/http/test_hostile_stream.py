@@ -115,7 +115,7 @@ def test_good_requests_are_answered_the_same_however_they_are_cut(
 
 
 @given(sent=good, lengths=cuts)
-def test_after_a_body_that_nobody_reads_all_goes_on_or_the_connection_ends(
+def test_after_an_unread_body_all_requests_are_answered_or_the_connection_ends(
     sent: list[bytes], lengths: list[int]
 ) -> None:
     _, over, asked = answered(b"".join([UNWANTED, *sent]), lengths)
@@ -124,7 +124,7 @@ def test_after_a_body_that_nobody_reads_all_goes_on_or_the_connection_ends(
 
 
 @given(sent=good, junk=st.sampled_from(sorted(JUNK)), lengths=cuts)
-def test_junk_is_refused_once_after_what_came_before_it(
+def test_junk_is_refused_once_after_earlier_requests_are_answered(
     sent: list[bytes], junk: str, lengths: list[int]
 ) -> None:
     written, over, asked = answered(b"".join([*sent, JUNK[junk], *sent]), lengths)

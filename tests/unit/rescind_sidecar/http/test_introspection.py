@@ -71,7 +71,7 @@ async def test_a_good_token_is_active_and_has_the_members_of_the_rfc(
     assert issued.token not in answer.body.decode()
 
 
-async def test_the_scope_is_what_narrows_left(
+async def test_the_scope_member_has_the_scopes_that_narrows_left(
     port: int, verifier: FakeVerifier, caller: str
 ) -> None:
     issued = verifier.issue(scopes={"search:read", "tools:call:github"})
@@ -80,7 +80,7 @@ async def test_the_scope_is_what_narrows_left(
     assert (found["scope"], found["rescind_as_of"]) == ("search:read", 1)
 
 
-async def test_the_end_of_a_token_is_told_only_where_that_is_set(
+async def test_the_expiry_of_a_token_is_disclosed_only_if_that_is_configured(
     port: int, verifier: FakeVerifier, caller: str
 ) -> None:
     asked = post({"token": verifier.issue(ttl_s=600).token}, bearer(caller))
@@ -101,7 +101,7 @@ async def test_a_delegated_token_names_its_chain(
     assert (found["sub"], found["rescind_chain"]) == ("agent:a/b", ["agent:a"])
 
 
-async def test_a_token_that_is_not_good_here_is_inactive_and_nothing_else_is_told(
+async def test_a_token_that_is_not_valid_here_is_inactive_and_nothing_else_is_disclosed(
     port: int, verifier: FakeVerifier, caller: str
 ) -> None:
     revoked, suspended = verifier.issue(subject="agent:r"), verifier.issue(subject="agent:s")
@@ -130,7 +130,7 @@ async def test_a_token_for_some_networks_is_active_for_an_address_in_one(
         assert members(await ask(port, post(form, bearer(caller))))["active"] is active
 
 
-async def test_what_cannot_be_judged_is_unavailable_and_never_inactive(
+async def test_a_token_that_cannot_be_checked_is_unavailable_and_never_inactive(
     port: int, open_port: int, verifier: FakeVerifier, caller: str
 ) -> None:
     token = verifier.issue().token
@@ -157,7 +157,7 @@ async def test_a_client_authenticates_by_basic_in_the_form_or_with_a_bearer_toke
         assert members(await ask(port, asked))["active"] is True
 
 
-async def test_a_caller_that_is_not_known_learns_nothing(
+async def test_an_unknown_caller_learns_nothing(
     port: int, verifier: FakeVerifier, caller: str
 ) -> None:
     good = verifier.issue().token
@@ -237,7 +237,7 @@ async def test_on_loopback_callers_are_admitted_whatever_they_send(
         (b"token=a", [FORM, "Content-Type: application/x-www-form-urlencoded"]),
     ],
 )
-async def test_what_cannot_be_used_is_an_invalid_request_and_is_not_repeated(
+async def test_an_unusable_request_is_an_invalid_request_and_is_not_quoted(
     port: int, open_port: int, caller: str, body: bytes, headers: list[str]
 ) -> None:
     for where in (port, open_port):
@@ -258,7 +258,7 @@ async def test_parameters_in_the_query_are_refused(
     assert token not in answer.body.decode()
 
 
-async def test_to_authenticate_twice_is_an_invalid_request(
+async def test_authenticating_twice_is_an_invalid_request(
     port: int, verifier: FakeVerifier, caller: str
 ) -> None:
     form = {"token": verifier.issue().token}

@@ -27,7 +27,7 @@ def left(roster: Roster) -> str:
     return "".join(sorted(str(each.name) for each in roster if isinstance(each, Line)))
 
 
-def test_those_that_were_never_answered_go_first_then_the_one_answered_the_longest_ago() -> None:
+def test_connections_never_answered_are_closed_first_and_then_the_least_recently_answered() -> None:
     roster = Roster(most=4, most_of_a_peer=4)
     a, b, c, _ = admitted(roster, "abcd")
     for line in (b, a, c, b):
@@ -42,7 +42,7 @@ def test_those_that_were_never_answered_go_first_then_the_one_answered_the_longe
     assert (left(roster), a.gone, b.gone) == ("abcg", False, False)
 
 
-def test_one_that_waits_for_an_answer_never_goes() -> None:
+def test_a_connection_that_waits_for_an_answer_is_never_closed() -> None:
     roster = Roster(most=2, most_of_a_peer=2)
     busy, idle = admitted(roster, "ab")
     busy.idle = False
@@ -55,7 +55,7 @@ def test_one_that_waits_for_an_answer_never_goes() -> None:
     assert left(roster) == "ac"
 
 
-def test_many_that_wait_hide_those_behind_them_for_a_moment_alone() -> None:
+def test_many_waiting_connections_hide_idle_ones_only_briefly() -> None:
     roster = Roster(most=301, most_of_a_peer=301)
     for line in admitted(roster, "w" * 300):
         line.idle = False
@@ -66,7 +66,7 @@ def test_many_that_wait_hide_those_behind_them_for_a_moment_alone() -> None:
     assert (idle.gone, looks) == (True, 300 // 64)
 
 
-def test_a_peer_with_too_many_loses_its_own_and_no_other_peer_does() -> None:
+def test_a_peer_with_too_many_connections_loses_only_its_own() -> None:
     roster = Roster(most=10, most_of_a_peer=3)
     others = admitted(roster, "xyz", b"other")
     mine = admitted(roster, "abcdef", b"mine")
@@ -74,7 +74,7 @@ def test_a_peer_with_too_many_loses_its_own_and_no_other_peer_does() -> None:
     assert [line.gone for line in (*others, *mine)] == [False] * 3 + [True] * 3 + [False] * 3
 
 
-def test_what_is_over_is_forgotten_with_its_peer() -> None:
+def test_a_closed_connection_is_forgotten_with_its_peer() -> None:
     roster = Roster(most=10, most_of_a_peer=3)
     (line,) = admitted(roster, "a")
     roster.answered(line)

@@ -23,7 +23,7 @@ def chunked(target: str, *headers: str, body: bytes = b"", trailers: str = "") -
 
 @pytest.mark.parametrize("body", [b"", b"x=1"])
 @pytest.mark.parametrize("declared", [(), ("Trailer: Authorization", "TE: trailers")])
-async def test_a_token_in_a_trailer_is_no_token(
+async def test_a_token_in_a_trailer_does_not_count(
     port: int, verifier: FakeVerifier, body: bytes, declared: tuple[str, ...]
 ) -> None:
     trailers = f"{bearer(verifier.issue().token)}\r\n"
@@ -51,7 +51,7 @@ async def test_the_caller_s_address_is_not_read_out_of_a_trailer(
         assert (answer.status, answer.headers["x-rescind-reason"]) == (401, "wrong_address")
 
 
-async def test_a_request_that_waits_for_its_turn_gets_no_headers_from_its_trailers() -> None:
+async def test_a_queued_request_gets_no_headers_from_its_trailers() -> None:
     turn, seen = asyncio.Event(), list[HttpRequest]()
 
     async def wait() -> HttpResponse:
@@ -83,7 +83,7 @@ async def test_a_body_with_trailers_is_read_and_the_connection_goes_on(
 
 
 @pytest.mark.parametrize("trailer", ["Content-Length: 7", "Transfer-Encoding: chunked"])
-async def test_no_trailer_says_where_the_next_request_begins(
+async def test_no_trailer_decides_where_the_next_request_begins(
     port: int, verifier: FakeVerifier, trailer: str
 ) -> None:
     smuggled = request("/verify", bearer(verifier.issue().token))
@@ -105,7 +105,7 @@ async def test_no_trailer_says_where_the_next_request_begins(
     ],
     ids=["many", "one long text", "one long name", "after a chunk", "an extension of a chunk"],
 )
-async def test_endless_trailers_are_cut_off_and_kept_by_nobody(
+async def test_endless_trailers_are_cut_off_and_not_kept(
     port: int, beginning: bytes, more: bytes
 ) -> None:
     async with talk(port) as line:
@@ -125,7 +125,7 @@ async def endlessly(line: Talk, more: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 4_096])
-async def test_a_body_may_come_in_ever_so_many_chunks(port: int, size: int) -> None:
+async def test_a_body_may_come_in_any_number_of_chunks(port: int, size: int) -> None:
     body = b'{"token": "x", "require": [' + b'"aaaa",' * 200 + b'"b"]}'
     parts = [body[start : start + size] for start in range(0, len(body), size)]
     async with talk(port) as line:

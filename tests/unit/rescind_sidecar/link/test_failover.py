@@ -92,7 +92,7 @@ class Link:
                 await asyncio.sleep(0.005)
 
 
-async def test_nats_carries_all_while_it_works() -> None:
+async def test_nats_carries_all_requests_while_it_works() -> None:
     async with Link().running() as link:
         assert await link.look() == b"nats"
     assert (link.http.asked, link.tally.link_changes) == ([], 0)
@@ -100,7 +100,7 @@ async def test_nats_carries_all_while_it_works() -> None:
 
 
 @pytest.mark.parametrize("fault", ["fails", "hangs"])
-async def test_what_reaches_nobody_over_nats_goes_over_http_in_the_same_call(fault: str) -> None:
+async def test_a_request_that_fails_over_nats_goes_over_http_in_the_same_call(fault: str) -> None:
     async with Link().running() as link:
         link.nats.state = fault
         with capture_logs() as lines:
@@ -113,7 +113,7 @@ async def test_what_reaches_nobody_over_nats_goes_over_http_in_the_same_call(fau
     assert link.tally.carried == {"http": 4}
 
 
-async def test_many_who_ask_while_nats_hangs_make_one_change() -> None:
+async def test_concurrent_requests_while_nats_hangs_make_one_change() -> None:
     async with Link().running() as link:
         link.nats.state = "hangs"
         async with asyncio.TaskGroup() as tasks:
@@ -122,7 +122,7 @@ async def test_many_who_ask_while_nats_hangs_make_one_change() -> None:
     assert link.tally.link_changes == 1
 
 
-async def test_it_goes_back_by_itself_and_beats_at_once() -> None:
+async def test_the_link_returns_to_nats_by_itself_and_triggers_a_heartbeat_at_once() -> None:
     async with Link().running() as link:
         link.nats.state = "fails"
         await link.look()
@@ -135,7 +135,7 @@ async def test_it_goes_back_by_itself_and_beats_at_once() -> None:
     assert [(line["action"], line["link"]) for line in lines] == [("link.changed", "nats")]
 
 
-async def test_it_does_not_go_back_to_an_authority_that_cannot_answer_there() -> None:
+async def test_the_link_does_not_return_to_nats_while_the_authority_cannot_answer_there() -> None:
     async with Link().running() as link:
         link.nats.state = "fails"
         await link.look()
@@ -146,7 +146,7 @@ async def test_it_does_not_go_back_to_an_authority_that_cannot_answer_there() ->
         assert link.transport.route is AuthorityRoute.HTTP
 
 
-async def test_not_now_is_an_answer_and_no_reason_to_ask_again() -> None:
+async def test_not_now_is_an_answer_and_is_not_asked_again_over_http() -> None:
     async with Link().running() as link:
         link.nats.state = "busy"
         with pytest.raises(AuthorityBusyError):
@@ -154,7 +154,7 @@ async def test_not_now_is_an_answer_and_no_reason_to_ask_again() -> None:
     assert (link.http.asked, link.transport.route) == ([], AuthorityRoute.NATS)
 
 
-async def test_http_that_fails_later_leads_back_in_the_same_call() -> None:
+async def test_a_later_failure_of_http_leads_back_to_nats_in_the_same_call() -> None:
     async with Link().running() as link:
         link.nats.state = "fails"
         await link.look()
@@ -163,7 +163,7 @@ async def test_http_that_fails_later_leads_back_in_the_same_call() -> None:
         assert link.transport.route is AuthorityRoute.NATS
 
 
-async def test_with_neither_way_the_deadline_holds_and_nothing_changes() -> None:
+async def test_without_either_link_the_deadline_holds_and_nothing_changes() -> None:
     async with Link().running() as link:
         link.nats.state = link.http.state = "hangs"
         with capture_logs() as lines:
@@ -173,7 +173,7 @@ async def test_with_neither_way_the_deadline_holds_and_nothing_changes() -> None
     assert (lines, link.tally.carried) == ([], {})
 
 
-async def test_nats_that_was_never_there_is_waited_for_half_a_second() -> None:
+async def test_a_nats_that_was_never_connected_is_waited_for_half_a_second() -> None:
     link = Link()
     link.nats.connected, link.nats.state = False, "fails"
     async with link.running():
@@ -182,7 +182,7 @@ async def test_nats_that_was_never_there_is_waited_for_half_a_second() -> None:
         assert await link.look(timeout_s=0.1) == b"http"
 
 
-async def test_without_a_url_there_is_nats_alone() -> None:
+async def test_without_an_authority_url_only_nats_is_used() -> None:
     nats = Scripted(b"nats")
     transport = FailoverTransport(nats, None, Counters(), probe=probe)
     assert await transport.request(nats_subjects.SINCE, b"?", timeout_s=1) == b"nats"

@@ -20,7 +20,7 @@ class ClosedAtOnce:
 
 
 @pytest.mark.parametrize("subject", [nats_subjects.HEARTBEAT, nats_subjects.RESOLVE])
-async def test_a_connection_that_is_closed_as_it_is_made_is_an_authority_that_is_away(
+async def test_a_connection_that_is_closed_at_once_is_an_unreachable_authority(
     subject: str,
 ) -> None:
     transport = HttpTransport(["http://127.0.0.1:9"])

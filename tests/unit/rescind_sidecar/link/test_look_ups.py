@@ -97,7 +97,7 @@ async def resolve(*answers: bytes, tally: Counters | None = None) -> Resolved:
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_a_wrong_answer_is_no_answer_and_the_right_one_behind_it_counts(wrong: str) -> None:
+async def test_a_wrong_answer_is_ignored_and_the_right_one_after_it_counts(wrong: str) -> None:
     with pytest.raises(UnreachableError):
         await resolve(WRONG[wrong])
     tally = Counters()
@@ -105,7 +105,7 @@ async def test_a_wrong_answer_is_no_answer_and_the_right_one_behind_it_counts(wr
     assert tally.messages_refused == 1
 
 
-async def test_an_authority_that_cannot_answer_is_believed_at_once() -> None:
+async def test_a_not_now_of_the_authority_is_accepted_at_once() -> None:
     not_now = sent(records.encode_not_now(NotNow(b"n" * 16, bytes(32))))
     with pytest.raises(AuthorityBusyError):
         await resolve(*WRONG.values(), not_now, answer(RIGHT))
@@ -151,7 +151,7 @@ class Nats:
         return await asking
 
 
-async def test_over_nats_what_is_not_accepted_is_passed_over_refusals_too() -> None:
+async def test_over_nats_replies_that_are_not_accepted_are_ignored_even_refusals() -> None:
     nats = Nats()
     assert await nats.ask(None, b"", b"wrong", b"right", accept=b"right".__eq__) == b"right"
     with pytest.raises(UnreachableError) as failed:
@@ -160,7 +160,7 @@ async def test_over_nats_what_is_not_accepted_is_passed_over_refusals_too() -> N
     assert not nats.transport._pending
 
 
-async def test_over_nats_the_first_reply_counts_where_any_does() -> None:
+async def test_over_nats_the_first_reply_counts_if_any_reply_is_accepted() -> None:
     nats = Nats()
     assert await nats.ask(b"first", b"second") == b"first"
     with pytest.raises(AuthorityBusyError):
@@ -169,7 +169,7 @@ async def test_over_nats_the_first_reply_counts_where_any_does() -> None:
         await nats.ask(None, b"second")
 
 
-async def test_a_reply_that_comes_late_or_to_no_question_is_no_reply() -> None:
+async def test_a_late_or_unsolicited_reply_is_ignored() -> None:
     nats = Nats()
     with pytest.raises(UnreachableError):
         await nats.ask()

@@ -65,7 +65,7 @@ def link_of(sidecar: Sidecar) -> Link:
     return found
 
 
-async def test_an_id_that_is_over_is_given_up_with_its_table_and_its_leases(
+async def test_an_ended_instance_id_is_given_up_with_its_table_and_its_leases(
     sidecar: Sidecar,
 ) -> None:
     assert await sidecar.renew._beat()
@@ -79,7 +79,7 @@ async def test_an_id_that_is_over_is_given_up_with_its_table_and_its_leases(
     assert before.view.table._retired
 
 
-async def test_a_row_that_is_further_than_this_process_ever_was_is_a_copys(
+async def test_a_row_with_a_counter_that_this_process_never_sent_is_that_of_a_copy(
     sidecar: Sidecar,
 ) -> None:
     assert await sidecar.renew._beat()
@@ -89,7 +89,7 @@ async def test_a_row_that_is_further_than_this_process_ever_was_is_a_copys(
     assert sidecar.instances.current is not before
 
 
-async def test_a_heartbeat_of_ours_that_came_late_ends_nothing(sidecar: Sidecar) -> None:
+async def test_a_late_heartbeat_of_this_process_ends_nothing(sidecar: Sidecar) -> None:
     assert await sidecar.renew._beat()
     before = sidecar.instances.current
     link_of(sidecar).answer = refused(counter=before.counter.last + 1, over=False)
@@ -105,7 +105,7 @@ async def test_a_refusal_of_another_heartbeat_ends_nothing(sidecar: Sidecar) -> 
     assert sidecar.instances.current is before
 
 
-async def test_who_takes_leave_begins_no_instance(sidecar: Sidecar) -> None:
+async def test_a_sidecar_that_released_its_lease_begins_no_new_instance(sidecar: Sidecar) -> None:
     assert await sidecar.renew._beat()
     before = sidecar.instances.current
     await sidecar.renew.release()

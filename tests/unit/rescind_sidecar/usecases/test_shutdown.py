@@ -60,7 +60,7 @@ async def test_it_stops_answering_ends_the_leases_releases_and_reports_in_this_o
 
 
 @pytest.mark.parametrize("step", ORDER)
-async def test_after_a_step_that_fails_no_other_is_taken(step: str) -> None:
+async def test_after_a_step_that_fails_no_other_step_is_run(step: str) -> None:
     steps = Steps(breaks=step)
     with pytest.raises(BrokenError):
         await steps.run()
@@ -68,7 +68,7 @@ async def test_after_a_step_that_fails_no_other_is_taken(step: str) -> None:
 
 
 @pytest.mark.parametrize("step", ["stop answering", "release", "report"])
-async def test_after_a_step_that_is_cancelled_no_other_is_taken(step: str) -> None:
+async def test_after_a_step_that_is_cancelled_no_other_step_is_run(step: str) -> None:
     """As with a second SIGTERM, which cancels the process's main task."""
     steps = Steps(hangs=step)
     async with asyncio.TaskGroup() as tasks:

@@ -59,7 +59,7 @@ def test_a_beginning_has_certainly_come_counted_from_when_the_reply_arrived() ->
     assert SLOW.after_ns(NOW_US + 9 * S_US) == BEGAN_NS + 3 * S_NS // 2 + 10 * S_NS
 
 
-def test_what_is_measured_is_not_on_the_safe_side() -> None:
+def test_a_measured_duration_is_not_rounded_to_the_safe_side() -> None:
     assert SLOW.since_us(NOW_US, BEGAN_NS + 9 * S_NS) == 9 * S_US
     assert SLOW.since_us(NOW_US + 99 * S_US, BEGAN_NS + 9 * S_NS) == 0
 
@@ -123,7 +123,7 @@ def test_no_reply_moves_a_bound_to_the_side_that_accepts(
 
 
 @given(exchanges(), st.integers(0, 60 * S_NS), st.integers(-(10**9), 10**9))
-def test_the_instants_say_what_the_bounds_say(
+def test_the_local_instants_agree_with_the_bounds(
     beats: list[tuple[int, int, int, int]], after_ns: int, away_us: int
 ) -> None:
     time: AuthorityTime | None = None

@@ -53,7 +53,7 @@ def test_memory_does_not_grow_with_distinct_tokens() -> None:
     assert later < full * 1.05
 
 
-def test_the_record_that_was_not_used_longest_goes_first() -> None:
+def test_the_least_recently_used_record_is_dropped_first() -> None:
     records = RecordCache(capacity=2)
     for number in (1, 2):
         records.put(held(number))
@@ -75,7 +75,7 @@ def test_an_unknown_token_is_forgotten_after_its_time_and_not_before() -> None:
     assert len(strangers) == 0
 
 
-def test_of_too_many_unknown_tokens_the_one_remembered_first_goes() -> None:
+def test_beyond_the_bound_the_unknown_token_that_was_remembered_first_is_dropped() -> None:
     strangers = NegativeCache(capacity=2)
     for token_hash in (b"a", b"b", b"a", b"c"):
         strangers.add(token_hash, NOW_NS)
@@ -139,7 +139,7 @@ def decoded(shape: Record, number: int) -> CachedRecord:
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_what_a_record_is_said_to_weigh_is_what_it_takes_or_a_little_more(shape: Record) -> None:
+def test_the_estimated_size_of_a_record_is_its_memory_or_a_little_more(shape: Record) -> None:
     kept = RecordCache(capacity=10_000)
     decoded(shape, 0)
     tracemalloc.start()
@@ -154,7 +154,7 @@ def test_what_a_record_is_said_to_weigh_is_what_it_takes_or_a_little_more(shape:
     assert taken <= 1.05 * kept.bytes <= 2 * taken
 
 
-def test_fat_records_take_no_more_memory_than_thin_ones() -> None:
+def test_large_records_take_no_more_memory_than_small_ones() -> None:
     kept = RecordCache(capacity=1_000)
     for number in range(3_000):
         kept.put(held(number))
@@ -169,7 +169,7 @@ def test_fat_records_take_no_more_memory_than_thin_ones() -> None:
     assert (len(kept), kept.bytes) == (0, 0)
 
 
-def test_a_usual_record_weighs_what_the_bound_supposes() -> None:
+def test_a_usual_record_has_the_size_that_the_bound_assumes() -> None:
     kept = decoded(THIN, 1)
     assert weight(kept) <= BYTES_EACH
 
@@ -187,13 +187,13 @@ def ring_of(selector: Callable[[int], Selector], count: int) -> tuple[Ring, int]
         tracemalloc.stop()
 
 
-def test_a_full_ring_takes_what_is_promised() -> None:
+def test_a_full_ring_takes_the_documented_memory() -> None:
     ring, taken = ring_of(lambda seq: select([f"token:tok_{seq:026}"]), 2_048)
     assert ring.floor == 2_048
     assert 15e6 < taken / 2_048 * ring_module.CAPACITY < 45e6  # some 30 MB
 
 
-def test_a_full_ring_of_the_widest_selectors_takes_what_is_promised() -> None:
+def test_a_full_ring_of_the_widest_selectors_takes_the_documented_memory() -> None:
     def widest(seq: int) -> Selector:
         return select([f"label:{seq:08}-{number}={'v' * 230}" for number in range(8)])
 
@@ -216,7 +216,7 @@ class SilentRedis:
         return asked
 
 
-async def test_look_ups_beyond_the_bound_pass_redis_by() -> None:
+async def test_look_ups_beyond_the_bound_bypass_redis() -> None:
     tasks = await SilentRedis().ask(redis_records._CAPACITY + 10)
     passed = [task for task in tasks if task.done()]
     assert [task.result() for task in passed] == [None] * 10

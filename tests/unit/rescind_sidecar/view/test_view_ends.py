@@ -84,12 +84,12 @@ def test_another_head_at_our_position_ends_the_instance(world: World) -> None:
     assert isinstance(world.renew(world.reply(position)), Diverged)
 
 
-def test_a_reply_below_what_its_own_heartbeat_carried_ends_the_instance(world: World) -> None:
+def test_a_reply_below_the_position_of_its_own_heartbeat_ends_the_instance(world: World) -> None:
     older = world.ledger.positions[2]
     assert isinstance(world.renew(world.reply(older), carried=world.ledger.top), Diverged)
 
 
-def test_an_older_reply_that_a_push_overtook_means_nothing(world: World) -> None:
+def test_an_older_reply_that_a_push_overtook_has_no_effect(world: World) -> None:
     older = world.ledger.top
     world.ledger.commit("suspend", ("tenant:a",))
     reply = world.reply(world.ledger.top, world.ledger.after(older.seq, most=9))
@@ -98,13 +98,15 @@ def test_an_older_reply_that_a_push_overtook_means_nothing(world: World) -> None
     assert world.view.applied == world.ledger.top
 
 
-def test_being_further_behind_than_the_ring_ends_the_instance(world: World) -> None:
+def test_being_further_behind_than_the_ring_reaches_ends_the_instance(world: World) -> None:
     for _ in range(RING + 1):
         world.ledger.commit("suspend", ("tenant:a",))
     assert isinstance(world.renew(world.reply(world.ledger.top)), Diverged)
 
 
-def test_a_lease_for_another_future_ends_the_instance_when_it_is_reached(world: World) -> None:
+def test_a_lease_of_another_history_ends_the_instance_when_its_position_is_reached(
+    world: World,
+) -> None:
     event = world.ledger.top.seq + 1
     assert isinstance(world.renew(world.reply(Position(EPOCH, event, bytes(32)))), Behind)
     world.ledger.commit("suspend", ("tenant:a",))
@@ -128,7 +130,7 @@ def test_events_of_another_epoch_are_refused_and_change_nothing(world: World) ->
     assert world.state() == before
 
 
-def test_a_handle_and_an_effect_of_the_future_are_a_hit(world: World) -> None:
+def test_an_unknown_handle_with_an_unknown_effect_is_a_hit(world: World) -> None:
     token = world.ledger.issue("planet:mars")
     payload = messages.unsigned_record(world.ledger.record(token))
     held = world.view.fill(token.token_hash, payload)

@@ -135,7 +135,7 @@ def test_a_bearer_delegates_with_its_own_token(
         Bearer.from_environment()
 
 
-async def test_a_bearer_in_a_loop_delegates_too(script: Script) -> None:
+async def test_a_bearer_delegates_with_the_asynchronous_client_too(script: Script) -> None:
     async with AsyncBearer(script.url, TOKEN) as bearer:
         script.answers = [answer(201, {"token": "t", "token_id": "tok_1"})]
         assert (await bearer.delegate(subject="agent:o/a")).token_id == "tok_1"
@@ -174,7 +174,7 @@ def test_a_short_page_is_not_the_end(script: Script, admin: Admin) -> None:
     assert [each["token_id"] for each in admin.tokens(state="expired")] == ["a"]
 
 
-def test_tokens_are_counted_where_they_are(script: Script, admin: Admin) -> None:
+def test_tokens_are_counted_by_the_authority(script: Script, admin: Admin) -> None:
     script.answers = [answer(200, {"count": 7, "exact": True})] * 2
     assert admin.count_tokens(label=["a=b"], state="active") == {"count": 7, "exact": True}
     assert script.asked[0]["call"] == "GET /v1/tokens/count?label=a%3Db&state=active"
@@ -210,7 +210,7 @@ def test_a_command_without_a_clear_answer_names_its_key(
     assert raised.value.idempotency_key == "key-1"
 
 
-def test_where_the_authority_says_that_nothing_was_changed_it_is_believed(
+def test_a_problem_that_states_that_nothing_was_changed_is_not_an_unknown_outcome(
     script: Script, admin: Admin
 ) -> None:
     script.answers = [problem(503, "store-unavailable", detail="Nothing was changed.")]
@@ -218,13 +218,13 @@ def test_where_the_authority_says_that_nothing_was_changed_it_is_believed(
         admin.revoke("*")
 
 
-def test_a_question_without_an_answer_is_only_unreachable(script: Script, admin: Admin) -> None:
+def test_an_unanswered_query_is_only_unreachable(script: Script, admin: Admin) -> None:
     script.answers = [HANG_UP]
     with pytest.raises(UnreachableError, match=script.url):
         admin.fleet()
 
 
-def test_nobody_there_is_unreachable_also_for_a_command() -> None:
+def test_a_missing_authority_is_unreachable_also_for_a_command() -> None:
     with (
         Admin("http://127.0.0.1:9", TOKEN) as admin,
         pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9") as raised,
@@ -238,7 +238,7 @@ NO_FLEET: dict[str, Any] = {"instances": []}
 
 
 @pytest.mark.parametrize("named", ["{gone},{here}", " {gone} , {gone}, {here}", "{here},{gone}"])
-def test_of_several_urls_each_is_tried(script: Script, named: str) -> None:
+def test_each_of_several_urls_is_tried(script: Script, named: str) -> None:
     script.answers = [answer(201, {"id": "rev_1"}), answer(200, {"instances": []})]
     urls = named.format(gone=NOTHING, here=script.url)
     with Admin(urls, TOKEN) as admin:
@@ -246,13 +246,13 @@ def test_of_several_urls_each_is_tried(script: Script, named: str) -> None:
         assert admin.fleet() == NO_FLEET
 
 
-async def test_of_several_urls_the_asynchronous_client_tries_each(script: Script) -> None:
+async def test_the_asynchronous_client_tries_each_of_several_urls(script: Script) -> None:
     script.answers = [answer(200, {"instances": []})]
     async with AsyncAdmin(f"{NOTHING},{script.url}", TOKEN) as admin:
         assert await admin.fleet() == NO_FLEET
 
 
-def test_where_none_of_several_answers_all_are_named() -> None:
+def test_if_none_of_several_urls_answers_all_are_named() -> None:
     with (
         Admin(f"{NOTHING},http://127.0.0.1:1", TOKEN) as admin,
         pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9, .*127\.0\.0\.1:1"),
@@ -271,19 +271,21 @@ def test_a_command_that_may_have_arrived_is_not_sent_to_another_authority(script
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://x", "http://", "http://[::1", "http://a b"])
-def test_what_is_no_url_says_so(url: str) -> None:
+def test_an_invalid_url_is_reported(url: str) -> None:
     with Admin(url, TOKEN) as admin, pytest.raises(RescindError, match="URL"):
         admin.fleet()
 
 
 @pytest.mark.parametrize("other", [(200, "text/html", b"<html>"), answer(200, [1])])
-def test_something_else_at_the_url_is_said(script: Script, admin: Admin, other: Answer) -> None:
+def test_another_server_at_the_url_is_reported(script: Script, admin: Admin, other: Answer) -> None:
     script.answers = [other]
     with pytest.raises(MalformedMessageError, match="URL"):
         admin.fleet()
 
 
-def test_an_authority_that_is_not_ready_still_says_how_it_is(script: Script, admin: Admin) -> None:
+def test_an_authority_that_is_not_ready_still_reports_its_health(
+    script: Script, admin: Admin
+) -> None:
     script.answers = [answer(503, {"status": "unavailable", "postgres": "gone"})]
     assert admin.health()["postgres"] == "gone"
 
@@ -303,7 +305,7 @@ def test_a_broken_stream_is_resumed_behind_the_last_event(script: Script, admin:
 
 
 @pytest.mark.usefixtures("at_once")
-def test_from_now_on_begins_at_the_newest_so_that_a_break_loses_nothing(
+def test_a_stream_from_now_on_begins_at_the_newest_event_so_that_a_break_loses_none(
     script: Script, admin: Admin
 ) -> None:
     script.answers = [
@@ -315,14 +317,14 @@ def test_from_now_on_begins_at_the_newest_so_that_a_break_loses_nothing(
     assert script.asked[-1]["headers"]["last-event-id"] == "41"
 
 
-def test_a_stream_that_is_refused_says_why(script: Script, admin: Admin) -> None:
+def test_a_refused_stream_raises_the_reason(script: Script, admin: Admin) -> None:
     script.answers = [problem(403, "forbidden", detail="a scope is missing")]
     with pytest.raises(ProblemError, match="a scope is missing"):
         next(admin.events(after=0))
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_the_client_for_loops_does_the_same(script: Script) -> None:
+async def test_the_asynchronous_client_does_the_same(script: Script) -> None:
     async with AsyncAdmin(script.url, TOKEN) as admin:
         script.answers = [answer(201, {"token": "t", "token_id": "tok_1"})]
         assert (await admin.issue(subject="s:1", kind="agent")).token_id == "tok_1"
@@ -445,7 +447,7 @@ def test_a_rotation_keeps_the_secret_apart_from_its_facts(script: Script, admin:
     assert rotated.facts == {"token_id": "tok_1", "seq": 7}
 
 
-async def test_each_effect_has_its_twin_in_a_loop(script: Script) -> None:
+async def test_each_effect_has_an_asynchronous_call(script: Script) -> None:
     script.answers = [answer(201, {"id": "rev_1"})] * 4
     async with AsyncAdmin(script.url, TOKEN) as admin:
         await admin.suspend("tenant:t")
@@ -456,7 +458,7 @@ async def test_each_effect_has_its_twin_in_a_loop(script: Script) -> None:
     assert effects == ["suspend", "narrow", "kill", None]
 
 
-def test_a_receipt_is_gone_through_page_by_page(script: Script, admin: Admin) -> None:
+def test_a_receipt_is_read_page_by_page(script: Script, admin: Admin) -> None:
     pages = [
         {"verifiers": [{"instance": "a"}], "grace": [], "next": "1000"},
         {"verifiers": [{"instance": "b"}], "grace": [], "next": None},
@@ -471,7 +473,7 @@ def test_a_receipt_is_gone_through_page_by_page(script: Script, admin: Admin) ->
     ]
 
 
-def test_the_receipt_of_an_older_authority_is_one_page_and_one_that_is_not_there_none(
+def test_a_receipt_of_an_older_authority_is_one_page_and_a_missing_one_has_no_page(
     script: Script, admin: Admin
 ) -> None:
     script.answers = [answer(200, {"state": "enforced", "receipt": {"verifiers": []}})]

@@ -154,14 +154,14 @@ def becomes(sidecar: Sidecar, **facts: object) -> Callable[[], object]:
     return change
 
 
-def test_a_lapsed_lease_ends_the_work_at_the_next_look() -> None:
+def test_a_lapsed_lease_ends_the_work_at_the_next_check() -> None:
     sidecar = Sidecar()
     at_s, reason = ended(sidecar, (1.5, becomes(sidecar, verdict=NO_LEASE)))
     assert reason is Reason.NO_LEASE
     assert 1.5 <= at_s < 1.5 + SOON_S
 
 
-def test_the_same_where_the_sidecar_has_to_be_asked() -> None:
+def test_a_lapsed_lease_ends_the_work_also_if_the_sidecar_has_to_be_asked() -> None:
     sidecar = Sidecar(asked=ALLOWED)
     at_s, reason = ended(sidecar, (1.5, becomes(sidecar, asked=NO_LEASE)))
     assert reason is Reason.NO_LEASE
@@ -190,7 +190,7 @@ def test_work_goes_on_when_the_successor_comes_in_time(asked: bool) -> None:
     assert ended(sidecar, (1.5, leaves), (1.6, comes)) is None
 
 
-def test_a_lease_that_came_while_it_looked_ends_nothing_but_one_that_never_comes_does() -> None:
+def test_a_lease_renewed_during_a_check_ends_nothing_but_a_missing_one_ends_the_work() -> None:
     """What is read as denied may be answered for by then; a lease of 0 ms is none."""
     sidecar = Sidecar(verdict=NO_LEASE, fresh_ms=1)
     at_s, reason = ended(sidecar, (3.0, becomes(sidecar, fresh_ms=0)))
@@ -212,7 +212,9 @@ def test_a_sidecar_that_keeps_leaving_is_not_waited_for_each_time_anew() -> None
 
 @pytest.mark.parametrize("reason", [Reason.REVOKED, Reason.SUSPENDED, Reason.EXPIRED])
 @pytest.mark.parametrize("asked", [False, True])
-def test_no_replacement_excuses_a_denial_of_the_token_itself(reason: Reason, asked: bool) -> None:
+def test_a_denial_of_the_token_itself_is_not_excused_by_a_replaced_sidecar(
+    reason: Reason, asked: bool
+) -> None:
     sidecar = Sidecar(handed_over=True, fresh_ms=1, asked=ALLOWED if asked else None)
     hit = {"asked" if asked else "verdict": Denied(reason)}
     at_s, why = ended(sidecar, (1.5, becomes(sidecar, **hit)))

@@ -33,13 +33,13 @@ def soon(verifier: FakeVerifier, *selector: str) -> None:
     asyncio.get_running_loop().call_later(0.01, verifier.revoke, *selector)
 
 
-def nobody_cancels() -> bool:
+def no_cancellation_is_pending() -> bool:
     task = asyncio.current_task()
     assert task is not None
     return not task.cancelling()
 
 
-async def test_a_hit_ends_a_body_that_waits_and_the_block_says_why(
+async def test_a_hit_ends_a_body_that_waits_and_the_block_raises_the_reason(
     verifier: FakeVerifier, issued: Issued
 ) -> None:
     soon(verifier, "subject:agent:x")
@@ -49,7 +49,7 @@ async def test_a_hit_ends_a_body_that_waits_and_the_block_says_why(
             assert record.subject == "agent:x"
             await for_ever()
     assert hold.reason is Reason.REVOKED
-    assert nobody_cancels()
+    assert no_cancellation_is_pending()
     await asyncio.sleep(0)  # what comes after the block is not cancelled
 
 
@@ -77,23 +77,21 @@ async def test_a_hit_spares_work_under_another_token(
     async with verifier.hold(other.token):
         verifier.revoke("subject:agent:x")
         await asyncio.sleep(0.01)
-    assert nobody_cancels()
+    assert no_cancellation_is_pending()
 
 
-async def test_a_hit_after_the_body_comes_to_nothing(
-    verifier: FakeVerifier, issued: Issued
-) -> None:
+async def test_a_hit_after_the_body_has_no_effect(verifier: FakeVerifier, issued: Issued) -> None:
     async with verifier.hold(issued.token):
         verifier.revoke("subject:agent:x")  # no await follows: the body is over before it knows
     await asyncio.sleep(0.01)
-    assert nobody_cancels()
+    assert no_cancellation_is_pending()
     async with verifier.hold(verifier.issue(subject="agent:y").token):
         pass
     verifier.revoke("subject:agent:y")
     await asyncio.sleep(0.01)
 
 
-async def test_what_the_body_raises_is_never_replaced(
+async def test_an_exception_of_the_body_is_never_replaced(
     verifier: FakeVerifier, issued: Issued
 ) -> None:
     with pytest.raises(KeyError, match="from the body"):
@@ -103,7 +101,7 @@ async def test_what_the_body_raises_is_never_replaced(
                 await for_ever()
             finally:
                 raise KeyError("from the body")
-    assert nobody_cancels()
+    assert no_cancellation_is_pending()
 
 
 async def test_a_body_that_swallows_the_cancellation_is_denied_all_the_same(
@@ -116,11 +114,11 @@ async def test_a_body_that_swallows_the_cancellation_is_denied_all_the_same(
                 await for_ever()
             except asyncio.CancelledError:
                 pass
-    assert nobody_cancels()
+    assert no_cancellation_is_pending()
 
 
 @pytest.mark.parametrize("hit_too", [False, True])
-async def test_the_cancellation_of_somebody_else_passes_even_beside_a_hit(
+async def test_a_cancellation_from_outside_propagates_even_beside_a_hit(
     verifier: FakeVerifier, issued: Issued, hit_too: bool
 ) -> None:
     began = asyncio.Event()
@@ -139,7 +137,7 @@ async def test_the_cancellation_of_somebody_else_passes_even_beside_a_hit(
     assert task.cancelled()
 
 
-async def test_a_timeout_around_it_and_within_it_keep_their_own(
+async def test_timeouts_around_and_inside_a_hold_work_as_usual(
     verifier: FakeVerifier, issued: Issued
 ) -> None:
     with pytest.raises(TimeoutError):
@@ -154,12 +152,10 @@ async def test_a_timeout_around_it_and_within_it_keep_their_own(
         async with asyncio.timeout(10), verifier.hold(issued.token):
             async with asyncio.timeout(10):
                 await for_ever()
-    assert nobody_cancels()
+    assert no_cancellation_is_pending()
 
 
-async def test_of_nested_holds_the_one_that_is_hit_raises(
-    verifier: FakeVerifier, issued: Issued
-) -> None:
+async def test_the_nested_hold_that_is_hit_raises(verifier: FakeVerifier, issued: Issued) -> None:
     inner = verifier.issue(subject="agent:inner")
     async with verifier.hold(issued.token):
         with pytest.raises(DeniedError):
@@ -179,17 +175,17 @@ async def test_of_nested_holds_the_one_that_is_hit_raises(
                 passed = True
                 raise
     assert passed
-    assert nobody_cancels()
+    assert no_cancellation_is_pending()
 
 
-async def test_when_one_event_hits_all_that_are_nested_the_outermost_raises(
+async def test_when_one_event_hits_all_nested_holds_the_outermost_raises(
     verifier: FakeVerifier, issued: Issued
 ) -> None:
     with pytest.raises(DeniedError):
         async with verifier.hold(issued.token), verifier.hold(issued.token):
             verifier.revoke("subject:agent:x")
             await for_ever()
-    assert nobody_cancels()
+    assert no_cancellation_is_pending()
 
 
 async def test_every_task_under_one_token_is_ended(verifier: FakeVerifier, issued: Issued) -> None:
@@ -207,7 +203,7 @@ async def test_every_task_under_one_token_is_ended(verifier: FakeVerifier, issue
     assert [each.result() for each in works] == [Reason.REVOKED] * 3
 
 
-async def test_a_group_of_tasks_within_it_is_ended_with_it(
+async def test_a_task_group_inside_a_hold_ends_with_it(
     verifier: FakeVerifier, issued: Issued
 ) -> None:
     soon(verifier, "subject:agent:x")
@@ -215,10 +211,10 @@ async def test_a_group_of_tasks_within_it_is_ended_with_it(
         async with verifier.hold(issued.token), asyncio.TaskGroup() as tasks:
             works = [tasks.create_task(for_ever()) for _ in range(3)]
     assert all(each.cancelled() for each in works)
-    assert nobody_cancels()
+    assert no_cancellation_is_pending()
 
 
-async def test_in_a_group_of_tasks_its_denial_is_an_error_like_any(
+async def test_in_a_task_group_a_denial_is_an_ordinary_error(
     verifier: FakeVerifier, issued: Issued
 ) -> None:
     async def work() -> None:
@@ -234,7 +230,7 @@ async def test_in_a_group_of_tasks_its_denial_is_an_error_like_any(
     assert other.cancelled()
 
 
-async def test_a_denied_token_begins_nothing(verifier: FakeVerifier, issued: Issued) -> None:
+async def test_a_denied_token_starts_no_work(verifier: FakeVerifier, issued: Issued) -> None:
     hold = verifier.hold(issued.token, require={"c"})
     with pytest.raises(DeniedError) as denied:
         async with hold:
@@ -242,7 +238,7 @@ async def test_a_denied_token_begins_nothing(verifier: FakeVerifier, issued: Iss
     assert denied.value.reason == hold.reason == Reason.INSUFFICIENT_SCOPE
     verifier.revoke("subject:agent:x")  # nobody listens
     await asyncio.sleep(0.01)
-    assert nobody_cancels()
+    assert no_cancellation_is_pending()
 
 
 async def test_a_hold_covers_one_block(verifier: FakeVerifier, issued: Issued) -> None:
@@ -310,7 +306,7 @@ async def test_a_hit_between_the_registration_and_the_check_is_not_lost(
             pytest.fail("the body ran")
 
 
-def test_a_thread_is_told_and_may_go_on(verifier: FakeVerifier, issued: Issued) -> None:
+def test_a_thread_is_notified_and_may_continue(verifier: FakeVerifier, issued: Issued) -> None:
     steps: list[str] = []
     began = threading.Event()
 
@@ -330,7 +326,9 @@ def test_a_thread_is_told_and_may_go_on(verifier: FakeVerifier, issued: Issued) 
     assert steps == ["agent:x", "revoked", "tidied up"]
 
 
-def test_a_hit_on_a_loop_that_is_gone_harms_nobody(verifier: FakeVerifier, issued: Issued) -> None:
+def test_a_hit_on_a_closed_event_loop_raises_nothing(
+    verifier: FakeVerifier, issued: Issued
+) -> None:
     async def begin() -> Hold:
         hold = verifier.hold(issued.token)
         await hold.__aenter__()
@@ -341,5 +339,5 @@ def test_a_hit_on_a_loop_that_is_gone_harms_nobody(verifier: FakeVerifier, issue
     assert hold.reason is Reason.REVOKED
 
 
-def test_a_claim_does_not_show_its_token(issued: Issued) -> None:
+def test_the_repr_of_a_check_request_does_not_show_its_token(issued: Issued) -> None:
     assert issued.token not in repr(CheckRequest(issued.token))

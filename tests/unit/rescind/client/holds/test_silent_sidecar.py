@@ -273,7 +273,7 @@ def test_beside_a_frozen_sidecar_all_holds_end_together_with_the_lease(many: int
     run(frozen)
 
 
-def test_beside_a_silent_sidecar_one_question_at_a_time_is_asked() -> None:
+def test_beside_a_silent_sidecar_one_request_at_a_time_is_sent() -> None:
     async def frozen(scene: Scene) -> None:
         await scene.hold(10_000)
         scene.sidecar.frozen, scene.sidecar.asked = True, 0
@@ -284,7 +284,7 @@ def test_beside_a_silent_sidecar_one_question_at_a_time_is_asked() -> None:
     run(frozen)
 
 
-def test_looks_take_a_fifth_of_the_time_at_most() -> None:
+def test_checks_of_holds_take_at_most_a_fifth_of_the_time() -> None:
     async def rest(scene: Scene) -> None:
         for took_s in (0.001, 0.02, 0.2):
             assert took_s <= (took_s + scene.monitor._pause_s(10, took_s)) / 5 + 1e-9

@@ -26,7 +26,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_peers_that_wait_are_let_in_one_after_the_other() -> None:
+async def test_waiting_peers_are_admitted_in_turn() -> None:
     door, seen = Gate(1), list[str]()
 
     async def enter(peer: str) -> None:
@@ -41,7 +41,7 @@ async def test_peers_that_wait_are_let_in_one_after_the_other() -> None:
     assert seen == ["a", "b", "c", "a", "b", "a", "a"]
 
 
-async def test_what_needs_no_waiting_does_not_fill_a_round_of_the_event_loop() -> None:
+async def test_requests_that_need_not_wait_are_spread_over_rounds_of_the_event_loop() -> None:
     door, entered = Gate(3), 0
 
     async def enter() -> None:
@@ -60,7 +60,7 @@ async def test_what_needs_no_waiting_does_not_fill_a_round_of_the_event_loop() -
     assert most == 3
 
 
-async def test_who_goes_while_waiting_keeps_no_turn() -> None:
+async def test_a_caller_that_is_cancelled_while_waiting_keeps_no_turn() -> None:
     door = Gate(1)
 
     async def enter() -> None:
@@ -78,7 +78,7 @@ async def test_who_goes_while_waiting_keeps_no_turn() -> None:
         pass
 
 
-async def test_a_turn_that_does_not_come_is_said_to_be_too_much(
+async def test_a_turn_that_does_not_come_in_time_is_reported_as_overload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gate, "_LONGEST_WAIT_S", 0.01)
@@ -104,7 +104,9 @@ class Sender:
         return {"type": "http.request", "body": chunk, "more_body": chunk != b""}
 
 
-async def test_where_bodies_are_too_much_the_one_goes_that_has_been_coming_longest() -> None:
+async def test_when_bodies_exceed_the_bound_the_one_that_has_been_arriving_longest_is_refused() -> (
+    None
+):
     bodies = Bodies(100)
     senders = [Sender() for _ in range(3)]
 
@@ -133,7 +135,7 @@ async def refused(read: Callable[[Sender], Any], sender: Sender) -> str:
         return type(error).__name__
 
 
-async def test_a_body_over_its_limit_is_not_kept_and_who_goes_leaves_nothing() -> None:
+async def test_a_body_over_its_limit_is_not_kept_and_a_disconnected_client_leaves_none() -> None:
     bodies = Bodies(100)
     for chunks, outcome in (
         ([bytes(50), bytes(50)], "TooLargeBodyError"),
@@ -201,7 +203,7 @@ class Application:
         return statuses[0]
 
 
-async def test_beside_a_flood_a_token_of_ours_and_the_health_need_no_turn() -> None:
+async def test_during_a_flood_genuine_tokens_and_health_checks_need_no_turn() -> None:
     application = Application()
     async with asyncio.TaskGroup() as tasks:
         flood = [tasks.create_task(application.ask("/v1/tokens")) for _ in range(100)]
@@ -217,7 +219,7 @@ async def test_beside_a_flood_a_token_of_ours_and_the_health_need_no_turn() -> N
     assert {each.result() for each in flood} == {200}
 
 
-async def test_who_does_not_read_the_answer_keeps_no_turn() -> None:
+async def test_a_client_that_does_not_read_the_answer_keeps_no_turn() -> None:
     application, stuck = Application(), asyncio.Event()
     application.free.set()
     scope: dict[str, Any] = {"type": "http", "path": "/", "headers": [], "client": None}
@@ -236,7 +238,7 @@ async def test_who_does_not_read_the_answer_keeps_no_turn() -> None:
 
 
 @pytest.mark.parametrize("announced", [True, False])
-async def test_without_a_token_of_ours_a_body_is_small(announced: bool) -> None:
+async def test_without_a_genuine_token_only_a_small_body_is_accepted(announced: bool) -> None:
     application = Application()
     application.free.set()
     offer = middleware._OFFER
@@ -266,7 +268,7 @@ class Connection:
 
 
 @pytest.mark.parametrize(("token", "proven"), [(ADMIN, True), (OURS, False), ("other", False)])
-async def test_an_admins_connection_counts_as_proven_before_its_body_is_read(
+async def test_a_connection_of_an_admin_counts_as_authenticated_before_its_body_is_read(
     token: str, proven: bool
 ) -> None:
     application, connection = Application(), Connection()

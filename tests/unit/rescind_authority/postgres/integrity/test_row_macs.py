@@ -91,7 +91,7 @@ def test_every_column_counts(table: str, column: str) -> None:
             assert not genuine([KEY], table, row | {column: other}, mac)
 
 
-def test_columns_do_not_run_into_each_other() -> None:
+def test_the_encoding_separates_neighbouring_columns() -> None:
     joined = TOKEN | {"scopes": ["a", "b"], "audience": ["c"]}
     moved = TOKEN | {"scopes": ["a"], "audience": ["b", "c"]}
     assert encode("tokens", joined) != encode("tokens", moved)

@@ -56,7 +56,7 @@ def test_the_tokens_of_a_subject_and_all_below_it_have_a_common_budget() -> None
     assert taken(budgets, bearer(100, subject="agent:other"), Cost.DELEGATION) > 0
 
 
-def test_a_refused_change_takes_nothing() -> None:
+def test_a_refused_change_costs_nothing() -> None:
     clock = ManualClock()
     budgets = Budgets(clock, per_s=10)
     taken(budgets, bearer(), Cost.DELEGATION)
@@ -66,7 +66,7 @@ def test_a_refused_change_takes_nothing() -> None:
     assert taken(budgets, bearer(), Cost.DELEGATION) == 1
 
 
-def test_a_holder_who_used_everything_up_may_still_log_out() -> None:
+def test_a_holder_with_an_exhausted_budget_may_still_log_out() -> None:
     budgets = Budgets(ManualClock(), per_s=10)
     for number in range(8):
         taken(budgets, bearer(number), Cost.DELEGATION)
@@ -82,7 +82,7 @@ def test_a_rate_below_the_cost_of_an_event_still_allows_one() -> None:
     assert taken(budgets, bearer(), Cost.EVENT) == 1
 
 
-def test_accounts_are_bounded_and_the_one_idle_longest_goes() -> None:
+def test_accounts_are_bounded_and_the_one_that_was_idle_longest_is_dropped() -> None:
     budgets = Budgets(ManualClock(), per_s=10, most=6)
     for number in range(50):
         budgets.take(bearer(number, subject=f"user:{number}"), Cost.DELEGATION)

@@ -81,7 +81,7 @@ async def authority(cluster: Cluster) -> AsyncGenerator[World]:
         running.cancel()
 
 
-def test_a_wait_that_is_over_gives_the_receipt() -> None:
+def test_a_finished_wait_returns_the_receipt() -> None:
     async def story() -> bytes | EnforcementProgress:
         async with world() as here:
             return await here.enforcer.receipt(await here.revoke("rev_1"), timeout_s=5)
@@ -90,7 +90,7 @@ def test_a_wait_that_is_over_gives_the_receipt() -> None:
 
 
 @pytest.mark.parametrize("goes_on", [False, True], ids=["shorter", "as long again"])
-def test_what_a_restore_lost_while_somebody_waited_gets_no_receipt(goes_on: bool) -> None:
+def test_an_event_that_a_restore_lost_during_a_wait_gets_no_receipt(goes_on: bool) -> None:
     """Whether the restored ledger has reached the same seq by then, with another event, or not."""
 
     async def story() -> None:
@@ -110,7 +110,7 @@ def test_what_a_restore_lost_while_somebody_waited_gets_no_receipt(goes_on: bool
     virtual_time.run(story())
 
 
-def test_no_receipt_is_signed_that_does_not_say_what_is_enforced(
+def test_no_receipt_is_signed_if_a_restore_removed_the_event_after_the_first_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The ledger was restored right after the first read."""
@@ -176,9 +176,7 @@ def test_the_first_epoch_knows_every_verifier() -> None:
     virtual_time.run(story())
 
 
-def test_a_new_epoch_may_not_know_a_verifier_in_grace_for_a_wait_and_a_fifth_over_the_longest() -> (
-    None
-):
+def test_a_new_epoch_allows_for_an_unknown_verifier_for_a_wait_and_1_2_longest_graces() -> None:
     """Although the only verifier that it knows is strict: the others may have begun since."""
 
     async def story() -> None:
@@ -200,7 +198,7 @@ def test_a_new_epoch_may_not_know_a_verifier_in_grace_for_a_wait_and_a_fifth_ove
     ("said_s", "known", "longest_s"),
     [(60, "strict", 60), (60, "grace:session=5m", 300), (0, "grace:session=5m", 300)],
 )
-def test_the_longest_grace_is_what_the_operator_says_or_a_longer_one_that_a_row_shows(
+def test_the_longest_grace_is_that_of_the_operator_or_a_longer_one_in_a_row(
     said_s: int, known: str, longest_s: int
 ) -> None:
     async def story() -> None:
@@ -214,7 +212,7 @@ def test_the_longest_grace_is_what_the_operator_says_or_a_longer_one_that_a_row_
     virtual_time.run(story())
 
 
-def test_where_every_verifier_is_strict_a_receipt_of_a_new_epoch_says_nothing_of_others() -> None:
+def test_if_every_verifier_is_strict_a_receipt_of_a_new_epoch_mentions_no_unknown_one() -> None:
     async def story() -> None:
         async with world() as here:
             restore(here.cluster, longest_grace_ms=0)
@@ -236,7 +234,7 @@ def test_an_authority_that_starts_later_counts_from_its_own_first_read() -> None
     virtual_time.run(story())
 
 
-def test_what_one_authority_has_watched_to_the_end_a_restart_does_not_begin_anew() -> None:
+def test_a_restart_does_not_repeat_a_wait_for_unknown_verifiers_that_has_finished() -> None:
     async def story() -> None:
         async with world() as here:
             restore(here.cluster)
@@ -249,7 +247,7 @@ def test_what_one_authority_has_watched_to_the_end_a_restart_does_not_begin_anew
     virtual_time.run(story())
 
 
-def test_what_the_last_epoch_may_not_know_the_next_one_may_not_know_either() -> None:
+def test_a_verifier_that_the_last_epoch_may_not_know_may_be_unknown_to_the_next_one_too() -> None:
     async def story() -> None:
         async with world() as here:
             restore(here.cluster)
@@ -290,7 +288,7 @@ def test_a_term_that_is_shortened_meanwhile_shortens_no_grace() -> None:
     virtual_time.run(story())
 
 
-def test_an_event_of_the_epoch_before_may_not_know_a_verifier_in_grace_either() -> None:
+def test_a_receipt_for_an_event_of_the_epoch_before_allows_for_an_unknown_verifier_too() -> None:
     """It was committed before the backup, and is waited for after the restore."""
 
     async def story() -> None:
@@ -311,7 +309,7 @@ def gone(many: int) -> dict[bytes, Row]:
     }
 
 
-def test_a_receipt_of_very_many_is_a_summary_whose_pages_another_authority_shows_too() -> None:
+def test_a_receipt_of_very_many_verifiers_is_a_summary_whose_pages_any_authority_shows() -> None:
     async def story() -> None:
         async with world() as here:
             here.cluster.tables.leases.update(gone(100_000))
@@ -328,7 +326,7 @@ def test_a_receipt_of_very_many_is_a_summary_whose_pages_another_authority_shows
     virtual_time.run(story())
 
 
-def test_a_summary_says_until_when_a_verifier_that_the_rows_lack_may_be_in_grace() -> None:
+def test_a_summary_states_until_when_a_verifier_without_a_row_may_be_in_grace() -> None:
     async def story() -> None:
         async with world() as here:
             here.cluster.tables.leases.update(gone(2_000))
@@ -378,7 +376,7 @@ def test_a_receipt_that_is_too_large_is_not_signed_and_stops_no_other(
     virtual_time.run(story())
 
 
-def test_a_receipt_that_is_asked_for_later_has_the_times_of_the_acknowledgements() -> None:
+def test_a_receipt_that_is_requested_later_has_the_times_of_the_acknowledgements() -> None:
     async def story() -> None:
         async with world() as here:
             await asyncio.sleep(3)
@@ -398,7 +396,7 @@ def test_a_receipt_that_is_asked_for_later_has_the_times_of_the_acknowledgements
     virtual_time.run(story())
 
 
-def test_an_authority_that_began_since_says_when_it_was_asked() -> None:
+def test_an_authority_that_started_after_the_event_uses_the_time_of_the_request() -> None:
     async def story() -> None:
         async with world() as here:
             target = await here.revoke("rev_1")
@@ -413,7 +411,7 @@ def test_an_authority_that_began_since_says_when_it_was_asked() -> None:
     virtual_time.run(story())
 
 
-def test_a_stream_of_acknowledgements_puts_no_look_at_the_rows_off() -> None:
+def test_a_stream_of_acknowledgements_does_not_delay_reading_the_rows() -> None:
     """An innocent's acknowledgement is lost; its heartbeat says the same, beside one who floods."""
     flooding, innocent = bytes([1]) * 16, bytes([2]) * 16
 

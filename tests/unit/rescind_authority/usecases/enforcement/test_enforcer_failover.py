@@ -109,9 +109,7 @@ def _outcomes(envelope: bytes | EnforcementProgress) -> dict[bytes, str]:
     ids=["it never had the row", "it has its own acknowledgement", "it has a release"],
 )
 @pytest.mark.parametrize("events", [0, 2], ids=["shorter", "longer"])
-def test_a_look_at_the_rows_of_an_old_primary_settles_nothing(
-    shown: Row | None, events: int
-) -> None:
+def test_rows_read_from_an_old_primary_settle_nothing(shown: Row | None, events: int) -> None:
     async def story() -> None:
         async with split() as here:
             if shown is not None:
@@ -147,7 +145,7 @@ def test_a_wait_does_not_begin_with_an_old_primary_however_long_its_ledger_is() 
 @pytest.mark.parametrize(
     "method", ["waiting", "entries_of", "keep"], ids=["begin", "read the events", "keep"]
 )
-def test_what_an_old_primary_does_not_know_is_not_called_lost(method: str) -> None:
+def test_an_event_that_an_old_primary_does_not_know_is_not_reported_as_lost(method: str) -> None:
     async def story() -> None:
         async with split() as here:
             target = await here.revoke("rev_1")
@@ -161,7 +159,7 @@ def test_what_an_old_primary_does_not_know_is_not_called_lost(method: str) -> No
     virtual_time.run(story())
 
 
-def test_what_a_later_epoch_does_not_know_is_lost() -> None:
+def test_an_event_that_a_later_epoch_does_not_know_is_lost() -> None:
     async def story() -> None:
         async with split() as here:
             backup = here.cluster.tables.copy()
@@ -206,7 +204,7 @@ def test_an_acknowledgement_of_a_later_event_of_the_same_chain_counts() -> None:
     virtual_time.run(story())
 
 
-def test_rows_that_stand_still_on_an_old_primary_alone_are_not_over() -> None:
+def test_rows_that_are_unchanged_only_on_an_old_primary_have_not_lapsed() -> None:
     async def story() -> None:
         async with split() as here:
             here.old.tables.leases[ONE] = here.cluster.tables.leases[ONE]

@@ -19,21 +19,21 @@ def moment(moments: RowReadTimes, seq: int, acked: int) -> int | None:
     return moments.acknowledged(waiting(acked, acked).rows, epoch=1, seq=seq).get(ONE)
 
 
-def test_the_first_read_that_showed_it_is_its_moment() -> None:
+def test_an_acknowledgement_has_the_time_of_the_first_read_that_showed_it() -> None:
     moments = RowReadTimes()
     for at_ns, acked in ((10, 5), (20, 7), (30, 7), (40, 9)):
         moments.record(waiting(9, acked), at_ns)
     assert [moment(moments, seq, 9) for seq in (5, 6, 7, 8, 9)] == [10, 20, 20, 40, 40]
 
 
-def test_who_has_not_acknowledged_has_no_moment() -> None:
+def test_an_instance_that_has_not_acknowledged_has_no_time() -> None:
     moments = RowReadTimes()
     moments.record(waiting(9, 5), 10)
     assert moments.acknowledged(waiting(9, 5).rows, epoch=1, seq=6) == {}
     assert moments.acknowledged(waiting(9, 9).rows, epoch=2, seq=6) == {}
 
 
-def test_what_another_server_showed_is_forgotten() -> None:
+def test_reads_from_another_server_are_forgotten() -> None:
     moments = RowReadTimes()
     moments.record(waiting(9, 9), 10)
     moments.record(waiting(9, 9, server=2), 20)
@@ -41,7 +41,7 @@ def test_what_another_server_showed_is_forgotten() -> None:
     assert not moments.complete(epoch=1, seq=9, now_ns=30)
 
 
-def test_of_many_moments_the_oldest_go_and_the_answer_is_never_too_early() -> None:
+def test_the_oldest_of_many_times_are_dropped_and_the_answer_is_never_too_early() -> None:
     moments = RowReadTimes()
     for number in range(1, 1_000):
         moments.record(waiting(number, number), number)

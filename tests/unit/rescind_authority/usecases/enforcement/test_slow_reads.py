@@ -186,7 +186,7 @@ def test_an_epoch_that_a_slow_read_found_began_at_its_end() -> None:
     play(world, restore(), world.revoke("rev_1", SLOW_S + 0.1))
 
 
-def test_a_release_that_a_slow_look_found_is_reported_from_the_end_of_the_look() -> None:
+def test_a_release_that_a_slow_read_found_is_reported_from_the_end_of_the_read() -> None:
     """A receipt never says that a verifier was out of danger before it was."""
     world = World(READ, READ, (0.5, 0.0))  # the watch, the wait, and the look at 0.45 s
     _, _, receipt = play(world, world.beat(0.1), world.release(0.85), world.revoke("rev_1", 0.2))
@@ -203,7 +203,7 @@ _TIMES = st.lists(st.integers(0, 20).map(lambda quarters: quarters / 4), min_siz
 
 
 @given(reads=_READS, beats=_TIMES, revokes=_TIMES)
-def test_however_slow_the_reads_are_no_lease_outlives_a_receipt_that_it_is_ignorant_of(
+def test_no_lease_below_the_position_of_a_receipt_outlives_it_however_slow_the_reads_are(
     reads: list[tuple[float, float]], beats: list[float], revokes: list[float]
 ) -> None:
     world = World(*reads)

@@ -48,11 +48,11 @@ def outcomes(wait: EnforcementWait, now_ns: int) -> dict[bytes, Outcome]:
     return {each.instance: each.outcome for each in wait.receipt(now_ns).verifiers}
 
 
-def test_without_verifiers_it_is_enforced_at_once() -> None:
+def test_an_event_without_verifiers_is_enforced_at_once() -> None:
     assert begin().is_over(SEEN_NS)
 
 
-def test_an_instance_that_has_not_acknowledged_keeps_it_waiting() -> None:
+def test_an_instance_that_has_not_acknowledged_keeps_the_wait_open() -> None:
     wait = begin(row(ONE))
     assert not wait.is_over(SEEN_NS)
     assert not wait.is_over(SEEN_NS + WAIT_NS - 1)
@@ -69,7 +69,7 @@ def test_every_instance_has_to_acknowledge() -> None:
     assert latencies == {ONE: 3_000, TWO: 5_000}  # since the event's own time
 
 
-def test_the_full_wait_ends_it_whatever_the_rows_say() -> None:
+def test_the_full_wait_settles_an_event_whatever_the_rows_show() -> None:
     wait = begin(row(ONE))
     assert wait.is_over(SEEN_NS + WAIT_NS)
     assert outcomes(wait, SEEN_NS + WAIT_NS) == {ONE: Outcome.LAPSED}
@@ -87,13 +87,13 @@ def test_a_released_instance_is_not_waited_for() -> None:
     assert outcomes(wait, SEEN_NS) == {ONE: Outcome.RELEASED}
 
 
-def test_a_row_that_says_it_in_this_epoch_counts_as_an_acknowledgement() -> None:
+def test_a_row_with_the_position_in_this_epoch_counts_as_an_acknowledgement() -> None:
     wait = begin(row(ONE, acked_seq=7))
     assert outcomes(wait, SEEN_NS) == {ONE: Outcome.ACKNOWLEDGED}
 
 
 @pytest.mark.parametrize("epoch", [None, 2])
-def test_a_row_of_another_epoch_does_not(epoch: int | None) -> None:
+def test_a_row_of_another_epoch_does_not_count_as_an_acknowledgement(epoch: int | None) -> None:
     assert not begin(row(ONE, acked_seq=9, epoch=epoch)).is_over(SEEN_NS)
 
 
@@ -116,11 +116,11 @@ def test_a_row_watched_unchanged_for_a_full_wait_has_lapsed() -> None:
     assert outcomes(wait, SEEN_NS) == {ONE: Outcome.LAPSED}
 
 
-def test_a_row_watched_for_a_moment_less_has_not() -> None:
+def test_a_row_watched_for_less_than_a_full_wait_has_not_lapsed() -> None:
     assert not begin(row(ONE), unchanged={ONE: SEEN_NS - WAIT_NS + 1}).is_over(SEEN_NS)
 
 
-def test_where_the_rows_may_be_a_backups_only_the_full_wait_counts() -> None:
+def test_if_the_rows_may_be_those_of_a_backup_only_the_full_wait_counts() -> None:
     wait = begin(row(ONE, released=True), unchanged={ONE: 0}, rows_are_current=False)
     wait.acknowledge(ONE, received_ns=SEEN_NS)
     wait.apply_rows({}, now_ns=SEEN_NS)
@@ -136,13 +136,13 @@ def test_after_a_restore_an_acknowledgement_of_the_new_epoch_is_named_but_ends_n
     assert outcomes(wait, SEEN_NS) == dict.fromkeys((ONE, TWO), Outcome.ACKNOWLEDGED)
 
 
-def test_where_there_are_no_rows_after_a_restore_the_full_wait_counts_too() -> None:
+def test_without_rows_after_a_restore_the_full_wait_counts_too() -> None:
     wait = begin(rows_are_current=False)
     assert not wait.is_over(SEEN_NS + WAIT_NS - 1)
     assert wait.is_over(SEEN_NS + WAIT_NS)
 
 
-def test_progress_says_how_many_and_when_the_rest_lapses() -> None:
+def test_progress_states_how_many_acknowledged_and_when_the_rest_lapses() -> None:
     wait = begin(row(ONE), row(TWO, released=True))
     progress = wait.progress(SEEN_NS + 10**9)
     assert (progress.acknowledged, progress.released, progress.of) == (0, 1, 2)
@@ -169,7 +169,7 @@ def test_a_row_that_is_missing_later_settles_nothing() -> None:
     ],
     ids=["without the event", "another seq", "another epoch of it", "older", "another epoch"],
 )
-def test_a_later_snapshot_that_may_be_of_before_the_event_does_not_count(
+def test_a_later_snapshot_that_may_be_from_before_the_event_does_not_count(
     later: dict[str, Any],
 ) -> None:
     wait = begin(row(ONE))
@@ -208,14 +208,14 @@ def test_a_silent_verifier_in_grace_is_waited_for_like_a_strict_one_and_then_nam
     assert receipt.grace == (VerifierInGrace(ONE, "search", until_us),)
 
 
-def test_one_that_has_been_silent_for_a_full_wait_is_named_at_once() -> None:
+def test_a_verifier_in_grace_that_was_silent_for_a_full_wait_is_named_at_once() -> None:
     wait = begin(row(ONE, posture=GRACE), unchanged={ONE: SEEN_NS - WAIT_NS})
     assert wait.is_over(SEEN_NS)
     [lenient] = wait.receipt(SEEN_NS).grace
     assert lenient.until_us == 5_002_000 + GRACE_WAIT_NS // 1000
 
 
-def test_one_that_has_been_silent_for_wait_and_grace_has_lapsed() -> None:
+def test_a_verifier_that_was_silent_for_the_wait_and_its_grace_has_lapsed() -> None:
     since_ns = SEEN_NS - WAIT_NS - GRACE_WAIT_NS
     wait = begin(row(ONE, posture=GRACE), unchanged={ONE: since_ns})
     assert wait.is_over(SEEN_NS)
@@ -224,7 +224,7 @@ def test_one_that_has_been_silent_for_wait_and_grace_has_lapsed() -> None:
     assert len(sooner.receipt(SEEN_NS).grace) == 1
 
 
-def test_a_posture_that_nobody_can_read_is_never_called_lapsed() -> None:
+def test_a_verifier_with_an_unknown_posture_is_never_reported_as_lapsed() -> None:
     wait = begin(row(ONE, posture="patient"), unchanged={ONE: SEEN_NS - 2 * WAIT_NS})
     assert wait.is_over(SEEN_NS)
     assert len(wait.receipt(SEEN_NS).grace) == 1
@@ -237,7 +237,7 @@ def test_after_a_restore_the_full_wait_does_not_end_a_grace() -> None:
 
 
 @pytest.mark.parametrize("rows", [{}, {ONE: row(ONE, released=True, version=4)}])
-def test_where_the_rows_may_be_a_backups_one_that_vanished_or_was_released_is_waited_for(
+def test_if_the_rows_may_be_those_of_a_backup_a_vanished_or_released_one_is_waited_for(
     rows: dict[bytes, LeaseRow],
 ) -> None:
     wait = begin(row(ONE), rows_are_current=False)
@@ -248,7 +248,7 @@ def test_where_the_rows_may_be_a_backups_one_that_vanished_or_was_released_is_wa
 
 
 @pytest.mark.parametrize("rows", [{}, {ONE: row(ONE, posture=GRACE, released=True, version=4)}])
-def test_where_the_rows_may_be_a_backups_one_that_vanished_or_was_released_keeps_its_grace(
+def test_if_the_rows_may_be_those_of_a_backup_a_vanished_or_released_one_keeps_its_grace(
     rows: dict[bytes, LeaseRow],
 ) -> None:
     """The receipt names it: a row of the backup says nothing about who answers now."""
@@ -267,7 +267,7 @@ def test_a_row_that_vanished_keeps_its_grace() -> None:
     assert [each.instance for each in wait.receipt(SEEN_NS + WAIT_NS).grace] == [ONE]
 
 
-def test_a_receipt_says_until_when_a_verifier_that_the_rows_lack_may_be_in_grace() -> None:
+def test_a_receipt_states_until_when_a_verifier_without_a_row_may_be_in_grace() -> None:
     until_ns = SEEN_NS + 3 * WAIT_NS
     wait = begin(rows_are_current=False, unknown_until_ns=until_ns)
     assert wait.is_over(SEEN_NS + WAIT_NS)
@@ -277,11 +277,11 @@ def test_a_receipt_says_until_when_a_verifier_that_the_rows_lack_may_be_in_grace
     assert wait.receipt(until_ns).unknown_grace_until_us is None
 
 
-def test_a_receipt_of_a_ledger_that_knows_every_verifier_says_nothing_of_others() -> None:
+def test_a_receipt_of_a_ledger_that_knows_every_verifier_mentions_no_unknown_one() -> None:
     assert begin(row(ONE, posture=GRACE)).receipt(SEEN_NS).unknown_grace_until_us is None
 
 
-def test_who_is_waited_for_is_a_view_so_that_each_of_many_acknowledgements_costs_the_same() -> None:
+def test_the_pending_instances_are_a_view_so_that_each_acknowledgement_costs_the_same() -> None:
     wait = begin(row(ONE), row(TWO))
     pending = wait.pending
     wait.acknowledge(ONE, received_ns=SEEN_NS)
@@ -298,7 +298,7 @@ def test_a_hundred_thousand_instances_that_are_gone_need_no_wait_and_are_all_in_
     assert wait.progress(SEEN_NS).released == len(wait.receipt(SEEN_NS).verifiers) == 100_000
 
 
-def test_an_acknowledgement_from_before_the_question_keeps_its_moment() -> None:
+def test_an_acknowledgement_from_before_the_request_keeps_its_time() -> None:
     moment_ns = SEEN_NS - 20 * 10**9
     late = replace(TARGET, at_us=5_002_000 - 21_000_000)
     wait = EnforcementWait(
@@ -317,7 +317,9 @@ def test_an_acknowledgement_from_before_the_question_keeps_its_moment() -> None:
 
 
 @pytest.mark.parametrize("doubt", ["swept", "backup", "pending", "unknown grace"])
-def test_where_a_verifier_may_be_missing_it_is_enforced_when_it_is_asked_for(doubt: str) -> None:
+def test_if_a_verifier_may_be_missing_the_time_of_enforcement_is_that_of_the_request(
+    doubt: str,
+) -> None:
     rows = [row(ONE, acked_seq=7)] + [row(TWO)] * (doubt == "pending")
     wait = EnforcementWait(
         replace(TARGET, at_us=1_000_000),
@@ -346,14 +348,14 @@ def test_a_verifier_that_ended_before_the_event_is_left_out_and_one_after_it_is_
     assert wait.progress(SEEN_NS).of == 1
 
 
-def test_after_a_restore_no_verifier_is_left_out_by_what_the_backup_says() -> None:
+def test_after_a_restore_no_verifier_is_left_out_because_of_the_backup() -> None:
     before = row(ONE, released=True, released_us=1)
     wait = begin(before, unchanged={ONE: 0}, rows_are_current=False)
     assert wait.is_over(SEEN_NS + WAIT_NS)
     assert outcomes(wait, SEEN_NS + WAIT_NS) == {ONE: Outcome.LAPSED}
 
 
-def test_progress_names_whom_it_waits_for() -> None:
+def test_progress_names_the_instances_that_are_waited_for() -> None:
     wait = begin(row(ONE, service="search"), row(TWO, service="mail"), row(b"3" * 16, acked_seq=7))
     named = [(each.service, each.instance) for each in wait.progress(SEEN_NS).missing]
     assert named == [("mail", TWO), ("search", ONE)]

@@ -8,7 +8,7 @@ from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.usecases.integrity.refused_rows import MOST, RefusedRows
 
 
-def test_each_row_is_told_of_once_a_minute_and_counted_always() -> None:
+def test_each_refused_row_is_logged_once_a_minute_and_always_counted() -> None:
     clock, metrics, audited = ManualClock(), PrometheusMetrics(), list[RefusedCall]()
     rows = RefusedRows(audited.append, clock=clock, metrics=metrics)
     with capture_logs() as lines:

@@ -36,7 +36,7 @@ async def tell(of: Story) -> None:
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_in_memory(name: str) -> None:
+def test_the_rules_for_copied_instances_hold_in_memory(name: str) -> None:
     asyncio.run(tell(STORIES[name]))
 
 
@@ -46,7 +46,7 @@ def test_in_memory(name: str) -> None:
     ),
     order=st.randoms(use_true_random=False),
 )
-def test_whatever_is_lost_late_or_repeated_a_process_alone_is_never_taken_for_two(
+def test_a_single_process_never_counts_as_two_whatever_is_lost_late_or_repeated(
     plan: list[str], order: Random
 ) -> None:
     async def live(here: Here) -> None:

@@ -93,26 +93,26 @@ def test_each_heartbeat_that_counts_gets_a_lease() -> None:
 
 
 @pytest.mark.parametrize(("stale", "nonce"), [(5, 0), (4, 1), (0, 1)])
-def test_a_stale_counter_gets_nothing_and_moves_no_row(stale: int, nonce: int) -> None:
+def test_a_stale_counter_gets_no_lease_and_changes_no_row(stale: int, nonce: int) -> None:
     kept = answers([beat(A, 5)])[1].leases[A]
     granted, tables = answers([beat(A, 5)], [beat(A, stale, nonce=nonce)])
     assert granted == [[True], [False]]
     assert tables.leases[A] == kept
 
 
-def test_one_counter_with_another_nonce_is_a_copys_and_ends_the_id() -> None:
+def test_a_used_counter_with_another_nonce_comes_from_a_copy_and_ends_the_id() -> None:
     granted, tables = answers([beat(A, 5)], [beat(A, 5, nonce=1)], [beat(A, 6)])
     assert granted == [[True], [False], [False]]
     assert tables.leases[A].shared
     assert not tables.leases[A].released
 
 
-def test_beside_a_stale_one_the_others_of_the_batch_get_theirs() -> None:
+def test_a_stale_heartbeat_in_a_batch_does_not_cost_the_others_their_leases() -> None:
     granted, _ = answers([beat(A, 5)], [beat(A, 5, nonce=1), beat(B, 1)])
     assert granted == [[True], [False, True]]
 
 
-def test_of_one_instances_heartbeats_in_a_batch_the_newest_alone_gets_a_lease() -> None:
+def test_only_the_newest_of_an_instances_heartbeats_in_a_batch_gets_a_lease() -> None:
     granted, _ = answers([beat(A, 1), beat(A, 3), beat(A, 2)])
     assert granted == [[False, True, False]]
 
@@ -123,14 +123,14 @@ def test_a_heartbeat_that_comes_twice_in_a_batch_gets_one_lease() -> None:
 
 
 @pytest.mark.parametrize("counter", [2, 3, 100])
-def test_a_released_instance_gets_nothing_ever_again(counter: int) -> None:
+def test_a_released_instance_never_gets_a_lease_again(counter: int) -> None:
     granted, tables = answers([beat(A, 1)], [Release(A, 2)], [beat(A, counter)])
     assert granted == [[True], [False], [False]]
     assert tables.leases[A].released
 
 
 @pytest.mark.parametrize("release_first", [True, False])
-def test_who_releases_in_a_batch_gets_nothing_in_it_whatever_comes_first(
+def test_an_instance_that_releases_in_a_batch_gets_no_lease_in_it_in_either_order(
     release_first: bool,
 ) -> None:
     batch: list[Heartbeat | Release] = [Release(A, 2), beat(A, 3)]
@@ -146,7 +146,7 @@ def test_the_release_of_an_instance_without_a_row_is_final_too() -> None:
 
 
 @pytest.mark.parametrize("applied", [Position(1, 7, b"h" * 32), Position(1, 0, b"h" * 32)])
-def test_a_sidecar_ahead_of_a_restored_ledger_is_reported_and_not_taken_for_a_copy(
+def test_a_sidecar_ahead_of_a_restored_ledger_is_reported_and_not_mistaken_for_a_copy(
     applied: Position, caught: list[MutableMapping[str, Any]]
 ) -> None:
     """Its row in the backup is older than the nonces that it still names."""

@@ -31,13 +31,13 @@ def step(term: Term, *, after_ns: int = 0) -> Move | NotYet | Settled:
     return decide(term, seen_ns=NOW_NS, now_ns=NOW_NS + after_ns)
 
 
-def test_to_lengthen_what_is_waited_for_moves_first() -> None:
+def test_lengthening_the_term_raises_the_wait_first() -> None:
     assert step(term(10_000, 10_000, 30_000)) == Move(10_000, 30_000)
     assert step(term(10_000, 30_000, 30_000)) == Move(30_000, 30_000)
     assert step(term(30_000, 30_000, 30_000)) == Settled()
 
 
-def test_to_shorten_what_is_granted_moves_first_and_one_old_wait_passes() -> None:
+def test_shortening_the_term_lowers_the_grant_first_and_then_one_old_wait_passes() -> None:
     assert step(term(30_000, 30_000, 10_000)) == Move(10_000, 30_000)
     old_wait_ns = lease.wait_ns(30_000)
     lowered = term(10_000, 30_000, 10_000)
@@ -47,7 +47,7 @@ def test_to_shorten_what_is_granted_moves_first_and_one_old_wait_passes() -> Non
 
 
 @given(wishes=st.lists(st.tuples(TERMS_MS, st.integers(0, 60)), min_size=1, max_size=8))
-def test_every_lease_ends_within_a_wait_whatever_is_asked_for_when(
+def test_every_lease_ends_within_a_wait_whatever_terms_are_requested_when(
     wishes: list[tuple[int, int]],
 ) -> None:
     """Grant a lease at every step, and at every step compare with what a waiter would wait."""
@@ -98,7 +98,7 @@ class TermsInMemory:
         self.history.append(self.now)
 
 
-async def test_who_takes_over_waits_anew_from_its_own_first_sight() -> None:
+async def test_an_authority_that_takes_over_waits_anew_from_its_own_first_read() -> None:
     terms, clock = TermsInMemory(term(10_000, 30_000, 10_000)), ManualClock()
     first = LeaseTermScheduler(terms, clock=clock)
     await first._step()
@@ -113,7 +113,7 @@ async def test_who_takes_over_waits_anew_from_its_own_first_sight() -> None:
     assert terms.now.wait_ms == 10_000
 
 
-async def test_a_wish_that_comes_meanwhile_begins_the_wait_again() -> None:
+async def test_a_term_that_is_requested_meanwhile_restarts_the_wait() -> None:
     """Else a term that was raised and lowered in between would be taken for one that stood."""
     terms, clock = TermsInMemory(term(10_000, 30_000, 10_000)), ManualClock()
     keeper = LeaseTermScheduler(terms, clock=clock)
@@ -139,7 +139,7 @@ async def test_two_authorities_take_no_step_twice() -> None:
 
 
 @pytest.mark.parametrize("term_ms", [-1, 0, 499, lease.MAX_TERM_MS + 1])
-async def test_a_term_that_no_lease_should_have_changes_nothing(term_ms: int) -> None:
+async def test_a_term_outside_the_allowed_range_changes_nothing(term_ms: int) -> None:
     terms = TermsInMemory(term(10_000, 10_000, 10_000))
     with pytest.raises(InvalidRequestError):
         await LeaseTermScheduler(terms, clock=ManualClock()).request_term(term_ms, actor="admin:a")

@@ -40,14 +40,14 @@ async def batching(
         job.cancel()
 
 
-async def test_one_question_does_not_wait_for_others() -> None:
+async def test_a_single_request_does_not_wait_for_others() -> None:
     doubling = Doubling()
     async with batching(doubling) as batcher:
         assert await batcher.submit(4) == 8
     assert doubling.batches == [[4]]
 
 
-async def test_what_queues_while_an_answer_is_made_is_answered_together() -> None:
+async def test_requests_queued_during_an_answer_are_answered_together() -> None:
     doubling = Doubling()
     doubling.gate.clear()
     async with batching(doubling) as batcher, asyncio.TaskGroup() as tasks:
@@ -60,7 +60,7 @@ async def test_what_queues_while_an_answer_is_made_is_answered_together() -> Non
     assert max(map(len, doubling.batches)) == 3
 
 
-async def test_an_error_goes_to_its_question_or_to_its_batch() -> None:
+async def test_an_error_is_raised_to_its_own_request_or_to_its_whole_batch() -> None:
     doubling = Doubling()
     async with batching(doubling) as batcher:
         with pytest.raises(RescindError, match="alone"):
@@ -86,7 +86,7 @@ async def test_a_full_queue_refuses_at_once() -> None:
         doubling.gate.set()
 
 
-async def test_an_asker_that_goes_away_does_not_disturb_the_others() -> None:
+async def test_a_cancelled_caller_does_not_disturb_the_others() -> None:
     doubling = Doubling()
     doubling.gate.clear()
     async with batching(doubling) as batcher, asyncio.TaskGroup() as tasks:
@@ -99,7 +99,7 @@ async def test_an_asker_that_goes_away_does_not_disturb_the_others() -> None:
     assert stays.result() == 4
 
 
-async def test_nobody_waits_for_a_batcher_that_ended() -> None:
+async def test_no_caller_waits_for_a_batcher_that_ended() -> None:
     doubling = Doubling()
     doubling.gate.clear()
     async with asyncio.TaskGroup() as tasks, batching(doubling) as batcher:
@@ -109,7 +109,7 @@ async def test_nobody_waits_for_a_batcher_that_ended() -> None:
     assert waiting.cancelled()
 
 
-async def test_what_the_store_refuses_is_refused_alone_whatever_stands_beside_it() -> None:
+async def test_a_request_that_the_store_refuses_is_refused_alone() -> None:
     class Refusing(Doubling):
         async def answer(self, questions: Sequence[int]) -> Sequence[int | RescindError]:
             doubled = await super().answer(questions)

@@ -62,14 +62,14 @@ async def following(
         job.cancel()
 
 
-async def test_it_begins_at_the_end_and_remembers_nothing() -> None:
+async def test_the_recent_events_begin_empty_at_the_end_of_the_ledger() -> None:
     async with following(Stored(500)) as recent:
         assert recent.last == 500
         assert recent.after(1, 499) is None
         assert recent.after(1, 500) == ()
 
 
-async def test_what_continues_is_taken_and_what_repeats_is_not() -> None:
+async def test_events_that_continue_are_added_and_repeated_ones_are_not() -> None:
     async with following(Stored(1)) as recent:
         recent.offer(batch(2, 4))
         recent.offer(batch(1, 4))
@@ -102,7 +102,7 @@ async def test_a_new_epoch_is_adopted_at_its_end() -> None:
         assert recent.after(1, 5) is None
 
 
-async def test_what_memory_no_longer_holds_is_read_from_the_store() -> None:
+async def test_events_that_are_no_longer_in_memory_are_read_from_the_store() -> None:
     stored = Stored(1)
     async with following(stored, capacity=3) as recent:
         stored.last = 10
@@ -114,7 +114,7 @@ async def test_what_memory_no_longer_holds_is_read_from_the_store() -> None:
         assert stored.reads == reads + 1
 
 
-async def test_wide_events_take_no_more_memory_than_narrow_ones() -> None:
+async def test_large_events_take_no_more_memory_than_small_ones() -> None:
     stored = Stored(1)
     async with following(stored, max_bytes=5) as recent:
         recent.offer(batch(2, 9))  # a byte each
@@ -144,7 +144,7 @@ async def test_one_event_beyond_the_bound_is_read_from_the_store() -> None:
         assert (await recent.read(1)).payloads == payloads(2, 2)
 
 
-async def test_a_store_that_is_away_is_asked_again() -> None:
+async def test_an_unavailable_store_is_asked_again() -> None:
     stored = Stored(1)
     async with following(stored) as recent:
         stored.away, stored.last = True, 3
@@ -176,7 +176,7 @@ async def test_announcements_in_any_order_lose_and_repeat_nothing(seed: int) -> 
         assert recent.after(1, 1) == payloads(2, bounds[-1])
 
 
-async def test_whoever_waits_is_sent_home_at_the_end() -> None:
+async def test_waiting_callers_return_at_the_end() -> None:
     async with following(Stored(1)) as recent, asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(recent.wait_beyond(1))
         await asyncio.sleep(0)

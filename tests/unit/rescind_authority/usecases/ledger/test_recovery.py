@@ -93,7 +93,7 @@ async def take(
     return wanted, sequencer.commands
 
 
-async def test_what_takes_power_away_comes_back_and_says_where_it_was() -> None:
+async def test_a_lost_revoke_or_suspend_is_recovered_and_names_its_former_position() -> None:
     wanted, commands = await take(batch(event(6), event(7, effect="suspend")))
     assert wanted == [True]
     assert [each.revocation.effect for each in commands] == ["revoke", "suspend"]
@@ -103,13 +103,13 @@ async def test_what_takes_power_away_comes_back_and_says_where_it_was() -> None:
     assert again.reason == "lost in a restore: rev_6, 1.6, by admin:sec: it went rogue"
 
 
-async def test_a_narrowing_comes_back_with_its_scopes() -> None:
+async def test_a_lost_narrow_is_recovered_with_its_scopes() -> None:
     _, [command] = await take(batch(event(6, effect="narrow")))
     assert command.revocation.scopes == ("tools:*",)
 
 
 @pytest.mark.parametrize("effect", ["lift", "unheard-of"])
-async def test_nothing_that_may_give_power_comes_back(effect: str) -> None:
+async def test_no_lost_event_that_may_restore_access_is_recovered(effect: str) -> None:
     assert await take(batch(event(6, effect=effect))) == ([True], [])
 
 
@@ -124,7 +124,7 @@ def changed(seq: int, *, actor: str = "admin:sec") -> Event:
     return Event(1, seq, 1_000 + seq, revocation)
 
 
-async def test_a_lost_rotation_or_early_end_comes_back_as_a_revoke_of_that_token_alone() -> None:
+async def test_a_lost_rotation_or_early_end_is_recovered_as_a_revoke_of_that_token_alone() -> None:
     # The event says that the token changed, not how: the secret and the end were in lost rows.
     _, [command] = await take(batch(changed(6)))
     again = command.revocation
@@ -134,12 +134,12 @@ async def test_a_lost_rotation_or_early_end_comes_back_as_a_revoke_of_that_token
     assert again.reason == "lost in a restore: rev_6, 1.6, by admin:sec: rotated"
 
 
-async def test_an_end_that_comes_by_itself_at_its_time_is_not_taken_back() -> None:
+async def test_a_scheduled_end_is_not_recovered_as_a_revoke() -> None:
     """It would end a token whose old secret alone was to end."""
     assert await take(batch(changed(6, actor="rescind:ends"))) == ([True], [])
 
 
-async def test_what_the_backup_holds_is_not_lost_and_older_offers_are_not_wanted() -> None:
+async def test_events_in_the_backup_are_not_lost_and_older_offers_are_not_wanted() -> None:
     wanted, commands = await take(batch(event(5), event(6)))
     assert wanted == [False]
     assert [each.revocation.reason.split(",")[0] for each in commands] == [
@@ -152,25 +152,25 @@ async def test_an_epoch_whose_beginning_was_lost_is_lost_as_a_whole() -> None:
     assert len(commands) == 1
 
 
-async def test_an_event_whose_place_another_one_took_before_the_new_epoch_is_lost() -> None:
+async def test_an_event_whose_seq_was_used_by_another_one_before_the_new_epoch_is_lost() -> None:
     # Something was committed between the restore and the new epoch: seq 5 is another event there.
     wanted, commands = await take(batch(event(5, effect="suspend"), event(6)))
     assert wanted == [True]
     assert [each.revocation.effect for each in commands] == ["suspend", "revoke"]
 
 
-async def test_two_events_that_had_one_place_come_back_both() -> None:
+async def test_two_events_with_one_seq_are_both_recovered() -> None:
     _, commands = await take(batch(event(6)), batch(event(6, effect="suspend")))
     assert len({each.idempotency.key for each in commands}) == 2
 
 
-async def test_every_sidecar_may_offer_it_and_it_is_committed_once() -> None:
+async def test_an_event_that_every_sidecar_offers_is_committed_once() -> None:
     _, commands = await take(batch(event(6)), batch(event(6)), batch(event(6), event(7)))
     assert [each.idempotency.key.actor for each in commands] == [actors.RECOVERY, actors.RECOVERY]
     assert [each.idempotency.key.key[:4] for each in commands] == ["1.6.", "1.7."]
 
 
-async def test_what_no_key_of_ours_signed_is_refused() -> None:
+async def test_a_batch_signed_by_a_foreign_key_is_refused() -> None:
     forger = Keyring.create(root=bytes(range(32)), now_us=0)
     with pytest.raises(MalformedMessageError, match="signed"):
         await take(batch(event(6), keyring=forger))

@@ -48,9 +48,7 @@ def snapshot(token: StoredToken, *events: Event) -> tuple[TokenState, Snapshot]:
     return state, Snapshot(1, 9, ISSUED_US, (state,))
 
 
-def test_an_end_at_a_position_is_a_final_hold_though_the_clock_says_that_there_is_time_left() -> (
-    None
-):
+def test_an_end_at_a_position_is_final_although_the_clock_shows_time_left() -> None:
     ended = replace(TOKEN, ended=Ended(5, "rev_5"))
     record = record_of(*snapshot(ended))
     assert record.holds == (ActiveRevocation("rev_5", ENDED, 5),)
@@ -64,14 +62,14 @@ def test_an_end_from_before_positions_were_kept_is_final_too() -> None:
     assert verdict.judge_state(record) == Denied(Reason.EXPIRED)
 
 
-def test_what_holds_the_token_besides_is_named_as_before() -> None:
+def test_another_revocation_of_an_ended_token_is_reported_as_before() -> None:
     record = record_of(*snapshot(replace(TOKEN, ended=Ended(5, "rev_5")), SUSPENDED))
     assert {hold.effect for hold in record.holds} == {ENDED, "suspend"}
     assert verdict.judge_state(record) == Denied(Reason.SUSPENDED)
 
 
 @pytest.mark.parametrize("events", [(), (SUSPENDED,)])
-def test_a_token_that_was_not_ended_has_the_holds_of_revocations_alone(
+def test_a_token_that_was_not_ended_has_only_the_holds_of_revocations(
     events: tuple[Event, ...],
 ) -> None:
     record = record_of(*snapshot(TOKEN, *events))

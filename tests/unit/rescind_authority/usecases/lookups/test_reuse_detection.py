@@ -76,7 +76,7 @@ async def test_a_secret_that_is_presented_after_its_end_and_the_leeway_ends_its_
     ],
     ids=["before its end", "in the leeway", "no time", "another", "hash", "stored", "nothing"],
 )
-async def test_what_proves_less_ends_nothing(shown: PresentedToken) -> None:
+async def test_an_insufficient_proof_of_reuse_ends_nothing(shown: PresentedToken) -> None:
     assert await ended((TOKEN, shown)) == 0
 
 

@@ -35,7 +35,7 @@ class Overdue:
         return CommittedEvent(command.revocation.revocation_id, 1, 2, 0)
 
 
-async def test_a_lift_whose_key_is_taken_holds_up_no_other() -> None:
+async def test_a_lift_whose_key_was_used_already_delays_no_other() -> None:
     overdue: Any = Overdue()
     keeper = LiftScheduler(
         overdue, sequencer=overdue, clock=SystemClock(), entropy=secrets.token_bytes

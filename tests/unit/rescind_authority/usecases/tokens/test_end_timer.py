@@ -85,7 +85,7 @@ def play(story: Callable[[World], Awaitable[None]]) -> None:
         Rotation(TOKEN_ID, OLD, NEW, 0, reuse_revokes=True),
     ],
 )
-def test_what_ends_now_ends_with_the_event_that_says_so(change: Change) -> None:
+def test_an_immediate_end_takes_effect_with_its_event(change: Change) -> None:
     async def story(here: World) -> None:
         sequencer, _ = here.authority()
         done = await here.change(sequencer, change)
@@ -97,7 +97,7 @@ def test_what_ends_now_ends_with_the_event_that_says_so(change: Change) -> None:
 
 
 @pytest.mark.parametrize("change", [LATER, OVERLAP])
-def test_what_ends_later_has_no_hold_before_its_time_and_one_from_then_on(change: Change) -> None:
+def test_a_scheduled_end_is_a_hold_from_its_time_on_and_not_before(change: Change) -> None:
     async def story(here: World) -> None:
         sequencer, timer = here.authority()
         await asyncio.sleep(1)
@@ -119,7 +119,7 @@ def test_what_ends_later_has_no_hold_before_its_time_and_one_from_then_on(change
     play(story)
 
 
-def test_an_authority_that_nobody_told_finds_it_and_one_that_died_is_not_needed() -> None:
+def test_a_scheduled_end_is_found_by_another_authority_after_the_first_one_died() -> None:
     async def story(here: World) -> None:
         sequencer, _ = here.authority()
         here.authority()
@@ -132,7 +132,7 @@ def test_an_authority_that_nobody_told_finds_it_and_one_that_died_is_not_needed(
     play(story)
 
 
-def test_three_authorities_and_a_postgres_that_goes_away_make_one_event_of_one_end() -> None:
+def test_three_authorities_and_a_postgres_outage_make_one_event_of_one_end() -> None:
     async def story(here: World) -> None:
         sequencer, _ = here.authority()
         here.authority()
@@ -170,9 +170,7 @@ def test_a_clock_that_was_set_back_before_the_time_delays_the_event_and_does_not
     play(story)
 
 
-def test_what_has_ended_is_neither_rotated_nor_expired_again_though_its_time_seems_to_come() -> (
-    None
-):
+def test_an_ended_token_is_not_rotated_or_expired_again_after_the_clock_was_set_back() -> None:
     async def story(here: World) -> None:
         sequencer, _ = here.authority()
         await here.change(sequencer, Expiry(TOKEN_ID, None))

@@ -46,7 +46,7 @@ def lost(metrics: PrometheusMetrics) -> float:
     return next((float(line.split()[-1]) for line in lines if line.startswith(name)), 0)
 
 
-async def test_what_sidecars_report_again_is_written_once_for_each() -> None:
+async def test_repeated_reports_are_written_once_for_each_sidecar() -> None:
     table = Marked()
     usage = Usage(tokens(table), metrics=PrometheusMetrics())
     one, other = bytes(16), bytes(15) + b"1"
@@ -61,7 +61,7 @@ async def test_what_sidecars_report_again_is_written_once_for_each() -> None:
     assert len(table.batches) == 1
 
 
-async def test_of_two_reports_the_later_time_counts_whichever_comes_last() -> None:
+async def test_the_later_time_of_two_reports_counts_in_any_order() -> None:
     table = Marked()
     usage = Usage(tokens(table), metrics=PrometheusMetrics())
     (token_id,) = token_ids(1)
@@ -71,7 +71,7 @@ async def test_of_two_reports_the_later_time_counts_whichever_comes_last() -> No
     assert table.batches == [[Use(token_id, bytes(16), AT_US + 7)]]
 
 
-async def test_a_report_without_a_time_or_with_none_that_a_column_holds_is_lost() -> None:
+async def test_a_report_without_a_time_that_a_column_can_store_is_dropped() -> None:
     table, metrics = Marked(), PrometheusMetrics()
     usage = Usage(tokens(table), metrics=metrics)
     for at_us in (None, 1 << 63, (1 << 64) - 1):
@@ -89,7 +89,7 @@ async def test_a_flood_of_reports_takes_no_memory() -> None:
     assert lost(metrics) == 900
 
 
-async def test_what_is_no_token_id_never_reaches_postgres() -> None:
+async def test_an_invalid_token_id_never_reaches_postgres() -> None:
     table, metrics = Marked(), PrometheusMetrics()
     usage = Usage(tokens(table), metrics=metrics)
     usage.collect(Used(bytes(16), ("tok_\0", "rev_" + "0" * 26, "", "x" * 10_000), AT_US))

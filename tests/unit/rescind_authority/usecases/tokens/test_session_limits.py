@@ -102,7 +102,7 @@ def play(story: Callable[[World], Awaitable[None]]) -> None:
     timed_ends.play(World, story)
 
 
-def test_a_session_that_is_not_used_ends_by_one_event_that_says_why() -> None:
+def test_an_unused_session_ends_by_one_event_that_states_the_reason() -> None:
     async def story(here: World) -> None:
         issuer = here.authority(IDLE)
         here.authority(IDLE)
@@ -137,14 +137,14 @@ def test_a_session_in_use_does_not_end_however_late_its_use_is_known() -> None:
     play(story)
 
 
-def test_a_use_is_known_in_the_time_that_is_added() -> None:
+def test_a_use_is_reported_within_the_time_that_is_added_to_the_limit() -> None:
     entry_s, spread, between_s = WINDOW_NS / 1e9, 1.0, 15
     report_s = sidecar_used._INTERVAL_S * spread
     write_s = authority_usage._INTERVAL_S
     assert entry_s + 2 * report_s + write_s + between_s < USE_REPORTED_WITHIN_S
 
 
-def test_what_ended_otherwise_makes_no_event_of_its_own() -> None:
+def test_a_session_that_expired_gets_no_event_for_its_idle_time() -> None:
     async def story(here: World) -> None:
         issuer = here.authority(IDLE)
         session = await here.log_in(issuer, ttl_s=60)
@@ -165,7 +165,7 @@ def test_what_ended_otherwise_makes_no_event_of_its_own() -> None:
         (IDLE, {"kind": Kind.AGENT, "subject": "agent:a"}, None),
     ],
 )
-def test_the_issuer_says_after_how_long_or_the_authority_does(
+def test_the_idle_time_is_that_of_the_issuer_or_else_of_the_authority(
     limits: SessionLimits, facts: dict[str, Any], idle_s: float | None
 ) -> None:
     async def story(here: World) -> None:
@@ -186,7 +186,7 @@ def test_the_issuer_says_after_how_long_or_the_authority_does(
         {"idle_s": 0, "kind": Kind.PERSONAL},
     ],
 )
-def test_an_idle_time_that_means_nothing_is_refused(facts: dict[str, Any]) -> None:
+def test_an_invalid_idle_time_is_refused(facts: dict[str, Any]) -> None:
     async def story(here: World) -> None:
         with pytest.raises(InvalidRequestError, match="idle"):
             await here.log_in(here.authority(IDLE), **facts)
@@ -195,7 +195,7 @@ def test_an_idle_time_that_means_nothing_is_refused(facts: dict[str, Any]) -> No
     play(story)
 
 
-def test_the_session_used_longest_ago_makes_room_for_a_new_one() -> None:
+def test_the_least_recently_used_session_makes_room_for_a_new_one() -> None:
     async def story(here: World) -> None:
         issuer = here.authority(SessionLimits(most=3))
         first, second, third = [await here.log_in(issuer) for _ in range(3)]
@@ -212,7 +212,7 @@ def test_the_session_used_longest_ago_makes_room_for_a_new_one() -> None:
     play(story)
 
 
-def test_two_authorities_at_once_leave_no_subject_more_than_it_may_have() -> None:
+def test_two_concurrent_authorities_leave_no_subject_above_its_session_limit() -> None:
     async def story(here: World) -> None:
         issuers = [here.authority(SessionLimits(most=5)) for _ in range(2)]
         await here.log_in(issuers[0])

@@ -144,12 +144,12 @@ async def test_the_credential_leaves_only_in_a_box_that_is_bound_to_the_request(
     )
 
 
-async def test_a_refused_credential_enrols_nobody(world: World) -> None:
+async def test_a_refused_credential_does_not_enrol_the_sidecar(world: World) -> None:
     world.link.refuse("the credential is not accepted: revoked")
     await world.refuses()
 
 
-async def test_a_sidecar_that_is_refused_says_so_wherever_it_is_asked(world: World) -> None:
+async def test_a_sidecar_that_is_refused_reports_it_as_its_readiness(world: World) -> None:
     clock = SystemClock()
     metrics = SidecarMetrics(
         world.instances,
@@ -180,7 +180,7 @@ async def test_a_sidecar_that_is_refused_says_so_wherever_it_is_asked(world: Wor
     assert "not reached" in detail()
 
 
-async def test_an_answer_that_was_recorded_earlier_is_no_answer(world: World) -> None:
+async def test_a_replayed_answer_is_refused(world: World) -> None:
     recorded: list[SignedEnvelope] = []
 
     def record(signed: SignedEnvelope) -> SignedEnvelope:
@@ -193,14 +193,14 @@ async def test_an_answer_that_was_recorded_earlier_is_no_answer(world: World) ->
     await world.refuses()
 
 
-async def test_an_answer_to_another_nonce_is_no_answer(world: World) -> None:
+async def test_an_answer_to_another_nonce_is_refused(world: World) -> None:
     world.link.altered(nonce=bytes(16))
     await world.refuses()
     world.link.refuse("no", nonce=bytes(16))
     await world.refuses()
 
 
-async def test_a_refusal_is_told_from_what_is_no_answer(world: World) -> None:
+async def test_a_refusal_is_distinguished_from_an_invalid_answer(world: World) -> None:
     """After a refusal a sidecar asks less often, and after anything else soon again."""
     world.link.refuse("no")
     await world.refuses()
@@ -213,12 +213,12 @@ async def test_a_refusal_is_told_from_what_is_no_answer(world: World) -> None:
     assert not world.usecase.refused
 
 
-async def test_an_answer_for_another_instance_is_no_answer(world: World) -> None:
+async def test_an_answer_for_another_instance_is_refused(world: World) -> None:
     world.link.altered(instance=bytes(16))
     await world.refuses()
 
 
-async def test_a_secret_that_was_sealed_to_somebody_else_is_none(world: World) -> None:
+async def test_a_secret_that_was_encrypted_for_another_key_is_refused(world: World) -> None:
     other = FreshKeys().fresh()
     instance_secrets = enrolment.encode_instance_secrets(InstanceSecrets(bytes(32), ()))
     world.link.altered(box=world.link.keyring.encrypt_for(other.public, instance_secrets))
@@ -226,24 +226,24 @@ async def test_a_secret_that_was_sealed_to_somebody_else_is_none(world: World) -
 
 
 @pytest.mark.parametrize("box", [b"", bytes(48), bytes(1000)])
-async def test_a_box_that_is_none_opens_nothing(world: World, box: bytes) -> None:
+async def test_an_invalid_box_is_refused(world: World, box: bytes) -> None:
     world.link.altered(box=box)
     await world.refuses()
 
 
-async def test_what_lies_in_the_box_must_be_belongings(world: World) -> None:
+async def test_a_box_must_contain_the_secrets_of_an_instance(world: World) -> None:
     key = world.current.key.public
     world.link.altered(box=world.link.keyring.encrypt_for(key, b"\x93\x01\xc4\x01x\x90"))
     await world.refuses()
 
 
-async def test_an_answer_that_nobody_signed_changes_nothing(world: World) -> None:
+async def test_an_unsigned_answer_changes_nothing(world: World) -> None:
     world.link.between = lambda signed: unsigned(signed.content)
     await world.refuses()
 
 
 @pytest.mark.parametrize("purpose", [Purpose.EVENTS, Purpose.RECORDS, Purpose.RECEIPTS])
-async def test_an_answer_that_a_key_for_something_else_signed_changes_nothing(
+async def test_an_answer_signed_by_a_key_for_another_purpose_changes_nothing(
     world: World, purpose: Purpose
 ) -> None:
     world.link.between = lambda signed: world.link.keyring.sign(purpose, signed.content)
@@ -285,7 +285,7 @@ async def test_enrolling_brings_the_newest_keys(world: World) -> None:
     assert world.trust.serial == 2
 
 
-async def test_a_sidecar_that_slept_through_rotations_of_the_enrolment_key_enrols_still(
+async def test_a_sidecar_that_missed_rotations_of_the_enrolment_key_still_enrols(
     world: World,
 ) -> None:
     for _ in range(3):
@@ -295,7 +295,7 @@ async def test_a_sidecar_that_slept_through_rotations_of_the_enrolment_key_enrol
     assert world.trust.serial == 4
 
 
-async def test_content_that_nobody_can_read_under_an_unknown_key_changes_nothing(
+async def test_unreadable_content_under_an_unknown_key_changes_nothing(
     world: World,
 ) -> None:
     other = Keyring.create(root=os.urandom(32), now_us=now_us())
@@ -351,7 +351,7 @@ def trust_of(keyring: Keyring) -> Trust:
 
 
 @pytest.mark.parametrize("how", ["retired", "all retired", "rotated twice"])
-async def test_a_thief_of_a_keyring_enrols_no_sidecar_that_heard_of_its_end_and_reads_nothing(
+async def test_a_stolen_keyring_enrols_no_sidecar_that_knows_of_its_end_and_reads_nothing(
     how: str,
 ) -> None:
     stolen = now = ending(began_us=now_us())
@@ -368,9 +368,7 @@ async def test_a_thief_of_a_keyring_enrols_no_sidecar_that_heard_of_its_end_and_
     assert all(not each.box for each in thief.requests)
 
 
-async def test_a_thief_of_a_keyring_has_a_fresh_sidecar_until_the_statement_ends_not_longer() -> (
-    None
-):
+async def test_a_stolen_keyring_enrols_a_fresh_sidecar_only_until_its_statement_ends() -> None:
     stolen = ending(began_us=now_us() - LIFE_US // 2)
     before = facing(Thief(stolen), trust_of(stolen))
     assert await before.enrol()  # what holds, and is written down: an old trust file believes him
@@ -383,7 +381,7 @@ async def test_a_thief_of_a_keyring_has_a_fresh_sidecar_until_the_statement_ends
     assert all(not each.box for each in thief.requests)
 
 
-async def test_a_credential_is_never_shown_under_a_statement_that_ended() -> None:
+async def test_a_credential_is_never_sent_under_a_statement_that_ended() -> None:
     expired = ending(began_us=now_us() - 2 * LIFE_US)
     link = Enrolling()
     link.keyring = expired
@@ -395,7 +393,7 @@ async def test_a_credential_is_never_shown_under_a_statement_that_ended() -> Non
     assert await world.enrol()
 
 
-async def test_a_sidecar_whose_clock_is_before_its_statement_shows_no_credential() -> None:
+async def test_a_sidecar_whose_clock_is_before_its_statement_sends_no_credential() -> None:
     link = Enrolling()
     link.keyring = ending(began_us=now_us())
     world = facing(link, trust_of(link.keyring), wall_us=lambda: 1_000_000)  # no clock at boot
@@ -404,7 +402,7 @@ async def test_a_sidecar_whose_clock_is_before_its_statement_shows_no_credential
 
 
 @pytest.mark.parametrize("rotations", [1, 2, 3])
-async def test_a_sidecar_that_slept_through_rotations_of_the_sealing_key_enrols_still(
+async def test_a_sidecar_that_missed_rotations_of_the_sealing_key_still_enrols(
     rotations: int,
 ) -> None:
     link = Enrolling()
@@ -418,7 +416,7 @@ async def test_a_sidecar_that_slept_through_rotations_of_the_sealing_key_enrols_
     assert link.keyring.open(request.box) is not None
 
 
-async def test_a_credential_is_shown_to_no_sealing_key_that_was_retired_before() -> None:
+async def test_a_credential_is_encrypted_for_no_sealing_key_that_was_retired_before() -> None:
     """After `keys retire all` the first that a sidecar hears is the wish that it enrol again."""
     link = Thief(Keyring.create(root=ROOT, now_us=now_us()))
     stolen = link.keyring
@@ -430,7 +428,7 @@ async def test_a_credential_is_shown_to_no_sealing_key_that_was_retired_before()
     assert all(stolen.open(each.box) is None for each in link.requests)
 
 
-async def test_a_box_for_a_key_that_was_retired_meanwhile_is_sealed_again_at_once() -> None:
+async def test_a_box_for_a_key_that_was_retired_meanwhile_is_encrypted_again_at_once() -> None:
     link = Thief(Keyring.create(root=ROOT, now_us=now_us()))
     world = facing(link, trust_of(link.keyring))
     newer = link.keyring.retired(("sealing",), root=ROOT, now_us=now_us())
@@ -448,7 +446,7 @@ async def test_a_box_for_a_key_that_was_retired_meanwhile_is_sealed_again_at_onc
     assert await world.enrol()
 
 
-async def test_an_older_authority_that_tells_no_statement_enrols_still() -> None:
+async def test_an_older_authority_that_sends_no_statement_still_enrols() -> None:
     link = Enrolling()
     link.meddles_first = True
 
@@ -462,7 +460,7 @@ async def test_an_older_authority_that_tells_no_statement_enrols_still() -> None
     assert await facing(link, trust_of(link.keyring)).enrol()
 
 
-async def test_no_credential_is_shown_before_an_authority_told_the_newest_statement() -> None:
+async def test_no_credential_is_sent_before_an_authority_has_sent_the_newest_statement() -> None:
     """Else a recorder of NATS, who has an old sealing key, could have it sealed to that."""
     other = Keyring.create(root=os.urandom(32), now_us=now_us())
     recorded: list[SignedEnvelope] = []

@@ -21,7 +21,7 @@ def test_each_change_of_the_lease_is_one_line() -> None:
     assert lines[-1]["after_s"] == 7.0
 
 
-def test_a_lease_that_never_comes_is_said_once() -> None:
+def test_a_lease_that_never_comes_is_logged_once() -> None:
     log = LeaseLog()
     with capture_logs() as lines:
         for now_s in range(10):

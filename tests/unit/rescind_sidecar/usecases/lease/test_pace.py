@@ -35,14 +35,14 @@ def pause_s(*, pushes: bool, took_s: float) -> float:
     return renew._pause_s()
 
 
-def test_without_pushes_it_beats_each_second_unless_the_authority_is_slow() -> None:
+def test_without_pushes_heartbeats_are_sent_each_second_unless_the_authority_is_slow() -> None:
     assert pause_s(pushes=True, took_s=0.001) == 2.5
     assert pause_s(pushes=False, took_s=0.001) == 1.0
     assert pause_s(pushes=False, took_s=0.1) == 2.0
     assert pause_s(pushes=False, took_s=1.0) == 2.5
 
 
-def test_after_a_refusal_it_comes_again_with_the_next_heartbeat_and_else_at_once() -> None:
+def test_after_a_refusal_enrolment_is_retried_with_the_next_heartbeat_and_else_at_once() -> None:
     renew = renewing()
     assert renew._retry_s() == 0.25
     renew._not_enrolled = True
@@ -68,6 +68,6 @@ def test_a_setting_names_any_number_of_authorities(
 
 
 @pytest.mark.parametrize("url", ["a:1", "nats://a:1", "http://", "http://a:1,b:2"])
-def test_what_is_no_url_of_an_authority_is_refused(url: str) -> None:
+def test_an_invalid_url_of_an_authority_is_refused(url: str) -> None:
     with pytest.raises(ValidationError, match="expected http://HOST:PORT"):
         settings(url)

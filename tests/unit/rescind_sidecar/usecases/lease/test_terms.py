@@ -86,7 +86,7 @@ def test_no_lease_runs_out_at_any_term(tmp_path: Path, term_ms: int, takes_s: fl
 
 
 @pytest.mark.parametrize("term_ms", [1_000, 2_000, 3_000, 10_000])
-def test_a_heartbeat_that_is_lost_costs_no_lease(tmp_path: Path, term_ms: int) -> None:
+def test_a_lost_heartbeat_costs_no_lease(tmp_path: Path, term_ms: int) -> None:
     transport = Transport(
         lambda: term_ms, takes_s=0.02, lost=lambda number: number > 1 and number % 3 == 0
     )

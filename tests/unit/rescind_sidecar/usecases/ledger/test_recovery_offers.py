@@ -76,7 +76,7 @@ def offers(link: Link | Ledger, *, most_bytes: int = 1_000) -> RecoveryOffers:
     return RecoveryOffers(anything, somebody, most_bytes=most_bytes)
 
 
-async def test_what_is_of_an_earlier_epoch_is_offered_newest_first_and_once() -> None:
+async def test_batches_of_an_earlier_epoch_are_offered_newest_first_and_once() -> None:
     link = Link()
     kept = offers(link)
     kept.keep(batch(1), b"one")
@@ -87,7 +87,7 @@ async def test_what_is_of_an_earlier_epoch_is_offered_newest_first_and_once() ->
     assert link.offered == [b"two", b"one"]
 
 
-async def test_what_nobody_answers_is_kept_and_offered_again(
+async def test_an_unanswered_offer_is_kept_and_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_RETRY_S", 0)
@@ -102,7 +102,7 @@ async def test_what_nobody_answers_is_kept_and_offered_again(
     assert not kept._kept
 
 
-async def test_it_stops_when_the_ledger_knows_the_rest() -> None:
+async def test_offering_stops_when_the_ledger_knows_the_rest() -> None:
     link = Link(enough_after=1)
     kept = offers(link)
     for payload in (b"one", b"two", b"three"):
@@ -111,7 +111,7 @@ async def test_it_stops_when_the_ledger_knows_the_rest() -> None:
     assert link.offered == [b"three"]
 
 
-async def test_what_another_instance_followed_is_offered_although_the_ledger_knows_the_newest() -> (
+async def test_batches_of_another_instance_are_offered_although_the_ledger_knows_the_newest() -> (
     None
 ):
     # The ledger was set back, and went on without a new epoch: two histories, one of them lost.
@@ -125,14 +125,14 @@ async def test_what_another_instance_followed_is_offered_although_the_ledger_kno
     assert link.offered == [b"of the new history", b"lost"]
 
 
-def test_the_oldest_make_room() -> None:
+def test_the_oldest_batches_make_room_for_new_ones() -> None:
     kept = offers(Link(), most_bytes=10)
     for payload in (b"12345", b"67890", b"abcde"):
         kept.keep(batch(1), payload)
     assert [each.payload for each in kept._kept] == [b"67890", b"abcde"]
 
 
-def test_only_a_later_epoch_makes_them_due() -> None:
+def test_only_a_later_epoch_makes_the_offers_due() -> None:
     kept = offers(Link())
     kept.note_epoch(9)
     kept.keep(batch(1), b"one")
@@ -142,9 +142,7 @@ def test_only_a_later_epoch_makes_them_due() -> None:
     assert kept._due.is_set()
 
 
-def test_a_batch_of_an_earlier_epoch_makes_them_due_though_one_of_a_later_epoch_came_first() -> (
-    None
-):
+def test_a_batch_of_an_earlier_epoch_makes_offers_due_even_after_one_of_a_later_epoch() -> None:
     kept = offers(Link())
     kept.keep(placed(2, epoch=9), b"new")
     kept.keep(placed(1), b"late")
@@ -180,7 +178,7 @@ async def test_a_batch_of_another_history_that_the_ledger_has_proves_nothing_of_
     assert {b"2", b"3"} <= set(ledger.offered)
 
 
-async def test_a_replayed_old_batch_hides_no_lost_one() -> None:
+async def test_a_replayed_old_batch_does_not_hide_a_lost_one() -> None:
     ledger = Ledger(b"1", b"2")
     kept = offers(ledger)
     for seq in (1, 2, 3, 4, 1):
@@ -200,7 +198,7 @@ async def test_epochs_are_offered_in_their_order_whatever_came_first() -> None:
     assert ledger.offered == [b"3.7", b"3.6", b"3", b"2"]
 
 
-async def test_what_was_missed_between_two_batches_costs_an_offer_and_loses_nothing() -> None:
+async def test_an_event_missed_between_two_batches_costs_an_offer_and_loses_nothing() -> None:
     ledger = Ledger(b"1", b"2", b"4")
     kept = offers(ledger)
     for seq in (1, 2, 4, 5):  # 3 came with a heartbeat, so that no batch leads from 2 to 4

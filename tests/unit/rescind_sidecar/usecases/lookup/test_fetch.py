@@ -103,7 +103,7 @@ def world() -> World:
     return World()
 
 
-async def test_many_who_ask_for_the_same_token_make_one_look_up(world: World) -> None:
+async def test_concurrent_requests_for_the_same_token_make_one_look_up(world: World) -> None:
     token = world.link.issue()
     async with asyncio.TaskGroup() as tasks:
         asking = [tasks.create_task(world.get(token)) for _ in range(500)]
@@ -111,7 +111,7 @@ async def test_many_who_ask_for_the_same_token_make_one_look_up(world: World) ->
     assert (world.redis.asked, world.link.resolved) == (1, 1)
 
 
-async def test_who_joins_a_look_up_pays_nothing_for_it() -> None:
+async def test_a_request_that_joins_a_look_up_costs_no_budget() -> None:
     world = World(allowance=TokenBucket(per_s=1, burst=1))
     token = world.link.issue()
     async with asyncio.TaskGroup() as tasks:
@@ -122,7 +122,7 @@ async def test_who_joins_a_look_up_pays_nothing_for_it() -> None:
     assert world.tally.looks_over_budget == 1
 
 
-async def test_a_cancelled_asker_takes_nobody_along(world: World) -> None:
+async def test_a_cancelled_request_does_not_cancel_the_others(world: World) -> None:
     token = world.link.issue()
     world.link.resolving = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
@@ -156,7 +156,7 @@ async def test_a_revocation_that_overtakes_redis_is_not_undone(world: World) -> 
     assert (world.tally.redis_stale, world.link.resolved) == (1, 1)
 
 
-async def test_of_what_has_ended_the_authority_hears_although_redis_still_has_it(
+async def test_an_ended_token_is_looked_up_at_the_authority_although_redis_still_has_it(
     world: World,
 ) -> None:
     token = world.link.issue(expires_at_us=now_us() - SECOND_US)
@@ -165,7 +165,7 @@ async def test_of_what_has_ended_the_authority_hears_although_redis_still_has_it
     assert (world.tally.redis_stale, world.link.resolved) == (1, 1)
 
 
-async def test_of_an_ended_secret_the_authority_hears_as_soon_as_it_is_reuse_and_then_each_minute(
+async def test_an_ended_secret_is_looked_up_as_soon_as_its_use_is_reuse_and_then_each_minute(
     world: World,
 ) -> None:
     """Within the leeway, half a minute, it is none: a request may have been on its way."""
@@ -194,7 +194,7 @@ async def test_of_an_ended_secret_the_authority_hears_as_soon_as_it_is_reuse_and
     assert at_us > expires_at_us + token_format.REUSE_LEEWAY_US
 
 
-async def test_past_redis_only_the_authority_is_asked(world: World) -> None:
+async def test_a_look_up_that_bypasses_redis_asks_only_the_authority(world: World) -> None:
     assert await world.get(world.link.issue(), past_redis=True) is None
     assert (world.redis.asked, world.link.resolved) == (0, 1)
 
@@ -213,7 +213,7 @@ async def test_an_unknown_token_is_remembered_with_the_instance(world: World) ->
     assert not len(world.instances.current.negative_cache)
 
 
-async def test_unknown_as_of_an_older_position_than_is_applied_here_is_not_believed(
+async def test_an_unknown_as_of_an_older_position_than_the_applied_one_is_not_accepted(
     world: World,
 ) -> None:
     token, older = LedgerInMemory().issue(), world.link.position
@@ -224,7 +224,7 @@ async def test_unknown_as_of_an_older_position_than_is_applied_here_is_not_belie
     assert not len(world.instances.current.negative_cache)
 
 
-async def test_an_instance_that_is_not_enrolled_asks_nobody(world: World) -> None:
+async def test_an_instance_that_is_not_enrolled_sends_no_look_up(world: World) -> None:
     world.instances.begin_anew("a test")
     assert await world.get(world.link.issue()) is Reason.UNAVAILABLE
     assert world.link.resolved == 0
@@ -256,7 +256,7 @@ async def test_reports_of_use_are_bounded_and_cut_to_size(world: World) -> None:
     assert len(uses) == 0
 
 
-async def test_a_use_that_no_authority_heard_of_is_reported_later_with_its_own_time(
+async def test_a_use_that_no_authority_received_is_reported_later_with_its_own_time(
     world: World,
 ) -> None:
     uses = UsageReports(
@@ -287,7 +287,7 @@ async def test_a_use_that_no_authority_heard_of_is_reported_later_with_its_own_t
     assert len(uses) == 0
 
 
-async def test_look_ups_beyond_the_bound_are_told_unavailable_at_once(
+async def test_look_ups_beyond_the_bound_get_unavailable_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "_MOST_FLIGHTS", 3)

@@ -17,7 +17,7 @@ def taken(budget: LookupLimits, source: LookupPeer, now_ns: int, *, tries: int =
     return count
 
 
-def test_after_a_burst_there_is_the_rate_and_no_more() -> None:
+def test_after_a_burst_only_the_rate_is_allowed() -> None:
     budget = LookupLimits(ALLOWANCE)
     assert taken(budget, ONE, 0) == 20
     assert taken(budget, ONE, NS_PER_S) == 10
@@ -25,7 +25,7 @@ def test_after_a_burst_there_is_the_rate_and_no_more() -> None:
     assert taken(budget, ONE, 100 * NS_PER_S) == 20
 
 
-def test_one_source_spends_nothing_of_another() -> None:
+def test_one_source_does_not_spend_the_budget_of_another() -> None:
     budget = LookupLimits(ALLOWANCE)
     assert taken(budget, ONE, 0) == 20
     assert taken(budget, TWO, 0) == 20
@@ -38,7 +38,7 @@ def test_slow_answers_bound_what_is_under_way() -> None:
     assert [budget.begin(ONE, 0) for _ in range(2)] == [True, False]
 
 
-def test_a_clock_that_stands_still_gives_nothing() -> None:
+def test_a_clock_that_stands_still_adds_nothing() -> None:
     budget = LookupLimits(ALLOWANCE)
     assert sum(taken(budget, ONE, 7, tries=1) for _ in range(100)) == 20
 
