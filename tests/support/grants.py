@@ -43,6 +43,6 @@ def grant(
         lineage=(),
         chain=(),
         not_before_us=None,
-        mandate=DelegationLimits(),
+        limits=DelegationLimits(),
         created_by="test",
     )

@@ -41,7 +41,7 @@ class TokenGrant:
     lineage: tuple[str, ...]
     chain: tuple[str, ...]
     not_before_us: int | None
-    mandate: DelegationLimits
+    limits: DelegationLimits
     created_by: str
     device: Device = _NO_DEVICE
     conditions: Conditions = UNCONDITIONAL

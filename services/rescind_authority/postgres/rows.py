@@ -56,7 +56,7 @@ def _grant(row: asyncpg.Record) -> TokenGrant:
         lineage=tuple(row["lineage"]),
         chain=tuple(row["chain"]),
         not_before_us=row["not_before"],
-        mandate=_mandate(row),
+        limits=_limits(row),
         created_by=row["created_by"],
         device=Device(row["user_agent"], row["address"]),
         conditions=_conditions(row),
@@ -77,7 +77,7 @@ INSERTED = (
 def row_of(token: NewToken, issued: IssueTimes) -> dict[str, object]:
     """Return the columns of a token that is about to be stored."""
     grant = token.grant
-    mandate, conditions, device = grant.mandate, grant.conditions, grant.device
+    limits, conditions, device = grant.limits, grant.conditions, grant.device
     return {
         "token_hash": token.token_hash,
         "token_id": grant.token_id,
@@ -98,8 +98,8 @@ def row_of(token: NewToken, issued: IssueTimes) -> dict[str, object]:
         "granted_until": issued.expires_at_us,
         "lineage": grant.lineage,
         "chain": grant.chain,
-        "may_speak_for": mandate.may_speak_for,
-        "max_depth": mandate.max_depth,
+        "may_speak_for": limits.may_speak_for,
+        "max_depth": limits.max_depth,
         "user_agent": device.user_agent,
         "address": device.address,
         "addresses": conditions.addresses,
@@ -108,9 +108,9 @@ def row_of(token: NewToken, issued: IssueTimes) -> dict[str, object]:
         "worst_posture": token.sidecars.posture,
         "most_instances": token.sidecars.instances,
         "possession_hash": token.possession_hash,
-        "self_service": mandate.self_service,
-        "max_overlap_us": mandate.max_overlap_us,
-        "reuse_denies": mandate.reuse_denies,
+        "self_service": limits.self_service,
+        "max_overlap_us": limits.max_overlap_us,
+        "reuse_denies": limits.reuse_denies,
         "changed_seq": None,
         "ended_seq": None,
     }
@@ -168,7 +168,7 @@ def pending_of(row: asyncpg.Record) -> ScheduledEnd:
     )
 
 
-def _mandate(row: asyncpg.Record) -> DelegationLimits:
+def _limits(row: asyncpg.Record) -> DelegationLimits:
     given, overlap_us = row["self_service"], row["max_overlap_us"]
     return DelegationLimits(
         may_speak_for=tuple(row["may_speak_for"]),

@@ -28,7 +28,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _QueuedRecord:
     key: str
     encoded: bytes
     ttl_ms: int
@@ -40,7 +40,7 @@ class RedisRecordWriter:
     def __init__(self, link: RedisLink, metrics: Metrics) -> None:
         self._link = link
         self._metrics = metrics
-        self._queue: asyncio.Queue[_Kept] = asyncio.Queue(_CAPACITY)
+        self._queue: asyncio.Queue[_QueuedRecord] = asyncio.Queue(_CAPACITY)
         self._connected = True
         self._faults = redis_connection.FaultLog(
             "Redis cannot be written to; look-ups do without it"
@@ -57,7 +57,9 @@ class RedisRecordWriter:
             return
         key = records.key(record.epoch, record.token_hash)
         try:
-            self._queue.put_nowait(_Kept(key, encoded, min(life_ms, records.LONGEST_TTL_MS)))
+            self._queue.put_nowait(
+                _QueuedRecord(key, encoded, min(life_ms, records.LONGEST_TTL_MS))
+            )
         except asyncio.QueueFull:
             self._metrics.shared(written=0, lost=1)
 
@@ -100,11 +102,11 @@ class RedisRecordWriter:
         self._connected = True
 
 
-async def _write(client: Redis, batch: list[_Kept]) -> None:
+async def _write(client: Redis, batch: list[_QueuedRecord]) -> None:
     async with (
         redis_connection.deadline(_DEADLINE_S),
         client.pipeline(transaction=False) as pipeline,
     ):
-        for kept in batch:
-            pipeline.set(kept.key, kept.encoded, px=kept.ttl_ms)
+        for queued in batch:
+            pipeline.set(queued.key, queued.encoded, px=queued.ttl_ms)
         await pipeline.execute()

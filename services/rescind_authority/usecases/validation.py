@@ -133,11 +133,11 @@ class FieldErrors:
         *,
         scopes: Collection[str],
         audience: Collection[str],
-        mandate: DelegationLimits,
+        limits: DelegationLimits,
     ) -> DelegationLimits:
         """Validate that a credential of sidecars has no other use, and forbid its delegation."""
         if not well_known_scopes.is_credential(scopes):
-            return mandate
+            return limits
         for field, wrong, expected in (
             ("kind", kind is not Kind.SERVICE, "of kind service"),
             (
@@ -151,8 +151,8 @@ class FieldErrors:
                 set(audience) != {well_known_scopes.AUDIENCE},
                 f"for {well_known_scopes.AUDIENCE} alone",
             ),
-            ("max_depth", bool(mandate.max_depth), "without a max_depth, or with 0"),
-            ("may_speak_for", bool(mandate.may_speak_for), "without may_speak_for"),
+            ("max_depth", bool(limits.max_depth), "without a max_depth, or with 0"),
+            ("may_speak_for", bool(limits.may_speak_for), "without may_speak_for"),
         ):
             if wrong:
                 self.add(
@@ -160,7 +160,7 @@ class FieldErrors:
                     f"a token with {well_known_scopes.VERIFY} is a credential of sidecars: "
                     f"{expected}",
                 )
-        return replace(mandate, may_speak_for=(), max_depth=0)
+        return replace(limits, may_speak_for=(), max_depth=0)
 
     def sidecars(self, requested: Binding | None, scopes: Collection[str]) -> Binding:
         """Validate the limits of a credential's sidecars; the default posture is strict."""
@@ -193,7 +193,7 @@ class FieldErrors:
                 )
         return distinct
 
-    def mandate(self, may_speak_for: Sequence[str], max_depth: int | None) -> DelegationLimits:
+    def limits(self, may_speak_for: Sequence[str], max_depth: int | None) -> DelegationLimits:
         """Validate to which subjects, and how deep, a token may be delegated."""
         patterns = tuple(sorted({_nfc(text) for text in may_speak_for}))
         if len(patterns) > MAX_PATTERNS:
@@ -214,20 +214,20 @@ class FieldErrors:
 
     def policy(
         self,
-        mandate: DelegationLimits,
+        limits: DelegationLimits,
         self_service: Iterable[Right] | None,
         *,
         max_overlap_s: float | None = None,
         reuse_denies: bool = False,
     ) -> DelegationLimits:
-        """Validate what a token's holder may do at the authority, and add it to a mandate."""
+        """Validate what a token's holder may do at the authority, and add it to its limits."""
         if max_overlap_s is not None and not 0 <= max_overlap_s <= MAX_TTL_S:
             self.add("max_overlap", f"expected seconds, from 0 to {MAX_TTL_S} (366 days)")
             max_overlap_s = None
         return replace(
-            mandate,
+            limits,
             self_service=None if self_service is None else tuple(sorted(set(self_service))),
-            max_overlap_us=mandate.max_overlap_us
+            max_overlap_us=limits.max_overlap_us
             if max_overlap_s is None
             else round(max_overlap_s * 1_000_000),
             reuse_denies=reuse_denies,

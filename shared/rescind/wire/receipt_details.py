@@ -156,7 +156,7 @@ def _read(chunk: Payload) -> list[EnforcingVerifier | VerifierInGrace]:
     verifiers = [receipts.decode_verifier(each) for each in fields.nested("verifier")]
     return [
         *verifiers,
-        *(receipts.decode_grace(each) for each in fields.nested("lenient verifier")),
+        *(receipts.decode_grace(each) for each in fields.nested("verifier in grace")),
     ]
 
 

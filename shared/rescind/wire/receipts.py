@@ -119,7 +119,7 @@ def _decode_receipt(content: Payload) -> Receipt:
         committed_at_us=fields.uint(),
         enforced_at_us=fields.uint(),
         verifiers=tuple(decode_verifier(each) for each in fields.nested("verifier")),
-        grace=tuple(decode_grace(each) for each in fields.nested("lenient verifier")),
+        grace=tuple(decode_grace(each) for each in fields.nested("verifier in grace")),
         payloads=fields.optional_chunks() if fields.more else (),
         unknown_grace_until_us=fields.optional_uint() if fields.more else None,
         hit=fields.optional_uint() if fields.more else None,

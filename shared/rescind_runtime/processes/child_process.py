@@ -76,12 +76,12 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Return its process id, which is not reused before `stop` returned."""
+        """The process id, which is not reused before `stop` returned."""
         return self._process.pid
 
     @property
     def ended(self) -> bool:
-        """Return True if it ended, without reaping it: its pid stays ours until `stop`."""
+        """Whether the child ended. It is not reaped: its pid stays reserved until `stop`."""
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return self._process.returncode is not None or (
             os.waitid(os.P_PID, self.pid, flags) is not None
@@ -89,12 +89,12 @@ class Child:
 
     @property
     def succeeded(self) -> bool:
-        """Return True if it ended by itself with exit code 0."""
+        """Whether the child ended by itself with exit code 0."""
         end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         return end is not None and (end.si_code, end.si_status) == (os.CLD_EXITED, 0)
 
     async def wait_ended(self) -> None:
-        """Wait until it ends, for whatever reason."""
+        """Wait until the child ends, for whatever reason."""
         if self._process.returncode is not None:
             return
         ended = asyncio.Event()
@@ -108,7 +108,10 @@ class Child:
             os.close(descriptor)
 
     async def until(self, probe: Callable[[], _Result | None], *, deadline_s: float) -> _Result:
-        """Poll `probe` until it returns a result. Raises ChildError if it ends, or is late."""
+        """Poll `probe` until it returns a result.
+
+        Raises ChildError if the child ends before that, or the deadline passes.
+        """
         try:
             async with asyncio.timeout(deadline_s):
                 while True:
@@ -124,11 +127,11 @@ class Child:
             raise ChildError(self.program, problem) from None
 
     async def ready(self, *, deadline_s: float) -> dict[str, object]:
-        """Return the facts of the ready line that it prints (`rescind_runtime.ready_line`)."""
+        """Return the facts of the child's ready line (`rescind_runtime.ready_line`)."""
         return await self.until(self._ready_line, deadline_s=deadline_s)
 
     def failure(self) -> ChildError:
-        """Return an error that describes how a child ended unexpectedly."""
+        """Return an error that describes how the child ended unexpectedly."""
         end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         if end is None or end.si_code == os.CLD_EXITED:
             status = end.si_status if end else "?"
@@ -139,12 +142,12 @@ class Child:
         )
 
     def send_stop_signal(self) -> None:
-        """Send its stop signal and do not wait."""
+        """Send the child its stop signal, and do not wait."""
         if not self.ended:
             self._process.send_signal(self.program.stop_signal)
 
     async def stop(self, *, deadline_s: float = STOP_DEADLINE_S) -> None:
-        """Signal it, wait, kill it if it is late, and reap it with all that it left behind."""
+        """Send the stop signal, and wait. Then kill what is left of the group, and reap."""
         if self._process.returncode is not None:
             return
         self.send_stop_signal()

@@ -147,12 +147,12 @@ def _hold(event: Event) -> HoldFacts:
     )
 
 
-def _policy(mandate: DelegationLimits) -> dict[str, Any]:
-    rights = mandate.self_service
+def _policy(limits: DelegationLimits) -> dict[str, Any]:
+    rights = limits.self_service
     return {
         "self_service": None if rights is None else list(rights),
-        "max_overlap": mandate.max_overlap_us / 1_000_000,
-        "on_reuse": OnReuse.DENY if mandate.reuse_denies else OnReuse.REVOKE,
+        "max_overlap": limits.max_overlap_us / 1_000_000,
+        "on_reuse": OnReuse.DENY if limits.reuse_denies else OnReuse.REVOKE,
     }
 
 
@@ -180,11 +180,11 @@ def _granted(grant: TokenGrant, issued: IssueTimes, state: State) -> dict[str, A
         "labels": dict(grant.labels),
         "lineage": list(grant.lineage),
         "chain": list(grant.chain),
-        "may_speak_for": list(grant.mandate.may_speak_for),
-        "max_depth": grant.mandate.max_depth,
+        "may_speak_for": list(grant.limits.may_speak_for),
+        "max_depth": grant.limits.max_depth,
         "addresses": list(grant.conditions.addresses),
         "verifier": dict(grant.conditions.verifier),
-        **_policy(grant.mandate),
+        **_policy(grant.limits),
         "idle": _seconds(grant.idle_us),
         "handles": list(grant.handles),
         "issued_at": timestamps.from_us(issued.issued_at_us),

@@ -74,7 +74,7 @@ class Holder:
     """The holder of a token: the token's record, and the limits that its issuer set."""
 
     record: Record
-    mandate: DelegationLimits
+    limits: DelegationLimits
 
     @property
     def name(self) -> str:
@@ -83,7 +83,7 @@ class Holder:
 
     def require(self, right: Right, action: str) -> None:
         """Raise SelfServiceError unless this holder has the right."""
-        if right not in rights(self.record, self.mandate):
+        if right not in rights(self.record, self.limits):
             raise SelfServiceError(
                 f"the holder of this token may not {action}: its audience or verifier binds it "
                 f"elsewhere, or its issuer left `{right}` out of self_service."
@@ -169,14 +169,14 @@ class Authoriser:
 
         Raises UnauthenticatedError with the reason.
         """
-        record, mandate, at_us = await self._authenticate(bearer, "parent token")
+        record, limits, at_us = await self._authenticate(bearer, "parent token")
         denied = find_denial(record, at_us)
         if denied is None and not record.conditions.admits(address):
             denied = verdict.Denied(verdict.Reason.WRONG_ADDRESS)
         self._note(record.token_hash, refused=denied is not None)
         if denied is not None:
             raise not_accepted(denied.reason, "parent token", record)
-        return Holder(record, mandate)
+        return Holder(record, limits)
 
     def _note(self, token_hash: bytes, *, refused: bool) -> None:
         """Remember a refused token, or forget an accepted one."""
@@ -204,7 +204,7 @@ class Authoriser:
         if found.record is None or found.token is None:
             self._note(token_format.digest(bearer), refused=True)
             raise not_accepted(verdict.Reason.UNKNOWN, what)
-        return found.record, found.token.grant.mandate, found.snapshot.at_us
+        return found.record, found.token.grant.limits, found.snapshot.at_us
 
 
 def refreshed(actor: Actor, snapshot: Snapshot) -> Actor:

@@ -94,7 +94,7 @@ def _validate(command: DelegateCommand) -> ChildGrant:
         labels=field_errors.labels(command.labels),
         ttl_us=None if command.ttl_s is None else field_errors.ttl_us(command.ttl_s),
         limits=field_errors.policy(
-            field_errors.mandate(command.may_speak_for, command.max_depth), command.self_service
+            field_errors.limits(command.may_speak_for, command.max_depth), command.self_service
         ),
         conditions=field_errors.conditions(command.addresses, command.verifier),
     )
@@ -108,20 +108,20 @@ def _child(
     """Return the child and its times, or raise the reason why it cannot be issued."""
     if issuance.parent is None:
         raise not_accepted(Reason.UNKNOWN, "parent token")
-    parent, mandate = (
+    parent, limits = (
         record_of(issuance.parent, issuance.snapshot),
-        issuance.parent.token.grant.mandate,
+        issuance.parent.token.grant.limits,
     )
     at_us = issuance.snapshot.at_us
     denied = find_denial(parent, at_us)
     if denied is not None:
         raise not_accepted(denied.reason, "parent token")
     excess = delegation.violations(
-        parent, mandate, child_grant, removed=_removed(issuance.parent), at_us=at_us
+        parent, limits, child_grant, removed=_removed(issuance.parent), at_us=at_us
     )
     if excess:
         raise BeyondParentError(*(FieldError(each.field, each.detail) for each in excess))
-    child_grant = delegation.complete(parent, mandate, child_grant)
+    child_grant = delegation.complete(parent, limits, child_grant)
     token = _token(new_secret, child_grant, parent)
     problem = too_many_names(token.grant)
     if problem is not None:
@@ -150,7 +150,7 @@ def _token(new_secret: NewSecret, child_grant: ChildGrant, parent: Record) -> Ne
         lineage=(*parent.lineage, parent.token_id),
         chain=(*parent.chain, parent.subject),
         not_before_us=None,
-        mandate=child_grant.limits,
+        limits=child_grant.limits,
         created_by=parent.subject,
         conditions=child_grant.conditions,
     )

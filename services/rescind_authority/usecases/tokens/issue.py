@@ -194,13 +194,13 @@ def _validate_grant(
         session=field_errors.name("session", command.session),
         conditions=field_errors.conditions(command.addresses, command.verifier),
         device=field_errors.device(command.user_agent, command.address),
-        mandate=field_errors.credential(
+        limits=field_errors.credential(
             subject,
             command.kind,
             scopes=scopes,
             audience=audience,
-            mandate=field_errors.policy(
-                field_errors.mandate(command.may_speak_for, command.max_depth),
+            limits=field_errors.policy(
+                field_errors.limits(command.may_speak_for, command.max_depth),
                 command.self_service,
                 max_overlap_s=command.max_overlap_s,
                 reuse_denies=command.reuse_denies,

@@ -114,7 +114,7 @@ class TokenChanger:
 
         actor_check = ActorCheck(actor.token_hash, require)
         return await self._rotate(
-            _as_issued(command, token.grant.mandate),
+            _as_issued(command, token.grant.limits),
             token.grant.kind,
             None,
             actor=actor.name,
@@ -130,15 +130,15 @@ class TokenChanger:
         Raises SelfServiceError for options that the issuer did not leave to the holder. Otherwise a
         thief who rotates could keep the other secret valid, and prevent the detection of its use.
         """
-        record, mandate = bearer.record, bearer.mandate
+        record, limits = bearer.record, bearer.limits
         _reason(command, record.kind)
-        if command.overlap_s * _US_PER_S > mandate.max_overlap_us:
-            most_s = mandate.max_overlap_us / _US_PER_S
+        if command.overlap_s * _US_PER_S > limits.max_overlap_us:
+            most_s = limits.max_overlap_us / _US_PER_S
             raise SelfServiceError(f"overlap: its holder may ask for at most {most_s:g} seconds.")
-        if command.reuse_revokes is False and not mandate.reuse_denies:
+        if command.reuse_revokes is False and not limits.reuse_denies:
             raise SelfServiceError("on_reuse: this token's holder cannot choose `deny`.")
         return await self._rotate(
-            _as_issued(command, mandate),
+            _as_issued(command, limits),
             record.kind,
             record.token_hash,
             actor=actor_name(record.subject, record.token_id),
@@ -252,11 +252,11 @@ class TokenChanger:
         return found[0]
 
 
-def _as_issued(command: RotateCommand, mandate: DelegationLimits) -> RotateCommand:
+def _as_issued(command: RotateCommand, limits: DelegationLimits) -> RotateCommand:
     """Return a request with the token's own reuse policy, if it sets none."""
     if command.reuse_revokes is not None:
         return command
-    return replace(command, reuse_revokes=not mandate.reuse_denies)
+    return replace(command, reuse_revokes=not limits.reuse_denies)
 
 
 def _left_us(change: Change, committed: CommittedEvent) -> int:

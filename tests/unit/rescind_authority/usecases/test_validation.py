@@ -13,9 +13,9 @@ BOUNDS: dict[str, tuple[int, Callable[[FieldErrors, list[str]], object]]] = {
     "audience": (64, lambda findings, names: findings.audience(names)),
     "may_speak_for": (
         16,
-        lambda findings, names: findings.mandate([f"user:{name}" for name in names], None),
+        lambda findings, names: findings.limits([f"user:{name}" for name in names], None),
     ),
-    "max_depth": (16, lambda findings, names: findings.mandate((), len(names))),
+    "max_depth": (16, lambda findings, names: findings.limits((), len(names))),
 }
 
 
