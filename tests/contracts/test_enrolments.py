@@ -1,7 +1,7 @@
 """The port Enrolments.
 
 That an instance has no place after a silence takes more than a minute, and stays a test of Postgres
-alone (`tests/integration/authority/test_membership.py`).
+alone (`tests/integration/authority/test_fleet_membership.py`).
 """
 
 import secrets

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
-from tests.integration.authority.test_the_ledger import Announced
+from tests.integration.authority.test_sequencer import Announced
 from tests.support import outcomes, processes
 from tests.support.eventually import eventually
 from tests.support.failover import Pair

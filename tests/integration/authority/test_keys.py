@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from nats.aio.msg import Msg
-from tests.integration.authority.test_tampering import scene
+from tests.integration.authority.test_nats_tampering import scene
 from tests.support.authority import System
 from tests.support.clocks import ManualClock
 from tests.support.eventually import eventually

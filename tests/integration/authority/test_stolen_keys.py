@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.integration.authority.test_tampering import CREDENTIAL, scene
+from tests.integration.authority.test_nats_tampering import CREDENTIAL, scene
 from tests.support.authority import Running, System, serving
 from tests.support.eventually import eventually
 

@@ -1,7 +1,7 @@
 """Which server takes trailers of a chunked body for headers, and so hands them to the middleware.
 
 RFC 9110, section 6.5.1, forbids it. The sidecar drops them
-(`tests/unit/rescind_sidecar/http/test_trailers.py`); an application chooses its own server.
+(`tests/unit/rescind_sidecar/http/test_http1_trailers.py`); an application chooses its own server.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """What people write, and what it means."""
 
 import io
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import click
@@ -18,6 +19,7 @@ from rescind_cli.options.param_types import (
     OVERLAP,
     Duration,
     distinct,
+    listed,
     token_from_stdin,
     token_from_stdin_or_environment,
 )
@@ -149,3 +151,22 @@ def test_the_right_none_means_no_rights_and_no_option_means_the_default() -> Non
     assert token_options.rights(("rotate", "delegate", "rotate")) == ["delegate", "rotate"]
     with pytest.raises(click.UsageError):
         token_options.rights(("none", "rotate"))
+
+
+@pytest.mark.parametrize(("entries", "limit", "more"), [(2, 3, False), (3, 3, False), (4, 3, True)])
+def test_one_entry_beyond_the_limit_shows_that_there_are_more(
+    entries: int, limit: int, more: bool
+) -> None:
+    assert listed(range(entries), limit) == (list(range(min(entries, limit))), more)
+
+
+def test_a_limit_of_0_means_no_limit() -> None:
+    assert listed(range(1_000), 0) == (list(range(1_000)), False)
+
+
+def test_no_entry_is_fetched_after_the_first_one_beyond_the_limit() -> None:
+    def pages() -> Iterator[int]:
+        yield from range(4)
+        pytest.fail("it asked for the next page")
+
+    assert listed(pages(), 3) == ([0, 1, 2], True)

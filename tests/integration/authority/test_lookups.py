@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import httpx2
 import pytest
-from tests.integration.authority.test_changes import effects, facts, long_ago, rotate
+from tests.integration.authority.test_rotate_and_expire import effects, facts, long_ago, rotate
 from tests.support.authority import Running, Sidecar, System, now_us, serving
 from tests.support.eventually import eventually
 from tests.support.messages import NONCE

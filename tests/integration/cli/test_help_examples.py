@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from rescind_cli.__main__ import rescind
 from rescind_cli.help.examples import EXAMPLES
 
-OWN = "integration/cli/test_commands_that_disturb_others.py"
+OWN = "integration/cli/test_destructive_commands.py"
 SUPERSEDED = {
-    "up": "the fixture here, and scenarios/test_up_leaves_nothing.py",
+    "up": "the fixture here, and scenarios/test_up_cleanup.py",
     "demo": "scenarios/test_demo_partition.py",
     "bench": "scenarios/test_bench.py",
     "authority": "the fixture here",
@@ -25,7 +25,7 @@ SUPERSEDED = {
     "keys retire": "integration/authority/test_stolen_keys.py: every sidecar begins anew",
     "keys renew": "integration/authority/test_stolen_keys.py, which runs the runbook's commands",
     "keys heard": "integration/authority/test_stolen_keys.py, which runs the runbook's commands",
-    "ledger accept": f"{OWN}, and integration/authority/test_changed_ledger.py",
+    "ledger accept": f"{OWN}, and integration/authority/test_ledger_tampering.py",
     "ledger new-epoch": f"{OWN}: every sidecar begins anew",
 }
 
