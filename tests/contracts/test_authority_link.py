@@ -101,7 +101,7 @@ async def enrolled(here: Linked) -> Enrolled:
     return Enrolled(InstanceCredentials(instance, found.secret))
 
 
-def stranger(known: Enrolled) -> InstanceCredentials:
+def unenrolled_credentials(known: Enrolled) -> InstanceCredentials:
     """Return credentials whose secret no authority derived."""
     return replace(known.credentials, secret=bytes(32))
 
@@ -268,8 +268,8 @@ async def test_an_instance_with_a_wrong_secret_has_to_enrol_again(
     async with opened() as here:
         known = await enrolled(here)
         requests: dict[str, Callable[[], Awaitable[object]]] = {
-            "beat": lambda: here.link.beat(known.heartbeat(1), stranger(known)),
-            "since": lambda: here.link.since(Since(EPOCH, 0), stranger(known)),
+            "beat": lambda: here.link.beat(known.heartbeat(1), unenrolled_credentials(known)),
+            "since": lambda: here.link.since(Since(EPOCH, 0), unenrolled_credentials(known)),
         }
         with pytest.raises(UnknownInstanceError):
             await requests[request_of]()
@@ -283,7 +283,7 @@ async def test_a_look_up_with_a_wrong_secret_gets_no_answer(
         asked = Resolve(token_format.digest(here.token), secrets.token_bytes(16))
         began_s = time.monotonic()
         with pytest.raises(UnreachableError):
-            await here.link.resolve(asked, stranger(known))
+            await here.link.resolve(asked, unenrolled_credentials(known))
         took_s = time.monotonic() - began_s
     soon(took_s, at_most_s=2)
 
@@ -292,7 +292,7 @@ async def test_a_report_without_an_answer_raises_nothing(opened: Callable[[], Op
     async with opened() as here:
         known = await enrolled(here)
         position = Position(EPOCH, EVENTS, bytes(32))
-        for credentials in (known.credentials, stranger(known)):
+        for credentials in (known.credentials, unenrolled_credentials(known)):
             await here.link.acknowledge(Ack(known.instance, 1, position), credentials)
             await here.link.used(Used(known.instance, ("tok_1",), 1), credentials)
 

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
-from tests.integration.authority.test_sequencer import Announced
+from tests.integration.authority.test_sequencer import RecordingAnnouncer
 from tests.support import outcomes, processes
 from tests.support.eventually import eventually
 from tests.support.failover import Pair
@@ -75,7 +75,7 @@ async def stopped_authority(
     dsn: str, *, index: LedgerIndex | None = None
 ) -> AsyncIterator[tuple[Postgres, Core]]:
     """Build the use cases of one authority, without HTTP and NATS. Nothing runs."""
-    heard = Announced()
+    heard = RecordingAnnouncer()
     async with pool.connect(dsn) as postgres:
         yield (
             postgres,

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from tests.support import fault_wire, namespaces
 from tests.support.cluster import TERM_S, Cluster, cluster
-from tests.support.namespaces import Cut, Host
+from tests.support.namespaces import Host, PacketLoss
 from tests.support.outcomes import in_time, soon, timely
 
 from rescind import Allowed, Verifier
@@ -74,9 +74,9 @@ def denied_as(reason: str) -> Callable[[Verdict], bool]:
     return lambda verdict: not isinstance(verdict, Allowed) and verdict.reason == reason
 
 
-@pytest.mark.parametrize("lost", Cut, ids=str)
+@pytest.mark.parametrize("lost", PacketLoss, ids=str)
 async def test_a_verifier_cut_off_by_the_network_accepts_no_revoked_token_after_the_receipt(
-    installation: Cluster, far: Host, lost: Cut
+    installation: Cluster, far: Host, lost: PacketLoss
 ) -> None:
     here, there = (
         Verifier.attach(installation.socket(each), timeout_s=5) for each in (HERE, THERE)

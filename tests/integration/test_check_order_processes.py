@@ -22,7 +22,7 @@ ENDS_S = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CheckCounts:
     checks: int
     accepted: int
     violations: int
@@ -39,7 +39,7 @@ def started(role: str, folder: Path, *arguments: str) -> Iterator["subprocess.Po
         process.wait()
 
 
-def play(folder: Path, *, order: str, rounds: int, processes: int, threads: int) -> Outcome:
+def play(folder: Path, *, order: str, rounds: int, processes: int, threads: int) -> CheckCounts:
     """Let one process write the table and others check by it, and add up what they saw."""
     slots, readers = check_order.SLOTS, processes * threads
     (folder / "table").write_bytes(bytes(generation_table.size_bytes(slots)))
@@ -59,7 +59,7 @@ def play(folder: Path, *, order: str, rounds: int, processes: int, threads: int)
         assert [each.wait(ENDS_S) for each in (writer, one, other)] == [0, 0, 0]
     board = check_order.mapped(folder / "board")
     seen = [check_order.reader_words(board, reader) for reader in range(readers)]
-    return Outcome(
+    return CheckCounts(
         checks=sum(words[check_order.CHECKS] for words in seen),
         accepted=sum(words[check_order.ACCEPTED] for words in seen),
         violations=sum(words[check_order.VIOLATIONS] for words in seen),

@@ -1,6 +1,6 @@
 """A sidecar process that can be copied with its memory, and the rules for it and its copies.
 
-The stories run over Postgres in memory and over the real one: both must give the same results.
+The rules are checked over Postgres in memory and over the real one, with the same results.
 """
 
 import copy
@@ -60,7 +60,7 @@ class Process:
 
 
 @dataclass
-class Here:
+class LeaseAuthority:
     """An authority, and its receipts."""
 
     granter: Granter
@@ -100,169 +100,181 @@ class Here:
         wait.apply_rows((await self.receipts.waiting()).rows, now_ns=SEEN_NS)
 
 
-Story = Callable[[Here], Awaitable[None]]
-STORIES: dict[str, Story] = {}
+Rule = Callable[[LeaseAuthority], Awaitable[None]]
+RULES: dict[str, Rule] = {}
 
 
-def story(tell: Story) -> Story:
-    STORIES[tell.__name__] = tell
-    return tell
+def rule(check: Rule) -> Rule:
+    RULES[check.__name__] = check
+    return check
 
 
-@story
+@rule
 async def recorded_heartbeats_do_not_revive_a_released_instance_after_its_row_was_deleted(
-    here: Here,
+    authority: LeaseAuthority,
 ) -> None:
     process = Process()
     recorded = [process.heartbeat() for _ in range(5)]
     for message in recorded[:3]:
-        assert isinstance(await here.granter.answer(message), Reply)
+        assert isinstance(await authority.granter.answer(message), Reply)
     release = process.release()
-    await here.granter.answer(release)
-    assert await here.swept() == 1
+    await authority.granter.answer(release)
+    assert await authority.swept() == 1
     for message in (*recorded, process.heartbeat()):
-        answer = await here.granter.answer(message)
+        answer = await authority.granter.answer(message)
         assert isinstance(answer, NoLease)
         assert answer.over
-    await here.granter.answer(release)
-    assert await here.swept() == 0
+    await authority.granter.answer(release)
+    assert await authority.swept() == 0
 
 
-@story
+@rule
 async def a_process_whose_row_was_swept_while_it_was_silent_learns_that_its_id_ended(
-    here: Here,
+    authority: LeaseAuthority,
 ) -> None:
     process, other = Process(), Process()
     recorded = process.heartbeat()
-    assert isinstance(await here.granter.answer(recorded), Reply)
-    assert await here.swept() == 1
-    assert await here.over(process)
-    assert not isinstance(await here.granter.answer(recorded), Reply)
-    assert await here.leased(other)
-    assert await here.swept() == 1
+    assert isinstance(await authority.granter.answer(recorded), Reply)
+    assert await authority.swept() == 1
+    assert await authority.over(process)
+    assert not isinstance(await authority.granter.answer(recorded), Reply)
+    assert await authority.leased(other)
+    assert await authority.swept() == 1
 
 
-@story
-async def a_single_process_is_never_mistaken_for_two(here: Here) -> None:
+@rule
+async def a_single_process_is_never_mistaken_for_two(authority: LeaseAuthority) -> None:
     process = Process()
-    assert await here.leased(process)
+    assert await authority.leased(process)
     late = [process.heartbeat() for _ in range(3)]
-    assert await here.leased(process)
+    assert await authority.leased(process)
     for message in (*late, late[0]):  # after a later one, in any order, and twice
-        answer = await here.granter.answer(message)
+        answer = await authority.granter.answer(message)
         assert isinstance(answer, NoLease)
         assert not answer.over
         assert answer.counter <= process.numbers.last
-    assert await here.leased(process)
+    assert await authority.leased(process)
 
 
-@story
-async def lost_heartbeats_and_lost_answers_do_not_end_the_instance(here: Here) -> None:
+@rule
+async def lost_heartbeats_and_lost_answers_do_not_end_the_instance(
+    authority: LeaseAuthority,
+) -> None:
     process = Process()
-    assert await here.leased(process)
+    assert await authority.leased(process)
     for is_lost in range(3 * MOST_TRAIL):
         if is_lost % 5 == 0:
-            assert isinstance(await here.beat(process, is_lost=True), Reply)
+            assert isinstance(await authority.beat(process, is_lost=True), Reply)
         process.heartbeat()
         next(process.numbers)  # an acknowledgement between
-    assert await here.leased(process)
-    assert await here.leased(process)
+    assert await authority.leased(process)
+    assert await authority.leased(process)
 
 
-@story
-async def an_answer_lost_before_a_long_silence_does_not_end_the_instance(here: Here) -> None:
+@rule
+async def an_answer_lost_before_a_long_silence_does_not_end_the_instance(
+    authority: LeaseAuthority,
+) -> None:
     process = Process()
-    assert isinstance(await here.beat(process, is_lost=True), Reply)
+    assert isinstance(await authority.beat(process, is_lost=True), Reply)
     for _ in range(5 * MOST_TRAIL):
         process.heartbeat()
-    assert await here.leased(process)
-    assert await here.leased(process)
+    assert await authority.leased(process)
+    assert await authority.leased(process)
 
 
-@story
-async def an_identical_repeated_heartbeat_has_no_effect(here: Here) -> None:
+@rule
+async def an_identical_repeated_heartbeat_has_no_effect(authority: LeaseAuthority) -> None:
     process = Process()
     message = process.heartbeat()
-    assert isinstance(await here.granter.answer(message), Reply)
+    assert isinstance(await authority.granter.answer(message), Reply)
     for _ in range(3):
-        assert await here.granter.answer(message) is None
-    assert isinstance(await here.beat(process, is_lost=True), Reply)
-    assert await here.leased(process)
+        assert await authority.granter.answer(message) is None
+    assert isinstance(await authority.beat(process, is_lost=True), Reply)
+    assert await authority.leased(process)
 
 
-@story
-async def one_counter_with_two_nonces_ends_the_id_for_both_copies(here: Here) -> None:
-    one = Process()
-    assert await here.leased(one)
-    two = one.copied()
-    assert await here.leased(one)
-    assert await here.over(two)
-    assert await here.over(one)
-    assert await here.over(two)
-
-
-@story
-async def a_copy_with_a_higher_counter_ends_the_id_at_its_first_heartbeat(here: Here) -> None:
-    one = Process()
-    assert await here.leased(one)
-    two = one.copied()
-    assert await here.leased(one)
-    for _ in range(9):
-        next(two.numbers)
-    assert await here.over(two)
-    assert await here.over(one)
-
-
-@story
-async def a_copy_that_lost_many_heartbeats_is_detected_too(here: Here) -> None:
-    one = Process()
-    assert await here.leased(one)
-    two = one.copied()
-    assert await here.leased(one)
-    for _ in range(3 * MOST_TRAIL):
-        two.heartbeat()
-    assert await here.over(two)
-
-
-@story
-async def the_first_of_two_copies_continues_until_the_other_one_sends_a_heartbeat(
-    here: Here,
+@rule
+async def one_counter_with_two_nonces_ends_the_id_for_both_copies(
+    authority: LeaseAuthority,
 ) -> None:
     one = Process()
-    assert await here.leased(one)
+    assert await authority.leased(one)
+    two = one.copied()
+    assert await authority.leased(one)
+    assert await authority.over(two)
+    assert await authority.over(one)
+    assert await authority.over(two)
+
+
+@rule
+async def a_copy_with_a_higher_counter_ends_the_id_at_its_first_heartbeat(
+    authority: LeaseAuthority,
+) -> None:
+    one = Process()
+    assert await authority.leased(one)
+    two = one.copied()
+    assert await authority.leased(one)
+    for _ in range(9):
+        next(two.numbers)
+    assert await authority.over(two)
+    assert await authority.over(one)
+
+
+@rule
+async def a_copy_that_lost_many_heartbeats_is_detected_too(authority: LeaseAuthority) -> None:
+    one = Process()
+    assert await authority.leased(one)
+    two = one.copied()
+    assert await authority.leased(one)
+    for _ in range(3 * MOST_TRAIL):
+        two.heartbeat()
+    assert await authority.over(two)
+
+
+@rule
+async def the_first_of_two_copies_continues_until_the_other_one_sends_a_heartbeat(
+    authority: LeaseAuthority,
+) -> None:
+    one = Process()
+    assert await authority.leased(one)
     two = one.copied()
     for _ in range(5):
-        assert await here.leased(two)
-    answer = await here.beat(one)
+        assert await authority.leased(two)
+    answer = await authority.beat(one)
     # It is behind, perhaps only late, so the id is not over; but its heartbeats never counted.
     assert isinstance(answer, NoLease)
     assert not answer.over
     assert answer.counter > one.numbers.last
-    assert await here.leased(two)
+    assert await authority.leased(two)
 
 
-@story
-async def neither_a_lower_counter_of_a_copy_nor_a_replay_ends_the_id(here: Here) -> None:
+@rule
+async def neither_a_lower_counter_of_a_copy_nor_a_replay_ends_the_id(
+    authority: LeaseAuthority,
+) -> None:
     one = Process()
     old = one.heartbeat()
-    assert isinstance(await here.granter.answer(old), Reply)
+    assert isinstance(await authority.granter.answer(old), Reply)
     two = one.copied()
     for _ in range(3):
-        assert await here.leased(one)
+        assert await authority.leased(one)
     for message in (old, two.heartbeat()):
-        answer = await here.granter.answer(message)
+        answer = await authority.granter.answer(message)
         assert isinstance(answer, NoLease)
         assert not answer.over
-    assert await here.leased(one)
+    assert await authority.leased(one)
 
 
-@story
-async def an_acknowledgement_settles_only_the_row_of_the_process_that_sent_it(here: Here) -> None:
+@rule
+async def an_acknowledgement_settles_only_the_row_of_the_process_that_sent_it(
+    authority: LeaseAuthority,
+) -> None:
     one = Process()
-    assert await here.leased(one)
+    assert await authority.leased(one)
     two = one.copied()
-    assert await here.leased(two)  # its lease precedes what is committed now
-    wait = await here.wait()
+    assert await authority.leased(two)  # its lease precedes what is committed now
+    wait = await authority.wait()
     one.applied = two.applied = Position(1, wait.target.seq, bytes(32))
     wait.acknowledge(one.instance, received_ns=SEEN_NS, nonces=one.ack().trail or ())
     assert wait.pending == {one.instance}
@@ -270,36 +282,38 @@ async def an_acknowledgement_settles_only_the_row_of_the_process_that_sent_it(he
     assert wait.is_over(SEEN_NS)
 
 
-@story
-async def an_acknowledgement_counts_after_some_more_heartbeats(here: Here) -> None:
+@rule
+async def an_acknowledgement_counts_after_some_more_heartbeats(authority: LeaseAuthority) -> None:
     process = Process()
-    assert await here.leased(process)
-    wait = await here.wait()
+    assert await authority.leased(process)
+    wait = await authority.wait()
     process.applied = Position(1, wait.target.seq, bytes(32))
     for is_lost in (False, True, False):
-        await here.beat(process, is_lost=is_lost)
+        await authority.beat(process, is_lost=is_lost)
     wait.acknowledge(process.instance, received_ns=SEEN_NS, nonces=process.ack().trail or ())
     assert wait.is_over(SEEN_NS)
 
 
-@story
-async def an_id_that_two_processes_share_is_waited_for_until_its_leases_lapse(here: Here) -> None:
+@rule
+async def an_id_that_two_processes_share_is_waited_for_until_its_leases_lapse(
+    authority: LeaseAuthority,
+) -> None:
     one = Process()
-    assert await here.leased(one)
+    assert await authority.leased(one)
     two = one.copied()
-    wait = await here.wait()
-    assert await here.leased(one)
-    assert await here.over(two)
+    wait = await authority.wait()
+    assert await authority.leased(one)
+    assert await authority.over(two)
     for process in (one, two):
         process.applied = Position(1, wait.target.seq, bytes(32))
-    await here.rows(wait)
+    await authority.rows(wait)
     for process in (one, two):
         wait.acknowledge(process.instance, received_ns=SEEN_NS, nonces=process.ack().trail or ())
-        await here.granter.answer(process.release())
-        assert await here.over(process)
-        await here.rows(wait)
+        await authority.granter.answer(process.release())
+        assert await authority.over(process)
+        await authority.rows(wait)
     assert wait.pending == {one.instance}
-    seen = await here.receipts.waiting()
+    seen = await authority.receipts.waiting()
     ends_ns = SEEN_NS + lease.wait_ns(seen.wait_term_ms)
     assert not wait.is_over(ends_ns - 1)
     assert wait.is_over(ends_ns)
@@ -307,38 +321,40 @@ async def an_id_that_two_processes_share_is_waited_for_until_its_leases_lapse(he
     assert verified.outcome is Outcome.LAPSED
 
 
-@story
-async def the_release_of_a_copy_releases_nothing(here: Here) -> None:
+@rule
+async def the_release_of_a_copy_releases_nothing(authority: LeaseAuthority) -> None:
     one = Process()
-    assert await here.leased(one)
+    assert await authority.leased(one)
     two = one.copied()
-    assert await here.leased(two)
-    wait = await here.wait()
-    await here.granter.answer(one.release())
-    await here.rows(wait)
+    assert await authority.leased(two)
+    wait = await authority.wait()
+    await authority.granter.answer(one.release())
+    await authority.rows(wait)
     assert wait.pending == {one.instance}
-    assert await here.over(two)
+    assert await authority.over(two)
 
 
-@story
-async def the_release_of_a_single_process_counts_whatever_messages_were_lost(here: Here) -> None:
+@rule
+async def the_release_of_a_single_process_counts_whatever_messages_were_lost(
+    authority: LeaseAuthority,
+) -> None:
     process = Process()
-    assert await here.leased(process)
+    assert await authority.leased(process)
     for _ in range(2 * MOST_TRAIL):
-        assert isinstance(await here.beat(process, is_lost=True), Reply)
-    wait = await here.wait()
+        assert isinstance(await authority.beat(process, is_lost=True), Reply)
+    wait = await authority.wait()
     under_way = process.heartbeat()
-    await here.granter.answer(process.release())
-    await here.rows(wait)
+    await authority.granter.answer(process.release())
+    await authority.rows(wait)
     assert wait.is_over(SEEN_NS)
     assert [each.outcome for each in wait.receipt(SEEN_NS).verifiers] == [Outcome.RELEASED]
-    answer = await here.granter.answer(under_way)
+    answer = await authority.granter.answer(under_way)
     assert isinstance(answer, NoLease)
     assert answer.over
 
 
-@story
-async def an_older_sidecar_that_names_no_nonces_works_as_before(here: Here) -> None:
+@rule
+async def an_older_sidecar_that_names_no_nonces_works_as_before(authority: LeaseAuthority) -> None:
     counters = itertools.count(1)
     instance = secrets.token_bytes(16)
 
@@ -347,11 +363,11 @@ async def an_older_sidecar_that_names_no_nonces_works_as_before(here: Here) -> N
         return Heartbeat(instance, nonce, counter, None, "search", "host", "0", "strict")
 
     for _ in range(2):
-        assert isinstance(await here.granter.answer(heartbeat(next(counters))), Reply)
-    assert await here.granter.answer(heartbeat(1)) is None
-    wait = await here.wait()
+        assert isinstance(await authority.granter.answer(heartbeat(next(counters))), Reply)
+    assert await authority.granter.answer(heartbeat(1)) is None
+    wait = await authority.wait()
     wait.acknowledge(instance, received_ns=SEEN_NS)
     assert wait.is_over(SEEN_NS)
     # The answer cannot contain the reason, but one counter still reveals two such processes.
-    assert await here.granter.answer(heartbeat(2)) is None
-    assert await here.granter.answer(heartbeat(next(counters))) is None
+    assert await authority.granter.answer(heartbeat(2)) is None
+    assert await authority.granter.answer(heartbeat(next(counters))) is None

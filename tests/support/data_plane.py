@@ -14,7 +14,7 @@ from rescind_sidecar.prometheus import SidecarMetrics
 
 
 @dataclass(frozen=True)
-class Plane:
+class DataPlane:
     """The address of a data plane, and its processes."""
 
     served: Served
@@ -28,7 +28,7 @@ class Plane:
 @asynccontextmanager
 async def running(
     sidecar: RunningSidecar, *, workers: int = 1, **settings: str
-) -> AsyncIterator[Plane]:
+) -> AsyncIterator[DataPlane]:
     """Serve HTTP for a sidecar as in a process of its own, from the main thread."""
     metrics = SidecarMetrics(
         sidecar.instances,
@@ -45,4 +45,4 @@ async def running(
         environment=clean_environment(RESCIND_SOCKET=str(sidecar.path), **settings),
         tally=sidecar.tally,
     ) as served:
-        yield Plane(served, int(served.url.rpartition(":")[2]))
+        yield DataPlane(served, int(served.url.rpartition(":")[2]))

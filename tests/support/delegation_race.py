@@ -1,6 +1,7 @@
 """Delegations that race revocations of their ancestors, on a real Postgres.
 
-`LockedFootings` is the seeded bug: it reads the head under a lock, which looks safer and is not.
+`LockingTransactions` is the seeded bug: it reads the head under a lock, which looks safer and is
+not.
 """
 
 import asyncio
@@ -58,7 +59,7 @@ class _LockedTransaction(PostgresLedgerTransaction):
         return IssuanceSnapshot(snapshot, next(iter(snapshot.tokens), None), candidates)
 
 
-class LockedFootings:
+class LockingTransactions:
     """Transactions with the seeded bug."""
 
     def __init__(self, postgres: Postgres, guard: RowGuard) -> None:
@@ -82,13 +83,13 @@ class _InterruptedTransaction(PostgresLedgerTransaction):
     async def read_issuance(
         self, parent_hash: bytes | None, handles: Collection[Handle]
     ) -> IssuanceSnapshot:
-        footing = await super().read_issuance(parent_hash, handles)
+        snapshot = await super().read_issuance(parent_hash, handles)
         await self._meanwhile()
-        return footing
+        return snapshot
 
 
 @dataclass
-class InterruptedFootings:
+class InterruptedTransactions:
     """Transactions that call `meanwhile` just after the issuance snapshot was read."""
 
     postgres: Postgres
@@ -112,7 +113,7 @@ class OneEdgeKey:
 MINT = TokenGenerator(SystemClock(), secrets.token_bytes, OneEdgeKey(), "rsc")
 
 
-class _Nobody:
+class _SilentAnnouncer:
     def announce(self, batch: Batch) -> None: ...
 
     def call(self, wanted: AckRequest) -> None: ...
@@ -221,18 +222,18 @@ class Race:
         """Kill a whole family by its root, its label or a subject, or a branch of it."""
         while self.made < self.wanted:
             place = self.random_source.randrange(ROOTS)
-            victim = self.random_source.choice(self.families[place])
+            target = self.random_source.choice(self.families[place])
             root = self.families[place][0].token
             selector = self.random_source.choice(
                 [
-                    f"tree:{victim.token.grant.token_id}",
-                    f"chain:{victim.token.grant.subject}",
+                    f"tree:{target.token.grant.token_id}",
+                    f"chain:{target.token.grant.subject}",
                     f"tree:{root.grant.token_id}",
                     f"label:run={dict(root.grant.labels)['run']}",
                 ]
             )
             # Half have a cutoff just after the victim was made: its children are younger than that.
-            cutoff_us = self.random_source.choice([None, victim.issued.issued_at_us + 1])
+            cutoff_us = self.random_source.choice([None, target.issued.issued_at_us + 1])
             await self.revoke(selector, cutoff_us)
             self.families[place] = [await self.root()]
 
@@ -257,11 +258,15 @@ async def prepared(
     keys = Keyring.create(root=bytes(32), now_us=0)
     async with pool.connect(dsn) as postgres:
         parts = Core(
-            postgres, announcer=_Nobody(), caller=_Nobody(), keys=keys, metrics=PrometheusMetrics()
+            postgres,
+            announcer=_SilentAnnouncer(),
+            caller=_SilentAnnouncer(),
+            keys=keys,
+            metrics=PrometheusMetrics(),
         )
         guard = rows.guard_of(keys)
         plain = PostgresLedger(postgres, guard)
-        ledger: Transactions = LockedFootings(postgres, guard) if locked else plain
+        ledger: Transactions = LockingTransactions(postgres, guard) if locked else plain
         async with asyncio.TaskGroup() as tasks:
             job = tasks.create_task(parts.run())
             yield Race(

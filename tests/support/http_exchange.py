@@ -21,7 +21,7 @@ class Answer:
     body: bytes = field(default=b"")
 
 
-class Talk:
+class RawConnection:
     """One connection to a server."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -55,18 +55,18 @@ class Talk:
 
 
 @asynccontextmanager
-async def talk(port: int) -> AsyncIterator[Talk]:
+async def connect_raw(port: int) -> AsyncIterator[RawConnection]:
     """Connect to a port of this machine."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
     try:
-        yield Talk(reader, writer)
+        yield RawConnection(reader, writer)
     finally:
         writer.close()
 
 
 async def ask(port: int, *parts: bytes) -> Answer:
     """Send one request on a new connection, and return the reply."""
-    async with talk(port) as line:
+    async with connect_raw(port) as line:
         return await line.ask(*parts)
 
 

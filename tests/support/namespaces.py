@@ -20,12 +20,12 @@ _NOWHERE = "02:00:00:00:00:00"
 _CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 
 
-class Cut(StrEnum):
+class PacketLoss(StrEnum):
     """The packets that a link loses: all, those from the far host, or those to it."""
 
     BOTH = "both ways"
-    MUTE = "what it says"
-    DEAF = "what it is told"
+    OUTGOING = "what it says"
+    INCOMING = "what it is told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class Host:
     near: str
     far: str
 
-    def cut(self, what: Cut) -> None:
+    def cut(self, what: PacketLoss) -> None:
         """Lose packets from now on."""
-        if what is not Cut.DEAF:
+        if what is not PacketLoss.INCOMING:
             _ip("-n", self.name, *self._lost(self.near, "eth0"))
-        if what is not Cut.MUTE:
+        if what is not PacketLoss.OUTGOING:
             _ip(*self._lost(self.far, self.name))
 
     def heal(self) -> None:

@@ -24,7 +24,7 @@ S_US = 1_000_000
 METRICS = PrometheusMetrics()
 
 
-class Silent:
+class SilentAnnouncer:
     """An announcer that sends nothing (port EventAnnouncer)."""
 
     def announce(self, batch: Batch) -> None:
@@ -51,7 +51,7 @@ class TimedEnds:
     def start(self, entropy: Entropy) -> tuple[Sequencer, EndTimer]:
         """Start the tasks with which an authority commits ends."""
         publisher = Publisher(
-            announcer=Silent(), recent=RecentEvents(self.postgres, clock=self.clock)
+            announcer=SilentAnnouncer(), recent=RecentEvents(self.postgres, clock=self.clock)
         )
         sequencer = Sequencer(self.postgres, publisher=publisher, clock=self.clock, metrics=METRICS)
         timer = EndTimer(self.postgres, sequencer=sequencer, clock=self.clock, entropy=entropy)
@@ -73,11 +73,11 @@ def play(
 ) -> None:
     """Run a story in virtual time."""
 
-    async def told() -> None:
+    async def run_story() -> None:
         async with asyncio.TaskGroup() as tasks:
             here = world(tasks)
             await story(here)
             for task in here.running:
                 task.cancel()
 
-    virtual_time.run(told())
+    virtual_time.run(run_story())

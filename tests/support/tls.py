@@ -35,15 +35,15 @@ class Pki:
     def make(cls, folder: Path) -> "Pki":
         """Issue all certificates."""
         folder.mkdir(parents=True, exist_ok=True)
-        authority, stranger = trustme.CA(), trustme.CA()
+        authority, other_authority = trustme.CA(), trustme.CA()
         made = cls(folder)
         authority.cert_pem.write_to_path(str(made.ca))
-        stranger.cert_pem.write_to_path(str(made.strange_ca))
+        other_authority.cert_pem.write_to_path(str(made.strange_ca))
         yesterday = datetime.now(UTC) - timedelta(days=1)
         made._keep("server", authority.issue_cert("127.0.0.1", "localhost", "::1"))
         made._keep("elsewhere", authority.issue_cert("elsewhere.example"))
         made._keep("expired", authority.issue_cert("127.0.0.1", not_after=yesterday))
-        made._keep("strange", stranger.issue_cert("127.0.0.1", "localhost"))
+        made._keep("strange", other_authority.issue_cert("127.0.0.1", "localhost"))
         made._keep("client", authority.issue_cert("client@example.com"))
         return made
 

@@ -33,7 +33,7 @@ _EXCUSED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
 
 
 @dataclass(slots=True)
-class Known:
+class CheckedToken:
     """A token that the traffic uses. The seq is set before `answered_ns`, and both only once."""
 
     token: str
@@ -44,7 +44,7 @@ class Known:
 
 
 @dataclass(slots=True)
-class Tally:
+class ClientResults:
     """The results of one client."""
 
     checks: int = 0
@@ -59,10 +59,12 @@ class Tally:
 class Client(threading.Thread):
     """One workload beside one sidecar, checking all the time."""
 
-    def __init__(self, cluster: Cluster, service: str, tokens: list[Known], seed: int) -> None:
+    def __init__(
+        self, cluster: Cluster, service: str, tokens: list[CheckedToken], seed: int
+    ) -> None:
         super().__init__(name=f"client-{service}")
         self.service = service
-        self.tally = Tally()
+        self.tally = ClientResults()
         self._socket = cluster.socket(service)
         self._tokens = tokens
         self._random = random.Random(seed)
@@ -80,7 +82,7 @@ class Client(threading.Thread):
         if verifier is not None:
             verifier.close()
 
-    def _check(self, verifier: Verifier, known: Known) -> None:
+    def _check(self, verifier: Verifier, known: CheckedToken) -> None:
         # Everything by which the verdict is judged is read before the check begins.
         doomed, seq, answered_ns = known.doomed, known.seq, known.answered_ns
         shown = verifier.freshness().as_of
@@ -115,7 +117,7 @@ class Traffic:
         self._cluster = cluster
         self._control = control
         self._random = random.Random(seed)
-        self.tokens: list[Known] = []
+        self.tokens: list[CheckedToken] = []
         self.issued = 0
         self.revoked = 0
         self.clients = [
@@ -165,7 +167,7 @@ class Traffic:
             await asyncio.sleep(0.05)
 
     @property
-    def good(self) -> list[Known]:
+    def good(self) -> list[CheckedToken]:
         """The tokens whose revocation was not requested."""
         return [known for known in self.tokens if not known.doomed]
 
@@ -173,10 +175,10 @@ class Traffic:
         body = {"subject": "agent:traffic", "kind": "agent", "scopes": ["a"], "ttl": 3600}
         issued = await self._command("/v1/tokens", body)
         if issued.get("token"):  # a repeat after a lost answer omits the token
-            self.tokens.append(Known(issued["token"], issued["token_id"]))
+            self.tokens.append(CheckedToken(issued["token"], issued["token_id"]))
             self.issued += 1
 
-    async def revoke(self, known: Known) -> None:
+    async def revoke(self, known: CheckedToken) -> None:
         known.doomed = True
         body = {"selector": [f"token:{known.token_id}"], "reason": "traffic"}
         answer = await self._command("/v1/revocations", body)
@@ -231,7 +233,7 @@ class Traffic:
             in_time(ends, f"{self.checks} checks of {wanted}")
             await asyncio.sleep(0.01)
 
-    async def denied_everywhere(self, known: Known, *, deadline_s: float) -> None:
+    async def denied_everywhere(self, known: CheckedToken, *, deadline_s: float) -> None:
         """Wait until a new verifier beside every sidecar denies a token as revoked."""
         ends = time.monotonic() + deadline_s
         for service in SERVICES:

@@ -196,8 +196,8 @@ async def test_a_caller_without_a_scope_cannot_issue_or_rotate_a_token_that_has_
                 assert ("token" in answer.json()) == (expected == 200)
             wish = {"subject": "admin:x", "kind": "admin", "scopes": [scope]}
             assert await status(caller, "/v1/tokens", wish) == (201 if scope in held else 403)
-        async with authority_of(shared, target) as victim:
-            assert (await victim.get("/v1/fleet")).status_code != 401 or scope in held
+        async with authority_of(shared, target) as holder:
+            assert (await holder.get("/v1/fleet")).status_code != 401 or scope in held
 
 
 @asynccontextmanager
@@ -259,8 +259,8 @@ async def test_the_caller_is_authorised_again_inside_the_transaction(
             wish = {"subject": "admin:x", "kind": "admin", "scopes": ["rescind:read"]}
             assert await status(caller, "/v1/tokens", wish) == refusal, effect
         monkeypatch.setattr(Authoriser, "recognise", recognise)
-        async with shared.as_bearer(target["token"]) as victim:
-            assert (await victim.get("/v1/fleet")).status_code == 200
+        async with shared.as_bearer(target["token"]) as holder:
+            assert (await holder.get("/v1/fleet")).status_code == 200
 
 
 async def test_the_overlap_of_an_administrator_s_secret_is_an_hour_at_most(

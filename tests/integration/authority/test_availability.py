@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import httpx2
 from tests.support import silent_clients
 from tests.support.authority import Running, Sidecar, System, serving
+from tests.support.enrolling_instance import EnrollingInstance, issue_credential
 from tests.support.eventually import eventually
-from tests.support.newcomer import Newcomer, credential
 
 from rescind.core import token_format
 from rescind.core.token_format import Kind
@@ -40,7 +40,7 @@ async def enrol_over_http(
     running: Running, sidecar: Sidecar, shown: str
 ) -> Granted | EnrolmentRefused | None:
     """Show a credential as a new instance; None where the authority says "not now"."""
-    request = Newcomer(sidecar, running.system).request(shown)
+    request = EnrollingInstance(sidecar, running.system).request(shown)
     async with running.as_bearer(None) as link:
         answer = await link.post(
             nats_subjects.path(nats_subjects.ENROL), content=enrolment.encode_request(request)
@@ -59,7 +59,7 @@ async def all_goes_on(running: Running, sidecar: Sidecar) -> None:
     assert done.status_code == httpx2.codes.CREATED, done.text
     assert done.json()["state"] == "enforced"
     await beat_over_http(running, sidecar)
-    shown = (await credential(running))["token"]
+    shown = (await issue_credential(running))["token"]
     granted = await eventually(lambda: enrol_over_http(running, sidecar, shown))
     assert isinstance(granted, Granted), granted
     async with running.as_bearer(None) as anyone:
@@ -101,16 +101,18 @@ async def endless_heads(url: str, seen: Counter[str]) -> None:
 async def requests_without_proof(running: Running, sidecar: Sidecar, seen: Counter[str]) -> None:
     """Ask what an administrator asks, and what a sidecar asks, without a credential for it."""
     forged = token_format.mint(kind=Kind.SERVICE, random=bytes(32), edge_key=bytes(32)).reveal()
-    stranger = signed_envelope.encode(SignedEnvelope(b"", secrets.token_bytes(16), bytes(32)))
-    enrolling = enrolment.encode_request(Newcomer(sidecar, running.system).request(forged))
+    unsigned_lookup = signed_envelope.encode(
+        SignedEnvelope(b"", secrets.token_bytes(16), bytes(32))
+    )
+    candidate = enrolment.encode_request(EnrollingInstance(sidecar, running.system).request(forged))
     async with running.as_bearer(forged) as http:
         while True:
             for answer in (
                 await http.get("/v1/fleet"),
                 await http.post("/v1/revocations", json={"selector": ["*"]}),
                 await http.post("/oauth/token", data={"grant_type": "x", "subject_token": forged}),
-                await http.post(nats_subjects.path(nats_subjects.RESOLVE), content=stranger),
-                await http.post(nats_subjects.path(nats_subjects.ENROL), content=enrolling),
+                await http.post(nats_subjects.path(nats_subjects.RESOLVE), content=unsigned_lookup),
+                await http.post(nats_subjects.path(nats_subjects.ENROL), content=candidate),
             ):
                 seen[f"{answer.url.path} {answer.status_code}"] += 1
 

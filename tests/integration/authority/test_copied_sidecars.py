@@ -5,7 +5,7 @@ import time
 
 import pytest
 from tests.support.authority import Sidecar, System, serving
-from tests.support.copies import STORIES, Here, Process
+from tests.support.copies import RULES, LeaseAuthority, Process
 from tests.support.rows import guard
 
 from rescind.core import lease
@@ -39,10 +39,10 @@ async def test_the_rules_for_copied_instances_hold_in_postgres(
         )
         async with asyncio.TaskGroup() as tasks:
             job = tasks.create_task(granter.run())
-            for name, story in STORIES.items():
+            for name, rule in RULES.items():
                 await system.rows("DELETE FROM leases")
                 with subtests.test(name):
-                    await story(Here(granter, PostgresReceipts(postgres)))
+                    await rule(LeaseAuthority(granter, PostgresReceipts(postgres)))
             job.cancel()
 
 

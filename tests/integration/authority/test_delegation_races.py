@@ -3,7 +3,7 @@
 import pytest
 from tests.support import delegation_race
 from tests.support.authority import System
-from tests.support.delegation_race import MINT, InterruptedFootings
+from tests.support.delegation_race import MINT, InterruptedTransactions
 
 from rescind_authority.operator import bootstrap
 from rescind_authority.postgres import pool
@@ -27,8 +27,10 @@ async def test_a_child_whose_parent_is_revoked_during_the_delegation_is_revoked(
             subject=parent.token.grant.subject,
             run=dict(parent.token.grant.labels)["run"],
         )
-        footings = InterruptedFootings(postgres, race.guard, meanwhile=lambda: race.revoke(named))
-        race.delegator = Delegator(footings, mint=MINT)
+        transactions = InterruptedTransactions(
+            postgres, race.guard, meanwhile=lambda: race.revoke(named)
+        )
+        race.delegator = Delegator(transactions, mint=MINT)
         child = await race.child(parent)
         assert (child.issued.issued_seq, race.revoked) == (0, 1)
         assert await race.orphans() == []

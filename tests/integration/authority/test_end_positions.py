@@ -152,17 +152,17 @@ async def test_the_footing_of_a_delegation_shows_the_end_of_the_parent(system: S
         replaced = await call(authority, rotated, "rotate")
         await set_back(system)
         async with PostgresLedger(postgres, guard(system.settings)).begin() as transaction:
-            footing = await transaction.read_issuance(
+            issuance = await transaction.read_issuance(
                 token_format.digest(parent["token"]), [Handle("*")]
             )
-            assert footing.parent is not None
-            found = record_of(footing.parent, footing.snapshot)
+            assert issuance.parent is not None
+            found = record_of(issuance.parent, issuance.snapshot)
             assert found.holds == (ActiveRevocation(ended["id"], ENDED, ended["seq"]),)
-            footing = await transaction.read_issuance(
+            issuance = await transaction.read_issuance(
                 token_format.digest(rotated["token"]), [Handle("*")]
             )
-            assert footing.parent is not None
-            found = record_of(footing.parent, footing.snapshot)
+            assert issuance.parent is not None
+            found = record_of(issuance.parent, issuance.snapshot)
             assert [(hold.effect, hold.seq) for hold in found.holds] == [(ENDED, replaced["seq"])]
 
 
@@ -427,11 +427,13 @@ async def test_a_scheduled_end_after_the_tokens_own_end_needs_no_event(system: S
 def sequencer(postgres: Postgres, system: System) -> Sequencer:
     """Make the sequencer of one more authority, which announces to nobody."""
     ledger = PostgresLedger(postgres, guard(system.settings))
-    publisher = Publisher(announcer=Silent(), recent=RecentEvents(ledger, clock=SystemClock()))
+    publisher = Publisher(
+        announcer=SilentAnnouncer(), recent=RecentEvents(ledger, clock=SystemClock())
+    )
     return Sequencer(ledger, publisher=publisher, clock=SystemClock(), metrics=PrometheusMetrics())
 
 
-class Silent:
+class SilentAnnouncer:
     def announce(self, batch: Batch) -> None:
         pass
 

@@ -6,8 +6,8 @@ import secrets
 
 import pytest
 from tests.support.authority import Running, System, serving
+from tests.support.enrolling_instance import EnrollingInstance, enrol_instance, issue_credential
 from tests.support.eventually import eventually
-from tests.support.newcomer import Newcomer, credential, enrolled
 
 from rescind.core import instance_mac, times, token_format
 from rescind.core.ledger import Position
@@ -27,18 +27,18 @@ async def test_a_credential_of_the_service_yields_the_secret_that_opens_a_lease_
     system: System,
 ) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
-        newcomer = Newcomer(sidecar, system)
-        answer = await newcomer.enrol((await credential(authority))["token"])
+        candidate = EnrollingInstance(sidecar, system)
+        answer = await candidate.enrol((await issue_credential(authority))["token"])
         assert isinstance(answer, Granted)
-        opened = newcomer.key.open(answer.box)
+        opened = candidate.key.open(answer.box)
         assert opened is not None
         instance_secrets = enrolment.decode_instance_secrets(opened)
         keyring = Keyring.read(system.settings.keyring_path)
-        derived = instance_mac.instance_secret(keyring.master, epoch=1, instance=newcomer.instance)
+        derived = instance_mac.instance_secret(keyring.master, epoch=1, instance=candidate.instance)
         assert (instance_secrets.secret, answer.epoch) == (derived, 1)
-        sidecar.instance = newcomer.instance
+        sidecar.instance = candidate.instance
         assert await sidecar.beat() is not None
-        assert await _rows(system) == [newcomer.instance]
+        assert await _rows(system) == [candidate.instance]
 
 
 @pytest.mark.parametrize(
@@ -57,22 +57,22 @@ async def test_a_token_that_is_not_a_credential_cannot_enrol(
 ) -> None:
     """Such tokens are not issued any more; a table may have some from before."""
     async with serving(system) as authority, system.sidecar() as sidecar:
-        made = await credential(authority)
+        made = await issue_credential(authority)
         await system.rows(f"UPDATE tokens SET {change} WHERE token_id = $1", made["token_id"])  # noqa: S608 - ours alone
-        await _refused(await Newcomer(sidecar, system).enrol(made["token"]), system, why)
+        await _refused(await EnrollingInstance(sidecar, system).enrol(made["token"]), system, why)
 
 
 async def test_a_missing_credential_or_one_of_another_service_cannot_enrol(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
-        newcomer = Newcomer(sidecar, system)
-        mails = (await credential(authority, "mail"))["token"]
+        candidate = EnrollingInstance(sidecar, system)
+        mails = (await issue_credential(authority, "mail"))["token"]
         for token, why in (("", "not known"), ("rsc_svc_x", "not known"), (mails, "service:mail")):
-            await _refused(await newcomer.enrol(token), system, why)
+            await _refused(await candidate.enrol(token), system, why)
 
 
 async def test_a_forged_credential_is_refused_without_a_look_up(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
-        newcomer = Newcomer(sidecar, system)
+        candidate = EnrollingInstance(sidecar, system)
         looks = "rescind_authority_resolve_seconds_count"
         before = await authority.metric(looks)
         random = bytes(32)
@@ -80,15 +80,17 @@ async def test_a_forged_credential_is_refused_without_a_look_up(system: System) 
             kind=token_format.Kind.SERVICE, random=random, edge_key=bytes(32)
         )
         for text in (forged.reveal(), "rsc_svc_x", "", "\0", "_"):
-            await _refused(await newcomer.enrol(text), system, "not known here")
+            await _refused(await candidate.enrol(text), system, "not known here")
         assert await authority.metric(looks) == before
 
 
 async def test_a_revoked_credential_cannot_enrol(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
-        made = await credential(authority)
+        made = await issue_credential(authority)
         await authority.revoke(f"token:{made['token_id']}")
-        await _refused(await Newcomer(sidecar, system).enrol(made["token"]), system, "revoked")
+        await _refused(
+            await EnrollingInstance(sidecar, system).enrol(made["token"]), system, "revoked"
+        )
 
 
 async def test_a_credential_that_ended_is_refused_with_how_it_ended_and_what_to_do(
@@ -96,7 +98,7 @@ async def test_a_credential_that_ended_is_refused_with_how_it_ended_and_what_to_
 ) -> None:
     anew = "rescind sidecar enrol --service search --file FILE"
     async with serving(system) as authority, system.sidecar() as sidecar:
-        made = [await credential(authority) for _ in range(5)]
+        made = [await issue_credential(authority) for _ in range(5)]
         ids = [each["token_id"] for each in made]
         await authority.revoke(f"token:{ids[0]}")
         for number, change in ((1, "expire"), (2, "rotate")):
@@ -112,10 +114,14 @@ async def test_a_credential_that_ended_is_refused_with_how_it_ended_and_what_to_
             (made[3]["token"], "suspended", lift.format(ids[3])),
             (made[4]["token"], "insufficient_scope", lift.format(ids[4])),
             ("rsc_svc_x", "another authority's, or this ledger was restored", anew),
-            ((await credential(authority, "mail"))["token"], "service:mail", "rescind sidecar"),
+            (
+                (await issue_credential(authority, "mail"))["token"],
+                "service:mail",
+                "rescind sidecar",
+            ),
         ]
         for token, says, advice in expected:
-            answer = await Newcomer(sidecar, system).enrol(token)
+            answer = await EnrollingInstance(sidecar, system).enrol(token)
             assert isinstance(answer, EnrolmentRefused)
             why, _, what_to_do = answer.why.partition(". ")
             assert says in why
@@ -124,21 +130,21 @@ async def test_a_credential_that_ended_is_refused_with_how_it_ended_and_what_to_
 
 async def test_an_encrypted_credential_is_valid_for_its_own_request_only(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
-        token = Secret((await credential(authority))["token"])
-        newcomer, thief = Newcomer(sidecar, system), Newcomer(sidecar, system)
+        token = Secret((await issue_credential(authority))["token"])
+        candidate, attacker = EnrollingInstance(sidecar, system), EnrollingInstance(sidecar, system)
         nonce, other = secrets.token_bytes(16), secrets.token_bytes(16)
-        shown = Credential(token, "search", newcomer.instance, nonce)
+        shown = Credential(token, "search", candidate.instance, nonce)
         for answer in (
-            await newcomer.show(shown, nonce=other),  # replayed under a nonce of theirs
-            await newcomer.show(shown, nonce=nonce, public=thief.key.public),  # under their key
-            await newcomer.send(EnrolmentRequest(newcomer.key.public, nonce, os.urandom(200))),
+            await candidate.show(shown, nonce=other),  # replayed under a nonce of theirs
+            await candidate.show(shown, nonce=nonce, public=attacker.key.public),  # under their key
+            await candidate.send(EnrolmentRequest(candidate.key.public, nonce, os.urandom(200))),
         ):
             await _refused(answer, system, "not sealed")
 
 
 async def test_an_all_zero_public_key_gets_an_empty_reply(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
-        token = Secret((await credential(authority))["token"])
+        token = Secret((await issue_credential(authority))["token"])
         weak, nonce = bytes(32), secrets.token_bytes(16)
         shown = Credential(token, "search", enrolment.instance_of(weak), nonce)
         box = Trust.read(system.settings.trust_path).encrypt_for_authority(
@@ -221,15 +227,15 @@ async def test_an_invented_credential_never_reaches_postgres(system: System) -> 
         forged = token_format.mint(
             kind=Kind.SERVICE, random=secrets.token_bytes(32), edge_key=secrets.token_bytes(32)
         ).reveal()
-        true = (await credential(authority))["token"]
+        true = (await issue_credential(authority))["token"]
         altered = true[:-1] + ("0" if true[-1] != "0" else "1")
         before = await _looked_up(authority)
         for made_up in (forged, "rsc_svc_short", "", altered, true + "\0"):
-            answer = await Newcomer(sidecar, system).enrol(made_up)
+            answer = await EnrollingInstance(sidecar, system).enrol(made_up)
             assert isinstance(answer, EnrolmentRefused)
             assert "not known here" in answer.why
         assert await _looked_up(authority) == before
-        assert isinstance(await Newcomer(sidecar, system).enrol(true), Granted)
+        assert isinstance(await EnrollingInstance(sidecar, system).enrol(true), Granted)
         assert await _looked_up(authority) == before + 1
 
 
@@ -300,8 +306,8 @@ async def test_an_evicted_instance_gets_no_lease_and_its_last_one_is_waited_for(
 ) -> None:
     system = system.but(term=1)
     async with serving(system) as authority, system.sidecar() as sidecar:
-        made = await credential(authority)
-        newcomer = await enrolled(sidecar, system, made["token"])
+        made = await issue_credential(authority)
+        candidate = await enrol_instance(sidecar, system, made["token"])
         first = await sidecar.beat()
         assert first is not None
         path = f"/v1/fleet/{sidecar.instance.hex()}/evict"
@@ -319,7 +325,7 @@ async def test_an_evicted_instance_gets_no_lease_and_its_last_one_is_waited_for(
             )
             == ENROL_AGAIN
         )
-        answer = await newcomer.enrol(made["token"])
+        answer = await candidate.enrol(made["token"])
         assert isinstance(answer, EnrolmentRefused)
         assert "it is not ours" in answer.why
         (seen,) = (await authority.http.get("/v1/fleet")).json()["instances"]
@@ -340,7 +346,7 @@ async def test_an_evicted_instance_gets_no_lease_and_its_last_one_is_waited_for(
         told = await authority.http.get(f"/v1/revocations/{revoked['id']}/receipt")
         (verifier,) = told.json()["receipt"]["verifiers"]
         assert verifier["outcome"] == "lapsed"
-        other = Newcomer(sidecar, system)  # its process begins anew: that id is another
+        other = EnrollingInstance(sidecar, system)  # its process begins anew: that id is another
         assert isinstance(await other.enrol(made["token"]), Granted)
 
 

@@ -5,7 +5,12 @@ from typing import Any
 
 import pytest
 from tests.support.authority import Running, Sidecar, System
-from tests.support.newcomer import CREDENTIAL, Newcomer, credential, enrolled
+from tests.support.enrolling_instance import (
+    CREDENTIAL,
+    EnrollingInstance,
+    enrol_instance,
+    issue_credential,
+)
 
 from rescind.wire import heartbeat, nats_subjects, recovery_offer
 from rescind.wire.enrolment import EnrolmentRefused, Granted
@@ -55,10 +60,10 @@ async def test_an_instance_cannot_act_for_another_service_than_it_enrolled_for(
 ) -> None:
     system = shared.system
     async with system.sidecar() as sidecar:
-        newcomer = await enrolled(sidecar, system, (await credential(shared))["token"])
+        candidate = await enrol_instance(sidecar, system, (await issue_credential(shared))["token"])
         assert await sidecar.beat() is not None
         await lies(sidecar, service="payments-prod")
-        answer = await newcomer.enrol((await credential(shared))["token"])
+        answer = await candidate.enrol((await issue_credential(shared))["token"])
         assert isinstance(answer, EnrolmentRefused)
         assert "evicted" in answer.why
         assert "payments-prod" in answer.why
@@ -85,14 +90,16 @@ async def test_a_posture_is_never_more_lenient_than_the_credential_allows(
     bound = {} if worst is None else {"sidecars": {"posture": worst}}
     made = await shared.issue("service:search", **CREDENTIAL, **bound)
     async with shared.system.sidecar() as sidecar:
-        told = await Newcomer(sidecar, shared.system).enrol(made["token"], posture=declared)
+        told = await EnrollingInstance(sidecar, shared.system).enrol(
+            made["token"], posture=declared
+        )
         assert isinstance(told, Granted if is_taken else EnrolmentRefused)
-        newcomer = await enrolled(sidecar, shared.system, made["token"])
+        candidate = await enrol_instance(sidecar, shared.system, made["token"])
         if is_taken:
             assert await sidecar.beat(posture=declared) is not None
             return
         await lies(sidecar, posture=declared)
-        refused = await newcomer.enrol(made["token"], posture="strict")
+        refused = await candidate.enrol(made["token"], posture="strict")
         assert isinstance(refused, EnrolmentRefused)
         assert "lenient" in refused.why
 
@@ -101,9 +108,9 @@ async def test_a_credential_has_no_more_sidecars_than_its_limit(shared: Running)
     system = shared.system
     async with system.sidecar() as sidecar:
         made = await shared.issue("service:search", **CREDENTIAL, sidecars={"instances": 2})
-        first = await enrolled(sidecar, system, made["token"])
+        first = await enrol_instance(sidecar, system, made["token"])
         assert await sidecar.beat() is not None
-        others = [Newcomer(sidecar, system) for _ in range(8)]
+        others = [EnrollingInstance(sidecar, system) for _ in range(8)]
         answers = await asyncio.gather(*(each.enrol(made["token"]) for each in others))
         assert sum(isinstance(each, Granted) for each in answers) == 1
         assert any(
@@ -113,11 +120,13 @@ async def test_a_credential_has_no_more_sidecars_than_its_limit(shared: Running)
         )
         assert isinstance(await first.enrol(made["token"]), Granted)  # it has its place
         await sidecar.release()
-        assert isinstance(await Newcomer(sidecar, system).enrol(made["token"]), Granted)
-        assert isinstance(await Newcomer(sidecar, system).enrol(made["token"]), EnrolmentRefused)
+        assert isinstance(await EnrollingInstance(sidecar, system).enrol(made["token"]), Granted)
+        assert isinstance(
+            await EnrollingInstance(sidecar, system).enrol(made["token"]), EnrolmentRefused
+        )
         # Who is silent for long has no place, and asks for one again when it comes back.
         await grow_old(shared, made, minutes=5)
-        silent = await enrolled(sidecar, system, made["token"])
+        silent = await enrol_instance(sidecar, system, made["token"])
         await grow_old(shared, made, minutes=5)
         assert await asks(sidecar) == ENROL_AGAIN
         assert isinstance(await silent.enrol(made["token"]), Granted)
@@ -132,14 +141,14 @@ async def test_a_credential_enrols_at_most_ten_times_its_limit_within_an_hour(
     async with system.sidecar() as sidecar:
         made = await shared.issue("service:search", **CREDENTIAL, sidecars={"instances": 1})
         for _ in range(10):
-            await enrolled(sidecar, system, made["token"])
+            await enrol_instance(sidecar, system, made["token"])
             assert await sidecar.beat() is not None
             await sidecar.release()
-        refused = await Newcomer(sidecar, system).enrol(made["token"])
+        refused = await EnrollingInstance(sidecar, system).enrol(made["token"])
         assert isinstance(refused, EnrolmentRefused)
         assert "within an hour" in refused.why
         await grow_old(shared, made, minutes=180)
-        assert isinstance(await Newcomer(sidecar, system).enrol(made["token"]), Granted)
+        assert isinstance(await EnrollingInstance(sidecar, system).enrol(made["token"]), Granted)
         (count,) = await system.rows(
             "SELECT count(*) FROM enrolments WHERE credential = $1", made["token_id"]
         )
@@ -153,7 +162,7 @@ async def test_instances_end_with_their_credential(shared: Running, how: str) ->
     made = await shared.issue(f"service:{how.replace(' ', '-')}", **CREDENTIAL)
     service = made["subject"].removeprefix("service:")
     async with system.sidecar() as sidecar, system.sidecar() as other:
-        newcomer = await enrolled(sidecar, system, made["token"], service)
+        candidate = await enrol_instance(sidecar, system, made["token"], service)
         before = await sidecar.beat(service=service)
         assert before is not None
         assert await other.beat() is not None
@@ -186,7 +195,7 @@ async def test_instances_end_with_their_credential(shared: Running, how: str) ->
             await sidecar.ask(nats_subjects.HEARTBEAT, sidecar.spoken(a_release(sidecar)))
             == ENROL_AGAIN
         )
-        assert isinstance(await newcomer.enrol(made["token"], service), EnrolmentRefused)
+        assert isinstance(await candidate.enrol(made["token"], service), EnrolmentRefused)
         # Its row stands still from here on: receipts wait until its last lease has ended.
         assert await row_version(system, sidecar.instance) == version
         assert await other.beat() is not None
@@ -205,9 +214,9 @@ async def test_an_instance_that_an_older_authority_enrolled_enrols_again(shared:
     """It has a secret and no enrolment: it is asked to enrol, and then has its lease."""
     made = await shared.issue("service:search", **CREDENTIAL)
     async with shared.system.sidecar() as sidecar:
-        newcomer = Newcomer(sidecar, shared.system)
-        sidecar.instance = newcomer.instance
+        candidate = EnrollingInstance(sidecar, shared.system)
+        sidecar.instance = candidate.instance
         assert await asks(sidecar) == ENROL_AGAIN
-        assert isinstance(await newcomer.enrol(made["token"]), Granted)
+        assert isinstance(await candidate.enrol(made["token"]), Granted)
         sidecar.enrolled.add(sidecar.instance)
         assert await sidecar.beat() is not None

@@ -73,11 +73,11 @@ async def unharmed(
     assert await innocent.beat() is not None
     before = await running.system.rows(STATE, innocent.instance)
     counted = await refusals(running)
-    mallory = Sidecar(
+    attacker = Sidecar(
         innocent.nats, innocent.keyring_path, running.system, service=HEARTBEAT.service
     )
-    await mallory.enrol()
-    for subject, messages in edited(mallory).items():
+    await attacker.enrol()
+    for subject, messages in edited(attacker).items():
         # Who contradicts its enrolment is evicted, and would not be listened to any more.
         await running.system.rows("UPDATE enrolments SET evicted_at = NULL, evicted_why = NULL")
         for message in messages:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from nats.aio.msg import Msg
-from tests.integration.authority.test_nats_tampering import scene
+from tests.integration.authority.test_nats_tampering import run_attacked_system
 from tests.support.authority import System
 from tests.support.clocks import ManualClock
 from tests.support.eventually import eventually
@@ -33,26 +33,26 @@ async def test_a_rotation_of_every_key_under_traffic_refuses_no_event_no_record_
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signing, "OVERLAP_US", 4_000_000)
-    async with scene(system, tmp_path) as stage:
+    async with run_attacked_system(system, tmp_path) as attacked:
         spoken = set[bytes]()
 
         async def hear(message: Msg) -> None:
             spoken.add(message.data)
 
-        await nats_connection.subscribe(stage.mallory, nats_subjects.HEARTBEAT, hear)
+        await nats_connection.subscribe(attacked.attacker, nats_subjects.HEARTBEAT, hear)
         names = set[bytes]()
         before = _rotate_all(system)
         for number in range(60):
-            pushed = await stage.revoke(f"tenant:{number}")
+            pushed = await attacked.revoke(f"tenant:{number}")
             names.add(signed_envelope.decode(pushed).key_id)
-            token = (await stage.authority.issue(f"agent:{number}"))["token"]
-            assert isinstance(await stage.check(token), Allowed)
+            token = (await attacked.authority.issue(f"agent:{number}"))["token"]
+            assert isinstance(await attacked.check(token), Allowed)
             await asyncio.sleep(0.1)  # six seconds of traffic: longer than the overlap
         assert len(names) == 2  # the key before, and then the new one
-        assert stage.tally.messages_refused == 0
-        assert stage.tally.enrolments_refused == 0
-        assert stage.tally.instances_ended == 0
-        assert stage.sidecar._trust_store.serial == before.serial + len(KINDS)
+        assert attacked.tally.messages_refused == 0
+        assert attacked.tally.enrolments_refused == 0
+        assert attacked.tally.instances_ended == 0
+        assert attacked.sidecar._trust_store.serial == before.serial + len(KINDS)
         # The same instance spoke under the old master key, and under the new one.
         now = Keyring.read(system.settings.keyring_path)
         now.advance(SystemClock().wall_us())
@@ -87,52 +87,52 @@ async def test_edge_keys_are_rotated_and_no_good_token_is_ever_refused_as_forged
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signing, "OVERLAP_US", 4_000_000)
-    async with scene(system, tmp_path) as stage:
+    async with run_attacked_system(system, tmp_path) as attacked:
         path = system.settings.edge_keys_path
-        before = (await stage.authority.issue("agent:before"))["token"]
+        before = (await attacked.authority.issue("agent:before"))["token"]
         assert key_commands.rotate(system.settings, key_commands.EDGE)["serial"] == 2
         fresh, old = (each.key for each in EdgeKeyFile.read(path).keys)
         minted = set[bytes]()
         for number in range(60):
-            token = (await stage.authority.issue(f"agent:{number}"))["token"]
+            token = (await attacked.authority.issue(f"agent:{number}"))["token"]
             minted.update(key for key in (fresh, old) if genuine(parse(token), [key]))
-            assert isinstance(await stage.check(token), Allowed)
+            assert isinstance(await attacked.check(token), Allowed)
             await asyncio.sleep(0.1)  # six seconds of traffic: longer than the overlap
         assert minted == {fresh, old}
-        assert isinstance(await stage.check(before), Allowed)
-        assert stage.tally.forgeries == 0
-        assert stage.sidecar._trust_store.serial == 2
+        assert isinstance(await attacked.check(before), Allowed)
+        assert attacked.tally.forgeries == 0
+        assert attacked.sidecar._trust_store.serial == 2
         forged = mint(kind=Kind.AGENT, random=bytes(32), edge_key=bytes(32)).reveal()
-        assert await stage.check(forged) == Denied(Reason.UNKNOWN)
-        assert stage.tally.forgeries == 1
+        assert await attacked.check(forged) == Denied(Reason.UNKNOWN)
+        assert attacked.tally.forgeries == 1
 
 
 async def test_a_sidecar_that_missed_an_edge_key_fetches_it_when_it_meets_its_tokens(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signing, "OVERLAP_US", 0)
-    async with scene(system, tmp_path) as stage:
+    async with run_attacked_system(system, tmp_path) as attacked:
         # As if the file of another host had come late: no newer statement tells of it.
         path = system.settings.edge_keys_path
         EdgeKeyFile.read(path).rotated(SystemClock().wall_us() - 1_000_000).write(path)
-        token = (await stage.authority.issue("agent:new"))["token"]
+        token = (await attacked.authority.issue("agent:new"))["token"]
 
         async def accepted() -> bool:
-            return isinstance(await stage.check(token), Allowed)
+            return isinstance(await attacked.check(token), Allowed)
 
         await eventually(accepted)
-        assert stage.tally.forgeries >= 1
+        assert attacked.tally.forgeries >= 1
 
 
 async def test_receipts_go_on_while_their_key_is_rotated_and_the_old_ones_stay_good(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signing, "OVERLAP_US", 2_000_000)
-    async with scene(system, tmp_path) as stage:
+    async with run_attacked_system(system, tmp_path) as attacked:
         key_commands.rotate(system.settings, Purpose.RECEIPTS)
         receipts: list[dict[str, str]] = []
         for number in range(13):
-            done = await stage.authority.revoke(f"tenant:{number}", wait=True)
+            done = await attacked.authority.revoke(f"tenant:{number}", wait=True)
             assert done["state"] == "enforced"
             receipts.append(done["receipt"])
             await asyncio.sleep(0.4)  # five seconds in all: the authority looks every two
@@ -149,11 +149,11 @@ async def test_a_sidecar_with_an_old_trust_file_enrols_before_while_and_after_it
 ) -> None:
     monkeypatch.setattr(signing, "OVERLAP_US", 2_000_000)
     old = tmp_path / "old-trust"
-    async with scene(system, tmp_path) as stage:
+    async with run_attacked_system(system, tmp_path) as attacked:
         old.write_bytes(system.settings.trust_path.read_bytes())
         key_commands.rotate(system.settings, Purpose.ENROLMENT)
         for number in range(5):
-            tally = await stage.another(tmp_path / f"{number}.sock", trust_file=old)
+            tally = await attacked.run_another_sidecar(tmp_path / f"{number}.sock", trust_file=old)
             assert (tally.heartbeats > 0, tally.messages_refused) == (True, 0)
             await asyncio.sleep(0.8)  # five seconds in all: the authority looks every two
 

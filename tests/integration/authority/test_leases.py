@@ -174,13 +174,13 @@ async def test_the_lease_rows_are_committed_before_the_ledger_s_end_is_read(
     await bootstrap.prepare(system.settings)
     seen: list[int] = []
 
-    class Watching(PostgresLeases):
+    class RowCountingLeases(PostgresLeases):
         async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
             # Another session sees the row, so it is committed, and not only written.
             seen.append(len(await system.rows("SELECT FROM leases")))
             return await super()._end(connection)
 
-    async with granting(system, Watching) as granter:
+    async with granting(system, RowCountingLeases) as granter:
         assert await granter.answer(_beat(1)) is not None
     assert seen == [1]
 
@@ -210,7 +210,7 @@ async def test_no_lease_is_granted_if_a_pooler_changes_the_server_between_commit
 ) -> None:
     await bootstrap.prepare(system.settings)
 
-    class Superseded(PostgresLeases):
+    class SwitchingLeases(PostgresLeases):
         async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
             # A second server is more than this needs: what tells two apart is one column.
             sql = queries.read("ledger_tip").replace(
@@ -218,7 +218,7 @@ async def test_no_lease_is_granted_if_a_pooler_changes_the_server_between_commit
             )
             return await connection.fetch(sql)
 
-    async with granting(system, Superseded) as granter:
+    async with granting(system, SwitchingLeases) as granter:
         with pytest.raises(StoreUnavailableError, match="pooler"):
             await granter.answer(_beat(1))
 
@@ -226,13 +226,13 @@ async def test_no_lease_is_granted_if_a_pooler_changes_the_server_between_commit
 async def test_a_standby_grants_nothing(system: System) -> None:
     await bootstrap.prepare(system.settings)
 
-    class Standby(PostgresLeases):
+    class StandbyLeases(PostgresLeases):
         async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
             # A second server is more than this needs: the answer of a standby is one column.
             sql = queries.read("ledger_tip").replace("pg_is_in_recovery()", "true")
             return await connection.fetch(sql)
 
-    async with granting(system, Standby) as granter:
+    async with granting(system, StandbyLeases) as granter:
         with pytest.raises(StoreUnavailableError, match="standby"):
             await granter.answer(_beat(1))
 
@@ -346,7 +346,7 @@ def _beat(counter: int, *, instance: bytes = bytes(16)) -> Heartbeat:
     return Heartbeat(instance, bytes(16), counter, None, "search", "host", "0.1.0", "strict")
 
 
-class Nowhere:
+class UnusedLedger:
     """A ledger for a Recent that nobody asks."""
 
     async def tip(self) -> LedgerTip:
@@ -367,7 +367,7 @@ async def granting(
         leases = leases_kind(postgres, guard(system.settings))
         granter = Granter(
             leases,
-            recent=RecentEvents(Nowhere(), clock=SystemClock()),
+            recent=RecentEvents(UnusedLedger(), clock=SystemClock()),
             clock=SystemClock(),
             metrics=PrometheusMetrics(),
         )

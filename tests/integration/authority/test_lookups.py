@@ -22,8 +22,8 @@ MINUTE_US = 60_000_000
 
 
 async def post(running: Running, payload: bytes) -> httpx2.Response:
-    async with running.as_bearer(None) as stranger:
-        return await stranger.post(nats_subjects.path(nats_subjects.RESOLVE), content=payload)
+    async with running.as_bearer(None) as client:
+        return await client.post(nats_subjects.path(nats_subjects.RESOLVE), content=payload)
 
 
 async def rotated(authority: Running, system: System, **how: object) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""A ledger that was set back, and what comes back to it: real Postgres, real use cases."""
+"""Recovery of lost events after a restore: real Postgres, real use cases."""
 
 import asyncio
 import secrets
@@ -39,39 +39,39 @@ KEYS = Keyring.create(root=bytes(32), now_us=0)
 
 
 @dataclass
-class Heard:
-    """What was pushed, as a sidecar hears it: signed."""
+class RecordingAnnouncer:
+    """Store each pushed batch, with the signed bytes that a sidecar receives."""
 
     batches: list[tuple[Batch, bytes]] = field(default_factory=list)
 
     def announce(self, batch: Batch) -> None:
-        """Hear a batch."""
+        """Store a batch."""
         signed = events.encode_batch(batch, lambda content: KEYS.sign(Purpose.EVENTS, content))
         self.batches.append((batch, signed))
 
     def call(self, wanted: AckRequest) -> None:
-        """Hear a waiter's call for acknowledgements."""
+        """Ignore a request for acknowledgements."""
 
 
 @dataclass
-class Direct:
-    """The link of a sidecar that calls the authority's use case."""
+class InProcessLink:
+    """A sidecar's link that calls the authority's use case in this process."""
 
     recovery: Recovery
 
     async def offer(
         self, message: recovery_offer.Offer, credentials: InstanceCredentials
     ) -> recovery_offer.OfferAnswer:
-        """Offer a batch."""
+        """Pass a batch to the authority."""
         return recovery_offer.OfferAnswer(wanted=await self.recovery.recover(message.batch))
 
 
 @asynccontextmanager
-async def running(system: System, heard: Heard) -> AsyncIterator[Core]:
+async def run_core(system: System, announcer: RecordingAnnouncer) -> AsyncIterator[Core]:
     """Run the use cases of one authority, without HTTP and NATS."""
     async with pool.connect(system.dsn) as postgres:
         parts = Core(
-            postgres, announcer=heard, caller=heard, keys=KEYS, metrics=PrometheusMetrics()
+            postgres, announcer=announcer, caller=announcer, keys=KEYS, metrics=PrometheusMetrics()
         )
         async with asyncio.TaskGroup() as tasks:
             job = tasks.create_task(parts.run())
@@ -79,7 +79,7 @@ async def running(system: System, heard: Heard) -> AsyncIterator[Core]:
             job.cancel()
 
 
-async def new_epoch(system: System) -> int:
+async def begin_epoch(system: System) -> int:
     """Begin an epoch, as `rescind ledger new-epoch` does."""
     async with pool.connect(system.dsn) as postgres:
         _, after = await PostgresEpochs(postgres, guard_of(KEYS)).begin(now_s=int(time.time()))
@@ -102,28 +102,28 @@ def sidecar_of(epoch: int) -> Any:
     )
 
 
-@pytest.mark.parametrize("arrived", [(1, 2, 0), (2, 1, 0)])
+@pytest.mark.parametrize("arrival_order", [(1, 2, 0), (2, 1, 0)])
 async def test_every_lost_batch_is_recovered_in_any_order_of_arrival(
-    system: System, arrived: tuple[int, ...]
+    system: System, arrival_order: tuple[int, ...]
 ) -> None:
     await bootstrap.prepare(system.settings)
-    heard = Heard()
-    async with running(system, heard) as parts:
+    announcer = RecordingAnnouncer()
+    async with run_core(system, announcer) as parts:
         for number in (1, 2, 3):
             await revoke(parts, f"tenant:{number}")
-    sidecar, link = sidecar_of(epoch=1), Direct(parts.recovery)
-    offers = RecoveryOffers(sidecar, link)  # type: ignore[arg-type] # of a link, it only offers
-    for place in arrived:
-        offers.keep(*heard.batches[place])
+    sidecar, link = sidecar_of(epoch=1), InProcessLink(parts.recovery)
+    offers = RecoveryOffers(sidecar, link)  # type: ignore[arg-type] # only `offer` of the link is called
+    for place in arrival_order:
+        offers.keep(*announcer.batches[place])
     await set_back(system, 1, KEYS)
-    sidecar.current.epoch = await new_epoch(system)
-    async with running(system, Heard()) as restored:
+    sidecar.current.epoch = await begin_epoch(system)
+    async with run_core(system, RecordingAnnouncer()) as restored:
         link.recovery = restored.recovery
         await offers._offer_all()
-    taken = await system.rows(
+    recovered = await system.rows(
         "SELECT anchor FROM revocations WHERE actor = $1 ORDER BY 1", actors.RECOVERY
     )
-    assert [row["anchor"] for row in taken] == ["tenant:2", "tenant:3"]
+    assert [row["anchor"] for row in recovered] == ["tenant:2", "tenant:3"]
 
 
 async def test_a_lost_rotation_or_end_revives_no_old_secret_and_no_ended_token(
@@ -132,13 +132,13 @@ async def test_a_lost_rotation_or_end_revives_no_old_secret_and_no_ended_token(
     pushed: list[bytes] = []
     async with serving(system) as authority, system.sidecar() as sidecar:
 
-        async def hear(message: Any) -> None:
+        async def record_push(message: Any) -> None:
             pushed.append(message.data)
 
-        await sidecar.nats.subscribe(nats_subjects.EVENTS, cb=hear)
+        await sidecar.nats.subscribe(nats_subjects.EVENTS, cb=record_push)
         await sidecar.nats.flush()
         rotated = await authority.issue("agent:rotated", scopes=["a"], max_depth=2)
-        ended, bystander = await authority.issue("agent:ended"), await authority.issue("agent:by")
+        ended, unchanged = await authority.issue("agent:ended"), await authority.issue("agent:by")
         async with authority.as_bearer(rotated["token"]) as bearer:
             child = await bearer.post(
                 "/v1/delegations", json={"subject": "agent:rotated/child", "ttl": 600}
@@ -148,14 +148,15 @@ async def test_a_lost_rotation_or_end_revives_no_old_secret_and_no_ended_token(
         for path in (f"{rotated['token_id']}/rotate", f"{ended['token_id']}/expire"):
             answer = await authority.http.post(f"/v1/tokens/{path}", json={})
             assert answer.is_success, answer.text
-        await eventually(_count(pushed), until=lambda count: count == 2)
+        await eventually(_counter_of(pushed), until=lambda count: count == 2)
     await _restore_tokens(system)
     await set_back(system, 0)
     _, after = await bootstrap.new_epoch(system.settings, unknown_grace_ms=0)
     epoch = after.epoch
     async with serving(system), system.sidecar() as sidecar:
         sidecar.epoch = epoch
-        assert await _standing(sidecar, rotated["token"]) is None  # for a moment, it lives again
+        # Until the sidecar offers the lost events, the rotated secret is valid again.
+        assert await _denial_reason(sidecar, rotated["token"]) is None
         for payload in reversed(pushed):
             asked = recovery_offer.encode(recovery_offer.Offer(sidecar.instance, payload))
             answer_bytes = await sidecar.converse(nats_subjects.OFFER, asked)
@@ -163,15 +164,15 @@ async def test_a_lost_rotation_or_end_revives_no_old_secret_and_no_ended_token(
         for token, expected in (
             (rotated["token"], verdict.Reason.REVOKED),
             (ended["token"], verdict.Reason.REVOKED),
-            (bystander["token"], None),
+            (unchanged["token"], None),
             (child.json()["token"], None),
         ):
-            assert await _standing(sidecar, token) == expected
+            assert await _denial_reason(sidecar, token) == expected
 
 
-def _count(of: list[bytes]) -> Any:
+def _counter_of(messages: list[bytes]) -> Any:
     async def count() -> int:
-        return len(of)
+        return len(messages)
 
     return count
 
@@ -188,8 +189,8 @@ async def _restore_tokens(system: System) -> None:
     await system.rows("INSERT INTO retired_secrets SELECT * FROM backup_retired_secrets")
 
 
-async def _standing(sidecar: Any, token: str) -> verdict.Reason | None:
-    """Return what holds a token, by its record."""
+async def _denial_reason(sidecar: Any, token: str) -> verdict.Reason | None:
+    """Return the reason for which a token's record is denied, or None if it is valid."""
     _, record = await sidecar.resolve(token)
     denied = verdict.judge_state(record)
     return None if denied is None else denied.reason

@@ -33,14 +33,14 @@ CREDENTIAL = {"kind": "service", "scopes": ["rescind:verify"], "audience": ["res
 
 
 @dataclass
-class Scene:
+class AttackedSystem:
     """The parts, and what Mallory, who reads all that goes over NATS, has heard."""
 
     authority: Running
     system: System
     sidecar: Sidecar
     socket: Path
-    mallory: Client
+    attacker: Client
     pushed: list[bytes] = field(default_factory=list)
 
     @property
@@ -64,30 +64,30 @@ class Scene:
 
     async def push(self, payload: bytes, *, subject: str = nats_subjects.EVENTS) -> None:
         """Say something that everybody hears."""
-        await self.mallory.publish(subject, payload)
-        await self.mallory.flush()
+        await self.attacker.publish(subject, payload)
+        await self.attacker.flush()
 
-    async def refused(self, payload: bytes, *, subject: str = nats_subjects.EVENTS) -> None:
+    async def push_refused(self, payload: bytes, *, subject: str = nats_subjects.EVENTS) -> None:
         """Fail unless a pushed message is counted, and changes nothing."""
         before, table = self.tally.messages_refused, self.table()
         await self.push(payload, subject=subject)
-        await self._sees(lambda: self.tally.messages_refused == before + 1)
+        await self._wait_until(lambda: self.tally.messages_refused == before + 1)
         assert self.table() == table
 
-    async def passed_by(self, payload: bytes) -> None:
+    async def push_without_effect(self, payload: bytes) -> None:
         """Fail unless a pushed message, true but old, changes nothing."""
         before, table = self.tally.events_pushed, self.table()
         await self.push(payload)
-        await self._sees(lambda: self.tally.events_pushed > before)
+        await self._wait_until(lambda: self.tally.events_pushed > before)
         assert self.table() == table
 
     async def revoke(self, *selector: str) -> bytes:
         """Revoke; give the batch that was pushed, once it is applied."""
         heard = len(self.pushed)
         await self.authority.revoke(*selector)
-        await self._sees(lambda: len(self.pushed) > heard)
+        await self._wait_until(lambda: len(self.pushed) > heard)
         seq = events.decode_batch(self.pushed[-1]).first_seq
-        await self._sees(lambda: self.applied >= seq)
+        await self._wait_until(lambda: self.applied >= seq)
         return self.pushed[-1]
 
     async def check(self, token: str) -> Allowed | Denied:
@@ -102,13 +102,13 @@ class Scene:
 
         return await asyncio.to_thread(check)
 
-    async def _sees(self, state: Callable[[], bool]) -> None:
+    async def _wait_until(self, state: Callable[[], bool]) -> None:
         async def look() -> bool:
             return state()
 
         await eventually(look)
 
-    async def another(self, socket: Path, *, trust_file: Path) -> Counters:
+    async def run_another_sidecar(self, socket: Path, *, trust_file: Path) -> Counters:
         """Run another sidecar until it holds a lease; gives what it counted."""
         settings = self.sidecar._settings.model_copy(
             update={"socket": socket, "trust_file": trust_file}
@@ -116,19 +116,19 @@ class Scene:
         stop, sidecar = Stop(), Sidecar(settings)
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(sidecar.run(stop))
-            await self._sees(lambda: sidecar._tally.heartbeats > 0)
+            await self._wait_until(lambda: sidecar._tally.heartbeats > 0)
             stop.request()
             await running
         return sidecar._tally
 
 
 @asynccontextmanager
-async def scene(system: System, directory: Path) -> AsyncIterator[Scene]:
+async def run_attacked_system(system: System, directory: Path) -> AsyncIterator[AttackedSystem]:
     async with (
         serving(system) as authority,
         nats_connection.connection(
             system.settings.nats_url.get_secret_value(), name="mallory"
-        ) as mallory,
+        ) as attacker,
         asyncio.TaskGroup() as tasks,
     ):
         credential = await authority.issue("service:search", **CREDENTIAL)
@@ -145,16 +145,16 @@ async def scene(system: System, directory: Path) -> AsyncIterator[Scene]:
         )
         stop, sidecar = Stop(), Sidecar(settings)
         running = tasks.create_task(sidecar.run(stop))
-        stage = Scene(authority, system, sidecar, socket, mallory)
+        attacked = AttackedSystem(authority, system, sidecar, socket, attacker)
 
         async def hear(message: Msg) -> None:
-            stage.pushed.append(message.data)
+            attacked.pushed.append(message.data)
 
-        await nats_connection.subscribe(mallory, nats_subjects.EVENTS, hear)
-        await mallory.flush()
-        await stage._sees(lambda: sidecar._tally.heartbeats > 0)
+        await nats_connection.subscribe(attacker, nats_subjects.EVENTS, hear)
+        await attacker.flush()
+        await attacked._wait_until(lambda: sidecar._tally.heartbeats > 0)
         try:
-            yield stage
+            yield attacked
         finally:
             stop.request()
             await running
@@ -163,21 +163,21 @@ async def scene(system: System, directory: Path) -> AsyncIterator[Scene]:
 async def test_a_batch_with_any_altered_byte_changes_nothing(
     system: System, tmp_path: Path
 ) -> None:
-    async with scene(system, tmp_path) as stage:
-        batch = await stage.revoke("tenant:t")
+    async with run_attacked_system(system, tmp_path) as attacked:
+        batch = await attacked.revoke("tenant:t")
         for place in range(0, len(batch), 11):
             wrong = bytearray(batch)
             wrong[place] ^= 0x41
-            await stage.refused(bytes(wrong))
+            await attacked.push_refused(bytes(wrong))
         for length in (0, 1, 20, len(batch) - 1):
-            await stage.refused(batch[:length])
+            await attacked.push_refused(batch[:length])
 
 
 async def test_a_batch_without_a_valid_signature_changes_nothing(
     system: System, tmp_path: Path
 ) -> None:
-    async with scene(system, tmp_path) as stage:
-        content = signed_envelope.decode(await stage.revoke("tenant:t")).content
+    async with run_attacked_system(system, tmp_path) as attacked:
+        content = signed_envelope.decode(await attacked.revoke("tenant:t")).content
         other = Keyring.create(root=os.urandom(32), now_us=1)
         ours = Keyring.read(system.settings.keyring_path)
         name = ours.sign(Purpose.EVENTS, content).key_id
@@ -188,29 +188,29 @@ async def test_a_batch_without_a_valid_signature_changes_nothing(
             ours.sign(Purpose.RECORDS, content),
             ours.sign(Purpose.ENROLMENT, content),
         ):
-            await stage.refused(signed_envelope.encode(forged))
+            await attacked.push_refused(signed_envelope.encode(forged))
 
 
 async def test_replayed_genuine_batches_in_any_order_change_nothing(
     system: System, tmp_path: Path
 ) -> None:
-    async with scene(system, tmp_path) as stage:
-        token = (await stage.authority.issue("agent:a"))["token"]
-        heard = [await stage.revoke(f"tenant:{number}") for number in range(4)]
-        await stage.revoke("subject:agent:a")
+    async with run_attacked_system(system, tmp_path) as attacked:
+        token = (await attacked.authority.issue("agent:a"))["token"]
+        heard = [await attacked.revoke(f"tenant:{number}") for number in range(4)]
+        await attacked.revoke("subject:agent:a")
         for batch in (*reversed(heard), *heard):
-            await stage.passed_by(batch)
-        denied = await stage.check(token)
+            await attacked.push_without_effect(batch)
+        denied = await attacked.check(token)
         assert isinstance(denied, Denied)
         assert denied.reason is Reason.REVOKED
-        assert stage.tally.instances_ended == 0
+        assert attacked.tally.instances_ended == 0
 
 
 async def test_a_batch_of_another_epoch_changes_nothing_even_if_it_is_signed(
     system: System, tmp_path: Path
 ) -> None:
-    async with scene(system, tmp_path) as stage:
-        batch = events.decode_batch(await stage.revoke("tenant:t"))
+    async with run_attacked_system(system, tmp_path) as attacked:
+        batch = events.decode_batch(await attacked.revoke("tenant:t"))
         ours = Keyring.read(system.settings.keyring_path)
 
         def sign(content: bytes) -> SignedEnvelope:
@@ -225,70 +225,70 @@ async def test_a_batch_of_another_epoch_changes_nothing_even_if_it_is_signed(
                 awaited=False,
                 payloads=batch.payloads,
             )
-            await stage.refused(events.encode_batch(old, sign))
+            await attacked.push_refused(events.encode_batch(old, sign))
 
 
 async def test_forged_acknowledgement_requests_change_nothing_and_mask_no_genuine_one(
     system: System, tmp_path: Path
 ) -> None:
-    async with scene(system, tmp_path) as stage:
+    async with run_attacked_system(system, tmp_path) as attacked:
         wish = heartbeat.encode_ack_request(heartbeat.AckRequest(1, 7))
         for wrong in (b"", wish[:-1], b"\xc1" * 9, bytes(64)):
-            await stage.refused(wrong, subject=nats_subjects.WANTED)
+            await attacked.push_refused(wrong, subject=nats_subjects.WANTED)
         for far in (1 << 62, (1 << 64) - 1):
-            await stage.push(
+            await attacked.push(
                 heartbeat.encode_ack_request(heartbeat.AckRequest(1, far)),
                 subject=nats_subjects.WANTED,
             )
-        heard = stage.tally.acknowledgements
-        receipt = await stage.authority.revoke("tenant:t", wait=True, timeout=10)
+        heard = attacked.tally.acknowledgements
+        receipt = await attacked.authority.revoke("tenant:t", wait=True, timeout=10)
         assert receipt["state"] == "enforced"
-        assert stage.tally.acknowledgements > heard  # and not by the next heartbeat alone
+        assert attacked.tally.acknowledgements > heard  # and not by the next heartbeat alone
 
 
 async def test_forged_answers_that_arrive_first_are_not_accepted(
     system: System, tmp_path: Path
 ) -> None:
     """Who owns NATS can keep answers away, so deny; never make anything be accepted."""
-    async with scene(system, tmp_path) as stage:
-        token = (await stage.authority.issue("agent:a"))["token"]
-        assert isinstance(await stage.check(token), Allowed)
+    async with run_attacked_system(system, tmp_path) as attacked:
+        token = (await attacked.authority.issue("agent:a"))["token"]
+        assert isinstance(await attacked.check(token), Allowed)
         recorded: dict[str, list[bytes]] = {nats_subjects.HEARTBEAT: [], nats_subjects.RESOLVE: []}
-        heard = await _overhear(stage, recorded)
-        await stage.check((await stage.authority.issue("agent:b"))["token"])
-        await stage._sees(lambda: all(recorded.values()))
+        heard = await _overhear(attacked, recorded)
+        await attacked.check((await attacked.authority.issue("agent:b"))["token"])
+        await attacked._wait_until(lambda: all(recorded.values()))
         await heard()
-        await stage.authority.revoke("subject:agent:a")
-        lost, refused = stage.tally.heartbeats_lost, stage.tally.messages_refused
+        await attacked.authority.revoke("subject:agent:a")
+        lost, push_refused = attacked.tally.heartbeats_lost, attacked.tally.messages_refused
 
         async def answer(message: Msg) -> None:
             # Replayed answers, truly sealed for this instance, and records of others.
             await message.respond(recorded[message.subject][-1])
 
         for subject in recorded:
-            await nats_connection.subscribe(stage.mallory, subject, answer)
-        await stage.mallory.flush()
-        stranger = (await stage.authority.issue("agent:c"))["token"]
+            await nats_connection.subscribe(attacked.attacker, subject, answer)
+        await attacked.attacker.flush()
+        stranger = (await attacked.authority.issue("agent:c"))["token"]
         for _ in range(5):
             for each in (token, stranger):
-                judged = await stage.check(each)
+                judged = await attacked.check(each)
                 assert each == stranger or isinstance(judged, Denied)
-        assert stage.tally.instances_ended == 0
-        assert stage.tally.messages_refused >= refused
-        assert stage.tally.heartbeats_lost >= lost
+        assert attacked.tally.instances_ended == 0
+        assert attacked.tally.messages_refused >= push_refused
+        assert attacked.tally.heartbeats_lost >= lost
 
 
 async def test_a_forged_answer_that_arrives_first_does_not_make_a_good_token_unknown(
     system: System, tmp_path: Path
 ) -> None:
     """A wrong answer that comes first is passed over, and the right one is waited for."""
-    async with scene(system, tmp_path) as stage:
+    async with run_attacked_system(system, tmp_path) as attacked:
         recorded: dict[str, list[bytes]] = {nats_subjects.RESOLVE: []}
-        heard = await _overhear(stage, recorded)
+        heard = await _overhear(attacked, recorded)
         edge_key = bytes.fromhex(system.settings.edge_keys_path.read_text().split()[0])
         stranger = token_format.mint(kind=Kind.AGENT, random=os.urandom(32), edge_key=edge_key)
-        assert await stage.check(stranger.reveal()) == Denied(Reason.UNKNOWN)
-        await stage._sees(lambda: bool(recorded[nats_subjects.RESOLVE]))
+        assert await attacked.check(stranger.reveal()) == Denied(Reason.UNKNOWN)
+        await attacked._wait_until(lambda: bool(recorded[nats_subjects.RESOLVE]))
         await heard()
         unknown = records.encode_resolved(records.Resolved(1, 1 << 40, None))
         true_once = recorded[nats_subjects.RESOLVE][-1]
@@ -298,23 +298,23 @@ async def test_a_forged_answer_that_arrives_first_does_not_make_a_good_token_unk
             for wrong in answers:
                 await message.respond(wrong)
 
-        await nats_connection.subscribe(stage.mallory, nats_subjects.RESOLVE, answer)
-        await stage.mallory.flush()
+        await nats_connection.subscribe(attacked.attacker, nats_subjects.RESOLVE, answer)
+        await attacked.attacker.flush()
         for _ in range(len(answers)):
             answers.append(answers.pop(0))  # each of them comes first once
-            token = (await stage.authority.issue("agent:a"))["token"]
+            token = (await attacked.authority.issue("agent:a"))["token"]
 
             async def seen(token: str = token) -> Allowed | Denied:
-                judged = await stage.check(token)
+                judged = await attacked.check(token)
                 assert judged != Denied(Reason.UNKNOWN)
                 return judged
 
             await eventually(seen, until=lambda judged: isinstance(judged, Allowed))
-        assert stage.tally.messages_refused >= len(answers)
+        assert attacked.tally.messages_refused >= len(answers)
 
 
 async def _overhear(
-    stage: Scene, recorded: dict[str, list[bytes]]
+    attacked: AttackedSystem, recorded: dict[str, list[bytes]]
 ) -> Callable[[], Awaitable[object]]:
     """Keep the true answers to what sidecars ask."""
     wires: dict[str, str] = {}
@@ -328,9 +328,9 @@ async def _overhear(
             recorded[subject].append(message.data)
 
     for subject in recorded:
-        await nats_connection.subscribe(stage.mallory, subject, question)
-    listening = await stage.mallory.subscribe("_INBOX.>", cb=answer)
-    await stage.mallory.flush()
+        await nats_connection.subscribe(attacked.attacker, subject, question)
+    listening = await attacked.attacker.subscribe("_INBOX.>", cb=answer)
+    await attacked.attacker.flush()
     return listening.unsubscribe
 
 
@@ -338,27 +338,27 @@ async def _overhear(
 async def test_an_ended_sidecar_denies_after_its_lease_and_both_sides_report_the_reason(
     system: System, tmp_path: Path, evicted: bool
 ) -> None:
-    async with scene(system.but(term=1), tmp_path) as stage:
-        token = (await stage.authority.issue())["token"]
+    async with run_attacked_system(system.but(term=1), tmp_path) as attacked:
+        token = (await attacked.authority.issue())["token"]
 
         async def verdict() -> Allowed | Denied:
-            return await stage.check(token)
+            return await attacked.check(token)
 
         await eventually(verdict, until=lambda seen: isinstance(seen, Allowed))
         with capture_logs() as log:
             if evicted:
-                (seen,) = (await stage.authority.http.get("/v1/fleet")).json()["instances"]
+                (seen,) = (await attacked.authority.http.get("/v1/fleet")).json()["instances"]
                 path = f"/v1/fleet/{seen['instance']}/evict"
-                await stage.authority.http.post(path, json={"reason": "it is not ours"})
+                await attacked.authority.http.post(path, json={"reason": "it is not ours"})
             else:
-                await stage.authority.revoke("subject:service:search")
+                await attacked.authority.revoke("subject:service:search")
 
             async def said() -> dict[tuple[str, str], Any]:
                 return {(each["action"], each["log_level"]): each for each in log}
 
-            refused = ("enrolment.refused", "error")
-            lines = await eventually(said, until=lambda seen: refused in seen)
+            push_refused = ("enrolment.refused", "error")
+            lines = await eventually(said, until=lambda seen: push_refused in seen)
             await eventually(verdict, until=lambda seen: seen == Denied(Reason.NO_LEASE))
-        assert ("it is not ours" if evicted else "revoked") in lines[refused]["why"]
-        assert lines["enrolment.refused", "warning"]["why"] == lines[refused]["why"]
+        assert ("it is not ours" if evicted else "revoked") in lines[push_refused]["why"]
+        assert lines["enrolment.refused", "warning"]["why"] == lines[push_refused]["why"]
         assert lines["sidecar.evicted" if evicted else "sidecar.ended", "warning"]

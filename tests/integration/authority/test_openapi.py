@@ -41,7 +41,7 @@ FUZZER = ["rescind:read", "rescind:issue", "rescind:revoke", "rescind:lift"]
 
 
 @dataclass(frozen=True)
-class Stage:
+class FuzzedAuthority:
     """A running authority, and who calls it."""
 
     url: str
@@ -72,7 +72,7 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(shared_system: System) -> Iterator[Stage]:
+def authority(shared_system: System) -> Iterator[FuzzedAuthority]:
     system = shared_system.settings
     asyncio.run(bootstrap.prepare(system))
     environment = processes.clean_environment(
@@ -90,17 +90,17 @@ def stage(shared_system: System) -> Iterator[Stage]:
             timeout=30,
         ) as http,
     ):
-        stage = Stage(str(run.ready["http"]), http, "")
-        fuzzer = stage.issue(
+        authority = FuzzedAuthority(str(run.ready["http"]), http, "")
+        fuzzer = authority.issue(
             "admin", "admin:fuzzer", scopes=FUZZER, audience=["rescind"], ttl=86_400
         )
-        yield Stage(stage.url, http, fuzzer["token"])
+        yield FuzzedAuthority(authority.url, http, fuzzer["token"])
         assert run.end(signal.SIGTERM) == 0
 
 
 @pytest.fixture
-def document(stage: Stage) -> Mapping[str, Any]:
-    found: dict[str, Any] = stage.http.get("/openapi.json").json()
+def document(authority: FuzzedAuthority) -> Mapping[str, Any]:
+    found: dict[str, Any] = authority.http.get("/openapi.json").json()
     return found
 
 
@@ -129,12 +129,12 @@ def fuzz(
 
 
 def test_every_answer_conforms_to_the_openapi_document(
-    stage: Stage, operations: list[Any], subtests: pytest.Subtests
+    authority: FuzzedAuthority, operations: list[Any], subtests: pytest.Subtests
 ) -> None:
     checks = [schemathesis.checks.CHECKS.get_one(name) for name in CHECKS]
     known = {
-        "token_id": stage.issue("agent", "agent:fuzz")["token_id"],
-        "revocation_id": stage.revoke("subject:agent:elsewhere", effect="suspend"),
+        "token_id": authority.issue("agent", "agent:fuzz")["token_id"],
+        "revocation_id": authority.revoke("subject:agent:elsewhere", effect="suspend"),
         "subject": "agent:fuzz",
         "selector": ["subject:agent:fuzz"],
         "token_ids": ["tok_00000000000000000000000000"],
@@ -144,9 +144,9 @@ def test_every_answer_conforms_to_the_openapi_document(
         names = {name: known[name] for name, wanted in real.items() if wanted}
         replace(case.path_parameters, names)
         replace(case.body, names)
-        headers = {"authorization": f"Bearer {stage.bearer(case.operation)}"}
+        headers = {"authorization": f"Bearer {authority.bearer(case.operation)}"}
         timeout_s = SILENT_S if case.operation.path == ENDLESS else 30
-        response = case.call(base_url=stage.url, headers=headers, timeout=timeout_s)
+        response = case.call(base_url=authority.url, headers=headers, timeout=timeout_s)
         assert response.status_code != httpx2.codes.UNAUTHORIZED, "the call has a good token"
         if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE:
             return  # documented; a wait that is shorter than a look at Postgres ends so
@@ -159,7 +159,7 @@ def test_every_answer_conforms_to_the_openapi_document(
                 continue
             with subtests.test(operation.label, mode=mode.value):
                 fuzz(operation.as_strategy(generation_mode=mode), naming, test=call)
-    assert stage.http.get("/readyz").json()["status"] == "ready"
+    assert authority.http.get("/readyz").json()["status"] == "ready"
 
 
 def replace(where: object, names: Mapping[str, object]) -> None:
@@ -169,15 +169,15 @@ def replace(where: object, names: Mapping[str, object]) -> None:
 
 
 def test_a_call_that_needs_a_token_refuses_a_missing_invented_or_ended_one(
-    stage: Stage, operations: list[Any], subtests: pytest.Subtests
+    authority: FuzzedAuthority, operations: list[Any], subtests: pytest.Subtests
 ) -> None:
-    dead = over(stage)
+    dead = over(authority)
 
     def call(case: Any) -> None:
         kind = "admin" if "admin token" in schemes(case.operation) else "session"
         for bearer in (None, "x", "rsc_agt_" + "0" * 60, *dead[kind]):
             headers = {} if bearer is None else {"authorization": f"Bearer {bearer}"}
-            response = case.call(base_url=stage.url, headers=headers, timeout=30)
+            response = case.call(base_url=authority.url, headers=headers, timeout=30)
             assert response.status_code == httpx2.codes.UNAUTHORIZED, response.text
             assert response.headers["www-authenticate"][0].startswith("Bearer")
 
@@ -187,20 +187,20 @@ def test_a_call_that_needs_a_token_refuses_a_missing_invented_or_ended_one(
             fuzz(strategy, test=call, examples=2)
 
 
-def over(stage: Stage) -> dict[str, list[str]]:
+def over(authority: FuzzedAuthority) -> dict[str, list[str]]:
     """Give tokens that were good once, of the kinds that calls are authorised by."""
     found: dict[str, list[str]] = {}
     facts = {"admin": {"audience": ["rescind"], "scopes": FUZZER}, "session": {}}
     for kind, more in facts.items():
         revoked, rotated, expired, held = (
-            stage.issue(kind, f"{kind}:over-{n}", **more) for n in range(4)
+            authority.issue(kind, f"{kind}:over-{n}", **more) for n in range(4)
         )
-        stage.revoke(f"token:{revoked['token_id']}")
-        stage.revoke(f"subject:{held['subject']}", effect="suspend")
+        authority.revoke(f"token:{revoked['token_id']}")
+        authority.revoke(f"subject:{held['subject']}", effect="suspend")
         for path, body in (
             (f"/v1/tokens/{rotated['token_id']}/rotate", {"on_reuse": "deny"}),
             (f"/v1/tokens/{expired['token_id']}/expire", {}),
         ):
-            assert stage.http.post(path, json=body).status_code == httpx2.codes.OK
+            assert authority.http.post(path, json=body).status_code == httpx2.codes.OK
         found[kind] = [each["token"] for each in (revoked, rotated, expired, held)]
     return found

@@ -167,7 +167,7 @@ async def test_a_turn_of_the_sweep_is_bounded_and_any_process_takes_the_next_one
         assert await stamped_for(system, seq) == FAMILY
 
 
-class CutOff(PostgresSweeps):
+class InterruptedSweeps(PostgresSweeps):
     """Dies in each turn after the stamps and before the commit."""
 
     @asynccontextmanager
@@ -182,7 +182,7 @@ async def test_an_interrupted_turn_of_the_sweep_changes_nothing(system: System) 
         await sweeper(postgres).step()
         before = await stamps(system)
         with pytest.raises(StoreUnavailableError):
-            await sweeper(postgres, CutOff(postgres)).step()
+            await sweeper(postgres, InterruptedSweeps(postgres)).step()
         assert await stamps(system) == before
         await until_swept(sweeper(postgres))
         assert len(await stamps(system)) == await stamped_for(system, seq) == FAMILY
@@ -229,7 +229,7 @@ async def test_two_authorities_share_the_sweep_and_do_nothing_twice(system: Syst
         assert await stamped_for(system, seq) == FAMILY
 
 
-class Unfenced(PostgresSweeps):
+class UnfencedSweeps(PostgresSweeps):
     """Waits for nobody: the control."""
 
     async def passed(self, fence: int) -> bool:
@@ -241,22 +241,22 @@ async def test_a_token_that_is_stored_while_a_revoke_hits_it_is_stamped_too(
     system: System, *, fenced: bool
 ) -> None:
     """Issuing reads the ledger's end, then a revoke is committed, then the token is."""
-    kind = PostgresSweeps if fenced else Unfenced
+    kind = PostgresSweeps if fenced else UnfencedSweeps
     async with serving(system) as authority, pool.connect(system.dsn) as postgres:
         async with PostgresLedger(postgres, guard(system.settings)).begin() as transaction:
             token = new_token("agent:late")
             await transaction.lock_keys(
                 [IdempotentRequest(Key("test", token.grant.token_id), token.token_hash)]
             )
-            footing = await transaction.read_issuance(None, token.grant.handles)
+            issuance = await transaction.read_issuance(None, token.grant.handles)
             async with forbidden_to_sweep(system):
                 revoked = await authority.revoke("subject:agent:late")
             sweeping = sweeper(postgres, kind(postgres))
             for _ in range(5):
                 await sweeping.step()
-            at_us = footing.snapshot.at_us
+            at_us = issuance.snapshot.at_us
             await transaction.insert_token(
-                token, IssueTimes(at_us, footing.snapshot.as_of, at_us + 10**9)
+                token, IssueTimes(at_us, issuance.snapshot.as_of, at_us + 10**9)
             )
         if fenced:
             await eventually(lambda: stamps(system))

@@ -36,7 +36,7 @@ from rescind_authority.wiring.core import Core
 _numbers = itertools.count()
 
 
-class Announced:
+class RecordingAnnouncer:
     """An announcer that remembers."""
 
     def __init__(self) -> None:
@@ -50,31 +50,36 @@ class Announced:
         """Hear that somebody waits."""
 
 
-class Crash(BaseException):
+class ProcessCrash(BaseException):
     """The process dies here."""
 
 
-class Crashing:
+class CrashingAnnouncer:
     """An announcer in a process that dies between commit and publish."""
 
     def announce(self, batch: Batch) -> None:
         """Die."""
-        raise Crash
+        raise ProcessCrash
 
     def call(self, wanted: AckRequest) -> None:
         """Hear that somebody waits."""
 
 
 @asynccontextmanager
-async def running_core(system: System, announcer: Announced | Crashing) -> AsyncIterator[Core]:
+async def running_core(
+    system: System, announcer: RecordingAnnouncer | CrashingAnnouncer
+) -> AsyncIterator[Core]:
     """Run the use cases of one authority, without HTTP and NATS."""
-    async with pool.connect(system.dsn) as postgres, running(postgres, announcer, system) as parts:
+    async with (
+        pool.connect(system.dsn) as postgres,
+        run_core_on(postgres, announcer, system) as parts,
+    ):
         yield parts
 
 
 @asynccontextmanager
-async def running(
-    postgres: Postgres, announcer: Announced | Crashing, system: System
+async def run_core_on(
+    postgres: Postgres, announcer: RecordingAnnouncer | CrashingAnnouncer, system: System
 ) -> AsyncIterator[Core]:
     """Run the use cases of one authority on a pool."""
     keys = rows.keys(system.settings)
@@ -103,7 +108,7 @@ async def test_the_ledger_is_dense_and_chained_under_many_writers_and_two_author
     system: System,
 ) -> None:
     await bootstrap.prepare(system.settings)
-    heard = Announced()
+    heard = RecordingAnnouncer()
     async with running_core(system, heard) as one, running_core(system, heard) as two:
 
         async def write(parts: Core, number: int) -> list[CommittedEvent]:
@@ -151,7 +156,7 @@ async def _verify(system: System, batches: Sequence[Batch], last: int) -> None:
 
 async def test_commands_queued_during_a_commit_share_one_batch(system: System) -> None:
     await bootstrap.prepare(system.settings)
-    heard = Announced()
+    heard = RecordingAnnouncer()
     async with running_core(system, heard) as parts, asyncio.TaskGroup() as tasks:
         for _ in range(300):
             tasks.create_task(parts.sequencer.commit(command()))
@@ -161,7 +166,7 @@ async def test_commands_queued_during_a_commit_share_one_batch(system: System) -
 
 async def test_the_same_key_and_body_commit_once(system: System) -> None:
     await bootstrap.prepare(system.settings)
-    heard = Announced()
+    heard = RecordingAnnouncer()
     async with running_core(system, heard) as one, running_core(system, heard) as two:
         async with asyncio.TaskGroup() as tasks:
             repeats = [
@@ -176,7 +181,7 @@ async def test_the_same_key_and_body_commit_once(system: System) -> None:
 
 async def test_the_same_key_with_another_body_is_refused(system: System) -> None:
     await bootstrap.prepare(system.settings)
-    async with running_core(system, Announced()) as parts:
+    async with running_core(system, RecordingAnnouncer()) as parts:
         await parts.sequencer.commit(command("tenant:t", key="k"))
         with pytest.raises(KeyReusedError):
             await parts.sequencer.commit(command("tenant:u", key="k"))
@@ -195,7 +200,7 @@ async def _refused(parts: Core, wanted: LedgerCommand) -> bool:
 
 async def test_a_key_belongs_to_its_actor(system: System) -> None:
     await bootstrap.prepare(system.settings)
-    async with running_core(system, Announced()) as parts:
+    async with running_core(system, RecordingAnnouncer()) as parts:
         mine = await parts.sequencer.commit(command("tenant:t", key="k", actor="admin:a"))
         yours = await parts.sequencer.commit(command("tenant:u", key="k", actor="admin:b"))
         assert (mine.seq, yours.seq) == (1, 2)
@@ -205,14 +210,14 @@ async def test_every_command_commits_its_own_event_even_if_nothing_changes(
     system: System,
 ) -> None:
     await bootstrap.prepare(system.settings)
-    async with running_core(system, Announced()) as parts:
+    async with running_core(system, RecordingAnnouncer()) as parts:
         seqs = [(await parts.sequencer.commit(command("tenant:t"))).seq for _ in range(3)]
         assert seqs == [1, 2, 3]
 
 
 async def test_a_receipt_is_stored_only_for_an_event_in_the_ledger(system: System) -> None:
     await bootstrap.prepare(system.settings)
-    async with running_core(system, Announced()) as parts:
+    async with running_core(system, RecordingAnnouncer()) as parts:
         done = await parts.sequencer.commit(command())
         target = CommittedEvent(done.revocation_id, done.epoch, done.seq, done.at_us)
         receipt = await parts.enforcer.receipt(target, timeout_s=10)
@@ -230,7 +235,7 @@ async def test_a_receipt_is_stored_only_for_an_event_in_the_ledger(system: Syste
 
 async def test_a_command_that_postgres_refuses_does_not_fail_the_others(system: System) -> None:
     await bootstrap.prepare(system.settings)
-    async with running_core(system, Announced()) as parts, asyncio.TaskGroup() as tasks:
+    async with running_core(system, RecordingAnnouncer()) as parts, asyncio.TaskGroup() as tasks:
         good = [tasks.create_task(parts.sequencer.commit(command())) for _ in range(3)]
         bad = tasks.create_task(_postgres_refuses(parts))
         good += [tasks.create_task(parts.sequencer.commit(command())) for _ in range(3)]
@@ -247,9 +252,9 @@ async def _postgres_refuses(parts: Core) -> bool:
 async def test_a_crash_between_commit_and_publish_loses_nothing(system: System) -> None:
     await bootstrap.prepare(system.settings)
     with pytest.raises(BaseExceptionGroup) as crash:
-        async with running_core(system, Crashing()) as parts:
+        async with running_core(system, CrashingAnnouncer()) as parts:
             await parts.sequencer.commit(command("tenant:lost"))
-    assert crash.group_contains(Crash)
+    assert crash.group_contains(ProcessCrash)
     # Another authority answers the heartbeat, and brings what nobody announced.
     async with serving(system, prepare=False), system.sidecar() as sidecar:
         sidecar.applied = ledger.genesis(1)
@@ -278,7 +283,7 @@ async def test_a_connection_lost_during_commit_is_an_unknown_outcome_that_the_ke
         """CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON events
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait_at_gate()"""
     )
-    async with running_core(system, Announced()) as parts:
+    async with running_core(system, RecordingAnnouncer()) as parts:
         async with asyncio.TaskGroup() as tasks:
             waiting = tasks.create_task(_outcome_unknown(parts))
             await eventually(lambda: _cut_at_gate(system))
@@ -291,7 +296,7 @@ async def test_a_cancelled_wait_for_a_standby_is_an_unknown_outcome(system: Syst
     await bootstrap.prepare(system.settings)
     async with (
         pool.connect(system.dsn) as postgres,
-        running(postgres, Announced(), system) as parts,
+        run_core_on(postgres, RecordingAnnouncer(), system) as parts,
     ):
         await standby.fill_pool(postgres)
         async with standby.awaited(system), asyncio.TaskGroup() as tasks:
@@ -320,7 +325,7 @@ async def _cut_at_gate(system: System) -> bool:
 async def test_a_deadlock_is_retried(system: System) -> None:
     await bootstrap.prepare(system.settings)
     async with (
-        running_core(system, Announced()) as parts,
+        running_core(system, RecordingAnnouncer()) as parts,
         pool.connect(system.dsn) as postgres,
         asyncio.TaskGroup() as tasks,
         postgres.transaction() as operator,
@@ -351,7 +356,7 @@ async def test_when_postgres_is_unavailable_nothing_changes_and_the_error_states
     system: System,
 ) -> None:
     await bootstrap.prepare(system.settings)
-    heard = Announced()
+    heard = RecordingAnnouncer()
     async with running_core(system, heard) as parts:
         await system.shut()
         with pytest.raises(StoreUnavailableError, match="Nothing was changed"):
@@ -363,7 +368,7 @@ async def test_when_postgres_is_unavailable_nothing_changes_and_the_error_states
 
 async def test_a_cancelled_caller_does_not_stop_the_commit(system: System) -> None:
     await bootstrap.prepare(system.settings)
-    heard = Announced()
+    heard = RecordingAnnouncer()
     async with running_core(system, heard) as parts:
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(parts.sequencer.commit(command()))

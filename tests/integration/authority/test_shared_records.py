@@ -24,7 +24,7 @@ from rescind_runtime.processes.child_process import Server
 
 
 @dataclass(frozen=True)
-class World:
+class RedisSystem:
     """An authority that has a Redis, and a sidecar that asks it."""
 
     authority: Running
@@ -40,7 +40,7 @@ class World:
 
 
 @pytest.fixture
-async def world(system: System, tmp_path: Path) -> AsyncIterator[World]:
+async def redis_system(system: System, tmp_path: Path) -> AsyncIterator[RedisSystem]:
     async with (
         home.locked(tmp_path / "data", longest_socket=postgres.LONGEST_SOCKET) as place,
         valkey.running(place) as server,
@@ -48,61 +48,69 @@ async def world(system: System, tmp_path: Path) -> AsyncIterator[World]:
         serving(system.but(redis_url=SecretStr(server.url))) as authority,
         system.sidecar() as sidecar,
     ):
-        yield World(authority, sidecar, server, cache)
+        yield RedisSystem(authority, sidecar, server, cache)
 
 
-async def test_a_look_up_stores_its_record_in_redis_for_the_next_sidecar(world: World) -> None:
-    issued = await world.authority.issue(ttl=3600)
-    assert await world.left(issued["token"]) is None  # not at issue: holds are not known there
-    _, record = await world.sidecar.resolve(issued["token"])
-    left = await eventually(lambda: world.left(issued["token"]))
+async def test_a_look_up_stores_its_record_in_redis_for_the_next_sidecar(
+    redis_system: RedisSystem,
+) -> None:
+    issued = await redis_system.authority.issue(ttl=3600)
+    assert (
+        await redis_system.left(issued["token"]) is None
+    )  # not at issue: holds are not known there
+    _, record = await redis_system.sidecar.resolve(issued["token"])
+    left = await eventually(lambda: redis_system.left(issued["token"]))
     assert left is not None
     assert records.decode(left) == record
-    assert await world.left(issued["token"], epoch=2) is None
+    assert await redis_system.left(issued["token"], epoch=2) is None
     key = records.key(1, token_format.digest(issued["token"]))
-    assert 0 < await world.cache.pttl(key) <= records.LONGEST_TTL_MS
+    assert 0 < await redis_system.cache.pttl(key) <= records.LONGEST_TTL_MS
 
 
-async def test_a_record_does_not_outlive_its_token_in_redis(world: World) -> None:
-    issued = await world.authority.issue(ttl=30)
-    await world.sidecar.resolve(issued["token"])
-    await eventually(lambda: world.left(issued["token"]))
+async def test_a_record_does_not_outlive_its_token_in_redis(redis_system: RedisSystem) -> None:
+    issued = await redis_system.authority.issue(ttl=30)
+    await redis_system.sidecar.resolve(issued["token"])
+    await eventually(lambda: redis_system.left(issued["token"]))
     key = records.key(1, token_format.digest(issued["token"]))
-    assert 0 < await world.cache.pttl(key) <= 30_000
+    assert 0 < await redis_system.cache.pttl(key) <= 30_000
 
 
-async def test_an_unknown_token_stores_nothing_in_redis(world: World) -> None:
-    issued = await world.authority.issue()
-    _, unknown = await world.sidecar.resolve("rsc_agt_unheard_of")
-    await world.sidecar.resolve(issued["token"])
-    await eventually(lambda: world.left(issued["token"]))
+async def test_an_unknown_token_stores_nothing_in_redis(redis_system: RedisSystem) -> None:
+    issued = await redis_system.authority.issue()
+    _, unknown = await redis_system.sidecar.resolve("rsc_agt_unheard_of")
+    await redis_system.sidecar.resolve(issued["token"])
+    await eventually(lambda: redis_system.left(issued["token"]))
     assert unknown is None
-    assert await world.cache.dbsize() == 1
+    assert await redis_system.cache.dbsize() == 1
 
 
-async def test_a_look_up_after_a_revocation_replaces_the_older_record(world: World) -> None:
-    issued = await world.authority.issue("agent:x")
-    await world.sidecar.resolve(issued["token"])
-    old = await eventually(lambda: world.left(issued["token"]))
-    await world.authority.revoke("subject:agent:x")
-    await world.sidecar.resolve(issued["token"])
+async def test_a_look_up_after_a_revocation_replaces_the_older_record(
+    redis_system: RedisSystem,
+) -> None:
+    issued = await redis_system.authority.issue("agent:x")
+    await redis_system.sidecar.resolve(issued["token"])
+    old = await eventually(lambda: redis_system.left(issued["token"]))
+    await redis_system.authority.revoke("subject:agent:x")
+    await redis_system.sidecar.resolve(issued["token"])
     new = await eventually(
-        lambda: world.left(issued["token"]), until=lambda left: left not in (None, old)
+        lambda: redis_system.left(issued["token"]), until=lambda left: left not in (None, old)
     )
     assert new is not None
     assert not records.decode(new).live
 
 
-async def test_no_look_up_waits_for_a_redis_that_hangs_or_is_gone(world: World) -> None:
-    issued = await world.authority.issue()
+async def test_no_look_up_waits_for_a_redis_that_hangs_or_is_gone(
+    redis_system: RedisSystem,
+) -> None:
+    issued = await redis_system.authority.issue()
     for number in (signal.SIGSTOP, signal.SIGKILL):
-        os.kill(world.server.child.pid, number)
+        os.kill(redis_system.server.child.pid, number)
         async with asyncio.timeout(5):
             for _ in range(50):
-                _, record = await world.sidecar.resolve(issued["token"])
+                _, record = await redis_system.sidecar.resolve(issued["token"])
                 assert record is not None
     name = 'rescind_authority_shared_records_total{outcome="lost"}'
-    await eventually(lambda: world.authority.metric(name))
+    await eventually(lambda: redis_system.authority.metric(name))
 
 
 async def test_reported_tokens_are_marked_as_used_and_invalid_reports_are_ignored(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.integration.authority.test_nats_tampering import CREDENTIAL, scene
+from tests.integration.authority.test_nats_tampering import CREDENTIAL, run_attacked_system
 from tests.support.authority import Running, System, serving
 from tests.support.eventually import eventually
 
@@ -45,7 +45,7 @@ class LaterClock(SystemClock):
 
 
 @asynccontextmanager
-async def thief(
+async def run_with_stolen_keyring(
     system: System, stolen: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Running, list[str]]]:
     """Run an authority with a stolen keyring that enrols everybody, and writes credentials down."""
@@ -102,25 +102,25 @@ async def test_a_stolen_keyring_with_access_to_nats_deceives_no_sidecar_that_kno
     hasty: None,
 ) -> None:
     system, stolen, old_trust = system.but(term=1), tmp_path / "stolen", tmp_path / "old-trust"
-    async with scene(system, tmp_path) as stage:
+    async with run_attacked_system(system, tmp_path) as attacked:
         shutil.copy(system.settings.keyring_path, stolen)
         shutil.copy(system.settings.trust_path, old_trust)
-        good = (await stage.authority.issue("agent:a"))["token"]
-        assert isinstance(await stage.check(good), Allowed)
+        good = (await attacked.authority.issue("agent:a"))["token"]
+        assert isinstance(await attacked.check(good), Allowed)
         assert key_commands.retire(system.settings, "all")["serial"] == 2
         heard = await trust_propagation.wait(system.settings, timeout_s=15, retired="all")
         assert (heard["state"], heard["serial"]) == ("heard", 2)
         # What it knew may have come from the thief: it began anew, and good tokens are good again.
-        await stage._sees(lambda: stage.tally.instances_ended == 1)
+        await attacked._wait_until(lambda: attacked.tally.instances_ended == 1)
 
         async def accepted() -> bool:
-            return isinstance(await stage.check(good), Allowed)
+            return isinstance(await attacked.check(good), Allowed)
 
         await eventually(accepted)
-        settings = stage.sidecar._settings.model_copy(update={"trust_file": old_trust})
+        settings = attacked.sidecar._settings.model_copy(update={"trust_file": old_trust})
         credential = settings.credential.get_secret_value()
     # Here the authority is gone: whatever the sidecar reaches is the thief.
-    async with thief(shared_system, stolen, monkeypatch) as (theirs, read):
+    async with run_with_stolen_keyring(shared_system, stolen, monkeypatch) as (theirs, read):
         forged = (await theirs.issue("agent:forged", scopes=["*"]))["token"]
         sidecar = Sidecar(settings)  # with the trust file that it always had
         async with started(sidecar) as verifier:
@@ -174,7 +174,7 @@ async def test_every_command_of_the_runbook_runs_and_every_sidecar_receives_the_
         return change(system.settings, kind)
 
     monkeypatch.setattr(service_process, "run_verb", ask)
-    async with scene(system, tmp_path) as stage:
+    async with run_attacked_system(system, tmp_path) as attacked:
         before = Keyring.read(system.settings.keyring_path)
         for line in commands():
             assert line.startswith("rescind keys ")
@@ -187,9 +187,9 @@ async def test_every_command_of_the_runbook_runs_and_every_sidecar_receives_the_
         gone = {(each.kind, each.key_id) for each in now.trust.retired}
         told = {(kind, name) for kind, name, _ in before.known() if kind != signing.ROWS}
         assert told <= gone
-        good = (await stage.authority.issue("agent:a"))["token"]
+        good = (await attacked.authority.issue("agent:a"))["token"]
 
         async def accepted() -> bool:
-            return isinstance(await stage.check(good), Allowed)
+            return isinstance(await attacked.check(good), Allowed)
 
         await eventually(accepted)

@@ -42,7 +42,7 @@ USER, PASSWORD = "authority", "s3cret/with:signs@"
 
 
 @dataclass(frozen=True)
-class Secured:
+class TlsServers:
     """The servers, and what each process of ours is told of them."""
 
     pki: Pki
@@ -60,9 +60,9 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def secured(
+async def tls_servers(
     pki: Pki, shared_system: System, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Secured]:
+) -> AsyncIterator[TlsServers]:
     folder = tmp_path_factory.mktemp("secured")
     seed, creds = folder / "seed", folder / "user.creds"
     user = nats_accounts.seed(nkeys.PREFIX_BYTE_USER)
@@ -98,7 +98,7 @@ async def secured(
                 f"RESCIND_{link}_KEY_FILE": str(pki.key("client")),
             }
         nats_link = NatsLink((environment["RESCIND_NATS_URL"],), pki.client("nats"))
-        yield Secured(pki, environment, nats_link, seed, creds, f"tls://localhost:{other}")
+        yield TlsServers(pki, environment, nats_link, seed, creds, f"tls://localhost:{other}")
 
 
 @asynccontextmanager
@@ -167,21 +167,21 @@ async def fronted(front: tls.Connected) -> AsyncIterator[int]:
 
 
 @pytest.fixture
-def environment(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
+def environment(tls_servers: TlsServers, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
     for variable in os.environ:
         if variable.startswith("RESCIND_"):
             monkeypatch.delenv(variable)
-    for variable, text in secured.environment.items():
+    for variable, text in tls_servers.environment.items():
         monkeypatch.setenv(variable, text)
-    return secured.environment
+    return tls_servers.environment
 
 
 @asynccontextmanager
-async def authority(secured: Secured, folder: Path) -> AsyncIterator[Running]:
+async def authority(tls_servers: TlsServers, folder: Path) -> AsyncIterator[Running]:
     """Run an authority as these variables configure it."""
     os.environ["RESCIND_DATA"] = str(folder)
     system = System(AuthoritySettings.load())
-    context = secured.pki.client("authority").client()
+    context = tls_servers.pki.client("authority").client()
     async with serving(system, verify=context) as running:
         yield running
 
@@ -216,9 +216,9 @@ def sidecar(environ: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_revocation_is_enforced_with_tls_on_each_link(
-    secured: Secured, environment: Mapping[str, str], tmp_path: Path
+    tls_servers: TlsServers, environment: Mapping[str, str], tmp_path: Path
 ) -> None:
-    async with authority(secured, tmp_path) as running:
+    async with authority(tls_servers, tmp_path) as running:
         assert running.url.startswith("https://")
         credential = await running.issue(
             "service:search", kind="service", scopes=["rescind:verify"], audience=["rescind"]
@@ -238,7 +238,7 @@ async def test_a_revocation_is_enforced_with_tls_on_each_link(
             ready = json.loads(await asyncio.to_thread(process.stdout.readline))
             assert ready["http"].startswith("https://")
             found = await running.issue("agent:a", scopes=["read"])
-            verify = secured.pki.client("authority").client()
+            verify = tls_servers.pki.client("authority").client()
             async with httpx2.AsyncClient(verify=verify, trust_env=False) as http:
                 bearer = {"authorization": f"Bearer {found['token']}"}
 
@@ -260,18 +260,18 @@ async def test_a_revocation_is_enforced_with_tls_on_each_link(
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_nats_authenticates_by_password_seed_or_creds_file(secured: Secured) -> None:
-    place = secured.nats.urls[0].rpartition("@")[2]
+async def test_nats_authenticates_by_password_seed_or_creds_file(tls_servers: TlsServers) -> None:
+    place = tls_servers.nats.urls[0].rpartition("@")[2]
     ways = (
-        secured.nats,
-        NatsLink((f"tls://{place}",), secured.nats.files, nkey=secured.seed),
-        NatsLink((secured.operated,), secured.nats.files, creds=secured.creds),
+        tls_servers.nats,
+        NatsLink((f"tls://{place}",), tls_servers.nats.files, nkey=tls_servers.seed),
+        NatsLink((tls_servers.operated,), tls_servers.nats.files, creds=tls_servers.creds),
     )
     for link in ways:
         async with asyncio.timeout(20), nats_connection.connection(link, name="test") as client:
             assert client.is_connected
     with capture_logs() as lines, contextlib.suppress(TimeoutError):
-        wrong = NatsLink((f"tls://{place}",), secured.nats.files, creds=secured.creds)
+        wrong = NatsLink((f"tls://{place}",), tls_servers.nats.files, creds=tls_servers.creds)
         async with asyncio.timeout(1), nats_connection.connection(wrong, name="test"):
             raise AssertionError("it was let in")
     (line,) = [each for each in lines if each["action"] == "nats.refused"]

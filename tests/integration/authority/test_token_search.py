@@ -52,7 +52,7 @@ class FrozenClock(SystemClock):
 
 
 @dataclass
-class HastyClock(SystemClock):
+class SlowStepClock(SystemClock):
     """Every page is cut short after its first steps."""
 
     ns: int = 0
@@ -129,7 +129,7 @@ async def test_rare_tokens_are_found_through_the_index_of_handles(
         assert await PostgresTokens(postgres).estimate([Handle(each) for each in handles]) < 50_000
 
 
-@pytest.mark.parametrize("clock", [FrozenClock(), HastyClock()], ids=["patient", "hasty"])
+@pytest.mark.parametrize("clock", [FrozenClock(), SlowStepClock()], ids=["patient", "hasty"])
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -168,7 +168,7 @@ async def test_a_page_that_takes_too_long_is_cut_short_and_has_a_cursor_to_conti
 ) -> None:
     oldest = filter_of(f"tree:{PLAN.root}")
     async with pool.connect(crowd.dsn) as postgres:
-        page = await TokenSearch(PostgresTokens(postgres), clock=HastyClock()).page(
+        page = await TokenSearch(PostgresTokens(postgres), clock=SlowStepClock()).page(
             oldest, before=None, limit=50
         )
     assert not page.token_ids
@@ -192,7 +192,7 @@ async def test_a_filter_by_time_seeks_directly_to_its_rows(crowd: System) -> Non
     )
     async with pool.connect(crowd.dsn) as postgres:
         found = await pages(
-            TokenSearch(PostgresTokens(postgres), clock=HastyClock()), wanted, limit=10_000
+            TokenSearch(PostgresTokens(postgres), clock=SlowStepClock()), wanted, limit=10_000
         )
     assert [each for page in found for each in page] == [row["token_id"] for row in expected]
     assert len(found) < 12  # of 200 that the whole table is
@@ -240,7 +240,7 @@ async def test_a_count_of_many_is_an_estimate_and_is_marked_as_one(
 ) -> None:
     expected = await _counted(crowd, wanted.handles, wanted.state)
     async with pool.connect(crowd.dsn) as postgres:
-        counted = await TokenSearch(PostgresTokens(postgres), clock=HastyClock()).count(wanted)
+        counted = await TokenSearch(PostgresTokens(postgres), clock=SlowStepClock()).count(wanted)
     assert not counted.exact
     assert counted.tokens == pytest.approx(expected, rel=0.25)
 

@@ -36,7 +36,7 @@ def admin() -> Iterator[Admin]:
         yield admin
 
 
-class Answers:
+class AnswerTypes:
     """Compare answers with what a client's method says that it returns."""
 
     def __init__(self, client: type[Admin | Bearer]) -> None:
@@ -65,7 +65,7 @@ class Answers:
 def test_every_answer_to_a_holder_has_its_declared_type(
     admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = Answers(Bearer)
+    answers = AnswerTypes(Bearer)
     session = admin.issue(subject="user:typed", kind="session", user_agent="a browser")
     assert session.token is not None
     monkeypatch.setenv("RESCIND_TOKEN", session.token.reveal())
@@ -99,7 +99,7 @@ async def test_a_program_without_settings_finds_the_same_system_as_the_command(
 
 
 def test_every_answer_to_an_administrator_has_its_declared_type(admin: Admin) -> None:
-    answers = Answers(Admin)
+    answers = AnswerTypes(Admin)
     typed, first = answers.typed, answers.first
     issued = admin.issue(
         subject="agent:typed", kind="agent", scopes=["a", "b"], labels={"x": "y"}, tenant="typed"

@@ -1,4 +1,4 @@
-"""Commands that need a system of their own: they end its instances, or hit more than it allows."""
+"""Commands that need a separate system: they end its instances, or hit many of its tokens."""
 
 import json
 import re
@@ -16,16 +16,16 @@ from tests.support.processes import clean_environment
 from rescind.client import Admin
 
 COLUMNS = 80
-ALLOWED = 2
-GROWN = 110
-"""More than a preview of one token covers."""
+MAX_HITS_WITHOUT_PREVIEW = 2
+TOKENS_ISSUED_AFTER_PREVIEW = 110
+"""A preview of one token does not cover this number of tokens."""
 
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Any]]:
-    """Run a system that wants a preview of what hits more than two tokens."""
+    """Start a system that requires a preview above two tokens."""
     directory = tmp_path_factory.mktemp("own")
-    with running_system(directory, RESCIND_PREVIEW_ABOVE=str(ALLOWED)) as ready:
+    with running_system(directory, RESCIND_PREVIEW_ABOVE=str(MAX_HITS_WITHOUT_PREVIEW)) as ready:
         yield ready
 
 
@@ -36,8 +36,8 @@ def admin(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Admin]:
         yield admin
 
 
-def on_a_terminal(data: Path, *arguments: str) -> str:
-    """Run a command whose stdout is a terminal of 80 columns, and return what it shows."""
+def run_on_terminal(data: Path, *arguments: str) -> str:
+    """Run a command whose stdout is a terminal of 80 columns, and return the output."""
     with (
         pseudo_terminal.opened(columns=COLUMNS) as terminal,
         subprocess.Popen(
@@ -58,12 +58,12 @@ def on_a_terminal(data: Path, *arguments: str) -> str:
 def test_yes_runs_a_command_that_would_otherwise_need_a_preview(
     rescind: Rescind, admin: Admin, selector: tuple[str, ...]
 ) -> None:
-    subjects = ["agent:preview-0"] * (ALLOWED + 1) + ["agent:preview-1"]
+    subjects = ["agent:preview-0"] * (MAX_HITS_WITHOUT_PREVIEW + 1) + ["agent:preview-1"]
     for subject in subjects:
         admin.issue(subject=subject, kind="agent", tenant="preview")
     done = rescind("suspend", *selector, "--yes", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["hit"] > ALLOWED
+    assert json.loads(done.stdout)["hit"] > MAX_HITS_WITHOUT_PREVIEW
     assert rescind("lift", json.loads(done.stdout)["id"]).returncode == 0
 
 
@@ -71,10 +71,10 @@ def test_a_preview_of_fewer_tokens_is_refused_and_the_error_names_the_options(
     rescind: Rescind, admin: Admin
 ) -> None:
     admin.issue(subject="agent:few", kind="agent", tenant="grown")
-    looked = rescind("revoke", "tenant:grown", "--dry-run", "--json")
-    for _ in range(GROWN):
+    dry_run = rescind("revoke", "tenant:grown", "--dry-run", "--json")
+    for _ in range(TOKENS_ISSUED_AFTER_PREVIEW):
         admin.issue(subject="agent:few", kind="agent", tenant="grown")
-    preview = json.loads(looked.stdout)["preview"]
+    preview = json.loads(dry_run.stdout)["preview"]
     refused = rescind("revoke", "tenant:grown", "--preview", preview)
     assert refused.returncode != 0
     assert "Nothing was changed. Look again with --dry-run" in refused.stderr
@@ -82,8 +82,8 @@ def test_a_preview_of_fewer_tokens_is_refused_and_the_error_names_the_options(
 
 
 @pytest.fixture(scope="module")
-def many(ready: Mapping[str, Any]) -> int:
-    """Have more tokens and revocations than a list shows at once."""
+def entry_count(ready: Mapping[str, Any]) -> int:
+    """Create more tokens and revocations than a list shows at once; return the number."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("RESCIND_DATA", str(ready["directory"]))
         with Admin.from_environment() as admin:
@@ -96,18 +96,18 @@ def many(ready: Mapping[str, Any]) -> int:
 
 @pytest.mark.parametrize("listed", ["tokens", "revocations"])
 def test_a_long_list_fits_a_terminal_and_states_how_much_of_it_is_shown(
-    data: Path, many: int, listed: str
+    data: Path, entry_count: int, listed: str
 ) -> None:
-    shown = on_a_terminal(data, listed, "ls")
+    shown = run_on_terminal(data, listed, "ls")
     lines = shown.splitlines()
     assert max(map(len, lines)) <= COLUMNS
     of = " of 1" if listed == "tokens" else ", and there are more"
     assert lines[-1].startswith(f"showing  50{of}")
     assert lines[-1].endswith("; --limit 0 for all")
-    whole = on_a_terminal(data, listed, "ls", "--limit", "0")
+    whole = run_on_terminal(data, listed, "ls", "--limit", "0")
     assert "showing" not in whole
     assert whole.count("\n") > shown.count("\n")
-    assert many > 50
+    assert entry_count > 50
 
 
 def test_an_evicted_instance_is_shown_as_evicted_with_the_reason(rescind: Rescind) -> None:

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from tests.support.asgi_server import serving
-from tests.support.http_exchange import bearer, request, talk
+from tests.support.http_exchange import bearer, connect_raw, request
 from tests.support.outcomes import soon
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running
 from websockets.asyncio.client import connect
@@ -98,7 +98,7 @@ def framework(verifier: Verifier) -> Starlette:
 
 
 @dataclass(frozen=True)
-class Stage:
+class ServedSystem:
     """A sidecar, and a server beside it."""
 
     link: LedgerInMemory
@@ -119,72 +119,72 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
+def served(tmp_path: Path) -> Iterator[ServedSystem]:
     link, application = LedgerInMemory(term_ms=1_000), Application()
     with running(tmp_path / "search.sock", link) as sidecar:
         verifier = Verifier.attach(sidecar.path, timeout_s=5)
         guarded: Any = RescindMiddleware(application, verifier)
         with serving(guarded) as port, serving(framework(verifier)) as other:
-            yield Stage(link, sidecar, application, port, other)
+            yield ServedSystem(link, sidecar, application, port, other)
         verifier.close()
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["revoked", "no lease"])
 async def test_an_idle_event_stream_is_broken_off(
-    stage: Stage, lost: bool, caplog: pytest.LogCaptureFixture
+    served: ServedSystem, lost: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    token = stage.link.issue("agent:x")
-    async with talk(stage.port) as client:
+    token = served.link.issue("agent:x")
+    async with connect_raw(served.port) as client:
         await client.send(request("/stream", bearer(token)))
         await client.reader.readuntil(b"data: 1\n\n")
-        hit_s = await stage.hit(lost=lost)
+        hit_s = await served.hit(lost=lost)
         rest = await client.reader.read()
         soon(time.monotonic() - hit_s, at_most_s=SOON_S)
     assert b"0\r\n\r\n" not in rest, "it looks like a whole answer"
-    assert stage.application.cancelled.wait(5)
+    assert served.application.cancelled.wait(5)
     assert [each for each in caplog.records if each.exc_info] == []
 
 
 @pytest.mark.parametrize(("lost", "said"), [(False, (1008, "revoked")), (True, (1013, "no_lease"))])
 async def test_an_idle_websocket_is_closed_with_the_reason(
-    stage: Stage, lost: bool, said: tuple[int, str]
+    served: ServedSystem, lost: bool, said: tuple[int, str]
 ) -> None:
-    headers = {"Authorization": f"Bearer {stage.link.issue('agent:x')}"}
-    async with connect(f"ws://127.0.0.1:{stage.port}/", additional_headers=headers) as websocket:
-        await asyncio.to_thread(stage.application.began.wait, 5)
-        hit_s = await stage.hit(lost=lost)
+    headers = {"Authorization": f"Bearer {served.link.issue('agent:x')}"}
+    async with connect(f"ws://127.0.0.1:{served.port}/", additional_headers=headers) as websocket:
+        await asyncio.to_thread(served.application.began.wait, 5)
+        hit_s = await served.hit(lost=lost)
         with pytest.raises(ConnectionClosedError) as closed:
             await websocket.recv()
         soon(time.monotonic() - hit_s, at_most_s=SOON_S)
     assert closed.value.rcvd is not None
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == said
-    assert stage.application.cancelled.wait(5)
+    assert served.application.cancelled.wait(5)
 
 
 @pytest.mark.parametrize(("lost", "said"), [(False, (401, "revoked")), (True, (503, "no_lease"))])
 async def test_a_tool_call_of_an_agent_in_progress_is_cancelled_and_refused(
-    stage: Stage, lost: bool, said: tuple[int, str]
+    served: ServedSystem, lost: bool, said: tuple[int, str]
 ) -> None:
-    token = stage.link.issue("agent:x")
-    async with talk(stage.port) as client:
+    token = served.link.issue("agent:x")
+    async with connect_raw(served.port) as client:
         await client.send(request("/tool", bearer(token)))
-        await asyncio.to_thread(stage.application.began.wait, 5)
-        hit_s = await stage.hit(lost=lost)
+        await asyncio.to_thread(served.application.began.wait, 5)
+        hit_s = await served.hit(lost=lost)
         answer = await client.answer()
         soon(time.monotonic() - hit_s, at_most_s=SOON_S)
     assert (answer.status, json.loads(answer.body)["reason"]) == said
-    assert stage.application.cancelled.wait(5)
+    assert served.application.cancelled.wait(5)
 
 
 @pytest.mark.parametrize("path", ["/idle", "/busy", "/events"])
 async def test_a_stream_of_a_framework_is_broken_off_without_a_traceback(
-    stage: Stage, path: str, caplog: pytest.LogCaptureFixture
+    served: ServedSystem, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    token = stage.link.issue("agent:x")
-    async with talk(stage.framework_port) as client:
+    token = served.link.issue("agent:x")
+    async with connect_raw(served.framework_port) as client:
         await client.send(request(path, bearer(token)))
         await client.reader.readuntil(b"data: 1\n")
-        hit_s = await stage.hit(lost=False)
+        hit_s = await served.hit(lost=False)
         rest = await client.reader.read()
         soon(time.monotonic() - hit_s, at_most_s=SOON_S)
     assert not rest.endswith(b"0\r\n\r\n"), "it looks like a whole answer"
@@ -193,12 +193,14 @@ async def test_a_stream_of_a_framework_is_broken_off_without_a_traceback(
     assert len(told) <= 1, "a thousand agents that are revoked are a thousand lines at most"
 
 
-async def test_a_stream_under_another_token_goes_on(stage: Stage) -> None:
-    token = stage.link.issue("agent:y")
-    async with talk(stage.port) as client:
+async def test_a_stream_under_another_token_goes_on(served: ServedSystem) -> None:
+    token = served.link.issue("agent:y")
+    async with connect_raw(served.port) as client:
         await client.send(request("/stream", bearer(token)))
         await client.reader.readuntil(b"data: 1\n\n")
-        stage.sidecar.push(stage.link.revoke("subject:agent:x"))
-        assert not await asyncio.to_thread(stage.application.cancelled.wait, 0.2)
-        stage.sidecar.push(stage.link.revoke("subject:agent:y"))  # or the server waits for its end
+        served.sidecar.push(served.link.revoke("subject:agent:x"))
+        assert not await asyncio.to_thread(served.application.cancelled.wait, 0.2)
+        served.sidecar.push(
+            served.link.revoke("subject:agent:y")
+        )  # or the server waits for its end
         await client.reader.read()

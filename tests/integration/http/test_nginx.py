@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.support import data_plane
-from tests.support.data_plane import Plane
-from tests.support.http_exchange import ask, bearer, request, served, talk
+from tests.support.data_plane import DataPlane
+from tests.support.http_exchange import ask, bearer, connect_raw, request, served
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running
 
 from rescind_sidecar.http.messages import NO_STORE, HttpRequest, HttpResponse
@@ -67,7 +67,7 @@ def sidecar(tmp_path: Path, link: LedgerInMemory) -> Iterator[RunningSidecar]:
 
 
 @pytest.fixture
-async def plane(sidecar: RunningSidecar) -> AsyncIterator[Plane]:
+async def plane(sidecar: RunningSidecar) -> AsyncIterator[DataPlane]:
     async with data_plane.running(sidecar) as plane:
         yield plane
 
@@ -80,7 +80,9 @@ def free_port() -> int:
 
 
 @pytest.fixture(params=[WITHOUT_BODY, FORGOTTEN], ids=["as advised", "length passed on"])
-async def nginx(request: pytest.FixtureRequest, plane: Plane, tmp_path: Path) -> AsyncIterator[int]:
+async def nginx(
+    request: pytest.FixtureRequest, plane: DataPlane, tmp_path: Path
+) -> AsyncIterator[int]:
     if NGINX is None:
         pytest.skip("nginx is not installed: apt-get install nginx-light")
 
@@ -122,7 +124,7 @@ async def test_nginx_forwards_exactly_the_requests_that_the_sidecar_allows(
     nginx: int, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     good, poor = link.issue("agent:x"), link.issue(scopes=())
-    async with talk(nginx) as line:
+    async with connect_raw(nginx) as line:
         for _ in range(3):
             answer = await line.ask(request("/any/path?x=1", bearer(good)))
             assert (answer.status, answer.body) == (200, b"agent:x")
@@ -142,7 +144,7 @@ async def test_a_request_body_never_makes_nginx_hang(
 ) -> None:
     good = link.issue("agent:x")
     body = b"b" * 20_000 if method in {"POST", "PUT"} else b""
-    async with talk(nginx) as line:
+    async with connect_raw(nginx) as line:
         for _ in range(5):
             sent = request("/", bearer(good), method=method, body=body)
             assert (await line.ask(sent)).status == 200
@@ -177,7 +179,9 @@ async def test_nginx_fails_closed_without_a_sidecar(
     assert answer.status == 500  # nginx's word for an authoriser that says 503
 
 
-async def test_a_request_as_envoy_sends_it_is_answered(plane: Plane, link: LedgerInMemory) -> None:
+async def test_a_request_as_envoy_sends_it_is_answered(
+    plane: DataPlane, link: LedgerInMemory
+) -> None:
     # ext_authz over HTTP: the caller's method and path after the prefix, content-length: 0.
     for method in ("GET", "POST", "OPTIONS", "PATCH"):
         sent = (
@@ -193,7 +197,7 @@ async def test_a_request_as_envoy_sends_it_is_answered(plane: Plane, link: Ledge
 
 
 async def test_a_request_as_traefik_sends_it_is_answered(
-    plane: Plane, link: LedgerInMemory
+    plane: DataPlane, link: LedgerInMemory
 ) -> None:
     # forwardAuth: a GET to the address as configured; the call is told in X-Forwarded-*.
     sent = request(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.support import data_plane
 from tests.support.eventually import eventually_blocking
-from tests.support.http_exchange import Answer, ask, bearer, request, talk
+from tests.support.http_exchange import Answer, ask, bearer, connect_raw, request
 from tests.support.outcomes import soon
 from tests.support.processes import gone
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running
@@ -41,7 +41,7 @@ async def test_a_worker_denies_as_soon_as_the_event_is_applied(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     token = link.issue("agent:x", scopes=("a",))
-    async with data_plane.running(sidecar) as plane, talk(plane.port) as line:
+    async with data_plane.running(sidecar) as plane, connect_raw(plane.port) as line:
         sent = request("/verify?require=a", bearer(token))
         assert (await line.ask(sent)).status == 200
         sidecar.push(link.revoke("subject:agent:x"))
@@ -127,7 +127,7 @@ async def test_several_workers_share_one_port(
                 answers = 0
                 while answers < 5:
                     # A connection that the stopped one took already is its own.
-                    async with talk(plane.port) as line:
+                    async with connect_raw(plane.port) as line:
                         await line.send(request("/verify", bearer(token)))
                         try:
                             async with asyncio.timeout(0.5):
@@ -153,9 +153,9 @@ async def test_a_stop_leaves_no_worker_even_with_open_connections(
     sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
     loop = asyncio.get_running_loop()
-    async with data_plane.running(sidecar, workers=2) as plane, talk(plane.port) as idle:
+    async with data_plane.running(sidecar, workers=2) as plane, connect_raw(plane.port) as idle:
         assert (await idle.ask(request("/verify", bearer(link.issue())))).status == 200
-        async with talk(plane.port) as stuck:
+        async with connect_raw(plane.port) as stuck:
             await stuck.send(b"GET /verify HTTP/1.1\r\n")
             pids = plane.pids
             began_s = loop.time()
@@ -220,7 +220,7 @@ async def test_a_worker_introspects_by_the_settings_of_its_sidecar(
     async with data_plane.running(sidecar) as plane:
         assert (await ask(plane.port, asked)).status == 401
     told: dict[str, Any] = {"RESCIND_INTROSPECT": "loopback", "RESCIND_INTROSPECT_EXP": "true"}
-    async with data_plane.running(sidecar, **told) as plane, talk(plane.port) as line:
+    async with data_plane.running(sidecar, **told) as plane, connect_raw(plane.port) as line:
         found = json.loads((await line.ask(asked)).body)
         assert (found["active"], found["scope"], "exp" in found) == (True, "a", True)
         sidecar.push(link.revoke("subject:agent:x"))

@@ -81,7 +81,7 @@ def verifier(sidecar: RunningSidecar, socket: Path) -> Iterator[Verifier]:
     verifier.close()
 
 
-class Work:
+class HeldWork:
     """A body that waits for ever, and what became of it."""
 
     def __init__(self, verifier: Verifier, token: str, **asked: object) -> None:
@@ -125,8 +125,8 @@ async def watched(verifier: Verifier) -> None:
 async def test_a_body_that_waits_is_cancelled_when_its_token_is_revoked(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
-    hit = Work(verifier, link.issue("agent:x"))
-    spared = Work(verifier, link.issue("agent:y"))
+    hit = HeldWork(verifier, link.issue("agent:x"))
+    spared = HeldWork(verifier, link.issue("agent:y"))
     async with asyncio.TaskGroup() as tasks:
         hit_task, spared_task = tasks.create_task(hit.run()), tasks.create_task(spared.run())
         await hit.began.wait(), await spared.began.wait()
@@ -150,14 +150,14 @@ async def test_every_kind_of_hit_ends_the_work_with_its_reason(
     verifier = Verifier.attach(sidecar.path, timeout_s=5)
     assert verifier.shares_memory is mapped
     works = {
-        Reason.REVOKED: Work(verifier, link.issue("agent:a")),
-        Reason.SUSPENDED: Work(verifier, link.issue("agent:b")),
-        Reason.INSUFFICIENT_SCOPE: Work(
+        Reason.REVOKED: HeldWork(verifier, link.issue("agent:a")),
+        Reason.SUSPENDED: HeldWork(verifier, link.issue("agent:b")),
+        Reason.INSUFFICIENT_SCOPE: HeldWork(
             verifier, link.issue("agent:c", scopes=("a", "b")), require={"a"}
         ),
-        Reason.EXPIRED: Work(verifier, link.issue(expires_at_us=now_us() + 1_500_000)),
+        Reason.EXPIRED: HeldWork(verifier, link.issue(expires_at_us=now_us() + 1_500_000)),
     }
-    spared = Work(verifier, link.issue("agent:c", scopes=("a", "b")), require={"b"})
+    spared = HeldWork(verifier, link.issue("agent:c", scopes=("a", "b")), require={"b"})
     async with asyncio.TaskGroup() as tasks:
         ended = [tasks.create_task(work.run()) for work in works.values()]
         spared_task = tasks.create_task(spared.run())
@@ -179,8 +179,8 @@ async def test_a_token_that_ends_during_the_work_ends_it_then(
 ) -> None:
     # Something else is held for longer: the thread must be woken for the earlier end, before the
     # look that it takes each second.
-    long = Work(verifier, link.issue())
-    short = Work(verifier, link.issue(expires_at_us=now_us() + 600_000))
+    long = HeldWork(verifier, link.issue())
+    short = HeldWork(verifier, link.issue(expires_at_us=now_us() + 600_000))
     began_s = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         long_task = tasks.create_task(long.run())
@@ -220,7 +220,7 @@ def test_a_thread_is_notified_and_not_interrupted(
 def test_many_holds_under_one_tree_end_together(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
-    works = [Work(verifier, link.issue("agent:x")) for _ in range(500)]
+    works = [HeldWork(verifier, link.issue("agent:x")) for _ in range(500)]
 
     async def main() -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -237,7 +237,10 @@ def test_many_holds_under_one_tree_end_together(
 async def test_a_look_up_that_hangs_delays_no_other_hit(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
-    slow, quick = Work(verifier, link.issue("agent:x")), Work(verifier, link.issue("agent:y"))
+    slow, quick = (
+        HeldWork(verifier, link.issue("agent:x")),
+        HeldWork(verifier, link.issue("agent:y")),
+    )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(slow.run())
         quick_task = tasks.create_task(quick.run())
@@ -293,7 +296,7 @@ async def test_work_ends_with_the_lease_of_a_killed_sidecar(
     with separate(socket, term_ms=1_000) as (pid, (token, _)):
         async with attached(socket) as verifier:
             await accepted(verifier, token)
-            work = Work(verifier, token)
+            work = HeldWork(verifier, token)
             async with asyncio.TaskGroup() as tasks:
                 task = await work.start(tasks)
                 await watched(verifier)
@@ -312,7 +315,7 @@ async def test_work_ends_with_the_lease_of_a_hanging_sidecar(socket: Path) -> No
     with separate(socket, term_ms=1_000) as (pid, (token, _)):
         async with attached(socket) as verifier:
             await accepted(verifier, token)
-            work = Work(verifier, token)
+            work = HeldWork(verifier, token)
             async with asyncio.TaskGroup() as tasks:
                 await work.start(tasks)
                 await watched(verifier)
@@ -333,8 +336,8 @@ async def test_beside_a_frozen_sidecar_without_a_table_a_thousand_end_together_w
             assert (mapped.shares_memory, remote.shares_memory) == (True, False)
             await accepted(mapped, other)
             await accepted(remote, token)
-            works = [Work(remote, token) for _ in range(1_000)]
-            shown = Work(mapped, other)
+            works = [HeldWork(remote, token) for _ in range(1_000)]
+            shown = HeldWork(mapped, other)
             async with asyncio.TaskGroup() as tasks:
                 await shown.start(tasks)
                 for begun in range(0, len(works), AT_ONCE):

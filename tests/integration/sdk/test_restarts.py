@@ -38,7 +38,7 @@ def not_ready(verifier: Verifier) -> bool:
 
 
 @dataclass
-class Traffic:
+class CheckTraffic:
     """Threads that check without a pause, and what they saw."""
 
     verifier: Verifier
@@ -75,8 +75,8 @@ class Traffic:
 
 
 @contextmanager
-def traffic(verifier: Verifier, good: list[str]) -> Iterator[Traffic]:
-    calls = Traffic(verifier, good)
+def traffic(verifier: Verifier, good: list[str]) -> Iterator[CheckTraffic]:
+    calls = CheckTraffic(verifier, good)
     threads = [threading.Thread(target=calls.check_for_ever, args=(n,)) for n in range(3)]
     for thread in threads:
         thread.start()

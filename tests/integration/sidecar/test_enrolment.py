@@ -9,18 +9,18 @@ from rescind_sidecar.ports import InstanceCredentials, UnknownInstanceError
 from rescind_sidecar.usecases.lookup.answer import ValidRecord
 
 
-class Doubtful(LedgerInMemory):
+class ForgedEnrolAgainLedger(LedgerInMemory):
     """An authority in whose place somebody says ENROL_AGAIN, which anybody can say."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.doubts = 0
+        self.forged_replies = 0
 
     async def beat(
         self, message: heartbeat.Heartbeat, credentials: InstanceCredentials
     ) -> heartbeat.Reply | heartbeat.NoLease:
-        if self.doubts:
-            self.doubts -= 1
+        if self.forged_replies:
+            self.forged_replies -= 1
             raise UnknownInstanceError
         return await super().beat(message, credentials)
 
@@ -41,13 +41,13 @@ def test_a_new_epoch_makes_a_new_instance(tmp_path: Path) -> None:
 
 
 def test_a_forged_request_to_enrol_again_does_not_end_the_instance(tmp_path: Path) -> None:
-    link = Doubtful()
+    link = ForgedEnrolAgainLedger()
     token = link.issue()
     with running(tmp_path / "search.sock", link) as sidecar:
         assert isinstance(sidecar.look(token), ValidRecord)
         before, enrolled = sidecar.answer.instance, link.enrolled
-        link.doubts = 3
-        wait_until(lambda: link.doubts == 0)
+        link.forged_replies = 3
+        wait_until(lambda: link.forged_replies == 0)
         assert link.enrolled >= enrolled + 2
         assert sidecar.leased
         assert sidecar.answer.instance == before

@@ -24,7 +24,7 @@ _DEADLINE_S = 10.0
 
 
 @dataclass
-class Server:
+class FakeNatsServer:
     """As much of NATS as a client needs to connect. Without `patient` it answers no PING.
 
     `garbled` is what it says to the first ones, instead of a greeting.
@@ -80,8 +80,8 @@ class Server:
 @asynccontextmanager
 async def connected(
     heard: Callable[[bytes], None], *garbled: bytes
-) -> AsyncIterator[tuple[Server, NatsTransport]]:
-    server, there = Server(garbled=list(garbled)), asyncio.Event()
+) -> AsyncIterator[tuple[FakeNatsServer, NatsTransport]]:
+    server, there = FakeNatsServer(garbled=list(garbled)), asyncio.Event()
     async with (
         await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening,
         asyncio.TaskGroup() as tasks,
@@ -149,7 +149,7 @@ def test_a_server_that_answers_late_does_not_end_what_is_pushed() -> None:
 
 def test_a_client_that_has_stopped_trying_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nats_connection, "_POLL_S", 0.02)
-    monkeypatch.setattr(nats_connection, "_LONGEST_AWAY_S", 0.1)
+    monkeypatch.setattr(nats_connection, "_LONGEST_DISCONNECTED_S", 0.1)
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def story() -> None:

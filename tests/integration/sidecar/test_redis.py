@@ -33,7 +33,7 @@ SLACK_S = 0.15  # this machine is shared: a stall of the test is no finding
 
 
 @dataclass(frozen=True)
-class World:
+class RedisSystem:
     """A sidecar, the ledger that it follows, and the Redis between the two."""
 
     sidecar: RunningSidecar
@@ -70,79 +70,92 @@ async def valkeys(directory: Path) -> AsyncIterator[Server]:
 
 
 @contextmanager
-def beside(server: Server, directory: Path) -> Iterator[World]:
+def beside(server: Server, directory: Path) -> Iterator[RedisSystem]:
     link, reader = LedgerInMemory(), RedisRecordReader(server.url)
     with (
         Redis.from_url(server.url, socket_timeout=5) as cache,
         running(directory / "search.sock", link, redis=reader) as sidecar,
     ):
-        yield World(sidecar, link, server, reader, cache)
+        yield RedisSystem(sidecar, link, server, reader, cache)
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def redis_system(tmp_path: Path) -> AsyncIterator[RedisSystem]:
     async with valkeys(tmp_path / "data") as server:
-        with beside(server, tmp_path) as world:
-            yield world
+        with beside(server, tmp_path) as redis_system:
+            yield redis_system
 
 
-async def test_a_record_in_redis_saves_the_authority_a_look_up(world: World) -> None:
-    token = world.link.issue()
-    world.put(token, world.link.encoded(token))
-    assert world.judge(token) is None
-    assert (world.sidecar.tally.looks_at_redis, world.link.resolved) == (1, 0)
+async def test_a_record_in_redis_saves_the_authority_a_look_up(redis_system: RedisSystem) -> None:
+    token = redis_system.link.issue()
+    redis_system.put(token, redis_system.link.encoded(token))
+    assert redis_system.judge(token) is None
+    assert (redis_system.sidecar.tally.looks_at_redis, redis_system.link.resolved) == (1, 0)
 
 
 async def test_a_record_that_redis_does_not_have_is_requested_from_the_authority(
-    world: World,
+    redis_system: RedisSystem,
 ) -> None:
-    token = world.link.issue()
-    assert world.judge(token) is None
-    world.put(token, world.link.encoded(token))
-    world.cache.flushall()
-    assert world.judge(token) is None
-    assert (world.sidecar.tally.redis_absent, world.link.resolved) == (2, 2)
+    token = redis_system.link.issue()
+    assert redis_system.judge(token) is None
+    redis_system.put(token, redis_system.link.encoded(token))
+    redis_system.cache.flushall()
+    assert redis_system.judge(token) is None
+    assert (redis_system.sidecar.tally.redis_absent, redis_system.link.resolved) == (2, 2)
 
 
-async def test_a_record_from_before_a_revocation_does_not_resurrect_the_token(world: World) -> None:
-    token = world.link.issue("agent:x")
-    old = world.link.encoded(token)
-    world.sidecar.push(world.link.revoke("subject:agent:x"))
-    world.put(token, old)
-    assert world.judge(token) is Reason.REVOKED
-    assert (world.sidecar.tally.redis_stale, world.link.resolved) == (1, 1)
+async def test_a_record_from_before_a_revocation_does_not_resurrect_the_token(
+    redis_system: RedisSystem,
+) -> None:
+    token = redis_system.link.issue("agent:x")
+    old = redis_system.link.encoded(token)
+    redis_system.sidecar.push(redis_system.link.revoke("subject:agent:x"))
+    redis_system.put(token, old)
+    assert redis_system.judge(token) is Reason.REVOKED
+    assert (redis_system.sidecar.tally.redis_stale, redis_system.link.resolved) == (1, 1)
 
 
-async def test_an_outdated_replica_that_was_promoted_changes_no_answer(world: World) -> None:
-    good, bad = world.link.issue("agent:good"), world.link.issue("agent:bad")
-    copy = {token: world.link.encoded(token) for token in (good, bad)}
+async def test_an_outdated_replica_that_was_promoted_changes_no_answer(
+    redis_system: RedisSystem,
+) -> None:
+    good, bad = redis_system.link.issue("agent:good"), redis_system.link.issue("agent:bad")
+    copy = {token: redis_system.link.encoded(token) for token in (good, bad)}
     for _ in range(20):
-        world.sidecar.push(world.link.revoke("subject:agent:bad"))
-    world.cache.flushall()
+        redis_system.sidecar.push(redis_system.link.revoke("subject:agent:bad"))
+    redis_system.cache.flushall()
     for token, payload in copy.items():
-        world.put(token, payload)
-    assert world.judge(good) is None
-    assert world.judge(bad) is Reason.REVOKED
+        redis_system.put(token, payload)
+    assert redis_system.judge(good) is None
+    assert redis_system.judge(bad) is Reason.REVOKED
     # What nothing has hit since is as good as new, however old it is.
-    assert (world.sidecar.tally.looks_at_redis, world.sidecar.tally.redis_stale) == (1, 1)
+    assert (redis_system.sidecar.tally.looks_at_redis, redis_system.sidecar.tally.redis_stale) == (
+        1,
+        1,
+    )
 
 
-async def test_a_poisoned_value_is_counted_and_never_accepted(world: World) -> None:
-    token, other = world.link.issue("agent:x"), world.link.issue("agent:y")
-    world.sidecar.push(world.link.revoke("subject:agent:x"))
-    garbage = [b"", b"\x00", b"\xdd\xff\xff\xff\xff", b"x" * 70_000, world.link.encoded(token)[:-9]]
-    for poison in (world.link.encoded(other), *garbage):
-        world.put(token, poison)
-        assert world.judge(token) is Reason.REVOKED
-    assert world.sidecar.tally.redis_refused == 1 + len(garbage)
+async def test_a_poisoned_value_is_counted_and_never_accepted(redis_system: RedisSystem) -> None:
+    token, other = redis_system.link.issue("agent:x"), redis_system.link.issue("agent:y")
+    redis_system.sidecar.push(redis_system.link.revoke("subject:agent:x"))
+    garbage = [
+        b"",
+        b"\x00",
+        b"\xdd\xff\xff\xff\xff",
+        b"x" * 70_000,
+        redis_system.link.encoded(token)[:-9],
+    ]
+    for poison in (redis_system.link.encoded(other), *garbage):
+        redis_system.put(token, poison)
+        assert redis_system.judge(token) is Reason.REVOKED
+    assert redis_system.sidecar.tally.redis_refused == 1 + len(garbage)
 
 
-async def test_a_plausible_forged_record_is_refused(world: World) -> None:
+async def test_a_plausible_forged_record_is_refused(redis_system: RedisSystem) -> None:
     """Right in hash, epoch and as_of, free of holds: only the signature tells."""
-    token = world.link.issue("agent:x")
-    free = world.link.encoded(token)
-    world.sidecar.push(world.link.revoke("subject:agent:x"))
-    record = dataclasses.replace(records.decode(free), as_of=world.link.position.seq)
+    token = redis_system.link.issue("agent:x")
+    free = redis_system.link.encoded(token)
+    redis_system.sidecar.push(redis_system.link.revoke("subject:agent:x"))
+    record = dataclasses.replace(records.decode(free), as_of=redis_system.link.position.seq)
     other = Keyring.create(root=os.urandom(32), now_us=1)
     ours = signed_envelope.decode(free)
 
@@ -156,42 +169,42 @@ async def test_a_plausible_forged_record_is_refused(world: World) -> None:
         lambda content: SignedEnvelope(
             content, ours.key_id, other.sign(Purpose.RECORDS, content).signature
         ),
-        world.link.sign_events,
+        redis_system.link.sign_events,
     )
     for sign in signers:
-        world.put(token, records.encode(record, sign))
-        assert world.judge(token) is Reason.REVOKED
-    assert world.sidecar.tally.redis_refused == len(signers)
+        redis_system.put(token, records.encode(record, sign))
+        assert redis_system.judge(token) is Reason.REVOKED
+    assert redis_system.sidecar.tally.redis_refused == len(signers)
 
 
-async def test_a_token_that_redis_alone_knows_is_unknown(world: World) -> None:
-    stranger = LedgerInMemory()
-    token = stranger.issue("agent:x")
-    world.put(token, stranger.encoded(token))
-    assert world.judge(token) is Reason.UNKNOWN
-    assert world.sidecar.tally.redis_refused == 1
+async def test_a_token_that_redis_alone_knows_is_unknown(redis_system: RedisSystem) -> None:
+    other_ledger = LedgerInMemory()
+    token = other_ledger.issue("agent:x")
+    redis_system.put(token, other_ledger.encoded(token))
+    assert redis_system.judge(token) is Reason.UNKNOWN
+    assert redis_system.sidecar.tally.redis_refused == 1
 
 
-async def test_a_record_of_another_epoch_is_never_accepted(world: World) -> None:
-    token = world.link.issue()
-    world.link.restore(0, epoch=2)
-    world.put(token, world.link.encoded(token), epoch=1)
-    world.link.restore(0, epoch=1)
-    assert world.judge(token) is None
-    assert (world.sidecar.tally.redis_stale, world.link.resolved) == (1, 1)
+async def test_a_record_of_another_epoch_is_never_accepted(redis_system: RedisSystem) -> None:
+    token = redis_system.link.issue()
+    redis_system.link.restore(0, epoch=2)
+    redis_system.put(token, redis_system.link.encoded(token), epoch=1)
+    redis_system.link.restore(0, epoch=1)
+    assert redis_system.judge(token) is None
+    assert (redis_system.sidecar.tally.redis_stale, redis_system.link.resolved) == (1, 1)
 
 
-async def test_a_value_of_another_type_is_passed_by(world: World) -> None:
-    token = world.link.issue()
-    world.cache.lpush(records.key(1, token_format.digest(token)), "a list")
-    assert world.judge(token) is None
-    assert world.redis.connected
+async def test_a_value_of_another_type_is_passed_by(redis_system: RedisSystem) -> None:
+    token = redis_system.link.issue()
+    redis_system.cache.lpush(records.key(1, token_format.digest(token)), "a list")
+    assert redis_system.judge(token) is None
+    assert redis_system.redis.connected
 
 
-async def test_an_unknown_token_leaves_nothing_in_redis(world: World) -> None:
-    stranger = LedgerInMemory().issue()
-    assert world.judge(stranger) is Reason.UNKNOWN
-    assert world.cache.dbsize() == 0
+async def test_an_unknown_token_leaves_nothing_in_redis(redis_system: RedisSystem) -> None:
+    other_ledger = LedgerInMemory().issue()
+    assert redis_system.judge(other_ledger) is Reason.UNKNOWN
+    assert redis_system.cache.dbsize() == 0
 
 
 async def test_a_redis_that_is_killed_costs_no_answer_and_is_found_again(tmp_path: Path) -> None:
@@ -200,42 +213,44 @@ async def test_a_redis_that_is_killed_costs_no_answer_and_is_found_again(tmp_pat
         AsyncExitStack() as life,
     ):
         server = await life.enter_async_context(valkey.running(place))
-        world = life.enter_context(beside(server, tmp_path))
-        token = world.link.issue()
-        world.put(token, world.link.encoded(token))
-        before = [world.took_s(token) for _ in range(100)]
+        redis_system = life.enter_context(beside(server, tmp_path))
+        token = redis_system.link.issue()
+        redis_system.put(token, redis_system.link.encoded(token))
+        before = [redis_system.took_s(token) for _ in range(100)]
         os.kill(server.child.pid, signal.SIGKILL)
-        during = [world.took_s(token) for _ in range(300)]
+        during = [redis_system.took_s(token) for _ in range(300)]
         soon(max(during), at_most_s=DEADLINE_S + SLACK_S)
         soon(statistics.median(during), at_most_s=statistics.median(before) + 0.001)
-        assert not world.redis.connected
-        assert world.sidecar.tally.looks_unanswered == 0
+        assert not redis_system.redis.connected
+        assert redis_system.sidecar.tally.looks_unanswered == 0
         await server.child.wait_ended()
         await life.enter_async_context(valkey.running(place))
-        await asyncio.to_thread(wait_until, lambda: world.redis.connected)
-        world.put(token, world.link.encoded(token))
-        served = world.sidecar.tally.looks_at_redis
-        world.took_s(token)
-        assert world.sidecar.tally.looks_at_redis == served + 1
+        await asyncio.to_thread(wait_until, lambda: redis_system.redis.connected)
+        redis_system.put(token, redis_system.link.encoded(token))
+        served = redis_system.sidecar.tally.looks_at_redis
+        redis_system.took_s(token)
+        assert redis_system.sidecar.tally.looks_at_redis == served + 1
 
 
-async def test_a_redis_that_hangs_costs_one_deadline_and_is_found_again(world: World) -> None:
-    token = world.link.issue()
-    world.put(token, world.link.encoded(token))
-    world.took_s(token)
-    os.kill(world.server.child.pid, signal.SIGSTOP)
+async def test_a_redis_that_hangs_costs_one_deadline_and_is_found_again(
+    redis_system: RedisSystem,
+) -> None:
+    token = redis_system.link.issue()
+    redis_system.put(token, redis_system.link.encoded(token))
+    redis_system.took_s(token)
+    os.kill(redis_system.server.child.pid, signal.SIGSTOP)
     try:
-        first = world.took_s(token)
-        later = [world.took_s(token) for _ in range(300)]
+        first = redis_system.took_s(token)
+        later = [redis_system.took_s(token) for _ in range(300)]
     finally:
-        os.kill(world.server.child.pid, signal.SIGCONT)
+        os.kill(redis_system.server.child.pid, signal.SIGCONT)
     soon(first, at_most_s=DEADLINE_S + SLACK_S)
     soon(statistics.median(later), at_most_s=0.005)
     soon(max(later), at_most_s=DEADLINE_S + SLACK_S)
-    await asyncio.to_thread(wait_until, lambda: world.redis.connected)
-    served = world.sidecar.tally.looks_at_redis
-    world.took_s(token)
-    assert world.sidecar.tally.looks_at_redis == served + 1
+    await asyncio.to_thread(wait_until, lambda: redis_system.redis.connected)
+    served = redis_system.sidecar.tally.looks_at_redis
+    redis_system.took_s(token)
+    assert redis_system.sidecar.tally.looks_at_redis == served + 1
 
 
 async def test_a_sidecar_ends_while_redis_hangs(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from rescind_sidecar.wiring.sidecar import Sidecar
 _ATTACH_S = 20.0
 
 
-class Observed:
+class ObservedSidecar:
     """A running sidecar, a workload that has checked a token, and what is left at the release."""
 
     def __init__(
@@ -103,7 +103,7 @@ def _over_it(transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch) -> Non
 @asynccontextmanager
 async def observed(
     path: Path, transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch, *, workers: int = 1
-) -> AsyncGenerator[tuple[Observed, asyncio.Task[None]]]:
+) -> AsyncGenerator[tuple[ObservedSidecar, asyncio.Task[None]]]:
     """Run a sidecar until a workload has accepted a token; the block has to end it."""
     ready: asyncio.Future[Served] = asyncio.get_running_loop().create_future()
     serving = supervisor.serving
@@ -128,9 +128,11 @@ async def observed(
         served = await ready
         verifier = await asyncio.to_thread(Verifier.attach, path, timeout_s=5)
         try:
-            here = Observed(path, transport, stop=stop, served=served, verifier=verifier)
-            await here.check_first()
-            yield here, running
+            observed_sidecar = ObservedSidecar(
+                path, transport, stop=stop, served=served, verifier=verifier
+            )
+            await observed_sidecar.check_first()
+            yield observed_sidecar, running
         finally:
             verifier.close()
 
@@ -140,24 +142,24 @@ async def _run(sidecar: Sidecar, stop: Stop) -> None:
         await sidecar.run(stop)
 
 
-class BrokenError(Exception):
+class SeededDefectError(Exception):
     """A defect that ends the process."""
 
 
 async def test_no_workload_gets_an_answer_once_the_release_is_sent(
     path: Path, transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with observed(path, transport, monkeypatch) as (here, running):
-        assert set(here._what_answers()) == {
+    async with observed(path, transport, monkeypatch) as (observed_sidecar, running):
+        assert set(observed_sidecar._what_answers()) == {
             "a check from memory",
             "a deadline",
             "the table's file",
             "the socket",
             "an HTTP worker",
         }
-        here.stop.request()
+        observed_sidecar.stop.request()
         await running
-    assert here.left == set()
+    assert observed_sidecar.left == set()
     assert [type(each) for each in transport.told] == [heartbeat.Release, usage_report.Used]
 
 
@@ -165,35 +167,35 @@ async def test_a_worker_that_died_just_before_the_stop_is_not_started_again_afte
     path: Path, transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when a service manager sends SIGTERM to every process of the unit at once."""
-    async with observed(path, transport, monkeypatch) as (here, running):
-        for pid in here.served.pids:
+    async with observed(path, transport, monkeypatch) as (observed_sidecar, running):
+        for pid in observed_sidecar.served.pids:
             os.kill(pid, signal.SIGTERM)
         async with asyncio.timeout(_ATTACH_S):
-            while set(here.served.pids) == here.pids:
+            while set(observed_sidecar.served.pids) == observed_sidecar.pids:
                 await asyncio.sleep(0.01)  # until another was started in its place
-        here.stop.request()
+        observed_sidecar.stop.request()
         await running
-    assert here.left == set()
+    assert observed_sidecar.left == set()
 
 
 async def test_without_http_workers_too_no_workload_gets_an_answer_once_the_release_is_sent(
     path: Path, transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with observed(path, transport, monkeypatch, workers=0) as (here, running):
-        here.stop.request()
+    async with observed(path, transport, monkeypatch, workers=0) as (observed_sidecar, running):
+        observed_sidecar.stop.request()
         await running
-    assert here.left == set()
+    assert observed_sidecar.left == set()
 
 
 async def test_a_sidecar_that_breaks_releases_nothing_because_its_table_still_has_its_deadlines(
     path: Path, transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with observed(path, transport, monkeypatch, workers=0) as (here, running):
+    async with observed(path, transport, monkeypatch, workers=0) as (observed_sidecar, running):
         assert transport.fails is not None
-        transport.fails.set_exception(BrokenError())
+        transport.fails.set_exception(SeededDefectError())
         await running
     assert transport.told == []
-    assert "a deadline" in here._what_answers()
+    assert "a deadline" in observed_sidecar._what_answers()
 
 
 Step = Callable[[AsyncExitStack, Tables, Renew, UsageReports], Awaitable[None]]
@@ -241,8 +243,8 @@ async def test_control_another_order_of_shutdown_is_detected(
             await step(serving, tables, renew, uses)
 
     monkeypatch.setattr(shutdown, "shut_down", wrong)
-    async with observed(path, transport, monkeypatch) as (here, running):
-        here.stop.request()
+    async with observed(path, transport, monkeypatch) as (observed_sidecar, running):
+        observed_sidecar.stop.request()
         await running
-    assert here.left is not None
-    assert here.left - {"a check from memory"} == left
+    assert observed_sidecar.left is not None
+    assert observed_sidecar.left - {"a check from memory"} == left

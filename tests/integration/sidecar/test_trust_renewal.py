@@ -12,7 +12,7 @@ ROOT = bytes(range(32))
 LIFE_US = 3_600 * 1_000_000
 
 
-class Wall:
+class ShiftedWallClock:
     """A wall clock that a test moves on."""
 
     ahead_us = 0
@@ -31,7 +31,7 @@ def link() -> LedgerInMemory:
 def test_no_lease_is_taken_under_a_statement_that_ended_and_a_newer_one_brings_it_back(
     tmp_path: Path, link: LedgerInMemory
 ) -> None:
-    wall, path = Wall(), tmp_path / "search.sock"
+    wall, path = ShiftedWallClock(), tmp_path / "search.sock"
     with running(path, link, wall_us=wall) as sidecar:
         token = link.issue()
         verifier = Verifier.attach(path, timeout_s=5)

@@ -29,7 +29,7 @@ def sidecar(tmp_path: Path, link: LedgerInMemory) -> Iterator[RunningSidecar]:
         yield sidecar
 
 
-class Watching:
+class WatchConnection:
     """A connection that watches."""
 
     def __init__(self, path: Path) -> None:
@@ -60,8 +60,8 @@ class Watching:
 
 
 @contextmanager
-def watching(sidecar: RunningSidecar) -> Iterator[Watching]:
-    connection = Watching(sidecar.path)
+def watching(sidecar: RunningSidecar) -> Iterator[WatchConnection]:
+    connection = WatchConnection(sidecar.path)
     with connection.socket:
         yield connection
 
@@ -122,7 +122,7 @@ def test_a_sidecar_that_stops_closes_its_watch_connections(
     tmp_path: Path, link: LedgerInMemory
 ) -> None:
     with running(tmp_path / "search.sock", link) as sidecar:
-        connection = Watching(sidecar.path)
+        connection = WatchConnection(sidecar.path)
         connection.next()
     with connection.socket, pytest.raises(EOFError):
         connection.until(1)

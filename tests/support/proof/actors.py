@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 from tests.support.cluster import Cluster
 from tests.support.proof.clients import now_ns
-from tests.support.proof.oracle import Command, Known, Oracle
+from tests.support.proof.oracle import CheckedToken, Command, Oracle
 
 from rescind.core import token_format
 from rescind.core.token_format import Kind
@@ -41,8 +41,8 @@ class Actors:
         self.pause_s = pause_s
         self._random = random.Random(seed)
         self._http = httpx2.AsyncClient(timeout=3.0, trust_env=False, headers=cluster.admin)
-        self.tokens: list[Known] = []
-        self.pools: tuple[list[Known], list[Known]] = ([], [])
+        self.tokens: list[CheckedToken] = []
+        self.pools: tuple[list[CheckedToken], list[CheckedToken]] = ([], [])
         self.revocations: dict[str, int] = {}
         self.waited: list[Command] = []
         self.repeated = frozenset({httpx2.codes.SERVICE_UNAVAILABLE})
@@ -54,7 +54,7 @@ class Actors:
         """Close the connections."""
         await self._http.aclose()
 
-    def lose(self, *, kept: Collection[Known], seq: int) -> None:
+    def lose(self, *, kept: Collection[CheckedToken], seq: int) -> None:
         """Record a restore to this seq: a token that is not in the backup was never issued.
 
         A suspension after the backup may still apply: sidecars bring it back, but not its lift.
@@ -70,11 +70,13 @@ class Actors:
         self._oracle.acknowledged.clear()  # these seqs come again, for other events
 
     @property
-    def good(self) -> list[Known]:
+    def good(self) -> list[CheckedToken]:
         """The tokens for which no command has requested an end or a suspension."""
         return [each for each in self.tokens if each.issued and not each.doomed]
 
-    async def issue(self, *, parent: Known | None = None, rotates: bool = False) -> Known | None:
+    async def issue(
+        self, *, parent: CheckedToken | None = None, rotates: bool = False
+    ) -> CheckedToken | None:
         """Issue a token, or delegate one; some tokens are for one service alone."""
         audience = None
         if parent is None:
@@ -88,9 +90,9 @@ class Actors:
             audience = parent.audience
         if not found.get("token"):  # a repeat after a lost answer omits it; or the parent is dead
             return None
-        known = Known(found["token"], found["token_id"], audience, parent)
+        known = CheckedToken(found["token"], found["token_id"], audience, parent)
         if rotates:
-            known.grant = Known("", known.token_id)
+            known.grant = CheckedToken("", known.token_id)
         self._keep(known)
         self._oracle.commands["issue" if parent is None else "delegate"] += 1
         return known
@@ -100,7 +102,7 @@ class Actors:
         secret = token_format.mint(
             kind=Kind.AGENT, random=secrets.token_bytes(32), edge_key=secrets.token_bytes(32)
         )
-        self._keep(Known(secret.reveal(), "forged", issued=False))
+        self._keep(CheckedToken(secret.reveal(), "forged", issued=False))
 
     async def families(self) -> None:
         """Issue and delegate until cancelled, so that there are always some good tokens."""
@@ -177,7 +179,7 @@ class Actors:
                 await asyncio.sleep(self._random.uniform(0, 0.3))
                 known = await self._rotated(known)
 
-    async def _rotated(self, known: Known) -> Known | None:
+    async def _rotated(self, known: CheckedToken) -> CheckedToken | None:
         """Return the token with its new secret once the old one is dead; None if it is lost."""
         command = known.revocation = Command(now_ns(), waits=True)
         # The clients try old secrets for a long time, and are not thieves.
@@ -189,13 +191,13 @@ class Actors:
         self._answered(command, done)
         new = None
         if done["token"] is not None:  # a repeat after a lost answer omits it
-            new = Known(done["token"], known.token_id, known.audience, grant=known.grant)
+            new = CheckedToken(done["token"], known.token_id, known.audience, grant=known.grant)
             self._keep(new)
         await self._enforced(command, done["id"])
         self._oracle.commands["rotate"] += 1
         return new
 
-    async def revoke(self, known: Known, *, wait: bool) -> None:
+    async def revoke(self, known: CheckedToken, *, wait: bool) -> None:
         """Revoke a token with its tree."""
         command = known.whole.revocation = Command(now_ns(), waits=wait)
         body: dict[str, Any] = {"selector": [f"token:{known.token_id}"], "reason": "the proof"}
@@ -211,7 +213,7 @@ class Actors:
             self._oracle.commands["revoke and wait"] += 1
         self._oracle.commands["revoke"] += 1
 
-    async def _batch(self, doomed: list[Known]) -> None:
+    async def _batch(self, doomed: list[CheckedToken]) -> None:
         commands = [Command(now_ns()) for _ in doomed]
         for known, command in zip(doomed, commands, strict=True):
             known.whole.revocation = command
@@ -253,7 +255,7 @@ class Actors:
                 if answer.status_code != httpx2.codes.ACCEPTED:
                     await asyncio.sleep(_RETRY_S)
 
-    async def _subject(self, known: Known) -> str:
+    async def _subject(self, known: CheckedToken) -> str:
         path = f"/v1/tokens/{known.token_id}"
         while True:
             url = self._random.choice(self._cluster.authorities)
@@ -298,14 +300,14 @@ class Actors:
                 assert answer.status_code in self.repeated, answer.text
                 await asyncio.sleep(_RETRY_S)
 
-    def _children(self, root: Known) -> list[Known]:
+    def _children(self, root: CheckedToken) -> list[CheckedToken]:
         return [each for each in self.tokens if each.parent is root]
 
-    def _keep(self, known: Known) -> None:
+    def _keep(self, known: CheckedToken) -> None:
         kept = [each for each in (*self.tokens, known) if not self._forgettable(each)]
         self._sort(kept)
 
-    def _sort(self, kept: list[Known]) -> None:
+    def _sort(self, kept: list[CheckedToken]) -> None:
         # New lists: the clients iterate over the old ones meanwhile.
         self.tokens = kept
         self.pools = (
@@ -313,7 +315,7 @@ class Actors:
             [each for each in kept if each.doomed or not each.issued],
         )
 
-    def _forgettable(self, known: Known) -> bool:
+    def _forgettable(self, known: CheckedToken) -> bool:
         """Return True if a token has been dead for so long that its checks show nothing new."""
         if not known.issued:
             return self._random.random() < _FORGERIES_GO

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import httpx2
-from tests.support.proof.oracle import Known, Oracle
+from tests.support.proof.oracle import CheckedToken, Oracle
 
 from rescind import Denied, Reason, UnreachableError, Verifier
 from rescind.client import clock
@@ -97,7 +97,7 @@ class Client(threading.Thread):
         self,
         service: str,
         attach: Attach,
-        pools: Callable[[], Sequence[Sequence[Known]]],
+        pools: Callable[[], Sequence[Sequence[CheckedToken]]],
         oracle: Oracle,
         *,
         pause_s: float,
@@ -129,7 +129,7 @@ class Client(threading.Thread):
         if checker is not None:
             checker.close()
 
-    def _check(self, checker: Checker, known: Known) -> None:
+    def _check(self, checker: Checker, known: CheckedToken) -> None:
         premise = self._oracle.premise(known, self.service)
         verdict = checker.check(known.token)
         self._oracle.judge(known, self.service, verdict, premise)

@@ -37,7 +37,7 @@ class Command:
 
 
 @dataclass(slots=True, eq=False)
-class Known:
+class CheckedToken:
     """A token, and all commands on it. `parent` is the token that it was delegated from.
 
     A token whose secret is rotated also has a `grant`: commands on the token apply to the grant,
@@ -47,21 +47,21 @@ class Known:
     token: str
     token_id: str
     audience: str | None = None
-    parent: "Known | None" = None
-    grant: "Known | None" = None
+    parent: "CheckedToken | None" = None
+    grant: "CheckedToken | None" = None
     issued: bool = True
     revocation: Command | None = None
     suspensions: list[Command] = field(default_factory=list[Command])
 
-    def lineage(self) -> Iterator["Known"]:
+    def lineage(self) -> Iterator["CheckedToken"]:
         """Yield this token and its ancestors up to the root."""
-        each: Known | None = self
+        each: CheckedToken | None = self
         while each is not None:
             yield each
             each = each.grant or each.parent
 
     @property
-    def whole(self) -> "Known":
+    def whole(self) -> "CheckedToken":
         """The object to which a command on the token applies."""
         return self.grant or self
 
@@ -109,7 +109,7 @@ class Oracle:
         self.denied_good: Counter[str] = Counter()
         self.commands: Counter[str] = Counter()
 
-    def premise(self, known: Known, service: str) -> Premise:
+    def premise(self, known: CheckedToken, service: str) -> Premise:
         """Record the known facts, and then the time: a check begins after this."""
         acknowledged_seq = self.acknowledged.get(service, 0)
         commands = tuple(
@@ -128,7 +128,7 @@ class Oracle:
             acknowledged_seq=acknowledged_seq,
         )
 
-    def judge(self, known: Known, service: str, verdict: Verdict, premise: Premise) -> None:
+    def judge(self, known: CheckedToken, service: str, verdict: Verdict, premise: Premise) -> None:
         """Record the verdict of a verifier, and a violation if it contradicts the premise."""
         with self._lock:
             self.checks["accepted" if isinstance(verdict, Allowed) else "denied"] += 1
@@ -141,7 +141,7 @@ class Oracle:
             elif known.issued and not known.doomed and not _held(known, premise):
                 self._denied_good(known, service, verdict.reason)
 
-    def _accepted(self, known: Known, service: str, premise: Premise) -> None:
+    def _accepted(self, known: CheckedToken, service: str, premise: Premise) -> None:
         if not known.issued:
             self._violation("I8", known, service, "was never issued, and was accepted")
         if known.audience not in (None, service):
@@ -162,16 +162,16 @@ class Oracle:
             if command.seq is not None and premise.acknowledged_seq >= command.seq:
                 self._violation("I5", known, service, "was accepted after the acknowledgement")
 
-    def _denied_good(self, known: Known, service: str, reason: Reason) -> None:
+    def _denied_good(self, known: CheckedToken, service: str, reason: Reason) -> None:
         self.denied_good[reason] += 1
         elsewhere = known.audience not in (None, service)
         if reason not in self.excused and not (elsewhere and reason is Reason.WRONG_AUDIENCE):
             self._violation("I8", known, service, f"is good, and was denied as {reason}")
 
-    def _violation(self, rule: str, known: Known, service: str, what: str) -> None:
+    def _violation(self, rule: str, known: CheckedToken, service: str, what: str) -> None:
         self.violations.append(f"{rule} {service}: {known.token_id} {what}")
 
 
-def _held(known: Known, premise: Premise) -> bool:
+def _held(known: CheckedToken, premise: Premise) -> bool:
     """Return True if a suspension explains a denial, also one that came and went meanwhile."""
     return premise.suspended or known.suspended or premise.holds != known.holds

@@ -125,11 +125,11 @@ async def test_an_oversized_body_is_refused_before_all_of_it_has_arrived(port: i
 
 
 async def test_a_body_that_is_held_back_is_requested(port: int, verifier: FakeVerifier) -> None:
-    from tests.support.http_exchange import talk  # noqa: PLC0415 - the others need no connection
+    from tests.support.http_exchange import connect_raw  # noqa: PLC0415 - the others need no connection
 
     sent = post({"token": verifier.issue().token}, "Expect: 100-continue")
     head, _, body = sent.partition(b"\r\n\r\n")
-    async with talk(port) as line:
+    async with connect_raw(port) as line:
         await line.send(head + b"\r\n\r\n")
         assert await line.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         assert json.loads((await line.ask(body)).body)["active"] is True

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from tests.support.http_exchange import Talk, ask, bearer, request, served, talk
+from tests.support.http_exchange import RawConnection, ask, bearer, connect_raw, request, served
 
 from rescind.testing import FakeVerifier
 from rescind_sidecar.http.http1_connection import Pending
@@ -62,7 +62,7 @@ async def test_a_queued_request_gets_no_headers_from_its_trailers() -> None:
         seen.append(asked)
         return wait() if asked.path == "/slow" else HttpResponse(200, NO_STORE)
 
-    async with served(application) as (port, _), talk(port) as line:
+    async with served(application) as (port, _), connect_raw(port) as line:
         await line.send(request("/slow"), chunked("/next", trailers="X-Late: 1\r\n"))
         await line.send(request("/last"))
         turn.set()
@@ -76,7 +76,7 @@ async def test_a_body_with_trailers_is_read_and_the_connection_goes_on(
 ) -> None:
     body = json.dumps({"token": verifier.issue().token}).encode()
     trailers = "X-Checksum: 7\r\nExpect: 100-continue\r\n"
-    async with talk(port) as line:
+    async with connect_raw(port) as line:
         for _ in range(2):
             answer = await line.ask(chunked("/v1/check", body=body, trailers=trailers))
             assert json.loads(answer.body)["active"] is True
@@ -88,7 +88,7 @@ async def test_no_trailer_decides_where_the_next_request_begins(
 ) -> None:
     smuggled = request("/verify", bearer(verifier.issue().token))
     sent = chunked("/v1/check", body=b"{}", trailers=f"{trailer}\r\n")
-    async with talk(port) as line:
+    async with connect_raw(port) as line:
         await line.send(sent + smuggled)
         assert (await line.answer()).status == 400
         assert await line.ended()
@@ -108,7 +108,7 @@ async def test_no_trailer_decides_where_the_next_request_begins(
 async def test_endless_trailers_are_cut_off_and_not_kept(
     port: int, beginning: bytes, more: bytes
 ) -> None:
-    async with talk(port) as line:
+    async with connect_raw(port) as line:
         await line.send(request("/v1/check", CHUNKED, method="POST"), beginning)
         sending = asyncio.create_task(endlessly(line, more))
         answer = await line.answer()
@@ -117,7 +117,7 @@ async def test_endless_trailers_are_cut_off_and_not_kept(
     assert answer.headers["connection"] == "close"
 
 
-async def endlessly(line: Talk, more: bytes) -> None:
+async def endlessly(line: RawConnection, more: bytes) -> None:
     part = more * (16_384 // len(more))
     for _ in range(MEGABYTE // len(part)):
         await line.send(part)
@@ -128,7 +128,7 @@ async def endlessly(line: Talk, more: bytes) -> None:
 async def test_a_body_may_come_in_any_number_of_chunks(port: int, size: int) -> None:
     body = b'{"token": "x", "require": [' + b'"aaaa",' * 200 + b'"b"]}'
     parts = [body[start : start + size] for start in range(0, len(body), size)]
-    async with talk(port) as line:
+    async with connect_raw(port) as line:
         await line.send(request("/v1/check", CHUNKED, method="POST"))
         await line.send(*(b"%x\r\n%b\r\n" % (len(part), part) for part in parts))
         assert json.loads((await line.ask(b"0\r\n\r\n")).body)["reason"] == "malformed"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.simulation.authority import METRICS
-from tests.support.copies import STORIES, Here, Process, Story
+from tests.support.copies import RULES, LeaseAuthority, Process, Rule
 from tests.support.postgres_in_memory import Cluster, PostgresInMemory, begun
 
 from rescind.wire.heartbeat import Heartbeat, NoLease, Reply
@@ -17,7 +17,7 @@ from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_runtime.clock import SystemClock
 
 
-async def tell(of: Story) -> None:
+async def check(of: Rule) -> None:
     async def at_once() -> None:
         await asyncio.sleep(0)
 
@@ -31,13 +31,13 @@ async def tell(of: Story) -> None:
     )
     async with asyncio.TaskGroup() as tasks:
         job = tasks.create_task(granter.run())
-        await of(Here(granter, postgres))
+        await of(LeaseAuthority(granter, postgres))
         job.cancel()
 
 
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize("name", RULES)
 def test_the_rules_for_copied_instances_hold_in_memory(name: str) -> None:
-    asyncio.run(tell(STORIES[name]))
+    asyncio.run(check(RULES[name]))
 
 
 @given(
@@ -49,27 +49,27 @@ def test_the_rules_for_copied_instances_hold_in_memory(name: str) -> None:
 def test_a_single_process_never_counts_as_two_whatever_is_lost_late_or_repeated(
     plan: list[str], order: Random
 ) -> None:
-    async def live(here: Here) -> None:
+    async def live(authority: LeaseAuthority) -> None:
         process, kept = Process(), list[Heartbeat]()
         for what in plan:
             if what == "again" and kept:
-                await none_over(here, order.choice(kept))
+                await none_over(authority, order.choice(kept))
                 continue
             message = process.heartbeat()
             kept.append(message)
             if what.startswith("answer"):
-                answer = await here.granter.answer(message)
+                answer = await authority.granter.answer(message)
                 assert isinstance(answer, Reply)
                 if what == "answered":
                     assert process.latest is not None
                     process.attempts.answered(process.latest)
         order.shuffle(kept)
         for message in kept:
-            await none_over(here, message)
-        assert await here.leased(process)
+            await none_over(authority, message)
+        assert await authority.leased(process)
 
-    async def none_over(here: Here, message: Heartbeat) -> None:
-        answer = await here.granter.answer(message)
+    async def none_over(authority: LeaseAuthority, message: Heartbeat) -> None:
+        answer = await authority.granter.answer(message)
         assert not (isinstance(answer, NoLease) and answer.over)
 
-    asyncio.run(tell(live))
+    asyncio.run(check(live))

@@ -14,13 +14,13 @@ from rescind_runtime.crypto.trust import Trust
 CREDENTIAL = {"kind": "service", "scopes": ["rescind:verify"], "audience": ["rescind"]}
 
 
-async def credential(authority: Running, service: str = "search") -> dict[str, str]:
+async def issue_credential(authority: Running, service: str = "search") -> dict[str, str]:
     """Issue a service's credential, as `rescind sidecar enrol` does."""
     return await authority.issue(f"service:{service}", **CREDENTIAL)
 
 
-class Newcomer:
-    """An instance that is not enrolled yet."""
+class EnrollingInstance:
+    """An instance that requests its enrolment."""
 
     def __init__(self, sidecar: Sidecar, system: System) -> None:
         self._sidecar = sidecar
@@ -62,13 +62,13 @@ class Newcomer:
         return answer
 
 
-async def enrolled(
+async def enrol_instance(
     sidecar: Sidecar, system: System, token: str, service: str = "search"
-) -> Newcomer:
-    """Return a sidecar for a new instance that this credential enrolled."""
-    newcomer = Newcomer(sidecar, system)
-    answer = await newcomer.enrol(token, service)
+) -> EnrollingInstance:
+    """Enrol a new instance with this credential, and make it the sidecar's own."""
+    candidate = EnrollingInstance(sidecar, system)
+    answer = await candidate.enrol(token, service)
     assert isinstance(answer, Granted), answer
-    sidecar.instance, sidecar.counter = newcomer.instance, 0
-    sidecar.enrolled.add(newcomer.instance)
-    return newcomer
+    sidecar.instance, sidecar.counter = candidate.instance, 0
+    sidecar.enrolled.add(candidate.instance)
+    return candidate
