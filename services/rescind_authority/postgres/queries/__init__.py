@@ -1,4 +1,8 @@
-"""One SQL statement a file, headed by what it answers and which index serves it."""
+"""One SQL statement a file.
+
+Its header says what it reads or writes, what each parameter is, what a lock is for, and which
+indexes serve it.
+"""
 
 from functools import cache
 from importlib.resources import files

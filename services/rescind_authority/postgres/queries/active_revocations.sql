@@ -1,7 +1,9 @@
--- Lists what stands and a lift could end, below seq $1 (NULL: from the newest), newest first, at most
--- $2; of handles $3 (NULL: any) the selector has one. Of a kill, which is two under one id, this is
--- the suspension.
--- Served by: revocations_standing_seq, with handles as far down as it takes; revocations_pkey.
+-- Lists the revocations that a lift could end, newest first.
+-- $1 bigint only those below this seq; NULL: from the newest
+-- $2 bigint the most rows
+-- $3 text[] only selectors that contain one of these handles; NULL: every selector
+-- A kill is two revocations under one id; this lists its suspension, with `killed`.
+-- Served by: revocations_standing_seq, read until $2 rows match; revocations_pkey.
 SELECT
     revocation_id, epoch AS event_epoch, seq, effect, selector, exact, issued_before, until,
     scopes AS removed, lifts, reason, actor, committed_at, lifted_at,

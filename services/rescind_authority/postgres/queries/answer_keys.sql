@@ -1,4 +1,8 @@
--- Keeps what each key answers when it comes again.
+-- Stores the answer of each idempotency key, for a repeat of its command.
+-- $1 text[] actors
+-- $2 text[] keys
+-- $3 text[] answers
+-- `lock_keys` has locked the rows.
 -- Served by: idempotency_pkey.
 UPDATE idempotency AS i
 SET answer = a.answer

@@ -1,4 +1,5 @@
--- Says whether an unexpired admin token has all of these handles; $1 includes kind:admin.
+-- Reads whether a live admin token has all the given handles.
+-- $1 text[] handles, among them `kind:admin`
 -- Served by: tokens_handles.
 SELECT EXISTS (
     SELECT FROM tokens

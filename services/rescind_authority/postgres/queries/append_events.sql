@@ -1,13 +1,29 @@
--- Writes a batch of events with their revocations and audit entries, keeps what each key answers when
--- it comes again, and moves the head: in one trip, for until the COMMIT nobody else appends.
--- $1 epoch, $2 seqs, $3 payloads, $4 heads, $5 the revocations as a JSON array, $6 last seq,
--- $7 last head with its MAC $18, $8 actors, $9 keys, $10 answers. What a lift ends is marked in the same statement; a
--- revoke is final, and of a kill only the suspension ends. Nobody else writes these rows: the head's
--- lock orders their writers. Of the tokens $11, which events changed at the seqs $12,
--- those end for which $13 says when (NULL: not), and $14 are their MACs (NULL: the row had none that was
--- genuine, and gets none); retired secrets $15 end at $16 (NULL: not yet), and have the MACs $17.
--- What ended keeps its first position. The ledger's time is from here on at least that of its events.
--- Served by: primary keys; the head row, the keys and what ends are locked already.
+-- Writes a batch of events with their revocations and audit entries, and moves the ledger's head.
+-- Also writes what the events end, the tokens that they changed, and the answers of the commands.
+-- $1 bigint epoch of the events
+-- $2 bigint[] seq of each event
+-- $3 bytea[] payload of each event
+-- $4 bytea[] head of the ledger after each event
+-- $5 jsonb array of the revocations, one for each event
+-- $6 bigint seq of the last event
+-- $7 bytea head of the ledger after the last event; $18 is its MAC
+-- $8 text[] actors of the idempotency keys
+-- $9 text[] idempotency keys
+-- $10 text[] answer of each idempotency key
+-- $11 text[] ids of the tokens that the events changed
+-- $12 bigint[] changed_seq of each token
+-- $13 bigint[] ended_seq of each token; NULL: the token does not end
+-- $14 bytea[] MAC of each token; NULL: the row had no genuine MAC, and gets none
+-- $15 bytea[] SHA-256 of the rotated secrets that the events changed
+-- $16 bigint[] ended_seq of each secret; NULL: the secret does not end yet
+-- $17 bytea[] MAC of each secret; NULL: as for $14
+-- $18 bytea MAC of the ledger's head
+-- A lift sets `lifted_at` of the revocation under the id `lifts`. A revoke cannot be lifted: of a kill
+-- only the suspension is marked. An `ended_seq` that is already set stays.
+-- `latest_at` grows to the time of the newest event: ledger time does not run behind it (`ledger_time`).
+-- Locks: the caller has locked the head (`lock_head`), the keys (`lock_keys`) and the changed rows. No
+-- other transaction can append until the COMMIT; one statement keeps that time to one round trip.
+-- Served by: the primary keys of the tables; ledger_head (one row).
 WITH event AS (
     INSERT INTO events (epoch, seq, payload, head)
     SELECT $1, e.seq, e.payload, e.head

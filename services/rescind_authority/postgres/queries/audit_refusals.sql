@@ -1,5 +1,6 @@
--- Keeps refused calls in the audit: $1, a JSON array. Of a caller that no token names the actor is
--- `unknown`, which is the name of no subject.
+-- Writes refused calls to the audit.
+-- $1 jsonb array of the refused calls; `actor` NULL: no token named the caller
+-- The actor is then `unknown`. No subject can have that name, because it has no colon.
 -- Served by: audit_pkey.
 INSERT INTO audit (at, actor, action, target, seq, detail)
 SELECT

@@ -1,11 +1,24 @@
--- G1 of a lease: stores heartbeats in the order given (sorted), and returns those that counted.
--- A stale counter changes nothing; a released or shared instance never comes back. A position counts
--- as acknowledged only if its head is the ledger's own at that seq. The heartbeat of a copy does not
--- count. A copy does not know the nonce of the last heartbeat that counted (`refuse.sql`). `started`
--- identifies the server.
--- An ended instance gets no row any more, also after its own row was swept away (ended_instances).
--- A version is never used twice, also after the row was swept away: a waiter that watched the old row
--- would take the new one for an unchanged row. The counter only grows, so it keeps them apart.
+-- Writes heartbeats to the lease rows (step G1 of a grant), and returns the heartbeats that counted.
+-- $1 bytea[] instances, sorted: all authorities lock rows in the same order, and do not deadlock
+-- $2 text[] service of each instance
+-- $3 text[] host
+-- $4 text[] version of the sidecar
+-- $5 text[] posture
+-- $6 bigint[] heartbeat number (column `counter`)
+-- $7 bigint[] epoch of the applied position; NULL: the instance has applied nothing yet
+-- $8 bigint[] seq of the applied position; NULL: as for $7
+-- $9 bytea[] head of the applied position; NULL: as for $7
+-- $10 bytea[] nonce of the heartbeat
+-- $11 bytea[] trail: the nonces of earlier heartbeats; NULL: an older sidecar, which sends no trail
+-- $12 bigint[] serial of the trust statement in use; NULL: the sidecar reported none
+-- A heartbeat counts only if its number is above the stored one, the instance is neither released nor
+-- shared, and its trail contains the nonce of the last heartbeat that counted. The trail of a copied
+-- process lacks that nonce (`refuse.sql`).
+-- An applied position is acknowledged only if its head is the ledger's head at that seq.
+-- An instance in ended_instances gets no row, even after its own row was deleted (`sweep_leases.sql`).
+-- `row_version` starts at the heartbeat number and only grows. So a row that was deleted and inserted
+-- again has a new version, and a waiter that watched the old row sees the change.
+-- `started` identifies the server.
 -- Served by: leases_pkey, ended_instances_pkey, events_pkey, ledger_epochs_pkey.
 INSERT INTO leases AS l (
     instance, service, host, version_text, posture, counter, epoch, applied_seq, applied_head,

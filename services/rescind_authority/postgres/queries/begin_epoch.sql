@@ -1,8 +1,12 @@
--- Begins an epoch where the ledger ends, with its audit entry: $1 epoch, $2 its first head (with its MAC $4), $3 the
--- longest grace, in ms, of a verifier that began since the backup was made. What the last epoch may not
--- know is not known to this one either.
--- Instances of the last epoch have no MAC in this one, so those that are over are forgotten.
--- Served by: the only row, which is locked already.
+-- Begins an epoch at the ledger's end, and writes its audit entry.
+-- $1 bigint number of the new epoch
+-- $2 bytea first head of the new epoch
+-- $3 bigint longest grace, in ms, of a verifier that began after the backup was made
+-- $4 bytea MAC of the ledger's head
+-- `unknown_grace_ms` of an earlier epoch that is not settled is carried over if it is longer.
+-- Deletes ended_instances: the MAC of an instance of an earlier epoch is not valid in the new one.
+-- Locks: the caller has locked the head (`lock_head`).
+-- Served by: ledger_head (one row).
 WITH moved AS (
     UPDATE ledger_head SET epoch = $1, head = $2, mac = $4 RETURNING epoch, seq, head
 ), begun AS (

@@ -1,5 +1,8 @@
--- Begins a ledger where there is none: $1 epoch, $2 head(0), $3 lease term in ms.
--- Served by: the only row.
+-- Begins the ledger, unless there is one.
+-- $1 bigint first epoch
+-- $2 bytea head at seq 0
+-- $3 bigint lease term in ms
+-- Served by: ledger_head_pkey.
 WITH begun AS (
     INSERT INTO ledger_head (epoch, seq, head, grant_term_ms, wait_term_ms)
     VALUES ($1, 0, $2, $3, $3)

@@ -1,3 +1,4 @@
--- Reads what the credential $1 binds its sidecars to.
+-- Reads the row of a credential, which limits the sidecars that enrol with it.
+-- $1 text token id of the credential
 -- Served by: tokens_pkey.
 SELECT t AS whole FROM tokens AS t WHERE token_id = $1

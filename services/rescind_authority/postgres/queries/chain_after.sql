@@ -1,5 +1,7 @@
--- Reads up to $2 events after the seq $1, with the ledger's end, its MAC and where its epochs began, in one
--- snapshot: one row without an event if there is none.
+-- Reads events, and in the same snapshot the ledger's end with its MAC and the start of each epoch.
+-- $1 bigint the events after this seq
+-- $2 bigint the most events
+-- Returns one row without an event if there is none.
 -- Served by: events_pkey.
 SELECT
     h.epoch, h.seq, h.head, h.mac,

@@ -1,5 +1,7 @@
--- Lists the children of each of the tokens $1, oldest first: those after the id $2 (NULL: from the
--- first), at most $3 of each parent.
+-- Lists the children of tokens, oldest first.
+-- $1 text[] token ids of the parents
+-- $2 text only children after this token id; NULL: from the first
+-- $3 bigint the most children of one parent
 -- Served by: tokens_parent.
 SELECT p.parent, c.token_id
 FROM unnest($1::text[]) WITH ORDINALITY AS p (parent, place)

@@ -1,4 +1,6 @@
--- Counts the tokens with all the handles $1, up to the bound $2.
+-- Counts the tokens that have all the given handles.
+-- $1 text[] handles
+-- $2 bigint the count stops here
 -- Served by: tokens_handles.
 SELECT count(*) AS counted FROM (
     SELECT FROM tokens WHERE handles @> $1::text[] LIMIT $2

@@ -1,9 +1,12 @@
--- Sets the end of sessions that were not used for as long as they may be, of at most $2 whose turn it is
--- to be looked at, the first first; the event that ends each is due at once (pending_ends). Uses are
--- known $1 microseconds late, which is added: what is in use is not ended. Returns how many were
--- looked at. In a restored ledger the uses since the backup are lost: there the epoch's beginning counts
--- as a use. A row that another command has locked is skipped, and looked at again soon; a use that is
--- noted meanwhile counts, for the row is judged as it is under the lock.
+-- Ends idle sessions, and returns how many sessions it examined.
+-- $1 bigint delay, in microseconds, with which uses are reported; it is added to the idle timeout
+-- $2 bigint the most sessions to examine, those with the earliest `look_at` first
+-- An ended session gets `ending` and an `expires_at` that has passed; its event is due at once
+-- (`pending_ends.sql`). Its idle_timeouts row is deleted by the next run, which finds it over.
+-- The start of the epoch counts as a use: a restored ledger lacks the uses since the backup.
+-- Locks: FOR UPDATE and FOR NO KEY UPDATE, both SKIP LOCKED: a session that another transaction has
+-- locked is left for a later run. Postgres checks the times again on the locked row, so a use that was
+-- stored meanwhile counts.
 -- Served by: idle_timeouts_look_at, idle_timeouts_pkey, tokens_pkey, ledger_epochs_pkey.
 WITH clock AS MATERIALIZED (
     SELECT ledger_now() AS now, (SELECT max(began_at) FROM ledger_epochs) AS began
@@ -38,7 +41,7 @@ WITH clock AS MATERIALIZED (
 ), over AS (
     DELETE FROM idle_timeouts AS i USING seen WHERE i.token_id = seen.token_id AND NOT seen.live
 ), later AS (
-    -- Of what was ended the next look finds that it is over.
+    -- The next run deletes the row of a session that ends here: it finds the session over.
     UPDATE idle_timeouts AS i
     SET look_at = greatest(seen.used_at + seen.idle, clock.now + interval '15 seconds')
     FROM seen, clock

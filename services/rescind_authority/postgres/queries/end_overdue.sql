@@ -1,5 +1,9 @@
--- Locks token $1, or its retired secret with SHA-256 $2 where that is not NULL, if an event is due that
--- ends it. No row: it has ended, or will not end by an event.
+-- Reads and locks a token, or a rotated secret, for the event that ends it.
+-- $1 text token id
+-- $2 bytea SHA-256 of the rotated secret; NULL: the token itself
+-- Returns no row if it has ended, or if no event is to end it.
+-- Locks: FOR NO KEY UPDATE of the rows that it returns, until the event is committed. Another authority
+-- that would commit the same end waits, and then finds no row.
 -- Served by: tokens_pkey, retired_secrets_pkey.
 WITH token AS (
     SELECT t AS whole, NULL::retired_secrets AS secret FROM tokens AS t

@@ -1,5 +1,10 @@
--- Sets the end of the sessions of subject $1 but for the $2 that were used last; the event that ends
--- each is due at once (pending_ends). What was revoked does not count.
+-- Ends the sessions of a subject beyond a number, and returns the ids of those that it ended.
+-- $1 text subject
+-- $2 bigint how many sessions stay: those that were used last
+-- An ended session gets `ending` and an `expires_at` that has passed; its event is due at once
+-- (`pending_ends.sql`). Revoked sessions do not count.
+-- Locks: FOR NO KEY UPDATE of the sessions that end, in the order of their ids. The caller has locked
+-- the subject's sessions against new ones (`lock_sessions`).
 -- Served by: tokens_sessions, tokens_pkey.
 WITH clock AS MATERIALIZED (
     SELECT ledger_now() AS now

@@ -1,8 +1,17 @@
--- Enrols the instance $1 with the credential $2, which is locked, for the service $3 in the posture $4
--- at the worst, if fewer than $5 others have a place and fewer than $6 had a lease in the last hour. An
--- instance that was evicted stays so. One that was silent for a wait and a minute has no place
--- (`enrolments.sql`). One that was silent for an hour is forgotten; an instance that evicted itself a day
--- later, and one that an administrator evicted never.
+-- Enrols an instance, unless its credential has too many instances already or the instance was evicted.
+-- $1 bytea instance
+-- $2 text token id of the credential
+-- $3 text service
+-- $4 text most lenient posture that the instance may declare; NULL: any
+-- $5 bigint the other instances that have a place must be fewer than this
+-- $6 bigint the other instances that had a lease in the last hour must be fewer than this
+-- An instance has a place if it is not released or evicted, and if it enrolled or sent a heartbeat
+-- within the last wait term and minute (`silence`; also in `enrolments.sql`).
+-- Deletes enrolments of this credential that were silent for an hour longer than that. The enrolment of
+-- an instance that was evicted because it contradicted it stays for at least a day. The enrolment of an
+-- instance that an administrator evicted is never deleted.
+-- Locks: the caller has locked the credential (`lock_credential`). So no other enrolment with it is
+-- written between the count and the COMMIT.
 -- Served by: enrolments_pkey, enrolments_credential, leases_pkey.
 WITH head AS (
     SELECT

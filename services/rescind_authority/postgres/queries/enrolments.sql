@@ -1,5 +1,7 @@
--- Reads what the instances $1 enrolled as. `silent`: it neither enrolled nor sent a heartbeat that counted
--- for a wait and a minute, so that its place may be another's by now, and it has to enrol again.
+-- Reads the enrolments of instances.
+-- $1 bytea[] instances
+-- `silent`: the instance neither enrolled nor sent a heartbeat that counted within the last wait term
+-- and minute. Another instance may have its place by now, so it must enrol again.
 -- Served by: enrolments_pkey, leases_pkey.
 SELECT
     e.instance, e.credential, e.service, e.posture, e.evicted_why,

@@ -1,4 +1,7 @@
--- Reads the events after a seq, with the ledger's end: one row without an event if there is none.
+-- Reads events, and in the same snapshot the ledger's end.
+-- $1 bigint the events after this seq
+-- $2 bigint the most events
+-- Returns one row without an event if there is none.
 -- Served by: events_pkey.
 SELECT h.epoch, h.seq AS last, e.payload
 FROM ledger_head AS h

@@ -1,3 +1,4 @@
--- Reads the payloads of some seqs, to compare them with the events that a sidecar offers.
+-- Reads the payloads of events, to compare them with the events that a sidecar offers.
+-- $1 bigint[] seqs
 -- Served by: events_pkey.
 SELECT seq, payload FROM events WHERE seq = ANY ($1::bigint[])

@@ -1,6 +1,11 @@
--- Evicts the instance $1, for the reason $2, in the name of $3 (NULL: it contradicted its enrolment), and
--- keeps that in the audit. One that an authority of before enrolled has a lease row alone. One that
--- was evicted before stays as it was; only an administrator's reason takes the place of none.
+-- Evicts an instance, writes the audit entry, and returns until when the instance may have a lease.
+-- $1 bytea instance
+-- $2 text reason
+-- $3 text name of the administrator; NULL: the instance contradicted its enrolment
+-- Returns no row if the instance is unknown. An instance from before the table enrolments has a lease
+-- row alone, and gets an enrolment here.
+-- The first eviction stays, with one exception: an administrator's name and reason replace those of an
+-- eviction without an administrator.
 -- Served by: enrolments_pkey, leases_pkey.
 WITH known AS (
     SELECT e.instance, e.epoch, e.credential, e.service, e.posture, e.enrolled_at
@@ -34,7 +39,7 @@ WITH known AS (
 )
 SELECT
     evicted.service, evicted.evicted_at, evicted.evicted_why, h.wait_term_ms,
-    l.released_at IS NULL AS may_be_leased -- also without a row: its heartbeat may be under way
+    l.released_at IS NULL AS may_be_leased -- also without a row: a heartbeat may be in flight
 FROM evicted
 CROSS JOIN ledger_head AS h
 LEFT JOIN leases AS l ON l.instance = evicted.instance

@@ -1,6 +1,10 @@
--- Ends token $1 at $2 (Unix µs as a time; NULL: now), if it would have ended later. No row: there is
--- no such live token. `over`: that time has come, so the
--- event of this very commit ends the token (append_events); else one is due at expires_at (`ending`).
+-- Moves the end of a live token to an earlier time.
+-- $1 text token id
+-- $2 timestamptz new end, if it is before the present one; NULL: now
+-- Returns no row if there is no such live token. `over`: the new end has passed, and the event of this
+-- transaction ends the token (`append_events.sql`). Otherwise `ending` is set, and an event ends the
+-- token at `expires_at`.
+-- Locks: FOR NO KEY UPDATE of the token, until the COMMIT. Other changes of the token wait.
 -- Served by: tokens_pkey.
 UPDATE tokens AS t
 SET

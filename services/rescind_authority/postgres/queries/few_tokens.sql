@@ -1,7 +1,13 @@
--- Names the tokens below the id $2, newest first, that have all the handles $1, where that are not
--- more than $6 tokens, were issued from $3 to before $4 (NULL: any time) and are in state $5 (NULL:
--- any): at most $7. One row with `many` where they are more, and perhaps no row.
--- Served by: tokens_handles; what token_states reads.
+-- Lists the tokens that have all the given handles, newest first, if those are few.
+-- $1 text[] handles
+-- $2 text only tokens below this token id
+-- $3 timestamptz only tokens issued from this time on; NULL: any time
+-- $4 timestamptz only tokens issued before this time; NULL: any time
+-- $5 text only tokens in this state; NULL: any state
+-- $6 bigint the most tokens with these handles that count as few
+-- $7 bigint the most tokens to list
+-- `many`: more than $6 tokens have the handles, and the one row names none.
+-- Served by: tokens_handles, and the indexes of the view token_states.
 WITH few AS MATERIALIZED (
     SELECT token_id FROM tokens WHERE handles @> $1::text[] LIMIT $6 + 1
 ), counted AS MATERIALIZED (

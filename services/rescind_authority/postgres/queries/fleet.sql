@@ -1,5 +1,6 @@
--- Lists every sidecar that is known, the latest heard first, with what it enrolled as.
--- Served by: a scan; there are as many rows as sidecars; enrolments_pkey.
+-- Lists every sidecar with its enrolment: those that are not released first, then by service, the
+-- latest heartbeat first.
+-- Served by: a scan of leases, which has one row for each sidecar; enrolments_pkey.
 SELECT
     l.instance, l.service, l.host, l.version_text, l.posture, l.epoch, l.applied_seq, l.acked_seq,
     l.first_seen, l.last_seen, l.released_at, nullif(e.credential, '') AS credential, e.evicted_at,

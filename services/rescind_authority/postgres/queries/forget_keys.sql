@@ -1,6 +1,9 @@
--- Deletes idempotency keys first used more than $1 seconds ago, at most $3, but none of the actors $2.
--- A row that another transaction has locked is skipped.
--- Served by: idempotency_claimed.
+-- Deletes old idempotency keys.
+-- $1 bigint keys first used more than this number of seconds ago
+-- $2 text[] actors whose keys are kept
+-- $3 bigint the most keys to delete
+-- Locks: FOR UPDATE SKIP LOCKED: a key that another transaction has locked is left for a later run.
+-- Served by: idempotency_claimed, idempotency_pkey.
 WITH old AS (
     SELECT actor, key FROM idempotency
     WHERE claimed_at < clock_timestamp() - $1::bigint * interval '1 second'

@@ -1,5 +1,6 @@
--- Reads a receipt, and locks it: so there is something to commit, and only a commit of our own proves
--- that the receipt is durable where a standby confirms commits. The one that kept it may have been cut
--- off, and is visible here all the same.
+-- Reads and locks a receipt.
+-- $1 text revocation id
+-- Locks: FOR UPDATE. A lock makes the transaction one that writes, so its COMMIT waits for the standby.
+-- Without that wait, this could return a receipt whose own COMMIT was cut off and is not durable yet.
 -- Served by: receipts_pkey.
 SELECT envelope FROM receipts WHERE revocation_id = $1 FOR UPDATE

@@ -1,5 +1,7 @@
--- Reads one revocation: of a kill, which is two under one id, the last. With what the sweep stamped
--- for its revoke, and whether that is all; NULL where it has none.
+-- Reads one revocation.
+-- $1 text revocation id
+-- A kill is two revocations under one id; this reads the last one, with `killed`.
+-- `stamped`: how many tokens got a revoked mark. `swept`: all of them have one. NULL: it has no revoke.
 -- Served by: revocations_pkey.
 SELECT
     revocation_id, epoch AS event_epoch, seq, effect, selector, exact, issued_before, until,

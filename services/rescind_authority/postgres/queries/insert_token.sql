@@ -1,6 +1,36 @@
--- Stores a new token with its audit entry, as of the issuance snapshot that was read for it. $25 is
--- the audit's name for its issuer; $26 and $27 are the limits of a credential on its sidecars; $28 to
--- $30 are the rights of the token's holder (NULL: the default); $32 is the row's MAC.
+-- Writes a new token and its audit entry.
+-- $1 bytea SHA-256 of the secret
+-- $2 text token id
+-- $3 text kind
+-- $4 text subject
+-- $5 text[] scopes
+-- $6 text[] audience
+-- $7 text tenant; NULL: none
+-- $8 text client; NULL: none
+-- $9 text session; NULL: none
+-- $10 jsonb labels
+-- $11 text[] handles
+-- $12 timestamptz not_before; NULL: valid from the issue on
+-- $13 text created_by
+-- $14 bigint issued_seq: `as_of` of the issuance snapshot (`issuance_snapshot.sql`)
+-- $15 timestamptz issued_at: the time of the issuance snapshot
+-- $16 timestamptz expires_at, and granted_until
+-- $17 text[] lineage; empty: a root token
+-- $18 text[] chain
+-- $19 text[] may_speak_for
+-- $20 smallint max_depth; NULL: no limit of its own
+-- $21 text user agent of a session; NULL: unknown
+-- $22 text IP address of a session; NULL: unknown
+-- $23 text[] networks from which the token may be used; empty: any
+-- $24 jsonb labels of the verifiers at which the token may be used; empty: any
+-- $25 text issuer's name in the audit; NULL: created_by
+-- $26 text of a credential: most lenient posture of its sidecars; NULL: any
+-- $27 integer of a credential: the most instances at once; NULL: the default
+-- $28 bytea possession hash of the secret
+-- $29 text[] rights of the holder; NULL: the default
+-- $30 bigint longest overlap, in microseconds, of a rotation by the holder; NULL: the default
+-- $31 boolean whether the reuse of a rotated secret is denied, and ends no token
+-- $32 bytea MAC of the row
 -- Served by: tokens_pkey, tokens_token_hash_key.
 WITH token AS (
     INSERT INTO tokens (

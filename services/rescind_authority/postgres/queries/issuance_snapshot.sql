@@ -1,18 +1,21 @@
--- Reads what a new token stands on, in one snapshot and without a lock, on purpose: the ledger's
--- end, the parent with the SHA-256 $1 (NULL: nobody's child), and every revocation that may hold
--- the parent or a child with the handles $2 besides those it inherits.
--- as_of becomes the child's issued_seq: a revocation that this snapshot does not show gets a higher
--- seq and hits the child. With the head's lock (or FOR SHARE) as_of would be read after a commit
--- that the parent was not judged by, and the child would live (design 5; a test shows it).
--- `since` is when the first of the parent's ancestors, or itself, had all that is selected; NULL:
--- only the child will have it.
--- One row for each revocation, one without when there is none.
--- A secret that was rotated away finds the parent too, with an end of its own: within its overlap it
--- hands on what ends with that. The parent ends with each of its ancestors (`above`).
--- `whole`, `secret` and `line` are the rows themselves, whose MACs are checked: the token, the secret that
--- was rotated away (NULL: none), and the token's ancestors.
--- Served by: tokens_token_hash_key, retired_secrets_pkey, tokens_pkey, revocations_anchor, revocations_standing,
--- revocations_seq_key.
+-- Reads the ledger's end, the parent token and its revocations in one snapshot, without a lock.
+-- $1 bytea SHA-256 of the parent's secret; NULL: the new token is a root token
+-- $2 text[] handles of the new token, besides those that it inherits from the parent
+-- Returns one row for each revocation that may apply to the parent or to the child; one row without a
+-- revocation if there is none.
+-- `as_of` becomes the child's `issued_seq`. A revocation that is not in this snapshot gets a higher
+-- seq, and so it hits the child.
+-- This statement must not lock the head, not even FOR SHARE. After the wait for a lock, Postgres would
+-- read `as_of` again, but not the parent's revocations. A revocation committed during the wait would
+-- then be at or below `issued_seq`, and would not hit the child (design 5; a test shows it).
+-- A rotated secret also finds the parent. In its overlap it can delegate, and the child ends no later
+-- than the overlap. The parent also ends with each of its ancestors (`above`).
+-- `since`: when the parent or the first of its ancestors had all the selected handles; NULL: only the
+-- child will have them.
+-- `whole`, `secret` and `line` are the rows of the token, of the rotated secret (NULL: none) and of the
+-- ancestors. The caller checks their MACs.
+-- Served by: tokens_token_hash_key, retired_secrets_pkey, tokens_pkey, revocations_anchor,
+-- revocations_standing, revocations_seq_key.
 SELECT
     h.epoch AS ledger_epoch, h.seq AS as_of, ledger_time(h.latest_at, clock_timestamp()) AS at,
     s.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,

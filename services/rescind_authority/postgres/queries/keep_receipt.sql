@@ -1,6 +1,11 @@
--- Keeps a receipt as it was first said, and gives the one that is kept; nothing, and no row, where
--- the revocation is not in the ledger: a restored backup lost it during the wait. Its details are
--- kept beside it, in the same statement, if it is the one that is kept.
+-- Writes a receipt with its details, unless there is one, and returns the receipt that is stored.
+-- $1 text revocation id
+-- $2 bigint time of enforcement, in Unix microseconds
+-- $3 bytea signed envelope
+-- $4 bytea[] chunks of the details, in order; empty: the receipt has none
+-- Returns no row, and writes nothing, if the revocation is not in the ledger: a restore lost it.
+-- Locks: ON CONFLICT DO UPDATE locks the stored receipt, so the COMMIT also shows that it is durable
+-- (`get_receipt.sql`).
 -- Served by: revocations_pkey, receipts_pkey, receipt_details_pkey.
 WITH kept AS (
     INSERT INTO receipts (revocation_id, enforced_at, envelope)

@@ -1,4 +1,6 @@
--- Lists revocations below a seq (NULL: from the newest), newest first.
+-- Lists revocations, newest first.
+-- $1 bigint only those below this seq; NULL: from the newest
+-- $2 bigint the most rows
 -- Served by: revocations_seq_key.
 SELECT
     revocation_id, epoch AS event_epoch, seq, effect, selector, exact, issued_before, until,

@@ -1,4 +1,4 @@
--- Counts the admin tokens that have not expired.
+-- Counts the live admin tokens.
 -- Served by: tokens_handles.
 SELECT count(*) AS live FROM tokens
 WHERE handles @> '{kind:admin}' AND ended_seq IS NULL AND expires_at > (SELECT ledger_now())

@@ -1,6 +1,7 @@
--- Locks the ledger's end, and reads it and the ledger's time under the lock.
--- The clock stands outside the CTE: beside FOR UPDATE it could be read before the lock was had.
--- Served by: the only row.
+-- Locks the ledger's head, and reads it with the ledger time.
+-- The clock is read outside the CTE: next to FOR UPDATE it could be read before the lock is granted.
+-- Locks: FOR UPDATE, until the COMMIT. While a transaction has it, no other one appends events.
+-- Served by: ledger_head (one row).
 WITH head AS MATERIALIZED (
     SELECT epoch, seq, head, mac, grant_term_ms, latest_at FROM ledger_head FOR UPDATE
 )

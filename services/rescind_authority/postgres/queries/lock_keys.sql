@@ -1,7 +1,10 @@
--- Locks idempotency keys in the order given; returns the first request under each key.
--- Waits for a transaction that holds one of them.
--- A repeat writes too: its answer must not be given before the first one is durable, and only a
--- commit of our own proves that where a standby confirms commits.
+-- Writes and locks idempotency keys, and returns the first request under each key.
+-- $1 text[] actors, sorted with their keys: all authorities lock rows in the same order
+-- $2 text[] keys
+-- $3 bytea[] SHA-256 of each request
+-- A repeat updates the row without a change. So its COMMIT also waits for the standby, and the repeat
+-- is not answered before the first request is durable.
+-- Locks: the rows, until the COMMIT. A concurrent request with the same key waits.
 -- Served by: idempotency_pkey.
 INSERT INTO idempotency AS i (actor, key, body_hash, claimed_at)
 SELECT c.actor, c.key, c.body_hash, clock_timestamp()

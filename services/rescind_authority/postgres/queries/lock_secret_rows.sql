@@ -1,4 +1,7 @@
--- Locks up to $2 secrets that were rotated away, after the SHA-256 $1, in their order, to write MACs.
+-- Reads and locks rotated secrets, in the order of their hashes, to write their MACs.
+-- $1 bytea only those after this SHA-256
+-- $2 bigint the most rows
+-- Locks: FOR NO KEY UPDATE: no other transaction changes a row between its read and its new MAC.
 -- Served by: retired_secrets_pkey.
 SELECT s AS whole
 FROM retired_secrets AS s

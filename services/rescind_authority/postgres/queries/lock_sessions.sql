@@ -1,4 +1,5 @@
--- Locks the sessions of subject $1 against other transactions that issue one, until this one ends: no
--- other one adds to what it counts after this.
+-- Locks the sessions of a subject, so that only one transaction at a time issues one.
+-- $1 text subject
+-- Locks: an advisory lock, until the transaction ends. A count of the sessions stays true until then.
 -- Served by: no table.
 SELECT pg_advisory_xact_lock(hashtextextended('sessions of ' || $1::text, 0))

@@ -1,5 +1,8 @@
--- Locks up to $2 tokens after the id $1, in the order of their ids, to write MACs; each with the seq of the
--- last event that changed it.
+-- Reads and locks tokens, in the order of their ids, to write their MACs.
+-- $1 text only those after this token id
+-- $2 bigint the most rows
+-- `changed_seq`: the seq of the last event that changed the token; NULL: there is none.
+-- Locks: FOR NO KEY UPDATE: no other transaction changes a row between its read and its new MAC.
 -- Served by: tokens_pkey, revocations_changed.
 SELECT t AS whole, (
     SELECT max(seq) FROM revocations

@@ -1,8 +1,12 @@
--- Stores that the tokens $1 were used at the times $3, each by a sidecar of the instance at its place in
--- $2. A time only moves forward and is never in the future, so a repeated report changes nothing. A
--- token is written at most once in 15 s (several sidecars report the same token), unless the service
--- is new to it. A row that another transaction has locked is skipped, so two authorities never wait
--- for each other here: a later report writes it.
+-- Writes when tokens were last used, and by which services.
+-- $1 text[] token ids
+-- $2 bytea[] instance that reported each use
+-- $3 timestamptz[] time of each use
+-- `last_used_at` only grows and is never in the future, so a repeated report changes nothing.
+-- A token is written at most once in 15 s, unless the service is new to it: several sidecars report
+-- the same token.
+-- Locks: FOR NO KEY UPDATE SKIP LOCKED: two authorities do not wait for each other here. A later report
+-- writes a token that was skipped.
 -- Served by: tokens_pkey, leases_pkey.
 WITH reported AS (
     SELECT

@@ -1,6 +1,9 @@
--- Takes one step towards the requested term, with its audit entry, unless a term was changed since
--- version $1: $2 grant_term_ms, $3 wait_term_ms.
--- Served by: the only row.
+-- Moves the lease terms one step towards the requested term, and writes the audit entry.
+-- $1 bigint term_version that the caller read
+-- $2 bigint new grant_term_ms
+-- $3 bigint new wait_term_ms
+-- Returns no row, and changes nothing, if a term was changed since that version.
+-- Served by: ledger_head (one row).
 WITH moved AS (
     UPDATE ledger_head
     SET grant_term_ms = $2, wait_term_ms = $3, term_version = term_version + 1

@@ -1,4 +1,6 @@
--- Remembers how far the sweep has come: every revoke up to $1, and of the next one what is not below
--- the id $2 (NULL: nothing).
--- Served by: the only row.
+-- Writes the progress of the sweep.
+-- $1 bigint every revoke up to this seq is done
+-- $2 text of the next revoke, tokens from this id on are done; NULL: none
+-- Locks: the caller has locked the sweep (`lock_sweep`).
+-- Served by: sweep (one row).
 UPDATE sweep SET seq = $1, before = $2

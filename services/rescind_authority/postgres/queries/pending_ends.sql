@@ -1,4 +1,6 @@
--- Lists what will end by an event, tokens and retired secrets, at most $1, the first to end first.
+-- Lists the tokens and the rotated secrets that an event is to end, the earliest end first.
+-- $1 bigint the most rows
+-- `token_hash` NULL: the token itself ends.
 -- Served by: tokens_ending, retired_secrets_ending.
 SELECT token_id, token_hash, at, reason, ledger_now() AS now
 FROM (

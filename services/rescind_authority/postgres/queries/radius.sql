@@ -1,12 +1,17 @@
--- Counts what a revocation of the handles $1 hits of what has not ended: as it would now, or as the
--- event at the seq $4 did (NULL: now). Tokens issued before $2 (NULL: whenever; of a lineage the first
--- that has all handles counts, as in list_tokens), at most $3. What is spared unless it is named is
--- left out (`spares`), and of that the credentials of sidecars are counted. What was used in the last
--- day, and at which services, is as the sidecars' reports have it.
--- A token that an earlier revoke ended is known by its stamp; where the sweep has not come to that
--- revoke yet, its anchor is a `suspect`, and the rule is computed, as in token_states.
--- Served by: tokens_handles; handles of many tokens by a scan that ends at $3; revoked_tokens_pkey,
--- revocations_seq_key, revocations_anchor.
+-- Counts what a revocation hits: tokens, subjects, delegated tokens, recently used tokens and services.
+-- $1 text[] handles of the selector
+-- $2 timestamptz cutoff; NULL: none
+-- $3 bigint the count of tokens stops here
+-- $4 bigint seq of the revocation, to count what it hit then; NULL: what it would hit now
+-- Only tokens that have not ended count. Tokens that `spares` excludes are left out, and the
+-- credentials of sidecars among them are counted as `spared_credentials`.
+-- For the cutoff, the first token of the lineage that has all the handles counts.
+-- `used` and `services` come from the sidecars' reports of the last day.
+-- A token that an earlier revoke ended has a revoked mark. A revoke that the sweep has not reached has
+-- written no marks: its anchor is a `suspect`, and tokens with that handle are compared with it, as in
+-- the view token_states.
+-- Served by: tokens_handles, or a scan that stops at $3 if most tokens have the handles;
+-- revoked_tokens_pkey, revocations_seq_key, revocations_anchor.
 WITH place AS MATERIALIZED (
     SELECT
         coalesce($4::bigint, 9223372036854775807) AS seq,
@@ -40,7 +45,7 @@ WITH place AS MATERIALIZED (
             WHERE family.token_id = ANY (t.lineage || t.token_id) AND $1 <@ family.handles
         ))
         AND NOT spares($1, handles)
-        -- Looked up by itself, for those alone that pass so far.
+        -- A subquery, so that it runs only for the rows that pass the conditions above.
         AND coalesce(
             (SELECT r.seq FROM revoked_tokens AS r WHERE r.token_id = t.token_id),
             9223372036854775807

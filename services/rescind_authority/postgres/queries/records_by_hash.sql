@@ -1,18 +1,20 @@
--- Reads tokens by their SHA-256, every revocation that may hold them, and the ledger's end, in one
--- snapshot: that is what makes as_of true. One row for each pair of token and revocation, one
--- without a revocation for a free token, one without a token when none is found.
--- A revoke at or below a token's issued_seq never holds it: the index steps over it, so a subject
--- that logged out a thousand times costs no more. Of the others core.revocation.hits decides.
--- Where a cutoff compares times, `since` is when the first of the token's ancestors, or itself, had
--- all that is selected: what was delegated from a token does not outlive it by being younger.
--- A secret that was rotated away finds its token too, with an end of its own (good_until), and with
--- what shows who holds it (possession_hash).
--- `ended_seq` is the position at which it, or the token, ended, and `ended_by` the event there.
--- A token ends with each of its ancestors (`above`), which an event of the ancestor's tree tells.
--- `whole`, `secret` and `line` are the rows themselves, whose MACs are checked: the token, the secret that
--- was rotated away (NULL: none), and the token's ancestors.
--- Served by: tokens_token_hash_key, retired_secrets_pkey, tokens_pkey, revocations_anchor, revocations_standing,
--- revocations_seq_key, idle_timeouts_pkey.
+-- Reads tokens by the SHA-256 of a secret, with every revocation that may apply to them, and the
+-- ledger's end. All are of one snapshot, so the result is true as of the seq `as_of`.
+-- $1 bytea[] SHA-256 of the secrets
+-- Returns one row for each pair of token and revocation; one row without a revocation for a token that
+-- has none; one row without a token if none is found.
+-- A revoke at or below `issued_seq` cannot hit the token. The index skips such rows, so many old
+-- revokes of one subject cost nothing. core.revocation.hits decides which of the others hit.
+-- `since`: when the token or the first of its ancestors had all the selected handles. A cutoff compares
+-- this time, so a delegated token is not spared for being younger than its parent.
+-- A rotated secret finds its token too. It has an end of its own (`good_until`) and its own
+-- `possession_hash`, by which the holder is recognised.
+-- `ended_seq` is the position at which the secret or the token ended, `ended_by` the event there.
+-- A token ends with each of its ancestors (`above`).
+-- `whole`, `secret` and `line` are the rows of the token, of the rotated secret (NULL: none) and of the
+-- ancestors. The caller checks their MACs.
+-- Served by: tokens_token_hash_key, retired_secrets_pkey, tokens_pkey, revocations_anchor,
+-- revocations_standing, revocations_seq_key, idle_timeouts_pkey.
 SELECT
     h.epoch AS ledger_epoch, h.seq AS as_of, ledger_time(h.latest_at, clock_timestamp()) AS at,
     s.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,

@@ -1,14 +1,10 @@
--- Reads tokens by their ids, every revocation that may hold them, and the ledger's end, in one
--- snapshot: that is what makes as_of true. One row for each pair of token and revocation, one
--- without a revocation for a free token, one without a token when none is found.
--- A revoke at or below a token's issued_seq never holds it: the index steps over it, so a subject
--- that logged out a thousand times costs no more. Of the others core.revocation.hits decides.
--- Where a cutoff compares times, `since` is when the first of the token's ancestors, or itself, had
--- all that is selected: what was delegated from a token does not outlive it by being younger.
--- A token ends with each of its ancestors (`above`), which an event of the ancestor's tree tells.
--- `whole` and `line` are the token and its ancestors themselves, whose MACs are checked.
--- Served by: tokens_pkey, revocations_anchor, revocations_standing,
--- revocations_seq_key, idle_timeouts_pkey.
+-- Reads tokens by their ids, with every revocation that may apply to them, and the ledger's end. All
+-- are of one snapshot, so the result is true as of the seq `as_of`.
+-- $1 text[] token ids
+-- Rows, `since`, `ended_seq`, `ended_by`, `above`, `whole` and `line` are as in `records_by_hash.sql`.
+-- Rotated secrets are not read.
+-- Served by: tokens_pkey, revocations_anchor, revocations_standing, revocations_seq_key,
+-- idle_timeouts_pkey.
 SELECT
     h.epoch AS ledger_epoch, h.seq AS as_of, ledger_time(h.latest_at, clock_timestamp()) AS at,
     t.token_hash, t.token_id, t.kind, t.subject, t.scopes, t.audience, t.tenant, t.client,

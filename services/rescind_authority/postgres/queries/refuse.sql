@@ -1,8 +1,14 @@
--- Says why heartbeats did not count, and ends the ids of those that a copy sent: a process with the
--- same memory as another. One process never has two heartbeats with one counter, and each names the
--- nonces that it used before, among them that of the last heartbeat which counted. A late heartbeat
--- has a lower counter, and proves nothing. One whose instance is over, and has no row any more, is over.
--- $1 instances, $2 counters, $3 nonces, $4 trails.
+-- Reads why heartbeats did not count, and marks the instances that two processes use as shared.
+-- $1 bytea[] instances
+-- $2 bigint[] heartbeat number of each heartbeat
+-- $3 bytea[] nonce of each heartbeat
+-- $4 bytea[] trail: the nonces of earlier heartbeats; NULL: an older sidecar, which sends no trail
+-- Two processes have one instance if a sidecar was copied with its memory. One process never sends two
+-- nonces under one number, and its trail contains the nonce of the last heartbeat that counted. A
+-- heartbeat with a lower number is late, and proves nothing.
+-- `over`: the instance is released or shared, or has no row any more but is in ended_instances.
+-- Locks: FOR NO KEY UPDATE of the lease rows, in the order of the instances, until the COMMIT: no
+-- heartbeat counts between the comparison and the mark.
 -- Served by: leases_pkey, ended_instances_pkey.
 WITH said AS (
     SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::bytea[])

@@ -1,6 +1,10 @@
--- Ends instances for ever, in the order given (sorted). One that was never heard of gets a row
--- too, so that a heartbeat which the release overtook finds it ended. A copy of the process that holds
--- the lease releases nothing: it makes the id a shared one, as in `refuse.sql`.
+-- Ends instances for ever: sets `released_at`, and adds them to ended_instances.
+-- $1 bytea[] instances, sorted: all authorities lock rows in the same order, and do not deadlock
+-- $2 bigint[] heartbeat number of each release
+-- $3 bytea[] trail: the nonces of earlier heartbeats; NULL: an older sidecar, which sends no trail
+-- An instance without a row gets one: a heartbeat that arrives after its release then finds it ended.
+-- The release of a copied process sets `shared_at` instead, because the other process may still have
+-- the lease (`refuse.sql`).
 -- Served by: leases_pkey, ended_instances_pkey.
 WITH ended AS (
     INSERT INTO leases AS l (

@@ -1,8 +1,14 @@
--- Gives token $1 the secret with SHA-256 $3 in place of its own. The own secret must be $2 (NULL: any),
--- and stays good for $4 microseconds; $5: its use after that ends the tree. $6 is the possession hash
--- of the new secret; that of the old one moves with it. No row: there is no such live token, or another
--- call rotated it first. `before` is the row as it was; `over`: the old secret has no overlap, so the
--- event of this very commit ends it (append_events).
+-- Writes a new secret to a live token, and keeps the old one in retired_secrets.
+-- $1 text token id
+-- $2 bytea SHA-256 of the secret to replace; NULL: the present one, whichever it is
+-- $3 bytea SHA-256 of the new secret
+-- $4 bigint overlap in microseconds
+-- $5 boolean whether use of the old secret after the overlap revokes the token's tree
+-- $6 bytea possession hash of the new secret
+-- Returns no row if there is no such live token, or if another rotation replaced the secret $2 first.
+-- `before` is the token's row before the change. `over`: there is no overlap, and the event of this
+-- transaction ends the old secret (`append_events.sql`).
+-- Locks: FOR NO KEY UPDATE of the token, until the COMMIT. Other changes of the token wait.
 -- Served by: tokens_pkey, retired_secrets_pkey.
 WITH old AS (
     SELECT tokens AS whole, token_id, token_hash, possession_hash, expires_at, clock.now AS at

@@ -1,7 +1,10 @@
--- Looks at $1 percent of the tokens, page by page at random, and counts those that have all the
--- handles $2, those that are `alike`, which is issued from $3 to before $4 (NULL: any time) and in
--- state $5 (NULL: any), and those that are both.
--- Served by: the sample itself; tokens_pkey, and what token_states reads.
+-- Counts the tokens of a random sample that match the handles, the other conditions, or both.
+-- $1 real percentage of the table's pages to read
+-- $2 text[] handles (`having`, `wanted`)
+-- $3 timestamptz issued from this time on (`alike`, `wanted`); NULL: any time
+-- $4 timestamptz issued before this time (`alike`, `wanted`); NULL: any time
+-- $5 text in this state (`alike`, `wanted`); NULL: any state
+-- Served by: TABLESAMPLE SYSTEM; tokens_pkey, and the indexes of the view token_states.
 SELECT
     count(*) AS looked_at,
     count(*) FILTER (WHERE named) AS having,

@@ -1,2 +1,3 @@
--- Reads which installation of Postgres this is: the same for a primary and all its standbys.
+-- Reads the system identifier of Postgres, which a primary and all its standbys share.
+-- Served by: no table.
 SELECT system_identifier FROM pg_control_system()

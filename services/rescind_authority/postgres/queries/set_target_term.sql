@@ -1,5 +1,7 @@
--- Stores the requested term, with its audit entry: $1 ms, $2 actor.
--- Served by: the only row.
+-- Writes the requested lease term and its audit entry, and returns the terms.
+-- $1 bigint requested term in ms
+-- $2 text actor
+-- Served by: ledger_head (one row).
 WITH asked AS (
     UPDATE ledger_head SET term_target_ms = $1, term_version = term_version + 1
     RETURNING grant_term_ms, wait_term_ms, term_target_ms AS target_ms, term_version

@@ -1,4 +1,5 @@
--- Notes that no verifier unknown to the ledger up to epoch $1 is in grace any more.
+-- Writes that no unknown verifier of an epoch can be in grace any more.
+-- $1 bigint this epoch and all earlier ones
 -- Served by: ledger_epochs_pkey.
 UPDATE ledger_epochs SET unknown_grace_ms = NULL
 WHERE epoch <= $1 AND unknown_grace_ms IS NOT NULL

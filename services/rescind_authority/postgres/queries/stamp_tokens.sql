@@ -1,5 +1,8 @@
--- Stamps those of the tokens $2 that the revoke $1 hits and none before it did, and counts them.
--- The conditions say in SQL what core.revocation.hits says; a test compares the two.
+-- Writes revoked marks to the tokens that a revoke hits, and counts the new marks.
+-- $1 bigint seq of the revoke
+-- $2 text[] token ids to examine
+-- A token that an earlier revoke hit keeps its first mark.
+-- The conditions are those of core.revocation.hits, in SQL; a test compares the two.
 -- Served by: tokens_pkey, revocations_seq_key, revoked_tokens_pkey.
 WITH stamped AS (
     INSERT INTO revoked_tokens (token_id, seq)

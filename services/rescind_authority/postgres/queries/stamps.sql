@@ -1,6 +1,7 @@
--- Says whether a stamp is on all that is revoked, whether anything can be suspended, and about how many
--- stamps there are.
--- Served by: revocations_seq_key, revocations_standing; a stamp takes 72 bytes.
+-- Reads whether every revoked token has a revoked mark, whether a suspension is standing, and about how
+-- many marks there are.
+-- `complete` also requires that no revocation with an unknown effect is standing.
+-- Served by: revocations_seq_key, revocations_standing; the size of revoked_tokens (72 bytes a mark).
 SELECT
     NOT EXISTS (
         SELECT FROM revocations WHERE effect = 'revoke' AND seq > (SELECT seq FROM sweep)

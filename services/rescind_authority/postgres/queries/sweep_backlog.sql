@@ -1,6 +1,6 @@
--- Reads how far the sweep has come, where the ledger ends, and how many revokes lie between them, up
--- to the bound $1.
--- Served by: the only rows, revocations_seq_key.
+-- Reads the progress of the sweep, the ledger's end, and how many revokes are between them.
+-- $1 bigint the count stops here
+-- Served by: sweep and ledger_head (one row each), revocations_seq_key.
 SELECT s.seq AS swept, h.seq AS head, (
     SELECT count(*) FROM (
         SELECT FROM revocations WHERE effect = 'revoke' AND seq > s.seq LIMIT $1

@@ -1,2 +1,3 @@
--- Takes the next transaction's number: every transaction that has written by now has a lower one.
+-- Reads a new transaction number. Every transaction that has written until now has a lower one.
+-- Served by: no table.
 SELECT pg_current_xact_id()::text::bigint AS fence

@@ -1,5 +1,7 @@
--- Deletes lease rows that stood still while they were watched: only at the very version watched. Their
--- instances are over from then on: else a recorded heartbeat would open a row for them again.
+-- Deletes lease rows that did not change while they were watched, and ends their instances.
+-- $1 bytea[] instances
+-- $2 bigint[] row_version that was watched; a row with another version stays
+-- Without the row in ended_instances, a recorded heartbeat would insert the lease row again.
 -- Served by: leases_pkey, ended_instances_pkey.
 WITH ended AS (
     DELETE FROM leases AS l

@@ -1,2 +1,4 @@
--- Says whether every transaction up to the number $1 has ended.
+-- Reads whether every transaction up to a number has ended.
+-- $1 bigint transaction number (`sweep_fence.sql`)
+-- Served by: no table.
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint > $1::bigint AS passed

@@ -1,4 +1,5 @@
--- Lists standing revocations that end by themselves, at most $1, the first to end first.
+-- Lists standing revocations with a time of lifting, the earliest first.
+-- $1 bigint the most rows
 -- Served by: revocations_until.
 SELECT
     revocation_id, epoch AS event_epoch, seq, effect, selector, exact, issued_before, until,

@@ -1,6 +1,6 @@
--- Reads the trust statement that each sidecar uses, and the term and posture that bound its last lease.
--- Released sidecars are left out. One row without an instance if there are none.
--- Served by: a scan of leases; there are as many rows as sidecars.
+-- Reads the trust statement that each sidecar uses, and the wait term and posture of its last lease.
+-- Released sidecars are left out. Returns one row without an instance if there are none.
+-- Served by: a scan of leases, which has one row for each sidecar.
 SELECT
     l.instance, l.service, l.host, l.posture, l.trust_serial, l.last_seen, h.wait_term_ms,
     ledger_time(h.latest_at, clock_timestamp()) AS at

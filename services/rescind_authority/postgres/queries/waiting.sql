@@ -1,10 +1,14 @@
--- Reads what a waiter needs, in one snapshot after the COMMIT that it waits for: the ledger's end
--- and its term, every lease row, the longest grace of a verifier that it may not know, and the last
--- event of the revocation $1 (NULL: none). That one shows whether the server has the commit at all.
--- `shared`: two processes have the id, or it was evicted: what it says settles nothing. `server` tells
--- which server it was.
--- One row for each instance, one without if there are none.
--- Served by: a scan of leases; there are as many rows as sidecars; revocations_pkey,
+-- Reads the ledger's end, the wait term, every lease row and the last event of a revocation, in one
+-- snapshot. A waiter runs it after the COMMIT of the revocation that it waits for.
+-- $1 text revocation id; NULL: none
+-- Returns one row for each instance; one row without an instance if there are none.
+-- `held_epoch` and `held_seq` are the position of that event. NULL although $1 is not: this server
+-- lacks the commit.
+-- `unknown_grace_ms` is the longest grace of a verifier that the ledger may not know; NULL: none.
+-- `shared`: two processes have the instance, or it was evicted. Its acknowledgement or release is then
+-- no evidence of enforcement.
+-- `server` identifies the server.
+-- Served by: a scan of leases, which has one row for each sidecar; revocations_pkey,
 -- ledger_epochs_pkey, enrolments_pkey.
 SELECT
     h.epoch, h.seq, h.wait_term_ms, ledger_time(h.latest_at, clock_timestamp()) AS at,
