@@ -3,7 +3,7 @@
 RESERVED = "rescind:"
 """The prefix of these actors' names. No other subject begins with it."""
 
-RECOVERY = f"{RESERVED}salvage"
+RECOVERY = f"{RESERVED}salvage"  # a stored name, which cannot follow the name in the code
 REUSE_DETECTION = f"{RESERVED}reuse"
 SCHEDULED_LIFT = f"{RESERVED}until"
 SCHEDULED_END = f"{RESERVED}ends"

@@ -273,7 +273,7 @@ async def test_after_the_new_primary_was_seen_no_connection_to_the_old_one_is_us
                 new = await _started(await block.enter_async_context(postgres.connection()))
                 for connection in held:  # an answer that comes only now
                     with pytest.raises(OldPrimaryError):
-                        postgres.require_newest(connection)
+                        postgres.reject_old_primary(connection)
             said = [line["action"] for line in log]
             assert said == ["postgres.moved", "postgres.old_primary"]  # of many, one line
         async with AsyncExitStack() as block:

@@ -96,13 +96,13 @@ class Postgres:
         """
         async with self.connection() as connection:
             found = await rows(connection, query, *arguments)
-            self.require_newest(connection)
+            self.reject_old_primary(connection)
             return found
 
-    def require_newest(self, connection: Borrowed) -> None:
+    def reject_old_primary(self, connection: Borrowed) -> None:
         """Raise OldPrimaryError if a connection leads to a server that was replaced."""
         # The pool's proxy passes attributes on.
-        self._servers.require(cast("IdentifiedConnection", connection).server)
+        self._servers.reject_old_primary(cast("IdentifiedConnection", connection).server)
 
     async def reconnect(self) -> None:
         """Replace every connection before its next use."""
@@ -158,7 +158,7 @@ async def connect(link: PostgresLink | str) -> AsyncGenerator[Postgres]:
     servers = Servers()
 
     async def prepare(connection: Connection) -> None:
-        if servers.admit(await cast("IdentifiedConnection", connection).identify()):
+        if servers.primary_changed(await cast("IdentifiedConnection", connection).identify()):
             await pool.expire_connections()
         await _confirm(connection)
         await _prepare(connection)

@@ -4,9 +4,9 @@ A promotion begins a new timeline, so of two servers of one system the one with 
 is the primary. The number comes from the name of the current WAL file: the number in
 `pg_control_checkpoint()` is that of the last checkpoint, which a promoted server makes later.
 
-This module does not decide whether a lease is granted or a wait is over. Both are safe with an old
-primary too: no standby confirms its commits, and its data lacks the event. This module keeps an
-authority from using an old primary at all.
+Leases and waits are also safe with an old primary. No standby confirms the old primary's commits,
+so it grants no lease. It lacks the events that the new primary committed, so no wait for one of
+them ends there. This module keeps an authority from using an old primary at all.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from rescind_authority.postgres import queries
 from rescind_runtime.clock import monotonic_raw_ns
 from rescind_runtime.log_throttle import LogThrottle
 
-_HIDDEN_S = 3_600.0
+_WARNING_INTERVAL_S = 3_600.0
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -33,11 +33,14 @@ else:  # the driver's class takes no parameter
 
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """The system and the timeline of a server; None on a standby, or if hidden."""
+    """The system and the timeline of a server, if Postgres lets the authority read them.
+
+    `timeline` is None on a standby. Both are None if the server is `unidentified`.
+    """
 
     system: int | None
     timeline: int | None
-    hidden: bool = False
+    unidentified: bool = False
 
 
 class IdentifiedConnection(_Connection):
@@ -48,39 +51,41 @@ class IdentifiedConnection(_Connection):
     async def identify(self) -> PostgresServer:
         """Read which server this connection leads to.
 
-        Every role may call the functions that it uses, on Postgres 15 to 18. If an operator
-        removed that right, or a service does not offer them, the server is used anyway.
+        On Postgres 15 to 18, every role may call the functions that the two queries use. If an
+        operator has removed that right, or a hosted Postgres lacks the functions, the server is
+        `unidentified`, and is used anyway.
         """
         try:
             system = await self.fetchval(queries.read("server_system"))
             timeline = await self.fetchval(queries.read("server_timeline"))
         except (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError):
-            self.server = PostgresServer(None, None, hidden=True)
+            self.server = PostgresServer(None, None, unidentified=True)
         else:
             self.server = PostgresServer(system, timeline)
         return self.server
 
 
 class Servers:
-    """The newest timeline of each system, for the life of this process.
+    """The highest timeline that this process has seen of each system.
 
-    Timelines of different systems are not compared, because each system numbers its own. Another
-    system is the target of a restored dump or of an upgrade; the ledger's epoch separates its data
-    from the earlier ledger. Connections to the earlier system are dropped all the same.
+    Timelines of different systems are not compared, because each system numbers its own. A dump
+    that is restored, or an upgrade, makes another system; its ledger has another epoch. Connections
+    to the earlier system are dropped all the same.
     """
 
     def __init__(self) -> None:
-        self._newest: dict[int | None, int] = {}
-        self._latest: PostgresServer | None = None
-        self._refused = LogThrottle()
-        self._hidden = LogThrottle(_HIDDEN_S)
+        self._highest_timeline: dict[int | None, int] = {}
+        self._current: PostgresServer | None = None
+        self._old_primary_log = LogThrottle()
+        self._unidentified_log = LogThrottle(_WARNING_INTERVAL_S)
 
-    def admit(self, server: PostgresServer) -> bool:
-        """Return True if earlier connections lead to another primary and must be dropped.
+    def primary_changed(self, server: PostgresServer) -> bool:
+        """Store the server of a new connection, and return True if the primary is another one.
 
-        Raises OldPrimaryError if this server is the old primary.
+        The connections from before must then be dropped. Raises OldPrimaryError if this server is
+        the old primary.
         """
-        if server.hidden and self._hidden.due(monotonic_raw_ns()) is not None:
+        if server.unidentified and self._unidentified_log.due(monotonic_raw_ns()) is not None:
             _log.warning(
                 "Postgres does not say which server it is, so an old primary is not recognised. "
                 "Grant the authority's role EXECUTE on pg_control_system(), pg_current_wal_lsn() "
@@ -89,9 +94,9 @@ class Servers:
             )
         if server.timeline is None:
             return False
-        self.require(server)
-        self._newest[server.system] = server.timeline
-        before, self._latest = self._latest, server
+        self.reject_old_primary(server)
+        self._highest_timeline[server.system] = server.timeline
+        before, self._current = self._current, server
         if before is None or before == server:
             return False
         _log.warning(
@@ -103,12 +108,12 @@ class Servers:
         )
         return True
 
-    def require(self, server: PostgresServer) -> None:
-        """Raise OldPrimaryError if a newer timeline of the same system was seen."""
-        newest = self._newest.get(server.system, 0)
+    def reject_old_primary(self, server: PostgresServer) -> None:
+        """Raise OldPrimaryError if a higher timeline of the same system was seen."""
+        newest = self._highest_timeline.get(server.system, 0)
         if server.timeline is None or server.timeline >= newest:
             return
-        withheld = self._refused.due(monotonic_raw_ns())
+        withheld = self._old_primary_log.due(monotonic_raw_ns())
         if withheld is not None:
             _log.error(
                 "an old primary answers where Postgres is expected, and is not used: stop it",

@@ -59,7 +59,7 @@ async def test_a_role_without_the_permission_to_ask_works_and_this_is_logged_onc
             ):
                 assert [await each.fetchval("SELECT 1") for each in (one, two)] == [1, 1]
         assert [line["action"] for line in log] == ["postgres.unidentified"]
-        assert await _identified(dsn) == PostgresServer(None, None, hidden=True)
+        assert await _identified(dsn) == PostgresServer(None, None, unidentified=True)
 
 
 async def test_an_answer_of_a_server_that_was_replaced_meanwhile_is_not_used(
@@ -74,7 +74,7 @@ async def test_an_answer_of_a_server_that_was_replaced_meanwhile_is_not_used(
 
         async def overtaken(connection: Borrowed, query: str, *arguments: object) -> Any:
             found = await run(connection, query, *arguments)
-            postgres._servers.admit(newer)
+            postgres._servers.primary_changed(newer)
             return found
 
         assert await postgres.rows("get_term")

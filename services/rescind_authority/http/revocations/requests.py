@@ -32,12 +32,14 @@ class WaitOptions(BaseModel):
 
     wait: bool = Field(
         default=False,
-        description="Answer after enforcement: no verifier accepts the old state any more.",
+        description="Answer after the revocation is enforced: no verifier accepts the old state "
+        "any more.",
     )
     timeout: Annotated[float, Field(gt=0, le=LONGEST_WAIT_S)] | None = Field(
         default=None,
-        description="With `wait`: answer 202 after this number of seconds if it is not enforced "
-        "yet. The default is the longest that enforcement takes: a little over one lease term.",
+        description="With `wait`: answer 202 after this number of seconds if the revocation is not "
+        "enforced yet. The default is the longest that enforcement takes: a little over one "
+        "lease term.",
     )
 
 
@@ -60,19 +62,21 @@ class BatchItem(CommandReason):
     exact: bool = False
     effect: Verb = Field(
         default=Verb.REVOKE,
-        description="`revoke` is final and spares tokens that are issued later. `suspend` hits "
-        "these too, until it is lifted. `narrow` removes `scopes`. `kill` revokes and suspends "
-        "the chain of one subject.",
+        description="`revoke` is final, and does not hit tokens issued later. `suspend` also hits "
+        "tokens issued later, until it is lifted. `narrow` removes `scopes`, until it is lifted. "
+        "`kill` revokes and suspends the chain of one subject.",
     )
     scopes: list[str] = Field(
-        default=[], description="The scopes or patterns that a `narrow` removes."
+        default=[], description="The scopes or patterns that a narrowing removes."
     )
     issued_before: timestamps.Moment | None = Field(
         default=None,
-        description="Spare tokens issued at or after this time: RFC 3339, or Unix seconds.",
+        description="Do not hit tokens issued at or after this time: RFC 3339, or Unix seconds.",
     )
     until: timestamps.Moment | None = Field(
-        default=None, description="The time at which it is lifted: RFC 3339, or Unix seconds."
+        default=None,
+        description="The time at which the suspension or narrowing is lifted: RFC 3339, or Unix "
+        "seconds.",
     )
     preview: str | None = Field(
         default=None,
@@ -107,8 +111,8 @@ class RevocationQuery(BaseModel):
     )
     handle: list[str] = Field(
         default=[],
-        description="With `standing`: only those that name one of these handles. As in commands, "
-        "`subject:` finds its `chain:` too, and `token:` its `tree:`.",
+        description="With `standing=true`: only those that name one of these handles. As in "
+        "commands, `subject:` also finds its `chain:`, and `token:` its `tree:`.",
     )
     cursor: int | None = Field(
         default=None, description="`next` of the previous page.", ge=1, lt=1 << 63
@@ -118,7 +122,7 @@ class RevocationQuery(BaseModel):
     def parsed_handles(self) -> list[Handle]:
         """Parse the handles. Raises InvalidRequestError."""
         if self.handle and not self.standing:
-            raise InvalidRequestError(FieldError("handle", "it goes with standing=true"))
+            raise InvalidRequestError(FieldError("handle", "requires standing=true"))
         parsed_handles = [handles.parse(text, field="handle") for text in self.handle]
         return list(dict.fromkeys([*parsed_handles, *map(with_descendants, parsed_handles)]))
 

@@ -30,9 +30,11 @@ class RevocationFacts(Awaited):
     effect: str = Field(description="`kill` for a kill that is read by its id.")
     selector: list[str]
     exact: bool
-    scopes: list[str] = Field(description="The scopes that a `narrow` removes.")
+    scopes: list[str] = Field(description="The scopes that a narrowing removes.")
     issued_before: datetime | None
-    until: datetime | None = Field(description="The time at which it is lifted.")
+    until: datetime | None = Field(
+        description="The time at which the suspension or narrowing is lifted."
+    )
     lifts: str | None = Field(description="For a lift: the id of the revocation that it ends.")
     lifted_at: datetime | None = Field(description="The time at which it was lifted.")
     reason: str

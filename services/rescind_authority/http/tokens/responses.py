@@ -73,7 +73,9 @@ class HoldFacts(BaseModel):
     selector: list[str] = Field(description="Handles that the token has all of.")
     scopes: list[str] = Field(description="The scopes that a `narrow` removes.")
     issued_before: datetime | None
-    until: datetime | None = Field(description="The time at which it is lifted.")
+    until: datetime | None = Field(
+        description="The time at which the suspension or narrowing is lifted."
+    )
     reason: str
     actor: str
     committed_at: datetime
@@ -100,7 +102,7 @@ class LookedAtToken(ListedToken):
         description="The reason for which every verifier denies it. Null: it is not denied."
     )
     scopes_left: list[str] = Field(description="The effective scopes, as verifiers report them.")
-    scopes_removed: list[str] = Field(description="The patterns that narrows remove.")
+    scopes_removed: list[str] = Field(description="The patterns that narrowings remove.")
     rotated_at: datetime | None = Field(
         description="The time at which the given secret was replaced; `expires_at` and `ended_seq` "
         "are then those of the secret. Null: it is the current secret, or an id was given."

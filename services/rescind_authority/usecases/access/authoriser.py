@@ -28,7 +28,7 @@ class Scope(StrEnum):
     READ = "rescind:read"
     ISSUE = "rescind:issue"
     REVOKE = "rescind:revoke"
-    LIFT = "rescind:lift"  # end a suspend or a narrow
+    LIFT = "rescind:lift"  # end a suspension or a narrowing
     ENROL = "rescind:enrol"  # issue and rotate the credentials of sidecars, and nothing else
     ADMIN = "rescind:admin"  # issue and revoke admin tokens too, and change the lease term
 

@@ -1,18 +1,19 @@
 """Recover lost events of a restored ledger from sidecars (design 4).
 
-The authority trusts the events for their signature, not for the sidecar that sends them. Each event
-that this ledger lacks and that takes power away is committed again as a new event. A lift is not
-committed again, because it is unknown which other events were lost before it. A revoke hits the
-tokens that were issued up to its new place. So it also hits tokens that were issued between the
-restore and the offer. Positions decide here too, and that is the safe side.
+An event is accepted only with the authority's signature; the sidecar that sends it is not trusted.
+The authority commits each event again that this ledger lacks and that removes power. It does not
+recover a lift, because it is unknown which other events were lost before the lift.
 
-The event of a rotation or an early end records that the token changed, but not how. The new secret
-and the end were in rows that are lost. Such an event is committed again as a revoke of its target.
-So neither a rotated secret nor an ended token becomes valid again. For a rotation, the revoke hits
+A recovered revoke gets a new seq. It therefore also hits tokens that were issued since the restore,
+which errs on the side of denial.
+
+The event of a rotation or an early end states that the token changed, but not how. The new secret
+and the end were in rows that are lost. Such an event is recovered as a revoke of its target, so
+neither a rotated secret nor an ended token becomes valid again. For a rotation, the revoke hits
 the token alone. For an end, it also hits the tokens delegated from it.
 
-A scheduled end is left out. If the ledger has the change that set its time, the end happens by
-itself again. If the ledger lacks that change, the change is recovered.
+A scheduled end is not recovered. If the ledger has the change that set its time, the token ends
+again at that time. If the ledger lacks that change, the change is recovered.
 """
 
 import hashlib
@@ -30,8 +31,8 @@ from rescind_authority.ports.ledger import Epochs, IdempotentRequest, Key
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 
-_RECOVERED = frozenset({Effect.REVOKE, Effect.SUSPEND, Effect.NARROW, Effect.CHANGED})
-_MOST_KNOWN = 100_000
+_RECOVERED_EFFECTS = frozenset({Effect.REVOKE, Effect.SUSPEND, Effect.NARROW, Effect.CHANGED})
+_MOST_REMEMBERED = 100_000
 _LONGEST_REASON = 512
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -54,7 +55,7 @@ class Recovery:
         self._keys = keys
         self._clock = clock
         self._entropy = entropy
-        self._known: set[tuple[int, bytes]] = set()
+        self._recovered: set[tuple[int, bytes]] = set()
 
     async def recover(self, payload: bytes) -> bool:
         """Recover the lost events of one signed batch.
@@ -63,39 +64,43 @@ class Recovery:
         no key of this installation signed, and for a batch of this epoch or a later one.
         """
         if not self._keys.verify(Purpose.EVENTS, signed_envelope.decode(payload)):
-            raise MalformedMessageError("offer", "no key of ours signed the batch")
+            raise MalformedMessageError(
+                "offer", "the batch is not signed with a key of this installation"
+            )
         batch = events.decode_batch(payload)
         epochs = await self._epochs.known()
         if batch.epoch >= epochs[-1].number:
             raise MalformedMessageError("offer", "the batch is not of an earlier epoch")
-        # Compare the bytes, not the place, which another event may have taken since the restore.
+        # Compare the payloads: since the restore, another event may have got the seq.
         offered = dict(enumerate(batch.payloads, start=batch.first_seq))
-        held = await self._epochs.payloads(offered.keys())
-        lost = [each for seq, each in offered.items() if held.get(seq) != each]
+        stored = await self._epochs.payloads(offered.keys())
+        lost = [each for seq, each in offered.items() if stored.get(seq) != each]
         for each in lost:
-            await self._recommit(each, epochs[-1].number)
+            await self._recover_event(each, epoch=epochs[-1].number)
         return len(lost) == len(offered)
 
-    async def _recommit(self, payload: bytes, epoch: int) -> None:
+    async def _recover_event(self, payload: bytes, *, epoch: int) -> None:
+        """Commit a lost event again, unless it was recovered or does not remove power."""
         event, digest = events.decode(payload), hashlib.sha256(payload).digest()
-        if not _is_recovered(event.revocation) or (epoch, digest) in self._known:
+        if not _must_recover(event.revocation) or (epoch, digest) in self._recovered:
             return
         name = f"{event.epoch}.{event.seq}"
         key = Key(actors.RECOVERY, f"{name}.{digest.hex()}")
         committed = await self._sequencer.commit(
-            LedgerCommand(IdempotentRequest(key, digest), self._copy(event), exact=True)
+            LedgerCommand(IdempotentRequest(key, digest), self._revocation_for(event), exact=True)
         )
-        if len(self._known) < _MOST_KNOWN:
-            self._known.add((epoch, digest))
+        if len(self._recovered) < _MOST_REMEMBERED:
+            self._recovered.add((epoch, digest))
         _log.warning(
-            "took back an event that the restored ledger had lost",
+            "recovered an event that the restored ledger had lost",
             action="event.taken_back",
             lost=name,
             seq=committed.seq,
             id=committed.revocation_id,
         )
 
-    def _copy(self, event: Event) -> Revocation:
+    def _revocation_for(self, event: Event) -> Revocation:
+        """Return the revocation that recovers a lost event, with a new id."""
         lost = event.revocation
         reason = (
             f"lost in a restore: {lost.revocation_id}, {event.epoch}.{event.seq}, "
@@ -113,8 +118,8 @@ class Recovery:
         )
 
 
-def _is_recovered(lost: Revocation) -> bool:
-    """Return True for an event that takes power away, unless it is a scheduled end."""
-    if lost.effect == Effect.CHANGED and lost.actor == actors.SCHEDULED_END:
+def _must_recover(revocation: Revocation) -> bool:
+    """Return True for a revocation that removes power, unless it is a scheduled end."""
+    if revocation.effect == Effect.CHANGED and revocation.actor == actors.SCHEDULED_END:
         return False
-    return lost.effect in _RECOVERED
+    return revocation.effect in _RECOVERED_EFFECTS

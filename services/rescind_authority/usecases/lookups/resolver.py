@@ -149,14 +149,14 @@ def record_of(state: TokenState, snapshot: Snapshot) -> Record:
 
 
 def removed_of(state: TokenState) -> tuple[str, ...]:
-    """Return the scope patterns that narrows remove from a token.
+    """Return the scope patterns that narrowings remove from a token.
 
-    The patterns of all narrows that apply to the token are joined.
+    The patterns of all narrowings that apply to the token are joined.
     """
-    narrows = (
+    narrowings = (
         event.revocation for event in holding(state) if event.revocation.effect == Effect.NARROW
     )
-    return tuple(sorted({pattern for narrow in narrows for pattern in narrow.scopes}))
+    return tuple(sorted({pattern for narrowing in narrowings for pattern in narrowing.scopes}))
 
 
 def holds_of(state: TokenState) -> tuple[ActiveRevocation, ...]:

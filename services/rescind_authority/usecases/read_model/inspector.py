@@ -40,7 +40,7 @@ class SeenToken:
 
     `holds` are the revocations that apply to it, in the ledger's order. `denied` is the reason why
     a verifier would deny any call at `at_us` (Postgres's clock). `scopes` are the granted scopes
-    that no narrow touches, and `removed` the scope patterns that narrows remove.
+    that no narrowing removes, and `removed` the scope patterns that narrowings remove.
     """
 
     token: StoredToken

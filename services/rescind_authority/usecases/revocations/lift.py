@@ -1,4 +1,4 @@
-"""Lift a suspend or a narrow. Other revocations of the same tokens stay in force."""
+"""Lift a suspension or a narrowing. Other revocations of the same tokens stay in force."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ _FINAL = frozenset({Effect.REVOKE, *NOT_HOLDS})
 
 @dataclass(frozen=True, slots=True)
 class LiftCommand:
-    """The revocation that a caller wants lifted, and the reason."""
+    """The revocation to lift, and the reason."""
 
     revocation_id: str
     reason: str
@@ -76,7 +76,7 @@ class Lifter:
             # A token may not restore its own lost scopes; another administrator may.
             for scope in ALL_SCOPES:
                 if meets(lifted.scopes, scope):
-                    actor.require(scope, "lifting what narrows the token that asks")
+                    actor.require(scope, "lifting a narrowing of the presented token")
         revocation = lift_of(
             stored.event,
             revocation_id=new_ids.generate("rev", self._clock, self._entropy),

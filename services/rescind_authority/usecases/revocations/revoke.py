@@ -26,7 +26,7 @@ from rescind_authority.usecases.validation import FieldErrors
 
 
 class Verb(StrEnum):
-    """The verb of a request. A `kill` is a revoke and a suspend of a chain, in one commit."""
+    """The verb of a request. A `kill` revokes and suspends a chain, in one commit."""
 
     REVOKE = "revoke"
     SUSPEND = "suspend"
@@ -114,8 +114,8 @@ class Revoker:
         revocation = await self._validate(command, actor)
         await self._previewer.require(revocation, command.preview)
         killed = command.verb is Verb.KILL
-        # A kill in this order: the revoke ends the tokens issued so far, and the suspend prevents
-        # new ones.
+        # A kill in this order: the revoke denies the tokens issued so far, and the suspension
+        # denies those issued later.
         first = replace(revocation, effect=Effect.REVOKE, until_us=None) if killed else revocation
         committed = await self._sequencer.commit(
             LedgerCommand(
@@ -133,7 +133,7 @@ class Revoker:
         )
 
     async def _validate(self, command: RevokeCommand, actor: Actor) -> Revocation:
-        """Validate all of a command, and return its revocation; for a kill, the suspend."""
+        """Validate all of a command, and return its revocation; of a kill, the suspension."""
         scopes, reason = _validate_fields(command)
         selector = await self._selector(command)
         actor.require(Scope.REVOKE, "revoking")
@@ -163,7 +163,9 @@ class Revoker:
             raise InvalidRequestError(FieldError("selector", str(error))) from None
         if command.verb is Verb.KILL and [kind_of(each) for each in selector.handles] != ["chain"]:
             raise InvalidRequestError(
-                FieldError("selector", "a kill is of one subject: expected [chain:<subject>]")
+                FieldError(
+                    "selector", "a kill hits the chain of one subject: expected [chain:<subject>]"
+                )
             )
         return selector
 
@@ -187,12 +189,17 @@ def _validate_fields(command: RevokeCommand) -> tuple[tuple[str, ...], str]:
     reason = field_errors.reason(command.reason)
     scopes = field_errors.scopes(command.scopes)
     if command.verb is Verb.NARROW and not scopes:
-        field_errors.add("scopes", "expected what is taken away, such as [tools:call:github/*]")
+        field_errors.add("scopes", "expected the scopes to remove, such as [tools:call:github/*]")
     if command.verb is not Verb.NARROW and scopes:
-        field_errors.add("scopes", f"a {command.verb} takes everything: only a narrow names scopes")
+        field_errors.add(
+            "scopes", f"not accepted with {command.verb}, which denies the whole token: use narrow"
+        )
     if command.verb is Verb.REVOKE and command.until_us is not None:
-        field_errors.add("until", "a revoke is final: suspend what is to come back")
+        field_errors.add("until", "a revoke is final: use suspend to deny tokens for a time")
     if command.verb is Verb.KILL and command.issued_before_us is not None:
-        field_errors.add("issued_before", "a kill spares nothing: revoke what is older, or suspend")
+        field_errors.add(
+            "issued_before",
+            "not accepted with kill, which hits every token of the chain: use revoke or suspend",
+        )
     field_errors.raise_if_any()
     return scopes, reason

@@ -1,4 +1,4 @@
-"""Lift temporary suspends and narrows when their time is up.
+"""Lift temporary suspensions and narrowings when their time is up.
 
 The time alone ends nothing: the revocation applies until its lift is in the ledger. Every authority
 tries, under an idempotency key that is derived from the revocation's id, so one of them commits the

@@ -1,4 +1,4 @@
-"""What a restored ledger takes back from those who heard what it lost."""
+"""Recovery of lost events of a restored ledger, from the sidecars that applied them."""
 
 import os
 from collections.abc import Collection, Sequence
