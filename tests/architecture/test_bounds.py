@@ -40,7 +40,7 @@ from rescind_sidecar.settings import SidecarSettings
 from rescind_sidecar.socket import server
 from rescind_sidecar.usecases import instance
 from rescind_sidecar.usecases.ledger import change_notifier, recovery_offers
-from rescind_sidecar.usecases.lookup import fetch, rate_limit, usage_reports
+from rescind_sidecar.usecases.lookup import fetch, lookup_budgets, usage_reports
 from rescind_sidecar.view import negative_cache, record_cache, ring
 
 TESTS = Path(__file__).parents[1]
@@ -80,10 +80,10 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "unknown tokens": (number(negative_cache.CAPACITY), "a second"),
     "look-ups under way": (
         number(fetch._MOST_FLIGHTS),
-        number(rate_limit.TokenBucket.of(2_000).under_way),
+        number(lookup_budgets.LookupLimits.of(2_000).concurrent),
     ),
     "first sights of a source": (number(setting(SidecarSettings, "first_sights_per_s")), "twice"),
-    "known sources": (number(rate_limit._MOST_SOURCES),),
+    "known sources": (number(lookup_budgets._MOST_SOURCES),),
     "look-ups that wait for Redis": (number(redis_records._CAPACITY),),
     "connections": (number(server._MOST_CONNECTIONS), number(server._MOST_OF_ONE_SOURCE)),
     "requests of a connection": (

@@ -42,7 +42,7 @@ from rescind_sidecar.stats.counters import Counters
 from rescind_sidecar.trust_store import FreshKeys, LiveTrustStore
 from rescind_sidecar.usecases.instance import SidecarInstance, SidecarInstances
 from rescind_sidecar.usecases.lookup.fetch import Fetch
-from rescind_sidecar.usecases.lookup.rate_limit import LookupLimits, TokenBucket
+from rescind_sidecar.usecases.lookup.lookup_budgets import LookupBudgets, LookupLimits
 from rescind_sidecar.view.view import View
 
 NOW_US = RECORD.expires_at_us - 60_000_000
@@ -258,7 +258,7 @@ class Sidecar:
             clock,
             self.tally,
             random_source=SystemRandomSource(),
-            budget=LookupLimits(TokenBucket.of(1_000)),
+            budgets=LookupBudgets(LookupLimits.of(1_000)),
             shared=reader,
         )
 

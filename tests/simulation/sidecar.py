@@ -39,13 +39,13 @@ from rescind_sidecar.usecases.ledger.follow import Follow
 from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
 from rescind_sidecar.usecases.lookup.answer import TokenLookup
 from rescind_sidecar.usecases.lookup.fetch import Fetch
-from rescind_sidecar.usecases.lookup.rate_limit import LookupLimits, LookupPeer, TokenBucket
+from rescind_sidecar.usecases.lookup.lookup_budgets import LookupBudgets, LookupLimits, LookupSource
 from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
 
 SLOTS = 256
 BOOT = bytes(16)
 HEARTBEAT_S = 0.75
-PEER = LookupPeer(user=1, process=1)
+PEER = LookupSource(user=1, process=1)
 
 
 class SimulatedTransport:
@@ -257,7 +257,7 @@ class Sidecar:
             host,
             tally,
             random_source=nonces,
-            budget=LookupLimits(TokenBucket.of(10_000)),
+            budgets=LookupBudgets(LookupLimits.of(10_000)),
             shared=redis,
         )
         self._uses = UsageReports(instances, link, host, random_source, tally)

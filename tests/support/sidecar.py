@@ -56,12 +56,12 @@ from rescind_sidecar.usecases.ledger.follow import Follow
 from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
 from rescind_sidecar.usecases.lookup.answer import TokenLookup, ValidRecord
 from rescind_sidecar.usecases.lookup.fetch import Fetch
-from rescind_sidecar.usecases.lookup.rate_limit import LookupLimits, LookupPeer, TokenBucket
+from rescind_sidecar.usecases.lookup.lookup_budgets import LookupBudgets, LookupLimits, LookupSource
 from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
 
 EDGE_KEY = bytes(range(32))
 HOUR_US = 3_600_000_000
-PEER = LookupPeer(user=1, process=1)
+PEER = LookupSource(user=1, process=1)
 
 
 class LedgerInMemory:
@@ -352,7 +352,7 @@ class RunningSidecar:
         *,
         interval_s: float = 0.05,
         redis: RedisRecordReader | None = None,
-        allowance: TokenBucket | None = None,
+        limits: LookupLimits | None = None,
         posture: Posture = STRICT,
         wall_us: Callable[[], int] | None = None,
     ) -> None:
@@ -362,7 +362,7 @@ class RunningSidecar:
         self.tally = Counters()
         self._interval_s = interval_s
         self._redis = redis
-        self._allowance = allowance or TokenBucket.of(2_000)
+        self._limits = limits or LookupLimits.of(2_000)
         self._posture = posture
         self._tables = TableFile(path, boot=boot_id(), posture=posture)
         self._ready: Future[None] = Future()
@@ -437,7 +437,7 @@ class RunningSidecar:
                 clock,
                 self.tally,
                 random_source=random_source,
-                budget=LookupLimits(self._allowance),
+                budgets=LookupBudgets(self._limits),
                 shared=self._redis,
             )
             answer = TokenLookup(
@@ -495,7 +495,7 @@ class RunningSidecar:
         for connection in list(self.server.connections):
             connection.hang_up()
 
-    def look(self, token: str, *, source: LookupPeer = PEER) -> ValidRecord | Denied:
+    def look(self, token: str, *, source: LookupSource = PEER) -> ValidRecord | Denied:
         """Look a token up as the socket would, for any peer."""
         looking = self.answer.look_up(token, source=source)
         return asyncio.run_coroutine_threadsafe(looking, self._loop).result(timeout=10)
@@ -529,7 +529,7 @@ def running(
     *,
     interval_s: float = 0.05,
     redis: RedisRecordReader | None = None,
-    allowance: TokenBucket | None = None,
+    limits: LookupLimits | None = None,
     posture: Posture = STRICT,
     wall_us: Callable[[], int] | None = None,
 ) -> Iterator[RunningSidecar]:
@@ -539,7 +539,7 @@ def running(
         link,
         interval_s=interval_s,
         redis=redis,
-        allowance=allowance,
+        limits=limits,
         posture=posture,
         wall_us=wall_us,
     )

@@ -5,7 +5,7 @@ import socket
 import struct
 from typing import Protocol, cast
 
-from rescind_sidecar.usecases.lookup.rate_limit import LookupPeer
+from rescind_sidecar.usecases.lookup.lookup_budgets import LookupSource
 
 _UCRED = struct.Struct("3i")  # pid, uid, gid: struct ucred of unix(7)
 
@@ -14,9 +14,9 @@ class _Optioned(Protocol):
     def getsockopt(self, level: int, option: int, length: int, /) -> bytes: ...
 
 
-def source(transport: asyncio.BaseTransport) -> LookupPeer:
+def source(transport: asyncio.BaseTransport) -> LookupSource:
     """Return the process that connected. The process cannot influence the kernel's report."""
     connected = cast("_Optioned", transport.get_extra_info("socket"))
     credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     process, user, _group = _UCRED.unpack(credentials)
-    return LookupPeer(user, process)
+    return LookupSource(user, process)

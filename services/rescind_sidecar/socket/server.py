@@ -40,7 +40,7 @@ from rescind_sidecar.socket import peer_credentials
 from rescind_sidecar.stats.counters import Counters
 from rescind_sidecar.usecases.ledger.change_notifier import ChangeNotifier
 from rescind_sidecar.usecases.lookup.answer import TokenLookup, ValidRecord
-from rescind_sidecar.usecases.lookup.rate_limit import LookupPeer
+from rescind_sidecar.usecases.lookup.lookup_budgets import LookupSource
 
 _MODE = 0o660
 _BACKLOG = 1024
@@ -80,7 +80,7 @@ class SocketServer:
         self._path: Path | None = None
         self._stopped = False
         self.connections: set[WorkloadConnection] = set()
-        self._of_source: Counter[LookupPeer] = Counter()
+        self._of_source: Counter[LookupSource] = Counter()
 
     async def listen(self, path: Path) -> None:
         """Bind the socket, and replace an old one. The caller must hold the lock of the socket."""
@@ -101,7 +101,7 @@ class SocketServer:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    def admit(self, connection: "WorkloadConnection", source: LookupPeer) -> bool:
+    def admit(self, connection: "WorkloadConnection", source: LookupSource) -> bool:
         """Admit a connection; return False if there are too many in all or from its source."""
         if self._stopped:
             return False
@@ -115,7 +115,7 @@ class SocketServer:
         self._of_source[source] += 1
         return True
 
-    def forget(self, connection: "WorkloadConnection", source: LookupPeer) -> None:
+    def forget(self, connection: "WorkloadConnection", source: LookupSource) -> None:
         """Remove a connection that was admitted."""
         if connection not in self.connections:
             return
@@ -212,7 +212,7 @@ class WorkloadConnection(asyncio.Protocol):
         self._server = server
         self._frames = Frames(longest_bytes=_LONGEST_REQUEST_BYTES)
         self._transport: asyncio.Transport | None = None
-        self._source = LookupPeer(0, 0)
+        self._source = LookupSource(0, 0)
         self._waiting: deque[bytes] = deque()
         self._turn: asyncio.Handle | None = None
         self._under_way = 0

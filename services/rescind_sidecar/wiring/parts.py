@@ -28,7 +28,7 @@ from rescind_sidecar.usecases.ledger.follow import Follow
 from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
 from rescind_sidecar.usecases.lookup.answer import TokenLookup
 from rescind_sidecar.usecases.lookup.fetch import Fetch
-from rescind_sidecar.usecases.lookup.rate_limit import LookupLimits, TokenBucket
+from rescind_sidecar.usecases.lookup.lookup_budgets import LookupBudgets, LookupLimits
 from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
 
 
@@ -168,7 +168,7 @@ class Parts:
             self.clock,
             self.tally,
             random_source=self._random,
-            budget=LookupLimits(TokenBucket.of(self._settings.first_sights_per_s)),
+            budgets=LookupBudgets(LookupLimits.of(self._settings.first_sights_per_s)),
             shared=self._redis,
         )
         return TokenLookup(

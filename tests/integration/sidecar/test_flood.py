@@ -18,11 +18,11 @@ from rescind.core import token_format
 from rescind.wire.socket_protocol import Frames, Look, encode_request
 from rescind_sidecar.socket import server
 from rescind_sidecar.usecases.lookup.answer import ValidRecord
-from rescind_sidecar.usecases.lookup.rate_limit import LookupPeer, TokenBucket
+from rescind_sidecar.usecases.lookup.lookup_budgets import LookupLimits, LookupSource
 
-ALLOWANCE = TokenBucket(per_s=200, burst=400)
-WORKLOAD = LookupPeer(user=1, process=1)
-OTHER = LookupPeer(user=1, process=2)
+LIMITS = LookupLimits(per_s=200, burst=400)
+WORKLOAD = LookupSource(user=1, process=1)
+OTHER = LookupSource(user=1, process=2)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def link() -> LedgerInMemory:
 
 @pytest.fixture
 def sidecar(tmp_path: Path, link: LedgerInMemory) -> Iterator[RunningSidecar]:
-    with running(tmp_path / "search.sock", link, allowance=ALLOWANCE) as sidecar:
+    with running(tmp_path / "search.sock", link, limits=LIMITS) as sidecar:
         yield sidecar
 
 

@@ -13,7 +13,7 @@ from rescind_sidecar.stats.counters import Counters
 from rescind_sidecar.usecases.instance import SidecarInstance, SidecarInstances
 from rescind_sidecar.usecases.ledger.catch_up import CatchUp
 from rescind_sidecar.usecases.lookup.fetch import UNAVAILABLE, UNKNOWN, Fetch
-from rescind_sidecar.usecases.lookup.rate_limit import LookupPeer
+from rescind_sidecar.usecases.lookup.lookup_budgets import LookupSource
 from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
 from rescind_sidecar.view.record_cache import CachedRecord, Window
 
@@ -110,7 +110,7 @@ class TokenLookup:
         return not min_seq or self._instances.current.view.reached(min_seq)
 
     async def look_up(
-        self, text: str, *, source: LookupPeer, min_seq: int = 0
+        self, text: str, *, source: LookupSource, min_seq: int = 0
     ) -> ValidRecord | Denied:
         """Return the answer, as of `min_seq` at least.
 
@@ -129,7 +129,7 @@ class TokenLookup:
         # Another instance may have begun in the meantime, on a ledger that was set back.
         return found if self.covers(min_seq) else UNAVAILABLE
 
-    async def _find(self, text: str, source: LookupPeer) -> ValidRecord | Denied:
+    async def _find(self, text: str, source: LookupSource) -> ValidRecord | Denied:
         found = self.recall(text)
         if found is not None:
             return found

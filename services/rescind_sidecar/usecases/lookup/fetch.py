@@ -24,7 +24,7 @@ from rescind_sidecar.ports import (
 )
 from rescind_sidecar.stats.counters import Counters
 from rescind_sidecar.usecases.instance import SidecarInstance, SidecarInstances
-from rescind_sidecar.usecases.lookup.rate_limit import LookupLimits, LookupPeer
+from rescind_sidecar.usecases.lookup.lookup_budgets import LookupBudgets, LookupSource
 from rescind_sidecar.view.record_cache import CachedRecord
 from rescind_sidecar.view.view import RefusedMessage, Stale
 
@@ -38,7 +38,7 @@ _MOST_FLIGHTS = 4_096
 class Fetch:
     """Fetch records into the view. `shared` is None without Redis.
 
-    At most 4,096 look-ups are under way, and for each source as many as its budget allows. Any
+    At most 4,096 look-ups are under way, and each source has its budget. Any
     other look-up is answered `unavailable` at once.
     """
 
@@ -51,7 +51,7 @@ class Fetch:
         tally: Counters,
         *,
         random_source: RandomSource,
-        budget: LookupLimits,
+        budgets: LookupBudgets,
         shared: SharedRecordReader | None,
     ) -> None:
         self._instances = instances
@@ -60,11 +60,11 @@ class Fetch:
         self._clock = clock
         self._random = random_source
         self._tally = tally
-        self._budget = budget
+        self._budgets = budgets
         self._shared = shared
         self._flights: dict[bytes, asyncio.Future[Denied | None]] = {}
 
-    async def record(self, text: str, *, source: LookupPeer, past_redis: bool) -> Denied | None:
+    async def record(self, text: str, *, source: LookupSource, past_redis: bool) -> Denied | None:
         """Make one look-up for all callers with the same token; None: look in memory again.
 
         A caller can safely join a look-up that is under way: its record is checked against the
@@ -86,12 +86,12 @@ class Fetch:
             flight.set_result(denied)
         finally:
             del self._flights[token_hash]
-            self._budget.end(source)
+            self._budgets.end(source)
             flight.cancel()  # if this caller was cancelled, the others make their own look-up
         return denied
 
-    def _may_start(self, source: LookupPeer) -> bool:
-        return len(self._flights) < _MOST_FLIGHTS and self._budget.begin(
+    def _may_start(self, source: LookupSource) -> bool:
+        return len(self._flights) < _MOST_FLIGHTS and self._budgets.begin(
             source, self._clock.boottime_ns()
         )
 

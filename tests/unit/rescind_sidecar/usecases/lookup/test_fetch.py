@@ -21,12 +21,12 @@ from rescind_sidecar.usecases.ledger.catch_up import CatchUp
 from rescind_sidecar.usecases.lookup import fetch
 from rescind_sidecar.usecases.lookup.answer import TokenLookup, ValidRecord
 from rescind_sidecar.usecases.lookup.fetch import Fetch
-from rescind_sidecar.usecases.lookup.rate_limit import LookupLimits, LookupPeer, TokenBucket
+from rescind_sidecar.usecases.lookup.lookup_budgets import LookupBudgets, LookupLimits, LookupSource
 from rescind_sidecar.usecases.lookup.usage_reports import UsageReports
 from rescind_sidecar.view.view import View
 
 SECOND_US = 1_000_000
-ONE, TWO = LookupPeer(user=1, process=1), LookupPeer(user=1, process=2)
+ONE, TWO = LookupSource(user=1, process=1), LookupSource(user=1, process=2)
 
 
 class NeverBehind:
@@ -50,7 +50,7 @@ class RecordsInMemory:
 
 
 class World:
-    def __init__(self, *, allowance: TokenBucket | None = None, ring_capacity: int = 8) -> None:
+    def __init__(self, *, limits: LookupLimits | None = None, ring_capacity: int = 8) -> None:
         self.link, self.redis, self.tally = LedgerInMemory(), RecordsInMemory(), Counters()
         self.clock = ManualClock(now_ns=2_000_000_000)
         self.instances = SidecarInstances(TablesInMemory(), FreshKeys(), self.tally)
@@ -69,7 +69,7 @@ class World:
             self.clock,
             self.tally,
             random_source=SystemRandomSource(),
-            budget=LookupLimits(allowance or TokenBucket.of(1_000)),
+            budgets=LookupBudgets(limits or LookupLimits.of(1_000)),
             shared=self.redis,
         )
 
@@ -92,7 +92,7 @@ class World:
         self.view.pushed(events.decode_batch(self.link.revoke(*selector)))
 
     async def get(
-        self, token: str, *, source: LookupPeer = ONE, past_redis: bool = False
+        self, token: str, *, source: LookupSource = ONE, past_redis: bool = False
     ) -> Reason | None:
         denied = await self.fetch.record(token, source=source, past_redis=past_redis)
         return None if denied is None else denied.reason
@@ -112,7 +112,7 @@ async def test_concurrent_requests_for_the_same_token_make_one_look_up(world: Wo
 
 
 async def test_a_request_that_joins_a_look_up_costs_no_budget() -> None:
-    world = World(allowance=TokenBucket(per_s=1, burst=1))
+    world = World(limits=LookupLimits(per_s=1, burst=1))
     token = world.link.issue()
     async with asyncio.TaskGroup() as tasks:
         asking = [tasks.create_task(world.get(token)) for _ in range(50)]
