@@ -259,12 +259,12 @@ def _() -> Patches:
 
 @bug("a verifier in grace counts as lapsed")
 def _() -> Patches:
-    return [(posture, "longest_ns", lambda _: 0)]
+    return [(posture, "assumed_grace_ns", lambda _: 0)]
 
 
 @bug("grace for one kind of token is grace for all")
 def _() -> Patches:
-    return [(Posture, "grace_ns", lambda self, kind: self.longest_ns)]
+    return [(Posture, "grace_ns", lambda self, kind: self.longest_grace_ns)]
 
 
 @bug("a row that a later look does not show is over, whichever server was looked at")

@@ -59,5 +59,5 @@ class PostgresTrustReports:
 
 def _longest_us(wait_term_ms: int, declared: str) -> int:
     """Return for how long after its heartbeat an instance may answer, including its grace."""
-    grace_ns = lease.grace_wait_ns(posture.longest_ns(declared))
+    grace_ns = lease.grace_wait_ns(posture.assumed_grace_ns(declared))
     return (lease.wait_ns(wait_term_ms) + grace_ns) // _NS_PER_US

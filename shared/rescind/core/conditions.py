@@ -1,8 +1,8 @@
 """Conditions on where a token may be used. Each verifier evaluates them itself, on every check.
 
 `addresses` are networks (CIDR, RFC 4632), one of which must contain the caller's address.
-`verifier` are labels, all of which the verifier must have, such as region=eu; the verifier's
-operator sets its labels.
+`verifier` are labels, such as region=eu, all of which the verifier must have. The operator of the
+verifier sets them.
 """
 
 from collections.abc import Collection, Iterable
@@ -36,8 +36,10 @@ class Conditions:
         """
         if not self.addresses:
             return True
-        found = None if address is None else _parsed(address)
-        return found is not None and any(found in each for each in _networks(self.addresses))
+        caller = None if address is None else _parse_address(address)
+        return caller is not None and any(
+            caller in each for each in _parse_networks(self.addresses)
+        )
 
     def fits(self, labels: Collection[tuple[str, str]]) -> bool:
         """Return True if a verifier with these labels may accept the token."""
@@ -47,9 +49,10 @@ class Conditions:
         """Return True if every network lies in one of the outer networks."""
         if not outer.addresses:
             return True
-        wide = _networks(outer.addresses)
+        wide = _parse_networks(outer.addresses)
         return all(
-            any(_inside(each, other) for other in wide) for each in _networks(self.addresses)
+            any(_is_inside(each, other) for other in wide)
+            for each in _parse_networks(self.addresses)
         )
 
 
@@ -58,7 +61,7 @@ UNCONDITIONAL = Conditions()
 
 def network(text: str) -> str:
     """Return a network in its canonical form. Raises ConditionError."""
-    expected = "expected such as 10.0.0.0/8 or 2001:db8::/32"
+    expected = "expected, for example, 10.0.0.0/8 or 2001:db8::/32"
     if len(text) > _LONGEST_NETWORK or "%" in text:  # a zone is valid on one machine only
         raise ConditionError(
             f"{text[:_LONGEST_NETWORK]!r} is not a network: {expected}, and no zone"
@@ -71,31 +74,31 @@ def network(text: str) -> str:
 
 def labels(pairs: Iterable[str]) -> frozenset[tuple[str, str]]:
     """Parse the labels of a verifier, each `key=value`. Raises ConditionError."""
-    read: set[tuple[str, str]] = set()
+    parsed: set[tuple[str, str]] = set()
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not (key and equals):
             raise ConditionError(f"{pair[:64]!r} is not a label: expected key=value")
-        read.add((key, text))
-    return frozenset(read)
+        parsed.add((key, text))
+    return frozenset(parsed)
 
 
 @lru_cache(4_096)
-def _networks(addresses: tuple[str, ...]) -> tuple[_Network, ...]:
+def _parse_networks(addresses: tuple[str, ...]) -> tuple[_Network, ...]:
     return tuple(ip_network(each) for each in addresses)
 
 
 @lru_cache(4_096)
-def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+def _parse_address(address: str) -> IPv4Address | IPv6Address | None:
     try:
-        found = ip_address(address)
+        parsed = ip_address(address)
     except ValueError:
         return None
-    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
-    return mapped or found
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return mapped or parsed
 
 
-def _inside(inner: _Network, outer: _Network) -> bool:
+def _is_inside(inner: _Network, outer: _Network) -> bool:
     match inner, outer:
         case (IPv4Network(), IPv4Network()):
             return inner.subnet_of(outer)

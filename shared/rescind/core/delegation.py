@@ -1,9 +1,9 @@
 """The rules of delegation: a child never has more than its parent (design 5).
 
-Nothing here grants a permission. The parent's record states its permissions, and its limits state
-how far they may be delegated. `violations` returns each part of the requested grant that exceeds
-them. A child gets only what is requested, and inherits only what it cannot be without: the parent's
-audience, labels, end and handles.
+Nothing here grants a permission. The parent's record states the permissions, and the parent's
+limits state how far these may be delegated. `violations` returns each part of the requested grant
+that exceeds them. A child gets only the requested permissions. It inherits the parent's audience,
+labels, end and handles.
 """
 
 from collections.abc import Collection, Iterator
@@ -85,34 +85,34 @@ def violations(
 ) -> tuple[DelegationViolation, ...]:
     """Return everything that exceeds the parent; an empty tuple means that the child is allowed.
 
-    `removed` are the scopes that narrows removed from the parent. Some narrows hit the parent alone
+    `removed` are the scopes that narrowings removed from the parent. Some of them hit it alone
     (`exact`), so these scopes must not be granted to the child in the first place. `at_us` is the
     present time in Unix microseconds.
     """
     return (
-        *_depth_violations(parent, limits, requested),
-        *_right_violations(parent, limits, requested),
-        *_identity_violations(parent, limits, requested),
-        *_scope_violations(parent, requested, removed),
-        *_lifetime_violations(parent, requested, at_us),
-        *_label_violations(parent, requested),
-        *_condition_violations(parent, requested),
+        *_check_depth(parent, limits, requested),
+        *_check_right(parent, limits, requested),
+        *_check_identity(parent, limits, requested),
+        *_check_scope(parent, requested, removed),
+        *_check_lifetime(parent, requested, at_us),
+        *_check_label(parent, requested),
+        *_check_condition(parent, requested),
     )
 
 
 def complete(parent: Record, limits: DelegationLimits, requested: ChildGrant) -> ChildGrant:
     """Return an allowed request, completed with the values that the child inherits."""
-    left = depth_left(parent, limits)
+    generations = depth_left(parent, limits)
     depth = requested.limits.max_depth
     return replace(
         requested,
         audience=requested.audience or tuple(sorted(parent.audience)),
         labels=tuple(sorted({*parent.labels, *requested.labels})),
-        conditions=_child_conditions(parent.conditions, requested.conditions),
+        conditions=_combine_conditions(parent.conditions, requested.conditions),
         limits=replace(
             requested.limits,
-            max_depth=left - 1 if depth is None else depth,
-            self_service=_child_rights(limits, requested.limits),
+            max_depth=generations - 1 if depth is None else depth,
+            self_service=_derive_rights(limits, requested.limits),
             max_overlap_us=limits.max_overlap_us,
             reuse_denies=limits.reuse_denies,
         ),
@@ -150,10 +150,10 @@ def may_speak_for(parent: Record, limits: DelegationLimits, subject: str) -> boo
     return own or scopes.covers(limits.may_speak_for, subject)
 
 
-def _depth_violations(
+def _check_depth(
     parent: Record, limits: DelegationLimits, requested: ChildGrant
 ) -> Iterator[DelegationViolation]:
-    left = depth_left(parent, limits)
+    generations = depth_left(parent, limits)
     if parent.kind is Kind.ADMIN:
         yield DelegationViolation("parent", "admin tokens are not delegated; issue a token instead")
     elif well_known_scopes.is_credential(parent.granted):
@@ -164,27 +164,27 @@ def _depth_violations(
             "this token may not be delegated by its holder: its audience or verifier binds it "
             "elsewhere, or its issuer left `delegate` out of self_service",
         )
-    elif left < 1:
+    elif generations < 1:
         yield DelegationViolation(
             "parent",
             "this token may not be delegated (any further): its max_depth is used up"
             if limits.max_depth is not None
             else f"a lineage has at most {MAX_LINEAGE} ancestors, this would be one more",
         )
-    elif requested.limits.max_depth is not None and requested.limits.max_depth > left - 1:
-        yield DelegationViolation("max_depth", f"the parent leaves {left - 1}")
+    elif requested.limits.max_depth is not None and requested.limits.max_depth > generations - 1:
+        yield DelegationViolation("max_depth", f"the parent leaves {generations - 1}")
 
 
-def _right_violations(
+def _check_right(
     parent: Record, limits: DelegationLimits, requested: ChildGrant
 ) -> Iterator[DelegationViolation]:
-    held = rights(parent, limits)
+    parent_rights = rights(parent, limits)
     for right in requested.limits.self_service or ():
-        if right not in held:
+        if right not in parent_rights:
             yield DelegationViolation("self_service", f"the parent's holder may not {right}")
 
 
-def _identity_violations(
+def _check_identity(
     parent: Record, limits: DelegationLimits, requested: ChildGrant
 ) -> Iterator[DelegationViolation]:
     # Posture gives agents no grace by default; another kind might outlive a lease (design 7).
@@ -207,7 +207,7 @@ def _identity_violations(
             )
 
 
-def _scope_violations(
+def _check_scope(
     parent: Record, requested: ChildGrant, removed: Collection[str]
 ) -> Iterator[DelegationViolation]:
     for scope in requested.scopes:
@@ -227,19 +227,19 @@ def _scope_violations(
                 yield DelegationViolation("audience", f"the parent is not good at {service}")
 
 
-def _lifetime_violations(
+def _check_lifetime(
     parent: Record, requested: ChildGrant, at_us: int
 ) -> Iterator[DelegationViolation]:
     left_us = parent.expires_at_us - at_us
     if requested.ttl_us is not None and requested.ttl_us > left_us:
         yield DelegationViolation(
             "ttl",
-            f"the parent ends in {left_us / US_PER_S:.3f} seconds; without a ttl the child lives "
-            "an hour, or as long as its parent",
+            f"the parent ends in {left_us / US_PER_S:.3f} seconds; without a ttl the child ends "
+            "after an hour, or together with its parent",
         )
 
 
-def _label_violations(parent: Record, requested: ChildGrant) -> Iterator[DelegationViolation]:
+def _check_label(parent: Record, requested: ChildGrant) -> Iterator[DelegationViolation]:
     parent_labels = dict(parent.labels)
     for key, text in requested.labels:
         if parent_labels.get(key, text) != text:
@@ -257,7 +257,7 @@ def _label_violations(parent: Record, requested: ChildGrant) -> Iterator[Delegat
         yield DelegationViolation("labels", f"at most {MAX_LABELS} labels, the parent's included")
 
 
-def _condition_violations(parent: Record, requested: ChildGrant) -> Iterator[DelegationViolation]:
+def _check_condition(parent: Record, requested: ChildGrant) -> Iterator[DelegationViolation]:
     if not requested.conditions.within(parent.conditions):
         allowed = ", ".join(parent.conditions.addresses)
         yield DelegationViolation("addresses", f"the parent is good from {allowed} only")
@@ -269,14 +269,14 @@ def _condition_violations(parent: Record, requested: ChildGrant) -> Iterator[Del
             )
 
 
-def _child_rights(parent: DelegationLimits, child: DelegationLimits) -> tuple[Right, ...] | None:
+def _derive_rights(parent: DelegationLimits, child: DelegationLimits) -> tuple[Right, ...] | None:
     """Return a child's rights. If its parent's were set, only the requested rights."""
     if child.self_service is None and parent.self_service is not None:
         return ()
     return child.self_service
 
 
-def _child_conditions(parent: Conditions, own: Conditions) -> Conditions:
+def _combine_conditions(parent: Conditions, own: Conditions) -> Conditions:
     """Return the conditions of a child: its parent's and its own."""
     if not (parent or own):
         return UNCONDITIONAL

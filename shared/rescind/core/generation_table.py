@@ -52,10 +52,10 @@ def size_bytes(slots: int) -> int:
 
 def slots_of(handles: Iterable[str], slots: int) -> tuple[int, ...]:
     """Return the slots of these handles, sorted: SHA-256, first 8 bytes big-endian."""
-    return tuple(sorted({_slot(handle, slots) for handle in handles}))
+    return tuple(sorted({_hash_to_slot(handle, slots) for handle in handles}))
 
 
-def _slot(handle: str, slots: int) -> int:
+def _hash_to_slot(handle: str, slots: int) -> int:
     number = int.from_bytes(hashlib.sha256(handle.encode()).digest()[:WORD_BYTES])
     return HEADER_WORDS + (number & (slots - 1))
 
@@ -72,9 +72,9 @@ class Writer:
         slots: int = DEFAULT_SLOTS,
         posture: Posture = STRICT,
     ) -> None:
-        if not _power_of_two(slots) or len(words) != HEADER_WORDS + slots:
+        if not _is_power_of_two(slots) or len(words) != HEADER_WORDS + slots:
             raise TableError("a table has 2^k slots, and the words for them")
-        instance_halves, boot_halves = _halves(instance), _halves(boot)
+        instance_halves, boot_halves = _split_id(instance), _split_id(boot)
         self._words = words
         self.posture = posture
         self._graces_ns = [(DEADLINE[kind], posture.grace_ns(kind)) for kind in KINDS]
@@ -94,7 +94,7 @@ class Writer:
     def bump(self, anchor: str, *, applied: int) -> None:
         """Show one event to every reader. Only after this may the event be acknowledged."""
         words = self._words
-        slot = _slot(anchor, self.slots)
+        slot = _hash_to_slot(anchor, self.slots)
         words[slot] = (words[slot] + 1) & _MASK
         # Write the slot before the generation. Otherwise a reader could read the new generation
         # with the old slot, and never compare the slot again (design 6.5).
@@ -150,11 +150,11 @@ def inspect(words: "memoryview[int]") -> tuple[bytes, bytes, int]:
         raise TableError(
             f"the table has layout {words[_LAYOUT]}, this client reads {LAYOUT}: upgrade the older"
         )
-    if not _power_of_two(words[_SLOTS]) or len(words) != HEADER_WORDS + words[_SLOTS]:
+    if not _is_power_of_two(words[_SLOTS]) or len(words) != HEADER_WORDS + words[_SLOTS]:
         raise TableError("the table's size does not fit its header")
     return (
-        _whole(words[_INSTANCE], words[_INSTANCE + 1]),
-        _whole(words[_BOOT], words[_BOOT + 1]),
+        _join_id(words[_INSTANCE], words[_INSTANCE + 1]),
+        _join_id(words[_BOOT], words[_BOOT + 1]),
         words[_SLOTS],
     )
 
@@ -164,15 +164,15 @@ def applied(words: "memoryview[int]") -> int:
     return words[_APPLIED]
 
 
-def _power_of_two(number: int) -> bool:
+def _is_power_of_two(number: int) -> bool:
     return number > 0 and number & (number - 1) == 0
 
 
-def _halves(identity: bytes) -> tuple[int, int]:
+def _split_id(identity: bytes) -> tuple[int, int]:
     if len(identity) != 2 * WORD_BYTES:
         raise TableError("an instance id and a boot id have 16 bytes")
     return int.from_bytes(identity[:WORD_BYTES]), int.from_bytes(identity[WORD_BYTES:])
 
 
-def _whole(high: int, low: int) -> bytes:
+def _join_id(high: int, low: int) -> bytes:
     return high.to_bytes(WORD_BYTES) + low.to_bytes(WORD_BYTES)

@@ -1,8 +1,8 @@
-"""Handles, by which a record can be hit, and selectors, which are sets of them.
+"""Handles, by which a revocation hits a record, and selectors, which are sets of handles.
 
 A handle is a text, at most 256 bytes in NFC. It splits at its first `:`, a label at its first
 `=`, a foreign subject and a `jwt:` at their last `#`. `*` is the handle that every record has.
-No handle holds a token: handles are stored, shown and logged.
+No handle contains a token: handles are stored, shown and logged.
 """
 
 import unicodedata
@@ -64,7 +64,8 @@ def parse(text: str) -> Handle:
     if not colon or kind == EVERYTHING or kind not in _RANK:
         kinds = ", ".join(f"{known}:…" for known in _KINDS[:-1])
         raise SelectorError(
-            f"{handle!r} is not a handle: expected one of {kinds} or *{_near(handle, kind, colon)}"
+            f"{handle!r} is not a handle: expected one of {kinds} or *"
+            f"{_suggest(handle, kind, colon)}"
         )
     if not value:
         raise SelectorError(f"{handle!r} names nothing: expected {kind}:<value>")
@@ -75,15 +76,15 @@ def parse(text: str) -> Handle:
     return handle
 
 
-def _near(handle: str, kind: str, colon: str) -> str:
+def _suggest(handle: str, kind: str, colon: str) -> str:
     """Return a hint at the intended handle; a text without a kind may be a subject."""
     import difflib  # noqa: PLC0415 - only an invalid handle pays for it
 
     if not colon:
         return f"; did you mean subject:{handle}?" if handle.isprintable() and handle else ""
-    found = difflib.get_close_matches(kind.lower(), _KINDS[:-1], n=1)
-    if found:
-        return f"; did you mean {found[0]}:{handle[len(kind) + 1 :]}?"
+    matches = difflib.get_close_matches(kind.lower(), _KINDS[:-1], n=1)
+    if matches:
+        return f"; did you mean {matches[0]}:{handle[len(kind) + 1 :]}?"
     subjects = {"agent", "service", "user", "admin"}
     return f"; did you mean subject:{handle}?" if kind in subjects else ""
 
@@ -95,14 +96,14 @@ def alike(keys: Iterable[str]) -> tuple[str, ...]:
     The KELVIN SIGN and the letter K are one character in NFC, so one of two such labels would be
     lost.
     """
-    seen: set[str] = set()
-    found: list[str] = []
+    folded_keys: set[str] = set()
+    duplicates: list[str] = []
     for key in keys:
-        folded = _folded(key)
-        if folded in seen:
-            found.append(key)
-        seen.add(folded)
-    return tuple(found)
+        folded = _fold(key)
+        if folded in folded_keys:
+            duplicates.append(key)
+        folded_keys.add(folded)
+    return tuple(duplicates)
 
 
 def kind_of(handle: Handle) -> str:
@@ -120,7 +121,7 @@ class Selector:
     def anchor(self) -> Handle:
         """The most selective handle: it indexes the event and selects the slot of the table."""
         handles = self.handles
-        return handles[0] if len(handles) == 1 else min(handles, key=_selectiveness)
+        return handles[0] if len(handles) == 1 else min(handles, key=_rank_handle)
 
     @property
     def wide(self) -> bool:
@@ -149,13 +150,13 @@ def select(texts: Iterable[str], *, exact: bool = False) -> Selector:
     return Selector(tuple(sorted(handles)))
 
 
-def _folded(key: str) -> str:
+def _fold(key: str) -> str:
     """Return a form that is equal for keys that are alike (Unicode 3.13, D146)."""
     once = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", key).casefold()).casefold()
     return unicodedata.normalize("NFKC", once)
 
 
-def _selectiveness(handle: Handle) -> tuple[int, Handle]:
+def _rank_handle(handle: Handle) -> tuple[int, Handle]:
     return _RANK.get(kind_of(handle), _UNKNOWN_RANK), handle
 
 
@@ -184,7 +185,7 @@ def of_token(
     token. `credential` is True for a token with which sidecars enrol. Raises SelectorError for a
     value that is not valid in a handle.
     """
-    named = (
+    optional = (
         ("tenant", tenant),
         ("client", client),
         ("session", session),
@@ -197,15 +198,15 @@ def of_token(
         f"subject:{subject}",
         f"chain:{subject}",
         f"kind:{kind}",
-        *(f"{name}:{value}" for name, value in named if value is not None),
-        *map(_of_label, labels),
+        *(f"{name}:{value}" for name, value in optional if value is not None),
+        *map(_make_label_handle, labels),
     }
     if credential:
         texts.add(SIDECARS)
     return tuple(sorted({parse(text) for text in texts} | set(inherited)))
 
 
-def _of_label(label: tuple[str, str]) -> str:
+def _make_label_handle(label: tuple[str, str]) -> str:
     key, value = label
     # The first `=` ends the key: with another in the key, two labels could be one handle.
     if "=" in key:

@@ -1,4 +1,4 @@
-"""A receipt: the statement that a revocation is enforced, and how each verifier came to deny.
+"""A receipt: the statement that a revocation is enforced, and the outcome at each verifier.
 
 Enforced means: no check that starts after the receipt is accepted by an enforcing verifier. Checks
 in flight may still finish.
@@ -86,14 +86,14 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What was enforced, where, and when. Times are Unix microseconds.
+    """The statement that a revocation is enforced. Times are Unix microseconds.
 
-    `grace` are the verifiers that their posture lets continue without a lease for a while; the
-    guarantee does not hold for them. `unknown_grace_until_us` is set for a while after a restored
+    `grace` are the verifiers whose posture allows answers without a lease for a while; the
+    guarantee does not cover them. `unknown_grace_until_us` is set for a while after a restored
     backup: until then, a verifier that started since the backup, and is missing from this ledger,
     may be in grace as well. `payloads` are the ledger's bytes of the events with this id, two for a
-    kill. Without them, a receipt does not state what is enforced. `hit` is the number of tokens
-    that matched and had not ended, exact up to 10,000; None: not counted.
+    kill; a receipt without them does not name the revocation. `hit` is the number of tokens that
+    matched and had not ended, exact up to 10,000; None: not counted.
 
     With a `summary`, `verifiers` are only those of `notable`, and `grace` the first `MOST_GRACE`.
     """

@@ -32,7 +32,7 @@ class Record:
     """The facts of a token and its state, both read in one snapshot at `as_of`.
 
     Times are Unix microseconds of the authority's clock (Postgres's). `granted` are the scopes and
-    patterns with which the token was issued, and `removed` those that narrows removed, sorted.
+    patterns with which the token was issued, and `removed` those that narrowings removed, sorted.
     `scopes` are the granted ones of which no part was removed. An empty `audience` means that every
     service may accept the token. `lineage` and `chain` are the token ids and subjects from the root
     down to the parent.
@@ -66,9 +66,9 @@ class Record:
     )
 
     def __post_init__(self) -> None:
-        """Compute `scopes` once, so that no check and no reader has to."""
-        left = remaining(self.granted, self.removed) if self.removed else self.granted
-        object.__setattr__(self, "scopes", left)
+        """Compute `scopes` once, and not in each check."""
+        scopes = remaining(self.granted, self.removed) if self.removed else self.granted
+        object.__setattr__(self, "scopes", scopes)
 
     @property
     def expires_at(self) -> float:
@@ -86,11 +86,11 @@ class Record:
         """Return the result of `grants` for scopes that are not all in `scopes` by name."""
         granted, removed = self._matchers or self._match()
         names, prefixes = granted.patterns, granted.prefixes
-        for wanted in require:
+        for scope in require:
             # As `granted.covers`, without the call, which would take as long as the rest.
-            if not wanted.startswith(prefixes) and wanted not in names:
+            if not scope.startswith(prefixes) and scope not in names:
                 return False
-        return removed is None or not any(removed.meets(wanted) for wanted in require)
+        return removed is None or not any(removed.meets(scope) for scope in require)
 
     def _match(self) -> tuple[Matcher, Matcher | None]:
         # Created at the first use: most records never need it.

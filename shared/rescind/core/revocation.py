@@ -93,12 +93,12 @@ def spares(selector: Selector, handles: Collection[Handle]) -> bool:
     credentials of sidecars unless the selector names `kind:sidecar`: without credentials, no
     verifier gets a lease.
     """
-    named = selector.handles
-    if EVERYTHING in named and _ADMINS in handles and _ADMINS not in named:
+    selected = selector.handles
+    if EVERYTHING in selected and _ADMINS in handles and _ADMINS not in selected:
         return True
-    if SIDECARS not in handles or SIDECARS in named:
+    if SIDECARS not in handles or SIDECARS in selected:
         return False
-    return all(kind_of(handle) in _SPARE_SIDECARS for handle in named)
+    return all(kind_of(handle) in _SPARE_SIDECARS for handle in selected)
 
 
 def hits(event: Event, *, handles: Collection[Handle], issued_seq: int, issued_at_us: int) -> bool:

@@ -64,12 +64,14 @@ class Matcher:
 
 def covers(granted: Iterable[str], wanted: str) -> bool:
     """Return True if the grant contains a scope, or every scope of a pattern."""
-    return any(_covers(pattern, wanted) for pattern in granted)
+    return any(_pattern_covers(pattern, wanted) for pattern in granted)
 
 
 def meets(removed: Iterable[str], wanted: str) -> bool:
     """Return True if the removal concerns a scope, or any part of a pattern."""
-    return any(_covers(pattern, wanted) or _covers(wanted, pattern) for pattern in removed)
+    return any(
+        _pattern_covers(pattern, wanted) or _pattern_covers(wanted, pattern) for pattern in removed
+    )
 
 
 def remaining(granted: Iterable[str], removed: Collection[str]) -> frozenset[str]:
@@ -88,15 +90,15 @@ def reported(removed: Collection[str], *, most_bytes: int = MAX_REPORTED_BYTES) 
     The `*` errs on the side of denial: a reader that removes the reported patterns removes all.
     The size is that in a header: `%` counts three bytes, and one byte separates two patterns.
     """
-    left, shown = most_bytes, list[str]()
+    left_bytes, patterns = most_bytes, list[str]()
     for each in sorted(removed):
-        left -= len(each) + 2 * each.count("%") + 1
-        if left < 0:
-            return (*shown, WILDCARD)
-        shown.append(each)
-    return tuple(shown)
+        left_bytes -= len(each) + 2 * each.count("%") + 1
+        if left_bytes < 0:
+            return (*patterns, WILDCARD)
+        patterns.append(each)
+    return tuple(patterns)
 
 
-def _covers(pattern: str, wanted: str) -> bool:
+def _pattern_covers(pattern: str, wanted: str) -> bool:
     pattern_prefix = prefix(pattern)
     return pattern == wanted if pattern_prefix is None else wanted.startswith(pattern_prefix)

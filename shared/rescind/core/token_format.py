@@ -32,7 +32,7 @@ _PAYLOAD_BYTES = RANDOM_BYTES + TAG_BYTES
 
 
 class Kind(StrEnum):
-    """The kind of a token: what holds it."""
+    """The kind of a token: the type of its bearer."""
 
     AGENT = "agent"
     SERVICE = "service"
@@ -70,7 +70,7 @@ def mint(*, kind: Kind, random: bytes, edge_key: bytes, prefix: str = PREFIX) ->
         raise ValueError(f"a token needs {RANDOM_BYTES} random bytes")
     if not _PREFIX.fullmatch(prefix):
         raise ValueError("a token's prefix is 2 to 12 small letters and digits, a letter first")
-    payload = random + _tag(prefix, kind, random, edge_key)
+    payload = random + _compute_tag(prefix, kind, random, edge_key)
     digits = base62.encode(int.from_bytes(payload), _RADIX_WIDTH)
     return Secret(f"{prefix}_{CODES[kind]}_{digits}{checksum(digits)}")
 
@@ -110,7 +110,7 @@ def shaped(text: str) -> bool:
 def genuine(token: Token, edge_keys: Iterable[bytes]) -> bool:
     """Return True if one of the live edge keys made this token's tag."""
     return any(
-        hmac.compare_digest(token.tag, _tag(token.prefix, token.kind, token.random, key))
+        hmac.compare_digest(token.tag, _compute_tag(token.prefix, token.kind, token.random, key))
         for key in edge_keys
     )
 
@@ -121,7 +121,7 @@ def digest(text: str) -> bytes:
 
 
 def possession(text: str) -> bytes:
-    """Return the proof that a token is held: an HMAC-SHA-256 over its whole text.
+    """Return the proof of possession of a token: an HMAC-SHA-256 over its whole text.
 
     The token is the message and not the key: HMAC replaces a key of more than 64 bytes by its
     SHA-256, so the token's SHA-256, which is not secret, would give the same value.
@@ -139,6 +139,6 @@ def checksum(digits: str) -> str:
     return base62.encode(zlib.crc32(digits.encode()), _CRC_WIDTH)
 
 
-def _tag(prefix: str, kind: Kind, random: bytes, edge_key: bytes) -> bytes:
+def _compute_tag(prefix: str, kind: Kind, random: bytes, edge_key: bytes) -> bytes:
     message = prefix.encode() + CODES[kind].encode() + random
     return hmac.digest(edge_key, message, "sha256")[:TAG_BYTES]

@@ -109,7 +109,7 @@ class LeaseRowWatch:
         for instance, row in seen.rows.items():
             watched = known.get(instance)
             if watched is None or watched.version != row.version:
-                grace_ns = lease.grace_wait_ns(posture.longest_ns(row.posture))
+                grace_ns = lease.grace_wait_ns(posture.assumed_grace_ns(row.posture))
                 ended = row.released or row.shared
                 watched = _Watched(row.version, now_ns, grace_ns, ended)
             self._watched[instance] = watched

@@ -189,7 +189,7 @@ class EnforcementWait:
         It has lapsed if its lease and its grace have ended. Otherwise it is in grace, from the end
         of the lease on.
         """
-        grace_ns = lease.grace_wait_ns(posture.longest_ns(row.posture))
+        grace_ns = lease.grace_wait_ns(posture.assumed_grace_ns(row.posture))
         ends_ns = since_ns + self._wait_ns + grace_ns
         if now_ns >= ends_ns:
             if self._at_us(ends_ns) > self.target.at_us:

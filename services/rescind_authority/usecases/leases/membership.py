@@ -166,4 +166,4 @@ def _within(declared: str, allowed: str) -> bool:
         graces, limit = Posture.parse(declared), Posture.parse(allowed)
     except PostureError:
         return False
-    return posture.within(graces, limit)
+    return posture.is_within_limit(graces, limit=limit)

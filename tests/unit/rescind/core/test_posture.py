@@ -1,4 +1,4 @@
-"""What a verifier does without a lease."""
+"""The posture of a verifier without a lease."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_grace_is_for_the_kinds_it_names_and_never_for_agents_unless_named() -> 
     found = Posture.parse("grace:session=60s,service=5m")
     assert (found.grace_ns(Kind.SESSION), found.grace_ns(Kind.SERVICE)) == (60 * S, 300 * S)
     assert found.grace_ns(Kind.AGENT) == 0
-    assert found.longest_ns == 300 * S
+    assert found.longest_grace_ns == 300 * S
     assert not found.strict
 
 
@@ -52,6 +52,6 @@ def test_an_invalid_posture_is_refused_with_an_example(text: str) -> None:
 
 
 def test_an_unknown_posture_counts_as_the_longest_grace() -> None:
-    assert posture.longest_ns("strict") == 0
-    assert posture.longest_ns("grace:session=1s") == S
-    assert posture.longest_ns("patient:everything") == LONGEST_GRACE_NS
+    assert posture.assumed_grace_ns("strict") == 0
+    assert posture.assumed_grace_ns("grace:session=1s") == S
+    assert posture.assumed_grace_ns("patient:everything") == LONGEST_GRACE_NS
