@@ -23,7 +23,7 @@ from rescind_runtime.settings import PREFIX, LinkedSettings, Seconds, environmen
 from rescind_sidecar.view.record_cache import CAPACITY
 
 
-def _number(text: object) -> object:
+def _parse_number(text: object) -> object:
     """Return the number for a text from the environment, which contains only texts."""
     return int(text) if isinstance(text, str) and re.fullmatch("[0-9]{1,9}", text) else text
 
@@ -41,7 +41,9 @@ class SidecarSettings(LinkedSettings):
     service: Annotated[str, Field(pattern=rf"^{SERVICE}$")]
     socket: Path | None = None
     http: str = "127.0.0.1:0"
-    http_workers: Annotated[int, Field(ge=0, le=64)] = 1  # 0: no data plane, only /readyz and such
+    http_workers: Annotated[int, Field(ge=0, le=64)] = (
+        1  # 0: no data plane, only /readyz and the like
+    )
     url: str | None = None  # of the authorities, separated by commas; used while NATS fails
     authority_ca_file: Path | None = None
     authority_cert_file: Path | None = None
@@ -53,20 +55,22 @@ class SidecarSettings(LinkedSettings):
     heartbeat_s: Annotated[Seconds, Field(gt=0, le=60)] = 2.5  # and at most a quarter of the term
     labels: str | None = None  # of this verifier: region=eu,tier=prod
     address_header: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = None
-    posture: str = "strict"  # or such as grace:session=60s,service=5m
+    posture: str = "strict"  # or, for example, grace:session=60s,service=5m
     audiences: str | None = None  # that `/verify?audience=` may name: search,mail
     resource_metadata: str | None = None  # its URL, for the challenges of /verify (RFC 9728)
     introspect: IntrospectionCallers = IntrospectionCallers.CLIENT
-    introspect_exp: bool = False  # tells consumers the end of a token, until which some cache
-    stale_status: Annotated[Literal[401, 503], BeforeValidator(_number)] = 503
-    first_sights_per_s: Annotated[float, Field(ge=1)] = 2_000  # of each process that asks
+    introspect_exp: bool = (
+        False  # sends the end of a token, until which some clients cache the answer
+    )
+    stale_status: Annotated[Literal[401, 503], BeforeValidator(_parse_number)] = 503
+    first_sights_per_s: Annotated[float, Field(ge=1)] = 2_000  # for each workload process
     records: Annotated[int, Field(ge=1)] = CAPACITY
     host: str = Field(default_factory=gethostname)
 
     @field_validator("url")
     @classmethod
     def _check_urls(cls, url: str | None) -> str | None:
-        for each in _urls(url):
+        for each in _split_urls(url):
             try:
                 parsed = urlsplit(each)
                 usable = parsed.scheme in {"http", "https"} and is_host(parsed.hostname)
@@ -90,8 +94,8 @@ class SidecarSettings(LinkedSettings):
         address = str(info.data.get("http", ""))
         if callers is IntrospectionCallers.LOOPBACK and not tls.local(address.rpartition(":")[0]):
             raise ValueError(
-                "loopback is for a listener that only this machine reaches: have RESCIND_HTTP "
-                "begin with 127.0.0.1, or leave this out and give each caller a token"
+                "loopback is for a listener that only this machine reaches: set RESCIND_HTTP to "
+                "127.0.0.1:PORT, or unset this and give each caller a token"
             )
         return callers
 
@@ -125,7 +129,7 @@ class SidecarSettings(LinkedSettings):
     @property
     def authorities(self) -> tuple[str, ...]:
         """The URLs of the authorities; empty means that NATS is the only transport."""
-        return _urls(self.url)
+        return _split_urls(self.url)
 
     @property
     def socket_path(self) -> Path:
@@ -153,9 +157,9 @@ class SidecarSettings(LinkedSettings):
                     ("ADDRESS_HEADER", self.address_header),
                     ("AUDIENCES", self.audiences),
                     ("RESOURCE_METADATA", self.resource_metadata),
-                    ("HTTP_CA_FILE", _absolute(self.http_ca_file)),
-                    ("HTTP_CERT_FILE", _absolute(self.http_cert_file)),
-                    ("HTTP_KEY_FILE", _absolute(self.http_key_file)),
+                    ("HTTP_CA_FILE", _to_absolute(self.http_ca_file)),
+                    ("HTTP_CERT_FILE", _to_absolute(self.http_cert_file)),
+                    ("HTTP_KEY_FILE", _to_absolute(self.http_key_file)),
                 )
                 if text
             }
@@ -174,15 +178,15 @@ class SidecarSettings(LinkedSettings):
 
 def parts(text: str | None) -> tuple[str, ...]:
     """Return the parts of a setting with several values, separated by commas."""
-    found = (part.strip() for part in (text or "").split(","))
-    return tuple(part for part in found if part)
+    values = (part.strip() for part in (text or "").split(","))
+    return tuple(part for part in values if part)
 
 
-def _absolute(path: Path | None) -> str | None:
+def _to_absolute(path: Path | None) -> str | None:
     return None if path is None else str(path.absolute())
 
 
-def _urls(text: str | None) -> tuple[str, ...]:
+def _split_urls(text: str | None) -> tuple[str, ...]:
     return tuple(part.rstrip("/") for part in parts(text))
 
 

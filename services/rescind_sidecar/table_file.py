@@ -62,10 +62,10 @@ class TableFile:
         _require_usable(self._socket)
         try:
             self._socket.parent.mkdir(parents=True, exist_ok=True)
-            opened = self._socket.with_suffix(".lock").open("ab")
+            lock_file = self._socket.with_suffix(".lock").open("ab")
         except OSError as error:
-            raise SocketPathError(self._socket, _why(error)) from error
-        with opened as lock:
+            raise SocketPathError(self._socket, _describe_error(error)) from error
+        with lock_file as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -83,7 +83,7 @@ class TableFile:
         try:
             return self._begin(instance)
         except OSError as error:
-            problem = f"its table cannot be written: {_why(error)}"
+            problem = f"its table cannot be written: {_describe_error(error)}"
             raise SocketPathError(self._socket, problem) from error
 
     def _begin(self, instance: bytes) -> Writer:
@@ -138,13 +138,13 @@ def _require_usable(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise SocketPathError(path, _why(error)) from error
+        raise SocketPathError(path, _describe_error(error)) from error
     # Only a socket that a killed sidecar left behind is ever replaced, and no other file.
     if not stat.S_ISSOCK(mode):
-        raise SocketPathError(path, "there is something else of that name already")
+        raise SocketPathError(path, "another file has that name already")
 
 
-def _why(error: OSError) -> str:
+def _describe_error(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 

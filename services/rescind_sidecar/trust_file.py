@@ -1,7 +1,7 @@
 """The file of the newest trust statement that a sidecar has seen, beside its socket.
 
-So an old trust file, or an old backup of one, does not make the sidecar accept a key again that was
-rotated or retired since. The file is private, and written before the statement counts as kept.
+With this file, an older trust file does not restore a key that was rotated or retired since. The
+file is private, and is written before the statement counts as kept.
 """
 
 import json
@@ -39,7 +39,7 @@ class KeptTrust:
         kept = self._read()
         if kept is not None and self._is_replaced(kept, configured, source=source):
             kept = None
-        newest = configured if kept is None else _newer(kept, configured, source=source)
+        newest = configured if kept is None else _choose_newer(kept, configured, source=source)
         self.keep(newest)
         return newest
 
@@ -70,7 +70,7 @@ class KeptTrust:
             if not self._failed:
                 _log.error(
                     "the newest trust statement cannot be kept: after a restart an older one may "
-                    "be believed",
+                    "be accepted",
                     action="trust.not_kept",
                     path=str(self._path),
                     why=error.strerror,
@@ -85,22 +85,22 @@ class KeptTrust:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._unusable(error.strerror) from error
+            raise self._build_error(error.strerror) from error
         if not stat.S_ISREG(facts.st_mode) or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise self._unusable("others than its owner may write it")
+            raise self._build_error("others than its owner may write it")
         if facts.st_uid not in {os.geteuid(), 0}:
-            raise self._unusable("it belongs to another user")
+            raise self._build_error("it belongs to another user")
         try:
-            found = read_json(self._path, "a kept trust statement", "see below")
-            first, *others = (bytes.fromhex(root) for root in found["roots"])
-            statement = bytes.fromhex(found["statement"])
+            document = read_json(self._path, "a kept trust statement", "see below")
+            first, *others = (bytes.fromhex(root) for root in document["roots"])
+            statement = bytes.fromhex(document["statement"])
             kept = Trust(first, statement, successors=tuple(others))
         except (KeyringError, KeyError, TypeError, ValueError, UnicodeError) as error:
-            raise self._unusable(str(error)) from error
+            raise self._build_error(str(error)) from error
         self._kept = statement
         return kept
 
-    def _unusable(self, why: str | None) -> KeyringError:
+    def _build_error(self, why: str | None) -> KeyringError:
         return KeyringError(
             f"{self._path}, where this sidecar keeps the newest trust statement, cannot be used "
             f"({why}). It may be newer than the trust file. Copy the authority's trust file anew, "
@@ -108,8 +108,8 @@ class KeptTrust:
         )
 
 
-def _newer(kept: Trust, configured: Trust, *, source: Path) -> Trust:
-    """Return the kept statement, brought up to the configured one if that is newer."""
+def _choose_newer(kept: Trust, configured: Trust, *, source: Path) -> Trust:
+    """Return the kept statement, updated with the configured one if that is newer."""
     try:
         newer = kept.accept(configured.signed_statement)
     except KeyringError as error:

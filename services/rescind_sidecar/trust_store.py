@@ -66,21 +66,21 @@ class LiveTrustStore:
         """
         before = {each for each in self._trust.retired if each.kind in _VOUCHING}
         try:
-            taken = self._trust.accept(statement, now_us=self._wall_us())
+            is_newer = self._trust.accept(statement, now_us=self._wall_us())
         except KeyringError as error:
             # Logged once for each reason: every heartbeat may bring the same statement again.
             if self._refused != str(error):
                 self._refused = str(error)
                 _log.warning("refused a trust statement", action="trust.refused", why=str(error))
             return False
-        if taken:
+        if is_newer:
             self._refused = None
-            gone = {each for each in self._trust.retired if each.kind in _VOUCHING} - before
-            self.retirements += bool(gone)
+            retired_now = {each for each in self._trust.retired if each.kind in _VOUCHING} - before
+            self.retirements += bool(retired_now)
             _log.info("the keys changed", action="trust.renewed", serial=self._trust.serial)
         if self._store is not None:
             self._store.keep(self._trust)
-        return taken
+        return is_newer
 
     def encrypt_for_authority(self, content: bytes) -> bytes:
         """Return a box with the content that only the authority can open."""

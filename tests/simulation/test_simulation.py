@@ -98,8 +98,8 @@ def test_control_a_sidecar_that_accepts_any_first_answer_reports_a_token_as_unkn
             return dataclasses.replace(found, nonce=asked.nonce, token_hash=asked.token_hash)
         return careful(asked, credentials, answer)
 
-    careful = authority_client._matching_answer
-    with runs.silence(), mock.patch.object(authority_client, "_matching_answer", believing):
+    careful = authority_client._match_answer
+    with runs.silence(), mock.patch.object(authority_client, "_match_answer", believing):
         assert any(
             "a token is called unknown" in problem
             for seed in range(10)

@@ -2,7 +2,7 @@
 
 LISTENING is the descriptor of the socket that all workers share. OPERATIONS is the address, in hex,
 at which the sidecar answers the operator's requests. A worker is a workload like any other: it maps
-the table, and sends look-ups over the Unix socket. It ends with its parent.
+the table, and sends look-ups over the Unix socket. A worker ends when its parent ends.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class WorkerSettings(RuntimeSettings):
 async def _main(stop: Stop) -> None:
     descriptor, operations = sys.argv[1:]
     settings = WorkerSettings.load()
-    verifier = await asyncio.to_thread(_attached, settings.socket)
+    verifier = await asyncio.to_thread(_attach, settings.socket)
     application = DataPlane(
         verifier,
         Relay(bytes.fromhex(operations)),
@@ -87,7 +87,7 @@ async def _main(stop: Stop) -> None:
     verifier.close()
 
 
-def _attached(path: Path) -> Verifier:
+def _attach(path: Path) -> Verifier:
     """Connect to the sidecar, whose greeting may be late while it starts."""
     for _ in range(_ATTACH_ATTEMPTS - 1):
         with contextlib.suppress(UnreachableError):

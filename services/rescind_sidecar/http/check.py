@@ -19,12 +19,12 @@ _EXPECTED = (
 )
 
 
-def _scope(text: str) -> str:
+def _parse_scope(text: str) -> str:
     try:
         return scopes.parse(text)
     except ScopeError:
         # A pattern of a token would cover the text: `a:*` covers `a:x b:y`. The text is not in the
-        # error, for the reason in `_invalid_request`.
+        # error, for the reason in `_refuse_invalid`.
         raise ValueError("expected a scope, such as tools:call; several are a list") from None
 
 
@@ -34,7 +34,9 @@ class CheckBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     token: Annotated[str, Field(max_length=1024)]
-    require: Annotated[list[Annotated[str, AfterValidator(_scope)]], Field(max_length=256)] = []
+    require: Annotated[
+        list[Annotated[str, AfterValidator(_parse_scope)]], Field(max_length=256)
+    ] = []
     audience: str | None = None
     address: Annotated[str, Field(max_length=64)] | None = None
     min_seq: Annotated[int, Field(ge=0, lt=1 << 64)] = 0
@@ -60,7 +62,7 @@ class CheckEndpoint:
         try:
             body = CheckBody.model_validate_json(request.body)
         except ValidationError as error:
-            return _invalid_request(error)
+            return _refuse_invalid(error)
         return self._check(body.request())
 
     async def _check(self, request: CheckRequest) -> HttpResponse:
@@ -79,7 +81,7 @@ class CheckEndpoint:
         return document(200, answer)
 
 
-def _invalid_request(error: ValidationError) -> HttpResponse:
+def _refuse_invalid(error: ValidationError) -> HttpResponse:
     # The error never contains the name of an unknown field: it may be a token.
     errors = [
         {"field": ".".join(map(str, each["loc"])), "problem": each["msg"]}

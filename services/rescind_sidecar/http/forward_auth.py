@@ -7,8 +7,8 @@ that RESCIND_AUDIENCES lists, because some proxies append the caller's own query
 the path and the query are those of the caller's request, and are ignored.
 
 Some tokens are bound to the caller's address. It is read from the header that
-RESCIND_ADDRESS_HEADER names, such as x-real-ip: the proxy must always set this header, whatever the
-caller sent.
+RESCIND_ADDRESS_HEADER names, such as x-real-ip: the proxy must always set this header, and
+replace the caller's.
 """
 
 import re
@@ -75,7 +75,7 @@ class ForwardAuth:
         self._stale_status = stale_status
         self._audiences = frozenset(audiences)
         self._metadata = resource_metadata
-        self._unauthenticated = _refused(
+        self._unauthenticated = _to_response(
             bearer.unauthenticated(resource_metadata=resource_metadata)
         )
         self._cached: dict[tuple[bytes, int, int], bytes] = {}
@@ -86,7 +86,7 @@ class ForwardAuth:
         requirements = _NO_REQUIREMENTS
         if request.query and request.path == PATH:
             try:
-                requirements = _requirements(request.query)
+                requirements = _read_requirements(request.query)
                 self._require_listed(requirements.audience)
             except _QueryError as error:
                 return problem(400, "invalid-query", "The query cannot be used", str(error))
@@ -94,7 +94,7 @@ class ForwardAuth:
         if token is None:
             return self._unauthenticated
         as_of = self._verifier.as_of
-        address = self._address(request) if self._address_header else None
+        address = self._find_address(request) if self._address_header else None
         # Separate arguments: building one value would cost a twentieth of the whole answer.
         verdict = self._verifier.recall(
             token,
@@ -115,17 +115,19 @@ class ForwardAuth:
             "RESCIND_AUDIENCES, and never hand on the caller's query."
         )
 
-    def _address(self, request: HttpRequest) -> str | None:
+    def _find_address(self, request: HttpRequest) -> str | None:
         """Return the caller's address from the header: the last of a list, which the proxy set."""
-        found = [value for name, value in request.headers if name.lower() == self._address_header]
-        return found[-1].decode("latin-1").rpartition(",")[2].strip() if found else None
+        addresses = [
+            value for name, value in request.headers if name.lower() == self._address_header
+        ]
+        return addresses[-1].decode("latin-1").rpartition(",")[2].strip() if addresses else None
 
     def _cache_headers(self, key: tuple[bytes, int, int], record: Record) -> bytes:
         """Return the headers of a record, and cache them: a record does not change at a position.
 
         The cache contains no verdicts. Above its bounds, the oldest headers are dropped.
         """
-        headers = _header_lines(record)
+        headers = _encode_headers(record)
         self._cached_bytes += len(headers)
         while self._cached and (
             len(self._cached) >= _MOST_CACHED or self._cached_bytes > _CACHE_BYTES
@@ -159,42 +161,45 @@ class ForwardAuth:
                     stale_status=self._stale_status,
                     resource_metadata=self._metadata,
                 )
-                return _refused(refusal)
+                return _to_response(refusal)
 
 
-def _refused(refusal: bearer.Refusal) -> HttpResponse:
+def _to_response(refusal: bearer.Refusal) -> HttpResponse:
     headers = [each for each in refusal.headers if each[0] != "content-length"]
     return HttpResponse(refusal.status, lines(headers), refusal.body)
 
 
-def _header_lines(record: Record) -> bytes:
+def _encode_headers(record: Record) -> bytes:
     return NO_STORE + lines(
         (
-            ("x-rescind-subject", _visible(record.subject)),
+            ("x-rescind-subject", _encode_visible(record.subject)),
             ("x-rescind-kind", record.kind),
-            ("x-rescind-token-id", _visible(record.token_id)),
-            ("x-rescind-scopes", " ".join(map(_visible, sorted(record.scopes)))),
+            ("x-rescind-token-id", _encode_visible(record.token_id)),
+            ("x-rescind-scopes", " ".join(map(_encode_visible, sorted(record.scopes)))),
             # Sent also when empty, so that a proxy overwrites a header that the caller sent.
-            ("x-rescind-scopes-removed", " ".join(map(_visible, scopes.reported(record.removed)))),
+            (
+                "x-rescind-scopes-removed",
+                " ".join(map(_encode_visible, scopes.reported(record.removed))),
+            ),
             ("x-rescind-scopes-removed-count", str(len(record.removed))),
-            ("x-rescind-chain", " ".join(map(_visible, record.chain))),
+            ("x-rescind-chain", " ".join(map(_encode_visible, record.chain))),
         )
     )
 
 
-def _visible(text: str) -> str:
+def _encode_visible(text: str) -> str:
     """Percent-encode `%` and all but visible ASCII: no text ends a header or splits a list."""
     return text if _VISIBLE.fullmatch(text) else quote(text, safe=_VISIBLE_BUT_PERCENT)
 
 
-def _requirements(query: bytes) -> Requirements:
+def _read_requirements(query: bytes) -> Requirements:
     # A proxy repeats the same query, which is cached. Long queries, made up by callers, are not.
     if len(query) <= _LONGEST_CACHED_QUERY_BYTES:
-        return _parsed_and_cached(query)
-    return _parsed(query)
+        return _parse_cached(query)
+    return _parse(query)
 
 
-def _parsed(query: bytes) -> Requirements:
+def _parse(query: bytes) -> Requirements:
     """Parse the query of `/verify`. Raises _QueryError, whose text explains the problem."""
     if b";" in query or b"," in query:
         # Elsewhere these separate parameters or values. Here they may be part of a scope, and a
@@ -206,15 +211,15 @@ def _parsed(query: bytes) -> Requirements:
     require = set[str]()
     audiences = set[str]()
     min_seq = 0
-    for name, text in _pairs(query):
+    for name, text in _split_query(query):
         match name:
             case "require" | "scope":
-                require.update(_scopes(name, text))
+                require.update(_parse_scopes(name, text))
             case "audience":
-                audiences.add(_named(text))
+                audiences.add(_parse_audience(text))
             case "min_seq":
                 # The largest of several: an appended parameter can only demand more.
-                min_seq = max(min_seq, _seq(text))
+                min_seq = max(min_seq, _parse_seq(text))
             case _:
                 # The error never contains the parameter: it may be the caller's, and secret.
                 raise _QueryError(
@@ -226,7 +231,7 @@ def _parsed(query: bytes) -> Requirements:
     return Requirements(frozenset(require), audiences.pop() if audiences else None, min_seq)
 
 
-def _pairs(query: bytes) -> list[tuple[str, str]]:
+def _split_query(query: bytes) -> list[tuple[str, str]]:
     text = query.decode("utf-8", "replace")
     try:
         return parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
@@ -234,26 +239,26 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
         raise _QueryError(f"There are more than {_MOST_PARAMETERS} parameters.") from None
 
 
-def _scopes(name: str, text: str) -> list[str]:
-    named = [each for each in text.split(" ") if each]
-    if not named:
+def _parse_scopes(name: str, text: str) -> list[str]:
+    names = [each for each in text.split(" ") if each]
+    if not names:
         # Most likely a variable of the proxy is not set: this must not mean "no scope".
         raise _QueryError(f"`{name}` names scopes, and this one is empty.")
     try:
-        return [scopes.parse(each) for each in named]
+        return [scopes.parse(each) for each in names]
     except ScopeError:
         raise _QueryError(
             f"`{name}` names scopes, separated by spaces (%20), and one of these is not valid."
         ) from None
 
 
-def _named(text: str) -> str:
+def _parse_audience(text: str) -> str:
     if not text:
         raise _QueryError("`audience` names a service, and this one is empty.")
     return text
 
 
-def _seq(value: str) -> int:
+def _parse_seq(value: str) -> int:
     # The length is checked first: Python parses no number of more than 4,300 digits.
     short = len(value) <= len(str(_LARGEST_SEQ))
     if short and value.isascii() and value.isdecimal() and int(value) <= _LARGEST_SEQ:
@@ -261,4 +266,4 @@ def _seq(value: str) -> int:
     raise _QueryError("`min_seq` is a position of the ledger: a number, 1042 say.")
 
 
-_parsed_and_cached = lru_cache(_MOST_QUERIES)(_parsed)
+_parse_cached = lru_cache(_MOST_QUERIES)(_parse)

@@ -50,14 +50,14 @@ class Operations:
             return allowing("GET, HEAD")
         match request.path:
             case "/readyz":
-                return self._readiness()
+                return self._report_readiness()
             case "/metrics":
                 media_type = lines([("content-type", "text/plain; version=0.0.4")])
                 return HttpResponse(200, NO_STORE + media_type, generate_latest(self._registry))
             case _:
                 return document(200, {"status": "alive"})
 
-    def _readiness(self) -> HttpResponse:
+    def _report_readiness(self) -> HttpResponse:
         current = self._instances.current
         leased = current.view.leased(self._clock.boottime_ns())
         distrust = self._distrust()
@@ -68,13 +68,13 @@ class Operations:
                 "instance": current.instance.hex(),
                 "applied": current.view.applied.seq if current.view.applied else None,
                 "link": self._metrics.link,
-                "detail": _detail(leased=leased, refused=current.refused or distrust),
+                "detail": _describe(leased=leased, refused=current.refused or distrust),
             },
         )
 
 
-def _detail(*, leased: bool, refused: str | None) -> str:
+def _describe(*, leased: bool, refused: str | None) -> str:
     if refused is not None:
-        held = "holds its last lease" if leased else "no lease"
-        return f"{held}, and is refused another: {refused}"
+        state = "holds its last lease" if leased else "no lease"
+        return f"{state}, and is refused another: {refused}"
     return "holds a lease" if leased else "no lease: the authority is not reached"

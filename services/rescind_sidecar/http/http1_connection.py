@@ -185,7 +185,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._loose_bytes += len(data)
         try:
-            self._parser.feed_data(data if self._incoming else _with_known_method(data))
+            self._parser.feed_data(data if self._incoming else _replace_unknown_method(data))
         except HttpParserUpgrade:
             # A request for another protocol is answered in this one, and is the last.
             self._ending = True
@@ -270,7 +270,7 @@ class HttpConnection(asyncio.Protocol):
                 self._send_continue(call)
                 break
             self._waiting.popleft()
-            reply = call.ready or self._answered(call)
+            reply = call.ready or self._call_application(call)
             if isinstance(reply, HttpResponse):
                 self._reply(call, reply)
             else:
@@ -278,7 +278,7 @@ class HttpConnection(asyncio.Protocol):
                 self._listener.tasks.create_task(self._wait(call, reply))
         self._pace()
 
-    def _answered(self, call: _Call) -> HttpResponse | Pending:
+    def _call_application(self, call: _Call) -> HttpResponse | Pending:
         request = call.request
         if request is None or (call.wants_body and not call.complete):
             return _UNREADABLE
@@ -295,7 +295,7 @@ class HttpConnection(asyncio.Protocol):
     def _send_continue(self, call: _Call) -> None:
         """Send `100 Continue` to a client that expects it (RFC 9110, 10.1.1).
 
-        Such a client holds its body back.
+        Such a client sends its body only after that.
         """
         expects = any(name.lower() == b"expect" for name, _ in call.headers)
         if expects and not call.body and self._transport is not None:
@@ -317,7 +317,8 @@ class HttpConnection(asyncio.Protocol):
     def _close(self, *, lingering: bool) -> None:
         """Close the connection.
 
-        `lingering` keeps it open for a client that still sends: a reset would overtake our reply.
+        `lingering` keeps the connection open while the client still sends: a reset would overtake
+        the reply.
         """
         self._ending = True
         self._waiting.clear()
@@ -371,7 +372,7 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """True if it waits only for the client: to read answers, or to send a complete request."""
+        """True if only the client can continue: by reading answers, or sending the request."""
         if self._under_way:
             return False
         return self._write_paused or not self._waiting or self._waiting[0] is self._incoming
@@ -398,7 +399,7 @@ class HttpConnection(asyncio.Protocol):
         self._listener.forget(self)
 
 
-def _with_known_method(data: bytes) -> bytes:
+def _replace_unknown_method(data: bytes) -> bytes:
     """Return the data with a method that the parser knows."""
     if data.startswith(_USUAL):
         return data

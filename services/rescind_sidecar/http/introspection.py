@@ -2,12 +2,13 @@
 
 The caller authenticates with a token of its own, which has the scope `rescind:introspect`: as the
 secret of a client (HTTP Basic, or `client_id` and `client_secret` in the form), whose `client_id`
-is the subject of that token, or as a bearer token. So a caller is revoked as any token is. With
-RESCIND_INTROSPECT=loopback callers are not authenticated, and the listener is on loopback.
+is the subject of that token, or as a bearer token. So a caller can be revoked like any token. With
+RESCIND_INTROSPECT=loopback, callers are not authenticated, and the listener is on loopback.
 
-A token that is not good here is inactive, without a reason. One that cannot be judged, for want of
-a lease, is a 503: an inactive token would be thrown away. `exp` is left out unless
-RESCIND_INTROSPECT_EXP is set: some consumers cache an answer until then, and miss a revocation.
+A token that is not accepted here is reported as inactive, without a reason. Without a lease, the
+answer is 503: a client would discard a token that is reported as inactive. The answer has no `exp`
+unless RESCIND_INTROSPECT_EXP is set: some clients cache an answer until that time, and miss a
+revocation.
 """
 
 import base64
@@ -69,18 +70,20 @@ class IntrospectionEndpoint:
         if request.method != "POST":
             return allowing("POST")
         try:
-            form = _form(request)
-            caller = None if self._loopback else _caller(request.headers, form)
-            check = _requested_check(form)
+            form = _read_form(request)
+            caller = None if self._loopback else _read_caller(request.headers, form)
+            check = _read_check(form)
         except _UnusableError as error:
-            return _refused(400, "invalid_request", str(error))
+            return _refuse(400, "invalid_request", str(error))
         if caller is None and not self._loopback:
-            return _unauthenticated("Send the client's id and secret, or a bearer token.", _BASIC)
+            return _refuse_unauthenticated(
+                "Send the client's id and secret, or a bearer token.", _BASIC
+            )
         if caller is not None:
             verdict = self._verifier.recall_request(caller.check)
             if verdict is None:
                 return self._check_with_sidecar(caller, check)
-            refusal = _refusal(caller, verdict)
+            refusal = _refuse_caller(caller, verdict)
             if refusal is not None:
                 return refusal
         as_of = self._verifier.as_of
@@ -88,31 +91,31 @@ class IntrospectionEndpoint:
         return (
             self._check_with_sidecar(None, check)
             if verdict is None
-            else self._response(verdict, as_of=as_of)
+            else self._respond(verdict, as_of=as_of)
         )
 
     async def _check_with_sidecar(
         self, caller: _Caller | None, check: CheckRequest
     ) -> HttpResponse:
         if caller is not None:
-            refusal = _refusal(caller, await self._verifier.acheck_request(caller.check))
+            refusal = _refuse_caller(caller, await self._verifier.acheck_request(caller.check))
             if refusal is not None:
                 return refusal
         as_of = self._verifier.as_of
-        return self._response(await self._verifier.acheck_request(check), as_of=as_of)
+        return self._respond(await self._verifier.acheck_request(check), as_of=as_of)
 
-    def _response(self, verdict: Verdict, *, as_of: int) -> HttpResponse:
+    def _respond(self, verdict: Verdict, *, as_of: int) -> HttpResponse:
         match verdict:
             case Allowed(record):
-                return document(200, self._active(record, as_of=as_of))
+                return document(200, self._describe_record(record, as_of=as_of))
             case Denied(reason) if reason in NOT_JUDGED:
-                return _not_judged()
+                return _refuse_unjudged()
             case Denied():
                 return _INACTIVE
 
-    def _active(self, record: Record, *, as_of: int) -> dict[str, object]:
+    def _describe_record(self, record: Record, *, as_of: int) -> dict[str, object]:
         """Return the members of RFC 7662, section 2.2, and ours, which begin with `rescind_`."""
-        found: dict[str, object] = {
+        members: dict[str, object] = {
             "active": True,
             "scope": " ".join(sorted(record.scopes)),
             "sub": record.subject,
@@ -124,19 +127,19 @@ class IntrospectionEndpoint:
             "rescind_as_of": max(as_of, record.as_of),
         }
         if self._with_exp:
-            found["exp"] = record.expires_at_us // US_PER_S
+            members["exp"] = record.expires_at_us // US_PER_S
         if record.audience:
-            found["aud"] = sorted(record.audience)
+            members["aud"] = sorted(record.audience)
         if record.client is not None:
-            found["client_id"] = record.client
+            members["client_id"] = record.client
         if record.tenant is not None:
-            found["rescind_tenant"] = record.tenant
+            members["rescind_tenant"] = record.tenant
         if record.chain:
-            found["rescind_chain"] = list(record.chain)
-        return found
+            members["rescind_chain"] = list(record.chain)
+        return members
 
 
-def _form(request: HttpRequest) -> dict[str, str]:
+def _read_form(request: HttpRequest) -> dict[str, str]:
     """Read the form of a request. An empty parameter counts as none (RFC 6749, section 3.2)."""
     if request.query:
         raise _UnusableError("Send the parameters in the body: a query is logged on its way.")
@@ -158,34 +161,34 @@ def _form(request: HttpRequest) -> dict[str, str]:
     return form
 
 
-def _requested_check(form: Mapping[str, str]) -> CheckRequest:
+def _read_check(form: Mapping[str, str]) -> CheckRequest:
     # The hint is for servers that search by type: here one look-up finds all of them.
     if "token" not in form:
         raise _UnusableError("`token` is missing: send the token to introspect.")
     return CheckRequest(form["token"], address=form.get("address"))
 
 
-def _caller(headers: Sequence[tuple[bytes, bytes]], form: Mapping[str, str]) -> _Caller | None:
-    """Return the caller that a request names, and None without credentials."""
-    found = [value for name, value in headers if name.lower() == b"authorization"]
+def _read_caller(headers: Sequence[tuple[bytes, bytes]], form: Mapping[str, str]) -> _Caller | None:
+    """Return the caller whose credentials a request contains, or None without credentials."""
+    authorizations = [value for name, value in headers if name.lower() == b"authorization"]
     secret = form.get("client_secret")
-    if len(found) + (secret is not None) > 1:
+    if len(authorizations) + (secret is not None) > 1:
         raise _UnusableError("Authenticate once: in one Authorization header, or in the form.")
-    named = (form["client_id"],) if "client_id" in form else ()
+    client_ids = (form["client_id"],) if "client_id" in form else ()
     if secret is not None:
-        if not named:
+        if not client_ids:
             raise _UnusableError("`client_id` is missing beside `client_secret`.")
-        return _Caller(_of_caller(secret), named)
-    if not found:
+        return _Caller(_build_caller_check(secret), client_ids)
+    if not authorizations:
         return None
-    scheme, _, rest = found[0].strip().partition(b" ")
+    scheme, _, rest = authorizations[0].strip().partition(b" ")
     if scheme.lower() == b"basic":
-        return _of_basic(rest.strip(), named)
+        return _read_basic(rest.strip(), client_ids)
     # Another scheme is an empty token, which no check accepts.
-    return _Caller(_of_caller(bearer.find(headers) or ""), named, _BAD_BEARER)
+    return _Caller(_build_caller_check(bearer.find(headers) or ""), client_ids, _BAD_BEARER)
 
 
-def _of_basic(encoded: bytes, named: tuple[str, ...]) -> _Caller:
+def _read_basic(encoded: bytes, client_ids: tuple[str, ...]) -> _Caller:
     """Read HTTP Basic as RFC 6749, section 2.3.1, has it: both parts are form-encoded.
 
     Many clients encode neither, and a subject may contain colons; a token contains none.
@@ -195,37 +198,39 @@ def _of_basic(encoded: bytes, named: tuple[str, ...]) -> _Caller:
     except ValueError:
         raise _UnusableError("The Authorization header is not HTTP Basic in base64.") from None
     raw, _, secret = text.rpartition(":")
-    if named and named[0] not in {raw, unquote_plus(raw)}:
+    if client_ids and client_ids[0] not in {raw, unquote_plus(raw)}:
         raise _UnusableError("`client_id` differs from the user name of the Authorization header.")
-    return _Caller(_of_caller(unquote_plus(secret)), (raw, unquote_plus(raw)))
+    return _Caller(_build_caller_check(unquote_plus(secret)), (raw, unquote_plus(raw)))
 
 
-def _of_caller(token: str) -> CheckRequest:
+def _build_caller_check(token: str) -> CheckRequest:
     return CheckRequest(token, _REQUIRED, AUDIENCE)
 
 
-def _refusal(caller: _Caller, verdict: Verdict) -> HttpResponse | None:
-    """Return why a caller gets no answer, and None for one that may introspect."""
+def _refuse_caller(caller: _Caller, verdict: Verdict) -> HttpResponse | None:
+    """Return the refusal of a caller, or None if the caller may introspect."""
     match verdict:
         case Allowed(record):
             if not caller.client_ids or record.subject in caller.client_ids:
                 return None
-            return _unauthenticated("The client's id or secret is wrong.", caller.challenge)
+            return _refuse_unauthenticated("The client's id or secret is wrong.", caller.challenge)
         case Denied(reason) if reason in NOT_JUDGED:
-            return _not_judged()
+            return _refuse_unjudged()
         case Denied(Reason.INSUFFICIENT_SCOPE):
-            described = f"The caller's token lacks the scope {INTROSPECT}."
-            return _refused(403, "insufficient_scope", described, ("www-authenticate", _TOO_LITTLE))
+            description = f"The caller's token lacks the scope {INTROSPECT}."
+            return _refuse(
+                403, "insufficient_scope", description, ("www-authenticate", _TOO_LITTLE)
+            )
         case Denied():
-            return _unauthenticated("The client's id or secret is wrong.", caller.challenge)
+            return _refuse_unauthenticated("The client's id or secret is wrong.", caller.challenge)
 
 
-def _unauthenticated(description: str, challenge: str) -> HttpResponse:
-    return _refused(401, "invalid_client", description, ("www-authenticate", challenge))
+def _refuse_unauthenticated(description: str, challenge: str) -> HttpResponse:
+    return _refuse(401, "invalid_client", description, ("www-authenticate", challenge))
 
 
-def _not_judged() -> HttpResponse:
-    return _refused(
+def _refuse_unjudged() -> HttpResponse:
+    return _refuse(
         503,
         "temporarily_unavailable",
         "The token cannot be judged right now, and may be good: ask again.",
@@ -233,7 +238,7 @@ def _not_judged() -> HttpResponse:
     )
 
 
-def _refused(status: int, code: str, description: str, *headers: tuple[str, str]) -> HttpResponse:
+def _refuse(status: int, code: str, description: str, *headers: tuple[str, str]) -> HttpResponse:
     """Return an error as RFC 6749, section 5.2, writes it."""
     response = document(status, {"error": code, "error_description": description})
     return response._replace(head=response.head + lines(headers))

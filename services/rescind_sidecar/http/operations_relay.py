@@ -29,7 +29,7 @@ class Relay:
         """
         try:
             async with asyncio.timeout(DEADLINE_S):
-                return _parsed(await self._exchange(request))
+                return _parse(await self._exchange(request))
         except (OSError, ValueError):
             return _SILENT
 
@@ -52,10 +52,10 @@ class Relay:
             writer.close()
 
 
-def _parsed(answer: bytes) -> HttpResponse:
+def _parse(answer: bytes) -> HttpResponse:
     """Parse a reply that `messages.encode` wrote. Raises ValueError."""
     head, _, body = answer.partition(b"\r\n\r\n")
     status, *headers = head.decode("ascii").split("\r\n")
-    named = dict(line.split(": ", 1) for line in headers)
-    kept = [(name, named[name]) for name in ("content-type", "allow") if name in named]
-    return HttpResponse(int(status.split(" ")[1]), NO_STORE + lines(kept), body)
+    values = dict(line.split(": ", 1) for line in headers)
+    selected = [(name, values[name]) for name in ("content-type", "allow") if name in values]
+    return HttpResponse(int(status.split(" ")[1]), NO_STORE + lines(selected), body)

@@ -23,7 +23,7 @@ class Member(Protocol):
 
     @property
     def idle(self) -> bool:
-        """True if it waits only for the client."""
+        """True if the connection waits only for the client."""
         ...
 
     def make_room(self) -> None:
@@ -44,13 +44,13 @@ class _ClosingOrder:
         return len(self.fresh) + len(self.answered)
 
     def idlest(self) -> Member | None:
-        """Return the connection to close first, or None if none of the first ones is idle."""
+        """Return the connection to close first, or None if none of the first 64 is idle."""
         for members in (self.fresh, self.answered):
             for _ in range(min(len(members), _MOST_LOOKED_AT)):
                 member = next(iter(members))
                 if member.idle:
                     return member
-                members.move_to_end(member)  # its answer does so, too; the next search is shorter
+                members.move_to_end(member)  # so that the next search is shorter
         return None
 
     def remove(self, member: Member) -> Peer | None:

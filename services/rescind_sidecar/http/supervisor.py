@@ -57,7 +57,7 @@ async def serving(
     with listen.bind(address) as bound:
         url = listen.url(bound, secured=certificate is not None)
         if not number:
-            async with _answering(operations, bound.dup(), certificate):
+            async with _serve_operations(operations, bound.dup(), certificate):
                 yield Served(url, None)
             return
         with _listen_unnamed() as operations_socket:
@@ -67,12 +67,12 @@ async def serving(
                 environment=environment,
             )
             pool = Workers(program, number=number, tally=tally)
-            async with _answering(operations, operations_socket.dup()), pool.running():
+            async with _serve_operations(operations, operations_socket.dup()), pool.running():
                 yield Served(url, pool)
 
 
 @asynccontextmanager
-async def _answering(
+async def _serve_operations(
     operations: Operations, bound: socket.socket, certificate: LiveCertificate | None = None
 ) -> AsyncGenerator[None]:
     loop, secured = asyncio.get_running_loop(), Secured(certificate)

@@ -81,14 +81,14 @@ class AuthorityClient:
 
         def accept(answer: bytes) -> bool:
             nonlocal matched
-            found = _matching_answer(message, credentials, answer)
-            if isinstance(found, NotNow):
+            resolved = _match_answer(message, credentials, answer)
+            if isinstance(resolved, NotNow):
                 raise AuthorityBusyError(nats_subjects.RESOLVE)
-            matched = found
-            self._tally.messages_refused += found is None
-            return found is not None
+            matched = resolved
+            self._tally.messages_refused += resolved is None
+            return resolved is not None
 
-        payload = _authenticated(records.encode_resolve(message), credentials)
+        payload = _authenticate(records.encode_resolve(message), credentials)
         await self._transport.request(
             nats_subjects.RESOLVE, payload, timeout_s=_LOOKUP_S, accept=accept
         )
@@ -99,19 +99,19 @@ class AuthorityClient:
     async def acknowledge(self, message: heartbeat.Ack, credentials: InstanceCredentials) -> None:
         """Report that events are applied."""
         await self._transport.send(
-            nats_subjects.ACK, _authenticated(heartbeat.encode_ack(message), credentials)
+            nats_subjects.ACK, _authenticate(heartbeat.encode_ack(message), credentials)
         )
 
     async def release(self, message: heartbeat.Release, credentials: InstanceCredentials) -> None:
         """Report that the instance has ended."""
         await self._transport.send(
-            nats_subjects.HEARTBEAT, _authenticated(heartbeat.encode(message), credentials)
+            nats_subjects.HEARTBEAT, _authenticate(heartbeat.encode(message), credentials)
         )
 
     async def used(self, message: usage_report.Used, credentials: InstanceCredentials) -> None:
         """Report which tokens are in use."""
         await self._transport.send(
-            nats_subjects.USED, _authenticated(usage_report.encode(message), credentials)
+            nats_subjects.USED, _authenticate(usage_report.encode(message), credentials)
         )
 
     async def offer(
@@ -131,22 +131,22 @@ class AuthorityClient:
         *,
         timeout_s: float = _HEARTBEAT_S,
     ) -> bytes:
-        payload = _authenticated(content, credentials)
+        payload = _authenticate(content, credentials)
         answer = await self._transport.request(subject, payload, timeout_s=timeout_s)
         if answer == ENROL_AGAIN:
             raise UnknownInstanceError
-        opened = _opened(_read(signed_envelope.decode, answer), credentials)
-        if opened is None:
+        content_of_answer = _open(_read(signed_envelope.decode, answer), credentials)
+        if content_of_answer is None:
             raise UnreachableError(f"the answer to {subject} does not carry our MAC")
-        return opened
+        return content_of_answer
 
 
-def _authenticated(content: bytes, credentials: InstanceCredentials) -> bytes:
+def _authenticate(content: bytes, credentials: InstanceCredentials) -> bytes:
     tag = instance_mac.tag(credentials.secret, instance_mac.TO_AUTHORITY, content)
     return signed_envelope.encode(SignedEnvelope(content, credentials.instance, tag))
 
 
-def _opened(envelope: SignedEnvelope, credentials: InstanceCredentials) -> bytes | None:
+def _open(envelope: SignedEnvelope, credentials: InstanceCredentials) -> bytes | None:
     """Return an envelope's content if it is for this instance and carries its MAC, else None."""
     ours = envelope.key_id == credentials.instance and instance_mac.genuine(
         credentials.secret, instance_mac.TO_SIDECAR, envelope.content, envelope.signature
@@ -154,18 +154,21 @@ def _opened(envelope: SignedEnvelope, credentials: InstanceCredentials) -> bytes
     return envelope.content if ours else None
 
 
-def _matching_answer(
+def _match_answer(
     request: records.Resolve, credentials: InstanceCredentials, answer: bytes
 ) -> Resolved | NotNow | None:
     """Return an authority's answer to this look-up, or None for any other message."""
     try:
-        content = _opened(signed_envelope.decode(answer), credentials)
-        found = None if content is None else records.decode_answer(content)
+        content = _open(signed_envelope.decode(answer), credentials)
+        resolved = None if content is None else records.decode_answer(content)
     except MalformedMessageError:
         return None
-    if found is None or (found.nonce, found.token_hash) != (request.nonce, request.token_hash):
+    if resolved is None or (resolved.nonce, resolved.token_hash) != (
+        request.nonce,
+        request.token_hash,
+    ):
         return None
-    return found
+    return resolved
 
 
 def _read(decode: Callable[[bytes], _T], answer: bytes) -> _T:

@@ -79,7 +79,7 @@ class FailoverTransport:
         self._probe_s = probe_s
         self._settled = asyncio.Event()
         self._left_nats = asyncio.Event()
-        self._on_connected: Callable[[], None] = _nothing
+        self._on_connected: Callable[[], None] = _do_nothing
         self.route = AuthorityRoute.NATS
 
     @property
@@ -191,5 +191,5 @@ class FailoverTransport:
                     self._switch(AuthorityRoute.NATS, why="an authority answers there again")
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     return None

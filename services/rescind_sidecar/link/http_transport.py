@@ -49,12 +49,12 @@ class HttpTransport:
 
     async def run(self) -> None:
         """Keep connections open between messages, until cancelled."""
-        secured = any(url.startswith("https:") for url in self._urls)
-        context = self._files.client() if secured else False
+        uses_tls = any(url.startswith("https:") for url in self._urls)
+        context = self._files.client() if uses_tls else False
         # Two pools: a flood of look-ups must not take the heartbeat's connection.
         async with (
-            _pool(context, _LOOKUP_LIMITS) as lookup_pool,
-            _pool(context, _OTHER_LIMITS) as other_pool,
+            _create_pool(context, _LOOKUP_LIMITS) as lookup_pool,
+            _create_pool(context, _OTHER_LIMITS) as other_pool,
         ):
             self._lookup_pool, self._other_pool = lookup_pool, other_pool
             try:
@@ -69,7 +69,7 @@ class HttpTransport:
         failure: UnreachableError | None = None
         try:
             async with timeout(timeout_s):
-                for number in self._order():
+                for number in self._order_authorities():
                     # Each authority has a share of the time, so a silent one cannot use it all up.
                     share_s = timeout_s / len(self._urls)
                     try:
@@ -95,7 +95,7 @@ class HttpTransport:
     async def send(self, subject: str, payload: bytes) -> None:
         """Send a message that has no answer."""
         failure: UnreachableError | None = None
-        for number in self._order():
+        for number in self._order_authorities():
             try:
                 await self._post(number, subject, payload, share_s=_SEND_S / len(self._urls))
             except UnreachableError as error:
@@ -104,7 +104,7 @@ class HttpTransport:
                 return
         raise failure or UnreachableError(f"{subject} did not reach an authority over HTTP")
 
-    def _order(self) -> Sequence[int]:
+    def _order_authorities(self) -> Sequence[int]:
         # The first is tried again at the end: a connection that it has just closed fails at once.
         order = [(self._first + step) % len(self._urls) for step in range(len(self._urls))]
         return [*order, order[0]]
@@ -181,6 +181,6 @@ class _Handshake:
                 pass
 
 
-def _pool(verify: ssl.SSLContext | bool, limits: httpx2.Limits) -> httpx2.AsyncClient:
+def _create_pool(verify: ssl.SSLContext | bool, limits: httpx2.Limits) -> httpx2.AsyncClient:
     # A proxy of the environment (HTTP_PROXY) is never used between a sidecar and its authority.
     return httpx2.AsyncClient(verify=verify, limits=limits, trust_env=False, headers=_HEADERS)

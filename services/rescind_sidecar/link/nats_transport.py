@@ -78,10 +78,10 @@ class NatsTransport:
                 wait_for_files=again,
             ) as client:
                 await nats_connection.subscribe(
-                    client, nats_subjects.EVENTS, _message_handler(on_events)
+                    client, nats_subjects.EVENTS, _wrap_handler(on_events)
                 )
                 await nats_connection.subscribe(
-                    client, nats_subjects.WANTED, _message_handler(on_wanted)
+                    client, nats_subjects.WANTED, _wrap_handler(on_wanted)
                 )
                 # An inbox of our own: nats-py's `request` returns the first reply, even if forged.
                 self._inbox = client.new_inbox()
@@ -94,7 +94,7 @@ class NatsTransport:
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None
     ) -> bytes:
         """Send a request, and return the answer."""
-        client, number = self._connected_client(), str(next(self._numbers))
+        client, number = self._require_client(), str(next(self._numbers))
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._pending[number] = _PendingRequest(subject, accept, answer)
         try:
@@ -117,7 +117,7 @@ class NatsTransport:
 
     async def send(self, subject: str, payload: bytes) -> None:
         """Send a message that has no answer. If NATS loses it, the next heartbeat repeats it."""
-        client = self._connected_client()
+        client = self._require_client()
         try:
             async with asyncio.timeout(_SEND_S):
                 await client.publish(subject, payload)
@@ -130,14 +130,14 @@ class NatsTransport:
         for deadline in self._deadlines:
             deadline.reschedule(asyncio.get_running_loop().time())
 
-    def _connected_client(self) -> Client:
+    def _require_client(self) -> Client:
         # Without a connection, a request would wait in a buffer, and be outdated when it leaves.
         if self._client is None or not self._client.is_connected:
             raise UnreachableError("NATS cannot be reached")
         return self._client
 
 
-def _message_handler(handler: Handler) -> nats_connection.Handler:
+def _wrap_handler(handler: Handler) -> nats_connection.Handler:
     async def handle(message: Msg) -> None:
         handler(message.data)
 

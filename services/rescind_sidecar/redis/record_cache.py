@@ -82,11 +82,11 @@ class RedisRecordReader:
             batch = [await self._queue.get()]
             while len(batch) < _MOST_AT_ONCE and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            found: Sequence[bytes | None] = [None] * len(batch)
+            payloads: Sequence[bytes | None] = [None] * len(batch)
             try:
-                found = await _read(client, [key for key, _ in batch])
+                payloads = await _read(client, [key for key, _ in batch])
             finally:
-                _settle(batch, found)
+                _settle(batch, payloads)
 
     def _settle_queue(self) -> None:
         """Answer all queued look-ups without a record, so that they go to the authority."""
@@ -98,17 +98,17 @@ class RedisRecordReader:
 async def _read(client: Redis, keys: list[str]) -> Sequence[bytes | None]:
     async with redis_connection.deadline(_DEADLINE_S):
         # redis-py has one type for the methods of its two clients; the asynchronous one is used.
-        found = await cast("Awaitable[object]", client.mget(keys))
-    if not _is_list(found) or len(found) != len(keys):
+        answer = await cast("Awaitable[object]", client.mget(keys))
+    if not _is_list(answer) or len(answer) != len(keys):
         raise ValueError("not one answer to each key")
-    return [each if isinstance(each, bytes) else None for each in found]
+    return [each if isinstance(each, bytes) else None for each in answer]
 
 
 def _is_list(answer: object) -> TypeGuard[list[object]]:
     return isinstance(answer, list)
 
 
-def _settle(batch: Sequence[_Request], found: Sequence[bytes | None]) -> None:
-    for (_, future), payload in zip(batch, found, strict=True):
+def _settle(batch: Sequence[_Request], payloads: Sequence[bytes | None]) -> None:
+    for (_, future), payload in zip(batch, payloads, strict=True):
         if not future.done():
             future.set_result(payload)

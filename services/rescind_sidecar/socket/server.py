@@ -1,4 +1,4 @@
-"""The socket's server: it reads frames and writes answers, many at once on one connection.
+"""The server of the socket, which answers many requests at once on one connection.
 
 Requests that memory can answer are answered at once, in their order; requests that need the
 authority are answered when its answer arrives. The server does not read from a connection with too
@@ -137,58 +137,58 @@ class SocketServer:
             return Now(request.request, now_ns, left_ms, self.lookup.refused)
         if not self.lookup.covers(request.min_seq):
             return None
-        found = self.lookup.recall(request.token)
-        return None if found is None else self.respond(request, found)
+        result = self.lookup.recall(request.token)
+        return None if result is None else self.respond(request, result)
 
-    def respond(self, request: Look | Check, found: ValidRecord | Denied) -> Response:
+    def respond(self, request: Look | Check, result: ValidRecord | Denied) -> Response:
         """Return the result as the response type that the request asks for."""
         match request:
             case Look():
-                return self._entry(request, found)
+                return self._build_entry(request, result)
             case Check():
-                return self._verdict(request, found)
+                return self._build_verdict(request, result)
 
-    def _entry(self, request: Look, found: ValidRecord | Denied) -> Entry | Refused:
-        if isinstance(found, Denied):
-            self.tally.denied(found.reason)
-            return Refused(request.request, self.lookup.instance, found.reason)
-        table = found.instance.view.table
+    def _build_entry(self, request: Look, result: ValidRecord | Denied) -> Entry | Refused:
+        if isinstance(result, Denied):
+            self.tally.denied(result.reason)
+            return Refused(request.request, self.lookup.instance, result.reason)
+        table = result.instance.view.table
         return Entry(
             request=request.request,
-            instance=found.instance.instance,
-            record=found.held.payload,
-            slots=found.held.slots,
-            stamps=table.stamps(found.held.slots),
+            instance=result.instance.instance,
+            record=result.cached.payload,
+            slots=result.cached.slots,
+            stamps=table.stamps(result.cached.slots),
             generation=table.generation,
-            not_before_ns=found.window.not_before_ns,
-            until_ns=found.window.until_ns,
+            not_before_ns=result.window.not_before_ns,
+            until_ns=result.window.until_ns,
         )
 
-    def _verdict(self, request: Check, found: ValidRecord | Denied) -> Verdict:
-        denied = found if isinstance(found, Denied) else None
-        if isinstance(found, ValidRecord):
+    def _build_verdict(self, request: Check, result: ValidRecord | Denied) -> Verdict:
+        denial = result if isinstance(result, Denied) else None
+        if isinstance(result, ValidRecord):
             audience = request.audience or self._service
-            denied = permitted(
-                found.held.record,
+            denial = permitted(
+                result.cached.record,
                 require=request.require,
                 audience=audience,
                 address=request.address,
                 labels=self._labels,
             )
-        if denied is not None or isinstance(found, Denied):
-            reason = denied.reason if denied else Reason.UNAVAILABLE
+        if denial is not None or isinstance(result, Denied):
+            reason = denial.reason if denial else Reason.UNAVAILABLE
             self.tally.denied(reason)
             return Verdict(request.request, self.lookup.instance, reason, None, 0, 0)
-        view = found.instance.view
+        view = result.instance.view
         now_ns = self._clock.boottime_ns()
         return Verdict(
             request=request.request,
-            instance=found.instance.instance,
+            instance=result.instance.instance,
             reason=None,
-            record=found.held.payload,
-            as_of=found.held.good_at,
+            record=result.cached.payload,
+            as_of=result.cached.good_at,
             fresh_for_ms=max(0, view.leases.ends_ns - now_ns) // NS_PER_MS,
-            token_for_ms=max(0, found.window.until_ns - now_ns) // NS_PER_MS,
+            token_for_ms=max(0, result.window.until_ns - now_ns) // NS_PER_MS,
         )
 
 
@@ -241,7 +241,7 @@ class WorkloadConnection(asyncio.Protocol):
     def _take_turn(self) -> None:
         self._turn = None
         for _ in range(_MOST_IN_A_TURN):
-            if not self._waiting or self._full:
+            if not self._waiting or self._is_full:
                 break
             try:
                 self._process(decode_request(self._waiting.popleft()))
@@ -275,11 +275,11 @@ class WorkloadConnection(asyncio.Protocol):
             self._send(Changed(self._watch.request, self._server.lookup.as_of))
 
     async def _look_up(self, request: Look | Check) -> None:
-        found = await self._server.lookup.look_up(
+        result = await self._server.lookup.look_up(
             request.token, source=self._source, min_seq=request.min_seq
         )
         self._under_way -= 1
-        self._send(self._server.respond(request, found))
+        self._send(self._server.respond(request, result))
         self._pace()
 
     def _send(self, response: Response) -> None:
@@ -299,7 +299,7 @@ class WorkloadConnection(asyncio.Protocol):
         self._pace()
 
     @property
-    def _full(self) -> bool:
+    def _is_full(self) -> bool:
         return self._write_paused or self._under_way >= _MOST_UNDER_WAY
 
     def _pace(self) -> None:
@@ -307,12 +307,12 @@ class WorkloadConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if not self._waiting and not self._full:
+        if not self._waiting and not self._is_full:
             if not transport.is_reading():
                 transport.resume_reading()
             return
         transport.pause_reading()
-        if self._waiting and not self._full and self._turn is None:
+        if self._waiting and not self._is_full and self._turn is None:
             self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -84,7 +84,7 @@ class SidecarInstance:
 
     `credentials`, `epoch` and `edge_keys` come with the enrolment. Before the enrolment, the
     instance sends nothing and has no records.
-    `refused` is why the last enrolment was refused; None if it succeeded or had no answer.
+    `refused` is the reason why the last enrolment was refused; None if it was not refused.
     """
 
     instance: bytes
@@ -100,7 +100,7 @@ class SidecarInstance:
 
 
 class SidecarInstances:
-    """Hold the current instance, and replace it when its ledger or its id is no longer its own."""
+    """Store the current instance, and replace it when its ledger or its id has changed."""
 
     def __init__(
         self,

@@ -53,7 +53,7 @@ class CachedRecord:
     def report_due(self, now_ns: int, *, reuse_ns: int) -> bool:
         """Return True if a report is due to the authority that this ended token is presented.
 
-        The token may be a rotated secret that another party holds. Reports are due when the token
+        The token may be a rotated secret that another party has. Reports are due when the token
         ends, at `reuse_ns`, after which its use counts as reuse, and from then on once a minute
         while the token is presented.
         """
@@ -72,46 +72,46 @@ class RecordCache:
         self._capacity = capacity
         self._most_bytes = max(_LEAST_BYTES, capacity * BYTES_EACH)
         self.bytes = 0
-        self._held: OrderedDict[bytes, CachedRecord] = OrderedDict()
+        self._records: OrderedDict[bytes, CachedRecord] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._records)
 
     def __contains__(self, token_hash: bytes) -> bool:
-        return token_hash in self._held
+        return token_hash in self._records
 
     def get(self, token_hash: bytes) -> CachedRecord | None:
         """Return a record, and mark it as the most recently used."""
-        held = self._held.get(token_hash)
-        if held is not None:
-            self._held.move_to_end(token_hash)
-        return held
+        cached = self._records.get(token_hash)
+        if cached is not None:
+            self._records.move_to_end(token_hash)
+        return cached
 
-    def put(self, held: CachedRecord) -> None:
+    def put(self, cached: CachedRecord) -> None:
         """Store a record, and drop the least recently used ones above a bound."""
-        self.drop(held.record.token_hash)
-        held.weight = weight(held)
-        self.bytes += held.weight
-        self._held[held.record.token_hash] = held
-        while len(self._held) > self._capacity or self.bytes > self._most_bytes:
-            _, oldest = self._held.popitem(last=False)
+        self.drop(cached.record.token_hash)
+        cached.weight = weight(cached)
+        self.bytes += cached.weight
+        self._records[cached.record.token_hash] = cached
+        while len(self._records) > self._capacity or self.bytes > self._most_bytes:
+            _, oldest = self._records.popitem(last=False)
             self.bytes -= oldest.weight
 
     def drop(self, token_hash: bytes) -> None:
         """Remove a record."""
-        held = self._held.pop(token_hash, None)
-        if held is not None:
-            self.bytes -= held.weight
+        cached = self._records.pop(token_hash, None)
+        if cached is not None:
+            self.bytes -= cached.weight
 
 
-def weight(held: CachedRecord) -> int:
+def weight(cached: CachedRecord) -> int:
     """Return an upper estimate of the memory that a record takes, in bytes."""
-    record, conditions = held.record, held.record.conditions
+    record, conditions = cached.record, cached.record.conditions
     texts: Iterable[Iterable[str]] = (
         *(record.handles, record.granted, record.audience, record.lineage, record.chain),
         *(record.removed, conditions.addresses, *record.labels, *conditions.verifier),
         *((hold.revocation_id, hold.effect) for hold in record.holds),
-        (record.subject, record.token_id, *(_or_nothing(record))),
+        (record.subject, record.token_id, *(_list_optional_texts(record))),
     )
     # Each text also takes a place in a list; scopes and removed scopes take one in matchers, too.
     sizes = [getsizeof(text) + _ROUNDED for text in chain.from_iterable(texts)]
@@ -123,13 +123,15 @@ def weight(held: CachedRecord) -> int:
         + 8 * len(conditions.verifier)
         + len(conditions.addresses)
         + 16 * len(record.holds)
-        + len(held.slots)
+        + len(cached.slots)
     )
-    matched = 4 * getsizeof(record.granted) + getsizeof(record.audience) + 40 * len(record.removed)
+    matcher_bytes = (
+        4 * getsizeof(record.granted) + getsizeof(record.audience) + 40 * len(record.removed)
+    )
     if record.removed:
-        matched += getsizeof(record.scopes)  # the remaining scopes are a set of their own
-    return _FIXED_BYTES + getsizeof(held.payload) + sum(sizes) + 8 * places + matched
+        matcher_bytes += getsizeof(record.scopes)  # the remaining scopes are a set of their own
+    return _FIXED_BYTES + getsizeof(cached.payload) + sum(sizes) + 8 * places + matcher_bytes
 
 
-def _or_nothing(record: Record) -> Iterable[str]:
+def _list_optional_texts(record: Record) -> Iterable[str]:
     return (text for text in (record.tenant, record.client, record.session) if text)

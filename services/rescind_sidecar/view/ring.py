@@ -16,15 +16,15 @@ CAPACITY = 65_536
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Entry:
     """An event, linked to the previous and the next event with the same anchor."""
 
     seq: int
     head: bytes
     selector: Selector
     anchor: Handle
-    earlier: "_Seen | None"
-    later: "_Seen | None" = None
+    earlier: "_Entry | None"
+    later: "_Entry | None" = None
 
 
 class Ring:
@@ -35,18 +35,18 @@ class Ring:
         self._top = start.seq
         self._floor_head = start.head
         self._capacity = capacity
-        self._events: deque[_Seen] = deque()
-        self._latest: dict[Handle, _Seen] = {}
+        self._events: deque[_Entry] = deque()
+        self._latest: dict[Handle, _Entry] = {}
 
     def append(self, selector: Selector, position: Position) -> None:
         """Store the event that led to this position; when full, drop the oldest."""
         anchor = selector.anchor
         earlier = self._latest.get(anchor)
-        seen = _Seen(position.seq, position.head, selector, anchor, earlier)
+        entry = _Entry(position.seq, position.head, selector, anchor, earlier)
         if earlier is not None:
-            earlier.later = seen
-        self._latest[anchor] = seen
-        self._events.append(seen)
+            earlier.later = entry
+        self._latest[anchor] = entry
+        self._events.append(entry)
         self._top = position.seq
         if len(self._events) > self._capacity:
             self._forget()
@@ -73,9 +73,9 @@ class Ring:
         if seq < self.floor:
             return True
         for handle in handles:
-            seen = self._latest.get(handle)
-            while seen is not None and seen.seq > seq:
-                if seen.selector.matches(handles):
+            entry = self._latest.get(handle)
+            while entry is not None and entry.seq > seq:
+                if entry.selector.matches(handles):
                     return True
-                seen = seen.earlier
+                entry = entry.earlier
         return False

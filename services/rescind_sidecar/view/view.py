@@ -129,7 +129,7 @@ class View:
             )
         if self.applied is None:
             self._adopt(position)
-        problem = self._contradiction(position, carried)
+        problem = self._find_contradiction(position, carried)
         if problem is not None:
             return Diverged(problem)
         progress = self._follow(reply.payloads)
@@ -138,7 +138,7 @@ class View:
         self.time = AuthorityTime.learned(
             reply.authority_us, sent_ns=sent_ns, received_ns=received_ns, before=self.time
         )
-        return self._lease(
+        return self._apply_lease(
             lease.grant(position, sent_ns=sent_ns, grant_term_ms=reply.grant_term_ms)
         )
 
@@ -147,8 +147,8 @@ class View:
         self._ring = Ring(position, capacity=self._ring_capacity)
         self.table.start_at(position.seq)
 
-    def _contradiction(self, position: Position, carried: Position | None) -> str | None:
-        applied = self._where()
+    def _find_contradiction(self, position: Position, carried: Position | None) -> str | None:
+        applied = self._require_position()
         if position.epoch != applied.epoch:
             return f"epoch {position.epoch} in place of {applied.epoch}"
         # A push may overtake a reply. But a reply is never older than its own heartbeat.
@@ -158,11 +158,11 @@ class View:
             return f"{position.seq - applied.seq} events behind, too many to follow"
         return None
 
-    def _lease(self, granted: lease.Lease) -> Progress:
-        applied = self._where()
+    def _apply_lease(self, granted: lease.Lease) -> Progress:
+        applied = self._require_position()
         if granted.position.seq > applied.seq:
             self.leases.wait(granted)
-            return self._behind()
+            return self._report_gap()
         head = self._ring.head_at(granted.position.seq)
         if head is None:
             return Current()  # the lease is older than the ring: it proves nothing, and is harmless
@@ -170,7 +170,7 @@ class View:
             return Diverged(f"another history at {granted.position.seq}")
         self.leases.prove(granted)
         self.table.extend(self.leases.ends_ns)
-        return self._progress()
+        return self._report_progress()
 
     def pushed(self, batch: events.Batch) -> Progress:
         """Apply a batch of events that arrived over NATS."""
@@ -179,21 +179,21 @@ class View:
         if batch.epoch != self.applied.epoch:
             return RefusedMessage(f"epoch {batch.epoch} in place of {self.applied.epoch}")
         if batch.first_seq > self.applied.seq + 1:
-            return self._behind()
+            return self._report_gap()
         if batch.first_seq == self.applied.seq + 1 and batch.before != self.applied.head:
             return RefusedMessage("a batch of another history")
         return self._follow(batch.payloads, after=batch.after)
 
     def caught_up(self, missing: heartbeat.Events) -> Progress:
         """Apply the answer to a request for missing events."""
-        applied = self._where()
+        applied = self._require_position()
         if missing.epoch != applied.epoch:
             return RefusedMessage(f"epoch {missing.epoch} in place of {applied.epoch}")
         return self._follow(missing.payloads)
 
     def _follow(self, payloads: Iterable[bytes], *, after: bytes | None = None) -> Progress:
         """Check every event, then apply them all: a refused message changes nothing."""
-        position = self._where()
+        position = self._require_position()
         steps: list[tuple[Event, Position]] = []
         for payload in payloads:
             try:
@@ -211,7 +211,7 @@ class View:
         for event, reached in steps:
             if not self._apply(event, reached):
                 return Diverged(f"another history at {reached.seq}")
-        return self._progress()
+        return self._report_progress()
 
     def _apply(self, event: Event, position: Position) -> bool:
         selector = event.revocation.selector
@@ -225,14 +225,14 @@ class View:
             self.table.extend(self.leases.ends_ns)
         return agrees
 
-    def _progress(self) -> Progress:
-        return Current() if self.leases.awaited_seq is None else self._behind()
+    def _report_progress(self) -> Progress:
+        return Current() if self.leases.awaited_seq is None else self._report_gap()
 
-    def _behind(self) -> Behind:
-        applied = self._where()
+    def _report_gap(self) -> Behind:
+        applied = self._require_position()
         return Behind(heartbeat.Since(applied.epoch, applied.seq))
 
-    def _where(self) -> Position:
+    def _require_position(self) -> Position:
         assert self.applied is not None  # noqa: S101 a caller that asks before the first lease has a bug
         return self.applied
 
@@ -240,19 +240,19 @@ class View:
         """Return the age of a time of the authority, in µs; None before the first lease."""
         return None if self.time is None else self.time.since_us(at_us, now_ns)
 
-    def report_due(self, held: CachedRecord, now_ns: int) -> bool:
+    def report_due(self, cached: CachedRecord, now_ns: int) -> bool:
         """Return True if a report is due to the authority that this ended token is presented."""
-        reuse_us = held.record.expires_at_us + REUSE_LEEWAY_US + _MARGIN_US
+        reuse_us = cached.record.expires_at_us + REUSE_LEEWAY_US + _MARGIN_US
         reuse_ns = 0 if self.time is None else self.time.after_ns(reuse_us)
-        return held.report_due(now_ns, reuse_ns=reuse_ns)
+        return cached.report_due(now_ns, reuse_ns=reuse_ns)
 
     # The records ------------------------------------------------------------------------------
 
     def find(self, token_hash: bytes) -> CachedRecord | None:
         """Return a record that no applied event has hit, or None."""
-        held = self.records.get(token_hash)
-        if held is None or self._good(held):
-            return held
+        cached = self.records.get(token_hash)
+        if cached is None or self._is_good(cached):
+            return cached
         self.records.drop(token_hash)
         return None
 
@@ -269,40 +269,40 @@ class View:
         if record.epoch != self.applied.epoch:
             return Stale()
         slots = slots_of(record.handles, self.table.slots)
-        held = CachedRecord(record, payload, slots, record.as_of)
-        if not self._good(held):
+        cached = CachedRecord(record, payload, slots, record.as_of)
+        if not self._is_good(cached):
             return Stale()
-        self.records.put(held)
-        return held
+        self.records.put(cached)
+        return cached
 
-    def _good(self, held: CachedRecord) -> bool:
-        applied = self._where().seq
-        if held.good_at < applied:
+    def _is_good(self, cached: CachedRecord) -> bool:
+        applied = self._require_position().seq
+        if cached.good_at < applied:
             # The set is not stored: it would take a quarter of the memory of all records.
-            if self._ring.hit_since(frozenset(held.record.handles), held.good_at):
+            if self._ring.hit_since(frozenset(cached.record.handles), cached.good_at):
                 return False
-            held.good_at = applied
+            cached.good_at = applied
         return True
 
-    def judge(self, held: CachedRecord, now_ns: int) -> Window | verdict.Denied:
+    def judge(self, cached: CachedRecord, now_ns: int) -> Window | verdict.Denied:
         """Check revocations and times; return the window in which the result holds."""
-        known = held.window
-        if known is not None and known.not_before_ns <= now_ns < known.until_ns:
-            return known
-        denied = verdict.judge_state(held.record)
-        if denied is not None:
-            return denied
+        window = cached.window
+        if window is not None and window.not_before_ns <= now_ns < window.until_ns:
+            return window
+        denial = verdict.judge_state(cached.record)
+        if denial is not None:
+            return denial
         time = self.time
         if time is None:
             return verdict.Denied(verdict.Reason.NO_LEASE)
-        record = held.record
-        denied = verdict.timely(
+        record = cached.record
+        denial = verdict.timely(
             record, earliest_us=time.earliest_us(now_ns), latest_us=time.latest_us(now_ns)
         )
-        if denied is not None:
-            return denied
-        held.window = Window(
+        if denial is not None:
+            return denial
+        cached.window = Window(
             not_before_ns=max(0, time.after_ns(record.not_before_us)),
             until_ns=min(time.before_ns(record.expires_at_us), now_ns + WINDOW_NS),
         )
-        return held.window
+        return cached.window

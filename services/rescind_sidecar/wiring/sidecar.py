@@ -55,9 +55,9 @@ class Sidecar:
         """Serve until `stop` is set; then stop in the order of `usecases/shutdown.py`."""
         settings = self._settings
         if settings.files("http"):
-            stop.on_hangup = _nothing  # the workers reload their certificate by themselves
+            stop.on_hangup = _do_nothing  # the workers reload their certificate by themselves
         with self._tables.locked():
-            self._trust_store = self._newest_trust()
+            self._trust_store = self._load_trust_store()
             _log.info(
                 "a sidecar starts",
                 action="started",
@@ -73,7 +73,7 @@ class Sidecar:
                 trust_store=self._trust_store,
                 redis=self._redis,
             )
-            async with self._working(parts) as tasks, AsyncExitStack() as serving:
+            async with self._run_background(parts) as tasks, AsyncExitStack() as serving:
                 await self._serve(parts, tasks, serving)
                 await stop.wait()
                 _log.info("asked to stop; its leases end now", action="stopping")
@@ -82,7 +82,7 @@ class Sidecar:
                 )
         _log.info("stopped", action="stopped")
 
-    def _newest_trust(self) -> LiveTrustStore:
+    def _load_trust_store(self) -> LiveTrustStore:
         """Return a store with the newest trust statement seen here. Raises KeyringError."""
         settings = self._settings
         kept = KeptTrust(settings.kept_trust_path)
@@ -90,7 +90,7 @@ class Sidecar:
         return LiveTrustStore(trust, wall_us=self._clock.wall_us, store=kept)
 
     @asynccontextmanager
-    async def _working(self, parts: Parts) -> AsyncGenerator[asyncio.TaskGroup]:
+    async def _run_background(self, parts: Parts) -> AsyncGenerator[asyncio.TaskGroup]:
         """Run the background work for the block, and cancel it at the end."""
         async with asyncio.TaskGroup() as tasks:
             transport = parts.transport.run(
@@ -113,7 +113,7 @@ class Sidecar:
     async def _serve(self, parts: Parts, tasks: asyncio.TaskGroup, serving: AsyncExitStack) -> None:
         """Listen on the Unix socket and over HTTP, and start the announcement."""
         settings = self._settings
-        server = self._socket_server(parts, tasks)
+        server = self._build_socket_server(parts, tasks)
         await server.listen(settings.socket_path)
         serving.callback(server.stop)
         operations = health.Operations(
@@ -138,10 +138,12 @@ class Sidecar:
             instance=instance,
         )
         # In a task of its own, because a stop must not wait for it.
-        announcement = tasks.create_task(_announce(self._ready(served, instance), parts))
+        announcement = tasks.create_task(
+            _announce(self._build_announcement(served, instance), parts)
+        )
         serving.callback(announcement.cancel)
 
-    def _socket_server(self, parts: Parts, tasks: asyncio.TaskGroup) -> SocketServer:
+    def _build_socket_server(self, parts: Parts, tasks: asyncio.TaskGroup) -> SocketServer:
         settings = self._settings
         return SocketServer(
             lookup=parts.lookup,
@@ -155,7 +157,7 @@ class Sidecar:
             boot=self._boot,
         )
 
-    def _ready(self, served: Served, instance: str) -> Callable[..., None]:
+    def _build_announcement(self, served: Served, instance: str) -> Callable[..., None]:
         return partial(
             ready_line.announce,
             service=self._settings.service,
@@ -182,5 +184,5 @@ async def _announce(announce: Callable[..., None], parts: Parts) -> None:
     announce()
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     return None

@@ -1,4 +1,4 @@
-"""The enrolment of an instance: it proves its service, and receives the key of its MACs.
+"""The enrolment of an instance: a credential in return for the key of the instance's MACs.
 
 The credential is encrypted for the key that the trust statement names, and a stolen key opens the
 box. So each enrolment requests the newest statement before it sends the credential: a request to
@@ -158,11 +158,11 @@ class Enrol:
                 if answer.instance != current.instance:
                     return False
                 self._adopt_statement(answer)
-                opened = current.key.open(answer.box)
-                if opened is None:
-                    self._report_refusal(current, "the secret was not sealed to this instance")
+                content = current.key.open(answer.box)
+                if content is None:
+                    self._report_refusal(current, "the secret was not encrypted for this instance")
                     return False
-                instance_secrets = enrolment.decode_instance_secrets(opened)
+                instance_secrets = enrolment.decode_instance_secrets(content)
                 current.edge_keys = instance_secrets.edge_keys
                 current.epoch = answer.epoch
                 current.credentials = InstanceCredentials(current.instance, instance_secrets.secret)

@@ -159,7 +159,7 @@ class Renew:
             applied=current.view.applied,
         )
         try:
-            reply = await self._link.beat(self._message(current, attempt), credentials)
+            reply = await self._link.beat(self._build_heartbeat(current, attempt), credentials)
         except UnknownInstanceError:
             return await self._enrol_again(current)
         except UnreachableError as error:
@@ -205,7 +205,7 @@ class Renew:
         return True
 
     def _apply_refusal(self, reply: heartbeat.NoLease, current: SidecarInstance) -> None:
-        """End an instance whose id another process has too: a copy of this process and its memory.
+        """End the instance if a copy of this process, with its memory, uses the same id.
 
         Either the authority ended the id, or the counter in its row is higher than any that this
         process sent. A late heartbeat of our own is refused as well, but then the counter is not
@@ -214,12 +214,14 @@ class Renew:
         if reply.over:
             self._follow.act_on(
                 Diverged(
-                    "its id is over: a copy of this process has it too, or the authority heard "
-                    "nothing of it for an hour"
+                    "the instance id has ended: a copy of this process uses the id too, or the "
+                    "authority received no message of this instance for an hour"
                 )
             )
         elif reply.counter > current.counter.last:
-            self._follow.act_on(Diverged("a copy of this process has sent more than it has"))
+            self._follow.act_on(
+                Diverged("a copy of this process has sent messages under the same instance id")
+            )
 
     def _has_statement_ended(self) -> bool:
         """Return True, and log it once, if the trust statement has ended.
@@ -229,7 +231,7 @@ class Renew:
         """
         problem = self._trust_store.problem()
         if problem is not None and self._distrust is None:
-            _log.error("no lease is taken", action="trust.ended", why=problem)
+            _log.error("no lease is accepted", action="trust.ended", why=problem)
         self._distrust = problem
         return problem is not None
 
@@ -238,7 +240,7 @@ class Renew:
         if self._released or self._retirements == self._trust_store.retirements:
             return
         self._retirements = self._trust_store.retirements
-        self._follow.act_on(Diverged("a key was retired by which what it knows may be false"))
+        self._follow.act_on(Diverged("a key that vouched for the records in memory was retired"))
 
     def _log_state(self) -> None:
         view, now_ns = self._instances.current.view, self._clock.boottime_ns()
@@ -253,8 +255,8 @@ class Renew:
     def _refresh_edge_keys(self) -> None:
         """Fetch the edge keys again, at most once a minute, while tags match none of them.
 
-        Most likely the tokens are forgeries. But an authority may also mint with a key that the
-        authority which enrolled this instance did not have yet.
+        Most likely the tokens are forgeries. But another authority may mint with a newer key, which
+        was not in the answer to the enrolment.
         """
         if self._tally.forgeries == self._forgeries:
             return
@@ -275,7 +277,7 @@ class Renew:
             self._follow.act_on(Diverged(f"epoch {current.epoch} in place of {before}"))
         return False
 
-    def _message(self, current: SidecarInstance, attempt: Attempt) -> heartbeat.Heartbeat:
+    def _build_heartbeat(self, current: SidecarInstance, attempt: Attempt) -> heartbeat.Heartbeat:
         return heartbeat.Heartbeat(
             instance=current.instance,
             nonce=attempt.nonce,

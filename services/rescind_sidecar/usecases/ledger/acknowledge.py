@@ -41,11 +41,11 @@ class Acknowledge:
         applied = self._instances.current.view.applied
         if applied is None:
             return
-        met = bisect_right(self._wanted, (applied.epoch, applied.seq))
-        if met:
-            owed = self._wanted[met - 1][0] == applied.epoch
-            del self._wanted[:met]
-            if owed:
+        count = bisect_right(self._wanted, (applied.epoch, applied.seq))
+        if count:
+            is_owed = self._wanted[count - 1][0] == applied.epoch
+            del self._wanted[:count]
+            if is_owed:
                 self._owed.set()
 
     async def run(self) -> None:

@@ -38,10 +38,10 @@ class CatchUp:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LONGEST_NS / 1e9):
                 # The clock too: on 3.11 a driver's wait_for may swallow the timeout's cancellation.
-                while not self._reached(seq) and self._clock.boottime_ns() < ends_ns:
+                while not self._has_reached(seq) and self._clock.boottime_ns() < ends_ns:
                     await self._fetch_once(seq)
 
-    def _reached(self, seq: int) -> bool:
+    def _has_reached(self, seq: int) -> bool:
         return self._instances.current.view.reached(seq)
 
     async def _fetch_once(self, seq: int) -> None:
@@ -52,7 +52,7 @@ class CatchUp:
         flight = self._flight = asyncio.get_running_loop().create_future()
         try:
             await self._pause()
-            if not self._reached(seq):
+            if not self._has_reached(seq):
                 await self._fetch()
         finally:
             self._flight = None

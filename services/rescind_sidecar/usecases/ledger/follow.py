@@ -91,7 +91,7 @@ class Follow:
             # A key may have been rotated: the next enrolment brings the newest statement, and the
             # events of this batch come with the heartbeat or a repair.
             self.trust_due.set()
-        self.act_on(RefusedMessage("a batch that no key of ours signed"))
+        self.act_on(RefusedMessage("a batch without a valid signature of the authority"))
         return False
 
     def note_trust(self, trust_serial: int, *, enrol_again: bool = False) -> None:
@@ -150,7 +150,7 @@ class Follow:
         withheld = self._repairs.due(self._clock.boottime_ns())
         if withheld is not None:
             _log.warning(
-                "missing events are not to be had",
+                "missing events cannot be fetched",
                 action="repair.failed",
                 why=str(error),
                 withheld=withheld,

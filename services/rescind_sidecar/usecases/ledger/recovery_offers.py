@@ -52,13 +52,13 @@ class RecoveryOffers:
         self._instances = instances
         self._link = link
         self._most_bytes = most_bytes
-        self._kept: deque[_StoredBatch] = deque()
+        self._batches: deque[_StoredBatch] = deque()
         self._bytes = 0
         self._due = asyncio.Event()
 
     def keep(self, batch: Batch, payload: bytes) -> None:
         """Store a batch whose signature is good; above the bound, drop the oldest ones."""
-        self._kept.append(
+        self._batches.append(
             _StoredBatch(
                 epoch=batch.epoch,
                 first_seq=batch.first_seq,
@@ -70,11 +70,11 @@ class RecoveryOffers:
         )
         self._bytes += len(payload)
         while self._bytes > self._most_bytes:
-            self._bytes -= len(self._kept.popleft().payload)
+            self._bytes -= len(self._batches.popleft().payload)
 
     def note_epoch(self, epoch: int) -> None:
         """Record the ledger's epoch: it may have lost events of an earlier one."""
-        if any(kept.epoch < epoch for kept in self._kept):
+        if any(batch.epoch < epoch for batch in self._batches):
             self._due.set()
 
     async def run(self) -> None:
@@ -87,38 +87,38 @@ class RecoveryOffers:
     async def _offer_all(self) -> None:
         """Offer every batch of an earlier epoch; keep those without an answer for the next time.
 
-        A batch that the ledger has proves that it has the previous batch, too, by the hash chain.
-        That one needs no offer. Other batches below it may be of another history, from which the
+        If the ledger contains a batch, the hash chain proves that it contains the previous batch
+        too, which needs no offer. Other earlier batches may be of another history, from which the
         ledger was set back. Each gap in the pushed batches costs one more offer.
         """
         epoch = self._instances.current.epoch
         if epoch is None:
             return
-        offered, over, proven = 0, set[_StoredBatch](), set[tuple[bytes, bytes]]()
-        earlier = [kept for kept in reversed(self._kept) if kept.epoch < epoch]
-        for each in sorted(earlier, key=_place, reverse=True):
-            held = (each.instance, each.after) in proven
-            if not held:
-                taken = await self._offer(each.payload)
-                if taken is None:
+        count, finished, proven = 0, set[_StoredBatch](), set[tuple[bytes, bytes]]()
+        earlier = [batch for batch in reversed(self._batches) if batch.epoch < epoch]
+        for batch in sorted(earlier, key=_sort_key, reverse=True):
+            is_proven = (batch.instance, batch.after) in proven
+            if not is_proven:
+                answer = await self._offer(batch.payload)
+                if answer is None:
                     continue
-                offered += 1
-                held = not taken.wanted
-            over.add(each)
-            if held:
-                proven.add((each.instance, each.before))
-        self._forget(over)
-        if offered:
+                count += 1
+                is_proven = not answer.wanted
+            finished.add(batch)
+            if is_proven:
+                proven.add((batch.instance, batch.before))
+        self._forget(finished)
+        if count:
             _log.warning(
-                "offered the ledger what it may have lost in a restore",
+                "offered events that the ledger may have lost in a restore",
                 action="events.offered",
                 epoch=epoch,
-                batches=offered,
+                batches=count,
             )
 
-    def _forget(self, over: Collection[_StoredBatch]) -> None:
-        self._kept = deque(kept for kept in self._kept if kept not in over)
-        self._bytes = sum(len(kept.payload) for kept in self._kept)
+    def _forget(self, finished: Collection[_StoredBatch]) -> None:
+        self._batches = deque(batch for batch in self._batches if batch not in finished)
+        self._bytes = sum(len(batch.payload) for batch in self._batches)
 
     async def _offer(self, payload: bytes) -> recovery_offer.OfferAnswer | None:
         """Offer one batch until an authority answers; return None after half a minute without."""
@@ -133,5 +133,5 @@ class RecoveryOffers:
         return None
 
 
-def _place(kept: _StoredBatch) -> tuple[int, int]:
-    return kept.epoch, kept.first_seq
+def _sort_key(batch: _StoredBatch) -> tuple[int, int]:
+    return batch.epoch, batch.first_seq

@@ -28,7 +28,7 @@ class ValidRecord:
     """A record that is good now, its instance, and the window in which this holds."""
 
     instance: SidecarInstance
-    held: CachedRecord
+    cached: CachedRecord
     window: Window
 
 
@@ -85,8 +85,8 @@ class TokenLookup:
             token = token_format.parse(text, prefix=self._prefix)
         except MalformedTokenError:
             return MALFORMED
-        found = self._recall_by_hash(token_hash)
-        return self._deny_forged_tag(token) if found is None else found
+        answer = self._recall_by_hash(token_hash)
+        return self._deny_forged_tag(token) if answer is None else answer
 
     def _deny_forgery(self, text: str) -> Denied | None:
         """Return the denial of a malformed or forged token, or None for any other token."""
@@ -120,27 +120,27 @@ class TokenLookup:
             if not self.lease_left_ns():
                 return NO_LEASE
             # A forgery is denied at any position, so it must not cause a request for events.
-            if (forged := self._deny_forgery(text)) is not None:
-                return forged
+            if (denial := self._deny_forgery(text)) is not None:
+                return denial
             await self._catch_up.wait_for(min_seq)
             if not self.covers(min_seq):
                 return UNAVAILABLE
-        found = await self._find(text, source)
+        answer = await self._find(text, source)
         # Another instance may have begun in the meantime, on a ledger that was set back.
-        return found if self.covers(min_seq) else UNAVAILABLE
+        return answer if self.covers(min_seq) else UNAVAILABLE
 
     async def _find(self, text: str, source: LookupSource) -> ValidRecord | Denied:
-        found = self.recall(text)
-        if found is not None:
-            return found
+        answer = self.recall(text)
+        if answer is not None:
+            return answer
         token_hash = token_format.digest(text)
         for attempt in range(_ATTEMPTS):
-            denied = await self._fetch.record(text, source=source, past_redis=attempt > 0)
-            if denied is not None:
-                return denied
-            found = self._recall_by_hash(token_hash)
-            if found is not None:
-                return found
+            denial = await self._fetch.record(text, source=source, past_redis=attempt > 0)
+            if denial is not None:
+                return denial
+            answer = self._recall_by_hash(token_hash)
+            if answer is not None:
+                return answer
         self._tally.looks_unanswered += 1
         return UNAVAILABLE
 
@@ -149,25 +149,27 @@ class TokenLookup:
         view, now_ns = current.view, self._clock.boottime_ns()
         if view.applied is None:
             return NO_LEASE
-        held = view.find(token_hash)
-        if held is None or not view.answers_for(held.record.kind, now_ns):
+        cached = view.find(token_hash)
+        if cached is None or not view.answers_for(cached.record.kind, now_ns):
             # Grace covers records fetched under the lease: without a lease, nothing is looked up.
             leased = view.leased(now_ns)
-            return self._unknown(current, token_hash, now_ns) if leased else NO_LEASE
+            return self._recall_unknown(current, token_hash, now_ns) if leased else NO_LEASE
         self._tally.looks_from_memory += 1
-        judged = view.judge(held, now_ns)
-        if isinstance(judged, Denied):
-            ended = judged.reason is Reason.EXPIRED
-            if ended and view.leased(now_ns) and view.report_due(held, now_ns):
+        result = view.judge(cached, now_ns)
+        if isinstance(result, Denied):
+            expired = result.reason is Reason.EXPIRED
+            if expired and view.leased(now_ns) and view.report_due(cached, now_ns):
                 view.records.drop(token_hash)
                 return None
-            return judged
+            return result
         if not view.leased(now_ns):
             self._tally.looks_in_grace += 1
-        self._uses.note(held.record.token_id)
-        return ValidRecord(current, held, judged)
+        self._uses.note(cached.record.token_id)
+        return ValidRecord(current, cached, result)
 
-    def _unknown(self, current: SidecarInstance, token_hash: bytes, now_ns: int) -> Denied | None:
+    def _recall_unknown(
+        self, current: SidecarInstance, token_hash: bytes, now_ns: int
+    ) -> Denied | None:
         if not current.negative_cache.has(token_hash, now_ns):
             return None
         self._tally.looks_known_unknown += 1

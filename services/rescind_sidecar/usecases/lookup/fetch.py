@@ -81,21 +81,21 @@ class Fetch:
         flight = asyncio.get_running_loop().create_future()
         self._flights[token_hash] = flight
         try:
-            found = not past_redis and await self._from_redis(token_hash)
-            denied = None if found else await self._from_authority(text, token_hash)
-            flight.set_result(denied)
+            is_filled = not past_redis and await self._fetch_from_redis(token_hash)
+            denial = None if is_filled else await self._fetch_from_authority(text, token_hash)
+            flight.set_result(denial)
         finally:
             del self._flights[token_hash]
             self._budgets.end(source)
             flight.cancel()  # if this caller was cancelled, the others make their own look-up
-        return denied
+        return denial
 
     def _may_start(self, source: LookupSource) -> bool:
         return len(self._flights) < _MOST_FLIGHTS and self._budgets.begin(
             source, self._clock.boottime_ns()
         )
 
-    async def _from_redis(self, token_hash: bytes) -> bool:
+    async def _fetch_from_redis(self, token_hash: bytes) -> bool:
         applied = self._instances.current.view.applied
         if self._shared is None or applied is None:
             return False
@@ -104,8 +104,8 @@ class Fetch:
             self._tally.redis_absent += 1
             return False
         # If anything is wrong with the record, the authority is asked next, never Redis again.
-        match self._checked_fill(token_hash, payload):
-            case CachedRecord() as held if self._ended(held):
+        match self._verify_and_fill(token_hash, payload):
+            case CachedRecord() as cached if self._has_expired(cached):
                 # Redis keeps a record slightly longer than it counts as good here. And when a
                 # secret is presented after its end, the authority must receive the look-up.
                 self._tally.redis_stale += 1
@@ -120,22 +120,22 @@ class Fetch:
                 self._tally.redis_refused += 1
                 return False
 
-    def _ended(self, held: CachedRecord) -> bool:
+    def _has_expired(self, cached: CachedRecord) -> bool:
         view = self._instances.current.view
-        return view.judge(held, self._clock.boottime_ns()) == EXPIRED
+        return view.judge(cached, self._clock.boottime_ns()) == EXPIRED
 
-    def _checked_fill(
+    def _verify_and_fill(
         self, token_hash: bytes, payload: bytes
     ) -> CachedRecord | Stale | RefusedMessage:
         """Verify a record's signature before it is decoded: Redis and NATS are not trusted."""
         try:
             if not self._trust_store.verify(Purpose.RECORDS, signed_envelope.decode(payload)):
-                return RefusedMessage("a record that no key of ours signed")
+                return RefusedMessage("a record without a valid signature of the authority")
         except MalformedMessageError as error:
             return RefusedMessage(str(error))
         return self._instances.current.view.fill(token_hash, payload)
 
-    async def _from_authority(self, text: str, token_hash: bytes) -> Denied | None:
+    async def _fetch_from_authority(self, text: str, token_hash: bytes) -> Denied | None:
         self._tally.looks_at_authority += 1
         began_ns = self._clock.boottime_ns()
         current = self._instances.current
@@ -156,7 +156,7 @@ class Fetch:
                 return None  # the answer is older than this view, or for an ended instance: retry
             current.negative_cache.add(token_hash, self._clock.boottime_ns())
             return UNKNOWN
-        match self._checked_fill(token_hash, resolved.record):
+        match self._verify_and_fill(token_hash, resolved.record):
             case CachedRecord() | Stale():
                 return None
             case RefusedMessage():

@@ -1,8 +1,8 @@
 """Reports to the authority of the tokens in use (`last_used_at`), at no cost to a check.
 
 A token counts as used when a workload asks the sidecar for it: at its first check in a process, and
-again at least every five minutes, when the process's entry ends (`view.judge`). Checks in between
-write nothing anywhere. So `last_used_at` may be five minutes old for a token in constant use, and
+again at least every five minutes, when the process's entry ends (`view.judge`). Other checks are
+not reported. So `last_used_at` may be five minutes old for a token in constant use, and
 half a minute for one that is checked over HTTP or without the table. A report that reaches no
 authority is sent again together with the next one, with its own time. A report that is lost on the
 way is not repeated.
@@ -42,18 +42,18 @@ class UsageReports:
         self._tally = tally
         self._interval_s = interval_s
         self._capacity = capacity
-        self._seen: set[str] = set()
+        self._token_ids: set[str] = set()
         self._unsent: list[tuple[tuple[str, ...], int]] = []
         self._tokens_unsent = 0
 
     def __len__(self) -> int:
-        return len(self._seen) + self._tokens_unsent
+        return len(self._token_ids) + self._tokens_unsent
 
     def note(self, token_id: str) -> None:
         """Record that a token was good at a check."""
-        if len(self._seen) + self._tokens_unsent < self._capacity:
-            self._seen.add(token_id)
-        elif token_id not in self._seen:
+        if len(self._token_ids) + self._tokens_unsent < self._capacity:
+            self._token_ids.add(token_id)
+        elif token_id not in self._token_ids:
             self._tally.uses_lost += 1
 
     async def run(self) -> None:
@@ -69,9 +69,9 @@ class UsageReports:
         if credentials is None or time is None:
             return
         at_us = max(0, time.earliest_us(self._clock.boottime_ns()))
-        left = iter(self._seen)
-        batches, self._unsent, self._tokens_unsent, self._seen = self._unsent, [], 0, set()
-        while token_ids := tuple(islice(left, usage_report.MOST_TOKENS)):
+        unreported = iter(self._token_ids)
+        batches, self._unsent, self._tokens_unsent, self._token_ids = self._unsent, [], 0, set()
+        while token_ids := tuple(islice(unreported, usage_report.MOST_TOKENS)):
             batches.append((token_ids, at_us))
         for token_ids, then_us in batches:
             try:

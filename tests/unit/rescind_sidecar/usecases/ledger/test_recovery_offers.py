@@ -99,7 +99,7 @@ async def test_an_unanswered_offer_is_kept_and_repeated(
     assert link.offered == [b"one"]  # the newest was tried in vain, and stays
     await kept._offer_all()
     assert link.offered == [b"one", b"two"]
-    assert not kept._kept
+    assert not kept._batches
 
 
 async def test_offering_stops_when_the_ledger_knows_the_rest() -> None:
@@ -129,7 +129,7 @@ def test_the_oldest_batches_make_room_for_new_ones() -> None:
     kept = offers(Link(), most_bytes=10)
     for payload in (b"12345", b"67890", b"abcde"):
         kept.keep(batch(1), payload)
-    assert [each.payload for each in kept._kept] == [b"67890", b"abcde"]
+    assert [each.payload for each in kept._batches] == [b"67890", b"abcde"]
 
 
 def test_only_a_later_epoch_makes_the_offers_due() -> None:
@@ -162,7 +162,7 @@ async def test_no_order_of_arrival_loses_a_batch(
     await kept._offer_all()
     # From the newest down to the first that the ledger has, and no further.
     assert ledger.offered == [b"%d" % seq for seq in range(3, max(restored_to, 1) - 1, -1)]
-    assert not kept._kept
+    assert not kept._batches
     assert kept._bytes == 0
 
 
@@ -221,4 +221,4 @@ async def test_a_batch_that_comes_while_others_are_offered_is_kept() -> None:
     kept._link = link
     kept.keep(placed(1), b"1")
     await kept._offer_all()
-    assert [each.payload for each in kept._kept] == [b"new"]
+    assert [each.payload for each in kept._batches] == [b"new"]
