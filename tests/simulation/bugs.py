@@ -620,12 +620,12 @@ def _() -> Patches:
 
 @bug("held work goes on without a lease")
 def _() -> Patches:
-    excused = HoldMonitor._excused
+    excused = HoldMonitor._is_excused
 
     def generous(self: HoldMonitor, reason: Reason, connection: SidecarConnection) -> bool:
         return reason is Reason.NO_LEASE or excused(self, reason, connection)
 
-    return [(HoldMonitor, "_excused", generous)]
+    return [(HoldMonitor, "_is_excused", generous)]
 
 
 @bug("held work is looked at only when the sidecar tells of a change")

@@ -124,14 +124,14 @@ class NoTlsError(OSError):
 
 def of(error: BaseException) -> Cause:
     """Return the cause of a driver's error."""
-    chain = list(_chain(error))
+    chain = list(_iterate_causes(error))
     for each in chain:
-        found = _of_tls(each) or _of_server(each)
-        if found is not None:
-            return found
+        cause = _classify_tls(each) or _classify_server(each)
+        if cause is not None:
+            return cause
     for each in chain:
-        if (found := _of_system(each)) is not None:
-            return found
+        if (cause := _classify_system(each)) is not None:
+            return cause
     return Cause(
         Fault.OTHER, _CAMEL_CASE.sub(" ", type(error).__name__.removesuffix("Error")).lower()
     )
@@ -146,47 +146,51 @@ def of_client(error: ssl.SSLError) -> tuple[Fault, str]:
         why = f"its client certificate is not accepted: {error.verify_message}"
         return Fault.CLIENT_CERTIFICATE_REFUSED, why
     if _CERTIFICATE_REFUSED.search(reason):
-        return Fault.UNTRUSTED, f"it refuses our certificate: {_readable(reason)}"
+        return Fault.UNTRUSTED, f"it refuses our certificate: {_to_words(reason)}"
     if any(each in reason for each in _NO_TLS):
         return Fault.NO_TLS, "it does not speak TLS"
-    return Fault.TLS, f"TLS fails: {_readable(reason)}"
+    return Fault.TLS, f"TLS fails: {_to_words(reason)}"
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
     """Iterate over an error, the errors that caused it, and the members of groups."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:
         each = pending.pop(0)
-        if each is None or id(each) in seen:
+        if each is None or id(each) in visited:
             continue
-        seen.add(id(each))
+        visited.add(id(each))
         yield each
         if isinstance(each, BaseExceptionGroup):
             pending.extend(cast("BaseExceptionGroup[BaseException]", each).exceptions)
         pending.append(each.__cause__ or each.__context__)
 
 
-def _of_tls(error: BaseException) -> Cause | None:
+def _classify_tls(error: BaseException) -> Cause | None:
     if isinstance(error, NoTlsError):
         return Cause(Fault.NO_TLS)
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _of_certificate(error)
-    return _of_alert((error.reason or "SSL").upper()) if isinstance(error, ssl.SSLError) else None
+        return _classify_certificate(error)
+    return (
+        _classify_alert((error.reason or "SSL").upper())
+        if isinstance(error, ssl.SSLError)
+        else None
+    )
 
 
-def _of_alert(reason: str) -> Cause:
+def _classify_alert(reason: str) -> Cause:
     if "CERTIFICATE_REQUIRED" in reason:
         return Cause(Fault.CLIENT_CERTIFICATE)
     if _CERTIFICATE_REFUSED.search(reason):
-        return Cause(Fault.CLIENT_CERTIFICATE_REFUSED, _readable(reason))
+        return Cause(Fault.CLIENT_CERTIFICATE_REFUSED, _to_words(reason))
     if any(each in reason for each in _NO_TLS):
         return Cause(Fault.NO_TLS)
-    shared = not any(each in reason for each in _VERSION)
-    return Cause(Fault.TLS, _readable(reason) if shared else "no version in common")
+    has_common_version = not any(each in reason for each in _VERSION)
+    return Cause(Fault.TLS, _to_words(reason) if has_common_version else "no version in common")
 
 
-def _of_certificate(error: ssl.SSLCertVerificationError) -> Cause:
+def _classify_certificate(error: ssl.SSLCertVerificationError) -> Cause:
     match error.verify_code:
         case code if code in {_HOST_NAME, _ADDRESS}:
             return Cause(Fault.HOST_NAME)
@@ -196,7 +200,7 @@ def _of_certificate(error: ssl.SSLCertVerificationError) -> Cause:
             return Cause(Fault.UNTRUSTED, error.verify_message)
 
 
-def _of_server(error: BaseException) -> Cause | None:
+def _classify_server(error: BaseException) -> Cause | None:
     """Return the cause in a server's message, which only the driver's error name and text show."""
     if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
         return Cause(Fault.NO_TLS)
@@ -210,7 +214,7 @@ def _of_server(error: BaseException) -> Cause | None:
     return Cause(kind, subject[0].lower() if subject else "")
 
 
-def _of_system(error: BaseException) -> Cause | None:
+def _classify_system(error: BaseException) -> Cause | None:
     match error:
         case TimeoutError():
             return Cause(Fault.TIMEOUT)
@@ -224,5 +228,5 @@ def _of_system(error: BaseException) -> Cause | None:
             return None
 
 
-def _readable(reason: str) -> str:
+def _to_words(reason: str) -> str:
     return reason.lower().replace("_", " ")

@@ -21,10 +21,10 @@ def locate(environ: Mapping[str, str]) -> Path:
 
     Raises DataDirectoryError for a user without a home directory.
     """
-    if named := environ.get("RESCIND_DATA"):
-        return Path(named).expanduser().absolute()
-    if shared := environ.get("XDG_DATA_HOME"):
-        return Path(shared).absolute() / "rescind"
+    if data := environ.get("RESCIND_DATA"):
+        return Path(data).expanduser().absolute()
+    if data_home := environ.get("XDG_DATA_HOME"):
+        return Path(data_home).absolute() / "rescind"
     try:
         return DEFAULT.expanduser()
     except RuntimeError as error:  # the user is not in the passwd file, and HOME is not set
@@ -45,10 +45,12 @@ def read_env(directory: Path) -> dict[str, str]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise DataDirectoryError(f"{path} cannot be read: {error}") from error
-    return dict(_setting(path, line) for line in lines if line.strip() and line.strip()[0] != "#")
+    return dict(
+        _parse_setting(path, line) for line in lines if line.strip() and line.strip()[0] != "#"
+    )
 
 
-def _setting(path: Path, line: str) -> tuple[str, str]:
+def _parse_setting(path: Path, line: str) -> tuple[str, str]:
     key, equals, quoted = line.strip().partition("=")
     try:
         words = shlex.split(quoted)

@@ -12,16 +12,16 @@ _Value = TypeVar("_Value", bound=Hashable)
 
 
 class Interner:
-    """A store of values, one copy of each. It forgets all values when there are many."""
+    """A store of values, one copy of each. Above 4,096 values, all are dropped."""
 
     def __init__(self) -> None:
-        self._seen: dict[Hashable, Hashable] = {}
+        self._values: dict[Hashable, Hashable] = {}
 
     def intern(self, value: _Value) -> _Value:
         """Return the stored copy of a value."""
-        if len(self._seen) >= _MOST:
-            self._seen.clear()
-        return cast("_Value", self._seen.setdefault(value, value))
+        if len(self._values) >= _MOST:
+            self._values.clear()
+        return cast("_Value", self._values.setdefault(value, value))
 
     def intern_record(self, record: Record) -> Record:
         """Return a record of interned values without handles: the slots stand for them."""

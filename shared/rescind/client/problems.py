@@ -67,20 +67,23 @@ def read(document: object, *, status: int, reason: str) -> ProblemError:
         return ProblemError(type="about:blank", title=reason or "refused", status=status)
     members = cast("dict[str, object]", document)
     return ProblemError(
-        type=_text(members, "type", "about:blank"),
-        title=_text(members, "title", reason or "refused"),
+        type=_read_text(members, "type", "about:blank"),
+        title=_read_text(members, "title", reason or "refused"),
         status=status,
-        detail=_text(members, "detail", ""),
-        errors=tuple(_errors(members.get("errors"))),
+        detail=_read_text(members, "detail", ""),
+        errors=tuple(_read_errors(members.get("errors"))),
     )
 
 
-def _text(members: Mapping[str, object], name: str, otherwise: str) -> str:
-    found = members.get(name)
-    return found if isinstance(found, str) else otherwise
+def _read_text(members: Mapping[str, object], name: str, otherwise: str) -> str:
+    value = members.get(name)
+    return value if isinstance(value, str) else otherwise
 
 
-def _errors(found: object) -> list[FieldProblem]:
-    entries = cast("list[object]", found) if isinstance(found, list) else []
+def _read_errors(errors: object) -> list[FieldProblem]:
+    entries = cast("list[object]", errors) if isinstance(errors, list) else []
     mappings = [cast("Mapping[str, object]", each) for each in entries if isinstance(each, dict)]
-    return [FieldProblem(_text(each, "field", ""), _text(each, "detail", "")) for each in mappings]
+    return [
+        FieldProblem(_read_text(each, "field", ""), _read_text(each, "detail", ""))
+        for each in mappings
+    ]

@@ -43,12 +43,12 @@ class Settings:
 
     def find(self, variable: str) -> str | None:
         """Return a setting, or None; an empty setting counts as none."""
-        return next((found for each in self.sources if (found := each.get(variable))), None)
+        return next((value for each in self.sources if (value := each.get(variable))), None)
 
     def path(self, variable: str) -> Path | None:
         """Return the path that a setting names."""
-        found = self.find(variable)
-        return Path(found) if found else None
+        value = self.find(variable)
+        return Path(value) if value else None
 
     def files(self, link: str) -> TlsFiles:
         """Return the files of a link's TLS."""
@@ -71,8 +71,8 @@ class Settings:
     @property
     def url(self) -> str | None:
         """Return the first RESCIND_URL that names an authority; it may name several."""
-        found = (each.get(_URL) for each in self.sources)
-        return next((url for url in found if url and urls(url)), None)
+        values = (each.get(_URL) for each in self.sources)
+        return next((url for url in values if url and urls(url)), None)
 
     def token_for(self, url: str) -> Secret | None:
         """Return the admin token for an authority. Raises RescindError if it cannot be read.
@@ -83,7 +83,7 @@ class Settings:
         for source in self.sources:
             if source is self.file_values and not set(urls(url)) <= set(urls(source.get(_URL))):
                 continue
-            if token := _token(source):
+            if token := _find_token(source):
                 return token
         return None
 
@@ -113,7 +113,7 @@ class Settings:
             return url
         raise RescindError(
             f"no authority is set: set {_URL} to its URL, or pass the URL to {client}. "
-            f"{_where(self.directory)}"
+            f"{_describe_sources(self.directory)}"
         )
 
 
@@ -141,21 +141,22 @@ def socket_path() -> Path:
     RESCIND_SOCKET is the path. RESCIND_SERVICE is the service whose socket has the usual path. The
     data directory is only read if the environment has neither. Raises RescindError.
     """
-    if (found := environment_socket()) is not None:
-        return found
+    if (path := environment_socket()) is not None:
+        return path
     settings = load()
-    if (named := settings.find(_SOCKET)) is not None:
-        return Path(named)
+    if (path_text := settings.find(_SOCKET)) is not None:
+        return Path(path_text)
     raise RescindError(
         f"no sidecar is set: set {_SOCKET} to its socket, or {_SERVICE} to the service whose "
-        f"socket is in {RUN}, or pass a path to Verifier.attach(). {_where(settings.directory)}"
+        f"socket is in {RUN}, or pass a path to Verifier.attach(). "
+        f"{_describe_sources(settings.directory)}"
     )
 
 
 def environment_socket() -> Path | None:
     """Return the path of the socket from the environment alone, or None."""
-    if named := os.environ.get(_SOCKET):
-        return Path(named)
+    if path := os.environ.get(_SOCKET):
+        return Path(path)
     service = os.environ.get(_SERVICE)
     return default_socket_path(service) if service else None
 
@@ -167,8 +168,8 @@ def default_socket_path(service: str) -> Path:
 
 def holder_token() -> Secret | None:
     """Return RESCIND_TOKEN, the token that a workload was started with, if there is one."""
-    found = os.environ.get(_HOLDER_TOKEN)
-    return Secret(found.strip()) if found else None
+    value = os.environ.get(_HOLDER_TOKEN)
+    return Secret(value.strip()) if value else None
 
 
 def urls(text: str | None) -> tuple[str, ...]:
@@ -189,15 +190,15 @@ def read_token(path: Path) -> Secret:
         ) from error
 
 
-def _token(source: Mapping[str, str]) -> Secret | None:
-    if found := source.get(_TOKEN):
-        return Secret(found.strip())
+def _find_token(source: Mapping[str, str]) -> Secret | None:
+    if value := source.get(_TOKEN):
+        return Secret(value.strip())
     if path := source.get(f"{_TOKEN}_FILE"):
         return read_token(Path(path))
     return None
 
 
-def _where(directory: Path) -> str:
+def _describe_sources(directory: Path) -> str:
     return (
         f"It was looked for in the environment and in {directory / 'env'}: "
         "`rescind up` starts a system and writes that file"

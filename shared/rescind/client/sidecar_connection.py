@@ -87,7 +87,7 @@ class SidecarConnection:
         self._entries = self._cache.tokens  # saves an attribute access in each check
         self._lease_lock = threading.Lock()
         self._request_numbers = count(1)
-        self._graces_ns = _graces_ns(greeting.posture)
+        self._graces_ns = _parse_graces_ns(greeting.posture)
         self._time_namespace = clock.time_namespace()
         self._lease_end = LeaseEnd(greeting.instance, 0, 0)
         self._hung_up = False
@@ -108,18 +108,18 @@ class SidecarConnection:
     ) -> "SidecarConnection":
         clock.require_boottime()
         while True:
-            opened = BlockingConnection(path, deadline_s=deadline_s)
-            greeting = opened.greeting
+            blocking = BlockingConnection(path, deadline_s=deadline_s)
+            greeting = blocking.greeting
             try:
-                table = trusted_table(path, opened, deadline_s=deadline_s)
+                table = trusted_table(path, blocking, deadline_s=deadline_s)
             except OtherInstanceError as error:
-                opened.close()
+                blocking.close()
                 if clock.monotonic_s() > deadline_s:
                     raise unreachable_error(path, "its table is another instance's") from error
                 time.sleep(_NEW_TABLE_S)  # between a new sidecar's rename and its bind
                 continue
             connection = cls(path, greeting, table, timeout_s=timeout_s, most_entries=most_entries)
-            connection._pool.adopt(opened)
+            connection._pool.adopt(blocking)
             return connection
 
     def reconnect(self, *, deadline_s: float, wait: bool) -> "SidecarConnection":
@@ -129,7 +129,7 @@ class SidecarConnection:
         """
         while True:
             try:
-                connected = self._connect(
+                successor = self._connect(
                     self.path,
                     timeout_s=self._timeout_s,
                     most_entries=self._cache.most_entries,
@@ -139,9 +139,9 @@ class SidecarConnection:
                 if not wait or clock.monotonic_s() + _NEW_SOCKET_S > deadline_s:
                     raise
             else:
-                if connected.instance == self.instance:
-                    connected.adopt(self._cache, self._lease_end)
-                return connected
+                if successor.instance == self.instance:
+                    successor.adopt(self._cache, self._lease_end)
+                return successor
             time.sleep(_NEW_SOCKET_S)
 
     def adopt(self, cache: TokenCache, lease_end: LeaseEnd) -> None:
@@ -204,7 +204,7 @@ class SidecarConnection:
         now_ns = clock.boottime_ns()
         if now_ns >= ends_ns:
             # The sidecar may have been replaced, and its successor may hold a lease.
-            return SUPERSEDED if self._replaced() else _NO_LEASE
+            return SUPERSEDED if self._is_replaced() else _NO_LEASE
         if entry.not_before_ns <= now_ns < entry.until_ns:
             return entry.allowed
         return None
@@ -257,7 +257,7 @@ class SidecarConnection:
         if self.table is not None:
             if self.freshness().fresh_for_ms:
                 return True
-            return SUPERSEDED if self._replaced() else False
+            return SUPERSEDED if self._is_replaced() else False
         try:
             response = self.send(Clock(next(self._request_numbers)), deadline_s=deadline_s)
         except UnreachableError:
@@ -277,7 +277,7 @@ class SidecarConnection:
             return False
         return False
 
-    def _replaced(self) -> bool:
+    def _is_replaced(self) -> bool:
         return self.table is not None and self.table.replaced()
 
     def record_request(self, token: str, *, min_seq: int = 0) -> Look:
@@ -320,7 +320,7 @@ class SidecarConnection:
                         self._cache.forget(token)
                     return Denied(reason)
                 case Verdict():
-                    return self._verdict(token, response, sent_ns=sent_ns, min_seq=min_seq)
+                    return self._build_verdict(token, response, sent_ns=sent_ns, min_seq=min_seq)
         except MalformedMessageError:
             return _UNAVAILABLE
 
@@ -344,7 +344,7 @@ class SidecarConnection:
         # Later silence proves nothing: the sidecar at the path may then be another instance.
         self._hung_up = self._hung_up or not isinstance(error, NoAnswerError)
 
-    def _verdict(
+    def _build_verdict(
         self, token: str, response: Verdict, *, sent_ns: int, min_seq: int
     ) -> Allowed | Denied:
         if response.reason is not None:
@@ -357,12 +357,12 @@ class SidecarConnection:
         token_for_ms = response.token_for_ms
         return LeasedVerdict(
             record,
-            lease_end=self._updated_lease_end(response, sent_ns),
+            lease_end=self._update_lease_end(response, sent_ns),
             grace_ns=dict(self._graces_ns)[DEADLINE[record.kind]],
             token_until_ns=None if token_for_ms is None else sent_ns + token_for_ms * NS_PER_MS,
         )
 
-    def _updated_lease_end(self, response: Verdict, sent_ns: int) -> LeaseEnd:
+    def _update_lease_end(self, response: Verdict, sent_ns: int) -> LeaseEnd:
         """Return the end of the lease at a response's position, updated by the response."""
         # 0 means that the lease is over, in grace: the end that an earlier answer implied remains.
         left_ns = response.fresh_for_ms * NS_PER_MS
@@ -389,7 +389,7 @@ class SidecarConnection:
         self._loops.close()
 
 
-def _graces_ns(text: str) -> tuple[tuple[int, int], ...]:
+def _parse_graces_ns(text: str) -> tuple[tuple[int, int], ...]:
     """Return each deadline's word, and the grace by which it lies after the end of the lease."""
     try:
         posture = Posture.parse(text)

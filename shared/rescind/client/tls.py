@@ -49,7 +49,7 @@ class TlsFiles:
         if self.key is not None and self.cert is None:
             raise TlsError(f"{self.variable('key')} is set without {self.variable('cert')}")
         # With a CA of its own, the link does not trust the CAs of the system.
-        context = ssl.create_default_context(cafile=self._readable("ca", self.ca))
+        context = ssl.create_default_context(cafile=self._require_readable("ca", self.ca))
         self.identify(context)
         return context
 
@@ -60,13 +60,13 @@ class TlsFiles:
         """
         if self.cert is None:
             missing = self.variable("cert")
-            named = self.variable("ca" if self.key is None else "key")
-            raise TlsError(f"{named} is set without {missing}")
+            variable = self.variable("ca" if self.key is None else "key")
+            raise TlsError(f"{variable} is set without {missing}")
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.options |= ssl.OP_NO_RENEGOTIATION
         self.identify(context)
         if self.ca is not None:
-            self._loaded("ca", self.ca, lambda: context.load_verify_locations(cafile=self.ca))
+            self._load("ca", self.ca, lambda: context.load_verify_locations(cafile=self.ca))
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
@@ -75,16 +75,16 @@ class TlsFiles:
         cert = self.cert
         if cert is None:
             return
-        self._readable("cert", cert)
-        self._readable("key", self.key)
+        self._require_readable("cert", cert)
+        self._require_readable("key", self.key)
         # Without a password callback, OpenSSL would ask for a password at the terminal.
-        self._loaded("cert", cert, lambda: context.load_cert_chain(cert, self.key, lambda: ""))
+        self._load("cert", cert, lambda: context.load_cert_chain(cert, self.key, lambda: ""))
 
     def variable(self, which: str) -> str:
         """Return the name of the setting of one of the files."""
         return f"RESCIND_{self.link.upper()}_{which.upper()}_FILE"
 
-    def _readable(self, which: str, path: Path | None) -> str | None:
+    def _require_readable(self, which: str, path: Path | None) -> str | None:
         if path is None:
             return None
         try:
@@ -96,14 +96,16 @@ class TlsFiles:
             ) from error
         if which == "ca":
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            self._loaded(which, path, lambda: context.load_verify_locations(cafile=path))
+            self._load(which, path, lambda: context.load_verify_locations(cafile=path))
         return str(path)
 
-    def _loaded(self, which: str, path: Path, load: Callable[[], None]) -> None:
+    def _load(self, which: str, path: Path, load: Callable[[], None]) -> None:
         try:
             load()
         except OSError as error:  # ssl.SSLError is an OSError
-            raise TlsError(f"{self.variable(which)}: {path} {_unusable(which, error)}") from error
+            raise TlsError(
+                f"{self.variable(which)}: {path} {_describe_failure(which, error)}"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class LinkSecurity:
     plaintext: bool
 
 
-def _unusable(which: str, error: OSError) -> str:
+def _describe_failure(which: str, error: OSError) -> str:
     if not isinstance(error, ssl.SSLError):
         return f"cannot be read: {error.strerror}"
     if which == "ca":

@@ -35,10 +35,10 @@ def unreachable_error(path: Path, problem: object) -> UnreachableError:
     # The kernel's timeout of a socket (SO_RCVTIMEO) and a full backlog raise BlockingIOError.
     late = isinstance(problem, (TimeoutError, BlockingIOError))
     kind = NoAnswerError if late else UnreachableError
-    return kind(f"no sidecar answers at {path} ({problem}): {_advice(problem)}")
+    return kind(f"no sidecar answers at {path} ({problem}): {_advise(problem)}")
 
 
-def _advice(problem: object) -> str:
+def _advise(problem: object) -> str:
     match problem:
         case PermissionError():
             return "this process may not open it: let its user join the socket's group"
@@ -50,7 +50,7 @@ def _advice(problem: object) -> str:
             return "start `rescind sidecar`, or correct the path"
 
 
-def _left_s(deadline_s: float) -> float:
+def _seconds_until(deadline_s: float) -> float:
     """Return the seconds until a deadline; never 0, which makes a socket non-blocking."""
     return max(0.001, deadline_s - clock.monotonic_s())
 
@@ -65,7 +65,7 @@ class BlockingConnection:
         self._timeout_s = 0.0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.settimeout(_left_s(deadline_s))
+            self._socket.settimeout(_seconds_until(deadline_s))
             self._socket.connect(str(path))
             self._socket.settimeout(None)  # from here on, the kernel measures the timeout
             greeting = self._receive(deadline_s)
@@ -83,7 +83,7 @@ class BlockingConnection:
     def send(self, request: Request, *, deadline_s: float) -> Response:
         """Send a request, and wait for its response. Closes the connection on any error."""
         try:
-            self._set_timeout(_left_s(deadline_s))
+            self._set_timeout(_seconds_until(deadline_s))
             self._socket.sendall(encode_request(request))
             while True:
                 response = self._receive(deadline_s)
@@ -95,11 +95,11 @@ class BlockingConnection:
 
     def _receive(self, deadline_s: float) -> Response:
         while not self._ready:
-            self._set_timeout(_left_s(deadline_s))
-            received = self._socket.recv(_RECEIVE_BYTES)
-            if not received:
+            self._set_timeout(_seconds_until(deadline_s))
+            data = self._socket.recv(_RECEIVE_BYTES)
+            if not data:
                 raise ConnectionResetError("it hung up")
-            self._ready = self._frames.feed(received)
+            self._ready = self._frames.feed(data)
         return decode_response(self._ready.pop(0))
 
     def _set_timeout(self, left_s: float) -> None:
@@ -210,7 +210,7 @@ class _Pipeline(asyncio.Protocol):
     async def send(self, request: Request, *, deadline_s: float) -> Response:
         if not self._flowing.is_set():
             # A sidecar that does not read must not fill this process's memory: wait.
-            await asyncio.wait_for(self._flowing.wait(), _left_s(deadline_s))
+            await asyncio.wait_for(self._flowing.wait(), _seconds_until(deadline_s))
         if not self.open:
             raise unreachable_error(self._path, "it hung up")
         loop = asyncio.get_running_loop()
@@ -220,7 +220,7 @@ class _Pipeline(asyncio.Protocol):
             loop.call_soon(self._flush)
         self._unsent.append(encode_request(request))
         # Not asyncio.timeout, which costs as much as the rest of this function.
-        timer = loop.call_later(_left_s(deadline_s), self._time_out, future)
+        timer = loop.call_later(_seconds_until(deadline_s), self._time_out, future)
         try:
             return await future
         finally:
@@ -256,11 +256,11 @@ class _LoopPipeline:
             await self._ending.aclose()
         self.pipeline = pipeline
         # At its end, a loop closes only the asynchronous generators that were started in it.
-        self._ending = _closing(pipeline)
+        self._ending = _close_at_end(pipeline)
         await anext(self._ending)
 
 
-async def _closing(pipeline: _Pipeline) -> AsyncGenerator[None]:
+async def _close_at_end(pipeline: _Pipeline) -> AsyncGenerator[None]:
     try:
         yield
     finally:
@@ -284,13 +284,13 @@ class LoopPipelines:
         pipeline = None if loop_pipeline is None else loop_pipeline.pipeline
         try:
             if pipeline is None or not pipeline.open:
-                async with asyncio.timeout(_left_s(deadline_s)):
-                    pipeline = await self._pipeline()
+                async with asyncio.timeout(_seconds_until(deadline_s)):
+                    pipeline = await self._open_pipeline()
             return await pipeline.send(request, deadline_s=deadline_s)
         except TimeoutError as error:
             raise unreachable_error(self._path, TimeoutError("no answer in time")) from error
 
-    async def _pipeline(self) -> _Pipeline:
+    async def _open_pipeline(self) -> _Pipeline:
         loop = asyncio.get_running_loop()
         with self._lock:
             loop_pipeline = self._pipelines.setdefault(loop, _LoopPipeline())

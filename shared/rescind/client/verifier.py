@@ -88,9 +88,9 @@ class Verifier:
         deadline_s = self._connection.new_deadline_s()
         for _ in range(_ATTEMPTS):
             connection = self._connection
-            leased = connection.leased(deadline_s=deadline_s)
-            if leased is not SUPERSEDED:
-                return leased
+            has_lease = connection.leased(deadline_s=deadline_s)
+            if has_lease is not SUPERSEDED:
+                return has_lease
             if not self._reconnect(connection, deadline_s):
                 return False
         return False
@@ -149,7 +149,7 @@ class Verifier:
                 sent_ns = clock.boottime_ns()
                 try:
                     response = connection.send(
-                        self._socket_request(connection, request), deadline_s=deadline_s
+                        self._build_request(connection, request), deadline_s=deadline_s
                     )
                 except UnreachableError:
                     verdict = SUPERSEDED
@@ -195,7 +195,7 @@ class Verifier:
                 sent_ns = clock.boottime_ns()
                 try:
                     response = await connection.asend(
-                        self._socket_request(connection, request), deadline_s=deadline_s
+                        self._build_request(connection, request), deadline_s=deadline_s
                     )
                 except UnreachableError:
                     verdict = SUPERSEDED
@@ -258,18 +258,18 @@ class Verifier:
         """
         return Hold(self._holds, CheckRequest(token, frozenset(require), audience, address))
 
-    def _socket_request(self, connection: SidecarConnection, request: CheckRequest) -> Request:
+    def _build_request(self, connection: SidecarConnection, request: CheckRequest) -> Request:
         if connection.table is not None:
             return connection.record_request(request.token, min_seq=request.min_seq)
         return connection.verdict_request(
             request.token,
             tuple(request.require),
-            self._required_audience(connection, request.audience),
+            self._choose_audience(connection, request.audience),
             min_seq=request.min_seq,
             address=request.address,
         )
 
-    def _required_audience(self, connection: SidecarConnection, audience: str | None) -> str:
+    def _choose_audience(self, connection: SidecarConnection, audience: str | None) -> str:
         return audience or self._audience or connection.service
 
     def _check_call(
@@ -290,14 +290,14 @@ class Verifier:
         """Check the requirements of this call against the record; never cached (design 6.6)."""
         if isinstance(verdict, Denied):
             return verdict
-        denied = permitted(
+        denial = permitted(
             verdict.record,
             require=require,
-            audience=self._required_audience(connection, audience),
+            audience=self._choose_audience(connection, audience),
             address=address,
             labels=connection.labels,
         )
-        return denied or verdict
+        return denial or verdict
 
     def _reconnect(self, connection: SidecarConnection, deadline_s: float) -> bool:
         """Reconnect, unless another thread already has. Return True if there is a new connection.
@@ -345,13 +345,13 @@ class Verifier:
     def _after_fork_in_child(cls) -> None:
         """Replace connections and locks in a forked child: the parent may hold them."""
         for verifier in list(cls._instances):
-            verifier._fork()  # noqa: SLF001 its own class
+            verifier._reset_after_fork()  # noqa: SLF001 its own class
 
-    def _fork(self) -> None:
+    def _reset_after_fork(self) -> None:
         self._reconnecting = threading.Lock()
-        inherited, self._connection = self._connection, self._connection.forked()
-        inherited.close_inherited()
-        self._holds.forked(same_clock=inherited.same_clock)
+        former, self._connection = self._connection, self._connection.forked()
+        former.close_inherited()
+        self._holds.forked(same_clock=former.same_clock)
 
 
 os.register_at_fork(after_in_child=Verifier._after_fork_in_child)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] its own module

@@ -112,9 +112,9 @@ class Hold:
             raise RuntimeError("a hold cancels the task that it is entered in: there is none here")
         self._register()
         try:
-            record = self._record_of(await self._supervisor.acheck_request(self.request))
+            record = self._require_record(await self._supervisor.acheck_request(self.request))
             self._task, self._cancelling = task, task.cancelling()
-            self._activate(partial(_call, task.get_loop(), self._cancel))
+            self._activate(partial(_call_in_loop, task.get_loop(), self._cancel))
         except BaseException:
             self._task = None
             self._supervisor.remove(self)
@@ -149,12 +149,14 @@ class Hold:
         self.thread = threading.get_ident()
         self._register()
         try:
-            held = ThreadHold(self._record_of(self._supervisor.check_request(self.request)))
-            self._activate(held.end)
+            thread_hold = ThreadHold(
+                self._require_record(self._supervisor.check_request(self.request))
+            )
+            self._activate(thread_hold.end)
         except BaseException:
             self._supervisor.remove(self)
             raise
-        return held
+        return thread_hold
 
     def __exit__(self, *_: object) -> None:
         """End the hold. Raises nothing: a thread is not interrupted, it checks `revoked`."""
@@ -168,7 +170,7 @@ class Hold:
         self._entered = True
         self._supervisor.add(self)
 
-    def _record_of(self, verdict: Verdict) -> Record:
+    def _require_record(self, verdict: Verdict) -> Record:
         match verdict:
             case Allowed(record):
                 self.allowed = verdict
@@ -189,6 +191,6 @@ class Hold:
         return self.reason or Reason.UNAVAILABLE
 
 
-def _call(loop: asyncio.AbstractEventLoop, action: Callable[[], None], _: Reason) -> None:
+def _call_in_loop(loop: asyncio.AbstractEventLoop, action: Callable[[], None], _: Reason) -> None:
     with suppress(RuntimeError):  # the loop is closed, so the work has ended
         loop.call_soon_threadsafe(action)

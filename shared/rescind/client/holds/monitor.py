@@ -99,7 +99,7 @@ def confirm(hold: Hold, ends_ns: tuple[int, int] | None) -> int:
     return due_ns
 
 
-def _leased_until_ns(hold: Hold) -> int | None:
+def _find_lease_end_ns(hold: Hold) -> int | None:
     """Return the end of the lease under which a hold was last confirmed; None if not known."""
     verdict = hold.allowed
     return (
@@ -134,23 +134,23 @@ class HoldMonitor:
     async def run(self) -> None:
         """Check until no hold is left."""
         async with asyncio.TaskGroup() as tasks:
-            listening = tasks.create_task(self.subscription.listen())
+            listener = tasks.create_task(self.subscription.listen())
             while not self._schedule.finished():
                 # Clear first: a change during this check then causes another one.
                 self._change.clear()
                 holds = self._schedule.take(clock.boottime_ns() + _LONGEST_PAUSE_NS)
                 began_s = clock.monotonic_s()
                 self._check_all(holds, tasks)
-                await asyncio.sleep(self._pause_s(len(holds), clock.monotonic_s() - began_s))
+                await asyncio.sleep(self._choose_pause_s(len(holds), clock.monotonic_s() - began_s))
                 if not self._sidecar_answers.is_set() and self._probe_task is None:
                     self._probe_task = tasks.create_task(self._probe())
                 await self._wait(notified=self.subscription.open or not holds)
-            listening.cancel()
+            listener.cancel()
             if self._probe_task is not None:
                 self._probe_task.cancel()
             self._sidecar_answers.set()
 
-    def _pause_s(self, holds: int, took_s: float) -> float:
+    def _choose_pause_s(self, holds: int, took_s: float) -> float:
         """Return the pause in seconds that limits checks to a fifth of the time.
 
         Without a table, each hold takes a request to the sidecar, which takes time after the check.
@@ -181,7 +181,7 @@ class HoldMonitor:
                     hold.allowed = verdict
                     if ends_ns is not None:
                         soonest_ns = min(soonest_ns, confirm(hold, ends_ns))
-                case Denied(reason) if self._excused(reason, connection):
+                case Denied(reason) if self._is_excused(reason, connection):
                     soonest_ns = min(soonest_ns, clock.boottime_ns() + _UNNOTIFIED_PAUSE_NS)
                 case Denied(reason):
                     self._end(hold, reason)
@@ -195,7 +195,7 @@ class HoldMonitor:
     def _end_if_expired(self, hold: Hold) -> int:
         """End a hold that may no longer wait for an answer. Return when to check it again."""
         now_ns = clock.boottime_ns()
-        leased_until_ns = _leased_until_ns(hold)
+        leased_until_ns = _find_lease_end_ns(hold)
         if leased_until_ns is not None and now_ns >= leased_until_ns:
             self._end(hold, Reason.NO_LEASE)
         elif self._sidecar_silent and not self._outlasts_silence(hold, now_ns):
@@ -250,7 +250,7 @@ class HoldMonitor:
         if isinstance(verdict, Allowed):
             hold.allowed = verdict
             return self._requested[hold]
-        if self._excused(verdict.reason, connection):
+        if self._is_excused(verdict.reason, connection):
             await asyncio.sleep(_RETRY_S)
             return True
         self._end(hold, verdict.reason)
@@ -275,7 +275,7 @@ class HoldMonitor:
         self._schedule.remove(hold)
         hold.hit(reason)
 
-    def _excused(self, reason: Reason, connection: SidecarConnection) -> bool:
+    def _is_excused(self, reason: Reason, connection: SidecarConnection) -> bool:
         """Return True if the verdict is missing because the sidecar is being replaced.
 
         The successor has the time of one check. The end of a lease is not excused: a receipt relies

@@ -150,7 +150,7 @@ class HoldRegistry:
         with self._lock:
             if self._thread is not threading.current_thread():
                 return  # this thread ended without holds, and another may have started
-            unchecked, self._registered = self._registered, set()
+            holds, self._registered = self._registered, set()
             self._thread = self._wake = self._monitor = None
-        for hold in unchecked:
+        for hold in holds:
             hold.hit(Reason.UNAVAILABLE)

@@ -29,11 +29,11 @@ class ChangeSubscription:
     async def listen(self) -> None:
         """Stay connected, until cancelled."""
         while True:
-            received = await self._receive()
+            has_received = await self._receive()
             self.open = False
             self._on_change()
             # A sidecar that closes the connection without a message is too old to support Watch.
-            await asyncio.sleep(_RECONNECT_S if received else _UNSUPPORTED_S)
+            await asyncio.sleep(_RECONNECT_S if has_received else _UNSUPPORTED_S)
 
     async def _receive(self) -> bool:
         """Receive until the connection ends. Return False if it ended without a message."""

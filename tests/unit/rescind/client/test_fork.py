@@ -96,7 +96,7 @@ def test_a_child_has_none_of_its_parents_locks_and_all_of_its_own_are_free(
     assert len(before) >= 3  # of the verifier, its connection and its watch, at least
     for lock in before:
         assert lock.acquire(blocking=False)
-    verifier._fork()
+    verifier._reset_after_fork()
     after = locks(verifier)
     assert len(after) == len(before)
     assert not {id(lock) for lock in after} & {id(lock) for lock in before}
@@ -113,7 +113,7 @@ def test_a_child_has_the_table_and_nothing_else_of_its_parents_session(
     parents._entries["token"] = entry = object()  # type: ignore[assignment]  # none is looked at
     connection, theirs = connected()
     parents._pool.adopt(connection)
-    verifier._fork()
+    verifier._reset_after_fork()
     child = verifier._connection
     assert child is not parents
     assert child.table is table
@@ -131,7 +131,7 @@ def test_a_child_closes_its_copy_of_a_connection_and_its_parents_stays_open(
     connection, theirs = connected()
     parents = socket.socket(fileno=os.dup(connection._socket.fileno()))  # what the parent keeps
     verifier._connection._pool.adopt(connection)
-    verifier._fork()
+    verifier._reset_after_fork()
     assert connection._socket.fileno() == -1
     parents.sendall(b"still there")
     assert theirs.recv(64) == b"still there"
@@ -154,6 +154,6 @@ def test_a_child_watches_only_the_work_of_the_thread_that_forked(
     mine.thread, others.thread = threading.get_ident(), threading.get_ident() + 1
     for holding in (mine, others, of_a_loop):
         verifier._holds.add(holding)
-    verifier._fork()
+    verifier._reset_after_fork()
     assert verifier._holds._registered == {mine}
     assert len(started) == 2  # the parent's thread, and one that the child has of its own

@@ -282,7 +282,7 @@ class CheckedFirst(Hold):
     """The wrong order, which loses what comes between the two."""
 
     async def __aenter__(self) -> Record:
-        record = self._record_of(await self._supervisor.acheck_request(self.request))
+        record = self._require_record(await self._supervisor.acheck_request(self.request))
         self._supervisor.add(self)
         self._task = asyncio.current_task()
         return record

@@ -287,7 +287,7 @@ def test_beside_a_silent_sidecar_one_request_at_a_time_is_sent() -> None:
 def test_checks_of_holds_take_at_most_a_fifth_of_the_time() -> None:
     async def rest(scene: Scene) -> None:
         for took_s in (0.001, 0.02, 0.2):
-            assert took_s <= (took_s + scene.monitor._pause_s(10, took_s)) / 5 + 1e-9
+            assert took_s <= (took_s + scene.monitor._choose_pause_s(10, took_s)) / 5 + 1e-9
 
     run(rest)
 
