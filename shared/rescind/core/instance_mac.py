@@ -1,7 +1,7 @@
 """The secret of an instance, and the MAC of its messages (design 7).
 
-A MAC takes microseconds, where a signature takes a hundred of them. Every heartbeat of a fleet
-carries a MAC.
+A MAC takes microseconds, and a signature a hundred times as long. Every heartbeat of a fleet has a
+MAC.
 """
 
 import hmac

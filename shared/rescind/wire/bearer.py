@@ -13,7 +13,7 @@ from rescind.core.verdict import NOT_JUDGED, Reason
 from rescind.errors import ScopeError
 
 RETRY_AFTER_S = 1
-"""A lease returns with the next heartbeat, which follows soon."""
+"""In seconds: the next heartbeat, which may bring a lease, follows soon."""
 
 _HEADER = re.compile(rb"bearer +([^ ]+) *", re.IGNORECASE)
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 §3.3: characters allowed in a quoted challenge
@@ -53,10 +53,10 @@ def find(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 
     Two `Authorization` headers contradict each other, so neither is used.
     """
-    found = [value for name, value in headers if name.lower() == b"authorization"]
-    if len(found) > 1:
+    values = [value for name, value in headers if name.lower() == b"authorization"]
+    if len(values) > 1:
         return ""
-    match = _HEADER.fullmatch(found[0]) if found else None
+    match = _HEADER.fullmatch(values[0]) if values else None
     return match[1].decode("latin-1") if match else None
 
 
@@ -108,18 +108,20 @@ def refuse(
     if reason in NOT_JUDGED:
         # No error code: the token may be good, and the client must not discard it.
         mild = challenge(_REALM) if stale_status == _UNAUTHORIZED else None
-        return _refusal(stale_status, reason, detail, mild, retry=True)
+        return _build_refusal(stale_status, reason, detail, mild, retry=True)
     if reason is Reason.MISSING:
-        return _refusal(401, reason, detail, challenge(_REALM))  # RFC 6750 §3.1: no error code
+        return _build_refusal(
+            401, reason, detail, challenge(_REALM)
+        )  # RFC 6750 §3.1: no error code
     if reason is Reason.INSUFFICIENT_SCOPE:
         # A text that is not a scope may come from a query, and could end the quotes or the header.
         scope = " ".join(sorted(each for each in require if _SCOPE.fullmatch(each)))
         error = challenge('error="insufficient_scope"', f'scope="{scope}"')
-        return _refusal(403, reason, detail, error)
-    return _refusal(401, reason, detail, challenge('error="invalid_token"'))
+        return _build_refusal(403, reason, detail, error)
+    return _build_refusal(401, reason, detail, challenge('error="invalid_token"'))
 
 
-def _refusal(
+def _build_refusal(
     status: int, reason: Reason, detail: str, challenge: str | None, *, retry: bool = False
 ) -> Refusal:
     problem = {

@@ -123,8 +123,8 @@ def decode_credential(payload: Payload) -> Credential:
 def encode_answer(answer: Granted | EnrolmentRefused) -> bytes:
     """Encode an answer; it then goes into an envelope that the enrolment key signs."""
     if isinstance(answer, EnrolmentRefused):
-        appended = (answer.statement,) if answer.statement else ()
-        return pack(_REFUSED, answer.nonce, answer.why, *appended)
+        optional = (answer.statement,) if answer.statement else ()
+        return pack(_REFUSED, answer.nonce, answer.why, *optional)
     return pack(_GRANTED, answer.nonce, answer.instance, answer.epoch, answer.statement, answer.box)
 
 

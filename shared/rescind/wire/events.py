@@ -28,14 +28,14 @@ MAX_EVENTS_BYTES = 1 << 19
 
 def fit(payloads: Iterable[bytes]) -> tuple[bytes, ...]:
     """Return the first events, as many as fit into one message."""
-    taken: list[bytes] = []
-    left = MAX_EVENTS_BYTES
+    first: list[bytes] = []
+    left_bytes = MAX_EVENTS_BYTES
     for payload in payloads:
-        left -= len(payload)
-        if left < 0 or len(taken) == MAX_EVENTS:
+        left_bytes -= len(payload)
+        if left_bytes < 0 or len(first) == MAX_EVENTS:
             break
-        taken.append(payload)
-    return tuple(taken)
+        first.append(payload)
+    return tuple(first)
 
 
 def encode(event: Event) -> bytes:
@@ -54,7 +54,7 @@ def encode(event: Event) -> bytes:
         revocation.scopes,
         revocation.reason,
         revocation.actor,
-        # Only a lift has it. If a field is appended after it, the others must write nil here.
+        # Only a lift has this field. If a field is appended, the other effects must write nil here.
         *(() if revocation.lifts is None else (revocation.lifts,)),
     )
 

@@ -87,7 +87,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class NoLease:
-    """The refusal of a lease: the instance's row is at `counter` already, or `over` for ever.
+    """The refusal of a lease: the instance's row is at `counter`, or the instance is `over`.
 
     A process that has not reached `counter` shares its instance id with a copy of itself.
     """
@@ -133,7 +133,7 @@ class Events:
 
 
 def encode(message: Heartbeat | Release) -> bytes:
-    """Encode a heartbeat or a release. Both go to one subject, so that neither overtakes."""
+    """Encode a heartbeat or a release. Both use one subject, which keeps their order."""
     if isinstance(message, Release):
         return pack(_RELEASE, message.instance, message.counter, *_encode_trail(message.trail))
     return pack(

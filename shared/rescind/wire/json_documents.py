@@ -62,7 +62,7 @@ def of_receipt(receipt: Receipt, page: DetailsPage | None = None) -> dict[str, o
         "grace": of_grace(grace),
         "unknown_grace_until": moment(receipt.unknown_grace_until_us),
         "hit": receipt.hit,
-        "summary": _of_summary(summary_of(receipt), notable(receipt.verifiers)),
+        "summary": _summary_document(summary_of(receipt), notable(receipt.verifiers)),
     }
 
 
@@ -113,7 +113,7 @@ def grace_verifier_in(document: Mapping[str, object]) -> VerifierInGrace:
     )
 
 
-def _of_summary(summary: Summary, named: Iterable[EnforcingVerifier]) -> dict[str, object]:
+def _summary_document(summary: Summary, named: Iterable[EnforcingVerifier]) -> dict[str, object]:
     return {
         "verifiers": summary.verifiers,
         "acknowledged": summary.acknowledged,

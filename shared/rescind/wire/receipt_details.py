@@ -50,8 +50,8 @@ def divide(receipt: Receipt) -> tuple[Receipt, tuple[bytes, ...]]:
     """
     if len(receipt.verifiers) + len(receipt.grace) <= MOST_INLINE:
         return receipt, ()
-    chunks = _chunks(receipt.verifiers, receipt.grace)
-    return summarised(receipt, tuple(map(_hash, chunks))), chunks
+    chunks = _encode_chunks(receipt.verifiers, receipt.grace)
+    return summarised(receipt, tuple(map(_compute_hash, chunks))), chunks
 
 
 def completed(
@@ -63,11 +63,11 @@ def completed(
     """
     complete = replace(signed, verifiers=tuple(verifiers), grace=tuple(grace), summary=None)
     try:
-        encoded, _ = divide(complete)
+        divided, _ = divide(complete)
     except (TooLargeError, ValueError, OverflowError) as error:
         # A value that msgpack cannot encode, such as half a surrogate pair, was not signed either.
         raise MalformedMessageError("receipt", "its verifiers cannot be written") from error
-    if encoded != signed:
+    if divided != signed:
         raise MalformedMessageError("receipt", "its verifiers are not those that were signed")
     return complete
 
@@ -77,7 +77,9 @@ def span(receipt: Receipt, *, cursor: int, limit: int) -> range:
     last = min(cursor + limit, length(receipt)) - 1
     if last < cursor:
         return range(0)
-    return range(_place(receipt, cursor) // PER_CHUNK, _place(receipt, last) // PER_CHUNK + 1)
+    return range(
+        _find_place(receipt, cursor) // PER_CHUNK, _find_place(receipt, last) // PER_CHUNK + 1
+    )
 
 
 def page(receipt: Receipt, chunks: Sequence[Payload], *, cursor: int, limit: int) -> DetailsPage:
@@ -93,19 +95,21 @@ def page(receipt: Receipt, chunks: Sequence[Payload], *, cursor: int, limit: int
     numbers = span(receipt, cursor=cursor, limit=limit)
     if len(chunks) != len(numbers) or numbers.stop > len(summary.hashes):
         raise MalformedMessageError("receipt", "chunks of its details are missing")
-    found: list[EnforcingVerifier | VerifierInGrace] = []
+    contents: list[EnforcingVerifier | VerifierInGrace] = []
     for number, chunk in zip(numbers, chunks, strict=True):
-        if _hash(chunk) != summary.hashes[number]:
+        if _compute_hash(chunk) != summary.hashes[number]:
             raise MalformedMessageError("receipt", f"chunk {number} is not the one that was signed")
-        found += _read(chunk)
-    places = [_place(receipt, place) - numbers.start * PER_CHUNK for place in range(cursor, ends)]
-    if places and places[-1] >= len(found):
+        contents += _read(chunk)
+    places = [
+        _find_place(receipt, place) - numbers.start * PER_CHUNK for place in range(cursor, ends)
+    ]
+    if places and places[-1] >= len(contents):
         raise MalformedMessageError("receipt", "its chunks hold less than its counts say")
-    wanted = [found[place] for place in places]
+    selected = [contents[place] for place in places]
     return DetailsPage(
         cursor,
-        tuple(each for each in wanted if isinstance(each, EnforcingVerifier)),
-        tuple(each for each in wanted if isinstance(each, VerifierInGrace)),
+        tuple(each for each in selected if isinstance(each, EnforcingVerifier)),
+        tuple(each for each in selected if isinstance(each, VerifierInGrace)),
         following,
     )
 
@@ -118,12 +122,12 @@ def length(receipt: Receipt) -> int:
     return summary.verifiers + max(0, summary.grace - MOST_GRACE)
 
 
-def _place(receipt: Receipt, place: int) -> int:
+def _find_place(receipt: Receipt, place: int) -> int:
     """Return the place in the chunks, which also contain the grace that the receipt names."""
     return place if place < summary_of(receipt).verifiers else place + MOST_GRACE
 
 
-def _chunks(
+def _encode_chunks(
     verifiers: Sequence[EnforcingVerifier], grace: Sequence[VerifierInGrace]
 ) -> tuple[bytes, ...]:
     many = len(verifiers) + len(grace)
@@ -160,5 +164,5 @@ def _read(chunk: Payload) -> list[EnforcingVerifier | VerifierInGrace]:
     ]
 
 
-def _hash(chunk: Payload) -> bytes:
+def _compute_hash(chunk: Payload) -> bytes:
     return hashlib.sha256(chunk).digest()

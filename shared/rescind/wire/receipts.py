@@ -37,7 +37,7 @@ def encode(receipt: Receipt) -> bytes:
     Raises TooLargeError for a receipt that could not be decoded again. `receipt_details.divide`
     turns a receipt of any size into one that can.
     """
-    named = _require_readable(
+    receipt_bytes = _require_readable(
         pack(
             _RECEIPT,
             receipt.revocation_id,
@@ -47,18 +47,22 @@ def encode(receipt: Receipt) -> bytes:
             receipt.enforced_at_us,
             [encode_verifier(each) for each in receipt.verifiers],
             [encode_grace(each) for each in receipt.grace],
-            *_appended(receipt),
+            *_collect_optional(receipt),
         ),
         longest=max(len(receipt.verifiers), len(receipt.grace), len(receipt.payloads)),
     )
-    return named if receipt.summary is None else _encode_summary(receipt.summary, named)
+    return (
+        receipt_bytes
+        if receipt.summary is None
+        else _encode_summary(receipt.summary, receipt_bytes)
+    )
 
 
-def _encode_summary(summary: Summary, named: bytes) -> bytes:
+def _encode_summary(summary: Summary, receipt_bytes: bytes) -> bytes:
     return _require_readable(
         pack(
             _SUMMARY,
-            named,
+            receipt_bytes,
             summary.acknowledged,
             summary.released,
             summary.lapsed,
@@ -126,12 +130,12 @@ def _decode_receipt(content: Payload) -> Receipt:
     )
 
 
-def _appended(receipt: Receipt) -> tuple[object, ...]:
+def _collect_optional(receipt: Receipt) -> tuple[object, ...]:
     """Return the fields appended since the first version, without nils at the end."""
-    appended = [receipt.payloads or None, receipt.unknown_grace_until_us, receipt.hit]
-    while appended and appended[-1] is None:
-        appended.pop()
-    return tuple(appended)
+    optional = [receipt.payloads or None, receipt.unknown_grace_until_us, receipt.hit]
+    while optional and optional[-1] is None:
+        optional.pop()
+    return tuple(optional)
 
 
 def _decode_summary(fields: Fields) -> Summary:

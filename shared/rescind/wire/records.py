@@ -76,7 +76,7 @@ def decode(payload: Payload) -> Record:
     token_hash, epoch, as_of, token_id, kind, subject, *rest = fields.run(_FIELDS)
     scopes, audience, issued_at_us, issued_seq, not_before_us, expires_at_us, *rest = rest
     handles, holds, tenant, client, session, labels, lineage, chain = rest
-    removed, addresses, verifier = _restrictions(fields)
+    removed, addresses, verifier = _decode_restrictions(fields)
     if len(token_hash) != HASH_BYTES:
         raise MalformedMessageError("record", f"a token's hash has {HASH_BYTES} bytes")
     fields.require_texts(scopes, audience, handles, lineage, chain, removed, addresses)
@@ -85,7 +85,7 @@ def decode(payload: Payload) -> Record:
         epoch=epoch,
         as_of=as_of,
         token_id=token_id,
-        kind=_kind(kind),
+        kind=_decode_kind(kind),
         subject=subject,
         granted=frozenset(scopes),
         audience=frozenset(audience),
@@ -94,7 +94,7 @@ def decode(payload: Payload) -> Record:
         not_before_us=not_before_us,
         expires_at_us=expires_at_us,
         handles=tuple(handles),
-        holds=tuple(_hold(hold) for hold in fields.messages(holds, "hold")) if holds else (),
+        holds=tuple(_decode_hold(hold) for hold in fields.messages(holds, "hold")) if holds else (),
         tenant=tenant,
         client=client,
         session=session,
@@ -102,7 +102,7 @@ def decode(payload: Payload) -> Record:
         lineage=tuple(lineage),
         chain=tuple(chain),
         removed=tuple(removed),
-        conditions=_conditions(fields, addresses, verifier),
+        conditions=_decode_conditions(fields, addresses, verifier),
     )
     if EVERYTHING not in record.handles:
         # Without its handles, no event could ever hit it.
@@ -115,12 +115,12 @@ def key(epoch: int, token_hash: bytes) -> str:
     return f"rescind:v1:{epoch}:{token_hash.hex()}"
 
 
-def _hold(fields: Fields) -> ActiveRevocation:
+def _decode_hold(fields: Fields) -> ActiveRevocation:
     fields.expect(_HOLD)
     return ActiveRevocation(fields.text(), fields.text(), fields.uint())
 
 
-def _restrictions(fields: Fields) -> tuple[list[Any], list[Any], list[Any]]:
+def _decode_restrictions(fields: Fields) -> tuple[list[Any], list[Any], list[Any]]:
     """Return the removed scopes and both lists of conditions, which some tags append."""
     if fields.tag == _RECORD:
         return [], [], []
@@ -131,7 +131,7 @@ def _restrictions(fields: Fields) -> tuple[list[Any], list[Any], list[Any]]:
     return removed, addresses, verifier
 
 
-def _conditions(fields: Fields, addresses: list[str], verifier: list[Any]) -> Conditions:
+def _decode_conditions(fields: Fields, addresses: list[str], verifier: list[Any]) -> Conditions:
     if fields.tag != _CONDITIONED:
         return UNCONDITIONAL
     try:
@@ -141,7 +141,7 @@ def _conditions(fields: Fields, addresses: list[str], verifier: list[Any]) -> Co
     return Conditions(networks, fields.pairs_of(verifier) if verifier else ())
 
 
-def _kind(text: str) -> Kind:
+def _decode_kind(text: str) -> Kind:
     kind = _KINDS.get(text)
     if kind is None:
         raise MalformedMessageError("record", f"the kind {text[:40]!r} is not known")
@@ -203,8 +203,8 @@ def encode_resolve(resolve: Resolve) -> bytes:
     """Encode a look-up."""
     if resolve.nonce is None:
         return pack(_RESOLVE, resolve.token_hash)
-    shown = resolve.presented
-    rest = (None, None, None) if shown is None else (shown.seq, shown.at_us, shown.proof)
+    proof = resolve.presented
+    rest = (None, None, None) if proof is None else (proof.seq, proof.at_us, proof.proof)
     return pack(_RESOLVE, resolve.token_hash, resolve.nonce, *rest)
 
 
@@ -214,13 +214,13 @@ def decode_resolve(payload: Payload) -> Resolve:
     token_hash = fields.octets(HASH_BYTES)
     if not fields.more:
         return Resolve(token_hash)
-    nonce, presented = fields.optional_octets(NONCE_BYTES), _presented(fields)
+    nonce, presented = fields.optional_octets(NONCE_BYTES), _decode_proof(fields)
     if nonce is None and presented is not None:
         raise MalformedMessageError("look-up", "a proof without the nonce that hides it")
     return Resolve(token_hash, nonce, presented)
 
 
-def _presented(fields: Fields) -> PossessionProof | None:
+def _decode_proof(fields: Fields) -> PossessionProof | None:
     seq, at_us = fields.optional_uint(), fields.optional_uint()
     proof = fields.optional_octets(POSSESSION_BYTES)
     if seq is None or at_us is None or proof is None:

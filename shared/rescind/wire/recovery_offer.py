@@ -10,7 +10,7 @@ from rescind.wire.codec import Fields, Payload, pack
 from rescind.wire.heartbeat import INSTANCE_BYTES
 
 _OFFER = 1
-_TAKEN = 1
+_ANSWER = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,11 @@ def decode(payload: Payload) -> Offer:
     return Offer(fields.octets(INSTANCE_BYTES), fields.octets())
 
 
-def encode_offer_answer(taken: OfferAnswer) -> bytes:
+def encode_offer_answer(answer: OfferAnswer) -> bytes:
     """Encode an answer to an offer."""
-    return pack(_TAKEN, taken.wanted)
+    return pack(_ANSWER, answer.wanted)
 
 
 def decode_offer_answer(payload: Payload) -> OfferAnswer:
     """Decode an answer to an offer. Raises MalformedMessageError."""
-    return OfferAnswer(Fields(payload, message="answer to an offer").expect(_TAKEN).flag())
+    return OfferAnswer(Fields(payload, message="answer to an offer").expect(_ANSWER).flag())

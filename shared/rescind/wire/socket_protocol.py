@@ -231,7 +231,7 @@ def decode_request(payload: Payload) -> Request:
     number = fields.uint()
     match fields.tag:
         case _Tag.LOOK:
-            return Look(number, fields.text(), _min_seq(fields))
+            return Look(number, fields.text(), _decode_min_seq(fields))
         case _Tag.CLOCK:
             return Clock(number)
         case _Tag.WATCH:
@@ -242,14 +242,14 @@ def decode_request(payload: Payload) -> Request:
                 fields.text(),
                 fields.texts(),
                 fields.optional_text(),
-                _min_seq(fields),
+                _decode_min_seq(fields),
                 fields.optional_text() if fields.more else None,
             )
         case tag:
             raise MalformedMessageError("request", f"the tag {tag} is not known")
 
 
-def _min_seq(fields: Fields) -> int:
+def _decode_min_seq(fields: Fields) -> int:
     """Decode the appended `min_seq`; an older workload sends none, which means 0."""
     return fields.uint() if fields.more else 0
 
@@ -301,9 +301,9 @@ def decode_response(payload: Payload) -> Response:
     fields = Fields(payload, message="response")
     match fields.tag:
         case _Tag.ENTRY:
-            return _entry(fields)
+            return _decode_entry(fields)
         case _Tag.GREETING:
-            return _greeting(fields)
+            return _decode_greeting(fields)
         case _Tag.NOW:
             return Now(
                 fields.uint(),
@@ -312,16 +312,18 @@ def decode_response(payload: Payload) -> Response:
                 fields.optional_text() if fields.more else None,
             )
         case _Tag.REFUSED:
-            return Refused(fields.uint(), fields.octets(INSTANCE_BYTES), _reason(fields.text()))
+            return Refused(
+                fields.uint(), fields.octets(INSTANCE_BYTES), _decode_reason(fields.text())
+            )
         case _Tag.VERDICT:
-            return _verdict(fields)
+            return _decode_verdict(fields)
         case _Tag.CHANGED:
             return Changed(fields.uint(), fields.uint())
         case tag:
             raise MalformedMessageError("response", f"the tag {tag} is not known")
 
 
-def _greeting(fields: Fields) -> Greeting:
+def _decode_greeting(fields: Fields) -> Greeting:
     protocol = fields.uint()
     if protocol != PROTOCOL:
         raise MalformedMessageError(
@@ -336,7 +338,7 @@ def _greeting(fields: Fields) -> Greeting:
     )
 
 
-def _entry(fields: Fields) -> Entry:
+def _decode_entry(fields: Fields) -> Entry:
     number, instance, record, slots, stamps, generation, not_before_ns, until_ns = fields.run(
         _ENTRY
     )
@@ -357,7 +359,7 @@ def _entry(fields: Fields) -> Entry:
     )
 
 
-def _verdict(fields: Fields) -> Verdict:
+def _decode_verdict(fields: Fields) -> Verdict:
     number, instance, reason = (
         fields.uint(),
         fields.octets(INSTANCE_BYTES),
@@ -366,7 +368,7 @@ def _verdict(fields: Fields) -> Verdict:
     verdict = Verdict(
         request=number,
         instance=instance,
-        reason=None if reason is None else _reason(reason),
+        reason=None if reason is None else _decode_reason(reason),
         record=fields.optional_octets(),
         as_of=fields.uint(),
         fresh_for_ms=fields.uint(),
@@ -377,7 +379,7 @@ def _verdict(fields: Fields) -> Verdict:
     return verdict
 
 
-def _reason(text: str) -> Reason:
+def _decode_reason(text: str) -> Reason:
     try:
         return Reason(text)
     except ValueError as error:

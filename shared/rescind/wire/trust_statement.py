@@ -96,11 +96,11 @@ def encode(statement: Statement) -> bytes:
         statement.issued_at_us,
         statement.sealing,
         [(_KEY, key.purpose, key.public) for key in statement.keys],
-        *_appended(statement),
+        *_collect_optional(statement),
     )
 
 
-def _appended(statement: Statement) -> tuple[object, ...]:
+def _collect_optional(statement: Statement) -> tuple[object, ...]:
     if statement.not_after_us is None and not statement.retired:
         return ()
     retired = [(_RETIRED, each.kind, each.key_id) for each in statement.retired]
@@ -111,14 +111,14 @@ def decode(content: Payload) -> Statement:
     """Decode a statement. Keys for purposes that are newer than this code are left out."""
     fields = Fields(content, message="trust statement").expect(_STATEMENT)
     serial, issued_at_us, sealing = fields.ordinal(), fields.uint(), fields.octets(KEY_BYTES)
-    keys = [_key(key) for key in fields.nested("verifying key")]
+    keys = [_decode_key(key) for key in fields.nested("verifying key")]
     return Statement(
         serial,
         issued_at_us,
         sealing,
         tuple(key for key in keys if key is not None),
         fields.optional_uint() if fields.more else None,
-        tuple(map(_retired, fields.optional_nested("retired key"))) if fields.more else (),
+        tuple(map(_decode_retired, fields.optional_nested("retired key"))) if fields.more else (),
     )
 
 
@@ -138,8 +138,8 @@ def encode_envelope(signed: SignedEnvelope, links: tuple[bytes, ...]) -> bytes:
 
     A reader that does not support links ignores them, as it ignores every appended field.
     """
-    appended = (links,) if links else ()
-    return pack(_ENVELOPE, signed.key_id, signed.signature, signed.content, *appended)
+    optional = (links,) if links else ()
+    return pack(_ENVELOPE, signed.key_id, signed.signature, signed.content, *optional)
 
 
 def decode_envelope(payload: Payload) -> tuple[SignedEnvelope, tuple[bytes, ...]]:
@@ -154,12 +154,12 @@ def decode_envelope(payload: Payload) -> tuple[SignedEnvelope, tuple[bytes, ...]
     return signed, links
 
 
-def _retired(fields: Fields) -> RetiredKey:
+def _decode_retired(fields: Fields) -> RetiredKey:
     fields.expect(_RETIRED)
     return RetiredKey(fields.text(), fields.octets(KEY_ID_BYTES))
 
 
-def _key(fields: Fields) -> VerifyingKey | None:
+def _decode_key(fields: Fields) -> VerifyingKey | None:
     fields.expect(_KEY)
     purpose, public = fields.text(), fields.octets(KEY_BYTES)
     if purpose == Purpose.TRUST:
