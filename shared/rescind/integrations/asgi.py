@@ -98,39 +98,39 @@ class RescindMiddleware:
         call = AsgiCall(scope, receive, send)
         token = bearer.find(scope["headers"])
         if token is None:
-            await call.refuse(self._refusal(Reason.MISSING))
+            await call.refuse(self._build_refusal(Reason.MISSING))
             return
         try:
             verifier = await self._attachment.verifier()
         except UnreachableError:
-            await call.refuse(self._refusal(Reason.UNAVAILABLE))
+            await call.refuse(self._build_refusal(Reason.UNAVAILABLE))
             return
         if self._hold:
-            await self._serve_held(scope, call, self._holding(verifier, token, scope))
+            await self._serve_held(scope, call, self._create_hold(verifier, token, scope))
             return
         match await verifier.acheck(
             token, require=self._require, audience=self._audience, address=address_of(scope)
         ):
             case Allowed(record):
-                await self._app(_with(record, scope), receive, send)
+                await self._app(_add_record(record, scope), receive, send)
             case Denied(reason):
-                await call.refuse(self._refusal(reason))
+                await call.refuse(self._build_refusal(reason))
 
     async def _serve_held(self, scope: Scope, call: AsgiCall, holding: Hold) -> None:
         try:
             async with holding as record:
-                await self._app(_with(record, scope), call.receive, call.sending(holding))
+                await self._app(_add_record(record, scope), call.receive, call.sending(holding))
         except (DeniedError, ExceptionGroup):
             if holding.reason is None:
                 raise  # the application's own
-            await call.cut(self._refusal(holding.reason))
+            await call.cut(self._build_refusal(holding.reason))
 
-    def _holding(self, verifier: Checking, token: str, scope: Scope) -> Hold:
+    def _create_hold(self, verifier: Checking, token: str, scope: Scope) -> Hold:
         return verifier.hold(
             token, require=self._require, audience=self._audience, address=address_of(scope)
         )
 
-    def _refusal(self, reason: Reason) -> Refusal:
+    def _build_refusal(self, reason: Reason) -> Refusal:
         self._attachment.note(reason)
         return bearer.refuse(reason, require=self._require, resource_metadata=self._metadata)
 
@@ -143,5 +143,5 @@ def _is_preflight(scope: Scope) -> bool:
     return b"authorization" not in names and names >= {b"origin", b"access-control-request-method"}
 
 
-def _with(record: Record, scope: Scope) -> Scope:
+def _add_record(record: Record, scope: Scope) -> Scope:
     return {**scope, "state": {**scope.get("state", {}), "rescind": record}}

@@ -49,7 +49,7 @@ class Checking(Protocol):
 class Unready:
     """A log of calls that are answered with 503, at most one line a minute.
 
-    Without the log, only callers would see it.
+    Without this log, only the callers would notice these answers.
     """
 
     def __init__(self) -> None:

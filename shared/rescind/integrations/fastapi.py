@@ -95,12 +95,12 @@ class Rescind(SecurityBase):
     ) -> Allowed | Refusal:
         token = bearer.find(connection.scope["headers"])
         if token is None:
-            return self._refusal(Reason.MISSING, require)
+            return self._build_refusal(Reason.MISSING, require)
         try:
-            verifier = self._verifier or await _shared(connection.app.state)
+            verifier = self._verifier or await _find_or_attach(connection.app.state)
         except UnreachableError as error:
             self._unready.note(Reason.UNAVAILABLE, str(error))
-            return self._refusal(Reason.UNAVAILABLE, require)
+            return self._build_refusal(Reason.UNAVAILABLE, require)
         match await verifier.acheck(
             token,
             require=require,
@@ -110,9 +110,9 @@ class Rescind(SecurityBase):
             case Allowed() as allowed:
                 return allowed
             case Denied(reason):
-                return self._refusal(reason, require)
+                return self._build_refusal(reason, require)
 
-    def _refusal(self, reason: Reason, require: frozenset[str]) -> Refusal:
+    def _build_refusal(self, reason: Reason, require: frozenset[str]) -> Refusal:
         self._unready.note(reason)
         return bearer.refuse(reason, require=require, resource_metadata=self._metadata)
 
@@ -130,16 +130,16 @@ def answer_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(RefusedError, answer)
 
 
-async def _shared(state: Any) -> Checking:
+async def _find_or_attach(state: Any) -> Checking:
     """Return the application's verifier. Raises UnreachableError."""
-    found = cast("Checking | None", getattr(state, _STATE, None))
-    if found is not None:
-        return found
+    verifier = cast("Checking | None", getattr(state, _STATE, None))
+    if verifier is not None:
+        return verifier
     # In a thread: a sidecar that hangs must not block the routes that need no token.
-    attached = await asyncio.to_thread(Verifier.attach)
-    found = cast("Checking | None", getattr(state, _STATE, None))
-    if found is not None:
-        attached.close()  # a concurrent first call has attached already
-        return found
-    setattr(state, _STATE, attached)
-    return attached
+    new_verifier = await asyncio.to_thread(Verifier.attach)
+    verifier = cast("Checking | None", getattr(state, _STATE, None))
+    if verifier is not None:
+        new_verifier.close()  # a concurrent first call has attached already
+        return verifier
+    setattr(state, _STATE, new_verifier)
+    return new_verifier

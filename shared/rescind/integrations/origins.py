@@ -60,43 +60,43 @@ class Origins:
         for a text that is not an origin.
         """
         if isinstance(trusted, str):
-            raise ValueError("trusted_origins are several: put the one into a tuple")  # noqa: TRY004 like every other wrong value of it
+            raise ValueError("trusted_origins is a collection: put a single origin into a tuple")  # noqa: TRY004 like every other wrong value of it
         self._trusted = frozenset(map(Origin.parse, trusted))
         self._secure = secure
 
     def foreign(self, scope: Scope) -> bool:
         """Return True for an unsafe request that another origin's page may have sent.
 
-        A request with neither header does not come from a browser of the last years: no page of
+        A request with neither header does not come from a current browser: no page of
         another site can make a browser leave both headers out.
         """
         if scope["type"] == "http" and scope["method"] in _SAFE:
             return False
-        origins, sites = _values(scope, b"origin"), _values(scope, b"sec-fetch-site")
+        origins, sites = _find_values(scope, b"origin"), _find_values(scope, b"sec-fetch-site")
         if len(origins) > 1:
             return True
-        if origins and _read(origins[0]) in self._trusted:
+        if origins and _parse_origin(origins[0]) in self._trusted:
             return False
         if sites:
             return not _OWN.issuperset(sites)
-        return bool(origins) and not self._own(origins[0], scope)
+        return bool(origins) and not self._is_own(origins[0], scope)
 
-    def _own(self, header: bytes, scope: Scope) -> bool:
+    def _is_own(self, header: bytes, scope: Scope) -> bool:
         """Return True if an origin is the one in the request's `Host`."""
-        origin, hosts = _read(header), _values(scope, b"host")
+        origin, hosts = _parse_origin(header), _find_values(scope, b"host")
         if origin is None or len(hosts) != 1:
             return False
         if self._secure and origin.scheme != "https" and not origin.local:
             return False
-        return _read(f"{origin.scheme}://".encode() + hosts[0]) == origin
+        return _parse_origin(f"{origin.scheme}://".encode() + hosts[0]) == origin
 
 
-def _read(text: bytes) -> Origin | None:
+def _parse_origin(text: bytes) -> Origin | None:
     try:
         return Origin.parse(text.decode("ascii"))
     except ValueError:  # `null`, or a value that no browser sends
         return None
 
 
-def _values(scope: Scope, wanted: bytes) -> list[bytes]:
+def _find_values(scope: Scope, wanted: bytes) -> list[bytes]:
     return [text.strip() for name, text in scope["headers"] if name.lower() == wanted]

@@ -133,10 +133,13 @@ class Session:
             return
         from rescind.client import AsyncBearer, settings  # noqa: PLC0415 - of the extra `admin`
 
-        found = settings.load()
-        url = self._authority or found.require_url("SessionMiddleware(authority=…)")
+        configured = settings.load()
+        url = self._authority or configured.require_url("SessionMiddleware(authority=…)")
         async with AsyncBearer(
-            url, self.token, files=found.security.files, plaintext=found.security.plaintext
+            url,
+            self.token,
+            files=configured.security.files,
+            plaintext=configured.security.plaintext,
         ) as bearer:
             await bearer.log_out(everywhere=everywhere, wait=wait)
         self.end()
@@ -194,7 +197,7 @@ class SessionMiddleware:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, self._attachment.closing(send))
             return
-        token = _find(scope["headers"], self._cookie)
+        token = _find_cookie(scope["headers"], self._cookie)
         foreign = self._origins.foreign(scope)
         if token is None or foreign:
             await self._serve(Session(None, None, foreign=foreign), scope, receive, send)
@@ -206,60 +209,60 @@ class SessionMiddleware:
         try:
             verifier = await self._attachment.verifier()
         except UnreachableError:
-            await call.refuse(self._refusal(Reason.UNAVAILABLE))
+            await call.refuse(self._build_refusal(Reason.UNAVAILABLE))
             return
         address = address_of(scope)
         match await verifier.acheck(token, audience=self._audience, address=address):
-            case Allowed(record) if record.kind is Kind.SESSION and not _lasting(scope):
-                await self._serve(self._session(record, Secret(token)), scope, receive, send)
+            case Allowed(record) if record.kind is Kind.SESSION and not _is_lasting(scope):
+                await self._serve(self._build_session(record, Secret(token)), scope, receive, send)
             case Allowed(record) if record.kind is Kind.SESSION:
                 holding = verifier.hold(token, audience=self._audience, address=address)
                 await self._serve_held(Secret(token), scope, call, holding)
             case Denied(reason) if reason in NOT_JUDGED:
-                await call.refuse(self._refusal(reason))
+                await call.refuse(self._build_refusal(reason))
             case Allowed() | Denied():
-                over = Session(None, None)
-                over.end()
-                await self._serve(over, scope, receive, send)
+                ended_session = Session(None, None)
+                ended_session.end()
+                await self._serve(ended_session, scope, receive, send)
 
     async def _serve_held(self, token: Secret, scope: Scope, call: AsgiCall, holding: Hold) -> None:
         try:
             async with holding as record:
-                session = self._session(record, token)
+                session = self._build_session(record, token)
                 await self._serve(session, scope, call.receive, call.sending(holding))
         except (DeniedError, ExceptionGroup):
             if holding.reason is None:
                 raise  # the application's own
-            await call.cut(self._refusal(holding.reason))
+            await call.cut(self._build_refusal(holding.reason))
 
-    def _session(self, record: Record, token: Secret) -> Session:
+    def _build_session(self, record: Record, token: Secret) -> Session:
         return Session(record, token, authority=self._authority)
 
-    def _refusal(self, reason: Reason) -> bearer.Refusal:
+    def _build_refusal(self, reason: Reason) -> bearer.Refusal:
         self._attachment.note(reason)
         return bearer.refuse(reason)
 
     async def _serve(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
         state = {**scope.get("state", {}), "session": session, "rescind": session.record}
-        setting = self._refusing if session.foreign else self._setting
-        await self._app({**scope, "state": state}, receive, setting(session, send))
+        wrap_send = self._refuse_cookies if session.foreign else self._set_cookies
+        await self._app({**scope, "state": state}, receive, wrap_send(session, send))
 
-    def _refusing(self, session: Session, send: Send) -> Send:
+    def _refuse_cookies(self, session: Session, send: Send) -> Send:
         """Replace a response that sets or clears the cookie with a 403.
 
         Other responses pass unchanged.
         """
-        refused = False
+        is_refused = False
 
         async def refuse_or_send(message: Message) -> None:
-            nonlocal refused
-            if refused:
+            nonlocal is_refused
+            if is_refused:
                 return
             kind = message["type"]
             if kind not in _STARTS or session.cookie is None:
                 await send(message)
                 return
-            refused = True
+            is_refused = True
             if kind == "websocket.accept":
                 await send({"type": "websocket.close", "code": POLICY_VIOLATION})
                 return
@@ -268,7 +271,7 @@ class SessionMiddleware:
 
         return refuse_or_send
 
-    def _setting(self, session: Session, send: Send) -> Send:
+    def _set_cookies(self, session: Session, send: Send) -> Send:
         async def set_then_send(message: Message) -> None:
             if message["type"] in _STARTS and session.cookie is not None:
                 token, max_age_s = session.cookie
@@ -284,7 +287,7 @@ class SessionMiddleware:
         return set_then_send
 
 
-def _find(headers: Iterable[tuple[bytes, bytes]], cookie: str) -> str | None:
+def _find_cookie(headers: Iterable[tuple[bytes, bytes]], cookie: str) -> str | None:
     """Return the cookie's value: None without one, and an empty text if there are two."""
     pairs = (
         pair.strip().partition("=")
@@ -292,11 +295,11 @@ def _find(headers: Iterable[tuple[bytes, bytes]], cookie: str) -> str | None:
         if name.lower() == b"cookie"
         for pair in value.decode("latin-1").split(";")
     )
-    found = [value for name, _, value in pairs if name == cookie]
-    return None if not found else found[0] if len(found) == 1 else ""
+    values = [value for name, _, value in pairs if name == cookie]
+    return None if not values else values[0] if len(values) == 1 else ""
 
 
-def _lasting(scope: Scope) -> bool:
+def _is_lasting(scope: Scope) -> bool:
     """Return True for a long-lived call: a websocket or an event stream."""
     accept = dict(scope["headers"]).get(b"accept", b"")
     return scope["type"] == "websocket" or b"text/event-stream" in accept

@@ -150,30 +150,30 @@ class FakeVerifier:
             expires_at_us=self._now_us + round(ttl_s * 1_000_000),
             handles=(),
             tenant=tenant,
-            labels=_pairs(labels),
-            conditions=_conditions(addresses, verifier),
+            labels=_sort_pairs(labels),
+            conditions=_build_conditions(addresses, verifier),
         )
-        record = _descended(record, above)
-        holds = (*(above.holds if above else ()), *self._lasting_holds(record))
-        self._records[record.token_hash] = self._held(record, tuple(dict.fromkeys(holds)))
+        record = _add_ancestry(record, above)
+        holds = (*(above.holds if above else ()), *self._find_lasting_holds(record))
+        self._records[record.token_hash] = self._apply_holds(record, tuple(dict.fromkeys(holds)))
         return Issued(token, token_id)
 
-    def _lasting_holds(self, record: Record) -> Iterator[ActiveRevocation]:
+    def _find_lasting_holds(self, record: Record) -> Iterator[ActiveRevocation]:
         """Iterate over the revocations that also hit tokens that are issued later."""
         for name, event in self._lasting.items():
-            if _hits(event, record):
+            if _is_hit(event, record):
                 yield ActiveRevocation(name, event.revocation.effect, event.seq)
 
     def revoke(self, *selector: str, exact: bool = False) -> str:
         """Revoke all matching tokens for good; return the revocation's id. Raises SelectorError."""
-        return self._hold(selector, exact=exact, effect=Effect.REVOKE)
+        return self._apply_effect(selector, exact=exact, effect=Effect.REVOKE)
 
     def suspend(self, *selector: str, exact: bool = False) -> str:
         """Suspend all matching tokens until `lift` receives the id that this returns.
 
         Raises SelectorError.
         """
-        return self._hold(selector, exact=exact, effect=Effect.SUSPEND)
+        return self._apply_effect(selector, exact=exact, effect=Effect.SUSPEND)
 
     def narrow(self, *selector: str, remove: Collection[str], exact: bool = False) -> str:
         """Remove scopes from all matching tokens until `lift` receives the id that this returns.
@@ -181,26 +181,26 @@ class FakeVerifier:
         `remove` are scopes or patterns. Raises SelectorError and ScopeError.
         """
         removed = tuple(sorted(map(parse, remove)))
-        return self._hold(selector, exact=exact, effect=Effect.NARROW, removed=removed)
+        return self._apply_effect(selector, exact=exact, effect=Effect.NARROW, removed=removed)
 
     def lift(self, revocation_id: str) -> None:
         """End a suspension or a narrow. Raises ValueError for a revocation, which is final."""
         self._seq += 1
         self._lasting.pop(revocation_id, None)
         for token_hash, record in self._records.items():
-            kept = tuple(hold for hold in record.holds if hold.revocation_id != revocation_id)
-            ended = set(record.holds).difference(kept)
-            if any(hold.effect == Effect.REVOKE for hold in ended):
+            holds = tuple(hold for hold in record.holds if hold.revocation_id != revocation_id)
+            lifted = set(record.holds).difference(holds)
+            if any(hold.effect == Effect.REVOKE for hold in lifted):
                 raise ValueError("a revocation is final; a suspension or a narrow can be lifted")
-            self._records[token_hash] = self._held(record, kept)
+            self._records[token_hash] = self._apply_holds(record, holds)
 
-    def _held(self, record: Record, holds: tuple[ActiveRevocation, ...]) -> Record:
-        """Return the record under these holds, without the scopes that their narrows remove."""
+    def _apply_holds(self, record: Record, holds: tuple[ActiveRevocation, ...]) -> Record:
+        """Return the record with these revocations, without the scopes that narrowings remove."""
         narrows = (each.revocation_id for each in holds if each.effect == Effect.NARROW)
         removed = {scope for name in narrows for scope in self._lasting[name].revocation.scopes}
         return replace(record, holds=holds, removed=tuple(sorted(removed)))
 
-    def _hold(
+    def _apply_effect(
         self,
         selector: Sequence[str],
         *,
@@ -226,9 +226,9 @@ class FakeVerifier:
         if effect is not Effect.REVOKE:
             self._lasting[name] = event
         for token_hash, record in self._records.items():
-            if _hits(event, record):
+            if _is_hit(event, record):
                 hold = ActiveRevocation(name, effect, self._seq)
-                self._records[token_hash] = self._held(record, (*record.holds, hold))
+                self._records[token_hash] = self._apply_holds(record, (*record.holds, hold))
         self._supervisor.check_all()
         return name
 
@@ -340,7 +340,7 @@ class FakeVerifier:
         self.closed = True
 
 
-def _hits(event: Event, record: Record) -> bool:
+def _is_hit(event: Event, record: Record) -> bool:
     return revocation.hits(
         event,
         handles=record.handles,
@@ -354,13 +354,13 @@ def _mint(kind: Kind) -> str:
     return token_format.mint(kind=kind, random=random, edge_key=_EDGE_KEY).reveal()
 
 
-def _pairs(mapping: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+def _sort_pairs(mapping: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((mapping or {}).items()))
 
 
-def _descended(record: Record, parent: Record | None) -> Record:
+def _add_ancestry(record: Record, parent: Record | None) -> Record:
     """Return a record with its handles, and with the lineage and handles from its parent."""
-    named = handles.of_token(
+    own_handles = handles.of_token(
         token_id=record.token_id,
         kind=record.kind,
         subject=record.subject,
@@ -368,22 +368,22 @@ def _descended(record: Record, parent: Record | None) -> Record:
         client=None,
         session=None,
         labels=record.labels,
-        inherited=_inherited(parent),
+        inherited=_select_inherited(parent),
     )
     if parent is None:
-        return replace(record, handles=named)
+        return replace(record, handles=own_handles)
     lineage, chain = (*parent.lineage, parent.token_id), (*parent.chain, parent.subject)
-    return replace(record, handles=named, lineage=lineage, chain=chain)
+    return replace(record, handles=own_handles, lineage=lineage, chain=chain)
 
 
-def _conditions(addresses: Collection[str], verifier: Mapping[str, str] | None) -> Conditions:
+def _build_conditions(addresses: Collection[str], verifier: Mapping[str, str] | None) -> Conditions:
     if not (addresses or verifier):
         return UNCONDITIONAL
     networks = tuple(sorted(network(each) for each in addresses))
-    return Conditions(networks, _pairs(verifier))
+    return Conditions(networks, _sort_pairs(verifier))
 
 
-def _inherited(parent: Record | None) -> tuple[handles.Handle, ...]:
+def _select_inherited(parent: Record | None) -> tuple[handles.Handle, ...]:
     """Return the handles that a child inherits: all but its parent's token id and subject."""
     if parent is None:
         return ()
