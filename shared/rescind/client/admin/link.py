@@ -71,23 +71,23 @@ def options(
     another machine in clear text, since each of them may get the token, and MalformedTokenError for
     a token that no header can carry.
     """
-    parsed = [_parsed(url) for url in (urls[index], *urls)]
-    for each in parsed:
+    parsed_urls = [_parse_url(url) for url in (urls[index], *urls)]
+    for each in parsed_urls:
         if each.scheme == "http" and not (security.plaintext or tls.local(each.host)):
             advice = "Write https://…"
             raise PlaintextError(tls.refusal("RESCIND_URL", "authority", each.host, advice))
-    headers = {"authorization": f"Bearer {_sendable(token)}"} if token is not None else {}
+    headers = {"authorization": f"Bearer {_require_sendable(token)}"} if token is not None else {}
     # Requests to this machine never use a proxy that the environment names.
     return Options(
         base_url=urls[index],
         headers=headers,
         timeout=timeout_s,
-        trust_env=not tls.local(parsed[0].host),
-        verify=security.files.client() if parsed[0].scheme == "https" else False,
+        trust_env=not tls.local(parsed_urls[0].host),
+        verify=security.files.client() if parsed_urls[0].scheme == "https" else False,
     )
 
 
-def _sendable(token: Secret) -> str:
+def _require_sendable(token: Secret) -> str:
     text = token.reveal()
     if not _HEADER_TEXT.fullmatch(text):
         raise MalformedTokenError(
@@ -97,25 +97,25 @@ def _sendable(token: Secret) -> str:
     return text
 
 
-def _parsed(url: str) -> httpx2.URL:
+def _parse_url(url: str) -> httpx2.URL:
     try:
-        parsed = httpx2.URL(url)
+        parsed_url = httpx2.URL(url)
     except httpx2.InvalidURL as error:
         raise RescindError(f"{url!r} is not a URL: expected http://… or https://…") from error
-    if parsed.scheme not in {"http", "https"} or not parsed.host:
+    if parsed_url.scheme not in {"http", "https"} or not parsed_url.host:
         raise RescindError(f"{url!r} is not a URL of an authority: expected http://… or https://…")
-    return parsed
+    return parsed_url
 
 
 def arguments(call: Call[T]) -> dict[str, Any]:
     """Return the arguments of `request` of httpx2."""
-    keyed = {"headers": {"idempotency-key": call.key}} if call.key is not None else {}
+    key_headers = {"headers": {"idempotency-key": call.key}} if call.key is not None else {}
     return {
         "method": call.method,
         "url": call.path,
         "params": call.query or None,
         "json": call.body,
-        **keyed,
+        **key_headers,
     }
 
 
@@ -132,7 +132,7 @@ def stream(after: int) -> dict[str, Any]:
 def answer(call: Call[T], response: httpx2.Response) -> T:
     """Return an answer. Raises ProblemError or OutcomeUnknownError for a refusal."""
     if response.is_success or response.status_code in call.also:
-        return call.read(_object(response))
+        return call.read(_read_object(response))
     problem = refusal(response)
     # Only the authority itself can report that nothing was changed; a proxy cannot.
     certain = problem.type.startswith(_PROBLEM_PREFIX) and problem.type not in _UNCERTAIN
@@ -157,7 +157,7 @@ def refusal(response: httpx2.Response) -> problems.ProblemError:
 def event(sent: httpx2.ServerSentEvent) -> tuple[int, Document]:
     """Return one event of the stream, with its seq. Raises MalformedMessageError."""
     try:
-        return int(sent.id), _mapping(sent.json())
+        return int(sent.id), _require_mapping(sent.json())
     except ValueError as error:
         raise MalformedMessageError("event", "not a JSON object under a seq") from error
 
@@ -171,19 +171,19 @@ def translated(url: str, *, key: str | None = None) -> Generator[None]:
     try:
         yield
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-        raise _unreachable(url, error) from error
+        raise _build_error(url, error) from error
     except (httpx2.HTTPError, ssl.SSLError) as error:  # AsyncClient does not wrap errors of TLS
         # A server may refuse the client's certificate after the client has sent its request.
         if key is not None and causes.of(error).kind not in _REQUEST_NOT_READ:
             problem = f"the answer of {url} did not come ({type(error).__name__})."
             raise OutcomeUnknownError(problem, idempotency_key=key) from error
-        raise _unreachable(url, error) from error
+        raise _build_error(url, error) from error
 
 
 _REQUEST_NOT_READ = {Fault.CLIENT_CERTIFICATE, Fault.CLIENT_CERTIFICATE_REFUSED}
 
 
-def _unreachable(url: str, error: Exception) -> UnreachableError:
+def _build_error(url: str, error: Exception) -> UnreachableError:
     cause = causes.of(error)
     if cause.transient or cause.kind is Fault.NAME:
         return UnreachableError(
@@ -196,15 +196,15 @@ def _unreachable(url: str, error: Exception) -> UnreachableError:
     )
 
 
-def _object(response: httpx2.Response) -> Document:
+def _read_object(response: httpx2.Response) -> Document:
     try:
         document: object = response.json()
     except ValueError as error:
         raise MalformedMessageError("answer", "not JSON: is this URL the authority's?") from error
-    return _mapping(document)
+    return _require_mapping(document)
 
 
-def _mapping(document: object) -> Document:
+def _require_mapping(document: object) -> Document:
     if not isinstance(document, dict):
         raise MalformedMessageError("answer", "not a JSON object: is this URL the authority's?")
     return cast("Document", document)
