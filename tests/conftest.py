@@ -25,7 +25,7 @@ settings.register_profile(
     max_examples=60,
     stateful_step_count=40,
     deadline=None,  # this machine is shared: a slow example is no finding
-    derandomize=True,  # a red run is red again, for whoever looks next
+    derandomize=True,  # a failing run fails again for the next developer
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -25,6 +25,14 @@ MODULES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if "sync_client" not in path.parts
 )
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+STATEMENTS = sorted(
+    path
+    for folder in ("shared", "services")
+    for path in (ROOT / folder).rglob("*.sql")
+    if "migrations" not in path.parts
+)
+"""SQL without the migrations: a published migration is never edited."""
 README = ROOT / "README.md"
 PROBLEMS = ("services/rescind_authority/http/problems.py", "services/rescind_authority/errors.py")
 
@@ -59,6 +67,19 @@ def comments(path: Path) -> Iterator[tuple[int, str]]:
         for token in tokenize.tokenize(file.readline):
             if token.type == tokenize.COMMENT:
                 yield token.start[0], token.string
+
+
+def sql_comments(statement: str) -> Iterator[tuple[int, str]]:
+    """Yield each run of lines that have a comment, with the line where it begins."""
+    begin, run = 0, list[str]()
+    for number, line in enumerate((*statement.splitlines(), ""), start=1):
+        _, mark, text = line.partition("--")
+        if mark:
+            begin = begin if run else number
+            run.append(text.strip())
+        elif run:
+            yield begin, " ".join(run)
+            run = []
 
 
 def errors(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -105,10 +126,27 @@ def _of_documents() -> tuple[Text, ...]:
 
 @cache
 def _of_docstrings_and_comments() -> tuple[Text, ...]:
+    return tuple(_docstrings_and_comments(MODULES))
+
+
+@cache
+def _of_docstrings_and_comments_of_tests() -> tuple[Text, ...]:
+    return tuple(_docstrings_and_comments(TESTS))
+
+
+def _docstrings_and_comments(paths: list[Path]) -> Iterator[Text]:
+    for path in paths:
+        for line, text in (*docstrings(ast.parse(path.read_text())), *comments(path)):
+            yield f"{path.relative_to(ROOT)}:{line}", text
+
+
+@cache
+def _of_statements() -> tuple[Text, ...]:
+    """Return each block of comments in SQL, as one text."""
     return tuple(
         (f"{path.relative_to(ROOT)}:{line}", text)
-        for path in MODULES
-        for line, text in (*docstrings(ast.parse(path.read_text())), *comments(path))
+        for path in STATEMENTS
+        for line, text in sql_comments(path.read_text(encoding="utf-8"))
     )
 
 
@@ -164,11 +202,14 @@ def _described(value: Any, place: str) -> Iterator[Text]:
 SOURCES = {
     "documents": _of_documents,
     "docstrings and comments": _of_docstrings_and_comments,
+    "statements": _of_statements,
     "errors": _of_errors,
     "help": _of_help,
     "openapi": _of_openapi,
 }
-
+SOURCES_OF_PERSONS = SOURCES | {
+    "docstrings and comments of tests": _of_docstrings_and_comments_of_tests
+}
 
 CODE = re.compile(r"`[^`]*`")
 
@@ -184,9 +225,9 @@ def found(pattern: re.Pattern[str], texts: tuple[Text, ...]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", SOURCES_OF_PERSONS)
 def test_texts_name_roles_and_no_persons(source: str) -> None:
-    hits = found(PERSONS, SOURCES[source]())
+    hits = found(PERSONS, SOURCES_OF_PERSONS[source]())
     assert not hits, "\n".join(hits)
 
 
@@ -210,6 +251,11 @@ def test_texts_say_is_not_a_and_never_is_no(source: str) -> None:
 )
 def test_there_is_no_and_is_no_longer_are_english(text: str, wrong: bool) -> None:
     assert bool(found(IS_NO, (("here", text), *[("there", "")] * 10))) is wrong
+
+
+def test_a_comment_in_sql_is_read_across_its_lines() -> None:
+    statement = "-- a row\n-- is no token\nSELECT 1,\n  2 -- one\n\nFROM a;\n-- last"
+    assert list(sql_comments(statement)) == [(1, "a row is no token"), (4, "one"), (7, "last")]
 
 
 def test_the_title_of_a_problem_is_a_noun_phrase() -> None:

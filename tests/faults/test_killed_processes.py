@@ -76,7 +76,7 @@ async def test_killed_parts_recover_and_no_token_is_wrongly_accepted(
 async def test_a_pause_of_all_authorities_shorter_than_a_lease_causes_no_denial(
     installation: Cluster,
 ) -> None:
-    """I11: what was seen before needs nobody, as long as the lease lasts."""
+    """I11: a known token is checked without an authority, as long as the lease lasts."""
     authorities = [installation.parts[name] for name in ("authority-1", "authority-2")]
     async with Traffic(installation, seed=2) as traffic:
         await traffic.seen_everywhere(deadline_s=RECOVERY_S)

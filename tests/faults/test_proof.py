@@ -61,7 +61,7 @@ pytestmark = pytest.mark.timeout(600 + 30 * CYCLES)
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A running installation, and everybody around it."""
+    """A running installation, its clients, the actors that command it, and the oracle."""
 
     cluster: Cluster
     oracle: Oracle
@@ -92,7 +92,7 @@ class Scene:
             client.pause_s = QUIET_CLIENTS_PAUSE_S
 
     async def rest(self) -> None:
-        """Let nobody command any more. What is under way then has no answer, ever."""
+        """Cancel all commands. Those under way never get an answer."""
         for job in self.jobs:
             job.cancel()
         await asyncio.wait(self.jobs)

@@ -1,4 +1,4 @@
-"""A sidecar whose NATS fails asks over HTTP, and goes back by itself: nobody is denied for it."""
+"""A sidecar whose NATS fails uses HTTP and returns to NATS by itself: no good token is denied."""
 
 import asyncio
 import time
@@ -70,7 +70,7 @@ async def test_a_nats_outage_of_three_terms_causes_no_denial(tmp_path: Path) -> 
 
 
 async def test_an_unresponsive_nats_is_given_up_before_the_lease_ends(tmp_path: Path) -> None:
-    # Nobody knows at once that it is silent. A first sight in that moment has 100 ms left of the
+    # The sidecar needs time to notice the silence. A cold look-up meanwhile has 100 ms left of the
     # SDK's 250, and on a busy machine is `unavailable`: here all was seen before.
     async with cluster(tmp_path) as installation, Traffic(installation, seed=6) as traffic:
         await traffic.seen_everywhere(deadline_s=RECOVERY_S)

@@ -1,8 +1,8 @@
-"""Suspensions, lifts and a revoke of one token, by people who do not know of each other (design 5).
+"""Suspensions, lifts and a revoke of one token, by independent operators (design 5).
 
-Somebody suspends and lifts, somebody else suspends and lifts, a third kills (a revoke and a
-suspension under one id) and lifts that, a fourth rotates. What the product keeps is a set of holds;
-what must be true is told from the whole log.
+Two operators suspend and lift, a third one kills (a revoke and a suspension under one id) and lifts
+that, a fourth one rotates. The product keeps a set of applied revocations. The expected state is
+computed from the whole log.
 """
 
 from collections.abc import Iterator

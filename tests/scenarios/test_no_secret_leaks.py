@@ -46,7 +46,7 @@ SUBJECTS = (
     nats_subjects.OFFER,
     nats_subjects.WANTED,
 )
-"""All but the events, which NATS keeps, whoever says them: that would be a leak of this test's."""
+"""All subjects but events. NATS stores events of every sender, so the test would leak by itself."""
 
 LINK = ("heartbeat", "resolve", "since", "enrol", "ack", "used", "offer")
 USAGE = 2

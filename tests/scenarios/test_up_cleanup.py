@@ -1,4 +1,4 @@
-"""`rescind up` leaves no process and no socket behind, whoever is killed, and says what failed."""
+"""`rescind up` leaves no process or socket, whichever process is killed, and says what failed."""
 
 import os
 import signal

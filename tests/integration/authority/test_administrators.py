@@ -294,7 +294,7 @@ async def test_reserved_subjects_are_refused(shared: Running) -> None:
 
 
 async def test_the_actor_of_an_event_is_a_token_and_its_subject(shared: Running) -> None:
-    """Whoever shares a subject with another is told apart by the token's id."""
+    """Two holders with one subject are told apart by their token ids."""
     session = await shared.issue("user:acme", kind="session")
     other = await shared.issue("user:acme", kind="session")
     async with shared.as_bearer(session["token"]) as bearer:

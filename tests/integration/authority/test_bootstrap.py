@@ -1,4 +1,4 @@
-"""Migrations, the first admin and the edge key: once, whoever starts it, however often."""
+"""Migrations, the first admin and the edge key are made once, by however many processes."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""Nobody outlives an ancestor, however close a delegation and a revocation come (design 5)."""
+"""No child outlives an ancestor, however close a delegation and a revocation come (design 5)."""
 
 import pytest
 from tests.support import delegation_race

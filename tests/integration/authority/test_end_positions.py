@@ -425,7 +425,7 @@ async def test_a_scheduled_end_after_the_tokens_own_end_needs_no_event(system: S
 
 
 def sequencer(postgres: Postgres, system: System) -> Sequencer:
-    """Make the sequencer of one more authority, which announces to nobody."""
+    """Make the sequencer of one more authority, whose announcements no sidecar receives."""
     ledger = PostgresLedger(postgres, guard(system.settings))
     publisher = Publisher(
         announcer=SilentAnnouncer(), recent=RecentEvents(ledger, clock=SystemClock())

@@ -1,4 +1,4 @@
-"""Who may speak over NATS, where anybody can send anything: only whom a MAC proves."""
+"""Over NATS, where every client can send anything, only a sender with a valid MAC counts."""
 
 import dataclasses
 import os

@@ -67,7 +67,7 @@ def edited(sidecar: Sidecar) -> dict[str, list[bytes]]:
 async def unharmed(
     running: Running, innocent: Sidecar, say: Callable[[str, bytes], Awaitable[None]]
 ) -> None:
-    """Say it all as an instance that is enrolled, and see that nobody else has noticed."""
+    """An enrolled instance sends every edited message, and no other instance is affected."""
     await running.revoke("tenant:t")
     token = (await running.issue())["token"]
     assert await innocent.beat() is not None

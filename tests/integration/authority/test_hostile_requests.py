@@ -61,7 +61,7 @@ async def test_a_last_event_id_that_is_not_a_seq_is_refused(system: System, sent
         assert refused.status_code == httpx2.codes.UNPROCESSABLE_CONTENT
 
 
-TOKEN = "rsc_agt_001GsBaniMdfHPrKhhwjnlS86reYjdQ5ckAqLoTS4ckok0FA7OvgX31DQnGk"  # anybody's
+TOKEN = "rsc_agt_001GsBaniMdfHPrKhhwjnlS86reYjdQ5ckAqLoTS4ckok0FA7OvgX31DQnGk"  # of no issuer
 KEPT: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "a scope": ("/v1/tokens", {**AGENT, "scopes": [TOKEN]}, {}),
     "an audience": ("/v1/tokens", {**AGENT, "audience": [TOKEN]}, {}),
@@ -101,7 +101,7 @@ async def test_a_token_in_a_wrong_place_is_neither_stored_nor_repeated(system: S
 
 
 async def test_a_token_in_a_user_agent_is_hidden_and_a_zone_is_left_out(system: System) -> None:
-    # Nobody is refused a session for what a browser says of itself.
+    # A session is issued whatever the browser's user agent contains.
     async with serving(system) as running:
         issued = await running.issue(
             "user:a", kind="session", user_agent=f"curl {TOKEN}", address=f"fe80::1%{TOKEN[:40]}\0"

@@ -358,7 +358,7 @@ _ENDPOINTS: list[tuple[str, str, dict[str, object] | None, str, int]] = [
 
 
 async def test_each_operation_admits_only_tokens_with_its_scope(system: System) -> None:
-    """Endpoint by endpoint: nobody, garbage, other kinds, and every single scope."""
+    """Endpoint by endpoint: no token, garbage, other kinds, and every single scope."""
     async with serving(system) as authority:
         agent = await authority.issue(scopes=list(ALL_SCOPES), audience=["rescind"])
         admins = {

@@ -1,4 +1,4 @@
-"""Keys are rotated while events and look-ups go on: nothing is refused, nobody is locked out."""
+"""Keys rotate while events and look-ups go on: no message is refused, and no sidecar locked out."""
 
 import asyncio
 import base64

@@ -20,8 +20,8 @@ VERIFIERS = 26_000
 RELEASED = 2_000
 GRACE = 3
 
-# Whoever acknowledged a later event knows this one; whoever gave itself up answers nothing. Who did
-# so before the event would not be listed.
+# An instance that acknowledged a later event has applied this one. A released instance answers
+# nothing. An instance that was released before the event would not be listed.
 _FILL = """
 INSERT INTO leases (instance, service, host, version_text, posture, counter, epoch, applied_seq,
                     acked_seq, first_seen, last_seen, released_at)
@@ -102,7 +102,7 @@ async def test_a_receipt_of_very_many_verifiers_is_stored_paged_and_verified_off
         assert f"50 of {VERIFIERS:,}" in genuine.stdout
         assert len(genuine.stdout.splitlines()) < 90
 
-        # Details that somebody changed in Postgres are not shown; what was signed still is.
+        # Details that were changed in Postgres are not shown; the signed summary still is.
         await system.rows("UPDATE receipt_details SET chunk = chunk || '\\x00' WHERE number = 2")
         altered = await authority.http.get(f"{path}/receipt?cursor=2000")
         assert altered.status_code == 500

@@ -38,7 +38,7 @@ async def test_a_new_sidecar_starts_at_the_end_of_the_ledger(system: System) -> 
         assert reply is not None
         head = (await system.rows("SELECT head FROM ledger_head"))[0]["head"]
         assert reply.position == Position(1, 1, head)
-        assert reply.payloads == ()  # nobody replays from the beginning
+        assert reply.payloads == ()  # no sidecar replays the ledger from the beginning
         assert reply.grant_term_ms == system.settings.term_ms
         now_us = (await system.rows("SELECT extract(epoch FROM now()) * 1e6 AS us"))[0]["us"]
         assert abs(reply.authority_us - now_us) < 60_000_000
@@ -170,7 +170,7 @@ async def test_a_position_that_is_not_in_the_ledger_does_not_count_as_an_acknowl
 async def test_the_lease_rows_are_committed_before_the_ledger_s_end_is_read(
     system: System,
 ) -> None:
-    """G1 before G2 (design 7): whoever commits after G2 finds the row."""
+    """G1 before G2 (design 7): a commit after G2 finds the row."""
     await bootstrap.prepare(system.settings)
     seen: list[int] = []
 
@@ -347,7 +347,7 @@ def _beat(counter: int, *, instance: bytes = bytes(16)) -> Heartbeat:
 
 
 class UnusedLedger:
-    """A ledger for a Recent that nobody asks."""
+    """A ledger for recent events that are never requested."""
 
     async def tip(self) -> LedgerTip:
         """Fail."""

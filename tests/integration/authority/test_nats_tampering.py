@@ -1,4 +1,4 @@
-"""A real sidecar, a real authority, and somebody else on their NATS: nothing of theirs counts."""
+"""A real sidecar, a real authority, and an attacker on their NATS, whose messages never count."""
 
 import asyncio
 import os
@@ -63,7 +63,7 @@ class AttackedSystem:
         return memoryview(header).cast("Q")[generation_table._APPLIED]
 
     async def push(self, payload: bytes, *, subject: str = nats_subjects.EVENTS) -> None:
-        """Say something that everybody hears."""
+        """Publish a payload to all subscribers."""
         await self.attacker.publish(subject, payload)
         await self.attacker.flush()
 

@@ -1,4 +1,4 @@
-"""The sweep stamps what a revoke ended: exactly that, in turns, whoever dies meanwhile."""
+"""The sweep marks exactly the tokens that a revoke ended, in turns, whichever process dies."""
 
 import asyncio
 import hashlib
@@ -138,7 +138,7 @@ async def test_a_revocation_that_can_be_lifted_never_stamps_a_token(system: Syst
 
 @asynccontextmanager
 async def crowd(system: System, *, size: int = FAMILY) -> AsyncGenerator[tuple[Postgres, int]]:
-    """Leave a revoke that hits many behind, unswept, and nobody who would sweep."""
+    """Leave a revoke of many tokens unswept, with no process that sweeps."""
     async with serving(system) as authority:
         token = await authority.issue("agent:crowd")
         await multiply(system, token, size - 1)
@@ -225,12 +225,12 @@ async def test_two_authorities_share_the_sweep_and_do_nothing_twice(system: Syst
         async with asyncio.TaskGroup() as tasks:
             for each in both:
                 tasks.create_task(work(each))
-        # Each row was counted by whoever stamped it.
+        # Each row was counted by the process that marked it.
         assert await stamped_for(system, seq) == FAMILY
 
 
 class UnfencedSweeps(PostgresSweeps):
-    """Waits for nobody: the control."""
+    """Sweeps that wait for no transaction: the control."""
 
     async def passed(self, fence: int) -> bool:
         return True

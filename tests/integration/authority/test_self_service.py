@@ -102,7 +102,7 @@ async def test_a_holder_cannot_relax_the_rotation_policy_of_its_issuer(system: S
                 "SELECT revokes FROM retired_secrets WHERE token_id = $1", token["token_id"]
             )
             assert [row["revokes"] for row in found] == ([] if revokes is None else [revokes])
-        # Whoever issues tokens chooses anew.
+        # An administrator with the right to issue chooses anew.
         token = await authority.issue("agent:a")
         path, body = f"/v1/tokens/{token['token_id']}/rotate", {"overlap": 9999, "on_reuse": "deny"}
         assert (await authority.http.post(path, json=body)).status_code == 200

@@ -47,7 +47,7 @@ class RecordingAnnouncer:
         self.batches.append(batch)
 
     def call(self, wanted: AckRequest) -> None:
-        """Hear that somebody waits."""
+        """Ignore that a caller waits."""
 
 
 class ProcessCrash(BaseException):
@@ -62,7 +62,7 @@ class CrashingAnnouncer:
         raise ProcessCrash
 
     def call(self, wanted: AckRequest) -> None:
-        """Hear that somebody waits."""
+        """Ignore that a caller waits."""
 
 
 @asynccontextmanager
@@ -255,7 +255,7 @@ async def test_a_crash_between_commit_and_publish_loses_nothing(system: System) 
         async with running_core(system, CrashingAnnouncer()) as parts:
             await parts.sequencer.commit(command("tenant:lost"))
     assert crash.group_contains(ProcessCrash)
-    # Another authority answers the heartbeat, and brings what nobody announced.
+    # Another authority answers the heartbeat, and brings the event that was never announced.
     async with serving(system, prepare=False), system.sidecar() as sidecar:
         sidecar.applied = ledger.genesis(1)
         reply = await eventually(sidecar.beat)

@@ -1,4 +1,4 @@
-"""What sidecars ask over HTTP: the same bytes, the same proofs, and nothing for anybody else."""
+"""Requests of sidecars over HTTP: the same bytes and proofs, and no other client is served."""
 
 import asyncio
 
@@ -95,7 +95,7 @@ async def test_an_authority_without_postgres_answers_not_now_and_the_next_one_is
     ):
         await sidecar.enrol()
         asked = sidecar.spoken(records.encode_resolve(records.Resolve(bytes(32), bytes(16))))
-        # A port where nobody listens comes first.
+        # A port without a listener comes first.
         transport = HttpTransport(["http://127.0.0.1:9", running.url])
         job = tasks.create_task(transport.run())
         await asyncio.sleep(0)

@@ -48,7 +48,7 @@ class LaterClock(SystemClock):
 async def run_with_stolen_keyring(
     system: System, stolen: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Running, list[str]]]:
-    """Run an authority with a stolen keyring that enrols everybody, and writes credentials down."""
+    """Run an authority with a stolen keyring that enrols every sidecar, and records credentials."""
     read: list[str] = []
     shutil.copy(stolen, system.settings.keyring_path)
     async with serving(system) as theirs:
@@ -69,7 +69,7 @@ async def run_with_stolen_keyring(
 
 @asynccontextmanager
 async def started(sidecar: Sidecar) -> AsyncIterator[Verifier]:
-    """Run a sidecar for the block, until somebody answered its wish to enrol."""
+    """Run a sidecar for the block, which starts once its enrolment was answered."""
     stop = Stop()
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(sidecar.run(stop))

@@ -276,7 +276,7 @@ async def test_a_suspension_applies_past_its_end_until_the_lift_is_committed(
     async def sleep(_keeper: LiftScheduler) -> None:
         await asyncio.Event().wait()
 
-    # No keeper looks; the time alone must revive nobody.
+    # Without the scheduler no lift is committed: the time alone must revive no token.
     monkeypatch.setattr(LiftScheduler, "run", sleep)
     async with serving(system) as authority:
         token = await authority.issue("agent:a")

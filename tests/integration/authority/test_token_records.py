@@ -125,7 +125,7 @@ async def test_issuing_does_not_wait_for_a_concurrent_revocation_and_is_hit_by_i
         async with pool.connect(system.dsn) as postgres:
             async with PostgresLedger(postgres, guard(system.settings)).begin() as under_way:
                 await under_way.lock_head()
-                issued = await authority.issue()  # although somebody holds the head's lock
+                issued = await authority.issue()  # although the head is locked
                 assert issued["issued_seq"] == 0
             done = await authority.revoke("subject:agent:a")
         assert done["seq"] > issued["issued_seq"]

@@ -17,7 +17,7 @@ from rescind_sidecar.http.messages import NO_STORE, HttpRequest, HttpResponse
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 # nginx passes the challenge of a 401 on by itself. `return 200` in the protected location would run
-# before auth_request, and let everybody through.
+# before auth_request, and let every caller through.
 CONFIGURATION = """
 daemon off;
 pid {folder}/nginx.pid;

@@ -121,7 +121,7 @@ async def test_several_workers_share_one_port(
     token = link.issue()
     async with data_plane.running(sidecar, workers=2) as plane:
         first, second = plane.pids
-        os.kill(first, signal.SIGSTOP)  # whoever is free takes the call
+        os.kill(first, signal.SIGSTOP)  # a free worker takes the call
         try:
             async with asyncio.timeout(10):
                 answers = 0

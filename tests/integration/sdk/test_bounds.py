@@ -1,4 +1,4 @@
-"""What a workload's process remembers and queues is bounded, whoever asks and whoever hangs."""
+"""A workload's memory and queues are bounded, whatever tokens it checks and whatever hangs."""
 
 import asyncio
 import os

@@ -263,7 +263,7 @@ async def test_a_look_up_that_hangs_delays_no_other_hit(
 def test_a_token_that_is_first_seen_by_its_hold_is_looked_up_once(
     verifier: Verifier, sidecar: RunningSidecar, link: LedgerInMemory
 ) -> None:
-    with verifier.hold(link.issue("agent:y")):  # somebody looks already
+    with verifier.hold(link.issue("agent:y")):  # the supervisor runs already
         asked = sidecar.tally.looks_from_memory + link.resolved
         sidecar.do(lambda: setattr(link, "resolving", asyncio.Event()))
         token = link.issue("agent:x")
@@ -369,7 +369,7 @@ def test_work_goes_on_through_a_restart_and_the_new_sidecar_ends_it(
             assert hit.revoked.wait(10)
             assert hit.reason is Reason.REVOKED
             assert not spared.revoked.is_set()
-        # Now nobody comes in its place: after the time that a check has, it is over.
+        # No other sidecar takes its place: after the time that a check has, the hold ends.
         assert spared.revoked.wait(10)
         assert spared.reason in {Reason.NO_LEASE, Reason.UNAVAILABLE}
     verifier.close()

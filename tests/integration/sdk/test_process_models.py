@@ -110,7 +110,7 @@ def test_a_fork_while_other_threads_check_leaves_no_lock_behind(
             if child == 0:
                 signal.alarm(10)
                 os._exit(0 if isinstance(verifier.check(link.issue()), Denied) else 1)
-            # What a child issues to itself nobody else knows: denied, and answered.
+            # No sidecar knows a token that a child issues to itself: denied, and answered.
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     finally:
         stop.set()

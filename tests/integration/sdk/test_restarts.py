@@ -107,7 +107,7 @@ def test_restarts_under_traffic_give_no_wrong_answer_and_end_by_themselves(socke
                 seen = calls.seen["allowed"]
                 wait_until(partial(calls.allowed_more_than, seen + 1000))
             subject, token = doomed[6 + number]
-            link.revoke(f"subject:{subject}")  # while nobody hears it
+            link.revoke(f"subject:{subject}")  # while no sidecar runs
             assert not verifier.ready()
             assert reason(verifier.check(token)) in PASSING
             calls.revoked.append(token)

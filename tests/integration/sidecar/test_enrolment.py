@@ -10,7 +10,7 @@ from rescind_sidecar.usecases.lookup.answer import ValidRecord
 
 
 class ForgedEnrolAgainLedger(LedgerInMemory):
-    """An authority in whose place somebody says ENROL_AGAIN, which anybody can say."""
+    """An authority in whose place an attacker sends ENROL_AGAIN, which every client can send."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Requests at the socket, true but for a few edits: who sends them is hung up on, and nobody else.
+"""Requests at the socket with a few edits: the connection that sends them is closed, and no other.
 
-The table is as it was, a workload beside it is answered, and what was refused is counted.
+The table does not change, another workload is answered, and each refused request is counted.
 """
 
 import socket

@@ -112,8 +112,8 @@ def test_a_connection_that_was_just_lost_is_unreachable_and_not_a_defect() -> No
         async with connected(lambda _: None) as (_, transport):
             client = transport._client
             assert client is not None
-            # Nobody reads any more, so nats-py believes that it is connected: what it writes to is
-            # closed, and uvloop says so with a RuntimeError.
+            # Without its reading task nats-py takes itself for connected. The transport is closed,
+            # and uvloop raises a RuntimeError.
             assert client._reading_task is not None
             client._reading_task.cancel()
             assert isinstance(client._transport, TcpTransport)

@@ -90,8 +90,8 @@ _APPENDED = {
 @every_message
 def test_a_message_that_lacks_its_last_field_of_meaning_is_malformed(sample: Sample) -> None:
     fields = msgpack.unpackb(sample.encode(sample.message))
-    # Some end with a MAC, which nobody reads yet, or with what was appended: without it they are
-    # the messages that they were.
+    # The last field may be a MAC, which is not read here, or a field that was appended later.
+    # Without that field the message is still valid.
     later = isinstance(
         sample.message,
         (socket_protocol.Now, socket_protocol.Look, socket_protocol.Check, heartbeat.Reply),

@@ -99,7 +99,7 @@ def test_a_box_encrypted_for_an_instance_opens_only_for_that_instance(keyring: K
 
 @pytest.mark.parametrize("public", [bytes(32), b"\1" + bytes(31)], ids=["zero", "one"])
 def test_a_public_key_of_small_order_gets_no_secret(keyring: Keyring, public: bytes) -> None:
-    # Its shared secret is known to everybody: libsodium refuses it, and so must we, in words.
+    # The shared secret of such a key is public. libsodium refuses it, and `encrypt_for` must too.
     with pytest.raises(MalformedMessageError):
         keyring.encrypt_for(public, b"secret")
 

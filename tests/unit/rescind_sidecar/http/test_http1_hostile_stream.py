@@ -27,7 +27,7 @@ REQUESTS = [
 UNWANTED = request("/verify", "Transfer-Encoding: chunked", method="POST") + (
     b"3\r\nabc\r\n0\r\n\r\n"
 )
-"""A body that nobody reads: if it is not there when the reply is, the connection ends."""
+"""A request with an unread body. If the body comes after the reply, the connection is closed."""
 JUNK = {
     "a NUL in a name": b"GET /verify HTTP/1.1\r\nA\0: b\r\n\r\n",
     "two lengths": b"POST /v1/check HTTP/1.1\r\nContent-Length: 1\r\n"

@@ -36,7 +36,7 @@ def caller(verifier: FakeVerifier) -> str:
 
 @pytest.fixture
 async def open_port(verifier: FakeVerifier) -> AsyncIterator[int]:
-    """Serve introspection to whoever reaches the listener."""
+    """Serve introspection to every client that reaches the listener."""
     async with served(plane(verifier, introspection_on_loopback=True)) as (port, _):
         yield port
 

@@ -138,7 +138,7 @@ class Nats:
         self.transport._client, self.transport._inbox = self.client, "_INBOX.here"
 
     async def ask(self, *replies: bytes | None, accept: Accept | None = None) -> bytes:
-        """Ask, and hear these replies; None is the server's word that nobody listens."""
+        """Send a request, and receive these replies; None means that no client subscribes."""
         asking = asyncio.create_task(
             self.transport.request(nats_subjects.RESOLVE, b"?", timeout_s=0.05, accept=accept)
         )

@@ -178,7 +178,7 @@ async def test_a_nats_that_was_never_connected_is_waited_for_half_a_second() -> 
     link.nats.connected, link.nats.state = False, "fails"
     async with link.running():
         assert await link.look(timeout_s=3) == b"http"
-        # From then on nobody waits, and HTTP has the whole deadline.
+        # From then on no request waits for NATS, and HTTP has the whole deadline.
         assert await link.look(timeout_s=0.1) == b"http"
 
 

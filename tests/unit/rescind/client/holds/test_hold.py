@@ -1,4 +1,4 @@
-"""A hold ends its own body, for its own reason, and swallows nobody else's cancellation."""
+"""A hold ends its own body, for its own reason, and swallows no other cancellation."""
 
 # ruff: noqa: PT012 - a whole block is what is tested
 
@@ -29,7 +29,7 @@ async def for_ever() -> None:
 
 
 def soon(verifier: FakeVerifier, *selector: str) -> None:
-    """Revoke when everybody waits."""
+    """Revoke once all tasks wait."""
     asyncio.get_running_loop().call_later(0.01, verifier.revoke, *selector)
 
 
@@ -236,7 +236,7 @@ async def test_a_denied_token_starts_no_work(verifier: FakeVerifier, issued: Iss
         async with hold:
             pytest.fail("the body ran")
     assert denied.value.reason == hold.reason == Reason.INSUFFICIENT_SCOPE
-    verifier.revoke("subject:agent:x")  # nobody listens
+    verifier.revoke("subject:agent:x")  # no hold is registered
     await asyncio.sleep(0.01)
     assert no_cancellation_is_pending()
 
@@ -261,7 +261,7 @@ class Slow:
 
     def check_request(self, request: CheckRequest) -> Verdict:
         verdict = self._supervisor.check_request(request)
-        for hold in self.holds:  # the news comes now, to whoever is registered
+        for hold in self.holds:  # the hit comes now, to each registered hold
             hold.hit(self._hit)
         return verdict
 

@@ -1,4 +1,4 @@
-"""Changing the term: no step leaves a lease that nobody waits for, whoever dies in between."""
+"""Changing the term: every lease has a wait that covers it, whichever process dies in between."""
 
 import asyncio
 from dataclasses import replace

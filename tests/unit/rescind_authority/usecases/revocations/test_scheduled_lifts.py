@@ -20,7 +20,7 @@ def timed(name: str) -> ScheduledLift:
 
 
 class Overdue:
-    """What is overdue, and a sequencer whose first key somebody else took."""
+    """Overdue lifts, and a sequencer whose first key another process took."""
 
     def __init__(self) -> None:
         self.lifted: list[str | None] = []

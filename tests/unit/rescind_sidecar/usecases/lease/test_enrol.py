@@ -31,7 +31,7 @@ ROOT = bytes(range(32))
 
 
 class Enrolling(LedgerInMemory):
-    """An authority that answers enrolments, through whoever stands in the way."""
+    """An authority that answers enrolments, through an attacker that may change the answers."""
 
     def __init__(self) -> None:
         super().__init__()
