@@ -82,7 +82,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
         number(fetch._MOST_FLIGHTS),
         number(lookup_budgets.LookupLimits.of(2_000).concurrent),
     ),
-    "first sights of a source": (number(setting(SidecarSettings, "first_sights_per_s")), "twice"),
+    "cold look-ups of a source": (number(setting(SidecarSettings, "first_sights_per_s")), "twice"),
     "known sources": (number(lookup_budgets._MOST_SOURCES),),
     "look-ups that wait for Redis": (number(redis_records._CAPACITY),),
     "connections": (number(server._MOST_CONNECTIONS), number(server._MOST_OF_ONE_SOURCE)),
