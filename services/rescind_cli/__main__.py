@@ -26,7 +26,7 @@ EXIT_BROKEN_PIPE = 141  # and for SIGPIPE
 
 def _not_installed(verb: str, error: ImportError) -> click.Command:
     """Return a stand-in for a verb whose extra is missing; its `--help` names what to install."""
-    reason = f"It uses {error.name}, which is not installed: pip install 'rescind[all]' brings it."
+    reason = f"It requires {error.name}, which is not installed: pip install 'rescind[all]'."
     if not isinstance(error, ModuleNotFoundError):
         reason = str(error)  # the message names the extra
 
@@ -108,16 +108,16 @@ class Verbs(click.Group):
 @click.group(
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Settings come from RESCIND_… in the environment, then from the data directory that "
-    "`rescind up` keeps.\n\n\b\nExit codes:\n"
+    epilog="Settings are read from RESCIND_… in the environment, then from the data directory of "
+    "`rescind up`.\n\n\b\nExit codes:\n"
     "  0    done; with --wait: enforced\n"
     "  1    refused, or denied\n"
     "  2    wrong usage; nothing was sent\n"
     "  3    enforced, except by verifiers in grace\n"
-    "  4    not known: repeat it with the key that was printed\n"
-    "  5    nothing answers there\n"
-    "  6    committed, and not enforced when the time was up\n"
-    "  70   a defect of rescind's: please report it\n"
+    "  4    outcome unknown: repeat the command with the printed --idempotency-key\n"
+    "  5    the authority or the sidecar does not answer\n"
+    "  6    committed, but not enforced within the timeout\n"
+    "  70   a defect of rescind: please report it\n"
     "  130  interrupted by Ctrl-C; 129, 141, 143 by SIGHUP, SIGPIPE, SIGTERM",
 )
 @click.version_option(package_name="rescind", message="%(prog)s %(version)s")
@@ -151,7 +151,7 @@ def _print_defect(
 ) -> None:
     """Print a defect in one line: a traceback does not help an operator."""
     sys.stderr.write(
-        f"rescind: stopped by a defect of its own ({kind.__name__}: {error}). Please report it.\n"
+        f"rescind: stopped by a defect of rescind ({kind.__name__}: {error}). Please report it.\n"
     )
     sys.exit(EXIT_CRASHED)
 

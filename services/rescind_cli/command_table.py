@@ -30,23 +30,23 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "check": (
         "rescind_cli.commands.tokens.check",
-        "Check the token on stdin, or else RESCIND_TOKEN, with the local sidecar.",
+        "Check the token on stdin, or else in RESCIND_TOKEN, with the local sidecar.",
     ),
     "revoke": (
         "rescind_cli.commands.revocations.revoke",
-        "Revoke every token that has all of these handles.",
+        "Revoke every token that matches a selector.",
     ),
     "suspend": (
         "rescind_cli.commands.revocations.suspend",
-        "Suspend every token that has all of these handles, until it is lifted.",
+        "Suspend every token that matches a selector, until the suspension is lifted.",
     ),
     "narrow": (
         "rescind_cli.commands.revocations.narrow",
-        "Remove scopes from every token that has all of these handles.",
+        "Remove scopes from every token that matches a selector.",
     ),
     "lift": (
         "rescind_cli.commands.revocations.lift",
-        "End a suspension or a narrowing; of a kill, the suspension.",
+        "End a suspension or a narrowing, or the suspension of a kill.",
     ),
     "kill": (
         "rescind_cli.commands.revocations.kill",
@@ -54,15 +54,15 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "revocations": (
         "rescind_cli.commands.revocations.revocations",
-        "List revocations, or those that can be lifted; show one.",
+        "List revocations, or show one.",
     ),
     "receipt": (
         "rescind_cli.commands.revocations.receipt",
-        "Show the receipt of a revocation once it is enforced, or check one.",
+        "Wait for the receipt of a revocation and show it, or verify a receipt.",
     ),
     "tokens": (
         "rescind_cli.commands.tokens.tokens",
-        "List tokens, look at one, rotate or expire it.",
+        "List, show, rotate or expire tokens.",
     ),
     "subjects": (
         "rescind_cli.commands.tokens.subjects",
@@ -118,7 +118,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "recover": (
         "rescind_cli.commands.operations.recover",
-        "Make a new admin token after the last one was lost.",
+        "Create a new admin token after the last one was lost.",
     ),
     "completion": (
         "rescind_cli.commands.operations.completion",

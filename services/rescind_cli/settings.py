@@ -89,8 +89,7 @@ def sidecar(*, path: Path | None, data: Path | None) -> Path | None:
     if (found := load(data).file_values.get("RESCIND_SOCKET")) is not None:
         return Path(found)
     raise UnreachableError(
-        "no sidecar is named, and none runs on this machine: "
-        "start one with `rescind up`, or set RESCIND_SOCKET to its socket"
+        "no sidecar is configured: start one with `rescind up`, or set RESCIND_SOCKET to its socket"
     )
 
 
@@ -103,7 +102,6 @@ def trust(*, data: Path | None) -> Path:
 def _url(local: LocalSettings) -> str:
     if (found := local.url) is None:
         raise UnreachableError(
-            "no authority is named, and none runs on this machine: "
-            "start one with `rescind up`, or set RESCIND_URL"
+            "no authority is configured: start one with `rescind up`, or set RESCIND_URL"
         )
     return found

@@ -86,4 +86,4 @@ def test_tokens_are_expired_by_name_and_by_filter(
     for token in rest:
         eventually_blocking(partial(expired, token))
     assert answers(verifiers, other) == {"accepted"}
-    assert "name tokens by their ids" in str(system.usage("tokens", "expire"))
+    assert "give either token ids or filters" in str(system.usage("tokens", "expire"))

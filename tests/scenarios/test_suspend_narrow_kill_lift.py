@@ -136,14 +136,14 @@ def test_standing_revocations_are_found_by_their_handles_and_lifted(system: Syst
     told = system.run("subjects", "show", "agent:lost/child")["standing"]
     assert [each["id"] for each in told] == [killed["id"], narrowed["id"], suspended["id"]]
     lines = system.shown("subjects", "show", "agent:lost/child").splitlines()
-    assert lines[0] == f"held by  kill of chain:agent:lost/child ({killed['id']})"
+    assert lines[0] == f"hit by  kill of chain:agent:lost/child ({killed['id']})"
     assert "in 59 min" in system.shown("revocations", "ls", "--standing")
     shown = [
         line.split() for line in system.shown("revocations", "show", revoked["id"]).splitlines()
     ]
-    assert ["of", "chain:agent:lost"] in shown
+    assert ["selector", "chain:agent:lost"] in shown
     for each in (suspended, narrowed, killed):
         system.run("lift", each["id"])
     assert standing("chain:agent:lost", "chain:agent:lost/child") == []
     assert "lifted" in system.shown("revocations", "ls")
-    assert "--handle goes with --standing" in system.usage("revocations", "ls", "--handle", "*")
+    assert "--handle requires --standing" in system.usage("revocations", "ls", "--handle", "*")

@@ -21,7 +21,7 @@ class CanaryMetrics:
         )
         self._verifier = Histogram(
             "rescind_canary_verifier_seconds",
-            "The same for each service, and how its sidecar got there.",
+            "The same for each service, by the outcome at its sidecar.",
             ("service", "outcome"),
             buckets=_BUCKETS_S,
             registry=registry,
@@ -35,7 +35,7 @@ class CanaryMetrics:
         )
         self._succeeded = Gauge(
             "rescind_canary_last_success_timestamp_seconds",
-            "When a round last ended well, in Unix seconds.",
+            "The time of the last successful round, in Unix seconds.",
             registry=registry,
         )
 

@@ -84,7 +84,7 @@ class Canary:
         assert issued.token is not None  # noqa: S101 - every call has a key of its own
         token = issued.token.reveal()
         faults = [
-            CanaryFault(where, f"denied it while it was good: {verdict}")
+            CanaryFault(where, f"denied the valid token: {verdict}")
             for where, verdict in self._check_everywhere(token)
             if verdict != _ACCEPTED
         ]
@@ -96,7 +96,7 @@ class Canary:
             return RoundResult(done["id"], None, (), 0, tuple(faults))
         # From here on no verifier may accept it: these checks start after the receipt.
         faults += [
-            CanaryFault(where, f"answered {verdict} after the receipt, and not revoked")
+            CanaryFault(where, f"answered {verdict} after the receipt, instead of revoked")
             for where, verdict in self._check_everywhere(token)
             if verdict != Reason.REVOKED and not receipt_progress.grace_in(receipt)
         ]

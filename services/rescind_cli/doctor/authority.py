@@ -27,8 +27,8 @@ from rescind_runtime import clock, links
 _TIMEOUT_S = 5.0
 _SOON_DAYS = 14
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
-_START = "Start it: `rescind up`, or `rescind authority`; or correct RESCIND_URL."
-_RECOVER = "On the authority's host, make another: rescind recover admin"
+_START = "Start it with `rescind up` or `rescind authority`, or correct RESCIND_URL."
+_RECOVER = "Create another on the authority's host: rescind recover admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +87,17 @@ def _check_url(url: str, security: LinkSecurity) -> tuple[tuple[Finding, ...], b
             parts = tuple(_health_findings(url, client.health()))
     except UnreachableError as error:
         cause = causes.of(error)
-        answers = "nothing answers at" if cause.transient else "there is no use of"
+        place = f"nothing answers at {url}" if cause.transient else f"{url} cannot be used"
         advice = (not cause.transient and cause.advice("authority", "RESCIND_URL")) or _START
-        message = f"{answers} {url}: {cause.description}"
+        message = f"{place}: {cause.description}"
         return (findings.failed("authority", message, advice),), False
     except RescindError as error:
         return (findings.failed("authority", str(error), "Correct RESCIND_URL."),), False
     if parts:
         return parts, True
-    message = f"what answers at {url} is not an authority"
+    message = f"the server at {url} is not an authority"
     return (
-        findings.failed("authority", message, "Correct RESCIND_URL: is it a sidecar's?"),
+        findings.failed("authority", message, "Correct RESCIND_URL: it may name a sidecar."),
     ), False
 
 
@@ -112,9 +112,13 @@ def _health_findings(url: str, health: AuthorityHealth) -> Iterator[Finding]:
     if status == "ready":
         yield findings.ok("authority", f"{url} is ready, version {authority_version}")
     else:
-        yield findings.failed("authority", f"{url} answers, and cannot work", "See the next lines.")
+        yield findings.failed(
+            "authority", f"{url} answers, but is not ready", "See the next lines."
+        )
     if postgres != "ok":
-        yield findings.failed("authority's Postgres", postgres, "Without it nothing is revoked.")
+        yield findings.failed(
+            "authority's Postgres", postgres, "Without it, the authority cannot revoke."
+        )
     if nats != "ok":
         yield findings.failed(
             "authority's NATS", nats, "Start NATS, or correct RESCIND_NATS_URL of the authority."
@@ -129,7 +133,7 @@ def _health_findings(url: str, health: AuthorityHealth) -> Iterator[Finding]:
     if authority_version != command_version:
         yield findings.warning(
             "versions",
-            f"the authority is {authority_version}, this command {command_version}",
+            f"the authority has version {authority_version}, this command {command_version}",
             "Upgrade the older one.",
         )
 
@@ -142,11 +146,13 @@ def _token_finding(admin: Admin, token: Secret) -> Finding:
             return findings.failed("admin token", str(error), _RECOVER)
         if error.status == _FORBIDDEN:
             return findings.warning(
-                "admin token", f"accepted; {error}", "It cannot look: use it to issue or revoke."
+                "admin token",
+                f"accepted; {error}",
+                "It cannot read: use it only to issue or revoke.",
             )
-        return findings.failed("admin token", str(error), "See the authority's own lines above.")
+        return findings.failed("admin token", str(error), "See the lines of the authority above.")
     except RescindError as error:
-        return findings.failed("admin token", str(error), "See the authority's own lines above.")
+        return findings.failed("admin token", str(error), "See the lines of the authority above.")
     return _expiry_finding(details)
 
 
@@ -158,7 +164,7 @@ def _expiry_finding(details: TokenDetails) -> Finding:
     left_s = times.parse_rfc3339(details["expires_at"]) / 1e6 - now_us / 1e6
     if left_s < _SOON_DAYS * 86_400:
         return findings.warning(
-            "admin token", message, "Make the next one in time: rescind recover admin"
+            "admin token", message, "Create another before it ends: rescind recover admin"
         )
     return findings.ok("admin token", message)
 

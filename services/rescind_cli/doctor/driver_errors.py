@@ -28,21 +28,21 @@ def place(url: str) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        return "what is configured"
+        return "the configured server"
     if not parts.scheme:
-        return "what is configured"  # `host=db password=…`, perhaps
+        return "the configured server"  # `host=db password=…`, perhaps
     if host:
         return f"{host}:{port}" if port else host
     # libpq takes the folder of a socket from a parameter, Redis from the path.
-    return next(iter(parse_qs(parts.query).get("host", [])), parts.path) or "what is configured"
+    return next(iter(parse_qs(parts.query).get("host", [])), parts.path) or "the configured server"
 
 
 def reason(error: BaseException) -> str:
     """Return what a driver's error means, and never a value that it may contain."""
     cause = causes.of(error)
     if cause.kind is Fault.OTHER and isinstance(error, ValueError):
-        return "it is not a URL of such a server"
-    return cause.description or "it is not a URL of such a server"
+        return "the URL is not valid for such a server"
+    return cause.description or "the URL is not valid for such a server"
 
 
 def advice(error: BaseException, link: str, url: str, usual: str) -> str:

@@ -27,7 +27,7 @@ def check(local: LocalSettings) -> Iterator[Finding]:
     ):
         named, kept = local.find(variable), local.directory / usual
         if named is None and not kept.is_file():
-            yield findings.skipped(part, f"{variable} is not set here, and there is no {kept}")
+            yield findings.skipped(part, f"{variable} is not set here, and {kept} does not exist")
             continue
         path = Path(named or kept)
         content = _secret(part, path, variable)
@@ -46,19 +46,19 @@ def _root_key(local: LocalSettings) -> Finding:
     keyring = local.path("RESCIND_KEYRING_FILE") or local.directory / "keyring"
     path = local.path("RESCIND_ROOT_KEY_FILE") or local.directory / "root-key"
     if not keyring.is_file():
-        return findings.skipped(part, f"no authority's host: there is no {keyring}")
+        return findings.skipped(part, f"this is not an authority's host: {keyring} does not exist")
     if not path.is_file():
-        return findings.ok(part, f"it is kept elsewhere: there is no {path}")
+        return findings.ok(part, f"it is kept elsewhere: {path} does not exist")
     if wrong := _private(part, path, wanted="0600"):
         return wrong
     if path.resolve().parent != keyring.resolve().parent:
         return findings.ok(part, str(path))
     if (local.directory / "env").is_file():
-        return findings.ok(part, f"{path}, beside the keyring, as `rescind up` keeps it")
+        return findings.ok(part, f"{path}, beside the keyring, as `rescind up` stores it")
     return findings.warning(
         part,
-        f"{path} lies beside the keyring: a copy of this folder makes keys that sidecars believe",
-        "Move it to where the folder's backups do not go, and set RESCIND_ROOT_KEY_FILE for "
+        f"{path} is beside the keyring: a copy of the folder is enough to create trusted keys",
+        "Move it out of the folder and its backups, and set RESCIND_ROOT_KEY_FILE for "
         "`rescind keys`.",
     )
 
@@ -77,7 +77,7 @@ def _fit(admin_token: str, edge_keys: str) -> Iterator[Finding]:
         yield findings.failed(
             "edge key",
             "the admin token here was tagged with another edge key: an authority with this file "
-            "knows none of the tokens from before",
+            "does not know the tokens from before",
             "Restore the edge key from the backup, or copy it from another authority's host.",
         )
 
@@ -85,13 +85,13 @@ def _fit(admin_token: str, edge_keys: str) -> Iterator[Finding]:
 def _directory(directory: Path) -> Iterator[Finding]:
     if not directory.is_dir():
         yield findings.skipped(
-            "data directory", f"{directory} does not exist: `rescind up` never ran here"
+            "data directory", f"{directory} does not exist: `rescind up` has not run here"
         )
         return
     yield _directory_finding(directory)
     env = directory / "env"
     if not env.is_file():
-        yield findings.skipped("settings file", f"there is no {env}")
+        yield findings.skipped("settings file", f"{env} does not exist")
         return
     yield _private("settings file", env, wanted="0600") or findings.ok("settings file", str(env))
 
@@ -102,7 +102,7 @@ def _directory_finding(directory: Path) -> Finding:
     if mode & _OTHERS and not mode & _OTHERS_WRITE:
         return findings.warning(
             part,
-            f"{directory} has mode {mode:04o}: others see the names of the files in it",
+            f"{directory} has mode {mode:04o}: other users can list the files in it",
             f"chmod 0700 {directory}",
         )
     return _private(part, directory, wanted="0700") or findings.ok(part, str(directory))
@@ -116,7 +116,9 @@ def _secret(part: str, path: Path, variable: str) -> str | Finding:
         return findings.failed(part, f"{path} is not text", f"Correct {variable}.")
     except OSError as error:
         return findings.failed(
-            part, f"{path} cannot be read: {error.strerror}", f"Correct {variable}, or its rights."
+            part,
+            f"{path} cannot be read: {error.strerror}",
+            f"Correct {variable}, or the mode of the file.",
         )
     return _private(part, path, wanted="0600") or content
 
@@ -127,7 +129,7 @@ def _content_finding(part: str, path: Path, content: str) -> Finding:
         if len(words) == 1:
             return findings.ok(part, str(path))
         return findings.failed(
-            part, f"{path} does not hold one token", "Make another: rescind recover admin"
+            part, f"{path} does not contain one token", "Create another: rescind recover admin"
         )
     # The time at which the key was made, in seconds, follows the key.
     keys = [line.split()[0] for line in content.splitlines() if line.strip()]
@@ -135,8 +137,8 @@ def _content_finding(part: str, path: Path, content: str) -> Finding:
         return findings.ok(part, f"{path}, {len(keys)} {'key' if len(keys) == 1 else 'keys'}")
     return findings.failed(
         part,
-        f"{path} does not hold 64 hex digits on each line",
-        "Copy it from the authority's host; `rescind migrate` makes the first one there.",
+        f"{path} does not contain 64 hex digits on each line",
+        "Copy it from the authority's host; `rescind migrate` creates the first one there.",
     )
 
 
@@ -151,12 +153,14 @@ def _private(part: str, path: Path, *, wanted: str) -> Finding | None:
     if mode & _OTHERS:
         return findings.failed(
             part,
-            f"{path} has mode {mode:04o}: others than its owner may use it",
+            f"{path} has mode {mode:04o}: users other than its owner can access it",
             f"chmod {wanted} {path}"
             + ("; then replace the secrets in it." if mode & (stat.S_IRGRP | stat.S_IROTH) else ""),
         )
     if facts.st_uid != os.geteuid() and os.geteuid() != 0:
         return findings.warning(
-            part, f"{path} belongs to another user", "chown it, or run as them."
+            part,
+            f"{path} belongs to another user",
+            "Change its owner with chown, or run as that user.",
         )
     return None

@@ -25,7 +25,7 @@ def check(local: LocalSettings) -> Iterator[Finding]:
     urls = [part.strip() for part in (local.find("RESCIND_URL") or "").split(",") if part.strip()]
     if not urls:
         yield findings.skipped(
-            _PART, "RESCIND_URL is not set here: a sidecar without it has NATS alone"
+            _PART, "RESCIND_URL is not set here: a sidecar without it can only use NATS"
         )
         return
     try:
@@ -33,7 +33,7 @@ def check(local: LocalSettings) -> Iterator[Finding]:
         secured = any(url.startswith("https:") for url in urls)
         verify = local.files("authority").client() if secured else False
     except RescindError:
-        yield findings.skipped(_PART, "not asked, for what is said of the authority above")
+        yield findings.skipped(_PART, "not checked: see the lines of the authority above")
         return
     with httpx2.Client(timeout=_TIMEOUT_S, trust_env=False, verify=verify) as client:
         for url in urls:
@@ -56,8 +56,8 @@ def _check_url(client: httpx2.Client, url: str) -> Finding:
     if answer.status_code not in {_OK, _EMPTY}:
         return findings.failed(
             _PART,
-            f"{driver_errors.place(url)} answers {answer.status_code} to what a sidecar asks",
-            "Is it an authority, of this version, and does a proxy before it let /link/ pass?",
+            f"{driver_errors.place(url)} answers {answer.status_code} to a sidecar's request",
+            "Check that it is an authority of this version, and that each proxy forwards /link/.",
         )
     return _answer_finding(answer.content, took_ms)
 
@@ -65,9 +65,9 @@ def _check_url(client: httpx2.Client, url: str) -> Finding:
 def _answer_finding(payload: bytes, took_ms: float) -> Finding:
     if not payload:
         return findings.failed(
-            _PART, "it cannot answer now", "Most likely its Postgres is away: see its /readyz."
+            _PART, "it cannot answer now", "Its Postgres is probably unreachable: see its /readyz."
         )
     if payload != heartbeat.ENROL_AGAIN:
-        message = "what answers is not an authority of this version"
-        return findings.failed(_PART, message, "Let both sides run the same version.")
+        message = "the server is not an authority of this version"
+        return findings.failed(_PART, message, "Run the same version on both sides.")
     return findings.ok(_PART, f"answers in {took_ms:.1f} ms; sidecars use it while NATS fails")

@@ -57,22 +57,22 @@ def _clocks() -> Iterator[Finding]:
         yield findings.failed(
             "clock",
             f"the boot id cannot be read ({error.strerror})",
-            "Let /proc/sys/kernel/random/boot_id be read in this container.",
+            "Make /proc/sys/kernel/random/boot_id readable in this container.",
         )
         return
-    yield findings.ok("clock", f"CLOCK_BOOTTIME is there, boot {boot[:12]}")
+    yield findings.ok("clock", f"CLOCK_BOOTTIME is available, boot id {boot[:12]}")
     yield _source()
 
 
 def _core_dumps() -> Finding:
     how = dumps.possible()
     if how is None:
-        return findings.ok("core dumps", "a process that is started from here leaves none")
+        return findings.ok("core dumps", "processes that are started here leave none")
     return findings.warning(
         "core dumps",
-        f"{how}: that of a workload holds the tokens that it was shown",
-        "Authority and sidecar leave none. Start workloads with LimitCORE=0 (ulimit -c 0), and let "
-        "the kernel give dumps to no program, or keep them from others.",
+        f"{how}: a dump of a workload contains the tokens that it received",
+        "Authority and sidecar leave none. Start workloads with LimitCORE=0 (ulimit -c 0), and "
+        "configure the kernel to pass dumps to no program, or restrict access to the dumps.",
     )
 
 
@@ -80,11 +80,11 @@ def _source() -> Finding:
     try:
         source = _CLOCKSOURCE.read_text(encoding="ascii").strip()
     except OSError:
-        return findings.skipped("clock source", "the kernel does not say which one it uses")
+        return findings.skipped("clock source", "the kernel does not report its clock source")
     if source in _GOOD_SOURCES:
         return findings.ok("clock source", source)
     return findings.warning(
         "clock source",
         f"{source}: reading the clock is a system call, and each check reads it",
-        "Correct, but slower. Where the processor's counter is stable, boot with clocksource=tsc.",
+        "Correct, but slower. If the processor's counter is stable, boot with clocksource=tsc.",
     )

@@ -110,7 +110,7 @@ async def _server(client: "Client", where: str) -> Finding:
         return findings.warning(
             _PART,
             f"{message} for a round trip",
-            "Each revocation takes this way: put NATS nearer, or look what it is busy with.",
+            "Each revocation is sent over NATS: move NATS closer, or check its load.",
         )
     return findings.ok(_PART, message)
 
@@ -125,13 +125,13 @@ async def _stream(client: "Client") -> Finding:
         return findings.warning(
             "jetstream",
             f"there is no stream {nats_subjects.STREAM}",
-            "An authority makes it when it connects: is one running? Only auditors need it.",
+            "An authority creates it when it connects: start one. Only auditors need the stream.",
         )
     except (Error, TimeoutError) as error:
         return findings.warning(
             "jetstream",
             f"JetStream does not answer ({driver_errors.reason(error)})",
-            "Switch it on if auditors or late consumers need the events; nothing else does.",
+            "Enable it if auditors or late consumers need the events. No other part needs it.",
         )
     return findings.ok(
         "jetstream", f"{nats_subjects.STREAM}, {stream.state.messages} batches of events"
@@ -150,18 +150,18 @@ async def _authority(client: "Client") -> Finding:
     except NoRespondersError:
         return findings.failed(
             part,
-            "no authority listens at this NATS",
+            "no authority is connected to this NATS server",
             "Start one, or give authority and sidecars the same RESCIND_NATS_URL.",
         )
     except (Error, TimeoutError) as error:
-        message = f"an authority listens and does not answer ({driver_errors.reason(error)})"
-        return findings.failed(part, message, "Look at its log and at its Postgres.")
+        message = f"an authority is connected, but does not answer ({driver_errors.reason(error)})"
+        return findings.failed(part, message, "Check its log and its Postgres.")
     took_ms = (clock.boottime_ns() - before_ns) / 1e6
     if not answer.data:
         return findings.failed(
-            part, "it cannot answer now", "Most likely its Postgres is away: see its /readyz."
+            part, "it cannot answer now", "Its Postgres is probably unreachable: see its /readyz."
         )
     if answer.data != heartbeat.ENROL_AGAIN:
-        message = "what answers is not an authority of this version"
-        return findings.failed(part, message, "Let both sides run the same version.")
+        message = "the server is not an authority of this version"
+        return findings.failed(part, message, "Run the same version on both sides.")
     return findings.ok(part, f"answers in {took_ms:.1f} ms")

@@ -33,8 +33,8 @@ SELECT
 """
 _STEPS = "SELECT name FROM rescind_migrations"
 _HEAD = "SELECT epoch, seq, grant_term_ms FROM ledger_head"
-_START = "Start Postgres, or correct RESCIND_POSTGRES_DSN; its own log says more."
-_DURABLE = "A revocation that was acknowledged could be lost: set it to on, and reload Postgres."
+_START = "Start Postgres, or correct RESCIND_POSTGRES_DSN. See also the log of Postgres."
+_DURABLE = "A committed revocation could be lost: set it to on, and reload Postgres."
 
 
 def check(local: LocalSettings, *, steps: Collection[str] | None) -> list[Finding]:
@@ -114,8 +114,8 @@ def _durability(row: "asyncpg.Record") -> Iterator[Finding]:
     if row["synchronous_commit"] == "local":
         yield findings.warning(
             "postgres durability",
-            "synchronous_commit is local: a standby may lack what was acknowledged",
-            "Where there is failover, set it to on or remote_apply.",
+            "synchronous_commit is local: a standby may lack committed revocations",
+            "If Postgres can fail over, set it to on or remote_apply.",
         )
     for name in bad:
         yield findings.failed("postgres durability", f"{name} is off", _DURABLE)
@@ -128,8 +128,8 @@ def _clock(row: "asyncpg.Record") -> Iterator[Finding]:
     if difference_s > _MOST_DIFFERENCE_S:
         yield findings.warning(
             "postgres clock",
-            f"{difference_s:.1f} s away from this machine's",
-            "Harmless for leases; but expiry follows Postgres's clock. Run NTP on both.",
+            f"it differs by {difference_s:.1f} s from this machine's clock",
+            "Leases are not affected, but tokens expire by this clock. Run NTP on both.",
         )
 
 
@@ -145,8 +145,8 @@ def schema(
     if known is not None and (newer := sorted(applied - known)):
         return findings.failed(
             "schema",
-            f"this version does not know these steps: {', '.join(newer)}",
-            "A newer version migrated it: no authority of this version starts. Upgrade this one.",
+            f"these steps are unknown to this version: {', '.join(newer)}",
+            "A newer version migrated the schema, and this version does not start. Upgrade it.",
         )
     return findings.ok(
         "schema",

@@ -1,4 +1,4 @@
-"""Checks of Redis or Valkey, the second level for records: without it, first sights are slower."""
+"""Checks of Redis or Valkey, the second level for records: without it, cold look-ups are slower."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # imported where it is installed and needed
 _PART = "redis"
 _TIMEOUT_S = 2.0
 _SLOW_MS = 20.0
-_UNTIL_THEN = "Until then first sights are a little slower."
+_UNTIL_THEN = "Until then, cold look-ups are slightly slower."
 
 
 def check(local: LocalSettings) -> Finding:
@@ -72,10 +72,10 @@ async def _info_finding(client: "Redis", where: str) -> Finding:
         return findings.warning(
             _PART,
             message,
-            "When it is full it takes no more records: set maxmemory-policy to allkeys-lru.",
+            "When it is full, it stores no more records: set maxmemory-policy to allkeys-lru.",
         )
     if took_ms > _SLOW_MS:
         return findings.warning(
-            _PART, message, "Slower than a look-up should wait (50 ms at most): put it nearer."
+            _PART, message, "It is slow: a look-up waits 50 ms for it at most. Move it closer."
         )
     return findings.ok(_PART, message)

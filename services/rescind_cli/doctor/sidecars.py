@@ -23,7 +23,7 @@ from rescind_cli.doctor.findings import Finding, Level
 from rescind_cli.settings import LocalSettings
 
 _TIMEOUT_S = 2.0
-_START = "Start it: `rescind up`, or `rescind sidecar`; or correct RESCIND_SOCKET."
+_START = "Start it with `rescind up` or `rescind sidecar`, or correct RESCIND_SOCKET."
 
 
 def sockets(local: LocalSettings) -> list[Path]:
@@ -63,7 +63,7 @@ def verdict_of(path: Path, token: Secret) -> dict[str, object]:
         return found | {"accepts": None, "says": f"does not answer: {driver_errors.reason(error)}"}
     found |= {"service": greeting.service, "instance": greeting.instance.hex()}
     if not isinstance(answer, Verdict):
-        return found | {"accepts": None, "says": "gives an answer of another kind"}
+        return found | {"accepts": None, "says": "sends an answer of an unknown type"}
     if answer.reason is not None:
         return found | {
             "accepts": False,
@@ -93,12 +93,12 @@ def _sidecar(path: Path, fleet: Fleet | None) -> Iterator[Finding]:
         yield lease
         leased = lease.level is Level.OK
         if isinstance(table, MappedTable):
-            yield findings.ok(f"{part}: table", "shared: a check is a read of memory")
+            yield findings.ok(f"{part}: table", "shared: checks read it without a system call")
             yield _position(f"{part}: ledger", table, fleet)
         else:
             yield findings.warning(f"{part}: table", f"not shared: {table}", _TABLE_ADVICE)
     except UnreachableError as error:
-        yield findings.failed(part, f"it greets and then fails: {error}", "Look at its log.")
+        yield findings.failed(part, f"it fails after the greeting: {error}", "Check its log.")
     finally:
         connection.close()
     if fleet is not None:
@@ -106,23 +106,23 @@ def _sidecar(path: Path, fleet: Fleet | None) -> Iterator[Finding]:
 
 
 _TABLE_ADVICE = (
-    "Checks from here go over the socket: correct, tens of microseconds each. Share the volume "
-    "with the sidecar, in the same kernel and time namespace, to spare them that."
+    "Checks from here use the socket, and take tens of microseconds each. For shared memory, share "
+    "the volume with the sidecar, in the same kernel and time namespace."
 )
 
 
 _ELSEWHERE = "It belongs to another authority: compare its RESCIND_NATS_URL with the authority's."
 _NOT_ENROLLED = (
     "It has not enrolled. If its log says enrolment.refused, its credential was revoked, has "
-    "expired or is another service's: make one with `rescind sidecar enrol`, and restart it. Else "
-    "compare its RESCIND_NATS_URL with the authority's."
+    "expired or is another service's: create one with `rescind sidecar enrol`, and restart the "
+    "sidecar. Otherwise compare its RESCIND_NATS_URL with the authority's."
 )
 _RENEW = (
-    "Make another credential with `rescind sidecar enrol`, and restart the sidecar with it "
+    "Create another credential with `rescind sidecar enrol`, and restart the sidecar with it "
     "(RESCIND_CREDENTIAL_FILE)"
 )
-_NO_RIGHT = "Let its workloads and you open it: as its owner, or as members of its group."
-_HANGS = "It is stopped, or has too much to do: look at its process (kill -CONT) and its log."
+_NO_RIGHT = "Give your user and its workloads access: as its owner, or as members of its group."
+_HANGS = "It is stopped or overloaded: check its process (kill -CONT resumes it) and its log."
 _LEFT = "It was killed and left its socket behind: start `rescind sidecar` again."
 
 
@@ -141,16 +141,14 @@ def _advice(error: UnreachableError) -> str:
 def _table(path: Path, connection: BlockingConnection) -> MappedTable | str:
     """Map the table as the SDK would, or return why the SDK would reject it (design 6.2)."""
     if platform.machine().lower() not in generation_table.ORDERED_MACHINES:
-        return f"{platform.machine()} may change the order of two loads"
+        return f"{platform.machine()} may reorder loads"
     try:
         table = MappedTable.open(path.with_suffix(".table"))
     except TableError as error:
         return str(error)
     greeting = connection.greeting
     if table.instance != greeting.instance:
-        return (
-            "the file beside the socket is another instance's: a sidecar is just starting, or two"
-        )
+        return "the file is of another instance: a sidecar is starting, or two share the path"
     if not table.boot == greeting.boot == sdk_clock.boot_id():
         return "the sidecar runs on another kernel, or did before a reboot"
     before_ns = sdk_clock.boottime_ns()
@@ -158,7 +156,7 @@ def _table(path: Path, connection: BlockingConnection) -> MappedTable | str:
     if not isinstance(response, Now) or not (
         before_ns <= response.boottime_ns <= sdk_clock.boottime_ns()
     ):
-        return "its CLOCK_BOOTTIME is another one: a time namespace lies between"
+        return "its CLOCK_BOOTTIME differs: it runs in another time namespace"
     return table
 
 
@@ -187,14 +185,14 @@ def _lease(
     if refused is not None:
         # The authority's problem and advice; an older authority sends only the problem.
         why, _, advice = refused.partition(". ")
-        lease = "the last one ends soon, and no other is granted" if held else "none"
+        lease = "it ends soon, and no other is granted" if held else "none"
         return findings.failed(part, f"{lease}: {why}", f"{advice or _RENEW}.")
     if held:
         return findings.ok(part, message)
     return findings.failed(
         part,
         "none: every check is denied with no_lease",
-        "It reaches no authority: see the authority's and NATS's lines, and the sidecar's log.",
+        "It reaches no authority: see the lines of the authority and of NATS, and its log.",
     )
 
 
@@ -210,13 +208,13 @@ def _answers(connection: BlockingConnection) -> bool:
 def _position(part: str, table: MappedTable, fleet: Fleet | None) -> Finding:
     applied = generation_table.applied(table.words)
     if fleet is None:
-        return findings.ok(part, f"applied {applied}; the ledger's end is not known here")
+        return findings.ok(part, f"applied {applied}; the end of the ledger is not known here")
     if applied >= fleet.seq:
-        return findings.ok(part, f"applied {applied}, all of it")
+        return findings.ok(part, f"applied {applied}, all events")
     return findings.warning(
         part,
         f"applied {applied} of {fleet.seq}: {fleet.seq - applied} events behind",
-        "Run this again: a moment of it is normal. If it stays, look at the sidecar's log.",
+        "A short delay is normal: run this again. If it persists, check the sidecar's log.",
     )
 
 
@@ -238,13 +236,13 @@ def _known(
         yield findings.warning(
             f"{part}: heartbeat",
             "none for more than half of the lease term",
-            "Run this again. If it stays, the sidecar or the way to the authority is too slow for "
-            "this term: `rescind term set` makes it longer.",
+            "Run this again. If it persists, the sidecar or its link to the authority is too slow "
+            "for this term: `rescind term set` sets a longer one.",
         )
     ours = version("rescind")
     if known["version"] != ours:
         yield findings.warning(
             f"{part}: version",
-            f"the sidecar is {known['version']}, this command {ours}",
+            f"the sidecar has version {known['version']}, this command {ours}",
             "Upgrade the older one, and restart it.",
         )

@@ -24,7 +24,9 @@ def check(local: LocalSettings) -> Iterator[Finding]:
     named = local.find("RESCIND_TRUST_FILE")
     path = Path(named) if named else local.directory / "trust"
     if named is None and not path.exists():
-        yield findings.skipped(_PART, f"RESCIND_TRUST_FILE is not set here, and there is no {path}")
+        yield findings.skipped(
+            _PART, f"RESCIND_TRUST_FILE is not set here, and {path} does not exist"
+        )
         return
     try:
         from rescind_runtime.crypto.trust import Trust  # noqa: PLC0415 - libsodium is not in each extra
@@ -48,9 +50,9 @@ def _statement_finding(path: Path, trust: "Trust") -> Finding:
     if trust.not_after_us is None:
         return findings.warning(
             _PART,
-            f"{path}, serial {trust.serial}, has no end: it is of an authority before it was "
-            "upgraded, or whose root key is kept elsewhere",
-            "On the authority's host, with the root key: rescind keys renew. Then copy it anew.",
+            f"{path}, serial {trust.serial}, has no end: the authority was not upgraded, or "
+            "its root key is kept elsewhere",
+            "On the authority's host, with the root key: rescind keys renew. Then copy it again.",
         )
     until = terminal.timestamp(trust.not_after_us)
     return findings.ok(_PART, f"{path}, serial {trust.serial}, good until {until}")
@@ -75,6 +77,6 @@ def _kept(kept: Path, path: Path, trust: "Trust") -> Iterator[Finding]:
     if trust.root in newest.roots and (trust.root != newest.root or trust.serial < newest.serial):
         yield findings.warning(
             part,
-            f"{path} has serial {trust.serial}, and the sidecar has heard of {newest.serial}",
-            f"It works; a machine that starts with that file alone believes old keys. {_COPY}",
+            f"{path} has serial {trust.serial}, but the sidecar has received {newest.serial}",
+            f"A machine that starts with only that file trusts old keys. {_COPY}",
         )

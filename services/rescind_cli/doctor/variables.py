@@ -47,4 +47,4 @@ def check(local: LocalSettings, reports: Mapping[str, Description]) -> Iterator[
 
 def _advice(variable: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(variable.removeprefix(_PREFIX), sorted(known), n=1)
-    return f"Did you mean {_PREFIX}{near[0]}?" if near else "Take it away, or correct its name."
+    return f"Did you mean {_PREFIX}{near[0]}?" if near else "Unset it, or correct its name."

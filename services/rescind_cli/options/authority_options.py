@@ -48,7 +48,7 @@ def remember_json(context: click.Context, _parameter: click.Parameter, chosen: b
 
 
 json_option = click.option(
-    "--json", "as_json", is_flag=True, callback=remember_json, help="Answer in JSON."
+    "--json", "as_json", is_flag=True, callback=remember_json, help="Print JSON."
 )
 data_option = click.option(
     "--data",
@@ -60,7 +60,7 @@ data_option = click.option(
 def with_target(command: Callable[..., None]) -> Callable[..., None]:
     """Add --url, --data and --json, and pass them as `target`."""
 
-    @click.option("--url", help="The authority. [default: RESCIND_URL]")
+    @click.option("--url", help="The URL of the authority. [default: RESCIND_URL]")
     @data_option
     @json_option
     @functools.wraps(command)

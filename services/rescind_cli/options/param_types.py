@@ -84,9 +84,9 @@ class TimeParameter(click.ParamType[str]):
         except ValueError:
             self.fail(f"{value!r} is not a time: write 2026-11-22T09:30:00Z, or 15m", param, ctx)
         if moment.tzinfo is None:
-            self.fail(f"{value!r} names no time zone: put a Z behind it for UTC", param, ctx)
+            self.fail(f"{value!r} has no time zone: append Z for UTC", param, ctx)
         if self._ahead and moment <= _now():
-            self.fail(f"{value!r} is past: write a time to come, or 2h for two hours", param, ctx)
+            self.fail(f"{value!r} is in the past: write a later time, or 2h", param, ctx)
         return _rfc3339(moment.astimezone(UTC))
 
 
@@ -118,7 +118,7 @@ class Id(click.ParamType[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Read an id; click turns the failure into a usage error."""
         if not value.strip():
-            self.fail("it is empty: was a variable of the shell not set?", param, ctx)
+            self.fail("the id is empty: is a shell variable not set?", param, ctx)
         return value
 
 
@@ -129,7 +129,7 @@ limit_option = click.option(
     type=click.IntRange(min=0),
     default=50,
     show_default=True,
-    help="How many at most; 0: all.",
+    help="How many to show at most; 0: all.",
 )
 
 
@@ -148,7 +148,7 @@ def distinct(
     keys = [key for key, _ in pairs]
     repeated = sorted({key for key in keys if keys.count(key) > 1})
     if repeated:
-        raise click.BadParameter(f"{repeated[0]!r} is given more than once: one value a key")
+        raise click.BadParameter(f"{repeated[0]!r} is given more than once: a key has one value")
     return pairs
 
 

@@ -7,7 +7,7 @@ import click
 from rescind_cli.options.param_types import LABEL, distinct
 
 scope_option = click.option(
-    "--scope", "scopes", multiple=True, help="What it may do; again for more."
+    "--scope", "scopes", multiple=True, help="A scope of the token. Repeatable."
 )
 label_option = click.option(
     "--label",
@@ -15,26 +15,31 @@ label_option = click.option(
     type=LABEL,
     multiple=True,
     callback=distinct,
-    help="A label; again for more.",
+    help="A label of the token. Repeatable.",
 )
 may_speak_for_option = click.option(
-    "--may-speak-for", multiple=True, help="Subjects it may delegate to: agent:team/*."
+    "--may-speak-for",
+    multiple=True,
+    help="A pattern of further subjects for delegated tokens: agent:team/*. Repeatable.",
 )
 address_option = click.option(
-    "--address", "addresses", multiple=True, help="Only from a network: 10.0.0.0/8."
+    "--address",
+    "addresses",
+    multiple=True,
+    help="A network of allowed callers: 10.0.0.0/8. Repeatable. [default: all]",
 )
 verifier_option = click.option(
     "--verifier",
     type=LABEL,
     multiple=True,
     callback=distinct,
-    help="Only at verifiers with this label.",
+    help="A label that verifiers must have. Repeatable.",
 )
 self_service_option = click.option(
     "--self-service",
     type=click.Choice(["delegate", "rotate", "sessions", "none"]),
     multiple=True,
-    help="What its holder may do with nothing but it; again for more.",
+    help="A right of the holder at the authority. Repeatable.",
 )
 
 
@@ -84,5 +89,5 @@ def rights(chosen: tuple[str, ...]) -> list[str] | None:
     if not chosen:
         return None
     if "none" in chosen and len(set(chosen)) > 1:
-        raise click.UsageError("--self-service: none goes with no other")
+        raise click.UsageError("--self-service: none cannot be combined with another right")
     return sorted(set(chosen) - {"none"})

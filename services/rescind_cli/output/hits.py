@@ -9,8 +9,8 @@ from rescind_cli.output import terminal
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
     from rescind.client.admin import RevocationDetails
 
-_NONE = "it hits no token that is live. Was the handle mistyped? `rescind tokens ls` lists them"
-_NONE_LIFTED = "it lets no token go: it was lifted before, or none that is live matches"
+_NONE = "no live token was hit. Check the selector: `rescind tokens ls` lists the tokens"
+_NONE_LIFTED = "the lift affects no live token: it was lifted before, or no live token matches"
 
 
 def describe(done: "RevocationDetails") -> str | None:
@@ -19,7 +19,7 @@ def describe(done: "RevocationDetails") -> str | None:
     if tokens is None:
         return None
     subjects = done["hit_subjects"] or 0
-    about, least = ("", "") if done["hit_exact"] else ("some ", "at least ")
+    about, least = ("", "") if done["hit_exact"] else ("about ", "at least ")
     return f"{about}{_counted(tokens, 'token')} of {least}{_counted(subjects, 'subject')}"
 
 
@@ -35,7 +35,7 @@ def warn_if_none(done: "RevocationDetails", *, as_json: bool) -> None:
         return
     words = _NONE_LIFTED if done["effect"] == "lift" else _NONE
     if done["effect"] in {"suspend", "narrow", "kill"}:
-        words = f"{words}. It stands for what is issued later"
+        words = f"{words}. It also hits tokens that are issued later"
     warn(words, as_json=as_json)
 
 

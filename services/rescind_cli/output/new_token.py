@@ -19,8 +19,9 @@ def show(issued: "Issued | Rotated", *, as_json: bool) -> None:
         return
     if secret is None:
         raise click.ClickException(
-            f"{issued.token_id} was issued under this key before, and its token shown then. "
-            "If it is lost: rescind revoke token:… and issue another under a new key"
+            f"{issued.token_id} was issued with this idempotency key before, and a token is shown "
+            f"only once. If it is lost, run `rescind revoke token:{issued.token_id}`, and issue "
+            "another with a new key"
         )
     sys.stdout.write(f"{secret}\n")
     sys.stdout.flush()

@@ -100,7 +100,7 @@ def not_yet(revocation_id: str, done: "Enforceable | None") -> str:
     waits = f": it waits for {', '.join(named)}" if named else ""
     return (
         f"rescind: NOT enforced yet{waits}. "
-        f"It is committed, and goes on: `rescind receipt {revocation_id}` waits for the rest."
+        f"It is committed, and enforcement goes on: `rescind receipt {revocation_id}` waits for it."
     )
 
 
@@ -111,8 +111,8 @@ def reported_interruption(idempotency_key: str) -> Generator[None]:
         yield
     except KeyboardInterrupt:
         sys.stderr.write(
-            "rescind: interrupted before the answer came: it is not known whether it was "
-            "committed. Repeat it with the same key, and it will not happen twice: "
+            "rescind: interrupted before the answer came. The command may have been committed. "
+            "Repeat it with the same key, and it is not executed twice: "
             f"--idempotency-key {idempotency_key}\n"
         )
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
@@ -178,10 +178,10 @@ def show(receipt: "ReceiptContent") -> None:
         )
         for each in verifiers[:MOST_SHOWN]
     ]
-    empty = "No sidecar holds a lease." if not total else ""
+    empty = "No sidecar has a lease." if not total else ""
     terminal.table(("service", "instance", "outcome", "after"), rows, empty=empty)
     if len(rows) < total:
-        terminal.line("showing", f"{len(rows):,} of {total:,}: what lapsed, then the slowest", _ALL)
+        terminal.line("showing", f"{len(rows):,} of {total:,}: the lapsed, then the slowest", _ALL)
     for each in receipt["grace"][:MOST_SHOWN]:
         terminal.line(
             "grace",
@@ -193,9 +193,8 @@ def show(receipt: "ReceiptContent") -> None:
     if until := receipt.get("unknown_grace_until"):
         terminal.line(
             "grace",
-            "verifiers that this ledger does not know may be in grace until "
-            f"{until}: it was restored, and the guarantee does not hold "
-            "where a sidecar began after the backup",
+            "the ledger was restored, and sidecars that it does not list may be in grace until "
+            f"{until}: the guarantee does not hold for sidecars that started after the backup",
         )
 
 

@@ -149,7 +149,7 @@ async def test_a_summary_of_a_new_epoch_states_that_a_verifier_may_be_unknown(
         # They had ended before the next one, which lists none of them.
         shown = await rescind(authority, "revoke", "subject:agent:a", "--wait")
         assert shown.returncode == GRACE, shown.stderr
-        assert "verifiers that this ledger does not know may be in grace until" in shown.stdout
+        assert "sidecars that it does not list may be in grace until" in shown.stdout
         assert "lapsed" not in shown.stdout
 
 

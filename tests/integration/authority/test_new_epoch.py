@@ -111,7 +111,7 @@ async def test_the_command_line_reports_an_unknown_verifier_with_exit_3_also_by_
         ):
             status, said = await rescind(system, running, *command)
             assert status == _GRACE, said
-            assert "verifiers that this ledger does not know may be in grace until" in said
+            assert "sidecars that it does not list may be in grace until" in said
         (tmp_path / "receipt.json").write_text(json.dumps(done))
         verified = ("receipt", "--verify", str(tmp_path / "receipt.json"))
         status, said = await rescind(system, None, *verified)
@@ -140,7 +140,7 @@ async def test_if_the_operator_states_that_all_verifiers_are_strict_receipts_sta
         system, None, "ledger", "new-epoch", "--yes", "--longest-grace", "2h"
     )
     assert status == 2, said
-    assert "longer grace than 1h" in said
+    assert "longest possible grace period is 1h" in said
 
 
 async def test_an_epoch_stores_the_longest_grace_of_an_unknown_verifier(

@@ -77,7 +77,7 @@ def test_a_wide_revocation_asks_for_confirmation_on_a_terminal(
             said, _ = asked.communicate(timeout=60)
             assert asked.returncode == code
             assert bool(said) == (code == 0)
-        assert "label:nobody=has, for good" in terminal.read_rest()
+        assert "revokes every token with label:nobody=has" in terminal.read_rest()
 
 
 def test_a_token_in_argv_is_a_usage_error_that_does_not_repeat_it(rescind: Rescind) -> None:

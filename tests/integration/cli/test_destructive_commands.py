@@ -77,7 +77,7 @@ def test_a_preview_of_fewer_tokens_is_refused_and_the_error_names_the_options(
     preview = json.loads(dry_run.stdout)["preview"]
     refused = rescind("revoke", "tenant:grown", "--preview", preview)
     assert refused.returncode != 0
-    assert "Nothing was changed. Look again with --dry-run" in refused.stderr
+    assert "Nothing was changed. Repeat --dry-run" in refused.stderr
     assert json.loads(rescind("tokens", "ls", "--tenant", "grown", "--json").stdout)["tokens"]
 
 

@@ -58,12 +58,12 @@ def test_a_command_that_hits_nothing_warns_and_reports_0(rescind: Rescind, comma
     assert ended.returncode == 0, ended.stderr
     done = json.loads(ended.stdout)
     assert (done["hit"], done["receipt"]["hit"]) == (0, 0)
-    assert "no token that is live" in json.loads(ended.stderr)["warning"]
+    assert "no live token was hit" in json.loads(ended.stderr)["warning"]
     receipt = rescind("receipt", done["id"])
     assert "hit  0 tokens of 0 subjects\n" in receipt.stdout
     if command != "revoke":
         lifted = [rescind("lift", done["id"]) for _ in range(2)]
-        assert all("warning: it lets no token go" in each.stderr for each in lifted)
+        assert all("warning: the lift affects no live token" in each.stderr for each in lifted)
 
 
 def test_a_second_lift_reports_that_there_was_nothing_to_lift(rescind: Rescind) -> None:

@@ -215,7 +215,7 @@ def test_all_of_the_output_can_be_redirected_also_from_a_terminal(system: System
         shown = terminal.read_rest()
     assert said.splitlines()[-1].startswith(("ok", "warning"))
     assert "sidecar service-2: lease" in said
-    assert "asking Postgres" in shown
+    assert "checking Postgres" in shown
     assert "service-2" not in shown
 
 

@@ -79,7 +79,7 @@ def test_a_rotated_secret_is_explained_and_sent_to_no_sidecar(system: System) ->
     explained = system.json("explain", "-", stdin=issued["token"])
     assert (explained["accepted"], reasons(explained)) == (False, ["expired"])
     (cause,) = explained["causes"]
-    assert "was rotated away" in cause["says"]
+    assert "this secret was replaced at" in cause["says"]
     assert f"rescind tokens rotate {issued['token_id']}" in cause["advice"]
     assert rotated["id"] in cause["where"]
     assert explained["sidecars"] == []  # an operator who asks must not end the token

@@ -24,14 +24,17 @@ if TYPE_CHECKING:  # prometheus_client is imported only with --metrics
 
 @click.command()
 @click.option("--once", is_flag=True, help="Run one round; the exit code reports its result.")
-@click.option("--interval", type=DURATION, default=60, help="Between rounds. [default: 60s]")
-@click.option("--timeout", type=DURATION, default=30, help="For the receipt. [default: 30s]")
+@click.option("--interval", type=DURATION, default=60, help="Time between rounds. [default: 60s]")
+@click.option(
+    "--timeout", type=DURATION, default=30, help="How long to wait for a receipt. [default: 30s]"
+)
 @click.option(
     "--socket",
     "sockets",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A sidecar to ask as well; again for more. [default: RESCIND_SOCKET]",
+    help="The socket of a sidecar that also checks the token. Repeatable. "
+    "[default: RESCIND_SOCKET]",
 )
 @click.option(
     "--metrics",

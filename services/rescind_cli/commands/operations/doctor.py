@@ -63,13 +63,16 @@ def _check_all(data: Path | None, show_step: Callable[[str], None]) -> Iterator[
     try:
         local = settings.load(data)
     except RescindError as error:
-        yield findings.failed("settings file", str(error), "Correct it; `rescind up` writes it.")
+        yield findings.failed(
+            "settings file", str(error), "Correct the file. `rescind up` writes it."
+        )
         return
     if not local.configured:
         yield findings.failed(
             "settings",
-            f"nothing is configured here: no RESCIND_… is set, and {local.directory} has no env",
-            "Start everything with `rescind up`, name its directory with --data, or set RESCIND_….",
+            "nothing is configured here: no RESCIND_… is set, and there is no "
+            f"{local.directory / 'env'}",
+            "Start everything with `rescind up`, give its directory with --data, or set RESCIND_….",
         )
     yield from _check_servers(local, data, show_step)
 
@@ -91,21 +94,21 @@ def _check_servers(
         variables,
     )
 
-    show_step("looking at the settings")
+    show_step("checking the settings")
     reports = variables.reports(data)
     yield from variables.check(local, reports)
     yield from files.check(local)
-    show_step("asking Postgres")
+    show_step("checking Postgres")
     yield from postgres.check(local, steps=reports["authority"].get("migrations"))
-    show_step("asking NATS")
+    show_step("checking NATS")
     yield from nats.check(local)
-    show_step("asking Redis")
+    show_step("checking Redis")
     yield redis.check(local)
-    show_step("asking the authority")
+    show_step("checking the authority")
     report = authority.check(local, data)
     yield from report.found
     yield from http_fallback.check(local)
-    show_step("asking the sidecars")
+    show_step("checking the sidecars")
     yield from sidecars.check(local, report.fleet)
     yield from trust.check(local)
 
@@ -121,5 +124,9 @@ def _show_summary(found: list[Finding]) -> None:
     parts = [f"{number} {level}" for level, number in counted.items() if number]
     failures = counted[Level.FAILED]
     state = "failed" if failures else "warning" if counted[Level.WARNING] else "ok"
-    words = {"failed": "something is broken", "warning": "it works", "ok": "all is well"}
+    words = {
+        "failed": "a part does not work",
+        "warning": "all parts work",
+        "ok": "no fault was found",
+    }
     terminal.line(f"{state:<{_LEVEL_WIDTH}}", words[state], ", ".join(parts))

@@ -21,16 +21,16 @@ _COLUMNS = (
 
 
 @click.group(invoke_without_command=True)
-@click.option("--ended", is_flag=True, help="Show those too that ended in the last hour.")
+@click.option("--ended", is_flag=True, help="Include sidecars that ended in the last hour.")
 @with_target
 @click.pass_context
 def fleet(context: click.Context, *, target: CommandTarget, ended: bool) -> None:
     """Show the sidecars and how up to date each is.
 
-    A sidecar that is silent for longer than its lease no longer answers checks. The lease is shown
-    as the longest time that it can still last. An `overdue` sidecar has missed a heartbeat: a
-    sidecar sends one at least every quarter of the term. A sidecar that was stopped, or is silent
-    for ten minutes, has ended, and is left out.
+    A sidecar without a lease denies every check, except in grace. The column `lease` shows the
+    longest time that the lease can still last. An `overdue` sidecar has missed a heartbeat: a
+    sidecar sends one at least every quarter of the term. A sidecar has ended if it was stopped, or
+    was silent for ten minutes; --ended shows it.
     """
     if context.invoked_subcommand is None:
         _show(target, ended=ended)
@@ -38,13 +38,13 @@ def fleet(context: click.Context, *, target: CommandTarget, ended: bool) -> None
 
 @fleet.command()
 @click.argument("instance")
-@click.option("--reason", default="", help="Why; it stands in the audit, and in the sidecar's log.")
+@click.option("--reason", default="", help="Reason, stored in the audit and in the sidecar's log.")
 @with_target
 def evict(*, target: CommandTarget, instance: str, reason: str) -> None:
     """End one sidecar's instance: it receives no more leases and no more events.
 
-    INSTANCE is its id, or the prefix that `rescind fleet` shows. Its current lease runs to its end.
-    Its process enrols a new instance at the next start: to keep a service out, revoke the
+    INSTANCE is the id, or the prefix that `rescind fleet` shows. The current lease is not cut
+    short. The process enrols a new instance at the next start: to shut out a service, revoke its
     credential, which ends all its instances.
     """
     with target.admin() as admin:
@@ -55,7 +55,7 @@ def evict(*, target: CommandTarget, instance: str, reason: str) -> None:
         terminal.as_json(done)
         return
     terminal.line("evicted", str(done["service"]), str(done["instance"]))
-    terminal.line(f"its last lease ends by {done['lease_ends_at']}")
+    terminal.line(f"the last lease ends by {done['lease_ends_at']}")
 
 
 def instance_id(instances: Sequence["FleetInstance"], text: str) -> str:
@@ -95,6 +95,6 @@ def _show(target: CommandTarget, *, ended: bool) -> None:
         )
         for each in found["instances"]
     ]
-    terminal.table(_COLUMNS, rows, empty="No sidecar verifies here.", cut=("host",))
+    terminal.table(_COLUMNS, rows, empty="There are no sidecars.", cut=("host",))
     if found.get("ended"):  # an older authority lists the ended ones too
-        terminal.line("left out", f"{found['ended']:,} that ended: --ended shows them")
+        terminal.line("not shown", f"{found['ended']:,} that ended; --ended shows them")

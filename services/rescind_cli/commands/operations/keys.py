@@ -25,17 +25,17 @@ _IN_USE = {
     "master": "derives secrets",
     "rows": "authenticates rows",
 }
-_ANEW = "Sidecars begin anew with empty memory, and deny until their next lease, moments later."
-_RECEIPTS = "Receipts that were signed so far prove nothing any more; revoke again for new ones."
+_ANEW = "Sidecars start over with empty memory, and deny for a moment, until their next lease."
+_RECEIPTS = "Existing receipts prove nothing any more; revoke again for new ones."
 _CONSEQUENCES = {
-    "events": "Pushed events are refused until the new key is known; sidecars fetch them instead.",
+    "events": "Sidecars refuse pushed events until they know the new key, and fetch them instead.",
     "records": _ANEW,
     "receipts": _RECEIPTS,
     "enrolment": _ANEW,
-    "sealing": "Enrolments that are under way are refused once, and repeated.",
+    "sealing": "Enrolments in progress are refused once, and repeated.",
     "master": _ANEW,
-    "rows": "A row whose MAC is of a former key is denied from then on.",
-    "root": "Who knows a former root key alone needs the new trust file from then on.",
+    "rows": "Rows with a MAC of a former key are rejected from then on.",
+    "root": "Machines that know only a former root key need the new trust file from then on.",
     "all": f"{_ANEW} {_RECEIPTS}",
 }
 
@@ -58,15 +58,15 @@ def show(*, data: Path | None, as_json: bool) -> None:
 @data_option
 @json_option
 def rotate(*, kind: str, data: Path | None, as_json: bool) -> None:
-    """Make a new key of KIND, which comes into use after a minute, when all processes have it.
+    """Create a new key of KIND. It is used after a minute, when all processes have it.
 
-    Needs the root key (RESCIND_ROOT_KEY_FILE, if it is kept elsewhere). If authorities run on
+    Requires the root key (RESCIND_ROOT_KEY_FILE, if it is kept elsewhere). If authorities run on
     several hosts, copy the keyring to all of them within that minute. Signatures of the previous
     key stay valid until the next rotation; an edge key stays valid until the last token that it
-    tagged has ended. A rotation denies no check.
+    tagged has ended. A rotation causes no denials.
 
-    `root` replaces the root key itself, at once. The previous root key signs a link to the new one,
-    so that sidecars which hold the previous key follow it, now or later. Copy the root key and the
+    `root` replaces the root key itself, immediately. The previous root key signs the new one, so
+    that sidecars with the previous key accept the new key, now or later. Copy the root key and the
     keyring to the other hosts.
     """
     _show_keys(service_process.run_verb(_AUTHORITY, f"rotate-{kind}", data=data), as_json=as_json)
@@ -76,35 +76,39 @@ def rotate(*, kind: str, data: Path | None, as_json: bool) -> None:
 @data_option
 @json_option
 def renew(*, data: Path | None, as_json: bool) -> None:
-    """Make a newer trust statement of the same keys, where the root key is kept elsewhere.
+    """Renew the trust statement with the same keys, if the root key is kept elsewhere.
 
-    An authority that has the root key renews the statement by itself, after a third of the
-    statement's life (RESCIND_TRUST_LIFE).
+    An authority that has the root key renews the statement automatically, after a third of the
+    lifetime of the statement (RESCIND_TRUST_LIFE).
     """
     _show_keys(service_process.run_verb(_AUTHORITY, "renew-keys", data=data), as_json=as_json)
 
 
 @keys.command()
 @click.argument("kind", type=click.Choice(RETIRABLE))
-@click.option("--yes", is_flag=True, help="Do not ask; needed without a terminal.")
+@click.option("--yes", is_flag=True, help="Skip the confirmation. Required without a terminal.")
 @click.option(
-    "--timeout", type=DURATION, default=_WAIT_S, show_default="30s", help="Wait for so long."
+    "--timeout",
+    type=DURATION,
+    default=_WAIT_S,
+    show_default="30s",
+    help="How long to wait for the sidecars.",
 )
 @data_option
 @json_option
 def retire(*, kind: str, yes: bool, timeout: int, data: Path | None, as_json: bool) -> None:
-    """Replace a stolen key at once: verifiers that receive the new statement reject the old key.
+    """Replace a stolen key immediately: verifiers with the new statement reject the old key.
 
-    KIND `all` is every key of the keyring, for a stolen copy of that file. Needs the root key.
-    Waits until every sidecar has received the new trust statement, and names those that have not.
+    KIND `all` is every key of the keyring, for a stolen copy of that file. Requires the root key.
+    Waits until every sidecar has received the new trust statement, and lists those that have not.
     Meanwhile, copy the keyring to the other authorities' hosts: until then, their keys are
-    rejected. A stolen edge key cannot make a token that is accepted: rotate it instead.
+    rejected. A stolen edge key is not enough to forge a token: rotate it instead.
 
     Exits 0 if all sidecars have received the statement, 6 if some have not.
     """
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("there is no terminal to ask at: add --yes")
+            raise click.UsageError("there is no terminal for a confirmation: add --yes")
         click.confirm(f"{_CONSEQUENCES[kind]} Retire {kind}?", abort=True, err=True)
     done = service_process.run_verb(_AUTHORITY, f"retire-{kind}", data=data)
     if not as_json:
@@ -119,7 +123,9 @@ def retire(*, kind: str, yes: bool, timeout: int, data: Path | None, as_json: bo
 
 
 @keys.command(name="heard")
-@click.option("--timeout", type=DURATION, default=0, help="Wait for so long.")
+@click.option(
+    "--timeout", type=DURATION, default=0, help="How long to wait for the sidecars. [default: 0]"
+)
 @data_option
 @json_option
 def heard(*, timeout: int, data: Path | None, as_json: bool) -> None:
@@ -162,9 +168,10 @@ def _show_reception(reception: Mapping[str, Any]) -> None:
     terminal.table(("service", "instance", "host", "now"), rows, empty="No sidecar has a lease.")
     if reception["waiting"]:
         click.echo(
-            "Those that have not heard stop when their lease ends, as shown. One whose way to the "
-            "authority a thief of the keys controls may go on until its trust statement ends, or "
-            "you restart it: see `a key was stolen` in deploy/runbooks.",
+            "A sidecar without the new statement stops when its lease ends, as shown. If a thief "
+            "of the keys controls the link between a sidecar and the authority, it may go on "
+            "until its trust statement ends or you restart it: see `a key was stolen` in "
+            "deploy/runbooks.",
             err=True,
         )
 
@@ -178,14 +185,14 @@ def _show_keys(found: dict[str, Any], *, as_json: bool) -> None:
         [
             ("serial", str(found["serial"])),
             ("root", str(found["root"])[:16]),
-            ("good until", "for ever" if ends_us is None else terminal.timestamp(ends_us)),
+            ("valid until", "no end" if ends_us is None else terminal.timestamp(ends_us)),
         ]
     )
     rows = [
         (
             str(key["purpose"]),
             str(key["key_id"]),
-            _IN_USE.get(key["purpose"], "signs") if key["signs"] else "is believed",
+            _IN_USE.get(key["purpose"], "signs") if key["signs"] else "is accepted",
         )
         for key in found["keys"]
     ]
@@ -193,7 +200,7 @@ def _show_keys(found: dict[str, Any], *, as_json: bool) -> None:
         (
             "edge",
             str(key["key_id"]),
-            ("tags new tokens" if key["mints"] else "is believed")
+            ("tags new tokens" if key["mints"] else "is accepted")
             + (
                 f" until {terminal.timestamp(key['retires_at_us'])}" if key["retires_at_us"] else ""
             ),

@@ -26,7 +26,7 @@ def ledger() -> None:
 def show(*, data: Path | None, as_json: bool) -> None:
     """Show where the ledger ends, and where each of its epochs began.
 
-    Runs on the authority's host, where Postgres can be reached.
+    Run it on the authority's host, which can reach Postgres.
     """
     found = service_process.run_verb("rescind_authority", "show-ledger", data=data)
     if as_json:
@@ -41,34 +41,35 @@ def show(*, data: Path | None, as_json: bool) -> None:
 
 
 @ledger.command(name="new-epoch")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Skip the confirmation. Required without a terminal.")
 @click.option(
     "--longest-grace",
     type=DURATION,
     default=_LONGEST_GRACE_S,
-    show_default="1h, the longest there is",
-    help="The longest grace of any sidecar that ran since the backup was made; 0: all were strict.",
+    show_default="1h, the maximum",
+    help="The longest grace period of any sidecar that ran since the backup; 0: all were strict.",
 )
 @data_option
 @json_option
 def new_epoch(*, data: Path | None, as_json: bool, yes: bool, longest_grace: int) -> None:
     """Begin a new epoch, after a restore or a failover with loss.
 
-    Run this after Postgres was restored from a backup or failed over with loss. First fence the old
-    primary: while two primaries answer, it is uncertain which tokens are revoked. Then wait for one
-    lease term, the longest since the backup was made, for sidecars that are cut off. Every sidecar
-    begins anew, denies until its next lease, and sends the revocations that it received and this
-    database lost; the authority restores them. For one lease term, receipts come by lapse alone.
+    Run this after Postgres was restored from a backup, or failed over with a loss of data. First
+    fence the old primary: while two primaries answer, it is uncertain which tokens are revoked.
+    Then wait for one lease term, the longest since the backup, so that the leases of unreachable
+    sidecars end. Every sidecar starts over, denies until its next lease, and sends the revocations
+    that this database has lost; the authority recovers them. For one lease term, a receipt comes
+    only when the old leases have lapsed.
 
-    This database does not contain the sidecars that started after the backup. One of them may be
-    cut off and in grace, for a lease term and 1.2 times the longest grace, which an authority
-    counts from when it first saw the epoch. During that time each receipt contains its end, and
-    `--wait` exits 3.
+    This database does not list the sidecars that started after the backup. One of them may be
+    unreachable and in grace: for a lease term and 1.2 times the longest grace period, counted from
+    the time at which an authority first saw the epoch. During that time each receipt shows when it
+    ends, and `--wait` exits 3.
     """
     if longest_grace > _LONGEST_GRACE_S:
-        raise click.UsageError("--longest-grace: no sidecar has a longer grace than 1h")
+        raise click.UsageError("--longest-grace: the longest possible grace period is 1h")
     if not yes:
-        _confirm("Is the old primary fenced, so that nothing reaches it any more?")
+        _confirm("Is the old primary fenced, so that no client can reach it?")
     begun = service_process.run_verb(
         "rescind_authority", "new-epoch", f"--longest-grace-ms={longest_grace * 1000}", data=data
     )
@@ -79,19 +80,19 @@ def new_epoch(*, data: Path | None, as_json: bool, yes: bool, longest_grace: int
 
 
 @ledger.command()
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Skip the confirmation. Required without a terminal.")
 @click.option(
     "--as-it-is",
     is_flag=True,
-    help="Also where events are missing or changed: what they revoked may live again.",
+    help="Accept it with missing or changed events: tokens that they revoked may be accepted.",
 )
 @data_option
 @json_option
 def accept(*, data: Path | None, as_json: bool, yes: bool, as_it_is: bool) -> None:
-    """Accept the ledger in Postgres as the newest, where this host's `ledger-index` is lost.
+    """Accept the ledger in Postgres as the newest, if this host's `ledger-index` is lost.
 
     First stop the authority on this host. If another host runs an authority, copy its
-    `ledger-index` instead: with it, this host detects a ledger that was set back or changed.
+    `ledger-index` instead: with it, this host detects a ledger that lost events or was changed.
     """
     if not yes:
         _confirm("Are you sure that only authorities have written to Postgres?")
@@ -105,5 +106,5 @@ def accept(*, data: Path | None, as_json: bool, yes: bool, as_it_is: bool) -> No
 
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
-        raise click.UsageError("no terminal to ask at: add --yes")
+        raise click.UsageError("there is no terminal for a confirmation: add --yes")
     click.confirm(question, abort=True)

@@ -13,17 +13,17 @@ from rescind_cli.output import terminal
 @click.option(
     "--new-edge-key",
     is_flag=True,
-    help="Make another edge key where it is lost for good: every older token is unknown then.",
+    help="Create a new edge key after a permanent loss: every older token becomes unknown.",
 )
 @click.option(
     "--new-keyring",
     is_flag=True,
-    help="Make another keyring where it is lost for good: every older token is denied then.",
+    help="Create a new keyring after a permanent loss: every older token is denied.",
 )
 @click.option(
     "--trust-rows",
     is_flag=True,
-    help="Take every row in Postgres as written by an authority. Stop all authorities before.",
+    help="Accept every row in Postgres as written by an authority. First stop all authorities.",
 )
 @data_option
 @json_option
@@ -38,7 +38,7 @@ def migrate(
     """Bring the authority's schema up to date.
 
     The first run also creates the edge key and the first admin token, in files of mode 0600. Later
-    runs create neither by themselves: restore a lost edge key from the backup, and replace a lost
+    runs do not create them: restore a lost edge key from the backup, and replace a lost
     admin token with `rescind recover admin`.
     """
     flags = {

@@ -12,16 +12,16 @@ from rescind_cli.output import terminal
 
 @click.group(cls=suggestions.Group)
 def recover() -> None:
-    """Make a new admin token after the last one was lost."""
+    """Create a new admin token after the last one was lost."""
 
 
 @recover.command()
 @data_option
 @json_option
 def admin(*, data: Path | None, as_json: bool) -> None:
-    """Make a new admin token, in a file of mode 0600.
+    """Create a new admin token, in a file of mode 0600.
 
-    Runs on the authority's host, where the edge key is and Postgres can be reached.
+    Run it on the authority's host, which has the edge key and can reach Postgres.
     """
     made = service_process.run_verb("rescind_authority", "recover-admin", data=data)
     if as_json:

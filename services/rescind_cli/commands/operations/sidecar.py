@@ -33,24 +33,28 @@ def sidecar(context: click.Context, *, data: Path | None) -> None:
 
 
 @sidecar.command()
-@click.option("--service", required=True, help="The service whose sidecars it is for.")
+@click.option("--service", required=True, help="The service whose sidecars enrol with it.")
 @click.option(
     "--file",
     "path",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the credential goes (mode 0600); RESCIND_CREDENTIAL_FILE names it later.",
+    help="The file of the credential (mode 0600), for RESCIND_CREDENTIAL_FILE of the sidecars.",
 )
-@click.option("--ttl", type=LIFETIME, default=_TTL_S, help="How long it lives. [default: 365d]")
+@click.option("--ttl", type=LIFETIME, default=_TTL_S, help="The lifetime. [default: 365d]")
 @click.option(
     "--posture",
     default="strict",
     show_default=True,
-    help="The most lenient one that its sidecars may declare: grace:session=60s,service=5m.",
+    help="The most lenient posture of its sidecars, such as grace:session=60s,service=5m.",
 )
-@click.option("--instances", type=int, help="How many sidecars at once. [default: 100]")
 @click.option(
-    "--replace", is_flag=True, help="Replace FILE; what it held stays good, and is named."
+    "--instances", type=int, help="How many sidecars may run at the same time. [default: 100]"
+)
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Replace FILE. Its old credential stays valid, and its id is printed.",
 )
 @with_target
 def enrol(
@@ -63,19 +67,20 @@ def enrol(
     instances: int | None,
     replace: bool,
 ) -> None:
-    """Make the credential with which the sidecars of a service enrol. It needs rescind:enrol.
+    """Create the credential with which the sidecars of a service enrol.
 
-    The credential is a token of kind service: `rescind tokens` lists it, `rescind revoke` ends it,
-    and wide selectors spare it. A sidecar presents it at its start, and gets no lease without it.
-    After it is revoked, suspended or expired, its sidecars get no new lease; their current leases
-    run to their end. So make another credential in time, and restart the sidecars with it.
+    Requires the scope rescind:enrol. The credential is a token of kind service: `rescind tokens ls`
+    lists it, `rescind revoke` ends it, and wide selectors spare it. A sidecar presents it at its
+    start, and gets no lease without it. After it is revoked, suspended or expired, its sidecars get
+    no new lease, and their current leases end on time. Create another credential before it
+    expires, and restart the sidecars with it.
     """
     _require_service(service)
     path = path.absolute()
     if path.exists() and not replace:
         raise RescindError(
-            f"{path} is there already: name another file, or add --replace. The credential in it "
-            "stays good until it is revoked: `rescind revoke - < FILE` ends it"
+            f"{path} already exists: give another file, or add --replace. The credential in it "
+            "stays valid until it is revoked: `rescind revoke - < FILE`"
         )
     binding: SidecarBinding = {"posture": posture}
     if instances is not None:
@@ -91,7 +96,7 @@ def enrol(
     terminal.facts([("credential", str(path)), ("its id", token_id)])
     if replaced is not None:
         terminal.line(
-            "replaced", f"{replaced} is still good: rescind revoke token:{replaced} ends it"
+            "replaced", f"{replaced} is still valid: rescind revoke token:{replaced} ends it"
         )
 
 
@@ -155,5 +160,5 @@ def _writable(path: Path) -> Generator[data_dir.PrivateFile]:
 
 def _unwritable(path: Path, error: OSError) -> RescindError:
     return RescindError(
-        f"{path} cannot be written: {(error.strerror or str(error)).lower()}. No credential is left"
+        f"{path} cannot be written: {(error.strerror or str(error)).lower()}. No credential remains"
     )

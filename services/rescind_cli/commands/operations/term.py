@@ -24,13 +24,15 @@ def term(context: click.Context, *, target: CommandTarget) -> None:
 
 @term.command(name="set")
 @click.argument("seconds", type=click.FloatRange(0.5, 86_400))
-@click.option("--no-wait", is_flag=True, help="Return at once; the authorities finish it.")
+@click.option(
+    "--no-wait", is_flag=True, help="Return immediately; the authorities complete the change."
+)
 @with_target
 def set_(*, target: CommandTarget, seconds: float, no_wait: bool) -> None:
     """Set the lease term to SECONDS, and wait until it is in force.
 
-    A longer term takes effect in a moment; a shorter one after one old term, in which the longer
-    leases end. If this command or an authority stops, the change is still carried out.
+    A longer term takes effect immediately, a shorter term after one old term, when the longer
+    leases have ended. If this command or an authority stops, the change is still carried out.
     """
     with target.admin() as admin:
         found = admin.set_term(round(seconds * 1000))
@@ -45,9 +47,9 @@ def _show(target: CommandTarget, found: Mapping[str, object]) -> None:
         terminal.as_json(found)
         return
     fields = {
-        "leases last": "grant_term_ms",
-        "revocations wait for": "wait_term_ms",
-        "asked for": "target_term_ms",
+        "lease term": "grant_term_ms",
+        "wait term": "wait_term_ms",
+        "target term": "target_term_ms",
     }
     shown = [(name, f"{float(str(found[key])) / 1000:g} s") for name, key in fields.items()]
     terminal.facts([*shown, ("settled", "yes" if found["settled"] else "not yet")])

@@ -20,7 +20,7 @@ from rescind_runtime.supervise import Stop
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where everything is kept. [default: RESCIND_DATA, or rescind in your data folder]",
+    help="The data directory DIR. [default: RESCIND_DATA, or rescind in your data folder]",
 )
 @click.option(
     "--sidecars",
@@ -34,7 +34,7 @@ from rescind_runtime.supervise import Stop
     type=click.IntRange(min=0, max=65535),
     default=stack.DEFAULT_PORT,
     show_default=True,
-    help="The authority's port on loopback; 0 takes any free one.",
+    help="The authority's port on loopback; 0: any free port.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready.")
 def up(*, data: Path | None, sidecars: int, port: int, as_json: bool) -> None:

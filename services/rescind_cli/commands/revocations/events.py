@@ -14,9 +14,15 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
 
 
 @click.command()
-@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("--after", type=click.IntRange(min=0), help="With --follow: from this seq on.")
-@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True)
+@click.option("--follow", "-f", is_flag=True, help="Continue with new events, until Ctrl-C.")
+@click.option("--after", type=click.IntRange(min=0), help="With --follow: start after this seq.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="How many of the latest revocations to show.",
+)
 @with_target
 def events(*, target: CommandTarget, follow: bool, after: int | None, limit: int) -> None:
     """Show the latest revocations and, with --follow, new ones.
@@ -24,7 +30,7 @@ def events(*, target: CommandTarget, follow: bool, after: int | None, limit: int
     The events are shown oldest first. With --json, each is one line.
     """
     if after is not None and not follow:
-        raise click.UsageError("--after goes with --follow")
+        raise click.UsageError("--after requires --follow")
     with target.admin() as admin:
         if after is None:
             latest = list(itertools.islice(admin.revocations(), limit))
@@ -75,4 +81,4 @@ def _effect_details(each: "LedgerEvent") -> Iterator[str]:
     if each.get("until"):
         yield f"until {each['until']}"
     if each.get("lifts"):
-        yield f"ends {each['lifts']}"
+        yield f"lifts {each['lifts']}"

@@ -16,7 +16,9 @@ from rescind_cli.options.param_types import END
 
 @click.command()
 @click.argument("subject")
-@click.option("--until", type=END, help="From when on it may have new tokens: a time, or 2h.")
+@click.option(
+    "--until", type=END, help="When new tokens are allowed again: a time, or 2h from now."
+)
 @with_confirmation
 @with_options
 @with_target
@@ -30,8 +32,9 @@ def kill(
 ) -> None:
     """Revoke all tokens of a subject, and prevent new ones.
 
-    SUBJECT is, for example, agent:x. Tokens that it delegated end with it. The command writes two
-    events under one id: the revocation is final, and `rescind lift ID` ends the suspension.
+    SUBJECT is, for example, agent:x. Tokens delegated from its tokens are revoked too. The command
+    writes two events under one id: the revocation is final, and `rescind lift ID` ends the
+    suspension.
     """
     carry_out(
         target,
@@ -39,6 +42,6 @@ def kill(
         confirmation,
         options,
         effect="kill",
-        question="This ends every token with {}, for good.",
+        question="This permanently revokes every token with {}, and prevents new ones.",
         until=until,
     )

@@ -17,10 +17,11 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
 @with_options
 @with_target
 def lift(*, target: CommandTarget, revocation_id: str, options: CommandOptions) -> None:
-    """End a suspension or a narrowing; of a kill, the suspension.
+    """End a suspension or a narrowing, or the suspension of a kill.
 
-    Tokens that another suspension or narrowing hits stay held by it. A revoke is final. `rescind
-    revocations ls --standing` lists what can be lifted. Needs the scope rescind:lift.
+    Another suspension or narrowing of the same tokens stays in force. A revoke is final. `rescind
+    revocations ls --standing` lists the revocations that can be lifted. Requires the scope
+    rescind:lift.
     """
     manner: Manner = {}
     options.write_into(manner)

@@ -17,8 +17,13 @@ from rescind_cli.options.param_types import END
 
 @click.command()
 @with_selection
-@click.option("--remove", multiple=True, required=True, help="A scope, or tools:*; again for more.")
-@click.option("--until", type=END, help="When it is lifted by itself: a time, or 2h from now.")
+@click.option(
+    "--remove",
+    multiple=True,
+    required=True,
+    help="A scope or pattern, such as tools:*. Repeatable.",
+)
+@click.option("--until", type=END, help="When it is lifted automatically: a time, or 2h from now.")
 @with_confirmation
 @with_options
 @with_target
@@ -31,10 +36,10 @@ def narrow(
     confirmation: Confirmation,
     options: CommandOptions,
 ) -> None:
-    """Remove scopes from every token that has all of these handles.
+    """Remove scopes from every token that matches a selector.
 
-    SELECTOR is as for `rescind revoke`. The command hits tokens regardless of their time of issue,
-    and tokens delegated from them. `rescind lift ID` ends it; so does --until.
+    SELECTOR is as for `rescind revoke`. The narrowing also hits tokens that are issued later, and
+    tokens that are delegated from a matching token. It ends by `rescind lift ID`, or at --until.
     """
     carry_out(
         target,
@@ -42,7 +47,7 @@ def narrow(
         confirmation,
         options,
         effect="narrow",
-        question=f"This takes {' '.join(remove)} from every token with {{}}, until it is lifted.",
+        question=f"This removes {' '.join(remove)} from every token with {{}} until it is lifted.",
         scopes=remove,
         until=until,
     )

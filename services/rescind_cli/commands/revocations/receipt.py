@@ -20,19 +20,19 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
 @click.option(
     "--verify",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Check a receipt in a JSON file, offline.",
+    help="Verify the receipt in a JSON file, offline.",
 )
 @click.option(
     "--trust",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="With --verify: the installation's trust file, which names its root key.",
+    help="With --verify: the trust file of the installation, which contains its root key.",
 )
 @click.option(
     "--ended-trust",
     is_flag=True,
-    help="With --verify: go by a trust statement that has ended; keys may be retired since.",
+    help="With --verify: accept a trust statement that has ended. Keys may be retired since then.",
 )
-@click.option("--timeout", type=DURATION, help="Wait for so long. [default: until it is there]")
+@click.option("--timeout", type=DURATION, help="Give up after this time. [default: no limit]")
 @with_target
 def receipt(
     *,
@@ -43,14 +43,14 @@ def receipt(
     ended_trust: bool,
     timeout: int | None,
 ) -> None:
-    """Show the receipt of a revocation once it is enforced, or check one.
+    """Wait for the receipt of a revocation and show it, or verify a receipt.
 
-    `rescind receipt ID --json > receipt.json` stores one; `rescind receipt --verify receipt.json`
-    checks it with the root's public key alone. Exits 0 if enforced or genuine, 1 if not genuine, 3
-    with verifiers in grace, 6 if not enforced yet.
+    `rescind receipt ID --json > receipt.json` stores a receipt; `rescind receipt --verify
+    receipt.json` verifies it with only the public root key. Exits 0 if enforced or genuine, 1 if
+    not genuine, 3 with verifiers in grace, 6 if not enforced yet.
     """
     if (revocation_id is None) == (verify is None):
-        raise click.UsageError("name a revocation, or a file with --verify")
+        raise click.UsageError("give either the id of a revocation, or --verify FILE")
     if verify is not None:
         trust_file = trust or settings.trust(data=target.data)
         _verify(verify, trust_file, ended_trust=ended_trust, as_json=target.as_json)

@@ -32,7 +32,7 @@ def verify(path: Path, trust_file: Path, *, ended_trust: bool = False) -> "Recei
     problem = trust.problem(clock.wall_us())
     if problem is not None and not ended_trust:
         raise RescindError(
-            f"{path} cannot be judged: {problem}. Keys that were retired since do not show in it. "
+            f"{path} cannot be verified: {problem}. It does not show keys that were retired later. "
             f"Copy the authority's trust file to {trust_file}, or add --ended-trust"
         )
     _require_genuine(signed, trust, path=path, trust_file=trust_file)
@@ -85,12 +85,12 @@ def _require_genuine(
 
     if RetiredKey(Purpose.RECEIPTS, signed.key_id) in trust.retired:
         raise RescindError(
-            f"{path} proves nothing: the key that signed it was retired, and may be a thief's. The "
-            "revocation stands in the ledger (`rescind events`); revoke again for a new receipt"
+            f"{path} proves nothing: the key that signed it was retired, and may be stolen. The "
+            "revocation is still in the ledger (`rescind events`); revoke again for a new receipt"
         )
     if not trust.verify(Purpose.RECEIPTS, signed):
         raise RescindError(
-            f"{path} is not genuine: no key that {trust_file} leads to signed these bytes"
+            f"{path} is not genuine: it is not signed by a key that {trust_file} trusts"
         )
 
 
@@ -121,7 +121,7 @@ def _completed(
         raise RescindError(f"{path} is not genuine: its verifiers are not valid") from error
     if len(verifiers) < summary.verifiers or len(grace) < summary.grace:
         raise RescindError(
-            f"{path} holds {len(verifiers):,} of {summary.verifiers:,} verifiers, and "
+            f"{path} contains {len(verifiers):,} of {summary.verifiers:,} verifiers, and "
             f"{len(grace):,} of {summary.grace:,} in grace: `rescind receipt ID --json` writes all"
         )
     try:

@@ -62,7 +62,9 @@ class Selection:
             select(selector, exact=exact)
             return cls(selector, None, exact, issued_before)
         if len(selector) > 1:
-            raise click.UsageError("`-` stands alone: the token says all that there is to say")
+            raise click.UsageError(
+                "`-` cannot be combined with a selector: it reads one token from stdin"
+            )
         return cls(selector, Secret(token_from_stdin()), exact, issued_before)
 
     @property
@@ -97,10 +99,10 @@ class Confirmation:
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add --reason, --wait, --timeout and --idempotency-key, and pass them as `options`."""
 
-    @click.option("--reason", default="", help="Why; it stands in the ledger and in the audit.")
-    @click.option("--wait", is_flag=True, help="Return when every verifier goes by it.")
-    @click.option("--timeout", type=DURATION, help="With --wait: give up after so long.")
-    @click.option("--idempotency-key", help="Repeated under one key, it happens once.")
+    @click.option("--reason", default="", help="Reason, stored in the ledger and the audit.")
+    @click.option("--wait", is_flag=True, help="Return when the change is enforced.")
+    @click.option("--timeout", type=DURATION, help="With --wait: give up after this time.")
+    @click.option("--idempotency-key", help="A repeat with the same key is not executed again.")
     @functools.wraps(command)
     def with_command_options(
         *,
@@ -121,9 +123,13 @@ def with_selection(command: Callable[..., None]) -> Callable[..., None]:
 
     @click.argument("selector", nargs=-1, required=True)
     @click.option(
-        "--issued-before", type=MOMENT, help="Spare what was issued later: a time, or 15m."
+        "--issued-before",
+        type=MOMENT,
+        help="Only tokens issued before this time; 15m is 15 minutes ago.",
     )
-    @click.option("--exact", is_flag=True, help="Spare what was delegated from what is hit.")
+    @click.option(
+        "--exact", is_flag=True, help="Do not include descendants of the selected tokens."
+    )
     @functools.wraps(command)
     def with_selected_tokens(
         *, selector: tuple[str, ...], issued_before: str | None, exact: bool, **arguments: object
@@ -137,10 +143,17 @@ def with_selection(command: Callable[..., None]) -> Callable[..., None]:
 def with_confirmation(command: Callable[..., None]) -> Callable[..., None]:
     """Add --dry-run, --preview and --yes, and pass them as `confirmation`."""
 
-    @click.option("--dry-run", is_flag=True, help="Show what would be hit, and change nothing.")
-    @click.option("--preview", help="What --dry-run gave; needed for what hits many holders.")
     @click.option(
-        "--yes", is_flag=True, help="Do not ask before what hits many; needed without a terminal."
+        "--dry-run", is_flag=True, help="Show how many tokens it would hit; change nothing."
+    )
+    @click.option(
+        "--preview",
+        help="The preview from a --dry-run; it replaces the confirmation of a wide selector.",
+    )
+    @click.option(
+        "--yes",
+        is_flag=True,
+        help="Skip the confirmation. Without a terminal, a wide selector needs it or --preview.",
     )
     @functools.wraps(command)
     def with_command_confirmation(
@@ -234,16 +247,16 @@ def _confirmed_preview(
 
     Raises UsageError without a terminal, and Exit if the operator declines.
     """
-    # The operator is asked on stderr, and answers on stdin.
+    # The question goes to stderr, and the answer comes from stdin.
     if not (yes or (sys.stdin.isatty() and sys.stderr.isatty())):
         raise click.UsageError(
-            "it may hit tokens of many holders, and no terminal is there to ask: add --yes, or "
-            "look with --dry-run first and add the --preview that it gives"
+            "this selector is wide: it may hit tokens of many holders. There is no terminal for a "
+            "confirmation: add --yes, or the --preview from a --dry-run"
         )
     with target.admin() as admin:
         radius = selection.preview(admin, command)
     hit = " AND ".join(map(str, radius["selector"]))
-    if not (yes or click.confirm(f"{question.format(hit)} {_radius(radius)} Go on?", err=True)):
+    if not (yes or click.confirm(f"{question.format(hit)} {_radius(radius)} Continue?", err=True)):
         click.echo("Nothing was changed.", err=True)
         raise click.exceptions.Exit(Exit.REFUSED)
     return radius["preview"]
@@ -260,8 +273,8 @@ def _api_fields_as_options() -> Generator[None]:
         if error.type != _PREVIEW_NEEDED:
             raise
         detail = (
-            "it hits many more tokens than when it was looked at. Nothing was changed. "
-            "Look again with --dry-run, and add the --preview that it gives."
+            "the selector now hits many more tokens than in the preview. Nothing was changed. "
+            "Repeat --dry-run, and add the new --preview."
         )
         raise ProblemError(
             type=error.type, title=error.title, status=error.status, detail=detail
@@ -269,7 +282,7 @@ def _api_fields_as_options() -> Generator[None]:
 
 
 def _radius(radius: "RevocationPreview") -> str:
-    about = "" if radius["exact"] else "some "
+    about = "" if radius["exact"] else "about "
     hits = f"It hits {about}{radius['tokens']:,} tokens of {radius['subjects']:,} subjects."
     spared = _spared(radius)
     return f"{hits} It spares {spared}." if spared else hits
@@ -281,14 +294,14 @@ def _spared(radius: "RevocationPreview") -> str:
     if not count:
         return ""
     credentials = "the credential" if count == 1 else f"{count:,} credentials"
-    return f"{credentials} of sidecars (kind:sidecar, token: or subject: names them)"
+    return f"{credentials} of sidecars (kind:sidecar, token: or subject: includes them)"
 
 
 def _show_radius(radius: "RevocationPreview", *, as_json: bool) -> None:
     if as_json:
         terminal.as_json(radius)
         return
-    about, least = ("", "") if radius["exact"] else ("some ", "at least ")
+    about, least = ("", "") if radius["exact"] else ("about ", "at least ")
     terminal.facts(
         [
             ("would hit", " AND ".join(map(str, radius["selector"]))),
@@ -297,7 +310,7 @@ def _show_radius(radius: "RevocationPreview", *, as_json: bool) -> None:
             ("delegated", f"{least}{radius['delegated']:,}"),
             *([("spared", spared)] if (spared := _spared(radius)) else []),
             ("used in the last day", f"{least}{radius['used']:,}"),
-            ("at", " ".join(radius["services"]) or "no service that has said so"),
-            ("preview", f"{radius['preview']}{' (needed)' if radius['preview_needed'] else ''}"),
+            ("at", " ".join(radius["services"]) or "no service reported"),
+            ("preview", f"{radius['preview']}{' (required)' if radius['preview_needed'] else ''}"),
         ]
     )

@@ -13,28 +13,29 @@ from rescind_runtime import clock
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
     from rescind.client.admin import RevocationFilters, SweepProgress
 
-_COLUMNS = ("id", "effect", "of", "since", "until", "by", "reason")
+_COLUMNS = ("id", "effect", "selector", "since", "until", "by", "reason")
 
 
 @click.group(cls=suggestions.Group)
 def revocations() -> None:
-    """List revocations, or those that can be lifted; show one."""
+    """List revocations, or show one."""
 
 
 @revocations.command("ls")
-@click.option("--standing", is_flag=True, help="Only what `rescind lift` could end.")
+@click.option("--standing", is_flag=True, help="Only revocations that `rescind lift` can end.")
 @click.option(
     "--handle",
     "handles",
     multiple=True,
-    help="With --standing: what names it, such as subject:agent:x; several: any of them.",
+    help="With --standing: only revocations with this handle, such as subject:agent:x. "
+    "Repeatable: any of them matches.",
 )
 @limit_option
 @with_target
 def ls(*, target: CommandTarget, standing: bool, handles: tuple[str, ...], limit: int) -> None:
     """List revocations, newest first."""
     if handles and not standing:
-        raise click.UsageError("--handle goes with --standing")
+        raise click.UsageError("--handle requires --standing")
     filters: RevocationFilters = {"standing": "true", "handle": handles} if standing else {}
     with target.admin() as admin:
         found, more = listed(admin.revocations(**filters), limit)
@@ -54,8 +55,8 @@ def ls(*, target: CommandTarget, standing: bool, handles: tuple[str, ...], limit
         )
         for each in found
     ]
-    empty = "Nothing stands." if filters else "Nothing was revoked."
-    terminal.table(_COLUMNS, rows, empty=empty, cut=("of", "reason"))
+    empty = "No revocation can be lifted." if filters else "There are no revocations."
+    terminal.table(_COLUMNS, rows, empty=empty, cut=("selector", "reason"))
     if more:
         terminal.rest(len(rows), None)
 
@@ -64,7 +65,7 @@ def ls(*, target: CommandTarget, standing: bool, handles: tuple[str, ...], limit
 @click.argument("revocation_id", type=ID, metavar="ID")
 @with_target
 def show(*, target: CommandTarget, revocation_id: str) -> None:
-    """Show one revocation; `rescind receipt ID` shows the verifiers that enforce it."""
+    """Show one revocation. `rescind receipt ID` shows the verifiers that enforce it."""
     with target.admin() as admin:
         found = admin.revocation(revocation_id)
     if target.as_json:
@@ -80,18 +81,23 @@ def show(*, target: CommandTarget, revocation_id: str) -> None:
         [
             ("id", str(found["id"])),
             ("effect", holds.effect_text(found)),
-            ("of", holds.selector_text(found)),
+            ("selector", holds.selector_text(found)),
             ("issued before", when(found["issued_before"])),
             ("lifts", str(found["lifts"] or "")),
             ("committed", when(found["committed_at"])),
-            ("at", f"seq {found['seq']} of epoch {found['epoch']}"),
+            ("position", f"seq {found['seq']} of epoch {found['epoch']}"),
             ("until", when(found["until"])),
             ("lifted", when(found["lifted_at"])),
             ("by", str(found["actor"])),
             ("reason", str(found["reason"])),
             ("hit", hits.describe(found) or ""),
             ("tokens ended", _ended(swept) if swept else ""),
-            ("enforced", str(receipt["enforced_at"]) if receipt else "no client waited for it"),
+            (
+                "enforced",
+                str(receipt["enforced_at"])
+                if receipt
+                else "not known: no client has waited for the receipt",
+            ),
         ]
     )
 

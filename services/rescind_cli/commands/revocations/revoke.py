@@ -26,11 +26,12 @@ def revoke(
     confirmation: Confirmation,
     options: CommandOptions,
 ) -> None:
-    """Revoke every token that has all of these handles.
+    """Revoke every token that matches a selector.
 
-    SELECTOR is a handle: token:…, tree:…, subject:agent:x, chain:agent:x, tenant:t, kind:session,
-    label:k=v, created_by:admin:ci, *. Several handles mean AND. `-` reads the token itself from
-    stdin. Tokens delegated from a revoked token end with it. This is final.
+    SELECTOR is one or more handles, and a token must match all of them. Handles: token:…, tree:…,
+    subject:agent:x, chain:agent:x, tenant:t, kind:session, label:k=v, created_by:admin:ci, *.
+    `-` reads the token itself from stdin. Tokens delegated from a revoked token are revoked too.
+    This is final.
 
     `*` spares admin tokens unless kind:admin is named. *, kind:, tenant:, client:, issuer: and
     label: spare the credentials of sidecars unless kind:sidecar is named.
@@ -41,5 +42,5 @@ def revoke(
         confirmation,
         options,
         effect="revoke",
-        question="This ends every token with {}, for good.",
+        question="This permanently revokes every token with {}.",
     )

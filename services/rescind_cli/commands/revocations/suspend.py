@@ -17,7 +17,7 @@ from rescind_cli.options.param_types import END
 
 @click.command()
 @with_selection
-@click.option("--until", type=END, help="When it is lifted by itself: a time, or 2h from now.")
+@click.option("--until", type=END, help="When it is lifted automatically: a time, or 2h from now.")
 @with_confirmation
 @with_options
 @with_target
@@ -29,10 +29,10 @@ def suspend(
     confirmation: Confirmation,
     options: CommandOptions,
 ) -> None:
-    """Suspend every token that has all of these handles, until it is lifted.
+    """Suspend every token that matches a selector, until the suspension is lifted.
 
-    SELECTOR is as for `rescind revoke`. The command hits tokens regardless of their time of issue,
-    and no new ones are issued meanwhile. `rescind lift ID` ends it; so does --until.
+    SELECTOR is as for `rescind revoke`. The suspension also hits tokens that are issued later, and
+    the authority issues no matching token meanwhile. It ends by `rescind lift ID`, or at --until.
     """
     carry_out(
         target,
@@ -40,6 +40,6 @@ def suspend(
         confirmation,
         options,
         effect="suspend",
-        question="This denies every token with {}, until it is lifted.",
+        question="This suspends every token with {} until the suspension is lifted.",
         until=until,
     )

@@ -18,8 +18,10 @@ from rescind_runtime import clock
 
 
 @click.command()
-@click.option("--require", multiple=True, help="A scope that the token must have; again for more.")
-@click.option("--audience", help="The service it must be for. [default: the sidecar's]")
+@click.option("--require", multiple=True, help="A scope that the token must have. Repeatable.")
+@click.option(
+    "--audience", help="The service that the token must be good for. [default: the sidecar's]"
+)
 @click.option(
     "--socket",
     type=click.Path(path_type=Path),
@@ -29,7 +31,7 @@ from rescind_runtime import clock
     "--min-seq",
     type=click.IntRange(0, (1 << 64) - 1),
     default=0,
-    help="The position of the ledger that the answer must cover: the seq of a revocation, say.",
+    help="The ledger seq that the answer must cover, for example the seq of a revocation.",
 )
 @data_option
 @json_option
@@ -42,9 +44,9 @@ def check(
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Check the token on stdin, or else RESCIND_TOKEN, with the local sidecar.
+    """Check the token on stdin, or else in RESCIND_TOKEN, with the local sidecar.
 
-    Exits 0 if it is accepted, 1 if it is denied, 5 if no sidecar answers.
+    Exits 0 if the token is accepted, 1 if it is denied, 5 if no sidecar answers.
     """
     token = token_from_stdin_or_environment()
     verifier = Verifier.attach(settings.sidecar(path=socket, data=data), audience=audience)

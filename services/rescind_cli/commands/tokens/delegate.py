@@ -25,18 +25,28 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
 
 
 @click.command()
-@click.option("--subject", required=True, help="Whom it speaks for: <the parent's subject>/<name>.")
-@click.option("--kind", help="`agent`, or the parent's kind. [default: agent]")
+@click.option("--subject", required=True, help="The new subject: <the parent's subject>/<name>.")
+@click.option(
+    "--kind", help="The type of the bearer: `agent`, or the parent's kind. [default: agent]"
+)
 @scope_option
-@click.option("--audience", multiple=True, help="A service that may accept it. [default: parent's]")
-@click.option("--ttl", type=LIFETIME, help="How long it lives. [default: 1h, or parent's end]")
+@click.option(
+    "--audience",
+    multiple=True,
+    help="A service that may accept it. Repeatable. [default: parent's]",
+)
+@click.option(
+    "--ttl", type=LIFETIME, help="The lifetime. [default: 1h, or the rest of the parent's]"
+)
 @label_option
 @may_speak_for_option
-@click.option("--max-depth", type=int, help="Generations that may come below it; 0: none.")
+@click.option(
+    "--max-depth", type=int, help="How many generations may be delegated from it; 0: none."
+)
 @address_option
 @verifier_option
 @self_service_option
-@click.option("--idempotency-key", help="Repeated under one key, one token is made.")
+@click.option("--idempotency-key", help="A repeat with the same key issues no second token.")
 @with_target
 def delegate(
     *,

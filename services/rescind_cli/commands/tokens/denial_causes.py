@@ -16,7 +16,7 @@ _NAMES = {
     "label": "its label",
     "kind": "its kind",
     "issuer": "its issuer",
-    "created_by": "the administrator who issued it, or what it was delegated from",
+    "created_by": "the administrator who issued it, or a token that it was delegated from",
     "jwt": "its id at its issuer",
 }
 
@@ -93,11 +93,11 @@ def _meaning_of(hold: AppliedRevocation) -> tuple[str, str, str]:
             scopes = " ".join(hold["scopes"])
             return "narrowed", f"without {scopes}{until}", f"rescind lift {hold['id']}"
         case Effect.REVOKE:
-            return "revoked", "for good", "Issue another token: a revocation is final."
+            return "revoked", "permanently", "Issue another token: a revocation is final."
         case other:
             return (
                 "revoked",
-                f"by an effect that this version does not know: {other}",
+                f"by an effect that is unknown to this version: {other}",
                 "Upgrade this command: a newer authority wrote it.",
             )
 
@@ -110,7 +110,7 @@ def _causes_of_times(token: TokenDetails) -> Iterator[DenialCause]:
         by = token["ended_by"]
         yield DenialCause(
             reason="expired",
-            meaning="it was ended early, for good: by its position, whatever the clocks show",
+            meaning="it was expired early, permanently: by its ledger position, not by the clock",
             advice="Issue another token.",
             since=token["expires_at"],
             why=token.get("ended_reason") or "",  # an older authority omits it
@@ -119,15 +119,15 @@ def _causes_of_times(token: TokenDetails) -> Iterator[DenialCause]:
     elif times.parse_rfc3339(token["expires_at"]) <= now_us:
         yield DenialCause(
             reason="expired",
-            meaning="its time is over",
+            meaning="its lifetime is over",
             advice="Issue another token, with a longer --ttl if this one was too short.",
             since=token["expires_at"],
         )
     elif token["not_before"] is not None and times.parse_rfc3339(token["not_before"]) > now_us:
         yield DenialCause(
             reason="not_yet_valid",
-            meaning=f"its time begins at {token['not_before']}",
-            advice="Wait, or issue one without not_before.",
+            meaning=f"it is not valid before {token['not_before']}",
+            advice="Wait until then, or issue a token without not_before.",
         )
 
 
@@ -137,7 +137,7 @@ def _causes_of_rotation(rotated_at: str, token: TokenDetails, now_us: int) -> It
         return  # within its overlap
     yield DenialCause(
         reason="expired",
-        meaning=f"this secret was rotated away at {rotated_at}, and its overlap is over",
+        meaning=f"this secret was replaced at {rotated_at}, and its overlap is over",
         advice="Use the secret that the rotation returned, or rotate again if it is lost: "
         f"rescind tokens rotate {token['token_id']}. Do not use this one: its use ends the token, "
         "unless it was rotated with --on-reuse deny.",
@@ -156,7 +156,7 @@ def _match_text(handle: Handle, token: TokenDetails) -> str:
     if kind in {"token", "tree"}:
         return f"{handle}: its own id"
     if kind == "chain" and value != token["subject"]:
-        return f"{handle}: that subject stands above it in the delegation"
+        return f"{handle}: an ancestor of its delegation has that subject"
     if kind in {"subject", "chain"}:
         return f"{handle}: its own subject"
     return f"{handle}: {_NAMES.get(kind_of(handle), 'one of its handles')}"

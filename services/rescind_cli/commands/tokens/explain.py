@@ -24,12 +24,14 @@ _STDIN = "-"
 def explain(*, target: CommandTarget, token_id: str) -> None:
     """Explain why a token is denied, since when, by whom, and what it may still do.
 
-    TOKEN_ID is its public name, tok_…. With `-`, the token itself is read from stdin (or
-    RESCIND_TOKEN), and the command also asks each sidecar on this machine, unless the secret was
-    rotated away.
+    TOKEN_ID is the public name of a token, tok_…. With `-`, the command reads the token itself from
+    stdin (or RESCIND_TOKEN), and also checks it with each sidecar on this machine, unless the
+    secret was replaced by a rotation.
     """
     if token_format.contained(token_id):
-        raise click.UsageError("that is a token, not its id: rescind explain - < token-file")
+        raise click.UsageError(
+            "this is a token, not a token id: use `rescind explain - < token-file`"
+        )
     secret = Secret(token_from_stdin_or_environment()) if token_id == _STDIN else None
     with target.admin() as admin:
         token = admin.token(token_id) if secret is None else admin.presented(secret)
@@ -74,11 +76,15 @@ def _show(
         since = (
             f"{cause.since}  ({terminal.ago(cause.since, now_us=now_us)})" if cause.since else ""
         )
-        facts = [("since", since), ("by", cause.actor), ("why", cause.why or "no reason was given")]
-        hold = [("where", cause.where), *(("hits it by", text) for text in cause.matched)]
+        facts = [
+            ("since", since),
+            ("by", cause.actor),
+            ("reason", cause.why or "no reason was given"),
+        ]
+        hold = [("where", cause.where), *(("matches by", text) for text in cause.matched)]
         for name, text in [*(facts if cause.where else facts[:1]), *(hold if cause.where else [])]:
             _fact(name, text)
-        _fact("to do", cause.advice)
+        _fact("advice", cause.advice)
     _show_rest(token, now_us)
     for each in verdicts:
         terminal.line(f"\nsidecar {each['service']}", str(each["says"]), str(each["socket"]))
@@ -86,14 +92,14 @@ def _show(
 
 def _show_rest(token: TokenDetails, now_us: int) -> None:
     may = denial_causes.remaining_power(token)
-    terminal.line("\nit may still" if may["until"] else "\nit was granted")
+    terminal.line("\nstill allowed" if may["until"] else "\nwas allowed")
     _fact("scopes", " ".join(may["scopes"]) or "none")
-    _fact("taken away", " ".join(may["taken_away"]))
-    _fact("at", " ".join(token["audience"]) or "every service")
+    _fact("removed", " ".join(may["taken_away"]))
+    _fact("audience", " ".join(token["audience"]) or "every service")
     _fact("issued", f"{token['issued_at']}  by {token['created_by']}")
     ends = terminal.ago(token["expires_at"], now_us=now_us)
     _fact("until", f"{token['expires_at']}  ({ends})")
-    _fact("below", " → ".join(token["chain"]))
+    _fact("chain", " → ".join(token["chain"]))
 
 
 def _fact(name: str, text: str) -> None:

@@ -47,33 +47,43 @@ ADMIN_SCOPES = frozenset(
 
 
 @click.command()
-@click.option("--subject", required=True, help="Whom it speaks for, such as agent:billing-bot.")
-@click.option("--kind", type=Known(KINDS), help="What holds it. Required without --parent.")
+@click.option("--subject", required=True, help="For whom the token speaks: agent:billing-bot.")
+@click.option(
+    "--kind", type=Known(KINDS), help="The type of the bearer. Required without --parent."
+)
 @scope_option
-@click.option("--audience", multiple=True, help="A service that may accept it. [default: all]")
-@click.option("--ttl", type=LIFETIME, help="How long it lives: 15m, 1h, 30d. [default: 1h]")
+@click.option(
+    "--audience", multiple=True, help="A service that may accept it. Repeatable. [default: all]"
+)
+@click.option("--ttl", type=LIFETIME, help="The lifetime: 15m, 1h, 30d. [default: 1h]")
 @label_option
-@click.option("--tenant", help="Whose it is.")
-@click.option("--client", help="Through which client it is used.")
-@click.option("--session", help="Which session it belongs to.")
+@click.option("--tenant", help="The tenant that the token belongs to.")
+@click.option("--client", help="The client through which the token is used.")
+@click.option("--session", help="The session that the token belongs to.")
 @may_speak_for_option
-@click.option("--max-depth", type=int, help="Generations that may be delegated from it; 0: none.")
+@click.option(
+    "--max-depth", type=int, help="How many generations may be delegated from the token; 0: none."
+)
 @click.option("--parent", type=click.Choice(["-"]), help="Delegate from the token on stdin.")
 @address_option
 @verifier_option
 @self_service_option
-@click.option("--max-overlap", type=OVERLAP, help="Of a rotation by its holder. [default: 1h]")
+@click.option(
+    "--max-overlap",
+    type=OVERLAP,
+    help="The longest overlap of a rotation by the holder. [default: 1h]",
+)
 @click.option(
     "--on-reuse",
     type=click.Choice(["revoke", "deny"]),
-    help="What the use of a rotated secret means. [default: revoke]",
+    help="After use of a rotated secret: revoke the token, or only deny. [default: revoke]",
 )
 @click.option(
     "--idle",
     type=IDLE,
-    help="Of a session: ends after so long without a use; 0: never. [default: the authority's]",
+    help="Of a session: end it after this time without use; 0: never. [default: the authority's]",
 )
-@click.option("--idempotency-key", help="Repeated under one key, one token is issued.")
+@click.option("--idempotency-key", help="A repeat with the same key issues no second token.")
 @with_target
 def issue(
     *,
@@ -85,14 +95,14 @@ def issue(
     """Issue a token, and print it once.
 
     The token goes to stdout and its id to stderr. It cannot be shown again. With --parent, it is
-    delegated, as by `rescind delegate`.
+    delegated, as with `rescind delegate`.
     """
     grant = fields(options)
     for scope in options["scopes"]:
         if scope.startswith("rescind:") and scope not in ADMIN_SCOPES:
             hint = near(scope, ADMIN_SCOPES)
             if hint:
-                raise click.UsageError(f"{scope!r} is not a scope of rescind's own{hint}")
+                raise click.UsageError(f"{scope!r} is not one of rescind's own scopes{hint}")
     if parent is None:
         if options["kind"] is None:
             raise click.UsageError(f"Missing option '--kind': one of {', '.join(KINDS)}.")
@@ -100,11 +110,15 @@ def issue(
             issued = admin.issue(idempotency_key=idempotency_key, **cast("Grant", grant))
     else:
         if options["tenant"] or options["client"] or options["session"]:
-            raise click.UsageError("with --parent, tenant, client and session are the parent's")
+            raise click.UsageError(
+                "--parent excludes --tenant, --client and --session: they are the parent's"
+            )
         if options["idle"] is not None:
-            raise click.UsageError("with --parent, there is no --idle: a session delegates none")
+            raise click.UsageError("--parent excludes --idle: a session is never delegated")
         if options["max_overlap"] is not None or options["on_reuse"]:
-            raise click.UsageError("with --parent, --max-overlap and --on-reuse are the parent's")
+            raise click.UsageError(
+                "--parent excludes --max-overlap and --on-reuse: they are the parent's"
+            )
         with target.bearer(Secret(token_from_stdin())) as bearer:
             issued = bearer.delegate(idempotency_key=idempotency_key, **cast("Portion", grant))
     new_token.show(issued, as_json=target.as_json)

@@ -23,11 +23,11 @@ _AT_ONCE = 500
 
 @click.command()
 @click.argument("token_id", type=ID, metavar="TOKEN_ID|-")
-@click.option("--overlap", type=OVERLAP, default=0, help="How long the old secret stays good.")
+@click.option("--overlap", type=OVERLAP, default=0, help="How long the old secret stays valid.")
 @click.option(
     "--on-reuse",
     type=click.Choice(["revoke", "deny"]),
-    help="What its use 30 s after that and later means: the end of the token, or a denial. "
+    help="If the old secret is used 30 s or more after its end: revoke the token, or only deny. "
     "[default: as it was issued]",
 )
 @with_options
@@ -42,10 +42,10 @@ def rotate(
 ) -> None:
     """Create a new secret for a token, and print it once.
 
-    The token keeps its id, its grant, its end and the tokens delegated from it. `-` reads the token
-    itself from stdin: its holder may rotate it. With --wait (and without --overlap), no verifier
-    accepts the old secret any more when the command returns. After a leak, revoke instead: a thief
-    may have delegated.
+    The token keeps its id, its grant, its expiry and the tokens delegated from it. `-` reads the
+    token itself from stdin, for a rotation by its holder. With --wait and without --overlap, no
+    verifier accepts the old secret once the command has returned. After a leak, revoke the token
+    instead: a thief may have delegated from it.
     """
     renewal: Renewal = {"overlap": overlap}
     if on_reuse is not None:
@@ -53,7 +53,9 @@ def rotate(
     key = options.idempotency_key
     if token_id == _STDIN:
         if options.wait:
-            raise click.UsageError("--wait needs an admin token: name the token's id")
+            raise click.UsageError(
+                "--wait requires an admin token: give the token id instead of `-`"
+            )
         renewal["reason"] = options.reason
         with target.bearer(Secret(token_from_stdin())) as bearer:
             new_token.show(bearer.rotate(idempotency_key=key, **renewal), as_json=target.as_json)
@@ -74,14 +76,18 @@ def rotate(
 
 @click.command()
 @click.argument("token_ids", type=ID, metavar="[TOKEN_ID]...", nargs=-1)
-@click.option("--subject", help="All that speak for it.")
-@click.option("--kind", help="All of a kind.")
-@click.option("--tenant", help="All of a tenant.")
-@click.option("--label", "labels", type=LABEL, multiple=True, help="All with a label.")
-@click.option("--at", type=END, help="When: a time, or 2h from now. [default: now]")
-@click.option("--reason", default="", help="Why; it stands in the ledger and in the audit.")
+@click.option("--subject", help="All tokens of this subject.")
+@click.option("--kind", help="All tokens of this kind.")
+@click.option("--tenant", help="All tokens of this tenant.")
 @click.option(
-    "--yes", is_flag=True, help="Do not ask before what hits many; needed without a terminal."
+    "--label", "labels", type=LABEL, multiple=True, help="All tokens with this label. Repeatable."
+)
+@click.option("--at", type=END, help="When they expire: a time, or 2h from now. [default: now]")
+@click.option("--reason", default="", help="Reason, stored in the ledger and the audit.")
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="Skip the confirmation. Without a terminal, filters other than --subject require it.",
 )
 @with_target
 def expire(
@@ -96,17 +102,17 @@ def expire(
     reason: str,
     yes: bool,
 ) -> None:
-    """End tokens early: those that are named, or all that match every filter.
+    """Expire tokens early: the given ids, or all tokens that match every filter.
 
-    Tokens delegated from them end with them. Unlike a revocation, which is one event, many tokens
-    take a while; Ctrl-C leaves the rest unchanged.
+    Tokens delegated from them expire too. A revocation is one event; this command changes each
+    token by itself, and takes longer for many tokens. Ctrl-C leaves the rest unchanged.
     """
     options = {"subject": subject, "kind": kind, "tenant": tenant}
     label_texts = [f"{key}={text}" for key, text in labels]
     given = {name: text for name, text in {**options, "label": label_texts}.items() if text}
     filters = cast("TokenFilters", given)  # the options have the names of the filters
     if bool(token_ids) == bool(filters):
-        raise click.UsageError("name tokens by their ids, or filter them; not both")
+        raise click.UsageError("give either token ids or filters")
     with target.admin() as admin:
         chosen = list(token_ids)
         if filters:
@@ -119,7 +125,7 @@ def expire(
     else:
         terminal.line("expired", f"{done:,} tokens" + (f", {refused:,} refused" if refused else ""))
     if not done and not refused:
-        hits.warn("no token that is live matches these filters", as_json=target.as_json)
+        hits.warn("no live token matches these filters", as_json=target.as_json)
     if refused:
         raise click.exceptions.Exit(Exit.REFUSED)
 
@@ -153,10 +159,10 @@ def _confirm(count: int, *, yes: bool) -> None:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise click.UsageError(
-            f"this ends {count:,} tokens of many holders, and no terminal is there to ask: "
-            "add --yes"
+            f"this expires {count:,} tokens of many holders, and there is no terminal for a "
+            "confirmation: add --yes"
         )
-    if not click.confirm(f"This ends {count:,} tokens. Go on?", err=True):
+    if not click.confirm(f"This expires {count:,} tokens. Continue?", err=True):
         click.echo("Nothing was changed.", err=True)
         raise click.exceptions.Exit(Exit.REFUSED)
 

@@ -24,14 +24,14 @@ def subjects() -> None:
 
 @subjects.command("show")
 @click.argument("subject")
-@click.option("--kind", help="Only tokens of a kind, such as session.")
-@click.option("--all", "with_ended", is_flag=True, help="Those that are over as well.")
+@click.option("--kind", help="Only tokens of this kind, such as session.")
+@click.option("--all", "with_ended", is_flag=True, help="Include revoked and expired tokens.")
 @with_target
 def show(*, target: CommandTarget, subject: str, kind: str | None, with_ended: bool) -> None:
     """Show the tokens of a subject, with the origin and the last use of each.
 
-    Revocations that apply to the subject and can be lifted come last: `rescind lift` ends them.
-    `rescind revoke subject:SUBJECT kind:session` logs the subject out everywhere.
+    The last lines show the revocations that apply to the subject and can be lifted with `rescind
+    lift`. `rescind revoke subject:SUBJECT kind:session` logs the subject out everywhere.
     """
     filters: TokenFilters = {"subject": subject}
     if kind:
@@ -63,10 +63,10 @@ def show(*, target: CommandTarget, subject: str, kind: str | None, with_ended: b
         )
         for each in tokens
     ]
-    empty = f"Nothing speaks for {subject}."
+    empty = f"There is no such token of {subject}."
     terminal.table(_COLUMNS, rows, empty=empty, cut=("device",))
     for each in standing:
-        terminal.line("held by", holds.describe(each))
+        terminal.line("hit by", holds.describe(each))
 
 
 def _lineage(subject: str) -> list[str]:

@@ -22,26 +22,34 @@ _TIMES = frozenset({"issued_at", "expires_at", "not_before", "last_used_at"})
 
 @click.group(cls=suggestions.Group)
 def tokens() -> None:
-    """List tokens, look at one, rotate or expire it."""
+    """List, show, rotate or expire tokens."""
 
 
 @tokens.command("ls")
-@click.option("--subject", help="Only those that speak for it.")
-@click.option("--chain", metavar="SUBJECT", help="Only those, and what was delegated from them.")
-@click.option("--tree", metavar="TOKEN_ID", help="Only this one, and what was delegated from it.")
-@click.option("--kind", type=Known(KINDS), help="Only those of a kind.")
-@click.option("--tenant", help="Only those of a tenant.")
-@click.option("--client", help="Only those of a client.")
-@click.option("--created-by", metavar="SUBJECT", help="Only what this administrator issued.")
-@click.option("--session", help="Only those of a session.")
-@click.option("--label", "labels", type=LABEL, multiple=True, help="Only those with a label.")
+@click.option("--subject", help="Only tokens of this subject.")
+@click.option("--chain", metavar="SUBJECT", help="Only tokens of this subject, and descendants.")
+@click.option("--tree", metavar="TOKEN_ID", help="Only this token and its descendants.")
+@click.option("--kind", type=Known(KINDS), help="Only tokens of this kind.")
+@click.option("--tenant", help="Only tokens of this tenant.")
+@click.option("--client", help="Only tokens of this client.")
+@click.option("--created-by", metavar="SUBJECT", help="Only tokens issued by this administrator.")
+@click.option("--session", help="Only tokens of this session.")
 @click.option(
-    "--state", type=click.Choice(["active", "suspended", "revoked", "expired"]), help="Only these."
+    "--label", "labels", type=LABEL, multiple=True, help="Only tokens with this label. Repeatable."
 )
-@click.option("--issued-after", type=MOMENT, help="Only those issued since; 2h is two hours ago.")
-@click.option("--issued-before", type=MOMENT, help="Only those issued before.")
+@click.option(
+    "--state",
+    type=click.Choice(["active", "suspended", "revoked", "expired"]),
+    help="Only tokens in this state.",
+)
+@click.option(
+    "--issued-after", type=MOMENT, help="Only tokens issued since then; 2h is two hours ago."
+)
+@click.option("--issued-before", type=MOMENT, help="Only tokens issued before this time.")
 @limit_option
-@click.option("--count", is_flag=True, help="Say how many they are, instead; many: about how many.")
+@click.option(
+    "--count", is_flag=True, help="Print only their number. A large number is approximate."
+)
 @with_target
 def ls(
     *,
@@ -112,7 +120,7 @@ def show(*, target: CommandTarget, token_id: str) -> None:
     terminal.facts(
         [
             *((name, _written(name, value, now_us)) for name, value in rest),
-            *(("held by", holds.describe(hold)) for hold in found["holds"]),
+            *(("hit by", holds.describe(hold)) for hold in found["holds"]),
         ]
     )
 

@@ -21,13 +21,19 @@ _MOST_SCOPES = 6
 
 @click.command()
 @click.argument("of", type=ID, metavar="TOKEN_ID|SUBJECT|-")
-@click.option("--depth", type=click.IntRange(0, 16), default=3, show_default=True)
+@click.option(
+    "--depth",
+    type=click.IntRange(0, 16),
+    default=3,
+    show_default=True,
+    help="How many generations to show.",
+)
 @click.option(
     "--children",
     type=click.IntRange(1, 200),
     default=20,
     show_default=True,
-    help="How many of each to show.",
+    help="How many children of each token to show.",
 )
 @with_target
 def tree(*, target: CommandTarget, of: str, depth: int, children: int) -> None:
@@ -44,7 +50,7 @@ def tree(*, target: CommandTarget, of: str, depth: int, children: int) -> None:
         terminal.as_json({"trees": found})
         return
     if not found:
-        click.echo(f"Nothing speaks for {of}.", err=True)
+        click.echo(f"There is no token of {of}.", err=True)
     for each in found:
         _show(each)
 
@@ -65,7 +71,7 @@ def _show(found: "TokenTree") -> None:
     for state, text in _lines(found["nodes"]):
         terminal.branch(state, text)
     size = f"{found['size']:,}" if found["exact"] else f"more than {found['size']:,}"
-    terminal.line("below it", f"{size} tokens" if found["size"] != 1 else "1 token")
+    terminal.line("descendants", f"{size} tokens" if found["size"] != 1 else "1 token")
 
 
 def _lines(nodes: Sequence["TreeNode"]) -> Iterator[tuple[str, str]]:

@@ -78,7 +78,7 @@ def test_a_verifier_that_denies_a_good_token_is_a_fault() -> None:
     verifier = FakeVerifier()
     verifier.suspend("subject:service:rescind-canary")
     faults = flown(verifier).faults
-    assert "denied it while it was good: suspended" in faults[0].what
+    assert "denied the valid token: suspended" in faults[0].what
 
 
 def test_without_a_receipt_no_enforcement_is_reported() -> None:

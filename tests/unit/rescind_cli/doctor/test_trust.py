@@ -58,7 +58,7 @@ def test_a_trust_file_older_than_the_statement_of_the_sidecar_is_a_warning(
         newer = newer.rerooted(root=ROOT, new_root=NEW_ROOT, now_us=wall_us())
     _, kept = found(tmp_path, NOW, newer)
     assert (kept.level, kept.part) == (Level.WARNING, "kept statement of search")
-    assert f"heard of {newer.serial}" in kept.message
+    assert f"received {newer.serial}" in kept.message
     assert len(found(tmp_path, newer, newer)) == 1
 
 

@@ -206,7 +206,7 @@ def test_the_note_of_a_summary_that_a_verifier_may_be_unknown_cannot_be_removed(
     assert receipt_progress.exit_code(done) is Exit.GRACE
     receipt_progress.show(found)
     said = capsys.readouterr().out
-    assert "not know may be in grace until 2026-01-01T00:10:30Z" in said
+    assert "does not list may be in grace until 2026-01-01T00:10:30Z" in said
     for changed in (None, "2026-01-01T00:10:31Z"):
         assert shown(json.dumps(file | {"unknown_grace_until": changed}).encode(), trust) is None
     del file["unknown_grace_until"]  # what is left out is shown as it was signed

@@ -60,7 +60,7 @@ def test_a_rotated_secret_is_explained_by_its_rotation_and_not_by_a_short_ttl() 
     }
     (cause,) = causes(seen)
     assert (cause.reason, cause.where) == ("expired", "change rev_7, seq 7")
-    assert "was rotated away at 2025-12-31T23:00:00Z" in cause.meaning
+    assert "was replaced at 2025-12-31T23:00:00Z" in cause.meaning
     assert "rescind tokens rotate tok_1" in cause.advice
     assert "--ttl" not in cause.advice
     assert may(seen)["until"] is None
