@@ -177,7 +177,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
         number(setting(AuthoritySettings, "self_service_per_s")),
         number(change_budgets.BURST_S),
     ),
-    "budgets of such holders": (number(change_budgets.MOST_ACCOUNTS),),
+    "budgets of such holders": (number(change_budgets.MOST_BUDGETS),),
     "age of an idempotency": (f"{idempotency.KEPT_S // 3600} hours",),
     "count of what a command": (
         number(preview.MOST_COUNTED),

@@ -116,7 +116,7 @@ def from_before(pair: Pair) -> Iterator[None]:
         """Return at once, as commits ended then."""
 
     pair.move_to(pair.old)
-    with mock.patch.object(pool, "_confirm", confirmed):
+    with mock.patch.object(pool, "_confirm_commits", confirmed):
         yield
     pair.move_to(pair.new)
 

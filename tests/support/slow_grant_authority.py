@@ -22,8 +22,8 @@ from rescind_authority.postgres.pool import Borrowed
 from rescind_authority.usecases.leases.grant import Granter
 from rescind_authority.usecases.ledger.publisher import Publisher
 
-_end = PostgresLeases._end
-_answer = Granter._answer
+_end = PostgresLeases._read_end
+_answer = Granter._answer_batch
 
 
 async def _stall(name: str) -> None:
@@ -50,7 +50,7 @@ async def _late_answer(
 
 
 if __name__ == "__main__":
-    PostgresLeases._end = _late_end  # type: ignore[method-assign]
-    Granter._answer = _late_answer  # type: ignore[method-assign]
+    PostgresLeases._read_end = _late_end  # type: ignore[method-assign]
+    Granter._answer_batch = _late_answer  # type: ignore[method-assign]
     Publisher.publish = crashing_authority._die_first  # type: ignore[method-assign]
     main()

@@ -21,16 +21,16 @@ from rescind_authority.http.tokens import (
 _DESCRIPTION = """
 Revoke a token once; every verifier denies it in milliseconds.
 
-Errors are problem documents (RFC 9457) whose `type` is stable. Commands take an `Idempotency-Key`:
-repeated under it, a command is carried out once.
+Errors are problem documents (RFC 9457) whose `type` is stable. Send an `Idempotency-Key` with a
+command: a repeat with the same key is not executed again.
 """
 _REFUSALS = {
     400: "The body is not text in UTF-8, or nested too deeply.",
     401: "No token was accepted.",
     403: "The token lacks a scope.",
     413: "The body is larger than a mebibyte, or than 64 KiB without a token.",
-    422: "Something in the request is wrong; `errors` names the fields.",
-    503: "It cannot be done now; nothing was changed, or the type is `outcome-unknown`.",
+    422: "The request is invalid; `errors` names the fields.",
+    503: "Not available now. Nothing was changed, unless the type is `outcome-unknown`.",
 }
 
 

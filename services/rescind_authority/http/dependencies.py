@@ -189,8 +189,8 @@ async def idempotency_key(
         str | None,
         Header(
             alias="Idempotency-Key",
-            description="A command that is repeated under its key is carried out once. "
-            "Without a key the authority makes one and returns it.",
+            description="A repeat with the same key is not executed again. "
+            "Without a key, the authority makes one and returns it.",
         ),
     ] = None,
 ) -> str:

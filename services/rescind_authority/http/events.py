@@ -53,9 +53,12 @@ async def follow(
     request: Request,
     authority: Authority,
     since: Annotated[
-        int | None, Query(ge=0, le=_MAX_SEQ, description="Begin after this seq; else from now on.")
+        int | None,
+        Query(ge=0, le=_MAX_SEQ, description="Begin after this seq. Left out: from now on."),
     ] = None,
-    last_event_id: Annotated[str | None, Header(description="The same, and it wins.")] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="The same as `since`, and takes precedence.")
+    ] = None,
 ) -> EventSourceResponse:
     """Stream every event after a seq, then each new one as it is committed.
 

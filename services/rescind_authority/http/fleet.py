@@ -1,4 +1,4 @@
-"""`/v1/fleet`: the sidecars, and how fresh each of them is."""
+"""`/v1/fleet`: the sidecars, with the position that each has acknowledged."""
 
 from datetime import datetime
 from typing import Annotated
@@ -99,7 +99,7 @@ async def fleet(
         head=position.head.hex(),
         grant_term_ms=seen.tip.grant_term_ms,
         ended=seen.ended,
-        instances=[_facts(each) for each in seen.instances],
+        instances=[_facts_of(each) for each in seen.instances],
     )
 
 
@@ -130,7 +130,7 @@ async def evict(
     )
 
 
-def _facts(seen: SeenInstance) -> InstanceFacts:
+def _facts_of(seen: SeenInstance) -> InstanceFacts:
     instance = seen.instance
     return InstanceFacts(
         instance=instance.instance.hex(),

@@ -30,7 +30,7 @@ class Ready(BaseModel):
     version: str = Field(description="The version of the authority.")
 
 
-@router.get("/healthz", summary="Is the process alive?")
+@router.get("/healthz", summary="Check liveness")
 async def healthz() -> Alive:
     """Return 200 while the process can answer."""
     return Alive()
@@ -38,7 +38,7 @@ async def healthz() -> Alive:
 
 @router.get(
     "/readyz",
-    summary="Can it do its work?",
+    summary="Check readiness",
     responses={503: {"model": Ready, "description": "Postgres is unreachable or not migrated."}},
 )
 async def readyz(response: Response, authority: Authority) -> Ready:
@@ -59,7 +59,7 @@ async def readyz(response: Response, authority: Authority) -> Ready:
     )
 
 
-@router.get("/metrics", summary="Numbers for Prometheus", response_class=Response)
+@router.get("/metrics", summary="Read the metrics", response_class=Response)
 async def metrics(authority: Authority) -> Response:
     """Return the metrics in Prometheus's text format."""
     return Response(authority.metrics.render(), media_type=CONTENT_TYPE)

@@ -33,7 +33,7 @@ class TermFacts(BaseModel):
 @router.get("", summary="Read the lease term")
 async def get(_actor: AdminActor, authority: Authority) -> TermFacts:
     """Return the lease term, and the progress of its last change."""
-    return _facts(await authority.term.get())
+    return _facts_of(await authority.term.get())
 
 
 @router.put("", summary="Change the lease term")
@@ -42,10 +42,10 @@ async def put(body: TermRequest, actor: AdminActor, authority: Authority) -> Ter
 
     Lengthening takes a moment; shortening takes one old term.
     """
-    return _facts(await authority.term.request_term(body.term_ms, actor=actor.name))
+    return _facts_of(await authority.term.request_term(body.term_ms, actor=actor.name))
 
 
-def _facts(term: Term) -> TermFacts:
+def _facts_of(term: Term) -> TermFacts:
     return TermFacts(
         grant_term_ms=term.grant_ms,
         wait_term_ms=term.wait_ms,

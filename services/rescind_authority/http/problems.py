@@ -158,15 +158,15 @@ def install(app: FastAPI, *, refused: Callable[[RefusedCall], None]) -> None:
     `refused` records refused calls.
     """
     app.state.refusals = RefusalLog(refused)
-    app.add_exception_handler(RescindError, _expected)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _defect)
+    app.add_exception_handler(RescindError, _handle_rescind_error)
+    app.add_exception_handler(RequestValidationError, _handle_invalid_request)
+    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(Exception, _handle_defect)
 
 
 def response(error: RescindError, *, key: str | None = None) -> Response:
     """Return the problem response of an error; `key` is the command's idempotency key."""
-    headers = dict(_kind(error).headers or {})
+    headers = dict(_kind_of(error).headers or {})
     match error:
         case errors.UnauthenticatedError():
             # RFC 6750, section 3.1: no error code if no token was sent.
@@ -180,12 +180,12 @@ def response(error: RescindError, *, key: str | None = None) -> Response:
             headers["Retry-After"] = str(error.retry_after_s)
         case _:
             pass
-    return _sent(problem(error, key=key), headers)
+    return _to_response(problem(error, key=key), headers)
 
 
 def problem(error: RescindError, *, key: str | None = None) -> Problem:
     """Return the problem document of an error."""
-    kind = _kind(error)
+    kind = _kind_of(error)
     fields: Sequence[errors.FieldError] = ()
     if isinstance(error, errors.InvalidRequestError | errors.BeyondParentError):
         fields = error.problems
@@ -198,7 +198,7 @@ def problem(error: RescindError, *, key: str | None = None) -> Problem:
     )
 
 
-def _kind(error: RescindError) -> _Kind:
+def _kind_of(error: RescindError) -> _Kind:
     return next((kind for known, kind in _KINDS if isinstance(error, known)), _DEFECT)
 
 
@@ -218,21 +218,21 @@ def note_refusal(request: Request, error: RescindError) -> None:
     if isinstance(error, errors.UnauthenticatedError):
         mark_unauthenticated(request.scope)
     refusals: RefusalLog = request.app.state.refusals
-    refusals.log_refusal(request, error, _kind(error).status)
+    refusals.log_refusal(request, error, _kind_of(error).status)
 
 
-async def _expected(request: Request, error: Exception) -> Response:
+async def _handle_rescind_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RescindError)  # noqa: S101 it was registered for this class
     note_refusal(request, error)
     return response(error, key=getattr(request.state, "idempotency_key", None))
 
 
-async def _invalid(_request: Request, error: Exception) -> Response:
+async def _handle_invalid_request(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 the same
-    return response(errors.InvalidRequestError(*(_field(each) for each in error.errors())))
+    return response(errors.InvalidRequestError(*(_field_error(each) for each in error.errors())))
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _handle_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 the same
     status = HTTPStatus(error.status_code)
     details = {
@@ -245,12 +245,12 @@ async def _http(request: Request, error: Exception) -> Response:
     )
 
 
-async def _defect(_request: Request, _error: Exception) -> Response:
+async def _handle_defect(_request: Request, _error: Exception) -> Response:
     # Starlette raises it again after this answer, and uvicorn logs it.
     return _answer(_DEFECT, detail=_DEFECT_DETAIL)
 
 
-def _field(error: Mapping[str, Any]) -> errors.FieldError:
+def _field_error(error: Mapping[str, Any]) -> errors.FieldError:
     """Return the error of a field, under the name that the caller wrote.
 
     The sent value is never quoted, because it may be a token.
@@ -265,7 +265,7 @@ def _field(error: Mapping[str, Any]) -> errors.FieldError:
 
 
 def _answer(kind: _Kind, *, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    return _sent(_problem(kind, detail=detail), headers)
+    return _to_response(_problem(kind, detail=detail), headers)
 
 
 def _problem(
@@ -288,7 +288,7 @@ def _problem(
     )
 
 
-def _sent(problem: Problem, headers: Mapping[str, str] | None) -> Response:
+def _to_response(problem: Problem, headers: Mapping[str, str] | None) -> Response:
     return JSONResponse(
         problem.model_dump(exclude_defaults=True),
         status_code=problem.status,

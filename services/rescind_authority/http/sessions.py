@@ -59,14 +59,14 @@ class LogOutFacts(Awaited):
 @router.get(
     "",
     summary="List my sessions",
-    responses=problems.openapi_responses({403: "The token's holder may not do that."}),
+    responses=problems.openapi_responses({403: "The token's holder lacks the right `sessions`."}),
 )
 async def mine(holder: SessionHolder, authority: Authority) -> SessionList:
     """List the sessions of the subject whose session authorises this call."""
     session = holder.record
     seen = await authority.sessions.list_active(session)
     return SessionList(
-        subject=session.subject, sessions=[_facts(each, session.token_id) for each in seen]
+        subject=session.subject, sessions=[_facts_of(each, session.token_id) for each in seen]
     )
 
 
@@ -75,13 +75,13 @@ async def mine(holder: SessionHolder, authority: Authority) -> SessionList:
     status_code=status.HTTP_201_CREATED,
     summary="Log out",
     responses={
-        200: {"model": LogOutFacts, "description": "It was over before, by this event."},
+        200: {"model": LogOutFacts, "description": "This event had ended it already."},
         202: {"model": LogOutFacts, "description": "Committed, and not enforced in time."},
         **problems.openapi_responses(
             {
-                403: "The token's holder may not do that.",
+                403: "The token's holder lacks the right `sessions`.",
                 404: "There is no such session of the subject, or it ended by itself.",
-                429: "Too many changes by this token; `Retry-After` says when to try again.",
+                429: "Too many changes by this token; `Retry-After` states when to try again.",
             }
         ),
     },
@@ -124,7 +124,7 @@ async def log_out(
     return await receipts.enforced(facts, committed, authority, response, timeout_s=body.timeout)
 
 
-def _facts(seen: SeenToken, current: str) -> SessionFacts:
+def _facts_of(seen: SeenToken, current: str) -> SessionFacts:
     token = seen.token
     return SessionFacts(
         token_id=token.grant.token_id,

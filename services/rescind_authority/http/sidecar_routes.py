@@ -110,14 +110,14 @@ class SidecarRoutes:
         return [
             Route(
                 nats_subjects.path(kind.subject),
-                self._endpoint(kind),
+                self._build_endpoint(kind),
                 methods=["POST"],
                 include_in_schema=False,
             )
             for kind in request_classes
         ]
 
-    def _endpoint(self, kind: _RequestClass) -> Callable[[Request], Awaitable[Response]]:
+    def _build_endpoint(self, kind: _RequestClass) -> Callable[[Request], Awaitable[Response]]:
         async def respond(request: Request) -> Response:
             payload = await request.body()
             if len(payload) > kind.max_bytes:
@@ -156,11 +156,11 @@ class SidecarRoutes:
         return answer
 
 
-def _without_answer(take: Callable[[bytes], None]) -> Answer:
+def _without_answer(handle: Callable[[bytes], None]) -> Answer:
     """Return a handler whose answer is always empty."""
 
     async def answer(payload: bytes) -> bytes:
-        take(payload)
+        handle(payload)
         return EMPTY
 
     return answer

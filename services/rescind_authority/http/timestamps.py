@@ -8,7 +8,7 @@ from pydantic import AfterValidator, AwareDatetime
 from rescind.core import times
 
 
-def _inside(moment: datetime) -> datetime:
+def _validate_year(moment: datetime) -> datetime:
     # At the ends of the calendar, a time zone or Postgres's arithmetic leads to a year that can be
     # stored but not shown.
     if not MINYEAR < moment.year < MAXYEAR:
@@ -16,7 +16,7 @@ def _inside(moment: datetime) -> datetime:
     return moment
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_inside)]
+Moment = Annotated[AwareDatetime, AfterValidator(_validate_year)]
 """A time from a client: timezone-aware, and not in the first or last year of the calendar."""
 
 

@@ -49,7 +49,7 @@ class EdgeKeyFile:
         """Read the file. Raises KeyFileError."""
         try:
             lines = path.read_text(encoding="ascii").splitlines()
-            keys = tuple(_key(line) for line in lines if line.strip())
+            keys = tuple(_parse_key(line) for line in lines if line.strip())
         except FileNotFoundError:
             raise KeyFileError(
                 f"there is no edge key at {path}: restore it or copy it from another authority's "
@@ -118,13 +118,13 @@ class LiveEdgeKeys:
 
     @property
     def live(self) -> tuple[bytes, ...]:
-        return self._now().live(self._clock.wall_us())
+        return self._reload_if_changed().live(self._clock.wall_us())
 
     @property
     def minting(self) -> bytes:
-        return self._now().minting(self._clock.wall_us())
+        return self._reload_if_changed().minting(self._clock.wall_us())
 
-    def _now(self) -> EdgeKeyFile:
+    def _reload_if_changed(self) -> EdgeKeyFile:
         # Checked at every use, which costs a microsecond: the keys that a sidecar gets when it
         # enrols for a new statement must never be older than that statement.
         version = secret_files.file_version(self._path)
@@ -133,10 +133,14 @@ class LiveEdgeKeys:
             try:
                 self._keys = EdgeKeyFile.read(self._path)
             except KeyFileError as error:
-                _log.error("the edge keys were not taken", action="keyring.refused", why=str(error))
+                _log.error(
+                    "the changed edge key file was not accepted",
+                    action="keyring.refused",
+                    why=str(error),
+                )
         return self._keys
 
 
-def _key(line: str) -> EdgeKey:
+def _parse_key(line: str) -> EdgeKey:
     key, *made = line.split()
     return EdgeKey(bytes.fromhex(key), int(made[0]) * US_PER_S if made else 0)

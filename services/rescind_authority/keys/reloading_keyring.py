@@ -85,8 +85,10 @@ class LiveKeyring:
         trust, now_us = self._keyring.trust, self._clock.wall_us()
         problem = trust.problem(now_us)
         if problem is not None:
-            return f"{problem}; sidecars take no lease. Run `rescind keys renew` with the root key"
-        if self._due(now_us, part=_PARTS - 1):
+            return (
+                f"{problem}; sidecars accept no lease. Run `rescind keys renew` with the root key"
+            )
+        if self._is_due(now_us, part=_PARTS - 1):
             return f"ends in {self.left_s / 86_400:.1f} days: run `rescind keys renew`"
         return "ok"
 
@@ -115,11 +117,11 @@ class LiveKeyring:
             self._version = version
             self._reload()
         now_us = self._clock.wall_us()
-        if self._renewal is not None and self._due(now_us, part=1):
+        if self._renewal is not None and self._is_due(now_us, part=1):
             self._renew(self._renewal, now_us)
         self._keyring.advance(now_us)
 
-    def _due(self, now_us: int, *, part: int) -> bool:
+    def _is_due(self, now_us: int, *, part: int) -> bool:
         """Return True if `part` thirds of the statement's life are over."""
         trust = self._keyring.trust
         if trust.life_us is None:
@@ -134,29 +136,29 @@ class LiveKeyring:
             if renewal.root_path.exists():
                 with secret_files.locked(self._path):
                     self._reload()
-                    if self._due(now_us, part=1):
-                        self._write(renewal, now_us)
+                    if self._is_due(now_us, part=1):
+                        self._write_renewed(renewal, now_us)
                 return
             why = f"there is no root key at {renewal.root_path}"
         except (RescindError, OSError) as error:
             why = str(error)
-        if self._keyring.trust.life_us is None or not self._due(now_us, part=_PARTS - 1):
+        if self._keyring.trust.life_us is None or not self._is_due(now_us, part=_PARTS - 1):
             return
         withheld = self._reminders.due(self._clock.boottime_ns())
         if withheld is not None:
             _log.error(
-                "the trust statement is not renewed: when it ends, no sidecar takes a lease. Run "
+                "the trust statement is not renewed: when it ends, no sidecar accepts a lease. Run "
                 "`rescind keys renew` with the root key (RESCIND_ROOT_KEY_FILE)",
                 action="trust.not_renewed",
                 days_left=round(self.left_s / 86_400, 1),
                 why=why,
             )
 
-    def _write(self, renewal: StatementRenewal, now_us: int) -> None:
+    def _write_renewed(self, renewal: StatementRenewal, now_us: int) -> None:
         root = secret_files.read_key(renewal.root_path)
         renewed = self._keyring.restated(
             root=root,
-            now_us=self._time_of_renewal(renewal, now_us),
+            now_us=self._renewal_time_us(renewal, now_us),
             life_us=renewal.life_us,
         )
         renewed.write(self._path)
@@ -165,7 +167,7 @@ class LiveKeyring:
         self._keyring = renewed
         _log.info("the trust statement was renewed", action="trust.restated", serial=renewed.serial)
 
-    def _time_of_renewal(self, renewal: StatementRenewal, now_us: int) -> int:
+    def _renewal_time_us(self, renewal: StatementRenewal, now_us: int) -> int:
         """Return the renewal time, the same on all hosts that renew this statement.
 
         So the hosts make one statement, and not two with one number.
@@ -182,7 +184,11 @@ class LiveKeyring:
             # A keyring of another installation would lock out every sidecar: it needs a restart.
             newer = self._keyring.trust.leads_to(fresh.statement)
         except (KeyringError, KeyFileError) as error:
-            _log.error("the keyring was not taken", action="keyring.refused", why=str(error))
+            _log.error(
+                "the changed keyring file was not accepted",
+                action="keyring.refused",
+                why=str(error),
+            )
             return
         if newer:
             self._keyring = fresh

@@ -78,7 +78,7 @@ async def prepare(settings: AuthoritySettings, replacing: Replacing = _NOTHING) 
         await _make_keyring(settings, schema, replacing)
         await _adopt_rows(settings, postgres)
         await _begin_index(settings, postgres)
-        made = await _first_admin(settings, postgres, schema)
+        made = await _make_first_admin(settings, postgres, schema)
     if applied:
         _log.info("the schema is up to date", action="migrated", applied=list(applied))
     return Prepared(applied, made)
@@ -87,7 +87,9 @@ async def prepare(settings: AuthoritySettings, replacing: Replacing = _NOTHING) 
 async def recover(settings: AuthoritySettings) -> str:
     """Create another admin token, write it to the admin token file, and return its id."""
     async with pool.connect(settings.postgres) as postgres:
-        minted = await root_admin.make_root(_issuer(settings, postgres), actor="recover-admin")
+        minted = await root_admin.make_root(
+            _build_issuer(settings, postgres), actor="recover-admin"
+        )
     try:
         settings.admin_token_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         data_dir.write_private(settings.admin_token_path, minted.secret.reveal() + "\n")
@@ -172,23 +174,23 @@ async def _make_keyring(settings: AuthoritySettings, schema: Schema, replacing: 
 
 async def _adopt_rows(settings: AuthoritySettings, postgres: Postgres) -> None:
     """Add a MAC to the existing rows, if the keyring is marked as adopting."""
-    keyring = _keyring_of(settings)
+    keyring = _read_keyring(settings)
     if not keyring.adopting:
         return
-    written = await RowRewriter(postgres, _guard(keyring), keyring).adopt()
+    written = await RowRewriter(postgres, _build_guard(keyring), keyring).adopt()
     await _accept(settings, postgres, keyring, as_it_is=False)
     with secret_files.locked(settings.keyring_path):
         keyring = Keyring.read(settings.keyring_path)
         keyring.with_rows(adopting=False).write(settings.keyring_path)
-    _log.warning("the rows that were there have MACs", action="rows.adopted", rows=written)
+    _log.warning("the existing rows have MACs", action="rows.adopted", rows=written)
 
 
 async def _begin_index(settings: AuthoritySettings, postgres: Postgres) -> None:
     """Create the ledger index of this host if the ledger has no event yet."""
     if settings.ledger_index_path.exists():
         return
-    keyring = _keyring_of(settings)
-    tip = await PostgresLedger(postgres, _guard(keyring)).tip()
+    keyring = _read_keyring(settings)
+    tip = await PostgresLedger(postgres, _build_guard(keyring)).tip()
     if tip.position.seq == 0:
         await _accept(settings, postgres, keyring, as_it_is=False)
 
@@ -198,10 +200,10 @@ async def accept_ledger(settings: AuthoritySettings, *, as_it_is: bool) -> Posit
 
     Raises StoreForgedError if the ledger is not whole, unless `as_it_is` is set.
     """
-    keyring = _keyring_of(settings)
+    keyring = _read_keyring(settings)
     async with pool.connect(settings.postgres) as postgres:
         if as_it_is:
-            await RowRewriter(postgres, _guard(keyring), keyring).head(adopting=True)
+            await RowRewriter(postgres, _build_guard(keyring), keyring).head(adopting=True)
         end = await _accept(settings, postgres, keyring, as_it_is=as_it_is)
     _log.warning("this host accepts the ledger", action="ledger.accepted", seq=end.seq)
     return end
@@ -219,21 +221,21 @@ async def _accept(
 
 async def former_rows(settings: AuthoritySettings) -> int:
     """Count the rows without a MAC of the key for rows in use."""
-    keyring = _keyring_of(settings)
+    keyring = _read_keyring(settings)
     async with pool.connect(settings.postgres) as postgres:
-        return await RowRewriter(postgres, _guard(keyring), keyring).former()
+        return await RowRewriter(postgres, _build_guard(keyring), keyring).former()
 
 
-def _guard(keys: RowKeys) -> RowGuard:
+def _build_guard(keys: RowKeys) -> RowGuard:
     """Return the row guard of a command, which does not log refused rows."""
     return RowGuard(keys, refused=lambda _name, _why: None)
 
 
 def _guard_of(settings: AuthoritySettings) -> RowGuard:
-    return _guard(_keyring_of(settings))
+    return _build_guard(_read_keyring(settings))
 
 
-def _keyring_of(settings: AuthoritySettings) -> Keyring:
+def _read_keyring(settings: AuthoritySettings) -> Keyring:
     """Read the keyring, and activate its due keys."""
     keyring = Keyring.read(settings.keyring_path)
     keyring.advance(SystemClock().wall_us())
@@ -253,7 +255,7 @@ async def _make_edge_key(settings: AuthoritySettings, schema: Schema, *, anew: b
         _log.info("an edge key was made", action="edge_key.made", path=str(path))
 
 
-async def _first_admin(
+async def _make_first_admin(
     settings: AuthoritySettings, postgres: Postgres, schema: Schema
 ) -> str | None:
     path = settings.admin_token_path
@@ -265,7 +267,7 @@ async def _first_admin(
             "If yours is lost, make another with `rescind recover admin`.\n"
         )
         return None
-    minted = await root_admin.make_root(_issuer(settings, postgres), actor="migrate")
+    minted = await root_admin.make_root(_build_issuer(settings, postgres), actor="migrate")
     # The row before the file: a crash between them leaves an admin token without a file, which
     # `recover admin` replaces. The other order would leave a file whose token is not accepted.
     if not secret_files.create(path, minted.secret.reveal()):
@@ -273,7 +275,7 @@ async def _first_admin(
     return minted.token.grant.token_id
 
 
-def _issuer(settings: AuthoritySettings, postgres: Postgres) -> Issuer:
+def _build_issuer(settings: AuthoritySettings, postgres: Postgres) -> Issuer:
     return Issuer(
         PostgresLedger(postgres, _guard_of(settings)),
         mint=TokenGenerator(

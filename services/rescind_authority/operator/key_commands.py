@@ -71,7 +71,7 @@ def show(settings: AuthoritySettings) -> dict[str, object]:
 
 def rotate(settings: AuthoritySettings, kind: str) -> dict[str, object]:
     """Add a key of a kind, and write a new trust statement. Raises RescindError."""
-    with _changing(settings) as change:
+    with _open_change(settings) as change:
         _require_settled(settled=change.keyring.settled(change.now_us))
         if kind == ROOT:
             change.rotate_root()
@@ -92,7 +92,7 @@ def retire(settings: AuthoritySettings, kind: str) -> dict[str, object]:
 
     For `root`, no key is made: the links from former root keys are removed.
     """
-    with _changing(settings) as change:
+    with _open_change(settings) as change:
         if kind == ROWS:
             _require_settled(settled=change.keyring.settled(change.now_us))
             change.apply(change.keyring.without_former_rows)
@@ -106,7 +106,7 @@ def retire(settings: AuthoritySettings, kind: str) -> dict[str, object]:
 
 def renew(settings: AuthoritySettings) -> dict[str, object]:
     """Make a newer statement of the same keys, with a full lifetime. Raises RescindError."""
-    with _changing(settings) as change:
+    with _open_change(settings) as change:
         change.apply(change.keyring.restated)
     return show(settings)
 
@@ -117,7 +117,8 @@ def require_rewritten(former: int) -> None:
         raise KeyringError(
             f"{former:,} rows have no MAC of the newest key yet, and would be denied. An authority "
             "writes them in the background, from a minute after `rescind keys rotate rows` on. "
-            "What is left for good was changed in Postgres: deploy/runbooks/changed-postgres.md"
+            "Rows that stay without one were changed in Postgres: "
+            "deploy/runbooks/changed-postgres.md"
         )
 
 
@@ -142,7 +143,7 @@ class _Change:
         """
         changed = make(
             *arguments,
-            root=_root(self._settings),
+            root=_read_root(self._settings),
             now_us=self.now_us,
             life_us=self._settings.trust_life_us,
         )
@@ -156,7 +157,7 @@ class _Change:
         In this order, a crash at any moment leaves a keyring and its root key.
         """
         path, fresh = self._settings.root_key_path, secrets.token_bytes(signing.SEED_BYTES)
-        before = _root(self._settings)
+        before = _read_root(self._settings)
         changed = self.keyring.rerooted(
             root=before,
             new_root=fresh,
@@ -173,7 +174,7 @@ class _Change:
 
 
 @contextmanager
-def _changing(settings: AuthoritySettings) -> Generator[_Change]:
+def _open_change(settings: AuthoritySettings) -> Generator[_Change]:
     with secret_files.locked(settings.keyring_path):
         _finish_root(settings)
         yield _Change(settings)
@@ -204,8 +205,8 @@ def _require_settled(*, settled: bool) -> None:
     if not settled:
         raise KeyringError(
             f"a key was rotated less than {signing.OVERLAP_US // _US_PER_S} s ago and is not in "
-            "use yet; try again in a minute. (One that was stolen is retired at once: "
-            "`rescind keys retire`)"
+            "use yet; try again in a minute. To replace a stolen key at once: "
+            "`rescind keys retire`"
         )
 
 
@@ -214,19 +215,20 @@ def _require_known_root(rerooted_at_us: int | None, now_us: int) -> None:
     if rerooted_at_us is None:
         raise KeyringError(
             "there is no former root key to retire: `rescind keys rotate root` first, and retire "
-            "the one before once every verifier has heard of the new one"
+            "the former one once every verifier has the new one"
         )
     if now_us < rerooted_at_us + signing.OVERLAP_US:
         raise KeyringError(
-            f"the root key was rotated less than {signing.OVERLAP_US // _US_PER_S} s ago, and who "
-            "has not followed yet never could: ask `rescind keys heard`, and try again in a minute"
+            f"the root key was rotated less than {signing.OVERLAP_US // _US_PER_S} s ago. A "
+            "verifier that does not have the new one yet could never accept it: see "
+            "`rescind keys heard`, and try again in a minute"
         )
 
 
-def _root(settings: AuthoritySettings) -> bytes:
+def _read_root(settings: AuthoritySettings) -> bytes:
     if not settings.root_key_path.exists():
         raise KeyFileError(
-            f"the root key is needed, and is not at {settings.root_key_path}: bring it back from "
+            f"the root key is needed, and is not at {settings.root_key_path}: copy it back from "
             "where it is kept, or name the file with RESCIND_ROOT_KEY_FILE"
         )
     return secret_files.read_key(settings.root_key_path)

@@ -37,19 +37,19 @@ async def wait(
         seen = await reports.read()
         since_us = seen.at_us + _RELOAD_US if retired in FORGEABLE else 0
         while True:
-            heard, waiting = _divided(seen, serial=serial, since_us=since_us)
+            heard, waiting = _divide(seen, serial=serial, since_us=since_us)
             if not waiting or monotonic_raw_ns() >= ends_ns:
                 return {
                     "serial": serial,
                     "state": "waiting" if waiting else "heard",
-                    "heard": [_document(each) for each in heard],
-                    "waiting": [_document(each) for each in waiting],
+                    "heard": [_to_document(each) for each in heard],
+                    "waiting": [_to_document(each) for each in waiting],
                 }
             await asyncio.sleep(_POLL_S)
             seen = await reports.read()
 
 
-def _divided(
+def _divide(
     seen: TrustReports, *, serial: int, since_us: int
 ) -> tuple[Sequence[TrustReport], Sequence[TrustReport]]:
     """Return the sidecars that have the statement, and those without it that may have a lease."""
@@ -62,7 +62,7 @@ def _divided(
     return heard, rest
 
 
-def _document(each: TrustReport) -> dict[str, object]:
+def _to_document(each: TrustReport) -> dict[str, object]:
     return {
         "instance": each.instance.hex(),
         "service": each.service,

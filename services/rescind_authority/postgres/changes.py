@@ -54,20 +54,20 @@ class Changes:
         """
         match change:
             case Rotation():
-                if not self._keep_token(found["before"], found["whole"]):
+                if not self._record_token(found["before"], found["whole"]):
                     return None
                 self._secrets[found["secret"]["token_hash"]] = dict(found["secret"])
                 replaced = found["secret"]["token_hash"]
                 return RecordedChange(End(change.token_id, replaced) if found["over"] else None)
             case Expiry():
-                self._keep_token(found["whole"], found["whole"])
+                self._record_token(found["whole"], found["whole"])
                 return RecordedChange(End(change.token_id) if found["over"] else None)
             case End():
-                self._keep_token(found["whole"], found["whole"])
-                self._keep_secret(found["secret"])
+                self._record_token(found["whole"], found["whole"])
+                self._record_secret(found["secret"])
                 return RecordedChange(change)
 
-    def _keep_token(self, before: asyncpg.Record, after: asyncpg.Record) -> bool:
+    def _record_token(self, before: asyncpg.Record, after: asyncpg.Record) -> bool:
         """Record the current row of a token, if it was sound before this transaction changed it."""
         token_id = after["token_id"]
         if token_id in self._tokens:
@@ -77,7 +77,7 @@ class Changes:
         self._tokens[token_id] = dict(after) if sound else None
         return sound
 
-    def _keep_secret(self, secret: asyncpg.Record | None) -> None:
+    def _record_secret(self, secret: asyncpg.Record | None) -> None:
         if secret is None:
             return
         token_hash = secret["token_hash"]
@@ -88,20 +88,20 @@ class Changes:
         self, entries: Sequence[LedgerEntry], ends: Mapping[End, int]
     ) -> tuple[list[ChangedToken], list[ChangedSecret]]:
         """Return the columns to write, after the events have positions."""
-        changed = _changed_at(entries)
+        changed = _last_changes(entries)
         tokens = [
-            self._token(token_id, row, changed[token_id], ends.get(End(token_id)))
+            self._token_columns(token_id, row, changed[token_id], ends.get(End(token_id)))
             for token_id, row in self._tokens.items()
             if token_id in changed
         ]
         ended = {each.token_hash: seq for each, seq in ends.items() if each.token_hash}
         secrets = [
-            self._secret(token_hash, row, ended.get(token_hash))
+            self._secret_columns(token_hash, row, ended.get(token_hash))
             for token_hash, row in self._secrets.items()
         ]
         return tokens, secrets
 
-    def _token(
+    def _token_columns(
         self, token_id: str, row: dict[str, Any] | None, seq: int, ended_seq: int | None
     ) -> ChangedToken:
         if row is None:
@@ -111,7 +111,7 @@ class Changes:
         columns = row | {"changed_seq": seq, "ended_seq": ended_seq, "granted_until": granted_until}
         return ChangedToken(token_id, seq, ended_seq, self._guard.mac("tokens", columns))
 
-    def _secret(
+    def _secret_columns(
         self, token_hash: bytes, row: dict[str, Any] | None, ended_seq: int | None
     ) -> ChangedSecret:
         if row is None:
@@ -121,7 +121,7 @@ class Changes:
         return ChangedSecret(token_hash, ended_seq, self._guard.mac("retired_secrets", columns))
 
 
-def _changed_at(entries: Sequence[LedgerEntry]) -> dict[str, int]:
+def _last_changes(entries: Sequence[LedgerEntry]) -> dict[str, int]:
     """Return the seq of the last event of a batch that changed each token."""
     return {
         entry.event.revocation.selector.anchor.partition(":")[2]: entry.event.seq

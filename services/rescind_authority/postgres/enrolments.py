@@ -13,7 +13,7 @@ from rescind_authority.postgres.integrity.row_guard import RowGuard
 from rescind_authority.postgres.pool import Postgres, rows
 
 _US_PER_MS = 1000
-_NONE = Binding("strict", 0)
+_NO_SIDECARS = Binding("strict", 0)
 """The binding of a credential that is missing or was changed: it allows no sidecar."""
 
 
@@ -37,7 +37,7 @@ class PostgresEnrolments:
     async def binding(self, credential: str) -> Binding:
         found = await self._postgres.rows("binding", credential)
         if not found or not self._guard.token(found[0]["whole"]):
-            return _NONE
+            return _NO_SIDECARS
         token = found[0]["whole"]
         return Binding(token["worst_posture"], token["most_instances"])
 

@@ -16,16 +16,16 @@ class PostgresTerms:
         self._postgres = postgres
 
     async def get(self) -> Term:
-        return _term(await self._postgres.rows("get_term"))
+        return _term_of(await self._postgres.rows("get_term"))
 
     async def set_target(self, term_ms: int, *, actor: str) -> Term:
-        return _term(await self._postgres.write("set_target_term", term_ms, actor))
+        return _term_of(await self._postgres.write("set_target_term", term_ms, actor))
 
     async def move(self, version: int, *, grant_ms: int, wait_ms: int) -> bool:
         return bool(await self._postgres.write("move_term", version, grant_ms, wait_ms))
 
 
-def _term(found: Sequence[asyncpg.Record]) -> Term:
+def _term_of(found: Sequence[asyncpg.Record]) -> Term:
     if not found:
         raise NotMigratedError
     row = found[0]

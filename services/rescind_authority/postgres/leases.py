@@ -23,13 +23,13 @@ class PostgresLeases:
         seen = self._guard.seen
         async with self._postgres.connection() as connection:
             async with transaction(connection):
-                counted = await self._write(connection, heartbeats)
-            found = await self._end(connection)
+                counted = await self._write_beats(connection, heartbeats)
+            found = await self._read_end(connection)
         _require_same_server(counted, found)
         tip = tip_of(found, self._guard, seen=seen)
         return CommittedBeats(frozenset(row["instance"] for row in counted), tip)
 
-    async def _write(
+    async def _write_beats(
         self, connection: Borrowed, heartbeats: Sequence[Heartbeat]
     ) -> Sequence[asyncpg.Record]:
         """Write the rows of G1. Return one row for each heartbeat that counts."""
@@ -47,11 +47,11 @@ class PostgresLeases:
             [position and position.seq for position in applied],
             [position and position.head for position in applied],
             [beat.nonce for beat in heartbeats],
-            _trails(heartbeats),
+            _packed_trails(heartbeats),
             [beat.trust_serial for beat in heartbeats],
         )
 
-    async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
+    async def _read_end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
         """Read G2 on the connection of G1, after its commit."""
         return await rows(connection, "ledger_tip")
 
@@ -61,7 +61,7 @@ class PostgresLeases:
             [beat.instance for beat in heartbeats],
             [beat.counter for beat in heartbeats],
             [beat.nonce for beat in heartbeats],
-            _trails(heartbeats),
+            _packed_trails(heartbeats),
         )
         refused = {
             row["place"]: RefusedHeartbeat(
@@ -76,7 +76,7 @@ class PostgresLeases:
             "release",
             [release.instance for release in releases],
             [release.counter for release in releases],
-            _trails(releases),
+            _packed_trails(releases),
         )
 
     async def fleet(self) -> tuple[Instance, ...]:
@@ -117,6 +117,6 @@ def _require_same_server(
         )
 
 
-def _trails(messages: Sequence[Heartbeat | Release]) -> list[bytes | None]:
+def _packed_trails(messages: Sequence[Heartbeat | Release]) -> list[bytes | None]:
     """Return trails in the form of the rows: concatenated nonces."""
     return [None if message.trail is None else b"".join(message.trail) for message in messages]

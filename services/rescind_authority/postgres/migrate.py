@@ -148,9 +148,9 @@ class Schema:
                 )
         except CommitUnknownError as error:
             raise MigrationError(
-                f"it is not known whether migration {step.name} lasts: the connection was lost "
-                "during its commit, or the wait for a standby was cancelled. Bring the standby "
-                "back, then run `rescind migrate` again."
+                f"it is not known whether migration {step.name} was applied: the connection was "
+                "lost during its commit, or the wait for a standby was cancelled. Bring the "
+                "standby back, then run `rescind migrate` again."
             ) from error
         except asyncpg.PostgresError as error:
             raise MigrationError(

@@ -160,8 +160,8 @@ async def connect(link: PostgresLink | str) -> AsyncGenerator[Postgres]:
     async def prepare(connection: Connection) -> None:
         if servers.primary_changed(await cast("IdentifiedConnection", connection).identify()):
             await pool.expire_connections()
-        await _confirm(connection)
-        await _prepare(connection)
+        await _confirm_commits(connection)
+        await _set_codecs(connection)
 
     pool = asyncpg.create_pool(
         link.dsn,
@@ -178,7 +178,7 @@ async def connect(link: PostgresLink | str) -> AsyncGenerator[Postgres]:
         yield Postgres(pool, servers)
 
 
-async def _confirm(connection: Connection) -> None:
+async def _confirm_commits(connection: Connection) -> None:
     """Commit once, to check that this server can commit. Raises StoreUnavailableError.
 
     All data that the server shows precedes that commit in its log, so a standby has it too. An old
@@ -257,7 +257,7 @@ def _describe(error: Exception) -> str:
     return f"{cause.description}. {advice.removesuffix('.')}" if advice else cause.description
 
 
-async def _prepare(connection: Connection) -> None:
+async def _set_codecs(connection: Connection) -> None:
     await connection.set_type_codec(
         "timestamptz",
         schema="pg_catalog",

@@ -26,12 +26,12 @@ class PostgresRecords:
         self._guard = guard
 
     async def by_hash(self, hashes: Collection[bytes]) -> Snapshot:
-        return await self._snapshot("records_by_hash", list(hashes))
+        return await self._read_snapshot("records_by_hash", list(hashes))
 
     async def by_id(self, token_ids: Collection[str]) -> Snapshot:
-        return await self._snapshot("records_by_id", list(token_ids))
+        return await self._read_snapshot("records_by_id", list(token_ids))
 
-    async def _snapshot(self, query: str, keys: Collection[object]) -> Snapshot:
+    async def _read_snapshot(self, query: str, keys: Collection[object]) -> Snapshot:
         _, snapshot = await read_snapshot(
             lambda: self._postgres.rows(query, keys), self._guard, self._postgres.rows
         )

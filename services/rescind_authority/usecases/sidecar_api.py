@@ -73,9 +73,10 @@ class SidecarApi:
             return ENROL_AGAIN
         message = heartbeat.decode(received.content)
         if message.instance != received.instance:
-            raise MalformedMessageError("heartbeat", "it speaks for another instance")
+            raise MalformedMessageError("heartbeat", "it names another instance")
         try:
-            # Before G1: an accepted instance sent its request before its end was committed.
+            # Before G1: an accepted instance sent its request before the end of its membership was
+            # committed.
             if isinstance(message, Heartbeat):
                 await self._membership.verify_heartbeat(message)
             else:
@@ -123,7 +124,7 @@ class SidecarApi:
             return ENROL_AGAIN
         offered = recovery_offer.decode(received.content)
         if offered.instance != received.instance:
-            raise MalformedMessageError("offer", "it speaks for another instance")
+            raise MalformedMessageError("offer", "it names another instance")
         taken = recovery_offer.OfferAnswer(wanted=await self._recovery.recover(offered.batch))
         return self._instances.authenticated(received, recovery_offer.encode_offer_answer(taken))
 

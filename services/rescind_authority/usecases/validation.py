@@ -76,7 +76,7 @@ class FieldErrors:
 
     def subject(self, text: str, kind: Kind) -> str:
         """Validate the subject of a token. `#` is reserved for subjects of foreign issuers."""
-        subject = _nfc(text)
+        subject = _to_nfc(text)
         if subject.startswith(RESERVED):
             self.add("subject", f"subjects {RESERVED}… are reserved for rescind itself")
         if subject.startswith(_ADMINISTRATORS) and kind is not Kind.ADMIN:
@@ -89,15 +89,15 @@ class FieldErrors:
                 "expected <type>:<name> without '#', such as agent:billing-bot or user:42",
             )
         else:
-            self._handle("subject", f"subject:{subject}")
+            self._validate_handle("subject", f"subject:{subject}")
         return subject
 
     def name(self, field: str, text: str | None) -> str | None:
         """Validate the name of a tenant, a client or a session."""
         if text is None:
             return None
-        name = _nfc(text)
-        self._handle(field, f"{field}:{name}")
+        name = _to_nfc(text)
+        self._validate_handle(field, f"{field}:{name}")
         return name
 
     def labels(self, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -108,10 +108,10 @@ class FieldErrors:
             if not key or "=" in key:
                 self.add(f"labels.{key}", "a key is not empty and has no '='")
             else:
-                self._handle(f"labels.{key}", f"label:{key}={text}")
+                self._validate_handle(f"labels.{key}", f"label:{key}={text}")
         for key in handles.alike(labels):
             self.add(f"labels.{key}", _ALIKE)
-        return tuple(sorted((_nfc(key), _nfc(text)) for key, text in labels.items()))
+        return tuple(sorted((_to_nfc(key), _to_nfc(text)) for key, text in labels.items()))
 
     def scopes(self, scopes: Iterable[str]) -> tuple[str, ...]:
         """Validate scopes, and return them sorted without repeats."""
@@ -119,7 +119,7 @@ class FieldErrors:
         if len(distinct) > MAX_SCOPES:
             self.add("scopes", f"at most {MAX_SCOPES} scopes, these are {len(distinct)}")
         for scope in distinct:
-            self._public("scopes", scope)
+            self._reject_token("scopes", scope)
             try:
                 parse(scope)
             except ScopeError as error:
@@ -179,23 +179,23 @@ class FieldErrors:
 
     def audience(self, audience: Iterable[str]) -> tuple[str, ...]:
         """Validate the services that may accept a token, and return them sorted without repeats."""
-        distinct = tuple(sorted({_nfc(name) for name in audience}))
+        distinct = tuple(sorted({_to_nfc(name) for name in audience}))
         if len(distinct) > MAX_AUDIENCE:
             self.add("audience", f"at most {MAX_AUDIENCE} services, these are {len(distinct)}")
         for name in distinct:
-            self._public("audience", name)
+            self._reject_token("audience", name)
             length = len(name.encode(errors="surrogatepass"))
             if not name.strip() or not name.isprintable() or length > _MAX_AUDIENCE_BYTES:
                 self.add(
                     "audience",
-                    f"{_short(name)} is not a valid service name: expected printable text of at "
+                    f"{_shorten(name)} is not a valid service name: expected printable text of at "
                     f"most {_MAX_AUDIENCE_BYTES} bytes",
                 )
         return distinct
 
     def limits(self, may_speak_for: Sequence[str], max_depth: int | None) -> DelegationLimits:
         """Validate to which subjects, and how deep, a token may be delegated."""
-        patterns = tuple(sorted({_nfc(text) for text in may_speak_for}))
+        patterns = tuple(sorted({_to_nfc(text) for text in may_speak_for}))
         if len(patterns) > MAX_PATTERNS:
             self.add("may_speak_for", f"at most {MAX_PATTERNS} patterns, these are {len(patterns)}")
         for pattern in patterns:
@@ -203,11 +203,11 @@ class FieldErrors:
             if "#" in pattern or not (is_subject or _MANY_SUBJECTS.fullmatch(pattern)):
                 self.add(
                     "may_speak_for",
-                    f"{_short(pattern)} is not a valid pattern: expected a subject, or one that "
+                    f"{_shorten(pattern)} is not a valid pattern: expected a subject, or one that "
                     "ends in `*` after `:` or `/`, such as user:42 or agent:team/*",
                 )
             elif pattern != "*":
-                self._handle("may_speak_for", f"subject:{pattern}")
+                self._validate_handle("may_speak_for", f"subject:{pattern}")
         if max_depth is not None and not 0 <= max_depth <= MAX_LINEAGE:
             self.add("max_depth", f"expected 0 (no delegation) to {MAX_LINEAGE} generations")
         return DelegationLimits(patterns, max_depth)
@@ -244,7 +244,7 @@ class FieldErrors:
         """Validate the idle time after which a session ends; None means never."""
         if kind is not Kind.SESSION:
             if idle_s is not None:
-                self.add("idle", "only a session ends by not being used")
+                self.add("idle", "accepted only for a session")
             return None
         seconds = default_s if idle_s is None else idle_s
         if not seconds:
@@ -271,7 +271,7 @@ class FieldErrors:
             self.add("verifier", f"at most {conditions.MAX_VERIFIER_LABELS} labels")
         for key, text in verifier.items():
             both = f"{key}{text}"
-            self._public("verifier", both)
+            self._reject_token("verifier", both)
             if not key or "=" in key or "," in both or len(both) > _MAX_LABEL:
                 self.add(f"verifier.{key[:40]}", "expected a key without '=', and no ','")
             elif not both.isprintable():
@@ -295,21 +295,24 @@ class FieldErrors:
 
     def reason(self, text: str) -> str:
         """Validate the reason that a caller states for a command."""
-        reason = _nfc(text)
-        self._public("reason", reason)
+        reason = _to_nfc(text)
+        self._reject_token("reason", reason)
         if len(reason) > _MAX_REASON or not all(c.isprintable() or c == "\n" for c in reason):
             self.add("reason", f"expected printable text of at most {_MAX_REASON} characters")
         return reason
 
-    def _public(self, field: str, text: str) -> None:
+    def _reject_token(self, field: str, text: str) -> None:
         """Reject a text that contains a token.
 
         The text is stored and shown. A token that a caller pastes must not appear there.
         """
         if token_format.contained(text):
-            self.add(field, "that holds a token, and would be kept and shown: name it by its id")
+            self.add(
+                field,
+                "the text contains a token, and would be stored and shown: use the token's id",
+            )
 
-    def _handle(self, field: str, text: str) -> None:
+    def _validate_handle(self, field: str, text: str) -> None:
         try:
             handles.parse(text)
         except SelectorError as error:
@@ -328,9 +331,9 @@ def too_many_names(grant: TokenGrant) -> FieldError | None:
     )
 
 
-def _nfc(text: str) -> str:
+def _to_nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return repr(text[:40]) + ("…" if len(text) > 40 else "")  # noqa: PLR2004 enough to find it by

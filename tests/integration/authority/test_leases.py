@@ -175,10 +175,10 @@ async def test_the_lease_rows_are_committed_before_the_ledger_s_end_is_read(
     seen: list[int] = []
 
     class RowCountingLeases(PostgresLeases):
-        async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
+        async def _read_end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
             # Another session sees the row, so it is committed, and not only written.
             seen.append(len(await system.rows("SELECT FROM leases")))
-            return await super()._end(connection)
+            return await super()._read_end(connection)
 
     async with granting(system, RowCountingLeases) as granter:
         assert await granter.answer(_beat(1)) is not None
@@ -211,7 +211,7 @@ async def test_no_lease_is_granted_if_a_pooler_changes_the_server_between_commit
     await bootstrap.prepare(system.settings)
 
     class SwitchingLeases(PostgresLeases):
-        async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
+        async def _read_end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
             # A second server is more than this needs: what tells two apart is one column.
             sql = queries.read("ledger_tip").replace(
                 "pg_postmaster_start_time()", "pg_postmaster_start_time() - interval '1 us'"
@@ -227,7 +227,7 @@ async def test_a_standby_grants_nothing(system: System) -> None:
     await bootstrap.prepare(system.settings)
 
     class StandbyLeases(PostgresLeases):
-        async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
+        async def _read_end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
             # A second server is more than this needs: the answer of a standby is one column.
             sql = queries.read("ledger_tip").replace("pg_is_in_recovery()", "true")
             return await connection.fetch(sql)

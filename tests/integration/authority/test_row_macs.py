@@ -78,7 +78,7 @@ async def test_an_interrupted_run_is_resumed_and_no_authority_starts_meanwhile(
         raise RuntimeError
 
     with monkeypatch.context() as patch:
-        patch.setattr(RowRewriter, "_secrets", cut_off)
+        patch.setattr(RowRewriter, "_write_secrets", cut_off)
         with pytest.raises(RuntimeError):
             await bootstrap.prepare(system.settings)
     first = rows.keys(system.settings).rows

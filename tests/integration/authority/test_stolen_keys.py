@@ -63,7 +63,7 @@ async def run_with_stolen_keyring(
             return None
 
         with monkeypatch.context() as patched:
-            patched.setattr(Enroller, "_problem", enrol)
+            patched.setattr(Enroller, "_enrol", enrol)
             yield theirs, read
 
 

@@ -65,8 +65,8 @@ def test_beyond_the_bound_the_oldest_refused_token_is_forgotten(
     monkeypatch.setattr(authorise, "_MOST_REFUSED", 3)
     authoriser = Authoriser(NOTHING, edge_keys=NOTHING, prefix="rsc")
     for number in range(5):
-        authoriser._note(bytes([number]), refused=True)
-    authoriser._note(bytes([4]), refused=False)
+        authoriser._remember_outcome(bytes([number]), refused=True)
+    authoriser._remember_outcome(bytes([4]), refused=False)
     assert list(authoriser._refused) == [bytes([2]), bytes([3])]
 
 

@@ -36,24 +36,26 @@ def check(body: bytes) -> None:
         parsed: Any = json.loads(text)
     except (ValueError, RecursionError):
         return
-    place = _broken_place(parsed)
+    place = _find_broken(parsed)
     if place is not None:
         raise InvalidRequestError(FieldError(place, _WRONG))
 
 
-def _broken_place(parsed: Any) -> str | None:
+def _find_broken(parsed: Any) -> str | None:
     """Return the name of the first field with such a text, in the form of other problems."""
     waiting: list[tuple[str, Any]] = [("", parsed)]
     while waiting:
         place, value = waiting.pop()
-        inner = list(_inside(value))
-        if (isinstance(value, str) and _broken(value)) or any(_broken(key) for key, _ in inner):
+        inner = list(_children_of(value))
+        if (isinstance(value, str) and _is_broken(value)) or any(
+            _is_broken(key) for key, _ in inner
+        ):
             return place or "body"
         waiting += [(f"{place}.{key}" if place else key, each) for key, each in reversed(inner)]
     return None
 
 
-def _inside(value: Any) -> Iterator[tuple[str, Any]]:
+def _children_of(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         yield from cast("dict[str, Any]", value).items()
     elif isinstance(value, list):
@@ -61,7 +63,7 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((str(place), each) for place, each in items)
 
 
-def _broken(text: str) -> bool:
+def _is_broken(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -98,13 +98,15 @@ class Admitted:
                 if known:
                     await self._answer(content, scope, receive, send)
                 else:
-                    await self._in_turn(content, scope, receive, send)
+                    await self._answer_in_turn(content, scope, receive, send)
         except TooLargeBodyError as error:
             await problems.too_large(error.limit_bytes)(scope, receive, send)
         except OverloadedError as error:
             await problems.response(error)(scope, receive, send)
 
-    async def _in_turn(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer_in_turn(
+        self, body: bytes, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         gate = self._health.get(scope["path"], self._gate)
         client = scope["client"]
         async with gate.turn(client[0] if client else "") as turn:

@@ -193,11 +193,11 @@ async def with_receipt(
     signed = signed_envelope.decode(envelope)
     receipt = receipts.decode(signed.content)
     page = await authority.enforcer.receipts.page(receipt, cursor=cursor, limit=limit)
-    shown = _document(receipt, page, signed, statement=authority.keys.statement)
+    shown = _receipt_facts(receipt, page, signed, statement=authority.keys.statement)
     return facts.model_copy(update={"state": "enforced", "receipt": shown})
 
 
-def _document(
+def _receipt_facts(
     receipt: Receipt, page: DetailsPage, signed: SignedEnvelope, *, statement: bytes
 ) -> ReceiptFacts:
     return ReceiptFacts.model_validate(

@@ -1,4 +1,4 @@
-"""`/v1/revocations`: revoke, suspend, narrow, kill and lift; list, look, wait."""
+"""`/v1/revocations`: revoke, suspend, narrow, kill and lift; list and read; wait."""
 
 from typing import Annotated
 
@@ -48,9 +48,9 @@ _NO_REVOCATION = problems.openapi_responses({404: "There is no such revocation."
     status_code=status.HTTP_201_CREATED,
     summary="Revoke",
     responses={
-        200: {"model": RadiusFacts, "description": "A dry run: what would be hit."},
+        200: {"model": RadiusFacts, "description": "A dry run: the tokens that would be hit."},
         202: {"model": RevocationFacts, "description": "Committed, and not enforced in time."},
-        **problems.openapi_responses({409: "It hits many, and was not looked at first."}),
+        **problems.openapi_responses({409: "A wide selector hits many tokens: send a `preview`."}),
     },
     response_model=RevocationFacts | RadiusFacts,
 )
@@ -117,7 +117,7 @@ async def batch(
     if not (body.wait and committed):
         return facts
     return await receipts.enforced(
-        facts, max(committed, key=_place), authority, response, timeout_s=body.timeout
+        facts, max(committed, key=_position_of), authority, response, timeout_s=body.timeout
     )
 
 
@@ -128,7 +128,7 @@ async def batch(
     responses={
         202: {"model": RevocationFacts, "description": "Committed, and not enforced in time."},
         **_NO_REVOCATION,
-        **problems.openapi_responses({409: "There is nothing in it that a lift could end."}),
+        **problems.openapi_responses({409: "It has no suspension or narrowing to lift."}),
     },
 )
 async def lift(
@@ -184,7 +184,7 @@ async def page(
 async def look(revocation_id: str, _actor: Reader, authority: Authority) -> RevocationFacts:
     """Return one revocation, with its receipt if a client waited for it."""
     stored = await authority.inspector.revocation(revocation_id)
-    facts = await _counted(facts_of(stored), stored, authority)
+    facts = await _add_hit_count(facts_of(stored), stored, authority)
     envelope = await authority.enforcer.receipts.get(facts.id)
     return facts if envelope is None else await receipts.with_receipt(facts, envelope, authority)
 
@@ -225,7 +225,7 @@ async def receipt(
         timeout_s=query.timeout,
         limit=query.limit,
     )
-    return await _counted(facts, stored, authority)
+    return await _add_hit_count(facts, stored, authority)
 
 
 async def _answer(
@@ -243,10 +243,10 @@ async def _answer(
         facts = await receipts.enforced(
             facts, stored.committed, authority, response, timeout_s=body.timeout
         )
-    return await _counted(facts, stored, authority)
+    return await _add_hit_count(facts, stored, authority)
 
 
-async def _counted(
+async def _add_hit_count(
     facts: RevocationFacts, stored: StoredRevocation, authority: UseCases
 ) -> RevocationFacts:
     """Add the number of hit tokens; the count runs during a wait."""
@@ -260,5 +260,5 @@ async def _counted(
     return facts.model_copy(update=counted)
 
 
-def _place(committed: CommittedEvent) -> tuple[int, int]:
+def _position_of(committed: CommittedEvent) -> tuple[int, int]:
     return committed.epoch, committed.seq

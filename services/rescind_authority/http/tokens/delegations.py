@@ -69,8 +69,8 @@ class DelegationRequest(BaseModel):
             {
                 401: "The parent token is not accepted.",
                 403: "More than the parent has; `errors` names the fields.",
-                409: "A standing suspension would hold the child.",
-                429: "Too many changes by this token; `Retry-After` says when to try again.",
+                409: "A standing suspension hits the child.",
+                429: "Too many changes by this token; `Retry-After` states when to try again.",
             }
         ),
     },
@@ -87,7 +87,7 @@ async def delegate(
     The child inherits its parent's handles, labels and audience, and ends with any of its
     ancestors. It never exceeds its parent in scopes, audience, lifetime or depth.
     """
-    portion = DelegateCommand(
+    command = DelegateCommand(
         subject=body.subject,
         kind=body.kind,
         scopes=body.scopes,
@@ -104,6 +104,6 @@ async def delegate(
     # A key belongs to the parent token: no other holder can use it, whatever its subject.
     idempotency = bind_key("POST /v1/delegations", body, owner=parent.token_id, key=key)
     outcome = await authority.delegator.delegate(
-        portion, parent_hash=parent.token_hash, idempotency=idempotency
+        command, parent_hash=parent.token_hash, idempotency=idempotency
     )
     return await issued(outcome, response, authority)

@@ -65,11 +65,11 @@ _PARAMETERS = {
     "subject_token": "The parent token.",
     "subject_token_type": ACCESS_TOKEN,
     "requested_token_type": f"{ACCESS_TOKEN}, or left out.",
-    "subject": "Whom the new token speaks for: `<the parent's subject>/<name>`.",
+    "subject": "The subject of the new token: `<the parent's subject>/<name>`.",
     "scope": "Scopes of the parent's, with spaces between them.",
-    "audience": "A service among the parent's; again for more.",
+    "audience": "A service of the parent's audience; may be sent several times.",
     "ttl": "Lifetime in seconds.",
-    "max_depth": "Generations that may come below it; 0: none.",
+    "max_depth": "How many generations may be delegated from it. 0: none.",
 }
 _BODY = {
     "required": True,
@@ -133,7 +133,7 @@ async def form(request: Request) -> Mapping[str, Sequence[str]]:
         429: {"description": "The same, with `Retry-After`: too many changes by this token."},
         503: {"description": "The same: `temporarily_unavailable`."},
         **problems.openapi_responses(
-            {413: "The body is too large.", 422: "The Idempotency-Key cannot be one."}
+            {413: "The body is too large.", 422: "The Idempotency-Key is invalid."}
         ),
     },
 )
@@ -145,26 +145,26 @@ async def token(
 ) -> Response:
     """Delegate, as `POST /v1/delegations` does; the subject token is the parent."""
     try:
-        return await _exchange(_read(sent), request, key=key, authority=authority)
+        return await _exchange(_parse_exchange(sent), request, key=key, authority=authority)
     except _AGAIN as error:
-        return _refused(
+        return _error_response(
             "temporarily_unavailable",
             str(error),
             status_code=status.HTTP_503_SERVICE_UNAVAILABLE,
             headers={"Retry-After": "1", "Idempotency-Key": key},
         )
     except TooManyChangesError as error:
-        return _refused(
+        return _error_response(
             "temporarily_unavailable",
             str(error),
             status_code=status.HTTP_429_TOO_MANY_REQUESTS,
             headers={"Retry-After": str(error.retry_after_s), "Idempotency-Key": key},
         )
     except OAuthError as error:
-        return _refused(error.code, str(error))
+        return _error_response(error.code, str(error))
     except _REFUSALS as error:
         problems.note_refusal(request, error)
-        return _refused(_code(error), str(error))
+        return _error_response(_code_of(error), str(error))
 
 
 async def _exchange(
@@ -188,12 +188,12 @@ async def _exchange(
         parent_hash=parent.token_hash,
         idempotency=bind_key("POST /oauth/token", body, owner=parent.token_id, key=key),
     )
-    return _granted(outcome)
+    return _token_response(outcome)
 
 
 @router.get(
     "/.well-known/oauth-authorization-server",
-    summary="What OAuth is here (RFC 8414)",
+    summary="Read the OAuth server metadata (RFC 8414)",
     responses=problems.openapi_responses(
         {404: "This authority has no issuer: RESCIND_ISSUER is not set."}
     ),
@@ -216,23 +216,25 @@ async def metadata(request: Request) -> dict[str, Any]:
     }
 
 
-def _read(sent: Mapping[str, Sequence[str]]) -> Exchange:
+def _parse_exchange(sent: Mapping[str, Sequence[str]]) -> Exchange:
     for name, values in sent.items():
         if len(values) > 1 and name not in _REPEATABLE:
-            raise OAuthError("invalid_request", f"{name} came more than once.")
+            raise OAuthError("invalid_request", f"{name} was sent more than once.")
     one = {name: values[0] for name, values in sent.items()}
     _require_exchange(one)
     for name in ("subject_token", "subject"):
         if name not in one:
             raise OAuthError("invalid_request", f"send a {name}: {_PARAMETERS[name]}")
     if "scope" not in one:
-        raise OAuthError("invalid_scope", "name the scopes: none is handed on unasked.")
+        raise OAuthError(
+            "invalid_scope", "send a scope: the new token gets only the scopes that it names."
+        )
     body = DelegationRequest(
         subject=one["subject"],
         scopes=one["scope"].split(),
         audience=list(sent.get("audience", ())),
-        ttl=_number("ttl", one),
-        max_depth=_number("max_depth", one),
+        ttl=_parse_number("ttl", one),
+        max_depth=_parse_number("max_depth", one),
     )
     return Exchange(one["subject_token"], body)
 
@@ -252,7 +254,7 @@ def _require_exchange(one: Mapping[str, str]) -> None:
         raise OAuthError("invalid_target", "name services by audience, not by resource.")
 
 
-def _number(name: str, one: Mapping[str, str]) -> int | None:
+def _parse_number(name: str, one: Mapping[str, str]) -> int | None:
     text = one.get(name)
     if text is None:
         return None
@@ -261,12 +263,12 @@ def _number(name: str, one: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-def _granted(outcome: Minted | Repeated) -> Response:
+def _token_response(outcome: Minted | Repeated) -> Response:
     match outcome:
         case Repeated(token_id):
-            return _refused(
+            return _error_response(
                 "invalid_request",
-                f"{token_id} was made under this Idempotency-Key before, and shown then.",
+                f"{token_id} was issued with this Idempotency-Key before, and is shown only once.",
             )
         case Minted(secret, token, issued):
             left_us = issued.expires_at_us - issued.issued_at_us
@@ -283,19 +285,19 @@ def _granted(outcome: Minted | Repeated) -> Response:
             )
 
 
-def _code(error: RescindError) -> str:
+def _code_of(error: RescindError) -> str:
     match error:
         case InvalidRequestError() | BeyondParentError():
-            return _ERRORS.get(_first(error.problems), "invalid_request")
+            return _ERRORS.get(_first_field(error.problems), "invalid_request")
         case _:
             return "invalid_request"  # RFC 8693, 2.2.2: also for a bad subject token
 
 
-def _first(problems: Sequence[FieldError]) -> str:
+def _first_field(problems: Sequence[FieldError]) -> str:
     return next((problem.field for problem in problems if problem.field in _ERRORS), "")
 
 
-def _refused(
+def _error_response(
     code: str,
     description: str,
     *,
@@ -303,13 +305,13 @@ def _refused(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     return JSONResponse(
-        {"error": code, "error_description": _described(description)},
+        {"error": code, "error_description": _to_description(description)},
         status_code=status_code,
         headers={**_NO_STORE, **(headers or {})},
     )
 
 
-def _described(text: str) -> str:
+def _to_description(text: str) -> str:
     """Replace the characters that RFC 6749 (5.2) does not allow in a description."""
     plain = token_format.hidden(text).replace('"', "'").replace("\\", "/").replace("\n", " ")
     return plain.encode("ascii", "replace").decode()

@@ -32,7 +32,7 @@ class SidecarBindingRequest(BaseModel):
     )
     instances: int | None = Field(
         default=None,
-        description=f"How many there may be at once; left out, {MOST_INSTANCES}. Within an hour "
+        description=f"The most sidecars at once. Left out: {MOST_INSTANCES}. Within an hour, "
         "ten times as many may have a lease.",
     )
 
@@ -43,10 +43,10 @@ class IssueRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     subject: str = Field(
-        description="The agent, user or service that the token stands for.",
+        description="The agent, user or service that the token identifies.",
         examples=["agent:billing-bot"],
     )
-    kind: Kind = Field(description="The kind of holder.")
+    kind: Kind = Field(description="The type of the token's bearer.")
     scopes: list[str] = Field(default=[], examples=[["tools:call"]])
     audience: list[str] = Field(
         default=[], description="The services that may accept it. Empty: every service."
@@ -102,7 +102,7 @@ class IssueRequest(BaseModel):
     on_reuse: OnReuse = Field(
         default=OnReuse.REVOKE,
         description="The effect if the old secret is used after the overlap. With `revoke` the "
-        "holder cannot choose `deny` in a rotation, because one of two holders is a thief.",
+        "holder cannot choose `deny` in a rotation, because one of two parties is a thief.",
     )
     idle: float | None = Field(
         default=None,

@@ -70,8 +70,8 @@ class HoldFacts(BaseModel):
     id: str
     effect: str
     seq: int
-    selector: list[str] = Field(description="Handles that the token has all of.")
-    scopes: list[str] = Field(description="The scopes that a `narrow` removes.")
+    selector: list[str] = Field(description="Handles, all of which the token has.")
+    scopes: list[str] = Field(description="The scopes that a narrowing removes.")
     issued_before: datetime | None
     until: datetime | None = Field(
         description="The time at which the suspension or narrowing is lifted."
@@ -116,7 +116,7 @@ class LookedAtToken(ListedToken):
 
 def minted_of(minted: Minted) -> IssuedToken:
     """Return a new token with its secret."""
-    facts = _granted(minted.token.grant, minted.issued, State.ACTIVE)
+    facts = _fields_of(minted.token.grant, minted.issued, State.ACTIVE)
     return IssuedToken(token=minted.secret.reveal(), **facts)
 
 
@@ -127,13 +127,13 @@ def listed(seen: SeenToken) -> dict[str, Any]:
         "last_used_at": timestamps.maybe_from_us(seen.token.last_used_at_us),
         "user_agent": seen.token.grant.device.user_agent,
         "address": seen.token.grant.device.address,
-        "holds": [_hold(event) for event in seen.holds],
+        "holds": [_hold_of(event) for event in seen.holds],
         "ended_seq": None if seen.token.ended is None else seen.token.ended.seq,
         "ended_by": None if seen.token.ended is None else seen.token.ended.revocation_id or None,
     }
 
 
-def _hold(event: Event) -> HoldFacts:
+def _hold_of(event: Event) -> HoldFacts:
     revocation = event.revocation
     return HoldFacts(
         id=revocation.revocation_id,
@@ -149,7 +149,7 @@ def _hold(event: Event) -> HoldFacts:
     )
 
 
-def _policy(limits: DelegationLimits) -> dict[str, Any]:
+def _policy_of(limits: DelegationLimits) -> dict[str, Any]:
     rights = limits.self_service
     return {
         "self_service": None if rights is None else list(rights),
@@ -158,7 +158,7 @@ def _policy(limits: DelegationLimits) -> dict[str, Any]:
     }
 
 
-def _seconds(us: int | None) -> float | None:
+def _to_seconds(us: int | None) -> float | None:
     return None if us is None else us / 1_000_000
 
 
@@ -166,10 +166,10 @@ def facts_of(seen: SeenToken) -> dict[str, Any]:
     """Return the fields of a TokenFacts."""
     token = seen.token
     issued = IssueTimes(token.issued_at_us, token.issued_seq, token.expires_at_us)
-    return _granted(token.grant, issued, seen.state)
+    return _fields_of(token.grant, issued, seen.state)
 
 
-def _granted(grant: TokenGrant, issued: IssueTimes, state: State) -> dict[str, Any]:
+def _fields_of(grant: TokenGrant, issued: IssueTimes, state: State) -> dict[str, Any]:
     return {
         "token_id": grant.token_id,
         "kind": grant.kind,
@@ -186,8 +186,8 @@ def _granted(grant: TokenGrant, issued: IssueTimes, state: State) -> dict[str, A
         "max_depth": grant.limits.max_depth,
         "addresses": list(grant.conditions.addresses),
         "verifier": dict(grant.conditions.verifier),
-        **_policy(grant.limits),
-        "idle": _seconds(grant.idle_us),
+        **_policy_of(grant.limits),
+        "idle": _to_seconds(grant.idle_us),
         "handles": list(grant.handles),
         "issued_at": timestamps.from_us(issued.issued_at_us),
         "issued_seq": issued.issued_seq,

@@ -104,7 +104,7 @@ def _refusals(facts: type[ChangeFacts]) -> dict[int | str, dict[str, Any]]:
         **problems.openapi_responses(
             {
                 404: "There is no such token.",
-                409: "It is held, has ended, or was changed meanwhile.",
+                409: "It is revoked or suspended, has ended, or was changed meanwhile.",
             }
         ),
     }
@@ -152,13 +152,13 @@ async def rotate(
     """
     operation = f"POST /v1/tokens/{token_id}/rotate"
     changed = await authority.changer.rotate(
-        _renewal(token_id, body),
+        _to_command(token_id, body),
         actor=actor,
         idempotency=bind_key(
             operation, body, owner=actor.subject, key=key, ignored=RESPONSE_OPTIONS
         ),
     )
-    return await _rotated(changed, body, authority, response)
+    return await _rotation_response(changed, body, authority, response)
 
 
 @router.post(
@@ -188,13 +188,13 @@ async def rotate_own(
     token_id = holder.record.token_id
     authority.budgets.take(holder.record, Cost.EVENT)
     changed = await authority.changer.rotate_own(
-        _renewal(token_id, body),
+        _to_command(token_id, body),
         bearer=holder,
         idempotency=bind_key(
             "POST /v1/rotations", body, owner=token_id, key=key, ignored=RESPONSE_OPTIONS
         ),
     )
-    return await _rotated(changed, body, authority, response)
+    return await _rotation_response(changed, body, authority, response)
 
 
 @router.post(
@@ -221,7 +221,9 @@ async def expire(
             operation, body, owner=actor.subject, key=key, ignored=RESPONSE_OPTIONS
         ),
     )
-    return await _answer(ChangeFacts(**_facts(changed)), changed, body, authority, response)
+    return await _await_enforcement(
+        ChangeFacts(**_facts_of(changed)), changed, body, authority, response
+    )
 
 
 @router.post("/v1/tokens/expire", summary="End many tokens early")
@@ -247,13 +249,13 @@ async def expire_many(
         changed=sum(isinstance(each, CommittedChange) for each in outcomes),
         refused=sum(not isinstance(each, CommittedChange) for each in outcomes),
         outcomes=[
-            _outcome(token_id, outcome)
+            _outcome_of(token_id, outcome)
             for token_id, outcome in zip(body.token_ids, outcomes, strict=True)
         ],
     )
 
 
-def _renewal(token_id: str, body: RotateRequest) -> RotateCommand:
+def _to_command(token_id: str, body: RotateRequest) -> RotateCommand:
     return RotateCommand(
         token_id=token_id,
         overlap_s=body.overlap,
@@ -263,16 +265,16 @@ def _renewal(token_id: str, body: RotateRequest) -> RotateCommand:
     )
 
 
-async def _rotated(
+async def _rotation_response(
     changed: CommittedChange, body: RotateRequest, authority: UseCases, response: Response
 ) -> RotationFacts:
     response.headers["Cache-Control"] = "no-store"
     secret = None if changed.secret is None else changed.secret.reveal()
-    facts = RotationFacts(**_facts(changed), token=secret)
-    return await _answer(facts, changed, body, authority, response)
+    facts = RotationFacts(**_facts_of(changed), token=secret)
+    return await _await_enforcement(facts, changed, body, authority, response)
 
 
-async def _answer(
+async def _await_enforcement(
     facts: _Facts,
     changed: CommittedChange,
     body: WaitOptions,
@@ -286,7 +288,7 @@ async def _answer(
     )
 
 
-def _facts(changed: CommittedChange) -> dict[str, Any]:
+def _facts_of(changed: CommittedChange) -> dict[str, Any]:
     committed = changed.committed
     return {
         "token_id": changed.token_id,
@@ -297,7 +299,7 @@ def _facts(changed: CommittedChange) -> dict[str, Any]:
     }
 
 
-def _outcome(token_id: str, outcome: CommittedChange | RescindError) -> ChangeOutcome:
+def _outcome_of(token_id: str, outcome: CommittedChange | RescindError) -> ChangeOutcome:
     if isinstance(outcome, RescindError):
         return ChangeOutcome(token_id=token_id, problem=problems.problem(outcome))
     return ChangeOutcome(token_id=token_id, seq=outcome.committed.seq)

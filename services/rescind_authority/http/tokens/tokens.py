@@ -27,7 +27,7 @@ _NO_TOKEN = problems.openapi_responses({404: "There is no such token."})
     summary="Issue a token",
     responses={
         200: {"model": IssuedToken, "description": "A repeat: issued before, no secret."},
-        **problems.openapi_responses({409: "A standing suspension would hold it."}),
+        **problems.openapi_responses({409: "A standing suspension hits the new token."}),
     },
 )
 async def issue(
@@ -69,7 +69,7 @@ async def issued(
 @router.get("/{token_id}", summary="Look at a token", responses=_NO_TOKEN)
 async def look(token_id: str, _actor: Reader, authority: Authority) -> LookedAtToken:
     """Return one token: its facts, its state, and the revocations that apply to it."""
-    return await _detailed(await authority.inspector.token(token_id), authority)
+    return await _facts_of(await authority.inspector.token(token_id), authority)
 
 
 @router.post("/look", summary="Look at a token that you hold", responses=_NO_TOKEN)
@@ -78,10 +78,10 @@ async def look_presented(
 ) -> LookedAtToken:
     """Return the token that has a secret. The response contains its id, but not the secret."""
     response.headers["Cache-Control"] = "no-store"
-    return await _detailed(await authority.inspector.presented(body.token), authority)
+    return await _facts_of(await authority.inspector.presented(body.token), authority)
 
 
-async def _detailed(seen: SeenToken, authority: Authority) -> LookedAtToken:
+async def _facts_of(seen: SeenToken, authority: Authority) -> LookedAtToken:
     retired = seen.token.retired
     return LookedAtToken(
         **responses.listed(seen),

@@ -23,7 +23,7 @@ _NO_TOKEN = problems.openapi_responses({404: "There is no such token."})
 class NodeFacts(ListedToken):
     """A token and its place in a tree."""
 
-    parent: str | None = Field(description="The id of the token that it was delegated from.")
+    parent: str | None = Field(description="The id of its parent.")
     depth: int = Field(description="The number of generations above it, up to the root.")
     next: str | None = Field(
         description="Set if it has more children than are shown: the `cursor` of the next page at "
@@ -74,9 +74,7 @@ class ChildrenPage(BaseModel):
     next: str | None
 
 
-@router.get(
-    "/{token_id}/tree", summary="Look at what was delegated from a token", responses=_NO_TOKEN
-)
+@router.get("/{token_id}/tree", summary="Read the delegation tree of a token", responses=_NO_TOKEN)
 async def below(
     token_id: str, query: Annotated[TreeQuery, Query()], _actor: Reader, authority: Authority
 ) -> TreeFacts:
@@ -84,7 +82,7 @@ async def below(
     tree = await authority.trees.below(token_id, depth=query.depth, children=query.children)
     return TreeFacts(
         ancestors=[ListedToken(**listed(each)) for each in tree.ancestors],
-        nodes=[_node(node) for node in tree.nodes],
+        nodes=[_node_of(node) for node in tree.nodes],
         size=tree.size,
         exact=tree.exact,
     )
@@ -92,7 +90,7 @@ async def below(
 
 @router.get(
     "/{token_id}/children",
-    summary="List what was delegated from a token directly",
+    summary="List the children of a token",
     responses=_NO_TOKEN,
 )
 async def children(
@@ -102,10 +100,10 @@ async def children(
     nodes, following = await authority.trees.children(
         token_id, after=query.cursor or None, limit=query.limit
     )
-    return ChildrenPage(nodes=[_node(node) for node in nodes], next=following)
+    return ChildrenPage(nodes=[_node_of(node) for node in nodes], next=following)
 
 
-def _node(node: Node) -> NodeFacts:
+def _node_of(node: Node) -> NodeFacts:
     lineage = node.seen.token.grant.lineage
     return NodeFacts(
         **listed(node.seen),

@@ -28,11 +28,11 @@ from rescind_authority.postgres.integrity.row_macs import Row, RowKeys
 from rescind_runtime.clock import wall_us
 
 MOST = 1_024
-"""The number of events in one read, to follow the ledger or to look through it."""
+"""The number of events in one read, to follow the ledger or to check old events."""
 
 _STEP_S = 1.0
-_AGAIN_S = 0.1  # until the next step, if a reader found an older end meanwhile
-_PAUSE = 5  # steps between two looks through all events
+_SHORTEST_STEP_S = 0.1  # until the next step, if a reader found an older end meanwhile
+_STEPS_BETWEEN_CHECKS = 5  # steps from one check of all events to the next
 _ATTEMPTS = 3
 
 Read = Callable[[str, int, int], Awaitable[Sequence[asyncpg.Record]]]
@@ -113,18 +113,18 @@ class LedgerWatch:
                 async with self._lock:
                     await self._follow_on_new_connections()
                 self._end_problem = None
-                if self._verified is not None or step % _PAUSE == 0:
+                if self._verified is not None or step % _STEPS_BETWEEN_CHECKS == 0:
                     await self.verify_old_events()
             self.index.sync()
-            await self._rest()
+            await self._wait_for_next_step()
 
-    async def _rest(self) -> None:
+    async def _wait_for_next_step(self) -> None:
         """Wait for the next step, which begins earlier if a reader finds an older end meanwhile."""
-        await asyncio.sleep(_AGAIN_S)
+        await asyncio.sleep(_SHORTEST_STEP_S)
         if self.problem is not None:
             self._older_end_seen.clear()  # the problem is known already
         with suppress(TimeoutError):
-            async with asyncio.timeout(_STEP_S - _AGAIN_S):
+            async with asyncio.timeout(_STEP_S - _SHORTEST_STEP_S):
                 await self._older_end_seen.wait()
 
     async def _follow_on_new_connections(self) -> None:
@@ -169,7 +169,7 @@ class LedgerWatch:
             return  # a new epoch: `_follow` adds it, or reads the ledger again
         older = end.epoch < position.epoch or end.seq < seen
         if older or (end.seq == position.seq and end != position):
-            raise self._older_end(end, max(seen, position.seq))
+            raise self._older_end_error(end, max(seen, position.seq))
 
     async def verify_old_events(self) -> None:
         """Recompute the chain of some old events; successive calls cover all events."""
@@ -178,7 +178,7 @@ class LedgerWatch:
             return
         start = self._verified or ledger.genesis(1)
         found = await self._read("chain_after", start.seq, MOST)
-        epochs = [each for each in _epochs(found) if each[0] <= target.epoch]
+        epochs = [each for each in _epochs_of(found) if each[0] <= target.epoch]
         for row in found:
             if row["event"] is None or row["event"] > target.seq:
                 break
@@ -205,7 +205,7 @@ class LedgerWatch:
             raise NotMigratedError
         self._require_written(found[0])
         if position is None:
-            if _end(found).seq and not self._begins:
+            if _end_of(found).seq and not self._begins:
                 raise self._report(
                     "this host has no ledger index, so it cannot tell an older ledger from the "
                     "newest: copy `ledger-index` from another authority's host, or see `rescind "
@@ -213,7 +213,7 @@ class LedgerWatch:
                 )
             await self.rebuild(read)
             return
-        end = _end(found)
+        end = _end_of(found)
         if end.epoch > position.epoch and not self._continues(position, end, found):
             _log.warning(
                 "a new epoch began: this host reads the ledger anew",
@@ -224,7 +224,7 @@ class LedgerWatch:
             await self.rebuild(read)
             return
         if end.epoch < position.epoch or end.seq < position.seq:
-            raise self._older_end(end, position.seq)
+            raise self._older_end_error(end, position.seq)
         with self.index.changing():
             if self.index.position != position:
                 return  # another authority of this host was faster
@@ -234,10 +234,10 @@ class LedgerWatch:
         self, position: Position, found: Sequence[asyncpg.Record], read: Read
     ) -> Position:
         """Add every event after a position, beginning with those in `found`. Return the end."""
-        while (position := self._chained(position, found)).seq < _end(found).seq:
+        while (position := self._chain_events(position, found)).seq < _end_of(found).seq:
             found = await read("chain_after", position.seq, MOST)
             self._require_written(found[0])
-        if position != _end(found):
+        if position != _end_of(found):
             raise self._report("an event is not the one that an authority wrote")
         self.index.move(position)
         return position
@@ -246,7 +246,7 @@ class LedgerWatch:
         self, position: Position, end: Position, found: Sequence[asyncpg.Record]
     ) -> bool:
         """Return True if the later epochs began at this host's position, or after it."""
-        bases = [base for epoch, base in _epochs(found) if epoch > position.epoch]
+        bases = [base for epoch, base in _epochs_of(found) if epoch > position.epoch]
         return bool(bases) and min(bases) >= position.seq and end.seq >= position.seq
 
     async def rebuild(self, read: Read | None = None) -> Position:
@@ -276,12 +276,12 @@ class LedgerWatch:
                         seq = row["event"]
                 if len(found) < MOST:
                     break
-            self.index.move(_end(found))
-        return _end(found)
+            self.index.move(_end_of(found))
+        return _end_of(found)
 
-    def _chained(self, position: Position, found: Sequence[asyncpg.Record]) -> Position:
+    def _chain_events(self, position: Position, found: Sequence[asyncpg.Record]) -> Position:
         """Chain the events that were read, and add them. Raises StoreForgedError."""
-        epochs, last = _epochs(found), _end(found).seq
+        epochs, last = _epochs_of(found), _end_of(found).seq
         for row in found:
             if row["event"] is None:
                 break
@@ -311,9 +311,9 @@ class LedgerWatch:
         else:
             genuine = row_macs.genuine(self._keys.rows, "ledger_head", row, row["mac"])
         if not genuine:
-            raise self._report("no authority wrote the end of the ledger that is there")
+            raise self._report("no authority wrote the ledger's end in Postgres")
 
-    def _older_end(self, end: Position, seen: int) -> _OlderEndError:
+    def _older_end_error(self, end: Position, seen: int) -> _OlderEndError:
         self._older_end_seen.set()
         return _OlderEndError(
             f"the ledger in Postgres ends at {end.epoch}.{end.seq}, and this host has seen {seen}"
@@ -339,11 +339,11 @@ class LedgerWatch:
             )
 
 
-def _end(found: Sequence[asyncpg.Record]) -> Position:
+def _end_of(found: Sequence[asyncpg.Record]) -> Position:
     return Position(found[0]["epoch"], found[0]["seq"], found[0]["head"])
 
 
-def _epochs(found: Sequence[asyncpg.Record]) -> list[tuple[int, int]]:
+def _epochs_of(found: Sequence[asyncpg.Record]) -> list[tuple[int, int]]:
     return list(zip(found[0]["epochs"], found[0]["bases"], strict=True))
 
 

@@ -62,28 +62,30 @@ class RowGuard:
         StaleSnapshotError.
         """
         token, secret, ancestors = found["whole"], found["secret"], found["line"]
-        return self._passes(token, self._problems(token, secret, ancestors, as_of=found["as_of"]))
+        return self._report_first(
+            token, self._find_problems(token, secret, ancestors, as_of=found["as_of"])
+        )
 
     def complete(self, found: Row, candidates: Collection[Candidate]) -> bool:
         """Return True if a token was read with every revocation that may apply to it."""
         token = found["whole"]
-        missing = self._missing(
+        missing = self._find_missing(
             token["handles"], candidates, issued_seq=token["issued_seq"], as_of=found["as_of"]
         )
-        return self._passes(token, iter(missing))
+        return self._report_first(token, iter(missing))
 
     def require_complete(
         self, handles: Collection[Handle], candidates: Collection[Candidate], *, as_of: int
     ) -> None:
         """Raise StoreForgedError if a standing revocation was not read."""
-        for problem in self._missing(handles, candidates, issued_seq=as_of, as_of=as_of):
+        for problem in self._find_missing(handles, candidates, issued_seq=as_of, as_of=as_of):
             raise StoreForgedError(problem)
 
     def knows(self, event: Event) -> bool:
         """Return True if a revocation is in the ledger as it was read."""
         return self._watch is None or self._watch.index.knows(event)
 
-    def _missing(
+    def _find_missing(
         self,
         handles: Collection[Handle],
         candidates: Collection[Candidate],
@@ -103,36 +105,38 @@ class RowGuard:
 
     def token(self, token: Row) -> bool:
         """Return True if a token is as it was written, regardless of its ancestors."""
-        return self._passes(token, self._problems_of(token))
+        return self._report_first(token, self._find_token_problems(token))
 
     def secret(self, secret: Row) -> bool:
         """Return True if a rotated secret is as it was written."""
-        return self._genuine("retired_secrets", secret)
+        return self._is_genuine("retired_secrets", secret)
 
-    def _passes(self, token: Row, problems: Iterator[str]) -> bool:
+    def _report_first(self, token: Row, problems: Iterator[str]) -> bool:
         problem = next(problems, None)
         if problem is not None:
             self._refused(token["token_id"], problem)
         return problem is None
 
-    def _problems(
+    def _find_problems(
         self, token: Row, secret: Row | None, ancestors: Sequence[Row], *, as_of: int
     ) -> Iterator[str]:
-        yield from self._problems_of(token, as_of)
+        yield from self._find_token_problems(token, as_of)
         if secret is not None and not (
             secret["token_id"] == token["token_id"] and self.secret(secret)
         ):
-            yield "the MAC of a secret that it had is not genuine"
+            yield "the MAC of its rotated secret is not genuine"
         if {each["token_id"] for each in ancestors} != set(token["lineage"]):
             yield "an ancestor of it is missing"
         for ancestor in ancestors:
-            yield from (f"its ancestor: {why}" for why in self._problems_of(ancestor, as_of))
+            yield from (
+                f"its ancestor: {why}" for why in self._find_token_problems(ancestor, as_of)
+            )
 
-    def _problems_of(self, token: Row, as_of: int | None = None) -> Iterator[str]:
-        if not self._genuine("tokens", token):
+    def _find_token_problems(self, token: Row, as_of: int | None = None) -> Iterator[str]:
+        if not self._is_genuine("tokens", token):
             yield "its MAC is not genuine" if token["mac"] else "it has no MAC"
         elif token["expires_at"] > token["granted_until"]:
-            yield "it ends later than it was written to"
+            yield "it ends later than an authority wrote"
         elif as_of is not None and token["issued_seq"] > as_of:
             yield "it was issued after the end of this ledger"
         elif self._watch is not None:
@@ -142,7 +146,7 @@ class RowGuard:
                     raise StaleSnapshotError
                 yield "it is older than the last event that changed it"
 
-    def _genuine(self, table: str, row: Row) -> bool:
+    def _is_genuine(self, table: str, row: Row) -> bool:
         return row_macs.genuine(self._keys.rows, table, row, row["mac"])
 
     def require_end(self, row: Row, *, seen: int) -> None:
@@ -152,5 +156,5 @@ class RowGuard:
         """
         if self._watch is not None:
             self._watch.require_end(row, seen=seen)
-        elif row["seq"] and not self._genuine("ledger_head", row):
-            raise StoreForgedError("no authority wrote the end of the ledger that is there")
+        elif row["seq"] and not self._is_genuine("ledger_head", row):
+            raise StoreForgedError("no authority wrote the ledger's end in Postgres")

@@ -29,34 +29,34 @@ class RowRewriter:
 
         The end of the ledger comes last: its MAC shows that all rows have one.
         """
-        return await self._walk(adopting=True)
+        return await self._write_all(adopting=True)
 
     async def renew(self) -> int:
         """Rewrite each genuine MAC of a former key. Return how many were rewritten."""
-        return await self._walk(adopting=False)
+        return await self._write_all(adopting=False)
 
     async def former(self) -> int:
         """Count the rows whose MAC is not that of the key in use, or that have none."""
-        return await self._former("token_macs", "token_id", "") + await self._former(
+        return await self._count_former("token_macs", "token_id", "") + await self._count_former(
             "secret_macs", "token_hash", b""
         )
 
-    async def _former(self, query: str, key: str, after: str | bytes) -> int:
+    async def _count_former(self, query: str, key: str, after: str | bytes) -> int:
         count = 0
         while found := await self._postgres.rows(query, after, 20 * BATCH):
             after = found[-1][key]
             count += sum(self._is_former(each["mac"]) for each in found)
         return count
 
-    async def _walk(self, *, adopting: bool) -> int:
-        tokens = partial(self._tokens, adopting=adopting)
-        secrets = partial(self._secrets, adopting=adopting)
-        written = await self._each("lock_token_rows", "token_id", "", tokens)
-        written += await self._each("lock_secret_rows", "token_hash", b"", secrets)
+    async def _write_all(self, *, adopting: bool) -> int:
+        tokens = partial(self._write_tokens, adopting=adopting)
+        secrets = partial(self._write_secrets, adopting=adopting)
+        written = await self._write_table("lock_token_rows", "token_id", "", tokens)
+        written += await self._write_table("lock_secret_rows", "token_hash", b"", secrets)
         await self.head(adopting=adopting)
         return written
 
-    async def _each(self, query: str, key: str, after: str | bytes, write: _Write) -> int:
+    async def _write_table(self, query: str, key: str, after: str | bytes, write: _Write) -> int:
         """Write the rows of a table, in batches by their key. Return how many were written."""
         written = 0
         while True:
@@ -67,11 +67,11 @@ class RowRewriter:
                 return written
             after = found[-1]["whole"][key]
 
-    async def _tokens(
+    async def _write_tokens(
         self, connection: Borrowed, found: Sequence[asyncpg.Record], *, adopting: bool
     ) -> int:
         if adopting:
-            fresh = [_adopted(each) for each in found]
+            fresh = [_with_mac_columns(each) for each in found]
         else:
             fresh = [
                 dict(token)
@@ -89,7 +89,7 @@ class RowRewriter:
             )
         return len(fresh)
 
-    async def _secrets(
+    async def _write_secrets(
         self, connection: Borrowed, found: Sequence[asyncpg.Record], *, adopting: bool
     ) -> int:
         fresh = [
@@ -118,7 +118,7 @@ class RowRewriter:
         return mac is None or mac[:KEY_ID_BYTES] != key_id(self._keys.rows[0])
 
 
-def _adopted(found: asyncpg.Record) -> dict[str, Any]:
+def _with_mac_columns(found: asyncpg.Record) -> dict[str, Any]:
     """Return the row to write for a token from before there were MACs."""
     token = dict(found["whole"])
     return token | {"granted_until": token["expires_at"], "changed_seq": found["changed_seq"]}

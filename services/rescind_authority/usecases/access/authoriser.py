@@ -37,7 +37,7 @@ ALL_SCOPES = tuple(sorted(Scope))
 
 # Before `rescind:enrol` existed, these scopes together issued credentials, and had a credential's
 # power.
-_AS_ENROL = frozenset({Scope.ADMIN, Scope.ISSUE, Scope.READ})
+_SAME_AS_ENROL = frozenset({Scope.ADMIN, Scope.ISSUE, Scope.READ})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Actor:
 
     def holds(self, scope: str) -> bool:
         """Return True if this actor has a scope, by name."""
-        return scope in self.scopes or (scope == Scope.ENROL and self.scopes >= _AS_ENROL)
+        return scope in self.scopes or (scope == Scope.ENROL and self.scopes >= _SAME_AS_ENROL)
 
     def require(self, scope: Scope, action: str) -> None:
         """Raise ForbiddenError unless this actor has the scope."""
@@ -147,17 +147,17 @@ class Authoriser:
         denied = find_denial(record, at_us) or verdict.permitted(
             record, require=(), audience=AUDIENCE, address=address
         )
-        self._note(record.token_hash, refused=denied is not None)
+        self._remember_outcome(record.token_hash, refused=denied is not None)
         if denied is not None:
             raise not_accepted(denied.reason, "admin token", record)
         if record.kind is not Kind.ADMIN:
             raise UnauthenticatedError(
-                f"this is a token of kind {record.kind}; the API takes admin tokens.",
+                f"this is a token of kind {record.kind}; the API accepts only admin tokens.",
                 actor=actor_name(record.subject, record.token_id),
             )
         if record.subject.startswith(RESERVED):
-            # Issued before such subjects were refused. Rescind's own commands have their keys under
-            # them.
+            # Issued before such subjects were refused. They own the idempotency keys of the
+            # authority's own commands.
             raise UnauthenticatedError(
                 f"the subject {RESERVED}… is reserved: issue another token.",
                 actor=actor_name(record.subject, record.token_id),
@@ -173,12 +173,12 @@ class Authoriser:
         denied = find_denial(record, at_us)
         if denied is None and not record.conditions.admits(address):
             denied = verdict.Denied(verdict.Reason.WRONG_ADDRESS)
-        self._note(record.token_hash, refused=denied is not None)
+        self._remember_outcome(record.token_hash, refused=denied is not None)
         if denied is not None:
             raise not_accepted(denied.reason, "parent token", record)
         return Holder(record, limits)
 
-    def _note(self, token_hash: bytes, *, refused: bool) -> None:
+    def _remember_outcome(self, token_hash: bytes, *, refused: bool) -> None:
         """Remember a refused token, or forget an accepted one."""
         self._refused.pop(token_hash, None)
         if refused:
@@ -202,7 +202,7 @@ class Authoriser:
             raise not_accepted(verdict.Reason.UNKNOWN, what)
         found = await self._resolver.read_presented(bearer)
         if found.record is None or found.token is None:
-            self._note(token_format.digest(bearer), refused=True)
+            self._remember_outcome(token_format.digest(bearer), refused=True)
             raise not_accepted(verdict.Reason.UNKNOWN, what)
         return found.record, found.token.grant.limits, found.snapshot.at_us
 

@@ -15,7 +15,7 @@ from rescind.core.record import Record
 from rescind_authority.errors import TooManyChangesError
 from rescind_authority.ports.clock import Clock
 
-MOST_ACCOUNTS = 16_384
+MOST_BUDGETS = 16_384
 BURST_S = 50
 """The capacity of an account, in seconds of its rate."""
 TOKENS_OF_A_SUBJECT = 4
@@ -32,7 +32,7 @@ class Cost(IntEnum):
 
 
 @dataclass(slots=True)
-class _Account:
+class _Bucket:
     left: float
     at_ns: int
 
@@ -40,14 +40,14 @@ class _Account:
 class Budgets:
     """The accounts of tokens and subjects with recent changes."""
 
-    def __init__(self, clock: Clock, *, per_s: float, most: int = MOST_ACCOUNTS) -> None:
+    def __init__(self, clock: Clock, *, per_s: float, most: int = MOST_BUDGETS) -> None:
         self._clock = clock
         self._per_s = per_s
         self._most = most
-        self._accounts: OrderedDict[str, _Account] = OrderedDict()
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._accounts)
+        return len(self._buckets)
 
     def take(self, bearer: Record, cost: Cost, *, last: bool = False) -> None:
         """Deduct the cost of a change from the budgets of a token and its subject, or from neither.
@@ -67,21 +67,21 @@ class Budgets:
                 f"subject {root}": self._per_s * TOKENS_OF_A_SUBJECT,
             }
         )
-        accounts = [(self._account(name, per_s, now_ns), per_s) for name, per_s in rates.items()]
+        accounts = [(self._bucket_of(name, per_s, now_ns), per_s) for name, per_s in rates.items()]
         short_s = max((cost - account.left) / per_s for account, per_s in accounts)
         if short_s > 0:
             raise TooManyChangesError(ceil(short_s))
         for account, _ in accounts:
             account.left -= cost
 
-    def _account(self, name: str, per_s: float, now_ns: int) -> _Account:
+    def _bucket_of(self, name: str, per_s: float, now_ns: int) -> _Bucket:
         most = max(per_s * BURST_S, Cost.EVENT)
-        account = self._accounts.get(name)
+        account = self._buckets.get(name)
         if account is None:
-            if len(self._accounts) >= self._most:
-                self._accounts.popitem(last=False)
-            account = self._accounts[name] = _Account(most, now_ns)
-        self._accounts.move_to_end(name)
+            if len(self._buckets) >= self._most:
+                self._buckets.popitem(last=False)
+            account = self._buckets[name] = _Bucket(most, now_ns)
+        self._buckets.move_to_end(name)
         earned = (now_ns - account.at_ns) / _NS_PER_S * per_s
         account.left, account.at_ns = min(most, account.left + earned), now_ns
         return account

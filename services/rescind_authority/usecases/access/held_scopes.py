@@ -46,10 +46,10 @@ def require_held(actor: Actor, power: Power, action: str) -> None:
             # No administrator holds `rescind:introspect`: it is for services, which look up only
             # tokens that their callers present.
             if power.kind is Kind.ADMIN or scope != well_known_scopes.INTROSPECT:
-                _require(actor, scope, power.kind)
+                _require_scope(actor, scope, power.kind)
 
 
-def _require(actor: Actor, scope: str, kind: Kind) -> None:
+def _require_scope(actor: Actor, scope: str, kind: Kind) -> None:
     """Raise ForbiddenError unless an actor holds a scope, or all scopes that a pattern covers.
 
     The scopes of an admin token count by name alone, so a pattern there must be held by name too.

@@ -30,7 +30,7 @@ class RefusalAudit:
         self._clock = clock
         self._metrics = metrics
         self._waiting: deque[RefusedCall] = deque()
-        self._left = float(CAPACITY)
+        self._allowance = float(CAPACITY)
         self._as_of_ns: int | None = None
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class RefusalAudit:
 
     def queue(self, refusal: RefusedCall) -> None:
         """Queue a refused call for the audit, or drop and count it above the bound."""
-        if len(self._waiting) >= CAPACITY or not self._spend():
+        if len(self._waiting) >= CAPACITY or not self._spend_allowance():
             self._metrics.refusal_not_audited()
             return
         self._waiting.append(refusal)
@@ -59,12 +59,12 @@ class RefusalAudit:
             for _ in batch:
                 self._waiting.popleft()
 
-    def _spend(self) -> bool:
+    def _spend_allowance(self) -> bool:
         now_ns = self._clock.monotonic_raw_ns()
         passed_ns = 0 if self._as_of_ns is None else now_ns - self._as_of_ns
         self._as_of_ns = now_ns
-        self._left = min(CAPACITY, self._left + passed_ns * _PER_S / _NS_PER_S)
-        if self._left < 1:
+        self._allowance = min(CAPACITY, self._allowance + passed_ns * _PER_S / _NS_PER_S)
+        if self._allowance < 1:
             return False
-        self._left -= 1
+        self._allowance -= 1
         return True

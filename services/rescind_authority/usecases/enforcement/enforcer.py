@@ -76,7 +76,7 @@ class Enforcer:
         self._clock = clock
         self._hit_counter = hit_counter
         self._row_watch = LeaseRowWatch(receipts, clock)
-        self._begun: asyncio.Queue[PendingWait] = asyncio.Queue()
+        self._new_waits: asyncio.Queue[PendingWait] = asyncio.Queue()
         self._waits: dict[str, PendingWait] = {}
 
     @property
@@ -89,14 +89,14 @@ class Enforcer:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._row_watch.run())
             while True:
-                tasks.create_task(self._finish(await self._begun.get()))
+                tasks.create_task(self._run_wait(await self._new_waits.get()))
 
     def begin(self, target: CommittedEvent) -> PendingWait:
         """Start a wait for a committed event, or return the wait that is already running."""
         pending = self._waits.get(target.revocation_id)
         if pending is None:
             pending = self._waits[target.revocation_id] = PendingWait(target)
-            self._begun.put_nowait(pending)
+            self._new_waits.put_nowait(pending)
         return pending
 
     async def receipt(
@@ -118,7 +118,7 @@ class Enforcer:
                     raise LostError(target.revocation_id)
                 return envelope
         if pending.wait is None:
-            raise StoreUnavailableError("no primary answers that holds the revocation")
+            raise StoreUnavailableError("no primary that has the revocation answers")
         now_ns = self._clock.monotonic_raw_ns()
         progress = pending.wait.progress(now_ns)
         return replace(
@@ -129,7 +129,7 @@ class Enforcer:
             ),
         )
 
-    async def _finish(self, pending: PendingWait) -> None:
+    async def _run_wait(self, pending: PendingWait) -> None:
         try:
             with self._acknowledgements.listening() as listener:
                 wait = await self._start(pending)
@@ -139,12 +139,12 @@ class Enforcer:
                     pending.envelope.set_result(None)
                     return
                 async with asyncio.TaskGroup() as tasks:
-                    counting = tasks.create_task(self._count_hits(entries))
+                    count_task = tasks.create_task(self._count_hits(entries))
                     await self._collect_until_over(wait, listener, entries)
                     enforced_ns = self._clock.monotonic_raw_ns()
-                    await asyncio.wait({counting}, timeout=AFTER_A_WAIT_S)
-                    counting.cancel()
-            hit = None if counting.cancelled() else counting.result()
+                    await asyncio.wait({count_task}, timeout=AFTER_A_WAIT_S)
+                    count_task.cancel()
+            hit = None if count_task.cancelled() else count_task.result()
             receipt = replace(wait.receipt(enforced_ns), hit=hit)
             pending.envelope.set_result(
                 await self.receipts.sign_and_store(receipt, wait.target, entries)

@@ -33,7 +33,7 @@ class RefusedRows:
         if withheld is None:
             return
         _log.error(
-            "a row of Postgres is not as an authority wrote it, and counts for nothing. "
+            "a row of Postgres is not as an authority wrote it, and is not used. "
             "See deploy/runbooks/changed-postgres.md",
             action="row.refused",
             id=name,

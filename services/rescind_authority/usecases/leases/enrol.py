@@ -47,8 +47,8 @@ _UNSEALED = (
     "trust file to the sidecar (RESCIND_TRUST_FILE), and restart it"
 )
 _UNKNOWN = (
-    "the credential is not known here: it is another authority's, or this ledger was restored from "
-    "a backup of before it was made"
+    "the credential is not known here: another authority issued it, or this ledger was restored "
+    "from a backup that is older than the credential"
 )
 _FORBIDDEN = 403
 _AUDIT_PERIOD_S = 60.0
@@ -76,8 +76,8 @@ class Enroller:
         self._enrolments = enrolments
         self._clock = clock
         self._refused = refused
-        self._refusals = LogThrottle()
-        self._sources = KeyedLogThrottle(_AUDIT_PERIOD_S, most=_MOST_SOURCES)
+        self._log_throttle = LogThrottle()
+        self._audit_throttle = KeyedLogThrottle(_AUDIT_PERIOD_S, most=_MOST_SOURCES)
         self._resolver = resolver
         self._keys = keys
         self._instances = instances
@@ -99,15 +99,15 @@ class Enroller:
     async def _decide(self, request: EnrolmentRequest) -> Granted | EnrolmentRefused:
         if not request.box:
             return EnrolmentRefused(request.nonce, "no credential was shown")
-        credential = self._credential(request)
+        credential = self._open_credential(request)
         if credential is None:
             return EnrolmentRefused(request.nonce, _UNSEALED)
         instance = enrolment.instance_of(request.public)
         text = credential.token.reveal()
         # Any client can encrypt a box for the public key: without the check of the tag, a made-up
         # token would reach Postgres.
-        found = await self._resolver.read_presented(text) if self._is_ours(text) else None
-        problem = await self._problem(credential, instance, found)
+        found = await self._resolver.read_presented(text) if self._has_genuine_tag(text) else None
+        problem = await self._enrol(credential, instance, found)
         if problem is not None:
             self._log_refusal(credential, instance, problem)
             self._audit(None if found is None else found.record, instance, problem)
@@ -124,7 +124,7 @@ class Enroller:
             ),
         )
 
-    def _credential(self, request: EnrolmentRequest) -> Credential | None:
+    def _open_credential(self, request: EnrolmentRequest) -> Credential | None:
         opened = self._keys.open(request.box)
         if opened is None:
             return None
@@ -136,7 +136,7 @@ class Enroller:
         bound = (enrolment.instance_of(request.public), request.nonce)
         return credential if (credential.instance, credential.nonce) == bound else None
 
-    def _is_ours(self, text: str) -> bool:
+    def _has_genuine_tag(self, text: str) -> bool:
         """Return True if one of our edge keys tagged a token, whatever the token's prefix."""
         try:
             token = token_format.parse(text, prefix=text.partition("_")[0])
@@ -144,7 +144,7 @@ class Enroller:
             return False
         return token_format.genuine(token, self._edge_keys.live)
 
-    async def _problem(
+    async def _enrol(
         self, credential: Credential, instance: bytes, found: LookupResult | None
     ) -> str | None:
         """Enrol an instance, or return the reason for the refusal and the remedy."""
@@ -155,15 +155,17 @@ class Enroller:
         if why is not None:
             description = _describe(why, rotated=found.token.retired is not None)
             held = why == Reason.SUSPENDED or record.removed
-            lifted = f"`rescind explain {record.token_id}` tells what to lift"
+            lifted = f"`rescind explain {record.token_id}` shows which revocation to lift"
             advice = lifted if held else _advice(credential.service)
             return f"the credential is not accepted: {description}. {advice}"
-        mismatch = _mismatch(record, credential.service)
+        mismatch = _find_mismatch(record, credential.service)
         if mismatch is not None:
             return f"{mismatch}. {_advice(credential.service)}"
-        return await self._store(credential, instance, record.token_id)
+        return await self._store_enrolment(credential, instance, record.token_id)
 
-    async def _store(self, credential: Credential, instance: bytes, token_id: str) -> str | None:
+    async def _store_enrolment(
+        self, credential: Credential, instance: bytes, token_id: str
+    ) -> str | None:
         binding = await self._enrolments.binding(token_id)
         requested = Enrolment(instance, token_id, credential.service, binding.posture)
         problem = contradiction(requested, service=credential.service, declared=credential.posture)
@@ -171,14 +173,14 @@ class Enroller:
             return problem
         most = MOST_INSTANCES if binding.instances is None else binding.instances
         refused = await self._enrolments.enrol(requested, most=most, most_begun=_BEGUN * most)
-        return None if refused is None else _no_place(refused, most)
+        return None if refused is None else _describe_no_place(refused, most)
 
     def _log_refusal(self, credential: Credential, instance: bytes, why: str) -> None:
         """Log a refusal.
 
         Any peer can request enrolment, so the log is throttled.
         """
-        withheld = self._refusals.due(self._clock.monotonic_raw_ns())
+        withheld = self._log_throttle.due(self._clock.monotonic_raw_ns())
         if withheld is not None:
             _log.warning(
                 "refused to enrol a sidecar",
@@ -192,7 +194,7 @@ class Enroller:
     def _audit(self, record: Record | None, instance: bytes, why: str) -> None:
         """Audit a refusal, once a minute for each credential; made-up credentials count as one."""
         source = "" if record is None else record.token_id
-        withheld = self._sources.due(source, self._clock.monotonic_raw_ns())
+        withheld = self._audit_throttle.due(source, self._clock.monotonic_raw_ns())
         if withheld is None:
             return
         self._refused(
@@ -220,7 +222,7 @@ def _advice(service: str) -> str:
     )
 
 
-def _no_place(refused: NoPlace, most: int) -> str:
+def _describe_no_place(refused: NoPlace, most: int) -> str:
     if refused.evicted is not None:
         return (
             f"this instance was evicted: {refused.evicted}. Restart the sidecar to enrol another; "
@@ -232,12 +234,12 @@ def _no_place(refused: NoPlace, most: int) -> str:
             "longer), or make another one: `rescind sidecar enrol --instances …`"
         )
     return (
-        f"{refused.begun} sidecars had a lease by this credential within an hour, {_BEGUN} times "
-        "what it allows at once: do they crash?"
+        f"{refused.begun} sidecars had a lease with this credential within an hour, {_BEGUN} times "
+        "what it allows at once. Check whether they crash"
     )
 
 
-def _mismatch(record: Record, service: str) -> str | None:
+def _find_mismatch(record: Record, service: str) -> str | None:
     if record.kind is not Kind.SERVICE:
         return f"the credential is a token of kind {record.kind}, and must be one of kind service"
     if VERIFY not in record.scopes or AUDIENCE not in record.audience:

@@ -41,11 +41,11 @@ class Granter:
         self._clock = clock
         self._metrics = metrics
         self._batcher = Batcher[Heartbeat | Release, Reply | NoLease | None](
-            self._answer, most=_MAX_BATCH, capacity=_CAPACITY, what="heartbeats"
+            self._answer_batch, most=_MAX_BATCH, capacity=_CAPACITY, what="heartbeats"
         )
         self._ends_us: dict[bytes, int] = {}
         self._latest_us = 0
-        self._set_back = LogThrottle()
+        self._set_back_throttle = LogThrottle()
 
     async def run(self) -> None:
         """Process batches of heartbeats, until cancelled."""
@@ -63,32 +63,34 @@ class Granter:
         decode the reason. Raises MalformedMessageError for values that no row can store: one of
         them would make Postgres refuse the whole batch.
         """
-        _check(message)
+        _validate(message)
         return await self._batcher.submit(message)
 
-    async def _answer(
+    async def _answer_batch(
         self, messages: Sequence[Heartbeat | Release]
     ) -> Sequence[Reply | NoLease | None]:
         releases = {
             message.instance: message for message in messages if isinstance(message, Release)
         }
-        newest = _newest(messages)
+        newest = _newest_heartbeats(messages)
         # Releases first: an instance that was released gets no lease any more, in this batch
         # either.
         if releases:
             await self._leases.release([releases[instance] for instance in sorted(releases)])
             for instance in releases:
-                _log.info("a sidecar gave up", action="sidecar.left", instance=instance.hex())
+                _log.info(
+                    "a sidecar released its lease", action="sidecar.left", instance=instance.hex()
+                )
         replies: dict[bytes, Reply] = {}
         ahead = frozenset[bytes]()
         if newest:
             # G1 and G2: the end comes from a snapshot that no waiter's can precede.
             # A row that did not change gets no lease: a waiter may count how long it is unchanged.
-            beaten = await self._leases.beat([newest[instance] for instance in sorted(newest)])
-            ahead = self._compare(newest.values(), beaten.tip)
-            for instance in beaten.counted:
-                replies[instance] = await self._reply(newest[instance], beaten.tip)
-            self._note(beaten.counted, beaten.tip)
+            committed = await self._leases.beat([newest[instance] for instance in sorted(newest)])
+            ahead = self._find_ahead(newest.values(), committed.tip)
+            for instance in committed.counted:
+                replies[instance] = await self._build_reply(newest[instance], committed.tip)
+            self._record_leases(committed.counted, committed.tip)
         granted = {id(newest[instance]): reply for instance, reply in replies.items()}
         rest = [
             message
@@ -117,7 +119,7 @@ class Granter:
             if refused.shared and message.instance not in ahead:
                 _log.error(
                     "two processes have one instance id: a sidecar was copied with its memory. "
-                    "Both begin anew; receipts wait until their leases have lapsed",
+                    "Both enrol again; receipts wait until their leases have lapsed",
                     action="sidecar.shared",
                     instance=message.instance.hex(),
                     service=message.service,
@@ -128,7 +130,7 @@ class Granter:
                 )
         return answers
 
-    def _compare(self, heartbeats: Collection[Heartbeat], tip: LedgerTip) -> frozenset[bytes]:
+    def _find_ahead(self, heartbeats: Collection[Heartbeat], tip: LedgerTip) -> frozenset[bytes]:
         """Return and report the instances that have applied events which are not in the ledger.
 
         Such an instance shows that the ledger was set back, because its head proves what it
@@ -139,12 +141,12 @@ class Granter:
         ahead = {
             beat.instance: beat.applied
             for beat in heartbeats
-            if beat.applied and _ahead(beat.applied, end)
+            if beat.applied and _is_ahead(beat.applied, end)
         }
         if not ahead:
             return frozenset()
         self._metrics.set_back(len(ahead))
-        withheld = self._set_back.due(self._clock.monotonic_raw_ns())
+        withheld = self._set_back_throttle.due(self._clock.monotonic_raw_ns())
         if withheld is not None:
             _log.error(
                 "the ledger was set back: sidecars have applied events that are not in it. "
@@ -156,7 +158,7 @@ class Granter:
             )
         return frozenset(ahead)
 
-    def _note(self, instances: Collection[bytes], tip: LedgerTip) -> None:
+    def _record_leases(self, instances: Collection[bytes], tip: LedgerTip) -> None:
         for instance in instances:
             if instance not in self._ends_us:
                 _log.info("a sidecar has a lease", action="sidecar.joined", instance=instance.hex())
@@ -168,17 +170,17 @@ class Granter:
                 instance: ends for instance, ends in self._ends_us.items() if ends > tip.at_us
             }
 
-    async def _reply(self, heartbeat: Heartbeat, tip: LedgerTip) -> Reply:
+    async def _build_reply(self, heartbeat: Heartbeat, tip: LedgerTip) -> Reply:
         return Reply(
             instance=heartbeat.instance,
             nonce=heartbeat.nonce,
             position=tip.position,
             grant_term_ms=tip.grant_term_ms,
             authority_us=tip.at_us,
-            payloads=await self._missing(heartbeat, tip),
+            payloads=await self._missing_events(heartbeat, tip),
         )
 
-    async def _missing(self, heartbeat: Heartbeat, tip: LedgerTip) -> tuple[bytes, ...]:
+    async def _missing_events(self, heartbeat: Heartbeat, tip: LedgerTip) -> tuple[bytes, ...]:
         """Return the events that the sidecar has not applied.
 
         There are at most 256, and none is after the lease's position.
@@ -190,7 +192,7 @@ class Granter:
         return event_range.payloads[: position.seq - applied.seq]
 
 
-def _ahead(applied: Position, end: Position) -> bool:
+def _is_ahead(applied: Position, end: Position) -> bool:
     """Return True if a sidecar applied events that the ledger does not contain.
 
     The ledger ends at `end`.
@@ -200,7 +202,7 @@ def _ahead(applied: Position, end: Position) -> bool:
     return applied.seq > end.seq or (applied.seq == end.seq and applied.head != end.head)
 
 
-def _newest(messages: Sequence[Heartbeat | Release]) -> dict[bytes, Heartbeat]:
+def _newest_heartbeats(messages: Sequence[Heartbeat | Release]) -> dict[bytes, Heartbeat]:
     """Keep the heartbeat with the highest counter of each instance; the others are stale."""
     newest: dict[bytes, Heartbeat] = {}
     for message in messages:
@@ -211,7 +213,7 @@ def _newest(messages: Sequence[Heartbeat | Release]) -> dict[bytes, Heartbeat]:
     return newest
 
 
-def _check(message: Heartbeat | Release) -> None:
+def _validate(message: Heartbeat | Release) -> None:
     numbers, texts = [message.counter], list[str]()
     if isinstance(message, Heartbeat):
         texts = [message.service, message.host, message.version, message.posture]

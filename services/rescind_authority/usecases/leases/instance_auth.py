@@ -40,9 +40,9 @@ class Instances:
 
     def secret(self, instance: bytes) -> bytes:
         """Derive an instance's secret for the ledger's epoch. Raises StoreUnavailableError."""
-        return self._derived(self._keys.masters[0], instance)
+        return self._derive(self._keys.masters[0], instance)
 
-    def _derived(self, master: bytes, instance: bytes) -> bytes:
+    def _derive(self, master: bytes, instance: bytes) -> bytes:
         if not self._recent.epoch:
             raise StoreUnavailableError("the ledger was not read yet")
         return instance_mac.instance_secret(master, epoch=self._recent.epoch, instance=instance)
@@ -56,7 +56,7 @@ class Instances:
         if len(envelope.key_id) != INSTANCE_BYTES:
             raise MalformedMessageError("authenticated message", "it names no instance")
         for place, master in enumerate(self._keys.masters):
-            secret = self._derived(master, envelope.key_id)
+            secret = self._derive(master, envelope.key_id)
             if instance_mac.genuine(
                 secret, instance_mac.TO_AUTHORITY, envelope.content, envelope.signature
             ):

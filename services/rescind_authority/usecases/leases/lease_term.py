@@ -20,7 +20,7 @@ from rescind_authority.usecases.step_timer import run_steps
 MIN_TERM_MS = 500
 """With a shorter term, one slow heartbeat would deny every check."""
 
-_POLL_S = 5.0  # how long a request may lie if the authority that received it died
+_POLL_S = 5.0  # how late a step may be if the authority that received the request died
 _NS_PER_S = 1_000_000_000
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -81,7 +81,9 @@ class LeaseTermScheduler:
                 FieldError("term_ms", f"expected {MIN_TERM_MS} to {lease.MAX_TERM_MS}")
             )
         term = await self._terms.set_target(term_ms, actor=actor)
-        _log.info("another lease term is wanted", action="term.asked", actor=actor, term_ms=term_ms)
+        _log.info(
+            "another lease term was requested", action="term.asked", actor=actor, term_ms=term_ms
+        )
         self._due.set()
         return term
 
@@ -103,7 +105,7 @@ class LeaseTermScheduler:
             case Move(grant_ms, wait_ms):
                 if await self._terms.move(term.version, grant_ms=grant_ms, wait_ms=wait_ms):
                     _log.info(
-                        "the lease terms moved",
+                        "the lease terms changed",
                         action="term.moved",
                         grant_term_ms=grant_ms,
                         wait_term_ms=wait_ms,

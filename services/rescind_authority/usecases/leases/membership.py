@@ -43,7 +43,7 @@ class Membership:
         self._batcher = Batcher[bytes, Enrolment](
             self._check_batch, most=_MAX_BATCH, capacity=_CAPACITY, what="messages of sidecars"
         )
-        self._ended = LogThrottle()
+        self._ended_throttle = LogThrottle()
 
     async def run(self) -> None:
         """Check instances in batches, until cancelled."""
@@ -123,7 +123,7 @@ class Membership:
         why = problems.get(enrolment.credential, "it is not known here")
         if why is None:
             return enrolment
-        withheld = self._ended.due(self._clock.monotonic_raw_ns())
+        withheld = self._ended_throttle.due(self._clock.monotonic_raw_ns())
         if withheld is not None:
             _log.warning(
                 "a sidecar's credential is not good any more: it gets no lease and no events",
@@ -152,7 +152,7 @@ def contradiction(enrolment: Enrolment, *, service: str, declared: str | None) -
     grace.
     """
     if service != enrolment.service:
-        return f"it enrolled for {enrolment.service!r} and says that it is of {service[:80]!r}"
+        return f"it enrolled for {enrolment.service!r} and reports the service {service[:80]!r}"
     if declared is None or enrolment.posture is None or _within(declared, enrolment.posture):
         return None
     return (

@@ -71,7 +71,7 @@ class Batcher(Generic[Question, Answer]):
                 for _, future in batch:
                     future.cancel()
 
-    async def _answers(self, questions: Sequence[Question]) -> Sequence[Answer | RescindError]:
+    async def _answer_all(self, questions: Sequence[Question]) -> Sequence[Answer | RescindError]:
         try:
             return await self._answer(questions)
         except StoreRefusedError as error:
@@ -80,14 +80,14 @@ class Batcher(Generic[Question, Answer]):
                 return [error]
             half = len(questions) // 2
             return [
-                *await self._answers(questions[:half]),
-                *await self._answers(questions[half:]),
+                *await self._answer_all(questions[:half]),
+                *await self._answer_all(questions[half:]),
             ]
         except RescindError as error:
             return [error] * len(questions)
 
     async def _settle(self, batch: list[tuple[Question, asyncio.Future[Answer]]]) -> None:
-        answers = await self._answers([question for question, _ in batch])
+        answers = await self._answer_all([question for question, _ in batch])
         for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():
                 continue
@@ -106,7 +106,7 @@ async def run_concurrently(
     """
     free = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(command: Callable[[], Awaitable[Answer]]) -> Answer | RescindError:
+    async def run_one(command: Callable[[], Awaitable[Answer]]) -> Answer | RescindError:
         async with free:
             try:
                 return await command()
@@ -114,5 +114,5 @@ async def run_concurrently(
                 return error
 
     async with asyncio.TaskGroup() as tasks:
-        answers = [tasks.create_task(one(command)) for command in commands]
+        answers = [tasks.create_task(run_one(command)) for command in commands]
     return [answer.result() for answer in answers]

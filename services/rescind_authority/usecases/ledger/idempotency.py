@@ -9,9 +9,9 @@ from rescind_authority.ports.revocations import Sweeps
 KEPT_S = 24 * 3600
 _POLL_S = 60.0
 _MOST_AT_ONCE = 1_000
-# A sidecar may return after weeks with events that a restore lost, and a thief with a rotated
-# secret. Neither may count twice.
-_FOR_EVER = (actors.RECOVERY, actors.REUSE_DETECTION)
+# A lost event may be offered after weeks, and a rotated secret may be presented after weeks.
+# Neither may be committed twice.
+_KEPT_FOR_EVER = (actors.RECOVERY, actors.REUSE_DETECTION)
 
 
 class IdempotencyKeyReaper:
@@ -24,13 +24,13 @@ class IdempotencyKeyReaper:
         """Delete old keys, until cancelled."""
         while True:
             try:
-                forgotten = await self.step()
+                deleted = await self.step()
             except RescindError:
-                forgotten = 0  # Postgres is unreachable, which is logged elsewhere
-            await asyncio.sleep(0 if forgotten == _MOST_AT_ONCE else _POLL_S)
+                deleted = 0  # Postgres is unreachable, which is logged elsewhere
+            await asyncio.sleep(0 if deleted == _MOST_AT_ONCE else _POLL_S)
 
     async def step(self) -> int:
         """Delete some old keys, and return how many."""
         return await self._sweeps.forget_keys(
-            older_than_s=KEPT_S, but=_FOR_EVER, most=_MOST_AT_ONCE
+            older_than_s=KEPT_S, but=_KEPT_FOR_EVER, most=_MOST_AT_ONCE
         )

@@ -130,13 +130,15 @@ class RecentEvents:
     def _log_lost(self, error: RescindError) -> None:
         if self.reaches_postgres:
             self._lost_ns = self._clock.monotonic_raw_ns()
-            _log.error("Postgres went away", action="postgres.lost", why=str(error))
+            _log.error("Postgres is unreachable", action="postgres.lost", why=str(error))
         self.reaches_postgres = False
 
     def _log_restored(self) -> None:
         if not self.reaches_postgres:
             seconds = (self._clock.monotonic_raw_ns() - self._lost_ns) / 1e9
-            _log.info("Postgres is back", action="postgres.back", after_s=round(seconds, 1))
+            _log.info(
+                "Postgres is reachable again", action="postgres.back", after_s=round(seconds, 1)
+            )
         self.reaches_postgres = True
 
     async def _catch_up(self) -> None:
@@ -144,14 +146,14 @@ class RecentEvents:
         while True:
             event_range = await self._ledger.after(self._last, limit=MAX_EVENTS)
             if event_range.epoch != self._epoch:
-                self._adopt(event_range)
+                self._restart_at(event_range)
                 continue
             # Announcements may have added events while the statement ran.
             self._extend(event_range.payloads[max(0, self._last + 1 - event_range.first_seq) :])
             if self._last >= event_range.last:
                 return
 
-    def _adopt(self, event_range: EventRange) -> None:
+    def _restart_at(self, event_range: EventRange) -> None:
         self._payloads.clear()
         self._bytes = 0
         self._epoch, self._last = event_range.epoch, event_range.last

@@ -140,10 +140,12 @@ class Sequencer:
                 return [error]
             # A command that Postgres refuses must not fail the other commands.
             return [(await self._commit([command]))[0] for command in commands]
-        for batch in _batches(written, awaited=any(command.awaited for command in commands)):
+        for batch in _divide_into_batches(
+            written, awaited=any(command.awaited for command in commands)
+        ):
             self._publisher.publish(batch)
         _log_committed(written.entries)
-        return [_outcome(command, written) for command in commands]
+        return [_outcome_of(command, written) for command in commands]
 
     async def _write_with_retries(self, commands: Sequence[LedgerCommand]) -> _Written:
         for _ in range(_ATTEMPTS - 1):
@@ -160,7 +162,7 @@ class Sequencer:
             by_key.setdefault(command.idempotency.key, command)
         began_ns = self._clock.monotonic_raw_ns()
         async with self._transactions.begin() as transaction:
-            written = await _write_in(transaction, by_key)
+            written = await _write_batch(transaction, by_key)
         if written.entries:
             self._metrics.committed(
                 events=len(written.entries),
@@ -169,7 +171,7 @@ class Sequencer:
         return written
 
 
-async def _write_in(
+async def _write_batch(
     transaction: LedgerTransaction, commands: Mapping[Key, LedgerCommand]
 ) -> _Written:
     """Write the events of the commands whose key is new, all in one statement."""
@@ -187,7 +189,7 @@ async def _write_in(
         return _Written(Position(0, 0, b""), (), {}, firsts, refused)
     # The head last: while it is locked, no other process commits an event.
     tip = await transaction.lock_head()
-    entries = _chain(tip, fresh)
+    entries = _chain_events(tip, fresh)
     answers = await _append(transaction, entries, commands=fresh, ends=ends)
     return _Written(tip.position, entries, answers, firsts, refused)
 
@@ -256,7 +258,7 @@ async def _apply_changes(
     return [command for command in commands if command.idempotency.key not in refused], ends
 
 
-def _chain(tip: LedgerTip, commands: Sequence[LedgerCommand]) -> tuple[LedgerEntry, ...]:
+def _chain_events(tip: LedgerTip, commands: Sequence[LedgerCommand]) -> tuple[LedgerEntry, ...]:
     """Number the events of commands from the head on, and chain their payloads."""
     position = tip.position
     entries: list[LedgerEntry] = []
@@ -268,7 +270,7 @@ def _chain(tip: LedgerTip, commands: Sequence[LedgerCommand]) -> tuple[LedgerEnt
     return tuple(entries)
 
 
-def _batches(written: _Written, *, awaited: bool) -> Iterator[Batch]:
+def _divide_into_batches(written: _Written, *, awaited: bool) -> Iterator[Batch]:
     """Divide the events of one transaction into messages, usually one."""
     before, entries = written.before.head, written.entries
     while entries:
@@ -313,7 +315,7 @@ def _log_committed(entries: Sequence[LedgerEntry]) -> None:
         )
 
 
-def _outcome(command: LedgerCommand, written: _Written) -> CommittedEvent | RescindError:
+def _outcome_of(command: LedgerCommand, written: _Written) -> CommittedEvent | RescindError:
     key = command.idempotency.key
     first = written.firsts[key]
     if first.body_hash != command.idempotency.body_hash:

@@ -58,20 +58,20 @@ class ReuseDetector:
         self._sequencer = sequencer
         self._clock = clock
         self._entropy = entropy
-        self._found: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_MOST_WAITING)
+        self._reused: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_MOST_WAITING)
         self._unproven = LogThrottle()
 
     def check(self, token: StoredToken, presented: PresentedToken) -> None:
         """Queue a token for its end if a secret was presented after the end of that secret."""
         retired, ended = token.retired, token.ended
-        if retired is None or not retired.revokes or self._found.full():
+        if retired is None or not retired.revokes or self._reused.full():
             return  # if the queue is full: a secret in use is presented again
         if ended is not None and presented.seq < ended.seq:
             return
         if presented.at_us <= retired.good_until_us + REUSE_LEEWAY_US:
             return
-        if _proves(presented, retired.possession_hash):
-            self._found.put_nowait((token.grant.token_id, token.token_hash))
+        if _is_proven(presented, retired.possession_hash):
+            self._reused.put_nowait((token.grant.token_id, token.token_hash))
         else:
             self._log_unproven(token, unknowable=retired.possession_hash is None)
 
@@ -79,9 +79,13 @@ class ReuseDetector:
         withheld = self._unproven.due(self._clock.monotonic_raw_ns())
         if withheld is None:
             return
-        why = "was issued before migration 0018" if unknowable else "was not shown to be held"
+        why = (
+            "was issued before migration 0018"
+            if unknowable
+            else "came without a valid possession proof"
+        )
         _log.warning(
-            f"a rotated secret is said to be in use; it {why}, so nothing ends",
+            f"a look-up reports the use of a rotated secret; it {why}, so no token ends",
             action="token.reuse_unproven",
             token_id=token.grant.token_id,
             withheld=withheld,
@@ -90,11 +94,12 @@ class ReuseDetector:
     async def run(self) -> None:
         """End the queued tokens, until cancelled."""
         while True:
-            token_id, token_hash = await self._found.get()
+            token_id, token_hash = await self._reused.get()
             try:
                 await self._end(token_id, token_hash)
             except RescindError:
-                await asyncio.sleep(_RETRY_S)  # Postgres is away; the secret is denied meanwhile
+                # Postgres is unreachable; the secret is denied meanwhile.
+                await asyncio.sleep(_RETRY_S)
 
     async def _end(self, token_id: str, token_hash: bytes) -> None:
         revocation_id = new_ids.generate("rev", self._clock, self._entropy)
@@ -116,7 +121,7 @@ class ReuseDetector:
             _log.warning("a rotated secret was used", action="token.reused", token_id=token_id)
 
 
-def _proves(presented: PresentedToken, possession_hash: bytes | None) -> bool:
+def _is_proven(presented: PresentedToken, possession_hash: bytes | None) -> bool:
     if possession_hash is None:
         return False
     return hmac.compare_digest(hashlib.sha256(presented.possession).digest(), possession_hash)

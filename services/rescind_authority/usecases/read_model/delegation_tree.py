@@ -93,25 +93,25 @@ class Trees:
             )
             following: list[str] = []
             for parent in generation:
-                of_it = found.get(parent, ())
-                taken = of_it[: min(children, left)] if level < depth else ()
-                left -= len(taken)
-                shown[parent] = taken
-                following += taken
-                if len(of_it) > len(taken):
-                    rest[parent] = taken[-1] if taken else ""
+                its_children = found.get(parent, ())
+                shown_children = its_children[: min(children, left)] if level < depth else ()
+                left -= len(shown_children)
+                shown[parent] = shown_children
+                following += shown_children
+                if len(its_children) > len(shown_children):
+                    rest[parent] = shown_children[-1] if shown_children else ""
             generation = following
             if not generation:
                 break
         seen = {root.token.grant.token_id: root}
-        below = [child for taken in shown.values() for child in taken]
+        below = [child for shown_children in shown.values() for child in shown_children]
         seen.update(
             (each.token.grant.token_id, each) for each in await self._inspector.tokens_by_id(below)
         )
-        return tuple(_in_order(root.token.grant.token_id, shown=shown, rest=rest, seen=seen))
+        return tuple(_order_nodes(root.token.grant.token_id, shown=shown, rest=rest, seen=seen))
 
 
-def _in_order(
+def _order_nodes(
     token_id: str,
     *,
     shown: Mapping[str, tuple[str, ...]],
@@ -124,5 +124,5 @@ def _in_order(
         return []
     nodes = [Node(each, len(each.token.grant.lineage), rest.get(token_id))]
     for child in shown.get(token_id, ()):
-        nodes += _in_order(child, shown=shown, rest=rest, seen=seen)
+        nodes += _order_nodes(child, shown=shown, rest=rest, seen=seen)
     return nodes

@@ -128,7 +128,7 @@ class Inspector:
         snapshot = await self._records.by_hash([token_format.digest(text)])
         if not snapshot.tokens:
             raise InvalidRequestError(FieldError("token", "no such token was issued here"))
-        return _seen(snapshot.tokens[0], snapshot)
+        return _seen_token(snapshot.tokens[0], snapshot)
 
     async def tokens(
         self, token_filter: TokenFilter, *, before: str | None, limit: int
@@ -154,7 +154,7 @@ class Inspector:
         if not token_ids:
             return ()
         snapshot = await self._records.by_id(token_ids)
-        seen = {each.token.grant.token_id: _seen(each, snapshot) for each in snapshot.tokens}
+        seen = {each.token.grant.token_id: _seen_token(each, snapshot) for each in snapshot.tokens}
         return tuple(seen[token_id] for token_id in token_ids if token_id in seen)
 
     async def revocation(self, revocation_id: str) -> StoredRevocation:
@@ -227,15 +227,15 @@ class Inspector:
                 seq = event.seq
 
 
-_HELD = {Reason.SUSPENDED: State.SUSPENDED, Reason.EXPIRED: State.EXPIRED}
+_STATES = {Reason.SUSPENDED: State.SUSPENDED, Reason.EXPIRED: State.EXPIRED}
 
 
-def _seen(state: TokenState, snapshot: Snapshot) -> SeenToken:
+def _seen_token(state: TokenState, snapshot: Snapshot) -> SeenToken:
     record, at_us = record_of(state, snapshot), snapshot.at_us
     held = verdict.judge_state(record)
     denied = held or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
     if held is not None:
-        now = _HELD.get(held.reason, State.REVOKED)
+        now = _STATES.get(held.reason, State.REVOKED)
     elif at_us >= record.expires_at_us:
         now = State.EXPIRED
     else:

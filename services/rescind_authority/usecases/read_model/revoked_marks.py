@@ -100,7 +100,7 @@ class Sweeper:
         place, marked, left = turn.place, 0, self._most
         revokes = await turn.next_revokes(up_to=up_to, most=_MOST_REVOKES)
         for revoke in revokes:
-            token_ids, last = await self._hit(revoke, place, left)
+            token_ids, last = await self._find_hit(revoke, place, left)
             marked += await turn.mark(revoke.seq, token_ids)
             left -= len(token_ids)
             if last is not None:
@@ -115,7 +115,7 @@ class Sweeper:
         await turn.store_progress(place)
         return marked
 
-    async def _hit(
+    async def _find_hit(
         self, revoke: Revoke, place: SweepCursor, most: int
     ) -> tuple[tuple[str, ...], str | None]:
         """Return tokens that a revoke may hit, and the place to continue at, None at the end."""

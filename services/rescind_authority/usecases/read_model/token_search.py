@@ -22,7 +22,7 @@ _ENOUGH = 30
 _SAMPLE = 1_500
 _US_PER_MS = 1_000
 # The greatest difference of an authority's clock (in ids) and Postgres's (in times of tokens).
-_APART_MS = 3_600_000
+_MAX_CLOCK_DIFFERENCE_MS = 3_600_000
 _REVOKED, _SUSPENDED = "revoked", "suspended"
 _REVOKED_SCAN = ScanIndex("revoked", "")
 _ORDERED = ("subject", "client", "tenant")
@@ -60,10 +60,10 @@ class TokenSearch:
 
         A page may be shorter, or empty, before the end: only `next` marks the end.
         """
-        newest = min(before or NEWEST, _newest(token_filter))
-        few = await self._few(token_filter, before=newest, most=limit + 1)
+        newest = min(before or NEWEST, _newest_id(token_filter))
+        few = await self._list_few(token_filter, before=newest, most=limit + 1)
         if few is not None:
-            return _cut(few, limit)
+            return _page_of(few, limit)
         scan = await self._choose_scan(token_filter)
         if scan is None:
             return FoundTokens((), None)
@@ -74,13 +74,13 @@ class TokenSearch:
                 token_filter,
                 scan,
                 before=last,
-                after=_oldest(token_filter),
+                after=_oldest_id(token_filter),
                 steps=_STEPS,
                 most=limit + 1 - len(found),
             )
             found += walked.token_ids
             if len(found) > limit or walked.last is None:
-                return _cut(found, limit)
+                return _page_of(found, limit)
             last = walked.last
             if self._clock.monotonic_raw_ns() - began_ns > _PAGE_NS:
                 return FoundTokens(found, last)
@@ -88,14 +88,14 @@ class TokenSearch:
     async def count(self, token_filter: TokenFilter) -> Count:
         """Count up to 10,000 tokens within the time limit, and estimate the rest."""
         expected = await self._tokens.estimate(token_filter.handles)
-        if _by_handles(token_filter) and expected > EXPECTED_FEW:
+        if _has_handles_alone(token_filter) and expected > EXPECTED_FEW:
             return Count(expected, exact=False)
         scan = await self._choose_scan(token_filter)
         if scan is None:
             return Count(0, exact=True)
         if _leads_to_these_alone(scan, token_filter):
             return await self._count_along(scan, expected)
-        few = await self._few(token_filter, before=_newest(token_filter), most=EXACT_UP_TO)
+        few = await self._list_few(token_filter, before=_newest_id(token_filter), most=EXACT_UP_TO)
         if few is not None:
             return Count(len(few), exact=True)
         return await self._count_in_reach(token_filter, scan, expected)
@@ -123,21 +123,21 @@ class TokenSearch:
             if counted.exact:
                 return counted
             found = counted.tokens
-        if not _by_handles(token_filter):
+        if not _has_handles_alone(token_filter):
             expected = round(
-                expected * _share(await self._tokens.sample(token_filter, size=_SAMPLE))
+                expected * _wanted_share(await self._tokens.sample(token_filter, size=_SAMPLE))
             )
         return Count(max(found, expected), exact=False)
 
     async def _walk(self, token_filter: TokenFilter, scan: ScanIndex) -> Count:
         """Count the wanted tokens along an index, within the time limit."""
-        found, last, began_ns = 0, _newest(token_filter), self._clock.monotonic_raw_ns()
+        found, last, began_ns = 0, _newest_id(token_filter), self._clock.monotonic_raw_ns()
         while found <= EXACT_UP_TO and self._clock.monotonic_raw_ns() - began_ns < _COUNT_NS:
             walked = await self._tokens.walk(
                 token_filter,
                 scan,
                 before=last,
-                after=_oldest(token_filter),
+                after=_oldest_id(token_filter),
                 steps=_STEPS,
                 most=_STEPS,
             )
@@ -160,7 +160,7 @@ class TokenSearch:
             return _REVOKED_SCAN
         return scan
 
-    async def _few(
+    async def _list_few(
         self, token_filter: TokenFilter, *, before: str, most: int
     ) -> tuple[str, ...] | None:
         """Query the index of all handles for the wanted tokens.
@@ -183,7 +183,7 @@ def narrowest_scan(walked: Collection[Handle]) -> ScanIndex:
     return ScanIndex("id", "")
 
 
-def _by_handles(token_filter: TokenFilter) -> bool:
+def _has_handles_alone(token_filter: TokenFilter) -> bool:
     return token_filter == TokenFilter(token_filter.handles)
 
 
@@ -194,10 +194,10 @@ def _leads_to_all(scan: ScanIndex, token_filter: TokenFilter) -> bool:
 def _leads_to_these_alone(scan: ScanIndex, token_filter: TokenFilter) -> bool:
     if scan == _REVOKED_SCAN:
         return token_filter == TokenFilter(state=_REVOKED)
-    return _by_handles(token_filter) and _leads_to_all(scan, token_filter)
+    return _has_handles_alone(token_filter) and _leads_to_all(scan, token_filter)
 
 
-def _share(sample: Sample) -> float:
+def _wanted_share(sample: Sample) -> float:
     """Return the wanted share of the tokens that have the handles.
 
     If the sample has too few of them, return the share among all tokens instead.
@@ -207,22 +207,22 @@ def _share(sample: Sample) -> float:
     return sample.alike / max(1, sample.looked_at)
 
 
-def _cut(found: Sequence[str], limit: int) -> FoundTokens:
+def _page_of(found: Sequence[str], limit: int) -> FoundTokens:
     return FoundTokens(found[:limit], found[limit - 1] if len(found) > limit else None)
 
 
-def _newest(token_filter: TokenFilter) -> str:
+def _newest_id(token_filter: TokenFilter) -> str:
     """Return an id above every id that the time range allows."""
     if token_filter.issued_before_us is None:
         return NEWEST
-    return _id_at(token_filter.issued_before_us // _US_PER_MS + _APART_MS)
+    return _id_at(token_filter.issued_before_us // _US_PER_MS + _MAX_CLOCK_DIFFERENCE_MS)
 
 
-def _oldest(token_filter: TokenFilter) -> str:
+def _oldest_id(token_filter: TokenFilter) -> str:
     """Return an id below every id that the time range allows."""
     if token_filter.issued_after_us is None:
         return OLDEST
-    return _id_at(token_filter.issued_after_us // _US_PER_MS - _APART_MS)
+    return _id_at(token_filter.issued_after_us // _US_PER_MS - _MAX_CLOCK_DIFFERENCE_MS)
 
 
 def _id_at(ms: int) -> str:

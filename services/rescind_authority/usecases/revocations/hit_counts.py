@@ -47,7 +47,7 @@ class HitCounter:
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._waiting = 0
         # A count does not change any more: the writer of the receipt and the answer share it.
-        self._kept: OrderedDict[tuple[int, int], HitCount] = OrderedDict()
+        self._counts: OrderedDict[tuple[int, int], HitCount] = OrderedDict()
 
     async def count(
         self, event: Event, *, killed: bool = False, deadline_s: float | None = None
@@ -56,9 +56,9 @@ class HitCounter:
 
         For a kill, `event` is the suspend, and the revoke right before it is counted.
         """
-        kept = self._kept.get((event.epoch, event.seq))
-        if kept is not None:
-            return kept
+        known = self._counts.get((event.epoch, event.seq))
+        if known is not None:
+            return known
         if event.revocation.effect not in _COUNTED or self._waiting >= _MOST_WAITING:
             return None
         self._waiting += 1
@@ -69,9 +69,9 @@ class HitCounter:
             return None  # the command is done, and its answer need not wait any longer
         finally:
             self._waiting -= 1
-        self._kept[event.epoch, event.seq] = hit
-        if len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
+        self._counts[event.epoch, event.seq] = hit
+        if len(self._counts) > _MOST_KEPT:
+            self._counts.popitem(last=False)
         return hit
 
     async def _count_at(self, event: Event, *, seq: int) -> HitCount:

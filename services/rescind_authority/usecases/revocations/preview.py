@@ -38,7 +38,7 @@ class Previewer:
         """Return the preview of a revocation as of now."""
         radius = await self._radius(revocation)
         needed = revocation.selector.wide and radius.tokens > self._above
-        return Preview(revocation.selector, radius, _name(revocation, radius.tokens), needed)
+        return Preview(revocation.selector, radius, _name_of(revocation, radius.tokens), needed)
 
     async def require(self, revocation: Revocation, name: str | None) -> None:
         """Raise PreviewNeededError for a wide command that hits many tokens and was not previewed.
@@ -62,7 +62,7 @@ class Previewer:
         )
 
 
-def _name(revocation: Revocation, tokens: int) -> str:
+def _name_of(revocation: Revocation, tokens: int) -> str:
     """Return the name of a preview: it is valid for this effect and target alone."""
     facts = json.dumps(
         [
@@ -87,4 +87,4 @@ def _covers(name: str | None, revocation: Revocation, tokens: int) -> bool:
     if not (count.isascii() and count.isdigit()):
         return False
     seen = int(count)
-    return name == _name(revocation, seen) and tokens <= seen * _GROWTH + _SLACK
+    return name == _name_of(revocation, seen) and tokens <= seen * _GROWTH + _SLACK

@@ -135,7 +135,7 @@ class Revoker:
     async def _validate(self, command: RevokeCommand, actor: Actor) -> Revocation:
         """Validate all of a command, and return its revocation; of a kill, the suspension."""
         scopes, reason = _validate_fields(command)
-        selector = await self._selector(command)
+        selector = await self._select(command)
         actor.require(Scope.REVOKE, "revoking")
         await require_right_to_hit(selector, actor, self._tokens)
         return Revocation(
@@ -149,13 +149,13 @@ class Revoker:
             scopes=scopes,
         )
 
-    async def _selector(self, command: RevokeCommand) -> Selector:
+    async def _select(self, command: RevokeCommand) -> Selector:
         if (command.token is None) == (not command.selector):
             raise InvalidRequestError(
                 FieldError("selector", 'expected either "selector": [handle, …] or "token"')
             )
         texts = (
-            command.selector if command.token is None else [await self._handle_of(command.token)]
+            command.selector if command.token is None else [await self._find_handle(command.token)]
         )
         try:
             selector = select(texts, exact=command.exact)
@@ -169,7 +169,7 @@ class Revoker:
             )
         return selector
 
-    async def _handle_of(self, token: str) -> str:
+    async def _find_handle(self, token: str) -> str:
         try:
             token_format.parse(token, prefix=self._prefix)
         except MalformedTokenError as error:

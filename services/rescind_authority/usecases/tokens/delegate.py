@@ -75,9 +75,9 @@ class Delegator:
 
         async def store(transaction: LedgerTransaction) -> Minted:
             issuance = await transaction.read_issuance(
-                parent_hash, _handles(new_secret, child_grant)
+                parent_hash, _handles_of(new_secret, child_grant)
             )
-            token, issued = _child(new_secret, child_grant, issuance)
+            token, issued = _build_child(new_secret, child_grant, issuance)
             await transaction.insert_token(token, issued)
             return Minted(new_secret.secret, token, issued)
 
@@ -102,7 +102,7 @@ def _validate(command: DelegateCommand) -> ChildGrant:
     return child_grant
 
 
-def _child(
+def _build_child(
     new_secret: NewSecret, child_grant: ChildGrant, issuance: IssuanceSnapshot
 ) -> tuple[NewToken, IssueTimes]:
     """Return the child and its times, or raise the reason why it cannot be issued."""
@@ -117,12 +117,12 @@ def _child(
     if denied is not None:
         raise not_accepted(denied.reason, "parent token")
     excess = delegation.violations(
-        parent, limits, child_grant, removed=_removed(issuance.parent), at_us=at_us
+        parent, limits, child_grant, removed=_removed_scopes(issuance.parent), at_us=at_us
     )
     if excess:
         raise BeyondParentError(*(FieldError(each.field, each.detail) for each in excess))
     child_grant = delegation.complete(parent, limits, child_grant)
-    token = _token(new_secret, child_grant, parent)
+    token = _build_token(new_secret, child_grant, parent)
     problem = too_many_names(token.grant)
     if problem is not None:
         raise BeyondParentError(problem)
@@ -135,7 +135,7 @@ def _child(
     )
 
 
-def _token(new_secret: NewSecret, child_grant: ChildGrant, parent: Record) -> NewToken:
+def _build_token(new_secret: NewSecret, child_grant: ChildGrant, parent: Record) -> NewToken:
     grant = TokenGrant(
         token_id=new_secret.token_id,
         kind=child_grant.kind,
@@ -146,7 +146,7 @@ def _token(new_secret: NewSecret, child_grant: ChildGrant, parent: Record) -> Ne
         client=parent.client,
         session=parent.session,
         labels=child_grant.labels,
-        handles=_handles(new_secret, child_grant, delegation.inherited(parent.handles)),
+        handles=_handles_of(new_secret, child_grant, delegation.inherited(parent.handles)),
         lineage=(*parent.lineage, parent.token_id),
         chain=(*parent.chain, parent.subject),
         not_before_us=None,
@@ -162,14 +162,14 @@ def _token(new_secret: NewSecret, child_grant: ChildGrant, parent: Record) -> Ne
     )
 
 
-def _handles(
+def _handles_of(
     new_secret: NewSecret, child_grant: ChildGrant, inherited: Sequence[Handle] = ()
 ) -> tuple[Handle, ...]:
     return handles.of_token(
         token_id=new_secret.token_id,
         kind=child_grant.kind,
         subject=child_grant.subject,
-        tenant=None,  # its parent's, and so among the inherited
+        tenant=None,  # inherited from its parent, if there is one
         client=None,
         session=None,
         labels=child_grant.labels,
@@ -177,7 +177,7 @@ def _handles(
     )
 
 
-def _removed(parent: TokenState) -> frozenset[str]:
+def _removed_scopes(parent: TokenState) -> frozenset[str]:
     return frozenset(
         scope
         for event in holding(parent)

@@ -104,7 +104,7 @@ class EndTimer:
             # Delegated tokens end with the token, and not with one of its secrets.
             selector=select([f"token:{pending.token_id}"], exact=secret),
             effect=Effect.CHANGED,
-            reason=_reason(pending),
+            reason=_reason_of(pending),
             actor=actors.SCHEDULED_END,
         )
         idempotency = IdempotentRequest(
@@ -116,7 +116,7 @@ class EndTimer:
         )
 
 
-def _reason(pending: ScheduledEnd) -> str:
+def _reason_of(pending: ScheduledEnd) -> str:
     if pending.token_hash is not None:
         return "its overlap is over"
     return "its time was up" if pending.reason is None else _REASONS[pending.reason]

@@ -119,7 +119,7 @@ class Issuer:
             # issued_seq.
             now = refreshed(actor, await transaction.read_presented(actor.token_hash))
             require_held(now, power, "issuing")
-            issued = _issued(issuance, ttl_us)
+            issued = _issue_times(issuance, ttl_us)
             if bounded:
                 ended = await transaction.end_surplus(
                     token.grant.subject, keep=self._limits.most - 1
@@ -140,7 +140,9 @@ class Issuer:
             # it.
             key = Key(actor, token.grant.token_id)
             await transaction.lock_keys([IdempotentRequest(key, token.token_hash)])
-            issued = _issued(await transaction.read_issuance(None, token.grant.handles), ttl_us)
+            issued = _issue_times(
+                await transaction.read_issuance(None, token.grant.handles), ttl_us
+            )
             await transaction.insert_token(token, issued)
             await transaction.store_answers({key: token.grant.token_id})
         return Minted(new_secret.secret, token, issued)
@@ -160,7 +162,7 @@ class Issuer:
         if command.not_before_us is not None and not 0 < command.not_before_us < ends_us:
             field_errors.add("not_before", "expected a time before the token's end (now + ttl)")
         field_errors.raise_if_any()
-        grant = replace(grant, handles=_handles(grant), idle_us=idle_us)
+        grant = replace(grant, handles=_handles_of(grant), idle_us=idle_us)
         problem = too_many_names(grant)
         if problem is not None:
             raise InvalidRequestError(problem)
@@ -214,7 +216,7 @@ def _validate_grant(
     )
 
 
-def _handles(grant: TokenGrant) -> tuple[Handle, ...]:
+def _handles_of(grant: TokenGrant) -> tuple[Handle, ...]:
     """Return the handles of a token that is not delegated."""
     return handles.of_token(
         token_id=grant.token_id,
@@ -229,6 +231,6 @@ def _handles(grant: TokenGrant) -> tuple[Handle, ...]:
     )
 
 
-def _issued(issuance: IssuanceSnapshot, ttl_us: int) -> IssueTimes:
+def _issue_times(issuance: IssuanceSnapshot, ttl_us: int) -> IssueTimes:
     at_us = issuance.snapshot.at_us
     return IssueTimes(at_us, issuance.snapshot.as_of, at_us + ttl_us)

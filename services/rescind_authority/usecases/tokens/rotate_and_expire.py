@@ -100,8 +100,8 @@ class TokenChanger:
         Raises NotFoundError, ActiveRevocationError, InvalidRequestError, ForbiddenError,
         UnauthenticatedError, TokenMovedError, or the sequencer's errors.
         """
-        _reason(command, Kind.AGENT)  # invalid fields are reported first
-        state = await self._token(command.token_id)
+        _validate_reason(command, Kind.AGENT)  # invalid fields are reported first
+        state = await self._read_token(command.token_id)
         token = state.token
         power = Power(token.grant.kind, token.grant.scopes, token.grant.audience)
         require_held(actor, power, "rotating")
@@ -114,7 +114,7 @@ class TokenChanger:
 
         actor_check = ActorCheck(actor.token_hash, require)
         return await self._rotate(
-            _as_issued(command, token.grant.limits),
+            _with_issued_policy(command, token.grant.limits),
             token.grant.kind,
             None,
             actor=actor.name,
@@ -131,14 +131,14 @@ class TokenChanger:
         thief who rotates could keep the other secret valid, and prevent the detection of its use.
         """
         record, limits = bearer.record, bearer.limits
-        _reason(command, record.kind)
+        _validate_reason(command, record.kind)
         if command.overlap_s * _US_PER_S > limits.max_overlap_us:
             most_s = limits.max_overlap_us / _US_PER_S
             raise SelfServiceError(f"overlap: its holder may ask for at most {most_s:g} seconds.")
         if command.reuse_revokes is False and not limits.reuse_denies:
             raise SelfServiceError("on_reuse: this token's holder cannot choose `deny`.")
         return await self._rotate(
-            _as_issued(command, limits),
+            _with_issued_policy(command, limits),
             record.kind,
             record.token_hash,
             actor=actor_name(record.subject, record.token_id),
@@ -153,7 +153,7 @@ class TokenChanger:
         reason = field_errors.reason(command.reason)
         field_errors.raise_if_any()
         actor.require(Scope.REVOKE, "expiring")
-        state = await self._token(command.token_id)
+        state = await self._read_token(command.token_id)
         if state.token.grant.kind is Kind.ADMIN:
             actor.require(Scope.ADMIN, "expiring an admin token")
         change = Expiry(command.token_id, command.at_us)
@@ -186,7 +186,7 @@ class TokenChanger:
         idempotency: IdempotentRequest,
         actor_check: ActorCheck | None = None,
     ) -> CommittedChange:
-        reason = _reason(command, kind)
+        reason = _validate_reason(command, kind)
         secret = self._mint.secret(kind)
         change = Rotation(
             token_id=command.token_id,
@@ -237,14 +237,14 @@ class TokenChanger:
                 actor_check=actor_check,
             )
         )
-        left_us = _left_us(change, committed)
+        left_us = _time_to_end_us(change, committed)
         if left_us > 0:
             self._ends.expect(left_us / _US_PER_S)
         # A repeat of the key returns the first commit, whose secret was returned then.
         ours = committed.revocation_id == revocation_id
         return CommittedChange(committed, change.token_id, secret if ours else None)
 
-    async def _token(self, token_id: str) -> TokenState:
+    async def _read_token(self, token_id: str) -> TokenState:
         known = public_ids.is_id(token_id, "tok")
         found = (await self._records.by_id([token_id])).tokens if known else ()
         if not found:
@@ -252,14 +252,14 @@ class TokenChanger:
         return found[0]
 
 
-def _as_issued(command: RotateCommand, limits: DelegationLimits) -> RotateCommand:
+def _with_issued_policy(command: RotateCommand, limits: DelegationLimits) -> RotateCommand:
     """Return a request with the token's own reuse policy, if it sets none."""
     if command.reuse_revokes is not None:
         return command
     return replace(command, reuse_revokes=not limits.reuse_denies)
 
 
-def _left_us(change: Change, committed: CommittedEvent) -> int:
+def _time_to_end_us(change: Change, committed: CommittedEvent) -> int:
     """Return the microseconds of the ledger's time until a later end by an event; 0: none."""
     match change:
         case Rotation():
@@ -270,7 +270,7 @@ def _left_us(change: Change, committed: CommittedEvent) -> int:
             return 0
 
 
-def _reason(command: RotateCommand, kind: Kind) -> str:
+def _validate_reason(command: RotateCommand, kind: Kind) -> str:
     """Validate the fields of a rotation, and return its reason. Raises InvalidRequestError."""
     field_errors = FieldErrors()
     reason = field_errors.reason(command.reason)

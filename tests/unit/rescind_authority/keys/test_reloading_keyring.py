@@ -122,7 +122,7 @@ def test_if_the_root_key_is_kept_elsewhere_a_warning_precedes_the_end_of_the_sta
     assert [each["action"] for each in logs] == ["trust.not_renewed"]
     assert "keys renew" in live.health
     clock.now_us += LIFE_US
-    assert "sidecars take no lease" in live.health
+    assert "sidecars accept no lease" in live.health
 
 
 def test_a_statement_is_renewed_by_hand_with_the_root_key(

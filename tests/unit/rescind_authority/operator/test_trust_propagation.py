@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from rescind.core import lease
-from rescind_authority.operator.trust_propagation import _divided
+from rescind_authority.operator.trust_propagation import _divide
 from rescind_authority.postgres.trust_reports import TrustReport, TrustReports, _longest_us
 
 NOW_US = 1_767_225_600_000_000
@@ -14,7 +14,7 @@ ONE = TrustReport(b"1" * 16, "search", "host", 3, NOW_US, NOW_US + 10 * SECOND_U
 def divided(
     *sidecars: TrustReport, serial: int = 3, since_us: int = 0, at_us: int = NOW_US
 ) -> tuple[list[TrustReport], list[TrustReport]]:
-    heard, waiting = _divided(TrustReports(at_us, sidecars), serial=serial, since_us=since_us)
+    heard, waiting = _divide(TrustReports(at_us, sidecars), serial=serial, since_us=since_us)
     return list(heard), list(waiting)
 
 
