@@ -19,7 +19,7 @@ _BOTH = 2
 
 def check(local: LocalSettings) -> Iterator[Finding]:
     """Check the directory, and each file that a setting names."""
-    yield from _directory(local.directory)
+    yield from _check_directory(local.directory)
     read: dict[str, str] = {}
     for part, variable, usual in (
         ("admin token file", "RESCIND_ADMIN_TOKEN_FILE", "admin-token"),
@@ -30,17 +30,17 @@ def check(local: LocalSettings) -> Iterator[Finding]:
             yield findings.skipped(part, f"{variable} is not set here, and {kept} does not exist")
             continue
         path = Path(named or kept)
-        content = _secret(part, path, variable)
+        content = _read_secret(part, path, variable)
         if isinstance(content, str):
             read[part] = content
             content = _content_finding(part, path, content)
         yield content
     if len(read) == _BOTH:
-        yield from _fit(*read.values())
-    yield _root_key(local)
+        yield from _check_edge_key(*read.values())
+    yield _check_root_key(local)
 
 
-def _root_key(local: LocalSettings) -> Finding:
+def _check_root_key(local: LocalSettings) -> Finding:
     """Check that a theft of the keyring does not include the root key."""
     part = "root key file"
     keyring = local.path("RESCIND_KEYRING_FILE") or local.directory / "keyring"
@@ -49,7 +49,7 @@ def _root_key(local: LocalSettings) -> Finding:
         return findings.skipped(part, f"this is not an authority's host: {keyring} does not exist")
     if not path.is_file():
         return findings.ok(part, f"it is kept elsewhere: {path} does not exist")
-    if wrong := _private(part, path, wanted="0600"):
+    if wrong := _access_problem(part, path, wanted="0600"):
         return wrong
     if path.resolve().parent != keyring.resolve().parent:
         return findings.ok(part, str(path))
@@ -63,7 +63,7 @@ def _root_key(local: LocalSettings) -> Finding:
     )
 
 
-def _fit(admin_token: str, edge_keys: str) -> Iterator[Finding]:
+def _check_edge_key(admin_token: str, edge_keys: str) -> Iterator[Finding]:
     """Check that one of the edge keys here tagged the admin token."""
     words = edge_keys.split()
     keys = [bytes.fromhex(word) for word in words if _is_key(word)]
@@ -82,7 +82,7 @@ def _fit(admin_token: str, edge_keys: str) -> Iterator[Finding]:
         )
 
 
-def _directory(directory: Path) -> Iterator[Finding]:
+def _check_directory(directory: Path) -> Iterator[Finding]:
     if not directory.is_dir():
         yield findings.skipped(
             "data directory", f"{directory} does not exist: `rescind up` has not run here"
@@ -93,7 +93,9 @@ def _directory(directory: Path) -> Iterator[Finding]:
     if not env.is_file():
         yield findings.skipped("settings file", f"{env} does not exist")
         return
-    yield _private("settings file", env, wanted="0600") or findings.ok("settings file", str(env))
+    yield _access_problem("settings file", env, wanted="0600") or findings.ok(
+        "settings file", str(env)
+    )
 
 
 def _directory_finding(directory: Path) -> Finding:
@@ -105,10 +107,10 @@ def _directory_finding(directory: Path) -> Finding:
             f"{directory} has mode {mode:04o}: other users can list the files in it",
             f"chmod 0700 {directory}",
         )
-    return _private(part, directory, wanted="0700") or findings.ok(part, str(directory))
+    return _access_problem(part, directory, wanted="0700") or findings.ok(part, str(directory))
 
 
-def _secret(part: str, path: Path, variable: str) -> str | Finding:
+def _read_secret(part: str, path: Path, variable: str) -> str | Finding:
     """Return the content of a file of secrets, or a finding if something is wrong with it."""
     try:
         content = path.read_text(encoding="ascii")
@@ -120,7 +122,7 @@ def _secret(part: str, path: Path, variable: str) -> str | Finding:
             f"{path} cannot be read: {error.strerror}",
             f"Correct {variable}, or the mode of the file.",
         )
-    return _private(part, path, wanted="0600") or content
+    return _access_problem(part, path, wanted="0600") or content
 
 
 def _content_finding(part: str, path: Path, content: str) -> Finding:
@@ -146,7 +148,7 @@ def _is_key(word: str) -> bool:
     return len(word) == _KEY_DIGITS and set(word.lower()) <= set("0123456789abcdef")
 
 
-def _private(part: str, path: Path, *, wanted: str) -> Finding | None:
+def _access_problem(part: str, path: Path, *, wanted: str) -> Finding | None:
     """Return a finding if a path's owner or mode is wrong."""
     facts = path.stat()
     mode = stat.S_IMODE(facts.st_mode)

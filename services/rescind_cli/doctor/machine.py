@@ -20,20 +20,20 @@ _GOOD_SOURCES = frozenset({"tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "a
 
 def check() -> Iterator[Finding]:
     """Check platform, Python, clocks and core dumps."""
-    yield _python()
-    yield _platform()
-    yield from _clocks()
-    yield _core_dumps()
+    yield _check_python()
+    yield _check_platform()
+    yield from _check_clocks()
+    yield _check_core_dumps()
 
 
-def _python() -> Finding:
+def _check_python() -> Finding:
     version = platform.python_version()
     if sys.version_info >= _OLDEST_PYTHON:
         return findings.ok("python", version)
     return findings.failed("python", f"{version} is too old", "Use Python 3.11 or newer.")
 
 
-def _platform() -> Finding:
+def _check_platform() -> Finding:
     machine = platform.machine()
     message = f"{platform.system()} {platform.release()} on {machine}"
     if machine.lower() in ORDERED_MACHINES:
@@ -45,7 +45,7 @@ def _platform() -> Finding:
     )
 
 
-def _clocks() -> Iterator[Finding]:
+def _check_clocks() -> Iterator[Finding]:
     try:
         clock.require_linux()
     except RescindError as error:
@@ -61,10 +61,10 @@ def _clocks() -> Iterator[Finding]:
         )
         return
     yield findings.ok("clock", f"CLOCK_BOOTTIME is available, boot id {boot[:12]}")
-    yield _source()
+    yield _check_clock_source()
 
 
-def _core_dumps() -> Finding:
+def _check_core_dumps() -> Finding:
     how = dumps.possible()
     if how is None:
         return findings.ok("core dumps", "processes that are started here leave none")
@@ -76,7 +76,7 @@ def _core_dumps() -> Finding:
     )
 
 
-def _source() -> Finding:
+def _check_clock_source() -> Finding:
     try:
         source = _CLOCKSOURCE.read_text(encoding="ascii").strip()
     except OSError:

@@ -57,12 +57,12 @@ async def _check_server(link: NatsLink) -> list[Finding]:
     try:
         async with (
             asyncio.timeout(2 * driver_errors.DEADLINE_S),
-            _connected(link, failures) as client,
+            _connect(link, failures) as client,
         ):
             return [
-                await _server(client, where),
-                await _stream(client),
-                await _authority(client),
+                await _check_round_trip(client, where),
+                await _check_stream(client),
+                await _check_authority(client),
             ]
     except (Error, OSError, TimeoutError, ValueError) as error:
         # The last error of nats-py contains less than those that it reported before.
@@ -73,7 +73,7 @@ async def _check_server(link: NatsLink) -> list[Finding]:
 
 
 @contextlib.asynccontextmanager
-async def _connected(link: NatsLink, failures: list[Exception]) -> AsyncGenerator["Client"]:
+async def _connect(link: NatsLink, failures: list[Exception]) -> AsyncGenerator["Client"]:
     from rescind_runtime.net import nats_client  # noqa: PLC0415 - the same
 
     async def note(error: Exception) -> None:
@@ -98,7 +98,7 @@ async def _connected(link: NatsLink, failures: list[Exception]) -> AsyncGenerato
             await client.close()
 
 
-async def _server(client: "Client", where: str) -> Finding:
+async def _check_round_trip(client: "Client", where: str) -> Finding:
     version = client.connected_server_version
     before_ns = clock.boottime_ns()
     await client.flush(timeout=2)
@@ -115,7 +115,7 @@ async def _server(client: "Client", where: str) -> Finding:
     return findings.ok(_PART, message)
 
 
-async def _stream(client: "Client") -> Finding:
+async def _check_stream(client: "Client") -> Finding:
     from nats.js.errors import Error, NotFoundError  # noqa: PLC0415 - the same
 
     try:
@@ -138,7 +138,7 @@ async def _stream(client: "Client") -> Finding:
     )
 
 
-async def _authority(client: "Client") -> Finding:
+async def _check_authority(client: "Client") -> Finding:
     from nats.errors import Error, NoRespondersError  # noqa: PLC0415 - the same
 
     # An unknown instance without a secret: an authority answers ENROL_AGAIN, and changes nothing.

@@ -90,14 +90,14 @@ async def _check_server(link: PostgresLink, known: AbstractSet[str] | None) -> l
         ]
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
     return [
-        _version(row, where),
-        *_durability(row),
-        *_clock(row),
+        _check_version(row, where),
+        *_check_durability(row),
+        *_check_clock(row),
         schema(None if head is None else dict(head), {each["name"] for each in applied}, known),
     ]
 
 
-def _version(row: "asyncpg.Record", where: str) -> Finding:
+def _check_version(row: "asyncpg.Record", where: str) -> Finding:
     message = f"{where}, version {row['version']}"
     if row["number"] < _OLDEST_VERSION:
         return findings.failed(_PART, f"{message} is too old", "Upgrade to Postgres 15 or newer.")
@@ -108,7 +108,7 @@ def _version(row: "asyncpg.Record", where: str) -> Finding:
     return findings.ok(_PART, message)
 
 
-def _durability(row: "asyncpg.Record") -> Iterator[Finding]:
+def _check_durability(row: "asyncpg.Record") -> Iterator[Finding]:
     names = ("fsync", "full_page_writes", "synchronous_commit")
     bad = [name for name in names if row[name] == "off"]
     if row["synchronous_commit"] == "local":
@@ -123,7 +123,7 @@ def _durability(row: "asyncpg.Record") -> Iterator[Finding]:
         yield findings.ok("postgres durability", f"synchronous_commit {row['synchronous_commit']}")
 
 
-def _clock(row: "asyncpg.Record") -> Iterator[Finding]:
+def _check_clock(row: "asyncpg.Record") -> Iterator[Finding]:
     difference_s = abs(row["at"] - clock.wall_us() / 1e6)
     if difference_s > _MOST_DIFFERENCE_S:
         yield findings.warning(

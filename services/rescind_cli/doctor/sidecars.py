@@ -45,18 +45,18 @@ def check(local: LocalSettings, fleet: Fleet | None) -> Iterator[Finding]:
     if not found:
         yield findings.skipped("sidecar", "no sidecar runs here, and RESCIND_SOCKET is not set")
     for path in found:
-        yield from _sidecar(path, fleet)
+        yield from _check_sidecar(path, fleet)
 
 
 def verdict_of(path: Path, token: Secret) -> dict[str, object]:
     """Return one sidecar's verdict on a token, without the requirements of a call."""
     found: dict[str, object] = {"socket": str(path), "service": path.stem}
     try:
-        connection = BlockingConnection(path, deadline_s=_soon())
+        connection = BlockingConnection(path, deadline_s=_deadline_s())
         try:
             greeting = connection.greeting
             request = Check(1, token.reveal(), (), None)
-            answer = connection.send(request, deadline_s=_soon())
+            answer = connection.send(request, deadline_s=_deadline_s())
         finally:
             connection.close()
     except UnreachableError as error:
@@ -73,28 +73,28 @@ def verdict_of(path: Path, token: Secret) -> dict[str, object]:
     return found | {"accepts": True, "says": f"accepts it, as of seq {answer.as_of}"}
 
 
-def _sidecar(path: Path, fleet: Fleet | None) -> Iterator[Finding]:
+def _check_sidecar(path: Path, fleet: Fleet | None) -> Iterator[Finding]:
     part = f"sidecar {path.stem}"
     try:
-        connection = BlockingConnection(path, deadline_s=_soon())
+        connection = BlockingConnection(path, deadline_s=_deadline_s())
     except UnreachableError as error:
         message = f"nothing answers at {path}: {driver_errors.reason(error)}"
-        yield findings.failed(part, message, _advice(error))
+        yield findings.failed(part, message, _choose_advice(error))
         return
     greeting, leased, refused = connection.greeting, True, None
     try:
-        refused = _refused(connection)
-        table = _table(path, connection)
+        refused = _fetch_refusal(connection)
+        table = _map_table(path, connection)
         yield findings.ok(
             part,
             f"{path}, instance {greeting.instance.hex()[:12]}, {greeting.posture}",
         )
-        lease = _lease(f"{part}: lease", connection, table, refused)
+        lease = _check_lease(f"{part}: lease", connection, table, refused)
         yield lease
         leased = lease.level is Level.OK
         if isinstance(table, MappedTable):
             yield findings.ok(f"{part}: table", "shared: checks read it without a system call")
-            yield _position(f"{part}: ledger", table, fleet)
+            yield _check_position(f"{part}: ledger", table, fleet)
         else:
             yield findings.warning(f"{part}: table", f"not shared: {table}", _TABLE_ADVICE)
     except UnreachableError as error:
@@ -102,7 +102,7 @@ def _sidecar(path: Path, fleet: Fleet | None) -> Iterator[Finding]:
     finally:
         connection.close()
     if fleet is not None:
-        yield from _known(part, greeting, fleet, leased=leased, refused=refused)
+        yield from _compare_with_fleet(part, greeting, fleet, leased=leased, refused=refused)
 
 
 _TABLE_ADVICE = (
@@ -126,7 +126,7 @@ _HANGS = "It is stopped or overloaded: check its process (kill -CONT resumes it)
 _LEFT = "It was killed and left its socket behind: start `rescind sidecar` again."
 
 
-def _advice(error: UnreachableError) -> str:
+def _choose_advice(error: UnreachableError) -> str:
     match error.__cause__ or error.__context__:
         case PermissionError():
             return _NO_RIGHT
@@ -138,7 +138,7 @@ def _advice(error: UnreachableError) -> str:
             return _START
 
 
-def _table(path: Path, connection: BlockingConnection) -> MappedTable | str:
+def _map_table(path: Path, connection: BlockingConnection) -> MappedTable | str:
     """Map the table as the SDK would, or return why the SDK would reject it (design 6.2)."""
     if platform.machine().lower() not in generation_table.ORDERED_MACHINES:
         return f"{platform.machine()} may reorder loads"
@@ -152,7 +152,7 @@ def _table(path: Path, connection: BlockingConnection) -> MappedTable | str:
     if not table.boot == greeting.boot == sdk_clock.boot_id():
         return "the sidecar runs on another kernel, or did before a reboot"
     before_ns = sdk_clock.boottime_ns()
-    response = connection.send(Clock(0), deadline_s=_soon())
+    response = connection.send(Clock(0), deadline_s=_deadline_s())
     if not isinstance(response, Now) or not (
         before_ns <= response.boottime_ns <= sdk_clock.boottime_ns()
     ):
@@ -160,20 +160,20 @@ def _table(path: Path, connection: BlockingConnection) -> MappedTable | str:
     return table
 
 
-def _soon() -> float:
+def _deadline_s() -> float:
     return sdk_clock.monotonic_s() + _TIMEOUT_S
 
 
-def _refused(connection: BlockingConnection) -> str | None:
+def _fetch_refusal(connection: BlockingConnection) -> str | None:
     """Return why the sidecar is refused a lease.
 
     None if it is not refused, or is too old to report it.
     """
-    response = connection.send(Clock(0), deadline_s=_soon())
+    response = connection.send(Clock(0), deadline_s=_deadline_s())
     return response.refused if isinstance(response, Now) else None
 
 
-def _lease(
+def _check_lease(
     part: str, connection: BlockingConnection, table: MappedTable | str, refused: str | None
 ) -> Finding:
     if isinstance(table, MappedTable):
@@ -181,7 +181,7 @@ def _lease(
         left_s = (ends_ns - sdk_clock.boottime_ns()) / 1e9
         held, message = left_s > 0, f"held, {left_s:.1f} s left"
     else:
-        held, message = _answers(connection), "held"
+        held, message = _holds_lease(connection), "held"
     if refused is not None:
         # The authority's problem and advice; an older authority sends only the problem.
         why, _, advice = refused.partition(". ")
@@ -196,16 +196,16 @@ def _lease(
     )
 
 
-def _answers(connection: BlockingConnection) -> bool:
+def _holds_lease(connection: BlockingConnection) -> bool:
     """Return True if the sidecar holds a lease: it then denies a made-up token as `unknown`."""
     made_up = token_format.mint(
         kind=Kind.AGENT, random=secrets.token_bytes(32), edge_key=secrets.token_bytes(32)
     )
-    verdict = connection.send(Check(1, made_up.reveal(), (), None), deadline_s=_soon())
+    verdict = connection.send(Check(1, made_up.reveal(), (), None), deadline_s=_deadline_s())
     return isinstance(verdict, Verdict) and verdict.reason != Reason.NO_LEASE
 
 
-def _position(part: str, table: MappedTable, fleet: Fleet | None) -> Finding:
+def _check_position(part: str, table: MappedTable, fleet: Fleet | None) -> Finding:
     applied = generation_table.applied(table.words)
     if fleet is None:
         return findings.ok(part, f"applied {applied}; the end of the ledger is not known here")
@@ -218,7 +218,7 @@ def _position(part: str, table: MappedTable, fleet: Fleet | None) -> Finding:
     )
 
 
-def _known(
+def _compare_with_fleet(
     part: str, greeting: Greeting, fleet: Fleet, *, leased: bool, refused: str | None
 ) -> Iterator[Finding]:
     """Compare what the authority reports of a sidecar with the sidecar's own answers."""

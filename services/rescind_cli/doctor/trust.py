@@ -40,7 +40,7 @@ def check(local: LocalSettings) -> Iterator[Finding]:
         return
     yield _statement_finding(path, trust)
     for socket in sidecars.sockets(local):
-        yield from _kept(socket.with_suffix(".kept-trust"), path, trust)
+        yield from _check_kept_statement(socket.with_suffix(".kept-trust"), path, trust)
 
 
 def _statement_finding(path: Path, trust: "Trust") -> Finding:
@@ -58,7 +58,7 @@ def _statement_finding(path: Path, trust: "Trust") -> Finding:
     return findings.ok(_PART, f"{path}, serial {trust.serial}, good until {until}")
 
 
-def _kept(kept: Path, path: Path, trust: "Trust") -> Iterator[Finding]:
+def _check_kept_statement(kept: Path, path: Path, trust: "Trust") -> Iterator[Finding]:
     part = f"kept statement of {kept.stem}"
     try:
         document = json.loads(kept.read_text(encoding="ascii"))

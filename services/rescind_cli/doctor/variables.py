@@ -12,32 +12,32 @@ from rescind_cli.settings import LocalSettings
 
 _PREFIX = "RESCIND_"
 _MODULES = {"authority": "rescind_authority", "sidecar": "rescind_sidecar"}
-_OURS = frozenset({"ADMIN_TOKEN", "ADMIN_TOKEN_FILE", "TOKEN", "URL", "SOCKET", "SERVICE"})
+_CLI_VARIABLES = frozenset({"ADMIN_TOKEN", "ADMIN_TOKEN_FILE", "TOKEN", "URL", "SOCKET", "SERVICE"})
 
-Description = Mapping[str, Any]
+SettingsReport = Mapping[str, Any]
 """The report of a process on its settings; empty if it is not installed here."""
 
 
-def reports(data: Path | None) -> Mapping[str, Description]:
+def read_reports(data: Path | None) -> Mapping[str, SettingsReport]:
     """Return, for each process, the variables that it reads and what is wrong with them here."""
     found = service_process.settings_reports(_MODULES.values(), data=data)
     return {name: found.get(module, {}) for name, module in _MODULES.items()}
 
 
-def check(local: LocalSettings, reports: Mapping[str, Description]) -> Iterator[Finding]:
+def check(local: LocalSettings, reports: Mapping[str, SettingsReport]) -> Iterator[Finding]:
     """Report variables that no process reads, and values that a process would reject."""
     if not all(reports.values()):
         yield findings.skipped("settings", "the services are not installed here: not checked")
         return
     # Both processes read some variables: a problem of one variable is reported once.
     refused: dict[str, tuple[str, str]] = {}
-    for name, description in reports.items():
-        for variable, problem in description["problems"]:
+    for name, report in reports.items():
+        for variable, problem in report["problems"]:
             refused.setdefault(variable, (problem, name))
     for variable, (problem, name) in refused.items():
         advice = f"Correct it: `rescind {name}` would not start."
         yield findings.failed("settings", f"{variable}: {problem}", advice)
-    known = _OURS.union(*(description["variables"] for description in reports.values()))
+    known = _CLI_VARIABLES.union(*(report["variables"] for report in reports.values()))
     found = {name for source in local.sources for name in source if name.startswith(_PREFIX)}
     for variable in sorted(found):
         if variable.removeprefix(_PREFIX) not in known:

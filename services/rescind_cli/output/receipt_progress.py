@@ -91,10 +91,10 @@ def not_yet(revocation_id: str, done: "Enforceable | None") -> str:
     progress = _progress(done)
     waits_for = () if progress is None else progress.get("waits_for") or ()
     named = [
-        f"{each['service']} ({each['instance'][:12]}{_silence(each.get('silent_s'))})"
+        f"{each['service']} ({each['instance'][:12]}{_describe_silence(each.get('silent_s'))})"
         for each in waits_for[:MOST_NAMED]
     ]
-    missing = 0 if progress is None else progress["of"] - _settled(progress)
+    missing = 0 if progress is None else progress["of"] - _count_settled(progress)
     if missing > len(named):
         named.append(f"{missing - len(named):,} more")
     waits = f": it waits for {', '.join(named)}" if named else ""
@@ -118,7 +118,7 @@ def reported_interruption(idempotency_key: str) -> Generator[None]:
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
 
 
-def _silence(silent_s: float | None) -> str:
+def _describe_silence(silent_s: float | None) -> str:
     return "" if silent_s is None else f", silent for {silent_s:.0f} s"
 
 
@@ -223,7 +223,7 @@ def _progress(done: "Enforceable | None") -> "WaitProgress | None":
     return None if done is None else done.get("progress")
 
 
-def _settled(progress: "WaitProgress") -> int:
+def _count_settled(progress: "WaitProgress") -> int:
     """Return the number of verifiers that the wait no longer needs."""
     known = progress["acknowledged"] + progress["released"]
     return known + progress["lapsed"] + progress["grace"]
@@ -235,7 +235,7 @@ def _show_progress(progress: "WaitProgress | None") -> None:
         return
     sys.stderr.write("\r\x1b[K")
     if progress is not None:
-        left = progress["of"] - _settled(progress)
+        left = progress["of"] - _count_settled(progress)
         sys.stderr.write(
             f"{progress['acknowledged']}/{progress['of']} acknowledged"
             + (f", {left} lapse in {progress['lapse_in_s']:.1f} s" if left else "")

@@ -60,8 +60,8 @@ def canary(
     accepted, 3 with verifiers in grace, 6 without a receipt in time.
     """
     paths = [settings.sidecar(path=path, data=target.data) for path in (sockets or (None,))]
-    metrics = None if port is None else _published(port)
-    with _attached(paths) as verifiers, target.admin() as admin:
+    metrics = None if port is None else _publish_metrics(port)
+    with _attach_all(paths) as verifiers, target.admin() as admin:
         probe = Canary(admin, verifiers)
         for number in itertools.count():
             if number:
@@ -83,7 +83,7 @@ def canary(
 
 
 @contextmanager
-def _attached(paths: Sequence[Path | None]) -> Generator[Mapping[str, Verifier]]:
+def _attach_all(paths: Sequence[Path | None]) -> Generator[Mapping[str, Verifier]]:
     """Attach a verifier to each socket for the block; return them by path or by service."""
     with ExitStack() as stack:
         verifiers: dict[str, Verifier] = {}
@@ -94,7 +94,7 @@ def _attached(paths: Sequence[Path | None]) -> Generator[Mapping[str, Verifier]]
         yield verifiers
 
 
-def _published(port: int) -> "CanaryMetrics":
+def _publish_metrics(port: int) -> "CanaryMetrics":
     from rescind_cli.canary.metrics import CanaryMetrics  # noqa: PLC0415 - see above
 
     metrics = CanaryMetrics()

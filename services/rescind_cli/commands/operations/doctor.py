@@ -95,7 +95,7 @@ def _check_servers(
     )
 
     show_step("checking the settings")
-    reports = variables.reports(data)
+    reports = variables.read_reports(data)
     yield from variables.check(local, reports)
     yield from files.check(local)
     show_step("checking Postgres")

@@ -85,9 +85,9 @@ def enrol(
     binding: SidecarBinding = {"posture": posture}
     if instances is not None:
         binding["instances"] = instances
-    grant = _grant(service, binding, ttl_s=ttl)
+    grant = _build_grant(service, binding, ttl_s=ttl)
     # The file first: a credential without a file would stay valid unnoticed.
-    with _writable(path) as file, target.admin() as admin:
+    with _open_file(path) as file, target.admin() as admin:
         replaced = _valid_credential_id(admin, path)
         token_id = _issue_into(file, path, admin, grant)
     if target.as_json:
@@ -110,7 +110,7 @@ def _require_service(service: str) -> None:
         )
 
 
-def _grant(service: str, binding: "SidecarBinding", *, ttl_s: int) -> "Grant":
+def _build_grant(service: str, binding: "SidecarBinding", *, ttl_s: int) -> "Grant":
     return {
         "subject": f"service:{service}",
         "kind": "service",
@@ -133,7 +133,7 @@ def _issue_into(file: data_dir.PrivateFile, path: Path, admin: "Admin", grant: "
         file.put(issued.token.reveal() + "\n")
     except OSError as error:
         admin.expire(issued.token_id, reason="its file could not be written")
-        raise _unwritable(path, error) from error
+        raise _write_error(path, error) from error
     return issued.token_id
 
 
@@ -149,16 +149,16 @@ def _valid_credential_id(admin: "Admin", path: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def _writable(path: Path) -> Generator[data_dir.PrivateFile]:
+def _open_file(path: Path) -> Generator[data_dir.PrivateFile]:
     """Open the credential's file before the credential is issued. Raises RescindError."""
     try:
         with data_dir.PrivateFile(path) as file:
             yield file
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _write_error(path, error) from error
 
 
-def _unwritable(path: Path, error: OSError) -> RescindError:
+def _write_error(path: Path, error: OSError) -> RescindError:
     return RescindError(
         f"{path} cannot be written: {(error.strerror or str(error)).lower()}. No credential remains"
     )

@@ -6,7 +6,7 @@ from rescind_cli.commands.revocations.revocation_command import (
     CommandOptions,
     Confirmation,
     Selection,
-    carry_out,
+    confirm_and_send,
     with_confirmation,
     with_options,
 )
@@ -36,7 +36,7 @@ def kill(
     writes two events under one id: the revocation is final, and `rescind lift ID` ends the
     suspension.
     """
-    carry_out(
+    confirm_and_send(
         target,
         Selection.read((f"chain:{subject}",), exact=False, issued_before=None),
         confirmation,

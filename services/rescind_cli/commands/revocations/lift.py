@@ -4,12 +4,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rescind_cli.commands.revocations.revocation_command import CommandOptions, finish, with_options
+from rescind_cli.commands.revocations.revocation_command import (
+    CommandOptions,
+    send_and_print,
+    with_options,
+)
 from rescind_cli.options.authority_options import CommandTarget, with_target
 from rescind_cli.options.param_types import ID
 
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
-    from rescind.client.admin import Manner
+    from rescind.client.admin import RequestOptions
 
 
 @click.command()
@@ -23,7 +27,9 @@ def lift(*, target: CommandTarget, revocation_id: str, options: CommandOptions) 
     revocations ls --standing` lists the revocations that can be lifted. Requires the scope
     rescind:lift.
     """
-    manner: Manner = {}
-    options.write_into(manner)
+    request: RequestOptions = {}
+    options.apply_to(request)
     key = options.idempotency_key
-    finish(target, options, lambda admin: admin.lift(revocation_id, idempotency_key=key, **manner))
+    send_and_print(
+        target, options, lambda admin: admin.lift(revocation_id, idempotency_key=key, **request)
+    )

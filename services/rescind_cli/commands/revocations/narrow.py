@@ -6,7 +6,7 @@ from rescind_cli.commands.revocations.revocation_command import (
     CommandOptions,
     Confirmation,
     Selection,
-    carry_out,
+    confirm_and_send,
     with_confirmation,
     with_options,
     with_selection,
@@ -41,7 +41,7 @@ def narrow(
     SELECTOR is as for `rescind revoke`. The narrowing also hits tokens that are issued later, and
     tokens that are delegated from a matching token. It ends by `rescind lift ID`, or at --until.
     """
-    carry_out(
+    confirm_and_send(
         target,
         selection,
         confirmation,

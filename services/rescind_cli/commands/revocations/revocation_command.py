@@ -18,7 +18,13 @@ from rescind_cli.output import hits, receipt_progress, terminal
 from rescind_cli.output.exit_codes import Exit
 
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
-    from rescind.client.admin import Admin, Command, Manner, RevocationDetails, RevocationPreview
+    from rescind.client.admin import (
+        Admin,
+        Command,
+        RequestOptions,
+        RevocationDetails,
+        RevocationPreview,
+    )
 
 _STDIN = "-"
 _FIRST_WAIT_S = 0.5
@@ -34,13 +40,13 @@ class CommandOptions:
     timeout_s: int | None
     idempotency_key: str
 
-    def write_into(self, manner: "Manner") -> None:
-        """Write the options into the fields of the request."""
-        manner["reason"] = self.reason
+    def apply_to(self, request: "RequestOptions") -> None:
+        """Set the fields of a request from the options."""
+        request["reason"] = self.reason
         if self.wait:
             # A short first wait marks the event as awaited, so that sidecars acknowledge at once.
-            manner["wait"] = True
-            manner["timeout"] = _FIRST_WAIT_S
+            request["wait"] = True
+            request["timeout"] = _FIRST_WAIT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +170,7 @@ def with_confirmation(command: Callable[..., None]) -> Callable[..., None]:
     return with_command_confirmation
 
 
-def carry_out(
+def confirm_and_send(
     target: CommandTarget,
     selection: Selection,
     confirmation: Confirmation,
@@ -181,7 +187,7 @@ def carry_out(
     selector.
     """
     command: Command = {"effect": effect, "exact": selection.exact}
-    options.write_into(command)
+    options.apply_to(command)
     if scopes:
         command["scopes"] = list(scopes)
     if until is not None:
@@ -194,19 +200,19 @@ def carry_out(
         return
     preview = confirmation.preview
     if preview is None and selection.wide:
-        preview = _confirmed_preview(target, selection, command, question, yes=confirmation.yes)
+        preview = _confirm_preview(target, selection, command, question, yes=confirmation.yes)
     if preview is not None:
         command["preview"] = preview
     key = options.idempotency_key
     with _api_fields_as_options():
-        finish(
+        send_and_print(
             target,
             options,
             lambda admin: selection.revoke(admin, command, idempotency_key=key),
         )
 
 
-def finish(
+def send_and_print(
     target: CommandTarget, options: CommandOptions, call: "Callable[[Admin], RevocationDetails]"
 ) -> None:
     """Send a command, wait if requested, and print the result."""
@@ -240,7 +246,7 @@ def _new_key() -> str:
     return secrets.token_urlsafe(18)
 
 
-def _confirmed_preview(
+def _confirm_preview(
     target: CommandTarget, selection: Selection, command: "Command", question: str, *, yes: bool
 ) -> str:
     """Fetch the preview of a wide command, and return its name once the operator confirmed it.
@@ -256,7 +262,10 @@ def _confirmed_preview(
     with target.admin() as admin:
         radius = selection.preview(admin, command)
     hit = " AND ".join(map(str, radius["selector"]))
-    if not (yes or click.confirm(f"{question.format(hit)} {_radius(radius)} Continue?", err=True)):
+    if not (
+        yes
+        or click.confirm(f"{question.format(hit)} {_describe_radius(radius)} Continue?", err=True)
+    ):
         click.echo("Nothing was changed.", err=True)
         raise click.exceptions.Exit(Exit.REFUSED)
     return radius["preview"]
@@ -281,14 +290,14 @@ def _api_fields_as_options() -> Generator[None]:
         ) from error
 
 
-def _radius(radius: "RevocationPreview") -> str:
+def _describe_radius(radius: "RevocationPreview") -> str:
     about = "" if radius["exact"] else "about "
     hits = f"It hits {about}{radius['tokens']:,} tokens of {radius['subjects']:,} subjects."
-    spared = _spared(radius)
+    spared = _describe_spared(radius)
     return f"{hits} It spares {spared}." if spared else hits
 
 
-def _spared(radius: "RevocationPreview") -> str:
+def _describe_spared(radius: "RevocationPreview") -> str:
     """Describe the matching credentials that are spared. An older authority spares none."""
     count = radius.get("spared_credentials", 0)
     if not count:
@@ -308,7 +317,7 @@ def _show_radius(radius: "RevocationPreview", *, as_json: bool) -> None:
             ("tokens", f"{about}{radius['tokens']:,}"),
             ("subjects", f"{least}{radius['subjects']:,}"),
             ("delegated", f"{least}{radius['delegated']:,}"),
-            *([("spared", spared)] if (spared := _spared(radius)) else []),
+            *([("spared", spared)] if (spared := _describe_spared(radius)) else []),
             ("used in the last day", f"{least}{radius['used']:,}"),
             ("at", " ".join(radius["services"]) or "no service reported"),
             ("preview", f"{radius['preview']}{' (required)' if radius['preview_needed'] else ''}"),

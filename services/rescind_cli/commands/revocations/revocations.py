@@ -91,7 +91,7 @@ def show(*, target: CommandTarget, revocation_id: str) -> None:
             ("by", str(found["actor"])),
             ("reason", str(found["reason"])),
             ("hit", hits.describe(found) or ""),
-            ("tokens ended", _ended(swept) if swept else ""),
+            ("tokens ended", _describe_sweep(swept) if swept else ""),
             (
                 "enforced",
                 str(receipt["enforced_at"])
@@ -102,5 +102,5 @@ def show(*, target: CommandTarget, revocation_id: str) -> None:
     )
 
 
-def _ended(swept: "SweepProgress") -> str:
+def _describe_sweep(swept: "SweepProgress") -> str:
     return f"{swept['tokens']:,}{'' if swept['done'] else ' so far'}"

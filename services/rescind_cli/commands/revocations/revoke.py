@@ -6,7 +6,7 @@ from rescind_cli.commands.revocations.revocation_command import (
     CommandOptions,
     Confirmation,
     Selection,
-    carry_out,
+    confirm_and_send,
     with_confirmation,
     with_options,
     with_selection,
@@ -36,7 +36,7 @@ def revoke(
     `*` spares admin tokens unless kind:admin is named. *, kind:, tenant:, client:, issuer: and
     label: spare the credentials of sidecars unless kind:sidecar is named.
     """
-    carry_out(
+    confirm_and_send(
         target,
         selection,
         confirmation,

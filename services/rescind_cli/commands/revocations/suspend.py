@@ -6,7 +6,7 @@ from rescind_cli.commands.revocations.revocation_command import (
     CommandOptions,
     Confirmation,
     Selection,
-    carry_out,
+    confirm_and_send,
     with_confirmation,
     with_options,
     with_selection,
@@ -34,7 +34,7 @@ def suspend(
     SELECTOR is as for `rescind revoke`. The suspension also hits tokens that are issued later, and
     the authority issues no matching token meanwhile. It ends by `rescind lift ID`, or at --until.
     """
-    carry_out(
+    confirm_and_send(
         target,
         selection,
         confirmation,

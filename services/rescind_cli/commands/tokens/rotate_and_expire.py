@@ -60,7 +60,7 @@ def rotate(
         with target.bearer(Secret(token_from_stdin())) as bearer:
             new_token.show(bearer.rotate(idempotency_key=key, **renewal), as_json=target.as_json)
         return
-    options.write_into(renewal)
+    options.apply_to(renewal)
     with target.admin() as admin:
         with receipt_progress.reported_interruption(key):
             issued = admin.rotate(token_id, idempotency_key=key, **renewal)
@@ -138,7 +138,7 @@ def _expire_all(
     Each refusal is printed, except with --json.
     """
     done = refused = 0
-    for batch in _batches(token_ids):
+    for batch in _split(token_ids):
         result = admin.expire_each(batch, at=at, reason=reason)
         done, refused = done + result["changed"], refused + result["refused"]
         _show_progress(done + refused, len(token_ids))
@@ -148,7 +148,7 @@ def _expire_all(
     return done, refused
 
 
-def _batches(token_ids: Iterable[str]) -> Iterator[list[str]]:
+def _split(token_ids: Iterable[str]) -> Iterator[list[str]]:
     left = iter(token_ids)
     while batch := list(itertools.islice(left, _AT_ONCE)):
         yield batch

@@ -65,7 +65,7 @@ def ls(
     if labels:
         chosen["label"] = [f"{key}={text}" for key, text in labels]
     if count:
-        _count(target, chosen)
+        _show_count(target, chosen)
         return
     with target.admin() as admin:
         found, more = listed(admin.tokens(**chosen), limit)
@@ -80,7 +80,7 @@ def ls(
             str(each["state"]),
             str(each["subject"]),
             str(each["kind"]),
-            _listed([*each["scopes"], *_removed(each)]),
+            _join([*each["scopes"], *_removed_scopes(each)]),
             terminal.ago(each["issued_at"], now_us=now_us),
             terminal.ago(each["expires_at"], now_us=now_us),
         )
@@ -88,19 +88,19 @@ def ls(
     ]
     terminal.table(_COLUMNS, rows, empty="There are no such tokens.", cut=("scopes",))
     if total is not None:
-        terminal.rest(len(rows), _number(total))
+        terminal.rest(len(rows), _format_count(total))
 
 
-def _count(target: CommandTarget, chosen: "TokenFilters") -> None:
+def _show_count(target: CommandTarget, chosen: "TokenFilters") -> None:
     with target.admin() as admin:
         counted = admin.count_tokens(**chosen)
     if target.as_json:
         terminal.as_json(counted)
         return
-    terminal.line(_number(counted))
+    terminal.line(_format_count(counted))
 
 
-def _number(counted: "TokenTotal") -> str:
+def _format_count(counted: "TokenTotal") -> str:
     number = f"{counted['count']:,}"
     return number if counted["exact"] else f"about {number}"
 
@@ -119,7 +119,7 @@ def show(*, target: CommandTarget, token_id: str) -> None:
     rest = ((name, value) for name, value in found.items() if name != "holds")
     terminal.facts(
         [
-            *((name, _written(name, value, now_us)) for name, value in rest),
+            *((name, _format_value(name, value, now_us)) for name, value in rest),
             *(("hit by", holds.describe(hold)) for hold in found["holds"]),
         ]
     )
@@ -129,19 +129,19 @@ tokens.add_command(rotate)
 tokens.add_command(expire)
 
 
-def _removed(token: "TokenEntry") -> list[str]:
+def _removed_scopes(token: "TokenEntry") -> list[str]:
     return sorted({f"-{scope}" for hold in token["holds"] for scope in hold["scopes"]})
 
 
-def _written(name: str, text: object, now_us: int) -> str:
+def _format_value(name: str, text: object, now_us: int) -> str:
     if isinstance(text, str) and name in _TIMES:
         return f"{text}  ({terminal.ago(text, now_us=now_us)})"
     if isinstance(text, list):
-        return _listed(cast("list[object]", text))
+        return _join(cast("list[object]", text))
     if isinstance(text, dict):
-        return _listed(f"{key}={each}" for key, each in cast("dict[str, object]", text).items())
+        return _join(f"{key}={each}" for key, each in cast("dict[str, object]", text).items())
     return "" if text is None else str(text)
 
 
-def _listed(texts: Iterable[object]) -> str:
+def _join(texts: Iterable[object]) -> str:
     return " ".join(str(text) for text in texts)

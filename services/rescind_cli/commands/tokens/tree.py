@@ -44,7 +44,8 @@ def tree(*, target: CommandTarget, of: str, depth: int, children: int) -> None:
     """
     with target.admin() as admin:
         found = [
-            admin.tree(token_id, depth=depth, children=children) for token_id in _roots(admin, of)
+            admin.tree(token_id, depth=depth, children=children)
+            for token_id in _find_roots(admin, of)
         ]
     if target.as_json:
         terminal.as_json({"trees": found})
@@ -55,7 +56,7 @@ def tree(*, target: CommandTarget, of: str, depth: int, children: int) -> None:
         _show(each)
 
 
-def _roots(admin: "Admin", of: str) -> list[str]:
+def _find_roots(admin: "Admin", of: str) -> list[str]:
     if of == _STDIN:
         return [str(admin.presented(Secret(token_from_stdin_or_environment()))["token_id"])]
     if ":" in of:
@@ -68,20 +69,20 @@ def _show(found: "TokenTree") -> None:
     above = " > ".join(str(each["subject"]) for each in found["ancestors"])
     if above:
         terminal.line("delegated by", above)
-    for state, text in _lines(found["nodes"]):
+    for state, text in _draw_lines(found["nodes"]):
         terminal.branch(state, text)
     size = f"{found['size']:,}" if found["exact"] else f"more than {found['size']:,}"
     terminal.line("descendants", f"{size} tokens" if found["size"] != 1 else "1 token")
 
 
-def _lines(nodes: Sequence["TreeNode"]) -> Iterator[tuple[str, str]]:
+def _draw_lines(nodes: Sequence["TreeNode"]) -> Iterator[tuple[str, str]]:
     """Yield the state and the drawn line of each node, before its children."""
     children: dict[str | None, list[TreeNode]] = {}
     for node in nodes[1:]:
         children.setdefault(node["parent"], []).append(node)
 
     def draw(node: "TreeNode", *, before: str, below: str) -> Iterator[tuple[str, str]]:
-        yield node["state"], before + _words(node)
+        yield node["state"], before + _describe_node(node)
         of_it = children.get(node["token_id"], [])
         hidden = node["next"] is not None
         for place, child in enumerate(of_it):
@@ -97,7 +98,7 @@ def _lines(nodes: Sequence["TreeNode"]) -> Iterator[tuple[str, str]]:
     yield from draw(nodes[0], before="", below="")
 
 
-def _words(node: "TreeNode") -> str:
+def _describe_node(node: "TreeNode") -> str:
     scopes = " ".join(node["scopes"][:_MOST_SCOPES])
     more = len(node["scopes"]) - _MOST_SCOPES
     removed = " ".join(f"-{scope}" for hold in node["holds"] for scope in hold["scopes"])

@@ -10,9 +10,9 @@ from rescind.client.admin.requests import (
     Answer,
     Command,
     Grant,
-    Manner,
     Portion,
     Renewal,
+    RequestOptions,
     RevocationFilters,
     RevocationItem,
     TokenFilters,
@@ -133,9 +133,11 @@ def _rotate(path: str, renewal: Renewal, key: str | None) -> Call[Rotated]:
     return Call("POST", path, _rotated, body=body, key=key or new_key())
 
 
-def expire(token_id: str, at: str | None, manner: Manner, key: str | None) -> Call[TokenChange]:
+def expire(
+    token_id: str, at: str | None, options: RequestOptions, key: str | None
+) -> Call[TokenChange]:
     """End a token early."""
-    body = cast("Document", manner) if at is None else {**manner, "at": at}
+    body = cast("Document", options) if at is None else {**options, "at": at}
     path = f"/v1/tokens/{quote(token_id, safe='')}/expire"
     return Call("POST", path, _unchanged, body=body, key=key or new_key())
 
@@ -223,10 +225,10 @@ def dry(call: Call[RevocationDetails]) -> Call[RevocationPreview]:
     return Call(call.method, call.path, _unchanged, body={**(call.body or {}), "dry_run": True})
 
 
-def lift(revocation_id: str, manner: Manner, key: str | None) -> Call[RevocationDetails]:
+def lift(revocation_id: str, options: RequestOptions, key: str | None) -> Call[RevocationDetails]:
     """End a suspend or a narrow."""
     path = f"/v1/revocations/{quote(revocation_id, safe='')}/lift"
-    return Call("POST", path, _unchanged, body=cast("Document", manner), key=key or new_key())
+    return Call("POST", path, _unchanged, body=cast("Document", options), key=key or new_key())
 
 
 def sessions() -> Call[SubjectSessions]:

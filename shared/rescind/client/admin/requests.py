@@ -95,8 +95,12 @@ class _Reason(TypedDict):
     """The reason, for the ledger and the audit trail."""
 
 
-class Manner(Answer, _Reason):
+class RequestOptions(Answer, _Reason):
     """The reason of a command, and when to answer."""
+
+
+Manner = RequestOptions
+"""The former name of `RequestOptions`."""
 
 
 class _Effect(TypedDict):
@@ -114,11 +118,11 @@ class _Effect(TypedDict):
     """The `preview` of a dry run, which a command that hits many tokens needs."""
 
 
-class Command(Manner, _Effect):
+class Command(RequestOptions, _Effect):
     """The parameters of a revocation besides its selector."""
 
 
-class Renewal(Manner):
+class Renewal(RequestOptions):
     """How a token is rotated."""
 
     overlap: NotRequired[float]

@@ -17,6 +17,6 @@ def test_a_sidecar_is_overdue_if_the_fleet_reports_it(*, overdue: bool) -> None:
     known: Any = {"overdue": overdue, "version": version("rescind")}
     greeting: Any = type("Greeting", (), {"instance": INSTANCE})
     fleet = Fleet(1, {INSTANCE.hex(): known})
-    found = list(sidecars._known("search", greeting, fleet, leased=True, refused=None))
+    found = list(sidecars._compare_with_fleet("search", greeting, fleet, leased=True, refused=None))
     assert [each.level for each in found] == [Level.WARNING] * overdue
     assert all("rescind term set" in each.advice for each in found)

@@ -7,7 +7,13 @@ from rescind.client.admin import calls
 from rescind.client.admin.async_client.connection import AsyncAuthorityConnection
 from rescind.client.admin.calls import Call
 from rescind.client.admin.receipts import ReceiptDocument
-from rescind.client.admin.requests import Answer, Command, Manner, RevocationFilters, RevocationItem
+from rescind.client.admin.requests import (
+    Answer,
+    Command,
+    RequestOptions,
+    RevocationFilters,
+    RevocationItem,
+)
 from rescind.client.admin.responses import BatchResult, RevocationDetails, RevocationPreview
 from rescind.core.secret import Secret
 
@@ -279,7 +285,11 @@ class AsyncRevocationCalls(AsyncAuthorityConnection):
         return await self._send(calls.revoke_each(items, answer, idempotency_key))
 
     async def lift(
-        self, revocation_id: str, *, idempotency_key: str | None = None, **manner: Unpack[Manner]
+        self,
+        revocation_id: str,
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[RequestOptions],
     ) -> RevocationDetails:
         """End a suspend or a narrow; of a kill, its suspend.
 
@@ -288,7 +298,7 @@ class AsyncRevocationCalls(AsyncAuthorityConnection):
         Args:
             revocation_id: The id of the revocation, `rev_…`.
             idempotency_key: A repeat under the same key returns the first answer.
-            **manner: The fields of `Manner`: `reason`, `wait` and `timeout` (seconds).
+            **options: The fields of `RequestOptions`: `reason`, `wait` and `timeout` (seconds).
 
         Returns:
             The lift, which has an id of its own.
@@ -299,7 +309,7 @@ class AsyncRevocationCalls(AsyncAuthorityConnection):
             OutcomeUnknownError: It is not known whether it was lifted.
             UnreachableError: No authority answers.
         """
-        return await self._send(calls.lift(revocation_id, manner, idempotency_key))
+        return await self._send(calls.lift(revocation_id, options, idempotency_key))
 
     async def receipt(self, revocation_id: str, *, timeout_s: float = 5) -> RevocationDetails:
         """Wait until a revocation is enforced.

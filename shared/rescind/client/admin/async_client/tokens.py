@@ -6,7 +6,7 @@ from typing import Unpack
 from rescind.client.admin import calls
 from rescind.client.admin.async_client.connection import AsyncAuthorityConnection
 from rescind.client.admin.calls import Issued, Rotated
-from rescind.client.admin.requests import Grant, Manner, Renewal, TokenFilters
+from rescind.client.admin.requests import Grant, Renewal, RequestOptions, TokenFilters
 from rescind.client.admin.responses import (
     ExpiryResult,
     TokenChange,
@@ -160,7 +160,7 @@ class AsyncTokenCalls(AsyncAuthorityConnection):
         *,
         at: str | None = None,
         idempotency_key: str | None = None,
-        **manner: Unpack[Manner],
+        **options: Unpack[RequestOptions],
     ) -> TokenChange:
         """End a token, and its descendants, early.
 
@@ -168,8 +168,8 @@ class AsyncTokenCalls(AsyncAuthorityConnection):
             token_id: The public name of the token, `tok_…`.
             at: The new end, an RFC 3339 time before the present end; None: now.
             idempotency_key: A repeat under the same key returns the first answer.
-            **manner: The fields of `Manner`: `reason`, `wait` and `timeout` (seconds; below the
-                `timeout_s` of this client).
+            **options: The fields of `RequestOptions`: `reason`, `wait` and `timeout` (seconds;
+                below the `timeout_s` of this client).
 
         Returns:
             The change at its place in the ledger, with `wait` once it is enforced.
@@ -179,7 +179,7 @@ class AsyncTokenCalls(AsyncAuthorityConnection):
             OutcomeUnknownError: It is not known whether it was ended.
             UnreachableError: No authority answers.
         """
-        return await self._send(calls.expire(token_id, at, manner, idempotency_key))
+        return await self._send(calls.expire(token_id, at, options, idempotency_key))
 
     async def expire_each(
         self,

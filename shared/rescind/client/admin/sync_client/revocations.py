@@ -7,7 +7,13 @@ from typing import Literal, Unpack, overload
 from rescind.client.admin import calls
 from rescind.client.admin.calls import Call
 from rescind.client.admin.receipts import ReceiptDocument
-from rescind.client.admin.requests import Answer, Command, Manner, RevocationFilters, RevocationItem
+from rescind.client.admin.requests import (
+    Answer,
+    Command,
+    RequestOptions,
+    RevocationFilters,
+    RevocationItem,
+)
 from rescind.client.admin.responses import BatchResult, RevocationDetails, RevocationPreview
 from rescind.client.admin.sync_client.connection import AuthorityConnection
 from rescind.core.secret import Secret
@@ -280,7 +286,11 @@ class RevocationCalls(AuthorityConnection):
         return self._send(calls.revoke_each(items, answer, idempotency_key))
 
     def lift(
-        self, revocation_id: str, *, idempotency_key: str | None = None, **manner: Unpack[Manner]
+        self,
+        revocation_id: str,
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[RequestOptions],
     ) -> RevocationDetails:
         """End a suspend or a narrow; of a kill, its suspend.
 
@@ -289,7 +299,7 @@ class RevocationCalls(AuthorityConnection):
         Args:
             revocation_id: The id of the revocation, `rev_…`.
             idempotency_key: A repeat under the same key returns the first answer.
-            **manner: The fields of `Manner`: `reason`, `wait` and `timeout` (seconds).
+            **options: The fields of `RequestOptions`: `reason`, `wait` and `timeout` (seconds).
 
         Returns:
             The lift, which has an id of its own.
@@ -300,7 +310,7 @@ class RevocationCalls(AuthorityConnection):
             OutcomeUnknownError: It is not known whether it was lifted.
             UnreachableError: No authority answers.
         """
-        return self._send(calls.lift(revocation_id, manner, idempotency_key))
+        return self._send(calls.lift(revocation_id, options, idempotency_key))
 
     def receipt(self, revocation_id: str, *, timeout_s: float = 5) -> RevocationDetails:
         """Wait until a revocation is enforced.

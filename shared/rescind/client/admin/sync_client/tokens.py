@@ -6,7 +6,7 @@ from typing import Unpack
 
 from rescind.client.admin import calls
 from rescind.client.admin.calls import Issued, Rotated
-from rescind.client.admin.requests import Grant, Manner, Renewal, TokenFilters
+from rescind.client.admin.requests import Grant, Renewal, RequestOptions, TokenFilters
 from rescind.client.admin.responses import (
     ExpiryResult,
     TokenChange,
@@ -161,7 +161,7 @@ class TokenCalls(AuthorityConnection):
         *,
         at: str | None = None,
         idempotency_key: str | None = None,
-        **manner: Unpack[Manner],
+        **options: Unpack[RequestOptions],
     ) -> TokenChange:
         """End a token, and its descendants, early.
 
@@ -169,8 +169,8 @@ class TokenCalls(AuthorityConnection):
             token_id: The public name of the token, `tok_…`.
             at: The new end, an RFC 3339 time before the present end; None: now.
             idempotency_key: A repeat under the same key returns the first answer.
-            **manner: The fields of `Manner`: `reason`, `wait` and `timeout` (seconds; below the
-                `timeout_s` of this client).
+            **options: The fields of `RequestOptions`: `reason`, `wait` and `timeout` (seconds;
+                below the `timeout_s` of this client).
 
         Returns:
             The change at its place in the ledger, with `wait` once it is enforced.
@@ -180,7 +180,7 @@ class TokenCalls(AuthorityConnection):
             OutcomeUnknownError: It is not known whether it was ended.
             UnreachableError: No authority answers.
         """
-        return self._send(calls.expire(token_id, at, manner, idempotency_key))
+        return self._send(calls.expire(token_id, at, options, idempotency_key))
 
     def expire_each(
         self,

@@ -90,7 +90,7 @@ BODIES: Mapping[str, type] = {
     "issue": requests.Grant,
     "delegate": requests.Portion,
     "rotate": requests.Renewal,
-    "lift": requests.Manner,
+    "lift": requests.RequestOptions,
 }
 FILTERS: Mapping[str, type] = {
     "count_tokens": requests.TokenFilters,
